@@ -1,0 +1,240 @@
+//! The names of all counters and closing reasons, and the cells they are counted in.
+//!
+//! Each worker owns one [`Counters`] and is its only writer, so a count costs a load and a store. Readers
+//! (`/metrics`, `/status`) add the workers up and may see a moment between two counts, never a torn one.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What is counted. The name is the metric's, without `fanwheel_` and `_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Count {
+    /// Connections accepted.
+    Accepted,
+    /// Streams opened.
+    Subscribed,
+    /// Streams opened with a position to resume from.
+    Resumed,
+    /// Gap events written.
+    Gaps,
+    /// Events accepted, once each, whatever the number of topics.
+    Published,
+    /// Publishes answered from an idempotency key.
+    PublishRepeated,
+    /// Frames handed whole to the kernel, one for each subscriber.
+    Delivered,
+    /// Bytes handed to the kernel.
+    BytesSent,
+    /// Sends offered to the kernel: what deliveries cost.
+    Sends,
+    /// Sends that found the socket full or took only part.
+    SendsFull,
+    /// Heartbeats written.
+    Heartbeats,
+    /// Requests answered, streams included.
+    Requests,
+    /// Requests refused as malformed (4xx from parsing).
+    RequestsBad,
+    /// Slow subscribers moved to the newest event.
+    Skipped,
+    /// Turns of the worker.
+    Turns,
+    /// Times a worker stopped listening because it had no files left.
+    ListenPauses,
+    /// `accept` calls that failed for another reason.
+    AcceptErrors,
+    /// Sockets that could not be registered with epoll.
+    RegisterErrors,
+    /// Log lines dropped because the log's reader was behind.
+    LogDropped,
+}
+
+/// Why a newcomer or a publish was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refused {
+    /// Connection limit of the node.
+    Connections,
+    /// Connection limit of one address.
+    Address,
+    /// Memory limit.
+    Memory,
+    /// Topic limit of the node.
+    Topics,
+    /// Bodies in flight.
+    Bodies,
+    /// A worker's mailbox or the frames in flight: the publisher outruns the server.
+    Overload,
+    /// Idempotency keys.
+    IdempotencyKeys,
+    /// The server drains.
+    Draining,
+    /// Publish on the public listener.
+    Credentials,
+    /// Wrong `Host` or a cross-site request on the control listener.
+    Origin,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Closed {
+    /// The peer closed in order.
+    Peer,
+    /// The peer reset the connection, or the kernel gave up on it.
+    Reset,
+    /// Answered, and not kept alive.
+    Answered,
+    /// Malformed request.
+    BadRequest,
+    /// The head took too long.
+    HeadTimeout,
+    /// The body took too long.
+    BodyTimeout,
+    /// Idle between requests for too long.
+    Idle,
+    /// The peer did not take its answer.
+    AnswerTimeout,
+    /// A slow subscriber: nothing taken for `stall_ms`.
+    SlowStalled,
+    /// A slow subscriber: the history it needed is no longer kept.
+    SlowEvicted,
+    /// Too many bytes sent upstream by a subscriber.
+    Upstream,
+    /// Longest life reached.
+    Life,
+    /// Drain.
+    Drain,
+    /// Over a limit and refused.
+    Refused,
+    /// Ended by an administrator.
+    Admin,
+    /// A fault of this host: no file, no memory, no epoll entry.
+    Host,
+}
+
+/// The text names, in the order of the enum.
+pub const COUNT_NAMES: [&str; 19] = [
+    "accepted", "subscribed", "resumed", "gaps", "published", "publish_repeated", "delivered", "bytes_sent",
+    "sends", "sends_full", "heartbeats", "requests", "requests_bad", "skipped", "turns", "listen_pauses",
+    "accept_errors", "register_errors", "log_dropped",
+];
+/// The text names, in the order of the enum.
+pub const REFUSED_NAMES: [&str; 10] = [
+    "connections_full", "address_full", "memory_full", "topics_full", "bodies_full", "overloaded",
+    "idempotency_full", "draining", "publish_not_allowed", "origin_not_allowed",
+];
+/// The text names, in the order of the enum.
+pub const CLOSED_NAMES: [&str; 16] = [
+    "peer", "reset", "answered", "bad_request", "head_timeout", "body_timeout", "idle", "answer_timeout",
+    "slow_stalled", "slow_evicted", "upstream", "life", "drain", "refused", "admin", "host",
+];
+
+const _: () = assert!(COUNT_NAMES.len() == Count::LogDropped as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == Refused::Origin as usize + 1);
+const _: () = assert!(CLOSED_NAMES.len() == Closed::Host as usize + 1);
+
+/// The cells of one worker. Written by that worker only.
+#[derive(Debug)]
+pub struct Counters {
+    counts: [AtomicU64; COUNT_NAMES.len()],
+    refused: [AtomicU64; REFUSED_NAMES.len()],
+    closed: [AtomicU64; CLOSED_NAMES.len()],
+    /// Connections open now, of any kind.
+    pub connections_open: AtomicU64,
+    /// Streams open now.
+    pub subscribers_open: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            counts: [const { AtomicU64::new(0) }; COUNT_NAMES.len()],
+            refused: [const { AtomicU64::new(0) }; REFUSED_NAMES.len()],
+            closed: [const { AtomicU64::new(0) }; CLOSED_NAMES.len()],
+            connections_open: AtomicU64::new(0),
+            subscribers_open: AtomicU64::new(0),
+        }
+    }
+}
+
+fn bump(cell: &AtomicU64, by: u64) {
+    cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+impl Counters {
+    /// Counts one.
+    pub fn count(&self, what: Count) {
+        bump(&self.counts[what as usize], 1);
+    }
+
+    /// Counts `by`.
+    pub fn add(&self, what: Count, by: u64) {
+        bump(&self.counts[what as usize], by);
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&self, why: Refused) {
+        bump(&self.refused[why as usize], 1);
+    }
+
+    /// Counts a closing.
+    pub fn close(&self, why: Closed) {
+        bump(&self.closed[why as usize], 1);
+    }
+
+    /// A stream opened (+1) or ended (-1).
+    pub fn subscribers(&self, by: i64) {
+        bump(&self.subscribers_open, by as u64);
+    }
+
+    /// A connection opened (+1) or ended (-1).
+    pub fn connections(&self, by: i64) {
+        bump(&self.connections_open, by as u64);
+    }
+
+    /// One count's value.
+    pub fn get(&self, what: Count) -> u64 {
+        self.counts[what as usize].load(Relaxed)
+    }
+
+    /// One refusal's value.
+    pub fn get_refused(&self, why: Refused) -> u64 {
+        self.refused[why as usize].load(Relaxed)
+    }
+
+    /// One closing's value.
+    pub fn get_closed(&self, why: Closed) -> u64 {
+        self.closed[why as usize].load(Relaxed)
+    }
+
+    /// Adds this worker's cells to a sum over workers.
+    pub fn add_to(&self, sum: &mut Totals) {
+        for (total, cell) in sum.counts.iter_mut().zip(&self.counts) {
+            *total += cell.load(Relaxed);
+        }
+        for (total, cell) in sum.refused.iter_mut().zip(&self.refused) {
+            *total += cell.load(Relaxed);
+        }
+        for (total, cell) in sum.closed.iter_mut().zip(&self.closed) {
+            *total += cell.load(Relaxed);
+        }
+        sum.connections_open += self.connections_open.load(Relaxed);
+        sum.subscribers_open += self.subscribers_open.load(Relaxed);
+    }
+}
+
+/// A sum over workers at one moment; what `ops` renders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// In the order of [`COUNT_NAMES`].
+    pub counts: [u64; COUNT_NAMES.len()],
+    /// In the order of [`REFUSED_NAMES`].
+    pub refused: [u64; REFUSED_NAMES.len()],
+    /// In the order of [`CLOSED_NAMES`].
+    pub closed: [u64; CLOSED_NAMES.len()],
+    /// Connections open now.
+    pub connections_open: u64,
+    /// Streams open now.
+    pub subscribers_open: u64,
+}

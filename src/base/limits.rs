@@ -1,0 +1,80 @@
+//! Every bound that is not a setting, with its unit and reason; relations between bounds are checked here.
+
+/// One kibibyte.
+pub const KIB: usize = 1_024;
+/// One mebibyte.
+pub const MIB: usize = 1_024 * KIB;
+
+/// Bytes of a topic's percent-decoded name. Long enough for a path with ids, short enough to store a million.
+pub const TOPIC_BYTES_MAX: usize = 128;
+/// Bytes of an event's name: it is repeated in every frame.
+pub const EVENT_NAME_BYTES_MAX: usize = 128;
+/// Bytes of a latest-per-key key, and of an `Idempotency-Key`.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Event names that one subscriber may filter by: each is compared with each event.
+pub const EVENT_FILTERS_MAX: usize = 32;
+/// Bytes of a request line; longer is 414. Leaves room for 64 topics of ordinary length in the head limit.
+pub const REQUEST_LINE_BYTES_MAX: usize = 6 * KIB;
+/// Bytes of one chunk-size line, extensions included: extensions have no use here, only attacks have.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of all chunk lines and trailers of one body together, beyond one per this many body bytes; keeps
+/// one-byte chunks with long extensions from costing more than the body is worth.
+pub const CHUNK_OVERHEAD_BYTES_MAX: usize = 16 * KIB;
+/// Events in one NDJSON batch, counted once per topic. All of a batch must fit an empty mailbox at once.
+pub const BATCH_POSTS_MAX: usize = 2_048;
+/// Frames that wait in one worker's mailbox; a full mailbox is what a publisher's 503 means.
+pub const MAILBOX_FRAMES_MAX: usize = 4_096;
+/// Frames that a worker has taken from its mailbox and not yet offered to every subscriber.
+pub const FRESH_FRAMES_MAX: usize = 4_096;
+/// Control messages that wait for one worker: probes, drain, admin. Few, so a small number is generous.
+pub const CONTROL_MAILS_MAX: usize = 1_024;
+/// Workers: one bit each in a topic's interest mask.
+pub const WORKERS_MAX: usize = 64;
+/// Sends in one batch: an io_uring submission that costs about 2 ms, after which newcomers get a look in.
+pub const BATCH_SENDS_MAX: usize = 512;
+/// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
+pub const SEND_FRAMES_MAX: usize = 256;
+/// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
+pub const READ_FRAMES_MAX: usize = 64;
+/// Bytes read from one connection that is sending a head, at a time: bounds what a pipeliner can store.
+pub const HEAD_READ_BYTES: usize = 16 * KIB;
+/// Bytes of a worker's one scratch buffer; also the largest single read of a body.
+pub const SCRATCH_BYTES: usize = 64 * KIB;
+/// Answer bytes that may wait for a connection before no further request of it is read.
+pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
+/// Connections whose readable bytes are handled in one turn.
+pub const READS_PER_TURN: usize = 256;
+/// Connections accepted from one listener in one turn: existing subscribers come first.
+pub const ACCEPTS_PER_TURN: usize = 256;
+/// Wheel entries handled in one turn.
+pub const TIMERS_PER_TURN: usize = 1_024;
+/// Connections beyond the limit that a worker still talks to, so that each gets a polite refusal.
+pub const REFUSALS_AT_ONCE_MAX: usize = 256;
+/// Milliseconds a connection beyond the limit may take to send its request.
+pub const REFUSAL_MS: u64 = 2_000;
+/// Milliseconds that an answered and half-closed connection is read on, so that no reset eats the answer.
+pub const LINGER_MS: u64 = 2_000;
+/// Bytes that a lingering connection may still send before it is cut.
+pub const LINGER_BYTES_MAX: usize = MIB;
+/// Bytes a subscriber may send upstream after its request before it is cut.
+pub const UPSTREAM_BYTES_MAX: usize = 64 * KIB;
+/// Milliseconds in which a readiness probe must pass through every worker.
+pub const PROBE_MS: u64 = 2_000;
+/// Files of a worker kept free for what is not a connection: listeners, epoll, waker, refusals.
+pub const RESERVED_FILES: u64 = 320;
+/// Milliseconds for which a topic is remembered after its last subscriber left and its history expired,
+/// so that a short cut in a quiet topic is not told as a gap.
+pub const TOPIC_LINGER_MS: u64 = 30_000;
+/// History entries dropped by one hub operation, so that none holds the lock for long.
+pub const EVICTIONS_PER_CALL: usize = 64;
+/// Milliseconds between two looks at what has expired in the hub while nothing is published.
+pub const SWEEP_MS: u64 = 250;
+/// Frame bytes in flight (mailboxes, half-sent) beyond the history before publishers are refused.
+pub const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
+
+const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
+const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
+const _: () = assert!(READ_FRAMES_MAX < SEND_FRAMES_MAX);
+const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
+const _: () = assert!(WORKERS_MAX <= u64::BITS as usize);
+const _: () = assert!((REFUSALS_AT_ONCE_MAX as u64) < RESERVED_FILES);

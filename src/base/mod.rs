@@ -1,0 +1,8 @@
+//! Facts that every layer shares: bounds, ids, time, randomness, settings, counters. No I/O, no state.
+
+pub mod counters;
+pub mod id;
+pub mod limits;
+pub mod prng;
+pub mod settings;
+pub mod time;

@@ -1,0 +1,296 @@
+//! Every setting: one table that names, bounds and explains it, and the typed values the program runs on.
+//!
+//! The table is the only list: flags, environment, file, `config` and the README's table all come from it.
+//! Where a value comes from is decided in `cli`; this file knows no sources.
+
+use crate::base::limits::{KIB, MIB};
+
+/// What a setting's text may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A whole number within inclusive bounds.
+    Int {
+        /// Smallest allowed value.
+        min: u64,
+        /// Largest allowed value.
+        max: u64,
+    },
+    /// One of the listed words.
+    Choice(&'static [&'static str]),
+    /// Free text; may be empty.
+    Text,
+    /// Texts; a flag is repeated, the environment separates them with commas.
+    List,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// `heartbeat_ms`; the flag is `--heartbeat-ms`, the variable `FANWHEEL_HEARTBEAT_MS`.
+    pub name: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// The default, as one would write it; lists separated by commas.
+    pub default: &'static str,
+    /// Can be changed by SIGHUP in a running server.
+    pub reloadable: bool,
+    /// One sentence for `--help`, `config` and the README.
+    pub help: &'static str,
+}
+
+const fn int(name: &'static str, default: &'static str, min: u64, max: u64, help: &'static str) -> Spec {
+    Spec { name, kind: Kind::Int { min, max }, default, reloadable: false, help }
+}
+const fn row(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Spec {
+    Spec { name, kind, default, reloadable: false, help }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const COUNT_MAX: u64 = 1_000_000_000;
+const BYTES_MAX: u64 = 1 << 42;
+
+/// The table.
+pub const TABLE: &[Spec] = &[
+    row("listen", Kind::List, "0.0.0.0:8080", "public listeners: ADDR:PORT, [ADDR6]:PORT or unix:/path"),
+    row("control", Kind::Text, "127.0.0.1:8081", "control listener; empty for none"),
+    row("control_names", Kind::List, "", "further Host names that the control listener answers to"),
+    row("profile", Kind::Choice(&["standard", "broadcast-benchmark"]), "standard", "set of URLs to serve"),
+    int("workers", "0", 0, 64, "threads that serve connections; 0 = one a processor"),
+    row("fd_tables", Kind::Choice(&["private", "shared"]), "private", "a file table for each worker, or one"),
+    row("send_backend", Kind::Choice(&["auto", "writev", "io_uring"]), "auto", "how frames are handed to the kernel"),
+    int("connections_max", "0", 0, COUNT_MAX, "open connections; 0 = as many as the files allow"),
+    int("connections_per_address_max", "0", 0, COUNT_MAX, "open connections of one client address; 0 = no cap"),
+    int("topics_per_connection_max", "64", 1, 1_024, "topics of one subscriber"),
+    int("topics_max", "1000000", 1, COUNT_MAX, "topics that exist at once"),
+    int("publish_bytes_max", "262144", 1, 64 * MIB as u64, "bytes of one publish body"),
+    int("head_bytes_max", "8192", 512, 64 * KIB as u64, "bytes of one request head"),
+    int("headers_max", "64", 8, 256, "header fields of one request"),
+    int("head_ms", "10000", 100, HOUR_MS, "time for a whole request head"),
+    int("body_ms", "30000", 100, HOUR_MS, "time for a whole publish body"),
+    int("idle_ms", "60000", 100, DAY_MS, "time a kept-alive connection may wait before its next request"),
+    int("answer_ms", "10000", 100, HOUR_MS, "time a client may take to accept an answer"),
+    int("bodies_bytes_max", "33554432", 4_096, BYTES_MAX, "bytes of publish bodies in flight, whole node"),
+    int("unsent_bytes_max", "32768", 4_096, 16 * MIB as u64, "unsent bytes the kernel keeps for one connection"),
+    int("history_events", "1000", 1, 1_000_000, "events kept for each topic"),
+    int("history_ms", "300000", 1, 30 * DAY_MS, "age up to which an event is kept"),
+    int("history_topic_bytes_max", "8388608", 4_096, BYTES_MAX, "bytes kept for each topic"),
+    int("history_bytes_max", "67108864", 65_536, BYTES_MAX, "bytes kept for all topics"),
+    int("memory_bytes_max", "0", 0, BYTES_MAX, "resident memory above which newcomers are refused; 0 = 80 % of what there is"),
+    int("idempotency_ms", "600000", 1, DAY_MS, "time for which an Idempotency-Key is remembered"),
+    int("idempotency_keys_max", "1000000", 1, COUNT_MAX, "Idempotency-Keys remembered at once"),
+    int("heartbeat_ms", "15000", 100, HOUR_MS, "silence after which a subscriber gets a comment"),
+    int("retry_ms", "2000", 1, HOUR_MS, "reconnection time told to subscribers, jittered by 20 %"),
+    int("max_connection_ms", "0", 0, 365 * DAY_MS, "longest life of a stream, jittered by 10 %; 0 = no end"),
+    int("stall_ms", "15000", 100, HOUR_MS, "time a subscriber may take nothing before it counts as slow"),
+    row("slow_policy", Kind::Choice(&["disconnect", "skip", "latest"]), "disconnect", "what happens to a slow subscriber"),
+    int("user_timeout_ms", "20000", 1_000, HOUR_MS, "time for which sent bytes may stay unacknowledged (TCP_USER_TIMEOUT)"),
+    int("drain_ms", "10000", 0, HOUR_MS, "time over which streams are ended at SIGTERM"),
+    row("cors_origins", Kind::List, "*", "origins that may read answers; * for all"),
+    row("log_file", Kind::Text, "", "log file, reopened by SIGHUP; empty = standard error"),
+    Spec {
+        name: "log_level",
+        kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        default: "info",
+        reloadable: true,
+        help: "least severe level that is logged",
+    },
+];
+
+/// Which of the two kinds of listener a connection came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Reachable by anyone: subscribe and health.
+    Public,
+    /// Reachable by the operator: everything.
+    Control,
+}
+
+/// Which URLs are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// The contract of this server.
+    Standard,
+    /// The public `sse-broadcast-benchmark` contract.
+    BroadcastBenchmark,
+}
+
+/// How frames are handed to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendBackend {
+    /// io_uring where the kernel allows it, else `writev`.
+    Auto,
+    /// One `sendmsg` a connection.
+    Writev,
+    /// Batches through io_uring; falls back with a line in the log.
+    IoUring,
+}
+
+/// What happens to a subscriber that cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// Ended; it comes back and resumes by id.
+    Disconnect,
+    /// Jumps to the newest event and is told the gap.
+    Skip,
+    /// Gets only the newest event of each key.
+    Latest,
+}
+
+/// The values the server runs on. Each field is the setting of that name; see [`TABLE`] for units.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub listen: Vec<String>,
+    pub control: String,
+    pub control_names: Vec<String>,
+    pub profile: Profile,
+    pub workers: usize,
+    pub fd_tables_private: bool,
+    pub send_backend: SendBackend,
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub topics_per_connection_max: usize,
+    pub topics_max: usize,
+    pub publish_bytes_max: usize,
+    pub head_bytes_max: usize,
+    pub headers_max: usize,
+    pub head_ms: u64,
+    pub body_ms: u64,
+    pub idle_ms: u64,
+    pub answer_ms: u64,
+    pub bodies_bytes_max: usize,
+    pub unsent_bytes_max: usize,
+    pub history_events: usize,
+    pub history_ms: u64,
+    pub history_topic_bytes_max: usize,
+    pub history_bytes_max: usize,
+    pub memory_bytes_max: usize,
+    pub idempotency_ms: u64,
+    pub idempotency_keys_max: usize,
+    pub heartbeat_ms: u64,
+    pub retry_ms: u64,
+    pub max_connection_ms: u64,
+    pub stall_ms: u64,
+    pub slow_policy: SlowPolicy,
+    pub user_timeout_ms: u64,
+    pub drain_ms: u64,
+    pub cors_origins: Vec<String>,
+    pub log_file: String,
+    pub log_level: String,
+}
+
+impl Settings {
+    /// Typed values from texts that passed [`Spec::check`]. `text` returns the text of a setting by name.
+    ///
+    /// # Panics
+    /// When `text` yields what the table does not allow: a bug of the caller, never input.
+    pub fn from_texts<'a>(text: impl Fn(&str) -> &'a str) -> Settings {
+        let int = |name: &str| text(name).parse::<u64>().expect("checked against the table");
+        let size = |name: &str| usize::try_from(int(name)).expect("bounded by the table, 64-bit hosts only");
+        Settings {
+            listen: split_list(text("listen")),
+            control: text("control").to_owned(),
+            control_names: split_list(text("control_names")),
+            profile: match text("profile") {
+                "broadcast-benchmark" => Profile::BroadcastBenchmark,
+                _ => Profile::Standard,
+            },
+            workers: size("workers"),
+            fd_tables_private: text("fd_tables") == "private",
+            send_backend: match text("send_backend") {
+                "writev" => SendBackend::Writev,
+                "io_uring" => SendBackend::IoUring,
+                _ => SendBackend::Auto,
+            },
+            connections_max: size("connections_max"),
+            connections_per_address_max: size("connections_per_address_max"),
+            topics_per_connection_max: size("topics_per_connection_max"),
+            topics_max: size("topics_max"),
+            publish_bytes_max: size("publish_bytes_max"),
+            head_bytes_max: size("head_bytes_max"),
+            headers_max: size("headers_max"),
+            head_ms: int("head_ms"),
+            body_ms: int("body_ms"),
+            idle_ms: int("idle_ms"),
+            answer_ms: int("answer_ms"),
+            bodies_bytes_max: size("bodies_bytes_max"),
+            unsent_bytes_max: size("unsent_bytes_max"),
+            history_events: size("history_events"),
+            history_ms: int("history_ms"),
+            history_topic_bytes_max: size("history_topic_bytes_max"),
+            history_bytes_max: size("history_bytes_max"),
+            memory_bytes_max: size("memory_bytes_max"),
+            idempotency_ms: int("idempotency_ms"),
+            idempotency_keys_max: size("idempotency_keys_max"),
+            heartbeat_ms: int("heartbeat_ms"),
+            retry_ms: int("retry_ms"),
+            max_connection_ms: int("max_connection_ms"),
+            stall_ms: int("stall_ms"),
+            slow_policy: match text("slow_policy") {
+                "skip" => SlowPolicy::Skip,
+                "latest" => SlowPolicy::Latest,
+                _ => SlowPolicy::Disconnect,
+            },
+            user_timeout_ms: int("user_timeout_ms"),
+            drain_ms: int("drain_ms"),
+            cors_origins: split_list(text("cors_origins")),
+            log_file: text("log_file").to_owned(),
+            log_level: text("log_level").to_owned(),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings::from_texts(|name| spec(name).expect("every field has a row").default)
+    }
+}
+
+/// The row of a setting.
+pub fn spec(name: &str) -> Option<&'static Spec> {
+    TABLE.iter().find(|spec| spec.name == name)
+}
+
+/// The items of a list in its comma-separated form, without empty ones.
+pub fn split_list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+impl Spec {
+    /// Whether `text` is allowed; otherwise what would be, in words for an error line.
+    pub fn check(&self, text: &str) -> Result<(), String> {
+        match self.kind {
+            Kind::Text | Kind::List => Ok(()),
+            Kind::Choice(words) if words.contains(&text) => Ok(()),
+            Kind::Choice(words) => Err(format!("one of {}", words.join(", "))),
+            Kind::Int { min, max } => match text.parse::<u64>() {
+                Ok(value) if (min..=max).contains(&value) => Ok(()),
+                _ => Err(format!("a whole number from {min} to {max}")),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_passes_its_own_check_and_becomes_a_value() {
+        for spec in TABLE {
+            assert_eq!(spec.check(spec.default), Ok(()), "{}", spec.name);
+        }
+        let settings = Settings::default();
+        assert_eq!(settings.heartbeat_ms, 15_000);
+        assert_eq!(settings.listen, ["0.0.0.0:8080"]);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_with_the_range() {
+        let spec = spec("heartbeat_ms").expect("in the table");
+        for text in ["99", "3600001", "-1", "1e3", "", "15s"] {
+            assert_eq!(spec.check(text), Err("a whole number from 100 to 3600000".to_owned()), "{text}");
+        }
+    }
+}

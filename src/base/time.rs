@@ -1,0 +1,28 @@
+//! Time as an argument: what the shell reads from two clocks and hands to the core.
+
+/// One reading of both clocks, taken once a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since the process started, from the monotonic clock. Timers use only this one.
+    pub mono_ms: u64,
+    /// Unix milliseconds; may step in either direction. Event ids and `Date`-like texts use it.
+    pub wall_ms: u64,
+}
+
+/// Milliseconds in one tick, the wheel's resolution.
+pub const TICK_MS: u64 = 32;
+
+/// A moment in ticks since the process started; 32 bits last for 4 years.
+pub type Tick = u32;
+
+impl Now {
+    /// The tick that is running.
+    pub fn tick(self) -> Tick {
+        (self.mono_ms / TICK_MS) as Tick
+    }
+}
+
+/// Ticks that cover at least `ms`; never 0, so that a deadline lies ahead.
+pub fn ticks_of_ms(ms: u64) -> Tick {
+    ms.div_ceil(TICK_MS).clamp(1, u64::from(Tick::MAX / 2)) as Tick
+}

@@ -1,0 +1,62 @@
+//! The seam between the core and whatever moves bytes: sockets in the server, fakes in the simulator.
+//!
+//! The core decides, the shell moves bytes. Batch first: up to `BATCH_SENDS_MAX` sends are offered at once,
+//! each naming a connection by slot and the byte slices to gather, and each result is written back.
+
+use std::io::IoSlice;
+
+/// One send of a batch. At most one per connection in a batch.
+#[derive(Debug)]
+pub struct Send<'a> {
+    /// The connection's slot.
+    pub slot: u32,
+    /// Slices to gather, in order; never empty, at most 1 024 of them (IOV_MAX).
+    pub parts: &'a [IoSlice<'a>],
+    /// Written by [`Io::send_all`].
+    pub result: Sent,
+}
+
+/// What became of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The kernel took this many bytes, at least one. Fewer than offered: the socket is full now.
+    Bytes(usize),
+    /// The socket was full; nothing was taken. A readiness will tell when it is writable.
+    Full,
+    /// The connection is gone.
+    Broken,
+}
+
+/// What became of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes were read, at least one. Fewer than asked for: nothing more waits now.
+    Bytes(usize),
+    /// Nothing waits; a readiness will tell.
+    Empty,
+    /// The peer has finished sending.
+    End,
+    /// The connection is gone.
+    Broken,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// What the kernel still holds is delivered first.
+    Orderly,
+    /// Unsent bytes are thrown away and the kernel's memory is free at once.
+    Reset,
+}
+
+/// Moves bytes for one worker. A slot is valid from `Worker::open` until the core calls `close` on it.
+pub trait Io {
+    /// Offers every send to the kernel once, in order, and writes each `result`.
+    fn send_all(&mut self, sends: &mut [Send<'_>]);
+    /// Reads once.
+    fn read(&mut self, slot: u32, into: &mut [u8]) -> Read;
+    /// Tells the peer that nothing more will be sent; reading goes on.
+    fn finish(&mut self, slot: u32);
+    /// Ends the connection; the slot may be reused at once.
+    fn close(&mut self, slot: u32, how: Close);
+}

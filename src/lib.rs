@@ -1,0 +1,12 @@
+//! fanwheel: a Server-Sent Events server for very many subscribers on one Linux host.
+//!
+//! The layers, lowest first, and what each may import stand in ARCHITECTURE.md; `tests/tidy.rs` enforces
+//! them. The library exists so that tests, benchmarks and fuzz targets reach the same code as the program.
+
+pub mod base;
+pub mod cli;
+pub mod fanout;
+pub mod ops;
+pub mod reactor;
+pub mod sys;
+pub mod wire;
