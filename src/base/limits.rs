@@ -32,6 +32,8 @@ pub const CONTROL_MAILS_MAX: usize = 1_024;
 pub const WORKERS_MAX: usize = 64;
 /// Sends in one batch: an io_uring submission that costs about 2 ms, after which newcomers get a look in.
 pub const BATCH_SENDS_MAX: usize = 512;
+/// Bytes in one batch after which no further send is added, for the same reason when frames are large.
+pub const BATCH_BYTES_MAX: usize = MIB;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
 pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.

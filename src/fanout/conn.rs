@@ -10,10 +10,10 @@
 //! A stream is a position. It is *live* while the worker's rounds reach it; it is *behind* while it reads the
 //! hub's log on the individual path; *full* while its socket takes nothing. Full implies behind.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::log::Kept;
-use super::mail::Probe;
 use crate::base::counters::Closed;
 use crate::base::id::EventId;
 use crate::base::settings::Listener;
@@ -78,8 +78,8 @@ pub struct Stream {
     pub wrote: Tick,
     /// When the stream is to be ended: longest life, or departure in a drain.
     pub ends: Tick,
-    /// KiB-rounded bytes received after the request.
-    pub upstream_kib: u8,
+    /// Bytes received after the request, in units of 64, each read rounded up.
+    pub upstream: u16,
     /// Bits of [`mode`].
     pub mode: u8,
 }
@@ -94,8 +94,6 @@ pub mod mode {
     pub const BEHIND: u8 = 4;
     /// `pending` ends the stream.
     pub const ENDING: u8 = 8;
-    /// Ending because the server drains, not because of its age.
-    pub const DRAINING: u8 = 16;
 }
 
 /// A subscriber's entry in a topic's list.
@@ -124,7 +122,7 @@ pub struct Pending {
     /// A frame of which part was sent, and the offset of the rest.
     pub frame: Option<(Arc<Kept>, usize)>,
     /// Own bytes: head, greeting, gap events, the end.
-    pub bytes: Vec<u8>,
+    pub bytes: Cow<'static, [u8]>,
     /// How many of `bytes` have been sent.
     pub sent: usize,
 }
@@ -153,8 +151,8 @@ pub enum Phase {
     Head,
     /// The rest of a publish body.
     Body(Box<Upload>),
-    /// A probe to come back.
-    Probing(Arc<Probe>),
+    /// A probe to come back; whether the request was HTTP/1.1, asked to keep the connection, was `HEAD`.
+    Probing([bool; 3]),
     /// The client to take its answer.
     Answering,
     /// The peer to close: it has been answered, and what it still sends is thrown away, so many bytes of it.
@@ -166,8 +164,6 @@ pub enum Phase {
 pub enum Then {
     /// The next request.
     KeepAlive,
-    /// The end, at once: everything the peer sent was read.
-    Close(Closed),
     /// The end, after reading on for a while: a reset would eat the answer.
     Linger(Closed),
 }
@@ -183,6 +179,8 @@ pub struct Upload {
     pub framing: Framing,
     /// Bytes charged to the node's budget.
     pub charged: usize,
+    /// The request was HTTP/1.1.
+    pub http11: bool,
     /// The request asked to keep the connection.
     pub keep_alive: bool,
 }
@@ -209,6 +207,16 @@ pub enum Framing {
 
 const _: () = assert!(size_of::<Conn>() <= 64, "an idle subscriber on one topic");
 
+impl Then {
+    /// Why the connection ends, if it does.
+    pub fn reason(self) -> Closed {
+        match self {
+            Then::KeepAlive => Closed::Peer,
+            Then::Linger(why) => why,
+        }
+    }
+}
+
 impl Conn {
     /// Whether all bits are set.
     pub fn has(&self, bits: u8) -> bool {
@@ -217,9 +225,10 @@ impl Conn {
 }
 
 impl Stream {
-    /// Whether a round may send to it: nothing of its own waits, and it does not read the log.
+    /// Whether rounds send to it. Whatever has bytes of its own to send is behind.
     pub fn is_live(&self) -> bool {
-        self.mode & (mode::BEHIND | mode::ENDING) == 0 && self.pending.is_none()
+        debug_assert!(self.pending.is_none() || self.mode & mode::BEHIND != 0, "own bytes go first");
+        self.mode & mode::BEHIND == 0
     }
 
     /// Whether frames go out as chunks.
@@ -246,9 +255,26 @@ impl Stream {
         }
     }
 
-    /// Bytes that must go out before anything else, for appending.
+    /// Bytes that must go out before any further frame, for appending. Puts the stream behind.
     pub fn own_bytes(&mut self) -> &mut Vec<u8> {
-        &mut self.pending.get_or_insert_default().bytes
+        self.mode |= mode::BEHIND;
+        self.pending.get_or_insert_default().bytes.to_mut()
+    }
+
+    /// Sends fixed bytes before any further frame. Puts the stream behind.
+    pub fn say(&mut self, bytes: &'static [u8]) {
+        match &self.pending {
+            Some(_) => self.own_bytes().extend_from_slice(bytes),
+            None => self.pending = Some(Box::new(Pending { bytes: Cow::Borrowed(bytes), ..Pending::default() })),
+        }
+        self.mode |= mode::BEHIND;
+    }
+}
+
+impl Extra {
+    /// Whether the subscriber's filter lets a frame through.
+    pub fn wants(&self, frame: &Kept) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| name.as_bytes() == frame.name())
     }
 }
 

@@ -20,7 +20,7 @@ use super::mail::{Mail, Outlet, Probe};
 use crate::base::counters::Refused;
 use crate::base::id::EventId;
 use crate::base::limits::{EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, TOPIC_LINGER_MS};
-use crate::base::settings::Settings;
+use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
 use crate::wire::frame::Draft;
 use crate::wire::request::Start;
@@ -106,6 +106,8 @@ pub struct Inner {
     idempotency: Idempotency,
     draining: bool,
     bounds: Bounds,
+    /// Set when slow subscribers read only the newest frame of each key.
+    by_key: Option<Seeded>,
 }
 
 /// See the module.
@@ -127,6 +129,8 @@ pub struct HubSizes {
     pub bytes: usize,
     /// Bytes of all frames alive, logs included.
     pub alive_bytes: usize,
+    /// Idempotency keys remembered.
+    pub idempotency_keys: usize,
 }
 
 impl Hub {
@@ -135,6 +139,7 @@ impl Hub {
         let hash = Seeded::new(seed);
         let start = EventId::at_ms(wall_ms);
         let keys_max = settings.idempotency_keys_max;
+        let by_key = (settings.slow_policy == SlowPolicy::Latest).then(|| hash.clone());
         let inner = Inner {
             head: start,
             forgotten: start,
@@ -154,6 +159,7 @@ impl Hub {
                 bytes: settings.history_bytes_max,
                 age_ms: settings.history_ms,
             },
+            by_key,
         };
         Hub { inner: Mutex::new(inner), outlets, meter: Arc::default() }
     }
@@ -297,6 +303,7 @@ impl Hub {
             frames: inner.kept_frames,
             bytes: inner.kept_bytes,
             alive_bytes: self.meter.bytes(),
+            idempotency_keys: inner.idempotency.len(),
         }
     }
 }
@@ -323,7 +330,7 @@ impl Inner {
         let name: Arc<str> = Arc::from(name);
         let index = self.topics.insert(Topic {
             name: Arc::clone(&name),
-            log: TopicLog::new(self.forgotten),
+            log: TopicLog::new(self.forgotten, self.by_key.clone()),
             interest: 0,
             subscribers: 0,
             born: self.born,
@@ -487,6 +494,11 @@ impl Inner {
     /// The name of a topic.
     pub fn name(&self, index: u32) -> &str {
         &self.topic(index).name
+    }
+
+    /// Whether a newer frame with the same key is kept in a topic.
+    pub fn is_superseded(&self, index: u32, frame: &Kept) -> bool {
+        self.log(index).is_superseded(frame)
     }
 
     /// The log of a topic.

@@ -56,6 +56,16 @@ impl Idempotency {
         self.arrivals.len() < self.keys_max
     }
 
+    /// Keys remembered.
+    pub fn len(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.arrivals.is_empty()
+    }
+
     /// Remembers an answer.
     pub fn remember(&mut self, digest: u128, answer: Answer, mono_ms: u64) {
         self.answers.insert(digest, answer);

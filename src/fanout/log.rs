@@ -2,11 +2,12 @@
 //!
 //! Knows nothing of subscribers: they are positions that read from here.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::hash::Seeded;
 use crate::base::id::EventId;
 use crate::wire::frame::Frame;
 
@@ -55,12 +56,16 @@ pub struct TopicLog {
     frames: VecDeque<Arc<Kept>>,
     bytes: usize,
     floor: EventId,
+    /// The newest kept id of each key; only where somebody reads by it.
+    newest: Option<Box<HashMap<Box<str>, EventId, Seeded>>>,
 }
 
 impl TopicLog {
-    /// An empty log in which anything up to `floor` may be missing.
-    pub fn new(floor: EventId) -> TopicLog {
-        TopicLog { frames: VecDeque::new(), bytes: 0, floor }
+    /// An empty log in which anything up to `floor` may be missing. With `by_key` it knows the newest frame
+    /// of each key.
+    pub fn new(floor: EventId, by_key: Option<Seeded>) -> TopicLog {
+        let newest = by_key.map(|seed| Box::new(HashMap::with_hasher(seed)));
+        TopicLog { frames: VecDeque::new(), bytes: 0, floor, newest }
     }
 
     /// Adds the newest frame.
@@ -68,6 +73,9 @@ impl TopicLog {
         assert!(frame.id() > self.floor, "ids rise");
         assert!(self.frames.back().is_none_or(|newest| newest.id() < frame.id()), "ids rise");
         self.bytes += frame.memory_bytes();
+        if let (Some(newest), Some(key)) = (&mut self.newest, frame.key()) {
+            newest.insert(key.into(), frame.id());
+        }
         self.frames.push_back(frame);
     }
 
@@ -77,10 +85,21 @@ impl TopicLog {
         self.floor = frame.id();
         let freed = frame.memory_bytes();
         self.bytes -= freed;
+        if let (Some(newest), Some(key)) = (&mut self.newest, frame.key()) {
+            if newest.get(key) == Some(&frame.id()) {
+                newest.remove(key);
+            }
+        }
         if self.frames.len() < self.frames.capacity() / 8 {
             self.frames.shrink_to(self.frames.len() * 2);
         }
         Some(freed)
+    }
+
+    /// Whether a newer frame with the same key is kept.
+    pub fn is_superseded(&self, frame: &Frame) -> bool {
+        let newest = self.newest.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key));
+        newest.is_some_and(|&id| id > frame.id())
     }
 
     /// The id up to which something may be missing: a position at or above it has missed nothing.
@@ -130,7 +149,7 @@ mod tests {
     #[test]
     fn floor_rises_with_eviction_and_bytes_return_to_zero() {
         let meter = Arc::new(Meter::default());
-        let mut log = TopicLog::new(EventId::at_ms(10));
+        let mut log = TopicLog::new(EventId::at_ms(10), None);
         let ids: Vec<EventId> = (11..15).map(EventId::at_ms).collect();
         for &id in &ids {
             log.append(Kept::new(Draft::new(None, None, "x", None).seal(id), &meter));

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod batch;
 pub mod body;
 pub mod cors;
+pub mod frame;
 pub mod head;
 pub mod problem;
 pub mod query;
