@@ -72,9 +72,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds frames that several sends may share. Returns their slices.
-    pub fn add_frames(
-        &mut self, frames: impl Iterator<Item = &'a Arc<Kept>>, chunked: bool,
-    ) -> Range<usize> {
+    pub fn add_frames(&mut self, frames: impl Iterator<Item = &'a Arc<Kept>>, chunked: bool) -> Range<usize> {
         let start = self.slices.len();
         for frame in frames {
             self.slices.push(IoSlice::new(frame.form(chunked)));

@@ -265,7 +265,9 @@ impl Stream {
     pub fn say(&mut self, bytes: &'static [u8]) {
         match &self.pending {
             Some(_) => self.own_bytes().extend_from_slice(bytes),
-            None => self.pending = Some(Box::new(Pending { bytes: Cow::Borrowed(bytes), ..Pending::default() })),
+            None => {
+                self.pending = Some(Box::new(Pending { bytes: Cow::Borrowed(bytes), ..Pending::default() }))
+            }
         }
         self.mode |= mode::BEHIND;
     }

@@ -258,7 +258,11 @@ impl Hub {
 
     /// Joins a subscriber of `worker` to the named topics (distinct) and finds its position.
     pub fn subscribe(
-        &self, worker: usize, names: &[Box<str>], start: &Start, now: Now,
+        &self,
+        worker: usize,
+        names: &[Box<str>],
+        start: &Start,
+        now: Now,
     ) -> Result<Joined, Refused> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);

@@ -97,7 +97,12 @@ impl Node {
     /// A node of `workers` workers that may hold `connections_max` connections, and the workers' inboxes.
     /// `control_address` is what publishers are told to use; `seed` must be unpredictable from outside.
     pub fn new(
-        settings: Settings, workers: usize, connections_max: usize, pages: Pages, wall_ms: u64, seed: u64,
+        settings: Settings,
+        workers: usize,
+        connections_max: usize,
+        pages: Pages,
+        wall_ms: u64,
+        seed: u64,
     ) -> (Arc<Node>, Vec<Inbox>) {
         let (outlets, inboxes): (Vec<Outlet>, Vec<Inbox>) = (0..workers).map(|_| Outlet::pair()).unzip();
         let node = Node {
@@ -105,10 +110,7 @@ impl Node {
             connections: Budget::new(connections_max),
             bodies: Budget::new(settings.bodies_bytes_max),
             ticks: Ticks::new(&settings),
-            head_limits: HeadLimits {
-                bytes_max: settings.head_bytes_max,
-                headers_max: settings.headers_max,
-            },
+            head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
             public: site(&settings, Listener::Public),
             control: site(&settings, Listener::Control),
             counters: (0..workers).map(|_| Counters::default()).collect(),

@@ -216,7 +216,11 @@ impl Worker {
 
 /// Appends what comes next for a stream, at most `READ_FRAMES_MAX` frames, merged in id order.
 fn read_log(
-    stream: &Stream, topics: &LocalTopics, hub: &Inner, policy: SlowPolicy, kept: &mut Vec<Arc<Kept>>,
+    stream: &Stream,
+    topics: &LocalTopics,
+    hub: &Inner,
+    policy: SlowPolicy,
+    kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
     let mut found: Vec<(&Arc<Kept>, u32)> = Vec::new();
     let mut more = false;

@@ -58,7 +58,10 @@ impl Worker {
 
 /// Adds sends for a topic's unserved subscribers while the batch has room. Returns the new cursor.
 fn fill<'a>(
-    batch: &mut Batch<'a>, topics: &'a LocalTopics, topic: &'a LocalTopic, conns: &mut Slab<Conn>,
+    batch: &mut Batch<'a>,
+    topics: &'a LocalTopics,
+    topic: &'a LocalTopic,
+    conns: &mut Slab<Conn>,
 ) -> usize {
     let mut shared = Shared::default();
     let mut cursor = topic.cursor;
@@ -90,7 +93,11 @@ fn fill<'a>(
 
 /// What a plain subscriber gets: the shared slices from its position on.
 fn pick_shared<'a>(
-    batch: &mut Batch<'a>, shared: &mut Shared, topic: &'a LocalTopic, slot: u32, stream: &Stream,
+    batch: &mut Batch<'a>,
+    shared: &mut Shared,
+    topic: &'a LocalTopic,
+    slot: u32,
+    stream: &Stream,
 ) -> Option<Pick> {
     let chunked = stream.chunked();
     let form = if chunked { &mut shared.chunked } else { &mut shared.bare };
@@ -106,7 +113,11 @@ fn pick_shared<'a>(
 
 /// What a subscriber with several topics or a filter gets. A pick without parts only moves its position.
 fn pick_own<'a>(
-    batch: &mut Batch<'a>, topics: &'a LocalTopics, extra: &Extra, slot: u32, stream: &Stream,
+    batch: &mut Batch<'a>,
+    topics: &'a LocalTopics,
+    extra: &Extra,
+    slot: u32,
+    stream: &Stream,
 ) -> Option<Pick> {
     let mut frames: Vec<&'a Arc<Kept>> = Vec::new();
     for place in &extra.places {

@@ -258,7 +258,12 @@ impl Worker {
 
     /// Opens a stream, or refuses it in the way that its client understands.
     fn open_stream(
-        &mut self, slot: u32, asked: Asked<'_>, subscribe: Subscribe, over: Option<Refused>, bench: bool,
+        &mut self,
+        slot: u32,
+        asked: Asked<'_>,
+        subscribe: Subscribe,
+        over: Option<Refused>,
+        bench: bool,
     ) -> Flow {
         let refused = over.or_else(|| self.node.refuses_newcomers());
         let (chunked, browser) = (subscribe.chunked, subscribe.browser);
@@ -302,8 +307,7 @@ impl Worker {
     pub(super) fn answer_problem(&mut self, slot: u32, asked: Asked<'_>, problem: &Problem) -> Flow {
         let keep_alive = asked.keep_alive && !problem.closes();
         let span = RETRY_AFTER_S.end - RETRY_AFTER_S.start;
-        let retry_after_s =
-            (problem.status() == 503).then(|| RETRY_AFTER_S.start + self.prng.below(span));
+        let retry_after_s = (problem.status() == 503).then(|| RETRY_AFTER_S.start + self.prng.below(span));
         self.answer(slot, Asked { keep_alive, ..asked }, |out, reply| {
             reply::problem(out, problem, &Reply { retry_after_s, ..*reply });
         })
@@ -312,7 +316,10 @@ impl Worker {
     /// Appends an answer. A connection that is not kept is read on for a while: a reset, which unread bytes
     /// would cause, could reach the client before the answer.
     pub(super) fn answer(
-        &mut self, slot: u32, asked: Asked<'_>, build: impl FnOnce(&mut Vec<u8>, &Reply<'_>),
+        &mut self,
+        slot: u32,
+        asked: Asked<'_>,
+        build: impl FnOnce(&mut Vec<u8>, &Reply<'_>),
     ) -> Flow {
         let node = Arc::clone(&self.node);
         let cors = &node.site(self.conns[slot as usize].listener).cors;

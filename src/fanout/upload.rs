@@ -34,9 +34,7 @@ enum Fed {
 
 impl Worker {
     /// Begins a publish: at once if the body is here, otherwise it is admitted or refused.
-    pub(super) fn begin_upload(
-        &mut self, slot: u32, head: &Head<'_>, request: Request, rest: &[u8],
-    ) -> Flow {
+    pub(super) fn begin_upload(&mut self, slot: u32, head: &Head<'_>, request: Request, rest: &[u8]) -> Flow {
         let call = match request {
             Request::Publish(publish) => Call::Publish(publish),
             Request::Batch(batch) => Call::Batch(batch),
@@ -95,12 +93,8 @@ impl Worker {
             return Flow::Hold;
         }
         node.bodies.give(upload.charged);
-        let asked = Asked {
-            http11: upload.http11,
-            keep_alive: upload.keep_alive,
-            head_only: false,
-            origin: None,
-        };
+        let asked =
+            Asked { http11: upload.http11, keep_alive: upload.keep_alive, head_only: false, origin: None };
         let Phase::Body(upload) = std::mem::replace(&mut talk.phase, Phase::Head) else {
             return Flow::Done;
         };

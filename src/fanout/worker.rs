@@ -339,7 +339,9 @@ impl Worker {
         self.drain = Some(Drain { deadline: self.now.tick().saturating_add(ticks_of_ms(drain_ms)) });
         let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
-            match &mut self.conns[slot as usize].state {
+            let conn = &mut self.conns[slot as usize];
+            let asked = conn.has(flag::TO_READ);
+            match &mut conn.state {
                 // The last fifth of the window is for those that are slow to take their end.
                 State::Streaming(stream) => {
                     let wait = self.prng.below(drain_ms * 4 / 5 + 1);
@@ -347,9 +349,7 @@ impl Worker {
                     let ends = stream.ends;
                     self.wheel.arm(slot, ends);
                 }
-                State::Waiting(_) if !self.conns[slot as usize].has(flag::TO_READ) => {
-                    self.close(io, slot, Close::Orderly, Closed::Drain);
-                }
+                State::Waiting(_) if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
                 State::Waiting(_) | State::Talking(_) => {}
             }
         }

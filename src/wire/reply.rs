@@ -13,6 +13,8 @@ pub const TYPE_JSON: &str = "application/json";
 pub const TYPE_TEXT: &str = "text/plain; charset=utf-8";
 /// `Content-Type` of `/metrics`.
 pub const TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// `Content-Type` of `/metrics` (the Prometheus text format).
+pub const TYPE_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The interim answer to `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// A heartbeat as one chunk: a comment line without a blank line after it.
