@@ -140,7 +140,8 @@ mod tests {
                 let slot = prng.below(64) as u32;
                 match prng.below(8) {
                     0..=3 => {
-                        let due = now + prng.below(if prng.below(4) == 0 { 9_000 } else { 300 }) as Tick;
+                        let range = if prng.below(4) == 0 { 9_000 } else { 300 };
+                        let due = now + prng.below(range) as Tick;
                         wheel.arm(slot, due);
                         twin.0.insert(slot, due.max(wheel.now));
                     }
@@ -149,7 +150,8 @@ mod tests {
                         twin.0.remove(&slot);
                     }
                     _ => {
-                        now += prng.below(if prng.below(50) == 0 { 10_000 } else { 40 }) as Tick;
+                        let range = if prng.below(50) == 0 { 10_000 } else { 40 };
+                        now += prng.below(range) as Tick;
                         let mut got = Vec::new();
                         while wheel.expire(now, 1 + prng.below(5) as usize, &mut got) {}
                         got.sort_unstable();
