@@ -5,4 +5,5 @@ pub mod id;
 pub mod limits;
 pub mod prng;
 pub mod settings;
+pub mod snapshot;
 pub mod time;
