@@ -9,6 +9,7 @@ pub mod args;
 pub mod config;
 pub mod contradictions;
 pub mod file;
+pub mod log;
 pub mod resolve;
 pub mod suggest;
 
