@@ -1,8 +1,8 @@
 //! Values in log lines, error lines and terminals: what a peer or an operator wrote must not become a second
 //! line, a forged field or a terminal command.
 //!
-//! Owns the escaping, nothing else. A log message is `key=value` pairs; wrap each value that did not come from
-//! this program in [`Value`].
+//! Owns the escaping, nothing else. A log message is `key=value` pairs; wrap each value that did not come
+//! from this program in [`Value`].
 
 use std::fmt::{self, Write};
 

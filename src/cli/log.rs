@@ -152,7 +152,7 @@ fn run(received: Receiver<Mail>, file: Option<&Path>) {
     let mut logger = write_logger(file).unwrap_or_else(|| writer(Output::new(io::stderr())));
     for mail in received {
         match mail {
-            Mail::Line(level, line) => write(&*logger, level, &line),
+            Mail::Line(level, line) => write(&logger, level, &line),
             Mail::Reopen => {
                 if let Some(reopened) = file.and_then(|path| write_logger(Some(path))) {
                     logger = reopened;

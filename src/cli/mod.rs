@@ -2,8 +2,8 @@
 //!
 //! Owns the process: arguments, exit codes, standard streams, signals. What is served and how is below.
 //!
-//! Exit codes: 0 done; 1 could not start or do it; 2 the command line or a setting is wrong; 128 + signal when
-//! a second SIGTERM or SIGINT cut a drain short.
+//! Exit codes: 0 done; 1 could not start or do it; 2 the command line or a setting is wrong; 128 + signal
+//! when a second SIGTERM or SIGINT cut a drain short.
 
 pub mod args;
 pub mod config;

@@ -6,6 +6,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::*;
 
+/// Names and texts.
+type Pairs<'a> = &'a [(&'static str, &'static str)];
+
 fn inputs(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Inputs {
     let mut inputs = Inputs::default();
     for (name, text) in flags {
@@ -85,7 +88,7 @@ fn the_benchmark_profile_moves_the_default_port_but_no_port_that_was_given() {
 
 #[test]
 fn refusals_name_key_value_limit_and_place() {
-    let rows: &[(&[(&'static str, &str)], &[(&str, &str)], &str)] = &[
+    let rows: &[(Pairs<'_>, Pairs<'_>, &str)] = &[
         (
             &[("heartbeat_ms", "5")],
             &[],
@@ -94,7 +97,8 @@ fn refusals_name_key_value_limit_and_place() {
         (
             &[],
             &[("FANWHEEL_LOG_LEVEL", "loud\n")],
-            "FANWHEEL_LOG_LEVEL: log_level = loud\\n is not allowed: must be one of error, warn, info, debug, trace",
+            "FANWHEEL_LOG_LEVEL: log_level = loud\\n is not allowed: \
+             must be one of error, warn, info, debug, trace",
         ),
         (
             &[],
@@ -116,7 +120,8 @@ fn refusals_name_key_value_limit_and_place() {
             &[("publish_bytes_max", "9000000")],
             &[("FANWHEEL_BODIES_BYTES_MAX", "5000000")],
             "publish_bytes_max = 9000000 (--publish-bytes-max) is larger than \
-             bodies_bytes_max = 5000000 (FANWHEEL_BODIES_BYTES_MAX): one body must fit the budget of all bodies",
+             bodies_bytes_max = 5000000 (FANWHEEL_BODIES_BYTES_MAX): \
+             one body must fit the budget of all bodies",
         ),
         (
             &[("publish_bytes_max", "9000000")],
@@ -127,7 +132,8 @@ fn refusals_name_key_value_limit_and_place() {
         (
             &[("cors_origins", "*"), ("cors_origins", "https://a.example")],
             &[],
-            "cors_origins = *,https://a.example (--cors-origins): * allows every origin, so it must stand alone",
+            "cors_origins = *,https://a.example (--cors-origins): \
+             * allows every origin, so it must stand alone",
         ),
         (
             &[("cors_origins", "https://a.example/path")],
@@ -140,11 +146,6 @@ fn refusals_name_key_value_limit_and_place() {
             &[],
             "stall_ms = 20000 (--stall-ms) is not below user_timeout_ms = 20000 (default), \
              so slow_policy = skip (--slow-policy) could never act: the kernel cuts first",
-        ),
-        (
-            &[("control_names", "http://a/")],
-            &[],
-            "--control-names: control_names = http://a/ is not allowed: must be a host name, without scheme or path",
         ),
     ];
     for (flags, environment, expected) in rows {
@@ -181,6 +182,12 @@ fn listeners_need_an_address_each() {
         let line = refusal(&[("listen", text)], &[]);
         assert!(line.starts_with("--listen: listen = "), "{line}");
     }
+    let line = refusal(&[("control_names", "http://a/")], &[]);
+    assert!(
+        line.ends_with(
+            "control_names = http://a/ is not allowed: must be a host name, without scheme or path"
+        )
+    );
     let long = format!("unix:/{}", "x".repeat(107));
     assert!(refusal(&[("listen", &long)], &[]).ends_with("with a numeric address"));
 }
