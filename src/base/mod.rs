@@ -3,6 +3,7 @@
 pub mod counters;
 pub mod id;
 pub mod limits;
+pub mod logfmt;
 pub mod prng;
 pub mod settings;
 pub mod snapshot;
