@@ -218,16 +218,18 @@ impl Hub {
             return Err(Refused::Overload);
         }
         let mut wanted = vec![0usize; self.outlets.len()];
-        let mut new_topics = 0;
+        let mut new_topics: Vec<&str> = Vec::new();
         for name in posts.iter().flat_map(|post| &post.topics) {
             match inner.find(name) {
                 Some(index) => {
                     bits(inner.topics[index as usize].interest).for_each(|worker| wanted[worker] += 1);
                 }
-                None => new_topics += 1,
+                None => new_topics.push(name),
             }
         }
-        if inner.topics.len() + new_topics > inner.bounds.topics_max {
+        new_topics.sort_unstable();
+        new_topics.dedup();
+        if inner.topics.len() + new_topics.len() > inner.bounds.topics_max {
             return Err(Refused::Topics);
         }
         let fits = |(outlet, wanted): (&Outlet, &usize)| outlet.room() >= *wanted;
@@ -510,3 +512,6 @@ impl Inner {
         &self.topic(index).log
     }
 }
+
+#[cfg(test)]
+mod tests;
