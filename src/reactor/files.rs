@@ -5,8 +5,8 @@ use crate::base::settings::Settings;
 use crate::reactor::error::StartError;
 use crate::sys::process::{Limit, files_limit, set_files_limit};
 
-/// Standard streams, epoll, ring and a few spare: what a worker has open besides wakers and listeners.
-const BASE_FILES: u64 = 8;
+/// Standard streams, epoll, a ring, and what `main` had open before: all but wakers and listeners.
+const BASE_FILES: u64 = 12;
 
 /// What this host and the settings allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +15,10 @@ pub struct Capacity {
     pub workers: usize,
     /// `RLIMIT_NOFILE`, raised as far as allowed.
     pub files: u64,
-    /// Files of each worker that are kept for what is not a connection within the limit.
-    pub reserved: usize,
     /// Sockets at which a worker stops listening and leaves newcomers to the others.
     pub worker_max: usize,
+    /// Sockets that a worker may have beyond: refusals, the operator's, a closing listener's queue.
+    pub spare: usize,
     /// Connections of the node: the setting, or what the files allow when that is 0.
     pub connections_max: usize,
 }
@@ -64,7 +64,8 @@ fn derive(settings: &Settings, files: u64, processors: usize) -> Result<Capacity
         });
     }
     let connections_max = if settings.connections_max == 0 { all } else { settings.connections_max };
-    Ok(Capacity { workers, files, reserved: (reserved / tables) as usize, worker_max, connections_max })
+    let spare = usize::try_from((reserved - fixed) / tables).unwrap_or(0);
+    Ok(Capacity { workers, files, worker_max, spare, connections_max })
 }
 
 #[cfg(test)]
@@ -81,7 +82,7 @@ mod tests {
             (8, true, 20_000, 19_680, 157_440),
             (60, true, 20_000, 19_680, 1_180_800),
             (4, false, 20_000, 4_920, 19_680),
-            (2, true, 64, 48, 96),
+            (2, true, 64, 46, 92),
             (8, true, 1_024, 768, 6_144),
         ];
         for &(workers, private, files, worker_max, connections_max) in rows {

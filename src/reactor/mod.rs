@@ -11,11 +11,15 @@
 //! every table under the same number. Whatever else is open when [`start`] is called stays open in every
 //! worker until it ends, so a file that shall be closed or reopened later (a log file) is opened after it.
 
+mod accept;
 mod address;
 mod clock;
 mod error;
 mod files;
+mod io;
+mod listeners;
 mod server;
+mod worker;
 
 pub use address::Address;
 pub use clock::Clock;

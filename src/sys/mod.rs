@@ -6,3 +6,5 @@
 #![allow(unsafe_code)]
 
 pub mod process;
+pub mod ring;
+pub mod socket;

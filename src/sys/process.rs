@@ -52,52 +52,6 @@ pub fn wake_file() -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
-    use std::sync::mpsc::channel;
-
-    fn link_of(number: i32) -> Option<std::path::PathBuf> {
-        std::fs::read_link(format!("/proc/thread-self/fd/{number}")).ok()
-    }
-
-    #[test]
-    fn after_unshare_a_number_opened_in_one_thread_is_unknown_to_another() {
-        let (unshared_to, unshared_from) = channel::<()>();
-        let (number_to, number_from) = channel::<i32>();
-        let thread = std::thread::spawn(move || {
-            unshare_files().unwrap();
-            unshared_to.send(()).unwrap();
-            link_of(number_from.recv().unwrap())
-        });
-        let opener = std::thread::spawn(move || {
-            unshared_from.recv().unwrap();
-            unshare_files().unwrap();
-            // High enough that no other test's file has the number.
-            let files: Vec<_> = (0..400).map(|_| wake_file().unwrap()).collect();
-            let number = files[399].as_raw_fd();
-            number_to.send(number).unwrap();
-            (link_of(number), files).0
-        });
-        assert!(opener.join().unwrap().is_some());
-        assert_eq!(thread.join().unwrap(), None);
-    }
-
-    #[test]
-    fn closing_in_one_table_leaves_the_copy_in_another_open() {
-        let (ready_to, ready_from) = channel::<()>();
-        let (closed_to, closed_from) = channel::<()>();
-        let file = wake_file().unwrap();
-        let number = file.as_raw_fd();
-        let thread = std::thread::spawn(move || {
-            unshare_files().unwrap();
-            ready_to.send(()).unwrap();
-            closed_from.recv().unwrap();
-            link_of(number).is_some_and(|link| link.to_string_lossy().contains("eventfd"))
-        });
-        ready_from.recv().unwrap();
-        drop(file);
-        closed_to.send(()).unwrap();
-        assert!(thread.join().unwrap());
-    }
 
     #[test]
     fn the_soft_limit_can_be_set_to_what_it_is() {
