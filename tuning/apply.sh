@@ -77,7 +77,8 @@ at_least fs.file-max $((connections + connections / 4 + 65536)) "files of the ho
 at_least net.core.somaxconn 16384 "connections that wait for accept when everyone returns at once"
 at_least net.ipv4.tcp_max_syn_backlog 16384 "half-open connections in the same moment"
 at_least net.core.netdev_max_backlog 16384 "packets that wait for a processor: a broadcast being acknowledged"
-at_least net.netfilter.nf_conntrack_max $((connections * 2 + 65536)) "connections that a firewall keeps track of"
+tracked="connections that a firewall keeps track of"
+at_least net.netfilter.nf_conntrack_max $((connections * 2 + 65536)) "$tracked"
 
 # In pages: where the kernel begins to save memory for TCP, and where it drops packets. An eighth, a sixth
 # and a quarter of the memory; nothing is reserved by it.

@@ -15,10 +15,22 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const EVENT_FILTERS_MAX: usize = 32;
 /// Bytes of a request line; longer is 414. Leaves room for 64 topics of ordinary length in the head limit.
 pub const REQUEST_LINE_BYTES_MAX: usize = 6 * KIB;
+/// Bytes of a method: longer than any that is registered, so that noise is refused early.
+pub const METHOD_BYTES_MAX: usize = 32;
+/// Field lines of one head that there is room for; the setting `headers_max` stays at or below it.
+pub const HEADERS_MAX: usize = 256;
+/// Bytes of a foreign `Last-Event-ID` that are told back in a gap event.
+pub const LAST_EVENT_ID_TEXT_BYTES_MAX: usize = 128;
+/// Hexadecimal digits of a chunk size: eight reach 4 GiB, beyond any body that is taken, and fit a `u32`.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 8;
+/// Bytes of framing that each chunk may cost for nothing: its size line and two line ends, without extension.
+pub const CHUNK_FREE_BYTES: usize = 16;
+/// Levels of arrays and objects in one batch line; what serde_json allows where it recurses.
+pub const JSON_DEPTH_MAX: usize = 128;
 /// Bytes of one chunk-size line, extensions included: extensions have no use here, only attacks have.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
-/// Bytes of all chunk lines and trailers of one body together, beyond one per this many body bytes; keeps
-/// one-byte chunks with long extensions from costing more than the body is worth.
+/// Bytes of chunk lines and trailers of one body beyond what its chunks may cost for nothing and its payload
+/// is long; keeps one-byte chunks with long extensions from costing more than the body is worth.
 pub const CHUNK_OVERHEAD_BYTES_MAX: usize = 16 * KIB;
 /// Events in one NDJSON batch, counted once per topic. All of a batch must fit an empty mailbox at once.
 pub const BATCH_POSTS_MAX: usize = 2_048;
@@ -32,6 +44,8 @@ pub const CONTROL_MAILS_MAX: usize = 1_024;
 pub const WORKERS_MAX: usize = 64;
 /// Sends in one batch: an io_uring submission that costs about 2 ms, after which newcomers get a look in.
 pub const BATCH_SENDS_MAX: usize = 512;
+/// Bytes in one batch after which no further send is added, for the same reason when frames are large.
+pub const BATCH_BYTES_MAX: usize = MIB;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
 pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Bytes ↔ meaning: HTTP/1 requests and answers, publish bodies, the event stream.
+//!
+//! Never contains sockets, time or knowledge of topics' contents: functions of bytes, and small incremental
+//! decoders that give the same result however their input is cut.
+
+pub mod accept;
+pub mod batch;
+pub mod body;
+pub mod cors;
+pub mod fields;
+pub mod frame;
+pub mod guard;
+pub mod head;
+pub mod line;
+pub mod problem;
+pub mod query;
+pub mod reply;
+pub mod request;
+pub mod rules;
+pub mod sse;

@@ -1,0 +1,42 @@
+//! Which origins may read answers, and the header lines that say so (Fetch standard, §3.2 CORS protocol).
+
+/// The configured origins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// No CORS header at all (the control listener).
+    Off,
+    /// `*`: everyone, without credentials.
+    Any,
+    /// The listed origins, with credentials; compared byte for byte.
+    Listed(Vec<Box<str>>),
+}
+
+impl Cors {
+    /// From the setting `cors_origins`. A `*` anywhere means everyone; `null` is never listed, because any
+    /// sandboxed page can claim it; an empty list switches CORS off.
+    pub fn from_setting(origins: &[String]) -> Cors {
+        if origins.iter().any(|origin| origin == "*") {
+            return Cors::Any;
+        }
+        let listed: Vec<Box<str>> =
+            origins.iter().filter(|origin| *origin != "null").map(|origin| origin.as_str().into()).collect();
+        if listed.is_empty() { Cors::Off } else { Cors::Listed(listed) }
+    }
+
+    /// Appends the header lines for a request with this `Origin`.
+    pub fn append(&self, out: &mut Vec<u8>, origin: Option<&[u8]>) {
+        match self {
+            Cors::Off => {}
+            Cors::Any => out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n"),
+            Cors::Listed(listed) => {
+                out.extend_from_slice(b"Vary: Origin\r\n");
+                let Some(origin) = origin else { return };
+                if listed.iter().any(|allowed| allowed.as_bytes() == origin) {
+                    out.extend_from_slice(b"Access-Control-Allow-Origin: ");
+                    out.extend_from_slice(origin);
+                    out.extend_from_slice(b"\r\nAccess-Control-Allow-Credentials: true\r\n");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The fields of a request head that mean something to this server, collected and checked as they come.
+//!
+//! Owns what each field may hold and how often it may stand (RFC 9110, RFC 9112 §6.3). Knows neither the
+//! request line nor how lines are cut.
+
+use crate::wire::accept::Accept;
+use crate::wire::problem::Problem;
+use crate::wire::rules::parse_decimal;
+
+/// How long the body is (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyLength {
+    /// Neither `Content-Length` nor `Transfer-Encoding`: no body.
+    #[default]
+    None,
+    /// `Content-Length`.
+    Bytes(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// What the field lines seen so far say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fields<'a> {
+    /// `Host`, valid.
+    pub host: Option<&'a [u8]>,
+    /// `Origin`
+    pub origin: Option<&'a [u8]>,
+    /// All `Accept` lines.
+    pub accept: Accept,
+    /// `Content-Type`
+    pub content_type: Option<&'a [u8]>,
+    /// The first `Last-Event-ID`.
+    pub last_event_id: Option<&'a [u8]>,
+    /// There was a second `Last-Event-ID`.
+    pub last_event_id_repeated: bool,
+    /// `Idempotency-Key`
+    pub idempotency_key: Option<&'a [u8]>,
+    /// `Authorization`
+    pub authorization: Option<&'a [u8]>,
+    /// `Sec-Fetch-Site`
+    pub fetch_site: Option<&'a [u8]>,
+    /// `Sec-Fetch-Mode`
+    pub fetch_mode: Option<&'a [u8]>,
+    /// `Content-Length`
+    length: Option<u64>,
+    /// `Transfer-Encoding: chunked`
+    chunked: bool,
+    /// `Connection: close`
+    close: bool,
+    /// `Connection: keep-alive`
+    keep_alive: bool,
+    /// `Expect: 100-continue`
+    expect_continue: bool,
+    /// `Expect` of anything else.
+    expect_other: bool,
+}
+
+/// What the fields say together with the version.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict {
+    /// How long the body is.
+    pub body: BodyLength,
+    /// Another request may follow.
+    pub keep_alive: bool,
+    /// The client waits for `100 Continue`.
+    pub expect_continue: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// Takes in one field line; `value` is trimmed and holds no CR, LF, NUL or other control but HTAB.
+    pub fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Problem> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is("host") => {
+                if !is_authority(value) {
+                    return Err(Problem::BadHost("Host is not a host with an optional port."));
+                }
+                set(&mut self.host, value, Problem::BadHost("Host is given twice."))
+            }
+            6 if is("accept") => {
+                self.accept.add(value);
+                Ok(())
+            }
+            6 if is("origin") => set_once(&mut self.origin, value),
+            6 if is("expect") => {
+                let known = value.eq_ignore_ascii_case(b"100-continue");
+                *(if known { &mut self.expect_continue } else { &mut self.expect_other }) = true;
+                Ok(())
+            }
+            10 if is("connection") => {
+                self.add_connection(value);
+                Ok(())
+            }
+            12 if is("content-type") => set_once(&mut self.content_type, value),
+            13 if is("last-event-id") => {
+                self.last_event_id_repeated = self.last_event_id.is_some();
+                self.last_event_id.get_or_insert(value);
+                Ok(())
+            }
+            13 if is("authorization") => set_once(&mut self.authorization, value),
+            14 if is("content-length") => {
+                let length =
+                    parse_decimal(value).ok_or(Problem::BadFraming("Content-Length is not a number."))?;
+                set(&mut self.length, length, Problem::BadFraming("Content-Length is given twice."))
+            }
+            14 if is("sec-fetch-site") => set_once(&mut self.fetch_site, value),
+            14 if is("sec-fetch-mode") => set_once(&mut self.fetch_mode, value),
+            15 if is("idempotency-key") => set_once(&mut self.idempotency_key, value),
+            17 if is("transfer-encoding") => self.add_coding(value),
+            _ => Ok(()),
+        }
+    }
+
+    fn add_connection(&mut self, value: &[u8]) {
+        for token in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            self.close |= token.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    fn add_coding(&mut self, value: &[u8]) -> Result<(), Problem> {
+        if self.chunked {
+            return Err(Problem::BadFraming("Transfer-Encoding is given twice."));
+        }
+        if value.eq_ignore_ascii_case(b"chunked") {
+            self.chunked = true;
+            return Ok(());
+        }
+        // A clean list of coding names is understood and refused; anything else is an attempt at something.
+        let listed = |b: &u8| is_token_byte(*b) || matches!(b, b',' | b' ' | b'\t');
+        if !value.is_empty() && value.iter().all(listed) {
+            Err(Problem::CodingNotImplemented)
+        } else {
+            Err(Problem::BadFraming("Transfer-Encoding is not a list of codings."))
+        }
+    }
+
+    /// Judges what only all fields together show. The order is fixed, so that a request with several faults
+    /// always gets the same answer.
+    pub fn finish(&self, http11: bool) -> Result<Verdict, Problem> {
+        if self.chunked && self.length.is_some() {
+            return Err(Problem::BadFraming("Content-Length and Transfer-Encoding exclude each other."));
+        }
+        if self.chunked && !http11 {
+            return Err(Problem::BadFraming("HTTP/1.0 has no Transfer-Encoding."));
+        }
+        if http11 && self.host.is_none() {
+            return Err(Problem::BadHost("HTTP/1.1 needs Host."));
+        }
+        if self.expect_other {
+            return Err(Problem::ExpectationFailed);
+        }
+        let body = match self.length {
+            _ if self.chunked => BodyLength::Chunked,
+            Some(bytes) => BodyLength::Bytes(bytes),
+            None => BodyLength::None,
+        };
+        Ok(Verdict {
+            body,
+            keep_alive: !self.close && (http11 || self.keep_alive),
+            // A client of version 1.0 cannot take an interim answer (RFC 9110 §10.1.1).
+            expect_continue: self.expect_continue && http11,
+        })
+    }
+}
+
+fn set<T>(field: &mut Option<T>, value: T, twice: Problem) -> Result<(), Problem> {
+    if field.replace(value).is_some() { Err(twice) } else { Ok(()) }
+}
+
+fn set_once<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Problem> {
+    set(field, value, Problem::Malformed("A header field that may stand once is given twice."))
+}
+
+/// Whether a byte may stand in a token: a method or a field name (RFC 9110 §5.6.2).
+pub fn is_token_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')
+}
+
+/// Whether `text` is a host with an optional port: a name, an IPv4 address, or an IPv6 address in brackets.
+/// Narrower than RFC 3986 §3.2.2: no escapes, no sub-delimiters, no user.
+pub fn is_authority(text: &[u8]) -> bool {
+    let (host, port) = split_port(text);
+    let port_ok = port.is_none_or(|port| port.len() <= 5 && port.iter().all(u8::is_ascii_digit));
+    let host_ok = match host.strip_prefix(b"[") {
+        Some(inside) => {
+            let address = inside.strip_suffix(b"]").and_then(|address| std::str::from_utf8(address).ok());
+            address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+        }
+        None => {
+            let name_byte = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+            !host.is_empty() && host.iter().all(name_byte)
+        }
+    };
+    port_ok && host_ok
+}
+
+/// Host and port of an authority; the host keeps its brackets.
+pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let after_brackets = authority.iter().rposition(|&b| b == b']').map_or(0, |at| at + 1);
+    match authority[after_brackets..].iter().position(|&b| b == b':') {
+        Some(colon) => (&authority[..after_brackets + colon], Some(&authority[after_brackets + colon + 1..])),
+        None => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_are_hosts_with_an_optional_port() {
+        let rows: &[(&str, bool)] = &[
+            ("example.com", true),
+            ("example.com:8080", true),
+            ("example.com:", true),
+            ("127.0.0.1:1", true),
+            ("my_host-1", true),
+            ("[::1]", true),
+            ("[::1]:8080", true),
+            ("[::ffff:127.0.0.1]:80", true),
+            ("", false),
+            (":80", false),
+            ("a b", false),
+            ("a,b", false),
+            ("a/b", false),
+            ("a@b", false),
+            ("a:b@c", false),
+            ("a:80:80", false),
+            ("a:123456", false),
+            ("a:-1", false),
+            ("[::1", false),
+            ("::1", false),
+            ("[]", false),
+            ("[::1]x", false),
+            ("[::1%25eth0]", false),
+            ("ä.de", false),
+            ("a\tb", false),
+            ("a%00", false),
+        ];
+        for (text, ok) in rows {
+            assert_eq!(is_authority(text.as_bytes()), *ok, "{text:?}");
+        }
+    }
+}

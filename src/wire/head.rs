@@ -1,0 +1,182 @@
+//! One HTTP/1 request head, strictly (RFC 9112): bytes in, a borrowed view or a [`Problem`] out.
+//!
+//! Allocates nothing. Knows no path, no topic and no setting but its two limits. What two servers could read
+//! in two ways is refused. `httparse` cuts the field lines; what it forgives (bare LF, obs-text in odd places,
+//! more than one empty line before the request) is refused before it sees it.
+
+use std::mem::MaybeUninit;
+
+use crate::base::limits::HEADERS_MAX;
+use crate::wire::accept::Accept;
+use crate::wire::fields::Fields;
+use crate::wire::line::{self, Line};
+use crate::wire::problem::Problem;
+
+pub use crate::wire::fields::BodyLength;
+pub use crate::wire::line::Method;
+
+/// Bounds of one head; both are settings.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Bytes of the whole head with its empty line.
+    pub bytes_max: usize,
+    /// Field lines; more than `HEADERS_MAX` counts as that.
+    pub headers_max: usize,
+}
+
+/// What is in the buffer.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "heads are parsed without allocating")]
+pub enum Parsed<'a> {
+    /// Not a whole head yet, and nothing wrong so far. Never returned for `bytes_max` bytes or more.
+    More,
+    /// A head, and the bytes it takes up at the start of the buffer.
+    Head(Head<'a>, usize),
+    /// Never going to be a request that is served; answer and close.
+    Bad(Problem),
+}
+
+/// A request head. All slices borrow from the buffer and hold no CR, LF or NUL.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path as it came, undecoded, without query; begins with `/`, or is `*`.
+    pub path: &'a [u8],
+    /// What follows the first `?`; empty without one.
+    pub query: &'a [u8],
+    /// HTTP/1.1, not 1.0.
+    pub http11: bool,
+    /// The client allows another request on this connection.
+    pub keep_alive: bool,
+    /// How long the body is.
+    pub body: BodyLength,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expect_continue: bool,
+    /// The target's authority, else `Host`; valid. Only HTTP/1.0 may lack it.
+    pub host: Option<&'a [u8]>,
+    /// `Origin`
+    pub origin: Option<&'a [u8]>,
+    /// What `Accept` says about event streams.
+    pub accept: Accept,
+    /// `Content-Type`
+    pub content_type: Option<&'a [u8]>,
+    /// `Last-Event-ID`, the first if there are several.
+    pub last_event_id: Option<&'a [u8]>,
+    /// There are several `Last-Event-ID`.
+    pub last_event_id_repeated: bool,
+    /// `Idempotency-Key`
+    pub idempotency_key: Option<&'a [u8]>,
+    /// `Authorization`
+    pub authorization: Option<&'a [u8]>,
+    /// `Sec-Fetch-Site`
+    pub fetch_site: Option<&'a [u8]>,
+    /// `Sec-Fetch-Mode`
+    pub fetch_mode: Option<&'a [u8]>,
+}
+
+impl Head<'_> {
+    /// Whether body bytes follow the head. A request that is answered without reading them ends its
+    /// connection.
+    pub fn has_body(&self) -> bool {
+        !matches!(self.body, BodyLength::None | BodyLength::Bytes(0))
+    }
+}
+
+/// Parses the head at the start of `buf`. Call again with more bytes after [`Parsed::More`]. Whether a head is
+/// good does not depend on how its bytes were cut; a bad one is refused as soon as it cannot become good.
+pub fn parse(buf: &[u8], limits: HeadLimits) -> Parsed<'_> {
+    match try_parse(buf, limits) {
+        Ok(Some((head, bytes))) => Parsed::Head(head, bytes),
+        Ok(None) => Parsed::More,
+        Err(problem) => Parsed::Bad(problem),
+    }
+}
+
+fn try_parse(buf: &[u8], limits: HeadLimits) -> Result<Option<(Head<'_>, usize)>, Problem> {
+    let buf = &buf[..buf.len().min(limits.bytes_max)];
+    // Some clients send an empty line after a body; one is passed over (RFC 9112 §2.2).
+    let start = match buf {
+        [] | [b'\r'] => return Ok(None),
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    };
+    let Some(line) = line::parse(&buf[start..], limits.bytes_max.saturating_sub(start))? else {
+        return if buf.len() < limits.bytes_max { Ok(None) } else { Err(Problem::RequestLineTooLong) };
+    };
+    let fields_start = start + line.bytes;
+    let fields_bytes = scan_lines(&buf[fields_start..])?;
+    let end = fields_bytes.map_or(buf.len(), |bytes| fields_start + bytes);
+    let mut storage = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let storage = &mut storage[..limits.headers_max.min(HEADERS_MAX)];
+    let mut request = httparse::Request::new(&mut []);
+    let status = request
+        .parse_with_uninit_headers(&buf[start..end], storage)
+        .map_err(|error| problem_of(error, limits.headers_max))?;
+    if fields_bytes.is_none() || status.is_partial() {
+        let full = buf.len() == limits.bytes_max;
+        return if full { Err(Problem::HeadTooLarge { bytes_max: limits.bytes_max }) } else { Ok(None) };
+    }
+    let mut fields = Fields::default();
+    for header in request.headers.iter() {
+        fields.add(header.name, header.value)?;
+    }
+    Ok(Some((finish(line, fields)?, end)))
+}
+
+fn problem_of(error: httparse::Error, headers_max: usize) -> Problem {
+    match error {
+        httparse::Error::TooManyHeaders => Problem::TooManyHeaders { headers_max },
+        httparse::Error::HeaderName => Problem::Malformed("A header name is broken."),
+        _ => Problem::Malformed("The request head is broken."),
+    }
+}
+
+/// Finds the end of the field lines, past their empty line, and refuses what must not stand in any of them:
+/// control characters, a CR or LF alone. Field values may hold 8-bit bytes; names are `httparse`'s to check.
+fn scan_lines(bytes: &[u8]) -> Result<Option<usize>, Problem> {
+    let mut line_start = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if byte >= b' ' && byte != 0x7f || byte == b'\t' {
+            continue;
+        }
+        match byte {
+            b'\r' if bytes.get(at + 1).is_none_or(|&next| next == b'\n') => {}
+            b'\n' if at > 0 && bytes[at - 1] == b'\r' => {
+                if at == line_start + 1 {
+                    return Ok(Some(at + 1));
+                }
+                line_start = at + 1;
+            }
+            b'\r' | b'\n' => return Err(Problem::Malformed("A line of the head does not end with CR LF.")),
+            _ => return Err(Problem::Malformed("The head has a control character.")),
+        }
+    }
+    Ok(None)
+}
+
+fn finish<'a>(line: Line<'a>, fields: Fields<'a>) -> Result<Head<'a>, Problem> {
+    let verdict = fields.finish(line.http11)?;
+    Ok(Head {
+        method: line.method,
+        path: line.path,
+        query: line.query,
+        http11: line.http11,
+        keep_alive: verdict.keep_alive,
+        body: verdict.body,
+        expect_continue: verdict.expect_continue,
+        host: line.authority.or(fields.host),
+        origin: fields.origin,
+        accept: fields.accept,
+        content_type: fields.content_type,
+        last_event_id: fields.last_event_id,
+        last_event_id_repeated: fields.last_event_id_repeated,
+        idempotency_key: fields.idempotency_key,
+        authorization: fields.authorization,
+        fetch_site: fields.fetch_site,
+        fetch_mode: fields.fetch_mode,
+    })
+}
+
+#[cfg(test)]
+mod tests;

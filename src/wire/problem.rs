@@ -1,0 +1,319 @@
+//! Every answer that is not a success: its status, its code, its sentence, and whether the connection ends.
+//!
+//! Owns the words that clients see. Knows nothing of how an answer is written (`reply`) or counted.
+
+use std::borrow::Cow;
+
+use crate::base::counters::{REFUSED_NAMES, Refused};
+
+/// Why a request is not served. `reply::problem` turns it into
+/// `{"error":"snake_case_code","message":"one sentence"}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// 400: the head breaks HTTP's grammar (RFC 9112); the text says where.
+    Malformed(&'static str),
+    /// 400: the body's length cannot be told for certain (RFC 9112 §6.3).
+    BadFraming(&'static str),
+    /// 400: `Host` missing, repeated or not a host (RFC 9112 §3.2).
+    BadHost(&'static str),
+    /// 400: the request target is of no form that is served (RFC 9112 §3.2).
+    BadTarget(&'static str),
+    /// 400: chunked coding broken (RFC 9112 §7.1).
+    BadChunk(&'static str),
+    /// 400: the query has a broken escape, or text that is not UTF-8.
+    BadQuery(&'static str),
+    /// 400: a parameter or header of ours has a value out of its rules.
+    BadParameter {
+        /// Its name, as in the query.
+        name: &'static str,
+        /// The rule it breaks, continuing the sentence "`name` …".
+        rule: &'static str,
+    },
+    /// 400: no `topic`.
+    NoTopic,
+    /// 400: more topics than one connection may have.
+    TooManyTopics {
+        /// The limit.
+        topics_max: usize,
+    },
+    /// 400: the payload is not UTF-8.
+    NotUtf8,
+    /// 400: a line of a batch; the text continues "line N: …".
+    BadBatchLine {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// 400: a batch without a line.
+    EmptyBatch,
+    /// 404.
+    NotFound,
+    /// 403: publish on the public listener; the text names the control listener.
+    PublishNotAllowed {
+        /// Address of the control listener; empty when there is none.
+        control: Box<str>,
+    },
+    /// 405, with the methods that would be allowed.
+    MethodNotAllowed(&'static str),
+    /// 406: `Accept` excludes `text/event-stream`.
+    NotAcceptable,
+    /// 408: the head did not come in time.
+    HeadTimeout,
+    /// 408: the body did not come in time.
+    BodyTimeout,
+    /// 411: publish without a length and not chunked.
+    LengthRequired,
+    /// 413: the body is longer than is taken.
+    BodyTooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// 413: more events than one batch may hold.
+    BatchTooLong {
+        /// The limit, counted once per topic.
+        posts_max: usize,
+    },
+    /// 414: the request line is longer than is taken.
+    RequestLineTooLong,
+    /// 415: a batch that is not `application/x-ndjson`.
+    UnsupportedType,
+    /// 417: an expectation other than `100-continue`.
+    ExpectationFailed,
+    /// 421: the control listener does not answer to this `Host`.
+    WrongHost,
+    /// 431: the head is longer than is taken.
+    HeadTooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// 431: more header fields than are taken.
+    TooManyHeaders {
+        /// The limit.
+        headers_max: usize,
+    },
+    /// 501: a transfer coding other than `chunked`.
+    CodingNotImplemented,
+    /// 503: a readiness probe failed; the text says which.
+    NotReady(String),
+    /// 505: a well-formed version other than 1.0 and 1.1.
+    VersionNotSupported,
+    /// 503, or 403 for [`Refused::Credentials`] and [`Refused::Origin`]: over a limit, or not allowed.
+    /// The code is the counter's name.
+    Refused(Refused),
+}
+
+impl Problem {
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        match self {
+            Problem::Malformed(_)
+            | Problem::BadFraming(_)
+            | Problem::BadHost(_)
+            | Problem::BadTarget(_)
+            | Problem::BadChunk(_)
+            | Problem::BadQuery(_)
+            | Problem::BadParameter { .. }
+            | Problem::NoTopic
+            | Problem::TooManyTopics { .. }
+            | Problem::NotUtf8
+            | Problem::BadBatchLine { .. }
+            | Problem::EmptyBatch => 400,
+            Problem::PublishNotAllowed { .. } => 403,
+            Problem::Refused(Refused::Credentials | Refused::Origin) => 403,
+            Problem::NotFound => 404,
+            Problem::MethodNotAllowed(_) => 405,
+            Problem::NotAcceptable => 406,
+            Problem::HeadTimeout | Problem::BodyTimeout => 408,
+            Problem::LengthRequired => 411,
+            Problem::BodyTooLarge { .. } | Problem::BatchTooLong { .. } => 413,
+            Problem::RequestLineTooLong => 414,
+            Problem::UnsupportedType => 415,
+            Problem::ExpectationFailed => 417,
+            Problem::WrongHost => 421,
+            Problem::HeadTooLarge { .. } | Problem::TooManyHeaders { .. } => 431,
+            Problem::CodingNotImplemented => 501,
+            Problem::NotReady(_) | Problem::Refused(_) => 503,
+            Problem::VersionNotSupported => 505,
+        }
+    }
+
+    /// The machine-readable code, stable between versions.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Problem::Malformed(_) => "bad_request",
+            Problem::BadFraming(_) => "bad_framing",
+            Problem::BadHost(_) => "bad_host",
+            Problem::BadTarget(_) => "bad_target",
+            Problem::BadChunk(_) => "bad_chunk",
+            Problem::BadQuery(_) => "bad_query",
+            Problem::BadParameter { name, .. } => match *name {
+                "topic" => "bad_topic",
+                "event" => "bad_event",
+                "key" => "bad_key",
+                "retry" => "bad_retry",
+                "last" => "bad_last",
+                "clock" => "bad_clock",
+                "Idempotency-Key" => "bad_idempotency_key",
+                _ => "bad_parameter",
+            },
+            Problem::NoTopic => "no_topic",
+            Problem::TooManyTopics { .. } => "too_many_topics",
+            Problem::NotUtf8 => "not_utf8",
+            Problem::BadBatchLine { .. } => "bad_batch_line",
+            Problem::EmptyBatch => "empty_batch",
+            Problem::PublishNotAllowed { .. } => "publish_not_allowed",
+            Problem::NotFound => "not_found",
+            Problem::MethodNotAllowed(_) => "method_not_allowed",
+            Problem::NotAcceptable => "not_acceptable",
+            Problem::HeadTimeout => "head_timeout",
+            Problem::BodyTimeout => "body_timeout",
+            Problem::LengthRequired => "length_required",
+            Problem::BodyTooLarge { .. } => "body_too_large",
+            Problem::BatchTooLong { .. } => "batch_too_long",
+            Problem::RequestLineTooLong => "request_line_too_long",
+            Problem::UnsupportedType => "unsupported_type",
+            Problem::ExpectationFailed => "expectation_failed",
+            Problem::WrongHost => "wrong_host",
+            Problem::HeadTooLarge { .. } => "head_too_large",
+            Problem::TooManyHeaders { .. } => "too_many_headers",
+            Problem::CodingNotImplemented => "coding_not_implemented",
+            Problem::NotReady(_) => "not_ready",
+            Problem::VersionNotSupported => "version_not_supported",
+            Problem::Refused(why) => REFUSED_NAMES[*why as usize],
+        }
+    }
+
+    /// One sentence for people: what failed, the limit, the way out.
+    pub fn message(&self) -> Cow<'static, str> {
+        let text = match self {
+            Problem::Malformed(text)
+            | Problem::BadFraming(text)
+            | Problem::BadHost(text)
+            | Problem::BadTarget(text)
+            | Problem::BadChunk(text)
+            | Problem::BadQuery(text) => text,
+            Problem::BadParameter { name, rule } => return format!("{name} {rule}.").into(),
+            Problem::NoTopic => "Name at least one topic: ?topic=NAME.",
+            Problem::TooManyTopics { topics_max } => {
+                return format!("At most {topics_max} topics may be named in one request.").into();
+            }
+            Problem::NotUtf8 => "The payload is not valid UTF-8.",
+            Problem::BadBatchLine { line, reason } => return format!("Line {line}: {reason}.").into(),
+            Problem::EmptyBatch => "The batch has no line; send one JSON object a line.",
+            Problem::PublishNotAllowed { control } if control.is_empty() => {
+                "Publishing here needs credentials, and none are configured; there is no control listener \
+                 either: set --control."
+            }
+            Problem::PublishNotAllowed { control } => {
+                return format!(
+                    "Publishing here needs credentials, and none are configured; publish on the control \
+                     listener at {control}."
+                )
+                .into();
+            }
+            Problem::NotFound => "There is nothing at this path.",
+            Problem::MethodNotAllowed(allow) => {
+                return format!("This path answers only to {allow}.").into();
+            }
+            Problem::NotAcceptable => "This path answers with text/event-stream, which Accept excludes.",
+            Problem::HeadTimeout => "The request head did not arrive in time.",
+            Problem::BodyTimeout => "The request body did not arrive in time.",
+            Problem::LengthRequired => "Send Content-Length or Transfer-Encoding: chunked.",
+            Problem::BodyTooLarge { bytes_max } => {
+                return format!("The body is longer than {bytes_max} bytes (publish_bytes_max).").into();
+            }
+            Problem::BatchTooLong { posts_max } => {
+                let text = format!("A batch holds at most {posts_max} events, counted once per topic.");
+                return text.into();
+            }
+            Problem::RequestLineTooLong => "The request line is too long.",
+            Problem::UnsupportedType => "A batch is application/x-ndjson: one JSON object a line.",
+            Problem::ExpectationFailed => "The only expectation that is met is 100-continue.",
+            Problem::WrongHost => {
+                "The control listener does not answer to this Host; use its address, or set control_names."
+            }
+            Problem::HeadTooLarge { bytes_max } => {
+                return format!("The request head is longer than {bytes_max} bytes (head_bytes_max).").into();
+            }
+            Problem::TooManyHeaders { headers_max } => {
+                let text = format!("The request has more than {headers_max} header fields (headers_max).");
+                return text.into();
+            }
+            Problem::CodingNotImplemented => "The only transfer coding that is decoded is chunked.",
+            Problem::NotReady(reason) => return reason.clone().into(),
+            Problem::VersionNotSupported => "Only HTTP/1.0 and HTTP/1.1 are served.",
+            Problem::Refused(why) => refused_message(*why),
+        };
+        text.into()
+    }
+
+    /// Whether the connection must end after the answer: where the next request begins is unknown, or its
+    /// body is not going to be read. Besides these, any request whose body stays unread ends the connection
+    /// (`Head::has_body`).
+    pub fn closes(&self) -> bool {
+        match self {
+            Problem::Malformed(_)
+            | Problem::BadFraming(_)
+            | Problem::BadHost(_)
+            | Problem::BadTarget(_)
+            | Problem::BadChunk(_)
+            | Problem::HeadTimeout
+            | Problem::BodyTimeout
+            | Problem::LengthRequired
+            | Problem::BodyTooLarge { .. }
+            | Problem::RequestLineTooLong
+            | Problem::ExpectationFailed
+            | Problem::WrongHost
+            | Problem::HeadTooLarge { .. }
+            | Problem::TooManyHeaders { .. }
+            | Problem::CodingNotImplemented
+            | Problem::VersionNotSupported => true,
+            Problem::Refused(why) => matches!(
+                why,
+                Refused::Connections
+                    | Refused::Address
+                    | Refused::Memory
+                    | Refused::Bodies
+                    | Refused::Draining
+            ),
+            Problem::BadQuery(_)
+            | Problem::BadParameter { .. }
+            | Problem::NoTopic
+            | Problem::TooManyTopics { .. }
+            | Problem::NotUtf8
+            | Problem::BadBatchLine { .. }
+            | Problem::EmptyBatch
+            | Problem::PublishNotAllowed { .. }
+            | Problem::NotFound
+            | Problem::MethodNotAllowed(_)
+            | Problem::NotAcceptable
+            | Problem::BatchTooLong { .. }
+            | Problem::UnsupportedType
+            | Problem::NotReady(_) => false,
+        }
+    }
+
+    /// The value of `Allow` for a 405 (RFC 9110 §15.5.6).
+    pub fn allow(&self) -> Option<&'static str> {
+        match self {
+            Problem::MethodNotAllowed(allow) => Some(allow),
+            _ => None,
+        }
+    }
+}
+
+fn refused_message(why: Refused) -> &'static str {
+    match why {
+        Refused::Connections => "The server holds as many connections as it may; try again later.",
+        Refused::Address => "Your address holds as many connections as it may; close some first.",
+        Refused::Memory => "The server is at its memory limit; try again later.",
+        Refused::Topics => "The server holds as many topics as it may; try again later.",
+        Refused::Bodies => "Too many publish bodies are in flight; try again later.",
+        Refused::Overload => "Publishers are faster than the server can deliver; try again later.",
+        Refused::IdempotencyKeys => "Too many idempotency keys are remembered; try again later.",
+        Refused::Draining => "The server is shutting down; try another one or later.",
+        Refused::Credentials => "Publishing here needs credentials.",
+        Refused::Origin => "The control listener refuses requests made by pages of other sites.",
+    }
+}

@@ -1,0 +1,386 @@
+//! What a head asks for: listener, path, method and parameters checked, and turned into a [`Request`].
+//!
+//! Owns the routes and the parameters of each. Never sees a body, a topic's state or a connection.
+
+use std::borrow::Cow;
+
+use crate::base::id::EventId;
+use crate::base::limits::{EVENT_FILTERS_MAX, KEY_BYTES_MAX, LAST_EVENT_ID_TEXT_BYTES_MAX};
+use crate::base::settings::{Listener, Profile};
+use crate::wire::cors::Cors;
+use crate::wire::guard;
+use crate::wire::head::{BodyLength, Head, Method};
+use crate::wire::problem::Problem;
+use crate::wire::query::{pairs, text};
+use crate::wire::rules;
+
+/// What a listener serves and to whom.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Public or control.
+    pub listener: Listener,
+    /// Which URLs the public listener serves; the control listener always serves the standard ones.
+    pub profile: Profile,
+    /// Hosts (without port) that the control listener answers to besides loopback: its bound address and
+    /// `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
+    pub control_hosts: Vec<String>,
+    /// The control listener's address as told to those who publish on the public one; empty for none.
+    pub control: String,
+    /// Topics of one subscriber or publish.
+    pub topics_per_connection_max: usize,
+    /// Bytes of a publish body.
+    pub publish_bytes_max: usize,
+    /// `last=N` is clamped to this.
+    pub last_max: usize,
+    /// Who may read answers.
+    pub cors: Cors,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `GET /events`
+    Subscribe(Box<Subscribe>),
+    /// `HEAD /events`: the same head, no stream.
+    SubscribeHead {
+        /// As in [`Subscribe::chunked`].
+        chunked: bool,
+    },
+    /// `POST /publish`; the body's length has been checked as far as it is known.
+    Publish(Box<Publish>),
+    /// `POST /publish/batch`, likewise.
+    Batch(Box<Batch>),
+    /// `GET` or `HEAD /healthz`
+    Health,
+    /// `GET` or `HEAD /readyz`
+    Ready,
+    /// `GET` or `HEAD /status`
+    Status,
+    /// `GET` or `HEAD /metrics`
+    Metrics,
+    /// `POST /drain`
+    Drain,
+    /// `OPTIONS /events`: answer with `reply::preflight`.
+    Preflight {
+        /// The methods of the path.
+        allow: &'static str,
+    },
+    /// `GET /sse` of the broadcast-benchmark profile.
+    BenchSubscribe {
+        /// As in [`Subscribe::chunked`].
+        chunked: bool,
+    },
+    /// `GET /connections` of that profile.
+    BenchConnections,
+    /// `OPTIONS` on either of these; answer with `reply::bench_options`.
+    BenchOptions,
+    /// `POST /broadcast` of that profile.
+    BenchBroadcast,
+}
+
+/// Where a stream begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes from now on.
+    Now,
+    /// With the newest so many kept events; at least 1.
+    Newest(usize),
+    /// After this event.
+    After(EventId),
+    /// After an id that is not ours, or several ids: told as a gap. The text, for the gap event, is cut to
+    /// `LAST_EVENT_ID_TEXT_BYTES_MAX`.
+    Unknown(String),
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribe {
+    /// At least one; order kept, duplicates dropped.
+    pub topics: Vec<Box<str>>,
+    /// Only events of these names; empty for all. An event without a name counts as `message`.
+    pub events: Vec<Box<str>>,
+    /// Where to begin.
+    pub start: Start,
+    /// `clock=1`
+    pub clock: bool,
+    /// HTTP/1.1: the stream is chunked.
+    pub chunked: bool,
+    /// A browser's EventSource, which a status other than 200 would silence for good.
+    pub browser: bool,
+}
+
+/// A publish, but for its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// At least one; order kept, duplicates dropped.
+    pub topics: Vec<Box<str>>,
+    /// Event name; never empty.
+    pub event: Option<Box<str>>,
+    /// Key for latest-per-key; never empty.
+    pub key: Option<Box<str>>,
+    /// Reconnection time to tell subscribers with the event.
+    pub retry_ms: Option<u64>,
+    /// `Idempotency-Key`; never empty.
+    pub idempotency_key: Option<Box<[u8]>>,
+}
+
+/// A batch, but for its lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// `Idempotency-Key`; never empty.
+    pub idempotency_key: Option<Box<[u8]>>,
+}
+
+const READ: &str = "GET, HEAD";
+const STREAM: &str = "GET, HEAD, OPTIONS";
+const POST: &str = "POST";
+
+/// Decides what `head` asks `site` for. The control listener judges `Host` and `Origin` before anything else.
+pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
+    if site.listener == Listener::Control {
+        guard::check(head, &site.control_hosts)?;
+    } else if site.profile == Profile::BroadcastBenchmark {
+        return route_benchmark(head, site);
+    }
+    let control = site.listener == Listener::Control;
+    match head.path {
+        b"/events" => match head.method {
+            Method::Get => Ok(Request::Subscribe(Box::new(subscribe(head, site)?))),
+            Method::Head => subscribe(head, site).map(|_| Request::SubscribeHead { chunked: head.http11 }),
+            Method::Options => Ok(Request::Preflight { allow: STREAM }),
+            _ => Err(Problem::MethodNotAllowed(STREAM)),
+        },
+        b"/publish" => {
+            publish_allowed(head, site)?;
+            check_body(head, site)?;
+            Ok(Request::Publish(Box::new(publish(head, site)?)))
+        }
+        b"/publish/batch" => {
+            publish_allowed(head, site)?;
+            check_body(head, site)?;
+            check_batch_type(head)?;
+            Ok(Request::Batch(Box::new(Batch { idempotency_key: idempotency_key(head)? })))
+        }
+        b"/healthz" => read(head, Request::Health),
+        b"/readyz" => read(head, Request::Ready),
+        b"/metrics" if control => read(head, Request::Metrics),
+        b"/status" if control => read(head, Request::Status),
+        b"/drain" if control && head.method == Method::Post => Ok(Request::Drain),
+        b"/drain" if control => Err(Problem::MethodNotAllowed(POST)),
+        _ => Err(Problem::NotFound),
+    }
+}
+
+/// The profile knows no 405: what it does not name is 404.
+fn route_benchmark(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
+    match (head.method, head.path) {
+        (Method::Get, b"/sse") => Ok(Request::BenchSubscribe { chunked: head.http11 }),
+        (Method::Get, b"/connections") => Ok(Request::BenchConnections),
+        (Method::Options, b"/sse" | b"/connections") => Ok(Request::BenchOptions),
+        (Method::Post, b"/broadcast") => check_body(head, site).map(|()| Request::BenchBroadcast),
+        _ => Err(Problem::NotFound),
+    }
+}
+
+fn read(head: &Head<'_>, request: Request) -> Result<Request, Problem> {
+    match head.method {
+        Method::Get | Method::Head => Ok(request),
+        _ => Err(Problem::MethodNotAllowed(READ)),
+    }
+}
+
+fn publish_allowed(head: &Head<'_>, site: &Site) -> Result<(), Problem> {
+    match (head.method, site.listener) {
+        (Method::Post, Listener::Control) => Ok(()),
+        (Method::Post, Listener::Public) => {
+            Err(Problem::PublishNotAllowed { control: site.control.as_str().into() })
+        }
+        _ => Err(Problem::MethodNotAllowed(POST)),
+    }
+}
+
+/// A body that is too long is refused by its announced length, before a byte of it is read.
+fn check_body(head: &Head<'_>, site: &Site) -> Result<(), Problem> {
+    match head.body {
+        BodyLength::None => Err(Problem::LengthRequired),
+        BodyLength::Bytes(bytes) if bytes > site.publish_bytes_max as u64 => {
+            Err(Problem::BodyTooLarge { bytes_max: site.publish_bytes_max })
+        }
+        BodyLength::Bytes(_) | BodyLength::Chunked => Ok(()),
+    }
+}
+
+fn check_batch_type(head: &Head<'_>) -> Result<(), Problem> {
+    let Some(content_type) = head.content_type else { return Ok(()) };
+    let essence = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/x-ndjson") { Ok(()) } else { Err(Problem::UnsupportedType) }
+}
+
+fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
+    if !head.accept.takes_event_stream() {
+        return Err(Problem::NotAcceptable);
+    }
+    let mut topics = Vec::new();
+    let mut events = Vec::new();
+    let mut last = None;
+    let mut clock = None;
+    let mut snake_id = Resume::default();
+    let mut camel_id = Resume::default();
+    for pair in pairs(head.query) {
+        let (name, value) = pair?;
+        match &*name {
+            b"topic" => push_topic(&mut topics, &value, site.topics_per_connection_max)?,
+            b"event" => push_filter(&mut events, &value)?,
+            b"last" => set_once(&mut last, "last", parse_last(&value, site.last_max)?)?,
+            b"clock" => set_once(&mut clock, "clock", parse_clock(&value)?)?,
+            b"last_event_id" => snake_id.add(value),
+            b"lastEventId" => camel_id.add(value),
+            _ => {}
+        }
+    }
+    if topics.is_empty() {
+        return Err(Problem::NoTopic);
+    }
+    // On a reconnection the URL still says `last=`; where the client stopped counts more.
+    let resumed = header_resume(head).or(snake_id).or(camel_id).start();
+    let start = resumed.unwrap_or(match last {
+        None | Some(0) => Start::Now,
+        Some(newest) => Start::Newest(newest),
+    });
+    let browser = head.fetch_mode.is_some() && head.accept.names_event_stream();
+    Ok(Subscribe { topics, events, start, clock: clock.unwrap_or(false), chunked: head.http11, browser })
+}
+
+fn publish(head: &Head<'_>, site: &Site) -> Result<Publish, Problem> {
+    let mut topics = Vec::new();
+    let mut event = None;
+    let mut key = None;
+    let mut retry_ms = None;
+    for pair in pairs(head.query) {
+        let (name, value) = pair?;
+        match &*name {
+            b"topic" => push_topic(&mut topics, &value, site.topics_per_connection_max)?,
+            b"event" => set_once(&mut event, "event", checked("event", &value, rules::check_event)?)?,
+            b"key" => set_once(&mut key, "key", checked("key", &value, rules::check_key)?)?,
+            b"retry" => set_once(&mut retry_ms, "retry", parse_retry(&value)?)?,
+            _ => {}
+        }
+    }
+    if topics.is_empty() {
+        return Err(Problem::NoTopic);
+    }
+    let some_text = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
+    let idempotency_key = idempotency_key(head)?;
+    Ok(Publish { topics, event: some_text(event), key: some_text(key), retry_ms, idempotency_key })
+}
+
+fn idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> {
+    let Some(key) = head.idempotency_key else { return Ok(None) };
+    let rule = match key.len() {
+        0 => "must not be empty",
+        1..=KEY_BYTES_MAX => return Ok(Some(key.into())),
+        _ => "must be at most 256 bytes",
+    };
+    Err(Problem::BadParameter { name: "Idempotency-Key", rule })
+}
+
+fn checked(
+    name: &'static str,
+    value: &[u8],
+    check: impl Fn(&str) -> Result<(), &'static str>,
+) -> Result<Box<str>, Problem> {
+    let value = text(value)?;
+    check(value).map_err(|rule| Problem::BadParameter { name, rule })?;
+    Ok(value.into())
+}
+
+fn push_topic(topics: &mut Vec<Box<str>>, value: &[u8], topics_max: usize) -> Result<(), Problem> {
+    let topic = checked("topic", value, rules::check_topic)?;
+    rules::push_unique(topics, &topic);
+    if topics.len() > topics_max { Err(Problem::TooManyTopics { topics_max }) } else { Ok(()) }
+}
+
+fn push_filter(events: &mut Vec<Box<str>>, value: &[u8]) -> Result<(), Problem> {
+    let name = checked("event", value, rules::check_event)?;
+    rules::push_unique(events, if name.is_empty() { rules::UNNAMED_EVENT } else { &name });
+    const _: () = assert!(EVENT_FILTERS_MAX == 32, "text below");
+    if events.len() > EVENT_FILTERS_MAX {
+        return Err(Problem::BadParameter { name: "event", rule: "may be repeated at most 32 times" });
+    }
+    Ok(())
+}
+
+fn set_once<T>(place: &mut Option<T>, name: &'static str, value: T) -> Result<(), Problem> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Problem::BadParameter { name, rule: "may be given only once" }),
+    }
+}
+
+fn parse_last(value: &[u8], last_max: usize) -> Result<usize, Problem> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Problem::BadParameter { name: "last", rule: "must be a whole number" });
+    }
+    // What does not fit is more than is kept, too.
+    let wanted = rules::parse_decimal(value).and_then(|wanted| usize::try_from(wanted).ok());
+    Ok(wanted.unwrap_or(usize::MAX).min(last_max))
+}
+
+fn parse_clock(value: &[u8]) -> Result<bool, Problem> {
+    match value {
+        b"1" => Ok(true),
+        b"0" => Ok(false),
+        _ => Err(Problem::BadParameter { name: "clock", rule: "must be 0 or 1" }),
+    }
+}
+
+fn parse_retry(value: &[u8]) -> Result<u64, Problem> {
+    rules::parse_retry_ms(value).map_err(|rule| Problem::BadParameter { name: "retry", rule })
+}
+
+/// Last event ids from one source.
+#[derive(Default)]
+struct Resume<'a> {
+    /// The first that is not empty.
+    first: Option<Cow<'a, [u8]>>,
+    /// There was another: which one is meant is unknown, so none is believed.
+    repeated: bool,
+}
+
+fn header_resume<'a>(head: &Head<'a>) -> Resume<'a> {
+    let first = head.last_event_id.filter(|id| !id.is_empty() || head.last_event_id_repeated);
+    Resume { first: first.map(Cow::Borrowed), repeated: head.last_event_id_repeated }
+}
+
+impl<'a> Resume<'a> {
+    fn add(&mut self, id: Cow<'a, [u8]>) {
+        if !id.is_empty() {
+            self.repeated |= self.first.is_some();
+            self.first.get_or_insert(id);
+        }
+    }
+
+    fn or(self, other: Resume<'a>) -> Resume<'a> {
+        if self.first.is_some() { self } else { other }
+    }
+
+    fn start(self) -> Option<Start> {
+        let id = self.first?;
+        match EventId::parse(&id) {
+            Some(id) if !self.repeated => Some(Start::After(id)),
+            _ => Some(Start::Unknown(cut_text(&id))),
+        }
+    }
+}
+
+/// The beginning of a foreign id as text, whatever its bytes are.
+fn cut_text(id: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(&id[..id.len().min(LAST_EVENT_ID_TEXT_BYTES_MAX)]).into_owned();
+    while text.len() > LAST_EVENT_ID_TEXT_BYTES_MAX {
+        text.pop();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

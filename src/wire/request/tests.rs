@@ -1,0 +1,378 @@
+//! Routes and parameters as tables: a request in short form, and what it turns into.
+
+use super::*;
+use crate::wire::head::{HeadLimits, Parsed, parse};
+
+fn site(listener: Listener, profile: Profile) -> Site {
+    Site {
+        listener,
+        profile,
+        control_hosts: vec!["hub.internal".to_owned()],
+        control: "127.0.0.1:8081".to_owned(),
+        topics_per_connection_max: 3,
+        publish_bytes_max: 1_000,
+        last_max: 50,
+        cors: Cors::Any,
+    }
+}
+
+fn ask(site: &Site, line: &str, fields: &str) -> Result<Request, Problem> {
+    let text = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    match parse(text.as_bytes(), HeadLimits { bytes_max: 8_192, headers_max: 64 }) {
+        Parsed::Head(head, _) => route(&head, site),
+        other => panic!("{text:?}: {other:?}"),
+    }
+}
+
+fn public(line: &str, fields: &str) -> Result<Request, Problem> {
+    ask(&site(Listener::Public, Profile::Standard), line, fields)
+}
+
+fn control(line: &str, fields: &str) -> Result<Request, Problem> {
+    ask(&site(Listener::Control, Profile::Standard), line, fields)
+}
+
+fn code(result: Result<Request, Problem>) -> String {
+    match result {
+        Ok(request) => format!("{request:?}").split([' ', '(', '{']).next().unwrap_or_default().to_owned(),
+        Err(problem) => format!("{} {}", problem.status(), problem.code()),
+    }
+}
+
+fn subscribed(query: &str, fields: &str) -> Subscribe {
+    match public(&format!("GET /events?{query}"), fields) {
+        Ok(Request::Subscribe(subscribe)) => *subscribe,
+        other => panic!("{query:?}: {other:?}"),
+    }
+}
+
+fn published(query: &str, fields: &str) -> Publish {
+    match control(&format!("POST /publish?{query}"), &format!("Content-Length: 1\r\n{fields}")) {
+        Ok(Request::Publish(publish)) => *publish,
+        other => panic!("{query:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn each_listener_answers_its_own_paths_and_methods() {
+    // Line, answer on the public listener, answer on the control listener.
+    let rows: &[(&str, &str, &str)] = &[
+        ("GET /events?topic=a", "Subscribe", "Subscribe"),
+        ("HEAD /events?topic=a", "SubscribeHead", "SubscribeHead"),
+        ("HEAD /events", "400 no_topic", "400 no_topic"),
+        ("OPTIONS /events", "Preflight", "Preflight"),
+        ("POST /events?topic=a", "405 method_not_allowed", "405 method_not_allowed"),
+        ("TRACE /events", "405 method_not_allowed", "405 method_not_allowed"),
+        ("CONNECT /events", "405 method_not_allowed", "405 method_not_allowed"),
+        ("get /events?topic=a", "405 method_not_allowed", "405 method_not_allowed"),
+        ("BREW /coffee", "404 not_found", "404 not_found"),
+        ("GET /healthz", "Health", "Health"),
+        ("HEAD /healthz?x=%zz", "Health", "Health"),
+        ("POST /healthz", "405 method_not_allowed", "405 method_not_allowed"),
+        ("GET /readyz", "Ready", "Ready"),
+        ("HEAD /readyz", "Ready", "Ready"),
+        ("DELETE /readyz", "405 method_not_allowed", "405 method_not_allowed"),
+        ("GET /publish", "405 method_not_allowed", "405 method_not_allowed"),
+        ("POST /publish?topic=a", "403 publish_not_allowed", "411 length_required"),
+        ("POST /publish/batch", "403 publish_not_allowed", "411 length_required"),
+        ("GET /metrics", "404 not_found", "Metrics"),
+        ("POST /metrics", "404 not_found", "405 method_not_allowed"),
+        ("GET /status", "404 not_found", "Status"),
+        ("POST /drain", "404 not_found", "Drain"),
+        ("GET /drain", "404 not_found", "405 method_not_allowed"),
+        ("OPTIONS *", "404 not_found", "404 not_found"),
+        ("GET /", "404 not_found", "404 not_found"),
+        ("GET /events/", "404 not_found", "404 not_found"),
+        ("GET /Events?topic=a", "404 not_found", "404 not_found"),
+        ("GET //events?topic=a", "404 not_found", "404 not_found"),
+        ("GET /x/../events?topic=a", "404 not_found", "404 not_found"),
+        ("GET /%65vents?topic=a", "404 not_found", "404 not_found"),
+        ("GET /events%00?topic=a", "404 not_found", "404 not_found"),
+        ("GET /sse", "404 not_found", "404 not_found"),
+        ("GET http://localhost/events?topic=a", "Subscribe", "Subscribe"),
+        ("GET http://evil.test/events?topic=a", "Subscribe", "421 wrong_host"),
+    ];
+    for (line, on_public, on_control) in rows {
+        assert_eq!(code(public(line, "")), *on_public, "public {line:?}");
+        assert_eq!(code(control(line, "")), *on_control, "control {line:?}");
+    }
+    let cross_site = code(control("GET /healthz", "Sec-Fetch-Site: cross-site\r\n"));
+    assert_eq!(cross_site, "403 origin_not_allowed");
+    assert_eq!(code(public("GET /healthz", "Sec-Fetch-Site: cross-site\r\nOrigin: http://x\r\n")), "Health");
+}
+
+#[test]
+fn a_405_names_the_methods_and_a_403_the_control_listener() {
+    let rows = [
+        ("PUT /events", Some("GET, HEAD, OPTIONS")),
+        ("PUT /healthz", Some("GET, HEAD")),
+        ("PUT /publish", Some("POST")),
+        ("PUT /nothing", None),
+    ];
+    for (line, allow) in rows {
+        assert_eq!(public(line, "").err().and_then(|problem| problem.allow()), allow, "{line}");
+    }
+    let refused = public("POST /publish?topic=a", "Content-Length: 1\r\n").expect_err("public");
+    assert!(refused.message().contains("control listener at 127.0.0.1:8081"), "{}", refused.message());
+    let mut alone = site(Listener::Public, Profile::Standard);
+    alone.control.clear();
+    let refused = ask(&alone, "POST /publish?topic=a", "").expect_err("public");
+    assert!(refused.message().contains("no control listener"), "{}", refused.message());
+}
+
+#[test]
+fn bodies_are_admitted_by_their_announced_length() {
+    // A21
+    let rows = [
+        ("", "411 length_required"),
+        ("Content-Length: 0\r\n", "Publish"),
+        ("Content-Length: 1000\r\n", "Publish"),
+        ("Content-Length: 1001\r\n", "413 body_too_large"),
+        ("Content-Length: 10000000000\r\n", "413 body_too_large"),
+        ("Content-Length: 18446744073709551615\r\n", "413 body_too_large"),
+        ("Transfer-Encoding: chunked\r\n", "Publish"),
+    ];
+    for (fields, expected) in rows {
+        assert_eq!(code(control("POST /publish?topic=a", fields)), expected, "{fields:?}");
+        let in_batch = expected.replace("Publish", "Batch");
+        assert_eq!(code(control("POST /publish/batch", fields)), in_batch, "{fields:?}");
+    }
+    let types = [
+        ("application/x-ndjson", "Batch"),
+        ("Application/X-NDJSON; charset=utf-8", "Batch"),
+        ("application/x-ndjson;", "Batch"),
+        ("application/json", "415 unsupported_type"),
+        ("text/plain", "415 unsupported_type"),
+        ("application/x-www-form-urlencoded", "415 unsupported_type"),
+        ("", "415 unsupported_type"),
+    ];
+    for (content_type, expected) in types {
+        let fields = format!("Content-Length: 2\r\nContent-Type: {content_type}\r\n");
+        assert_eq!(code(control("POST /publish/batch", &fields)), expected, "{content_type:?}");
+    }
+}
+
+#[test]
+fn accept_that_excludes_the_stream_is_406() {
+    // B13
+    let rows = [
+        ("", "Subscribe"),
+        ("Accept: */*\r\n", "Subscribe"),
+        ("Accept: text/event-stream;q=0.5\r\n", "Subscribe"),
+        ("Accept: TEXT/EVENT-STREAM\r\n", "Subscribe"),
+        ("Accept: application/json\r\n", "406 not_acceptable"),
+        ("Accept: text/event-stream;q=0\r\n", "406 not_acceptable"),
+        ("Accept: application/json\r\nAccept: text/*\r\n", "Subscribe"),
+    ];
+    for (fields, expected) in rows {
+        assert_eq!(code(public("GET /events?topic=a", fields)), expected, "{fields:?}");
+    }
+    let browser = |fields: &str| subscribed("topic=a", fields).browser;
+    assert!(browser("Accept: text/event-stream\r\nSec-Fetch-Mode: cors\r\n"));
+    assert!(!browser("Accept: */*\r\nSec-Fetch-Mode: cors\r\n"));
+    assert!(!browser("Accept: text/event-stream\r\n"));
+}
+
+#[test]
+fn topics_are_decoded_checked_and_told_apart() {
+    let long = "x".repeat(128);
+    // B8, B9
+    let rows: &[(&str, Result<&[&str], &str>)] = &[
+        ("topic=a", Ok(&["a"])),
+        ("topic=b&topic=a", Ok(&["b", "a"])),
+        ("topic=a&topic=b&topic=a", Ok(&["a", "b"])),
+        ("topic=a&topic=a&topic=a&topic=a", Ok(&["a"])),
+        ("topic=a&topic=A&topic=a.", Ok(&["a", "A", "a."])),
+        ("topic=%C3%A9&topic=e%CC%81", Ok(&["\u{e9}", "e\u{301}"])),
+        ("topic=a+b%20c%2B", Ok(&["a b c+"])),
+        ("topic=%2525", Ok(&["%25"])),
+        ("topic=%3Cscript%3E", Ok(&["<script>"])),
+        ("topic=../*[a]?b", Ok(&["../*[a]?b"])),
+        ("%74opic=a&x=%ff", Ok(&["a"])),
+        (&format!("topic={long}"), Ok(&[&long])),
+        (&format!("topic={long}x"), Err("400 bad_topic")),
+        ("", Err("400 no_topic")),
+        ("Topic=a", Err("400 no_topic")),
+        ("topic=", Err("400 bad_topic")),
+        ("topic", Err("400 bad_topic")),
+        ("topic=a&topic=", Err("400 bad_topic")),
+        ("topic=%0A", Err("400 bad_topic")),
+        ("topic=a%0D%0AFLUSHALL", Err("400 bad_topic")),
+        ("topic=%00", Err("400 bad_topic")),
+        ("topic=%C2%85", Err("400 bad_topic")),
+        ("topic=%ff", Err("400 bad_query")),
+        ("topic=%C0%8A", Err("400 bad_query")),
+        ("topic=%ED%A0%80", Err("400 bad_query")),
+        ("topic=%zz", Err("400 bad_query")),
+        ("topic=a&x=%", Err("400 bad_query")),
+        ("topic=a&topic=b&topic=c&topic=d", Err("400 too_many_topics")),
+    ];
+    for (query, expected) in rows {
+        let subscribe = public(&format!("GET /events?{query}"), "");
+        let publish = control(&format!("POST /publish?{query}"), "Content-Length: 0\r\n");
+        for result in [subscribe, publish] {
+            let topics = match result {
+                Ok(Request::Subscribe(subscribe)) => Ok(subscribe.topics),
+                Ok(Request::Publish(publish)) => Ok(publish.topics),
+                other => Err(code(other)),
+            };
+            let got = topics.as_ref().map(|topics| topics.iter().map(|topic| &**topic).collect::<Vec<_>>());
+            assert_eq!(
+                got,
+                expected.map(<[&str]>::to_vec).map_err(str::to_owned).as_ref().cloned(),
+                "{query}"
+            );
+        }
+    }
+}
+
+#[test]
+fn filters_last_and_clock_are_read() {
+    let plain = subscribed("topic=a", "");
+    assert_eq!((plain.events.len(), plain.start, plain.clock, plain.chunked), (0, Start::Now, false, true));
+    let events = subscribed("topic=a&event=x&event=y+z&event=x&event=", "").events;
+    assert_eq!(events, ["x".into(), "y z".into(), "message".into()] as [Box<str>; 3]);
+    let starts = [
+        ("last=0", Start::Now),
+        ("last=1", Start::Newest(1)),
+        ("last=050", Start::Newest(50)),
+        ("last=51", Start::Newest(50)),
+        ("last=99999999999999999999999999", Start::Newest(50)),
+    ];
+    for (query, expected) in starts {
+        assert_eq!(subscribed(&format!("topic=a&{query}"), "").start, expected, "{query}");
+    }
+    assert!(subscribed("topic=a&clock=1", "").clock);
+    assert!(!subscribed("topic=a&clock=0", "").clock);
+    let refused = [
+        ("last=", "400 bad_last"),
+        ("last=-1", "400 bad_last"),
+        ("last=1.5", "400 bad_last"),
+        ("last=x", "400 bad_last"),
+        ("last=1&last=1", "400 bad_last"),
+        ("clock=yes", "400 bad_clock"),
+        ("clock=", "400 bad_clock"),
+        ("clock=1&clock=1", "400 bad_clock"),
+        ("event=a%0A", "400 bad_event"),
+        ("event=id:", "400 bad_event"),
+        ("event=%ff", "400 bad_query"),
+    ];
+    for (query, expected) in refused {
+        assert_eq!(code(public(&format!("GET /events?topic=a&{query}"), "")), expected, "{query}");
+    }
+    let many = |count: usize| (0..count).map(|n| format!("&event={n}")).collect::<String>();
+    assert_eq!(subscribed(&format!("topic=a{}", many(32)), "").events.len(), 32);
+    assert_eq!(code(public(&format!("GET /events?topic=a{}", many(33)), "")), "400 bad_event");
+}
+
+#[test]
+fn resume_prefers_the_header_then_the_query_and_never_fails() {
+    let at = |text: &str| Start::After(EventId::parse(text.as_bytes()).expect("an id"));
+    let unknown = |text: &str| Start::Unknown(text.to_owned());
+    let digits = "9".repeat(60);
+    let long = "x".repeat(4_000);
+    // B10: query, fields, start.
+    let rows: &[(&str, &str, Start)] = &[
+        ("", "Last-Event-ID: 5-1\r\n", at("5-1")),
+        ("last_event_id=5-1", "", at("5-1")),
+        ("lastEventId=5-1", "", at("5-1")),
+        ("last_event_id=6-0&lastEventId=7-0", "Last-Event-ID: 5-0\r\n", at("5-0")),
+        ("lastEventId=7-0&last_event_id=6-0", "", at("6-0")),
+        ("last=3&last_event_id=6-0", "", at("6-0")),
+        ("last_event_id=6-0", "Last-Event-ID:\r\n", at("6-0")),
+        ("last_event_id=&lastEventId=7-0", "Last-Event-ID: \r\n", at("7-0")),
+        ("last_event_id=&lastEventId=", "Last-Event-ID:\r\n", Start::Now),
+        ("last=3", "Last-Event-ID:\r\n", Start::Newest(3)),
+        ("", "Last-Event-ID: rubbish\r\n", unknown("rubbish")),
+        ("last_event_id=6-0", "Last-Event-ID: rubbish\r\n", unknown("rubbish")),
+        ("", "Last-Event-ID: -1\r\n", unknown("-1")),
+        ("", "Last-Event-ID: $-1\r\n", unknown("$-1")),
+        ("", "Last-Event-ID: 18446744073709551615\r\n", unknown("18446744073709551615")),
+        ("", &format!("Last-Event-ID: {digits}\r\n"), unknown(&digits)),
+        ("", &format!("Last-Event-ID: {long}\r\n"), unknown(&long[..128])),
+        ("", "Last-Event-ID: 5-1\r\nLast-Event-ID: 6-1\r\n", unknown("5-1")),
+        ("", "Last-Event-ID: 5-1\r\nLast-Event-ID: 5-1\r\n", unknown("5-1")),
+        ("", "Last-Event-ID:\r\nLast-Event-ID: 6-1\r\n", unknown("")),
+        ("last_event_id=5-1&last_event_id=6-1", "", unknown("5-1")),
+        ("last_event_id=%FF%0A", "", unknown("\u{fffd}\n")),
+    ];
+    for (query, fields, expected) in rows {
+        assert_eq!(subscribed(&format!("topic=a&{query}"), fields).start, *expected, "{query:?} {fields:?}");
+    }
+    assert_eq!(cut_text(&[0xff; 4_000]).len(), 126, "whole replacement characters only");
+}
+
+#[test]
+fn publish_parameters_are_checked_before_anything_is_published() {
+    let full = published("topic=a&event=likes&key=k%201&retry=250", "Idempotency-Key: \"x y\"\r\n");
+    assert_eq!(full.event.as_deref(), Some("likes"));
+    assert_eq!(full.key.as_deref(), Some("k 1"));
+    assert_eq!(full.retry_ms, Some(250));
+    assert_eq!(full.idempotency_key.as_deref(), Some(&b"\"x y\""[..]));
+    let empty = published("topic=a&event=&key=&unknown=1&unknown=2", "");
+    assert_eq!((empty.event, empty.key, empty.retry_ms, empty.idempotency_key), (None, None, None, None));
+
+    let name = "x".repeat(4_000);
+    // B7
+    let rows: &[(&str, &str)] = &[
+        ("event=a%0Ab", "400 bad_event"),
+        ("event=a%0Db", "400 bad_event"),
+        ("event=a%0D%0Ab", "400 bad_event"),
+        ("event=a%00b", "400 bad_event"),
+        ("event=retry:", "400 bad_event"),
+        ("event=id:%205", "400 bad_event"),
+        (&format!("event={name}"), "400 bad_event"),
+        ("event=a&event=b", "400 bad_event"),
+        ("key=a%0A", "400 bad_key"),
+        ("key=a%0D", "400 bad_key"),
+        ("key=%00", "400 bad_key"),
+        ("key=a&key=a", "400 bad_key"),
+        ("retry=", "400 bad_retry"),
+        ("retry=+5", "400 bad_retry"),
+        ("retry=-5", "400 bad_retry"),
+        ("retry=1.5", "400 bad_retry"),
+        ("retry=5s", "400 bad_retry"),
+        ("retry=18446744073709551616", "400 bad_retry"),
+        ("retry=1&retry=1", "400 bad_retry"),
+        ("event=%ff", "400 bad_query"),
+        ("key=%ff", "400 bad_query"),
+    ];
+    for (query, expected) in rows {
+        let line = format!("POST /publish?topic=a&{query}");
+        assert_eq!(code(control(&line, "Content-Length: 1\r\n")), *expected, "{query}");
+    }
+    for (key, expected) in [("", "400 bad_idempotency_key"), (&"k".repeat(257), "400 bad_idempotency_key")] {
+        let fields = format!("Content-Length: 1\r\nIdempotency-Key: {key}\r\n");
+        assert_eq!(code(control("POST /publish?topic=a", &fields)), expected);
+        assert_eq!(code(control("POST /publish/batch", &fields)), expected);
+    }
+}
+
+#[test]
+fn the_benchmark_profile_serves_its_own_paths_only() {
+    let bench = site(Listener::Public, Profile::BroadcastBenchmark);
+    let rows = [
+        ("GET /sse", "", "BenchSubscribe"),
+        ("GET /sse?x=%zz", "Accept: text/html\r\n", "BenchSubscribe"),
+        ("GET /connections", "", "BenchConnections"),
+        ("OPTIONS /sse", "", "BenchOptions"),
+        ("OPTIONS /connections", "", "BenchOptions"),
+        ("OPTIONS /broadcast", "", "404 not_found"),
+        ("POST /broadcast", "Content-Length: 5\r\n", "BenchBroadcast"),
+        ("POST /broadcast", "Transfer-Encoding: chunked\r\n", "BenchBroadcast"),
+        ("POST /broadcast", "", "411 length_required"),
+        ("POST /broadcast", "Content-Length: 5000\r\n", "413 body_too_large"),
+        ("GET /broadcast", "", "404 not_found"),
+        ("POST /sse", "", "404 not_found"),
+        ("HEAD /sse", "", "404 not_found"),
+        ("GET /events?topic=a", "", "404 not_found"),
+        ("GET /healthz", "", "404 not_found"),
+        ("GET /", "", "404 not_found"),
+    ];
+    for (line, fields, expected) in rows {
+        assert_eq!(code(ask(&bench, line, fields)), expected, "{line:?}");
+    }
+    let its_control = site(Listener::Control, Profile::BroadcastBenchmark);
+    assert_eq!(code(ask(&its_control, "GET /metrics", "")), "Metrics");
+    assert_eq!(code(ask(&its_control, "GET /sse", "")), "404 not_found");
+}

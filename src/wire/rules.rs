@@ -1,0 +1,173 @@
+//! What the texts that publishers and subscribers choose may be: topics, event names, keys, times.
+//!
+//! Owns these rules once for queries, headers and batches. Each returns the rule that is broken, as words that
+//! continue a sentence which begins with the parameter's name.
+
+use crate::base::limits::{EVENT_NAME_BYTES_MAX, KEY_BYTES_MAX, TOPIC_BYTES_MAX};
+
+/// The type of an event that was published without a name (WHATWG HTML §9.2.6).
+pub const UNNAMED_EVENT: &str = "message";
+
+const _: () =
+    assert!(TOPIC_BYTES_MAX == 128 && EVENT_NAME_BYTES_MAX == 128 && KEY_BYTES_MAX == 256, "texts below");
+
+/// A topic: 1 to 128 bytes without control characters (C0, DEL, C1).
+pub fn check_topic(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("must not be empty");
+    }
+    if text.len() > TOPIC_BYTES_MAX {
+        return Err("must be at most 128 bytes");
+    }
+    no_controls(text)
+}
+
+/// An event name. Besides controls, what looks like a field line of the event stream is refused: no honest
+/// name begins so, and clients with lax parsers have been fooled by it.
+pub fn check_event(text: &str) -> Result<(), &'static str> {
+    if text.len() > EVENT_NAME_BYTES_MAX {
+        return Err("must be at most 128 bytes");
+    }
+    no_controls(text)?;
+    let start = text.trim_start();
+    if ["data:", "event:", "id:", "retry:", ":"].iter().any(|field| start.starts_with(field)) {
+        return Err("must not look like a field of the event stream");
+    }
+    Ok(())
+}
+
+/// A key for latest-per-key.
+pub fn check_key(text: &str) -> Result<(), &'static str> {
+    if text.len() > KEY_BYTES_MAX {
+        return Err("must be at most 256 bytes");
+    }
+    no_controls(text)
+}
+
+/// Decimal digits and nothing else, as milliseconds; what `u64` cannot hold is refused.
+pub fn parse_retry_ms(digits: &[u8]) -> Result<u64, &'static str> {
+    parse_decimal(digits).ok_or("must be a whole number of milliseconds")
+}
+
+/// Decimal digits only; `None` for anything else, for no digits, and for what `u64` cannot hold.
+pub fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |value, &digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Adds a text unless it is there.
+pub fn push_unique(list: &mut Vec<Box<str>>, text: &str) {
+    if !list.iter().any(|known| **known == *text) {
+        list.push(text.into());
+    }
+}
+
+fn no_controls(text: &str) -> Result<(), &'static str> {
+    // `is_control` is exactly C0, DEL and C1.
+    if text.chars().any(char::is_control) { Err("must not hold control characters") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_short_texts_without_controls() {
+        let long = "x".repeat(128);
+        let longer = "x".repeat(129);
+        let rows: &[(&str, bool)] = &[
+            ("a", true),
+            (" a ", true),
+            ("../", true),
+            ("<script>", true),
+            ("*", true),
+            ("%25", true),
+            ("ä€😀", true),
+            ("\u{a0}\u{2028}\u{feff}", true),
+            (&long, true),
+            ("", false),
+            (&longer, false),
+            ("a\n", false),
+            ("x\r\nFLUSHALL", false),
+            ("\0", false),
+            ("a\tb", false),
+            ("a\x1bb", false),
+            ("\x7f", false),
+            ("\u{80}", false),
+            ("\u{85}", false),
+            ("\u{9f}", false),
+        ];
+        for (text, ok) in rows {
+            assert_eq!(check_topic(text).is_ok(), *ok, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn event_names_neither_break_nor_imitate_lines() {
+        let long = "x".repeat(128);
+        let longer = "x".repeat(4_000);
+        let rows: &[(&str, bool)] = &[
+            ("likes", true),
+            ("user:created", true),
+            ("identity: x", true),
+            ("", true),
+            (&long, true),
+            (&longer, false),
+            ("a\nb", false),
+            ("a\rb", false),
+            ("a\r\nretry: 1", false),
+            ("a\0", false),
+            ("retry:", false),
+            ("retry: 1", false),
+            ("id:", false),
+            (" id: 5", false),
+            ("data: x", false),
+            ("event:y", false),
+            (":", false),
+        ];
+        for (text, ok) in rows {
+            assert_eq!(check_event(text).is_ok(), *ok, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_digits_that_fit() {
+        let rows: &[(&str, Option<u64>)] = &[
+            ("0", Some(0)),
+            ("007", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("18446744073709551621", None),
+            ("9999999999999999999999999999999999999999", None),
+            ("", None),
+            ("+5", None),
+            ("-5", None),
+            ("5 5", None),
+            ("5,6", None),
+            ("0x5", None),
+            ("5\0", None),
+            ("1e3", None),
+            ("٣", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(parse_decimal(text.as_bytes()), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_bounded_and_lists_hold_each_text_once() {
+        assert!(check_key(&"k".repeat(256)).is_ok());
+        assert!(check_key(&"k".repeat(257)).is_err());
+        assert!(check_key("a\nb").is_err());
+        let mut list = Vec::new();
+        for text in ["a", "b", "a", "A"] {
+            push_unique(&mut list, text);
+        }
+        assert_eq!(list, ["a".into(), "b".into(), "A".into()] as [Box<str>; 3]);
+    }
+}
