@@ -18,7 +18,7 @@ const BUCKETS: usize = 2_048;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Node {
     next: u32,
     prev: u32,
@@ -26,6 +26,7 @@ struct Node {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub struct Wheel {
     heads: Vec<u32>,
     nodes: Vec<Node>,

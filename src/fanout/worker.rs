@@ -86,6 +86,7 @@ pub(super) struct Drain {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub struct Worker {
     pub(super) node: Arc<Node>,
     pub(super) index: usize,

@@ -1,7 +1,8 @@
 //! Starts the workers in step and hands out what the rest of the program may do with them.
 
 use crate::base::settings::{Listener, SendBackend, Settings};
-use crate::fanout::node::{Control, Inbox, Node};
+use crate::fanout::mail::{Control, Inbox};
+use crate::fanout::node::Node;
 use crate::fanout::worker as core;
 use crate::reactor::accept::{Attendance, Doors, Duty};
 use crate::reactor::address::Address;
@@ -323,7 +324,7 @@ impl Server {
 
     /// Sends a control message to every worker and wakes them.
     pub fn control(&self, message: Control) {
-        self.wakers.wake(self.node.control(message));
+        self.wakers.wake(self.node.control(&message));
     }
 
     /// Waits until every worker has ended, then removes the files of Unix listeners.
