@@ -6,9 +6,7 @@
 use fanwheel::base::counters::Count;
 use fanwheel::base::settings::{Listener, Settings};
 use fanwheel::fanout::node::{Control, Node, Pages};
-use fanwheel::reactor::{
-    Address, BindFault, Capacity, Launch, Notice, Server, StartError, capacity, start,
-};
+use fanwheel::reactor::{Address, BindFault, Capacity, Launch, Notice, Server, StartError, capacity, start};
 use fanwheel::sys::process::{unshare_files, wake_file};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -131,7 +129,8 @@ fn wait_for(what: &str, fact: impl Fn() -> bool) {
 fn a_full_worker_leaves_newcomers_to_the_others_and_comes_back() {
     let _alone = alone();
     let settings = settings(&["127.0.0.1:0"], 2);
-    let capacity = Capacity { worker_max: 40, spare: 16, connections_max: 80, ..capacity(&settings).unwrap() };
+    let capacity =
+        Capacity { worker_max: 40, spare: 16, connections_max: 80, ..capacity(&settings).unwrap() };
     let running = launched_with(&settings, capacity).unwrap();
     let public = running.port(0);
     let pauses = || running.node.totals().counts[Count::ListenPauses as usize];
@@ -223,4 +222,3 @@ fn closing_in_one_table_leaves_the_copy_in_another_open() {
     closed_to.send(()).unwrap();
     assert!(thread.join().unwrap());
 }
-

@@ -189,7 +189,9 @@ mod tests {
                 } else {
                     let nth = prng.below(places.len() as u64) as usize;
                     let (&slot, &index) = places.iter().nth(nth).expect("not empty");
-                    topics.leave(topic, index, |slot, index| drop(places.insert(slot, index)));
+                    topics.leave(topic, index, |slot, index| {
+                        places.insert(slot, index);
+                    });
                     places.remove(&slot);
                     unserved.retain(|&s| s != slot);
                 }

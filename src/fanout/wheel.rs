@@ -127,7 +127,7 @@ mod tests {
     impl Twin {
         fn expire(&mut self, now: Tick) -> Vec<u32> {
             let due: Vec<u32> = self.0.iter().filter(|(_, due)| **due <= now).map(|(s, _)| *s).collect();
-            due.iter().for_each(|slot| drop(self.0.remove(slot)));
+            self.0.retain(|_, due| *due > now);
             due
         }
     }

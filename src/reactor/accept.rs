@@ -121,7 +121,8 @@ impl Doors {
         let mut doors = Vec::with_capacity(places.len());
         for (number, (listener, place)) in places.iter().enumerate() {
             let token = Token(duty.first_token + number);
-            let mut door = Door { listener: *listener, place: place.clone(), token, socket: None, pending: true };
+            let mut door =
+                Door { listener: *listener, place: place.clone(), token, socket: None, pending: true };
             door.open(registry, duty.tuning).map_err(|error| (number, error))?;
             doors.push(door);
         }

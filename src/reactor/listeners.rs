@@ -78,8 +78,8 @@ pub fn wanted(settings: &Settings) -> Result<Vec<Wanted>, StartError> {
     public
         .chain(control.filter(|(_, _, text)| !text.is_empty()))
         .map(|(listener, setting, text)| {
-            let address = Address::parse(text)
-                .ok_or_else(|| StartError::Address { setting, text: text.clone() })?;
+            let address =
+                Address::parse(text).ok_or_else(|| StartError::Address { setting, text: text.clone() })?;
             Ok(Wanted { listener, address, setting, text: text.clone() })
         })
         .collect()
@@ -260,7 +260,8 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
     fn wanted_at(text: &str) -> Wanted {
-        let settings = Settings { listen: vec![text.to_owned()], control: String::new(), ..Settings::default() };
+        let settings =
+            Settings { listen: vec![text.to_owned()], control: String::new(), ..Settings::default() };
         wanted(&settings).unwrap().remove(0)
     }
 
@@ -285,7 +286,9 @@ mod tests {
     #[test]
     fn accepted_tcp_sockets_inherit_every_option() {
         let tuning = Tuning::new(&Settings::default());
-        for (listener, receive_bytes) in [(Listener::Public, Some(2 * RECEIVE_BYTES)), (Listener::Control, None)] {
+        for (listener, receive_bytes) in
+            [(Listener::Public, Some(2 * RECEIVE_BYTES)), (Listener::Control, None)]
+        {
             let reservation = reserve(&wanted_at("127.0.0.1:0"), 1).unwrap();
             let address = tcp_address(&reservation);
             let listening = open(&reservation.place(), listener, tuning).unwrap();

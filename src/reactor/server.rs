@@ -241,7 +241,8 @@ impl Crew {
 
     fn all_done(&self, wanted: &[Wanted]) -> Result<(), StartError> {
         for _ in &self.threads {
-            match self.reports.recv().expect("a worker reports before it ends, and a panic ends the process") {
+            match self.reports.recv().expect("a worker reports before it ends, and a panic ends the process")
+            {
                 Report::Done => {}
                 Report::Failed(StartFault::Listener(number, os)) => return Err(wanted[number].refused(os)),
                 Report::Failed(StartFault::Other(error)) => return Err(error),

@@ -51,9 +51,7 @@ pub fn accept(listener: &Socket) -> io::Result<(Socket, Option<IpAddr>)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: `name` is writable for `bytes` bytes and `bytes` is a valid, writable socklen_t for the length
     // of the call; the kernel writes at most `bytes` bytes of name.
-    let fd = unsafe {
-        libc::accept4(listener.as_raw_fd(), name.as_mut_ptr().cast(), &raw mut bytes, flags)
-    };
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), name.as_mut_ptr().cast(), &raw mut bytes, flags) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -136,9 +134,8 @@ pub fn reset_on_close(socket: &Socket) -> io::Result<()> {
     let bytes = size_of::<libc::linger>() as libc::socklen_t;
     let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
     // SAFETY: `linger` is valid for `bytes` bytes and only read by the call.
-    let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const linger).cast(), bytes)
-    };
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const linger).cast(), bytes) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
