@@ -10,8 +10,14 @@ pub mod config;
 pub mod contradictions;
 pub mod file;
 pub mod log;
+pub mod memory;
+pub mod reload;
 pub mod resolve;
+pub mod serve;
+pub mod signals;
+pub mod start;
 pub mod suggest;
+pub mod systemd;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -44,6 +50,7 @@ pub fn main() -> ExitCode {
         },
     };
     let ended = match matches.subcommand() {
+        Some(("serve", matches)) => serve::run(&args::inputs(matches)),
         Some(("config", matches)) => {
             Resolved::read(&args::inputs(matches)).map_err(Failure::from).map(|resolved| {
                 let json = matches.get_flag("json");
