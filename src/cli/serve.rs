@@ -123,7 +123,9 @@ fn tell_of_panics(journal: journal::Handle) {
     std::panic::set_hook(Box::new(move |panic| {
         default(panic);
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let words = panic.payload_as_str().unwrap_or("no words");
+        let payload = panic.payload();
+        let literal = payload.downcast_ref::<&str>().copied();
+        let words = literal.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
         error!("event=panic place={place} message={}", crate::base::logfmt::Value(words));
         journal.flush();
     }));
