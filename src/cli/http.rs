@@ -1,6 +1,5 @@
-//! What both one-shot clients need of HTTP: the server's address, percent-encoding, an agent, a refusal's words.
-//!
-//! Knows no topics and no event streams.
+//! What both one-shot clients need of HTTP: the server's address, percent-encoding, an agent, the words of a
+//! refusal. Knows no topics and no event streams.
 
 use std::io::Read;
 use std::time::Duration;
