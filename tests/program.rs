@@ -349,6 +349,7 @@ fn a_log_that_is_rotated_under_load_goes_on_and_reaches_no_subscriber() {
         fs::rename(&file.0, &moved.0).unwrap();
         server.signal("HUP");
         until(|| file.0.exists());
+        assert_eq!(holders(server.child.id(), &moved.0), 0, "the old file would never leave the disk");
         for _ in 0..20 {
             server.signal("USR1");
             assert!(server.publish(&["news", &round.to_string()]).status.success());
@@ -361,6 +362,13 @@ fn a_log_that_is_rotated_under_load_goes_on_and_reaches_no_subscriber() {
     assert_eq!(server.ended().code(), Some(0));
     assert!(file.text().contains("event=stopped exit_code=0"), "{}", file.text());
     assert!(moved.text().contains("event=reloaded changes=0"), "{}", moved.text());
+}
+
+/// How many descriptors of a process mean this file, in all its threads' tables.
+fn holders(pid: u32, file: &std::path::Path) -> usize {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let links = threads.flat_map(|thread| fs::read_dir(thread.path().join("fd")).unwrap().flatten());
+    links.filter(|link| fs::read_link(link.path()).is_ok_and(|target| target == file)).count()
 }
 
 /// What a Linux pipe holds.

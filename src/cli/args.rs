@@ -9,6 +9,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::base::settings::{Kind, Spec, TABLE};
 use crate::cli::resolve::{CONFIG_VARIABLE, Inputs, flag_name, nearest_setting, shown};
 
+const SIGNALS: &str = "\
+SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
+SIGHUP reopens the log file, reads the settings again and says which need a restart.";
+
 /// The whole grammar.
 pub fn command() -> Command {
     Command::new("fanwheel")
@@ -17,17 +21,17 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .max_term_width(110)
-        .subcommand(with_settings(Command::new("serve").about("Runs the server")))
+        .subcommand(with_settings(Command::new("serve").about("Runs the server"), SIGNALS))
         .subcommand(publish())
         .subcommand(subscribe())
         .subcommand(
-            with_settings(Command::new("config"))
+            with_settings(Command::new("config"), "")
                 .about("Prints the effective settings, with where each value came from")
                 .arg(switch("json", "one JSON object instead of a configuration file")),
         )
 }
 
-fn with_settings(command: Command) -> Command {
+fn with_settings(command: Command, more: &str) -> Command {
     let file = Arg::new("config")
         .long("config")
         .value_name("FILE")

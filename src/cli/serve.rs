@@ -60,7 +60,7 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
         pending.start().map_err(|os| Failure::Run(format!("cannot start the log's thread: {os}")))?;
     tell_of_panics(journal.clone());
     info!("{}", start::started(&settings, &capacity, server.bound(), watch.limit_bytes()));
-    for doubt in start::doubts(&settings, watch.limit_bytes()) {
+    for doubt in start::doubts(&settings, &capacity, watch.limit_bytes()) {
         warn!("{doubt}");
     }
     if let Some(hint) = start::hint(&settings, server.bound()) {

@@ -127,9 +127,19 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// Fewer connections than this are hardly what somebody wanted who set no limit.
+const CONNECTIONS_HOPED_FOR: usize = 1_000;
+
 /// What is allowed and still probably a mistake, a log line each.
-pub fn doubts(settings: &Settings, memory_bytes_max: u64) -> Vec<String> {
+pub fn doubts(settings: &Settings, capacity: &Capacity, memory_bytes_max: u64) -> Vec<String> {
     let mut doubts = Vec::new();
+    if settings.connections_max == 0 && capacity.connections_max < CONNECTIONS_HOPED_FOR {
+        doubts.push(format!(
+            "event=doubt setting=connections_max value={} reason=\"a limit of {} files allows no more; raise \
+             LimitNOFILE or ulimit -n, see tuning/README.md\"",
+            capacity.connections_max, capacity.files
+        ));
+    }
     if let Some(Address::Tcp(address)) = Address::parse(&settings.control)
         && !address.ip().is_loopback()
     {
@@ -203,9 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn an_open_control_listener_and_a_small_memory_are_doubted() {
+    fn an_open_control_listener_a_small_memory_and_few_files_are_doubted() {
+        let capacity = |connections_max| Capacity {
+            workers: 2,
+            files: 64,
+            worker_max: connections_max / 2,
+            spare: 16,
+            connections_max,
+        };
         let open = Settings { control: "0.0.0.0:8081".to_owned(), ..Settings::default() };
-        assert_eq!(doubts(&open, 1_000_000).len(), 2);
-        assert_eq!(doubts(&Settings::default(), u64::MAX), Vec::<String>::new());
+        assert_eq!(doubts(&open, &capacity(92), 1_000_000).len(), 3);
+        assert_eq!(doubts(&Settings::default(), &capacity(20_000), u64::MAX), Vec::<String>::new());
     }
 }
