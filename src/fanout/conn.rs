@@ -94,6 +94,8 @@ pub mod mode {
     pub const BEHIND: u8 = 4;
     /// `pending` ends the stream.
     pub const ENDING: u8 = 8;
+    /// Has had no heartbeat: its first one comes early by chance, so that those who came together part.
+    pub const NEWCOMER: u8 = 16;
 }
 
 /// A subscriber's entry in a topic's list.

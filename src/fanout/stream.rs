@@ -56,16 +56,17 @@ impl Worker {
             pending: None,
             extra,
             place: places[0],
-            // The first heartbeat comes early by chance, so that those who came together part.
-            wrote: tick.saturating_sub(self.prng.below(u64::from(node.ticks.heartbeat / 2).max(1)) as Tick),
+            wrote: tick,
             ends: self.life_end(tick),
             upstream: 0,
-            mode: mode::BEHIND,
+            mode: mode::BEHIND | mode::NEWCOMER,
         };
         stream.mode |= if subscribe.chunked { mode::CHUNKED } else { 0 };
         stream.mode |= if subscribe.clock { mode::CLOCK } else { 0 };
         self.greet(&mut stream, bytes, &subscribe, &joined);
-        let due = stream.wrote.saturating_add(node.ticks.heartbeat).max(tick + 1).min(stream.ends);
+        let half = node.ticks.heartbeat / 2;
+        let wait = half + self.prng.below(u64::from(half) + 1) as Tick;
+        let due = tick.saturating_add(wait).max(tick + 1).min(stream.ends);
         self.conns[slot as usize].state = State::Streaming(stream);
         self.wheel.arm(slot, due);
         self.queue_write(slot);
@@ -158,9 +159,11 @@ impl Worker {
         if tick >= stream.ends && !ending {
             return self.end_stream(slot);
         }
-        if !full && stream.is_live() && tick >= stream.wrote.saturating_add(ticks.heartbeat) {
+        let early = stream.mode & mode::NEWCOMER != 0;
+        if !full && stream.is_live() && (early || tick >= stream.wrote.saturating_add(ticks.heartbeat)) {
             beat(stream, self.now.wall_ms);
             stream.wrote = tick;
+            stream.mode &= !mode::NEWCOMER;
             self.counters().count(Count::Heartbeats);
             self.queue_write(slot);
         }

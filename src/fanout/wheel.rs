@@ -76,7 +76,7 @@ impl Wheel {
         self.armed -= 1;
     }
 
-    /// Disarms and appends to `out` at most `most` slots due at or before `now`. Returns whether more are due.
+    /// Disarms and appends to `out` at most `most` slots due at or before `now`. Returns whether more are.
     pub fn expire(&mut self, now: Tick, most: usize, out: &mut Vec<u32>) -> bool {
         let mut left = most;
         while self.now <= now {

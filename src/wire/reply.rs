@@ -1,7 +1,10 @@
 //! Answers, whole, as bytes: status line, fields, body; the heads of streams; the frames the server itself
 //! puts into streams.
 //!
-//! Appends to the caller's buffer and decides nothing: status, closing and texts are arguments.
+//! Appends to the caller's buffer and decides nothing: status, closing and texts are arguments. Every answer
+//! is framed so that its end is certain: by length, by chunks, or by the end of the connection.
+
+use std::io::Write as _;
 
 use crate::base::id::EventId;
 use crate::wire::cors::Cors;
@@ -11,7 +14,7 @@ use crate::wire::problem::Problem;
 pub const TYPE_JSON: &str = "application/json";
 /// `Content-Type` of plain texts.
 pub const TYPE_TEXT: &str = "text/plain; charset=utf-8";
-/// `Content-Type` of `/metrics`.
+/// `Content-Type` of `/metrics` in the OpenMetrics format.
 pub const TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// `Content-Type` of `/metrics` (the Prometheus text format).
 pub const TYPE_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,7 +50,12 @@ pub struct Reply<'a> {
 
 /// An answer with any body.
 pub fn body(out: &mut Vec<u8>, reply: &Reply<'_>, content_type: &str, body: &[u8]) {
-    let _ = (out, reply, content_type, body);
+    start(out, reply);
+    field(out, "Content-Type", content_type);
+    push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", body.len()));
+    if !reply.head_only {
+        out.extend_from_slice(body);
+    }
 }
 
 /// A JSON answer; `text` is the JSON.
@@ -57,26 +65,110 @@ pub fn json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
 
 /// The answer to a publish: 202 with the id and the number of subscribers it went to.
 pub fn accepted(out: &mut Vec<u8>, reply: &Reply<'_>, id: EventId, subscribers: usize) {
-    let _ = (out, reply, id, subscribers);
+    let text = format!("{{\"id\":\"{id}\",\"subscribers\":{subscribers}}}");
+    json(out, &Reply { status: 202, ..*reply }, &text);
 }
 
 /// A problem's answer. Status and `Allow` come from the problem; the connection closes if the problem or
 /// `reply` says so.
 pub fn problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
-    let _ = (out, problem, reply);
+    let mut text = Vec::with_capacity(256);
+    text.extend_from_slice(b"{\"error\":");
+    json_string(&mut text, problem.code());
+    text.extend_from_slice(b",\"message\":");
+    json_string(&mut text, &problem.message());
+    text.push(b'}');
+    let reply = Reply {
+        status: problem.status(),
+        keep_alive: reply.keep_alive && !problem.closes(),
+        allow: problem.allow(),
+        ..*reply
+    };
+    body(out, &reply, TYPE_JSON, &text);
 }
 
 /// 204 to a CORS preflight, or to any other `OPTIONS` of the path.
 pub fn preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str) {
-    let _ = (out, reply, allow);
+    start(out, &Reply { status: 204, allow: Some(allow), ..*reply });
+    field(out, "Access-Control-Allow-Methods", allow);
+    out.extend_from_slice(
+        b"Access-Control-Allow-Headers: last-event-id, authorization, cache-control, content-type\r\n\
+          Access-Control-Max-Age: 86400\r\n\r\n",
+    );
 }
 
-/// The head of a stream and its greeting `:ok\nretry: N\n`, which is the first chunk.
+/// Status line and the fields that every answer has.
+fn start(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    push_fmt(out, format_args!("HTTP/1.1 {} {}\r\n", reply.status, reason(reply.status)));
+    out.extend_from_slice(b"Cache-Control: no-store\r\n");
+    connection(out, reply.http11, reply.keep_alive);
+    reply.cors.append(out, reply.origin);
+    if let Some(seconds) = reply.retry_after_s {
+        push_fmt(out, format_args!("Retry-After: {seconds}\r\n"));
+    }
+    if let Some(allow) = reply.allow {
+        field(out, "Allow", allow);
+    }
+}
+
+/// What goes without saying is not said: 1.1 keeps the connection, 1.0 has to be told (RFC 9112 §9.3).
+fn connection(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
+    match (keep_alive, http11) {
+        (false, _) => field(out, "Connection", "close"),
+        (true, false) => field(out, "Connection", "keep-alive"),
+        (true, true) => {}
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    debug_assert!(!value.bytes().any(|b| b < b' '), "a value with a line end forges fields");
+    for part in [name, ": ", value, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+fn push_fmt(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to a Vec cannot fail");
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        202 => "Accepted",
+        204 => "No Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+/// The head of a stream and its greeting `:ok\nretry: N\n`, which is the first chunk: no blank line, or some
+/// clients would deliver an empty message.
 pub fn stream_head(out: &mut Vec<u8>, chunked: bool, cors: &Cors, origin: Option<&[u8]>, retry_ms: u64) {
-    let _ = (out, chunked, cors, origin, retry_ms);
+    stream_head_only(out, chunked, cors, origin, chunked);
+    chunk(out, chunked, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
 }
 
-/// The head of a stream alone, as `HEAD` gets it. `keep_alive` as in [`Reply`].
+/// The head of a stream alone, as `HEAD` gets it. `keep_alive` as in [`Reply`]; a stream that is not chunked
+/// ends with its connection, whatever it says.
 pub fn stream_head_only(
     out: &mut Vec<u8>,
     chunked: bool,
@@ -84,51 +176,126 @@ pub fn stream_head_only(
     origin: Option<&[u8]>,
     keep_alive: bool,
 ) {
-    let _ = (out, chunked, cors, origin, keep_alive);
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n\
+          X-Accel-Buffering: no\r\n",
+    );
+    cors.append(out, origin);
+    stream_framing(out, chunked, keep_alive);
+}
+
+/// Ends the head of a stream. A chunked one says nothing of the connection, which outlives it; any other is
+/// ended by the connection's end.
+fn stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
+    if chunked {
+        field(out, "Transfer-Encoding", "chunked");
+    }
+    connection(out, chunked, keep_alive && chunked);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// A whole stream that only says when to come back: what a browser's EventSource gets instead of a 503,
 /// after which it would never come back. The connection closes after it.
 pub fn overload_stream(out: &mut Vec<u8>, chunked: bool, cors: &Cors, origin: Option<&[u8]>, retry_ms: u64) {
-    let _ = (out, chunked, cors, origin, retry_ms);
+    stream_head_only(out, chunked, cors, origin, false);
+    retry_line(out, chunked, retry_ms);
+    if chunked {
+        out.extend_from_slice(END_CHUNKED);
+    }
 }
 
 /// The line `retry: N`, without a blank line.
 pub fn retry_line(out: &mut Vec<u8>, chunked: bool, retry_ms: u64) {
-    let _ = (out, chunked, retry_ms);
+    chunk(out, chunked, |out| push_fmt(out, format_args!("retry: {retry_ms}\n")));
 }
 
 /// `event: fanwheel.gap`: events of `topic` after `after` may be missing; `oldest` is the oldest one kept.
 pub fn gap_event(out: &mut Vec<u8>, chunked: bool, topic: &str, after: &str, oldest: Option<EventId>) {
-    let _ = (out, chunked, topic, after, oldest);
+    chunk(out, chunked, |out| {
+        out.extend_from_slice(b"event: fanwheel.gap\ndata: {\"topic\":");
+        json_string(out, topic);
+        out.extend_from_slice(b",\"after\":");
+        json_string(out, after);
+        match oldest {
+            Some(id) => push_fmt(out, format_args!(",\"oldest\":\"{id}\"}}\n\n")),
+            None => out.extend_from_slice(b",\"oldest\":null}\n\n"),
+        }
+    });
 }
 
 /// `event: fanwheel.clock` with the server's time in Unix milliseconds.
 pub fn clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
-    let _ = (out, chunked, now_ms);
+    chunk(out, chunked, |out| {
+        push_fmt(out, format_args!("event: fanwheel.clock\ndata: {{\"now_ms\":{now_ms}}}\n\n"));
+    });
 }
 
-/// Appends `text` as a JSON string with its quotes.
-pub fn json_string(out: &mut Vec<u8>, text: &str) {
-    let _ = (out, text);
+/// Appends what `content` appends, as one chunk of a chunked stream.
+fn chunk(out: &mut Vec<u8>, chunked: bool, content: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    content(out);
+    if !chunked {
+        return;
+    }
+    let mut size = Vec::with_capacity(18);
+    push_fmt(&mut size, format_args!("{:x}\r\n", out.len() - start));
+    out.splice(start..start, size);
+    out.extend_from_slice(b"\r\n");
 }
+
+/// Appends `text` as a JSON string with its quotes. Control characters, DEL and C1 included, and the line
+/// separators of JavaScript are escaped, so that the string is one line wherever it is shown.
+pub fn json_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for character in text.chars() {
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\u{2028}' | '\u{2029}' => push_fmt(out, format_args!("\\u{:04x}", u32::from(character))),
+            control if control.is_control() => push_fmt(out, format_args!("\\u{:04x}", u32::from(control))),
+            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+const BENCH_CORS: &str = "Access-Control-Allow-Origin: *\r\n";
 
 /// Broadcast-benchmark profile: the head of a stream with its first body bytes `:ok\n\n`.
 pub fn bench_stream_head(out: &mut Vec<u8>, chunked: bool) {
-    let _ = (out, chunked);
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n",
+    );
+    out.extend_from_slice(BENCH_CORS.as_bytes());
+    stream_framing(out, chunked, chunked);
+    chunk(out, chunked, |out| out.extend_from_slice(b":ok\n\n"));
 }
 
 /// Broadcast-benchmark profile: the number of open streams; closes.
 pub fn bench_connections(out: &mut Vec<u8>, streams: u64) {
-    let _ = (out, streams);
+    bench_text(out, 200, &streams.to_string(), true, false);
 }
 
 /// Broadcast-benchmark profile: 204; closes.
 pub fn bench_options(out: &mut Vec<u8>) {
-    let _ = out;
+    push_fmt(out, format_args!("HTTP/1.1 204 No Content\r\n{BENCH_CORS}Connection: close\r\n\r\n"));
 }
 
-/// Broadcast-benchmark profile: 202 to a broadcast. `keep_alive` and `http11` as in [`Reply`].
+/// Broadcast-benchmark profile: 202 to a broadcast. `keep_alive` and `http11` as in [`Reply`]; that profile's
+/// own test expects the connection to close.
 pub fn bench_accepted(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
-    let _ = (out, http11, keep_alive);
+    bench_text(out, 202, "", http11, keep_alive);
 }
+
+fn bench_text(out: &mut Vec<u8>, status: u16, text: &str, http11: bool, keep_alive: bool) {
+    push_fmt(out, format_args!("HTTP/1.1 {status} {}\r\nContent-Type: text/plain\r\n", reason(status)));
+    push_fmt(out, format_args!("Cache-Control: no-cache\r\n{BENCH_CORS}"));
+    connection(out, http11, keep_alive);
+    push_fmt(out, format_args!("Content-Length: {}\r\n\r\n{text}", text.len()));
+}
+
+#[cfg(test)]
+mod tests;

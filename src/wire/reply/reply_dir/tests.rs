@@ -1,0 +1,256 @@
+//! Answers as exact bytes.
+
+use super::*;
+use crate::base::counters::{REFUSED_NAMES, Refused};
+
+const ANY: Cors = Cors::Any;
+
+fn reply(cors: &Cors) -> Reply<'_> {
+    Reply {
+        status: 200,
+        http11: true,
+        keep_alive: true,
+        head_only: false,
+        cors,
+        origin: Some(b"https://app.test"),
+        retry_after_s: None,
+        allow: None,
+    }
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = b"before|".to_vec();
+    write(&mut out);
+    let text = String::from_utf8(out).expect("answers to UTF-8 are UTF-8");
+    text.strip_prefix("before|").expect("appended only").to_owned()
+}
+
+#[test]
+fn answers_say_length_type_origin_and_whether_the_connection_stays() {
+    let rows: &[(Reply<'_>, &str)] = &[
+        (reply(&ANY), "Access-Control-Allow-Origin: *\r\n"),
+        (Reply { keep_alive: false, ..reply(&Cors::Off) }, "Connection: close\r\n"),
+        (Reply { http11: false, ..reply(&Cors::Off) }, "Connection: keep-alive\r\n"),
+        (Reply { http11: false, keep_alive: false, ..reply(&Cors::Off) }, "Connection: close\r\n"),
+        (Reply { retry_after_s: Some(7), ..reply(&Cors::Off) }, "Retry-After: 7\r\n"),
+        (Reply { allow: Some("GET, HEAD"), ..reply(&Cors::Off) }, "Allow: GET, HEAD\r\n"),
+    ];
+    for (reply, fields) in rows {
+        let expected = format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n{fields}Content-Type: application/json\r\n\
+             Content-Length: 2\r\n\r\n{{}}"
+        );
+        assert_eq!(written(|out| json(out, reply, "{}")), expected);
+    }
+    let head = written(|out| body(out, &Reply { head_only: true, ..reply(&Cors::Off) }, TYPE_TEXT, b"hello"));
+    assert!(head.ends_with("Content-Length: 5\r\n\r\n"), "{head:?}");
+    let text = written(|out| body(out, &reply(&Cors::Off), TYPE_METRICS, b"hello"));
+    assert!(text.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{text:?}");
+    let id = EventId::parse(b"1700000000000-3").expect("an id");
+    let accepted = written(|out| accepted(out, &reply(&Cors::Off), id, 4));
+    assert!(accepted.starts_with("HTTP/1.1 202 Accepted\r\n"));
+    assert!(accepted.ends_with("\r\n\r\n{\"id\":\"1700000000000-3\",\"subscribers\":4}"));
+}
+
+#[test]
+fn origins_are_echoed_only_when_listed() {
+    let setting = |text: &str| -> Cors {
+        Cors::from_setting(&text.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let echo = |origin: &str| {
+        format!(
+            "Vary: Origin\r\nAccess-Control-Allow-Origin: {origin}\r\nAccess-Control-Allow-Credentials: true\r\n"
+        )
+    };
+    // Setting, Origin, fields.
+    let rows: &[(&str, Option<&str>, &str)] = &[
+        ("*", None, "Access-Control-Allow-Origin: *\r\n"),
+        ("*", Some("https://a.test"), "Access-Control-Allow-Origin: *\r\n"),
+        ("https://a.test,*", Some("null"), "Access-Control-Allow-Origin: *\r\n"),
+        ("", Some("https://a.test"), ""),
+        ("https://a.test", Some("https://a.test"), &echo("https://a.test")),
+        ("https://a.test,https://b.test", Some("https://b.test"), &echo("https://b.test")),
+        ("https://a.test", Some("https://a.test.evil"), "Vary: Origin\r\n"),
+        ("https://a.test", Some("HTTPS://A.TEST"), "Vary: Origin\r\n"),
+        ("https://a.test", Some("null"), "Vary: Origin\r\n"),
+        ("https://a.test", None, "Vary: Origin\r\n"),
+        ("null", Some("null"), ""),
+        ("null,https://a.test", Some("null"), "Vary: Origin\r\n"),
+    ];
+    for (configured, origin, expected) in rows {
+        let cors = setting(configured);
+        let got = written(|out| cors.append(out, origin.map(str::as_bytes)));
+        assert_eq!(got, *expected, "{configured} {origin:?}");
+    }
+}
+
+#[test]
+fn problems_are_json_with_their_status_and_close_when_they_must() {
+    let refused = written(|out| {
+        problem(out, &Problem::Refused(Refused::Overload), &Reply { retry_after_s: Some(3), ..reply(&ANY) });
+    });
+    assert_eq!(
+        refused,
+        "HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
+         Retry-After: 3\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n\
+         {\"error\":\"overloaded\",\"message\":\"Publishers are faster than the server can deliver; try again \
+         later.\"}"
+    );
+    let wrong_method = written(|out| problem(out, &Problem::MethodNotAllowed("POST"), &reply(&ANY)));
+    assert!(wrong_method.contains("\r\nAllow: POST\r\n") && !wrong_method.contains("Connection"));
+    let broken = written(|out| problem(out, &Problem::Malformed("No \"good\"."), &reply(&ANY)));
+    assert!(broken.contains("\r\nConnection: close\r\n"));
+    assert!(broken.ends_with("{\"error\":\"bad_request\",\"message\":\"No \\\"good\\\".\"}"));
+    let closing = written(|out| {
+        problem(out, &Problem::NotFound, &Reply { keep_alive: false, head_only: true, ..reply(&ANY) });
+    });
+    assert!(closing.contains("\r\nConnection: close\r\n") && closing.ends_with("\r\n\r\n"));
+}
+
+#[test]
+fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
+    let reason = "is \u{1b}[31m wrong".to_owned();
+    let problems = [
+        Problem::Malformed("A."),
+        Problem::BadFraming("A."),
+        Problem::BadHost("A."),
+        Problem::BadTarget("A."),
+        Problem::BadChunk("A."),
+        Problem::BadQuery("A."),
+        Problem::BadParameter { name: "topic", rule: "must not be empty" },
+        Problem::BadParameter { name: "Idempotency-Key", rule: "must not be empty" },
+        Problem::NoTopic,
+        Problem::TooManyTopics { topics_max: 64 },
+        Problem::NotUtf8,
+        Problem::BadBatchLine { line: 3, reason },
+        Problem::EmptyBatch,
+        Problem::NotFound,
+        Problem::PublishNotAllowed { control: "".into() },
+        Problem::PublishNotAllowed { control: "127.0.0.1:8081".into() },
+        Problem::MethodNotAllowed("GET"),
+        Problem::NotAcceptable,
+        Problem::HeadTimeout,
+        Problem::BodyTimeout,
+        Problem::LengthRequired,
+        Problem::BodyTooLarge { bytes_max: 1 },
+        Problem::BatchTooLong { posts_max: 1 },
+        Problem::RequestLineTooLong,
+        Problem::UnsupportedType,
+        Problem::ExpectationFailed,
+        Problem::WrongHost,
+        Problem::HeadTooLarge { bytes_max: 1 },
+        Problem::TooManyHeaders { headers_max: 1 },
+        Problem::CodingNotImplemented,
+        Problem::NotReady("Worker 3 did not answer.".to_owned()),
+        Problem::VersionNotSupported,
+        Problem::Refused(Refused::Connections),
+        Problem::Refused(Refused::Credentials),
+        Problem::Refused(Refused::Origin),
+        Problem::Refused(Refused::Draining),
+    ];
+    for one in &problems {
+        assert_ne!(super::reason(one.status()), "", "{one:?}");
+        assert!(
+            one.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()),
+            "{one:?}"
+        );
+        assert!(one.message().ends_with('.') && one.message().len() > 1, "{one:?}");
+        let answer = written(|out| problem(out, one, &reply(&ANY)));
+        let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(&format!("Content-Length: {}", text.len())));
+        assert_eq!(head.contains("Connection: close"), one.closes(), "{one:?}");
+        let parsed: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        assert_eq!(parsed["error"], one.code());
+        assert_eq!(parsed["message"].as_str(), Some(&*one.message()));
+    }
+    assert_eq!(Problem::Refused(Refused::Memory).code(), REFUSED_NAMES[Refused::Memory as usize]);
+}
+
+#[test]
+fn a_preflight_allows_what_event_stream_clients_send() {
+    assert_eq!(
+        written(|out| preflight(out, &reply(&ANY), "GET, HEAD, OPTIONS")),
+        "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
+         Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
+         Access-Control-Allow-Headers: last-event-id, authorization, cache-control, content-type\r\n\
+         Access-Control-Max-Age: 86400\r\n\r\n"
+    );
+}
+
+#[test]
+fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n\
+                X-Accel-Buffering: no\r\nAccess-Control-Allow-Origin: *\r\n";
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let bare = format!("{head}Connection: close\r\n\r\n");
+    assert_eq!(
+        written(|out| stream_head(out, true, &ANY, None, 2_000)),
+        format!("{chunked}10\r\n:ok\nretry: 2000\n\r\n")
+    );
+    // B14
+    assert_eq!(written(|out| stream_head(out, false, &ANY, None, 5)), format!("{bare}:ok\nretry: 5\n"));
+    assert_eq!(written(|out| stream_head_only(out, true, &ANY, None, true)), chunked);
+    assert_eq!(written(|out| stream_head_only(out, false, &ANY, None, true)), bare);
+    assert_eq!(
+        written(|out| overload_stream(out, true, &ANY, None, 31_000)),
+        format!(
+            "{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\ne\r\nretry: 31000\n\r\n0\r\n\r\n"
+        )
+    );
+    assert_eq!(written(|out| overload_stream(out, false, &ANY, None, 31)), format!("{bare}retry: 31\n"));
+}
+
+#[test]
+fn the_servers_own_events_are_single_chunks_of_single_lines() {
+    let id = EventId::parse(b"9-1").expect("an id");
+    let topic = "a\"b\\c\r\nid: 1\u{2028}<\u{1}\u{85}ä";
+    let data =
+        "{\"topic\":\"a\\\"b\\\\c\\r\\nid: 1\\u2028<\\u0001\\u0085ä\",\"after\":\"x\\n\",\"oldest\":\"9-1\"}";
+    let event = format!("event: fanwheel.gap\ndata: {data}\n\n");
+    assert_eq!(written(|out| gap_event(out, false, topic, "x\n", Some(id))), event);
+    assert_eq!(
+        written(|out| gap_event(out, true, topic, "x\n", Some(id))),
+        format!("{:x}\r\n{event}\r\n", event.len())
+    );
+    let parsed: serde_json::Value = serde_json::from_str(data).expect("JSON");
+    assert_eq!(parsed["topic"], topic);
+    assert_eq!(
+        written(|out| gap_event(out, false, "t", "", None)),
+        "event: fanwheel.gap\ndata: {\"topic\":\"t\",\"after\":\"\",\"oldest\":null}\n\n"
+    );
+    assert_eq!(
+        written(|out| clock_event(out, true, 1_700_000_000_000)),
+        "36\r\nevent: fanwheel.clock\ndata: {\"now_ms\":1700000000000}\n\n\r\n"
+    );
+    assert_eq!(written(|out| retry_line(out, true, 1)), "9\r\nretry: 1\n\r\n");
+    assert_eq!(written(|out| retry_line(out, false, 1)), "retry: 1\n");
+    assert_eq!(HEARTBEAT_CHUNKED, format!("{:x}\r\n{}\r\n", HEARTBEAT_BARE.len(), ":\n").as_bytes());
+}
+
+#[test]
+fn the_benchmark_profile_is_answered_byte_for_byte() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
+                Access-Control-Allow-Origin: *\r\n";
+    assert_eq!(
+        written(|out| bench_stream_head(out, true)),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n:ok\n\n\r\n")
+    );
+    assert_eq!(
+        written(|out| bench_stream_head(out, false)),
+        format!("{head}Connection: close\r\n\r\n:ok\n\n")
+    );
+    assert_eq!(
+        written(|out| bench_connections(out, 12)),
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-cache\r\n\
+         Access-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: 2\r\n\r\n12"
+    );
+    assert_eq!(
+        written(bench_options),
+        "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(
+        written(|out| bench_accepted(out, true, false)),
+        "HTTP/1.1 202 Accepted\r\nContent-Type: text/plain\r\nCache-Control: no-cache\r\n\
+         Access-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+}
