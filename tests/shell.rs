@@ -63,7 +63,8 @@ fn status(mut stream: impl Read + Write) -> u16 {
     if asked.is_err() || stream.read_exact(&mut head).is_err() {
         return 0;
     }
-    std::str::from_utf8(&head[9..]).unwrap().parse().unwrap()
+    let digits = std::str::from_utf8(&head[9..]).expect("an HTTP answer");
+    digits.parse().expect("a status")
 }
 
 fn settings(listen: &[&str], workers: usize) -> Settings {
@@ -121,8 +122,8 @@ fn finished_workers_tell_and_the_channel_closes() {
 }
 
 fn connected(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let stream = TcpStream::connect(address).expect("somebody listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
     stream
 }
 
