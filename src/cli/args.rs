@@ -67,8 +67,8 @@ fn option(name: &'static str, value_name: &'static str, help: &'static str) -> A
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
-fn number(name: &'static str, help: &'static str) -> Arg {
-    option(name, "N", help).value_parser(value_parser!(u64))
+fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
+    option(name, "N", help).value_parser(value_parser!(u64).range(least..))
 }
 
 fn publish() -> Command {
@@ -84,7 +84,7 @@ fn publish() -> Command {
         .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))
         .arg(option("event", "NAME", "name of the event"))
         .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
-        .arg(number("retry-ms", "reconnection time to send with the event"))
+        .arg(number("retry-ms", 1, "reconnection time to send with the event"))
         .arg(option(
             "idempotency-key",
             "KEY",
@@ -105,9 +105,9 @@ fn subscribe() -> Command {
         )
         .arg(option("url", "URL", "public listener").default_value("http://127.0.0.1:8080"))
         .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
-        .arg(number("last", "start with the newest N kept events"))
+        .arg(number("last", 1, "start with the newest N kept events"))
         .arg(option("last-event-id", "ID", "start after this event"))
-        .arg(number("count", "end after N events"))
+        .arg(number("count", 1, "end after N events"))
         .arg(switch("json", "one JSON object a line: id, event, data").conflicts_with("raw"))
         .arg(switch("raw", "print only the data, as it is, terminal commands included"))
 }

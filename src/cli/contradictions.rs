@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 
 use crate::base::settings::{Settings, SlowPolicy, split_list};
 use crate::cli::resolve::{Entry, Refusal, Resolved, shown};
-
-/// Bytes of a Unix socket's path: `sun_path` holds 108 with the closing NUL.
-const UNIX_PATH_BYTES_MAX: usize = 107;
+use crate::reactor::Address;
 
 /// Pairs whose first must not exceed the second, and why.
 const ORDERED: &[(&str, &str, &str)] = &[
@@ -53,28 +51,11 @@ fn ordered(small: &Entry, large: &Entry, why: &str) -> Result<(), Refusal> {
     refuse(format!("{} is larger than {}: {why}", named(small), named(large)))
 }
 
-/// Where a listener binds.
-#[derive(Debug, PartialEq, Eq)]
-enum Place<'a> {
-    Tcp(SocketAddr),
-    Unix(&'a str),
-}
-
-fn place(text: &str) -> Option<Place<'_>> {
-    match text.strip_prefix("unix:") {
-        Some(path) => {
-            let fits = path.starts_with('/') && path.len() > 1 && path.len() <= UNIX_PATH_BYTES_MAX;
-            (fits && !path.contains('\0')).then_some(Place::Unix(path))
-        }
-        None => text.parse().ok().map(Place::Tcp),
-    }
-}
-
 /// Whether a connection to one could end at the other. Port 0 is another port each time.
-fn overlap(a: &Place<'_>, b: &Place<'_>) -> bool {
+fn overlap(a: &Address, b: &Address) -> bool {
     match (a, b) {
-        (Place::Unix(a), Place::Unix(b)) => a == b,
-        (Place::Tcp(a), Place::Tcp(b)) => {
+        (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Tcp(a), Address::Tcp(b)) => {
             let wild = |of: &SocketAddr, other: &SocketAddr| {
                 of.ip().is_unspecified() && (of.is_ipv6() || other.is_ipv4())
             };
@@ -92,10 +73,10 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     if texts.is_empty() {
         return malformed(listen, "", "at least one address");
     }
-    let mut seen: Vec<(Place<'_>, &Entry, &str)> = Vec::new();
+    let mut seen: Vec<(Address, &Entry, &str)> = Vec::new();
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
     for (entry, text) in all {
-        let Some(place) = place(text) else {
+        let Some(place) = Address::parse(text) else {
             return malformed(entry, text, "ADDR:PORT, [ADDR6]:PORT or unix:/path, with a numeric address");
         };
         if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {

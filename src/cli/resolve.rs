@@ -221,6 +221,13 @@ impl Resolved {
         &self.entries
     }
 
+    /// These settings, with those that `takes` says from another reading.
+    pub fn updated(&self, newer: &Resolved, takes: impl Fn(&Spec) -> bool) -> Resolved {
+        let pairs = self.entries.iter().zip(&newer.entries);
+        let pick = |(old, new): (&Entry, &Entry)| if takes(old.spec) { new.clone() } else { old.clone() };
+        Resolved { entries: pairs.map(pick).collect() }
+    }
+
     /// The typed values.
     pub fn settings(&self) -> Settings {
         Settings::from_texts(|name| &self.entry(name).text)
