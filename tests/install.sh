@@ -24,7 +24,8 @@ debian() {
         || echo "install: apt-get could not install ${packages[*]}; tests that need it are skipped"
 }
 
-# A folder made by a command is made again when the list of what belongs in it changes: folder LIST MADE COMMAND...
+# A folder made by a command is made again when the list of what belongs in it changes:
+# folder LIST MADE COMMAND...
 folder() {
     local list=$1 made=$2 log=target/clients/install.log
     shift 2

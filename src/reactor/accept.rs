@@ -3,8 +3,8 @@
 //! | state | public listeners | leaves it when |
 //! | --- | --- | --- |
 //! | open | in this worker's epoll, accepted from with a budget | its sockets reach `worker_max`, or a fault |
-//! | away | closed, so the kernel gives newcomers to other workers | its sockets are below `worker_max` again |
-//! | last | open beyond `worker_max`: nobody else listens, and the core refuses politely | another is back |
+//! | away | closed: the kernel gives newcomers to other workers | its sockets are below `worker_max` again |
+//! | last | open past `worker_max`: nobody else listens, the core refuses politely | another is back |
 //!
 //! In each state a fault of the host (no files, no memory) is followed by a rest, which the closing of any
 //! connection ends early. Nothing here ever spins: what waits in a listener's queue is remembered, because
@@ -151,10 +151,11 @@ impl Doors {
             return Some(self.rest_until_ms - now_ms);
         }
         let worker_max = self.duty.worker_max;
-        if self.away && open + REOPEN_ROOM.min(worker_max / 4) <= worker_max {
-            if let Err(error) = self.come_back(registry) {
-                return Some(self.rest(now_ms, REOPEN_MS, counters, open, &error));
-            }
+        if self.away
+            && open + REOPEN_ROOM.min(worker_max / 4) <= worker_max
+            && let Err(error) = self.come_back(registry)
+        {
+            return Some(self.rest(now_ms, REOPEN_MS, counters, open, &error));
         }
         let mut public_max = worker_max;
         let mut result = self.accept(counters, &mut open, public_max, &mut admit);

@@ -92,8 +92,8 @@ fn open_ring(backend: SendBackend, worker: usize) -> Option<Box<Ring>> {
     match Ring::new(BATCH_SENDS_MAX) {
         Ok(ring) => Some(Box::new(ring)),
         Err(error) => {
-            // Asked for by name: worth a warning. Otherwise the ordinary thing in a container. What one worker
-            // is refused all are, so one tells.
+            // Asked for by name: worth a warning. Otherwise the ordinary thing in a container. What one
+            // worker is refused all are, so one tells.
             let level = match backend {
                 _ if worker > 0 => log::Level::Debug,
                 SendBackend::IoUring => log::Level::Warn,

@@ -72,8 +72,8 @@ impl Wakers {
             let index = left.trailing_zeros() as usize;
             left &= left - 1;
             if let Some(mut file) = self.0.get(index) {
-                // Each write is a new edge, though nobody reads. It fails only at a count of 2⁶⁴ - 1, and then
-                // the file is readable already.
+                // Each write is a new edge, though nobody reads. It fails only at a count of 2⁶⁴ - 1, and
+                // then the file is readable already.
                 let _ = file.write(&1_u64.to_ne_bytes());
             }
         }

@@ -59,8 +59,8 @@ impl Ring {
         Ok(Ring { ring, messages, outcomes: Vec::with_capacity(batch_max) })
     }
 
-    /// Offers each send once, in order, and returns the outcomes in the same order. With an error the ring is broken and must not be used again; the outcomes then tell
-    /// which sends are still to be made.
+    /// Offers each send once, in order, and returns the outcomes in the same order. With an error the ring is
+    /// broken and must not be used again; the outcomes then tell which sends are still to be made.
     ///
     /// # Panics
     /// When there are more sends than the ring was made for.

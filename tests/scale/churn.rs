@@ -98,7 +98,7 @@ fn call(to: SocketAddr, count: u64, salt: u64) -> io::Result<()> {
     })
 }
 
-/// One connection: it says nothing, half a request, a health check or a subscription, and then closes or resets.
+/// One connection: says nothing, half a request, a health check or a subscription, and then ends or resets.
 fn call_once(to: SocketAddr, caller: u64, turn: u64) -> io::Result<()> {
     // Ports of closed connections rest for a while, so addresses take turns.
     let source = Ipv4Addr::new(127, 1 + (caller % 100) as u8, (turn % 50) as u8, 1);
