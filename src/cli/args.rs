@@ -37,11 +37,12 @@ fn with_settings(command: Command, more: &str) -> Command {
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help(format!("configuration file (TOML); also {CONFIG_VARIABLE}"));
-    command.arg(file).args(TABLE.iter().map(setting)).next_help_heading("Settings").after_help(
+    let words = format!(
         "Each setting has one name: heartbeat_ms in the file, FANWHEEL_HEARTBEAT_MS in the environment, \
-             --heartbeat-ms here; the stronger of them comes later in this list. \
-             `fanwheel config` prints what is in force, in the form of a file.",
-    )
+         --heartbeat-ms here; the stronger of them comes later in this list. \
+         `fanwheel config` prints what is in force, in the form of a file.\n{more}"
+    );
+    command.arg(file).args(TABLE.iter().map(setting)).next_help_heading("Settings").after_help(words)
 }
 
 /// Values are checked where all sources meet, so that each refusal reads the same; clap only collects texts.
