@@ -181,7 +181,8 @@ fn a_preflight_allows_what_event_stream_clients_send() {
 #[test]
 fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\nAccess-Control-Allow-Origin: *\r\n";
+                Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\
+                Access-Control-Allow-Origin: *\r\n";
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
     let bare = format!("{head}Connection: close\r\n\r\n");
     assert_eq!(
