@@ -115,19 +115,57 @@ pub enum Closed {
 
 /// The text names, in the order of the enum.
 pub const COUNT_NAMES: [&str; 19] = [
-    "accepted", "subscribed", "resumed", "gaps", "published", "publish_repeated", "delivered", "bytes_sent",
-    "sends", "sends_full", "heartbeats", "requests", "requests_bad", "skipped", "turns", "listen_pauses",
-    "accept_errors", "register_errors", "log_dropped",
+    "accepted",
+    "subscribed",
+    "resumed",
+    "gaps",
+    "published",
+    "publish_repeated",
+    "delivered",
+    "bytes_sent",
+    "sends",
+    "sends_full",
+    "heartbeats",
+    "requests",
+    "requests_bad",
+    "skipped",
+    "turns",
+    "listen_pauses",
+    "accept_errors",
+    "register_errors",
+    "log_dropped",
 ];
 /// The text names, in the order of the enum.
 pub const REFUSED_NAMES: [&str; 10] = [
-    "connections_full", "address_full", "memory_full", "topics_full", "bodies_full", "overloaded",
-    "idempotency_full", "draining", "publish_not_allowed", "origin_not_allowed",
+    "connections_full",
+    "address_full",
+    "memory_full",
+    "topics_full",
+    "bodies_full",
+    "overloaded",
+    "idempotency_full",
+    "draining",
+    "publish_not_allowed",
+    "origin_not_allowed",
 ];
 /// The text names, in the order of the enum.
 pub const CLOSED_NAMES: [&str; 16] = [
-    "peer", "reset", "answered", "bad_request", "head_timeout", "body_timeout", "idle", "answer_timeout",
-    "slow_stalled", "slow_evicted", "upstream", "life", "drain", "refused", "admin", "host",
+    "peer",
+    "reset",
+    "answered",
+    "bad_request",
+    "head_timeout",
+    "body_timeout",
+    "idle",
+    "answer_timeout",
+    "slow_stalled",
+    "slow_evicted",
+    "upstream",
+    "life",
+    "drain",
+    "refused",
+    "admin",
+    "host",
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::LogDropped as usize + 1);

@@ -44,6 +44,8 @@ pub const CONTROL_MAILS_MAX: usize = 1_024;
 pub const WORKERS_MAX: usize = 64;
 /// Sends in one batch: an io_uring submission that costs about 2 ms, after which newcomers get a look in.
 pub const BATCH_SENDS_MAX: usize = 512;
+/// Bytes in one batch after which no further send is added, for the same reason when frames are large.
+pub const BATCH_BYTES_MAX: usize = MIB;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
 pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
@@ -83,6 +85,15 @@ pub const EVICTIONS_PER_CALL: usize = 64;
 pub const SWEEP_MS: u64 = 250;
 /// Frame bytes in flight (mailboxes, half-sent) beyond the history before publishers are refused.
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
+/// Log lines that wait for the log's thread; more are dropped and counted, so that a stuck disk or pipe
+/// never stops a worker.
+pub const LOG_LINES_MAX: usize = 1_024;
+/// Bytes of one log line's message; longer is cut. Bounds what `LOG_LINES_MAX` can hold to 4 MiB.
+pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Milliseconds at exit in which the log may write what waits.
+pub const LOG_FLUSH_MS: u64 = 1_000;
+/// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
+pub const CONFIG_FILE_BYTES_MAX: usize = MIB;
 
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");

@@ -3,6 +3,8 @@
 pub mod counters;
 pub mod id;
 pub mod limits;
+pub mod logfmt;
 pub mod prng;
 pub mod settings;
+pub mod snapshot;
 pub mod time;

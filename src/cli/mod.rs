@@ -1,2 +1,87 @@
-//! Placeholder.
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+//! The command line: flags, file and environment become settings; each subcommand's main.
+//!
+//! Owns the process: arguments, exit codes, standard streams, signals. What is served and how is below.
+//!
+//! Exit codes: 0 done; 1 could not start or do it; 2 the command line or a setting is wrong; 128 + signal
+//! when a second SIGTERM or SIGINT cut a drain short.
+
+pub mod args;
+pub mod config;
+pub mod contradictions;
+pub mod file;
+pub mod http;
+pub mod log;
+pub mod memory;
+pub mod publish;
+pub mod reload;
+pub mod resolve;
+pub mod serve;
+pub mod show;
+pub mod signals;
+pub mod start;
+pub mod subscribe;
+pub mod suggest;
+pub mod systemd;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::base::logfmt::Plain;
+use crate::cli::resolve::{Refusal, Resolved};
+
+/// Why a subcommand ended otherwise than well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The command line or a setting is wrong.
+    Usage(String),
+    /// It could not be done; the text says what to do about it.
+    Run(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::Usage(refusal.to_string())
+    }
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let matches = match args::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => match args::mistake(&error) {
+            Some(line) => return report(&Failure::Usage(line)),
+            None => error.exit(),
+        },
+    };
+    let ended = match matches.subcommand() {
+        Some(("publish", matches)) => publish::run(matches),
+        Some(("subscribe", matches)) => subscribe::run(matches),
+        Some(("serve", matches)) => serve::run(&args::inputs(matches)),
+        Some(("config", matches)) => {
+            Resolved::read(&args::inputs(matches)).map_err(Failure::from).map(|resolved| {
+                let json = matches.get_flag("json");
+                print(&if json { config::as_json(&resolved) } else { config::as_toml(&resolved) });
+                ExitCode::SUCCESS
+            })
+        }
+        _ => Err(Failure::Usage("a subcommand is required; see --help".to_owned())),
+    };
+    ended.unwrap_or_else(|failure| report(&failure))
+}
+
+/// One line on standard error.
+fn report(failure: &Failure) -> ExitCode {
+    let (line, code) = match failure {
+        Failure::Usage(line) => (line, 2),
+        Failure::Run(line) => (line, 1),
+    };
+    // A closed standard error must not turn an error into a panic; the exit code still tells.
+    let _ = writeln!(io::stderr(), "fanwheel: {}", Plain(line));
+    ExitCode::from(code)
+}
+
+/// Text for standard output. Whoever closed it has read enough, so that is no error.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -3,4 +3,20 @@
 //! Never contains sockets, a clock, threads, libc or operating-system randomness: bytes, time and seeds are
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
+pub mod batch;
+pub mod conn;
+pub mod hash;
+pub mod hub;
+pub mod idempotency;
+pub mod log;
+pub mod mail;
+pub mod node;
+mod output;
+mod rounds;
 pub mod seam;
+mod stream;
+mod talk;
+pub mod topics;
+mod upload;
+pub mod wheel;
+pub mod worker;

@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The shell of the server: threads, polls, sockets, clocks and file limits around the pure core.
+//!
+//! Knows two kinds of listener and nothing of what is spoken on them: no HTTP, no event streams. The core
+//! ([`crate::fanout`]) decides; this layer moves bytes and tells it what became of them.
+//!
+//! # File tables
+//! With `fd_tables = private` each worker takes a file table of its own before it opens anything, so
+//! `RLIMIT_NOFILE` bounds a worker and not the process. The price: **a descriptor number means a different
+//! file in every worker.** A descriptor is therefore opened, used and closed by one thread. Sockets are not
+//! `Send`; the wakers, which every thread uses, are opened before the first worker starts and are thus in
+//! every table under the same number. Whatever else is open when [`start`] is called stays open in every
+//! worker until it ends, so a file that shall be closed or reopened later (a log file) is opened after it.
+
+mod accept;
+mod address;
+mod clock;
+mod error;
+mod files;
+mod io;
+mod listeners;
+mod server;
+mod worker;
+
+pub use address::Address;
+pub use clock::Clock;
+pub use error::{AddressSetting, BindFault, StartError};
+pub use files::{Capacity, capacity};
+pub use server::{Bound, Launch, Notice, Server, Wakers, start};

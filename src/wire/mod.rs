@@ -8,6 +8,7 @@ pub mod batch;
 pub mod body;
 pub mod cors;
 pub mod fields;
+pub mod frame;
 pub mod guard;
 pub mod head;
 pub mod line;

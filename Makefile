@@ -1,0 +1,50 @@
+# What can be done with a checkout. `make help` lists it.
+
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+# Further arguments for `make run`, such as ARGS="--heartbeat-ms 5000".
+ARGS ?=
+# What `make scale` measures; empty for everything. `make scale SCENARIO=help` lists it.
+SCENARIO ?=
+
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test clients sim-check fuzz bench scale deny
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build and start the server with its defaults (ARGS="--flag value" to change them)
+	cargo run --release --locked -- serve $(ARGS)
+
+build: ## Build the release program
+	cargo build --release --locked
+
+test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients, licences
+	tests/run
+
+clients: ## Only the real clients against the real server
+	tests/clients/run
+
+sim-check: ## Plant known bugs in the core and see that the simulator finds each
+	tests/sim/check-mutants.sh
+
+fuzz: ## Fuzz each parser for FUZZ_SECONDS (60)
+	tests/install.sh fuzz
+	@set -e; for target in $$(RUSTC_BOOTSTRAP=1 cargo fuzz list); do \
+		echo "== fuzz $$target, $(FUZZ_SECONDS) s"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+bench: ## Measure the core with criterion
+	cargo bench --locked
+
+scale: ## Measure the release program under SCENARIO (empty: under all)
+	tests/install.sh scale
+	cargo build --release --locked --bin fanwheel --example scale
+	$(TARGET_DIR)/release/examples/scale $(SCENARIO)
+
+deny: ## Check licences, duplicates and sources of all dependencies
+	tests/install.sh deny
+	cargo deny --locked check bans licenses sources

@@ -1,0 +1,209 @@
+//! The command line's grammar: subcommands, flags and their help. Flags of settings come from the table, in
+//! one loop. Owns what is asked; knows nothing of what is done with the answers.
+
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::base::settings::{Kind, Spec, TABLE};
+use crate::cli::resolve::{CONFIG_VARIABLE, Inputs, flag_name, nearest_setting, shown};
+
+/// The whole grammar.
+pub fn command() -> Command {
+    Command::new("fanwheel")
+        .about("A Server-Sent Events server for very many subscribers on one host")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(110)
+        .subcommand(with_settings(Command::new("serve").about("Runs the server")))
+        .subcommand(publish())
+        .subcommand(subscribe())
+        .subcommand(
+            with_settings(Command::new("config"))
+                .about("Prints the effective settings, with where each value came from")
+                .arg(switch("json", "one JSON object instead of a configuration file")),
+        )
+}
+
+fn with_settings(command: Command) -> Command {
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(format!("configuration file (TOML); also {CONFIG_VARIABLE}"));
+    command.arg(file).args(TABLE.iter().map(setting)).next_help_heading("Settings").after_help(
+        "Each setting has one name: heartbeat_ms in the file, FANWHEEL_HEARTBEAT_MS in the environment, \
+             --heartbeat-ms here; the stronger of them comes later in this list. \
+             `fanwheel config` prints what is in force, in the form of a file.",
+    )
+}
+
+/// Values are checked where all sources meet, so that each refusal reads the same; clap only collects texts.
+fn setting(spec: &'static Spec) -> Arg {
+    let (value_name, allowed) = match spec.kind {
+        Kind::Int { .. } => ("N", String::new()),
+        Kind::Choice(words) => ("WORD", format!(" ({})", words.join(", "))),
+        Kind::Text => ("TEXT", String::new()),
+        Kind::List => ("TEXT", " (repeatable)".to_owned()),
+    };
+    let default = if spec.default.is_empty() { String::new() } else { format!(" [{}]", spec.default) };
+    let many = matches!(spec.kind, Kind::List);
+    Arg::new(spec.name)
+        .long(spec.name.replace('_', "-"))
+        .value_name(value_name)
+        .action(if many { ArgAction::Append } else { ArgAction::Set })
+        .allow_negative_numbers(true)
+        .help(format!("{}{allowed}{default}", spec.help))
+        .help_heading("Settings")
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn option(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value_name).help(help)
+}
+
+fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
+    option(name, "N", help).value_parser(value_parser!(u64).range(least..))
+}
+
+fn publish() -> Command {
+    Command::new("publish")
+        .about("Publishes one event, or one a line of standard input, and prints the ids")
+        .arg(Arg::new("topic").value_name("TOPIC").required(true).help("the topic"))
+        .arg(
+            Arg::new("data")
+                .value_name("DATA")
+                .allow_hyphen_values(true)
+                .help("the payload; absent: each line of standard input is one event"),
+        )
+        .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))
+        .arg(option("event", "NAME", "name of the event"))
+        .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
+        .arg(number("retry-ms", 1, "reconnection time to send with the event"))
+        .arg(option(
+            "idempotency-key",
+            "KEY",
+            "a repeat with the same key publishes nothing; lines of standard input get -1, -2, … behind it",
+        ))
+}
+
+fn subscribe() -> Command {
+    Command::new("subscribe")
+        .about("Prints the events of topics as they come, and resumes after a cut")
+        .arg(
+            Arg::new("topic")
+                .value_name("TOPIC")
+                .required(true)
+                .action(ArgAction::Append)
+                .num_args(1..)
+                .help("the topics"),
+        )
+        .arg(option("url", "URL", "public listener").default_value("http://127.0.0.1:8080"))
+        .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
+        .arg(number("last", 1, "start with the newest N kept events"))
+        .arg(option("last-event-id", "ID", "start after this event"))
+        .arg(number("count", 1, "end after N events"))
+        .arg(switch("json", "one JSON object a line: id, event, data").conflicts_with("raw"))
+        .arg(switch("raw", "print only the data, as it is, terminal commands included"))
+}
+
+/// What the flags and the environment of `serve` or `config` say.
+pub fn inputs(matches: &ArgMatches) -> Inputs {
+    let mut inputs = Inputs {
+        config: matches.get_one::<PathBuf>("config").cloned(),
+        environment: std::env::vars_os().collect(),
+        ..Inputs::default()
+    };
+    for spec in TABLE {
+        if let Some(texts) = matches.get_many::<String>(spec.name) {
+            inputs.flags.insert(spec.name, texts.cloned().collect());
+        }
+    }
+    inputs
+}
+
+/// One line for a mistake on the command line; none when the error is the help or the version asked for.
+pub fn mistake(error: &clap::Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => None,
+        ErrorKind::UnknownArgument => {
+            let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else {
+                return Some(first_line(error));
+            };
+            let bare = typed.trim_start_matches('-').replace('-', "_");
+            let near = nearest_setting(&bare).filter(|_| typed.starts_with("--")).map(flag_name);
+            let hint = near.map_or("see --help".to_owned(), |near| format!("did you mean {near}?"));
+            Some(format!("unknown argument {}; {hint}", shown(typed)))
+        }
+        _ => Some(first_line(error)),
+    }
+}
+
+/// clap's own words without its usage block; a list of missing arguments stands on lines of its own.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let words: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let line = words.join(" ");
+    format!("{}; see --help", shown(line.strip_prefix("error: ").unwrap_or(&line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(line: &str) -> Option<String> {
+        let words = std::iter::once("fanwheel").chain(line.split_whitespace());
+        mistake(&command().try_get_matches_from(words).expect_err("refused"))
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_is_a_flag_of_serve_and_config() {
+        for subcommand in ["serve", "config"] {
+            for spec in TABLE {
+                let flag = flag_name(spec.name);
+                let matches = command().try_get_matches_from(["fanwheel", subcommand, &flag, "-7"]);
+                let matches = matches.unwrap_or_else(|error| panic!("{flag}: {error}"));
+                let (_, matches) = matches.subcommand().expect("a subcommand");
+                assert_eq!(inputs(matches).flags[spec.name], ["-7"]);
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_are_one_short_line() {
+        let rows = [
+            ("serve --heartbeet-ms 5", "unknown argument --heartbeet-ms; did you mean --heartbeat-ms?"),
+            ("serve --xyzzyplugh", "unknown argument --xyzzyplugh; see --help"),
+            ("serve extra", "unknown argument extra; see --help"),
+            ("fly", "unrecognized subcommand 'fly'; see --help"),
+            ("serve --workers", "a value is required for '--workers <N>' but none was supplied; see --help"),
+            ("publish", "the following required arguments were not provided: <TOPIC>; see --help"),
+            (
+                "subscribe a --count x",
+                "invalid value 'x' for '--count <N>': invalid digit found in string; see --help",
+            ),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(refused(line).as_deref(), Some(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_not_mistakes() {
+        for line in ["--help", "--version", "serve --help", "publish --help", ""] {
+            assert_eq!(refused(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `fanwheel config`: the effective settings, as a file that can be fed back, or as JSON. Pure text.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::base::settings::{Kind, split_list};
+use crate::cli::resolve::{Entry, Resolved};
+
+/// A configuration file that says what is in force, each value with its meaning, bounds and source.
+pub fn as_toml(resolved: &Resolved) -> String {
+    let mut out = String::from("# fanwheel: effective settings; each value with where it came from.\n");
+    for entry in resolved.entries() {
+        let spec = entry.spec;
+        let bounds = match spec.kind {
+            Kind::Int { min, max } => format!(" ({min} to {max})"),
+            Kind::Choice(words) => format!(" ({})", words.join(", ")),
+            Kind::Text | Kind::List => String::new(),
+        };
+        let reload = if spec.reloadable { "; changed by SIGHUP" } else { "" };
+        let place = comment(&entry.place());
+        let written = writeln!(out, "\n# {}{bounds}{reload}", spec.help)
+            .and_then(|()| writeln!(out, "{} = {} # {place}", spec.name, toml_value(entry)));
+        written.expect("writing to a String cannot fail");
+    }
+    out
+}
+
+/// One object: each setting's name, with its value and where it came from.
+pub fn as_json(resolved: &Resolved) -> String {
+    let rows = resolved.entries().iter().map(|entry| {
+        let value = match entry.spec.kind {
+            Kind::Int { .. } => json!(number(entry)),
+            Kind::List => json!(split_list(&entry.text)),
+            Kind::Choice(_) | Kind::Text => json!(entry.text),
+        };
+        (entry.spec.name.to_owned(), json!({ "value": value, "source": entry.place() }))
+    });
+    format!("{}\n", Value::Object(rows.collect::<Map<_, _>>()))
+}
+
+fn number(entry: &Entry) -> u64 {
+    entry.text.parse().expect("checked against the table")
+}
+
+fn toml_value(entry: &Entry) -> String {
+    match entry.spec.kind {
+        Kind::Int { .. } => number(entry).to_string(),
+        Kind::Choice(_) | Kind::Text => quoted(&entry.text),
+        Kind::List => {
+            let items: Vec<String> = split_list(&entry.text).iter().map(|item| quoted(item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+    }
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A comment must not hold control characters.
+fn comment(text: &str) -> String {
+    crate::base::logfmt::Plain(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::settings::TABLE;
+    use crate::cli::resolve::Inputs;
+
+    fn resolved(flags: &[(&'static str, &str)]) -> Resolved {
+        let mut inputs = Inputs::default();
+        for (name, text) in flags {
+            inputs.flags.insert(name, vec![(*text).to_owned()]);
+        }
+        Resolved::read(&inputs).expect("good")
+    }
+
+    #[test]
+    fn what_is_printed_can_be_fed_back_and_means_the_same() {
+        let first = resolved(&[
+            ("listen", "127.0.0.1:1,unix:/run/\"q\"\\x"),
+            ("log_file", "/var/log/a\tb\u{7f}\n\u{1b}.log"),
+            ("slow_policy", "skip"),
+            ("heartbeat_ms", "100"),
+        ]);
+        let path = std::env::temp_dir().join(format!("fanwheel-{}-fed-back.toml", std::process::id()));
+        std::fs::write(&path, as_toml(&first)).expect("a writable temporary directory");
+        let inputs = Inputs { config: Some(path.clone()), ..Inputs::default() };
+        let second = Resolved::read(&inputs).expect("what `config` prints is a good file");
+        let _ = std::fs::remove_file(&path);
+        for (before, after) in first.entries().iter().zip(second.entries()) {
+            assert_eq!(before.text, after.text, "{}", before.spec.name);
+        }
+    }
+
+    #[test]
+    fn values_stand_with_their_meaning_and_their_source() {
+        let text = as_toml(&resolved(&[("heartbeat_ms", "500")]));
+        assert!(text.contains("(100 to 3600000)\nheartbeat_ms = 500 # --heartbeat-ms\n"), "{text}");
+        assert!(text.contains("; changed by SIGHUP\nlog_level = \"info\" # default\n"), "{text}");
+        let json: Value =
+            serde_json::from_str(&as_json(&resolved(&[("heartbeat_ms", "500")]))).expect("JSON");
+        assert_eq!(json["heartbeat_ms"], json!({ "value": 500, "source": "--heartbeat-ms" }));
+        assert_eq!(json["listen"], json!({ "value": ["0.0.0.0:8080"], "source": "default" }));
+        assert_eq!(json.as_object().map(Map::len), Some(TABLE.len()));
+    }
+}

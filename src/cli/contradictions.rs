@@ -1,0 +1,135 @@
+//! What no single row of the table can say: forms of addresses and origins, and settings that exclude each
+//! other. A refusal names both settings, their values and where each came from.
+
+use std::net::SocketAddr;
+
+use crate::base::settings::{Settings, SlowPolicy, split_list};
+use crate::cli::resolve::{Entry, Refusal, Resolved, shown};
+use crate::reactor::Address;
+
+/// Pairs whose first must not exceed the second, and why.
+const ORDERED: &[(&str, &str, &str)] = &[
+    ("history_topic_bytes_max", "history_bytes_max", "one topic cannot keep more than all topics together"),
+    ("publish_bytes_max", "bodies_bytes_max", "one body must fit the budget of all bodies"),
+    ("publish_bytes_max", "history_topic_bytes_max", "an event must fit its topic's history"),
+    ("topics_per_connection_max", "topics_max", "one subscriber cannot have more topics than exist"),
+];
+
+/// Refuses the first contradiction found.
+pub fn check(resolved: &Resolved) -> Result<(), Refusal> {
+    for (small, large, why) in ORDERED {
+        ordered(resolved.entry(small), resolved.entry(large), why)?;
+    }
+    addresses(resolved)?;
+    origins(resolved.entry("cors_origins"))?;
+    host_names(resolved.entry("control_names"))?;
+    slow(resolved)
+}
+
+fn named(entry: &Entry) -> String {
+    format!("{} = {} ({})", entry.spec.name, shown(&entry.text), entry.place())
+}
+
+fn refuse<T>(words: String) -> Result<T, Refusal> {
+    Err(Refusal::Contradiction(words))
+}
+
+fn malformed<T>(entry: &Entry, item: &str, allowed: &str) -> Result<T, Refusal> {
+    Err(Refusal::Value {
+        place: entry.place(),
+        name: entry.spec.name,
+        value: item.to_owned(),
+        allowed: allowed.to_owned(),
+    })
+}
+
+fn ordered(small: &Entry, large: &Entry, why: &str) -> Result<(), Refusal> {
+    let value = |entry: &Entry| entry.text.parse::<u64>().expect("checked against the table");
+    if value(small) <= value(large) {
+        return Ok(());
+    }
+    refuse(format!("{} is larger than {}: {why}", named(small), named(large)))
+}
+
+/// Whether a connection to one could end at the other. Port 0 is another port each time.
+fn overlap(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Tcp(a), Address::Tcp(b)) => {
+            let wild = |of: &SocketAddr, other: &SocketAddr| {
+                of.ip().is_unspecified() && (of.is_ipv6() || other.is_ipv4())
+            };
+            a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wild(a, b) || wild(b, a))
+        }
+        _ => false,
+    }
+}
+
+fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
+    let (listen, control) = (resolved.entry("listen"), resolved.entry("control"));
+    let texts = split_list(&listen.text);
+    let control_texts = [control.text.clone()];
+    let control_texts = control_texts.iter().filter(|text| !text.is_empty());
+    if texts.is_empty() {
+        return malformed(listen, "", "at least one address");
+    }
+    let mut seen: Vec<(Address, &Entry, &str)> = Vec::new();
+    let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
+    for (entry, text) in all {
+        let Some(place) = Address::parse(text) else {
+            return malformed(entry, text, "ADDR:PORT, [ADDR6]:PORT or unix:/path, with a numeric address");
+        };
+        if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {
+            return refuse(format!(
+                "{} {} ({}) and {} {} ({}) take the same address; give each listener its own",
+                other.spec.name,
+                shown(earlier),
+                other.place(),
+                entry.spec.name,
+                shown(text),
+                entry.place()
+            ));
+        }
+        seen.push((place, entry, text));
+    }
+    Ok(())
+}
+
+fn origins(entry: &Entry) -> Result<(), Refusal> {
+    let origins = split_list(&entry.text);
+    if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
+        return refuse(format!("{}: * allows every origin, so it must stand alone", named(entry)));
+    }
+    for origin in origins.iter().filter(|origin| *origin != "*") {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let plain = |host: &str| {
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/\\?#@\"'<>*".contains(&b))
+        };
+        if !host.is_some_and(plain) {
+            return malformed(entry, origin, "* or scheme://host[:port], without a path");
+        }
+    }
+    Ok(())
+}
+
+fn host_names(entry: &Entry) -> Result<(), Refusal> {
+    for name in split_list(&entry.text) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+        if !name.bytes().all(plain) {
+            return malformed(entry, &name, "a host name, without scheme or path");
+        }
+    }
+    Ok(())
+}
+
+/// The kernel gives up on a peer that acknowledges nothing for `user_timeout_ms`; a policy that keeps slow
+/// subscribers would never see one that stalls for longer.
+fn slow(resolved: &Resolved) -> Result<(), Refusal> {
+    let settings: Settings = resolved.settings();
+    if settings.slow_policy == SlowPolicy::Disconnect || settings.stall_ms < settings.user_timeout_ms {
+        return Ok(());
+    }
+    let [policy, stall, timeout] =
+        ["slow_policy", "stall_ms", "user_timeout_ms"].map(|name| named(resolved.entry(name)));
+    refuse(format!("{stall} is not below {timeout}, so {policy} could never act: the kernel cuts first"))
+}

@@ -1,0 +1,214 @@
+//! Facts about how settings are resolved: order of the sources, refusals and their words.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+
+use super::*;
+
+/// Names and texts.
+type Pairs<'a> = &'a [(&'static str, &'static str)];
+
+fn inputs(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Inputs {
+    let mut inputs = Inputs::default();
+    for (name, text) in flags {
+        inputs.flags.entry(name).or_default().push((*text).to_owned());
+    }
+    inputs.environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    inputs
+}
+
+fn refusal(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> String {
+    Resolved::read(&inputs(flags, environment)).expect_err("refused").to_string()
+}
+
+/// A file of this test process's own that is gone when the value is.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("fanwheel-{}-{name}", std::process::id()));
+        fs::write(&path, text).expect("a writable temporary directory");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn stronger_sources_win_and_each_value_knows_its_source() {
+    let file = Scratch::new("order.toml", "heartbeat_ms = 1000\nretry_ms = 1000\ndrain_ms = 1000\n");
+    let path = file.0.to_str().expect("a plain path").to_owned();
+    let environment = [("FANWHEEL_CONFIG", path.as_str()), ("FANWHEEL_RETRY_MS", "2000"), ("PATH", "/bin")];
+    let mut inputs = inputs(&[("drain_ms", "3000")], &environment);
+    inputs.environment.push(("FANWHEEL_DRAIN_MS".into(), "2000".into()));
+    let resolved = Resolved::read(&inputs).expect("good");
+    let rows = [
+        ("idle_ms", "60000", "default".to_owned()),
+        ("heartbeat_ms", "1000", format!("{path}:1")),
+        ("retry_ms", "2000", "FANWHEEL_RETRY_MS".to_owned()),
+        ("drain_ms", "3000", "--drain-ms".to_owned()),
+    ];
+    for (name, text, place) in rows {
+        let entry = resolved.entry(name);
+        assert_eq!((entry.text.as_str(), entry.place()), (text, place), "{name}");
+    }
+    assert_eq!(resolved.settings().drain_ms, 3_000);
+}
+
+#[test]
+fn a_flag_names_another_file_than_the_variable() {
+    let file = Scratch::new("flag.toml", "workers = 3\n");
+    let mut inputs = inputs(&[], &[("FANWHEEL_CONFIG", "/nonexistent/fanwheel.toml")]);
+    inputs.config = Some(file.0.clone());
+    assert_eq!(Resolved::read(&inputs).expect("good").settings().workers, 3);
+}
+
+#[test]
+fn repeated_flags_and_commas_make_one_list() {
+    let flags = [("listen", "127.0.0.1:1"), ("listen", "127.0.0.1:2,unix:/run/x")];
+    let resolved = Resolved::read(&inputs(&flags, &[])).expect("good");
+    assert_eq!(resolved.settings().listen, ["127.0.0.1:1", "127.0.0.1:2", "unix:/run/x"]);
+}
+
+#[test]
+fn the_benchmark_profile_moves_the_default_port_but_no_port_that_was_given() {
+    let listen = |flags: &[(&'static str, &str)]| {
+        let resolved = Resolved::read(&inputs(flags, &[])).expect("good");
+        (resolved.settings().listen.join(","), resolved.entry("listen").place())
+    };
+    let profile = ("profile", "broadcast-benchmark");
+    assert_eq!(listen(&[profile]), ("0.0.0.0:1942".to_owned(), "default of the profile".to_owned()));
+    assert_eq!(listen(&[profile, ("listen", "[::1]:7")]), ("[::1]:7".to_owned(), "--listen".to_owned()));
+}
+
+#[test]
+fn refusals_name_key_value_limit_and_place() {
+    let rows: &[(Pairs<'_>, Pairs<'_>, &str)] = &[
+        (
+            &[("heartbeat_ms", "5")],
+            &[],
+            "--heartbeat-ms: heartbeat_ms = 5 is not allowed: must be a whole number from 100 to 3600000",
+        ),
+        (
+            &[],
+            &[("FANWHEEL_LOG_LEVEL", "loud\n")],
+            "FANWHEEL_LOG_LEVEL: log_level = loud\\n is not allowed: \
+             must be one of error, warn, info, debug, trace",
+        ),
+        (
+            &[],
+            &[("FANWHEEL_HEARTBEAT", "5")],
+            "environment: unknown setting FANWHEEL_HEARTBEAT; did you mean FANWHEEL_HEARTBEAT_MS?",
+        ),
+        (
+            &[],
+            &[("FANWHEEL_DRAIN_MS", "")],
+            "FANWHEEL_DRAIN_MS: drain_ms = \"\" is not allowed: must be a whole number from 0 to 3600000",
+        ),
+        (
+            &[("history_topic_bytes_max", "70000000")],
+            &[],
+            "history_topic_bytes_max = 70000000 (--history-topic-bytes-max) is larger than \
+             history_bytes_max = 67108864 (default): one topic cannot keep more than all topics together",
+        ),
+        (
+            &[("publish_bytes_max", "9000000")],
+            &[("FANWHEEL_BODIES_BYTES_MAX", "5000000")],
+            "publish_bytes_max = 9000000 (--publish-bytes-max) is larger than \
+             bodies_bytes_max = 5000000 (FANWHEEL_BODIES_BYTES_MAX): \
+             one body must fit the budget of all bodies",
+        ),
+        (
+            &[("publish_bytes_max", "9000000")],
+            &[],
+            "publish_bytes_max = 9000000 (--publish-bytes-max) is larger than \
+             history_topic_bytes_max = 8388608 (default): an event must fit its topic's history",
+        ),
+        (
+            &[("cors_origins", "*"), ("cors_origins", "https://a.example")],
+            &[],
+            "cors_origins = *,https://a.example (--cors-origins): \
+             * allows every origin, so it must stand alone",
+        ),
+        (
+            &[("cors_origins", "https://a.example/path")],
+            &[],
+            "--cors-origins: cors_origins = https://a.example/path is not allowed: \
+             must be * or scheme://host[:port], without a path",
+        ),
+        (
+            &[("slow_policy", "skip"), ("stall_ms", "20000")],
+            &[],
+            "stall_ms = 20000 (--stall-ms) is not below user_timeout_ms = 20000 (default), \
+             so slow_policy = skip (--slow-policy) could never act: the kernel cuts first",
+        ),
+    ];
+    for (flags, environment, expected) in rows {
+        assert_eq!(refusal(flags, environment), *expected);
+    }
+}
+
+#[test]
+fn listeners_need_an_address_each() {
+    let good: &[&[(&str, &str)]] = &[
+        &[("listen", "127.0.0.1:0"), ("listen", "127.0.0.1:0"), ("control", "127.0.0.1:0")],
+        &[("listen", "unix:/run/a"), ("control", "unix:/run/b")],
+        &[("listen", "127.0.0.1:8080"), ("listen", "127.0.0.2:8080")],
+        &[("listen", "0.0.0.0:8080"), ("listen", "[::1]:8080")],
+        &[("listen", "0.0.0.0:8080"), ("control", "")],
+    ];
+    for flags in good {
+        assert!(Resolved::read(&inputs(flags, &[])).is_ok(), "{flags:?}");
+    }
+    let overlapping: &[&[(&str, &str)]] = &[
+        &[("listen", "127.0.0.1:9"), ("control", "127.0.0.1:9")],
+        &[("listen", "0.0.0.0:9"), ("control", "127.0.0.1:9")],
+        &[("listen", "[::]:9"), ("control", "127.0.0.1:9")],
+        &[("listen", "127.0.0.1:9"), ("listen", "127.0.0.1:9")],
+        &[("listen", "unix:/run/a"), ("control", "unix:/run/a")],
+        &[("listen", "0.0.0.0:8081")],
+    ];
+    for flags in overlapping {
+        let line = refusal(flags, &[]);
+        assert!(line.contains("take the same address"), "{line}");
+    }
+    for text in ["8080", ":8080", "localhost:8080", "127.0.0.1", "unix:", "unix:x", "1.2.3.4:70000", "", ","]
+    {
+        let line = refusal(&[("listen", text)], &[]);
+        assert!(line.starts_with("--listen: listen = "), "{line}");
+    }
+    let line = refusal(&[("control_names", "http://a/")], &[]);
+    assert!(
+        line.ends_with(
+            "control_names = http://a/ is not allowed: must be a host name, without scheme or path"
+        )
+    );
+    let long = format!("unix:/{}", "x".repeat(107));
+    assert!(refusal(&[("listen", &long)], &[]).ends_with("with a numeric address"));
+}
+
+#[test]
+fn values_that_are_not_text_are_refused_in_one_line() {
+    let mut inputs = Inputs::default();
+    inputs.environment.push(("FANWHEEL_LISTEN".into(), OsString::from_vec(vec![0xff, b'\n'])));
+    let line = Resolved::read(&inputs).expect_err("refused").to_string();
+    assert_eq!(line, "FANWHEEL_LISTEN: listen = \u{fffd}\\n is not allowed: must be UTF-8 text");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_reason() {
+    let mut inputs = Inputs { config: Some("/nonexistent/f.toml".into()), ..Inputs::default() };
+    let line = Resolved::read(&inputs).expect_err("refused").to_string();
+    assert!(
+        line.starts_with("cannot read the configuration file /nonexistent/f.toml: No such file"),
+        "{line}"
+    );
+    inputs.config = Some("/dev/zero".into());
+    let line = Resolved::read(&inputs).expect_err("refused").to_string();
+    assert_eq!(line, "cannot read the configuration file /dev/zero: it is larger than 1048576 bytes");
+}

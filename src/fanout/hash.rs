@@ -1,0 +1,31 @@
+//! A keyed hash for tables whose keys outsiders choose: SipHash with a secret block in front of every key.
+
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+
+/// Builds hashers that depend on a secret seed, so that nobody outside can choose keys that collide.
+#[derive(Clone, Debug)]
+pub struct Seeded([u64; 2]);
+
+impl Seeded {
+    /// Hashers of the node with this secret.
+    pub fn new(seed: u64) -> Seeded {
+        let mut prng = crate::base::prng::Prng::new(seed);
+        Seeded([prng.next_u64(), prng.next_u64()])
+    }
+
+    /// One of several independent hashers.
+    pub fn hasher(&self, salt: u8) -> DefaultHasher {
+        let mut hasher = self.build_hasher();
+        hasher.write_u8(salt);
+        hasher
+    }
+}
+
+impl BuildHasher for Seeded {
+    type Hasher = DefaultHasher;
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        self.0.iter().for_each(|&word| hasher.write_u64(word));
+        hasher
+    }
+}

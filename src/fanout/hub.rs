@@ -1,0 +1,517 @@
+//! The hub: topics, their logs, who is interested, and the node's one publish order.
+//!
+//! One short lock gives an event its id, appends it to its topics' logs and pushes it into the mailboxes of
+//! the interested workers, so everyone sees one order. A subscribe takes the same lock: history and live
+//! stream meet without hole or duplicate. Nothing is sent here, and no subscriber is stored here.
+//!
+//! A topic lives while it has subscribers, kept frames, or had a subscriber a moment ago. What a removed
+//! topic may have lost is remembered in one id for all of them, `forgotten`: a returning subscriber may be
+//! told a gap without need, but never loses silently.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use slab::Slab;
+
+use super::hash::Seeded;
+use super::idempotency::{Answer, Idempotency};
+use super::log::{Kept, Meter, TopicLog};
+use super::mail::{Mail, Outlet, Probe};
+use crate::base::counters::Refused;
+use crate::base::id::EventId;
+use crate::base::limits::{EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, TOPIC_LINGER_MS};
+use crate::base::settings::{Settings, SlowPolicy};
+use crate::base::time::Now;
+use crate::wire::frame::Draft;
+use crate::wire::request::Start;
+
+/// An event on its way in: its topics (distinct, at least one) and its encoded form.
+#[derive(Debug)]
+pub struct Post {
+    /// Names, distinct.
+    pub topics: Vec<Box<str>>,
+    /// All but the id.
+    pub draft: Draft,
+}
+
+/// What a publish came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// What the publisher is told.
+    pub answer: Answer,
+    /// The answer was given before; nothing was published now.
+    pub repeated: bool,
+    /// Workers to wake, a bit each.
+    pub wake: u64,
+}
+
+/// A subscriber that has joined its topics.
+#[derive(Debug)]
+pub struct Joined {
+    /// The hub's indices, in the order of the names.
+    pub topics: Vec<u32>,
+    /// Everything newer than this is still to be delivered.
+    pub position: EventId,
+    /// For each topic the floor that the subscriber has been told of, or has no claim to.
+    pub told: Vec<EventId>,
+    /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
+    pub gaps: Vec<(usize, Option<EventId>)>,
+}
+
+/// One entry of the node's history, in publish order.
+#[derive(Debug)]
+struct Entry {
+    id: EventId,
+    at_ms: u64,
+    topic: u32,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    log: TopicLog,
+    /// One bit for each worker that has subscribers.
+    interest: u64,
+    subscribers: u32,
+    /// Tells this topic from a later one in the same slot.
+    born: u64,
+    /// When the last subscriber left, monotonic milliseconds; 0 when none ever came.
+    left_ms: u64,
+}
+
+/// The bounds the hub works with, from the settings of the same names.
+#[derive(Clone, Debug)]
+struct Bounds {
+    topics_max: usize,
+    events: usize,
+    topic_bytes: usize,
+    bytes: usize,
+    age_ms: u64,
+}
+
+/// Everything under the lock.
+#[derive(Debug)]
+pub struct Inner {
+    head: EventId,
+    forgotten: EventId,
+    names: HashMap<Arc<str>, u32, Seeded>,
+    topics: Slab<Topic>,
+    born: u64,
+    /// Kept frames in publish order; entries whose frame was evicted by its topic's own bounds are stale.
+    order: VecDeque<Entry>,
+    kept_frames: usize,
+    kept_bytes: usize,
+    /// Topics without frames that lost their last subscriber: when, which, and which incarnation.
+    lingering: VecDeque<(u64, u32, u64)>,
+    idempotency: Idempotency,
+    draining: bool,
+    bounds: Bounds,
+    /// Set when slow subscribers read only the newest frame of each key.
+    by_key: Option<Seeded>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Hub {
+    inner: Mutex<Inner>,
+    outlets: Vec<Outlet>,
+    meter: Arc<Meter>,
+}
+
+/// What the hub holds at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubSizes {
+    /// Topics that exist.
+    pub topics: usize,
+    /// Frames kept in logs.
+    pub frames: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Bytes of all frames alive, logs included.
+    pub alive_bytes: usize,
+    /// Idempotency keys remembered.
+    pub idempotency_keys: usize,
+}
+
+impl Hub {
+    /// A hub for the workers behind `outlets`. Ids start after `wall_ms`.
+    pub fn new(settings: &Settings, outlets: Vec<Outlet>, wall_ms: u64, seed: u64) -> Hub {
+        let hash = Seeded::new(seed);
+        let start = EventId::at_ms(wall_ms);
+        let keys_max = settings.idempotency_keys_max;
+        let by_key = (settings.slow_policy == SlowPolicy::Latest).then(|| hash.clone());
+        let inner = Inner {
+            head: start,
+            forgotten: start,
+            names: HashMap::with_hasher(hash.clone()),
+            topics: Slab::new(),
+            born: 0,
+            order: VecDeque::new(),
+            kept_frames: 0,
+            kept_bytes: 0,
+            lingering: VecDeque::new(),
+            idempotency: Idempotency::new(hash, keys_max, settings.idempotency_ms),
+            draining: false,
+            bounds: Bounds {
+                topics_max: settings.topics_max,
+                events: settings.history_events,
+                topic_bytes: settings.history_topic_bytes_max,
+                bytes: settings.history_bytes_max,
+                age_ms: settings.history_ms,
+            },
+            by_key,
+        };
+        Hub { inner: Mutex::new(inner), outlets, meter: Arc::default() }
+    }
+
+    /// The lock, for several reads in one go.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("a panic ends the process, so the lock is never poisoned")
+    }
+
+    /// The mailboxes of a worker.
+    pub fn outlet(&self, worker: usize) -> &Outlet {
+        &self.outlets[worker]
+    }
+
+    /// Orders and keeps the posts, all or none, and hands them to the interested workers.
+    pub fn publish(&self, posts: Vec<Post>, key: Option<&[u8]>, now: Now) -> Result<Published, Refused> {
+        let mut inner = self.lock();
+        inner.expire(now, EVICTIONS_PER_CALL);
+        let digest = key.map(|key| inner.idempotency.digest(key));
+        if let Some(answer) = digest.and_then(|digest| inner.idempotency.find(digest)) {
+            return Ok(Published { answer, repeated: true, wake: 0 });
+        }
+        self.admit(&inner, &posts, digest.is_some())?;
+        let mut answer = Answer { id: inner.head, events: posts.len() as u64, subscribers: 0 };
+        let mut interested = 0;
+        for post in posts {
+            answer.id = inner.head.next_after(now.wall_ms);
+            inner.head = answer.id;
+            let frame = Kept::new(post.draft.seal(answer.id), &self.meter);
+            for name in &post.topics {
+                let (index, interest, subscribers) = inner.append(name, &frame, now);
+                answer.subscribers += u64::from(subscribers);
+                interested |= interest;
+                for worker in bits(interest) {
+                    self.outlets[worker].push(Mail::Frame(index, Arc::clone(&frame)));
+                }
+            }
+        }
+        if let Some(digest) = digest {
+            inner.idempotency.remember(digest, answer, now.mono_ms);
+        }
+        drop(inner);
+        Ok(Published { answer, repeated: false, wake: self.sleepers(interested) })
+    }
+
+    /// Refuses before anything is changed, so that a publish happens whole or not at all.
+    fn admit(&self, inner: &Inner, posts: &[Post], keyed: bool) -> Result<(), Refused> {
+        if inner.draining {
+            return Err(Refused::Draining);
+        }
+        if keyed && !inner.idempotency.has_room() {
+            return Err(Refused::IdempotencyKeys);
+        }
+        let bytes: usize = posts.iter().map(|post| post.draft.bytes_max()).sum();
+        if self.meter.bytes() + bytes > inner.bounds.bytes + IN_FLIGHT_BYTES_MAX {
+            return Err(Refused::Overload);
+        }
+        let mut wanted = vec![0usize; self.outlets.len()];
+        let mut new_topics: Vec<&str> = Vec::new();
+        for name in posts.iter().flat_map(|post| &post.topics) {
+            match inner.find(name) {
+                Some(index) => {
+                    bits(inner.topics[index as usize].interest).for_each(|worker| wanted[worker] += 1);
+                }
+                None => new_topics.push(name),
+            }
+        }
+        new_topics.sort_unstable();
+        new_topics.dedup();
+        if inner.topics.len() + new_topics.len() > inner.bounds.topics_max {
+            return Err(Refused::Topics);
+        }
+        let fits = |(outlet, wanted): (&Outlet, &usize)| outlet.room() >= *wanted;
+        if self.outlets.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(Refused::Overload) }
+    }
+
+    /// Sends a probe through every mailbox. Returns the workers to wake; `None` when a mailbox is full.
+    pub fn probe(&self, probe: &Arc<Probe>) -> Option<u64> {
+        let inner = self.lock();
+        if inner.draining || self.outlets.iter().any(|outlet| outlet.room() == 0) {
+            return None;
+        }
+        self.outlets.iter().for_each(|outlet| outlet.push(Mail::Probe(Arc::clone(probe))));
+        drop(inner);
+        Some(self.sleepers(u64::MAX))
+    }
+
+    /// From now on nothing is published.
+    pub fn drain(&self) {
+        self.lock().draining = true;
+    }
+
+    /// Which of the workers in `mask` sleep; each is reported once and must then be woken.
+    pub fn sleepers(&self, mask: u64) -> u64 {
+        let asleep = |worker: &usize| mask & (1 << worker) != 0 && self.outlets[*worker].take_sleep();
+        (0..self.outlets.len()).filter(asleep).fold(0, |wake, worker| wake | 1 << worker)
+    }
+
+    /// Joins a subscriber of `worker` to the named topics (distinct) and finds its position.
+    pub fn subscribe(
+        &self,
+        worker: usize,
+        names: &[Box<str>],
+        start: &Start,
+        now: Now,
+    ) -> Result<Joined, Refused> {
+        let mut inner = self.lock();
+        inner.expire(now, EVICTIONS_PER_CALL);
+        let new_topics = names.iter().filter(|name| inner.find(name).is_none()).count();
+        if inner.topics.len() + new_topics > inner.bounds.topics_max {
+            return Err(Refused::Topics);
+        }
+        let topics: Vec<u32> = names.iter().map(|name| inner.find_or_create(name)).collect();
+        for &index in &topics {
+            let topic = &mut inner.topics[index as usize];
+            topic.interest |= 1 << worker;
+            topic.subscribers += 1;
+        }
+        Ok(inner.joined(topics, start))
+    }
+
+    /// A subscriber of `worker` leaves a topic; `last` when the worker has no other one there.
+    pub fn unsubscribe(&self, worker: usize, index: u32, last: bool, now: Now) {
+        let mut inner = self.lock();
+        let topic = &mut inner.topics[index as usize];
+        topic.subscribers -= 1;
+        if last {
+            topic.interest &= !(1 << worker);
+        }
+        assert!(topic.subscribers > 0 || topic.interest == 0, "interest without subscribers");
+        if topic.subscribers == 0 {
+            topic.left_ms = now.mono_ms.max(1);
+            inner.retire_if_idle(index, now);
+        }
+    }
+
+    /// Drops what has expired. Called about once a second while nothing is published.
+    pub fn sweep(&self, now: Now) {
+        while self.lock().expire(now, EVICTIONS_PER_CALL) {}
+    }
+
+    /// The hub's sizes.
+    pub fn sizes(&self) -> HubSizes {
+        let inner = self.lock();
+        HubSizes {
+            topics: inner.topics.len(),
+            frames: inner.kept_frames,
+            bytes: inner.kept_bytes,
+            alive_bytes: self.meter.bytes(),
+            idempotency_keys: inner.idempotency.len(),
+        }
+    }
+}
+
+/// The numbers of the set bits.
+fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(bit)
+    })
+}
+
+impl Inner {
+    fn find(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
+    fn find_or_create(&mut self, name: &str) -> u32 {
+        if let Some(index) = self.find(name) {
+            return index;
+        }
+        self.born += 1;
+        let name: Arc<str> = Arc::from(name);
+        let index = self.topics.insert(Topic {
+            name: Arc::clone(&name),
+            log: TopicLog::new(self.forgotten, self.by_key.clone()),
+            interest: 0,
+            subscribers: 0,
+            born: self.born,
+            left_ms: 0,
+        }) as u32;
+        self.names.insert(name, index);
+        index
+    }
+
+    /// Appends to a topic's log, within all bounds. Returns its index, interest and subscribers.
+    fn append(&mut self, name: &str, frame: &Arc<Kept>, now: Now) -> (u32, u64, u32) {
+        let index = self.find_or_create(name);
+        let bounds = self.bounds.clone();
+        let topic = &mut self.topics[index as usize];
+        topic.log.append(Arc::clone(frame));
+        let told = (index, topic.interest, topic.subscribers);
+        self.kept_frames += 1;
+        self.kept_bytes += frame.memory_bytes();
+        self.order.push_back(Entry { id: frame.id(), at_ms: now.mono_ms, topic: index });
+        while self.topics[index as usize].log.len() > bounds.events
+            || self.topics[index as usize].log.bytes() > bounds.topic_bytes
+        {
+            self.evict(index);
+        }
+        // A frame larger than its topic may keep is gone at once, and its topic with it if nobody listens.
+        self.retire_if_idle(index, now);
+        while self.kept_bytes > bounds.bytes && self.evict_first(now) {}
+        if self.order.len() > 2 * self.kept_frames + 1_024 {
+            self.compact_order();
+        }
+        told
+    }
+
+    fn evict(&mut self, index: u32) {
+        if let Some(freed) = self.topics[index as usize].log.evict_oldest() {
+            self.kept_frames -= 1;
+            self.kept_bytes -= freed;
+        }
+    }
+
+    fn entry_is_kept(topics: &Slab<Topic>, entry: &Entry) -> bool {
+        let log = topics.get(entry.topic as usize).map(|topic| &topic.log);
+        log.and_then(TopicLog::oldest).is_some_and(|oldest| oldest <= entry.id)
+    }
+
+    /// Drops the oldest entry of the node's history, and its frame if it is still kept.
+    fn evict_first(&mut self, now: Now) -> bool {
+        let Some(entry) = self.order.pop_front() else { return false };
+        if Inner::entry_is_kept(&self.topics, &entry) {
+            self.evict(entry.topic);
+            self.retire_if_idle(entry.topic, now);
+        }
+        true
+    }
+
+    fn compact_order(&mut self) {
+        let topics = &self.topics;
+        self.order.retain(|entry| Inner::entry_is_kept(topics, entry));
+        self.order.shrink_to(self.order.len() * 2 + 1_024);
+    }
+
+    /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
+    fn retire_if_idle(&mut self, index: u32, now: Now) {
+        let topic = &self.topics[index as usize];
+        if topic.subscribers > 0 || !topic.log.is_empty() {
+            return;
+        }
+        if topic.left_ms != 0 && now.mono_ms < topic.left_ms + TOPIC_LINGER_MS {
+            self.lingering.push_back((topic.left_ms + TOPIC_LINGER_MS, index, topic.born));
+            return;
+        }
+        let topic = self.topics.remove(index as usize);
+        self.names.remove(&topic.name);
+        self.forgotten = self.forgotten.max(topic.log.floor());
+    }
+
+    /// Drops at most `most` of everything that is too old. Returns whether more is.
+    fn expire(&mut self, now: Now, most: usize) -> bool {
+        let mut left = most;
+        let age_ms = self.bounds.age_ms;
+        let is_old = |entry: &Entry| entry.at_ms + age_ms <= now.mono_ms;
+        while left > 0 && self.order.front().is_some_and(is_old) {
+            self.evict_first(now);
+            left -= 1;
+        }
+        while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
+            let (_, index, born) = self.lingering.pop_front().expect("it was just seen");
+            if self.topics.get(index as usize).is_some_and(|topic| topic.born == born) {
+                self.retire_if_idle(index, now);
+            }
+            left -= 1;
+        }
+        let more = self.idempotency.expire(now.mono_ms, most) || left == 0;
+        if !more {
+            self.give_back();
+        }
+        more
+    }
+
+    /// Returns memory that a burst of short-lived topics took, when most of it is unused.
+    fn give_back(&mut self) {
+        if self.order.capacity() > 4_096 && self.order.len() < self.order.capacity() / 8 {
+            self.order.shrink_to(self.order.len() * 2);
+        }
+        if self.lingering.capacity() > 4_096 && self.lingering.len() < self.lingering.capacity() / 8 {
+            self.lingering.shrink_to(self.lingering.len() * 2);
+        }
+        if self.names.capacity() > 4_096 && self.names.len() < self.names.capacity() / 8 {
+            self.names.shrink_to(self.names.len() * 2);
+            self.topics.shrink_to_fit();
+        }
+    }
+
+    /// Finds where a subscriber that has just joined starts.
+    fn joined(&self, topics: Vec<u32>, start: &Start) -> Joined {
+        let floors: Vec<EventId> = topics.iter().map(|&index| self.topic(index).log.floor()).collect();
+        let mut gaps = Vec::new();
+        let mut position = match *start {
+            Start::Now => self.head,
+            Start::Newest(count) => self.newest(&topics, count),
+            Start::After(after) if after <= self.head => after,
+            // Not ours: from a restarted or another server. Whatever is kept may be new to the client.
+            Start::After(_) | Start::Unknown(_) => EventId::ZERO,
+        };
+        if matches!(start, Start::After(_) | Start::Unknown(_)) {
+            let missed = |&(_, floor): &(usize, &EventId)| *floor > position;
+            gaps.extend(floors.iter().enumerate().filter(missed).map(|(i, _)| (i, self.oldest(topics[i]))));
+        }
+        if let [floor] = floors[..] {
+            position = position.max(floor);
+        }
+        Joined { topics, position, told: floors, gaps }
+    }
+
+    /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.
+    fn newest(&self, topics: &[u32], count: usize) -> EventId {
+        let mut ids: Vec<EventId> = Vec::new();
+        for &index in topics {
+            let newest = self.topic(index).log.after(EventId::ZERO).rev().take(count + 1);
+            ids.extend(newest.map(|frame| frame.id()));
+        }
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        if count == 0 { self.head } else { ids.get(count).copied().unwrap_or(EventId::ZERO) }
+    }
+
+    fn topic(&self, index: u32) -> &Topic {
+        &self.topics[index as usize]
+    }
+
+    /// The newest id of the node.
+    pub fn head(&self) -> EventId {
+        self.head
+    }
+
+    /// The oldest kept id of a topic.
+    pub fn oldest(&self, index: u32) -> Option<EventId> {
+        self.topic(index).log.oldest()
+    }
+
+    /// The name of a topic.
+    pub fn name(&self, index: u32) -> &str {
+        &self.topic(index).name
+    }
+
+    /// Whether a newer frame with the same key is kept in a topic.
+    pub fn is_superseded(&self, index: u32, frame: &Kept) -> bool {
+        self.log(index).is_superseded(frame)
+    }
+
+    /// The log of a topic.
+    pub fn log(&self, index: u32) -> &TopicLog {
+        &self.topic(index).log
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Facts about the hub, one worker or two, without sockets.
+
+use super::*;
+use crate::base::limits::MAILBOX_FRAMES_MAX;
+use crate::fanout::mail::Inbox;
+
+fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<Inbox>) {
+    let mut settings = Settings::default();
+    edit(&mut settings);
+    let (outlets, inboxes) = (0..2).map(|_| Outlet::pair()).unzip();
+    (Hub::new(&settings, outlets, 1_000, 7), inboxes)
+}
+
+fn at(mono_ms: u64) -> Now {
+    Now { mono_ms, wall_ms: 1_000 + mono_ms }
+}
+
+fn post(topics: &[&str], data: &str) -> Post {
+    let topics = topics.iter().map(|&topic| topic.into()).collect();
+    Post { topics, draft: Draft::new(None, None, data, None) }
+}
+
+fn publish(hub: &Hub, topics: &[&str], now: Now) -> EventId {
+    hub.publish(vec![post(topics, "x")], None, now).expect("there is room").answer.id
+}
+
+fn join(hub: &Hub, topics: &[&str], start: Start, now: Now) -> Joined {
+    let names: Vec<Box<str>> = topics.iter().map(|&topic| topic.into()).collect();
+    hub.subscribe(0, &names, &start, now).expect("there is room")
+}
+
+#[test]
+fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once_a_topic() {
+    let (hub, inboxes) = hub(|_| {});
+    join(&hub, &["a", "b"], Start::Now, at(1));
+    let id = publish(&hub, &["a", "b"], at(2));
+    let got: Vec<EventId> = inboxes[0]
+        .frames
+        .try_iter()
+        .map(|mail| match mail {
+            Mail::Frame(_, frame) => frame.id(),
+            Mail::Probe(_) => unreachable!("none was sent"),
+        })
+        .collect();
+    assert_eq!(got, [id, id]);
+    assert_eq!(inboxes[1].frames.len(), 0, "nobody is interested there");
+}
+
+#[test]
+fn a_position_within_history_has_no_gap_and_one_below_the_floor_has() {
+    let (hub, _inboxes) = hub(|settings| settings.history_events = 3);
+    let ids: Vec<EventId> = (1..=5).map(|ms| publish(&hub, &["a"], at(ms))).collect();
+    for (nth, id) in ids.iter().enumerate() {
+        let joined = join(&hub, &["a"], Start::After(*id), at(9));
+        let expected = if nth == 0 { vec![(0, Some(ids[2]))] } else { vec![] };
+        assert_eq!(joined.gaps, expected, "after event {nth}");
+        assert_eq!(joined.position, if nth == 0 { ids[1] } else { *id });
+    }
+}
+
+#[test]
+fn ids_that_are_not_ours_are_told_as_gaps_and_get_all_that_is_kept() {
+    let (hub, _inboxes) = hub(|_| {});
+    let id = publish(&hub, &["a"], at(1));
+    let future = EventId::at_ms(99_999_999);
+    for start in [Start::After(future), Start::After(EventId::ZERO), Start::Unknown("$-1".into())] {
+        let joined = join(&hub, &["a"], start, at(2));
+        assert_eq!(joined.gaps, [(0, Some(id))]);
+        assert!(joined.position < id);
+    }
+}
+
+#[test]
+fn newest_counts_over_all_topics() {
+    let (hub, _inboxes) = hub(|_| {});
+    let ids: Vec<EventId> =
+        (1..=6).map(|ms| publish(&hub, if ms % 2 == 0 { &["a"] } else { &["b"] }, at(ms))).collect();
+    assert_eq!(join(&hub, &["a", "b"], Start::Newest(2), at(9)).position, ids[3]);
+    assert_eq!(join(&hub, &["a"], Start::Newest(2), at(9)).position, ids[1]);
+    let all = join(&hub, &["a", "b"], Start::Newest(50), at(9));
+    assert!(all.position < ids[0] && all.gaps.is_empty());
+}
+
+#[test]
+fn a_full_mailbox_refuses_the_whole_publish() {
+    let (hub, inboxes) = hub(|settings| settings.history_bytes_max = 1 << 30);
+    join(&hub, &["a"], Start::Now, at(1));
+    let batch = |events: usize| (0..events).map(|_| post(&["a"], "x")).collect::<Vec<_>>();
+    hub.publish(batch(MAILBOX_FRAMES_MAX - 1), None, at(2)).expect("it fits");
+    let refused = hub.publish(batch(2), None, at(2)).map(|_| ());
+    assert_eq!(refused, Err(Refused::Overload));
+    assert_eq!(inboxes[0].frames.len(), MAILBOX_FRAMES_MAX - 1);
+    publish(&hub, &["nobody listens"], at(2));
+    hub.publish(batch(1), None, at(2)).expect("one still fits");
+}
+
+#[test]
+fn topics_are_gone_after_their_history_and_a_moment_after_their_last_subscriber() {
+    let (hub, _inboxes) = hub(|settings| settings.history_ms = 100);
+    for nth in 0..10_000 {
+        publish(&hub, &[&format!("topic {nth}")], at(1));
+    }
+    let joined = join(&hub, &["kept", "left"], Start::Now, at(2));
+    hub.unsubscribe(0, joined.topics[1], true, at(3));
+    assert_eq!(hub.sizes().topics, 10_002);
+    hub.sweep(at(101));
+    assert_eq!((hub.sizes().topics, hub.sizes().frames, hub.sizes().bytes), (2, 0, 0));
+    hub.sweep(at(3 + TOPIC_LINGER_MS));
+    assert_eq!((hub.sizes().topics, hub.sizes().alive_bytes), (1, 0));
+}
+
+#[test]
+fn a_loss_in_a_removed_topic_is_told_when_it_comes_back() {
+    let (hub, _inboxes) = hub(|settings| settings.history_ms = 100);
+    let seen = publish(&hub, &["a"], at(1));
+    let missed = publish(&hub, &["a"], at(2));
+    hub.sweep(at(500));
+    assert_eq!(hub.sizes().topics, 0);
+    assert_eq!(join(&hub, &["a"], Start::After(seen), at(501)).gaps, [(0, None)]);
+    assert_eq!(join(&hub, &["a"], Start::After(missed), at(501)).gaps, []);
+}
+
+#[test]
+fn history_bytes_of_the_node_are_never_exceeded_and_the_oldest_go_first() {
+    let (hub, _inboxes) = hub(|settings| settings.history_bytes_max = 100_000);
+    let mut ids = Vec::new();
+    for nth in 0..2_000 {
+        let topic = format!("{}", nth % 7);
+        ids.push(
+            hub.publish(vec![post(&[&topic], &"x".repeat(300))], None, at(nth)).expect("room").answer.id,
+        );
+        assert!(hub.sizes().bytes <= 100_000);
+    }
+    let kept = hub.sizes().frames;
+    assert!(kept > 100);
+    let inner = hub.lock();
+    let oldest = (0..7).filter_map(|nth| inner.oldest(inner.find(&nth.to_string()).expect("kept"))).min();
+    assert_eq!(oldest, Some(ids[ids.len() - kept]));
+}
+
+#[test]
+fn a_repeated_key_gives_the_first_answer_and_publishes_nothing() {
+    let (hub, _inboxes) = hub(|settings| settings.idempotency_keys_max = 1);
+    let send = |key: &[u8], ms| hub.publish(vec![post(&["a"], "x")], Some(key), at(ms));
+    let first = send(b"k", 1).expect("room");
+    let again = send(b"k", 2).expect("known");
+    assert_eq!((again.answer, again.repeated, hub.sizes().frames), (first.answer, true, 1));
+    assert_eq!(send(b"other", 3).map(|_| ()), Err(Refused::IdempotencyKeys));
+    assert!(!send(b"other", 600_001).expect("the first key is forgotten").repeated);
+}
+
+#[test]
+fn topics_beyond_the_limit_are_refused_whole() {
+    let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
+    publish(&hub, &["a"], at(1));
+    let refused = hub.publish(vec![post(&["a"], "x"), post(&["b", "c"], "x")], None, at(2)).map(|_| ());
+    assert_eq!(refused, Err(Refused::Topics));
+    assert_eq!((hub.sizes().topics, hub.sizes().frames), (1, 1));
+    let names: Vec<Box<str>> = vec!["b".into(), "c".into()];
+    assert!(hub.subscribe(0, &names, &Start::Now, at(2)).is_err());
+    assert_eq!(hub.sizes().topics, 1);
+}

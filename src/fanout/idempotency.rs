@@ -1,0 +1,117 @@
+//! The answers that a repeated `Idempotency-Key` gets: a bounded map that forgets in the order of arrival.
+//!
+//! Keys are kept as 128 bits of a seeded hash, so the table's size does not depend on what publishers send.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hasher;
+
+use super::hash::Seeded;
+use crate::base::id::EventId;
+
+/// The answer of a publish that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The last event's id.
+    pub id: EventId,
+    /// Events published.
+    pub events: u64,
+    /// Subscribers of their topics at that moment, summed over topics.
+    pub subscribers: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Idempotency {
+    answers: HashMap<u128, Answer, Seeded>,
+    arrivals: VecDeque<(u64, u128)>,
+    seed: Seeded,
+    keys_max: usize,
+    keep_ms: u64,
+}
+
+impl Idempotency {
+    /// An empty table.
+    pub fn new(seed: Seeded, keys_max: usize, keep_ms: u64) -> Idempotency {
+        let answers = HashMap::with_hasher(seed.clone());
+        Idempotency { answers, arrivals: VecDeque::new(), seed, keys_max, keep_ms }
+    }
+
+    /// The digest under which a key is remembered.
+    pub fn digest(&self, key: &[u8]) -> u128 {
+        let half = |salt: u8| {
+            let mut hasher = self.seed.hasher(salt);
+            hasher.write(key);
+            u128::from(hasher.finish())
+        };
+        half(1) << 64 | half(2)
+    }
+
+    /// The answer given before under this key.
+    pub fn find(&self, digest: u128) -> Option<Answer> {
+        self.answers.get(&digest).copied()
+    }
+
+    /// Whether one more key can be remembered now.
+    pub fn has_room(&self) -> bool {
+        self.arrivals.len() < self.keys_max
+    }
+
+    /// Keys remembered.
+    pub fn len(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.arrivals.is_empty()
+    }
+
+    /// Remembers an answer.
+    pub fn remember(&mut self, digest: u128, answer: Answer, mono_ms: u64) {
+        self.answers.insert(digest, answer);
+        self.arrivals.push_back((mono_ms, digest));
+    }
+
+    /// Forgets at most `most` answers that are older than the table keeps them. Returns whether more are.
+    pub fn expire(&mut self, mono_ms: u64, most: usize) -> bool {
+        for _ in 0..most {
+            match self.arrivals.front() {
+                Some(&(at_ms, digest)) if at_ms + self.keep_ms <= mono_ms => {
+                    self.answers.remove(&digest);
+                    self.arrivals.pop_front();
+                }
+                _ => return self.give_back(),
+            }
+        }
+        true
+    }
+
+    fn give_back(&mut self) -> bool {
+        if self.arrivals.capacity() > 1_024 && self.arrivals.len() < self.arrivals.capacity() / 8 {
+            self.arrivals.shrink_to(self.arrivals.len() * 2);
+            self.answers.shrink_to(self.answers.len() * 2);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_remembered_for_their_time_and_not_beyond_the_bound() {
+        let mut table = Idempotency::new(Seeded::new(7), 2, 100);
+        let answer = Answer { id: EventId::at_ms(1), events: 1, subscribers: 3 };
+        let (a, b) = (table.digest(b"a"), table.digest(b"b"));
+        assert_ne!(a, b);
+        table.remember(a, answer, 0);
+        table.remember(b, answer, 50);
+        assert!(!table.has_room());
+        assert_eq!(table.find(a), Some(answer));
+        assert!(!table.expire(99, 10));
+        assert_eq!(table.find(a), Some(answer));
+        assert!(!table.expire(100, 10));
+        assert_eq!((table.find(a), table.find(b), table.has_room()), (None, Some(answer), true));
+    }
+}

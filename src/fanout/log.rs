@@ -1,0 +1,164 @@
+//! A topic's log: the frames that are kept, oldest first, and the floor below which something may be missing.
+//!
+//! Knows nothing of subscribers: they are positions that read from here.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::hash::Seeded;
+use crate::base::id::EventId;
+use crate::wire::frame::Frame;
+
+/// Bytes of all frames that are alive anywhere: in logs, mailboxes and half-sent to somebody.
+#[derive(Debug, Default)]
+pub struct Meter(AtomicUsize);
+
+impl Meter {
+    /// The bytes now.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A frame that is counted as long as anyone holds it.
+#[derive(Debug)]
+pub struct Kept {
+    frame: Frame,
+    meter: Arc<Meter>,
+}
+
+impl Kept {
+    /// Starts to count `frame` in `meter`.
+    pub fn new(frame: Frame, meter: &Arc<Meter>) -> Arc<Kept> {
+        meter.0.fetch_add(frame.memory_bytes(), Relaxed);
+        Arc::new(Kept { frame, meter: Arc::clone(meter) })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.meter.0.fetch_sub(self.frame.memory_bytes(), Relaxed);
+    }
+}
+
+impl Deref for Kept {
+    type Target = Frame;
+    fn deref(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+/// The kept frames of one topic, ids strictly increasing.
+#[derive(Debug)]
+pub struct TopicLog {
+    frames: VecDeque<Arc<Kept>>,
+    bytes: usize,
+    floor: EventId,
+    /// The newest kept id of each key; only where somebody reads by it.
+    newest: Option<Box<HashMap<Box<str>, EventId, Seeded>>>,
+}
+
+impl TopicLog {
+    /// An empty log in which anything up to `floor` may be missing. With `by_key` it knows the newest frame
+    /// of each key.
+    pub fn new(floor: EventId, by_key: Option<Seeded>) -> TopicLog {
+        let newest = by_key.map(|seed| Box::new(HashMap::with_hasher(seed)));
+        TopicLog { frames: VecDeque::new(), bytes: 0, floor, newest }
+    }
+
+    /// Adds the newest frame.
+    pub fn append(&mut self, frame: Arc<Kept>) {
+        assert!(frame.id() > self.floor, "ids rise");
+        assert!(self.frames.back().is_none_or(|newest| newest.id() < frame.id()), "ids rise");
+        self.bytes += frame.memory_bytes();
+        if let (Some(newest), Some(key)) = (&mut self.newest, frame.key()) {
+            newest.insert(key.into(), frame.id());
+        }
+        self.frames.push_back(frame);
+    }
+
+    /// Drops the oldest frame and raises the floor to it. Returns its memory in bytes.
+    pub fn evict_oldest(&mut self) -> Option<usize> {
+        let frame = self.frames.pop_front()?;
+        self.floor = frame.id();
+        let freed = frame.memory_bytes();
+        self.bytes -= freed;
+        if let (Some(newest), Some(key)) = (&mut self.newest, frame.key()) {
+            if newest.get(key) == Some(&frame.id()) {
+                newest.remove(key);
+            }
+        }
+        if self.frames.len() < self.frames.capacity() / 8 {
+            self.frames.shrink_to(self.frames.len() * 2);
+        }
+        Some(freed)
+    }
+
+    /// Whether a newer frame with the same key is kept.
+    pub fn is_superseded(&self, frame: &Frame) -> bool {
+        let newest = self.newest.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key));
+        newest.is_some_and(|&id| id > frame.id())
+    }
+
+    /// The id up to which something may be missing: a position at or above it has missed nothing.
+    pub fn floor(&self) -> EventId {
+        self.floor
+    }
+
+    /// The oldest kept id.
+    pub fn oldest(&self) -> Option<EventId> {
+        self.frames.front().map(|frame| frame.id())
+    }
+
+    /// Frames kept.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Bytes kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The frames newer than `position`, oldest first.
+    pub fn after(&self, position: EventId) -> impl DoubleEndedIterator<Item = &Arc<Kept>> + Clone {
+        self.frames.range(first_after(&self.frames, position)..)
+    }
+}
+
+/// Index of the first frame newer than `position`.
+pub fn first_after(frames: &VecDeque<Arc<Kept>>, position: EventId) -> usize {
+    match frames.front() {
+        Some(oldest) if oldest.id() > position => 0,
+        _ => frames.partition_point(|frame| frame.id() <= position),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::Draft;
+
+    #[test]
+    fn floor_rises_with_eviction_and_bytes_return_to_zero() {
+        let meter = Arc::new(Meter::default());
+        let mut log = TopicLog::new(EventId::at_ms(10), None);
+        let ids: Vec<EventId> = (11..15).map(EventId::at_ms).collect();
+        for &id in &ids {
+            log.append(Kept::new(Draft::new(None, None, "x", None).seal(id), &meter));
+        }
+        assert_eq!(log.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
+        assert_eq!(log.after(EventId::ZERO).count(), 4);
+        log.evict_oldest();
+        assert_eq!((log.floor(), log.oldest()), (ids[0], Some(ids[1])));
+        while log.evict_oldest().is_some() {}
+        assert_eq!((log.bytes(), meter.bytes(), log.floor()), (0, 0, ids[3]));
+    }
+}

@@ -1,0 +1,108 @@
+//! What one worker tells another: frames in publish order, and rare control messages.
+//!
+//! Owns the mailboxes and the sleep protocol. A publisher pushes under the hub's lock, so all mailboxes see
+//! the node's one order; whoever pushed to a worker that sleeps wakes it after the lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use super::log::Kept;
+use super::worker::Token;
+use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX};
+
+/// One item of the ordered mailbox.
+#[derive(Debug)]
+pub enum Mail {
+    /// A frame for the subscribers of a topic, by the hub's index.
+    Frame(u32, Arc<Kept>),
+    /// A readiness probe, in order with the frames.
+    Probe(Arc<Probe>),
+}
+
+/// A probe that passes through every worker.
+#[derive(Debug)]
+pub struct Probe {
+    /// Workers that have not seen it.
+    pub left: AtomicU32,
+    /// The worker that asked, and its connection.
+    pub asker: (usize, Token),
+}
+
+/// Messages outside the publish order.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// End all streams over the coming `drain_ms`.
+    Drain,
+    /// End everything now.
+    Stop,
+    /// A probe has passed through every worker.
+    Probed(Token),
+}
+
+/// The sending ends of one worker's mailboxes, and whether it sleeps.
+#[derive(Debug)]
+pub struct Outlet {
+    frames: Sender<Mail>,
+    control: Sender<Control>,
+    asleep: AtomicBool,
+}
+
+/// The receiving ends, owned by the worker.
+#[derive(Debug)]
+pub struct Inbox {
+    /// Frames and probes in publish order.
+    pub frames: Receiver<Mail>,
+    /// Control messages.
+    pub control: Receiver<Control>,
+}
+
+impl Outlet {
+    /// A pair of connected ends.
+    pub fn pair() -> (Outlet, Inbox) {
+        let (frames, frames_in) = bounded(MAILBOX_FRAMES_MAX);
+        let (control, control_in) = bounded(CONTROL_MAILS_MAX);
+        let outlet = Outlet { frames, control, asleep: AtomicBool::new(false) };
+        (outlet, Inbox { frames: frames_in, control: control_in })
+    }
+
+    /// Frames that fit now. Only the holder of the hub's lock may rely on it: others only take.
+    pub fn room(&self) -> usize {
+        MAILBOX_FRAMES_MAX - self.frames.len()
+    }
+
+    /// Pushes where `room` was seen under the same lock.
+    pub fn push(&self, mail: Mail) {
+        let pushed = self.frames.try_send(mail);
+        // A worker that has ended has no subscribers left to miss it.
+        assert!(!matches!(pushed, Err(TrySendError::Full(_))), "room was reserved under the hub's lock");
+    }
+
+    /// Sends a control message; false when the mailbox is full or the worker has ended.
+    pub fn send(&self, control: Control) -> bool {
+        match self.control.try_send(control) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Whether the worker slept and must be woken by the caller. Call after pushing.
+    pub fn take_sleep(&self) -> bool {
+        // Pairs with `fall_asleep`: either the worker sees the mail or we see that it sleeps.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst)
+    }
+
+    /// Announces sleep, then says whether the mailboxes are still empty, so that the worker may block.
+    pub fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.frames.is_empty() && self.control.is_empty()
+    }
+
+    /// The worker runs again.
+    pub fn wake_up(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,260 @@
+//! What all workers of a node share: settings, hub, counters and the node-wide budgets.
+//!
+//! Every budget is an atomic that is taken before and given back after; none is ever exceeded, whoever races.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use super::hash::Seeded;
+use super::hub::Hub;
+use super::mail::{Control, Inbox, Outlet};
+use crate::base::counters::{Counters, Refused, Totals};
+use crate::base::limits::{LINGER_MS, REFUSAL_MS};
+use crate::base::settings::{Listener, Profile, Settings};
+use crate::base::snapshot::{Pages, Snapshot};
+use crate::base::time::{Tick, ticks_of_ms};
+use crate::wire::cors::Cors;
+use crate::wire::head::HeadLimits;
+use crate::wire::request::Site;
+
+/// A budget that many take from.
+#[derive(Debug, Default)]
+pub struct Budget {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+impl Budget {
+    fn new(most: usize) -> Budget {
+        Budget { taken: AtomicUsize::new(0), most }
+    }
+
+    /// Takes `amount` if it is left.
+    pub fn take(&self, amount: usize) -> bool {
+        let grown = |taken: usize| taken.checked_add(amount).filter(|&taken| taken <= self.most);
+        self.taken.fetch_update(Relaxed, Relaxed, grown).is_ok()
+    }
+
+    /// Gives `amount` back.
+    pub fn give(&self, amount: usize) {
+        let before = self.taken.fetch_sub(amount, Relaxed);
+        debug_assert!(before >= amount, "only what was taken is given back");
+    }
+
+    /// What is taken now.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Relaxed)
+    }
+
+    /// The most that can be taken.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+}
+
+/// The settings that are times, in ticks.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the names of the settings")]
+pub struct Ticks {
+    pub head: Tick,
+    pub body: Tick,
+    pub idle: Tick,
+    pub answer: Tick,
+    pub heartbeat: Tick,
+    pub stall: Tick,
+    pub refusal: Tick,
+    pub linger: Tick,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Node {
+    /// The settings it runs on.
+    pub settings: Settings,
+    /// Topics and the publish order.
+    pub hub: Hub,
+    /// Connections on the public listener.
+    pub connections: Budget,
+    /// Bytes of publish bodies in flight.
+    pub bodies: Budget,
+    /// Times in ticks.
+    pub ticks: Ticks,
+    /// Limits of request heads.
+    pub head_limits: HeadLimits,
+    public: Site,
+    control: Site,
+    counters: Vec<Counters>,
+    /// Connections by client address; only when there is a cap.
+    addresses: Mutex<HashMap<IpAddr, usize, Seeded>>,
+    memory_full: AtomicBool,
+    draining: AtomicBool,
+    pages: Pages,
+}
+
+impl Node {
+    /// A node of `workers` workers that may hold `connections_max` connections, and the workers' inboxes.
+    /// `control_address` is what publishers are told to use; `seed` must be unpredictable from outside.
+    pub fn new(
+        settings: Settings,
+        workers: usize,
+        connections_max: usize,
+        pages: Pages,
+        wall_ms: u64,
+        seed: u64,
+    ) -> (Arc<Node>, Vec<Inbox>) {
+        let (outlets, inboxes): (Vec<Outlet>, Vec<Inbox>) = (0..workers).map(|_| Outlet::pair()).unzip();
+        let node = Node {
+            hub: Hub::new(&settings, outlets, wall_ms, seed),
+            connections: Budget::new(connections_max),
+            bodies: Budget::new(settings.bodies_bytes_max),
+            ticks: Ticks::new(&settings),
+            head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
+            public: site(&settings, Listener::Public),
+            control: site(&settings, Listener::Control),
+            counters: (0..workers).map(|_| Counters::default()).collect(),
+            addresses: Mutex::new(HashMap::with_hasher(Seeded::new(seed ^ 1))),
+            memory_full: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            pages,
+            settings,
+        };
+        (Arc::new(node), inboxes)
+    }
+
+    /// What a listener serves.
+    pub fn site(&self, listener: Listener) -> &Site {
+        match listener {
+            Listener::Public => &self.public,
+            Listener::Control => &self.control,
+        }
+    }
+
+    /// A worker's counters.
+    pub fn counters(&self, worker: usize) -> &Counters {
+        &self.counters[worker]
+    }
+
+    /// Workers.
+    pub fn workers(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// The sum of all workers' counters.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.counters.iter().for_each(|counters| counters.add_to(&mut totals));
+        totals
+    }
+
+    /// The node at this moment.
+    pub fn snapshot(&self, uptime_ms: u64) -> Snapshot {
+        let sizes = self.hub.sizes();
+        Snapshot {
+            totals: self.totals(),
+            workers: self.workers(),
+            connections_max: self.connections.most(),
+            uptime_ms,
+            draining: self.is_draining(),
+            memory_full: self.memory_full.load(Relaxed),
+            topics: sizes.topics,
+            history_events: sizes.frames,
+            history_bytes: sizes.bytes,
+            bodies_bytes: self.bodies.taken(),
+            idempotency_keys: sizes.idempotency_keys,
+        }
+    }
+
+    /// The pages of the control listener.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// Says whether resident memory is above its limit.
+    pub fn set_memory_full(&self, full: bool) {
+        self.memory_full.store(full, Relaxed);
+    }
+
+    /// Whether the server drains.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Starts or forces the end. Returns the workers to wake.
+    pub fn control(&self, control: &Control) -> u64 {
+        self.hub.drain();
+        self.draining.store(true, Relaxed);
+        for worker in 0..self.workers() {
+            self.hub.outlet(worker).send(control.clone());
+        }
+        self.hub.sleepers(u64::MAX)
+    }
+
+    /// Whether a newcomer must be refused now, whatever its address.
+    pub fn refuses_newcomers(&self) -> Option<Refused> {
+        if self.is_draining() {
+            Some(Refused::Draining)
+        } else if self.memory_full.load(Relaxed) {
+            Some(Refused::Memory)
+        } else {
+            None
+        }
+    }
+
+    /// Counts a connection of `peer`; false when its address is at its cap.
+    pub fn take_address(&self, peer: IpAddr) -> bool {
+        let mut addresses = self.addresses.lock().expect("a panic ends the process");
+        let held = addresses.entry(peer).or_insert(0);
+        if *held >= self.settings.connections_per_address_max {
+            return false;
+        }
+        *held += 1;
+        true
+    }
+
+    /// Gives a counted connection of `peer` back.
+    pub fn give_address(&self, peer: IpAddr) {
+        let mut addresses = self.addresses.lock().expect("a panic ends the process");
+        if let Some(held) = addresses.get_mut(&peer) {
+            *held -= 1;
+            if *held == 0 {
+                addresses.remove(&peer);
+            }
+        }
+    }
+}
+
+impl Ticks {
+    fn new(settings: &Settings) -> Ticks {
+        let silent = settings.profile == Profile::BroadcastBenchmark;
+        Ticks {
+            head: ticks_of_ms(settings.head_ms),
+            body: ticks_of_ms(settings.body_ms),
+            idle: ticks_of_ms(settings.idle_ms),
+            answer: ticks_of_ms(settings.answer_ms),
+            // The benchmark's streams carry nothing but its messages.
+            heartbeat: if silent { Tick::MAX / 4 } else { ticks_of_ms(settings.heartbeat_ms) },
+            stall: ticks_of_ms(settings.stall_ms),
+            refusal: ticks_of_ms(REFUSAL_MS),
+            linger: ticks_of_ms(LINGER_MS),
+        }
+    }
+}
+
+fn site(settings: &Settings, listener: Listener) -> Site {
+    let bound = settings.control.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+    Site {
+        listener,
+        profile: settings.profile,
+        control_hosts: bound.into_iter().chain(settings.control_names.iter().cloned()).collect(),
+        control: settings.control.clone(),
+        topics_per_connection_max: settings.topics_per_connection_max,
+        publish_bytes_max: settings.publish_bytes_max,
+        last_max: settings.history_events.min(1_000),
+        cors: match listener {
+            Listener::Public => Cors::from_setting(&settings.cors_origins),
+            Listener::Control => Cors::Off,
+        },
+    }
+}

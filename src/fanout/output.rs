@@ -1,0 +1,280 @@
+//! Output that belongs to one connection: answers, greetings, the rest of a half-sent frame, and frames from
+//! the hub's log for whoever is behind. Also what every send's outcome does to its connection.
+//!
+//! A stream leaves this path when it has read the log to its end: under the hub's lock nothing newer existed,
+//! and whatever came since is in the worker's mailbox with a higher id.
+
+use std::sync::{Arc, MutexGuard};
+
+use super::batch::{Batch, Outcome, Pick};
+use super::conn::{State, Stream, flag, mode};
+use super::hub::Inner;
+use super::log::Kept;
+use super::seam::{Close, Io, Sent};
+use super::topics::LocalTopics;
+use super::worker::Worker;
+use crate::base::counters::{Closed, Count};
+use crate::base::id::EventId;
+use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX, READ_FRAMES_MAX};
+use crate::base::settings::SlowPolicy;
+use crate::wire::reply;
+
+/// What one connection is about to be offered.
+struct Item {
+    slot: u32,
+    /// Frames from the log: indices into the batch's own list.
+    frames: std::ops::Range<usize>,
+    upto: EventId,
+    caught_up: bool,
+}
+
+/// What reading the log came to.
+enum ReadEnd {
+    /// Frames were appended; the position they lead to, and whether nothing newer waits.
+    Upto(EventId, bool),
+    /// The log no longer holds what comes next.
+    Missed,
+}
+
+impl Worker {
+    /// Sends one batch of own output.
+    pub(super) fn write_some(&mut self, io: &mut impl Io) {
+        if self.to_write.is_empty() {
+            return;
+        }
+        let mut kept: Vec<Arc<Kept>> = Vec::new();
+        let (items, evicted) = self.collect(&mut kept);
+        for slot in evicted {
+            self.close(io, slot, Close::Reset, Closed::SlowEvicted);
+        }
+        let mut batch = Batch::default();
+        let mut idle = Vec::new();
+        for item in &items {
+            let start = batch.cursor();
+            let (own, chunked) = match &self.conns[item.slot as usize].state {
+                State::Waiting(_) => (0, true),
+                State::Talking(talk) => {
+                    let rest = Some(&talk.out[talk.sent..]).filter(|rest| !rest.is_empty());
+                    (batch.add_own(rest.into_iter()), true)
+                }
+                State::Streaming(stream) => {
+                    let parts = stream.pending.iter().flat_map(|pending| pending.parts(stream.chunked()));
+                    (batch.add_own(parts), stream.chunked())
+                }
+            };
+            batch.add_frames(kept[item.frames.clone()].iter(), chunked);
+            let parts = start..batch.cursor();
+            let Item { slot, upto, caught_up, .. } = *item;
+            if parts.is_empty() {
+                idle.push((slot, upto, caught_up));
+                continue;
+            }
+            let bytes = batch.bytes_of(parts.clone());
+            batch.add(Pick { slot, parts, bytes, own, upto, caught_up });
+        }
+        let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io) };
+        for (slot, upto, caught_up) in idle {
+            self.reached(slot, upto, caught_up);
+        }
+        self.apply(io, outcomes);
+    }
+
+    /// Takes connections from the queue and reads the log for those that are behind. Also returns those that
+    /// must be ended because the log has passed them by.
+    fn collect(&mut self, kept: &mut Vec<Arc<Kept>>) -> (Vec<Item>, Vec<u32>) {
+        let (mut items, mut evicted) = (Vec::new(), Vec::new());
+        let node = Arc::clone(&self.node);
+        let mut lock: Option<MutexGuard<'_, Inner>> = None;
+        let mut bytes = 0;
+        while items.len() < BATCH_SENDS_MAX && bytes < BATCH_BYTES_MAX {
+            let Some(token) = self.to_write.pop_front() else { break };
+            if !self.owns(token) {
+                continue;
+            }
+            let slot = token.slot();
+            let conn = &mut self.conns[slot as usize];
+            conn.flags &= !flag::TO_WRITE;
+            if conn.has(flag::FULL) {
+                continue;
+            }
+            let from = kept.len();
+            let (mut upto, mut caught_up) = (EventId::ZERO, false);
+            if let State::Streaming(stream) = &mut conn.state {
+                if stream.mode & (mode::BEHIND | mode::ENDING) == mode::BEHIND {
+                    let hub = lock.get_or_insert_with(|| node.hub.lock());
+                    let policy = node.settings.slow_policy;
+                    let end = match read_log(stream, &self.topics, hub, policy, kept) {
+                        ReadEnd::Missed if policy == SlowPolicy::Disconnect => {
+                            evicted.push(slot);
+                            continue;
+                        }
+                        ReadEnd::Missed => {
+                            self.node.counters(self.index).count(Count::Skipped);
+                            let gaps = skip(stream, &self.topics, hub, policy);
+                            self.node.counters(self.index).add(Count::Gaps, gaps);
+                            read_log(stream, &self.topics, hub, policy, kept)
+                        }
+                        read => read,
+                    };
+                    match end {
+                        ReadEnd::Upto(read, all) => (upto, caught_up) = (read, all),
+                        ReadEnd::Missed => unreachable!("a gap has just been told under the same lock"),
+                    }
+                }
+            }
+            bytes += kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
+            items.push(Item { slot, frames: from..kept.len(), upto, caught_up });
+        }
+        (items, evicted)
+    }
+
+    /// Does to each connection what its send came to.
+    pub(super) fn apply(&mut self, io: &mut impl Io, outcomes: Vec<Outcome>) {
+        let (mut delivered, mut bytes, mut full) = (0, 0, 0);
+        let sends = outcomes.len() as u64;
+        for outcome in outcomes {
+            delivered += outcome.delivered;
+            if let Sent::Bytes(taken) = outcome.result {
+                bytes += taken as u64;
+            }
+            full += u64::from(!outcome.whole);
+            let conn = &mut self.conns[outcome.slot as usize];
+            conn.flags &= !flag::IN_BATCH;
+            if outcome.result == Sent::Broken {
+                self.close(io, outcome.slot, Close::Reset, Closed::Reset);
+                continue;
+            }
+            match &conn.state {
+                State::Streaming(_) => self.stream_sent(io, outcome),
+                State::Talking(_) => self.talk_sent(io, outcome),
+                State::Waiting(_) => unreachable!("nothing is sent to a connection that waits"),
+            }
+        }
+        let counters = self.counters();
+        counters.add(Count::Sends, sends);
+        counters.add(Count::SendsFull, full);
+        counters.add(Count::Delivered, delivered);
+        counters.add(Count::BytesSent, bytes);
+    }
+
+    fn stream_sent(&mut self, io: &mut impl Io, outcome: Outcome) {
+        let tick = self.now.tick();
+        let slot = outcome.slot;
+        let conn = &mut self.conns[slot as usize];
+        let was_full = conn.has(flag::FULL);
+        let State::Streaming(stream) = &mut conn.state else { return };
+        let chunked = stream.chunked();
+        let taken = matches!(outcome.result, Sent::Bytes(_));
+        if taken || !was_full {
+            stream.wrote = tick;
+        }
+        let mut completed = false;
+        if let Some(pending) = &mut stream.pending {
+            completed = pending.advance(outcome.own_taken, chunked);
+            if pending.is_done() {
+                stream.pending = None;
+            }
+        }
+        if outcome.whole {
+            let ending = stream.mode & mode::ENDING != 0;
+            if ending {
+                let why = if self.drain.is_some() { Closed::Drain } else { Closed::Life };
+                self.close(io, slot, Close::Orderly, why);
+            } else {
+                let upto = outcome.position.unwrap_or(EventId::ZERO);
+                self.reached(slot, upto, outcome.caught_up);
+            }
+        } else {
+            stream.position = stream.position.max(outcome.position.unwrap_or(EventId::ZERO));
+            stream.mode |= mode::BEHIND;
+            if let Some(half) = outcome.half {
+                assert!(stream.pending.is_none(), "frames follow own bytes");
+                stream.pending.get_or_insert_default().frame = Some(half);
+            }
+            conn.flags |= flag::FULL;
+            let due = tick.saturating_add(self.node.ticks.stall).min(stream.ends);
+            self.wheel.arm(slot, due);
+        }
+        if completed {
+            self.counters().count(Count::Delivered);
+        }
+    }
+
+    /// A stream has been handed everything up to an id; if nothing newer waited, rounds take over.
+    fn reached(&mut self, slot: u32, upto: EventId, caught_up: bool) {
+        if let State::Streaming(stream) = &mut self.conns[slot as usize].state {
+            stream.position = stream.position.max(upto);
+            if caught_up && stream.pending.is_none() {
+                stream.mode &= !mode::BEHIND;
+            } else {
+                stream.mode |= mode::BEHIND;
+                self.queue_write(slot);
+            }
+        }
+    }
+}
+
+/// Appends what comes next for a stream, at most `READ_FRAMES_MAX` frames, merged in id order.
+fn read_log(
+    stream: &Stream,
+    topics: &LocalTopics,
+    hub: &Inner,
+    policy: SlowPolicy,
+    kept: &mut Vec<Arc<Kept>>,
+) -> ReadEnd {
+    let mut found: Vec<(&Arc<Kept>, u32)> = Vec::new();
+    let mut more = false;
+    for (nth, place) in stream.places().iter().enumerate() {
+        let index = topics.get(place.topic).hub;
+        let log = hub.log(index);
+        let told = stream.extra.as_ref().map_or(EventId::ZERO, |extra| extra.told[nth]);
+        if log.floor() > stream.position.max(told) {
+            return ReadEnd::Missed;
+        }
+        let mut after = log.after(stream.position);
+        found.extend(after.by_ref().take(READ_FRAMES_MAX).map(|frame| (frame, index)));
+        more |= after.next().is_some();
+    }
+    found.sort_by_key(|(frame, _)| frame.id());
+    found.dedup_by_key(|(frame, _)| frame.id());
+    more |= found.len() > READ_FRAMES_MAX;
+    found.truncate(READ_FRAMES_MAX);
+    let upto = match found.last() {
+        Some((last, _)) if more => last.id(),
+        _ => hub.head(),
+    };
+    let newest_only = policy == SlowPolicy::Latest && more;
+    found.retain(|(frame, index)| {
+        let wanted = stream.extra.as_ref().is_none_or(|extra| extra.wants(frame));
+        wanted && !(newest_only && hub.is_superseded(*index, frame))
+    });
+    kept.extend(found.into_iter().map(|(frame, _)| Arc::clone(frame)));
+    ReadEnd::Upto(upto, !more)
+}
+
+/// Tells a stream that the log has passed it by and moves it on: to the newest event, or under the policy
+/// `latest` to the oldest kept one. Returns the gaps told.
+fn skip(stream: &mut Stream, topics: &LocalTopics, hub: &Inner, policy: SlowPolicy) -> u64 {
+    let after = stream.position.to_string();
+    let chunked = stream.chunked();
+    let places: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
+    let mut gaps = 0;
+    for (nth, &index) in places.iter().enumerate() {
+        let told = stream.extra.as_ref().map_or(EventId::ZERO, |extra| extra.told[nth]);
+        let newest = hub.log(index).after(stream.position).next_back().is_some();
+        let missed = hub.log(index).floor() > stream.position.max(told);
+        if missed || (newest && policy == SlowPolicy::Skip) {
+            reply::gap_event(stream.own_bytes(), chunked, hub.name(index), &after, hub.oldest(index));
+            gaps += 1;
+        }
+        if let Some(extra) = &mut stream.extra {
+            extra.told[nth] = hub.log(index).floor();
+        }
+    }
+    match (policy, &places[..]) {
+        (SlowPolicy::Skip, _) => stream.position = hub.head(),
+        (_, [only]) => stream.position = stream.position.max(hub.log(*only).floor()),
+        _ => {}
+    }
+    gaps
+}

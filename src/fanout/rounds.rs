@@ -1,0 +1,136 @@
+//! Rounds: fresh frames to the live subscribers of their topics, one send each for all frames of the turn.
+//!
+//! A subscriber of one topic without a filter shares its slices with all others of the topic. One with
+//! several topics or a filter gets its own selection, merged in id order from what is fresh in its topics;
+//! the mailbox is in publish order, so nothing older can come later. Whoever is behind is passed by: it reads
+//! the log, and its position keeps it from getting a frame twice.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::batch::{Batch, Pick};
+use super::conn::{Conn, Extra, State, Stream, flag};
+use super::log::{Kept, first_after};
+use super::seam::Io;
+use super::topics::{LocalTopic, LocalTopics};
+use super::worker::Worker;
+use crate::base::id::EventId;
+use crate::base::limits::SEND_FRAMES_MAX;
+
+/// The slices of one topic's fresh frames within a batch, in each form, made on first use.
+#[derive(Default)]
+struct Shared {
+    chunked: Option<Range<usize>>,
+    bare: Option<Range<usize>>,
+}
+
+/// A round's progress within one batch.
+struct Progress {
+    topic: u32,
+    cursor: usize,
+}
+
+impl Worker {
+    /// Sends one batch.
+    pub(super) fn send_rounds(&mut self, io: &mut impl Io) {
+        if self.topics.rounds().is_empty() {
+            return;
+        }
+        let mut batch = Batch::default();
+        let mut progress = Vec::new();
+        for &topic in self.topics.rounds() {
+            let local = self.topics.get(topic);
+            let cursor = fill(&mut batch, &self.topics, local, &mut self.conns);
+            progress.push(Progress { topic, cursor });
+            if cursor < local.subscribers.len() || !batch.has_room() {
+                break;
+            }
+        }
+        let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io) };
+        for Progress { topic, cursor } in progress {
+            self.topics.advance_round(topic, cursor);
+        }
+        self.apply(io, outcomes);
+    }
+}
+
+/// Adds sends for a topic's unserved subscribers while the batch has room. Returns the new cursor.
+fn fill<'a>(
+    batch: &mut Batch<'a>,
+    topics: &'a LocalTopics,
+    topic: &'a LocalTopic,
+    conns: &mut Slab<Conn>,
+) -> usize {
+    let mut shared = Shared::default();
+    let mut cursor = topic.cursor;
+    while cursor < topic.subscribers.len() && batch.has_room() {
+        let slot = topic.subscribers[cursor];
+        cursor += 1;
+        let conn = &mut conns[slot as usize];
+        let State::Streaming(stream) = &mut conn.state else {
+            unreachable!("only streams are in topics' lists");
+        };
+        if !stream.is_live() || conn.flags & flag::IN_BATCH != 0 {
+            continue;
+        }
+        let pick = match &stream.extra {
+            None => pick_shared(batch, &mut shared, topic, slot, stream),
+            Some(extra) => pick_own(batch, topics, extra, slot, stream),
+        };
+        match pick {
+            Some(pick) if pick.parts.is_empty() => stream.position = stream.position.max(pick.upto),
+            Some(pick) => {
+                conn.flags |= flag::IN_BATCH;
+                batch.add(pick);
+            }
+            None => {}
+        }
+    }
+    cursor
+}
+
+/// What a plain subscriber gets: the shared slices from its position on.
+fn pick_shared<'a>(
+    batch: &mut Batch<'a>,
+    shared: &mut Shared,
+    topic: &'a LocalTopic,
+    slot: u32,
+    stream: &Stream,
+) -> Option<Pick> {
+    let chunked = stream.chunked();
+    let form = if chunked { &mut shared.chunked } else { &mut shared.bare };
+    let all = form
+        .get_or_insert_with(|| batch.add_frames(topic.fresh.iter().take(SEND_FRAMES_MAX), chunked))
+        .clone();
+    let skip = first_after(&topic.fresh, stream.position);
+    let parts = (all.start + skip).min(all.end)..all.end;
+    let upto = parts.clone().last().and_then(|last| batch.frame_id(last))?;
+    let bytes = batch.bytes_of(parts.clone());
+    Some(Pick { slot, parts, bytes, own: 0, upto, caught_up: true })
+}
+
+/// What a subscriber with several topics or a filter gets. A pick without parts only moves its position.
+fn pick_own<'a>(
+    batch: &mut Batch<'a>,
+    topics: &'a LocalTopics,
+    extra: &Extra,
+    slot: u32,
+    stream: &Stream,
+) -> Option<Pick> {
+    let mut frames: Vec<&'a Arc<Kept>> = Vec::new();
+    for place in &extra.places {
+        let fresh = &topics.get(place.topic).fresh;
+        frames.extend(fresh.range(first_after(fresh, stream.position)..));
+    }
+    frames.sort_unstable_by_key(|frame| frame.id());
+    frames.dedup_by_key(|frame| frame.id());
+    let caught_up = frames.len() <= SEND_FRAMES_MAX;
+    frames.truncate(SEND_FRAMES_MAX);
+    let upto: EventId = frames.last()?.id();
+    frames.retain(|frame| extra.wants(frame));
+    let parts = batch.add_frames(frames.into_iter(), stream.chunked());
+    let bytes = batch.bytes_of(parts.clone());
+    Some(Pick { slot, parts, bytes, own: 0, upto, caught_up })
+}

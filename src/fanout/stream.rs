@@ -1,0 +1,226 @@
+//! The life of a stream beside its frames: joining, heartbeats, slowness, its end.
+
+use std::sync::Arc;
+
+use super::conn::{Extra, Place, State, Stream, flag, mode};
+use super::hub::Joined;
+use super::seam::{Close, Io, Read};
+use super::worker::{Token, Worker};
+use crate::base::counters::{Closed, Count, Refused};
+use crate::base::limits::UPSTREAM_BYTES_MAX;
+use crate::base::settings::{Profile, SlowPolicy};
+use crate::base::time::{Tick, ticks_of_ms};
+use crate::wire::reply;
+use crate::wire::request::{Start, Subscribe};
+
+/// Per cent by which a reconnection time differs from the setting, so that clients do not come back at once.
+const RETRY_JITTER_PERCENT: u64 = 20;
+/// Per cent by which a stream's longest life differs from the setting.
+const LIFE_JITTER_PERCENT: u64 = 10;
+/// Bytes in a unit of `Stream::upstream`.
+const UPSTREAM_UNIT: usize = 64;
+/// Milliseconds after which a stream that could not be ended yet is looked at again.
+const END_RETRY_MS: u64 = 100;
+
+/// How a new stream is opened, beside what it subscribes to.
+pub(super) struct Opening {
+    /// Bytes that precede the stream: earlier answers, the head, the greeting.
+    pub bytes: Vec<u8>,
+    /// What is subscribed to.
+    pub subscribe: Subscribe,
+}
+
+impl Worker {
+    /// Turns a talking connection into a stream. Refused: the connection is as it was.
+    pub(super) fn join(&mut self, slot: u32, opening: Opening) -> Result<(), Refused> {
+        let Opening { bytes, subscribe } = opening;
+        let node = Arc::clone(&self.node);
+        let joined = node.hub.subscribe(self.index, &subscribe.topics, &subscribe.start, self.now)?;
+        let places: Vec<Place> = joined
+            .topics
+            .iter()
+            .map(|&hub| {
+                let (topic, index) = self.topics.join(hub, slot);
+                Place { topic, index }
+            })
+            .collect();
+        let plain = places.len() == 1 && subscribe.events.is_empty();
+        let extra = (!plain).then(|| {
+            let names = subscribe.events.clone().into_boxed_slice();
+            let told = joined.told.clone().into_boxed_slice();
+            Box::new(Extra { places: places.clone().into_boxed_slice(), told, names })
+        });
+        let tick = self.now.tick();
+        let mut stream = Stream {
+            position: joined.position,
+            pending: None,
+            extra,
+            place: places[0],
+            wrote: tick,
+            ends: self.life_end(tick),
+            upstream: 0,
+            mode: mode::BEHIND | mode::NEWCOMER,
+        };
+        stream.mode |= if subscribe.chunked { mode::CHUNKED } else { 0 };
+        stream.mode |= if subscribe.clock { mode::CLOCK } else { 0 };
+        self.greet(&mut stream, bytes, &subscribe, &joined);
+        let half = node.ticks.heartbeat / 2;
+        let wait = half + self.prng.below(u64::from(half) + 1) as Tick;
+        let due = tick.saturating_add(wait).max(tick + 1).min(stream.ends);
+        self.conns[slot as usize].state = State::Streaming(stream);
+        self.wheel.arm(slot, due);
+        self.queue_write(slot);
+        self.counters().subscribers(1);
+        self.counters().count(Count::Subscribed);
+        Ok(())
+    }
+
+    fn greet(&self, stream: &mut Stream, bytes: Vec<u8>, subscribe: &Subscribe, joined: &Joined) {
+        let chunked = stream.chunked();
+        let own = stream.own_bytes();
+        *own = bytes;
+        if subscribe.clock {
+            reply::clock_event(own, chunked, self.now.wall_ms);
+        }
+        let after = match &subscribe.start {
+            Start::After(id) => id.to_string(),
+            Start::Unknown(text) => text.clone(),
+            Start::Now | Start::Newest(_) => return,
+        };
+        self.counters().count(Count::Resumed);
+        self.counters().add(Count::Gaps, joined.gaps.len() as u64);
+        for &(nth, oldest) in &joined.gaps {
+            reply::gap_event(own, chunked, &subscribe.topics[nth], &after, oldest);
+        }
+    }
+
+    fn life_end(&mut self, tick: Tick) -> Tick {
+        match self.node.settings.max_connection_ms {
+            0 => Tick::MAX,
+            life_ms => tick.saturating_add(ticks_of_ms(self.prng.jittered(life_ms, LIFE_JITTER_PERCENT))),
+        }
+    }
+
+    /// The reconnection time for one client.
+    pub(super) fn retry_ms(&mut self) -> u64 {
+        self.prng.jittered(self.node.settings.retry_ms, RETRY_JITTER_PERCENT)
+    }
+
+    /// Takes an ended stream out of its topics.
+    pub(super) fn leave(&mut self, stream: &Stream) {
+        self.counters().subscribers(-1);
+        for place in stream.places() {
+            let conns = &mut self.conns;
+            let (hub, last) = self.topics.leave(place.topic, place.index, |slot, index| {
+                if let State::Streaming(moved) = &mut conns[slot as usize].state {
+                    moved.place_mut(place.topic).index = index;
+                }
+            });
+            self.node.hub.unsubscribe(self.index, hub, last, self.now);
+        }
+    }
+
+    /// Reads what a subscriber sends after its request, which means nothing, until it sends too much or ends.
+    pub(super) fn read_upstream(&mut self, io: &mut impl Io, slot: u32) {
+        let read = io.read(slot, &mut self.scratch);
+        match read {
+            Read::Bytes(bytes) => {
+                let again = bytes == self.scratch.len();
+                let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
+                stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT) as u16);
+                if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT {
+                    self.close(io, slot, Close::Reset, Closed::Upstream);
+                } else if again {
+                    self.queue_read(slot);
+                }
+            }
+            Read::Empty => {}
+            Read::End => self.close(io, slot, Close::Orderly, Closed::Peer),
+            Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
+        }
+    }
+
+    /// A stream's timer: its end, its slowness or its heartbeat, whichever is due; then the next one.
+    pub(super) fn stream_timer(&mut self, io: &mut impl Io, slot: u32) {
+        let tick = self.now.tick();
+        let ticks = self.node.ticks;
+        let conn = &mut self.conns[slot as usize];
+        let full = conn.has(flag::FULL);
+        let State::Streaming(stream) = &mut conn.state else { return };
+        let ending = stream.mode & mode::ENDING != 0;
+        if full && tick >= stream.wrote.saturating_add(ticks.stall) {
+            let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
+            if !stays || ending {
+                return self.close(io, slot, Close::Reset, Closed::SlowStalled);
+            }
+            // It costs no memory beyond the log, and the kernel gives up on a peer that never reads.
+            stream.wrote = tick;
+        }
+        if tick >= stream.ends && !ending {
+            return self.end_stream(slot);
+        }
+        let early = stream.mode & mode::NEWCOMER != 0;
+        if !full && stream.is_live() && (early || tick >= stream.wrote.saturating_add(ticks.heartbeat)) {
+            beat(stream, self.now.wall_ms);
+            stream.wrote = tick;
+            stream.mode &= !mode::NEWCOMER;
+            self.counters().count(Count::Heartbeats);
+            self.queue_write(slot);
+        }
+        let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
+        let period = if full { ticks.stall } else { ticks.heartbeat };
+        let ends = if ending { Tick::MAX } else { stream.ends };
+        self.wheel.arm(slot, stream.wrote.saturating_add(period).max(tick + 1).min(ends));
+    }
+
+    /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get.
+    fn end_stream(&mut self, slot: u32) {
+        let tick = self.now.tick();
+        let retry_ms = self.retry_ms();
+        let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
+        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
+        if mail_waits || !stream.is_live() {
+            self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
+            return;
+        }
+        let chunked = stream.chunked();
+        if self.node.settings.profile == Profile::Standard {
+            reply::retry_line(stream.own_bytes(), chunked, retry_ms);
+        }
+        stream.own_bytes().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
+        stream.mode |= mode::ENDING;
+        stream.wrote = tick;
+        self.wheel.arm(slot, tick.saturating_add(self.node.ticks.stall));
+        self.queue_write(slot);
+    }
+
+    /// The worker's own token of a connection.
+    pub(super) fn token(&self, slot: u32) -> Token {
+        Token::new(slot, self.conns[slot as usize].generation)
+    }
+}
+
+/// Puts a heartbeat in front of a live stream's next frame.
+fn beat(stream: &mut Stream, wall_ms: u64) {
+    let chunked = stream.chunked();
+    if stream.mode & mode::CLOCK != 0 {
+        reply::clock_event(stream.own_bytes(), chunked, wall_ms);
+    } else {
+        stream.say(if chunked { reply::HEARTBEAT_CHUNKED } else { reply::HEARTBEAT_BARE });
+    }
+}
+
+/// A topic name that no client can subscribe to: names have no control characters.
+pub(super) const BENCH_TOPIC: &str = "\u{1}broadcast";
+
+/// The subscription of the broadcast-benchmark profile.
+pub(super) fn bench_subscription(chunked: bool) -> Subscribe {
+    Subscribe {
+        topics: vec![BENCH_TOPIC.into()],
+        events: Vec::new(),
+        start: Start::Now,
+        clock: false,
+        chunked,
+        browser: false,
+    }
+}

@@ -1,0 +1,482 @@
+//! Requests: bytes of a head into a route, a route into an answer or a stream.
+//!
+//! Several requests may wait in one connection; they are answered in order, and none is read while the
+//! answers to earlier ones fill `ANSWER_BYTES_MAX`. Bodies are in `upload`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::batch::Outcome;
+use super::conn::{Phase, State, Talk, Then, flag};
+use super::mail::Probe;
+use super::node::Node;
+use super::seam::{Close, Io, Read};
+use super::stream::{Opening, bench_subscription};
+use super::worker::Worker;
+use crate::base::counters::{Closed, Count, Refused};
+use crate::base::limits::{ANSWER_BYTES_MAX, HEAD_READ_BYTES, LINGER_BYTES_MAX, PROBE_MS};
+use crate::base::time::{Tick, ticks_of_ms};
+use crate::wire::head::{self, Head, Parsed};
+use crate::wire::problem::Problem;
+use crate::wire::reply::{self, Reply};
+use crate::wire::request::{Request, Subscribe, route};
+
+/// `Retry-After` of refusals, seconds: uniform between these, so that the refused do not return together.
+const RETRY_AFTER_S: std::ops::Range<u64> = 1..8;
+
+/// What handling one request came to.
+pub(super) enum Flow {
+    /// Answered; so many bytes behind the head belonged to it. The next request may follow.
+    Next(usize),
+    /// All bytes behind the head have been taken; the connection waits for something.
+    Hold,
+    /// The probe decides; bytes behind the head are kept.
+    Probe,
+    /// The connection has become a stream, or will be closed: nothing behind the head matters.
+    Done,
+}
+
+/// The parts of a request that shape every answer to it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// HTTP/1.1.
+    pub http11: bool,
+    /// Keep the connection.
+    pub keep_alive: bool,
+    /// `HEAD`.
+    pub head_only: bool,
+    /// `Origin`.
+    pub origin: Option<&'a [u8]>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(head: &Head<'a>) -> Asked<'a> {
+        Asked {
+            http11: head.http11,
+            keep_alive: head.keep_alive && !head.has_body(),
+            head_only: head.method == head::Method::Head,
+            origin: head.origin,
+        }
+    }
+
+    /// Nothing is known of the request.
+    pub(super) const UNKNOWN: Asked<'static> =
+        Asked { http11: true, keep_alive: false, head_only: false, origin: None };
+}
+
+impl Worker {
+    /// Reads once from a connection and acts on it.
+    pub(super) fn read_one(&mut self, io: &mut impl Io, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        let most = match &conn.state {
+            State::Streaming(_) => return self.read_upstream(io, slot),
+            State::Waiting(_) => HEAD_READ_BYTES,
+            State::Talking(talk) => match talk.phase {
+                Phase::Head => HEAD_READ_BYTES,
+                Phase::Body(_) | Phase::Lingering(_) => self.scratch.len(),
+                Phase::Probing(_) | Phase::Answering => {
+                    conn.flags |= flag::UNREAD;
+                    return;
+                }
+            },
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        match io.read(slot, &mut scratch[..most]) {
+            Read::Bytes(bytes) => {
+                self.receive(io, slot, &scratch[..bytes]);
+                // The slot may have a new owner only after another `open`, so this is still our connection
+                // or nobody's.
+                if bytes == most && self.conns.contains(slot as usize) {
+                    self.queue_read(slot);
+                }
+            }
+            Read::Empty => {}
+            Read::End => self.ended(io, slot),
+            Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
+        }
+        self.scratch = scratch;
+    }
+
+    fn receive(&mut self, io: &mut impl Io, slot: u32, bytes: &[u8]) {
+        match &mut self.conns[slot as usize].state {
+            State::Waiting(_) => self.converse(slot, bytes),
+            State::Talking(talk) => match &mut talk.phase {
+                Phase::Head => {
+                    let mut input = std::mem::take(&mut talk.input);
+                    input.reserve_exact(bytes.len());
+                    input.extend_from_slice(bytes);
+                    self.converse(slot, &input);
+                }
+                Phase::Body(_) => self.feed_upload(slot, bytes),
+                Phase::Lingering(thrown) => {
+                    *thrown += bytes.len();
+                    if *thrown > LINGER_BYTES_MAX {
+                        let why = talk.then.reason();
+                        self.close(io, slot, Close::Reset, why);
+                    }
+                }
+                Phase::Probing(_) | Phase::Answering => unreachable!("not read in these phases"),
+            },
+            State::Streaming(_) => unreachable!("streams read upstream"),
+        }
+    }
+
+    /// The peer has finished sending: whatever it asked for in whole is still answered.
+    fn ended(&mut self, io: &mut impl Io, slot: u32) {
+        let why = match &self.conns[slot as usize].state {
+            State::Talking(talk) if matches!(talk.phase, Phase::Lingering(_)) => talk.then.reason(),
+            _ => Closed::Peer,
+        };
+        self.close(io, slot, Close::Orderly, why);
+    }
+
+    /// Handles the requests in `input`; what is left of it is kept with the connection.
+    pub(super) fn converse(&mut self, slot: u32, input: &[u8]) {
+        let limits = self.node.head_limits;
+        let mut rest = input;
+        let mut hold = false;
+        while !rest.is_empty() && !hold {
+            match head::parse(rest, limits) {
+                Parsed::More => break,
+                Parsed::Bad(problem) => {
+                    self.counters().count(Count::RequestsBad);
+                    self.answer_problem(slot, Asked::UNKNOWN, &problem);
+                    return;
+                }
+                Parsed::Head(head, used) => {
+                    rest = &rest[used..];
+                    match self.request(slot, &head, rest) {
+                        Flow::Next(taken) => {
+                            rest = &rest[taken..];
+                            hold = self.talk(slot).out.len() >= ANSWER_BYTES_MAX;
+                        }
+                        Flow::Probe => hold = true,
+                        Flow::Hold => rest = &[],
+                        Flow::Done => return,
+                    }
+                }
+            }
+        }
+        self.keep_input(slot, rest);
+        self.settle(slot);
+    }
+
+    /// Keeps bytes of a request that is not whole or whose turn has not come.
+    fn keep_input(&mut self, slot: u32, rest: &[u8]) {
+        if rest.is_empty() {
+            return;
+        }
+        let head_due = self.now.tick().saturating_add(self.node.ticks.head);
+        let first = matches!(self.conns[slot as usize].state, State::Waiting(_));
+        let talk = self.talk(slot);
+        talk.input = rest.to_vec();
+        if first {
+            self.set_due(slot, head_due);
+        }
+    }
+
+    /// After requests were handled: answers are queued, and the phase says what comes next.
+    pub(super) fn settle(&mut self, slot: u32) {
+        let answer_due = self.now.tick().saturating_add(self.node.ticks.answer);
+        let State::Talking(talk) = &mut self.conns[slot as usize].state else { return };
+        if talk.out.is_empty() {
+            return;
+        }
+        if matches!(talk.phase, Phase::Head) {
+            talk.phase = Phase::Answering;
+            self.set_due(slot, answer_due);
+        }
+        self.queue_write(slot);
+    }
+
+    /// Acts on one head; `rest` is what follows it in the buffer.
+    fn request(&mut self, slot: u32, head: &Head<'_>, rest: &[u8]) -> Flow {
+        self.counters().count(Count::Requests);
+        let node = Arc::clone(&self.node);
+        let conn = &self.conns[slot as usize];
+        let over = match conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
+            0 => None,
+            flag::OVER_NODE => Some(Refused::Connections),
+            _ => Some(Refused::Address),
+        };
+        let asked = Asked::of(head);
+        let request = match route(head, node.site(conn.listener)) {
+            Ok(request) => request,
+            Err(problem) => {
+                match problem {
+                    Problem::PublishNotAllowed { .. } => self.counters().refuse(Refused::Credentials),
+                    Problem::Refused(why) => self.counters().refuse(why),
+                    _ => self.counters().count(Count::RequestsBad),
+                }
+                return self.answer_problem(slot, asked, &problem);
+            }
+        };
+        match request {
+            Request::Subscribe(subscribe) => self.open_stream(slot, asked, *subscribe, over, false),
+            Request::BenchSubscribe { chunked } => {
+                self.open_stream(slot, asked, bench_subscription(chunked), over, true)
+            }
+            Request::Ready => self.ask_ready(slot, asked),
+            Request::Publish(_) | Request::Batch(_) | Request::BenchBroadcast => match over {
+                Some(why) => self.refuse(slot, asked, why),
+                None => self.begin_upload(slot, head, request, rest),
+            },
+            request => self.answer_page(slot, asked, &node, &request),
+        }
+    }
+
+    /// Answers that need nothing but the node's state.
+    fn answer_page(&mut self, slot: u32, asked: Asked<'_>, node: &Node, request: &Request) -> Flow {
+        let snapshot = || node.snapshot(self.now.mono_ms);
+        let page = match request {
+            Request::Status => Some((reply::TYPE_JSON, (node.pages().status)(&snapshot()))),
+            Request::Metrics => Some((reply::TYPE_METRICS, (node.pages().metrics)(&snapshot()))),
+            Request::Health => Some((reply::TYPE_JSON, "{\"status\":\"ok\"}".to_owned())),
+            Request::Drain => Some((reply::TYPE_JSON, "{\"status\":\"draining\"}".to_owned())),
+            _ => None,
+        };
+        self.drain_requested |= *request == Request::Drain;
+        let streams = if *request == Request::BenchConnections { node.totals().subscribers_open } else { 0 };
+        let closes = matches!(request, Request::BenchConnections | Request::BenchOptions);
+        let status = if *request == Request::Drain { 202 } else { 200 };
+        self.answer(slot, Asked { keep_alive: asked.keep_alive && !closes, ..asked }, |out, reply| {
+            let reply = Reply { status, ..*reply };
+            match request {
+                Request::SubscribeHead { chunked } => {
+                    reply::stream_head_only(out, *chunked, reply.cors, reply.origin, reply.keep_alive);
+                }
+                Request::Preflight { allow } => reply::preflight(out, &reply, allow),
+                Request::BenchConnections => reply::bench_connections(out, streams),
+                Request::BenchOptions => reply::bench_options(out),
+                _ => {
+                    let (kind, text) = page.as_ref().expect("every other request is a page");
+                    reply::body(out, &reply, kind, text.as_bytes());
+                }
+            }
+        })
+    }
+
+    /// Opens a stream, or refuses it in the way that its client understands.
+    fn open_stream(
+        &mut self,
+        slot: u32,
+        asked: Asked<'_>,
+        subscribe: Subscribe,
+        over: Option<Refused>,
+        bench: bool,
+    ) -> Flow {
+        let refused = over.or_else(|| self.node.refuses_newcomers());
+        let (chunked, browser) = (subscribe.chunked, subscribe.browser);
+        let node = Arc::clone(&self.node);
+        let cors = &node.site(self.conns[slot as usize].listener).cors;
+        let retry_ms = self.retry_ms();
+        let joined = match refused {
+            Some(why) => Err(why),
+            None => {
+                let mut bytes = match &mut self.conns[slot as usize].state {
+                    State::Talking(talk) => talk.out[talk.sent..].to_vec(),
+                    _ => Vec::new(),
+                };
+                if bench {
+                    reply::bench_stream_head(&mut bytes, chunked);
+                } else {
+                    reply::stream_head(&mut bytes, chunked, cors, asked.origin, retry_ms);
+                }
+                self.join(slot, Opening { bytes, subscribe })
+            }
+        };
+        match joined {
+            Ok(()) => Flow::Done,
+            Err(why) if browser => {
+                self.counters().refuse(why);
+                self.answer(slot, Asked { keep_alive: false, ..asked }, |out, _| {
+                    reply::overload_stream(out, chunked, cors, asked.origin, retry_ms);
+                })
+            }
+            Err(why) => self.refuse(slot, asked, why),
+        }
+    }
+
+    /// 503 with the reason, counted.
+    pub(super) fn refuse(&mut self, slot: u32, asked: Asked<'_>, why: Refused) -> Flow {
+        self.counters().refuse(why);
+        self.answer_problem(slot, asked, &Problem::Refused(why))
+    }
+
+    /// Answers with a problem and closes if the problem says so.
+    pub(super) fn answer_problem(&mut self, slot: u32, asked: Asked<'_>, problem: &Problem) -> Flow {
+        let keep_alive = asked.keep_alive && !problem.closes();
+        let span = RETRY_AFTER_S.end - RETRY_AFTER_S.start;
+        let retry_after_s = (problem.status() == 503).then(|| RETRY_AFTER_S.start + self.prng.below(span));
+        self.answer(slot, Asked { keep_alive, ..asked }, |out, reply| {
+            reply::problem(out, problem, &Reply { retry_after_s, ..*reply });
+        })
+    }
+
+    /// Appends an answer. A connection that is not kept is read on for a while: a reset, which unread bytes
+    /// would cause, could reach the client before the answer.
+    pub(super) fn answer(
+        &mut self,
+        slot: u32,
+        asked: Asked<'_>,
+        build: impl FnOnce(&mut Vec<u8>, &Reply<'_>),
+    ) -> Flow {
+        let node = Arc::clone(&self.node);
+        let cors = &node.site(self.conns[slot as usize].listener).cors;
+        let over = self.conns[slot as usize].flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
+        let keep_alive = asked.keep_alive && self.drain.is_none() && !over;
+        let reply = Reply {
+            status: 200,
+            http11: asked.http11,
+            keep_alive,
+            head_only: asked.head_only,
+            cors,
+            origin: asked.origin,
+            retry_after_s: None,
+            allow: None,
+        };
+        let talk = self.talk(slot);
+        build(&mut talk.out, &reply);
+        if keep_alive {
+            return Flow::Next(0);
+        }
+        talk.then = Then::Linger(if over { Closed::Refused } else { Closed::Answered });
+        talk.input = Vec::new();
+        self.settle(slot);
+        Flow::Done
+    }
+
+    /// A probe through every worker; the answer waits for it.
+    fn ask_ready(&mut self, slot: u32, asked: Asked<'_>) -> Flow {
+        if self.node.is_draining() {
+            return self.refuse(slot, asked, Refused::Draining);
+        }
+        let left = AtomicU32::new(self.node.workers() as u32);
+        let probe = Arc::new(Probe { left, asker: (self.index, self.token(slot)) });
+        match self.node.hub.probe(&probe) {
+            None => self.refuse(slot, asked, Refused::Overload),
+            Some(wake) => {
+                self.wake |= wake;
+                self.talk(slot).phase = Phase::Probing([asked.http11, asked.keep_alive, asked.head_only]);
+                let due = self.now.tick().saturating_add(ticks_of_ms(PROBE_MS));
+                self.set_due(slot, due);
+                Flow::Probe
+            }
+        }
+    }
+
+    /// The probe that a connection waits for has passed through every worker.
+    pub(super) fn probed(&mut self, slot: u32) {
+        self.end_probe(slot, |worker, slot, asked| {
+            worker.answer(slot, asked, |out, reply| reply::json(out, reply, "{\"status\":\"ready\"}"))
+        });
+    }
+
+    fn end_probe(&mut self, slot: u32, answer: impl FnOnce(&mut Worker, u32, Asked<'_>) -> Flow) {
+        let State::Talking(talk) = &mut self.conns[slot as usize].state else { return };
+        let Phase::Probing([http11, keep_alive, head_only]) = talk.phase else { return };
+        talk.phase = Phase::Head;
+        let asked = Asked { http11, keep_alive, head_only, origin: None };
+        if let Flow::Next(_) = answer(self, slot, asked) {
+            self.settle(slot);
+        }
+    }
+
+    /// A request or its answer has taken too long.
+    pub(super) fn talk_timer(&mut self, io: &mut impl Io, slot: u32) {
+        let State::Talking(talk) = &self.conns[slot as usize].state else { return };
+        match &talk.phase {
+            Phase::Head => self.time_out(slot, Closed::HeadTimeout, &Problem::HeadTimeout),
+            Phase::Body(upload) => {
+                self.node.bodies.give(upload.charged);
+                self.talk(slot).phase = Phase::Head;
+                self.time_out(slot, Closed::BodyTimeout, &Problem::BodyTimeout);
+            }
+            Phase::Probing(_) => self.end_probe(slot, |worker, slot, asked| {
+                let text = format!("A probe did not pass through every worker within {PROBE_MS} ms.");
+                worker.answer_problem(slot, asked, &Problem::NotReady(text))
+            }),
+            Phase::Answering => self.close(io, slot, Close::Reset, Closed::AnswerTimeout),
+            Phase::Lingering(_) => {
+                let why = talk.then.reason();
+                self.close(io, slot, Close::Orderly, why);
+            }
+        }
+    }
+
+    fn time_out(&mut self, slot: u32, why: Closed, problem: &Problem) {
+        self.answer_problem(slot, Asked::UNKNOWN, problem);
+        self.talk(slot).then = Then::Linger(why);
+    }
+
+    /// What a send of answer bytes came to.
+    pub(super) fn talk_sent(&mut self, io: &mut impl Io, outcome: Outcome) {
+        let slot = outcome.slot;
+        let linger_due = self.now.tick().saturating_add(self.node.ticks.linger);
+        let conn = &mut self.conns[slot as usize];
+        let State::Talking(talk) = &mut conn.state else { return };
+        talk.sent += outcome.own_taken;
+        if !outcome.whole {
+            conn.flags |= flag::FULL;
+            return;
+        }
+        talk.out.clear();
+        talk.sent = 0;
+        if !matches!(talk.phase, Phase::Answering) {
+            return;
+        }
+        match talk.then {
+            Then::KeepAlive => self.next_request(slot),
+            Then::Linger(_) => {
+                talk.phase = Phase::Lingering(0);
+                talk.out = Vec::new();
+                io.finish(slot);
+                self.set_due(slot, linger_due);
+                self.queue_read(slot);
+            }
+        }
+    }
+
+    /// All answers are out: on with what has arrived, or wait.
+    fn next_request(&mut self, slot: u32) {
+        let idle_due = self.now.tick().saturating_add(self.node.ticks.idle);
+        let conn = &mut self.conns[slot as usize];
+        let unread = conn.has(flag::UNREAD);
+        conn.flags &= !flag::UNREAD;
+        let State::Talking(talk) = &mut conn.state else { return };
+        let input = std::mem::take(&mut talk.input);
+        conn.state = State::Waiting(idle_due);
+        self.wheel.arm(slot, idle_due);
+        if !input.is_empty() {
+            self.converse(slot, &input);
+        }
+        if unread {
+            self.queue_read(slot);
+        }
+    }
+
+    /// The connection's conversation, begun if need be.
+    pub(super) fn talk(&mut self, slot: u32) -> &mut Talk {
+        let conn = &mut self.conns[slot as usize];
+        if let State::Waiting(due) = conn.state {
+            conn.state = State::Talking(Box::new(Talk {
+                input: Vec::new(),
+                phase: Phase::Head,
+                out: Vec::new(),
+                sent: 0,
+                then: Then::KeepAlive,
+                due,
+            }));
+        }
+        match &mut conn.state {
+            State::Talking(talk) => talk,
+            State::Waiting(_) | State::Streaming(_) => unreachable!("streams do not answer requests"),
+        }
+    }
+
+    /// Moves the deadline of the running phase.
+    pub(super) fn set_due(&mut self, slot: u32, due: Tick) {
+        self.talk(slot).due = due;
+        self.wheel.arm(slot, due);
+    }
+}

@@ -1,0 +1,205 @@
+//! A worker's topics: which of its subscribers listen to each, and the frames not yet offered to all of them.
+//!
+//! ```text
+//! subscribers  [ s0 s1 s2 │ s3 s4 s5 ]     a round goes through the list once, in batches
+//!                served   ▲ not yet         cursor
+//! fresh        [ f0 f1 f2 │ f3 ]           frames 0..round are dropped when the round ends:
+//!                         ▲ round           everyone has been offered them by then
+//! ```
+//!
+//! Frames that come during a round are offered to those not yet served as well; a subscriber's position
+//! tells what it has had. Removing a subscriber must not move an unserved one before the cursor.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::log::Kept;
+use crate::base::limits::SEND_FRAMES_MAX;
+
+/// Not a topic of this worker.
+const NONE: u32 = u32::MAX;
+
+/// One topic with subscribers on this worker.
+#[derive(Debug)]
+pub struct LocalTopic {
+    /// The hub's index.
+    pub hub: u32,
+    /// Slots of its subscribers.
+    pub subscribers: Vec<u32>,
+    /// Subscribers before it have been served in the running round.
+    pub cursor: usize,
+    /// Frames that not everyone has been offered, in id order.
+    pub fresh: VecDeque<Arc<Kept>>,
+    /// Frames at the front of `fresh` that the running round drops at its end.
+    round: usize,
+    queued: bool,
+}
+
+/// All topics of one worker.
+#[derive(Debug, Default)]
+pub struct LocalTopics {
+    topics: Slab<LocalTopic>,
+    /// The worker's index for each of the hub's.
+    by_hub: Vec<u32>,
+    /// Topics whose round is not finished, in the order in which they became so.
+    rounds: VecDeque<u32>,
+    fresh_frames: usize,
+}
+
+impl LocalTopics {
+    /// The topic with this worker's index.
+    pub fn get(&self, topic: u32) -> &LocalTopic {
+        &self.topics[topic as usize]
+    }
+
+    /// Frames that wait in all topics.
+    pub fn fresh_frames(&self) -> usize {
+        self.fresh_frames
+    }
+
+    /// Topics of which a round is running, oldest first.
+    pub fn rounds(&self) -> &VecDeque<u32> {
+        &self.rounds
+    }
+
+    /// Adds a subscriber to the topic with the hub's index. Returns this worker's index and the place in the
+    /// list.
+    pub fn join(&mut self, hub: u32, slot: u32) -> (u32, u32) {
+        if self.by_hub.len() <= hub as usize {
+            self.by_hub.resize(hub as usize + 1, NONE);
+        }
+        if self.by_hub[hub as usize] == NONE {
+            self.by_hub[hub as usize] = self.topics.insert(LocalTopic {
+                hub,
+                subscribers: Vec::new(),
+                cursor: 0,
+                fresh: VecDeque::new(),
+                round: 0,
+                queued: false,
+            }) as u32;
+        }
+        let topic = self.by_hub[hub as usize];
+        let subscribers = &mut self.topics[topic as usize].subscribers;
+        subscribers.push(slot);
+        (topic, subscribers.len() as u32 - 1)
+    }
+
+    /// Removes the subscriber at `index`; `moved(slot, index)` is called for each one that changes its place.
+    /// Returns the hub's index, and whether it was the topic's last subscriber on this worker.
+    pub fn leave(&mut self, topic: u32, index: u32, mut moved: impl FnMut(u32, u32)) -> (u32, bool) {
+        let entry = &mut self.topics[topic as usize];
+        let mut hole = index as usize;
+        if hole < entry.cursor {
+            // Fill the hole with a served subscriber, so that the unserved one from the end lands behind
+            // the cursor.
+            entry.cursor -= 1;
+            if hole != entry.cursor {
+                entry.subscribers[hole] = entry.subscribers[entry.cursor];
+                moved(entry.subscribers[hole], hole as u32);
+                hole = entry.cursor;
+            }
+        }
+        entry.subscribers.swap_remove(hole);
+        if let Some(&slot) = entry.subscribers.get(hole) {
+            moved(slot, hole as u32);
+        }
+        let (hub, last) = (entry.hub, entry.subscribers.is_empty());
+        if entry.subscribers.len() < entry.subscribers.capacity() / 4 {
+            entry.subscribers.shrink_to(entry.subscribers.len() * 2);
+        }
+        if last {
+            self.remove(topic);
+        }
+        (hub, last)
+    }
+
+    fn remove(&mut self, topic: u32) {
+        let entry = self.topics.remove(topic as usize);
+        self.by_hub[entry.hub as usize] = NONE;
+        self.fresh_frames -= entry.fresh.len();
+        if entry.queued {
+            self.rounds.retain(|&queued| queued != topic);
+        }
+    }
+
+    /// Takes in a frame from the mailbox; frames for topics that nobody here listens to any more are dropped.
+    pub fn deliver(&mut self, hub: u32, frame: Arc<Kept>) {
+        let Some(&topic) = self.by_hub.get(hub as usize).filter(|&&topic| topic != NONE) else { return };
+        let entry = &mut self.topics[topic as usize];
+        entry.fresh.push_back(frame);
+        self.fresh_frames += 1;
+        if !entry.queued {
+            entry.queued = true;
+            entry.round = 1;
+            self.rounds.push_back(topic);
+        } else if entry.cursor == 0 {
+            entry.round = entry.fresh.len().min(SEND_FRAMES_MAX);
+        }
+    }
+
+    /// Notes that the oldest round has come to `cursor`. At the end of the list the round's frames are
+    /// dropped, and the topic starts over behind all others if newer ones wait.
+    pub fn advance_round(&mut self, topic: u32, cursor: usize) {
+        let entry = &mut self.topics[topic as usize];
+        entry.cursor = cursor;
+        if cursor < entry.subscribers.len() {
+            return;
+        }
+        debug_assert_eq!(self.rounds.front(), Some(&topic), "rounds end in order");
+        self.rounds.pop_front();
+        self.fresh_frames -= entry.round;
+        entry.fresh.drain(..entry.round);
+        entry.cursor = 0;
+        entry.round = entry.fresh.len().min(SEND_FRAMES_MAX);
+        entry.queued = !entry.fresh.is_empty();
+        if entry.queued {
+            self.rounds.push_back(topic);
+        } else if entry.fresh.capacity() > 64 {
+            entry.fresh.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn removal_during_a_round_neither_skips_nor_repeats_anyone() {
+        for seed in 0..500 {
+            let mut prng = Prng::new(seed);
+            let mut topics = LocalTopics::default();
+            let mut places: BTreeMap<u32, u32> =
+                (0..1 + prng.below(20) as u32).map(|slot| (slot, topics.join(7, slot).1)).collect();
+            let mut unserved: Vec<u32> = places.keys().copied().collect();
+            let topic = 0;
+            while let Some(entry) = topics.topics.get_mut(topic as usize) {
+                if entry.cursor == entry.subscribers.len() {
+                    break;
+                }
+                if prng.below(2) == 0 {
+                    let slot = entry.subscribers[entry.cursor];
+                    entry.cursor += 1;
+                    let found = unserved.iter().position(|&s| s == slot).expect("served once");
+                    unserved.remove(found);
+                } else {
+                    let nth = prng.below(places.len() as u64) as usize;
+                    let (&slot, &index) = places.iter().nth(nth).expect("not empty");
+                    topics.leave(topic, index, |slot, index| {
+                        places.insert(slot, index);
+                    });
+                    places.remove(&slot);
+                    unserved.retain(|&s| s != slot);
+                }
+                for (slot, index) in &places {
+                    assert_eq!(topics.get(topic).subscribers[*index as usize], *slot, "seed {seed}");
+                }
+            }
+            assert!(unserved.is_empty(), "seed {seed}: {unserved:?} were skipped");
+        }
+    }
+}

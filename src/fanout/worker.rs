@@ -1,0 +1,434 @@
+//! One worker: its connections, its topics, its timers, and the order of work in a turn.
+//!
+//! ```text
+//! turn: control → mail → one batch of the rounds → reads → one batch of own output → timers
+//! ```
+//!
+//! Existing subscribers come before newcomers, and every step has a budget, so that a health check or a
+//! newcomer is never behind a whole broadcast. This file owns the queues between the steps and the life of a
+//! connection; the steps are in `rounds`, `talk`, `stream` and `output`.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use slab::Slab;
+
+use super::conn::{Conn, Phase, State, flag};
+use super::mail::{Control, Inbox, Mail};
+use super::node::Node;
+use super::seam::{Close, Io};
+use super::topics::LocalTopics;
+use super::wheel::Wheel;
+use crate::base::counters::{Closed, Count, Counters};
+use crate::base::limits::{
+    FRESH_FRAMES_MAX, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+};
+use crate::base::prng::Prng;
+use crate::base::settings::Listener;
+use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
+
+/// A connection's slot and generation: a stale one never reaches the slot's new owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub u64);
+
+impl Token {
+    /// The token of a slot's present owner.
+    pub fn new(slot: u32, generation: u32) -> Token {
+        Token(u64::from(generation) << 32 | u64::from(slot))
+    }
+
+    /// The slot.
+    pub fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The generation.
+    pub fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// What the poll says about a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Readiness {
+    /// Bytes wait, or the peer has finished.
+    pub readable: bool,
+    /// The socket takes bytes again.
+    pub writable: bool,
+    /// The peer has finished or is gone; a read will tell which.
+    pub ended: bool,
+}
+
+/// What the shell has to do after a turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// Workers to wake, a bit each.
+    pub wake: u64,
+    /// Work is left: poll without waiting.
+    pub more: bool,
+    /// Otherwise wait at most so long.
+    pub due_in_ms: Option<u64>,
+    /// Newcomers may be accepted.
+    pub listening: bool,
+    /// Somebody asked for a drain.
+    pub drain_requested: bool,
+    /// Everything has ended: the thread may end.
+    pub finished: bool,
+}
+
+/// A drain in progress.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    /// When whatever is left is cut.
+    pub deadline: Tick,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) node: Arc<Node>,
+    pub(super) index: usize,
+    pub(super) inbox: Inbox,
+    pub(super) prng: Prng,
+    pub(super) now: Now,
+    pub(super) conns: Slab<Conn>,
+    pub(super) topics: LocalTopics,
+    pub(super) wheel: Wheel,
+    /// Connections with bytes of their own to send, or frames to read from the log.
+    pub(super) to_write: VecDeque<Token>,
+    /// Connections whose socket may have bytes.
+    to_read: VecDeque<Token>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) wake: u64,
+    pub(super) drain_requested: bool,
+    pub(super) drain: Option<Drain>,
+    pub(super) stopping: bool,
+    generation: u32,
+    due: Vec<u32>,
+    /// Client addresses by slot; only when there is a cap for each.
+    addresses: Vec<Option<IpAddr>>,
+    /// Connections that are only here to be refused.
+    refusals: usize,
+    sweep_at_ms: u64,
+}
+
+impl Worker {
+    /// Worker `index` of the node. `seed` drives its jitter.
+    pub fn new(node: Arc<Node>, index: usize, inbox: Inbox, seed: u64) -> Worker {
+        Worker {
+            node,
+            index,
+            inbox,
+            prng: Prng::new(seed),
+            now: Now { mono_ms: 0, wall_ms: 0 },
+            conns: Slab::new(),
+            topics: LocalTopics::default(),
+            wheel: Wheel::new(0),
+            to_write: VecDeque::new(),
+            to_read: VecDeque::new(),
+            scratch: vec![0; SCRATCH_BYTES],
+            wake: 0,
+            drain_requested: false,
+            drain: None,
+            stopping: false,
+            generation: 0,
+            due: Vec::new(),
+            addresses: Vec::new(),
+            refusals: 0,
+            sweep_at_ms: 0,
+        }
+    }
+
+    /// Takes in an accepted connection. `None`: drop its socket at once, there is not even room to refuse.
+    /// The connection is read in the next turn without waiting for a readiness.
+    pub fn open(&mut self, now: Now, listener: Listener, peer: Option<IpAddr>) -> Option<Token> {
+        self.now = now;
+        self.counters().count(Count::Accepted);
+        let (over, counted) = self.admit(listener, peer);
+        if over != 0 && self.refusals >= REFUSALS_AT_ONCE_MAX {
+            self.counters().close(Closed::Refused);
+            return None;
+        }
+        self.refusals += usize::from(over != 0);
+        self.generation = self.generation.wrapping_add(1);
+        let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
+        let due = now.tick().saturating_add(wait);
+        let generation = self.generation;
+        let conn = Conn { generation, listener, flags: over, state: State::Waiting(due) };
+        let slot = self.conns.insert(conn) as u32;
+        self.wheel.arm(slot, due);
+        self.counters().connections(1);
+        if let Some(peer) = counted {
+            if self.addresses.len() <= slot as usize {
+                self.addresses.resize(slot as usize + 1, None);
+            }
+            self.addresses[slot as usize] = Some(peer);
+        }
+        self.queue_read(slot);
+        Some(Token::new(slot, generation))
+    }
+
+    /// Takes a new connection's share of the node's budgets. Returns the flag of the limit it is over, and
+    /// its address if that was counted. The operator's own connections are not limited.
+    fn admit(&self, listener: Listener, peer: Option<IpAddr>) -> (u8, Option<IpAddr>) {
+        if listener == Listener::Control {
+            return (0, None);
+        }
+        if !self.node.connections.take(1) {
+            return (flag::OVER_NODE, None);
+        }
+        if self.node.settings.connections_per_address_max == 0 {
+            return (0, None);
+        }
+        match peer {
+            Some(peer) if !self.node.take_address(peer) => {
+                self.node.connections.give(1);
+                (flag::OVER_ADDRESS, None)
+            }
+            counted => (0, counted),
+        }
+    }
+
+    /// The shell could not register the socket and has dropped it.
+    pub fn register_failed(&mut self, token: Token) {
+        if self.owns(token) {
+            self.counters().count(Count::RegisterErrors);
+            self.forget(token.slot(), Closed::Host);
+        }
+    }
+
+    /// Notes what the poll says. Stale tokens are ignored.
+    pub fn ready(&mut self, token: Token, readiness: Readiness) {
+        if !self.owns(token) {
+            return;
+        }
+        let slot = token.slot();
+        let conn = &mut self.conns[slot as usize];
+        if readiness.writable && conn.has(flag::FULL) {
+            conn.flags &= !flag::FULL;
+            self.queue_write(slot);
+        }
+        if readiness.readable || readiness.ended {
+            self.queue_read(slot);
+        }
+    }
+
+    /// One pass: see the module.
+    pub fn turn(&mut self, io: &mut impl Io, now: Now) -> Turn {
+        self.now = now;
+        self.counters().count(Count::Turns);
+        self.take_control(io);
+        self.take_mail();
+        self.send_rounds(io);
+        self.read_some(io);
+        self.write_some(io);
+        let timers_left = self.expire_timers(io);
+        if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
+            self.node.hub.sweep(now);
+            self.sweep_at_ms = now.mono_ms + SWEEP_MS;
+        }
+        let finished = self.is_finished(io);
+        let more = timers_left || self.has_work();
+        Turn {
+            wake: std::mem::take(&mut self.wake),
+            more,
+            due_in_ms: if more { Some(0) } else { self.due_in_ms() },
+            listening: !self.stopping,
+            drain_requested: std::mem::take(&mut self.drain_requested),
+            finished,
+        }
+    }
+
+    /// Announces sleep. False: mail came meanwhile, do not block.
+    pub fn fall_asleep(&self) -> bool {
+        self.node.hub.outlet(self.index).fall_asleep()
+    }
+
+    /// The poll has returned.
+    pub fn wake_up(&self) {
+        self.node.hub.outlet(self.index).wake_up();
+    }
+
+    /// Connections it holds.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Its counters; the worker is their only writer.
+    pub fn counters(&self) -> &Counters {
+        self.node.counters(self.index)
+    }
+
+    fn has_work(&self) -> bool {
+        let mail = !self.inbox.frames.is_empty() || !self.inbox.control.is_empty();
+        mail || !self.topics.rounds().is_empty() || !self.to_read.is_empty() || !self.to_write.is_empty()
+    }
+
+    fn due_in_ms(&self) -> Option<u64> {
+        let timer = self.wheel.next_due().map(|tick| u64::from(tick) * TICK_MS);
+        let sweep = (self.index == 0).then_some(self.sweep_at_ms);
+        let drain = self.drain.map(|drain| u64::from(drain.deadline) * TICK_MS);
+        let due = [timer, sweep, drain].into_iter().flatten().min()?;
+        Some(due.saturating_sub(self.now.mono_ms))
+    }
+
+    /// Frames into their topics, probes onward; stops when too much waits to be offered, so that a publisher
+    /// that outruns this worker fills the mailbox and is refused.
+    fn take_mail(&mut self) {
+        while self.topics.fresh_frames() < FRESH_FRAMES_MAX {
+            match self.inbox.frames.try_recv() {
+                Ok(Mail::Frame(hub, frame)) => self.topics.deliver(hub, frame),
+                Ok(Mail::Probe(probe)) => {
+                    if probe.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                        let (worker, token) = probe.asker;
+                        self.node.hub.outlet(worker).send(Control::Probed(token));
+                        self.wake |= self.node.hub.sleepers(1 << worker);
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take_control(&mut self, io: &mut impl Io) {
+        while let Ok(control) = self.inbox.control.try_recv() {
+            match control {
+                Control::Drain => self.begin_drain(io),
+                Control::Stop => self.stopping = true,
+                Control::Probed(token) if self.owns(token) => self.probed(token.slot()),
+                Control::Probed(_) => {}
+            }
+        }
+    }
+
+    fn read_some(&mut self, io: &mut impl Io) {
+        for _ in 0..READS_PER_TURN {
+            let Some(token) = self.to_read.pop_front() else { return };
+            if self.owns(token) {
+                self.conns[token.slot() as usize].flags &= !flag::TO_READ;
+                self.read_one(io, token.slot());
+            }
+        }
+    }
+
+    fn expire_timers(&mut self, io: &mut impl Io) -> bool {
+        let mut due = std::mem::take(&mut self.due);
+        let more = self.wheel.expire(self.now.tick(), TIMERS_PER_TURN, &mut due);
+        for slot in due.drain(..) {
+            self.timer(io, slot);
+        }
+        self.due = due;
+        more
+    }
+
+    /// A timer has come. Streams decide whether it is really due; requests are late.
+    fn timer(&mut self, io: &mut impl Io, slot: u32) {
+        match &self.conns[slot as usize].state {
+            State::Streaming(_) => self.stream_timer(io, slot),
+            State::Waiting(_) => self.close(io, slot, Close::Orderly, Closed::Idle),
+            State::Talking(_) => self.talk_timer(io, slot),
+        }
+    }
+
+    fn begin_drain(&mut self, io: &mut impl Io) {
+        if self.drain.is_some() {
+            return;
+        }
+        let drain_ms = self.node.settings.drain_ms;
+        self.drain = Some(Drain { deadline: self.now.tick().saturating_add(ticks_of_ms(drain_ms)) });
+        let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            let conn = &mut self.conns[slot as usize];
+            let asked = conn.has(flag::TO_READ);
+            match &mut conn.state {
+                // The last fifth of the window is for those that are slow to take their end.
+                State::Streaming(stream) => {
+                    let wait = self.prng.below(drain_ms * 4 / 5 + 1);
+                    stream.ends = self.now.tick().saturating_add(ticks_of_ms(wait));
+                    let ends = stream.ends;
+                    self.wheel.arm(slot, ends);
+                }
+                State::Waiting(_) if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
+                State::Waiting(_) | State::Talking(_) => {}
+            }
+        }
+    }
+
+    /// Whether a drain or stop has come to its end; ends what is left.
+    fn is_finished(&mut self, io: &mut impl Io) -> bool {
+        let Some(deadline) = self.drain.map(|drain| drain.deadline).or(self.stopping.then_some(0)) else {
+            return false;
+        };
+        let in_use = |conn: &Conn| match &conn.state {
+            State::Waiting(_) => conn.has(flag::TO_READ),
+            State::Talking(_) | State::Streaming(_) => true,
+        };
+        let over = self.stopping || self.now.tick() >= deadline;
+        if !over && self.conns.iter().any(|(_, conn)| in_use(conn)) {
+            return false;
+        }
+        let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            self.close(io, slot, Close::Orderly, Closed::Drain);
+        }
+        self.stopping = true;
+        true
+    }
+
+    /// Whether the token's connection is still the slot's owner.
+    pub(super) fn owns(&self, token: Token) -> bool {
+        let conn = self.conns.get(token.slot() as usize);
+        conn.is_some_and(|conn| conn.generation == token.generation())
+    }
+
+    /// Queues a connection to be read.
+    pub(super) fn queue_read(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if !conn.has(flag::TO_READ) {
+            conn.flags |= flag::TO_READ;
+            self.to_read.push_back(Token::new(slot, conn.generation));
+        }
+    }
+
+    /// Queues a connection to be written to, unless its socket is known to be full.
+    pub(super) fn queue_write(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.flags & (flag::TO_WRITE | flag::FULL) == 0 {
+            conn.flags |= flag::TO_WRITE;
+            self.to_write.push_back(Token::new(slot, conn.generation));
+        }
+    }
+
+    /// Ends a connection.
+    pub(super) fn close(&mut self, io: &mut impl Io, slot: u32, how: Close, why: Closed) {
+        self.forget(slot, why);
+        io.close(slot, how);
+    }
+
+    /// Gives back everything a connection holds but its socket.
+    fn forget(&mut self, slot: u32, why: Closed) {
+        self.wheel.disarm(slot);
+        let conn = self.conns.remove(slot as usize);
+        self.counters().close(why);
+        self.counters().connections(-1);
+        if conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0 {
+            self.refusals -= 1;
+        } else if conn.listener == Listener::Public {
+            self.node.connections.give(1);
+        }
+        if let Some(peer) = self.addresses.get_mut(slot as usize).and_then(Option::take) {
+            self.node.give_address(peer);
+        }
+        match conn.state {
+            State::Waiting(_) => {}
+            State::Talking(talk) => {
+                if let Phase::Body(upload) = &talk.phase {
+                    self.node.bodies.give(upload.charged);
+                }
+            }
+            State::Streaming(stream) => self.leave(&stream),
+        }
+    }
+}

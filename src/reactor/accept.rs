@@ -1,0 +1,289 @@
+//! When a worker takes newcomers, and what it does when it cannot.
+//!
+//! | state | public listeners | leaves it when |
+//! | --- | --- | --- |
+//! | open | in this worker's epoll, accepted from with a budget | its sockets reach `worker_max`, or a fault |
+//! | away | closed: the kernel gives newcomers to other workers | its sockets are below `worker_max` again |
+//! | last | open past `worker_max`: nobody else listens, the core refuses politely | another is back |
+//!
+//! In each state a fault of the host (no files, no memory) is followed by a rest, which the closing of any
+//! connection ends early. Nothing here ever spins: what waits in a listener's queue is remembered, because
+//! an edge-triggered listener tells of it only once. The control listener stays open in every state, so that
+//! the operator gets in when nobody else does. Knows nothing of what the connections are for.
+
+use crate::base::counters::{Count, Counters};
+use crate::base::limits::ACCEPTS_PER_TURN;
+use crate::base::settings::Listener;
+use crate::reactor::listeners::{self, Place, Tuning};
+use crate::sys::socket::{self, Socket};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// Rest after a fault of the host while this worker is the last one that listens.
+const REST_MS: u64 = 100;
+/// Rest before a closed listener is opened again after a fault.
+const REOPEN_MS: u64 = 500;
+/// Room that a worker needs before it listens again, so that it does not come and go with each connection.
+const REOPEN_ROOM: usize = 16;
+/// Connections that fail in a row before the queue is left alone for a moment.
+const ERRORS_IN_A_ROW_MAX: u32 = 32;
+/// At most one log line of a kind in this time.
+const LOG_PAUSE_MS: u64 = 10_000;
+
+/// Which workers listen to the public: bits by index. The last one never leaves.
+#[derive(Debug)]
+pub struct Attendance(AtomicU64);
+
+impl Attendance {
+    /// All workers listen.
+    pub fn all(workers: usize) -> Attendance {
+        assert!((1..=64).contains(&workers));
+        Attendance(AtomicU64::new(u64::MAX >> (64 - workers)))
+    }
+
+    /// Takes a worker out, unless it is the last; tells whether it did.
+    fn leave(&self, index: usize) -> bool {
+        let bit = 1 << index;
+        let left = |mask: u64| (mask & !bit != 0).then_some(mask & !bit);
+        self.0.fetch_update(SeqCst, SeqCst, left).is_ok()
+    }
+
+    fn join(&self, index: usize) {
+        self.0.fetch_or(1 << index, SeqCst);
+    }
+}
+
+/// One listener of a worker.
+#[derive(Debug)]
+struct Door {
+    listener: Listener,
+    place: Place,
+    token: Token,
+    /// `None` while the worker is away.
+    socket: Option<Socket>,
+    /// Newcomers may be waiting.
+    pending: bool,
+}
+
+/// Who the listeners belong to, and how many sockets that worker may have.
+#[derive(Clone, Debug)]
+pub struct Duty {
+    /// The worker.
+    pub index: usize,
+    /// Shared by all workers.
+    pub attendance: Arc<Attendance>,
+    /// Sockets from which on newcomers are left to other workers.
+    pub worker_max: usize,
+    /// Sockets beyond, for refusals, the operator, and the queue of a listener that closes.
+    pub spare: usize,
+    /// For accepted sockets.
+    pub tuning: Tuning,
+    /// The listeners' tokens are this one and those above.
+    pub first_token: usize,
+}
+
+/// What became of one look into a listener's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Nothing waits.
+    Empty,
+    /// That one connection failed, or a signal came; the next may do.
+    Connection,
+    /// The host has no file or no memory left.
+    Host,
+}
+
+/// All listeners of a worker.
+#[derive(Debug)]
+pub struct Doors {
+    doors: Vec<Door>,
+    duty: Duty,
+    away: bool,
+    /// No accepting, and no opening of listeners, before this moment.
+    rest_until_ms: u64,
+    /// Sockets open when the rest began: fewer end it early.
+    rest_open: usize,
+    log_after_ms: u64,
+}
+
+impl Doors {
+    /// Opens and registers every listener. An error names the place by number.
+    pub fn open(
+        places: &[(Listener, Place)],
+        registry: &Registry,
+        duty: Duty,
+    ) -> Result<Doors, (usize, io::Error)> {
+        let mut doors = Vec::with_capacity(places.len());
+        for (number, (listener, place)) in places.iter().enumerate() {
+            let token = Token(duty.first_token + number);
+            let mut door =
+                Door { listener: *listener, place: place.clone(), token, socket: None, pending: true };
+            door.open(registry, duty.tuning).map_err(|error| (number, error))?;
+            doors.push(door);
+        }
+        Ok(Doors { doors, duty, away: false, rest_until_ms: 0, rest_open: 0, log_after_ms: 0 })
+    }
+
+    /// A listener's readiness.
+    pub fn ready(&mut self, token: Token) {
+        if let Some(door) = self.doors.iter_mut().find(|door| door.token == token) {
+            door.pending = true;
+        }
+    }
+
+    /// Takes newcomers in: `admit` gets each and returns how many sockets the worker has then; `open` is how
+    /// many it has now. Returns in how many milliseconds this wants to be called again, if at all before the
+    /// next readiness or the closing of a connection.
+    pub fn turn(
+        &mut self,
+        now_ms: u64,
+        registry: &Registry,
+        counters: &Counters,
+        mut open: usize,
+        mut admit: impl FnMut(Listener, Socket, Option<IpAddr>) -> usize,
+    ) -> Option<u64> {
+        if now_ms < self.rest_until_ms && (self.away || open >= self.rest_open) {
+            return Some(self.rest_until_ms - now_ms);
+        }
+        let worker_max = self.duty.worker_max;
+        if self.away
+            && open + REOPEN_ROOM.min(worker_max / 4) <= worker_max
+            && let Err(error) = self.come_back(registry)
+        {
+            return Some(self.rest(now_ms, REOPEN_MS, counters, open, &error));
+        }
+        let mut public_max = worker_max;
+        let mut result = self.accept(counters, &mut open, public_max, &mut admit);
+        if !self.away && (open >= worker_max || result.is_err()) {
+            if self.duty.attendance.leave(self.duty.index) {
+                if result.is_ok() {
+                    // Closing resets what waits in the queue: as much of it as possible is taken in before.
+                    let spill = worker_max + self.duty.spare / 2;
+                    result = self.accept(counters, &mut open, spill, &mut admit);
+                }
+                self.go_away(registry, counters);
+                return result.err().map(|error| self.rest(now_ms, REOPEN_MS, counters, open, &error));
+            }
+            // Part of the spare room stays the operator's.
+            public_max = worker_max + self.duty.spare / 8 * 7;
+            if result.is_ok() {
+                result = self.accept(counters, &mut open, public_max, &mut admit);
+            }
+        }
+        if let Err(error) = result {
+            return Some(self.rest(now_ms, REST_MS, counters, open, &error));
+        }
+        self.doors.iter().any(|door| door.wants_turn(open, public_max)).then_some(0)
+    }
+
+    /// One budget for each listener. An error is a fault of the host.
+    fn accept(
+        &mut self,
+        counters: &Counters,
+        open: &mut usize,
+        public_max: usize,
+        admit: &mut impl FnMut(Listener, Socket, Option<IpAddr>) -> usize,
+    ) -> io::Result<()> {
+        let mut errors_in_a_row = 0;
+        for door in &mut self.doors {
+            for _ in 0..ACCEPTS_PER_TURN {
+                if !door.wants_turn(*open, public_max) {
+                    break;
+                }
+                let Some(socket) = door.socket.as_ref() else { break };
+                match socket::accept(socket) {
+                    Ok((newcomer, peer)) => {
+                        errors_in_a_row = 0;
+                        if matches!(door.place, Place::Unix(_)) {
+                            listeners::tune_unix(&newcomer, self.duty.tuning);
+                        }
+                        *open = admit(door.listener, newcomer, peer);
+                    }
+                    Err(error) => match classify(&error) {
+                        Fault::Empty => door.pending = false,
+                        Fault::Connection if errors_in_a_row < ERRORS_IN_A_ROW_MAX => {
+                            errors_in_a_row += 1;
+                            counters.count(Count::AcceptErrors);
+                        }
+                        Fault::Connection | Fault::Host => return Err(error),
+                    },
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, now_ms: u64, ms: u64, counters: &Counters, open: usize, error: &io::Error) -> u64 {
+        counters.count(Count::ListenPauses);
+        self.rest_until_ms = now_ms + ms;
+        self.rest_open = open;
+        if now_ms >= self.log_after_ms {
+            self.log_after_ms = now_ms + LOG_PAUSE_MS;
+            let worker = self.duty.index;
+            log::warn!("newcomers have to wait worker={worker} sockets={open} error=\"{error}\"");
+        }
+        ms
+    }
+
+    fn go_away(&mut self, registry: &Registry, counters: &Counters) {
+        self.away = true;
+        counters.count(Count::ListenPauses);
+        for door in self.doors.iter_mut().filter(|door| door.listener == Listener::Public) {
+            door.close(registry);
+        }
+        log::debug!("leaves newcomers to other workers worker={}", self.duty.index);
+    }
+
+    fn come_back(&mut self, registry: &Registry) -> io::Result<()> {
+        for door in self.doors.iter_mut().filter(|door| door.socket.is_none()) {
+            door.open(registry, self.duty.tuning)?;
+        }
+        self.away = false;
+        self.duty.attendance.join(self.duty.index);
+        log::debug!("listens again worker={}", self.duty.index);
+        Ok(())
+    }
+}
+
+impl Drop for Doors {
+    /// A worker that has ended must not be taken for the one that still listens.
+    fn drop(&mut self) {
+        self.duty.attendance.0.fetch_and(!(1 << self.duty.index), SeqCst);
+    }
+}
+
+impl Door {
+    fn open(&mut self, registry: &Registry, tuning: Tuning) -> io::Result<()> {
+        let socket = listeners::open(&self.place, self.listener, tuning)?;
+        registry.register(&mut SourceFd(&socket.as_raw_fd()), self.token, Interest::READABLE)?;
+        self.socket = Some(socket);
+        self.pending = true;
+        Ok(())
+    }
+
+    fn close(&mut self, registry: &Registry) {
+        if let Some(socket) = self.socket.take() {
+            // A Unix listener is open under another number too, so closing this one would leave it in epoll.
+            let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+        }
+    }
+
+    fn wants_turn(&self, open: usize, public_max: usize) -> bool {
+        let room = self.listener == Listener::Control || open < public_max;
+        self.pending && room && self.socket.is_some()
+    }
+}
+
+/// accept(2): errors of the connection and of its network are told by `accept` and concern nobody else.
+fn classify(error: &io::Error) -> Fault {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => Fault::Empty,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Fault::Host,
+        _ => Fault::Connection,
+    }
+}

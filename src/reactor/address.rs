@@ -1,0 +1,68 @@
+//! Listen addresses as text: `ADDR:PORT`, `[ADDR6]:PORT`, `unix:/path`. Knows no sockets.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// `sun_path` holds 108 bytes with its end mark.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// A Unix stream socket with that file name.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads the text form; `None` when it is none of the three.
+    pub fn parse(text: &str) -> Option<Address> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let fits = path.len() <= UNIX_PATH_BYTES_MAX && path.starts_with('/') && !path.ends_with('/');
+            return (fits && !path.contains('\0')).then(|| Address::Unix(PathBuf::from(path)));
+        }
+        text.parse().ok().map(Address::Tcp)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_forms_are_read_and_written_back_and_rubbish_is_refused() {
+        let rows: &[(&str, bool)] = &[
+            ("0.0.0.0:8080", true),
+            ("127.0.0.1:0", true),
+            ("[::]:8080", true),
+            ("[::1]:1", true),
+            ("unix:/run/fanwheel.sock", true),
+            ("", false),
+            (":8080", false),
+            ("8080", false),
+            ("127.0.0.1", false),
+            ("127.0.0.1:65536", false),
+            ("::1:8080", false),
+            ("host.example:8080", false),
+            ("unix:", false),
+            ("unix:relative", false),
+            ("unix:/directory/", false),
+        ];
+        for (text, good) in rows {
+            let written = Address::parse(text).map(|address| address.to_string());
+            assert_eq!(written.as_deref(), good.then_some(*text), "{text}");
+        }
+        assert_eq!(Address::parse(&format!("unix:/{}", "x".repeat(107))), None);
+    }
+}

@@ -1,0 +1,24 @@
+//! The two clocks of the shell: the only place that reads time for the core.
+
+use crate::base::time::Now;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Counts from the moment it was made. Copies agree.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    /// Reads both clocks. A wall clock before 1970 reads 0.
+    pub fn now(self) -> Now {
+        let mono_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+    }
+}

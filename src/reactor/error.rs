@@ -1,0 +1,81 @@
+//! Why the server could not start: causes and values. The text is made in `cli`.
+
+use std::io;
+
+/// Which setting an address came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressSetting {
+    /// `listen`
+    Listen,
+    /// `control`
+    Control,
+}
+
+/// Why a listening socket could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindFault {
+    /// Another socket, or a live server on the Unix socket, has it.
+    InUse,
+    /// A port below 1024 or a directory that may not be written.
+    Permission,
+    /// No interface of this host has the address, or the directory of a Unix socket is missing.
+    NotAvailable,
+    /// The kernel has no IPv6, or no Unix sockets.
+    FamilyMissing,
+    /// Something that is not a socket has the name of the Unix socket.
+    NotASocket,
+    /// Anything else; the operating system's error says it.
+    Other,
+}
+
+/// Why the server could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address is none of `ADDR:PORT`, `[ADDR6]:PORT`, `unix:/path`. A fault of the configuration.
+    Address {
+        /// The setting that has it.
+        setting: AddressSetting,
+        /// The text as given.
+        text: String,
+    },
+    /// No listening socket could be made there.
+    Bind {
+        /// The setting that has the address.
+        setting: AddressSetting,
+        /// The address as given.
+        text: String,
+        /// The cause as far as it is known.
+        fault: BindFault,
+        /// What the operating system said.
+        os: io::Error,
+    },
+    /// `connections_max` asks for more than the file limit allows.
+    Connections {
+        /// What was asked for.
+        wanted: usize,
+        /// What can be held.
+        possible: usize,
+        /// Workers that share the work.
+        workers: usize,
+        /// Files that each may open, or all together when the table is shared.
+        files: u64,
+        /// Whether each worker has a file table of its own.
+        private: bool,
+    },
+    /// The file limit is too small for even one connection a worker.
+    Files {
+        /// The limit.
+        files: u64,
+        /// The smallest that would do.
+        needed: u64,
+    },
+    /// `unshare(CLONE_FILES)` was refused; `fd_tables = shared` does without.
+    FileTable(io::Error),
+    /// A system call that every server needs was refused.
+    Os {
+        /// Its name.
+        call: &'static str,
+        /// What the operating system said.
+        os: io::Error,
+    },
+}

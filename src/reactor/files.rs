@@ -1,0 +1,115 @@
+//! How many connections the file limits allow: raises the soft limit and shares out what there is.
+
+use crate::base::limits::RESERVED_FILES;
+use crate::base::settings::Settings;
+use crate::reactor::error::StartError;
+use crate::sys::process::{Limit, files_limit, set_files_limit};
+
+/// Standard streams, epoll, a ring, and what `main` had open before: all but wakers and listeners.
+const BASE_FILES: u64 = 12;
+
+/// What this host and the settings allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Worker threads.
+    pub workers: usize,
+    /// `RLIMIT_NOFILE`, raised as far as allowed.
+    pub files: u64,
+    /// Sockets at which a worker stops listening and leaves newcomers to the others.
+    pub worker_max: usize,
+    /// Sockets that a worker may have beyond: refusals, the operator's, a closing listener's queue.
+    pub spare: usize,
+    /// Connections of the node: the setting, or what the files allow when that is 0.
+    pub connections_max: usize,
+}
+
+/// Raises the soft file limit to the hard one and derives the capacity.
+///
+/// # Errors
+/// When `connections_max` is set above what the files allow, or the limit leaves no room at all.
+pub fn capacity(settings: &Settings) -> Result<Capacity, StartError> {
+    let limit = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?;
+    if limit.soft < limit.hard {
+        // Refused (a sandbox, or a hard limit above fs.nr_open): then the soft limit is what there is.
+        let _ = set_files_limit(Limit { soft: limit.hard, hard: limit.hard });
+    }
+    let files = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?.soft;
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    derive(settings, files, processors)
+}
+
+fn derive(settings: &Settings, files: u64, processors: usize) -> Result<Capacity, StartError> {
+    let workers = match settings.workers {
+        0 => processors.clamp(1, crate::base::limits::WORKERS_MAX),
+        set => set,
+    };
+    let tables = if settings.fd_tables_private { 1 } else { workers as u64 };
+    // Each table holds every worker's waker, and listeners: those of one worker, or of all.
+    let listeners = settings.listen.len() as u64 + 1;
+    let fixed = BASE_FILES + workers as u64 + tables * (listeners + 2);
+    let reserved = if files >= 4 * RESERVED_FILES { RESERVED_FILES } else { files / 4 }.max(fixed);
+    let possible = files.saturating_sub(reserved) / tables;
+    if possible == 0 {
+        return Err(StartError::Files { files, needed: fixed + tables });
+    }
+    let worker_max = usize::try_from(possible).unwrap_or(usize::MAX).min(u32::MAX as usize);
+    let all = worker_max.saturating_mul(workers);
+    if settings.connections_max > all {
+        return Err(StartError::Connections {
+            wanted: settings.connections_max,
+            possible: all,
+            workers,
+            files,
+            private: settings.fd_tables_private,
+        });
+    }
+    let connections_max = if settings.connections_max == 0 { all } else { settings.connections_max };
+    let spare = usize::try_from((reserved - fixed) / tables).unwrap_or(0);
+    Ok(Capacity { workers, files, worker_max, spare, connections_max })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(workers: usize, private: bool, connections_max: usize) -> Settings {
+        Settings { workers, fd_tables_private: private, connections_max, ..Settings::default() }
+    }
+
+    #[test]
+    fn private_tables_multiply_the_limit_and_a_shared_one_divides_it() {
+        let rows: &[(usize, bool, u64, usize, usize)] = &[
+            (8, true, 20_000, 19_680, 157_440),
+            (60, true, 20_000, 19_680, 1_180_800),
+            (4, false, 20_000, 4_920, 19_680),
+            (2, true, 64, 46, 92),
+            (8, true, 1_024, 768, 6_144),
+        ];
+        for &(workers, private, files, worker_max, connections_max) in rows {
+            let got = derive(&settings(workers, private, 0), files, 2).unwrap();
+            assert_eq!((got.worker_max, got.connections_max), (worker_max, connections_max), "{files}");
+        }
+    }
+
+    #[test]
+    fn workers_default_to_the_processors() {
+        assert_eq!(derive(&settings(0, true, 0), 20_000, 6).unwrap().workers, 6);
+        assert_eq!(derive(&settings(0, true, 0), 20_000, 500).unwrap().workers, 64);
+    }
+
+    #[test]
+    fn more_connections_than_files_is_an_error_that_has_the_numbers() {
+        let error = derive(&settings(8, true, 100_000), 1_024, 2).unwrap_err();
+        assert!(matches!(
+            error,
+            StartError::Connections {
+                wanted: 100_000,
+                possible: 6_144,
+                workers: 8,
+                files: 1_024,
+                private: true
+            }
+        ));
+        assert!(matches!(derive(&settings(4, true, 0), 16, 2), Err(StartError::Files { files: 16, .. })));
+    }
+}

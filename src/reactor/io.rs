@@ -1,0 +1,233 @@
+//! Moves bytes for the core: one worker's sockets by slot, and the way its sends reach the kernel.
+//!
+//! Knows no readiness and no reason: which socket to write, read or close is the core's decision. A result
+//! depends only on the socket, never on the backend that asked.
+
+use crate::base::limits::BATCH_SENDS_MAX;
+use crate::base::settings::SendBackend;
+use crate::fanout::seam::{Close, Io, Read, Send, Sent};
+use crate::sys::ring::{Outcome, Ring};
+use crate::sys::socket::{self, Socket};
+use std::io;
+
+/// Fewer sends than this are cheaper one by one: entering the ring costs as much as a send or two.
+const RING_SENDS_MIN: usize = 4;
+
+/// The sockets of one worker.
+#[derive(Debug)]
+pub struct Sockets {
+    slots: Vec<Option<Socket>>,
+    open: usize,
+    ring: Option<Box<Ring>>,
+}
+
+impl Sockets {
+    /// No sockets yet. Must be called in the thread, and with the file table, that will use them: `worker`'s.
+    pub fn new(backend: SendBackend, worker: usize) -> Sockets {
+        let ring = match backend {
+            SendBackend::Writev => None,
+            SendBackend::Auto | SendBackend::IoUring => open_ring(backend, worker),
+        };
+        Sockets { slots: Vec::new(), open: 0, ring }
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Keeps a socket at the slot that the core has given it.
+    pub fn insert(&mut self, slot: u32, socket: Socket) {
+        let slot = slot as usize;
+        if slot >= self.slots.len() {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        debug_assert!(self.slots[slot].is_none(), "the core closes a slot before it gives it again");
+        self.open += usize::from(self.slots[slot].is_none());
+        self.slots[slot] = Some(socket);
+    }
+
+    /// Closes what is at the slot, if anything is.
+    pub fn remove(&mut self, slot: u32) -> Option<Socket> {
+        let socket = self.slots.get_mut(slot as usize)?.take();
+        self.open -= usize::from(socket.is_some());
+        socket
+    }
+
+    fn get(&self, slot: u32) -> Option<&Socket> {
+        let socket = self.slots.get(slot as usize)?.as_ref();
+        debug_assert!(socket.is_some(), "a slot is valid until the core closes it");
+        socket
+    }
+
+    fn send_one(&self, send: &mut Send<'_>) {
+        debug_assert!(!send.parts.is_empty());
+        let result = self.get(send.slot).map(|socket| socket::send(socket, send.parts));
+        send.result = match result {
+            Some(Ok(bytes)) => sent(bytes),
+            Some(Err(error)) => refused(error.kind()),
+            None => Sent::Broken,
+        };
+    }
+
+    fn send_batch(&mut self, ring: &mut Ring, sends: &mut [Send<'_>]) -> io::Result<()> {
+        let (outcomes, result) = ring.send_all(sends.iter().map(|send| (self.get(send.slot), send.parts)));
+        for (send, outcome) in sends.iter_mut().zip(outcomes) {
+            match *outcome {
+                Outcome::Bytes(bytes) => send.result = sent(bytes),
+                Outcome::Error(errno) => match io::Error::from_raw_os_error(errno).kind() {
+                    io::ErrorKind::Interrupted => self.send_one(send),
+                    kind => send.result = refused(kind),
+                },
+                Outcome::Unsent => self.send_one(send),
+                // To send the rest could tear or repeat a frame; the peer comes back and resumes.
+                Outcome::NoSocket | Outcome::Unknown => send.result = Sent::Broken,
+            }
+        }
+        result
+    }
+}
+
+fn open_ring(backend: SendBackend, worker: usize) -> Option<Box<Ring>> {
+    match Ring::new(BATCH_SENDS_MAX) {
+        Ok(ring) => Some(Box::new(ring)),
+        Err(error) => {
+            // Asked for by name: worth a warning. Otherwise the ordinary thing in a container. What one
+            // worker is refused all are, so one tells.
+            let level = match backend {
+                _ if worker > 0 => log::Level::Debug,
+                SendBackend::IoUring => log::Level::Warn,
+                SendBackend::Auto | SendBackend::Writev => log::Level::Info,
+            };
+            log::log!(level, "io_uring refused, sending with writev worker={worker} error=\"{error}\"");
+            None
+        }
+    }
+}
+
+fn sent(bytes: usize) -> Sent {
+    // Nothing taken of something offered never happens on a stream socket that is neither full nor broken.
+    if bytes == 0 { Sent::Broken } else { Sent::Bytes(bytes) }
+}
+
+/// A full socket tells when it is writable again. For any other fault, memory of the kernel (ENOBUFS,
+/// ENOMEM) included, no readiness would ever come, so the connection ends and its client resumes.
+fn refused(kind: io::ErrorKind) -> Sent {
+    if kind == io::ErrorKind::WouldBlock { Sent::Full } else { Sent::Broken }
+}
+
+impl Io for Sockets {
+    fn send_all(&mut self, sends: &mut [Send<'_>]) {
+        for batch in sends.chunks_mut(BATCH_SENDS_MAX) {
+            if batch.len() >= RING_SENDS_MIN
+                && let Some(mut ring) = self.ring.take()
+            {
+                match self.send_batch(&mut ring, batch) {
+                    Ok(()) => self.ring = Some(ring),
+                    Err(error) => log::warn!("io_uring broke, sending with writev error=\"{error}\""),
+                }
+            } else {
+                batch.iter_mut().for_each(|send| self.send_one(send));
+            }
+        }
+    }
+
+    fn read(&mut self, slot: u32, into: &mut [u8]) -> Read {
+        debug_assert!(!into.is_empty());
+        match self.get(slot).map(|socket| socket::receive(socket, into)) {
+            Some(Ok(0)) => Read::End,
+            Some(Ok(bytes)) => Read::Bytes(bytes),
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Read::Empty,
+            Some(Err(_)) | None => Read::Broken,
+        }
+    }
+
+    fn finish(&mut self, slot: u32) {
+        if let Some(socket) = self.get(slot) {
+            // Fails only when the peer is gone already, which the next read tells.
+            let _ = socket::finish(socket);
+        }
+    }
+
+    fn close(&mut self, slot: u32, how: Close) {
+        let Some(socket) = self.remove(slot) else { return };
+        if how == Close::Reset {
+            // Refused: then it is an orderly close, and the kernel's memory is free a little later.
+            let _ = socket::reset_on_close(&socket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::IoSlice;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        near.set_nonblocking(true).unwrap();
+        (Socket::from(OwnedFd::from(near)), listener.accept().unwrap().0)
+    }
+
+    /// What a backend makes of sockets that are idle, full, gone, and of a send too large for a buffer.
+    fn results(backend: SendBackend) -> Vec<Sent> {
+        let mut sockets = Sockets::new(backend, 0);
+        let (near, mut peers): (Vec<_>, Vec<_>) = (0..8).map(|_| pair()).unzip();
+        for (slot, socket) in near.into_iter().enumerate() {
+            sockets.insert(slot as u32, socket);
+        }
+        let large = vec![b'x'; 64 << 20];
+        while socket::send(sockets.get(2).unwrap(), &[IoSlice::new(&large)]).is_ok() {}
+        let gone = std::mem::replace(&mut peers[4], pair().1);
+        socket::reset_on_close(&Socket::from(OwnedFd::from(gone))).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let small = [IoSlice::new(b"ab"), IoSlice::new(b"cde")];
+        let huge = [IoSlice::new(&large)];
+        let mut sends: Vec<Send<'_>> = (0..8)
+            .map(|slot| Send { slot, parts: if slot == 6 { &huge } else { &small }, result: Sent::Full })
+            .collect();
+        sockets.send_all(&mut sends);
+        let mut results: Vec<Sent> = sends.iter().map(|send| send.result).collect();
+        // How much of the large one was taken is the kernel's matter.
+        assert!(matches!(results[6], Sent::Bytes(bytes) if bytes < large.len()), "{:?}", results[6]);
+        results[6] = Sent::Bytes(0);
+        sockets.send_all(&mut sends[6..7]);
+        assert_eq!(sends[6].result, Sent::Full);
+        results
+    }
+
+    #[test]
+    fn both_backends_give_equal_results() {
+        let mut expected = vec![Sent::Bytes(5); 8];
+        expected[2] = Sent::Full;
+        expected[4] = Sent::Broken;
+        expected[6] = Sent::Bytes(0);
+        assert_eq!(results(SendBackend::Writev), expected);
+        assert_eq!(results(SendBackend::Auto), expected);
+    }
+
+    #[test]
+    fn reads_tell_empty_bytes_end_and_broken_apart() {
+        use std::io::Write;
+        let mut sockets = Sockets::new(SendBackend::Writev, 0);
+        let mut buffer = [0; 16];
+        let (near, mut peer) = pair();
+        sockets.insert(3, near);
+        assert_eq!(sockets.read(3, &mut buffer), Read::Empty);
+        peer.write_all(b"hello").unwrap();
+        assert_eq!(sockets.read(3, &mut buffer), Read::Bytes(5));
+        drop(peer);
+        assert_eq!(sockets.read(3, &mut buffer), Read::End);
+        let (near, peer) = pair();
+        sockets.insert(0, near);
+        assert_eq!(sockets.open(), 2);
+        socket::reset_on_close(&Socket::from(OwnedFd::from(peer))).unwrap();
+        assert_eq!(sockets.read(0, &mut buffer), Read::Broken);
+        sockets.close(0, Close::Orderly);
+        sockets.close(3, Close::Reset);
+        assert_eq!(sockets.open(), 0);
+    }
+}

@@ -1,0 +1,393 @@
+//! Makes listening sockets: the reservation of an address for the server, and each worker's own listener.
+//!
+//! Whatever a connection needs is set on the listener, because the kernel hands it on to accepted sockets:
+//! not one option is set for each connection. Decides nothing about when to listen.
+//!
+//! `SO_REUSEPORT` would let two servers share a port without a word. So an address is first bound without it,
+//! which fails if anyone listens there, and only then opened to this server's workers.
+
+use crate::base::limits::KIB;
+use crate::base::settings::{Listener, Settings};
+use crate::reactor::address::Address;
+use crate::reactor::error::{AddressSetting, BindFault, StartError};
+use crate::sys::socket::Socket;
+use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+/// What a public connection may send ahead of being read. The kernel doubles it for its own overhead.
+const RECEIVE_BYTES: usize = 32 * KIB;
+/// Silence after which the kernel asks whether the peer is still there. Longer than a heartbeat, so that it
+/// costs nothing while heartbeats do the asking.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Pause between two such questions.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(10);
+/// Questions without answer after which the peer is gone.
+const KEEPALIVE_TRIES: u32 = 3;
+
+/// What accepted sockets inherit.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    unsent_bytes_max: usize,
+    user_timeout: Duration,
+}
+
+impl Tuning {
+    /// From the settings of the same names.
+    pub fn new(settings: &Settings) -> Tuning {
+        Tuning {
+            unsent_bytes_max: settings.unsent_bytes_max,
+            user_timeout: Duration::from_millis(settings.user_timeout_ms),
+        }
+    }
+}
+
+/// A listener that the settings ask for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which kind.
+    pub listener: Listener,
+    /// Where, as read.
+    pub address: Address,
+    setting: AddressSetting,
+    text: String,
+}
+
+impl Wanted {
+    fn fault(&self, fault: BindFault, os: io::Error) -> StartError {
+        StartError::Bind { setting: self.setting, text: self.text.clone(), fault, os }
+    }
+
+    /// A system call's error as a reason not to start.
+    pub fn refused(&self, os: io::Error) -> StartError {
+        self.fault(bind_fault(&os), os)
+    }
+}
+
+/// The listeners of the settings, public ones first.
+pub fn wanted(settings: &Settings) -> Result<Vec<Wanted>, StartError> {
+    let public = settings.listen.iter().map(|text| (Listener::Public, AddressSetting::Listen, text));
+    let control = std::iter::once((Listener::Control, AddressSetting::Control, &settings.control));
+    public
+        .chain(control.filter(|(_, _, text)| !text.is_empty()))
+        .map(|(listener, setting, text)| {
+            let address =
+                Address::parse(text).ok_or_else(|| StartError::Address { setting, text: text.clone() })?;
+            Ok(Wanted { listener, address, setting, text: text.clone() })
+        })
+        .collect()
+}
+
+fn bind_fault(error: &io::Error) -> BindFault {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => BindFault::InUse,
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => BindFault::Permission,
+        Some(libc::EADDRNOTAVAIL | libc::ENOENT | libc::ENOTDIR | libc::ENODEV) => BindFault::NotAvailable,
+        Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => BindFault::FamilyMissing,
+        _ => BindFault::Other,
+    }
+}
+
+/// An address held for the server, whether or not a worker listens there at the moment.
+#[derive(Debug)]
+pub enum Reservation {
+    /// A bound socket that never listens, and the address with the port that the kernel chose.
+    Tcp(#[expect(dead_code, reason = "held, not used")] socket2::Socket, SocketAddr),
+    /// The one listening socket, and its file.
+    Unix(Arc<socket2::Socket>, UnixFile),
+}
+
+/// Where a worker gets its listener from.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// It makes one of its own.
+    Tcp(SocketAddr),
+    /// It copies the one that was opened before the file tables parted, under this number in each of them.
+    Unix(Arc<socket2::Socket>),
+}
+
+/// A socket's file; removed when dropped, if it is still the same one.
+#[derive(Debug)]
+pub struct UnixFile {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
+}
+
+impl Drop for UnixFile {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.device_and_inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
+}
+
+/// Takes the address of a wanted listener for this server.
+pub fn reserve(wanted: &Wanted, workers: usize) -> Result<Reservation, StartError> {
+    match &wanted.address {
+        Address::Tcp(address) => reserve_tcp(*address, workers).map_err(|os| wanted.refused(os)),
+        Address::Unix(path) => reserve_unix(wanted, path),
+    }
+}
+
+fn reserve_tcp(address: SocketAddr, workers: usize) -> io::Result<Reservation> {
+    let socket = tcp_socket(address)?;
+    socket.bind(&address.into())?;
+    let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    // Bound sockets that do not listen don't exclude each other, but a second server's must be excluded by
+    // our workers, and these must not exclude each other.
+    match socket.set_reuse_port(true) {
+        Err(error) if workers > 1 => Err(error),
+        _ => Ok(Reservation::Tcp(socket, address)),
+    }
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    // A restart must not wait for old connections of the port to be forgotten.
+    told("SO_REUSEADDR", socket.set_reuse_address(true));
+    if address.is_ipv6() {
+        // As nginx does: an IPv6 wildcard leaves IPv4 to a listener of its own, whatever the sysctl says.
+        told("IPV6_V6ONLY", socket.set_only_v6(true));
+    }
+    Ok(socket)
+}
+
+/// An option that is refused costs comfort, not service.
+fn told(option: &str, result: io::Result<()>) {
+    if let Err(error) = result {
+        log::warn!("socket option refused option={option} error=\"{error}\"");
+    }
+}
+
+fn listen_tcp(address: SocketAddr, listener: Listener, tuning: Tuning) -> io::Result<Socket> {
+    let socket = tcp_socket(address)?;
+    told("SO_REUSEPORT", socket.set_reuse_port(true));
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_PAUSE)
+        .with_retries(KEEPALIVE_TRIES);
+    told("TCP_NODELAY", socket.set_tcp_nodelay(true));
+    told("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
+    told("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(tuning.user_timeout)));
+    told("SO_SNDBUF", socket.set_send_buffer_size(tuning.unsent_bytes_max));
+    if listener == Listener::Public {
+        told("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BYTES));
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(Socket::from(OwnedFd::from(socket)))
+}
+
+fn reserve_unix(wanted: &Wanted, path: &Path) -> Result<Reservation, StartError> {
+    let refused = |os: io::Error| wanted.refused(os);
+    let name = SockAddr::unix(path).map_err(refused)?;
+    let socket = || socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
+    if let Ok(data) = std::fs::symlink_metadata(path) {
+        if !data.file_type().is_socket() {
+            return Err(wanted.fault(BindFault::NotASocket, io::ErrorKind::AlreadyExists.into()));
+        }
+        // Only a refusal proves that nobody listens: a full queue or a missing permission does not.
+        match socket().map_err(refused)?.connect(&name) {
+            Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
+                std::fs::remove_file(path).map_err(refused)?;
+            }
+            Err(error) if bind_fault(&error) == BindFault::Permission => return Err(refused(error)),
+            _ => return Err(refused(io::Error::from_raw_os_error(libc::EADDRINUSE))),
+        }
+    }
+    let socket = socket().map_err(refused)?;
+    socket.bind(&name).map_err(refused)?;
+    let file = UnixFile { path: path.to_owned(), device_and_inode: identity(path).unwrap_or_default() };
+    if wanted.listener == Listener::Public {
+        // Public means anyone, as on a port; a proxy under another user could not connect otherwise.
+        let open_to_all = std::fs::Permissions::from_mode(0o666);
+        told("chmod", std::fs::set_permissions(path, open_to_all));
+    }
+    socket.listen(BACKLOG).map_err(refused)?;
+    Ok(Reservation::Unix(Arc::new(socket), file))
+}
+
+/// A listener of the calling thread.
+pub fn open(place: &Place, listener: Listener, tuning: Tuning) -> io::Result<Socket> {
+    match place {
+        Place::Tcp(address) => listen_tcp(*address, listener, tuning),
+        Place::Unix(listening) => listening.as_fd().try_clone_to_owned().map(Socket::from),
+    }
+}
+
+/// Sets on an accepted Unix socket what it does not inherit: the bound on unsent bytes.
+pub fn tune_unix(socket: &Socket, tuning: Tuning) {
+    // Refused: the kernel's own bound holds, and a slow peer is found by time.
+    let _ = socket2::SockRef::from(socket).set_send_buffer_size(tuning.unsent_bytes_max);
+}
+
+impl Reservation {
+    /// The address with the port that the kernel chose.
+    pub fn address(&self) -> Address {
+        match self {
+            Reservation::Tcp(_, address) => Address::Tcp(*address),
+            Reservation::Unix(_, file) => Address::Unix(file.path.clone()),
+        }
+    }
+
+    /// What a worker needs to listen there.
+    pub fn place(&self) -> Place {
+        match self {
+            Reservation::Tcp(_, address) => Place::Tcp(*address),
+            Reservation::Unix(listening, _) => Place::Unix(Arc::clone(listening)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket::accept;
+    use socket2::SockRef;
+    use std::net::TcpStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    fn wanted_at(text: &str) -> Wanted {
+        let settings =
+            Settings { listen: vec![text.to_owned()], control: String::new(), ..Settings::default() };
+        wanted(&settings).unwrap().remove(0)
+    }
+
+    fn fault_at(text: &str) -> BindFault {
+        match reserve(&wanted_at(text), 2) {
+            Err(StartError::Bind { fault, .. }) => fault,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn tcp_address(reservation: &Reservation) -> SocketAddr {
+        match reservation.address() {
+            Address::Tcp(address) => address,
+            Address::Unix(path) => panic!("{path:?}"),
+        }
+    }
+
+    fn temporary(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("fanwheel-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn accepted_tcp_sockets_inherit_every_option() {
+        let tuning = Tuning::new(&Settings::default());
+        for (listener, receive_bytes) in
+            [(Listener::Public, Some(2 * RECEIVE_BYTES)), (Listener::Control, None)]
+        {
+            let reservation = reserve(&wanted_at("127.0.0.1:0"), 1).unwrap();
+            let address = tcp_address(&reservation);
+            let listening = open(&reservation.place(), listener, tuning).unwrap();
+            let _peer = TcpStream::connect(address).unwrap();
+            let (socket, _) = accept(&listening).unwrap();
+            let socket = SockRef::from(&socket);
+            assert!(socket.tcp_nodelay().unwrap());
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_PAUSE);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_TRIES);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(20)));
+            assert_eq!(socket.send_buffer_size().unwrap(), 2 * 32_768);
+            if let Some(bytes) = receive_bytes {
+                assert_eq!(socket.recv_buffer_size().unwrap(), bytes);
+            }
+            assert!(socket.nonblocking().unwrap());
+        }
+    }
+
+    #[test]
+    fn accepted_unix_sockets_are_bounded_by_one_call_each() {
+        let path = temporary("tuned");
+        let reservation = reserve(&wanted_at(&format!("unix:{}", path.display())), 1).unwrap();
+        let tuning = Tuning::new(&Settings::default());
+        let listening = open(&reservation.place(), Listener::Public, tuning).unwrap();
+        let _peer = UnixStream::connect(&path).unwrap();
+        let (socket, _) = accept(&listening).unwrap();
+        tune_unix(&socket, tuning);
+        assert_eq!(SockRef::from(&socket).send_buffer_size().unwrap(), 2 * 32_768);
+    }
+
+    #[test]
+    fn workers_share_the_port_that_the_kernel_chose() {
+        let reservation = reserve(&wanted_at("127.0.0.1:0"), 4).unwrap();
+        let tuning = Tuning::new(&Settings::default());
+        let place = reservation.place();
+        let all: Vec<Socket> = (0..4).map(|_| open(&place, Listener::Public, tuning).unwrap()).collect();
+        assert_ne!(tcp_address(&reservation).port(), 0);
+        assert!(TcpStream::connect(tcp_address(&reservation)).is_ok());
+        drop(all);
+        assert!(TcpStream::connect(tcp_address(&reservation)).is_err(), "a reservation does not listen");
+    }
+
+    #[test]
+    fn a_port_is_in_use_even_if_its_owner_would_share_it() {
+        let reservation = reserve(&wanted_at("127.0.0.1:0"), 2).unwrap();
+        let address = tcp_address(&reservation).to_string();
+        let listening =
+            open(&reservation.place(), Listener::Public, Tuning::new(&Settings::default())).unwrap();
+        assert_eq!(fault_at(&address), BindFault::InUse);
+        assert_eq!(fault_at(&address.replace("127.0.0.1", "0.0.0.0")), BindFault::InUse);
+        drop((listening, reservation));
+        assert!(reserve(&wanted_at(&address), 2).is_ok());
+    }
+
+    #[test]
+    fn faults_of_addresses_are_told_apart() {
+        assert_eq!(fault_at("192.0.2.1:8080"), BindFault::NotAvailable);
+        assert_eq!(fault_at("unix:/nowhere/at/all"), BindFault::NotAvailable);
+        let file = temporary("plain");
+        std::fs::write(&file, "precious").unwrap();
+        assert_eq!(fault_at(&format!("unix:{}", file.display())), BindFault::NotASocket);
+        assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn a_dead_servers_socket_file_is_replaced_and_a_live_ones_is_not() {
+        let path = temporary("stale");
+        let text = format!("unix:{}", path.display());
+        let live = UnixListener::bind(&path).unwrap();
+        assert_eq!(fault_at(&text), BindFault::InUse);
+        assert!(path.exists());
+        drop(live);
+        let reservation = reserve(&wanted_at(&text), 2).unwrap();
+        assert!(UnixStream::connect(&path).is_ok());
+        assert_eq!(fault_at(&text), BindFault::InUse);
+        drop(reservation);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_file_that_another_server_has_replaced_is_left_alone() {
+        let path = temporary("replaced");
+        let reservation = reserve(&wanted_at(&format!("unix:{}", path.display())), 2).unwrap();
+        let moved = temporary("moved");
+        std::fs::rename(&path, &moved).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        drop(reservation);
+        assert!(path.exists());
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(moved).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_is_none_names_its_setting() {
+        let settings = Settings { control: "nonsense".to_owned(), ..Settings::default() };
+        let error = wanted(&settings).unwrap_err();
+        assert!(matches!(error, StartError::Address { setting: AddressSetting::Control, .. }));
+    }
+}

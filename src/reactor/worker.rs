@@ -1,0 +1,171 @@
+//! One worker's thread: waits, tells the core what is ready, lets it take a turn, takes newcomers in.
+//!
+//! Owns the poll, the sockets and the listeners of its thread; holds no decision that is not about waiting.
+//! Existing connections come before newcomers, and a turn is never longer than the core's budgets allow, so
+//! the loop has none of its own but the one on accepting.
+
+use crate::base::settings::Listener;
+use crate::base::time::Now;
+use crate::fanout::node::Node;
+use crate::fanout::worker::{self as core, Readiness, Turn};
+use crate::reactor::accept::Doors;
+use crate::reactor::clock::Clock;
+use crate::reactor::io::Sockets;
+use crate::reactor::server::{Notice, Wakers};
+use crate::sys::socket::Socket;
+use crossbeam_channel::Sender;
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The waker's token. The core never gives this one, nor those of the listeners, just below.
+pub const WAKER: Token = Token(usize::MAX);
+/// The first listener's token.
+pub const FIRST_LISTENER: usize = usize::MAX - 1_024;
+/// Readinesses taken from the kernel at once, at first; doubled whenever there were as many.
+const EVENTS_MIN: usize = 256;
+/// Up to here.
+const EVENTS_MAX: usize = 16_384;
+/// Pause after a wait that failed for no known reason, so that a failing kernel isn't asked in a circle.
+const FAILED_WAIT: Duration = Duration::from_millis(10);
+
+/// All of a worker that lives in its thread.
+#[derive(Debug)]
+pub struct Shell {
+    /// Which worker.
+    pub index: usize,
+    /// The shared state of the node, for this worker's counters.
+    pub node: Arc<Node>,
+    /// The part that decides.
+    pub core: core::Worker,
+    /// The thread's epoll.
+    pub poll: Poll,
+    /// Its connections.
+    pub sockets: Sockets,
+    /// Its listeners.
+    pub doors: Doors,
+    /// All workers'.
+    pub wakers: Wakers,
+    /// All workers'.
+    pub clock: Clock,
+    /// To the main thread.
+    pub notices: Sender<Notice>,
+}
+
+impl Shell {
+    /// Runs until the core has finished.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MIN);
+        let mut events_max = EVENTS_MIN;
+        let mut wait_ms = Some(0);
+        let mut drain_told = false;
+        loop {
+            let ready = self.wait(&mut events, wait_ms);
+            let now = self.clock.now();
+            let turn = self.core.turn(&mut self.sockets, now);
+            self.wakers.wake(turn.wake & !(1 << self.index));
+            if turn.drain_requested && !drain_told {
+                drain_told = true;
+                // A main thread that listens no more is on its way out.
+                let _ = self.notices.send(Notice::DrainRequested);
+            }
+            if turn.finished {
+                return;
+            }
+            wait_ms = self.accept(now, &turn);
+            if ready == events_max && events_max < EVENTS_MAX {
+                events_max *= 2;
+                events = Events::with_capacity(events_max);
+            }
+        }
+    }
+
+    /// Waits for up to `wait_ms`, without end if there is none, and tells the core and the listeners what is
+    /// ready; returns how many were.
+    fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>) -> usize {
+        // Between the announcement and the wait others wake this worker with a write that the wait sees.
+        let may_block = wait_ms != Some(0) && self.core.fall_asleep();
+        let timeout = if may_block { wait_ms.map(Duration::from_millis) } else { Some(Duration::ZERO) };
+        let result = self.poll.poll(events, timeout);
+        self.core.wake_up();
+        match result {
+            Ok(()) => {}
+            // A failed wait leaves no events behind.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return 0,
+            Err(error) => {
+                log::error!("epoll_wait failed worker={} error=\"{error}\"", self.index);
+                std::thread::sleep(FAILED_WAIT);
+                return 0;
+            }
+        }
+        let mut ready = 0;
+        for event in &*events {
+            ready += 1;
+            match event.token() {
+                WAKER => {}
+                token if token.0 >= FIRST_LISTENER => self.doors.ready(token),
+                token => self.core.ready(core::Token(token.0 as u64), readiness(event)),
+            }
+        }
+        ready
+    }
+
+    /// Takes newcomers in if the core wants any; returns how long the next wait may be.
+    fn accept(&mut self, now: Now, turn: &Turn) -> Option<u64> {
+        let Shell { core, poll, sockets, doors, node, index, .. } = self;
+        let (registry, counters) = (poll.registry(), node.counters(*index));
+        let mut admitted = false;
+        let doors_due = if turn.listening {
+            doors.turn(now.mono_ms, registry, counters, sockets.open(), |listener, socket, peer| {
+                admitted |= admit(core, sockets, registry, now, (listener, socket, peer));
+                sockets.open()
+            })
+        } else {
+            None
+        };
+        // The core reads a newcomer in its next turn without waiting for a readiness.
+        if turn.more || admitted {
+            return Some(0);
+        }
+        match (turn.due_in_ms, doors_due) {
+            (Some(core), Some(doors)) => Some(core.min(doors)),
+            (core, doors) => core.or(doors),
+        }
+    }
+}
+
+/// Gives a newcomer its slot, or drops it; tells which.
+fn admit(
+    core: &mut core::Worker,
+    sockets: &mut Sockets,
+    registry: &Registry,
+    now: Now,
+    (listener, socket, peer): (Listener, Socket, Option<IpAddr>),
+) -> bool {
+    let Some(token) = core.open(now, listener, peer) else { return false };
+    let both = Interest::READABLE | Interest::WRITABLE;
+    match registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(token.0 as usize), both) {
+        Ok(()) => {
+            sockets.insert(token.slot(), socket);
+            true
+        }
+        Err(error) => {
+            log::debug!("connection dropped, epoll has no room error=\"{error}\"");
+            core.register_failed(token);
+            false
+        }
+    }
+}
+
+fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        ended: event.is_read_closed() || event.is_write_closed() || event.is_error(),
+    }
+}

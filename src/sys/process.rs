@@ -1,0 +1,62 @@
+//! Calls about the process and the calling thread: file tables, file limits, wake-up files.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// The two values of a resource limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is enforced.
+    pub soft: u64,
+    /// Up to where the soft value may be raised without a privilege.
+    pub hard: u64,
+}
+
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Gives the calling thread a file table of its own: a copy of the shared one as it is now. From here on a
+/// descriptor number may mean different files in different threads (`unshare(2)`, `CLONE_FILES`).
+pub fn unshare_files() -> io::Result<()> {
+    // SAFETY: takes no pointer; changes only to which table this thread's descriptor numbers refer. Numbers
+    // owned by other threads stay valid there, and the copies here stay open until this thread ends, so no
+    // owner's number can come to mean another file in its own thread.
+    checked(unsafe { libc::unshare(libc::CLONE_FILES) }).map(drop)
+}
+
+/// `RLIMIT_NOFILE`: how many files one table may hold.
+pub fn files_limit() -> io::Result<Limit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid, writable rlimit for the length of the call.
+    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    Ok(Limit { soft: limit.rlim_cur, hard: limit.rlim_max })
+}
+
+/// Sets `RLIMIT_NOFILE`.
+pub fn set_files_limit(limit: Limit) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
+    // SAFETY: `limit` is a valid rlimit, only read by the call.
+    checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
+}
+
+/// A non-blocking counter that becomes readable when written to (`eventfd(2)`).
+pub fn wake_file() -> io::Result<File> {
+    // SAFETY: takes no pointer.
+    let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the call returned a new descriptor that nothing else owns.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_can_be_set_to_what_it_is() {
+        let limit = files_limit().unwrap();
+        assert!(limit.soft <= limit.hard);
+        assert!(set_files_limit(limit).is_ok());
+    }
+}

@@ -1,0 +1,195 @@
+//! One event as the bytes that every subscriber gets: encoded once, shared by all.
+//!
+//! A [`Draft`] is everything but the id; sealing it writes the id and the chunk size into room left in front,
+//! so that the hub holds its lock for a few stores only. Owns the layout of an event on the wire (WHATWG HTML
+//! §9.2, RFC 9112 §7.1); knows nothing of topics or subscribers.
+
+use std::io::Write as _;
+use std::ops::Range;
+
+use crate::base::id::{EVENT_ID_TEXT_BYTES_MAX, EventId};
+
+/// Room for the chunk size (8 hex digits, CRLF) and the id line in front of what a draft already holds.
+const HEADROOM: usize = 8 + 2 + "id: \n".len() + EVENT_ID_TEXT_BYTES_MAX;
+/// What ends a chunk.
+const CHUNK_END: &[u8] = b"\r\n";
+
+/// An encoded event without its id.
+#[derive(Debug)]
+pub struct Draft {
+    bytes: Vec<u8>,
+    name: Range<u32>,
+    key: Option<Box<str>>,
+    numbered: bool,
+}
+
+/// An encoded event, complete and immutable.
+#[derive(Debug)]
+pub struct Frame {
+    id: EventId,
+    bytes: Box<[u8]>,
+    start: u8,
+    bare_start: u8,
+    name: Range<u32>,
+    key: Option<Box<str>>,
+}
+
+impl Draft {
+    /// Encodes an event. `name` and `key` hold no control characters (their parser saw to it); `data` is any
+    /// text and becomes one `data` line for each of its lines, ended by CRLF, CR or LF.
+    pub fn new(name: Option<&str>, retry_ms: Option<u64>, data: &str, key: Option<Box<str>>) -> Draft {
+        debug_assert!(!name.unwrap_or("").bytes().any(|b| b < b' '), "a name with a line end forges lines");
+        let lines = 1 + data.bytes().filter(|b| matches!(b, b'\n' | b'\r')).count();
+        let room = HEADROOM + data.len() + lines * "data: \n".len() + name.map_or(0, str::len) + 64;
+        let mut bytes = Vec::with_capacity(room);
+        bytes.resize(HEADROOM, 0);
+        let mut name_range = 0..0;
+        if let Some(name) = name {
+            bytes.extend_from_slice(b"event: ");
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(name.as_bytes());
+            name_range = start..bytes.len() as u32;
+            bytes.push(b'\n');
+        }
+        if let Some(retry_ms) = retry_ms {
+            writeln!(bytes, "retry: {retry_ms}").expect("writing to a Vec cannot fail");
+        }
+        push_data_lines(&mut bytes, data.as_bytes());
+        bytes.extend_from_slice(b"\n");
+        bytes.extend_from_slice(CHUNK_END);
+        Draft { bytes, name: name_range, key, numbered: true }
+    }
+
+    /// Encodes `data: <body>` and a blank line, without an id: the broadcast-benchmark form.
+    pub fn unnumbered(body: &str) -> Draft {
+        let mut draft = Draft::new(None, None, body, None);
+        draft.numbered = false;
+        draft
+    }
+
+    /// Bytes of the sealed frame, at most.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Gives the event its id. One allocation is kept, none is made where the estimate was exact.
+    pub fn seal(mut self, id: EventId) -> Frame {
+        let mut front = [0u8; HEADROOM];
+        let mut bare_start = HEADROOM;
+        if self.numbered {
+            let room = front.len();
+            let mut cursor = &mut front[..];
+            writeln!(cursor, "id: {id}").expect("the headroom holds the longest id");
+            let len = room - cursor.len();
+            bare_start -= len;
+            self.bytes[bare_start..HEADROOM].copy_from_slice(&front[..len]);
+        }
+        let chunk_bytes = self.bytes.len() - bare_start - CHUNK_END.len();
+        let room = front.len();
+        let mut cursor = &mut front[..];
+        write!(cursor, "{chunk_bytes:x}\r\n").expect("the headroom holds eight digits");
+        let len = room - cursor.len();
+        let start = bare_start - len;
+        self.bytes[start..bare_start].copy_from_slice(&front[..len]);
+        Frame {
+            id,
+            bytes: self.bytes.into_boxed_slice(),
+            start: start as u8,
+            bare_start: bare_start as u8,
+            name: self.name,
+            key: self.key,
+        }
+    }
+}
+
+fn push_data_lines(bytes: &mut Vec<u8>, data: &[u8]) {
+    let mut rest = data;
+    loop {
+        let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r'));
+        bytes.extend_from_slice(b"data: ");
+        bytes.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
+        bytes.push(b'\n');
+        let Some(end) = end else { return };
+        let crlf = rest[end..].starts_with(b"\r\n");
+        rest = &rest[end + if crlf { 2 } else { 1 }..];
+    }
+}
+
+impl Frame {
+    /// The event's id.
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// The frame as one HTTP/1.1 chunk.
+    pub fn chunked(&self) -> &[u8] {
+        &self.bytes[usize::from(self.start)..]
+    }
+
+    /// The frame alone, for HTTP/1.0.
+    pub fn bare(&self) -> &[u8] {
+        &self.bytes[usize::from(self.bare_start)..self.bytes.len() - CHUNK_END.len()]
+    }
+
+    /// The form a connection gets.
+    pub fn form(&self, chunked: bool) -> &[u8] {
+        if chunked { self.chunked() } else { self.bare() }
+    }
+
+    /// The event's name; `message` when it has none, as clients see it.
+    pub fn name(&self) -> &[u8] {
+        let name = &self.bytes[self.name.start as usize..self.name.end as usize];
+        if name.is_empty() { b"message" } else { name }
+    }
+
+    /// The key under which only the newest event matters, if any.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Bytes of memory it takes: what history bounds count.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len() + size_of::<Frame>() + self.key.as_ref().map_or(0, |key| key.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: Option<&str>, retry_ms: Option<u64>, data: &str, expected: &str) {
+        let frame = Draft::new(name, retry_ms, data, None).seal(EventId::at_ms(1_700_000_000_000));
+        let expected = format!("id: 1700000000000-0\n{expected}\n");
+        assert_eq!(String::from_utf8_lossy(frame.bare()), expected);
+        let chunk = format!("{:x}\r\n{expected}\r\n", expected.len());
+        assert_eq!(String::from_utf8_lossy(frame.chunked()), chunk);
+    }
+
+    #[test]
+    fn payload_lines_become_data_lines_whatever_ends_them() {
+        check(None, None, "hello", "data: hello\n");
+        check(None, None, "", "data: \n");
+        check(None, None, "a\nb\rc\r\nd", "data: a\ndata: b\ndata: c\ndata: d\n");
+        check(None, None, "\r\r\n\n", "data: \ndata: \ndata: \ndata: \n");
+        check(None, None, "x\n\ndata: pwned\n\n", "data: x\ndata: \ndata: data: pwned\ndata: \ndata: \n");
+        check(None, None, "  indented", "data:   indented\n");
+        check(None, None, "\u{feff}bom\u{2028}", "data: \u{feff}bom\u{2028}\n");
+        check(Some("likes"), None, "1", "event: likes\ndata: 1\n");
+        check(Some("likes"), Some(5), "1", "event: likes\nretry: 5\ndata: 1\n");
+    }
+
+    #[test]
+    fn names_and_ids_are_found_again() {
+        let id = EventId::parse(b"17592186044415-1048575").expect("the largest id");
+        let frame = Draft::new(Some("likes"), None, &"x".repeat(300_000), Some("k".into())).seal(id);
+        assert_eq!(frame.name(), b"likes");
+        assert_eq!(frame.key(), Some("k"));
+        assert!(frame.bare().starts_with(b"id: 17592186044415-1048575\nevent: likes\ndata: x"));
+        assert_eq!(Draft::new(None, None, "", None).seal(EventId::ZERO).name(), b"message");
+    }
+
+    #[test]
+    fn unnumbered_frames_hold_only_data() {
+        assert_eq!(Draft::unnumbered("42").seal(EventId::at_ms(5)).chunked(), b"a\r\ndata: 42\n\n\r\n");
+    }
+}

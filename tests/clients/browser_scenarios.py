@@ -1,0 +1,87 @@
+"""What only a browser can show: origins, preflights, and pages that mean harm."""
+
+import time
+
+from adapters import Failure
+from scenarios import expect
+
+#: Reads a stream by `fetch` until a text has come; the headers make the browser ask for permission first.
+FETCH = """
+const [url, headers, text] = arguments;
+return (async () => {
+  const abort = new AbortController();
+  setTimeout(() => abort.abort(), 5000);
+  const answer = await fetch(url, { headers, signal: abort.signal });
+  const reader = answer.body.getReader(), decoder = new TextDecoder();
+  let seen = "";
+  while (!seen.includes(text)) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    seen += decoder.decode(value, { stream: true });
+  }
+  abort.abort();
+  return seen;
+})().catch((error) => "failed: " + error);
+"""
+
+#: Tries to publish as a hostile page would: with every kind of request that needs no permission.
+ATTACK = """
+const [url] = arguments;
+const types = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
+const tries = types.map((type) =>
+  fetch(url, { method: "POST", mode: "no-cors", body: "harm", headers: { "content-type": type } }));
+tries.push(fetch(url, { method: "POST", mode: "no-cors", body: new Blob(["harm"]) }));
+tries.push(new Promise((done) => done(navigator.sendBeacon(url, "harm"))));
+const form = document.createElement("form");
+form.method = "post"; form.action = url; form.target = "frame";
+const frame = document.createElement("iframe");
+frame.name = "frame";
+document.body.append(frame, form);
+form.submit();
+return Promise.allSettled(tries).then((settled) => settled.length);
+"""
+
+
+def fetch_with_headers(world):
+    """A page of another origin may read by fetch, with the headers that fetch-based clients send."""
+    ids = world.publish("one", "two")
+    headers = {"Last-Event-ID": ids[0], "Cache-Control": "no-cache", "Authorization": "Bearer none"}
+    seen = world.client_class.browser.run(FETCH, world.server.url(world.topic), headers, "data: two")
+    if "data: two" not in seen or "data: one" in seen:
+        raise Failure(f"read {seen!r}")
+
+
+def origins(world):
+    """With origins configured, their pages get the events and other pages do not."""
+    browser = world.client_class.browser
+    allowed = f"http://localhost:{browser.page_port}"
+    server, _ = world.serve(cors_origins=allowed)
+    server.publish(world.topic, "before")
+    for host, may_read in (("localhost", True), ("127.0.0.1", False)):
+        browser.visit(host)
+        client = world.client(server.url(world.topic))
+        if may_read:
+            client.wait_open()
+            server.publish(world.topic, "seen")
+            client.wait_events(1)
+        else:
+            client.wait("refusal", lambda: client.count("error") >= 1)
+            server.publish(world.topic, "unseen")
+            time.sleep(0.3)
+            expect("messages and opens", (client.texts(), client.count("open")), ([], 0))
+
+
+def hostile_page(world):
+    """No page can publish through the operator's browser."""
+    client = world.client()
+    client.wait_open()
+    target = f"http://127.0.0.1:{world.server.control_port}/publish?topic={world.topic}"
+    tries = world.client_class.browser.run(ATTACK, target)
+    expect("tries", tries, 5)
+    time.sleep(0.3)
+    world.publish("from the operator")
+    client.wait_events(1)
+    expect("messages", client.texts(), ["from the operator"])
+
+
+ALL = [fetch_with_headers, hostile_page, origins]

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
+# Usage: tests/install.sh clients|fuzz|deny|scale...
+# What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+updated=
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Installs Debian packages for the programs that are missing: debian PROGRAM=PACKAGE...
+debian() {
+    local pair packages=()
+    for pair in "$@"; do have "${pair%%=*}" || packages+=("${pair#*=}"); done
+    [ ${#packages[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" != 0 ] || ! have apt-get; then
+        echo "install: cannot install ${packages[*]} (needs root and apt-get); tests that need it are skipped"
+        return 0
+    fi
+    echo "install: Debian packages ${packages[*]}"
+    if [ -z "$updated" ]; then apt-get update -qq </dev/null >/dev/null 2>&1; updated=1; fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" \
+        </dev/null >/dev/null 2>&1 \
+        || echo "install: apt-get could not install ${packages[*]}; tests that need it are skipped"
+}
+
+# A folder made by a command is made again when the list of what belongs in it changes:
+# folder LIST MADE COMMAND...
+folder() {
+    local list=$1 made=$2 log=target/clients/install.log
+    shift 2
+    if [ -d "$made" ] && cmp -s "$list" "$made/.installed-from"; then return 0; fi
+    mkdir -p target/clients
+    echo "install: $made"
+    rm -rf "$made"
+    if "$@" </dev/null >"$log" 2>&1; then
+        cp "$list" "$made/.installed-from"
+    else
+        rm -rf "$made"
+        echo "install: $made failed: $(tail -n 1 "$log"); tests that need it are skipped"
+    fi
+}
+
+clients() {
+    debian curl=curl node=nodejs npm=npm python3=python3 chromium=chromium chromedriver=chromium-driver
+    python3 -m pip --version >/dev/null 2>&1 || debian pip=python3-pip
+    folder tests/clients/node/package-lock.json tests/clients/node/node_modules \
+        npm --prefix tests/clients/node ci --no-audit --no-fund
+    # A folder rather than a virtual environment: it needs no further package on any Debian.
+    folder tests/clients/requirements.txt target/clients/python \
+        python3 -m pip install --quiet --target target/clients/python -r tests/clients/requirements.txt
+}
+
+# Installs a cargo subcommand if it is missing: subcommand NAME VERSION
+subcommand() {
+    have "cargo-$1" && return 0
+    echo "install: cargo-$1 $2"
+    cargo install --quiet --locked --version "$2" --target-dir target/tools "cargo-$1" </dev/null \
+        || echo "install: cargo-$1 could not be installed"
+}
+
+for part in "$@"; do
+    case "$part" in
+        clients) clients ;;
+        scale) debian ip=iproute2 ;;
+        fuzz) subcommand fuzz 0.13.2 ;;
+        deny) subcommand deny 0.20.2 ;;
+        *) echo "install: unknown part $part" >&2; exit 2 ;;
+    esac
+done

@@ -1,0 +1,98 @@
+//! 100 000 subscribers of one topic on eight workers: what they cost while idle, and a broadcast to all.
+
+use std::io;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::Options;
+use crate::child::{Plan, unix_us};
+use crate::host;
+use crate::probe::Probes;
+use crate::report::Report;
+use crate::server::{Server, request};
+use crate::swarm::Swarm;
+
+/// The processes that only load the machine give way to those that are measured.
+const NICE: &[&str] = &["nice", "-n", "10"];
+const IDLE: Duration = Duration::from_secs(10);
+const BROADCAST: Duration = Duration::from_secs(60);
+
+/// Runs it.
+pub fn run(options: &Options) -> io::Result<Report> {
+    let count = options.get("subscribers", 100_000);
+    let workers = options.get("workers", 8).to_string();
+    // Without heartbeats "idle" means idle; what they cost can be computed from a broadcast.
+    let server = Server::start("hold100k", &["--workers", &workers, "--heartbeat-ms", "3600000"])?;
+    let mut report = Report::new("hold100k");
+    let (pid, resident, kernel) = (server.pid(), host::resident_bytes(server.pid()), kernel_bytes());
+
+    let start = Instant::now();
+    let mut swarm =
+        Swarm::open(&Plan::readers(&server, "all", count as usize), NICE, Duration::from_secs(180))?;
+    report.row("subscribers", count as f64, "");
+    report.row("time to open them", start.elapsed().as_secs_f64(), "s");
+    report.row("server processor time, each", host::cpu_ms(pid) as f64 * 1_000.0 / count as f64, "µs");
+    sleep(Duration::from_secs(2));
+    let grown = host::resident_bytes(pid).saturating_sub(resident) as f64 / count as f64;
+    report.at_most("resident growth, each", grown, "B", 128.0);
+    let kernel = kernel_bytes().saturating_sub(kernel) as f64 / count as f64;
+    report.row("kernel memory, each, both ends", kernel, "B");
+
+    let busy = host::cpu_ms(pid);
+    sleep(IDLE);
+    let idle = (host::cpu_ms(pid) - busy) as f64 / IDLE.as_millis() as f64 * 100.0;
+    report.at_most("processor while idle", idle, "%", 0.1);
+
+    broadcast(&server, &mut swarm, &mut report, count, options.get("broadcasts", 5))?;
+    report.row(
+        "resident after broadcasts, growth each",
+        host::resident_bytes(pid).saturating_sub(resident) as f64 / count as f64,
+        "B",
+    );
+    server.check(&mut report);
+    Ok(report)
+}
+
+/// Broadcasts one after the other, with probes throughout, and counts what came.
+fn broadcast(
+    server: &Server,
+    swarm: &mut Swarm,
+    report: &mut Report,
+    subscribers: u64,
+    broadcasts: u64,
+) -> io::Result<()> {
+    swarm.reset()?;
+    let probes = Probes::start(server.public);
+    sleep(Duration::from_secs(2));
+    let busy = host::cpu_ms(server.pid());
+    let mut answer_slowest = Duration::ZERO;
+    for number in 1..=broadcasts {
+        let start = Instant::now();
+        let text = format!("0 {number} {} a broadcast to all", unix_us());
+        let answer = request(server.control, "POST", "/publish?topic=all", &text)?;
+        answer_slowest = answer_slowest.max(start.elapsed());
+        if answer.status != 202 {
+            return Err(io::Error::other(format!("publish answered {}: {}", answer.status, answer.body)));
+        }
+        swarm.settle(0, number, BROADCAST)?;
+        sleep(Duration::from_secs(1));
+    }
+    let busy = host::cpu_ms(server.pid()) - busy;
+    let tally = swarm.report()?;
+    report.exactly("broadcast deliveries", tally.events, subscribers * broadcasts);
+    report.none("deliveries twice", tally.repeated);
+    report.none("foreign bytes", tally.foreign);
+    report.none("streams ended", tally.closed);
+    report.row("delivery: p50", tally.latency.ms(0.5), "ms");
+    report.row("delivery: p99", tally.latency.ms(0.99), "ms");
+    report.row("delivery: slowest", tally.latency.max_ms(), "ms");
+    report.row("publish answered, slowest", answer_slowest.as_secs_f64() * 1_000.0, "ms");
+    report.row("server processor time a delivery", busy as f64 * 1_000.0 / tally.events.max(1) as f64, "µs");
+    probes.finish(report, Some(50.0));
+    Ok(())
+}
+
+/// Sockets, their file and epoll entries live in slabs; their buffers, if any, in TCP memory.
+fn kernel_bytes() -> u64 {
+    host::slab_bytes() + host::tcp_memory_bytes()
+}

@@ -1,0 +1,61 @@
+//! Publishers faster than the server: it says so, its memory stays level, and what it accepted arrives.
+
+use std::io;
+use std::time::Duration;
+
+use crate::Options;
+use crate::child::Plan;
+use crate::publisher::{Done, Pace, Publisher};
+use crate::report::Report;
+use crate::server::Server;
+use crate::swarm::Swarm;
+use crate::watch::{Watch, mib};
+
+/// Resident growth that is not flat any more: history, mailboxes and idempotency keys have their own bounds,
+/// and all of them together are below this.
+const GROWTH_MIB_MAX: f64 = 192.0;
+
+/// Runs it.
+pub fn run(options: &Options) -> io::Result<Report> {
+    let mut report = Report::new("overrun");
+    let time = Duration::from_secs(options.get("seconds", 20));
+    let count = options.get("subscribers", 200) as usize;
+    let publishers = options.get("publishers", 8).min(16) as usize;
+    let batch = options.get("batch", 1_000) as usize;
+    let bytes = options.get("bytes", 100) as usize;
+    // A history long enough that a reader which keeps reading is never passed by.
+    let flags = ["--history-events", "1000000", "--history-topic-bytes-max", "67108864"];
+    let server = Server::start("overrun", &flags)?;
+    let plan = Plan { resume: true, ..Plan::readers(&server, "all", count) };
+    let mut swarm = Swarm::open(&plan, &[], Duration::from_secs(30))?;
+    let watch = Watch::start(&server)?;
+    let pace = Pace { bytes, batch, ..Pace::to(&server, "all") };
+    let crowd: Vec<Publisher> =
+        (0..publishers).map(|publisher| Publisher::start(Pace { publisher, ..pace.clone() })).collect();
+    std::thread::sleep(time);
+    let done: Vec<Done> = crowd.into_iter().map(Publisher::stop).collect::<io::Result<_>>()?;
+    let mut behind = 0;
+    for (publisher, done) in done.iter().enumerate() {
+        behind += swarm.settle(publisher, done.accepted, Duration::from_secs(30))?;
+    }
+    let tally = swarm.report()?;
+    let accepted: u64 = done.iter().map(|done| done.accepted).sum();
+    report.row("publishers", publishers as f64, "");
+    report.row("events accepted a second", accepted as f64 / time.as_secs_f64(), "");
+    report.row("requests answered 503", done.iter().map(|done| done.refused).sum::<u64>() as f64, "");
+    report.none("other answers", done.iter().map(|done| done.wrong).sum());
+    report.row("deliveries a second", tally.events as f64 / time.as_secs_f64(), "");
+    report.row("delivery: p99", tally.latency.ms(0.99), "ms");
+    report.row("streams ended and resumed", tally.closed as f64, "");
+    report.row("missing behind a gap that was told", tally.told as f64, "");
+    report.none("missing without a word", tally.lost);
+    report.none("repeated, foreign", tally.repeated + tally.foreign);
+    report.none("subscribers without a publisher's last event", behind);
+    if tally.told == 0 {
+        report.exactly("deliveries", tally.events, accepted * count as u64);
+    }
+    let before = watch.before.resident;
+    let most = watch.finish(&server, &mut report)?;
+    report.at_most("resident growth", mib(most.resident.saturating_sub(before)), "MiB", GROWTH_MIB_MAX);
+    Ok(report)
+}

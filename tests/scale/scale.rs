@@ -1,0 +1,110 @@
+//! Measures the release server at scale: `scale [SCENARIO...] [name=number...]`, as `make scale` does.
+//!
+//! Each scenario starts a server of its own, prints a table and a line of JSON, and judges what has a limit;
+//! the exit code is 1 if a limit was missed. Server and load share this machine, so read proportions rather
+//! than promises. All traffic stays on loopback or in network namespaces made for the purpose.
+
+mod child;
+mod churn;
+mod histogram;
+mod hold;
+mod host;
+mod overrun;
+mod probe;
+mod publisher;
+mod report;
+mod server;
+mod slow;
+mod starve;
+mod stream;
+mod swarm;
+mod tally;
+mod vanish;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitCode;
+
+use report::Report;
+
+/// Numbers given on the command line in place of a scenario's own.
+pub struct Options(BTreeMap<String, u64>);
+
+impl Options {
+    /// The number of that name, or the scenario's own.
+    pub fn get(&self, name: &str, default: u64) -> u64 {
+        self.0.get(name).copied().unwrap_or(default)
+    }
+}
+
+type Scenario = fn(&Options) -> io::Result<Report>;
+
+const SCENARIOS: &[(&str, Scenario, &str)] = &[
+    (
+        "hold100k",
+        hold::run,
+        "hold 100 000 idle subscribers, then broadcast to all: subscribers, workers, broadcasts",
+    ),
+    ("stalled", slow::stalled, "1 % of 10 000 subscribers stop reading: subscribers, rate, bytes, seconds"),
+    ("stuck", slow::stuck, "300 subscribers never read large events: subscribers, bytes, seconds"),
+    ("bodies", starve::bodies, "2 000 publish bodies stop half-way: connections"),
+    ("heads", starve::heads, "3 000 request heads drip in: connections"),
+    ("churn", churn::run, "1 000 000 short connections while the log is reopened: connections"),
+    ("overrun", overrun::run, "publishers faster than the server: publishers, subscribers, seconds"),
+    ("vanish", vanish::run, "peers that vanish without a word: subscribers"),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.first().map(String::as_str) {
+        Some("subscribers") => child::run(&arguments[1..]).map(|()| true),
+        Some("publisher") => vanish::publish(&arguments[1..]).map(|()| true),
+        Some("help" | "--help" | "-h") => {
+            SCENARIOS.iter().for_each(|(name, _, help)| println!("{name:<10} {help}"));
+            Ok(true)
+        }
+        _ => measure(&arguments),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("scale: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &[String]) -> io::Result<bool> {
+    let (mut options, mut wanted) = (BTreeMap::new(), Vec::new());
+    for argument in arguments {
+        match argument.split_once('=') {
+            Some((name, value)) => {
+                options.insert(name.to_owned(), value.replace('_', "").parse().map_err(io::Error::other)?);
+            }
+            None => wanted.push(argument.as_str()),
+        }
+    }
+    let options = Options(options);
+    if let Some(unknown) = wanted.iter().find(|name| !SCENARIOS.iter().any(|(known, ..)| known == *name)) {
+        return Err(io::Error::other(format!("no scenario {unknown}; see: scale help")));
+    }
+    let mut good = true;
+    for (name, scenario, _) in SCENARIOS {
+        if !wanted.is_empty() && !wanted.contains(name) {
+            continue;
+        }
+        match scenario(&options) {
+            Ok(report) => good &= report.print(),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                println!("\n== {name} skipped: {error}")
+            }
+            Err(error) => {
+                println!("\n== {name} FAILED: {error}");
+                good = false;
+            }
+        }
+    }
+    Ok(good)
+}

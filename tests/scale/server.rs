@@ -1,0 +1,164 @@
+//! The release server of one scenario, and the plain requests that are sent to it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::report::Report;
+
+const START: Duration = Duration::from_secs(10);
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// A running server; killed when dropped.
+pub struct Server {
+    process: Child,
+    /// The public listener.
+    pub public: SocketAddr,
+    /// The control listener.
+    pub control: SocketAddr,
+}
+
+impl Server {
+    /// Starts on free loopback ports with further flags; what it logs goes to `target/scale/NAME.log`.
+    pub fn start(name: &str, flags: &[&str]) -> io::Result<Server> {
+        let public = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let control = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let server = Server::spawn(name, &[], public, control, flags)?;
+        let start = Instant::now();
+        while request(server.public, "GET", "/healthz", "").map_or(0, |answer| answer.status) != 200 {
+            if start.elapsed() > START {
+                return Err(io::Error::other(format!(
+                    "the server did not start: see {}",
+                    log(name).display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// Starts under `wrap` on given addresses and does not wait.
+    pub fn spawn(
+        name: &str,
+        wrap: &[&str],
+        public: SocketAddr,
+        control: SocketAddr,
+        flags: &[&str],
+    ) -> io::Result<Server> {
+        let path = log(name);
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        let log = File::create(path)?;
+        let words: Vec<&str> = wrap.to_vec();
+        let binary = binary()?;
+        let mut command = match words.split_first() {
+            None => Command::new(binary),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary);
+                command
+            }
+        };
+        command.arg("serve").args(["--listen", &public.to_string(), "--control", &control.to_string()]);
+        command.args(flags).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(Server { process: command.spawn()?, public, control })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Adds how long a health check takes now; one that is not answered counts as the longest.
+    pub fn check(&self, report: &mut Report) {
+        let start = Instant::now();
+        let healthy = request(self.public, "GET", "/healthz", "").is_ok_and(|answer| answer.status == 200);
+        let time = if healthy { start.elapsed() } else { REQUEST };
+        report.at_most("health check afterwards", time.as_secs_f64() * 1_000.0, "ms", 1_000.0);
+    }
+
+    /// All samples of `/metrics`, by name with labels.
+    pub fn metrics(&self) -> io::Result<BTreeMap<String, f64>> {
+        let text = request(self.control, "GET", "/metrics", "")?.body;
+        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Ok(samples.collect())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The server under test: FANWHEEL_BIN, else what was built beside this program.
+fn binary() -> io::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("FANWHEEL_BIN") {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe()?;
+    let folder = own.parent().and_then(|examples| examples.parent());
+    folder.map(|folder| folder.join("fanwheel")).ok_or_else(|| io::Error::other("no folder of its own"))
+}
+
+fn log(name: &str) -> PathBuf {
+    PathBuf::from("target/scale").join(name).with_extension("log")
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// An answer.
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: String,
+}
+
+/// One request on a connection of its own.
+pub fn request(to: SocketAddr, method: &str, target: &str, body: &str) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&to, REQUEST)?;
+    stream.set_read_timeout(Some(REQUEST))?;
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    let length = if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
+    stream.write_all(format!("{head}{length}\r\n{body}").as_bytes())?;
+    read_answer(&mut stream, &mut Vec::new())
+}
+
+/// Reads one answer with a `Content-Length`; `buffer` keeps nothing behind it, as nobody pipelines here.
+pub fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Answer> {
+    buffer.clear();
+    loop {
+        if let Some(answer) = whole_answer(buffer) {
+            return Ok(answer);
+        }
+        let mut piece = [0; 16_384];
+        let bytes = stream.read(&mut piece)?;
+        if bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer.extend_from_slice(&piece[..bytes]);
+    }
+}
+
+fn whole_answer(buffer: &[u8]) -> Option<Answer> {
+    let text = std::str::from_utf8(buffer).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let length = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    (body.len() >= length.unwrap_or(0)).then(|| Answer { status, body: body.to_owned() })
+}

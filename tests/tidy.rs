@@ -1,0 +1,163 @@
+//! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the README's settings.
+//!
+//! Each rule is also tried on a planted fault, so that a rule that has gone blind is noticed.
+
+#[path = "tidy/layers.rs"]
+mod layers;
+#[path = "tidy/lexer.rs"]
+mod lexer;
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/tree.rs"]
+mod tree;
+
+use fanwheel::base::settings::{Spec, TABLE};
+use lexer::Source;
+use rules::Fault;
+
+fn judge(path: &str, text: &str) -> Vec<Fault> {
+    let source = Source::new(path, text);
+    let mut faults = rules::judge(&source);
+    faults.extend(layers::judge(&source));
+    faults
+}
+
+#[test]
+fn the_tree_obeys_the_rules() {
+    let mut faults = Vec::new();
+    for (path, text) in tree::texts() {
+        let found = if path.ends_with(".rs") { judge(&path, &text) } else { rules::text(&path, &text) };
+        faults.extend(found.iter().map(Fault::to_string));
+    }
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn the_layers_form_no_circle() {
+    let texts = tree::texts().into_iter().filter(|(path, _)| path.ends_with(".rs"));
+    let sources: Vec<Source> = texts.map(|(path, text)| Source::new(&path, &text)).collect();
+    assert_eq!(layers::cycle(&sources), None);
+}
+
+/// The row that the README has for a setting.
+fn readme_row(spec: &Spec) -> String {
+    let default = if spec.default.is_empty() { "(empty)".to_owned() } else { format!("`{}`", spec.default) };
+    format!("| `{}` | {default} | {} |", spec.name, spec.help)
+}
+
+#[test]
+fn the_readme_has_every_setting_with_its_default() {
+    let path = tree::root().join("README.md");
+    let readme = std::fs::read_to_string(path).expect("the project has a README");
+    let rows: Vec<String> = TABLE.iter().map(readme_row).collect();
+    let complete = rows.iter().all(|row| readme.lines().any(|line| line == row));
+    let table = format!("| setting | default | meaning |\n| --- | --- | --- |\n{}", rows.join("\n"));
+    assert!(complete, "the README's table of settings should be\n\n{table}\n");
+    let strangers: Vec<&str> = readme.lines().filter(|line| is_settings_row(line)).collect();
+    assert_eq!(strangers.len(), TABLE.len(), "rows of settings that no longer exist: {strangers:#?}");
+}
+
+/// A row with three cells whose first is one name in backticks with an underscore, or a known setting.
+fn is_settings_row(line: &str) -> bool {
+    let name = line.strip_prefix("| `").and_then(|rest| rest.split_once("` |")).map(|(name, _)| name);
+    let like_a_setting =
+        |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !name.is_empty();
+    let known = |name: &str| TABLE.iter().any(|spec| spec.name == name);
+    name.is_some_and(|name| like_a_setting(name) && (name.contains('_') || known(name)))
+}
+
+#[test]
+fn planted_faults_are_found() {
+    let long_function = format!("//! x\nfn long() {{\n{}}}\n", "    x();\n".repeat(69));
+    let long_file = format!("//! x\n{}", "// y\n".repeat(600));
+    let wide = format!("//! x\n// {}\n", "w".repeat(108));
+    let rows: &[(&str, &str, &str)] = &[
+        ("src/fanout/x.rs", "//! x\nuse crate::reactor::Clock;", "fanout must not import reactor"),
+        ("src/wire/x.rs", "//! x\nuse crate::{base::id, fanout::seam};", "wire must not import fanout"),
+        ("src/reactor/x.rs", "//! x\nfn f() { crate::wire::head::parse() }", "reactor must not import wire"),
+        ("src/load/x.rs", "//! x\nuse crate::fanout::node::Node;", "load must not import fanout"),
+        ("src/base/x.rs", "//! x\nuse crate::wire;", "base must not import wire"),
+        ("src/attic/x.rs", "//! x", "layer attic is missing"),
+        ("src/fanout/x.rs", "//! x\nuse super::super::reactor;", "super::super hides an import"),
+        ("src/fanout/x.rs", "//! x\nuse std::time::Instant;", "fanout must not contain Instant"),
+        (
+            "src/fanout/x.rs",
+            "//! x\nfn f() { std::thread::yield_now() }",
+            "fanout must not contain std::thread",
+        ),
+        ("src/fanout/x.rs", "//! x\nuse std::net::TcpStream;", "fanout must not contain TcpStream"),
+        ("src/fanout/x.rs", "//! x\nuse mio::Token;", "fanout must not contain mio"),
+        ("src/fanout/x.rs", "//! x\nfn f() { HashMap::new() }", "fanout must not contain HashMap::new"),
+        ("src/wire/x.rs", "//! x\nuse std::time::SystemTime;", "wire must not contain SystemTime"),
+        ("src/ops/x.rs", "//! x\nuse std::net::TcpStream;", "ops must not contain TcpStream"),
+        ("src/reactor/x.rs", "//! x\nfn parse_http_head() {}", "reactor must know nothing of http"),
+        ("src/reactor/x.rs", "//! x\nstruct SseFrame;", "reactor must know nothing of sse"),
+        ("src/reactor/x.rs", "//! x\nconst A: &str = \"text/event-stream\";", "nothing of event-stream"),
+        ("src/reactor/x.rs", "//! x\nconst A: &str = \"HTTP/1.1 200\";", "nothing of http"),
+        ("src/cli/x.rs", "//! x\nasync fn f() {}", "async has no place here"),
+        ("tests/x.rs", "//! x\nuse tokio::net;", "tokio has no place here"),
+        ("src/cli/x.rs", "//! x\nfn f() { todo!() }", "todo! is unfinished work"),
+        ("src/cli/x.rs", "//! x\nfn f() { dbg!(1) }", "dbg! is unfinished work"),
+        ("tests/x.rs", "//! x\nfn f() { unimplemented!() }", "unimplemented! is unfinished work"),
+        ("src/cli/x.rs", concat!("//! x\n// FIX", "ME later"), "finish it"),
+        ("src/cli/x.rs", "//! x\nfn f() { g().unwrap() }", "unwrap: write expect"),
+        ("src/cli/x.rs", "//! x\nfn f() { unsafe { g() } }", "unsafe belongs to src/sys"),
+        ("tests/x.rs", "//! x\n#![allow(unsafe_code)]", "unsafe belongs to src/sys"),
+        ("src/sys/x.rs", "//! x\nfn f() { unsafe { g() } }", "unsafe without a SAFETY comment"),
+        ("src/cli/x.rs", concat!("//! x\n// see /wo", "rk/main"), "is a path of one machine"),
+        ("src/cli/x.rs", "fn f() {}", "no //! header"),
+        ("src/cli/x.rs", &long_function, "function long has 71 lines"),
+        ("src/cli/x.rs", &long_file, "601 lines"),
+        ("src/cli/x.rs", &wide, "111 columns"),
+    ];
+    for (path, text, expected) in rows {
+        let faults = judge(path, text);
+        let found = faults.iter().any(|fault| fault.words.contains(expected));
+        assert!(found, "{path}: {text:.60}: expected {expected:?}, found {faults:?}");
+        assert_eq!(faults.len(), 1, "{path}: {text:.60}: {faults:?}");
+    }
+}
+
+#[test]
+fn good_code_is_left_alone() {
+    let rows = [
+        ("src/fanout/x.rs", "//! x\nuse crate::{base::id::EventId, wire::frame};\nuse std::net::IpAddr;"),
+        ("src/fanout/x.rs", "//! x\n// std::thread, mio and Instant in a comment\nfn f() { g(\"mio\") }"),
+        (
+            "src/fanout/x.rs",
+            "//! x\n#[cfg(test)]\nmod tests {\n use std::thread;\n fn f() { g().unwrap() }\n}",
+        ),
+        ("src/fanout/x_tests.rs", "//! x\nfn f() { g().unwrap() }"),
+        ("src/reactor/x.rs", "//! x\nfn assert_classes() { assert!(processed); }"),
+        ("src/sys/x.rs", "//! x\nfn f() {\n // SAFETY: no pointers.\n unsafe { g() }\n}"),
+        ("src/cli/x.rs", "//! x\nfn f() { g().unwrap_or(1); h.unwrap_or_default() }"),
+        ("src/cli/x.rs", "//! x\nuse crate::{base, wire, fanout, sys, reactor, ops, load};"),
+        ("tests/x.rs", "//! x\nfn f() { g().unwrap() }"),
+    ];
+    for (path, text) in rows {
+        assert_eq!(judge(path, text), [], "{text}");
+    }
+}
+
+#[test]
+fn circles_are_found() {
+    let a = Source::new("src/base/x.rs", "use crate::wire::x;");
+    let b = Source::new("src/wire/x.rs", "use crate::{ops::x};");
+    let c = Source::new("src/ops/x.rs", "use crate::base;");
+    assert_eq!(layers::cycle(&[a, b, c]).as_deref(), Some("base → wire → ops → base"));
+}
+
+#[test]
+fn rows_of_the_readme_are_told_from_other_tables() {
+    let rows = [
+        ("| `heartbeat_ms` | `15000` | x |", true),
+        ("| `listen` | `0.0.0.0:8080` | x |", true),
+        ("| `old_setting` | `1` | x |", true),
+        ("| `serve` | runs the server |", false),
+        ("| heartbeat_ms | x |", false),
+        ("plain text", false),
+    ];
+    for (line, expected) in rows {
+        assert_eq!(is_settings_row(line), expected, "{line}");
+    }
+}
