@@ -1,4 +1,4 @@
-//! Request heads and routes: no panic, nothing consumed that was not there, and the same verdict byte by byte.
+//! Request heads and routes: no panic, nothing consumed that is not there, the same verdict byte by byte.
 #![no_main]
 
 use fanwheel::base::settings::{Listener, Profile};
