@@ -50,6 +50,8 @@ pub mod flag {
     pub const OVER_ADDRESS: u8 = 32;
     /// The socket took less than was offered; writable readiness will tell.
     pub const FULL: u8 = 64;
+    /// The peer has finished or is gone: no further readiness will tell, so it is read until that shows.
+    pub const ENDED: u8 = 128;
 }
 
 /// What a connection is doing.

@@ -86,7 +86,8 @@ impl Worker {
                 self.receive(io, slot, &scratch[..bytes]);
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
-                if bytes == most && self.conns.contains(slot as usize) {
+                let more = self.conns.get(slot as usize).is_some_and(|c| bytes == most || c.has(flag::ENDED));
+                if more {
                     self.queue_read(slot);
                 }
             }

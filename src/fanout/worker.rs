@@ -206,6 +206,9 @@ impl Worker {
         }
         let slot = token.slot();
         let conn = &mut self.conns[slot as usize];
+        if readiness.ended {
+            conn.flags |= flag::ENDED;
+        }
         if readiness.writable && conn.has(flag::FULL) {
             conn.flags &= !flag::FULL;
             self.queue_write(slot);

@@ -44,7 +44,8 @@ impl BenchStream {
 }
 
 fn broadcast(server: &Server, body: &str) -> Response {
-    let fields = format!("Host: bench.test\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n", body.len());
+    let fields =
+        format!("Host: bench.test\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n", body.len());
     server.connect().ask(format!("POST /broadcast HTTP/1.1\r\n{fields}\r\n{body}"))
 }
 

@@ -159,7 +159,7 @@ fn stuck_reader_does_not_hold_up_the_drain() {
     let server = Launch::workers(2).set("drain_ms", 800).start();
     let mut conn = Conn::open_from(std::net::Ipv4Addr::LOCALHOST, server.public, 4_096).expect("loopback");
     conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n");
-    server.await_metric("subscribed", SOON, |m| m.get("subscribers_open") == 1);
+    server.await_metric("subscribed", SOON, |m| m.get("subscribers") == 1);
     server.publish_all("a", (0..20).map(|n| format!("{n}{}", "x".repeat(60_000))));
     server.signal("TERM");
     assert_eq!(server.exit(ms(3_500)).expect("ends within drain_ms and a little").code(), Some(0));

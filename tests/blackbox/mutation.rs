@@ -50,7 +50,8 @@ const DICTIONARY: [&[u8]; 40] = [
 
 fn good(server: &Server) -> Vec<Vec<u8>> {
     let host = server.control;
-    let batch = "{\"topic\":[\"a\",\"b\"],\"event\":\"e\",\"data\":[1,2]}\n{\"topic\":\"c\",\"data\":\"d\"}\n";
+    let batch =
+        "{\"topic\":[\"a\",\"b\"],\"event\":\"e\",\"data\":[1,2]}\n{\"topic\":\"c\",\"data\":\"d\"}\n";
     let chunks = "5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nT: v\r\n\r\n";
     let ndjson = format!("Content-Type: application/x-ndjson\r\nContent-Length: {}\r\n", batch.len());
     let rows = [

@@ -22,7 +22,7 @@ fn answer_is_202_with_id_and_number_of_subscribers() {
             assert_eq!(stream.event().id.as_deref(), Some(id.as_str()));
         }
         drop(streams);
-        server.await_metric("no subscribers", ms(3_000), |m| m.get("subscribers_open") == 0);
+        server.await_metric("no subscribers", ms(3_000), |m| m.get("subscribers") == 0);
         assert_eq!(server.post("topic=a", "", "z").json()["subscribers"], 0);
     });
 }

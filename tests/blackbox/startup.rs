@@ -1,6 +1,6 @@
 //! Starts and refused starts: one line, the right exit code; ports that are taken; a restart at once.
 
-use crate::harness::{Launch, free_port, ms, poll_until};
+use crate::harness::{Launch, free_port, ms, poll_until, program};
 use std::net::TcpListener;
 use std::process::Command;
 
@@ -101,7 +101,7 @@ fn killed_server_can_be_started_again_at_once() {
 fn settings_come_from_defaults_file_environment_and_flags_in_that_order() {
     let path = config_file("order", "heartbeat_ms = 1100\nretry_ms = 1200\nhead_ms = 1300\n");
     let command = |words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fanwheel"));
+        let mut command = Command::new(program());
         command.args(words).env("FANWHEEL_RETRY_MS", "2200").env("FANWHEEL_HEAD_MS", "2300");
         String::from_utf8(command.output().expect("runs").stdout).expect("UTF-8")
     };
@@ -118,7 +118,7 @@ fn settings_come_from_defaults_file_environment_and_flags_in_that_order() {
 #[test]
 fn help_and_version_exit_0() {
     for words in [&["--version"][..], &["--help"], &["serve", "--help"], &["config", "--help"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_fanwheel")).args(words).output().expect("runs");
+        let output = Command::new(program()).args(words).output().expect("runs");
         assert!(output.status.success() && !output.stdout.is_empty(), "{words:?}");
     }
 }

@@ -61,7 +61,7 @@ fn publishes_while_subscribers_come_and_go_reach_exactly_the_present() {
             }
             assert_eq!(stayer.data(300), (0..300).map(|n| n.to_string()).collect::<Vec<_>>());
         });
-        server.await_metric("only the stayer", SOON, |m| m.get("subscribers_open") == 1);
+        server.await_metric("only the stayer", SOON, |m| m.get("subscribers") == 1);
     });
 }
 

@@ -117,12 +117,12 @@ fn head_has_the_same_fields_and_leaves_the_connection_usable() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers).start();
         let mut conn = server.connect();
-        let before = server.metrics().get("subscribers_open");
+        let before = server.metrics().get("subscribers");
         let head = conn.ask("HEAD /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n");
         assert_eq!((head.status, promised(&head)), (200, fields(&STREAM_FIELDS)));
         let health = conn.ask("GET /healthz HTTP/1.1\r\nHost: fan.test\r\n\r\n");
         assert_eq!(health.status, 200);
-        assert_eq!(server.metrics().get("subscribers_open"), before);
+        assert_eq!(server.metrics().get("subscribers"), before);
         conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n");
         let mut stream = Stream::from(conn);
         stream.greeting();

@@ -1,6 +1,6 @@
 //! How a server is started: settings, environment, wrappers (`ulimit`, `strace`), and where its log goes.
 //!
-//! Finds the bound ports in the log's `state=serving` line, as an operator would.
+//! Finds the bound ports in the log's `event=started` line, as an operator would.
 
 use super::process::{Log, Server};
 use super::{ms, poll_until};
@@ -9,8 +9,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-/// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fanwheel");
+/// The program under test: the one just built, or `BLACKBOX_PROGRAM`, such as a release build.
+pub fn program() -> String {
+    std::env::var("BLACKBOX_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_fanwheel").to_owned())
+}
 
 /// A server to be started.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +68,7 @@ impl Launch {
 
     /// The command line, without standard streams.
     pub fn command(&self) -> Command {
-        let mut words = self.wrapper.iter().map(String::as_str).chain([PROGRAM]);
+        let mut words = self.wrapper.iter().cloned().chain([program()]);
         let mut command = Command::new(words.next().expect("the program at least"));
         command.args(words).arg("serve");
         let has = |name: &str| self.settings.iter().any(|(have, _)| have == name);
@@ -106,7 +108,7 @@ impl Launch {
         let Some((public, control)) = ports else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("no line with state=serving in 15 s:\n{}", self.log_text(&log));
+            panic!("no line with event=started in 15 s:\n{}", self.log_text(&log));
         };
         Server::new(child, public, control, log)
     }
@@ -165,14 +167,14 @@ impl Launch {
     }
 }
 
-/// The addresses in the first line that says `state=serving`, or in lines before it.
+/// The addresses in a log that says `event=started` (or `state=serving`).
 fn ports_in(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     let (mut public, mut control, mut serving) = (None, None, false);
     for word in log.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else { continue };
         let value = value.trim_matches(|c| matches!(c, '"' | ',' | '[' | ']'));
         match key {
-            "state" => serving |= value == "serving",
+            "state" | "event" => serving |= matches!(value, "serving" | "started"),
             "listen" => public = public.or(value.split(',').find_map(|addr| addr.parse().ok())),
             "control" => control = control.or(value.parse().ok()),
             _ => {}

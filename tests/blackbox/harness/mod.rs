@@ -11,7 +11,7 @@ mod stream;
 mod witness;
 
 pub use http::{Conn, End, Fail, Response, assert_problem, percent};
-pub use launch::{Launch, free_port};
+pub use launch::{Launch, free_port, program};
 pub use process::{Metrics, Server};
 pub use stream::{Event, Finish, Id, Item, Stream};
 pub use witness::Witness;

@@ -52,6 +52,12 @@ impl Metrics {
         samples.map(|s| s.2).sum()
     }
 
+    /// What is not zero, in one line, for failure messages.
+    pub fn shown(&self) -> String {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#') && !line.ends_with(" 0"));
+        lines.map(|line| line.trim_start_matches("fanwheel_")).collect::<Vec<_>>().join(", ")
+    }
+
     fn samples(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.0.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
@@ -166,7 +172,7 @@ impl Server {
             good.then_some(())
         });
         let last = last.expect("read at least once");
-        assert!(reached.is_some(), "{what} not reached in {within:?}:\n{}", last.0);
+        assert!(reached.is_some(), "{what} not reached in {within:?}: {}", last.shown());
         last
     }
 
@@ -233,7 +239,7 @@ impl Server {
     pub fn await_connections(&self, level: u64, within: Duration) -> Result<(), u64> {
         let mut now = 0;
         let reached = poll_until(within, || {
-            now = self.metrics().get("connections_open");
+            now = self.metrics().get("connections");
             (now <= level).then_some(())
         });
         reached.ok_or(now)

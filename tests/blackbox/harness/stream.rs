@@ -228,7 +228,7 @@ impl Stream {
         let deadline = Instant::now() + within;
         loop {
             match self.try_next(deadline.saturating_duration_since(Instant::now()))? {
-                Item::Event(event) if event.name.as_deref() != Some("fanwheel.clock") => return Some(event),
+                Item::Event(event) if event.id.is_some() || event.is_gap() => return Some(event),
                 Item::End(_) => return None,
                 _ => {}
             }

@@ -19,13 +19,13 @@ impl<'a> Witness<'a> {
         let stream = server.subscribe("topic=witness&topic=canary");
         let mut witness = Witness { server, stream, sent: 0, level: u64::MAX };
         witness.check("before anything");
-        witness.level = server.metrics().get("connections_open");
+        witness.level = server.metrics().get("connections");
         witness
     }
 
     /// Takes the number of connections open now as the level to come back to.
     pub fn relevel(&mut self) {
-        self.level = self.server.metrics().get("connections_open");
+        self.level = self.server.metrics().get("connections");
     }
 
     /// Publishes one event that the witness must receive, without waiting for it.
