@@ -2,9 +2,9 @@
 //!
 //! | state | public listeners | leaves it when |
 //! | --- | --- | --- |
-//! | open | in this worker's epoll, accepted from with a budget | its sockets reach `worker_max`, or a fault |
+//! | open | in this worker's epoll, accepted from with a budget | it has `worker_max` sockets, or a fault |
 //! | away | closed: the kernel gives newcomers to other workers | its sockets are below `worker_max` again |
-//! | last | open past `worker_max`: nobody else listens, the core refuses politely | another is back |
+//! | last | open past `worker_max`: nobody else listens, the core refuses | another is back |
 //!
 //! In each state a fault of the host (no files, no memory) is followed by a rest, which the closing of any
 //! connection ends early. Nothing here ever spins: what waits in a listener's queue is remembered, because
@@ -225,7 +225,7 @@ impl Doors {
         if now_ms >= self.log_after_ms {
             self.log_after_ms = now_ms + LOG_PAUSE_MS;
             let worker = self.duty.index;
-            log::warn!("newcomers have to wait worker={worker} sockets={open} error=\"{error}\"");
+            log::warn!("event=newcomers_wait worker={worker} sockets={open} error=\"{error}\"");
         }
         ms
     }
@@ -236,7 +236,7 @@ impl Doors {
         for door in self.doors.iter_mut().filter(|door| door.listener == Listener::Public) {
             door.close(registry);
         }
-        log::debug!("leaves newcomers to other workers worker={}", self.duty.index);
+        log::debug!("event=listen_left worker={}", self.duty.index);
     }
 
     fn come_back(&mut self, registry: &Registry) -> io::Result<()> {
@@ -245,7 +245,7 @@ impl Doors {
         }
         self.away = false;
         self.duty.attendance.join(self.duty.index);
-        log::debug!("listens again worker={}", self.duty.index);
+        log::debug!("event=listen_again worker={}", self.duty.index);
         Ok(())
     }
 }

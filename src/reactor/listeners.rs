@@ -167,7 +167,7 @@ fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
 /// An option that is refused costs comfort, not service.
 fn told(option: &str, result: io::Result<()>) {
     if let Err(error) = result {
-        log::warn!("socket option refused option={option} error=\"{error}\"");
+        log::warn!("event=socket_option_refused option={option} error=\"{error}\"");
     }
 }
 

@@ -98,7 +98,7 @@ impl Shell {
             // A failed wait leaves no events behind.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return 0,
             Err(error) => {
-                log::error!("epoll_wait failed worker={} error=\"{error}\"", self.index);
+                log::error!("event=epoll_wait_failed worker={} error=\"{error}\"", self.index);
                 std::thread::sleep(FAILED_WAIT);
                 return 0;
             }
@@ -155,7 +155,7 @@ fn admit(
             true
         }
         Err(error) => {
-            log::debug!("connection dropped, epoll has no room error=\"{error}\"");
+            log::debug!("event=register_refused error=\"{error}\"");
             core.register_failed(token);
             false
         }
