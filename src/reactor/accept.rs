@@ -205,8 +205,8 @@ impl Doors {
                 match socket::accept(socket) {
                     Ok((newcomer, peer)) => {
                         errors_in_a_row = 0;
-                        if matches!(door.place, Place::Unix(_)) {
-                            listeners::tune_unix(&newcomer, self.duty.tuning);
+                        if matches!(door.place, Place::Shared(_)) {
+                            listeners::tune_accepted(&newcomer, self.duty.tuning);
                         }
                         *open = admit(door.listener, newcomer, peer);
                     }
@@ -285,7 +285,7 @@ impl Door {
 
     fn close(&mut self, registry: &Registry) {
         if let Some(socket) = self.socket.take() {
-            // A Unix listener is open under another number too, so closing this one would leave it in epoll.
+            // A shared listener is open under another number too: closing this one would leave it in epoll.
             let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
         }
     }
