@@ -44,10 +44,12 @@ fn derive(settings: &Settings, files: u64, processors: usize) -> Result<Capacity
         set => set,
     };
     let tables = if settings.fd_tables_private { 1 } else { workers as u64 };
-    // Each table holds every worker's waker, and listeners: those of one worker, or of all.
+    // Each table holds every worker's waker, the addresses held, and the listeners of one worker or of all.
     let listeners = settings.listen.len() as u64 + 1;
-    let fixed = BASE_FILES + workers as u64 + tables * (listeners + 2);
-    let reserved = if files >= 4 * RESERVED_FILES { RESERVED_FILES } else { files / 4 }.max(fixed);
+    let fixed = BASE_FILES + workers as u64 + listeners + tables * (listeners + 2);
+    // However small the limit, some room is left to refuse politely.
+    let reserved = if files >= 4 * RESERVED_FILES { RESERVED_FILES } else { files / 4 };
+    let reserved = reserved.max(fixed + tables * (files / 8).min(8));
     let possible = files.saturating_sub(reserved) / tables;
     if possible == 0 {
         return Err(StartError::Files { files, needed: fixed + tables });
@@ -82,7 +84,7 @@ mod tests {
             (8, true, 20_000, 19_680, 157_440),
             (60, true, 20_000, 19_680, 1_180_800),
             (4, false, 20_000, 4_920, 19_680),
-            (2, true, 64, 46, 92),
+            (2, true, 64, 36, 72),
             (8, true, 1_024, 768, 6_144),
         ];
         for &(workers, private, files, worker_max, connections_max) in rows {
