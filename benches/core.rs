@@ -16,7 +16,8 @@ use fanwheel::wire::head::{self, HeadLimits};
 use std::hint::black_box;
 use std::sync::Arc;
 
-const REQUEST: &[u8] = b"GET /events?topic=news HTTP/1.1\r\nHost: example.org\r\nAccept: text/event-stream\r\n\
+const REQUEST: &[u8] =
+    b"GET /events?topic=news HTTP/1.1\r\nHost: example.org\r\nAccept: text/event-stream\r\n\
     Cache-Control: no-cache\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept-Language: en\r\n\r\n";
 const SUBSCRIBERS: u64 = 10_000;
 

@@ -155,7 +155,8 @@ fn forwarded_headers_of_strangers_do_not_move_the_cap() {
 #[test]
 fn topics_beyond_the_limit_are_refused_and_come_back_after_expiry() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("topics_max", 8).set("topics_per_connection_max", 4).start();
+        let server =
+            Launch::workers(workers).set("topics_max", 8).set("topics_per_connection_max", 4).start();
         let mut witness = Witness::of(&server);
         let statuses: Vec<Response> = (0..12).map(|n| server.post(&format!("topic=t{n}"), "", "x")).collect();
         let full: Vec<&Response> = statuses.iter().filter(|answer| answer.status != 202).collect();

@@ -126,10 +126,8 @@ fn stuck_reader_under_a_skipping_policy_is_cut_by_the_kernel() {
 #[test]
 fn reader_overtaken_by_eviction_is_disconnected_and_told_the_gap_when_it_returns() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers)
-            .set("history_events", 10)
-            .set("unsent_bytes_max", 4_096)
-            .start();
+        let server =
+            Launch::workers(workers).set("history_events", 10).set("unsent_bytes_max", 4_096).start();
         let mut witness = Witness::of(&server);
         let mut stream = sleepy(&server, "topic=a");
         server.publish_all("a", (0..200).map(body));
@@ -186,7 +184,11 @@ fn skipping_reader_is_told_the_gap_and_goes_on_with_the_newest() {
                 }
                 Some(event) => {
                     let n = number(&event.data);
-                    assert!(n == numbers.len() || gaps > 0, "{n} after {} without a gap event", numbers.len());
+                    assert!(
+                        n == numbers.len() || gaps > 0,
+                        "{n} after {} without a gap event",
+                        numbers.len()
+                    );
                     numbers.push(n);
                 }
                 None => drop(server.publish("b", format!("end {round}"))),
