@@ -1,5 +1,5 @@
-//! What the core costs without a kernel: parsing, encoding, the wheel, the hub, one broadcast over a fake socket
-//! that takes everything. `make bench` runs it; compare ratios within one run, machines differ.
+//! What the core costs without a kernel: parsing, encoding, the wheel, the hub, one broadcast over a fake
+//! socket that takes everything. `make bench` runs it; compare ratios within one run, machines differ.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fanwheel::base::id::EventId;

@@ -1,10 +1,11 @@
 //! What no single row of the table can say: forms of addresses and origins, and settings that exclude each
-//! other. A refusal names both settings, their values and where each came from.
+//! other. A refusal names both settings, their values and where each came from. Only what somebody wrote can
+//! contradict: a default gives way to the setting it would exclude.
 
 use std::net::SocketAddr;
 
 use crate::base::settings::{Settings, SlowPolicy, split_list};
-use crate::cli::resolve::{Entry, Refusal, Resolved, shown};
+use crate::cli::resolve::{Entry, Refusal, Resolved, Source, shown};
 use crate::reactor::Address;
 
 /// Pairs whose first must not exceed the second, and why.
@@ -15,9 +16,10 @@ const ORDERED: &[(&str, &str, &str)] = &[
     ("topics_per_connection_max", "topics_max", "one subscriber cannot have more topics than exist"),
 ];
 
-/// Refuses the first contradiction found.
-pub fn check(resolved: &Resolved) -> Result<(), Refusal> {
+/// Makes defaults give way, then refuses the first contradiction found.
+pub fn check(resolved: &mut Resolved) -> Result<(), Refusal> {
     for (small, large, why) in ORDERED {
+        give_way(resolved, small, large);
         ordered(resolved.entry(small), resolved.entry(large), why)?;
     }
     addresses(resolved)?;
@@ -44,11 +46,28 @@ fn malformed<T>(entry: &Entry, item: &str, allowed: &str) -> Result<T, Refusal> 
 }
 
 fn ordered(small: &Entry, large: &Entry, why: &str) -> Result<(), Refusal> {
-    let value = |entry: &Entry| entry.text.parse::<u64>().expect("checked against the table");
-    if value(small) <= value(large) {
+    if number(small) <= number(large) {
         return Ok(());
     }
     refuse(format!("{} is larger than {}: {why}", named(small), named(large)))
+}
+
+/// A default that exceeds what was set is lowered to it, one that is below what was set is raised.
+fn give_way(resolved: &mut Resolved, small: &str, large: &str) {
+    let (low, high) = (resolved.entry(small), resolved.entry(large));
+    if number(low) <= number(high) {
+        return;
+    }
+    let (low_text, high_text) = (low.text.clone(), high.text.clone());
+    match (&low.source, &high.source) {
+        (Source::Default, _) => resolved.entry_mut(small).text = high_text,
+        (_, Source::Default) => resolved.entry_mut(large).text = low_text,
+        _ => {}
+    }
+}
+
+fn number(entry: &Entry) -> u64 {
+    entry.text.parse().expect("checked against the table")
 }
 
 /// Whether a connection to one could end at the other. Port 0 is another port each time.
@@ -127,6 +146,9 @@ fn host_names(entry: &Entry) -> Result<(), Refusal> {
 fn slow(resolved: &Resolved) -> Result<(), Refusal> {
     let settings: Settings = resolved.settings();
     if settings.slow_policy == SlowPolicy::Disconnect || settings.stall_ms < settings.user_timeout_ms {
+        return Ok(());
+    }
+    if ["stall_ms", "user_timeout_ms"].iter().any(|name| resolved.entry(name).source == Source::Default) {
         return Ok(());
     }
     let [policy, stall, timeout] =
