@@ -84,6 +84,27 @@ fn field_kib(text: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1_024)
 }
 
+/// When much of what events and bodies took has been freed, so that the allocator's rest is worth returning.
+#[derive(Clone, Debug, Default)]
+pub struct Ebb {
+    high_bytes: usize,
+}
+
+/// A fall that is worth a walk through the allocator's heaps, which holds up whoever allocates meanwhile.
+const EBB_BYTES: usize = 16 << 20;
+
+impl Ebb {
+    /// Takes a reading of live bytes; says whether they have fallen far since the last time it said so.
+    pub fn look(&mut self, live_bytes: usize) -> bool {
+        self.high_bytes = self.high_bytes.max(live_bytes);
+        let fallen = self.high_bytes - live_bytes >= EBB_BYTES;
+        if fallen {
+            self.high_bytes = live_bytes;
+        }
+        fallen
+    }
+}
+
 impl Watch {
     /// Memory is free until told otherwise.
     pub fn new(limit_bytes: u64) -> Watch {
@@ -108,6 +129,16 @@ mod tests {
     use super::*;
 
     const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn memory_is_given_back_once_after_each_ebb() {
+        let mut ebb = Ebb::default();
+        let looks = [0, 40 << 20, 30 << 20, 20 << 20, 20 << 20, 10 << 20, 4 << 20, 0];
+        assert_eq!(
+            looks.map(|bytes| ebb.look(bytes)),
+            [false, false, false, true, false, false, true, false]
+        );
+    }
 
     struct Fake(Host);
 

@@ -21,7 +21,7 @@ use crate::base::counters::Count;
 use crate::base::settings::Settings;
 use crate::base::snapshot::{Pages, Snapshot};
 use crate::cli::log as journal;
-use crate::cli::memory::{Host, Watch};
+use crate::cli::memory::{Ebb, Host, Watch};
 use crate::cli::reload::reload;
 use crate::cli::resolve::{Inputs, Resolved, shown};
 use crate::cli::signals::{Asked, SIGNAL_POLL_MS, Signals};
@@ -31,6 +31,7 @@ use crate::fanout::mail::Control;
 use crate::fanout::node::Node;
 use crate::ops;
 use crate::reactor::{self, Capacity, Launch, Notice, Server};
+use crate::sys::process;
 
 /// Beyond `drain_ms`: the last answers and closings take their time.
 const DRAIN_GRACE_MS: u64 = 2_000;
@@ -81,6 +82,7 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
         workers_left: capacity.workers,
         drain_ms: settings.drain_ms,
         next_look: now,
+        ebb: Ebb::default(),
     };
     Ok(keeper.keep(inputs))
 }
@@ -159,6 +161,7 @@ struct Keeper {
     workers_left: usize,
     drain_ms: u64,
     next_look: Instant,
+    ebb: Ebb,
 }
 
 impl Keeper {
@@ -258,6 +261,9 @@ impl Keeper {
             return;
         }
         self.next_look = now + Duration::from_millis(MEMORY_LOOK_MS);
+        if self.ebb.look(self.node.live_bytes()) {
+            process::give_memory_back();
+        }
         let Some(resident) = Host::real().resident_bytes() else { return };
         if let Some(full) = self.watch.look(resident) {
             self.node.set_memory_full(full);

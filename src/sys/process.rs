@@ -49,6 +49,16 @@ pub fn wake_file() -> io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// Returns the memory that the allocator holds and nobody uses to the operating system (`malloc_trim(3)`). Holds
+/// up allocations of other threads for some milliseconds for each 100 MB.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer; the allocator locks its heaps itself.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
