@@ -95,22 +95,32 @@ impl Launch {
 
     /// Starts and waits until it serves.
     pub fn start(self) -> Server {
+        self.try_start().unwrap_or_else(|(code, log)| panic!("exit {code:?} instead of serving:\n{log}"))
+    }
+
+    /// Starts and waits until it serves, or has ended: then the exit code and the log.
+    pub fn try_start(self) -> Result<Server, (Option<i32>, String)> {
         let mut command = self.command();
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let log = Arc::new(Log::default());
         log.follow(child.stderr.take().expect("piped just above"));
-        let ports = poll_until(ms(15_000), || {
-            let exit = child.try_wait().expect("our own child");
-            assert!(exit.is_none(), "ended with {exit:?} instead of serving:\n{}", log.text());
-            ports_in(&self.log_text(&log)).or_else(|| self.serving_where_told())
+        let outcome = poll_until(ms(15_000), || match child.try_wait().expect("our own child") {
+            Some(exit) => Some(Err(exit.code())),
+            None => ports_in(&self.log_text(&log)).or_else(|| self.serving_where_told()).map(Ok),
         });
-        let Some((public, control)) = ports else {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("no line with event=started in 15 s:\n{}", self.log_text(&log));
-        };
-        Server::new(child, public, control, log)
+        match outcome {
+            Some(Ok((public, control))) => Ok(Server::new(child, public, control, log)),
+            Some(Err(code)) => {
+                log.await_end(ms(1_000));
+                Err((code, log.text()))
+            }
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("no line with event=started in 15 s:\n{}", self.log_text(&log));
+            }
+        }
     }
 
     fn log_text(&self, log: &Log) -> String {
