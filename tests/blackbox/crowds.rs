@@ -217,6 +217,7 @@ fn thousands_of_topics_are_bounded_and_given_back() {
     let answer = server.get("/metrics");
     assert!(answer.body.len() < 40_000, "{} bytes of metrics", answer.body.len());
     witness.check("8000 topics");
+    server.await_metric("history given back", ms(8_000), |m| m.get("history_bytes") < 10_000);
 }
 
 #[test]

@@ -82,6 +82,10 @@ impl Launch {
         if !has("control") {
             command.args(["--control", &control]);
         }
+        // One worker sends with plain system calls, several with what the server prefers: both are judged.
+        if !has("send_backend") && self.settings.contains(&("workers".to_owned(), "1".to_owned())) {
+            command.args(["--send-backend", "writev"]);
+        }
         for (name, value) in &self.settings {
             command.arg(format!("--{}", name.replace('_', "-"))).arg(value);
         }
@@ -182,7 +186,7 @@ fn ports_in(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     let (mut public, mut control, mut serving) = (None, None, false);
     for word in log.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else { continue };
-        let value = value.trim_matches(|c| matches!(c, '"' | ',' | '[' | ']'));
+        let value = value.trim_matches(|c| matches!(c, '"' | ','));
         match key {
             "state" | "event" => serving |= matches!(value, "serving" | "started"),
             "listen" => public = public.or(value.split(',').find_map(|addr| addr.parse().ok())),
