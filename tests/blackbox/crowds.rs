@@ -200,7 +200,11 @@ fn replay_storm_gives_everyone_the_whole_history() {
 
 #[test]
 fn thousands_of_topics_are_bounded_and_given_back() {
-    let server = Launch::workers(2).set("history_bytes_max", 4_000_000).set("history_ms", 1_500).start();
+    let server = Launch::workers(2)
+        .set("history_bytes_max", 4_000_000)
+        .set("history_topic_bytes_max", 1_000_000)
+        .set("history_ms", 1_500)
+        .start();
     let mut witness = Witness::of(&server);
     let before = server.resident_bytes();
     let mut conn = server.connect_control();
@@ -213,6 +217,7 @@ fn thousands_of_topics_are_bounded_and_given_back() {
     let answer = server.get("/metrics");
     assert!(answer.body.len() < 40_000, "{} bytes of metrics", answer.body.len());
     witness.check("8000 topics");
+    server.await_metric("history given back", ms(8_000), |m| m.get("history_bytes") < 10_000);
 }
 
 #[test]
@@ -258,6 +263,7 @@ fn every_202_of_merciless_publishers_is_delivered() {
         .start();
     let mut witness = Witness::of(&server);
     let mut stream = server.subscribe("topic=flood");
+    witness.relevel();
     let before = server.resident_bytes();
     let end = Instant::now() + ms(1_500);
     let ids: Vec<String> = std::thread::scope(|scope| {

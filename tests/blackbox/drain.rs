@@ -126,6 +126,40 @@ fn draining_server_is_not_ready_and_refuses_newcomers() {
 }
 
 #[test]
+fn publish_in_flight_is_answered_while_draining() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).set("drain_ms", 2_000).start();
+        let streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
+        let whole = server.publish_bytes("topic=a", "", b"in flight");
+        let mut conns: Vec<(usize, Conn)> = (1..whole.len())
+            .step_by(9)
+            .map(|cut| {
+                let mut conn = server.connect_control();
+                conn.send(&whole[..cut]);
+                (cut, conn)
+            })
+            .collect();
+        server.await_metric("all accepted", SOON, |m| m.get("connections") >= 12 + conns.len() as u64);
+        let start = Instant::now();
+        server.signal("TERM");
+        std::thread::sleep(ms(150));
+        let mut accepted = 0;
+        for (cut, conn) in &mut conns {
+            conn.send(&whole[*cut..]);
+            let answer = conn.answer(SOON).unwrap_or_else(|fail| panic!("cut at {cut}: {fail:?}"));
+            assert!(matches!(answer.status, 202 | 503), "cut at {cut}: {}", answer.status);
+            accepted += usize::from(answer.status == 202);
+        }
+        drop(conns);
+        for departure in departures(streams, start, ms(6_000)) {
+            assert_eq!(departure.finish, Finish::Clean);
+            assert!(departure.events.len() >= accepted, "answered 202 and lost");
+        }
+        assert_eq!(server.exit(SOON).expect("ends").code(), Some(0));
+    });
+}
+
+#[test]
 fn drain_by_request_is_the_same_as_by_signal() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers).set("drain_ms", 600).start();

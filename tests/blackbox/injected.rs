@@ -20,32 +20,35 @@ fn strace_works() -> bool {
 
 /// A server under strace with one injected fault, or `None` where that is impossible.
 fn server_with(inject: &str) -> Option<Server> {
+    launch_with(inject).map(Launch::start)
+}
+
+fn launch_with(inject: &str) -> Option<Launch> {
     if !strace_works() {
         return None;
     }
     let fault = format!("inject={inject}");
     let calls = format!("trace={}", inject.split(':').next().expect("a call"));
     let words = ["strace", "-D", "-f", "-q", "-o", "/dev/null", "-e", &calls, "-e", &fault];
-    Some(Launch::workers(2).set("send_backend", "writev").through(&words).start())
+    Some(Launch::workers(2).set("send_backend", "writev").through(&words))
 }
 
+/// Events that every run publishes.
+const EVENTS: usize = 30;
+
 /// Follows a topic over cuts, as a client does, until `count` events came; the data.
-fn follow(server: &Server, topic: &str, count: usize, ready: impl FnOnce()) -> Vec<String> {
+fn follow(server: &Server, topic: &str, count: usize) -> Vec<String> {
     let mut received: Vec<String> = Vec::new();
     let mut newest: Option<String> = None;
-    let mut ready = Some(ready);
     let done = poll_until(ms(20_000), || {
-        let mut conn = Conn::open(server.public);
+        let mut conn = Conn::try_open(server.public).ok()?;
         let id = newest.as_ref().map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
         conn.send(format!("GET /events?topic={topic}&last=1000 HTTP/1.1\r\nHost: fan.test\r\n{id}\r\n"));
         match conn.head(ms(2_000)) {
             Ok(head) if head.status == 200 => {}
             _ => return None,
         }
-        if let Some(ready) = ready.take() {
-            ready();
-        }
-        while let Ok(Some(chunk)) = conn.chunk(std::time::Instant::now() + ms(2_000)) {
+        while let Ok(Some(chunk)) = conn.chunk(std::time::Instant::now() + ms(1_000)) {
             let text = String::from_utf8(chunk).expect("UTF-8");
             let Some(id) = text.strip_prefix("id: ").and_then(|rest| rest.split('\n').next()) else {
                 continue;
@@ -68,7 +71,7 @@ fn publish_surely(server: &Server, topic: &str, n: usize) {
     let key = format!("Idempotency-Key: {topic}-{n}\r\n");
     let request = server.publish_bytes(&format!("topic={topic}"), &key, n.to_string().as_bytes());
     let accepted = poll_until(ms(10_000), || {
-        let mut conn = Conn::open(server.control);
+        let mut conn = Conn::try_open(server.control).ok()?;
         conn.send(&request);
         match conn.answer(ms(1_000)) {
             Ok(answer) if answer.status == 202 => Some(()),
@@ -87,18 +90,18 @@ fn publish_surely(server: &Server, topic: &str, n: usize) {
 fn assert_nothing_lost(inject: &str) {
     let Some(server) = server_with(inject) else { return };
     std::thread::scope(|scope| {
-        let followers: Vec<_> = (0..3).map(|_| scope.spawn(|| follow(&server, "a", 60, || {}))).collect();
-        for n in 0..60 {
+        let followers: Vec<_> = (0..3).map(|_| scope.spawn(|| follow(&server, "a", EVENTS))).collect();
+        for n in 0..EVENTS {
             publish_surely(&server, "a", n);
         }
         for follower in followers {
-            let expected: Vec<String> = (0..60).map(|n| n.to_string()).collect();
+            let expected: Vec<String> = (0..EVENTS).map(|n| n.to_string()).collect();
             assert_eq!(follower.join().expect("followed"), expected, "{inject}");
         }
     });
     assert!(server.runs(), "{inject}: the process is gone:\n{}", server.log());
     let healthy = poll_until(SOON, || {
-        let mut conn = Conn::open(server.public);
+        let mut conn = Conn::try_open(server.public).ok()?;
         conn.send("GET /healthz HTTP/1.1\r\nHost: fan.test\r\nConnection: close\r\n\r\n");
         conn.answer(ms(1_000)).ok().filter(|answer| answer.status == 200)
     });
@@ -113,7 +116,7 @@ fn failing_accepts_are_survived() {
         {
             scope.spawn(move || {
                 for error in errors {
-                    assert_nothing_lost(&format!("accept4:error={error}:when=2+3"));
+                    assert_nothing_lost(&format!("accept4:error={error}:when=2+9"));
                 }
             });
         }
@@ -142,7 +145,7 @@ fn failing_writes_are_survived_without_loss_or_repeat() {
         for errors in [["EAGAIN", "EINTR"], ["EPIPE", "ENOBUFS"], ["ECONNRESET", "ENOMEM"]] {
             scope.spawn(move || {
                 for error in errors {
-                    assert_nothing_lost(&format!("sendmsg,writev,sendto:error={error}:when=5+9"));
+                    assert_nothing_lost(&format!("sendmsg,writev,sendto:error={error}:when=5+21"));
                 }
             });
         }
@@ -150,10 +153,33 @@ fn failing_writes_are_survived_without_loss_or_repeat() {
 }
 
 #[test]
-fn failing_options_and_closes_are_survived() {
-    assert_nothing_lost("setsockopt:error=ENOBUFS:when=8+2");
+fn failing_shutdowns_and_closes_are_survived() {
     assert_nothing_lost("shutdown:error=ENOTCONN:when=1+1");
     assert_nothing_lost("close:error=EINTR:when=20+3");
+}
+
+#[test]
+fn failing_options_at_the_start_are_survived_or_said_in_one_line() {
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            scope.spawn(move || {
+                for nth in (1..=12).filter(|nth| nth % 2 == half) {
+                    let inject = format!("setsockopt:error=ENOPROTOOPT:when={nth}");
+                    let Some(launch) = launch_with(&inject) else { return };
+                    match launch.try_start() {
+                        Ok(server) => {
+                            let mut stream = server.subscribe("topic=a");
+                            server.publish("a", "x");
+                            assert_eq!(stream.event().data, "x", "{inject}");
+                        }
+                        Err((code, text)) => {
+                            assert_eq!((code, text.lines().count()), (Some(1), 1), "{inject}: {text}");
+                        }
+                    }
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -18,8 +18,9 @@ fn fill(server: &Server, most: usize) -> (Vec<Stream>, Response) {
             let mut conn = server.connect();
             return (streams, conn.ask(format!("{SUBSCRIBE}\r\n")));
         }
-        drop(conn);
-        streams.push(server.subscribe("topic=a"));
+        let mut stream = Stream::after(conn, head);
+        stream.greeting();
+        streams.push(stream);
         assert!(streams.len() <= most, "no refusal after {most} streams");
     }
 }
@@ -153,7 +154,7 @@ fn forwarded_headers_of_strangers_do_not_move_the_cap() {
 }
 
 #[test]
-fn topics_beyond_the_limit_are_refused_and_come_back_after_expiry() {
+fn topics_beyond_the_limit_are_refused_and_existing_ones_go_on() {
     with_1_and_4_workers(|workers| {
         let server =
             Launch::workers(workers).set("topics_max", 8).set("topics_per_connection_max", 4).start();
@@ -174,6 +175,27 @@ fn topics_beyond_the_limit_are_refused_and_come_back_after_expiry() {
         assert!(server.metrics().labelled("refused", "topics_full") >= 4);
         witness.check("topics full");
     });
+}
+
+#[test]
+fn newcomers_are_refused_for_memory_and_existing_streams_stay() {
+    let server = Launch::workers(2).set("memory_bytes_max", 1_000_000).start();
+    let mut conn = server.connect();
+    conn.send(format!("{SUBSCRIBE}\r\n"));
+    let early = conn.head(ms(3_000)).is_ok_and(|head| head.status == 200);
+    let refusal = poll_until(ms(5_000), || {
+        let mut conn = server.connect();
+        conn.send(format!("{SUBSCRIBE}\r\n"));
+        conn.head(ms(1_000)).ok().filter(|head| head.status == 503)
+    });
+    retry_after(&refusal.expect("resident memory is above the limit, so newcomers are refused"));
+    server.assert_healthy("memory full");
+    assert!(server.metrics().labelled("refused", "memory_full") >= 1);
+    if early {
+        assert_eq!(server.post("topic=a", "", "still here").status, 202);
+        let deadline = std::time::Instant::now() + ms(3_000);
+        conn.take_through(b"data: still here", deadline).expect("an existing stream goes on");
+    }
 }
 
 #[test]

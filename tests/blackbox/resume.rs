@@ -90,6 +90,31 @@ fn gap_is_told_before_the_first_later_event_when_history_is_gone() {
 }
 
 #[test]
+fn gap_event_is_json_whatever_the_topic_is_called() {
+    let server = Launch::workers(2).set("history_events", 1).start();
+    for topic in
+        ["q\"uote", "back\\slash", "</script>", "\u{2028}", "\u{1F600}", "a b", "{}", "tab?", "\u{FEFF}"]
+    {
+        let ids = server.publish_all(topic, (0..3).map(|n| n.to_string()));
+        let mut stream = server.resume(&format!("topic={}", percent(topic)), &ids[0]);
+        let gap = gap_body(&stream.any_event(ms(3_000)));
+        assert_eq!(gap["topic"], topic);
+        assert_eq!(stream.event().data, "2");
+    }
+}
+
+#[test]
+fn unknown_id_is_quoted_safely_in_the_gap_event() {
+    let server = Launch::workers(1).start();
+    for id in ["\"", "\\", "\",\"topic\":\"forged", "\n\ndata: x", "\r", "\u{2028}", "\u{0}", "</script>"] {
+        let mut stream = server.subscribe(&format!("topic=a&last_event_id={}", percent(id)));
+        let event = stream.any_event(ms(1_000));
+        assert_eq!(gap_body(&event)["topic"], "a", "{id:?}");
+        stream.assert_quiet(ms(20));
+    }
+}
+
+#[test]
 fn gap_is_told_when_history_grew_too_old() {
     let server = Launch::workers(2).set("history_ms", 200).start();
     let ids = eight(&server, "a");

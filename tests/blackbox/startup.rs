@@ -124,6 +124,28 @@ fn help_and_version_exit_0() {
 }
 
 #[test]
+fn ipv6_listener_serves() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: no IPv6 here");
+        return;
+    }
+    let server = Launch::workers(2).set("listen", "[::1]:0").start();
+    assert!(server.public.is_ipv6());
+    let mut stream = server.subscribe("topic=a");
+    server.publish("a", "x");
+    assert_eq!(stream.event().data, "x");
+}
+
+#[test]
+fn shared_file_table_serves_the_same() {
+    let server = Launch::workers(4).set("fd_tables", "shared").start();
+    let mut streams: Vec<_> = (0..16).map(|_| server.subscribe("topic=a")).collect();
+    server.publish_all("a", (0..50).map(|n| n.to_string()));
+    let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    streams.iter_mut().for_each(|stream| assert_eq!(stream.data(50), expected));
+}
+
+#[test]
 fn several_public_listeners_serve_the_same_hub() {
     let (first, second) = (free_port(), free_port());
     let server = Launch::workers(2).set("listen", first).set("listen", second).on(first, free_port()).start();

@@ -58,7 +58,11 @@ fn stream_head_has_exactly_the_promised_fields() {
         let server = Launch::workers(workers).start();
         let stream = server.subscribe("topic=a");
         assert_eq!(promised(&stream.head), fields(&STREAM_FIELDS));
-        assert!(stream.head.head.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        let head = String::from_utf8(stream.head.head).expect("ASCII");
+        let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                        Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\
+                        Access-Control-Allow-Origin: *\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(head, expected, "byte for byte");
     });
 }
 

@@ -101,8 +101,12 @@ pub struct Conn {
 impl Conn {
     /// Connects, without delay for small writes.
     pub fn open(to: SocketAddr) -> Conn {
-        let stream = TcpStream::connect_timeout(&to, ms(3_000)).unwrap_or_else(|e| panic!("{to}: {e}"));
-        Conn::over(stream)
+        Conn::try_open(to).unwrap_or_else(|e| panic!("{to}: {e}"))
+    }
+
+    /// Connects to a server that may be unable to answer.
+    pub fn try_open(to: SocketAddr) -> std::io::Result<Conn> {
+        TcpStream::connect_timeout(&to, ms(3_000)).map(Conn::over)
     }
 
     /// Connects from an address, with a receive buffer of about so many bytes (0 = the kernel's choice).

@@ -82,6 +82,10 @@ impl Launch {
         if !has("control") {
             command.args(["--control", &control]);
         }
+        // One worker sends with plain system calls, several with what the server prefers: both are judged.
+        if !has("send_backend") && self.settings.contains(&("workers".to_owned(), "1".to_owned())) {
+            command.args(["--send-backend", "writev"]);
+        }
         for (name, value) in &self.settings {
             command.arg(format!("--{}", name.replace('_', "-"))).arg(value);
         }
@@ -95,22 +99,32 @@ impl Launch {
 
     /// Starts and waits until it serves.
     pub fn start(self) -> Server {
+        self.try_start().unwrap_or_else(|(code, log)| panic!("exit {code:?} instead of serving:\n{log}"))
+    }
+
+    /// Starts and waits until it serves, or has ended: then the exit code and the log.
+    pub fn try_start(self) -> Result<Server, (Option<i32>, String)> {
         let mut command = self.command();
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let log = Arc::new(Log::default());
         log.follow(child.stderr.take().expect("piped just above"));
-        let ports = poll_until(ms(15_000), || {
-            let exit = child.try_wait().expect("our own child");
-            assert!(exit.is_none(), "ended with {exit:?} instead of serving:\n{}", log.text());
-            ports_in(&self.log_text(&log)).or_else(|| self.serving_where_told())
+        let outcome = poll_until(ms(15_000), || match child.try_wait().expect("our own child") {
+            Some(exit) => Some(Err(exit.code())),
+            None => ports_in(&self.log_text(&log)).or_else(|| self.serving_where_told()).map(Ok),
         });
-        let Some((public, control)) = ports else {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("no line with event=started in 15 s:\n{}", self.log_text(&log));
-        };
-        Server::new(child, public, control, log)
+        match outcome {
+            Some(Ok((public, control))) => Ok(Server::new(child, public, control, log)),
+            Some(Err(code)) => {
+                log.await_end(ms(1_000));
+                Err((code, log.text()))
+            }
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("no line with event=started in 15 s:\n{}", self.log_text(&log));
+            }
+        }
     }
 
     fn log_text(&self, log: &Log) -> String {
@@ -172,7 +186,7 @@ fn ports_in(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     let (mut public, mut control, mut serving) = (None, None, false);
     for word in log.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else { continue };
-        let value = value.trim_matches(|c| matches!(c, '"' | ',' | '[' | ']'));
+        let value = value.trim_matches(|c| matches!(c, '"' | ','));
         match key {
             "state" | "event" => serving |= matches!(value, "serving" | "started"),
             "listen" => public = public.or(value.split(',').find_map(|addr| addr.parse().ok())),

@@ -6,12 +6,16 @@ use super::{Conn, Response, SOON, Stream, ms, percent, poll_until};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The lines a server wrote to its standard error.
 #[derive(Debug, Default)]
-pub struct Log(Mutex<String>);
+pub struct Log {
+    text: Mutex<String>,
+    ended: AtomicBool,
+}
 
 impl Log {
     /// Reads lines in a thread of its own until the pipe ends.
@@ -19,16 +23,22 @@ impl Log {
         let log = Arc::clone(self);
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
-                let mut text = log.0.lock().expect("no reader panics");
+                let mut text = log.text.lock().expect("no reader panics");
                 text.push_str(&String::from_utf8_lossy(&line));
                 text.push('\n');
             }
+            log.ended.store(true, Ordering::Release);
         });
     }
 
     /// Everything up to now.
     pub fn text(&self) -> String {
-        self.0.lock().expect("no reader panics").clone()
+        self.text.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until the pipe has ended, so that the text is all there is.
+    pub fn await_end(&self, within: Duration) {
+        poll_until(within, || self.ended.load(Ordering::Acquire).then_some(()));
     }
 }
 

@@ -92,6 +92,11 @@ impl Stream {
     /// Reads the head of a stream that was asked for.
     pub fn from(mut conn: Conn) -> Stream {
         let head = conn.head(ms(3_000)).unwrap_or_else(|fail| panic!("{fail:?} instead of a stream"));
+        Stream::after(conn, head)
+    }
+
+    /// The stream behind a head that was read already.
+    pub fn after(conn: Conn, head: Response) -> Stream {
         let shown = String::from_utf8_lossy(&head.head).into_owned();
         assert_eq!(head.status, 200, "{shown}{}", String::from_utf8_lossy(conn.buffered()));
         assert_eq!(head.header("content-type"), Some("text/event-stream"), "{shown}");
