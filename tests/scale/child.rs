@@ -19,6 +19,8 @@ use crate::tally::Tally;
 
 /// Connections on their way at once: enough to keep the server busy, few enough for its backlog.
 const CONNECTING_MAX: usize = 256;
+/// Subscribers of one process: below the 20 000 files that a process commonly may have.
+const PER_PROCESS_MAX: usize = 17_000;
 const WAKER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 256 * 1_024;
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -34,6 +36,8 @@ pub struct Plan {
     pub topic: String,
     /// How many.
     pub count: usize,
+    /// How many of them one process takes at most.
+    pub per_process: usize,
     /// Third octet of the addresses 127.0.x.1 that they come from; 0 = the kernel chooses.
     pub source: u8,
     /// They never read after the greeting.
@@ -45,7 +49,15 @@ pub struct Plan {
 impl Plan {
     /// Subscribers that read, from addresses that the kernel chooses.
     pub fn new(connect: SocketAddr, topic: &str, count: usize) -> Plan {
-        Plan { connect, topic: topic.to_owned(), count, source: 0, never_read: false, resume: false }
+        Plan {
+            connect,
+            topic: topic.to_owned(),
+            count,
+            per_process: PER_PROCESS_MAX,
+            source: 0,
+            never_read: false,
+            resume: false,
+        }
     }
 
     /// Subscribers of a server that read; each process of them has a loopback address of its own.
@@ -73,6 +85,7 @@ impl Plan {
             connect: value("connect")?.parse().ok()?,
             topic: value("topic")?.to_owned(),
             count: value("count")?.parse().ok()?,
+            per_process: PER_PROCESS_MAX,
             source: value("source")?.parse().ok()?,
             never_read: value("never_read")?.parse().ok()?,
             resume: value("resume")?.parse().ok()?,
