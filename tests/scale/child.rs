@@ -21,6 +21,7 @@ use crate::tally::Tally;
 const CONNECTING_MAX: usize = 256;
 /// Subscribers of one process: below the 20 000 files that a process commonly may have.
 const PER_PROCESS_MAX: usize = 17_000;
+const PORT_FIRST: u16 = 10_000;
 const WAKER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 256 * 1_024;
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -116,6 +117,7 @@ struct Crowd {
     stalled: usize,
     tally: Tally,
     returning: Vec<(Instant, usize)>,
+    port: u16,
     scratch: Vec<u8>,
 }
 
@@ -132,6 +134,7 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
         stalled: 0,
         tally: Tally::default(),
         returning: Vec::new(),
+        port: PORT_FIRST,
         scratch: vec![0; READ_BYTES],
     };
     let mut events = Events::with_capacity(8_192);
@@ -224,8 +227,7 @@ impl Crowd {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         if self.plan.source != 0 {
-            let source = Ipv4Addr::new(127, 0, self.plan.source, 1);
-            socket.bind(&SocketAddr::from((source, 0)).into())?;
+            bind(&socket, Ipv4Addr::new(127, 0, self.plan.source, 1), &mut self.port)?;
         }
         match socket.connect(&self.plan.connect.into()) {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
@@ -372,6 +374,19 @@ fn follow(tally: &mut Tally, last: &mut [u64; PUBLISHERS_MAX], gap: &mut u16, da
     *last = count;
     tally.events += 1;
     tally.latency.add(now_us.saturating_sub(sent_us));
+}
+
+/// Binds to the next free port of an address. Left to the kernel, the search for one takes milliseconds when
+/// tens of thousands are in use.
+pub fn bind(socket: &Socket, source: Ipv4Addr, port: &mut u16) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    loop {
+        *port = port.checked_add(1).unwrap_or(PORT_FIRST);
+        match socket.bind(&SocketAddr::from((source, *port)).into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            other => return other,
+        }
+    }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
