@@ -192,8 +192,9 @@ impl Worker {
                 stream.pending.get_or_insert_default().frame = Some(half);
             }
             conn.flags |= flag::FULL;
-            let due = tick.saturating_add(self.node.ticks.stall).min(stream.ends);
-            self.wheel.arm(slot, due);
+            // Not only its slowness: once the socket takes bytes again, the next heartbeat may be due first.
+            let wait = self.node.ticks.stall.min(self.node.ticks.heartbeat);
+            self.wheel.arm(slot, tick.saturating_add(wait).min(stream.ends));
         }
         if completed {
             self.counters().count(Count::Delivered);

@@ -170,9 +170,13 @@ impl Worker {
             self.queue_write(slot);
         }
         let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
-        let period = if full { ticks.stall } else { ticks.heartbeat };
+        let next = if full {
+            stream.wrote.saturating_add(ticks.stall).min(tick.saturating_add(ticks.heartbeat))
+        } else {
+            stream.wrote.saturating_add(ticks.heartbeat)
+        };
         let ends = if ending { Tick::MAX } else { stream.ends };
-        self.wheel.arm(slot, stream.wrote.saturating_add(period).max(tick + 1).min(ends));
+        self.wheel.arm(slot, next.max(tick + 1).min(ends));
     }
 
     /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get.

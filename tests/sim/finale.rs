@@ -1,0 +1,195 @@
+//! How a run ends, and what must be true when it has: streams ended well, nothing is held, all losses told.
+
+use fanwheel::base::counters::{Closed, Count, Refused, Totals};
+use fanwheel::base::limits::TOPIC_LINGER_MS;
+use fanwheel::base::settings::Listener;
+use fanwheel::base::time::TICK_MS;
+use fanwheel::fanout::mail::Control;
+
+use crate::answer::{Asked, Got};
+use crate::cover::{Branch, Cover};
+use crate::peer::Peer;
+use crate::session::Ending;
+use crate::setup::Finale;
+use crate::world::World;
+
+/// Further time that may pass until the last worker has noticed that a drain is over.
+const DRAIN_SLACK_MS: u64 = 4 * TICK_MS;
+
+impl World {
+    /// Ends the run and judges it.
+    pub fn end(mut self) -> Cover {
+        match self.scene.plan.finale {
+            Finale::Leave => self.leave(),
+            Finale::Drain => {
+                self.announce_end();
+                self.shell.control(&Control::Drain);
+                self.drain();
+            }
+            Finale::DrainRequest => {
+                self.announce_end();
+                self.request_drain();
+                self.drain();
+            }
+            Finale::Stop => {
+                self.announce_end();
+                self.shell.control(&Control::Stop);
+                self.settle_after_end();
+            }
+        }
+        self.judge_emptiness();
+        self.judge_streams();
+        self.note_counters();
+        self.scene.cover.add(&self.net.cover);
+        self.scene.cover
+    }
+
+    fn announce_end(&mut self) {
+        self.scene.ending = true;
+        self.scene.drained_ms = self.scene.now.mono_ms + self.scene.plan.settings.drain_ms;
+    }
+
+    fn request_drain(&mut self) {
+        let mut peer = Peer::connect(&mut self.net, &mut self.scene, Listener::Control);
+        let request = b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+        peer.ask(request, Asked { tag: 0, head_only: false, http11: true });
+        self.set_calm(true);
+        peer.set_calm(&mut self.net, true);
+        let mut status = None;
+        for _ in 0..4 {
+            for got in peer.pump(&mut self.net, &mut self.scene) {
+                let Got::Answer(answer) = got else { panic!("a drain was answered with {got:?}") };
+                status = Some(answer.status);
+            }
+            self.settle_quietly();
+        }
+        assert_eq!((status, self.shell.draining), (Some(202), true));
+        self.net.leave(peer.conn);
+        self.set_calm(false);
+    }
+
+    /// Everyone goes on as before until all workers have ended.
+    fn drain(&mut self) {
+        let slow: Vec<usize> = (0..self.scene.sessions.len())
+            .filter(|&index| {
+                let session = &self.scene.sessions[index];
+                session.ending == Ending::Open && self.net.socks[session.conn].known_full
+            })
+            .collect();
+        while !self.shell.has_ended() && self.scene.now.mono_ms < self.scene.drained_ms {
+            self.step();
+        }
+        self.advance(DRAIN_SLACK_MS);
+        self.settle_after_end();
+        let clean = |index: &usize| self.scene.sessions[*index].ending == Ending::Clean;
+        let postponed = slow.iter().any(clean);
+        self.scene.cover.hit_if(postponed, Branch::DrainPostponed);
+    }
+
+    /// What is left is read; the workers must have ended.
+    fn settle_after_end(&mut self) {
+        self.set_calm(true);
+        self.settle_quietly();
+        assert!(self.shell.has_ended(), "a worker outlives the drain");
+        self.disperse();
+    }
+
+    /// Everyone leaves; the node notices each.
+    fn leave(&mut self) {
+        self.disperse();
+        self.set_calm(true);
+        for _ in 0..5_000 {
+            self.settle_quietly();
+            if self.shell.connections() == 0 {
+                return;
+            }
+            let due_ms = self.shell.next_due().expect("a connection has a timer");
+            self.advance(due_ms.saturating_sub(self.scene.now.mono_ms).max(1));
+        }
+        panic!("{} connections are never given up", self.shell.connections());
+    }
+
+    fn judge_emptiness(&mut self) {
+        let settings = &self.scene.plan.settings;
+        let totals = self.node.totals();
+        assert_eq!((totals.connections_open, totals.subscribers_open), (0, 0));
+        let accepted = totals.counts[Count::Accepted as usize];
+        assert_eq!(accepted, totals.closed.iter().sum::<u64>(), "accepted and closed: {totals:?}");
+        assert_eq!((self.node.connections.taken(), self.node.bodies.taken()), (0, 0));
+        for last in 0..4 {
+            for _ in 0..settings.connections_per_address_max {
+                assert!(self.node.take_address([10, 0, 0, last].into()), "an address was not given back");
+            }
+        }
+        let wait_ms = settings.history_ms.max(settings.idempotency_ms).max(TOPIC_LINGER_MS) + 1_000;
+        // Topics linger after their history has expired.
+        for _ in 0..2 {
+            self.advance(wait_ms);
+            self.node.hub.sweep(self.scene.now);
+        }
+        let sizes = self.node.hub.sizes();
+        let left = (sizes.topics, sizes.frames, sizes.bytes, sizes.idempotency_keys);
+        assert_eq!(left, (0, 0, 0, 0), "something is kept for ever");
+        if self.shell.has_ended() || self.scene.plan.finale == Finale::Leave {
+            self.shell.drop_workers();
+            assert_eq!(self.node.hub.sizes().alive_bytes, 0, "a frame is held by nobody");
+        }
+    }
+
+    fn judge_streams(&mut self) {
+        let scene = &mut self.scene;
+        let settings = &scene.plan.settings;
+        let published = self.node.totals().counts[Count::Published as usize];
+        let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain());
+        assert!(known <= published, "{known} events are known, {published} were published");
+        assert!(published <= known + uncertain, "{published} events, {known} known, {uncertain} uncertain");
+        for session in &scene.sessions {
+            session.judge_losses(&scene.ledger, settings.slow_policy, None);
+            session.judge_foreign();
+            session.judge_newest();
+            if known == published {
+                let needless = session.judge_gaps(&scene.ledger, settings);
+                scene.cover.hit_if(needless > 0, Branch::NeedlessGap);
+            }
+        }
+    }
+
+    fn note_counters(&mut self) {
+        let totals = self.node.totals();
+        for (branch, hits) in counted(&totals) {
+            self.scene.cover.hit_if(hits > 0, branch);
+        }
+    }
+}
+
+fn counted(totals: &Totals) -> Vec<(Branch, u64)> {
+    let count = |what: Count| totals.counts[what as usize];
+    let closed = |why: Closed| totals.closed[why as usize];
+    let refused = |why: Refused| totals.refused[why as usize];
+    vec![
+        (Branch::Skipped, count(Count::Skipped)),
+        (Branch::RefusedConnections, refused(Refused::Connections)),
+        (Branch::RefusedAddress, refused(Refused::Address)),
+        (Branch::RefusedMemory, refused(Refused::Memory)),
+        (Branch::RefusedTopics, refused(Refused::Topics)),
+        (Branch::RefusedBodies, refused(Refused::Bodies)),
+        (Branch::RefusedOverload, refused(Refused::Overload)),
+        (Branch::RefusedIdempotencyKeys, refused(Refused::IdempotencyKeys)),
+        (Branch::RefusedDraining, refused(Refused::Draining)),
+        (Branch::RefusedCredentials, refused(Refused::Credentials)),
+        (Branch::RefusedOrigin, refused(Refused::Origin)),
+        (Branch::EndedByLife, closed(Closed::Life)),
+        (Branch::EndedByDrain, closed(Closed::Drain)),
+        (Branch::ClosedPeer, closed(Closed::Peer)),
+        (Branch::ClosedReset, closed(Closed::Reset)),
+        (Branch::ClosedAnswered, closed(Closed::Answered)),
+        (Branch::ClosedHeadTimeout, closed(Closed::HeadTimeout)),
+        (Branch::ClosedBodyTimeout, closed(Closed::BodyTimeout)),
+        (Branch::ClosedIdle, closed(Closed::Idle)),
+        (Branch::ClosedAnswerTimeout, closed(Closed::AnswerTimeout)),
+        (Branch::ClosedSlowStalled, closed(Closed::SlowStalled)),
+        (Branch::ClosedSlowEvicted, closed(Closed::SlowEvicted)),
+        (Branch::ClosedUpstream, closed(Closed::Upstream)),
+        (Branch::ClosedHost, closed(Closed::Host)),
+    ]
+}

@@ -1,0 +1,193 @@
+//! What was submitted to be published, and which ids it was given: the truth that streams are judged by.
+//!
+//! Ids are learnt from the peers' bytes alone, from an answer or from the first stream that shows the event.
+//! Every payload is unique and names its submission, so a frame is compared with what was meant by it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use fanwheel::base::id::EventId;
+
+use crate::items::Event;
+
+/// Bytes of a frame beyond its payload and name, at most: framing, id, and the server's own record of it.
+const FRAME_OVERHEAD: usize = 400;
+
+/// One event as submitted.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Topics, by number.
+    pub topics: Vec<usize>,
+    /// Event name.
+    pub name: Option<String>,
+    /// Key for latest-per-key.
+    pub key: Option<String>,
+    /// Reconnection time.
+    pub retry: Option<u64>,
+    /// Payload, line ends made LF.
+    pub data: String,
+    /// Ids it was given; several only when an idempotency key was forgotten in between.
+    pub ids: Vec<EventId>,
+    /// Its request; set when it is submitted.
+    pub group: usize,
+}
+
+/// One request: a publish or a batch.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its submissions.
+    pub events: Range<usize>,
+    /// It has an idempotency key.
+    pub keyed: bool,
+    /// When its first byte was sent, and how long its key is remembered.
+    pub sent_ms: u64,
+    /// It must not be published: it is malformed, was never sent whole, or was refused for good.
+    pub forbidden: bool,
+    /// All of its bytes have been sent at least once.
+    pub sent_whole: bool,
+    /// An answer said that it was accepted.
+    pub accepted: bool,
+}
+
+/// A published event.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Which submission.
+    pub submission: usize,
+    /// When it was published, or earlier.
+    pub since_ms: u64,
+    /// Bytes it may take in a log, at most.
+    pub bytes_max: usize,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Everything submitted.
+    pub submissions: Vec<Submission>,
+    /// Requests.
+    pub groups: Vec<Group>,
+    /// Published events by id, for each topic.
+    pub topics: Vec<BTreeMap<EventId, Known>>,
+    by_id: BTreeMap<EventId, usize>,
+    idempotency_ms: u64,
+}
+
+impl Ledger {
+    /// A ledger of so many topics.
+    pub fn new(topics: usize, idempotency_ms: u64) -> Ledger {
+        Ledger { topics: vec![BTreeMap::new(); topics], idempotency_ms, ..Ledger::default() }
+    }
+
+    /// The number that the next submission will have.
+    pub fn next(&self) -> usize {
+        self.submissions.len()
+    }
+
+    /// Opens a request of the given submissions.
+    pub fn submit(&mut self, events: Vec<Submission>, keyed: bool, now_ms: u64) -> usize {
+        let group = self.groups.len();
+        let start = self.submissions.len();
+        self.submissions.extend(events.into_iter().map(|event| Submission { group, ..event }));
+        let events = start..self.submissions.len();
+        let accepted = false;
+        let group_entry =
+            Group { events, keyed, sent_ms: now_ms, forbidden: false, sent_whole: false, accepted };
+        self.groups.push(group_entry);
+        group
+    }
+
+    /// The request will not and must not be published.
+    pub fn forbid(&mut self, group: usize, why: &str) {
+        let entry = &mut self.groups[group];
+        let published = self.submissions[entry.events.clone()].iter().any(|event| !event.ids.is_empty());
+        assert!(!published, "published although {why}: {:?}", self.submissions[entry.events.start]);
+        entry.forbidden = true;
+    }
+
+    /// An answer said that the request was accepted; `id` is that of its last event.
+    pub fn accept(&mut self, group: usize, id: EventId, now_ms: u64) {
+        self.groups[group].accepted = true;
+        let events = self.groups[group].events.clone();
+        // One lock, one clock reading: a batch has consecutive ids.
+        let after = events.len() as u64 - 1;
+        for (nth, submission) in events.enumerate() {
+            self.assign(submission, back(id, after - nth as u64), now_ms);
+        }
+    }
+
+    /// A stream has shown an event. Checks it against its submission, whose number is returned.
+    pub fn sight(&mut self, event: &Event, now_ms: u64) -> usize {
+        let token = event.data.trim_start_matches(['[', '"']).strip_prefix('e');
+        let digits = token.and_then(|rest| rest.split_once('.')).map(|(digits, _)| digits);
+        let number = digits.and_then(|digits| digits.parse().ok());
+        let number: usize = number.unwrap_or_else(|| panic!("nobody published {event:?}"));
+        let submission = &self.submissions[number];
+        assert_eq!(event.data, submission.data, "payload of event {}", event.id);
+        assert_eq!(event.name, submission.name, "name of event {}", event.id);
+        assert_eq!(event.retry, submission.retry, "reconnection time of event {}", event.id);
+        self.assign(number, event.id, now_ms);
+        number
+    }
+
+    fn assign(&mut self, number: usize, id: EventId, now_ms: u64) {
+        let submission = &mut self.submissions[number];
+        if submission.ids.contains(&id) {
+            return;
+        }
+        let group = &self.groups[submission.group];
+        assert!(!group.forbidden, "published although it must not be: {submission:?} as {id}");
+        let forgotten = group.keyed && now_ms >= group.sent_ms + self.idempotency_ms;
+        assert!(submission.ids.is_empty() || forgotten, "published twice: {submission:?} and {id}");
+        submission.ids.push(id);
+        let bytes_max = submission.data.len()
+            + submission.data.matches('\n').count() * 7
+            + submission.name.as_ref().map_or(0, String::len)
+            + submission.key.as_ref().map_or(0, String::len)
+            + FRAME_OVERHEAD;
+        let known = Known { submission: number, since_ms: group.sent_ms, bytes_max };
+        for &topic in &submission.topics {
+            self.topics[topic].insert(id, known);
+        }
+        let other = self.by_id.insert(id, number);
+        assert_eq!(other, None, "one id for two events");
+    }
+
+    /// Ids of all known events.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = EventId> + '_ {
+        self.by_id.keys().copied()
+    }
+
+    /// Known events, by id, within a range of ids.
+    pub fn bytes_between(&self, from: EventId, to: EventId) -> usize {
+        let cost = |number: usize| {
+            let submission = &self.submissions[number];
+            let known = submission.ids.first().map(|id| &self.topics[submission.topics[0]][id]);
+            known.map_or(0, |known| known.bytes_max) * submission.topics.len()
+        };
+        self.by_id.range(from..=to).map(|(_, &number)| cost(number)).sum()
+    }
+
+    /// Events that may have been published without anybody's knowledge: those of requests that were sent
+    /// whole but neither answered nor seen.
+    pub fn uncertain(&self) -> u64 {
+        let unseen = |group: &&Group| {
+            group.sent_whole && !group.accepted && !group.forbidden && {
+                self.submissions[group.events.clone()].iter().any(|event| event.ids.is_empty())
+            }
+        };
+        self.groups.iter().filter(unseen).map(|group| group.events.len() as u64).sum()
+    }
+
+    /// Events known to be published.
+    pub fn known(&self) -> u64 {
+        self.by_id.len() as u64
+    }
+}
+
+/// The id so many places before `id`.
+fn back(id: EventId, places: u64) -> EventId {
+    let (ms, count) = (id.ms(), id.count());
+    assert!(count >= places, "batches of the simulator never cross a millisecond");
+    EventId::parse(format!("{ms}-{}", count - places).as_bytes()).expect("an id before a good one")
+}

@@ -1,0 +1,157 @@
+//! A peer's end of one connection: bytes go out whole or in pieces, come in eagerly, slowly or not at all.
+//!
+//! Owns fragmentation and appetite. Knows no requests: actors do.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use fanwheel::base::prng::Prng;
+use fanwheel::base::settings::Listener;
+
+use crate::answer::{Asked, Got, Reader};
+use crate::net::{self, Net, Window};
+use crate::scene::Scene;
+use crate::setup::{one_in, pick};
+
+/// How a peer sends.
+#[derive(Clone, Copy, Debug)]
+enum Pieces {
+    Whole,
+    Bytes,
+    Random,
+}
+
+/// How a peer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appetite {
+    /// Everything at once.
+    Eager,
+    /// A few bytes at a time.
+    Slow,
+    /// Nothing.
+    Never,
+}
+
+/// How a connection ended, as its peer saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In order.
+    Orderly,
+    /// By a reset.
+    Reset,
+}
+
+/// See the module.
+pub struct Peer {
+    /// The connection.
+    pub conn: usize,
+    /// What the answers complete.
+    pub reader: Reader,
+    /// How it ended.
+    pub end: Option<End>,
+    /// How it reads.
+    pub appetite: Appetite,
+    out: Vec<u8>,
+    sent: usize,
+    pieces: Pieces,
+    window: Window,
+}
+
+impl Peer {
+    /// Connects to some worker.
+    pub fn connect(net: &mut Net, scene: &mut Scene, listener: Listener) -> Peer {
+        let prng = &mut scene.prng;
+        let appetite = match prng.below(8) {
+            0..5 => Appetite::Eager,
+            5 | 6 => Appetite::Slow,
+            _ => Appetite::Never,
+        };
+        let window = pick(prng, &[Window::Large, Window::Large, Window::Mixed, Window::Small, Window::Tiny]);
+        let large = scene.plan.large && one_in(prng, 2);
+        let window = if scene.calm || large { Window::Large } else { window };
+        let worker = prng.below(scene.plan.workers as u64) as usize;
+        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, prng.below(4) as u8));
+        let pieces = pick(prng, &[Pieces::Whole, Pieces::Whole, Pieces::Bytes, Pieces::Random]);
+        let conn = net.connect(worker, listener, address, window);
+        scene.trace(|| format!("conn {conn} to worker {worker}, {window:?}, {appetite:?}, {pieces:?}"));
+        let reader = Reader::new();
+        Peer { conn, reader, end: None, appetite, out: Vec::new(), sent: 0, pieces, window }
+    }
+
+    /// Queues a request.
+    pub fn ask(&mut self, bytes: &[u8], asked: Asked) {
+        self.out.extend_from_slice(bytes);
+        self.reader.ask(asked);
+    }
+
+    /// Queues bytes of no further meaning.
+    pub fn say(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Whether everything queued has been sent.
+    pub fn has_sent(&self) -> bool {
+        self.sent == self.out.len()
+    }
+
+    /// Bytes queued since the connection began, sent or not.
+    pub fn queued(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Bytes sent so far.
+    pub fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// Sends and reads a little, or all that there is in a calm world. Returns what was completed.
+    pub fn pump(&mut self, net: &mut Net, scene: &mut Scene) -> Vec<Got> {
+        self.send_some(net, &mut scene.prng, scene.calm);
+        let mut got = Vec::new();
+        let most = match self.appetite {
+            _ if scene.calm => usize::MAX,
+            Appetite::Eager => usize::MAX,
+            Appetite::Slow => 1 + scene.prng.below(60) as usize,
+            Appetite::Never => return got,
+        };
+        loop {
+            match net.read(self.conn, most) {
+                net::Got::Bytes(bytes) => self.reader.feed(&bytes, &mut got),
+                net::Got::Nothing => break,
+                net::Got::End => self.end = Some(End::Orderly),
+                net::Got::Reset => self.end = Some(End::Reset),
+            }
+            if most != usize::MAX || self.end.is_some() {
+                break;
+            }
+        }
+        got
+    }
+
+    fn send_some(&mut self, net: &mut Net, prng: &mut Prng, calm: bool) {
+        let sock = &net.socks[self.conn];
+        if self.has_sent() || sock.peer_finished || sock.closed.is_some() {
+            return;
+        }
+        let most = match self.pieces {
+            _ if calm => usize::MAX,
+            Pieces::Whole => usize::MAX,
+            Pieces::Bytes => 1,
+            Pieces::Random => 1 + prng.below(100) as usize,
+        };
+        let end = self.sent.saturating_add(most).min(self.out.len());
+        net.send(self.conn, &self.out[self.sent..end]);
+        self.sent = end;
+    }
+
+    /// Whether a calm pump would do something.
+    pub fn has_news(&self, net: &Net) -> bool {
+        let sock = &net.socks[self.conn];
+        let can_send = !self.has_sent() && !sock.peer_finished && sock.closed.is_none();
+        can_send || (self.end.is_none() && sock.has_news())
+    }
+
+    /// Everybody can take everything, or only what they usually do.
+    pub fn set_calm(&self, net: &mut Net, calm: bool) {
+        net.set_window(self.conn, if calm { Window::Large } else { self.window });
+    }
+}

@@ -1,0 +1,174 @@
+//! A prober: everything that is neither a stream nor a publish, good and bad, alone and in pipelines.
+//!
+//! Owns a table of requests and the statuses that each may be answered with.
+
+use fanwheel::base::settings::Listener;
+
+use crate::answer::{Asked, Got};
+use crate::cover::Branch;
+use crate::net::Net;
+use crate::peer::Peer;
+use crate::scene::Scene;
+use crate::setup::pick;
+
+/// A request: where, its bytes, the statuses that may answer it besides those that anything may get.
+struct Row(Listener, &'static str, &'static [u16]);
+
+const PUBLIC: Listener = Listener::Public;
+const CONTROL: Listener = Listener::Control;
+
+const TABLE: &[Row] = &[
+    Row(PUBLIC, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
+    Row(PUBLIC, "HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
+    Row(PUBLIC, "GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &[200]),
+    Row(PUBLIC, "GET /healthz HTTP/1.0\r\n\r\n", &[200]),
+    Row(PUBLIC, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &[200]),
+    Row(PUBLIC, "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 503]),
+    Row(PUBLIC, "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 503]),
+    Row(PUBLIC, "HEAD /readyz HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 503]),
+    Row(CONTROL, "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n", &[200, 503]),
+    Row(CONTROL, "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n", &[200]),
+    Row(CONTROL, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", &[200]),
+    Row(CONTROL, "GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n", &[421]),
+    Row(CONTROL, "GET /status HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n", &[403]),
+    Row(PUBLIC, "GET /status HTTP/1.1\r\nHost: a\r\n\r\n", &[404]),
+    Row(PUBLIC, "GET /events HTTP/1.1\r\nHost: a\r\n\r\n", &[400]),
+    Row(PUBLIC, "DELETE /events?topic=t0 HTTP/1.1\r\nHost: a\r\n\r\n", &[405]),
+    Row(PUBLIC, "HEAD /events?topic=t0 HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
+    Row(PUBLIC, "OPTIONS /events HTTP/1.1\r\nHost: a\r\n\r\n", &[204]),
+    Row(PUBLIC, "GET /events?topic=t0 HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n", &[406]),
+    Row(PUBLIC, "POST /publish?topic=t0 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", &[403]),
+    Row(CONTROL, "POST /publish?topic=t0 HTTP/1.1\r\nHost: localhost\r\n\r\n", &[411]),
+    Row(PUBLIC, "BLAH\r\n\r\n", &[400]),
+    Row(PUBLIC, "GET /healthz HTTP/1.1\r\nHost: a\r\nbad field\r\n\r\n", &[400]),
+];
+
+/// Beginnings of requests that never go on.
+const UNFINISHED: &[Row] = &[
+    Row(PUBLIC, "GET /heal", &[408]),
+    Row(PUBLIC, "GET /healthz HTTP/1.1\r\nHost: a\r\n", &[408]),
+    Row(
+        CONTROL,
+        "POST /publish?topic=t0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nnot all",
+        &[408, 413],
+    ),
+    Row(
+        CONTROL,
+        "POST /publish?topic=t0 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nnot",
+        &[408],
+    ),
+];
+
+/// See the module.
+pub struct Prober {
+    peer: Option<Peer>,
+    listener: Listener,
+    /// Nothing more is asked on this connection, and what was asked may not be whole.
+    is_stuck: bool,
+    /// It half-closes once everything is sent.
+    finishes: bool,
+}
+
+impl Prober {
+    /// A prober.
+    pub fn new() -> Prober {
+        Prober { peer: None, listener: PUBLIC, is_stuck: false, finishes: false }
+    }
+
+    /// Does a little.
+    pub fn step(&mut self, net: &mut Net, scene: &mut Scene) {
+        if self.peer.is_none() && !scene.calm && scene.one_in(4) {
+            self.listener = if scene.one_in(3) { CONTROL } else { PUBLIC };
+            self.peer = Some(Peer::connect(net, scene, self.listener));
+            (self.is_stuck, self.finishes) = (false, false);
+        }
+        let Some(peer) = &mut self.peer else { return };
+        if peer.reader.unanswered().next().is_none() && !self.is_stuck && !scene.calm && scene.one_in(3) {
+            self.ask(scene);
+        }
+        let Some(peer) = &mut self.peer else { return };
+        for got in peer.pump(net, scene) {
+            let Got::Answer(answer) = got else { panic!("a probe was answered with {got:?}") };
+            let Row(_, request, statuses) = row(answer.tag);
+            let status = answer.status;
+            let expected = statuses.contains(&status) || matches!(status, 503 | 408);
+            assert!(expected, "{status} {:?} to {request:?}", answer.body);
+            scene.cover.hit_if(answer.body.contains("\"not_ready\""), Branch::ProbeTimedOut);
+        }
+        if self.finishes && peer.has_sent() && !net.socks[peer.conn].peer_finished {
+            scene.hit(Branch::HalfClosedPeer);
+            net.finish(peer.conn);
+        }
+        let Some(peer) = &mut self.peer else { return };
+        if peer.end.is_some() {
+            self.peer = None;
+        } else if !scene.calm && scene.one_in(200) {
+            self.leave(net, scene);
+        }
+    }
+
+    fn ask(&mut self, scene: &mut Scene) {
+        let Some(peer) = &mut self.peer else { return };
+        let count = match scene.prng.below(30) {
+            0 => 150,
+            1..6 => 2 + scene.prng.below(4),
+            _ => 1,
+        };
+        scene.cover.hit_if(count == 150, Branch::PipelineHeld);
+        for _ in 0..count {
+            let tags = 0..TABLE.len();
+            let fitting: Vec<usize> = tags.filter(|&tag| TABLE[tag].0 == self.listener).collect();
+            let cheap = if self.listener == PUBLIC { 0 } else { fitting[0] };
+            let tag = if count > 100 { cheap } else { pick(&mut scene.prng, &fitting) };
+            ask_row(peer, tag);
+        }
+        if scene.one_in(12) {
+            let tags = 0..UNFINISHED.len();
+            let fitting: Vec<usize> = tags.filter(|&tag| UNFINISHED[tag].0 == self.listener).collect();
+            ask_row(peer, TABLE.len() + pick(&mut scene.prng, &fitting));
+            self.is_stuck = true;
+        } else if scene.one_in(15) {
+            (self.is_stuck, self.finishes) = (true, true);
+        }
+        let conn = peer.conn;
+        scene.trace(|| format!("conn {conn} probes {count} times"));
+    }
+
+    /// Whether a calm step would do something.
+    pub fn has_news(&self, net: &Net) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.has_news(net))
+    }
+
+    /// Asserts what must hold when nothing is left to do.
+    pub fn check_at_rest(&self, net: &Net) {
+        let Some(peer) = &self.peer else { return };
+        if net.socks[peer.conn].token.is_some() && !net.socks[peer.conn].peer_finished {
+            let owed = peer.reader.unanswered().filter(|&tag| tag < TABLE.len()).count();
+            assert_eq!(owed, 0, "conn {} waits for {owed} answers", peer.conn);
+        }
+    }
+
+    /// Widens or narrows the window.
+    pub fn set_calm(&self, net: &mut Net, calm: bool) {
+        if let Some(peer) = &self.peer {
+            peer.set_calm(net, calm);
+        }
+    }
+
+    /// Leaves, or leaves a conversation.
+    pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
+        if let Some(peer) = self.peer.take() {
+            if scene.one_in(2) { net.reset(peer.conn) } else { net.leave(peer.conn) }
+        }
+    }
+}
+
+fn row(tag: usize) -> &'static Row {
+    TABLE.get(tag).unwrap_or_else(|| &UNFINISHED[tag - TABLE.len()])
+}
+
+fn ask_row(peer: &mut Peer, tag: usize) {
+    let Row(_, request, _) = row(tag);
+    let http11 = !request.contains("HTTP/1.0");
+    peer.ask(request.as_bytes(), Asked { tag, head_only: request.starts_with("HEAD"), http11 });
+}

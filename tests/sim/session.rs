@@ -1,0 +1,286 @@
+//! One stream as its peer received it, and the verdict on it: order, truth, no loss untold, no gap untrue.
+//!
+//! Items are checked as they come against what is known then; losses are looked for when the world is at
+//! rest or at its end, when everything that was published is known.
+
+use fanwheel::base::id::EventId;
+use fanwheel::base::settings::{Settings, SlowPolicy};
+
+use crate::items::{Event, Gap};
+use crate::ledger::Ledger;
+
+/// Where a stream was asked to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With what comes.
+    Now,
+    /// With the newest so many.
+    Newest(usize),
+    /// After an id of this node.
+    After(EventId),
+    /// After something that is no id of this node: a gap must be told for every topic.
+    Foreign(String),
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It goes on.
+    Open,
+    /// After a whole frame, with a reconnection time.
+    Clean,
+    /// In order, but without saying so.
+    Torn,
+    /// Reset by the server or the network.
+    Reset,
+    /// By its peer.
+    Left,
+}
+
+/// What a stream brought, as far as losses depend on it.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// An event.
+    Event(EventId),
+    /// A gap.
+    Gap(Told),
+}
+
+/// A gap that was told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The topic's number.
+    pub topic: usize,
+    /// After which id; none when it is not an id of ours.
+    pub after: Option<EventId>,
+    /// What is said to be the oldest event that is kept.
+    pub oldest: Option<EventId>,
+    /// The node's newest id when the gap was received.
+    pub head: EventId,
+    /// The time then.
+    pub at_ms: u64,
+    /// It answers the position the stream was asked to begin after.
+    pub at_resume: bool,
+}
+
+/// One stream.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The connection.
+    pub conn: usize,
+    /// Topics, by number.
+    pub topics: Vec<usize>,
+    /// Event names it asked for; empty for all.
+    pub filter: Vec<String>,
+    /// `clock=1`
+    pub clock: bool,
+    /// HTTP/1.1.
+    pub http11: bool,
+    /// Where it began.
+    pub begin: Begin,
+    /// The node's newest id before it was asked for.
+    pub head_before: EventId,
+    /// The node's newest id when it had begun; none before its first byte was sent.
+    pub greeted: Option<EventId>,
+    /// What it brought.
+    pub entries: Vec<Entry>,
+    /// The last event received.
+    pub last: Option<EventId>,
+    /// The greeting has been received.
+    pub is_open: bool,
+    /// A reconnection time alone has been received: the end is near.
+    pub farewell: bool,
+    /// How it ended.
+    pub ending: Ending,
+    /// When the last item was received.
+    pub item_ms: u64,
+    /// Heartbeats received, in either form.
+    pub heartbeats: u64,
+}
+
+impl Session {
+    /// Whether an event of this name is asked for.
+    fn wants(&self, name: Option<&str>) -> bool {
+        let name = name.filter(|name| !name.is_empty()).unwrap_or("message");
+        self.filter.is_empty() || self.filter.iter().any(|wanted| wanted == name)
+    }
+
+    /// Checks an event on arrival. `topics` are those it was published to.
+    pub fn event(&mut self, event: &Event, topics: &[usize]) {
+        let id = event.id;
+        assert!(self.is_open && !self.farewell, "event {id} outside of the stream");
+        assert!(topics.iter().any(|topic| self.topics.contains(topic)), "event {id} of a topic not asked for");
+        assert!(self.wants(event.name.as_deref()), "event {id} of a name not asked for");
+        assert!(self.last.is_none_or(|last| last < id), "event {id} after {:?}", self.last);
+        match self.begin {
+            Begin::Now => assert!(id > self.head_before, "event {id} is from before the request"),
+            Begin::After(after) => assert!(id > after, "event {id} is not after {after}"),
+            Begin::Newest(_) | Begin::Foreign(_) => {}
+        }
+        self.last = Some(id);
+        self.entries.push(Entry::Event(id));
+    }
+
+    /// Checks a gap on arrival.
+    pub fn gap(&mut self, gap: &Gap, topic: usize, head: EventId, at_ms: u64) -> bool {
+        assert!(self.is_open && !self.farewell, "a gap outside of the stream");
+        assert!(self.topics.contains(&topic), "a gap in a topic not asked for: {gap:?}");
+        let asked_after = match &self.begin {
+            Begin::Now | Begin::Newest(_) => None,
+            Begin::After(after) => Some(after.to_string()),
+            Begin::Foreign(text) => Some(text.clone()),
+        };
+        let earlier = |entry: &Entry| match entry {
+            Entry::Event(_) => true,
+            Entry::Gap(told) => told.topic == topic,
+        };
+        let at_resume = asked_after.as_ref() == Some(&gap.after) && !self.entries.iter().any(earlier);
+        let after = EventId::parse(gap.after.as_bytes());
+        if !at_resume {
+            let after = after.unwrap_or_else(|| panic!("a gap after no id of ours: {gap:?}"));
+            assert!(self.last.is_none_or(|last| last <= after), "{gap:?} told after {:?}", self.last);
+        }
+        let oldest = gap.oldest;
+        self.entries.push(Entry::Gap(Told { topic, after, oldest, head, at_ms, at_resume }));
+        at_resume
+    }
+
+    /// Looks for losses that were not told. `upto` is the node's newest id if the stream is open, is read
+    /// and everything is at rest; otherwise its end is the last event it brought.
+    pub fn judge_losses(&self, ledger: &Ledger, policy: SlowPolicy, upto: Option<EventId>) {
+        let Some(upto) = upto.or(self.last) else { return };
+        let Some(begin) = self.lower_bound() else { return };
+        if begin < upto {
+            self.topics.iter().for_each(|&topic| self.judge_topic(ledger, policy, topic, begin, upto));
+        }
+    }
+
+    /// Everything newer than this was to be brought.
+    fn lower_bound(&self) -> Option<EventId> {
+        let first = self.entries.iter().find_map(|entry| match entry {
+            Entry::Event(id) => Some(*id),
+            Entry::Gap(_) => None,
+        });
+        match self.begin {
+            Begin::After(after) => Some(after),
+            Begin::Foreign(_) => Some(EventId::ZERO),
+            Begin::Now | Begin::Newest(_) => match (self.greeted, first) {
+                (Some(greeted), Some(first)) => Some(greeted.min(first)),
+                (greeted, first) => greeted.or(first),
+            },
+        }
+    }
+
+    fn judge_topic(
+        &self,
+        ledger: &Ledger,
+        policy: SlowPolicy,
+        topic: usize,
+        begin: EventId,
+        upto: EventId,
+    ) {
+        let known = &ledger.topics[topic];
+        let mut told = false;
+        let mut rest = self.entries.iter().peekable();
+        for (&id, event) in known.range(begin..=upto).filter(|(id, _)| **id > begin) {
+            let submission = &ledger.submissions[event.submission];
+            if !self.wants(submission.name.as_deref()) {
+                continue;
+            }
+            // A gap stands for this event if no later event of its topic came before the gap.
+            let later = |entry: &Entry| match entry {
+                Entry::Event(other) => *other >= id && known.contains_key(other),
+                Entry::Gap(_) => false,
+            };
+            while let Some(entry) = rest.next_if(|entry| !later(entry)) {
+                match entry {
+                    Entry::Gap(gap) => told |= gap.topic == topic,
+                    Entry::Event(other) => told &= !known.contains_key(other),
+                }
+            }
+            let received = matches!(rest.peek(), Some(Entry::Event(next)) if *next == id);
+            if received || told {
+                continue;
+            }
+            let newer = |(_, other): (&EventId, &crate::ledger::Known)| {
+                ledger.submissions[other.submission].key == submission.key
+            };
+            let mut after = known.range(id..).skip(1);
+            let superseded =
+                policy == SlowPolicy::Latest && submission.key.is_some() && after.any(|row| newer(row));
+            let name = topic_of(topic);
+            assert!(superseded, "event {id} of topic {name:?} was lost silently in {self:#?}");
+        }
+    }
+
+    /// Looks at the gaps: each must have had a reason. Returns how many had none but that a topic was
+    /// forgotten.
+    pub fn judge_gaps(&self, ledger: &Ledger, settings: &Settings) -> u64 {
+        let mut needless = 0;
+        for entry in &self.entries {
+            let Entry::Gap(gap) = entry else { continue };
+            let Some(after) = gap.after else { continue };
+            if gap.at_resume && matches!(self.begin, Begin::Foreign(_)) {
+                continue;
+            }
+            let known = &ledger.topics[gap.topic];
+            let name = topic_of(gap.topic);
+            let missed = known.range(after..=gap.head).any(|(id, _)| *id > after);
+            needless += u64::from(!missed);
+            assert!(missed || gap.at_resume, "nothing of {name:?} is newer than {gap:?}");
+            // A skip passes over events that are kept.
+            let jumps = settings.slow_policy == SlowPolicy::Skip && (!gap.at_resume || self.topics.len() > 1);
+            assert!(jumps || !covers(ledger, settings, gap, after), "{name:?} had it all: {gap:?} in {self:#?}");
+            let oldest = gap.oldest.is_none_or(|oldest| known.contains_key(&oldest));
+            assert!(oldest, "{name:?} never had the event that is said to be its oldest: {gap:?}");
+        }
+        needless
+    }
+
+    /// A stream that began after an id that is not ours must have told a gap for every topic before its
+    /// first event.
+    pub fn judge_foreign(&self) {
+        if !matches!(self.begin, Begin::Foreign(_)) || self.last.is_none() {
+            return;
+        }
+        let first = self.entries.iter().take_while(|entry| matches!(entry, Entry::Gap(_)));
+        let told: Vec<usize> = first
+            .filter_map(|entry| match entry {
+                Entry::Gap(gap) => Some(gap.topic),
+                Entry::Event(_) => None,
+            })
+            .collect();
+        assert!(self.topics.iter().all(|topic| told.contains(topic)), "no gap for a foreign id in {self:#?}");
+    }
+
+    /// At most as many old events as were asked for.
+    pub fn judge_newest(&self) {
+        let Begin::Newest(count) = self.begin else { return };
+        let old = |entry: &&Entry| matches!(entry, Entry::Event(id) if *id <= self.head_before);
+        let old = self.entries.iter().filter(old).count();
+        assert!(old <= count, "{old} old events instead of {count} in {self:#?}");
+    }
+}
+
+/// Whether a topic's log certainly held everything after an id at the time of a gap: its newest event up to
+/// there was still kept, by every bound.
+fn covers(ledger: &Ledger, settings: &Settings, gap: &Told, after: EventId) -> bool {
+    let known = &ledger.topics[gap.topic];
+    let Some((&base, oldest)) = known.range(..=after).next_back() else { return false };
+    let since: Vec<_> = known.range(base..=gap.head).collect();
+    let bytes: usize = since.iter().map(|(_, event)| event.bytes_max).sum();
+    since.len() <= settings.history_events
+        && bytes <= settings.history_topic_bytes_max
+        && gap.at_ms < oldest.since_ms + settings.history_ms
+        && ledger.bytes_between(base, gap.head) <= settings.history_bytes_max
+}
+
+/// The name of a topic.
+pub fn topic_of(number: usize) -> String {
+    match number {
+        1 => "quo\"te".to_owned(),
+        2 => "ü/ä b".to_owned(),
+        3 => "a&b=c+d".to_owned(),
+        _ => format!("t{number}"),
+    }
+}

@@ -1,0 +1,145 @@
+//! What a run is made of: settings, sizes and habits, all drawn from its seed.
+//!
+//! Most runs are ordinary in most respects; each extreme is drawn by itself, so that a seed meets a few of
+//! them at a time and a sweep meets all.
+
+use fanwheel::base::prng::Prng;
+use fanwheel::base::settings::{Settings, SlowPolicy};
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finale {
+    /// Everyone leaves.
+    Leave,
+    /// The operator drains it.
+    Drain,
+    /// A drain over HTTP.
+    DrainRequest,
+    /// A stop without a drain.
+    Stop,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The node's settings.
+    pub settings: Settings,
+    /// Workers.
+    pub workers: usize,
+    /// Connections the node may hold.
+    pub connections_max: usize,
+    /// Actors that subscribe.
+    pub subscribers: usize,
+    /// Actors that publish.
+    pub publishers: usize,
+    /// Actors that ask for other things.
+    pub probers: usize,
+    /// Topics in use.
+    pub topics: usize,
+    /// Parts of the run, each of which ends at rest.
+    pub phases: usize,
+    /// Steps of each phase.
+    pub steps: usize,
+    /// A worker that is seldom scheduled.
+    pub starved: Option<usize>,
+    /// Some payloads are so large that a batch is full after a few of them.
+    pub large: bool,
+    /// Batches of hundreds of events.
+    pub bursts: bool,
+    /// One in so many time steps is huge; 0 for none.
+    pub huge_steps: u64,
+    /// The wall clock steps.
+    pub wall_steps: bool,
+    /// How it ends.
+    pub finale: Finale,
+}
+
+/// One of `choices`.
+pub fn pick<T: Copy>(prng: &mut Prng, choices: &[T]) -> T {
+    choices[prng.below(choices.len() as u64) as usize]
+}
+
+/// True once in `n` times.
+pub fn one_in(prng: &mut Prng, n: u64) -> bool {
+    prng.below(n) == 0
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(prng: &mut Prng) -> Plan {
+        let workers = pick(prng, &[1, 2, 2, 3, 4]);
+        let large = one_in(prng, 8);
+        let bursts = !large && one_in(prng, 6);
+        let crowd = !large && !bursts && one_in(prng, 10);
+        let mut settings = settings(prng);
+        if large {
+            settings.history_topic_bytes_max = pick(prng, &[65_536, 8 << 20]);
+            settings.history_bytes_max = 64 << 20;
+            settings.publish_bytes_max = 1 << 20;
+        }
+        Plan {
+            workers,
+            connections_max: if one_in(prng, 6) { 3 + prng.below(12) as usize } else { 1_000 },
+            subscribers: if crowd { 30 } else { 2 + prng.below(9) as usize },
+            publishers: 1 + prng.below(4) as usize,
+            probers: prng.below(4) as usize,
+            topics: 1 + prng.below(6) as usize,
+            phases: 1 + prng.below(4) as usize,
+            steps: 60 + prng.below(400) as usize,
+            starved: one_in(prng, 3).then(|| prng.below(workers as u64) as usize),
+            large,
+            bursts,
+            huge_steps: pick(prng, &[0, 0, 60, 200]),
+            wall_steps: one_in(prng, 3),
+            finale: pick(prng, &[Finale::Leave, Finale::Drain, Finale::DrainRequest, Finale::Stop]),
+            settings,
+        }
+    }
+}
+
+fn settings(prng: &mut Prng) -> Settings {
+    let mut settings = Settings {
+        history_events: pick(prng, &[1, 2, 5, 20, 50, 400]),
+        history_ms: pick(prng, &[40, 500, 5_000, 300_000, 300_000]),
+        heartbeat_ms: pick(prng, &[100, 400, 2_000, 15_000]),
+        stall_ms: pick(prng, &[100, 1_000, 15_000]),
+        head_ms: pick(prng, &[200, 10_000]),
+        body_ms: pick(prng, &[200, 30_000]),
+        idle_ms: pick(prng, &[200, 5_000, 60_000]),
+        answer_ms: pick(prng, &[200, 10_000]),
+        drain_ms: pick(prng, &[0, 50, 500, 3_000]),
+        slow_policy: pick(prng, &[SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest]),
+        ..Settings::default()
+    };
+    if one_in(prng, 4) {
+        settings.history_topic_bytes_max = pick(prng, &[4_096, 10_000]);
+    }
+    if one_in(prng, 4) {
+        settings.history_bytes_max = pick(prng, &[6_000, 65_536]);
+    }
+    if one_in(prng, 5) {
+        settings.max_connection_ms = pick(prng, &[100, 1_000, 5_000]);
+    }
+    if one_in(prng, 6) {
+        settings.connections_per_address_max = 1 + prng.below(4) as usize;
+    }
+    if one_in(prng, 6) {
+        settings.topics_max = 1 + prng.below(6) as usize;
+    }
+    if one_in(prng, 6) {
+        settings.publish_bytes_max = pick(prng, &[20, 100, 1_000]);
+    }
+    if one_in(prng, 6) {
+        settings.bodies_bytes_max = pick(prng, &[4_096, 10_000]);
+    }
+    if one_in(prng, 6) {
+        settings.topics_per_connection_max = 2;
+    }
+    if one_in(prng, 5) {
+        settings.idempotency_keys_max = 1 + prng.below(3) as usize;
+    }
+    if one_in(prng, 5) {
+        settings.idempotency_ms = pick(prng, &[50, 1_000]);
+    }
+    settings
+}

@@ -1,0 +1,376 @@
+//! A subscriber: opens streams, reads them, is cut or leaves, and comes back with the last id it was given.
+//!
+//! Owns one connection at a time and tells its session what arrived. Resumes as an EventSource would, or
+//! with rubbish.
+
+use fanwheel::base::id::EventId;
+use fanwheel::base::settings::{Listener, SlowPolicy};
+
+use crate::answer::{Asked, Got};
+use crate::cover::Branch;
+use crate::items::Item;
+use crate::net::Net;
+use crate::peer::{Appetite, End, Peer};
+use crate::scene::{Scene, encode};
+use crate::session::{Begin, Ending, Session, topic_of};
+use crate::setup::pick;
+
+/// Event names that publishers use and subscribers may ask for.
+pub const NAMES: [&str; 4] = ["likes", "message", "é ü", "x"];
+
+/// See the module.
+pub struct Subscriber {
+    topics: Vec<usize>,
+    filter: Vec<String>,
+    last: Option<EventId>,
+    link: Option<Link>,
+}
+
+struct Link {
+    peer: Peer,
+    /// Its session; none before a stream has begun.
+    session: Session,
+    /// Index of the session among all, once it has begun.
+    index: Option<usize>,
+    browser: bool,
+    /// It sent more upstream than is borne.
+    noisy: bool,
+}
+
+impl Subscriber {
+    /// A subscriber with its own taste.
+    pub fn new(scene: &mut Scene) -> Subscriber {
+        let topics = if scene.one_in(2) { scene.draw_topics(1) } else { scene.draw_topics(4) };
+        let names = if scene.one_in(4) { 1 + scene.prng.below(2) } else { 0 };
+        let filter = (0..names).map(|_| pick(&mut scene.prng, &NAMES).to_owned()).collect();
+        Subscriber { topics, filter, last: None, link: None }
+    }
+
+    /// Does a little.
+    pub fn step(&mut self, net: &mut Net, scene: &mut Scene) {
+        match &mut self.link {
+            None if !scene.calm && scene.one_in(6) => self.connect(net, scene),
+            None => {}
+            Some(_) => self.go_on(net, scene),
+        }
+    }
+
+    fn connect(&mut self, net: &mut Net, scene: &mut Scene) {
+        if scene.one_in(8) {
+            self.topics = scene.draw_topics(4);
+            self.last = None;
+        }
+        let begin = self.draw_begin(scene);
+        let listener = if scene.one_in(10) { Listener::Control } else { Listener::Public };
+        let mut peer = Peer::connect(net, scene, listener);
+        let http11 = !scene.one_in(4);
+        let clock = scene.one_in(5);
+        let browser = scene.one_in(4);
+        let request = self.request(scene, &begin, http11, clock, browser, listener);
+        scene.trace(|| format!("conn {} asks {:?}", peer.conn, request.lines().next()));
+        peer.ask(request.as_bytes(), Asked { tag: 0, head_only: false, http11 });
+        let session = Session {
+            conn: peer.conn,
+            topics: self.topics.clone(),
+            filter: self.filter.clone(),
+            clock,
+            http11,
+            begin,
+            head_before: scene.head,
+            greeted: None,
+            entries: Vec::new(),
+            last: None,
+            is_open: false,
+            farewell: false,
+            ending: Ending::Open,
+            item_ms: 0,
+            heartbeats: 0,
+        };
+        self.link = Some(Link { peer, session, index: None, browser, noisy: false });
+    }
+
+    fn draw_begin(&self, scene: &mut Scene) -> Begin {
+        let known: Vec<EventId> = scene.ledger.ids().rev().take(40).collect();
+        match scene.prng.below(16) {
+            0 => {
+                scene.hit(Branch::ResumeUnknown);
+                Begin::Foreign(pick(&mut scene.prng, &["$-1", "abc", "1-2-3", "\"q", "99999999999999-1"]).into())
+            }
+            1 => {
+                scene.hit(Branch::ResumeForeign);
+                Begin::Foreign(pick(&mut scene.prng, &["0-0", "1-5", "17592186044415-3", "12345-0"]).into())
+            }
+            2 if !known.is_empty() => Begin::After(pick(&mut scene.prng, &known)),
+            3 | 4 if self.last.is_none() => {
+                scene.hit(Branch::ResumeLast);
+                Begin::Newest(1 + scene.prng.below(5) as usize)
+            }
+            5 => Begin::Now,
+            _ => self.last.map_or(Begin::Now, Begin::After),
+        }
+    }
+
+    fn request(
+        &self,
+        scene: &mut Scene,
+        begin: &Begin,
+        http11: bool,
+        clock: bool,
+        browser: bool,
+        listener: Listener,
+    ) -> String {
+        let mut query: Vec<String> =
+            self.topics.iter().map(|&topic| format!("topic={}", encode(&topic_of(topic)))).collect();
+        query.extend(self.filter.iter().map(|name| format!("event={}", encode(name))));
+        if clock {
+            query.push("clock=1".into());
+        }
+        let mut fields = String::new();
+        let resume = match begin {
+            Begin::Now => None,
+            Begin::Newest(count) => {
+                query.push(format!("last={count}"));
+                None
+            }
+            Begin::After(id) => Some(id.to_string()),
+            Begin::Foreign(text) => Some(text.clone()),
+        };
+        match resume {
+            Some(id) if scene.one_in(3) => {
+                let name = pick(&mut scene.prng, &["last_event_id", "lastEventId"]);
+                query.push(format!("{name}={}", encode(&id)));
+            }
+            Some(id) => fields.push_str(&format!("Last-Event-ID: {id}\r\n")),
+            None => {}
+        }
+        if browser {
+            fields.push_str("Accept: text/event-stream\r\nSec-Fetch-Mode: cors\r\n");
+        }
+        let host = if listener == Listener::Control { "127.0.0.1:8081" } else { "example.org" };
+        let version = if http11 { "1.1" } else { "1.0" };
+        format!("GET /events?{} HTTP/{version}\r\nHost: {host}\r\n{fields}\r\n", query.join("&"))
+    }
+
+    fn go_on(&mut self, net: &mut Net, scene: &mut Scene) {
+        let Some(link) = &mut self.link else { return };
+        let got = link.peer.pump(net, scene);
+        if link.peer.reader.unanswered().next().is_none() && link.index.is_none() && !got.is_empty() {
+            if let Some(Got::Answer(answer)) = got.first() {
+                check_refusal(scene, answer.status, self.topics.len(), link.browser);
+                net.leave(link.peer.conn);
+                self.link = None;
+                return;
+            }
+        }
+        for item in got {
+            link.take(net, scene, item);
+        }
+        if let Some(last) = link.session_mut(scene).last {
+            self.last = Some(last);
+        }
+        if let Some(end) = link.peer.end {
+            link.ended(net, scene, end);
+            self.link = None;
+        } else if !scene.calm {
+            self.misbehave(net, scene);
+        }
+    }
+
+    fn misbehave(&mut self, net: &mut Net, scene: &mut Scene) {
+        let Some(link) = &mut self.link else { return };
+        let conn = link.peer.conn;
+        match scene.prng.below(400) {
+            0..3 => net.reset(conn),
+            3..6 => net.leave(conn),
+            6 if !net.socks[conn].peer_finished => {
+                scene.hit(Branch::HalfClosedPeer);
+                net.finish(conn);
+                return;
+            }
+            7 => link.peer.say(&vec![b'x'; 1 + scene.prng.below(500) as usize]),
+            8 if scene.one_in(4) => {
+                link.noisy = true;
+                link.peer.say(&vec![b'x'; 70_000]);
+            }
+            9..13 => {
+                link.peer.appetite =
+                    pick(&mut scene.prng, &[Appetite::Eager, Appetite::Slow, Appetite::Never]);
+            }
+            _ => {}
+        }
+        if net.socks[conn].is_gone() {
+            scene.trace(|| format!("conn {conn} left"));
+            if link.index.is_some() {
+                link.session_mut(scene).ending = Ending::Left;
+            }
+            self.link = None;
+        }
+    }
+
+    /// Whether a calm step would do something.
+    pub fn has_news(&self, net: &Net) -> bool {
+        self.link.as_ref().is_some_and(|link| link.peer.has_news(net))
+    }
+
+    /// Asserts what must hold when nothing is left to do.
+    pub fn check_at_rest(&self, net: &Net, scene: &Scene) {
+        let Some(link) = &self.link else { return };
+        let sock = &net.socks[link.peer.conn];
+        if sock.token.is_none() || sock.peer_finished || scene.ending {
+            return;
+        }
+        let session = link.index.map(|index| &scene.sessions[index]);
+        let session = session.unwrap_or_else(|| panic!("conn {} got no answer", link.peer.conn));
+        assert!(session.is_open && link.peer.reader.is_between(), "conn {} got half", link.peer.conn);
+        let policy = scene.plan.settings.slow_policy;
+        session.judge_losses(&scene.ledger, policy, Some(scene.head));
+    }
+
+    /// Widens or narrows the window.
+    pub fn set_calm(&self, net: &mut Net, calm: bool) {
+        if let Some(link) = &self.link {
+            link.peer.set_calm(net, calm);
+        }
+    }
+
+    /// Leaves for good.
+    pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
+        if let Some(mut link) = self.link.take() {
+            if scene.one_in(2) { net.reset(link.peer.conn) } else { net.leave(link.peer.conn) }
+            if link.index.is_some() {
+                link.session_mut(scene).ending = Ending::Left;
+            }
+        }
+    }
+}
+
+/// A stream may be refused for a limit, or because the request was never whole.
+fn check_refusal(scene: &mut Scene, status: u16, topics: usize, browser: bool) {
+    let too_many = topics > scene.plan.settings.topics_per_connection_max;
+    match status {
+        400 => assert!(too_many, "a good request was refused"),
+        408 => {}
+        503 => assert!(!browser, "a browser would never come back"),
+        other => panic!("a stream was answered with {other}"),
+    }
+}
+
+impl Link {
+    fn session_mut<'a>(&'a mut self, scene: &'a mut Scene) -> &'a mut Session {
+        match self.index {
+            Some(index) => &mut scene.sessions[index],
+            None => &mut self.session,
+        }
+    }
+
+    fn take(&mut self, net: &Net, scene: &mut Scene, got: Got) {
+        let conn = self.peer.conn;
+        match got {
+            Got::Stream => {
+                self.session.greeted = net.socks[conn].greeted;
+                self.session.item_ms = scene.now.mono_ms;
+                scene.sessions.push(self.session.clone());
+                self.index = Some(scene.sessions.len() - 1);
+            }
+            Got::Item(item) => self.take_item(scene, item),
+            Got::StreamEnd => {
+                let session = self.session_mut(scene);
+                assert!(session.farewell, "a stream ended without a reconnection time");
+                session.ending = Ending::Clean;
+            }
+            Got::Answer(_) | Got::Interim => panic!("a stream brought {got:?}"),
+        }
+    }
+
+    fn take_item(&mut self, scene: &mut Scene, item: Item) {
+        let conn = self.peer.conn;
+        let now = scene.now;
+        scene.trace(|| format!("conn {conn} got {:.160}", format!("{item:?}")));
+        let session = self.session_mut(scene);
+        assert!(!session.farewell, "{item:?} after the farewell");
+        session.item_ms = now.mono_ms;
+        match item {
+            Item::Greeting(_) => {
+                assert!(!session.is_open, "greeted twice");
+                session.is_open = true;
+            }
+            Item::Heartbeat => {
+                assert!(session.is_open && !session.clock, "a heartbeat out of place");
+                session.heartbeats += 1;
+                let late = session.last.is_some();
+                scene.cover.hit_if(late, Branch::HeartbeatAfterEvent);
+            }
+            Item::Clock(_) => {
+                assert!(session.is_open && session.clock, "a clock event that was not asked for");
+                session.heartbeats += 1;
+            }
+            // Before the greeting it is all there is: the stream that a refused browser gets.
+            Item::Retry(_) => {
+                session.farewell = true;
+                let refused = !session.is_open;
+                assert!(!refused || self.browser, "not a browser");
+                scene.cover.hit_if(refused, Branch::OverloadStream);
+            }
+            Item::Event(event) => {
+                let number = scene.ledger.sight(&event, now.mono_ms);
+                let topics = scene.ledger.submissions[number].topics.clone();
+                let head = scene.head;
+                let session = self.session_mut(scene);
+                assert!(event.id <= head, "an id from the future");
+                let caught_up = session.last.is_some_and(|last| session.greeted.is_some_and(|at| last <= at));
+                let live = session.greeted.is_some_and(|at| event.id > at);
+                session.event(&event, &topics);
+                scene.cover.hit_if(caught_up && live, Branch::CaughtUpThenLive);
+            }
+            Item::Gap(gap) => {
+                let topic = (0..crate::scene::TOPICS).find(|&number| topic_of(number) == gap.topic);
+                let topic = topic.unwrap_or_else(|| panic!("a gap in a topic nobody knows: {gap:?}"));
+                let head = scene.head;
+                let at_resume = self.session_mut(scene).gap(&gap, topic, head, now.mono_ms);
+                scene.hit(if at_resume { Branch::GapAtResume } else { Branch::GapWhileRunning });
+            }
+        }
+    }
+
+    /// The server has ended the connection.
+    fn ended(&mut self, net: &Net, scene: &mut Scene, end: End) {
+        let conn = self.peer.conn;
+        let sock = &net.socks[conn];
+        let between = self.peer.reader.is_between();
+        let (left, was_full) = (sock.peer_finished, sock.was_full);
+        scene.trace(|| format!("conn {conn} was ended: {end:?}"));
+        if self.index.is_none() {
+            return;
+        }
+        let session = self.session_mut(scene);
+        session.ending = match end {
+            _ if session.ending == Ending::Clean => Ending::Clean,
+            End::Reset => Ending::Reset,
+            End::Orderly if session.farewell && !session.http11 && between => Ending::Clean,
+            End::Orderly => Ending::Torn,
+        };
+        let ending = session.ending;
+        assert!(ending != Ending::Clean || between, "bytes after a clean end");
+        self.judge_ending(scene, ending, left, was_full);
+    }
+
+    /// Only what leaves a slow peer no choice may end a stream in the middle.
+    fn judge_ending(&mut self, scene: &mut Scene, ending: Ending, left: bool, was_full: bool) {
+        if left || self.noisy {
+            return;
+        }
+        let settings = &scene.plan.settings;
+        let cut = scene.ending && was_full;
+        let allowed = match ending {
+            Ending::Torn => cut || scene.stops(),
+            Ending::Reset => {
+                let timed = scene.ending || settings.max_connection_ms > 0;
+                settings.slow_policy == SlowPolicy::Disconnect || (timed && was_full)
+            }
+            Ending::Clean | Ending::Open | Ending::Left => true,
+        };
+        assert!(allowed, "a stream was ended as {ending:?}: {:#?}", self.session_mut(scene));
+        scene.cover.hit_if(ending == Ending::Torn && cut, Branch::CutAtDrainDeadline);
+        scene.cover.hit_if(ending == Ending::Reset && !was_full, Branch::EvictedWithoutEverFull);
+    }
+}

@@ -1,0 +1,283 @@
+//! A run: node, workers, sockets and actors, stepped by chance, brought to rest, judged.
+//!
+//! Owns the order of events and the checks that must hold at any time or at rest. How a run ends and what must
+//! then be true is in `finale`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use fanwheel::base::prng::Prng;
+use fanwheel::base::settings::Listener;
+use fanwheel::base::snapshot::Pages;
+use fanwheel::base::time::{Now, TICK_MS};
+use fanwheel::fanout::node::Node;
+use fanwheel::fanout::worker::Worker;
+
+use crate::cover::{Branch, Cover};
+use crate::ledger::Ledger;
+use crate::net::{Net, Window};
+use crate::prober::Prober;
+use crate::publisher::Publisher;
+use crate::scene::{Scene, TOPICS};
+use crate::session::Ending;
+use crate::setup::{Plan, pick};
+use crate::shell::Shell;
+use crate::subscriber::Subscriber;
+
+/// Rounds after which a world that does not come to rest is called spinning.
+const ROUNDS_MAX: usize = 20_000;
+
+/// See the module.
+pub struct World {
+    /// What actors share.
+    pub scene: Scene,
+    /// The sockets.
+    pub net: Net,
+    /// The node under test.
+    pub node: Arc<Node>,
+    /// The workers' threads.
+    pub shell: Shell,
+    subscribers: Vec<Subscriber>,
+    publishers: Vec<Publisher>,
+    probers: Vec<Prober>,
+    /// Connections that say nothing.
+    flood: Vec<usize>,
+}
+
+impl World {
+    /// The world of a seed.
+    pub fn new(seed: u64) -> World {
+        let mut prng = Prng::new(seed);
+        let plan = Arc::new(Plan::draw(&mut prng));
+        let now = Now { mono_ms: prng.below(1_000), wall_ms: 1_700_000_000_000 };
+        let pages = Pages { metrics: |_| "metrics".to_owned(), status: |_| "{}".to_owned() };
+        let (node, inboxes) = Node::new(
+            plan.settings.clone(),
+            plan.workers,
+            plan.connections_max,
+            pages,
+            now.wall_ms,
+            prng.next_u64(),
+        );
+        let worker = |(index, inbox)| Worker::new(Arc::clone(&node), index, inbox, seed ^ index as u64);
+        let workers = inboxes.into_iter().enumerate().map(worker).collect();
+        let mut scene = Scene {
+            prng: Prng::new(prng.next_u64()),
+            now,
+            head: node.hub.lock().head(),
+            ledger: Ledger::new(TOPICS, plan.settings.idempotency_ms),
+            sessions: Vec::new(),
+            cover: Cover::default(),
+            calm: false,
+            ending: false,
+            drained_ms: u64::MAX,
+            plan: Arc::clone(&plan),
+        };
+        scene.trace(|| format!("{plan:#?}"));
+        World {
+            net: Net::new(plan.workers, prng.next_u64()),
+            shell: Shell::new(Arc::clone(&node), workers, prng.next_u64()),
+            subscribers: (0..plan.subscribers).map(|_| Subscriber::new(&mut scene)).collect(),
+            publishers: (0..plan.publishers as u64).map(Publisher::new).collect(),
+            probers: (0..plan.probers).map(|_| Prober::new()).collect(),
+            flood: Vec::new(),
+            scene,
+            node,
+        }
+    }
+
+    /// Everything up to the end.
+    pub fn live(&mut self) {
+        for _ in 0..self.scene.plan.phases {
+            (0..self.scene.plan.steps).for_each(|_| self.step());
+            self.node.set_memory_full(false);
+            self.settle();
+        }
+        if self.scene.plan.settings.heartbeat_ms <= 2_000 || self.scene.one_in(6) {
+            self.listen_to_silence();
+        }
+    }
+
+    /// One step of chance.
+    pub fn step(&mut self) {
+        self.pass_time();
+        self.disturb();
+        if self.scene.prng.below(20) < 12 {
+            let workers = self.scene.plan.workers;
+            let index = self.scene.prng.below(workers as u64) as usize;
+            let starved = self.scene.plan.starved == Some(index) && !self.scene.one_in(40);
+            if !starved && self.shell.is_runnable(index, &self.net, self.scene.now) {
+                self.run_worker(index);
+            }
+            return;
+        }
+        let actors = self.subscribers.len() + self.publishers.len() + self.probers.len();
+        let nth = self.scene.prng.below(actors as u64) as usize;
+        let (net, scene) = (&mut self.net, &mut self.scene);
+        if let Some(subscriber) = self.subscribers.get_mut(nth) {
+            return subscriber.step(net, scene);
+        }
+        let nth = nth - self.subscribers.len();
+        match self.publishers.get_mut(nth) {
+            Some(publisher) => publisher.step(net, scene),
+            None => self.probers[nth - self.publishers.len()].step(net, scene),
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let scene = &mut self.scene;
+        let huge = scene.plan.huge_steps;
+        let ms = match scene.prng.below(20) {
+            0..11 => 0,
+            11..18 => 1 + scene.prng.below(12),
+            18 => scene.prng.below(200),
+            _ if huge > 0 && scene.prng.below(huge) == 0 => {
+                scene.cover.hit(Branch::HugeTimeStep);
+                let range = pick(&mut scene.prng, &[5_000, 60_000, 700_000]);
+                1_000 + scene.prng.below(range)
+            }
+            _ => 0,
+        };
+        self.advance(ms);
+        let scene = &mut self.scene;
+        if scene.plan.wall_steps && scene.one_in(100) {
+            let range = pick(&mut scene.prng, &[5, 5_000, 3_600_000]);
+            let ms = scene.prng.below(range);
+            if scene.one_in(2) {
+                scene.cover.hit(Branch::ClockStepBack);
+                scene.now.wall_ms -= ms;
+            } else {
+                scene.now.wall_ms += ms;
+            }
+        }
+    }
+
+    /// Both clocks go on.
+    pub fn advance(&mut self, ms: u64) {
+        self.scene.now.mono_ms += ms;
+        self.scene.now.wall_ms += ms;
+    }
+
+    /// Memory runs short now and then; a flood of silent connections comes and goes.
+    fn disturb(&mut self) {
+        match self.scene.prng.below(2_000) {
+            0 => self.node.set_memory_full(true),
+            1..40 => self.node.set_memory_full(false),
+            40 if self.scene.plan.connections_max < 20 && self.flood.is_empty() => {
+                let worker = self.scene.prng.below(self.scene.plan.workers as u64) as usize;
+                let address = IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9));
+                let net = &mut self.net;
+                let connect = |_| net.connect(worker, Listener::Public, address, Window::Large);
+                self.flood = (0..300).map(connect).collect();
+            }
+            41..60 => self.end_flood(),
+            _ => {}
+        }
+    }
+
+    /// The silent ones leave.
+    pub fn end_flood(&mut self) {
+        for conn in std::mem::take(&mut self.flood) {
+            self.net.leave(conn);
+        }
+    }
+
+    fn run_worker(&mut self, index: usize) {
+        self.shell.run(index, &mut self.net, self.scene.now, self.scene.calm);
+        self.scene.head = self.node.hub.lock().head();
+        let plan = &self.scene.plan;
+        let sizes = self.node.hub.sizes();
+        assert!(sizes.topics <= plan.settings.topics_max, "{} topics", sizes.topics);
+        assert!(sizes.frames <= sizes.topics * plan.settings.history_events, "{} frames", sizes.frames);
+        assert!(sizes.bytes <= plan.settings.history_bytes_max, "{} bytes", sizes.bytes);
+        assert!(sizes.bytes <= sizes.topics * plan.settings.history_topic_bytes_max);
+        assert!(sizes.idempotency_keys <= plan.settings.idempotency_keys_max);
+        assert!(self.node.bodies.taken() <= self.node.bodies.most());
+        assert!(self.node.connections.taken() <= plan.connections_max);
+    }
+
+    /// Everyone reads and sends all they have, time stands still, nothing new begins, until nothing moves.
+    /// Then everything that was published must have arrived.
+    pub fn settle(&mut self) {
+        self.set_calm(true);
+        self.settle_quietly();
+        for subscriber in &self.subscribers {
+            subscriber.check_at_rest(&self.net, &self.scene);
+        }
+        self.publishers.iter().for_each(|publisher| publisher.check_at_rest(&self.net));
+        self.probers.iter().for_each(|prober| prober.check_at_rest(&self.net));
+        let open: usize = (0..self.scene.plan.workers).map(|worker| self.net.open_on(worker).count()).sum();
+        assert_eq!(self.shell.connections(), open, "connections without a socket, or sockets without one");
+        self.set_calm(false);
+    }
+
+    /// Calm on or off, for everyone.
+    pub fn set_calm(&mut self, calm: bool) {
+        self.scene.calm = calm;
+        self.subscribers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
+        self.publishers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
+        self.probers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
+    }
+
+    /// The moving part of `settle`.
+    pub fn settle_quietly(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = false;
+            let (net, scene) = (&mut self.net, &mut self.scene);
+            for actor in self.subscribers.iter_mut().filter(|actor| actor.has_news(net)).collect::<Vec<_>>() {
+                actor.step(net, scene);
+                moved = true;
+            }
+            for actor in self.publishers.iter_mut().filter(|actor| actor.has_news(net)).collect::<Vec<_>>() {
+                actor.step(net, scene);
+                moved = true;
+            }
+            for actor in self.probers.iter_mut().filter(|actor| actor.has_news(net)).collect::<Vec<_>>() {
+                actor.step(net, scene);
+                moved = true;
+            }
+            for index in 0..self.scene.plan.workers {
+                if self.shell.is_runnable(index, &self.net, self.scene.now) {
+                    self.run_worker(index);
+                    moved = true;
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the world does not come to rest: a worker spins");
+    }
+
+    /// Lets time pass in a calm world: every open stream must show a sign of life once a period.
+    fn listen_to_silence(&mut self) {
+        self.set_calm(true);
+        let start_ms = self.scene.now.mono_ms;
+        let heartbeat_ms = self.scene.plan.settings.heartbeat_ms;
+        let end_ms = start_ms + 2 * heartbeat_ms + 200;
+        while self.scene.now.mono_ms < end_ms {
+            let due_ms = self.shell.next_due().unwrap_or(end_ms).min(end_ms);
+            self.advance(due_ms.saturating_sub(self.scene.now.mono_ms).max(1));
+            self.settle_quietly();
+            for session in &self.scene.sessions {
+                let sock = &self.net.socks[session.conn];
+                if session.ending != Ending::Open || sock.token.is_none() || sock.peer_finished {
+                    continue;
+                }
+                let since_ms = session.item_ms.max(start_ms);
+                let silent_ms = self.scene.now.mono_ms - since_ms;
+                assert!(silent_ms <= heartbeat_ms + 3 * TICK_MS, "{silent_ms} ms of silence in {session:#?}");
+            }
+        }
+        self.set_calm(false);
+    }
+
+    /// Everyone leaves for good.
+    pub fn disperse(&mut self) {
+        self.end_flood();
+        let (net, scene) = (&mut self.net, &mut self.scene);
+        self.subscribers.iter_mut().for_each(|actor| actor.leave(net, scene));
+        self.publishers.iter_mut().for_each(|actor| actor.leave(net, scene));
+        self.probers.iter_mut().for_each(|actor| actor.leave(net, scene));
+    }
+}
