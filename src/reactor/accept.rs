@@ -306,3 +306,39 @@ fn classify(error: &io::Error) -> Option<Fault> {
         _ => Some(Fault::Connection),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_worker_that_listens_never_leaves() {
+        let attendance = Attendance::all(3);
+        assert!(attendance.leave(0) && attendance.leave(2));
+        assert!(!attendance.leave(1));
+        attendance.join(2);
+        assert!(attendance.leave(1));
+        assert!(!attendance.leave(2));
+        assert!(!Attendance::all(1).leave(0));
+        assert!(Attendance::all(64).leave(63));
+    }
+
+    #[test]
+    fn errors_of_accept_are_told_apart_by_who_they_concern() {
+        let rows: &[(i32, Option<Fault>)] = &[
+            (libc::EAGAIN, None),
+            (libc::EMFILE, Some(Fault::Files)),
+            (libc::ENFILE, Some(Fault::Memory)),
+            (libc::ENOBUFS, Some(Fault::Memory)),
+            (libc::ENOMEM, Some(Fault::Memory)),
+            (libc::ECONNABORTED, Some(Fault::Connection)),
+            (libc::EINTR, Some(Fault::Connection)),
+            (libc::EPERM, Some(Fault::Connection)),
+            (libc::EPROTO, Some(Fault::Connection)),
+            (libc::ENETDOWN, Some(Fault::Connection)),
+        ];
+        for &(errno, expected) in rows {
+            assert_eq!(classify(&io::Error::from_raw_os_error(errno)), expected, "{errno}");
+        }
+    }
+}
