@@ -70,6 +70,7 @@ impl World {
 
     /// Everyone goes on as before until all workers have ended.
     fn drain(&mut self) {
+        self.run_each_worker();
         let slow: Vec<usize> = (0..self.scene.sessions.len())
             .filter(|&index| {
                 let session = &self.scene.sessions[index];
