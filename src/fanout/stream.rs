@@ -181,13 +181,19 @@ impl Worker {
 
     /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get.
     fn end_stream(&mut self, slot: u32) {
+        let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
+        if mail_waits || !self.say_farewell(slot) {
+            self.wheel.arm(slot, self.now.tick().saturating_add(ticks_of_ms(END_RETRY_MS)));
+        }
+    }
+
+    /// Queues the end of a stream if nothing else waits to be sent to it.
+    pub(super) fn say_farewell(&mut self, slot: u32) -> bool {
         let tick = self.now.tick();
         let retry_ms = self.retry_ms();
-        let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
-        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
-        if mail_waits || !stream.is_live() {
-            self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
-            return;
+        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return false };
+        if !stream.is_live() {
+            return false;
         }
         let chunked = stream.chunked();
         if self.node.settings.profile == Profile::Standard {
@@ -198,6 +204,7 @@ impl Worker {
         stream.wrote = tick;
         self.wheel.arm(slot, tick.saturating_add(self.node.ticks.stall));
         self.queue_write(slot);
+        true
     }
 
     /// The worker's own token of a connection.

@@ -23,7 +23,7 @@ use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    FRESH_FRAMES_MAX, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
@@ -341,8 +341,7 @@ impl Worker {
         }
         let drain_ms = self.node.settings.drain_ms;
         self.drain = Some(Drain { deadline: self.now.tick().saturating_add(ticks_of_ms(drain_ms)) });
-        let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
+        for slot in self.slots() {
             let conn = &mut self.conns[slot as usize];
             let asked = conn.has(flag::TO_READ);
             match &mut conn.state {
@@ -372,12 +371,31 @@ impl Worker {
         if !over && self.conns.iter().any(|(_, conn)| in_use(conn)) {
             return false;
         }
-        let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
+        if !self.stopping {
+            self.end_the_rest(io);
+        }
+        for slot in self.slots() {
             self.close(io, slot, Close::Orderly, Closed::Drain);
         }
         self.stopping = true;
         true
+    }
+
+    /// The window has passed: whoever can take an end at once gets one. Two passes, because what waits to be
+    /// sent to a stream, such as its greeting, goes first.
+    fn end_the_rest(&mut self, io: &mut impl Io) {
+        for _ in 0..2 {
+            for slot in self.slots() {
+                self.say_farewell(slot);
+            }
+            for _ in 0..=self.to_write.len() / BATCH_SENDS_MAX {
+                self.write_some(io);
+            }
+        }
+    }
+
+    fn slots(&self) -> Vec<u32> {
+        self.conns.iter().map(|(slot, _)| slot as u32).collect()
     }
 
     /// Whether the token's connection is still the slot's owner.

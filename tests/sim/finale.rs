@@ -70,6 +70,7 @@ impl World {
 
     /// Everyone goes on as before until all workers have ended.
     fn drain(&mut self) {
+        self.run_each_worker();
         let slow: Vec<usize> = (0..self.scene.sessions.len())
             .filter(|&index| {
                 let session = &self.scene.sessions[index];
@@ -140,7 +141,7 @@ impl World {
         let scene = &mut self.scene;
         let settings = &scene.plan.settings;
         let published = self.node.totals().counts[Count::Published as usize];
-        let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain());
+        let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain(scene.now.mono_ms));
         assert!(known <= published, "{known} events are known, {published} were published");
         assert!(published <= known + uncertain, "{published} events, {known} known, {uncertain} uncertain");
         for session in &scene.sessions {

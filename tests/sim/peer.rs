@@ -115,7 +115,11 @@ impl Peer {
         };
         loop {
             match net.read(self.conn, most) {
-                net::Got::Bytes(bytes) => self.reader.feed(&bytes, &mut got),
+                net::Got::Bytes(bytes) => {
+                    let text = || bytes[..bytes.len().min(900)].escape_ascii().to_string();
+                    scene.trace(|| format!("conn {} reads {:?}", self.conn, text()));
+                    self.reader.feed(&bytes, &mut got);
+                }
                 net::Got::Nothing => break,
                 net::Got::End => self.end = Some(End::Orderly),
                 net::Got::Reset => self.end = Some(End::Reset),

@@ -97,6 +97,7 @@ impl Publisher {
         let (conn, group) = (peer.conn, job.group);
         scene.trace(|| format!("conn {conn} publishes group {group} {:?}", job.faults));
         peer.ask(&job.bytes, Asked { tag: job.group, head_only: false, http11: job.http11 });
+        scene.ledger.groups[group].attempts += 1;
         self.flying.push_back((job, peer.queued()));
     }
 

@@ -187,6 +187,8 @@ impl Subscriber {
                 net.finish(conn);
                 return;
             }
+            // Only upstream of a stream it means nothing; before, it would be a request.
+            7 | 8 if link.index.is_none() => {}
             7 => link.peer.say(&vec![b'x'; 1 + scene.prng.below(500) as usize]),
             8 if scene.one_in(4) => {
                 link.noisy = true;

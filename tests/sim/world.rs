@@ -182,6 +182,18 @@ impl World {
         }
     }
 
+    /// Lets every worker have a turn.
+    pub fn run_each_worker(&mut self) {
+        for index in 0..self.scene.plan.workers {
+            // Falling asleep and being woken may each take one.
+            for _ in 0..3 {
+                if self.shell.is_runnable(index, &self.net, self.scene.now) {
+                    self.run_worker(index);
+                }
+            }
+        }
+    }
+
     fn run_worker(&mut self, index: usize) {
         self.shell.run(index, &mut self.net, self.scene.now, self.scene.calm);
         self.scene.head = self.node.hub.lock().head();
