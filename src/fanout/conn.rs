@@ -235,6 +235,11 @@ impl Stream {
         self.mode & mode::BEHIND == 0
     }
 
+    /// Whether it has to read the log to go on.
+    pub fn reads_log(&self) -> bool {
+        self.mode & (mode::BEHIND | mode::ENDING) == mode::BEHIND
+    }
+
     /// Whether frames go out as chunks.
     pub fn chunked(&self) -> bool {
         self.mode & mode::CHUNKED != 0

@@ -202,7 +202,11 @@ impl Publisher {
     fn cut(&mut self, net: &mut Net, scene: &mut Scene) {
         let Some(peer) = self.peer.take() else { return };
         scene.trace(|| format!("conn {} is cut by its publisher", peer.conn));
-        if scene.one_in(2) { net.reset(peer.conn) } else { net.leave(peer.conn) }
+        if scene.one_in(2) {
+            net.reset(peer.conn)
+        } else {
+            net.leave(peer.conn)
+        }
         for (job, _) in std::mem::take(&mut self.flying) {
             let group = &scene.ledger.groups[job.group];
             if job.keyed {
@@ -272,7 +276,13 @@ fn single(scene: &mut Scene, event: &Submission, raw: &str, faults: &mut Vec<u16
 
 impl Request {
     /// All bytes, and where the head ends.
-    fn encode(&mut self, scene: &mut Scene, key: Option<&str>, http11: bool, chunked: bool) -> (Vec<u8>, usize) {
+    fn encode(
+        &mut self,
+        scene: &mut Scene,
+        key: Option<&str>,
+        http11: bool,
+        chunked: bool,
+    ) -> (Vec<u8>, usize) {
         let version = if http11 { "1.1" } else { "1.0" };
         let mut head = format!("POST {} HTTP/{version}\r\nHost: localhost\r\n", self.target);
         head.push_str(&format!("Content-Type: {}\r\n", self.kind));
@@ -342,7 +352,8 @@ fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, batch: bool)
             line["data"] = value;
         }
         let optional = [("event", &name), ("key", &key)];
-        for (field, value) in optional.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
+        for (field, value) in optional.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?)))
+        {
             line[field] = value.as_str().into();
         }
         if let Some(retry) = retry {
