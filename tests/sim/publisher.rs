@@ -28,6 +28,8 @@ struct Job {
     keyed: bool,
     http11: bool,
     chunked: bool,
+    /// It waits for `100 Continue` before its body.
+    expects: bool,
     /// Statuses that its faults deserve; empty for a good one.
     faults: Vec<u16>,
     answered: Option<String>,
@@ -68,6 +70,10 @@ impl Publisher {
             }
         }
         let Some(peer) = &mut self.peer else { return };
+        // Nobody waits for a `100 Continue` for ever.
+        if scene.one_in(10) || scene.calm {
+            peer.hold_at = None;
+        }
         let got = peer.pump(net, scene);
         for (job, end) in &self.flying {
             scene.ledger.groups[job.group].sent_whole |= peer.sent() >= *end;
@@ -76,7 +82,10 @@ impl Publisher {
         for item in got {
             match item {
                 Got::Answer(answer) => self.answered(scene, &answer),
-                Got::Interim => scene.hit(Branch::InterimAnswer),
+                Got::Interim => {
+                    scene.hit(Branch::InterimAnswer);
+                    self.peer.iter_mut().for_each(|peer| peer.hold_at = None);
+                }
                 other => panic!("a publish was answered with {other:?}"),
             }
         }
@@ -94,6 +103,9 @@ impl Publisher {
         };
         let Some(peer) = &mut self.peer else { return };
         scene.cover.hit_if(job.chunked, Branch::ChunkedBody);
+        if job.expects {
+            peer.hold_at = Some(peer.queued() + job.head);
+        }
         let (conn, group) = (peer.conn, job.group);
         scene.trace(|| format!("conn {conn} publishes group {group} {:?}", job.faults));
         peer.ask(&job.bytes, Asked { tag: job.group, head_only: false, http11: job.http11 });
@@ -144,8 +156,9 @@ impl Publisher {
         }
         let chunked = scene.one_in(4);
         let http11 = chunked || !scene.one_in(8);
-        let (bytes, head) = request.encode(scene, key.as_deref(), http11, chunked);
-        Job { group, bytes, head, keyed, http11, chunked, faults, answered: None }
+        let expects = http11 && scene.one_in(8);
+        let (bytes, head) = request.encode(scene, key.as_deref(), http11, chunked, expects);
+        Job { group, bytes, head, keyed, http11, chunked, expects, faults, answered: None }
     }
 
     fn answered(&mut self, scene: &mut Scene, answer: &Answer) {
@@ -202,11 +215,7 @@ impl Publisher {
     fn cut(&mut self, net: &mut Net, scene: &mut Scene) {
         let Some(peer) = self.peer.take() else { return };
         scene.trace(|| format!("conn {} is cut by its publisher", peer.conn));
-        if scene.one_in(2) {
-            net.reset(peer.conn)
-        } else {
-            net.leave(peer.conn)
-        }
+        if scene.one_in(2) { net.reset(peer.conn) } else { net.leave(peer.conn) }
         for (job, _) in std::mem::take(&mut self.flying) {
             let group = &scene.ledger.groups[job.group];
             if job.keyed {
@@ -282,6 +291,7 @@ impl Request {
         key: Option<&str>,
         http11: bool,
         chunked: bool,
+        expects: bool,
     ) -> (Vec<u8>, usize) {
         let version = if http11 { "1.1" } else { "1.0" };
         let mut head = format!("POST {} HTTP/{version}\r\nHost: localhost\r\n", self.target);
@@ -292,7 +302,7 @@ impl Request {
         if let Some(key) = key {
             head.push_str(&format!("Idempotency-Key: {key}\r\n"));
         }
-        if http11 && scene.one_in(8) {
+        if expects {
             head.push_str("Expect: 100-continue\r\n");
         }
         let body = std::mem::take(&mut self.body);
@@ -352,8 +362,7 @@ fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, batch: bool)
             line["data"] = value;
         }
         let optional = [("event", &name), ("key", &key)];
-        for (field, value) in optional.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?)))
-        {
+        for (field, value) in optional.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
             line[field] = value.as_str().into();
         }
         if let Some(retry) = retry {

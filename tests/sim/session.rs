@@ -176,37 +176,47 @@ impl Session {
 
     fn judge_topic(&self, ledger: &Ledger, policy: SlowPolicy, topic: usize, begin: EventId, upto: EventId) {
         let known = &ledger.topics[topic];
-        let mut told = false;
+        let mut gaps: Vec<&Told> = Vec::new();
         let mut rest = self.entries.iter().peekable();
         for (&id, event) in known.range(begin..=upto).filter(|(id, _)| **id > begin) {
             let submission = &ledger.submissions[event.submission];
             if !self.wants(submission.name.as_deref()) {
                 continue;
             }
-            // A gap stands for this event if no later event of its topic came before the gap.
+            // A gap tells of this event if no later event of its topic came before the gap.
             let later = |entry: &Entry| match entry {
                 Entry::Event(other) => *other >= id && known.contains_key(other),
                 Entry::Gap(_) => false,
             };
             while let Some(entry) = rest.next_if(|entry| !later(entry)) {
                 match entry {
-                    Entry::Gap(gap) => told |= gap.topic == topic,
-                    Entry::Event(other) => told &= !known.contains_key(other),
+                    Entry::Gap(gap) if gap.topic == topic => gaps.push(gap),
+                    Entry::Gap(_) | Entry::Event(_) => {}
                 }
             }
             let received = matches!(rest.peek(), Some(Entry::Event(next)) if *next == id);
-            if received || told {
+            if received || gaps.iter().any(|gap| self.tells_of(gap, id, policy)) {
                 continue;
             }
-            let newer = |(_, other): (&EventId, &crate::ledger::Known)| {
-                ledger.submissions[other.submission].key == submission.key
-            };
             let mut after = known.range(id..).skip(1);
-            let superseded =
-                policy == SlowPolicy::Latest && submission.key.is_some() && after.any(|row| newer(row));
+            let key = submission.key.as_ref();
+            let superseded = policy == SlowPolicy::Latest
+                && key.is_some()
+                && after.any(|(_, other)| ledger.submissions[other.submission].key.as_ref() == key);
             let name = topic_of(topic);
             assert!(superseded, "event {id} of topic {name:?} was lost silently in {self:#?}");
         }
+    }
+
+    /// Whether a gap says that this event of its topic is missing.
+    fn tells_of(&self, gap: &Told, id: EventId, policy: SlowPolicy) -> bool {
+        let foreign = gap.at_resume && matches!(self.begin, Begin::Foreign(_));
+        let after = foreign || gap.after.is_some_and(|after| id > after);
+        // A skip passes over events that are kept; otherwise what is kept comes. A cut tells nothing later than
+        // at the beginning; other policies may tell the same position again, when the log has passed it by.
+        let kept = policy != SlowPolicy::Skip && gap.oldest.is_some_and(|oldest| id >= oldest);
+        let until = self.greeted.filter(|_| policy == SlowPolicy::Disconnect).unwrap_or(gap.head);
+        after && id <= until && !kept
     }
 
     /// Looks at the gaps: each must have had a reason. Returns how many had none but that a topic was

@@ -102,7 +102,7 @@ impl World {
     pub fn step(&mut self) {
         self.pass_time();
         self.disturb();
-        if self.scene.prng.below(20) < 12 {
+        if self.scene.one_in(2) {
             let workers = self.scene.plan.workers;
             let index = self.scene.prng.below(workers as u64) as usize;
             let starved = self.scene.plan.starved == Some(index) && !self.scene.one_in(40);
@@ -128,9 +128,9 @@ impl World {
         let scene = &mut self.scene;
         let huge = scene.plan.huge_steps;
         let ms = match scene.prng.below(20) {
-            0..11 => 0,
-            11..18 => 1 + scene.prng.below(12),
-            18 => scene.prng.below(200),
+            0..14 => 0,
+            14..19 => 1 + scene.prng.below(4),
+            _ if scene.one_in(4) => scene.prng.below(200),
             _ if huge > 0 && scene.prng.below(huge) == 0 => {
                 scene.cover.hit(Branch::HugeTimeStep);
                 let range = pick(&mut scene.prng, &[5_000, 60_000, 700_000]);
