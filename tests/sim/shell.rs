@@ -51,8 +51,13 @@ pub struct Shell {
 impl Shell {
     /// A shell for these workers.
     pub fn new(node: Arc<Node>, workers: Vec<Worker>, seed: u64) -> Shell {
-        let lane =
-            |worker| Lane { worker, mood: Mood::Busy, woken: false, listening: true, stale: Vec::new() };
+        let lane = |worker| Lane {
+            worker,
+            mood: Mood::Busy,
+            woken: false,
+            listening: true,
+            stale: Vec::new(),
+        };
         let lanes = workers.into_iter().map(lane).collect();
         Shell { node, lanes, prng: Prng::new(seed), draining: false }
     }

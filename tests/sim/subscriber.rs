@@ -94,9 +94,7 @@ impl Subscriber {
         match scene.prng.below(16) {
             0 => {
                 scene.hit(Branch::ResumeUnknown);
-                Begin::Foreign(
-                    pick(&mut scene.prng, &["$-1", "abc", "1-2-3", "\"q", "99999999999999-1"]).into(),
-                )
+                Begin::Foreign(pick(&mut scene.prng, &["$-1", "abc", "1-2-3", "\"q", "99999999999999-1"]).into())
             }
             1 => {
                 scene.hit(Branch::ResumeForeign);
@@ -240,11 +238,7 @@ impl Subscriber {
     /// Leaves for good.
     pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
         if let Some(mut link) = self.link.take() {
-            if scene.one_in(2) {
-                net.reset(link.peer.conn)
-            } else {
-                net.leave(link.peer.conn)
-            }
+            if scene.one_in(2) { net.reset(link.peer.conn) } else { net.leave(link.peer.conn) }
             if link.index.is_some() {
                 link.session_mut(scene).ending = Ending::Left;
             }
