@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
+pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, flag};
 use super::mail::{Control, Inbox, Mail};
 use super::node::Node;
@@ -29,27 +30,6 @@ use crate::base::limits::{
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
-
-/// A connection's slot and generation: a stale one never reaches the slot's new owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token(pub u64);
-
-impl Token {
-    /// The token of a slot's present owner.
-    pub fn new(slot: u32, generation: u32) -> Token {
-        Token(u64::from(generation) << 32 | u64::from(slot))
-    }
-
-    /// The slot.
-    pub fn slot(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// The generation.
-    pub fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-}
 
 /// What the poll says about a connection.
 #[derive(Clone, Copy, Debug, Default)]
