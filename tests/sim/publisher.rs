@@ -114,9 +114,10 @@ impl Publisher {
     }
 
     fn draw(&mut self, scene: &mut Scene) -> Job {
-        let batch = scene.one_in(4);
+        let burst = scene.plan.bursts && scene.one_in(3);
+        let batch = burst || scene.one_in(4);
         let lines = match batch {
-            true if scene.plan.bursts && scene.one_in(2) => 100 + scene.prng.below(900),
+            true if burst => 100 + scene.prng.below(1_900),
             true => 1 + scene.prng.below(6),
             false => 1,
         };
@@ -125,7 +126,7 @@ impl Publisher {
         let topics = scene.draw_topics(3);
         for nth in 0..lines as usize {
             let topics = if lines > 10 { topics[..1].to_vec() } else { scene.draw_topics(3) };
-            let (event, raw) = draw_event(scene, start + nth, topics, batch);
+            let (event, raw) = draw_event(scene, start + nth, topics, batch, lines <= 10);
             events.push(event);
             lines_out.push(raw);
         }
@@ -331,7 +332,13 @@ impl Request {
 }
 
 /// An event, and its payload or its batch line as sent.
-fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, batch: bool) -> (Submission, String) {
+fn draw_event(
+    scene: &mut Scene,
+    number: usize,
+    topics: Vec<usize>,
+    batch: bool,
+    long: bool,
+) -> (Submission, String) {
     let prng = &mut scene.prng;
     let name = one_in(prng, 2).then(|| pick(prng, &NAMES).to_owned());
     let key = one_in(prng, 2).then(|| pick(prng, &["k1", "k2", "ключ"]).to_owned());
@@ -341,7 +348,7 @@ fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, batch: bool)
     for _ in 0..prng.below(6) {
         text.push_str(pick(prng, &SCRAPS));
     }
-    if one_in(prng, 6) {
+    if long && one_in(prng, 6) {
         text.push_str(&"long ".repeat(prng.below(500) as usize));
     }
     if scene.plan.large && one_in(prng, 3) {

@@ -105,7 +105,8 @@ impl World {
         if self.scene.one_in(2) {
             let workers = self.scene.plan.workers;
             let index = self.scene.prng.below(workers as u64) as usize;
-            let starved = self.scene.plan.starved == Some(index) && !self.scene.one_in(40);
+            let patience = if self.scene.plan.bursts { 300 } else { 40 };
+            let starved = self.scene.plan.starved == Some(index) && !self.scene.one_in(patience);
             if !starved && self.shell.is_runnable(index, &self.net, self.scene.now) {
                 self.run_worker(index);
             }
