@@ -279,9 +279,13 @@ impl Net {
         self.socks[conn].edge = true;
     }
 
-    /// The peer closes its socket in order and reads no more.
+    /// The peer closes its socket and reads no more; with bytes unread that is a reset (RFC 9293 §3.6.1).
     pub fn leave(&mut self, conn: usize) {
+        if !self.socks[conn].buffered.is_empty() {
+            return self.reset(conn);
+        }
         self.finish(conn);
+        self.set_window(conn, Window::Large);
         self.socks[conn].gone = true;
     }
 
