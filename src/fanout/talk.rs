@@ -86,11 +86,9 @@ impl Worker {
                 self.receive(io, slot, &scratch[..bytes]);
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
-                if bytes == most && self.conns.contains(slot as usize) {
-                    self.queue_read(slot);
-                }
+                self.queue_read_again(slot, bytes, most);
             }
-            Read::Empty => {}
+            Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             Read::End => self.ended(io, slot),
             Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
         }

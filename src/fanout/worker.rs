@@ -206,6 +206,9 @@ impl Worker {
         }
         let slot = token.slot();
         let conn = &mut self.conns[slot as usize];
+        if readiness.ended {
+            conn.flags |= flag::ENDED;
+        }
         if readiness.writable && conn.has(flag::FULL) {
             conn.flags &= !flag::FULL;
             self.queue_write(slot);
@@ -407,6 +410,14 @@ impl Worker {
         if !conn.has(flag::TO_READ) {
             conn.flags |= flag::TO_READ;
             self.to_read.push_back(Token::new(slot, conn.generation));
+        }
+    }
+
+    /// After a read of `bytes` of at most `most`: reads again if more may wait and no readiness will tell.
+    pub(super) fn queue_read_again(&mut self, slot: u32, bytes: usize, most: usize) {
+        let ended = self.conns.get(slot as usize).is_some_and(|conn| conn.has(flag::ENDED));
+        if ended || (bytes == most && self.conns.contains(slot as usize)) {
+            self.queue_read(slot);
         }
     }
 
