@@ -216,7 +216,7 @@ impl Publisher {
         for (job, _) in std::mem::take(&mut self.flying) {
             if job.keyed {
                 self.again.push(job);
-            } else if end == End::Orderly && !scene.stops() && scene.now.mono_ms < scene.drained_ms {
+            } else if end == End::Orderly && !scene.stops() && !scene.may_be_drained() {
                 scene.ledger.forbid(job.group, "the connection was ended without an answer");
             }
         }
