@@ -71,7 +71,8 @@ pub mod flag {
     pub const OVER_ADDRESS: u8 = 32;
     /// The socket took less than was offered; writable readiness will tell.
     pub const FULL: u8 = 64;
-    /// The peer has finished or is gone: no further readiness will tell, so it is read until that shows.
+    /// The poll has said that the peer has finished or is gone, and it says so only once: what waits is read
+    /// to its end, however short a read was.
     pub const ENDED: u8 = 128;
 }
 

@@ -247,7 +247,14 @@ fn read_log(
         more |= after.next().is_some();
     }
     found.sort_by_key(|(frame, _)| frame.id());
-    found.dedup_by_key(|(frame, _)| frame.id());
+    // Of a frame in several topics the one stays in which no newer frame has its key, if there is one.
+    found.dedup_by(|(frame, index), (kept, kept_index)| {
+        let same = frame.id() == kept.id();
+        if same && policy == SlowPolicy::Latest && hub.is_superseded(*kept_index, kept) {
+            *kept_index = *index;
+        }
+        same
+    });
     more |= found.len() > READ_FRAMES_MAX;
     found.truncate(READ_FRAMES_MAX);
     let upto = match found.last() {

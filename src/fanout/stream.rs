@@ -125,17 +125,16 @@ impl Worker {
         let read = io.read(slot, &mut self.scratch);
         match read {
             Read::Bytes(bytes) => {
-                let conn = &mut self.conns[slot as usize];
-                let again = bytes == self.scratch.len() || conn.has(flag::ENDED);
-                let State::Streaming(stream) = &mut conn.state else { return };
+                let most = self.scratch.len();
+                let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
                 stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT) as u16);
                 if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT {
                     self.close(io, slot, Close::Reset, Closed::Upstream);
-                } else if again {
-                    self.queue_read(slot);
+                } else {
+                    self.queue_read_again(slot, bytes, most);
                 }
             }
-            Read::Empty => {}
+            Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             Read::End => self.close(io, slot, Close::Orderly, Closed::Peer),
             Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
         }

@@ -86,12 +86,9 @@ impl Worker {
                 self.receive(io, slot, &scratch[..bytes]);
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
-                let more = self.conns.get(slot as usize).is_some_and(|c| bytes == most || c.has(flag::ENDED));
-                if more {
-                    self.queue_read(slot);
-                }
+                self.queue_read_again(slot, bytes, most);
             }
-            Read::Empty => {}
+            Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             Read::End => self.ended(io, slot),
             Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
         }

@@ -394,6 +394,14 @@ impl Worker {
         }
     }
 
+    /// After a read of `bytes` of at most `most`: reads again if more may wait and no readiness will tell.
+    pub(super) fn queue_read_again(&mut self, slot: u32, bytes: usize, most: usize) {
+        let ended = self.conns.get(slot as usize).is_some_and(|conn| conn.has(flag::ENDED));
+        if ended || (bytes == most && self.conns.contains(slot as usize)) {
+            self.queue_read(slot);
+        }
+    }
+
     /// Queues a connection to be written to, unless its socket is known to be full.
     pub(super) fn queue_write(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];

@@ -19,6 +19,8 @@ const DRAIN_SLACK_MS: u64 = 4 * TICK_MS;
 impl World {
     /// Ends the run and judges it.
     pub fn end(mut self) -> Cover {
+        // In the middle of things, not at rest.
+        (0..self.scene.prng.below(300)).for_each(|_| self.step());
         match self.scene.plan.finale {
             Finale::Leave => self.leave(),
             Finale::Drain => {
@@ -145,7 +147,8 @@ impl World {
         assert!(known <= published, "{known} events are known, {published} were published");
         assert!(published <= known + uncertain, "{published} events, {known} known, {uncertain} uncertain");
         for session in &scene.sessions {
-            session.judge_losses(&scene.ledger, settings.slow_policy, None);
+            let superseded = session.judge_losses(&scene.ledger, settings.slow_policy, None);
+            scene.cover.hit_if(superseded > 0, Branch::Superseded);
             session.judge_foreign();
             session.judge_newest();
             if known == published {

@@ -147,11 +147,13 @@ impl Session {
 
     /// Looks for losses that were not told. `upto` is the node's newest id if the stream is open, is read
     /// and everything is at rest; otherwise its end is the last event it brought.
-    pub fn judge_losses(&self, ledger: &Ledger, policy: SlowPolicy, upto: Option<EventId>) {
-        let Some(upto) = upto.or(self.last) else { return };
-        let Some(begin) = self.lower_bound() else { return };
-        if begin < upto {
-            self.topics.iter().for_each(|&topic| self.judge_topic(ledger, policy, topic, begin, upto));
+    /// Returns how many events were left out for a newer one with the same key.
+    pub fn judge_losses(&self, ledger: &Ledger, policy: SlowPolicy, upto: Option<EventId>) -> u64 {
+        match (self.lower_bound(), upto.or(self.last)) {
+            (Some(begin), Some(upto)) if begin < upto => {
+                self.topics.iter().map(|&topic| self.judge_topic(ledger, policy, topic, begin, upto)).sum()
+            }
+            _ => 0,
         }
     }
 
@@ -164,10 +166,12 @@ impl Session {
         match self.begin {
             Begin::After(after) => Some(after),
             Begin::Foreign(_) => Some(EventId::ZERO),
-            Begin::Now | Begin::Newest(_) => match (self.greeted, first) {
+            Begin::Now => match (self.greeted, first) {
                 (Some(greeted), Some(first)) => Some(greeted.min(first)),
                 (greeted, first) => greeted.or(first),
             },
+            // Of what was published before, only what was kept had to come.
+            Begin::Newest(_) => self.greeted.or(first),
         }
     }
 
@@ -178,9 +182,10 @@ impl Session {
         topic: usize,
         begin: EventId,
         upto: EventId,
-    ) {
+    ) -> u64 {
         let known = &ledger.topics[topic];
         let mut gaps: Vec<&Told> = Vec::new();
+        let mut superseded_events = 0;
         let mut rest = self.entries.iter().peekable();
         for (&id, event) in known.range(begin..=upto).filter(|(id, _)| **id > begin) {
             let submission = &ledger.submissions[event.submission];
@@ -208,8 +213,10 @@ impl Session {
                 && key.is_some()
                 && after.any(|(_, other)| ledger.submissions[other.submission].key.as_ref() == key);
             let name = topic_of(topic);
+            superseded_events += 1;
             assert!(superseded, "event {id} of topic {name:?} was lost silently in {self:#?}");
         }
+        superseded_events
     }
 
     /// Whether a gap says that this event of its topic is missing.

@@ -105,7 +105,8 @@ impl World {
         if self.scene.one_in(2) {
             let workers = self.scene.plan.workers;
             let index = self.scene.prng.below(workers as u64) as usize;
-            let starved = self.scene.plan.starved == Some(index) && !self.scene.one_in(40);
+            let patience = if self.scene.plan.bursts { 300 } else { 40 };
+            let starved = self.scene.plan.starved == Some(index) && !self.scene.one_in(patience);
             if !starved && self.shell.is_runnable(index, &self.net, self.scene.now) {
                 self.run_worker(index);
             }
@@ -220,6 +221,10 @@ impl World {
         self.probers.iter().for_each(|prober| prober.check_at_rest(&self.net));
         let open: usize = (0..self.scene.plan.workers).map(|worker| self.net.open_on(worker).count()).sum();
         assert_eq!(self.shell.connections(), open, "connections without a socket, or sockets without one");
+        for worker in 0..self.scene.plan.workers {
+            let left = self.net.open_on(worker).find(|conn| self.net.socks[*conn].peer_finished);
+            assert_eq!(left, None, "the peer of this connection has finished, and nobody has noticed");
+        }
         self.set_calm(false);
     }
 
