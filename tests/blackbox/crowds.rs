@@ -7,6 +7,15 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// Tells the publisher that the hostile part is over, also when that part panicked.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Publishes to a healthy subscriber every 10 ms while `hostile` runs. Fails if one event is lost or is
 /// later than what even a busy test machine explains.
 fn with_victim<T>(case: &str, server: &Server, hostile: impl FnOnce() -> T) -> T {
@@ -35,8 +44,10 @@ fn with_victim<T>(case: &str, server: &Server, hostile: impl FnOnce() -> T) -> T
                 received.push(start.elapsed());
             }
         });
-        let result = hostile();
-        over.store(true, Ordering::Relaxed);
+        let result = {
+            let _over = Over(&over);
+            hostile()
+        };
         let (sent, received) = (publisher.join().expect("accepted"), reader.join().expect("received"));
         let mut late: Vec<Duration> = sent.iter().zip(&received).map(|(s, r)| r.saturating_sub(*s)).collect();
         late.sort_unstable();
@@ -184,7 +195,8 @@ fn pipeliners_that_never_read_are_not_read_either() {
 
 #[test]
 fn replay_storm_gives_everyone_the_whole_history() {
-    let server = Launch::workers(2).start();
+    // The streams are read one after the other, so the last ones wait for long.
+    let server = Launch::workers(2).set("stall_ms", 300_000).set("user_timeout_ms", 600_000).start();
     let mut witness = Witness::of(&server);
     let ids = server.publish_all("storm", (0..501).map(|n| format!("{n} {}", "x".repeat(500))));
     let before = server.resident_bytes();
