@@ -32,13 +32,14 @@ struct Running {
 }
 
 fn launched(settings: &Settings) -> Result<Running, StartError> {
-    launched_with(settings, capacity(settings)?)
+    launched_with(settings, capacity(settings, 0)?)
 }
 
 fn launched_with(settings: &Settings, capacity: Capacity) -> Result<Running, StartError> {
     let (node, inboxes) =
         Node::new(settings.clone(), capacity.workers, capacity.connections_max, PAGES, 0, 1);
-    let server = start(Launch { settings, capacity, node: Arc::clone(&node), inboxes, seed: 1 })?;
+    let server =
+        start(Launch { settings, inherited: vec![], capacity, node: Arc::clone(&node), inboxes, seed: 1 })?;
     Ok(Running { server, node })
 }
 
@@ -143,7 +144,7 @@ fn a_full_worker_leaves_newcomers_to_the_others_and_comes_back() {
     let _alone = alone();
     let settings = settings(&["127.0.0.1:0"], 2);
     let capacity =
-        Capacity { worker_max: 40, spare: 16, connections_max: 80, ..capacity(&settings).unwrap() };
+        Capacity { worker_max: 40, spare: 16, connections_max: 80, ..capacity(&settings, 0).unwrap() };
     let running = launched_with(&settings, capacity).unwrap();
     let public = running.port(0);
     let pauses = || running.node.totals().counts[Count::ListenPauses as usize];

@@ -5,6 +5,7 @@
 //! Exit codes: 0 done; 1 could not start or do it; 2 the command line or a setting is wrong; 128 + signal
 //! when a second SIGTERM or SIGINT cut a drain short.
 
+pub mod activation;
 pub mod args;
 pub mod config;
 pub mod contradictions;

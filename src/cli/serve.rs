@@ -26,11 +26,11 @@ use crate::cli::reload::reload;
 use crate::cli::resolve::{Inputs, Resolved, shown};
 use crate::cli::signals::{Asked, SIGNAL_POLL_MS, Signals};
 use crate::cli::systemd::Manager;
-use crate::cli::{Failure, start};
+use crate::cli::{Failure, activation, start};
 use crate::fanout::mail::Control;
 use crate::fanout::node::Node;
 use crate::ops;
-use crate::reactor::{self, Capacity, Launch, Notice, Server};
+use crate::reactor::{self, Capacity, Inherited, Launch, Notice, Server};
 use crate::sys::process;
 
 /// Beyond `drain_ms`: the last answers and closings take their time.
@@ -45,23 +45,25 @@ const MEMORY_LOOK_MS: u64 = 1_000;
 /// # Errors
 /// When it cannot start.
 pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
+    // Before anything is opened: only then do the numbers mean what was passed.
+    let passed = activation::take()?;
     let resolved = Resolved::read(inputs)?;
-    let settings = resolved.settings();
+    let (settings, inherited) = activation::join(passed, &resolved)?;
     let pending =
         journal::install(&settings.log_file, journal::level(&settings.log_level)).map_err(|os| {
             let file = shown(&settings.log_file);
             Failure::Run(format!("cannot write log_file = {file}: {os}; choose another or mend its folder"))
         })?;
     let signals = Signals::take().map_err(|os| Failure::Run(format!("cannot take signals over: {os}")))?;
-    let capacity = reactor::capacity(&settings).map_err(|error| start::failure(&error))?;
+    let capacity = reactor::capacity(&settings, inherited.len()).map_err(|error| start::failure(&error))?;
     let watch = Watch::new(Host::real().limit_bytes(settings.memory_bytes_max as u64));
-    let (node, server) = launch(&settings, capacity)?;
+    let (node, server) = launch(&settings, inherited, capacity)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
     let journal =
         pending.start().map_err(|os| Failure::Run(format!("cannot start the log's thread: {os}")))?;
     tell_of_panics(journal.clone());
     info!("{}", start::started(&settings, &capacity, server.bound(), watch.limit_bytes()));
-    for doubt in start::doubts(&settings, &capacity, watch.limit_bytes()) {
+    for doubt in start::doubts(&settings, &capacity, server.bound(), watch.limit_bytes()) {
         warn!("{doubt}");
     }
     if let Some(hint) = start::hint(&settings, server.bound()) {
@@ -87,14 +89,19 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     Ok(keeper.keep(inputs))
 }
 
-fn launch(settings: &Settings, capacity: Capacity) -> Result<(Arc<Node>, Server), Failure> {
+fn launch(
+    settings: &Settings,
+    inherited: Vec<Inherited>,
+    capacity: Capacity,
+) -> Result<(Arc<Node>, Server), Failure> {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
     let pages = Pages { metrics: metrics_page, status: status_page };
     let seed = random_seed();
     let (node, inboxes) =
         Node::new(settings.clone(), capacity.workers, capacity.connections_max, pages, wall_ms, seed);
-    let launch = Launch { settings, capacity, node: Arc::clone(&node), inboxes, seed: random_seed() };
+    let node_too = Arc::clone(&node);
+    let launch = Launch { settings, inherited, capacity, node: node_too, inboxes, seed: random_seed() };
     let server = reactor::start(launch).map_err(|error| start::failure(&error))?;
     Ok((node, server))
 }

@@ -19,6 +19,17 @@ pub fn failure(error: &StartError) -> Failure {
             let advice = advice(*fault, setting_name(*setting), os);
             format!("cannot listen on {} ({}): {advice}", shown(text), setting_name(*setting))
         }
+        StartError::Inherited { number, name, os } => {
+            let reason = os.as_ref().map_or_else(
+                || "is not a listening stream socket of TCP or Unix".to_owned(),
+                |os| format!("cannot be used: {os}"),
+            );
+            format!(
+                "descriptor {number} ({}) {reason}; pass only such sockets in LISTEN_FDS: ListenStream= and \
+                 Accept=no in the socket unit",
+                shown(name)
+            )
+        }
         StartError::Connections { wanted, possible, workers, files, private } => {
             let table = if *private {
                 format!("{workers} workers × {files} files")
@@ -131,7 +142,12 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 const CONNECTIONS_HOPED_FOR: usize = 1_000;
 
 /// What is allowed and still probably a mistake, a log line each.
-pub fn doubts(settings: &Settings, capacity: &Capacity, memory_bytes_max: u64) -> Vec<String> {
+pub fn doubts(
+    settings: &Settings,
+    capacity: &Capacity,
+    bound: &[Bound],
+    memory_bytes_max: u64,
+) -> Vec<String> {
     let mut doubts = Vec::new();
     if settings.connections_max == 0 && capacity.connections_max < CONNECTIONS_HOPED_FOR {
         doubts.push(format!(
@@ -140,9 +156,11 @@ pub fn doubts(settings: &Settings, capacity: &Capacity, memory_bytes_max: u64) -
             capacity.connections_max, capacity.files
         ));
     }
-    if let Some(Address::Tcp(address)) = Address::parse(&settings.control)
-        && !address.ip().is_loopback()
-    {
+    for bound in bound.iter().filter(|bound| bound.listener == Listener::Control) {
+        let Address::Tcp(address) = &bound.address else { continue };
+        if address.ip().is_loopback() {
+            continue;
+        }
         doubts.push(format!(
             "event=doubt setting=control value={address} reason=\"whoever reaches this address may publish \
              without credentials\""
@@ -221,8 +239,10 @@ mod tests {
             spare: 16,
             connections_max,
         };
-        let open = Settings { control: "0.0.0.0:8081".to_owned(), ..Settings::default() };
-        assert_eq!(doubts(&open, &capacity(92), 1_000_000).len(), 3);
-        assert_eq!(doubts(&Settings::default(), &capacity(20_000), u64::MAX), Vec::<String>::new());
+        let settings = Settings::default();
+        let [open, closed] =
+            ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(Listener::Control, address)]);
+        assert_eq!(doubts(&settings, &capacity(92), &open, 1_000_000).len(), 3);
+        assert_eq!(doubts(&settings, &capacity(20_000), &closed, u64::MAX), Vec::<String>::new());
     }
 }

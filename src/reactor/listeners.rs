@@ -5,12 +5,14 @@
 //!
 //! `SO_REUSEPORT` would let two servers share a port without a word. So an address is first bound without it,
 //! which fails if anyone listens there, and only then opened to this server's workers. Unix sockets know no
-//! such sharing, and some sandboxes refuse it: then all workers accept from one socket.
+//! such sharing, some sandboxes refuse it, and a socket that was passed at the start is only one: then all
+//! workers accept from one socket.
 
 use crate::base::limits::KIB;
 use crate::base::settings::{Listener, Settings};
 use crate::reactor::address::Address;
 use crate::reactor::error::{AddressSetting, BindFault, StartError};
+use crate::reactor::inherited::Inherited;
 use crate::sys::socket::Socket;
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 use std::io;
@@ -72,12 +74,13 @@ impl Wanted {
     }
 }
 
-/// The listeners of the settings, public ones first.
-pub fn wanted(settings: &Settings) -> Result<Vec<Wanted>, StartError> {
+/// The listeners of the settings but for those that `inherited` has already, public ones first.
+pub fn wanted(settings: &Settings, inherited: &[Inherited]) -> Result<Vec<Wanted>, StartError> {
     let public = settings.listen.iter().map(|text| (Listener::Public, AddressSetting::Listen, text));
     let control = std::iter::once((Listener::Control, AddressSetting::Control, &settings.control));
     public
         .chain(control.filter(|(_, _, text)| !text.is_empty()))
+        .filter(|(listener, _, text)| !inherited.iter().any(|one| one.serves(*listener, text)))
         .map(|(listener, setting, text)| {
             let address =
                 Address::parse(text).ok_or_else(|| StartError::Address { setting, text: text.clone() })?;
@@ -136,6 +139,20 @@ impl Drop for UnixFile {
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
+}
+
+/// Takes an inherited socket for this server. Its backlog and its file stay as whoever made it wants them.
+pub fn adopt(inherited: Inherited, tuning: Tuning) -> (Wanted, Reservation) {
+    let Inherited { listener, address, socket, .. } = inherited;
+    if matches!(address, Address::Tcp(_)) {
+        tune(&socket, listener, tuning);
+    }
+    let setting = match listener {
+        Listener::Public => AddressSetting::Listen,
+        Listener::Control => AddressSetting::Control,
+    };
+    let wanted = Wanted { listener, address: address.clone(), setting, text: address.to_string() };
+    (wanted, Reservation { socket: Arc::new(socket), address, shared: true, _file: None })
 }
 
 /// Takes the address of a wanted listener for this server.
@@ -273,7 +290,7 @@ mod tests {
     fn wanted_at(text: &str) -> Wanted {
         let settings =
             Settings { listen: vec![text.to_owned()], control: String::new(), ..Settings::default() };
-        wanted(&settings).unwrap().remove(0)
+        wanted(&settings, &[]).unwrap().remove(0)
     }
 
     fn fault_at(text: &str) -> BindFault {
@@ -301,10 +318,16 @@ mod tests {
     #[test]
     fn accepted_tcp_sockets_inherit_every_option() {
         let tuning = Tuning::new(&Settings::default());
-        for (listener, receive_bytes) in
-            [(Listener::Public, Some(2 * RECEIVE_BYTES)), (Listener::Control, None)]
-        {
-            let reservation = held_at("127.0.0.1:0").unwrap();
+        let own = || held_at("127.0.0.1:0").unwrap();
+        let adopted = || {
+            let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            adopt(Inherited::new(3, String::new(), listening.into()).unwrap(), tuning).1
+        };
+        for (listener, receive_bytes, reservation) in [
+            (Listener::Public, Some(2 * RECEIVE_BYTES), own()),
+            (Listener::Control, None, own()),
+            (Listener::Public, Some(2 * RECEIVE_BYTES), adopted()),
+        ] {
             let address = tcp_address(&reservation);
             let listening = open(&reservation.place(), listener, tuning).unwrap();
             let _peer = TcpStream::connect(address).unwrap();
@@ -402,7 +425,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_names_its_setting() {
         let settings = Settings { control: "nonsense".to_owned(), ..Settings::default() };
-        let error = wanted(&settings).unwrap_err();
+        let error = wanted(&settings, &[]).unwrap_err();
         assert!(matches!(error, StartError::Address { setting: AddressSetting::Control, .. }));
     }
 }

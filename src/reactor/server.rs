@@ -9,6 +9,7 @@ use crate::reactor::address::Address;
 use crate::reactor::clock::Clock;
 use crate::reactor::error::StartError;
 use crate::reactor::files::Capacity;
+use crate::reactor::inherited::Inherited;
 use crate::reactor::io::Sockets;
 use crate::reactor::listeners::{self, Place, Reservation, Tuning, Wanted};
 use crate::reactor::worker::{self, Shell};
@@ -27,7 +28,9 @@ use std::thread::JoinHandle;
 pub struct Launch<'a> {
     /// The effective settings.
     pub settings: &'a Settings,
-    /// From [`super::capacity`], with the same settings.
+    /// Listening sockets that were passed at the start; what they serve is not bound again.
+    pub inherited: Vec<Inherited>,
+    /// From [`super::capacity`], with the same settings and as many inherited sockets.
     pub capacity: Capacity,
     /// Made for `capacity.workers` workers and `capacity.connections_max` connections.
     pub node: Arc<Node>,
@@ -133,12 +136,10 @@ struct Crew {
 /// # Errors
 /// The first cause; by then every thread has ended and every address is free.
 pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
-    let Launch { settings, capacity, node, inboxes, seed } = launch;
+    let Launch { settings, inherited, capacity, node, inboxes, seed } = launch;
     assert_eq!(inboxes.len(), capacity.workers, "the node was made for this capacity");
-    let wanted = listeners::wanted(settings)?;
     let tuning = Tuning::new(settings);
-    let held: Vec<Reservation> =
-        wanted.iter().map(|wanted| listeners::reserve(wanted, tuning)).collect::<Result<_, _>>()?;
+    let (wanted, held) = take_addresses(settings, inherited, tuning)?;
     let places = wanted.iter().zip(&held).map(|(wanted, held)| (wanted.listener, held.place()));
     let places: Arc<[_]> = places.collect();
     let wakers = Wakers::new(capacity.workers).map_err(|os| StartError::Os { call: "eventfd", os })?;
@@ -171,6 +172,22 @@ pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
     let bound =
         bound.map(|(wanted, held)| Bound { listener: wanted.listener, address: held.address().clone() });
     Ok(Server { node, wakers, bound: bound.collect(), notices, clock, threads: crew.threads, held })
+}
+
+/// What is passed and what is bound, public ones first.
+fn take_addresses(
+    settings: &Settings,
+    inherited: Vec<Inherited>,
+    tuning: Tuning,
+) -> Result<(Vec<Wanted>, Vec<Reservation>), StartError> {
+    let wanted = listeners::wanted(settings, &inherited)?;
+    let mut all: Vec<_> = inherited.into_iter().map(|one| listeners::adopt(one, tuning)).collect();
+    for wanted in wanted {
+        let held = listeners::reserve(&wanted, tuning)?;
+        all.push((wanted, held));
+    }
+    all.sort_by_key(|(wanted, _)| wanted.listener == Listener::Control);
+    Ok(all.into_iter().unzip())
 }
 
 fn duty_of(index: usize, attendance: &Arc<Attendance>, capacity: Capacity, tuning: Tuning) -> Duty {
@@ -260,7 +277,7 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
 }
 
 impl Server {
-    /// Where it listens, in the order of the settings, public ones first.
+    /// Where it listens, public ones first, in the order of the descriptors and then of the settings.
     pub fn bound(&self) -> &[Bound] {
         &self.bound
     }

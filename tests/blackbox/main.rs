@@ -5,6 +5,7 @@
 //! own code.
 #![allow(clippy::unwrap_used)]
 
+mod activation;
 mod batch;
 mod bench_profile;
 mod body_attacks;

@@ -22,6 +22,7 @@ pub struct Launch {
     wrapper: Vec<String>,
     log_file: Option<String>,
     fixed: Option<(SocketAddr, SocketAddr)>,
+    addresses_left_out: bool,
 }
 
 /// A port that was free a moment ago.
@@ -66,6 +67,12 @@ impl Launch {
         self
     }
 
+    /// Names no address at all: the defaults, or what is passed, hold.
+    pub fn without_addresses(mut self) -> Launch {
+        self.addresses_left_out = true;
+        self
+    }
+
     /// The command line, without standard streams.
     pub fn command(&self) -> Command {
         let mut words = self.wrapper.iter().cloned().chain([program()]);
@@ -76,10 +83,10 @@ impl Launch {
             Some((public, control)) => (public.to_string(), control.to_string()),
             None => ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()),
         };
-        if !has("listen") {
+        if !has("listen") && !self.addresses_left_out {
             command.args(["--listen", &public]);
         }
-        if !has("control") {
+        if !has("control") && !self.addresses_left_out {
             command.args(["--control", &control]);
         }
         // One worker sends with plain system calls, several with what the server prefers: both are judged.
