@@ -80,7 +80,7 @@ fn longest_life_ends_a_stream_after_a_whole_frame_with_a_retry_line() {
         streams.push(bare);
         server.publish("a", "x");
         for stream in &mut streams {
-            let (items, finish) = stream.to_end(ms(4_000));
+            let (items, finish) = stream.read_to_end(ms(4_000));
             assert_eq!(finish, Finish::Clean);
             assert!(matches!(&items[0], Item::Event(event) if event.data == "x"), "{items:?}");
             let Some(Item::Retry(retry)) = items.last() else { panic!("no retry line last: {items:?}") };
