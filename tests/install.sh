@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
-# Usage: tests/install.sh clients|proxies|fuzz|deny|scale...
+# Usage: tests/install.sh blackbox|clients|proxies|fuzz|deny|scale...
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -73,6 +73,7 @@ subcommand() {
 
 for part in "$@"; do
     case "$part" in
+        blackbox) debian strace=strace ;;
         clients) clients ;;
         proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish ;;
         scale) debian ip=iproute2 ;;

@@ -74,6 +74,15 @@ pub fn agent(silence: Duration) -> Agent {
     Agent::new_with_config(config)
 }
 
+/// No answer came at all.
+pub fn unreachable_at(address: &str, error: &ureq::Error) -> Failure {
+    let server = address.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(address);
+    let server = shown(server);
+    Failure::Run(format!(
+        "no answer from {server}: {error}; start `fanwheel serve`, or name another with --url"
+    ))
+}
+
 /// An answer that is not what was hoped for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -11,7 +11,7 @@ use ureq::Agent;
 use crate::base::limits::MIB;
 use crate::base::logfmt::Plain;
 use crate::cli::Failure;
-use crate::cli::http::{Base, agent, refusal};
+use crate::cli::http::{Base, agent, refusal, unreachable_at};
 
 /// A server that accepted a body and then says nothing for so long has lost it.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ impl Post<'_> {
         }
         let mut response = request.send(data).map_err(|error| match error {
             ureq::Error::Http(_) => Failure::Usage("--idempotency-key must be plain ASCII text".to_owned()),
-            error => Failure::Run(format!("cannot publish: {error}")),
+            error => unreachable_at(&self.address, &error),
         })?;
         if !response.status().is_success() {
             let refusal = refusal(response);

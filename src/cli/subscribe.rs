@@ -21,7 +21,7 @@ use crate::base::limits::MIB;
 use crate::base::logfmt::Plain;
 use crate::base::prng::Prng;
 use crate::cli::Failure;
-use crate::cli::http::{Base, agent, refusal};
+use crate::cli::http::{Base, agent, refusal, unreachable_at};
 use crate::cli::show::{Form, show};
 use crate::wire::sse::Parser;
 
@@ -153,7 +153,7 @@ impl Client {
             Err(error) if self.was_connected => {
                 return Ok(Visit::Refused { why: format!("cannot connect: {error}"), retry_after_ms: None });
             }
-            Err(error) => return Err(Failure::Run(format!("cannot subscribe: {error}"))),
+            Err(error) => return Err(unreachable_at(&self.address(), &error)),
         };
         let status = response.status().as_u16();
         if status != 200 {

@@ -189,14 +189,16 @@ impl Hub {
             answer.id = inner.head.next_after(now.wall_ms);
             inner.head = answer.id;
             let frame = Kept::new(post.draft.seal(answer.id), &self.meter);
-            for name in &post.topics {
-                let (index, interest, subscribers) = inner.append(name, &frame, now);
-                answer.subscribers += u64::from(subscribers);
-                interested |= interest;
-                for worker in bits(interest) {
+            let indices: Vec<u32> = post.topics.iter().map(|name| inner.append(name, &frame, now)).collect();
+            for &index in &indices {
+                let topic = &inner.topics[index as usize];
+                answer.subscribers += u64::from(topic.subscribers);
+                interested |= topic.interest;
+                for worker in bits(topic.interest) {
                     self.outlets[worker].push(Mail::Frame(index, Arc::clone(&frame)));
                 }
             }
+            inner.trim(&indices, now);
         }
         if let Some(digest) = digest {
             inner.idempotency.remember(digest, answer, now.mono_ms);
@@ -346,28 +348,33 @@ impl Inner {
         index
     }
 
-    /// Appends to a topic's log, within all bounds. Returns its index, interest and subscribers.
-    fn append(&mut self, name: &str, frame: &Arc<Kept>, now: Now) -> (u32, u64, u32) {
+    /// Appends to a topic's log; `trim` must follow once a frame is in all of its topics. Returns the index.
+    fn append(&mut self, name: &str, frame: &Arc<Kept>, now: Now) -> u32 {
         let index = self.find_or_create(name);
-        let bounds = self.bounds.clone();
-        let topic = &mut self.topics[index as usize];
-        topic.log.append(Arc::clone(frame));
-        let told = (index, topic.interest, topic.subscribers);
+        self.topics[index as usize].log.append(Arc::clone(frame));
         self.kept_frames += 1;
         self.kept_bytes += frame.memory_bytes();
         self.order.push_back(Entry { id: frame.id(), at_ms: now.mono_ms, topic: index });
-        while self.topics[index as usize].log.len() > bounds.events
-            || self.topics[index as usize].log.bytes() > bounds.topic_bytes
-        {
-            self.evict(index);
+        index
+    }
+
+    /// Brings the topics that were appended to, and the node, back within their bounds. Not between the
+    /// appends of one frame: a topic that cannot keep it may be retired, and one made after that would begin
+    /// above the frame.
+    fn trim(&mut self, indices: &[u32], now: Now) {
+        let (events, topic_bytes, bytes) = (self.bounds.events, self.bounds.topic_bytes, self.bounds.bytes);
+        for &index in indices {
+            let over = |log: &TopicLog| log.len() > events || log.bytes() > topic_bytes;
+            while over(&self.topics[index as usize].log) {
+                self.evict(index);
+            }
         }
         // A frame larger than its topic may keep is gone at once, and its topic with it if nobody listens.
-        self.retire_if_idle(index, now);
-        while self.kept_bytes > bounds.bytes && self.evict_first(now) {}
+        indices.iter().for_each(|&index| self.retire_if_idle(index, now));
+        while self.kept_bytes > bytes && self.evict_first(now) {}
         if self.order.len() > 2 * self.kept_frames + 1_024 {
             self.compact_order();
         }
-        told
     }
 
     fn evict(&mut self, index: u32) {

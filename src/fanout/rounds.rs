@@ -126,10 +126,12 @@ fn pick_own<'a>(
     }
     frames.sort_unstable_by_key(|frame| frame.id());
     frames.dedup_by_key(|frame| frame.id());
+    let newest = frames.last()?.id();
+    // Filter before the cut: a pick without parts is not offered again, so it must have seen all.
+    frames.retain(|frame| extra.wants(frame));
     let caught_up = frames.len() <= SEND_FRAMES_MAX;
     frames.truncate(SEND_FRAMES_MAX);
-    let upto: EventId = frames.last()?.id();
-    frames.retain(|frame| extra.wants(frame));
+    let upto: EventId = frames.last().filter(|_| !caught_up).map_or(newest, |frame| frame.id());
     let parts = batch.add_frames(frames.into_iter(), stream.chunked());
     let bytes = batch.bytes_of(parts.clone());
     Some(Pick { slot, parts, bytes, own: 0, upto, caught_up })

@@ -125,17 +125,16 @@ impl Worker {
         let read = io.read(slot, &mut self.scratch);
         match read {
             Read::Bytes(bytes) => {
-                let conn = &mut self.conns[slot as usize];
-                let again = bytes == self.scratch.len() || conn.has(flag::ENDED);
-                let State::Streaming(stream) = &mut conn.state else { return };
+                let most = self.scratch.len();
+                let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
                 stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT) as u16);
                 if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT {
                     self.close(io, slot, Close::Reset, Closed::Upstream);
-                } else if again {
-                    self.queue_read(slot);
+                } else {
+                    self.queue_read_again(slot, bytes, most);
                 }
             }
-            Read::Empty => {}
+            Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             Read::End => self.close(io, slot, Close::Orderly, Closed::Peer),
             Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
         }
@@ -181,13 +180,19 @@ impl Worker {
 
     /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get.
     fn end_stream(&mut self, slot: u32) {
+        let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
+        if mail_waits || !self.say_farewell(slot) {
+            self.wheel.arm(slot, self.now.tick().saturating_add(ticks_of_ms(END_RETRY_MS)));
+        }
+    }
+
+    /// Queues the end of a stream if nothing else waits to be sent to it.
+    pub(super) fn say_farewell(&mut self, slot: u32) -> bool {
         let tick = self.now.tick();
         let retry_ms = self.retry_ms();
-        let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
-        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
-        if mail_waits || !stream.is_live() {
-            self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
-            return;
+        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return false };
+        if !stream.is_live() {
+            return false;
         }
         let chunked = stream.chunked();
         if self.node.settings.profile == Profile::Standard {
@@ -198,6 +203,7 @@ impl Worker {
         stream.wrote = tick;
         self.wheel.arm(slot, tick.saturating_add(self.node.ticks.stall));
         self.queue_write(slot);
+        true
     }
 
     /// The worker's own token of a connection.

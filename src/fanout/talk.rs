@@ -86,12 +86,9 @@ impl Worker {
                 self.receive(io, slot, &scratch[..bytes]);
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
-                let more = self.conns.get(slot as usize).is_some_and(|c| bytes == most || c.has(flag::ENDED));
-                if more {
-                    self.queue_read(slot);
-                }
+                self.queue_read_again(slot, bytes, most);
             }
-            Read::Empty => {}
+            Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             Read::End => self.ended(io, slot),
             Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
         }
@@ -310,9 +307,14 @@ impl Worker {
         let keep_alive = asked.keep_alive && !problem.closes();
         let span = RETRY_AFTER_S.end - RETRY_AFTER_S.start;
         let retry_after_s = (problem.status() == 503).then(|| RETRY_AFTER_S.start + self.prng.below(span));
-        self.answer(slot, Asked { keep_alive, ..asked }, |out, reply| {
+        let flow = self.answer(slot, Asked { keep_alive, ..asked }, |out, reply| {
             reply::problem(out, problem, &Reply { retry_after_s, ..*reply });
-        })
+        });
+        if problem.closes() {
+            let refused = matches!(problem, Problem::Refused(_));
+            self.talk(slot).then = Then::Linger(if refused { Closed::Refused } else { Closed::BadRequest });
+        }
+        flow
     }
 
     /// Appends an answer. A connection that is not kept is read on for a while: a reset, which unread bytes

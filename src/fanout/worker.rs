@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
+pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, flag};
 use super::mail::{Control, Inbox, Mail};
 use super::node::Node;
@@ -23,32 +24,12 @@ use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    FRESH_FRAMES_MAX, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS,
+    TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
-
-/// A connection's slot and generation: a stale one never reaches the slot's new owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token(pub u64);
-
-impl Token {
-    /// The token of a slot's present owner.
-    pub fn new(slot: u32, generation: u32) -> Token {
-        Token(u64::from(generation) << 32 | u64::from(slot))
-    }
-
-    /// The slot.
-    pub fn slot(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// The generation.
-    pub fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-}
 
 /// What the poll says about a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -341,8 +322,7 @@ impl Worker {
         }
         let drain_ms = self.node.settings.drain_ms;
         self.drain = Some(Drain { deadline: self.now.tick().saturating_add(ticks_of_ms(drain_ms)) });
-        let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
+        for slot in self.slots() {
             let conn = &mut self.conns[slot as usize];
             let asked = conn.has(flag::TO_READ);
             match &mut conn.state {
@@ -372,12 +352,31 @@ impl Worker {
         if !over && self.conns.iter().any(|(_, conn)| in_use(conn)) {
             return false;
         }
-        let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
+        if !self.stopping {
+            self.end_the_rest(io);
+        }
+        for slot in self.slots() {
             self.close(io, slot, Close::Orderly, Closed::Drain);
         }
         self.stopping = true;
         true
+    }
+
+    /// The window has passed: whoever can take an end at once gets one. Two passes, because what waits to be
+    /// sent to a stream, such as its greeting, goes first.
+    fn end_the_rest(&mut self, io: &mut impl Io) {
+        for _ in 0..2 {
+            for slot in self.slots() {
+                self.say_farewell(slot);
+            }
+            for _ in 0..=self.to_write.len() / BATCH_SENDS_MAX {
+                self.write_some(io);
+            }
+        }
+    }
+
+    fn slots(&self) -> Vec<u32> {
+        self.conns.iter().map(|(slot, _)| slot as u32).collect()
     }
 
     /// Whether the token's connection is still the slot's owner.
@@ -392,6 +391,14 @@ impl Worker {
         if !conn.has(flag::TO_READ) {
             conn.flags |= flag::TO_READ;
             self.to_read.push_back(Token::new(slot, conn.generation));
+        }
+    }
+
+    /// After a read of `bytes` of at most `most`: reads again if more may wait and no readiness will tell.
+    pub(super) fn queue_read_again(&mut self, slot: u32, bytes: usize, most: usize) {
+        let ended = self.conns.get(slot as usize).is_some_and(|conn| conn.has(flag::ENDED));
+        if ended || (bytes == most && self.conns.contains(slot as usize)) {
+            self.queue_read(slot);
         }
     }
 

@@ -118,3 +118,66 @@ fn events_of_a_batch_are_not_mixed_with_those_of_others() {
         }
     });
 }
+
+#[test]
+fn batch_as_long_as_allowed_is_delivered_and_one_more_line_is_413() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).set("history_events", 5_000).start();
+        let mut stream = server.subscribe("topic=a");
+        let lines = |count: usize| -> String {
+            (0..count).map(|n| format!("{{\"topic\":\"a\",\"data\":\"{n}\"}}\n")).collect()
+        };
+        assert_problem("too many lines", &batch(&server, NDJSON, lines(2_049).as_bytes()), &[413]);
+        let answer = batch(&server, NDJSON, lines(2_048).as_bytes());
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        assert_eq!(stream.data(2_048), (0..2_048).map(|n| n.to_string()).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn unusual_json_is_refused_or_means_what_json_says() {
+    let server = Launch::workers(2).start();
+    let mut stream = server.subscribe("topic=a");
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let rows: [(String, Option<String>); 14] = [
+        ("\"\\u0041\\n\\u00e9\"".to_owned(), Some("A\n\u{e9}".to_owned())),
+        ("\"\\ud83d\\ude00\"".to_owned(), Some("\u{1F600}".to_owned())),
+        ("\"\\ud800\"".to_owned(), None),
+        ("\"\\ude00\\ud83d\"".to_owned(), None),
+        ("\"\\x41\"".to_owned(), None),
+        ("\"tab\there\"".to_owned(), None),
+        ("1e400".to_owned(), Some("1e400".to_owned())),
+        ("12345678901234567890123".to_owned(), Some("12345678901234567890123".to_owned())),
+        ("01".to_owned(), None),
+        ("NaN".to_owned(), None),
+        ("true".to_owned(), Some("true".to_owned())),
+        ("{\"b\":1,\"a\":2}".to_owned(), Some("{\"b\":1,\"a\":2}".to_owned())),
+        (nested(100), Some(nested(100))),
+        (nested(50_000), Some(nested(50_000))),
+    ];
+    for (data, expected) in rows {
+        let shown: String = data.chars().take(30).collect();
+        let answer = batch(&server, NDJSON, format!("{{\"topic\":\"a\",\"data\":{data}}}").as_bytes());
+        match answer.status {
+            202 => assert_eq!(Some(stream.event().data), expected, "{shown}"),
+            status => assert_eq!(
+                (status, expected.is_none() || data.len() > 10_000 || shown == "1e400"),
+                (400, true)
+            ),
+        }
+        server.assert_healthy(&shown);
+    }
+    stream.assert_quiet(ms(50));
+}
+
+#[test]
+fn empty_batches_and_line_ends_of_both_kinds() {
+    let server = Launch::workers(1).start();
+    let mut stream = server.subscribe("topic=a");
+    for body in ["", "\n", "\r\n\r\n"] {
+        assert_problem("empty", &batch(&server, NDJSON, body.as_bytes()), &[400]);
+    }
+    let body = "{\"topic\":\"a\",\"data\":\"1\"}\r\n{\"topic\":\"a\",\"data\":\"2\"}\r\n";
+    assert_eq!(batch(&server, NDJSON, body.as_bytes()).status, 202);
+    assert_eq!(stream.data(2), ["1", "2"]);
+}

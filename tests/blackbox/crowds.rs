@@ -1,10 +1,20 @@
 //! Many hostile clients at once, at a size for every run: slow heads, part-sent bodies, readers that never
 //! read, pipeliners, replay storms, topics without end, publishers without mercy. Victims must not feel it.
+//! `BLACKBOX_SCALE=10` makes the crowds ten times larger: the sizes that a release is judged by.
 
 use crate::harness::{Conn, Fail, Launch, SOON, Server, Stream, Witness, assert_problem, ms, poll_until};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Tells the publisher that the hostile part is over, also when that part panicked.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Publishes to a healthy subscriber every 10 ms while `hostile` runs. Fails if one event is lost or is
 /// later than what even a busy test machine explains.
@@ -34,8 +44,10 @@ fn with_victim<T>(case: &str, server: &Server, hostile: impl FnOnce() -> T) -> T
                 received.push(start.elapsed());
             }
         });
-        let result = hostile();
-        over.store(true, Ordering::Relaxed);
+        let result = {
+            let _over = Over(&over);
+            hostile()
+        };
         let (sent, received) = (publisher.join().expect("accepted"), reader.join().expect("received"));
         let mut late: Vec<Duration> = sent.iter().zip(&received).map(|(s, r)| r.saturating_sub(*s)).collect();
         late.sort_unstable();
@@ -52,18 +64,23 @@ fn with_victim<T>(case: &str, server: &Server, hostile: impl FnOnce() -> T) -> T
     })
 }
 
+/// A crowd's size: as given, times `BLACKBOX_SCALE`.
+fn crowd(size: usize) -> usize {
+    size * std::env::var("BLACKBOX_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 fn assert_grown_less(case: &str, server: &Server, before: u64, bytes: u64) {
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < bytes, "{case}: resident memory grew by {grown}, allowed are {bytes}");
 }
 
 #[test]
-fn three_hundred_dripping_heads_are_cut_and_cost_little() {
+fn dripping_heads_are_cut_and_cost_little() {
     let server = Launch::workers(2).set("head_ms", 1_500).start();
     let mut witness = Witness::of(&server);
     let before = server.resident_bytes();
     with_victim("slow heads", &server, || {
-        let mut conns: Vec<Conn> = (0..300).map(|_| server.connect()).collect();
+        let mut conns: Vec<Conn> = (0..crowd(300)).map(|_| server.connect()).collect();
         let start = Instant::now();
         conns.iter_mut().for_each(|conn| conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n"));
         let mut line = 0;
@@ -72,7 +89,7 @@ fn three_hundred_dripping_heads_are_cut_and_cost_little() {
             conns.iter_mut().for_each(|conn| conn.send(format!("X-{line}: drip\r\n")));
             std::thread::sleep(ms(100));
         }
-        assert_grown_less("300 slow heads", &server, before, 3_000_000);
+        assert_grown_less("slow heads", &server, before, 4_096 * crowd(300) as u64 + 2_000_000);
         for conn in &mut conns {
             conn.send("X-last: drip\r\n");
             let answer = conn.answer(ms(3_000));
@@ -81,11 +98,11 @@ fn three_hundred_dripping_heads_are_cut_and_cost_little() {
         }
         assert!(start.elapsed() < ms(4_000), "cut after {:?}", start.elapsed());
     });
-    witness.check("300 slow heads");
+    witness.check("slow heads");
 }
 
 #[test]
-fn hundred_part_bodies_stay_within_the_budget() {
+fn part_bodies_stay_within_the_budget() {
     let server = Launch::workers(2).set("bodies_bytes_max", 4_194_304).set("body_ms", 2_000).start();
     let mut witness = Witness::of(&server);
     let before = server.resident_bytes();
@@ -95,13 +112,13 @@ fn hundred_part_bodies_stay_within_the_budget() {
         let chunk = format!("3ffff\r\n{}", "x".repeat(200_000));
         let chunked = format!("POST /publish?topic=canary HTTP/1.1\r\n{fields}\r\n{chunk}");
         let mut conns = Vec::new();
-        for n in 0..100 {
+        for n in 0..crowd(100) {
             let mut conn = server.connect_control();
             let bytes = if n % 3 == 0 { chunked.as_bytes() } else { &part[..part.len() - 1] };
             conn.send(bytes);
             conns.push(conn);
         }
-        assert_grown_less("100 part bodies of 256 KiB", &server, before, 4_194_304 + 6_000_000);
+        assert_grown_less("part bodies", &server, before, 4_194_304 + 6_000_000);
         let mut refused = 0;
         for conn in &mut conns {
             match conn.answer(ms(5_000)) {
@@ -113,18 +130,18 @@ fn hundred_part_bodies_stay_within_the_budget() {
                 Err(fail) => assert!(matches!(fail, Fail::Ended(_)), "{fail:?}"),
             }
         }
-        assert!(refused >= 60, "only {refused} of 100 refused with 16 in the budget");
+        assert!(refused + 40 >= conns.len(), "only {refused} refused with 16 in the budget");
     });
-    witness.check("100 part bodies");
+    witness.check("part bodies");
 }
 
 #[test]
-fn thirty_stuck_readers_are_cut_and_the_kernel_keeps_little_for_them() {
+fn stuck_readers_are_cut_and_the_kernel_keeps_little_for_them() {
     let server = Launch::workers(2).set("stall_ms", 1_500).set("history_topic_bytes_max", 2_000_000).start();
     let mut witness = Witness::of(&server);
     let before = server.resident_bytes();
     with_victim("stuck readers", &server, || {
-        let stuck: Vec<Conn> = (0..30)
+        let stuck: Vec<Conn> = (0..crowd(30))
             .map(|n| {
                 let receive = if n % 2 == 0 { 4_096 } else { 0 };
                 let mut conn =
@@ -133,30 +150,30 @@ fn thirty_stuck_readers_are_cut_and_the_kernel_keeps_little_for_them() {
                 conn
             })
             .collect();
-        server.await_metric("subscribed", SOON, |m| m.get("subscribers") >= 32);
+        server.await_metric("subscribed", SOON, |m| m.get("subscribers") >= 2 + crowd(30) as u64);
         // The other half reads nothing either, but its receive buffers may grow to megabytes: send more.
         server.publish_all("large", (0..250).map(|n| format!("{n}{}", "x".repeat(65_000))));
         let unsent = server.kernel_unsent_bytes();
         let worst = unsent.iter().max().copied().unwrap_or(0);
         assert!(worst <= 256 * 1_024, "{worst} bytes in the kernel for one of {}", unsent.len());
-        assert_grown_less("30 stuck readers", &server, before, 12_000_000);
+        assert_grown_less("stuck readers", &server, before, 12_000_000 + 1_000 * crowd(30) as u64);
         let slow = |m: &crate::harness::Metrics| {
             m.labelled("closed", "slow_stalled") + m.labelled("closed", "slow_evicted")
         };
-        server.await_metric("all cut", ms(12_000), |m| slow(m) >= 15);
+        server.await_metric("all cut", ms(12_000), |m| slow(m) >= crowd(15) as u64);
         drop(stuck);
     });
-    witness.check("30 stuck readers");
+    witness.check("stuck readers");
 }
 
 #[test]
-fn fifty_pipeliners_that_never_read_are_not_read_either() {
+fn pipeliners_that_never_read_are_not_read_either() {
     let server = Launch::workers(2).set("answer_ms", 1_500).start();
     let mut witness = Witness::of(&server);
     let before = server.resident_bytes();
     with_victim("pipeliners", &server, || {
         let request = "GET /nope HTTP/1.1\r\nHost: fan.test\r\n\r\n".repeat(30_000);
-        let pipeliners: Vec<_> = (0..50)
+        let pipeliners: Vec<_> = (0..crowd(50))
             .map(|_| {
                 let conn = Conn::open_from(Ipv4Addr::LOCALHOST, server.public, 4_096).expect("loopback");
                 let sender = conn.send_aside(request.clone().into_bytes());
@@ -165,7 +182,7 @@ fn fifty_pipeliners_that_never_read_are_not_read_either() {
             .collect();
         let deadline = Instant::now() + ms(1_000);
         while Instant::now() < deadline {
-            assert_grown_less("50 pipeliners", &server, before, 50 * 64 * 1_024 + 2_000_000);
+            assert_grown_less("pipeliners", &server, before, 65_536 * crowd(50) as u64 + 2_000_000);
             std::thread::sleep(ms(50));
         }
         for (conn, sender) in pipeliners {
@@ -173,18 +190,20 @@ fn fifty_pipeliners_that_never_read_are_not_read_either() {
             sender.join().expect("no panic");
         }
     });
-    witness.check("50 pipeliners");
+    witness.check("pipeliners");
 }
 
 #[test]
 fn replay_storm_gives_everyone_the_whole_history() {
-    let server = Launch::workers(2).start();
+    // The streams are read one after the other, so the last ones wait for long.
+    let server = Launch::workers(2).set("stall_ms", 300_000).set("user_timeout_ms", 600_000).start();
     let mut witness = Witness::of(&server);
     let ids = server.publish_all("storm", (0..501).map(|n| format!("{n} {}", "x".repeat(500))));
     let before = server.resident_bytes();
     with_victim("replay storm", &server, || {
         for _ in 0..2 {
-            let mut streams: Vec<Stream> = (0..100).map(|_| server.resume("topic=storm", &ids[0])).collect();
+            let mut streams: Vec<Stream> =
+                (0..crowd(100)).map(|_| server.resume("topic=storm", &ids[0])).collect();
             for stream in &mut streams {
                 for (n, id) in ids.iter().enumerate().skip(1) {
                     let event = stream.event();
@@ -194,7 +213,7 @@ fn replay_storm_gives_everyone_the_whole_history() {
             }
         }
     });
-    assert_grown_less("100 replays of 250 KB", &server, before, 8_000_000);
+    assert_grown_less("replays of 250 KB", &server, before, 8_000_000 + 8_192 * crowd(100) as u64);
     witness.check("replay storm");
 }
 

@@ -35,10 +35,7 @@ fn publish_on(server: &Server, name: usize) -> Vec<String> {
     let mut ids = Vec::new();
     let control = server.control;
     for n in 0.. {
-        if std::net::TcpStream::connect_timeout(&control, ms(500)).is_err() {
-            break;
-        }
-        let mut conn = Conn::open(control);
+        let Ok(mut conn) = Conn::try_open(control) else { break };
         conn.send(server.publish_bytes("topic=a", "", format!("{name}:{n}").as_bytes()));
         match conn.answer(ms(3_000)) {
             Ok(answer) if answer.status == 202 => {
@@ -91,8 +88,7 @@ fn sigterm_under_load_ends_every_stream_whole_and_delivers_every_202() {
 }
 
 fn answer_or_refusal(addr: std::net::SocketAddr, request: &str) -> Option<u16> {
-    std::net::TcpStream::connect_timeout(&addr, ms(500)).ok()?;
-    let mut conn = Conn::open(addr);
+    let mut conn = Conn::try_open(addr).ok()?;
     conn.send(request);
     conn.head(ms(1_000)).ok().map(|head| head.status)
 }

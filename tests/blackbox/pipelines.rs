@@ -279,3 +279,45 @@ fn connection_header_decides_what_happens_after_the_answer() {
         }
     }
 }
+
+#[test]
+fn subscribe_behind_other_requests_opens_the_stream_after_their_answers() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).start();
+        let host = server.control;
+        let mut requests = server.publish_bytes("topic=a", "", b"before");
+        requests.extend_from_slice(format!("GET /nope HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        requests.extend_from_slice(
+            format!("GET /events?topic=a&last=1 HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes(),
+        );
+        for size in [1, usize::MAX] {
+            let mut conn = server.connect_control();
+            conn.send_pieces(&requests, size);
+            assert_eq!(conn.answer(SOON).expect("an answer").status, 202);
+            assert_eq!(conn.answer(SOON).expect("an answer").status, 404);
+            let mut stream = Stream::from(conn);
+            stream.greeting();
+            assert_eq!(stream.event().data, "before");
+        }
+    });
+}
+
+#[test]
+fn connection_header_of_a_subscriber_changes_nothing_on_its_stream() {
+    let server = Launch::workers(1).start();
+    for lines in ["Connection: close\r\n", "Connection: keep-alive\r\n", "Expect: 100-continue\r\n"] {
+        let mut conn = server.connect();
+        conn.send(format!("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n{lines}\r\n"));
+        let mut stream = Stream::from(conn);
+        stream.greeting();
+        server.publish("a", "x");
+        assert_eq!(stream.event().data, "x", "{lines}");
+    }
+    let mut conn = server.connect();
+    conn.send("GET /events?topic=a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let mut stream = Stream::from(conn);
+    assert_eq!(stream.head.header("transfer-encoding"), None);
+    stream.greeting();
+    server.publish("a", "x");
+    assert_eq!(stream.event().data, "x", "HTTP/1.0 with keep-alive");
+}

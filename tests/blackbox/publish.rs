@@ -186,3 +186,31 @@ fn get_on_publish_is_405_with_allow() {
         assert!(answer.header("allow").is_some_and(|allow| allow.contains("POST")));
     }
 }
+
+#[test]
+fn malformed_idempotency_keys_are_refused() {
+    let server = Launch::workers(1).start();
+    let mut stream = server.subscribe("topic=a");
+    let long = format!("Idempotency-Key: {}\r\n", "k".repeat(257));
+    for headers in ["Idempotency-Key:\r\n", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n", &long] {
+        let answer = server.post("topic=a", headers, "x");
+        assert_problem(headers, &answer, &[400]);
+    }
+    stream.assert_quiet(ms(50));
+    let longest = format!("Idempotency-Key: {}\r\n", "k".repeat(256));
+    assert_eq!(server.post("topic=a", &longest, "x").status, 202);
+}
+
+#[test]
+fn as_many_topics_as_a_subscriber_may_have_can_be_published_to() {
+    let server = Launch::workers(2).start();
+    let query = |count: usize| (0..count).map(|n| format!("topic=t{n}")).collect::<Vec<_>>().join("&");
+    let mut stream = server.subscribe(&query(64));
+    let mut one = server.subscribe("topic=t63");
+    assert_eq!(server.post(&query(64), "", "x").status, 202);
+    assert_problem("65 topics", &server.post(&query(65), "", "y"), &[400]);
+    for stream in [&mut stream, &mut one] {
+        assert_eq!(stream.event().data, "x");
+        stream.assert_quiet(ms(50));
+    }
+}

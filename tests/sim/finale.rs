@@ -19,6 +19,8 @@ const DRAIN_SLACK_MS: u64 = 4 * TICK_MS;
 impl World {
     /// Ends the run and judges it.
     pub fn end(mut self) -> Cover {
+        // In the middle of things, not at rest.
+        (0..self.scene.prng.below(300)).for_each(|_| self.step());
         match self.scene.plan.finale {
             Finale::Leave => self.leave(),
             Finale::Drain => {
@@ -70,6 +72,7 @@ impl World {
 
     /// Everyone goes on as before until all workers have ended.
     fn drain(&mut self) {
+        self.run_each_worker();
         let slow: Vec<usize> = (0..self.scene.sessions.len())
             .filter(|&index| {
                 let session = &self.scene.sessions[index];
@@ -140,11 +143,12 @@ impl World {
         let scene = &mut self.scene;
         let settings = &scene.plan.settings;
         let published = self.node.totals().counts[Count::Published as usize];
-        let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain());
+        let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain(scene.now.mono_ms));
         assert!(known <= published, "{known} events are known, {published} were published");
         assert!(published <= known + uncertain, "{published} events, {known} known, {uncertain} uncertain");
         for session in &scene.sessions {
-            session.judge_losses(&scene.ledger, settings.slow_policy, None);
+            let superseded = session.judge_losses(&scene.ledger, settings.slow_policy, None);
+            scene.cover.hit_if(superseded > 0, Branch::Superseded);
             session.judge_foreign();
             session.judge_newest();
             if known == published {

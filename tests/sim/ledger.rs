@@ -47,6 +47,8 @@ pub struct Group {
     pub sent_whole: bool,
     /// An answer said that it was accepted.
     pub accepted: bool,
+    /// How often it was sent.
+    pub attempts: u64,
 }
 
 /// A published event.
@@ -90,10 +92,15 @@ impl Ledger {
         let start = self.submissions.len();
         self.submissions.extend(events.into_iter().map(|event| Submission { group, ..event }));
         let events = start..self.submissions.len();
-        let accepted = false;
-        let group_entry =
-            Group { events, keyed, sent_ms: now_ms, forbidden: false, sent_whole: false, accepted };
-        self.groups.push(group_entry);
+        self.groups.push(Group {
+            events,
+            keyed,
+            sent_ms: now_ms,
+            forbidden: false,
+            sent_whole: false,
+            accepted: false,
+            attempts: 0,
+        });
         group
     }
 
@@ -169,14 +176,19 @@ impl Ledger {
     }
 
     /// Events that may have been published without anybody's knowledge: those of requests that were sent
-    /// whole but neither answered nor seen.
-    pub fn uncertain(&self) -> u64 {
-        let unseen = |group: &&Group| {
-            group.sent_whole && !group.accepted && !group.forbidden && {
-                self.submissions[group.events.clone()].iter().any(|event| event.ids.is_empty())
+    /// whole but neither answered nor seen, and of repeats whose key may have been forgotten.
+    pub fn uncertain(&self, now_ms: u64) -> u64 {
+        let attempts = |group: &Group| {
+            let seen = self.submissions[group.events.clone()].iter().all(|event| !event.ids.is_empty());
+            if group.forbidden || !group.sent_whole {
+                0
+            } else if group.keyed && now_ms >= group.sent_ms + self.idempotency_ms {
+                group.attempts
+            } else {
+                u64::from(!group.accepted && !seen)
             }
         };
-        self.groups.iter().filter(unseen).map(|group| group.events.len() as u64).sum()
+        self.groups.iter().map(|group| attempts(group) * group.events.len() as u64).sum()
     }
 
     /// Events known to be published.

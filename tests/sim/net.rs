@@ -46,6 +46,42 @@ pub enum Got {
     Reset,
 }
 
+/// Bytes on their way.
+#[derive(Debug, Default)]
+struct Pipe {
+    bytes: Vec<u8>,
+    /// So many at the front have been taken.
+    taken: usize,
+}
+
+impl Pipe {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let bytes = self.bytes[self.taken..self.taken + count].to_vec();
+        self.taken += count;
+        if self.taken > self.bytes.len() / 2 {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        bytes
+    }
+
+    fn clear(&mut self) {
+        *self = Pipe::default();
+    }
+}
+
 /// One connection, both sides.
 #[derive(Debug)]
 pub struct Sock {
@@ -69,11 +105,11 @@ pub struct Sock {
     pub greeted: Option<EventId>,
     /// It was sent to in this turn for the first time.
     pub fresh: bool,
-    buffered: VecDeque<u8>,
+    buffered: Pipe,
     capacity: usize,
     window: Window,
     finished: bool,
-    inbound: VecDeque<u8>,
+    inbound: Pipe,
     reset: bool,
     gone: bool,
     edge: bool,
@@ -163,11 +199,11 @@ impl Net {
             peer_finished: false,
             greeted: None,
             fresh: false,
-            buffered: VecDeque::new(),
+            buffered: Pipe::default(),
             capacity: 0,
             window,
             finished: false,
-            inbound: VecDeque::new(),
+            inbound: Pipe::default(),
             reset: false,
             gone: false,
             edge: false,
@@ -233,7 +269,7 @@ impl Net {
     pub fn send(&mut self, conn: usize, bytes: &[u8]) {
         let sock = &mut self.socks[conn];
         assert!(!sock.peer_finished, "a peer that has finished sends no more");
-        sock.inbound.extend(bytes);
+        sock.inbound.push(bytes);
         sock.edge = true;
     }
 
@@ -243,9 +279,13 @@ impl Net {
         self.socks[conn].edge = true;
     }
 
-    /// The peer closes its socket in order and reads no more.
+    /// The peer closes its socket and reads no more; with bytes unread that is a reset (RFC 9293 §3.6.1).
     pub fn leave(&mut self, conn: usize) {
+        if !self.socks[conn].buffered.is_empty() {
+            return self.reset(conn);
+        }
         self.finish(conn);
+        self.set_window(conn, Window::Large);
         self.socks[conn].gone = true;
     }
 
@@ -284,7 +324,7 @@ impl Net {
             };
         }
         let most = most.min(sock.buffered.len());
-        let bytes: Vec<u8> = sock.buffered.drain(..most).collect();
+        let bytes = sock.buffered.take(most);
         if sock.buffered.is_empty() {
             sock.draw_capacity(&mut self.prng);
         } else if sock.known_full && sock.room() > 0 {
@@ -335,6 +375,9 @@ impl Port<'_> {
             sock.edge |= taken < room;
         }
         net.cover.hit_if(taken == 0, Branch::FullSend);
+        if send.parts.len() > 1 && !net.cover.has(Branch::MergedTopics) {
+            net.cover.hit_if(merges_topics(send), Branch::MergedTopics);
+        }
         if taken == 0 {
             return Sent::Full;
         }
@@ -345,12 +388,23 @@ impl Port<'_> {
                 sock.half_frame = branch == Some(Branch::HalfFrame);
                 branch.into_iter().for_each(|branch| net.cover.hit(branch));
             }
-            sock.buffered.extend(&part[..left.min(part.len())]);
+            sock.buffered.push(&part[..left.min(part.len())]);
             left -= left.min(part.len());
         }
         sock.half_frame &= taken < offered;
         Sent::Bytes(taken)
     }
+}
+
+/// Whether frames of several topics are sent at once. Payloads name their first topic: `e5.t2.`
+fn merges_topics(send: &Send<'_>) -> bool {
+    let topic = |part: &[u8]| {
+        let begin = String::from_utf8_lossy(&part[..part.len().min(120)]).into_owned();
+        let number = begin.split_once("data: e")?.1.split_once(".t")?.1.split_once('.')?.0.to_owned();
+        Some(number)
+    };
+    let topics: BTreeSet<String> = send.parts.iter().filter_map(|part| topic(part)).collect();
+    topics.len() > 1
 }
 
 /// What a part that was cut at `at` is.
@@ -397,9 +451,7 @@ impl Io for Port<'_> {
             return Read::Broken;
         }
         let bytes = sock.inbound.len().min(into.len());
-        for (place, byte) in into.iter_mut().zip(sock.inbound.drain(..bytes)) {
-            *place = byte;
-        }
+        into[..bytes].copy_from_slice(&sock.inbound.take(bytes));
         match bytes {
             0 if sock.peer_finished => Read::End,
             0 => Read::Empty,

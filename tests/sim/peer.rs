@@ -50,6 +50,8 @@ pub struct Peer {
     pub end: Option<End>,
     /// How it reads.
     pub appetite: Appetite,
+    /// Nothing beyond is sent for now.
+    pub hold_at: Option<usize>,
     out: Vec<u8>,
     sent: usize,
     pieces: Pieces,
@@ -74,7 +76,7 @@ impl Peer {
         let conn = net.connect(worker, listener, address, window);
         scene.trace(|| format!("conn {conn} to worker {worker}, {window:?}, {appetite:?}, {pieces:?}"));
         let reader = Reader::new();
-        Peer { conn, reader, end: None, appetite, out: Vec::new(), sent: 0, pieces, window }
+        Peer { conn, reader, end: None, appetite, hold_at: None, out: Vec::new(), sent: 0, pieces, window }
     }
 
     /// Queues a request.
@@ -115,7 +117,11 @@ impl Peer {
         };
         loop {
             match net.read(self.conn, most) {
-                net::Got::Bytes(bytes) => self.reader.feed(&bytes, &mut got),
+                net::Got::Bytes(bytes) => {
+                    let text = || bytes[..bytes.len().min(900)].escape_ascii().to_string();
+                    scene.trace(|| format!("conn {} reads {:?}", self.conn, text()));
+                    self.reader.feed(&bytes, &mut got);
+                }
                 net::Got::Nothing => break,
                 net::Got::End => self.end = Some(End::Orderly),
                 net::Got::Reset => self.end = Some(End::Reset),
@@ -138,7 +144,10 @@ impl Peer {
             Pieces::Bytes => 1,
             Pieces::Random => 1 + prng.below(100) as usize,
         };
-        let end = self.sent.saturating_add(most).min(self.out.len());
+        let end = self.sent.saturating_add(most).min(self.hold_at.unwrap_or(self.out.len()));
+        if end <= self.sent {
+            return;
+        }
         net.send(self.conn, &self.out[self.sent..end]);
         self.sent = end;
     }

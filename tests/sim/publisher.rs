@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use fanwheel::base::id::EventId;
+use fanwheel::base::limits::BATCH_POSTS_MAX;
 use fanwheel::base::settings::Listener;
 
 use crate::answer::{Answer, Asked, Got};
@@ -28,6 +29,8 @@ struct Job {
     keyed: bool,
     http11: bool,
     chunked: bool,
+    /// It waits for `100 Continue` before its body.
+    expects: bool,
     /// Statuses that its faults deserve; empty for a good one.
     faults: Vec<u16>,
     answered: Option<String>,
@@ -68,6 +71,10 @@ impl Publisher {
             }
         }
         let Some(peer) = &mut self.peer else { return };
+        // Nobody waits for a `100 Continue` for ever.
+        if scene.one_in(10) || scene.calm {
+            peer.hold_at = None;
+        }
         let got = peer.pump(net, scene);
         for (job, end) in &self.flying {
             scene.ledger.groups[job.group].sent_whole |= peer.sent() >= *end;
@@ -76,7 +83,10 @@ impl Publisher {
         for item in got {
             match item {
                 Got::Answer(answer) => self.answered(scene, &answer),
-                Got::Interim => scene.hit(Branch::InterimAnswer),
+                Got::Interim => {
+                    scene.hit(Branch::InterimAnswer);
+                    self.peer.iter_mut().for_each(|peer| peer.hold_at = None);
+                }
                 other => panic!("a publish was answered with {other:?}"),
             }
         }
@@ -94,25 +104,36 @@ impl Publisher {
         };
         let Some(peer) = &mut self.peer else { return };
         scene.cover.hit_if(job.chunked, Branch::ChunkedBody);
+        if job.expects {
+            peer.hold_at = Some(peer.queued() + job.head);
+        }
         let (conn, group) = (peer.conn, job.group);
         scene.trace(|| format!("conn {conn} publishes group {group} {:?}", job.faults));
         peer.ask(&job.bytes, Asked { tag: job.group, head_only: false, http11: job.http11 });
+        scene.ledger.groups[group].attempts += 1;
         self.flying.push_back((job, peer.queued()));
     }
 
     fn draw(&mut self, scene: &mut Scene) -> Job {
-        let batch = scene.one_in(4);
+        let burst = scene.plan.bursts && scene.one_in(3);
+        let batch = burst || scene.one_in(4);
         let lines = match batch {
-            true if scene.plan.bursts && scene.one_in(2) => 100 + scene.prng.below(900),
+            true if burst => 100 + scene.prng.below(1_900),
             true => 1 + scene.prng.below(6),
             false => 1,
         };
         let start = scene.ledger.next();
         let (mut events, mut lines_out) = (Vec::new(), Vec::new());
-        let topics = scene.draw_topics(3);
+        let topics = scene.draw_topics(2);
+        let name = scene.one_in(2).then(|| pick(&mut scene.prng, &NAMES).to_owned());
         for nth in 0..lines as usize {
-            let topics = if lines > 10 { topics[..1].to_vec() } else { scene.draw_topics(3) };
-            let (event, raw) = draw_event(scene, start + nth, topics, batch);
+            let many = if scene.one_in(4) { topics.len() } else { 1 };
+            let topics = if burst { topics[..many].to_vec() } else { scene.draw_topics(3) };
+            let mut draft = draw_event(scene, start + nth, topics, !burst);
+            if burst && name.is_some() {
+                draft.name.clone_from(&name);
+            }
+            let (event, raw) = draft.finish(scene, batch);
             events.push(event);
             lines_out.push(raw);
         }
@@ -122,6 +143,9 @@ impl Publisher {
         let max = scene.plan.settings.topics_per_connection_max;
         if events.iter().any(|event| event.topics.len() > max) {
             faults.push(400);
+        }
+        if events.iter().map(|event| event.topics.len()).sum::<usize>() > BATCH_POSTS_MAX {
+            faults.push(413);
         }
         let mut request = if batch {
             let mut body = lines_out.join("\n").into_bytes();
@@ -143,8 +167,9 @@ impl Publisher {
         }
         let chunked = scene.one_in(4);
         let http11 = chunked || !scene.one_in(8);
-        let (bytes, head) = request.encode(scene, key.as_deref(), http11, chunked);
-        Job { group, bytes, head, keyed, http11, chunked, faults, answered: None }
+        let expects = http11 && scene.one_in(8);
+        let (bytes, head) = request.encode(scene, key.as_deref(), http11, chunked, expects);
+        Job { group, bytes, head, keyed, http11, chunked, expects, faults, answered: None }
     }
 
     fn answered(&mut self, scene: &mut Scene, answer: &Answer) {
@@ -191,7 +216,7 @@ impl Publisher {
         for (job, _) in std::mem::take(&mut self.flying) {
             if job.keyed {
                 self.again.push(job);
-            } else if end == End::Orderly && !scene.stops() && scene.now.mono_ms < scene.drained_ms {
+            } else if end == End::Orderly && !scene.stops() && !scene.may_be_drained() {
                 scene.ledger.forbid(job.group, "the connection was ended without an answer");
             }
         }
@@ -271,7 +296,14 @@ fn single(scene: &mut Scene, event: &Submission, raw: &str, faults: &mut Vec<u16
 
 impl Request {
     /// All bytes, and where the head ends.
-    fn encode(&mut self, scene: &mut Scene, key: Option<&str>, http11: bool, chunked: bool) -> (Vec<u8>, usize) {
+    fn encode(
+        &mut self,
+        scene: &mut Scene,
+        key: Option<&str>,
+        http11: bool,
+        chunked: bool,
+        expects: bool,
+    ) -> (Vec<u8>, usize) {
         let version = if http11 { "1.1" } else { "1.0" };
         let mut head = format!("POST {} HTTP/{version}\r\nHost: localhost\r\n", self.target);
         head.push_str(&format!("Content-Type: {}\r\n", self.kind));
@@ -281,7 +313,7 @@ impl Request {
         if let Some(key) = key {
             head.push_str(&format!("Idempotency-Key: {key}\r\n"));
         }
-        if http11 && scene.one_in(8) {
+        if expects {
             head.push_str("Expect: 100-continue\r\n");
         }
         let body = std::mem::take(&mut self.body);
@@ -309,8 +341,17 @@ impl Request {
     }
 }
 
-/// An event, and its payload or its batch line as sent.
-fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, batch: bool) -> (Submission, String) {
+/// An event whose payload is not yet in its final form.
+struct Draft {
+    number: usize,
+    topics: Vec<usize>,
+    name: Option<String>,
+    key: Option<String>,
+    retry: Option<u64>,
+    text: String,
+}
+
+fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, long: bool) -> Draft {
     let prng = &mut scene.prng;
     let name = one_in(prng, 2).then(|| pick(prng, &NAMES).to_owned());
     let key = one_in(prng, 2).then(|| pick(prng, &["k1", "k2", "ключ"]).to_owned());
@@ -320,36 +361,44 @@ fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, batch: bool)
     for _ in 0..prng.below(6) {
         text.push_str(pick(prng, &SCRAPS));
     }
-    if one_in(prng, 6) {
+    if long && one_in(prng, 6) {
         text.push_str(&"long ".repeat(prng.below(500) as usize));
     }
     if scene.plan.large && one_in(prng, 3) {
         text.push_str(&"L".repeat(100_000 + prng.below(200_000) as usize));
     }
-    // A CR that ends the payload and one that begins a scrap could have met: normalise the whole.
-    let mut data = text.replace("\r\n", "\n").replace('\r', "\n");
-    let names: Vec<String> = topics.iter().map(|&topic| topic_of(topic)).collect();
-    let mut raw = text.clone();
-    if batch {
-        let mut line = serde_json::json!({ "topic": names, "data": text });
-        if names.len() == 1 {
-            line["topic"] = names[0].as_str().into();
+    Draft { number, topics, name, key, retry, text }
+}
+
+impl Draft {
+    /// The event, and its payload or its batch line as sent.
+    fn finish(self, scene: &mut Scene, batch: bool) -> (Submission, String) {
+        let Draft { number, topics, name, key, retry, text } = self;
+        let mut data = text.replace("\r\n", "\n").replace('\r', "\n");
+        let names: Vec<String> = topics.iter().map(|&topic| topic_of(topic)).collect();
+        let mut raw = text.clone();
+        if batch {
+            let mut line = serde_json::json!({ "topic": names, "data": text });
+            if names.len() == 1 {
+                line["topic"] = names[0].as_str().into();
+            }
+            if scene.one_in(6) {
+                let value = serde_json::json!([format!("e{number}.t{}.", topics[0]), 1, true]);
+                data = value.to_string();
+                line["data"] = value;
+            }
+            for (field, value) in [("event", &name), ("key", &key)] {
+                if let Some(value) = value {
+                    line[field] = value.as_str().into();
+                }
+            }
+            if let Some(retry) = retry {
+                line["retry"] = retry.into();
+            }
+            raw = line.to_string();
         }
-        if one_in(prng, 6) {
-            let value = serde_json::json!([format!("e{number}.t{}.", topics[0]), 1, true]);
-            data = value.to_string();
-            line["data"] = value;
-        }
-        let optional = [("event", &name), ("key", &key)];
-        for (field, value) in optional.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
-            line[field] = value.as_str().into();
-        }
-        if let Some(retry) = retry {
-            line["retry"] = retry.into();
-        }
-        raw = line.to_string();
+        (Submission { topics, name, key, retry, data, ids: Vec::new(), group: 0 }, raw)
     }
-    (Submission { topics, name, key, retry, data, ids: Vec::new(), group: 0 }, raw)
 }
 
 fn is_larger_than_history(scene: &Scene, job: &Job) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fanwheel::base::id::EventId;
 use fanwheel::base::prng::Prng;
-use fanwheel::base::time::Now;
+use fanwheel::base::time::{Now, TICK_MS};
 
 use crate::cover::{Branch, Cover};
 use crate::ledger::Ledger;
@@ -79,6 +79,11 @@ impl Scene {
     /// Whether the run's end is a stop, which may cut anything.
     pub fn stops(&self) -> bool {
         self.ending && self.plan.finale == Finale::Stop
+    }
+
+    /// Whether a drain's window may have passed; workers count in ticks.
+    pub fn may_be_drained(&self) -> bool {
+        self.now.mono_ms + TICK_MS >= self.drained_ms
     }
 
     /// Some distinct topics, mostly of the plan's own.

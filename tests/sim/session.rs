@@ -147,11 +147,13 @@ impl Session {
 
     /// Looks for losses that were not told. `upto` is the node's newest id if the stream is open, is read
     /// and everything is at rest; otherwise its end is the last event it brought.
-    pub fn judge_losses(&self, ledger: &Ledger, policy: SlowPolicy, upto: Option<EventId>) {
-        let Some(upto) = upto.or(self.last) else { return };
-        let Some(begin) = self.lower_bound() else { return };
-        if begin < upto {
-            self.topics.iter().for_each(|&topic| self.judge_topic(ledger, policy, topic, begin, upto));
+    /// Returns how many events were left out for a newer one with the same key.
+    pub fn judge_losses(&self, ledger: &Ledger, policy: SlowPolicy, upto: Option<EventId>) -> u64 {
+        match (self.lower_bound(), upto.or(self.last)) {
+            (Some(begin), Some(upto)) if begin < upto => {
+                self.topics.iter().map(|&topic| self.judge_topic(ledger, policy, topic, begin, upto)).sum()
+            }
+            _ => 0,
         }
     }
 
@@ -164,10 +166,12 @@ impl Session {
         match self.begin {
             Begin::After(after) => Some(after),
             Begin::Foreign(_) => Some(EventId::ZERO),
-            Begin::Now | Begin::Newest(_) => match (self.greeted, first) {
+            Begin::Now => match (self.greeted, first) {
                 (Some(greeted), Some(first)) => Some(greeted.min(first)),
                 (greeted, first) => greeted.or(first),
             },
+            // Of what was published before, only what was kept had to come.
+            Begin::Newest(_) => self.greeted.or(first),
         }
     }
 
@@ -178,39 +182,52 @@ impl Session {
         topic: usize,
         begin: EventId,
         upto: EventId,
-    ) {
+    ) -> u64 {
         let known = &ledger.topics[topic];
-        let mut told = false;
+        let mut gaps: Vec<&Told> = Vec::new();
+        let mut superseded_events = 0;
         let mut rest = self.entries.iter().peekable();
         for (&id, event) in known.range(begin..=upto).filter(|(id, _)| **id > begin) {
             let submission = &ledger.submissions[event.submission];
             if !self.wants(submission.name.as_deref()) {
                 continue;
             }
-            // A gap stands for this event if no later event of its topic came before the gap.
+            // A gap tells of this event if no later event of its topic came before the gap.
             let later = |entry: &Entry| match entry {
                 Entry::Event(other) => *other >= id && known.contains_key(other),
                 Entry::Gap(_) => false,
             };
             while let Some(entry) = rest.next_if(|entry| !later(entry)) {
                 match entry {
-                    Entry::Gap(gap) => told |= gap.topic == topic,
-                    Entry::Event(other) => told &= !known.contains_key(other),
+                    Entry::Gap(gap) if gap.topic == topic => gaps.push(gap),
+                    Entry::Gap(_) | Entry::Event(_) => {}
                 }
             }
             let received = matches!(rest.peek(), Some(Entry::Event(next)) if *next == id);
-            if received || told {
+            if received || gaps.iter().any(|gap| self.tells_of(gap, id, policy)) {
                 continue;
             }
-            let newer = |(_, other): (&EventId, &crate::ledger::Known)| {
-                ledger.submissions[other.submission].key == submission.key
-            };
             let mut after = known.range(id..).skip(1);
-            let superseded =
-                policy == SlowPolicy::Latest && submission.key.is_some() && after.any(|row| newer(row));
+            let key = submission.key.as_ref();
+            let superseded = policy == SlowPolicy::Latest
+                && key.is_some()
+                && after.any(|(_, other)| ledger.submissions[other.submission].key.as_ref() == key);
             let name = topic_of(topic);
+            superseded_events += 1;
             assert!(superseded, "event {id} of topic {name:?} was lost silently in {self:#?}");
         }
+        superseded_events
+    }
+
+    /// Whether a gap says that this event of its topic is missing.
+    fn tells_of(&self, gap: &Told, id: EventId, policy: SlowPolicy) -> bool {
+        let foreign = gap.at_resume && matches!(self.begin, Begin::Foreign(_));
+        let after = foreign || gap.after.is_some_and(|after| id > after);
+        // A skip passes over events that are kept; otherwise what is kept comes. A cut tells nothing later than
+        // at the beginning; other policies may tell the same position again, when the log has passed it by.
+        let kept = policy != SlowPolicy::Skip && gap.oldest.is_some_and(|oldest| id >= oldest);
+        let until = self.greeted.filter(|_| policy == SlowPolicy::Disconnect).unwrap_or(gap.head);
+        after && id <= until && !kept
     }
 
     /// Looks at the gaps: each must have had a reason. Returns how many had none but that a topic was

@@ -77,6 +77,9 @@ impl Plan {
             settings.history_bytes_max = 64 << 20;
             settings.publish_bytes_max = 1 << 20;
         }
+        if bursts {
+            settings.publish_bytes_max = 1 << 20;
+        }
         Plan {
             workers,
             connections_max: if one_in(prng, 6) { 3 + prng.below(12) as usize } else { 1_000 },
@@ -85,11 +88,11 @@ impl Plan {
             probers: prng.below(4) as usize,
             topics: 1 + prng.below(6) as usize,
             phases: 1 + prng.below(4) as usize,
-            steps: 60 + prng.below(400) as usize,
-            starved: one_in(prng, 3).then(|| prng.below(workers as u64) as usize),
+            steps: pick(prng, &[100, 400, 1_000, 2_000]),
+            starved: (bursts || one_in(prng, 3)).then(|| prng.below(workers as u64) as usize),
             large,
             bursts,
-            huge_steps: pick(prng, &[0, 0, 60, 200]),
+            huge_steps: pick(prng, &[0, 0, 20, 60]),
             wall_steps: one_in(prng, 3),
             finale: pick(prng, &[Finale::Leave, Finale::Drain, Finale::DrainRequest, Finale::Stop]),
             settings,

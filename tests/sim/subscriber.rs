@@ -49,7 +49,7 @@ impl Subscriber {
     /// Does a little.
     pub fn step(&mut self, net: &mut Net, scene: &mut Scene) {
         match &mut self.link {
-            None if !scene.calm && scene.one_in(6) => self.connect(net, scene),
+            None if !scene.calm && scene.one_in(3) => self.connect(net, scene),
             None => {}
             Some(_) => self.go_on(net, scene),
         }
@@ -187,6 +187,8 @@ impl Subscriber {
                 net.finish(conn);
                 return;
             }
+            // Only upstream of a stream it means nothing; before, it would be a request.
+            7 | 8 if link.index.is_none() => {}
             7 => link.peer.say(&vec![b'x'; 1 + scene.prng.below(500) as usize]),
             8 if scene.one_in(4) => {
                 link.noisy = true;
@@ -356,7 +358,8 @@ impl Link {
 
     /// Only what leaves a slow peer no choice may end a stream in the middle.
     fn judge_ending(&mut self, scene: &mut Scene, ending: Ending, left: bool, was_full: bool) {
-        if left || self.noisy {
+        // What was never greeted is an answer yet, not a stream.
+        if left || self.noisy || !self.session_mut(scene).is_open {
             return;
         }
         let settings = &scene.plan.settings;

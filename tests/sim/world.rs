@@ -102,10 +102,11 @@ impl World {
     pub fn step(&mut self) {
         self.pass_time();
         self.disturb();
-        if self.scene.prng.below(20) < 12 {
+        if self.scene.one_in(2) {
             let workers = self.scene.plan.workers;
             let index = self.scene.prng.below(workers as u64) as usize;
-            let starved = self.scene.plan.starved == Some(index) && !self.scene.one_in(40);
+            let patience = if self.scene.plan.bursts { 300 } else { 40 };
+            let starved = self.scene.plan.starved == Some(index) && !self.scene.one_in(patience);
             if !starved && self.shell.is_runnable(index, &self.net, self.scene.now) {
                 self.run_worker(index);
             }
@@ -128,9 +129,9 @@ impl World {
         let scene = &mut self.scene;
         let huge = scene.plan.huge_steps;
         let ms = match scene.prng.below(20) {
-            0..11 => 0,
-            11..18 => 1 + scene.prng.below(12),
-            18 => scene.prng.below(200),
+            0..14 => 0,
+            14..19 => 1 + scene.prng.below(4),
+            _ if scene.one_in(4) => scene.prng.below(200),
             _ if huge > 0 && scene.prng.below(huge) == 0 => {
                 scene.cover.hit(Branch::HugeTimeStep);
                 let range = pick(&mut scene.prng, &[5_000, 60_000, 700_000]);
@@ -182,6 +183,18 @@ impl World {
         }
     }
 
+    /// Lets every worker have a turn.
+    pub fn run_each_worker(&mut self) {
+        for index in 0..self.scene.plan.workers {
+            // Falling asleep and being woken may each take one.
+            for _ in 0..3 {
+                if self.shell.is_runnable(index, &self.net, self.scene.now) {
+                    self.run_worker(index);
+                }
+            }
+        }
+    }
+
     fn run_worker(&mut self, index: usize) {
         self.shell.run(index, &mut self.net, self.scene.now, self.scene.calm);
         self.scene.head = self.node.hub.lock().head();
@@ -208,6 +221,10 @@ impl World {
         self.probers.iter().for_each(|prober| prober.check_at_rest(&self.net));
         let open: usize = (0..self.scene.plan.workers).map(|worker| self.net.open_on(worker).count()).sum();
         assert_eq!(self.shell.connections(), open, "connections without a socket, or sockets without one");
+        for worker in 0..self.scene.plan.workers {
+            let left = self.net.open_on(worker).find(|conn| self.net.socks[*conn].peer_finished);
+            assert_eq!(left, None, "the peer of this connection has finished, and nobody has noticed");
+        }
         self.set_calm(false);
     }
 

@@ -160,3 +160,17 @@ fn topics_beyond_the_limit_are_refused_whole() {
     assert!(hub.subscribe(0, &names, &Start::Now, at(2)).is_err());
     assert_eq!(hub.sizes().topics, 1);
 }
+
+#[test]
+fn a_frame_that_no_log_can_keep_reaches_all_of_its_topics() {
+    for edit in [(|settings| settings.history_topic_bytes_max = 1) as fn(&mut Settings), |settings| {
+        settings.history_bytes_max = 1
+    }] {
+        let (hub, inboxes) = hub(edit);
+        join(&hub, &["heard"], Start::Now, at(1));
+        publish(&hub, &["new", "heard", "newer"], at(2));
+        publish(&hub, &["newer", "heard", "new"], at(3));
+        assert_eq!(inboxes[0].frames.len(), 2);
+        assert_eq!((hub.sizes().topics, hub.sizes().frames), (1, 0));
+    }
+}
