@@ -31,8 +31,8 @@ debian() {
     fi
     echo "install: Debian packages ${packages[*]}"
     if [ -z "$updated" ]; then apt-get update -qq </dev/null >/dev/null 2>&1; updated=1; fi
-    DEBIAN_FRONTEND=noninteractive without_starting apt-get install -y -qq --no-install-recommends "${packages[@]}" \
-        </dev/null >/dev/null 2>&1 \
+    DEBIAN_FRONTEND=noninteractive without_starting \
+        apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >/dev/null 2>&1 \
         || echo "install: apt-get could not install ${packages[*]}; tests that need it are skipped"
 }
 
