@@ -60,6 +60,8 @@ pub const SCRATCH_BYTES: usize = 64 * KIB;
 pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
 /// Connections whose readable bytes are handled in one turn.
 pub const READS_PER_TURN: usize = 256;
+/// The same while a round runs: existing subscribers wait for about half a millisecond at most.
+pub const READS_BESIDE_ROUNDS: usize = 64;
 /// Connections accepted from one listener in one turn: existing subscribers come first.
 pub const ACCEPTS_PER_TURN: usize = 256;
 /// Wheel entries handled in one turn.
