@@ -23,7 +23,8 @@ use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS,
+    TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;

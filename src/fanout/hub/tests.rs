@@ -163,10 +163,9 @@ fn topics_beyond_the_limit_are_refused_whole() {
 
 #[test]
 fn a_frame_that_no_log_can_keep_reaches_all_of_its_topics() {
-    for edit in [
-        (|settings| settings.history_topic_bytes_max = 1) as fn(&mut Settings),
-        |settings| settings.history_bytes_max = 1,
-    ] {
+    for edit in [(|settings| settings.history_topic_bytes_max = 1) as fn(&mut Settings), |settings| {
+        settings.history_bytes_max = 1
+    }] {
         let (hub, inboxes) = hub(edit);
         join(&hub, &["heard"], Start::Now, at(1));
         publish(&hub, &["new", "heard", "newer"], at(2));
