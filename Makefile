@@ -34,7 +34,9 @@ fuzz: ## Fuzz each parser for FUZZ_SECONDS (60)
 	tests/install.sh fuzz
 	@set -e; for target in $$(RUSTC_BOOTSTRAP=1 cargo fuzz list); do \
 		echo "== fuzz $$target, $(FUZZ_SECONDS) s"; \
-		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
+		mkdir -p fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-dict=fuzz/http.dict -max_len=4096 -max_total_time=$(FUZZ_SECONDS); \
 	done
 
 bench: ## Measure the core with criterion

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
-# Usage: tests/install.sh clients|fuzz|deny|scale...
+# Usage: tests/install.sh blackbox|clients|fuzz|deny|scale...
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +24,8 @@ debian() {
         || echo "install: apt-get could not install ${packages[*]}; tests that need it are skipped"
 }
 
-# A folder made by a command is made again when the list of what belongs in it changes: folder LIST MADE COMMAND...
+# A folder made by a command is made again when the list of what belongs in it changes:
+# folder LIST MADE COMMAND...
 folder() {
     local list=$1 made=$2 log=target/clients/install.log
     shift 2
@@ -60,6 +61,7 @@ subcommand() {
 
 for part in "$@"; do
     case "$part" in
+        blackbox) debian strace=strace ;;
         clients) clients ;;
         scale) debian ip=iproute2 ;;
         fuzz) subcommand fuzz 0.13.2 ;;

@@ -107,8 +107,6 @@ pub enum Closed {
     Drain,
     /// Over a limit and refused.
     Refused,
-    /// Ended by an administrator.
-    Admin,
     /// A fault of this host: no file, no memory, no epoll entry.
     Host,
 }
@@ -149,7 +147,7 @@ pub const REFUSED_NAMES: [&str; 10] = [
     "origin_not_allowed",
 ];
 /// The text names, in the order of the enum.
-pub const CLOSED_NAMES: [&str; 16] = [
+pub const CLOSED_NAMES: [&str; 15] = [
     "peer",
     "reset",
     "answered",
@@ -164,7 +162,6 @@ pub const CLOSED_NAMES: [&str; 16] = [
     "life",
     "drain",
     "refused",
-    "admin",
     "host",
 ];
 

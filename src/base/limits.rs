@@ -42,6 +42,8 @@ pub const FRESH_FRAMES_MAX: usize = 4_096;
 pub const CONTROL_MAILS_MAX: usize = 1_024;
 /// Workers: one bit each in a topic's interest mask.
 pub const WORKERS_MAX: usize = 64;
+/// Listening sockets that may be passed to the server at its start: their descriptors are bits of one word.
+pub const INHERITED_SOCKETS_MAX: usize = 60;
 /// Sends in one batch: an io_uring submission that costs about 2 ms, after which newcomers get a look in.
 pub const BATCH_SENDS_MAX: usize = 512;
 /// Bytes in one batch after which no further send is added, for the same reason when frames are large.
@@ -58,6 +60,8 @@ pub const SCRATCH_BYTES: usize = 64 * KIB;
 pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
 /// Connections whose readable bytes are handled in one turn.
 pub const READS_PER_TURN: usize = 256;
+/// The same while a round runs: existing subscribers wait for about half a millisecond at most.
+pub const READS_BESIDE_ROUNDS: usize = 64;
 /// Connections accepted from one listener in one turn: existing subscribers come first.
 pub const ACCEPTS_PER_TURN: usize = 256;
 /// Wheel entries handled in one turn.
@@ -95,6 +99,7 @@ pub const LOG_FLUSH_MS: u64 = 1_000;
 /// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
 pub const CONFIG_FILE_BYTES_MAX: usize = MIB;
 
+const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and what is passed fit one word");
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
 const _: () = assert!(READ_FRAMES_MAX < SEND_FRAMES_MAX);

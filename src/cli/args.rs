@@ -9,6 +9,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::base::settings::{Kind, Spec, TABLE};
 use crate::cli::resolve::{CONFIG_VARIABLE, Inputs, flag_name, nearest_setting, shown};
 
+const SIGNALS: &str = "\
+SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
+SIGHUP reopens the log file, reads the settings again and says which need a restart.";
+
 /// The whole grammar.
 pub fn command() -> Command {
     Command::new("fanwheel")
@@ -17,27 +21,28 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .max_term_width(110)
-        .subcommand(with_settings(Command::new("serve").about("Runs the server")))
+        .subcommand(with_settings(Command::new("serve").about("Runs the server"), SIGNALS))
         .subcommand(publish())
         .subcommand(subscribe())
         .subcommand(
-            with_settings(Command::new("config"))
+            with_settings(Command::new("config"), "")
                 .about("Prints the effective settings, with where each value came from")
                 .arg(switch("json", "one JSON object instead of a configuration file")),
         )
 }
 
-fn with_settings(command: Command) -> Command {
+fn with_settings(command: Command, more: &str) -> Command {
     let file = Arg::new("config")
         .long("config")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help(format!("configuration file (TOML); also {CONFIG_VARIABLE}"));
-    command.arg(file).args(TABLE.iter().map(setting)).next_help_heading("Settings").after_help(
+    let words = format!(
         "Each setting has one name: heartbeat_ms in the file, FANWHEEL_HEARTBEAT_MS in the environment, \
-             --heartbeat-ms here; the stronger of them comes later in this list. \
-             `fanwheel config` prints what is in force, in the form of a file.",
-    )
+         --heartbeat-ms here; the stronger of them comes later in this list. \
+         `fanwheel config` prints what is in force, in the form of a file.\n{more}"
+    );
+    command.arg(file).args(TABLE.iter().map(setting)).next_help_heading("Settings").after_help(words)
 }
 
 /// Values are checked where all sources meet, so that each refusal reads the same; clap only collects texts.
@@ -67,8 +72,8 @@ fn option(name: &'static str, value_name: &'static str, help: &'static str) -> A
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
-fn number(name: &'static str, help: &'static str) -> Arg {
-    option(name, "N", help).value_parser(value_parser!(u64))
+fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
+    option(name, "N", help).value_parser(value_parser!(u64).range(least..))
 }
 
 fn publish() -> Command {
@@ -84,7 +89,7 @@ fn publish() -> Command {
         .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))
         .arg(option("event", "NAME", "name of the event"))
         .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
-        .arg(number("retry-ms", "reconnection time to send with the event"))
+        .arg(number("retry-ms", 1, "reconnection time to send with the event"))
         .arg(option(
             "idempotency-key",
             "KEY",
@@ -105,9 +110,9 @@ fn subscribe() -> Command {
         )
         .arg(option("url", "URL", "public listener").default_value("http://127.0.0.1:8080"))
         .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
-        .arg(number("last", "start with the newest N kept events"))
+        .arg(number("last", 1, "start with the newest N kept events"))
         .arg(option("last-event-id", "ID", "start after this event"))
-        .arg(number("count", "end after N events"))
+        .arg(number("count", 1, "end after N events"))
         .arg(switch("json", "one JSON object a line: id, event, data").conflicts_with("raw"))
         .arg(switch("raw", "print only the data, as it is, terminal commands included"))
 }

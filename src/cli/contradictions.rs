@@ -1,13 +1,12 @@
 //! What no single row of the table can say: forms of addresses and origins, and settings that exclude each
-//! other. A refusal names both settings, their values and where each came from.
+//! other. A refusal names both settings, their values and where each came from. Only what somebody wrote can
+//! contradict: a default gives way to the setting it would exclude.
 
 use std::net::SocketAddr;
 
 use crate::base::settings::{Settings, SlowPolicy, split_list};
-use crate::cli::resolve::{Entry, Refusal, Resolved, shown};
-
-/// Bytes of a Unix socket's path: `sun_path` holds 108 with the closing NUL.
-const UNIX_PATH_BYTES_MAX: usize = 107;
+use crate::cli::resolve::{Entry, Refusal, Resolved, Source, shown};
+use crate::reactor::Address;
 
 /// Pairs whose first must not exceed the second, and why.
 const ORDERED: &[(&str, &str, &str)] = &[
@@ -17,9 +16,10 @@ const ORDERED: &[(&str, &str, &str)] = &[
     ("topics_per_connection_max", "topics_max", "one subscriber cannot have more topics than exist"),
 ];
 
-/// Refuses the first contradiction found.
-pub fn check(resolved: &Resolved) -> Result<(), Refusal> {
+/// Makes defaults give way, then refuses the first contradiction found.
+pub fn check(resolved: &mut Resolved) -> Result<(), Refusal> {
     for (small, large, why) in ORDERED {
+        give_way(resolved, small, large);
         ordered(resolved.entry(small), resolved.entry(large), why)?;
     }
     addresses(resolved)?;
@@ -46,35 +46,35 @@ fn malformed<T>(entry: &Entry, item: &str, allowed: &str) -> Result<T, Refusal> 
 }
 
 fn ordered(small: &Entry, large: &Entry, why: &str) -> Result<(), Refusal> {
-    let value = |entry: &Entry| entry.text.parse::<u64>().expect("checked against the table");
-    if value(small) <= value(large) {
+    if number(small) <= number(large) {
         return Ok(());
     }
     refuse(format!("{} is larger than {}: {why}", named(small), named(large)))
 }
 
-/// Where a listener binds.
-#[derive(Debug, PartialEq, Eq)]
-enum Place<'a> {
-    Tcp(SocketAddr),
-    Unix(&'a str),
-}
-
-fn place(text: &str) -> Option<Place<'_>> {
-    match text.strip_prefix("unix:") {
-        Some(path) => {
-            let fits = path.starts_with('/') && path.len() > 1 && path.len() <= UNIX_PATH_BYTES_MAX;
-            (fits && !path.contains('\0')).then_some(Place::Unix(path))
-        }
-        None => text.parse().ok().map(Place::Tcp),
+/// A default that exceeds what was set is lowered to it, one that is below what was set is raised.
+fn give_way(resolved: &mut Resolved, small: &str, large: &str) {
+    let (low, high) = (resolved.entry(small), resolved.entry(large));
+    if number(low) <= number(high) {
+        return;
+    }
+    let (low_text, high_text) = (low.text.clone(), high.text.clone());
+    match (&low.source, &high.source) {
+        (Source::Default, _) => resolved.entry_mut(small).text = high_text,
+        (_, Source::Default) => resolved.entry_mut(large).text = low_text,
+        _ => {}
     }
 }
 
+fn number(entry: &Entry) -> u64 {
+    entry.text.parse().expect("checked against the table")
+}
+
 /// Whether a connection to one could end at the other. Port 0 is another port each time.
-fn overlap(a: &Place<'_>, b: &Place<'_>) -> bool {
+fn overlap(a: &Address, b: &Address) -> bool {
     match (a, b) {
-        (Place::Unix(a), Place::Unix(b)) => a == b,
-        (Place::Tcp(a), Place::Tcp(b)) => {
+        (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Tcp(a), Address::Tcp(b)) => {
             let wild = |of: &SocketAddr, other: &SocketAddr| {
                 of.ip().is_unspecified() && (of.is_ipv6() || other.is_ipv4())
             };
@@ -92,10 +92,10 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     if texts.is_empty() {
         return malformed(listen, "", "at least one address");
     }
-    let mut seen: Vec<(Place<'_>, &Entry, &str)> = Vec::new();
+    let mut seen: Vec<(Address, &Entry, &str)> = Vec::new();
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
     for (entry, text) in all {
-        let Some(place) = place(text) else {
+        let Some(place) = Address::parse(text) else {
             return malformed(entry, text, "ADDR:PORT, [ADDR6]:PORT or unix:/path, with a numeric address");
         };
         if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {
@@ -146,6 +146,9 @@ fn host_names(entry: &Entry) -> Result<(), Refusal> {
 fn slow(resolved: &Resolved) -> Result<(), Refusal> {
     let settings: Settings = resolved.settings();
     if settings.slow_policy == SlowPolicy::Disconnect || settings.stall_ms < settings.user_timeout_ms {
+        return Ok(());
+    }
+    if ["stall_ms", "user_timeout_ms"].iter().any(|name| resolved.entry(name).source == Source::Default) {
         return Ok(());
     }
     let [policy, stall, timeout] =

@@ -5,13 +5,24 @@
 //! Exit codes: 0 done; 1 could not start or do it; 2 the command line or a setting is wrong; 128 + signal
 //! when a second SIGTERM or SIGINT cut a drain short.
 
+pub mod activation;
 pub mod args;
 pub mod config;
 pub mod contradictions;
 pub mod file;
+pub mod http;
 pub mod log;
+pub mod memory;
+pub mod publish;
+pub mod reload;
 pub mod resolve;
+pub mod serve;
+pub mod show;
+pub mod signals;
+pub mod start;
+pub mod subscribe;
 pub mod suggest;
+pub mod systemd;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -44,6 +55,9 @@ pub fn main() -> ExitCode {
         },
     };
     let ended = match matches.subcommand() {
+        Some(("publish", matches)) => publish::run(matches),
+        Some(("subscribe", matches)) => subscribe::run(matches),
+        Some(("serve", matches)) => serve::run(&args::inputs(matches)),
         Some(("config", matches)) => {
             Resolved::read(&args::inputs(matches)).map_err(Failure::from).map(|resolved| {
                 let json = matches.get_flag("json");

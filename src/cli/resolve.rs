@@ -173,8 +173,8 @@ impl Resolved {
         let path = inputs.config.as_deref().or(in_environment.map(|(_, path)| Path::new(path)));
         let path = path.filter(|path| !path.as_os_str().is_empty());
         let in_file = path.map(file::read).transpose()?.unwrap_or_default();
-        let resolved = Resolved::lay(inputs, path.unwrap_or(Path::new("")), in_file)?;
-        contradictions::check(&resolved)?;
+        let mut resolved = Resolved::lay(inputs, path.unwrap_or(Path::new("")), in_file)?;
+        contradictions::check(&mut resolved)?;
         Ok(resolved)
     }
 
@@ -205,7 +205,8 @@ impl Resolved {
         Ok(resolved)
     }
 
-    fn entry_mut(&mut self, name: &str) -> &mut Entry {
+    /// A setting, to be changed.
+    pub fn entry_mut(&mut self, name: &str) -> &mut Entry {
         let found = self.entries.iter_mut().find(|entry| entry.spec.name == name);
         found.expect("one entry a row, and names come from the table")
     }
@@ -219,6 +220,13 @@ impl Resolved {
     /// All settings, in the order of the table.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// These settings, with those that `takes` says from another reading.
+    pub fn updated(&self, newer: &Resolved, takes: impl Fn(&Spec) -> bool) -> Resolved {
+        let pairs = self.entries.iter().zip(&newer.entries);
+        let pick = |(old, new): (&Entry, &Entry)| if takes(old.spec) { new.clone() } else { old.clone() };
+        Resolved { entries: pairs.map(pick).collect() }
     }
 
     /// The typed values.

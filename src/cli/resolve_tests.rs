@@ -112,9 +112,10 @@ fn refusals_name_key_value_limit_and_place() {
         ),
         (
             &[("history_topic_bytes_max", "70000000")],
-            &[],
+            &[("FANWHEEL_HISTORY_BYTES_MAX", "60000000")],
             "history_topic_bytes_max = 70000000 (--history-topic-bytes-max) is larger than \
-             history_bytes_max = 67108864 (default): one topic cannot keep more than all topics together",
+             history_bytes_max = 60000000 (FANWHEEL_HISTORY_BYTES_MAX): \
+             one topic cannot keep more than all topics together",
         ),
         (
             &[("publish_bytes_max", "9000000")],
@@ -124,10 +125,11 @@ fn refusals_name_key_value_limit_and_place() {
              one body must fit the budget of all bodies",
         ),
         (
-            &[("publish_bytes_max", "9000000")],
+            &[("publish_bytes_max", "9000000"), ("history_topic_bytes_max", "8388608")],
             &[],
             "publish_bytes_max = 9000000 (--publish-bytes-max) is larger than \
-             history_topic_bytes_max = 8388608 (default): an event must fit its topic's history",
+             history_topic_bytes_max = 8388608 (--history-topic-bytes-max): \
+             an event must fit its topic's history",
         ),
         (
             &[("cors_origins", "*"), ("cors_origins", "https://a.example")],
@@ -142,9 +144,9 @@ fn refusals_name_key_value_limit_and_place() {
              must be * or scheme://host[:port], without a path",
         ),
         (
-            &[("slow_policy", "skip"), ("stall_ms", "20000")],
+            &[("slow_policy", "skip"), ("stall_ms", "20000"), ("user_timeout_ms", "20000")],
             &[],
-            "stall_ms = 20000 (--stall-ms) is not below user_timeout_ms = 20000 (default), \
+            "stall_ms = 20000 (--stall-ms) is not below user_timeout_ms = 20000 (--user-timeout-ms), \
              so slow_policy = skip (--slow-policy) could never act: the kernel cuts first",
         ),
     ];
@@ -211,4 +213,12 @@ fn a_file_that_cannot_be_read_is_named_with_the_reason() {
     inputs.config = Some("/dev/zero".into());
     let line = Resolved::read(&inputs).expect_err("refused").to_string();
     assert_eq!(line, "cannot read the configuration file /dev/zero: it is larger than 1048576 bytes");
+}
+
+#[test]
+fn defaults_give_way_to_what_was_set() {
+    let mut inputs = Inputs::default();
+    inputs.flags.insert("history_bytes_max", vec!["4000000".to_owned()]);
+    let resolved = Resolved::read(&inputs).expect("a default is no contradiction");
+    assert_eq!(resolved.settings().history_topic_bytes_max, 4_000_000);
 }

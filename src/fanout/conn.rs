@@ -21,6 +21,27 @@ use crate::base::time::Tick;
 use crate::wire::body::Chunked;
 use crate::wire::request::{Batch, Publish};
 
+/// A connection's slot and generation: a stale one never reaches the slot's new owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub u64);
+
+impl Token {
+    /// The token of a slot's present owner.
+    pub fn new(slot: u32, generation: u32) -> Token {
+        Token(u64::from(generation) << 32 | u64::from(slot))
+    }
+
+    /// The slot.
+    pub fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The generation.
+    pub fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
 /// One connection of a worker. Pinned to 64 bytes.
 #[derive(Debug)]
 pub struct Conn {
@@ -234,6 +255,11 @@ impl Stream {
     pub fn is_live(&self) -> bool {
         debug_assert!(self.pending.is_none() || self.mode & mode::BEHIND != 0, "own bytes go first");
         self.mode & mode::BEHIND == 0
+    }
+
+    /// Whether it has to read the log to go on.
+    pub fn reads_log(&self) -> bool {
+        self.mode & (mode::BEHIND | mode::ENDING) == mode::BEHIND
     }
 
     /// Whether frames go out as chunks.

@@ -57,14 +57,14 @@ pub struct TopicLog {
     bytes: usize,
     floor: EventId,
     /// The newest kept id of each key; only where somebody reads by it.
-    newest: Option<Box<HashMap<Box<str>, EventId, Seeded>>>,
+    newest: Option<HashMap<Box<str>, EventId, Seeded>>,
 }
 
 impl TopicLog {
     /// An empty log in which anything up to `floor` may be missing. With `by_key` it knows the newest frame
     /// of each key.
     pub fn new(floor: EventId, by_key: Option<Seeded>) -> TopicLog {
-        let newest = by_key.map(|seed| Box::new(HashMap::with_hasher(seed)));
+        let newest = by_key.map(HashMap::with_hasher);
         TopicLog { frames: VecDeque::new(), bytes: 0, floor, newest }
     }
 
@@ -85,10 +85,10 @@ impl TopicLog {
         self.floor = frame.id();
         let freed = frame.memory_bytes();
         self.bytes -= freed;
-        if let (Some(newest), Some(key)) = (&mut self.newest, frame.key()) {
-            if newest.get(key) == Some(&frame.id()) {
-                newest.remove(key);
-            }
+        if let (Some(newest), Some(key)) = (&mut self.newest, frame.key())
+            && newest.get(key) == Some(&frame.id())
+        {
+            newest.remove(key);
         }
         if self.frames.len() < self.frames.capacity() / 8 {
             self.frames.shrink_to(self.frames.len() * 2);

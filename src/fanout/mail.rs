@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::conn::Token;
 use super::log::Kept;
-use super::worker::Token;
 use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX};
 
 /// One item of the ordered mailbox.

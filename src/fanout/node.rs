@@ -166,6 +166,11 @@ impl Node {
         }
     }
 
+    /// Bytes of all frames alive and of all bodies in flight.
+    pub fn live_bytes(&self) -> usize {
+        self.hub.sizes().alive_bytes + self.bodies.taken()
+    }
+
     /// The pages of the control listener.
     pub fn pages(&self) -> &Pages {
         &self.pages

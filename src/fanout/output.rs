@@ -10,6 +10,7 @@ use super::batch::{Batch, Outcome, Pick};
 use super::conn::{State, Stream, flag, mode};
 use super::hub::Inner;
 use super::log::Kept;
+use super::node::Node;
 use super::seam::{Close, Io, Sent};
 use super::topics::LocalTopics;
 use super::worker::Worker;
@@ -98,30 +99,17 @@ impl Worker {
                 continue;
             }
             let from = kept.len();
-            let (mut upto, mut caught_up) = (EventId::ZERO, false);
-            if let State::Streaming(stream) = &mut conn.state {
-                if stream.mode & (mode::BEHIND | mode::ENDING) == mode::BEHIND {
+            let end = match &mut conn.state {
+                State::Streaming(stream) if stream.reads_log() => {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
-                    let policy = node.settings.slow_policy;
-                    let end = match read_log(stream, &self.topics, hub, policy, kept) {
-                        ReadEnd::Missed if policy == SlowPolicy::Disconnect => {
-                            evicted.push(slot);
-                            continue;
-                        }
-                        ReadEnd::Missed => {
-                            self.node.counters(self.index).count(Count::Skipped);
-                            let gaps = skip(stream, &self.topics, hub, policy);
-                            self.node.counters(self.index).add(Count::Gaps, gaps);
-                            read_log(stream, &self.topics, hub, policy, kept)
-                        }
-                        read => read,
-                    };
-                    match end {
-                        ReadEnd::Upto(read, all) => (upto, caught_up) = (read, all),
-                        ReadEnd::Missed => unreachable!("a gap has just been told under the same lock"),
-                    }
+                    read_or_skip(stream, &self.topics, hub, &node, self.index, kept)
                 }
-            }
+                _ => ReadEnd::Upto(EventId::ZERO, false),
+            };
+            let ReadEnd::Upto(upto, caught_up) = end else {
+                evicted.push(slot);
+                continue;
+            };
             bytes += kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
             items.push(Item { slot, frames: from..kept.len(), upto, caught_up });
         }
@@ -213,6 +201,28 @@ impl Worker {
             }
         }
     }
+}
+
+/// Appends what comes next for a stream; if the log has passed it by, what its policy leaves it.
+/// [`ReadEnd::Missed`]: it must be ended.
+fn read_or_skip(
+    stream: &mut Stream,
+    topics: &LocalTopics,
+    hub: &Inner,
+    node: &Node,
+    worker: usize,
+    kept: &mut Vec<Arc<Kept>>,
+) -> ReadEnd {
+    let policy = node.settings.slow_policy;
+    let end = read_log(stream, topics, hub, policy, kept);
+    if policy == SlowPolicy::Disconnect || matches!(end, ReadEnd::Upto(..)) {
+        return end;
+    }
+    let gaps = skip(stream, topics, hub, policy);
+    node.counters(worker).count(Count::Skipped);
+    node.counters(worker).add(Count::Gaps, gaps);
+    // A gap has just been told under the same lock, so this time nothing is missed.
+    read_log(stream, topics, hub, policy, kept)
 }
 
 /// Appends what comes next for a stream, at most `READ_FRAMES_MAX` frames, merged in id order.

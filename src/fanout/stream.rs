@@ -159,11 +159,12 @@ impl Worker {
         if tick >= stream.ends && !ending {
             return self.end_stream(slot);
         }
-        let early = stream.mode & mode::NEWCOMER != 0;
-        if !full && stream.is_live() && (early || tick >= stream.wrote.saturating_add(ticks.heartbeat)) {
+        let newcomer = stream.mode & mode::NEWCOMER != 0;
+        stream.mode &= !mode::NEWCOMER;
+        let silence = if newcomer { ticks.heartbeat / 2 } else { ticks.heartbeat };
+        if !full && stream.is_live() && tick >= stream.wrote.saturating_add(silence) {
             beat(stream, self.now.wall_ms);
             stream.wrote = tick;
-            stream.mode &= !mode::NEWCOMER;
             self.counters().count(Count::Heartbeats);
             self.queue_write(slot);
         }

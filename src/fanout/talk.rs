@@ -203,6 +203,7 @@ impl Worker {
             Err(problem) => {
                 match problem {
                     Problem::PublishNotAllowed { .. } => self.counters().refuse(Refused::Credentials),
+                    Problem::WrongHost => self.counters().refuse(Refused::Origin),
                     Problem::Refused(why) => self.counters().refuse(why),
                     _ => self.counters().count(Count::RequestsBad),
                 }
@@ -306,9 +307,14 @@ impl Worker {
         let keep_alive = asked.keep_alive && !problem.closes();
         let span = RETRY_AFTER_S.end - RETRY_AFTER_S.start;
         let retry_after_s = (problem.status() == 503).then(|| RETRY_AFTER_S.start + self.prng.below(span));
-        self.answer(slot, Asked { keep_alive, ..asked }, |out, reply| {
+        let flow = self.answer(slot, Asked { keep_alive, ..asked }, |out, reply| {
             reply::problem(out, problem, &Reply { retry_after_s, ..*reply });
-        })
+        });
+        if problem.closes() {
+            let refused = matches!(problem, Problem::Refused(_));
+            self.talk(slot).then = Then::Linger(if refused { Closed::Refused } else { Closed::BadRequest });
+        }
+        flow
     }
 
     /// Appends an answer. A connection that is not kept is read on for a while: a reset, which unread bytes

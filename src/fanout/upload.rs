@@ -40,7 +40,8 @@ impl Worker {
             Request::Batch(batch) => Call::Batch(batch),
             _ => Call::Broadcast,
         };
-        let (http11, keep_alive) = (head.http11, head.keep_alive);
+        // The benchmark's contract ends the connection after a broadcast.
+        let (http11, keep_alive) = (head.http11, head.keep_alive && !matches!(call, Call::Broadcast));
         let asked = Asked { http11, keep_alive, head_only: false, origin: None };
         if self.node.is_draining() {
             return self.refuse(slot, Asked { keep_alive: false, ..asked }, Refused::Draining);

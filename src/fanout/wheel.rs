@@ -4,17 +4,21 @@
 //! arm(slot, due)      O(1)  the slot's only timer; arming again moves it
 //! disarm(slot)        O(1)
 //! expire(now, n, out)       slots whose tick has come, at most n of them, in tick order
+//!
+//! a lap is LAP ticks:   this lap: a bucket for each tick    later laps: a bucket for each lap
 //! ```
 //!
-//! Buckets are doubly linked lists through one array indexed by slot, so a timer costs 12 bytes and nothing
-//! allocates after the array has grown. A timer further away than one turn of the wheel stays in its bucket
-//! for several turns. Sending never touches the wheel: whoever armed a timer decides at expiry whether it is
-//! really due and arms it again.
+//! Timers of a later lap are spread over the ticks when their lap begins, so that a worker whose timers are
+//! far away is woken once a lap and not at every tick. Buckets are doubly linked lists through one array
+//! indexed by slot: a timer costs 12 bytes and nothing allocates after the array has grown. Sending never
+//! touches the wheel: whoever armed a timer decides at expiry whether it is really due and arms it again.
 
 use crate::base::time::Tick;
 
-/// Buckets; a power of two. At 32 ms a tick one turn lasts 65 s, longer than a heartbeat period.
-const BUCKETS: usize = 2_048;
+/// Ticks in a lap: 65 s at 32 ms a tick, longer than a heartbeat period.
+const LAP: Tick = 2_048;
+/// Buckets for later laps: 19 hours. A timer further away meets its bucket several times.
+const LAPS: Tick = 1_024;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -28,10 +32,13 @@ struct Node {
 /// See the module.
 #[derive(Debug)]
 pub struct Wheel {
+    /// First slots of the buckets: the ticks of this lap, then the later laps.
     heads: Vec<u32>,
     nodes: Vec<Node>,
     /// Every timer due before this tick has been handed out.
     now: Tick,
+    /// The timers of this lap have been spread over its ticks.
+    spread: Tick,
     armed: usize,
 }
 
@@ -40,7 +47,8 @@ const IDLE: Node = Node { next: NONE, prev: NONE, due: Tick::MAX };
 impl Wheel {
     /// An empty wheel at tick `now`.
     pub fn new(now: Tick) -> Wheel {
-        Wheel { heads: vec![NONE; BUCKETS], nodes: Vec::new(), now, armed: 0 }
+        let heads = vec![NONE; (LAP + LAPS) as usize];
+        Wheel { heads, nodes: Vec::new(), now, spread: now / LAP, armed: 0 }
     }
 
     /// Sets the slot's timer; a tick that has passed is due at the next `expire`.
@@ -51,8 +59,8 @@ impl Wheel {
         }
         self.disarm(slot);
         let due = due.max(self.now).min(Tick::MAX - 1);
-        let head = &mut self.heads[due as usize % BUCKETS];
-        let next = std::mem::replace(head, slot);
+        let bucket = self.bucket(due);
+        let next = std::mem::replace(&mut self.heads[bucket], slot);
         self.nodes[index] = Node { next, prev: NONE, due };
         if next != NONE {
             self.nodes[next as usize].prev = slot;
@@ -66,7 +74,10 @@ impl Wheel {
             return;
         };
         match node.prev {
-            NONE => self.heads[node.due as usize % BUCKETS] = node.next,
+            NONE => {
+                let bucket = self.bucket(node.due);
+                self.heads[bucket] = node.next;
+            }
             prev => self.nodes[prev as usize].next = node.next,
         }
         if node.next != NONE {
@@ -76,41 +87,66 @@ impl Wheel {
         self.armed -= 1;
     }
 
+    /// Where a timer due at a tick is kept.
+    fn bucket(&self, due: Tick) -> usize {
+        let lap = due / LAP;
+        if lap == self.spread { (due % LAP) as usize } else { (LAP + lap % LAPS) as usize }
+    }
+
     /// Disarms and appends to `out` at most `most` slots due at or before `now`. Returns whether more are.
     pub fn expire(&mut self, now: Tick, most: usize, out: &mut Vec<u32>) -> bool {
         let mut left = most;
         while self.now <= now {
             if self.armed == 0 {
                 self.now = now + 1;
+                self.spread = self.now / LAP;
                 return false;
             }
-            let mut slot = self.heads[self.now as usize % BUCKETS];
-            while slot != NONE {
-                let Node { next, due, .. } = self.nodes[slot as usize];
-                if due <= self.now {
-                    if left == 0 {
-                        return true;
-                    }
-                    left -= 1;
-                    self.disarm(slot);
-                    out.push(slot);
+            if self.now / LAP != self.spread {
+                self.begin_lap();
+            }
+            let bucket = (self.now % LAP) as usize;
+            while self.heads[bucket] != NONE {
+                if left == 0 {
+                    return true;
                 }
-                slot = next;
+                left -= 1;
+                out.push(self.heads[bucket]);
+                self.disarm(self.heads[bucket]);
             }
             self.now += 1;
         }
         false
     }
 
-    /// The tick of the next bucket that holds a timer, within one turn of the wheel: when to look again.
+    /// Spreads the timers of the lap that begins over its ticks. Those of laps with the same bucket stay.
+    fn begin_lap(&mut self) {
+        let lap = self.now / LAP;
+        let bucket = (LAP + lap % LAPS) as usize;
+        let mut slot = self.heads[bucket];
+        let mut due_now = Vec::new();
+        while slot != NONE {
+            let Node { next, due, .. } = self.nodes[slot as usize];
+            if due / LAP == lap {
+                self.disarm(slot);
+                due_now.push((slot, due));
+            }
+            slot = next;
+        }
+        self.spread = lap;
+        due_now.into_iter().for_each(|(slot, due)| self.arm(slot, due));
+    }
+
+    /// When to look again: the next tick that has a timer, or the beginning of the next lap.
     pub fn next_due(&self) -> Option<Tick> {
         if self.armed == 0 {
             return None;
         }
-        let turn = BUCKETS as Tick;
-        let found = (self.now..self.now.saturating_add(turn))
-            .find(|&tick| self.heads[tick as usize % BUCKETS] != NONE);
-        found.or(Some(self.now.saturating_add(turn)))
+        let lap_end = (self.now / LAP + 1).saturating_mul(LAP);
+        if self.now / LAP != self.spread {
+            return Some(self.now);
+        }
+        (self.now..lap_end).find(|&tick| self.heads[(tick % LAP) as usize] != NONE).or(Some(lap_end))
     }
 }
 
@@ -141,7 +177,7 @@ mod tests {
                 let slot = prng.below(64) as u32;
                 match prng.below(8) {
                     0..=3 => {
-                        let range = if prng.below(4) == 0 { 9_000 } else { 300 };
+                        let range = [300, 300, 9_000, 5_000_000][prng.below(4) as usize];
                         let due = now + prng.below(range) as Tick;
                         wheel.arm(slot, due);
                         twin.0.insert(slot, due.max(wheel.now));
@@ -151,15 +187,19 @@ mod tests {
                         twin.0.remove(&slot);
                     }
                     _ => {
-                        let range = if prng.below(50) == 0 { 10_000 } else { 40 };
+                        let range =
+                            [40, 10_000, 3_000_000][(prng.below(50) / 48 + prng.below(200) / 199) as usize];
                         now += prng.below(range) as Tick;
                         let mut got = Vec::new();
                         while wheel.expire(now, 1 + prng.below(5) as usize, &mut got) {}
                         got.sort_unstable();
                         assert_eq!(got, twin.expire(now), "seed {seed} tick {now}");
                         let next = twin.0.values().min().copied();
-                        assert!(wheel.next_due().is_none() == next.is_none());
-                        assert!(wheel.next_due().unwrap_or(0) <= next.unwrap_or(0));
+                        assert_eq!(wheel.next_due().is_none(), next.is_none());
+                        if let Some(next) = next {
+                            let look = wheel.next_due().expect("a timer is armed");
+                            assert!(look == next || (look < next && look % LAP == 0), "{look} {next}");
+                        }
                     }
                 }
             }

@@ -1,11 +1,12 @@
 //! One worker: its connections, its topics, its timers, and the order of work in a turn.
 //!
 //! ```text
-//! turn: control → mail → one batch of the rounds → reads → one batch of own output → timers
+//! turn: control → some reads → mail → one batch of own output → one batch of the rounds → timers
 //! ```
 //!
-//! Existing subscribers come before newcomers, and every step has a budget, so that a health check or a
-//! newcomer is never behind a whole broadcast. This file owns the queues between the steps and the life of a
+//! Every step has a budget, and that of the reads is small while a round runs: a health check, a publish or a
+//! newcomer waits for one batch and never for a whole broadcast, and a crowd of newcomers costs each batch of
+//! existing subscribers a few reads. This file owns the queues between the steps and the life of a
 //! connection; the steps are in `rounds`, `talk`, `stream` and `output`.
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
+pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, flag};
 use super::mail::{Control, Inbox, Mail};
 use super::node::Node;
@@ -23,33 +25,12 @@ use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS,
-    TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX,
+    SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
-
-/// A connection's slot and generation: a stale one never reaches the slot's new owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token(pub u64);
-
-impl Token {
-    /// The token of a slot's present owner.
-    pub fn new(slot: u32, generation: u32) -> Token {
-        Token(u64::from(generation) << 32 | u64::from(slot))
-    }
-
-    /// The slot.
-    pub fn slot(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// The generation.
-    pub fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-}
 
 /// What the poll says about a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -224,10 +205,10 @@ impl Worker {
         self.now = now;
         self.counters().count(Count::Turns);
         self.take_control(io);
-        self.take_mail();
-        self.send_rounds(io);
         self.read_some(io);
+        self.take_mail();
         self.write_some(io);
+        self.send_rounds(io);
         let timers_left = self.expire_timers(io);
         if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
             self.node.hub.sweep(now);
@@ -308,7 +289,8 @@ impl Worker {
     }
 
     fn read_some(&mut self, io: &mut impl Io) {
-        for _ in 0..READS_PER_TURN {
+        let busy = !self.topics.rounds().is_empty();
+        for _ in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
             let Some(token) = self.to_read.pop_front() else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;

@@ -2,9 +2,9 @@
 //!
 //! | state | public listeners | leaves it when |
 //! | --- | --- | --- |
-//! | open | in this worker's epoll, accepted from with a budget | its sockets reach `worker_max`, or a fault |
-//! | away | closed, so the kernel gives newcomers to other workers | its sockets are below `worker_max` again |
-//! | last | open beyond `worker_max`: nobody else listens, and the core refuses politely | another is back |
+//! | open | in this worker's epoll, accepted from with a budget | it has `worker_max` sockets, or no file |
+//! | away | closed: the kernel gives newcomers to other workers | its sockets are below `worker_max` again |
+//! | last | open past `worker_max`: nobody else listens, the core refuses | another is back |
 //!
 //! In each state a fault of the host (no files, no memory) is followed by a rest, which the closing of any
 //! connection ends early. Nothing here ever spins: what waits in a listener's queue is remembered, because
@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// Rest after a fault of the host while this worker is the last one that listens.
 const REST_MS: u64 = 100;
+/// Rest after many connections in a row failed.
+const ERRORS_REST_MS: u64 = 10;
 /// Rest before a closed listener is opened again after a fault.
 const REOPEN_MS: u64 = 500;
 /// Room that a worker needs before it listens again, so that it does not come and go with each connection.
@@ -87,15 +89,15 @@ pub struct Duty {
     pub first_token: usize,
 }
 
-/// What became of one look into a listener's queue.
+/// Why a newcomer could not be taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// Nothing waits.
-    Empty,
     /// That one connection failed, or a signal came; the next may do.
     Connection,
-    /// The host has no file or no memory left.
-    Host,
+    /// The host has no memory or no file left for any process: other workers fare no better.
+    Memory,
+    /// This worker has no file left; others may.
+    Files,
 }
 
 /// All listeners of a worker.
@@ -151,14 +153,16 @@ impl Doors {
             return Some(self.rest_until_ms - now_ms);
         }
         let worker_max = self.duty.worker_max;
-        if self.away && open + REOPEN_ROOM.min(worker_max / 4) <= worker_max {
-            if let Err(error) = self.come_back(registry) {
-                return Some(self.rest(now_ms, REOPEN_MS, counters, open, &error));
-            }
+        if self.away
+            && open + REOPEN_ROOM.min(worker_max / 4) <= worker_max
+            && let Err(error) = self.come_back(registry)
+        {
+            return Some(self.rest(now_ms, REOPEN_MS, counters, open, &error));
         }
         let mut public_max = worker_max;
         let mut result = self.accept(counters, &mut open, public_max, &mut admit);
-        if !self.away && (open >= worker_max || result.is_err()) {
+        let full = open >= worker_max;
+        if !self.away && (full || matches!(result, Err((Fault::Files, _)))) {
             if self.duty.attendance.leave(self.duty.index) {
                 if result.is_ok() {
                     // Closing resets what waits in the queue: as much of it as possible is taken in before.
@@ -166,28 +170,31 @@ impl Doors {
                     result = self.accept(counters, &mut open, spill, &mut admit);
                 }
                 self.go_away(registry, counters);
-                return result.err().map(|error| self.rest(now_ms, REOPEN_MS, counters, open, &error));
-            }
-            // Part of the spare room stays the operator's.
-            public_max = worker_max + self.duty.spare / 8 * 7;
-            if result.is_ok() {
+            } else if result.is_ok() {
+                // The last one. Part of the spare room stays the operator's.
+                public_max = worker_max + self.duty.spare / 8 * 7;
                 result = self.accept(counters, &mut open, public_max, &mut admit);
             }
         }
-        if let Err(error) = result {
-            return Some(self.rest(now_ms, REST_MS, counters, open, &error));
+        if let Err((fault, error)) = result {
+            let ms = match fault {
+                Fault::Connection => ERRORS_REST_MS,
+                Fault::Memory | Fault::Files if self.away => REOPEN_MS,
+                Fault::Memory | Fault::Files => REST_MS,
+            };
+            return Some(self.rest(now_ms, ms, counters, open, &error));
         }
         self.doors.iter().any(|door| door.wants_turn(open, public_max)).then_some(0)
     }
 
-    /// One budget for each listener. An error is a fault of the host.
+    /// One budget for each listener. An error is a reason to rest.
     fn accept(
         &mut self,
         counters: &Counters,
         open: &mut usize,
         public_max: usize,
         admit: &mut impl FnMut(Listener, Socket, Option<IpAddr>) -> usize,
-    ) -> io::Result<()> {
+    ) -> Result<(), (Fault, io::Error)> {
         let mut errors_in_a_row = 0;
         for door in &mut self.doors {
             for _ in 0..ACCEPTS_PER_TURN {
@@ -198,18 +205,18 @@ impl Doors {
                 match socket::accept(socket) {
                     Ok((newcomer, peer)) => {
                         errors_in_a_row = 0;
-                        if matches!(door.place, Place::Unix(_)) {
-                            listeners::tune_unix(&newcomer, self.duty.tuning);
+                        if matches!(door.place, Place::Shared(_)) {
+                            listeners::tune_accepted(&newcomer, self.duty.tuning);
                         }
                         *open = admit(door.listener, newcomer, peer);
                     }
                     Err(error) => match classify(&error) {
-                        Fault::Empty => door.pending = false,
-                        Fault::Connection if errors_in_a_row < ERRORS_IN_A_ROW_MAX => {
+                        None => door.pending = false,
+                        Some(Fault::Connection) if errors_in_a_row < ERRORS_IN_A_ROW_MAX => {
                             errors_in_a_row += 1;
                             counters.count(Count::AcceptErrors);
                         }
-                        Fault::Connection | Fault::Host => return Err(error),
+                        Some(fault) => return Err((fault, error)),
                     },
                 }
             }
@@ -218,13 +225,16 @@ impl Doors {
     }
 
     fn rest(&mut self, now_ms: u64, ms: u64, counters: &Counters, open: usize, error: &io::Error) -> u64 {
-        counters.count(Count::ListenPauses);
+        if !self.away {
+            // Going away was counted already.
+            counters.count(Count::ListenPauses);
+        }
         self.rest_until_ms = now_ms + ms;
         self.rest_open = open;
         if now_ms >= self.log_after_ms {
             self.log_after_ms = now_ms + LOG_PAUSE_MS;
             let worker = self.duty.index;
-            log::warn!("newcomers have to wait worker={worker} sockets={open} error=\"{error}\"");
+            log::warn!("event=newcomers_wait worker={worker} sockets={open} error=\"{error}\"");
         }
         ms
     }
@@ -232,19 +242,27 @@ impl Doors {
     fn go_away(&mut self, registry: &Registry, counters: &Counters) {
         self.away = true;
         counters.count(Count::ListenPauses);
+        self.close_public(registry);
+        log::debug!("event=listen_left worker={}", self.duty.index);
+    }
+
+    fn close_public(&mut self, registry: &Registry) {
         for door in self.doors.iter_mut().filter(|door| door.listener == Listener::Public) {
             door.close(registry);
         }
-        log::debug!("leaves newcomers to other workers worker={}", self.duty.index);
     }
 
+    /// All or none: a worker that is away must not be sent newcomers.
     fn come_back(&mut self, registry: &Registry) -> io::Result<()> {
-        for door in self.doors.iter_mut().filter(|door| door.socket.is_none()) {
-            door.open(registry, self.duty.tuning)?;
+        let tuning = self.duty.tuning;
+        let mut closed = self.doors.iter_mut().filter(|door| door.socket.is_none());
+        if let Err(error) = closed.try_for_each(|door| door.open(registry, tuning)) {
+            self.close_public(registry);
+            return Err(error);
         }
         self.away = false;
         self.duty.attendance.join(self.duty.index);
-        log::debug!("listens again worker={}", self.duty.index);
+        log::debug!("event=listen_again worker={}", self.duty.index);
         Ok(())
     }
 }
@@ -267,7 +285,7 @@ impl Door {
 
     fn close(&mut self, registry: &Registry) {
         if let Some(socket) = self.socket.take() {
-            // A Unix listener is open under another number too, so closing this one would leave it in epoll.
+            // A shared listener is open under another number too: closing this one would leave it in epoll.
             let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
         }
     }
@@ -278,11 +296,49 @@ impl Door {
     }
 }
 
-/// accept(2): errors of the connection and of its network are told by `accept` and concern nobody else.
-fn classify(error: &io::Error) -> Fault {
+/// Why newcomers have to wait; `None` when there are none. By accept(2), errors of the connection and of its
+/// network come through `accept` and concern nobody else.
+fn classify(error: &io::Error) -> Option<Fault> {
     match error.raw_os_error() {
-        Some(libc::EAGAIN) => Fault::Empty,
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Fault::Host,
-        _ => Fault::Connection,
+        Some(libc::EAGAIN) => None,
+        Some(libc::EMFILE) => Some(Fault::Files),
+        Some(libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Some(Fault::Memory),
+        _ => Some(Fault::Connection),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_worker_that_listens_never_leaves() {
+        let attendance = Attendance::all(3);
+        assert!(attendance.leave(0) && attendance.leave(2));
+        assert!(!attendance.leave(1));
+        attendance.join(2);
+        assert!(attendance.leave(1));
+        assert!(!attendance.leave(2));
+        assert!(!Attendance::all(1).leave(0));
+        assert!(Attendance::all(64).leave(63));
+    }
+
+    #[test]
+    fn errors_of_accept_are_told_apart_by_who_they_concern() {
+        let rows: &[(i32, Option<Fault>)] = &[
+            (libc::EAGAIN, None),
+            (libc::EMFILE, Some(Fault::Files)),
+            (libc::ENFILE, Some(Fault::Memory)),
+            (libc::ENOBUFS, Some(Fault::Memory)),
+            (libc::ENOMEM, Some(Fault::Memory)),
+            (libc::ECONNABORTED, Some(Fault::Connection)),
+            (libc::EINTR, Some(Fault::Connection)),
+            (libc::EPERM, Some(Fault::Connection)),
+            (libc::EPROTO, Some(Fault::Connection)),
+            (libc::ENETDOWN, Some(Fault::Connection)),
+        ];
+        for &(errno, expected) in rows {
+            assert_eq!(classify(&io::Error::from_raw_os_error(errno)), expected, "{errno}");
+        }
     }
 }

@@ -49,6 +49,15 @@ pub enum StartError {
         /// What the operating system said.
         os: io::Error,
     },
+    /// A descriptor that was passed at the start is not what a server can listen on.
+    Inherited {
+        /// The descriptor.
+        number: i32,
+        /// What the passer calls it.
+        name: String,
+        /// A system call that was refused; `None` when it just is no listening stream socket of IP or Unix.
+        os: Option<io::Error>,
+    },
     /// `connections_max` asks for more than the file limit allows.
     Connections {
         /// What was asked for.

@@ -23,11 +23,11 @@ pub struct Capacity {
     pub connections_max: usize,
 }
 
-/// Raises the soft file limit to the hard one and derives the capacity.
+/// Raises the soft file limit to the hard one and derives the capacity, beside so many inherited listeners.
 ///
 /// # Errors
 /// When `connections_max` is set above what the files allow, or the limit leaves no room at all.
-pub fn capacity(settings: &Settings) -> Result<Capacity, StartError> {
+pub fn capacity(settings: &Settings, inherited: usize) -> Result<Capacity, StartError> {
     let limit = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?;
     if limit.soft < limit.hard {
         // Refused (a sandbox, or a hard limit above fs.nr_open): then the soft limit is what there is.
@@ -35,19 +35,26 @@ pub fn capacity(settings: &Settings) -> Result<Capacity, StartError> {
     }
     let files = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?.soft;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    derive(settings, files, processors)
+    derive(settings, inherited, files, processors)
 }
 
-fn derive(settings: &Settings, files: u64, processors: usize) -> Result<Capacity, StartError> {
+fn derive(
+    settings: &Settings,
+    inherited: usize,
+    files: u64,
+    processors: usize,
+) -> Result<Capacity, StartError> {
     let workers = match settings.workers {
         0 => processors.clamp(1, crate::base::limits::WORKERS_MAX),
         set => set,
     };
     let tables = if settings.fd_tables_private { 1 } else { workers as u64 };
-    // Each table holds every worker's waker, and listeners: those of one worker, or of all.
-    let listeners = settings.listen.len() as u64 + 1;
-    let fixed = BASE_FILES + workers as u64 + tables * (listeners + 2);
-    let reserved = if files >= 4 * RESERVED_FILES { RESERVED_FILES } else { files / 4 }.max(fixed);
+    // Each table holds every worker's waker, the addresses held, and the listeners of one worker or of all.
+    let listeners = (settings.listen.len() + 1 + inherited) as u64;
+    let fixed = BASE_FILES + workers as u64 + listeners + tables * (listeners + 2);
+    // However small the limit, some room is left to refuse politely.
+    let reserved = if files >= 4 * RESERVED_FILES { RESERVED_FILES } else { files / 4 };
+    let reserved = reserved.max(fixed + tables * (files / 8).min(8));
     let possible = files.saturating_sub(reserved) / tables;
     if possible == 0 {
         return Err(StartError::Files { files, needed: fixed + tables });
@@ -82,24 +89,24 @@ mod tests {
             (8, true, 20_000, 19_680, 157_440),
             (60, true, 20_000, 19_680, 1_180_800),
             (4, false, 20_000, 4_920, 19_680),
-            (2, true, 64, 46, 92),
+            (2, true, 64, 36, 72),
             (8, true, 1_024, 768, 6_144),
         ];
         for &(workers, private, files, worker_max, connections_max) in rows {
-            let got = derive(&settings(workers, private, 0), files, 2).unwrap();
+            let got = derive(&settings(workers, private, 0), 0, files, 2).unwrap();
             assert_eq!((got.worker_max, got.connections_max), (worker_max, connections_max), "{files}");
         }
     }
 
     #[test]
     fn workers_default_to_the_processors() {
-        assert_eq!(derive(&settings(0, true, 0), 20_000, 6).unwrap().workers, 6);
-        assert_eq!(derive(&settings(0, true, 0), 20_000, 500).unwrap().workers, 64);
+        assert_eq!(derive(&settings(0, true, 0), 0, 20_000, 6).unwrap().workers, 6);
+        assert_eq!(derive(&settings(0, true, 0), 0, 20_000, 500).unwrap().workers, 64);
     }
 
     #[test]
     fn more_connections_than_files_is_an_error_that_has_the_numbers() {
-        let error = derive(&settings(8, true, 100_000), 1_024, 2).unwrap_err();
+        let error = derive(&settings(8, true, 100_000), 0, 1_024, 2).unwrap_err();
         assert!(matches!(
             error,
             StartError::Connections {
@@ -110,6 +117,6 @@ mod tests {
                 private: true
             }
         ));
-        assert!(matches!(derive(&settings(4, true, 0), 16, 2), Err(StartError::Files { files: 16, .. })));
+        assert!(matches!(derive(&settings(4, true, 0), 0, 16, 2), Err(StartError::Files { files: 16, .. })));
     }
 }

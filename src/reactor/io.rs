@@ -92,14 +92,14 @@ fn open_ring(backend: SendBackend, worker: usize) -> Option<Box<Ring>> {
     match Ring::new(BATCH_SENDS_MAX) {
         Ok(ring) => Some(Box::new(ring)),
         Err(error) => {
-            // Asked for by name: worth a warning. Otherwise the ordinary thing in a container. What one worker
-            // is refused all are, so one tells.
+            // Asked for by name: worth a warning. Otherwise the ordinary thing in a container. What one
+            // worker is refused all are, so one tells.
             let level = match backend {
                 _ if worker > 0 => log::Level::Debug,
                 SendBackend::IoUring => log::Level::Warn,
                 SendBackend::Auto | SendBackend::Writev => log::Level::Info,
             };
-            log::log!(level, "io_uring refused, sending with writev worker={worker} error=\"{error}\"");
+            log::log!(level, "event=io_uring_refused send_backend=writev worker={worker} error=\"{error}\"");
             None
         }
     }
@@ -124,7 +124,7 @@ impl Io for Sockets {
             {
                 match self.send_batch(&mut ring, batch) {
                     Ok(()) => self.ring = Some(ring),
-                    Err(error) => log::warn!("io_uring broke, sending with writev error=\"{error}\""),
+                    Err(error) => log::warn!("event=io_uring_broken send_backend=writev error=\"{error}\""),
                 }
             } else {
                 batch.iter_mut().for_each(|send| self.send_one(send));

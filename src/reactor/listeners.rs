@@ -4,12 +4,15 @@
 //! not one option is set for each connection. Decides nothing about when to listen.
 //!
 //! `SO_REUSEPORT` would let two servers share a port without a word. So an address is first bound without it,
-//! which fails if anyone listens there, and only then opened to this server's workers.
+//! which fails if anyone listens there, and only then opened to this server's workers. Unix sockets know no
+//! such sharing, some sandboxes refuse it, and a socket that was passed at the start is only one: then all
+//! workers accept from one socket.
 
 use crate::base::limits::KIB;
 use crate::base::settings::{Listener, Settings};
 use crate::reactor::address::Address;
 use crate::reactor::error::{AddressSetting, BindFault, StartError};
+use crate::reactor::inherited::Inherited;
 use crate::sys::socket::Socket;
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 use std::io;
@@ -71,12 +74,13 @@ impl Wanted {
     }
 }
 
-/// The listeners of the settings, public ones first.
-pub fn wanted(settings: &Settings) -> Result<Vec<Wanted>, StartError> {
+/// The listeners of the settings but for those that `inherited` has already, public ones first.
+pub fn wanted(settings: &Settings, inherited: &[Inherited]) -> Result<Vec<Wanted>, StartError> {
     let public = settings.listen.iter().map(|text| (Listener::Public, AddressSetting::Listen, text));
     let control = std::iter::once((Listener::Control, AddressSetting::Control, &settings.control));
     public
         .chain(control.filter(|(_, _, text)| !text.is_empty()))
+        .filter(|(listener, _, text)| !inherited.iter().any(|one| one.serves(*listener, text)))
         .map(|(listener, setting, text)| {
             let address =
                 Address::parse(text).ok_or_else(|| StartError::Address { setting, text: text.clone() })?;
@@ -95,22 +99,27 @@ fn bind_fault(error: &io::Error) -> BindFault {
     }
 }
 
-/// An address held for the server, whether or not a worker listens there at the moment.
+/// An address held for the server, whether or not a worker listens there at the moment. Made before the
+/// file tables part.
 #[derive(Debug)]
-pub enum Reservation {
-    /// A bound socket that never listens, and the address with the port that the kernel chose.
-    Tcp(#[expect(dead_code, reason = "held, not used")] socket2::Socket, SocketAddr),
-    /// The one listening socket, and its file.
-    Unix(Arc<socket2::Socket>, UnixFile),
+pub struct Reservation {
+    /// Bound. Listens only if it is shared.
+    socket: Arc<socket2::Socket>,
+    /// With the port that the kernel chose.
+    address: Address,
+    /// Workers copy the socket instead of making their own.
+    shared: bool,
+    /// Removed with the reservation.
+    _file: Option<UnixFile>,
 }
 
 /// Where a worker gets its listener from.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// It makes one of its own.
-    Tcp(SocketAddr),
+    Own(SocketAddr),
     /// It copies the one that was opened before the file tables parted, under this number in each of them.
-    Unix(Arc<socket2::Socket>),
+    Shared(Arc<socket2::Socket>),
 }
 
 /// A socket's file; removed when dropped, if it is still the same one.
@@ -132,24 +141,42 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 
+/// Takes an inherited socket for this server. Its backlog and its file stay as whoever made it wants them.
+pub fn adopt(inherited: Inherited, tuning: Tuning) -> (Wanted, Reservation) {
+    let Inherited { listener, address, socket, .. } = inherited;
+    if matches!(address, Address::Tcp(_)) {
+        tune(&socket, listener, tuning);
+    }
+    let setting = match listener {
+        Listener::Public => AddressSetting::Listen,
+        Listener::Control => AddressSetting::Control,
+    };
+    let wanted = Wanted { listener, address: address.clone(), setting, text: address.to_string() };
+    (wanted, Reservation { socket: Arc::new(socket), address, shared: true, _file: None })
+}
+
 /// Takes the address of a wanted listener for this server.
-pub fn reserve(wanted: &Wanted, workers: usize) -> Result<Reservation, StartError> {
+pub fn reserve(wanted: &Wanted, tuning: Tuning) -> Result<Reservation, StartError> {
     match &wanted.address {
-        Address::Tcp(address) => reserve_tcp(*address, workers).map_err(|os| wanted.refused(os)),
+        Address::Tcp(address) => {
+            reserve_tcp(*address, wanted.listener, tuning).map_err(|os| wanted.refused(os))
+        }
         Address::Unix(path) => reserve_unix(wanted, path),
     }
 }
 
-fn reserve_tcp(address: SocketAddr, workers: usize) -> io::Result<Reservation> {
+fn reserve_tcp(address: SocketAddr, listener: Listener, tuning: Tuning) -> io::Result<Reservation> {
     let socket = tcp_socket(address)?;
     socket.bind(&address.into())?;
     let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     // Bound sockets that do not listen don't exclude each other, but a second server's must be excluded by
     // our workers, and these must not exclude each other.
-    match socket.set_reuse_port(true) {
-        Err(error) if workers > 1 => Err(error),
-        _ => Ok(Reservation::Tcp(socket, address)),
+    let shared = !told("SO_REUSEPORT", socket.set_reuse_port(true));
+    if shared {
+        tune(&socket, listener, tuning);
+        socket.listen(BACKLOG)?;
     }
+    Ok(Reservation { socket: Arc::new(socket), address: Address::Tcp(address), shared, _file: None })
 }
 
 fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
@@ -164,16 +191,30 @@ fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// An option that is refused costs comfort, not service.
-fn told(option: &str, result: io::Result<()>) {
-    if let Err(error) = result {
-        log::warn!("socket option refused option={option} error=\"{error}\"");
+/// An option that is refused costs comfort, not service. Tells whether it was taken.
+fn told(option: &str, result: io::Result<()>) -> bool {
+    if let Err(error) = &result {
+        log::warn!("event=socket_option_refused option={option} error=\"{error}\"");
     }
+    result.is_ok()
 }
 
-fn listen_tcp(address: SocketAddr, listener: Listener, tuning: Tuning) -> io::Result<Socket> {
+/// A listener of the calling thread.
+pub fn open(place: &Place, listener: Listener, tuning: Tuning) -> io::Result<Socket> {
+    let address = match place {
+        Place::Own(address) => *address,
+        Place::Shared(listening) => return listening.as_fd().try_clone_to_owned().map(Socket::from),
+    };
     let socket = tcp_socket(address)?;
     told("SO_REUSEPORT", socket.set_reuse_port(true));
+    tune(&socket, listener, tuning);
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(Socket::from(OwnedFd::from(socket)))
+}
+
+/// Sets on a listener what accepted sockets inherit.
+fn tune(socket: &socket2::Socket, listener: Listener, tuning: Tuning) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_PAUSE)
@@ -185,9 +226,6 @@ fn listen_tcp(address: SocketAddr, listener: Listener, tuning: Tuning) -> io::Re
     if listener == Listener::Public {
         told("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BYTES));
     }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(Socket::from(OwnedFd::from(socket)))
 }
 
 fn reserve_unix(wanted: &Wanted, path: &Path) -> Result<Reservation, StartError> {
@@ -216,37 +254,27 @@ fn reserve_unix(wanted: &Wanted, path: &Path) -> Result<Reservation, StartError>
         told("chmod", std::fs::set_permissions(path, open_to_all));
     }
     socket.listen(BACKLOG).map_err(refused)?;
-    Ok(Reservation::Unix(Arc::new(socket), file))
+    let address = Address::Unix(path.to_owned());
+    Ok(Reservation { socket: Arc::new(socket), address, shared: true, _file: Some(file) })
 }
 
-/// A listener of the calling thread.
-pub fn open(place: &Place, listener: Listener, tuning: Tuning) -> io::Result<Socket> {
-    match place {
-        Place::Tcp(address) => listen_tcp(*address, listener, tuning),
-        Place::Unix(listening) => listening.as_fd().try_clone_to_owned().map(Socket::from),
-    }
-}
-
-/// Sets on an accepted Unix socket what it does not inherit: the bound on unsent bytes.
-pub fn tune_unix(socket: &Socket, tuning: Tuning) {
+/// Sets on a socket from a shared listener what Unix sockets do not inherit: the bound on unsent bytes.
+pub fn tune_accepted(socket: &Socket, tuning: Tuning) {
     // Refused: the kernel's own bound holds, and a slow peer is found by time.
     let _ = socket2::SockRef::from(socket).set_send_buffer_size(tuning.unsent_bytes_max);
 }
 
 impl Reservation {
     /// The address with the port that the kernel chose.
-    pub fn address(&self) -> Address {
-        match self {
-            Reservation::Tcp(_, address) => Address::Tcp(*address),
-            Reservation::Unix(_, file) => Address::Unix(file.path.clone()),
-        }
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// What a worker needs to listen there.
     pub fn place(&self) -> Place {
-        match self {
-            Reservation::Tcp(_, address) => Place::Tcp(*address),
-            Reservation::Unix(listening, _) => Place::Unix(Arc::clone(listening)),
+        match &self.address {
+            Address::Tcp(address) if !self.shared => Place::Own(*address),
+            Address::Tcp(_) | Address::Unix(_) => Place::Shared(Arc::clone(&self.socket)),
         }
     }
 }
@@ -262,11 +290,11 @@ mod tests {
     fn wanted_at(text: &str) -> Wanted {
         let settings =
             Settings { listen: vec![text.to_owned()], control: String::new(), ..Settings::default() };
-        wanted(&settings).unwrap().remove(0)
+        wanted(&settings, &[]).unwrap().remove(0)
     }
 
     fn fault_at(text: &str) -> BindFault {
-        match reserve(&wanted_at(text), 2) {
+        match held_at(text) {
             Err(StartError::Bind { fault, .. }) => fault,
             other => panic!("{text}: {other:?}"),
         }
@@ -274,9 +302,13 @@ mod tests {
 
     fn tcp_address(reservation: &Reservation) -> SocketAddr {
         match reservation.address() {
-            Address::Tcp(address) => address,
+            Address::Tcp(address) => *address,
             Address::Unix(path) => panic!("{path:?}"),
         }
+    }
+
+    fn held_at(text: &str) -> Result<Reservation, StartError> {
+        reserve(&wanted_at(text), Tuning::new(&Settings::default()))
     }
 
     fn temporary(name: &str) -> PathBuf {
@@ -286,10 +318,16 @@ mod tests {
     #[test]
     fn accepted_tcp_sockets_inherit_every_option() {
         let tuning = Tuning::new(&Settings::default());
-        for (listener, receive_bytes) in
-            [(Listener::Public, Some(2 * RECEIVE_BYTES)), (Listener::Control, None)]
-        {
-            let reservation = reserve(&wanted_at("127.0.0.1:0"), 1).unwrap();
+        let own = || held_at("127.0.0.1:0").unwrap();
+        let adopted = || {
+            let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            adopt(Inherited::new(3, String::new(), listening.into()).unwrap(), tuning).1
+        };
+        for (listener, receive_bytes, reservation) in [
+            (Listener::Public, Some(2 * RECEIVE_BYTES), own()),
+            (Listener::Control, None, own()),
+            (Listener::Public, Some(2 * RECEIVE_BYTES), adopted()),
+        ] {
             let address = tcp_address(&reservation);
             let listening = open(&reservation.place(), listener, tuning).unwrap();
             let _peer = TcpStream::connect(address).unwrap();
@@ -312,18 +350,18 @@ mod tests {
     #[test]
     fn accepted_unix_sockets_are_bounded_by_one_call_each() {
         let path = temporary("tuned");
-        let reservation = reserve(&wanted_at(&format!("unix:{}", path.display())), 1).unwrap();
+        let reservation = held_at(&format!("unix:{}", path.display())).unwrap();
         let tuning = Tuning::new(&Settings::default());
         let listening = open(&reservation.place(), Listener::Public, tuning).unwrap();
         let _peer = UnixStream::connect(&path).unwrap();
         let (socket, _) = accept(&listening).unwrap();
-        tune_unix(&socket, tuning);
+        tune_accepted(&socket, tuning);
         assert_eq!(SockRef::from(&socket).send_buffer_size().unwrap(), 2 * 32_768);
     }
 
     #[test]
     fn workers_share_the_port_that_the_kernel_chose() {
-        let reservation = reserve(&wanted_at("127.0.0.1:0"), 4).unwrap();
+        let reservation = held_at("127.0.0.1:0").unwrap();
         let tuning = Tuning::new(&Settings::default());
         let place = reservation.place();
         let all: Vec<Socket> = (0..4).map(|_| open(&place, Listener::Public, tuning).unwrap()).collect();
@@ -335,14 +373,14 @@ mod tests {
 
     #[test]
     fn a_port_is_in_use_even_if_its_owner_would_share_it() {
-        let reservation = reserve(&wanted_at("127.0.0.1:0"), 2).unwrap();
+        let reservation = held_at("127.0.0.1:0").unwrap();
         let address = tcp_address(&reservation).to_string();
         let listening =
             open(&reservation.place(), Listener::Public, Tuning::new(&Settings::default())).unwrap();
         assert_eq!(fault_at(&address), BindFault::InUse);
         assert_eq!(fault_at(&address.replace("127.0.0.1", "0.0.0.0")), BindFault::InUse);
         drop((listening, reservation));
-        assert!(reserve(&wanted_at(&address), 2).is_ok());
+        assert!(held_at(&address).is_ok());
     }
 
     #[test]
@@ -364,7 +402,7 @@ mod tests {
         assert_eq!(fault_at(&text), BindFault::InUse);
         assert!(path.exists());
         drop(live);
-        let reservation = reserve(&wanted_at(&text), 2).unwrap();
+        let reservation = held_at(&text).unwrap();
         assert!(UnixStream::connect(&path).is_ok());
         assert_eq!(fault_at(&text), BindFault::InUse);
         drop(reservation);
@@ -374,7 +412,7 @@ mod tests {
     #[test]
     fn a_socket_file_that_another_server_has_replaced_is_left_alone() {
         let path = temporary("replaced");
-        let reservation = reserve(&wanted_at(&format!("unix:{}", path.display())), 2).unwrap();
+        let reservation = held_at(&format!("unix:{}", path.display())).unwrap();
         let moved = temporary("moved");
         std::fs::rename(&path, &moved).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
@@ -387,7 +425,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_names_its_setting() {
         let settings = Settings { control: "nonsense".to_owned(), ..Settings::default() };
-        let error = wanted(&settings).unwrap_err();
+        let error = wanted(&settings, &[]).unwrap_err();
         assert!(matches!(error, StartError::Address { setting: AddressSetting::Control, .. }));
     }
 }

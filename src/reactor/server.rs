@@ -9,11 +9,12 @@ use crate::reactor::address::Address;
 use crate::reactor::clock::Clock;
 use crate::reactor::error::StartError;
 use crate::reactor::files::Capacity;
+use crate::reactor::inherited::Inherited;
 use crate::reactor::io::Sockets;
 use crate::reactor::listeners::{self, Place, Reservation, Tuning, Wanted};
 use crate::reactor::worker::{self, Shell};
 use crate::sys::process;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 use std::fs::File;
@@ -27,7 +28,9 @@ use std::thread::JoinHandle;
 pub struct Launch<'a> {
     /// The effective settings.
     pub settings: &'a Settings,
-    /// From [`super::capacity`], with the same settings.
+    /// Listening sockets that were passed at the start; what they serve is not bound again.
+    pub inherited: Vec<Inherited>,
+    /// From [`super::capacity`], with the same settings and as many inherited sockets.
     pub capacity: Capacity,
     /// Made for `capacity.workers` workers and `capacity.connections_max` connections.
     pub node: Arc<Node>,
@@ -72,8 +75,8 @@ impl Wakers {
             let index = left.trailing_zeros() as usize;
             left &= left - 1;
             if let Some(mut file) = self.0.get(index) {
-                // Each write is a new edge, though nobody reads. It fails only at a count of 2⁶⁴ - 1, and then
-                // the file is readable already.
+                // Each write is a new edge, though nobody reads. It fails only at a count of 2⁶⁴ - 1, and
+                // then the file is readable already.
                 let _ = file.write(&1_u64.to_ne_bytes());
             }
         }
@@ -89,24 +92,11 @@ pub struct Server {
     notices: Receiver<Notice>,
     clock: Clock,
     threads: Vec<JoinHandle<()>>,
-    reservations: Vec<Reservation>,
+    held: Vec<Reservation>,
 }
 
-/// What a worker is told while the server starts. A closed channel tells it to end.
-enum Order {
-    /// Make listeners.
-    Open(Arc<[(Listener, Place)]>),
-    /// All workers have theirs.
-    Go,
-}
-
-/// What a worker tells while the server starts.
-enum Report {
-    /// The order was carried out; the file table is its own, to begin with.
-    Done,
-    /// It was not.
-    Failed(StartFault),
-}
+/// What a worker tells while the server starts: that it listens, or why it does not.
+type Report = Result<(), StartFault>;
 
 /// A worker's reason; which wanted listener it means is a number here.
 enum StartFault {
@@ -125,135 +115,127 @@ struct Seat {
     clock: Clock,
     node: Arc<Node>,
     notices: Sender<Notice>,
-    orders: Receiver<Order>,
+    places: Arc<[(Listener, Place)]>,
     reports: Sender<Report>,
+    go: Receiver<()>,
 }
 
 /// The threads of a server that starts.
 struct Crew {
     threads: Vec<JoinHandle<()>>,
-    orders: Vec<Sender<Order>>,
+    /// Closed when the start has failed.
+    go: Vec<Sender<()>>,
     reports: Receiver<Report>,
 }
 
-/// Makes all listeners, starts all workers and returns when each is listening.
+/// Takes all addresses, starts all workers and returns when each is listening.
 ///
-/// Unix listeners and wakers are made before the workers have file tables of their own, since all need
-/// them; everything else after, so that closing it in its thread really closes it.
+/// Addresses and wakers are taken before the workers have file tables of their own, since all need them;
+/// everything else after, so that closing it in its thread really closes it.
 ///
 /// # Errors
-/// The first cause; by then every thread has ended and every socket is closed.
+/// The first cause; by then every thread has ended and every address is free.
 pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
-    let Launch { settings, capacity, node, inboxes, seed } = launch;
+    let Launch { settings, inherited, capacity, node, inboxes, seed } = launch;
     assert_eq!(inboxes.len(), capacity.workers, "the node was made for this capacity");
-    let wanted = listeners::wanted(settings)?;
-    // In the order of the settings; what is made later is `None` until then.
-    let mut held: Vec<Option<Reservation>> = Vec::new();
-    for wanted in &wanted {
-        let unix = matches!(wanted.address, Address::Unix(_));
-        held.push(unix.then(|| listeners::reserve(wanted, capacity.workers)).transpose()?);
-    }
+    let tuning = Tuning::new(settings);
+    let (wanted, held) = take_addresses(settings, inherited, tuning)?;
+    let places = wanted.iter().zip(&held).map(|(wanted, held)| (wanted.listener, held.place()));
+    let places: Arc<[_]> = places.collect();
     let wakers = Wakers::new(capacity.workers).map_err(|os| StartError::Os { call: "eventfd", os })?;
     let clock = Clock::start();
     let (notices_to, notices) = unbounded();
     let (reports_to, reports) = unbounded();
-    let mut crew = Crew { threads: Vec::new(), orders: Vec::new(), reports };
+    let mut crew = Crew { threads: Vec::new(), go: Vec::new(), reports };
     let attendance = Arc::new(Attendance::all(capacity.workers));
     for (index, inbox) in inboxes.into_iter().enumerate() {
-        let (orders_to, orders) = unbounded();
+        let (go_to, go) = bounded(1);
         let seat = Seat {
             inbox,
             seed: seed.wrapping_add(index as u64),
             private: settings.fd_tables_private,
             backend: settings.send_backend,
-            duty: duty_of(index, &attendance, capacity, settings),
+            duty: duty_of(index, &attendance, capacity, tuning),
             wakers: wakers.clone(),
             clock,
             node: Arc::clone(&node),
             notices: notices_to.clone(),
-            orders,
+            places: Arc::clone(&places),
             reports: reports_to.clone(),
+            go,
         };
-        crew.add(seat, orders_to)?;
+        crew.add(seat, go_to)?;
     }
-    if let Err(error) = crew.open(&wanted, &mut held, capacity.workers) {
-        // The threads go first: what they share with `held` is to be closed in this thread's table.
-        return Err(crew.dismiss(error));
-    }
-    let reservations: Vec<Reservation> = held.into_iter().flatten().collect();
-    let bound = wanted.iter().zip(&reservations);
-    let bound = bound.map(|(wanted, held)| Bound { listener: wanted.listener, address: held.address() });
-    Ok(Server { node, wakers, bound: bound.collect(), notices, clock, threads: crew.threads, reservations })
+    // The threads go before `held`: what they share with it is to be closed in this thread's table.
+    crew.listen(&wanted)?;
+    let bound = wanted.iter().zip(&held);
+    let bound =
+        bound.map(|(wanted, held)| Bound { listener: wanted.listener, address: held.address().clone() });
+    Ok(Server { node, wakers, bound: bound.collect(), notices, clock, threads: crew.threads, held })
 }
 
-fn duty_of(index: usize, attendance: &Arc<Attendance>, capacity: Capacity, settings: &Settings) -> Duty {
+/// What is passed and what is bound, public ones first.
+fn take_addresses(
+    settings: &Settings,
+    inherited: Vec<Inherited>,
+    tuning: Tuning,
+) -> Result<(Vec<Wanted>, Vec<Reservation>), StartError> {
+    let wanted = listeners::wanted(settings, &inherited)?;
+    let mut all: Vec<_> = inherited.into_iter().map(|one| listeners::adopt(one, tuning)).collect();
+    for wanted in wanted {
+        let held = listeners::reserve(&wanted, tuning)?;
+        all.push((wanted, held));
+    }
+    all.sort_by_key(|(wanted, _)| wanted.listener == Listener::Control);
+    Ok(all.into_iter().unzip())
+}
+
+fn duty_of(index: usize, attendance: &Arc<Attendance>, capacity: Capacity, tuning: Tuning) -> Duty {
     Duty {
         index,
         attendance: Arc::clone(attendance),
         worker_max: capacity.worker_max,
         spare: capacity.spare,
-        tuning: Tuning::new(settings),
+        tuning,
         first_token: worker::FIRST_LISTENER,
     }
 }
 
 impl Crew {
-    fn add(&mut self, seat: Seat, orders: Sender<Order>) -> Result<(), StartError> {
+    fn add(&mut self, seat: Seat, go: Sender<()>) -> Result<(), StartError> {
         let name = format!("worker-{}", seat.duty.index);
         match std::thread::Builder::new().name(name).spawn(move || sit(seat)) {
             Ok(thread) => {
                 self.threads.push(thread);
-                self.orders.push(orders);
+                self.go.push(go);
                 Ok(())
             }
             Err(os) => Err(self.dismiss(StartError::Os { call: "clone", os })),
         }
     }
 
-    /// From private file tables to workers that listen.
-    fn open(
-        &self,
-        wanted: &[Wanted],
-        held: &mut [Option<Reservation>],
-        workers: usize,
-    ) -> Result<(), StartError> {
-        self.all_done(wanted)?;
-        let mut places = Vec::with_capacity(wanted.len());
-        for (wanted, held) in wanted.iter().zip(held) {
-            if held.is_none() {
-                *held = Some(listeners::reserve(wanted, workers)?);
-            }
-            places.extend(held.as_ref().map(|held| (wanted.listener, held.place())));
-        }
-        let places: Arc<[_]> = places.into();
-        self.order(|| Order::Open(Arc::clone(&places)));
-        self.all_done(wanted)?;
-        self.order(|| Order::Go);
-        Ok(())
-    }
-
-    fn order(&self, order: impl Fn() -> Order) {
-        for worker in &self.orders {
-            // A worker that has gone has reported why.
-            let _ = worker.send(order());
-        }
-    }
-
-    fn all_done(&self, wanted: &[Wanted]) -> Result<(), StartError> {
-        for _ in &self.threads {
+    /// Waits until every worker listens, then lets all of them serve: a start that fails must not have
+    /// answered anyone.
+    fn listen(&mut self, wanted: &[Wanted]) -> Result<(), StartError> {
+        for _ in 0..self.threads.len() {
             match self.reports.recv().expect("a worker reports before it ends, and a panic ends the process")
             {
-                Report::Done => {}
-                Report::Failed(StartFault::Listener(number, os)) => return Err(wanted[number].refused(os)),
-                Report::Failed(StartFault::Other(error)) => return Err(error),
+                Ok(()) => {}
+                Err(StartFault::Listener(number, os)) => {
+                    return Err(self.dismiss(wanted[number].refused(os)));
+                }
+                Err(StartFault::Other(error)) => return Err(self.dismiss(error)),
             }
+        }
+        for worker in self.go.drain(..) {
+            worker.send(()).expect("a worker that listens waits for this");
         }
         Ok(())
     }
 
     /// Ends the threads that have started, and passes the reason on.
     fn dismiss(&mut self, error: StartError) -> StartError {
-        self.orders.clear();
+        self.go.clear();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -263,30 +245,25 @@ impl Crew {
 
 /// A worker's thread.
 fn sit(seat: Seat) {
-    let (notices, index) = (seat.notices.clone(), seat.duty.index);
-    let reports = seat.reports.clone();
-    match prepare(seat) {
-        Ok(Some(shell)) => {
-            shell.run();
-            let _ = notices.send(Notice::Finished(index));
-        }
-        Ok(None) => {}
-        Err(fault) => {
-            let _ = reports.send(Report::Failed(fault));
-        }
+    let (notices, reports, go) = (seat.notices.clone(), seat.reports.clone(), seat.go.clone());
+    let index = seat.duty.index;
+    let prepared = prepare(seat);
+    let (shell, report) = prepared.map_or_else(|fault| (None, Err(fault)), |shell| (Some(shell), Ok(())));
+    // Whoever starts waits for this, and then either for the rest or for this thread's end.
+    let _ = reports.send(report);
+    if let (Some(shell), Ok(())) = (shell, go.recv()) {
+        shell.run();
+        let _ = notices.send(Notice::Finished(index));
     }
 }
 
-/// `None`: another worker failed, and this one is to end.
-fn prepare(seat: Seat) -> Result<Option<Shell>, StartFault> {
-    let Seat { inbox, seed, private, backend, duty, wakers, clock, node, notices, orders, reports } = seat;
+fn prepare(seat: Seat) -> Result<Shell, StartFault> {
+    let Seat { inbox, seed, private, backend, duty, wakers, clock, node, notices, places, .. } = seat;
     let index = duty.index;
     let os = |call| move |os| StartFault::Other(StartError::Os { call, os });
     if private {
         process::unshare_files().map_err(|os| StartFault::Other(StartError::FileTable(os)))?;
     }
-    let _ = reports.send(Report::Done);
-    let Ok(Order::Open(places)) = orders.recv() else { return Ok(None) };
     let poll = Poll::new().map_err(os("epoll_create1"))?;
     let waker = wakers.0[index].as_raw_fd();
     poll.registry()
@@ -296,14 +273,11 @@ fn prepare(seat: Seat) -> Result<Option<Shell>, StartFault> {
     let doors = Doors::open(&places, poll.registry(), duty)
         .map_err(|(number, error)| StartFault::Listener(number, error))?;
     let core = core::Worker::new(Arc::clone(&node), index, inbox, seed);
-    let _ = reports.send(Report::Done);
-    // Nobody is served before all can be: a start that fails must not have answered anyone.
-    let Ok(Order::Go) = orders.recv() else { return Ok(None) };
-    Ok(Some(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices }))
+    Ok(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices, wait_fails: false })
 }
 
 impl Server {
-    /// Where it listens, in the order of the settings, public ones first.
+    /// Where it listens, public ones first, in the order of the descriptors and then of the settings.
     pub fn bound(&self) -> &[Bound] {
         &self.bound
     }
@@ -335,6 +309,6 @@ impl Server {
                 std::panic::resume_unwind(panic);
             }
         }
-        drop(self.reservations);
+        drop(self.held);
     }
 }

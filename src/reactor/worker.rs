@@ -55,6 +55,8 @@ pub struct Shell {
     pub clock: Clock,
     /// To the main thread.
     pub notices: Sender<Notice>,
+    /// Waiting has failed for a reason unknown, and the log has been told.
+    pub wait_fails: bool,
 }
 
 impl Shell {
@@ -98,7 +100,9 @@ impl Shell {
             // A failed wait leaves no events behind.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return 0,
             Err(error) => {
-                log::error!("epoll_wait failed worker={} error=\"{error}\"", self.index);
+                if !std::mem::replace(&mut self.wait_fails, true) {
+                    log::error!("event=epoll_wait_failed worker={} error=\"{error}\"", self.index);
+                }
                 std::thread::sleep(FAILED_WAIT);
                 return 0;
             }
@@ -155,7 +159,7 @@ fn admit(
             true
         }
         Err(error) => {
-            log::debug!("connection dropped, epoll has no room error=\"{error}\"");
+            log::debug!("event=register_refused error=\"{error}\"");
             core.register_failed(token);
             false
         }

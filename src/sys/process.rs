@@ -1,8 +1,9 @@
-//! Calls about the process and the calling thread: file tables, file limits, wake-up files.
+//! Calls about the process and the calling thread: file tables, file limits, wake-up files, inheritance.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// The two values of a resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +50,56 @@ pub fn wake_file() -> io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// Takes over a descriptor that whoever started this process has left open for it, and closes it on exec from
+/// here on. To be called before the process opens anything itself, or the number may be of its own making.
+///
+/// # Errors
+/// When the number is not open, is a standard stream, is 64 or more, or was taken before.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    static TAKEN: AtomicU64 = AtomicU64::new(0b111);
+    let bit = u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number));
+    let bit = bit.ok_or(io::ErrorKind::InvalidInput)?;
+    if TAKEN.fetch_or(bit, SeqCst) & bit != 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: takes no pointer; a number that is not open is an error.
+    checked(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: open, as the last call has shown. No code of this process has opened it, as demanded above, and
+    // no other call of this function has returned it, as the mask has shown, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Removes variables from the environment, so that no child takes them for its own. Does nothing once there
+/// is a second thread, which might be reading them.
+pub fn forget_variables(names: &[&str]) {
+    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1) {
+        for name in names {
+            // SAFETY: this is the process's only thread, so nobody reads the environment meanwhile.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+}
+
+/// Returns the memory that the allocator holds and nobody uses to the operating system (`malloc_trim(3)`). Holds
+/// up allocations of other threads for some milliseconds for each 100 MB.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer; the allocator locks its heaps itself.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn standard_streams_and_numbers_beyond_the_mask_are_not_inherited() {
+        for number in [-1, 0, 1, 2, 64, RawFd::MAX] {
+            assert_eq!(inherited(number).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{number}");
+        }
+    }
 
     #[test]
     fn the_soft_limit_can_be_set_to_what_it_is() {

@@ -12,6 +12,9 @@ use std::os::fd::AsRawFd;
 /// Calls in a row that neither take a send nor yield an outcome before the ring counts as broken.
 const IDLE_ENTERS_MAX: u32 = 1_000;
 
+/// Bytes that a send of one part may have: its length has 32 bits in the ring.
+const ONE_PART_BYTES_MAX: usize = i32::MAX as usize;
+
 /// What became of one send of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -59,8 +62,8 @@ impl Ring {
         Ok(Ring { ring, messages, outcomes: Vec::with_capacity(batch_max) })
     }
 
-    /// Offers each send once, in order, and returns the outcomes in the same order. With an error the ring is broken and must not be used again; the outcomes then tell
-    /// which sends are still to be made.
+    /// Offers each send once, in order, and returns the outcomes in the same order. With an error the ring is
+    /// broken and must not be used again; the outcomes then tell which sends are still to be made.
     ///
     /// # Panics
     /// When there are more sends than the ring was made for.
@@ -80,11 +83,18 @@ impl Ring {
                 continue;
             };
             self.outcomes.push(Outcome::Unsent);
-            let message = &raw const self.messages[index];
-            let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), message)
-                .flags(SEND_FLAGS as u32)
-                .build()
-                .user_data(index as u64);
+            let (fd, flags) = (types::Fd(socket.as_raw_fd()), SEND_FLAGS);
+            let entry = match parts {
+                // The kernel then has no header and no list of parts to copy and check.
+                [only] if only.len() <= ONE_PART_BYTES_MAX => {
+                    opcode::Send::new(fd, only.as_ptr(), only.len() as u32).flags(flags).build()
+                }
+                _ => {
+                    let message = &raw const self.messages[index];
+                    opcode::SendMsg::new(fd, message).flags(flags as u32).build()
+                }
+            };
+            let entry = entry.user_data(index as u64);
             // SAFETY: what the entry points to stays valid until its completion is read:
             // - the header lies in `messages`, which has the capacity for the whole batch and is not touched
             //   before the next call; `self` is borrowed until then;

@@ -107,13 +107,19 @@ pub(super) fn message_of(parts: &[IoSlice<'_>]) -> libc::msghdr {
 /// How every send is made: never blocking, and without SIGPIPE.
 pub(super) const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
-/// Offers the parts in order; returns how many bytes were taken (`sendmsg(2)`). At most 1 024 parts.
+/// Offers the parts in order; returns how many bytes were taken (`sendmsg(2)`, or `send(2)` for one part,
+/// where the kernel has no header to copy and check). At most 1 024 parts.
 pub fn send(socket: &Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let message = message_of(parts);
+    let fd = socket.as_raw_fd();
     loop {
-        // SAFETY: `message` points to `parts`, and each part to its bytes; all are borrowed for longer than
-        // the call, which only reads them.
-        let result = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, SEND_FLAGS) };
+        let result = match parts {
+            // SAFETY: the part's bytes are borrowed for longer than the call, which only reads them.
+            [only] => unsafe { libc::send(fd, only.as_ptr().cast(), only.len(), SEND_FLAGS) },
+            // SAFETY: `message` points to `parts`, and each part to its bytes; all are borrowed for longer
+            // than the call, which only reads them.
+            _ => unsafe { libc::sendmsg(fd, &raw const message, SEND_FLAGS) },
+        };
         match counted(result) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other,

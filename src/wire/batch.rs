@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn lines_become_posts_in_order() {
         let body = "{\"topic\":\"a\",\"data\":\"x\"}\r\n\
-                    {\"data\":1,\"retry\":250,\"key\":\"k\",\"event\":\"e\",\"topic\":[\"b\",\"c\",\"b\"]}\n \r\n\n";
+                    {\"data\":1,\"retry\":250,\"key\":\"k\",\"event\":\"e\",\
+                    \"topic\":[\"b\",\"c\",\"b\"]}\n \r\n\n";
         let posts = parse(body.as_bytes(), 4).expect("good");
         assert_eq!(posts.len(), 2);
         assert_eq!(posts[0].topics, ["a".into()] as [Box<str>; 1]);

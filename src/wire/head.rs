@@ -1,8 +1,8 @@
 //! One HTTP/1 request head, strictly (RFC 9112): bytes in, a borrowed view or a [`Problem`] out.
 //!
 //! Allocates nothing. Knows no path, no topic and no setting but its two limits. What two servers could read
-//! in two ways is refused. `httparse` cuts the field lines; what it forgives (bare LF, obs-text in odd places,
-//! more than one empty line before the request) is refused before it sees it.
+//! in two ways is refused. `httparse` cuts the field lines; what it forgives (bare LF, 8-bit targets, many
+//! empty lines before the request) is refused before it sees it.
 
 use std::mem::MaybeUninit;
 
@@ -83,8 +83,8 @@ impl Head<'_> {
     }
 }
 
-/// Parses the head at the start of `buf`. Call again with more bytes after [`Parsed::More`]. Whether a head is
-/// good does not depend on how its bytes were cut; a bad one is refused as soon as it cannot become good.
+/// Parses the head at the start of `buf`. Call again with more bytes after [`Parsed::More`]. Whether a head
+/// is good does not depend on how its bytes were cut; a bad one is refused as soon as it cannot become good.
 pub fn parse(buf: &[u8], limits: HeadLimits) -> Parsed<'_> {
     match try_parse(buf, limits) {
         Ok(Some((head, bytes))) => Parsed::Head(head, bytes),

@@ -9,7 +9,7 @@ use crate::wire::problem::Problem;
 /// One decoded pair; borrowed where nothing was escaped.
 pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
-/// The pairs of a query, in order; empty ones (`a&&b`) are passed over. A pair without `=` has an empty value.
+/// The pairs of a query, in order; empty ones (`a&&b`) are passed over. Without `=` the value is empty.
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
     rest: Option<&'a [u8]>,

@@ -1,7 +1,7 @@
 //! What the texts that publishers and subscribers choose may be: topics, event names, keys, times.
 //!
-//! Owns these rules once for queries, headers and batches. Each returns the rule that is broken, as words that
-//! continue a sentence which begins with the parameter's name.
+//! Owns these rules once for queries, headers and batches. Each returns the rule that is broken, as words
+//! that continue a sentence which begins with the parameter's name. Knows nothing of requests.
 
 use crate::base::limits::{EVENT_NAME_BYTES_MAX, KEY_BYTES_MAX, TOPIC_BYTES_MAX};
 

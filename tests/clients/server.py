@@ -14,8 +14,10 @@ import time
 from urllib.parse import quote
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BINARY = os.environ.get("FANWHEEL_BIN") or os.path.join(ROOT, "target", "debug", "fanwheel")
+BINARY = os.environ.get("SERVER_BIN") or os.path.join(ROOT, "target", "debug", "fanwheel")
 START_SECONDS = 10
+#: Settings that the tester's own environment may hold do not belong to these servers.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANWHEEL_")}
 
 
 def free_port():
@@ -49,7 +51,8 @@ class Server:
         command = [BINARY, "serve"]
         for name, value in settings.items():
             command += ["--" + name.replace("_", "-"), str(value)]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        env=ENVIRONMENT)
         deadline = time.monotonic() + START_SECONDS
         while not self._healthy():
             if self.process.poll() is not None or time.monotonic() > deadline:

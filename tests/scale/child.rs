@@ -19,6 +19,9 @@ use crate::tally::Tally;
 
 /// Connections on their way at once: enough to keep the server busy, few enough for its backlog.
 const CONNECTING_MAX: usize = 256;
+/// Subscribers of one process: below the 20 000 files that a process commonly may have.
+const PER_PROCESS_MAX: usize = 17_000;
+const PORT_FIRST: u16 = 10_000;
 const WAKER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 256 * 1_024;
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -34,6 +37,8 @@ pub struct Plan {
     pub topic: String,
     /// How many.
     pub count: usize,
+    /// How many of them one process takes at most.
+    pub per_process: usize,
     /// Third octet of the addresses 127.0.x.1 that they come from; 0 = the kernel chooses.
     pub source: u8,
     /// They never read after the greeting.
@@ -45,7 +50,15 @@ pub struct Plan {
 impl Plan {
     /// Subscribers that read, from addresses that the kernel chooses.
     pub fn new(connect: SocketAddr, topic: &str, count: usize) -> Plan {
-        Plan { connect, topic: topic.to_owned(), count, source: 0, never_read: false, resume: false }
+        Plan {
+            connect,
+            topic: topic.to_owned(),
+            count,
+            per_process: PER_PROCESS_MAX,
+            source: 0,
+            never_read: false,
+            resume: false,
+        }
     }
 
     /// Subscribers of a server that read; each process of them has a loopback address of its own.
@@ -73,6 +86,7 @@ impl Plan {
             connect: value("connect")?.parse().ok()?,
             topic: value("topic")?.to_owned(),
             count: value("count")?.parse().ok()?,
+            per_process: PER_PROCESS_MAX,
             source: value("source")?.parse().ok()?,
             never_read: value("never_read")?.parse().ok()?,
             resume: value("resume")?.parse().ok()?,
@@ -103,6 +117,7 @@ struct Crowd {
     stalled: usize,
     tally: Tally,
     returning: Vec<(Instant, usize)>,
+    port: u16,
     scratch: Vec<u8>,
 }
 
@@ -119,6 +134,7 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
         stalled: 0,
         tally: Tally::default(),
         returning: Vec::new(),
+        port: PORT_FIRST,
         scratch: vec![0; READ_BYTES],
     };
     let mut events = Events::with_capacity(8_192);
@@ -211,8 +227,7 @@ impl Crowd {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         if self.plan.source != 0 {
-            let source = Ipv4Addr::new(127, 0, self.plan.source, 1);
-            socket.bind(&SocketAddr::from((source, 0)).into())?;
+            bind(&socket, Ipv4Addr::new(127, 0, self.plan.source, 1), &mut self.port)?;
         }
         match socket.connect(&self.plan.connect.into()) {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
@@ -359,6 +374,19 @@ fn follow(tally: &mut Tally, last: &mut [u64; PUBLISHERS_MAX], gap: &mut u16, da
     *last = count;
     tally.events += 1;
     tally.latency.add(now_us.saturating_sub(sent_us));
+}
+
+/// Binds to the next free port of an address. Left to the kernel, the search for one takes milliseconds when
+/// tens of thousands are in use.
+pub fn bind(socket: &Socket, source: Ipv4Addr, port: &mut u16) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    loop {
+        *port = port.checked_add(1).unwrap_or(PORT_FIRST);
+        match socket.bind(&SocketAddr::from((source, *port)).into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            other => return other,
+        }
+    }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

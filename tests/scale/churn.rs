@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::Options;
-use crate::child::Plan;
+use crate::child::{Plan, bind};
 use crate::host;
 use crate::publisher::{Pace, Publisher};
 use crate::report::Report;
@@ -98,12 +98,12 @@ fn call(to: SocketAddr, count: u64, salt: u64) -> io::Result<()> {
     })
 }
 
-/// One connection: it says nothing, half a request, a health check or a subscription, and then closes or resets.
+/// One connection: says nothing, half a request, a health check or a subscription, and then ends or resets.
 fn call_once(to: SocketAddr, caller: u64, turn: u64) -> io::Result<()> {
     // Ports of closed connections rest for a while, so addresses take turns.
-    let source = Ipv4Addr::new(127, 1 + (caller % 100) as u8, (turn % 50) as u8, 1);
+    let source = Ipv4Addr::new(127, 1 + (caller % 200) as u8, (turn % 50) as u8, 1);
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    bind(&socket, source, &mut (10_000 + (turn / 50 % 50_000) as u16))?;
     socket.connect(&to.into())?;
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;

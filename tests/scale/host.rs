@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Bytes of one page; the same on every machine this is meant for.
 const PAGE_BYTES: u64 = 4_096;
@@ -65,6 +66,31 @@ pub fn sockets(pid: u32, port: u16) -> (u64, u64) {
         found.1 += if state == "0A" { 0 } else { u64::from_str_radix(waiting, 16).unwrap_or(0) };
     }
     found
+}
+
+/// Kernel memory charged to the sockets of a server's port: its own end, and the other. Needs `ss`; without
+/// it, nothing.
+pub fn socket_memory(port: u16) -> Option<(u64, u64)> {
+    let filter = format!("( sport = :{port} or dport = :{port} )");
+    let output = Command::new("ss").args(["-tmnH", &filter]).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+    let (mine, mut sum) = (format!(":{port}"), (0, 0));
+    let mut server_end = false;
+    for line in text.lines() {
+        match line.trim_start().strip_prefix("skmem:(") {
+            None => server_end = line.split_whitespace().nth(3).is_some_and(|local| local.ends_with(&mine)),
+            Some(fields) => {
+                let charged: u64 = fields.split(',').filter_map(charge).sum();
+                *(if server_end { &mut sum.0 } else { &mut sum.1 }) += charged;
+            }
+        }
+    }
+    Some(sum)
+}
+
+/// The fields of `ss` that are memory in use: received (r), queued to send (w), reserved (f).
+fn charge(field: &str) -> Option<u64> {
+    ["r", "w", "f"].iter().find_map(|name| field.strip_prefix(name)?.parse().ok())
 }
 
 /// The first number behind a word.

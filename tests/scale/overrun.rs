@@ -28,7 +28,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let server = Server::start("overrun", &flags)?;
     let plan = Plan { resume: true, ..Plan::readers(&server, "all", count) };
     let mut swarm = Swarm::open(&plan, &[], Duration::from_secs(30))?;
-    let watch = Watch::start(&server)?;
+    let watch = Watch::start(&server, false)?;
     let pace = Pace { bytes, batch, ..Pace::to(&server, "all") };
     let crowd: Vec<Publisher> =
         (0..publishers).map(|publisher| Publisher::start(Pace { publisher, ..pace.clone() })).collect();

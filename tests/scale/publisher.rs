@@ -121,11 +121,9 @@ fn request(pace: &Pace, number: u64) -> Vec<u8> {
         let lines = (number..number + pace.batch as u64).map(line).collect();
         ("/publish/batch".to_owned(), "application/x-ndjson", lines)
     };
-    format!(
-        "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    let length = body.len();
+    let fields = format!("Host: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}");
+    format!("POST {target} HTTP/1.1\r\n{fields}\r\n\r\n{body}").into_bytes()
 }
 
 fn payload(pace: &Pace, number: u64) -> String {

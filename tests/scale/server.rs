@@ -63,6 +63,10 @@ impl Server {
             }
         };
         command.arg("serve").args(["--listen", &public.to_string(), "--control", &control.to_string()]);
+        let settings = std::env::vars_os().map(|(name, _)| name);
+        settings.filter(|name| name.to_string_lossy().starts_with("FANWHEEL_")).for_each(|name| {
+            command.env_remove(name);
+        });
         command.args(flags).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Server { process: command.spawn()?, public, control })
     }
@@ -98,9 +102,9 @@ impl Drop for Server {
     }
 }
 
-/// The server under test: FANWHEEL_BIN, else what was built beside this program.
+/// The server under test: SERVER_BIN, else what was built beside this program.
 fn binary() -> io::Result<PathBuf> {
-    if let Some(path) = std::env::var_os("FANWHEEL_BIN") {
+    if let Some(path) = std::env::var_os("SERVER_BIN") {
         return Ok(path.into());
     }
     let own = std::env::current_exe()?;

@@ -14,6 +14,8 @@ use crate::tally::Tally;
 use crate::watch::{Watch, mib};
 
 const OPEN: Duration = Duration::from_secs(60);
+/// Several processes share the reading, or the readers would be what is measured.
+const PER_PROCESS: usize = 2_500;
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// The same load twice, without and with 1 % of the subscribers stalled.
@@ -31,8 +33,12 @@ fn stalled_run(options: &Options, stalled: u64, report: &mut Report) -> io::Resu
     let count = options.get("subscribers", 10_000);
     let time = Duration::from_secs(options.get("seconds", 30));
     let server = Server::start("stalled", &[])?;
-    let mut swarm = Swarm::open(&Plan::readers(&server, "all", count as usize), &[], OPEN)?;
-    let watch = Watch::start(&server)?;
+    let mut swarm = Swarm::open(
+        &Plan { per_process: PER_PROCESS, ..Plan::readers(&server, "all", count as usize) },
+        &[],
+        OPEN,
+    )?;
+    let watch = Watch::start(&server, false)?;
     if stalled > 0 {
         swarm.stall(stalled as usize)?;
     }
@@ -77,7 +83,7 @@ pub fn stuck(options: &Options) -> io::Result<Report> {
     let calm = victims.report()?;
     victims.reset()?;
 
-    let watch = Watch::start(&server)?;
+    let watch = Watch::start(&server, true)?;
     let plan = Plan { never_read: true, source: 200, ..Plan::readers(&server, "stuck", count) };
     let stuck = Swarm::open(&plan, &[], OPEN)?;
     let large = Pace { bytes: options.get("bytes", 64_000) as usize, rate: 20, ..Pace::to(&server, "stuck") };
@@ -90,9 +96,10 @@ pub fn stuck(options: &Options) -> io::Result<Report> {
     report.row("subscribers that never read", count as f64, "");
     report.row("large events published", large.accepted as f64, "");
     let most = watch.finish(&server, &mut report)?;
-    report.row("bytes in the server's send queues, most", mib(most.queued), "MiB");
-    report.row("the same, each stuck subscriber", most.queued as f64 / count as f64 / 1_024.0, "KiB");
-    report.at_most("resident and kernel TCP memory, most", most.both as f64 / 1e6, "MB", 75.0);
+    report.row("kernel memory of the server's ends, most", mib(most.own_end), "MiB");
+    report.row("the same, each stuck subscriber", most.own_end as f64 / count as f64 / 1_024.0, "KiB");
+    report.row("kernel memory of the subscribers' ends, most", mib(most.other_end), "MiB");
+    report.at_most("resident and kernel memory of both ends, most", most.all as f64 / 1e6, "MB", 75.0);
     report.row("victims p99, quiet", calm.latency.ms(0.99), "ms");
     report.row("victims p99, beside the stuck", tally.latency.ms(0.99), "ms");
     report.none("victims without the last event", behind);

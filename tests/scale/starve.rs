@@ -59,7 +59,7 @@ pub fn bodies(options: &Options) -> io::Result<Report> {
     let count = options.get("connections", 2_000) as usize;
     let server = Server::start("bodies", &[])?;
     let victims = Victims::start(&server)?;
-    let watch = Watch::start(&server)?;
+    let watch = Watch::start(&server, false)?;
     let head = format!(
         "POST /publish?topic=half HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
     );
@@ -136,7 +136,7 @@ pub fn heads(options: &Options) -> io::Result<Report> {
     let count = options.get("connections", 3_000) as usize;
     let server = Server::start("heads", &[])?;
     let victims = Victims::start(&server)?;
-    let watch = Watch::start(&server)?;
+    let watch = Watch::start(&server, false)?;
     let mut sockets = Vec::new();
     for _ in 0..count {
         let mut socket = TcpStream::connect(server.public)?;

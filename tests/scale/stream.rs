@@ -126,25 +126,16 @@ fn read_retry(line: &[u8]) -> Result<(), Foreign> {
 }
 
 fn read_event(content: &[u8]) -> Result<Item<'_>, Foreign> {
-    let block = content.strip_suffix(b"\n\n").ok_or_else(|| foreign(content))?;
-    let (mut id, mut data, mut gap) = (&b""[..], None, false);
-    for line in block.split(|&byte| byte == b'\n') {
-        if let Some(value) = line.strip_prefix(b"data: ") {
-            if data.replace(value).is_some() {
-                return Err(foreign(content));
-            }
-        } else if let Some(value) = line.strip_prefix(b"id: ") {
-            id = value;
-        } else if line == b"event: fanwheel.gap" {
-            gap = true;
-        } else {
-            return Err(foreign(content));
-        }
-    }
-    match data {
-        Some(data) if gap == id.is_empty() => Ok(Item::Event { id, data }),
-        _ => Err(foreign(content)),
-    }
+    let event = || {
+        let block = content.strip_suffix(b"\n\n")?;
+        let (id, rest) = match block.strip_prefix(b"id: ") {
+            Some(rest) => rest.split_at(rest.iter().position(|&byte| byte == b'\n')?),
+            None => (&b""[..], block.strip_prefix(b"event: fanwheel.gap")?),
+        };
+        let data = rest.strip_prefix(b"\ndata: ")?;
+        (!data.contains(&b'\n')).then_some(Item::Event { id, data })
+    };
+    event().ok_or_else(|| foreign(content))
 }
 
 fn foreign(bytes: &[u8]) -> Foreign {

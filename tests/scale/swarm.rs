@@ -7,9 +7,6 @@ use std::time::{Duration, Instant};
 use crate::child::Plan;
 use crate::tally::Tally;
 
-/// Subscribers of one process: below the 20 000 files that a process commonly may have.
-const PER_PROCESS_MAX: usize = 17_000;
-
 /// The processes.
 pub struct Swarm {
     members: Vec<Member>,
@@ -28,7 +25,7 @@ impl Swarm {
         let mut members = Vec::new();
         let (mut left, mut source) = (plan.count, plan.source);
         while left > 0 {
-            let count = left.min(PER_PROCESS_MAX);
+            let count = left.min(plan.per_process);
             members.push(Member::start(&Plan { count, source, ..plan.clone() }, wrap)?);
             left -= count;
             source += 1;

@@ -18,27 +18,33 @@ const MIB: f64 = 1_048_576.0;
 pub struct Taken {
     /// Resident bytes.
     pub resident: u64,
-    /// Bytes of kernel memory of all TCP sockets here.
+    /// Bytes of kernel memory of all TCP sockets of this machine.
     pub kernel: u64,
-    /// Both at the same moment.
-    pub both: u64,
-    /// Bytes in the send queues of the server's sockets.
-    pub queued: u64,
+    /// Of those, the server's end of its own connections; 0 if nobody looked.
+    pub own_end: u64,
+    /// The clients' end of them.
+    pub other_end: u64,
+    /// Resident bytes and kernel memory of both ends, at the same moment.
+    pub all: u64,
 }
 
 impl Taken {
-    fn now(pid: u32, port: u16) -> Taken {
+    /// Looking at each socket is dear where there are many, and exact where others use this machine too.
+    fn now(pid: u32, port: u16, each_socket: bool) -> Taken {
         let (resident, kernel) = (host::resident_bytes(pid), host::tcp_memory_bytes());
-        let (_, queued) = host::sockets(pid, port);
-        Taken { resident, kernel, both: resident + kernel, queued }
+        let looked = if each_socket { host::socket_memory(port) } else { None };
+        let (own_end, other_end) = looked.unwrap_or_default();
+        let all = resident + looked.map_or(kernel, |(own, other)| own + other);
+        Taken { resident, kernel, own_end, other_end, all }
     }
 
     fn most(self, other: Taken) -> Taken {
         Taken {
             resident: self.resident.max(other.resident),
             kernel: self.kernel.max(other.kernel),
-            both: self.both.max(other.both),
-            queued: self.queued.max(other.queued),
+            own_end: self.own_end.max(other.own_end),
+            other_end: self.other_end.max(other.other_end),
+            all: self.all.max(other.all),
         }
     }
 }
@@ -54,14 +60,14 @@ pub struct Watch {
 
 impl Watch {
     /// Starts watching.
-    pub fn start(server: &Server) -> io::Result<Watch> {
+    pub fn start(server: &Server, each_socket: bool) -> io::Result<Watch> {
         let (pid, port, stop) = (server.pid(), server.public.port(), Arc::new(AtomicBool::new(false)));
-        let before = Taken::now(pid, port);
+        let before = Taken::now(pid, port, each_socket);
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             let mut most = before;
             while !stopped.load(Relaxed) {
-                most = most.most(Taken::now(pid, port));
+                most = most.most(Taken::now(pid, port, each_socket));
                 std::thread::sleep(Duration::from_millis(100));
             }
             most

@@ -137,6 +137,10 @@ fn expand(group: &'static &'static str) -> &'static [&'static str] {
 }
 
 fn path_stands(source: &Source, at: usize, path: &str) -> bool {
+    // Most tokens are no word of the path at all: told without taking it apart.
+    if !path.starts_with(source.tokens[at].text.as_str()) {
+        return false;
+    }
     let words: Vec<&str> = path.split("::").flat_map(|word| [":", ":", word]).skip(2).collect();
     source.stands(at, &words)
 }

@@ -59,7 +59,8 @@ fn origins_are_echoed_only_when_listed() {
     };
     let echo = |origin: &str| {
         format!(
-            "Vary: Origin\r\nAccess-Control-Allow-Origin: {origin}\r\nAccess-Control-Allow-Credentials: true\r\n"
+            "Vary: Origin\r\nAccess-Control-Allow-Origin: {origin}\r\n\
+             Access-Control-Allow-Credentials: true\r\n"
         )
     };
     // Setting, Origin, fields.
@@ -93,8 +94,8 @@ fn problems_are_json_with_their_status_and_close_when_they_must() {
         refused,
         "HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
          Retry-After: 3\r\nContent-Type: application/json\r\nContent-Length: 102\r\n\r\n\
-         {\"error\":\"overloaded\",\"message\":\"Publishers are faster than the server can deliver; try again \
-         later.\"}"
+         {\"error\":\"overloaded\",\"message\":\"Publishers are faster than the server can deliver; try \
+         again later.\"}"
     );
     let wrong_method = written(|out| problem(out, &Problem::MethodNotAllowed("POST"), &reply(&ANY)));
     assert!(wrong_method.contains("\r\nAllow: POST\r\n") && !wrong_method.contains("Connection"));
@@ -179,8 +180,9 @@ fn a_preflight_allows_what_event_stream_clients_send() {
 
 #[test]
 fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n\
-                X-Accel-Buffering: no\r\nAccess-Control-Allow-Origin: *\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\
+                Access-Control-Allow-Origin: *\r\n";
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
     let bare = format!("{head}Connection: close\r\n\r\n");
     assert_eq!(

@@ -1,0 +1,111 @@
+//! What the core costs without a kernel: parsing, encoding, the wheel, the hub, one broadcast over a fake
+//! socket that takes everything. `make bench` runs it; compare ratios within one run, machines differ.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use fanwheel::base::id::EventId;
+use fanwheel::base::settings::{Listener, Settings};
+use fanwheel::base::snapshot::Pages;
+use fanwheel::base::time::Now;
+use fanwheel::fanout::hub::Post;
+use fanwheel::fanout::node::Node;
+use fanwheel::fanout::seam::{Close, Io, Read, Send, Sent};
+use fanwheel::fanout::wheel::Wheel;
+use fanwheel::fanout::worker::Worker;
+use fanwheel::wire::frame::Draft;
+use fanwheel::wire::head::{self, HeadLimits};
+use std::hint::black_box;
+use std::sync::Arc;
+
+const REQUEST: &[u8] =
+    b"GET /events?topic=news HTTP/1.1\r\nHost: example.org\r\nAccept: text/event-stream\r\n\
+    Cache-Control: no-cache\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept-Language: en\r\n\r\n";
+const SUBSCRIBERS: u64 = 10_000;
+
+/// A socket that has one request to read and takes whatever is sent.
+struct Sink;
+
+impl Io for Sink {
+    fn send_all(&mut self, sends: &mut [Send<'_>]) {
+        for send in sends {
+            send.result = Sent::Bytes(send.parts.iter().map(|part| part.len()).sum());
+        }
+    }
+    fn read(&mut self, _slot: u32, into: &mut [u8]) -> Read {
+        into[..REQUEST.len()].copy_from_slice(REQUEST);
+        Read::Bytes(REQUEST.len())
+    }
+    fn finish(&mut self, _slot: u32) {}
+    fn close(&mut self, _slot: u32, _how: Close) {}
+}
+
+fn at(mono_ms: u64) -> Now {
+    Now { mono_ms, wall_ms: 1_700_000_000_000 + mono_ms }
+}
+
+/// A worker with subscribers of one topic, all of them live.
+fn audience() -> (Arc<Node>, Worker) {
+    let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+    let (node, mut inboxes) = Node::new(Settings::default(), 1, 1 << 20, pages, 1_700_000_000_000, 7);
+    let mut worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
+    for _ in 0..SUBSCRIBERS {
+        worker.open(at(1), Listener::Public, None).expect("there is room");
+    }
+    while worker.turn(&mut Sink, at(1)).more {}
+    assert_eq!(node.totals().subscribers_open, SUBSCRIBERS);
+    (node, worker)
+}
+
+fn post() -> Vec<Post> {
+    vec![Post { topics: vec!["news".into()], draft: Draft::new(None, None, &"x".repeat(64), None) }]
+}
+
+fn wire(c: &mut Criterion) {
+    let limits = HeadLimits { bytes_max: 8_192, headers_max: 64 };
+    c.bench_function("parse a browser's head", |b| {
+        b.iter(|| matches!(head::parse(black_box(REQUEST), limits), head::Parsed::Head(..)));
+    });
+    let data = "x".repeat(64);
+    c.bench_function("encode 64 bytes and seal", |b| {
+        b.iter(|| Draft::new(None, None, black_box(&data), None).seal(EventId::at_ms(1_700_000_000_000)));
+    });
+}
+
+fn wheel(c: &mut Criterion) {
+    let mut wheel = Wheel::new(0);
+    let mut tick = 0;
+    for slot in 0..100_000 {
+        wheel.arm(slot, slot % 469);
+    }
+    let mut due = Vec::new();
+    c.bench_function("expire and arm again, 100 000 timers, a tick", |b| {
+        b.iter(|| {
+            tick += 1;
+            wheel.expire(tick, usize::MAX, &mut due);
+            due.drain(..).for_each(|slot| wheel.arm(slot, tick + 469));
+        });
+    });
+}
+
+fn fan_out(c: &mut Criterion) {
+    let (node, mut worker) = audience();
+    let mut ms = 1;
+    let mut group = c.benchmark_group("broadcast");
+    group.throughput(Throughput::Elements(SUBSCRIBERS));
+    group.bench_function("10 000 subscribers, no kernel", |b| {
+        b.iter(|| {
+            ms += 1;
+            node.hub.publish(post(), None, at(ms)).expect("there is room");
+            // The clock stands, so no heartbeat falls into the measurement.
+            while worker.turn(&mut Sink, at(2)).more {}
+        });
+    });
+    group.finish();
+    c.bench_function("hub publish, nobody listens", |b| {
+        let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+        let (node, _inboxes) = Node::new(Settings::default(), 1, 1, pages, 1, 7);
+        b.iter_batched(post, |post| node.hub.publish(post, None, at(1)), BatchSize::SmallInput);
+    });
+}
+
+criterion_group!(benches, wire, wheel, fan_out);
+criterion_main!(benches);

@@ -1,0 +1,97 @@
+//! Request heads and routes: no panic, nothing consumed that is not there, the same verdict byte by byte.
+#![no_main]
+
+use fanwheel::base::settings::{Listener, Profile};
+use fanwheel::wire::cors::Cors;
+use fanwheel::wire::head::{Head, HeadLimits, Parsed, parse};
+use fanwheel::wire::problem::Problem;
+use fanwheel::wire::reply::{self, Reply};
+use fanwheel::wire::request::{Request, Site, route};
+use libfuzzer_sys::fuzz_target;
+
+const LIMITS: HeadLimits = HeadLimits { bytes_max: 1_024, headers_max: 16 };
+
+fuzz_target!(|data: &[u8]| {
+    let first = (0..=data.len().min(LIMITS.bytes_max + 1))
+        .map(|len| parse(&data[..len], LIMITS))
+        .find(|parsed| !matches!(parsed, Parsed::More));
+    match (parse(data, LIMITS), first) {
+        (Parsed::Head(head, used), Some(Parsed::Head(_, first_used))) => {
+            assert!(used == first_used && used <= data.len() && used <= LIMITS.bytes_max);
+            assert!(data[..used].ends_with(b"\r\n\r\n"));
+            check_head(&head);
+        }
+        // Which of two faults is told may depend on how much was there; that one is told must not.
+        (Parsed::Bad(whole), Some(Parsed::Bad(first))) => {
+            assert!(whole.closes() && first.closes());
+            assert!(whole.status() == first.status() || [400, 431].contains(&first.status()));
+            check_answer(&whole);
+        }
+        (Parsed::More, None) => assert!(data.len() < LIMITS.bytes_max),
+        (whole, first) => panic!("whole {whole:?}, in pieces {first:?}"),
+    }
+});
+
+fn check_head(head: &Head<'_>) {
+    let slices =
+        [Some(head.path), Some(head.query), head.host, head.origin, head.content_type, head.last_event_id];
+    for slice in slices.into_iter().flatten() {
+        assert!(!slice.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
+    }
+    assert!(head.path.starts_with(b"/") || head.path == b"*");
+    assert!(head.host.is_some() || !head.http11);
+    for listener in [Listener::Public, Listener::Control] {
+        for profile in [Profile::Standard, Profile::BroadcastBenchmark] {
+            match route(head, &site(listener, profile)) {
+                Ok(request) => check_request(&request),
+                Err(problem) => check_answer(&problem),
+            }
+        }
+    }
+}
+
+fn check_request(request: &Request) {
+    let topics = match request {
+        Request::Subscribe(subscribe) => &subscribe.topics,
+        Request::Publish(publish) => &publish.topics,
+        _ => return,
+    };
+    assert!((1..=4).contains(&topics.len()));
+    for (index, topic) in topics.iter().enumerate() {
+        assert!((1..=128).contains(&topic.len()) && !topic.chars().any(char::is_control));
+        assert!(!topics[..index].contains(topic));
+    }
+}
+
+/// Whatever is answered is one head and one body, of the length it says.
+fn check_answer(problem: &Problem) {
+    let mut out = Vec::new();
+    let reply = Reply {
+        status: 200,
+        http11: true,
+        keep_alive: true,
+        head_only: false,
+        cors: &Cors::Any,
+        origin: None,
+        retry_after_s: None,
+        allow: None,
+    };
+    reply::problem(&mut out, problem, &reply);
+    let text = std::str::from_utf8(&out).expect("answers are UTF-8");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())));
+    assert!((400..=505).contains(&problem.status()) && problem.status() != 500);
+}
+
+fn site(listener: Listener, profile: Profile) -> Site {
+    Site {
+        listener,
+        profile,
+        control_hosts: vec!["hub.internal".to_owned()],
+        control: "127.0.0.1:8081".to_owned(),
+        topics_per_connection_max: 4,
+        publish_bytes_max: 1_000,
+        last_max: 50,
+        cors: Cors::Any,
+    }
+}

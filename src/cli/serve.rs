@@ -1,0 +1,281 @@
+//! `fanwheel serve`: starts the log, the node and the workers, then watches over them until they have ended.
+//!
+//! Owns the main thread: signals, resident memory, the service manager. Serves nobody itself.
+//!
+//! | state | SIGTERM, SIGINT, POST /drain | all workers ended | too late |
+//! | --- | --- | --- | --- |
+//! | serving | draining | fault, exit 1 | - |
+//! | draining | stopping (a signal only) | exit 0 | stopping |
+//! | stopping | stays | exit: 128 + signal, or 0 when only late | the same, without waiting longer |
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::RecvTimeoutError;
+use log::{debug, error, info, warn};
+
+use crate::base::counters::Count;
+use crate::base::settings::Settings;
+use crate::base::snapshot::{Pages, Snapshot};
+use crate::cli::log as journal;
+use crate::cli::memory::{Ebb, Host, Watch};
+use crate::cli::reload::reload;
+use crate::cli::resolve::{Inputs, Resolved, shown};
+use crate::cli::signals::{Asked, SIGNAL_POLL_MS, Signals};
+use crate::cli::systemd::Manager;
+use crate::cli::{Failure, activation, start};
+use crate::fanout::mail::Control;
+use crate::fanout::node::Node;
+use crate::ops;
+use crate::reactor::{self, Capacity, Inherited, Launch, Notice, Server};
+use crate::sys::process;
+
+/// Beyond `drain_ms`: the last answers and closings take their time.
+const DRAIN_GRACE_MS: u64 = 2_000;
+/// For workers to close what they have once they are told to stop.
+const STOP_MS: u64 = 1_000;
+/// Between two looks at resident memory: reading it costs some 50 µs.
+const MEMORY_LOOK_MS: u64 = 1_000;
+
+/// Starts the server and stays until it has ended.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
+    // Before anything is opened: only then do the numbers mean what was passed.
+    let passed = activation::take()?;
+    let resolved = Resolved::read(inputs)?;
+    let (settings, inherited) = activation::join(passed, &resolved)?;
+    let pending =
+        journal::install(&settings.log_file, journal::level(&settings.log_level)).map_err(|os| {
+            let file = shown(&settings.log_file);
+            Failure::Run(format!("cannot write log_file = {file}: {os}; choose another or mend its folder"))
+        })?;
+    let signals = Signals::take().map_err(|os| Failure::Run(format!("cannot take signals over: {os}")))?;
+    let capacity = reactor::capacity(&settings, inherited.len()).map_err(|error| start::failure(&error))?;
+    let watch = Watch::new(Host::real().limit_bytes(settings.memory_bytes_max as u64));
+    let (node, server) = launch(&settings, inherited, capacity)?;
+    // Only now have the workers their own file tables, so only now may the log open its file.
+    let journal =
+        pending.start().map_err(|os| Failure::Run(format!("cannot start the log's thread: {os}")))?;
+    tell_of_panics(journal.clone());
+    info!("{}", start::started(&settings, &capacity, server.bound(), watch.limit_bytes()));
+    for doubt in start::doubts(&settings, &capacity, server.bound(), watch.limit_bytes()) {
+        warn!("{doubt}");
+    }
+    if let Some(hint) = start::hint(&settings, server.bound()) {
+        info!("{hint}");
+    }
+    let manager = Manager::find(|name| std::env::var_os(name), std::process::id());
+    manager.ready();
+    let now = Instant::now();
+    let keeper = Keeper {
+        node,
+        server,
+        journal,
+        signals,
+        watch,
+        manager,
+        resolved,
+        state: State::Serving,
+        workers_left: capacity.workers,
+        drain_ms: settings.drain_ms,
+        next_look: now,
+        ebb: Ebb::default(),
+    };
+    Ok(keeper.keep(inputs))
+}
+
+fn launch(
+    settings: &Settings,
+    inherited: Vec<Inherited>,
+    capacity: Capacity,
+) -> Result<(Arc<Node>, Server), Failure> {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+    let pages = Pages { metrics: metrics_page, status: status_page };
+    let seed = random_seed();
+    let (node, inboxes) =
+        Node::new(settings.clone(), capacity.workers, capacity.connections_max, pages, wall_ms, seed);
+    let node_too = Arc::clone(&node);
+    let launch = Launch { settings, inherited, capacity, node: node_too, inboxes, seed: random_seed() };
+    let server = reactor::start(launch).map_err(|error| start::failure(&error))?;
+    Ok((node, server))
+}
+
+/// Unpredictable from outside: the standard library keys this hasher from the operating system.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// The log is the process's, not a worker's, so what it dropped is added here.
+fn with_log(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    snapshot.totals.counts[Count::LogDropped as usize] += journal::dropped();
+    snapshot
+}
+
+fn metrics_page(snapshot: &Snapshot) -> String {
+    ops::metrics::page(&with_log(snapshot))
+}
+
+fn status_page(snapshot: &Snapshot) -> String {
+    ops::status::page(&with_log(snapshot))
+}
+
+/// A panic in any thread ends the process; its words belong into the log file too.
+fn tell_of_panics(journal: journal::Handle) {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        default(panic);
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let literal = payload.downcast_ref::<&str>().copied();
+        let words = literal.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
+        error!("event=panic place={place} message={}", crate::base::logfmt::Value(words));
+        journal.flush();
+    }));
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Serving,
+    /// Until then the workers may take their time.
+    Draining {
+        deadline: Instant,
+    },
+    /// Until then they may close what they have; then the process ends with this code.
+    Stopping {
+        deadline: Instant,
+        exit_code: u8,
+    },
+}
+
+/// What the main thread has after the start.
+struct Keeper {
+    node: Arc<Node>,
+    server: Server,
+    journal: journal::Handle,
+    signals: Signals,
+    watch: Watch,
+    manager: Manager,
+    resolved: Resolved,
+    state: State,
+    workers_left: usize,
+    drain_ms: u64,
+    next_look: Instant,
+    ebb: Ebb,
+}
+
+impl Keeper {
+    fn keep(mut self, inputs: &Inputs) -> ExitCode {
+        loop {
+            match self.server.notices().recv_timeout(Duration::from_millis(SIGNAL_POLL_MS)) {
+                Ok(Notice::DrainRequested) => self.drain("request"),
+                Ok(Notice::Finished(_)) => self.workers_left = self.workers_left.saturating_sub(1),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.workers_left = 0,
+            }
+            let asked: Vec<Asked> = self.signals.asked().collect();
+            for asked in asked {
+                self.obey(asked, inputs);
+            }
+            let now = Instant::now();
+            self.look_after_memory(now);
+            self.manager.alive(now);
+            if let Some(exit_code) = self.ended(now) {
+                return self.end(exit_code);
+            }
+        }
+    }
+
+    fn obey(&mut self, asked: Asked, inputs: &Inputs) {
+        match (asked, self.state) {
+            (Asked::End { name, .. }, State::Serving) => self.drain(name),
+            (Asked::End { name, exit_code }, State::Draining { .. }) => {
+                warn!("event=stop reason={name}");
+                self.stop(exit_code);
+            }
+            (Asked::End { .. }, State::Stopping { .. }) => {}
+            (Asked::Reload, State::Serving) => {
+                self.manager.reloading();
+                self.journal.reopen();
+                self.resolved = reload(inputs, &self.resolved);
+                self.manager.ready();
+            }
+            // The end goes on; only the log may have been rotated.
+            (Asked::Reload, _) => self.journal.reopen(),
+            (Asked::Nothing { name }, _) => debug!("event=signal_ignored name={name}"),
+        }
+    }
+
+    fn drain(&mut self, reason: &str) {
+        if !matches!(self.state, State::Serving) {
+            return;
+        }
+        let streams = self.node.totals().subscribers_open;
+        info!("event=drain reason={reason} streams={streams} drain_ms={}", self.drain_ms);
+        self.manager.stopping();
+        self.server.control(Control::Drain);
+        let deadline = Instant::now() + Duration::from_millis(self.drain_ms + DRAIN_GRACE_MS);
+        self.state = State::Draining { deadline };
+    }
+
+    fn stop(&mut self, exit_code: u8) {
+        self.server.control(Control::Stop);
+        self.state = State::Stopping { deadline: Instant::now() + Duration::from_millis(STOP_MS), exit_code };
+    }
+
+    /// The exit code once the process is to end.
+    fn ended(&mut self, now: Instant) -> Option<u8> {
+        let all_ended = self.workers_left == 0;
+        match self.state {
+            State::Serving if all_ended => {
+                error!("event=workers_ended reason=unknown");
+                Some(1)
+            }
+            State::Draining { .. } if all_ended => Some(0),
+            State::Draining { deadline } if now >= deadline => {
+                let streams = self.node.totals().subscribers_open;
+                warn!("event=stop reason=drain_overdue streams={streams}");
+                self.stop(0);
+                None
+            }
+            State::Stopping { exit_code, .. } if all_ended => Some(exit_code),
+            State::Stopping { deadline, exit_code } if now >= deadline => {
+                error!("event=workers_stuck workers={}", self.workers_left);
+                Some(if exit_code == 0 { 1 } else { exit_code })
+            }
+            _ => None,
+        }
+    }
+
+    fn end(self, exit_code: u8) -> ExitCode {
+        if self.workers_left == 0 {
+            self.server.join();
+        }
+        info!("event=stopped exit_code={exit_code}");
+        self.journal.flush();
+        ExitCode::from(exit_code)
+    }
+
+    fn look_after_memory(&mut self, now: Instant) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + Duration::from_millis(MEMORY_LOOK_MS);
+        if self.ebb.look(self.node.live_bytes()) {
+            process::give_memory_back();
+        }
+        let Some(resident) = Host::real().resident_bytes() else { return };
+        if let Some(full) = self.watch.look(resident) {
+            self.node.set_memory_full(full);
+            let limit = self.watch.limit_bytes();
+            warn!("event=memory full={full} resident_bytes={resident} limit_bytes={limit}");
+        }
+    }
+}

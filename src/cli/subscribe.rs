@@ -1,0 +1,217 @@
+//! `fanwheel subscribe`: prints events as they come and resumes after a cut.
+//!
+//! | what happens | what it does |
+//! | --- | --- |
+//! | the stream ends or breaks | comes back after the server's `retry:`, with the last event id |
+//! | 429, 5xx, or no connection after there was one | waits for `Retry-After`, else longer each time |
+//! | no connection from the start, any other status | ends with one line |
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use ureq::http::HeaderValue;
+use ureq::{Agent, BodyReader};
+
+use crate::base::limits::MIB;
+use crate::base::logfmt::Plain;
+use crate::base::prng::Prng;
+use crate::cli::Failure;
+use crate::cli::http::{Base, agent, refusal, unreachable_at};
+use crate::cli::show::{Form, show};
+use crate::wire::sse::Parser;
+
+/// Six heartbeats of the default; a stream that is silent for longer is taken for cut.
+const SILENCE: Duration = Duration::from_secs(90);
+/// Reconnection time until the server names one.
+const RETRY_MS: u64 = 2_000;
+/// Bounds of a wait, whatever the server names.
+const WAIT_MS: std::ops::RangeInclusive<u64> = 50..=3_600_000;
+/// Up to here the waits grow while the server refuses.
+const BACKOFF_MS_MAX: u64 = 30_000;
+/// Share by which a wait is longer, so that clients cut together do not come back together, and none earlier
+/// than the server asked for.
+const JITTER_PERCENT: u64 = 20;
+/// Bytes of one event: the largest body with every line a data line of its own.
+const EVENT_BYTES_MAX: usize = 512 * MIB;
+/// Events of the server itself, which `--count` does not count.
+const OWN_EVENTS: &[u8] = b"fanwheel.";
+
+/// Subscribes until `--count` events have come, the output is closed or the server says no.
+///
+/// # Errors
+/// When the server cannot be reached from the start, or refuses for good.
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let mut client = Client::new(matches)?;
+    let mut prng = Prng::new(RandomState::new().build_hasher().finish());
+    loop {
+        let (what, wait_ms) = match client.connect()? {
+            Visit::Done => return Ok(ExitCode::SUCCESS),
+            Visit::Cut(why) => {
+                client.refusals = 0;
+                (why, client.retry_ms)
+            }
+            Visit::Refused { why, retry_after_ms } => {
+                let grown = client.retry_ms.saturating_mul(1 << client.refusals).min(BACKOFF_MS_MAX);
+                client.refusals = (client.refusals + 1).min(16);
+                (why, retry_after_ms.unwrap_or(grown.max(client.retry_ms)))
+            }
+        };
+        let wait_ms = wait_ms.clamp(*WAIT_MS.start(), *WAIT_MS.end());
+        let wait_ms = wait_ms + prng.below(wait_ms * JITTER_PERCENT / 100);
+        let from = if client.last_event_id.is_empty() { "now" } else { &client.last_event_id };
+        // Standard error may be closed; the events matter, not the news about them.
+        let _ = writeln!(
+            io::stderr(),
+            "fanwheel: {}; going on after {} in {wait_ms} ms",
+            Plain(&what),
+            Plain(from)
+        );
+        thread::sleep(Duration::from_millis(wait_ms));
+    }
+}
+
+/// How one connection ended.
+enum Visit {
+    /// All that was asked for has been printed, or nobody reads on.
+    Done,
+    /// The stream was cut; with the reason.
+    Cut(String),
+    /// The server does not want this client now.
+    Refused { why: String, retry_after_ms: Option<u64> },
+}
+
+/// Why the reading of a stream stops.
+enum Stop {
+    Done,
+    Cut(String),
+    TooLong,
+}
+
+struct Client {
+    agent: Agent,
+    base: Base,
+    topics: Vec<String>,
+    events: Vec<String>,
+    last: Option<u64>,
+    last_event_id: String,
+    left: Option<u64>,
+    form: Form,
+    retry_ms: u64,
+    refusals: u32,
+    was_connected: bool,
+}
+
+impl Client {
+    fn new(matches: &ArgMatches) -> Result<Client, Failure> {
+        let texts = |name: &str| matches.get_many::<String>(name).unwrap_or_default().cloned().collect();
+        let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
+        let form = match (matches.get_flag("json"), matches.get_flag("raw")) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Raw,
+            _ => Form::Plain,
+        };
+        let last_event_id = text("last-event-id");
+        if HeaderValue::from_str(&last_event_id).is_err() {
+            return Err(Failure::Usage("--last-event-id must be plain ASCII text".to_owned()));
+        }
+        Ok(Client {
+            agent: agent(SILENCE),
+            base: Base::new(&text("url"))?,
+            topics: texts("topic"),
+            events: texts("event"),
+            last: matches.get_one::<u64>("last").copied(),
+            last_event_id,
+            left: matches.get_one::<u64>("count").copied(),
+            form,
+            retry_ms: RETRY_MS,
+            refusals: 0,
+            was_connected: false,
+        })
+    }
+
+    fn address(&self) -> String {
+        let last = self.last.filter(|_| !self.was_connected).map(|last| last.to_string());
+        let topics = self.topics.iter().map(|topic| ("topic", topic.as_str()));
+        let events = self.events.iter().map(|event| ("event", event.as_str()));
+        let query: Vec<(&str, &str)> =
+            topics.chain(events).chain(last.as_deref().map(|last| ("last", last))).collect();
+        self.base.with("/events", &query)
+    }
+
+    fn connect(&mut self) -> Result<Visit, Failure> {
+        let mut request = self.agent.get(self.address()).header("Accept", "text/event-stream");
+        if !self.last_event_id.is_empty() {
+            request = request.header("Last-Event-ID", &self.last_event_id);
+        }
+        let response = match request.call() {
+            Ok(response) => response,
+            Err(error) if self.was_connected => {
+                return Ok(Visit::Refused { why: format!("cannot connect: {error}"), retry_after_ms: None });
+            }
+            Err(error) => return Err(unreachable_at(&self.address(), &error)),
+        };
+        let status = response.status().as_u16();
+        if status != 200 {
+            let refusal = refusal(response);
+            let why = format!("refused with {status}: {}", refusal.words);
+            if status != 429 && status < 500 {
+                return Err(Failure::Run(why));
+            }
+            self.was_connected = true;
+            let retry_after_ms = refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000));
+            return Ok(Visit::Refused { why, retry_after_ms });
+        }
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(|text| text.trim_start().starts_with("text/event-stream")) {
+            return Err(Failure::Run("the answer is no event stream: is this fanwheel?".to_owned()));
+        }
+        self.was_connected = true;
+        match self.read(response.into_body().into_reader()) {
+            Stop::Done => Ok(Visit::Done),
+            Stop::Cut(why) => Ok(Visit::Cut(why)),
+            Stop::TooLong => Err(Failure::Run(format!("an event is longer than {EVENT_BYTES_MAX} bytes"))),
+        }
+    }
+
+    fn read(&mut self, mut stream: BodyReader<'static>) -> Stop {
+        let mut parser = Parser::new(EVENT_BYTES_MAX);
+        let mut buffer = vec![0; 64 * 1_024];
+        let mut page = Vec::new();
+        loop {
+            let bytes = match stream.read(&mut buffer) {
+                Ok(0) => return Stop::Cut("the stream has ended".to_owned()),
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Stop::Cut(format!("the stream was cut: {error}")),
+            };
+            page.clear();
+            let (form, left, last_event_id) = (self.form, &mut self.left, &mut self.last_event_id);
+            let fed = parser.feed(&buffer[..bytes], |event| {
+                if *left == Some(0) {
+                    return;
+                }
+                show(&mut page, &event, form);
+                if event.id_given {
+                    *last_event_id = String::from_utf8_lossy(event.id).into_owned();
+                }
+                if let Some(left) = left.as_mut().filter(|_| !event.name.starts_with(OWN_EVENTS)) {
+                    *left -= 1;
+                }
+            });
+            self.retry_ms = parser.retry_ms().unwrap_or(self.retry_ms);
+            let mut out = io::stdout().lock();
+            let written = out.write_all(&page).and_then(|()| out.flush());
+            if written.is_err() || self.left == Some(0) {
+                return Stop::Done;
+            }
+            if fed.is_err() {
+                return Stop::TooLong;
+            }
+        }
+    }
+}

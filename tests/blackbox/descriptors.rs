@@ -1,0 +1,82 @@
+//! Too few files: a server that says so at the start, or serves, never spins at the limit, and recovers.
+
+use crate::harness::{Conn, Launch, Server, Stream, free_port, ms, poll_until, with_1_and_4_workers};
+
+fn limited(files: usize, workers: usize) -> Launch {
+    let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+    Launch::workers(workers).through(&["sh", "-c", &script])
+}
+
+/// Opens more streams than the server can hold; those it accepted.
+fn crowd(server: &Server, count: usize) -> (Vec<Stream>, Vec<Conn>) {
+    let (mut streams, mut others) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let mut conn = server.connect();
+        conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\nAccept: text/event-stream\r\n\r\n");
+        let answered = conn.fill(std::time::Instant::now() + ms(80)).is_ok();
+        if answered && conn.buffered().starts_with(b"HTTP/1.1 200") {
+            let mut stream = Stream::from(conn);
+            stream.greeting();
+            streams.push(stream);
+        } else {
+            others.push(conn);
+        }
+    }
+    (streams, others)
+}
+
+fn assert_survives_the_limit(case: &str, server: &Server) {
+    let mut early: Vec<Stream> = (0..4).map(|_| server.subscribe("topic=a")).collect();
+    let limit = server.metrics().get("connections_max") as usize;
+    let (mut streams, others) = crowd(server, limit + 20);
+    assert!(!others.is_empty(), "{case}: the limit was not reached with {} streams", streams.len());
+    println!("{case}: {} streams, {} not served", streams.len() + 4, others.len());
+    let begin = server.cpu_ms();
+    std::thread::sleep(ms(1_000));
+    let used = server.cpu_ms() - begin;
+    assert!(used < 500, "{case}: {used} ms of processor time in a second at the limit");
+    drop(others);
+    streams.truncate(10);
+    let recovered = poll_until(ms(4_000), || {
+        let mut conn = server.connect_control();
+        conn.send(server.publish_bytes("topic=a", "", b"after"));
+        conn.answer(ms(500)).ok().filter(|answer| answer.status == 202)
+    });
+    assert!(recovered.is_some(), "{case}: no publish after the crowd left");
+    for stream in early.iter_mut().chain(&mut streams) {
+        assert_eq!(stream.event().data, "after", "{case}: an existing stream was hurt");
+    }
+    let newcomer = poll_until(ms(4_000), || {
+        let mut conn = server.connect();
+        conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n");
+        conn.head(ms(500)).ok().filter(|head| head.status == 200)
+    });
+    assert!(newcomer.is_some(), "{case}: newcomers stay locked out");
+    server.assert_healthy(case);
+}
+
+#[test]
+fn server_with_64_files_says_so_or_serves() {
+    with_1_and_4_workers(|workers| match limited(64, workers).try_start() {
+        Ok(server) => assert_survives_the_limit("64 files", &server),
+        Err((code, text)) => {
+            assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
+            assert!(text.contains("64") && text.contains("file"), "what is too few? {text}");
+        }
+    });
+}
+
+#[test]
+fn server_at_its_file_limit_does_not_spin_and_recovers() {
+    for files in [400, 360] {
+        assert_survives_the_limit(&format!("{files} files"), &limited(files, 1).start());
+    }
+}
+
+#[test]
+fn more_connections_than_files_are_refused_at_the_start_or_capped() {
+    let (exit, lines) =
+        limited(400, 1).set("connections_max", 1_000_000).on(free_port(), free_port()).refuse();
+    assert_eq!((exit, lines.len()), (Some(1), 1), "{lines:?}");
+    assert!(lines[0].contains("1000000"), "{lines:?}");
+}

@@ -1,0 +1,34 @@
+//! The real program over TCP, judged by the bytes it sends: contract transcripts with 1 and with 4 workers,
+//! and the faults and attacks that a server of this kind must survive.
+//!
+//! Every test starts its own server on its own ports, so all may run at once. Nothing here uses the product's
+//! own code.
+#![allow(clippy::unwrap_used)]
+
+mod activation;
+mod batch;
+mod bench_profile;
+mod body_attacks;
+mod control;
+mod crowds;
+mod deadlines;
+mod descriptors;
+mod drain;
+mod harness;
+mod head_attacks;
+mod injected;
+mod lifetime;
+mod mutation;
+mod order;
+mod overload;
+mod payloads;
+mod pipelines;
+mod publish;
+mod resume;
+mod rows;
+mod signals;
+mod slow;
+mod startup;
+mod storms;
+mod streams;
+mod subscribe;
