@@ -16,6 +16,7 @@ mod scene;
 mod session;
 mod setup;
 mod shell;
+mod silence;
 mod subscriber;
 mod world;
 
@@ -28,7 +29,7 @@ use cover::Cover;
 use world::World;
 
 /// Seeds of an ordinary sweep: enough that each branch is hit several times.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 800;
 /// After this long an ordinary sweep ends, provided that each branch was hit.
 const SWEEP_TIME: Duration = Duration::from_secs(18);
 /// Lines of a failure's trace.

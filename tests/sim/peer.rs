@@ -138,11 +138,13 @@ impl Peer {
         if self.has_sent() || sock.peer_finished || sock.closed.is_some() {
             return;
         }
+        // Large bodies in larger pieces, or they would never arrive.
+        let left = self.out.len() - self.sent;
         let most = match self.pieces {
             _ if calm => usize::MAX,
             Pieces::Whole => usize::MAX,
-            Pieces::Bytes => 1,
-            Pieces::Random => 1 + prng.below(100) as usize,
+            Pieces::Bytes => 1 + left / 2_000,
+            Pieces::Random => 1 + prng.below(100.max(left as u64 / 3)) as usize,
         };
         let end = self.sent.saturating_add(most).min(self.hold_at.unwrap_or(self.out.len()));
         if end <= self.sent {

@@ -45,12 +45,14 @@ pub struct Publisher {
     again: Vec<Job>,
     keys: u64,
     number: u64,
+    /// So many more large batches follow at once.
+    spree: u64,
 }
 
 impl Publisher {
     /// Publisher `number`, which keeps its keys apart from others'.
     pub fn new(number: u64) -> Publisher {
-        Publisher { peer: None, flying: VecDeque::new(), again: Vec::new(), keys: 0, number }
+        Publisher { peer: None, flying: VecDeque::new(), again: Vec::new(), keys: 0, number, spree: 0 }
     }
 
     /// Does a little.
@@ -66,7 +68,7 @@ impl Publisher {
 
     fn go_on(&mut self, net: &mut Net, scene: &mut Scene) {
         if self.flying.is_empty() && !scene.calm && scene.one_in(3) {
-            for _ in 0..pick(&mut scene.prng, &[1, 1, 1, 2, 4]) {
+            for _ in 0..pick(&mut scene.prng, &[1, 1, 1, 2, 4]).max(self.spree) {
                 self.begin(scene);
             }
         }
@@ -115,10 +117,14 @@ impl Publisher {
     }
 
     fn draw(&mut self, scene: &mut Scene) -> Job {
-        let burst = scene.plan.bursts && scene.one_in(3);
+        if self.spree == 0 && scene.plan.bursts && scene.one_in(4) && scene.take_heavy() {
+            self.spree = 1 + scene.prng.below(4);
+        }
+        let burst = self.spree > 0;
+        self.spree -= u64::from(burst);
         let batch = burst || scene.one_in(4);
         let lines = match batch {
-            true if burst => 100 + scene.prng.below(1_900),
+            true if burst => 900 + scene.prng.below(1_100),
             true => 1 + scene.prng.below(6),
             false => 1,
         };
@@ -226,7 +232,11 @@ impl Publisher {
     fn cut(&mut self, net: &mut Net, scene: &mut Scene) {
         let Some(peer) = self.peer.take() else { return };
         scene.trace(|| format!("conn {} is cut by its publisher", peer.conn));
-        if scene.one_in(2) { net.reset(peer.conn) } else { net.leave(peer.conn) }
+        if scene.one_in(2) {
+            net.reset(peer.conn)
+        } else {
+            net.leave(peer.conn)
+        }
         for (job, _) in std::mem::take(&mut self.flying) {
             let group = &scene.ledger.groups[job.group];
             if job.keyed {
@@ -364,8 +374,8 @@ fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, long: bool) 
     if long && one_in(prng, 6) {
         text.push_str(&"long ".repeat(prng.below(500) as usize));
     }
-    if scene.plan.large && one_in(prng, 3) {
-        text.push_str(&"L".repeat(100_000 + prng.below(200_000) as usize));
+    if scene.plan.large && scene.one_in(3) && scene.take_heavy() {
+        text.push_str(&"L".repeat(100_000 + scene.prng.below(200_000) as usize));
     }
     Draft { number, topics, name, key, retry, text }
 }

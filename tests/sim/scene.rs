@@ -52,6 +52,8 @@ pub struct Scene {
     pub calm: bool,
     /// The node drains or stops.
     pub ending: bool,
+    /// Large payloads or batches published so far.
+    pub heavy: usize,
     /// When the drain's window has passed.
     pub drained_ms: u64,
 }
@@ -74,6 +76,12 @@ impl Scene {
     /// True once in `n` times.
     pub fn one_in(&mut self, n: u64) -> bool {
         one_in(&mut self.prng, n)
+    }
+
+    /// Whether one more large payload or batch may be published; counts it.
+    pub fn take_heavy(&mut self) -> bool {
+        self.heavy += 1;
+        self.heavy <= self.plan.heavy
     }
 
     /// Whether the run's end is a stop, which may cut anything.

@@ -109,7 +109,10 @@ impl Session {
     pub fn event(&mut self, event: &Event, topics: &[usize]) {
         let id = event.id;
         assert!(self.is_open && !self.farewell, "event {id} outside of the stream");
-        assert!(topics.iter().any(|topic| self.topics.contains(topic)), "event {id} of a topic not asked for");
+        assert!(
+            topics.iter().any(|topic| self.topics.contains(topic)),
+            "event {id} of a topic not asked for"
+        );
         assert!(self.wants(event.name.as_deref()), "event {id} of a name not asked for");
         assert!(self.last.is_none_or(|last| last < id), "event {id} after {:?}", self.last);
         match self.begin {
@@ -247,7 +250,10 @@ impl Session {
             assert!(missed || gap.at_resume, "nothing of {name:?} is newer than {gap:?}");
             // A skip passes over events that are kept.
             let jumps = settings.slow_policy == SlowPolicy::Skip && (!gap.at_resume || self.topics.len() > 1);
-            assert!(jumps || !covers(ledger, settings, gap, after), "{name:?} had it all: {gap:?} in {self:#?}");
+            assert!(
+                jumps || !covers(ledger, settings, gap, after),
+                "{name:?} had it all: {gap:?} in {self:#?}"
+            );
             let oldest = gap.oldest.is_none_or(|oldest| known.contains_key(&oldest));
             assert!(oldest, "{name:?} never had the event that is said to be its oldest: {gap:?}");
         }

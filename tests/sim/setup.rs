@@ -44,8 +44,10 @@ pub struct Plan {
     pub starved: Option<usize>,
     /// Some payloads are so large that a batch is full after a few of them.
     pub large: bool,
-    /// Batches of hundreds of events.
+    /// Batches of many hundreds of events.
     pub bursts: bool,
+    /// How many large payloads or batches there may be.
+    pub heavy: usize,
     /// One in so many time steps is huge; 0 for none.
     pub huge_steps: u64,
     /// The wall clock steps.
@@ -67,9 +69,13 @@ pub fn one_in(prng: &mut Prng, n: u64) -> bool {
 impl Plan {
     /// The plan of a seed.
     pub fn draw(prng: &mut Prng) -> Plan {
-        let workers = pick(prng, &[1, 2, 2, 3, 4]);
         let large = one_in(prng, 8);
-        let bursts = !large && one_in(prng, 6);
+        let bursts = !large && one_in(prng, 7);
+        let workers = match (large, bursts) {
+            (true, _) => pick(prng, &[1, 1, 2]),
+            (_, true) => pick(prng, &[1, 2, 2, 2]),
+            _ => pick(prng, &[1, 2, 2, 3, 4]),
+        };
         let crowd = !large && !bursts && one_in(prng, 10);
         let mut settings = settings(prng);
         if large {
@@ -79,16 +85,18 @@ impl Plan {
         }
         if bursts {
             settings.publish_bytes_max = 1 << 20;
+            settings.history_events = pick(prng, &[5, 400, 3_000]);
         }
         Plan {
             workers,
             connections_max: if one_in(prng, 6) { 3 + prng.below(12) as usize } else { 1_000 },
-            subscribers: if crowd { 30 } else { 2 + prng.below(9) as usize },
-            publishers: 1 + prng.below(4) as usize,
+            subscribers: if crowd || large { 24 } else { 2 + prng.below(9) as usize },
+            publishers: if bursts || large { 4 } else { 1 + prng.below(4) as usize },
             probers: prng.below(4) as usize,
-            topics: 1 + prng.below(6) as usize,
-            phases: 1 + prng.below(4) as usize,
-            steps: pick(prng, &[100, 400, 1_000, 2_000]),
+            topics: 1 + prng.below(if large || bursts { 3 } else { 6 }) as usize,
+            heavy: if large { 8 } else { 4 },
+            phases: 1 + prng.below(if bursts { 2 } else { 4 }) as usize,
+            steps: if bursts { 1_200 } else { pick(prng, &[100, 400, 1_000, 2_000]) },
             starved: (bursts || one_in(prng, 3)).then(|| prng.below(workers as u64) as usize),
             large,
             bursts,

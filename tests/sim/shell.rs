@@ -51,13 +51,8 @@ pub struct Shell {
 impl Shell {
     /// A shell for these workers.
     pub fn new(node: Arc<Node>, workers: Vec<Worker>, seed: u64) -> Shell {
-        let lane = |worker| Lane {
-            worker,
-            mood: Mood::Busy,
-            woken: false,
-            listening: true,
-            stale: Vec::new(),
-        };
+        let lane =
+            |worker| Lane { worker, mood: Mood::Busy, woken: false, listening: true, stale: Vec::new() };
         let lanes = workers.into_iter().map(lane).collect();
         Shell { node, lanes, prng: Prng::new(seed), draining: false }
     }
@@ -208,7 +203,8 @@ impl Shell {
         let in_round = was_full || net.batch_full[index];
         net.cover.hit_if(in_round && !closures.is_empty(), Branch::RemovalDuringRound);
         let head = self.node.hub.lock().head();
-        net.cover.hit_if(in_round && head > before.1, Branch::PublishDuringRound);
+        let any_in_round = in_round || net.batch_full.contains(&true);
+        net.cover.hit_if(any_in_round && head > before.1, Branch::PublishDuringRound);
         net.batch_full[index] &= turn.more && !was_full;
         for conn in net.open_on(index).collect::<Vec<_>>() {
             let sock = &mut net.socks[conn];

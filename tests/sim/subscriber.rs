@@ -94,7 +94,9 @@ impl Subscriber {
         match scene.prng.below(16) {
             0 => {
                 scene.hit(Branch::ResumeUnknown);
-                Begin::Foreign(pick(&mut scene.prng, &["$-1", "abc", "1-2-3", "\"q", "99999999999999-1"]).into())
+                Begin::Foreign(
+                    pick(&mut scene.prng, &["$-1", "abc", "1-2-3", "\"q", "99999999999999-1"]).into(),
+                )
             }
             1 => {
                 scene.hit(Branch::ResumeForeign);
@@ -154,13 +156,11 @@ impl Subscriber {
     fn go_on(&mut self, net: &mut Net, scene: &mut Scene) {
         let Some(link) = &mut self.link else { return };
         let got = link.peer.pump(net, scene);
-        if link.peer.reader.unanswered().next().is_none() && link.index.is_none() && !got.is_empty() {
-            if let Some(Got::Answer(answer)) = got.first() {
-                check_refusal(scene, answer.status, self.topics.len(), link.browser);
-                net.leave(link.peer.conn);
-                self.link = None;
-                return;
-            }
+        if let (None, Some(Got::Answer(answer))) = (link.index, got.first()) {
+            check_refusal(scene, answer.status, self.topics.len(), link.browser);
+            net.leave(link.peer.conn);
+            self.link = None;
+            return;
         }
         for item in got {
             link.take(net, scene, item);
@@ -238,7 +238,11 @@ impl Subscriber {
     /// Leaves for good.
     pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
         if let Some(mut link) = self.link.take() {
-            if scene.one_in(2) { net.reset(link.peer.conn) } else { net.leave(link.peer.conn) }
+            if scene.one_in(2) {
+                net.reset(link.peer.conn)
+            } else {
+                net.leave(link.peer.conn)
+            }
             if link.index.is_some() {
                 link.session_mut(scene).ending = Ending::Left;
             }
