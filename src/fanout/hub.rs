@@ -538,7 +538,7 @@ impl Inner {
     }
 
     /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.
-    fn newest(&self, topics: &[u32], count: usize) -> EventId {
+    pub fn newest(&self, topics: &[u32], count: usize) -> EventId {
         let newest_first = |&index: &u32| self.topic(index).log.after(EventId::ZERO).rev();
         let mut logs: Vec<_> = topics.iter().map(newest_first).collect();
         let mut nexts = BinaryHeap::new();

@@ -298,29 +298,32 @@ fn read_log(
     ReadEnd::Upto(upto, !more)
 }
 
-/// Tells a stream that the log has passed it by and moves it on: to the newest event, or under the policy
-/// `latest` to the oldest kept one. Returns the gaps told.
+/// Tells a stream that the log has passed it by and moves it on: to the newest event of its topics, which it
+/// still gets, or under the policy `latest` to the oldest kept one. `oldest` of the gap is what comes next.
+/// Returns the gaps told.
 fn skip(stream: &mut Stream, topics: &LocalTopics, hub: &Inner, policy: SlowPolicy) -> u64 {
-    let after = stream.position.to_string();
+    let after = stream.position;
     let chunked = stream.chunked();
     let places: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
+    if policy == SlowPolicy::Skip {
+        stream.position = after.max(hub.newest(&places, 1));
+    }
     let mut gaps = 0;
     for (nth, &index) in places.iter().enumerate() {
+        let log = hub.log(index);
         let told = stream.extra.as_ref().map_or(EventId::ZERO, |extra| extra.told[nth]);
-        let newest = hub.log(index).after(stream.position).next_back().is_some();
-        let missed = hub.log(index).floor() > stream.position.max(told);
-        if missed || (newest && policy == SlowPolicy::Skip) {
-            reply::gap_event(stream.own_bytes(), chunked, hub.name(index), &after, hub.oldest(index));
+        let next = log.after(stream.position).next().map(|frame| frame.id());
+        let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
+        if passed_over || log.floor() > after.max(told) {
+            reply::gap_event(stream.own_bytes(), chunked, hub.name(index), &after.to_string(), next);
             gaps += 1;
         }
         if let Some(extra) = &mut stream.extra {
-            extra.told[nth] = hub.log(index).floor();
+            extra.told[nth] = log.floor();
         }
     }
-    match (policy, &places[..]) {
-        (SlowPolicy::Skip, _) => stream.position = hub.head(),
-        (_, [only]) => stream.position = stream.position.max(hub.log(*only).floor()),
-        _ => {}
+    if let [only] = places[..] {
+        stream.position = stream.position.max(hub.log(only).floor());
     }
     gaps
 }
