@@ -77,6 +77,8 @@ struct Topic {
     born: u64,
     /// When the last subscriber left, monotonic milliseconds; 0 when none ever came.
     left_ms: u64,
+    /// It has an entry in `Inner::lingering`: one, however often subscribers come and go.
+    lingers: bool,
 }
 
 /// The bounds the hub works with, from the settings of the same names.
@@ -343,6 +345,7 @@ impl Inner {
             subscribers: 0,
             born: self.born,
             left_ms: 0,
+            lingers: false,
         }) as u32;
         self.names.insert(name, index);
         index
@@ -407,12 +410,15 @@ impl Inner {
 
     /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
     fn retire_if_idle(&mut self, index: u32, now: Now) {
-        let topic = &self.topics[index as usize];
+        let topic = &mut self.topics[index as usize];
         if topic.subscribers > 0 || !topic.log.is_empty() {
             return;
         }
         if topic.left_ms != 0 && now.mono_ms < topic.left_ms + TOPIC_LINGER_MS {
-            self.lingering.push_back((topic.left_ms + TOPIC_LINGER_MS, index, topic.born));
+            if !topic.lingers {
+                topic.lingers = true;
+                self.lingering.push_back((topic.left_ms + TOPIC_LINGER_MS, index, topic.born));
+            }
             return;
         }
         let topic = self.topics.remove(index as usize);
@@ -431,7 +437,8 @@ impl Inner {
         }
         while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
             let (_, index, born) = self.lingering.pop_front().expect("it was just seen");
-            if self.topics.get(index as usize).is_some_and(|topic| topic.born == born) {
+            if let Some(topic) = self.topics.get_mut(index as usize).filter(|topic| topic.born == born) {
+                topic.lingers = false;
                 self.retire_if_idle(index, now);
             }
             left -= 1;

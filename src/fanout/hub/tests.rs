@@ -174,3 +174,17 @@ fn a_frame_that_no_log_can_keep_reaches_all_of_its_topics() {
         assert_eq!((hub.sizes().topics, hub.sizes().frames), (1, 0));
     }
 }
+
+#[test]
+fn a_subscriber_that_comes_and_goes_costs_nothing_that_lasts() {
+    let (hub, _inboxes) = hub(|_| {});
+    for ms in 1..=1_000 {
+        let joined = join(&hub, &["flapping"], Start::Now, at(ms));
+        hub.unsubscribe(0, joined.topics[0], true, at(ms));
+    }
+    assert_eq!(hub.lock().lingering.len(), 1);
+    hub.sweep(at(TOPIC_LINGER_MS + 999));
+    assert_eq!(hub.sizes().topics, 1, "it lingers since the last one left");
+    hub.sweep(at(TOPIC_LINGER_MS + 1_000));
+    assert_eq!(hub.sizes().topics, 0);
+}
