@@ -205,7 +205,7 @@ impl Shell {
         let head = self.node.hub.lock().head();
         let any_in_round = in_round || net.batch_full.contains(&true);
         net.cover.hit_if(any_in_round && head > before.1, Branch::PublishDuringRound);
-        net.batch_full[index] &= turn.more && !was_full;
+        net.batch_full[index] &= turn.more;
         for conn in net.open_on(index).collect::<Vec<_>>() {
             let sock = &mut net.socks[conn];
             if std::mem::take(&mut sock.fresh) {
