@@ -135,8 +135,9 @@ impl TopicLog {
 
 /// Index of the first frame newer than `position`.
 pub fn first_after(frames: &VecDeque<Arc<Kept>>, position: EventId) -> usize {
-    match frames.front() {
-        Some(oldest) if oldest.id() > position => 0,
+    match (frames.front(), frames.back()) {
+        (Some(oldest), _) if oldest.id() > position => 0,
+        (_, Some(newest)) if newest.id() <= position => frames.len(),
         _ => frames.partition_point(|frame| frame.id() <= position),
     }
 }
