@@ -8,7 +8,7 @@
 //! topic may have lost is remembered in one id for all of them, `forgotten`: a returning subscriber may be
 //! told a gap without need, but never loses silently.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use slab::Slab;
@@ -19,7 +19,9 @@ use super::log::{Kept, Meter, TopicLog};
 use super::mail::{Mail, Outlet, Probe};
 use crate::base::counters::Refused;
 use crate::base::id::EventId;
-use crate::base::limits::{EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, TOPIC_LINGER_MS};
+use crate::base::limits::{
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, LINGERING_TOPICS_MAX, SWEEP_CALLS_PER_TURN, TOPIC_LINGER_MS,
+};
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
 use crate::wire::frame::Draft;
@@ -77,6 +79,8 @@ struct Topic {
     born: u64,
     /// When the last subscriber left, monotonic milliseconds; 0 when none ever came.
     left_ms: u64,
+    /// It has an entry in `lingering`.
+    lingers: bool,
 }
 
 /// The bounds the hub works with, from the settings of the same names.
@@ -101,7 +105,8 @@ pub struct Inner {
     order: VecDeque<Entry>,
     kept_frames: usize,
     kept_bytes: usize,
-    /// Topics without frames that lost their last subscriber: when, which, and which incarnation.
+    /// Topics to look at again because they lost their last subscriber, one entry each: when to look, which,
+    /// and which incarnation.
     lingering: VecDeque<(u64, u32, u64)>,
     idempotency: Idempotency,
     draining: bool,
@@ -182,7 +187,7 @@ impl Hub {
         if let Some(answer) = digest.and_then(|digest| inner.idempotency.find(digest)) {
             return Ok(Published { answer, repeated: true, wake: 0 });
         }
-        self.admit(&inner, &posts, digest.is_some())?;
+        self.admit(&mut inner, &posts, digest.is_some())?;
         let mut answer = Answer { id: inner.head, events: posts.len() as u64, subscribers: 0 };
         let mut interested = 0;
         for post in posts {
@@ -207,8 +212,8 @@ impl Hub {
         Ok(Published { answer, repeated: false, wake: self.sleepers(interested) })
     }
 
-    /// Refuses before anything is changed, so that a publish happens whole or not at all.
-    fn admit(&self, inner: &Inner, posts: &[Post], keyed: bool) -> Result<(), Refused> {
+    /// Refuses before anything is published, so that a publish happens whole or not at all.
+    fn admit(&self, inner: &mut Inner, posts: &[Post], keyed: bool) -> Result<(), Refused> {
         if inner.draining {
             return Err(Refused::Draining);
         }
@@ -220,18 +225,17 @@ impl Hub {
             return Err(Refused::Overload);
         }
         let mut wanted = vec![0usize; self.outlets.len()];
-        let mut new_topics: Vec<&str> = Vec::new();
-        for name in posts.iter().flat_map(|post| &post.topics) {
+        let mut new_topics = 0;
+        let names = || posts.iter().flat_map(|post| &post.topics).map(|name| &**name);
+        for name in names() {
             match inner.find(name) {
                 Some(index) => {
                     bits(inner.topics[index as usize].interest).for_each(|worker| wanted[worker] += 1);
                 }
-                None => new_topics.push(name),
+                None => new_topics += 1,
             }
         }
-        new_topics.sort_unstable();
-        new_topics.dedup();
-        if inner.topics.len() + new_topics.len() > inner.bounds.topics_max {
+        if inner.topics.len() + new_topics > inner.bounds.topics_max && !inner.make_room(names().collect()) {
             return Err(Refused::Topics);
         }
         let fits = |(outlet, wanted): (&Outlet, &usize)| outlet.room() >= *wanted;
@@ -271,7 +275,9 @@ impl Hub {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
         let new_topics = names.iter().filter(|name| inner.find(name).is_none()).count();
-        if inner.topics.len() + new_topics > inner.bounds.topics_max {
+        if inner.topics.len() + new_topics > inner.bounds.topics_max
+            && !inner.make_room(names.iter().map(|name| &**name).collect())
+        {
             return Err(Refused::Topics);
         }
         let topics: Vec<u32> = names.iter().map(|name| inner.find_or_create(name)).collect();
@@ -298,9 +304,10 @@ impl Hub {
         }
     }
 
-    /// Drops what has expired. Called about once a second while nothing is published.
-    pub fn sweep(&self, now: Now) {
-        while self.lock().expire(now, EVICTIONS_PER_CALL) {}
+    /// Drops some of what has expired, with a pause for others between one hold of the lock and the next.
+    /// Returns whether more is left.
+    pub fn sweep(&self, now: Now) -> bool {
+        (0..SWEEP_CALLS_PER_TURN).all(|_| self.lock().expire(now, EVICTIONS_PER_CALL))
     }
 
     /// The hub's sizes.
@@ -325,6 +332,13 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+impl Topic {
+    /// Whether somebody listens or something is kept.
+    fn is_in_use(&self) -> bool {
+        self.subscribers > 0 || !self.log.is_empty()
+    }
+}
+
 impl Inner {
     fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
@@ -343,6 +357,7 @@ impl Inner {
             subscribers: 0,
             born: self.born,
             left_ms: 0,
+            lingers: false,
         }) as u32;
         self.names.insert(name, index);
         index
@@ -407,17 +422,62 @@ impl Inner {
 
     /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
     fn retire_if_idle(&mut self, index: u32, now: Now) {
-        let topic = &self.topics[index as usize];
-        if topic.subscribers > 0 || !topic.log.is_empty() {
+        // It may have given way to one that was retired a moment ago.
+        let Some(topic) = self.topics.get_mut(index as usize).filter(|topic| !topic.is_in_use()) else {
             return;
+        };
+        let due_ms = topic.left_ms + TOPIC_LINGER_MS;
+        if topic.left_ms == 0 || due_ms <= now.mono_ms {
+            self.remove(index);
+        } else if !topic.lingers {
+            topic.lingers = true;
+            self.lingering.push_back((due_ms, index, topic.born));
+            if self.lingering.len() > LINGERING_TOPICS_MAX {
+                self.remove_lingering();
+            }
         }
-        if topic.left_ms != 0 && now.mono_ms < topic.left_ms + TOPIC_LINGER_MS {
-            self.lingering.push_back((topic.left_ms + TOPIC_LINGER_MS, index, topic.born));
-            return;
-        }
+    }
+
+    fn remove(&mut self, index: u32) {
         let topic = self.topics.remove(index as usize);
         self.names.remove(&topic.name);
         self.forgotten = self.forgotten.max(topic.log.floor());
+    }
+
+    /// Takes the oldest entry of `lingering`; returns the topic, unless it is gone.
+    fn take_lingering(&mut self) -> Option<u32> {
+        let (_, index, born) = self.lingering.pop_front()?;
+        let topic = self.topics.get_mut(index as usize).filter(|topic| topic.born == born)?;
+        topic.lingers = false;
+        Some(index)
+    }
+
+    /// Removes the topic that has lingered longest; false when none does.
+    fn remove_lingering(&mut self) -> bool {
+        while !self.lingering.is_empty() {
+            if let Some(index) =
+                self.take_lingering().filter(|&index| !self.topics[index as usize].is_in_use())
+            {
+                self.remove(index);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether all these topics can exist at once beside those in use. Topics that only linger give way: a gap
+    /// told without need is better than a refusal.
+    fn make_room(&mut self, mut names: Vec<&str>) -> bool {
+        names.sort_unstable();
+        names.dedup();
+        loop {
+            // Counted anew, because a name may be that of a topic that has just given way.
+            let new_topics = names.iter().filter(|name| self.find(name).is_none()).count();
+            let excess = (self.topics.len() + new_topics).saturating_sub(self.bounds.topics_max);
+            if excess == 0 || !(0..excess).all(|_| self.remove_lingering()) {
+                return excess == 0;
+            }
+        }
     }
 
     /// Drops at most `most` of everything that is too old. Returns whether more is.
@@ -430,8 +490,7 @@ impl Inner {
             left -= 1;
         }
         while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
-            let (_, index, born) = self.lingering.pop_front().expect("it was just seen");
-            if self.topics.get(index as usize).is_some_and(|topic| topic.born == born) {
+            if let Some(index) = self.take_lingering() {
                 self.retire_if_idle(index, now);
             }
             left -= 1;
@@ -480,14 +539,23 @@ impl Inner {
 
     /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.
     fn newest(&self, topics: &[u32], count: usize) -> EventId {
-        let mut ids: Vec<EventId> = Vec::new();
-        for &index in topics {
-            let newest = self.topic(index).log.after(EventId::ZERO).rev().take(count + 1);
-            ids.extend(newest.map(|frame| frame.id()));
+        let newest_first = |&index: &u32| self.topic(index).log.after(EventId::ZERO).rev();
+        let mut logs: Vec<_> = topics.iter().map(newest_first).collect();
+        let mut nexts = BinaryHeap::new();
+        for (nth, log) in logs.iter_mut().enumerate() {
+            nexts.extend(log.next().map(|frame| (frame.id(), nth)));
         }
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.dedup();
-        if count == 0 { self.head } else { ids.get(count).copied().unwrap_or(EventId::ZERO) }
+        let (mut found, mut last) = (0, None);
+        while let Some((id, nth)) = nexts.pop() {
+            if last != Some(id) {
+                if found == count {
+                    return id;
+                }
+                (found, last) = (found + 1, Some(id));
+            }
+            nexts.extend(logs[nth].next().map(|frame| (frame.id(), nth)));
+        }
+        EventId::ZERO
     }
 
     fn topic(&self, index: u32) -> &Topic {

@@ -211,8 +211,8 @@ impl Worker {
         self.send_rounds(io);
         let timers_left = self.expire_timers(io);
         if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
-            self.node.hub.sweep(now);
-            self.sweep_at_ms = now.mono_ms + SWEEP_MS;
+            let more = self.node.hub.sweep(now);
+            self.sweep_at_ms = now.mono_ms + if more { 0 } else { SWEEP_MS };
         }
         let finished = self.is_finished(io);
         let more = timers_left || self.has_work();
