@@ -336,7 +336,8 @@ impl Worker {
                     self.wheel.arm(slot, ends);
                 }
                 State::Waiting(_) if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
-                State::Waiting(_) | State::Talking(_) => {}
+                State::Waiting(_) => {}
+                State::Talking(_) => self.give_up_upload(slot),
             }
         }
     }

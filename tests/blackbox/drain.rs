@@ -156,6 +156,24 @@ fn publish_in_flight_is_answered_while_draining() {
 }
 
 #[test]
+fn half_sent_publish_is_refused_when_a_drain_begins() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).set("drain_ms", 5_000).start();
+        let mut conn = server.connect_control();
+        let whole = server.publish_bytes("topic=a", "", &[b'x'; 100]);
+        conn.send(&whole[..whole.len() - 50]);
+        server.await_metric("accepted", SOON, |m| m.get("connections") >= 2);
+        std::thread::sleep(ms(100));
+        server.signal("TERM");
+        let answer = conn.answer(ms(2_000)).expect("an answer while there is time");
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.closes());
+        drop(conn);
+        assert_eq!(server.exit(ms(4_000)).expect("nothing is left").code(), Some(0));
+    });
+}
+
+#[test]
 fn drain_by_request_is_the_same_as_by_signal() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers).set("drain_ms", 600).start();
