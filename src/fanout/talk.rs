@@ -165,10 +165,12 @@ impl Worker {
             return;
         }
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
-        let first = matches!(self.conns[slot as usize].state, State::Waiting(_));
-        let talk = self.talk(slot);
-        talk.input = rest.to_vec();
-        if first {
+        let conn = &self.conns[slot as usize];
+        let first = matches!(conn.state, State::Waiting(_));
+        // One that is only here to be refused gets no more time by beginning.
+        let over = conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
+        self.talk(slot).input = rest.to_vec();
+        if first && !over {
             self.set_due(slot, head_due);
         }
     }

@@ -104,6 +104,16 @@ fn health_and_metrics_answer_on_a_full_server() {
 }
 
 #[test]
+fn newcomer_that_can_only_be_refused_gets_no_more_time_by_beginning_a_request() {
+    let server = Launch::workers(1).set("connections_max", 1).start();
+    let _stream = server.subscribe("topic=a");
+    let mut conn = server.connect();
+    conn.send("GET /even");
+    let (_, end) = conn.rest(ms(5_000));
+    assert!(end.is_ok(), "2 s for those beyond the limit: {end:?}");
+}
+
+#[test]
 fn one_address_cannot_take_everything() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers).set("connections_per_address_max", 6).start();
