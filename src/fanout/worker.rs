@@ -25,8 +25,8 @@ use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX,
-    SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN,
+    REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
@@ -290,11 +290,15 @@ impl Worker {
 
     fn read_some(&mut self, io: &mut impl Io) {
         let busy = !self.topics.rounds().is_empty();
+        let mut bytes = 0;
         for _ in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
+            if bytes >= READ_BYTES_PER_TURN {
+                return;
+            }
             let Some(token) = self.to_read.pop_front() else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
-                self.read_one(io, token.slot());
+                bytes += self.read_one(io, token.slot());
             }
         }
     }
