@@ -68,9 +68,9 @@ pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
 pub const READS_PER_TURN: usize = 256;
 /// The same while a round runs: existing subscribers wait for about half a millisecond at most.
 pub const READS_BESIDE_ROUNDS: usize = 64;
-/// Bytes read in one turn after which no further connection is read: a hundred requests fit 4 KiB, and each
-/// takes about a microsecond.
-pub const READ_BYTES_PER_TURN: usize = 128 * KIB;
+/// Bytes read in one turn after which no further connection is read: they may be 1 600 requests of the
+/// shortest kind, about 1 ms of work.
+pub const READ_BYTES_PER_TURN: usize = 64 * KIB;
 /// Connections accepted from one listener in one turn: existing subscribers come first.
 pub const ACCEPTS_PER_TURN: usize = 256;
 /// Wheel entries handled in one turn.

@@ -465,8 +465,8 @@ impl Inner {
         false
     }
 
-    /// Whether all these topics can exist at once beside those in use. Topics that only linger give way: a gap
-    /// told without need is better than a refusal.
+    /// Whether all these topics can exist beside those in use. Topics that only linger give way: a gap told
+    /// without need is better than a refusal.
     fn make_room(&mut self, mut names: Vec<&str>) -> bool {
         names.sort_unstable();
         names.dedup();
