@@ -55,8 +55,8 @@ pub const LOOKS_PER_BATCH: usize = 8_192;
 pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
 pub const READ_FRAMES_MAX: usize = 64;
-/// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers and
-/// other workers wait meanwhile.
+/// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers
+/// and other workers wait meanwhile.
 pub const LOG_STEPS_PER_TURN: usize = 8_192;
 /// Bytes read from one connection that is sending a head, at a time: bounds what a pipeliner can store.
 pub const HEAD_READ_BYTES: usize = 16 * KIB;

@@ -80,7 +80,7 @@ pub fn forget_variables(names: &[&str]) {
     }
 }
 
-/// Returns the memory that the allocator holds and nobody uses to the operating system (`malloc_trim(3)`). Holds
+/// Returns to the operating system what memory the allocator holds and nobody uses (`malloc_trim(3)`). Holds
 /// up allocations of other threads for some milliseconds for each 100 MB.
 pub fn give_memory_back() {
     #[cfg(target_env = "gnu")]
