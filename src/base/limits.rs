@@ -62,15 +62,16 @@ pub const LOG_STEPS_PER_TURN: usize = 8_192;
 pub const HEAD_READ_BYTES: usize = 16 * KIB;
 /// Bytes of a worker's one scratch buffer; also the largest single read of a body.
 pub const SCRATCH_BYTES: usize = 64 * KIB;
-/// Answer bytes that may wait for a connection before no further request of it is read.
-pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
+/// Answer bytes that may wait for a connection before no further request of it is read. Also what a pipeliner
+/// gets before everyone else's turn comes: some thirty short answers.
+pub const ANSWER_BYTES_MAX: usize = 4 * KIB;
 /// Connections whose readable bytes are handled in one turn.
 pub const READS_PER_TURN: usize = 256;
 /// The same while a round runs: existing subscribers wait for about half a millisecond at most.
 pub const READS_BESIDE_ROUNDS: usize = 64;
-/// Bytes read in one turn after which no further connection is read: they may be 1 600 requests of the
-/// shortest kind, about 1 ms of work.
-pub const READ_BYTES_PER_TURN: usize = 64 * KIB;
+/// Bytes read in one turn after which no further connection is read: large bodies are to be copied. Not less,
+/// or whoever has one small request would wait several turns behind those that pipeline.
+pub const READ_BYTES_PER_TURN: usize = MIB;
 /// Connections accepted from one listener in one turn: existing subscribers come first.
 pub const ACCEPTS_PER_TURN: usize = 256;
 /// Wheel entries handled in one turn.
