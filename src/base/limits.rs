@@ -102,6 +102,9 @@ pub const EVICTIONS_PER_CALL: usize = 64;
 pub const SWEEP_CALLS_PER_TURN: usize = 32;
 /// Milliseconds between two looks at what has expired in the hub while nothing is published.
 pub const SWEEP_MS: u64 = 250;
+/// Milliseconds between two times that workers look for those who keep old frames alive: each looks at all of
+/// its connections.
+pub const SHED_PAUSE_MS: u64 = 1_000;
 /// Frame bytes in flight (mailboxes, half-sent) beyond the history before publishers are refused.
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
 /// Log lines that wait for the log's thread; more are dropped and counted, so that a stuck disk or pipe

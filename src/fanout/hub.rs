@@ -8,57 +8,27 @@
 //! topic may have lost is remembered in one id for all of them, `forgotten`: a returning subscriber may be
 //! told a gap without need, but never loses silently.
 
+mod messages;
+
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use slab::Slab;
 
+pub use self::messages::{HubSizes, Joined, Post, Published};
 use super::hash::Seeded;
 use super::idempotency::{Answer, Idempotency};
 use super::log::{Kept, Meter, TopicLog};
-use super::mail::{Mail, Outlet, Probe};
+use super::mail::{Control, Mail, Outlet, Probe};
 use crate::base::counters::Refused;
 use crate::base::id::EventId;
 use crate::base::limits::{
-    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, LINGERING_TOPICS_MAX, SWEEP_CALLS_PER_TURN, TOPIC_LINGER_MS,
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, LINGERING_TOPICS_MAX, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
+    TOPIC_LINGER_MS,
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
-use crate::wire::frame::Draft;
 use crate::wire::request::Start;
-
-/// An event on its way in: its topics (distinct, at least one) and its encoded form.
-#[derive(Debug)]
-pub struct Post {
-    /// Names, distinct.
-    pub topics: Vec<Box<str>>,
-    /// All but the id.
-    pub draft: Draft,
-}
-
-/// What a publish came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Published {
-    /// What the publisher is told.
-    pub answer: Answer,
-    /// The answer was given before; nothing was published now.
-    pub repeated: bool,
-    /// Workers to wake, a bit each.
-    pub wake: u64,
-}
-
-/// A subscriber that has joined its topics.
-#[derive(Debug)]
-pub struct Joined {
-    /// The hub's indices, in the order of the names.
-    pub topics: Vec<u32>,
-    /// Everything newer than this is still to be delivered.
-    pub position: EventId,
-    /// For each topic the floor that the subscriber has been told of, or has no claim to.
-    pub told: Vec<EventId>,
-    /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
-    pub gaps: Vec<(usize, Option<EventId>)>,
-}
 
 /// One entry of the node's history, in publish order.
 #[derive(Debug)]
@@ -110,6 +80,8 @@ pub struct Inner {
     lingering: VecDeque<(u64, u32, u64)>,
     idempotency: Idempotency,
     draining: bool,
+    /// When the workers were last told to shed, monotonic milliseconds.
+    shed_ms: u64,
     bounds: Bounds,
     /// Set when slow subscribers read only the newest frame of each key.
     by_key: Option<Seeded>,
@@ -121,21 +93,6 @@ pub struct Hub {
     inner: Mutex<Inner>,
     outlets: Vec<Outlet>,
     meter: Arc<Meter>,
-}
-
-/// What the hub holds at a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HubSizes {
-    /// Topics that exist.
-    pub topics: usize,
-    /// Frames kept in logs.
-    pub frames: usize,
-    /// Their bytes.
-    pub bytes: usize,
-    /// Bytes of all frames alive, logs included.
-    pub alive_bytes: usize,
-    /// Idempotency keys remembered.
-    pub idempotency_keys: usize,
 }
 
 impl Hub {
@@ -157,6 +114,7 @@ impl Hub {
             lingering: VecDeque::new(),
             idempotency: Idempotency::new(hash, keys_max, settings.idempotency_ms),
             draining: false,
+            shed_ms: 0,
             bounds: Bounds {
                 topics_max: settings.topics_max,
                 events: settings.history_events,
@@ -251,6 +209,22 @@ impl Hub {
         self.outlets.iter().for_each(|outlet| outlet.push(Mail::Probe(Arc::clone(probe))));
         drop(inner);
         Some(self.sleepers(u64::MAX))
+    }
+
+    /// When frames that have left the history leave no room for new ones, tells the workers to shed those who
+    /// hold them; once a second at most. Returns the workers to wake.
+    pub fn shed(&self, now: Now) -> u64 {
+        let mut inner = self.lock();
+        let in_flight = self.meter.bytes().saturating_sub(inner.kept_bytes);
+        if in_flight < IN_FLIGHT_BYTES_MAX / 2 || now.mono_ms < inner.shed_ms + SHED_PAUSE_MS {
+            return 0;
+        }
+        inner.shed_ms = now.mono_ms;
+        drop(inner);
+        for outlet in &self.outlets {
+            outlet.send(Control::Shed);
+        }
+        self.sleepers(u64::MAX)
     }
 
     /// From now on nothing is published.

@@ -112,6 +112,11 @@ impl TopicLog {
         self.frames.front().map(|frame| frame.id())
     }
 
+    /// Whether the frame with this id is kept.
+    pub fn keeps(&self, id: EventId) -> bool {
+        self.frames.binary_search_by_key(&id, |frame| frame.id()).is_ok()
+    }
+
     /// Frames kept.
     pub fn len(&self) -> usize {
         self.frames.len()

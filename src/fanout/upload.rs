@@ -140,7 +140,12 @@ impl Worker {
         };
         let published = match self.node.hub.publish(posts, key, self.now) {
             Ok(published) => published,
-            Err(why) => return self.refuse(slot, asked, why),
+            Err(why) => {
+                if why == Refused::Overload {
+                    self.wake |= self.node.hub.shed(self.now);
+                }
+                return self.refuse(slot, asked, why);
+            }
         };
         let Published { answer, repeated, wake } = published;
         self.wake |= wake;

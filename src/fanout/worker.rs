@@ -282,9 +282,30 @@ impl Worker {
             match control {
                 Control::Drain => self.begin_drain(io),
                 Control::Stop => self.stopping = true,
+                Control::Shed => self.shed(io),
                 Control::Probed(token) if self.owns(token) => self.probed(token.slot()),
                 Control::Probed(_) => {}
             }
+        }
+    }
+
+    /// Ends those whose half-sent frame is no longer kept: history has passed them by, and together they hold
+    /// more memory than history may.
+    fn shed(&mut self, io: &mut impl Io) {
+        let node = Arc::clone(&self.node);
+        let hub = node.hub.lock();
+        let passed_by = |conn: &Conn| {
+            let State::Streaming(stream) = &conn.state else { return false };
+            let half_sent = stream.pending.as_ref().and_then(|pending| pending.frame.as_ref());
+            half_sent.is_some_and(|(frame, _)| {
+                !stream.places().iter().any(|at| hub.log(self.topics.get(at.topic).hub).keeps(frame.id()))
+            })
+        };
+        let found = self.conns.iter().filter(|(_, conn)| passed_by(conn));
+        let slots: Vec<u32> = found.map(|(slot, _)| slot as u32).collect();
+        drop(hub);
+        for slot in slots {
+            self.close(io, slot, Close::Reset, Closed::SlowEvicted);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::limits::MAILBOX_FRAMES_MAX;
 use crate::fanout::mail::Inbox;
+use crate::wire::frame::Draft;
 
 fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<Inbox>) {
     let mut settings = Settings::default();
