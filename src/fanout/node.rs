@@ -90,6 +90,7 @@ pub struct Node {
     addresses: Mutex<HashMap<IpAddr, usize, Seeded>>,
     memory_full: AtomicBool,
     draining: AtomicBool,
+    stopping: AtomicBool,
     pages: Pages,
 }
 
@@ -117,6 +118,7 @@ impl Node {
             addresses: Mutex::new(HashMap::with_hasher(Seeded::new(seed ^ 1))),
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             pages,
             settings,
         };
@@ -186,10 +188,17 @@ impl Node {
         self.draining.load(Relaxed)
     }
 
-    /// Starts or forces the end. Returns the workers to wake.
+    /// Whether the server ends now.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Starts or forces the end. Returns the workers to wake. The mail only makes each look: one whose mailbox
+    /// is full looks as well, and must not miss the end.
     pub fn control(&self, control: &Control) -> u64 {
         self.hub.drain();
         self.draining.store(true, Relaxed);
+        self.stopping.fetch_or(matches!(control, Control::Stop), Relaxed);
         for worker in 0..self.workers() {
             self.hub.outlet(worker).send(control.clone());
         }

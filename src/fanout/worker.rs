@@ -280,12 +280,14 @@ impl Worker {
     fn take_control(&mut self, io: &mut impl Io) {
         while let Ok(control) = self.inbox.control.try_recv() {
             match control {
-                Control::Drain => self.begin_drain(io),
-                Control::Stop => self.stopping = true,
                 Control::Shed => self.shed(io),
                 Control::Probed(token) if self.owns(token) => self.probed(token.slot()),
-                Control::Probed(_) => {}
+                Control::Probed(_) | Control::Drain | Control::Stop => {}
             }
+        }
+        self.stopping |= self.node.is_stopping();
+        if self.node.is_draining() && !self.stopping {
+            self.begin_drain(io);
         }
     }
 

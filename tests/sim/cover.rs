@@ -81,6 +81,8 @@ branches! {
     ResumeForeign
     ResumeLast
     HalfClosedPeer
+    StreamBehindAnswers
+    ControlMailboxFull
 }
 
 /// How often each branch was hit.

@@ -5,6 +5,7 @@ use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::settings::Listener;
 use fanwheel::base::time::TICK_MS;
 use fanwheel::fanout::mail::Control;
+use fanwheel::fanout::worker::Token;
 
 use crate::answer::{Asked, Got};
 use crate::cover::{Branch, Cover};
@@ -47,6 +48,12 @@ impl World {
     }
 
     fn announce_end(&mut self) {
+        if self.scene.one_in(4) {
+            // So many probes have come back at once: the end must not depend on a mailbox's room.
+            self.scene.hit(Branch::ControlMailboxFull);
+            let outlet = self.node.hub.outlet(self.scene.plan.workers - 1);
+            while outlet.send(Control::Probed(Token::new(u32::MAX, 0))) {}
+        }
         self.scene.ending = true;
         self.scene.drained_ms = self.scene.now.mono_ms + self.scene.plan.settings.drain_ms;
     }
@@ -73,12 +80,10 @@ impl World {
     /// Everyone goes on as before until all workers have ended.
     fn drain(&mut self) {
         self.run_each_worker();
-        let slow: Vec<usize> = (0..self.scene.sessions.len())
-            .filter(|&index| {
-                let session = &self.scene.sessions[index];
-                session.ending == Ending::Open && self.net.socks[session.conn].known_full
-            })
-            .collect();
+        let is_open = |index: &usize| self.scene.sessions[*index].ending == Ending::Open;
+        let open: Vec<usize> = (0..self.scene.sessions.len()).filter(is_open).collect();
+        let is_slow = |index: &usize| self.net.socks[self.scene.sessions[*index].conn].known_full;
+        let slow: Vec<usize> = open.iter().copied().filter(is_slow).collect();
         while !self.shell.has_ended() && self.scene.now.mono_ms < self.scene.drained_ms {
             self.step();
         }
@@ -87,6 +92,17 @@ impl World {
         let clean = |index: &usize| self.scene.sessions[*index].ending == Ending::Clean;
         let postponed = slow.iter().any(clean);
         self.scene.cover.hit_if(postponed, Branch::DrainPostponed);
+        // Nothing has been published since, and what was is finished first, unless the window has passed. Of
+        // streams that may have ended by age, nobody knows when they did.
+        let settings = &self.scene.plan.settings;
+        if settings.max_connection_ms > 0 {
+            return;
+        }
+        for session in open.into_iter().filter(clean).map(|index| &self.scene.sessions[index]) {
+            if session.item_ms + DRAIN_SLACK_MS < self.scene.drained_ms {
+                session.judge_losses(&self.scene.ledger, settings.slow_policy, Some(self.scene.head));
+            }
+        }
     }
 
     /// What is left is read; the workers must have ended.

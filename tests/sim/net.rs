@@ -101,9 +101,9 @@ pub struct Sock {
     pub was_full: bool,
     /// The peer closed or half-closed before the core did.
     pub peer_finished: bool,
-    /// The node's newest id when the turn that first sent to it had ended.
+    /// The node's newest id when the turn had ended that first offered it the head of a stream.
     pub greeted: Option<EventId>,
-    /// It was sent to in this turn for the first time.
+    /// It was offered the head of a stream in this turn.
     pub fresh: bool,
     buffered: Pipe,
     capacity: usize,
@@ -359,7 +359,7 @@ impl Port<'_> {
         assert!(!sock.known_full, "a send to a socket that is known to be full");
         assert!((1..=PARTS_MAX).contains(&send.parts.len()), "{} parts", send.parts.len());
         assert!(send.parts.iter().all(|part| !part.is_empty()), "an empty part");
-        sock.fresh |= sock.greeted.is_none();
+        sock.fresh |= sock.greeted.is_none() && send.parts.iter().any(|part| begins_stream(part));
         let offered: usize = send.parts.iter().map(|part| part.len()).sum();
         if sock.gone {
             // The kernel takes bytes until the peer's refusal has arrived.
@@ -405,6 +405,12 @@ fn merges_topics(send: &Send<'_>) -> bool {
     };
     let topics: BTreeSet<String> = send.parts.iter().filter_map(|part| topic(part)).collect();
     topics.len() > 1
+}
+
+/// Whether a part holds the head of a stream.
+fn begins_stream(part: &[u8]) -> bool {
+    let field = b"Content-Type: text/event-stream";
+    part.windows(field.len()).take(40_000).any(|window| window == field)
 }
 
 /// What a part that was cut at `at` is.

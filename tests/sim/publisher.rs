@@ -133,7 +133,8 @@ impl Publisher {
         let topics = scene.draw_topics(2);
         let name = scene.one_in(2).then(|| pick(&mut scene.prng, &NAMES).to_owned());
         for nth in 0..lines as usize {
-            let many = if scene.one_in(4) { topics.len() } else { 1 };
+            // What comes last is in one topic alone, so that the newest of a key differs between topics.
+            let many = if nth < lines as usize / 2 && scene.one_in(4) { topics.len() } else { 1 };
             let topics = if burst { topics[..many].to_vec() } else { scene.draw_topics(3) };
             let mut draft = draw_event(scene, start + nth, topics, !burst);
             if burst && name.is_some() {

@@ -6,7 +6,7 @@
 use fanwheel::base::id::EventId;
 use fanwheel::base::settings::{Listener, SlowPolicy};
 
-use crate::answer::{Asked, Got};
+use crate::answer::{Answer, Asked, Got};
 use crate::cover::Branch;
 use crate::items::Item;
 use crate::net::Net;
@@ -17,6 +17,9 @@ use crate::setup::pick;
 
 /// Event names that publishers use and subscribers may ask for.
 pub const NAMES: [&str; 4] = ["likes", "message", "é ü", "x"];
+
+/// The number of a request that goes before that for the stream, in the same connection.
+const BEFORE: usize = 1;
 
 /// See the module.
 pub struct Subscriber {
@@ -68,6 +71,13 @@ impl Subscriber {
         let browser = scene.one_in(4);
         let request = self.request(scene, &begin, http11, clock, browser, listener);
         scene.trace(|| format!("conn {} asks {:?}", peer.conn, request.lines().next()));
+        if scene.one_in(6) {
+            scene.hit(Branch::StreamBehindAnswers);
+            for _ in 0..1 + scene.prng.below(3) {
+                let first = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+                peer.ask(first, Asked { tag: BEFORE, head_only: false, http11: true });
+            }
+        }
         peer.ask(request.as_bytes(), Asked { tag: 0, head_only: false, http11 });
         let session = Session {
             conn: peer.conn,
@@ -155,7 +165,8 @@ impl Subscriber {
 
     fn go_on(&mut self, net: &mut Net, scene: &mut Scene) {
         let Some(link) = &mut self.link else { return };
-        let got = link.peer.pump(net, scene);
+        let mut got = link.peer.pump(net, scene);
+        got.retain(|got| !matches!(got, Got::Answer(Answer { tag: BEFORE, .. })));
         if let (None, Some(Got::Answer(answer))) = (link.index, got.first()) {
             check_refusal(scene, answer.status, self.topics.len(), link.browser);
             net.leave(link.peer.conn);

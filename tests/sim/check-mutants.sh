@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Plants each bug of mutants.txt in a copy of the tree under target/ and sees that the simulator finds it.
+# Words select mutants by name. SIM_SEEDS: how many seeds a mutant may survive before it is NOT FOUND.
+set -euo pipefail
+exec python3 "$(dirname "$0")/mutants.py" "$@"

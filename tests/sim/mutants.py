@@ -1,0 +1,119 @@
+"""Plants known bugs in a copy of the tree, one at a time, and sees that the simulator finds each."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "mutants"
+TREE = WORK / "tree"
+# A mutant that hangs has been found, too; a build on a busy machine is slow.
+SECONDS_MAX = 900
+SEEDS = os.environ.get("SIM_SEEDS", "800")
+
+
+def read_mutants(path):
+    """The mutants as (name, file, old, new)."""
+    mutants, part = [], None
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        key, _, value = line.partition(": ")
+        if line.startswith("|"):
+            mutants[-1][part] += line[2:] + "\n"
+        elif key == "mutant":
+            mutants.append({"name": value, "old:": "", "new:": ""})
+        elif key == "file":
+            mutants[-1]["file"] = value
+        elif line in ("old:", "new:"):
+            part = line
+        elif line and not line.startswith("#"):
+            sys.exit(f"{path}:{number}: not understood: {line}")
+    return [(m["name"], m["file"], m["old:"], m["new:"]) for m in mutants]
+
+
+def plant(name, file, old, new):
+    """The file's text with the bug in it."""
+    text = (ROOT / file).read_text()
+    # The last line of an old text may be a prefix: `let freed`.
+    old, new = old.removesuffix("\n"), new.removesuffix("\n")
+    found = text.count(old)
+    if found != 1:
+        sys.exit(f"mutant {name}: its old text occurs {found} times in {file}, not once")
+    return text.replace(old, new)
+
+
+def copy_tree():
+    """Brings the copy up to date. Unchanged files keep their times, so that cargo builds little."""
+    wanted = [ROOT / name for name in ("Cargo.toml", "Cargo.lock", "src", "tests", "benches", "README.md")]
+    paths = [path for top in wanted for path in ([top] if top.is_file() else top.rglob("*"))]
+    kept = {path.relative_to(ROOT) for path in paths if path.is_file()}
+    for path in kept:
+        source, target = ROOT / path, TREE / path
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    for path in [path for path in TREE.rglob("*") if path.is_file()]:
+        if path.relative_to(TREE) not in kept:
+            path.unlink()
+
+
+def cargo(*arguments):
+    """Runs cargo in the copy; its exit code (none when it took too long) and its output."""
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(WORK / "build"), "SIM_SEEDS": SEEDS}
+    environment["RUST_BACKTRACE"] = "0"
+    command = ["cargo", *arguments, "--locked", "--quiet", "--test", "sim"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=TREE,
+            env=environment,
+            text=True,
+            errors="replace",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=SECONDS_MAX,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        return None, str(expired.output)
+    return done.returncode, done.stdout
+
+
+def sweep(name):
+    """Builds and sweeps; whether a seed failed, and a word about it."""
+    code, output = cargo("test", "--no-run")
+    if code != 0:
+        sys.exit(f"{name} does not build:\n{output}")
+    code, output = cargo("test")
+    if code is None:
+        return True, f"in more than {SECONDS_MAX} s"
+    seed = re.search(r"^seed (\d+) failed$", output, re.MULTILINE)
+    if code != 0 and seed is None:
+        sys.exit(f"{name}: the sweep failed without a seed:\n{output}")
+    return code != 0, f"seed {seed[1]}" if seed else ""
+
+
+def main():
+    wanted = sys.argv[1:]
+    mutants = read_mutants(Path(__file__).with_name("mutants.txt"))
+    mutants = [m for m in mutants if not wanted or any(word in m[0] for word in wanted)]
+    planted = [(name, file, plant(name, file, old, new)) for name, file, old, new in mutants]
+    copy_tree()
+    failed, word = sweep("the tree without a mutant")
+    if failed:
+        sys.exit(f"the tree without a mutant fails: {word}")
+    survivors = 0
+    for name, file, text in planted:
+        (TREE / file).write_text(text)
+        found, word = sweep(f"mutant {name}")
+        shutil.copyfile(ROOT / file, TREE / file)
+        print(f"mutant {name} ... {f'found ({word})' if found else 'NOT FOUND'}", flush=True)
+        survivors += not found
+    print(f"{len(planted) - survivors} passed, {survivors} failed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
