@@ -63,11 +63,12 @@ clients() {
         python3 -m pip install --quiet --target target/clients/python -r tests/clients/requirements.txt
 }
 
-# Installs a cargo subcommand if it is missing: subcommand NAME VERSION
+# Installs a cargo subcommand if it is missing: subcommand NAME VERSION. Without optimization it is built in
+# a third of the time, and quick enough for what it does here.
 subcommand() {
     have "cargo-$1" && return 0
     echo "install: cargo-$1 $2"
-    cargo install --quiet --locked --version "$2" --target-dir target/tools "cargo-$1" </dev/null \
+    cargo install --quiet --debug --locked --version "$2" --target-dir target/tools "cargo-$1" </dev/null \
         || echo "install: cargo-$1 could not be installed"
 }
 

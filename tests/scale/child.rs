@@ -266,8 +266,8 @@ impl Crowd {
                 Ok(0) => return self.ended(index),
                 Ok(bytes) => {
                     self.take(index, bytes);
-                    // A short read has emptied the socket, and readiness will tell of more, unless it has told
-                    // of the end already.
+                    // A short read has emptied the socket, and readiness will tell of more, unless it has
+                    // told of the end already.
                     if bytes < self.scratch.len() && !closing {
                         return self.greeted_once(index);
                     }
