@@ -266,3 +266,29 @@ fn event_larger_than_every_buffer_arrives_whole() {
         assert!(stream.try_next(ms(50)).is_none_or(|item| item != Item::End(Finish::Torn)));
     });
 }
+
+/// Each stuck reader joins live and holds another event half-sent, which history soon drops: together they hold
+/// more than may be in flight. They have to make room, not the publisher to wait for `stall_ms`.
+#[test]
+fn frames_that_only_stuck_readers_hold_make_room_for_new_ones() {
+    let server = Launch::workers(2)
+        .set("history_bytes_max", 400_000)
+        .set("stall_ms", 60_000)
+        .set("user_timeout_ms", 120_000)
+        .start();
+    let mut witness = Witness::of(&server);
+    let large = "y".repeat(260_000);
+    let mut stuck = Vec::new();
+    let mut refused = 0;
+    for _ in 0..300 {
+        stuck.push(sleepy(&server, "topic=a"));
+        let answer = server.post("topic=a", "", &large);
+        assert!(matches!(answer.status, 202 | 503), "{}", answer.status);
+        refused += usize::from(answer.status == 503);
+    }
+    assert!(refused > 0, "the frames in flight never reached their bound");
+    assert!(refused < 20, "{refused} of 300 publishes were refused");
+    server.await_metric("shed", SOON, |m| m.labelled("closed", "slow_evicted") >= 200);
+    drop(stuck);
+    witness.check("stuck readers with old frames");
+}
