@@ -41,7 +41,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let busy = host::cpu_ms(pid);
     sleep(IDLE);
     let idle = (host::cpu_ms(pid) - busy) as f64 / IDLE.as_millis() as f64 * 100.0;
-    report.at_most("processor while idle", idle, "%", 0.1);
+    report.at_most("processor while idle", idle, "%", 0.5);
 
     broadcast(&server, &mut swarm, &mut report, count, options.get("broadcasts", 5))?;
     report.row(
