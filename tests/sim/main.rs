@@ -5,6 +5,7 @@
 
 mod answer;
 mod cover;
+mod facts;
 mod finale;
 mod items;
 mod ledger;
