@@ -21,8 +21,8 @@ const LIFE_JITTER_PERCENT: u64 = 10;
 const UPSTREAM_UNIT: usize = 64;
 /// Milliseconds after which a stream that could not be ended yet is looked at again.
 const END_RETRY_MS: u64 = 100;
-/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone: on a busy
-/// worker there are always some. What it misses, it gets when it comes back.
+/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone: on a
+/// busy worker there are always some. What it misses, it gets when it comes back.
 const END_PATIENCE_MS: u64 = 1_000;
 
 /// How a new stream is opened, beside what it subscribes to.
