@@ -10,7 +10,7 @@ SCENARIO ?=
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients sim-check fuzz bench scale deny
+.PHONY: help run build test clients proxies sim-check fuzz bench scale deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +21,14 @@ run: ## Build and start the server with its defaults (ARGS="--flag value" to cha
 build: ## Build the release program
 	cargo build --release --locked
 
-test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients, licences
+test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients and proxies, licences
 	tests/run
 
 clients: ## Only the real clients against the real server
 	tests/clients/run
+
+proxies: ## Only the real proxies before the real server
+	tests/proxies/run
 
 sim-check: ## Plant known bugs in the core and see that the simulator finds each
 	tests/sim/check-mutants.sh

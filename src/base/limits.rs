@@ -44,24 +44,34 @@ pub const CONTROL_MAILS_MAX: usize = 1_024;
 pub const WORKERS_MAX: usize = 64;
 /// Listening sockets that may be passed to the server at its start: their descriptors are bits of one word.
 pub const INHERITED_SOCKETS_MAX: usize = 60;
-/// Sends in one batch: an io_uring submission that costs about 2 ms, after which newcomers get a look in.
-pub const BATCH_SENDS_MAX: usize = 512;
+/// Sends in one batch: an io_uring submission that costs less than 1 ms, after which newcomers get a look in.
+/// A longer one saves next to nothing: one system call in 128 sends is below one per cent of their cost.
+pub const BATCH_SENDS_MAX: usize = 128;
 /// Bytes in one batch after which no further send is added, for the same reason when frames are large.
 pub const BATCH_BYTES_MAX: usize = MIB;
+/// Subscribers of one topic looked at for one batch, whether or not they want anything of it.
+pub const LOOKS_PER_BATCH: usize = 8_192;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
 pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
 pub const READ_FRAMES_MAX: usize = 64;
+/// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers
+/// and other workers wait meanwhile.
+pub const LOG_STEPS_PER_TURN: usize = 8_192;
 /// Bytes read from one connection that is sending a head, at a time: bounds what a pipeliner can store.
 pub const HEAD_READ_BYTES: usize = 16 * KIB;
 /// Bytes of a worker's one scratch buffer; also the largest single read of a body.
 pub const SCRATCH_BYTES: usize = 64 * KIB;
-/// Answer bytes that may wait for a connection before no further request of it is read.
-pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
+/// Answer bytes that may wait for a connection before no further request of it is read. Also what a pipeliner
+/// gets before everyone else's turn comes: some thirty short answers.
+pub const ANSWER_BYTES_MAX: usize = 4 * KIB;
 /// Connections whose readable bytes are handled in one turn.
 pub const READS_PER_TURN: usize = 256;
 /// The same while a round runs: existing subscribers wait for about half a millisecond at most.
 pub const READS_BESIDE_ROUNDS: usize = 64;
+/// Bytes read in one turn after which no further connection is read: large bodies are to be copied. Not less,
+/// or whoever has one small request would wait several turns behind those that pipeline.
+pub const READ_BYTES_PER_TURN: usize = MIB;
 /// Connections accepted from one listener in one turn: existing subscribers come first.
 pub const ACCEPTS_PER_TURN: usize = 256;
 /// Wheel entries handled in one turn.
@@ -83,10 +93,18 @@ pub const RESERVED_FILES: u64 = 320;
 /// Milliseconds for which a topic is remembered after its last subscriber left and its history expired,
 /// so that a short cut in a quiet topic is not told as a gap.
 pub const TOPIC_LINGER_MS: u64 = 30_000;
+/// Topics remembered in this way at once, so that subscribers who come and go with ever new topics fill
+/// neither memory nor `topics_max`; beyond, the one that has waited longest is forgotten early.
+pub const LINGERING_TOPICS_MAX: usize = 65_536;
 /// History entries dropped by one hub operation, so that none holds the lock for long.
 pub const EVICTIONS_PER_CALL: usize = 64;
+/// Such operations in one turn of the worker that sweeps: about 1 ms, then its subscribers come first again.
+pub const SWEEP_CALLS_PER_TURN: usize = 32;
 /// Milliseconds between two looks at what has expired in the hub while nothing is published.
 pub const SWEEP_MS: u64 = 250;
+/// Milliseconds between two times that workers look for those who keep old frames alive: each looks at all of
+/// its connections.
+pub const SHED_PAUSE_MS: u64 = 1_000;
 /// Frame bytes in flight (mailboxes, half-sent) beyond the history before publishers are refused.
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
 /// Log lines that wait for the log's thread; more are dropped and counted, so that a stuck disk or pipe

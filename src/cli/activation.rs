@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn variables_of_another_process_are_ignored_and_contradictions_refused() {
-        let rows: &[(&[(&str, &str)], Option<&[&str]>)] = &[
+        type Variables = &'static [(&'static str, &'static str)];
+        let rows: &[(Variables, Option<&[&str]>)] = &[
             (&[], Some(&[])),
             (&[("LISTEN_FDS", "2")], Some(&[])),
             (&[("LISTEN_PID", "8"), ("LISTEN_FDS", "2")], Some(&[])),

@@ -8,55 +8,27 @@
 //! topic may have lost is remembered in one id for all of them, `forgotten`: a returning subscriber may be
 //! told a gap without need, but never loses silently.
 
-use std::collections::{HashMap, VecDeque};
+mod messages;
+
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use slab::Slab;
 
+pub use self::messages::{HubSizes, Joined, Post, Published};
 use super::hash::Seeded;
 use super::idempotency::{Answer, Idempotency};
 use super::log::{Kept, Meter, TopicLog};
-use super::mail::{Mail, Outlet, Probe};
+use super::mail::{Control, Mail, Outlet, Probe};
 use crate::base::counters::Refused;
 use crate::base::id::EventId;
-use crate::base::limits::{EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, TOPIC_LINGER_MS};
+use crate::base::limits::{
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, LINGERING_TOPICS_MAX, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
+    TOPIC_LINGER_MS,
+};
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
-use crate::wire::frame::Draft;
 use crate::wire::request::Start;
-
-/// An event on its way in: its topics (distinct, at least one) and its encoded form.
-#[derive(Debug)]
-pub struct Post {
-    /// Names, distinct.
-    pub topics: Vec<Box<str>>,
-    /// All but the id.
-    pub draft: Draft,
-}
-
-/// What a publish came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Published {
-    /// What the publisher is told.
-    pub answer: Answer,
-    /// The answer was given before; nothing was published now.
-    pub repeated: bool,
-    /// Workers to wake, a bit each.
-    pub wake: u64,
-}
-
-/// A subscriber that has joined its topics.
-#[derive(Debug)]
-pub struct Joined {
-    /// The hub's indices, in the order of the names.
-    pub topics: Vec<u32>,
-    /// Everything newer than this is still to be delivered.
-    pub position: EventId,
-    /// For each topic the floor that the subscriber has been told of, or has no claim to.
-    pub told: Vec<EventId>,
-    /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
-    pub gaps: Vec<(usize, Option<EventId>)>,
-}
 
 /// One entry of the node's history, in publish order.
 #[derive(Debug)]
@@ -77,7 +49,7 @@ struct Topic {
     born: u64,
     /// When the last subscriber left, monotonic milliseconds; 0 when none ever came.
     left_ms: u64,
-    /// It has an entry in `Inner::lingering`: one, however often subscribers come and go.
+    /// It has an entry in `lingering`.
     lingers: bool,
 }
 
@@ -103,10 +75,13 @@ pub struct Inner {
     order: VecDeque<Entry>,
     kept_frames: usize,
     kept_bytes: usize,
-    /// Topics without frames that lost their last subscriber: when, which, and which incarnation.
+    /// Topics to look at again because they lost their last subscriber, one entry each: when to look, which,
+    /// and which incarnation.
     lingering: VecDeque<(u64, u32, u64)>,
     idempotency: Idempotency,
     draining: bool,
+    /// When the workers were last told to shed, monotonic milliseconds.
+    shed_ms: u64,
     bounds: Bounds,
     /// Set when slow subscribers read only the newest frame of each key.
     by_key: Option<Seeded>,
@@ -118,21 +93,6 @@ pub struct Hub {
     inner: Mutex<Inner>,
     outlets: Vec<Outlet>,
     meter: Arc<Meter>,
-}
-
-/// What the hub holds at a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HubSizes {
-    /// Topics that exist.
-    pub topics: usize,
-    /// Frames kept in logs.
-    pub frames: usize,
-    /// Their bytes.
-    pub bytes: usize,
-    /// Bytes of all frames alive, logs included.
-    pub alive_bytes: usize,
-    /// Idempotency keys remembered.
-    pub idempotency_keys: usize,
 }
 
 impl Hub {
@@ -154,6 +114,7 @@ impl Hub {
             lingering: VecDeque::new(),
             idempotency: Idempotency::new(hash, keys_max, settings.idempotency_ms),
             draining: false,
+            shed_ms: 0,
             bounds: Bounds {
                 topics_max: settings.topics_max,
                 events: settings.history_events,
@@ -184,7 +145,7 @@ impl Hub {
         if let Some(answer) = digest.and_then(|digest| inner.idempotency.find(digest)) {
             return Ok(Published { answer, repeated: true, wake: 0 });
         }
-        self.admit(&inner, &posts, digest.is_some())?;
+        self.admit(&mut inner, &posts, digest.is_some())?;
         let mut answer = Answer { id: inner.head, events: posts.len() as u64, subscribers: 0 };
         let mut interested = 0;
         for post in posts {
@@ -209,8 +170,8 @@ impl Hub {
         Ok(Published { answer, repeated: false, wake: self.sleepers(interested) })
     }
 
-    /// Refuses before anything is changed, so that a publish happens whole or not at all.
-    fn admit(&self, inner: &Inner, posts: &[Post], keyed: bool) -> Result<(), Refused> {
+    /// Refuses before anything is published, so that a publish happens whole or not at all.
+    fn admit(&self, inner: &mut Inner, posts: &[Post], keyed: bool) -> Result<(), Refused> {
         if inner.draining {
             return Err(Refused::Draining);
         }
@@ -222,18 +183,17 @@ impl Hub {
             return Err(Refused::Overload);
         }
         let mut wanted = vec![0usize; self.outlets.len()];
-        let mut new_topics: Vec<&str> = Vec::new();
-        for name in posts.iter().flat_map(|post| &post.topics) {
+        let mut new_topics = 0;
+        let names = || posts.iter().flat_map(|post| &post.topics).map(|name| &**name);
+        for name in names() {
             match inner.find(name) {
                 Some(index) => {
                     bits(inner.topics[index as usize].interest).for_each(|worker| wanted[worker] += 1);
                 }
-                None => new_topics.push(name),
+                None => new_topics += 1,
             }
         }
-        new_topics.sort_unstable();
-        new_topics.dedup();
-        if inner.topics.len() + new_topics.len() > inner.bounds.topics_max {
+        if inner.topics.len() + new_topics > inner.bounds.topics_max && !inner.make_room(names().collect()) {
             return Err(Refused::Topics);
         }
         let fits = |(outlet, wanted): (&Outlet, &usize)| outlet.room() >= *wanted;
@@ -249,6 +209,22 @@ impl Hub {
         self.outlets.iter().for_each(|outlet| outlet.push(Mail::Probe(Arc::clone(probe))));
         drop(inner);
         Some(self.sleepers(u64::MAX))
+    }
+
+    /// When frames that have left the history leave no room for new ones, tells the workers to shed those who
+    /// hold them; once a second at most. Returns the workers to wake.
+    pub fn shed(&self, now: Now) -> u64 {
+        let mut inner = self.lock();
+        let in_flight = self.meter.bytes().saturating_sub(inner.kept_bytes);
+        if in_flight < IN_FLIGHT_BYTES_MAX / 2 || now.mono_ms < inner.shed_ms + SHED_PAUSE_MS {
+            return 0;
+        }
+        inner.shed_ms = now.mono_ms;
+        drop(inner);
+        for outlet in &self.outlets {
+            outlet.send(Control::Shed);
+        }
+        self.sleepers(u64::MAX)
     }
 
     /// From now on nothing is published.
@@ -273,7 +249,9 @@ impl Hub {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
         let new_topics = names.iter().filter(|name| inner.find(name).is_none()).count();
-        if inner.topics.len() + new_topics > inner.bounds.topics_max {
+        if inner.topics.len() + new_topics > inner.bounds.topics_max
+            && !inner.make_room(names.iter().map(|name| &**name).collect())
+        {
             return Err(Refused::Topics);
         }
         let topics: Vec<u32> = names.iter().map(|name| inner.find_or_create(name)).collect();
@@ -300,9 +278,10 @@ impl Hub {
         }
     }
 
-    /// Drops what has expired. Called about once a second while nothing is published.
-    pub fn sweep(&self, now: Now) {
-        while self.lock().expire(now, EVICTIONS_PER_CALL) {}
+    /// Drops some of what has expired, with a pause for others between one hold of the lock and the next.
+    /// Returns whether more is left.
+    pub fn sweep(&self, now: Now) -> bool {
+        (0..SWEEP_CALLS_PER_TURN).all(|_| self.lock().expire(now, EVICTIONS_PER_CALL))
     }
 
     /// The hub's sizes.
@@ -325,6 +304,13 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
         mask &= mask - 1;
         Some(bit)
     })
+}
+
+impl Topic {
+    /// Whether somebody listens or something is kept.
+    fn is_in_use(&self) -> bool {
+        self.subscribers > 0 || !self.log.is_empty()
+    }
 }
 
 impl Inner {
@@ -410,20 +396,62 @@ impl Inner {
 
     /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
     fn retire_if_idle(&mut self, index: u32, now: Now) {
-        let topic = &mut self.topics[index as usize];
-        if topic.subscribers > 0 || !topic.log.is_empty() {
+        // It may have given way to one that was retired a moment ago.
+        let Some(topic) = self.topics.get_mut(index as usize).filter(|topic| !topic.is_in_use()) else {
             return;
-        }
-        if topic.left_ms != 0 && now.mono_ms < topic.left_ms + TOPIC_LINGER_MS {
-            if !topic.lingers {
-                topic.lingers = true;
-                self.lingering.push_back((topic.left_ms + TOPIC_LINGER_MS, index, topic.born));
+        };
+        let due_ms = topic.left_ms + TOPIC_LINGER_MS;
+        if topic.left_ms == 0 || due_ms <= now.mono_ms {
+            self.remove(index);
+        } else if !topic.lingers {
+            topic.lingers = true;
+            self.lingering.push_back((due_ms, index, topic.born));
+            if self.lingering.len() > LINGERING_TOPICS_MAX {
+                self.remove_lingering();
             }
-            return;
         }
+    }
+
+    fn remove(&mut self, index: u32) {
         let topic = self.topics.remove(index as usize);
         self.names.remove(&topic.name);
         self.forgotten = self.forgotten.max(topic.log.floor());
+    }
+
+    /// Takes the oldest entry of `lingering`; returns the topic, unless it is gone.
+    fn take_lingering(&mut self) -> Option<u32> {
+        let (_, index, born) = self.lingering.pop_front()?;
+        let topic = self.topics.get_mut(index as usize).filter(|topic| topic.born == born)?;
+        topic.lingers = false;
+        Some(index)
+    }
+
+    /// Removes the topic that has lingered longest; false when none does.
+    fn remove_lingering(&mut self) -> bool {
+        while !self.lingering.is_empty() {
+            if let Some(index) =
+                self.take_lingering().filter(|&index| !self.topics[index as usize].is_in_use())
+            {
+                self.remove(index);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether all these topics can exist beside those in use. Topics that only linger give way: a gap told
+    /// without need is better than a refusal.
+    fn make_room(&mut self, mut names: Vec<&str>) -> bool {
+        names.sort_unstable();
+        names.dedup();
+        loop {
+            // Counted anew, because a name may be that of a topic that has just given way.
+            let new_topics = names.iter().filter(|name| self.find(name).is_none()).count();
+            let excess = (self.topics.len() + new_topics).saturating_sub(self.bounds.topics_max);
+            if excess == 0 || !(0..excess).all(|_| self.remove_lingering()) {
+                return excess == 0;
+            }
+        }
     }
 
     /// Drops at most `most` of everything that is too old. Returns whether more is.
@@ -436,9 +464,7 @@ impl Inner {
             left -= 1;
         }
         while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
-            let (_, index, born) = self.lingering.pop_front().expect("it was just seen");
-            if let Some(topic) = self.topics.get_mut(index as usize).filter(|topic| topic.born == born) {
-                topic.lingers = false;
+            if let Some(index) = self.take_lingering() {
                 self.retire_if_idle(index, now);
             }
             left -= 1;
@@ -486,15 +512,24 @@ impl Inner {
     }
 
     /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.
-    fn newest(&self, topics: &[u32], count: usize) -> EventId {
-        let mut ids: Vec<EventId> = Vec::new();
-        for &index in topics {
-            let newest = self.topic(index).log.after(EventId::ZERO).rev().take(count + 1);
-            ids.extend(newest.map(|frame| frame.id()));
+    pub fn newest(&self, topics: &[u32], count: usize) -> EventId {
+        let newest_first = |&index: &u32| self.topic(index).log.after(EventId::ZERO).rev();
+        let mut logs: Vec<_> = topics.iter().map(newest_first).collect();
+        let mut nexts = BinaryHeap::new();
+        for (nth, log) in logs.iter_mut().enumerate() {
+            nexts.extend(log.next().map(|frame| (frame.id(), nth)));
         }
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.dedup();
-        if count == 0 { self.head } else { ids.get(count).copied().unwrap_or(EventId::ZERO) }
+        let (mut found, mut last) = (0, None);
+        while let Some((id, nth)) = nexts.pop() {
+            if last != Some(id) {
+                if found == count {
+                    return id;
+                }
+                (found, last) = (found + 1, Some(id));
+            }
+            nexts.extend(logs[nth].next().map(|frame| (frame.id(), nth)));
+        }
+        EventId::ZERO
     }
 
     fn topic(&self, index: u32) -> &Topic {

@@ -112,6 +112,11 @@ impl TopicLog {
         self.frames.front().map(|frame| frame.id())
     }
 
+    /// Whether the frame with this id is kept.
+    pub fn keeps(&self, id: EventId) -> bool {
+        self.frames.binary_search_by_key(&id, |frame| frame.id()).is_ok()
+    }
+
     /// Frames kept.
     pub fn len(&self) -> usize {
         self.frames.len()
@@ -135,8 +140,9 @@ impl TopicLog {
 
 /// Index of the first frame newer than `position`.
 pub fn first_after(frames: &VecDeque<Arc<Kept>>, position: EventId) -> usize {
-    match frames.front() {
-        Some(oldest) if oldest.id() > position => 0,
+    match (frames.front(), frames.back()) {
+        (Some(oldest), _) if oldest.id() > position => 0,
+        (_, Some(newest)) if newest.id() <= position => frames.len(),
         _ => frames.partition_point(|frame| frame.id() <= position),
     }
 }

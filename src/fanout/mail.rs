@@ -37,6 +37,8 @@ pub enum Control {
     Drain,
     /// End everything now.
     Stop,
+    /// Frames in flight leave no room: end whoever holds one that history no longer keeps.
+    Shed,
     /// A probe has passed through every worker.
     Probed(Token),
 }

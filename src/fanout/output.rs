@@ -4,6 +4,9 @@
 //! A stream leaves this path when it has read the log to its end: under the hub's lock nothing newer existed,
 //! and whatever came since is in the worker's mailbox with a higher id.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::sync::{Arc, MutexGuard};
 
 use super::batch::{Batch, Outcome, Pick};
@@ -16,7 +19,7 @@ use super::topics::LocalTopics;
 use super::worker::Worker;
 use crate::base::counters::{Closed, Count};
 use crate::base::id::EventId;
-use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX, READ_FRAMES_MAX};
+use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_FRAMES_MAX};
 use crate::base::settings::SlowPolicy;
 use crate::wire::reply;
 
@@ -86,8 +89,11 @@ impl Worker {
         let (mut items, mut evicted) = (Vec::new(), Vec::new());
         let node = Arc::clone(&self.node);
         let mut lock: Option<MutexGuard<'_, Inner>> = None;
-        let mut bytes = 0;
-        while items.len() < BATCH_SENDS_MAX && bytes < BATCH_BYTES_MAX {
+        let (mut bytes, mut steps) = (0, 0);
+        while items.len() + evicted.len() < BATCH_SENDS_MAX
+            && bytes < BATCH_BYTES_MAX
+            && steps < LOG_STEPS_PER_TURN
+        {
             let Some(token) = self.to_write.pop_front() else { break };
             if !self.owns(token) {
                 continue;
@@ -102,6 +108,7 @@ impl Worker {
             let end = match &mut conn.state {
                 State::Streaming(stream) if stream.reads_log() => {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
+                    steps += stream.places().len();
                     read_or_skip(stream, &self.topics, hub, &node, self.index, kept)
                 }
                 _ => ReadEnd::Upto(EventId::ZERO, false),
@@ -110,6 +117,7 @@ impl Worker {
                 evicted.push(slot);
                 continue;
             };
+            steps += kept.len() - from;
             bytes += kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
             items.push(Item { slot, frames: from..kept.len(), upto, caught_up });
         }
@@ -233,8 +241,9 @@ fn read_log(
     policy: SlowPolicy,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
-    let mut found: Vec<(&Arc<Kept>, u32)> = Vec::new();
-    let mut more = false;
+    // The next frame of each log that has one, the rest of that log, and its topic.
+    let mut logs = Vec::new();
+    let mut nexts = BinaryHeap::new();
     for (nth, place) in stream.places().iter().enumerate() {
         let index = topics.get(place.topic).hub;
         let log = hub.log(index);
@@ -243,20 +252,39 @@ fn read_log(
             return ReadEnd::Missed;
         }
         let mut after = log.after(stream.position);
-        found.extend(after.by_ref().take(READ_FRAMES_MAX).map(|frame| (frame, index)));
-        more |= after.next().is_some();
-    }
-    found.sort_by_key(|(frame, _)| frame.id());
-    // Of a frame in several topics the one stays in which no newer frame has its key, if there is one.
-    found.dedup_by(|(frame, index), (kept, kept_index)| {
-        let same = frame.id() == kept.id();
-        if same && policy == SlowPolicy::Latest && hub.is_superseded(*kept_index, kept) {
-            *kept_index = *index;
+        if let Some(frame) = after.next() {
+            nexts.push(Reverse((frame.id(), logs.len())));
+            logs.push((frame, after, index));
         }
-        same
-    });
-    more |= found.len() > READ_FRAMES_MAX;
-    found.truncate(READ_FRAMES_MAX);
+    }
+    let mut found: Vec<(&Arc<Kept>, u32)> = Vec::new();
+    let mut more = false;
+    while let Some(mut next) = nexts.peek_mut() {
+        let Reverse((id, nth)) = *next;
+        let (frame, after, index) = &mut logs[nth];
+        match found.last_mut() {
+            Some((last, kept_index)) if last.id() == id => {
+                // Of a frame in several topics the one stays in which no newer frame has its key, if any.
+                if policy == SlowPolicy::Latest && hub.is_superseded(*kept_index, last) {
+                    *kept_index = *index;
+                }
+            }
+            _ => {
+                more = found.len() == READ_FRAMES_MAX;
+                if more {
+                    break;
+                }
+                found.push((*frame, *index));
+            }
+        }
+        match after.next() {
+            Some(newer) => {
+                *frame = newer;
+                *next = Reverse((newer.id(), nth));
+            }
+            None => drop(PeekMut::pop(next)),
+        }
+    }
     let upto = match found.last() {
         Some((last, _)) if more => last.id(),
         _ => hub.head(),
@@ -270,29 +298,32 @@ fn read_log(
     ReadEnd::Upto(upto, !more)
 }
 
-/// Tells a stream that the log has passed it by and moves it on: to the newest event, or under the policy
-/// `latest` to the oldest kept one. Returns the gaps told.
+/// Tells a stream that the log has passed it by and moves it on: to the newest event of its topics, which it
+/// still gets, or under the policy `latest` to the oldest kept one. `oldest` of the gap is what comes next.
+/// Returns the gaps told.
 fn skip(stream: &mut Stream, topics: &LocalTopics, hub: &Inner, policy: SlowPolicy) -> u64 {
-    let after = stream.position.to_string();
+    let after = stream.position;
     let chunked = stream.chunked();
     let places: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
+    if policy == SlowPolicy::Skip {
+        stream.position = after.max(hub.newest(&places, 1));
+    }
     let mut gaps = 0;
     for (nth, &index) in places.iter().enumerate() {
+        let log = hub.log(index);
         let told = stream.extra.as_ref().map_or(EventId::ZERO, |extra| extra.told[nth]);
-        let newest = hub.log(index).after(stream.position).next_back().is_some();
-        let missed = hub.log(index).floor() > stream.position.max(told);
-        if missed || (newest && policy == SlowPolicy::Skip) {
-            reply::gap_event(stream.own_bytes(), chunked, hub.name(index), &after, hub.oldest(index));
+        let next = log.after(stream.position).next().map(|frame| frame.id());
+        let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
+        if passed_over || log.floor() > after.max(told) {
+            reply::gap_event(stream.own_bytes(), chunked, hub.name(index), &after.to_string(), next);
             gaps += 1;
         }
         if let Some(extra) = &mut stream.extra {
-            extra.told[nth] = hub.log(index).floor();
+            extra.told[nth] = log.floor();
         }
     }
-    match (policy, &places[..]) {
-        (SlowPolicy::Skip, _) => stream.position = hub.head(),
-        (_, [only]) => stream.position = stream.position.max(hub.log(*only).floor()),
-        _ => {}
+    if let [only] = places[..] {
+        stream.position = stream.position.max(hub.log(only).floor());
     }
     gaps
 }

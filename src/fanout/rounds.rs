@@ -17,7 +17,7 @@ use super::seam::Io;
 use super::topics::{LocalTopic, LocalTopics};
 use super::worker::Worker;
 use crate::base::id::EventId;
-use crate::base::limits::SEND_FRAMES_MAX;
+use crate::base::limits::{LOOKS_PER_BATCH, SEND_FRAMES_MAX};
 
 /// The slices of one topic's fresh frames within a batch, in each form, made on first use.
 #[derive(Default)]
@@ -65,7 +65,9 @@ fn fill<'a>(
 ) -> usize {
     let mut shared = Shared::default();
     let mut cursor = topic.cursor;
-    while cursor < topic.subscribers.len() && batch.has_room() {
+    // Those who want none of the frames cost a look each, too.
+    let end = topic.subscribers.len().min(cursor + LOOKS_PER_BATCH);
+    while cursor < end && batch.has_room() {
         let slot = topic.subscribers[cursor];
         cursor += 1;
         let conn = &mut conns[slot as usize];

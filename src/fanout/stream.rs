@@ -124,23 +124,26 @@ impl Worker {
     }
 
     /// Reads what a subscriber sends after its request, which means nothing, until it sends too much or ends.
-    pub(super) fn read_upstream(&mut self, io: &mut impl Io, slot: u32) {
+    /// Returns how many bytes were read.
+    pub(super) fn read_upstream(&mut self, io: &mut impl Io, slot: u32) -> usize {
         let read = io.read(slot, &mut self.scratch);
         match read {
             Read::Bytes(bytes) => {
                 let most = self.scratch.len();
-                let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
+                let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return bytes };
                 stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT) as u16);
                 if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT {
                     self.close(io, slot, Close::Reset, Closed::Upstream);
                 } else {
                     self.queue_read_again(slot, bytes, most);
                 }
+                return bytes;
             }
             Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             Read::End => self.close(io, slot, Close::Orderly, Closed::Peer),
             Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
         }
+        0
     }
 
     /// A stream's timer: its end, its slowness or its heartbeat, whichever is due; then the next one.

@@ -65,8 +65,8 @@ impl<'a> Asked<'a> {
 }
 
 impl Worker {
-    /// Reads once from a connection and acts on it.
-    pub(super) fn read_one(&mut self, io: &mut impl Io, slot: u32) {
+    /// Reads once from a connection and acts on it. Returns how many bytes were read.
+    pub(super) fn read_one(&mut self, io: &mut impl Io, slot: u32) -> usize {
         let conn = &mut self.conns[slot as usize];
         let most = match &conn.state {
             State::Streaming(_) => return self.read_upstream(io, slot),
@@ -76,13 +76,15 @@ impl Worker {
                 Phase::Body(_) | Phase::Lingering(_) => self.scratch.len(),
                 Phase::Probing(_) | Phase::Answering => {
                     conn.flags |= flag::UNREAD;
-                    return;
+                    return 0;
                 }
             },
         };
         let mut scratch = std::mem::take(&mut self.scratch);
+        let mut taken = 0;
         match io.read(slot, &mut scratch[..most]) {
             Read::Bytes(bytes) => {
+                taken = bytes;
                 self.receive(io, slot, &scratch[..bytes]);
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
@@ -93,6 +95,7 @@ impl Worker {
             Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
         }
         self.scratch = scratch;
+        taken
     }
 
     fn receive(&mut self, io: &mut impl Io, slot: u32, bytes: &[u8]) {
@@ -165,10 +168,12 @@ impl Worker {
             return;
         }
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
-        let first = matches!(self.conns[slot as usize].state, State::Waiting(_));
-        let talk = self.talk(slot);
-        talk.input = rest.to_vec();
-        if first {
+        let conn = &self.conns[slot as usize];
+        let first = matches!(conn.state, State::Waiting(_));
+        // One that is only here to be refused gets no more time by beginning.
+        let over = conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
+        self.talk(slot).input = rest.to_vec();
+        if first && !over {
             self.set_due(slot, head_due);
         }
     }

@@ -113,6 +113,17 @@ impl Worker {
         }
     }
 
+    /// Refuses a body that is still to come: nothing is published during a drain, and whoever sends it should
+    /// hear that now.
+    pub(super) fn give_up_upload(&mut self, slot: u32) {
+        let State::Talking(talk) = &mut self.conns[slot as usize].state else { return };
+        let Phase::Body(upload) = &talk.phase else { return };
+        let asked = Asked { http11: upload.http11, keep_alive: false, head_only: false, origin: None };
+        self.node.bodies.give(upload.charged);
+        talk.phase = Phase::Head;
+        self.refuse(slot, asked, Refused::Draining);
+    }
+
     /// Publishes a whole body and appends the answer.
     fn publish(&mut self, slot: u32, asked: Asked<'_>, call: &Call, body: &[u8]) -> Flow {
         let posts = match self.posts(call, body) {
@@ -129,7 +140,12 @@ impl Worker {
         };
         let published = match self.node.hub.publish(posts, key, self.now) {
             Ok(published) => published,
-            Err(why) => return self.refuse(slot, asked, why),
+            Err(why) => {
+                if why == Refused::Overload {
+                    self.wake |= self.node.hub.shed(self.now);
+                }
+                return self.refuse(slot, asked, why);
+            }
         };
         let Published { answer, repeated, wake } = published;
         self.wake |= wake;

@@ -25,8 +25,8 @@ use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX,
-    SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN,
+    REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
@@ -211,8 +211,8 @@ impl Worker {
         self.send_rounds(io);
         let timers_left = self.expire_timers(io);
         if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
-            self.node.hub.sweep(now);
-            self.sweep_at_ms = now.mono_ms + SWEEP_MS;
+            let more = self.node.hub.sweep(now);
+            self.sweep_at_ms = now.mono_ms + if more { 0 } else { SWEEP_MS };
         }
         let finished = self.is_finished(io);
         let more = timers_left || self.has_work();
@@ -280,6 +280,7 @@ impl Worker {
     fn take_control(&mut self, io: &mut impl Io) {
         while let Ok(control) = self.inbox.control.try_recv() {
             match control {
+                Control::Shed => self.shed(io),
                 Control::Probed(token) if self.owns(token) => self.probed(token.slot()),
                 Control::Probed(_) | Control::Drain | Control::Stop => {}
             }
@@ -290,13 +291,37 @@ impl Worker {
         }
     }
 
+    /// Ends those whose half-sent frame is no longer kept: history has passed them by, and together they hold
+    /// more memory than history may.
+    fn shed(&mut self, io: &mut impl Io) {
+        let node = Arc::clone(&self.node);
+        let hub = node.hub.lock();
+        let passed_by = |conn: &Conn| {
+            let State::Streaming(stream) = &conn.state else { return false };
+            let half_sent = stream.pending.as_ref().and_then(|pending| pending.frame.as_ref());
+            half_sent.is_some_and(|(frame, _)| {
+                !stream.places().iter().any(|at| hub.log(self.topics.get(at.topic).hub).keeps(frame.id()))
+            })
+        };
+        let found = self.conns.iter().filter(|(_, conn)| passed_by(conn));
+        let slots: Vec<u32> = found.map(|(slot, _)| slot as u32).collect();
+        drop(hub);
+        for slot in slots {
+            self.close(io, slot, Close::Reset, Closed::SlowEvicted);
+        }
+    }
+
     fn read_some(&mut self, io: &mut impl Io) {
         let busy = !self.topics.rounds().is_empty();
+        let mut bytes = 0;
         for _ in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
+            if bytes >= READ_BYTES_PER_TURN {
+                return;
+            }
             let Some(token) = self.to_read.pop_front() else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
-                self.read_one(io, token.slot());
+                bytes += self.read_one(io, token.slot());
             }
         }
     }
@@ -338,7 +363,8 @@ impl Worker {
                     self.wheel.arm(slot, ends);
                 }
                 State::Waiting(_) if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
-                State::Waiting(_) | State::Talking(_) => {}
+                State::Waiting(_) => {}
+                State::Talking(_) => self.give_up_upload(slot),
             }
         }
     }

@@ -22,6 +22,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What [`start`] needs.
 #[derive(Debug)]
@@ -82,6 +83,10 @@ impl Wakers {
         }
     }
 }
+
+/// Processor time that a worker gets at once when others wait for it: about one batch of sends. With the
+/// kernel's usual 3 ms a newcomer waits for its worker behind every other worker's slice.
+const TIME_SLICE: Duration = Duration::from_micros(1_000);
 
 /// A running server. Dropping it does not stop it: post a control message, then [`Server::join`].
 #[derive(Debug)]
@@ -263,6 +268,9 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
     let os = |call| move |os| StartFault::Other(StartError::Os { call, os });
     if private {
         process::unshare_files().map_err(|os| StartFault::Other(StartError::FileTable(os)))?;
+    }
+    if let Err(error) = process::set_time_slice(TIME_SLICE) {
+        log::debug!("time slice refused worker={index} error=\"{error}\"");
     }
     let poll = Poll::new().map_err(os("epoll_create1"))?;
     let waker = wakers.0[index].as_raw_fd();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 /// The two values of a resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,26 @@ pub fn forget_variables(names: &[&str]) {
     }
 }
 
-/// Returns the memory that the allocator holds and nobody uses to the operating system (`malloc_trim(3)`). Holds
+/// Asks the scheduler to give the calling thread its processor time in slices of `slice`, so that more threads
+/// than processors take turns sooner (`sched_setattr(2)`; kernels before 6.12 ignore it). All else stays.
+pub fn set_time_slice(slice: Duration) -> io::Result<()> {
+    let bytes = size_of::<libc::sched_attr>() as u32;
+    // SAFETY: sched_attr is plain data for which all zeros is valid.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: thread 0 is the caller; `attributes` is writable for `bytes` bytes for the length of the call.
+    checked(
+        unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, bytes, 0) } as libc::c_int
+    )?;
+    if attributes.sched_policy != libc::SCHED_OTHER as u32 {
+        return Ok(());
+    }
+    attributes.sched_runtime = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
+    // SAFETY: `attributes` is valid for the length of the call, which only reads it.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    checked(result as libc::c_int).map(drop)
+}
+
+/// Returns to the operating system what memory the allocator holds and nobody uses (`malloc_trim(3)`). Holds
 /// up allocations of other threads for some milliseconds for each 100 MB.
 pub fn give_memory_back() {
     #[cfg(target_env = "gnu")]

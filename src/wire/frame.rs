@@ -57,6 +57,8 @@ impl Draft {
         push_data_lines(&mut bytes, data.as_bytes());
         bytes.extend_from_slice(b"\n");
         bytes.extend_from_slice(CHUNK_END);
+        // Here, and not when it is sealed under the hub's lock.
+        bytes.shrink_to_fit();
         Draft { bytes, name: name_range, key, numbered: true }
     }
 
@@ -72,7 +74,7 @@ impl Draft {
         self.bytes.len()
     }
 
-    /// Gives the event its id. One allocation is kept, none is made where the estimate was exact.
+    /// Gives the event its id, without allocating: the draft has the room and no more.
     pub fn seal(mut self, id: EventId) -> Frame {
         let mut front = [0u8; HEADROOM];
         let mut bare_start = HEADROOM;

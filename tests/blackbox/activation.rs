@@ -79,10 +79,12 @@ fn passed_sockets_serve_instead_of_the_defaults() {
         return;
     }
     with_1_and_4_workers(|workers| {
-        let launch = passing(workers, "web=127.0.0.1:0,control=127.0.0.1:0").without_addresses();
-        let server = launch.start();
+        let tables = if workers == 1 { "shared" } else { "private" };
+        let launch = passing(workers, "web=127.0.0.1:0,control=127.0.0.1:0").set("fd_tables", tables);
+        let server = launch.without_addresses().start();
         assert_event_passes(&server, server.public);
         assert_eq!(Server::get_from(server.public, "/metrics").status, 404, "the first one is public");
+        server.assert_healthy("with passed sockets");
         let line = started_line(&server);
         assert!(line.contains(&format!(" listen={} control={} ", server.public, server.control)), "{line}");
     });

@@ -17,7 +17,7 @@ struct Departure {
 
 fn departures(streams: Vec<Stream>, start: Instant, within: Duration) -> Vec<Departure> {
     let follow = |mut stream: Stream| {
-        let (items, finish) = stream.to_end(within);
+        let (items, finish) = stream.read_to_end(within);
         let after = start.elapsed();
         let last = items.last().cloned();
         let event = |item| if let Item::Event(event) = item { Some(event) } else { None };
@@ -115,7 +115,7 @@ fn draining_server_is_not_ready_and_refuses_newcomers() {
         let publish = format!("POST /publish?topic=a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\n\r\nx");
         assert_eq!(answer_or_refusal(server.control, &publish), Some(503));
         for stream in &mut streams {
-            assert_eq!(stream.to_end(ms(6_000)).1, Finish::Clean);
+            assert_eq!(stream.read_to_end(ms(6_000)).1, Finish::Clean);
         }
         assert_eq!(server.exit(SOON).expect("ends").code(), Some(0));
     });
@@ -156,6 +156,24 @@ fn publish_in_flight_is_answered_while_draining() {
 }
 
 #[test]
+fn half_sent_publish_is_refused_when_a_drain_begins() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).set("drain_ms", 5_000).start();
+        let mut conn = server.connect_control();
+        let whole = server.publish_bytes("topic=a", "", &[b'x'; 100]);
+        conn.send(&whole[..whole.len() - 50]);
+        server.await_metric("accepted", SOON, |m| m.get("connections") >= 2);
+        std::thread::sleep(ms(100));
+        server.signal("TERM");
+        let answer = conn.answer(ms(2_000)).expect("an answer while there is time");
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.closes());
+        drop(conn);
+        assert_eq!(server.exit(ms(4_000)).expect("nothing is left").code(), Some(0));
+    });
+}
+
+#[test]
 fn drain_by_request_is_the_same_as_by_signal() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers).set("drain_ms", 600).start();
@@ -165,7 +183,7 @@ fn drain_by_request_is_the_same_as_by_signal() {
         let answer = conn.ask(format!("POST /drain HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
         assert!(matches!(answer.status, 200 | 202), "{}", answer.status);
         for stream in &mut streams {
-            let (items, finish) = stream.to_end(ms(3_000));
+            let (items, finish) = stream.read_to_end(ms(3_000));
             assert_eq!(finish, Finish::Clean);
             assert!(matches!(items.last(), Some(Item::Retry(_))), "{items:?}");
         }
@@ -212,6 +230,6 @@ fn sigint_drains_too() {
     let server = Launch::workers(1).set("drain_ms", 400).start();
     let mut stream = server.subscribe("topic=a");
     server.signal("INT");
-    assert_eq!(stream.to_end(ms(3_000)).1, Finish::Clean);
+    assert_eq!(stream.read_to_end(ms(3_000)).1, Finish::Clean);
     assert_eq!(server.exit(SOON).expect("ends").code(), Some(0));
 }

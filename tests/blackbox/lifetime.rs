@@ -25,22 +25,26 @@ fn idle_stream_gets_a_comment_line_without_a_blank_line() {
 #[test]
 fn heartbeats_come_at_their_period_and_only_to_idle_streams() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("heartbeat_ms", 500).start();
+        let server = Launch::workers(workers).set("heartbeat_ms", 800).start();
         let mut idle = server.subscribe("topic=idle");
         let mut busy = server.subscribe("topic=busy");
-        let end = Instant::now() + ms(2_600);
+        let (start, mut published) = (Instant::now(), Instant::now());
         let mut comments = 0;
-        while Instant::now() < end {
+        while start.elapsed() < ms(3_600) {
+            // A machine that stops for long makes the busy stream an idle one: then nothing is proved.
+            let on_time = published.elapsed() < ms(300);
             server.publish("busy", "x");
             while let Some(item) = busy.try_next(ms(40)) {
-                assert!(!matches!(item, Item::Comment(_)), "a heartbeat on a busy stream");
+                assert!(!on_time || !matches!(item, Item::Comment(_)), "a heartbeat on a busy stream");
             }
+            published = Instant::now();
             while let Some(item) = idle.try_next(ms(1)) {
                 assert_eq!(item, Item::Comment(String::new()));
                 comments += 1;
             }
         }
-        assert!((3..=7).contains(&comments), "{comments} heartbeats in 2.6 s at a period of 0.5 s");
+        let most = start.elapsed().as_millis() / 800 + 2;
+        assert!((3..=most).contains(&comments), "{comments} heartbeats in {:?}", start.elapsed());
     });
 }
 
@@ -66,7 +70,7 @@ fn heartbeats_of_many_streams_are_spread_over_the_period() {
 #[test]
 fn longest_life_ends_a_stream_after_a_whole_frame_with_a_retry_line() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("max_connection_ms", 800).set("retry_ms", 1_000).start();
+        let server = Launch::workers(workers).set("max_connection_ms", 1_500).set("retry_ms", 1_000).start();
         let start = Instant::now();
         let mut streams: Vec<Stream> = (0..6).map(|_| server.subscribe("topic=a")).collect();
         let mut bare = server.connect();
@@ -76,14 +80,14 @@ fn longest_life_ends_a_stream_after_a_whole_frame_with_a_retry_line() {
         streams.push(bare);
         server.publish("a", "x");
         for stream in &mut streams {
-            let (items, finish) = stream.to_end(ms(4_000));
+            let (items, finish) = stream.read_to_end(ms(4_000));
             assert_eq!(finish, Finish::Clean);
             assert!(matches!(&items[0], Item::Event(event) if event.data == "x"), "{items:?}");
             let Some(Item::Retry(retry)) = items.last() else { panic!("no retry line last: {items:?}") };
             assert!((800..=1_200).contains(retry), "{retry} is not 1000 ± 20 %");
         }
         let lived = start.elapsed();
-        assert!(lived >= ms(700) && lived < ms(2_500), "lived {lived:?} instead of 800 ms ± 10 %");
+        assert!(lived >= ms(1_300) && lived < ms(4_000), "lived {lived:?} instead of 1.5 s ± 10 %");
         server.await_metric("counted", ms(2_000), |m| m.labelled("closed", "life") == 7);
     });
 }
@@ -105,7 +109,10 @@ fn stream_cut_by_its_longest_life_resumes_without_loss() {
             match stream.try_event(ms(3_000)) {
                 Some(event) => received.push(event.data),
                 None => {
-                    stream = server.resume("topic=a", &stream.newest().expect("an event came"));
+                    stream = match stream.newest() {
+                        Some(id) => server.resume("topic=a", &id),
+                        None => server.subscribe("topic=a&last=100"),
+                    };
                     lives += 1;
                 }
             }

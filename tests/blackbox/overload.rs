@@ -71,7 +71,7 @@ fn browser_is_told_to_come_back_instead_of_a_status_that_silences_it() {
             let mut conn = server.connect();
             conn.send(format!("{SUBSCRIBE}Sec-Fetch-Mode: {mode}\r\n\r\n"));
             let mut stream = Stream::from(conn);
-            let (items, finish) = stream.to_end(ms(3_000));
+            let (items, finish) = stream.read_to_end(ms(3_000));
             assert_eq!(finish, Finish::Clean);
             let [Item::Retry(retry)] = items[..] else { panic!("only a retry line: {items:?}") };
             retries.push(retry);
@@ -83,7 +83,7 @@ fn browser_is_told_to_come_back_instead_of_a_status_that_silences_it() {
         bare.send(
             "GET /events?topic=a HTTP/1.0\r\nAccept: text/event-stream\r\nSec-Fetch-Mode: cors\r\n\r\n",
         );
-        let (items, finish) = Stream::from(bare).to_end(ms(3_000));
+        let (items, finish) = Stream::from(bare).read_to_end(ms(3_000));
         assert!(matches!(items[..], [Item::Retry(_)]) && finish == Finish::Clean, "{items:?}, {finish:?}");
     });
 }
@@ -101,6 +101,16 @@ fn health_and_metrics_answer_on_a_full_server() {
             "full of subscribers is when publishing matters"
         );
     });
+}
+
+#[test]
+fn newcomer_that_can_only_be_refused_gets_no_more_time_by_beginning_a_request() {
+    let server = Launch::workers(1).set("connections_max", 1).start();
+    let _stream = server.subscribe("topic=a");
+    let mut conn = server.connect();
+    conn.send("GET /even");
+    let (_, end) = conn.rest(ms(5_000));
+    assert!(end.is_ok(), "2 s for those beyond the limit: {end:?}");
 }
 
 #[test]

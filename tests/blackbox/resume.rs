@@ -266,7 +266,7 @@ fn subscriber_that_is_cut_again_and_again_receives_everything_once() {
             let mut received: Vec<String> = Vec::new();
             while received.len() < 400 {
                 received.push(stream.event().data);
-                if received.len() % 23 == 0 {
+                if received.len().is_multiple_of(23) {
                     let id = stream.newest().expect("an event came");
                     stream.into_conn().reset();
                     stream = server.resume("topic=a", &id);

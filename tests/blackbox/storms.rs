@@ -3,6 +3,9 @@
 use crate::harness::{Conn, Fail, Launch, SOON, Server, Witness, ms, with_1_and_4_workers};
 use std::time::Instant;
 
+/// What one short connection does; given a subscribe request.
+type Act = fn(Conn, &str);
+
 fn assert_level_again(case: &str, server: &Server, files: usize, witness: &mut Witness<'_>) {
     witness.check(case);
     let back = crate::harness::poll_until(ms(3_000), || (server.files_open() <= files).then_some(()));
@@ -16,7 +19,7 @@ fn storms_of_short_connections_leave_nothing_behind() {
         let mut witness = Witness::of(&server);
         let files = server.files_open();
         let subscribe = "GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n";
-        let storms: [(&str, fn(Conn, &str)); 6] = [
+        let storms: [(&str, Act); 6] = [
             ("connect, close", |conn, _| drop(conn)),
             ("connect, reset", |conn, _| conn.reset()),
             ("subscribe, close", |mut conn, subscribe| conn.send(subscribe)),

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Socket, Type};
@@ -146,7 +147,7 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
         }
         for event in &events {
             if event.token() != WAKER {
-                crowd.ready(event.token().0, event.is_writable())?;
+                crowd.ready(event)?;
             }
         }
         while let Ok(order) = orders.try_recv() {
@@ -249,7 +250,9 @@ impl Crowd {
         Ok(())
     }
 
-    fn ready(&mut self, index: usize, writable: bool) -> io::Result<()> {
+    fn ready(&mut self, event: &Event) -> io::Result<()> {
+        let (index, writable) = (event.token().0, event.is_writable());
+        let closing = event.is_read_closed() || event.is_error();
         let stalled = index < self.stalled || (self.plan.never_read && self.subscribers[index].greeted);
         if stalled || self.subscribers[index].socket.is_none() {
             return Ok(());
@@ -263,8 +266,9 @@ impl Crowd {
                 Ok(0) => return self.ended(index),
                 Ok(bytes) => {
                     self.take(index, bytes);
-                    // A short read has emptied the socket; edge-triggered readiness tells of more.
-                    if bytes < self.scratch.len() {
+                    // A short read has emptied the socket, and readiness will tell of more, unless it has
+                    // told of the end already.
+                    if bytes < self.scratch.len() && !closing {
                         return self.greeted_once(index);
                     }
                 }

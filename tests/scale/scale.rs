@@ -1,5 +1,6 @@
 //! Measures the release server at scale: `scale [SCENARIO...] [name=number...]`, as `make scale` does.
 //!
+//! SERVER_BIN names another server than the one built beside this program, SERVER_FLAGS further flags for it.
 //! Each scenario starts a server of its own, prints a table and a line of JSON, and judges what has a limit;
 //! the exit code is 1 if a limit was missed. Server and load share this machine, so read proportions rather
 //! than promises. All traffic stays on loopback or in network namespaces made for the purpose.

@@ -67,7 +67,14 @@ impl Server {
         settings.filter(|name| name.to_string_lossy().starts_with("FANWHEEL_")).for_each(|name| {
             command.env_remove(name);
         });
-        command.args(flags).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // A flag of the scenario's own cannot be given again: the server refuses it.
+        let further = std::env::var("SERVER_FLAGS").unwrap_or_default();
+        command
+            .args(flags)
+            .args(further.split_whitespace())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         Ok(Server { process: command.spawn()?, public, control })
     }
 

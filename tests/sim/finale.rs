@@ -144,7 +144,7 @@ impl World {
         // Topics linger after their history has expired.
         for _ in 0..2 {
             self.advance(wait_ms);
-            self.node.hub.sweep(self.scene.now);
+            while self.node.hub.sweep(self.scene.now) {}
         }
         let sizes = self.node.hub.sizes();
         let left = (sizes.topics, sizes.frames, sizes.bytes, sizes.idempotency_keys);

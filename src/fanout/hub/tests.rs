@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::limits::MAILBOX_FRAMES_MAX;
 use crate::fanout::mail::Inbox;
+use crate::wire::frame::Draft;
 
 fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<Inbox>) {
     let mut settings = Settings::default();
@@ -103,7 +104,8 @@ fn topics_are_gone_after_their_history_and_a_moment_after_their_last_subscriber(
     let joined = join(&hub, &["kept", "left"], Start::Now, at(2));
     hub.unsubscribe(0, joined.topics[1], true, at(3));
     assert_eq!(hub.sizes().topics, 10_002);
-    hub.sweep(at(101));
+    let turns = (0..).take_while(|_| hub.sweep(at(101))).count();
+    assert_eq!(turns, 10_000 / (SWEEP_CALLS_PER_TURN * EVICTIONS_PER_CALL), "no turn does it all");
     assert_eq!((hub.sizes().topics, hub.sizes().frames, hub.sizes().bytes), (2, 0, 0));
     hub.sweep(at(3 + TOPIC_LINGER_MS));
     assert_eq!((hub.sizes().topics, hub.sizes().alive_bytes), (1, 0));
@@ -176,15 +178,65 @@ fn a_frame_that_no_log_can_keep_reaches_all_of_its_topics() {
 }
 
 #[test]
-fn a_subscriber_that_comes_and_goes_costs_nothing_that_lasts() {
-    let (hub, _inboxes) = hub(|_| {});
-    for ms in 1..=1_000 {
-        let joined = join(&hub, &["flapping"], Start::Now, at(ms));
+fn a_topic_lingers_once_however_often_it_is_left_or_published_to() {
+    let (hub, _inboxes) = hub(|settings| settings.history_events = 0);
+    for ms in 1..1_000 {
+        let joined = join(&hub, &["a"], Start::Now, at(ms));
         hub.unsubscribe(0, joined.topics[0], true, at(ms));
+        publish(&hub, &["a"], at(ms));
+        assert_eq!(hub.lock().lingering.len(), 1);
     }
-    assert_eq!(hub.lock().lingering.len(), 1);
-    hub.sweep(at(TOPIC_LINGER_MS + 999));
-    assert_eq!(hub.sizes().topics, 1, "it lingers since the last one left");
-    hub.sweep(at(TOPIC_LINGER_MS + 1_000));
-    assert_eq!(hub.sizes().topics, 0);
+    hub.sweep(at(1 + TOPIC_LINGER_MS));
+    assert_eq!(hub.sizes().topics, 1, "it was left later");
+    hub.sweep(at(999 + TOPIC_LINGER_MS));
+    assert_eq!((hub.sizes().topics, hub.lock().lingering.len()), (0, 0));
+}
+
+#[test]
+fn topics_that_only_linger_give_way_to_new_ones() {
+    let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
+    for name in ["a", "b", "c", "d"] {
+        let joined = join(&hub, &[name], Start::Now, at(1));
+        hub.unsubscribe(0, joined.topics[0], true, at(1));
+    }
+    publish(&hub, &["e", "f"], at(2));
+    assert_eq!(hub.publish(vec![post(&["g"], "x")], None, at(3)).map(|_| ()), Err(Refused::Topics));
+    assert_eq!(hub.sizes().topics, 2);
+}
+
+#[test]
+fn topics_never_exceed_their_limit_even_if_one_that_gives_way_is_wanted_itself() {
+    let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
+    publish(&hub, &["kept"], at(1));
+    let joined = join(&hub, &["a"], Start::Now, at(1));
+    hub.unsubscribe(0, joined.topics[0], true, at(1));
+    assert_eq!(hub.publish(vec![post(&["a", "b"], "x")], None, at(2)).map(|_| ()), Err(Refused::Topics));
+    publish(&hub, &["b"], at(2));
+    assert_eq!(hub.sizes().topics, 2);
+}
+
+#[test]
+fn lingering_topics_are_bounded() {
+    let (hub, _inboxes) = hub(|_| {});
+    for nth in 0..LINGERING_TOPICS_MAX + 1_000 {
+        let joined = join(&hub, &[&format!("topic {nth}")], Start::Now, at(1));
+        hub.unsubscribe(0, joined.topics[0], true, at(1));
+    }
+    assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
+}
+
+#[test]
+fn of_topics_that_are_idle_together_one_may_push_the_other_out() {
+    let (hub, _inboxes) = hub(|settings| settings.history_events = 0);
+    let visit = |name: &str| {
+        let joined = join(&hub, &[name], Start::Now, at(1));
+        hub.unsubscribe(0, joined.topics[0], true, at(1));
+    };
+    visit("a");
+    let b = join(&hub, &["b"], Start::Now, at(1));
+    (1..LINGERING_TOPICS_MAX).for_each(|nth| visit(&format!("topic {nth}")));
+    hub.lock().topics[b.topics[0] as usize].subscribers = 0;
+    hub.lock().topics[b.topics[0] as usize].left_ms = 1;
+    publish(&hub, &["b", "a"], at(2));
+    assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
 }

@@ -252,7 +252,7 @@ impl Stream {
     }
 
     /// Reads to the end of the stream: all items and how it ended.
-    pub fn to_end(&mut self, within: Duration) -> (Vec<Item>, Finish) {
+    pub fn read_to_end(&mut self, within: Duration) -> (Vec<Item>, Finish) {
         let deadline = Instant::now() + within;
         let mut items = Vec::new();
         loop {

@@ -1,0 +1,53 @@
+//! What goes into the hub and what comes out of it. Plain data.
+
+use crate::base::id::EventId;
+use crate::fanout::idempotency::Answer;
+use crate::wire::frame::Draft;
+
+/// An event on its way in: its topics (distinct, at least one) and its encoded form.
+#[derive(Debug)]
+pub struct Post {
+    /// Names, distinct.
+    pub topics: Vec<Box<str>>,
+    /// All but the id.
+    pub draft: Draft,
+}
+
+/// What a publish came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// What the publisher is told.
+    pub answer: Answer,
+    /// The answer was given before; nothing was published now.
+    pub repeated: bool,
+    /// Workers to wake, a bit each.
+    pub wake: u64,
+}
+
+/// A subscriber that has joined its topics.
+#[derive(Debug)]
+pub struct Joined {
+    /// The hub's indices, in the order of the names.
+    pub topics: Vec<u32>,
+    /// Everything newer than this is still to be delivered.
+    pub position: EventId,
+    /// For each topic the floor that the subscriber has been told of, or has no claim to.
+    pub told: Vec<EventId>,
+    /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
+    pub gaps: Vec<(usize, Option<EventId>)>,
+}
+
+/// What the hub holds at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubSizes {
+    /// Topics that exist.
+    pub topics: usize,
+    /// Frames kept in logs.
+    pub frames: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Bytes of all frames alive, logs included.
+    pub alive_bytes: usize,
+    /// Idempotency keys remembered.
+    pub idempotency_keys: usize,
+}

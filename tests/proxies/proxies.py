@@ -1,0 +1,221 @@
+"""The proxies under test: one process each, on free ports, with the configuration that the README gives.
+
+Owns the processes and their folders; knows nothing of what is checked. Each proxy has two doors: `port` leads to
+the public listener, `guarded_port` to the control listener and lets through only `ALLOWED` and health checks, so
+that a request that slips past it can be seen by what it publishes.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "clients"))
+from server import free_port  # noqa: E402
+
+ALLOWED = "/publish?topic=allowed"
+START_SECONDS = 15
+#: Time that streams have when a proxy is reloaded.
+SOFT_STOP_MS = 1_000
+
+NGINX = """
+daemon off;
+{user}
+pid {folder}/pid;
+worker_shutdown_timeout {soft_stop_ms}ms;
+error_log {folder}/log;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    upstream guarded {{ server 127.0.0.1:{control_port}; keepalive 4; }}
+    upstream kept {{ server 127.0.0.1:{server_port}; keepalive 4; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location /events {{
+            proxy_pass http://127.0.0.1:{server_port};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_read_timeout {idle_ms}ms;
+        }}
+        location / {{
+            proxy_pass http://kept;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+    }}
+    server {{
+        listen 127.0.0.1:{guarded_port};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host 127.0.0.1;
+        location = /healthz {{ proxy_pass http://guarded; }}
+        location = /publish {{
+            if ($request_uri != "{allowed}") {{ return 403; }}
+            proxy_pass http://guarded;
+        }}
+        location / {{ return 403; }}
+    }}
+}}
+"""
+
+HAPROXY = """
+global
+    hard-stop-after {soft_stop_ms}ms
+
+defaults
+    mode http
+    option http-no-delay
+    option abortonclose
+    timeout connect 5s
+    timeout client {idle_ms}ms
+    timeout server {idle_ms}ms
+    http-reuse always
+
+frontend public
+    bind 127.0.0.1:{port}
+    default_backend fanwheel
+
+backend fanwheel
+    server one 127.0.0.1:{server_port}
+
+frontend guarded
+    bind 127.0.0.1:{guarded_port}
+    http-request deny unless {{ path /healthz }} or {{ url -m str {allowed} }}
+    default_backend guarded
+
+backend guarded
+    server one 127.0.0.1:{control_port}
+"""
+
+VARNISH = """
+vcl 4.1;
+backend open {{ .host = "127.0.0.1"; .port = "{server_port}"; }}
+backend guarded {{ .host = "127.0.0.1"; .port = "{control_port}"; }}
+sub vcl_recv {{
+    set req.backend_hint = open;
+    if (local.endpoint ~ ":{guarded_port}$") {{
+        if (req.url != "/healthz" && req.url != "{allowed}") {{ return (synth(403)); }}
+        set req.backend_hint = guarded;
+    }}
+    if (req.url ~ "^/events") {{ return (pipe); }}
+    return (pass);
+}}
+sub vcl_pipe {{ set bereq.http.Connection = "close"; }}
+"""
+
+
+class Proxy:
+    """A running proxy in front of `server`, which ends what says nothing for `idle_ms`."""
+
+    name = program = template = ""
+    #: The signal that lets streams go on for a while.
+    soft_stop = None
+
+    def __init__(self, server, idle_ms):
+        self.idle_ms = idle_ms
+        self.folder = tempfile.mkdtemp(prefix="fanwheel-proxy-")
+        self.port, self.guarded_port = free_port(), free_port()
+        self.configuration = os.path.join(self.folder, "configuration")
+        with open(self.configuration, "w", encoding="utf-8") as file:
+            file.write(self.template.format(
+                folder=self.folder, port=self.port, guarded_port=self.guarded_port, server_port=server.port,
+                control_port=server.control_port, idle_ms=idle_ms, allowed=ALLOWED, soft_stop_ms=SOFT_STOP_MS,
+                user="user root;" if os.geteuid() == 0 else ""))
+        self.log = open(os.path.join(self.folder, "output"), "wb")
+        self.process = None
+        self.start()
+
+    @classmethod
+    def missing(cls):
+        """Why it cannot be tested here; nothing when it can."""
+        return "" if cls.path() else f"{cls.program} is not installed"
+
+    @classmethod
+    def path(cls):
+        """Where the program is; packages put it where only root looks."""
+        return shutil.which(cls.program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+    def command(self):
+        """The command line without the program."""
+        raise NotImplementedError
+
+    def start(self):
+        """Starts it and waits until both doors are open."""
+        self.process = subprocess.Popen([self.path(), *self.command()], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + START_SECONDS
+        for port in (self.port, self.guarded_port):
+            while not is_open(port):
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.name} did not start: {self.log_tail()}")
+                time.sleep(0.02)
+
+    def stop(self):
+        """Ends it at once, and every connection with it."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def close(self):
+        """Ends it and removes what it left."""
+        if self.process and self.process.poll() is None:
+            self.stop()
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log_tail(self):
+        """The end of what it said."""
+        with open(self.log.name, "rb") as file:
+            return file.read()[-600:].decode(errors="replace")
+
+
+class Nginx(Proxy):
+    """Buffers requests, and answers too unless told otherwise."""
+
+    name, program, template = "nginx", "nginx", NGINX
+    soft_stop = signal.SIGQUIT
+
+    def command(self):
+        return ["-p", self.folder, "-c", self.configuration]
+
+
+class Haproxy(Proxy):
+    """Buffers nothing, but holds small answers back unless told otherwise."""
+
+    name, program, template = "haproxy", "haproxy", HAPROXY
+    soft_stop = signal.SIGUSR1
+
+    def command(self):
+        return ["-db", "-f", self.configuration]
+
+
+class Varnish(Proxy):
+    """A cache that is told to pipe streams: passed ones are ended late when their clients leave."""
+
+    name, program, template = "varnish", "varnishd", VARNISH
+
+    def command(self):
+        return ["-F", "-j", "none", "-n", os.path.join(self.folder, "work"), "-f", self.configuration,
+                "-a", f"127.0.0.1:{self.port}", "-a", f"127.0.0.1:{self.guarded_port}", "-T", "none",
+                "-p", f"pipe_timeout={self.idle_ms / 1_000}", "-p", "vsl_space=2M", "-s", "malloc,16M"]
+
+
+ALL = [Nginx, Haproxy, Varnish]
+
+
+def is_open(port):
+    """Whether somebody accepts there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
