@@ -193,8 +193,8 @@ impl Node {
         self.stopping.load(Relaxed)
     }
 
-    /// Starts or forces the end. Returns the workers to wake. The mail only makes each look: one whose mailbox
-    /// is full looks as well, and must not miss the end.
+    /// Starts or forces the end. Returns the workers to wake. The mail only makes each of them look: one
+    /// whose mailbox is full looks as well, and must not miss the end.
     pub fn control(&self, control: &Control) -> u64 {
         self.hub.drain();
         self.draining.store(true, Relaxed);

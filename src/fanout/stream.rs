@@ -21,6 +21,9 @@ const LIFE_JITTER_PERCENT: u64 = 10;
 const UPSTREAM_UNIT: usize = 64;
 /// Milliseconds after which a stream that could not be ended yet is looked at again.
 const END_RETRY_MS: u64 = 100;
+/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone: on a
+/// busy worker there are always some. What it misses, it gets when it comes back.
+const END_PATIENCE_MS: u64 = 1_000;
 
 /// How a new stream is opened, beside what it subscribes to.
 pub(super) struct Opening {
@@ -183,9 +186,12 @@ impl Worker {
 
     /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get.
     fn end_stream(&mut self, slot: u32) {
+        let tick = self.now.tick();
+        let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
+        let patient = self.drain.is_some() || tick < stream.ends.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
-        if mail_waits || !self.say_farewell(slot) {
-            self.wheel.arm(slot, self.now.tick().saturating_add(ticks_of_ms(END_RETRY_MS)));
+        if (patient && mail_waits) || !self.say_farewell(slot) {
+            self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
         }
     }
 

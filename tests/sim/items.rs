@@ -1,4 +1,4 @@
-//! What a stream is made of, read strictly: each item whole, its lines in the one order that the contract has.
+//! What a stream is made of, read strictly: each item whole, its lines in the one order of the contract.
 //!
 //! Written against the contract alone. A panic is a verdict: the server sent what no client should see.
 

@@ -5,6 +5,7 @@
 
 mod answer;
 mod cover;
+mod facts;
 mod finale;
 mod items;
 mod ledger;
@@ -60,7 +61,8 @@ fn explain(seed: u64) {
     eprintln!("--- seed {seed} {}; replay: SIM_SEED={seed}", if failed { "failed" } else { "passed" });
 }
 
-/// Runs seeds on all processors until `enough` says so or one has failed. Returns hits, seeds, the failed one.
+/// Runs seeds on all processors until `enough` says so or one has failed. Returns hits, seeds, and the failed
+/// one.
 fn sweep(enough: impl Fn(u64, &Cover) -> bool + Sync) -> (Cover, u64, Option<u64>) {
     let (next, stop) = (AtomicU64::new(1), AtomicBool::new(false));
     let sum = Mutex::new((Cover::default(), 0, None));

@@ -226,8 +226,8 @@ impl Session {
     fn tells_of(&self, gap: &Told, id: EventId, policy: SlowPolicy) -> bool {
         let foreign = gap.at_resume && matches!(self.begin, Begin::Foreign(_));
         let after = foreign || gap.after.is_some_and(|after| id > after);
-        // A skip passes over events that are kept; otherwise what is kept comes. A cut tells nothing later than
-        // at the beginning; other policies may tell the same position again, when the log has passed it by.
+        // A skip passes over events that are kept; otherwise what is kept comes. Under the policy disconnect
+        // gaps are told at the beginning only; others may tell of the same position again later.
         let kept = policy != SlowPolicy::Skip && gap.oldest.is_some_and(|oldest| id >= oldest);
         let until = self.greeted.filter(|_| policy == SlowPolicy::Disconnect).unwrap_or(gap.head);
         after && id <= until && !kept

@@ -302,10 +302,16 @@ impl Link {
     fn take_item(&mut self, scene: &mut Scene, item: Item) {
         let conn = self.peer.conn;
         let now = scene.now;
+        let retry_ms = scene.plan.settings.retry_ms;
         scene.trace(|| format!("conn {conn} got {:.160}", format!("{item:?}")));
         let session = self.session_mut(scene);
         assert!(!session.farewell, "{item:?} after the farewell");
         session.item_ms = now.mono_ms;
+        let clock_first = session.is_open && session.clock && session.heartbeats == 0;
+        assert!(!clock_first || matches!(item, Item::Clock(_)), "{item:?} before the first clock event");
+        if let Item::Greeting(ms) | Item::Retry(ms) = item {
+            assert!((retry_ms * 8 / 10..=retry_ms * 12 / 10).contains(&ms), "reconnect after {ms} ms");
+        }
         match item {
             Item::Greeting(_) => {
                 assert!(!session.is_open, "greeted twice");

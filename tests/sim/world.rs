@@ -1,7 +1,7 @@
 //! A run: node, workers, sockets and actors, stepped by chance, brought to rest, judged.
 //!
-//! Owns the order of events and the checks that must hold at any time or at rest. How a run ends and what must
-//! then be true is in `finale`.
+//! Owns the order of events and the checks that must hold at any time or at rest. How a run ends and what
+//! must then be true is in `finale`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

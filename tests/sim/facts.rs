@@ -1,0 +1,75 @@
+//! Facts that chance meets too seldom: each a short run of one worker, laid out by hand.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use fanwheel::base::settings::{Listener, Settings};
+use fanwheel::base::snapshot::Pages;
+use fanwheel::base::time::Now;
+use fanwheel::fanout::node::Node;
+use fanwheel::fanout::worker::Worker;
+
+use crate::net::{Got, Net, Window};
+
+/// One worker on fake sockets.
+struct Bench {
+    worker: Worker,
+    net: Net,
+    now: Now,
+}
+
+impl Bench {
+    fn new(settings: Settings) -> Bench {
+        let now = Now { mono_ms: 1, wall_ms: 1_700_000_000_000 };
+        let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+        let (node, mut inboxes) = Node::new(settings, 1, 1_000, pages, now.wall_ms, 7);
+        let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
+        Bench { worker, net: Net::new(1, 7), now }
+    }
+
+    fn connect(&mut self, listener: Listener, request: &[u8]) -> usize {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let conn = self.net.connect(0, listener, address, Window::Large);
+        let token = self.worker.open(self.now, listener, Some(address)).expect("there is room");
+        self.net.opened(conn, token);
+        self.net.send(conn, request);
+        conn
+    }
+
+    fn turn(&mut self, ms: u64) {
+        self.now = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms };
+        for conn in self.net.open_on(0).collect::<Vec<_>>() {
+            if let Some(token) = self.net.socks[conn].token.filter(|_| self.net.socks[conn].has_edge()) {
+                let readiness = self.net.take_readiness(conn);
+                self.worker.ready(token, readiness);
+            }
+        }
+        self.worker.turn(&mut self.net.port(0), self.now);
+        self.net.closures.clear();
+    }
+
+    fn is_open(&self, conn: usize) -> bool {
+        self.net.socks[conn].token.is_some()
+    }
+}
+
+#[test]
+fn a_stream_ends_by_age_on_a_worker_that_is_never_done() {
+    let mut bench = Bench::new(Settings { max_connection_ms: 500, ..Settings::default() });
+    let request = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
+    let streams: Vec<usize> = (0..8).map(|_| bench.connect(Listener::Public, request)).collect();
+    // Each round is more than a batch, and there is always a next one.
+    let head = "POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 140000\r\n\r\n";
+    let publish = [head.as_bytes(), &[b'x'; 140_000]].concat();
+    let publisher = bench.connect(Listener::Control, &publish);
+    // The age differs by a tenth, and an end waits a second for what is on its way.
+    for _ in 0..90 {
+        bench.turn(20);
+        bench.net.send(publisher, &publish);
+        for conn in 0..bench.net.socks.len() {
+            while matches!(bench.net.read(conn, usize::MAX), Got::Bytes(_)) {}
+        }
+    }
+    let open = streams.iter().filter(|conn| bench.is_open(**conn)).count();
+    assert_eq!(open, 0, "streams are open long after their time");
+}
