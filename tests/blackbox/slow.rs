@@ -267,8 +267,8 @@ fn event_larger_than_every_buffer_arrives_whole() {
     });
 }
 
-/// Each stuck reader joins live and holds another event half-sent, which history soon drops: together they hold
-/// more than may be in flight. They have to make room, not the publisher to wait for `stall_ms`.
+/// Each stuck reader joins live and holds another event half-sent, which history soon drops: together they
+/// hold more than may be in flight. They have to make room, not the publisher to wait for `stall_ms`.
 #[test]
 fn frames_that_only_stuck_readers_hold_make_room_for_new_ones() {
     let server = Launch::workers(2)
