@@ -82,7 +82,8 @@ pub fn forget_variables(names: &[&str]) {
 }
 
 /// Asks the scheduler to give the calling thread its processor time in slices of `slice`, so that more
-/// threads than processors take turns sooner (`sched_setattr(2)`; kernels before 6.12 ignore it). All else stays.
+/// threads than processors take turns sooner (`sched_setattr(2)`; kernels before 6.12 ignore it). All else
+/// stays.
 pub fn set_time_slice(slice: Duration) -> io::Result<()> {
     let bytes = size_of::<libc::sched_attr>() as u32;
     // SAFETY: sched_attr is plain data for which all zeros is valid.
