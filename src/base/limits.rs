@@ -54,7 +54,8 @@ pub const LOOKS_PER_BATCH: usize = 8_192;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
 pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
-pub const READ_FRAMES_MAX: usize = 64;
+/// Nearly as many as a live one gets: whoever was full for a moment must catch up with a fast publisher.
+pub const READ_FRAMES_MAX: usize = 255;
 /// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers
 /// and other workers wait meanwhile.
 pub const LOG_STEPS_PER_TURN: usize = 8_192;

@@ -339,7 +339,7 @@ mod tests {
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_PAUSE);
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_TRIES);
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(20)));
-            assert_eq!(socket.send_buffer_size().unwrap(), 2 * 32_768);
+            assert_eq!(socket.send_buffer_size().unwrap(), 2 * 16_384);
             if let Some(bytes) = receive_bytes {
                 assert_eq!(socket.recv_buffer_size().unwrap(), bytes);
             }
@@ -356,7 +356,7 @@ mod tests {
         let _peer = UnixStream::connect(&path).unwrap();
         let (socket, _) = accept(&listening).unwrap();
         tune_accepted(&socket, tuning);
-        assert_eq!(SockRef::from(&socket).send_buffer_size().unwrap(), 2 * 32_768);
+        assert_eq!(SockRef::from(&socket).send_buffer_size().unwrap(), 2 * 16_384);
     }
 
     #[test]
