@@ -65,6 +65,7 @@ branches! {
     ClosedSlowStalled
     ClosedSlowEvicted
     EvictedWithoutEverFull
+    Shed
     ClosedUpstream
     ClosedHost
     RepeatedPublish

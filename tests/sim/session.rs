@@ -53,7 +53,7 @@ pub struct Told {
     pub topic: usize,
     /// After which id; none when it is not an id of ours.
     pub after: Option<EventId>,
-    /// What is said to be the oldest event that is kept.
+    /// What is said to be the oldest event that still comes.
     pub oldest: Option<EventId>,
     /// The node's newest id when the gap was received.
     pub head: EventId,
@@ -226,9 +226,9 @@ impl Session {
     fn tells_of(&self, gap: &Told, id: EventId, policy: SlowPolicy) -> bool {
         let foreign = gap.at_resume && matches!(self.begin, Begin::Foreign(_));
         let after = foreign || gap.after.is_some_and(|after| id > after);
-        // A skip passes over events that are kept; otherwise what is kept comes. Under the policy disconnect
-        // gaps are told at the beginning only; others may tell of the same position again later.
-        let kept = policy != SlowPolicy::Skip && gap.oldest.is_some_and(|oldest| id >= oldest);
+        // What is told to be the oldest comes. Under the policy disconnect gaps are told at the beginning only;
+        // others may tell of the same position again later.
+        let kept = gap.oldest.is_some_and(|oldest| id >= oldest);
         let until = self.greeted.filter(|_| policy == SlowPolicy::Disconnect).unwrap_or(gap.head);
         after && id <= until && !kept
     }
@@ -254,8 +254,8 @@ impl Session {
                 jumps || !covers(ledger, settings, gap, after),
                 "{name:?} had it all: {gap:?} in {self:#?}"
             );
-            let oldest = gap.oldest.is_none_or(|oldest| known.contains_key(&oldest));
-            assert!(oldest, "{name:?} never had the event that is said to be its oldest: {gap:?}");
+            let oldest = gap.oldest.is_none_or(|oldest| oldest > after && known.contains_key(&oldest));
+            assert!(oldest, "{name:?} never had the event that is said to come next: {gap:?}");
         }
         needless
     }

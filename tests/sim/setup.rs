@@ -50,6 +50,8 @@ pub struct Plan {
     pub heavy: usize,
     /// One in so many time steps is huge; 0 for none.
     pub huge_steps: u64,
+    /// Those who hold frames that are no longer kept are shed now and then.
+    pub sheds: bool,
     /// The wall clock steps.
     pub wall_steps: bool,
     /// How it ends.
@@ -101,6 +103,7 @@ impl Plan {
             large,
             bursts,
             huge_steps: pick(prng, &[0, 0, 20, 60]),
+            sheds: one_in(prng, 3),
             wall_steps: one_in(prng, 3),
             finale: pick(prng, &[Finale::Leave, Finale::Drain, Finale::DrainRequest, Finale::Stop]),
             settings,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use fanwheel::base::prng::Prng;
+use fanwheel::base::settings::SlowPolicy;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::mail::Control;
 use fanwheel::fanout::node::Node;
@@ -61,6 +62,15 @@ impl Shell {
     pub fn control(&mut self, control: &Control) {
         self.draining = true;
         let wake = self.node.control(control);
+        self.wake(wake);
+    }
+
+    /// Tells all workers that frames in flight leave no room, which takes more memory than a run has.
+    pub fn shed(&mut self) {
+        for index in 0..self.lanes.len() {
+            self.node.hub.outlet(index).send(Control::Shed);
+        }
+        let wake = self.node.hub.sleepers(u64::MAX);
         self.wake(wake);
     }
 
@@ -199,6 +209,8 @@ impl Shell {
             lane.stale.extend(token);
             let was_evicted = evicted(&self.node) > before.0;
             net.cover.hit_if(half_frame && was_evicted, Branch::HalfFrameThenEvicted);
+            let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
+            net.cover.hit_if(half_frame && was_evicted && stays, Branch::Shed);
         }
         let in_round = was_full || net.batch_full[index];
         net.cover.hit_if(in_round && !closures.is_empty(), Branch::RemovalDuringRound);

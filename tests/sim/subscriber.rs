@@ -389,7 +389,7 @@ impl Link {
             Ending::Torn => cut || scene.stops(),
             Ending::Reset => {
                 let timed = scene.ending || settings.max_connection_ms > 0;
-                settings.slow_policy == SlowPolicy::Disconnect || (timed && was_full)
+                settings.slow_policy == SlowPolicy::Disconnect || ((timed || scene.plan.sheds) && was_full)
             }
             Ending::Clean | Ending::Open | Ending::Left => true,
         };

@@ -177,6 +177,7 @@ impl World {
                 self.flood = (0..300).map(connect).collect();
             }
             41..60 => self.end_flood(),
+            60 | 61 if self.scene.plan.sheds => self.shell.shed(),
             _ => {}
         }
     }
