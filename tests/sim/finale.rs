@@ -21,7 +21,7 @@ impl World {
     /// Ends the run and judges it.
     pub fn end(mut self) -> Cover {
         // In the middle of things, not at rest.
-        (0..self.scene.prng.below(300)).for_each(|_| self.step());
+        (0..self.scene.prng.below(600)).for_each(|_| self.step());
         match self.scene.plan.finale {
             Finale::Leave => self.leave(),
             Finale::Drain => {

@@ -19,6 +19,12 @@ pub enum Finale {
     Stop,
 }
 
+impl Finale {
+    /// As often as each deserves.
+    const ALL: [Finale; 6] =
+        [Finale::Leave, Finale::Drain, Finale::Drain, Finale::Drain, Finale::DrainRequest, Finale::Stop];
+}
+
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -71,7 +77,7 @@ pub fn one_in(prng: &mut Prng, n: u64) -> bool {
 impl Plan {
     /// The plan of a seed.
     pub fn draw(prng: &mut Prng) -> Plan {
-        let large = one_in(prng, 8);
+        let large = one_in(prng, 7);
         let bursts = !large && one_in(prng, 7);
         let workers = match (large, bursts) {
             (true, _) => pick(prng, &[1, 1, 2]),
@@ -95,8 +101,8 @@ impl Plan {
             subscribers: if crowd || large { 24 } else { 2 + prng.below(9) as usize },
             publishers: if bursts || large { 4 } else { 1 + prng.below(4) as usize },
             probers: prng.below(4) as usize,
-            topics: 1 + prng.below(if large || bursts { 3 } else { 6 }) as usize,
-            heavy: if large { 8 } else { 4 },
+            topics: if bursts { 2 } else { 1 + prng.below(if large { 2 } else { 6 }) as usize },
+            heavy: if large { 16 } else { 4 },
             phases: 1 + prng.below(if bursts { 2 } else { 4 }) as usize,
             steps: if bursts { 1_200 } else { pick(prng, &[100, 400, 1_000, 2_000]) },
             starved: (bursts || one_in(prng, 3)).then(|| prng.below(workers as u64) as usize),
@@ -105,7 +111,7 @@ impl Plan {
             huge_steps: pick(prng, &[0, 0, 20, 60]),
             sheds: one_in(prng, 3),
             wall_steps: one_in(prng, 3),
-            finale: pick(prng, &[Finale::Leave, Finale::Drain, Finale::DrainRequest, Finale::Stop]),
+            finale: pick(prng, &Finale::ALL),
             settings,
         }
     }
@@ -121,7 +127,7 @@ fn settings(prng: &mut Prng) -> Settings {
         body_ms: pick(prng, &[200, 30_000]),
         idle_ms: pick(prng, &[200, 5_000, 60_000]),
         answer_ms: pick(prng, &[200, 10_000]),
-        drain_ms: pick(prng, &[0, 50, 500, 3_000]),
+        drain_ms: pick(prng, &[0, 50, 500, 3_000, 3_000]),
         slow_policy: pick(prng, &[SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest]),
         ..Settings::default()
     };

@@ -43,8 +43,12 @@ struct Link {
 impl Subscriber {
     /// A subscriber with its own taste.
     pub fn new(scene: &mut Scene) -> Subscriber {
-        let topics = if scene.one_in(2) { scene.draw_topics(1) } else { scene.draw_topics(4) };
-        let names = if scene.one_in(4) { 1 + scene.prng.below(2) } else { 0 };
+        // In bursts those with several topics and a filter have the longest way.
+        let bursts = scene.plan.bursts;
+        let many = !scene.one_in(if bursts { 4 } else { 2 });
+        let topics = scene.draw_topics(if many { 4 } else { 1 });
+        let filters = scene.one_in(if bursts { 1 } else { 4 });
+        let names = if filters { 1 + scene.prng.below(2) } else { 0 };
         let filter = (0..names).map(|_| pick(&mut scene.prng, &NAMES).to_owned()).collect();
         Subscriber { topics, filter, last: None, link: None }
     }
@@ -190,7 +194,7 @@ impl Subscriber {
     fn misbehave(&mut self, net: &mut Net, scene: &mut Scene) {
         let Some(link) = &mut self.link else { return };
         let conn = link.peer.conn;
-        match scene.prng.below(400) {
+        match scene.prng.below(if scene.plan.large { 150 } else { 400 }) {
             0..3 => net.reset(conn),
             3..6 => net.leave(conn),
             6 if !net.socks[conn].peer_finished => {
