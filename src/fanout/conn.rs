@@ -257,6 +257,11 @@ impl Stream {
         self.mode & mode::BEHIND == 0
     }
 
+    /// Whether its filter, if it has one, lets a frame through.
+    pub fn wants(&self, frame: &Kept) -> bool {
+        self.extra.as_ref().is_none_or(|extra| extra.wants(frame))
+    }
+
     /// Whether it has to read the log to go on.
     pub fn reads_log(&self) -> bool {
         self.mode & (mode::BEHIND | mode::ENDING) == mode::BEHIND

@@ -551,11 +551,6 @@ impl Inner {
         &self.topic(index).name
     }
 
-    /// Whether a newer frame with the same key is kept in a topic.
-    pub fn is_superseded(&self, index: u32, frame: &Kept) -> bool {
-        self.log(index).is_superseded(frame)
-    }
-
     /// The log of a topic.
     pub fn log(&self, index: u32) -> &TopicLog {
         &self.topic(index).log

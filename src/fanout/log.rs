@@ -96,10 +96,11 @@ impl TopicLog {
         Some(freed)
     }
 
-    /// Whether a newer frame with the same key is kept.
-    pub fn is_superseded(&self, frame: &Frame) -> bool {
-        let newest = self.newest.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key));
-        newest.is_some_and(|&id| id > frame.id())
+    /// The newest kept frame with the same key, if it is newer.
+    pub fn superseder(&self, frame: &Frame) -> Option<&Arc<Kept>> {
+        let id = *self.newest.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key))?;
+        let found = self.frames.binary_search_by_key(&id, |frame| frame.id()).ok()?;
+        Some(&self.frames[found]).filter(|newest| newest.id() > frame.id())
     }
 
     /// The id up to which something may be missing: a position at or above it has missed nothing.

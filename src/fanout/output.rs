@@ -265,7 +265,7 @@ fn read_log(
         match found.last_mut() {
             Some((last, kept_index)) if last.id() == id => {
                 // Of a frame in several topics the one stays in which no newer frame has its key, if any.
-                if policy == SlowPolicy::Latest && hub.is_superseded(*kept_index, last) {
+                if policy == SlowPolicy::Latest && is_superseded(stream, hub, *kept_index, last) {
                     *kept_index = *index;
                 }
             }
@@ -291,11 +291,15 @@ fn read_log(
     };
     let newest_only = policy == SlowPolicy::Latest && more;
     found.retain(|(frame, index)| {
-        let wanted = stream.extra.as_ref().is_none_or(|extra| extra.wants(frame));
-        wanted && !(newest_only && hub.is_superseded(*index, frame))
+        stream.wants(frame) && !(newest_only && is_superseded(stream, hub, *index, frame))
     });
     kept.extend(found.into_iter().map(|(frame, _)| Arc::clone(frame)));
     ReadEnd::Upto(upto, !more)
+}
+
+/// Whether a newer frame with the same key comes later: one that the stream's filter lets through.
+fn is_superseded(stream: &Stream, hub: &Inner, index: u32, frame: &Kept) -> bool {
+    hub.log(index).superseder(frame).is_some_and(|newer| stream.wants(newer))
 }
 
 /// Tells a stream that the log has passed it by and moves it on: to the newest event of its topics, which it
