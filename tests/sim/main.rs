@@ -50,8 +50,8 @@ fn run(seed: u64) -> Option<Cover> {
     lived.ok()
 }
 
-/// Runs a failed seed again, for its trace.
-fn explain(seed: u64) {
+/// Runs a seed for its trace; whether it failed.
+fn explain(seed: u64) -> bool {
     scene::start_trace();
     let failed = run(seed).is_none();
     let lines = scene::take_trace();
@@ -59,6 +59,7 @@ fn explain(seed: u64) {
     eprintln!("--- trace of seed {seed}, last {} of {} lines", tail.len(), lines.len());
     tail.iter().for_each(|line| eprintln!("{line}"));
     eprintln!("--- seed {seed} {}; replay: SIM_SEED={seed}", if failed { "failed" } else { "passed" });
+    failed
 }
 
 /// Runs seeds on all processors until `enough` says so or one has failed. Returns hits, seeds, and the failed
@@ -92,7 +93,8 @@ fn sweep(enough: impl Fn(u64, &Cover) -> bool + Sync) -> (Cover, u64, Option<u64
 #[test]
 fn every_seed_obeys_the_contract_and_every_rare_branch_is_hit() {
     if let Some(seed) = env("SIM_SEED") {
-        return explain(seed);
+        assert!(!explain(seed), "seed {seed} failed");
+        return;
     }
     let begun = Instant::now();
     let wanted = env("SIM_SEEDS");
