@@ -210,7 +210,7 @@ impl Session {
             if received || gaps.iter().any(|gap| self.tells_of(gap, id, policy)) {
                 continue;
             }
-            let mut after = known.range(id..).skip(1);
+            let after = known.range(id..).skip(1);
             let key = submission.key.as_ref();
             let superseded = policy == SlowPolicy::Latest
                 && key.is_some()
@@ -229,8 +229,8 @@ impl Session {
     fn tells_of(&self, gap: &Told, id: EventId, policy: SlowPolicy) -> bool {
         let foreign = gap.at_resume && matches!(self.begin, Begin::Foreign(_));
         let after = foreign || gap.after.is_some_and(|after| id > after);
-        // What is told to be the oldest comes. Under the policy disconnect gaps are told at the beginning only;
-        // others may tell of the same position again later.
+        // What is told to be the oldest comes. Under the policy disconnect gaps are told at the beginning
+        // only; others may tell of the same position again later.
         let kept = gap.oldest.is_some_and(|oldest| id >= oldest);
         let until = self.greeted.filter(|_| policy == SlowPolicy::Disconnect).unwrap_or(gap.head);
         after && id <= until && !kept
