@@ -190,18 +190,20 @@ impl Worker {
         let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
         let patient = self.drain.is_some() || tick < stream.ends.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
-        if (patient && mail_waits) || !self.say_farewell(slot) {
+        if stream.is_live() && !(patient && mail_waits) {
+            self.say_farewell(slot);
+        } else {
             self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
         }
     }
 
-    /// Queues the end of a stream if nothing else waits to be sent to it.
-    pub(super) fn say_farewell(&mut self, slot: u32) -> bool {
+    /// Queues the end of a stream behind what is begun; it reads no further frames.
+    pub(super) fn say_farewell(&mut self, slot: u32) {
         let tick = self.now.tick();
         let retry_ms = self.retry_ms();
-        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return false };
-        if !stream.is_live() {
-            return false;
+        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
+        if stream.mode & mode::ENDING != 0 {
+            return;
         }
         let chunked = stream.chunked();
         if self.node.settings.profile == Profile::Standard {
@@ -212,7 +214,6 @@ impl Worker {
         stream.wrote = tick;
         self.wheel.arm(slot, tick.saturating_add(self.node.ticks.stall));
         self.queue_write(slot);
-        true
     }
 
     /// The worker's own token of a connection.

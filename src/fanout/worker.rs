@@ -392,16 +392,14 @@ impl Worker {
         true
     }
 
-    /// The window has passed: whoever can take an end at once gets one. Two passes, because what waits to be
-    /// sent to a stream, such as its greeting, goes first.
+    /// The window has passed: whoever can take an end at once gets one, after what is begun. Frames that a
+    /// stream had still to read it gets where it comes back.
     fn end_the_rest(&mut self, io: &mut impl Io) {
-        for _ in 0..2 {
-            for slot in self.slots() {
-                self.say_farewell(slot);
-            }
-            for _ in 0..=self.to_write.len() / BATCH_SENDS_MAX {
-                self.write_some(io);
-            }
+        for slot in self.slots() {
+            self.say_farewell(slot);
+        }
+        for _ in 0..=self.to_write.len() / BATCH_SENDS_MAX {
+            self.write_some(io);
         }
     }
 
