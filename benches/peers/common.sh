@@ -1,11 +1,12 @@
-# What the peers' build scripts share; sourced by them. Sets `out`, the folder that this peer builds into.
-# Usage: . "$(dirname "$0")/../install.sh"
+# What the peers' scripts share; sourced by them: . "$(dirname "$0")/../common.sh"
+# Sets `here`, the peer's folder, `root`, that of the project, `out`, what the peer builds into, and HEARTBEAT_MS.
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 out=${PEERS_DIR:-$root/target/peers}/$(basename "$here")
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 log=$out/build.log
+export HEARTBEAT_MS=${HEARTBEAT_MS:-15000}
 
 # Servers are where only root looks.
 have() { PATH=$PATH:/usr/sbin command -v "$1" >/dev/null 2>&1; }
