@@ -1,5 +1,6 @@
-//! Server-sent events with axum in its usual form: a broadcast channel for each topic, `Sse` with `KeepAlive`
-//! for each client, on one thread. A client that falls behind by a whole channel is let go.
+//! Server-sent events with axum in its usual good form: a broadcast channel for each topic, whose events are
+//! encoded once and streamed as the body of each client, on one thread; one timer sends all heartbeats. A
+//! client that falls behind by a whole channel is let go.
 //!
 //! Usage: `peer-axum PORT`; environment: `HEARTBEAT_MS` (0 = none).
 
@@ -10,10 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use serde::Deserialize;
@@ -25,9 +27,9 @@ use tokio_stream::wrappers::BroadcastStream;
 /// Events that may wait for the slowest client of a topic, more than the load keeps in flight.
 const WAITING_MAX: usize = 128;
 
+#[derive(Default)]
 struct App {
-    topics: Mutex<HashMap<String, Sender<Event>>>,
-    heartbeat: Option<Duration>,
+    topics: Mutex<HashMap<String, Sender<Bytes>>>,
 }
 
 #[derive(Deserialize)]
@@ -36,36 +38,46 @@ struct Topic {
 }
 
 impl App {
-    fn sender(&self, topic: String) -> Sender<Event> {
+    fn sender(&self, topic: String) -> Sender<Bytes> {
         let mut topics = self.topics.lock().expect("no holder of this lock panics");
         topics.entry(topic).or_insert_with(|| broadcast::channel(WAITING_MAX).0).clone()
+    }
+
+    async fn beat(&self, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let topics = self.topics.lock().expect("no holder of this lock panics");
+            topics.values().for_each(|sender| drop(sender.send(Bytes::from_static(b":\n"))));
+        }
     }
 }
 
 async fn subscribe(State(app): State<Arc<App>>, Query(Topic { topic }): Query<Topic>) -> impl IntoResponse {
-    let greeting = tokio_stream::once(Event::default().comment("ok"));
+    let greeting = tokio_stream::once(Bytes::from_static(b":ok\n\n"));
     let events = BroadcastStream::new(app.sender(topic).subscribe()).map_while(Result::ok);
-    let sse = Sse::new(greeting.chain(events).map(Ok::<_, Infallible>));
-    match app.heartbeat {
-        Some(every) => sse.keep_alive(KeepAlive::new().interval(every)).into_response(),
-        None => sse.into_response(),
-    }
+    let body = Body::from_stream(greeting.chain(events).map(Ok::<_, Infallible>));
+    ([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")], body)
 }
 
-async fn publish(State(app): State<Arc<App>>, Query(Topic { topic }): Query<Topic>, body: String) -> StatusCode {
+async fn publish(
+    State(app): State<Arc<App>>,
+    Query(Topic { topic }): Query<Topic>,
+    body: String,
+) -> StatusCode {
     // Without subscribers there is nobody to send to, which is no error here.
-    let _ = app.sender(topic).send(Event::default().data(body));
+    drop(app.sender(topic).send(Bytes::from(format!("data: {body}\n\n"))));
     StatusCode::ACCEPTED
 }
 
 async fn serve(port: u16) -> std::io::Result<()> {
+    let app = Arc::new(App::default());
     let heartbeat_ms = std::env::var("HEARTBEAT_MS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let heartbeat = (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms));
-    let app = Arc::new(App { topics: Mutex::default(), heartbeat });
-    let router = Router::new()
-        .route("/events", get(subscribe))
-        .route("/publish", post(publish))
-        .with_state(app);
+    if heartbeat_ms > 0 {
+        let app = app.clone();
+        tokio::spawn(async move { app.beat(Duration::from_millis(heartbeat_ms)).await });
+    }
+    let router =
+        Router::new().route("/events", get(subscribe)).route("/publish", post(publish)).with_state(app);
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;

@@ -1,6 +1,6 @@
-//! Server-sent events with hyper as someone writes it who has profiled: one thread without locks, a body type of
-//! its own for each client, an event encoded once, what waits for a client leaves as one chunk, and one timer for
-//! all heartbeats.
+//! Server-sent events with hyper as someone writes it who has profiled: one thread without locks, a body type
+//! of its own for each client, an event encoded once, what waits for a client leaves as one chunk, and one
+//! timer for all heartbeats.
 //!
 //! Usage: `peer-hyper PORT`; environment: `HEARTBEAT_MS` (0 = none).
 
