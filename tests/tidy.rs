@@ -133,6 +133,7 @@ fn good_code_is_left_alone() {
         ("src/cli/x.rs", "//! x\nfn f() { g().unwrap_or(1); h.unwrap_or_default() }"),
         ("src/cli/x.rs", "//! x\nuse crate::{base, wire, fanout, sys, reactor, ops, load};"),
         ("tests/x.rs", "//! x\nfn f() { g().unwrap() }"),
+        ("benches/peers/x/src/main.rs", "//! x\nuse tokio::net;\nasync fn f() {}"),
     ];
     for (path, text) in rows {
         assert_eq!(judge(path, text), [], "{text}");

@@ -1,5 +1,6 @@
 # What the peers' scripts share; sourced by them: . "$(dirname "$0")/../common.sh"
-# Sets `here`, the peer's folder, `root`, that of the project, `out`, what the peer builds into, and HEARTBEAT_MS.
+# Sets `here`, the peer's folder, `root`, that of the project, `out`, what the peer builds into, and
+# HEARTBEAT_MS.
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 out=${PEERS_DIR:-$root/target/peers}/$(basename "$here")
