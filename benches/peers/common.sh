@@ -8,6 +8,8 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 log=$out/build.log
 export HEARTBEAT_MS=${HEARTBEAT_MS:-15000}
+# Not every runtime raises this itself.
+ulimit -Sn "$(ulimit -Hn)"
 
 # Servers are where only root looks.
 have() { PATH=$PATH:/usr/sbin command -v "$1" >/dev/null 2>&1; }
@@ -33,12 +35,12 @@ apt() {
         apt-get install -y -qq --no-install-recommends "$@" </dev/null >"$log" 2>&1
 }
 
-# Installs Debian packages for the files or programs that are missing: debian PROGRAM|/FILE=PACKAGE...
+# Installs Debian packages for the programs or files (patterns) that are missing: debian PROGRAM|/FILE=PACKAGE...
 debian() {
     local pair packages=()
     for pair in "$@"; do
         case $pair in
-            /*) [ -e "${pair%%=*}" ] || packages+=("${pair#*=}") ;;
+            /*) compgen -G "${pair%%=*}" >/dev/null || packages+=("${pair#*=}") ;;
             *) have "${pair%%=*}" || packages+=("${pair#*=}") ;;
         esac
     done
