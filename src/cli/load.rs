@@ -131,10 +131,11 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if terminal {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
-    let report = report.map_err(|fault| match fault {
+    let mut report = report.map_err(|fault| match fault {
         Fault::Host(words) => Failure::Run(words),
         Fault::System(what, os) => Failure::Run(format!("{what}: {os}")),
     })?;
+    report.command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     if matches.get_flag("json") {
         let text = serde_json::to_string(&report).map_err(|error| Failure::Run(error.to_string()))?;
         print(&format!("{text}\n"));

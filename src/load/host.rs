@@ -81,6 +81,11 @@ pub fn available_bytes() -> u64 {
     number_after(&info, "MemAvailable:") * 1_024
 }
 
+/// The kernel's release.
+pub fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
 /// A number that a file under `/proc/sys` begins with.
 pub fn sysctl(name: &str) -> Option<u64> {
     let text = fs::read_to_string(Path::new("/proc/sys").join(name.replace('.', "/"))).ok()?;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::histogram::Histogram;
 
 /// A latency's distribution, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// Values.
     pub count: u64,
@@ -46,7 +46,7 @@ impl Latency {
 }
 
 /// Opening all subscribers.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Opened {
     /// Subscribers asked for.
     pub wanted: u64,
@@ -67,7 +67,7 @@ pub struct Opened {
 }
 
 /// Holding them without an event.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Idled {
     /// How long.
     pub seconds: f64,
@@ -82,7 +82,7 @@ pub struct Idled {
 }
 
 /// Publishing.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Delivered {
     /// Events that the server took.
     pub events: u64,
@@ -125,7 +125,7 @@ pub struct Delivered {
 }
 
 /// Coming back.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Returned {
     /// Subscribers that were cut.
     pub subscribers: u64,
@@ -142,7 +142,7 @@ pub struct Returned {
 }
 
 /// What must not happen.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Losses {
     /// Deliveries missing with no word about it.
     pub lost: u64,
@@ -159,14 +159,14 @@ pub struct Losses {
 }
 
 /// A whole run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// What was asked, as a command line.
     pub command: String,
     /// The kernel.
     pub kernel: String,
     /// The target's version is not known to a load generator; this is its own.
-    pub version: &'static str,
+    pub version: String,
     /// The parts, as far as the run came.
     pub opened: Opened,
     /// Holding, if asked.

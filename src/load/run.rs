@@ -13,6 +13,7 @@ use mio::{Poll, Waker};
 
 use crate::load::board::Board;
 use crate::load::check;
+use crate::load::host;
 use crate::load::plan::{Fault, Pace, Plan};
 use crate::load::publisher::{Part, Published, Publisher};
 use crate::load::receiver::{Numbers, Order, Receiver, WAKER};
@@ -107,7 +108,11 @@ pub fn run(plan: Plan, stop: Arc<AtomicBool>, say: &mut dyn FnMut(Progress)) -> 
         numbers: Numbers::default(),
         due: 0,
         cut: false,
-        report: Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() },
+        report: Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: host::kernel(),
+            ..Report::default()
+        },
     };
     run.all_parts();
     Ok(run.end())
