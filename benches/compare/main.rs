@@ -1,8 +1,9 @@
-//! Puts this server beside its peers: `compare peers|sizes|rates|hold N`, as `make compare` and its sisters do.
+//! Puts this server beside its peers: `compare peers|sizes|rates|hold N`, as `make compare` and its sisters
+//! do.
 //!
 //! The load is `fanwheel load`, the peers stand in `benches/peers/`; this program starts one after the other,
-//! takes medians, and writes text, JSON and pictures to `benches/record/MACHINE/`. Rounds go over all peers in
-//! turn, so that what else the machine does hits all of them.
+//! takes medians, and writes text, JSON and pictures to `benches/record/MACHINE/`. Rounds go over all peers
+//! in turn, so that what else the machine does hits all of them.
 
 mod host;
 mod measure;

@@ -11,7 +11,7 @@ use super::hash::Seeded;
 use super::hub::Hub;
 use super::mail::{Control, Inbox, Outlet};
 use crate::base::counters::{Counters, Refused, Totals};
-use crate::base::limits::{LINGER_MS, REFUSAL_MS};
+use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS};
 use crate::base::settings::{Listener, Profile, Settings};
 use crate::base::snapshot::{Pages, Snapshot};
 use crate::base::time::{Tick, ticks_of_ms};
@@ -63,6 +63,7 @@ pub struct Ticks {
     pub idle: Tick,
     pub answer: Tick,
     pub heartbeat: Tick,
+    pub together: Tick,
     pub stall: Tick,
     pub refusal: Tick,
     pub linger: Tick,
@@ -242,13 +243,15 @@ impl Node {
 impl Ticks {
     fn new(settings: &Settings) -> Ticks {
         let silent = settings.profile == Profile::BroadcastBenchmark;
+        // The benchmark's streams carry nothing but its messages.
+        let heartbeat = if silent { Tick::MAX / 4 } else { ticks_of_ms(settings.heartbeat_ms) };
         Ticks {
             head: ticks_of_ms(settings.head_ms),
             body: ticks_of_ms(settings.body_ms),
             idle: ticks_of_ms(settings.idle_ms),
             answer: ticks_of_ms(settings.answer_ms),
-            // The benchmark's streams carry nothing but its messages.
-            heartbeat: if silent { Tick::MAX / 4 } else { ticks_of_ms(settings.heartbeat_ms) },
+            heartbeat,
+            together: (heartbeat / HEARTBEATS_TOGETHER_SHARE).clamp(1, Tick::MAX / 4),
             stall: ticks_of_ms(settings.stall_ms),
             refusal: ticks_of_ms(REFUSAL_MS),
             linger: ticks_of_ms(LINGER_MS),

@@ -178,7 +178,7 @@ impl Worker {
         let next = if full {
             stream.wrote.saturating_add(ticks.stall).min(tick.saturating_add(ticks.heartbeat))
         } else {
-            stream.wrote.saturating_add(ticks.heartbeat)
+            stream.wrote.saturating_add(ticks.heartbeat).next_multiple_of(ticks.together)
         };
         let ends = if ending { Tick::MAX } else { stream.ends };
         self.wheel.arm(slot, next.max(tick + 1).min(ends));
