@@ -34,8 +34,8 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 pub const CHUNK_OVERHEAD_BYTES_MAX: usize = 16 * KIB;
 /// Events in one NDJSON batch, counted once per topic. All of a batch must fit an empty mailbox at once.
 pub const BATCH_POSTS_MAX: usize = 2_048;
-/// Heartbeats that fall due within this share of their period go out together, at the end of it: a batch of
-/// many costs less than many batches, and sleeping workers wake seldom.
+/// Heartbeats that fall due within this share of their period go out together, with the earliest of them: a
+/// batch of many costs less than many batches, and sleeping workers wake seldom.
 pub const HEARTBEATS_TOGETHER_SHARE: u32 = 32;
 /// Frames that wait in one worker's mailbox; a full mailbox is what a publisher's 503 means.
 pub const MAILBOX_FRAMES_MAX: usize = 4_096;

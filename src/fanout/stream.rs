@@ -167,7 +167,7 @@ impl Worker {
         }
         let newcomer = stream.mode & mode::NEWCOMER != 0;
         stream.mode &= !mode::NEWCOMER;
-        let silence = if newcomer { ticks.heartbeat / 2 } else { ticks.heartbeat };
+        let silence = if newcomer { ticks.heartbeat / 2 } else { ticks.heartbeat - (ticks.together - 1) };
         if !full && stream.is_live() && tick >= stream.wrote.saturating_add(silence) {
             beat(stream, self.now.wall_ms);
             stream.wrote = tick;
@@ -178,7 +178,8 @@ impl Worker {
         let next = if full {
             stream.wrote.saturating_add(ticks.stall).min(tick.saturating_add(ticks.heartbeat))
         } else {
-            stream.wrote.saturating_add(ticks.heartbeat).next_multiple_of(ticks.together)
+            let due = stream.wrote.saturating_add(ticks.heartbeat);
+            due - due % ticks.together
         };
         let ends = if ending { Tick::MAX } else { stream.ends };
         self.wheel.arm(slot, next.max(tick + 1).min(ends));
