@@ -7,13 +7,20 @@ ARGS ?=
 # What `make scale` measures; empty for everything. `make scale SCENARIO=help` lists it.
 SCENARIO ?=
 
+# Runs of each peer in each scenario of `make compare`, and which peers; empty for all.
+ROUNDS ?= 5
+PEERS ?=
+
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
+COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compare && \
+	$(TARGET_DIR)/release/examples/compare
+
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients proxies sim-check fuzz bench scale deny
+.PHONY: help run build test clients proxies sim-check fuzz bench bench-100k bench-1m compare peers scale deny
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the server with its defaults (ARGS="--flag value" to change them)
 	cargo run --release --locked -- serve $(ARGS)
@@ -42,8 +49,23 @@ fuzz: ## Fuzz each parser for FUZZ_SECONDS (60)
 			-dict=fuzz/http.dict -max_len=4096 -max_total_time=$(FUZZ_SECONDS); \
 	done
 
-bench: ## Measure the core with criterion
+bench: ## Measure the core with criterion, then every scenario against the bare send loop
 	cargo bench --locked
+	$(COMPARE) peers --peers bare,fanwheel,fanwheel-writev --rounds 1 --record bench
+
+bench-100k: ## Hold 100 000 connections, idle and through a broadcast
+	$(COMPARE) hold 100000
+
+bench-1m: ## Hold 1 000 000 connections, idle and through a broadcast (12 GiB, both ends)
+	$(COMPARE) hold 1000000
+
+compare: ## Measure against every peer that can be built here, then over sizes and rates (an hour)
+	$(COMPARE) peers $(if $(PEERS),--peers $(PEERS)) --rounds $(ROUNDS)
+	$(COMPARE) sizes
+	$(COMPARE) rates --peers bare,fanwheel,uws-cpp,node-blog,go
+
+peers: ## Build every peer of `make compare` and check that it serves
+	benches/peers/check
 
 scale: ## Measure the release program under SCENARIO (empty: under all)
 	tests/install.sh scale

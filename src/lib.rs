@@ -6,6 +6,7 @@
 pub mod base;
 pub mod cli;
 pub mod fanout;
+pub mod load;
 pub mod ops;
 pub mod reactor;
 pub mod sys;

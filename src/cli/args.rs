@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::base::settings::{Kind, Spec, TABLE};
+use crate::cli::load;
 use crate::cli::resolve::{CONFIG_VARIABLE, Inputs, flag_name, nearest_setting, shown};
 
 const SIGNALS: &str = "\
@@ -22,6 +23,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .max_term_width(110)
         .subcommand(with_settings(Command::new("serve").about("Runs the server"), SIGNALS))
+        .subcommand(load::command())
         .subcommand(publish())
         .subcommand(subscribe())
         .subcommand(
@@ -64,15 +66,15 @@ fn setting(spec: &'static Spec) -> Arg {
         .help_heading("Settings")
 }
 
-fn switch(name: &'static str, help: &'static str) -> Arg {
+pub(super) fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-fn option(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+pub(super) fn option(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
-fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
+pub(super) fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
     option(name, "N", help).value_parser(value_parser!(u64).range(least..))
 }
 

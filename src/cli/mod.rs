@@ -11,6 +11,7 @@ pub mod config;
 pub mod contradictions;
 pub mod file;
 pub mod http;
+pub mod load;
 pub mod log;
 pub mod memory;
 pub mod publish;
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
         },
     };
     let ended = match matches.subcommand() {
+        Some(("load", matches)) => load::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),
         Some(("serve", matches)) => serve::run(&args::inputs(matches)),

@@ -18,6 +18,7 @@ mod harness;
 mod head_attacks;
 mod injected;
 mod lifetime;
+mod load;
 mod mutation;
 mod order;
 mod overload;

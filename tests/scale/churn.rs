@@ -13,12 +13,12 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::Options;
 use crate::child::{Plan, bind};
-use crate::host;
 use crate::publisher::{Pace, Publisher};
 use crate::report::Report;
 use crate::server::Server;
 use crate::swarm::Swarm;
 use crate::watch::mib;
+use fanwheel::load::host;
 
 const CALLERS: u64 = 4;
 const LOG: &str = "target/scale/churn-server.log";

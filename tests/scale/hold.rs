@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::child::{Plan, unix_us};
-use crate::host;
 use crate::probe::Probes;
 use crate::report::Report;
 use crate::server::{Server, request};
 use crate::swarm::Swarm;
+use fanwheel::load::host;
 
 /// The processes that only load the machine give way to those that are measured.
 const NICE: &[&str] = &["nice", "-n", "10"];
@@ -31,16 +31,16 @@ pub fn run(options: &Options) -> io::Result<Report> {
         Swarm::open(&Plan::readers(&server, "all", count as usize), NICE, Duration::from_secs(180))?;
     report.row("subscribers", count as f64, "");
     report.row("time to open them", start.elapsed().as_secs_f64(), "s");
-    report.row("server processor time, each", host::cpu_ms(pid) as f64 * 1_000.0 / count as f64, "µs");
+    report.row("server processor time, each", host::cpu_ns(pid) as f64 / 1_000.0 / count as f64, "µs");
     sleep(Duration::from_secs(2));
     let grown = host::resident_bytes(pid).saturating_sub(resident) as f64 / count as f64;
     report.at_most("resident growth, each", grown, "B", 128.0);
     let kernel = kernel_bytes().saturating_sub(kernel) as f64 / count as f64;
     report.row("kernel memory, each, both ends", kernel, "B");
 
-    let busy = host::cpu_ms(pid);
+    let busy = host::cpu_ns(pid);
     sleep(IDLE);
-    let idle = (host::cpu_ms(pid) - busy) as f64 / IDLE.as_millis() as f64 * 100.0;
+    let idle = (host::cpu_ns(pid) - busy) as f64 / IDLE.as_nanos() as f64 * 100.0;
     report.at_most("processor while idle", idle, "%", 0.5);
 
     broadcast(&server, &mut swarm, &mut report, count, options.get("broadcasts", 5))?;
@@ -64,7 +64,7 @@ fn broadcast(
     swarm.reset()?;
     let probes = Probes::start(server.public);
     sleep(Duration::from_secs(2));
-    let busy = host::cpu_ms(server.pid());
+    let busy = host::cpu_ns(server.pid());
     let mut answer_slowest = Duration::ZERO;
     for number in 1..=broadcasts {
         let start = Instant::now();
@@ -77,7 +77,7 @@ fn broadcast(
         swarm.settle(0, number, BROADCAST)?;
         sleep(Duration::from_secs(1));
     }
-    let busy = host::cpu_ms(server.pid()) - busy;
+    let busy = (host::cpu_ns(server.pid()) - busy) / 1_000_000;
     let tally = swarm.report()?;
     report.exactly("broadcast deliveries", tally.events, subscribers * broadcasts);
     report.none("deliveries twice", tally.repeated);

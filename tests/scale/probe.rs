@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::histogram::Histogram;
 use crate::report::Report;
 use crate::server::request;
+use fanwheel::load::histogram::Histogram;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,7 +39,7 @@ impl Probes {
         self.stop.store(true, Relaxed);
         for (name, thread) in self.threads {
             let found = thread.join().unwrap_or_default();
-            report.row(format!("{name}: probes"), found.latency.len() as f64, "");
+            report.row(format!("{name}: probes"), found.latency.count() as f64, "");
             report.row(format!("{name}: p50"), found.latency.ms(0.5), "ms");
             report.row(format!("{name}: p99"), found.latency.ms(0.99), "ms");
             match limit_ms {

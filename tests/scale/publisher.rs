@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::child::unix_us;
-use crate::histogram::Histogram;
 use crate::server::{Server, read_answer};
+use fanwheel::load::histogram::Histogram;
 
 /// How a publisher goes about it.
 #[derive(Clone)]

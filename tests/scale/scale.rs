@@ -7,9 +7,7 @@
 
 mod child;
 mod churn;
-mod histogram;
 mod hold;
-mod host;
 mod overrun;
 mod probe;
 mod publisher;

@@ -47,9 +47,9 @@ fn stalled_run(options: &Options, stalled: u64, report: &mut Report) -> io::Resu
         rate: options.get("rate", 50) as u32,
         ..Pace::to(&server, "all")
     };
-    let busy = crate::host::cpu_ms(server.pid());
+    let busy = fanwheel::load::host::cpu_ns(server.pid());
     let done = publish_for(&pace, time)?;
-    let busy = crate::host::cpu_ms(server.pid()) - busy;
+    let busy = (fanwheel::load::host::cpu_ns(server.pid()) - busy) / 1_000_000;
     let behind = swarm.settle(0, done.accepted, SETTLE)?;
     let tally = swarm.report()?;
     let healthy = count - stalled;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::child::Plan;
-use crate::host;
 use crate::publisher::{Pace, Publisher};
 use crate::report::Report;
 use crate::server::Server;
 use crate::swarm::Swarm;
 use crate::watch::{Watch, mib};
+use fanwheel::load::host;
 
 const OPEN: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(5);

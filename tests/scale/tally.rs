@@ -1,6 +1,6 @@
 //! What a crowd of subscribers has counted, as a line of text between processes and as a sum over them.
 
-use crate::histogram::Histogram;
+use fanwheel::load::histogram::Histogram;
 
 /// The counts.
 #[derive(Default, Clone)]

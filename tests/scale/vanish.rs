@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::child::Plan;
-use crate::host;
 use crate::publisher::{Pace, Publisher};
 use crate::report::Report;
 use crate::server::Server;
 use crate::swarm::Swarm;
+use fanwheel::load::host;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 231, 7, 1);
 const PUBLIC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(SERVER), 8080);

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::host;
 use crate::report::Report;
 use crate::server::Server;
+use fanwheel::load::host;
 
 const MIB: f64 = 1_048_576.0;
 

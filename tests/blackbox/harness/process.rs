@@ -95,6 +95,11 @@ impl Server {
         Server { child: Mutex::new(child), pid, public, control, log }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// What it logged to standard error.
     pub fn log(&self) -> String {
         self.log.text()

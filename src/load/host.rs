@@ -1,13 +1,62 @@
-//! What the kernel tells about a process and about TCP, read from `/proc`.
+//! What the kernel tells about processes and about TCP, read from `/proc`. Only reads; judges nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Bytes of one page; the same on every machine this is meant for.
 const PAGE_BYTES: u64 = 4_096;
-/// Milliseconds of one clock tick in `/proc/PID/stat` (USER_HZ is 100 on every Linux of today).
-const TICK_MS: u64 = 10;
+
+/// What some processes have used so far and hold now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Processor time, user and system, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Resident bytes.
+    pub resident_bytes: u64,
+    /// Processes that were found.
+    pub processes: u64,
+}
+
+/// Processes and all that descend from them, at this moment.
+pub fn usage(pids: &[u32]) -> Usage {
+    let mut usage = Usage::default();
+    for pid in descendants(pids) {
+        let resident = resident_bytes(pid);
+        usage.processes += u64::from(resident > 0);
+        usage.resident_bytes += resident;
+        usage.cpu_ns += cpu_ns(pid);
+    }
+    usage
+}
+
+/// The given processes and their children's children, each once.
+fn descendants(pids: &[u32]) -> Vec<u32> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name may hold spaces; behind its parenthesis stand the state and the parent.
+        let behind = stat.rsplit(')').next().unwrap_or_default();
+        if let Some(parent) = behind.split_whitespace().nth(1).and_then(|field| field.parse().ok()) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = pids.to_vec();
+    let mut at = 0;
+    while let Some(pid) = found.get(at) {
+        for child in children.remove(pid).unwrap_or_default() {
+            if !found.contains(&child) {
+                found.push(child);
+            }
+        }
+        at += 1;
+    }
+    found
+}
 
 /// Resident bytes of a process; 0 when it is gone.
 pub fn resident_bytes(pid: u32) -> u64 {
@@ -15,13 +64,32 @@ pub fn resident_bytes(pid: u32) -> u64 {
     number_after(&status, "VmRSS:") * 1_024
 }
 
-/// Processor time of a process, user and system, in milliseconds.
-pub fn cpu_ms(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name may hold spaces; what follows its parenthesis starts with field 3, and 14 and 15 are wanted.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    (ticks(11) + ticks(12)) * TICK_MS
+/// Processor time of a process's threads, user and system, in nanoseconds; a thread that has ended no longer
+/// counts.
+pub fn cpu_ns(pid: u32) -> u64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    let ran = |path: &Path| {
+        let text = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+        text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0)
+    };
+    threads.flatten().map(|thread| ran(&thread.path())).sum()
+}
+
+/// Memory that may be had without pushing anything out, in bytes.
+pub fn available_bytes() -> u64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    number_after(&info, "MemAvailable:") * 1_024
+}
+
+/// The kernel's release.
+pub fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// A number that a file under `/proc/sys` begins with.
+pub fn sysctl(name: &str) -> Option<u64> {
+    let text = fs::read_to_string(Path::new("/proc/sys").join(name.replace('.', "/"))).ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// Open files over all threads. Threads with a table of their own count once each, which is the point; a

@@ -49,13 +49,13 @@ impl Histogram {
     }
 
     /// How many values there are.
-    pub fn len(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
     /// The value that a share of all values does not exceed, in milliseconds.
     pub fn ms(&self, share: f64) -> f64 {
-        let wanted = (self.len() as f64 * share).ceil() as u64;
+        let wanted = (self.count() as f64 * share).ceil() as u64;
         let mut seen = 0;
         for (bucket, count) in self.counts.iter().enumerate() {
             seen += count;
@@ -111,6 +111,6 @@ mod tests {
         let mut histogram = Histogram::default();
         (0..1_000).for_each(|micros| histogram.add(micros * micros));
         let copy = Histogram::from_text(&histogram.to_text()).expect("own text");
-        assert_eq!((copy.len(), copy.ms(0.5), copy.max_ms()), (1_000, histogram.ms(0.5), 998.001));
+        assert_eq!((copy.count(), copy.ms(0.5), copy.max_ms()), (1_000, histogram.ms(0.5), 998.001));
     }
 }

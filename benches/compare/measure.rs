@@ -1,0 +1,64 @@
+//! One run of the load against one started server: the load's own report, or why there is none.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::peer::{Peer, Running, pinned};
+use crate::scenario::Scenario;
+
+/// Which processors server and load may use; none to leave it to the scheduler.
+#[derive(Clone, Copy)]
+pub struct Pins {
+    /// The server's.
+    pub server: Option<usize>,
+    /// The load's.
+    pub load: Option<usize>,
+}
+
+/// Runs a scenario against a peer that is started for it alone.
+pub fn scenario(program: &Path, peer: &Peer, scenario: &Scenario, pins: Pins) -> Result<Value, String> {
+    let running = peer.start(pins.server, scenario.heartbeat_ms).map_err(|os| os.to_string())?;
+    let mut flags: Vec<&str> = scenario.flags.split_whitespace().collect();
+    if peer.resume && !scenario.resume_flags.is_empty() {
+        let further = scenario.resume_flags.split_whitespace();
+        let names: Vec<&str> = further.clone().step_by(2).collect();
+        flags = without(&flags, &names);
+        flags.extend(further);
+    }
+    load(program, &running, &flags, pins)
+}
+
+/// Flags, all of which take a value, without some of them.
+fn without<'a>(flags: &[&'a str], names: &[&str]) -> Vec<&'a str> {
+    flags.chunks(2).filter(|pair| !names.contains(&pair[0])).flatten().copied().collect()
+}
+
+/// Runs the load with some flags. A report with losses is still a report: its faults are told with it.
+pub fn load(program: &Path, running: &Running, flags: &[&str], pins: Pins) -> Result<Value, String> {
+    let mut command = pinned(program, pins.load);
+    command.args(["load", "--json", "--topic-prefix", "t", "--pid", &running.pid().to_string()]);
+    command.args(["--subscribe-url", &running.subscribe, "--publish-url", &running.publish]);
+    if let Some(batch) = &running.batch {
+        command.args(["--publish-batch-url", batch]);
+    }
+    let output = command.args(flags).output().map_err(|os| format!("cannot run the load: {os}"))?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        said.trim().lines().last().unwrap_or("the load said nothing").to_owned()
+    })
+}
+
+/// What a report says went wrong, in a few words; empty when nothing did.
+pub fn troubles(report: &Value) -> String {
+    let mut words = Vec::new();
+    for what in ["lost", "told", "repeated", "foreign", "ended"] {
+        let count = report.pointer(&format!("/losses/{what}")).and_then(Value::as_u64).unwrap_or(0);
+        if count > 0 {
+            words.push(format!("{count} {what}"));
+        }
+    }
+    let faults = report.pointer("/faults").and_then(Value::as_array);
+    words.extend(faults.into_iter().flatten().filter_map(|fault| fault.as_str().map(str::to_owned)));
+    words.join(", ")
+}

@@ -1,0 +1,189 @@
+//! `fanwheel load`: flags to a plan, progress on a terminal, the report. What is done is `load`'s.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::cli::args::{number, option, switch};
+use crate::cli::{Failure, print};
+use crate::load::plan::{Fault, Pace, Plan, Target};
+use crate::load::run::{self, Progress};
+use crate::load::spread::Shape;
+
+const WORDS: &str = "\
+Opens all subscribers, holds them idle, publishes, cuts a share and lets it come back: each part only if \
+asked for. Every subscriber checks order, gaps and repeats of every event. Latencies at a --rate count from \
+the moment an event was due. Exit code 0: everything arrived once and in order; 1: it did not, or the run \
+could not be done; the table says why.
+
+  fanwheel load --subscribers 10000 --window 1 --events 100 --pid $(pidof fanwheel)
+  fanwheel load --subscribers 10000 --rate 50 --bytes 1024 --stall-percent 1 --seconds 20
+  fanwheel load --subscribers 10000 --topics 10000 --window 256 --batch 64 --seconds 10
+  fanwheel load --subscribers 10000 --reconnect-percent 100 --missed 10";
+
+/// The grammar.
+pub fn command() -> Command {
+    let command = Command::new("load").about("Loads a server with subscribers and events, and judges it");
+    let command = command.after_help(WORDS).args(addresses()).args(crowd()).args(events());
+    command.args([
+        option("pid", "PID", "a process of the server to measure, with its children (repeatable)")
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(u32).range(1..)),
+        count("patience-seconds", 1, "10", "no progress for so long means that the server has stopped"),
+        count("seed", 0, "1", "draws sizes and topics; the same seed, the same load"),
+        switch("json", "the report as one JSON object"),
+    ])
+}
+
+fn addresses() -> Vec<Arg> {
+    vec![
+        option("subscribe-url", "URL", "where to subscribe; {topic} stands for the topic")
+            .default_value("http://127.0.0.1:8080/events?topic={topic}"),
+        option("publish-url", "URL", "where to publish")
+            .default_value("http://127.0.0.1:8081/publish?topic={topic}"),
+        option("publish-batch-url", "URL", "where to publish when --batch is above 1")
+            .default_value("http://127.0.0.1:8081/publish/batch"),
+    ]
+}
+
+fn crowd() -> Vec<Arg> {
+    vec![
+        count("subscribers", 1, "1000", "subscribers"),
+        count("topics", 1, "1", "topics that subscribers and events are spread over"),
+        option("spread", "WORD", "even: one after the other; zipf: the k-th topic has a share of 1/k")
+            .default_value("even")
+            .value_parser(["even", "zipf"]),
+        option("topic-prefix", "TEXT", "topics are called this and a number").default_value("load"),
+        count("threads", 0, "0", "threads of subscribers, each with its own files; 0: as many as files need"),
+        count("ramp-per-second", 0, "0", "new subscribers a second; 0: as fast as the server takes them"),
+        count("connecting-max", 1, "512", "connections on their way at once"),
+        real("stall-percent", "0", "subscribers that stop reading before events flow"),
+        real(
+            "reconnect-percent",
+            "0",
+            "subscribers that are cut in the end and come back at once with their last id",
+        ),
+        count("missed", 0, "10", "events that they miss meanwhile"),
+    ]
+}
+
+fn events() -> Vec<Arg> {
+    vec![
+        count("idle-seconds", 0, "0", "hold all subscribers for so long before any event"),
+        count("events", 0, "0", "events to publish; 0: as many as --seconds allow"),
+        count("seconds", 0, "0", "publish for at most so long; 0: until --events are out"),
+        count("warm-up", 0, "0", "events to publish before those that are measured"),
+        option("rate", "N", "events a second, whatever the server does (open loop)")
+            .value_parser(value_parser!(f64))
+            .conflicts_with("window"),
+        count(
+            "window",
+            1,
+            "1",
+            "events on their way at once, until their last subscriber has them (closed loop)",
+        )
+        .value_parser(value_parser!(u64).range(1..=32_768)),
+        count("publishers", 0, "0", "connections that publish; 0: one, or up to 16 with a larger --window"),
+        count("batch", 1, "1", "events in one request (NDJSON, as this server takes it)"),
+        count("bytes", 1, "64", "bytes of an event's data"),
+        count("bytes-max", 0, "0", "each event draws its size between --bytes and this; 0: no draw"),
+    ]
+}
+
+fn count(name: &'static str, least: u64, default: &'static str, help: &'static str) -> Arg {
+    number(name, least, help).default_value(default)
+}
+
+fn real(name: &'static str, default: &'static str, help: &'static str) -> Arg {
+    option(name, "N", help).default_value(default).value_parser(value_parser!(f64))
+}
+
+/// Runs a load.
+///
+/// # Errors
+/// When the flags contradict themselves, or this host cannot hold the load.
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let plan = plan(matches).map_err(Failure::Usage)?;
+    plan.check().map_err(Failure::Usage)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends the program at once.
+        flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .map_err(|os| Failure::Run(format!("cannot take signals over: {os}")))?;
+    }
+    let terminal = io::stderr().is_terminal();
+    let mut say = |progress: Progress| {
+        let Progress { part, done, of } = progress;
+        if terminal {
+            let of = if of == u64::MAX { String::new() } else { format!(" of {of}") };
+            // Progress that cannot be shown is not missed.
+            let _ = write!(io::stderr(), "\r\x1b[K{part} {done}{of}");
+        }
+    };
+    let report = run::run(plan, stop, &mut say);
+    if terminal {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    let mut report = report.map_err(|fault| match fault {
+        Fault::Host(words) => Failure::Run(words),
+        Fault::System(what, os) => Failure::Run(format!("{what}: {os}")),
+    })?;
+    report.command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    if matches.get_flag("json") {
+        let text = serde_json::to_string(&report).map_err(|error| Failure::Run(error.to_string()))?;
+        print(&format!("{text}\n"));
+    } else {
+        print(&report.table());
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn plan(matches: &ArgMatches) -> Result<Plan, String> {
+    let count = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
+    let size = |name: &str| usize::try_from(count(name)).map_err(|_| format!("--{name} is too large"));
+    let real = |name: &str| *matches.get_one::<f64>(name).expect("it has a default");
+    let text = |name: &str| matches.get_one::<String>(name).expect("it has a default");
+    let pace = match matches.get_one::<f64>("rate") {
+        Some(&rate) => Pace::Rate(rate),
+        None => Pace::Window(count("window")),
+    };
+    let publishers = match (size("publishers")?, pace) {
+        (0, Pace::Window(window)) => window.min(16) as usize,
+        (0, Pace::Rate(_)) => 1,
+        (publishers, _) => publishers,
+    };
+    Ok(Plan {
+        subscribe: Target::read(text("subscribe-url"))?,
+        publish: Target::read(text("publish-url"))?,
+        publish_batch: Target::read(text("publish-batch-url"))?,
+        subscribers: size("subscribers")?,
+        topics: size("topics")?,
+        shape: if text("spread") == "zipf" { Shape::Zipf } else { Shape::Even },
+        topic_prefix: text("topic-prefix").clone(),
+        threads: size("threads")?,
+        ramp_per_s: count("ramp-per-second"),
+        connecting_max: size("connecting-max")?,
+        idle: Duration::from_secs(count("idle-seconds")),
+        events: count("events"),
+        seconds: Duration::from_secs(count("seconds")),
+        warm_up: count("warm-up"),
+        pace,
+        publishers,
+        batch: size("batch")?,
+        bytes: size("bytes")?,
+        bytes_max: size("bytes-max")?.max(size("bytes")?),
+        stall_percent: real("stall-percent"),
+        reconnect_percent: real("reconnect-percent"),
+        missed: count("missed"),
+        patience: Duration::from_secs(count("patience-seconds")),
+        pids: matches.get_many::<u32>("pid").map(|pids| pids.copied().collect()).unwrap_or_default(),
+        seed: count("seed"),
+    })
+}

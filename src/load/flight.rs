@@ -1,0 +1,102 @@
+//! Which events are on their way, and when each one's last subscriber has it. Shared by the publisher, who
+//! begins events, and the receivers, who count arrivals; nobody waits for anybody.
+//!
+//! Events lie in a ring by their index. An event that is still open when the ring comes round is forgotten:
+//! it never counts as complete, and the subscribers' own accounts still tell whether it was lost.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+
+/// Events on their way that are followed at most: beyond a second of a fast publisher, a server is behind
+/// by so much that the last subscriber's time says nothing new.
+const SLOTS: usize = 1 << 16;
+
+struct Slot {
+    /// The event's index plus one; 0 for none.
+    event: AtomicU64,
+    sent_ns: AtomicU64,
+    /// Subscribers that have not got it.
+    left: AtomicU32,
+}
+
+/// The events on their way.
+pub struct Flight {
+    slots: Box<[Slot]>,
+    complete: AtomicU64,
+}
+
+impl Flight {
+    /// Nothing on its way.
+    pub fn new() -> Flight {
+        let slot = |_| Slot { event: AtomicU64::new(0), sent_ns: AtomicU64::new(0), left: AtomicU32::new(0) };
+        Flight { slots: (0..SLOTS).map(slot).collect(), complete: AtomicU64::new(0) }
+    }
+
+    fn slot(&self, index: u64) -> &Slot {
+        &self.slots[index as usize % SLOTS]
+    }
+
+    /// Begins an event before it is sent; `audience` subscribers shall get it. With none it is complete.
+    pub fn begin(&self, index: u64, audience: u32, sent_ns: u64) {
+        let slot = self.slot(index);
+        slot.sent_ns.store(sent_ns, Release);
+        slot.left.store(audience, Release);
+        slot.event.store(index + 1, Release);
+        if audience == 0 {
+            self.complete.fetch_add(1, AcqRel);
+        }
+    }
+
+    /// Counts arrivals of an event. If they were the last: when it was sent, in nanoseconds.
+    pub fn arrived(&self, index: u64, count: u32) -> Option<u64> {
+        let slot = self.slot(index);
+        if slot.event.load(Acquire) != index + 1 {
+            return None;
+        }
+        let sent_ns = slot.sent_ns.load(Acquire);
+        // Nothing is left of an event that a subscriber gets again after it came back.
+        let before =
+            slot.left.fetch_update(AcqRel, Acquire, |left| (left > 0).then(|| left.saturating_sub(count)));
+        let last = before.is_ok_and(|left| left <= count);
+        if last {
+            self.complete.fetch_add(1, AcqRel);
+        }
+        last.then_some(sent_ns)
+    }
+
+    /// Events that all their subscribers have.
+    pub fn complete(&self) -> u64 {
+        self.complete.load(Acquire)
+    }
+}
+
+impl Default for Flight {
+    fn default() -> Flight {
+        Flight::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_complete_once_with_its_last_arrival() {
+        let flight = Flight::new();
+        flight.begin(0, 3, 77);
+        assert_eq!(flight.arrived(0, 2), None);
+        assert_eq!(flight.arrived(1, 2), None, "not begun");
+        assert_eq!((flight.complete(), flight.arrived(0, 1), flight.complete()), (0, Some(77), 1));
+        assert_eq!((flight.arrived(0, 1), flight.complete()), (None, 1), "again after a return");
+        flight.begin(1, 0, 78);
+        assert_eq!(flight.complete(), 2);
+    }
+
+    #[test]
+    fn an_event_that_the_ring_has_passed_is_forgotten() {
+        let flight = Flight::new();
+        flight.begin(5, 1, 1);
+        flight.begin(5 + SLOTS as u64, 1, 2);
+        assert_eq!(flight.arrived(5, 1), None);
+        assert_eq!(flight.arrived(5 + SLOTS as u64, 1), Some(2));
+    }
+}

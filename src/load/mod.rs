@@ -1,0 +1,32 @@
+//! The load generator: very many subscribers and a publisher that judge any SSE server by its bytes. Shares
+//! nothing with the core it measures.
+//!
+//! | file | owns |
+//! | --- | --- |
+//! | `plan` | what to do |
+//! | `check` | whether this host can |
+//! | `run`, `parts` | the order of things; what each part's numbers mean |
+//! | `receiver`, `stream`, `stamp` | subscribers, what they read, what they hold it against |
+//! | `publisher`, `spread` | events, their pace, their topics |
+//! | `flight`, `board` | what threads share |
+//! | `tally`, `histogram`, `sample`, `host` | counts, latencies, processor time and memory |
+//! | `report` | the numbers for people and machines |
+
+pub mod board;
+pub mod check;
+pub mod flight;
+pub mod histogram;
+pub mod host;
+mod parts;
+pub mod plan;
+pub mod publisher;
+pub mod receiver;
+pub mod report;
+pub mod run;
+pub mod sample;
+pub mod spread;
+pub mod stamp;
+pub mod stream;
+pub mod tally;
+
+pub use run::run;

@@ -1,0 +1,197 @@
+//! What a run shall do. Owns the settings of the load and what they mean together; opens nothing.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::load::spread::Shape;
+
+/// The placeholder for a topic in an address.
+const TOPIC: &str = "{topic}";
+/// The longest one request's batch: what a server takes in one body is less.
+pub const BATCH_MAX: usize = 10_000;
+
+/// An `http://` address whose path may hold `{topic}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// What to send as `Host`.
+    pub host: String,
+    before: String,
+    behind: Option<String>,
+}
+
+impl Target {
+    /// Reads an address and resolves its name.
+    ///
+    /// # Errors
+    /// In words that name the address.
+    pub fn read(url: &str) -> Result<Target, String> {
+        let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
+        let slash = rest.find('/').unwrap_or(rest.len());
+        let (host, path) = (&rest[..slash], if slash < rest.len() { &rest[slash..] } else { "/" });
+        let named = if host.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
+            host.to_owned()
+        } else {
+            format!("{host}:80")
+        };
+        let mut found =
+            named.to_socket_addrs().map_err(|os| format!("cannot resolve {host} of {url}: {os}"))?;
+        let address = found.next().ok_or_else(|| format!("{host} of {url} has no address"))?;
+        let (before, behind) = match path.split_once(TOPIC) {
+            Some((before, behind)) => (before.to_owned(), Some(behind.to_owned())),
+            None => (path.to_owned(), None),
+        };
+        Ok(Target { address, host: host.to_owned(), before, behind })
+    }
+
+    /// The request target for a topic.
+    pub fn path(&self, topic: &str) -> String {
+        match &self.behind {
+            Some(behind) => format!("{}{topic}{behind}", self.before),
+            None => self.before.clone(),
+        }
+    }
+
+    /// Whether it tells topics apart.
+    pub fn takes_topics(&self) -> bool {
+        self.behind.is_some()
+    }
+}
+
+/// How events follow each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// So many a second, whatever the server does.
+    Rate(f64),
+    /// So many on their way at once: the next goes out when one has reached its last subscriber.
+    Window(u64),
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where subscribers connect to.
+    pub subscribe: Target,
+    /// Where events go to.
+    pub publish: Target,
+    /// Where batches go to, if `batch` is above 1.
+    pub publish_batch: Target,
+    /// Subscribers.
+    pub subscribers: usize,
+    /// Topics.
+    pub topics: usize,
+    /// How both subscribers and events are spread over them.
+    pub shape: Shape,
+    /// What topics are called, before their number.
+    pub topic_prefix: String,
+    /// Threads of subscribers; 0 = as many as files make necessary.
+    pub threads: usize,
+    /// New subscribers a second; 0 = as fast as the server takes them.
+    pub ramp_per_s: u64,
+    /// Connections on their way at once.
+    pub connecting_max: usize,
+    /// How long to hold all subscribers idle before anything is published.
+    pub idle: Duration,
+    /// Events to publish in the measured part; 0 = only the time counts.
+    pub events: u64,
+    /// The longest that the measured part takes.
+    pub seconds: Duration,
+    /// Events to publish before anything is measured.
+    pub warm_up: u64,
+    /// The pace.
+    pub pace: Pace,
+    /// Connections that publish.
+    pub publishers: usize,
+    /// Events of one request.
+    pub batch: usize,
+    /// Bytes of an event's data, at least.
+    pub bytes: usize,
+    /// Bytes at most; each event draws a size between the two.
+    pub bytes_max: usize,
+    /// Share of the subscribers that stop reading before anything is published.
+    pub stall_percent: f64,
+    /// Share that is cut off after the measured part and comes back at once.
+    pub reconnect_percent: f64,
+    /// Events that they miss meanwhile.
+    pub missed: u64,
+    /// How long without any progress means that the target has stopped.
+    pub patience: Duration,
+    /// Processes to measure, with all that descend from them.
+    pub pids: Vec<u32>,
+    /// What tells runs apart.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// What contradicts itself, in words.
+    ///
+    /// # Errors
+    /// The first contradiction found.
+    pub fn check(&self) -> Result<(), String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if !self.topic_prefix.bytes().all(plain) {
+            return Err(format!("--topic-prefix {:?}: only letters, digits and -._~", self.topic_prefix));
+        }
+        if self.topics > 1 && !(self.subscribe.takes_topics() && self.publish.takes_topics()) {
+            return Err(format!("--topics {}: both addresses need {TOPIC} in their path", self.topics));
+        }
+        if self.batch > BATCH_MAX {
+            return Err(format!("--batch {}: at most {BATCH_MAX}", self.batch));
+        }
+        if self.bytes_max < self.bytes {
+            return Err(format!("--bytes-max {} is below --bytes {}", self.bytes_max, self.bytes));
+        }
+        if let Pace::Rate(rate) = self.pace
+            && !(rate > 0.0 && rate <= 10_000_000.0)
+        {
+            return Err(format!("--rate {rate}: above 0, at most 10000000"));
+        }
+        for (flag, percent) in [("stall", self.stall_percent), ("reconnect", self.reconnect_percent)] {
+            if !(0.0..=100.0).contains(&percent) {
+                return Err(format!("--{flag}-percent {percent}: 0 to 100"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A topic's name.
+    pub fn topic_name(&self, topic: usize) -> String {
+        format!("{}{topic}", self.topic_prefix)
+    }
+
+    /// Whether the target is this machine by its loopback address, so that sources can be chosen freely.
+    pub fn is_loopback(&self) -> bool {
+        self.subscribe.address.is_ipv4() && self.subscribe.address.ip().is_loopback()
+    }
+}
+
+/// Why a run cannot begin or go on.
+#[derive(Debug)]
+pub enum Fault {
+    /// This host does not do; in words, with the command that mends it.
+    Host(String),
+    /// The operating system refused something.
+    System(&'static str, io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_keep_their_path_and_their_topic() {
+        let target = Target::read("http://127.0.0.1:8080/events?topic={topic}&last=1").expect("an address");
+        assert_eq!(target.path("a"), "/events?topic=a&last=1");
+        assert!(target.takes_topics());
+        assert_eq!((target.address.port(), target.host.as_str()), (8080, "127.0.0.1:8080"));
+        let plain = Target::read("http://[::1]").expect("an address");
+        assert_eq!(
+            (plain.path("a"), plain.address.port(), plain.takes_topics()),
+            ("/".to_owned(), 80, false)
+        );
+        assert!(Target::read("https://127.0.0.1/").is_err());
+        assert!(Target::read("http://127.0.0.1:99999/").is_err());
+    }
+}

@@ -1,0 +1,445 @@
+//! The thread that publishes: keeps some connections busy, at a rate or with so many events on their way.
+//!
+//! At a rate, an event's moment is when it was due, however late a connection was free for it, so that a
+//! server that stops for a while is charged for every event it held up (coordinated omission). An event that
+//! is refused is sent again, with its first moment, until it is taken: numbers have no holes.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver as Orders, Sender};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::base::prng::Prng;
+use crate::load::board::Board;
+use crate::load::histogram::Histogram;
+use crate::load::plan::{Pace, Plan, Target};
+use crate::load::receiver::{Numbers, WAKER};
+use crate::load::spread::Spread;
+use crate::load::stamp::Stamp;
+
+/// How long an event that was refused waits, unless the server says longer.
+const RETRY_NS: u64 = 5_000_000;
+/// How long one waits for a connection that could not be made.
+const RECONNECT_NS: u64 = 100_000_000;
+const WAIT_MAX: Duration = Duration::from_millis(100);
+const SECOND_NS: f64 = 1e9;
+const ANSWER_BYTES: usize = 16_384;
+const HEADERS_MAX: usize = 32;
+
+/// A part of a run.
+pub struct Part {
+    /// Events to publish at most.
+    pub events: u64,
+    /// How long to go on publishing at most.
+    pub time: Duration,
+    /// The pace.
+    pub pace: Pace,
+    /// Subscribers of each topic that read.
+    pub audience: Arc<Vec<u32>>,
+    /// Where to say what was done.
+    pub done: Sender<Published>,
+}
+
+/// What was done.
+#[derive(Clone, Default)]
+pub struct Published {
+    /// Events taken by the server.
+    pub accepted: u64,
+    /// Requests answered, refusals left out.
+    pub requests: u64,
+    /// Answers 503 or 429, each followed by another try.
+    pub refused: u64,
+    /// Other answers and broken connections, each followed by another try.
+    pub wrong: u64,
+    /// The last such thing, in words.
+    pub wrong_words: Option<String>,
+    /// Events that should have been published but were not, when the part ended.
+    pub unsent: u64,
+    /// From sending to the answer.
+    pub answered: Histogram,
+    /// The longest that an event had to wait for a free connection.
+    pub late_ns: u64,
+    /// From the first event to the last answer.
+    pub wall_ns: u64,
+    /// The last number on each topic so far.
+    pub numbers: Numbers,
+}
+
+#[derive(Default)]
+struct Line {
+    socket: Option<TcpStream>,
+    /// The request on its way, and what of it is written.
+    request: Vec<u8>,
+    written: usize,
+    events: u64,
+    begun_ns: u64,
+    /// Not before this moment may it be sent (again).
+    not_before_ns: u64,
+    answer: Vec<u8>,
+}
+
+impl Line {
+    fn is_free(&self) -> bool {
+        self.request.is_empty()
+    }
+}
+
+/// The thread's state.
+pub struct Publisher {
+    plan: Arc<Plan>,
+    board: Arc<Board>,
+    poll: Poll,
+    orders: Orders<Part>,
+    spread: Spread,
+    lines: Vec<Line>,
+    numbers: Vec<u32>,
+    /// The next event's index.
+    index: u64,
+    sizes: Prng,
+    done: Published,
+}
+
+impl Publisher {
+    /// A publisher that waits for parts.
+    pub fn new(plan: Arc<Plan>, board: Arc<Board>, poll: Poll, orders: Orders<Part>) -> Publisher {
+        let (lines, topics) = (plan.publishers, plan.topics);
+        Publisher {
+            spread: Spread::new(topics, plan.shape),
+            lines: (0..lines).map(|_| Line::default()).collect(),
+            numbers: vec![0; lines * topics],
+            index: 0,
+            sizes: Prng::new(plan.seed),
+            done: Published::default(),
+            plan,
+            board,
+            poll,
+            orders,
+        }
+    }
+
+    /// Works until nobody can give parts any more.
+    ///
+    /// # Errors
+    /// When the poll does not work.
+    pub fn run(mut self) -> io::Result<()> {
+        while let Ok(part) = self.orders.recv() {
+            self.done = Published::default();
+            self.publish(&part)?;
+            self.done.numbers = Arc::new(self.numbers.clone());
+            // Whoever asked may have given up.
+            let _ = part.done.send(self.done.clone());
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, part: &Part) -> io::Result<()> {
+        let (start_ns, first) = (self.board.now_ns(), self.index);
+        let end_ns = start_ns.saturating_add(part.time.as_nanos() as u64);
+        let patience_ns = self.plan.patience.as_nanos() as u64;
+        let mut events = Events::with_capacity(64);
+        let (mut progress, mut moved_ns) = ((0, 0), start_ns);
+        loop {
+            let now_ns = self.board.now_ns();
+            let reached = (self.done.accepted, self.board.flight.complete());
+            if reached != progress || !self.waits(part, first) {
+                (progress, moved_ns) = (reached, now_ns);
+            }
+            if now_ns.saturating_sub(moved_ns) > patience_ns {
+                return self.give_up(start_ns);
+            }
+            let over = now_ns >= end_ns || self.index - first >= part.events || self.board.stopped();
+            let mut next_ns = end_ns;
+            if !over {
+                next_ns = self.begin_due(part, start_ns, first);
+            }
+            let next_ns = next_ns.min(self.send_all());
+            let busy = self.lines.iter().any(|line| !line.is_free());
+            if over && !busy {
+                self.done.unsent = self.unsent(part, start_ns, first);
+                self.done.wall_ns = self.board.now_ns() - start_ns;
+                return Ok(());
+            }
+            self.wait(&mut events, next_ns)?;
+        }
+    }
+
+    /// Whether something of this part is on its way, so that the server has something to do.
+    fn waits(&self, part: &Part, first: u64) -> bool {
+        let window = matches!(part.pace, Pace::Window(_)) && self.index > first;
+        window || self.lines.iter().any(|line| !line.is_free())
+    }
+
+    /// Begins every event that is due and has a free connection; when the next one is due.
+    fn begin_due(&mut self, part: &Part, start_ns: u64, first: u64) -> u64 {
+        let batch = self.plan.batch as u64;
+        loop {
+            let now_ns = self.board.now_ns();
+            let begun = self.index - first;
+            let left = part.events - begun;
+            let Some(free) = self.lines.iter().position(Line::is_free).filter(|_| left > 0) else {
+                return u64::MAX;
+            };
+            let due_ns = match part.pace {
+                Pace::Rate(rate) => start_ns + (begun as f64 / rate * SECOND_NS) as u64,
+                Pace::Window(window) => {
+                    // Completions nudge; looked at after the announcement, none can be missed.
+                    self.board.publisher_sleeps(true);
+                    if self.index - self.board.flight.complete() + batch.min(left) > window.max(batch) {
+                        return u64::MAX;
+                    }
+                    self.board.publisher_sleeps(false);
+                    now_ns
+                }
+            };
+            if due_ns > now_ns {
+                return due_ns;
+            }
+            self.done.late_ns = self.done.late_ns.max(now_ns - due_ns);
+            self.begin(free, batch.min(left), due_ns, &part.audience);
+        }
+    }
+
+    /// Writes a request for the next events into a free line.
+    fn begin(&mut self, at: usize, events: u64, due_ns: u64, audience: &[u32]) {
+        let mut body = Vec::new();
+        let mut topic = 0;
+        for _ in 0..events {
+            topic = self.spread.topic(self.index, self.plan.seed ^ 1);
+            let number = &mut self.numbers[at * self.plan.topics + topic];
+            *number += 1;
+            let stamp = Stamp { publisher: at as u32, number: *number, index: self.index, sent_ns: due_ns };
+            self.board.flight.begin(self.index, audience[topic], due_ns);
+            self.index += 1;
+            let spare = (self.plan.bytes_max - self.plan.bytes) as u64;
+            let bytes = self.plan.bytes + self.sizes.below(spare + 1) as usize;
+            if self.plan.batch > 1 {
+                let name = self.plan.topic_name(topic);
+                body.extend_from_slice(format!("{{\"topic\":\"{name}\",\"data\":\"").as_bytes());
+                stamp.write(bytes, &mut body);
+                body.extend_from_slice(b"\"}\n");
+            } else {
+                stamp.write(bytes, &mut body);
+            }
+        }
+        let (target, kind) = match self.plan.batch {
+            1 => (&self.plan.publish, "text/plain"),
+            _ => (&self.plan.publish_batch, "application/x-ndjson"),
+        };
+        let name = self.plan.topic_name(topic);
+        let line = &mut self.lines[at];
+        line.request = request(target, &name, kind, &body);
+        (line.written, line.events, line.not_before_ns) = (0, events, 0);
+    }
+
+    /// Sends what waits on lines; when the next of them may be sent.
+    fn send_all(&mut self) -> u64 {
+        let now_ns = self.board.now_ns();
+        let mut next_ns = u64::MAX;
+        for at in 0..self.lines.len() {
+            let line = &self.lines[at];
+            if line.is_free() || line.written == line.request.len() {
+                continue;
+            }
+            if line.not_before_ns > now_ns {
+                next_ns = next_ns.min(line.not_before_ns);
+            } else if let Err(os) = self.send(at, now_ns) {
+                self.broken(at, &os.to_string());
+            }
+        }
+        next_ns
+    }
+
+    fn send(&mut self, at: usize, now_ns: u64) -> io::Result<()> {
+        let line = &mut self.lines[at];
+        if line.socket.is_none() {
+            let target = if self.plan.batch > 1 { &self.plan.publish_batch } else { &self.plan.publish };
+            let mut socket = TcpStream::connect(target.address)?;
+            socket.set_nodelay(true)?;
+            let both = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut socket, Token(at), both)?;
+            line.socket = Some(socket);
+        }
+        let Some(socket) = &mut line.socket else { return Ok(()) };
+        if line.written == 0 {
+            line.begun_ns = now_ns;
+        }
+        while line.written < line.request.len() {
+            match socket.write(&line.request[line.written..]) {
+                Ok(bytes) => line.written += bytes,
+                // Not connected yet, or full: readiness tells.
+                Err(os) if matches!(os.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+                    break;
+                }
+                Err(os) if os.kind() == io::ErrorKind::Interrupted => {}
+                Err(os) => return Err(os),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events, next_ns: u64) -> io::Result<()> {
+        let left = Duration::from_nanos(next_ns.saturating_sub(self.board.now_ns())).min(WAIT_MAX);
+        // The poll counts in milliseconds; what is due earlier is waited for outside of it.
+        let timeout = if left < Duration::from_millis(1) {
+            std::thread::sleep(left);
+            Duration::ZERO
+        } else {
+            left
+        };
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in events.iter().filter(|event| event.token() != WAKER) {
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.read(event.token().0);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, at: usize) {
+        let line = &mut self.lines[at];
+        let free = line.is_free();
+        let Some(socket) = &mut line.socket else { return };
+        let mut piece = [0; ANSWER_BYTES];
+        loop {
+            match socket.read(&mut piece) {
+                Ok(0) if free => {
+                    line.socket = None;
+                    return;
+                }
+                Ok(0) => return self.broken(at, "the connection was closed before the answer"),
+                Ok(bytes) => line.answer.extend_from_slice(&piece[..bytes]),
+                Err(os) if os.kind() == io::ErrorKind::WouldBlock => break,
+                Err(os) if os.kind() == io::ErrorKind::Interrupted => {}
+                Err(os) => {
+                    let words = os.to_string();
+                    return self.broken(at, &words);
+                }
+            }
+        }
+        match whole_answer(&self.lines[at].answer) {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.answered(at, answer),
+            Err(()) => self.broken(at, "the answer to a publish is no HTTP"),
+        }
+    }
+
+    fn answered(&mut self, at: usize, answer: Answer) {
+        let now_ns = self.board.now_ns();
+        let line = &mut self.lines[at];
+        line.answer.clear();
+        if answer.closes {
+            line.socket = None;
+        }
+        if (200..300).contains(&answer.status) {
+            self.done.accepted += line.events;
+            self.done.requests += 1;
+            self.done.answered.add((now_ns - line.begun_ns) / 1_000);
+            line.request.clear();
+            return;
+        }
+        (line.written, line.not_before_ns) = (0, now_ns + RETRY_NS);
+        if matches!(answer.status, 503 | 429) {
+            self.done.refused += 1;
+        } else {
+            self.done.wrong += 1;
+            self.done.wrong_words = Some(format!("a publish was answered {}", answer.status));
+        }
+    }
+
+    /// A connection is of no more use; its request is sent again on the next one.
+    fn broken(&mut self, at: usize, words: &str) {
+        let now_ns = self.board.now_ns();
+        let line = &mut self.lines[at];
+        line.socket = None;
+        line.answer.clear();
+        if !line.is_free() {
+            (line.written, line.not_before_ns) = (0, now_ns + RECONNECT_NS);
+            self.done.wrong += 1;
+            self.done.wrong_words = Some(words.to_owned());
+        }
+    }
+
+    /// Events that were due at a rate and never begun.
+    fn unsent(&self, part: &Part, start_ns: u64, first: u64) -> u64 {
+        let Pace::Rate(rate) = part.pace else { return 0 };
+        let elapsed = (self.board.now_ns() - start_ns).min(part.time.as_nanos() as u64);
+        let due = ((elapsed as f64 / SECOND_NS * rate) as u64).min(part.events);
+        due.saturating_sub(self.index - first)
+    }
+
+    /// The server does not answer: what is not answered counts as not sent.
+    fn give_up(&mut self, start_ns: u64) -> io::Result<()> {
+        for line in self.lines.iter_mut().filter(|line| !line.is_free()) {
+            self.done.unsent += line.events;
+            *line = Line::default();
+        }
+        self.done.wrong += 1;
+        self.done.wrong_words.get_or_insert_with(|| {
+            format!("neither an answer nor a last delivery for {} s", self.plan.patience.as_secs())
+        });
+        self.done.wall_ns = self.board.now_ns() - start_ns;
+        Ok(())
+    }
+}
+
+fn request(target: &Target, topic: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+    let (path, host, length) = (target.path(topic), &target.host, body.len());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+struct Answer {
+    status: u16,
+    closes: bool,
+}
+
+/// The answer that `bytes` begin with, once it is whole. One request is on its way at a time, so nothing
+/// follows it.
+fn whole_answer(bytes: &[u8]) -> Result<Option<Answer>, ()> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(bytes).map_err(drop)? else { return Ok(None) };
+    let status = response.code.unwrap_or(0);
+    let value = |name: &str| {
+        let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        found.map(|header| String::from_utf8_lossy(header.value).to_ascii_lowercase())
+    };
+    let closes = value("connection").is_some_and(|words| words.contains("close"));
+    let body = &bytes[head..];
+    let whole = match (value("content-length"), value("transfer-encoding")) {
+        (Some(length), _) => body.len() >= length.trim().parse::<usize>().map_err(drop)?,
+        (None, Some(coding)) if coding.contains("chunked") => body.ends_with(b"0\r\n\r\n"),
+        _ => true,
+    };
+    Ok(whole.then_some(Answer { status, closes }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_once_it_is_whole() {
+        let rows = [
+            ("HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok", Some((202, false))),
+            ("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", Some((204, true))),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", Some((200, false))),
+            ("HTTP/1.1 202 Accepted\r\nContent-Length: 3\r\n\r\nok", None),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", None),
+            ("HTTP/1.1 202", None),
+        ];
+        for (bytes, wanted) in rows {
+            let answer = whole_answer(bytes.as_bytes()).expect("it is HTTP");
+            assert_eq!(answer.map(|answer| (answer.status, answer.closes)), wanted, "{bytes:?}");
+        }
+        assert!(whole_answer(b"SSH-2.0-x\r\n\r\n").is_err());
+    }
+}

@@ -1,0 +1,492 @@
+//! One thread full of subscribers: opens them, reads them, holds every event against what must come. Owns its
+//! sockets in a file table of its own; decides nothing about the run: it obeys orders and counts.
+//!
+//! | a subscriber is | until | then |
+//! | --- | --- | --- |
+//! | away | its turn to connect | connecting |
+//! | connecting | response head, or a failure | open, or away for a while |
+//! | open | the server ends it, or an order cuts it | away: it comes back with its last id |
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver as Orders, Sender};
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::load::board::Board;
+use crate::load::plan::Plan;
+use crate::load::spread::{Spread, in_share};
+use crate::load::stamp::Stamp;
+use crate::load::stream::{Fault, Item, Stream};
+use crate::load::tally::Tally;
+use crate::wire::sse;
+
+/// The waker's token; subscribers' are their places.
+pub const WAKER: Token = Token(usize::MAX);
+/// One read takes at most this: all that waits, unless a server sends megabytes.
+const READ_BYTES: usize = 256 * 1_024;
+const EVENTS: usize = 4_096;
+const PORT_FIRST: u16 = 10_000;
+/// How long a subscriber that failed stays away.
+const AWAY: Duration = Duration::from_millis(200);
+/// How often a thread that waits for nothing looks around.
+const IDLE: Duration = Duration::from_millis(500);
+/// Between two looks at whose turn it is.
+const TURN: Duration = Duration::from_millis(2);
+
+/// The last number of each publisher on each topic, `publisher * topics + topic`.
+pub type Numbers = Arc<Vec<u32>>;
+
+/// What a receiver is told.
+pub enum Order {
+    /// Opens all subscribers.
+    Open,
+    /// Lets the share that stalls stop reading.
+    Stall,
+    /// Cuts the share that reconnects.
+    Cut,
+    /// Lets them come back; each has caught up once it has these numbers.
+    Return(Numbers),
+    /// Gives the counts so far and starts anew.
+    Take(Sender<Tally>),
+    /// The same, after counting what is missing up to these numbers.
+    Judge(Numbers, Sender<Tally>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Away,
+    Connecting,
+    Asked,
+    Open,
+}
+
+struct Subscriber {
+    socket: Option<TcpStream>,
+    topic: u32,
+    phase: Phase,
+    stalled: bool,
+    /// It was cut and has not yet all it missed.
+    returning: bool,
+    /// A gap was told, so that what is missing next is missing by right.
+    gap: bool,
+    since_ns: u64,
+    stream: Stream,
+    /// The id that it comes back with.
+    last_id: Vec<u8>,
+}
+
+/// One thread's subscribers.
+pub struct Receiver {
+    plan: Arc<Plan>,
+    board: Arc<Board>,
+    index: usize,
+    /// The number of its first subscriber in the whole run.
+    first: u64,
+    poll: Poll,
+    orders: Orders<Order>,
+    subscribers: Vec<Subscriber>,
+    /// The last number of each publisher, for each subscriber.
+    lasts: Vec<u32>,
+    numbers: Numbers,
+    /// Who is to connect, in order, not before the time given.
+    away: VecDeque<(Instant, u32)>,
+    connecting: usize,
+    opened_from: Option<Instant>,
+    tally: Tally,
+    /// Events received in the whole run.
+    delivered: u64,
+    /// Arrivals of one event that are not yet told to the flight.
+    arrivals: (u64, u32),
+    port: u16,
+    scratch: Vec<u8>,
+}
+
+impl Receiver {
+    /// Receiver `index`, with `count` subscribers from number `first` on.
+    pub fn new(
+        plan: Arc<Plan>,
+        board: Arc<Board>,
+        (index, first, count): (usize, u64, usize),
+        poll: Poll,
+        orders: Orders<Order>,
+    ) -> Receiver {
+        let spread = Spread::new(plan.topics, plan.shape);
+        let subscriber = |place: u64| Subscriber {
+            socket: None,
+            topic: spread.topic(first + place, plan.seed) as u32,
+            phase: Phase::Away,
+            stalled: false,
+            returning: false,
+            gap: false,
+            since_ns: 0,
+            stream: Stream::default(),
+            last_id: Vec::new(),
+        };
+        let subscribers = (0..count as u64).map(subscriber).collect();
+        let lasts = vec![0; count * plan.publishers];
+        Receiver {
+            plan,
+            board,
+            index,
+            first,
+            poll,
+            orders,
+            subscribers,
+            lasts,
+            numbers: Numbers::default(),
+            away: VecDeque::new(),
+            connecting: 0,
+            opened_from: None,
+            tally: Tally::default(),
+            delivered: 0,
+            arrivals: (0, 0),
+            port: PORT_FIRST,
+            scratch: vec![0; READ_BYTES],
+        }
+    }
+
+    /// Works until nobody can give orders any more.
+    ///
+    /// # Errors
+    /// When the system refuses what it cannot do without.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let due = self.connect_due()?;
+            match self.poll.poll(&mut events, Some(if due { TURN } else { IDLE })) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in events.iter().filter(|event| event.token() != WAKER) {
+                self.ready(event);
+            }
+            self.tell_arrivals();
+            self.board.cells[self.index].deliveries.store(self.delivered, Relaxed);
+            loop {
+                match self.orders.try_recv() {
+                    Ok(order) => self.obey(order)?,
+                    Err(error) if error.is_disconnected() => return Ok(()),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) -> io::Result<()> {
+        match order {
+            Order::Open => {
+                let now = Instant::now();
+                self.opened_from = Some(now);
+                self.away.extend((0..self.subscribers.len() as u32).map(|place| (now, place)));
+            }
+            Order::Stall => {
+                for place in self.share(self.plan.stall_percent) {
+                    let subscriber = &mut self.subscribers[place];
+                    subscriber.stalled = true;
+                    if let Some(socket) = &mut subscriber.socket {
+                        self.poll.registry().deregister(socket)?;
+                    }
+                }
+            }
+            Order::Cut => {
+                for place in self.share(self.plan.reconnect_percent) {
+                    self.drop_socket(place);
+                    self.subscribers[place].returning = true;
+                }
+            }
+            Order::Return(numbers) => {
+                self.numbers = numbers;
+                let now = Instant::now();
+                let returning = self.share(self.plan.reconnect_percent);
+                self.away.extend(returning.into_iter().map(|place| (now, place as u32)));
+            }
+            Order::Take(to) => drop(to.send(std::mem::take(&mut self.tally))),
+            Order::Judge(numbers, to) => {
+                self.judge(&numbers);
+                drop(to.send(std::mem::take(&mut self.tally)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The places of a share of the subscribers, those left out that do not read.
+    fn share(&self, percent: f64) -> Vec<usize> {
+        let chosen =
+            |&place: &usize| in_share(self.first + place as u64, percent) && !self.subscribers[place].stalled;
+        (0..self.subscribers.len()).filter(chosen).collect()
+    }
+
+    /// Counts what has not come although it was published.
+    fn judge(&mut self, numbers: &Numbers) {
+        let publishers = self.plan.publishers;
+        for (place, subscriber) in self.subscribers.iter().enumerate().filter(|(_, one)| !one.stalled) {
+            for publisher in 0..publishers {
+                let published = numbers[publisher * self.plan.topics + subscriber.topic as usize];
+                let missing = u64::from(published.saturating_sub(self.lasts[place * publishers + publisher]));
+                *(if subscriber.gap { &mut self.tally.told } else { &mut self.tally.lost }) += missing;
+            }
+        }
+    }
+
+    /// Connects those whose turn it is; whether somebody still waits for it.
+    fn connect_due(&mut self) -> io::Result<bool> {
+        let now = Instant::now();
+        let limit = (self.plan.connecting_max / self.board.cells.len()).max(1);
+        while let Some(&(due, place)) = self.away.front() {
+            if due > now || self.connecting >= limit || !self.ramp_allows(now) {
+                return Ok(true);
+            }
+            self.away.pop_front();
+            if self.subscribers[place as usize].phase == Phase::Away
+                && let Err(os) = self.connect(place as usize)
+            {
+                self.failed(place as usize, &os.to_string());
+            }
+        }
+        Ok(false)
+    }
+
+    fn ramp_allows(&self, now: Instant) -> bool {
+        let (ramp, threads) = (self.plan.ramp_per_s as f64, self.board.cells.len() as f64);
+        let since = self.opened_from.map_or(0.0, |from| (now - from).as_secs_f64());
+        let begun = self.board.cells[self.index].open.load(Relaxed) as usize + self.connecting;
+        ramp == 0.0 || (begun as f64) < since * ramp / threads
+    }
+
+    fn connect(&mut self, place: usize) -> io::Result<()> {
+        let address = self.plan.subscribe.address;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        if self.plan.is_loopback() {
+            let source = Ipv4Addr::new(127, 0, (self.index % 254) as u8 + 1, 1);
+            bind(&socket, source, &mut self.port)?;
+        }
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            other => other?,
+        }
+        let mut socket = TcpStream::from_std(socket.into());
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut socket, Token(place), both)?;
+        let now_ns = self.board.now_ns();
+        let subscriber = &mut self.subscribers[place];
+        subscriber.socket = Some(socket);
+        subscriber.phase = Phase::Connecting;
+        subscriber.since_ns = now_ns;
+        subscriber.stream = Stream::default();
+        self.connecting += 1;
+        Ok(())
+    }
+
+    fn ready(&mut self, event: &Event) {
+        let place = event.token().0;
+        if event.is_writable() && self.subscribers[place].phase == Phase::Connecting {
+            self.ask(place);
+        }
+        let closing = event.is_read_closed() || event.is_error();
+        loop {
+            let subscriber = &mut self.subscribers[place];
+            let Some(socket) = &mut subscriber.socket else { return };
+            if subscriber.stalled || subscriber.phase == Phase::Connecting {
+                return;
+            }
+            match socket.read(&mut self.scratch) {
+                Ok(0) => return self.ended(place),
+                Ok(bytes) => {
+                    if let Err(fault) = self.take(place, bytes) {
+                        return self.refused(place, fault);
+                    }
+                    // A short read has emptied the socket, and readiness will tell of more, unless it has
+                    // told of the end already.
+                    if bytes < self.scratch.len() && !closing {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.ended(place),
+            }
+        }
+    }
+
+    fn ask(&mut self, place: usize) {
+        let subscriber = &mut self.subscribers[place];
+        let Some(socket) = &mut subscriber.socket else { return };
+        if let Ok(Some(os)) | Err(os) = socket.take_error() {
+            return self.failed(place, &os.to_string());
+        }
+        let target = self.plan.subscribe.path(&self.plan.topic_name(subscriber.topic as usize));
+        let resume = match subscriber.last_id.escape_ascii().to_string() {
+            id if id.is_empty() => String::new(),
+            id => format!("Last-Event-ID: {id}\r\n"),
+        };
+        let host = &self.plan.subscribe.host;
+        let head =
+            format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n{resume}\r\n");
+        subscriber.phase = Phase::Asked;
+        if let Err(os) = socket.write_all(head.as_bytes()) {
+            self.failed(place, &os.to_string());
+        }
+    }
+
+    /// Takes in what was read, and judges it.
+    fn take(&mut self, place: usize, bytes: usize) -> Result<(), Fault> {
+        let now_ns = self.board.now_ns();
+        let mut stream = std::mem::take(&mut self.subscribers[place].stream);
+        let scratch = std::mem::take(&mut self.scratch);
+        self.tally.bytes += bytes as u64;
+        self.tally.reads += 1;
+        let comments = stream.comments();
+        let fed = stream.feed(&scratch[..bytes], &mut |item| match item {
+            Item::Opened => self.opened(place, now_ns),
+            Item::Event(event) => self.event(place, &event, now_ns),
+            Item::End => {}
+        });
+        self.tally.comments += stream.comments() - comments;
+        self.scratch = scratch;
+        self.subscribers[place].stream = stream;
+        fed
+    }
+
+    fn opened(&mut self, place: usize, now_ns: u64) {
+        let subscriber = &mut self.subscribers[place];
+        subscriber.phase = Phase::Open;
+        self.connecting -= 1;
+        self.tally.opening.add(now_ns.saturating_sub(subscriber.since_ns) / 1_000);
+        self.board.cells[self.index].open.fetch_add(1, Relaxed);
+        self.caught_up(place, now_ns);
+    }
+
+    fn event(&mut self, place: usize, event: &sse::Event<'_>, now_ns: u64) {
+        let publishers = self.plan.publishers;
+        let subscriber = &mut self.subscribers[place];
+        if event.name == b"fanwheel.gap" {
+            subscriber.gap = true;
+            self.tally.gaps += 1;
+            return;
+        }
+        let Some(stamp) = Stamp::read(event.data).filter(|stamp| (stamp.publisher as usize) < publishers)
+        else {
+            self.tally.foreign += 1;
+            return;
+        };
+        let last = &mut self.lasts[place * publishers + stamp.publisher as usize];
+        if stamp.number <= *last {
+            self.tally.repeated += 1;
+            return;
+        }
+        let missing = u64::from(stamp.number - *last - 1);
+        *(if subscriber.gap { &mut self.tally.told } else { &mut self.tally.lost }) += missing;
+        *last = stamp.number;
+        subscriber.gap = subscriber.gap && publishers > 1;
+        self.tally.deliveries += 1;
+        self.delivered += 1;
+        if subscriber.returning {
+            self.caught_up(place, now_ns);
+        } else {
+            self.tally.latency.add(now_ns.saturating_sub(stamp.sent_ns) / 1_000);
+            self.arrived(stamp.index);
+        }
+    }
+
+    /// One more subscriber has an event; arrivals of the same one are told together.
+    fn arrived(&mut self, index: u64) {
+        if self.arrivals.0 != index {
+            self.tell_arrivals();
+            self.arrivals.0 = index;
+        }
+        self.arrivals.1 += 1;
+    }
+
+    fn tell_arrivals(&mut self) {
+        let (index, count) = self.arrivals;
+        self.arrivals.1 = 0;
+        if count > 0
+            && let Some(sent_ns) = self.board.flight.arrived(index, count)
+        {
+            self.tally.to_last.add(self.board.now_ns().saturating_sub(sent_ns) / 1_000);
+            self.board.nudge_publisher();
+        }
+    }
+
+    /// Ends the return of a subscriber that has all it missed.
+    fn caught_up(&mut self, place: usize, now_ns: u64) {
+        let subscriber = &mut self.subscribers[place];
+        let publishers = self.plan.publishers;
+        let numbers = &self.numbers;
+        let has = |publisher: usize| {
+            let published = numbers.get(publisher * self.plan.topics + subscriber.topic as usize);
+            published.is_none_or(|&number| self.lasts[place * publishers + publisher] >= number)
+        };
+        if subscriber.returning && (0..publishers).all(has) {
+            subscriber.returning = false;
+            self.tally.resuming.add(now_ns.saturating_sub(subscriber.since_ns) / 1_000);
+            self.board.cells[self.index].caught_up.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The other side has ended the connection, or broken it.
+    fn ended(&mut self, place: usize) {
+        if self.subscribers[place].phase == Phase::Open {
+            self.tally.ended += 1;
+            self.drop_socket(place);
+            self.away.push_back((Instant::now() + AWAY, place as u32));
+        } else {
+            self.failed(place, "closed before an answer");
+        }
+    }
+
+    fn refused(&mut self, place: usize, fault: Fault) {
+        match fault {
+            Fault::Status(status) => self.failed(place, &format!("answered {status}")),
+            Fault::NoStream => self.failed(place, "answered without an event stream"),
+            Fault::Broken => self.failed(place, "answered in broken HTTP"),
+        }
+    }
+
+    fn failed(&mut self, place: usize, what: &str) {
+        self.tally.fail(what);
+        self.drop_socket(place);
+        self.board.cells[self.index].failed.fetch_add(1, Relaxed);
+        self.away.push_back((Instant::now() + AWAY, place as u32));
+    }
+
+    fn drop_socket(&mut self, place: usize) {
+        let subscriber = &mut self.subscribers[place];
+        match subscriber.phase {
+            Phase::Open => drop(self.board.cells[self.index].open.fetch_sub(1, Relaxed)),
+            Phase::Connecting | Phase::Asked => self.connecting -= 1,
+            Phase::Away => {}
+        }
+        let id = subscriber.stream.last_event_id();
+        if !id.is_empty() {
+            subscriber.last_id = id.to_vec();
+        }
+        subscriber.socket = None;
+        subscriber.phase = Phase::Away;
+    }
+}
+
+/// Binds to the next free port of an address. Left to the kernel, the search for one takes milliseconds when
+/// tens of thousands are in use.
+///
+/// # Errors
+/// Whatever the system says but for ports in use.
+pub fn bind(socket: &Socket, source: Ipv4Addr, port: &mut u16) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    loop {
+        *port = port.checked_add(1).unwrap_or(PORT_FIRST);
+        match socket.bind(&SocketAddr::from((source, *port)).into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What a run has found, as numbers with their units in the name, as JSON and as one table for people.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::histogram::Histogram;
+
+/// A latency's distribution, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// Values.
+    pub count: u64,
+    /// Half are at most this.
+    pub p50_ms: f64,
+    /// 99 % are.
+    pub p99_ms: f64,
+    /// 99.9 % are.
+    pub p999_ms: f64,
+    /// All are.
+    pub max_ms: f64,
+}
+
+impl Latency {
+    /// The distribution of a histogram.
+    pub fn of(histogram: &Histogram) -> Latency {
+        Latency {
+            count: histogram.count(),
+            p50_ms: histogram.ms(0.5),
+            p99_ms: histogram.ms(0.99),
+            p999_ms: histogram.ms(0.999),
+            max_ms: histogram.max_ms(),
+        }
+    }
+
+    fn shown(&self) -> String {
+        let Latency { p50_ms, p99_ms, p999_ms, max_ms, .. } = self;
+        format!(
+            "p50 {} · p99 {} · p99.9 {} · max {} ms",
+            short(*p50_ms),
+            short(*p99_ms),
+            short(*p999_ms),
+            short(*max_ms)
+        )
+    }
+}
+
+/// Opening all subscribers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Opened {
+    /// Subscribers asked for.
+    pub wanted: u64,
+    /// Streams open at the end.
+    pub open: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Connections a second.
+    pub per_second: f64,
+    /// From connecting to the response head.
+    pub latency: Latency,
+    /// Processor time of the measured processes for each, in microseconds.
+    pub cpu_us_each: Option<f64>,
+    /// Growth of their resident memory for each, in bytes.
+    pub resident_bytes_each: Option<f64>,
+    /// Growth of the kernel's memory (slabs and TCP buffers) for each, in bytes; on loopback, of both ends.
+    pub kernel_bytes_each: f64,
+}
+
+/// Holding them without an event.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Idled {
+    /// How long.
+    pub seconds: f64,
+    /// Comment lines received meanwhile.
+    pub heartbeats: u64,
+    /// Share of one processor that the measured processes took, in per cent.
+    pub cpu_percent: Option<f64>,
+    /// Their processor time for each heartbeat, in microseconds.
+    pub cpu_us_each: Option<f64>,
+    /// Their resident memory at the end, in bytes.
+    pub resident_bytes: Option<u64>,
+}
+
+/// Publishing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Delivered {
+    /// Events that the server took.
+    pub events: u64,
+    /// Requests they took.
+    pub requests: u64,
+    /// Requests refused with 503 or 429, each tried again.
+    pub refused: u64,
+    /// Requests that failed otherwise, each tried again.
+    pub failed: u64,
+    /// Events that were due and could not be sent.
+    pub unsent: u64,
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Deliveries that were due.
+    pub expected: u64,
+    /// From the first event to the last delivery.
+    pub seconds: f64,
+    /// Events a second.
+    pub events_per_second: f64,
+    /// Deliveries a second.
+    pub deliveries_per_second: f64,
+    /// Events in one read, on average: what the server put together.
+    pub events_per_read: f64,
+    /// From the moment an event was due to each delivery.
+    pub latency: Latency,
+    /// To its last delivery.
+    pub to_last: Latency,
+    /// From sending a publish to its answer.
+    pub answered: Latency,
+    /// The longest that a due event waited for a free connection, in milliseconds.
+    pub late_ms_max: f64,
+    /// Processor time of the measured processes for each delivery, in microseconds.
+    pub cpu_us_per_delivery: Option<f64>,
+    /// The same for each event, publish and deliveries together, in microseconds.
+    pub cpu_us_per_event: Option<f64>,
+    /// Their share of one processor, in per cent.
+    pub cpu_percent: Option<f64>,
+    /// The share of the processors this load may use that it did use, in per cent.
+    pub client_cpu_percent: f64,
+}
+
+/// Coming back.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Returned {
+    /// Subscribers that were cut.
+    pub subscribers: u64,
+    /// Events published meanwhile.
+    pub missed: u64,
+    /// Those that had everything in the end.
+    pub caught_up: u64,
+    /// How long it took all of them.
+    pub seconds: f64,
+    /// From connecting to the last missed event.
+    pub latency: Latency,
+    /// Processor time of the measured processes for each, in microseconds.
+    pub cpu_us_each: Option<f64>,
+}
+
+/// What must not happen.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Losses {
+    /// Deliveries missing with no word about it.
+    pub lost: u64,
+    /// Deliveries missing behind a gap that was told.
+    pub told: u64,
+    /// Deliveries repeated or out of order.
+    pub repeated: u64,
+    /// Events that this run did not publish.
+    pub foreign: u64,
+    /// Streams that the server ended.
+    pub ended: u64,
+    /// Attempts to subscribe that came to nothing, by what happened.
+    pub failed: BTreeMap<String, u64>,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// What was asked, as a command line.
+    pub command: String,
+    /// The kernel.
+    pub kernel: String,
+    /// The target's version is not known to a load generator; this is its own.
+    pub version: String,
+    /// The parts, as far as the run came.
+    pub opened: Opened,
+    /// Holding, if asked.
+    pub idled: Option<Idled>,
+    /// Publishing, if asked.
+    pub delivered: Option<Delivered>,
+    /// Coming back, if asked.
+    pub returned: Option<Returned>,
+    /// What must not happen.
+    pub losses: Losses,
+    /// In words: what limits the meaning of these numbers.
+    pub notes: Vec<String>,
+    /// In words: what went wrong.
+    pub faults: Vec<String>,
+    /// The run was interrupted.
+    pub interrupted: bool,
+}
+
+impl Report {
+    /// Whether everything arrived, once, in order, and nothing failed.
+    pub fn is_clean(&self) -> bool {
+        let Losses { lost, told, repeated, foreign, ended, .. } = self.losses;
+        !self.interrupted && self.faults.is_empty() && [lost, told, repeated, foreign, ended] == [0; 5]
+    }
+
+    /// The table for people.
+    pub fn table(&self) -> String {
+        let mut rows: Vec<(String, String)> = Vec::new();
+        let mut row = |what: &str, value: String| rows.push((what.to_owned(), value));
+        self.opened.rows(&mut row);
+        if let Some(part) = &self.idled {
+            part.rows(&mut row);
+        }
+        if let Some(part) = &self.delivered {
+            part.rows(&mut row);
+        }
+        if let Some(part) = &self.returned {
+            part.rows(&mut row);
+        }
+        self.losses.rows(&mut row);
+        let mut text: String = rows.iter().map(|(what, value)| format!("{what:<30}  {value}\n")).collect();
+        self.notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
+        self.faults.iter().for_each(|fault| text.push_str(&format!("fault: {fault}\n")));
+        if self.interrupted {
+            text.push_str("interrupted: the numbers are those of what was done until then\n");
+        }
+        text
+    }
+}
+
+impl Opened {
+    fn rows(&self, row: &mut impl FnMut(&str, String)) {
+        let Opened { wanted, open, seconds, per_second, .. } = self;
+        row(
+            "subscribers open",
+            format!("{open} of {wanted} in {} s ({per_second:.0} a second)", short(*seconds)),
+        );
+        row("  to the response head", self.latency.shown());
+        optional(row, "  server CPU each", self.cpu_us_each, "µs");
+        optional(row, "  resident memory each", self.resident_bytes_each, "B");
+        row("  kernel memory each, both ends", format!("{} B", short(self.kernel_bytes_each)));
+    }
+}
+
+impl Idled {
+    fn rows(&self, row: &mut impl FnMut(&str, String)) {
+        row("idle", format!("{} s, {} heartbeats", short(self.seconds), self.heartbeats));
+        optional(row, "  server CPU", self.cpu_percent, "% of one processor");
+        optional(row, "  server CPU per heartbeat", self.cpu_us_each, "µs");
+    }
+}
+
+impl Delivered {
+    fn rows(&self, row: &mut impl FnMut(&str, String)) {
+        let Delivered { events, deliveries, expected, seconds, refused, failed, unsent, .. } = self;
+        row("events", format!("{events} in {} s ({:.0} a second)", short(*seconds), self.events_per_second));
+        if refused + failed + unsent > 0 {
+            row("  publishes", format!("{refused} refused, {failed} failed, {unsent} events not sent"));
+        }
+        row("deliveries", format!("{deliveries} of {expected} ({:.0} a second)", self.deliveries_per_second));
+        row("  events in one read", short(self.events_per_read));
+        row("  latency", self.latency.shown());
+        row("  to the last subscriber", self.to_last.shown());
+        row("  publish answered", self.answered.shown());
+        optional(row, "  server CPU per delivery", self.cpu_us_per_delivery, "µs");
+        optional(row, "  server CPU", self.cpu_percent, "% of one processor");
+    }
+}
+
+impl Returned {
+    fn rows(&self, row: &mut impl FnMut(&str, String)) {
+        let Returned { subscribers, missed, caught_up, seconds, .. } = self;
+        row(
+            "came back",
+            format!("{caught_up} of {subscribers} in {} s, {missed} events missed", short(*seconds)),
+        );
+        row("  to the last missed event", self.latency.shown());
+        optional(row, "  server CPU each", self.cpu_us_each, "µs");
+    }
+}
+
+impl Losses {
+    fn rows(&self, row: &mut impl FnMut(&str, String)) {
+        let Losses { lost, told, repeated, foreign, ended, .. } = self;
+        row("lost", format!("{lost} silently, {told} behind a gap that was told"));
+        row("repeated, foreign, cut", format!("{repeated}, {foreign}, {ended}"));
+        for (what, count) in &self.failed {
+            row("  subscribing failed", format!("{count} × {what}"));
+        }
+    }
+}
+
+fn optional(row: &mut impl FnMut(&str, String), what: &str, value: Option<f64>, unit: &str) {
+    if let Some(value) = value {
+        row(what, format!("{} {unit}", short(value)));
+    }
+}
+
+/// A number with as many digits as help.
+pub fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}

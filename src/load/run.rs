@@ -1,0 +1,305 @@
+//! A run from its first connection to its report: starts the threads, gives the orders, takes the samples.
+//!
+//! Parts, in order: open · idle · stall · warm up · measure · cut and come back · judge. Whoever interrupts
+//! gets the report of what was done.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver as Inbox, Sender, bounded, unbounded};
+use mio::{Poll, Waker};
+
+use crate::load::board::Board;
+use crate::load::check;
+use crate::load::host;
+use crate::load::plan::{Fault, Pace, Plan};
+use crate::load::publisher::{Part, Published, Publisher};
+use crate::load::receiver::{Numbers, Order, Receiver, WAKER};
+use crate::load::report::Report;
+use crate::load::sample::Sample;
+use crate::load::spread::{Spread, in_share};
+use crate::load::tally::Tally;
+use crate::sys::process;
+
+/// Between two looks at how far a part has come.
+const LOOK: Duration = Duration::from_millis(2);
+/// Between two words about it.
+pub(super) const SAY: Duration = Duration::from_millis(250);
+/// For a receiver's counts.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// The part.
+    pub part: &'static str,
+    /// How much is done.
+    pub done: u64,
+    /// Of how much.
+    pub of: u64,
+}
+
+/// Deliveries due for what was published since `before`.
+fn due(numbers: &[u32], before: &[u32], audience: &[u32]) -> u64 {
+    let news = |(at, &number): (usize, &u32)| {
+        let new = number - before.get(at).copied().unwrap_or(0);
+        u64::from(new) * u64::from(audience[at % audience.len()])
+    };
+    numbers.iter().enumerate().map(news).sum()
+}
+
+struct Receiving {
+    orders: Sender<Order>,
+    waker: Arc<Waker>,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+/// A run under way.
+pub(super) struct Run<'a> {
+    pub(super) plan: Arc<Plan>,
+    pub(super) board: Arc<Board>,
+    receivers: Vec<Receiving>,
+    parts: Sender<Part>,
+    publishing: JoinHandle<std::io::Result<()>>,
+    pub(super) say: &'a mut dyn FnMut(Progress),
+    said: Instant,
+    /// Before anything was opened.
+    pub(super) before: Sample,
+    /// The last numbers published.
+    pub(super) numbers: Numbers,
+    /// Deliveries due so far.
+    pub(super) due: u64,
+    /// The share that reconnects is away.
+    pub(super) cut: bool,
+    pub(super) report: Report,
+}
+
+/// Does what the plan says.
+///
+/// # Errors
+/// Before anything is opened, when this host cannot do it.
+pub fn run(plan: Plan, stop: Arc<AtomicBool>, say: &mut dyn FnMut(Progress)) -> Result<Report, Fault> {
+    let files = check::raise_files(&plan)?;
+    let threads = check::check(&plan, files)?;
+    let plan = Arc::new(plan);
+    let system = |what: &'static str| move |os: std::io::Error| Fault::System(what, os);
+    let poll = Poll::new().map_err(system("cannot make a poll"))?;
+    let waker = Waker::new(poll.registry(), WAKER).map_err(system("cannot make a waker"))?;
+    let board = Arc::new(Board::new(threads, waker, stop));
+    let (parts, orders) = unbounded();
+    let publisher = Publisher::new(plan.clone(), board.clone(), poll, orders);
+    let before = Sample::take(&plan);
+    let receivers = receivers(&plan, &board, threads)?;
+    let publishing = std::thread::Builder::new()
+        .name("publisher".to_owned())
+        .spawn(move || publisher.run())
+        .map_err(system("cannot start a thread"))?;
+    let mut run = Run {
+        plan,
+        board,
+        receivers,
+        parts,
+        publishing,
+        say,
+        said: Instant::now(),
+        before,
+        numbers: Numbers::default(),
+        due: 0,
+        cut: false,
+        report: Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: host::kernel(),
+            ..Report::default()
+        },
+    };
+    run.all_parts();
+    Ok(run.end())
+}
+
+/// Starts the receivers. Every poll and waker is made before the first thread parts with the common files.
+fn receivers(plan: &Arc<Plan>, board: &Arc<Board>, threads: usize) -> Result<Vec<Receiving>, Fault> {
+    let mut prepared = Vec::new();
+    let mut first = 0;
+    for index in 0..threads {
+        let count = plan.subscribers / threads + usize::from(index < plan.subscribers % threads);
+        let poll = Poll::new().map_err(|os| Fault::System("cannot make a poll", os))?;
+        let waker =
+            Waker::new(poll.registry(), WAKER).map_err(|os| Fault::System("cannot make a waker", os))?;
+        let (orders, inbox) = unbounded();
+        prepared.push((
+            Receiver::new(plan.clone(), board.clone(), (index, first, count), poll, inbox),
+            orders,
+            Arc::new(waker),
+        ));
+        first += count as u64;
+    }
+    let start = |(receiver, orders, waker): (Receiver, Sender<Order>, Arc<Waker>)| {
+        let work = move || {
+            process::unshare_files()?;
+            receiver.run()
+        };
+        let thread = std::thread::Builder::new().name("receiver".to_owned()).spawn(work);
+        let thread = thread.map_err(|os| Fault::System("cannot start a thread", os))?;
+        Ok(Receiving { orders, waker, thread })
+    };
+    prepared.into_iter().map(start).collect()
+}
+
+impl Run<'_> {
+    fn all_parts(&mut self) {
+        self.open();
+        let whole = self.report.opened.open == self.report.opened.wanted;
+        if whole && !self.plan.idle.is_zero() {
+            self.idle();
+        }
+        if whole && self.plan.stall_percent > 0.0 {
+            self.order(|| Order::Stall);
+        }
+        if whole && (self.plan.events > 0 || !self.plan.seconds.is_zero()) {
+            if self.plan.warm_up > 0 {
+                self.publish("warming up", self.plan.warm_up, Duration::MAX, self.plan.pace);
+                self.settle();
+                let tally = self.take();
+                self.count_losses(&tally);
+            }
+            self.measure();
+        }
+        if whole && self.plan.reconnect_percent > 0.0 {
+            self.come_back();
+        }
+    }
+
+    pub(super) fn order(&self, order: impl Fn() -> Order) {
+        for receiver in &self.receivers {
+            // A receiver that is gone is told of at the end.
+            let _ = receiver.orders.send(order());
+            let _ = receiver.waker.wake();
+        }
+    }
+
+    /// Waits until `reached` says so; false when there was no progress for too long, or an interruption.
+    pub(super) fn wait(&mut self, part: &'static str, of: u64, reached: impl Fn(&Board) -> u64) -> bool {
+        let (mut last, mut moved) = (u64::MAX, Instant::now());
+        loop {
+            let done = reached(&self.board);
+            if self.said.elapsed() > SAY || done >= of {
+                self.said = Instant::now();
+                (self.say)(Progress { part, done: done.min(of), of });
+            }
+            if done >= of {
+                return true;
+            }
+            if done != last {
+                (last, moved) = (done, Instant::now());
+            }
+            if moved.elapsed() > self.plan.patience || self.board.stopped() {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Publishes a part; the events that follow are still on their way when this returns.
+    pub(super) fn publish(
+        &mut self,
+        part: &'static str,
+        events: u64,
+        time: Duration,
+        pace: Pace,
+    ) -> Published {
+        let (to, done) = bounded(1);
+        let events = if events == 0 { u64::MAX } else { events };
+        let audience = Arc::new(self.audience());
+        let _ = self.parts.send(Part { events, time, pace, audience: audience.clone(), done: to });
+        self.board.wake_publisher();
+        let start = Instant::now();
+        loop {
+            match done.recv_timeout(SAY) {
+                Ok(published) => {
+                    self.due += due(&published.numbers, &self.numbers, &audience);
+                    self.numbers = published.numbers.clone();
+                    if let Some(words) = &published.wrong_words {
+                        self.report.faults.push(words.clone());
+                    }
+                    return published;
+                }
+                Err(error) if error.is_disconnected() => return Published::default(),
+                Err(_) if time < Duration::MAX => {
+                    let (done, of) = (start.elapsed().as_secs(), time.as_secs());
+                    (self.say)(Progress { part, done: done.min(of), of });
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Subscribers of each topic that read now.
+    fn audience(&self) -> Vec<u32> {
+        let spread = Spread::new(self.plan.topics, self.plan.shape);
+        let mut audience = vec![0; self.plan.topics];
+        for index in 0..self.plan.subscribers as u64 {
+            let stalled = in_share(index, self.plan.stall_percent);
+            let cut = self.cut && in_share(index, self.plan.reconnect_percent);
+            audience[spread.topic(index, self.plan.seed)] += u32::from(!stalled && !cut);
+        }
+        audience
+    }
+
+    /// Waits until everything published has arrived.
+    pub(super) fn settle(&mut self) -> bool {
+        let due = self.due;
+        self.wait("arriving", due, |board| board.sum(|cell| &cell.deliveries))
+    }
+
+    /// The counts of all receivers since the last time.
+    pub(super) fn take(&self) -> Tally {
+        let (to, tallies) = unbounded();
+        self.order(|| Order::Take(to.clone()));
+        self.collect(to, &tallies)
+    }
+
+    fn collect(&self, to: Sender<Tally>, tallies: &Inbox<Tally>) -> Tally {
+        drop(to);
+        let mut sum = Tally::default();
+        for _ in &self.receivers {
+            // A receiver that is gone answers nothing, and is told of at the end.
+            if let Ok(tally) = tallies.recv_timeout(ANSWER) {
+                sum.add(&tally);
+            }
+        }
+        sum
+    }
+
+    /// Counts what never came, and ends the threads.
+    fn end(mut self) -> Report {
+        let (to, tallies) = unbounded();
+        let published = self.numbers.clone();
+        let numbers = if published.is_empty() {
+            Arc::new(vec![0; self.plan.publishers * self.plan.topics])
+        } else {
+            published
+        };
+        self.order(|| Order::Judge(numbers.clone(), to.clone()));
+        let tally = self.collect(to, &tallies);
+        self.count_losses(&tally);
+        self.report.interrupted = self.board.stopped();
+        let Run { receivers, parts, publishing, mut report, .. } = self;
+        drop(parts);
+        let mut threads = vec![publishing];
+        for Receiving { orders, waker, thread } in receivers {
+            drop(orders);
+            let _ = waker.wake();
+            threads.push(thread);
+        }
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(os)) => report.faults.push(format!("a thread of the load ended: {os}")),
+                Err(_) => report.faults.push("a thread of the load broke".to_owned()),
+            }
+        }
+        report
+    }
+}

@@ -1,0 +1,59 @@
+//! What a moment looks like from outside: processor time and memory of the measured processes, the load's own
+//! processor time, the kernel's memory.
+
+use std::time::Instant;
+
+use crate::load::host::{self, Usage};
+use crate::load::plan::Plan;
+
+/// A moment.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    at: Instant,
+    /// The measured processes.
+    pub usage: Usage,
+    own_cpu_ns: u64,
+    kernel_bytes: u64,
+}
+
+/// What lies between two moments.
+#[derive(Clone, Copy)]
+pub struct Span {
+    /// Seconds.
+    pub seconds: f64,
+    /// Processor time of the measured processes, in microseconds; `None` when none is measured.
+    pub cpu_us: Option<f64>,
+    /// Growth of their resident memory, in bytes.
+    pub resident_bytes: Option<f64>,
+    /// Growth of the kernel's memory, slabs and TCP buffers, in bytes.
+    pub kernel_bytes: f64,
+    /// The load's own share of the processors that it may use, in per cent.
+    pub client_percent: f64,
+}
+
+impl Sample {
+    /// Now.
+    pub fn take(plan: &Plan) -> Sample {
+        Sample {
+            at: Instant::now(),
+            usage: host::usage(&plan.pids),
+            own_cpu_ns: host::cpu_ns(std::process::id()),
+            kernel_bytes: host::slab_bytes() + host::tcp_memory_bytes(),
+        }
+    }
+
+    /// What lies between an earlier moment and this one.
+    pub fn since(&self, before: &Sample) -> Span {
+        let measured = before.usage.processes > 0;
+        let grown = |now: u64, then: u64| now as f64 - then as f64;
+        let seconds = (self.at - before.at).as_secs_f64();
+        let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+        Span {
+            seconds,
+            cpu_us: measured.then(|| grown(self.usage.cpu_ns, before.usage.cpu_ns) / 1_000.0),
+            resident_bytes: measured.then(|| grown(self.usage.resident_bytes, before.usage.resident_bytes)),
+            kernel_bytes: grown(self.kernel_bytes, before.kernel_bytes),
+            client_percent: grown(self.own_cpu_ns, before.own_cpu_ns) / (seconds * processors) / 1e7,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What receivers have counted: plain numbers that add up over threads.
+
+use std::collections::BTreeMap;
+
+use crate::load::histogram::Histogram;
+
+/// The counts of one part of a run.
+#[derive(Clone, Default)]
+pub struct Tally {
+    /// Events received, repeats left out.
+    pub deliveries: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Reads that brought something.
+    pub reads: u64,
+    /// Comment lines, the heartbeats among them.
+    pub comments: u64,
+    /// Events missing between two others, or at the end, with no word about it.
+    pub lost: u64,
+    /// Events missing behind a gap that the server told.
+    pub told: u64,
+    /// Events with a number not above the last one: repeated, or out of order.
+    pub repeated: u64,
+    /// Events that this run has not published.
+    pub foreign: u64,
+    /// Gap events.
+    pub gaps: u64,
+    /// Streams that the server ended.
+    pub ended: u64,
+    /// Attempts that came to nothing, by what happened.
+    pub failed: BTreeMap<String, u64>,
+    /// From publishing to reading.
+    pub latency: Histogram,
+    /// From publishing to the reading of an event's last subscriber.
+    pub to_last: Histogram,
+    /// From connecting to the response head.
+    pub opening: Histogram,
+    /// From connecting again to the last event that was missed.
+    pub resuming: Histogram,
+}
+
+impl Tally {
+    /// Adds another.
+    pub fn add(&mut self, other: &Tally) {
+        let Tally { deliveries, bytes, reads, comments, lost, told, repeated, foreign, gaps, ended, .. } =
+            other;
+        self.deliveries += deliveries;
+        self.bytes += bytes;
+        self.reads += reads;
+        self.comments += comments;
+        self.lost += lost;
+        self.told += told;
+        self.repeated += repeated;
+        self.foreign += foreign;
+        self.gaps += gaps;
+        self.ended += ended;
+        for (what, count) in &other.failed {
+            *self.failed.entry(what.clone()).or_default() += count;
+        }
+        self.latency.merge(&other.latency);
+        self.to_last.merge(&other.to_last);
+        self.opening.merge(&other.opening);
+        self.resuming.merge(&other.resuming);
+    }
+
+    /// Counts an attempt that came to nothing.
+    pub fn fail(&mut self, what: impl Into<String>) {
+        *self.failed.entry(what.into()).or_default() += 1;
+    }
+}

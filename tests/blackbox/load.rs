@@ -1,0 +1,229 @@
+//! `fanwheel load` as its users meet it: its counts agree with the server's, and it finds what a server that
+//! does not keep its word does.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::harness::{Launch, free_port, program};
+
+/// Runs a load against one address for both directions; the exit code, the report, standard error.
+fn load(subscribe: SocketAddr, publish: SocketAddr, flags: &str) -> (Option<i32>, Value, String) {
+    let output = command(subscribe, publish, flags).output().unwrap();
+    read(&output)
+}
+
+fn command(subscribe: SocketAddr, publish: SocketAddr, flags: &str) -> Command {
+    let mut command = Command::new(program());
+    command.args(["load", "--json", "--patience-seconds", "2"]);
+    command.arg(format!("--subscribe-url=http://{subscribe}/events?topic={{topic}}"));
+    command.arg(format!("--publish-url=http://{publish}/publish?topic={{topic}}"));
+    command.arg(format!("--publish-batch-url=http://{publish}/publish/batch"));
+    command.args(flags.split_whitespace());
+    command
+}
+
+fn read(output: &Output) -> (Option<i32>, Value, String) {
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output.status.code(), report, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn number(report: &Value, pointer: &str) -> u64 {
+    report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {report}"))
+}
+
+#[test]
+fn counts_of_load_and_server_agree() {
+    let server = Launch::workers(2).start();
+    let rows = [
+        ("--subscribers 200 --events 50 --warm-up 5", 50 * 200, 55 * 200),
+        ("--subscribers 100 --topics 100 --events 300 --window 20 --batch 10 --bytes-max 900", 300, 300),
+        ("--subscribers 90 --topics 7 --spread zipf --events 40 --rate 400 --threads 2", 0, 0),
+    ];
+    for (flags, measured, sent) in rows {
+        let before = server.metrics().get("delivered");
+        let (code, report, words) = load(server.public, server.control, flags);
+        assert_eq!(code, Some(0), "{flags}: {report} {words}");
+        let got = number(&report, "/delivered/deliveries");
+        assert_eq!(got, number(&report, "/delivered/expected"), "{flags}: {report}");
+        let counted = server.metrics().get("delivered") - before;
+        if measured > 0 {
+            assert_eq!((got, counted), (measured, sent), "{flags}");
+        }
+        assert!(counted >= got && got > 0, "{flags}: server {counted}, load {got}");
+    }
+}
+
+#[test]
+fn all_come_back_to_what_they_missed() {
+    let server = Launch::workers(2).start();
+    let flags = "--subscribers 150 --events 5 --reconnect-percent 100 --missed 10";
+    let (code, report, words) = load(server.public, server.control, flags);
+    assert_eq!(code, Some(0), "{report} {words}");
+    assert_eq!(number(&report, "/returned/caught_up"), 150);
+    assert_eq!(number(&report, "/losses/lost") + number(&report, "/losses/told"), 0);
+}
+
+#[test]
+fn stalled_subscribers_are_not_waited_for() {
+    let server = Launch::workers(1).start();
+    let flags = "--subscribers 100 --stall-percent 10 --events 30 --bytes 1000";
+    let (code, report, words) = load(server.public, server.control, flags);
+    assert_eq!(code, Some(0), "{report} {words}");
+    assert_eq!(number(&report, "/delivered/deliveries"), 30 * 90);
+}
+
+#[test]
+fn processes_named_are_measured() {
+    let server = Launch::workers(1).start();
+    let flags = format!("--subscribers 300 --events 20 --pid {}", server.pid());
+    let (code, report, words) = load(server.public, server.control, &flags);
+    assert_eq!(code, Some(0), "{report} {words}");
+    let each = report.pointer("/delivered/cpu_us_per_delivery").and_then(Value::as_f64).unwrap();
+    assert!((0.1..1_000.0).contains(&each), "{each}");
+}
+
+#[test]
+fn a_target_that_is_not_there_is_said() {
+    let nobody = free_port();
+    let (code, report, _) = load(nobody, nobody, "--subscribers 3");
+    assert_eq!(code, Some(1));
+    assert_eq!(number(&report, "/opened/open"), 0, "{report}");
+    let failed = report.pointer("/losses/failed").unwrap().to_string();
+    assert!(failed.contains("refused"), "{failed}");
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused_in_one_line() {
+    let nobody = free_port();
+    let rows = [
+        ("--rate 0", 2, "--rate"),
+        ("--stall-percent 101", 2, "--stall-percent"),
+        ("--topic-prefix a/b", 2, "--topic-prefix"),
+        ("--subscribers 30000000", 1, "30000000"),
+    ];
+    for (flags, wanted, words) in rows {
+        let (code, _, said) = load(nobody, nobody, flags);
+        assert_eq!(code, Some(wanted), "{flags}: {said}");
+        assert!(said.contains(words) && said.lines().count() == 1, "{flags}: {said}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_still_tells_what_it_has() {
+    let server = Launch::workers(1).start();
+    let flags = "--subscribers 20 --rate 50 --seconds 60";
+    let child =
+        command(server.public, server.control, flags).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    thread::sleep(std::time::Duration::from_millis(1_500));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let (code, report, _) = read(&child.wait_with_output().unwrap());
+    assert_eq!(code, Some(1));
+    assert_eq!(report.pointer("/interrupted"), Some(&Value::Bool(true)), "{report}");
+    assert!(number(&report, "/delivered/deliveries") > 100, "{report}");
+}
+
+/// What a server that does not keep its word makes of the n-th event for each subscriber, from 1 on.
+type Lie = fn(u64, &str) -> String;
+
+/// A small server for any topic, one thread a connection, that passes every event through a lie.
+fn liar(lie: Lie) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let subscribers: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    let count = Arc::new(Mutex::new(0_u64));
+    thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            let (subscribers, count) = (subscribers.clone(), count.clone());
+            thread::spawn(move || serve(connection, &subscribers, &count, lie));
+        }
+    });
+    address
+}
+
+fn serve(mut connection: TcpStream, subscribers: &Mutex<Vec<TcpStream>>, count: &Mutex<u64>, lie: Lie) {
+    let mut reader = BufReader::new(connection.try_clone().unwrap());
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let publishes = line.starts_with("POST");
+        while line.trim() != "" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        if !publishes {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n:ok\n";
+            connection.write_all(head.as_bytes()).unwrap();
+            subscribers.lock().unwrap().push(connection.try_clone().unwrap());
+            continue;
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        let frame = lie(*count, std::str::from_utf8(&body).unwrap());
+        for subscriber in subscribers.lock().unwrap().iter_mut() {
+            let _ = subscriber.write_all(frame.as_bytes());
+        }
+        drop(count);
+        connection.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_lies_is_found_out() {
+    type Row = (&'static str, Lie, [(&'static str, u64); 4]);
+    let rows: [Row; 5] = [
+        (
+            "honest",
+            |_, data| format!("data: {data}\n\n"),
+            [("lost", 0), ("repeated", 0), ("foreign", 0), ("told", 0)],
+        ),
+        (
+            "drops the fifth and the last",
+            |n, data| if n == 5 || n == 20 { String::new() } else { format!("data: {data}\n\n") },
+            [("lost", 6), ("repeated", 0), ("foreign", 0), ("told", 0)],
+        ),
+        (
+            "says the seventh twice",
+            |n, data| format!("data: {data}\n\n").repeat(1 + usize::from(n == 7)),
+            [("lost", 0), ("repeated", 3), ("foreign", 0), ("told", 0)],
+        ),
+        (
+            "makes one up",
+            |n, data| {
+                if n == 3 { format!("data: hello\n\ndata: {data}\n\n") } else { format!("data: {data}\n\n") }
+            },
+            [("lost", 0), ("repeated", 0), ("foreign", 3), ("told", 0)],
+        ),
+        (
+            "tells a gap",
+            |n, data| match n {
+                9 => "event: fanwheel.gap\ndata: {}\n\n".to_owned(),
+                _ => format!("data: {data}\n\n"),
+            },
+            [("lost", 0), ("repeated", 0), ("foreign", 0), ("told", 3)],
+        ),
+    ];
+    for (name, lie, wanted) in rows {
+        let server = liar(lie);
+        let (code, report, words) = load(server, server, "--subscribers 3 --events 20 --rate 200");
+        for (what, count) in wanted {
+            assert_eq!(
+                number(&report, &format!("/losses/{what}")),
+                count,
+                "{name}: {what} in {report} {words}"
+            );
+        }
+        assert_eq!(code, Some(i32::from(name != "honest")), "{name}: {report}");
+    }
+}
