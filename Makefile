@@ -62,6 +62,7 @@ bench-1m: ## Hold 1 000 000 connections, idle and through a broadcast (12 GiB, b
 compare: ## Measure against every peer that can be built here, then over sizes and rates (an hour)
 	$(COMPARE) peers $(if $(PEERS),--peers $(PEERS)) --rounds $(ROUNDS)
 	$(COMPARE) sizes
+	$(COMPARE) growth
 	$(COMPARE) rates --peers bare,fanwheel,uws-cpp,node-blog,go
 
 peers: ## Build every peer of `make compare` and check that it serves

@@ -1,10 +1,11 @@
-//! Puts this server beside its peers: `compare peers|sizes|rates|hold N`, as `make compare` and its sisters
-//! do.
+//! Puts this server beside its peers: `compare peers|sizes|rates|growth|hold N`, as `make compare` and its
+//! sisters do.
 //!
 //! The load is `fanwheel load`, the peers stand in `benches/peers/`; this program starts one after the other,
 //! takes medians, and writes text, JSON and pictures to `benches/record/MACHINE/`. Rounds go over all peers
 //! in turn, so that what else the machine does hits all of them.
 
+mod growth;
 mod host;
 mod measure;
 mod peer;
@@ -69,6 +70,11 @@ fn grammar() -> Command {
         )
         .subcommand(Command::new("rates").about("Deliveries over publish rate").args([&peers, &unpinned]))
         .subcommand(
+            Command::new("growth")
+                .about("What a delivery costs beside idle connections, history and topics")
+                .arg(&unpinned),
+        )
+        .subcommand(
             Command::new("hold").about("Holds very many connections and serves them a broadcast").arg(
                 Arg::new("connections").required(true).value_parser(value_parser!(u64)).help("how many"),
             ),
@@ -93,6 +99,7 @@ fn main() -> ExitCode {
         Some(("peers", matches)) => peers(&places, matches),
         Some(("sizes", matches)) => over_sizes(&places, matches),
         Some(("rates", matches)) => over_rates(&places, matches),
+        Some(("growth", matches)) => over_growth(&places, matches),
         Some(("hold", matches)) => hold(&places, *matches.get_one("connections").expect("it is required")),
         _ => Err("a subcommand is required".to_owned()),
     };
@@ -191,6 +198,7 @@ fn peers(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     let rounds: usize = *matches.get_one("rounds").expect("it has a default");
     let mut results = Results::default();
     for scenario in &scenarios {
+        let rounds = rounds.min(scenario.rounds_max);
         for round in 1..=rounds {
             for peer in peers.iter().filter(|peer| scenario.needs == Needs::Nothing || peer.batch) {
                 eprint!("\r\x1b[K{} {round}/{rounds}: {}", scenario.name, peer.title);
@@ -310,6 +318,15 @@ fn over_rates(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     let title = "deliveries to 2 000 subscribers over publish rate";
     picture::curves(&folder.join("rates.svg"), title, "events/s", "deliveries/s", &curves)?;
     record(&folder, "rates", &circumstances, &text, &found)
+}
+
+fn over_growth(places: &Places, matches: &ArgMatches) -> Result<(), String> {
+    let peers = built(places, &[OURS.to_owned()]);
+    let [peer] = &peers[..] else { return Err("this server is not built".to_owned()) };
+    let rows = growth::all(&places.program, peer, pins(matches))?;
+    let circumstances = circumstances(places, &peers);
+    let folder = folder(places, &circumstances)?;
+    record(&folder, "growth", &circumstances, &growth::table(&rows), &rows)
 }
 
 fn hold(places: &Places, connections: u64) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! One run of the load against one started server: the load's own report, or why there is none.
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -34,15 +35,25 @@ fn without<'a>(flags: &[&'a str], names: &[&str]) -> Vec<&'a str> {
     flags.chunks(2).filter(|pair| !names.contains(&pair[0])).flatten().copied().collect()
 }
 
-/// Runs the load with some flags. A report with losses is still a report: its faults are told with it.
-pub fn load(program: &Path, running: &Running, flags: &[&str], pins: Pins) -> Result<Value, String> {
+/// The load against a server, with some flags.
+pub fn command(program: &Path, running: &Running, flags: &[&str], pins: Pins) -> Command {
     let mut command = pinned(program, pins.load);
-    command.args(["load", "--json", "--topic-prefix", "t", "--pid", &running.pid().to_string()]);
+    command.args(["load", "--json", "--pid", &running.pid().to_string()]);
+    if !flags.contains(&"--topic-prefix") {
+        command.args(["--topic-prefix", "t"]);
+    }
     command.args(["--subscribe-url", &running.subscribe, "--publish-url", &running.publish]);
     if let Some(batch) = &running.batch {
         command.args(["--publish-batch-url", batch]);
     }
-    let output = command.args(flags).output().map_err(|os| format!("cannot run the load: {os}"))?;
+    command.args(flags);
+    command
+}
+
+/// Runs the load. A report with losses is still a report: its faults are told with it.
+pub fn load(program: &Path, running: &Running, flags: &[&str], pins: Pins) -> Result<Value, String> {
+    let output =
+        command(program, running, flags, pins).output().map_err(|os| format!("cannot run the load: {os}"))?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
         said.trim().lines().last().unwrap_or("the load said nothing").to_owned()

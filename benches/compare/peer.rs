@@ -159,6 +159,14 @@ impl Running {
         self.process.id()
     }
 
+    /// Streams open now, if it is this server, which tells them.
+    pub fn subscribers(&self) -> Option<u64> {
+        let status = self.publish.split("/publish").next()?;
+        let text = ureq::get(&format!("{status}/status")).call().ok()?.body_mut().read_to_string().ok()?;
+        let status: serde_json::Value = serde_json::from_str(&text).ok()?;
+        status.pointer("/subscribers/open")?.as_u64()
+    }
+
     fn wait_for(&mut self, port: u16) -> io::Result<()> {
         let start = Instant::now();
         while TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_err() {

@@ -46,6 +46,8 @@ pub struct Scenario {
     pub figures: &'static [Figure],
     /// Who takes part.
     pub needs: Needs,
+    /// Rounds at most: what does not vary need not be repeated.
+    pub rounds_max: usize,
     /// Another scenario that the first figure is held against, peer by peer.
     pub against: Option<&'static str>,
 }
@@ -85,6 +87,7 @@ const PLAIN: Scenario = Scenario {
     heartbeat_ms: 15_000,
     figures: &[],
     needs: Needs::Nothing,
+    rounds_max: usize::MAX,
     against: None,
 };
 
@@ -139,6 +142,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "10 000 connections held for 16 s with a heartbeat every 5 s",
         flags: "--subscribers 10000 --idle-seconds 16",
         heartbeat_ms: 5_000,
+        rounds_max: 1,
         figures: &[
             Figure {
                 name: "resident memory per connection",

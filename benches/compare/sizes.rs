@@ -2,7 +2,7 @@
 //! a million; what arrives at which publish rate.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use fanwheel::load::report::Report;
 use serde::{Deserialize, Serialize};
@@ -138,11 +138,12 @@ pub fn rate(program: &Path, peer: &Peer, events: u64, pins: Pins) -> Result<Rate
 pub fn hold(program: &Path, peer: &Peer, connections: u64) -> Result<Report, String> {
     let workers = connections.div_ceil(PER_TABLE_MAX);
     let running = peer.start_with(workers, None, HEARTBEAT_MS).map_err(|os| os.to_string())?;
-    let mut command = Command::new(program);
-    command.args(["load", "--json", "--topic-prefix", "t", "--pid", &running.pid().to_string()]);
-    command.args(["--subscribe-url", &running.subscribe, "--publish-url", &running.publish]);
-    command.args(["--subscribers", &connections.to_string(), "--idle-seconds", &IDLE_S.to_string()]);
-    command.args(["--events", "3", "--bytes", "64", "--patience-seconds", "60", "--connecting-max", "2048"]);
+    let flags = format!(
+        "--subscribers {connections} --idle-seconds {IDLE_S} --events 3 --bytes 64 --patience-seconds 60 \
+         --connecting-max 2048"
+    );
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let mut command = measure::command(program, &running, &flags, Pins { server: None, load: None });
     let output = command.stderr(Stdio::inherit()).output().map_err(|os| os.to_string())?;
     serde_json::from_slice(&output.stdout).map_err(|_| "the load gave no report".to_owned())
 }

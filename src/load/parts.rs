@@ -94,6 +94,7 @@ impl Run<'_> {
             to_last: Latency::of(&tally.to_last),
             answered: Latency::of(&published.answered),
             late_ms_max: published.late_ns as f64 / 1e6,
+            cpu_seconds: span.cpu_us.map(|cpu| cpu / 1e6),
             cpu_us_per_delivery: span.cpu_us.filter(|_| deliveries > 0).map(|cpu| cpu / deliveries as f64),
             cpu_us_per_event: span.cpu_us.map(|cpu| cpu / published.accepted.max(1) as f64),
             cpu_percent: percent(&span),

@@ -114,7 +114,9 @@ pub struct Delivered {
     pub answered: Latency,
     /// The longest that a due event waited for a free connection, in milliseconds.
     pub late_ms_max: f64,
-    /// Processor time of the measured processes for each delivery, in microseconds.
+    /// Processor time of the measured processes, in seconds.
+    pub cpu_seconds: Option<f64>,
+    /// The same for each delivery, in microseconds.
     pub cpu_us_per_delivery: Option<f64>,
     /// The same for each event, publish and deliveries together, in microseconds.
     pub cpu_us_per_event: Option<f64>,
@@ -252,7 +254,8 @@ impl Delivered {
         row("  to the last subscriber", self.to_last.shown());
         row("  publish answered", self.answered.shown());
         optional(row, "  server CPU per delivery", self.cpu_us_per_delivery, "µs");
-        optional(row, "  server CPU", self.cpu_percent, "% of one processor");
+        optional(row, "  server CPU", self.cpu_seconds, "s");
+        optional(row, "  of one processor", self.cpu_percent, "%");
     }
 }
 
