@@ -35,7 +35,8 @@ apt() {
         apt-get install -y -qq --no-install-recommends "$@" </dev/null >"$log" 2>&1
 }
 
-# Installs Debian packages for programs or files (patterns) that are missing: debian PROGRAM|/FILE=PACKAGE...
+# Installs Debian packages for the programs or files (patterns) that are missing:
+# debian PROGRAM|/FILE=PACKAGE...
 debian() {
     local pair packages=()
     for pair in "$@"; do
