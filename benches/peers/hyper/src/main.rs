@@ -151,8 +151,8 @@ async fn serve(port: u16) -> std::io::Result<Infallible> {
     socket.set_reuseaddr(true)?;
     socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     let listener = socket.listen(65_535)?;
-    let mut http = http1::Builder::new();
-    http.pipeline_flush(true);
+    // Without `pipeline_flush`, which would also lift the bound on what is buffered for a slow client.
+    let http = http1::Builder::new();
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
