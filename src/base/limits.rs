@@ -47,8 +47,10 @@ pub const INHERITED_SOCKETS_MAX: usize = 60;
 /// Sends in one batch: an io_uring submission that costs less than 1 ms, after which newcomers get a look in.
 /// A longer one saves next to nothing: one system call in 128 sends is below one per cent of their cost.
 pub const BATCH_SENDS_MAX: usize = 128;
-/// Bytes in one batch after which no further send is added, for the same reason when frames are large.
-pub const BATCH_BYTES_MAX: usize = MIB;
+/// Bytes in one batch after which no further send is added, for the same reason when frames are large or
+/// many: the kernel copies some 64 KiB in the time of ten small sends. Each send is large then, so few are
+/// enough.
+pub const BATCH_BYTES_MAX: usize = 256 * KIB;
 /// Subscribers of one topic looked at for one batch, whether or not they want anything of it.
 pub const LOOKS_PER_BATCH: usize = 8_192;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.

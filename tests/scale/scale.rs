@@ -21,6 +21,7 @@ mod stream;
 mod swarm;
 mod tally;
 mod vanish;
+mod victims;
 mod watch;
 
 use std::collections::BTreeMap;
