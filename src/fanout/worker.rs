@@ -25,7 +25,7 @@ use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN,
     REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
@@ -262,7 +262,13 @@ impl Worker {
     /// Frames into their topics, probes onward; stops when too much waits to be offered, so that a publisher
     /// that outruns this worker fills the mailbox and is refused.
     fn take_mail(&mut self) {
-        while self.topics.fresh_frames() < FRESH_FRAMES_MAX {
+        // At the end nothing more is published, and the time for what was is short.
+        let ends = self.drain.is_some() || self.stopping;
+        let most = if ends { usize::MAX } else { MAIL_FRAMES_PER_TURN };
+        for _ in 0..most {
+            if self.topics.fresh_frames() >= FRESH_FRAMES_MAX {
+                return;
+            }
             match self.inbox.frames.try_recv() {
                 Ok(Mail::Frame(hub, frame)) => self.topics.deliver(hub, frame),
                 Ok(Mail::Probe(probe)) => {
