@@ -25,8 +25,8 @@ use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN,
-    REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS,
+    READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
