@@ -102,6 +102,10 @@ pub const TOPIC_LINGER_MS: u64 = 30_000;
 /// Topics remembered in this way at once, so that subscribers who come and go with ever new topics fill
 /// neither memory nor `topics_max`; beyond, the one that has waited longest is forgotten early.
 pub const LINGERING_TOPICS_MAX: usize = 65_536;
+/// Bytes of memory that each kept event takes beside its encoded bytes and its key: the shared header, its
+/// places in the rings of its topic and of the node, which grow by doubling, and what the allocator rounds.
+/// For small events this is most of what they take, so history bounds count it.
+pub const KEPT_OVERHEAD_BYTES: usize = 192;
 /// History entries dropped by one hub operation, so that none holds the lock for long.
 pub const EVICTIONS_PER_CALL: usize = 64;
 /// Such operations in one turn of the worker that sweeps: about 1 ms, then its subscribers come first again.

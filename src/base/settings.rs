@@ -91,8 +91,20 @@ pub const TABLE: &[Spec] = &[
     ),
     int("history_events", "10000", 1, 1_000_000, "events kept for each topic"),
     int("history_ms", "300000", 1, 30 * DAY_MS, "age up to which an event is kept"),
-    int("history_topic_bytes_max", "8388608", 4_096, BYTES_MAX, "bytes kept for each topic"),
-    int("history_bytes_max", "67108864", 65_536, BYTES_MAX, "bytes kept for all topics"),
+    int(
+        "history_topic_bytes_max",
+        "8388608",
+        4_096,
+        BYTES_MAX,
+        "bytes of memory for the events kept of each topic",
+    ),
+    int(
+        "history_bytes_max",
+        "67108864",
+        65_536,
+        BYTES_MAX,
+        "bytes of memory for the events kept of all topics",
+    ),
     int(
         "memory_bytes_max",
         "0",
