@@ -122,8 +122,18 @@ impl Worker {
         }
     }
 
-    /// The peer has finished sending: whatever it asked for in whole is still answered.
+    /// The peer has finished sending: whatever it asked for in whole is still answered, and half a body is
+    /// thrown away. Only while a body comes can answers to what was before it wait unsent.
     fn ended(&mut self, io: &mut impl Io, slot: u32) {
+        if let State::Talking(talk) = &mut self.conns[slot as usize].state
+            && let Phase::Body(upload) = &talk.phase
+            && !talk.out.is_empty()
+        {
+            self.node.bodies.give(upload.charged);
+            talk.phase = Phase::Head;
+            talk.then = Then::Linger(Closed::Peer);
+            return self.settle(slot);
+        }
         let why = match &self.conns[slot as usize].state {
             State::Talking(talk) if matches!(talk.phase, Phase::Lingering(_)) => talk.then.reason(),
             _ => Closed::Peer,
