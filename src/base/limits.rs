@@ -64,17 +64,25 @@ pub const MAIL_FRAMES_PER_TURN: usize = 128;
 /// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers
 /// and other workers wait meanwhile.
 pub const LOG_STEPS_PER_TURN: usize = 8_192;
-/// Bytes read from one connection that is sending a head, at a time: bounds what a pipeliner can store.
+/// Bytes read at a time from a connection of the operator's that is sending a head: a body of ordinary size
+/// comes with it, and is then never copied.
 pub const HEAD_READ_BYTES: usize = 16 * KIB;
+/// The same on the public listener: more than an ordinary head. Bounds what a pipeliner can store.
+pub const PUBLIC_READ_BYTES: usize = 4 * KIB;
 /// Bytes of a worker's one scratch buffer; also the largest single read of a body.
 pub const SCRATCH_BYTES: usize = 64 * KIB;
-/// Answer bytes that may wait for a connection before no further request of it is read. Also what a pipeliner
-/// gets before everyone else's turn comes: some thirty short answers.
+/// Answer bytes that may wait for a connection before no further request of it is handled.
 pub const ANSWER_BYTES_MAX: usize = 4 * KIB;
+/// Requests of one connection that are handled before everyone else's turn comes: enough to share a send,
+/// few enough that a publisher beside hundreds that pipeline waits for some of each and not for many.
+pub const ANSWERS_AT_ONCE: usize = 8;
 /// Connections whose readable bytes are handled in one turn.
 pub const READS_PER_TURN: usize = 256;
 /// The same while a round runs: existing subscribers wait for about half a millisecond at most.
 pub const READS_BESIDE_ROUNDS: usize = 64;
+/// Requests handled in one turn, and events published in it, after which no further connection is read: about
+/// a quarter of a millisecond. Subscribers wait for that, and for one batch, before each batch of theirs.
+pub const REQUESTS_PER_TURN: usize = 128;
 /// Bytes read in one turn after which no further connection is read: large bodies are to be copied. Not less,
 /// or whoever has one small request would wait several turns behind those that pipeline.
 pub const READ_BYTES_PER_TURN: usize = MIB;

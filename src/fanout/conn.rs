@@ -181,6 +181,8 @@ pub enum Phase {
     Probing([bool; 3]),
     /// The client to take its answer.
     Answering,
+    /// Its turn to have further requests in `input` handled.
+    Queued,
     /// The peer to close: it has been answered, and what it still sends is thrown away, so many bytes of it.
     Lingering(usize),
 }

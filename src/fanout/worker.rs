@@ -26,7 +26,7 @@ use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
     BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS,
-    READS_PER_TURN, REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
@@ -91,6 +91,8 @@ pub struct Worker {
     due: Vec<u32>,
     /// Client addresses by slot; only when there is a cap for each.
     addresses: Vec<Option<IpAddr>>,
+    /// Requests handled and events published in this turn.
+    pub(super) asked: usize,
     /// Connections that are only here to be refused.
     refusals: usize,
     sweep_at_ms: u64,
@@ -118,6 +120,7 @@ impl Worker {
             generation: 0,
             due: Vec::new(),
             addresses: Vec::new(),
+            asked: 0,
             refusals: 0,
             sweep_at_ms: 0,
         }
@@ -320,8 +323,9 @@ impl Worker {
     fn read_some(&mut self, io: &mut impl Io) {
         let busy = !self.topics.rounds().is_empty();
         let mut bytes = 0;
+        self.asked = 0;
         for _ in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
-            if bytes >= READ_BYTES_PER_TURN {
+            if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
                 return;
             }
             let Some(token) = self.to_read.pop_front() else { return };
