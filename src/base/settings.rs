@@ -70,7 +70,7 @@ pub const TABLE: &[Spec] = &[
         "0",
         0,
         COUNT_MAX,
-        "open connections of one client address; 0 = no cap",
+        "open connections of one client address, or one /64 of IPv6; 0 = no cap",
     ),
     int("topics_per_connection_max", "64", 1, 1_024, "topics of one subscriber"),
     int("topics_max", "1000000", 1, COUNT_MAX, "topics that exist at once"),

@@ -79,8 +79,8 @@ pub mod flag {
 /// What a connection is doing.
 #[derive(Debug)]
 pub enum State {
-    /// Nothing of the next request has arrived. Closed at the tick.
-    Waiting(Tick),
+    /// Nothing of the next request has arrived.
+    Waiting,
     /// A request is arriving, being answered, or the connection is on its way out.
     Talking(Box<Talk>),
     /// A subscriber.
@@ -166,8 +166,6 @@ pub struct Talk {
     pub sent: usize,
     /// What follows when `out` is sent.
     pub then: Then,
-    /// When the phase must have ended.
-    pub due: Tick,
 }
 
 /// What a talking connection waits for.

@@ -78,7 +78,7 @@ impl Worker {
         };
         let most = match &conn.state {
             State::Streaming(_) => return self.read_upstream(io, slot),
-            State::Waiting(_) => head_bytes,
+            State::Waiting => head_bytes,
             State::Talking(talk) => match talk.phase {
                 Phase::Head => head_bytes,
                 Phase::Body(_) | Phase::Lingering(_) => self.scratch.len(),
@@ -112,7 +112,7 @@ impl Worker {
 
     fn receive(&mut self, io: &mut impl Io, slot: u32, bytes: &[u8]) {
         match &mut self.conns[slot as usize].state {
-            State::Waiting(_) => self.converse(slot, bytes),
+            State::Waiting => self.converse(slot, bytes),
             State::Talking(talk) => match &mut talk.phase {
                 Phase::Head => {
                     let mut input = std::mem::take(&mut talk.input);
@@ -196,7 +196,7 @@ impl Worker {
         }
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
         let conn = &self.conns[slot as usize];
-        let first = matches!(conn.state, State::Waiting(_));
+        let first = matches!(conn.state, State::Waiting);
         // One that is only here to be refused gets no more time by beginning.
         let over = conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
         self.talk(slot).input = rest.to_vec();
@@ -488,7 +488,7 @@ impl Worker {
         }
         let unread = conn.has(flag::UNREAD);
         conn.flags &= !flag::UNREAD;
-        conn.state = State::Waiting(idle_due);
+        conn.state = State::Waiting;
         self.wheel.arm(slot, idle_due);
         if unread {
             self.queue_read(slot);
@@ -510,25 +510,23 @@ impl Worker {
     /// The connection's conversation, begun if need be.
     pub(super) fn talk(&mut self, slot: u32) -> &mut Talk {
         let conn = &mut self.conns[slot as usize];
-        if let State::Waiting(due) = conn.state {
+        if let State::Waiting = conn.state {
             conn.state = State::Talking(Box::new(Talk {
                 input: Vec::new(),
                 phase: Phase::Head,
                 out: Vec::new(),
                 sent: 0,
                 then: Then::KeepAlive,
-                due,
             }));
         }
         match &mut conn.state {
             State::Talking(talk) => talk,
-            State::Waiting(_) | State::Streaming(_) => unreachable!("streams do not answer requests"),
+            State::Waiting | State::Streaming(_) => unreachable!("streams do not answer requests"),
         }
     }
 
     /// Moves the deadline of the running phase.
     pub(super) fn set_due(&mut self, slot: u32, due: Tick) {
-        self.talk(slot).due = due;
         self.wheel.arm(slot, due);
     }
 }

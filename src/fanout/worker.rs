@@ -19,7 +19,7 @@ use slab::Slab;
 pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, flag};
 use super::mail::{Control, Inbox, Mail};
-use super::node::Node;
+use super::node::{Node, address_of};
 use super::seam::{Close, Io};
 use super::topics::LocalTopics;
 use super::wheel::Wheel;
@@ -141,7 +141,7 @@ impl Worker {
         let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
         let due = now.tick().saturating_add(wait);
         let generation = self.generation;
-        let conn = Conn { generation, listener, flags: over, state: State::Waiting(due) };
+        let conn = Conn { generation, listener, flags: over, state: State::Waiting };
         let slot = self.conns.insert(conn) as u32;
         self.wheel.arm(slot, due);
         self.counters().connections(1);
@@ -167,7 +167,7 @@ impl Worker {
         if self.node.settings.connections_per_address_max == 0 {
             return (0, None);
         }
-        match peer {
+        match peer.map(address_of) {
             Some(peer) if !self.node.take_address(peer) => {
                 self.node.connections.give(1);
                 (flag::OVER_ADDRESS, None)
@@ -350,7 +350,7 @@ impl Worker {
     fn timer(&mut self, io: &mut impl Io, slot: u32) {
         match &self.conns[slot as usize].state {
             State::Streaming(_) => self.stream_timer(io, slot),
-            State::Waiting(_) => self.close(io, slot, Close::Orderly, Closed::Idle),
+            State::Waiting => self.close(io, slot, Close::Orderly, Closed::Idle),
             State::Talking(_) => self.talk_timer(io, slot),
         }
     }
@@ -372,8 +372,8 @@ impl Worker {
                     let ends = stream.ends;
                     self.wheel.arm(slot, ends);
                 }
-                State::Waiting(_) if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
-                State::Waiting(_) => {}
+                State::Waiting if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
+                State::Waiting => {}
                 State::Talking(_) => self.give_up_upload(slot),
             }
         }
@@ -385,7 +385,7 @@ impl Worker {
             return false;
         };
         let in_use = |conn: &Conn| match &conn.state {
-            State::Waiting(_) => conn.has(flag::TO_READ),
+            State::Waiting => conn.has(flag::TO_READ),
             State::Talking(_) | State::Streaming(_) => true,
         };
         let over = self.stopping || self.now.tick() >= deadline;
@@ -470,7 +470,7 @@ impl Worker {
             self.node.give_address(peer);
         }
         match conn.state {
-            State::Waiting(_) => {}
+            State::Waiting => {}
             State::Talking(talk) => {
                 if let Phase::Body(upload) = &talk.phase {
                     self.node.bodies.give(upload.charged);
