@@ -33,7 +33,7 @@ pub enum Count {
     Heartbeats,
     /// Requests answered, streams included.
     Requests,
-    /// Requests refused as malformed (4xx from parsing).
+    /// Requests answered 4xx for what they were; neither timeouts nor what `Refused` counts.
     RequestsBad,
     /// Slow subscribers moved to the newest event.
     Skipped,

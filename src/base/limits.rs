@@ -50,8 +50,10 @@ pub const INHERITED_SOCKETS_MAX: usize = 60;
 /// Sends in one batch: an io_uring submission that costs less than 1 ms, after which newcomers get a look in.
 /// A longer one saves next to nothing: one system call in 128 sends is below one per cent of their cost.
 pub const BATCH_SENDS_MAX: usize = 128;
-/// Bytes in one batch after which no further send is added, for the same reason when frames are large.
-pub const BATCH_BYTES_MAX: usize = MIB;
+/// Bytes in one batch after which no further send is added, for the same reason when frames are large or
+/// many: the kernel copies some 64 KiB in the time of ten small sends. Each send is large then, so few are
+/// enough.
+pub const BATCH_BYTES_MAX: usize = 256 * KIB;
 /// Subscribers of one topic looked at for one batch, whether or not they want anything of it.
 pub const LOOKS_PER_BATCH: usize = 8_192;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
@@ -59,20 +61,31 @@ pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
 /// Nearly as many as a live one gets: whoever was full for a moment must catch up with a fast publisher.
 pub const READ_FRAMES_MAX: usize = 255;
+/// Frames that a worker takes from its mailbox in one turn. Fewer than a stream reads from the log meanwhile,
+/// so that whoever is behind and reads gains on any publisher, and the publisher waits.
+pub const MAIL_FRAMES_PER_TURN: usize = 128;
 /// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers
 /// and other workers wait meanwhile.
 pub const LOG_STEPS_PER_TURN: usize = 8_192;
-/// Bytes read from one connection that is sending a head, at a time: bounds what a pipeliner can store.
+/// Bytes read at a time from a connection of the operator's that is sending a head: a body of ordinary size
+/// comes with it, and is then never copied.
 pub const HEAD_READ_BYTES: usize = 16 * KIB;
+/// The same on the public listener: more than an ordinary head. Bounds what a pipeliner can store.
+pub const PUBLIC_READ_BYTES: usize = 4 * KIB;
 /// Bytes of a worker's one scratch buffer; also the largest single read of a body.
 pub const SCRATCH_BYTES: usize = 64 * KIB;
-/// Answer bytes that may wait for a connection before no further request of it is read. Also what a pipeliner
-/// gets before everyone else's turn comes: some thirty short answers.
+/// Answer bytes that may wait for a connection before no further request of it is handled.
 pub const ANSWER_BYTES_MAX: usize = 4 * KIB;
+/// Requests of one connection that are handled before everyone else's turn comes: enough to share a send,
+/// few enough that a publisher beside hundreds that pipeline waits for some of each and not for many.
+pub const ANSWERS_AT_ONCE: usize = 8;
 /// Connections whose readable bytes are handled in one turn.
 pub const READS_PER_TURN: usize = 256;
 /// The same while a round runs: existing subscribers wait for about half a millisecond at most.
 pub const READS_BESIDE_ROUNDS: usize = 64;
+/// Requests handled in one turn, and events published in it, after which no further connection is read: about
+/// a quarter of a millisecond. Subscribers wait for that, and for one batch, before each batch of theirs.
+pub const REQUESTS_PER_TURN: usize = 128;
 /// Bytes read in one turn after which no further connection is read: large bodies are to be copied. Not less,
 /// or whoever has one small request would wait several turns behind those that pipeline.
 pub const READ_BYTES_PER_TURN: usize = MIB;
@@ -100,6 +113,10 @@ pub const TOPIC_LINGER_MS: u64 = 30_000;
 /// Topics remembered in this way at once, so that subscribers who come and go with ever new topics fill
 /// neither memory nor `topics_max`; beyond, the one that has waited longest is forgotten early.
 pub const LINGERING_TOPICS_MAX: usize = 65_536;
+/// Bytes of memory that each kept event takes beside its encoded bytes and its key: the shared header, its
+/// places in the rings of its topic and of the node, which grow by doubling, and what the allocator rounds.
+/// For small events this is most of what they take, so history bounds count it.
+pub const KEPT_OVERHEAD_BYTES: usize = 192;
 /// History entries dropped by one hub operation, so that none holds the lock for long.
 pub const EVICTIONS_PER_CALL: usize = 64;
 /// Such operations in one turn of the worker that sweeps: about 1 ms, then its subscribers come first again.
@@ -125,6 +142,7 @@ const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and 
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
 const _: () = assert!(READ_FRAMES_MAX < SEND_FRAMES_MAX);
+const _: () = assert!(2 * MAIL_FRAMES_PER_TURN <= READ_FRAMES_MAX + 1);
 const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
 const _: () = assert!(WORKERS_MAX <= u64::BITS as usize);
 const _: () = assert!((REFUSALS_AT_ONCE_MAX as u64) < RESERVED_FILES);

@@ -79,8 +79,8 @@ pub mod flag {
 /// What a connection is doing.
 #[derive(Debug)]
 pub enum State {
-    /// Nothing of the next request has arrived. Closed at the tick.
-    Waiting(Tick),
+    /// Nothing of the next request has arrived.
+    Waiting,
     /// A request is arriving, being answered, or the connection is on its way out.
     Talking(Box<Talk>),
     /// A subscriber.
@@ -166,8 +166,6 @@ pub struct Talk {
     pub sent: usize,
     /// What follows when `out` is sent.
     pub then: Then,
-    /// When the phase must have ended.
-    pub due: Tick,
 }
 
 /// What a talking connection waits for.
@@ -181,6 +179,8 @@ pub enum Phase {
     Probing([bool; 3]),
     /// The client to take its answer.
     Answering,
+    /// Its turn to have further requests in `input` handled.
+    Queued,
     /// The peer to close: it has been answered, and what it still sends is thrown away, so many bytes of it.
     Lingering(usize),
 }

@@ -23,8 +23,8 @@ use super::mail::{Control, Mail, Outlet, Probe};
 use crate::base::counters::Refused;
 use crate::base::id::EventId;
 use crate::base::limits::{
-    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, LINGERING_TOPICS_MAX, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
-    TOPIC_LINGER_MS,
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, SHED_PAUSE_MS,
+    SWEEP_CALLS_PER_TURN, TOPIC_LINGER_MS,
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
@@ -37,6 +37,19 @@ struct Entry {
     at_ms: u64,
     topic: u32,
 }
+
+/// Bytes that an allocator adds to a block, rounding and header: 16 in the worst ordinary case.
+const BLOCK_BYTES: usize = 16;
+/// A ring that has just grown is half empty.
+const RING_SLOTS: usize = 2;
+const _: () = assert!(
+    size_of::<Kept>()
+        + 2 * size_of::<usize>()
+        + 2 * BLOCK_BYTES
+        + RING_SLOTS * (size_of::<Entry>() + size_of::<Arc<Kept>>())
+        <= KEPT_OVERHEAD_BYTES,
+    "what a kept event takes beside its bytes"
+);
 
 #[derive(Debug)]
 struct Topic {
@@ -178,7 +191,7 @@ impl Hub {
         if keyed && !inner.idempotency.has_room() {
             return Err(Refused::IdempotencyKeys);
         }
-        let bytes: usize = posts.iter().map(|post| post.draft.bytes_max()).sum();
+        let bytes: usize = posts.iter().map(|post| post.draft.memory_bytes()).sum();
         if self.meter.bytes() + bytes > inner.bounds.bytes + IN_FLIGHT_BYTES_MAX {
             return Err(Refused::Overload);
         }

@@ -3,9 +3,9 @@
 //! Every budget is an atomic that is taken before and given back after; none is ever exceeded, whoever races.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::hash::Seeded;
 use super::hub::Hub;
@@ -134,6 +134,12 @@ impl Node {
         }
     }
 
+    /// Says where the control listener really is, for those who publish on the public one.
+    pub fn tell_control(&self, address: String) {
+        // Told once, when it is bound.
+        let _ = self.public.control_bound.set(address);
+    }
+
     /// A worker's counters.
     pub fn counters(&self, worker: usize) -> &Counters {
         &self.counters[worker]
@@ -217,7 +223,7 @@ impl Node {
         }
     }
 
-    /// Counts a connection of `peer`; false when its address is at its cap.
+    /// Counts a connection of `peer`, an [`address_of`]; false when its address is at its cap.
     pub fn take_address(&self, peer: IpAddr) -> bool {
         let mut addresses = self.addresses.lock().expect("a panic ends the process");
         let held = addresses.entry(peer).or_insert(0);
@@ -237,6 +243,15 @@ impl Node {
                 addresses.remove(&peer);
             }
         }
+    }
+}
+
+/// What counts as one address: one of IPv4, even if mapped into IPv6, and a /64 of IPv6, which is what one
+/// host commonly has all to itself (RFC 4291 §2.5.4).
+pub fn address_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(peer) => IpAddr::V4(peer),
+        IpAddr::V6(peer) => IpAddr::V6(Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64)),
     }
 }
 
@@ -266,6 +281,7 @@ fn site(settings: &Settings, listener: Listener) -> Site {
         profile: settings.profile,
         control_hosts: bound.into_iter().chain(settings.control_names.iter().cloned()).collect(),
         control: settings.control.clone(),
+        control_bound: OnceLock::new(),
         topics_per_connection_max: settings.topics_per_connection_max,
         publish_bytes_max: settings.publish_bytes_max,
         last_max: settings.history_events.min(1_000),
@@ -273,5 +289,26 @@ fn site(settings: &Settings, listener: Listener) -> Site {
             Listener::Public => Cors::from_setting(&settings.cors_origins),
             Listener::Control => Cors::Off,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_and_an_address_of_ipv4_count_as_one() {
+        let rows = [
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::"),
+            ("::1", "::"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+        ];
+        for (peer, counted) in rows {
+            let [peer, counted] = [peer, counted].map(|text| text.parse::<IpAddr>().expect("an address"));
+            assert_eq!(address_of(peer), counted);
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Worker {
         for item in &items {
             let start = batch.cursor();
             let (own, chunked) = match &self.conns[item.slot as usize].state {
-                State::Waiting(_) => (0, true),
+                State::Waiting => (0, true),
                 State::Talking(talk) => {
                     let rest = Some(&talk.out[talk.sent..]).filter(|rest| !rest.is_empty());
                     (batch.add_own(rest.into_iter()), true)
@@ -143,7 +143,7 @@ impl Worker {
             match &conn.state {
                 State::Streaming(_) => self.stream_sent(io, outcome),
                 State::Talking(_) => self.talk_sent(io, outcome),
-                State::Waiting(_) => unreachable!("nothing is sent to a connection that waits"),
+                State::Waiting => unreachable!("nothing is sent to a connection that waits"),
             }
         }
         let counters = self.counters();

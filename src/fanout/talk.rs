@@ -1,7 +1,8 @@
 //! Requests: bytes of a head into a route, a route into an answer or a stream.
 //!
-//! Several requests may wait in one connection; they are answered in order, and none is read while the
-//! answers to earlier ones fill `ANSWER_BYTES_MAX`. Bodies are in `upload`.
+//! Several requests may wait in one connection; they are answered in order, `ANSWERS_AT_ONCE` at a time. Then
+//! the answers are sent, and the connection waits for its turn among all that are to be read, so that whoever
+//! pipelines waits for everyone else and not they for it. Bodies are in `upload`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -14,7 +15,10 @@ use super::seam::{Close, Io, Read};
 use super::stream::{Opening, bench_subscription};
 use super::worker::Worker;
 use crate::base::counters::{Closed, Count, Refused};
-use crate::base::limits::{ANSWER_BYTES_MAX, HEAD_READ_BYTES, LINGER_BYTES_MAX, PROBE_MS};
+use crate::base::limits::{
+    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, LINGER_BYTES_MAX, PROBE_MS, PUBLIC_READ_BYTES,
+};
+use crate::base::settings::Listener;
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::head::{self, Head, Parsed};
 use crate::wire::problem::Problem;
@@ -68,14 +72,22 @@ impl Worker {
     /// Reads once from a connection and acts on it. Returns how many bytes were read.
     pub(super) fn read_one(&mut self, io: &mut impl Io, slot: u32) -> usize {
         let conn = &mut self.conns[slot as usize];
+        let head_bytes = match conn.listener {
+            Listener::Public => PUBLIC_READ_BYTES,
+            Listener::Control => HEAD_READ_BYTES,
+        };
         let most = match &conn.state {
             State::Streaming(_) => return self.read_upstream(io, slot),
-            State::Waiting(_) => HEAD_READ_BYTES,
+            State::Waiting => head_bytes,
             State::Talking(talk) => match talk.phase {
-                Phase::Head => HEAD_READ_BYTES,
+                Phase::Head => head_bytes,
                 Phase::Body(_) | Phase::Lingering(_) => self.scratch.len(),
                 Phase::Probing(_) | Phase::Answering => {
                     conn.flags |= flag::UNREAD;
+                    return 0;
+                }
+                Phase::Queued => {
+                    self.go_on(slot);
                     return 0;
                 }
             },
@@ -100,7 +112,7 @@ impl Worker {
 
     fn receive(&mut self, io: &mut impl Io, slot: u32, bytes: &[u8]) {
         match &mut self.conns[slot as usize].state {
-            State::Waiting(_) => self.converse(slot, bytes),
+            State::Waiting => self.converse(slot, bytes),
             State::Talking(talk) => match &mut talk.phase {
                 Phase::Head => {
                     let mut input = std::mem::take(&mut talk.input);
@@ -116,14 +128,26 @@ impl Worker {
                         self.close(io, slot, Close::Reset, why);
                     }
                 }
-                Phase::Probing(_) | Phase::Answering => unreachable!("not read in these phases"),
+                Phase::Probing(_) | Phase::Answering | Phase::Queued => {
+                    unreachable!("not read in these phases")
+                }
             },
             State::Streaming(_) => unreachable!("streams read upstream"),
         }
     }
 
-    /// The peer has finished sending: whatever it asked for in whole is still answered.
+    /// The peer has finished sending: whatever it asked for in whole is still answered, and half a body is
+    /// thrown away. Only while a body comes can answers to what was before it wait unsent.
     fn ended(&mut self, io: &mut impl Io, slot: u32) {
+        if let State::Talking(talk) = &mut self.conns[slot as usize].state
+            && let Phase::Body(upload) = &talk.phase
+            && !talk.out.is_empty()
+        {
+            self.node.bodies.give(upload.charged);
+            talk.phase = Phase::Head;
+            talk.then = Then::Linger(Closed::Peer);
+            return self.settle(slot);
+        }
         let why = match &self.conns[slot as usize].state {
             State::Talking(talk) if matches!(talk.phase, Phase::Lingering(_)) => talk.then.reason(),
             _ => Closed::Peer,
@@ -136,6 +160,7 @@ impl Worker {
         let limits = self.node.head_limits;
         let mut rest = input;
         let mut hold = false;
+        let mut answers = 0;
         while !rest.is_empty() && !hold {
             match head::parse(rest, limits) {
                 Parsed::More => break,
@@ -149,7 +174,9 @@ impl Worker {
                     match self.request(slot, &head, rest) {
                         Flow::Next(taken) => {
                             rest = &rest[taken..];
-                            hold = self.talk(slot).out.len() >= ANSWER_BYTES_MAX;
+                            answers += 1;
+                            let waits = self.talk(slot).out.len();
+                            hold = answers == ANSWERS_AT_ONCE || waits >= ANSWER_BYTES_MAX;
                         }
                         Flow::Probe => hold = true,
                         Flow::Hold => rest = &[],
@@ -169,7 +196,7 @@ impl Worker {
         }
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
         let conn = &self.conns[slot as usize];
-        let first = matches!(conn.state, State::Waiting(_));
+        let first = matches!(conn.state, State::Waiting);
         // One that is only here to be refused gets no more time by beginning.
         let over = conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
         self.talk(slot).input = rest.to_vec();
@@ -195,6 +222,7 @@ impl Worker {
     /// Acts on one head; `rest` is what follows it in the buffer.
     fn request(&mut self, slot: u32, head: &Head<'_>, rest: &[u8]) -> Flow {
         self.counters().count(Count::Requests);
+        self.asked += 1;
         let node = Arc::clone(&self.node);
         let conn = &self.conns[slot as usize];
         let over = match conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
@@ -395,7 +423,10 @@ impl Worker {
     pub(super) fn talk_timer(&mut self, io: &mut impl Io, slot: u32) {
         let State::Talking(talk) = &self.conns[slot as usize].state else { return };
         match &talk.phase {
-            Phase::Head => self.time_out(slot, Closed::HeadTimeout, &Problem::HeadTimeout),
+            Phase::Head | Phase::Queued => {
+                self.talk(slot).phase = Phase::Head;
+                self.time_out(slot, Closed::HeadTimeout, &Problem::HeadTimeout);
+            }
             Phase::Body(upload) => {
                 self.node.bodies.give(upload.charged);
                 self.talk(slot).phase = Phase::Head;
@@ -446,46 +477,56 @@ impl Worker {
         }
     }
 
-    /// All answers are out: on with what has arrived, or wait.
+    /// All answers are out: on with what has arrived when its turn comes, or wait.
     fn next_request(&mut self, slot: u32) {
         let idle_due = self.now.tick().saturating_add(self.node.ticks.idle);
         let conn = &mut self.conns[slot as usize];
+        let State::Talking(talk) = &mut conn.state else { return };
+        if !talk.input.is_empty() {
+            talk.phase = Phase::Queued;
+            return self.queue_read(slot);
+        }
         let unread = conn.has(flag::UNREAD);
         conn.flags &= !flag::UNREAD;
-        let State::Talking(talk) = &mut conn.state else { return };
-        let input = std::mem::take(&mut talk.input);
-        conn.state = State::Waiting(idle_due);
+        conn.state = State::Waiting;
         self.wheel.arm(slot, idle_due);
-        if !input.is_empty() {
-            self.converse(slot, &input);
-        }
         if unread {
             self.queue_read(slot);
         }
     }
 
+    /// Handles what was kept while answers waited to be sent.
+    fn go_on(&mut self, slot: u32) {
+        let head_due = self.now.tick().saturating_add(self.node.ticks.head);
+        let talk = self.talk(slot);
+        talk.phase = Phase::Head;
+        let input = std::mem::take(&mut talk.input);
+        self.set_due(slot, head_due);
+        self.converse(slot, &input);
+        // A readiness that came while it was queued has not been noted anywhere else.
+        self.queue_read(slot);
+    }
+
     /// The connection's conversation, begun if need be.
     pub(super) fn talk(&mut self, slot: u32) -> &mut Talk {
         let conn = &mut self.conns[slot as usize];
-        if let State::Waiting(due) = conn.state {
+        if let State::Waiting = conn.state {
             conn.state = State::Talking(Box::new(Talk {
                 input: Vec::new(),
                 phase: Phase::Head,
                 out: Vec::new(),
                 sent: 0,
                 then: Then::KeepAlive,
-                due,
             }));
         }
         match &mut conn.state {
             State::Talking(talk) => talk,
-            State::Waiting(_) | State::Streaming(_) => unreachable!("streams do not answer requests"),
+            State::Waiting | State::Streaming(_) => unreachable!("streams do not answer requests"),
         }
     }
 
     /// Moves the deadline of the running phase.
     pub(super) fn set_due(&mut self, slot: u32, due: Tick) {
-        self.talk(slot).due = due;
         self.wheel.arm(slot, due);
     }
 }

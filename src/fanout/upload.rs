@@ -153,6 +153,7 @@ impl Worker {
             self.counters().count(Count::PublishRepeated);
         } else {
             self.counters().add(Count::Published, answer.events);
+            self.asked += answer.events as usize;
         }
         self.answer(slot, asked, |out, reply| match call {
             Call::Publish(_) => reply::accepted(out, reply, answer.id, answer.subscribers as usize),

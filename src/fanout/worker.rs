@@ -19,14 +19,14 @@ use slab::Slab;
 pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, flag};
 use super::mail::{Control, Inbox, Mail};
-use super::node::Node;
+use super::node::{Node, address_of};
 use super::seam::{Close, Io};
 use super::topics::LocalTopics;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN,
-    REFUSALS_AT_ONCE_MAX, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS,
+    READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
@@ -91,6 +91,8 @@ pub struct Worker {
     due: Vec<u32>,
     /// Client addresses by slot; only when there is a cap for each.
     addresses: Vec<Option<IpAddr>>,
+    /// Requests handled and events published in this turn.
+    pub(super) asked: usize,
     /// Connections that are only here to be refused.
     refusals: usize,
     sweep_at_ms: u64,
@@ -118,6 +120,7 @@ impl Worker {
             generation: 0,
             due: Vec::new(),
             addresses: Vec::new(),
+            asked: 0,
             refusals: 0,
             sweep_at_ms: 0,
         }
@@ -138,7 +141,7 @@ impl Worker {
         let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
         let due = now.tick().saturating_add(wait);
         let generation = self.generation;
-        let conn = Conn { generation, listener, flags: over, state: State::Waiting(due) };
+        let conn = Conn { generation, listener, flags: over, state: State::Waiting };
         let slot = self.conns.insert(conn) as u32;
         self.wheel.arm(slot, due);
         self.counters().connections(1);
@@ -164,7 +167,7 @@ impl Worker {
         if self.node.settings.connections_per_address_max == 0 {
             return (0, None);
         }
-        match peer {
+        match peer.map(address_of) {
             Some(peer) if !self.node.take_address(peer) => {
                 self.node.connections.give(1);
                 (flag::OVER_ADDRESS, None)
@@ -262,7 +265,13 @@ impl Worker {
     /// Frames into their topics, probes onward; stops when too much waits to be offered, so that a publisher
     /// that outruns this worker fills the mailbox and is refused.
     fn take_mail(&mut self) {
-        while self.topics.fresh_frames() < FRESH_FRAMES_MAX {
+        // At the end nothing more is published, and the time for what was is short.
+        let ends = self.drain.is_some() || self.stopping;
+        let most = if ends { usize::MAX } else { MAIL_FRAMES_PER_TURN };
+        for _ in 0..most {
+            if self.topics.fresh_frames() >= FRESH_FRAMES_MAX {
+                return;
+            }
             match self.inbox.frames.try_recv() {
                 Ok(Mail::Frame(hub, frame)) => self.topics.deliver(hub, frame),
                 Ok(Mail::Probe(probe)) => {
@@ -314,8 +323,9 @@ impl Worker {
     fn read_some(&mut self, io: &mut impl Io) {
         let busy = !self.topics.rounds().is_empty();
         let mut bytes = 0;
+        self.asked = 0;
         for _ in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
-            if bytes >= READ_BYTES_PER_TURN {
+            if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
                 return;
             }
             let Some(token) = self.to_read.pop_front() else { return };
@@ -340,7 +350,7 @@ impl Worker {
     fn timer(&mut self, io: &mut impl Io, slot: u32) {
         match &self.conns[slot as usize].state {
             State::Streaming(_) => self.stream_timer(io, slot),
-            State::Waiting(_) => self.close(io, slot, Close::Orderly, Closed::Idle),
+            State::Waiting => self.close(io, slot, Close::Orderly, Closed::Idle),
             State::Talking(_) => self.talk_timer(io, slot),
         }
     }
@@ -362,8 +372,8 @@ impl Worker {
                     let ends = stream.ends;
                     self.wheel.arm(slot, ends);
                 }
-                State::Waiting(_) if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
-                State::Waiting(_) => {}
+                State::Waiting if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
+                State::Waiting => {}
                 State::Talking(_) => self.give_up_upload(slot),
             }
         }
@@ -375,7 +385,7 @@ impl Worker {
             return false;
         };
         let in_use = |conn: &Conn| match &conn.state {
-            State::Waiting(_) => conn.has(flag::TO_READ),
+            State::Waiting => conn.has(flag::TO_READ),
             State::Talking(_) | State::Streaming(_) => true,
         };
         let over = self.stopping || self.now.tick() >= deadline;
@@ -460,7 +470,7 @@ impl Worker {
             self.node.give_address(peer);
         }
         match conn.state {
-            State::Waiting(_) => {}
+            State::Waiting => {}
             State::Talking(talk) => {
                 if let Phase::Body(upload) = &talk.phase {
                     self.node.bodies.give(upload.charged);

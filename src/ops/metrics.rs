@@ -19,7 +19,7 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Sends that found a socket full or took only part.",
     "Heartbeats written.",
     "Requests answered, streams included.",
-    "Requests refused as malformed.",
+    "Requests answered 4xx for what they were: malformed, unknown, too large; not timeouts.",
     "Slow subscribers moved to the newest event.",
     "Turns of the workers.",
     "Times a worker stopped listening because it had no files left.",

@@ -145,6 +145,10 @@ pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
     assert_eq!(inboxes.len(), capacity.workers, "the node was made for this capacity");
     let tuning = Tuning::new(settings);
     let (wanted, held) = take_addresses(settings, inherited, tuning)?;
+    if let Some((_, held)) = wanted.iter().zip(&held).find(|(wanted, _)| wanted.listener == Listener::Control)
+    {
+        node.tell_control(held.address().to_string());
+    }
     let places = wanted.iter().zip(&held).map(|(wanted, held)| (wanted.listener, held.place()));
     let places: Arc<[_]> = places.collect();
     let wakers = Wakers::new(capacity.workers).map_err(|os| StartError::Os { call: "eventfd", os })?;

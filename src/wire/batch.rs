@@ -51,7 +51,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 /// Reads a whole batch. `topics_max` bounds the topics of one line. Blank lines may stand at the end only.
 ///
-/// Errors: [`Problem::BadBatchLine`] with the line's number, [`Problem::EmptyBatch`], and
+/// Errors: [`Problem::BadBatchLine`] and [`Problem::ReservedEvent`] with the line's number,
+/// [`Problem::EmptyBatch`], and
 /// [`Problem::BatchTooLong`] when the events, counted once per topic, are more than `BATCH_POSTS_MAX`.
 pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<Post>, Problem> {
     let Some(last) = body.iter().rposition(|b| !is_space(b)) else { return Err(Problem::EmptyBatch) };
@@ -61,6 +62,9 @@ pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<Post>, Problem> {
     for (index, line) in body.split(|&b| b == b'\n').enumerate() {
         let bad = |reason| Problem::BadBatchLine { line: index + 1, reason };
         let post = parse_line(line, topics_max).map_err(bad)?;
+        if post.event.as_deref().is_some_and(rules::is_reserved_event) {
+            return Err(Problem::ReservedEvent { line: Some(index + 1) });
+        }
         events += post.topics.len();
         if events > BATCH_POSTS_MAX {
             return Err(Problem::BatchTooLong { posts_max: BATCH_POSTS_MAX });

@@ -8,9 +8,12 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::base::id::{EVENT_ID_TEXT_BYTES_MAX, EventId};
+use crate::base::limits::KEPT_OVERHEAD_BYTES;
 
 /// Room for the chunk size (8 hex digits, CRLF) and the id line in front of what a draft already holds.
 const HEADROOM: usize = 8 + 2 + "id: \n".len() + EVENT_ID_TEXT_BYTES_MAX;
+/// Digits of the longest reconnection time.
+const RETRY_DIGITS_MAX: usize = 20;
 /// What ends a chunk.
 const CHUNK_END: &[u8] = b"\r\n";
 
@@ -40,7 +43,10 @@ impl Draft {
     pub fn new(name: Option<&str>, retry_ms: Option<u64>, data: &str, key: Option<Box<str>>) -> Draft {
         debug_assert!(!name.unwrap_or("").bytes().any(|b| b < b' '), "a name with a line end forges lines");
         let lines = 1 + data.bytes().filter(|b| matches!(b, b'\n' | b'\r')).count();
-        let room = HEADROOM + data.len() + lines * "data: \n".len() + name.map_or(0, str::len) + 64;
+        // Exact for one line, so that no hole is left behind each frame when it shrinks.
+        let fields = name.map_or(0, |name| "event: \n".len() + name.len())
+            + retry_ms.map_or(0, |_| "retry: \n".len() + RETRY_DIGITS_MAX);
+        let room = HEADROOM + fields + data.len() + lines * "data: \n".len() + "\n".len() + CHUNK_END.len();
         let mut bytes = Vec::with_capacity(room);
         bytes.resize(HEADROOM, 0);
         let mut name_range = 0..0;
@@ -69,9 +75,9 @@ impl Draft {
         draft
     }
 
-    /// Bytes of the sealed frame, at most.
-    pub fn bytes_max(&self) -> usize {
-        self.bytes.len()
+    /// Bytes of memory that the sealed frame will take.
+    pub fn memory_bytes(&self) -> usize {
+        memory_bytes(&self.bytes, self.key.as_deref())
     }
 
     /// Gives the event its id, without allocating: the draft has the room and no more.
@@ -117,6 +123,10 @@ fn push_data_lines(bytes: &mut Vec<u8>, data: &[u8]) {
     }
 }
 
+fn memory_bytes(bytes: &[u8], key: Option<&str>) -> usize {
+    bytes.len() + key.map_or(0, str::len) + KEPT_OVERHEAD_BYTES
+}
+
 impl Frame {
     /// The event's id.
     pub fn id(&self) -> EventId {
@@ -149,9 +159,9 @@ impl Frame {
         self.key.as_deref()
     }
 
-    /// Bytes of memory it takes: what history bounds count.
+    /// Bytes of memory it takes where it is kept: what history bounds count.
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.len() + size_of::<Frame>() + self.key.as_ref().map_or(0, |key| key.len())
+        memory_bytes(&self.bytes, self.key.as_deref())
     }
 }
 

@@ -47,6 +47,11 @@ pub enum Problem {
     },
     /// 400: a batch without a line.
     EmptyBatch,
+    /// 400: an event name of the server's own.
+    ReservedEvent {
+        /// The line of a batch, counted from 1.
+        line: Option<usize>,
+    },
     /// 404.
     NotFound,
     /// 403: publish on the public listener; the text names the control listener.
@@ -103,6 +108,8 @@ pub enum Problem {
     Refused(Refused),
 }
 
+const RESERVED_EVENT: &str = "event must not begin with fanwheel., as the server's own events do.";
+
 impl Problem {
     /// The status code.
     pub fn status(&self) -> u16 {
@@ -118,7 +125,8 @@ impl Problem {
             | Problem::TooManyTopics { .. }
             | Problem::NotUtf8
             | Problem::BadBatchLine { .. }
-            | Problem::EmptyBatch => 400,
+            | Problem::EmptyBatch
+            | Problem::ReservedEvent { .. } => 400,
             Problem::PublishNotAllowed { .. } => 403,
             Problem::Refused(Refused::Credentials | Refused::Origin) => 403,
             Problem::NotFound => 404,
@@ -162,6 +170,7 @@ impl Problem {
             Problem::NotUtf8 => "not_utf8",
             Problem::BadBatchLine { .. } => "bad_batch_line",
             Problem::EmptyBatch => "empty_batch",
+            Problem::ReservedEvent { .. } => "reserved_event",
             Problem::PublishNotAllowed { .. } => "publish_not_allowed",
             Problem::NotFound => "not_found",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
@@ -201,6 +210,10 @@ impl Problem {
             Problem::NotUtf8 => "The payload is not valid UTF-8.",
             Problem::BadBatchLine { line, reason } => return format!("Line {line}: {reason}.").into(),
             Problem::EmptyBatch => "The batch has no line; send one JSON object a line.",
+            Problem::ReservedEvent { line: None } => RESERVED_EVENT,
+            Problem::ReservedEvent { line: Some(line) } => {
+                return format!("Line {line}: {RESERVED_EVENT}").into();
+            }
             Problem::PublishNotAllowed { control } if control.is_empty() => {
                 "Publishing here needs credentials, and none are configured; there is no control listener \
                  either: set --control."
@@ -284,6 +297,7 @@ impl Problem {
             | Problem::NotUtf8
             | Problem::BadBatchLine { .. }
             | Problem::EmptyBatch
+            | Problem::ReservedEvent { .. }
             | Problem::PublishNotAllowed { .. }
             | Problem::NotFound
             | Problem::MethodNotAllowed(_)

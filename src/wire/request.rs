@@ -3,6 +3,7 @@
 //! Owns the routes and the parameters of each. Never sees a body, a topic's state or a connection.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use crate::base::id::EventId;
 use crate::base::limits::{EVENT_FILTERS_MAX, KEY_BYTES_MAX, LAST_EVENT_ID_TEXT_BYTES_MAX};
@@ -26,6 +27,8 @@ pub struct Site {
     pub control_hosts: Vec<String>,
     /// The control listener's address as told to those who publish on the public one; empty for none.
     pub control: String,
+    /// The same as it was really bound, once it is: it may have had no port.
+    pub control_bound: OnceLock<String>,
     /// Topics of one subscriber or publish.
     pub topics_per_connection_max: usize,
     /// Bytes of a publish body.
@@ -193,7 +196,8 @@ fn publish_allowed(head: &Head<'_>, site: &Site) -> Result<(), Problem> {
     match (head.method, site.listener) {
         (Method::Post, Listener::Control) => Ok(()),
         (Method::Post, Listener::Public) => {
-            Err(Problem::PublishNotAllowed { control: site.control.as_str().into() })
+            let control = site.control_bound.get().unwrap_or(&site.control);
+            Err(Problem::PublishNotAllowed { control: control.as_str().into() })
         }
         _ => Err(Problem::MethodNotAllowed(POST)),
     }
@@ -268,6 +272,9 @@ fn publish(head: &Head<'_>, site: &Site) -> Result<Publish, Problem> {
     }
     if topics.is_empty() {
         return Err(Problem::NoTopic);
+    }
+    if event.as_deref().is_some_and(rules::is_reserved_event) {
+        return Err(Problem::ReservedEvent { line: None });
     }
     let some_text = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
     let idempotency_key = idempotency_key(head)?;

@@ -8,6 +8,9 @@ use crate::base::limits::{EVENT_NAME_BYTES_MAX, KEY_BYTES_MAX, TOPIC_BYTES_MAX};
 /// The type of an event that was published without a name (WHATWG HTML §9.2.6).
 pub const UNNAMED_EVENT: &str = "message";
 
+/// What the names of the server's own events begin with.
+const RESERVED_EVENTS: &str = "fanwheel.";
+
 const _: () =
     assert!(TOPIC_BYTES_MAX == 128 && EVENT_NAME_BYTES_MAX == 128 && KEY_BYTES_MAX == 256, "texts below");
 
@@ -34,6 +37,11 @@ pub fn check_event(text: &str) -> Result<(), &'static str> {
         return Err("must not look like a field of the event stream");
     }
     Ok(())
+}
+
+/// Whether an event name is one of the server's own, which no publisher may use: subscribers trust a gap.
+pub fn is_reserved_event(text: &str) -> bool {
+    text.starts_with(RESERVED_EVENTS)
 }
 
 /// A key for latest-per-key.

@@ -1,7 +1,9 @@
 //! What publishers may put into payloads, names and topics, and what subscribers must see of it: one event
 //! with equal text, or a refusal; never a forged field, never a neighbour's topic.
 
-use crate::harness::{Event, Launch, SOON, Server, Stream, Witness, ms, percent, with_1_and_4_workers};
+use crate::harness::{
+    Launch, SOON, Server, Stream, Witness, assert_problem, ms, percent, with_1_and_4_workers,
+};
 
 /// The text a client sees of a payload: line ends become LF.
 fn seen(payload: &str) -> String {
@@ -263,17 +265,30 @@ fn event_names_that_could_forge_fields_are_refused() {
 }
 
 #[test]
-fn publisher_cannot_forge_control_events_with_an_id_less_frame() {
+fn the_servers_own_event_names_are_refused_and_nothing_is_published() {
     let server = Launch::workers(1).start();
     let mut stream = server.subscribe("topic=a");
-    for name in ["fanwheel.gap", "fanwheel.clock"] {
-        let answer = server.post(&format!("topic=a&event={name}"), "", "{}");
-        if answer.status == 202 {
-            let event: Event = stream.event();
-            assert!(event.id.is_some(), "{event:?}");
-        } else {
-            assert_eq!(answer.status, 400);
+    for name in ["fanwheel.gap", "fanwheel.clock", "fanwheel."] {
+        let single = server.post(&format!("topic=a&event={name}"), "", "{}");
+        let lines =
+            format!("{{\"topic\":\"a\",\"data\":1}}\n{{\"topic\":\"a\",\"event\":\"{name}\",\"data\":1}}\n");
+        let head = format!(
+            "POST /publish/batch HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-ndjson\r\n\
+             Content-Length: {}\r\n\r\n",
+            server.control,
+            lines.len()
+        );
+        let batch = server.connect_control().ask(format!("{head}{lines}"));
+        for answer in [&single, &batch] {
+            assert_problem(name, answer, &[400]);
+            assert_eq!(answer.json()["error"], "reserved_event");
         }
+        let message = batch.json()["message"].as_str().expect("a message").to_owned();
+        assert!(message.starts_with("Line 2: "), "{message}");
+    }
+    for name in ["fanwheel", "Fanwheel.gap", "x.fanwheel.gap"] {
+        assert_eq!(server.post(&format!("topic=a&event={name}"), "", "x").status, 202, "{name}");
+        assert_eq!(stream.event().name.as_deref(), Some(name));
     }
 }
 

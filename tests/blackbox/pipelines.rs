@@ -98,6 +98,36 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn requests_before_half_a_body_are_answered_though_the_client_has_finished() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).start();
+        let host = server.control;
+        let mut stream = server.subscribe("topic=a");
+        let health = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(3);
+        let half = format!(
+            "POST /publish?topic=a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\nhalf a body"
+        );
+        // All of it is there when the server looks, the end included.
+        server.signal("STOP");
+        let mut conns: Vec<Conn> = (0..8).map(|_| server.connect_control()).collect();
+        for conn in &mut conns {
+            conn.send(format!("{health}{half}"));
+            conn.finish();
+        }
+        server.signal("CONT");
+        for conn in &mut conns {
+            for _ in 0..3 {
+                assert_eq!(conn.answer(SOON).expect("an answer").status, 200);
+            }
+            conn.assert_ends("half a body", SOON);
+        }
+        server.publish("a", "whole");
+        assert_eq!(stream.event().data, "whole");
+        server.await_metric("bodies given back", SOON, |m| m.get("bodies_bytes") == 0);
+    });
+}
+
+#[test]
 fn bodies_are_told_from_the_requests_behind_them() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers).start();

@@ -8,10 +8,12 @@
 mod child;
 mod churn;
 mod hold;
+mod load;
 mod overrun;
 mod probe;
 mod publisher;
 mod report;
+mod rush;
 mod server;
 mod slow;
 mod starve;
@@ -19,6 +21,7 @@ mod stream;
 mod swarm;
 mod tally;
 mod vanish;
+mod victims;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -51,6 +54,9 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     ("heads", starve::heads, "3 000 request heads drip in: connections"),
     ("churn", churn::run, "1 000 000 short connections while the log is reopened: connections"),
     ("overrun", overrun::run, "publishers faster than the server: publishers, subscribers, seconds"),
+    ("pipeline", rush::pipeline, "200 connections pipeline without end: connections, seconds"),
+    ("storm", rush::storm, "connections come and are reset as fast as can be: seconds"),
+    ("replay", rush::replay, "1 000 clients resume history again and again: clients, events, seconds"),
     ("vanish", vanish::run, "peers that vanish without a word: subscribers"),
 ];
 
@@ -58,6 +64,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.first().map(String::as_str) {
         Some("subscribers") => child::run(&arguments[1..]).map(|()| true),
+        Some("load") => load::run(&arguments[1..]).map(|()| true),
         Some("publisher") => vanish::publish(&arguments[1..]).map(|()| true),
         Some("help" | "--help" | "-h") => {
             SCENARIOS.iter().for_each(|(name, _, help)| println!("{name:<10} {help}"));

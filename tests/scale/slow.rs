@@ -11,6 +11,7 @@ use crate::report::Report;
 use crate::server::Server;
 use crate::swarm::Swarm;
 use crate::tally::Tally;
+use crate::victims::Victims;
 use crate::watch::{Watch, mib};
 
 const OPEN: Duration = Duration::from_secs(60);
@@ -76,23 +77,14 @@ pub fn stuck(options: &Options) -> io::Result<Report> {
     let time = Duration::from_secs(options.get("seconds", 30));
     let count = options.get("subscribers", 300) as usize;
     let server = Server::start("stuck", &[])?;
-    let mut victims = Swarm::open(&Plan::readers(&server, "victims", 100), &[], OPEN)?;
-    let quiet_pace = Pace { bytes: 100, rate: 50, ..Pace::to(&server, "victims") };
-    let quiet = publish_for(&quiet_pace, Duration::from_secs(5))?;
-    victims.settle(0, quiet.accepted, SETTLE)?;
-    let calm = victims.report()?;
-    victims.reset()?;
-
+    let victims = Victims::start(&server)?;
     let watch = Watch::start(&server, true)?;
     let plan = Plan { never_read: true, source: 200, ..Plan::readers(&server, "stuck", count) };
     let stuck = Swarm::open(&plan, &[], OPEN)?;
     let large = Pace { bytes: options.get("bytes", 64_000) as usize, rate: 20, ..Pace::to(&server, "stuck") };
     let large = Publisher::start(large);
-    // Another publisher number: its sequence starts anew.
-    let beside = publish_for(&Pace { publisher: 1, ..quiet_pace }, time)?;
+    sleep(time);
     let large = large.stop()?;
-    let behind = victims.settle(1, beside.accepted, SETTLE)?;
-    let tally = victims.report()?;
     report.row("subscribers that never read", count as f64, "");
     report.row("large events published", large.accepted as f64, "");
     let most = watch.finish(&server, &mut report)?;
@@ -100,10 +92,7 @@ pub fn stuck(options: &Options) -> io::Result<Report> {
     report.row("the same, each stuck subscriber", most.own_end as f64 / count as f64 / 1_024.0, "KiB");
     report.row("kernel memory of the subscribers' ends, most", mib(most.other_end), "MiB");
     report.at_most("resident and kernel memory of both ends, most", most.all as f64 / 1e6, "MB", 75.0);
-    report.row("victims p99, quiet", calm.latency.ms(0.99), "ms");
-    report.row("victims p99, beside the stuck", tally.latency.ms(0.99), "ms");
-    report.none("victims without the last event", behind);
-    report.none("victims lost, repeated, foreign", tally.lost + tally.repeated + tally.foreign);
+    victims.finish(&mut report)?;
     drop(stuck);
     sleep(Duration::from_millis(500));
     Ok(report)

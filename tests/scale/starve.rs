@@ -6,52 +6,16 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::Options;
-use crate::child::Plan;
-use crate::publisher::{Pace, Publisher};
 use crate::report::Report;
 use crate::server::Server;
-use crate::swarm::Swarm;
+use crate::victims::Victims;
 use crate::watch::{Watch, mib};
 use fanwheel::load::host;
 
-const OPEN: Duration = Duration::from_secs(30);
-const QUIET: Duration = Duration::from_secs(5);
 /// The default `publish_bytes_max`.
 const BODY_BYTES: usize = 262_144;
 /// The default `head_ms`, and what a busy machine may add.
 const HEAD_CUT: Duration = Duration::from_millis(10_000 + 3_000);
-
-/// Healthy subscribers, their publisher, and the quiet p99 that the disturbed one is held against.
-struct Victims {
-    swarm: Swarm,
-    publisher: Publisher,
-    quiet_p99_ms: f64,
-}
-
-impl Victims {
-    fn start(server: &Server) -> io::Result<Victims> {
-        let mut swarm = Swarm::open(&Plan::readers(server, "victims", 200), &[], OPEN)?;
-        let publisher = Publisher::start(Pace { bytes: 100, rate: 50, ..Pace::to(server, "victims") });
-        sleep(QUIET);
-        let quiet_p99_ms = swarm.report()?.latency.ms(0.99);
-        swarm.reset()?;
-        Ok(Victims { swarm, publisher, quiet_p99_ms })
-    }
-
-    fn finish(mut self, report: &mut Report) -> io::Result<()> {
-        let done = self.publisher.stop()?;
-        let behind = self.swarm.settle(0, done.accepted, Duration::from_secs(10))?;
-        let tally = self.swarm.report()?;
-        report.row("victims p99, quiet", self.quiet_p99_ms, "ms");
-        // Below a few milliseconds the scheduler decides, not the server.
-        let limit = (2.0 * self.quiet_p99_ms).max(5.0);
-        report.at_most("victims p99, disturbed", tally.latency.ms(0.99), "ms", limit);
-        report.none("victims without the last event", behind);
-        report.none("victims lost, repeated, foreign", tally.lost + tally.repeated + tally.foreign);
-        report.row("publishes answered 503", done.refused as f64, "");
-        Ok(())
-    }
-}
 
 /// Bodies of the largest size of which all but the end is sent.
 pub fn bodies(options: &Options) -> io::Result<Report> {

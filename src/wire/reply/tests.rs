@@ -125,6 +125,8 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::NotUtf8,
         Problem::BadBatchLine { line: 3, reason },
         Problem::EmptyBatch,
+        Problem::ReservedEvent { line: None },
+        Problem::ReservedEvent { line: Some(3) },
         Problem::NotFound,
         Problem::PublishNotAllowed { control: "".into() },
         Problem::PublishNotAllowed { control: "127.0.0.1:8081".into() },

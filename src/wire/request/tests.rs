@@ -9,6 +9,7 @@ fn site(listener: Listener, profile: Profile) -> Site {
         profile,
         control_hosts: vec!["hub.internal".to_owned()],
         control: "127.0.0.1:8081".to_owned(),
+        control_bound: OnceLock::new(),
         topics_per_connection_max: 3,
         publish_bytes_max: 1_000,
         last_max: 50,

@@ -1,0 +1,56 @@
+//! Healthy subscribers beside whatever a scenario does: what they and their publisher wait for is judged.
+
+use std::io;
+use std::time::Duration;
+
+use crate::child::Plan;
+use crate::publisher::{Pace, Publisher, publish_for};
+use crate::report::Report;
+use crate::server::Server;
+use crate::swarm::Swarm;
+
+const OPEN: Duration = Duration::from_secs(30);
+const QUIET: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(20);
+/// Milliseconds below which the scheduler decides, not the server.
+const LIMIT_MS_MIN: f64 = 5.0;
+
+/// Healthy subscribers, their publisher, and the quiet p99s that the disturbed ones are held against.
+pub struct Victims {
+    swarm: Swarm,
+    publisher: Publisher,
+    quiet_p99_ms: f64,
+    quiet_publish_ms: f64,
+}
+
+impl Victims {
+    /// Starts them and measures them while nothing else happens.
+    pub fn start(server: &Server) -> io::Result<Victims> {
+        let mut swarm = Swarm::open(&Plan::readers(server, "victims", 200), &[], OPEN)?;
+        let pace = Pace { bytes: 100, rate: 50, ..Pace::to(server, "victims") };
+        let quiet = publish_for(&pace, QUIET)?;
+        swarm.settle(0, quiet.accepted, SETTLE)?;
+        let quiet_p99_ms = swarm.report()?.latency.ms(0.99);
+        swarm.reset()?;
+        // Another publisher number: its sequence starts anew.
+        let publisher = Publisher::start(Pace { publisher: 1, ..pace });
+        Ok(Victims { swarm, publisher, quiet_p99_ms, quiet_publish_ms: quiet.latency.ms(0.99) })
+    }
+
+    /// Ends them, adds their rows and judges them.
+    pub fn finish(mut self, report: &mut Report) -> io::Result<()> {
+        let done = self.publisher.stop()?;
+        let behind = self.swarm.settle(1, done.accepted, SETTLE)?;
+        let tally = self.swarm.report()?;
+        report.row("victims p99, quiet", self.quiet_p99_ms, "ms");
+        let limit = (2.0 * self.quiet_p99_ms).max(LIMIT_MS_MIN);
+        report.at_most("victims p99, disturbed", tally.latency.ms(0.99), "ms", limit);
+        report.none("victims without the last event", behind);
+        report.none("victims lost, repeated, foreign", tally.lost + tally.repeated + tally.foreign);
+        report.row("publish p99, quiet", self.quiet_publish_ms, "ms");
+        // Not judged: an event's time runs from before its request.
+        report.row("publish p99, disturbed", done.latency.ms(0.99), "ms");
+        report.row("publishes answered 503", done.refused as f64, "");
+        Ok(())
+    }
+}
