@@ -7,7 +7,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::base::settings::{Kind, Spec, TABLE};
-use crate::cli::resolve::{CONFIG_VARIABLE, Inputs, flag_name, nearest_setting, shown};
+use crate::cli::refusal::{nearest_setting, shown};
+use crate::cli::resolve::{CONFIG_VARIABLE, Inputs};
+use crate::cli::resolved::flag_name;
 
 const SIGNALS: &str = "\
 SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
