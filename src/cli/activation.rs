@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 
 use crate::base::limits::INHERITED_SOCKETS_MAX;
 use crate::base::settings::{Listener, Settings};
-use crate::cli::resolve::{Resolved, Source, shown};
+use crate::cli::refusal::shown;
+use crate::cli::resolved::{Resolved, Source};
 use crate::cli::{Failure, start};
 use crate::reactor::{Address, Inherited, StartError};
 use crate::sys::process;

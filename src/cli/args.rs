@@ -7,8 +7,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::base::settings::{Kind, Spec, TABLE};
+use crate::cli::grammar::{number, option, switch};
 use crate::cli::load;
-use crate::cli::resolve::{CONFIG_VARIABLE, Inputs, flag_name, nearest_setting, shown};
+use crate::cli::refusal::{nearest_setting, shown};
+use crate::cli::resolve::{CONFIG_VARIABLE, Inputs};
+use crate::cli::resolved::flag_name;
 
 const SIGNALS: &str = "\
 SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
@@ -64,18 +67,6 @@ fn setting(spec: &'static Spec) -> Arg {
         .allow_negative_numbers(true)
         .help(format!("{}{allowed}{default}", spec.help))
         .help_heading("Settings")
-}
-
-pub(super) fn switch(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-}
-
-pub(super) fn option(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value_name).help(help)
-}
-
-pub(super) fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
-    option(name, "N", help).value_parser(value_parser!(u64).range(least..))
 }
 
 fn publish() -> Command {

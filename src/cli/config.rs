@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use crate::base::settings::{Kind, split_list};
-use crate::cli::resolve::{Entry, Resolved};
+use crate::cli::resolved::{Entry, Resolved};
 
 /// A configuration file that says what is in force, each value with its meaning, bounds and source.
 pub fn as_toml(resolved: &Resolved) -> String {

@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 
 use crate::base::settings::{Settings, SlowPolicy, split_list};
-use crate::cli::resolve::{Entry, Refusal, Resolved, Source, shown};
+use crate::cli::refusal::{Refusal, shown};
+use crate::cli::resolved::{Entry, Resolved, Source};
 use crate::reactor::Address;
 
 /// Pairs whose first must not exceed the second, and why.

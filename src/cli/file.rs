@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::limits::CONFIG_FILE_BYTES_MAX;
 use crate::base::settings::{self, Kind, Spec};
-use crate::cli::resolve::{Refusal, nearest_setting, shown};
+use crate::cli::refusal::{Refusal, nearest_setting, shown};
 
 /// One key of the file.
 #[derive(Clone, Debug)]

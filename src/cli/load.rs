@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::cli::args::{number, option, switch};
+use crate::cli::grammar::{number, option, switch};
 use crate::cli::{Failure, print};
 use crate::load::plan::{Fault, Pace, Plan, Target};
 use crate::load::run::{self, Progress};

@@ -10,13 +10,16 @@ pub mod args;
 pub mod config;
 pub mod contradictions;
 pub mod file;
+pub mod grammar;
 pub mod http;
 pub mod load;
 pub mod log;
 pub mod memory;
 pub mod publish;
+pub mod refusal;
 pub mod reload;
 pub mod resolve;
+pub mod resolved;
 pub mod serve;
 pub mod show;
 pub mod signals;
@@ -29,7 +32,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::base::logfmt::Plain;
-use crate::cli::resolve::{Refusal, Resolved};
+use crate::cli::refusal::Refusal;
+use crate::cli::resolved::Resolved;
 
 /// Why a subcommand ended otherwise than well.
 #[derive(Clone, Debug, PartialEq, Eq)]

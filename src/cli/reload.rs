@@ -5,7 +5,8 @@ use log::{error, info, warn};
 use crate::base::logfmt::Value;
 use crate::base::settings::Spec;
 use crate::cli::log::level;
-use crate::cli::resolve::{Inputs, Resolved};
+use crate::cli::resolve::Inputs;
+use crate::cli::resolved::Resolved;
 
 /// A setting whose text differs from the one in force.
 #[derive(Debug)]

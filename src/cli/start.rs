@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::base::logfmt::Value;
 use crate::base::settings::{Listener, Profile, Settings};
 use crate::cli::Failure;
-use crate::cli::resolve::shown;
+use crate::cli::refusal::shown;
 use crate::reactor::{Address, AddressSetting, BindFault, Bound, Capacity, StartError};
 
 /// One line that says what failed, the value, the limit and the way out.

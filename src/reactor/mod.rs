@@ -19,6 +19,7 @@ mod files;
 mod inherited;
 mod io;
 mod listeners;
+mod notices;
 mod server;
 mod worker;
 
@@ -27,4 +28,5 @@ pub use clock::Clock;
 pub use error::{AddressSetting, BindFault, StartError};
 pub use files::{Capacity, capacity};
 pub use inherited::Inherited;
-pub use server::{Bound, Launch, Notice, Server, Wakers, start};
+pub use notices::{Notice, Wakers};
+pub use server::{Bound, Launch, Server, start};

@@ -12,13 +12,13 @@ use crate::reactor::files::Capacity;
 use crate::reactor::inherited::Inherited;
 use crate::reactor::io::Sockets;
 use crate::reactor::listeners::{self, Place, Reservation, Tuning, Wanted};
+use crate::reactor::notices::{Notice, Wakers};
 use crate::reactor::worker::{self, Shell};
 use crate::sys::process;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -48,40 +48,6 @@ pub struct Bound {
     pub listener: Listener,
     /// Where.
     pub address: Address,
-}
-
-/// What a worker tells the main thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// `POST /drain` came: drain as after a SIGTERM.
-    DrainRequested,
-    /// The worker of that index has drained or stopped, and its thread ends.
-    Finished(usize),
-}
-
-/// Wakes workers, from the workers and from any thread that has the file table of the one that called
-/// [`start`]: the files have the same numbers in each.
-#[derive(Clone, Debug)]
-pub struct Wakers(Arc<[File]>);
-
-impl Wakers {
-    fn new(workers: usize) -> io::Result<Wakers> {
-        (0..workers).map(|_| process::wake_file()).collect::<io::Result<_>>().map(Wakers)
-    }
-
-    /// Wakes the workers whose bits are set.
-    pub fn wake(&self, mask: u64) {
-        let mut left = mask;
-        while left != 0 {
-            let index = left.trailing_zeros() as usize;
-            left &= left - 1;
-            if let Some(mut file) = self.0.get(index) {
-                // Each write is a new edge, though nobody reads. It fails only at a count of 2⁶⁴ - 1, and
-                // then the file is readable already.
-                let _ = file.write(&1_u64.to_ne_bytes());
-            }
-        }
-    }
 }
 
 /// Processor time that a worker gets at once when others wait for it: about one batch of sends. With the
@@ -277,7 +243,7 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
         log::debug!("time slice refused worker={index} error=\"{error}\"");
     }
     let poll = Poll::new().map_err(os("epoll_create1"))?;
-    let waker = wakers.0[index].as_raw_fd();
+    let waker = wakers.file(index).as_raw_fd();
     poll.registry()
         .register(&mut SourceFd(&waker), worker::WAKER, Interest::READABLE)
         .map_err(os("epoll_ctl"))?;

@@ -11,7 +11,7 @@ use crate::fanout::worker::{self as core, Readiness, Turn};
 use crate::reactor::accept::Doors;
 use crate::reactor::clock::Clock;
 use crate::reactor::io::Sockets;
-use crate::reactor::server::{Notice, Wakers};
+use crate::reactor::notices::{Notice, Wakers};
 use crate::sys::socket::Socket;
 use crossbeam_channel::Sender;
 use mio::event::Event;

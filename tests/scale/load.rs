@@ -1,7 +1,8 @@
 //! One process that asks more of the server than it should: pipelined requests, connections that come and
-//! go, or history again and again. It counts what it got, and ends with its standard input.
+//! go, or history again and again; or that takes its processor time. It counts what it got, and ends with its standard input.
 //!
-//! In a process of its own so that it gives way to what is measured, and so that its files are its own.
+//! In a process of its own so that it gives way to what is measured, unless that is the point, and so that its
+//! files are its own.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,8 +14,6 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::child::bind;
 
-/// It only loads the machine.
-const NICE: &[&str] = &["-n", "10"];
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Requests that a pipeliner offers at once.
 const PIPELINED: usize = 256;
@@ -33,8 +32,9 @@ pub struct Load {
 impl Load {
     /// Starts it: which kind, at whom, how many connections, and what else the kind needs.
     pub fn start(kind: &str, to: SocketAddr, count: usize, further: &str) -> io::Result<Load> {
+        let nice = if kind == "busy" { "0" } else { "10" };
         let mut command = Command::new("nice");
-        command.args(NICE).arg(std::env::current_exe()?).args([
+        command.args(["-n", nice]).arg(std::env::current_exe()?).args([
             "load",
             kind,
             &to.to_string(),
@@ -75,6 +75,7 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
     match kind.as_str() {
         "pipeline" => pipeline(to, count, further == "read")?,
         "storm" => storm(to)?,
+        "busy" => busy(count),
         _ => replay(to, count, further)?,
     }
     println!("{}", DONE.load(Relaxed));
@@ -123,6 +124,21 @@ fn storm(to: SocketAddr) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Threads that do nothing, as fast as they can; counts their turns.
+fn busy(count: usize) {
+    std::thread::scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|| {
+                let mut turns = 0;
+                while !STOPPED.load(Relaxed) {
+                    turns += 1;
+                }
+                DONE.fetch_add(turns, Relaxed);
+            });
+        }
+    });
 }
 
 /// A connection that is reset when it is dropped, from an address and port that take turns.

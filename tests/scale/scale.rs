@@ -16,6 +16,7 @@ mod report;
 mod rush;
 mod server;
 mod slow;
+mod squeeze;
 mod starve;
 mod stream;
 mod swarm;
@@ -57,6 +58,8 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     ("pipeline", rush::pipeline, "200 connections pipeline without end: connections, seconds"),
     ("storm", rush::storm, "connections come and are reset as fast as can be: seconds"),
     ("replay", rush::replay, "1 000 clients resume history again and again: clients, events, seconds"),
+    ("cgroup", squeeze::cgroup, "readers that never read, in 256 MiB: subscribers, seconds"),
+    ("starved", squeeze::starved, "busy loops take the processors: loops, seconds"),
     ("vanish", vanish::run, "peers that vanish without a word: subscribers"),
 ];
 
