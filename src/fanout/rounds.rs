@@ -141,9 +141,9 @@ fn pick_own<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::conn::{Place, mode};
-    use super::super::log::Meter;
     use super::*;
+    use crate::fanout::conn::{Place, mode};
+    use crate::fanout::log::Meter;
     use crate::wire::frame::Draft;
 
     /// Fresh frames of one topic with these names, ids from 1, and what a stream that wants `b` picks of them
