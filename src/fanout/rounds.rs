@@ -138,3 +138,52 @@ fn pick_own<'a>(
     let bytes = batch.bytes_of(parts.clone());
     Some(Pick { slot, parts, bytes, own: 0, upto, caught_up })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::conn::{Place, mode};
+    use crate::fanout::log::Meter;
+    use crate::wire::frame::Draft;
+
+    /// Fresh frames of one topic with these names, ids from 1, and what a stream that wants `b` picks of them
+    /// from `position` on: how many, up to which id, and whether nothing newer waits.
+    fn check(names: &[&str], position: u64, expected: Option<(usize, u64, bool)>) {
+        let (mut topics, meter) = (LocalTopics::default(), Arc::new(Meter::default()));
+        let (topic, index) = topics.join(0, 0);
+        for (id, name) in (1..).zip(names) {
+            let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(id));
+            topics.deliver(0, Kept::new(frame, &meter));
+        }
+        let place = Place { topic, index };
+        let extra =
+            Extra { places: [place].into(), told: [EventId::ZERO].into(), names: [Box::from("b")].into() };
+        let stream = Stream {
+            position: EventId::at_ms(position),
+            pending: None,
+            extra: None,
+            place,
+            wrote: 0,
+            ends: 0,
+            upstream: 0,
+            mode: mode::CHUNKED,
+        };
+        let mut batch = Batch::default();
+        let pick = pick_own(&mut batch, &topics, &extra, 0, &stream);
+        let got = pick.map(|pick| (pick.parts.len(), pick.upto, pick.caught_up));
+        assert_eq!(got, expected.map(|(count, upto, all)| (count, EventId::at_ms(upto), all)));
+    }
+
+    #[test]
+    fn a_filter_is_applied_before_what_one_send_may_take_is_cut_off() {
+        let most = SEND_FRAMES_MAX as u64;
+        let many = SEND_FRAMES_MAX + 50;
+        let unwanted_first = [vec!["a"; SEND_FRAMES_MAX], vec!["b"; 50]].concat();
+        check(&unwanted_first, 0, Some((50, most + 50, true)));
+        check(&vec!["a"; many], 0, Some((0, most + 50, true)));
+        check(&vec!["b"; many], 0, Some((SEND_FRAMES_MAX, most, false)));
+        check(&vec!["b"; many], most, Some((50, most + 50, true)));
+        check(&["a", "b", "a"], 1, Some((1, 3, true)));
+        check(&["b"], 1, None);
+    }
+}

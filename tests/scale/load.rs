@@ -1,8 +1,9 @@
-//! One process that asks more of the server than it should: pipelined requests, connections that come and
-//! go, or history again and again; or that takes its processor time. It counts what it got, and ends with its standard input.
+//! One process that asks more of the server than it should, or takes its processor time: pipelined requests,
+//! connections that come and go, history again and again, busy loops. It counts what it did, and ends with
+//! its standard input.
 //!
-//! In a process of its own so that it gives way to what is measured, unless that is the point, and so that its
-//! files are its own.
+//! In a process of its own so that it gives way to what is measured, unless that is the point, and so that
+//! its files are its own.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
