@@ -41,7 +41,8 @@ impl Circumstances {
             text.map_or("-".to_owned(), |text| text.split_whitespace().collect::<Vec<_>>().join(" "))
         };
         let arguments: Vec<String> = std::env::args().skip(1).collect();
-        let clean = said(root, "git", &["status", "--porcelain"]).is_empty();
+        // Records that were written a moment ago are no difference.
+        let clean = said(root, "git", &["status", "--porcelain", "--", ":!benches/record"]).is_empty();
         let commit = said(root, "git", &["rev-parse", "--short=12", "HEAD"]);
         Circumstances {
             command: format!("compare {}", arguments.join(" ")),

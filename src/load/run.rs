@@ -214,7 +214,7 @@ impl Run<'_> {
         let audience = Arc::new(self.audience());
         let _ = self.parts.send(Part { events, time, pace, audience: audience.clone(), done: to });
         self.board.wake_publisher();
-        let start = Instant::now();
+        let (start, complete) = (Instant::now(), self.board.flight.complete());
         loop {
             match done.recv_timeout(SAY) {
                 Ok(published) => {
@@ -230,7 +230,10 @@ impl Run<'_> {
                     let (done, of) = (start.elapsed().as_secs(), time.as_secs());
                     (self.say)(Progress { part, done: done.min(of), of });
                 }
-                Err(_) => {}
+                Err(_) => {
+                    let done = self.board.flight.complete().saturating_sub(complete);
+                    (self.say)(Progress { part, done: done.min(events), of: events });
+                }
             }
         }
     }
