@@ -33,7 +33,8 @@ pub const WAKER: Token = Token(usize::MAX);
 /// One read takes at most this: all that waits, unless a server sends megabytes.
 const READ_BYTES: usize = 256 * 1_024;
 const EVENTS: usize = 4_096;
-const PORT_FIRST: u16 = 10_000;
+/// Where the search for free ports of an address begins.
+pub const PORT_FIRST: u16 = 10_000;
 /// How long a subscriber that failed stays away.
 const AWAY: Duration = Duration::from_millis(200);
 /// How often a thread that waits for nothing looks around.

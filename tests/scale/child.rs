@@ -9,6 +9,8 @@ use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fanwheel::load::receiver::PORT_FIRST;
+pub use fanwheel::load::receiver::bind;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -22,7 +24,6 @@ use crate::tally::Tally;
 const CONNECTING_MAX: usize = 256;
 /// Subscribers of one process: below the 20 000 files that a process commonly may have.
 const PER_PROCESS_MAX: usize = 17_000;
-const PORT_FIRST: u16 = 10_000;
 const WAKER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 256 * 1_024;
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -378,19 +379,6 @@ fn follow(tally: &mut Tally, last: &mut [u64; PUBLISHERS_MAX], gap: &mut u16, da
     *last = count;
     tally.events += 1;
     tally.latency.add(now_us.saturating_sub(sent_us));
-}
-
-/// Binds to the next free port of an address. Left to the kernel, the search for one takes milliseconds when
-/// tens of thousands are in use.
-pub fn bind(socket: &Socket, source: Ipv4Addr, port: &mut u16) -> io::Result<()> {
-    socket.set_reuse_address(true)?;
-    loop {
-        *port = port.checked_add(1).unwrap_or(PORT_FIRST);
-        match socket.bind(&SocketAddr::from((source, *port)).into()) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            other => return other,
-        }
-    }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
