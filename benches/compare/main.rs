@@ -255,11 +255,11 @@ fn pictures(
 
 fn over_sizes(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     let peers = built(places, &[OURS.to_owned(), ARTICLE.to_owned()]);
-    let mut found = Vec::new();
+    let (mut found, per_table) = (Vec::new(), sizes::per_table()?);
     for peer in &peers {
         for connections in SIZES {
             // Without tables of their own, all connections of a process share one limit.
-            if peer.name != OURS && connections > sizes::PER_TABLE_MAX {
+            if peer.name != OURS && connections > per_table {
                 println!("{}: {connections} connections need more files than a process may have", peer.title);
                 continue;
             }

@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::measure::{self, Pins};
 use crate::peer::{Peer, Running};
 
-/// Connections of one worker or process at `ulimit -n` 20 000, with room for what else is open.
-pub const PER_TABLE_MAX: u64 = 18_000;
+/// Share of a file table that connections may take; the rest is for uneven spreading and what else is open.
+const TABLE_SHARE: f64 = 0.9;
+const WORKERS_MAX: u64 = fanwheel::base::limits::WORKERS_MAX as u64;
 /// Seconds held idle; one heartbeat period and a little.
 const IDLE_S: u64 = 16;
 const HEARTBEAT_MS: u64 = 15_000;
@@ -45,11 +46,30 @@ pub struct Size {
     pub troubles: String,
 }
 
+/// Connections that one worker, or one process without tables of its own, can hold on this host.
+pub fn per_table() -> Result<u64, String> {
+    let limit = fanwheel::sys::process::files_limit().map_err(|os| format!("no file limit: {os}"))?;
+    Ok((limit.hard.min(1 << 20) as f64 * TABLE_SHARE) as u64)
+}
+
+/// Workers that so many connections need; if this host does not allow enough, what to do.
+fn workers(connections: u64) -> Result<u64, String> {
+    let per_table = per_table()?.max(1);
+    let workers = connections.div_ceil(per_table);
+    if workers > WORKERS_MAX {
+        return Err(format!(
+            "cannot hold {connections} connections: {WORKERS_MAX} workers × {per_table} files; raise the limit \
+             with `ulimit -n {}` or tuning/apply.sh",
+            (connections as f64 / WORKERS_MAX as f64 / TABLE_SHARE).ceil()
+        ));
+    }
+    Ok(workers)
+}
+
 /// A peer with so many connections: opened, held idle, then one event a second to all.
 pub fn size(program: &Path, peer: &Peer, connections: u64, pins: Pins) -> Result<Size, String> {
-    let running = peer
-        .start_with(connections.div_ceil(PER_TABLE_MAX), pins.server, HEARTBEAT_MS)
-        .map_err(|os| os.to_string())?;
+    let running =
+        peer.start_with(workers(connections)?, pins.server, HEARTBEAT_MS).map_err(|os| os.to_string())?;
     one(program, &peer.title, &running, connections, pins)
 }
 
@@ -136,8 +156,7 @@ pub fn rate(program: &Path, peer: &Peer, events: u64, pins: Pins) -> Result<Rate
 /// Holds very many connections on this server and serves one broadcast, with the load's own words on the
 /// terminal.
 pub fn hold(program: &Path, peer: &Peer, connections: u64) -> Result<Report, String> {
-    let workers = connections.div_ceil(PER_TABLE_MAX);
-    let running = peer.start_with(workers, None, HEARTBEAT_MS).map_err(|os| os.to_string())?;
+    let running = peer.start_with(workers(connections)?, None, HEARTBEAT_MS).map_err(|os| os.to_string())?;
     let flags = format!(
         "--subscribers {connections} --idle-seconds {IDLE_S} --events 3 --bytes 64 --patience-seconds 60 \
          --connecting-max 2048"
