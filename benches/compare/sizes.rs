@@ -58,8 +58,8 @@ fn workers(connections: u64) -> Result<u64, String> {
     let workers = connections.div_ceil(per_table);
     if workers > WORKERS_MAX {
         return Err(format!(
-            "cannot hold {connections} connections: {WORKERS_MAX} workers × {per_table} files; raise the limit \
-             with `ulimit -n {}` or tuning/apply.sh",
+            "cannot hold {connections} connections: {WORKERS_MAX} workers × {per_table} files; raise the \
+             limit with `ulimit -n {}` or tuning/apply.sh",
             (connections as f64 / WORKERS_MAX as f64 / TABLE_SHARE).ceil()
         ));
     }
