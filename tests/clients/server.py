@@ -14,7 +14,8 @@ import time
 from urllib.parse import quote
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BINARY = os.environ.get("SERVER_BIN") or os.path.join(ROOT, "target", "debug", "fanwheel")
+TARGET = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
+BINARY = os.environ.get("SERVER_BIN") or os.path.join(TARGET, "debug", "fanwheel")
 START_SECONDS = 10
 #: Settings that the tester's own environment may hold do not belong to these servers.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANWHEEL_")}
