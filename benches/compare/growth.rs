@@ -61,10 +61,7 @@ pub fn all(program: &Path, peer: &Peer, pins: Pins) -> Result<Vec<Row>, String> 
             values.push(one(program, peer, case, pins)?);
         }
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
+    let median = |values| crate::results::median(values).expect("there is at least one round");
     let rows = CASES.iter().zip(found);
     Ok(rows
         .map(|(case, values)| Row { beside: case.beside.to_owned(), delivery_us: median(values) })

@@ -154,16 +154,18 @@ fn built(places: &Places, names: &[String]) -> Vec<Peer> {
     peers
 }
 
-fn circumstances(places: &Places, peers: &[Peer]) -> Circumstances {
+/// The circumstances of a record, and its folder, made if need be.
+fn circumstances(places: &Places, peers: &[Peer]) -> Result<(Circumstances, PathBuf), String> {
     let versions = peers.iter().map(|peer| (peer.title.clone(), peer.version.clone())).collect();
-    Circumstances::now(&places.root, versions)
-}
-
-/// A record's folder, made if need be.
-fn folder(places: &Places, circumstances: &Circumstances) -> Result<PathBuf, String> {
+    let circumstances = Circumstances::now(&places.root, versions);
     let folder = places.root.join("benches/record").join(circumstances.folder());
     fs::create_dir_all(&folder).map_err(|os| format!("cannot make {}: {os}", folder.display()))?;
-    Ok(folder)
+    Ok((circumstances, folder))
+}
+
+/// This server as a peer.
+fn ours(places: &Places) -> Result<Peer, String> {
+    built(places, &[OURS.to_owned()]).pop().ok_or_else(|| "this server is not built".to_owned())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -219,8 +221,7 @@ fn peers(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     let notes: String =
         peers.iter().map(|peer| format!("{}: {}. {}\n", peer.title, peer.version, peer.notes)).collect();
     let text = format!("median of {rounds} rounds\n\n{}\n{notes}", tables.join("\n"));
-    let circumstances = circumstances(places, &peers);
-    let folder = folder(places, &circumstances)?;
+    let (circumstances, folder) = circumstances(places, &peers)?;
     let name: &String = matches.get_one("record").expect("it has a default");
     pictures(&folder, name, &results, &scenarios, &titles)?;
     record(&folder, name, &circumstances, &text, &results)
@@ -236,14 +237,8 @@ fn pictures(
 ) -> Result<(), String> {
     for scenario in scenarios {
         let Some(figure) = scenario.figures.first() else { continue };
-        let value = |(name, title): &(String, String)| {
-            results.median(scenario.name, name, figure.name).map(|value| (title.clone(), value))
-        };
-        let mut rows: Vec<(String, f64)> = titles.iter().filter_map(value).collect();
-        rows.sort_by(|a, b| match figure.best {
-            scenario::Best::Low => a.1.total_cmp(&b.1),
-            scenario::Best::High => b.1.total_cmp(&a.1),
-        });
+        let ranked = results.ranked(scenario, figure, titles).into_iter();
+        let rows: Vec<(String, f64)> = ranked.map(|(value, _, title)| (title.to_owned(), value)).collect();
         let title = format!("{}: {}", scenario.name, figure.name);
         let path = folder.join(format!("{name}-{}.svg", scenario.name));
         if !rows.is_empty() {
@@ -271,8 +266,7 @@ fn over_sizes(places: &Places, matches: &ArgMatches) -> Result<(), String> {
         }
     }
     eprint!("\r\x1b[K");
-    let circumstances = circumstances(places, &peers);
-    let folder = folder(places, &circumstances)?;
+    let (circumstances, folder) = circumstances(places, &peers)?;
     let draw = |file: &str, title: &str, y: &str, value: fn(&sizes::Size) -> f64| {
         let mut curves: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
         for size in &found {
@@ -313,28 +307,23 @@ fn over_rates(places: &Places, matches: &ArgMatches) -> Result<(), String> {
         curves.push(Curve { name: peer.title.clone(), points });
     }
     eprint!("\r\x1b[K");
-    let circumstances = circumstances(places, &peers);
-    let folder = folder(places, &circumstances)?;
+    let (circumstances, folder) = circumstances(places, &peers)?;
     let title = "deliveries to 2 000 subscribers over publish rate";
     picture::curves(&folder.join("rates.svg"), title, "events/s", "deliveries/s", &curves)?;
     record(&folder, "rates", &circumstances, &text, &found)
 }
 
 fn over_growth(places: &Places, matches: &ArgMatches) -> Result<(), String> {
-    let peers = built(places, &[OURS.to_owned()]);
-    let [peer] = &peers[..] else { return Err("this server is not built".to_owned()) };
-    let rows = growth::all(&places.program, peer, pins(matches))?;
-    let circumstances = circumstances(places, &peers);
-    let folder = folder(places, &circumstances)?;
+    let peer = ours(places)?;
+    let rows = growth::all(&places.program, &peer, pins(matches))?;
+    let (circumstances, folder) = circumstances(places, &[peer])?;
     record(&folder, "growth", &circumstances, &growth::table(&rows), &rows)
 }
 
 fn hold(places: &Places, connections: u64) -> Result<(), String> {
-    let peers = built(places, &[OURS.to_owned()]);
-    let [peer] = &peers[..] else { return Err("this server is not built".to_owned()) };
-    let report = sizes::hold(&places.program, peer, connections)?;
-    let circumstances = circumstances(places, &peers);
-    let folder = folder(places, &circumstances)?;
+    let peer = ours(places)?;
+    let report = sizes::hold(&places.program, &peer, connections)?;
+    let (circumstances, folder) = circumstances(places, &[peer])?;
     record(&folder, &format!("hold-{connections}"), &circumstances, &report.table(), &report)?;
     if report.is_clean() { Ok(()) } else { Err("not everything arrived: see above".to_owned()) }
 }

@@ -39,14 +39,18 @@ impl Runs {
 
     /// The median of a figure.
     pub fn median(&self, figure: &str) -> Option<f64> {
-        let mut values = self.figures.get(figure)?.clone();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        match values.len() {
-            0 => None,
-            count if count % 2 == 0 => Some((values[middle - 1] + values[middle]) / 2.0),
-            _ => Some(values[middle]),
-        }
+        median(self.figures.get(figure)?.clone())
+    }
+}
+
+/// The median of some values; `None` of none.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        count if count % 2 == 0 => Some((values[middle - 1] + values[middle]) / 2.0),
+        _ => Some(values[middle]),
     }
 }
 
@@ -65,6 +69,24 @@ impl Results {
         self.0.get(scenario)?.get(peer)?.median(figure)
     }
 
+    /// The medians of a figure with the peers' names and titles, the best first.
+    pub fn ranked<'a>(
+        &self,
+        scenario: &Scenario,
+        figure: &Figure,
+        peers: &'a [(String, String)],
+    ) -> Vec<(f64, &'a str, &'a str)> {
+        let value = |(name, title): &'a (String, String)| {
+            Some((self.median(scenario.name, name, figure.name)?, name.as_str(), title.as_str()))
+        };
+        let mut rows: Vec<_> = peers.iter().filter_map(value).collect();
+        rows.sort_by(|a, b| match figure.best {
+            Best::Low => a.0.total_cmp(&b.0),
+            Best::High => b.0.total_cmp(&a.0),
+        });
+        rows
+    }
+
     /// One scenario's table: ratios in front, absolute numbers behind. `peers` gives order and titles.
     pub fn table(&self, scenario: &Scenario, peers: &[(String, String)]) -> String {
         let mut text = format!("{}: {}\n", scenario.name, scenario.about);
@@ -72,17 +94,8 @@ impl Results {
         for figure in scenario.figures {
             let base = self.median(scenario.name, YARDSTICK, figure.name);
             let _ = writeln!(text, "  {} ({})", figure.name, figure.unit);
-            let mut rows: Vec<(f64, &str, &Runs)> = peers
-                .iter()
-                .filter_map(|(name, title)| {
-                    Some((all.get(name)?.median(figure.name)?, title.as_str(), all.get(name)?))
-                })
-                .collect();
-            rows.sort_by(|a, b| match figure.best {
-                Best::Low => a.0.total_cmp(&b.0),
-                Best::High => b.0.total_cmp(&a.0),
-            });
-            for (value, title, runs) in rows {
+            for (value, name, title) in self.ranked(scenario, figure, peers) {
+                let runs = &all[name];
                 let ratio = base.map_or("-".to_owned(), |base| format!("{:.2} ×", value / base));
                 let _ = writeln!(
                     text,

@@ -14,8 +14,6 @@ use crate::load::flight::Flight;
 pub struct Cell {
     /// Streams open now.
     pub open: AtomicU64,
-    /// Attempts that came to nothing so far.
-    pub failed: AtomicU64,
     /// Events received so far.
     pub deliveries: AtomicU64,
     /// Returned subscribers that have all they missed.

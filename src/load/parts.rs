@@ -7,7 +7,7 @@ use crate::load::receiver::Order;
 use crate::load::report::{Delivered, Idled, Latency, Opened, Returned};
 use crate::load::run::{Progress, Run, SAY};
 use crate::load::sample::{Sample, Span};
-use crate::load::tally::Tally;
+use crate::load::spread::in_share;
 
 /// The kernel gives memory back a little later than it is given up.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -45,7 +45,6 @@ impl Run<'_> {
             resident_bytes_each: span.resident_bytes.map(each),
             kernel_bytes_each: each(span.kernel_bytes),
         };
-        self.count_losses(&tally);
     }
 
     /// Holds them and publishes nothing.
@@ -66,7 +65,6 @@ impl Run<'_> {
             cpu_us_each: span.cpu_us.filter(|_| heartbeats > 0).map(|cpu| cpu / heartbeats as f64),
             resident_bytes: span.cpu_us.map(|_| after.usage.resident_bytes),
         });
-        self.count_losses(&tally);
     }
 
     /// Publishes and waits for the last delivery.
@@ -101,7 +99,6 @@ impl Run<'_> {
             client_cpu_percent: span.client_percent,
         });
         self.say_who_was_the_limit(&span);
-        self.count_losses(&tally);
     }
 
     fn say_who_was_the_limit(&mut self, span: &Span) {
@@ -119,7 +116,7 @@ impl Run<'_> {
         let open = self.board.sum(|cell| &cell.open);
         self.cut = true;
         self.order(|| Order::Cut);
-        let stay: u64 = self.reading();
+        let stay = self.reading();
         self.wait("cutting", 1, |board| u64::from(board.sum(|cell| &cell.open) <= stay));
         if self.plan.missed > 0 {
             self.publish("missing", self.plan.missed, Duration::MAX, Pace::Window(MISSED_WINDOW));
@@ -129,8 +126,7 @@ impl Run<'_> {
         std::thread::sleep(SETTLE);
         self.cut = false;
         let subscribers = open.saturating_sub(stay);
-        let tally = self.take();
-        self.count_losses(&tally);
+        self.take();
         let before = Sample::take(&self.plan);
         let numbers = self.numbers.clone();
         self.order(|| Order::Return(numbers.clone()));
@@ -147,29 +143,15 @@ impl Run<'_> {
             latency: Latency::of(&tally.resuming),
             cpu_us_each: span.cpu_us.map(|cpu| cpu / subscribers.max(1) as f64),
         });
-        self.count_losses(&tally);
     }
 
     /// Subscribers that are there now, whether they read or stall.
     fn reading(&self) -> u64 {
         let stays = |index: &u64| {
-            let stalled = crate::load::spread::in_share(*index, self.plan.stall_percent);
-            stalled || !crate::load::spread::in_share(*index, self.plan.reconnect_percent)
+            let stalled = in_share(*index, self.plan.stall_percent);
+            stalled || !in_share(*index, self.plan.reconnect_percent)
         };
         (0..self.plan.subscribers as u64).filter(stays).count() as u64
-    }
-
-    /// Adds what must not happen.
-    pub(super) fn count_losses(&mut self, tally: &Tally) {
-        let losses = &mut self.report.losses;
-        losses.lost += tally.lost;
-        losses.told += tally.told;
-        losses.repeated += tally.repeated;
-        losses.foreign += tally.foreign;
-        losses.ended += tally.ended;
-        for (what, count) in &tally.failed {
-            *losses.failed.entry(what.clone()).or_default() += count;
-        }
     }
 }
 

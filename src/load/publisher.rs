@@ -20,7 +20,7 @@ use crate::load::receiver::{Numbers, WAKER};
 use crate::load::spread::Spread;
 use crate::load::stamp::Stamp;
 
-/// How long an event that was refused waits, unless the server says longer.
+/// How long an event that was refused waits.
 const RETRY_NS: u64 = 5_000_000;
 /// How long one waits for a connection that could not be made.
 const RECONNECT_NS: u64 = 100_000_000;
@@ -62,8 +62,6 @@ pub struct Published {
     pub answered: Histogram,
     /// The longest that an event had to wait for a free connection.
     pub late_ns: u64,
-    /// From the first event to the last answer.
-    pub wall_ns: u64,
     /// The last number on each topic so far.
     pub numbers: Numbers,
 }
@@ -148,7 +146,8 @@ impl Publisher {
                 (progress, moved_ns) = (reached, now_ns);
             }
             if now_ns.saturating_sub(moved_ns) > patience_ns {
-                return self.give_up(start_ns);
+                self.give_up();
+                return Ok(());
             }
             let over = now_ns >= end_ns || self.index - first >= part.events || self.board.stopped();
             let mut next_ns = end_ns;
@@ -159,7 +158,6 @@ impl Publisher {
             let busy = self.lines.iter().any(|line| !line.is_free());
             if over && !busy {
                 self.done.unsent = self.unsent(part, start_ns, first);
-                self.done.wall_ns = self.board.now_ns() - start_ns;
                 return Ok(());
             }
             self.wait(&mut events, next_ns)?;
@@ -374,7 +372,7 @@ impl Publisher {
     }
 
     /// The server does not answer: what is not answered counts as not sent.
-    fn give_up(&mut self, start_ns: u64) -> io::Result<()> {
+    fn give_up(&mut self) {
         for line in self.lines.iter_mut().filter(|line| !line.is_free()) {
             self.done.unsent += line.events;
             *line = Line::default();
@@ -383,8 +381,6 @@ impl Publisher {
         self.done.wrong_words.get_or_insert_with(|| {
             format!("neither an answer nor a last delivery for {} s", self.plan.patience.as_secs())
         });
-        self.done.wall_ns = self.board.now_ns() - start_ns;
-        Ok(())
     }
 }
 

@@ -343,7 +343,6 @@ impl Receiver {
         let now_ns = self.board.now_ns();
         let mut stream = std::mem::take(&mut self.subscribers[place].stream);
         let scratch = std::mem::take(&mut self.scratch);
-        self.tally.bytes += bytes as u64;
         self.tally.reads += 1;
         let comments = stream.comments();
         let fed = stream.feed(&scratch[..bytes], &mut |item| match item {
@@ -371,7 +370,6 @@ impl Receiver {
         let subscriber = &mut self.subscribers[place];
         if event.name == b"fanwheel.gap" {
             subscriber.gap = true;
-            self.tally.gaps += 1;
             return;
         }
         let Some(stamp) = Stamp::read(event.data).filter(|stamp| (stamp.publisher as usize) < publishers)
@@ -456,7 +454,6 @@ impl Receiver {
     fn failed(&mut self, place: usize, what: &str) {
         self.tally.fail(what);
         self.drop_socket(place);
-        self.board.cells[self.index].failed.fetch_add(1, Relaxed);
         self.away.push_back((Instant::now() + AWAY, place as u32));
     }
 

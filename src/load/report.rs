@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::load::histogram::Histogram;
+use crate::load::tally::Tally;
 
 /// A latency's distribution, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -272,6 +273,18 @@ impl Returned {
 }
 
 impl Losses {
+    /// Adds those of a part.
+    pub fn add(&mut self, tally: &Tally) {
+        self.lost += tally.lost;
+        self.told += tally.told;
+        self.repeated += tally.repeated;
+        self.foreign += tally.foreign;
+        self.ended += tally.ended;
+        for (what, count) in &tally.failed {
+            *self.failed.entry(what.clone()).or_default() += count;
+        }
+    }
+
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
         let Losses { lost, told, repeated, foreign, ended, .. } = self;
         row("lost", format!("{lost} silently, {told} behind a gap that was told"));

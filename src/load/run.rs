@@ -44,7 +44,7 @@ pub struct Progress {
 /// Deliveries due for what was published since `before`.
 fn due(numbers: &[u32], before: &[u32], audience: &[u32]) -> u64 {
     let news = |(at, &number): (usize, &u32)| {
-        let new = number - before.get(at).copied().unwrap_or(0);
+        let new = number - before[at];
         u64::from(new) * u64::from(audience[at % audience.len()])
     };
     numbers.iter().enumerate().map(news).sum()
@@ -83,6 +83,7 @@ pub(super) struct Run<'a> {
 pub fn run(plan: Plan, stop: Arc<AtomicBool>, say: &mut dyn FnMut(Progress)) -> Result<Report, Fault> {
     let files = check::raise_files(&plan)?;
     let threads = check::check(&plan, files)?;
+    let numbers = Arc::new(vec![0; plan.publishers * plan.topics]);
     let plan = Arc::new(plan);
     let system = |what: &'static str| move |os: std::io::Error| Fault::System(what, os);
     let poll = Poll::new().map_err(system("cannot make a poll"))?;
@@ -105,7 +106,7 @@ pub fn run(plan: Plan, stop: Arc<AtomicBool>, say: &mut dyn FnMut(Progress)) -> 
         say,
         said: Instant::now(),
         before,
-        numbers: Numbers::default(),
+        numbers,
         due: 0,
         cut: false,
         report: Report {
@@ -161,8 +162,7 @@ impl Run<'_> {
             if self.plan.warm_up > 0 {
                 self.publish("warming up", self.plan.warm_up, Duration::MAX, self.plan.pace);
                 self.settle();
-                let tally = self.take();
-                self.count_losses(&tally);
+                self.take();
             }
             self.measure();
         }
@@ -251,19 +251,19 @@ impl Run<'_> {
     }
 
     /// Waits until everything published has arrived.
-    pub(super) fn settle(&mut self) -> bool {
+    pub(super) fn settle(&mut self) {
         let due = self.due;
-        self.wait("arriving", due, |board| board.sum(|cell| &cell.deliveries))
+        self.wait("arriving", due, |board| board.sum(|cell| &cell.deliveries));
     }
 
-    /// The counts of all receivers since the last time.
-    pub(super) fn take(&self) -> Tally {
+    /// The counts of all receivers since the last time; what must not happen is reported with it.
+    pub(super) fn take(&mut self) -> Tally {
         let (to, tallies) = unbounded();
         self.order(|| Order::Take(to.clone()));
         self.collect(to, &tallies)
     }
 
-    fn collect(&self, to: Sender<Tally>, tallies: &Inbox<Tally>) -> Tally {
+    fn collect(&mut self, to: Sender<Tally>, tallies: &Inbox<Tally>) -> Tally {
         drop(to);
         let mut sum = Tally::default();
         for _ in &self.receivers {
@@ -272,21 +272,16 @@ impl Run<'_> {
                 sum.add(&tally);
             }
         }
+        self.report.losses.add(&sum);
         sum
     }
 
     /// Counts what never came, and ends the threads.
     fn end(mut self) -> Report {
         let (to, tallies) = unbounded();
-        let published = self.numbers.clone();
-        let numbers = if published.is_empty() {
-            Arc::new(vec![0; self.plan.publishers * self.plan.topics])
-        } else {
-            published
-        };
+        let numbers = self.numbers.clone();
         self.order(|| Order::Judge(numbers.clone(), to.clone()));
-        let tally = self.collect(to, &tallies);
-        self.count_losses(&tally);
+        self.collect(to, &tallies);
         self.report.interrupted = self.board.stopped();
         let Run { receivers, parts, publishing, mut report, .. } = self;
         drop(parts);

@@ -9,8 +9,6 @@ use crate::load::histogram::Histogram;
 pub struct Tally {
     /// Events received, repeats left out.
     pub deliveries: u64,
-    /// Bytes read.
-    pub bytes: u64,
     /// Reads that brought something.
     pub reads: u64,
     /// Comment lines, the heartbeats among them.
@@ -23,8 +21,6 @@ pub struct Tally {
     pub repeated: u64,
     /// Events that this run has not published.
     pub foreign: u64,
-    /// Gap events.
-    pub gaps: u64,
     /// Streams that the server ended.
     pub ended: u64,
     /// Attempts that came to nothing, by what happened.
@@ -42,17 +38,14 @@ pub struct Tally {
 impl Tally {
     /// Adds another.
     pub fn add(&mut self, other: &Tally) {
-        let Tally { deliveries, bytes, reads, comments, lost, told, repeated, foreign, gaps, ended, .. } =
-            other;
+        let Tally { deliveries, reads, comments, lost, told, repeated, foreign, ended, .. } = other;
         self.deliveries += deliveries;
-        self.bytes += bytes;
         self.reads += reads;
         self.comments += comments;
         self.lost += lost;
         self.told += told;
         self.repeated += repeated;
         self.foreign += foreign;
-        self.gaps += gaps;
         self.ended += ended;
         for (what, count) in &other.failed {
             *self.failed.entry(what.clone()).or_default() += count;

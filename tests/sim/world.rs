@@ -201,6 +201,18 @@ impl World {
         }
     }
 
+    /// A turn for each worker that has something to do; whether any had.
+    fn run_runnable(&mut self) -> bool {
+        let mut ran = false;
+        for index in 0..self.scene.plan.workers {
+            if self.shell.is_runnable(index, &self.net, self.scene.now) {
+                self.run_worker(index);
+                ran = true;
+            }
+        }
+        ran
+    }
+
     fn run_worker(&mut self, index: usize) {
         self.shell.run(index, &mut self.net, self.scene.now, self.scene.calm);
         self.scene.head = self.node.hub.lock().head();
@@ -259,12 +271,7 @@ impl World {
                 actor.step(net, scene);
                 moved = true;
             }
-            for index in 0..self.scene.plan.workers {
-                if self.shell.is_runnable(index, &self.net, self.scene.now) {
-                    self.run_worker(index);
-                    moved = true;
-                }
-            }
+            moved |= self.run_runnable();
             if !moved {
                 return;
             }
@@ -275,14 +282,7 @@ impl World {
     /// Workers run until they rest; their peers do nothing.
     pub fn run_workers_only(&mut self) {
         for _ in 0..ROUNDS_MAX {
-            let mut moved = false;
-            for index in 0..self.scene.plan.workers {
-                if self.shell.is_runnable(index, &self.net, self.scene.now) {
-                    self.run_worker(index);
-                    moved = true;
-                }
-            }
-            if !moved {
+            if !self.run_runnable() {
                 return;
             }
         }
