@@ -80,8 +80,8 @@ pub struct Worker {
     pub(super) wheel: Wheel,
     /// Connections with bytes of their own to send, or frames to read from the log.
     pub(super) to_write: VecDeque<Token>,
-    /// Connections whose socket may have bytes.
-    to_read: VecDeque<Token>,
+    /// Connections whose socket may have bytes, by listener: see `next_to_read`.
+    to_read: [VecDeque<Token>; 2],
     pub(super) scratch: Vec<u8>,
     pub(super) wake: u64,
     pub(super) drain_requested: bool,
@@ -111,7 +111,7 @@ impl Worker {
             topics: LocalTopics::default(),
             wheel: Wheel::new(0),
             to_write: VecDeque::new(),
-            to_read: VecDeque::new(),
+            to_read: Default::default(),
             scratch: vec![0; SCRATCH_BYTES],
             wake: 0,
             drain_requested: false,
@@ -251,7 +251,9 @@ impl Worker {
 
     fn has_work(&self) -> bool {
         let mail = !self.inbox.frames.is_empty() || !self.inbox.control.is_empty();
-        mail || !self.topics.rounds().is_empty() || !self.to_read.is_empty() || !self.to_write.is_empty()
+        mail || !self.topics.rounds().is_empty()
+            || self.to_read.iter().any(|queue| !queue.is_empty())
+            || !self.to_write.is_empty()
     }
 
     fn due_in_ms(&self) -> Option<u64> {
@@ -324,16 +326,24 @@ impl Worker {
         let busy = !self.topics.rounds().is_empty();
         let mut bytes = 0;
         self.asked = 0;
-        for _ in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
+        for nth in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
             if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
                 return;
             }
-            let Some(token) = self.to_read.pop_front() else { return };
+            let Some(token) = self.next_to_read(nth) else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
                 bytes += self.read_one(io, token.slot());
             }
         }
+    }
+
+    /// The operator's connections and the public ones by turns, as long as both wait: a publisher on the
+    /// control listener does not stand behind a crowd of newcomers, nor they behind many publishers.
+    fn next_to_read(&mut self, nth: usize) -> Option<Token> {
+        let [public, control] = &mut self.to_read;
+        let (first, second) = if nth.is_multiple_of(2) { (control, public) } else { (public, control) };
+        first.pop_front().or_else(|| second.pop_front())
     }
 
     fn expire_timers(&mut self, io: &mut impl Io) -> bool {
@@ -428,7 +438,12 @@ impl Worker {
         let conn = &mut self.conns[slot as usize];
         if !conn.has(flag::TO_READ) {
             conn.flags |= flag::TO_READ;
-            self.to_read.push_back(Token::new(slot, conn.generation));
+            let token = Token::new(slot, conn.generation);
+            let [public, control] = &mut self.to_read;
+            match conn.listener {
+                Listener::Public => public.push_back(token),
+                Listener::Control => control.push_back(token),
+            }
         }
     }
 
