@@ -9,7 +9,6 @@
 //! existing subscribers a few reads. This file owns the queues between the steps and the life of a
 //! connection; the steps are in `rounds`, `talk`, `stream` and `output`.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +17,7 @@ use slab::Slab;
 
 pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, flag};
+use super::lanes::{Lane, Lanes};
 use super::mail::{Control, Inbox, Mail};
 use super::node::{Node, address_of};
 use super::seam::{Close, Io};
@@ -79,9 +79,11 @@ pub struct Worker {
     pub(super) topics: LocalTopics,
     pub(super) wheel: Wheel,
     /// Connections with bytes of their own to send, or frames to read from the log.
-    pub(super) to_write: VecDeque<Token>,
-    /// Connections whose socket may have bytes, by listener: see `next_to_read`.
-    to_read: [VecDeque<Token>; 2],
+    /// Those found to have much to read are in the second lane.
+    pub(super) to_write: Lanes,
+    /// Connections whose socket may have bytes. The operator's are in the first lane: a publisher does not
+    /// stand behind a crowd of newcomers, nor they behind many publishers.
+    to_read: Lanes,
     pub(super) scratch: Vec<u8>,
     pub(super) wake: u64,
     pub(super) drain_requested: bool,
@@ -110,8 +112,8 @@ impl Worker {
             conns: Slab::new(),
             topics: LocalTopics::default(),
             wheel: Wheel::new(0),
-            to_write: VecDeque::new(),
-            to_read: Default::default(),
+            to_write: Lanes::default(),
+            to_read: Lanes::default(),
             scratch: vec![0; SCRATCH_BYTES],
             wake: 0,
             drain_requested: false,
@@ -251,9 +253,7 @@ impl Worker {
 
     fn has_work(&self) -> bool {
         let mail = !self.inbox.frames.is_empty() || !self.inbox.control.is_empty();
-        mail || !self.topics.rounds().is_empty()
-            || self.to_read.iter().any(|queue| !queue.is_empty())
-            || !self.to_write.is_empty()
+        mail || !self.topics.rounds().is_empty() || !self.to_read.is_empty() || !self.to_write.is_empty()
     }
 
     fn due_in_ms(&self) -> Option<u64> {
@@ -330,20 +330,13 @@ impl Worker {
             if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
                 return;
             }
-            let Some(token) = self.next_to_read(nth) else { return };
+            let preferred = if nth % 2 == 0 { Lane::First } else { Lane::Second };
+            let Some((token, _)) = self.to_read.pop(preferred) else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
                 bytes += self.read_one(io, token.slot());
             }
         }
-    }
-
-    /// The operator's connections and the public ones by turns, as long as both wait: a publisher on the
-    /// control listener does not stand behind a crowd of newcomers, nor they behind many publishers.
-    fn next_to_read(&mut self, nth: usize) -> Option<Token> {
-        let [public, control] = &mut self.to_read;
-        let (first, second) = if nth.is_multiple_of(2) { (control, public) } else { (public, control) };
-        first.pop_front().or_else(|| second.pop_front())
     }
 
     fn expire_timers(&mut self, io: &mut impl Io) -> bool {
@@ -438,12 +431,11 @@ impl Worker {
         let conn = &mut self.conns[slot as usize];
         if !conn.has(flag::TO_READ) {
             conn.flags |= flag::TO_READ;
-            let token = Token::new(slot, conn.generation);
-            let [public, control] = &mut self.to_read;
-            match conn.listener {
-                Listener::Public => public.push_back(token),
-                Listener::Control => control.push_back(token),
-            }
+            let lane = match conn.listener {
+                Listener::Control => Lane::First,
+                Listener::Public => Lane::Second,
+            };
+            self.to_read.push(lane, Token::new(slot, conn.generation));
         }
     }
 
@@ -457,10 +449,15 @@ impl Worker {
 
     /// Queues a connection to be written to, unless its socket is known to be full.
     pub(super) fn queue_write(&mut self, slot: u32) {
+        self.queue_output(slot, Lane::First);
+    }
+
+    /// The same for a stream that will take long, in the second lane, or again in the first.
+    pub(super) fn queue_output(&mut self, slot: u32, lane: Lane) {
         let conn = &mut self.conns[slot as usize];
         if conn.flags & (flag::TO_WRITE | flag::FULL) == 0 {
             conn.flags |= flag::TO_WRITE;
-            self.to_write.push_back(Token::new(slot, conn.generation));
+            self.to_write.push(lane, Token::new(slot, conn.generation));
         }
     }
 

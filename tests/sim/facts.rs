@@ -99,3 +99,29 @@ fn a_publisher_does_not_stand_behind_a_crowd_of_newcomers_nor_they_behind_publis
         assert!(turns <= 2, "{:?} waited {turns} turns behind a crowd of {:?}", one.0, crowd.0);
     }
 }
+
+#[test]
+fn whoever_has_missed_little_does_not_stand_behind_those_who_read_all_of_history() {
+    let mut bench = Bench::new(Settings::default());
+    let publisher = bench.connect(Listener::Control, b"");
+    let publish =
+        b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300\r\n\r\n".as_slice();
+    for _ in 0..600 {
+        bench.net.send(publisher, &[publish, &[b'x'; 300]].concat());
+        bench.turn(1);
+        while matches!(bench.net.read(publisher, usize::MAX), Got::Bytes(_)) {}
+    }
+    let resume = |missed: usize| format!("GET /events?topic=t&last={missed} HTTP/1.1\r\nHost: a\r\n\r\n");
+    for _ in 0..300 {
+        bench.connect(Listener::Public, resume(600).as_bytes());
+    }
+    // Until they have begun: what they have still to read is some forty megabytes, 256 KiB a turn.
+    (0..20).for_each(|_| bench.turn(1));
+    let last = bench.connect(Listener::Public, resume(1).as_bytes());
+    let answered = |bench: &mut Bench| {
+        bench.turn(1);
+        matches!(bench.net.read(last, usize::MAX), Got::Bytes(_))
+    };
+    let turns = (1..1_000).find(|_| answered(&mut bench)).expect("an answer");
+    assert!(turns <= 3, "waited {turns} turns");
+}
