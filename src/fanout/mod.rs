@@ -9,6 +9,7 @@ pub mod conn;
 pub mod hash;
 pub mod hub;
 pub mod idempotency;
+pub mod lanes;
 pub mod log;
 pub mod mail;
 pub mod node;

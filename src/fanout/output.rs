@@ -12,6 +12,7 @@ use std::sync::{Arc, MutexGuard};
 use super::batch::{Batch, Outcome, Pick};
 use super::conn::{State, Stream, flag, mode};
 use super::hub::Inner;
+use super::lanes::Lane;
 use super::log::Kept;
 use super::node::Node;
 use super::seam::{Close, Io, Sent};
@@ -19,7 +20,9 @@ use super::topics::LocalTopics;
 use super::worker::Worker;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::id::EventId;
-use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_FRAMES_MAX};
+use crate::base::limits::{
+    BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_FRAMES_MAX, READ_FRAMES_SHORT,
+};
 use crate::base::settings::SlowPolicy;
 use crate::wire::reply;
 
@@ -96,7 +99,10 @@ impl Worker {
             && bytes < BATCH_BYTES_MAX
             && steps < LOG_STEPS_PER_TURN
         {
-            let Some(token) = self.to_write.pop_front() else { break };
+            // Half of a batch is for those who have more to read than a little.
+            let half = bytes >= BATCH_BYTES_MAX / 2 || items.len() >= BATCH_SENDS_MAX / 2;
+            let preferred = if half { Lane::Second } else { Lane::First };
+            let Some((token, lane)) = self.to_write.pop(preferred) else { break };
             if !self.owns(token) {
                 continue;
             }
@@ -111,7 +117,8 @@ impl Worker {
                 State::Streaming(stream) if stream.reads_log() => {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
                     steps += stream.places().len();
-                    read_or_skip(stream, &self.topics, hub, &node, self.index, kept)
+                    let most = frames_at_once(lane, node.settings.slow_policy);
+                    read_or_skip(stream, &self.topics, hub, &node, self.index, most, kept)
                 }
                 _ => ReadEnd::Upto(EventId::ZERO, false),
             };
@@ -229,7 +236,7 @@ impl Worker {
                 }
             } else {
                 stream.mode |= mode::BEHIND;
-                self.queue_write(slot);
+                self.queue_output(slot, if caught_up { Lane::First } else { Lane::Second });
             }
         }
     }
@@ -246,18 +253,27 @@ pub(super) fn arrive(stream: &mut Stream, counters: &Counters) {
     }
 }
 
-/// Appends what comes next for a stream; if the log has passed it by, what its policy leaves it.
-/// [`ReadEnd::Missed`]: it must be ended.
+/// Frames that a stream may read at once. To choose the newest of each key it must see many.
+fn frames_at_once(lane: Lane, policy: SlowPolicy) -> usize {
+    match (lane, policy) {
+        (Lane::First, SlowPolicy::Disconnect | SlowPolicy::Skip) => READ_FRAMES_SHORT,
+        (Lane::First, SlowPolicy::Latest) | (Lane::Second, _) => READ_FRAMES_MAX,
+    }
+}
+
+/// Appends what comes next for a stream, at most `most` frames; if the log has passed it by, what its policy
+/// leaves it. [`ReadEnd::Missed`]: it must be ended.
 fn read_or_skip(
     stream: &mut Stream,
     topics: &LocalTopics,
     hub: &Inner,
     node: &Node,
     worker: usize,
+    most: usize,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
     let policy = node.settings.slow_policy;
-    let end = read_log(stream, topics, hub, policy, kept);
+    let end = read_log(stream, topics, hub, policy, most, kept);
     if policy == SlowPolicy::Disconnect || matches!(end, ReadEnd::Upto(..)) {
         return end;
     }
@@ -265,15 +281,16 @@ fn read_or_skip(
     node.counters(worker).count(Count::Skipped);
     node.counters(worker).add(Count::Gaps, gaps);
     // A gap has just been told under the same lock, so this time nothing is missed.
-    read_log(stream, topics, hub, policy, kept)
+    read_log(stream, topics, hub, policy, most, kept)
 }
 
-/// Appends what comes next for a stream, at most `READ_FRAMES_MAX` frames, merged in id order.
+/// Appends what comes next for a stream, at most `most` frames, merged in id order.
 fn read_log(
     stream: &Stream,
     topics: &LocalTopics,
     hub: &Inner,
     policy: SlowPolicy,
+    most: usize,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
     // The next frame of each log that has one, the rest of that log, and its topic.
@@ -305,7 +322,7 @@ fn read_log(
                 }
             }
             _ => {
-                more = found.len() == READ_FRAMES_MAX;
+                more = found.len() == most;
                 if more {
                     break;
                 }

@@ -9,7 +9,6 @@
 //! existing subscribers a few reads. This file owns the queues between the steps and the life of a
 //! connection; the steps are in `rounds`, `talk`, `stream` and `output`.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +17,7 @@ use slab::Slab;
 
 pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, flag, mode};
+use super::lanes::{Lane, Lanes};
 use super::mail::{Control, Inbox, Mail};
 use super::node::{Node, address_of};
 use super::seam::{Close, Io};
@@ -79,9 +79,11 @@ pub struct Worker {
     pub(super) topics: LocalTopics,
     pub(super) wheel: Wheel,
     /// Connections with bytes of their own to send, or frames to read from the log.
-    pub(super) to_write: VecDeque<Token>,
-    /// Connections whose socket may have bytes.
-    to_read: VecDeque<Token>,
+    /// Those found to have much to read are in the second lane.
+    pub(super) to_write: Lanes,
+    /// Connections whose socket may have bytes. The operator's are in the first lane: a publisher does not
+    /// stand behind a crowd of newcomers, nor they behind many publishers.
+    to_read: Lanes,
     pub(super) scratch: Vec<u8>,
     pub(super) wake: u64,
     pub(super) drain_requested: bool,
@@ -110,8 +112,8 @@ impl Worker {
             conns: Slab::new(),
             topics: LocalTopics::default(),
             wheel: Wheel::new(0),
-            to_write: VecDeque::new(),
-            to_read: VecDeque::new(),
+            to_write: Lanes::default(),
+            to_read: Lanes::default(),
             scratch: vec![0; SCRATCH_BYTES],
             wake: 0,
             drain_requested: false,
@@ -343,11 +345,12 @@ impl Worker {
         let busy = !self.topics.rounds().is_empty();
         let mut bytes = 0;
         self.asked = 0;
-        for _ in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
+        for nth in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
             if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
                 return;
             }
-            let Some(token) = self.to_read.pop_front() else { return };
+            let preferred = if nth % 2 == 0 { Lane::First } else { Lane::Second };
+            let Some((token, _)) = self.to_read.pop(preferred) else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
                 bytes += self.read_one(io, token.slot());
@@ -449,7 +452,11 @@ impl Worker {
         let conn = &mut self.conns[slot as usize];
         if !conn.has(flag::TO_READ) {
             conn.flags |= flag::TO_READ;
-            self.to_read.push_back(Token::new(slot, conn.generation));
+            let lane = match conn.listener {
+                Listener::Control => Lane::First,
+                Listener::Public => Lane::Second,
+            };
+            self.to_read.push(lane, Token::new(slot, conn.generation));
         }
     }
 
@@ -463,10 +470,15 @@ impl Worker {
 
     /// Queues a connection to be written to, unless its socket is known to be full.
     pub(super) fn queue_write(&mut self, slot: u32) {
+        self.queue_output(slot, Lane::First);
+    }
+
+    /// The same for a stream that will take long, in the second lane, or again in the first.
+    pub(super) fn queue_output(&mut self, slot: u32, lane: Lane) {
         let conn = &mut self.conns[slot as usize];
         if conn.flags & (flag::TO_WRITE | flag::FULL) == 0 {
             conn.flags |= flag::TO_WRITE;
-            self.to_write.push_back(Token::new(slot, conn.generation));
+            self.to_write.push(lane, Token::new(slot, conn.generation));
         }
     }
 
