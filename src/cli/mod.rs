@@ -16,6 +16,7 @@ pub mod load;
 pub mod log;
 pub mod memory;
 pub mod publish;
+pub mod reading;
 pub mod refusal;
 pub mod reload;
 pub mod resolve;
@@ -27,6 +28,7 @@ pub mod start;
 pub mod subscribe;
 pub mod suggest;
 pub mod systemd;
+pub mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

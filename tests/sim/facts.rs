@@ -20,8 +20,8 @@ struct Bench {
 
 impl Bench {
     fn new(settings: Settings) -> Bench {
-        let now = Now { mono_ms: 1, wall_ms: 1_700_000_000_000 };
-        let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+        let now = Now { mono_ms: 1, mono_us: 1_000, wall_ms: 1_700_000_000_000 };
+        let pages = Pages::default();
         let (node, mut inboxes) = Node::new(settings, 1, 1_000, pages, now.wall_ms, 7);
         let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
         Bench { worker, net: Net::new(1, 7), now }
@@ -37,7 +37,11 @@ impl Bench {
     }
 
     fn turn(&mut self, ms: u64) {
-        self.now = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms };
+        self.now = Now {
+            mono_ms: self.now.mono_ms + ms,
+            mono_us: (self.now.mono_ms + ms) * 1_000,
+            wall_ms: self.now.wall_ms + ms,
+        };
         for conn in self.net.open_on(0).collect::<Vec<_>>() {
             if let Some(token) = self.net.socks[conn].token.filter(|_| self.net.socks[conn].has_edge()) {
                 let readiness = self.net.take_readiness(conn);
