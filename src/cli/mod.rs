@@ -6,6 +6,7 @@
 //! when a second SIGTERM or SIGINT cut a drain short.
 
 pub mod activation;
+pub mod alert_rules;
 pub mod args;
 pub mod config;
 pub mod contradictions;

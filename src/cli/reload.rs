@@ -28,7 +28,8 @@ pub fn reload(inputs: &Inputs, running: &Resolved) -> Resolved {
     };
     let changes = changes(running, &wanted);
     for Change { spec, running, wanted } in &changes {
-        let (name, running, wanted) = (spec.name, Value(running), Value(wanted));
+        let (running, wanted) = (spec.shown(running), spec.shown(wanted));
+        let (name, running, wanted) = (spec.name, Value(&running), Value(&wanted));
         if spec.reloadable {
             info!("event=reloaded setting={name} was={running} is={wanted}");
         } else {

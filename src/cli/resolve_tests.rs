@@ -144,6 +144,30 @@ fn refusals_name_key_value_limit_and_place() {
              must be * or scheme://host[:port], without a path",
         ),
         (
+            &[("alert_webhook", "hooks.example/secret")],
+            &[],
+            "--alert-webhook: alert_webhook = *** is not allowed: \
+             must be http://HOST/PATH or https://HOST/PATH",
+        ),
+        (
+            &[],
+            &[("FANWHEEL_ALERT_COMMAND", "mail -s x root")],
+            "FANWHEEL_ALERT_COMMAND: alert_command = mail -s x root is not allowed: \
+             must be the whole path of a program, without arguments",
+        ),
+        (
+            &[("alert_email_to", "-oQ/tmp")],
+            &[],
+            "--alert-email-to: alert_email_to = -oQ/tmp is not allowed: \
+             must be plain addresses, such as ops@example.org",
+        ),
+        (
+            &[("alert_email_to", "root"), ("alert_sendmail", "")],
+            &[],
+            "alert_email_to = root (--alert-email-to) needs a program: \
+             alert_sendmail = \"\" (--alert-sendmail)",
+        ),
+        (
             &[("slow_policy", "skip"), ("stall_ms", "20000"), ("user_timeout_ms", "20000")],
             &[],
             "stall_ms = 20000 (--stall-ms) is not below user_timeout_ms = 20000 (--user-timeout-ms), \

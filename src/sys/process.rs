@@ -81,6 +81,18 @@ pub fn forget_variables(names: &[&str]) {
     }
 }
 
+/// Ends at once a child that leads a process group, and whoever is in the group (`kill(2)`). To be called
+/// before the child is waited for, or the number may be another's.
+pub fn kill_group(child: &std::process::Child) -> io::Result<()> {
+    let leader = libc::pid_t::try_from(child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // 0 and -1 mean other groups than one's own.
+    if leader <= 1 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: takes no pointer; signals only the processes of the child's own group.
+    checked(unsafe { libc::kill(-leader, libc::SIGKILL) }).map(drop)
+}
+
 /// Asks the scheduler to give the calling thread its processor time in slices of `slice`, so that more
 /// threads than processors take turns sooner (`sched_setattr(2)`; kernels before 6.12 ignore it). All else
 /// stays.
