@@ -16,6 +16,7 @@ pub mod http;
 pub mod load;
 pub mod log;
 pub mod memory;
+pub mod notify;
 pub mod publish;
 pub mod refusal;
 pub mod reload;
