@@ -422,7 +422,7 @@ mod tests {
         for bad in ["a", "ftp://a", "http://", "https:///x", "http://a b", "http://a/***", "http://a\u{7f}"] {
             assert!(webhook.check(bad).is_err(), "{bad}");
         }
-        assert!(webhook.check(&vec!["http://a"; ALERT_WEBHOOKS_MAX + 1].join(",")).is_err());
+        assert!(webhook.check(&["http://a"; ALERT_WEBHOOKS_MAX + 1].join(",")).is_err());
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub fn failed() -> u64 {
     FAILED.load(Relaxed)
 }
 
+/// The settings that say where messages go.
+pub const DESTINATIONS: [&str; 4] = ["alert_webhook", "alert_command", "alert_email_to", "alert_sendmail"];
+
 /// A way out of the process.
 #[derive(Debug)]
 enum Destination {

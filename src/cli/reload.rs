@@ -36,7 +36,11 @@ pub fn reload(inputs: &Inputs, running: &Resolved) -> Resolved {
             warn!("event=reload_needs_restart setting={name} running={running} wanted={wanted}");
         }
     }
-    if changes.is_empty() {
+    let rules_changed = running.rules() != wanted.rules();
+    if rules_changed {
+        info!("event=reloaded setting=alerts rules={}", wanted.rules().len());
+    }
+    if changes.is_empty() && !rules_changed {
         info!("event=reloaded changes=0");
     }
     let after = running.updated(&wanted, |spec| spec.reloadable);

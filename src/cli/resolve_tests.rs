@@ -144,6 +144,21 @@ fn refusals_name_key_value_limit_and_place() {
              must be * or scheme://host[:port], without a path",
         ),
         (
+            &[("slow_policy", "skip"), ("stall_ms", "20000"), ("user_timeout_ms", "20000")],
+            &[],
+            "stall_ms = 20000 (--stall-ms) is not below user_timeout_ms = 20000 (--user-timeout-ms), \
+             so slow_policy = skip (--slow-policy) could never act: the kernel cuts first",
+        ),
+    ];
+    for (flags, environment, expected) in rows {
+        assert_eq!(refusal(flags, environment), *expected);
+    }
+}
+
+#[test]
+fn destinations_of_alerts_are_refused_without_their_secrets() {
+    let rows: &[(Pairs<'_>, Pairs<'_>, &str)] = &[
+        (
             &[("alert_webhook", "hooks.example/secret")],
             &[],
             "--alert-webhook: alert_webhook = *** is not allowed: \
@@ -166,12 +181,6 @@ fn refusals_name_key_value_limit_and_place() {
             &[],
             "alert_email_to = root (--alert-email-to) needs a program: \
              alert_sendmail = \"\" (--alert-sendmail)",
-        ),
-        (
-            &[("slow_policy", "skip"), ("stall_ms", "20000"), ("user_timeout_ms", "20000")],
-            &[],
-            "stall_ms = 20000 (--stall-ms) is not below user_timeout_ms = 20000 (--user-timeout-ms), \
-             so slow_policy = skip (--slow-policy) could never act: the kernel cuts first",
         ),
     ];
     for (flags, environment, expected) in rows {

@@ -13,8 +13,10 @@ use crate::base::counters::Count;
 use crate::base::snapshot::{Pages, Readiness, Snapshot};
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Ebb, Host};
+use crate::cli::notify::{self, Notifier};
 use crate::fanout::node::Node;
 use crate::ops;
+use crate::ops::alerts::Rule;
 use crate::ops::watch::{Bounds, HostReading, Sample, Watch};
 use crate::reactor::Clock;
 use crate::sys::process;
@@ -39,20 +41,27 @@ impl Shared {
 
     /// The pages that read it.
     pub fn pages(&self) -> Pages {
-        let status_watch = self.clone();
+        let (metrics_watch, status_watch) = (self.clone(), self.clone());
         Pages {
-            metrics: Box::new(|snapshot, format| ops::metrics::page(&with_log(snapshot), format)),
+            metrics: Box::new(move |snapshot, format| {
+                let firing = metrics_watch.lock().alerts().firing();
+                ops::metrics::page(&completed(snapshot, firing), format)
+            }),
             status: Box::new(move |snapshot, query| {
-                ops::status::page(&with_log(snapshot), &status_watch.lock(), query)
+                let watch = status_watch.lock();
+                ops::status::page(&completed(snapshot, watch.alerts().firing()), &watch, query)
             }),
         }
     }
 }
 
-/// The log is the process's, not a worker's, so what it dropped is added here.
-fn with_log(snapshot: &Snapshot) -> Snapshot {
-    let mut snapshot = snapshot.clone();
-    snapshot.totals.counts[Count::LogDropped as usize] += journal::dropped();
+/// The log and the alerts are the process's, not a worker's, so what they count is added here.
+fn completed(snapshot: &Snapshot, alerts_firing: usize) -> Snapshot {
+    let mut snapshot = Snapshot { alerts_firing, ..snapshot.clone() };
+    let counts = &mut snapshot.totals.counts;
+    counts[Count::LogDropped as usize] += journal::dropped();
+    counts[Count::AlertsSent as usize] += notify::sent();
+    counts[Count::AlertsFailed as usize] += notify::failed();
     snapshot
 }
 
@@ -64,14 +73,24 @@ pub struct Watcher {
     host: Host,
     brim: Brim,
     ebb: Ebb,
+    notifier: Notifier,
     next: Instant,
 }
 
 impl Watcher {
-    /// One that looks for the first time at once.
-    pub fn new(node: Arc<Node>, clock: Clock, shared: Shared, brim: Brim) -> Watcher {
+    /// One that looks for the first time at once. Alerts are told by `notifier`.
+    pub fn new(node: Arc<Node>, clock: Clock, shared: Shared, brim: Brim, notifier: Notifier) -> Watcher {
         let (host, ebb) = (Host::real(), Ebb::default());
-        Watcher { node, clock, shared, host, brim, ebb, next: Instant::now() }
+        Watcher { node, clock, shared, host, brim, ebb, notifier, next: Instant::now() }
+    }
+
+    /// Other alert rules, and other destinations if there are any; those that were have what waits for them.
+    pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<Notifier>) {
+        if let Some(notifier) = notifier {
+            self.notifier = notifier;
+        }
+        let notices = self.shared.lock().replace_rules(rules, self.clock.now());
+        self.notifier.tell(&notices);
     }
 
     /// Looks if a second has passed.
@@ -83,7 +102,9 @@ impl Watcher {
         let time = self.clock.now();
         let host = self.host_reading();
         self.look_after_memory(host.resident_bytes);
-        let snapshot = with_log(&self.node.snapshot(time.mono_ms));
+        let firing = self.shared.lock().alerts().firing();
+        let snapshot = completed(&self.node.snapshot(time.mono_ms), firing);
+        let draining = snapshot.draining;
         let sample = Sample {
             wall_ms: time.wall_ms,
             mono_ms: time.mono_ms,
@@ -91,7 +112,12 @@ impl Watcher {
             host,
             readiness: Readiness::default(),
         };
-        self.shared.lock().push(sample);
+        let mut watch = self.shared.lock();
+        watch.push(sample);
+        // While the server ends, everything that alerts look for is as it must be.
+        let notices = if draining { Vec::new() } else { watch.judge(time) };
+        drop(watch);
+        self.notifier.tell(&notices);
     }
 
     fn host_reading(&self) -> HostReading {

@@ -88,14 +88,18 @@ impl Rules {
         notices
     }
 
-    /// Other rules from here on. Those that have not changed keep their state; one that fires and is gone or
-    /// changed is over.
+    /// Other rules from here on. Those that ask the same keep their state, whatever they say about severity
+    /// and cool-down; one that fires and is gone or asks something else is over.
     pub fn replace(&mut self, rules: Vec<Rule>, now: Now) -> Vec<Notice> {
         let mut notices = Vec::new();
         let mut before = std::mem::take(&mut self.watched);
         for rule in rules {
-            let kept = before.iter().position(|watched| watched.rule == rule);
-            self.watched.push(kept.map_or_else(|| Watched::new(rule), |at| before.swap_remove(at)));
+            let kept = before.iter().position(|watched| watched.rule.asks_the_same(&rule));
+            let phase = kept.map(|at| before.swap_remove(at));
+            self.watched.push(match phase {
+                Some(watched) => Watched { rule, ..watched },
+                None => Watched::new(rule),
+            });
         }
         for mut gone in before {
             if let Some(change) = gone.end(now, &mut notices) {

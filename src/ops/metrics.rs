@@ -31,6 +31,8 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Connections that could not be accepted for another reason.",
     "Sockets that could not be registered with epoll.",
     "Log lines dropped because the log's output was behind or full.",
+    "Messages of alerts that a webhook, the command or sendmail took.",
+    "Messages of alerts given up after the last try, or because too many waited.",
 ];
 
 /// The page.
@@ -55,7 +57,7 @@ pub fn page(snapshot: &Snapshot, _format: Format) -> String {
     out
 }
 
-fn gauges(snapshot: &Snapshot) -> [(&'static str, &'static str, u64); 11] {
+fn gauges(snapshot: &Snapshot) -> [(&'static str, &'static str, u64); 12] {
     let totals = &snapshot.totals;
     [
         ("connections", "Connections open now.", totals.connections_open),
@@ -72,6 +74,7 @@ fn gauges(snapshot: &Snapshot) -> [(&'static str, &'static str, u64); 11] {
         ("idempotency_keys", "Idempotency keys remembered.", snapshot.idempotency_keys as u64),
         ("workers", "Threads that serve connections.", snapshot.workers.len() as u64),
         ("draining", "1 while the server ends its streams.", u64::from(snapshot.draining)),
+        ("alerts_firing", "Alerts that fire now.", snapshot.alerts_firing as u64),
         ("memory_full", "1 while newcomers are refused for memory.", u64::from(snapshot.memory_full)),
     ]
 }

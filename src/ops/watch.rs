@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 
 use self::points::Ring;
 pub use self::points::{Point, Rates, Window};
+use super::alerts::{Notice, Rule, Rules};
 use crate::base::snapshot::{Readiness, Snapshot, WorkerSnapshot};
+use crate::base::time::Now;
 
 /// What was read of the process and the host. What could not be read is 0.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +57,7 @@ pub struct Watch {
     /// Rows of the workers in the last minute, newest last.
     workers: VecDeque<WorkerRows>,
     last: Sample,
+    alerts: Rules,
 }
 
 #[derive(Debug)]
@@ -79,7 +82,13 @@ const WORKER_ROWS_MAX: usize = 61;
 impl Watch {
     /// Nothing has been seen yet.
     pub fn new(bounds: Bounds) -> Watch {
-        Watch { bounds, ring: Ring::default(), workers: VecDeque::new(), last: Sample::default() }
+        Watch {
+            bounds,
+            ring: Ring::default(),
+            workers: VecDeque::new(),
+            last: Sample::default(),
+            alerts: Rules::default(),
+        }
     }
 
     /// Takes in the next sample; once a second.
@@ -94,6 +103,24 @@ impl Watch {
             cpu_seconds: sample.host.workers_cpu_seconds.clone(),
         });
         self.last = sample;
+    }
+
+    /// Holds the alert rules against the newest sample; what is to be told.
+    pub fn judge(&mut self, now: Now) -> Vec<Notice> {
+        let mut alerts = std::mem::take(&mut self.alerts);
+        let notices = alerts.tick(now, |metric| self.value(metric));
+        self.alerts = alerts;
+        notices
+    }
+
+    /// Other alert rules from here on; what is to be told of those that are gone.
+    pub fn replace_rules(&mut self, rules: Vec<Rule>, now: Now) -> Vec<Notice> {
+        self.alerts.replace(rules, now)
+    }
+
+    /// The alert rules and where they stand.
+    pub fn alerts(&self) -> &Rules {
+        &self.alerts
     }
 
     /// What does not change.

@@ -144,6 +144,14 @@ pub struct Rule {
     pub cooldown_ms: u64,
 }
 
+impl Rule {
+    /// Whether both fire and end at the same times.
+    pub fn asks_the_same(&self, other: &Rule) -> bool {
+        let question = |rule: &Rule| (rule.metric.name, rule.bound, rule.for_ms);
+        self.name == other.name && question(self) == question(other)
+    }
+}
+
 /// A rule that holds unless the configuration says otherwise. The cool-down is a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct DefaultRule {

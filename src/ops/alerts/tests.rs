@@ -6,7 +6,7 @@ use super::*;
 const WALL_MS: u64 = 1_000_000;
 
 fn at(mono_ms: u64) -> Now {
-    Now { mono_ms, wall_ms: WALL_MS + mono_ms }
+    Now { mono_ms, mono_us: 1_000 * mono_ms, wall_ms: WALL_MS + mono_ms }
 }
 
 fn rule(bound: Bound, for_ms: u64, cooldown_ms: u64) -> Rule {
@@ -20,8 +20,11 @@ fn rule(bound: Bound, for_ms: u64, cooldown_ms: u64) -> Rule {
     }
 }
 
+/// Milliseconds, and the value read then.
+type Readings<'a> = &'a [(u64, Option<f64>)];
+
 /// What a rule tells over readings at given times: `(ms, value)`; as `(ms, word)`.
-fn told(rule: Rule, readings: &[(u64, Option<f64>)]) -> Vec<(u64, &'static str)> {
+fn told(rule: Rule, readings: Readings<'_>) -> Vec<(u64, &'static str)> {
     let mut rules = Rules::new(vec![rule]);
     let mut told = Vec::new();
     for &(ms, value) in readings {
@@ -36,7 +39,7 @@ const LOW: Option<f64> = Some(0.1);
 
 #[test]
 fn an_alert_fires_after_its_time_and_is_over_after_the_same_time() {
-    let rows: &[(&[(u64, Option<f64>)], &[(u64, &str)])] = &[
+    let rows: &[(Readings<'_>, &[(u64, &str)])] = &[
         (&[(0, LOW), (1_000, HIGH), (2_000, HIGH)], &[]),
         (&[(0, HIGH), (2_000, HIGH), (3_000, HIGH), (4_000, HIGH)], &[(3_000, "firing")]),
         // A dip starts the time again.
@@ -120,11 +123,13 @@ fn replaced_rules_keep_their_state_and_gone_ones_are_over() {
     let mut rules = Rules::new(vec![gone, kept.clone()]);
     assert_eq!(rules.tick(at(0), |_| HIGH).len(), 2);
     let raised = Rule { name: "raised".to_owned(), bound: Bound::Above(0.99), ..kept.clone() };
+    let kept = Rule { cooldown_ms: 9, severity: Severity::Info, ..kept };
     let notices = rules.replace(vec![kept, raised], at(1_000));
     let words: Vec<_> = notices.iter().map(|notice| (notice.rule.name.as_str(), notice.change)).collect();
     assert_eq!(words, [("gone", Change::Resolved)]);
     assert_eq!(rules.tick(at(2_000), |_| HIGH), []);
     assert_eq!(rules.firing(), 1);
+    assert_eq!(rules.status()["active"][0]["severity"], "info");
 }
 
 #[test]
