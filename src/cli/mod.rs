@@ -20,6 +20,7 @@ pub mod notify;
 pub mod publish;
 pub mod refusal;
 pub mod reload;
+pub mod repeats;
 pub mod resolve;
 pub mod resolved;
 pub mod serve;
