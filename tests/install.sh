@@ -74,7 +74,7 @@ subcommand() {
 
 for part in "$@"; do
     case "$part" in
-        blackbox) debian strace=strace ;;
+        blackbox) debian strace=strace openssl=openssl ;;
         clients) clients ;;
         proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish ;;
         scale) debian ip=iproute2 ;;

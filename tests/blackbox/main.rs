@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod alerts;
 mod batch;
 mod bench_profile;
 mod body_attacks;
