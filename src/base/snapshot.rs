@@ -24,8 +24,6 @@ pub struct Snapshot {
     pub draining: bool,
     /// Resident memory is above its limit and newcomers are refused.
     pub memory_full: bool,
-    /// Alerts that fire; the core knows none.
-    pub alerts_firing: usize,
     /// Topics that exist.
     pub topics: usize,
     /// Events kept for returning subscribers, each topic's copy counted.

@@ -18,6 +18,7 @@ pub mod log;
 pub mod memory;
 pub mod notify;
 pub mod publish;
+pub mod reading;
 pub mod refusal;
 pub mod reload;
 pub mod repeats;

@@ -1,4 +1,4 @@
-//! Errors that come again and again: the first is told at once, what follows within a minute becomes one line.
+//! Errors that come again and again: the first is told at once, what follows within a minute is one line.
 //!
 //! Owns what counts as the same error, how often is often, and the words. Pure: time is an argument. Only
 //! warnings and errors that hold ` error=` are looked at; other lines tell something new each time.

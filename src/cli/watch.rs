@@ -7,22 +7,26 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{info, warn};
 
 use crate::base::counters::Count;
 use crate::base::snapshot::{Pages, Readiness, Snapshot};
 use crate::cli::log as journal;
-use crate::cli::memory::{Brim, Ebb, Host};
+use crate::cli::memory::{Brim, Ebb};
 use crate::cli::notify::{self, Notifier};
+use crate::cli::reading::Reader;
 use crate::fanout::node::Node;
 use crate::ops;
 use crate::ops::alerts::Rule;
-use crate::ops::watch::{Bounds, HostReading, Sample, Watch};
+use crate::ops::summary::Summary;
+use crate::ops::watch::{Bounds, Sample, Watch};
 use crate::reactor::Clock;
 use crate::sys::process;
 
 /// Between two samples.
 const SAMPLE_MS: u64 = 1_000;
+/// Samples between two lines of summary.
+const SUMMARY_SAMPLES: u64 = 60;
 
 /// The watch, as the pages and the main thread share it.
 #[derive(Clone, Debug)]
@@ -41,23 +45,21 @@ impl Shared {
 
     /// The pages that read it.
     pub fn pages(&self) -> Pages {
-        let (metrics_watch, status_watch) = (self.clone(), self.clone());
+        let (metrics, status) = (self.clone(), self.clone());
         Pages {
             metrics: Box::new(move |snapshot, format| {
-                let firing = metrics_watch.lock().alerts().firing();
-                ops::metrics::page(&completed(snapshot, firing), format)
+                ops::metrics::page(&completed(snapshot), &metrics.lock(), format)
             }),
             status: Box::new(move |snapshot, query| {
-                let watch = status_watch.lock();
-                ops::status::page(&completed(snapshot, watch.alerts().firing()), &watch, query)
+                ops::status::page(&completed(snapshot), &status.lock(), query)
             }),
         }
     }
 }
 
 /// The log and the alerts are the process's, not a worker's, so what they count is added here.
-fn completed(snapshot: &Snapshot, alerts_firing: usize) -> Snapshot {
-    let mut snapshot = Snapshot { alerts_firing, ..snapshot.clone() };
+fn completed(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
     let counts = &mut snapshot.totals.counts;
     counts[Count::LogDropped as usize] += journal::dropped();
     counts[Count::AlertsSent as usize] += notify::sent();
@@ -70,9 +72,11 @@ pub struct Watcher {
     node: Arc<Node>,
     clock: Clock,
     shared: Shared,
-    host: Host,
+    reader: Reader,
     brim: Brim,
     ebb: Ebb,
+    summary: Summary,
+    samples: u64,
     notifier: Notifier,
     next: Instant,
 }
@@ -80,8 +84,19 @@ pub struct Watcher {
 impl Watcher {
     /// One that looks for the first time at once. Alerts are told by `notifier`.
     pub fn new(node: Arc<Node>, clock: Clock, shared: Shared, brim: Brim, notifier: Notifier) -> Watcher {
-        let (host, ebb) = (Host::real(), Ebb::default());
-        Watcher { node, clock, shared, host, brim, ebb, notifier, next: Instant::now() }
+        let reader = Reader::real(node.workers());
+        Watcher {
+            node,
+            clock,
+            shared,
+            reader,
+            brim,
+            ebb: Ebb::default(),
+            summary: Summary::default(),
+            samples: 0,
+            notifier,
+            next: Instant::now(),
+        }
     }
 
     /// Other alert rules, and other destinations if there are any; those that were have what waits for them.
@@ -100,28 +115,29 @@ impl Watcher {
         }
         self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
         let time = self.clock.now();
-        let host = self.host_reading();
+        let snapshot = completed(&self.node.snapshot(time.mono_ms));
+        let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
         self.look_after_memory(host.resident_bytes);
-        let firing = self.shared.lock().alerts().firing();
-        let snapshot = completed(&self.node.snapshot(time.mono_ms), firing);
         let draining = snapshot.draining;
         let sample = Sample {
             wall_ms: time.wall_ms,
             mono_ms: time.mono_ms,
             snapshot,
+            peaks: self.node.take_peaks(),
             host,
             readiness: Readiness::default(),
         };
         let mut watch = self.shared.lock();
         watch.push(sample);
+        self.samples += 1;
+        let line = self.samples.is_multiple_of(SUMMARY_SAMPLES).then(|| self.summary.line(&watch)).flatten();
         // While the server ends, everything that alerts look for is as it must be.
         let notices = if draining { Vec::new() } else { watch.judge(time) };
         drop(watch);
         self.notifier.tell(&notices);
-    }
-
-    fn host_reading(&self) -> HostReading {
-        HostReading { resident_bytes: self.host.resident_bytes().unwrap_or(0), ..HostReading::default() }
+        if let Some(line) = line {
+            info!("{line}");
+        }
     }
 
     fn look_after_memory(&mut self, resident_bytes: u64) {

@@ -163,7 +163,6 @@ impl Node {
         let mut spread = Spread::default();
         self.counters.iter().for_each(|counters| counters.add_to_spread(&mut spread));
         Snapshot {
-            alerts_firing: 0,
             totals: self.totals(),
             spread,
             workers: (0..self.workers()).map(|worker| self.worker_snapshot(worker)).collect(),

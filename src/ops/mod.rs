@@ -4,6 +4,9 @@
 //! clients or user agents never reaches it.
 
 pub mod alerts;
+pub mod errors;
+pub mod exposition;
 pub mod metrics;
 pub mod status;
+pub mod summary;
 pub mod watch;

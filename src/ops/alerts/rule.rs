@@ -58,7 +58,7 @@ pub const METRICS: &[Metric] = &[
     metric("refused_per_second", Unit::PerSecond, "the rate of refusals over a minute"),
     metric("leak_bytes_per_minute", Unit::BytesPerMinute, "growth of memory that nothing explains"),
     metric("ready", Unit::YesNo, "readiness"),
-    metric("cpu_percent", Unit::Percent, "processor time"),
+    metric("cpu_percent", Unit::Percent, "processor time over a minute"),
     metric("log_dropped", Unit::Count, "the number of log lines dropped since the start"),
 ];
 
@@ -67,8 +67,8 @@ pub fn metric_named(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
 }
 
-/// How much an alert matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much an alert, or an insight, matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Good to know.
     Info,
@@ -186,7 +186,7 @@ pub const DEFAULT_RULES: &[DefaultRule] = &[
     default("message_rate_low", "published_per_second", None, 60_000, Severity::Warning),
     default("delivery_slow", "delivery_p99_ms", Some(Bound::Above(1_000.0)), 30_000, Severity::Warning),
     default("subscribers_lagging", "lagging_share", Some(Bound::Above(0.1)), 60_000, Severity::Warning),
-    default("errors", "errors_per_second", Some(Bound::Above(10.0)), 60_000, Severity::Warning),
+    default("errors", "errors_per_second", Some(Bound::Above(1.0)), 60_000, Severity::Warning),
     default("memory_leak", "leak_bytes_per_minute", Some(Bound::Above(0.0)), 60_000, Severity::Warning),
     default("not_ready", "ready", Some(Bound::Below(1.0)), 3_000, Severity::Critical),
 ];
