@@ -20,6 +20,7 @@ mod head_attacks;
 mod injected;
 mod lifetime;
 mod load;
+mod monitoring;
 mod mutation;
 mod order;
 mod overload;
