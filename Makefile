@@ -17,7 +17,7 @@ COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compar
 	$(TARGET_DIR)/release/examples/compare
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients proxies sim-check fuzz bench bench-100k bench-1m compare peers scale deny
+.PHONY: help run build test clients proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +28,14 @@ run: ## Build and start the server with its defaults (ARGS="--flag value" to cha
 build: ## Build the release program
 	cargo build --release --locked
 
-test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients and proxies, licences
+test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients, proxies and Prometheus, licences
 	tests/run
 
 clients: ## Only the real clients against the real server
 	tests/clients/run
+
+monitoring: ## Only the shipped Prometheus rules and Grafana dashboard, with a real Prometheus
+	tests/monitoring/run
 
 proxies: ## Only the real proxies before the real server
 	tests/proxies/run

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
-# Usage: tests/install.sh blackbox|clients|proxies|fuzz|deny|scale...
+# Usage: tests/install.sh blackbox|clients|proxies|monitoring|fuzz|deny|scale...
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -74,9 +74,10 @@ subcommand() {
 
 for part in "$@"; do
     case "$part" in
-        blackbox) debian strace=strace ;;
+        blackbox) debian strace=strace openssl=openssl ;;
         clients) clients ;;
         proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish ;;
+        monitoring) debian prometheus=prometheus promtool=prometheus python3=python3 ;;
         scale) debian ip=iproute2 ;;
         fuzz) subcommand fuzz 0.13.2 ;;
         deny) subcommand deny 0.20.2 ;;

@@ -251,7 +251,7 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
     let doors = Doors::open(&places, poll.registry(), duty)
         .map_err(|(number, error)| StartFault::Listener(number, error))?;
     let core = core::Worker::new(Arc::clone(&node), index, inbox, seed);
-    Ok(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices, wait_fails: false })
+    Ok(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices })
 }
 
 impl Server {

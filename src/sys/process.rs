@@ -81,6 +81,27 @@ pub fn forget_variables(names: &[&str]) {
     }
 }
 
+/// Keeps every descriptor of the calling thread's table but the standard streams from programs that are
+/// started later: what this process opens is closed on exec anyway, what was left open for it is not
+/// (`close_range(2)`, Linux 5.11).
+pub fn keep_files_from_children() -> io::Result<()> {
+    // SAFETY: takes no pointer; sets a flag of descriptors, none is closed.
+    checked(unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) })
+        .map(drop)
+}
+
+/// Ends at once a child that leads a process group, and whoever is in the group (`kill(2)`). To be called
+/// before the child is waited for, or the number may be another's.
+pub fn kill_group(child: &std::process::Child) -> io::Result<()> {
+    let leader = libc::pid_t::try_from(child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // 0 and -1 mean other groups than one's own.
+    if leader <= 1 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: takes no pointer; signals only the processes of the child's own group.
+    checked(unsafe { libc::kill(-leader, libc::SIGKILL) }).map(drop)
+}
+
 /// Asks the scheduler to give the calling thread its processor time in slices of `slice`, so that more
 /// threads than processors take turns sooner (`sched_setattr(2)`; kernels before 6.12 ignore it). All else
 /// stays.
