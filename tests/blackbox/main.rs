@@ -23,6 +23,7 @@ mod mutation;
 mod order;
 mod overload;
 mod payloads;
+mod placement;
 mod pipelines;
 mod publish;
 mod resume;
