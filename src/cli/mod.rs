@@ -15,6 +15,7 @@ pub mod http;
 pub mod load;
 pub mod log;
 pub mod memory;
+pub mod plan;
 pub mod publish;
 pub mod refusal;
 pub mod reload;
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
     };
     let ended = match matches.subcommand() {
         Some(("load", matches)) => load::run(matches),
+        Some(("plan", matches)) => plan::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),
         Some(("serve", matches)) => serve::run(&args::inputs(matches)),

@@ -4,4 +4,5 @@
 //! clients or user agents never reaches it.
 
 pub mod metrics;
+pub mod plan;
 pub mod status;
