@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
-# Usage: tests/install.sh blackbox|clients|proxies|fuzz|deny|scale...
+# Usage: tests/install.sh blackbox|clients|proxies|package|fuzz|deny|scale...
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -77,6 +77,11 @@ for part in "$@"; do
         blackbox) debian strace=strace ;;
         clients) clients ;;
         proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish ;;
+        package)
+            debian make=make objdump=binutils unshare=util-linux ip=iproute2 systemd-analyze=systemd
+            debian lintian=lintian
+            /usr/bin/python3 -c 'import seccomp' 2>/dev/null || debian seccomp-for-python=python3-seccomp
+            ;;
         scale) debian ip=iproute2 ;;
         fuzz) subcommand fuzz 0.13.2 ;;
         deny) subcommand deny 0.20.2 ;;

@@ -1,7 +1,8 @@
 //! Measures what `fanwheel plan` reckons with, then holds its predictions against larger runs.
 //!
-//! Processor times are the least of all rounds: what else a machine does only ever adds to them. Small runs
-//! and large ones take turns, so that both meet the same machine.
+//! Processor times are the least of all rounds: what else a machine does only ever adds to them. Memory, where
+//! it adds and takes away, is the median. Small runs and large ones take turns, so that both meet the same
+//! machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,10 +20,13 @@ use serde_json::Value;
 use crate::host::Circumstances;
 use crate::measure::{self, Pins};
 use crate::peer::{Peer, Running};
+use crate::results::median;
 use crate::sizes;
 
 /// Connections of the runs that give the constants.
 const SMALL: u64 = 5_000;
+/// Connections of a run that tells what a further one takes of the server's memory.
+const MORE: u64 = 15_000;
 /// Connections of the runs that check what is made of them.
 const LARGE: [u64; 2] = [10_000, 100_000];
 /// Most that a prediction may be off.
@@ -58,26 +62,29 @@ impl Check {
     }
 }
 
-/// The least value of each figure so far.
+/// The values of each figure so far.
 #[derive(Default)]
-struct Least(BTreeMap<&'static str, f64>);
+struct Values(BTreeMap<&'static str, Vec<f64>>);
 
-impl Least {
+impl Values {
     fn add(&mut self, name: &'static str, value: f64) {
-        let least = self.0.entry(name).or_insert(f64::INFINITY);
-        *least = least.min(value);
+        self.0.entry(name).or_default().push(value);
     }
 
-    fn get(&self, name: &str) -> f64 {
-        self.0.get(name).copied().unwrap_or(f64::NAN)
+    fn least(&self, name: &str) -> f64 {
+        self.0.get(name).into_iter().flatten().copied().reduce(f64::min).unwrap_or(f64::NAN)
+    }
+
+    fn median(&self, name: &str) -> f64 {
+        self.0.get(name).and_then(|values| median(values.clone())).unwrap_or(f64::NAN)
     }
 }
 
 /// What all rounds have found.
 #[derive(Default)]
 struct Found {
-    small: Least,
-    large: BTreeMap<u64, Least>,
+    small: Values,
+    large: BTreeMap<u64, Values>,
 }
 
 /// One server and one load, for each of the figures.
@@ -97,9 +104,9 @@ pub fn all(
 ) -> Result<(Constants, Vec<Check>), String> {
     let runs = Runs { program, peer, pins };
     let mut found = Found::default();
-    let (share, process_bytes) = runs.server_share()?;
     for round in 1..=rounds {
         eprint!("\r\x1b[Kconstants {round}/{rounds}");
+        runs.server_end(&mut found.small)?;
         runs.small(&mut found.small)?;
         for connections in LARGE {
             eprint!("\r\x1b[Kconstants {round}/{rounds}: {connections} connections");
@@ -107,37 +114,42 @@ pub fn all(
         }
     }
     eprint!("\r\x1b[K");
-    let constants = made(&found.small, share, process_bytes, circumstances);
+    let constants = made(&found.small, circumstances);
     let checks = LARGE.iter().flat_map(|&connections| checked(&constants, connections, &found.large));
     let checks = checks.collect();
     Ok((constants, checks))
 }
 
-fn made(small: &Least, share: f64, process_bytes: f64, circumstances: &Circumstances) -> Constants {
+fn made(small: &Values, circumstances: &Circumstances) -> Constants {
     let long_kib = (LONG_BYTES - EVENT_BYTES) as f64 / 1_024.0;
-    let kib_us = ((small.get("long_us") - small.get("delivery_us")) / long_kib).max(0.0);
-    let connection_bytes = small.get("resident");
+    let kib_us = ((small.least("long_us") - small.least("delivery_us")) / long_kib).max(0.0);
+    // Between two sizes, so that what the process takes once, however many there are, is not among it.
+    let connection_bytes = (small.median("more_resident") - small.median("resident")) / (MORE - SMALL) as f64;
+    let both_ends_bytes = small.median("kernel");
+    // Without root nothing tells the two ends apart; they are nearly alike.
+    let server_end = Some(small.median("server_end")).filter(|bytes| bytes.is_finite());
     let Circumstances { machine, kernel, date, commit, command, .. } = circumstances.clone();
     Constants {
         origin: Origin { machine, kernel, date, commit, command },
         memory: Memory {
-            process_bytes,
+            process_bytes: small.median("process_bytes"),
             connection_bytes,
-            topic_bytes: (small.get("resident_of_own_topic") - connection_bytes).max(0.0),
+            topic_bytes: ((small.median("own_topics_resident") - small.median("resident")) / SMALL as f64)
+                .max(0.0),
         },
         kernel: Kernel {
-            connection_bytes: small.get("kernel") * share,
-            both_ends_bytes: small.get("kernel"),
+            connection_bytes: server_end.unwrap_or(both_ends_bytes / 2.0),
+            both_ends_bytes,
             frame_bytes: frame_bytes().unwrap_or(Constants::recorded().kernel.frame_bytes),
         },
         processor: Processor {
-            delivery_us: small.get("delivery_us") - kib_us * EVENT_BYTES as f64 / 1_024.0,
+            delivery_us: small.least("delivery_us") - kib_us * EVENT_BYTES as f64 / 1_024.0,
             delivery_kib_us: kib_us,
-            publish_us: (small.get("personal_us") - small.get("delivery_us")).max(0.0),
-            heartbeat_us: small.get("heartbeat_us"),
-            subscribe_us: small.get("subscribe_us"),
-            resume_us: small.get("resume_us"),
-            idle_us_per_s: small.get("idle_us_per_s"),
+            publish_us: (small.least("personal_us") - small.least("delivery_us")).max(0.0),
+            heartbeat_us: small.least("heartbeat_us"),
+            subscribe_us: small.least("subscribe_us"),
+            resume_us: small.least("resume_us"),
+            idle_us_per_s: small.least("idle_us_per_s"),
         },
     }
 }
@@ -164,22 +176,23 @@ fn predicted(constants: &Constants, connections: u64, events_per_second: f64) ->
     Planner::new(constants, &settings, EVENT_BYTES).plan(ask).ok()
 }
 
-fn checked(constants: &Constants, connections: u64, large: &BTreeMap<u64, Least>) -> Vec<Check> {
+fn checked(constants: &Constants, connections: u64, large: &BTreeMap<u64, Values>) -> Vec<Check> {
     let plans = [rate(connections), 0.0].map(|rate| predicted(constants, connections, rate));
-    let ([Some(busy), Some(idle)], Some(least)) = (plans, large.get(&connections)) else { return Vec::new() };
-    let row = |what, unit, predicted, name: &str| Check {
-        connections,
-        what,
-        unit,
-        predicted,
-        measured: least.get(name),
+    let ([Some(busy), Some(idle)], Some(values)) = (plans, large.get(&connections)) else {
+        return Vec::new();
     };
+    let row = |what, unit, predicted, measured| Check { connections, what, unit, predicted, measured };
     let mib = |bytes: f64| bytes / 1_048_576.0;
     vec![
-        row("resident memory", "MiB", mib(busy.memory.connections_bytes), "resident_mib"),
-        row("kernel memory, both ends", "MiB", mib(busy.memory.kernel_both_ends_bytes), "kernel_mib"),
-        row("CPU with events", "%", busy.processor.percent, "busy_percent"),
-        row("CPU with heartbeats only", "%", idle.processor.percent, "idle_percent"),
+        row("resident memory", "MiB", mib(busy.memory.connections_bytes), values.median("resident_mib")),
+        row(
+            "kernel memory, both ends",
+            "MiB",
+            mib(busy.memory.kernel_both_ends_bytes),
+            values.median("kernel_mib"),
+        ),
+        row("CPU with events", "%", busy.processor.percent, values.least("busy_percent")),
+        row("CPU with heartbeats only", "%", idle.processor.percent, values.least("idle_percent")),
     ]
 }
 
@@ -200,33 +213,35 @@ impl Runs<'_> {
         self.load(&self.start(SMALL, heartbeat_ms)?, flags)
     }
 
-    fn small(&self, least: &mut Least) -> Result<(), String> {
+    fn small(&self, values: &mut Values) -> Result<(), String> {
         let lone = self.run(QUICK_MS, "--subscribers 1 --idle-seconds 4")?;
-        least.add("idle_us_per_s", number(&lone, "/idled/cpu_percent") * 10_000.0);
+        values.add("idle_us_per_s", number(&lone, "/idled/cpu_percent") * 10_000.0);
         let flags =
             format!("--subscribers {SMALL} --idle-seconds 7 --rate 2 --seconds 5 --bytes {EVENT_BYTES}");
         let report = self.run(QUICK_MS, &flags)?;
-        least.add("resident", number(&report, "/opened/resident_bytes_each"));
-        least.add("kernel", number(&report, "/opened/kernel_bytes_each"));
-        least.add("subscribe_us", number(&report, "/opened/cpu_us_each"));
-        least.add("delivery_us", number(&report, "/delivered/cpu_us_per_delivery"));
-        let pulse_us = least.get("idle_us_per_s") * number(&report, "/idled/seconds");
+        values.add("resident", number(&report, "/opened/resident_bytes_each") * SMALL as f64);
+        values.add("kernel", number(&report, "/opened/kernel_bytes_each"));
+        values.add("subscribe_us", number(&report, "/opened/cpu_us_each"));
+        values.add("delivery_us", number(&report, "/delivered/cpu_us_per_delivery"));
+        let pulse_us = values.least("idle_us_per_s") * number(&report, "/idled/seconds");
         let idle_us = number(&report, "/idled/cpu_percent") * 10_000.0 * number(&report, "/idled/seconds");
-        least.add("heartbeat_us", (idle_us - pulse_us).max(0.0) / number(&report, "/idled/heartbeats"));
+        values.add("heartbeat_us", (idle_us - pulse_us).max(0.0) / number(&report, "/idled/heartbeats"));
+        let report = self.load(&self.start(MORE, HEARTBEAT_MS)?, &format!("--subscribers {MORE}"))?;
+        values.add("more_resident", number(&report, "/opened/resident_bytes_each") * MORE as f64);
         let flags = format!("--subscribers {SMALL} --rate 2 --seconds 5 --bytes {LONG_BYTES}");
         let report = self.run(HEARTBEAT_MS, &flags)?;
-        least.add("long_us", number(&report, "/delivered/cpu_us_per_delivery"));
+        values.add("long_us", number(&report, "/delivered/cpu_us_per_delivery"));
         let flags = format!("--subscribers {SMALL} --topics {SMALL} --rate 2000 --seconds 3 --publishers 8");
         let report = self.run(HEARTBEAT_MS, &flags)?;
-        least.add("personal_us", number(&report, "/delivered/cpu_us_per_event"));
-        least.add("resident_of_own_topic", number(&report, "/opened/resident_bytes_each"));
+        values.add("personal_us", number(&report, "/delivered/cpu_us_per_event"));
+        values.add("own_topics_resident", number(&report, "/opened/resident_bytes_each") * SMALL as f64);
         let flags = format!("--subscribers {SMALL} --events 1 --reconnect-percent 100 --missed 10");
         let report = self.run(HEARTBEAT_MS, &flags)?;
-        least.add("resume_us", number(&report, "/returned/cpu_us_each"));
+        values.add("resume_us", number(&report, "/returned/cpu_us_each"));
         Ok(())
     }
 
-    fn large(&self, connections: u64, least: &mut Least) -> Result<(), String> {
+    fn large(&self, connections: u64, values: &mut Values) -> Result<(), String> {
         let running = self.start(connections, HEARTBEAT_MS)?;
         let flags = format!(
             "--subscribers {connections} --idle-seconds 16 --rate {} --seconds 8 --bytes {EVENT_BYTES} \
@@ -235,27 +250,22 @@ impl Runs<'_> {
         );
         let report = self.load(&running, &flags)?;
         let mib = |pointer| number(&report, pointer) * connections as f64 / 1_048_576.0;
-        least.add("resident_mib", mib("/opened/resident_bytes_each"));
-        least.add("kernel_mib", mib("/opened/kernel_bytes_each"));
-        least.add("busy_percent", number(&report, "/delivered/cpu_percent"));
-        least.add("idle_percent", number(&report, "/idled/cpu_percent"));
+        values.add("resident_mib", mib("/opened/resident_bytes_each"));
+        values.add("kernel_mib", mib("/opened/kernel_bytes_each"));
+        values.add("busy_percent", number(&report, "/delivered/cpu_percent"));
+        values.add("idle_percent", number(&report, "/idled/cpu_percent"));
         Ok(())
     }
 
-    /// Which share of the kernel's memory of a loopback connection is the server's, and the resident bytes of
-    /// a server without connections. A load is stopped, gets heartbeats that it does not read, and is killed:
-    /// its sockets go with a reset and nothing else, while those of the server, stopped meanwhile, stay.
-    fn server_share(&self) -> Result<(f64, f64), String> {
+    /// The kernel's memory of the server's end of a connection, and the resident bytes of a server without
+    /// any. A load is stopped, gets heartbeats that it does not read, and is killed: its sockets go with a
+    /// reset and nothing else, while those of the server, stopped meanwhile, stay.
+    fn server_end(&self, values: &mut Values) -> Result<(), String> {
         let running = self.start(SMALL, 500)?;
-        let process_bytes = host::resident_bytes(running.pid()) as f64;
-        let Some(before) = objects_bytes() else {
-            eprintln!(
-                "/proc/slabinfo needs root: half of a connection's kernel memory counts as the server's"
-            );
-            return Ok((0.5, process_bytes));
-        };
-        let flags = ["--subscribers", &SMALL.to_string(), "--idle-seconds", "600"].map(str::to_owned);
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        values.add("process_bytes", host::resident_bytes(running.pid()) as f64);
+        let Some(before) = objects_bytes() else { return Ok(()) };
+        let connections = SMALL.to_string();
+        let flags = ["--subscribers", &connections, "--idle-seconds", "600"];
         let mut load = measure::command(self.program, &running, &flags, self.pins);
         let mut load =
             load.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|os| os.to_string())?;
@@ -263,14 +273,14 @@ impl Runs<'_> {
         signal("STOP", load.id());
         std::thread::sleep(Duration::from_secs(1));
         signal("STOP", running.pid());
-        let both = objects_bytes().unwrap_or(before);
         let _ = load.kill();
         let _ = load.wait();
         std::thread::sleep(FREED);
-        let server = objects_bytes().unwrap_or(before);
+        let after = objects_bytes().unwrap_or(before);
         signal("CONT", running.pid());
         opened?;
-        Ok(((server - before) / (both - before), process_bytes))
+        values.add("server_end", (after - before) / SMALL as f64);
+        Ok(())
     }
 }
 
@@ -325,7 +335,9 @@ pub fn file(constants: &Constants) -> Result<String, String> {
 
 /// Predictions beside measurements.
 pub fn table(checks: &[Check], rounds: usize) -> String {
-    let mut text = format!("least of {rounds} rounds; constants from {SMALL} connections\n");
+    let mut text = format!(
+        "{rounds} rounds; constants from {SMALL} connections; median of memory, least processor time\n"
+    );
     for check in checks {
         let Check { connections, what, unit, predicted, measured } = check;
         let shown = crate::results::shown;

@@ -337,7 +337,7 @@ fn over_growth(places: &Places, matches: &ArgMatches) -> Result<(), String> {
 fn constants_of(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     let peer = ours(places)?;
     let rounds: usize = *matches.get_one("rounds").expect("it has a default");
-    let (circumstances, folder) = circumstances(places, &[peer.clone()])?;
+    let (circumstances, folder) = circumstances(places, std::slice::from_ref(&peer))?;
     let (constants, checks) =
         constants::all(&places.program, &peer, pins(matches), rounds.max(1), &circumstances)?;
     let text = constants::file(&constants)?;

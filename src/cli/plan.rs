@@ -64,7 +64,7 @@ pub fn command() -> Command {
             .value_parser(value_parser!(PathBuf)),
         switch("json", "one JSON object"),
     ];
-    let settings = COSTLY.map(|name| args::setting_named(name));
+    let settings = COSTLY.map(args::setting_named);
     Command::new("plan")
         .about("Plans capacity: memory, files, processors, network and nodes for so many connections")
         .after_help(WORDS)
@@ -161,7 +161,7 @@ fn scaled(text: &str, step: u64) -> Option<u64> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let power = "KMGT".find(unit.to_ascii_uppercase().as_str()).filter(|_| !unit.is_empty())? as u32 + 1;
     let value = digits.parse::<f64>().ok()? * step.pow(power) as f64;
-    (value >= 1.0 && value <= 1e18).then_some(value as u64)
+    (1.0..=1e18).contains(&value).then_some(value as u64)
 }
 
 #[cfg(test)]

@@ -19,9 +19,10 @@ pub fn page(plan: &Plan, sizes: &[Plan], constants: &Constants) -> String {
     wires(plan, &mut row);
     let origin = &constants.origin;
     format!(
-        "{out}\n{}\nMeasured on {}, Linux {}, {}, commit {}, by `{}`: both ends on one machine, so that TCP's \
-         receiving half is charged to the sender. Other processors differ: measure yours with `make bench`, \
-         then --constants.\n",
+        "{out}\n{}\n\
+         Measured on {}, Linux {}, {}, commit {}, by `{}`,\n\
+         both ends on one machine: the receiving half of TCP is charged to the sender. Other processors differ;\n\
+         `make bench` measures yours into benches/record/constants.toml, which --constants takes.\n",
         table(sizes),
         origin.machine,
         origin.kernel,
@@ -189,7 +190,7 @@ fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(' ');
         }
         out.push(digit);
