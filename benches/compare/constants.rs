@@ -1,8 +1,8 @@
 //! Measures what `fanwheel plan` reckons with, then holds its predictions against larger runs.
 //!
-//! Processor times are the least of all rounds: what else a machine does only ever adds to them. Memory, where
-//! it adds and takes away, is the median. Small runs and large ones take turns, so that both meet the same
-//! machine.
+//! Processor times are the least of all rounds: what else a machine does only ever adds to them. Memory,
+//! where it adds and takes away, is the median. Small runs and large ones take turns, so that both meet the
+//! same machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -328,8 +328,8 @@ fn number(report: &Value, pointer: &str) -> f64 {
 pub fn file(constants: &Constants) -> Result<String, String> {
     let text = toml::to_string(constants).map_err(|error| error.to_string())?;
     Ok(format!(
-        "# What `fanwheel plan` reckons with: written by `compare constants`, which `make bench` runs. Bytes,\n\
-         # and microseconds of processor time; what each means stands in src/ops/plan/constants.rs.\n\n{text}"
+        "# What `fanwheel plan` reckons with: written by `compare constants`, which `make bench` runs.\n\
+         # Bytes, and microseconds of processor time; what each means stands in src/ops/plan/constants.rs.\n\n{text}"
     ))
 }
 

@@ -1,5 +1,5 @@
-//! Puts this server beside its peers: `compare peers|sizes|rates|growth|constants|hold N`, as `make compare` and its
-//! sisters do.
+//! Puts this server beside its peers: `compare peers|sizes|rates|growth|constants|hold N`, as `make compare`
+//! and its sisters do.
 //!
 //! The load is `fanwheel load`, the peers stand in `benches/peers/`; this program starts one after the other,
 //! takes medians, and writes text, JSON and pictures to `benches/record/MACHINE/`. Rounds go over all peers

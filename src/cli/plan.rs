@@ -29,11 +29,11 @@ const COSTLY: [&str; 7] = [
 const CONNECTIONS_MAX: u64 = 1_000_000_000;
 
 const WORDS: &str = "\
-Reckons with constants that `make bench` measures, and with the settings that serve would run with: --config, \
-FANWHEEL_* and the flags below. Sizes are 512M, 16G (binary); rates are 500M, 10G (bits a second).
+Reckons with constants that `make bench` measures, and with the settings that serve would run with: \
+--config, FANWHEEL_* and the flags below. Sizes are 512M, 16G (binary); rates are 500M, 10G (bits a second).
 
   fanwheel plan --connections 500000 --events-per-second 2 --bytes 300
-  fanwheel plan --connections 500000 --topics 500000 --events-per-second 0.1 --nodes-ram 8G --cores 4 --nic 1G";
+  fanwheel plan --connections 500000 --topics 500000 --events-per-second 0.1 --nodes-ram 8G";
 
 /// The grammar.
 pub fn command() -> Command {

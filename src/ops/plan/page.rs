@@ -21,8 +21,8 @@ pub fn page(plan: &Plan, sizes: &[Plan], constants: &Constants) -> String {
     format!(
         "{out}\n{}\n\
          Measured on {}, Linux {}, {}, commit {}, by `{}`,\n\
-         both ends on one machine: the receiving half of TCP is charged to the sender. Other processors differ;\n\
-         `make bench` measures yours into benches/record/constants.toml, which --constants takes.\n",
+         both ends on one machine: the receiving half of TCP is charged to the sender. Other processors\n\
+         differ; `make bench` measures yours into benches/record/constants.toml, which --constants takes.\n",
         table(sizes),
         origin.machine,
         origin.kernel,
