@@ -48,8 +48,8 @@ fn write(folder: &Path) -> io::Result<()> {
 fn configuration() -> String {
     let rows: Vec<String> = TABLE.iter().map(row).collect();
     format!(
-        "# Settings of the server, each commented out at its default. `fanwheel config --config FILE` checks\n\
-         # a file and prints what is in force; FANWHEEL_* variables and flags are stronger than a file.\n\n{}",
+        "# Settings of the server, each commented out at its default. FANWHEEL_* variables and flags are\n\
+         # stronger than a file; `fanwheel config --config FILE` prints what is in force.\n\n{}",
         rows.join("\n")
     )
 }

@@ -328,8 +328,8 @@ fn number(report: &Value, pointer: &str) -> f64 {
 pub fn file(constants: &Constants) -> Result<String, String> {
     let text = toml::to_string(constants).map_err(|error| error.to_string())?;
     Ok(format!(
-        "# What `fanwheel plan` reckons with: written by `compare constants`, which `make bench` runs.\n\
-         # Bytes, and microseconds of processor time; what each means stands in src/ops/plan/constants.rs.\n\n{text}"
+        "# What `fanwheel plan` reckons with, written by `compare constants`, which `make bench` runs.\n\
+         # Bytes, and microseconds of processor time; src/ops/plan/constants.rs says what each is.\n\n{text}"
     ))
 }
 
