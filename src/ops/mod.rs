@@ -7,6 +7,7 @@ pub mod alerts;
 pub mod errors;
 pub mod exposition;
 pub mod metrics;
+pub mod plan;
 pub mod status;
 pub mod summary;
 pub mod watch;

@@ -26,6 +26,7 @@ mod order;
 mod overload;
 mod payloads;
 mod pipelines;
+mod placement;
 mod publish;
 mod resume;
 mod rows;
