@@ -125,9 +125,9 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     for (name, help, value) in rows {
         page.gauge(&format!("fanwheel_{name}"), help, value);
     }
-    let help = "Resident bytes of this process by its connections; all that it holds counts.";
-    let bytes = last.host.resident_bytes.checked_div(totals.connections_open).unwrap_or(0);
-    page.gauge("fanwheel_connection_bytes", help, bytes);
+    let help = "Resident bytes for each connection beyond those of an empty server and of history; 0 while there \
+                are fewer than 1 000.";
+    page.gauge("fanwheel_connection_bytes", help, watch.bytes_per_connection().unwrap_or(0));
     let help = "Growth of resident memory in a minute that neither connections nor history explain; 0 unless it \
                 is judged to be a leak.";
     page.gauge("fanwheel_leak_bytes_per_minute", help, watch.leak().bytes_per_minute.round());
