@@ -1,5 +1,5 @@
-//! `/metrics` and `/status` against what clients really saw: counts agree to the byte, distributions hold every
-//! delivery once, pages stay small and quick.
+//! `/metrics` and `/status` against what clients really saw: counts agree to the byte, distributions hold
+//! every delivery once, pages stay small and quick.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
