@@ -44,7 +44,7 @@ fn at(mono_ms: u64) -> Now {
 
 /// A worker with subscribers of one topic, all of them live.
 fn audience() -> (Arc<Node>, Worker) {
-    let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+    let pages = Pages::default();
     let (node, mut inboxes) = Node::new(Settings::default(), 1, 1 << 20, pages, 1_700_000_000_000, 7);
     let mut worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
     for _ in 0..SUBSCRIBERS {
@@ -101,7 +101,7 @@ fn fan_out(c: &mut Criterion) {
     });
     group.finish();
     c.bench_function("hub publish, nobody listens", |b| {
-        let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+        let pages = Pages::default();
         let (node, _inboxes) = Node::new(Settings::default(), 1, 1, pages, 1, 7);
         b.iter_batched(post, |post| node.hub.publish(post, None, at(1)), BatchSize::SmallInput);
     });

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::hash::Seeded;
 use super::hub::Hub;
 use super::mail::{Control, Inbox, Outlet};
-use crate::base::counters::{Counters, Refused, Totals};
+use crate::base::counters::{Count, Counters, Refused, Totals};
 use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS};
 use crate::base::settings::{Listener, Profile, Settings};
-use crate::base::snapshot::{Pages, Snapshot};
+use crate::base::snapshot::{Pages, Snapshot, WorkerSnapshot};
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::cors::Cors;
 use crate::wire::head::HeadLimits;
@@ -162,7 +162,7 @@ impl Node {
         let sizes = self.hub.sizes();
         Snapshot {
             totals: self.totals(),
-            workers: self.workers(),
+            workers: (0..self.workers()).map(|worker| self.worker_snapshot(worker)).collect(),
             connections_max: self.connections.most(),
             uptime_ms,
             draining: self.is_draining(),
@@ -172,6 +172,17 @@ impl Node {
             history_bytes: sizes.bytes,
             bodies_bytes: self.bodies.taken(),
             idempotency_keys: sizes.idempotency_keys,
+        }
+    }
+
+    fn worker_snapshot(&self, worker: usize) -> WorkerSnapshot {
+        let counters = self.counters(worker);
+        WorkerSnapshot {
+            connections: counters.connections_open.load(Relaxed),
+            subscribers: counters.subscribers_open.load(Relaxed),
+            delivered: counters.get(Count::Delivered),
+            turns: counters.get(Count::Turns),
+            mailbox: self.hub.outlet(worker).waiting(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, REFUSED_NAMES};
-use crate::base::snapshot::Snapshot;
+use crate::base::snapshot::{Format, Snapshot};
 
 /// What each count means, in the order of [`COUNT_NAMES`].
 const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
@@ -29,7 +29,7 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
 ];
 
 /// The page.
-pub fn page(snapshot: &Snapshot) -> String {
+pub fn page(snapshot: &Snapshot, _format: Format) -> String {
     let mut out = String::with_capacity(8 * 1_024);
     let totals = &snapshot.totals;
     for ((name, help), value) in COUNT_NAMES.iter().zip(COUNT_HELP).zip(totals.counts) {
@@ -65,7 +65,7 @@ fn gauges(snapshot: &Snapshot) -> [(&'static str, &'static str, u64); 11] {
         ("history_bytes", "Bytes of the kept events.", snapshot.history_bytes as u64),
         ("bodies_bytes", "Bytes of publish bodies that are being received.", snapshot.bodies_bytes as u64),
         ("idempotency_keys", "Idempotency keys remembered.", snapshot.idempotency_keys as u64),
-        ("workers", "Threads that serve connections.", snapshot.workers as u64),
+        ("workers", "Threads that serve connections.", snapshot.workers.len() as u64),
         ("draining", "1 while the server ends its streams.", u64::from(snapshot.draining)),
         ("memory_full", "1 while newcomers are refused for memory.", u64::from(snapshot.memory_full)),
     ]
@@ -93,9 +93,15 @@ mod tests {
 
     use super::*;
     use crate::base::counters::{Closed, Count, Refused};
+    use crate::base::snapshot::WorkerSnapshot;
 
     fn snapshot() -> Snapshot {
-        let mut snapshot = Snapshot { workers: 4, uptime_ms: 61_005, draining: true, ..Snapshot::default() };
+        let mut snapshot = Snapshot {
+            workers: vec![WorkerSnapshot::default(); 4],
+            uptime_ms: 61_005,
+            draining: true,
+            ..Snapshot::default()
+        };
         snapshot.totals.counts[Count::Delivered as usize] = u64::MAX;
         snapshot.totals.counts[Count::LogDropped as usize] = 3;
         snapshot.totals.refused[Refused::Memory as usize] = 5;
@@ -106,7 +112,7 @@ mod tests {
 
     #[test]
     fn numbers_stand_under_their_names() {
-        let page = page(&snapshot());
+        let page = page(&snapshot(), Format::Prometheus);
         for expected in [
             "fanwheel_delivered_total 18446744073709551615",
             "fanwheel_log_dropped_total 3",
@@ -125,7 +131,7 @@ mod tests {
     /// The grammar of the exposition format, read strictly.
     #[test]
     fn every_line_parses_and_every_metric_is_announced_once() {
-        let page = page(&snapshot());
+        let page = page(&snapshot(), Format::Prometheus);
         let mut announced = BTreeSet::new();
         let mut series = BTreeSet::new();
         assert!(page.ends_with('\n'));

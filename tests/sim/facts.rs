@@ -21,7 +21,7 @@ struct Bench {
 impl Bench {
     fn new(settings: Settings) -> Bench {
         let now = Now { mono_ms: 1, wall_ms: 1_700_000_000_000 };
-        let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+        let pages = Pages::default();
         let (node, mut inboxes) = Node::new(settings, 1, 1_000, pages, now.wall_ms, 7);
         let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
         Bench { worker, net: Net::new(1, 7), now }

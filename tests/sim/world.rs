@@ -53,7 +53,10 @@ impl World {
         let mut prng = Prng::new(seed);
         let plan = Arc::new(Plan::draw(&mut prng));
         let now = Now { mono_ms: prng.below(1_000), wall_ms: 1_700_000_000_000 };
-        let pages = Pages { metrics: |_| "metrics".to_owned(), status: |_| "{}".to_owned() };
+        let pages = Pages {
+            metrics: Box::new(|_, _| "metrics".to_owned()),
+            status: Box::new(|_, _| "{}".to_owned()),
+        };
         let (node, inboxes) = Node::new(
             plan.settings.clone(),
             plan.workers,

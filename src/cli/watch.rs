@@ -1,0 +1,111 @@
+//! The once-a-second work of the main thread: reads the node and the host, pushes a sample into the
+//! [`Watch`], looks after resident memory.
+//!
+//! The watch is shared with the pages, which any worker may ask for; the lock is held only while a sample is
+//! pushed or a page is written. Serves nobody itself.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use log::warn;
+
+use crate::base::counters::Count;
+use crate::base::snapshot::{Pages, Readiness, Snapshot};
+use crate::cli::log as journal;
+use crate::cli::memory::{Brim, Ebb, Host};
+use crate::fanout::node::Node;
+use crate::ops;
+use crate::ops::watch::{Bounds, HostReading, Sample, Watch};
+use crate::reactor::Clock;
+use crate::sys::process;
+
+/// Between two samples.
+const SAMPLE_MS: u64 = 1_000;
+
+/// The watch, as the pages and the main thread share it.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<Watch>>);
+
+impl Shared {
+    /// Nothing has been seen yet.
+    pub fn new(bounds: Bounds) -> Shared {
+        Shared(Arc::new(Mutex::new(Watch::new(bounds))))
+    }
+
+    /// The lock; for short.
+    pub fn lock(&self) -> MutexGuard<'_, Watch> {
+        self.0.lock().expect("a panic ends the process, so the lock is never poisoned")
+    }
+
+    /// The pages that read it.
+    pub fn pages(&self) -> Pages {
+        let status_watch = self.clone();
+        Pages {
+            metrics: Box::new(|snapshot, format| ops::metrics::page(&with_log(snapshot), format)),
+            status: Box::new(move |snapshot, query| {
+                ops::status::page(&with_log(snapshot), &status_watch.lock(), query)
+            }),
+        }
+    }
+}
+
+/// The log is the process's, not a worker's, so what it dropped is added here.
+fn with_log(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    snapshot.totals.counts[Count::LogDropped as usize] += journal::dropped();
+    snapshot
+}
+
+/// See the module.
+pub struct Watcher {
+    node: Arc<Node>,
+    clock: Clock,
+    shared: Shared,
+    host: Host,
+    brim: Brim,
+    ebb: Ebb,
+    next: Instant,
+}
+
+impl Watcher {
+    /// One that looks for the first time at once.
+    pub fn new(node: Arc<Node>, clock: Clock, shared: Shared, brim: Brim) -> Watcher {
+        let (host, ebb) = (Host::real(), Ebb::default());
+        Watcher { node, clock, shared, host, brim, ebb, next: Instant::now() }
+    }
+
+    /// Looks if a second has passed.
+    pub fn tick(&mut self, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
+        let time = self.clock.now();
+        let host = self.host_reading();
+        self.look_after_memory(host.resident_bytes);
+        let snapshot = with_log(&self.node.snapshot(time.mono_ms));
+        let sample = Sample {
+            wall_ms: time.wall_ms,
+            mono_ms: time.mono_ms,
+            snapshot,
+            host,
+            readiness: Readiness::default(),
+        };
+        self.shared.lock().push(sample);
+    }
+
+    fn host_reading(&self) -> HostReading {
+        HostReading { resident_bytes: self.host.resident_bytes().unwrap_or(0), ..HostReading::default() }
+    }
+
+    fn look_after_memory(&mut self, resident_bytes: u64) {
+        if self.ebb.look(self.node.live_bytes()) {
+            process::give_memory_back();
+        }
+        if let Some(full) = self.brim.look(resident_bytes) {
+            self.node.set_memory_full(full);
+            let limit = self.brim.limit_bytes();
+            warn!("event=memory full={full} resident_bytes={resident_bytes} limit_bytes={limit}");
+        }
+    }
+}
