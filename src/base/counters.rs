@@ -73,6 +73,8 @@ pub enum Refused {
     Credentials,
     /// Wrong `Host` or a cross-site request on the control listener.
     Origin,
+    /// Questions about topics and connections.
+    Surveys,
 }
 
 /// Why a connection ended.
@@ -109,6 +111,8 @@ pub enum Closed {
     Refused,
     /// A fault of this host: no file, no memory, no epoll entry.
     Host,
+    /// The operator ended it: `DELETE /connections/{id}`.
+    Operator,
 }
 
 /// The text names, in the order of the enum.
@@ -134,7 +138,7 @@ pub const COUNT_NAMES: [&str; 19] = [
     "log_dropped",
 ];
 /// The text names, in the order of the enum.
-pub const REFUSED_NAMES: [&str; 10] = [
+pub const REFUSED_NAMES: [&str; 11] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -145,9 +149,10 @@ pub const REFUSED_NAMES: [&str; 10] = [
     "draining",
     "publish_not_allowed",
     "origin_not_allowed",
+    "surveys_full",
 ];
 /// The text names, in the order of the enum.
-pub const CLOSED_NAMES: [&str; 15] = [
+pub const CLOSED_NAMES: [&str; 16] = [
     "peer",
     "reset",
     "answered",
@@ -163,11 +168,12 @@ pub const CLOSED_NAMES: [&str; 15] = [
     "drain",
     "refused",
     "host",
+    "operator",
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::LogDropped as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == Refused::Origin as usize + 1);
-const _: () = assert!(CLOSED_NAMES.len() == Closed::Host as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == Refused::Surveys as usize + 1);
+const _: () = assert!(CLOSED_NAMES.len() == Closed::Operator as usize + 1);
 
 /// The cells of one worker. Written by that worker only.
 #[derive(Debug)]

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::base::counters::Count;
-use crate::base::snapshot::{Pages, Readiness, Snapshot};
+use crate::base::limits::ADDRESS_SURVEY_MS;
+use crate::base::snapshot::{Pages, Snapshot};
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Ebb, Host};
 use crate::fanout::node::Node;
 use crate::ops;
 use crate::ops::watch::{Bounds, HostReading, Sample, Watch};
-use crate::reactor::Clock;
+use crate::reactor::{Clock, Wakers};
 use crate::sys::process;
 
 /// Between two samples.
@@ -45,6 +46,8 @@ impl Shared {
             status: Box::new(move |snapshot, query| {
                 ops::status::page(&with_log(snapshot), &status_watch.lock(), query)
             }),
+            topics: Box::new(ops::listing::topics),
+            connections: Box::new(ops::listing::connections),
         }
     }
 }
@@ -60,6 +63,8 @@ fn with_log(snapshot: &Snapshot) -> Snapshot {
 pub struct Watcher {
     node: Arc<Node>,
     clock: Clock,
+    wakers: Wakers,
+    next_address_survey: Instant,
     shared: Shared,
     host: Host,
     brim: Brim,
@@ -69,9 +74,9 @@ pub struct Watcher {
 
 impl Watcher {
     /// One that looks for the first time at once.
-    pub fn new(node: Arc<Node>, clock: Clock, shared: Shared, brim: Brim) -> Watcher {
-        let (host, ebb) = (Host::real(), Ebb::default());
-        Watcher { node, clock, shared, host, brim, ebb, next: Instant::now() }
+    pub fn new(node: Arc<Node>, clock: Clock, wakers: Wakers, shared: Shared, brim: Brim) -> Watcher {
+        let (host, ebb, now) = (Host::real(), Ebb::default(), Instant::now());
+        Watcher { node, clock, wakers, next_address_survey: now, shared, host, brim, ebb, next: now }
     }
 
     /// Looks if a second has passed.
@@ -80,6 +85,10 @@ impl Watcher {
             return;
         }
         self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
+        if now >= self.next_address_survey {
+            self.next_address_survey = now + Duration::from_millis(ADDRESS_SURVEY_MS);
+            self.wakers.wake(self.node.survey_addresses());
+        }
         let time = self.clock.now();
         let host = self.host_reading();
         self.look_after_memory(host.resident_bytes);
@@ -89,7 +98,7 @@ impl Watcher {
             mono_ms: time.mono_ms,
             snapshot,
             host,
-            readiness: Readiness::default(),
+            readiness: self.node.readiness(time.mono_ms),
         };
         self.shared.lock().push(sample);
     }

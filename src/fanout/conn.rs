@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::ask::Pursuit;
 use super::log::Kept;
 use crate::base::counters::Closed;
 use crate::base::id::EventId;
@@ -47,6 +48,10 @@ impl Token {
 pub struct Conn {
     /// Tells this connection from an earlier one in the same slot.
     pub generation: u32,
+    /// When it was accepted.
+    pub opened: Tick,
+    /// Its user agent, a number of the worker's [`Agents`](super::agents::Agents).
+    pub agent: u16,
     /// Which listener it came through.
     pub listener: Listener,
     /// Bits of [`flag`].
@@ -106,12 +111,14 @@ pub struct Stream {
     pub upstream: u16,
     /// Bits of [`mode`].
     pub mode: u8,
+    /// HTTP/1.1: frames are chunks. No bit of `mode`: in a `bool` the enum around has room for its tag.
+    pub chunked: bool,
 }
 
 /// Bits of `Stream::mode`.
 pub mod mode {
-    /// HTTP/1.1: frames are chunks.
-    pub const CHUNKED: u8 = 1;
+    /// The operator ends it.
+    pub const OPERATOR: u8 = 1;
     /// Heartbeats carry the time.
     pub const CLOCK: u8 = 2;
     /// Reads the hub's log; rounds pass it by.
@@ -175,8 +182,8 @@ pub enum Phase {
     Head,
     /// The rest of a publish body.
     Body(Box<Upload>),
-    /// A probe to come back; whether the request was HTTP/1.1, asked to keep the connection, was `HEAD`.
-    Probing([bool; 3]),
+    /// The workers to answer its question.
+    Surveying(Box<Pursuit>),
     /// The client to take its answer.
     Answering,
     /// Its turn to have further requests in `input` handled.
@@ -269,7 +276,7 @@ impl Stream {
 
     /// Whether frames go out as chunks.
     pub fn chunked(&self) -> bool {
-        self.mode & mode::CHUNKED != 0
+        self.chunked
     }
 
     /// Its places in topics' lists.

@@ -27,6 +27,7 @@ use crate::base::limits::{
     SWEEP_CALLS_PER_TURN, TOPIC_LINGER_MS,
 };
 use crate::base::settings::{Settings, SlowPolicy};
+use crate::base::survey::TopicRow;
 use crate::base::time::Now;
 use crate::wire::request::Start;
 
@@ -213,15 +214,23 @@ impl Hub {
         if self.outlets.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(Refused::Overload) }
     }
 
-    /// Sends a probe through every mailbox. Returns the workers to wake; `None` when a mailbox is full.
-    pub fn probe(&self, probe: &Arc<Probe>) -> Option<u64> {
+    /// Sends a probe through every mailbox. Returns the workers to wake; when mailboxes are full, or during a
+    /// drain, it is sent to nobody, and the full ones are returned.
+    pub fn probe(&self, probe: &Arc<Probe>) -> Result<u64, u64> {
         let inner = self.lock();
-        if inner.draining || self.outlets.iter().any(|outlet| outlet.room() == 0) {
-            return None;
+        let full = self.full_mailboxes();
+        if inner.draining || full != 0 {
+            return Err(full);
         }
         self.outlets.iter().for_each(|outlet| outlet.push(Mail::Probe(Arc::clone(probe))));
         drop(inner);
-        Some(self.sleepers(u64::MAX))
+        Ok(self.sleepers(u64::MAX))
+    }
+
+    /// Workers whose mailbox has no room, a bit each.
+    pub fn full_mailboxes(&self) -> u64 {
+        let full = self.outlets.iter().enumerate().filter(|(_, outlet)| outlet.room() == 0);
+        full.fold(0, |mask, (worker, _)| mask | 1 << worker)
     }
 
     /// When frames that have left the history leave no room for new ones, tells the workers to shed those who
@@ -562,6 +571,24 @@ impl Inner {
     /// The name of a topic.
     pub fn name(&self, index: u32) -> &str {
         &self.topic(index).name
+    }
+
+    /// Topics by index are below this.
+    pub fn topic_slots(&self) -> usize {
+        self.topics.capacity()
+    }
+
+    /// What there is to tell of the topic with an index, if there is one.
+    pub fn topic_row(&self, index: u32) -> Option<TopicRow> {
+        let topic = self.topics.get(index as usize)?;
+        Some(TopicRow {
+            topic: Arc::clone(&topic.name),
+            subscribers: u64::from(topic.subscribers),
+            events: topic.log.len() as u64,
+            bytes: topic.log.bytes() as u64,
+            oldest: topic.log.oldest(),
+            newest: topic.log.newest(),
+        })
     }
 
     /// The log of a topic.

@@ -142,7 +142,7 @@ fn pick_own<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::conn::{Place, mode};
+    use crate::fanout::conn::Place;
     use crate::fanout::log::Meter;
     use crate::wire::frame::Draft;
 
@@ -166,7 +166,8 @@ mod tests {
             wrote: 0,
             ends: 0,
             upstream: 0,
-            mode: mode::CHUNKED,
+            mode: 0,
+            chunked: true,
         };
         let mut batch = Batch::default();
         let pick = pick_own(&mut batch, &topics, &extra, 0, &stream);

@@ -63,8 +63,8 @@ impl Worker {
             ends: self.life_end(tick),
             upstream: 0,
             mode: mode::BEHIND | mode::NEWCOMER,
+            chunked: subscribe.chunked,
         };
-        stream.mode |= if subscribe.chunked { mode::CHUNKED } else { 0 };
         stream.mode |= if subscribe.clock { mode::CLOCK } else { 0 };
         self.greet(&mut stream, bytes, &subscribe, &joined);
         let half = node.ticks.heartbeat / 2;
@@ -75,6 +75,7 @@ impl Worker {
         self.queue_write(slot);
         self.counters().subscribers(1);
         self.counters().count(Count::Subscribed);
+        self.note_stream(slot);
         Ok(())
     }
 
@@ -157,7 +158,9 @@ impl Worker {
         if full && tick >= stream.wrote.saturating_add(ticks.stall) {
             let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
             if !stays || ending {
-                return self.close(io, slot, Close::Reset, Closed::SlowStalled);
+                let by_operator = stream.mode & mode::OPERATOR != 0;
+                let why = if by_operator { Closed::Operator } else { Closed::SlowStalled };
+                return self.close(io, slot, Close::Reset, why);
             }
             // It costs no memory beyond the log, and the kernel gives up on a peer that never reads.
             stream.wrote = tick;

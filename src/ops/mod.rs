@@ -3,6 +3,7 @@
 //! Pure functions from numbers to text. Knows no connection, no socket and no clock; what grows with topics,
 //! clients or user agents never reaches it.
 
+pub mod listing;
 pub mod metrics;
 pub mod status;
 pub mod watch;

@@ -5,7 +5,6 @@ use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::settings::Listener;
 use fanwheel::base::time::TICK_MS;
 use fanwheel::fanout::mail::Control;
-use fanwheel::fanout::worker::Token;
 
 use crate::answer::{Asked, Got};
 use crate::cover::{Branch, Cover};
@@ -49,10 +48,10 @@ impl World {
 
     fn announce_end(&mut self) {
         if self.scene.one_in(4) {
-            // So many probes have come back at once: the end must not depend on a mailbox's room.
+            // The end must not depend on a mailbox's room. Without the node's own word this mail means nothing.
             self.scene.hit(Branch::ControlMailboxFull);
             let outlet = self.node.hub.outlet(self.scene.plan.workers - 1);
-            while outlet.send(Control::Probed(Token::new(u32::MAX, 0))) {}
+            while outlet.send(Control::Drain) {}
         }
         self.scene.ending = true;
         self.scene.drained_ms = self.scene.now.mono_ms + self.scene.plan.settings.drain_ms;
@@ -80,7 +79,11 @@ impl World {
     /// Everyone goes on as before until all workers have ended.
     fn drain(&mut self) {
         self.run_each_worker();
-        let is_open = |index: &usize| self.scene.sessions[*index].ending == Ending::Open;
+        // Whoever the operator has ended does not get what comes.
+        let is_open = |index: &usize| {
+            let session = &self.scene.sessions[*index];
+            session.ending == Ending::Open && !self.scene.operated.contains(&session.conn)
+        };
         let open: Vec<usize> = (0..self.scene.sessions.len()).filter(is_open).collect();
         let is_slow = |index: &usize| self.net.socks[self.scene.sessions[*index].conn].known_full;
         let slow: Vec<usize> = open.iter().copied().filter(is_slow).collect();
@@ -135,6 +138,7 @@ impl World {
         let accepted = totals.counts[Count::Accepted as usize];
         assert_eq!(accepted, totals.closed.iter().sum::<u64>(), "accepted and closed: {totals:?}");
         assert_eq!((self.node.connections.taken(), self.node.bodies.taken()), (0, 0));
+        assert_eq!(self.node.surveys.taken(), 0, "a survey has no asker");
         for last in 0..4 {
             for _ in 0..settings.connections_per_address_max {
                 assert!(self.node.take_address([10, 0, 0, last].into()), "an address was not given back");
@@ -211,5 +215,6 @@ fn counted(totals: &Totals) -> Vec<(Branch, u64)> {
         (Branch::ClosedSlowEvicted, closed(Closed::SlowEvicted)),
         (Branch::ClosedUpstream, closed(Closed::Upstream)),
         (Branch::ClosedHost, closed(Closed::Host)),
+        (Branch::ClosedOperator, closed(Closed::Operator)),
     ]
 }
