@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::base::counters::Count;
-use crate::base::limits::ADDRESS_SURVEY_MS;
+use crate::base::limits::{ADDRESS_SURVEY_MS_MAX, ADDRESS_SURVEY_MS_MIN};
 use crate::base::snapshot::{Pages, Snapshot};
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Ebb, Host};
@@ -86,7 +86,9 @@ impl Watcher {
         }
         self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
         if now >= self.next_address_survey {
-            self.next_address_survey = now + Duration::from_millis(ADDRESS_SURVEY_MS);
+            let connections = self.node.totals().connections_open;
+            let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
+            self.next_address_survey = now + Duration::from_millis(pause_ms);
             self.wakers.wake(self.node.survey_addresses());
         }
         let time = self.clock.now();
