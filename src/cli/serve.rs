@@ -1,6 +1,6 @@
 //! `fanwheel serve`: starts the log, the node and the workers, then watches over them until they have ended.
 //!
-//! Owns the main thread: signals, the service manager, and the second hand of `watch` and `vigil`. Serves nobody itself.
+//! Owns the main thread: signals, the service manager, the second hand of `watch` and `vigil`. Serves nobody.
 //!
 //! | state | SIGTERM, SIGINT, POST /drain | all workers ended | too late |
 //! | --- | --- | --- | --- |

@@ -27,7 +27,7 @@ impl Agents {
         Agents { numbers: HashMap::with_hasher(hash), entries: Vec::new(), free: Vec::new() }
     }
 
-    /// One more holder of a text, which is cut to its bound; [`NO_AGENT`] when it is empty or there is no room.
+    /// One more holder of a text, which is cut to its bound; [`NO_AGENT`] for none and when there is no room.
     pub fn take(&mut self, text: &[u8]) -> u16 {
         let text = String::from_utf8_lossy(&text[..text.len().min(USER_AGENT_BYTES_MAX)]);
         let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);

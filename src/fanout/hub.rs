@@ -9,6 +9,7 @@
 //! told a gap without need, but never loses silently.
 
 mod messages;
+mod rows;
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,7 +28,6 @@ use crate::base::limits::{
     SWEEP_CALLS_PER_TURN, TOPIC_LINGER_MS,
 };
 use crate::base::settings::{Settings, SlowPolicy};
-use crate::base::survey::TopicRow;
 use crate::base::time::Now;
 use crate::wire::request::Start;
 
@@ -571,24 +571,6 @@ impl Inner {
     /// The name of a topic.
     pub fn name(&self, index: u32) -> &str {
         &self.topic(index).name
-    }
-
-    /// Topics by index are below this.
-    pub fn topic_slots(&self) -> usize {
-        self.topics.capacity()
-    }
-
-    /// What there is to tell of the topic with an index, if there is one.
-    pub fn topic_row(&self, index: u32) -> Option<TopicRow> {
-        let topic = self.topics.get(index as usize)?;
-        Some(TopicRow {
-            topic: Arc::clone(&topic.name),
-            subscribers: u64::from(topic.subscribers),
-            events: topic.log.len() as u64,
-            bytes: topic.log.bytes() as u64,
-            oldest: topic.log.oldest(),
-            newest: topic.log.newest(),
-        })
     }
 
     /// The log of a topic.

@@ -130,7 +130,7 @@ impl Node {
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            vigil: Mutex::new(Vigil::new()),
+            vigil: Mutex::default(),
             surveys: Budget::new(SURVEYS_AT_ONCE_MAX),
             address_survey: Mutex::default(),
             told_addresses: Mutex::default(),

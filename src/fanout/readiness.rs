@@ -49,9 +49,9 @@ pub struct Surroundings {
     pub log_fails: bool,
 }
 
-impl Vigil {
+impl Default for Vigil {
     /// Nothing has passed yet.
-    pub fn new() -> Vigil {
+    fn default() -> Vigil {
         let readiness = Readiness { ok: false, reason: Some(STARTING.to_owned()), since_ms: 0 };
         Vigil { probe: State::Due(0), readiness, judged_ms: 0, stuck: 0, passed: false }
     }

@@ -1,7 +1,7 @@
 //! One question to several workers, and what they have handed in so far.
 //!
 //! ```text
-//! asker ── Control::Survey ──► each worker: a slice a turn (`walk`) ── hand_in ──► the last one tells the asker
+//! asker ── Control::Survey ──► each worker: a slice a turn (`walk`) ── hand_in ──► the last tells the asker
 //! ```
 //!
 //! Nobody waits for anybody: an asker has a deadline, after which whoever has not handed in is named, and an

@@ -1,7 +1,7 @@
 //! A worker's part in surveys: a slice of its connections, or of the hub's topics, at the end of each turn.
 //!
-//! A slice costs at most `SURVEY_LOOKS_PER_TURN` looks, so a subscriber waits for a fraction of a batch, however
-//! many connections there are and however many surveys. Stores nothing with a connection.
+//! A slice costs at most `SURVEY_LOOKS_PER_TURN` looks, so a subscriber waits for a fraction of a batch,
+//! however many connections there are and however many surveys. Stores nothing with a connection.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;

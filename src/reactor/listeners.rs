@@ -6,8 +6,8 @@
 //! `SO_REUSEPORT` would let two servers share a port without a word. So an address is first bound without it,
 //! which fails if anyone listens there, and only then opened to this server's workers. Unix sockets know no
 //! such sharing, some sandboxes refuse it, and a socket that was passed at the start is only one: then all
-//! workers accept from one socket. So they do on the control listener: the kernel would give a listener of its
-//! own to a worker that stands still too, and the operator who asks what is wrong would wait behind it.
+//! workers accept from one socket. So they do on the control listener: with a listener for each worker an
+//! operator who asks what is wrong could wait behind the very worker that stands still.
 
 use crate::base::limits::KIB;
 use crate::base::settings::{Listener, Settings};

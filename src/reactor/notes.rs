@@ -64,8 +64,8 @@ mod tests {
         let what =
             What::Closed { client, detail, duration_ms: 12, bytes: Some(345), reason: Closed::Operator };
         let line = line(&Note { id, listener: Listener::Public, what });
-        let begin = "event=connection_closed id=0-7-9 listener=public client=192.0.2.1:77 topics=\"news,a b\" \
-                     topics_more=2 user_agent=";
+        let begin = "event=connection_closed id=0-7-9 listener=public client=192.0.2.1:77 \
+                     topics=\"news,a b\" topics_more=2 user_agent=";
         assert!(line.starts_with(begin), "{line}");
         assert!(line.ends_with(" duration_ms=12 bytes=345 reason=operator"), "{line}");
         assert!(!line.contains(char::is_control), "{line}");

@@ -23,8 +23,8 @@ pub fn traffic(socket: &Socket) -> io::Result<Traffic> {
     let mut info = [0_u8; INFO_BYTES];
     let mut bytes = INFO_BYTES as libc::socklen_t;
     let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
-    // SAFETY: `info` is writable for `bytes` bytes and `bytes` is a valid, writable socklen_t for the length of
-    // the call; the kernel writes at most `bytes` bytes.
+    // SAFETY: `info` is writable for `bytes` bytes and `bytes` is a valid, writable socklen_t for the length
+    // of the call; the kernel writes at most `bytes` bytes.
     let result = unsafe {
         libc::getsockopt(socket.as_raw_fd(), level, name, info.as_mut_ptr().cast(), &raw mut bytes)
     };

@@ -1,7 +1,7 @@
 //! What `/topics`, `/connections` and `/connections/{id}` may be asked: order, paging, id.
 //!
-//! A word that is not known is refused with the words that are, so that a misspelt order is never taken for the
-//! usual one. Further parameters are passed over, as everywhere.
+//! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
+//! the usual one. Further parameters are passed over, as everywhere.
 
 use crate::base::limits::{PAGE_OFFSET_MAX, PAGE_ROWS_MAX};
 use crate::base::survey::{ConnectionId, ConnectionSort, ConnectionsQuery, Paging, TopicSort, TopicsQuery};

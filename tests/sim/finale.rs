@@ -48,7 +48,7 @@ impl World {
 
     fn announce_end(&mut self) {
         if self.scene.one_in(4) {
-            // The end must not depend on a mailbox's room. Without the node's own word this mail means nothing.
+            // The end must not depend on a mailbox's room. Without the node's word this mail means nothing.
             self.scene.hit(Branch::ControlMailboxFull);
             let outlet = self.node.hub.outlet(self.scene.plan.workers - 1);
             while outlet.send(Control::Drain) {}

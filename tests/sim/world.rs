@@ -193,9 +193,9 @@ impl World {
                 self.flood = (0..300).map(connect).collect();
             }
             41..60 => self.end_flood(),
-            60 | 61 if self.scene.plan.sheds => self.shell.shed(),
-            62..66 => self.shell.survey_addresses(),
-            66..200 => self.shell.keep_vigil(self.scene.now),
+            60..65 if self.scene.plan.sheds => self.shell.shed(),
+            65..70 => self.shell.survey_addresses(),
+            70..200 => self.shell.keep_vigil(self.scene.now),
             _ => {}
         }
     }
