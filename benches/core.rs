@@ -32,6 +32,9 @@ impl Io for Sink {
             send.result = Sent::Bytes(send.parts.iter().map(|part| part.len()).sum());
         }
     }
+    fn mono_us(&mut self) -> u64 {
+        0
+    }
     fn read(&mut self, _slot: u32, into: &mut [u8]) -> Read {
         into[..REQUEST.len()].copy_from_slice(REQUEST);
         Read::Bytes(REQUEST.len())
@@ -47,7 +50,7 @@ impl Io for Sink {
 }
 
 fn at(mono_ms: u64) -> Now {
-    Now { mono_ms, wall_ms: 1_700_000_000_000 + mono_ms }
+    Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: 1_700_000_000_000 + mono_ms }
 }
 
 /// A worker with subscribers of one topic, all of them live.

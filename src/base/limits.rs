@@ -61,6 +61,9 @@ pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
 /// Nearly as many as a live one gets: whoever was full for a moment must catch up with a fast publisher.
 pub const READ_FRAMES_MAX: usize = 255;
+/// Frames that a stream reads from the log at first. Whoever has more to read goes on in the lane of long
+/// output, so that answers, newcomers and those that were full for a moment do not stand behind replays.
+pub const READ_FRAMES_SHORT: usize = 16;
 /// Frames that a worker takes from its mailbox in one turn. Fewer than a stream reads from the log meanwhile,
 /// so that whoever is behind and reads gains on any publisher, and the publisher waits.
 pub const MAIL_FRAMES_PER_TURN: usize = 128;
@@ -185,7 +188,7 @@ pub const CONFIG_FILE_BYTES_MAX: usize = MIB;
 const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and what is passed fit one word");
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
-const _: () = assert!(READ_FRAMES_MAX < SEND_FRAMES_MAX);
+const _: () = assert!(READ_FRAMES_SHORT < READ_FRAMES_MAX && READ_FRAMES_MAX < SEND_FRAMES_MAX);
 const _: () = assert!(2 * MAIL_FRAMES_PER_TURN <= READ_FRAMES_MAX + 1);
 const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
 const _: () = assert!(SURVEY_FIND_MS + SURVEY_TELL_MS < 1_000);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::base::counters::Totals;
+use crate::base::counters::{Spread, Totals};
 use crate::base::survey::{AddressCount, ConnectionsPage, TopicsPage};
 
 /// The node at one moment.
@@ -13,6 +13,8 @@ use crate::base::survey::{AddressCount, ConnectionsPage, TopicsPage};
 pub struct Snapshot {
     /// Sums over all workers.
     pub totals: Totals,
+    /// The same of distributions.
+    pub spread: Spread,
     /// Each worker that serves connections, by index.
     pub workers: Vec<WorkerSnapshot>,
     /// Connections the node holds before it refuses newcomers.
@@ -44,12 +46,33 @@ pub struct WorkerSnapshot {
     pub connections: u64,
     /// Streams open now.
     pub subscribers: u64,
+    /// Those of them that are behind.
+    pub lagging: u64,
     /// Frames handed whole to the kernel.
     pub delivered: u64,
     /// Turns.
     pub turns: u64,
+    /// Microseconds that they took together.
+    pub turns_us: u64,
+    /// Steps of turns that left work for the next turn.
+    pub exhausted: u64,
     /// Frames that wait in its mailbox.
     pub mailbox: usize,
+    /// Sockets that it holds.
+    pub files: u64,
+    /// How late it is with its timers, milliseconds.
+    pub wheel_lag_ms: u64,
+}
+
+/// The greatest values since somebody asked for the last time, microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peaks {
+    /// From a publish until the kernel had the event for one subscriber.
+    pub each_us: u64,
+    /// The same for the last live subscriber of the node.
+    pub last_us: u64,
+    /// Turns of each worker.
+    pub turns_us: Vec<u64>,
 }
 
 /// Whether events pass through every worker in time.

@@ -29,7 +29,12 @@ pub struct Brim {
 impl Host {
     /// The host this process runs on.
     pub fn real() -> Host {
-        Host { root: PathBuf::from("/") }
+        Host::at(Path::new("/"))
+    }
+
+    /// A host whose files are under `root`.
+    pub fn at(root: &Path) -> Host {
+        Host { root: root.to_owned() }
     }
 
     fn read(&self, path: &str) -> Option<String> {

@@ -16,6 +16,7 @@ pub mod load;
 pub mod log;
 pub mod memory;
 pub mod publish;
+pub mod reading;
 pub mod refusal;
 pub mod reload;
 pub mod resolve;

@@ -57,7 +57,12 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     let capacity = reactor::capacity(&settings, inherited.len()).map_err(|error| start::failure(&error))?;
     let brim = Brim::new(Host::real().limit_bytes(settings.memory_bytes_max as u64));
     let memory_limit_bytes = brim.limit_bytes();
-    let watch = Shared::new(Bounds { memory_limit_bytes, worker_files_max: capacity.worker_max });
+    let watch = Shared::new(Bounds {
+        memory_limit_bytes,
+        worker_files_max: capacity.worker_max,
+        heartbeat_ms: settings.heartbeat_ms,
+        started_ms: wall_ms(),
+    });
     let (node, server) = launch(&settings, inherited, capacity, &watch)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
     let journal =
@@ -96,15 +101,25 @@ fn launch(
     capacity: Capacity,
     watch: &Shared,
 ) -> Result<(Arc<Node>, Server), Failure> {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
     let seed = random_seed();
-    let (node, inboxes) =
-        Node::new(settings.clone(), capacity.workers, capacity.connections_max, watch.pages(), wall_ms, seed);
+    let (node, inboxes) = Node::new(
+        settings.clone(),
+        capacity.workers,
+        capacity.connections_max,
+        watch.pages(),
+        wall_ms(),
+        seed,
+    );
     let node_too = Arc::clone(&node);
     let launch = Launch { settings, inherited, capacity, node: node_too, inboxes, seed: random_seed() };
     let server = reactor::start(launch).map_err(|error| start::failure(&error))?;
     Ok((node, server))
+}
+
+/// Unix milliseconds.
+fn wall_ms() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Unpredictable from outside: the standard library keys this hasher from the operating system.

@@ -7,21 +7,25 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{info, warn};
 
 use crate::base::counters::Count;
 use crate::base::limits::{ADDRESS_SURVEY_MS_MAX, ADDRESS_SURVEY_MS_MIN};
 use crate::base::snapshot::{Pages, Snapshot};
 use crate::cli::log as journal;
-use crate::cli::memory::{Brim, Ebb, Host};
+use crate::cli::memory::{Brim, Ebb};
+use crate::cli::reading::Reader;
 use crate::fanout::node::Node;
 use crate::ops;
-use crate::ops::watch::{Bounds, HostReading, Sample, Watch};
+use crate::ops::summary::Summary;
+use crate::ops::watch::{Bounds, Sample, Watch};
 use crate::reactor::{Clock, Wakers};
 use crate::sys::process;
 
 /// Between two samples.
 const SAMPLE_MS: u64 = 1_000;
+/// Samples between two lines of summary.
+const SUMMARY_SAMPLES: u64 = 60;
 
 /// The watch, as the pages and the main thread share it.
 #[derive(Clone, Debug)]
@@ -40,11 +44,13 @@ impl Shared {
 
     /// The pages that read it.
     pub fn pages(&self) -> Pages {
-        let status_watch = self.clone();
+        let (metrics, status) = (self.clone(), self.clone());
         Pages {
-            metrics: Box::new(|snapshot, format| ops::metrics::page(&with_log(snapshot), format)),
+            metrics: Box::new(move |snapshot, format| {
+                ops::metrics::page(&with_log(snapshot), &metrics.lock(), format)
+            }),
             status: Box::new(move |snapshot, query| {
-                ops::status::page(&with_log(snapshot), &status_watch.lock(), query)
+                ops::status::page(&with_log(snapshot), &status.lock(), query)
             }),
             topics: Box::new(ops::listing::topics),
             connections: Box::new(ops::listing::connections),
@@ -66,17 +72,31 @@ pub struct Watcher {
     wakers: Wakers,
     next_address_survey: Instant,
     shared: Shared,
-    host: Host,
+    reader: Reader,
     brim: Brim,
     ebb: Ebb,
+    summary: Summary,
+    samples: u64,
     next: Instant,
 }
 
 impl Watcher {
     /// One that looks for the first time at once.
     pub fn new(node: Arc<Node>, clock: Clock, wakers: Wakers, shared: Shared, brim: Brim) -> Watcher {
-        let (host, ebb, now) = (Host::real(), Ebb::default(), Instant::now());
-        Watcher { node, clock, wakers, next_address_survey: now, shared, host, brim, ebb, next: now }
+        let (reader, now) = (Reader::real(node.workers()), Instant::now());
+        Watcher {
+            node,
+            clock,
+            wakers,
+            next_address_survey: now,
+            shared,
+            reader,
+            brim,
+            ebb: Ebb::default(),
+            summary: Summary::default(),
+            samples: 0,
+            next: now,
+        }
     }
 
     /// Looks if a second has passed.
@@ -92,21 +112,25 @@ impl Watcher {
             self.wakers.wake(self.node.survey_addresses());
         }
         let time = self.clock.now();
-        let host = self.host_reading();
-        self.look_after_memory(host.resident_bytes);
         let snapshot = with_log(&self.node.snapshot(time.mono_ms));
+        let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
+        self.look_after_memory(host.resident_bytes);
         let sample = Sample {
             wall_ms: time.wall_ms,
             mono_ms: time.mono_ms,
             snapshot,
+            peaks: self.node.take_peaks(),
             host,
             readiness: self.node.readiness(time.mono_ms),
         };
-        self.shared.lock().push(sample);
-    }
-
-    fn host_reading(&self) -> HostReading {
-        HostReading { resident_bytes: self.host.resident_bytes().unwrap_or(0), ..HostReading::default() }
+        let mut watch = self.shared.lock();
+        watch.push(sample);
+        self.samples += 1;
+        let line = self.samples.is_multiple_of(SUMMARY_SAMPLES).then(|| self.summary.line(&watch)).flatten();
+        drop(watch);
+        if let Some(line) = line {
+            info!("{line}");
+        }
     }
 
     fn look_after_memory(&mut self, resident_bytes: u64) {

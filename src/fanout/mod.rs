@@ -4,6 +4,7 @@
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
 pub mod agents;
+mod ages;
 pub mod ask;
 pub mod batch;
 pub mod best;
@@ -12,6 +13,7 @@ pub mod crowd;
 pub mod hash;
 pub mod hub;
 pub mod idempotency;
+pub mod lanes;
 pub mod log;
 pub mod mail;
 pub mod node;

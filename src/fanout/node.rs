@@ -12,10 +12,10 @@ use super::hub::Hub;
 use super::mail::{self, Control, Inbox, Outlet};
 use super::readiness::Vigil;
 use super::survey::Survey;
-use crate::base::counters::{Count, Counters, Refused, Totals};
+use crate::base::counters::{Count, Counters, Refused, Spread, Totals};
 use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
 use crate::base::settings::{Listener, Profile, Settings};
-use crate::base::snapshot::{Pages, Snapshot, WorkerSnapshot};
+use crate::base::snapshot::{Pages, Peaks, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::cors::Cors;
@@ -174,8 +174,11 @@ impl Node {
     /// The node at this moment.
     pub fn snapshot(&self, uptime_ms: u64) -> Snapshot {
         let sizes = self.hub.sizes();
+        let mut spread = Spread::default();
+        self.counters.iter().for_each(|counters| counters.add_to_spread(&mut spread));
         Snapshot {
             totals: self.totals(),
+            spread,
             workers: (0..self.workers()).map(|worker| self.worker_snapshot(worker)).collect(),
             connections_max: self.connections.most(),
             uptime_ms,
@@ -195,9 +198,24 @@ impl Node {
         WorkerSnapshot {
             connections: counters.connections_open.load(Relaxed),
             subscribers: counters.subscribers_open.load(Relaxed),
+            lagging: counters.lagging.load(Relaxed),
             delivered: counters.get(Count::Delivered),
             turns: counters.get(Count::Turns),
+            turns_us: counters.turn.sum(),
+            exhausted: counters.exhausted(),
             mailbox: self.hub.outlet(worker).waiting(),
+            files: counters.files.load(Relaxed),
+            wheel_lag_ms: counters.wheel_lag_ms.load(Relaxed),
+        }
+    }
+
+    /// The greatest values since the last call; for one caller only.
+    pub fn take_peaks(&self) -> Peaks {
+        let most = |of: fn(&Counters) -> u64| self.counters.iter().map(of).max().unwrap_or(0);
+        Peaks {
+            each_us: most(|counters| counters.delivery_each.take_peak()),
+            last_us: most(|counters| counters.delivery_last.take_peak()),
+            turns_us: self.counters.iter().map(|counters| counters.turn.take_peak()).collect(),
         }
     }
 

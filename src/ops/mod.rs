@@ -3,7 +3,10 @@
 //! Pure functions from numbers to text. Knows no connection, no socket and no clock; what grows with topics,
 //! clients or user agents never reaches it.
 
+pub mod errors;
+pub mod exposition;
 pub mod listing;
 pub mod metrics;
 pub mod status;
+pub mod summary;
 pub mod watch;

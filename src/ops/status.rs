@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::watch::{Point, Rates, Watch, Window};
-use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, REFUSED_NAMES};
-use crate::base::snapshot::{Snapshot, StatusQuery};
+use super::watch::{Latency, Point, Rates, Watch, Window, WorkerRates};
+use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
+use crate::base::snapshot::{Snapshot, StatusQuery, WorkerSnapshot};
 
 /// The page: counts are the snapshot's, everything over time is the watch's.
 pub fn page(snapshot: &Snapshot, watch: &Watch, query: StatusQuery) -> String {
@@ -34,24 +34,21 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
             "open": totals.connections_open,
             "max": snapshot.connections_max,
             "accepted_per_minute": rounded(watch.rates(Window::Minute).accepted * 60.0),
-            "duration_ms_mean": null,
+            "duration_ms_mean": snapshot.spread.duration.mean().map(rounded),
             "by_address": by_address(snapshot),
         },
         "subscribers": {
             "open": totals.subscribers_open,
-            "lagging": 0,
-            "messages_per_connection_mean": null,
+            "lagging": totals.lagging,
+            "messages_per_connection_mean": messages_per_connection(snapshot),
         },
         "rates": {
             "1s": rates(watch.rates(Window::Second)),
             "1m": rates(watch.rates(Window::Minute)),
             "5m": rates(watch.rates(Window::FiveMinutes)),
         },
-        "latency_ms": {
-            "each": { "p50": null, "p99": null, "max": null },
-            "last": { "p50": null, "p99": null, "max": null },
-        },
-        "turn_ms": { "min": null, "mean": null, "max": null },
+        "latency_ms": { "each": latency(watch.latency_each()), "last": latency(watch.latency_last()) },
+        "turn_ms": turns(watch),
         "cpu_percent": rounded(watch.rates(Window::Second).cpu_percent),
         "memory": memory(snapshot, watch),
         "topics": snapshot.topics,
@@ -62,26 +59,26 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "counts": named(&COUNT_NAMES, &totals.counts),
         "refused": named(&REFUSED_NAMES, &totals.refused),
         "closed": named(&CLOSED_NAMES, &totals.closed),
-        "insights": [],
+        "insights": insights(watch),
         "alerts": { "active": [], "history": [] },
     })
 }
 
 fn workers(snapshot: &Snapshot, watch: &Watch) -> Vec<Value> {
-    let rates = watch.worker_rates();
-    let row = |(index, worker): (usize, &crate::base::snapshot::WorkerSnapshot)| {
-        let rates = rates.get(index).copied().unwrap_or_default();
+    let rates = watch.workers();
+    let row = |(index, worker): (usize, &WorkerSnapshot)| {
+        let rates: WorkerRates = rates.get(index).copied().unwrap_or_default();
         json!({
             "index": index,
             "connections": worker.connections,
             "subscribers": worker.subscribers,
-            "deliveries_per_second": rounded(rates.deliveries),
-            "turn_ms_mean": null,
-            "turn_ms_max": null,
+            "deliveries_per_second": rounded(rates.deliveries_per_second),
+            "turn_ms_mean": rates.turn_us_mean.map(|us| rounded(us / 1_000.0)),
+            "turn_ms_max": rounded(rates.turn_us_max as f64 / 1_000.0),
             "mailbox": worker.mailbox,
-            "files": worker.connections,
+            "files": worker.files,
             "files_max": watch.bounds().worker_files_max,
-            "budget_exhausted": 0,
+            "budget_exhausted": worker.exhausted,
             "cpu_percent": rounded(rates.cpu_percent),
         })
     };
@@ -91,6 +88,40 @@ fn workers(snapshot: &Snapshot, watch: &Watch) -> Vec<Value> {
 fn by_address(snapshot: &Snapshot) -> Vec<Value> {
     let counts = snapshot.top_addresses.iter();
     counts.map(|count| json!({ "address": count.address, "connections": count.connections })).collect()
+}
+
+/// Events that a stream has got on average, over all streams there have been.
+fn messages_per_connection(snapshot: &Snapshot) -> Option<f64> {
+    let count = |what: Count| snapshot.totals.counts[what as usize];
+    let streams = count(Count::Subscribed);
+    (streams > 0).then(|| rounded(count(Count::Delivered) as f64 / streams as f64))
+}
+
+fn latency(latency: Option<Latency>) -> Value {
+    let of = |value: fn(Latency) -> f64| latency.map(|latency| rounded(value(latency)));
+    json!({
+        "p50": of(|latency| latency.p50_ms),
+        "p99": of(|latency| latency.p99_ms),
+        "max": of(|latency| latency.max_ms),
+    })
+}
+
+/// Of the last minute. The least is known to a third only.
+fn turns(watch: &Watch) -> Value {
+    let turns = watch.turns();
+    let ms = |us: f64| rounded(us / 1_000.0);
+    json!({
+        "min": turns.least().map(|us| ms(us as f64)),
+        "mean": turns.mean().map(ms),
+        "max": turns.mean().map(|_| ms(watch.turn_max_us() as f64)),
+    })
+}
+
+fn insights(watch: &Watch) -> Vec<Value> {
+    let insights = watch.insights().into_iter();
+    insights
+        .map(|it| json!({ "severity": it.severity.name(), "text": it.text, "advice": it.advice }))
+        .collect()
 }
 
 fn rates(rates: Rates) -> Value {
@@ -108,31 +139,43 @@ fn rates(rates: Rates) -> Value {
 fn memory(snapshot: &Snapshot, watch: &Watch) -> Value {
     let host = &watch.last().host;
     let connections = snapshot.totals.connections_open;
+    let (trend, leak) = (watch.trend(), watch.leak());
     json!({
         "resident_bytes": host.resident_bytes,
         "limit_bytes": watch.bounds().memory_limit_bytes,
         "history_bytes": snapshot.history_bytes,
         "bytes_per_connection": host.resident_bytes.checked_div(connections),
         "kernel_tcp_bytes": host.kernel_tcp_bytes,
-        "trend": { "average_bytes": null, "min_bytes": null, "max_bytes": null, "spikes": 0 },
-        "leak": { "judgement": "learning", "bytes_per_minute": 0, "why": "" },
+        "trend": {
+            "average_bytes": trend.average_bytes,
+            "min_bytes": trend.min_bytes,
+            "max_bytes": trend.max_bytes,
+            "spikes": trend.spikes,
+        },
+        "leak": {
+            "judgement": leak.judgement.name(),
+            "bytes_per_minute": leak.bytes_per_minute.round(),
+            "why": leak.why,
+        },
     })
 }
 
 /// One value for each second, oldest first.
 fn series(watch: &Watch) -> Value {
     let of = |value: fn(&Point) -> u64| -> Vec<u64> { watch.points().map(value).collect() };
-    let nothing = || vec![Value::Null; watch.points().len()];
+    let ms = |value: fn(&Point) -> Option<f64>| -> Vec<Option<f64>> {
+        watch.points().map(|point| value(point).map(|us| rounded(us / 1_000.0))).collect()
+    };
     json!({
         "step_ms": 1_000,
         "at_ms": of(|point| point.wall_ms),
         "connections": of(|point| point.connections),
-        "deliveries": differences(watch, |point| point.deliveries as f64),
-        "latency_p99_ms": nothing(),
-        "latency_last_p99_ms": nothing(),
+        "deliveries": differences(watch, |point| point.count(Count::Delivered) as f64),
+        "latency_p99_ms": ms(|point| point.each_p99_us),
+        "latency_last_p99_ms": ms(|point| point.last_p99_us),
         "cpu_percent": differences(watch, |point| point.cpu_seconds * 100.0),
         "resident_bytes": of(|point| point.resident_bytes),
-        "lagging": vec![0; watch.points().len()],
+        "lagging": of(|point| point.lagging),
     })
 }
 

@@ -4,6 +4,7 @@
 //! Existing connections come before newcomers, and a turn is never longer than the core's budgets allow, so
 //! the loop has none of its own but the one on accepting.
 
+use crate::base::counters::Count;
 use crate::base::settings::Listener;
 use crate::base::time::Now;
 use crate::fanout::node::Node;
@@ -22,6 +23,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// The waker's token. The core never gives this one, nor those of the listeners, just below.
@@ -82,6 +84,7 @@ impl Shell {
                 return self.tell_notes();
             }
             wait_ms = self.accept(now, &turn);
+            self.count_turn(now);
             self.tell_notes();
             if ready == events_max && events_max < EVENTS_MAX {
                 events_max *= 2;
@@ -96,6 +99,12 @@ impl Shell {
         }
     }
 
+    fn count_turn(&self, began: Now) {
+        let counters = self.node.counters(self.index);
+        counters.turn.add(self.clock.mono_us().saturating_sub(began.mono_us), 1);
+        counters.files.store(self.sockets.open() as u64, Relaxed);
+    }
+
     /// Waits for up to `wait_ms`, without end if there is none, and tells the core and the listeners what is
     /// ready; returns how many were.
     fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>) -> usize {
@@ -104,6 +113,9 @@ impl Shell {
         let timeout = if may_block { wait_ms.map(Duration::from_millis) } else { Some(Duration::ZERO) };
         let result = self.poll.poll(events, timeout);
         self.core.wake_up();
+        if may_block {
+            self.core.counters().count(Count::Wakeups);
+        }
         match result {
             Ok(()) => {}
             // A failed wait leaves no events behind.

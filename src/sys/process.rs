@@ -101,6 +101,21 @@ pub fn set_time_slice(slice: Duration) -> io::Result<()> {
     checked(result as libc::c_int).map(drop)
 }
 
+/// Processor time of all threads of this process since its start (`CLOCK_PROCESS_CPUTIME_ID`).
+pub fn processor_time() -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec for the length of the call.
+    checked(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) })?;
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Ok(Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0)))
+}
+
+/// Bytes of a page of memory.
+pub fn page_bytes() -> u64 {
+    // SAFETY: takes no pointer.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
+}
+
 /// Returns to the operating system what memory the allocator holds and nobody uses (`malloc_trim(3)`). Holds
 /// up allocations of other threads for some milliseconds for each 100 MB.
 pub fn give_memory_back() {
@@ -120,6 +135,16 @@ mod tests {
         for number in [-1, 0, 1, 2, 64, RawFd::MAX] {
             assert_eq!(inherited(number).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{number}");
         }
+    }
+
+    #[test]
+    fn processor_time_goes_on_and_pages_are_powers_of_two() {
+        let before = processor_time().unwrap();
+        let mut spins = 0_u64;
+        while processor_time().unwrap() < before + Duration::from_millis(5) {
+            spins += 1;
+        }
+        assert!(spins > 0 && page_bytes().is_power_of_two());
     }
 
     #[test]
