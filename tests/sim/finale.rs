@@ -79,11 +79,7 @@ impl World {
     /// Everyone goes on as before until all workers have ended.
     fn drain(&mut self) {
         self.run_each_worker();
-        // Whoever the operator has ended does not get what comes.
-        let is_open = |index: &usize| {
-            let session = &self.scene.sessions[*index];
-            session.ending == Ending::Open && !self.scene.operated.contains(&session.conn)
-        };
+        let is_open = |index: &usize| self.scene.sessions[*index].ending == Ending::Open;
         let open: Vec<usize> = (0..self.scene.sessions.len()).filter(is_open).collect();
         let is_slow = |index: &usize| self.net.socks[self.scene.sessions[*index].conn].known_full;
         let slow: Vec<usize> = open.iter().copied().filter(is_slow).collect();
@@ -102,7 +98,9 @@ impl World {
             return;
         }
         for session in open.into_iter().filter(clean).map(|index| &self.scene.sessions[index]) {
-            if session.item_ms + DRAIN_SLACK_MS < self.scene.drained_ms {
+            // Whoever the operator has ended does not get what comes.
+            let operated = self.scene.operated.contains(&session.conn);
+            if !operated && session.item_ms + DRAIN_SLACK_MS < self.scene.drained_ms {
                 session.judge_losses(&self.scene.ledger, settings.slow_policy, Some(self.scene.head));
             }
         }
