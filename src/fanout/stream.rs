@@ -78,6 +78,7 @@ impl Worker {
         self.queue_write(slot);
         self.counters().subscribers(1);
         self.counters().count(Count::Subscribed);
+        self.note_stream(slot);
         Ok(())
     }
 
@@ -161,7 +162,9 @@ impl Worker {
         if full && tick >= stream.wrote.saturating_add(ticks.stall) {
             let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
             if !stays || ending {
-                return self.close(io, slot, Close::Reset, Closed::SlowStalled);
+                let by_operator = stream.mode & mode::OPERATOR != 0;
+                let why = if by_operator { Closed::Operator } else { Closed::SlowStalled };
+                return self.close(io, slot, Close::Reset, why);
             }
             // It costs no memory beyond the log, and the kernel gives up on a peer that never reads.
             stream.wrote = tick;
