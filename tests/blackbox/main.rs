@@ -7,6 +7,7 @@
 
 mod activation;
 mod alerts;
+mod alerts_defaults;
 mod batch;
 mod bench_profile;
 mod body_attacks;
