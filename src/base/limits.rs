@@ -206,6 +206,18 @@ pub const ALERT_TRY_MS: u64 = 10_000;
 pub const ALERT_WORDS_BYTES_MAX: usize = 256;
 /// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
 pub const CONFIG_FILE_BYTES_MAX: usize = MIB;
+/// Bytes of data in one TCP segment over Ethernet: 1 500 less the headers, with timestamps.
+pub const TCP_SEGMENT_BYTES: usize = 1_500 - TCP_IP_BYTES;
+/// Bytes of headers of a TCP segment over IPv4, with timestamps (RFC 9293, RFC 7323, RFC 791).
+pub const TCP_IP_BYTES: usize = 20 + 20 + 12;
+/// Bytes that Ethernet adds to each packet: header, check sum, preamble, gap (IEEE 802.3).
+pub const ETHERNET_BYTES: usize = 14 + 4 + 8 + 12;
+/// Bytes of a publish beside its payload, as usual clients and proxies send it.
+pub const PUBLISH_HEAD_BYTES: usize = 300;
+/// Files that one table may have on a host that was never tuned for more: the kernel's `fs.nr_open`.
+pub const NR_OPEN_DEFAULT: u64 = 1_048_576;
+/// Ports of one address that a proxy on a tuned host can connect to one server from: 10 240 to 65 535.
+pub const PLANNED_PORTS_PER_ADDRESS: u64 = 65_536 - 10_240;
 
 const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and what is passed fit one word");
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);

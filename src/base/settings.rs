@@ -70,6 +70,12 @@ pub const TABLE: &[Spec] = &[
         "auto",
         "how frames are handed to the kernel",
     ),
+    row(
+        "pin_workers",
+        Kind::Choice(&["off", "on"]),
+        "off",
+        "keep each worker on one processor, and give it the newcomers that arrive there",
+    ),
     int("connections_max", "0", 0, COUNT_MAX, "open connections; 0 = as many as the files allow"),
     int(
         "connections_per_address_max",
@@ -209,6 +215,7 @@ pub struct Settings {
     pub workers: usize,
     pub fd_tables_private: bool,
     pub send_backend: SendBackend,
+    pub pin_workers: bool,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
     pub topics_per_connection_max: usize,
@@ -269,6 +276,7 @@ impl Settings {
                 "io_uring" => SendBackend::IoUring,
                 _ => SendBackend::Auto,
             },
+            pin_workers: text("pin_workers") == "on",
             connections_max: size("connections_max"),
             connections_per_address_max: size("connections_per_address_max"),
             topics_per_connection_max: size("topics_per_connection_max"),

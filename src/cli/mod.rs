@@ -17,6 +17,7 @@ pub mod load;
 pub mod log;
 pub mod memory;
 pub mod notify;
+pub mod plan;
 pub mod publish;
 pub mod reading;
 pub mod refusal;
@@ -67,6 +68,7 @@ pub fn main() -> ExitCode {
     };
     let ended = match matches.subcommand() {
         Some(("load", matches)) => load::run(matches),
+        Some(("plan", matches)) => plan::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),
         Some(("serve", matches)) => serve::run(&args::inputs(matches)),

@@ -8,6 +8,7 @@ pub mod errors;
 pub mod exposition;
 pub mod listing;
 pub mod metrics;
+pub mod plan;
 pub mod status;
 pub mod summary;
 pub mod watch;

@@ -81,7 +81,9 @@ pub struct Duty {
     pub worker_max: usize,
     /// Sockets beyond, for refusals, the operator, and the queue of a listener that closes.
     pub spare: usize,
-    /// For accepted sockets.
+    /// The one that the worker is pinned to.
+    pub processor: Option<usize>,
+    /// For its listeners and what they accept.
     pub tuning: Tuning,
     /// The listeners' tokens are this one and those above.
     pub first_token: usize,

@@ -27,6 +27,7 @@ mod order;
 mod overload;
 mod payloads;
 mod pipelines;
+mod placement;
 mod publish;
 mod readiness;
 mod resume;
