@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fanwheel::base::limits::SURVEY_TELL_MS;
 use fanwheel::base::settings::Listener;
+use fanwheel::base::time::TICK_MS;
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Token;
 use serde_json::Value;
@@ -34,7 +36,8 @@ enum Question {
 /// See the module.
 pub struct Inspector {
     peer: Option<Peer>,
-    asked: Vec<Question>,
+    /// With the time when it was asked.
+    asked: Vec<(Question, u64)>,
     /// Streams seen, by id, with their numbers.
     known: BTreeMap<String, usize>,
     /// Connections that the server says it has ended.
@@ -117,17 +120,21 @@ impl Inspector {
         peer.ask(request.as_bytes(), Asked { tag: self.asked.len(), head_only: false, http11: true });
         let conn = peer.conn;
         scene.trace(|| format!("conn {conn} asks {line}"));
-        self.asked.push(question);
+        self.asked.push((question, scene.now.mono_ms));
     }
 
     fn judge(&mut self, net: &Net, scene: &mut Scene, answer: &Answer) {
-        let question = self.asked[answer.tag].clone();
+        let (question, asked_ms) = self.asked[answer.tag].clone();
         match (&question, answer.status) {
             (_, 408) => {}
             (_, 503) => scene.cover.hit_if(answer.body.contains("surveys_full"), Branch::RefusedSurveys),
             (Question::Connections(_), 200) => {
                 let page: Value = serde_json::from_str(&answer.body).expect("JSON");
-                scene.cover.hit_if(page.get("incomplete").is_some(), Branch::SurveyIncomplete);
+                if page.get("incomplete").is_some() {
+                    let waited_ms = scene.now.mono_ms - asked_ms;
+                    assert!(waited_ms + TICK_MS >= SURVEY_TELL_MS, "given up after {waited_ms} ms");
+                    scene.hit(Branch::SurveyIncomplete);
+                }
                 self.judge_rows(net, scene, &page);
                 self.kept.iter_mut().for_each(|kept| kept.push(page.clone()));
             }
@@ -193,7 +200,7 @@ impl Inspector {
     pub fn end_look(&mut self, net: &Net, scene: &mut Scene, node: &Node) {
         let Some(kept) = self.kept.take() else { return };
         let [connections, topics] = &kept[..] else { panic!("{} answers of 2", kept.len()) };
-        let [Question::Connections(by), Question::Topics(topics_by)] = &self.asked[..2] else {
+        let [(Question::Connections(by), _), (Question::Topics(topics_by), _)] = &self.asked[..2] else {
             unreachable!("asked in this order")
         };
         assert_eq!((connections.get("incomplete"), topics.get("incomplete")), (None, None));
