@@ -125,6 +125,8 @@ impl Node {
             reasons.push("log_failing: the log's lines are lost, its disk may be full".to_owned());
         }
         if self.is_draining() {
+            // Workers that have ended take no turns either; the drain has a deadline of its own.
+            vigil.stuck = 0;
             reasons = vec!["draining: the server ends its streams".to_owned()];
         }
         let (ok, reason) = (reasons.is_empty(), reasons.join("; "));
