@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fanwheel::base::limits::SURVEY_TELL_MS;
 use fanwheel::base::settings::Listener;
-use fanwheel::base::time::TICK_MS;
+use fanwheel::base::time::{Now, TICK_MS};
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Token;
 use serde_json::Value;
@@ -20,6 +20,9 @@ use crate::peer::Peer;
 use crate::scene::Scene;
 use crate::session::topic_of;
 use crate::setup::pick;
+
+/// A stream waits so long for events on their way to it before it is ended, or a little less.
+const END_MS: u64 = 1_300;
 
 const CONNECTION_SORTS: [&str; 5] = ["lag", "age", "bytes", "slow", "address"];
 const TOPIC_SORTS: [&str; 4] = ["subscribers", "events", "bytes", "name"];
@@ -40,8 +43,8 @@ pub struct Inspector {
     asked: Vec<(Question, u64)>,
     /// Streams seen, by id, with their numbers.
     known: BTreeMap<String, usize>,
-    /// Connections that the server says it has ended.
-    ended: BTreeSet<usize>,
+    /// Connections that the server says it ends, and when it said so.
+    ended: BTreeMap<usize, u64>,
     /// The answers of an exact look.
     kept: Option<Vec<Value>>,
 }
@@ -53,7 +56,7 @@ impl Inspector {
             peer: None,
             asked: Vec::new(),
             known: BTreeMap::new(),
-            ended: BTreeSet::new(),
+            ended: BTreeMap::new(),
             kept: None,
         }
     }
@@ -144,7 +147,7 @@ impl Inspector {
             }
             (Question::End(_, Some(conn)), 204) => {
                 scene.hit(Branch::EndedByOperator);
-                self.ended.insert(*conn);
+                self.ended.insert(*conn, scene.now.mono_ms);
             }
             (Question::End(_, Some(conn)), 404) => {
                 assert!(net.socks[*conn].token.is_none(), "conn {conn} is open");
@@ -215,9 +218,10 @@ impl Inspector {
     }
 
     /// Asserts what must hold when nothing is left to do.
-    pub fn check_at_rest(&self, net: &Net) {
-        for &conn in &self.ended {
-            assert!(net.socks[conn].token.is_none(), "conn {conn} goes on after it was ended");
+    pub fn check_at_rest(&self, net: &Net, now: Now) {
+        for (conn, &ended_ms) in &self.ended {
+            let is_over = net.socks[*conn].token.is_none() || now.mono_ms < ended_ms + END_MS;
+            assert!(is_over, "conn {conn} goes on after it was ended");
         }
         let Some(peer) = &self.peer else { return };
         if net.socks[peer.conn].token.is_some() && !net.socks[peer.conn].peer_finished {
