@@ -28,8 +28,10 @@ use crate::sys::disk;
 
 /// Lines that never reached the output, for whatever reason.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
-/// The output takes no lines, or its disk has no room for the next.
+/// The output has not taken the last line.
 static FAILS: AtomicBool = AtomicBool::new(false);
+/// Its disk has no room for the next.
+static FULL: AtomicBool = AtomicBool::new(false);
 /// Only lines of this program are logged: libraries have their own ideas of what matters.
 const TARGET_PREFIX: &str = "fanwheel";
 
@@ -49,7 +51,7 @@ pub fn dropped() -> u64 {
 
 /// Whether lines are being lost, as far as the log's thread has seen.
 pub fn fails() -> bool {
-    FAILS.load(Relaxed)
+    FAILS.load(Relaxed) || FULL.load(Relaxed)
 }
 
 /// The front: what `log` macros reach in any thread.
@@ -212,9 +214,9 @@ fn ms_since(begun: Instant) -> u64 {
 /// A log that few lines reach would notice a full disk late, and its end never.
 fn check(logger: &WriteLogger<Output>, file: Option<&Path>) {
     let free = file.and_then(|path| disk::bytes_free(path).ok());
-    if free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN) {
-        FAILS.store(true, Relaxed);
-    } else if fails() {
+    let full = free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN);
+    FULL.store(full, Relaxed);
+    if !full && FAILS.load(Relaxed) {
         // A line that is taken says by itself that lines are taken again.
         write(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", dropped()));
     }

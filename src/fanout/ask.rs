@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::conn::{Phase, State, Then, Token};
 use super::node::Node;
-use super::survey::{Question, Survey};
+use super::survey::{Question, Ranked, Survey};
 use super::talk::{Asked, Flow};
 use super::worker::Worker;
 use crate::base::counters::{Closed, Refused};
 use crate::base::limits::{SURVEY_FIND_MS, SURVEY_TELL_MS};
-use crate::base::survey::{ConnectionId, ConnectionsPage, ConnectionsQuery, TopicsPage, TopicsQuery};
+use crate::base::survey::{ConnectionId, ConnectionsPage, ConnectionsQuery, Paging, TopicsPage, TopicsQuery};
 use crate::base::time::ticks_of_ms;
 use crate::wire::problem::Problem;
 use crate::wire::reply;
@@ -113,10 +113,7 @@ impl Worker {
         let pages = self.node.pages();
         let text = match pursuit.goal.clone() {
             Goal::Find(query) => {
-                let mut ranked = found.ranked;
-                ranked.sort_unstable();
-                let page = ranked.iter().skip(query.paging.offset).take(query.paging.limit);
-                let ids: Vec<ConnectionId> = page.map(|ranked| ranked.id).collect();
+                let ids = page_of(found.ranked, query.paging);
                 let page =
                     ConnectionsPage { query, total: found.total, rows: Vec::new(), incomplete: missing };
                 if !ids.is_empty() {
@@ -179,4 +176,16 @@ impl Worker {
             self.settle(slot);
         }
     }
+}
+
+/// The connections of a page, of all that the workers have put first.
+fn page_of(mut ranked: Vec<Ranked>, paging: Paging) -> Vec<ConnectionId> {
+    let most = paging.offset + paging.limit;
+    if ranked.len() > most {
+        // Only what may be shown is worth sorting.
+        ranked.select_nth_unstable(most);
+        ranked.truncate(most);
+    }
+    ranked.sort_unstable();
+    ranked.iter().skip(paging.offset).map(|ranked| ranked.id).collect()
 }

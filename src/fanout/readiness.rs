@@ -36,8 +36,15 @@ pub struct Vigil {
 #[derive(Debug)]
 enum State {
     Due(u64),
-    KeptOut { since_ms: u64, full: u64 },
-    UnderWay { since_ms: u64, probe: Arc<Probe>, turns: Vec<u64> },
+    KeptOut(Since, u64),
+    UnderWay(Since, Arc<Probe>),
+}
+
+/// When a wait began, and how many turns each worker had taken by then.
+#[derive(Clone, Debug)]
+struct Since {
+    ms: u64,
+    turns: Vec<u64>,
 }
 
 const STARTING: &str = "starting: no probe has passed through every worker yet";
@@ -64,8 +71,8 @@ impl Node {
         // The hub's lock is not taken under the other one: `/readyz` must answer whoever holds the hub.
         let is_due = match &self.vigil().probe {
             State::Due(due_ms) => now.mono_ms >= *due_ms,
-            State::KeptOut { .. } => true,
-            State::UnderWay { .. } => false,
+            State::KeptOut(..) => true,
+            State::UnderWay(..) => false,
         };
         let sent = (is_due && !self.is_draining()).then(|| self.send_probe());
         let mut vigil = self.vigil();
@@ -73,15 +80,12 @@ impl Node {
         match (sent, &vigil.probe) {
             (Some(Ok((probe, woken))), _) => {
                 wake = woken;
-                let turns = (0..self.workers()).map(|worker| self.turns(worker)).collect();
-                vigil.probe = State::UnderWay { since_ms: now.mono_ms, probe, turns };
+                vigil.probe = State::UnderWay(self.since(now), probe);
             }
-            (Some(Err(full)), State::KeptOut { since_ms, .. }) => {
-                vigil.probe = State::KeptOut { since_ms: *since_ms, full };
-            }
-            (Some(Err(full)), _) => vigil.probe = State::KeptOut { since_ms: now.mono_ms, full },
-            (None, State::UnderWay { since_ms, probe, .. }) if probe.left() == 0 => {
-                vigil.probe = State::Due(since_ms + PROBE_PERIOD_MS);
+            (Some(Err(full)), State::KeptOut(since, _)) => vigil.probe = State::KeptOut(since.clone(), full),
+            (Some(Err(full)), _) => vigil.probe = State::KeptOut(self.since(now), full),
+            (None, State::UnderWay(since, probe)) if probe.left() == 0 => {
+                vigil.probe = State::Due(since.ms + PROBE_PERIOD_MS);
                 vigil.passed = true;
             }
             (None, _) => {}
@@ -96,23 +100,25 @@ impl Node {
         Ok((probe, wake))
     }
 
+    fn since(&self, now: Now) -> Since {
+        Since { ms: now.mono_ms, turns: (0..self.workers()).map(|worker| self.turns(worker)).collect() }
+    }
+
     fn judge(&self, vigil: &mut Vigil, now_ms: u64, surroundings: Surroundings) {
-        let late = |since_ms: u64| now_ms.saturating_sub(since_ms) >= PROBE_MS;
+        let late = |since: &Since| now_ms.saturating_sub(since.ms) >= PROBE_MS;
         let mut reasons = Vec::new();
         vigil.stuck = 0;
         match &vigil.probe {
-            State::KeptOut { since_ms, full } if late(*since_ms) => {
-                reasons.push(format!("mailbox_full: no room for a probe at {}", named(*full)));
+            State::KeptOut(since, full) if late(since) => {
+                vigil.stuck = self.standing_still(since, *full);
+                let (who, how) = (named(*full), how(vigil.stuck, *full));
+                reasons.push(format!("mailbox_full: no room for a probe at {who}, {how}"));
             }
-            State::UnderWay { since_ms, probe, turns } if late(*since_ms) => {
+            State::UnderWay(since, probe) if late(since) => {
                 let left = probe.left();
-                let stands = |worker: &usize| {
-                    left & 1 << worker != 0 && turns.get(*worker) == Some(&self.turns(*worker))
-                };
-                vigil.stuck = (0..self.workers()).filter(stands).fold(0, |mask, worker| mask | 1 << worker);
-                let how = if vigil.stuck == left { "standing still" } else { "behind with its frames" };
-                let ms = now_ms - since_ms;
-                reasons.push(format!("worker_late: a probe waits for {ms} ms at {}, {how}", named(left)));
+                vigil.stuck = self.standing_still(since, left);
+                let (ms, who, how) = (now_ms - since.ms, named(left), how(vigil.stuck, left));
+                reasons.push(format!("worker_late: a probe waits for {ms} ms at {who}, {how}"));
                 let full = self.hub.full_mailboxes();
                 if full != 0 {
                     reasons.push(format!("mailbox_full: no room for an event at {}", named(full)));
@@ -125,6 +131,8 @@ impl Node {
             reasons.push("log_failing: the log's lines are lost, its disk may be full".to_owned());
         }
         if self.is_draining() {
+            // Workers that have ended take no turns either; the drain has a deadline of its own.
+            vigil.stuck = 0;
             reasons = vec!["draining: the server ends its streams".to_owned()];
         }
         let (ok, reason) = (reasons.is_empty(), reasons.join("; "));
@@ -134,6 +142,13 @@ impl Node {
         vigil.readiness.ok = ok;
         vigil.readiness.reason = (!ok).then_some(reason);
         vigil.judged_ms = now_ms;
+    }
+
+    /// Which workers of a mask have taken no turn since.
+    fn standing_still(&self, since: &Since, mask: u64) -> u64 {
+        let turns = since.turns.iter().enumerate();
+        let still = turns.filter(|(worker, turns)| mask & 1 << worker != 0 && **turns == self.turns(*worker));
+        still.fold(0, |mask, (worker, _)| mask | 1 << worker)
     }
 
     fn turns(&self, worker: usize) -> u64 {
@@ -157,9 +172,107 @@ impl Node {
     }
 }
 
+fn how(stuck: u64, all: u64) -> &'static str {
+    if stuck == all { "standing still" } else { "behind with its frames" }
+}
+
 /// The workers of a mask: `worker 1` or `worker 0, worker 2`.
 fn named(mask: u64) -> String {
     let names =
         (0..u64::BITS).filter(|worker| mask & 1 << worker != 0).map(|worker| format!("worker {worker}"));
     names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::MAILBOX_FRAMES_MAX;
+    use crate::base::settings::Settings;
+    use crate::base::snapshot::Pages;
+    use crate::fanout::hub::Post;
+    use crate::fanout::mail::{Inbox, Mail};
+    use crate::wire::frame::Draft;
+    use crate::wire::request::Start;
+
+    const WELL: Surroundings = Surroundings { log_fails: false };
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, wall_ms: 1_000 + mono_ms, mono_us: mono_ms * 1_000 }
+    }
+
+    /// A node of two workers that take mail only when told to.
+    fn node() -> (Arc<Node>, Vec<Inbox>) {
+        Node::new(Settings::default(), 2, 10, Pages::default(), 1_000, 7)
+    }
+
+    fn take_mail(inbox: &Inbox, worker: usize) {
+        for mail in inbox.frames.try_iter() {
+            if let Mail::Probe(probe) = mail {
+                probe.pass(worker);
+            }
+        }
+    }
+
+    /// What begins the reason at a moment; nothing when ready.
+    fn verdict(node: &Node, ms: u64) -> String {
+        node.keep_vigil(at(ms), WELL);
+        node.readiness(ms).reason.unwrap_or_default().split_once(':').map_or("", |(word, _)| word).to_owned()
+    }
+
+    #[test]
+    fn ready_is_who_has_let_a_probe_pass_and_late_is_who_does_not() {
+        let (node, inboxes) = node();
+        assert_eq!(verdict(&node, 0), "starting");
+        take_mail(&inboxes[0], 0);
+        assert_eq!(verdict(&node, 1), "starting");
+        take_mail(&inboxes[1], 1);
+        assert_eq!(verdict(&node, 2), "");
+        assert_eq!(verdict(&node, PROBE_PERIOD_MS), "");
+        take_mail(&inboxes[0], 0);
+        assert_eq!(verdict(&node, PROBE_PERIOD_MS + PROBE_MS - 1), "");
+        assert_eq!(verdict(&node, PROBE_PERIOD_MS + PROBE_MS), "worker_late");
+        let reason = node.readiness(PROBE_PERIOD_MS + PROBE_MS).reason.unwrap_or_default();
+        assert!(reason.contains("at worker 1, standing still"), "{reason}");
+        assert!(node.has_stuck_worker() && !reason.contains("worker 0"));
+        node.counters(1).count(Count::Turns);
+        assert_eq!(verdict(&node, 4_000), "worker_late");
+        assert!(!node.has_stuck_worker(), "it only has much to do");
+        assert_eq!(inboxes[1].frames.len(), 1, "one probe at a time");
+        take_mail(&inboxes[1], 1);
+        assert_eq!(verdict(&node, 4_001), "");
+    }
+
+    #[test]
+    fn a_probe_that_finds_no_room_names_whose_mailbox_is_full() {
+        let (node, inboxes) = node();
+        node.hub.subscribe(1, &["a".into()], &Start::Now, at(0)).expect("there is room");
+        let post = || Post { topics: vec!["a".into()], draft: Draft::new(None, None, "x", None) };
+        let posts = (0..MAILBOX_FRAMES_MAX).map(|_| post()).collect();
+        node.hub.publish(posts, None, at(0)).expect("there is room");
+        assert_eq!(verdict(&node, 0), "starting");
+        assert_eq!(verdict(&node, PROBE_MS), "mailbox_full");
+        let reason = node.readiness(PROBE_MS).reason.unwrap_or_default();
+        assert!(reason.contains("at worker 1, standing still") && node.has_stuck_worker(), "{reason}");
+        take_mail(&inboxes[1], 1);
+        assert_eq!(verdict(&node, PROBE_MS + 1), "starting");
+        (0..2).for_each(|worker| take_mail(&inboxes[worker], worker));
+        assert_eq!(verdict(&node, PROBE_MS + 2), "");
+    }
+
+    #[test]
+    fn a_log_that_fails_an_old_verdict_and_a_drain_are_not_ready() {
+        let (node, inboxes) = node();
+        verdict(&node, 0);
+        (0..2).for_each(|worker| take_mail(&inboxes[worker], worker));
+        assert_eq!(verdict(&node, 1), "");
+        node.keep_vigil(at(2), Surroundings { log_fails: true });
+        assert!(node.readiness(2).reason.is_some_and(|reason| reason.starts_with("log_failing")));
+        assert_eq!(verdict(&node, 3), "");
+        let old = node.readiness(3 + VERDICT_MS);
+        assert!(!old.ok && old.reason.is_some_and(|reason| reason.starts_with("judge_late")));
+        verdict(&node, 5_000);
+        node.control(&crate::fanout::mail::Control::Drain);
+        assert_eq!(verdict(&node, 9_000), "draining");
+        assert!(!node.has_stuck_worker(), "who has ended takes no turns either");
+    }
 }

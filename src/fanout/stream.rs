@@ -192,13 +192,15 @@ impl Worker {
         self.wheel.arm(slot, next.max(tick + 1).min(ends));
     }
 
-    /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get.
-    fn end_stream(&mut self, slot: u32) {
+    /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get. The
+    /// operator does not wait for one that is behind.
+    pub(super) fn end_stream(&mut self, slot: u32) {
         let tick = self.now.tick();
         let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
         let patient = self.drain.is_some() || tick < stream.ends.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
-        if stream.is_live() && !(patient && mail_waits) {
+        let by_operator = stream.mode & mode::OPERATOR != 0;
+        if (stream.is_live() || by_operator) && !(patient && mail_waits) {
             self.say_farewell(slot);
         } else {
             self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));

@@ -246,8 +246,8 @@ impl Worker {
         end == hub.topic_slots()
     }
 
-    /// Ends a connection: a stream after what is begun, with a time to come back; any other at once. Returns
-    /// whether there was one.
+    /// Ends a connection: a stream after what is on its way to it, with a time to come back; any other at once.
+    /// Returns whether there was one.
     fn end_by_operator(&mut self, io: &mut impl Io, id: ConnectionId) -> bool {
         if !self.owns(Token::new(id.slot, id.generation)) {
             return false;
@@ -257,9 +257,10 @@ impl Worker {
             return true;
         };
         // One that is on its way out keeps its reason.
-        if stream.mode & mode::ENDING == 0 {
+        if stream.mode & (mode::ENDING | mode::OPERATOR) == 0 {
             stream.mode |= mode::OPERATOR;
-            self.say_farewell(id.slot);
+            stream.ends = self.now.tick();
+            self.end_stream(id.slot);
         }
         true
     }

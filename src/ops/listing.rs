@@ -1,77 +1,133 @@
 //! `/topics` and `/connections`: rows that were found, as JSON. Texts of strangers are escaped by serde_json.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::base::survey::{ConnectionRow, ConnectionsPage, TopicRow, TopicsPage};
 
 /// The page of topics.
 pub fn topics(page: &TopicsPage) -> String {
-    let mut object = json!({
-        "total": page.total,
-        "offset": page.query.paging.offset,
-        "limit": page.query.paging.limit,
-        "topics": page.rows.iter().map(topic).collect::<Vec<_>>(),
-    });
-    if page.incomplete {
-        object["incomplete"] = json!(["topics"]);
-    }
-    object.to_string()
-}
-
-fn topic(row: &TopicRow) -> Value {
-    json!({
-        "topic": *row.topic,
-        "subscribers": row.subscribers,
-        "events": row.events,
-        "bytes": row.bytes,
-        "oldest": row.oldest.map(|id| id.to_string()),
-        "newest": row.newest.map(|id| id.to_string()),
+    let paging = page.query.paging;
+    text(&Topics {
+        total: page.total,
+        offset: paging.offset,
+        limit: paging.limit,
+        topics: page.rows.iter().map(topic).collect(),
+        incomplete: page.incomplete.then_some(["topics"]),
     })
 }
 
 /// The page of connections.
 pub fn connections(page: &ConnectionsPage) -> String {
-    let mut object = json!({
-        "total": page.total,
-        "offset": page.query.paging.offset,
-        "limit": page.query.paging.limit,
-        "connections": page.rows.iter().map(|row| connection(row, page.query.info)).collect::<Vec<_>>(),
-    });
-    if !page.incomplete.is_empty() {
-        let missing = page.incomplete.iter().map(|worker| format!("worker {worker}"));
-        object["incomplete"] = missing.collect();
-    }
-    object.to_string()
+    let paging = page.query.paging;
+    let missing = page.incomplete.iter().map(|worker| format!("worker {worker}"));
+    text(&Connections {
+        total: page.total,
+        offset: paging.offset,
+        limit: paging.limit,
+        connections: page.rows.iter().map(|row| connection(row, page.query.info)).collect(),
+        incomplete: missing.collect(),
+    })
 }
 
-fn connection(row: &ConnectionRow, info: bool) -> Value {
-    let mut object = Map::new();
-    let mut set = |name: &str, value: Value| object.insert(name.to_owned(), value);
-    set("id", json!(row.id.to_string()));
-    set("worker", json!(row.id.worker));
-    set("address", json!(row.address.map(|address| address.to_string())));
-    set("user_agent", json!(row.user_agent));
-    set("topics", json!(row.topics));
-    if row.topics_more > 0 {
-        set("topics_more", json!(row.topics_more));
+fn text(page: &impl Serialize) -> String {
+    serde_json::to_string(page).expect("plain data with text for keys")
+}
+
+#[derive(Serialize)]
+struct Topics<'a> {
+    total: u64,
+    offset: usize,
+    limit: usize,
+    topics: Vec<Topic<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<[&'static str; 1]>,
+}
+
+#[derive(Serialize)]
+struct Topic<'a> {
+    topic: &'a str,
+    subscribers: u64,
+    events: u64,
+    bytes: u64,
+    oldest: Option<String>,
+    newest: Option<String>,
+}
+
+fn topic(row: &TopicRow) -> Topic<'_> {
+    Topic {
+        topic: &row.topic,
+        subscribers: row.subscribers,
+        events: row.events,
+        bytes: row.bytes,
+        oldest: row.oldest.map(|id| id.to_string()),
+        newest: row.newest.map(|id| id.to_string()),
     }
-    set("age_ms", json!(row.age_ms));
-    set("lag_ms", json!(row.lag_ms));
-    set("lag_events", json!(row.lag_events));
-    set("bytes", json!(row.traffic.map(|traffic| traffic.bytes_sent)));
-    set("state", json!(row.state.name()));
-    if let Some(traffic) = row.traffic.filter(|_| info) {
-        set("rtt_us", json!(traffic.rtt_us));
-        set("unacked", json!(traffic.unacked));
-        set("unsent_bytes", json!(traffic.unsent_bytes));
+}
+
+#[derive(Serialize)]
+struct Connections<'a> {
+    total: u64,
+    offset: usize,
+    limit: usize,
+    connections: Vec<Connection<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Connection<'a> {
+    id: String,
+    worker: u32,
+    address: Option<String>,
+    user_agent: Option<&'a str>,
+    topics: &'a [Box<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topics_more: Option<usize>,
+    age_ms: u64,
+    lag_ms: u64,
+    lag_events: u64,
+    bytes: Option<u64>,
+    state: &'static str,
+    #[serde(flatten)]
+    info: Option<Info>,
+}
+
+#[derive(Serialize)]
+struct Info {
+    rtt_us: u32,
+    unacked: u32,
+    unsent_bytes: u32,
+}
+
+fn connection(row: &ConnectionRow, info: bool) -> Connection<'_> {
+    Connection {
+        id: row.id.to_string(),
+        worker: row.id.worker,
+        address: row.address.map(|address| address.to_string()),
+        user_agent: row.user_agent.as_deref(),
+        topics: &row.topics,
+        topics_more: (row.topics_more > 0).then_some(row.topics_more),
+        age_ms: row.age_ms,
+        lag_ms: row.lag_ms,
+        lag_events: row.lag_events,
+        bytes: row.traffic.map(|traffic| traffic.bytes_sent),
+        state: row.state.name(),
+        info: row.traffic.filter(|_| info).map(|traffic| Info {
+            rtt_us: traffic.rtt_us,
+            unacked: traffic.unacked,
+            unsent_bytes: traffic.unsent_bytes,
+        }),
     }
-    Value::Object(object)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::base::survey::*;
+    use crate::base::survey::{
+        ConnectionId, ConnectionSort, ConnectionState, ConnectionsQuery, Paging, Traffic,
+    };
 
     #[test]
     fn a_page_is_one_object_whatever_strangers_wrote() {

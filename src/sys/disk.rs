@@ -11,7 +11,7 @@ use std::path::Path;
 /// for root counts for root.
 ///
 /// # Errors
-/// When there is no such file, or it is a device or a pipe, of which the room says nothing.
+/// When there is no such file, it is a device or a pipe, or its file system does not tell.
 pub fn bytes_free(path: &Path) -> io::Result<u64> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
@@ -27,6 +27,10 @@ pub fn bytes_free(path: &Path) -> io::Result<u64> {
     let room = unsafe { room.assume_init() };
     // SAFETY: takes no pointer and cannot fail.
     let is_root = unsafe { libc::geteuid() } == 0;
+    if room.f_blocks == 0 {
+        // Some file systems do not count.
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let blocks = if is_root { room.f_bfree } else { room.f_bavail };
     Ok(blocks.saturating_mul(room.f_frsize))
 }

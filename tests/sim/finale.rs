@@ -98,9 +98,9 @@ impl World {
             return;
         }
         for session in open.into_iter().filter(clean).map(|index| &self.scene.sessions[index]) {
-            // Whoever the operator has ended does not get what comes.
+            // Whoever the operator has ended does not get what comes, nor a browser that was refused.
             let operated = self.scene.operated.contains(&session.conn);
-            if !operated && session.item_ms + DRAIN_SLACK_MS < self.scene.drained_ms {
+            if session.is_open && !operated && session.item_ms + DRAIN_SLACK_MS < self.scene.drained_ms {
                 session.judge_losses(&self.scene.ledger, settings.slow_policy, Some(self.scene.head));
             }
         }

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fanwheel::base::limits::SURVEY_TELL_MS;
 use fanwheel::base::settings::Listener;
+use fanwheel::base::time::{Now, TICK_MS};
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Token;
 use serde_json::Value;
@@ -18,6 +20,9 @@ use crate::peer::Peer;
 use crate::scene::Scene;
 use crate::session::topic_of;
 use crate::setup::pick;
+
+/// A stream waits so long for events on their way to it before it is ended, or a little less.
+const END_MS: u64 = 1_300;
 
 const CONNECTION_SORTS: [&str; 5] = ["lag", "age", "bytes", "slow", "address"];
 const TOPIC_SORTS: [&str; 4] = ["subscribers", "events", "bytes", "name"];
@@ -34,11 +39,12 @@ enum Question {
 /// See the module.
 pub struct Inspector {
     peer: Option<Peer>,
-    asked: Vec<Question>,
+    /// With the time when it was asked.
+    asked: Vec<(Question, u64)>,
     /// Streams seen, by id, with their numbers.
     known: BTreeMap<String, usize>,
-    /// Connections that the server says it has ended.
-    ended: BTreeSet<usize>,
+    /// Connections that the server says it ends, and when it said so.
+    ended: BTreeMap<usize, u64>,
     /// The answers of an exact look.
     kept: Option<Vec<Value>>,
 }
@@ -50,7 +56,7 @@ impl Inspector {
             peer: None,
             asked: Vec::new(),
             known: BTreeMap::new(),
-            ended: BTreeSet::new(),
+            ended: BTreeMap::new(),
             kept: None,
         }
     }
@@ -117,17 +123,21 @@ impl Inspector {
         peer.ask(request.as_bytes(), Asked { tag: self.asked.len(), head_only: false, http11: true });
         let conn = peer.conn;
         scene.trace(|| format!("conn {conn} asks {line}"));
-        self.asked.push(question);
+        self.asked.push((question, scene.now.mono_ms));
     }
 
     fn judge(&mut self, net: &Net, scene: &mut Scene, answer: &Answer) {
-        let question = self.asked[answer.tag].clone();
+        let (question, asked_ms) = self.asked[answer.tag].clone();
         match (&question, answer.status) {
             (_, 408) => {}
             (_, 503) => scene.cover.hit_if(answer.body.contains("surveys_full"), Branch::RefusedSurveys),
             (Question::Connections(_), 200) => {
                 let page: Value = serde_json::from_str(&answer.body).expect("JSON");
-                scene.cover.hit_if(page.get("incomplete").is_some(), Branch::SurveyIncomplete);
+                if page.get("incomplete").is_some() {
+                    let waited_ms = scene.now.mono_ms - asked_ms;
+                    assert!(waited_ms + TICK_MS >= SURVEY_TELL_MS, "given up after {waited_ms} ms");
+                    scene.hit(Branch::SurveyIncomplete);
+                }
                 self.judge_rows(net, scene, &page);
                 self.kept.iter_mut().for_each(|kept| kept.push(page.clone()));
             }
@@ -137,7 +147,7 @@ impl Inspector {
             }
             (Question::End(_, Some(conn)), 204) => {
                 scene.hit(Branch::EndedByOperator);
-                self.ended.insert(*conn);
+                self.ended.insert(*conn, scene.now.mono_ms);
             }
             (Question::End(_, Some(conn)), 404) => {
                 assert!(net.socks[*conn].token.is_none(), "conn {conn} is open");
@@ -193,7 +203,7 @@ impl Inspector {
     pub fn end_look(&mut self, net: &Net, scene: &mut Scene, node: &Node) {
         let Some(kept) = self.kept.take() else { return };
         let [connections, topics] = &kept[..] else { panic!("{} answers of 2", kept.len()) };
-        let [Question::Connections(by), Question::Topics(topics_by)] = &self.asked[..2] else {
+        let [(Question::Connections(by), _), (Question::Topics(topics_by), _)] = &self.asked[..2] else {
             unreachable!("asked in this order")
         };
         assert_eq!((connections.get("incomplete"), topics.get("incomplete")), (None, None));
@@ -208,9 +218,10 @@ impl Inspector {
     }
 
     /// Asserts what must hold when nothing is left to do.
-    pub fn check_at_rest(&self, net: &Net) {
-        for &conn in &self.ended {
-            assert!(net.socks[conn].token.is_none(), "conn {conn} goes on after it was ended");
+    pub fn check_at_rest(&self, net: &Net, now: Now) {
+        for (conn, &ended_ms) in &self.ended {
+            let is_over = net.socks[*conn].token.is_none() || now.mono_ms < ended_ms + END_MS;
+            assert!(is_over, "conn {conn} goes on after it was ended");
         }
         let Some(peer) = &self.peer else { return };
         if net.socks[peer.conn].token.is_some() && !net.socks[peer.conn].peer_finished {

@@ -276,7 +276,7 @@ impl World {
         }
         self.publishers.iter().for_each(|publisher| publisher.check_at_rest(&self.net));
         self.probers.iter().for_each(|prober| prober.check_at_rest(&self.net));
-        self.inspectors.iter().for_each(|inspector| inspector.check_at_rest(&self.net));
+        self.inspectors.iter().for_each(|inspector| inspector.check_at_rest(&self.net, self.scene.now));
         let open: usize = (0..self.scene.plan.workers).map(|worker| self.net.open_on(worker).count()).sum();
         assert_eq!(self.shell.connections(), open, "connections without a socket, or sockets without one");
         for worker in 0..self.scene.plan.workers {
