@@ -1,8 +1,8 @@
 //! `fanwheel plan` against `fanwheel load`: what is measured at 2 500 and 5 000 connections predicts 10 000.
 //!
-//! A test program of its own, so that nothing else of the suite runs meanwhile. What else the machine does adds
-//! processor time and moves the kernel's memory, so that rounds are repeated until they agree, and the least
-//! time and the median of memory count. `compare constants` does the same up to 100 000 connections.
+//! A test program of its own, so that nothing else of the suite runs meanwhile. What else the machine does
+//! adds processor time and moves the kernel's memory, so that rounds are repeated until they agree, and the
+//! least time and the median of memory count. `compare constants` does the same up to 100 000 connections.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

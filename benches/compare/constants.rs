@@ -126,8 +126,8 @@ fn made(small: &Values, circumstances: &Circumstances) -> Constants {
     let kib_us = ((small.least("long_us") - small.least("delivery_us")) / long_kib).max(0.0);
     let connection_bytes = small.median("resident");
     let both_ends_bytes = small.median("kernel");
-    // Without root nothing tells the two ends apart, and they are nearly alike. The same when the host was too
-    // busy with sockets of others.
+    // Without root nothing tells the two ends apart, and they are nearly alike. The same when the host was
+    // too busy with sockets of others.
     let likely = |bytes: &f64| (0.3..0.7).contains(&(bytes / both_ends_bytes));
     let server_end = Some(small.median("server_end")).filter(likely).unwrap_or(both_ends_bytes / 2.0);
     let Circumstances { machine, kernel, date, commit, command, .. } = circumstances.clone();
@@ -136,8 +136,7 @@ fn made(small: &Values, circumstances: &Circumstances) -> Constants {
         memory: Memory {
             process_bytes: small.median("process_bytes"),
             connection_bytes,
-            topic_bytes: ((small.median("own_topics_resident") - small.median("resident")) / SMALL as f64)
-                .max(0.0),
+            topic_bytes: (small.median("own_topics_resident") - small.median("few_resident")).max(0.0),
         },
         kernel: Kernel {
             connection_bytes: server_end,
@@ -340,7 +339,7 @@ pub fn file(constants: &Constants) -> Result<String, String> {
 /// Predictions beside measurements.
 pub fn table(checks: &[Check], rounds: usize) -> String {
     let mut text = format!(
-        "{rounds} rounds; constants from {SMALL} connections; median of memory, least processor time\n"
+        "{rounds} rounds; constants from {SMALL} and {MORE} connections; median of memory, least processor time\n"
     );
     for check in checks {
         let Check { connections, what, unit, predicted, measured } = check;
