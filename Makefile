@@ -35,7 +35,7 @@ COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compar
 	$(TARGET_DIR)/release/examples/compare
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients proxies sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
+.PHONY: help run build test clients proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
 	pages install uninstall deb package-test
 
 help: ## List these targets
@@ -63,11 +63,14 @@ deb: ## Make a Debian package of the program, units, pages and tuning scripts
 	cargo build $(PROFILE_FLAG) --locked --quiet --bin fanwheel
 	PROGRAM=$(PROGRAM) PAGES=$(PAGES) packaging/build-deb $(DEB_DIR)
 
-test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients and proxies, licences
+test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients, proxies and Prometheus, licences
 	tests/run
 
 clients: ## Only the real clients against the real server
 	tests/clients/run
+
+monitoring: ## Only the shipped Prometheus rules and Grafana dashboard, with a real Prometheus
+	tests/monitoring/run
 
 proxies: ## Only the real proxies before the real server
 	tests/proxies/run

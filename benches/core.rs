@@ -30,6 +30,9 @@ impl Io for Sink {
             send.result = Sent::Bytes(send.parts.iter().map(|part| part.len()).sum());
         }
     }
+    fn mono_us(&mut self) -> u64 {
+        0
+    }
     fn read(&mut self, _slot: u32, into: &mut [u8]) -> Read {
         into[..REQUEST.len()].copy_from_slice(REQUEST);
         Read::Bytes(REQUEST.len())
@@ -39,12 +42,12 @@ impl Io for Sink {
 }
 
 fn at(mono_ms: u64) -> Now {
-    Now { mono_ms, wall_ms: 1_700_000_000_000 + mono_ms }
+    Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: 1_700_000_000_000 + mono_ms }
 }
 
 /// A worker with subscribers of one topic, all of them live.
 fn audience() -> (Arc<Node>, Worker) {
-    let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+    let pages = Pages::default();
     let (node, mut inboxes) = Node::new(Settings::default(), 1, 1 << 20, pages, 1_700_000_000_000, 7);
     let mut worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
     for _ in 0..SUBSCRIBERS {
@@ -101,7 +104,7 @@ fn fan_out(c: &mut Criterion) {
     });
     group.finish();
     c.bench_function("hub publish, nobody listens", |b| {
-        let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+        let pages = Pages::default();
         let (node, _inboxes) = Node::new(Settings::default(), 1, 1, pages, 1, 7);
         b.iter_batched(post, |post| node.hub.publish(post, None, at(1)), BatchSize::SmallInput);
     });

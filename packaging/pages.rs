@@ -59,7 +59,7 @@ fn row(spec: &Spec) -> String {
         Kind::Int { min, max } => (format!(" ({min} to {max})"), spec.default.to_owned()),
         Kind::Choice(words) => (format!(" ({})", words.join(", ")), quoted(spec.default)),
         Kind::Text => (String::new(), quoted(spec.default)),
-        Kind::List => {
+        Kind::List | Kind::Urls => {
             let items: Vec<String> = split_list(spec.default).iter().map(|item| quoted(item)).collect();
             (String::new(), format!("[{}]", items.join(", ")))
         }

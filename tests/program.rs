@@ -124,7 +124,9 @@ impl Server {
     fn streams(&self, count: u64) {
         until(|| {
             let status = self.get("/status");
-            status.contains(&format!("\"subscribers\":{{\"open\":{count}}}"))
+            let body = status.split("\r\n\r\n").nth(1).unwrap_or_default();
+            let status: serde_json::Value = serde_json::from_str(body).unwrap();
+            status["subscribers"]["open"] == count
         });
     }
 

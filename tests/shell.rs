@@ -24,8 +24,6 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const PAGES: Pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
-
 struct Running {
     server: Server,
     node: Arc<Node>,
@@ -37,7 +35,7 @@ fn launched(settings: &Settings) -> Result<Running, StartError> {
 
 fn launched_with(settings: &Settings, capacity: Capacity) -> Result<Running, StartError> {
     let (node, inboxes) =
-        Node::new(settings.clone(), capacity.workers, capacity.connections_max, PAGES, 0, 1);
+        Node::new(settings.clone(), capacity.workers, capacity.connections_max, Pages::default(), 0, 1);
     let server =
         start(Launch { settings, inherited: vec![], capacity, node: Arc::clone(&node), inboxes, seed: 1 })?;
     Ok(Running { server, node })

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::histogram::{Distribution, Histogram, Scale, bump};
+
 /// What is counted. The name is the metric's, without `fanwheel_` and `_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -29,6 +31,10 @@ pub enum Count {
     Sends,
     /// Sends that found the socket full or took only part.
     SendsFull,
+    /// Sends that completed at least one event.
+    EventSends,
+    /// Batches of sends.
+    Batches,
     /// Heartbeats written.
     Heartbeats,
     /// Requests answered, streams included.
@@ -37,8 +43,14 @@ pub enum Count {
     RequestsBad,
     /// Slow subscribers moved to the newest event.
     Skipped,
+    /// Times a subscriber's socket was full, so that it fell behind.
+    Lagged,
+    /// Events of the history among those delivered, to subscribers that had come back or asked for them.
+    Replayed,
     /// Turns of the worker.
     Turns,
+    /// Times the worker slept until something came or was due.
+    Wakeups,
     /// Times a worker stopped listening because it had no files left.
     ListenPauses,
     /// `accept` calls that failed for another reason.
@@ -47,6 +59,10 @@ pub enum Count {
     RegisterErrors,
     /// Log lines dropped because the log's reader was behind.
     LogDropped,
+    /// Messages of alerts that a destination took.
+    AlertsSent,
+    /// Messages of alerts that were given up.
+    AlertsFailed,
 }
 
 /// Why a newcomer or a publish was refused.
@@ -111,8 +127,26 @@ pub enum Closed {
     Host,
 }
 
+/// The steps of a turn, each with a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Requests and what else comes in.
+    Reads,
+    /// Events from the mailbox.
+    Mail,
+    /// Answers, and events for those that are behind.
+    Output,
+    /// Events for those that are not.
+    Rounds,
+    /// Timers.
+    Timers,
+}
+
 /// The text names, in the order of the enum.
-pub const COUNT_NAMES: [&str; 19] = [
+pub const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
+/// The text names, in the order of the enum.
+pub const COUNT_NAMES: [&str; 26] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -123,15 +157,22 @@ pub const COUNT_NAMES: [&str; 19] = [
     "bytes_sent",
     "sends",
     "sends_full",
+    "event_sends",
+    "batches",
     "heartbeats",
     "requests",
     "requests_bad",
     "skipped",
+    "lagged",
+    "replayed",
     "turns",
+    "wakeups",
     "listen_pauses",
     "accept_errors",
     "register_errors",
     "log_dropped",
+    "alerts_sent",
+    "alerts_failed",
 ];
 /// The text names, in the order of the enum.
 pub const REFUSED_NAMES: [&str; 10] = [
@@ -165,20 +206,40 @@ pub const CLOSED_NAMES: [&str; 15] = [
     "host",
 ];
 
-const _: () = assert!(COUNT_NAMES.len() == Count::LogDropped as usize + 1);
+const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
 const _: () = assert!(REFUSED_NAMES.len() == Refused::Origin as usize + 1);
+const _: () = assert!(STEP_NAMES.len() == Step::Timers as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == Closed::Host as usize + 1);
 
-/// The cells of one worker. Written by that worker only.
+/// The cells of one worker. Written by that worker only, and aligned so that no other one writes to the same
+/// cache lines.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Counters {
     counts: [AtomicU64; COUNT_NAMES.len()],
     refused: [AtomicU64; REFUSED_NAMES.len()],
     closed: [AtomicU64; CLOSED_NAMES.len()],
+    exhausted: [AtomicU64; STEP_NAMES.len()],
     /// Connections open now, of any kind.
     pub connections_open: AtomicU64,
     /// Streams open now.
     pub subscribers_open: AtomicU64,
+    /// Streams whose socket was full and that have not caught up since.
+    pub lagging: AtomicU64,
+    /// Sockets that the worker holds.
+    pub files: AtomicU64,
+    /// How late the worker is with its timers, milliseconds.
+    pub wheel_lag_ms: AtomicU64,
+    /// From a publish until the kernel had the event for one subscriber, microseconds. Replays do not count.
+    pub delivery_each: Histogram,
+    /// From a publish until the kernel had the event for the last live subscriber of the node, microseconds.
+    pub delivery_last: Histogram,
+    /// Time of a turn, microseconds.
+    pub turn: Histogram,
+    /// Time from a connection's opening to its closing, milliseconds.
+    pub duration: Histogram,
+    /// Events of the history that one subscriber got before it was live.
+    pub replay: Histogram,
 }
 
 impl Default for Counters {
@@ -187,14 +248,19 @@ impl Default for Counters {
             counts: [const { AtomicU64::new(0) }; COUNT_NAMES.len()],
             refused: [const { AtomicU64::new(0) }; REFUSED_NAMES.len()],
             closed: [const { AtomicU64::new(0) }; CLOSED_NAMES.len()],
+            exhausted: [const { AtomicU64::new(0) }; STEP_NAMES.len()],
             connections_open: AtomicU64::new(0),
             subscribers_open: AtomicU64::new(0),
+            lagging: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            wheel_lag_ms: AtomicU64::new(0),
+            delivery_each: Histogram::new(Scale::Spans),
+            delivery_last: Histogram::new(Scale::Spans),
+            turn: Histogram::new(Scale::Spans),
+            duration: Histogram::new(Scale::Spans),
+            replay: Histogram::new(Scale::Sizes),
         }
     }
-}
-
-fn bump(cell: &AtomicU64, by: u64) {
-    cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
 }
 
 impl Counters {
@@ -216,6 +282,16 @@ impl Counters {
     /// Counts a closing.
     pub fn close(&self, why: Closed) {
         bump(&self.closed[why as usize], 1);
+    }
+
+    /// A step's budget was used up while work for it was left.
+    pub fn exhaust(&self, step: Step) {
+        bump(&self.exhausted[step as usize], 1);
+    }
+
+    /// A stream fell behind (+1), caught up or ended (-1).
+    pub fn lagging(&self, by: i64) {
+        bump(&self.lagging, by as u64);
     }
 
     /// A stream opened (+1) or ended (-1).
@@ -243,6 +319,11 @@ impl Counters {
         self.closed[why as usize].load(Relaxed)
     }
 
+    /// Steps that left work for the next turn.
+    pub fn exhausted(&self) -> u64 {
+        self.exhausted.iter().map(|cell| cell.load(Relaxed)).sum()
+    }
+
     /// Adds this worker's cells to a sum over workers.
     pub fn add_to(&self, sum: &mut Totals) {
         for (total, cell) in sum.counts.iter_mut().zip(&self.counts) {
@@ -254,8 +335,21 @@ impl Counters {
         for (total, cell) in sum.closed.iter_mut().zip(&self.closed) {
             *total += cell.load(Relaxed);
         }
+        for (total, cell) in sum.exhausted.iter_mut().zip(&self.exhausted) {
+            *total += cell.load(Relaxed);
+        }
         sum.connections_open += self.connections_open.load(Relaxed);
         sum.subscribers_open += self.subscribers_open.load(Relaxed);
+        sum.lagging += self.lagging.load(Relaxed);
+    }
+
+    /// Adds this worker's distributions to sums over workers.
+    pub fn add_to_spread(&self, sum: &mut Spread) {
+        self.delivery_each.add_to(&mut sum.delivery_each);
+        self.delivery_last.add_to(&mut sum.delivery_last);
+        self.turn.add_to(&mut sum.turn);
+        self.duration.add_to(&mut sum.duration);
+        self.replay.add_to(&mut sum.replay);
     }
 }
 
@@ -268,8 +362,23 @@ pub struct Totals {
     pub refused: [u64; REFUSED_NAMES.len()],
     /// In the order of [`CLOSED_NAMES`].
     pub closed: [u64; CLOSED_NAMES.len()],
+    /// In the order of [`STEP_NAMES`].
+    pub exhausted: [u64; STEP_NAMES.len()],
     /// Connections open now.
     pub connections_open: u64,
     /// Streams open now.
     pub subscribers_open: u64,
+    /// Streams that are behind.
+    pub lagging: u64,
+}
+
+/// Sums of the distributions over workers. The fields are those of [`Counters`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see there")]
+pub struct Spread {
+    pub delivery_each: Distribution,
+    pub delivery_last: Distribution,
+    pub turn: Distribution,
+    pub duration: Distribution,
+    pub replay: Distribution,
 }

@@ -61,6 +61,9 @@ pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
 /// Nearly as many as a live one gets: whoever was full for a moment must catch up with a fast publisher.
 pub const READ_FRAMES_MAX: usize = 255;
+/// Frames that a stream reads from the log at first. Whoever has more to read goes on in the lane of long
+/// output, so that answers, newcomers and those that were full for a moment do not stand behind replays.
+pub const READ_FRAMES_SHORT: usize = 16;
 /// Frames that a worker takes from its mailbox in one turn. Fewer than a stream reads from the log meanwhile,
 /// so that whoever is behind and reads gains on any publisher, and the publisher waits.
 pub const MAIL_FRAMES_PER_TURN: usize = 128;
@@ -133,8 +136,30 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
 pub const LOG_LINES_MAX: usize = 1_024;
 /// Bytes of one log line's message; longer is cut. Bounds what `LOG_LINES_MAX` can hold to 4 MiB.
 pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Kinds of errors that are told apart within a minute; further ones share a line.
+pub const LOG_KINDS_MAX: usize = 64;
 /// Milliseconds at exit in which the log may write what waits.
 pub const LOG_FLUSH_MS: u64 = 1_000;
+/// Changes of alerts that are remembered for people: a day of a nervous rule, and a page of `/status`.
+pub const ALERT_HISTORY_MAX: usize = 100;
+/// Alert rules: each is looked at once a second under the lock of the pages.
+pub const ALERT_RULES_MAX: usize = 64;
+/// Webhooks: each has a thread of its own, so that a dead one holds up nobody else.
+pub const ALERT_WEBHOOKS_MAX: usize = 8;
+/// Addresses of one mail: with its text it fits the smallest pipe, so that writing it never waits.
+pub const ALERT_MAILS_MAX: usize = 10;
+/// Messages that wait for one destination; further ones count as failed, so that a dead one costs no memory.
+pub const ALERT_MESSAGES_MAX: usize = 64;
+/// Times that a message is tried before it counts as failed; with the pauses between, about two minutes.
+pub const ALERT_TRIES_MAX: u32 = 8;
+/// Milliseconds before the second try; doubled for each further one.
+pub const ALERT_PAUSE_MS: u64 = 1_000;
+/// Milliseconds before a further try at most.
+pub const ALERT_PAUSE_MS_MAX: u64 = 60_000;
+/// Milliseconds that a webhook may take to answer, or a command to end, before it is given up.
+pub const ALERT_TRY_MS: u64 = 10_000;
+/// Bytes of what a failing command says that are told in the log.
+pub const ALERT_WORDS_BYTES_MAX: usize = 256;
 /// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
 pub const CONFIG_FILE_BYTES_MAX: usize = MIB;
 /// Bytes of data in one TCP segment over Ethernet: 1 500 less the headers, with timestamps.
@@ -153,7 +178,7 @@ pub const PLANNED_PORTS_PER_ADDRESS: u64 = 65_536 - 10_240;
 const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and what is passed fit one word");
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
-const _: () = assert!(READ_FRAMES_MAX < SEND_FRAMES_MAX);
+const _: () = assert!(READ_FRAMES_SHORT < READ_FRAMES_MAX && READ_FRAMES_MAX < SEND_FRAMES_MAX);
 const _: () = assert!(2 * MAIL_FRAMES_PER_TURN <= READ_FRAMES_MAX + 1);
 const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
 const _: () = assert!(WORKERS_MAX <= u64::BITS as usize);

@@ -1,6 +1,7 @@
 //! Facts that every layer shares: bounds, ids, time, randomness, settings, counters. No I/O, no state.
 
 pub mod counters;
+pub mod histogram;
 pub mod id;
 pub mod limits;
 pub mod logfmt;

@@ -3,15 +3,19 @@
 //! The core fills a [`Snapshot`]; `ops` turns one into text; neither knows the other: the program hands the
 //! core a [`Pages`]. Plain data, no I/O. Nothing here grows with topics, clients or user agents.
 
-use crate::base::counters::Totals;
+use std::fmt;
+
+use crate::base::counters::{Spread, Totals};
 
 /// The node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Sums over all workers.
     pub totals: Totals,
-    /// Threads that serve connections.
-    pub workers: usize,
+    /// The same of distributions.
+    pub spread: Spread,
+    /// Each worker that serves connections, by index.
+    pub workers: Vec<WorkerSnapshot>,
     /// Connections the node holds before it refuses newcomers.
     pub connections_max: usize,
     /// Milliseconds since the start.
@@ -32,11 +36,99 @@ pub struct Snapshot {
     pub idempotency_keys: usize,
 }
 
-/// The pages of the control listener that are made of a snapshot.
-#[derive(Clone, Copy, Debug)]
+/// One worker at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerSnapshot {
+    /// Connections open now, of any kind.
+    pub connections: u64,
+    /// Streams open now.
+    pub subscribers: u64,
+    /// Those of them that are behind.
+    pub lagging: u64,
+    /// Frames handed whole to the kernel.
+    pub delivered: u64,
+    /// Turns.
+    pub turns: u64,
+    /// Microseconds that they took together.
+    pub turns_us: u64,
+    /// Steps of turns that left work for the next turn.
+    pub exhausted: u64,
+    /// Frames that wait in its mailbox.
+    pub mailbox: usize,
+    /// Sockets that it holds.
+    pub files: u64,
+    /// How late it is with its timers, milliseconds.
+    pub wheel_lag_ms: u64,
+}
+
+/// The greatest values since somebody asked for the last time, microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peaks {
+    /// From a publish until the kernel had the event for one subscriber.
+    pub each_us: u64,
+    /// The same for the last live subscriber of the node.
+    pub last_us: u64,
+    /// Turns of each worker.
+    pub turns_us: Vec<u64>,
+}
+
+/// Whether events pass through every worker in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// They do.
+    pub ok: bool,
+    /// Why not, in words; none when they do.
+    pub reason: Option<String>,
+    /// Since when it has been so, milliseconds of uptime.
+    pub since_ms: u64,
+}
+
+impl Default for Readiness {
+    fn default() -> Readiness {
+        Readiness { ok: true, reason: None, since_ms: 0 }
+    }
+}
+
+/// How `/metrics` is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The Prometheus text format, version 0.0.4.
+    #[default]
+    Prometheus,
+    /// OpenMetrics, version 1.0.0.
+    OpenMetrics,
+}
+
+/// What a request for `/status` asks for beside the page itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusQuery {
+    /// The figures of the last five minutes, one for each second.
+    pub series: bool,
+}
+
+/// Makes `/metrics` of a snapshot.
+pub type MetricsPage = Box<dyn Fn(&Snapshot, Format) -> String + Send + Sync>;
+/// Makes `/status`, one JSON object, of a snapshot.
+pub type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send + Sync>;
+
+/// The pages of the control listener. What they know beside their arguments they hold themselves; any worker
+/// may call them at any time.
 pub struct Pages {
-    /// `/metrics`, the Prometheus text format.
-    pub metrics: fn(&Snapshot) -> String,
-    /// `/status`, one JSON object.
-    pub status: fn(&Snapshot) -> String,
+    /// `/metrics`
+    pub metrics: MetricsPage,
+    /// `/status`
+    pub status: StatusPage,
+}
+
+impl Default for Pages {
+    /// Empty pages, for a node that nobody watches.
+    fn default() -> Pages {
+        Pages { metrics: Box::new(|_, _| String::new()), status: Box::new(|_, _| String::new()) }
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages").finish_non_exhaustive()
+    }
 }

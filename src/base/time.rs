@@ -5,6 +5,8 @@
 pub struct Now {
     /// Milliseconds since the process started, from the monotonic clock. Timers use only this one.
     pub mono_ms: u64,
+    /// The same in microseconds: what is measured uses it, nothing is decided by it.
+    pub mono_us: u64,
     /// Unix milliseconds; may step in either direction. Event ids and `Date`-like texts use it.
     pub wall_ms: u64,
 }

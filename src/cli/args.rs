@@ -67,9 +67,10 @@ fn setting(spec: &'static Spec) -> Arg {
         Kind::Choice(words) => ("WORD", format!(" ({})", words.join(", "))),
         Kind::Text => ("TEXT", String::new()),
         Kind::List => ("TEXT", " (repeatable)".to_owned()),
+        Kind::Urls => ("URL", " (repeatable)".to_owned()),
     };
     let default = if spec.default.is_empty() { String::new() } else { format!(" [{}]", spec.default) };
-    let many = matches!(spec.kind, Kind::List);
+    let many = matches!(spec.kind, Kind::List | Kind::Urls);
     Arg::new(spec.name)
         .long(spec.name.replace('_', "-"))
         .value_name(value_name)

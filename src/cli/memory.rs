@@ -21,7 +21,7 @@ pub struct Host {
 
 /// Whether memory is full.
 #[derive(Clone, Debug)]
-pub struct Watch {
+pub struct Brim {
     limit_bytes: u64,
     full: bool,
 }
@@ -29,7 +29,12 @@ pub struct Watch {
 impl Host {
     /// The host this process runs on.
     pub fn real() -> Host {
-        Host { root: PathBuf::from("/") }
+        Host::at(Path::new("/"))
+    }
+
+    /// A host whose files are under `root`.
+    pub fn at(root: &Path) -> Host {
+        Host { root: root.to_owned() }
     }
 
     fn read(&self, path: &str) -> Option<String> {
@@ -105,10 +110,10 @@ impl Ebb {
     }
 }
 
-impl Watch {
+impl Brim {
     /// Memory is free until told otherwise.
-    pub fn new(limit_bytes: u64) -> Watch {
-        Watch { limit_bytes, full: false }
+    pub fn new(limit_bytes: u64) -> Brim {
+        Brim { limit_bytes, full: false }
     }
 
     /// The limit.
@@ -203,7 +208,7 @@ mod tests {
 
     #[test]
     fn full_memory_is_told_once_and_free_memory_only_with_a_distance() {
-        let mut watch = Watch::new(1_000);
+        let mut brim = Brim::new(1_000);
         let rows = [
             (900, None),
             (1_000, None),
@@ -215,7 +220,7 @@ mod tests {
             (1_000, None),
         ];
         for (bytes, expected) in rows {
-            assert_eq!(watch.look(bytes), expected, "{bytes}");
+            assert_eq!(brim.look(bytes), expected, "{bytes}");
         }
     }
 

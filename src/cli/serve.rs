@@ -1,6 +1,6 @@
 //! `fanwheel serve`: starts the log, the node and the workers, then watches over them until they have ended.
 //!
-//! Owns the main thread: signals, resident memory, the service manager. Serves nobody itself.
+//! Owns the main thread: signals, the service manager, and the second hand of `watch`. Serves nobody itself.
 //!
 //! | state | SIGTERM, SIGINT, POST /drain | all workers ended | too late |
 //! | --- | --- | --- | --- |
@@ -17,21 +17,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::RecvTimeoutError;
 use log::{debug, error, info, warn};
 
-use crate::base::counters::Count;
 use crate::base::settings::Settings;
-use crate::base::snapshot::{Pages, Snapshot};
 use crate::cli::log as journal;
-use crate::cli::memory::{Ebb, Host, Watch};
+use crate::cli::memory::{Brim, Host};
+use crate::cli::notify::{DESTINATIONS, Notifier};
 use crate::cli::refusal::shown;
 use crate::cli::reload::reload;
 use crate::cli::resolve::Inputs;
 use crate::cli::resolved::Resolved;
 use crate::cli::signals::{Asked, SIGNAL_POLL_MS, Signals};
 use crate::cli::systemd::Manager;
+use crate::cli::watch::{Shared, Watcher};
 use crate::cli::{Failure, activation, start};
 use crate::fanout::mail::Control;
 use crate::fanout::node::Node;
-use crate::ops;
+use crate::ops::watch::Bounds;
 use crate::reactor::{self, Capacity, Inherited, Launch, Notice, Server};
 use crate::sys::process;
 
@@ -39,8 +39,6 @@ use crate::sys::process;
 const DRAIN_GRACE_MS: u64 = 2_000;
 /// For workers to close what they have once they are told to stop.
 const STOP_MS: u64 = 1_000;
-/// Between two looks at resident memory: reading it costs some 50 µs.
-const MEMORY_LOOK_MS: u64 = 1_000;
 
 /// Starts the server and stays until it has ended.
 ///
@@ -49,6 +47,8 @@ const MEMORY_LOOK_MS: u64 = 1_000;
 pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     // Before anything is opened: only then do the numbers mean what was passed.
     let passed = activation::take()?;
+    // Whatever else was left open is not for the programs that alerts run; an old kernel cannot tell.
+    let _ = process::keep_files_from_children();
     let resolved = Resolved::read(inputs)?;
     let (settings, inherited) = activation::join(passed, &resolved)?;
     let pending =
@@ -58,14 +58,21 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
         })?;
     let signals = Signals::take().map_err(|os| Failure::Run(format!("cannot take signals over: {os}")))?;
     let capacity = reactor::capacity(&settings, inherited.len()).map_err(|error| start::failure(&error))?;
-    let watch = Watch::new(Host::real().limit_bytes(settings.memory_bytes_max as u64));
-    let (node, server) = launch(&settings, inherited, capacity)?;
+    let brim = Brim::new(Host::real().limit_bytes(settings.memory_bytes_max as u64));
+    let memory_limit_bytes = brim.limit_bytes();
+    let watch = Shared::new(Bounds {
+        memory_limit_bytes,
+        worker_files_max: capacity.worker_max,
+        heartbeat_ms: settings.heartbeat_ms,
+        started_ms: wall_ms(),
+    });
+    let (node, server) = launch(&settings, inherited, capacity, &watch)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
     let journal =
         pending.start().map_err(|os| Failure::Run(format!("cannot start the log's thread: {os}")))?;
     tell_of_panics(journal.clone());
-    info!("{}", start::started(&settings, &capacity, server.bound(), watch.limit_bytes()));
-    for doubt in start::doubts(&settings, &capacity, server.bound(), watch.limit_bytes()) {
+    info!("{}", start::started(&settings, &capacity, server.bound(), memory_limit_bytes));
+    for doubt in start::doubts(&settings, &capacity, server.bound(), memory_limit_bytes) {
         warn!("{doubt}");
     }
     if let Some(hint) = start::hint(&settings, server.bound()) {
@@ -73,20 +80,20 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     }
     let manager = Manager::find(|name| std::env::var_os(name), std::process::id());
     manager.ready();
-    let now = Instant::now();
+    let notifier = Notifier::new(&settings, random_seed());
+    let mut watcher = Watcher::new(Arc::clone(&node), server.clock(), watch, brim, notifier);
+    watcher.replace_alerts(resolved.rules(), None);
     let keeper = Keeper {
         node,
         server,
         journal,
         signals,
-        watch,
+        watcher,
         manager,
         resolved,
         state: State::Serving,
         workers_left: capacity.workers,
         drain_ms: settings.drain_ms,
-        next_look: now,
-        ebb: Ebb::default(),
     };
     Ok(keeper.keep(inputs))
 }
@@ -95,37 +102,32 @@ fn launch(
     settings: &Settings,
     inherited: Vec<Inherited>,
     capacity: Capacity,
+    watch: &Shared,
 ) -> Result<(Arc<Node>, Server), Failure> {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-    let pages = Pages { metrics: metrics_page, status: status_page };
     let seed = random_seed();
-    let (node, inboxes) =
-        Node::new(settings.clone(), capacity.workers, capacity.connections_max, pages, wall_ms, seed);
+    let (node, inboxes) = Node::new(
+        settings.clone(),
+        capacity.workers,
+        capacity.connections_max,
+        watch.pages(),
+        wall_ms(),
+        seed,
+    );
     let node_too = Arc::clone(&node);
     let launch = Launch { settings, inherited, capacity, node: node_too, inboxes, seed: random_seed() };
     let server = reactor::start(launch).map_err(|error| start::failure(&error))?;
     Ok((node, server))
 }
 
+/// Unix milliseconds.
+fn wall_ms() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Unpredictable from outside: the standard library keys this hasher from the operating system.
 fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// The log is the process's, not a worker's, so what it dropped is added here.
-fn with_log(snapshot: &Snapshot) -> Snapshot {
-    let mut snapshot = snapshot.clone();
-    snapshot.totals.counts[Count::LogDropped as usize] += journal::dropped();
-    snapshot
-}
-
-fn metrics_page(snapshot: &Snapshot) -> String {
-    ops::metrics::page(&with_log(snapshot))
-}
-
-fn status_page(snapshot: &Snapshot) -> String {
-    ops::status::page(&with_log(snapshot))
 }
 
 /// A panic in any thread ends the process; its words belong into the log file too.
@@ -163,14 +165,12 @@ struct Keeper {
     server: Server,
     journal: journal::Handle,
     signals: Signals,
-    watch: Watch,
+    watcher: Watcher,
     manager: Manager,
     resolved: Resolved,
     state: State,
     workers_left: usize,
     drain_ms: u64,
-    next_look: Instant,
-    ebb: Ebb,
 }
 
 impl Keeper {
@@ -187,7 +187,7 @@ impl Keeper {
                 self.obey(asked, inputs);
             }
             let now = Instant::now();
-            self.look_after_memory(now);
+            self.watcher.tick(now);
             self.manager.alive(now);
             if let Some(exit_code) = self.ended(now) {
                 return self.end(exit_code);
@@ -206,13 +206,23 @@ impl Keeper {
             (Asked::Reload, State::Serving) => {
                 self.manager.reloading();
                 self.journal.reopen();
-                self.resolved = reload(inputs, &self.resolved);
+                let after = reload(inputs, &self.resolved);
+                let before = std::mem::replace(&mut self.resolved, after);
+                self.reload_alerts(&before);
                 self.manager.ready();
             }
             // The end goes on; only the log may have been rotated.
             (Asked::Reload, _) => self.journal.reopen(),
             (Asked::Nothing { name }, _) => debug!("event=signal_ignored name={name}"),
         }
+    }
+
+    /// Destinations that stay as they were keep their threads, and what waits there its order.
+    fn reload_alerts(&mut self, before: &Resolved) {
+        let changed =
+            DESTINATIONS.iter().any(|name| before.entry(name).text != self.resolved.entry(name).text);
+        let notifier = changed.then(|| Notifier::new(&self.resolved.settings(), random_seed()));
+        self.watcher.replace_alerts(self.resolved.rules(), notifier);
     }
 
     fn drain(&mut self, reason: &str) {
@@ -263,21 +273,5 @@ impl Keeper {
         info!("event=stopped exit_code={exit_code}");
         self.journal.flush();
         ExitCode::from(exit_code)
-    }
-
-    fn look_after_memory(&mut self, now: Instant) {
-        if now < self.next_look {
-            return;
-        }
-        self.next_look = now + Duration::from_millis(MEMORY_LOOK_MS);
-        if self.ebb.look(self.node.live_bytes()) {
-            process::give_memory_back();
-        }
-        let Some(resident) = Host::real().resident_bytes() else { return };
-        if let Some(full) = self.watch.look(resident) {
-            self.node.set_memory_full(full);
-            let limit = self.watch.limit_bytes();
-            warn!("event=memory full={full} resident_bytes={resident} limit_bytes={limit}");
-        }
     }
 }

@@ -7,8 +7,10 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::ages::Ages;
 use super::log::Kept;
 use super::seam::{Io, Send, Sent};
+use crate::base::histogram::Histogram;
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
 
@@ -37,6 +39,8 @@ pub struct Pick {
     pub upto: EventId,
     /// Nothing newer waited for it when the batch was put together.
     pub caught_up: bool,
+    /// What it holds is history to the connection: its age tells nothing of the server.
+    pub replays: bool,
 }
 
 /// What came of one send.
@@ -114,8 +118,8 @@ impl<'a> Batch<'a> {
         self.picks.push(pick);
     }
 
-    /// Offers the batch to the kernel.
-    pub fn send(self, io: &mut impl Io) -> Vec<Outcome> {
+    /// Offers the batch to the kernel, and counts into `ages` how old each event was that it took whole.
+    pub fn send(self, io: &mut impl Io, ages: &Histogram) -> Vec<Outcome> {
         let offer = |pick: &Pick| Send {
             slot: pick.slot,
             parts: &self.slices[pick.parts.clone()],
@@ -123,10 +127,32 @@ impl<'a> Batch<'a> {
         };
         let mut sends: Vec<Send<'_>> = self.picks.iter().map(offer).collect();
         io.send_all(&mut sends);
-        self.picks.iter().zip(&sends).map(|(pick, send)| self.outcome(pick, send.result)).collect()
+        let mut ages = Ages::new(ages, io.mono_us());
+        let outcome = |(pick, send): (&Pick, &Send<'_>)| self.outcome(pick, send.result, &mut ages);
+        let outcomes = self.picks.iter().zip(&sends).map(outcome).collect();
+        self.count_whole(&sends, &mut ages);
+        outcomes
     }
 
-    fn outcome(&self, pick: &Pick, result: Sent) -> Outcome {
+    /// Counts the frames of sends that were taken whole; those who share their slices are counted together.
+    fn count_whole(&self, sends: &[Send<'_>], ages: &mut Ages<'_>) {
+        let whole =
+            |(pick, send): &(&Pick, &Send<'_>)| !pick.replays && send.result == Sent::Bytes(pick.bytes);
+        let (mut parts, mut count) = (0..0, 0);
+        let mut flush = |parts: Range<usize>, count| {
+            self.frames[parts].iter().flatten().for_each(|frame| ages.add(frame.at_us(), count));
+        };
+        for (pick, _) in self.picks.iter().zip(sends).filter(whole) {
+            if pick.parts != parts {
+                flush(std::mem::replace(&mut parts, pick.parts.clone()), count);
+                count = 0;
+            }
+            count += 1;
+        }
+        flush(parts, count);
+    }
+
+    fn outcome(&self, pick: &Pick, result: Sent, ages: &mut Ages<'_>) -> Outcome {
         let taken = match result {
             Sent::Bytes(taken) => taken,
             Sent::Full | Sent::Broken => 0,
@@ -147,13 +173,13 @@ impl<'a> Batch<'a> {
             outcome.delivered = whole as u64;
             outcome.position = Some(pick.upto);
         } else if taken > pick.own {
-            self.walk(pick, taken - pick.own, &mut outcome);
+            self.walk(pick, taken - pick.own, &mut outcome, ages);
         }
         outcome
     }
 
     /// Finds which frames a partial send has taken.
-    fn walk(&self, pick: &Pick, mut taken: usize, outcome: &mut Outcome) {
+    fn walk(&self, pick: &Pick, mut taken: usize, outcome: &mut Outcome, ages: &mut Ages<'_>) {
         for part in pick.parts.clone() {
             let (Some(frame), len) = (self.frames[part], self.slices[part].len()) else { continue };
             if taken == 0 {
@@ -165,6 +191,9 @@ impl<'a> Batch<'a> {
                 break;
             }
             outcome.delivered += 1;
+            if !pick.replays {
+                ages.add(frame.at_us(), 1);
+            }
             taken -= len;
         }
     }

@@ -47,6 +47,8 @@ impl Token {
 pub struct Conn {
     /// Tells this connection from an earlier one in the same slot.
     pub generation: u32,
+    /// When it was opened.
+    pub opened: Tick,
     /// Which listener it came through.
     pub listener: Listener,
     /// Bits of [`flag`].
@@ -106,6 +108,11 @@ pub struct Stream {
     pub upstream: u16,
     /// Bits of [`mode`].
     pub mode: u8,
+    /// It has asked for history and has not been live since: what it is sent is a replay. A `bool`, so that
+    /// [`State`] finds room for its tag in here.
+    pub replays: bool,
+    /// Events of that replay so far.
+    pub replayed: u32,
 }
 
 /// Bits of `Stream::mode`.
@@ -120,6 +127,8 @@ pub mod mode {
     pub const ENDING: u8 = 8;
     /// Has had no heartbeat: its first one comes early by chance, so that those who came together part.
     pub const NEWCOMER: u8 = 16;
+    /// Its socket was full, and it has not caught up since: counted in `Counters::lagging`.
+    pub const LAGS: u8 = 32;
 }
 
 /// A subscriber's entry in a topic's list.
@@ -323,17 +332,17 @@ impl Pending {
         frame.into_iter().chain([&self.bytes[self.sent..]]).filter(|part| !part.is_empty())
     }
 
-    /// Moves past `taken` bytes. Returns whether a frame was completed by them.
-    pub fn advance(&mut self, mut taken: usize, chunked: bool) -> bool {
-        let mut completed = false;
+    /// Moves past `taken` bytes. Returns when the frame that they completed was published, if they did one.
+    pub fn advance(&mut self, mut taken: usize, chunked: bool) -> Option<u64> {
+        let mut completed = None;
         if let Some((frame, sent)) = &mut self.frame {
             let rest = frame.form(chunked).len() - *sent;
             let here = taken.min(rest);
             *sent += here;
             taken -= here;
-            completed = here == rest;
+            completed = (here == rest).then(|| frame.at_us());
         }
-        if completed {
+        if completed.is_some() {
             self.frame = None;
         }
         self.sent += taken;

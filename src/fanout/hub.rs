@@ -164,8 +164,10 @@ impl Hub {
         for post in posts {
             answer.id = inner.head.next_after(now.wall_ms);
             inner.head = answer.id;
-            let frame = Kept::new(post.draft.seal(answer.id), &self.meter);
+            let frame = Kept::new(post.draft.seal(answer.id), &self.meter, now.mono_us);
             let indices: Vec<u32> = post.topics.iter().map(|name| inner.append(name, &frame, now)).collect();
+            let mails = |&index: &u32| inner.topics[index as usize].interest.count_ones();
+            frame.expect_rounds(indices.iter().map(mails).sum());
             for &index in &indices {
                 let topic = &inner.topics[index as usize];
                 answer.subscribers += u64::from(topic.subscribers);

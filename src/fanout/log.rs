@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use super::hash::Seeded;
 use crate::base::id::EventId;
@@ -27,13 +27,32 @@ impl Meter {
 pub struct Kept {
     frame: Frame,
     meter: Arc<Meter>,
+    /// When it was published, microseconds since the start.
+    at_us: u64,
+    /// Mails of it whose workers have not offered it to all of their live subscribers.
+    rounds_left: AtomicU32,
 }
 
 impl Kept {
-    /// Starts to count `frame` in `meter`.
-    pub fn new(frame: Frame, meter: &Arc<Meter>) -> Arc<Kept> {
+    /// Starts to count `frame`, published at `at_us`, in `meter`.
+    pub fn new(frame: Frame, meter: &Arc<Meter>, at_us: u64) -> Arc<Kept> {
         meter.0.fetch_add(frame.memory_bytes(), Relaxed);
-        Arc::new(Kept { frame, meter: Arc::clone(meter) })
+        Arc::new(Kept { frame, meter: Arc::clone(meter), at_us, rounds_left: AtomicU32::new(0) })
+    }
+
+    /// When it was published, microseconds since the start.
+    pub fn at_us(&self) -> u64 {
+        self.at_us
+    }
+
+    /// It will be mailed so many times. To be said before the first mail goes out.
+    pub fn expect_rounds(&self, mails: u32) {
+        self.rounds_left.store(mails, Relaxed);
+    }
+
+    /// One of its mails has been offered to all whom it concerns, or concerned nobody. Whether it was the last.
+    pub fn end_round(&self) -> bool {
+        self.rounds_left.fetch_sub(1, Relaxed) == 1
     }
 }
 
@@ -159,7 +178,7 @@ mod tests {
         let mut log = TopicLog::new(EventId::at_ms(10), None);
         let ids: Vec<EventId> = (11..15).map(EventId::at_ms).collect();
         for &id in &ids {
-            log.append(Kept::new(Draft::new(None, None, "x", None).seal(id), &meter));
+            log.append(Kept::new(Draft::new(None, None, "x", None).seal(id), &meter, 0));
         }
         assert_eq!(log.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
         assert_eq!(log.after(EventId::ZERO).count(), 4);

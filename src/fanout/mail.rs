@@ -74,6 +74,11 @@ impl Outlet {
         MAILBOX_FRAMES_MAX - self.frames.len()
     }
 
+    /// Frames that wait now.
+    pub fn waiting(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Pushes where `room` was seen under the same lock.
     pub fn push(&self, mail: Mail) {
         let pushed = self.frames.try_send(mail);

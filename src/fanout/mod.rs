@@ -3,11 +3,13 @@
 //! Never contains sockets, a clock, threads, libc or operating-system randomness: bytes, time and seeds are
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
+mod ages;
 pub mod batch;
 pub mod conn;
 pub mod hash;
 pub mod hub;
 pub mod idempotency;
+pub mod lanes;
 pub mod log;
 pub mod mail;
 pub mod node;

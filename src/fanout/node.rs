@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::hash::Seeded;
 use super::hub::Hub;
 use super::mail::{Control, Inbox, Outlet};
-use crate::base::counters::{Counters, Refused, Totals};
+use crate::base::counters::{Count, Counters, Refused, Spread, Totals};
 use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS};
 use crate::base::settings::{Listener, Profile, Settings};
-use crate::base::snapshot::{Pages, Snapshot};
+use crate::base::snapshot::{Pages, Peaks, Snapshot, WorkerSnapshot};
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::cors::Cors;
 use crate::wire::head::HeadLimits;
@@ -160,9 +160,12 @@ impl Node {
     /// The node at this moment.
     pub fn snapshot(&self, uptime_ms: u64) -> Snapshot {
         let sizes = self.hub.sizes();
+        let mut spread = Spread::default();
+        self.counters.iter().for_each(|counters| counters.add_to_spread(&mut spread));
         Snapshot {
             totals: self.totals(),
-            workers: self.workers(),
+            spread,
+            workers: (0..self.workers()).map(|worker| self.worker_snapshot(worker)).collect(),
             connections_max: self.connections.most(),
             uptime_ms,
             draining: self.is_draining(),
@@ -172,6 +175,32 @@ impl Node {
             history_bytes: sizes.bytes,
             bodies_bytes: self.bodies.taken(),
             idempotency_keys: sizes.idempotency_keys,
+        }
+    }
+
+    fn worker_snapshot(&self, worker: usize) -> WorkerSnapshot {
+        let counters = self.counters(worker);
+        WorkerSnapshot {
+            connections: counters.connections_open.load(Relaxed),
+            subscribers: counters.subscribers_open.load(Relaxed),
+            lagging: counters.lagging.load(Relaxed),
+            delivered: counters.get(Count::Delivered),
+            turns: counters.get(Count::Turns),
+            turns_us: counters.turn.sum(),
+            exhausted: counters.exhausted(),
+            mailbox: self.hub.outlet(worker).waiting(),
+            files: counters.files.load(Relaxed),
+            wheel_lag_ms: counters.wheel_lag_ms.load(Relaxed),
+        }
+    }
+
+    /// The greatest values since the last call; for one caller only.
+    pub fn take_peaks(&self) -> Peaks {
+        let most = |of: fn(&Counters) -> u64| self.counters.iter().map(of).max().unwrap_or(0);
+        Peaks {
+            each_us: most(|counters| counters.delivery_each.take_peak()),
+            last_us: most(|counters| counters.delivery_last.take_peak()),
+            turns_us: self.counters.iter().map(|counters| counters.turn.take_peak()).collect(),
         }
     }
 

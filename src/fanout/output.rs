@@ -12,14 +12,17 @@ use std::sync::{Arc, MutexGuard};
 use super::batch::{Batch, Outcome, Pick};
 use super::conn::{State, Stream, flag, mode};
 use super::hub::Inner;
+use super::lanes::Lane;
 use super::log::Kept;
 use super::node::Node;
 use super::seam::{Close, Io, Sent};
 use super::topics::LocalTopics;
 use super::worker::Worker;
-use crate::base::counters::{Closed, Count};
+use crate::base::counters::{Closed, Count, Counters};
 use crate::base::id::EventId;
-use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_FRAMES_MAX};
+use crate::base::limits::{
+    BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_FRAMES_MAX, READ_FRAMES_SHORT,
+};
 use crate::base::settings::SlowPolicy;
 use crate::wire::reply;
 
@@ -55,15 +58,15 @@ impl Worker {
         let mut idle = Vec::new();
         for item in &items {
             let start = batch.cursor();
-            let (own, chunked) = match &self.conns[item.slot as usize].state {
-                State::Waiting => (0, true),
+            let (own, chunked, replays) = match &self.conns[item.slot as usize].state {
+                State::Waiting => (0, true, false),
                 State::Talking(talk) => {
                     let rest = Some(&talk.out[talk.sent..]).filter(|rest| !rest.is_empty());
-                    (batch.add_own(rest.into_iter()), true)
+                    (batch.add_own(rest.into_iter()), true, false)
                 }
                 State::Streaming(stream) => {
                     let parts = stream.pending.iter().flat_map(|pending| pending.parts(stream.chunked()));
-                    (batch.add_own(parts), stream.chunked())
+                    (batch.add_own(parts), stream.chunked(), stream.replays)
                 }
             };
             batch.add_frames(kept[item.frames.clone()].iter(), chunked);
@@ -74,13 +77,15 @@ impl Worker {
                 continue;
             }
             let bytes = batch.bytes_of(parts.clone());
-            batch.add(Pick { slot, parts, bytes, own, upto, caught_up });
+            batch.add(Pick { slot, parts, bytes, own, upto, caught_up, replays });
         }
-        let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io) };
+        let ages = &self.node.counters(self.index).delivery_each;
+        let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, ages) };
         for (slot, upto, caught_up) in idle {
             self.reached(slot, upto, caught_up);
         }
-        self.apply(io, outcomes);
+        let now_us = io.mono_us();
+        self.apply(io, outcomes, now_us);
     }
 
     /// Takes connections from the queue and reads the log for those that are behind. Also returns those that
@@ -94,7 +99,10 @@ impl Worker {
             && bytes < BATCH_BYTES_MAX
             && steps < LOG_STEPS_PER_TURN
         {
-            let Some(token) = self.to_write.pop_front() else { break };
+            // Half of a batch is for those who have more to read than a little.
+            let half = bytes >= BATCH_BYTES_MAX / 2 || items.len() >= BATCH_SENDS_MAX / 2;
+            let preferred = if half { Lane::Second } else { Lane::First };
+            let Some((token, lane)) = self.to_write.pop(preferred) else { break };
             if !self.owns(token) {
                 continue;
             }
@@ -109,7 +117,8 @@ impl Worker {
                 State::Streaming(stream) if stream.reads_log() => {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
                     steps += stream.places().len();
-                    read_or_skip(stream, &self.topics, hub, &node, self.index, kept)
+                    let most = frames_at_once(lane, node.settings.slow_policy);
+                    read_or_skip(stream, &self.topics, hub, &node, self.index, most, kept)
                 }
                 _ => ReadEnd::Upto(EventId::ZERO, false),
             };
@@ -124,12 +133,16 @@ impl Worker {
         (items, evicted)
     }
 
-    /// Does to each connection what its send came to.
-    pub(super) fn apply(&mut self, io: &mut impl Io, outcomes: Vec<Outcome>) {
-        let (mut delivered, mut bytes, mut full) = (0, 0, 0);
+    /// Does to each connection what its send, which ended at `now_us`, came to.
+    pub(super) fn apply(&mut self, io: &mut impl Io, outcomes: Vec<Outcome>, now_us: u64) {
+        if outcomes.is_empty() {
+            return;
+        }
+        let (mut delivered, mut event_sends, mut bytes, mut full) = (0, 0, 0, 0);
         let sends = outcomes.len() as u64;
         for outcome in outcomes {
             delivered += outcome.delivered;
+            event_sends += u64::from(outcome.delivered > 0);
             if let Sent::Bytes(taken) = outcome.result {
                 bytes += taken as u64;
             }
@@ -141,7 +154,7 @@ impl Worker {
                 continue;
             }
             match &conn.state {
-                State::Streaming(_) => self.stream_sent(io, outcome),
+                State::Streaming(_) => self.stream_sent(io, outcome, now_us),
                 State::Talking(_) => self.talk_sent(io, outcome),
                 State::Waiting => unreachable!("nothing is sent to a connection that waits"),
             }
@@ -149,11 +162,13 @@ impl Worker {
         let counters = self.counters();
         counters.add(Count::Sends, sends);
         counters.add(Count::SendsFull, full);
+        counters.add(Count::EventSends, event_sends);
+        counters.count(Count::Batches);
         counters.add(Count::Delivered, delivered);
         counters.add(Count::BytesSent, bytes);
     }
 
-    fn stream_sent(&mut self, io: &mut impl Io, outcome: Outcome) {
+    fn stream_sent(&mut self, io: &mut impl Io, outcome: Outcome, now_us: u64) {
         let tick = self.now.tick();
         let slot = outcome.slot;
         let conn = &mut self.conns[slot as usize];
@@ -164,12 +179,18 @@ impl Worker {
         if taken || !was_full {
             stream.wrote = tick;
         }
-        let mut completed = false;
+        let mut completed = None;
         if let Some(pending) = &mut stream.pending {
             completed = pending.advance(outcome.own_taken, chunked);
             if pending.is_done() {
                 stream.pending = None;
             }
+        }
+        let replays = stream.replays;
+        if replays {
+            let replayed = outcome.delivered + u64::from(completed.is_some());
+            stream.replayed = stream.replayed.saturating_add(replayed as u32);
+            self.node.counters(self.index).add(Count::Replayed, replayed);
         }
         if outcome.whole {
             let ending = stream.mode & mode::ENDING != 0;
@@ -182,7 +203,11 @@ impl Worker {
             }
         } else {
             stream.position = stream.position.max(outcome.position.unwrap_or(EventId::ZERO));
-            stream.mode |= mode::BEHIND;
+            if stream.mode & mode::LAGS == 0 {
+                self.node.counters(self.index).lagging(1);
+                self.node.counters(self.index).count(Count::Lagged);
+            }
+            stream.mode |= mode::BEHIND | mode::LAGS;
             if let Some(half) = outcome.half {
                 assert!(stream.pending.is_none(), "frames follow own bytes");
                 stream.pending.get_or_insert_default().frame = Some(half);
@@ -192,8 +217,11 @@ impl Worker {
             let wait = self.node.ticks.stall.min(self.node.ticks.heartbeat);
             self.wheel.arm(slot, tick.saturating_add(wait).min(stream.ends));
         }
-        if completed {
+        if let Some(at_us) = completed {
             self.counters().count(Count::Delivered);
+            if !replays {
+                self.counters().delivery_each.add(now_us.saturating_sub(at_us), 1);
+            }
         }
     }
 
@@ -203,26 +231,49 @@ impl Worker {
             stream.position = stream.position.max(upto);
             if caught_up && stream.pending.is_none() {
                 stream.mode &= !mode::BEHIND;
+                if stream.replays || stream.mode & mode::LAGS != 0 {
+                    arrive(stream, self.node.counters(self.index));
+                }
             } else {
                 stream.mode |= mode::BEHIND;
-                self.queue_write(slot);
+                self.queue_output(slot, if caught_up { Lane::First } else { Lane::Second });
             }
         }
     }
 }
 
-/// Appends what comes next for a stream; if the log has passed it by, what its policy leaves it.
-/// [`ReadEnd::Missed`]: it must be ended.
+/// A stream is live again, or ends: it lags no more, and its replay is over.
+pub(super) fn arrive(stream: &mut Stream, counters: &Counters) {
+    if stream.mode & mode::LAGS != 0 {
+        stream.mode &= !mode::LAGS;
+        counters.lagging(-1);
+    }
+    if std::mem::take(&mut stream.replays) {
+        counters.replay.add(u64::from(stream.replayed), 1);
+    }
+}
+
+/// Frames that a stream may read at once. To choose the newest of each key it must see many.
+fn frames_at_once(lane: Lane, policy: SlowPolicy) -> usize {
+    match (lane, policy) {
+        (Lane::First, SlowPolicy::Disconnect | SlowPolicy::Skip) => READ_FRAMES_SHORT,
+        (Lane::First, SlowPolicy::Latest) | (Lane::Second, _) => READ_FRAMES_MAX,
+    }
+}
+
+/// Appends what comes next for a stream, at most `most` frames; if the log has passed it by, what its policy
+/// leaves it. [`ReadEnd::Missed`]: it must be ended.
 fn read_or_skip(
     stream: &mut Stream,
     topics: &LocalTopics,
     hub: &Inner,
     node: &Node,
     worker: usize,
+    most: usize,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
     let policy = node.settings.slow_policy;
-    let end = read_log(stream, topics, hub, policy, kept);
+    let end = read_log(stream, topics, hub, policy, most, kept);
     if policy == SlowPolicy::Disconnect || matches!(end, ReadEnd::Upto(..)) {
         return end;
     }
@@ -230,15 +281,16 @@ fn read_or_skip(
     node.counters(worker).count(Count::Skipped);
     node.counters(worker).add(Count::Gaps, gaps);
     // A gap has just been told under the same lock, so this time nothing is missed.
-    read_log(stream, topics, hub, policy, kept)
+    read_log(stream, topics, hub, policy, most, kept)
 }
 
-/// Appends what comes next for a stream, at most `READ_FRAMES_MAX` frames, merged in id order.
+/// Appends what comes next for a stream, at most `most` frames, merged in id order.
 fn read_log(
     stream: &Stream,
     topics: &LocalTopics,
     hub: &Inner,
     policy: SlowPolicy,
+    most: usize,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
     // The next frame of each log that has one, the rest of that log, and its topic.
@@ -270,7 +322,7 @@ fn read_log(
                 }
             }
             _ => {
-                more = found.len() == READ_FRAMES_MAX;
+                more = found.len() == most;
                 if more {
                     break;
                 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::ages::Ages;
 use super::batch::{Batch, Pick};
 use super::conn::{Conn, Extra, State, Stream, flag};
 use super::log::{Kept, first_after};
@@ -48,11 +49,15 @@ impl Worker {
                 break;
             }
         }
-        let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io) };
+        let counters = self.node.counters(self.index);
+        let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, &counters.delivery_each) };
+        let now_us = io.mono_us();
+        let mut ages = Ages::new(&counters.delivery_last, now_us);
         for Progress { topic, cursor } in progress {
-            self.topics.advance_round(topic, cursor);
+            self.topics.advance_round(topic, cursor, |frame| ages.add(frame.at_us(), 1));
         }
-        self.apply(io, outcomes);
+        drop(ages);
+        self.apply(io, outcomes, now_us);
     }
 }
 
@@ -110,7 +115,7 @@ fn pick_shared<'a>(
     let parts = (all.start + skip).min(all.end)..all.end;
     let upto = parts.clone().last().and_then(|last| batch.frame_id(last))?;
     let bytes = batch.bytes_of(parts.clone());
-    Some(Pick { slot, parts, bytes, own: 0, upto, caught_up: true })
+    Some(Pick { slot, parts, bytes, own: 0, upto, caught_up: true, replays: false })
 }
 
 /// What a subscriber with several topics or a filter gets. A pick without parts only moves its position.
@@ -136,7 +141,7 @@ fn pick_own<'a>(
     let upto: EventId = frames.last().filter(|_| !caught_up).map_or(newest, |frame| frame.id());
     let parts = batch.add_frames(frames.into_iter(), stream.chunked());
     let bytes = batch.bytes_of(parts.clone());
-    Some(Pick { slot, parts, bytes, own: 0, upto, caught_up })
+    Some(Pick { slot, parts, bytes, own: 0, upto, caught_up, replays: false })
 }
 
 #[cfg(test)]
@@ -153,7 +158,7 @@ mod tests {
         let (topic, index) = topics.join(0, 0);
         for (id, name) in (1..).zip(names) {
             let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(id));
-            topics.deliver(0, Kept::new(frame, &meter));
+            topics.deliver(0, Kept::new(frame, &meter, 0));
         }
         let place = Place { topic, index };
         let extra =
@@ -167,6 +172,8 @@ mod tests {
             ends: 0,
             upstream: 0,
             mode: mode::CHUNKED,
+            replays: false,
+            replayed: 0,
         };
         let mut batch = Batch::default();
         let pick = pick_own(&mut batch, &topics, &extra, 0, &stream);

@@ -53,6 +53,9 @@ pub enum Close {
 pub trait Io {
     /// Offers every send to the kernel once, in order, and writes each `result`.
     fn send_all(&mut self, sends: &mut [Send<'_>]);
+    /// Microseconds since the start, by the clock of `Now`, at this moment. For what is measured: no decision
+    /// depends on it.
+    fn mono_us(&mut self) -> u64;
     /// Reads once.
     fn read(&mut self, slot: u32, into: &mut [u8]) -> Read;
     /// Tells the peer that nothing more will be sent; reading goes on.

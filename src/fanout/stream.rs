@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::conn::{Extra, Place, State, Stream, flag, mode};
 use super::hub::Joined;
+use super::output::arrive;
 use super::seam::{Close, Io, Read};
 use super::worker::{Token, Worker};
 use crate::base::counters::{Closed, Count, Refused};
@@ -63,6 +64,8 @@ impl Worker {
             ends: self.life_end(tick),
             upstream: 0,
             mode: mode::BEHIND | mode::NEWCOMER,
+            replays: subscribe.start != Start::Now,
+            replayed: 0,
         };
         stream.mode |= if subscribe.chunked { mode::CHUNKED } else { 0 };
         stream.mode |= if subscribe.clock { mode::CLOCK } else { 0 };
@@ -110,7 +113,8 @@ impl Worker {
     }
 
     /// Takes an ended stream out of its topics.
-    pub(super) fn leave(&mut self, stream: &Stream) {
+    pub(super) fn leave(&mut self, mut stream: Stream) {
+        arrive(&mut stream, self.counters());
         self.counters().subscribers(-1);
         for place in stream.places() {
             let conns = &mut self.conns;

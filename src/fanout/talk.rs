@@ -261,8 +261,10 @@ impl Worker {
     fn answer_page(&mut self, slot: u32, asked: Asked<'_>, node: &Node, request: &Request) -> Flow {
         let snapshot = || node.snapshot(self.now.mono_ms);
         let page = match request {
-            Request::Status => Some((reply::TYPE_JSON, (node.pages().status)(&snapshot()))),
-            Request::Metrics => Some((reply::TYPE_METRICS, (node.pages().metrics)(&snapshot()))),
+            Request::Status(query) => Some((reply::TYPE_JSON, (node.pages().status)(&snapshot(), *query))),
+            Request::Metrics(format) => {
+                Some((reply::metrics_type(*format), (node.pages().metrics)(&snapshot(), *format)))
+            }
             Request::Health => Some((reply::TYPE_JSON, "{\"status\":\"ok\"}".to_owned())),
             Request::Drain => Some((reply::TYPE_JSON, "{\"status\":\"draining\"}".to_owned())),
             _ => None,

@@ -119,6 +119,9 @@ impl LocalTopics {
         let entry = self.topics.remove(topic as usize);
         self.by_hub[entry.hub as usize] = NONE;
         self.fresh_frames -= entry.fresh.len();
+        for frame in entry.fresh {
+            frame.end_round();
+        }
         if entry.queued {
             self.rounds.retain(|&queued| queued != topic);
         }
@@ -126,7 +129,10 @@ impl LocalTopics {
 
     /// Takes in a frame from the mailbox; frames for topics that nobody here listens to any more are dropped.
     pub fn deliver(&mut self, hub: u32, frame: Arc<Kept>) {
-        let Some(&topic) = self.by_hub.get(hub as usize).filter(|&&topic| topic != NONE) else { return };
+        let Some(&topic) = self.by_hub.get(hub as usize).filter(|&&topic| topic != NONE) else {
+            frame.end_round();
+            return;
+        };
         let entry = &mut self.topics[topic as usize];
         entry.fresh.push_back(frame);
         self.fresh_frames += 1;
@@ -140,8 +146,9 @@ impl LocalTopics {
     }
 
     /// Notes that the oldest round has come to `cursor`. At the end of the list the round's frames are
-    /// dropped, and the topic starts over behind all others if newer ones wait.
-    pub fn advance_round(&mut self, topic: u32, cursor: usize) {
+    /// dropped, and the topic starts over behind all others if newer ones wait. `last` is called for each
+    /// frame dropped that no other worker has still to offer to anyone.
+    pub fn advance_round(&mut self, topic: u32, cursor: usize, mut last: impl FnMut(&Kept)) {
         let entry = &mut self.topics[topic as usize];
         entry.cursor = cursor;
         if cursor < entry.subscribers.len() {
@@ -150,7 +157,7 @@ impl LocalTopics {
         debug_assert_eq!(self.rounds.front(), Some(&topic), "rounds end in order");
         self.rounds.pop_front();
         self.fresh_frames -= entry.round;
-        entry.fresh.drain(..entry.round);
+        entry.fresh.drain(..entry.round).filter(|frame| frame.end_round()).for_each(|frame| last(&frame));
         entry.cursor = 0;
         entry.round = entry.fresh.len().min(SEND_FRAMES_MAX);
         entry.queued = !entry.fresh.is_empty();

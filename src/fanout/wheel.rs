@@ -137,6 +137,11 @@ impl Wheel {
         due_now.into_iter().for_each(|(slot, due)| self.arm(slot, due));
     }
 
+    /// Ticks by which it is late: from the earliest tick not handed out in full until `now`.
+    pub fn lag(&self, now: Tick) -> Tick {
+        now.saturating_sub(self.now)
+    }
+
     /// When to look again: the next tick that has a timer, or the beginning of the next lap.
     pub fn next_due(&self) -> Option<Tick> {
         if self.armed == 0 {

@@ -9,7 +9,6 @@
 //! existing subscribers a few reads. This file owns the queues between the steps and the life of a
 //! connection; the steps are in `rounds`, `talk`, `stream` and `output`.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,13 +16,14 @@ use std::sync::atomic::Ordering;
 use slab::Slab;
 
 pub use super::conn::Token;
-use super::conn::{Conn, Phase, State, flag};
+use super::conn::{Conn, Phase, State, flag, mode};
+use super::lanes::{Lane, Lanes};
 use super::mail::{Control, Inbox, Mail};
 use super::node::{Node, address_of};
 use super::seam::{Close, Io};
 use super::topics::LocalTopics;
 use super::wheel::Wheel;
-use crate::base::counters::{Closed, Count, Counters};
+use crate::base::counters::{Closed, Count, Counters, Step};
 use crate::base::limits::{
     BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS,
     READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
@@ -79,9 +79,11 @@ pub struct Worker {
     pub(super) topics: LocalTopics,
     pub(super) wheel: Wheel,
     /// Connections with bytes of their own to send, or frames to read from the log.
-    pub(super) to_write: VecDeque<Token>,
-    /// Connections whose socket may have bytes.
-    to_read: VecDeque<Token>,
+    /// Those found to have much to read are in the second lane.
+    pub(super) to_write: Lanes,
+    /// Connections whose socket may have bytes. The operator's are in the first lane: a publisher does not
+    /// stand behind a crowd of newcomers, nor they behind many publishers.
+    to_read: Lanes,
     pub(super) scratch: Vec<u8>,
     pub(super) wake: u64,
     pub(super) drain_requested: bool,
@@ -106,12 +108,12 @@ impl Worker {
             index,
             inbox,
             prng: Prng::new(seed),
-            now: Now { mono_ms: 0, wall_ms: 0 },
+            now: Now { mono_ms: 0, mono_us: 0, wall_ms: 0 },
             conns: Slab::new(),
             topics: LocalTopics::default(),
             wheel: Wheel::new(0),
-            to_write: VecDeque::new(),
-            to_read: VecDeque::new(),
+            to_write: Lanes::default(),
+            to_read: Lanes::default(),
             scratch: vec![0; SCRATCH_BYTES],
             wake: 0,
             drain_requested: false,
@@ -141,7 +143,7 @@ impl Worker {
         let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
         let due = now.tick().saturating_add(wait);
         let generation = self.generation;
-        let conn = Conn { generation, listener, flags: over, state: State::Waiting };
+        let conn = Conn { generation, opened: now.tick(), listener, flags: over, state: State::Waiting };
         let slot = self.conns.insert(conn) as u32;
         self.wheel.arm(slot, due);
         self.counters().connections(1);
@@ -209,10 +211,15 @@ impl Worker {
         self.counters().count(Count::Turns);
         self.take_control(io);
         self.read_some(io);
+        self.exhausted(Step::Reads, !self.to_read.is_empty());
         self.take_mail();
+        self.exhausted(Step::Mail, !self.inbox.frames.is_empty());
         self.write_some(io);
+        self.exhausted(Step::Output, !self.to_write.is_empty());
         self.send_rounds(io);
+        self.exhausted(Step::Rounds, !self.topics.rounds().is_empty());
         let timers_left = self.expire_timers(io);
+        self.exhausted(Step::Timers, timers_left);
         if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
             let more = self.node.hub.sweep(now);
             self.sweep_at_ms = now.mono_ms + if more { 0 } else { SWEEP_MS };
@@ -229,6 +236,13 @@ impl Worker {
         }
     }
 
+    /// Counts when a step has left work for the next turn.
+    fn exhausted(&self, step: Step, left: bool) {
+        if left {
+            self.counters().exhaust(step);
+        }
+    }
+
     /// Announces sleep. False: mail came meanwhile, do not block.
     pub fn fall_asleep(&self) -> bool {
         self.node.hub.outlet(self.index).fall_asleep()
@@ -242,6 +256,13 @@ impl Worker {
     /// Connections it holds.
     pub fn connections(&self) -> usize {
         self.conns.len()
+    }
+
+    /// Streams that lag, counted one by one: for checks that the gauge never drifts.
+    pub fn lagging(&self) -> usize {
+        let lags =
+            |conn: &Conn| matches!(&conn.state, State::Streaming(stream) if stream.mode & mode::LAGS != 0);
+        self.conns.iter().filter(|(_, conn)| lags(conn)).count()
     }
 
     /// Its counters; the worker is their only writer.
@@ -324,11 +345,12 @@ impl Worker {
         let busy = !self.topics.rounds().is_empty();
         let mut bytes = 0;
         self.asked = 0;
-        for _ in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
+        for nth in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
             if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
                 return;
             }
-            let Some(token) = self.to_read.pop_front() else { return };
+            let preferred = if nth % 2 == 0 { Lane::First } else { Lane::Second };
+            let Some((token, _)) = self.to_read.pop(preferred) else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
                 bytes += self.read_one(io, token.slot());
@@ -343,6 +365,8 @@ impl Worker {
             self.timer(io, slot);
         }
         self.due = due;
+        let lag_ms = u64::from(self.wheel.lag(self.now.tick())) * TICK_MS;
+        self.counters().wheel_lag_ms.store(lag_ms, Ordering::Relaxed);
         more
     }
 
@@ -428,7 +452,11 @@ impl Worker {
         let conn = &mut self.conns[slot as usize];
         if !conn.has(flag::TO_READ) {
             conn.flags |= flag::TO_READ;
-            self.to_read.push_back(Token::new(slot, conn.generation));
+            let lane = match conn.listener {
+                Listener::Control => Lane::First,
+                Listener::Public => Lane::Second,
+            };
+            self.to_read.push(lane, Token::new(slot, conn.generation));
         }
     }
 
@@ -442,10 +470,15 @@ impl Worker {
 
     /// Queues a connection to be written to, unless its socket is known to be full.
     pub(super) fn queue_write(&mut self, slot: u32) {
+        self.queue_output(slot, Lane::First);
+    }
+
+    /// The same for a stream that will take long, in the second lane, or again in the first.
+    pub(super) fn queue_output(&mut self, slot: u32, lane: Lane) {
         let conn = &mut self.conns[slot as usize];
         if conn.flags & (flag::TO_WRITE | flag::FULL) == 0 {
             conn.flags |= flag::TO_WRITE;
-            self.to_write.push_back(Token::new(slot, conn.generation));
+            self.to_write.push(lane, Token::new(slot, conn.generation));
         }
     }
 
@@ -461,6 +494,8 @@ impl Worker {
         let conn = self.conns.remove(slot as usize);
         self.counters().close(why);
         self.counters().connections(-1);
+        let age = self.now.tick().saturating_sub(conn.opened);
+        self.counters().duration.add(u64::from(age) * TICK_MS, 1);
         if conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0 {
             self.refusals -= 1;
         } else if conn.listener == Listener::Public {
@@ -476,7 +511,7 @@ impl Worker {
                     self.node.bodies.give(upload.charged);
                 }
             }
-            State::Streaming(stream) => self.leave(&stream),
+            State::Streaming(stream) => self.leave(stream),
         }
     }
 }

@@ -17,8 +17,14 @@ impl Clock {
 
     /// Reads both clocks. A wall clock before 1970 reads 0.
     pub fn now(self) -> Now {
-        let mono_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mono_us = self.mono_us();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { mono_ms, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+        let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        Now { mono_ms: mono_us / 1_000, mono_us, wall_ms }
+    }
+
+    /// Reads the monotonic clock, in microseconds.
+    pub fn mono_us(self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }

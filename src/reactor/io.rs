@@ -6,6 +6,7 @@
 use crate::base::limits::BATCH_SENDS_MAX;
 use crate::base::settings::SendBackend;
 use crate::fanout::seam::{Close, Io, Read, Send, Sent};
+use crate::reactor::clock::Clock;
 use crate::sys::ring::{Outcome, Ring};
 use crate::sys::socket::{self, Socket};
 use std::io;
@@ -19,16 +20,17 @@ pub struct Sockets {
     slots: Vec<Option<Socket>>,
     open: usize,
     ring: Option<Box<Ring>>,
+    clock: Clock,
 }
 
 impl Sockets {
     /// No sockets yet. Must be called in the thread, and with the file table, that will use them: `worker`'s.
-    pub fn new(backend: SendBackend, worker: usize) -> Sockets {
+    pub fn new(backend: SendBackend, worker: usize, clock: Clock) -> Sockets {
         let ring = match backend {
             SendBackend::Writev => None,
             SendBackend::Auto | SendBackend::IoUring => open_ring(backend, worker),
         };
-        Sockets { slots: Vec::new(), open: 0, ring }
+        Sockets { slots: Vec::new(), open: 0, ring, clock }
     }
 
     /// How many are open.
@@ -132,6 +134,10 @@ impl Io for Sockets {
         }
     }
 
+    fn mono_us(&mut self) -> u64 {
+        self.clock.mono_us()
+    }
+
     fn read(&mut self, slot: u32, into: &mut [u8]) -> Read {
         debug_assert!(!into.is_empty());
         match self.get(slot).map(|socket| socket::receive(socket, into)) {
@@ -174,7 +180,7 @@ mod tests {
 
     /// What a backend makes of sockets that are idle, full, gone, and of a send too large for a buffer.
     fn results(backend: SendBackend) -> Vec<Sent> {
-        let mut sockets = Sockets::new(backend, 0);
+        let mut sockets = Sockets::new(backend, 0, Clock::start());
         let (near, mut peers): (Vec<_>, Vec<_>) = (0..8).map(|_| pair()).unzip();
         for (slot, socket) in near.into_iter().enumerate() {
             sockets.insert(slot as u32, socket);
@@ -212,7 +218,7 @@ mod tests {
     #[test]
     fn reads_tell_empty_bytes_end_and_broken_apart() {
         use std::io::Write;
-        let mut sockets = Sockets::new(SendBackend::Writev, 0);
+        let mut sockets = Sockets::new(SendBackend::Writev, 0, Clock::start());
         let mut buffer = [0; 16];
         let (near, mut peer) = pair();
         sockets.insert(3, near);

@@ -269,11 +269,11 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
     poll.registry()
         .register(&mut SourceFd(&waker), worker::WAKER, Interest::READABLE)
         .map_err(os("epoll_ctl"))?;
-    let sockets = Sockets::new(backend, index);
+    let sockets = Sockets::new(backend, index, clock);
     let doors = Doors::open(&places, poll.registry(), duty)
         .map_err(|(number, error)| StartFault::Listener(number, error))?;
     let core = core::Worker::new(Arc::clone(&node), index, inbox, seed);
-    Ok(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices, wait_fails: false })
+    Ok(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices })
 }
 
 impl Server {

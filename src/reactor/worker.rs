@@ -4,6 +4,7 @@
 //! Existing connections come before newcomers, and a turn is never longer than the core's budgets allow, so
 //! the loop has none of its own but the one on accepting.
 
+use crate::base::counters::Count;
 use crate::base::settings::Listener;
 use crate::base::time::Now;
 use crate::fanout::node::Node;
@@ -21,6 +22,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// The waker's token. The core never gives this one, nor those of the listeners, just below.
@@ -55,8 +57,6 @@ pub struct Shell {
     pub clock: Clock,
     /// To the main thread.
     pub notices: Sender<Notice>,
-    /// Waiting has failed for a reason unknown, and the log has been told.
-    pub wait_fails: bool,
 }
 
 impl Shell {
@@ -80,11 +80,18 @@ impl Shell {
                 return;
             }
             wait_ms = self.accept(now, &turn);
+            self.count_turn(now);
             if ready == events_max && events_max < EVENTS_MAX {
                 events_max *= 2;
                 events = Events::with_capacity(events_max);
             }
         }
+    }
+
+    fn count_turn(&self, began: Now) {
+        let counters = self.node.counters(self.index);
+        counters.turn.add(self.clock.mono_us().saturating_sub(began.mono_us), 1);
+        counters.files.store(self.sockets.open() as u64, Relaxed);
     }
 
     /// Waits for up to `wait_ms`, without end if there is none, and tells the core and the listeners what is
@@ -95,14 +102,15 @@ impl Shell {
         let timeout = if may_block { wait_ms.map(Duration::from_millis) } else { Some(Duration::ZERO) };
         let result = self.poll.poll(events, timeout);
         self.core.wake_up();
+        if may_block {
+            self.core.counters().count(Count::Wakeups);
+        }
         match result {
             Ok(()) => {}
             // A failed wait leaves no events behind.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return 0,
             Err(error) => {
-                if !std::mem::replace(&mut self.wait_fails, true) {
-                    log::error!("event=epoll_wait_failed worker={} error=\"{error}\"", self.index);
-                }
+                log::error!("event=epoll_wait_failed worker={} error=\"{error}\"", self.index);
                 std::thread::sleep(FAILED_WAIT);
                 return 0;
             }

@@ -107,6 +107,27 @@ pub fn forget_variables(names: &[&str]) {
     }
 }
 
+/// Keeps every descriptor of the calling thread's table but the standard streams from programs that are
+/// started later: what this process opens is closed on exec anyway, what was left open for it is not
+/// (`close_range(2)`, Linux 5.11).
+pub fn keep_files_from_children() -> io::Result<()> {
+    // SAFETY: takes no pointer; sets a flag of descriptors, none is closed.
+    checked(unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) })
+        .map(drop)
+}
+
+/// Ends at once a child that leads a process group, and whoever is in the group (`kill(2)`). To be called
+/// before the child is waited for, or the number may be another's.
+pub fn kill_group(child: &std::process::Child) -> io::Result<()> {
+    let leader = libc::pid_t::try_from(child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // 0 and -1 mean other groups than one's own.
+    if leader <= 1 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: takes no pointer; signals only the processes of the child's own group.
+    checked(unsafe { libc::kill(-leader, libc::SIGKILL) }).map(drop)
+}
+
 /// Asks the scheduler to give the calling thread its processor time in slices of `slice`, so that more
 /// threads than processors take turns sooner (`sched_setattr(2)`; kernels before 6.12 ignore it). All else
 /// stays.
@@ -125,6 +146,21 @@ pub fn set_time_slice(slice: Duration) -> io::Result<()> {
     // SAFETY: `attributes` is valid for the length of the call, which only reads it.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     checked(result as libc::c_int).map(drop)
+}
+
+/// Processor time of all threads of this process since its start (`CLOCK_PROCESS_CPUTIME_ID`).
+pub fn processor_time() -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec for the length of the call.
+    checked(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) })?;
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Ok(Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0)))
+}
+
+/// Bytes of a page of memory.
+pub fn page_bytes() -> u64 {
+    // SAFETY: takes no pointer.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
 }
 
 /// Returns to the operating system what memory the allocator holds and nobody uses (`malloc_trim(3)`). Holds
@@ -146,6 +182,16 @@ mod tests {
         for number in [-1, 0, 1, 2, 64, RawFd::MAX] {
             assert_eq!(inherited(number).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{number}");
         }
+    }
+
+    #[test]
+    fn processor_time_goes_on_and_pages_are_powers_of_two() {
+        let before = processor_time().unwrap();
+        let mut spins = 0_u64;
+        while processor_time().unwrap() < before + Duration::from_millis(5) {
+            spins += 1;
+        }
+        assert!(spins > 0 && page_bytes().is_power_of_two());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What `Accept` says about one media type, `text/event-stream` (RFC 9110 §12.5.1).
+//! What `Accept` says about `text/event-stream`, and which form of `/metrics` it prefers (RFC 9110 §12.5.1).
 //!
 //! Knows no other header and no other type. Lenient: what cannot be read never excludes the stream, and
 //! parameters other than `q` are passed over.
@@ -11,7 +11,13 @@ pub struct Accept {
     exact: Option<bool>,
     text: Option<bool>,
     any: Option<bool>,
+    /// Qualities of the two forms of `/metrics`, in thousandths, where they are named.
+    openmetrics: u16,
+    plain: u16,
 }
+
+/// The quality of what is named without one.
+const QUALITY_MOST: u16 = 1_000;
 
 impl Accept {
     /// Takes in one field line.
@@ -30,11 +36,28 @@ impl Accept {
             } else if range == b"*/*" || range == b"*" {
                 &mut self.any
             } else {
+                self.add_metrics(range, parts);
                 continue;
             };
             let wanted = !parts.any(is_zero_quality);
             *verdict = Some(wanted || *verdict == Some(true));
         }
+    }
+
+    fn add_metrics<'a>(&mut self, range: &[u8], parts: impl Iterator<Item = &'a [u8]>) {
+        let form = if range.eq_ignore_ascii_case(b"application/openmetrics-text") {
+            &mut self.openmetrics
+        } else if range.eq_ignore_ascii_case(b"text/plain") {
+            &mut self.plain
+        } else {
+            return;
+        };
+        *form = parts.filter_map(quality).min().unwrap_or(QUALITY_MOST).max(*form);
+    }
+
+    /// Whether OpenMetrics is named, and liked no less than plain text.
+    pub fn prefers_openmetrics(self) -> bool {
+        self.openmetrics > 0 && self.openmetrics >= self.plain
     }
 
     /// Whether an event stream may be sent: no `Accept`, or the most specific range that covers it has a
@@ -47,6 +70,14 @@ impl Accept {
     pub fn names_event_stream(self) -> bool {
         self.exact == Some(true)
     }
+}
+
+/// The quality that a parameter gives, in thousandths; none for another parameter and for what is no number.
+fn quality(parameter: &[u8]) -> Option<u16> {
+    let (name, value) = std::str::from_utf8(parameter).ok()?.split_once('=')?;
+    let value: f32 = value.trim().parse().ok()?;
+    let most = f32::from(QUALITY_MOST);
+    name.trim().eq_ignore_ascii_case("q").then(|| (value * most).clamp(0.0, most) as u16)
 }
 
 /// `q=0`, `q=0.` and up to any number of zeros after the point.
@@ -99,6 +130,32 @@ mod tests {
             lines.iter().for_each(|line| accept.add(line.as_bytes()));
             assert_eq!(accept.takes_event_stream(), *takes, "{lines:?}");
             assert_eq!(accept.names_event_stream(), *names, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_openmetrics_only_for_those_who_name_it_first() {
+        let rows = [
+            ("", false),
+            ("*/*", false),
+            ("text/plain", false),
+            ("application/openmetrics-text", true),
+            ("Application/OpenMetrics-Text; version=1.0.0; charset=utf-8", true),
+            ("application/openmetrics-text;q=0", false),
+            ("application/openmetrics-text;q=0.5,text/plain;q=0.6", false),
+            ("text/plain;version=0.0.4;q=0.5,application/openmetrics-text;q=0.5", true),
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                true,
+            ),
+            ("text/plain;version=0.0.4;q=0.9,*/*;q=0.1", false),
+            ("application/openmetrics-text;q=nonsense", true),
+        ];
+        for (line, expected) in rows {
+            let mut accept = Accept::default();
+            accept.add(line.as_bytes());
+            assert_eq!(accept.prefers_openmetrics(), expected, "{line}");
         }
     }
 }

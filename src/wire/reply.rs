@@ -7,6 +7,7 @@
 use std::io::Write as _;
 
 use crate::base::id::EventId;
+use crate::base::snapshot::Format;
 use crate::wire::cors::Cors;
 use crate::wire::problem::Problem;
 
@@ -15,9 +16,9 @@ pub const TYPE_JSON: &str = "application/json";
 /// `Content-Type` of plain texts.
 pub const TYPE_TEXT: &str = "text/plain; charset=utf-8";
 /// `Content-Type` of `/metrics` in the OpenMetrics format.
-pub const TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// `Content-Type` of `/metrics` (the Prometheus text format).
-pub const TYPE_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// `Content-Type` of `/metrics` in the Prometheus text format.
+const TYPE_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The interim answer to `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// A heartbeat as one chunk: a comment line without a blank line after it.
@@ -26,6 +27,14 @@ pub const HEARTBEAT_CHUNKED: &[u8] = b"2\r\n:\n\r\n";
 pub const HEARTBEAT_BARE: &[u8] = b":\n";
 /// The end of a chunked stream.
 pub const END_CHUNKED: &[u8] = b"0\r\n\r\n";
+
+/// `Content-Type` of `/metrics`.
+pub fn metrics_type(format: Format) -> &'static str {
+    match format {
+        Format::Prometheus => TYPE_METRICS,
+        Format::OpenMetrics => TYPE_OPENMETRICS,
+    }
+}
 
 /// What all answers to one request have in common.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use crate::base::id::EventId;
 use crate::base::limits::{EVENT_FILTERS_MAX, KEY_BYTES_MAX, LAST_EVENT_ID_TEXT_BYTES_MAX};
 use crate::base::settings::{Listener, Profile};
+use crate::base::snapshot::{Format, StatusQuery};
 use crate::wire::cors::Cors;
 use crate::wire::guard;
 use crate::wire::head::{BodyLength, Head, Method};
@@ -58,9 +59,9 @@ pub enum Request {
     /// `GET` or `HEAD /readyz`
     Ready,
     /// `GET` or `HEAD /status`
-    Status,
+    Status(StatusQuery),
     /// `GET` or `HEAD /metrics`
-    Metrics,
+    Metrics(Format),
     /// `POST /drain`
     Drain,
     /// `OPTIONS /events`: answer with `reply::preflight`.
@@ -166,8 +167,8 @@ pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
         }
         b"/healthz" => read(head, Request::Health),
         b"/readyz" => read(head, Request::Ready),
-        b"/metrics" if control => read(head, Request::Metrics),
-        b"/status" if control => read(head, Request::Status),
+        b"/metrics" if control => read(head, Request::Metrics(metrics_format(head))),
+        b"/status" if control => read(head, Request::Status(status_query(head)?)),
         b"/drain" if control && head.method == Method::Post => Ok(Request::Drain),
         b"/drain" if control => Err(Problem::MethodNotAllowed(POST)),
         _ => Err(Problem::NotFound),
@@ -190,6 +191,21 @@ fn read(head: &Head<'_>, request: Request) -> Result<Request, Problem> {
         Method::Get | Method::Head => Ok(request),
         _ => Err(Problem::MethodNotAllowed(READ)),
     }
+}
+
+fn metrics_format(head: &Head<'_>) -> Format {
+    if head.accept.prefers_openmetrics() { Format::OpenMetrics } else { Format::Prometheus }
+}
+
+fn status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
+    let mut series = None;
+    for pair in pairs(head.query) {
+        let (name, value) = pair?;
+        if *name == *b"series" {
+            set_once(&mut series, "series", parse_switch("series", &value)?)?;
+        }
+    }
+    Ok(StatusQuery { series: series.unwrap_or(false) })
 }
 
 fn publish_allowed(head: &Head<'_>, site: &Site) -> Result<(), Problem> {
@@ -236,7 +252,7 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
             b"topic" => push_topic(&mut topics, &value, site.topics_per_connection_max)?,
             b"event" => push_filter(&mut events, &value)?,
             b"last" => set_once(&mut last, "last", parse_last(&value, site.last_max)?)?,
-            b"clock" => set_once(&mut clock, "clock", parse_clock(&value)?)?,
+            b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &value)?)?,
             b"last_event_id" => snake_id.add(value),
             b"lastEventId" => camel_id.add(value),
             _ => {}
@@ -333,11 +349,11 @@ fn parse_last(value: &[u8], last_max: usize) -> Result<usize, Problem> {
     Ok(wanted.unwrap_or(usize::MAX).min(last_max))
 }
 
-fn parse_clock(value: &[u8]) -> Result<bool, Problem> {
+fn parse_switch(name: &'static str, value: &[u8]) -> Result<bool, Problem> {
     match value {
         b"1" => Ok(true),
         b"0" => Ok(false),
-        _ => Err(Problem::BadParameter { name: "clock", rule: "must be 0 or 1" }),
+        _ => Err(Problem::BadParameter { name, rule: "must be 0 or 1" }),
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod alerts;
 mod batch;
 mod bench_profile;
 mod body_attacks;
@@ -19,6 +20,7 @@ mod head_attacks;
 mod injected;
 mod lifetime;
 mod load;
+mod monitoring;
 mod mutation;
 mod order;
 mod overload;

@@ -20,8 +20,8 @@ struct Bench {
 
 impl Bench {
     fn new(settings: Settings) -> Bench {
-        let now = Now { mono_ms: 1, wall_ms: 1_700_000_000_000 };
-        let pages = Pages { metrics: |_| String::new(), status: |_| String::new() };
+        let now = Now { mono_ms: 1, mono_us: 1_000, wall_ms: 1_700_000_000_000 };
+        let pages = Pages::default();
         let (node, mut inboxes) = Node::new(settings, 1, 1_000, pages, now.wall_ms, 7);
         let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
         Bench { worker, net: Net::new(1, 7), now }
@@ -37,7 +37,11 @@ impl Bench {
     }
 
     fn turn(&mut self, ms: u64) {
-        self.now = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms };
+        self.now = Now {
+            mono_ms: self.now.mono_ms + ms,
+            mono_us: (self.now.mono_ms + ms) * 1_000,
+            wall_ms: self.now.wall_ms + ms,
+        };
         for conn in self.net.open_on(0).collect::<Vec<_>>() {
             if let Some(token) = self.net.socks[conn].token.filter(|_| self.net.socks[conn].has_edge()) {
                 let readiness = self.net.take_readiness(conn);
@@ -72,4 +76,56 @@ fn a_stream_ends_by_age_on_a_worker_that_is_never_done() {
     }
     let open = streams.iter().filter(|conn| bench.is_open(**conn)).count();
     assert_eq!(open, 0, "streams are open long after their time");
+}
+
+/// A crowd on one listener and one request on the other, which comes last: turns until it is answered.
+fn turns_behind_a_crowd(crowd: (Listener, &[u8]), one: (Listener, &[u8])) -> usize {
+    let mut bench = Bench::new(Settings::default());
+    for _ in 0..900 {
+        bench.connect(crowd.0, crowd.1);
+    }
+    let last = bench.connect(one.0, one.1);
+    let answered = |bench: &mut Bench| {
+        bench.turn(1);
+        matches!(bench.net.read(last, usize::MAX), Got::Bytes(_))
+    };
+    (1..100).find(|_| answered(&mut bench)).expect("an answer")
+}
+
+#[test]
+fn a_publisher_does_not_stand_behind_a_crowd_of_newcomers_nor_they_behind_publishers() {
+    let subscribe: &[u8] = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
+    let publish: &[u8] = b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
+    let (public, control) = ((Listener::Public, subscribe), (Listener::Control, publish));
+    // The answer shares a batch with those of its turn at the latest in the next one.
+    for (crowd, one) in [(public, control), (control, public)] {
+        let turns = turns_behind_a_crowd(crowd, one);
+        assert!(turns <= 2, "{:?} waited {turns} turns behind a crowd of {:?}", one.0, crowd.0);
+    }
+}
+
+#[test]
+fn whoever_has_missed_little_does_not_stand_behind_those_who_read_all_of_history() {
+    let mut bench = Bench::new(Settings::default());
+    let publisher = bench.connect(Listener::Control, b"");
+    let publish =
+        b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300\r\n\r\n".as_slice();
+    for _ in 0..600 {
+        bench.net.send(publisher, &[publish, &[b'x'; 300]].concat());
+        bench.turn(1);
+        while matches!(bench.net.read(publisher, usize::MAX), Got::Bytes(_)) {}
+    }
+    let resume = |missed: usize| format!("GET /events?topic=t&last={missed} HTTP/1.1\r\nHost: a\r\n\r\n");
+    for _ in 0..300 {
+        bench.connect(Listener::Public, resume(600).as_bytes());
+    }
+    // Until they have begun: what they have still to read is some forty megabytes, 256 KiB a turn.
+    (0..20).for_each(|_| bench.turn(1));
+    let last = bench.connect(Listener::Public, resume(1).as_bytes());
+    let answered = |bench: &mut Bench| {
+        bench.turn(1);
+        matches!(bench.net.read(last, usize::MAX), Got::Bytes(_))
+    };
+    let turns = (1..1_000).find(|_| answered(&mut bench)).expect("an answer");
+    assert!(turns <= 3, "waited {turns} turns");
 }

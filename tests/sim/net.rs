@@ -128,6 +128,8 @@ pub struct Net {
     pub closures: Vec<(usize, bool)>,
     /// The last batch of each worker was full of bytes: a round may be in the middle.
     pub batch_full: Vec<bool>,
+    /// What the workers' clock says.
+    pub now_us: u64,
     slots: Vec<Vec<Option<usize>>>,
     prng: Prng,
 }
@@ -181,6 +183,7 @@ impl Net {
             cover: Cover::default(),
             closures: Vec::new(),
             batch_full: vec![false; workers],
+            now_us: 0,
             slots: vec![Vec::new(); workers],
             prng: Prng::new(seed),
         }
@@ -447,6 +450,10 @@ impl Io for Port<'_> {
         for send in sends {
             send.result = self.send_one(send);
         }
+    }
+
+    fn mono_us(&mut self) -> u64 {
+        self.net.now_us
     }
 
     fn read(&mut self, slot: u32, into: &mut [u8]) -> Read {

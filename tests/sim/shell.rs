@@ -117,6 +117,11 @@ impl Shell {
         self.lanes.iter().map(|lane| lane.worker.connections()).sum()
     }
 
+    /// Streams of a worker that lag.
+    pub fn lagging(&self, index: usize) -> usize {
+        self.lanes[index].worker.lagging()
+    }
+
     /// Lets a worker's thread run a little. In a calm world it misses nothing and is told nothing untrue.
     pub fn run(&mut self, index: usize, net: &mut Net, now: Now, calm: bool) {
         match self.lanes[index].mood {
@@ -201,6 +206,7 @@ impl Shell {
         let tokens: Vec<(usize, Token)> =
             net.open_on(index).filter_map(|conn| Some((conn, net.socks[conn].token?))).collect();
         net.closures.clear();
+        net.now_us = now.mono_us;
         let turn = self.lanes[index].worker.turn(&mut net.port(index), now);
         let closures = std::mem::take(&mut net.closures);
         let lane = &mut self.lanes[index];

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use fanwheel::base::counters::Count;
 use fanwheel::base::prng::Prng;
 use fanwheel::base::settings::Listener;
 use fanwheel::base::snapshot::Pages;
@@ -52,8 +53,12 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut prng = Prng::new(seed);
         let plan = Arc::new(Plan::draw(&mut prng));
-        let now = Now { mono_ms: prng.below(1_000), wall_ms: 1_700_000_000_000 };
-        let pages = Pages { metrics: |_| "metrics".to_owned(), status: |_| "{}".to_owned() };
+        let mono_ms = prng.below(1_000);
+        let now = Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: 1_700_000_000_000 };
+        let pages = Pages {
+            metrics: Box::new(|_, _| "metrics".to_owned()),
+            status: Box::new(|_, _| "{}".to_owned()),
+        };
         let (node, inboxes) = Node::new(
             plan.settings.clone(),
             plan.workers,
@@ -161,6 +166,7 @@ impl World {
     /// Both clocks go on.
     pub fn advance(&mut self, ms: u64) {
         self.scene.now.mono_ms += ms;
+        self.scene.now.mono_us += ms * 1_000;
         self.scene.now.wall_ms += ms;
     }
 
@@ -215,6 +221,9 @@ impl World {
 
     fn run_worker(&mut self, index: usize) {
         self.shell.run(index, &mut self.net, self.scene.now, self.scene.calm);
+        if self.steps.is_multiple_of(8) {
+            self.judge_figures(index);
+        }
         self.scene.head = self.node.hub.lock().head();
         let plan = &self.scene.plan;
         let sizes = self.node.hub.sizes();
@@ -225,6 +234,21 @@ impl World {
         assert!(sizes.idempotency_keys <= plan.settings.idempotency_keys_max);
         assert!(self.node.bodies.taken() <= self.node.bodies.most());
         assert!(self.node.connections.taken() <= plan.connections_max);
+    }
+
+    /// What is counted along the way must agree with what it is counted of.
+    fn judge_figures(&self, index: usize) {
+        let snapshot = self.node.snapshot(self.scene.now.mono_ms);
+        let (gauge, lagging) = (snapshot.workers[index].lagging, self.shell.lagging(index));
+        assert_eq!(gauge, lagging as u64, "subscribers that lag");
+        let count = |what: Count| snapshot.totals.counts[what as usize];
+        let (each, last) = (&snapshot.spread.delivery_each, &snapshot.spread.delivery_last);
+        let (delivered, replayed) = (count(Count::Delivered), count(Count::Replayed));
+        assert_eq!(each.count() + replayed, delivered, "each delivery has an age or is a replay");
+        assert!(last.count() <= count(Count::Published), "an event has one last subscriber");
+        let closed: u64 = snapshot.totals.closed.iter().sum();
+        let unseated = count(Count::Accepted) - snapshot.totals.connections_open;
+        assert_eq!(closed, unseated, "whoever was accepted is here or was closed");
     }
 
     /// Everyone reads and sends all they have, time stands still, nothing new begins, until nothing moves.

@@ -13,7 +13,7 @@ fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<Inbox>) {
 }
 
 fn at(mono_ms: u64) -> Now {
-    Now { mono_ms, wall_ms: 1_000 + mono_ms }
+    Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: 1_000 + mono_ms }
 }
 
 fn post(topics: &[&str], data: &str) -> Post {

@@ -44,7 +44,7 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
     }
     let head = written(|out| body(out, &Reply { head_only: true, ..reply(&Cors::Off) }, TYPE_TEXT, b"hello"));
     assert!(head.ends_with("Content-Length: 5\r\n\r\n"), "{head:?}");
-    let text = written(|out| body(out, &reply(&Cors::Off), TYPE_METRICS, b"hello"));
+    let text = written(|out| body(out, &reply(&Cors::Off), metrics_type(Format::Prometheus), b"hello"));
     assert!(text.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{text:?}");
     let id = EventId::parse(b"1700000000000-3").expect("an id");
     let accepted = written(|out| accepted(out, &reply(&Cors::Off), id, 4));

@@ -1,0 +1,153 @@
+//! The once-a-second work of the main thread: reads the node and the host, pushes a sample into the
+//! [`Watch`], looks after resident memory.
+//!
+//! The watch is shared with the pages, which any worker may ask for; the lock is held only while a sample is
+//! pushed or a page is written. Serves nobody itself.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use crate::base::counters::Count;
+use crate::base::snapshot::{Pages, Readiness, Snapshot};
+use crate::cli::log as journal;
+use crate::cli::memory::{Brim, Ebb};
+use crate::cli::notify::{self, Notifier};
+use crate::cli::reading::Reader;
+use crate::fanout::node::Node;
+use crate::ops;
+use crate::ops::alerts::Rule;
+use crate::ops::summary::Summary;
+use crate::ops::watch::{Bounds, Sample, Watch};
+use crate::reactor::Clock;
+use crate::sys::process;
+
+/// Between two samples.
+const SAMPLE_MS: u64 = 1_000;
+/// Samples between two lines of summary.
+const SUMMARY_SAMPLES: u64 = 60;
+
+/// The watch, as the pages and the main thread share it.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<Watch>>);
+
+impl Shared {
+    /// Nothing has been seen yet.
+    pub fn new(bounds: Bounds) -> Shared {
+        Shared(Arc::new(Mutex::new(Watch::new(bounds))))
+    }
+
+    /// The lock; for short.
+    pub fn lock(&self) -> MutexGuard<'_, Watch> {
+        self.0.lock().expect("a panic ends the process, so the lock is never poisoned")
+    }
+
+    /// The pages that read it.
+    pub fn pages(&self) -> Pages {
+        let (metrics, status) = (self.clone(), self.clone());
+        Pages {
+            metrics: Box::new(move |snapshot, format| {
+                ops::metrics::page(&completed(snapshot), &metrics.lock(), format)
+            }),
+            status: Box::new(move |snapshot, query| {
+                ops::status::page(&completed(snapshot), &status.lock(), query)
+            }),
+        }
+    }
+}
+
+/// The log and the alerts are the process's, not a worker's, so what they count is added here.
+fn completed(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    let counts = &mut snapshot.totals.counts;
+    counts[Count::LogDropped as usize] += journal::dropped();
+    counts[Count::AlertsSent as usize] += notify::sent();
+    counts[Count::AlertsFailed as usize] += notify::failed();
+    snapshot
+}
+
+/// See the module.
+pub struct Watcher {
+    node: Arc<Node>,
+    clock: Clock,
+    shared: Shared,
+    reader: Reader,
+    brim: Brim,
+    ebb: Ebb,
+    summary: Summary,
+    samples: u64,
+    notifier: Notifier,
+    next: Instant,
+}
+
+impl Watcher {
+    /// One that looks for the first time at once. Alerts are told by `notifier`.
+    pub fn new(node: Arc<Node>, clock: Clock, shared: Shared, brim: Brim, notifier: Notifier) -> Watcher {
+        let reader = Reader::real(node.workers());
+        Watcher {
+            node,
+            clock,
+            shared,
+            reader,
+            brim,
+            ebb: Ebb::default(),
+            summary: Summary::default(),
+            samples: 0,
+            notifier,
+            next: Instant::now(),
+        }
+    }
+
+    /// Other alert rules, and other destinations if there are any; those that were have what waits for them.
+    pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<Notifier>) {
+        if let Some(notifier) = notifier {
+            self.notifier = notifier;
+        }
+        let notices = self.shared.lock().replace_rules(rules, self.clock.now());
+        self.notifier.tell(&notices);
+    }
+
+    /// Looks if a second has passed.
+    pub fn tick(&mut self, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
+        let time = self.clock.now();
+        let snapshot = completed(&self.node.snapshot(time.mono_ms));
+        let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
+        self.look_after_memory(host.resident_bytes);
+        let draining = snapshot.draining;
+        let sample = Sample {
+            wall_ms: time.wall_ms,
+            mono_ms: time.mono_ms,
+            snapshot,
+            peaks: self.node.take_peaks(),
+            host,
+            readiness: Readiness::default(),
+        };
+        let mut watch = self.shared.lock();
+        watch.push(sample);
+        self.samples += 1;
+        let line = self.samples.is_multiple_of(SUMMARY_SAMPLES).then(|| self.summary.line(&watch)).flatten();
+        // While the server ends, everything that alerts look for is as it must be.
+        let notices = if draining { Vec::new() } else { watch.judge(time) };
+        drop(watch);
+        self.notifier.tell(&notices);
+        if let Some(line) = line {
+            info!("{line}");
+        }
+    }
+
+    fn look_after_memory(&mut self, resident_bytes: u64) {
+        if self.ebb.look(self.node.live_bytes()) {
+            process::give_memory_back();
+        }
+        if let Some(full) = self.brim.look(resident_bytes) {
+            self.node.set_memory_full(full);
+            let limit = self.brim.limit_bytes();
+            warn!("event=memory full={full} resident_bytes={resident_bytes} limit_bytes={limit}");
+        }
+    }
+}

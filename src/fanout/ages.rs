@@ -1,0 +1,67 @@
+//! How old events were when the kernel had them, counted by the run: events of one turn of their publisher
+//! carry the same moment, and thousands of deliveries cost a few counts.
+
+use crate::base::histogram::Histogram;
+
+/// Counts into a distribution as long as it lives, as of one moment.
+#[derive(Debug)]
+pub struct Ages<'a> {
+    histogram: &'a Histogram,
+    now_us: u64,
+    /// Of the run: when its events were published, and how many there are.
+    at_us: u64,
+    count: u64,
+}
+
+impl<'a> Ages<'a> {
+    /// Nothing counted yet.
+    pub fn new(histogram: &'a Histogram, now_us: u64) -> Ages<'a> {
+        Ages { histogram, now_us, at_us: 0, count: 0 }
+    }
+
+    /// Counts so many deliveries of what was published at a moment.
+    pub fn add(&mut self, at_us: u64, count: u64) {
+        if at_us != self.at_us {
+            self.flush();
+            self.at_us = at_us;
+        }
+        self.count += count;
+    }
+
+    fn flush(&mut self) {
+        if self.count > 0 {
+            self.histogram.add(self.now_us.saturating_sub(self.at_us), self.count);
+            self.count = 0;
+        }
+    }
+}
+
+impl Drop for Ages<'_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::histogram::{Distribution, Scale};
+
+    #[test]
+    fn runs_count_as_if_each_had_been_counted_alone() {
+        let (runs, single) = (Histogram::new(Scale::Spans), Histogram::new(Scale::Spans));
+        let published = [(5, 3), (5, 1), (70, 2), (5, 1), (2_000, 1), (2_000, 4)];
+        let mut ages = Ages::new(&runs, 1_000);
+        for (at_us, count) in published {
+            ages.add(at_us, count);
+            (0..count).for_each(|_| single.add(1_000_u64.saturating_sub(at_us), 1));
+        }
+        drop(ages);
+        let [runs, single] = [runs, single].map(|histogram| {
+            let mut sum = Distribution::default();
+            histogram.add_to(&mut sum);
+            sum
+        });
+        assert_eq!((runs.count(), &runs), (12, &single));
+    }
+}

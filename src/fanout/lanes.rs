@@ -1,0 +1,76 @@
+//! Two queues of connections, so that neither waits for the length of the other: whoever takes from them says
+//! which has the precedence this time.
+//!
+//! Owns the order only; whether a token still has an owner is the worker's to see.
+
+use std::collections::VecDeque;
+
+use super::conn::Token;
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// The operator's connections to read; short output.
+    First,
+    /// Public connections to read; long output.
+    Second,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    first: VecDeque<Token>,
+    second: VecDeque<Token>,
+}
+
+impl Lanes {
+    /// Appends to one of the queues.
+    pub fn push(&mut self, lane: Lane, token: Token) {
+        match lane {
+            Lane::First => self.first.push_back(token),
+            Lane::Second => self.second.push_back(token),
+        }
+    }
+
+    /// Takes from one of the queues, or from the other if that is empty; says which it was.
+    pub fn pop(&mut self, preferred: Lane) -> Option<(Token, Lane)> {
+        let lanes = match preferred {
+            Lane::First => [Lane::First, Lane::Second],
+            Lane::Second => [Lane::Second, Lane::First],
+        };
+        lanes.into_iter().find_map(|lane| {
+            let queue = if lane == Lane::First { &mut self.first } else { &mut self.second };
+            queue.pop_front().map(|token| (token, lane))
+        })
+    }
+
+    /// Tokens in both.
+    pub fn len(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    /// Whether neither has any.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preferred_one_goes_first_and_an_empty_one_costs_the_other_nothing() {
+        let mut queues = Lanes::default();
+        for (lane, number) in [(Lane::Second, 0), (Lane::Second, 1), (Lane::First, 10), (Lane::First, 11)] {
+            queues.push(lane, Token(number));
+        }
+        let mut take = |preferred| queues.pop(preferred).map(|(token, lane)| (token.0, lane));
+        assert_eq!(take(Lane::Second), Some((0, Lane::Second)));
+        assert_eq!(take(Lane::First), Some((10, Lane::First)));
+        assert_eq!(take(Lane::First), Some((11, Lane::First)));
+        assert_eq!(take(Lane::First), Some((1, Lane::Second)));
+        assert_eq!(take(Lane::Second), None);
+        assert!(queues.is_empty());
+    }
+}

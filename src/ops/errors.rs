@@ -1,0 +1,57 @@
+//! Faults by class: which counts belong to which, so that pages and alerts mean the same by an error.
+//!
+//! An error is what should not happen with well-behaved clients on a healthy host. A refusal over a limit is
+//! none, nor is the end of a connection by a reset: phones and closed tabs leave like that. Those have counters
+//! of their own.
+
+use crate::base::counters::{Closed, Count, Totals};
+
+/// A class of faults and what it is made of.
+struct Class {
+    name: &'static str,
+    closed: &'static [Closed],
+    counts: &'static [Count],
+}
+
+const CLASSES: [Class; 5] = [
+    // Answered 4xx, or closed for a malformed head: each of these closings has its count there.
+    Class { name: "request", closed: &[], counts: &[Count::RequestsBad] },
+    Class {
+        name: "timeout",
+        closed: &[Closed::HeadTimeout, Closed::BodyTimeout, Closed::AnswerTimeout],
+        counts: &[],
+    },
+    Class { name: "slow", closed: &[Closed::SlowStalled, Closed::SlowEvicted], counts: &[] },
+    Class { name: "upstream", closed: &[Closed::Upstream], counts: &[] },
+    Class { name: "host", closed: &[], counts: &[Count::AcceptErrors, Count::RegisterErrors] },
+];
+
+/// The classes with how many faults each has had.
+pub fn by_class(totals: &Totals) -> impl Iterator<Item = (&'static str, u64)> {
+    CLASSES.iter().map(|class| {
+        let closed: u64 = class.closed.iter().map(|why| totals.closed[*why as usize]).sum();
+        let counts: u64 = class.counts.iter().map(|what| totals.counts[*what as usize]).sum();
+        (class.name, closed + counts)
+    })
+}
+
+/// Faults of all classes.
+pub fn total(totals: &Totals) -> u64 {
+    by_class(totals).map(|(_, count)| count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_counted_and_ordinary_ends_are_not() {
+        let mut totals = Totals { closed: [1; 15], ..Totals::default() };
+        totals.counts[Count::RequestsBad as usize] = 5;
+        totals.counts[Count::Delivered as usize] = 1_000;
+        totals.refused[0] = 1_000;
+        let classes: Vec<_> = by_class(&totals).collect();
+        assert_eq!(classes, [("request", 5), ("timeout", 3), ("slow", 2), ("upstream", 1), ("host", 0)]);
+        assert_eq!(total(&totals), 11);
+    }
+}

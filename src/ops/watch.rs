@@ -1,0 +1,306 @@
+//! What the last five minutes were like: one sample a second goes in, rates, trends and judgements come out.
+//!
+//! Owns the rings of samples and the names of the figures that alert rules may ask for. Plain values, no
+//! clock: whoever pushes says when it was. Knows no page.
+
+mod insights;
+mod memory;
+mod minute;
+mod points;
+
+pub use self::insights::Insight;
+use self::memory::LeakJudge;
+pub use self::memory::{Judgement, Leak, Trend};
+use self::minute::Minute;
+pub use self::minute::WorkerRates;
+use self::points::Ring;
+pub use self::points::{Point, Rates, Window};
+use super::alerts::{Notice, Rule, Rules};
+use crate::base::counters::{Count, Spread};
+use crate::base::histogram::Distribution;
+use crate::base::snapshot::{Peaks, Readiness, Snapshot};
+use crate::base::time::Now;
+
+/// What was read of the process and the host. What could not be read is 0.
+#[derive(Clone, Debug, Default)]
+pub struct HostReading {
+    /// Bytes of this process that are in memory.
+    pub resident_bytes: u64,
+    /// Processor time of the process since its start.
+    pub cpu_seconds: f64,
+    /// The same of each worker's thread.
+    pub workers_cpu_seconds: Vec<f64>,
+    /// Bytes that the kernel's TCP holds for all sockets of the host.
+    pub kernel_tcp_bytes: u64,
+    /// Files open in all file tables of the process.
+    pub files_open: u64,
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// Unix milliseconds.
+    pub wall_ms: u64,
+    /// Milliseconds since the start, from the monotonic clock.
+    pub mono_ms: u64,
+    /// The node.
+    pub snapshot: Snapshot,
+    /// The greatest values since the sample before.
+    pub peaks: Peaks,
+    /// The process and the host.
+    pub host: HostReading,
+    /// Whether events pass through every worker.
+    pub readiness: Readiness,
+}
+
+/// What does not change while the server runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Resident bytes above which newcomers are refused.
+    pub memory_limit_bytes: u64,
+    /// Connections at which a worker stops listening.
+    pub worker_files_max: usize,
+    /// Time without other bytes after which a subscriber gets a heartbeat.
+    pub heartbeat_ms: u64,
+    /// When the process began, Unix milliseconds.
+    pub started_ms: u64,
+}
+
+/// Time from a publish until the kernel had the event, over the last minute, milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// Half were quicker.
+    pub p50_ms: f64,
+    /// All but one in a hundred were quicker.
+    pub p99_ms: f64,
+    /// None was slower.
+    pub max_ms: f64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Watch {
+    bounds: Bounds,
+    ring: Ring,
+    minute: Minute,
+    leaks: LeakJudge,
+    last: Sample,
+    alerts: Rules,
+}
+
+impl Watch {
+    /// Nothing has been seen yet.
+    pub fn new(bounds: Bounds) -> Watch {
+        Watch {
+            bounds,
+            ring: Ring::default(),
+            minute: Minute::default(),
+            leaks: LeakJudge::default(),
+            last: Sample::default(),
+            alerts: Rules::default(),
+        }
+    }
+
+    /// Takes in the next sample; once a second.
+    pub fn push(&mut self, sample: Sample) {
+        self.minute.push(&sample);
+        let p99 = |of: fn(&Spread) -> &Distribution| self.minute.added_last(of).quantile(0.99);
+        self.ring.push(Point {
+            each_p99_us: p99(|spread| &spread.delivery_each),
+            last_p99_us: p99(|spread| &spread.delivery_last),
+            ..Point::of(&sample)
+        });
+        self.leaks.push(&sample);
+        self.last = sample;
+    }
+
+    /// Holds the alert rules against the newest sample; what is to be told.
+    pub fn judge(&mut self, now: Now) -> Vec<Notice> {
+        let mut alerts = std::mem::take(&mut self.alerts);
+        let notices = alerts.tick(now, |metric| self.value(metric));
+        self.alerts = alerts;
+        notices
+    }
+
+    /// Other alert rules from here on; what is to be told of those that are gone.
+    pub fn replace_rules(&mut self, rules: Vec<Rule>, now: Now) -> Vec<Notice> {
+        self.alerts.replace(rules, now)
+    }
+
+    /// The alert rules and where they stand.
+    pub fn alerts(&self) -> &Rules {
+        &self.alerts
+    }
+
+    /// What does not change.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// The newest sample.
+    pub fn last(&self) -> &Sample {
+        &self.last
+    }
+
+    /// What happened in each second of a window that ends with the newest sample.
+    pub fn rates(&self, window: Window) -> Rates {
+        self.ring.rates(window)
+    }
+
+    /// How often something happened in a window.
+    pub fn happened(&self, what: Count, window: Window) -> u64 {
+        let ends = self.ring.ends(window);
+        ends.map_or(0, |(from, to)| to.count(what).saturating_sub(from.count(what)))
+    }
+
+    /// How many newcomers and publishes were refused in the last five minutes, for each reason.
+    pub fn refused(&self) -> Vec<u64> {
+        let Some((from, to)) = self.ring.ends(Window::FiveMinutes) else { return Vec::new() };
+        to.refused.iter().zip(from.refused).map(|(to, from)| to.saturating_sub(from)).collect()
+    }
+
+    /// What each worker did, by index.
+    pub fn workers(&self) -> Vec<WorkerRates> {
+        self.minute.workers()
+    }
+
+    /// From publish to each subscriber; none when nothing was delivered.
+    pub fn latency_each(&self) -> Option<Latency> {
+        let max_us = self.ring.points().rev().take(60).map(|point| point.each_max_us).max();
+        latency(&self.minute.added(|spread| &spread.delivery_each), max_us)
+    }
+
+    /// From publish to the last live subscriber; none when nothing was delivered.
+    pub fn latency_last(&self) -> Option<Latency> {
+        let max_us = self.ring.points().rev().take(60).map(|point| point.last_max_us).max();
+        latency(&self.minute.added(|spread| &spread.delivery_last), max_us)
+    }
+
+    /// Times of turns in the last minute, microseconds.
+    pub fn turns(&self) -> Distribution {
+        self.minute.added(|spread| &spread.turn)
+    }
+
+    /// The longest turn of the last minute, microseconds.
+    pub fn turn_max_us(&self) -> u64 {
+        self.ring.points().rev().take(60).map(|point| point.turn_max_us).max().unwrap_or(0)
+    }
+
+    /// Resident memory over the last five minutes.
+    pub fn trend(&self) -> Trend {
+        let points: Vec<&Point> = self.points().collect();
+        Trend::of(points.iter().copied())
+    }
+
+    /// Whether resident memory leaks.
+    pub fn leak(&self) -> &Leak {
+        self.leaks.leak()
+    }
+
+    /// What an operator should know, most severe first.
+    pub fn insights(&self) -> Vec<Insight> {
+        insights::of(self)
+    }
+
+    /// The samples, oldest first.
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> + ExactSizeIterator {
+        self.ring.points()
+    }
+
+    /// A named figure for alert rules; none for an unknown name, and while there is nothing to tell.
+    pub fn value(&self, metric: &str) -> Option<f64> {
+        let Sample { snapshot, host, readiness, .. } = &self.last;
+        let totals = &snapshot.totals;
+        let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+        let minute = || self.rates(Window::Minute);
+        match metric {
+            "connections_open" => Some(totals.connections_open as f64),
+            "connections_share" => share(totals.connections_open, snapshot.connections_max as u64),
+            "subscribers_open" => Some(totals.subscribers_open as f64),
+            "memory_resident_bytes" => Some(host.resident_bytes as f64),
+            "memory_share" => share(host.resident_bytes, self.bounds.memory_limit_bytes),
+            "messages_per_second" => Some(minute().deliveries),
+            "published_per_second" => Some(minute().published),
+            "delivery_p99_ms" => self.latency_each().map(|latency| latency.p99_ms),
+            "delivery_last_p99_ms" => self.latency_last().map(|latency| latency.p99_ms),
+            "lagging_share" => share(totals.lagging, totals.subscribers_open),
+            "errors_per_second" => Some(minute().errors),
+            "refused_per_second" => Some(minute().refused),
+            "leak_bytes_per_minute" => Some(self.leak().bytes_per_minute),
+            "ready" => Some(f64::from(u8::from(readiness.ok))),
+            "cpu_percent" => Some(minute().cpu_percent),
+            "log_dropped" => Some(totals.counts[Count::LogDropped as usize] as f64),
+            _ => None,
+        }
+    }
+}
+
+fn latency(added: &Distribution, max_us: Option<u64>) -> Option<Latency> {
+    let ms = |us: f64| us / 1_000.0;
+    let max_us = max_us.unwrap_or(0) as f64;
+    // Within its bucket a percentile is a guess; it is never above what was seen.
+    let quantile = |share| added.quantile(share).map(|us| if max_us > 0.0 { us.min(max_us) } else { us });
+    Some(Latency { p50_ms: ms(quantile(0.5)?), p99_ms: ms(quantile(0.99)?), max_ms: ms(max_us) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::histogram::{Histogram, Scale};
+    use crate::ops::alerts::METRICS;
+
+    /// A busy node, at a second.
+    fn sample(second: u64, each: &Histogram) -> Sample {
+        let mut sample = Sample { mono_ms: second * 1_000, ..Sample::default() };
+        let totals = &mut sample.snapshot.totals;
+        totals.connections_open = 90;
+        totals.subscribers_open = 80;
+        totals.lagging = 20;
+        totals.counts[Count::Delivered as usize] = 80 * second;
+        totals.counts[Count::Published as usize] = second;
+        totals.counts[Count::RequestsBad as usize] = 2 * second;
+        totals.refused[0] = 3 * second;
+        sample.snapshot.connections_max = 100;
+        each.add(2_000, 80);
+        each.add_to(&mut sample.snapshot.spread.delivery_each);
+        sample.peaks.each_us = each.take_peak();
+        sample.host.resident_bytes = 50;
+        sample.host.cpu_seconds = second as f64 / 2.0;
+        sample
+    }
+
+    #[test]
+    fn every_figure_has_its_value() {
+        let mut watch = Watch::new(Bounds { memory_limit_bytes: 200, ..Bounds::default() });
+        assert_eq!(watch.value("delivery_p99_ms"), None, "nothing was delivered");
+        let each = Histogram::new(Scale::Spans);
+        (0..70).for_each(|second| watch.push(sample(second, &each)));
+        let values: Vec<Option<f64>> =
+            METRICS.iter().map(|metric| watch.value(metric.name).map(f64::round)).collect();
+        let rounded = |metric: &str| watch.value(metric).expect(metric);
+        assert_eq!(
+            (rounded("connections_share"), rounded("memory_share"), rounded("lagging_share")),
+            (0.9, 0.25, 0.25)
+        );
+        let expected = [
+            Some(90.0),
+            Some(1.0),
+            Some(80.0),
+            Some(50.0),
+            Some(0.0),
+            Some(80.0),
+            Some(1.0),
+            Some(2.0),
+            None,
+            Some(0.0),
+            Some(2.0),
+            Some(3.0),
+            Some(0.0),
+            Some(1.0),
+            Some(50.0),
+            Some(0.0),
+        ];
+        assert_eq!(values, expected);
+        assert_eq!(watch.value("unheard_of"), None);
+    }
+}
