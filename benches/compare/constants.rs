@@ -339,7 +339,7 @@ pub fn file(constants: &Constants) -> Result<String, String> {
 /// Predictions beside measurements.
 pub fn table(checks: &[Check], rounds: usize) -> String {
     let mut text = format!(
-        "{rounds} rounds; constants from {SMALL} and {MORE} connections; median of memory, least processor time\n"
+        "{rounds} rounds; constants from {SMALL} and {MORE} connections; median of memory, least CPU time\n"
     );
     for check in checks {
         let Check { connections, what, unit, predicted, measured } = check;
