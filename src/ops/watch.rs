@@ -124,7 +124,7 @@ impl Watch {
     /// Holds the alert rules against the newest sample; what is to be told.
     pub fn judge(&mut self, now: Now) -> Vec<Notice> {
         let mut alerts = std::mem::take(&mut self.alerts);
-        let notices = alerts.tick(now, |metric| self.value(metric));
+        let notices = alerts.tick(now, |metric| (self.value(metric), self.why(metric)));
         self.alerts = alerts;
         notices
     }
@@ -246,6 +246,18 @@ impl Watch {
             "ready" => Some(f64::from(u8::from(readiness.ok))),
             "cpu_percent" => Some(minute().cpu_percent),
             "log_dropped" => Some(totals.counts[Count::LogDropped as usize] as f64),
+            _ => None,
+        }
+    }
+
+    /// What is known of a figure beyond its value, in words.
+    fn why(&self, metric: &str) -> Option<String> {
+        match metric {
+            "ready" => self.last.readiness.reason.clone(),
+            "leak_bytes_per_minute" => {
+                let leak = self.leak();
+                (leak.judgement == Judgement::Suspected).then(|| leak.why.clone())
+            }
             _ => None,
         }
     }

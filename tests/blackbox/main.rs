@@ -7,6 +7,7 @@
 
 mod activation;
 mod alerts;
+mod alerts_defaults;
 mod batch;
 mod bench_profile;
 mod body_attacks;
@@ -29,6 +30,7 @@ mod payloads;
 mod pipelines;
 mod placement;
 mod publish;
+mod readiness;
 mod resume;
 mod rows;
 mod signals;
@@ -37,3 +39,4 @@ mod startup;
 mod storms;
 mod streams;
 mod subscribe;
+mod survey;
