@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+pub mod disk;
 pub mod process;
 pub mod ring;
 pub mod socket;
+pub mod tcp;
