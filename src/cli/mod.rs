@@ -32,6 +32,7 @@ pub mod start;
 pub mod subscribe;
 pub mod suggest;
 pub mod systemd;
+pub mod vigil;
 pub mod watch;
 
 use std::io::{self, Write};

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::base::counters::Count;
-use crate::base::snapshot::{Pages, Readiness, Snapshot};
+use crate::base::limits::{ADDRESS_SURVEY_MS_MAX, ADDRESS_SURVEY_MS_MIN};
+use crate::base::snapshot::{Pages, Snapshot};
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Ebb};
 use crate::cli::notify::{self, Notifier};
@@ -20,7 +21,7 @@ use crate::ops;
 use crate::ops::alerts::Rule;
 use crate::ops::summary::Summary;
 use crate::ops::watch::{Bounds, Sample, Watch};
-use crate::reactor::Clock;
+use crate::reactor::{Clock, Wakers};
 use crate::sys::process;
 
 /// Between two samples.
@@ -53,6 +54,8 @@ impl Shared {
             status: Box::new(move |snapshot, query| {
                 ops::status::page(&completed(snapshot), &status.lock(), query)
             }),
+            topics: Box::new(ops::listing::topics),
+            connections: Box::new(ops::listing::connections),
         }
     }
 }
@@ -71,6 +74,8 @@ fn completed(snapshot: &Snapshot) -> Snapshot {
 pub struct Watcher {
     node: Arc<Node>,
     clock: Clock,
+    wakers: Wakers,
+    next_address_survey: Instant,
     shared: Shared,
     reader: Reader,
     brim: Brim,
@@ -83,11 +88,20 @@ pub struct Watcher {
 
 impl Watcher {
     /// One that looks for the first time at once. Alerts are told by `notifier`.
-    pub fn new(node: Arc<Node>, clock: Clock, shared: Shared, brim: Brim, notifier: Notifier) -> Watcher {
-        let reader = Reader::real(node.workers());
+    pub fn new(
+        node: Arc<Node>,
+        clock: Clock,
+        wakers: Wakers,
+        shared: Shared,
+        brim: Brim,
+        notifier: Notifier,
+    ) -> Watcher {
+        let (reader, now) = (Reader::real(node.workers()), Instant::now());
         Watcher {
             node,
             clock,
+            wakers,
+            next_address_survey: now,
             shared,
             reader,
             brim,
@@ -95,7 +109,7 @@ impl Watcher {
             summary: Summary::default(),
             samples: 0,
             notifier,
-            next: Instant::now(),
+            next: now,
         }
     }
 
@@ -114,6 +128,12 @@ impl Watcher {
             return;
         }
         self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
+        if now >= self.next_address_survey {
+            let connections = self.node.totals().connections_open;
+            let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
+            self.next_address_survey = now + Duration::from_millis(pause_ms);
+            self.wakers.wake(self.node.survey_addresses());
+        }
         let time = self.clock.now();
         let snapshot = completed(&self.node.snapshot(time.mono_ms));
         let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
@@ -125,7 +145,7 @@ impl Watcher {
             snapshot,
             peaks: self.node.take_peaks(),
             host,
-            readiness: Readiness::default(),
+            readiness: self.node.readiness(time.mono_ms),
         };
         let mut watch = self.shared.lock();
         watch.push(sample);

@@ -9,6 +9,7 @@
 //! told a gap without need, but never loses silently.
 
 mod messages;
+mod rows;
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -215,15 +216,23 @@ impl Hub {
         if self.outlets.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(Refused::Overload) }
     }
 
-    /// Sends a probe through every mailbox. Returns the workers to wake; `None` when a mailbox is full.
-    pub fn probe(&self, probe: &Arc<Probe>) -> Option<u64> {
+    /// Sends a probe through every mailbox. Returns the workers to wake; when mailboxes are full, or during a
+    /// drain, it is sent to nobody, and the full ones are returned.
+    pub fn probe(&self, probe: &Arc<Probe>) -> Result<u64, u64> {
         let inner = self.lock();
-        if inner.draining || self.outlets.iter().any(|outlet| outlet.room() == 0) {
-            return None;
+        let full = self.full_mailboxes();
+        if inner.draining || full != 0 {
+            return Err(full);
         }
         self.outlets.iter().for_each(|outlet| outlet.push(Mail::Probe(Arc::clone(probe))));
         drop(inner);
-        Some(self.sleepers(u64::MAX))
+        Ok(self.sleepers(u64::MAX))
+    }
+
+    /// Workers whose mailbox has no room, a bit each.
+    pub fn full_mailboxes(&self) -> u64 {
+        let full = self.outlets.iter().enumerate().filter(|(_, outlet)| outlet.room() == 0);
+        full.fold(0, |mask, (worker, _)| mask | 1 << worker)
     }
 
     /// When frames that have left the history leave no room for new ones, tells the workers to shed those who

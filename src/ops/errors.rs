@@ -43,10 +43,11 @@ pub fn total(totals: &Totals) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::counters::CLOSED_NAMES;
 
     #[test]
     fn faults_are_counted_and_ordinary_ends_are_not() {
-        let mut totals = Totals { closed: [1; 15], ..Totals::default() };
+        let mut totals = Totals { closed: [1; CLOSED_NAMES.len()], ..Totals::default() };
         totals.counts[Count::RequestsBad as usize] = 5;
         totals.counts[Count::Delivered as usize] = 1_000;
         totals.refused[0] = 1_000;

@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod errors;
 pub mod exposition;
+pub mod listing;
 pub mod metrics;
 pub mod plan;
 pub mod status;

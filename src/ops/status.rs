@@ -35,7 +35,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
             "max": snapshot.connections_max,
             "accepted_per_minute": rounded(watch.rates(Window::Minute).accepted * 60.0),
             "duration_ms_mean": snapshot.spread.duration.mean().map(rounded),
-            "by_address": [],
+            "by_address": by_address(snapshot),
         },
         "subscribers": {
             "open": totals.subscribers_open,
@@ -83,6 +83,11 @@ fn workers(snapshot: &Snapshot, watch: &Watch) -> Vec<Value> {
         })
     };
     snapshot.workers.iter().enumerate().map(row).collect()
+}
+
+fn by_address(snapshot: &Snapshot) -> Vec<Value> {
+    let counts = snapshot.top_addresses.iter();
+    counts.map(|count| json!({ "address": count.address, "connections": count.connections })).collect()
 }
 
 /// Events that a stream has got on average, over all streams there have been.

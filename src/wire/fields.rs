@@ -36,6 +36,8 @@ pub struct Fields<'a> {
     pub last_event_id_repeated: bool,
     /// `Idempotency-Key`
     pub idempotency_key: Option<&'a [u8]>,
+    /// The first `User-Agent`; believed by nobody, so a second one hurts nobody.
+    pub user_agent: Option<&'a [u8]>,
     /// `Authorization`
     pub authorization: Option<&'a [u8]>,
     /// `Sec-Fetch-Site`
@@ -86,6 +88,10 @@ impl<'a> Fields<'a> {
             6 if is("expect") => {
                 let known = value.eq_ignore_ascii_case(b"100-continue");
                 *(if known { &mut self.expect_continue } else { &mut self.expect_other }) = true;
+                Ok(())
+            }
+            10 if is("user-agent") => {
+                self.user_agent.get_or_insert(value);
                 Ok(())
             }
             10 if is("connection") => {

@@ -67,6 +67,8 @@ pub struct Head<'a> {
     pub last_event_id_repeated: bool,
     /// `Idempotency-Key`
     pub idempotency_key: Option<&'a [u8]>,
+    /// `User-Agent`
+    pub user_agent: Option<&'a [u8]>,
     /// `Authorization`
     pub authorization: Option<&'a [u8]>,
     /// `Sec-Fetch-Site`
@@ -172,6 +174,7 @@ fn finish<'a>(line: Line<'a>, fields: Fields<'a>) -> Result<Head<'a>, Problem> {
         last_event_id: fields.last_event_id,
         last_event_id_repeated: fields.last_event_id_repeated,
         idempotency_key: fields.idempotency_key,
+        user_agent: fields.user_agent,
         authorization: fields.authorization,
         fetch_site: fields.fetch_site,
         fetch_mode: fields.fetch_mode,

@@ -54,6 +54,8 @@ pub enum Problem {
     },
     /// 404.
     NotFound,
+    /// 404: no such connection, or no longer.
+    NoSuchConnection,
     /// 403: publish on the public listener; the text names the control listener.
     PublishNotAllowed {
         /// Address of the control listener; empty when there is none.
@@ -129,7 +131,7 @@ impl Problem {
             | Problem::ReservedEvent { .. } => 400,
             Problem::PublishNotAllowed { .. } => 403,
             Problem::Refused(Refused::Credentials | Refused::Origin) => 403,
-            Problem::NotFound => 404,
+            Problem::NotFound | Problem::NoSuchConnection => 404,
             Problem::MethodNotAllowed(_) => 405,
             Problem::NotAcceptable => 406,
             Problem::HeadTimeout | Problem::BodyTimeout => 408,
@@ -173,6 +175,7 @@ impl Problem {
             Problem::ReservedEvent { .. } => "reserved_event",
             Problem::PublishNotAllowed { .. } => "publish_not_allowed",
             Problem::NotFound => "not_found",
+            Problem::NoSuchConnection => "no_such_connection",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::NotAcceptable => "not_acceptable",
             Problem::HeadTimeout => "head_timeout",
@@ -226,6 +229,7 @@ impl Problem {
                 .into();
             }
             Problem::NotFound => "There is nothing at this path.",
+            Problem::NoSuchConnection => "There is no connection with this id, or no longer.",
             Problem::MethodNotAllowed(allow) => {
                 return format!("This path answers only to {allow}.").into();
             }
@@ -300,6 +304,7 @@ impl Problem {
             | Problem::ReservedEvent { .. }
             | Problem::PublishNotAllowed { .. }
             | Problem::NotFound
+            | Problem::NoSuchConnection
             | Problem::MethodNotAllowed(_)
             | Problem::NotAcceptable
             | Problem::BatchTooLong { .. }
@@ -328,6 +333,7 @@ fn refused_message(why: Refused) -> &'static str {
         Refused::IdempotencyKeys => "Too many idempotency keys are remembered; try again later.",
         Refused::Draining => "The server is shutting down; try another one or later.",
         Refused::Credentials => "Publishing here needs credentials.",
+        Refused::Surveys => "Too many questions like this one are being answered; try again in a second.",
         Refused::Origin => "The control listener refuses requests made by pages of other sites.",
     }
 }

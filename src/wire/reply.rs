@@ -96,6 +96,12 @@ pub fn problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
     body(out, &reply, TYPE_JSON, &text);
 }
 
+/// 204: done, and there is nothing more to say.
+pub fn no_content(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    start(out, &Reply { status: 204, ..*reply });
+    out.extend_from_slice(b"\r\n");
+}
+
 /// 204 to a CORS preflight, or to any other `OPTIONS` of the path.
 pub fn preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str) {
     start(out, &Reply { status: 204, allow: Some(allow), ..*reply });

@@ -9,9 +9,11 @@ use crate::base::id::EventId;
 use crate::base::limits::{EVENT_FILTERS_MAX, KEY_BYTES_MAX, LAST_EVENT_ID_TEXT_BYTES_MAX};
 use crate::base::settings::{Listener, Profile};
 use crate::base::snapshot::{Format, StatusQuery};
+use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
 use crate::wire::cors::Cors;
 use crate::wire::guard;
 use crate::wire::head::{BodyLength, Head, Method};
+use crate::wire::listing;
 use crate::wire::problem::Problem;
 use crate::wire::query::{pairs, text};
 use crate::wire::rules;
@@ -62,6 +64,12 @@ pub enum Request {
     Status(StatusQuery),
     /// `GET` or `HEAD /metrics`
     Metrics(Format),
+    /// `GET` or `HEAD /topics`
+    Topics(TopicsQuery),
+    /// `GET` or `HEAD /connections`
+    Connections(ConnectionsQuery),
+    /// `DELETE /connections/{id}`
+    EndConnection(ConnectionId),
     /// `POST /drain`
     Drain,
     /// `OPTIONS /events`: answer with `reply::preflight`.
@@ -138,6 +146,7 @@ pub struct Batch {
 const READ: &str = "GET, HEAD";
 const STREAM: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST";
+const DELETE: &str = "DELETE";
 
 /// Decides what `head` asks `site` for. The control listener judges `Host` and `Origin` before anything else.
 pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
@@ -169,6 +178,12 @@ pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
         b"/readyz" => read(head, Request::Ready),
         b"/metrics" if control => read(head, Request::Metrics(metrics_format(head))),
         b"/status" if control => read(head, Request::Status(status_query(head)?)),
+        b"/topics" if control => read(head, Request::Topics(listing::topics(head.query)?)),
+        b"/connections" if control => read(head, Request::Connections(listing::connections(head.query)?)),
+        path if control && path.starts_with(listing::CONNECTION) => match head.method {
+            Method::Delete => listing::connection(path).map(Request::EndConnection),
+            _ => Err(Problem::MethodNotAllowed(DELETE)),
+        },
         b"/drain" if control && head.method == Method::Post => Ok(Request::Drain),
         b"/drain" if control => Err(Problem::MethodNotAllowed(POST)),
         _ => Err(Problem::NotFound),
