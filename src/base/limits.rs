@@ -111,7 +111,7 @@ pub const LINGER_BYTES_MAX: usize = MIB;
 pub const UPSTREAM_BYTES_MAX: usize = 64 * KIB;
 /// Milliseconds in which a readiness probe must pass through every worker. With the period before it, less
 /// than the three seconds in which an operator is to know.
-pub const PROBE_MS: u64 = 1_500;
+pub const PROBE_MS: u64 = 1_200;
 /// Milliseconds from one readiness probe to the next.
 pub const PROBE_PERIOD_MS: u64 = 1_000;
 /// Milliseconds after which a verdict on readiness is too old to be repeated: the main thread looks twenty
