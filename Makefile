@@ -13,11 +13,30 @@ PEERS ?=
 
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
+# Which build `pages`, `deb` and `install` take: release or debug.
+PROFILE ?= release
+BUILD_DIR = $(TARGET_DIR)/$(PROFILE)
+PROFILE_FLAG = $(if $(filter release,$(PROFILE)),--release)
+PROGRAM ?= $(BUILD_DIR)/fanwheel
+PAGES ?= $(TARGET_DIR)/pages
+# Where `install` puts things. DESTDIR is put in front of each, for packages.
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/site-functions
+PURGE ?=
+PLACES = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" UNITDIR="$(UNITDIR)" \
+	ZSH_COMPLETIONS="$(ZSH_COMPLETIONS)" PROGRAM="$(PROGRAM)" PAGES="$(PAGES)"
+# Where `deb` puts the package.
+DEB_DIR ?= $(TARGET_DIR)/deb
+
 COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compare && \
 	$(TARGET_DIR)/release/examples/compare
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients proxies sim-check fuzz bench bench-100k bench-1m compare peers scale deny
+.PHONY: help run build test clients proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
+	pages install uninstall deb package-test
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,14 +47,36 @@ run: ## Build and start the server with its defaults (ARGS="--flag value" to cha
 build: ## Build the release program
 	cargo build --release --locked
 
-test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients and proxies, licences
+pages: ## Write man pages, shell completions and a default configuration file
+	cargo run $(PROFILE_FLAG) --locked --quiet --example pages -- $(PAGES)
+
+install: ## Install what `make build pages` made (PREFIX=/usr/local DESTDIR=)
+	@test -x $(PROGRAM) && test -d $(PAGES)/man || \
+		{ echo "nothing to install yet: first run \`make build pages\`, without root" >&2; exit 1; }
+	$(PLACES) packaging/install
+
+uninstall: ## Remove what `make install` installed; PURGE=1 removes the configuration file too
+	$(PLACES) PURGE="$(PURGE)" packaging/uninstall
+
+deb: ## Make a Debian package of the program, units, pages and tuning scripts
+	$(MAKE) --no-print-directory pages
+	cargo build $(PROFILE_FLAG) --locked --quiet --bin fanwheel
+	PROGRAM=$(PROGRAM) PAGES=$(PAGES) packaging/build-deb $(DEB_DIR)
+
+test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients, proxies and Prometheus, licences
 	tests/run
 
 clients: ## Only the real clients against the real server
 	tests/clients/run
 
+monitoring: ## Only the shipped Prometheus rules and Grafana dashboard, with a real Prometheus
+	tests/monitoring/run
+
 proxies: ## Only the real proxies before the real server
 	tests/proxies/run
+
+package-test: ## Only the Debian package: built, installed in an overlay, served from, purged
+	tests/package/run
 
 sim-check: ## Plant known bugs in the core and see that the simulator finds each
 	tests/sim/check-mutants.sh
@@ -49,9 +90,10 @@ fuzz: ## Fuzz each parser for FUZZ_SECONDS (60)
 			-dict=fuzz/http.dict -max_len=4096 -max_total_time=$(FUZZ_SECONDS); \
 	done
 
-bench: ## Measure the core with criterion, then every scenario against the bare send loop
+bench: ## Measure the core with criterion, every scenario against the bare send loop, and what `plan` reckons with
 	cargo bench --locked
 	$(COMPARE) peers --peers bare,fanwheel,fanwheel-writev --rounds 1 --record bench
+	$(COMPARE) constants
 
 bench-100k: ## Hold 100 000 connections, idle and through a broadcast
 	$(COMPARE) hold 100000

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
-# Usage: tests/install.sh blackbox|clients|proxies|fuzz|deny|scale...
+# Usage: tests/install.sh blackbox|clients|proxies|monitoring|package|fuzz|deny|scale...
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -74,9 +74,15 @@ subcommand() {
 
 for part in "$@"; do
     case "$part" in
-        blackbox) debian strace=strace ;;
+        blackbox) debian strace=strace openssl=openssl ;;
         clients) clients ;;
         proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish ;;
+        monitoring) debian prometheus=prometheus promtool=prometheus python3=python3 ;;
+        package)
+            debian make=make objdump=binutils unshare=util-linux ip=iproute2 systemd-analyze=systemd
+            debian lintian=lintian
+            /usr/bin/python3 -c 'import seccomp' 2>/dev/null || debian seccomp-for-python=python3-seccomp
+            ;;
         scale) debian ip=iproute2 ;;
         fuzz) subcommand fuzz 0.13.2 ;;
         deny) subcommand deny 0.20.2 ;;

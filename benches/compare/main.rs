@@ -1,10 +1,11 @@
-//! Puts this server beside its peers: `compare peers|sizes|rates|growth|hold N`, as `make compare` and its
-//! sisters do.
+//! Puts this server beside its peers: `compare peers|sizes|rates|growth|constants|hold N`, as `make compare`
+//! and its sisters do.
 //!
 //! The load is `fanwheel load`, the peers stand in `benches/peers/`; this program starts one after the other,
 //! takes medians, and writes text, JSON and pictures to `benches/record/MACHINE/`. Rounds go over all peers
 //! in turn, so that what else the machine does hits all of them.
 
+mod constants;
 mod growth;
 mod host;
 mod measure;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde::Serialize;
 
+use fanwheel::ops::plan::constants::Constants;
 use host::Circumstances;
 use measure::Pins;
 use peer::Peer;
@@ -75,6 +77,17 @@ fn grammar() -> Command {
                 .arg(&unpinned),
         )
         .subcommand(
+            Command::new("constants").about("What `fanwheel plan` reckons with").args([
+                unpinned,
+                Arg::new("rounds")
+                    .long("rounds")
+                    .value_name("N")
+                    .help("runs of each kind; the least processor time counts")
+                    .default_value("3")
+                    .value_parser(value_parser!(usize)),
+            ]),
+        )
+        .subcommand(
             Command::new("hold").about("Holds very many connections and serves them a broadcast").arg(
                 Arg::new("connections").required(true).value_parser(value_parser!(u64)).help("how many"),
             ),
@@ -100,6 +113,7 @@ fn main() -> ExitCode {
         Some(("sizes", matches)) => over_sizes(&places, matches),
         Some(("rates", matches)) => over_rates(&places, matches),
         Some(("growth", matches)) => over_growth(&places, matches),
+        Some(("constants", matches)) => constants_of(&places, matches),
         Some(("hold", matches)) => hold(&places, *matches.get_one("connections").expect("it is required")),
         _ => Err("a subcommand is required".to_owned()),
     };
@@ -318,6 +332,23 @@ fn over_growth(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     let rows = growth::all(&places.program, &peer, pins(matches))?;
     let (circumstances, folder) = circumstances(places, &[peer])?;
     record(&folder, "growth", &circumstances, &growth::table(&rows), &rows)
+}
+
+fn constants_of(places: &Places, matches: &ArgMatches) -> Result<(), String> {
+    let peer = ours(places)?;
+    let rounds: usize = *matches.get_one("rounds").expect("it has a default");
+    let (circumstances, folder) = circumstances(places, std::slice::from_ref(&peer))?;
+    let (constants, checks) =
+        constants::all(&places.program, &peer, pins(matches), rounds.max(1), &circumstances)?;
+    let text = constants::file(&constants)?;
+    Constants::parse(&text).map_err(|words| format!("a figure is missing: {words}"))?;
+    write(&places.root.join("benches/record/constants.toml"), &text)?;
+    record(&folder, "constants", &circumstances, &constants::table(&checks, rounds), &checks)?;
+    let off = |check: &&constants::Check| (check.ratio() - 1.0).abs() > constants::OFF_MAX;
+    match checks.iter().filter(off).count() {
+        0 => Ok(()),
+        count => Err(format!("{count} predictions are off by more than {} %", 100.0 * constants::OFF_MAX)),
+    }
 }
 
 fn hold(places: &Places, connections: u64) -> Result<(), String> {

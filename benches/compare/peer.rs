@@ -119,16 +119,16 @@ impl Peer {
     }
 }
 
-/// A command for a program, pinned to a processor if one is given.
+/// A command for a program, pinned to a processor if one is given. It ends with this process, however that
+/// ends.
 pub fn pinned(program: impl AsRef<Path>, processor: Option<usize>) -> Command {
-    match processor {
-        None => Command::new(program.as_ref()),
-        Some(processor) => {
-            let mut command = Command::new("taskset");
-            command.args(["-c", &processor.to_string()]).arg(program.as_ref());
-            command
-        }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]);
+    if let Some(processor) = processor {
+        command.args(["taskset", "-c", &processor.to_string()]);
     }
+    command.arg(program.as_ref());
+    command
 }
 
 /// A port that is free together with the one behind it.

@@ -53,7 +53,7 @@ pub fn per_table() -> Result<u64, String> {
 }
 
 /// Workers that so many connections need; if this host does not allow enough, what to do.
-fn workers(connections: u64) -> Result<u64, String> {
+pub fn workers(connections: u64) -> Result<u64, String> {
     let per_table = per_table()?.max(1);
     let workers = connections.div_ceil(per_table);
     if workers > WORKERS_MAX {

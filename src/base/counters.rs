@@ -59,6 +59,10 @@ pub enum Count {
     RegisterErrors,
     /// Log lines dropped because the log's reader was behind.
     LogDropped,
+    /// Messages of alerts that a destination took.
+    AlertsSent,
+    /// Messages of alerts that were given up.
+    AlertsFailed,
 }
 
 /// Why a newcomer or a publish was refused.
@@ -146,7 +150,7 @@ pub enum Step {
 /// The text names, in the order of the enum.
 pub const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub const COUNT_NAMES: [&str; 24] = [
+pub const COUNT_NAMES: [&str; 26] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -171,6 +175,8 @@ pub const COUNT_NAMES: [&str; 24] = [
     "accept_errors",
     "register_errors",
     "log_dropped",
+    "alerts_sent",
+    "alerts_failed",
 ];
 /// The text names, in the order of the enum.
 pub const REFUSED_NAMES: [&str; 11] = [
@@ -206,7 +212,7 @@ pub const CLOSED_NAMES: [&str; 16] = [
     "operator",
 ];
 
-const _: () = assert!(COUNT_NAMES.len() == Count::LogDropped as usize + 1);
+const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
 const _: () = assert!(REFUSED_NAMES.len() == Refused::Surveys as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == Closed::Operator as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == Step::Timers as usize + 1);

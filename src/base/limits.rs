@@ -180,10 +180,44 @@ pub const LOG_LINES_MAX: usize = 1_024;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Bytes free on the log's disk below which it counts as full: the longest line would not fit.
 pub const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
+/// Kinds of errors that are told apart within a minute; further ones share a line.
+pub const LOG_KINDS_MAX: usize = 64;
 /// Milliseconds at exit in which the log may write what waits.
 pub const LOG_FLUSH_MS: u64 = 1_000;
+/// Changes of alerts that are remembered for people: a day of a nervous rule, and a page of `/status`.
+pub const ALERT_HISTORY_MAX: usize = 100;
+/// Alert rules: each is looked at once a second under the lock of the pages.
+pub const ALERT_RULES_MAX: usize = 64;
+/// Webhooks: each has a thread of its own, so that a dead one holds up nobody else.
+pub const ALERT_WEBHOOKS_MAX: usize = 8;
+/// Addresses of one mail: with its text it fits the smallest pipe, so that writing it never waits.
+pub const ALERT_MAILS_MAX: usize = 10;
+/// Messages that wait for one destination; further ones count as failed, so that a dead one costs no memory.
+pub const ALERT_MESSAGES_MAX: usize = 64;
+/// Times that a message is tried before it counts as failed; with the pauses between, about two minutes.
+pub const ALERT_TRIES_MAX: u32 = 8;
+/// Milliseconds before the second try; doubled for each further one.
+pub const ALERT_PAUSE_MS: u64 = 1_000;
+/// Milliseconds before a further try at most.
+pub const ALERT_PAUSE_MS_MAX: u64 = 60_000;
+/// Milliseconds that a webhook may take to answer, or a command to end, before it is given up.
+pub const ALERT_TRY_MS: u64 = 10_000;
+/// Bytes of what a failing command says that are told in the log.
+pub const ALERT_WORDS_BYTES_MAX: usize = 256;
 /// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
 pub const CONFIG_FILE_BYTES_MAX: usize = MIB;
+/// Bytes of data in one TCP segment over Ethernet: 1 500 less the headers, with timestamps.
+pub const TCP_SEGMENT_BYTES: usize = 1_500 - TCP_IP_BYTES;
+/// Bytes of headers of a TCP segment over IPv4, with timestamps (RFC 9293, RFC 7323, RFC 791).
+pub const TCP_IP_BYTES: usize = 20 + 20 + 12;
+/// Bytes that Ethernet adds to each packet: header, check sum, preamble, gap (IEEE 802.3).
+pub const ETHERNET_BYTES: usize = 14 + 4 + 8 + 12;
+/// Bytes of a publish beside its payload, as usual clients and proxies send it.
+pub const PUBLISH_HEAD_BYTES: usize = 300;
+/// Files that one table may have on a host that was never tuned for more: the kernel's `fs.nr_open`.
+pub const NR_OPEN_DEFAULT: u64 = 1_048_576;
+/// Ports of one address that a proxy on a tuned host can connect to one server from: 10 240 to 65 535.
+pub const PLANNED_PORTS_PER_ADDRESS: u64 = 65_536 - 10_240;
 
 const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and what is passed fit one word");
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);

@@ -3,7 +3,7 @@
 //! The table is the only list: flags, environment, file, `config` and the README's table all come from it.
 //! Where a value comes from is decided in `cli`; this file knows no sources.
 
-use crate::base::limits::{KIB, MIB};
+use crate::base::limits::{ALERT_WEBHOOKS_MAX, KIB, MIB};
 
 /// What a setting's text may be.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub enum Kind {
     Text,
     /// Texts; a flag is repeated, the environment separates them with commas.
     List,
+    /// A list of `http://` and `https://` addresses whose paths may be secret: shown only masked.
+    Urls,
 }
 
 /// One row of the table.
@@ -45,6 +47,10 @@ const fn row(name: &'static str, kind: Kind, default: &'static str, help: &'stat
     Spec { name, kind, default, reloadable: false, help }
 }
 
+const fn live(spec: Spec) -> Spec {
+    Spec { reloadable: true, ..spec }
+}
+
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const COUNT_MAX: u64 = 1_000_000_000;
@@ -63,6 +69,12 @@ pub const TABLE: &[Spec] = &[
         Kind::Choice(&["auto", "writev", "io_uring"]),
         "auto",
         "how frames are handed to the kernel",
+    ),
+    row(
+        "pin_workers",
+        Kind::Choice(&["off", "on"]),
+        "off",
+        "keep each worker on one processor, and give it the newcomers that arrive there",
     ),
     int("connections_max", "0", 0, COUNT_MAX, "open connections; 0 = as many as the files allow"),
     int(
@@ -133,14 +145,23 @@ pub const TABLE: &[Spec] = &[
     ),
     int("drain_ms", "10000", 0, HOUR_MS, "time over which streams are ended at SIGTERM"),
     row("cors_origins", Kind::List, "*", "origins that may read answers; * for all"),
+    live(row("alert_webhook", Kind::Urls, "", "addresses to which alerts are posted as JSON")),
+    live(row("alert_command", Kind::Text, "", "program that is run for each alert; empty for none")),
+    live(row(
+        "alert_email_to",
+        Kind::List,
+        "",
+        "addresses to which alerts are mailed through alert_sendmail",
+    )),
+    live(row("alert_sendmail", Kind::Text, "/usr/sbin/sendmail", "program that takes mails to be sent")),
+    live(int("alert_cooldown_ms", "300000", 0, DAY_MS, "time between two messages that one alert fires")),
     row("log_file", Kind::Text, "", "log file, reopened by SIGHUP; empty = standard error"),
-    Spec {
-        name: "log_level",
-        kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
-        default: "info",
-        reloadable: true,
-        help: "least severe level that is logged",
-    },
+    live(row(
+        "log_level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        "info",
+        "least severe level that is logged",
+    )),
 ];
 
 /// Which of the two kinds of listener a connection came through.
@@ -194,6 +215,7 @@ pub struct Settings {
     pub workers: usize,
     pub fd_tables_private: bool,
     pub send_backend: SendBackend,
+    pub pin_workers: bool,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
     pub topics_per_connection_max: usize,
@@ -222,6 +244,11 @@ pub struct Settings {
     pub user_timeout_ms: u64,
     pub drain_ms: u64,
     pub cors_origins: Vec<String>,
+    pub alert_webhook: Vec<String>,
+    pub alert_command: String,
+    pub alert_email_to: Vec<String>,
+    pub alert_sendmail: String,
+    pub alert_cooldown_ms: u64,
     pub log_file: String,
     pub log_level: String,
 }
@@ -249,6 +276,7 @@ impl Settings {
                 "io_uring" => SendBackend::IoUring,
                 _ => SendBackend::Auto,
             },
+            pin_workers: text("pin_workers") == "on",
             connections_max: size("connections_max"),
             connections_per_address_max: size("connections_per_address_max"),
             topics_per_connection_max: size("topics_per_connection_max"),
@@ -281,6 +309,11 @@ impl Settings {
             user_timeout_ms: int("user_timeout_ms"),
             drain_ms: int("drain_ms"),
             cors_origins: split_list(text("cors_origins")),
+            alert_webhook: split_list(text("alert_webhook")),
+            alert_command: text("alert_command").to_owned(),
+            alert_email_to: split_list(text("alert_email_to")),
+            alert_sendmail: text("alert_sendmail").to_owned(),
+            alert_cooldown_ms: int("alert_cooldown_ms"),
             log_file: text("log_file").to_owned(),
             log_level: text("log_level").to_owned(),
         }
@@ -308,6 +341,7 @@ impl Spec {
     pub fn check(&self, text: &str) -> Result<(), String> {
         match self.kind {
             Kind::Text | Kind::List => Ok(()),
+            Kind::Urls => check_urls(&split_list(text)),
             Kind::Choice(words) if words.contains(&text) => Ok(()),
             Kind::Choice(words) => Err(format!("one of {}", words.join(", "))),
             Kind::Int { min, max } => match text.parse::<u64>() {
@@ -316,6 +350,48 @@ impl Spec {
             },
         }
     }
+
+    /// The text as it may be shown to anyone: in the log, in error lines, by `config`.
+    pub fn shown(&self, text: &str) -> String {
+        match self.kind {
+            Kind::Urls => split_list(text).iter().map(|url| masked(url)).collect::<Vec<_>>().join(","),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// What stands for the secret part of an address.
+const MASK: &str = "***";
+
+/// An address without what only its owner should know: user, path and query.
+pub fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
+    let user = if user.is_empty() { String::new() } else { format!("{MASK}@") };
+    let path = if path.is_empty() || path == "/" { path.to_owned() } else { format!("/{MASK}") };
+    format!("{scheme}://{user}{host}{path}")
+}
+
+fn check_urls(urls: &[String]) -> Result<(), String> {
+    if urls.len() > ALERT_WEBHOOKS_MAX {
+        return Err(format!("at most {ALERT_WEBHOOKS_MAX} addresses"));
+    }
+    for url in urls {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let good = |rest: &str| {
+            !rest.is_empty()
+                && !rest.starts_with(['/', '?', '#', ':', '@'])
+                && rest.bytes().all(|b| b.is_ascii_graphic())
+        };
+        if !rest.is_some_and(good) {
+            return Err("http://HOST/PATH or https://HOST/PATH".to_owned());
+        }
+        if url.contains(MASK) {
+            return Err("the address itself, not as `fanwheel config` masks it".to_owned());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -330,6 +406,31 @@ mod tests {
         let settings = Settings::default();
         assert_eq!(settings.heartbeat_ms, 15_000);
         assert_eq!(settings.listen, ["0.0.0.0:8080"]);
+    }
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_masked() {
+        let rows = [
+            ("https://hooks.example/services/T0/B0/secret", "https://hooks.example/***"),
+            ("https://example.org", "https://example.org"),
+            ("http://127.0.0.1:9/", "http://127.0.0.1:9/"),
+            ("http://h?token=x", "http://h/***"),
+            ("http://me:word@h:1/", "http://***@h:1/"),
+            ("http://me:p@ss@h/x", "http://***@h/***"),
+            ("secret", "***"),
+        ];
+        for (url, expected) in rows {
+            assert_eq!(masked(url), expected);
+        }
+        let webhook = spec("alert_webhook").expect("in the table");
+        assert_eq!(webhook.shown("http://a/b, http://c/d"), "http://a/***,http://c/***");
+        for good in ["", "http://a", "https://a:1/b?c=d,http://[::1]:9/x"] {
+            assert_eq!(webhook.check(good), Ok(()), "{good}");
+        }
+        for bad in ["a", "ftp://a", "http://", "https:///x", "http://a b", "http://a/***", "http://a\u{7f}"] {
+            assert!(webhook.check(bad).is_err(), "{bad}");
+        }
+        assert!(webhook.check(&["http://a"; ALERT_WEBHOOKS_MAX + 1].join(",")).is_err());
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::base::settings::{Kind, Spec, TABLE};
+use crate::base::settings::{Kind, Spec, TABLE, spec};
 use crate::cli::grammar::{number, option, switch};
-use crate::cli::load;
 use crate::cli::refusal::{nearest_setting, shown};
 use crate::cli::resolve::{CONFIG_VARIABLE, Inputs};
 use crate::cli::resolved::flag_name;
+use crate::cli::{load, plan};
 
 const SIGNALS: &str = "\
 SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
@@ -29,6 +29,7 @@ pub fn command() -> Command {
         .subcommand(load::command())
         .subcommand(publish())
         .subcommand(subscribe())
+        .subcommand(plan::command())
         .subcommand(
             with_settings(Command::new("config"), "")
                 .about("Prints the effective settings, with where each value came from")
@@ -37,17 +38,26 @@ pub fn command() -> Command {
 }
 
 fn with_settings(command: Command, more: &str) -> Command {
-    let file = Arg::new("config")
-        .long("config")
-        .value_name("FILE")
-        .value_parser(value_parser!(PathBuf))
-        .help(format!("configuration file (TOML); also {CONFIG_VARIABLE}"));
     let words = format!(
         "Each setting has one name: heartbeat_ms in the file, FANWHEEL_HEARTBEAT_MS in the environment, \
          --heartbeat-ms here; the stronger of them comes later in this list. \
          `fanwheel config` prints what is in force, in the form of a file.\n{more}"
     );
-    command.arg(file).args(TABLE.iter().map(setting)).next_help_heading("Settings").after_help(words)
+    command.arg(config_file()).args(TABLE.iter().map(setting)).next_help_heading("Settings").after_help(words)
+}
+
+/// The flag that names the configuration file.
+pub fn config_file() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(format!("configuration file (TOML); also {CONFIG_VARIABLE}"))
+}
+
+/// The flag of one setting of the table.
+pub fn setting_named(name: &str) -> Arg {
+    setting(spec(name).expect("a setting of the table"))
 }
 
 /// Values are checked where all sources meet, so that each refusal reads the same; clap only collects texts.
@@ -57,9 +67,10 @@ fn setting(spec: &'static Spec) -> Arg {
         Kind::Choice(words) => ("WORD", format!(" ({})", words.join(", "))),
         Kind::Text => ("TEXT", String::new()),
         Kind::List => ("TEXT", " (repeatable)".to_owned()),
+        Kind::Urls => ("URL", " (repeatable)".to_owned()),
     };
     let default = if spec.default.is_empty() { String::new() } else { format!(" [{}]", spec.default) };
-    let many = matches!(spec.kind, Kind::List);
+    let many = matches!(spec.kind, Kind::List | Kind::Urls);
     Arg::new(spec.name)
         .long(spec.name.replace('_', "-"))
         .value_name(value_name)
@@ -110,7 +121,7 @@ fn subscribe() -> Command {
         .arg(switch("raw", "print only the data, as it is, terminal commands included"))
 }
 
-/// What the flags and the environment of `serve` or `config` say.
+/// What the environment and the flags of a subcommand that has settings say.
 pub fn inputs(matches: &ArgMatches) -> Inputs {
     let mut inputs = Inputs {
         config: matches.get_one::<PathBuf>("config").cloned(),
@@ -118,7 +129,8 @@ pub fn inputs(matches: &ArgMatches) -> Inputs {
         ..Inputs::default()
     };
     for spec in TABLE {
-        if let Some(texts) = matches.get_many::<String>(spec.name) {
+        // Not every subcommand has a flag for every setting.
+        if let Ok(Some(texts)) = matches.try_get_many::<String>(spec.name) {
             inputs.flags.insert(spec.name, texts.cloned().collect());
         }
     }

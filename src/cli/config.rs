@@ -5,7 +5,9 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use crate::base::settings::{Kind, split_list};
+use crate::cli::alert_rules::{self, RuleEntry};
 use crate::cli::resolved::{Entry, Resolved};
+use crate::ops::alerts::Bound;
 
 /// A configuration file that says what is in force, each value with its meaning, bounds and source.
 pub fn as_toml(resolved: &Resolved) -> String {
@@ -15,7 +17,7 @@ pub fn as_toml(resolved: &Resolved) -> String {
         let bounds = match spec.kind {
             Kind::Int { min, max } => format!(" ({min} to {max})"),
             Kind::Choice(words) => format!(" ({})", words.join(", ")),
-            Kind::Text | Kind::List => String::new(),
+            Kind::Text | Kind::List | Kind::Urls => String::new(),
         };
         let reload = if spec.reloadable { "; changed by SIGHUP" } else { "" };
         let place = comment(&entry.place());
@@ -23,7 +25,24 @@ pub fn as_toml(resolved: &Resolved) -> String {
             .and_then(|()| writeln!(out, "{} = {} # {place}", spec.name, toml_value(entry)));
         written.expect("writing to a String cannot fail");
     }
+    out.push_str("\n# rules of alerts; one with the name of a default replaces it; changed by SIGHUP\n");
+    for entry in resolved.alerts() {
+        alert(&mut out, entry).expect("writing to a String cannot fail");
+    }
     out
+}
+
+fn alert(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
+    writeln!(out, "\n[[{}]] # {}\nname = {}", alert_rules::KEY, comment(&entry.place), quoted(&entry.name))?;
+    writeln!(out, "metric = {}", quoted(entry.metric.name))?;
+    if let Some(bound) = entry.bound {
+        writeln!(out, "{} = {}", bound.side(), bound.limit())?;
+    }
+    writeln!(out, "for_ms = {}\nseverity = {}", entry.for_ms, quoted(entry.severity.name()))?;
+    if let Some(cooldown_ms) = entry.cooldown_ms {
+        writeln!(out, "cooldown_ms = {cooldown_ms}")?;
+    }
+    writeln!(out, "enabled = {}", entry.enabled)
 }
 
 /// One object: each setting's name, with its value and where it came from.
@@ -31,12 +50,28 @@ pub fn as_json(resolved: &Resolved) -> String {
     let rows = resolved.entries().iter().map(|entry| {
         let value = match entry.spec.kind {
             Kind::Int { .. } => json!(number(entry)),
-            Kind::List => json!(split_list(&entry.text)),
+            Kind::List | Kind::Urls => json!(split_list(&entry.shown())),
             Kind::Choice(_) | Kind::Text => json!(entry.text),
         };
         (entry.spec.name.to_owned(), json!({ "value": value, "source": entry.place() }))
     });
-    format!("{}\n", Value::Object(rows.collect::<Map<_, _>>()))
+    let alerts = resolved.alerts().iter().map(alert_json);
+    let alerts = (alert_rules::KEY.to_owned(), Value::Array(alerts.collect()));
+    format!("{}\n", Value::Object(rows.chain([alerts]).collect::<Map<_, _>>()))
+}
+
+fn alert_json(entry: &RuleEntry) -> Value {
+    json!({
+        "name": entry.name,
+        "metric": entry.metric.name,
+        "above": entry.bound.filter(|bound| bound.side() == "above").map(Bound::limit),
+        "below": entry.bound.filter(|bound| bound.side() == "below").map(Bound::limit),
+        "for_ms": entry.for_ms,
+        "severity": entry.severity.name(),
+        "cooldown_ms": entry.cooldown_ms,
+        "enabled": entry.enabled,
+        "source": entry.place,
+    })
 }
 
 fn number(entry: &Entry) -> u64 {
@@ -47,8 +82,8 @@ fn toml_value(entry: &Entry) -> String {
     match entry.spec.kind {
         Kind::Int { .. } => number(entry).to_string(),
         Kind::Choice(_) | Kind::Text => quoted(&entry.text),
-        Kind::List => {
-            let items: Vec<String> = split_list(&entry.text).iter().map(|item| quoted(item)).collect();
+        Kind::List | Kind::Urls => {
+            let items: Vec<String> = split_list(&entry.shown()).iter().map(|item| quoted(item)).collect();
             format!("[{}]", items.join(", "))
         }
     }
@@ -94,6 +129,19 @@ mod tests {
         for (before, after) in first.entries().iter().zip(second.entries()) {
             assert_eq!(before.text, after.text, "{}", before.spec.name);
         }
+        assert_eq!(first.rules(), second.rules());
+        assert_eq!(first.alerts().len(), second.alerts().len());
+    }
+
+    #[test]
+    fn secrets_are_masked_and_the_mask_is_no_address() {
+        let secret = resolved(&[("alert_webhook", "https://hooks.example/T0/secret")]);
+        for text in [as_toml(&secret), as_json(&secret)] {
+            assert!(text.contains("https://hooks.example/***") && !text.contains("T0"), "{text}");
+        }
+        let mut inputs = Inputs::default();
+        inputs.flags.insert("alert_webhook", vec!["https://hooks.example/***".to_owned()]);
+        assert!(Resolved::read(&inputs).is_err());
     }
 
     #[test]
@@ -105,6 +153,7 @@ mod tests {
             serde_json::from_str(&as_json(&resolved(&[("heartbeat_ms", "500")]))).expect("JSON");
         assert_eq!(json["heartbeat_ms"], json!({ "value": 500, "source": "--heartbeat-ms" }));
         assert_eq!(json["listen"], json!({ "value": ["0.0.0.0:8080"], "source": "default" }));
-        assert_eq!(json.as_object().map(Map::len), Some(TABLE.len()));
+        assert_eq!(json.as_object().map(Map::len), Some(TABLE.len() + 1));
+        assert_eq!(json["alerts"][0]["above"], json!(0.85));
     }
 }

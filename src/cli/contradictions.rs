@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use crate::base::limits::ALERT_MAILS_MAX;
 use crate::base::settings::{Settings, SlowPolicy, split_list};
 use crate::cli::refusal::{Refusal, shown};
 use crate::cli::resolved::{Entry, Resolved, Source};
@@ -17,6 +18,9 @@ const ORDERED: &[(&str, &str, &str)] = &[
     ("topics_per_connection_max", "topics_max", "one subscriber cannot have more topics than exist"),
 ];
 
+/// RFC 5321 §4.5.3.1: a path has at most 256 octets, with its brackets.
+const MAIL_ADDRESS_BYTES_MAX: usize = 254;
+
 /// Makes defaults give way, then refuses the first contradiction found.
 pub fn check(resolved: &mut Resolved) -> Result<(), Refusal> {
     for (small, large, why) in ORDERED {
@@ -26,6 +30,8 @@ pub fn check(resolved: &mut Resolved) -> Result<(), Refusal> {
     addresses(resolved)?;
     origins(resolved.entry("cors_origins"))?;
     host_names(resolved.entry("control_names"))?;
+    programs(resolved)?;
+    mail_addresses(resolved.entry("alert_email_to"))?;
     slow(resolved)
 }
 
@@ -137,6 +143,36 @@ fn host_names(entry: &Entry) -> Result<(), Refusal> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
         if !name.bytes().all(plain) {
             return malformed(entry, &name, "a host name, without scheme or path");
+        }
+    }
+    Ok(())
+}
+
+/// Programs are run without a shell, so their arguments have no place here, and without a search.
+fn programs(resolved: &Resolved) -> Result<(), Refusal> {
+    for name in ["alert_command", "alert_sendmail"] {
+        let entry = resolved.entry(name);
+        if !entry.text.is_empty() && !entry.text.starts_with('/') {
+            return malformed(entry, &entry.text, "the whole path of a program, without arguments");
+        }
+    }
+    let (mail, program) = (resolved.entry("alert_email_to"), resolved.entry("alert_sendmail"));
+    if !split_list(&mail.text).is_empty() && program.text.is_empty() {
+        return refuse(format!("{} needs a program: {}", named(mail), named(program)));
+    }
+    Ok(())
+}
+
+/// They become arguments of a program and part of a mail's head.
+fn mail_addresses(entry: &Entry) -> Result<(), Refusal> {
+    let addresses = split_list(&entry.text);
+    if addresses.len() > ALERT_MAILS_MAX {
+        return malformed(entry, &entry.text, &format!("at most {ALERT_MAILS_MAX} addresses"));
+    }
+    for address in addresses {
+        let plain = |b: u8| b.is_ascii_graphic() && !b"\"<>()[]\\:;".contains(&b);
+        if address.starts_with('-') || address.len() > MAIL_ADDRESS_BYTES_MAX || !address.bytes().all(plain) {
+            return malformed(entry, &address, "plain addresses, such as ops@example.org");
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! The configuration file: TOML at the top level, each key the name of a setting, each with its line.
+//! The configuration file: TOML at the top level, each key the name of a setting, each with its line; and
+//! `[[alerts]]`.
 //!
 //! Owns the file's syntax and its types. Whether a value is in its bounds is decided where the sources meet.
 
@@ -10,8 +11,10 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use crate::base::limits::CONFIG_FILE_BYTES_MAX;
-use crate::base::settings::{self, Kind, Spec};
-use crate::cli::refusal::{Refusal, nearest_setting, shown};
+use crate::base::settings::{self, Kind, Spec, TABLE};
+use crate::cli::alert_rules::{self, Page, RuleEntry};
+use crate::cli::refusal::{Refusal, shown};
+use crate::cli::suggest::nearest;
 
 /// One key of the file.
 #[derive(Clone, Debug)]
@@ -24,8 +27,17 @@ pub struct FileEntry {
     pub line: usize,
 }
 
+/// All that a file says.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// Settings, by line.
+    pub entries: Vec<FileEntry>,
+    /// Alert rules.
+    pub alerts: Vec<RuleEntry>,
+}
+
 /// Reads and checks a file's names and types.
-pub fn read(path: &Path) -> Result<Vec<FileEntry>, Refusal> {
+pub fn read(path: &Path) -> Result<Contents, Refusal> {
     let unreadable = |reason: String| Refusal::FileUnreadable(path.to_owned(), reason);
     let mut bytes = Vec::new();
     let limit = CONFIG_FILE_BYTES_MAX as u64;
@@ -38,30 +50,38 @@ pub fn read(path: &Path) -> Result<Vec<FileEntry>, Refusal> {
     parse(path, &text)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Vec<FileEntry>, Refusal> {
+/// The same for a text that is there already.
+pub fn parse(path: &Path, text: &str) -> Result<Contents, Refusal> {
     let place = |span: Range<usize>| format!("{}:{}", path.display(), line_of(text, span.start));
     let table = DeTable::parse(text).map_err(|error| {
         let reason = error.message().lines().collect::<Vec<_>>().join(", ");
         Refusal::FileSyntax(place(error.span().unwrap_or(0..0)), reason)
     })?;
-    let mut entries = Vec::new();
+    let page = Page { text, place: &place };
+    let mut contents = Contents::default();
     for (key, value) in table.get_ref() {
         let name: &str = key.get_ref();
+        if name == alert_rules::KEY {
+            contents.alerts = alert_rules::read(&page, key.span(), value.get_ref())?;
+            continue;
+        }
+        let names = || TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY]);
         let spec = settings::spec(name).ok_or_else(|| Refusal::UnknownName {
             place: place(key.span()),
             name: name.to_owned(),
-            nearest: nearest_setting(name).map(str::to_owned),
+            nearest: nearest(name, names()).map(str::to_owned),
         })?;
         let text_of_value = text_of(spec, value.get_ref()).map_err(|allowed| Refusal::Value {
             place: place(key.span()),
             name: spec.name,
-            value: shown(text.get(value.span()).unwrap_or_default()),
+            value: shown(&spec.shown(text.get(value.span()).unwrap_or_default())),
             allowed: allowed.to_owned(),
         })?;
-        entries.push(FileEntry { spec, text: text_of_value, line: line_of(text, key.span().start) });
+        let line = line_of(text, key.span().start);
+        contents.entries.push(FileEntry { spec, text: text_of_value, line });
     }
-    entries.sort_by_key(|entry| entry.line);
-    Ok(entries)
+    contents.entries.sort_by_key(|entry| entry.line);
+    Ok(contents)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -77,13 +97,15 @@ fn text_of(spec: &Spec, value: &DeValue<'_>) -> Result<String, &'static str> {
             Ok(parsed.map_or(digits, |number| number.to_string()))
         }
         (Kind::Int { .. }, _) => Err("a whole number, without quotes"),
-        (Kind::Choice(_) | Kind::Text | Kind::List, DeValue::String(text)) => Ok(text.clone().into_owned()),
+        (Kind::Choice(_) | Kind::Text | Kind::List | Kind::Urls, DeValue::String(text)) => {
+            Ok(text.clone().into_owned())
+        }
         (Kind::Choice(_) | Kind::Text, _) => Err("a text in quotes"),
-        (Kind::List, DeValue::Array(items)) => {
+        (Kind::List | Kind::Urls, DeValue::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             texts.map(|texts| texts.join(",")).ok_or("a list of texts in quotes")
         }
-        (Kind::List, _) => Err("a list of texts in quotes"),
+        (Kind::List | Kind::Urls, _) => Err("a list of texts in quotes"),
     }
 }
 
@@ -92,8 +114,8 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<&[(&str, &str, usize)], &str>) {
-        let entries = parse(Path::new("f.toml"), text);
-        let got = entries.map_err(|refusal| refusal.to_string());
+        let contents = parse(Path::new("f.toml"), text);
+        let got = contents.map(|contents| contents.entries).map_err(|refusal| refusal.to_string());
         match (&got, expected) {
             (Ok(entries), Ok(expected)) => {
                 let rows: Vec<_> =

@@ -7,7 +7,7 @@
 //! The output is opened by the log's own thread, which must start after the workers have their private file
 //! tables: a descriptor opened earlier would stay open in each of them, and a rotated file would never leave
 //! the disk. Until then lines wait in the queue. A full disk, a full pipe or a closed one costs lines, which
-//! are counted, never a worker's time.
+//! are counted, never a worker's time. Errors that come in floods are gathered there too, by [`Repeats`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 
 use crate::base::limits::{LOG_DISK_BYTES_MIN, LOG_FLUSH_MS, LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
 use crate::base::logfmt::{Plain, Value};
+use crate::cli::repeats::Repeats;
 use crate::sys::disk;
 
 /// Lines that never reached the output, for whatever reason.
@@ -169,9 +170,26 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn run(received: Receiver<Mail>, file: Option<&Path>) {
     let mut logger = write_logger(file).unwrap_or_else(|| writer(Output::new(io::stderr())));
-    for mail in received {
+    let (mut repeats, begun) = (Repeats::default(), Instant::now());
+    loop {
+        let now_ms = ms_since(begun);
+        for (level, line) in repeats.due(now_ms) {
+            write(&logger, level, &line);
+        }
+        let mail = match repeats.wait_ms(now_ms) {
+            Some(ms) => match received.recv_timeout(Duration::from_millis(ms)) {
+                Err(RecvTimeoutError::Timeout) => continue,
+                mail => mail.ok(),
+            },
+            None => received.recv().ok(),
+        };
+        let Some(mail) = mail else { return };
         match mail {
-            Mail::Line(level, line) => write(&logger, level, &line),
+            Mail::Line(level, line) => {
+                if let Some(line) = repeats.take(ms_since(begun), level, line) {
+                    write(&logger, level, &line);
+                }
+            }
             Mail::Reopen => {
                 if let Some(reopened) = file.and_then(|path| write_logger(Some(path))) {
                     logger = reopened;
@@ -179,6 +197,9 @@ fn run(received: Receiver<Mail>, file: Option<&Path>) {
             }
             Mail::Check => check(&logger, file),
             Mail::Flush(done) => {
+                for (level, line) in repeats.rest() {
+                    write(&logger, level, &line);
+                }
                 logger.flush();
                 let _ = done.try_send(());
             }
@@ -195,6 +216,10 @@ fn check(logger: &WriteLogger<Output>, file: Option<&Path>) {
         // A line that is taken says by itself that lines are taken again.
         write(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", dropped()));
     }
+}
+
+fn ms_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A logger on the file, or on standard error when there is none. A file that cannot be opened is told by a

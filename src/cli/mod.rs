@@ -6,6 +6,7 @@
 //! when a second SIGTERM or SIGINT cut a drain short.
 
 pub mod activation;
+pub mod alert_rules;
 pub mod args;
 pub mod config;
 pub mod contradictions;
@@ -15,10 +16,13 @@ pub mod http;
 pub mod load;
 pub mod log;
 pub mod memory;
+pub mod notify;
+pub mod plan;
 pub mod publish;
 pub mod reading;
 pub mod refusal;
 pub mod reload;
+pub mod repeats;
 pub mod resolve;
 pub mod resolved;
 pub mod serve;
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
     };
     let ended = match matches.subcommand() {
         Some(("load", matches)) => load::run(matches),
+        Some(("plan", matches)) => plan::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),
         Some(("serve", matches)) => serve::run(&args::inputs(matches)),

@@ -28,14 +28,19 @@ pub fn reload(inputs: &Inputs, running: &Resolved) -> Resolved {
     };
     let changes = changes(running, &wanted);
     for Change { spec, running, wanted } in &changes {
-        let (name, running, wanted) = (spec.name, Value(running), Value(wanted));
+        let (running, wanted) = (spec.shown(running), spec.shown(wanted));
+        let (name, running, wanted) = (spec.name, Value(&running), Value(&wanted));
         if spec.reloadable {
             info!("event=reloaded setting={name} was={running} is={wanted}");
         } else {
             warn!("event=reload_needs_restart setting={name} running={running} wanted={wanted}");
         }
     }
-    if changes.is_empty() {
+    let rules_changed = running.rules() != wanted.rules();
+    if rules_changed {
+        info!("event=reloaded setting=alerts rules={}", wanted.rules().len());
+    }
+    if changes.is_empty() && !rules_changed {
         info!("event=reloaded changes=0");
     }
     let after = running.updated(&wanted, |spec| spec.reloadable);

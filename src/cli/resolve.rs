@@ -8,8 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::base::settings::{Spec, TABLE};
+use crate::cli::alert_rules::laid_over_defaults;
 use crate::cli::contradictions;
-use crate::cli::file::{self, FileEntry};
+use crate::cli::file::{self, Contents, FileEntry};
 use crate::cli::refusal::{Refusal, nearest_setting};
 use crate::cli::resolved::{Entry, Resolved, Source, VARIABLE_PREFIX, variable_name};
 
@@ -41,10 +42,11 @@ impl Resolved {
         Ok(resolved)
     }
 
-    fn lay(inputs: &Inputs, path: &Path, in_file: Vec<FileEntry>) -> Result<Resolved, Refusal> {
+    fn lay(inputs: &Inputs, path: &Path, in_file: Contents) -> Result<Resolved, Refusal> {
         let entry = |spec| Entry { spec, text: spec.default.to_owned(), source: Source::Default };
-        let mut resolved = Resolved::new(TABLE.iter().map(entry).collect());
-        for FileEntry { spec, text, line } in in_file {
+        let alerts = laid_over_defaults(in_file.alerts);
+        let mut resolved = Resolved::new(TABLE.iter().map(entry).collect(), alerts);
+        for FileEntry { spec, text, line } in in_file.entries {
             let source = Source::File { path: path.to_owned(), line };
             resolved.entry_mut(spec.name).put(text, source)?;
         }
@@ -53,7 +55,7 @@ impl Resolved {
             let text = value.to_str().ok_or_else(|| Refusal::Value {
                 place: variable_name(spec.name),
                 name: spec.name,
-                value: value.to_string_lossy().into_owned(),
+                value: spec.shown(&value.to_string_lossy()),
                 allowed: "UTF-8 text".to_owned(),
             })?;
             resolved.entry_mut(spec.name).put(text.to_owned(), Source::Environment)?;

@@ -156,6 +156,39 @@ fn refusals_name_key_value_limit_and_place() {
 }
 
 #[test]
+fn destinations_of_alerts_are_refused_without_their_secrets() {
+    let rows: &[(Pairs<'_>, Pairs<'_>, &str)] = &[
+        (
+            &[("alert_webhook", "hooks.example/secret")],
+            &[],
+            "--alert-webhook: alert_webhook = *** is not allowed: \
+             must be http://HOST/PATH or https://HOST/PATH",
+        ),
+        (
+            &[],
+            &[("FANWHEEL_ALERT_COMMAND", "mail -s x root")],
+            "FANWHEEL_ALERT_COMMAND: alert_command = mail -s x root is not allowed: \
+             must be the whole path of a program, without arguments",
+        ),
+        (
+            &[("alert_email_to", "-oQ/tmp")],
+            &[],
+            "--alert-email-to: alert_email_to = -oQ/tmp is not allowed: \
+             must be plain addresses, such as ops@example.org",
+        ),
+        (
+            &[("alert_email_to", "root"), ("alert_sendmail", "")],
+            &[],
+            "alert_email_to = root (--alert-email-to) needs a program: \
+             alert_sendmail = \"\" (--alert-sendmail)",
+        ),
+    ];
+    for (flags, environment, expected) in rows {
+        assert_eq!(refusal(flags, environment), *expected);
+    }
+}
+
+#[test]
 fn listeners_need_an_address_each() {
     let good: &[&[(&str, &str)]] = &[
         &[("listen", "127.0.0.1:0"), ("listen", "127.0.0.1:0"), ("control", "127.0.0.1:0")],

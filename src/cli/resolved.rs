@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 
 use crate::base::settings::{Settings, Spec};
+use crate::cli::alert_rules::RuleEntry;
 use crate::cli::refusal::Refusal;
+use crate::ops::alerts::Rule;
 
 /// What the variables of all settings begin with.
 pub const VARIABLE_PREFIX: &str = "FANWHEEL_";
@@ -41,10 +43,11 @@ pub struct Entry {
     pub source: Source,
 }
 
-/// All settings, in the order of the table.
+/// All settings, in the order of the table, and the alert rules.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     entries: Vec<Entry>,
+    alerts: Vec<RuleEntry>,
 }
 
 /// `FANWHEEL_HEARTBEAT_MS` of `heartbeat_ms`.
@@ -69,11 +72,16 @@ impl Entry {
         }
     }
 
+    /// The text as it may be shown to anyone.
+    pub fn shown(&self) -> String {
+        self.spec.shown(&self.text)
+    }
+
     /// Takes a text from a stronger source if the table allows it.
     pub fn put(&mut self, text: String, source: Source) -> Result<(), Refusal> {
         let given = Entry { spec: self.spec, text, source };
         if let Err(allowed) = given.spec.check(&given.text) {
-            let (place, value) = (given.place(), given.text);
+            let (place, value) = (given.place(), given.shown());
             return Err(Refusal::Value { place, name: given.spec.name, value, allowed });
         }
         *self = given;
@@ -82,9 +90,20 @@ impl Entry {
 }
 
 impl Resolved {
-    /// From one entry for each row, in the order of the table.
-    pub fn new(entries: Vec<Entry>) -> Resolved {
-        Resolved { entries }
+    /// From one entry for each row, in the order of the table, and all alert rules.
+    pub fn new(entries: Vec<Entry>, alerts: Vec<RuleEntry>) -> Resolved {
+        Resolved { entries, alerts }
+    }
+
+    /// All alert rules, those that are off as well.
+    pub fn alerts(&self) -> &[RuleEntry] {
+        &self.alerts
+    }
+
+    /// The alert rules to be watched.
+    pub fn rules(&self) -> Vec<Rule> {
+        let cooldown_ms = self.settings().alert_cooldown_ms;
+        self.alerts.iter().filter_map(|entry| entry.rule(cooldown_ms)).collect()
     }
 
     /// A setting, to be changed.
@@ -104,11 +123,11 @@ impl Resolved {
         &self.entries
     }
 
-    /// These settings, with those that `takes` says from another reading.
+    /// These settings, with those that `takes` says and all alert rules from another reading.
     pub fn updated(&self, newer: &Resolved, takes: impl Fn(&Spec) -> bool) -> Resolved {
         let pairs = self.entries.iter().zip(&newer.entries);
         let pick = |(old, new): (&Entry, &Entry)| if takes(old.spec) { new.clone() } else { old.clone() };
-        Resolved { entries: pairs.map(pick).collect() }
+        Resolved { entries: pairs.map(pick).collect(), alerts: newer.alerts.clone() }
     }
 
     /// The typed values.

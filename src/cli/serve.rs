@@ -20,6 +20,7 @@ use log::{debug, error, info, warn};
 use crate::base::settings::Settings;
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Host};
+use crate::cli::notify::{DESTINATIONS, Notifier};
 use crate::cli::refusal::shown;
 use crate::cli::reload::reload;
 use crate::cli::resolve::Inputs;
@@ -33,6 +34,7 @@ use crate::fanout::mail::Control;
 use crate::fanout::node::Node;
 use crate::ops::watch::Bounds;
 use crate::reactor::{self, Capacity, Inherited, Launch, Notice, Server};
+use crate::sys::process;
 
 /// Beyond `drain_ms`: the last answers and closings take their time.
 const DRAIN_GRACE_MS: u64 = 2_000;
@@ -46,6 +48,8 @@ const STOP_MS: u64 = 1_000;
 pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     // Before anything is opened: only then do the numbers mean what was passed.
     let passed = activation::take()?;
+    // Whatever else was left open is not for the programs that alerts run; an old kernel cannot tell.
+    let _ = process::keep_files_from_children();
     let resolved = Resolved::read(inputs)?;
     let (settings, inherited) = activation::join(passed, &resolved)?;
     let pending =
@@ -78,7 +82,10 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     }
     let manager = Manager::find(|name| std::env::var_os(name), std::process::id());
     manager.ready();
-    let watcher = Watcher::new(Arc::clone(&node), server.clock(), server.wakers(), watch, brim);
+    let notifier = Notifier::new(&settings, random_seed());
+    let (clock, wakers) = (server.clock(), server.wakers());
+    let mut watcher = Watcher::new(Arc::clone(&node), clock, wakers, watch, brim, notifier);
+    watcher.replace_alerts(resolved.rules(), None);
     let keeper = Keeper {
         node,
         server,
@@ -208,13 +215,23 @@ impl Keeper {
             (Asked::Reload, State::Serving) => {
                 self.manager.reloading();
                 self.journal.reopen();
-                self.resolved = reload(inputs, &self.resolved);
+                let after = reload(inputs, &self.resolved);
+                let before = std::mem::replace(&mut self.resolved, after);
+                self.reload_alerts(&before);
                 self.manager.ready();
             }
             // The end goes on; only the log may have been rotated.
             (Asked::Reload, _) => self.journal.reopen(),
             (Asked::Nothing { name }, _) => debug!("event=signal_ignored name={name}"),
         }
+    }
+
+    /// Destinations that stay as they were keep their threads, and what waits there its order.
+    fn reload_alerts(&mut self, before: &Resolved) {
+        let changed =
+            DESTINATIONS.iter().any(|name| before.entry(name).text != self.resolved.entry(name).text);
+        let notifier = changed.then(|| Notifier::new(&self.resolved.settings(), random_seed()));
+        self.watcher.replace_alerts(self.resolved.rules(), notifier);
     }
 
     fn drain(&mut self, reason: &str) {

@@ -14,9 +14,11 @@ use crate::base::limits::{ADDRESS_SURVEY_MS_MAX, ADDRESS_SURVEY_MS_MIN};
 use crate::base::snapshot::{Pages, Snapshot};
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Ebb};
+use crate::cli::notify::{self, Notifier};
 use crate::cli::reading::Reader;
 use crate::fanout::node::Node;
 use crate::ops;
+use crate::ops::alerts::Rule;
 use crate::ops::summary::Summary;
 use crate::ops::watch::{Bounds, Sample, Watch};
 use crate::reactor::{Clock, Wakers};
@@ -47,10 +49,10 @@ impl Shared {
         let (metrics, status) = (self.clone(), self.clone());
         Pages {
             metrics: Box::new(move |snapshot, format| {
-                ops::metrics::page(&with_log(snapshot), &metrics.lock(), format)
+                ops::metrics::page(&completed(snapshot), &metrics.lock(), format)
             }),
             status: Box::new(move |snapshot, query| {
-                ops::status::page(&with_log(snapshot), &status.lock(), query)
+                ops::status::page(&completed(snapshot), &status.lock(), query)
             }),
             topics: Box::new(ops::listing::topics),
             connections: Box::new(ops::listing::connections),
@@ -58,10 +60,13 @@ impl Shared {
     }
 }
 
-/// The log is the process's, not a worker's, so what it dropped is added here.
-fn with_log(snapshot: &Snapshot) -> Snapshot {
+/// The log and the alerts are the process's, not a worker's, so what they count is added here.
+fn completed(snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
-    snapshot.totals.counts[Count::LogDropped as usize] += journal::dropped();
+    let counts = &mut snapshot.totals.counts;
+    counts[Count::LogDropped as usize] += journal::dropped();
+    counts[Count::AlertsSent as usize] += notify::sent();
+    counts[Count::AlertsFailed as usize] += notify::failed();
     snapshot
 }
 
@@ -77,12 +82,20 @@ pub struct Watcher {
     ebb: Ebb,
     summary: Summary,
     samples: u64,
+    notifier: Notifier,
     next: Instant,
 }
 
 impl Watcher {
-    /// One that looks for the first time at once.
-    pub fn new(node: Arc<Node>, clock: Clock, wakers: Wakers, shared: Shared, brim: Brim) -> Watcher {
+    /// One that looks for the first time at once. Alerts are told by `notifier`.
+    pub fn new(
+        node: Arc<Node>,
+        clock: Clock,
+        wakers: Wakers,
+        shared: Shared,
+        brim: Brim,
+        notifier: Notifier,
+    ) -> Watcher {
         let (reader, now) = (Reader::real(node.workers()), Instant::now());
         Watcher {
             node,
@@ -95,8 +108,18 @@ impl Watcher {
             ebb: Ebb::default(),
             summary: Summary::default(),
             samples: 0,
+            notifier,
             next: now,
         }
+    }
+
+    /// Other alert rules, and other destinations if there are any; those that were have what waits for them.
+    pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<Notifier>) {
+        if let Some(notifier) = notifier {
+            self.notifier = notifier;
+        }
+        let notices = self.shared.lock().replace_rules(rules, self.clock.now());
+        self.notifier.tell(&notices);
     }
 
     /// Looks if a second has passed.
@@ -112,9 +135,10 @@ impl Watcher {
             self.wakers.wake(self.node.survey_addresses());
         }
         let time = self.clock.now();
-        let snapshot = with_log(&self.node.snapshot(time.mono_ms));
+        let snapshot = completed(&self.node.snapshot(time.mono_ms));
         let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
         self.look_after_memory(host.resident_bytes);
+        let draining = snapshot.draining;
         let sample = Sample {
             wall_ms: time.wall_ms,
             mono_ms: time.mono_ms,
@@ -127,7 +151,10 @@ impl Watcher {
         watch.push(sample);
         self.samples += 1;
         let line = self.samples.is_multiple_of(SUMMARY_SAMPLES).then(|| self.summary.line(&watch)).flatten();
+        // While the server ends, everything that alerts look for is as it must be.
+        let notices = if draining { Vec::new() } else { watch.judge(time) };
         drop(watch);
+        self.notifier.tell(&notices);
         if let Some(line) = line {
             info!("{line}");
         }

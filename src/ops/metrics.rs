@@ -33,6 +33,8 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Connections that could not be accepted for another reason.",
     "Sockets that could not be registered with epoll.",
     "Log lines dropped because the log's output was behind or full.",
+    "Messages of alerts that a webhook, the command or sendmail took.",
+    "Messages of alerts given up after the last try, or because too many waited.",
 ];
 
 const MICROSECONDS: u64 = 1_000_000;
@@ -90,7 +92,7 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let (totals, last) = (&snapshot.totals, watch.last());
-    let rows: [(&str, &str, u64); 15] = [
+    let rows: [(&str, &str, u64); 16] = [
         ("connections", "Connections open now.", totals.connections_open),
         (
             "connections_max",
@@ -106,6 +108,7 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
         ("idempotency_keys", "Idempotency keys remembered.", snapshot.idempotency_keys as u64),
         ("workers", "Threads that serve connections.", snapshot.workers.len() as u64),
         ("draining", "1 while the server ends its streams.", u64::from(snapshot.draining)),
+        ("alerts_firing", "Alerts that fire now.", watch.alerts().firing() as u64),
         ("memory_full", "1 while newcomers are refused for memory.", u64::from(snapshot.memory_full)),
         (
             "memory_limit_bytes",

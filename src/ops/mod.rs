@@ -3,10 +3,12 @@
 //! Pure functions from numbers to text. Knows no connection, no socket and no clock; what grows with topics,
 //! clients or user agents never reaches it.
 
+pub mod alerts;
 pub mod errors;
 pub mod exposition;
 pub mod listing;
 pub mod metrics;
+pub mod plan;
 pub mod status;
 pub mod summary;
 pub mod watch;

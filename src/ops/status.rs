@@ -60,7 +60,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "refused": named(&REFUSED_NAMES, &totals.refused),
         "closed": named(&CLOSED_NAMES, &totals.closed),
         "insights": insights(watch),
-        "alerts": { "active": [], "history": [] },
+        "alerts": watch.alerts().status(),
     })
 }
 

@@ -8,16 +8,18 @@ mod memory;
 mod minute;
 mod points;
 
-pub use self::insights::{Insight, Severity};
+pub use self::insights::Insight;
 use self::memory::LeakJudge;
 pub use self::memory::{Judgement, Leak, Trend};
 use self::minute::Minute;
 pub use self::minute::WorkerRates;
 use self::points::Ring;
 pub use self::points::{Point, Rates, Window};
+use super::alerts::{Notice, Rule, Rules};
 use crate::base::counters::{Count, Spread};
 use crate::base::histogram::Distribution;
 use crate::base::snapshot::{Peaks, Readiness, Snapshot};
+use crate::base::time::Now;
 
 /// What was read of the process and the host. What could not be read is 0.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +85,7 @@ pub struct Watch {
     minute: Minute,
     leaks: LeakJudge,
     last: Sample,
+    alerts: Rules,
 }
 
 impl Watch {
@@ -94,6 +97,7 @@ impl Watch {
             minute: Minute::default(),
             leaks: LeakJudge::default(),
             last: Sample::default(),
+            alerts: Rules::default(),
         }
     }
 
@@ -108,6 +112,24 @@ impl Watch {
         });
         self.leaks.push(&sample);
         self.last = sample;
+    }
+
+    /// Holds the alert rules against the newest sample; what is to be told.
+    pub fn judge(&mut self, now: Now) -> Vec<Notice> {
+        let mut alerts = std::mem::take(&mut self.alerts);
+        let notices = alerts.tick(now, |metric| self.value(metric));
+        self.alerts = alerts;
+        notices
+    }
+
+    /// Other alert rules from here on; what is to be told of those that are gone.
+    pub fn replace_rules(&mut self, rules: Vec<Rule>, now: Now) -> Vec<Notice> {
+        self.alerts.replace(rules, now)
+    }
+
+    /// The alert rules and where they stand.
+    pub fn alerts(&self) -> &Rules {
+        &self.alerts
     }
 
     /// What does not change.
@@ -225,26 +247,7 @@ fn latency(added: &Distribution, max_us: Option<u64>) -> Option<Latency> {
 mod tests {
     use super::*;
     use crate::base::histogram::{Histogram, Scale};
-
-    /// What rules may ask for.
-    const METRICS: [&str; 16] = [
-        "connections_open",
-        "connections_share",
-        "subscribers_open",
-        "memory_resident_bytes",
-        "memory_share",
-        "messages_per_second",
-        "published_per_second",
-        "delivery_p99_ms",
-        "delivery_last_p99_ms",
-        "lagging_share",
-        "errors_per_second",
-        "refused_per_second",
-        "leak_bytes_per_minute",
-        "ready",
-        "cpu_percent",
-        "log_dropped",
-    ];
+    use crate::ops::alerts::METRICS;
 
     /// A busy node, at a second.
     fn sample(second: u64, each: &Histogram) -> Sample {
@@ -273,7 +276,7 @@ mod tests {
         let each = Histogram::new(Scale::Spans);
         (0..70).for_each(|second| watch.push(sample(second, &each)));
         let values: Vec<Option<f64>> =
-            METRICS.iter().map(|metric| watch.value(metric).map(f64::round)).collect();
+            METRICS.iter().map(|metric| watch.value(metric.name).map(f64::round)).collect();
         let rounded = |metric: &str| watch.value(metric).expect(metric);
         assert_eq!(
             (rounded("connections_share"), rounded("memory_share"), rounded("lagging_share")),

@@ -34,8 +34,6 @@ const REOPEN_MS: u64 = 500;
 const REOPEN_ROOM: usize = 16;
 /// Connections that fail in a row before the queue is left alone for a moment.
 const ERRORS_IN_A_ROW_MAX: u32 = 32;
-/// At most one log line of a kind in this time.
-const LOG_PAUSE_MS: u64 = 10_000;
 
 /// Which workers listen to the public: bits by index. The last one never leaves.
 #[derive(Debug)]
@@ -83,7 +81,9 @@ pub struct Duty {
     pub worker_max: usize,
     /// Sockets beyond, for refusals, the operator, and the queue of a listener that closes.
     pub spare: usize,
-    /// For accepted sockets.
+    /// The one that the worker is pinned to.
+    pub processor: Option<usize>,
+    /// For its listeners and what they accept.
     pub tuning: Tuning,
     /// The listeners' tokens are this one and those above.
     pub first_token: usize,
@@ -110,7 +110,6 @@ pub struct Doors {
     rest_until_ms: u64,
     /// Sockets open when the rest began: fewer end it early.
     rest_open: usize,
-    log_after_ms: u64,
 }
 
 impl Doors {
@@ -128,7 +127,7 @@ impl Doors {
             door.open(registry, duty.tuning).map_err(|error| (number, error))?;
             doors.push(door);
         }
-        Ok(Doors { doors, duty, away: false, rest_until_ms: 0, rest_open: 0, log_after_ms: 0 })
+        Ok(Doors { doors, duty, away: false, rest_until_ms: 0, rest_open: 0 })
     }
 
     /// A listener's readiness.
@@ -231,11 +230,8 @@ impl Doors {
         }
         self.rest_until_ms = now_ms + ms;
         self.rest_open = open;
-        if now_ms >= self.log_after_ms {
-            self.log_after_ms = now_ms + LOG_PAUSE_MS;
-            let worker = self.duty.index;
-            log::warn!("event=newcomers_wait worker={worker} sockets={open} error=\"{error}\"");
-        }
+        let worker = self.duty.index;
+        log::warn!("event=newcomers_wait worker={worker} sockets={open} error=\"{error}\"");
         ms
     }
 

@@ -42,6 +42,8 @@ const KEEPALIVE_TRIES: u32 = 3;
 pub struct Tuning {
     unsent_bytes_max: usize,
     user_timeout: Duration,
+    /// The processor whose newcomers a worker's own listener is to get first.
+    processor: Option<usize>,
 }
 
 impl Tuning {
@@ -50,7 +52,13 @@ impl Tuning {
         Tuning {
             unsent_bytes_max: settings.unsent_bytes_max,
             user_timeout: Duration::from_millis(settings.user_timeout_ms),
+            processor: None,
         }
+    }
+
+    /// The same for a worker that is pinned to a processor.
+    pub fn on(self, processor: Option<usize>) -> Tuning {
+        Tuning { processor, ..self }
     }
 }
 
@@ -211,6 +219,11 @@ pub fn open(place: &Place, listener: Listener, tuning: Tuning) -> io::Result<Soc
     told("SO_REUSEPORT", socket.set_reuse_port(true));
     tune(&socket, listener, tuning);
     socket.bind(&address.into())?;
+    if let Some(processor) = tuning.processor {
+        // Not a program that picks a listener by its place: places move whenever a worker closes its own. If
+        // no listener has the newcomer's processor, the kernel falls back to spreading them.
+        told("SO_INCOMING_CPU", socket.set_cpu_affinity(processor));
+    }
     socket.listen(BACKLOG)?;
     Ok(Socket::from(OwnedFd::from(socket)))
 }
@@ -371,6 +384,46 @@ mod tests {
         assert!(TcpStream::connect(tcp_address(&reservation)).is_ok());
         drop(all);
         assert!(TcpStream::connect(tcp_address(&reservation)).is_err(), "a reservation does not listen");
+    }
+
+    /// Connects from one processor and tells which listener got how many.
+    fn newcomers_from(processor: usize, address: SocketAddr, all: &[Option<Socket>]) -> Vec<usize> {
+        let peers = std::thread::spawn(move || {
+            crate::sys::process::pin(processor).unwrap();
+            (0..16).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>()
+        });
+        let _peers = peers.join().unwrap();
+        let taken = |one: &Option<Socket>| {
+            one.as_ref().map_or(0, |socket| std::iter::from_fn(|| accept(socket).ok()).count())
+        };
+        all.iter().map(taken).collect()
+    }
+
+    /// Listeners that share a port obey SO_INCOMING_CPU since Linux 6.2.
+    #[test]
+    fn newcomers_go_to_the_listener_of_their_processor_and_elsewhere_when_it_is_closed() {
+        let processors = crate::sys::process::processors().unwrap();
+        let [first, second, ..] = processors[..] else {
+            println!("skipped: one processor only");
+            return;
+        };
+        let reservation = held_at("127.0.0.1:0").unwrap();
+        let (address, place) = (tcp_address(&reservation), reservation.place());
+        let open_on = |processor| {
+            let tuning = Tuning::new(&Settings::default()).on(processor);
+            Some(open(&place, Listener::Public, tuning).unwrap())
+        };
+        // Two for the second processor: those of one processor share its newcomers.
+        let mut all = [open_on(Some(first)), open_on(Some(second)), open_on(Some(second))];
+        let got = newcomers_from(first, address, &all);
+        assert_eq!(got, [16, 0, 0]);
+        let got = newcomers_from(second, address, &all);
+        assert_eq!((got[0], got[1] + got[2]), (0, 16), "{got:?}");
+        all[0] = None;
+        let got = newcomers_from(first, address, &all);
+        assert_eq!(got[1] + got[2], 16, "{got:?}");
+        all[0] = open_on(Some(first));
+        assert_eq!(newcomers_from(first, address, &all), [16, 0, 0]);
     }
 
     #[test]

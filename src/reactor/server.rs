@@ -119,6 +119,7 @@ pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
     let places: Arc<[_]> = places.collect();
     let wakers = Wakers::new(capacity.workers).map_err(|os| StartError::Os { call: "eventfd", os })?;
     let clock = Clock::start();
+    let processors = processors(settings)?;
     let (notices_to, notices) = unbounded();
     let (reports_to, reports) = unbounded();
     let mut crew = Crew { threads: Vec::new(), go: Vec::new(), reports };
@@ -130,7 +131,7 @@ pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
             seed: seed.wrapping_add(index as u64),
             private: settings.fd_tables_private,
             backend: settings.send_backend,
-            duty: duty_of(index, &attendance, capacity, tuning),
+            duty: duty_of(index, &attendance, capacity, tuning, &processors),
             wakers: wakers.clone(),
             clock,
             node: Arc::clone(&node),
@@ -165,13 +166,29 @@ fn take_addresses(
     Ok(all.into_iter().unzip())
 }
 
-fn duty_of(index: usize, attendance: &Arc<Attendance>, capacity: Capacity, tuning: Tuning) -> Duty {
+/// Those that workers are pinned to, in turn; none when they are not.
+fn processors(settings: &Settings) -> Result<Vec<usize>, StartError> {
+    if !settings.pin_workers {
+        return Ok(Vec::new());
+    }
+    process::processors().map_err(|os| StartError::Os { call: "sched_getaffinity", os })
+}
+
+fn duty_of(
+    index: usize,
+    attendance: &Arc<Attendance>,
+    capacity: Capacity,
+    tuning: Tuning,
+    processors: &[usize],
+) -> Duty {
+    let processor = processors.iter().cycle().nth(index).copied();
     Duty {
         index,
         attendance: Arc::clone(attendance),
         worker_max: capacity.worker_max,
         spare: capacity.spare,
-        tuning,
+        processor,
+        tuning: tuning.on(processor),
         first_token: worker::FIRST_LISTENER,
     }
 }
@@ -242,6 +259,11 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
     if let Err(error) = process::set_time_slice(TIME_SLICE) {
         log::debug!("time slice refused worker={index} error=\"{error}\"");
     }
+    if let Some(processor) = duty.processor
+        && let Err(error) = process::pin(processor)
+    {
+        log::warn!("event=pin_refused worker={index} processor={processor} error=\"{error}\"");
+    }
     let poll = Poll::new().map_err(os("epoll_create1"))?;
     let waker = wakers.file(index).as_raw_fd();
     poll.registry()
@@ -251,7 +273,7 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
     let doors = Doors::open(&places, poll.registry(), duty)
         .map_err(|(number, error)| StartFault::Listener(number, error))?;
     let core = core::Worker::new(Arc::clone(&node), index, inbox, seed);
-    Ok(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices, wait_fails: false })
+    Ok(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices })
 }
 
 impl Server {

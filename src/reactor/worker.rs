@@ -58,8 +58,6 @@ pub struct Shell {
     pub clock: Clock,
     /// To the main thread.
     pub notices: Sender<Notice>,
-    /// Waiting has failed for a reason unknown, and the log has been told.
-    pub wait_fails: bool,
 }
 
 impl Shell {
@@ -121,9 +119,7 @@ impl Shell {
             // A failed wait leaves no events behind.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return 0,
             Err(error) => {
-                if !std::mem::replace(&mut self.wait_fails, true) {
-                    log::error!("event=epoll_wait_failed worker={} error=\"{error}\"", self.index);
-                }
+                log::error!("event=epoll_wait_failed worker={} error=\"{error}\"", self.index);
                 std::thread::sleep(FAILED_WAIT);
                 return 0;
             }

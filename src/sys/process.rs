@@ -28,6 +28,32 @@ pub fn unshare_files() -> io::Result<()> {
     checked(unsafe { libc::unshare(libc::CLONE_FILES) }).map(drop)
 }
 
+/// The processors that the calling thread may run on, by number, lowest first (`sched_getaffinity(2)`).
+pub fn processors() -> io::Result<Vec<usize>> {
+    // SAFETY: cpu_set_t is plain data for which all zeros, the empty set, is valid.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: thread 0 is the caller; `set` is writable for its size for the length of the call.
+    checked(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) })?;
+    // SAFETY: the macro reads the one bit asked for, which lies in the set for every number below its size.
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|&number| unsafe { libc::CPU_ISSET(number, &set) }).collect())
+}
+
+/// Keeps the calling thread on one of the first 1 024 processors (`sched_setaffinity(2)`).
+///
+/// # Errors
+/// When the number is larger, or the thread may not run there.
+pub fn pin(processor: usize) -> io::Result<()> {
+    if processor >= libc::CPU_SETSIZE as usize {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: cpu_set_t is plain data for which all zeros, the empty set, is valid.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the number lies in the set, as just checked.
+    unsafe { libc::CPU_SET(processor, &mut set) };
+    // SAFETY: thread 0 is the caller; `set` is valid for its size and only read by the call.
+    checked(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) }).map(drop)
+}
+
 /// `RLIMIT_NOFILE`: how many files one table may hold.
 pub fn files_limit() -> io::Result<Limit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -79,6 +105,27 @@ pub fn forget_variables(names: &[&str]) {
             unsafe { std::env::remove_var(name) };
         }
     }
+}
+
+/// Keeps every descriptor of the calling thread's table but the standard streams from programs that are
+/// started later: what this process opens is closed on exec anyway, what was left open for it is not
+/// (`close_range(2)`, Linux 5.11).
+pub fn keep_files_from_children() -> io::Result<()> {
+    // SAFETY: takes no pointer; sets a flag of descriptors, none is closed.
+    checked(unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) })
+        .map(drop)
+}
+
+/// Ends at once a child that leads a process group, and whoever is in the group (`kill(2)`). To be called
+/// before the child is waited for, or the number may be another's.
+pub fn kill_group(child: &std::process::Child) -> io::Result<()> {
+    let leader = libc::pid_t::try_from(child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // 0 and -1 mean other groups than one's own.
+    if leader <= 1 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: takes no pointer; signals only the processes of the child's own group.
+    checked(unsafe { libc::kill(-leader, libc::SIGKILL) }).map(drop)
 }
 
 /// Asks the scheduler to give the calling thread its processor time in slices of `slice`, so that more
@@ -145,6 +192,19 @@ mod tests {
             spins += 1;
         }
         assert!(spins > 0 && page_bytes().is_power_of_two());
+    }
+
+    #[test]
+    fn a_pinned_thread_may_run_on_one_processor_only() {
+        let before = processors().unwrap();
+        let last = *before.last().unwrap();
+        let after = std::thread::spawn(move || {
+            pin(last).unwrap();
+            processors().unwrap()
+        });
+        assert_eq!(after.join().unwrap(), [last]);
+        assert_eq!(processors().unwrap(), before, "the other threads stay free");
+        assert_eq!(pin(1_024).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod alerts;
 mod batch;
 mod bench_profile;
 mod body_attacks;
@@ -19,11 +20,13 @@ mod head_attacks;
 mod injected;
 mod lifetime;
 mod load;
+mod monitoring;
 mod mutation;
 mod order;
 mod overload;
 mod payloads;
 mod pipelines;
+mod placement;
 mod publish;
 mod readiness;
 mod resume;

@@ -1,4 +1,5 @@
 //! Victims beside those who ask too much: pipelined requests, storms of connections, history again and again.
+//! The server has a processor of its own, so that what is measured is what it does about them.
 
 use std::io;
 use std::thread::sleep;
@@ -19,7 +20,7 @@ pub fn pipeline(options: &Options) -> io::Result<Report> {
     let count = options.get("connections", 200) as usize;
     let time = Duration::from_secs(options.get("seconds", 10));
     for how in ["read", "deaf"] {
-        let server = Server::start("pipeline", &[])?;
+        let server = Server::start_apart("pipeline")?;
         let victims = Victims::start(&server)?;
         let watch = Watch::start(&server, true)?;
 
@@ -42,7 +43,7 @@ pub fn pipeline(options: &Options) -> io::Result<Report> {
 pub fn storm(options: &Options) -> io::Result<Report> {
     let mut report = Report::new("storm");
     let time = Duration::from_secs(options.get("seconds", 10));
-    let server = Server::start("storm", &[])?;
+    let server = Server::start_apart("storm")?;
     let victims = Victims::start(&server)?;
     let watch = Watch::start(&server, false)?;
     let load = Load::start("storm", server.public, 1, "")?;
@@ -60,7 +61,7 @@ pub fn replay(options: &Options) -> io::Result<Report> {
     let mut report = Report::new("replay");
     let time = Duration::from_secs(options.get("seconds", 10));
     let (count, events) = (options.get("clients", 1_000) as usize, options.get("events", 500));
-    let server = Server::start("replay", &[])?;
+    let server = Server::start_apart("replay")?;
     let victims = Victims::start(&server)?;
     let first = request(server.control, "POST", "/publish?topic=old", "the one they have had")?;
     let id = first.body.split('"').nth(3).ok_or_else(|| io::Error::other("no id"))?.to_owned();

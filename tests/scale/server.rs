@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use crate::report::Report;
@@ -20,14 +21,38 @@ pub struct Server {
     pub public: SocketAddr,
     /// The control listener.
     pub control: SocketAddr,
+    /// This process keeps off its processor.
+    apart: bool,
 }
+
+/// The last processor's number, as found before anything was moved.
+static LAST_PROCESSOR: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(0, |count| count.get() - 1));
 
 impl Server {
     /// Starts on free loopback ports with further flags; what it logs goes to `target/scale/NAME.log`.
     pub fn start(name: &str, flags: &[&str]) -> io::Result<Server> {
+        Server::start_under(name, &[], flags)
+    }
+
+    /// The same with one worker on a processor of its own, if there is another for everybody else: those who
+    /// attack it are elsewhere then, and take no processor time from it.
+    pub fn start_apart(name: &str) -> io::Result<Server> {
+        let last = *LAST_PROCESSOR;
+        if last == 0 {
+            return Server::start(name, &["--workers", "1"]);
+        }
+        // Threads and processes that are started from here on inherit it.
+        run_on(&format!("1-{last}"))?;
+        let mut server = Server::start_under(name, &["taskset", "-c", "0"], &["--workers", "1"])?;
+        server.apart = true;
+        Ok(server)
+    }
+
+    fn start_under(name: &str, wrap: &[&str], flags: &[&str]) -> io::Result<Server> {
         let public = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let control = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let server = Server::spawn(name, &[], public, control, flags)?;
+        let server = Server::spawn(name, wrap, public, control, flags)?;
         let start = Instant::now();
         while request(server.public, "GET", "/healthz", "").map_or(0, |answer| answer.status) != 200 {
             if start.elapsed() > START {
@@ -75,7 +100,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        Ok(Server { process: command.spawn()?, public, control })
+        Ok(Server { process: command.spawn()?, public, control, apart: false })
     }
 
     /// Its process.
@@ -106,7 +131,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if self.apart {
+            // Fails only where moving away has failed.
+            let _ = run_on(&format!("0-{}", *LAST_PROCESSOR));
+        }
     }
+}
+
+/// Moves this thread, and what it starts, to some processors.
+fn run_on(processors: &str) -> io::Result<()> {
+    let own = std::process::id().to_string();
+    let moved = Command::new("taskset").args(["-cp", processors, &own]).stdout(Stdio::null()).status()?;
+    if moved.success() { Ok(()) } else { Err(io::Error::other(format!("cannot run on {processors}"))) }
 }
 
 /// The server under test: SERVER_BIN, else what was built beside this program.

@@ -2,31 +2,12 @@
 //!
 //! Each insight looks at one thing and knows its own threshold. What happened counts for five minutes.
 
+use std::cmp::Reverse;
+
 use super::{Judgement, Watch, Window};
 use crate::base::counters::{Count, REFUSED_NAMES};
 use crate::base::limits::MAILBOX_FRAMES_MAX;
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Clients lose or wait.
-    Critical,
-    /// They will.
-    Warning,
-    /// It could be better.
-    Info,
-}
-
-impl Severity {
-    /// In one word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Severity::Critical => "critical",
-            Severity::Warning => "warning",
-            Severity::Info => "info",
-        }
-    }
-}
+use crate::ops::alerts::Severity;
 
 /// One thing to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +63,7 @@ pub(super) fn of(watch: &Watch) -> Vec<Insight> {
         heartbeats(watch),
     ];
     let mut found: Vec<Insight> = all.into_iter().flatten().collect();
-    found.sort_by_key(|insight| insight.severity);
+    found.sort_by_key(|insight| Reverse(insight.severity));
     found
 }
 

@@ -4,12 +4,14 @@
 //! Owns waiting (always "until, with a deadline") and randomness (always seeded). Never uses the product's
 //! own code: the server is judged by its bytes.
 
+mod hook;
 mod http;
 mod launch;
 mod process;
 mod stream;
 mod witness;
 
+pub use hook::Hook;
 pub use http::{Conn, End, Fail, Response, assert_problem, percent};
 pub use launch::{Launch, free_port, program};
 pub use process::{Metrics, Server};

@@ -1,0 +1,72 @@
+//! Writes what is installed beside the program and follows from it: man pages, completions of shells, and a
+//! configuration file with every setting at its default, commented out.
+//!
+//! `cargo run --example pages -- FOLDER`; `make pages` does so.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap_complete::Shell;
+use fanwheel::base::settings::{Kind, Spec, TABLE, split_list};
+use fanwheel::cli::args;
+
+const NAME: &str = "fanwheel";
+
+fn main() -> ExitCode {
+    let Some(folder) = std::env::args().nth(1) else {
+        eprintln!("usage: pages FOLDER");
+        return ExitCode::from(2);
+    };
+    match write(Path::new(&folder)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(os) => {
+            eprintln!("pages: cannot write to {folder}: {os}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(folder: &Path) -> io::Result<()> {
+    let [manual, completions] = ["man", "completions"].map(|name| folder.join(name));
+    for folder in [&manual, &completions] {
+        // What an earlier version wrote, such as a page of a subcommand that is no more.
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        fs::create_dir_all(folder)?;
+    }
+    clap_mangen::generate_to(args::command().disable_help_subcommand(true), &manual)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut args::command(), NAME, &completions)?;
+    }
+    fs::write(folder.join("fanwheel.toml"), configuration())
+}
+
+/// Every setting with its meaning and its default.
+fn configuration() -> String {
+    let rows: Vec<String> = TABLE.iter().map(row).collect();
+    format!(
+        "# Settings of the server, each commented out at its default. FANWHEEL_* variables and flags are\n\
+         # stronger than a file; `fanwheel config --config FILE` prints what is in force.\n\n{}",
+        rows.join("\n")
+    )
+}
+
+fn row(spec: &Spec) -> String {
+    let (bounds, value) = match spec.kind {
+        Kind::Int { min, max } => (format!(" ({min} to {max})"), spec.default.to_owned()),
+        Kind::Choice(words) => (format!(" ({})", words.join(", ")), quoted(spec.default)),
+        Kind::Text => (String::new(), quoted(spec.default)),
+        Kind::List | Kind::Urls => {
+            let items: Vec<String> = split_list(spec.default).iter().map(|item| quoted(item)).collect();
+            (String::new(), format!("[{}]", items.join(", ")))
+        }
+    };
+    format!("# {}{bounds}\n#{} = {value}\n", spec.help, spec.name)
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

@@ -1,0 +1,192 @@
+//! `fanwheel plan`: what so many connections need, on how many nodes. Reads flags and, if asked, a file of
+//! constants; the settings are those that `serve` would run with.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command, value_parser};
+use serde_json::json;
+
+use crate::base::limits::NR_OPEN_DEFAULT;
+use crate::cli::grammar::{number, option, switch};
+use crate::cli::refusal::shown;
+use crate::cli::resolved::Resolved;
+use crate::cli::{Failure, args, print};
+use crate::ops::plan::constants::Constants;
+use crate::ops::plan::{Ask, Machine, Plan, Planner, SIZES, TooSmall, page};
+
+/// Settings that cost memory, processor time or network; the rest of the configuration changes no plan.
+const COSTLY: [&str; 7] = [
+    "heartbeat_ms",
+    "unsent_bytes_max",
+    "history_events",
+    "history_ms",
+    "history_topic_bytes_max",
+    "history_bytes_max",
+    "retry_ms",
+];
+/// Beyond what any node could hold; keeps products far from overflow.
+const CONNECTIONS_MAX: u64 = 1_000_000_000;
+
+const WORDS: &str = "\
+Reckons with constants that `make bench` measures, and with the settings that serve would run with: \
+--config, FANWHEEL_* and the flags below. Sizes are 512M, 16G (binary); rates are 500M, 10G (bits a second).
+
+  fanwheel plan --connections 500000 --events-per-second 2 --bytes 300
+  fanwheel plan --connections 500000 --topics 500000 --events-per-second 0.1 --nodes-ram 8G";
+
+/// The grammar.
+pub fn command() -> Command {
+    let real = |name, default, help| option(name, "N", help).default_value(default).value_parser(real_number);
+    let size = |name, default, help| option(name, "SIZE", help).default_value(default).value_parser(size);
+    let rate = |name, default, help| option(name, "RATE", help).default_value(default).value_parser(rate);
+    let asked = [
+        number("connections", 1, "connections in all")
+            .default_value("100000")
+            .value_parser(value_parser!(u64).range(1..=CONNECTIONS_MAX)),
+        real("events-per-second", "1", "events that each connection receives in a second"),
+        number("bytes", 0, "bytes of an event's data")
+            .default_value("200")
+            .value_parser(value_parser!(u64).range(0..=64 << 20)),
+        number("topics", 1, "topics, each subscriber on one; all publish at that rate")
+            .default_value("1")
+            .value_parser(value_parser!(u64).range(1..=CONNECTIONS_MAX)),
+        real("slow-percent", "1", "share of the connections that take nothing for a while"),
+        real("rtt-ms", "100", "time to a client and back"),
+        real("headroom-percent", "30", "share of each node that stays free"),
+        size("nodes-ram", "16G", "memory of a node"),
+        number("cores", 1, "processors of a node")
+            .default_value("8")
+            .value_parser(value_parser!(u64).range(1..=4_096)),
+        rate("nic", "10G", "network of a node, bits a second each way"),
+        number("files", 1, "files that a worker may have (LimitNOFILE)"),
+        option("constants", "FILE", "measured constants of another machine")
+            .value_parser(value_parser!(PathBuf)),
+        switch("json", "one JSON object"),
+    ];
+    let settings = COSTLY.map(args::setting_named);
+    Command::new("plan")
+        .about("Plans capacity: memory, files, processors, network and nodes for so many connections")
+        .after_help(WORDS)
+        .args(asked)
+        .arg(args::config_file())
+        .args(settings)
+}
+
+/// Plans.
+///
+/// # Errors
+/// When a flag or a setting is wrong, or no node can be that small.
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let settings = Resolved::read(&args::inputs(matches))?.settings();
+    let constants = constants(matches)?;
+    let ask = ask(matches)?;
+    let planner = Planner::new(&constants, &settings, ask.bytes);
+    let too_small = |fault: TooSmall| Failure::Usage(page::too_small(&fault));
+    let plan = planner.plan(ask).map_err(too_small)?;
+    let sizes = sizes(&planner, ask).map_err(too_small)?;
+    if matches.get_flag("json") {
+        let whole = json!({ "plan": plan, "sizes": sizes, "constants": constants });
+        print(&format!("{whole}\n"));
+    } else {
+        print(&page::page(&plan, &sizes, &constants));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The table: as many topics for each connection as were asked for, if not one for all.
+fn sizes(planner: &Planner<'_>, ask: Ask) -> Result<Vec<Plan>, TooSmall> {
+    let each = ask.topics as f64 / ask.connections as f64;
+    let topics = |connections: u64| match ask.topics {
+        1 => 1,
+        _ => (each * connections as f64).ceil() as u64,
+    };
+    SIZES
+        .iter()
+        .map(|&connections| planner.plan(Ask { connections, topics: topics(connections), ..ask }))
+        .collect()
+}
+
+fn constants(matches: &ArgMatches) -> Result<Constants, Failure> {
+    let Some(path) = matches.get_one::<PathBuf>("constants") else { return Ok(Constants::recorded()) };
+    let name = shown(&path.to_string_lossy());
+    let text = std::fs::read_to_string(path)
+        .map_err(|os| Failure::Usage(format!("cannot read --constants {name}: {os}")))?;
+    Constants::parse(&text).map_err(|words| Failure::Usage(format!("--constants {name}: {words}")))
+}
+
+fn ask(matches: &ArgMatches) -> Result<Ask, Failure> {
+    let count = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
+    let real = |name: &str, least: f64, most: f64| {
+        let value = *matches.get_one::<f64>(name).expect("it has a default");
+        let fits = (least..=most).contains(&value);
+        let refusal = || Failure::Usage(format!("--{name} = {value} is not from {least} to {most}"));
+        fits.then_some(value).ok_or_else(refusal)
+    };
+    Ok(Ask {
+        connections: count("connections"),
+        events_per_second: real("events-per-second", 0.0, 1e6)?,
+        bytes: count("bytes"),
+        topics: count("topics"),
+        slow_percent: real("slow-percent", 0.0, 100.0)?,
+        rtt_ms: real("rtt-ms", 0.0, 60_000.0)?,
+        headroom_percent: real("headroom-percent", 0.0, 90.0)?,
+        machine: Machine {
+            ram_bytes: count("nodes-ram"),
+            cores: count("cores"),
+            nic_bits_per_s: count("nic"),
+            files: matches.get_one::<u64>("files").copied().unwrap_or(NR_OPEN_DEFAULT),
+        },
+    })
+}
+
+fn real_number(text: &str) -> Result<f64, String> {
+    text.parse::<f64>().ok().filter(|value| value.is_finite()).ok_or("it is not a number".to_owned())
+}
+
+/// `512M`, `16G`, `1T`, with or without `iB`; binary.
+fn size(text: &str) -> Result<u64, String> {
+    let bare = text.strip_suffix("iB").or(text.strip_suffix('B')).unwrap_or(text);
+    scaled(bare, 1_024).ok_or("write it as 512M or 16G".to_owned())
+}
+
+/// `500M`, `10G`, with or without `bit/s`; decimal.
+fn rate(text: &str) -> Result<u64, String> {
+    let bare = text.strip_suffix("bit/s").or(text.strip_suffix("bit")).unwrap_or(text);
+    scaled(bare, 1_000).ok_or("write it as 500M or 10G, bits a second".to_owned())
+}
+
+/// A number with a unit: bare numbers are more likely a forgotten unit than a machine of 16 bytes.
+fn scaled(text: &str, step: u64) -> Option<u64> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let power = "KMGT".find(unit.to_ascii_uppercase().as_str()).filter(|_| !unit.is_empty())? as u32 + 1;
+    let value = digits.parse::<f64>().ok()? * step.pow(power) as f64;
+    (1.0..=1e18).contains(&value).then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_binary_rates_are_decimal_and_units_are_not_guessed() {
+        let rows = [
+            (size("16G"), Some(16 << 30)),
+            (size("1.5GiB"), Some(3 << 29)),
+            (size("512m"), Some(512 << 20)),
+            (size("16"), None),
+            (size("G"), None),
+            (size(""), None),
+            (size("-1G"), None),
+            (size("16X"), None),
+            (size("1e300T"), None),
+            (size("16€"), None),
+            (rate("10G"), Some(10_000_000_000)),
+            (rate("2.5Gbit/s"), Some(2_500_000_000)),
+            (rate("nanG"), None),
+        ];
+        for (got, expected) in rows {
+            assert_eq!(got.ok(), expected);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Errors that come again and again: the first is told at once, what follows within a minute is one line.
+//!
+//! Owns what counts as the same error, how often is often, and the words. Pure: time is an argument. Only
+//! warnings and errors that hold ` error=` are looked at; other lines tell something new each time.
+//!
+//! | class | means |
+//! | --- | --- |
+//! | `occasional` | fewer than [`FREQUENT_MIN`] in a minute |
+//! | `frequent` | as many or more |
+//! | `repeated` | frequent for [`REPEATED_MINUTES`] minutes on end: it does not go away by itself |
+
+use log::Level;
+
+use crate::base::limits::LOG_KINDS_MAX;
+
+/// Errors of a kind in one minute from which on they are frequent.
+pub const FREQUENT_MIN: u64 = 10;
+/// Minutes on end after which frequent errors are repeated ones.
+pub const REPEATED_MINUTES: u32 = 3;
+/// How long errors are gathered into one line.
+const MINUTE_MS: u64 = 60_000;
+/// Those for whom there was no place.
+const OTHERS: &str = "others";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    kinds: Vec<Kind>,
+}
+
+/// Errors that differ in nothing but numbers.
+#[derive(Debug)]
+struct Kind {
+    key: String,
+    level: Level,
+    /// The newest of them.
+    line: String,
+    minute_began_ms: u64,
+    /// Those of this minute that were not written.
+    held: u64,
+    /// One of this minute was written at once.
+    told: bool,
+    /// Frequent minutes on end, without this one.
+    frequent_minutes: u32,
+}
+
+impl Repeats {
+    /// Takes a line in; what is to be written now, if anything.
+    pub fn take(&mut self, now_ms: u64, level: Level, line: String) -> Option<String> {
+        if level > Level::Warn || !line.contains(" error=") {
+            return Some(line);
+        }
+        let mut key = without_numbers(&line);
+        let is_known = |kinds: &[Kind], key: &str| kinds.iter().any(|kind| kind.key == key);
+        if self.kinds.len() >= LOG_KINDS_MAX && !is_known(&self.kinds, &key) {
+            key = OTHERS.to_owned();
+        }
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.key == key) {
+            kind.held += 1;
+            (kind.level, kind.line) = (level, line);
+            return None;
+        }
+        let written = format!("{line} class=occasional");
+        let (minute_began_ms, held, told) = (now_ms, 0, true);
+        self.kinds.push(Kind { key, level, line, minute_began_ms, held, told, frequent_minutes: 0 });
+        Some(written)
+    }
+
+    /// Milliseconds until [`Repeats::due`] has something to do.
+    pub fn wait_ms(&self, now_ms: u64) -> Option<u64> {
+        let ends = self.kinds.iter().map(|kind| kind.minute_began_ms + MINUTE_MS);
+        ends.min().map(|end| end.saturating_sub(now_ms))
+    }
+
+    /// The lines for the minutes that are over. Whoever was quiet for one is forgotten.
+    pub fn due(&mut self, now_ms: u64) -> Vec<(Level, String)> {
+        let mut lines = Vec::new();
+        self.kinds.retain_mut(|kind| {
+            let over = now_ms.saturating_sub(kind.minute_began_ms) >= MINUTE_MS;
+            if over {
+                lines.extend(kind.told_of());
+                let frequent = kind.held + u64::from(kind.told) >= FREQUENT_MIN;
+                kind.frequent_minutes = if frequent { kind.frequent_minutes + 1 } else { 0 };
+            }
+            let quiet = kind.held == 0;
+            if over {
+                (kind.minute_began_ms, kind.held, kind.told) = (now_ms, 0, false);
+            }
+            !(over && quiet)
+        });
+        lines
+    }
+
+    /// What is held, before the end.
+    pub fn rest(&mut self) -> Vec<(Level, String)> {
+        let lines = self.kinds.iter().filter_map(Kind::told_of).collect();
+        for kind in &mut self.kinds {
+            kind.held = 0;
+        }
+        lines
+    }
+}
+
+impl Kind {
+    fn class(&self) -> &'static str {
+        if self.held + u64::from(self.told) < FREQUENT_MIN {
+            "occasional"
+        } else if self.frequent_minutes + 1 < REPEATED_MINUTES {
+            "frequent"
+        } else {
+            "repeated"
+        }
+    }
+
+    /// The line for all that are held, in the words of the newest.
+    fn told_of(&self) -> Option<(Level, String)> {
+        let Kind { held, line, .. } = self;
+        (*held > 0).then(|| (self.level, format!("{line} class={} count={held}", self.class())))
+    }
+}
+
+/// What makes two errors the same.
+fn without_numbers(line: &str) -> String {
+    let mut key = String::with_capacity(line.len());
+    for c in line.chars() {
+        let c = if c.is_ascii_digit() { '#' } else { c };
+        if c != '#' || !key.ends_with('#') {
+            key.push(c);
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "event=x worker=1 error=\"no room\"";
+
+    /// Everything written when an error comes at each of these moments, as `(ms, words behind the line)`.
+    fn written(moments: &[u64], until_ms: u64) -> Vec<(u64, String)> {
+        let (mut repeats, mut written) = (Repeats::default(), Vec::new());
+        let mut moments = moments.iter().peekable();
+        for now_ms in (0..=until_ms).step_by(100) {
+            let due = repeats.due(now_ms).into_iter().map(|(_, line)| line);
+            let mut lines: Vec<String> = due.collect();
+            while moments.next_if(|at| **at <= now_ms).is_some() {
+                lines.extend(repeats.take(now_ms, Level::Warn, LINE.to_owned()));
+            }
+            let behind = |line: String| line.strip_prefix(LINE).expect("in its own words").trim().to_owned();
+            written.extend(lines.into_iter().map(|line| (now_ms, behind(line))));
+        }
+        written
+    }
+
+    fn check(moments: &[u64], until_ms: u64, expected: &[(u64, &str)]) {
+        let written = written(moments, until_ms);
+        let written: Vec<(u64, &str)> = written.iter().map(|(ms, words)| (*ms, words.as_str())).collect();
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn the_first_error_is_told_at_once_and_a_quiet_minute_forgets_it() {
+        check(&[500], 200_000, &[(500, "class=occasional")]);
+        check(&[500, 100_000], 200_000, &[(500, "class=occasional"), (100_000, "class=occasional")]);
+    }
+
+    #[test]
+    fn a_few_more_are_one_line_and_many_are_frequent() {
+        check(&[0, 100, 200], 130_000, &[(0, "class=occasional"), (60_000, "class=occasional count=2")]);
+        let many: Vec<u64> = (0..600).map(|n| n * 100).collect();
+        check(&many, 200_000, &[(0, "class=occasional"), (60_000, "class=frequent count=599")]);
+        let ten: Vec<u64> = (0..FREQUENT_MIN).collect();
+        check(&ten, 61_000, &[(0, "class=occasional"), (60_000, "class=frequent count=9")]);
+    }
+
+    #[test]
+    fn what_is_frequent_for_minutes_is_repeated() {
+        let all_the_time: Vec<u64> = (0..3_000).map(|n| n * 100).collect();
+        check(
+            &all_the_time,
+            299_000,
+            &[
+                (0, "class=occasional"),
+                (60_000, "class=frequent count=599"),
+                (120_000, "class=frequent count=600"),
+                (180_000, "class=repeated count=600"),
+                (240_000, "class=repeated count=600"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_flood_is_a_line_at_once_and_one_a_minute() {
+        let mut repeats = Repeats::default();
+        let mut lines = 0;
+        for number in 0..100_000_u64 {
+            let line = format!("event=accept_failed worker={} error=\"os error {number}\"", number % 64);
+            lines += usize::from(repeats.take(number, Level::Error, line).is_some());
+            lines += repeats.due(number).len();
+        }
+        assert_eq!(lines, 2);
+        assert_eq!(repeats.kinds.len(), 1);
+    }
+
+    #[test]
+    fn kinds_are_bounded_and_the_rest_share_a_line() {
+        let mut repeats = Repeats::default();
+        let name = |number: usize| format!("{number:b}").replace('0', "a").replace('1', "b");
+        let line = |number: usize| format!("event={} error=x", name(number));
+        let lines: Vec<_> =
+            (0..500).filter_map(|number| repeats.take(0, Level::Warn, line(number))).collect();
+        assert_eq!((lines.len(), repeats.kinds.len()), (LOG_KINDS_MAX + 1, LOG_KINDS_MAX + 1));
+        let due = repeats.due(MINUTE_MS);
+        assert_eq!(due.len(), 1);
+        assert_eq!(due[0].1, format!("{} class=frequent count={}", line(499), 499 - LOG_KINDS_MAX));
+    }
+
+    #[test]
+    fn other_lines_pass_and_what_is_held_is_told_before_the_end() {
+        let mut repeats = Repeats::default();
+        for _ in 0..3 {
+            let alert = "event=alert state=firing alert=x".to_owned();
+            assert_eq!(repeats.take(0, Level::Error, alert.clone()), Some(alert));
+            assert_eq!(repeats.take(0, Level::Info, LINE.to_owned()), Some(LINE.to_owned()));
+        }
+        assert_eq!(repeats.wait_ms(0), None);
+        for _ in 0..3 {
+            repeats.take(1_000, Level::Warn, LINE.to_owned());
+        }
+        assert_eq!(repeats.wait_ms(31_000), Some(30_000));
+        assert_eq!(repeats.rest(), [(Level::Warn, format!("{LINE} class=occasional count=2"))]);
+        assert_eq!(repeats.rest(), []);
+    }
+}

@@ -1,0 +1,215 @@
+//! Alerts: rules are held against figures once a second; messages come out when one fires or is over.
+//!
+//! Owns the state of each rule and the history. No clock and no delivery: time is an argument, and who is
+//! told is decided elsewhere.
+//!
+//! | state | bound crossed | not crossed |
+//! | --- | --- | --- |
+//! | quiet | pending, or firing when `for_ms` is 0 | stays |
+//! | pending | firing after `for_ms` | quiet |
+//! | firing | stays | quiet after `for_ms`: resolved |
+//!
+//! The history has every change. A message that an alert fires goes out at most once a `cooldown_ms`: one
+//! that fires again too early is told of when the time has come, if it still fires then. That it is over is
+//! told whenever it was told that it fires.
+
+mod notice;
+mod rule;
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+pub use self::notice::{Change, Notice, sentence};
+pub use self::rule::{
+    Bound, DEFAULT_RULES, DefaultRule, Figure, METRICS, Metric, Rule, SEVERITY_NAMES, Severity, Unit,
+    metric_named,
+};
+use crate::base::limits::ALERT_HISTORY_MAX;
+use crate::base::time::Now;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Rules {
+    watched: Vec<Watched>,
+    history: VecDeque<Past>,
+}
+
+/// A rule and where it stands.
+#[derive(Debug)]
+struct Watched {
+    rule: Rule,
+    phase: Phase,
+    value: Option<f64>,
+    /// When it was last told that the alert fires, monotonic.
+    told_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Quiet,
+    Pending {
+        since_ms: u64,
+    },
+    Firing {
+        /// Unix milliseconds.
+        since_wall_ms: u64,
+        /// Since when the bound has not been crossed.
+        clear_since_ms: Option<u64>,
+        told: bool,
+    },
+}
+
+/// A change that happened.
+#[derive(Debug)]
+struct Past {
+    name: String,
+    severity: Severity,
+    change: Change,
+    at_ms: u64,
+    value: Option<f64>,
+}
+
+impl Rules {
+    /// All quiet.
+    pub fn new(rules: Vec<Rule>) -> Rules {
+        Rules { watched: rules.into_iter().map(Watched::new).collect(), history: VecDeque::new() }
+    }
+
+    /// Holds every rule against its figure; the messages that go out.
+    pub fn tick(&mut self, now: Now, value: impl Fn(&str) -> Option<f64>) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for watched in &mut self.watched {
+            watched.value = value(watched.rule.metric.name).filter(|value| value.is_finite());
+            if let Some(change) = watched.step(now, &mut notices) {
+                remember(&mut self.history, watched, change, now);
+            }
+        }
+        notices
+    }
+
+    /// Other rules from here on. Those that ask the same keep their state, whatever they say about severity
+    /// and cool-down; one that fires and is gone or asks something else is over.
+    pub fn replace(&mut self, rules: Vec<Rule>, now: Now) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let mut before = std::mem::take(&mut self.watched);
+        for rule in rules {
+            let kept = before.iter().position(|watched| watched.rule.asks_the_same(&rule));
+            let phase = kept.map(|at| before.swap_remove(at));
+            self.watched.push(match phase {
+                Some(watched) => Watched { rule, ..watched },
+                None => Watched::new(rule),
+            });
+        }
+        for mut gone in before {
+            if let Some(change) = gone.end(now, &mut notices) {
+                remember(&mut self.history, &gone, change, now);
+            }
+        }
+        notices
+    }
+
+    /// How many fire now.
+    pub fn firing(&self) -> usize {
+        self.watched.iter().filter(|watched| matches!(watched.phase, Phase::Firing { .. })).count()
+    }
+
+    /// `{"active":[…],"history":[…]}`, the newest change first.
+    pub fn status(&self) -> Value {
+        let active = self.watched.iter().filter_map(|watched| {
+            let Phase::Firing { since_wall_ms, .. } = watched.phase else { return None };
+            let rule = &watched.rule;
+            Some(json!({
+                "name": rule.name,
+                "severity": rule.severity.name(),
+                "since_ms": since_wall_ms,
+                "value": watched.value,
+                "threshold": rule.bound.limit(),
+                "text": sentence(rule, watched.value),
+            }))
+        });
+        let past = |past: &Past| {
+            json!({
+                "name": past.name,
+                "severity": past.severity.name(),
+                "state": past.change.name(),
+                "at_ms": past.at_ms,
+                "value": past.value,
+            })
+        };
+        json!({
+            "active": active.collect::<Vec<_>>(),
+            "history": self.history.iter().rev().map(past).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn remember(history: &mut VecDeque<Past>, watched: &Watched, change: Change, now: Now) {
+    if history.len() == ALERT_HISTORY_MAX {
+        history.pop_front();
+    }
+    let Watched { rule: Rule { name, severity, .. }, value, .. } = watched;
+    let (name, severity, value) = (name.clone(), *severity, *value);
+    history.push_back(Past { name, severity, change, at_ms: now.wall_ms, value });
+}
+
+impl Watched {
+    fn new(rule: Rule) -> Watched {
+        Watched { rule, phase: Phase::Quiet, value: None, told_ms: None }
+    }
+
+    /// The next phase, by the table above; what changed, if anything did.
+    fn step(&mut self, now: Now, notices: &mut Vec<Notice>) -> Option<Change> {
+        let Rule { bound, for_ms, .. } = self.rule;
+        let crossed = self.value.is_some_and(|value| bound.is_crossed_by(value));
+        let long_enough = |since_ms: u64| now.mono_ms.saturating_sub(since_ms) >= for_ms;
+        if !crossed {
+            let Phase::Firing { clear_since_ms, .. } = &mut self.phase else {
+                self.phase = Phase::Quiet;
+                return None;
+            };
+            let clear = *clear_since_ms.get_or_insert(now.mono_ms);
+            return if long_enough(clear) { self.end(now, notices) } else { None };
+        }
+        let mut change = None;
+        if self.phase == Phase::Quiet {
+            self.phase = Phase::Pending { since_ms: now.mono_ms };
+        }
+        if let Phase::Pending { since_ms } = self.phase
+            && long_enough(since_ms)
+        {
+            let since_wall_ms = now.wall_ms;
+            self.phase = Phase::Firing { since_wall_ms, clear_since_ms: None, told: false };
+            change = Some(Change::Firing);
+        }
+        if let Phase::Firing { since_wall_ms, clear_since_ms, told } = &mut self.phase {
+            *clear_since_ms = None;
+            let since_wall_ms = *since_wall_ms;
+            let waits = |told_ms: u64| now.mono_ms.saturating_sub(told_ms) < self.rule.cooldown_ms;
+            if !*told && !self.told_ms.is_some_and(waits) {
+                *told = true;
+                self.told_ms = Some(now.mono_ms);
+                notices.push(self.notice(Change::Firing, now, since_wall_ms));
+            }
+        }
+        change
+    }
+
+    /// Nothing fires any more.
+    fn end(&mut self, now: Now, notices: &mut Vec<Notice>) -> Option<Change> {
+        let Phase::Firing { since_wall_ms, told, .. } = self.phase else { return None };
+        self.phase = Phase::Quiet;
+        if told {
+            notices.push(self.notice(Change::Resolved, now, since_wall_ms));
+        }
+        Some(Change::Resolved)
+    }
+
+    fn notice(&self, change: Change, now: Now, since_ms: u64) -> Notice {
+        Notice { rule: self.rule.clone(), change, value: self.value, at_ms: now.wall_ms, since_ms }
+    }
+}
+
+#[cfg(test)]
+#[path = "alerts/tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+//! What is told of an alert: one message, as a sentence, as JSON, as variables. Owns the words and the names.
+
+use serde_json::{Value, json};
+
+use super::rule::{Bound, Figure, Rule};
+
+/// Which way an alert went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has begun.
+    Firing,
+    /// It is over.
+    Resolved,
+}
+
+impl Change {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Change::Firing => "firing",
+            Change::Resolved => "resolved",
+        }
+    }
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// The rule.
+    pub rule: Rule,
+    /// What happened.
+    pub change: Change,
+    /// The metric's value; none when nothing is known of it any more.
+    pub value: Option<f64>,
+    /// Unix milliseconds of the change.
+    pub at_ms: u64,
+    /// Unix milliseconds of the moment when it fired.
+    pub since_ms: u64,
+}
+
+/// `share of connections_max in use is 91 %, above 85 %`, for a rule that fires or has fired.
+pub fn sentence(rule: &Rule, value: Option<f64>) -> String {
+    let Rule { metric, bound, .. } = rule;
+    let now = value.map_or("unknown".to_owned(), |value| Figure(metric.unit, value).to_string());
+    let limit = Figure(metric.unit, bound.limit());
+    let side = match (bound, value) {
+        (Bound::Above(_), Some(value)) if bound.is_crossed_by(value) => "above",
+        (Bound::Below(_), Some(value)) if bound.is_crossed_by(value) => "below",
+        (Bound::Above(_), _) => "allowed up to",
+        (Bound::Below(_), _) => "wanted at least",
+    };
+    format!("{} is {now}, {side} {limit}", metric.means)
+}
+
+impl Notice {
+    /// One line for people: a mail's subject and body, a chat's message. `host` is this machine's name.
+    pub fn text(&self, host: &str) -> String {
+        let Notice { rule, change, value, at_ms, since_ms } = self;
+        let sentence = sentence(rule, *value);
+        match change {
+            Change::Firing => {
+                format!("{} alert {} on {host}: {sentence}", rule.severity.name(), rule.name)
+            }
+            Change::Resolved => {
+                let seconds = at_ms.saturating_sub(*since_ms) / 1_000;
+                format!("resolved alert {} on {host} after {seconds} s: {sentence}", rule.name)
+            }
+        }
+    }
+
+    /// The message of webhooks and commands. Chats that take Slack's messages show `text` and pass by the
+    /// rest, so what they would read as markup is escaped there.
+    pub fn json(&self, host: &str) -> Value {
+        let text = self.text(host).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        json!({
+            "text": text,
+            "name": self.rule.name,
+            "state": self.change.name(),
+            "severity": self.rule.severity.name(),
+            "metric": self.rule.metric.name,
+            "value": self.value,
+            "side": self.rule.bound.side(),
+            "threshold": self.rule.bound.limit(),
+            "since_ms": self.since_ms,
+            "at_ms": self.at_ms,
+            "host": host,
+        })
+    }
+
+    /// The same as variables, `ALERT_NAME` and so on: what begins with `FANWHEEL_` is a setting.
+    pub fn variables(&self, host: &str) -> Vec<(String, String)> {
+        let Value::Object(fields) = self.json(host) else { return Vec::new() };
+        let text_of = |(name, value): (String, Value)| {
+            let value = match value {
+                // The markup is the chat's affair.
+                _ if name == "text" => self.text(host),
+                Value::String(text) => text,
+                Value::Null => String::new(),
+                other => other.to_string(),
+            };
+            (format!("ALERT_{}", name.to_uppercase()), value)
+        };
+        fields.into_iter().map(text_of).collect()
+    }
+
+    /// A mail with its head, for `sendmail`. Lines end as programs on this host expect.
+    pub fn mail(&self, to: &[String], host: &str) -> String {
+        let text = self.text(host);
+        let mut rows = String::new();
+        for (name, value) in self.variables(host) {
+            let name = name.trim_start_matches("ALERT_").to_lowercase();
+            if name != "text" {
+                rows.push_str(&format!("{name}: {value}\n"));
+            }
+        }
+        format!(
+            "To: {}\nSubject: [fanwheel] {text}\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
+             Content-Transfer-Encoding: 8bit\nAuto-Submitted: auto-generated\n\n{text}\n\n{rows}",
+            to.join(", ")
+        )
+    }
+}

@@ -1,0 +1,263 @@
+//! What an alert rule is: the metrics it may look at, its bound, the defaults. Plain values and their words.
+
+use std::fmt;
+
+/// How a metric's value is written for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A plain number.
+    Count,
+    /// 0 to 1, written in per cent.
+    Share,
+    /// Bytes.
+    Bytes,
+    /// Bytes that are added in a minute.
+    BytesPerMinute,
+    /// Milliseconds.
+    Milliseconds,
+    /// Times in a second.
+    PerSecond,
+    /// 100 is one processor that is never idle.
+    Percent,
+    /// 1 or 0.
+    YesNo,
+}
+
+/// A figure that rules may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// As rules write it.
+    pub name: &'static str,
+    /// How its values are written.
+    pub unit: Unit,
+    /// What it is, as the subject of a sentence.
+    pub means: &'static str,
+}
+
+const fn metric(name: &'static str, unit: Unit, means: &'static str) -> Metric {
+    Metric { name, unit, means }
+}
+
+/// All of them.
+pub const METRICS: &[Metric] = &[
+    metric("connections_open", Unit::Count, "the number of open connections"),
+    metric("connections_share", Unit::Share, "the share of connections_max in use"),
+    metric("subscribers_open", Unit::Count, "the number of open streams"),
+    metric("memory_resident_bytes", Unit::Bytes, "resident memory"),
+    metric("memory_share", Unit::Share, "resident memory as a share of its limit"),
+    metric("messages_per_second", Unit::PerSecond, "the rate of deliveries over a minute"),
+    metric("published_per_second", Unit::PerSecond, "the rate of published events over a minute"),
+    metric("delivery_p99_ms", Unit::Milliseconds, "p99 from publish to each subscriber over a minute"),
+    metric(
+        "delivery_last_p99_ms",
+        Unit::Milliseconds,
+        "p99 from publish to the last subscriber over a minute",
+    ),
+    metric("lagging_share", Unit::Share, "the share of subscribers that lag behind"),
+    metric("errors_per_second", Unit::PerSecond, "the rate of errors over a minute"),
+    metric("refused_per_second", Unit::PerSecond, "the rate of refusals over a minute"),
+    metric("leak_bytes_per_minute", Unit::BytesPerMinute, "growth of memory that nothing explains"),
+    metric("ready", Unit::YesNo, "readiness"),
+    metric("cpu_percent", Unit::Percent, "processor time over a minute"),
+    metric("log_dropped", Unit::Count, "the number of log lines dropped since the start"),
+];
+
+/// The metric of that name.
+pub fn metric_named(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.name == name)
+}
+
+/// How much an alert, or an insight, matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Look at it today.
+    Warning,
+    /// Look at it now.
+    Critical,
+}
+
+/// The words of [`Severity`], in its order.
+pub const SEVERITY_NAMES: [&str; 3] = ["info", "warning", "critical"];
+
+impl Severity {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        SEVERITY_NAMES[self as usize]
+    }
+
+    /// From the word.
+    pub fn named(name: &str) -> Option<Severity> {
+        [Severity::Info, Severity::Warning, Severity::Critical].into_iter().find(|one| one.name() == name)
+    }
+}
+
+/// What a value must not be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// Larger than this.
+    Above(f64),
+    /// Smaller than this.
+    Below(f64),
+}
+
+impl Bound {
+    /// Whether a value is on the wrong side; what is no number is not.
+    pub fn is_crossed_by(self, value: f64) -> bool {
+        match self {
+            Bound::Above(limit) => value > limit,
+            Bound::Below(limit) => value < limit,
+        }
+    }
+
+    /// `above` or `below`.
+    pub fn side(self) -> &'static str {
+        match self {
+            Bound::Above(_) => "above",
+            Bound::Below(_) => "below",
+        }
+    }
+
+    /// The number.
+    pub fn limit(self) -> f64 {
+        match self {
+            Bound::Above(limit) | Bound::Below(limit) => limit,
+        }
+    }
+}
+
+/// A rule: when the metric is on the wrong side of the bound for long enough, the alert fires.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its own; letters, digits and underscores.
+    pub name: String,
+    /// What it looks at.
+    pub metric: &'static Metric,
+    /// When it minds.
+    pub bound: Bound,
+    /// How long the bound must be crossed before it fires, and not crossed before it is over.
+    pub for_ms: u64,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Between two messages that it fires.
+    pub cooldown_ms: u64,
+}
+
+impl Rule {
+    /// Whether both fire and end at the same times.
+    pub fn asks_the_same(&self, other: &Rule) -> bool {
+        let question = |rule: &Rule| (rule.metric.name, rule.bound, rule.for_ms);
+        self.name == other.name && question(self) == question(other)
+    }
+}
+
+/// A rule that holds unless the configuration says otherwise. The cool-down is a setting.
+#[derive(Clone, Copy, Debug)]
+pub struct DefaultRule {
+    /// Its name.
+    pub name: &'static str,
+    /// Its metric.
+    pub metric: &'static str,
+    /// None while only the operator can know it; then the rule is off.
+    pub bound: Option<Bound>,
+    /// See [`Rule::for_ms`].
+    pub for_ms: u64,
+    /// See [`Rule::severity`].
+    pub severity: Severity,
+}
+
+const fn default(
+    name: &'static str,
+    metric: &'static str,
+    bound: Option<Bound>,
+    for_ms: u64,
+    severity: Severity,
+) -> DefaultRule {
+    DefaultRule { name, metric, bound, for_ms, severity }
+}
+
+/// What every server should be watched for. No rate is too low for every server: an idle one is no fault, so
+/// `message_rate_low` waits for a number. It looks at what is published, since deliveries also fall when
+/// subscribers go home.
+pub const DEFAULT_RULES: &[DefaultRule] = &[
+    default("connections_near_cap", "connections_share", Some(Bound::Above(0.85)), 30_000, Severity::Warning),
+    default("memory_high", "memory_share", Some(Bound::Above(0.9)), 30_000, Severity::Warning),
+    default("message_rate_low", "published_per_second", None, 60_000, Severity::Warning),
+    default("delivery_slow", "delivery_p99_ms", Some(Bound::Above(1_000.0)), 30_000, Severity::Warning),
+    default("subscribers_lagging", "lagging_share", Some(Bound::Above(0.1)), 60_000, Severity::Warning),
+    default("errors", "errors_per_second", Some(Bound::Above(1.0)), 60_000, Severity::Warning),
+    default("memory_leak", "leak_bytes_per_minute", Some(Bound::Above(0.0)), 60_000, Severity::Warning),
+    default("not_ready", "ready", Some(Bound::Below(1.0)), 3_000, Severity::Critical),
+];
+
+/// A value with its unit, for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure(pub Unit, pub f64);
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figure(unit, value) = *self;
+        match unit {
+            Unit::Count => write!(f, "{}", rounded(value)),
+            Unit::Share => write!(f, "{} %", rounded(value * 100.0)),
+            Unit::Bytes => bytes(f, value),
+            Unit::BytesPerMinute => bytes(f, value).and_then(|()| f.write_str(" a minute")),
+            Unit::Milliseconds => write!(f, "{} ms", rounded(value)),
+            Unit::PerSecond => write!(f, "{}/s", rounded(value)),
+            Unit::Percent => write!(f, "{} %", rounded(value)),
+            Unit::YesNo => f.write_str(if value > 0.0 { "yes" } else { "no" }),
+        }
+    }
+}
+
+/// Two digits after the point are enough for a sentence.
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+fn bytes(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
+    let units = [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1_024.0)];
+    match units.into_iter().find(|(_, size)| value.abs() >= *size) {
+        Some((name, size)) => write!(f, "{} {name}", rounded(value / size)),
+        None => write!(f, "{} B", rounded(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_rules_look_at_metrics_that_exist() {
+        for rule in DEFAULT_RULES {
+            assert!(metric_named(rule.metric).is_some(), "{}", rule.name);
+        }
+    }
+
+    #[test]
+    fn values_are_written_with_their_unit() {
+        let rows = [
+            (Unit::Count, 12.0, "12"),
+            (Unit::Share, 0.914, "91.4 %"),
+            (Unit::Bytes, 1_610_612_736.0, "1.5 GiB"),
+            (Unit::Bytes, 12.0, "12 B"),
+            (Unit::BytesPerMinute, 2_048.0, "2 KiB a minute"),
+            (Unit::Milliseconds, 1_234.567, "1234.57 ms"),
+            (Unit::PerSecond, 0.5, "0.5/s"),
+            (Unit::Percent, 99.0, "99 %"),
+            (Unit::YesNo, 0.0, "no"),
+            (Unit::YesNo, 1.0, "yes"),
+        ];
+        for (unit, value, expected) in rows {
+            assert_eq!(Figure(unit, value).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_bound_is_crossed_beyond_it_and_never_by_what_is_no_number() {
+        assert!(Bound::Above(1.0).is_crossed_by(1.1) && !Bound::Above(1.0).is_crossed_by(1.0));
+        assert!(Bound::Below(1.0).is_crossed_by(0.9) && !Bound::Below(1.0).is_crossed_by(1.0));
+        assert!(!Bound::Above(1.0).is_crossed_by(f64::NAN) && !Bound::Below(1.0).is_crossed_by(f64::NAN));
+    }
+}

@@ -1,0 +1,199 @@
+//! A plan as text for people: the answer, each node's needs, the table of sizes.
+
+use std::fmt::Write;
+
+use super::constants::Constants;
+use super::{Plan, Resource, TooSmall};
+
+const GIB: f64 = 1_073_741_824.0;
+
+/// The whole page. `sizes` are plans of the same ask for other numbers of connections.
+pub fn page(plan: &Plan, sizes: &[Plan], constants: &Constants) -> String {
+    let mut out = String::new();
+    let mut row = |what: &str, value: String| {
+        let line = format!("{what:<27} {value}");
+        writeln!(out, "{}", line.trim_end()).expect("writing to a String cannot fail");
+    };
+    answer(plan, &mut row);
+    needs(plan, &mut row);
+    wires(plan, &mut row);
+    let origin = &constants.origin;
+    format!(
+        "{out}\n{}\n\
+         Measured on {}, Linux {}, {}, commit {}, by `{}`,\n\
+         both ends on one machine: the receiving half of TCP is charged to the sender. Other processors\n\
+         differ; `make bench` measures yours into benches/record/constants.toml, which --constants takes.\n",
+        table(sizes),
+        origin.machine,
+        origin.kernel,
+        origin.date,
+        origin.commit,
+        origin.command,
+    )
+}
+
+fn answer(plan: &Plan, row: &mut impl FnMut(&str, String)) {
+    let ask = &plan.ask;
+    let machine = &ask.machine;
+    row("connections", grouped(ask.connections));
+    let topics = if ask.topics == 1 { "one topic".to_owned() } else { format!("{} topics", ask.topics) };
+    row("events", format!("{} a second to each, {} B, {topics}", ask.events_per_second, ask.bytes));
+    let (ram, nic) = (bytes(machine.ram_bytes as f64), bits(machine.nic_bits_per_s as f64));
+    row("a node", format!("{ram}, {} cores, {nic}; {} % stay free", machine.cores, ask.headroom_percent));
+    row("", String::new());
+    let (max, bound) = (grouped(plan.connections_per_node_max), name(plan.bound_by));
+    row("nodes", plan.nodes.to_string());
+    row("  a node holds", format!("{max} connections; {bound} binds first"));
+    let others = plan.connections_max_by.iter().filter(|(resource, _)| *resource != plan.bound_by);
+    let others: Vec<String> =
+        others.map(|(resource, max)| format!("{} {}", name(*resource), grouped(*max))).collect();
+    row("  the others allow", others.join(", "));
+    let loss = &plan.loss;
+    let what = if plan.nodes == 1 { "restart, all back in" } else { "node lost, all back in" };
+    row(&format!("  {what}"), format!("{} s", rounded(loss.seconds)));
+    if !loss.others_suffice {
+        let more = "the others cannot hold a lost node's clients: plan one more";
+        row("  note", more.to_owned());
+    }
+}
+
+fn needs(plan: &Plan, row: &mut impl FnMut(&str, String)) {
+    let (memory, processor, machine) = (&plan.memory, &plan.processor, &plan.ask.machine);
+    row("", String::new());
+    row("each node", format!("{} connections", grouped(plan.connections_per_node)));
+    let ram = machine.ram_bytes as f64;
+    row("memory", format!("{} of {} ({})", bytes(memory.bytes), bytes(ram), share(memory.bytes, ram)));
+    let added = [memory.process_bytes, memory.connections_bytes, memory.history_bytes].map(bytes);
+    let [process, connections, history] = added;
+    let all = bytes(memory.server_bytes());
+    row("  server", format!("{all}: process {process}, connections {connections}, history {history}"));
+    row("  kernel, idle sockets", bytes(memory.kernel_bytes));
+    row("  kernel, frames under way", bytes(memory.in_flight_bytes));
+    row("  kernel, slow clients", bytes(memory.slow_bytes));
+    let cores = machine.cores as f64 * 100.0;
+    row(
+        "processor",
+        format!("{} % of one core ({})", rounded(processor.percent), share(processor.percent, cores)),
+    );
+    let shares = [processor.deliveries_percent, processor.publishes_percent, processor.heartbeats_percent];
+    let [deliveries, publishes, heartbeats] = shares.map(rounded);
+    row(
+        "  of which",
+        format!("deliveries {deliveries} %, publishes {publishes} %, heartbeats {heartbeats} %"),
+    );
+    row("  to the last subscriber", format!("{} ms", rounded(processor.to_last_ms)));
+}
+
+fn wires(plan: &Plan, row: &mut impl FnMut(&str, String)) {
+    let (network, files) = (&plan.network, &plan.files);
+    let nic = plan.ask.machine.nic_bits_per_s as f64;
+    let out = network.out_bits_per_s();
+    row("network, out", format!("{} ({}), headers included", bits(out), share(out, nic)));
+    row("  of which heartbeats", bits(network.heartbeats_bits_per_s));
+    row("network, in", format!("{} of acknowledgements and publishes", bits(network.in_bits_per_s)));
+    row("packets", format!("{} a second", grouped(network.packets_per_s.ceil() as u64)));
+    row(
+        "files",
+        format!("{}; LimitNOFILE={}, {} workers", grouped(files.files), files.limit_nofile, files.workers),
+    );
+    row("ports", format!("one; behind a proxy it connects from {} addresses", files.proxy_addresses));
+}
+
+/// One line for each number of connections.
+fn table(sizes: &[Plan]) -> String {
+    let mut out = format!(
+        "{:>12}  {:>10}  {:>10}  {:>9}  {:>12}  {:>5}  {}\n",
+        "connections", "server", "kernel", "cores", "network", "nodes", "binds first"
+    );
+    for plan in sizes {
+        let nodes = plan.nodes as f64;
+        let kernel = plan.memory.bytes - plan.memory.server_bytes();
+        writeln!(
+            out,
+            "{:>12}  {:>10}  {:>10}  {:>9.2}  {:>12}  {:>5}  {}",
+            grouped(plan.ask.connections),
+            bytes(nodes * plan.memory.server_bytes()),
+            bytes(nodes * kernel),
+            nodes * plan.processor.percent / 100.0,
+            bits(nodes * plan.network.out_bits_per_s()),
+            plan.nodes,
+            name(plan.bound_by),
+        )
+        .expect("writing to a String cannot fail");
+    }
+    out
+}
+
+/// One line for a node that is too small for anything.
+pub fn too_small(fault: &TooSmall) -> String {
+    let TooSmall { resource, needed, free } = *fault;
+    let (what, needed, free, way) = match resource {
+        Resource::Memory => ("memory", bytes(needed), bytes(free), "raise --nodes-ram"),
+        Resource::Processor => {
+            let cores = |percent: f64| format!("{} cores", rounded(percent / 100.0));
+            ("processors", cores(needed), cores(free), "raise --cores, or lower --events-per-second")
+        }
+        Resource::Network => {
+            ("network", bits(needed), bits(free), "raise --nic, or lower --events-per-second")
+        }
+        Resource::Files => {
+            let files = |count: f64| format!("{} files", count.ceil());
+            ("files", files(needed), files(free), "raise --files")
+        }
+    };
+    format!("a node holds not one connection: {what} for one {needed}, free {free}; {way}")
+}
+
+fn name(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Memory => "memory",
+        Resource::Processor => "processor",
+        Resource::Network => "network",
+        Resource::Files => "files",
+    }
+}
+
+fn share(part: f64, whole: f64) -> String {
+    format!("{} %", rounded(100.0 * part / whole))
+}
+
+/// Three digits, or all before the point.
+fn rounded(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        0.0 => "0".to_owned(),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn bytes(value: f64) -> String {
+    let (size, unit) = match value {
+        value if value >= GIB => (value / GIB, "GiB"),
+        value if value >= GIB / 1_024.0 => (value / GIB * 1_024.0, "MiB"),
+        value => (value / 1_024.0, "KiB"),
+    };
+    format!("{} {unit}", rounded(size))
+}
+
+fn bits(value: f64) -> String {
+    let (size, unit) = match value {
+        value if value >= 1e9 => (value / 1e9, "Gbit/s"),
+        value if value >= 1e6 => (value / 1e6, "Mbit/s"),
+        value => (value / 1e3, "kbit/s"),
+    };
+    format!("{} {unit}", rounded(size))
+}
+
+/// `1 000 000`.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,187 @@
+"""What an operator installs: the package, the unit, `make install`. Prints a line for each fact.
+
+Usage: main.py TARGET_FOLDER [PART OF A NAME...]. Nothing is changed on this host: the package is installed in an
+overlay over it, in name spaces of its own. Exit code 1 if anything failed.
+"""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+TARGET = os.path.abspath(os.path.join(ROOT, sys.argv[1]))
+PROGRAM = os.path.join(TARGET, "debug", "fanwheel")
+PAGES = os.path.join(TARGET, "pages")
+UNIT = os.path.join(ROOT, "tuning", "fanwheel.service")
+#: The one that Debian's packages are for, whatever else is in front of it.
+PYTHON = "/usr/bin/python3"
+#: Of 100: what `systemd-analyze security` calls OK ends at 40. A server of the network has no less than about 12.
+EXPOSURE_MAX = 20
+
+
+class Impossible(Exception):
+    """The fact cannot be looked at here."""
+
+
+def said(*words, code=0, **more):
+    """What a command says on both outputs; it must end with `code`."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+                          stdin=subprocess.DEVNULL, timeout=200, **more)
+    assert done.returncode == code, f"{' '.join(words)}: exit {done.returncode}: {done.stdout.strip()[-2000:]}"
+    return done.stdout
+
+
+def needs(*programs):
+    """Stops where one of the programs is missing."""
+    for program in programs:
+        if shutil.which(program) is None:
+            raise Impossible(f"no {program} here")
+
+
+def package():
+    """The package that was built before this program started."""
+    return max(glob.glob(os.path.join(TARGET, "package-test", "*.deb")), key=os.path.getmtime)
+
+
+def files_under(folder):
+    """Files and links below a folder, with their contents."""
+    found = {}
+    for path, _, names in os.walk(folder):
+        for name in names:
+            whole = os.path.join(path, name)
+            with open(whole, "rb") as file:
+                found[os.path.relpath(whole, folder)] = file.read()
+    return found
+
+
+def package_pleases_lintian():
+    """Debian's own judge finds no error and no warning."""
+    needs("lintian")
+    assert said("lintian", "--allow-root", "--fail-on", "error,warning", package()).strip() == ""
+
+
+def package_is_built_twice_alike():
+    """The same tree gives the same bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        again = said("packaging/build-deb", folder, env={**os.environ, "PROGRAM": PROGRAM, "PAGES": PAGES})
+        with open(again.strip().splitlines()[-1], "rb") as one, open(package(), "rb") as other:
+            assert one.read() == other.read()
+
+
+def installs_serves_and_is_purged_without_a_trace():
+    """dpkg installs it over this host, the program serves, a changed setting survives removal but not purging."""
+    needs("unshare", "dpkg", "deb-systemd-helper")
+    if os.getuid() != 0:
+        raise Impossible("needs root")
+    with tempfile.TemporaryDirectory() as folder:
+        script = os.path.join(HERE, "in-overlay")
+        done = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", script, folder, package()], text=True, timeout=100,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    if done.returncode == 77:
+        raise Impossible(done.stdout.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def make_install_keeps_the_configuration_and_uninstall_the_rest_not():
+    """A file of the operator's is neither overwritten nor removed, unless all is to go."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = [f"DESTDIR={folder}", "PREFIX=/opt/x", f"PROGRAM={PROGRAM}", f"PAGES={PAGES}"]
+        make = ["make", "--no-print-directory", "--silent"]
+        said(*make, "install", *places)
+        installed = files_under(folder)
+        for name in ["opt/x/bin/fanwheel", "opt/x/share/man/man1/fanwheel-plan.1", "etc/fanwheel.toml",
+                     "opt/x/share/bash-completion/completions/fanwheel", "opt/x/share/fanwheel/tuning/apply.sh"]:
+            assert name in installed, sorted(installed)
+        unit = installed["opt/x/lib/systemd/system/fanwheel.service"].decode()
+        assert "\nExecStart=/opt/x/bin/fanwheel serve --config /etc/fanwheel.toml\n" in unit, unit
+        settings = os.path.join(folder, "etc/fanwheel.toml")
+        with open(settings, "w", encoding="utf-8") as file:
+            file.write("heartbeat_ms = 5000\n")
+        said(*make, "install", *places)
+        said(*make, "uninstall", *places)
+        assert files_under(folder) == {"etc/fanwheel.toml": b"heartbeat_ms = 5000\n"}
+        said(*make, "uninstall", *places, "PURGE=1")
+        assert files_under(folder) == {}
+        missing = said(*make, "install", *places, "PROGRAM=/nowhere", code=2)
+        assert "first run `make build pages`" in missing, missing
+
+
+def default_configuration_says_the_defaults():
+    """The installed file changes nothing, and neither does it with every line put in force."""
+    path = os.path.join(PAGES, "fanwheel.toml")
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    assert all(line == "" or line.startswith("#") for line in text.splitlines()), text
+    uncommented = re.sub(r"(?m)^#(?=[a-z_]+ = )", "", text)
+    values = [re.sub(r'"source": *"[^"]*"|"source":"[^"]*"', "", said(PROGRAM, "config", "--json"))]
+    for content in (text, uncommented):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(content)
+            file.flush()
+            values.append(re.sub(r'"source": *"[^"]*"|"source":"[^"]*"', "",
+                                 said(PROGRAM, "config", "--json", "--config", file.name)))
+    assert values[0] == values[1] == values[2], values
+    assert len(uncommented.splitlines()) == len(text.splitlines()) and uncommented != text
+
+
+def completions_are_scripts_of_their_shells():
+    """Each shell that is here reads its completions without a word."""
+    read = 0
+    for shell, name in [("bash", "fanwheel.bash"), ("zsh", "_fanwheel"), ("fish", "fanwheel.fish")]:
+        path = os.path.join(PAGES, "completions", name)
+        with open(path, encoding="utf-8") as file:
+            assert "heartbeat-ms" in file.read(), path
+        if shutil.which(shell):
+            read += 1
+            assert said(shell, "-n", path) == ""
+    assert read > 0
+
+
+def unit_is_shut_tight():
+    """systemd's own measure of what a service could do is low."""
+    needs("systemd-analyze")
+    said("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX}", UNIT)
+
+
+def server_serves_inside_the_units_walls():
+    """With the unit's filters of system calls, no rights and another user, it serves, through io_uring."""
+    needs("systemd-analyze", PYTHON)
+    seccomp = subprocess.run([PYTHON, "-c", "import seccomp"], stderr=subprocess.DEVNULL, check=False)
+    if seccomp.returncode != 0 or os.getuid() != 0:
+        raise Impossible("needs root and python3-seccomp")
+    said(PYTHON, os.path.join(HERE, "walls.py"), UNIT, PROGRAM)
+
+
+FACTS = [package_pleases_lintian, package_is_built_twice_alike, installs_serves_and_is_purged_without_a_trace,
+         make_install_keeps_the_configuration_and_uninstall_the_rest_not, default_configuration_says_the_defaults,
+         completions_are_scripts_of_their_shells, unit_is_shut_tight, server_serves_inside_the_units_walls]
+
+
+def main():
+    """The program."""
+    counts = {"ok": 0, "FAILED": 0, "skipped": 0}
+    for fact in FACTS:
+        if sys.argv[2:] and not any(part in fact.__name__ for part in sys.argv[2:]):
+            continue
+        result, why = "ok", ""
+        try:
+            fact()
+        except Impossible as reason:
+            result, why = "skipped", f" ({reason})"
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            result, why = "FAILED", f" ({type(error).__name__}: {error} in {place.name}, line {place.lineno})"
+        counts[result] += 1
+        print(f"{fact.__name__} ... {result}{why}", flush=True)
+    print(f"{counts['ok']} passed, {counts['FAILED']} failed, {counts['skipped']} skipped")
+    return 1 if counts["FAILED"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
