@@ -145,7 +145,7 @@ fn log_line(notice: &Notice) {
         (Change::Firing, Severity::Critical) => Level::Error,
     };
     let (state, rule) = (notice.change.name(), &notice.rule);
-    let text = crate::ops::alerts::sentence(rule, notice.value);
+    let text = crate::ops::alerts::sentence(rule, notice.value, notice.why.as_deref());
     let (name, severity) = (&rule.name, rule.severity.name());
     log::log!(level, "event=alert state={state} alert={name} severity={severity} text={}", Value(&text));
 }

@@ -82,10 +82,8 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     }
     let manager = Manager::find(|name| std::env::var_os(name), std::process::id());
     manager.ready();
-    let notifier = Notifier::new(&settings, random_seed());
-    let (clock, wakers) = (server.clock(), server.wakers());
-    let mut watcher = Watcher::new(Arc::clone(&node), clock, wakers, watch, brim, notifier);
-    watcher.replace_alerts(resolved.rules(), None);
+    let mut watcher = Watcher::new(Arc::clone(&node), server.clock(), server.wakers(), watch, brim);
+    watcher.replace_alerts(resolved.rules(), Some(Notifier::new(&settings, random_seed())));
     let keeper = Keeper {
         node,
         server,

@@ -1,6 +1,7 @@
 //! Words for a start: why it failed and what to do about it, what was started, what looks unwise.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::base::logfmt::Value;
 use crate::base::settings::{Listener, Profile, Settings};
@@ -173,7 +174,23 @@ pub fn doubts(
              bodies_bytes_max together may hold {held} bytes, so newcomers may be refused for memory\""
         ));
     }
+    doubts.extend(missing_programs(settings));
     doubts
+}
+
+/// Programs that alerts would run and that are not there: better told now than with the first alert.
+fn missing_programs(settings: &Settings) -> impl Iterator<Item = String> {
+    let sendmail = if settings.alert_email_to.is_empty() { "" } else { &settings.alert_sendmail };
+    let programs = [("alert_command", settings.alert_command.as_str()), ("alert_sendmail", sendmail)];
+    programs.into_iter().filter(|(_, path)| !path.is_empty() && !can_run(path)).map(|(name, path)| {
+        let path = Value(path);
+        format!("event=doubt setting={name} value={path} reason=\"it is no program that can be run here\"")
+    })
+}
+
+fn can_run(path: &str) -> bool {
+    let anyone = |mode: u32| mode & 0o111 != 0;
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && anyone(file.permissions().mode()))
 }
 
 #[cfg(test)]
@@ -243,6 +260,10 @@ mod tests {
         let [open, closed] =
             ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(Listener::Control, address)]);
         assert_eq!(doubts(&settings, &capacity(92), &open, 1_000_000).len(), 3);
+        let command = |path: &str| Settings { alert_command: path.to_owned(), ..Settings::default() };
+        assert_eq!(doubts(&command("/nonexistent/x"), &capacity(20_000), &closed, u64::MAX).len(), 1);
+        assert_eq!(doubts(&command("/etc/passwd"), &capacity(20_000), &closed, u64::MAX).len(), 1);
+        assert_eq!(doubts(&command("/bin/sh"), &capacity(20_000), &closed, u64::MAX).len(), 0);
         assert_eq!(doubts(&settings, &capacity(20_000), &closed, u64::MAX), Vec::<String>::new());
     }
 }

@@ -87,15 +87,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// One that looks for the first time at once. Alerts are told by `notifier`.
-    pub fn new(
-        node: Arc<Node>,
-        clock: Clock,
-        wakers: Wakers,
-        shared: Shared,
-        brim: Brim,
-        notifier: Notifier,
-    ) -> Watcher {
+    /// One that looks for the first time at once, and has no alerts yet.
+    pub fn new(node: Arc<Node>, clock: Clock, wakers: Wakers, shared: Shared, brim: Brim) -> Watcher {
         let (reader, now) = (Reader::real(node.workers()), Instant::now());
         Watcher {
             node,
@@ -108,12 +101,12 @@ impl Watcher {
             ebb: Ebb::default(),
             summary: Summary::default(),
             samples: 0,
-            notifier,
+            notifier: Notifier::default(),
             next: now,
         }
     }
 
-    /// Other alert rules, and other destinations if there are any; those that were have what waits for them.
+    /// Other alert rules, and other destinations if there are any; what waits for the old ones is still sent.
     pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<Notifier>) {
         if let Some(notifier) = notifier {
             self.notifier = notifier;

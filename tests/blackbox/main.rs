@@ -7,6 +7,7 @@
 
 mod activation;
 mod alerts;
+mod alerts_defaults;
 mod batch;
 mod bench_profile;
 mod body_attacks;
@@ -15,6 +16,7 @@ mod crowds;
 mod deadlines;
 mod descriptors;
 mod drain;
+mod figures;
 mod harness;
 mod head_attacks;
 mod injected;

@@ -28,11 +28,11 @@ ptrace(DETACH)
 "#;
 
 /// A thread that stands still until this is dropped.
-struct Stopped(Child);
+pub struct Stopped(Child);
 
 impl Stopped {
     /// Stops a worker's thread; none where that is not allowed.
-    fn worker(server: &Server, worker: usize) -> Option<Stopped> {
+    pub fn worker(server: &Server, worker: usize) -> Option<Stopped> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the process runs");
         let named = |task: &std::fs::DirEntry| {
             let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();

@@ -78,7 +78,7 @@ mod tests {
             severity: Severity::Critical,
             cooldown_ms: 0,
         };
-        Notice { rule, change: Change::Firing, value: Some(0.0), at_ms: 0, since_ms: 0 }
+        Notice { rule, change: Change::Firing, value: Some(0.0), why: None, at_ms: 0, since_ms: 0 }
     }
 
     /// Whether it arrived, the number of tries and the pauses, when the first `failures` tries fail.
