@@ -165,6 +165,8 @@ pub const LINGERING_TOPICS_MAX: usize = 65_536;
 /// places in the rings of its topic and of the node, which grow by doubling, and what the allocator rounds.
 /// For small events this is most of what they take, so history bounds count it.
 pub const KEPT_OVERHEAD_BYTES: usize = 192;
+/// Events that a topic of the server's own keeps: the newest state, and the one before for whoever was slow.
+pub const RESERVED_TOPIC_EVENTS: usize = 2;
 /// History entries dropped by one hub operation, so that none holds the lock for long.
 pub const EVICTIONS_PER_CALL: usize = 64;
 /// Such operations in one turn of the worker that sweeps: about 1 ms, then its subscribers come first again.

@@ -32,6 +32,7 @@ pub mod start;
 pub mod subscribe;
 pub mod suggest;
 pub mod systemd;
+pub mod telling;
 pub mod vigil;
 pub mod watch;
 

@@ -4,6 +4,7 @@
 //! clients or user agents never reaches it.
 
 pub mod alerts;
+pub mod dashboard;
 pub mod errors;
 pub mod exposition;
 pub mod listing;

@@ -13,6 +13,7 @@ mod bench_profile;
 mod body_attacks;
 mod control;
 mod crowds;
+mod dashboard;
 mod deadlines;
 mod descriptors;
 mod drain;
