@@ -27,6 +27,7 @@ mod overload;
 mod payloads;
 mod pipelines;
 mod placement;
+mod planning;
 mod publish;
 mod resume;
 mod rows;
