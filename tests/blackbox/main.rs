@@ -30,6 +30,7 @@ mod overload;
 mod payloads;
 mod pipelines;
 mod placement;
+mod planning;
 mod publish;
 mod readiness;
 mod resume;
