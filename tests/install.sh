@@ -74,9 +74,10 @@ subcommand() {
 
 for part in "$@"; do
     case "$part" in
-        blackbox) debian strace=strace ;;
+        blackbox) debian strace=strace shellcheck=shellcheck ;;
         clients) clients ;;
-        proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish ;;
+        proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy \
+            openssl=openssl ;;
         scale) debian ip=iproute2 ;;
         fuzz) subcommand fuzz 0.13.2 ;;
         deny) subcommand deny 0.20.2 ;;
