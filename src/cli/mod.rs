@@ -9,13 +9,17 @@ pub mod activation;
 pub mod args;
 pub mod config;
 pub mod contradictions;
+pub mod doctor;
 pub mod file;
 pub mod grammar;
+pub mod groups;
 pub mod http;
 pub mod load;
 pub mod log;
 pub mod memory;
+pub mod passage;
 pub mod publish;
+pub mod readings;
 pub mod refusal;
 pub mod reload;
 pub mod resolve;
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
         },
     };
     let ended = match matches.subcommand() {
+        Some(("doctor", matches)) => doctor::run(matches),
         Some(("load", matches)) => load::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),

@@ -13,6 +13,7 @@ mod control;
 mod crowds;
 mod deadlines;
 mod descriptors;
+mod doctor;
 mod drain;
 mod harness;
 mod head_attacks;
