@@ -16,6 +16,7 @@ mod crowds;
 mod dashboard;
 mod deadlines;
 mod descriptors;
+mod doctor;
 mod drain;
 mod figures;
 mod harness;
