@@ -50,7 +50,8 @@ impl Kept {
         self.rounds_left.store(mails, Relaxed);
     }
 
-    /// One of its mails has been offered to all whom it concerns, or concerned nobody. Whether it was the last.
+    /// One of its mails has been offered to all whom it concerns, or concerned nobody. Whether it was the
+    /// last.
     pub fn end_round(&self) -> bool {
         self.rounds_left.fetch_sub(1, Relaxed) == 1
     }

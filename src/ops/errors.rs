@@ -1,8 +1,8 @@
 //! Faults by class: which counts belong to which, so that pages and alerts mean the same by an error.
 //!
 //! An error is what should not happen with well-behaved clients on a healthy host. A refusal over a limit is
-//! none, nor is the end of a connection by a reset: phones and closed tabs leave like that. Those have counters
-//! of their own.
+//! none, nor is the end of a connection by a reset: phones and closed tabs leave like that. Those have
+//! counters of their own.
 
 use crate::base::counters::{Closed, Count, Totals};
 

@@ -138,13 +138,12 @@ fn rates(rates: Rates) -> Value {
 
 fn memory(snapshot: &Snapshot, watch: &Watch) -> Value {
     let host = &watch.last().host;
-    let connections = snapshot.totals.connections_open;
     let (trend, leak) = (watch.trend(), watch.leak());
     json!({
         "resident_bytes": host.resident_bytes,
         "limit_bytes": watch.bounds().memory_limit_bytes,
         "history_bytes": snapshot.history_bytes,
-        "bytes_per_connection": host.resident_bytes.checked_div(connections),
+        "bytes_per_connection": watch.bytes_per_connection(),
         "kernel_tcp_bytes": host.kernel_tcp_bytes,
         "trend": {
             "average_bytes": trend.average_bytes,

@@ -77,6 +77,9 @@ pub struct Latency {
     pub max_ms: f64,
 }
 
+/// Connections beside which what else a process holds is little.
+const CONNECTIONS_TELLING: u64 = 1_000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Watch {
@@ -85,6 +88,8 @@ pub struct Watch {
     minute: Minute,
     leaks: LeakJudge,
     last: Sample,
+    /// Resident bytes before there was anyone, as far as that was seen.
+    bare_bytes: Option<u64>,
     alerts: Rules,
 }
 
@@ -97,6 +102,7 @@ impl Watch {
             minute: Minute::default(),
             leaks: LeakJudge::default(),
             last: Sample::default(),
+            bare_bytes: None,
             alerts: Rules::default(),
         }
     }
@@ -111,6 +117,7 @@ impl Watch {
             ..Point::of(&sample)
         });
         self.leaks.push(&sample);
+        self.bare_bytes.get_or_insert(sample.host.resident_bytes);
         self.last = sample;
     }
 
@@ -190,6 +197,15 @@ impl Watch {
     pub fn trend(&self) -> Trend {
         let points: Vec<&Point> = self.points().collect();
         Trend::of(points.iter().copied())
+    }
+
+    /// Resident bytes that each connection takes: all that was not there at the start and is neither history
+    /// nor a body. None for so few connections that this would tell of other things.
+    pub fn bytes_per_connection(&self) -> Option<u64> {
+        let (snapshot, connections) = (&self.last.snapshot, self.last.snapshot.totals.connections_open);
+        let else_held = self.bare_bytes? + (snapshot.history_bytes + snapshot.bodies_bytes) as u64;
+        let held = self.last.host.resident_bytes.saturating_sub(else_held);
+        (connections >= CONNECTIONS_TELLING).then(|| held / connections)
     }
 
     /// Whether resident memory leaks.

@@ -16,6 +16,7 @@ mod crowds;
 mod deadlines;
 mod descriptors;
 mod drain;
+mod figures;
 mod harness;
 mod head_attacks;
 mod injected;
