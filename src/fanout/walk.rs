@@ -246,8 +246,8 @@ impl Worker {
         end == hub.topic_slots()
     }
 
-    /// Ends a connection: a stream after what is on its way to it, with a time to come back; any other at once.
-    /// Returns whether there was one.
+    /// Ends a connection: a stream after what is on its way to it, with a time to come back; any other at
+    /// once. Returns whether there was one.
     fn end_by_operator(&mut self, io: &mut impl Io, id: ConnectionId) -> bool {
         if !self.owns(Token::new(id.slot, id.generation)) {
             return false;
