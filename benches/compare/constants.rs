@@ -25,7 +25,8 @@ use crate::sizes;
 
 /// Connections of the runs that give the constants.
 const SMALL: u64 = 5_000;
-/// Connections of a run that tells what a further one takes of the server's memory.
+/// Connections of the runs that give memory: what the process takes once, however many there are, is little
+/// beside theirs.
 const MORE: u64 = 15_000;
 /// Connections of the runs that check what is made of them.
 const LARGE: [u64; 2] = [10_000, 100_000];
@@ -35,7 +36,7 @@ const HEARTBEAT_MS: u64 = 15_000;
 /// Between heartbeats of the short runs.
 const QUICK_MS: u64 = 3_000;
 const EVENT_BYTES: u64 = 64;
-const LONG_BYTES: u64 = 8_192;
+const LONG_BYTES: u64 = 16_384;
 /// The kernel frees what was closed only after a while.
 const FREED: Duration = Duration::from_millis(1_500);
 const START: Duration = Duration::from_secs(30);
@@ -123,22 +124,22 @@ pub fn all(
 fn made(small: &Values, circumstances: &Circumstances) -> Constants {
     let long_kib = (LONG_BYTES - EVENT_BYTES) as f64 / 1_024.0;
     let kib_us = ((small.least("long_us") - small.least("delivery_us")) / long_kib).max(0.0);
-    // Between two sizes, so that what the process takes once, however many there are, is not among it.
-    let connection_bytes = (small.median("more_resident") - small.median("resident")) / (MORE - SMALL) as f64;
+    let connection_bytes = small.median("resident");
     let both_ends_bytes = small.median("kernel");
-    // Without root nothing tells the two ends apart; they are nearly alike.
-    let server_end = Some(small.median("server_end")).filter(|bytes| bytes.is_finite());
+    // Without root nothing tells the two ends apart, and they are nearly alike. The same when the host was
+    // too busy with sockets of others.
+    let likely = |bytes: &f64| (0.3..0.7).contains(&(bytes / both_ends_bytes));
+    let server_end = Some(small.median("server_end")).filter(likely).unwrap_or(both_ends_bytes / 2.0);
     let Circumstances { machine, kernel, date, commit, command, .. } = circumstances.clone();
     Constants {
         origin: Origin { machine, kernel, date, commit, command },
         memory: Memory {
             process_bytes: small.median("process_bytes"),
             connection_bytes,
-            topic_bytes: ((small.median("own_topics_resident") - small.median("resident")) / SMALL as f64)
-                .max(0.0),
+            topic_bytes: (small.median("own_topics_resident") - small.median("few_resident")).max(0.0),
         },
         kernel: Kernel {
-            connection_bytes: server_end.unwrap_or(both_ends_bytes / 2.0),
+            connection_bytes: server_end,
             both_ends_bytes,
             frame_bytes: frame_bytes().unwrap_or(Constants::recorded().kernel.frame_bytes),
         },
@@ -219,22 +220,24 @@ impl Runs<'_> {
         let flags =
             format!("--subscribers {SMALL} --idle-seconds 7 --rate 2 --seconds 5 --bytes {EVENT_BYTES}");
         let report = self.run(QUICK_MS, &flags)?;
-        values.add("resident", number(&report, "/opened/resident_bytes_each") * SMALL as f64);
-        values.add("kernel", number(&report, "/opened/kernel_bytes_each"));
+        values.add("few_resident", number(&report, "/opened/resident_bytes_each"));
         values.add("subscribe_us", number(&report, "/opened/cpu_us_each"));
         values.add("delivery_us", number(&report, "/delivered/cpu_us_per_delivery"));
         let pulse_us = values.least("idle_us_per_s") * number(&report, "/idled/seconds");
         let idle_us = number(&report, "/idled/cpu_percent") * 10_000.0 * number(&report, "/idled/seconds");
         values.add("heartbeat_us", (idle_us - pulse_us).max(0.0) / number(&report, "/idled/heartbeats"));
         let report = self.load(&self.start(MORE, HEARTBEAT_MS)?, &format!("--subscribers {MORE}"))?;
-        values.add("more_resident", number(&report, "/opened/resident_bytes_each") * MORE as f64);
+        values.add("resident", number(&report, "/opened/resident_bytes_each"));
+        values.add("kernel", number(&report, "/opened/kernel_bytes_each"));
         let flags = format!("--subscribers {SMALL} --rate 2 --seconds 5 --bytes {LONG_BYTES}");
         let report = self.run(HEARTBEAT_MS, &flags)?;
         values.add("long_us", number(&report, "/delivered/cpu_us_per_delivery"));
-        let flags = format!("--subscribers {SMALL} --topics {SMALL} --rate 2000 --seconds 3 --publishers 8");
+        let flags = format!(
+            "--subscribers {SMALL} --topics {SMALL} --events 20000 --warm-up 1000 --window 64 --publishers 16"
+        );
         let report = self.run(HEARTBEAT_MS, &flags)?;
         values.add("personal_us", number(&report, "/delivered/cpu_us_per_event"));
-        values.add("own_topics_resident", number(&report, "/opened/resident_bytes_each") * SMALL as f64);
+        values.add("own_topics_resident", number(&report, "/opened/resident_bytes_each"));
         let flags = format!("--subscribers {SMALL} --events 1 --reconnect-percent 100 --missed 10");
         let report = self.run(HEARTBEAT_MS, &flags)?;
         values.add("resume_us", number(&report, "/returned/cpu_us_each"));
@@ -261,10 +264,10 @@ impl Runs<'_> {
     /// any. A load is stopped, gets heartbeats that it does not read, and is killed: its sockets go with a
     /// reset and nothing else, while those of the server, stopped meanwhile, stay.
     fn server_end(&self, values: &mut Values) -> Result<(), String> {
-        let running = self.start(SMALL, 500)?;
+        let running = self.start(MORE, 500)?;
         values.add("process_bytes", host::resident_bytes(running.pid()) as f64);
         let Some(before) = objects_bytes() else { return Ok(()) };
-        let connections = SMALL.to_string();
+        let connections = MORE.to_string();
         let flags = ["--subscribers", &connections, "--idle-seconds", "600"];
         let mut load = measure::command(self.program, &running, &flags, self.pins);
         let mut load =
@@ -279,14 +282,14 @@ impl Runs<'_> {
         let after = objects_bytes().unwrap_or(before);
         signal("CONT", running.pid());
         opened?;
-        values.add("server_end", (after - before) / SMALL as f64);
+        values.add("server_end", (after - before) / MORE as f64);
         Ok(())
     }
 }
 
 fn await_subscribers(running: &Running, load: &mut Child) -> Result<(), String> {
     let start = Instant::now();
-    while running.subscribers() != Some(SMALL) {
+    while running.subscribers() != Some(MORE) {
         if start.elapsed() > START || !matches!(load.try_wait(), Ok(None)) {
             return Err("the load did not open its subscribers".to_owned());
         }
@@ -336,7 +339,7 @@ pub fn file(constants: &Constants) -> Result<String, String> {
 /// Predictions beside measurements.
 pub fn table(checks: &[Check], rounds: usize) -> String {
     let mut text = format!(
-        "{rounds} rounds; constants from {SMALL} connections; median of memory, least processor time\n"
+        "{rounds} rounds; constants from {SMALL} and {MORE} connections; median of memory, least CPU time\n"
     );
     for check in checks {
         let Check { connections, what, unit, predicted, measured } = check;

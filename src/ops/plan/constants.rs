@@ -120,7 +120,10 @@ mod tests {
     fn the_recorded_file_is_complete_and_says_where_it_comes_from() {
         let constants = Constants::recorded();
         assert!(constants.origin.date.starts_with("20"), "{:?}", constants.origin);
-        assert!(constants.named().iter().all(|(name, value)| *value > 0.0 || name.ends_with("per_s")));
+        // What is a difference of two measurements may be lost in their noise.
+        let differences = ["topic_bytes", "delivery_kib_us", "publish_us", "idle_us_per_s"];
+        let lost = |(name, value): &(&str, f64)| *value == 0.0 && !differences.contains(name);
+        assert_eq!(constants.named().into_iter().find(lost), None);
     }
 
     #[test]
