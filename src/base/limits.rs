@@ -94,6 +94,9 @@ pub const REQUESTS_PER_TURN: usize = 128;
 pub const READ_BYTES_PER_TURN: usize = MIB;
 /// Connections accepted from one listener in one turn: existing subscribers come first.
 pub const ACCEPTS_PER_TURN: usize = 256;
+/// The same from the control listener, which all workers share: few, so that publishers who come together
+/// are not all taken by the worker that was woken first.
+pub const CONTROL_ACCEPTS_PER_TURN: usize = 2;
 /// Wheel entries handled in one turn.
 pub const TIMERS_PER_TURN: usize = 1_024;
 /// Connections beyond the limit that a worker still talks to, so that each gets a polite refusal.
@@ -108,7 +111,7 @@ pub const LINGER_BYTES_MAX: usize = MIB;
 pub const UPSTREAM_BYTES_MAX: usize = 64 * KIB;
 /// Milliseconds in which a readiness probe must pass through every worker. With the period before it, less
 /// than the three seconds in which an operator is to know.
-pub const PROBE_MS: u64 = 1_500;
+pub const PROBE_MS: u64 = 1_200;
 /// Milliseconds from one readiness probe to the next.
 pub const PROBE_PERIOD_MS: u64 = 1_000;
 /// Milliseconds after which a verdict on readiness is too old to be repeated: the main thread looks twenty
@@ -178,8 +181,6 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
 pub const LOG_LINES_MAX: usize = 1_024;
 /// Bytes of one log line's message; longer is cut. Bounds what `LOG_LINES_MAX` can hold to 4 MiB.
 pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
-/// Bytes free on the log's disk below which it counts as full: the longest line would not fit.
-pub const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
 /// Kinds of errors that are told apart within a minute; further ones share a line.
 pub const LOG_KINDS_MAX: usize = 64;
 /// Milliseconds at exit in which the log may write what waits.

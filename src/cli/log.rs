@@ -207,17 +207,6 @@ fn run(received: Receiver<Mail>, file: Option<&Path>) {
     }
 }
 
-/// A log that few lines reach would notice a full disk late, and its end never.
-fn check(logger: &WriteLogger<Output>, file: Option<&Path>) {
-    let free = file.and_then(|path| disk::bytes_free(path).ok());
-    let full = free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN);
-    FULL.store(full, Relaxed);
-    if !full && FAILS.load(Relaxed) {
-        // A line that is taken says by itself that lines are taken again.
-        write(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", dropped()));
-    }
-}
-
 fn ms_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
