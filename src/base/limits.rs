@@ -183,6 +183,8 @@ pub const LOG_LINES_MAX: usize = 1_024;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Kinds of errors that are told apart within a minute; further ones share a line.
 pub const LOG_KINDS_MAX: usize = 64;
+/// Bytes free on the log's disk below which it counts as full: the longest line would not fit.
+pub const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
 /// Milliseconds at exit in which the log may write what waits.
 pub const LOG_FLUSH_MS: u64 = 1_000;
 /// Changes of alerts that are remembered for people: a day of a nervous rule, and a page of `/status`.

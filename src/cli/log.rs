@@ -211,6 +211,17 @@ fn ms_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A log that few lines reach would notice a full disk late, and its end never.
+fn check(logger: &WriteLogger<Output>, file: Option<&Path>) {
+    let free = file.and_then(|path| disk::bytes_free(path).ok());
+    let full = free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN);
+    FULL.store(full, Relaxed);
+    if !full && FAILS.load(Relaxed) {
+        // A line that is taken says by itself that lines are taken again.
+        write(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", dropped()));
+    }
+}
+
 /// A logger on the file, or on standard error when there is none. A file that cannot be opened is told by a
 /// line in the log that goes on being used.
 fn write_logger(file: Option<&Path>) -> Option<Box<WriteLogger<Output>>> {
