@@ -191,6 +191,9 @@ pub const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
 pub const LOG_FLUSH_MS: u64 = 1_000;
 /// Changes of alerts that are remembered for people: a day of a nervous rule, and a page of `/status`.
 pub const ALERT_HISTORY_MAX: usize = 100;
+/// Characters of what an alert says beyond its value: a mail's subject holds it, and with all else it fits
+/// the smallest pipe.
+pub const ALERT_WHY_CHARS_MAX: usize = 400;
 /// Alert rules: each is looked at once a second under the lock of the pages.
 pub const ALERT_RULES_MAX: usize = 64;
 /// Webhooks: each has a thread of its own, so that a dead one holds up nobody else.

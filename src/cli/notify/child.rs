@@ -178,7 +178,12 @@ mod tests {
             std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
         });
         assert!(gone, "{grandchild} still runs");
-        assert_eq!(zombies(), 0);
+        // Other tests have children as well, each for a moment.
+        let waited_for = (0..200).any(|_| {
+            thread::sleep(LOOK);
+            zombies() == 0
+        });
+        assert!(waited_for, "{} zombies", zombies());
     }
 
     fn zombies() -> usize {
