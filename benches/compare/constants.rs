@@ -34,7 +34,7 @@ const LARGE: [u64; 2] = [10_000, 100_000];
 pub const OFF_MAX: f64 = 0.15;
 const HEARTBEAT_MS: u64 = 15_000;
 /// Between heartbeats of the short runs: long enough for a worker to find its caches cold, as at the default.
-const QUICK_MS: u64 = 4_000;
+const QUICK_MS: u64 = 5_000;
 const EVENT_BYTES: u64 = 64;
 const LONG_BYTES: u64 = 16_384;
 /// The kernel frees what was closed only after a while.
