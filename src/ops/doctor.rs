@@ -5,13 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::limits::{KIB, MIB, RESERVED_FILES};
+use crate::base::limits::{MIB, RESERVED_FILES};
 use crate::ops::finding::{Finding, Verdict};
 use crate::ops::host_table::{Need, Row};
+use crate::ops::plan::constants::Constants;
 
-/// Memory of an idle connection, the kernel's side of its socket included: 768 MiB for both ends of 100 000,
-/// half of it the server's, and 104 bytes of its own (README, *How it compares*).
-const CONNECTION_BYTES: u64 = 4 * KIB as u64 + 128;
 /// History, bodies in flight and the program itself, with the default settings.
 const BASE_BYTES: u64 = 128 * MIB as u64;
 /// Threads beside the workers: main, log, signals, memory watch.
@@ -126,7 +124,9 @@ fn files(host: &Host) -> Finding {
 }
 
 fn memory(host: &Host) -> Finding {
-    let needed = host.connections * CONNECTION_BYTES + BASE_BYTES;
+    let constants = Constants::recorded();
+    let each = (constants.memory.connection_bytes + constants.kernel.connection_bytes).ceil() as u64;
+    let needed = host.connections * each + BASE_BYTES;
     let installed = host.memory_pages.saturating_mul(host.page_bytes);
     let (found, of) = match host.group_memory_bytes {
         Some(bytes) if bytes < installed || installed == 0 => (bytes, "control group"),
@@ -137,7 +137,7 @@ fn memory(host: &Host) -> Finding {
     let found = format!("{} MiB {of}", mib(found));
     let mut memory = finding("memory", "idle, with its sockets", found, mib(needed).to_string(), verdict);
     memory.why = format!(
-        "{CONNECTION_BYTES} bytes for each idle connection, the kernel's side included, and {} MiB beside; a \
+        "{each} bytes for each idle connection, the kernel's side included, and {} MiB beside; a \
          control group counts the sockets too and stops whoever goes beyond it",
         mib(BASE_BYTES)
     );
