@@ -31,6 +31,14 @@ const LOOK: Duration = Duration::from_millis(500);
 static SENT: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicU64 = AtomicU64::new(0);
 
+/// Messages that neither a destination has taken nor anybody has given up.
+static WAITING: AtomicU64 = AtomicU64::new(0);
+
+/// Messages that wait for their destinations or are being tried.
+pub fn waiting() -> u64 {
+    WAITING.load(Relaxed)
+}
+
 /// Messages that a destination took since the start.
 pub fn sent() -> u64 {
     SENT.load(Relaxed)
@@ -130,7 +138,9 @@ impl Notifier {
         for notice in notices {
             log_line(notice);
             for queue in &self.queues {
+                WAITING.fetch_add(1, Relaxed);
                 if queue.notices.try_send(notice.clone()).is_err() {
+                    WAITING.fetch_sub(1, Relaxed);
                     FAILED.fetch_add(1, Relaxed);
                     let (name, alert) = (Value(&queue.name), &notice.rule.name);
                     warn!("event=alert_failed destination={name} alert={alert} error=\"too many wait\"");
@@ -160,6 +170,7 @@ fn run(
         let carried = courier.carry(&notice, |notice| destination.deliver(notice), pause);
         let count = if carried { &SENT } else { &FAILED };
         count.fetch_add(1, Relaxed);
+        WAITING.fetch_sub(1, Relaxed);
     }
 }
 

@@ -20,7 +20,7 @@ use log::{debug, error, info, warn};
 use crate::base::settings::Settings;
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Host};
-use crate::cli::notify::{DESTINATIONS, Notifier};
+use crate::cli::notify::{self, DESTINATIONS, Notifier};
 use crate::cli::refusal::shown;
 use crate::cli::reload::reload;
 use crate::cli::resolve::Inputs;
@@ -276,6 +276,9 @@ impl Keeper {
     fn end(self, exit_code: u8) -> ExitCode {
         if self.workers_left == 0 {
             self.server.join();
+        }
+        if notify::waiting() > 0 {
+            warn!("event=alerts_unsent messages={}", notify::waiting());
         }
         info!("event=stopped exit_code={exit_code}");
         self.journal.flush();

@@ -275,3 +275,18 @@ fn bad_rules_are_refused_in_one_line_with_code_2_and_good_ones_are_shown() {
     assert!(shown.contains("name = \"crowd\"\nmetric = \"subscribers_open\"\nabove = 7\n"), "{shown}");
     assert!(shown.contains("https://h.example/***") && !shown.contains("secret"), "{shown}");
 }
+
+#[test]
+fn messages_that_nobody_took_are_counted_at_the_end() {
+    let folder = Folder::new("alerts-unsent");
+    let config = folder.write("f.toml", &crowd(0));
+    let url = format!("http://{}/", crate::harness::free_port());
+    let server = Launch::workers(1).set("config", &config).set("alert_webhook", url).start();
+    let stream = server.subscribe("topic=a");
+    let refused = poll_until(WITHIN, || server.log().contains("event=alert_failed").then_some(()));
+    assert!(refused.is_some(), "{}", server.log());
+    drop(stream);
+    server.signal("TERM");
+    assert_eq!(server.exit(WITHIN).and_then(|status| status.code()), Some(0), "it is not waited for");
+    assert!(server.log().contains("event=alerts_unsent messages="), "{}", server.log());
+}

@@ -20,6 +20,9 @@ use crate::sys::process::kill_group;
 /// Between two looks at a program that runs.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Reads of what a program says at each look: more than it can say while nobody looks.
+const READS_PER_LOOK: usize = 64;
+
 /// A program by its path.
 #[derive(Debug)]
 pub struct Program {
@@ -104,16 +107,14 @@ impl Words {
 
     fn read(&mut self) {
         let mut buffer = [0; 4_096];
-        while let Some(pipe) = &mut self.pipe {
+        // One that never stops talking is left to its deadline, not listened to until then.
+        for _ in 0..READS_PER_LOOK {
+            let Some(pipe) = &mut self.pipe else { return };
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(bytes) => {
                     let room = ALERT_WORDS_BYTES_MAX.saturating_sub(self.kept.len());
                     self.kept.extend_from_slice(&buffer[..bytes.min(room)]);
-                    // One that never stops talking is left to its deadline, not listened to until then.
-                    if bytes < buffer.len() {
-                        return;
-                    }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
@@ -162,6 +163,12 @@ mod tests {
         assert!(long.len() <= ALERT_WORDS_BYTES_MAX + 20, "{}", long.len());
         let missing = Program::new("/nonexistent/x").run(&[], Vec::new(), b"").unwrap_err();
         assert!(missing.starts_with("cannot run /nonexistent/x: No such file"), "{missing}");
+    }
+
+    #[test]
+    fn a_program_that_never_stops_talking_is_killed_as_well() {
+        let words = shell("yes >&2", 500, b"").unwrap_err();
+        assert_eq!(words, "it did not end within 500 ms");
     }
 
     #[test]
