@@ -33,8 +33,8 @@ const LARGE: [u64; 2] = [10_000, 100_000];
 /// Most that a prediction may be off.
 pub const OFF_MAX: f64 = 0.15;
 const HEARTBEAT_MS: u64 = 15_000;
-/// Between heartbeats of the short runs.
-const QUICK_MS: u64 = 3_000;
+/// Between heartbeats of the short runs: long enough for a worker to find its caches cold, as at the default.
+const QUICK_MS: u64 = 5_000;
 const EVENT_BYTES: u64 = 64;
 const LONG_BYTES: u64 = 16_384;
 /// The kernel frees what was closed only after a while.
@@ -218,7 +218,7 @@ impl Runs<'_> {
         let lone = self.run(QUICK_MS, "--subscribers 1 --idle-seconds 4")?;
         values.add("idle_us_per_s", number(&lone, "/idled/cpu_percent") * 10_000.0);
         let flags =
-            format!("--subscribers {SMALL} --idle-seconds 7 --rate 2 --seconds 5 --bytes {EVENT_BYTES}");
+            format!("--subscribers {SMALL} --idle-seconds 13 --rate 2 --seconds 5 --bytes {EVENT_BYTES}");
         let report = self.run(QUICK_MS, &flags)?;
         values.add("few_resident", number(&report, "/opened/resident_bytes_each"));
         values.add("subscribe_us", number(&report, "/opened/cpu_us_each"));

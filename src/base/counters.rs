@@ -89,6 +89,8 @@ pub enum Refused {
     Credentials,
     /// Wrong `Host` or a cross-site request on the control listener.
     Origin,
+    /// A topic of the server's own, asked for on the public listener.
+    ReservedTopic,
     /// Questions about topics and connections.
     Surveys,
 }
@@ -179,7 +181,7 @@ pub const COUNT_NAMES: [&str; 26] = [
     "alerts_failed",
 ];
 /// The text names, in the order of the enum.
-pub const REFUSED_NAMES: [&str; 11] = [
+pub const REFUSED_NAMES: [&str; 12] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -190,6 +192,7 @@ pub const REFUSED_NAMES: [&str; 11] = [
     "draining",
     "publish_not_allowed",
     "origin_not_allowed",
+    "topic_reserved",
     "surveys_full",
 ];
 /// The text names, in the order of the enum.

@@ -94,6 +94,9 @@ pub const REQUESTS_PER_TURN: usize = 128;
 pub const READ_BYTES_PER_TURN: usize = MIB;
 /// Connections accepted from one listener in one turn: existing subscribers come first.
 pub const ACCEPTS_PER_TURN: usize = 256;
+/// The same from the control listener, which all workers share: few, so that publishers who come together
+/// are not all taken by the worker that was woken first.
+pub const CONTROL_ACCEPTS_PER_TURN: usize = 2;
 /// Wheel entries handled in one turn.
 pub const TIMERS_PER_TURN: usize = 1_024;
 /// Connections beyond the limit that a worker still talks to, so that each gets a polite refusal.
@@ -108,7 +111,7 @@ pub const LINGER_BYTES_MAX: usize = MIB;
 pub const UPSTREAM_BYTES_MAX: usize = 64 * KIB;
 /// Milliseconds in which a readiness probe must pass through every worker. With the period before it, less
 /// than the three seconds in which an operator is to know.
-pub const PROBE_MS: u64 = 1_500;
+pub const PROBE_MS: u64 = 1_200;
 /// Milliseconds from one readiness probe to the next.
 pub const PROBE_PERIOD_MS: u64 = 1_000;
 /// Milliseconds after which a verdict on readiness is too old to be repeated: the main thread looks twenty
@@ -162,6 +165,8 @@ pub const LINGERING_TOPICS_MAX: usize = 65_536;
 /// places in the rings of its topic and of the node, which grow by doubling, and what the allocator rounds.
 /// For small events this is most of what they take, so history bounds count it.
 pub const KEPT_OVERHEAD_BYTES: usize = 192;
+/// Events that a topic of the server's own keeps: the newest state, and the one before for whoever was slow.
+pub const RESERVED_TOPIC_EVENTS: usize = 2;
 /// History entries dropped by one hub operation, so that none holds the lock for long.
 pub const EVICTIONS_PER_CALL: usize = 64;
 /// Such operations in one turn of the worker that sweeps: about 1 ms, then its subscribers come first again.
@@ -186,6 +191,9 @@ pub const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
 pub const LOG_FLUSH_MS: u64 = 1_000;
 /// Changes of alerts that are remembered for people: a day of a nervous rule, and a page of `/status`.
 pub const ALERT_HISTORY_MAX: usize = 100;
+/// Characters of what an alert says beyond its value: a mail's subject holds it, and with all else it fits
+/// the smallest pipe.
+pub const ALERT_WHY_CHARS_MAX: usize = 400;
 /// Alert rules: each is looked at once a second under the lock of the pages.
 pub const ALERT_RULES_MAX: usize = 64;
 /// Webhooks: each has a thread of its own, so that a dead one holds up nobody else.

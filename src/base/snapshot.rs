@@ -114,6 +114,17 @@ pub type MetricsPage = Box<dyn Fn(&Snapshot, Format) -> String + Send + Sync>;
 /// Makes `/status`, one JSON object, of a snapshot.
 pub type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send + Sync>;
 
+/// A file of the dashboard, which the program carries in itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// `Content-Type`
+    pub content_type: &'static str,
+    /// The file.
+    pub bytes: &'static [u8],
+    /// `ETag` with its quotes; another one for other bytes.
+    pub etag: String,
+}
+
 /// Makes `/topics` of what was found.
 pub type TopicsPageMaker = Box<dyn Fn(&TopicsPage) -> String + Send + Sync>;
 /// Makes `/connections` of what was found.
@@ -126,6 +137,8 @@ pub struct Pages {
     pub metrics: MetricsPage,
     /// `/status`
     pub status: StatusPage,
+    /// A file of the dashboard by its name; `index.html` is the page itself.
+    pub asset: fn(&str) -> Option<Asset>,
     /// `/topics`
     pub topics: TopicsPageMaker,
     /// `/connections`
@@ -138,6 +151,7 @@ impl Default for Pages {
         Pages {
             metrics: Box::new(|_, _| String::new()),
             status: Box::new(|_, _| String::new()),
+            asset: |_| None,
             topics: Box::new(|_| String::new()),
             connections: Box::new(|_| String::new()),
         }

@@ -37,7 +37,10 @@ Reckons with constants that `make bench` measures, and with the settings that se
 
 /// The grammar.
 pub fn command() -> Command {
-    let real = |name, default, help| option(name, "N", help).default_value(default).value_parser(real_number);
+    let real = |name, default, help| {
+        let flag = option(name, "N", help).default_value(default).allow_negative_numbers(true);
+        flag.value_parser(real_number)
+    };
     let size = |name, default, help| option(name, "SIZE", help).default_value(default).value_parser(size);
     let rate = |name, default, help| option(name, "RATE", help).default_value(default).value_parser(rate);
     let asked = [

@@ -39,12 +39,12 @@ pub fn failure(error: &StartError) -> Failure {
             };
             format!(
                 "cannot hold {wanted} connections: {table} allow {possible}; raise LimitNOFILE or \
-                 `ulimit -n` (see tuning/README.md), or lower connections_max"
+                 `ulimit -n` (`fanwheel doctor` says how), or lower connections_max"
             )
         }
         StartError::Files { files, needed } => format!(
             "too few files: the limit is {files} and at least {needed} are needed; raise LimitNOFILE or \
-             `ulimit -n` (see tuning/README.md)"
+             `ulimit -n` (`fanwheel doctor` says how)"
         ),
         StartError::FileTable(os) => {
             format!("cannot give each worker a file table: {os}; use --fd-tables shared")
@@ -153,7 +153,7 @@ pub fn doubts(
     if settings.connections_max == 0 && capacity.connections_max < CONNECTIONS_HOPED_FOR {
         doubts.push(format!(
             "event=doubt setting=connections_max value={} reason=\"a limit of {} files allows no more; raise \
-             LimitNOFILE or ulimit -n, see tuning/README.md\"",
+             LimitNOFILE or ulimit -n, fanwheel doctor says how\"",
             capacity.connections_max, capacity.files
         ));
     }
@@ -223,7 +223,7 @@ mod tests {
                     private: true,
                 },
                 "cannot hold 100000 connections: 8 workers × 1024 files allow 8000; raise LimitNOFILE or \
-                 `ulimit -n` (see tuning/README.md), or lower connections_max",
+                 `ulimit -n` (`fanwheel doctor` says how), or lower connections_max",
             ),
         ];
         for (error, expected) in rows {

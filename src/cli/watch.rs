@@ -16,6 +16,7 @@ use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Ebb};
 use crate::cli::notify::{self, Notifier};
 use crate::cli::reading::Reader;
+use crate::cli::telling::Telling;
 use crate::fanout::node::Node;
 use crate::ops;
 use crate::ops::alerts::Rule;
@@ -56,6 +57,7 @@ impl Shared {
             }),
             topics: Box::new(ops::listing::topics),
             connections: Box::new(ops::listing::connections),
+            asset: ops::dashboard::asset,
         }
     }
 }
@@ -81,6 +83,7 @@ pub struct Watcher {
     brim: Brim,
     ebb: Ebb,
     summary: Summary,
+    telling: Telling,
     samples: u64,
     notifier: Notifier,
     next: Instant,
@@ -91,6 +94,7 @@ impl Watcher {
     pub fn new(node: Arc<Node>, clock: Clock, wakers: Wakers, shared: Shared, brim: Brim) -> Watcher {
         let (reader, now) = (Reader::real(node.workers()), Instant::now());
         Watcher {
+            telling: Telling::new(Arc::clone(&node), wakers.clone()),
             node,
             clock,
             wakers,
@@ -151,6 +155,7 @@ impl Watcher {
         if let Some(line) = line {
             info!("{line}");
         }
+        self.telling.tell(&self.shared, time);
     }
 
     fn look_after_memory(&mut self, resident_bytes: u64) {

@@ -256,7 +256,29 @@ impl Worker {
                 Some(why) => self.refuse(slot, asked, why),
                 None => self.begin_upload(slot, head, request, rest),
             },
+            Request::Asset { name, if_none_match } => {
+                self.answer_asset(slot, asked, &name, if_none_match.as_deref())
+            }
             request => self.answer_page(slot, asked, &node, &request),
+        }
+    }
+
+    /// A file of the dashboard.
+    fn answer_asset(
+        &mut self,
+        slot: u32,
+        asked: Asked<'_>,
+        name: &str,
+        if_none_match: Option<&[u8]>,
+    ) -> Flow {
+        match (self.node.pages().asset)(name) {
+            Some(asset) => self.answer(slot, asked, |out, reply| {
+                reply::asset(out, reply, &asset, if_none_match);
+            }),
+            None => {
+                self.counters().count(Count::RequestsBad);
+                self.answer_problem(slot, asked, &Problem::NotFound)
+            }
         }
     }
 

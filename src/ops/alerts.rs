@@ -25,7 +25,7 @@ pub use self::rule::{
     Bound, DEFAULT_RULES, DefaultRule, Figure, METRICS, Metric, Rule, SEVERITY_NAMES, Severity, Unit,
     metric_named,
 };
-use crate::base::limits::ALERT_HISTORY_MAX;
+use crate::base::limits::{ALERT_HISTORY_MAX, ALERT_WHY_CHARS_MAX};
 use crate::base::time::Now;
 
 /// See the module.
@@ -84,7 +84,7 @@ impl Rules {
         for watched in &mut self.watched {
             let (value, why) = figure(watched.rule.metric.name);
             watched.value = value.filter(|value| value.is_finite());
-            watched.why = why;
+            watched.why = why.map(|why| why.chars().take(ALERT_WHY_CHARS_MAX).collect());
             if let Some(change) = watched.step(now, &mut notices) {
                 remember(&mut self.history, watched, change, now);
             }

@@ -47,7 +47,11 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
             "1m": rates(watch.rates(Window::Minute)),
             "5m": rates(watch.rates(Window::FiveMinutes)),
         },
-        "latency_ms": { "each": latency(watch.latency_each()), "last": latency(watch.latency_last()) },
+        "latency_ms": {
+            "each": latency(watch.latency_each()),
+            "last": latency(watch.latency_last()),
+            "1s": newest_latency(watch),
+        },
         "turn_ms": turns(watch),
         "cpu_percent": rounded(watch.rates(Window::Second).cpu_percent),
         "memory": memory(snapshot, watch),
@@ -95,6 +99,16 @@ fn messages_per_connection(snapshot: &Snapshot) -> Option<f64> {
     let count = |what: Count| snapshot.totals.counts[what as usize];
     let streams = count(Count::Subscribed);
     (streams > 0).then(|| rounded(count(Count::Delivered) as f64 / streams as f64))
+}
+
+/// The newest values of the series of latencies.
+fn newest_latency(watch: &Watch) -> Value {
+    let newest = watch.points().last();
+    let ms = |us: Option<f64>| us.map(|us| rounded(us / 1_000.0));
+    json!({
+        "each_p99": ms(newest.and_then(|point| point.each_p99_us)),
+        "last_p99": ms(newest.and_then(|point| point.last_p99_us)),
+    })
 }
 
 fn latency(latency: Option<Latency>) -> Value {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod disk;
+pub mod epoll;
 pub mod process;
 pub mod ring;
 pub mod socket;

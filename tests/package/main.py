@@ -81,7 +81,8 @@ def installs_serves_and_is_purged_without_a_trace():
         raise Impossible("needs root")
     with tempfile.TemporaryDirectory() as folder:
         script = os.path.join(HERE, "in-overlay")
-        done = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", script, folder, package()], text=True, timeout=100,
+        apart = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+        done = subprocess.run([*apart, script, folder, package()], text=True, timeout=200,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     if done.returncode == 77:
         raise Impossible(done.stdout.strip().splitlines()[-1])

@@ -64,6 +64,7 @@ impl World {
             status: Box::new(|_, _| "{}".to_owned()),
             topics: Box::new(listing::topics),
             connections: Box::new(listing::connections),
+            ..Pages::default()
         };
         let (node, inboxes) = Node::new(
             plan.settings.clone(),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rule::{Bound, Figure, Rule, Unit};
+use crate::base::logfmt::Plain;
 
 /// Which way an alert went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,8 @@ impl Notice {
     /// One line for people: a mail's subject and body, a chat's message. `host` is this machine's name.
     pub fn text(&self, host: &str) -> String {
         let Notice { rule, change, value, why, at_ms, since_ms } = self;
-        let sentence = sentence(rule, *value, why.as_deref());
+        // It becomes a line of a mail's head.
+        let sentence = Plain(&sentence(rule, *value, why.as_deref())).to_string();
         match change {
             Change::Firing => {
                 format!("{} alert {} on {host}: {sentence}", rule.severity.name(), rule.name)

@@ -171,6 +171,10 @@ fn messages_say_the_same_as_text_json_variables_and_mail() {
         not_ready.text("web1"),
         "warning alert memory_high on web1: readiness is no (worker_late: worker 2)"
     );
+    let torn = Notice { why: Some("a\nBcc: x".to_owned()), ..not_ready };
+    assert!(
+        !torn.text("web1").contains('\n') && torn.mail(&[], "web1").lines().all(|line| line != "Bcc: x)")
+    );
     let mail = firing.mail(&["a@example.org".to_owned(), "root".to_owned()], "web1");
     let (head, body) = mail.split_once("\n\n").expect("a head and a body");
     assert!(
