@@ -5,6 +5,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use fanwheel::base::id::EventId;
 use fanwheel::base::settings::{Listener, Settings};
 use fanwheel::base::snapshot::Pages;
+use fanwheel::base::survey::Traffic;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::hub::Post;
 use fanwheel::fanout::node::Node;
@@ -14,6 +15,7 @@ use fanwheel::fanout::worker::Worker;
 use fanwheel::wire::frame::Draft;
 use fanwheel::wire::head::{self, HeadLimits};
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 const REQUEST: &[u8] =
@@ -38,6 +40,12 @@ impl Io for Sink {
         Read::Bytes(REQUEST.len())
     }
     fn finish(&mut self, _slot: u32) {}
+    fn peer(&mut self, _slot: u32) -> Option<SocketAddr> {
+        None
+    }
+    fn traffic(&mut self, _slot: u32) -> Option<Traffic> {
+        None
+    }
     fn close(&mut self, _slot: u32, _how: Close) {}
 }
 

@@ -39,6 +39,19 @@ fn the_layers_form_no_circle() {
     assert_eq!(layers::cycle(&sources), None);
 }
 
+#[test]
+fn what_is_vendored_is_what_was_fetched() {
+    let folder = tree::root().join("vendor/uplot");
+    let mut check = std::process::Command::new("sha256sum");
+    let check = check.args(["--check", "--strict", "SHA256SUMS"]).current_dir(&folder);
+    let output = check.output().expect("sha256sum is part of every Debian");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let listed =
+        std::fs::read_to_string(folder.join("SHA256SUMS")).expect("the list of sums").lines().count();
+    let present = std::fs::read_dir(folder).expect("the folder").count();
+    assert_eq!(present, listed + 2, "every file but the list itself and the script that fetches has a sum");
+}
+
 /// The row that the README has for a setting.
 fn readme_row(spec: &Spec) -> String {
     let default = if spec.default.is_empty() { "(empty)".to_owned() } else { format!("`{}`", spec.default) };

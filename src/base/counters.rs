@@ -89,6 +89,10 @@ pub enum Refused {
     Credentials,
     /// Wrong `Host` or a cross-site request on the control listener.
     Origin,
+    /// A topic of the server's own, asked for on the public listener.
+    ReservedTopic,
+    /// Questions about topics and connections.
+    Surveys,
 }
 
 /// Why a connection ended.
@@ -125,6 +129,8 @@ pub enum Closed {
     Refused,
     /// A fault of this host: no file, no memory, no epoll entry.
     Host,
+    /// The operator ended it: `DELETE /connections/{id}`.
+    Operator,
 }
 
 /// The steps of a turn, each with a budget.
@@ -175,7 +181,7 @@ pub const COUNT_NAMES: [&str; 26] = [
     "alerts_failed",
 ];
 /// The text names, in the order of the enum.
-pub const REFUSED_NAMES: [&str; 10] = [
+pub const REFUSED_NAMES: [&str; 12] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -186,9 +192,11 @@ pub const REFUSED_NAMES: [&str; 10] = [
     "draining",
     "publish_not_allowed",
     "origin_not_allowed",
+    "topic_reserved",
+    "surveys_full",
 ];
 /// The text names, in the order of the enum.
-pub const CLOSED_NAMES: [&str; 15] = [
+pub const CLOSED_NAMES: [&str; 16] = [
     "peer",
     "reset",
     "answered",
@@ -204,12 +212,13 @@ pub const CLOSED_NAMES: [&str; 15] = [
     "drain",
     "refused",
     "host",
+    "operator",
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == Refused::Origin as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == Refused::Surveys as usize + 1);
+const _: () = assert!(CLOSED_NAMES.len() == Closed::Operator as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == Step::Timers as usize + 1);
-const _: () = assert!(CLOSED_NAMES.len() == Closed::Host as usize + 1);
 
 /// The cells of one worker. Written by that worker only, and aligned so that no other one writes to the same
 /// cache lines.

@@ -94,6 +94,9 @@ pub const REQUESTS_PER_TURN: usize = 128;
 pub const READ_BYTES_PER_TURN: usize = MIB;
 /// Connections accepted from one listener in one turn: existing subscribers come first.
 pub const ACCEPTS_PER_TURN: usize = 256;
+/// The same from the control listener, which all workers share: few, so that publishers who come together
+/// are not all taken by the worker that was woken first.
+pub const CONTROL_ACCEPTS_PER_TURN: usize = 2;
 /// Wheel entries handled in one turn.
 pub const TIMERS_PER_TURN: usize = 1_024;
 /// Connections beyond the limit that a worker still talks to, so that each gets a polite refusal.
@@ -106,8 +109,50 @@ pub const LINGER_MS: u64 = 2_000;
 pub const LINGER_BYTES_MAX: usize = MIB;
 /// Bytes a subscriber may send upstream after its request before it is cut.
 pub const UPSTREAM_BYTES_MAX: usize = 64 * KIB;
-/// Milliseconds in which a readiness probe must pass through every worker.
-pub const PROBE_MS: u64 = 2_000;
+/// Milliseconds in which a readiness probe must pass through every worker. With the period before it, less
+/// than the three seconds in which an operator is to know.
+pub const PROBE_MS: u64 = 1_200;
+/// Milliseconds from one readiness probe to the next.
+pub const PROBE_PERIOD_MS: u64 = 1_000;
+/// Milliseconds after which a verdict on readiness is too old to be repeated: the main thread looks twenty
+/// times a second.
+pub const VERDICT_MS: u64 = 2_500;
+/// Rows of one page of `/topics` or `/connections`.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Rows that a page may pass over: each worker keeps so many and a page more of the best while it looks. Who
+/// wants to see further sorts otherwise.
+pub const PAGE_OFFSET_MAX: usize = 9_000;
+/// Surveys under way at once, beside the one for addresses. Each worker keeps 32 bytes for each row that a
+/// page has or passes over: 320 KB at most.
+pub const SURVEYS_AT_ONCE_MAX: usize = 4;
+/// Milliseconds in which the workers find a page's connections; what has come by then is the answer.
+pub const SURVEY_FIND_MS: u64 = 700;
+/// Milliseconds in which they then describe them. Together below a second.
+pub const SURVEY_TELL_MS: u64 = 200;
+/// What one turn of a survey may cost, so that subscribers wait for a quarter of a batch: looks at a
+/// connection or a topic.
+pub const SURVEY_LOOKS_PER_TURN: usize = 4_096;
+/// Looks that asking the kernel about a connection counts for.
+pub const KERNEL_LOOKS: usize = 24;
+/// Topics named in one row of `/connections`; of more, only the number is told.
+pub const ROW_TOPICS_MAX: usize = 8;
+/// Control messages that may wait for a worker before a survey leaves it out: it stands still.
+pub const SURVEY_MAILS_MAX: usize = 64;
+/// Addresses that each worker counts connections of at once.
+pub const COUNTED_ADDRESSES_MAX: usize = 256;
+/// Addresses that are told.
+pub const TOLD_ADDRESSES_MAX: usize = 20;
+/// Milliseconds between two counts of connections by address, at least: as many as there are connections, so
+/// that asking the kernel about each costs some 0.05 % of a processor however many there are.
+pub const ADDRESS_SURVEY_MS_MIN: u64 = 5_000;
+/// The same at most, so that the figures are never old.
+pub const ADDRESS_SURVEY_MS_MAX: u64 = 60_000;
+/// Bytes kept of a user agent: enough to tell browser, version and system.
+pub const USER_AGENT_BYTES_MAX: usize = 160;
+/// User agents kept by a worker.
+pub const USER_AGENTS_MAX: usize = 1_024;
+/// Notes that a worker takes in one turn for the debug log, which has no room for more lines either.
+pub const NOTES_PER_TURN_MAX: usize = 512;
 /// Files of a worker kept free for what is not a connection: listeners, epoll, waker, refusals.
 pub const RESERVED_FILES: u64 = 320;
 /// Milliseconds for which a topic is remembered after its last subscriber left and its history expired,
@@ -120,6 +165,8 @@ pub const LINGERING_TOPICS_MAX: usize = 65_536;
 /// places in the rings of its topic and of the node, which grow by doubling, and what the allocator rounds.
 /// For small events this is most of what they take, so history bounds count it.
 pub const KEPT_OVERHEAD_BYTES: usize = 192;
+/// Events that a topic of the server's own keeps: the newest state, and the one before for whoever was slow.
+pub const RESERVED_TOPIC_EVENTS: usize = 2;
 /// History entries dropped by one hub operation, so that none holds the lock for long.
 pub const EVICTIONS_PER_CALL: usize = 64;
 /// Such operations in one turn of the worker that sweeps: about 1 ms, then its subscribers come first again.
@@ -138,10 +185,15 @@ pub const LOG_LINES_MAX: usize = 1_024;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Kinds of errors that are told apart within a minute; further ones share a line.
 pub const LOG_KINDS_MAX: usize = 64;
+/// Bytes free on the log's disk below which it counts as full: the longest line would not fit.
+pub const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
 /// Milliseconds at exit in which the log may write what waits.
 pub const LOG_FLUSH_MS: u64 = 1_000;
 /// Changes of alerts that are remembered for people: a day of a nervous rule, and a page of `/status`.
 pub const ALERT_HISTORY_MAX: usize = 100;
+/// Characters of what an alert says beyond its value: a mail's subject holds it, and with all else it fits
+/// the smallest pipe.
+pub const ALERT_WHY_CHARS_MAX: usize = 400;
 /// Alert rules: each is looked at once a second under the lock of the pages.
 pub const ALERT_RULES_MAX: usize = 64;
 /// Webhooks: each has a thread of its own, so that a dead one holds up nobody else.
@@ -181,5 +233,8 @@ const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
 const _: () = assert!(READ_FRAMES_SHORT < READ_FRAMES_MAX && READ_FRAMES_MAX < SEND_FRAMES_MAX);
 const _: () = assert!(2 * MAIL_FRAMES_PER_TURN <= READ_FRAMES_MAX + 1);
 const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
+const _: () = assert!(SURVEY_FIND_MS + SURVEY_TELL_MS < 1_000);
+const _: () = assert!(SURVEY_MAILS_MAX < CONTROL_MAILS_MAX && NOTES_PER_TURN_MAX < LOG_LINES_MAX);
+const _: () = assert!(PROBE_MS + PROBE_PERIOD_MS < 3_000);
 const _: () = assert!(WORKERS_MAX <= u64::BITS as usize);
 const _: () = assert!((REFUSALS_AT_ONCE_MAX as u64) < RESERVED_FILES);

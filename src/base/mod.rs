@@ -8,4 +8,5 @@ pub mod logfmt;
 pub mod prng;
 pub mod settings;
 pub mod snapshot;
+pub mod survey;
 pub mod time;

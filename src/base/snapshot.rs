@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::base::counters::{Spread, Totals};
+use crate::base::survey::{AddressCount, ConnectionsPage, TopicsPage};
 
 /// The node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub bodies_bytes: usize,
     /// Idempotency keys remembered.
     pub idempotency_keys: usize,
+    /// The addresses with most connections, when they were last counted; a few.
+    pub top_addresses: Vec<AddressCount>,
 }
 
 /// One worker at one moment.
@@ -111,6 +114,22 @@ pub type MetricsPage = Box<dyn Fn(&Snapshot, Format) -> String + Send + Sync>;
 /// Makes `/status`, one JSON object, of a snapshot.
 pub type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send + Sync>;
 
+/// A file of the dashboard, which the program carries in itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// `Content-Type`
+    pub content_type: &'static str,
+    /// The file.
+    pub bytes: &'static [u8],
+    /// `ETag` with its quotes; another one for other bytes.
+    pub etag: String,
+}
+
+/// Makes `/topics` of what was found.
+pub type TopicsPageMaker = Box<dyn Fn(&TopicsPage) -> String + Send + Sync>;
+/// Makes `/connections` of what was found.
+pub type ConnectionsPageMaker = Box<dyn Fn(&ConnectionsPage) -> String + Send + Sync>;
+
 /// The pages of the control listener. What they know beside their arguments they hold themselves; any worker
 /// may call them at any time.
 pub struct Pages {
@@ -118,12 +137,24 @@ pub struct Pages {
     pub metrics: MetricsPage,
     /// `/status`
     pub status: StatusPage,
+    /// A file of the dashboard by its name; `index.html` is the page itself.
+    pub asset: fn(&str) -> Option<Asset>,
+    /// `/topics`
+    pub topics: TopicsPageMaker,
+    /// `/connections`
+    pub connections: ConnectionsPageMaker,
 }
 
 impl Default for Pages {
     /// Empty pages, for a node that nobody watches.
     fn default() -> Pages {
-        Pages { metrics: Box::new(|_, _| String::new()), status: Box::new(|_, _| String::new()) }
+        Pages {
+            metrics: Box::new(|_, _| String::new()),
+            status: Box::new(|_, _| String::new()),
+            asset: |_| None,
+            topics: Box::new(|_| String::new()),
+            connections: Box::new(|_| String::new()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::base::settings::{Kind, Spec, TABLE, spec};
+use crate::cli::doctor;
 use crate::cli::grammar::{number, option, switch};
 use crate::cli::refusal::{nearest_setting, shown};
 use crate::cli::resolve::{CONFIG_VARIABLE, Inputs};
@@ -27,6 +28,7 @@ pub fn command() -> Command {
         .max_term_width(110)
         .subcommand(with_settings(Command::new("serve").about("Runs the server"), SIGNALS))
         .subcommand(load::command())
+        .subcommand(doctor::command())
         .subcommand(publish())
         .subcommand(subscribe())
         .subcommand(plan::command())

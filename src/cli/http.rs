@@ -21,9 +21,14 @@ const REFUSAL_BYTES_MAX: u64 = 4_096;
 pub struct Base(String);
 
 impl Base {
-    /// Takes `http://HOST[:PORT][/PREFIX]`.
+    /// Takes `http://HOST[:PORT][/PREFIX]` of `--url`.
     pub fn new(url: &str) -> Result<Base, Failure> {
-        let refuse = |why: &str| Err(Failure::Usage(format!("--url {}: {why}", shown(url))));
+        Base::named("--url", url)
+    }
+
+    /// The same of another flag.
+    pub fn named(flag: &str, url: &str) -> Result<Base, Failure> {
+        let refuse = |why: &str| Err(Failure::Usage(format!("{flag} {}: {why}", shown(url))));
         if url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
             return refuse("TLS is not supported here; use the server's own http:// address");
         }
@@ -48,7 +53,7 @@ impl Base {
 }
 
 /// Percent-encoded but for the unreserved characters of RFC 3986 §2.3.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

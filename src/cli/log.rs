@@ -13,7 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 
-use crate::base::limits::{LOG_FLUSH_MS, LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
+use crate::base::limits::{LOG_DISK_BYTES_MIN, LOG_FLUSH_MS, LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
 use crate::base::logfmt::{Plain, Value};
 use crate::cli::repeats::Repeats;
+use crate::sys::disk;
 
 /// Lines that never reached the output, for whatever reason.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// The output has not taken the last line.
+static FAILS: AtomicBool = AtomicBool::new(false);
+/// Its disk has no room for the next.
+static FULL: AtomicBool = AtomicBool::new(false);
 /// Only lines of this program are logged: libraries have their own ideas of what matters.
 const TARGET_PREFIX: &str = "fanwheel";
 
@@ -34,12 +39,19 @@ const TARGET_PREFIX: &str = "fanwheel";
 enum Mail {
     Line(Level, String),
     Reopen,
+    /// Look whether the disk has room, and whether an output that took nothing takes lines again.
+    Check,
     Flush(Sender<()>),
 }
 
 /// Lines dropped since the start.
 pub fn dropped() -> u64 {
     DROPPED.load(Relaxed)
+}
+
+/// Whether lines are being lost, as far as the log's thread has seen.
+pub fn fails() -> bool {
+    FAILS.load(Relaxed) || FULL.load(Relaxed)
 }
 
 /// The front: what `log` macros reach in any thread.
@@ -98,6 +110,7 @@ impl std::fmt::Debug for Mail {
         f.write_str(match self {
             Mail::Line(..) => "Line",
             Mail::Reopen => "Reopen",
+            Mail::Check => "Check",
             Mail::Flush(_) => "Flush",
         })
     }
@@ -133,6 +146,12 @@ impl Handle {
     pub fn reopen(&self) {
         // Given up when the queue stays full: then the output is stuck, and no new one would help.
         let _ = self.mails.send_timeout(Mail::Reopen, Duration::from_millis(LOG_FLUSH_MS));
+    }
+
+    /// Has the output looked after; never waits.
+    pub fn check(&self) {
+        // A queue that is full has its own count of what is lost, and its thread is at work.
+        let _ = self.mails.try_send(Mail::Check);
     }
 
     /// Waits until all earlier lines are written, but not for long: a stuck output must not hold up the exit.
@@ -176,6 +195,7 @@ fn run(received: Receiver<Mail>, file: Option<&Path>) {
                     logger = reopened;
                 }
             }
+            Mail::Check => check(&logger, file),
             Mail::Flush(done) => {
                 for (level, line) in repeats.rest() {
                     write(&logger, level, &line);
@@ -189,6 +209,17 @@ fn run(received: Receiver<Mail>, file: Option<&Path>) {
 
 fn ms_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A log that few lines reach would notice a full disk late, and its end never.
+fn check(logger: &WriteLogger<Output>, file: Option<&Path>) {
+    let free = file.and_then(|path| disk::bytes_free(path).ok());
+    let full = free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN);
+    FULL.store(full, Relaxed);
+    if !full && FAILS.load(Relaxed) {
+        // A line that is taken says by itself that lines are taken again.
+        write(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", dropped()));
+    }
 }
 
 /// A logger on the file, or on standard error when there is none. A file that cannot be opened is told by a
@@ -243,6 +274,7 @@ impl Output {
                 Ok(written) => rest = &rest[written..],
             }
         }
+        FAILS.store(!rest.is_empty(), Relaxed);
         if !rest.is_empty() {
             DROPPED.fetch_add(1, Relaxed);
             self.torn |= rest.len() < self.line.len();

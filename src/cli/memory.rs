@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::cli::groups;
+
 /// Share of what there is, in percent, when no limit is set: the rest is for the kernel's side of the sockets
 /// and for what an allocator gives back late.
 const SHARE_PERCENT: u64 = 80;
@@ -46,39 +48,21 @@ impl Host {
         field_kib(&self.read("proc/self/status")?, "VmRSS:")
     }
 
+    /// The least limit of the control groups of `process`: a number, or `self`.
+    pub fn group_bytes(&self, process: &str) -> Option<u64> {
+        // The 2^63 of version 1 is no limit, and loses to the installed memory.
+        let texts = groups::texts(&self.root, process, "memory", "memory.max", "memory.limit_in_bytes");
+        groups::least(&texts)
+    }
+
     /// The limit for a setting, where 0 means a share of what this process may have.
     pub fn limit_bytes(&self, setting: u64) -> u64 {
         if setting > 0 {
             return setting;
         }
         let installed = self.read("proc/meminfo").and_then(|text| field_kib(&text, "MemTotal:"));
-        let groups = self.group_limits();
-        let least = installed.into_iter().chain(groups).min();
+        let least = installed.into_iter().chain(self.group_bytes("self")).min();
         least.map_or(u64::MAX, |bytes| bytes / 100 * SHARE_PERCENT)
-    }
-
-    /// Limits of the control groups this process is in, its own and those around it, versions 2 and 1.
-    fn group_limits(&self) -> Vec<u64> {
-        let Some(groups) = self.read("proc/self/cgroup") else { return Vec::new() };
-        let mut limits = Vec::new();
-        for line in groups.lines() {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-            let (mount, file) = match controllers {
-                "" => ("sys/fs/cgroup", "memory.max"),
-                list if list.split(',').any(|name| name == "memory") => {
-                    ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
-                }
-                _ => continue,
-            };
-            for group in Path::new(path.trim_start_matches('/')).ancestors() {
-                let file = Path::new(mount).join(group).join(file);
-                let text = file.to_str().and_then(|file| self.read(file));
-                // "max" and the 2^63 of version 1 are no limits; the latter loses to the installed memory.
-                limits.extend(text.and_then(|text| text.trim().parse::<u64>().ok()));
-            }
-        }
-        limits
     }
 }
 

@@ -10,16 +10,20 @@ pub mod alert_rules;
 pub mod args;
 pub mod config;
 pub mod contradictions;
+pub mod doctor;
 pub mod file;
 pub mod grammar;
+pub mod groups;
 pub mod http;
 pub mod load;
 pub mod log;
 pub mod memory;
 pub mod notify;
+pub mod passage;
 pub mod plan;
 pub mod publish;
 pub mod reading;
+pub mod readings;
 pub mod refusal;
 pub mod reload;
 pub mod repeats;
@@ -32,6 +36,8 @@ pub mod start;
 pub mod subscribe;
 pub mod suggest;
 pub mod systemd;
+pub mod telling;
+pub mod vigil;
 pub mod watch;
 
 use std::io::{self, Write};
@@ -66,6 +72,7 @@ pub fn main() -> ExitCode {
         },
     };
     let ended = match matches.subcommand() {
+        Some(("doctor", matches)) => doctor::run(matches),
         Some(("load", matches)) => load::run(matches),
         Some(("plan", matches)) => plan::run(matches),
         Some(("publish", matches)) => publish::run(matches),

@@ -10,8 +10,9 @@ mod courier;
 mod webhook;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{Level, error, warn};
@@ -24,6 +25,8 @@ use crate::base::logfmt::Value;
 use crate::base::settings::{Settings, masked};
 use crate::ops::alerts::{Change, Notice, Severity};
 
+/// How often a pause looks whether it is worth going on.
+const LOOK: Duration = Duration::from_millis(500);
 /// Messages that a destination took, and messages given up, since the start.
 static SENT: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicU64 = AtomicU64::new(0);
@@ -72,6 +75,14 @@ impl Destination {
 #[derive(Debug, Default)]
 pub struct Notifier {
     queues: Vec<Queue>,
+    /// Another has taken its place: what waits is tried once more and not again.
+    replaced: Arc<AtomicBool>,
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        self.replaced.store(true, Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -105,8 +116,8 @@ impl Notifier {
     fn start(&mut self, name: String, destination: Destination, seed: u64) {
         let (notices, received) = bounded(ALERT_MESSAGES_MAX);
         let courier = Courier::new(name.clone(), seed);
-        let thread = thread::Builder::new().name("alerts".to_owned());
-        match thread.spawn(move || run(courier, destination, received)) {
+        let (thread, replaced) = (thread::Builder::new().name("alerts".to_owned()), self.replaced.clone());
+        match thread.spawn(move || run(courier, destination, received, &replaced)) {
             Ok(_) => self.queues.push(Queue { name, notices }),
             Err(error) => {
                 error!("event=alert_thread_failed destination={} error=\"{error}\"", Value(&name));
@@ -130,9 +141,23 @@ impl Notifier {
 }
 
 /// Until the notifier is replaced and nothing waits any more.
-fn run(mut courier: Courier, mut destination: Destination, received: Receiver<Notice>) {
+fn run(
+    mut courier: Courier,
+    mut destination: Destination,
+    received: Receiver<Notice>,
+    replaced: &AtomicBool,
+) {
+    let pause = |whole: Duration| {
+        let mut left = whole;
+        while !left.is_zero() && !replaced.load(Relaxed) {
+            let step = left.min(LOOK);
+            thread::sleep(step);
+            left -= step;
+        }
+        !replaced.load(Relaxed)
+    };
     for notice in received {
-        let carried = courier.carry(&notice, |notice| destination.deliver(notice), thread::sleep);
+        let carried = courier.carry(&notice, |notice| destination.deliver(notice), pause);
         let count = if carried { &SENT } else { &FAILED };
         count.fetch_add(1, Relaxed);
     }
@@ -145,7 +170,7 @@ fn log_line(notice: &Notice) {
         (Change::Firing, Severity::Critical) => Level::Error,
     };
     let (state, rule) = (notice.change.name(), &notice.rule);
-    let text = crate::ops::alerts::sentence(rule, notice.value);
+    let text = crate::ops::alerts::sentence(rule, notice.value, notice.why.as_deref());
     let (name, severity) = (&rule.name, rule.severity.name());
     log::log!(level, "event=alert state={state} alert={name} severity={severity} text={}", Value(&text));
 }

@@ -1,6 +1,6 @@
 //! `fanwheel serve`: starts the log, the node and the workers, then watches over them until they have ended.
 //!
-//! Owns the main thread: signals, the service manager, and the second hand of `watch`. Serves nobody itself.
+//! Owns the main thread: signals, the service manager, the second hand of `watch` and `vigil`. Serves nobody.
 //!
 //! | state | SIGTERM, SIGINT, POST /drain | all workers ended | too late |
 //! | --- | --- | --- | --- |
@@ -27,6 +27,7 @@ use crate::cli::resolve::Inputs;
 use crate::cli::resolved::Resolved;
 use crate::cli::signals::{Asked, SIGNAL_POLL_MS, Signals};
 use crate::cli::systemd::Manager;
+use crate::cli::vigil::Vigil;
 use crate::cli::watch::{Shared, Watcher};
 use crate::cli::{Failure, activation, start};
 use crate::fanout::mail::Control;
@@ -71,6 +72,7 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     let journal =
         pending.start().map_err(|os| Failure::Run(format!("cannot start the log's thread: {os}")))?;
     tell_of_panics(journal.clone());
+    let vigil = Vigil::begin(Arc::clone(&node), server.clock(), server.wakers(), journal.clone());
     info!("{}", start::started(&settings, &capacity, server.bound(), memory_limit_bytes));
     for doubt in start::doubts(&settings, &capacity, server.bound(), memory_limit_bytes) {
         warn!("{doubt}");
@@ -80,15 +82,15 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     }
     let manager = Manager::find(|name| std::env::var_os(name), std::process::id());
     manager.ready();
-    let notifier = Notifier::new(&settings, random_seed());
-    let mut watcher = Watcher::new(Arc::clone(&node), server.clock(), watch, brim, notifier);
-    watcher.replace_alerts(resolved.rules(), None);
+    let mut watcher = Watcher::new(Arc::clone(&node), server.clock(), server.wakers(), watch, brim);
+    watcher.replace_alerts(resolved.rules(), Some(Notifier::new(&settings, random_seed())));
     let keeper = Keeper {
         node,
         server,
         journal,
         signals,
         watcher,
+        vigil,
         manager,
         resolved,
         state: State::Serving,
@@ -166,6 +168,7 @@ struct Keeper {
     journal: journal::Handle,
     signals: Signals,
     watcher: Watcher,
+    vigil: Vigil,
     manager: Manager,
     resolved: Resolved,
     state: State,
@@ -188,7 +191,11 @@ impl Keeper {
             }
             let now = Instant::now();
             self.watcher.tick(now);
-            self.manager.alive(now);
+            self.vigil.tick(now);
+            // A worker that stands still holds its subscribers: better to begin anew than to look alive.
+            if !self.node.has_stuck_worker() {
+                self.manager.alive(now);
+            }
             if let Some(exit_code) = self.ended(now) {
                 return self.end(exit_code);
             }

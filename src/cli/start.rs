@@ -1,6 +1,7 @@
 //! Words for a start: why it failed and what to do about it, what was started, what looks unwise.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::base::logfmt::Value;
 use crate::base::settings::{Listener, Profile, Settings};
@@ -38,12 +39,12 @@ pub fn failure(error: &StartError) -> Failure {
             };
             format!(
                 "cannot hold {wanted} connections: {table} allow {possible}; raise LimitNOFILE or \
-                 `ulimit -n` (see tuning/README.md), or lower connections_max"
+                 `ulimit -n` (`fanwheel doctor` says how), or lower connections_max"
             )
         }
         StartError::Files { files, needed } => format!(
             "too few files: the limit is {files} and at least {needed} are needed; raise LimitNOFILE or \
-             `ulimit -n` (see tuning/README.md)"
+             `ulimit -n` (`fanwheel doctor` says how)"
         ),
         StartError::FileTable(os) => {
             format!("cannot give each worker a file table: {os}; use --fd-tables shared")
@@ -152,7 +153,7 @@ pub fn doubts(
     if settings.connections_max == 0 && capacity.connections_max < CONNECTIONS_HOPED_FOR {
         doubts.push(format!(
             "event=doubt setting=connections_max value={} reason=\"a limit of {} files allows no more; raise \
-             LimitNOFILE or ulimit -n, see tuning/README.md\"",
+             LimitNOFILE or ulimit -n, fanwheel doctor says how\"",
             capacity.connections_max, capacity.files
         ));
     }
@@ -173,7 +174,23 @@ pub fn doubts(
              bodies_bytes_max together may hold {held} bytes, so newcomers may be refused for memory\""
         ));
     }
+    doubts.extend(missing_programs(settings));
     doubts
+}
+
+/// Programs that alerts would run and that are not there: better told now than with the first alert.
+fn missing_programs(settings: &Settings) -> impl Iterator<Item = String> {
+    let sendmail = if settings.alert_email_to.is_empty() { "" } else { &settings.alert_sendmail };
+    let programs = [("alert_command", settings.alert_command.as_str()), ("alert_sendmail", sendmail)];
+    programs.into_iter().filter(|(_, path)| !path.is_empty() && !can_run(path)).map(|(name, path)| {
+        let path = Value(path);
+        format!("event=doubt setting={name} value={path} reason=\"it is no program that can be run here\"")
+    })
+}
+
+fn can_run(path: &str) -> bool {
+    let anyone = |mode: u32| mode & 0o111 != 0;
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && anyone(file.permissions().mode()))
 }
 
 #[cfg(test)]
@@ -206,7 +223,7 @@ mod tests {
                     private: true,
                 },
                 "cannot hold 100000 connections: 8 workers × 1024 files allow 8000; raise LimitNOFILE or \
-                 `ulimit -n` (see tuning/README.md), or lower connections_max",
+                 `ulimit -n` (`fanwheel doctor` says how), or lower connections_max",
             ),
         ];
         for (error, expected) in rows {
@@ -243,6 +260,10 @@ mod tests {
         let [open, closed] =
             ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(Listener::Control, address)]);
         assert_eq!(doubts(&settings, &capacity(92), &open, 1_000_000).len(), 3);
+        let command = |path: &str| Settings { alert_command: path.to_owned(), ..Settings::default() };
+        assert_eq!(doubts(&command("/nonexistent/x"), &capacity(20_000), &closed, u64::MAX).len(), 1);
+        assert_eq!(doubts(&command("/etc/passwd"), &capacity(20_000), &closed, u64::MAX).len(), 1);
+        assert_eq!(doubts(&command("/bin/sh"), &capacity(20_000), &closed, u64::MAX).len(), 0);
         assert_eq!(doubts(&settings, &capacity(20_000), &closed, u64::MAX), Vec::<String>::new());
     }
 }

@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::base::counters::Count;
-use crate::base::snapshot::{Pages, Readiness, Snapshot};
+use crate::base::limits::{ADDRESS_SURVEY_MS_MAX, ADDRESS_SURVEY_MS_MIN};
+use crate::base::snapshot::{Pages, Snapshot};
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Ebb};
 use crate::cli::notify::{self, Notifier};
 use crate::cli::reading::Reader;
+use crate::cli::telling::Telling;
 use crate::fanout::node::Node;
 use crate::ops;
 use crate::ops::alerts::Rule;
 use crate::ops::summary::Summary;
 use crate::ops::watch::{Bounds, Sample, Watch};
-use crate::reactor::Clock;
+use crate::reactor::{Clock, Wakers};
 use crate::sys::process;
 
 /// Between two samples.
@@ -53,6 +55,9 @@ impl Shared {
             status: Box::new(move |snapshot, query| {
                 ops::status::page(&completed(snapshot), &status.lock(), query)
             }),
+            topics: Box::new(ops::listing::topics),
+            connections: Box::new(ops::listing::connections),
+            asset: ops::dashboard::asset,
         }
     }
 }
@@ -71,35 +76,41 @@ fn completed(snapshot: &Snapshot) -> Snapshot {
 pub struct Watcher {
     node: Arc<Node>,
     clock: Clock,
+    wakers: Wakers,
+    next_address_survey: Instant,
     shared: Shared,
     reader: Reader,
     brim: Brim,
     ebb: Ebb,
     summary: Summary,
+    telling: Telling,
     samples: u64,
     notifier: Notifier,
     next: Instant,
 }
 
 impl Watcher {
-    /// One that looks for the first time at once. Alerts are told by `notifier`.
-    pub fn new(node: Arc<Node>, clock: Clock, shared: Shared, brim: Brim, notifier: Notifier) -> Watcher {
-        let reader = Reader::real(node.workers());
+    /// One that looks for the first time at once, and has no alerts yet.
+    pub fn new(node: Arc<Node>, clock: Clock, wakers: Wakers, shared: Shared, brim: Brim) -> Watcher {
+        let (reader, now) = (Reader::real(node.workers()), Instant::now());
         Watcher {
+            telling: Telling::new(Arc::clone(&node), wakers.clone()),
             node,
             clock,
+            wakers,
+            next_address_survey: now,
             shared,
             reader,
             brim,
             ebb: Ebb::default(),
             summary: Summary::default(),
             samples: 0,
-            notifier,
-            next: Instant::now(),
+            notifier: Notifier::default(),
+            next: now,
         }
     }
 
-    /// Other alert rules, and other destinations if there are any; those that were have what waits for them.
+    /// Other alert rules, and other destinations if there are any; what waits for the old ones is still sent.
     pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<Notifier>) {
         if let Some(notifier) = notifier {
             self.notifier = notifier;
@@ -114,6 +125,12 @@ impl Watcher {
             return;
         }
         self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
+        if now >= self.next_address_survey {
+            let connections = self.node.totals().connections_open;
+            let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
+            self.next_address_survey = now + Duration::from_millis(pause_ms);
+            self.wakers.wake(self.node.survey_addresses());
+        }
         let time = self.clock.now();
         let snapshot = completed(&self.node.snapshot(time.mono_ms));
         let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
@@ -125,7 +142,7 @@ impl Watcher {
             snapshot,
             peaks: self.node.take_peaks(),
             host,
-            readiness: Readiness::default(),
+            readiness: self.node.readiness(time.mono_ms),
         };
         let mut watch = self.shared.lock();
         watch.push(sample);
@@ -138,6 +155,7 @@ impl Watcher {
         if let Some(line) = line {
             info!("{line}");
         }
+        self.telling.tell(&self.shared, time);
     }
 
     fn look_after_memory(&mut self, resident_bytes: u64) {

@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::ask::Pursuit;
 use super::log::Kept;
 use crate::base::counters::Closed;
 use crate::base::id::EventId;
@@ -47,8 +48,10 @@ impl Token {
 pub struct Conn {
     /// Tells this connection from an earlier one in the same slot.
     pub generation: u32,
-    /// When it was opened.
+    /// When it was accepted.
     pub opened: Tick,
+    /// Its user agent, a number of the worker's [`Agents`](super::agents::Agents).
+    pub agent: u16,
     /// Which listener it came through.
     pub listener: Listener,
     /// Bits of [`flag`].
@@ -129,6 +132,8 @@ pub mod mode {
     pub const NEWCOMER: u8 = 16;
     /// Its socket was full, and it has not caught up since: counted in `Counters::lagging`.
     pub const LAGS: u8 = 32;
+    /// The operator ends it.
+    pub const OPERATOR: u8 = 64;
 }
 
 /// A subscriber's entry in a topic's list.
@@ -184,8 +189,8 @@ pub enum Phase {
     Head,
     /// The rest of a publish body.
     Body(Box<Upload>),
-    /// A probe to come back; whether the request was HTTP/1.1, asked to keep the connection, was `HEAD`.
-    Probing([bool; 3]),
+    /// The workers to answer its question.
+    Surveying(Box<Pursuit>),
     /// The client to take its answer.
     Answering,
     /// Its turn to have further requests in `input` handled.

@@ -9,6 +9,7 @@
 //! told a gap without need, but never loses silently.
 
 mod messages;
+mod rows;
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,12 +24,13 @@ use super::mail::{Control, Mail, Outlet, Probe};
 use crate::base::counters::Refused;
 use crate::base::id::EventId;
 use crate::base::limits::{
-    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, SHED_PAUSE_MS,
-    SWEEP_CALLS_PER_TURN, TOPIC_LINGER_MS,
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX,
+    RESERVED_TOPIC_EVENTS, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN, TOPIC_LINGER_MS,
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
 use crate::wire::request::Start;
+use crate::wire::rules;
 
 /// One entry of the node's history, in publish order.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ const _: () = assert!(
 struct Topic {
     name: Arc<str>,
     log: TopicLog,
+    /// Events that the log keeps.
+    events_max: usize,
     /// One bit for each worker that has subscribers.
     interest: u64,
     subscribers: u32,
@@ -215,15 +219,23 @@ impl Hub {
         if self.outlets.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(Refused::Overload) }
     }
 
-    /// Sends a probe through every mailbox. Returns the workers to wake; `None` when a mailbox is full.
-    pub fn probe(&self, probe: &Arc<Probe>) -> Option<u64> {
+    /// Sends a probe through every mailbox. Returns the workers to wake; when mailboxes are full, or during a
+    /// drain, it is sent to nobody, and the full ones are returned.
+    pub fn probe(&self, probe: &Arc<Probe>) -> Result<u64, u64> {
         let inner = self.lock();
-        if inner.draining || self.outlets.iter().any(|outlet| outlet.room() == 0) {
-            return None;
+        let full = self.full_mailboxes();
+        if inner.draining || full != 0 {
+            return Err(full);
         }
         self.outlets.iter().for_each(|outlet| outlet.push(Mail::Probe(Arc::clone(probe))));
         drop(inner);
-        Some(self.sleepers(u64::MAX))
+        Ok(self.sleepers(u64::MAX))
+    }
+
+    /// Workers whose mailbox has no room, a bit each.
+    pub fn full_mailboxes(&self) -> u64 {
+        let full = self.outlets.iter().enumerate().filter(|(_, outlet)| outlet.room() == 0);
+        full.fold(0, |mask, (worker, _)| mask | 1 << worker)
     }
 
     /// When frames that have left the history leave no room for new ones, tells the workers to shed those who
@@ -299,6 +311,12 @@ impl Hub {
         (0..SWEEP_CALLS_PER_TURN).all(|_| self.lock().expire(now, EVICTIONS_PER_CALL))
     }
 
+    /// Whether somebody listens to a topic.
+    pub fn is_heard(&self, name: &str) -> bool {
+        let inner = self.lock();
+        inner.find(name).is_some_and(|index| inner.topics[index as usize].subscribers > 0)
+    }
+
     /// The hub's sizes.
     pub fn sizes(&self) -> HubSizes {
         let inner = self.lock();
@@ -338,10 +356,13 @@ impl Inner {
             return index;
         }
         self.born += 1;
+        let reserved = rules::is_reserved_topic(name);
+        let events_max = if reserved { RESERVED_TOPIC_EVENTS } else { self.bounds.events };
         let name: Arc<str> = Arc::from(name);
         let index = self.topics.insert(Topic {
             name: Arc::clone(&name),
             log: TopicLog::new(self.forgotten, self.by_key.clone()),
+            events_max,
             interest: 0,
             subscribers: 0,
             born: self.born,
@@ -366,10 +387,10 @@ impl Inner {
     /// appends of one frame: a topic that cannot keep it may be retired, and one made after that would begin
     /// above the frame.
     fn trim(&mut self, indices: &[u32], now: Now) {
-        let (events, topic_bytes, bytes) = (self.bounds.events, self.bounds.topic_bytes, self.bounds.bytes);
+        let (topic_bytes, bytes) = (self.bounds.topic_bytes, self.bounds.bytes);
         for &index in indices {
-            let over = |log: &TopicLog| log.len() > events || log.bytes() > topic_bytes;
-            while over(&self.topics[index as usize].log) {
+            let over = |topic: &Topic| topic.log.len() > topic.events_max || topic.log.bytes() > topic_bytes;
+            while over(&self.topics[index as usize]) {
                 self.evict(index);
             }
         }

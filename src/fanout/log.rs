@@ -50,7 +50,8 @@ impl Kept {
         self.rounds_left.store(mails, Relaxed);
     }
 
-    /// One of its mails has been offered to all whom it concerns, or concerned nobody. Whether it was the last.
+    /// One of its mails has been offered to all whom it concerns, or concerned nobody. Whether it was the
+    /// last.
     pub fn end_round(&self) -> bool {
         self.rounds_left.fetch_sub(1, Relaxed) == 1
     }
@@ -76,15 +77,15 @@ pub struct TopicLog {
     bytes: usize,
     floor: EventId,
     /// The newest kept id of each key; only where somebody reads by it.
-    newest: Option<HashMap<Box<str>, EventId, Seeded>>,
+    newest_by_key: Option<HashMap<Box<str>, EventId, Seeded>>,
 }
 
 impl TopicLog {
     /// An empty log in which anything up to `floor` may be missing. With `by_key` it knows the newest frame
     /// of each key.
     pub fn new(floor: EventId, by_key: Option<Seeded>) -> TopicLog {
-        let newest = by_key.map(HashMap::with_hasher);
-        TopicLog { frames: VecDeque::new(), bytes: 0, floor, newest }
+        let newest_by_key = by_key.map(HashMap::with_hasher);
+        TopicLog { frames: VecDeque::new(), bytes: 0, floor, newest_by_key }
     }
 
     /// Adds the newest frame.
@@ -92,7 +93,7 @@ impl TopicLog {
         assert!(frame.id() > self.floor, "ids rise");
         assert!(self.frames.back().is_none_or(|newest| newest.id() < frame.id()), "ids rise");
         self.bytes += frame.memory_bytes();
-        if let (Some(newest), Some(key)) = (&mut self.newest, frame.key()) {
+        if let (Some(newest), Some(key)) = (&mut self.newest_by_key, frame.key()) {
             newest.insert(key.into(), frame.id());
         }
         self.frames.push_back(frame);
@@ -104,7 +105,7 @@ impl TopicLog {
         self.floor = frame.id();
         let freed = frame.memory_bytes();
         self.bytes -= freed;
-        if let (Some(newest), Some(key)) = (&mut self.newest, frame.key())
+        if let (Some(newest), Some(key)) = (&mut self.newest_by_key, frame.key())
             && newest.get(key) == Some(&frame.id())
         {
             newest.remove(key);
@@ -117,7 +118,7 @@ impl TopicLog {
 
     /// The newest kept frame with the same key, if it is newer.
     pub fn superseder(&self, frame: &Frame) -> Option<&Arc<Kept>> {
-        let id = *self.newest.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key))?;
+        let id = *self.newest_by_key.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key))?;
         let found = self.frames.binary_search_by_key(&id, |frame| frame.id()).ok()?;
         Some(&self.frames[found]).filter(|newest| newest.id() > frame.id())
     }
@@ -150,6 +151,16 @@ impl TopicLog {
     /// Bytes kept.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many frames are newer than `position`.
+    pub fn count_after(&self, position: EventId) -> usize {
+        self.frames.len() - first_after(&self.frames, position)
+    }
+
+    /// The newest kept id.
+    pub fn newest(&self) -> Option<EventId> {
+        self.frames.back().map(|frame| frame.id())
     }
 
     /// The frames newer than `position`, oldest first.

@@ -4,13 +4,14 @@
 //! the node's one order; whoever pushed to a worker that sleeps wakes it after the lock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::conn::Token;
 use super::log::Kept;
-use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX};
+use super::survey::Survey;
+use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX, SURVEY_MAILS_MAX};
 
 /// One item of the ordered mailbox.
 #[derive(Debug)]
@@ -24,10 +25,30 @@ pub enum Mail {
 /// A probe that passes through every worker.
 #[derive(Debug)]
 pub struct Probe {
-    /// Workers that have not seen it.
-    pub left: AtomicU32,
-    /// The worker that asked, and its connection.
-    pub asker: (usize, Token),
+    /// Workers that have not seen it, a bit each.
+    left: AtomicU64,
+}
+
+impl Probe {
+    /// One that no worker has seen.
+    pub fn new(workers: usize) -> Probe {
+        Probe { left: AtomicU64::new(all_workers(workers)) }
+    }
+
+    /// A worker has come to it.
+    pub fn pass(&self, worker: usize) {
+        self.left.fetch_and(!(1 << worker), Ordering::Relaxed);
+    }
+
+    /// Workers that have not.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+}
+
+/// A bit for each worker.
+pub fn all_workers(workers: usize) -> u64 {
+    u64::MAX >> (u64::BITS - workers as u32)
 }
 
 /// Messages outside the publish order.
@@ -37,10 +58,12 @@ pub enum Control {
     Drain,
     /// End everything now.
     Stop,
+    /// A question about connections or topics.
+    Survey(Arc<Survey>),
+    /// A connection's question has been answered by all who were asked.
+    Surveyed(Token, Arc<Survey>),
     /// Frames in flight leave no room: end whoever holds one that history no longer keeps.
     Shed,
-    /// A probe has passed through every worker.
-    Probed(Token),
 }
 
 /// The sending ends of one worker's mailboxes, and whether it sleeps.
@@ -92,6 +115,11 @@ impl Outlet {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
+    }
+
+    /// Whether the worker reads its control messages, as far as their number tells.
+    pub fn has_room_for_surveys(&self) -> bool {
+        self.control.len() < SURVEY_MAILS_MAX
     }
 
     /// Whether the worker slept and must be woken by the caller. Call after pushing.

@@ -3,9 +3,13 @@
 //! Never contains sockets, a clock, threads, libc or operating-system randomness: bytes, time and seeds are
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
+pub mod agents;
 mod ages;
+pub mod ask;
 pub mod batch;
+pub mod best;
 pub mod conn;
+pub mod crowd;
 pub mod hash;
 pub mod hub;
 pub mod idempotency;
@@ -13,12 +17,16 @@ pub mod lanes;
 pub mod log;
 pub mod mail;
 pub mod node;
+pub mod notes;
 mod output;
+pub mod readiness;
 mod rounds;
 pub mod seam;
 mod stream;
+pub mod survey;
 mod talk;
 pub mod topics;
 mod upload;
+mod walk;
 pub mod wheel;
 pub mod worker;

@@ -5,15 +5,18 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::hash::Seeded;
 use super::hub::Hub;
-use super::mail::{Control, Inbox, Outlet};
+use super::mail::{self, Control, Inbox, Outlet};
+use super::readiness::Vigil;
+use super::survey::Survey;
 use crate::base::counters::{Count, Counters, Refused, Spread, Totals};
-use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS};
+use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
 use crate::base::settings::{Listener, Profile, Settings};
 use crate::base::snapshot::{Pages, Peaks, Snapshot, WorkerSnapshot};
+use crate::base::survey::AddressCount;
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::cors::Cors;
 use crate::wire::head::HeadLimits;
@@ -92,6 +95,13 @@ pub struct Node {
     memory_full: AtomicBool,
     draining: AtomicBool,
     stopping: AtomicBool,
+    vigil: Mutex<Vigil>,
+    /// Questions under way about topics and connections.
+    pub surveys: Budget,
+    /// The count of addresses under way.
+    address_survey: Mutex<Option<Arc<Survey>>>,
+    /// What the last one found.
+    told_addresses: Mutex<Vec<AddressCount>>,
     pages: Pages,
 }
 
@@ -120,6 +130,10 @@ impl Node {
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            vigil: Mutex::default(),
+            surveys: Budget::new(SURVEYS_AT_ONCE_MAX),
+            address_survey: Mutex::default(),
+            told_addresses: Mutex::default(),
             pages,
             settings,
         };
@@ -175,6 +189,7 @@ impl Node {
             history_bytes: sizes.bytes,
             bodies_bytes: self.bodies.taken(),
             idempotency_keys: sizes.idempotency_keys,
+            top_addresses: self.top_addresses(),
         }
     }
 
@@ -212,6 +227,24 @@ impl Node {
     /// The pages of the control listener.
     pub fn pages(&self) -> &Pages {
         &self.pages
+    }
+
+    /// A bit for each worker.
+    pub fn all_workers(&self) -> u64 {
+        mail::all_workers(self.workers())
+    }
+
+    pub(super) fn address_survey(&self) -> MutexGuard<'_, Option<Arc<Survey>>> {
+        self.address_survey.lock().expect("a panic ends the process")
+    }
+
+    pub(super) fn told_addresses(&self) -> MutexGuard<'_, Vec<AddressCount>> {
+        self.told_addresses.lock().expect("a panic ends the process")
+    }
+
+    /// What is known of its readiness.
+    pub(super) fn vigil(&self) -> MutexGuard<'_, Vigil> {
+        self.vigil.lock().expect("a panic ends the process")
     }
 
     /// Says whether resident memory is above its limit.

@@ -195,7 +195,11 @@ impl Worker {
         if outcome.whole {
             let ending = stream.mode & mode::ENDING != 0;
             if ending {
-                let why = if self.drain.is_some() { Closed::Drain } else { Closed::Life };
+                let why = match stream.mode & mode::OPERATOR {
+                    0 if self.drain.is_some() => Closed::Drain,
+                    0 => Closed::Life,
+                    _ => Closed::Operator,
+                };
                 self.close(io, slot, Close::Orderly, why);
             } else {
                 let upto = outcome.position.unwrap_or(EventId::ZERO);

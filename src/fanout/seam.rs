@@ -4,6 +4,9 @@
 //! each naming a connection by slot and the byte slices to gather, and each result is written back.
 
 use std::io::IoSlice;
+use std::net::SocketAddr;
+
+use crate::base::survey::Traffic;
 
 /// One send of a batch. At most one per connection in a batch.
 #[derive(Debug)]
@@ -60,6 +63,10 @@ pub trait Io {
     fn read(&mut self, slot: u32, into: &mut [u8]) -> Read;
     /// Tells the peer that nothing more will be sent; reading goes on.
     fn finish(&mut self, slot: u32);
+    /// Who is at the other end; none for what has no such address. Costs a system call: for surveys only.
+    fn peer(&mut self, slot: u32) -> Option<SocketAddr>;
+    /// What the kernel has counted, where it does. Costs a system call, too.
+    fn traffic(&mut self, slot: u32) -> Option<Traffic>;
     /// Ends the connection; the slot may be reused at once.
     fn close(&mut self, slot: u32, how: Close);
 }

@@ -78,6 +78,7 @@ impl Worker {
         self.queue_write(slot);
         self.counters().subscribers(1);
         self.counters().count(Count::Subscribed);
+        self.note_stream(slot);
         Ok(())
     }
 
@@ -161,7 +162,9 @@ impl Worker {
         if full && tick >= stream.wrote.saturating_add(ticks.stall) {
             let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
             if !stays || ending {
-                return self.close(io, slot, Close::Reset, Closed::SlowStalled);
+                let by_operator = stream.mode & mode::OPERATOR != 0;
+                let why = if by_operator { Closed::Operator } else { Closed::SlowStalled };
+                return self.close(io, slot, Close::Reset, why);
             }
             // It costs no memory beyond the log, and the kernel gives up on a peer that never reads.
             stream.wrote = tick;
@@ -189,13 +192,15 @@ impl Worker {
         self.wheel.arm(slot, next.max(tick + 1).min(ends));
     }
 
-    /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get.
-    fn end_stream(&mut self, slot: u32) {
+    /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get. The
+    /// operator does not wait for one that is behind.
+    pub(super) fn end_stream(&mut self, slot: u32) {
         let tick = self.now.tick();
         let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
         let patient = self.drain.is_some() || tick < stream.ends.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
-        if stream.is_live() && !(patient && mail_waits) {
+        let by_operator = stream.mode & mode::OPERATOR != 0;
+        if (stream.is_live() || by_operator) && !(patient && mail_waits) {
             self.say_farewell(slot);
         } else {
             self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));

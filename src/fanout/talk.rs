@@ -5,21 +5,20 @@
 //! pipelines waits for everyone else and not they for it. Bodies are in `upload`.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
+use super::agents::NO_AGENT;
 use super::batch::Outcome;
 use super::conn::{Phase, State, Talk, Then, flag};
-use super::mail::Probe;
 use super::node::Node;
 use super::seam::{Close, Io, Read};
 use super::stream::{Opening, bench_subscription};
 use super::worker::Worker;
 use crate::base::counters::{Closed, Count, Refused};
 use crate::base::limits::{
-    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, LINGER_BYTES_MAX, PROBE_MS, PUBLIC_READ_BYTES,
+    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, LINGER_BYTES_MAX, PUBLIC_READ_BYTES,
 };
 use crate::base::settings::Listener;
-use crate::base::time::{Tick, ticks_of_ms};
+use crate::base::time::Tick;
 use crate::wire::head::{self, Head, Parsed};
 use crate::wire::problem::Problem;
 use crate::wire::reply::{self, Reply};
@@ -34,8 +33,8 @@ pub(super) enum Flow {
     Next(usize),
     /// All bytes behind the head have been taken; the connection waits for something.
     Hold,
-    /// The probe decides; bytes behind the head are kept.
-    Probe,
+    /// A survey decides; bytes behind the head are kept.
+    Wait,
     /// The connection has become a stream, or will be closed: nothing behind the head matters.
     Done,
 }
@@ -82,7 +81,7 @@ impl Worker {
             State::Talking(talk) => match talk.phase {
                 Phase::Head => head_bytes,
                 Phase::Body(_) | Phase::Lingering(_) => self.scratch.len(),
-                Phase::Probing(_) | Phase::Answering => {
+                Phase::Surveying(_) | Phase::Answering => {
                     conn.flags |= flag::UNREAD;
                     return 0;
                 }
@@ -128,7 +127,7 @@ impl Worker {
                         self.close(io, slot, Close::Reset, why);
                     }
                 }
-                Phase::Probing(_) | Phase::Answering | Phase::Queued => {
+                Phase::Surveying(_) | Phase::Answering | Phase::Queued => {
                     unreachable!("not read in these phases")
                 }
             },
@@ -178,7 +177,7 @@ impl Worker {
                             let waits = self.talk(slot).out.len();
                             hold = answers == ANSWERS_AT_ONCE || waits >= ANSWER_BYTES_MAX;
                         }
-                        Flow::Probe => hold = true,
+                        Flow::Wait => hold = true,
                         Flow::Hold => rest = &[],
                         Flow::Done => return,
                     }
@@ -223,6 +222,7 @@ impl Worker {
     fn request(&mut self, slot: u32, head: &Head<'_>, rest: &[u8]) -> Flow {
         self.counters().count(Count::Requests);
         self.asked += 1;
+        self.note_agent(slot, head.user_agent);
         let node = Arc::clone(&self.node);
         let conn = &self.conns[slot as usize];
         let over = match conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
@@ -248,12 +248,47 @@ impl Worker {
             Request::BenchSubscribe { chunked } => {
                 self.open_stream(slot, asked, bench_subscription(chunked), over, true)
             }
-            Request::Ready => self.ask_ready(slot, asked),
+            Request::Ready => self.answer_ready(slot, asked),
+            Request::Connections(query) => self.ask_connections(slot, asked, query),
+            Request::Topics(query) => self.ask_topics(slot, asked, query),
+            Request::EndConnection(id) => self.ask_end(slot, asked, id),
             Request::Publish(_) | Request::Batch(_) | Request::BenchBroadcast => match over {
                 Some(why) => self.refuse(slot, asked, why),
                 None => self.begin_upload(slot, head, request, rest),
             },
+            Request::Asset { name, if_none_match } => {
+                self.answer_asset(slot, asked, &name, if_none_match.as_deref())
+            }
             request => self.answer_page(slot, asked, &node, &request),
+        }
+    }
+
+    /// A file of the dashboard.
+    fn answer_asset(
+        &mut self,
+        slot: u32,
+        asked: Asked<'_>,
+        name: &str,
+        if_none_match: Option<&[u8]>,
+    ) -> Flow {
+        match (self.node.pages().asset)(name) {
+            Some(asset) => self.answer(slot, asked, |out, reply| {
+                reply::asset(out, reply, &asset, if_none_match);
+            }),
+            None => {
+                self.counters().count(Count::RequestsBad);
+                self.answer_problem(slot, asked, &Problem::NotFound)
+            }
+        }
+    }
+
+    /// Remembers what the client calls itself, of its first request.
+    fn note_agent(&mut self, slot: u32, user_agent: Option<&[u8]>) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.agent == NO_AGENT
+            && let Some(text) = user_agent
+        {
+            conn.agent = self.agents.take(text);
         }
     }
 
@@ -385,39 +420,15 @@ impl Worker {
         Flow::Done
     }
 
-    /// A probe through every worker; the answer waits for it.
-    fn ask_ready(&mut self, slot: u32, asked: Asked<'_>) -> Flow {
+    /// Repeats the verdict on readiness. It is made elsewhere, so this never waits for another worker.
+    fn answer_ready(&mut self, slot: u32, asked: Asked<'_>) -> Flow {
         if self.node.is_draining() {
             return self.refuse(slot, asked, Refused::Draining);
         }
-        let left = AtomicU32::new(self.node.workers() as u32);
-        let probe = Arc::new(Probe { left, asker: (self.index, self.token(slot)) });
-        match self.node.hub.probe(&probe) {
-            None => self.refuse(slot, asked, Refused::Overload),
-            Some(wake) => {
-                self.wake |= wake;
-                self.talk(slot).phase = Phase::Probing([asked.http11, asked.keep_alive, asked.head_only]);
-                let due = self.now.tick().saturating_add(ticks_of_ms(PROBE_MS));
-                self.set_due(slot, due);
-                Flow::Probe
-            }
-        }
-    }
-
-    /// The probe that a connection waits for has passed through every worker.
-    pub(super) fn probed(&mut self, slot: u32) {
-        self.end_probe(slot, |worker, slot, asked| {
-            worker.answer(slot, asked, |out, reply| reply::json(out, reply, "{\"status\":\"ready\"}"))
-        });
-    }
-
-    fn end_probe(&mut self, slot: u32, answer: impl FnOnce(&mut Worker, u32, Asked<'_>) -> Flow) {
-        let State::Talking(talk) = &mut self.conns[slot as usize].state else { return };
-        let Phase::Probing([http11, keep_alive, head_only]) = talk.phase else { return };
-        talk.phase = Phase::Head;
-        let asked = Asked { http11, keep_alive, head_only, origin: None };
-        if let Flow::Next(_) = answer(self, slot, asked) {
-            self.settle(slot);
+        let readiness = self.node.readiness(self.now.mono_ms);
+        match readiness.reason {
+            None => self.answer(slot, asked, |out, reply| reply::json(out, reply, "{\"status\":\"ready\"}")),
+            Some(reason) => self.answer_problem(slot, asked, &Problem::NotReady(format!("{reason}."))),
         }
     }
 
@@ -434,10 +445,7 @@ impl Worker {
                 self.talk(slot).phase = Phase::Head;
                 self.time_out(slot, Closed::BodyTimeout, &Problem::BodyTimeout);
             }
-            Phase::Probing(_) => self.end_probe(slot, |worker, slot, asked| {
-                let text = format!("A probe did not pass through every worker within {PROBE_MS} ms.");
-                worker.answer_problem(slot, asked, &Problem::NotReady(text))
-            }),
+            Phase::Surveying(_) => self.conclude(slot),
             Phase::Answering => self.close(io, slot, Close::Reset, Closed::AnswerTimeout),
             Phase::Lingering(_) => {
                 let why = talk.then.reason();

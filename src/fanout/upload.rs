@@ -177,7 +177,7 @@ impl Worker {
                 Ok(vec![Post { topics: publish.topics.clone(), draft }])
             }
             Call::Broadcast => {
-                Ok(vec![Post { topics: vec![BENCH_TOPIC.into()], draft: Draft::unnumbered(text()?) }])
+                Ok(vec![Post { topics: vec![BENCH_TOPIC.into()], draft: Draft::unnumbered(None, text()?) }])
             }
             Call::Batch(_) => {
                 let posts = batch::parse(body, self.node.settings.topics_per_connection_max)?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! turn: control → some reads → mail → one batch of own output → one batch of the rounds → timers
+//!       → a slice of a survey
 //! ```
 //!
 //! Every step has a budget, and that of the reads is small while a round runs: a health check, a publish or a
@@ -9,19 +10,24 @@
 //! existing subscribers a few reads. This file owns the queues between the steps and the life of a
 //! connection; the steps are in `rounds`, `talk`, `stream` and `output`.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
+use super::agents::{Agents, NO_AGENT};
 pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, flag, mode};
+use super::hash::Seeded;
 use super::lanes::{Lane, Lanes};
 use super::mail::{Control, Inbox, Mail};
 use super::node::{Node, address_of};
+use super::notes::Note;
 use super::seam::{Close, Io};
 use super::topics::LocalTopics;
+use super::walk::Walk;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters, Step};
 use crate::base::limits::{
@@ -98,11 +104,19 @@ pub struct Worker {
     /// Connections that are only here to be refused.
     refusals: usize,
     sweep_at_ms: u64,
+    /// Surveys that it takes part in, each a slice in turn.
+    pub(super) walks: VecDeque<Walk>,
+    pub(super) agents: Agents,
+    /// For tables whose keys clients choose.
+    pub(super) hash: Seeded,
+    pub(super) noting: bool,
+    pub(super) notes: Vec<Note>,
 }
 
 impl Worker {
     /// Worker `index` of the node. `seed` drives its jitter.
     pub fn new(node: Arc<Node>, index: usize, inbox: Inbox, seed: u64) -> Worker {
+        let hash = Seeded::new(seed);
         Worker {
             node,
             index,
@@ -125,6 +139,11 @@ impl Worker {
             asked: 0,
             refusals: 0,
             sweep_at_ms: 0,
+            walks: VecDeque::new(),
+            agents: Agents::new(hash.clone()),
+            hash,
+            noting: false,
+            notes: Vec::new(),
         }
     }
 
@@ -143,7 +162,8 @@ impl Worker {
         let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
         let due = now.tick().saturating_add(wait);
         let generation = self.generation;
-        let conn = Conn { generation, opened: now.tick(), listener, flags: over, state: State::Waiting };
+        let (opened, agent) = (now.tick(), NO_AGENT);
+        let conn = Conn { generation, opened, agent, listener, flags: over, state: State::Waiting };
         let slot = self.conns.insert(conn) as u32;
         self.wheel.arm(slot, due);
         self.counters().connections(1);
@@ -154,6 +174,7 @@ impl Worker {
             self.addresses[slot as usize] = Some(peer);
         }
         self.queue_read(slot);
+        self.note_opened(slot, peer);
         Some(Token::new(slot, generation))
     }
 
@@ -220,6 +241,7 @@ impl Worker {
         self.exhausted(Step::Rounds, !self.topics.rounds().is_empty());
         let timers_left = self.expire_timers(io);
         self.exhausted(Step::Timers, timers_left);
+        self.walk_some(io);
         if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
             let more = self.node.hub.sweep(now);
             self.sweep_at_ms = now.mono_ms + if more { 0 } else { SWEEP_MS };
@@ -272,7 +294,8 @@ impl Worker {
 
     fn has_work(&self) -> bool {
         let mail = !self.inbox.frames.is_empty() || !self.inbox.control.is_empty();
-        mail || !self.topics.rounds().is_empty() || !self.to_read.is_empty() || !self.to_write.is_empty()
+        let output = !self.topics.rounds().is_empty() || !self.to_write.is_empty();
+        mail || output || !self.to_read.is_empty() || !self.walks.is_empty()
     }
 
     fn due_in_ms(&self) -> Option<u64> {
@@ -295,13 +318,7 @@ impl Worker {
             }
             match self.inbox.frames.try_recv() {
                 Ok(Mail::Frame(hub, frame)) => self.topics.deliver(hub, frame),
-                Ok(Mail::Probe(probe)) => {
-                    if probe.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-                        let (worker, token) = probe.asker;
-                        self.node.hub.outlet(worker).send(Control::Probed(token));
-                        self.wake |= self.node.hub.sleepers(1 << worker);
-                    }
-                }
+                Ok(Mail::Probe(probe)) => probe.pass(self.index),
                 Err(_) => return,
             }
         }
@@ -311,8 +328,9 @@ impl Worker {
         while let Ok(control) = self.inbox.control.try_recv() {
             match control {
                 Control::Shed => self.shed(io),
-                Control::Probed(token) if self.owns(token) => self.probed(token.slot()),
-                Control::Probed(_) | Control::Drain | Control::Stop => {}
+                Control::Survey(survey) => self.begin_walk(io, survey),
+                Control::Surveyed(token, survey) => self.surveyed(token, &survey),
+                Control::Drain | Control::Stop => {}
             }
         }
         self.stopping |= self.node.is_stopping();
@@ -484,6 +502,7 @@ impl Worker {
 
     /// Ends a connection.
     pub(super) fn close(&mut self, io: &mut impl Io, slot: u32, how: Close, why: Closed) {
+        self.note_closed(io, slot, why);
         self.forget(slot, why);
         io.close(slot, how);
     }
@@ -492,6 +511,7 @@ impl Worker {
     fn forget(&mut self, slot: u32, why: Closed) {
         self.wheel.disarm(slot);
         let conn = self.conns.remove(slot as usize);
+        self.agents.give(conn.agent);
         self.counters().close(why);
         self.counters().connections(-1);
         let age = self.now.tick().saturating_sub(conn.opened);

@@ -25,7 +25,7 @@ pub use self::rule::{
     Bound, DEFAULT_RULES, DefaultRule, Figure, METRICS, Metric, Rule, SEVERITY_NAMES, Severity, Unit,
     metric_named,
 };
-use crate::base::limits::ALERT_HISTORY_MAX;
+use crate::base::limits::{ALERT_HISTORY_MAX, ALERT_WHY_CHARS_MAX};
 use crate::base::time::Now;
 
 /// See the module.
@@ -41,6 +41,7 @@ struct Watched {
     rule: Rule,
     phase: Phase,
     value: Option<f64>,
+    why: Option<String>,
     /// When it was last told that the alert fires, monotonic.
     told_ms: Option<u64>,
 }
@@ -76,11 +77,14 @@ impl Rules {
         Rules { watched: rules.into_iter().map(Watched::new).collect(), history: VecDeque::new() }
     }
 
-    /// Holds every rule against its figure; the messages that go out.
-    pub fn tick(&mut self, now: Now, value: impl Fn(&str) -> Option<f64>) -> Vec<Notice> {
+    /// Holds every rule against its figure; the messages that go out. `figure` gives a metric's value, and
+    /// what is known beyond it in words.
+    pub fn tick(&mut self, now: Now, figure: impl Fn(&str) -> (Option<f64>, Option<String>)) -> Vec<Notice> {
         let mut notices = Vec::new();
         for watched in &mut self.watched {
-            watched.value = value(watched.rule.metric.name).filter(|value| value.is_finite());
+            let (value, why) = figure(watched.rule.metric.name);
+            watched.value = value.filter(|value| value.is_finite());
+            watched.why = why.map(|why| why.chars().take(ALERT_WHY_CHARS_MAX).collect());
             if let Some(change) = watched.step(now, &mut notices) {
                 remember(&mut self.history, watched, change, now);
             }
@@ -125,7 +129,7 @@ impl Rules {
                 "since_ms": since_wall_ms,
                 "value": watched.value,
                 "threshold": rule.bound.limit(),
-                "text": sentence(rule, watched.value),
+                "text": sentence(rule, watched.value, watched.why.as_deref()),
             }))
         });
         let past = |past: &Past| {
@@ -155,7 +159,7 @@ fn remember(history: &mut VecDeque<Past>, watched: &Watched, change: Change, now
 
 impl Watched {
     fn new(rule: Rule) -> Watched {
-        Watched { rule, phase: Phase::Quiet, value: None, told_ms: None }
+        Watched { rule, phase: Phase::Quiet, value: None, why: None, told_ms: None }
     }
 
     /// The next phase, by the table above; what changed, if anything did.
@@ -206,10 +210,14 @@ impl Watched {
     }
 
     fn notice(&self, change: Change, now: Now, since_ms: u64) -> Notice {
-        Notice { rule: self.rule.clone(), change, value: self.value, at_ms: now.wall_ms, since_ms }
+        let (rule, value, why) = (self.rule.clone(), self.value, self.why.clone());
+        Notice { rule, change, value, why, at_ms: now.wall_ms, since_ms }
     }
 }
 
+#[cfg(test)]
+#[path = "alerts/default_tests.rs"]
+mod default_tests;
 #[cfg(test)]
 #[path = "alerts/tests.rs"]
 mod tests;

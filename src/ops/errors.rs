@@ -1,8 +1,8 @@
 //! Faults by class: which counts belong to which, so that pages and alerts mean the same by an error.
 //!
 //! An error is what should not happen with well-behaved clients on a healthy host. A refusal over a limit is
-//! none, nor is the end of a connection by a reset: phones and closed tabs leave like that. Those have counters
-//! of their own.
+//! none, nor is the end of a connection by a reset: phones and closed tabs leave like that. Those have
+//! counters of their own.
 
 use crate::base::counters::{Closed, Count, Totals};
 
@@ -43,10 +43,11 @@ pub fn total(totals: &Totals) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::counters::CLOSED_NAMES;
 
     #[test]
     fn faults_are_counted_and_ordinary_ends_are_not() {
-        let mut totals = Totals { closed: [1; 15], ..Totals::default() };
+        let mut totals = Totals { closed: [1; CLOSED_NAMES.len()], ..Totals::default() };
         totals.counts[Count::RequestsBad as usize] = 5;
         totals.counts[Count::Delivered as usize] = 1_000;
         totals.refused[0] = 1_000;

@@ -1,7 +1,7 @@
 //! The two text formats in which metrics are exposed: Prometheus 0.0.4 and OpenMetrics 1.0.
 //!
-//! Owns their grammar: names, suffixes, `HELP` and `TYPE`, numbers, the end. Knows no metric. Label values are
-//! words of this program, never a user's text.
+//! Owns their grammar: names, suffixes, `HELP` and `TYPE`, numbers, the end. Knows no metric. Label values
+//! are words of this program, never a user's text.
 
 use std::fmt::Write;
 
@@ -178,7 +178,8 @@ mod tests {
                           x_accepted_total 7\n\
                           # HELP x_closed_total Things closed.\n# TYPE x_closed_total counter\n\
                           x_closed_total{reason=\"peer\"} 1\nx_closed_total{reason=\"reset\"} 2\n\
-                          # HELP x_uptime_seconds Time.\n# TYPE x_uptime_seconds gauge\nx_uptime_seconds 1.5\n\
+                          # HELP x_uptime_seconds Time.\n# TYPE x_uptime_seconds gauge\n\
+                          x_uptime_seconds 1.5\n\
                           # HELP x_build_info Always 1.\n# TYPE x_build_info gauge\n\
                           x_build_info{version=\"1.2.3\"} 1\n";
         assert_eq!(page(Format::Prometheus), prometheus);

@@ -35,7 +35,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
             "max": snapshot.connections_max,
             "accepted_per_minute": rounded(watch.rates(Window::Minute).accepted * 60.0),
             "duration_ms_mean": snapshot.spread.duration.mean().map(rounded),
-            "by_address": [],
+            "by_address": by_address(snapshot),
         },
         "subscribers": {
             "open": totals.subscribers_open,
@@ -47,7 +47,11 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
             "1m": rates(watch.rates(Window::Minute)),
             "5m": rates(watch.rates(Window::FiveMinutes)),
         },
-        "latency_ms": { "each": latency(watch.latency_each()), "last": latency(watch.latency_last()) },
+        "latency_ms": {
+            "each": latency(watch.latency_each()),
+            "last": latency(watch.latency_last()),
+            "1s": newest_latency(watch),
+        },
         "turn_ms": turns(watch),
         "cpu_percent": rounded(watch.rates(Window::Second).cpu_percent),
         "memory": memory(snapshot, watch),
@@ -85,11 +89,26 @@ fn workers(snapshot: &Snapshot, watch: &Watch) -> Vec<Value> {
     snapshot.workers.iter().enumerate().map(row).collect()
 }
 
+fn by_address(snapshot: &Snapshot) -> Vec<Value> {
+    let counts = snapshot.top_addresses.iter();
+    counts.map(|count| json!({ "address": count.address, "connections": count.connections })).collect()
+}
+
 /// Events that a stream has got on average, over all streams there have been.
 fn messages_per_connection(snapshot: &Snapshot) -> Option<f64> {
     let count = |what: Count| snapshot.totals.counts[what as usize];
     let streams = count(Count::Subscribed);
     (streams > 0).then(|| rounded(count(Count::Delivered) as f64 / streams as f64))
+}
+
+/// The newest values of the series of latencies.
+fn newest_latency(watch: &Watch) -> Value {
+    let newest = watch.points().last();
+    let ms = |us: Option<f64>| us.map(|us| rounded(us / 1_000.0));
+    json!({
+        "each_p99": ms(newest.and_then(|point| point.each_p99_us)),
+        "last_p99": ms(newest.and_then(|point| point.last_p99_us)),
+    })
 }
 
 fn latency(latency: Option<Latency>) -> Value {
@@ -133,13 +152,12 @@ fn rates(rates: Rates) -> Value {
 
 fn memory(snapshot: &Snapshot, watch: &Watch) -> Value {
     let host = &watch.last().host;
-    let connections = snapshot.totals.connections_open;
     let (trend, leak) = (watch.trend(), watch.leak());
     json!({
         "resident_bytes": host.resident_bytes,
         "limit_bytes": watch.bounds().memory_limit_bytes,
         "history_bytes": snapshot.history_bytes,
-        "bytes_per_connection": host.resident_bytes.checked_div(connections),
+        "bytes_per_connection": watch.bytes_per_connection(),
         "kernel_tcp_bytes": host.kernel_tcp_bytes,
         "trend": {
             "average_bytes": trend.average_bytes,

@@ -77,6 +77,9 @@ pub struct Latency {
     pub max_ms: f64,
 }
 
+/// Connections beside which what else a process holds is little.
+const CONNECTIONS_TELLING: u64 = 1_000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Watch {
@@ -85,6 +88,8 @@ pub struct Watch {
     minute: Minute,
     leaks: LeakJudge,
     last: Sample,
+    /// Resident bytes before there was anyone, as far as that was seen.
+    bare_bytes: Option<u64>,
     alerts: Rules,
 }
 
@@ -97,6 +102,7 @@ impl Watch {
             minute: Minute::default(),
             leaks: LeakJudge::default(),
             last: Sample::default(),
+            bare_bytes: None,
             alerts: Rules::default(),
         }
     }
@@ -111,13 +117,14 @@ impl Watch {
             ..Point::of(&sample)
         });
         self.leaks.push(&sample);
+        self.bare_bytes.get_or_insert(sample.host.resident_bytes);
         self.last = sample;
     }
 
     /// Holds the alert rules against the newest sample; what is to be told.
     pub fn judge(&mut self, now: Now) -> Vec<Notice> {
         let mut alerts = std::mem::take(&mut self.alerts);
-        let notices = alerts.tick(now, |metric| self.value(metric));
+        let notices = alerts.tick(now, |metric| (self.value(metric), self.why(metric)));
         self.alerts = alerts;
         notices
     }
@@ -192,6 +199,15 @@ impl Watch {
         Trend::of(points.iter().copied())
     }
 
+    /// Resident bytes that each connection takes: all that was not there at the start and is neither history
+    /// nor a body. None for so few connections that this would tell of other things.
+    pub fn bytes_per_connection(&self) -> Option<u64> {
+        let (snapshot, connections) = (&self.last.snapshot, self.last.snapshot.totals.connections_open);
+        let else_held = self.bare_bytes? + (snapshot.history_bytes + snapshot.bodies_bytes) as u64;
+        let held = self.last.host.resident_bytes.saturating_sub(else_held);
+        (connections >= CONNECTIONS_TELLING).then(|| held / connections)
+    }
+
     /// Whether resident memory leaks.
     pub fn leak(&self) -> &Leak {
         self.leaks.leak()
@@ -230,6 +246,18 @@ impl Watch {
             "ready" => Some(f64::from(u8::from(readiness.ok))),
             "cpu_percent" => Some(minute().cpu_percent),
             "log_dropped" => Some(totals.counts[Count::LogDropped as usize] as f64),
+            _ => None,
+        }
+    }
+
+    /// What is known of a figure beyond its value, in words.
+    fn why(&self, metric: &str) -> Option<String> {
+        match metric {
+            "ready" => self.last.readiness.reason.clone(),
+            "leak_bytes_per_minute" => {
+                let leak = self.leak();
+                (leak.judgement == Judgement::Suspected).then(|| leak.why.clone())
+            }
             _ => None,
         }
     }

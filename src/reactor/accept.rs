@@ -12,9 +12,10 @@
 //! the operator gets in when nobody else does. Knows nothing of what the connections are for.
 
 use crate::base::counters::{Count, Counters};
-use crate::base::limits::ACCEPTS_PER_TURN;
+use crate::base::limits::{ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN};
 use crate::base::settings::Listener;
 use crate::reactor::listeners::{self, Place, Tuning};
+use crate::sys::epoll;
 use crate::sys::socket::{self, Socket};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -196,7 +197,11 @@ impl Doors {
     ) -> Result<(), (Fault, io::Error)> {
         let mut errors_in_a_row = 0;
         for door in &mut self.doors {
-            for _ in 0..ACCEPTS_PER_TURN {
+            let most = match door.listener {
+                Listener::Public => ACCEPTS_PER_TURN,
+                Listener::Control => CONTROL_ACCEPTS_PER_TURN,
+            };
+            for _ in 0..most {
                 if !door.wants_turn(*open, public_max) {
                     break;
                 }
@@ -273,7 +278,12 @@ impl Drop for Doors {
 impl Door {
     fn open(&mut self, registry: &Registry, tuning: Tuning) -> io::Result<()> {
         let socket = listeners::open(&self.place, self.listener, tuning)?;
-        registry.register(&mut SourceFd(&socket.as_raw_fd()), self.token, Interest::READABLE)?;
+        // All workers wait for the operator, and one is enough. The public's shared listener wakes all: there
+        // whoever is quickest should take most.
+        let one_is_enough = self.listener == Listener::Control && matches!(self.place, Place::Shared(_));
+        if !one_is_enough || epoll::add_exclusive(registry.as_raw_fd(), &socket, self.token.0).is_err() {
+            registry.register(&mut SourceFd(&socket.as_raw_fd()), self.token, Interest::READABLE)?;
+        }
         self.socket = Some(socket);
         self.pending = true;
         Ok(())

@@ -5,11 +5,14 @@
 
 use crate::base::limits::BATCH_SENDS_MAX;
 use crate::base::settings::SendBackend;
+use crate::base::survey::Traffic;
 use crate::fanout::seam::{Close, Io, Read, Send, Sent};
 use crate::reactor::clock::Clock;
 use crate::sys::ring::{Outcome, Ring};
 use crate::sys::socket::{self, Socket};
+use crate::sys::tcp;
 use std::io;
+use std::net::SocketAddr;
 
 /// Fewer sends than this are cheaper one by one: entering the ring costs as much as a send or two.
 const RING_SENDS_MIN: usize = 4;
@@ -153,6 +156,15 @@ impl Io for Sockets {
             // Fails only when the peer is gone already, which the next read tells.
             let _ = socket::finish(socket);
         }
+    }
+
+    fn peer(&mut self, slot: u32) -> Option<SocketAddr> {
+        // Gone already: then nobody knows any more, as for a Unix socket.
+        self.get(slot).and_then(|socket| socket2::SockRef::from(socket).peer_addr().ok()?.as_socket())
+    }
+
+    fn traffic(&mut self, slot: u32) -> Option<Traffic> {
+        self.get(slot).and_then(|socket| tcp::traffic(socket).ok())
     }
 
     fn close(&mut self, slot: u32, how: Close) {

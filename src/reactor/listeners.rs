@@ -6,7 +6,8 @@
 //! `SO_REUSEPORT` would let two servers share a port without a word. So an address is first bound without it,
 //! which fails if anyone listens there, and only then opened to this server's workers. Unix sockets know no
 //! such sharing, some sandboxes refuse it, and a socket that was passed at the start is only one: then all
-//! workers accept from one socket.
+//! workers accept from one socket. So they do on the control listener: with a listener for each worker an
+//! operator who asks what is wrong could wait behind the very worker that stands still.
 
 use crate::base::limits::KIB;
 use crate::base::settings::{Listener, Settings};
@@ -180,7 +181,7 @@ fn reserve_tcp(address: SocketAddr, listener: Listener, tuning: Tuning) -> io::R
     let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     // Bound sockets that do not listen don't exclude each other, but a second server's must be excluded by
     // our workers, and these must not exclude each other.
-    let shared = !told("SO_REUSEPORT", socket.set_reuse_port(true));
+    let shared = listener == Listener::Control || !told("SO_REUSEPORT", socket.set_reuse_port(true));
     if shared {
         tune(&socket, listener, tuning);
         socket.listen(BACKLOG)?;
@@ -423,6 +424,21 @@ mod tests {
         assert_eq!(got[1] + got[2], 16, "{got:?}");
         all[0] = open_on(Some(first));
         assert_eq!(newcomers_from(first, address, &all), [16, 0, 0]);
+    }
+
+    #[test]
+    fn whoever_is_awake_takes_what_comes_to_the_control_listener() {
+        let tuning = Tuning::new(&Settings::default());
+        let wanted = Wanted { listener: Listener::Control, ..wanted_at("127.0.0.1:0") };
+        let reservation = reserve(&wanted, tuning).unwrap();
+        let open = || open(&reservation.place(), Listener::Control, tuning).unwrap();
+        let workers = [open(), open()];
+        for nth in 0..20 {
+            let _peer = TcpStream::connect(tcp_address(&reservation)).unwrap();
+            assert!(accept(&workers[nth % 2]).is_ok(), "it waits in the other one's queue");
+        }
+        let address = tcp_address(&reservation).to_string();
+        assert_eq!(fault_at(&address), BindFault::InUse);
     }
 
     #[test]

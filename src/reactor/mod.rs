@@ -19,6 +19,7 @@ mod files;
 mod inherited;
 mod io;
 mod listeners;
+mod notes;
 mod notices;
 mod server;
 mod worker;

@@ -12,6 +12,7 @@ use crate::fanout::worker::{self as core, Readiness, Turn};
 use crate::reactor::accept::Doors;
 use crate::reactor::clock::Clock;
 use crate::reactor::io::Sockets;
+use crate::reactor::notes;
 use crate::reactor::notices::{Notice, Wakers};
 use crate::sys::socket::Socket;
 use crossbeam_channel::Sender;
@@ -69,6 +70,7 @@ impl Shell {
         loop {
             let ready = self.wait(&mut events, wait_ms);
             let now = self.clock.now();
+            self.core.set_noting(log::log_enabled!(log::Level::Debug));
             let turn = self.core.turn(&mut self.sockets, now);
             self.wakers.wake(turn.wake & !(1 << self.index));
             if turn.drain_requested && !drain_told {
@@ -77,14 +79,21 @@ impl Shell {
                 let _ = self.notices.send(Notice::DrainRequested);
             }
             if turn.finished {
-                return;
+                return self.tell_notes();
             }
             wait_ms = self.accept(now, &turn);
             self.count_turn(now);
+            self.tell_notes();
             if ready == events_max && events_max < EVENTS_MAX {
                 events_max *= 2;
                 events = Events::with_capacity(events_max);
             }
+        }
+    }
+
+    fn tell_notes(&mut self) {
+        for note in self.core.take_notes() {
+            log::debug!("{}", notes::line(&note));
         }
     }
 

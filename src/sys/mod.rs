@@ -5,6 +5,9 @@
 
 #![allow(unsafe_code)]
 
+pub mod disk;
+pub mod epoll;
 pub mod process;
 pub mod ring;
 pub mod socket;
+pub mod tcp;

@@ -51,9 +51,9 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 /// Reads a whole batch. `topics_max` bounds the topics of one line. Blank lines may stand at the end only.
 ///
-/// Errors: [`Problem::BadBatchLine`] and [`Problem::ReservedEvent`] with the line's number,
-/// [`Problem::EmptyBatch`], and
-/// [`Problem::BatchTooLong`] when the events, counted once per topic, are more than `BATCH_POSTS_MAX`.
+/// Errors: [`Problem::BadBatchLine`], [`Problem::ReservedEvent`] and [`Problem::ReservedTopic`] with the
+/// line's number, [`Problem::EmptyBatch`], and [`Problem::BatchTooLong`] when the events, counted once per
+/// topic, are more than `BATCH_POSTS_MAX`.
 pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<Post>, Problem> {
     let Some(last) = body.iter().rposition(|b| !is_space(b)) else { return Err(Problem::EmptyBatch) };
     let body = &body[..=last];
@@ -64,6 +64,9 @@ pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<Post>, Problem> {
         let post = parse_line(line, topics_max).map_err(bad)?;
         if post.event.as_deref().is_some_and(rules::is_reserved_event) {
             return Err(Problem::ReservedEvent { line: Some(index + 1) });
+        }
+        if post.topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
+            return Err(Problem::ReservedTopic { line: Some(index + 1) });
         }
         events += post.topics.len();
         if events > BATCH_POSTS_MAX {
@@ -197,6 +200,12 @@ mod tests {
         let line = format!("{{\"topic\":\"t\",\"data\":{json}}}");
         let posts = parse(line.as_bytes(), 4).unwrap_or_else(|problem| panic!("{json:?}: {problem:?}"));
         posts[0].data.clone()
+    }
+
+    #[test]
+    fn a_topic_of_the_server_spoils_the_batch() {
+        let body = b"{\"topic\":\"a\",\"data\":1}\n{\"topic\":[\"a\",\"fanwheel.status\"],\"data\":1}";
+        assert_eq!(parse(body, 4), Err(Problem::ReservedTopic { line: Some(2) }));
     }
 
     #[test]

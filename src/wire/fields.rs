@@ -36,6 +36,10 @@ pub struct Fields<'a> {
     pub last_event_id_repeated: bool,
     /// `Idempotency-Key`
     pub idempotency_key: Option<&'a [u8]>,
+    /// `If-None-Match`
+    pub if_none_match: Option<&'a [u8]>,
+    /// The first `User-Agent`; believed by nobody, so a second one hurts nobody.
+    pub user_agent: Option<&'a [u8]>,
     /// `Authorization`
     pub authorization: Option<&'a [u8]>,
     /// `Sec-Fetch-Site`
@@ -88,6 +92,10 @@ impl<'a> Fields<'a> {
                 *(if known { &mut self.expect_continue } else { &mut self.expect_other }) = true;
                 Ok(())
             }
+            10 if is("user-agent") => {
+                self.user_agent.get_or_insert(value);
+                Ok(())
+            }
             10 if is("connection") => {
                 self.add_connection(value);
                 Ok(())
@@ -98,6 +106,7 @@ impl<'a> Fields<'a> {
                 self.last_event_id.get_or_insert(value);
                 Ok(())
             }
+            13 if is("if-none-match") => set_once(&mut self.if_none_match, value),
             13 if is("authorization") => set_once(&mut self.authorization, value),
             14 if is("content-length") => {
                 let length =

@@ -68,9 +68,10 @@ impl Draft {
         Draft { bytes, name: name_range, key, numbered: true }
     }
 
-    /// Encodes `data: <body>` and a blank line, without an id: the broadcast-benchmark form.
-    pub fn unnumbered(body: &str) -> Draft {
-        let mut draft = Draft::new(None, None, body, None);
+    /// Encodes an event that is sent without its id: the broadcast-benchmark form, `data: <body>` and a blank
+    /// line, and the server's own events, after which no client shall resume.
+    pub fn unnumbered(name: Option<&str>, body: &str) -> Draft {
+        let mut draft = Draft::new(name, None, body, None);
         draft.numbered = false;
         draft
     }
@@ -202,6 +203,8 @@ mod tests {
 
     #[test]
     fn unnumbered_frames_hold_only_data() {
-        assert_eq!(Draft::unnumbered("42").seal(EventId::at_ms(5)).chunked(), b"a\r\ndata: 42\n\n\r\n");
+        let own = Draft::unnumbered(Some("fanwheel.x"), "1").seal(EventId::at_ms(5));
+        assert_eq!(own.chunked(), b"1b\r\nevent: fanwheel.x\ndata: 1\n\n\r\n");
+        assert_eq!(Draft::unnumbered(None, "42").seal(EventId::at_ms(5)).chunked(), b"a\r\ndata: 42\n\n\r\n");
     }
 }

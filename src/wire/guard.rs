@@ -7,12 +7,18 @@ use std::net::IpAddr;
 
 use crate::base::counters::Refused;
 use crate::wire::fields::split_port;
-use crate::wire::head::Head;
+use crate::wire::head::{Head, Method};
 use crate::wire::problem::Problem;
 
+/// Whether a browser asks for a page to show it by itself, as it does when a link is followed.
+pub fn is_navigation(head: &Head<'_>) -> bool {
+    head.method == Method::Get && head.fetch_mode == Some(b"navigate")
+}
+
 /// [`Problem::WrongHost`] unless the request names loopback or one of `hosts`; [`Refused::Origin`] when a
-/// browser says that a page of another origin made it. Ports are not compared: forwarded ones differ.
-pub fn check(head: &Head<'_>, hosts: &[String]) -> Result<(), Problem> {
+/// browser says that a page of another origin made it. Ports are not compared: forwarded ones differ. `link`
+/// says that following another site's link here does no harm, as the answer only shows a page.
+pub fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(), Problem> {
     let (host, _) = split_port(head.host.unwrap_or_default());
     let host = std::str::from_utf8(host).unwrap_or_default();
     if !is_ours(host, hosts) {
@@ -20,7 +26,7 @@ pub fn check(head: &Head<'_>, hosts: &[String]) -> Result<(), Problem> {
     }
     let own_origin = head.origin.is_none_or(|origin| is_same_host(origin, head.host.unwrap_or_default()));
     // `none` is the operator's own address bar; `same-origin` a page that this listener served.
-    let own_site = head.fetch_site.is_none_or(|site| matches!(site, b"same-origin" | b"none"));
+    let own_site = head.fetch_site.is_none_or(|site| link || matches!(site, b"same-origin" | b"none"));
     if own_origin && own_site { Ok(()) } else { Err(Problem::Refused(Refused::Origin)) }
 }
 
@@ -71,7 +77,9 @@ mod tests {
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let text = format!("POST /publish HTTP/1.0\r\n{host}{fields}\r\n");
         match parse(text.as_bytes(), HeadLimits { bytes_max: 8_192, headers_max: 64 }) {
-            Parsed::Head(head, _) => check(&head, &hosts).err().map_or(200, |problem| problem.status()),
+            Parsed::Head(head, _) => {
+                check(&head, &hosts, false).err().map_or(200, |problem| problem.status())
+            }
             other => panic!("{text:?}: {other:?}"),
         }
     }

@@ -67,6 +67,10 @@ pub struct Head<'a> {
     pub last_event_id_repeated: bool,
     /// `Idempotency-Key`
     pub idempotency_key: Option<&'a [u8]>,
+    /// `If-None-Match`
+    pub if_none_match: Option<&'a [u8]>,
+    /// `User-Agent`
+    pub user_agent: Option<&'a [u8]>,
     /// `Authorization`
     pub authorization: Option<&'a [u8]>,
     /// `Sec-Fetch-Site`
@@ -172,6 +176,8 @@ fn finish<'a>(line: Line<'a>, fields: Fields<'a>) -> Result<Head<'a>, Problem> {
         last_event_id: fields.last_event_id,
         last_event_id_repeated: fields.last_event_id_repeated,
         idempotency_key: fields.idempotency_key,
+        if_none_match: fields.if_none_match,
+        user_agent: fields.user_agent,
         authorization: fields.authorization,
         fetch_site: fields.fetch_site,
         fetch_mode: fields.fetch_mode,

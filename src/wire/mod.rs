@@ -12,6 +12,7 @@ pub mod frame;
 pub mod guard;
 pub mod head;
 pub mod line;
+pub mod listing;
 pub mod problem;
 pub mod query;
 pub mod reply;

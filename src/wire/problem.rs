@@ -52,8 +52,15 @@ pub enum Problem {
         /// The line of a batch, counted from 1.
         line: Option<usize>,
     },
+    /// 400: publish to a topic of the server's own.
+    ReservedTopic {
+        /// The line of a batch, counted from 1.
+        line: Option<usize>,
+    },
     /// 404.
     NotFound,
+    /// 404: no such connection, or no longer.
+    NoSuchConnection,
     /// 403: publish on the public listener; the text names the control listener.
     PublishNotAllowed {
         /// Address of the control listener; empty when there is none.
@@ -103,12 +110,13 @@ pub enum Problem {
     NotReady(String),
     /// 505: a well-formed version other than 1.0 and 1.1.
     VersionNotSupported,
-    /// 503, or 403 for [`Refused::Credentials`] and [`Refused::Origin`]: over a limit, or not allowed.
-    /// The code is the counter's name.
+    /// 503, or 403 for [`Refused::Credentials`], [`Refused::Origin`] and [`Refused::ReservedTopic`]: over a
+    /// limit, or not allowed. The code is the counter's name.
     Refused(Refused),
 }
 
 const RESERVED_EVENT: &str = "event must not begin with fanwheel., as the server's own events do.";
+const RESERVED_TOPIC: &str = "topic must not begin with fanwheel., as the server's own topics do.";
 
 impl Problem {
     /// The status code.
@@ -126,10 +134,11 @@ impl Problem {
             | Problem::NotUtf8
             | Problem::BadBatchLine { .. }
             | Problem::EmptyBatch
-            | Problem::ReservedEvent { .. } => 400,
+            | Problem::ReservedEvent { .. }
+            | Problem::ReservedTopic { .. } => 400,
             Problem::PublishNotAllowed { .. } => 403,
-            Problem::Refused(Refused::Credentials | Refused::Origin) => 403,
-            Problem::NotFound => 404,
+            Problem::Refused(Refused::Credentials | Refused::Origin | Refused::ReservedTopic) => 403,
+            Problem::NotFound | Problem::NoSuchConnection => 404,
             Problem::MethodNotAllowed(_) => 405,
             Problem::NotAcceptable => 406,
             Problem::HeadTimeout | Problem::BodyTimeout => 408,
@@ -171,8 +180,10 @@ impl Problem {
             Problem::BadBatchLine { .. } => "bad_batch_line",
             Problem::EmptyBatch => "empty_batch",
             Problem::ReservedEvent { .. } => "reserved_event",
+            Problem::ReservedTopic { .. } => REFUSED_NAMES[Refused::ReservedTopic as usize],
             Problem::PublishNotAllowed { .. } => "publish_not_allowed",
             Problem::NotFound => "not_found",
+            Problem::NoSuchConnection => "no_such_connection",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::NotAcceptable => "not_acceptable",
             Problem::HeadTimeout => "head_timeout",
@@ -210,10 +221,8 @@ impl Problem {
             Problem::NotUtf8 => "The payload is not valid UTF-8.",
             Problem::BadBatchLine { line, reason } => return format!("Line {line}: {reason}.").into(),
             Problem::EmptyBatch => "The batch has no line; send one JSON object a line.",
-            Problem::ReservedEvent { line: None } => RESERVED_EVENT,
-            Problem::ReservedEvent { line: Some(line) } => {
-                return format!("Line {line}: {RESERVED_EVENT}").into();
-            }
+            Problem::ReservedEvent { line } => return at_line(*line, RESERVED_EVENT),
+            Problem::ReservedTopic { line } => return at_line(*line, RESERVED_TOPIC),
             Problem::PublishNotAllowed { control } if control.is_empty() => {
                 "Publishing here needs credentials, and none are configured; there is no control listener \
                  either: set --control."
@@ -226,6 +235,7 @@ impl Problem {
                 .into();
             }
             Problem::NotFound => "There is nothing at this path.",
+            Problem::NoSuchConnection => "There is no connection with this id, or no longer.",
             Problem::MethodNotAllowed(allow) => {
                 return format!("This path answers only to {allow}.").into();
             }
@@ -298,8 +308,10 @@ impl Problem {
             | Problem::BadBatchLine { .. }
             | Problem::EmptyBatch
             | Problem::ReservedEvent { .. }
+            | Problem::ReservedTopic { .. }
             | Problem::PublishNotAllowed { .. }
             | Problem::NotFound
+            | Problem::NoSuchConnection
             | Problem::MethodNotAllowed(_)
             | Problem::NotAcceptable
             | Problem::BatchTooLong { .. }
@@ -317,6 +329,11 @@ impl Problem {
     }
 }
 
+/// A sentence with the line of the batch that it is about, if it is about one.
+fn at_line(line: Option<usize>, sentence: &'static str) -> Cow<'static, str> {
+    line.map_or(sentence.into(), |line| format!("Line {line}: {sentence}").into())
+}
+
 fn refused_message(why: Refused) -> &'static str {
     match why {
         Refused::Connections => "The server holds as many connections as it may; try again later.",
@@ -328,6 +345,8 @@ fn refused_message(why: Refused) -> &'static str {
         Refused::IdempotencyKeys => "Too many idempotency keys are remembered; try again later.",
         Refused::Draining => "The server is shutting down; try another one or later.",
         Refused::Credentials => "Publishing here needs credentials.",
+        Refused::Surveys => "Too many questions like this one are being answered; try again in a second.",
         Refused::Origin => "The control listener refuses requests made by pages of other sites.",
+        Refused::ReservedTopic => "Topics that begin with fanwheel. are served on the control listener only.",
     }
 }

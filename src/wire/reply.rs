@@ -7,7 +7,7 @@
 use std::io::Write as _;
 
 use crate::base::id::EventId;
-use crate::base::snapshot::Format;
+use crate::base::snapshot::{Asset, Format};
 use crate::wire::cors::Cors;
 use crate::wire::problem::Problem;
 
@@ -72,6 +72,40 @@ pub fn json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
     body(out, reply, TYPE_JSON, text.as_bytes());
 }
 
+/// What the dashboard may do in a browser: its own scripts, styles and requests, and nothing from elsewhere.
+/// Nobody may frame it, and no text can become markup (`require-trusted-types-for`).
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// A part of the dashboard, or 304 when the client has it already. It is asked for again each time, so that
+/// page and server are always of one version.
+pub fn asset(out: &mut Vec<u8>, reply: &Reply<'_>, asset: &Asset, if_none_match: Option<&[u8]>) {
+    let known = if_none_match.is_some_and(|tags| has_tag(tags, &asset.etag));
+    let reply = Reply { status: if known { 304 } else { 200 }, ..*reply };
+    start_cached(out, &reply, "no-cache");
+    field(out, "ETag", &asset.etag);
+    field(out, "Content-Security-Policy", CONTENT_POLICY);
+    field(out, "X-Content-Type-Options", "nosniff");
+    field(out, "Referrer-Policy", "no-referrer");
+    field(out, "Cross-Origin-Resource-Policy", "same-origin");
+    if known {
+        return out.extend_from_slice(b"\r\n");
+    }
+    field(out, "Content-Type", asset.content_type);
+    push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", asset.bytes.len()));
+    if !reply.head_only {
+        out.extend_from_slice(asset.bytes);
+    }
+}
+
+/// Whether a list of entity tags names this one; weak tags compare as strong ones (RFC 9110 §13.1.2).
+fn has_tag(tags: &[u8], tag: &str) -> bool {
+    tags.split(|&b| b == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes())
+}
+
 /// The answer to a publish: 202 with the id and the number of subscribers it went to.
 pub fn accepted(out: &mut Vec<u8>, reply: &Reply<'_>, id: EventId, subscribers: usize) {
     let text = format!("{{\"id\":\"{id}\",\"subscribers\":{subscribers}}}");
@@ -96,6 +130,12 @@ pub fn problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
     body(out, &reply, TYPE_JSON, &text);
 }
 
+/// 204: done, and there is nothing more to say.
+pub fn no_content(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    start(out, &Reply { status: 204, ..*reply });
+    out.extend_from_slice(b"\r\n");
+}
+
 /// 204 to a CORS preflight, or to any other `OPTIONS` of the path.
 pub fn preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str) {
     start(out, &Reply { status: 204, allow: Some(allow), ..*reply });
@@ -108,8 +148,12 @@ pub fn preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str) {
 
 /// Status line and the fields that every answer has.
 fn start(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    start_cached(out, reply, "no-store");
+}
+
+fn start_cached(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str) {
     push_fmt(out, format_args!("HTTP/1.1 {} {}\r\n", reply.status, reason(reply.status)));
-    out.extend_from_slice(b"Cache-Control: no-store\r\n");
+    field(out, "Cache-Control", cache_control);
     connection(out, reply.http11, reply.keep_alive);
     reply.cors.append(out, reply.origin);
     if let Some(seconds) = reply.retry_after_s {
@@ -145,6 +189,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         202 => "Accepted",
         204 => "No Content",
+        304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

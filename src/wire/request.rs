@@ -5,13 +5,16 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use crate::base::counters::Refused;
 use crate::base::id::EventId;
 use crate::base::limits::{EVENT_FILTERS_MAX, KEY_BYTES_MAX, LAST_EVENT_ID_TEXT_BYTES_MAX};
 use crate::base::settings::{Listener, Profile};
 use crate::base::snapshot::{Format, StatusQuery};
+use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
 use crate::wire::cors::Cors;
 use crate::wire::guard;
 use crate::wire::head::{BodyLength, Head, Method};
+use crate::wire::listing;
 use crate::wire::problem::Problem;
 use crate::wire::query::{pairs, text};
 use crate::wire::rules;
@@ -62,8 +65,21 @@ pub enum Request {
     Status(StatusQuery),
     /// `GET` or `HEAD /metrics`
     Metrics(Format),
+    /// `GET` or `HEAD /topics`
+    Topics(TopicsQuery),
+    /// `GET` or `HEAD /connections`
+    Connections(ConnectionsQuery),
+    /// `DELETE /connections/{id}`
+    EndConnection(ConnectionId),
     /// `POST /drain`
     Drain,
+    /// `GET` or `HEAD` of `/`, the dashboard, or of one of its parts under `/dashboard/`.
+    Asset {
+        /// The part's name, undecoded; may be unknown.
+        name: Box<str>,
+        /// `If-None-Match`
+        if_none_match: Option<Box<[u8]>>,
+    },
     /// `OPTIONS /events`: answer with `reply::preflight`.
     Preflight {
         /// The methods of the path.
@@ -138,11 +154,13 @@ pub struct Batch {
 const READ: &str = "GET, HEAD";
 const STREAM: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST";
+const DELETE: &str = "DELETE";
 
 /// Decides what `head` asks `site` for. The control listener judges `Host` and `Origin` before anything else.
 pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
     if site.listener == Listener::Control {
-        guard::check(head, &site.control_hosts)?;
+        let link = head.path == b"/" && guard::is_navigation(head);
+        guard::check(head, &site.control_hosts, link)?;
     } else if site.profile == Profile::BroadcastBenchmark {
         return route_benchmark(head, site);
     }
@@ -169,9 +187,27 @@ pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
         b"/readyz" => read(head, Request::Ready),
         b"/metrics" if control => read(head, Request::Metrics(metrics_format(head))),
         b"/status" if control => read(head, Request::Status(status_query(head)?)),
+        b"/topics" if control => read(head, Request::Topics(listing::topics(head.query)?)),
+        b"/connections" if control => read(head, Request::Connections(listing::connections(head.query)?)),
+        path if control && path.starts_with(listing::CONNECTION) => match head.method {
+            Method::Delete => listing::connection(path).map(Request::EndConnection),
+            _ => Err(Problem::MethodNotAllowed(DELETE)),
+        },
         b"/drain" if control && head.method == Method::Post => Ok(Request::Drain),
         b"/drain" if control => Err(Problem::MethodNotAllowed(POST)),
-        _ => Err(Problem::NotFound),
+        b"/" if control => read(head, asset(head, b"index.html")),
+        _ => match head.path.strip_prefix(b"/dashboard/") {
+            Some(name) if control => read(head, asset(head, name)),
+            _ => Err(Problem::NotFound),
+        },
+    }
+}
+
+fn asset(head: &Head<'_>, name: &[u8]) -> Request {
+    // No name of ours has bytes that are not UTF-8, so what is put in their place finds nothing either.
+    Request::Asset {
+        name: String::from_utf8_lossy(name).into(),
+        if_none_match: head.if_none_match.map(Into::into),
     }
 }
 
@@ -261,6 +297,9 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
     if topics.is_empty() {
         return Err(Problem::NoTopic);
     }
+    if site.listener == Listener::Public && topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
+        return Err(Problem::Refused(Refused::ReservedTopic));
+    }
     // On a reconnection the URL still says `last=`; where the client stopped counts more.
     let resumed = header_resume(head).or(snake_id).or(camel_id).start();
     let start = resumed.unwrap_or(match last {
@@ -291,6 +330,9 @@ fn publish(head: &Head<'_>, site: &Site) -> Result<Publish, Problem> {
     }
     if event.as_deref().is_some_and(rules::is_reserved_event) {
         return Err(Problem::ReservedEvent { line: None });
+    }
+    if topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
+        return Err(Problem::ReservedTopic { line: None });
     }
     let some_text = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
     let idempotency_key = idempotency_key(head)?;

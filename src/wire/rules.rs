@@ -8,8 +8,12 @@ use crate::base::limits::{EVENT_NAME_BYTES_MAX, KEY_BYTES_MAX, TOPIC_BYTES_MAX};
 /// The type of an event that was published without a name (WHATWG HTML §9.2.6).
 pub const UNNAMED_EVENT: &str = "message";
 
-/// What the names of the server's own events begin with.
-const RESERVED_EVENTS: &str = "fanwheel.";
+/// What the names of the server's own events and topics begin with.
+const RESERVED: &str = "fanwheel.";
+
+/// The topic on which the server tells its own state, once a second while somebody listens; its events have
+/// the same name.
+pub const STATUS_TOPIC: &str = "fanwheel.status";
 
 const _: () =
     assert!(TOPIC_BYTES_MAX == 128 && EVENT_NAME_BYTES_MAX == 128 && KEY_BYTES_MAX == 256, "texts below");
@@ -41,7 +45,13 @@ pub fn check_event(text: &str) -> Result<(), &'static str> {
 
 /// Whether an event name is one of the server's own, which no publisher may use: subscribers trust a gap.
 pub fn is_reserved_event(text: &str) -> bool {
-    text.starts_with(RESERVED_EVENTS)
+    text.starts_with(RESERVED)
+}
+
+/// Whether a topic is one of the server's own, which no publisher may use and only the control listener
+/// serves: it may tell addresses and names of clients.
+pub fn is_reserved_topic(text: &str) -> bool {
+    text.starts_with(RESERVED)
 }
 
 /// A key for latest-per-key.

@@ -213,3 +213,20 @@ fn memory_refused_by_the_kernel_is_a_clean_end_or_survived() {
         );
     }
 }
+
+#[test]
+fn errors_that_come_in_floods_are_a_line_and_a_summary() {
+    let Some(server) = server_with("accept4:error=ENFILE:when=1+") else { return };
+    let waiting: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    std::thread::sleep(ms(4_000));
+    drop(waiting);
+    server.signal("TERM");
+    assert!(server.exit(ms(15_000)).is_some(), "ends");
+    let log = server.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("event=newcomers_wait")).collect();
+    let (first, summary) = (lines.first().expect("told at once"), lines.last().expect("summed up"));
+    assert!(first.ends_with(" class=occasional"), "{lines:#?}");
+    let count = summary.split_once(" class=frequent count=").and_then(|(_, count)| count.parse::<u64>().ok());
+    assert!(count.is_some_and(|count| count >= 9), "{lines:#?}");
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+}

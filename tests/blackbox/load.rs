@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::harness::{Launch, free_port, program};
 
 /// Runs a load against one address for both directions; the exit code, the report, standard error.
-fn load(subscribe: SocketAddr, publish: SocketAddr, flags: &str) -> (Option<i32>, Value, String) {
+pub fn load(subscribe: SocketAddr, publish: SocketAddr, flags: &str) -> (Option<i32>, Value, String) {
     let output = command(subscribe, publish, flags).output().unwrap();
     read(&output)
 }
@@ -32,7 +32,8 @@ fn read(output: &Output) -> (Option<i32>, Value, String) {
     (output.status.code(), report, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn number(report: &Value, pointer: &str) -> u64 {
+/// A whole number in a report.
+pub fn number(report: &Value, pointer: &str) -> u64 {
     report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {report}"))
 }
 

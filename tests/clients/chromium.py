@@ -1,24 +1,14 @@
-"""EventSource in a real browser: headless Chromium, driven over chromedriver's plain HTTP protocol.
+"""EventSource in a real browser: headless Chromium.
 
-Owns the two processes and a page server; the scenarios see the same shape as of any other client.
+Owns a page server; the scenarios see the same shape as of any other client.
 """
 
-import http.client
 import http.server
-import json
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
 import time
 
+import driver
 from adapters import Client, Failure
-
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             "--no-proxy-server"]
 
 PAGE = b"""<!doctype html><meta charset="utf-8"><title>fanwheel client test</title><script>
 const records = [], sources = [];
@@ -50,68 +40,24 @@ class Page(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Browser:
+class Browser(driver.Driver):
     """One browser session with the page open; records of all its streams are fetched by one thread."""
 
     def __init__(self):
         self.pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
         threading.Thread(target=self.pages.serve_forever, daemon=True).start()
         self.page_port = self.pages.server_address[1]
-        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                       start_new_session=True)
-        self.session = None
-        self.lock = threading.Lock()
         self.clients = {}
-        try:
-            self._open_session()
-        except Exception:
-            self.close()
-            raise
         self.closed = False
-        threading.Thread(target=self._collect, daemon=True).start()
-
-    def _open_session(self):
-        for line in self.driver.stdout:
-            if b"started successfully on port" in line:
-                self.driver_port = int(line.split()[-1].rstrip(b"."))
-                break
-        else:
-            raise Failure("chromedriver did not start")
-        # What it says later must not fill the pipe.
-        threading.Thread(target=self.driver.stdout.read, daemon=True).start()
-        options = {"args": [*ARGUMENTS, f"--user-data-dir={self.profile.name}"],
-                   "binary": shutil.which("chromium")}
-        capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
-        self.session = self._call("POST", "/session", {"capabilities": capabilities})["sessionId"]
+        super().__init__()
         self.visit("127.0.0.1")
-
-    def _call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.driver_port, timeout=30)
-        try:
-            connection.request(method, path, body=None if body is None else json.dumps(body))
-            value = json.loads(connection.getresponse().read())["value"]
-        finally:
-            connection.close()
-        if isinstance(value, dict) and "error" in value:
-            raise Failure(f"chromedriver: {value['error']}: {value.get('message', '')[:200]}")
-        return value
+        threading.Thread(target=self._collect, daemon=True).start()
 
     def visit(self, host):
         """Opens the page under a host name, which makes its origin."""
         with self.lock:
             self.clients.clear()
-            self._call("POST", f"/session/{self.session}/url", {"url": f"http://{host}:{self.page_port}/"})
-
-    def run(self, script, *arguments):
-        """Runs a function body in the page; a promise it returns is awaited."""
-        with self.lock:
-            return self._run(script, arguments)
-
-    def _run(self, script, arguments=()):
-        body = {"script": script, "args": list(arguments)}
-        return self._call("POST", f"/session/{self.session}/execute/sync", body)
+            self._ask("/url", {"url": f"http://{host}:{self.page_port}/"})
 
     def follow(self, client, url):
         """Opens an EventSource whose records go to `client`."""
@@ -138,17 +84,8 @@ class Browser:
     def close(self):
         """Ends the browser, its driver and the page server."""
         self.closed = True
-        try:
-            with self.lock:
-                if self.session:
-                    self._call("DELETE", f"/session/{self.session}")
-        except (Failure, OSError):
-            pass
-        # The browser, if it outlived its session, is in the driver's own process group.
-        os.killpg(self.driver.pid, signal.SIGKILL)
-        self.driver.wait()
+        super().close()
         self.pages.shutdown()
-        self.profile.cleanup()
 
 
 class Chromium(Client):
@@ -160,8 +97,7 @@ class Chromium(Client):
     @classmethod
     def missing(cls):
         """Why this client cannot run here, or nothing."""
-        absent = [program for program in ("chromium", "chromedriver") if not shutil.which(program)]
-        return f"{' and '.join(absent)} not installed" if absent else None
+        return driver.missing()
 
     @classmethod
     def prepare(cls):

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import adapters
 import browser_scenarios
 import chromium
+import dashboard
 import scenarios
 
 CLIENTS_AT_ONCE = 4
@@ -34,7 +35,7 @@ class Results:
 
 def plan(client, wanted):
     """The scenarios of a client that were asked for, with their names."""
-    for scenario in scenarios.ALL + (browser_scenarios.ALL if client is chromium.Chromium else []):
+    for scenario in getattr(client, "scenarios", scenarios.ALL):
         name = f"{client.name} {scenario.__name__}"
         if not wanted or any(part in name for part in wanted):
             yield name, scenario
@@ -81,7 +82,8 @@ def run_one(client, name, scenario, results):
 def main():
     """The program."""
     results, wanted = Results(), sys.argv[1:]
-    clients = [chromium.Chromium, *adapters.ALL]
+    chromium.Chromium.scenarios = scenarios.ALL + browser_scenarios.ALL
+    clients = [dashboard.Dashboard, chromium.Chromium, *adapters.ALL]
     with ThreadPoolExecutor(CLIENTS_AT_ONCE) as pool:
         list(pool.map(lambda client: run_client(client, wanted, results), clients))
     counts = results.counts

@@ -9,8 +9,9 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-import proxies
 import checks
+import doctor
+import proxies
 from stream import Failure, Impossible
 
 CHECKS_AT_ONCE = 6
@@ -38,7 +39,8 @@ def run(name, check, kind):
 def main():
     """The program."""
     wanted, counts = sys.argv[1:], {"ok": 0, "FAILED": 0, "skipped": 0}
-    named = [(f"{kind.name} {check.__name__}", check, kind) for check in checks.ALL for kind in proxies.ALL]
+    pairs = [(check, kind) for check in checks.ALL for kind in proxies.ALL] + doctor.ALL
+    named = [(f"{kind.name} {check.__name__}", check, kind) for check, kind in pairs]
     chosen = [one for one in named if not wanted or any(part in one[0] for part in wanted)]
     with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
         for future in [pool.submit(run, *one) for one in chosen]:

@@ -113,12 +113,41 @@ sub vcl_pipe {{ set bereq.http.Connection = "close"; }}
 """
 
 
+CADDY = """
+{{
+    admin off
+    auto_https off
+    grace_period {soft_stop_ms}ms
+}}
+http://:{port} {{
+    bind 127.0.0.1
+    reverse_proxy 127.0.0.1:{server_port} {{
+        transport http {{
+            read_timeout {idle_ms}ms
+        }}
+    }}
+}}
+http://:{guarded_port} {{
+    bind 127.0.0.1
+    @open expression `{{http.request.uri}} in ["/healthz", "{allowed}"]`
+    handle @open {{
+        reverse_proxy 127.0.0.1:{control_port} {{
+            header_up Host 127.0.0.1
+        }}
+    }}
+    respond 403
+}}
+"""
+
+
 class Proxy:
     """A running proxy in front of `server`, which ends what says nothing for `idle_ms`."""
 
     name = program = template = ""
     #: The signal that lets streams go on for a while.
     soft_stop = None
+    #: How a stream looks that its idle timeout has ended.
+    timeout_end = "cut"
 
     def __init__(self, server, idle_ms):
         self.idle_ms = idle_ms
@@ -148,10 +177,14 @@ class Proxy:
         """The command line without the program."""
         raise NotImplementedError
 
+    def environment(self):
+        """Whatever it keeps for itself, it keeps in the folder."""
+        return {**os.environ, "HOME": self.folder, "XDG_DATA_HOME": self.folder, "XDG_CONFIG_HOME": self.folder}
+
     def start(self):
         """Starts it and waits until both doors are open."""
         self.process = subprocess.Popen([self.path(), *self.command()], stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=self.log)
+                                        stdout=self.log, stderr=self.log, env=self.environment())
         deadline = time.monotonic() + START_SECONDS
         for port in (self.port, self.guarded_port):
             while not is_open(port):
@@ -212,7 +245,18 @@ class Varnish(Proxy):
                 "-p", f"pipe_timeout={self.idle_ms / 1_000}", "-p", "vsl_space=2M", "-s", "malloc,16M"]
 
 
-ALL = [Nginx, Haproxy, Varnish]
+class Caddy(Proxy):
+    """Passes streams on at once by itself."""
+
+    name, program, template = "caddy", "caddy", CADDY
+    soft_stop = signal.SIGTERM
+    timeout_end = "clean"
+
+    def command(self):
+        return ["run", "--config", self.configuration, "--adapter", "caddyfile"]
+
+
+ALL = [Nginx, Haproxy, Varnish, Caddy]
 
 
 def is_open(port):

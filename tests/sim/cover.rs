@@ -73,6 +73,13 @@ branches! {
     ChunkedBody
     InterimAnswer
     ProbeTimedOut
+    EndedByOperator
+    EndedBefore
+    RefusedSurveys
+    SurveyIncomplete
+    AskerGone
+    ExactLook
+    ClosedOperator
     PipelineHeld
     FellAsleepWithMail
     WokenAsleep

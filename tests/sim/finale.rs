@@ -5,7 +5,6 @@ use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::settings::Listener;
 use fanwheel::base::time::TICK_MS;
 use fanwheel::fanout::mail::Control;
-use fanwheel::fanout::worker::Token;
 
 use crate::answer::{Asked, Got};
 use crate::cover::{Branch, Cover};
@@ -49,10 +48,10 @@ impl World {
 
     fn announce_end(&mut self) {
         if self.scene.one_in(4) {
-            // So many probes have come back at once: the end must not depend on a mailbox's room.
+            // The end must not depend on a mailbox's room. Without the node's word this mail means nothing.
             self.scene.hit(Branch::ControlMailboxFull);
             let outlet = self.node.hub.outlet(self.scene.plan.workers - 1);
-            while outlet.send(Control::Probed(Token::new(u32::MAX, 0))) {}
+            while outlet.send(Control::Drain) {}
         }
         self.scene.ending = true;
         self.scene.drained_ms = self.scene.now.mono_ms + self.scene.plan.settings.drain_ms;
@@ -99,7 +98,9 @@ impl World {
             return;
         }
         for session in open.into_iter().filter(clean).map(|index| &self.scene.sessions[index]) {
-            if session.item_ms + DRAIN_SLACK_MS < self.scene.drained_ms {
+            // Whoever the operator has ended does not get what comes, nor a browser that was refused.
+            let operated = self.scene.operated.contains(&session.conn);
+            if session.is_open && !operated && session.item_ms + DRAIN_SLACK_MS < self.scene.drained_ms {
                 session.judge_losses(&self.scene.ledger, settings.slow_policy, Some(self.scene.head));
             }
         }
@@ -135,6 +136,7 @@ impl World {
         let accepted = totals.counts[Count::Accepted as usize];
         assert_eq!(accepted, totals.closed.iter().sum::<u64>(), "accepted and closed: {totals:?}");
         assert_eq!((self.node.connections.taken(), self.node.bodies.taken()), (0, 0));
+        assert_eq!(self.node.surveys.taken(), 0, "a survey has no asker");
         for last in 0..4 {
             for _ in 0..settings.connections_per_address_max {
                 assert!(self.node.take_address([10, 0, 0, last].into()), "an address was not given back");
@@ -211,5 +213,6 @@ fn counted(totals: &Totals) -> Vec<(Branch, u64)> {
         (Branch::ClosedSlowEvicted, closed(Closed::SlowEvicted)),
         (Branch::ClosedUpstream, closed(Closed::Upstream)),
         (Branch::ClosedHost, closed(Closed::Host)),
+        (Branch::ClosedOperator, closed(Closed::Operator)),
     ]
 }

@@ -7,6 +7,7 @@ mod answer;
 mod cover;
 mod facts;
 mod finale;
+mod inspector;
 mod items;
 mod ledger;
 mod net;

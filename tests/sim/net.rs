@@ -6,12 +6,13 @@
 //! but recognises what a cut send was in the middle of, so that a sweep can see what it has tried.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fanwheel::base::id::EventId;
 use fanwheel::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
 use fanwheel::base::prng::Prng;
 use fanwheel::base::settings::Listener;
+use fanwheel::base::survey::Traffic;
 use fanwheel::fanout::seam::{Close, Io, Read, Send, Sent};
 use fanwheel::fanout::worker::{Readiness, Token};
 
@@ -91,6 +92,10 @@ pub struct Sock {
     pub listener: Listener,
     /// The peer's address.
     pub address: IpAddr,
+    /// The core's token from when it took the connection in.
+    pub born: Option<Token>,
+    /// Bytes that the core has handed over.
+    pub bytes_taken: u64,
     /// The core's token, while the core holds it.
     pub token: Option<Token>,
     /// How the core closed it.
@@ -149,6 +154,11 @@ impl Sock {
         self.edge && self.token.is_some()
     }
 
+    /// What the kernel calls the peer.
+    pub fn peer_name(&self) -> SocketAddr {
+        SocketAddr::new(self.address, 4_000)
+    }
+
     /// The peer has gone without a word to the core.
     pub fn is_gone(&self) -> bool {
         self.gone
@@ -195,6 +205,8 @@ impl Net {
             worker,
             listener,
             address,
+            born: None,
+            bytes_taken: 0,
             token: None,
             closed: None,
             known_full: false,
@@ -229,6 +241,7 @@ impl Net {
         assert_eq!(slots[slot], None, "a slot that is open was given to a newcomer");
         slots[slot] = Some(conn);
         sock.token = Some(token);
+        sock.born = Some(token);
         sock.edge = true;
     }
 
@@ -367,6 +380,7 @@ impl Port<'_> {
         if sock.gone {
             // The kernel takes bytes until the peer's refusal has arrived.
             sock.reset |= net.prng.below(4) != 0;
+            sock.bytes_taken += if sock.reset { 0 } else { offered as u64 };
             return if sock.reset { Sent::Broken } else { Sent::Bytes(offered) };
         }
         let room = sock.room();
@@ -384,6 +398,7 @@ impl Port<'_> {
         if taken == 0 {
             return Sent::Full;
         }
+        sock.bytes_taken += taken as u64;
         let mut left = taken;
         for part in send.parts {
             if left < part.len() {
@@ -477,6 +492,16 @@ impl Io for Port<'_> {
         let sock = &mut self.net.socks[conn];
         assert!(!sock.finished, "finished twice");
         sock.finished = true;
+    }
+
+    fn peer(&mut self, slot: u32) -> Option<SocketAddr> {
+        let conn = self.conn(slot, "peer");
+        Some(self.net.socks[conn].peer_name())
+    }
+
+    fn traffic(&mut self, slot: u32) -> Option<Traffic> {
+        let conn = self.conn(slot, "traffic");
+        Some(Traffic { bytes_sent: self.net.socks[conn].bytes_taken, ..Traffic::default() })
     }
 
     fn close(&mut self, slot: u32, how: Close) {

@@ -3,6 +3,7 @@
 //! Knows no sockets and no workers. Also keeps the trace that a failure prints.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fanwheel::base::id::EventId;
@@ -52,6 +53,8 @@ pub struct Scene {
     pub calm: bool,
     /// The node drains or stops.
     pub ending: bool,
+    /// Connections that the operator has asked to end.
+    pub operated: BTreeSet<usize>,
     /// Large payloads or batches published so far.
     pub heavy: usize,
     /// When the drain's window has passed.

@@ -40,6 +40,8 @@ pub struct Plan {
     pub publishers: usize,
     /// Actors that ask for other things.
     pub probers: usize,
+    /// Actors that ask about connections, and end some.
+    pub inspectors: usize,
     /// Topics in use.
     pub topics: usize,
     /// Parts of the run, each of which ends at rest.
@@ -101,6 +103,7 @@ impl Plan {
             subscribers: if crowd || large { 24 } else { 2 + prng.below(9) as usize },
             publishers: if bursts || large { 4 } else { 1 + prng.below(4) as usize },
             probers: prng.below(4) as usize,
+            inspectors: pick(prng, &[0, 1, 2, 6]),
             topics: if bursts { 2 } else { 1 + prng.below(if large { 2 } else { 6 }) as usize },
             heavy: if large { 16 } else { 4 },
             phases: 1 + prng.below(if bursts { 2 } else { 4 }) as usize,

@@ -10,6 +10,7 @@ use fanwheel::base::settings::SlowPolicy;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::mail::Control;
 use fanwheel::fanout::node::Node;
+use fanwheel::fanout::readiness::Surroundings;
 use fanwheel::fanout::worker::{Token, Worker};
 
 use crate::cover::Branch;
@@ -71,6 +72,18 @@ impl Shell {
             self.node.hub.outlet(index).send(Control::Shed);
         }
         let wake = self.node.hub.sleepers(u64::MAX);
+        self.wake(wake);
+    }
+
+    /// What the main thread does many times a second.
+    pub fn keep_vigil(&mut self, now: Now) {
+        let wake = self.node.keep_vigil(now, Surroundings::default());
+        self.wake(wake);
+    }
+
+    /// What the main thread does now and then.
+    pub fn survey_addresses(&mut self) {
+        let wake = self.node.survey_addresses();
         self.wake(wake);
     }
 

@@ -392,7 +392,8 @@ impl Link {
         let allowed = match ending {
             Ending::Torn => cut || scene.stops(),
             Ending::Reset => {
-                let timed = scene.ending || settings.max_connection_ms > 0;
+                let operated = scene.operated.contains(&self.peer.conn);
+                let timed = scene.ending || settings.max_connection_ms > 0 || operated;
                 settings.slow_policy == SlowPolicy::Disconnect || ((timed || scene.plan.sheds) && was_full)
             }
             Ending::Clean | Ending::Open | Ending::Left => true,

@@ -3,6 +3,7 @@
 //! Owns the order of events and the checks that must hold at any time or at rest. How a run ends and what
 //! must then be true is in `finale`.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Worker;
+use fanwheel::ops::listing;
 
 use crate::cover::{Branch, Cover};
+use crate::inspector::{Inspector, judge_addresses};
 use crate::ledger::Ledger;
 use crate::net::{Net, Window};
 use crate::prober::Prober;
@@ -43,6 +46,7 @@ pub struct World {
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
     probers: Vec<Prober>,
+    inspectors: Vec<Inspector>,
     /// Connections that say nothing.
     flood: Vec<usize>,
     steps: usize,
@@ -58,6 +62,9 @@ impl World {
         let pages = Pages {
             metrics: Box::new(|_, _| "metrics".to_owned()),
             status: Box::new(|_, _| "{}".to_owned()),
+            topics: Box::new(listing::topics),
+            connections: Box::new(listing::connections),
+            ..Pages::default()
         };
         let (node, inboxes) = Node::new(
             plan.settings.clone(),
@@ -78,6 +85,7 @@ impl World {
             cover: Cover::default(),
             calm: false,
             ending: false,
+            operated: BTreeSet::new(),
             heavy: 0,
             drained_ms: u64::MAX,
             plan: Arc::clone(&plan),
@@ -89,6 +97,7 @@ impl World {
             subscribers: (0..plan.subscribers).map(|_| Subscriber::new(&mut scene)).collect(),
             publishers: (0..plan.publishers as u64).map(Publisher::new).collect(),
             probers: (0..plan.probers).map(|_| Prober::new()).collect(),
+            inspectors: (0..plan.inspectors).map(|_| Inspector::new()).collect(),
             flood: Vec::new(),
             steps: 0,
             scene,
@@ -122,16 +131,21 @@ impl World {
             }
             return;
         }
-        let actors = self.subscribers.len() + self.publishers.len() + self.probers.len();
+        let others = self.probers.len() + self.inspectors.len();
+        let actors = self.subscribers.len() + self.publishers.len() + others;
         let nth = self.scene.prng.below(actors as u64) as usize;
         let (net, scene) = (&mut self.net, &mut self.scene);
         if let Some(subscriber) = self.subscribers.get_mut(nth) {
             return subscriber.step(net, scene);
         }
         let nth = nth - self.subscribers.len();
-        match self.publishers.get_mut(nth) {
-            Some(publisher) => publisher.step(net, scene),
-            None => self.probers[nth - self.publishers.len()].step(net, scene),
+        if let Some(publisher) = self.publishers.get_mut(nth) {
+            return publisher.step(net, scene);
+        }
+        let nth = nth - self.publishers.len();
+        match self.probers.get_mut(nth) {
+            Some(prober) => prober.step(net, scene),
+            None => self.inspectors[nth - self.probers.len()].step(net, scene),
         }
     }
 
@@ -183,7 +197,9 @@ impl World {
                 self.flood = (0..300).map(connect).collect();
             }
             41..60 => self.end_flood(),
-            60 | 61 if self.scene.plan.sheds => self.shell.shed(),
+            60..65 if self.scene.plan.sheds => self.shell.shed(),
+            65..70 => self.shell.survey_addresses(),
+            70..200 => self.shell.keep_vigil(self.scene.now),
             _ => {}
         }
     }
@@ -261,13 +277,31 @@ impl World {
         }
         self.publishers.iter().for_each(|publisher| publisher.check_at_rest(&self.net));
         self.probers.iter().for_each(|prober| prober.check_at_rest(&self.net));
+        self.inspectors.iter().for_each(|inspector| inspector.check_at_rest(&self.net, self.scene.now));
         let open: usize = (0..self.scene.plan.workers).map(|worker| self.net.open_on(worker).count()).sum();
         assert_eq!(self.shell.connections(), open, "connections without a socket, or sockets without one");
         for worker in 0..self.scene.plan.workers {
             let left = self.net.open_on(worker).find(|conn| self.net.socks[*conn].peer_finished);
             assert_eq!(left, None, "the peer of this connection has finished, and nobody has noticed");
         }
+        self.look();
         self.set_calm(false);
+    }
+
+    /// With everything at rest: what the node says of itself must be exact, and a probe must pass at once.
+    fn look(&mut self) {
+        self.shell.survey_addresses();
+        self.shell.keep_vigil(self.scene.now);
+        self.settle_quietly();
+        judge_addresses(&self.net, &self.node);
+        self.shell.keep_vigil(self.scene.now);
+        let readiness = self.node.readiness(self.scene.now.mono_ms);
+        assert!(readiness.ok, "{readiness:?}");
+        if let Some(inspector) = self.inspectors.first_mut() {
+            inspector.begin_look(&mut self.net, &mut self.scene);
+            self.settle_quietly();
+            self.inspectors[0].end_look(&self.net, &mut self.scene, &self.node);
+        }
     }
 
     /// Calm on or off, for everyone.
@@ -276,6 +310,7 @@ impl World {
         self.subscribers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
         self.publishers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
         self.probers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
+        self.inspectors.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
     }
 
     /// The moving part of `settle`.
@@ -292,6 +327,10 @@ impl World {
                 moved = true;
             }
             for actor in self.probers.iter_mut().filter(|actor| actor.has_news(net)).collect::<Vec<_>>() {
+                actor.step(net, scene);
+                moved = true;
+            }
+            for actor in self.inspectors.iter_mut().filter(|actor| actor.has_news(net)).collect::<Vec<_>>() {
                 actor.step(net, scene);
                 moved = true;
             }
@@ -320,5 +359,6 @@ impl World {
         self.subscribers.iter_mut().for_each(|actor| actor.leave(net, scene));
         self.publishers.iter_mut().for_each(|actor| actor.leave(net, scene));
         self.probers.iter_mut().for_each(|actor| actor.leave(net, scene));
+        self.inspectors.iter_mut().for_each(|actor| actor.leave(net, scene));
     }
 }

@@ -48,6 +48,22 @@ fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once_a_topic() {
 }
 
 #[test]
+fn topics_of_the_server_keep_its_newest_states_only() {
+    for history_events in [0, 100] {
+        let (hub, _inboxes) = hub(|settings| settings.history_events = history_events);
+        assert!(!hub.is_heard("fanwheel.status"));
+        let joined = join(&hub, &["fanwheel.status"], Start::Now, at(1));
+        assert!(hub.is_heard("fanwheel.status") && !hub.is_heard("a"));
+        for ms in 2..9 {
+            publish(&hub, &["fanwheel.status"], at(ms));
+        }
+        assert_eq!(hub.sizes().frames, RESERVED_TOPIC_EVENTS);
+        hub.unsubscribe(0, joined.topics[0], true, at(9));
+        assert!(!hub.is_heard("fanwheel.status"));
+    }
+}
+
+#[test]
 fn a_position_within_history_has_no_gap_and_one_below_the_floor_has() {
     let (hub, _inboxes) = hub(|settings| settings.history_events = 3);
     let ids: Vec<EventId> = (1..=5).map(|ms| publish(&hub, &["a"], at(ms))).collect();

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::rule::{Bound, Figure, Rule};
+use super::rule::{Bound, Figure, Rule, Unit};
+use crate::base::logfmt::Plain;
 
 /// Which way an alert went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +33,26 @@ pub struct Notice {
     pub change: Change,
     /// The metric's value; none when nothing is known of it any more.
     pub value: Option<f64>,
+    /// What is known beyond the value, in words: which worker, which growth.
+    pub why: Option<String>,
     /// Unix milliseconds of the change.
     pub at_ms: u64,
     /// Unix milliseconds of the moment when it fired.
     pub since_ms: u64,
 }
 
-/// `share of connections_max in use is 91 %, above 85 %`, for a rule that fires or has fired.
-pub fn sentence(rule: &Rule, value: Option<f64>) -> String {
+/// `the share of connections_max in use is 91 %, above 85 %`, for a rule that fires or has fired.
+pub fn sentence(rule: &Rule, value: Option<f64>, why: Option<&str>) -> String {
+    let why = why.map_or(String::new(), |why| format!(" ({why})"));
+    format!("{}{why}", comparison(rule, value))
+}
+
+fn comparison(rule: &Rule, value: Option<f64>) -> String {
     let Rule { metric, bound, .. } = rule;
     let now = value.map_or("unknown".to_owned(), |value| Figure(metric.unit, value).to_string());
+    if metric.unit == Unit::YesNo {
+        return format!("{} is {now}", metric.means);
+    }
     let limit = Figure(metric.unit, bound.limit());
     let side = match (bound, value) {
         (Bound::Above(_), Some(value)) if bound.is_crossed_by(value) => "above",
@@ -55,8 +66,9 @@ pub fn sentence(rule: &Rule, value: Option<f64>) -> String {
 impl Notice {
     /// One line for people: a mail's subject and body, a chat's message. `host` is this machine's name.
     pub fn text(&self, host: &str) -> String {
-        let Notice { rule, change, value, at_ms, since_ms } = self;
-        let sentence = sentence(rule, *value);
+        let Notice { rule, change, value, why, at_ms, since_ms } = self;
+        // It becomes a line of a mail's head.
+        let sentence = Plain(&sentence(rule, *value, why.as_deref())).to_string();
         match change {
             Change::Firing => {
                 format!("{} alert {} on {host}: {sentence}", rule.severity.name(), rule.name)
@@ -79,6 +91,7 @@ impl Notice {
             "severity": self.rule.severity.name(),
             "metric": self.rule.metric.name,
             "value": self.value,
+            "why": self.why,
             "side": self.rule.bound.side(),
             "threshold": self.rule.bound.limit(),
             "since_ms": self.since_ms,

@@ -28,7 +28,7 @@ fn told(rule: Rule, readings: Readings<'_>) -> Vec<(u64, &'static str)> {
     let mut rules = Rules::new(vec![rule]);
     let mut told = Vec::new();
     for &(ms, value) in readings {
-        let notices = rules.tick(at(ms), |_| value);
+        let notices = rules.tick(at(ms), |_| (value, None));
         told.extend(notices.iter().map(|notice| (notice.at_ms - WALL_MS, notice.change.name())));
     }
     told
@@ -91,7 +91,7 @@ fn a_cool_down_delays_what_still_fires_and_swallows_what_is_over() {
 fn the_history_has_what_the_cool_down_kept_quiet_and_is_bounded() {
     let mut rules = Rules::new(vec![rule(Bound::Above(0.9), 0, 1_000_000)]);
     for second in 0..(2 * ALERT_HISTORY_MAX as u64) {
-        rules.tick(at(second * 1_000), |_| if second % 2 == 0 { HIGH } else { LOW });
+        rules.tick(at(second * 1_000), |_| (if second % 2 == 0 { HIGH } else { LOW }, None));
     }
     let status = rules.status();
     let history = status["history"].as_array().expect("a list");
@@ -105,7 +105,7 @@ fn the_history_has_what_the_cool_down_kept_quiet_and_is_bounded() {
 fn the_status_names_what_fires() {
     let mut rules = Rules::new(vec![rule(Bound::Above(0.9), 0, 0)]);
     assert_eq!(rules.status(), json!({ "active": [], "history": [] }));
-    rules.tick(at(5_000), |metric| (metric == "memory_share").then_some(0.95));
+    rules.tick(at(5_000), |metric| ((metric == "memory_share").then_some(0.95), None));
     assert_eq!(rules.firing(), 1);
     assert_eq!(
         rules.status()["active"],
@@ -121,13 +121,13 @@ fn replaced_rules_keep_their_state_and_gone_ones_are_over() {
     let kept = rule(Bound::Above(0.9), 0, 0);
     let gone = Rule { name: "gone".to_owned(), ..kept.clone() };
     let mut rules = Rules::new(vec![gone, kept.clone()]);
-    assert_eq!(rules.tick(at(0), |_| HIGH).len(), 2);
+    assert_eq!(rules.tick(at(0), |_| (HIGH, None)).len(), 2);
     let raised = Rule { name: "raised".to_owned(), bound: Bound::Above(0.99), ..kept.clone() };
     let kept = Rule { cooldown_ms: 9, severity: Severity::Info, ..kept };
     let notices = rules.replace(vec![kept, raised], at(1_000));
     let words: Vec<_> = notices.iter().map(|notice| (notice.rule.name.as_str(), notice.change)).collect();
     assert_eq!(words, [("gone", Change::Resolved)]);
-    assert_eq!(rules.tick(at(2_000), |_| HIGH), []);
+    assert_eq!(rules.tick(at(2_000), |_| (HIGH, None)), []);
     assert_eq!(rules.firing(), 1);
     assert_eq!(rules.status()["active"][0]["severity"], "info");
 }
@@ -135,7 +135,8 @@ fn replaced_rules_keep_their_state_and_gone_ones_are_over() {
 #[test]
 fn messages_say_the_same_as_text_json_variables_and_mail() {
     let rule = Rule { name: "memory_high".to_owned(), ..rule(Bound::Above(0.9), 0, 0) };
-    let firing = Notice { rule, change: Change::Firing, value: Some(0.95), at_ms: 5_000, since_ms: 5_000 };
+    let firing =
+        Notice { rule, change: Change::Firing, value: Some(0.95), why: None, at_ms: 5_000, since_ms: 5_000 };
     let resolved = Notice { change: Change::Resolved, value: None, at_ms: 65_000, ..firing.clone() };
     assert_eq!(
         firing.text("web1"),
@@ -159,6 +160,21 @@ fn messages_say_the_same_as_text_json_variables_and_mail() {
     assert_eq!(variable("ALERT_STATE"), Some("resolved"));
     assert_eq!(variable("ALERT_VALUE"), Some(""));
     assert_eq!(variable("ALERT_TEXT"), Some(resolved.text("web1").as_str()));
+    let why = Some("worker_late: worker 2".to_owned());
+    let rule = Rule {
+        metric: metric_named("ready").expect("in the table"),
+        bound: Bound::Below(1.0),
+        ..resolved.rule
+    };
+    let not_ready = Notice { rule, value: Some(0.0), why, ..firing.clone() };
+    assert_eq!(
+        not_ready.text("web1"),
+        "warning alert memory_high on web1: readiness is no (worker_late: worker 2)"
+    );
+    let torn = Notice { why: Some("a\nBcc: x".to_owned()), ..not_ready };
+    assert!(
+        !torn.text("web1").contains('\n') && torn.mail(&[], "web1").lines().all(|line| line != "Bcc: x)")
+    );
     let mail = firing.mail(&["a@example.org".to_owned(), "root".to_owned()], "web1");
     let (head, body) = mail.split_once("\n\n").expect("a head and a body");
     assert!(

@@ -106,7 +106,7 @@ fn connections(watch: &Watch) -> Found {
             "{} of {} connections are in use.",
             snapshot.totals.connections_open, snapshot.connections_max
         ),
-        "Beyond the limit newcomers are refused: raise connections_max and the limit of files, or add a node.",
+        "Beyond the limit newcomers are refused: raise connections_max and LimitNOFILE, or add a node.",
     )
 }
 
@@ -151,8 +151,8 @@ fn lagging(watch: &Watch) -> Found {
     insight(
         Severity::Warning,
         format!("{} of {} subscribers are behind.", totals.lagging, totals.subscribers_open),
-        "Their networks take less than is published. Publish less, or keep more history so that they catch up; \
-         /connections?sort=lag names them.",
+        "Their networks take less than is published. Publish less, or keep more history so that they catch \
+         up; /connections?sort=lag names them.",
     )
 }
 
@@ -220,8 +220,8 @@ fn busy(watch: &Watch) -> Found {
     insight(
         Severity::Warning,
         format!("All {busy} workers are busy all the time."),
-        "Events wait for processor time: add processors and workers, publish larger events less often, or add \
-         a node.",
+        "Events wait for processor time: add processors and workers, publish larger events less often, or \
+         add a node.",
     )
 }
 
@@ -259,7 +259,7 @@ fn heartbeats(watch: &Watch) -> Found {
     insight(
         Severity::Info,
         format!("A heartbeat goes out after {heartbeat_ms} ms of silence."),
-        "Many proxies cut a connection that was silent for 60 s: set heartbeat_ms well below what yours allow.",
+        "Many proxies cut a connection that was silent for 60 s: set heartbeat_ms well below that.",
     )
 }
 

@@ -1,8 +1,8 @@
 //! How resident memory moves: its trend over five minutes, and whether it leaks.
 //!
-//! A leak is growth that nothing the server is asked to hold explains. Connections and history explain as much
-//! as their greatest numbers so far, because an allocator keeps what was once needed. Of each minute only the
-//! least counts, so that what comes and goes is not growth.
+//! A leak is growth that nothing the server is asked to hold explains. Connections and history explain as
+//! much as their greatest numbers so far, because an allocator keeps what was once needed. Of each minute
+//! only the least counts, so that what comes and goes is not growth.
 
 use std::collections::VecDeque;
 
@@ -169,8 +169,8 @@ impl LeakJudge {
             && rising_share(&self.minutes) >= RISING_SHARE_MIN;
         self.leak = if suspected {
             let why = format!(
-                "Resident memory has grown by {} a minute for {} minutes; neither connections ({} at most) nor \
-                 history ({} at most) explain it.",
+                "Resident memory has grown by {} a minute for {} minutes; neither connections ({} at most) \
+                 nor history ({} at most) explain it.",
                 megabytes(line.slope),
                 self.minutes.len(),
                 self.connections,

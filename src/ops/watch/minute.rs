@@ -24,7 +24,7 @@ pub struct WorkerRates {
 }
 
 /// What is kept of a sample.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Detail {
     mono_ms: u64,
     spread: Spread,
@@ -53,41 +53,52 @@ impl Minute {
 
     /// What was added to a distribution in the last minute.
     pub fn added(&self, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
-        self.difference(0, of)
+        self.difference(self.first(), of)
     }
 
     /// What was added to it in the last second.
     pub fn added_last(&self, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
-        self.difference(self.0.len().saturating_sub(2), of)
+        self.difference(self.before(), of)
     }
 
-    fn difference(&self, from: usize, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
-        let (Some(from), Some(to)) = (self.0.get(from), self.0.back()) else {
-            return Distribution::default();
-        };
-        of(&to.spread).since(of(&from.spread))
+    /// The sample a minute ago; none when the server is younger, and began with nothing.
+    fn first(&self) -> Option<&Detail> {
+        self.0.front().filter(|_| self.0.len() == SAMPLES_MAX)
+    }
+
+    /// The sample before the last.
+    fn before(&self) -> Option<&Detail> {
+        self.0.iter().nth_back(1)
+    }
+
+    fn difference(&self, from: Option<&Detail>, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
+        let Some(to) = self.0.back() else { return Distribution::default() };
+        from.map_or_else(|| of(&to.spread).clone(), |from| of(&to.spread).since(of(&from.spread)))
     }
 
     /// The workers, by index.
     pub fn workers(&self) -> Vec<WorkerRates> {
-        let (Some(to), Some(first)) = (self.0.back(), self.0.front()) else { return Vec::new() };
-        let before = self.0.iter().nth_back(1).unwrap_or(to);
-        let seconds = to.mono_ms.saturating_sub(before.mono_ms).max(1) as f64 / 1_000.0;
+        let Some(to) = self.0.back() else { return Vec::new() };
+        let start = Detail::default();
+        let (before, first) = (self.before().unwrap_or(&start), self.first().unwrap_or(&start));
+        // A server's first look at itself comes at once, and would find enormous rates.
+        let seconds = to.mono_ms.saturating_sub(before.mono_ms).max(500) as f64 / 1_000.0;
         let cpu_seconds =
             |detail: &Detail, index: usize| detail.workers_cpu_seconds.get(index).copied().unwrap_or(0.0);
         let rates = |(index, now): (usize, &WorkerSnapshot)| {
-            let (before_row, first_row) = (before.workers.get(index)?, first.workers.get(index)?);
+            let row = |detail: &Detail| detail.workers.get(index).cloned().unwrap_or_default();
+            let (before_row, first_row) = (row(before), row(first));
             let turns = now.turns.saturating_sub(first_row.turns);
             let turns_us = now.turns_us.saturating_sub(first_row.turns_us);
             let peaks = self.0.iter().filter_map(|detail| detail.turns_max_us.get(index));
-            Some(WorkerRates {
+            WorkerRates {
                 deliveries_per_second: now.delivered.saturating_sub(before_row.delivered) as f64 / seconds,
                 cpu_percent: (cpu_seconds(to, index) - cpu_seconds(before, index)).max(0.0) / seconds * 100.0,
                 turn_us_mean: (turns > 0).then(|| turns_us as f64 / turns as f64),
                 turn_us_max: peaks.copied().max().unwrap_or(0),
-            })
+            }
         };
-        to.workers.iter().enumerate().filter_map(rates).collect()
+        to.workers.iter().enumerate().map(rates).collect()
     }
 }
 

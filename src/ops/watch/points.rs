@@ -11,6 +11,9 @@ const POINTS_MAX: usize = 301;
 /// A point that is so much too young for a window still counts: the main thread is a little late at times.
 const SLACK_MS: u64 = 200;
 
+/// What happened in less says little of a second.
+const LEAST_SECONDS: f64 = 0.5;
+
 /// A sliding window that ends now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
@@ -128,18 +131,24 @@ impl Ring {
         self.0.iter()
     }
 
-    /// The point with which a window begins, or the oldest there is, and the newest.
-    pub fn ends(&self, window: Window) -> Option<(&Point, &Point)> {
+    /// The point with which a window begins and the newest. For a window that began before the server did it
+    /// is the start, when everything was 0.
+    pub fn ends(&self, window: Window) -> Option<(Point, &Point)> {
         let newest = self.0.back()?;
         let least_ms = newest.mono_ms.saturating_sub(window.ms() - SLACK_MS);
         let older = self.0.partition_point(|point| point.mono_ms <= least_ms);
-        Some((&self.0[older.saturating_sub(1)], newest))
+        let from = match older.checked_sub(1) {
+            Some(index) => self.0[index],
+            None if self.0.len() == POINTS_MAX => self.0[0],
+            None => Point::default(),
+        };
+        Some((from, newest))
     }
 
     pub fn rates(&self, window: Window) -> Rates {
         let Some((from, to)) = self.ends(window) else { return Rates::default() };
         let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
-        if seconds <= 0.0 {
+        if seconds < LEAST_SECONDS {
             return Rates::default();
         }
         let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / seconds;
@@ -176,7 +185,7 @@ mod tests {
         let mut ring = Ring::default();
         assert_eq!(published(&ring), [0.0; 3], "nothing is known");
         ring.push(point(0, 10));
-        assert_eq!(published(&ring), [0.0; 3], "one sample has no rate");
+        assert_eq!(published(&ring), [0.0; 3], "no time has passed");
         // 100 a second for 1 000 s, and then 1 000 a second for 30 s.
         (1..=1_000).for_each(|second| ring.push(point(second, 10 + 100 * second)));
         (1..=30).for_each(|second| ring.push(point(1_000 + second, 100_010 + 1_000 * second)));
@@ -190,9 +199,10 @@ mod tests {
     #[test]
     fn a_young_server_has_rates_over_what_there_is() {
         let mut ring = Ring::default();
-        (0..=5).for_each(|second| ring.push(point(second, 50 * second)));
-        let [_, minute, five] = published(&ring);
+        // What happened before the first sample counts.
+        (1..=5).for_each(|second| ring.push(point(second, 50 * second)));
+        let [last, minute, five] = published(&ring);
         assert_eq!(minute, five);
-        assert!((minute - 50.0).abs() < 1.0, "{minute}");
+        assert!((minute - 50.0).abs() < 1.0 && (last - 50.0).abs() < 1.0, "{last} {minute}");
     }
 }

@@ -377,7 +377,7 @@ fn known_fields_are_found_whatever_their_case() {
     let text = with(
         "ORIGIN: o\r\naccept: text/event-stream\r\nContent-type: c\r\nLAST-EVENT-ID: first\r\n\
          Last-Event-Id: second\r\nidempotency-key: i\r\nauthorization: z\r\nSec-Fetch-Site: s\r\n\
-         SEC-fetch-MODE: m\r\n",
+         SEC-fetch-MODE: m\r\nIf-none-match: n\r\n",
     );
     let head = head(&text);
     assert_eq!(head.origin, Some(&b"o"[..]));
@@ -389,4 +389,5 @@ fn known_fields_are_found_whatever_their_case() {
     assert_eq!(head.authorization, Some(&b"z"[..]));
     assert_eq!(head.fetch_site, Some(&b"s"[..]));
     assert_eq!(head.fetch_mode, Some(&b"m"[..]));
+    assert_eq!(head.if_none_match, Some(&b"n"[..]));
 }

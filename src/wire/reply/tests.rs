@@ -53,6 +53,36 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
 }
 
 #[test]
+fn a_part_of_the_dashboard_is_sent_once_and_then_only_confirmed() {
+    let part = Asset { content_type: "text/css", bytes: b"a {}", etag: "\"7f\"".to_owned() };
+    let sent = |reply: Reply<'_>, tags: Option<&[u8]>| written(|out| asset(out, &reply, &part, tags));
+    let first = sent(reply(&Cors::Off), None);
+    assert!(first.starts_with("HTTP/1.1 200 OK\r\nCache-Control: no-cache\r\n"), "{first}");
+    assert!(first.ends_with("Content-Type: text/css\r\nContent-Length: 4\r\n\r\na {}"), "{first}");
+    for field in
+        ["ETag: \"7f\"\r\n", "default-src 'none'; script-src 'self';", "frame-ancestors 'none'", "nosniff"]
+    {
+        assert!(first.contains(field), "{field} in {first}");
+    }
+    assert!(!first.contains("unsafe") && !first.contains('*'), "{first}");
+    let head = sent(Reply { head_only: true, ..reply(&Cors::Off) }, None);
+    assert!(head.ends_with("Content-Length: 4\r\n\r\n"), "{head}");
+    let rows: &[(&[u8], bool)] = &[
+        (b"\"7f\"", true),
+        (b"W/\"7f\"", true),
+        (b"\"1\", \"7f\"", true),
+        (b"*", true),
+        (b"7f", false),
+        (b"", false),
+    ];
+    for (tags, known) in rows {
+        let answer = sent(reply(&Cors::Off), Some(tags));
+        assert_eq!(answer.starts_with("HTTP/1.1 304 Not Modified\r\n"), *known, "{tags:?}");
+        assert_eq!(answer.ends_with("\r\n\r\n"), *known, "a 304 has no body: {answer}");
+    }
+}
+
+#[test]
 fn origins_are_echoed_only_when_listed() {
     let setting = |text: &str| -> Cors {
         Cors::from_setting(&text.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect::<Vec<_>>())
@@ -149,6 +179,9 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::Refused(Refused::Connections),
         Problem::Refused(Refused::Credentials),
         Problem::Refused(Refused::Origin),
+        Problem::Refused(Refused::ReservedTopic),
+        Problem::ReservedTopic { line: None },
+        Problem::ReservedTopic { line: Some(2) },
         Problem::Refused(Refused::Draining),
     ];
     for one in &problems {

@@ -84,7 +84,16 @@ fn each_listener_answers_its_own_paths_and_methods() {
         ("POST /drain", "404 not_found", "Drain"),
         ("GET /drain", "404 not_found", "405 method_not_allowed"),
         ("OPTIONS *", "404 not_found", "404 not_found"),
-        ("GET /", "404 not_found", "404 not_found"),
+        ("GET /", "404 not_found", "Asset"),
+        ("HEAD /?x=1", "404 not_found", "Asset"),
+        ("POST /", "404 not_found", "405 method_not_allowed"),
+        ("GET /dashboard/app.js", "404 not_found", "Asset"),
+        ("DELETE /dashboard/app.js", "404 not_found", "405 method_not_allowed"),
+        ("GET /dashboard", "404 not_found", "404 not_found"),
+        ("GET /index.html", "404 not_found", "404 not_found"),
+        ("GET /events?topic=fanwheel.status", "403 topic_reserved", "Subscribe"),
+        ("HEAD /events?topic=a&topic=fanwheel%2ex", "403 topic_reserved", "SubscribeHead"),
+        ("GET /events?topic=fanwheel&topic=Fanwheel.status", "Subscribe", "Subscribe"),
         ("GET /events/", "404 not_found", "404 not_found"),
         ("GET /Events?topic=a", "404 not_found", "404 not_found"),
         ("GET //events?topic=a", "404 not_found", "404 not_found"),
@@ -102,6 +111,39 @@ fn each_listener_answers_its_own_paths_and_methods() {
     let cross_site = code(control("GET /healthz", "Sec-Fetch-Site: cross-site\r\n"));
     assert_eq!(cross_site, "403 origin_not_allowed");
     assert_eq!(code(public("GET /healthz", "Sec-Fetch-Site: cross-site\r\nOrigin: http://x\r\n")), "Health");
+}
+
+#[test]
+fn links_of_other_sites_lead_to_the_dashboard_and_to_nothing_else() {
+    let link = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n";
+    let rows = [
+        ("GET /", link, "Asset"),
+        ("GET /", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n", "403 origin_not_allowed"),
+        ("GET /", "Sec-Fetch-Site: cross-site\r\n", "403 origin_not_allowed"),
+        ("POST /", link, "403 origin_not_allowed"),
+        ("GET /dashboard/app.js", link, "403 origin_not_allowed"),
+        ("GET /status", link, "403 origin_not_allowed"),
+        ("GET /events?topic=a", link, "403 origin_not_allowed"),
+        ("POST /drain", link, "403 origin_not_allowed"),
+        ("GET http://evil.test/", link, "421 wrong_host"),
+    ];
+    for (line, fields, expected) in rows {
+        assert_eq!(code(control(line, fields)), expected, "{line} {fields}");
+    }
+}
+
+#[test]
+fn topics_of_the_server_take_nobodys_events() {
+    let rows = [
+        ("topic=fanwheel.status", "400 topic_reserved"),
+        ("topic=a&topic=fanwheel.", "400 topic_reserved"),
+        ("topic=fanwheel", "Publish"),
+        ("topic=FANWHEEL.status", "Publish"),
+    ];
+    for (query, expected) in rows {
+        let line = format!("POST /publish?{query}");
+        assert_eq!(code(control(&line, "Content-Length: 1\r\n")), expected, "{query}");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use super::{free_port, poll_until};
 
 /// One request that was answered.
@@ -61,8 +63,11 @@ impl Hook {
             if !refused_for.is_zero() {
                 take(&listener, 500);
                 drop(listener);
+                // Bound and not listening: connections are refused, and nobody else gets the port.
+                let socket = bound(address);
                 std::thread::sleep(refused_for);
-                listener = TcpListener::bind(address).expect("nobody else was told of this port");
+                socket.listen(8).expect("it is bound");
+                listener = socket.into();
             }
             loop {
                 take(&listener, 200);
@@ -84,6 +89,13 @@ impl Hook {
         let found = poll_until(within, || self.posted().into_iter().find(|posted| matches(posted)));
         found.unwrap_or_else(|| panic!("no {state} {name} within {within:?}: {:#?}", self.posted()))
     }
+}
+
+fn bound(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("files are left");
+    socket.set_reuse_address(true).expect("an ordinary option");
+    socket.bind(&address.into()).expect("ours a moment ago");
+    socket
 }
 
 fn over_tls(config: &Arc<rustls::ServerConfig>, socket: TcpStream, status: u16) -> Option<Posted> {

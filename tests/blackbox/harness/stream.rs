@@ -209,7 +209,8 @@ impl Stream {
                 }
                 None => {
                     let name = event.name.as_deref();
-                    assert!(matches!(name, Some("fanwheel.gap" | "fanwheel.clock")), "no id: {event:?}");
+                    let own = ["fanwheel.gap", "fanwheel.clock", "fanwheel.status"];
+                    assert!(name.is_some_and(|name| own.contains(&name)), "no id: {event:?}");
                 }
             }
         }

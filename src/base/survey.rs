@@ -1,0 +1,229 @@
+//! What an operator may ask about topics and single connections, and the answers. Plain data.
+//!
+//! Unlike a snapshot an answer names topics and clients, so each is bounded by its question: so many rows, so
+//! much text a row.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use super::id::EventId;
+
+/// What `/connections` is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConnectionSort {
+    /// Age of the oldest event that it has not been sent, oldest first.
+    #[default]
+    Lag,
+    /// Oldest connection first.
+    Age,
+    /// Most bytes sent first.
+    Bytes,
+    /// Whose socket has taken nothing for longest first.
+    Slow,
+    /// By client address, ascending.
+    Address,
+}
+
+/// What `/topics` is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopicSort {
+    /// Most subscribers first.
+    #[default]
+    Subscribers,
+    /// Most kept events first.
+    Events,
+    /// Most kept bytes first.
+    Bytes,
+    /// By name, ascending by bytes.
+    Name,
+}
+
+/// Which rows of a sorted list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// At most so many.
+    pub limit: usize,
+    /// Passed over before the first.
+    pub offset: usize,
+}
+
+/// `GET /connections`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionsQuery {
+    /// The order.
+    pub sort: ConnectionSort,
+    /// Which rows.
+    pub paging: Paging,
+    /// With round-trip times and what is under way.
+    pub info: bool,
+}
+
+/// `GET /topics`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicsQuery {
+    /// The order.
+    pub sort: TopicSort,
+    /// Which rows.
+    pub paging: Paging,
+}
+
+/// Names one connection of the node for as long as it lives, and no other one afterwards:
+/// `<worker>-<slot>-<generation>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// Its worker.
+    pub worker: u32,
+    /// Its slot there.
+    pub slot: u32,
+    /// Tells it from earlier ones in that slot.
+    pub generation: u32,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.worker, self.slot, self.generation)
+    }
+}
+
+impl ConnectionId {
+    /// Reads an id exactly as it is displayed.
+    pub fn parse(text: &[u8]) -> Option<ConnectionId> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut numbers = text.split('-').map(|number| number.parse::<u32>().ok());
+        let (worker, slot, generation) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let id = ConnectionId { worker, slot, generation };
+        (id.to_string() == text).then_some(id)
+    }
+}
+
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// A stream that gets events as they come.
+    Live,
+    /// A stream that reads what it has missed.
+    Behind,
+    /// A stream whose socket takes nothing.
+    Full,
+    /// No stream: a request and its answer, or none at the moment.
+    Talking,
+}
+
+impl ConnectionState {
+    /// Its word in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConnectionState::Live => "live",
+            ConnectionState::Behind => "behind",
+            ConnectionState::Full => "full",
+            ConnectionState::Talking => "talking",
+        }
+    }
+}
+
+/// What the kernel knows of a connection's traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes sent, each once.
+    pub bytes_sent: u64,
+    /// Round-trip time, microseconds, smoothed.
+    pub rtt_us: u32,
+    /// Segments sent and not acknowledged.
+    pub unacked: u32,
+    /// Bytes accepted from this server and not yet sent.
+    pub unsent_bytes: u32,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionRow {
+    /// Its name.
+    pub id: ConnectionId,
+    /// Its client; none for a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// `User-Agent` of its first request, cut.
+    pub user_agent: Option<Box<str>>,
+    /// Some of its topics.
+    pub topics: Vec<Box<str>>,
+    /// How many more it has.
+    pub topics_more: usize,
+    /// Milliseconds since it was accepted.
+    pub age_ms: u64,
+    /// Age of the oldest event that it has not been sent.
+    pub lag_ms: u64,
+    /// Kept events of its topics that it has not been sent, before any filter.
+    pub lag_events: u64,
+    /// What it is at.
+    pub state: ConnectionState,
+    /// None where the kernel has no such figures.
+    pub traffic: Option<Traffic>,
+}
+
+/// The answer to [`ConnectionsQuery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionsPage {
+    /// The question.
+    pub query: ConnectionsQuery,
+    /// Connections that were found.
+    pub total: u64,
+    /// The rows, in order.
+    pub rows: Vec<ConnectionRow>,
+    /// Workers that have not answered in time.
+    pub incomplete: Vec<usize>,
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicRow {
+    /// Its name.
+    pub topic: std::sync::Arc<str>,
+    /// Subscribers on all workers.
+    pub subscribers: u64,
+    /// Events kept.
+    pub events: u64,
+    /// Bytes of memory that they take.
+    pub bytes: u64,
+    /// The oldest kept.
+    pub oldest: Option<EventId>,
+    /// The newest kept.
+    pub newest: Option<EventId>,
+}
+
+/// The answer to [`TopicsQuery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicsPage {
+    /// The question.
+    pub query: TopicsQuery,
+    /// Topics that were found.
+    pub total: u64,
+    /// The rows, in order.
+    pub rows: Vec<TopicRow>,
+    /// Not all topics were looked at in time.
+    pub incomplete: bool,
+}
+
+/// An address, or a /64 of IPv6, and how many connections come from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressCount {
+    /// The address.
+    pub address: IpAddr,
+    /// Connections: exact while a worker's connections come from few addresses, else at least so many.
+    pub connections: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_only_as_they_are_shown() {
+        let id = ConnectionId { worker: 3, slot: 0, generation: u32::MAX };
+        assert_eq!(ConnectionId::parse(id.to_string().as_bytes()), Some(id));
+        for text in
+            ["", "1-2", "1-2-3-4", "01-2-3", "+1-2-3", "1-2-4294967296", "1--3", "a-b-c", " 1-2-3", "1-2-3 "]
+        {
+            assert_eq!(ConnectionId::parse(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(ConnectionId::parse(b"1-2-\xff"), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! `fanwheel doctor`: is this host ready for so many connections, and what do the proxies on the way do to
+//! streams? Owns flags and forms; what is judged is `ops`'s.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgMatches, Command, value_parser};
+use serde_json::json;
+
+use crate::base::limits::WORKERS_MAX;
+use crate::base::logfmt::Plain;
+use crate::cli::grammar::{number, option, switch};
+use crate::cli::passage::{Wishes, look};
+use crate::cli::{Failure, print, readings};
+use crate::ops::doctor::findings;
+use crate::ops::finding::{Finding, Verdict, is_fine, text};
+use crate::ops::host_table::{TEXT, rows};
+use crate::ops::passage;
+
+const WORDS: &str = "\
+Without --url: reads this host and compares it with what --connections need. With --url: opens streams \
+through whatever proxies stand in front of that address and looks at what they do to them. Changes nothing. \
+Exit code 0: nothing is bad; 1: something is, or the address does not answer; 2: wrong arguments.
+
+  fanwheel doctor --connections 200000
+  fanwheel doctor --connections 200000 --pid $(pidof fanwheel)
+  fanwheel doctor --url 'https://example.org/events?topic=news'";
+
+/// A day: nobody waits longer for an answer.
+const IDLE_SECONDS_MAX: u64 = 86_400;
+
+/// The grammar.
+pub fn command() -> Command {
+    Command::new("doctor")
+        .about("Checks this host for many connections, or a URL through its proxies")
+        .after_help(WORDS)
+        .arg(
+            number("connections", 1, "connections to hold on this host")
+                .default_value("100000")
+                .conflicts_with("url"),
+        )
+        .arg(
+            option("workers", "N", "threads that would serve them [one a processor]")
+                .value_parser(value_parser!(u64).range(1..=WORKERS_MAX as u64))
+                .conflicts_with("url"),
+        )
+        .arg(
+            option("pid", "PID", "a running server, whose limits count instead of this shell's")
+                .value_parser(value_parser!(u32).range(1..))
+                .conflicts_with("url"),
+        )
+        .arg(option("url", "URL", "looks at this stream through its proxies instead of at the host"))
+        .arg(
+            option("publish-url", "URL", "control listener, to publish to a topic of the doctor's own")
+                .default_value("http://127.0.0.1:8081")
+                .requires("url"),
+        )
+        .arg(
+            number("idle-seconds", 1, "how long a quiet stream is watched")
+                .default_value("20")
+                .requires("url"),
+        )
+        .arg(
+            option("origin", "ORIGIN", "the page that will read the stream, as https://page.example")
+                .requires("url"),
+        )
+        .arg(option("ca-file", "FILE", "certificates to trust (PEM) [the system's]").requires("url"))
+        .arg(switch("json", "one JSON object"))
+}
+
+/// Looks, prints, and says by the exit code whether anything is bad.
+///
+/// # Errors
+/// When there is no such process, or the address of `--url` does not answer.
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    match text("url") {
+        None => host(matches),
+        Some(url) => {
+            let seconds = *matches.get_one::<u64>("idle-seconds").expect("has a default");
+            let wishes = Wishes {
+                url,
+                publish_url: text("publish-url").unwrap_or_default(),
+                idle: Duration::from_secs(seconds.min(IDLE_SECONDS_MAX)),
+                origin: text("origin"),
+                ca_file: text("ca-file"),
+            };
+            let found = passage::findings(&look(&wishes)?);
+            let heading = format!("The way to {}:", Plain(url));
+            Ok(show(&found, &heading, json!({ "url": url }), matches.get_flag("json")))
+        }
+    }
+}
+
+fn host(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let connections = *matches.get_one::<u64>("connections").expect("has a default");
+    let workers = matches.get_one::<u64>("workers").copied();
+    let process = matches.get_one::<u32>("pid").copied();
+    if let Some(number) = process.filter(|number| !PathBuf::from(format!("/proc/{number}")).exists()) {
+        return Err(Failure::Run(format!("--pid {number}: there is no such process")));
+    }
+    let rows = rows(TEXT).expect("a test reads the table that is compiled in");
+    let host = readings::read(Path::new("/"), process, &rows, connections, workers);
+    let found = findings(&host, &rows);
+    let subject = json!({ "connections": host.connections, "workers": host.workers });
+    let heading = format!("This host, for {} connections on {} workers:", host.connections, host.workers);
+    Ok(show(&found, &heading, subject, matches.get_flag("json")))
+}
+
+/// Prints findings in the form that was asked for.
+fn show(findings: &[Finding], heading: &str, mut subject: serde_json::Value, as_json: bool) -> ExitCode {
+    let fine = is_fine(findings);
+    if as_json {
+        subject["fine"] = json!(fine);
+        subject["findings"] = json!(findings);
+        print(&format!("{subject}\n"));
+    } else {
+        let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad);
+        let end = match bad.count() {
+            0 => "Nothing is bad.".to_owned(),
+            count => format!("{count} of {} are bad.", findings.len()),
+        };
+        print(&format!("{heading}\n\n{}\n{end}\n", text(findings)));
+    }
+    ExitCode::from(u8::from(!fine))
+}

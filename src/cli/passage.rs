@@ -1,0 +1,307 @@
+//! `fanwheel doctor --url`: opens streams through whatever stands on the way, publishes to them, and notes
+//! what came when. What it means is `ops::passage`'s to say.
+
+pub mod address;
+pub mod connection;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::RootCertStore;
+use serde_json::Value;
+use ureq::Agent;
+
+use crate::cli::Failure;
+use crate::cli::http::{Base, agent, refusal};
+use crate::cli::refusal::shown;
+use address::{Address, topic_pair};
+use connection::{Connection, What, offers_http2, open};
+
+use crate::ops::passage::{Compression, Idle, Seen};
+
+/// How long the first bytes, and a head, are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an event is waited for.
+const EVENT_PATIENCE: Duration = Duration::from_secs(3);
+/// Events that are published.
+const EVENTS: usize = 5;
+/// Between two of them, so that none rides along with another.
+const PAUSE: Duration = Duration::from_millis(250);
+/// An id from before every server's start: whoever comes back with it is told a gap.
+const ANCIENT_ID: &str = "1-0";
+const ACCEPT: (&str, &str) = ("Accept", "text/event-stream");
+
+/// What was asked for.
+pub struct Wishes<'a> {
+    /// The stream's address.
+    pub url: &'a str,
+    /// The control listener's.
+    pub publish_url: &'a str,
+    /// How long a quiet stream is watched.
+    pub idle: Duration,
+    /// The page's origin.
+    pub origin: Option<&'a str>,
+    /// A file of trusted certificates.
+    pub ca_file: Option<&'a str>,
+}
+
+/// One visit: what it needs to open streams and to publish.
+struct Visit {
+    address: Address,
+    roots: Option<Arc<RootCertStore>>,
+    agent: Agent,
+    base: Base,
+    topic: String,
+    /// Pairs of the query: of the topic above, or those of the URL where the server lets nobody have others.
+    topics: Vec<String>,
+    origin: String,
+}
+
+/// Looks, and says what it saw.
+///
+/// # Errors
+/// When the address is none, or nobody answers there.
+pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
+    let mut visit = Visit::new(wishes)?;
+    let mut seen = Seen {
+        patience_ms: ms(PATIENCE),
+        origin: (visit.origin.clone(), wishes.origin.is_some()),
+        ..Seen::default()
+    };
+    if let Some(roots) = &visit.roots {
+        seen.http2 = Some(offers_http2(&visit.address, roots).map_err(|error| visit.unreachable(&error))?);
+    }
+    let quiet_pair = [topic_pair(&format!("{}-quiet", visit.topic))];
+    let mut stream = visit.stream(&visit.topics.clone(), &[], &[])?;
+    seen.head = head_of(&mut stream);
+    // Where credentials are for certain topics only, a topic of our own is refused.
+    let refused = matches!(&seen.head, Some((401 | 403, _)));
+    let mut quiet_topics: &[String] = &quiet_pair;
+    let own = visit.address.topics();
+    if refused && !own.is_empty() {
+        visit.topics = own;
+        quiet_topics = &visit.topics;
+        seen.unpublished = Some("the server refuses a topic of the doctor's own".to_owned());
+        stream = visit.stream(&visit.topics, &[], &[])?;
+        seen.head = head_of(&mut stream);
+    }
+    seen.connect_ms = stream.connect_ms;
+    if seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
+        return Ok(seen);
+    }
+    let mut quiet = visit.stream(quiet_topics, &[], &[])?;
+    let first =
+        stream.wait(stream.started + PATIENCE, |arrival| (arrival.what == What::Bytes).then_some(arrival.at));
+    seen.first_byte_ms = first.map(|at| ms(at.saturating_duration_since(stream.started)));
+    let first_id = visit.events(&mut stream, &mut seen);
+    drop(stream);
+    seen.preflight = visit.preflight()?;
+    // Behind a buffer nothing more can be seen, so nobody should wait for it.
+    if seen.first_byte_ms.is_some() || seen.events_ms.iter().any(Option::is_some) {
+        seen.compression = visit.compression(&seen)?;
+        seen.resumed = visit.resumed(first_id.as_deref())?;
+        quiet.watch(quiet.started + wishes.idle);
+        seen.idle = idle(&quiet);
+    }
+    Ok(seen)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Status and fields.
+type Head = (u16, Vec<(String, String)>);
+
+fn head_of(stream: &mut Connection) -> Option<Head> {
+    stream.wait(stream.started + PATIENCE, |arrival| match &arrival.what {
+        What::Head(status, fields) => Some(Some((*status, fields.clone()))),
+        What::Ended(_) => Some(None),
+        _ => None,
+    })?
+}
+
+impl Visit {
+    fn new(wishes: &Wishes<'_>) -> Result<Visit, Failure> {
+        let address = Address::new(wishes.url)?;
+        let base = Base::named("--publish-url", wishes.publish_url)?;
+        let roots = address.tls.then(|| connection::roots(wishes.ca_file)).transpose();
+        let origin = wishes.origin.unwrap_or("https://fanwheel-doctor.invalid").to_owned();
+        if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::Usage(format!(
+                "--origin {}: must be as https://page.example",
+                shown(&origin)
+            )));
+        }
+        let topic = format!("fanwheel-doctor-{:016x}", RandomState::new().build_hasher().finish());
+        let topics = vec![topic_pair(&topic)];
+        Ok(Visit {
+            address,
+            roots: roots.map_err(Failure::Run)?,
+            agent: agent(PATIENCE),
+            base,
+            topic,
+            topics,
+            origin,
+        })
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let (host, port) = (shown(&self.address.host), self.address.port);
+        Failure::Run(format!(
+            "no stream from {host}:{port}: {error}; is the address right, and does it listen?"
+        ))
+    }
+
+    fn open(&self, request: &[u8]) -> Result<Connection, Failure> {
+        open(&self.address, self.roots.as_ref(), request).map_err(|error| self.unreachable(&error))
+    }
+
+    fn stream(
+        &self,
+        topics: &[String],
+        more: &[(&str, &str)],
+        fields: &[(&str, &str)],
+    ) -> Result<Connection, Failure> {
+        let fields = [&[ACCEPT, ("Cache-Control", "no-cache"), ("Origin", &self.origin)], fields].concat();
+        self.open(&self.address.request("GET", topics, more, &fields))
+    }
+
+    /// Publishes to the topic: the id and how many subscribers that server has, or why not.
+    fn publish(&self, data: &str) -> Result<(String, u64), String> {
+        let address = self.base.with("/publish", &[("topic", &self.topic)]);
+        let mut response = self.agent.post(&address).send(data).map_err(|error| error.to_string())?;
+        if response.status().as_u16() != 202 {
+            let refusal = refusal(response);
+            return Err(format!("refused with {}: {}", refusal.status, refusal.words));
+        }
+        let answer = response.body_mut().read_to_string().unwrap_or_default();
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let id = answer.get("id").and_then(Value::as_str);
+        let subscribers = answer.get("subscribers").and_then(Value::as_u64).unwrap_or(0);
+        let published = id.map(|id| (id.to_owned(), subscribers));
+        published.ok_or_else(|| "the answer holds no id: is this fanwheel?".to_owned())
+    }
+
+    /// Publishes some events one after the other; returns the first one's id.
+    fn events(&self, stream: &mut Connection, seen: &mut Seen) -> Option<String> {
+        let mut first = None;
+        // Behind a buffer none comes: then two are enough to know.
+        for number in 0..EVENTS {
+            if seen.unpublished.is_some() || (number >= 2 && seen.events_ms.iter().all(Option::is_none)) {
+                break;
+            }
+            let data = format!("{}-{number}", self.topic);
+            let before = Instant::now();
+            match self.publish(&data) {
+                Err(reason) => seen.unpublished = Some(reason),
+                Ok((id, subscribers)) => {
+                    let came = stream.wait(before + EVENT_PATIENCE, |arrival| match &arrival.what {
+                        What::Event { data: text, .. } if *text == data => Some(arrival.at),
+                        _ => None,
+                    });
+                    // Another node of the same service delivers though it has no subscriber itself.
+                    if came.is_none() && subscribers == 0 {
+                        let words =
+                            "the server at --publish-url knows nothing of this stream: is it another one?";
+                        seen.unpublished = Some(words.to_owned());
+                        return None;
+                    }
+                    first.get_or_insert(id);
+                    seen.events_ms.push(came.map(|at| ms(at.saturating_duration_since(before))));
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+        first
+    }
+
+    /// Asks for a compressed stream, after one without compression has come.
+    fn compression(&self, seen: &Seen) -> Result<Compression, Failure> {
+        let mut stream = self.stream(&self.topics, &[], &[("Accept-Encoding", "gzip, br, zstd")])?;
+        let Some((200, fields)) = head_of(&mut stream) else { return Ok(Compression::Withheld) };
+        let encoding = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+        let Some((_, encoding)) = encoding.filter(|(_, value)| !value.eq_ignore_ascii_case("identity"))
+        else {
+            return Ok(Compression::Plain);
+        };
+        // What is compressed cannot be read here, but nothing else is sent in this second than our event.
+        let bytes_after = |stream: &mut Connection, since: Instant, patience: Duration| {
+            let look = |arrival: &connection::Arrival| {
+                (arrival.what == What::Bytes && arrival.at >= since).then_some(())
+            };
+            stream.wait(since + patience, look).is_some()
+        };
+        let started = stream.started;
+        let greeted = bytes_after(&mut stream, started, PAUSE * 2);
+        let flushed = if seen.unpublished.is_none() {
+            thread::sleep(PAUSE);
+            let before = Instant::now();
+            self.publish("compressed?").ok().map(|_| bytes_after(&mut stream, before, PAUSE * 4))
+        } else {
+            Some(greeted)
+        };
+        Ok(Compression::Squeezed { encoding: encoding.clone(), flushed })
+    }
+
+    /// Comes back after the first event, by the header and by the query.
+    fn resumed(&self, first_id: Option<&str>) -> Result<[Option<bool>; 2], Failure> {
+        let position = first_id.unwrap_or(ANCIENT_ID);
+        let by_header = self.stream(&self.topics, &[], &[("Last-Event-ID", position)])?;
+        let by_query = self.stream(&self.topics, &[("last_event_id", position)], &[])?;
+        let second = format!("{}-1", self.topic);
+        Ok([by_header, by_query].map(|mut stream| {
+            let until = stream.started + EVENT_PATIENCE;
+            head_of(&mut stream).filter(|(status, _)| *status == 200)?;
+            // Behind a buffer nothing can be seen: the greeting must come first.
+            stream.wait(until, |arrival| (arrival.what == What::Bytes).then_some(()))?;
+            let came = stream.wait(until, |arrival| match &arrival.what {
+                What::Event { data, .. } if first_id.is_some() && *data == second => Some(()),
+                What::Event { name, .. } if first_id.is_none() && name == "fanwheel.gap" => Some(()),
+                _ => None,
+            });
+            Some(came.is_some())
+        }))
+    }
+
+    /// Asks as a browser does before `fetch` sends fields of its own.
+    fn preflight(&self) -> Result<Option<Head>, Failure> {
+        let fields = [
+            ("Origin", &self.origin[..]),
+            ("Access-Control-Request-Method", "GET"),
+            ("Access-Control-Request-Headers", "last-event-id"),
+            ("Connection", "close"),
+        ];
+        let mut answer = self.open(&self.address.request("OPTIONS", &self.topics, &[], &fields))?;
+        Ok(head_of(&mut answer))
+    }
+}
+
+/// What a stream that was left alone did.
+fn idle(quiet: &Connection) -> Idle {
+    let mut idle = Idle::default();
+    let mut last = quiet.started;
+    for arrival in &quiet.arrivals {
+        let silence_ms = ms(arrival.at.saturating_duration_since(last));
+        match arrival.what {
+            What::Bytes => {
+                idle.longest_silence_ms = idle.longest_silence_ms.max(silence_ms);
+                last = arrival.at;
+            }
+            What::Comments(count) => idle.comments = count,
+            What::Ended(end) => {
+                idle.ended = Some((end, silence_ms));
+                idle.watched_ms = ms(arrival.at.saturating_duration_since(quiet.started));
+            }
+            _ => {}
+        }
+    }
+    if idle.ended.is_none() {
+        idle.watched_ms = ms(quiet.started.elapsed());
+    }
+    idle
+}

@@ -1,0 +1,104 @@
+//! The user agents of a worker's connections, each text once: thousands of subscribers have the same few.
+//!
+//! Bounded: a connection beyond has none. Counts holders, so that texts of those who have left make room.
+
+use std::collections::HashMap;
+
+use super::hash::Seeded;
+use crate::base::limits::{USER_AGENT_BYTES_MAX, USER_AGENTS_MAX};
+
+/// A text's number; this one stands for none.
+pub const NO_AGENT: u16 = 0;
+
+const _: () = assert!(USER_AGENTS_MAX < u16::MAX as usize);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Agents {
+    numbers: HashMap<Box<str>, u16, Seeded>,
+    /// By number less one: the text, empty while the number is free, and its holders.
+    entries: Vec<(Box<str>, u32)>,
+    free: Vec<u16>,
+}
+
+impl Agents {
+    /// None yet.
+    pub fn new(hash: Seeded) -> Agents {
+        Agents { numbers: HashMap::with_hasher(hash), entries: Vec::new(), free: Vec::new() }
+    }
+
+    /// One more holder of a text, which is cut to its bound; [`NO_AGENT`] for none and when there is no room.
+    pub fn take(&mut self, text: &[u8]) -> u16 {
+        let text = String::from_utf8_lossy(&text[..text.len().min(USER_AGENT_BYTES_MAX)]);
+        let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
+        if text.is_empty() {
+            return NO_AGENT;
+        }
+        if let Some(&number) = self.numbers.get(text) {
+            self.entries[usize::from(number) - 1].1 += 1;
+            return number;
+        }
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None if self.entries.len() < USER_AGENTS_MAX => {
+                self.entries.push(("".into(), 0));
+                self.entries.len() as u16
+            }
+            None => return NO_AGENT,
+        };
+        self.entries[usize::from(number) - 1] = (text.into(), 1);
+        self.numbers.insert(text.into(), number);
+        number
+    }
+
+    /// One holder less.
+    pub fn give(&mut self, number: u16) {
+        let Some(nth) = usize::from(number).checked_sub(1) else { return };
+        let (text, holders) = &mut self.entries[nth];
+        *holders -= 1;
+        if *holders == 0 {
+            self.numbers.remove(text);
+            *text = "".into();
+            self.free.push(number);
+        }
+    }
+
+    /// The text of a number.
+    pub fn text(&self, number: u16) -> Option<&str> {
+        let (text, _) = self.entries.get(usize::from(number).checked_sub(1)?)?;
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_once_and_gone_with_its_last_holder() {
+        let mut agents = Agents::new(Seeded::new(1));
+        let curl = agents.take(b"curl/8");
+        assert_eq!((agents.take(b"curl/8"), agents.text(curl)), (curl, Some("curl/8")));
+        agents.give(curl);
+        assert_eq!(agents.text(curl), Some("curl/8"));
+        agents.give(curl);
+        assert_eq!((agents.take(b"other"), agents.text(curl)), (curl, Some("other")));
+        assert_eq!((agents.take(b""), agents.take(b"\xff\xfe"), agents.text(NO_AGENT)), (0, 0, None));
+    }
+
+    #[test]
+    fn texts_and_their_number_are_bounded_and_room_comes_back() {
+        let mut agents = Agents::new(Seeded::new(1));
+        let numbers: Vec<u16> =
+            (0..USER_AGENTS_MAX).map(|nth| agents.take(format!("{nth}").as_bytes())).collect();
+        assert!(numbers.iter().all(|&number| number != NO_AGENT));
+        assert_eq!(agents.take(b"one too many"), NO_AGENT);
+        assert_eq!(agents.take(b"7"), numbers[7]);
+        agents.give(numbers[3]);
+        let long = agents.take("ü".repeat(USER_AGENT_BYTES_MAX).as_bytes());
+        assert_eq!(long, numbers[3]);
+        assert!(
+            agents.text(long).is_some_and(|text| text.len() <= USER_AGENT_BYTES_MAX && text.ends_with('ü'))
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! The best few of many: what a page needs of a list that is longer than anyone wants to sort.
+
+use std::collections::BinaryHeap;
+
+/// Keeps the `most` smallest of what it is offered; smaller is better.
+#[derive(Debug)]
+pub struct Best<T> {
+    heap: BinaryHeap<T>,
+    most: usize,
+}
+
+impl<T: Ord> Best<T> {
+    /// Nothing yet.
+    pub fn new(most: usize) -> Best<T> {
+        Best { heap: BinaryHeap::new(), most }
+    }
+
+    /// Offers one.
+    pub fn offer(&mut self, item: T) {
+        if self.heap.len() < self.most {
+            self.heap.push(item);
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && item < *worst
+        {
+            *worst = item;
+        }
+    }
+
+    /// What was kept, best first.
+    pub fn into_sorted(self) -> Vec<T> {
+        self.heap.into_sorted_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
+
+    #[test]
+    fn it_keeps_what_sorting_everything_would_put_first() {
+        let mut prng = Prng::new(7);
+        for _ in 0..200 {
+            let count = prng.below(60);
+            let most = prng.below(20) as usize;
+            let mut all: Vec<(u64, u64)> = (0..count).map(|nth| (prng.below(10), nth)).collect();
+            let mut best = Best::new(most);
+            all.iter().for_each(|&item| best.offer(item));
+            all.sort_unstable();
+            all.truncate(most);
+            assert_eq!(best.into_sorted(), all);
+        }
+    }
+}

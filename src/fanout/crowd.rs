@@ -1,0 +1,94 @@
+//! The addresses with the most connections, counted in bounded memory (Misra and Gries 1982).
+//!
+//! Of `n` connections a count is too low by at most `n / (COUNTED_ADDRESSES_MAX + 1)`, and exact while there
+//! are no more addresses than that. Never too high.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::hash::Seeded;
+use crate::base::limits::COUNTED_ADDRESSES_MAX;
+use crate::base::survey::AddressCount;
+
+/// Counts of one worker's addresses.
+#[derive(Debug)]
+pub struct Crowd(HashMap<IpAddr, u64, Seeded>);
+
+impl Crowd {
+    /// Nobody yet.
+    pub fn new(hash: Seeded) -> Crowd {
+        Crowd(HashMap::with_hasher(hash))
+    }
+
+    /// One more connection of an address.
+    pub fn add(&mut self, address: IpAddr) {
+        if let Some(count) = self.0.get_mut(&address) {
+            *count += 1;
+        } else if self.0.len() < COUNTED_ADDRESSES_MAX {
+            self.0.insert(address, 1);
+        } else {
+            self.0.retain(|_, count| {
+                *count -= 1;
+                *count > 0
+            });
+        }
+    }
+
+    /// The counts, in no order.
+    pub fn into_counts(self) -> Vec<AddressCount> {
+        self.0.into_iter().map(|(address, connections)| AddressCount { address, connections }).collect()
+    }
+}
+
+/// The `most` largest sums over all workers, largest first.
+pub fn largest(mut counts: Vec<AddressCount>, most: usize) -> Vec<AddressCount> {
+    counts.sort_unstable_by_key(|count| count.address);
+    counts.dedup_by(|next, sum| {
+        let same = next.address == sum.address;
+        sum.connections += if same { next.connections } else { 0 };
+        same
+    });
+    counts.sort_by_key(|count| Reverse(count.connections));
+    counts.truncate(most);
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(nth: u32) -> IpAddr {
+        IpAddr::V4(nth.into())
+    }
+
+    #[test]
+    fn few_addresses_are_counted_exactly_over_all_workers() {
+        let counts = (0..4).flat_map(|_| {
+            let mut crowd = Crowd::new(Seeded::new(1));
+            (0..100).for_each(|nth| (0..=nth).for_each(|_| crowd.add(address(nth))));
+            crowd.into_counts()
+        });
+        let largest = largest(counts.collect(), 2);
+        let expected = [(99, 400), (98, 396)];
+        let expected = expected.map(|(nth, connections)| AddressCount { address: address(nth), connections });
+        assert_eq!(largest, expected);
+    }
+
+    #[test]
+    fn one_that_has_many_is_found_among_very_many_that_have_one() {
+        let mut crowd = Crowd::new(Seeded::new(1));
+        for nth in 0..100_000 {
+            crowd.add(address(nth + 10));
+            if nth % 10 == 0 {
+                crowd.add(address(1));
+            }
+        }
+        let counts = crowd.into_counts();
+        assert!(counts.len() <= COUNTED_ADDRESSES_MAX);
+        let found = largest(counts, 1)[0];
+        let error = 110_000 / (COUNTED_ADDRESSES_MAX as u64 + 1);
+        assert_eq!(found.address, address(1));
+        assert!((10_000 - error..=10_000).contains(&found.connections), "{found:?}");
+    }
+}

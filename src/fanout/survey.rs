@@ -1,0 +1,167 @@
+//! One question to several workers, and what they have handed in so far.
+//!
+//! ```text
+//! asker ── Control::Survey ──► each worker: a slice a turn (`walk`) ── hand_in ──► the last tells the asker
+//! ```
+//!
+//! Nobody waits for anybody: an asker has a deadline, after which whoever has not handed in is named, and an
+//! asker who is gone or has answered has dropped the survey, so that workers stop. Shared by an `Arc`, so a
+//! worker that stands still and comes to it in an hour finds a question that nobody asks any more.
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::conn::Token;
+use super::crowd;
+use super::mail::Control;
+use super::node::Node;
+use crate::base::limits::TOLD_ADDRESSES_MAX;
+use crate::base::survey::{AddressCount, ConnectionId, ConnectionRow, ConnectionSort, TopicRow, TopicSort};
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// The first so many connections in an order.
+    Rank(ConnectionSort, usize),
+    /// All about these connections.
+    Describe(Vec<ConnectionId>),
+    /// To end this connection.
+    End(ConnectionId),
+    /// From where the connections come.
+    Addresses,
+    /// The first so many topics in an order. Asked of one worker only: topics are the node's.
+    Topics(TopicSort, usize),
+}
+
+/// A connection and its place in an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ranked {
+    /// Larger comes first.
+    pub key: Reverse<u128>,
+    /// Then by this, so that pages fit together.
+    pub id: ConnectionId,
+}
+
+/// What workers have found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Connections or topics looked at.
+    pub total: u64,
+    /// Of [`Question::Rank`].
+    pub ranked: Vec<Ranked>,
+    /// Of [`Question::Describe`], with their places in the question.
+    pub rows: Vec<(usize, ConnectionRow)>,
+    /// Of [`Question::Topics`].
+    pub topics: Vec<TopicRow>,
+    /// Of [`Question::Addresses`].
+    pub addresses: Vec<AddressCount>,
+    /// Of [`Question::End`]: there was such a connection.
+    pub ended: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Survey {
+    /// What is asked.
+    pub question: Question,
+    /// The connection that waits for it, and its worker; none for the node itself.
+    asker: Option<(usize, Token)>,
+    /// Workers that have not handed in, a bit each.
+    left: AtomicU64,
+    dropped: AtomicBool,
+    found: Mutex<Findings>,
+}
+
+impl Survey {
+    /// Workers that have not handed in.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// Nobody wants the answer any more.
+    pub fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is not worth any work.
+    pub fn drop_it(&self) {
+        self.dropped.store(true, Ordering::Relaxed);
+        *self.found() = Findings::default();
+    }
+
+    /// What has been handed in.
+    pub fn take_found(&self) -> Findings {
+        std::mem::take(&mut *self.found())
+    }
+
+    fn found(&self) -> MutexGuard<'_, Findings> {
+        self.found.lock().expect("a panic ends the process")
+    }
+
+    /// Adds a worker's findings. Returns whether it was the last one.
+    fn add(&self, worker: usize, mut part: Findings) -> bool {
+        let mut found = self.found();
+        if !self.is_dropped() {
+            found.total += part.total;
+            found.ranked.append(&mut part.ranked);
+            found.rows.append(&mut part.rows);
+            found.topics.append(&mut part.topics);
+            found.addresses.append(&mut part.addresses);
+            found.ended |= part.ended;
+        }
+        drop(found);
+        let bit = 1 << worker;
+        self.left.fetch_and(!bit, Ordering::AcqRel) == bit
+    }
+}
+
+impl Node {
+    /// Asks the workers of a mask. Returns those to wake. A worker with many messages waiting stands still;
+    /// it is not asked, and counts as one that has not answered.
+    pub fn survey(&self, question: Question, asker: Option<(usize, Token)>, mask: u64) -> (Arc<Survey>, u64) {
+        let found = Mutex::new(Findings::default());
+        let (left, dropped) = (AtomicU64::new(mask), AtomicBool::new(false));
+        let survey = Arc::new(Survey { question, asker, left, dropped, found });
+        for worker in (0..self.workers()).filter(|worker| mask & 1 << worker != 0) {
+            let outlet = self.hub.outlet(worker);
+            if outlet.has_room_for_surveys() {
+                outlet.send(Control::Survey(Arc::clone(&survey)));
+            }
+        }
+        (survey, self.hub.sleepers(mask))
+    }
+
+    /// A worker has done its part. Returns workers to wake.
+    pub(super) fn hand_in(&self, survey: &Arc<Survey>, worker: usize, part: Findings) -> u64 {
+        if !survey.add(worker, part) || survey.is_dropped() {
+            return 0;
+        }
+        match survey.asker {
+            Some((asker, token)) => {
+                self.hub.outlet(asker).send(Control::Surveyed(token, Arc::clone(survey)));
+                self.hub.sleepers(1 << asker)
+            }
+            None => {
+                let counts = survey.take_found().addresses;
+                *self.told_addresses() = crowd::largest(counts, TOLD_ADDRESSES_MAX);
+                0
+            }
+        }
+    }
+
+    /// Asks all workers from where their connections come; [`Node::top_addresses`] tells once all have
+    /// answered. Returns those to wake.
+    pub fn survey_addresses(&self) -> u64 {
+        let (survey, wake) = self.survey(Question::Addresses, None, self.all_workers());
+        if let Some(unfinished) = self.address_survey().replace(survey) {
+            unfinished.drop_it();
+        }
+        wake
+    }
+
+    /// The addresses with most connections when they were last counted.
+    pub fn top_addresses(&self) -> Vec<AddressCount> {
+        self.told_addresses().clone()
+    }
+}

@@ -1,0 +1,63 @@
+// An event stream read by fetch (WHATWG HTML §9.2.6), because EventSource tells only of event names that
+// are known beforehand, and whoever watches a topic wants all of them.
+
+/** Reads until the stream ends or `signal` aborts; `onEvent({ id, name, data })` gets each event. */
+export async function readEvents(url, { signal, lastId, onOpen, onEvent }) {
+  const headers = { Accept: "text/event-stream" };
+  if (lastId) headers["Last-Event-ID"] = lastId;
+  const answer = await fetch(url, { headers, signal, cache: "no-store" });
+  if (!answer.ok) throw new Refusal(await reasonOf(answer));
+  onOpen();
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const parser = new Parser(onEvent);
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    parser.feed(value);
+  }
+}
+
+/** The server said no, and would say it again. */
+export class Refusal extends Error {}
+
+/** The message of an answer that is not a success. */
+export async function reasonOf(answer) {
+  const problem = await answer.json().catch(() => null);
+  return problem?.message ?? `The server answers ${answer.status}.`;
+}
+
+class Parser {
+  constructor(onEvent) {
+    this.onEvent = onEvent;
+    this.rest = "";
+    this.id = "";
+    this.clear();
+  }
+
+  clear() {
+    this.name = "";
+    this.data = [];
+  }
+
+  feed(text) {
+    this.rest += text;
+    // A CR at the very end may be the first half of a CRLF.
+    const whole = this.rest.endsWith("\r") ? this.rest.slice(0, -1) : this.rest;
+    const lines = whole.split(/\r\n|\n|\r/);
+    this.rest = lines.pop() + this.rest.slice(whole.length);
+    lines.forEach((line) => this.line(line));
+  }
+
+  line(line) {
+    if (line === "") {
+      if (this.data.length > 0) this.onEvent({ id: this.id, name: this.name, data: this.data.join("\n") });
+      return this.clear();
+    }
+    const colon = line.indexOf(":");
+    const field = colon < 0 ? line : line.slice(0, colon);
+    const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+    if (field === "data") this.data.push(value);
+    else if (field === "event") this.name = value;
+    else if (field === "id" && !value.includes("\0")) this.id = value;
+  }
+}

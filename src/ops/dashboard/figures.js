@@ -1,0 +1,101 @@
+// The numbers of this moment, each with what it is to be held against. Owns their order and words.
+
+import { make, setClass, setText } from "./dom.js";
+import { NONE, bytes, count, decimal, duration, percent, perSecond } from "./format.js";
+
+/** From here on a figure is shown as a warning: subscribers behind, refusals or errors, a limit's share. */
+const BEHIND_WARNS_PERCENT = 5;
+const TROUBLE_WARNS_PER_SECOND = 0.1;
+const FULL_WARNS_PERCENT = 80;
+
+const share = (part, whole) => (whole > 0 && typeof part === "number" ? (100 * part) / whole : null);
+
+/** Of a status: `value` in large, `note` below it, `share` of a limit as a bar, and whether it `warns`. */
+const FIGURES = [
+  { name: "Connections",
+    value: ({ connections }) => count(connections.open),
+    note: ({ connections: { max, accepted_per_minute: accepted } }) =>
+      `of ${count(max)}; ${count(accepted)} new/min`,
+    share: ({ connections }) => share(connections.open, connections.max) },
+  { name: "Subscribers",
+    value: ({ subscribers }) => count(subscribers.open),
+    note: ({ subscribers }) => `${count(subscribers.lagging)} behind (${percent(behind(subscribers))})`,
+    warns: ({ subscribers }) => behind(subscribers) > BEHIND_WARNS_PERCENT },
+  { name: "Deliveries",
+    value: ({ rates }) => perSecond(rates["1s"].deliveries),
+    note: ({ rates }) => `${perSecond(rates["1m"].deliveries)} over 1 min; ${bytes(rates["1s"].bytes)}/s` },
+  { name: "Published",
+    value: ({ rates }) => perSecond(rates["1s"].published),
+    note: ({ rates, counts }) =>
+      `${perSecond(rates["1m"].published)} over 1 min; ${count(counts.published)} in all` },
+  { name: "Delivery time, p99",
+    value: ({ latency_ms }) => duration(latency_ms?.each?.p99),
+    note: ({ latency_ms }) => `last subscriber ${duration(latency_ms?.last?.p99)}; over 1 min` },
+  { name: "Memory",
+    value: ({ memory }) => bytes(memory.resident_bytes),
+    note: ({ memory }) => `${limit(memory.limit_bytes)}${growth(memory)}`,
+    share: ({ memory }) => share(memory.resident_bytes, memory.limit_bytes),
+    warns: ({ memory }) => memory.leak?.judgement === "suspected" },
+  { name: "Processor",
+    value: ({ cpu_percent }) => percent(cpu_percent),
+    note: ({ workers, turn_ms }) =>
+      `of one core, ${count(workers.length)} workers; turn ${duration(turn_ms?.mean)}` },
+  { name: "Refused",
+    value: ({ rates }) => perSecond(rates["1s"].refused),
+    note: ({ rates }) => `${perSecond(rates["1m"].refused)} over 1 min`,
+    warns: ({ rates }) => rates["1m"].refused > TROUBLE_WARNS_PER_SECOND },
+  { name: "Errors",
+    value: ({ rates }) => perSecond(rates["1s"].errors),
+    note: ({ rates }) => `${perSecond(rates["1m"].errors)} over 1 min`,
+    warns: ({ rates }) => rates["1m"].errors > TROUBLE_WARNS_PER_SECOND },
+  { name: "Kept for returning clients",
+    value: ({ history }) => `${count(history.events)} events`,
+    note: ({ history, topics }) => `${bytes(history.bytes)} in ${count(topics)} topics` },
+  { name: "Kernel's TCP memory",
+    value: ({ memory }) => bytes(memory.kernel_tcp_bytes || undefined),
+    note: () => "of all sockets of this host" },
+  { name: "A connection's life",
+    value: ({ connections }) => duration(connections.duration_ms_mean),
+    note: ({ subscribers }) => `mean; ${decimal(subscribers.messages_per_connection_mean)} messages each` },
+];
+
+function behind(subscribers) {
+  return share(subscribers.lagging, subscribers.open) ?? 0;
+}
+
+function limit(limit_bytes) {
+  return limit_bytes ? `of ${bytes(limit_bytes)}; ` : "";
+}
+
+function growth({ leak, bytes_per_connection, history_bytes }) {
+  if (leak?.judgement === "suspected") return `leak? +${bytes(leak.bytes_per_minute)}/min`;
+  const known = typeof bytes_per_connection === "number";
+  return known ? `${bytes(bytes_per_connection)} per connection` : `${bytes(history_bytes)} history`;
+}
+
+/** All figures, in one list of terms. */
+export class Figures {
+  constructor(list) {
+    this.rows = FIGURES.map((figure) => {
+      const value = make("dd", "value", NONE);
+      const bar = make("div", "bar");
+      const note = make("dd", "note", "\u00a0");
+      const group = make("div", "figure", make("dt", "", figure.name), value, note);
+      if (figure.share) note.append(bar);
+      list.append(group);
+      const text = document.createTextNode("");
+      note.prepend(text);
+      return { figure, group, value, text, bar };
+    });
+  }
+
+  show(status) {
+    for (const { figure, group, value, text, bar } of this.rows) {
+      setText(value, figure.value(status));
+      setText(text, figure.note(status));
+      const filled = figure.share?.(status) ?? 0;
+      bar.style.setProperty("--filled", `${Math.min(filled, 100)}%`);
+      setClass(group, filled >= FULL_WARNS_PERCENT || figure.warns?.(status) ? "figure warns" : "figure");
+    }
+  }
+}

@@ -1,0 +1,93 @@
+// Numbers, sizes and times as people read them. Knows nothing of the page.
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const oneDigit = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const twoDigits = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const shortClock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+
+/** What stands where there is no number. */
+export const NONE = "–";
+
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+/** 12,345 */
+export function count(value) {
+  return isNumber(value) ? whole.format(value) : NONE;
+}
+
+/** 12k, for axes. */
+export function short(value) {
+  return isNumber(value) ? compact.format(value) : NONE;
+}
+
+/** 0.042, 1.3, 12,345: digits after the point where they say something. */
+export function decimal(value) {
+  if (!isNumber(value)) return NONE;
+  if (Math.abs(value) < 1) return twoDigits.format(value);
+  return Math.abs(value) < 100 ? oneDigit.format(value) : whole.format(value);
+}
+
+/** 12,345/s */
+export function perSecond(value) {
+  return isNumber(value) ? `${decimal(value)}/s` : NONE;
+}
+
+/** 12.3 % */
+export function percent(value) {
+  return isNumber(value) ? `${oneDigit.format(value)} %` : NONE;
+}
+
+const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+/** 1.5 MiB */
+export function bytes(value) {
+  if (!isNumber(value)) return NONE;
+  let unit = 0;
+  while (Math.abs(value) >= 1024 && unit < SIZES.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  const format = unit === 0 || Math.abs(value) >= 100 ? whole : oneDigit;
+  return `${format.format(value)} ${SIZES[unit]}`;
+}
+
+/** 0.45 ms, 12.3 ms, 1.2 s, 5 min 3 s, 2 h 5 min, 3 d 4 h */
+export function duration(ms) {
+  if (!isNumber(ms)) return NONE;
+  if (ms === 0) return "0 ms";
+  if (ms < 1) return `${ms.toFixed(2)} ms`;
+  if (ms < 1000) return `${ms < 100 ? oneDigit.format(ms) : whole.format(ms)} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${oneDigit.format(seconds)} s`;
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const first = units.findIndex(([, length]) => seconds >= length);
+  const [name, length] = units[first];
+  const [nextName, nextLength] = units[Math.min(first + 1, 3)];
+  const rest = Math.floor((seconds % length) / nextLength);
+  return `${whole.format(Math.floor(seconds / length))} ${name} ${rest} ${nextName}`;
+}
+
+/** 14:03, for axes. */
+export function minute(ms) {
+  return shortClock.format(ms);
+}
+
+/** 14:03:59, local time of whoever looks. */
+export function time(ms) {
+  return isNumber(ms) ? clock.format(ms) : NONE;
+}
+
+/** 14:03:59 today, 21 Nov 14:03:59 before. */
+export function moment(ms) {
+  if (!isNumber(ms)) return NONE;
+  const today = new Date().toDateString() === new Date(ms).toDateString();
+  return today ? clock.format(ms) : `${day.format(ms)} ${clock.format(ms)}`;
+}
+
+/** `slow_stalled` → `slow stalled`: names of the server's own reasons only. */
+export function words(name) {
+  return String(name).replaceAll("_", " ");
+}

@@ -1,0 +1,171 @@
+// The last five minutes as curves. Owns the data of all plots, which share one time axis and one cursor.
+
+import { make, setText } from "./dom.js";
+import { NONE, bytes, count, decimal, duration, minute, percent, perSecond, short, time } from "./format.js";
+
+const SPAN_S = 300;
+const HEIGHT = 150;
+
+const PLOTS = [
+  { title: "Connections", axis: short, series: [
+    { name: "open", key: "connections", text: count, now: (status) => status.connections.open },
+  ] },
+  { title: "Deliveries", axis: short, series: [
+    { name: "each second", key: "deliveries", text: perSecond, now: ({ rates }) => rates["1s"].deliveries },
+  ] },
+  { title: "Delivery time, p99", axis: axisDuration, series: [
+    { name: "each subscriber", key: "latency_p99_ms", text: duration,
+      now: ({ latency_ms }) => latency_ms["1s"].each_p99 },
+    { name: "the last", key: "latency_last_p99_ms", text: duration,
+      now: ({ latency_ms }) => latency_ms["1s"].last_p99 },
+  ] },
+  { title: "Processor", axis: (value) => `${short(value)} %`, series: [
+    { name: "of one core", key: "cpu_percent", text: percent, now: (status) => status.cpu_percent },
+  ] },
+  { title: "Memory", axis: bytes, binary: true, series: [
+    { name: "resident", key: "resident_bytes", text: bytes, now: (status) => status.memory.resident_bytes },
+  ] },
+  { title: "Subscribers behind", axis: short, series: [
+    { name: "lagging", key: "lagging", text: count, now: (status) => status.subscribers.lagging },
+  ] },
+];
+
+function axisDuration(ms) {
+  return ms >= 1000 ? `${decimal(ms / 1000)} s` : `${short(ms)} ms`;
+}
+
+/** A colour as the style sheet has it in the present theme: a canvas knows no variables. */
+function colourOf(element, property = "color") {
+  return getComputedStyle(element)[property];
+}
+
+class Plot {
+  constructor(parent, plan) {
+    this.plan = plan;
+    this.values = plan.series.map(() => make("b", "value", NONE));
+    this.markers = plan.series.map((_, index) => make("i", `marker series-${index + 1}`));
+    const legend = plan.series.map((series, index) =>
+      make("span", "legend", this.markers[index], ` ${series.name} `, this.values[index]));
+    this.moment = make("span", "moment");
+    this.canvas = make("div", "canvas");
+    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-label", `${plan.title}: curve of five minutes; the newest value is above`);
+    const caption = make("figcaption", "", make("h3", "", plan.title), this.moment, make("p", "", ...legend));
+    parent.append(make("figure", "plot", caption, this.canvas));
+  }
+
+  /** Draws anew, as at first and when the theme changes. */
+  build(data) {
+    this.chart?.destroy();
+    this.chart = new uPlot(this.options(), data, this.canvas);
+    this.show(null);
+  }
+
+  options() {
+    const text = colourOf(this.canvas);
+    const grid = { stroke: colourOf(this.canvas, "borderTopColor"), width: 1 };
+    const axis = { stroke: text, grid, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+    return {
+      width: Math.max(this.canvas.clientWidth, 120),
+      height: HEIGHT,
+      legend: { show: false },
+      cursor: { sync: { key: "all" }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
+      scales: { x: { time: true, range: (_, __, newest) => [newest - SPAN_S, newest] },
+        y: { range: (_, __, most) => [0, ceiling(most, this.plan.binary)] } },
+      axes: [
+        { ...axis, space: 56, size: 28, incrs: [60, 120],
+          values: (_, splits) => splits.map((second) => minute(second * 1000)) },
+        { ...axis, space: 36, size: 68, values: (_, splits) => splits.map(this.plan.axis),
+          splits: (_, __, ___, most) => [0, most / 4, most / 2, (most * 3) / 4, most] },
+      ],
+      series: [{}, ...this.plan.series.map((_, index) => ({
+        stroke: colourOf(this.markers[index]),
+        fill: this.plan.series.length === 1 ? colourOf(this.markers[index], "backgroundColor") : null,
+        width: 1.75,
+        points: { show: false },
+      }))],
+      hooks: { setCursor: [(chart) => this.show(chart.cursor.idx)] },
+    };
+  }
+
+  /** The values at the cursor, or the newest ones. */
+  show(index) {
+    if (!this.chart) return;
+    const data = this.chart.data;
+    const hovered = index !== null && index !== undefined && this.chart.cursor.left >= 0;
+    const at = hovered ? index : data[0].length - 1;
+    setText(this.moment, hovered ? time(data[0][at] * 1000) : "");
+    this.plan.series.forEach((series, nth) => {
+      setText(this.values[nth], at < 0 ? NONE : series.text(data[nth + 1][at] ?? undefined));
+    });
+  }
+
+  resize() {
+    const width = this.canvas.clientWidth;
+    if (this.chart && width > 0 && width !== this.chart.width) this.chart.setSize({ width, height: HEIGHT });
+  }
+}
+
+/** The top of an axis from 0: a round number whose quarters are round, not below `most`. */
+function ceiling(most, binary) {
+  if (!(most > 0)) return binary ? 1024 * 1024 : 4;
+  const base = binary ? 2 : 10;
+  const step = binary ? base ** Math.floor(Math.log2(most)) : base ** Math.floor(Math.log10(most));
+  const rounds = binary ? [1, 1.25, 1.5, 1.75, 2] : [1, 2, 4, 6, 8, 10];
+  return step * rounds.find((round) => step * round >= most * 1.02 || round === rounds.at(-1));
+}
+
+/** All plots. */
+export class Plots {
+  constructor(parent) {
+    this.keys = PLOTS.flatMap((plan) => plan.series.map((series) => series.key));
+    this.times = [];
+    this.columns = new Map(this.keys.map((key) => [key, []]));
+    this.plots = PLOTS.map((plan) => new Plot(parent, plan));
+    const observer = new ResizeObserver(() => this.plots.forEach((plot) => plot.resize()));
+    observer.observe(parent);
+    this.rebuild();
+  }
+
+  rebuild() {
+    this.plots.forEach((plot) => plot.build(this.dataOf(plot.plan)));
+  }
+
+  dataOf(plan) {
+    return [this.times, ...plan.series.map((series) => this.columns.get(series.key))];
+  }
+
+  /** The server's own memory of the last five minutes takes the place of ours. */
+  replace(series) {
+    this.times = series.at_ms.map((ms) => ms / 1000);
+    for (const key of this.keys) this.columns.set(key, [...(series[key] ?? this.times.map(() => null))]);
+    this.draw();
+  }
+
+  /** One more second. */
+  add(status) {
+    const second = status.now_ms / 1000;
+    const last = this.times.at(-1);
+    if (last !== undefined && second - last < 0.5) return;
+    // A hole stays a hole, not a straight line across it.
+    if (last !== undefined && second - last > 3) this.push(last + 1, () => null);
+    this.push(second, (series) => series.now(status) ?? null);
+    this.draw();
+  }
+
+  push(second, valueOf) {
+    this.times.push(second);
+    for (const series of PLOTS.flatMap((plan) => plan.series)) {
+      this.columns.get(series.key).push(valueOf(series));
+    }
+    const from = this.times.findIndex((at) => at > second - SPAN_S);
+    if (from > 0) [this.times, ...this.columns.values()].forEach((column) => column.splice(0, from));
+  }
+
+  draw() {
+    for (const plot of this.plots) {
+      plot.chart.setData(this.dataOf(plot.plan));
+      plot.show(plot.chart.cursor.idx);
+    }
+  }
+}

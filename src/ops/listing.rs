@@ -1,0 +1,161 @@
+//! `/topics` and `/connections`: rows that were found, as JSON. Texts of strangers are escaped by serde_json.
+
+use serde::Serialize;
+
+use crate::base::survey::{ConnectionRow, ConnectionsPage, TopicRow, TopicsPage};
+
+/// The page of topics.
+pub fn topics(page: &TopicsPage) -> String {
+    let paging = page.query.paging;
+    text(&Topics {
+        total: page.total,
+        offset: paging.offset,
+        limit: paging.limit,
+        topics: page.rows.iter().map(topic).collect(),
+        incomplete: page.incomplete.then_some(["topics"]),
+    })
+}
+
+/// The page of connections.
+pub fn connections(page: &ConnectionsPage) -> String {
+    let paging = page.query.paging;
+    let missing = page.incomplete.iter().map(|worker| format!("worker {worker}"));
+    text(&Connections {
+        total: page.total,
+        offset: paging.offset,
+        limit: paging.limit,
+        connections: page.rows.iter().map(|row| connection(row, page.query.info)).collect(),
+        incomplete: missing.collect(),
+    })
+}
+
+fn text(page: &impl Serialize) -> String {
+    serde_json::to_string(page).expect("plain data with text for keys")
+}
+
+#[derive(Serialize)]
+struct Topics<'a> {
+    total: u64,
+    offset: usize,
+    limit: usize,
+    topics: Vec<Topic<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<[&'static str; 1]>,
+}
+
+#[derive(Serialize)]
+struct Topic<'a> {
+    topic: &'a str,
+    subscribers: u64,
+    events: u64,
+    bytes: u64,
+    oldest: Option<String>,
+    newest: Option<String>,
+}
+
+fn topic(row: &TopicRow) -> Topic<'_> {
+    Topic {
+        topic: &row.topic,
+        subscribers: row.subscribers,
+        events: row.events,
+        bytes: row.bytes,
+        oldest: row.oldest.map(|id| id.to_string()),
+        newest: row.newest.map(|id| id.to_string()),
+    }
+}
+
+#[derive(Serialize)]
+struct Connections<'a> {
+    total: u64,
+    offset: usize,
+    limit: usize,
+    connections: Vec<Connection<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Connection<'a> {
+    id: String,
+    worker: u32,
+    address: Option<String>,
+    user_agent: Option<&'a str>,
+    topics: &'a [Box<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topics_more: Option<usize>,
+    age_ms: u64,
+    lag_ms: u64,
+    lag_events: u64,
+    bytes: Option<u64>,
+    state: &'static str,
+    #[serde(flatten)]
+    info: Option<Info>,
+}
+
+#[derive(Serialize)]
+struct Info {
+    rtt_us: u32,
+    unacked: u32,
+    unsent_bytes: u32,
+}
+
+fn connection(row: &ConnectionRow, info: bool) -> Connection<'_> {
+    Connection {
+        id: row.id.to_string(),
+        worker: row.id.worker,
+        address: row.address.map(|address| address.to_string()),
+        user_agent: row.user_agent.as_deref(),
+        topics: &row.topics,
+        topics_more: (row.topics_more > 0).then_some(row.topics_more),
+        age_ms: row.age_ms,
+        lag_ms: row.lag_ms,
+        lag_events: row.lag_events,
+        bytes: row.traffic.map(|traffic| traffic.bytes_sent),
+        state: row.state.name(),
+        info: row.traffic.filter(|_| info).map(|traffic| Info {
+            rtt_us: traffic.rtt_us,
+            unacked: traffic.unacked,
+            unsent_bytes: traffic.unsent_bytes,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::base::survey::{
+        ConnectionId, ConnectionSort, ConnectionState, ConnectionsQuery, Paging, Traffic,
+    };
+
+    #[test]
+    fn a_page_is_one_object_whatever_strangers_wrote() {
+        let hostile = "\"}]</script>\u{2028}\n\u{0}";
+        let row = ConnectionRow {
+            id: ConnectionId { worker: 1, slot: 2, generation: 3 },
+            address: Some("[2001:db8::1]:5".parse().expect("an address")),
+            user_agent: Some(hostile.into()),
+            topics: vec![hostile.into()],
+            topics_more: 4,
+            age_ms: 1,
+            lag_ms: 2,
+            lag_events: 3,
+            state: ConnectionState::Full,
+            traffic: Some(Traffic { bytes_sent: 9, rtt_us: 8, unacked: 7, unsent_bytes: 6 }),
+        };
+        let bare = ConnectionRow { topics_more: 0, traffic: None, address: None, ..row.clone() };
+        let paging = Paging { limit: 10, offset: 20 };
+        let query = ConnectionsQuery { sort: ConnectionSort::Lag, paging, info: true };
+        let page = ConnectionsPage { query, total: 22, rows: vec![row, bare], incomplete: vec![3] };
+        let page: Value = serde_json::from_str(&connections(&page)).expect("JSON");
+        assert_eq!((&page["total"], &page["offset"], &page["limit"]), (&json!(22), &json!(20), &json!(10)));
+        assert_eq!(page["incomplete"], json!(["worker 3"]));
+        let first = &page["connections"][0];
+        assert_eq!((&first["id"], &first["user_agent"]), (&json!("1-2-3"), &json!(hostile)));
+        assert_eq!((&first["address"], &first["topics_more"]), (&json!("[2001:db8::1]:5"), &json!(4)));
+        assert_eq!((&first["bytes"], &first["state"]), (&json!(9), &json!("full")));
+        assert_eq!(page["connections"][1].get("rtt_us"), None);
+        assert_eq!(page["connections"][1]["address"], Value::Null);
+    }
+}

@@ -1,0 +1,372 @@
+//! Judges the way from a client to the server, through whatever proxies stand on it: what was seen on some
+//! streams in, findings out. Knows no socket and no clock; times are milliseconds.
+
+use crate::ops::finding::{Finding, Verdict};
+use crate::ops::proxy::{Fault, Proxy, advice, recognised};
+
+/// Beyond the time that the way itself takes, what comes later than this was kept back on purpose.
+pub const LATE_MS: u64 = 1_000;
+/// What comes later than this, every time, waited for a timer: delayed acknowledgements take 40 to 200 ms.
+const HELD_MS: u64 = 150;
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// After its last chunk, as the server does it.
+    Clean,
+    /// In the middle.
+    Cut,
+}
+
+/// What became of a stream that was left alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// For how long it was watched, or until it ended.
+    pub watched_ms: u64,
+    /// The longest silence that it outlived.
+    pub longest_silence_ms: u64,
+    /// How it ended, and the silence before.
+    pub ended: Option<(End, u64)>,
+    /// Comments that came, the greeting included.
+    pub comments: u64,
+}
+
+/// What came of a request that allowed compression.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// It was not tried, or nothing came without compression either.
+    #[default]
+    Unseen,
+    /// Nothing came, while a stream without compression came at once.
+    Withheld,
+    /// An answer that is not compressed.
+    Plain,
+    /// A compressed one.
+    Squeezed {
+        /// `Content-Encoding`.
+        encoding: String,
+        /// Whether an event came at once; none when that could not be seen.
+        flushed: Option<bool>,
+    },
+}
+
+/// All that was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Time to connect: the way's own delay.
+    pub connect_ms: u64,
+    /// Status and fields of the stream's answer; none when no head came.
+    pub head: Option<(u16, Vec<(String, String)>)>,
+    /// From the request to the first byte of the body; none when none came.
+    pub first_byte_ms: Option<u64>,
+    /// How long that was waited for.
+    pub patience_ms: u64,
+    /// Why nothing could be published; none when it could.
+    pub unpublished: Option<String>,
+    /// From each publish to its event; none when it did not come.
+    pub events_ms: Vec<Option<u64>>,
+    /// What came of a request that allowed compression.
+    pub compression: Compression,
+    /// Whether a stream resumed by the header, and by the query; none when it could not be seen.
+    pub resumed: [Option<bool>; 2],
+    /// The origin that the requests named, and whether the operator has chosen it.
+    pub origin: (String, bool),
+    /// Status and fields of the answer to a preflight.
+    pub preflight: Option<(u16, Vec<(String, String)>)>,
+    /// Whether TLS offered HTTP/2; none without TLS.
+    pub http2: Option<bool>,
+    /// The stream that was left alone.
+    pub idle: Idle,
+}
+
+impl Seen {
+    /// The value of every field of that name in the stream's answer.
+    fn fields(&self, name: &str) -> Vec<&str> {
+        self.head.as_ref().map_or_else(Vec::new, |(_, fields)| named(fields, name))
+    }
+
+    /// Late beyond what the way explains.
+    fn late_ms(&self, limit_ms: u64) -> u64 {
+        limit_ms + 2 * self.connect_ms
+    }
+}
+
+fn named<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
+    let matching = fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+    matching.map(|(_, value)| &value[..]).collect()
+}
+
+/// All findings. Where the answer is no stream, that is the one that counts.
+pub fn findings(seen: &Seen) -> Vec<Finding> {
+    // Behind a buffer the stream has no head, but the preflight's answer comes.
+    let answers = [&seen.head, &seen.preflight].into_iter().flatten();
+    let fields: Vec<(String, String)> = answers.flat_map(|(_, fields)| fields).cloned().collect();
+    let proxies = recognised(&fields);
+    let mut all = vec![proxy(seen, &proxies)];
+    if let Some((status, _)) = seen.head.as_ref().filter(|_| !is_stream(seen)) {
+        all.push(no_stream(seen, *status, &proxies));
+        all.push(http2(seen, &proxies));
+        return all;
+    }
+    all.push(first_byte(seen, &proxies));
+    all.push(events(seen, &proxies));
+    all.push(compression(seen, &proxies));
+    all.push(idle(seen, &proxies));
+    all.push(resumption(seen, 0, "Last-Event-ID, header", &proxies));
+    all.push(resumption(seen, 1, "last_event_id, query", &proxies));
+    all.push(cors(seen, &proxies));
+    all.push(preflight(seen, &proxies));
+    all.push(http2(seen, &proxies));
+    all
+}
+
+fn is_stream(seen: &Seen) -> bool {
+    let status = seen.head.as_ref().map(|(status, _)| *status);
+    let types = seen.fields("content-type");
+    status == Some(200) && types.iter().any(|value| value.trim_start().starts_with("text/event-stream"))
+}
+
+fn finding(key: &str, found: String, needed: &str, verdict: Verdict, why: &str) -> Finding {
+    let (key, needed, why) = (key.to_owned(), needed.to_owned(), why.to_owned());
+    Finding { key, unit: String::new(), found, needed, verdict, why, price: String::new(), fix: Vec::new() }
+}
+
+impl Finding {
+    /// Whatever is bad may be the fault of a proxy that does not name itself, so all get advice for all.
+    fn with_advice(mut self, fault: Fault, proxies: &[Proxy]) -> Finding {
+        let mut lines = advice(fault, proxies);
+        match self.verdict {
+            Verdict::Bad => {}
+            Verdict::Note if proxies.is_empty() => {}
+            Verdict::Note => lines.truncate(proxies.len()),
+            Verdict::Ok | Verdict::Unknown => lines.clear(),
+        }
+        self.fix = lines;
+        self
+    }
+}
+
+fn proxy(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let names: Vec<String> = proxies.iter().map(Proxy::to_string).collect();
+    let found = if names.is_empty() { "none that names itself".to_owned() } else { names.join(", ") };
+    let came = !seen.events_ms.is_empty() && seen.events_ms.iter().all(Option::is_some);
+    let mut row = finding("proxies", found, "", Verdict::Ok, "");
+    if came && proxies.contains(&Proxy::Nginx) {
+        row.verdict = Verdict::Note;
+        "nginx buffers answers unless told otherwise (proxy_buffering is on by default). It does not do so \
+         here: because of its configuration, or only because the server's answer says X-Accel-Buffering: no, \
+         which another nginx on the way, or proxy_ignore_headers, would not heed"
+            .clone_into(&mut row.why);
+        row.fix = vec!["nginx: `proxy_buffering off;` in the location makes it certain".to_owned()];
+    }
+    row
+}
+
+fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
+    let kind = seen.fields("content-type").first().copied().unwrap_or("no type").to_owned();
+    let to = seen.fields("location").first().map(|to| format!(", to {to}")).unwrap_or_default();
+    let found = format!("status {status}, {kind}{to}");
+    let needed = "status 200, text/event-stream";
+    let (why, fault) = match status {
+        503 if kind == "application/json" => (
+            "the server refuses newcomers now: it is full, or it is being stopped (/readyz says which)",
+            None,
+        ),
+        502..=504 => ("a proxy answers in the server's place", Some(Fault::NoServer)),
+        401 | 403 => {
+            ("it wants credentials, or does not let this topic through: put what it takes into the URL", None)
+        }
+        404 => ("nobody knows the path: subscribers use /events?topic=…", None),
+        300..=399 => ("it leads elsewhere: name the address that it leads to", None),
+        _ => ("a browser's EventSource gives up for good at this", None),
+    };
+    let mut row = finding("answer", found, needed, Verdict::Bad, why);
+    if let Some(fault) = fault {
+        row = row.with_advice(fault, proxies);
+    }
+    row
+}
+
+fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let limit_ms = seen.late_ms(LATE_MS);
+    let (found, good) = match seen.first_byte_ms {
+        Some(ms) => (format!("after {ms} ms"), ms <= limit_ms),
+        None => (format!("none within {} ms", seen.patience_ms), false),
+    };
+    let verdict = if good { Verdict::Ok } else { Verdict::Bad };
+    let why = "the server greets at once; something on the way buffers the answer, so pages stay in \
+               CONNECTING and events wait until some kilobytes have gathered";
+    let needed = format!("within {limit_ms} ms");
+    finding("first byte", found, &needed, verdict, why).with_advice(Fault::Buffered, proxies)
+}
+
+fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let key = "events one by one";
+    if let Some(reason) = &seen.unpublished {
+        let greeted = seen.first_byte_ms.is_some();
+        let why = format!(
+            "nothing could be published ({reason}), so this is judged by the greeting and {} heartbeats; \
+             name the control listener with --publish-url",
+            seen.idle.comments.saturating_sub(1)
+        );
+        let found = if greeted { "not tried; the greeting came" } else { "not tried" };
+        return finding(key, found.to_owned(), "", Verdict::Note, &why);
+    }
+    let came: Vec<u64> = seen.events_ms.iter().copied().flatten().collect();
+    let limit_ms = seen.late_ms(LATE_MS);
+    let (all, in_time) = (seen.events_ms.len(), came.iter().filter(|ms| **ms <= limit_ms).count());
+    let quickest = came.iter().min().copied();
+    let needed = format!("each within {limit_ms} ms");
+    if in_time < all {
+        let found = format!("{in_time} of {all} in time");
+        let why = "something on the way buffers: events are kept until there are many, or the stream ends";
+        return finding(key, found, &needed, Verdict::Bad, why).with_advice(Fault::Buffered, proxies);
+    }
+    let held_ms = seen.late_ms(HELD_MS);
+    let quickest = quickest.unwrap_or(0);
+    let found = format!("{all} of {all}, the quickest after {quickest} ms");
+    if quickest > held_ms {
+        let why =
+            "even the quickest was held back: something on the way waits for more to send (a corked socket)";
+        return finding(key, found, &format!("within {held_ms} ms"), Verdict::Bad, why)
+            .with_advice(Fault::HeldBack, proxies);
+    }
+    finding(key, found, &needed, Verdict::Ok, "")
+}
+
+fn compression(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let why = "a compressor that is not flushed after each event keeps them back";
+    let (found, verdict) = match &seen.compression {
+        Compression::Unseen => ("could not be seen".to_owned(), Verdict::Unknown),
+        Compression::Withheld => ("nothing comes where it is allowed".to_owned(), Verdict::Bad),
+        Compression::Plain => ("none".to_owned(), Verdict::Ok),
+        Compression::Squeezed { encoding, flushed: Some(true) } => {
+            (format!("{encoding}, flushed after each event"), Verdict::Ok)
+        }
+        Compression::Squeezed { encoding, flushed: Some(false) } => {
+            (format!("{encoding}, not flushed"), Verdict::Bad)
+        }
+        Compression::Squeezed { encoding, flushed: None } => {
+            (format!("{encoding}, not known whether flushed"), Verdict::Note)
+        }
+    };
+    finding("compression", found, "none, or flushed", verdict, why).with_advice(Fault::Compressed, proxies)
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
+}
+
+fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let idle = &seen.idle;
+    let heartbeats = idle.comments.saturating_sub(1);
+    let watched = seconds(idle.watched_ms);
+    let key = "quiet stream";
+    match idle.ended {
+        // The server says goodbye, so bytes come right before its end; a proxy ends in order after silence.
+        Some((End::Clean, silence_ms)) if silence_ms < HELD_MS => {
+            let found = format!("ended in order after {watched}");
+            let why =
+                "the server, or a proxy, ends streams at an age (max_connection_ms); clients resume by id";
+            finding(key, found, "", Verdict::Note, why)
+        }
+        // Whatever came before shows that the silence was not new: then it is the stream's age that ended it.
+        Some((_, silence_ms)) if silence_ms * 2 < idle.longest_silence_ms => {
+            let found = format!("cut after {watched}, {} after its last byte", seconds(silence_ms));
+            let why = "it had outlived longer silences, so something on the way limits the whole duration";
+            finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies)
+        }
+        Some((_, silence_ms)) => {
+            let found = format!("cut after {} of silence", seconds(silence_ms));
+            let why = "a timeout on the way is shorter than the server's heartbeats (heartbeat_ms): clients \
+                       come back again and again";
+            let mut row = finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies);
+            row.fix.push(format!("or the server: heartbeat_ms below {silence_ms}"));
+            row
+        }
+        None if heartbeats > 0 => {
+            let silence = seconds(idle.longest_silence_ms);
+            let found = format!("kept for {watched}, {heartbeats} heartbeats");
+            let why = format!("no silence is longer than {silence}, so no longer timeout strikes");
+            finding(key, found, "kept", Verdict::Ok, &why)
+        }
+        None if idle.comments == 0 => {
+            finding(key, "could not be seen".to_owned(), "kept", Verdict::Unknown, "")
+        }
+        None => {
+            let found = format!("kept for {watched}, no heartbeat yet");
+            let why = "watched for less than a heartbeat (heartbeat_ms, 15 s by default), so a later cut \
+                       would not be seen";
+            let mut row = finding(key, found, "kept", Verdict::Note, why);
+            row.fix =
+                vec!["--idle-seconds above the server's heartbeat_ms and the proxies' timeouts".to_owned()];
+            row
+        }
+    }
+}
+
+fn resumption(seen: &Seen, which: usize, key: &str, proxies: &[Proxy]) -> Finding {
+    let (found, verdict) = match seen.resumed[which] {
+        Some(true) => ("reaches the server", Verdict::Ok),
+        Some(false) => ("lost on the way", Verdict::Bad),
+        None => ("could not be seen", Verdict::Unknown),
+    };
+    let why = "whoever comes back gets nothing of what was missed";
+    finding(key, found.to_owned(), "", verdict, why).with_advice(Fault::PositionLost, proxies)
+}
+
+fn cors(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let key = "CORS, stream";
+    if seen.head.is_none() {
+        return finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
+    }
+    let (origin, chosen) = (&seen.origin.0, seen.origin.1);
+    let values = seen.fields("access-control-allow-origin");
+    let missing = if chosen { Verdict::Bad } else { Verdict::Note };
+    let needed = format!("* or {origin}, once");
+    let (found, verdict, why) = match &values[..] {
+        [value] if *value == "*" || value == origin => ((*value).to_owned(), Verdict::Ok, ""),
+        [] => ("missing".to_owned(), missing, "pages of this origin may not read the stream (cors_origins)"),
+        [value] if !value.contains(',') => {
+            ((*value).to_owned(), missing, "pages of this origin may not read the stream (cors_origins)")
+        }
+        _ => {
+            let why = "browsers refuse an answer that says it twice: the server does, and a proxy does again";
+            (values.join(", "), Verdict::Bad, why)
+        }
+    };
+    let mut row = finding(key, found, &needed, verdict, why).with_advice(Fault::Cors, proxies);
+    if verdict == Verdict::Note {
+        row.fix = vec![format!("{origin} was only a guess: name the page's origin with --origin")];
+    }
+    row
+}
+
+fn preflight(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let key = "CORS, preflight";
+    let Some((status, fields)) = &seen.preflight else {
+        return finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
+    };
+    let allowed = named(fields, "access-control-allow-headers").join(", ");
+    let named = allowed.split(',').any(|name| name.trim().eq_ignore_ascii_case("last-event-id"));
+    let good = (200..300).contains(status) && (named || allowed.trim() == "*");
+    let verdict = if good { Verdict::Ok } else { Verdict::Bad };
+    let found = format!("{status}, allows {}", if allowed.is_empty() { "nothing" } else { &allowed });
+    let why = "clients that read the stream with fetch ask first, and do not connect without";
+    finding(key, found, "2xx, allows last-event-id", verdict, why).with_advice(Fault::Cors, proxies)
+}
+
+fn http2(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let (found, verdict) = match seen.http2 {
+        Some(true) => ("offered", Verdict::Ok),
+        Some(false) => ("not offered", Verdict::Note),
+        None => ("no TLS, so browsers do not use it", Verdict::Note),
+    };
+    let why = "with HTTP/1.1 a browser opens six connections to a host, all tabs together: the seventh \
+               stream hangs. The checks above were made with HTTP/1.1";
+    finding("HTTP/2", found.to_owned(), "offered", verdict, why).with_advice(Fault::NoHttp2, proxies)
+}
+
+#[cfg(test)]
+#[path = "passage_tests.rs"]
+mod tests;

@@ -1,0 +1,160 @@
+//! What `/topics`, `/connections` and `/connections/{id}` may be asked: order, paging, id.
+//!
+//! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
+//! the usual one. Further parameters are passed over, as everywhere.
+
+use crate::base::limits::{PAGE_OFFSET_MAX, PAGE_ROWS_MAX};
+use crate::base::survey::{ConnectionId, ConnectionSort, ConnectionsQuery, Paging, TopicSort, TopicsQuery};
+use crate::wire::problem::Problem;
+use crate::wire::query::pairs;
+use crate::wire::rules::parse_decimal;
+
+/// What the path of one connection begins with.
+pub const CONNECTION: &[u8] = b"/connections/";
+
+/// Rows of a page that does not say how many.
+const PAGE_ROWS: usize = 50;
+
+const CONNECTION_SORTS: [(&str, ConnectionSort); 5] = [
+    ("lag", ConnectionSort::Lag),
+    ("age", ConnectionSort::Age),
+    ("bytes", ConnectionSort::Bytes),
+    ("slow", ConnectionSort::Slow),
+    ("address", ConnectionSort::Address),
+];
+const TOPIC_SORTS: [(&str, TopicSort); 4] = [
+    ("subscribers", TopicSort::Subscribers),
+    ("events", TopicSort::Events),
+    ("bytes", TopicSort::Bytes),
+    ("name", TopicSort::Name),
+];
+
+/// The query of `/topics`.
+pub fn topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
+    let rule = "must be one of subscribers, events, bytes, name";
+    let listing = Listing::read(query, &TOPIC_SORTS, rule)?;
+    Ok(TopicsQuery { sort: listing.sort.unwrap_or_default(), paging: listing.paging })
+}
+
+/// The query of `/connections`.
+pub fn connections(query: &[u8]) -> Result<ConnectionsQuery, Problem> {
+    let rule = "must be one of lag, age, bytes, slow, address";
+    let listing = Listing::read(query, &CONNECTION_SORTS, rule)?;
+    Ok(ConnectionsQuery {
+        sort: listing.sort.unwrap_or_default(),
+        paging: listing.paging,
+        info: listing.info.unwrap_or(false),
+    })
+}
+
+/// The connection that a path names.
+pub fn connection(path: &[u8]) -> Result<ConnectionId, Problem> {
+    path.strip_prefix(CONNECTION).and_then(ConnectionId::parse).ok_or(Problem::NoSuchConnection)
+}
+
+struct Listing<Sort> {
+    sort: Option<Sort>,
+    paging: Paging,
+    info: Option<bool>,
+}
+
+impl<Sort: Copy> Listing<Sort> {
+    fn read(query: &[u8], sorts: &[(&str, Sort)], sort_rule: &'static str) -> Result<Listing<Sort>, Problem> {
+        let (mut sort, mut limit, mut offset, mut info) = (None, None, None, None);
+        for pair in pairs(query) {
+            let (name, value) = pair?;
+            match &*name {
+                b"sort" => {
+                    let known = sorts.iter().find(|(word, _)| word.as_bytes() == &*value);
+                    set_once(&mut sort, "sort", known.map(|(_, sort)| *sort).ok_or(sort_rule))?;
+                }
+                b"limit" => set_once(&mut limit, "limit", limit_of(&value))?,
+                b"offset" => set_once(&mut offset, "offset", offset_of(&value))?,
+                b"info" => set_once(&mut info, "info", switch_of(&value))?,
+                _ => {}
+            }
+        }
+        let paging = Paging { limit: limit.unwrap_or(PAGE_ROWS), offset: offset.unwrap_or(0) };
+        Ok(Listing { sort, paging, info })
+    }
+}
+
+fn set_once<T>(
+    place: &mut Option<T>,
+    name: &'static str,
+    value: Result<T, &'static str>,
+) -> Result<(), Problem> {
+    let broken = |rule| Problem::BadParameter { name, rule };
+    match place.replace(value.map_err(broken)?) {
+        None => Ok(()),
+        Some(_) => Err(broken("may be given only once")),
+    }
+}
+
+fn number(value: &[u8]) -> Option<usize> {
+    parse_decimal(value).and_then(|number| usize::try_from(number).ok())
+}
+
+fn limit_of(value: &[u8]) -> Result<usize, &'static str> {
+    const _: () = assert!(PAGE_ROWS_MAX == 1_000, "text below");
+    let limit = number(value).filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
+    limit.ok_or("must be a whole number from 1 to 1000")
+}
+
+fn offset_of(value: &[u8]) -> Result<usize, &'static str> {
+    const _: () = assert!(PAGE_OFFSET_MAX == 9_000, "text below");
+    let offset = number(value).filter(|&offset| offset <= PAGE_OFFSET_MAX);
+    offset.ok_or("must be a whole number up to 9000; sort otherwise to see the other end of the list")
+}
+
+fn switch_of(value: &[u8]) -> Result<bool, &'static str> {
+    match value {
+        b"0" => Ok(false),
+        b"1" => Ok(true),
+        _ => Err("must be 0 or 1"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_read_and_what_is_not_known_is_refused_in_words() {
+        let asked = connections(b"sort=slow&limit=7&offset=30&info=1&else=x").expect("well-formed");
+        let paging = Paging { limit: 7, offset: 30 };
+        assert_eq!(asked, ConnectionsQuery { sort: ConnectionSort::Slow, paging, info: true });
+        let asked = topics(b"").expect("well-formed");
+        let paging = Paging { limit: PAGE_ROWS, offset: 0 };
+        assert_eq!(asked, TopicsQuery { sort: TopicSort::Subscribers, paging });
+        let rows: [(&[u8], &str); 12] = [
+            (b"sort=lagg", "sort must be one of lag, age, bytes, slow, address."),
+            (b"sort=", "sort must be one of lag, age, bytes, slow, address."),
+            (b"sort=lag&sort=age", "sort may be given only once."),
+            (b"limit=0", "limit must be a whole number from 1 to 1000."),
+            (b"limit=1001", "limit must be a whole number from 1 to 1000."),
+            (b"limit=-1", "limit must be a whole number from 1 to 1000."),
+            (b"limit=1e2", "limit must be a whole number from 1 to 1000."),
+            (b"limit=99999999999999999999", "limit must be a whole number from 1 to 1000."),
+            (b"offset=x", "offset must be a whole number up to 9000"),
+            (b"offset=9001", "offset must be a whole number up to 9000"),
+            (b"info=yes", "info must be 0 or 1."),
+            (b"sort=%zz", "An escape"),
+        ];
+        for (query, words) in rows {
+            let problem = connections(query).expect_err("refused");
+            assert_eq!((problem.status(), problem.closes()), (400, false));
+            assert!(problem.message().starts_with(words), "{words} {}", problem.message());
+        }
+        assert_eq!(topics(b"sort=lag").expect_err("of the other list").code(), "bad_parameter");
+    }
+
+    #[test]
+    fn a_path_names_one_connection_or_none() {
+        let id = ConnectionId { worker: 1, slot: 2, generation: 3 };
+        assert_eq!(connection(b"/connections/1-2-3"), Ok(id));
+        for path in ["/connections/", "/connections/1-2-3/", "/connections/1-2-3%20", "/connections/all"] {
+            assert_eq!(connection(path.as_bytes()), Err(Problem::NoSuchConnection), "{path}");
+        }
+    }
+}

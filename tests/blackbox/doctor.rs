@@ -1,0 +1,148 @@
+//! `fanwheel doctor` as its users meet it: this host in both forms, limits of this shell and of a running
+//! server, a stream without a proxy, and addresses where nobody or somebody else answers. What it says of
+//! proxies is looked at in `tests/proxies`.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::harness::{Launch, free_port, ms, program};
+
+/// Exit code, standard output, standard error.
+type Said = (Option<i32>, String, String);
+
+fn read(output: &Output) -> Said {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn doctor(flags: &str) -> Said {
+    read(&Command::new(program()).arg("doctor").args(flags.split_whitespace()).output().unwrap())
+}
+
+fn report(said: &Said) -> Value {
+    serde_json::from_str(&said.1).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+/// A field of the finding of that key.
+fn of<'a>(report: &'a Value, key: &str, field: &str) -> &'a str {
+    let findings = report["findings"].as_array().expect("a list");
+    let finding = findings.iter().find(|finding| finding["key"] == key);
+    finding.and_then(|finding| finding[field].as_str()).unwrap_or_else(|| panic!("no {key} in {report}"))
+}
+
+fn way(public: SocketAddr, control: SocketAddr, flags: &str) -> Said {
+    let url = format!("--url http://{public}/events?topic=news --publish-url http://{control}");
+    doctor(&format!("--json {url} --idle-seconds 1 {flags}"))
+}
+
+#[test]
+fn this_host_is_told_for_people_and_for_scripts() {
+    let said = doctor("--json --connections 1000");
+    let report = report(&said);
+    assert_eq!(said.0, Some(i32::from(report["fine"] != true)), "{said:?}");
+    assert_eq!(report["connections"], 1_000);
+    let (_, text, _) = doctor("--connections 1000");
+    for finding in report["findings"].as_array().unwrap() {
+        let key = finding["key"].as_str().unwrap();
+        assert!(text.contains(key), "{key} is not in\n{text}");
+        if finding["verdict"] == "bad" {
+            assert!(!finding["fix"].as_array().unwrap().is_empty() && finding["why"] != "", "{finding}");
+        }
+    }
+    assert!(text.contains("net.core.somaxconn") && text.contains("nofile"), "{text}");
+}
+
+#[test]
+fn the_limit_that_counts_is_this_shells_or_that_of_the_server_named() {
+    let words = format!("ulimit -n 300; exec {} doctor --json --connections 1000 --workers 4", program());
+    let said = read(&Command::new("sh").args(["-c", &words]).output().unwrap());
+    let few = report(&said);
+    assert_eq!((said.0, of(&few, "nofile", "verdict")), (Some(1), "bad"), "{few}");
+    assert_eq!((of(&few, "nofile", "found"), of(&few, "nofile", "needed")), ("300, this shell", "570"));
+
+    let server = Launch::workers(1).through(&["sh", "-c", "ulimit -n 700; exec \"$@\"", "sh"]).start();
+    let named = report(&doctor(&format!("--json --connections 380 --workers 1 --pid {}", server.pid())));
+    assert_eq!(of(&named, "nofile", "verdict"), "ok", "{named}");
+    assert_eq!(of(&named, "nofile", "found"), format!("700, process {}", server.pid()));
+}
+
+#[test]
+fn a_way_without_a_proxy_has_no_fault() {
+    let server = Launch::workers(2).set("heartbeat_ms", 300).start();
+    let said = way(server.public, server.control, "--origin https://page.example");
+    let report = report(&said);
+    assert_eq!(said.0, Some(0), "{report}");
+    assert_eq!(of(&report, "events one by one", "verdict"), "ok", "{report}");
+    assert!(of(&report, "quiet stream", "found").contains("heartbeats"), "{report}");
+    assert_eq!(of(&report, "Last-Event-ID, header", "verdict"), "ok", "{report}");
+    assert_eq!(of(&report, "proxies", "found"), "none that names itself");
+    server.await_metric("no stream left", ms(5_000), |metrics| metrics.get("subscribers") == 0);
+}
+
+#[test]
+fn what_the_settings_do_is_not_taken_for_a_proxys_fault() {
+    let server = Launch::workers(1).set("max_connection_ms", 700).set("heartbeat_ms", 200);
+    let server = server.set("cors_origins", "https://page.example").start();
+    let said = way(server.public, server.control, "");
+    let report = report(&said);
+    assert_eq!(said.0, Some(0), "{report}");
+    assert!(of(&report, "quiet stream", "found").starts_with("ended in order after 0."), "{report}");
+    assert_eq!(of(&report, "CORS, stream", "verdict"), "note", "{report}");
+    let chosen = way(server.public, server.control, "--origin https://other.example");
+    assert_eq!(chosen.0, Some(1), "{chosen:?}");
+}
+
+#[test]
+fn publishing_to_another_server_is_noticed() {
+    let (server, other) = (Launch::workers(1).start(), Launch::workers(1).start());
+    let said = way(server.public, other.control, "");
+    let report = report(&said);
+    assert_eq!(said.0, Some(0), "{report}");
+    assert_eq!(of(&report, "events one by one", "verdict"), "note");
+    assert!(of(&report, "events one by one", "why").contains("is it another one"), "{report}");
+    // An old id is told a gap, so the position is seen to arrive all the same.
+    assert_eq!(of(&report, "last_event_id, query", "verdict"), "ok", "{report}");
+}
+
+#[test]
+fn an_answer_of_somebody_else_cannot_command_the_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1_024]);
+            let _ = stream.write_all("HTTP/1.1 200 OK\r\nContent-Type: a\u{9b}31mb\r\n\r\nhello".as_bytes());
+        }
+    });
+    let (code, text, _) = doctor(&format!("--url http://{address}/"));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("a\\x9b31mb") && !text.contains('\u{9b}'), "{text}");
+}
+
+#[test]
+fn mistakes_and_silence_are_one_line() {
+    let nobody = free_port();
+    let rows = [
+        (format!("--url http://{nobody}/events?topic=a"), 1, "no stream from 127.0.0.1"),
+        (format!("--url https://{nobody}/events --ca-file /nonexistent"), 1, "/nonexistent"),
+        ("--url ftp://a/".to_owned(), 2, "must be http(s)://"),
+        ("--url http://a/ --publish-url https://a/".to_owned(), 2, "--publish-url"),
+        ("--url http://a/ --idle-seconds 0".to_owned(), 2, "--idle-seconds"),
+        ("--connections 0".to_owned(), 2, "--connections"),
+        ("--connections lots".to_owned(), 2, "--connections"),
+        ("--connections 5 --url http://a/".to_owned(), 2, "cannot be used with"),
+        ("--idle-seconds 5".to_owned(), 2, "--url"),
+        ("--workers 65".to_owned(), 2, "--workers"),
+        ("--pid 4194305".to_owned(), 1, "there is no such process"),
+        ("--conections 5".to_owned(), 2, "unknown argument --conections"),
+    ];
+    for (flags, expected, words) in rows {
+        let (code, text, line) = doctor(&flags);
+        assert_eq!((code, &text[..], line.lines().count()), (Some(expected), "", 1), "{flags}: {line}");
+        assert!(line.contains(words), "{flags}: {line}");
+    }
+}

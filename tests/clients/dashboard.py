@@ -1,0 +1,387 @@
+"""The dashboard in a real browser: what an operator sees, can do, and must never suffer.
+
+Each scenario opens the page of its own server; after each the browser's console must have been silent.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from urllib.parse import quote
+
+import adapters
+import driver
+from adapters import Client, Failure
+from scenarios import expect
+
+AXE = os.path.join(adapters.HERE, "node", "node_modules", "axe-core", "axe.min.js")
+#: Every figure's value and note by its name.
+FIGURES = """return Object.fromEntries([...document.querySelectorAll("#figures-list .figure")].map((figure) =>
+  [figure.children[0].textContent, [figure.children[1].textContent, figure.children[2].textContent]]))"""
+LIVE = """return document.getElementById("age").textContent === "live"
+  && !document.body.classList.contains("old")"""
+#: The texts of a table's rows, cell by cell.
+ROWS = """return [...document.querySelectorAll(arguments[0] + " tbody tr")].map((row) =>
+  [...row.children].map((cell) => cell.textContent))"""
+FOCUSED = """const at = document.activeElement, style = getComputedStyle(at);
+  return { name: at.id || at.name || at.textContent.trim().slice(0, 30), tag: at.tagName, class: at.className,
+    outlined: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 }"""
+FOCUSABLE = """const kinds = "a[href], button, input, select, textarea, [tabindex='0']";
+  return [...document.querySelectorAll(kinds)].filter((one) => !one.disabled && one.checkVisibility() && !one.closest("dialog")).length"""
+TO = "document.getElementById(arguments[0]).scrollIntoView({ block: 'start' })"
+SUBMIT = """const [id, values] = arguments, form = document.getElementById(id);
+  for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
+  form.requestSubmit()"""
+ASKED = """return performance.getEntriesByType("resource")
+  .filter((entry) => entry.name.includes(arguments[0])).length"""
+SCRIPT_TOPIC = "<script>alert(1)</script>"
+HOSTILE_AGENT = "<img src=x onerror=alert(2)>"
+
+
+class Crowd:
+    """Subscribers of a topic that read nothing and count nothing: plain sockets."""
+
+    def __init__(self, server, topic, number, agent="crowd"):
+        self.sockets = []
+        for _ in range(number):
+            one = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+            head = f"GET /events?topic={quote(topic)} HTTP/1.1\r\nHost: a\r\nUser-Agent: {agent}\r\n\r\n"
+            one.sendall(head.encode())
+            self.sockets.append(one)
+        for one in self.sockets:
+            if b" 200 " not in one.recv(64):
+                raise Failure("a subscriber was refused")
+
+    def ended(self):
+        """Whether the server ends the first of them within 5 s, whatever it says before."""
+        deadline = time.monotonic() + 5
+        self.sockets[0].settimeout(1)
+        while time.monotonic() < deadline:
+            try:
+                data = self.sockets[0].recv(65_536)
+            except ConnectionResetError:
+                return True
+            except socket.timeout:
+                continue
+            if not data or b"\r\n0\r\n\r\n" in b"\r\n" + data:
+                return True
+        return False
+
+    def leave(self):
+        """All of them go."""
+        for one in self.sockets:
+            one.close()
+
+
+def number(text):
+    """The number that a figure begins with."""
+    return float(text.split("/")[0].split()[0].replace(",", ""))
+
+
+def opened(world, width=1280, height=900, theme="light", server=None):
+    """The page of the world's server, with its first numbers."""
+    browser = world.client_class.browser
+    # The page goes before its server does, of which it would complain; so does what is left of another one.
+    world.closers.append(lambda: browser.open("about:blank"))
+    browser.open("about:blank")
+    browser.complaints()
+    browser.screen(width, height, theme)
+    browser.open(f"http://127.0.0.1:{(server or world.server).control_port}/")
+    browser.wait("live numbers", LIVE)
+    return browser
+
+
+def await_figure(browser, name, value, seconds=10):
+    """Waits for a figure's value."""
+    deadline = time.monotonic() + seconds
+    while (shown := browser.run(FIGURES)[name][0]) != value:
+        if time.monotonic() > deadline:
+            raise Failure(f"{name} is {shown}, not {value}")
+        time.sleep(0.1)
+
+
+def await_row(browser, table, **cells):
+    """Waits for a row of a table with these texts in these columns: `c0="text"`."""
+    wanted = [[int(column[1:]), text] for column, text in cells.items()]
+    found = """return [...document.querySelectorAll(arguments[0] + " tbody tr")].some((row) =>
+      arguments[1].every(([column, text]) => row.children[column]?.textContent === text))"""
+    browser.wait(f"row {cells} in {table}", found, table, wanted)
+
+
+def crowd(world, topic, count, agent="crowd", server=None):
+    """A crowd that leaves with the world."""
+    made = Crowd(server or world.server, topic, count, agent)
+    world.closers.append(made.leave)
+    return made
+
+
+def quiet_console(browser, but=()):
+    """The console has told of no error and no violation, other than the parts named."""
+    said = [line for line in browser.complaints() if not any(part in line for part in but)]
+    expect("complaints in the console", said, [])
+
+
+def numbers_follow_a_load(world):
+    """Figures, plots and workers show what subscribers and publishers do, and stop showing it."""
+    browser = opened(world)
+    load = crowd(world, "load", 60)
+    published = threading.Event()
+
+    def publish():
+        for _ in range(100):
+            world.server.publish("load", "x" * 100)
+            time.sleep(0.04)
+        published.set()
+
+    threading.Thread(target=publish, daemon=True).start()
+    most = 0
+    while not published.is_set():
+        most = max(most, number(browser.run(FIGURES)["Deliveries"][0]))
+        time.sleep(0.2)
+    # 25 events a second to 60 subscribers, less what the machine does beside.
+    if not 500 < most < 2500:
+        raise Failure(f"at most {most} deliveries a second were shown")
+    await_figure(browser, "Subscribers", "61")
+    browser.wait("exact count", "return document.getElementById('figures').textContent.includes('100 in all')")
+    workers = browser.run(ROWS, "#workers")
+    expect("subscribers of all workers", sum(number(row[2]) for row in workers), 61)
+    plotted = browser.run("return document.querySelector('#plots .legend .value').textContent")
+    if number(plotted) < 61:
+        raise Failure(f"the plot says {plotted} connections")
+    load.leave()
+    await_figure(browser, "Subscribers", "1")
+    closed = {row[0]: row[2] for row in browser.run(ROWS, "#closed")}
+    if number(closed.get("peer", "0")) + number(closed.get("reset", "0")) < 60:
+        raise Failure(f"closings by reason: {closed}")
+    quiet_console(browser)
+
+
+def hostile_texts_are_texts(world):
+    """Whatever topics, clients and events are called, nothing of it becomes part of the page."""
+    crowd(world, SCRIPT_TOPIC, 1, HOSTILE_AGENT)
+    browser = opened(world)
+    browser.run(SUBMIT, "watch", {"topic": SCRIPT_TOPIC, "last": "5"})
+    browser.wait("open watch", "return document.getElementById('watched').textContent.includes('waiting')")
+    data = "<img src=x onerror=alert(3)>\n<script>alert(4)</script>"
+    browser.run(SUBMIT, "publish", {"topic": SCRIPT_TOPIC, "event": "<b>bold</b>", "data": data})
+    shown = browser.wait("watched event", "return document.querySelector('#events code')?.textContent")
+    expect("watched text", shown, data)
+    expect("its name", browser.run("return document.querySelector('#events b').textContent"), "<b>bold</b>")
+    told = browser.wait("answer", "return document.getElementById('published').textContent")
+    expect("subscribers told to the publisher", told.endswith(" to 2 subscribers."), True)
+    browser.run(TO, "topics")
+    await_row(browser, "#topics", c0=SCRIPT_TOPIC)
+    browser.run(TO, "clients")
+    await_row(browser, "#clients", c1=HOSTILE_AGENT, c2=SCRIPT_TOPIC)
+    made = "return document.querySelectorAll('main script, main img, #events b b').length"
+    expect("elements made of texts", browser.run(made), 0)
+    quiet_console(browser)
+
+
+def survives_a_restart(world):
+    """The page says that its numbers are old, greys them, and goes on by itself with the new process."""
+    browser = opened(world)
+    browser.run("window.mark = 'same page'")
+    world.server.kill()
+    said = browser.wait("sign of age", "return document.body.classList.contains('old')"
+                        " && document.getElementById('contact').textContent", seconds=15)
+    if "No news from the server" not in said:
+        raise Failure(f"the page says {said!r}")
+    time.sleep(1)
+    world.server.start()
+    browser.wait("live numbers", LIVE, seconds=15)
+    expect("page", browser.run("return window.mark"), "same page")
+    crowd(world, "again", 7)
+    await_figure(browser, "Subscribers", "8")
+    uptime = browser.run("return document.getElementById('build').textContent")
+    if "min" in uptime or float(uptime.split("up ")[1].split()[0]) > 30:
+        raise Failure(f"the page shows the first process: {uptime}")
+    quiet_console(browser, but=["net::ERR_"])
+
+
+def drain_is_shown(world):
+    """While the server drains the stream has ended, and the page asks instead."""
+    server, _ = world.serve(drain_ms=6000)
+    crowd(world, "a", 20, server=server)
+    browser = opened(world, server=server)
+    expect("drain", server.request("POST", "/drain")[0], 202)
+    browser.wait("sign of the drain", "return document.getElementById('state').textContent === 'draining'"
+                 " && document.getElementById('attention-list').textContent.includes('draining')", seconds=5)
+    quiet_console(browser, but=["net::ERR_"])
+
+
+def hidden_page_holds_no_connection(world):
+    """A browser grants a host six connections: pages in other tabs leave them to the one in front."""
+    browser = opened(world)
+    streams = lambda: json.loads(world.server.request("GET", "/status")[1])["subscribers"]["open"]
+    expect("streams of the page", streams(), 1)
+    front = browser.tab()
+    deadline = time.monotonic() + 5
+    while streams() > 0:
+        if time.monotonic() > deadline:
+            raise Failure("a hidden page keeps its stream")
+        time.sleep(0.1)
+    browser.tab(front)
+    browser.wait("live numbers", LIVE)
+    await_figure(browser, "Subscribers", "1")
+    for _ in range(8):
+        browser.open(browser.run("return location.href"))
+        browser.run(SUBMIT, "watch", {"topic": "a", "last": "5"})
+    browser.wait("live numbers after eight loads", LIVE, seconds=4)
+    quiet_console(browser)
+
+
+def works_with_the_keyboard(world):
+    """Everything can be reached, seen and done by keys alone."""
+    browser = opened(world)
+    seen = []
+    while len(seen) < 80:
+        browser.press("Tab")
+        at = browser.run(FOCUSED)
+        if at["tag"] == "BODY":
+            break
+        if not at["outlined"]:
+            raise Failure(f"focus cannot be seen on {at}")
+        seen.append(at)
+    expect("first stop", seen[0]["class"], "skip")
+    expect("stops", len(seen), browser.run(FOCUSABLE))
+    themes = []
+    browser.run("document.getElementById('theme').focus()")
+    for _ in range(3):
+        browser.press("Enter")
+        themes.append(browser.run("return document.documentElement.dataset.theme ?? 'auto'"))
+    expect("themes", themes, ["light", "dark", "auto"])
+    browser.press("Enter", "Enter")
+    browser.open(browser.run("return location.href"))
+    expect("theme kept", browser.run("return document.documentElement.dataset.theme"), "dark")
+    browser.run("localStorage.clear()")
+    browser.run("document.querySelector('#publish input').focus()")
+    browser.press("keys", "Tab", "Tab", "typed", "Tab", "Enter")
+    browser.wait("answer", "return document.getElementById('published').textContent.startsWith('Published ')")
+    quiet_console(browser)
+
+
+def ends_a_connection(world):
+    """Ending a client asks first, and only then ends it."""
+    victim = crowd(world, "victim", 1, "the victim")
+    browser = opened(world)
+    browser.run(TO, "clients")
+    focus = """const row = [...document.querySelectorAll("#clients tbody tr")]
+      .find((row) => row.textContent.includes("the victim"));
+      row?.querySelector("button")?.focus(); return Boolean(row)"""
+    browser.wait("row of the victim", focus)
+    browser.press("Enter")
+    expect("question", browser.run("return document.getElementById('end').open"), True)
+    if "the victim" not in browser.run("return document.getElementById('end-text').textContent"):
+        raise Failure("the question does not name the client")
+    browser.press("Enter")
+    expect("question after a no", browser.run("return document.getElementById('end').open"), False)
+    browser.wait("row of the victim", focus)
+    browser.press("Enter", "Escape")
+    status = json.loads(world.server.request("GET", "/status")[1])
+    expect("subscribers", status["subscribers"]["open"], 2)
+    browser.wait("row of the victim", focus)
+    browser.press("Enter", "Tab", "Enter")
+    if not victim.ended():
+        raise Failure("the connection was not ended")
+    await_row(browser, "#closed", c0="operator")
+    quiet_console(browser)
+
+
+def panels_ask_only_while_seen(world):
+    """What costs the server a walk over its connections is asked for only while somebody looks."""
+    browser = opened(world)
+    time.sleep(3.5)
+    expect("asked unseen", [browser.run(ASKED, path) for path in ("connections?", "topics?")], [0, 0])
+    browser.run(TO, "clients")
+    browser.wait("question", f"{ASKED} > 0", "connections?")
+    browser.run("scrollTo(0, 0)")
+    time.sleep(0.5)
+    before = browser.run(ASKED, "connections?")
+    time.sleep(3.5)
+    expect("asked after", browser.run(ASKED, "connections?"), before)
+    names = browser.run("return performance.getEntriesByType('resource').map((one) => one.name)")
+    own = f"http://127.0.0.1:{world.server.control_port}/"
+    expect("asked of others", [name for name in names if not name.startswith(own)], [])
+    quiet_console(browser)
+
+
+def accessible_in_light_and_dark(world):
+    """axe-core finds nothing, in both themes, wide and narrow, with rows, events and an open question."""
+    with open(AXE, encoding="utf-8") as file:
+        axe = file.read()
+    crowd(world, "a", 3)
+    for theme, width in (("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)):
+        browser = opened(world, width=width, theme=theme)
+        browser.run(SUBMIT, "watch", {"topic": "a", "last": "5"})
+        world.server.publish("a", "x", "named")
+        browser.run(TO, "clients")
+        browser.wait("row", "return document.querySelector('#clients tbody button')")
+        check = axe + "; return axe.run().then((result) => result.violations.map((one) =>" \
+            " [one.id, one.nodes.map((node) => node.target.join(' ')).slice(0, 3)]))"
+        expect(f"violations in {theme}, {width} wide", browser.run(check), [])
+        browser.run("document.querySelector('#clients tbody button').click()")
+        expect(f"violations of the question in {theme}", browser.run(check), [])
+    if not browser.run("document.querySelector('#end button').textContent = ''; " + check):
+        raise Failure("a button without a name was not found")
+    quiet_console(browser)
+
+
+def fits_a_phone(world):
+    """Nothing is wider than 360 pixels, whatever is shown."""
+    crowd(world, "t" * 128, 2, "an agent of many words " * 5)
+    browser = opened(world, 360, 740)
+    for section in ("clients", "topics", "hand"):
+        browser.run(TO, section)
+        time.sleep(0.8)
+    browser.run(SUBMIT, "watch", {"topic": "t" * 128, "last": "1"})
+    world.server.publish("t" * 128, "w" * 3000)
+    browser.wait("event", "return document.querySelector('#events code')?.textContent.length === 3000")
+    browser.run(TO, "clients")
+    browser.wait("row", "return document.querySelector('#clients tbody button')")
+    expect("width", browser.run("return document.documentElement.scrollWidth"), 360)
+    wide = """return [...document.querySelectorAll("main *")]
+      .filter((one) => !one.closest(".wide") && one.getBoundingClientRect().right > 361)
+      .map((one) => one.outerHTML.slice(0, 80))"""
+    expect("too wide", browser.run(wide), [])
+    quiet_console(browser)
+
+
+def console_is_heard(world):
+    """A violation of the policy would be noticed by the other scenarios, and does no harm."""
+    browser = opened(world)
+    attempt = """const script = document.createElement("script");
+      try { script.textContent = "window.harm = true"; document.body.append(script); } catch {}
+      try { document.body.innerHTML = "<b>x</b>"; } catch {}
+      return [window.harm ?? "none", document.querySelector("main") !== null]"""
+    expect("harm", browser.run(attempt), ["none", True])
+    if not any("Content Security Policy" in line or "TrustedHTML" in line for line in browser.complaints()):
+        raise Failure("the console says nothing of a violation")
+
+
+class Dashboard(Client):
+    """The page in a browser."""
+
+    name = "dashboard"
+    browser = None
+    scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart, drain_is_shown,
+                 hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
+                 panels_ask_only_while_seen,
+                 accessible_in_light_and_dark, fits_a_phone, console_is_heard]
+
+    @classmethod
+    def missing(cls):
+        """Why this cannot run here, or nothing."""
+        return driver.missing() or (None if os.path.exists(AXE) else "axe-core not installed")
+
+    @classmethod
+    def prepare(cls):
+        """Starts the browser, once for all scenarios."""
+        cls.browser = driver.Driver()
+
+    @classmethod
+    def finish(cls):
+        """Ends it."""
+        if cls.browser:
+            cls.browser.close()

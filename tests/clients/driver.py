@@ -1,0 +1,159 @@
+"""A headless Chromium, driven over chromedriver's plain HTTP protocol (W3C WebDriver).
+
+Owns the two processes and the session; knows no page.
+"""
+
+import base64
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+from adapters import Failure
+
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--no-proxy-server"]
+#: What a key is called by WebDriver.
+KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Space": " ", "Shift": "\ue008"}
+
+
+def missing():
+    """Why no browser can be driven here, or nothing."""
+    absent = [program for program in ("chromium", "chromedriver") if not shutil.which(program)]
+    return f"{' and '.join(absent)} not installed" if absent else None
+
+
+class Driver:
+    """One browser session. Its calls are made by one thread at a time."""
+
+    def __init__(self):
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                       start_new_session=True)
+        self.session = None
+        self.lock = threading.Lock()
+        try:
+            self._open_session()
+        except Exception:
+            self.close()
+            raise
+
+    def _open_session(self):
+        for line in self.driver.stdout:
+            if b"started successfully on port" in line:
+                self.driver_port = int(line.split()[-1].rstrip(b"."))
+                break
+        else:
+            raise Failure("chromedriver did not start")
+        # What it says later must not fill the pipe.
+        threading.Thread(target=self.driver.stdout.read, daemon=True).start()
+        options = {"args": [*ARGUMENTS, f"--user-data-dir={self.profile.name}"],
+                   "binary": shutil.which("chromium")}
+        capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options,
+                                        "goog:loggingPrefs": {"browser": "ALL"}}}
+        self.session = self._call("POST", "/session", {"capabilities": capabilities})["sessionId"]
+
+    def _call(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.driver_port, timeout=30)
+        try:
+            connection.request(method, path, body=None if body is None else json.dumps(body))
+            value = json.loads(connection.getresponse().read())["value"]
+        finally:
+            connection.close()
+        if isinstance(value, dict) and "error" in value:
+            raise Failure(f"chromedriver: {value['error']}: {value.get('message', '')[:200]}")
+        return value
+
+    def _ask(self, path, body):
+        return self._call("POST", f"/session/{self.session}{path}", body)
+
+    def _run(self, script, arguments=()):
+        return self._ask("/execute/sync", {"script": script, "args": list(arguments)})
+
+    def open(self, url):
+        """Goes to an address and waits until its page is loaded."""
+        with self.lock:
+            self._ask("/url", {"url": url})
+
+    def run(self, script, *arguments):
+        """Runs a function body in the page; a promise it returns is awaited."""
+        with self.lock:
+            return self._run(script, arguments)
+
+    def wait(self, what, script, *arguments, seconds=10):
+        """Runs a function body until it returns something true; fails with what it returned last."""
+        deadline = time.monotonic() + seconds
+        while True:
+            value = self.run(script, *arguments)
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                raise Failure(f"no {what} within {seconds} s: {value!r}")
+            time.sleep(0.1)
+
+    def command(self, name, **parameters):
+        """A command of the browser's own protocol (CDP)."""
+        with self.lock:
+            return self._ask("/goog/cdp/execute", {"cmd": name, "params": parameters})
+
+    def screen(self, width, height, theme="light"):
+        """A screen of so many pixels, in a theme that the system prefers; without motion."""
+        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                     mobile=width < 600)
+        features = {"prefers-color-scheme": theme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in features.items()]
+        self.command("Emulation.setEmulatedMedia", features=features)
+
+    def press(self, *keys):
+        """Presses keys one after the other; of a text, each of its letters. `Shift+Tab` is one press."""
+        actions = []
+        for key in keys:
+            held = ["Shift"] if key.startswith("Shift+") else []
+            name = key.removeprefix("Shift+")
+            for letter in [KEYS[name]] if name in KEYS else name:
+                down = [{"type": "keyDown", "value": KEYS[one]} for one in held]
+                up = [{"type": "keyUp", "value": KEYS[one]} for one in held]
+                press = [{"type": kind, "value": letter} for kind in ("keyDown", "keyUp")]
+                actions += [*down, *press, *up]
+        with self.lock:
+            self._ask("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+
+    def tab(self, handle=None):
+        """Brings a tab to the front, a new one without a handle; returns the handle of the one that was."""
+        with self.lock:
+            before = self._call("GET", f"/session/{self.session}/window")
+            handle = handle or self._ask("/window/new", {"type": "tab"})["handle"]
+            self._ask("/window", {"handle": handle})
+        return before
+
+    def complaints(self):
+        """What the console has said since the last time, but for mere information."""
+        with self.lock:
+            entries = self._ask("/se/log", {"type": "browser"})
+        return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
+
+    def picture(self, path):
+        """Writes what the screen shows, as PNG."""
+        shot = self.command("Page.captureScreenshot", format="png", captureBeyondViewport=False)
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(shot["data"]))
+
+    def close(self):
+        """Ends the browser and its driver."""
+        try:
+            with self.lock:
+                if self.session:
+                    self._call("DELETE", f"/session/{self.session}")
+        except (Failure, OSError):
+            pass
+        # The browser, if it outlived its session, is in the driver's own process group.
+        os.killpg(self.driver.pid, signal.SIGKILL)
+        self.driver.wait()
+        self.profile.cleanup()

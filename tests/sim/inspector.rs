@@ -1,0 +1,323 @@
+//! An inspector: asks what connections and topics there are, ends some, and holds each answer against the
+//! sockets, which know better.
+//!
+//! While things move, a row must name a connection that there is or was, with its own client and topics, and
+//! no more bytes than it got. At rest the answers must be exact.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fanwheel::base::limits::SURVEY_TELL_MS;
+use fanwheel::base::settings::Listener;
+use fanwheel::base::time::{Now, TICK_MS};
+use fanwheel::fanout::node::Node;
+use fanwheel::fanout::worker::Token;
+use serde_json::Value;
+
+use crate::answer::{Answer, Asked, Got};
+use crate::cover::Branch;
+use crate::net::Net;
+use crate::peer::Peer;
+use crate::scene::Scene;
+use crate::session::topic_of;
+use crate::setup::pick;
+
+/// A stream waits so long for events on their way to it before it is ended, or a little less.
+const END_MS: u64 = 1_300;
+
+const CONNECTION_SORTS: [&str; 5] = ["lag", "age", "bytes", "slow", "address"];
+const TOPIC_SORTS: [&str; 4] = ["subscribers", "events", "bytes", "name"];
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+enum Question {
+    Connections(&'static str),
+    Topics(&'static str),
+    /// A connection that may have ended since, with its number; none for an id that never was.
+    End(String, Option<usize>),
+}
+
+/// See the module.
+pub struct Inspector {
+    peer: Option<Peer>,
+    /// With the time when it was asked.
+    asked: Vec<(Question, u64)>,
+    /// Streams seen, by id, with their numbers.
+    known: BTreeMap<String, usize>,
+    /// Connections that the server says it ends, and when it said so.
+    ended: BTreeMap<usize, u64>,
+    /// The answers of an exact look.
+    kept: Option<Vec<Value>>,
+}
+
+impl Inspector {
+    /// One that has seen nothing.
+    pub fn new() -> Inspector {
+        Inspector {
+            peer: None,
+            asked: Vec::new(),
+            known: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            kept: None,
+        }
+    }
+
+    /// Does a little.
+    pub fn step(&mut self, net: &mut Net, scene: &mut Scene) {
+        if self.peer.is_none() && !scene.calm && scene.one_in(6) {
+            self.connect(net, scene);
+        }
+        let Some(peer) = &mut self.peer else { return };
+        if peer.reader.unanswered().next().is_none() && !scene.calm && scene.one_in(5) {
+            for _ in 0..if scene.one_in(6) { 3 } else { 1 } {
+                let question = self.draw(scene);
+                self.ask(scene, question);
+            }
+        }
+        let Some(peer) = &mut self.peer else { return };
+        for got in peer.pump(net, scene) {
+            let Got::Answer(answer) = got else { panic!("a question was answered with {got:?}") };
+            self.judge(net, scene, &answer);
+        }
+        let Some(peer) = &mut self.peer else { return };
+        if peer.end.is_some() {
+            self.peer = None;
+        } else if !scene.calm && scene.one_in(100) {
+            self.leave(net, scene);
+        }
+    }
+
+    fn connect(&mut self, net: &mut Net, scene: &mut Scene) {
+        self.peer = Some(Peer::connect(net, scene, Listener::Control));
+        self.asked.clear();
+    }
+
+    fn draw(&self, scene: &mut Scene) -> Question {
+        match scene.prng.below(8) {
+            0..4 => Question::Connections(pick(&mut scene.prng, &CONNECTION_SORTS)),
+            4 => Question::Topics(pick(&mut scene.prng, &TOPIC_SORTS)),
+            5 => Question::End(format!("0-{}-9999999", scene.prng.below(9)), None),
+            _ => {
+                let known: Vec<(&String, &usize)> = self.known.iter().collect();
+                match known.is_empty() {
+                    true => Question::Connections("slow"),
+                    false => {
+                        let (id, &conn) = pick(&mut scene.prng, &known);
+                        Question::End(id.clone(), Some(conn))
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, scene: &mut Scene, question: Question) {
+        let Some(peer) = &mut self.peer else { return };
+        let line = match &question {
+            Question::Connections(sort) => format!("GET /connections?sort={sort}&limit=1000&info=1"),
+            Question::Topics(sort) => format!("GET /topics?sort={sort}&limit=1000"),
+            Question::End(id, conn) => {
+                scene.operated.extend(conn);
+                format!("DELETE /connections/{id}")
+            }
+        };
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        peer.ask(request.as_bytes(), Asked { tag: self.asked.len(), head_only: false, http11: true });
+        let conn = peer.conn;
+        scene.trace(|| format!("conn {conn} asks {line}"));
+        self.asked.push((question, scene.now.mono_ms));
+    }
+
+    fn judge(&mut self, net: &Net, scene: &mut Scene, answer: &Answer) {
+        let (question, asked_ms) = self.asked[answer.tag].clone();
+        match (&question, answer.status) {
+            (_, 408) => {}
+            (_, 503) => scene.cover.hit_if(answer.body.contains("surveys_full"), Branch::RefusedSurveys),
+            (Question::Connections(_), 200) => {
+                let page: Value = serde_json::from_str(&answer.body).expect("JSON");
+                if page.get("incomplete").is_some() {
+                    let waited_ms = scene.now.mono_ms - asked_ms;
+                    assert!(waited_ms + TICK_MS >= SURVEY_TELL_MS, "given up after {waited_ms} ms");
+                    scene.hit(Branch::SurveyIncomplete);
+                }
+                self.judge_rows(net, scene, &page);
+                self.kept.iter_mut().for_each(|kept| kept.push(page.clone()));
+            }
+            (Question::Topics(_), 200) => {
+                let page: Value = serde_json::from_str(&answer.body).expect("JSON");
+                self.kept.iter_mut().for_each(|kept| kept.push(page.clone()));
+            }
+            (Question::End(_, Some(conn)), 204) => {
+                scene.hit(Branch::EndedByOperator);
+                self.ended.insert(*conn, scene.now.mono_ms);
+            }
+            (Question::End(_, Some(conn)), 404) => {
+                assert!(net.socks[*conn].token.is_none(), "conn {conn} is open");
+                scene.hit(Branch::EndedBefore);
+            }
+            (Question::End(_, None), 404) => {}
+            (question, status) => panic!("{status} {:?} to {question:?}", answer.body),
+        }
+        if let Question::End(id, _) = &question {
+            self.known.remove(id);
+        }
+    }
+
+    /// Each row is some connection's own.
+    fn judge_rows(&mut self, net: &Net, scene: &Scene, page: &Value) {
+        let mut seen = BTreeSet::new();
+        for row in page["connections"].as_array().expect("rows") {
+            let conn = conn_of(net, row);
+            assert!(seen.insert(conn), "conn {conn} is told twice");
+            let sock = &net.socks[conn];
+            let address = row["address"].as_str().expect("an address");
+            assert_eq!(address, sock.peer_name().to_string(), "conn {conn} has another client");
+            assert!(row["bytes"].as_u64().expect("a number") <= sock.bytes_taken, "conn {conn}: {row}");
+            if row["state"] != "talking" {
+                self.known.insert(row["id"].as_str().expect("an id").to_owned(), conn);
+            }
+            if let Some(session) = scene.sessions.iter().find(|session| session.conn == conn)
+                && row["state"] != "talking"
+            {
+                let names: Vec<String> = session.topics.iter().map(|&topic| topic_of(topic)).collect();
+                assert_eq!(row["topics"], serde_json::json!(names), "conn {conn}");
+            }
+        }
+    }
+
+    /// Begins an exact look, with the world at rest.
+    pub fn begin_look(&mut self, net: &mut Net, scene: &mut Scene) {
+        if self.peer.as_ref().is_some_and(|peer| peer.reader.unanswered().next().is_some()) {
+            return;
+        }
+        if let Some(peer) = self.peer.take() {
+            net.leave(peer.conn);
+        }
+        self.connect(net, scene);
+        self.kept = Some(Vec::new());
+        let sort = pick(&mut scene.prng, &CONNECTION_SORTS);
+        self.ask(scene, Question::Connections(sort));
+        let sort = pick(&mut scene.prng, &TOPIC_SORTS);
+        self.ask(scene, Question::Topics(sort));
+    }
+
+    /// Judges it, with the world at rest again.
+    pub fn end_look(&mut self, net: &Net, scene: &mut Scene, node: &Node) {
+        let Some(kept) = self.kept.take() else { return };
+        let [connections, topics] = &kept[..] else { panic!("{} answers of 2", kept.len()) };
+        let [(Question::Connections(by), _), (Question::Topics(topics_by), _)] = &self.asked[..2] else {
+            unreachable!("asked in this order")
+        };
+        assert_eq!((connections.get("incomplete"), topics.get("incomplete")), (None, None));
+        judge_all_connections(net, scene, connections, by);
+        judge_all_topics(net, scene, topics, topics_by, node);
+        scene.hit(Branch::ExactLook);
+    }
+
+    /// Whether a calm step would do something.
+    pub fn has_news(&self, net: &Net) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.has_news(net))
+    }
+
+    /// Asserts what must hold when nothing is left to do.
+    pub fn check_at_rest(&self, net: &Net, now: Now) {
+        for (conn, &ended_ms) in &self.ended {
+            let is_over = net.socks[*conn].token.is_none() || now.mono_ms < ended_ms + END_MS;
+            assert!(is_over, "conn {conn} goes on after it was ended");
+        }
+        let Some(peer) = &self.peer else { return };
+        if net.socks[peer.conn].token.is_some() && !net.socks[peer.conn].peer_finished {
+            let owed = peer.reader.unanswered().count();
+            assert_eq!(owed, 0, "conn {} waits for {owed} answers", peer.conn);
+        }
+    }
+
+    /// Widens or narrows the window.
+    pub fn set_calm(&self, net: &mut Net, calm: bool) {
+        if let Some(peer) = &self.peer {
+            peer.set_calm(net, calm);
+        }
+    }
+
+    /// Leaves, or leaves the workers with a question.
+    pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
+        if let Some(peer) = self.peer.take() {
+            scene.cover.hit_if(peer.reader.unanswered().next().is_some(), Branch::AskerGone);
+            if scene.one_in(2) { net.reset(peer.conn) } else { net.leave(peer.conn) }
+        }
+    }
+}
+
+/// The number of the connection that a row names.
+fn conn_of(net: &Net, row: &Value) -> usize {
+    let id = row["id"].as_str().expect("an id");
+    let numbers: Vec<u32> = id.split('-').map(|number| number.parse().expect("a number")).collect();
+    let [worker, slot, generation] = numbers[..] else { panic!("{id}") };
+    let token = Token::new(slot, generation);
+    let named = |sock: &crate::net::Sock| sock.worker == worker as usize && sock.born == Some(token);
+    net.socks.iter().position(named).unwrap_or_else(|| panic!("{id} never was"))
+}
+
+fn open_conns(net: &Net) -> BTreeSet<usize> {
+    (0..net.backlog.len()).flat_map(|worker| net.open_on(worker)).collect()
+}
+
+fn judge_all_connections(net: &Net, scene: &Scene, page: &Value, sort: &str) {
+    let rows = page["connections"].as_array().expect("rows");
+    let told: BTreeSet<usize> = rows.iter().map(|row| conn_of(net, row)).collect();
+    assert_eq!(told, open_conns(net), "sorted by {sort}");
+    assert_eq!(page["total"], rows.len());
+    for row in rows {
+        let conn = conn_of(net, row);
+        let session = scene.sessions.iter().find(|session| session.conn == conn && session.is_open);
+        let peer_finished = net.socks[conn].peer_finished;
+        if session.is_some_and(|session| !session.farewell) && !peer_finished {
+            assert_eq!((&row["state"], &row["lag_ms"]), (&"live".into(), &0.into()), "conn {conn}");
+        }
+        assert!(row["state"] != "talking" || session.is_none(), "conn {conn} streams");
+    }
+    let number = |name: &'static str| rows.iter().map(move |row| row[name].as_u64().expect("a number"));
+    match sort {
+        "lag" => assert!(number("lag_ms").is_sorted_by(|a, b| a >= b)),
+        "age" => assert!(number("age_ms").is_sorted_by(|a, b| a >= b)),
+        "address" => assert!(rows.iter().map(|row| net.socks[conn_of(net, row)].address).is_sorted()),
+        "bytes" => {
+            // The asker's own answer was not sent yet when it was described.
+            assert!(number("bytes").is_sorted_by(|a, b| a >= b));
+        }
+        _ => {}
+    }
+}
+
+fn judge_all_topics(net: &Net, scene: &Scene, page: &Value, sort: &str, node: &Node) {
+    let rows = page["topics"].as_array().expect("rows");
+    let sizes = node.hub.sizes();
+    let sum = |name: &str| rows.iter().map(|row| row[name].as_u64().expect("a number")).sum::<u64>() as usize;
+    assert_eq!((rows.len(), &page["total"]), (sizes.topics, &sizes.topics.into()));
+    assert_eq!((sum("events"), sum("bytes")), (sizes.frames, sizes.bytes));
+    let open = open_conns(net);
+    // A browser that is refused gets what looks like a stream, but is never greeted.
+    let streams = scene.sessions.iter().filter(|session| session.is_open && open.contains(&session.conn));
+    let listened: Vec<String> = streams.flat_map(|s| s.topics.iter().map(|&topic| topic_of(topic))).collect();
+    for row in rows {
+        let name = row["topic"].as_str().expect("a name");
+        let subscribers = listened.iter().filter(|topic| *topic == name).count();
+        assert_eq!(row["subscribers"], subscribers, "{name}");
+    }
+    let number = |name: &'static str| rows.iter().map(move |row| row[name].as_u64().expect("a number"));
+    match sort {
+        "name" => assert!(rows.iter().map(|row| row["topic"].as_str()).is_sorted()),
+        "events" => assert!(number("events").is_sorted_by(|a, b| a >= b)),
+        "bytes" => assert!(number("bytes").is_sorted_by(|a, b| a >= b)),
+        _ => assert!(number("subscribers").is_sorted_by(|a, b| a >= b)),
+    }
+}
+
+/// Asserts that the addresses counted are those of the open connections.
+pub fn judge_addresses(net: &Net, node: &Node) {
+    let mut counts = BTreeMap::new();
+    for conn in open_conns(net) {
+        *counts.entry(net.socks[conn].address).or_insert(0) += 1;
+    }
+    let told: BTreeMap<_, u64> =
+        node.top_addresses().iter().map(|count| (count.address, count.connections)).collect();
+    assert_eq!(told, counts);
+}
