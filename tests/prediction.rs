@@ -1,4 +1,4 @@
-//! `fanwheel plan` against `fanwheel load`: what is measured at 5 000 connections predicts 10 000.
+//! `fanwheel plan` against `fanwheel load`: what is measured at 6 000 connections predicts 10 000.
 //!
 //! A test program of its own, so that nothing else of the suite runs meanwhile. What else the machine does
 //! adds processor time and moves the kernel's memory, so rounds are repeated until their medians agree.
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use fanwheel::ops::plan::constants::Constants;
 use serde_json::Value;
 
-const SMALL: u64 = 5_000;
+const SMALL: u64 = 6_000;
 const LARGE: u64 = 10_000;
 /// Events a second to each of the large number.
 const RATE: u64 = 2;
@@ -28,7 +28,7 @@ struct Server {
 impl Server {
     fn start() -> Server {
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--workers", "2"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--workers", "1"]);
         let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it is built");
         let mut log = BufReader::new(process.stderr.take().expect("piped just above"));
         let mut line = String::new();
@@ -129,8 +129,8 @@ fn ten_thousand_connections_take_what_was_planned() {
     let (mut small, mut large) = (Found::default(), Found::default());
     let mut off = Vec::new();
     for round in 1..=ROUNDS {
-        // As many deliveries a second at both sizes.
-        for (found, connections, rate) in [(&mut small, SMALL, 2 * RATE), (&mut large, LARGE, RATE)] {
+        // About as many deliveries a second at both sizes.
+        for (found, connections, rate) in [(&mut small, SMALL, RATE + 1), (&mut large, LARGE, RATE)] {
             let Some(report) = load(connections, rate) else { return };
             found.add(&report);
         }
