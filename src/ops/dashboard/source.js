@@ -38,7 +38,7 @@ export class Source {
     this.look();
     setInterval(() => this.look(), LOOK_EACH_MS);
     document.addEventListener("visibilitychange", () => this.turn());
-    addEventListener("pageshow", () => this.turn());
+    addEventListener("pageshow", (event) => event.persisted && this.turn());
     addEventListener("pagehide", () => this.stream.close());
   }
 
@@ -56,6 +56,7 @@ export class Source {
     this.stream = new EventSource(`events?topic=${STATUS_TOPIC}`);
     this.stream.addEventListener(STATUS_TOPIC, (event) => {
       this.streamedAt = performance.now();
+      this.error = "";
       this.accept(JSON.parse(event.data));
     });
   }
