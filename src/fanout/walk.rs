@@ -21,7 +21,7 @@ use crate::base::limits::{KERNEL_LOOKS, ROW_TOPICS_MAX, SURVEY_LOOKS_PER_TURN};
 use crate::base::survey::{
     ConnectionId, ConnectionRow, ConnectionSort, ConnectionState, TopicRow, TopicSort,
 };
-use crate::base::time::{Now, TICK_MS};
+use crate::base::time::{Now, TICK_MS, Tick};
 
 /// How far a worker has come with a survey.
 #[derive(Debug)]
@@ -143,7 +143,9 @@ impl Worker {
                     {
                         looks += stream.places().len();
                         let hub = hub.get_or_insert_with(|| self.node.hub.lock());
-                        key = lag(stream, &self.topics, hub, self.now).0;
+                        let (age_ms, _) = lag(stream, &self.topics, hub, self.now);
+                        // The moment, as in `key`.
+                        key = if age_ms == 0 { 0 } else { u64::MAX - (self.now.wall_ms - age_ms) };
                     }
                     best.offer(Ranked { key: Reverse(u128::from(key)), id: self.id(slot, conn) });
                 }
@@ -165,17 +167,16 @@ impl Worker {
         false
     }
 
-    /// Larger comes first.
+    /// Larger comes first. Moments and not ages: workers look at different times, and pages must fit together.
     fn key(&self, io: &mut impl Io, slot: u32, conn: &Conn, sort: ConnectionSort) -> u128 {
-        let tick = self.now.tick();
         match (sort, &conn.state) {
-            (ConnectionSort::Age, _) => u128::from(tick.saturating_sub(conn.opened)),
+            (ConnectionSort::Age, _) => u128::from(Tick::MAX - conn.opened),
             (ConnectionSort::Bytes, _) => {
                 u128::from(io.traffic(slot).map_or(0, |traffic| traffic.bytes_sent))
             }
             (ConnectionSort::Address, _) => io.peer(slot).map_or(0, |peer| !bits_of(peer.ip())),
             (ConnectionSort::Slow, State::Streaming(stream)) if conn.has(flag::FULL) => {
-                u128::from(tick.saturating_sub(stream.wrote)) + 1
+                u128::from(Tick::MAX - stream.wrote) + 1
             }
             (ConnectionSort::Slow | ConnectionSort::Lag, _) => 0,
         }
