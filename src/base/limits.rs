@@ -142,8 +142,8 @@ pub const SURVEY_MAILS_MAX: usize = 64;
 pub const COUNTED_ADDRESSES_MAX: usize = 256;
 /// Addresses that are told.
 pub const TOLD_ADDRESSES_MAX: usize = 20;
-/// Milliseconds between two counts of connections by address, at least: as many as there are connections, so
-/// that asking the kernel about each costs some 0.05 % of a processor however many there are.
+/// Milliseconds between two counts of connections by address while somebody looks, at least: as many as there
+/// are connections, so that asking the kernel about each costs some 0.1 % of a processor however many there are.
 pub const ADDRESS_SURVEY_MS_MIN: u64 = 5_000;
 /// The same at most, so that the figures are never old.
 pub const ADDRESS_SURVEY_MS_MAX: u64 = 60_000;

@@ -32,6 +32,7 @@ impl Telling {
         if !self.node.hub.is_heard(STATUS_TOPIC) {
             return;
         }
+        shared.note_reader();
         let text = {
             let watch = shared.lock();
             ops::status::page(&watch.last().snapshot, &watch, StatusQuery::default())

@@ -4,6 +4,7 @@
 //! The watch is shared with the pages, which any worker may ask for; the lock is held only while a sample is
 //! pushed or a page is written. Serves nobody itself.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -32,17 +33,27 @@ const SUMMARY_SAMPLES: u64 = 60;
 
 /// The watch, as the pages and the main thread share it.
 #[derive(Clone, Debug)]
-pub struct Shared(Arc<Mutex<Watch>>);
+pub struct Shared {
+    watch: Arc<Mutex<Watch>>,
+    /// Somebody has looked at `/status` since addresses were last counted: to ask the kernel about each
+    /// connection is not for nobody.
+    looked: Arc<AtomicBool>,
+}
 
 impl Shared {
     /// Nothing has been seen yet.
     pub fn new(bounds: Bounds) -> Shared {
-        Shared(Arc::new(Mutex::new(Watch::new(bounds))))
+        Shared { watch: Arc::new(Mutex::new(Watch::new(bounds))), looked: Arc::default() }
     }
 
     /// The lock; for short.
     pub fn lock(&self) -> MutexGuard<'_, Watch> {
-        self.0.lock().expect("a panic ends the process, so the lock is never poisoned")
+        self.watch.lock().expect("a panic ends the process, so the lock is never poisoned")
+    }
+
+    /// Somebody looks at the state.
+    pub fn note_reader(&self) {
+        self.looked.store(true, Relaxed);
     }
 
     /// The pages that read it.
@@ -53,6 +64,7 @@ impl Shared {
                 ops::metrics::page(&completed(snapshot), &metrics.lock(), format)
             }),
             status: Box::new(move |snapshot, query| {
+                status.note_reader();
                 ops::status::page(&completed(snapshot), &status.lock(), query)
             }),
             topics: Box::new(ops::listing::topics),
@@ -125,7 +137,7 @@ impl Watcher {
             return;
         }
         self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
-        if now >= self.next_address_survey {
+        if now >= self.next_address_survey && self.shared.looked.swap(false, Relaxed) {
             let connections = self.node.totals().connections_open;
             let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
             self.next_address_survey = now + Duration::from_millis(pause_ms);

@@ -167,7 +167,8 @@ impl Worker {
         false
     }
 
-    /// Larger comes first. Moments and not ages: workers look at different times, and pages must fit together.
+    /// Larger comes first. Moments and not ages: workers look at different times, and pages must fit
+    /// together.
     fn key(&self, io: &mut impl Io, slot: u32, conn: &Conn, sort: ConnectionSort) -> u128 {
         match (sort, &conn.state) {
             (ConnectionSort::Age, _) => u128::from(Tick::MAX - conn.opened),

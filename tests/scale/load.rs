@@ -33,9 +33,10 @@ pub struct Load {
 impl Load {
     /// Starts it: which kind, at whom, how many connections, and what else the kind needs.
     pub fn start(kind: &str, to: SocketAddr, count: usize, further: &str) -> io::Result<Load> {
-        let nice = if kind == "busy" { "0" } else { "10" };
-        let mut command = Command::new("nice");
-        command.args(["-n", nice]).arg(std::env::current_exe()?).args([
+        // What it does to the server is measured, not what it takes from those who measure.
+        let policy = if kind == "busy" { "--other" } else { "--idle" };
+        let mut command = Command::new("chrt");
+        command.args([policy, "0"]).arg(std::env::current_exe()?).args([
             "load",
             kind,
             &to.to_string(),
