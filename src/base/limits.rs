@@ -61,9 +61,13 @@ pub const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
 /// Nearly as many as a live one gets: whoever was full for a moment must catch up with a fast publisher.
 pub const READ_FRAMES_MAX: usize = 255;
-/// Frames that a stream reads from the log at first. Whoever has more to read goes on in the lane of long
-/// output, so that answers, newcomers and those that were full for a moment do not stand behind replays.
+/// Frames that a replay begins with. One that has more to read goes on in the lane of long output, to which
+/// half of a batch belongs, so that answers, newcomers and those who were full for a moment do not stand
+/// behind it.
 pub const READ_FRAMES_SHORT: usize = 16;
+/// Bytes of a batch that such replays get while a round runs: one send or two, so that live subscribers wait
+/// for little more than without them.
+pub const REPLAY_BYTES_BESIDE_ROUNDS: usize = 32 * KIB;
 /// Frames that a worker takes from its mailbox in one turn. Fewer than a stream reads from the log meanwhile,
 /// so that whoever is behind and reads gains on any publisher, and the publisher waits.
 pub const MAIL_FRAMES_PER_TURN: usize = 128;
@@ -143,7 +147,8 @@ pub const COUNTED_ADDRESSES_MAX: usize = 256;
 /// Addresses that are told.
 pub const TOLD_ADDRESSES_MAX: usize = 20;
 /// Milliseconds between two counts of connections by address while somebody looks, at least: as many as there
-/// are connections, so that asking the kernel about each costs some 0.1 % of a processor however many there are.
+/// are connections, so that asking the kernel about each costs some 0.1 % of a processor, however many there
+/// are.
 pub const ADDRESS_SURVEY_MS_MIN: u64 = 5_000;
 /// The same at most, so that the figures are never old.
 pub const ADDRESS_SURVEY_MS_MAX: u64 = 60_000;

@@ -32,13 +32,9 @@ impl Lanes {
         }
     }
 
-    /// Takes from one of the queues, or from the other if that is empty; says which it was.
-    pub fn pop(&mut self, preferred: Lane) -> Option<(Token, Lane)> {
-        let lanes = match preferred {
-            Lane::First => [Lane::First, Lane::Second],
-            Lane::Second => [Lane::Second, Lane::First],
-        };
-        lanes.into_iter().find_map(|lane| {
+    /// Takes from the first of these queues that has something; says which it was.
+    pub fn pop(&mut self, lanes: &[Lane]) -> Option<(Token, Lane)> {
+        lanes.iter().find_map(|&lane| {
             let queue = if lane == Lane::First { &mut self.first } else { &mut self.second };
             queue.pop_front().map(|token| (token, lane))
         })
@@ -61,16 +57,17 @@ mod tests {
 
     #[test]
     fn the_preferred_one_goes_first_and_an_empty_one_costs_the_other_nothing() {
+        use Lane::{First, Second};
         let mut queues = Lanes::default();
-        for (lane, number) in [(Lane::Second, 0), (Lane::Second, 1), (Lane::First, 10), (Lane::First, 11)] {
+        for (lane, number) in [(Second, 0), (Second, 1), (First, 10), (First, 11)] {
             queues.push(lane, Token(number));
         }
-        let mut take = |preferred| queues.pop(preferred).map(|(token, lane)| (token.0, lane));
-        assert_eq!(take(Lane::Second), Some((0, Lane::Second)));
-        assert_eq!(take(Lane::First), Some((10, Lane::First)));
-        assert_eq!(take(Lane::First), Some((11, Lane::First)));
-        assert_eq!(take(Lane::First), Some((1, Lane::Second)));
-        assert_eq!(take(Lane::Second), None);
+        let mut take = |lanes: &[Lane]| queues.pop(lanes).map(|(token, lane)| (token.0, lane));
+        assert_eq!(take(&[Second, First]), Some((0, Second)));
+        assert_eq!(take(&[First, Second]), Some((10, First)));
+        assert_eq!(take(&[First]), Some((11, First)));
+        assert_eq!(take(&[First]), None);
+        assert_eq!(take(&[First, Second]), Some((1, Second)));
         assert!(queues.is_empty());
     }
 }

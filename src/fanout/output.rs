@@ -22,6 +22,7 @@ use crate::base::counters::{Closed, Count, Counters};
 use crate::base::id::EventId;
 use crate::base::limits::{
     BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_FRAMES_MAX, READ_FRAMES_SHORT,
+    REPLAY_BYTES_BESIDE_ROUNDS,
 };
 use crate::base::settings::SlowPolicy;
 use crate::wire::reply;
@@ -94,15 +95,20 @@ impl Worker {
         let (mut items, mut evicted) = (Vec::new(), Vec::new());
         let node = Arc::clone(&self.node);
         let mut lock: Option<MutexGuard<'_, Inner>> = None;
-        let (mut bytes, mut steps) = (0, 0);
+        let (mut bytes, mut steps, mut replayed) = (0, 0, 0);
+        let rounds_wait = !self.topics.rounds().is_empty();
+        let replay_max = if rounds_wait { REPLAY_BYTES_BESIDE_ROUNDS } else { BATCH_BYTES_MAX };
         while items.len() + evicted.len() < BATCH_SENDS_MAX
             && bytes < BATCH_BYTES_MAX
             && steps < LOG_STEPS_PER_TURN
         {
-            // Half of a batch is for those who have more to read than a little.
-            let half = bytes >= BATCH_BYTES_MAX / 2 || items.len() >= BATCH_SENDS_MAX / 2;
-            let preferred = if half { Lane::Second } else { Lane::First };
-            let Some((token, lane)) = self.to_write.pop(preferred) else { break };
+            let half = bytes - replayed >= BATCH_BYTES_MAX / 2 || items.len() >= BATCH_SENDS_MAX / 2;
+            let lanes: &[Lane] = match (replayed >= replay_max, half) {
+                (true, _) => &[Lane::First],
+                (false, true) => &[Lane::Second, Lane::First],
+                (false, false) => &[Lane::First, Lane::Second],
+            };
+            let Some((token, lane)) = self.to_write.pop(lanes) else { break };
             if !self.owns(token) {
                 continue;
             }
@@ -117,7 +123,10 @@ impl Worker {
                 State::Streaming(stream) if stream.reads_log() => {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
                     steps += stream.places().len();
-                    let most = frames_at_once(lane, node.settings.slow_policy);
+                    // To send the newest of each key alone, a read must see many.
+                    let latest = node.settings.slow_policy == SlowPolicy::Latest;
+                    let begins = lane == Lane::First && stream.replays && !latest;
+                    let most = if begins { READ_FRAMES_SHORT } else { READ_FRAMES_MAX };
                     read_or_skip(stream, &self.topics, hub, &node, self.index, most, kept)
                 }
                 _ => ReadEnd::Upto(EventId::ZERO, false),
@@ -127,7 +136,9 @@ impl Worker {
                 continue;
             };
             steps += kept.len() - from;
-            bytes += kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
+            let read = kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
+            bytes += read;
+            replayed += if lane == Lane::Second { read } else { 0 };
             items.push(Item { slot, frames: from..kept.len(), upto, caught_up });
         }
         (items, evicted)
@@ -240,7 +251,8 @@ impl Worker {
                 }
             } else {
                 stream.mode |= mode::BEHIND;
-                self.queue_output(slot, if caught_up { Lane::First } else { Lane::Second });
+                let long = stream.replays && !caught_up;
+                self.queue_output(slot, if long { Lane::Second } else { Lane::First });
             }
         }
     }
@@ -254,14 +266,6 @@ pub(super) fn arrive(stream: &mut Stream, counters: &Counters) {
     }
     if std::mem::take(&mut stream.replays) {
         counters.replay.add(u64::from(stream.replayed), 1);
-    }
-}
-
-/// Frames that a stream may read at once. To choose the newest of each key it must see many.
-fn frames_at_once(lane: Lane, policy: SlowPolicy) -> usize {
-    match (lane, policy) {
-        (Lane::First, SlowPolicy::Disconnect | SlowPolicy::Skip) => READ_FRAMES_SHORT,
-        (Lane::First, SlowPolicy::Latest) | (Lane::Second, _) => READ_FRAMES_MAX,
     }
 }
 

@@ -85,7 +85,7 @@ pub struct Worker {
     pub(super) topics: LocalTopics,
     pub(super) wheel: Wheel,
     /// Connections with bytes of their own to send, or frames to read from the log.
-    /// Those found to have much to read are in the second lane.
+    /// Replays that have much to read are in the second lane.
     pub(super) to_write: Lanes,
     /// Connections whose socket may have bytes. The operator's are in the first lane: a publisher does not
     /// stand behind a crowd of newcomers, nor they behind many publishers.
@@ -367,8 +367,11 @@ impl Worker {
             if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
                 return;
             }
-            let preferred = if nth % 2 == 0 { Lane::First } else { Lane::Second };
-            let Some((token, _)) = self.to_read.pop(preferred) else { return };
+            let [mut first, mut then] = [Lane::First, Lane::Second];
+            if nth % 2 == 1 {
+                std::mem::swap(&mut first, &mut then);
+            }
+            let Some((token, _)) = self.to_read.pop(&[first, then]) else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
                 bytes += self.read_one(io, token.slot());
@@ -491,7 +494,7 @@ impl Worker {
         self.queue_output(slot, Lane::First);
     }
 
-    /// The same for a stream that will take long, in the second lane, or again in the first.
+    /// The same in one lane or the other.
     pub(super) fn queue_output(&mut self, slot: u32, lane: Lane) {
         let conn = &mut self.conns[slot as usize];
         if conn.flags & (flag::TO_WRITE | flag::FULL) == 0 {
