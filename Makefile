@@ -93,10 +93,11 @@ fuzz: ## Fuzz each parser for FUZZ_SECONDS (60)
 bench: ## Measure the core with criterion, every scenario against the bare send loop, and what `plan` reckons with
 	cargo bench --locked
 	$(COMPARE) peers --peers bare,fanwheel,fanwheel-writev --rounds 1 --record bench
-	$(COMPARE) constants
+	$(COMPARE) constants --rounds 1
 
-bench-100k: ## Hold 100 000 connections, idle and through a broadcast
+bench-100k: ## Hold 100 000 connections, idle and through a broadcast, and what `plan` says of so many
 	$(COMPARE) hold 100000
+	$(COMPARE) constants --check
 
 bench-1m: ## Hold 1 000 000 connections, idle and through a broadcast (12 GiB, both ends)
 	$(COMPARE) hold 1000000
