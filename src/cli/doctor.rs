@@ -12,7 +12,7 @@ use crate::base::limits::WORKERS_MAX;
 use crate::base::logfmt::Plain;
 use crate::cli::grammar::{number, option, switch};
 use crate::cli::passage::{Wishes, look};
-use crate::cli::{Failure, print, readings};
+use crate::cli::{Failure, host, print};
 use crate::ops::doctor::findings;
 use crate::ops::finding::{Finding, Verdict, is_fine, text};
 use crate::ops::host_table::{TEXT, rows};
@@ -101,7 +101,7 @@ fn host(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         return Err(Failure::Run(format!("--pid {number}: there is no such process")));
     }
     let rows = rows(TEXT).expect("a test reads the table that is compiled in");
-    let host = readings::read(Path::new("/"), process, &rows, connections, workers);
+    let host = host::read(Path::new("/"), process, &rows, connections, workers);
     let found = findings(&host, &rows);
     let subject = json!({ "connections": host.connections, "workers": host.workers });
     let heading = format!("This host, for {} connections on {} workers:", host.connections, host.workers);
