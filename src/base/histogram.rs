@@ -167,17 +167,21 @@ impl Distribution {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::prng::Prng;
-
-    fn distribution(scale: Scale, values: &[u64]) -> Distribution {
+impl Distribution {
+    /// Of these values, one each.
+    pub fn of(scale: Scale, values: &[u64]) -> Distribution {
         let histogram = Histogram::new(scale);
         values.iter().for_each(|&value| histogram.add(value, 1));
         let mut sum = Distribution::default();
         histogram.add_to(&mut sum);
         sum
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
 
     #[test]
     fn bounds_rise_and_are_inclusive() {
@@ -185,7 +189,7 @@ mod tests {
             assert!(scale.bounds().is_sorted_by(|a, b| a < b));
             for (bucket, &bound) in scale.bounds().iter().enumerate() {
                 for (value, expected) in [(bound, bucket), (bound + 1, bucket + 1)] {
-                    let counts = distribution(scale, &[value]).counts;
+                    let counts = Distribution::of(scale, &[value]).counts;
                     assert_eq!(counts.iter().position(|&count| count == 1), Some(expected), "{value}");
                 }
             }
@@ -205,7 +209,7 @@ mod tests {
                 11 + prng.below(most)
             };
             let mut values: Vec<u64> = (0..1 + 60 * seed).map(|_| value()).collect();
-            let all = distribution(Scale::Spans, &values);
+            let all = Distribution::of(Scale::Spans, &values);
             values.sort_unstable();
             assert_eq!((all.count(), all.sum), (values.len() as u64, values.iter().sum()));
             for share in [0.01, 0.5, 0.9, 0.99, 1.0] {

@@ -367,11 +367,8 @@ impl Worker {
             if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
                 return;
             }
-            let [mut first, mut then] = [Lane::First, Lane::Second];
-            if nth % 2 == 1 {
-                std::mem::swap(&mut first, &mut then);
-            }
-            let Some((token, _)) = self.to_read.pop(&[first, then]) else { return };
+            let lanes = if nth % 2 == 0 { [Lane::First, Lane::Second] } else { [Lane::Second, Lane::First] };
+            let Some((token, _)) = self.to_read.pop(&lanes) else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
                 bytes += self.read_one(io, token.slot());

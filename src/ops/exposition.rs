@@ -153,15 +153,7 @@ impl From<f64> for Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::histogram::{Histogram, Scale};
-
-    fn distribution(scale: Scale, values: &[u64]) -> Distribution {
-        let histogram = Histogram::new(scale);
-        values.iter().for_each(|&value| histogram.add(value, 1));
-        let mut sum = Distribution::default();
-        histogram.add_to(&mut sum);
-        sum
-    }
+    use crate::base::histogram::Scale;
 
     fn page(format: Format) -> String {
         let mut page = Exposition::new(format);
@@ -195,7 +187,7 @@ mod tests {
 
     #[test]
     fn histograms_are_cumulative_and_in_seconds() {
-        let of = distribution(Scale::Spans, &[10, 11, 70_000, u64::from(u32::MAX)]);
+        let of = Distribution::of(Scale::Spans, &[10, 11, 70_000, u64::from(u32::MAX)]);
         let written = |format| {
             let mut page = Exposition::new(format);
             page.histogram("x_seconds", "Time.", &of, 1_000_000);
@@ -219,7 +211,7 @@ mod tests {
     #[test]
     fn a_distribution_that_nobody_knows_has_all_of_its_buckets() {
         let mut page = Exposition::new(Format::Prometheus);
-        page.histogram("x", "Events.", &distribution(Scale::Sizes, &[]), 1);
+        page.histogram("x", "Events.", &Distribution::of(Scale::Sizes, &[]), 1);
         let text = page.finish();
         assert_eq!(text.lines().count(), 2 + Scale::Sizes.bounds().len() + 3, "{text}");
         assert!(text.contains("x_bucket{le=\"50000\"} 0\n"), "{text}");
