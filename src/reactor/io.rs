@@ -182,6 +182,7 @@ mod tests {
     use std::io::IoSlice;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
 
     fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -193,7 +194,15 @@ mod tests {
     /// What a backend makes of sockets that are idle, full, gone, and of a send too large for a buffer.
     fn results(backend: SendBackend) -> Vec<Sent> {
         let mut sockets = Sockets::new(backend, 0, Clock::start());
-        let (near, mut peers): (Vec<_>, Vec<_>) = (0..8).map(|_| pair()).unzip();
+        let (mut near, mut peers): (Vec<_>, Vec<_>) = (0..8).map(|_| pair()).unzip();
+        // Full at once and for good: a TCP peer makes room later, when what is on its way has arrived.
+        let mut filled = Vec::new();
+        for slot in [2, 6] {
+            let (full, peer) = UnixStream::pair().unwrap();
+            full.set_nonblocking(true).unwrap();
+            near[slot] = Socket::from(OwnedFd::from(full));
+            filled.push(peer);
+        }
         for (slot, socket) in near.into_iter().enumerate() {
             sockets.insert(slot as u32, socket);
         }
@@ -214,6 +223,7 @@ mod tests {
         results[6] = Sent::Bytes(0);
         sockets.send_all(&mut sends[6..7]);
         assert_eq!(sends[6].result, Sent::Full);
+        drop(filled);
         results
     }
 
