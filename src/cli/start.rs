@@ -251,6 +251,7 @@ mod tests {
     fn an_open_control_listener_a_small_memory_and_few_files_are_doubted() {
         let capacity = |connections_max| Capacity {
             workers: 2,
+            crowded: false,
             files: 64,
             worker_max: connections_max / 2,
             spare: 16,

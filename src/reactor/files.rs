@@ -13,6 +13,8 @@ const BASE_FILES: u64 = 12;
 pub struct Capacity {
     /// Worker threads.
     pub workers: usize,
+    /// More of them than processors, so that they give way to each other between their turns.
+    pub crowded: bool,
     /// `RLIMIT_NOFILE`, raised as far as allowed.
     pub files: u64,
     /// Sockets at which a worker stops listening and leaves newcomers to the others.
@@ -72,7 +74,7 @@ fn derive(
     }
     let connections_max = if settings.connections_max == 0 { all } else { settings.connections_max };
     let spare = usize::try_from((reserved - fixed) / tables).unwrap_or(0);
-    Ok(Capacity { workers, files, worker_max, spare, connections_max })
+    Ok(Capacity { workers, crowded: workers > processors, files, worker_max, spare, connections_max })
 }
 
 #[cfg(test)]

@@ -50,8 +50,8 @@ pub struct Bound {
     pub address: Address,
 }
 
-/// Processor time that a worker gets at once when others wait for it: about one batch of sends. With the
-/// kernel's usual 3 ms a newcomer waits for its worker behind every other worker's slice.
+/// Processor time that a worker gets at once when others wait for it: about one batch of sends, so
+/// also what one loses that gives way after a turn. The kernel looks only at its ticks, 4 ms apart or more.
 const TIME_SLICE: Duration = Duration::from_micros(1_000);
 
 /// A running server. Dropping it does not stop it: post a control message, then [`Server::join`].
@@ -80,6 +80,7 @@ struct Seat {
     inbox: Inbox,
     seed: u64,
     private: bool,
+    crowded: bool,
     backend: SendBackend,
     duty: Duty,
     wakers: Wakers,
@@ -130,6 +131,7 @@ pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
             inbox,
             seed: seed.wrapping_add(index as u64),
             private: settings.fd_tables_private,
+            crowded: capacity.crowded,
             backend: settings.send_backend,
             duty: duty_of(index, &attendance, capacity, tuning, &processors),
             wakers: wakers.clone(),
@@ -250,7 +252,7 @@ fn sit(seat: Seat) {
 }
 
 fn prepare(seat: Seat) -> Result<Shell, StartFault> {
-    let Seat { inbox, seed, private, backend, duty, wakers, clock, node, notices, places, .. } = seat;
+    let Seat { inbox, seed, private, crowded, backend, duty, wakers, clock, node, notices, places, .. } = seat;
     let index = duty.index;
     let os = |call| move |os| StartFault::Other(StartError::Os { call, os });
     if private {
@@ -273,7 +275,7 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
     let doors = Doors::open(&places, poll.registry(), duty)
         .map_err(|(number, error)| StartFault::Listener(number, error))?;
     let core = core::Worker::new(Arc::clone(&node), index, inbox, seed);
-    Ok(Shell { index, node, core, poll, sockets, doors, wakers, clock, notices })
+    Ok(Shell { index, crowded, node, core, poll, sockets, doors, wakers, clock, notices })
 }
 
 impl Server {

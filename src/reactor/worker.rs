@@ -42,6 +42,8 @@ const FAILED_WAIT: Duration = Duration::from_millis(10);
 pub struct Shell {
     /// Which worker.
     pub index: usize,
+    /// Other workers wait for this one's processor.
+    pub crowded: bool,
     /// The shared state of the node, for this worker's counters.
     pub node: Arc<Node>,
     /// The part that decides.
@@ -68,6 +70,10 @@ impl Shell {
         let mut wait_ms = Some(0);
         let mut drain_told = false;
         loop {
+            if self.crowded && wait_ms == Some(0) {
+                // Or whoever asks another worker for something waits for the kernel's ticks to pass it on.
+                std::thread::yield_now();
+            }
             let ready = self.wait(&mut events, wait_ms);
             let now = self.clock.now();
             self.core.set_noting(log::log_enabled!(log::Level::Debug));
