@@ -3,6 +3,7 @@
 
 use crate::ops::finding::{Finding, Verdict};
 use crate::ops::proxy::{Fault, Proxy, advice, recognised};
+use crate::ops::unpublished::Unpublished;
 
 /// Beyond the time that the way itself takes, what comes later than this was kept back on purpose.
 pub const LATE_MS: u64 = 1_000;
@@ -62,7 +63,7 @@ pub struct Seen {
     /// How long that was waited for.
     pub patience_ms: u64,
     /// Why nothing could be published; none when it could.
-    pub unpublished: Option<String>,
+    pub unpublished: Option<Unpublished>,
     /// From each publish to its event; none when it did not come.
     pub events_ms: Vec<Option<u64>>,
     /// What came of a request that allowed compression.
@@ -202,15 +203,20 @@ fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
 
 fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let key = "events one by one";
-    if let Some(reason) = &seen.unpublished {
-        let greeted = seen.first_byte_ms.is_some();
+    if let Some(cause) = &seen.unpublished {
+        let heartbeats = match seen.idle.comments.saturating_sub(1) {
+            1 => "1 heartbeat".to_owned(),
+            count => format!("{count} heartbeats"),
+        };
+        let reason = cause.reason();
         let why = format!(
-            "nothing could be published ({reason}), so this is judged by the greeting and {} heartbeats; \
-             name the control listener with --publish-url",
-            seen.idle.comments.saturating_sub(1)
+            "nothing could be published: {reason}. So this is judged by the greeting and {heartbeats}"
         );
-        let found = if greeted { "not tried; the greeting came" } else { "not tried" };
-        return finding(key, found.to_owned(), "", Verdict::Note, &why);
+        let greeted = seen.first_byte_ms.is_some();
+        let found = if greeted { "not published; the greeting came" } else { "not published" };
+        let mut row = finding(key, found.to_owned(), "", Verdict::Note, &why);
+        row.fix = vec![cause.remedy()];
+        return row;
     }
     let came: Vec<u64> = seen.events_ms.iter().copied().flatten().collect();
     let limit_ms = seen.late_ms(LATE_MS);

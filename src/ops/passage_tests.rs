@@ -66,7 +66,8 @@ fn what_keeps_bytes_back_is_told_with_its_remedy() {
         check(&Seen { events_ms, ..good() }, key, Verdict::Bad, "nginx: `proxy_buffering off");
     }
     check(&Seen { events_ms: late(205), ..good() }, key, Verdict::Bad, "nginx: `tcp_nodelay on");
-    check(&Seen { unpublished: Some("403".to_owned()), ..good() }, key, Verdict::Note, "");
+    let unpublished = Some(Unpublished::OwnTopicRefused);
+    check(&Seen { unpublished, ..good() }, key, Verdict::Note, "--url with credentials");
     for (flushed, verdict) in [(Some(false), Verdict::Bad), (None, Verdict::Note)] {
         let compression = Compression::Squeezed { encoding: "gzip".to_owned(), flushed };
         check(&Seen { compression, ..good() }, "compression", verdict, "nginx: take text/event-stream out");
