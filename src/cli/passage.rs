@@ -19,7 +19,7 @@ use connection::{Connection, What, offers_http2, open};
 use publishing::Publisher;
 use rustls::RootCertStore;
 
-use crate::ops::passage::{Compression, Idle, Seen};
+use crate::ops::passage::{Compression, Idle, Left, Seen};
 use crate::ops::unpublished::Unpublished;
 
 /// How long the first bytes, and a head, are waited for.
@@ -30,6 +30,8 @@ const EVENT_PATIENCE: Duration = Duration::from_secs(3);
 const EVENTS: usize = 5;
 /// Between two of them, so that none rides along with another.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often a stream that was left is looked for.
+const LEFT_LOOKS: usize = 8;
 /// An id from before every server's start: whoever comes back with it is told a gap.
 const ANCIENT_ID: &str = "1-0";
 const ACCEPT: (&str, &str) = ("Accept", "text/event-stream");
@@ -96,10 +98,11 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
         stream.wait(stream.started + PATIENCE, |arrival| (arrival.what == What::Bytes).then_some(arrival.at));
     seen.first_byte_ms = first.map(|at| ms(at.saturating_duration_since(stream.started)));
     let first_id = visit.events(&mut stream, &mut seen);
-    drop(stream);
+    let left = stream.leave();
     seen.preflight = visit.preflight()?;
     // Behind a buffer nothing more can be seen, so nobody should wait for it.
     if seen.first_byte_ms.is_some() || seen.events_ms.iter().any(Option::is_some) {
+        seen.left = visit.left(&seen, left);
         seen.compression = visit.compression(&seen)?;
         seen.resumed = visit.resumed(first_id.as_deref())?;
         quiet.watch(quiet.started + wishes.idle);
@@ -166,7 +169,10 @@ impl Visit {
         let mut first = None;
         // Behind a buffer none comes: then two are enough to know.
         for number in 0..EVENTS {
-            if seen.unpublished.is_some() || (number >= 2 && seen.events_ms.iter().all(Option::is_none)) {
+            if seen.unpublished.is_some()
+                || seen.ended.is_some()
+                || (number >= 2 && seen.events_ms.iter().all(Option::is_none))
+            {
                 break;
             }
             let data = format!("{}-{number}", self.topic);
@@ -178,12 +184,18 @@ impl Visit {
                         What::Event { data: text, .. } if *text == data => Some(arrival.at),
                         _ => None,
                     });
+                    // What ended had no chance, and the next ones have none.
+                    seen.ended = stream.end().filter(|_| came.is_none());
+                    if seen.ended.is_some() {
+                        break;
+                    }
                     // Another node of the same service delivers though it has no subscriber itself.
                     if came.is_none() && subscribers == 0 {
                         let asked = self.publisher.asked();
                         seen.unpublished = Some(Unpublished::AnotherServer { asked });
                         return None;
                     }
+                    seen.counted |= subscribers > 0;
                     first.get_or_insert(id);
                     seen.events_ms.push(came.map(|at| ms(at.saturating_duration_since(before))));
                     thread::sleep(PAUSE);
@@ -191,6 +203,24 @@ impl Visit {
             }
         }
         first
+    }
+
+    /// Looks for the stream that was left until the server knows that it is gone. Each look publishes,
+    /// because many proxies notice only when they have something to pass on.
+    fn left(&self, seen: &Seen, since: Instant) -> Option<Left> {
+        let all_came = !seen.events_ms.is_empty() && seen.events_ms.iter().all(Option::is_some);
+        if !all_came || seen.ended.is_some() || !seen.counted {
+            return None;
+        }
+        let mut left = Left { ms: 0, events: 0, freed: false };
+        while !left.freed && left.events < LEFT_LOOKS {
+            thread::sleep(PAUSE + 2 * Duration::from_millis(seen.connect_ms));
+            let (_, subscribers) = self.publisher.publish("gone?").ok()?;
+            left.ms = ms(since.elapsed());
+            left.events += 1;
+            left.freed = subscribers == 0;
+        }
+        Some(left)
     }
 
     /// Asks for a compressed stream, after one without compression has come.
