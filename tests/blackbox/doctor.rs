@@ -80,6 +80,7 @@ fn a_way_without_a_proxy_has_no_fault() {
     assert!(of(&report, "quiet stream", "found").contains("heartbeats"), "{report}");
     assert_eq!(of(&report, "Last-Event-ID, header", "verdict"), "ok", "{report}");
     assert_eq!(of(&report, "proxies", "found"), "none that names itself");
+    assert!(of(&report, "clients that leave", "found").starts_with("freed within "), "{report}");
     server.await_metric("no stream left", ms(5_000), |metrics| metrics.get("subscribers") == 0);
 }
 
@@ -91,6 +92,8 @@ fn what_the_settings_do_is_not_taken_for_a_proxys_fault() {
     let report = report(&said);
     assert_eq!(said.0, Some(0), "{report}");
     assert!(of(&report, "quiet stream", "found").starts_with("ended in order after 0."), "{report}");
+    let events = of(&report, "events one by one", "found");
+    assert!(events.contains("until the stream ended in order after 0."), "{report}");
     assert_eq!(of(&report, "CORS, stream", "verdict"), "note", "{report}");
     let chosen = way(server.public, server.control, "--origin https://other.example");
     assert_eq!(chosen.0, Some(1), "{chosen:?}");
