@@ -3,21 +3,22 @@
 
 pub mod address;
 pub mod connection;
+pub mod http2;
 pub mod publishing;
+pub mod tls;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cli::Failure;
 use crate::cli::refusal::shown;
 use address::{Address, topic_pair};
-use connection::{Connection, What, offers_http2, open};
+use connection::{Connection, What, open};
 use publishing::Publisher;
-use rustls::RootCertStore;
+use tls::Trust;
 
 use crate::ops::passage::{Compression, Idle, Left, Seen};
 use crate::ops::unpublished::Unpublished;
@@ -53,7 +54,7 @@ pub struct Wishes<'a> {
 /// One visit: what it needs to open streams and to publish.
 struct Visit {
     address: Address,
-    roots: Option<Arc<RootCertStore>>,
+    trust: Option<Trust>,
     publisher: Publisher,
     topic: String,
     /// Pairs of the query: of the topic above, or those of the URL where the server lets nobody have others.
@@ -69,12 +70,10 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
     let mut visit = Visit::new(wishes)?;
     let mut seen = Seen {
         patience_ms: ms(PATIENCE),
+        tls: visit.address.tls,
         origin: (visit.origin.clone(), wishes.origin.is_some()),
         ..Seen::default()
     };
-    if let Some(roots) = &visit.roots {
-        seen.http2 = Some(offers_http2(&visit.address, roots).map_err(|error| visit.unreachable(&error))?);
-    }
     let quiet_pair = [topic_pair(&format!("{}-quiet", visit.topic))];
     let mut stream = visit.stream(&visit.topics.clone(), &[], &[])?;
     seen.head = head_of(&mut stream);
@@ -92,6 +91,12 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
     seen.connect_ms = stream.connect_ms;
     if seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
         return Ok(seen);
+    }
+    if let Some(trust) = &visit.trust {
+        seen.by_name = trust.by_name();
+        let target = visit.address.target(&visit.topics, &[]);
+        let looked = http2::look(&visit.address, trust, &target, PATIENCE);
+        seen.http2 = Some(looked.map_err(|error| visit.unreachable(&error))?);
     }
     let mut quiet = visit.stream(quiet_topics, &[], &[])?;
     let first =
@@ -129,7 +134,7 @@ fn head_of(stream: &mut Connection) -> Option<Head> {
 impl Visit {
     fn new(wishes: &Wishes<'_>) -> Result<Visit, Failure> {
         let address = Address::new(wishes.url)?;
-        let roots = address.tls.then(|| connection::roots(wishes.ca_file)).transpose();
+        let trust = address.tls.then(|| Trust::new(wishes.ca_file)).transpose();
         let origin = wishes.origin.unwrap_or("https://fanwheel-doctor.invalid").to_owned();
         if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Failure::Usage(format!(
@@ -140,18 +145,19 @@ impl Visit {
         let topic = format!("fanwheel-doctor-{:016x}", RandomState::new().build_hasher().finish());
         let publisher = Publisher::new(wishes.publish_url, &topic)?;
         let topics = vec![topic_pair(&topic)];
-        Ok(Visit { address, roots: roots.map_err(Failure::Run)?, publisher, topic, topics, origin })
+        Ok(Visit { address, trust: trust.map_err(Failure::Run)?, publisher, topic, topics, origin })
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
         let (host, port) = (shown(&self.address.host), self.address.port);
-        Failure::Run(format!(
-            "no stream from {host}:{port}: {error}; is the address right, and does it listen?"
-        ))
+        let tls = tls::words(error, &host.to_string(), port);
+        Failure::Run(tls.unwrap_or_else(|| {
+            format!("no stream from {host}:{port}: {error}; is the address right, and does it listen?")
+        }))
     }
 
     fn open(&self, request: &[u8]) -> Result<Connection, Failure> {
-        open(&self.address, self.roots.as_ref(), request).map_err(|error| self.unreachable(&error))
+        open(&self.address, self.trust.as_ref(), request).map_err(|error| self.unreachable(&error))
     }
 
     fn stream(

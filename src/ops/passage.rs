@@ -62,6 +62,22 @@ pub struct Left {
     pub freed: bool,
 }
 
+/// What came of HTTP/2, which TLS negotiates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http2 {
+    /// It was not chosen though it was offered.
+    NotOffered,
+    /// It was chosen, but what came then is another language, or nothing.
+    Unspoken,
+    /// It is spoken.
+    Spoken {
+        /// From the request to the first byte of the stream; none when it did not come.
+        first_byte_ms: Option<u64>,
+        /// Streams that may be open at once in a connection; none when it was not said.
+        streams_max: Option<u32>,
+    },
+}
+
 /// All that was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -91,8 +107,12 @@ pub struct Seen {
     pub origin: (String, bool),
     /// Status and fields of the answer to a preflight.
     pub preflight: Option<(u16, Vec<(String, String)>)>,
-    /// Whether TLS offered HTTP/2; none without TLS.
-    pub http2: Option<bool>,
+    /// Whether the way begins with TLS.
+    pub tls: bool,
+    /// Whether the certificate is trusted only because the operator named that very one.
+    pub by_name: bool,
+    /// What came of HTTP/2; none without TLS.
+    pub http2: Option<Http2>,
     /// The stream that was left alone.
     pub idle: Idle,
 }
@@ -123,7 +143,6 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     let mut all = vec![proxy(&proxies)];
     if let Some((status, _)) = seen.head.as_ref().filter(|_| !is_stream(seen)) {
         all.push(no_stream(seen, *status, &proxies));
-        all.push(http2(seen, &proxies));
         return all;
     }
     all.push(first_byte(seen, &proxies));
@@ -137,6 +156,12 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     all.push(cors(seen, &proxies));
     all.push(preflight(seen, &proxies));
     all.push(http2(seen, &proxies));
+    if seen.by_name {
+        let why =
+            "browsers refuse it where it is not trusted by the system, and EventSource does not say why";
+        let found = "trusted as --ca-file holds this very one".to_owned();
+        all.push(finding("certificate", found, "", Verdict::Note, why));
+    }
     all
 }
 
@@ -189,6 +214,9 @@ fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
             ("it wants credentials, or does not let this topic through: put what it takes into the URL", None)
         }
         404 => ("nobody knows the path: subscribers use /events?topic=…", None),
+        400 if !seen.tls => {
+            ("the request was not understood: does this port speak TLS, so that it is https://?", None)
+        }
         300..=399 => ("it leads elsewhere: name the address that it leads to", None),
         _ => ("a browser's EventSource gives up for good at this", None),
     };
@@ -445,14 +473,31 @@ fn preflight(seen: &Seen, proxies: &[Proxy]) -> Finding {
 }
 
 fn http2(seen: &Seen, proxies: &[Proxy]) -> Finding {
-    let (found, verdict) = match seen.http2 {
-        Some(true) => ("offered", Verdict::Ok),
-        Some(false) => ("not offered", Verdict::Note),
-        None => ("no TLS, so browsers do not use it", Verdict::Note),
-    };
-    let why = "with HTTP/1.1 a browser opens six connections to a host, all tabs together: the seventh \
+    let six = "with HTTP/1.1 a browser opens six connections to an origin, all tabs together: the seventh \
                stream hangs. The checks above were made with HTTP/1.1";
-    finding("HTTP/2", found.to_owned(), "offered", verdict, why).with_advice(Fault::NoHttp2, proxies)
+    let limit_ms = seen.late_ms(LATE_MS);
+    let (found, verdict, why, fault) = match seen.http2 {
+        Some(Http2::Spoken { first_byte_ms: Some(ms), streams_max }) if ms <= limit_ms => {
+            let many = streams_max.map_or("any number of".to_owned(), |most| most.to_string());
+            let found = format!("spoken, first byte after {ms} ms, {many} streams a connection");
+            (found, Verdict::Ok, "", Fault::NoHttp2)
+        }
+        Some(Http2::Spoken { first_byte_ms, .. }) => {
+            let found = match first_byte_ms {
+                Some(ms) => format!("spoken, but the first byte came after {ms} ms"),
+                None => format!("spoken, but no first byte within {} ms", seen.patience_ms),
+            };
+            let why = "browsers use HTTP/2 where it is offered, and their streams stay in CONNECTING";
+            (found, Verdict::Bad, why, Fault::Buffered)
+        }
+        Some(Http2::Unspoken) => {
+            let why = "TLS chose h2 (ALPN), then something else was said: browsers cannot connect";
+            ("offered, but not spoken".to_owned(), Verdict::Bad, why, Fault::NoHttp2)
+        }
+        Some(Http2::NotOffered) => ("not offered".to_owned(), Verdict::Note, six, Fault::NoHttp2),
+        None => ("no TLS, so browsers do not use it".to_owned(), Verdict::Note, six, Fault::NoHttp2),
+    };
+    finding("HTTP/2", found, "spoken", verdict, why).with_advice(fault, proxies)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn good() -> Seen {
         origin: (PAGE.to_owned(), true),
         compression: Compression::Plain,
         preflight: Some((204, fields(&["Access-Control-Allow-Headers: last-event-id, authorization"]))),
-        http2: Some(true),
+        http2: Some(Http2::Spoken { first_byte_ms: Some(9), streams_max: Some(128) }),
         idle: Idle { watched_ms: 20_000, longest_silence_ms: 15_000, ended: None, comments: 2 },
         ..Seen::default()
     }
@@ -115,7 +115,7 @@ fn what_is_lost_on_the_way_is_told_with_its_remedy() {
     check(&Seen { resumed: [None, Some(true)], ..good() }, header, Verdict::Unknown, "");
     check(&Seen { head: head(&[]), ..good() }, "CORS, stream", Verdict::Bad, "nginx: the server sends these");
     check(&Seen { preflight: Some((405, vec![])), ..good() }, "CORS, preflight", Verdict::Bad, "nginx: the");
-    for http2 in [Some(false), None] {
+    for http2 in [Some(Http2::NotOffered), None] {
         check(&Seen { http2, ..good() }, "HTTP/2", Verdict::Note, "nginx: `listen 443 ssl http2;`");
     }
 }
@@ -175,6 +175,7 @@ fn an_answer_that_is_no_stream_is_the_finding() {
         (404, "application/json", "nobody knows the path"),
         (200, "text/html", "gives up for good"),
         (403, "text/html", "credentials"),
+        (400, "text/html", "https://"),
         (301, "text/html", "leads elsewhere"),
         (503, "text/html", "in the server's place"),
         (503, "application/json", "refuses newcomers now"),
@@ -210,6 +211,30 @@ fn nginx_that_does_not_buffer_is_told_what_cannot_be_seen() {
     ] {
         assert!(findings(&seen).iter().all(|row| row.key != "proxy buffering"), "{seen:?}");
     }
+}
+
+#[test]
+fn http2_that_is_offered_must_be_spoken_and_bring_the_first_byte() {
+    let spoken = |first_byte_ms| Some(Http2::Spoken { first_byte_ms, streams_max: None });
+    let rows = [
+        (spoken(None), "spoken, but no first byte within 5000 ms", "nginx: `proxy_buffering off;"),
+        (
+            spoken(Some(2_000)),
+            "spoken, but the first byte came after 2000 ms",
+            "nginx: `proxy_buffering off;",
+        ),
+        (Some(Http2::Unspoken), "offered, but not spoken", "nginx: `listen 443 ssl http2;`"),
+    ];
+    for (http2, found, advice) in rows {
+        let seen = Seen { http2, ..good() };
+        check(&seen, "HTTP/2", Verdict::Bad, advice);
+        assert!(findings(&seen).iter().any(|row| row.found == found), "{}", text(&findings(&seen)));
+    }
+}
+
+#[test]
+fn a_certificate_that_was_named_is_noted() {
+    check(&Seen { by_name: true, ..good() }, "certificate", Verdict::Note, "");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn buffered(proxy: Proxy) -> Option<&'static str> {
             "remove `option http-buffer-request`, cache and Lua or SPOE filters from this frontend"
         }
         Proxy::Caddy => {
-            "no `response_buffers` (before 2.7 `buffer_responses`) in reverse_proxy; without, it flushes these"
+            "no `response_buffers` (before 2.7 `buffer_responses`) in reverse_proxy; else it flushes these"
         }
         Proxy::Apache => {
             "mod_proxy_http passes each event on by itself: no filter on the path that gathers the body \

@@ -7,10 +7,11 @@ proxies as in the other checks, so that what the README recommends is what the d
 import json
 import os
 import re
+import shutil
 import subprocess
 
 from checks import World
-from proxies import APACHE_MODULES, Apache, Caddy, Haproxy, Nginx, NGINX, Varnish
+from proxies import APACHE, APACHE_MODULES, Apache, Caddy, HAPROXY, Haproxy, Nginx, NGINX, Varnish
 from server import BINARY, ENVIRONMENT
 from stream import Impossible, expect
 
@@ -109,10 +110,45 @@ class CaddyThatBuffers(Caddy):
 class NginxWithTls(Nginx):
     """As the README has it, with TLS and HTTP/2 for browsers."""
 
-    name = "nginx-with-tls"
+    name, tls = "nginx-with-tls", True
     template = NGINX.replace(
         "listen 127.0.0.1:{port};",
         "listen 127.0.0.1:{port} ssl http2; ssl_certificate {folder}/leaf; ssl_certificate_key {folder}/key;")
+
+    def start(self):
+        """Makes an authority and a certificate first."""
+        make_certificates(self.folder)
+        super().start()
+
+
+class NginxSelfSigned(NginxWithTls):
+    """With a certificate that signs itself, as guides make them, and without HTTP/2."""
+
+    name = "nginx-self-signed"
+    template = NginxWithTls.template.replace(" ssl http2;", " ssl;").replace("{folder}/leaf", "{folder}/ca").replace(
+        "{folder}/key;", "{folder}/ca-key;")
+
+
+class ApacheWithTls(Apache):
+    """As the README has it, with TLS and HTTP/2 as the doctor says it."""
+
+    name, tls = "apache-with-tls", True
+    template = APACHE.replace("ProxyTimeout", "\n".join([
+        module("ssl"), module("http2"), "Protocols h2 http/1.1", "ProxyTimeout"])).replace(
+            "<VirtualHost 127.0.0.1:{port}>", "<VirtualHost 127.0.0.1:{port}>\n    SSLEngine on\n"
+            "    SSLCertificateFile {folder}/leaf\n    SSLCertificateKeyFile {folder}/key")
+
+    def start(self):
+        """Makes an authority and a certificate first."""
+        make_certificates(self.folder)
+        super().start()
+
+
+class HaproxyWithTls(Haproxy):
+    """As the README has it, with TLS and HTTP/2 as the doctor says it."""
+
+    name, tls = "haproxy-with-tls", True
+    template = HAPROXY.replace("bind 127.0.0.1:{port}", "bind 127.0.0.1:{port} ssl crt {folder}/both alpn h2,http/1.1")
 
     def start(self):
         """Makes an authority and a certificate first."""
@@ -132,11 +168,15 @@ def make_certificates(folder):
         file.write("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
     openssl("x509", "-req", "-in", "request", "-CA", "ca", "-CAkey", "ca-key", "-CAcreateserial", "-days", "2",
             "-extfile", "names", "-out", "leaf")
+    with open(os.path.join(folder, "both"), "wb") as both:
+        for name in ("leaf", "key"):
+            with open(os.path.join(folder, name), "rb") as file:
+                both.write(file.read())
 
 
 def report(world, *flags, publish=True):
     """The doctor's findings by key, its exit code and what it printed."""
-    scheme = "https" if isinstance(world.proxy, NginxWithTls) else "http"
+    scheme = "https" if world.proxy.tls else "http"
     port = world.server.control_port if publish else 1
     command = [BINARY, "doctor", "--url", f"{scheme}://127.0.0.1:{world.proxy.port}/events?topic=news", "--json",
                "--idle-seconds", str(IDLE_SECONDS), "--publish-url", f"http://127.0.0.1:{port}", *flags]
@@ -251,17 +291,34 @@ def events_that_are_held_back_are_diagnosed(kind):
     expect(any(remedy in line for line in findings["events one by one"]["fix"]), f"{findings}")
 
 
-def tls_and_http2_are_seen(kind):
-    """With the test's own authority; without it the certificate is refused, in words."""
-    if subprocess.run(["openssl", "version"], capture_output=True, check=False).returncode:
+def needs_openssl():
+    """Stops where no certificates can be made."""
+    if shutil.which("openssl") is None:
         raise Impossible("openssl is not installed")
-    diagnosis(kind, [], found={"HTTP/2": "offered"}, flags=["--ca-file", "{folder}/ca"])
+
+
+def tls_and_http2_are_seen(kind):
+    """A stream comes over HTTP/2; with the test's own authority, without which the certificate is refused, in words."""
+    needs_openssl()
+    row = diagnosis(kind, [], flags=["--ca-file", "{folder}/ca"])["HTTP/2"]
+    expect(re.match(r"spoken, first byte after \d+ ms, \d+ streams a connection", row["found"]), f"{row}")
+    if kind is not NginxWithTls:
+        return
     with World(kind) as world:
         url = f"https://127.0.0.1:{world.proxy.port}/events?topic=news"
         done = subprocess.run([BINARY, "doctor", "--url", url], capture_output=True, env=ENVIRONMENT,
                               timeout=REPORT_SECONDS, check=False)
         words = done.stderr.decode()
-        expect(done.returncode == 1 and "certificate" in words and words.count("\n") == 1, f"{words!r}")
+        expect(done.returncode == 1 and words.count("\n") == 1, f"{words!r}")
+        expect("certificate" in words and "--ca-file FILE" in words, f"{words!r}")
+
+
+def a_certificate_that_signs_itself_can_be_named(kind):
+    """Then all else is looked at, and both that and the want of HTTP/2 are noted, with the browsers' limit."""
+    needs_openssl()
+    findings = diagnosis(kind, [], found={"HTTP/2": "not offered"}, flags=["--ca-file", "{folder}/ca"])
+    expect(findings["certificate"]["verdict"] == findings["HTTP/2"]["verdict"] == "note", f"{findings}")
+    expect("six connections to an origin" in findings["HTTP/2"]["why"], f"{findings['HTTP/2']}")
 
 
 EVERY = (Nginx, Haproxy, Caddy, Apache, Varnish)
@@ -283,5 +340,6 @@ ALL = [
     *[(a_proxy_without_its_server_is_diagnosed, kind) for kind in (NGINX_WITHOUT_SERVER, APACHE_WITHOUT_SERVER)],
     *[(events_that_are_held_back_are_diagnosed, kind)
       for kind in (HAPROXY_THAT_HOLDS_BACK, APACHE_THAT_LIMITS_RATES)],
-    (tls_and_http2_are_seen, NginxWithTls),
+    *[(tls_and_http2_are_seen, kind) for kind in (NginxWithTls, ApacheWithTls, HaproxyWithTls)],
+    (a_certificate_that_signs_itself_can_be_named, NginxSelfSigned),
 ]

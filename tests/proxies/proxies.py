@@ -176,6 +176,8 @@ class Proxy:
     user = ""
     #: The signal that lets streams go on for a while.
     soft_stop = None
+    #: Whether its door to the public listener wants TLS.
+    tls = False
     #: Whether it sees that a client has left before it has something to send.
     notices_leaving = True
     #: The shortest idle timeout that it takes.

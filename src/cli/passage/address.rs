@@ -62,11 +62,16 @@ impl Address {
 
     /// Path and query for these topics, given as pairs, with further pairs behind; what else the query holds,
     /// credentials perhaps, stays.
-    fn target(&self, topics: &[String], more: &[(&str, &str)]) -> String {
+    pub fn target(&self, topics: &[String], more: &[(&str, &str)]) -> String {
         let kept = self.query.iter().filter(|pair| !is_own(pair)).cloned();
         let more = more.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
         let pairs: Vec<String> = topics.iter().cloned().chain(kept).chain(more).collect();
         format!("{}?{}", self.path, pairs.join("&"))
+    }
+
+    /// Host and port as they were written.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// The bytes of a request with these fields.

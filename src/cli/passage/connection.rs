@@ -5,20 +5,17 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-
 use super::address::Address;
+use super::tls::{Session, Trust, handshake};
 use crate::load::stream::{Item, Stream};
 use crate::ops::passage::End;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connecting, and each step of a handshake, may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1_024;
 const HEADERS_MAX: usize = 128;
@@ -28,9 +25,6 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const DATA_BYTES_KEPT: usize = 64;
 /// Arrivals that are kept; a public topic may be busy.
 const ARRIVALS_MAX: usize = 100_000;
-/// Where Linux systems keep the certificates that they trust.
-const BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,31 +57,10 @@ pub struct Arrival {
     pub what: What,
 }
 
-/// Certificates that are trusted, for connections with TLS.
-pub fn roots(file: Option<&str>) -> Result<Arc<RootCertStore>, String> {
-    let given = file.map(str::to_owned).or_else(|| std::env::var("SSL_CERT_FILE").ok());
-    let bundle = given.or_else(|| {
-        BUNDLES.iter().find(|path| std::path::Path::new(path).exists()).map(|path| (*path).to_owned())
-    });
-    let bundle = bundle.ok_or("this host has no file of trusted certificates; name one with --ca-file")?;
-    let unreadable =
-        |error: &dyn std::fmt::Display| format!("cannot read certificates from {bundle}: {error}");
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(&bundle).map_err(|error| unreadable(&error))? {
-        let certificate = certificate.map_err(|error| unreadable(&error))?;
-        // A bundle may hold one that this library does not understand; the others still serve.
-        let _ = store.add(certificate);
-    }
-    if store.is_empty() {
-        return Err(unreadable(&"there is none in it"));
-    }
-    Ok(Arc::new(store))
-}
-
 /// The two kinds of connection.
 enum Line {
     Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Tls(Box<Session>),
 }
 
 impl Read for Line {
@@ -127,7 +100,8 @@ impl Drop for Connection {
     }
 }
 
-fn connect(address: &Address) -> io::Result<TcpStream> {
+/// Connects to the first address of that name that answers.
+pub fn connect(address: &Address) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for one in (address.host.as_str(), address.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&one, CONNECT_TIMEOUT) {
@@ -138,40 +112,15 @@ fn connect(address: &Address) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn tls(
-    socket: TcpStream,
-    host: &str,
-    roots: &Arc<RootCertStore>,
-    protocols: &[&str],
-) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let mut config = ClientConfig::builder().with_root_certificates(Arc::clone(roots)).with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let mut stream = StreamOwned::new(session, socket);
-    stream.sock.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock)?;
-    }
-    stream.sock.set_read_timeout(None)?;
-    Ok(stream)
-}
-
-/// Whether the server chooses HTTP/2 where a client offers both.
-pub fn offers_http2(address: &Address, roots: &Arc<RootCertStore>) -> io::Result<bool> {
-    let stream = tls(connect(address)?, &address.host, roots, &["h2", "http/1.1"])?;
-    Ok(stream.conn.alpn_protocol() == Some(b"h2"))
-}
-
 /// Sends a request on a connection of its own.
-pub fn open(address: &Address, roots: Option<&Arc<RootCertStore>>, request: &[u8]) -> io::Result<Connection> {
+pub fn open(address: &Address, trust: Option<&Trust>, request: &[u8]) -> io::Result<Connection> {
     let before = Instant::now();
     let socket = connect(address)?;
     let connect_ms = u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX);
     socket.set_nodelay(true)?;
     let kept = socket.try_clone()?;
-    let mut line = match roots {
-        Some(roots) => Line::Tls(Box::new(tls(socket, &address.host, roots, &["http/1.1"])?)),
+    let mut line = match trust {
+        Some(trust) => Line::Tls(Box::new(handshake(socket, &address.host, trust, &["http/1.1"])?)),
         None => Line::Plain(socket),
     };
     line.send(request)?;
