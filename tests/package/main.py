@@ -62,7 +62,8 @@ def files_under(folder):
 
 def package_pleases_lintian():
     """Debian's own judge finds no error and no warning."""
-    needs("lintian")
+    if shutil.which("lintian") is None:
+        raise Impossible("no lintian here; `tests/install.sh lintian` installs it, with some 128 packages")
     assert said("lintian", "--allow-root", "--fail-on", "error,warning", package()).strip() == ""
 
 
