@@ -33,7 +33,7 @@ restore() {
 }
 
 if [ ! -d "$state" ]; then
-    echo "Nothing is recorded in ${state#"$root"}, so there is nothing to restore."
+    echo "Nothing is recorded in $state, so there is nothing to restore."
     exit 0
 fi
 rm -f "$state/new"

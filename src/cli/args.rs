@@ -204,7 +204,7 @@ mod tests {
             ("publish", "the following required arguments were not provided: <TOPIC>; see --help"),
             (
                 "subscribe a --count x",
-                "invalid value 'x' for '--count <N>': invalid digit found in string; see --help",
+                "invalid value 'x' for '--count <N>': must be a whole number of at least 1; see --help",
             ),
         ];
         for (line, expected) in rows {

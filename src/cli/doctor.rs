@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use crate::base::limits::WORKERS_MAX;
 use crate::base::logfmt::Plain;
-use crate::cli::grammar::{number, option, switch};
+use crate::cli::grammar::{number, option, switch, whole};
 use crate::cli::passage::{Wishes, look};
+use crate::cli::plan::CONNECTIONS_MAX;
 use crate::cli::{Failure, host, print};
 use crate::ops::doctor::findings;
 use crate::ops::finding::{Finding, Verdict, is_fine, text};
@@ -37,17 +38,20 @@ pub fn command() -> Command {
         .after_help(WORDS)
         .arg(
             number("connections", 1, "connections to hold on this host")
+                .value_parser(whole(1..=CONNECTIONS_MAX))
                 .default_value("100000")
                 .conflicts_with("url"),
         )
         .arg(
             option("workers", "N", "threads that would serve them [one a processor]")
-                .value_parser(value_parser!(u64).range(1..=WORKERS_MAX as u64))
+                .allow_negative_numbers(true)
+                .value_parser(whole(1..=WORKERS_MAX as u64))
                 .conflicts_with("url"),
         )
         .arg(
             option("pid", "PID", "a running server, whose limits count instead of this shell's")
-                .value_parser(value_parser!(u32).range(1..))
+                .allow_negative_numbers(true)
+                .value_parser(whole(1..=u64::from(u32::MAX)))
                 .conflicts_with("url"),
         )
         .arg(option("url", "URL", "looks at this stream through its proxies instead of at the host"))
@@ -62,6 +66,7 @@ pub fn command() -> Command {
         )
         .arg(
             number("idle-seconds", 1, "how long a quiet stream is watched")
+                .value_parser(whole(1..=IDLE_SECONDS_MAX))
                 .default_value("20")
                 .requires("url"),
         )
@@ -86,7 +91,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             let wishes = Wishes {
                 url,
                 publish_url: text("publish-url").unwrap_or_default(),
-                idle: Duration::from_secs(seconds.min(IDLE_SECONDS_MAX)),
+                idle: Duration::from_secs(seconds),
                 origin: text("origin"),
                 ca_file: text("ca-file"),
             };
@@ -100,7 +105,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 fn host(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let connections = *matches.get_one::<u64>("connections").expect("has a default");
     let workers = matches.get_one::<u64>("workers").copied();
-    let process = matches.get_one::<u32>("pid").copied();
+    let process = matches.get_one::<u64>("pid").and_then(|number| u32::try_from(*number).ok());
     if let Some(number) = process.filter(|number| !PathBuf::from(format!("/proc/{number}")).exists()) {
         return Err(Failure::Run(format!("--pid {number}: there is no such process")));
     }

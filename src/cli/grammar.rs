@@ -1,6 +1,8 @@
 //! The small pieces that subcommands' grammars are made of.
 
-use clap::{Arg, ArgAction, value_parser};
+use std::ops::RangeInclusive;
+
+use clap::{Arg, ArgAction};
 
 /// A flag without a value.
 pub fn switch(name: &'static str, help: &'static str) -> Arg {
@@ -14,5 +16,16 @@ pub fn option(name: &'static str, value_name: &'static str, help: &'static str) 
 
 /// A flag with a whole number of at least `least`.
 pub fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
-    option(name, "N", help).value_parser(value_parser!(u64).range(least..))
+    option(name, "N", help).allow_negative_numbers(true).value_parser(whole(least..=u64::MAX))
+}
+
+/// Takes whole numbers in these bounds, and says them of whatever else it is given.
+pub fn whole(allowed: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
+    move |text| {
+        let taken = text.parse().ok().filter(|number| allowed.contains(number));
+        taken.ok_or_else(|| match (allowed.start(), allowed.end()) {
+            (least, &u64::MAX) => format!("must be a whole number of at least {least}"),
+            (least, most) => format!("must be a whole number from {least} to {most}"),
+        })
+    }
 }

@@ -172,7 +172,8 @@ fn an_answer_of_somebody_else_cannot_command_the_terminal() {
 
 #[test]
 fn mistakes_and_silence_are_one_line() {
-    let nobody = free_port();
+    let (nobody, server) = (free_port(), Launch::workers(1).start());
+    let plain = server.public;
     let rows = [
         (format!("--url http://{nobody}/events?topic=a"), 1, "no stream from 127.0.0.1"),
         (format!("--url https://{nobody}/events --ca-file /nonexistent"), 1, "/nonexistent"),
@@ -180,10 +181,14 @@ fn mistakes_and_silence_are_one_line() {
         ("--url http://a/ --publish-url https://a/".to_owned(), 2, "--publish-url"),
         ("--url http://a/ --idle-seconds 0".to_owned(), 2, "--idle-seconds"),
         ("--connections 0".to_owned(), 2, "--connections"),
-        ("--connections lots".to_owned(), 2, "--connections"),
+        ("--connections lots".to_owned(), 2, "must be a whole number from 1 to 1000000000"),
+        ("--connections -5".to_owned(), 2, "must be a whole number from 1 to"),
+        ("--connections 99999999999999999999".to_owned(), 2, "must be a whole number from 1 to"),
+        ("--pid x".to_owned(), 2, "must be a whole number from 1 to 4294967295"),
         ("--connections 5 --url http://a/".to_owned(), 2, "cannot be used with"),
         ("--idle-seconds 5".to_owned(), 2, "--url"),
-        ("--workers 65".to_owned(), 2, "--workers"),
+        ("--workers 65".to_owned(), 2, "must be a whole number from 1 to 64"),
+        (format!("--url https://{plain}/events"), 1, "is it http:// rather than https://?"),
         ("--pid 4194305".to_owned(), 1, "there is no such process"),
         ("--conections 5".to_owned(), 2, "unknown argument --conections"),
     ];

@@ -55,8 +55,11 @@ fn mistakes_are_one_line_that_says_the_way_out() {
     let rows = [
         ("--nodes-ram 16", "write it as 512M or 16G"),
         ("--nic fast", "write it as 500M or 10G"),
-        ("--connections 0", "1..=1000000000"),
-        ("--connections 1e6", "invalid digit"),
+        ("--connections 0", "must be a whole number from 1 to 1000000000"),
+        ("--connections 1e6", "must be a whole number from 1 to 1000000000"),
+        ("--connections -5", "must be a whole number from 1 to"),
+        ("--connections 99999999999999999999", "must be a whole number from 1 to"),
+        ("--cores 0", "must be a whole number from 1 to 4096"),
         ("--events-per-second -1", "--events-per-second = -1 is not from 0 to 1000000"),
         ("--headroom-percent 100", "is not from 0 to 90"),
         ("--heartbeat-ms 5", "heartbeat_ms = 5"),

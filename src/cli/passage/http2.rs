@@ -1,5 +1,5 @@
-//! Asks for a stream over HTTP/2, as browsers do where TLS offers it: just enough of RFC 9113 to see that it is
-//! spoken and that the first byte comes. Judges nothing.
+//! Asks for a stream over HTTP/2, as browsers do where TLS offers it: just enough of RFC 9113 to see that it
+//! is spoken and that the first byte comes. Judges nothing.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
