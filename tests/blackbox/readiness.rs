@@ -169,6 +169,28 @@ fn a_worker_that_stands_still_is_named_and_takes_no_page_with_it() {
     assert_eq!((page.get("incomplete"), &page["total"]), (None, &13.into()));
 }
 
+/// Probes come on connections of their own, as those of load balancers do. Whichever worker the kernel would
+/// give them to, one that stands still must not get any: neither while it slept, nor as long as others publish.
+#[test]
+fn every_probe_of_the_control_listener_is_answered_while_a_worker_stands_still() {
+    let server = Launch::workers(4).start();
+    let mut streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
+    let Some(stopped) = Stopped::worker(&server, 3) else { return };
+    await_red(&server, stopped.since, &["worker_late", "worker 3"]);
+    let probe = || {
+        let (status, text) = ask(&server, "/readyz", RED_WITHIN);
+        assert!(status == 503 && text.contains("worker 3, standing still"), "{status} {text}");
+    };
+    (0..50).for_each(|_| probe());
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.publish_all("a", (0..50).map(|number| number.to_string())));
+        (0..10).for_each(|_| drop(scope.spawn(|| (0..5).for_each(|_| probe()))));
+    });
+    drop(stopped);
+    await_green(&server);
+    streams.iter_mut().for_each(|stream| assert_eq!(stream.data(50).len(), 50));
+}
+
 #[test]
 fn a_full_mailbox_is_named() {
     let server = Launch::workers(2).start();
