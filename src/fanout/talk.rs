@@ -277,7 +277,11 @@ impl Worker {
             }),
             None => {
                 self.counters().count(Count::RequestsBad);
-                self.answer_problem(slot, asked, &Problem::NotFound)
+                self.answer_problem(
+                    slot,
+                    asked,
+                    &Problem::NotFound("The dashboard has no part of this name."),
+                )
             }
         }
     }
