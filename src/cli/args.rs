@@ -140,8 +140,8 @@ pub fn inputs(matches: &ArgMatches) -> Inputs {
     inputs
 }
 
-/// One line for a mistake on the command line, of which `words` are all, the program's name too; none when the
-/// error is the help or the version asked for.
+/// One line for a mistake on the command line, whose words begin with the program's name; none when the error
+/// is the help or the version asked for.
 pub fn mistake(error: &clap::Error, words: &[OsString]) -> Option<String> {
     let grammar = command();
     match error.kind() {

@@ -158,7 +158,7 @@ const DELETE: &str = "DELETE";
 /// Paths that people look for on the public listener in vain.
 const OF_CONTROL: [&[u8]; 6] = [b"/", b"/metrics", b"/status", b"/topics", b"/connections", b"/drain"];
 /// What somebody learns who took a wrong turn.
-const NOWHERE: &str = "There is nothing at this path; streams are at /events?topic=NAME, and POST /publish?topic=NAME publishes.";
+const NOWHERE: &str = "There is nothing at this path; streams are at /events?topic=NAME.";
 const ON_CONTROL: &str = "This path is served on the control listener only.";
 const NOT_IN_PROFILE: &str = "There is nothing at this path in the broadcast-benchmark profile.";
 
