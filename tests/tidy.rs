@@ -1,7 +1,10 @@
-//! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the README's settings.
+//! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the README's settings, the
+//! names in ARCHITECTURE.md.
 //!
 //! Each rule is also tried on a planted fault, so that a rule that has gone blind is noticed.
 
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/lexer.rs"]
@@ -50,6 +53,14 @@ fn what_is_vendored_is_what_was_fetched() {
         std::fs::read_to_string(folder.join("SHA256SUMS")).expect("the list of sums").lines().count();
     let present = std::fs::read_dir(folder).expect("the folder").count();
     assert_eq!(present, listed + 2, "every file but the list itself and the script that fetches has a sum");
+}
+
+#[test]
+fn the_architecture_names_what_there_is() {
+    let path = tree::root().join("ARCHITECTURE.md");
+    let document = std::fs::read_to_string(path).expect("the project has an ARCHITECTURE.md");
+    let faults = documents::judge(&document, &tree::texts(), |name| tree::root().join(name).exists());
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
 /// The row that the README has for a setting.

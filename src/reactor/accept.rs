@@ -12,7 +12,7 @@
 //! the operator gets in when nobody else does. Knows nothing of what the connections are for.
 
 use crate::base::counters::{Count, Counters};
-use crate::base::limits::{ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN};
+use crate::base::limits::{ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN, WORKERS_MAX};
 use crate::base::settings::Listener;
 use crate::fanout::room::Room;
 use crate::reactor::listeners::{self, Place, Tuning};
@@ -44,8 +44,8 @@ pub struct Attendance(AtomicU64);
 impl Attendance {
     /// All workers listen.
     pub fn all(workers: usize) -> Attendance {
-        assert!((1..=64).contains(&workers));
-        Attendance(AtomicU64::new(u64::MAX >> (64 - workers)))
+        assert!((1..=WORKERS_MAX).contains(&workers));
+        Attendance(AtomicU64::new(u64::MAX >> (WORKERS_MAX - workers)))
     }
 
     /// Takes a worker out, unless it is the last; tells whether it did.

@@ -260,7 +260,7 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
         process::unshare_files().map_err(|os| StartFault::Other(StartError::FileTable(os)))?;
     }
     if let Err(error) = process::set_time_slice(TIME_SLICE) {
-        log::debug!("time slice refused worker={index} error=\"{error}\"");
+        log::debug!("event=time_slice_refused worker={index} error=\"{error}\"");
     }
     if let Some(processor) = duty.processor
         && let Err(error) = process::pin(processor)
