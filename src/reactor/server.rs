@@ -252,7 +252,8 @@ fn sit(seat: Seat) {
 }
 
 fn prepare(seat: Seat) -> Result<Shell, StartFault> {
-    let Seat { inbox, seed, private, crowded, backend, duty, wakers, clock, node, notices, places, .. } = seat;
+    let Seat { inbox, seed, private, crowded, backend, duty, wakers, clock, node, notices, places, .. } =
+        seat;
     let index = duty.index;
     let os = |call| move |os| StartFault::Other(StartError::Os { call, os });
     if private {
