@@ -1,6 +1,6 @@
 //! Readiness that proves delivery: red within three seconds of what is wrong and with a reason, green again
-//! afterwards, while the control listener goes on answering. A worker is stopped as a debugger stops it, through ptrace; where
-//! that is not allowed a line says so.
+//! afterwards, while the control listener goes on answering. A worker is stopped as a debugger stops it,
+//! through ptrace; where that is not allowed a line says so.
 
 use crate::harness::{Conn, Launch, SOON, Server, Stream, free_port, ms, poll_until};
 use std::io::{BufRead, BufReader, Write};
@@ -167,6 +167,28 @@ fn a_worker_that_stands_still_is_named_and_takes_no_page_with_it() {
     let page: serde_json::Value =
         serde_json::from_str(&ask(&server, "/connections", ms(1_500)).1).expect("JSON");
     assert_eq!((page.get("incomplete"), &page["total"]), (None, &13.into()));
+}
+
+/// Probes come on connections of their own, as those of load balancers do. One that stands still must be
+/// given none of them: neither when it slept, nor while others publish.
+#[test]
+fn every_probe_of_the_control_listener_is_answered_while_a_worker_stands_still() {
+    let server = Launch::workers(4).start();
+    let mut streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
+    let Some(stopped) = Stopped::worker(&server, 3) else { return };
+    await_red(&server, stopped.since, &["worker_late", "worker 3"]);
+    let probe = || {
+        let (status, text) = ask(&server, "/readyz", RED_WITHIN);
+        assert!(status == 503 && text.contains("worker 3, standing still"), "{status} {text}");
+    };
+    (0..50).for_each(|_| probe());
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.publish_all("a", (0..50).map(|number| number.to_string())));
+        (0..10).for_each(|_| drop(scope.spawn(|| (0..5).for_each(|_| probe()))));
+    });
+    drop(stopped);
+    await_green(&server);
+    streams.iter_mut().for_each(|stream| assert_eq!(stream.data(50).len(), 50));
 }
 
 #[test]
