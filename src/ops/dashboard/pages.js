@@ -148,7 +148,10 @@ function askToEnd(row, button, look) {
   const who = row.user_agent ? ` (${row.user_agent})` : "";
   setText(byId("end-text"), `${row.id}, from ${row.address ?? "an unknown address"}${who}, ${topicsOf(row)}`);
   dialog.returnValue = "";
-  dialog.addEventListener("close", async () => {
+  const decided = async () => {
+    // That an earlier question was closed may be told only now, while this one is open.
+    if (dialog.open) return;
+    dialog.removeEventListener("close", decided);
     if (dialog.returnValue !== "end") return;
     button.disabled = true;
     const path = `connections/${encodeURIComponent(row.id)}`;
@@ -156,6 +159,7 @@ function askToEnd(row, button, look) {
     // Gone already is as good.
     setText(button, answer?.ok || answer?.status === 404 ? "Ended" : "Failed");
     look();
-  }, { once: true });
+  };
+  dialog.addEventListener("close", decided);
   dialog.showModal();
 }
