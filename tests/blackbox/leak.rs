@@ -31,8 +31,8 @@ fn fast_clock() -> Option<PathBuf> {
     }
 }
 
-/// A subscriber of as many topics as are allowed, which nobody else has. The server holds them for it, which is
-/// many times what a connection explains.
+/// A subscriber of as many topics as are allowed, which nobody else has. The server holds them for it, and
+/// they are many times what a connection explains.
 fn hoarder(server: &Server, number: usize) -> Stream {
     let topics: Vec<String> = (0..64).map(|at| format!("topic={number:0>20}-{at:0>20}")).collect();
     server.subscribe(&topics.join("&"))

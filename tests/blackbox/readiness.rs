@@ -1,6 +1,6 @@
 //! Readiness that proves delivery: red within three seconds of what is wrong and with a reason, green again
-//! afterwards, while the control listener goes on answering. A worker is stopped as a debugger stops it, through ptrace; where
-//! that is not allowed a line says so.
+//! afterwards, while the control listener goes on answering. A worker is stopped as a debugger stops it,
+//! through ptrace; where that is not allowed a line says so.
 
 use crate::harness::{Conn, Launch, SOON, Server, Stream, free_port, ms, poll_until};
 use std::io::{BufRead, BufReader, Write};
@@ -169,8 +169,8 @@ fn a_worker_that_stands_still_is_named_and_takes_no_page_with_it() {
     assert_eq!((page.get("incomplete"), &page["total"]), (None, &13.into()));
 }
 
-/// Probes come on connections of their own, as those of load balancers do. Whichever worker the kernel would
-/// give them to, one that stands still must not get any: neither while it slept, nor as long as others publish.
+/// Probes come on connections of their own, as those of load balancers do. One that stands still must be
+/// given none of them: neither when it slept, nor while others publish.
 #[test]
 fn every_probe_of_the_control_listener_is_answered_while_a_worker_stands_still() {
     let server = Launch::workers(4).start();
