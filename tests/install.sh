@@ -76,7 +76,8 @@ for part in "$@"; do
     case "$part" in
         blackbox) debian strace=strace openssl=openssl shellcheck=shellcheck ;;
         clients) clients ;;
-        proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy ;;
+        proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy \
+            apache2=apache2-bin openssl=openssl ;;
         monitoring) debian prometheus=prometheus promtool=prometheus python3=python3 ;;
         package)
             debian make=make objdump=binutils unshare=util-linux ip=iproute2 systemd-analyze=systemd

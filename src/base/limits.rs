@@ -105,6 +105,8 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 /// The same from the control listener, which all workers share: few, so that publishers who come together
 /// are not all taken by the worker that was woken first.
 pub const CONTROL_ACCEPTS_PER_TURN: usize = 2;
+/// Idle connections of the operator's listener that are closed in one tick when files run short: about 1 ms.
+pub const ROOM_CLOSES_PER_TICK: usize = 256;
 /// Wheel entries handled in one turn.
 pub const TIMERS_PER_TURN: usize = 1_024;
 /// Connections beyond the limit that a worker still talks to, so that each gets a polite refusal.

@@ -54,9 +54,13 @@ pub fn command() -> Command {
         )
         .arg(option("url", "URL", "looks at this stream through its proxies instead of at the host"))
         .arg(
-            option("publish-url", "URL", "control listener, to publish to a topic of the doctor's own")
-                .default_value("http://127.0.0.1:8081")
-                .requires("url"),
+            option(
+                "publish-url",
+                "URL",
+                "control listener (or its /publish), to publish to a topic of the doctor's own",
+            )
+            .default_value("http://127.0.0.1:8081")
+            .requires("url"),
         )
         .arg(
             number("idle-seconds", 1, "how long a quiet stream is watched")

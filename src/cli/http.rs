@@ -50,6 +50,12 @@ impl Base {
             query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         format!("{}{path}?{}", self.0, pairs.join("&"))
     }
+
+    /// The address of a path, which may be in it already.
+    pub fn place(&self, path: &str) -> String {
+        let host = &self.0["http://".len()..];
+        format!("http://{}{path}", host.strip_suffix(path).unwrap_or(host))
+    }
 }
 
 /// Percent-encoded but for the unreserved characters of RFC 3986 §2.3.

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod connection;
+pub mod publishing;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -11,17 +12,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::RootCertStore;
-use serde_json::Value;
-use ureq::Agent;
-
 use crate::cli::Failure;
-use crate::cli::http::{Base, agent, refusal};
 use crate::cli::refusal::shown;
 use address::{Address, topic_pair};
 use connection::{Connection, What, offers_http2, open};
+use publishing::Publisher;
+use rustls::RootCertStore;
 
-use crate::ops::passage::{Compression, Idle, Seen};
+use crate::ops::passage::{Compression, Idle, Left, Seen};
+use crate::ops::unpublished::Unpublished;
 
 /// How long the first bytes, and a head, are waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,6 +30,8 @@ const EVENT_PATIENCE: Duration = Duration::from_secs(3);
 const EVENTS: usize = 5;
 /// Between two of them, so that none rides along with another.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often a stream that was left is looked for.
+const LEFT_LOOKS: usize = 8;
 /// An id from before every server's start: whoever comes back with it is told a gap.
 const ANCIENT_ID: &str = "1-0";
 const ACCEPT: (&str, &str) = ("Accept", "text/event-stream");
@@ -53,8 +54,7 @@ pub struct Wishes<'a> {
 struct Visit {
     address: Address,
     roots: Option<Arc<RootCertStore>>,
-    agent: Agent,
-    base: Base,
+    publisher: Publisher,
     topic: String,
     /// Pairs of the query: of the topic above, or those of the URL where the server lets nobody have others.
     topics: Vec<String>,
@@ -85,7 +85,7 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
     if refused && !own.is_empty() {
         visit.topics = own;
         quiet_topics = &visit.topics;
-        seen.unpublished = Some("the server refuses a topic of the doctor's own".to_owned());
+        seen.unpublished = Some(Unpublished::OwnTopicRefused);
         stream = visit.stream(&visit.topics, &[], &[])?;
         seen.head = head_of(&mut stream);
     }
@@ -98,10 +98,11 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
         stream.wait(stream.started + PATIENCE, |arrival| (arrival.what == What::Bytes).then_some(arrival.at));
     seen.first_byte_ms = first.map(|at| ms(at.saturating_duration_since(stream.started)));
     let first_id = visit.events(&mut stream, &mut seen);
-    drop(stream);
+    let left = stream.leave();
     seen.preflight = visit.preflight()?;
     // Behind a buffer nothing more can be seen, so nobody should wait for it.
     if seen.first_byte_ms.is_some() || seen.events_ms.iter().any(Option::is_some) {
+        seen.left = visit.left(&seen, left);
         seen.compression = visit.compression(&seen)?;
         seen.resumed = visit.resumed(first_id.as_deref())?;
         quiet.watch(quiet.started + wishes.idle);
@@ -128,7 +129,6 @@ fn head_of(stream: &mut Connection) -> Option<Head> {
 impl Visit {
     fn new(wishes: &Wishes<'_>) -> Result<Visit, Failure> {
         let address = Address::new(wishes.url)?;
-        let base = Base::named("--publish-url", wishes.publish_url)?;
         let roots = address.tls.then(|| connection::roots(wishes.ca_file)).transpose();
         let origin = wishes.origin.unwrap_or("https://fanwheel-doctor.invalid").to_owned();
         if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -138,16 +138,9 @@ impl Visit {
             )));
         }
         let topic = format!("fanwheel-doctor-{:016x}", RandomState::new().build_hasher().finish());
+        let publisher = Publisher::new(wishes.publish_url, &topic)?;
         let topics = vec![topic_pair(&topic)];
-        Ok(Visit {
-            address,
-            roots: roots.map_err(Failure::Run)?,
-            agent: agent(PATIENCE),
-            base,
-            topic,
-            topics,
-            origin,
-        })
+        Ok(Visit { address, roots: roots.map_err(Failure::Run)?, publisher, topic, topics, origin })
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
@@ -171,46 +164,38 @@ impl Visit {
         self.open(&self.address.request("GET", topics, more, &fields))
     }
 
-    /// Publishes to the topic: the id and how many subscribers that server has, or why not.
-    fn publish(&self, data: &str) -> Result<(String, u64), String> {
-        let address = self.base.with("/publish", &[("topic", &self.topic)]);
-        let mut response = self.agent.post(&address).send(data).map_err(|error| error.to_string())?;
-        if response.status().as_u16() != 202 {
-            let refusal = refusal(response);
-            return Err(format!("refused with {}: {}", refusal.status, refusal.words));
-        }
-        let answer = response.body_mut().read_to_string().unwrap_or_default();
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-        let id = answer.get("id").and_then(Value::as_str);
-        let subscribers = answer.get("subscribers").and_then(Value::as_u64).unwrap_or(0);
-        let published = id.map(|id| (id.to_owned(), subscribers));
-        published.ok_or_else(|| "the answer holds no id: is this fanwheel?".to_owned())
-    }
-
     /// Publishes some events one after the other; returns the first one's id.
     fn events(&self, stream: &mut Connection, seen: &mut Seen) -> Option<String> {
         let mut first = None;
         // Behind a buffer none comes: then two are enough to know.
         for number in 0..EVENTS {
-            if seen.unpublished.is_some() || (number >= 2 && seen.events_ms.iter().all(Option::is_none)) {
+            if seen.unpublished.is_some()
+                || seen.ended.is_some()
+                || (number >= 2 && seen.events_ms.iter().all(Option::is_none))
+            {
                 break;
             }
             let data = format!("{}-{number}", self.topic);
             let before = Instant::now();
-            match self.publish(&data) {
+            match self.publisher.publish(&data) {
                 Err(reason) => seen.unpublished = Some(reason),
                 Ok((id, subscribers)) => {
                     let came = stream.wait(before + EVENT_PATIENCE, |arrival| match &arrival.what {
                         What::Event { data: text, .. } if *text == data => Some(arrival.at),
                         _ => None,
                     });
+                    // What ended had no chance, and the next ones have none.
+                    seen.ended = stream.end().filter(|_| came.is_none());
+                    if seen.ended.is_some() {
+                        break;
+                    }
                     // Another node of the same service delivers though it has no subscriber itself.
                     if came.is_none() && subscribers == 0 {
-                        let words =
-                            "the server at --publish-url knows nothing of this stream: is it another one?";
-                        seen.unpublished = Some(words.to_owned());
+                        let asked = self.publisher.asked();
+                        seen.unpublished = Some(Unpublished::AnotherServer { asked });
                         return None;
                     }
+                    seen.counted |= subscribers > 0;
                     first.get_or_insert(id);
                     seen.events_ms.push(came.map(|at| ms(at.saturating_duration_since(before))));
                     thread::sleep(PAUSE);
@@ -218,6 +203,24 @@ impl Visit {
             }
         }
         first
+    }
+
+    /// Looks for the stream that was left until the server knows that it is gone. Each look publishes,
+    /// because many proxies notice only when they have something to pass on.
+    fn left(&self, seen: &Seen, since: Instant) -> Option<Left> {
+        let all_came = !seen.events_ms.is_empty() && seen.events_ms.iter().all(Option::is_some);
+        if !all_came || seen.ended.is_some() || !seen.counted {
+            return None;
+        }
+        let mut left = Left { ms: 0, events: 0, freed: false };
+        while !left.freed && left.events < LEFT_LOOKS {
+            thread::sleep(PAUSE + 2 * Duration::from_millis(seen.connect_ms));
+            let (_, subscribers) = self.publisher.publish("gone?").ok()?;
+            left.ms = ms(since.elapsed());
+            left.events += 1;
+            left.freed = subscribers == 0;
+        }
+        Some(left)
     }
 
     /// Asks for a compressed stream, after one without compression has come.
@@ -241,7 +244,7 @@ impl Visit {
         let flushed = if seen.unpublished.is_none() {
             thread::sleep(PAUSE);
             let before = Instant::now();
-            self.publish("compressed?").ok().map(|_| bytes_after(&mut stream, before, PAUSE * 4))
+            self.publisher.publish("compressed?").ok().map(|_| bytes_after(&mut stream, before, PAUSE * 4))
         } else {
             Some(greeted)
         };

@@ -17,4 +17,5 @@ pub mod plan;
 pub mod proxy;
 pub mod status;
 pub mod summary;
+pub mod unpublished;
 pub mod watch;

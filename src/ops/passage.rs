@@ -3,6 +3,7 @@
 
 use crate::ops::finding::{Finding, Verdict};
 use crate::ops::proxy::{Fault, Proxy, advice, recognised};
+use crate::ops::unpublished::Unpublished;
 
 /// Beyond the time that the way itself takes, what comes later than this was kept back on purpose.
 pub const LATE_MS: u64 = 1_000;
@@ -50,6 +51,17 @@ pub enum Compression {
     },
 }
 
+/// What became of the place of a client that left, while events were published for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// How long after leaving it was looked at last.
+    pub ms: u64,
+    /// Events that were published meanwhile.
+    pub events: usize,
+    /// Whether the server knew by then.
+    pub freed: bool,
+}
+
 /// All that was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -62,9 +74,15 @@ pub struct Seen {
     /// How long that was waited for.
     pub patience_ms: u64,
     /// Why nothing could be published; none when it could.
-    pub unpublished: Option<String>,
+    pub unpublished: Option<Unpublished>,
     /// From each publish to its event; none when it did not come.
     pub events_ms: Vec<Option<u64>>,
+    /// Whether the server that was published to counted the stream among its subscribers.
+    pub counted: bool,
+    /// How the stream ended while events were published to it, and when.
+    pub ended: Option<(End, u64)>,
+    /// What became of that stream's place; none when it could not be seen.
+    pub left: Option<Left>,
     /// What came of a request that allowed compression.
     pub compression: Compression,
     /// Whether a stream resumed by the header, and by the query; none when it could not be seen.
@@ -102,7 +120,7 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     let answers = [&seen.head, &seen.preflight].into_iter().flatten();
     let fields: Vec<(String, String)> = answers.flat_map(|(_, fields)| fields).cloned().collect();
     let proxies = recognised(&fields);
-    let mut all = vec![proxy(seen, &proxies)];
+    let mut all = vec![proxy(&proxies)];
     if let Some((status, _)) = seen.head.as_ref().filter(|_| !is_stream(seen)) {
         all.push(no_stream(seen, *status, &proxies));
         all.push(http2(seen, &proxies));
@@ -110,8 +128,10 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     }
     all.push(first_byte(seen, &proxies));
     all.push(events(seen, &proxies));
+    all.extend(buffering(seen, &proxies));
     all.push(compression(seen, &proxies));
     all.push(idle(seen, &proxies));
+    all.push(leaving(seen, &proxies));
     all.push(resumption(seen, 0, "Last-Event-ID, header", &proxies));
     all.push(resumption(seen, 1, "last_event_id, query", &proxies));
     all.push(cors(seen, &proxies));
@@ -138,7 +158,9 @@ impl Finding {
         match self.verdict {
             Verdict::Bad => {}
             Verdict::Note if proxies.is_empty() => {}
-            Verdict::Note => lines.truncate(proxies.len()),
+            Verdict::Note => lines.retain(|line| {
+                proxies.iter().any(|proxy| line.strip_prefix(&proxy.to_string()[..]).is_some())
+            }),
             Verdict::Ok | Verdict::Unknown => lines.clear(),
         }
         self.fix = lines;
@@ -146,20 +168,10 @@ impl Finding {
     }
 }
 
-fn proxy(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn proxy(proxies: &[Proxy]) -> Finding {
     let names: Vec<String> = proxies.iter().map(Proxy::to_string).collect();
     let found = if names.is_empty() { "none that names itself".to_owned() } else { names.join(", ") };
-    let came = !seen.events_ms.is_empty() && seen.events_ms.iter().all(Option::is_some);
-    let mut row = finding("proxies", found, "", Verdict::Ok, "");
-    if came && proxies.contains(&Proxy::Nginx) {
-        row.verdict = Verdict::Note;
-        "nginx buffers answers unless told otherwise (proxy_buffering is on by default). It does not do so \
-         here: because of its configuration, or only because the server's answer says X-Accel-Buffering: no, \
-         which another nginx on the way, or proxy_ignore_headers, would not heed"
-            .clone_into(&mut row.why);
-        row.fix = vec!["nginx: `proxy_buffering off;` in the location makes it certain".to_owned()];
-    }
-    row
+    finding("proxies", found, "", Verdict::Ok, "")
 }
 
 fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
@@ -202,15 +214,23 @@ fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
 
 fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let key = "events one by one";
-    if let Some(reason) = &seen.unpublished {
-        let greeted = seen.first_byte_ms.is_some();
+    if let Some(cause) = &seen.unpublished {
+        let heartbeats = match seen.idle.comments.saturating_sub(1) {
+            1 => "1 heartbeat".to_owned(),
+            count => format!("{count} heartbeats"),
+        };
+        let reason = cause.reason();
         let why = format!(
-            "nothing could be published ({reason}), so this is judged by the greeting and {} heartbeats; \
-             name the control listener with --publish-url",
-            seen.idle.comments.saturating_sub(1)
+            "nothing could be published: {reason}. So this is judged by the greeting and {heartbeats}"
         );
-        let found = if greeted { "not tried; the greeting came" } else { "not tried" };
-        return finding(key, found.to_owned(), "", Verdict::Note, &why);
+        let greeted = seen.first_byte_ms.is_some();
+        let found = if greeted { "not published; the greeting came" } else { "not published" };
+        let mut row = finding(key, found.to_owned(), "", Verdict::Note, &why);
+        row.fix = vec![cause.remedy()];
+        return row;
+    }
+    if let Some((end, ms)) = seen.ended {
+        return ended_early(seen, end, ms, proxies);
     }
     let came: Vec<u64> = seen.events_ms.iter().copied().flatten().collect();
     let limit_ms = seen.late_ms(LATE_MS);
@@ -232,6 +252,74 @@ fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
             .with_advice(Fault::HeldBack, proxies);
     }
     finding(key, found, &needed, Verdict::Ok, "")
+}
+
+/// The stream did not live long enough for all events.
+fn ended_early(seen: &Seen, end: End, ms: u64, proxies: &[Proxy]) -> Finding {
+    let (key, events) = ("events one by one", seen.events_ms.len());
+    let after = seconds(ms);
+    match end {
+        End::Clean => {
+            let found = format!("{events} until the stream ended in order after {after}");
+            let why = "so soon an end leaves little to look at (max_connection_ms, or a proxy's)";
+            finding(key, found, "", Verdict::Note, why)
+        }
+        End::Cut => {
+            let found = format!("{events} until the stream was cut after {after}");
+            let why = "something on the way limits the duration of streams, however much they have to say";
+            finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies)
+        }
+    }
+}
+
+/// A proxy that buffers unless told otherwise did not: nothing that is seen from here tells why.
+fn buffering(seen: &Seen, proxies: &[Proxy]) -> Option<Finding> {
+    let limit_ms = seen.late_ms(LATE_MS);
+    let came: Vec<u64> = seen.events_ms.iter().copied().flatten().collect();
+    let whole = came.len() == seen.events_ms.len() && came.iter().all(|ms| *ms <= limit_ms);
+    let first_ms = seen.first_byte_ms.filter(|ms| *ms <= limit_ms)?;
+    if !proxies.contains(&Proxy::Nginx) || !whole {
+        return None;
+    }
+    let found = match (came.iter().min(), came.iter().max()) {
+        (Some(least), Some(most)) => {
+            format!("none seen: {} of {} events alone, after {least} to {most} ms", came.len(), came.len())
+        }
+        _ => format!("none seen: the greeting alone, after {first_ms} ms"),
+    };
+    let why = "nginx buffers answers by default (proxy_buffering on), and how this one is configured cannot \
+               be seen from here. As it comes, only X-Accel-Buffering: no in the server's answer keeps these \
+               streams out of its buffer: whatever drops or ignores that field breaks them \
+               (proxy_ignore_headers, a cache, a second proxy between it and the server)";
+    let mut row = finding("proxy buffering", found, "", Verdict::Note, why);
+    let line = "nginx: `proxy_buffering off;` in the location makes it certain; this note stays, because \
+                that cannot be seen either";
+    row.fix = vec![line.to_owned()];
+    Some(row)
+}
+
+/// Whether the server is told that a client has gone.
+fn leaving(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let key = "clients that leave";
+    let Some(left) = seen.left else {
+        return finding(key, "could not be seen".to_owned(), "freed", Verdict::Unknown, "");
+    };
+    let (ms, events) = (left.ms, left.events);
+    // The server counts before it sends: at the first event it knew by itself, or not.
+    let (found, verdict, why) = match (left.freed, left.events) {
+        (true, ..=1) => (format!("freed within {ms} ms"), Verdict::Ok, ""),
+        (true, _) => {
+            let why = "something on the way notices only when it has something to pass on, and then not at \
+                       once: where events are few, places stay taken for some heartbeats (heartbeat_ms)";
+            (format!("freed by event {} after {ms} ms", events - 1), Verdict::Note, why)
+        }
+        (false, _) => {
+            let why = "something on the way goes on reading for a client that is gone: the server keeps a \
+                       place for it, and sends it every event";
+            (format!("still held after {events} events, {ms} ms"), Verdict::Bad, why)
+        }
+    };
+    finding(key, found, "freed", verdict, why).with_advice(Fault::Abandoned, proxies)
 }
 
 fn compression(seen: &Seen, proxies: &[Proxy]) -> Finding {

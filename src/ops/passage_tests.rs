@@ -22,6 +22,8 @@ fn good() -> Seen {
         first_byte_ms: Some(8),
         patience_ms: 5_000,
         events_ms: vec![Some(3); 5],
+        counted: true,
+        left: Some(Left { ms: 250, events: 1, freed: true }),
         resumed: [Some(true); 2],
         origin: (PAGE.to_owned(), true),
         compression: Compression::Plain,
@@ -66,7 +68,8 @@ fn what_keeps_bytes_back_is_told_with_its_remedy() {
         check(&Seen { events_ms, ..good() }, key, Verdict::Bad, "nginx: `proxy_buffering off");
     }
     check(&Seen { events_ms: late(205), ..good() }, key, Verdict::Bad, "nginx: `tcp_nodelay on");
-    check(&Seen { unpublished: Some("403".to_owned()), ..good() }, key, Verdict::Note, "");
+    let unpublished = Some(Unpublished::OwnTopicRefused);
+    check(&Seen { unpublished, ..good() }, key, Verdict::Note, "--url with credentials");
     for (flushed, verdict) in [(Some(false), Verdict::Bad), (None, Verdict::Note)] {
         let compression = Compression::Squeezed { encoding: "gzip".to_owned(), flushed };
         check(&Seen { compression, ..good() }, "compression", verdict, "nginx: take text/event-stream out");
@@ -184,9 +187,52 @@ fn an_answer_that_is_no_stream_is_the_finding() {
 }
 
 #[test]
-fn nginx_that_lets_events_through_is_told_to_do_so_for_certain() {
-    let seen = Seen { head: head(&["Access-Control-Allow-Origin: *", "Server: nginx/1.22.1"]), ..good() };
-    let (key, verdict, remedy) = only_fault(&seen);
-    assert_eq!((&key[..], verdict), ("proxies", Verdict::Note));
-    assert!(remedy.contains("proxy_buffering off"), "{remedy}");
+fn nginx_that_does_not_buffer_is_told_what_cannot_be_seen() {
+    let nginx = head(&["Access-Control-Allow-Origin: *", "Server: nginx/1.22.1"]);
+    let unpublished = Some(Unpublished::OwnTopicRefused);
+    let times = vec![Some(2), Some(7)];
+    let rows = [
+        (Seen { events_ms: times, ..good() }, "none seen: 2 of 2 events alone, after 2 to 7 ms"),
+        (Seen { events_ms: vec![], unpublished, ..good() }, "none seen: the greeting alone, after 8 ms"),
+    ];
+    for (seen, expected) in rows {
+        let all = findings(&Seen { head: nginx.clone(), ..seen });
+        let row = all.iter().find(|row| row.key == "proxy buffering").expect("told");
+        assert_eq!((&row.found[..], row.verdict), (expected, Verdict::Note));
+        assert!(row.fix[0].starts_with("nginx: `proxy_buffering off;`"), "{row:?}");
+        assert!(row.why.contains("X-Accel-Buffering: no") && row.why.contains("cannot be seen"), "{row:?}");
+    }
+    // Where something was kept back there is a fault to tell, and other proxies do not buffer by default.
+    for seen in [
+        Seen { head: nginx.clone(), events_ms: vec![Some(3), None], ..good() },
+        Seen { head: nginx, first_byte_ms: None, ..good() },
+        Seen { head: head(&["Access-Control-Allow-Origin: *", "Server: Caddy"]), ..good() },
+    ] {
+        assert!(findings(&seen).iter().all(|row| row.key != "proxy buffering"), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_place_that_is_not_freed_is_told_with_its_remedy() {
+    let key = "clients that leave";
+    let left = Some(Left { ms: 2_000, events: 8, freed: false });
+    check(&Seen { left, ..good() }, key, Verdict::Bad, "nginx: no `proxy_ignore_client");
+    let left = Some(Left { ms: 750, events: 3, freed: true });
+    let apache = head(&["Access-Control-Allow-Origin: *", "Server: Apache"]);
+    check(&Seen { left, head: apache, ..good() }, key, Verdict::Note, "Apache: it has no setting");
+    let alb = head(&["Access-Control-Allow-Origin: *", "Server: awselb/2.0"]);
+    let (_, _, fix) = only_fault(&Seen { left, head: alb, ..good() });
+    assert_eq!(fix, "", "there is no advice for this one, and that of others is not asked for");
+    check(&Seen { left: None, ..good() }, "clients that leave", Verdict::Unknown, "");
+}
+
+#[test]
+fn a_stream_that_ends_while_events_come_is_not_called_buffered() {
+    let (key, events_ms) = ("events one by one", vec![Some(3), Some(3)]);
+    let cut = Seen { ended: Some((End::Cut, 900)), events_ms: events_ms.clone(), ..good() };
+    check(&cut, key, Verdict::Bad, "nginx: `proxy_read_timeout`");
+    let over = Seen { ended: Some((End::Clean, 700)), events_ms, ..good() };
+    check(&over, key, Verdict::Note, "");
+    let all = findings(&over);
+    assert!(all.iter().any(|row| row.found == "2 until the stream ended in order after 0.7 s"));
 }

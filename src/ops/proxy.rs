@@ -32,6 +32,8 @@ pub enum Fault {
     Compressed,
     /// It ends streams that are silent, or old.
     Cut,
+    /// It reads on for clients that have left.
+    Abandoned,
     /// Browsers are not offered HTTP/2.
     NoHttp2,
     /// `Last-Event-ID` or the query does not reach the server.
@@ -100,6 +102,7 @@ fn one(fault: Fault, proxy: Proxy) -> Option<&'static str> {
         Fault::HeldBack => held_back(proxy),
         Fault::Compressed => compressed(proxy),
         Fault::Cut => cut(proxy),
+        Fault::Abandoned => abandoned(proxy),
         Fault::NoHttp2 => http2(proxy),
         Fault::PositionLost => position(proxy),
         Fault::Cors => cors(proxy),
@@ -116,9 +119,12 @@ fn buffered(proxy: Proxy) -> Option<&'static str> {
         Proxy::Haproxy => {
             "remove `option http-buffer-request`, cache and Lua or SPOE filters from this frontend"
         }
-        Proxy::Caddy => "`reverse_proxy HOST { flush_interval -1 }`; no `response_buffers`",
+        Proxy::Caddy => {
+            "no `response_buffers` (before 2.7 `buffer_responses`) in reverse_proxy; without, it flushes these"
+        }
         Proxy::Apache => {
-            "`ProxyPass /events http://HOST/events flushpackets=on`; no mod_buffer, no mod_cache here"
+            "mod_proxy_http passes each event on by itself: no filter on the path that gathers the body \
+             (`SetOutputFilter` of mod_ext_filter, SecResponseBodyAccess of mod_security)"
         }
         Proxy::Cloudflare => {
             "a rule for the path that bypasses the cache, no Workers that read the whole body"
@@ -126,7 +132,10 @@ fn buffered(proxy: Proxy) -> Option<&'static str> {
         Proxy::Alb => {
             "it does not buffer; a Lambda or API Gateway behind it does: use an instance or IP target"
         }
-        Proxy::Varnish => "`return (pipe)` in vcl_recv for the path, or `set beresp.do_stream = true`",
+        Proxy::Varnish => {
+            "`if (req.url ~ \"^/events\") { return (pipe); }` in vcl_recv; where it is not piped, no \
+             `set beresp.do_stream = false` and no `set beresp.do_gzip = true`"
+        }
     })
 }
 
@@ -136,8 +145,7 @@ fn held_back(proxy: Proxy) -> Option<&'static str> {
         Proxy::Haproxy => {
             Some("`option http-no-delay` in defaults: without it small answers wait up to 200 ms")
         }
-        Proxy::Apache => Some("`ProxyPass … flushpackets=on`"),
-        Proxy::Caddy => Some("`flush_interval -1` in reverse_proxy"),
+        Proxy::Apache => Some("no mod_ratelimit on the path (`SetOutputFilter RATE_LIMIT`)"),
         _ => None,
     }
 }
@@ -163,14 +171,25 @@ fn cut(proxy: Proxy) -> Option<&'static str> {
         Proxy::Caddy => {
             "no `write_timeout` in servers.timeouts, no `read_timeout` in transport http below it"
         }
-        Proxy::Apache => "`ProxyTimeout` and `ProxyPass … timeout=` above heartbeat_ms",
+        Proxy::Apache => "`ProxyTimeout`, and `timeout=` in ProxyPass where it is set, above heartbeat_ms",
         Proxy::Cloudflare => "100 s of silence end a stream on most plans: keep heartbeat_ms below",
         Proxy::Alb => "idle_timeout.timeout_seconds (60 s) above heartbeat_ms",
         Proxy::Varnish => {
-            "`pipe_timeout` (60 s) above heartbeat_ms; `idle_send_timeout` and \
-                           `between_bytes_timeout` where streams are not piped"
+            "`-p pipe_timeout` (60 s) above heartbeat_ms; of streams that are not piped, \
+             between_bytes_timeout (60 s) and idle_send_timeout too, and send_timeout (600 s) ends them all"
         }
     })
+}
+
+fn abandoned(proxy: Proxy) -> Option<&'static str> {
+    match proxy {
+        Proxy::Nginx => Some("no `proxy_ignore_client_abort on;`, no proxy_store or cache on the path"),
+        Proxy::Haproxy => Some("`option abortonclose` in defaults"),
+        Proxy::Caddy => Some("no `flush_interval -1` in reverse_proxy: event streams are flushed without it"),
+        Proxy::Apache => Some("it has no setting for it: heartbeat_ms of the server is what frees places"),
+        Proxy::Varnish => Some("`if (req.url ~ \"^/events\") { return (pipe); }` in vcl_recv"),
+        Proxy::Cloudflare | Proxy::Alb => None,
+    }
 }
 
 fn http2(proxy: Proxy) -> Option<&'static str> {
@@ -225,7 +244,7 @@ fn no_server(proxy: Proxy) -> Option<&'static str> {
         }
         Proxy::Caddy => "its log names the upstream and the reason",
         Proxy::Apache => {
-            "its error log; MaxRequestWorkers holds one worker for each stream without event MPM"
+            "its error log; each stream holds a thread, with every MPM: is MaxRequestWorkers reached?"
         }
         Proxy::Cloudflare => "52x: the origin's address, port and certificate",
         Proxy::Alb => "are the targets healthy? Health check path /healthz, security groups",

@@ -14,6 +14,7 @@
 use crate::base::counters::{Count, Counters};
 use crate::base::limits::{ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN, WORKERS_MAX};
 use crate::base::settings::Listener;
+use crate::fanout::room::Room;
 use crate::reactor::listeners::{self, Place, Tuning};
 use crate::sys::epoll;
 use crate::sys::socket::{self, Socket};
@@ -226,6 +227,13 @@ impl Doors {
             }
         }
         Ok(())
+    }
+
+    /// What room is wanted when the worker has as many sockets as it may.
+    pub fn room_wanted(&self, open: usize) -> Option<Room> {
+        let Duty { worker_max, spare, .. } = self.duty;
+        let over = open.checked_sub(worker_max)?;
+        Some(Room { sockets: over + REOPEN_ROOM.min(worker_max / 4), keep: spare / 8 })
     }
 
     fn rest(&mut self, now_ms: u64, ms: u64, counters: &Counters, open: usize, error: &io::Error) -> u64 {

@@ -80,6 +80,7 @@ fn a_way_without_a_proxy_has_no_fault() {
     assert!(of(&report, "quiet stream", "found").contains("heartbeats"), "{report}");
     assert_eq!(of(&report, "Last-Event-ID, header", "verdict"), "ok", "{report}");
     assert_eq!(of(&report, "proxies", "found"), "none that names itself");
+    assert!(of(&report, "clients that leave", "found").starts_with("freed within "), "{report}");
     server.await_metric("no stream left", ms(5_000), |metrics| metrics.get("subscribers") == 0);
 }
 
@@ -91,6 +92,8 @@ fn what_the_settings_do_is_not_taken_for_a_proxys_fault() {
     let report = report(&said);
     assert_eq!(said.0, Some(0), "{report}");
     assert!(of(&report, "quiet stream", "found").starts_with("ended in order after 0."), "{report}");
+    let events = of(&report, "events one by one", "found");
+    assert!(events.contains("until the stream ended in order after 0."), "{report}");
     assert_eq!(of(&report, "CORS, stream", "verdict"), "note", "{report}");
     let chosen = way(server.public, server.control, "--origin https://other.example");
     assert_eq!(chosen.0, Some(1), "{chosen:?}");
@@ -109,15 +112,59 @@ fn publishing_to_another_server_is_noticed() {
 }
 
 #[test]
-fn an_answer_of_somebody_else_cannot_command_the_terminal() {
+fn publishing_takes_the_listeners_address_and_the_whole_one() {
+    let server = Launch::workers(1).set("heartbeat_ms", 300).start();
+    let url = format!("--json --idle-seconds 1 --url http://{}/events", server.public);
+    for ending in ["", "/", "/publish", "/publish?topic=x&event=y"] {
+        let said = doctor(&format!("{url} --publish-url http://{}{ending}", server.control));
+        let report = report(&said);
+        assert_eq!(of(&report, "events one by one", "verdict"), "ok", "{ending}: {report}");
+    }
+}
+
+/// Answers every request so, on an address of its own.
+fn answering(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 1_024]);
-            let _ = stream.write_all("HTTP/1.1 200 OK\r\nContent-Type: a\u{9b}31mb\r\n\r\nhello".as_bytes());
+            let _ = stream.write_all(answer.as_bytes());
         }
     });
+    address
+}
+
+#[test]
+fn a_refused_publish_says_what_was_asked_and_what_to_write_instead() {
+    let server = Launch::workers(1).set("heartbeat_ms", 300).start();
+    let guard = answering("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let page = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+    let (nobody, public, control) = (free_port(), server.public, server.control);
+    let rows = [
+        (format!("http://{control}/events"), "/events/publish was answered with 404", "before /publish"),
+        (format!("http://{guard}"), "/publish was answered with 401: Unauthorized", "no credentials"),
+        (format!("http://{public}/publish"), "with 403: Publishing here needs", "let nobody publish"),
+        (format!("http://{page}"), "/publish was answered without an id", "setting `control`"),
+        (format!("http://{nobody}"), "/publish was not answered: Connection refused", "ssh -L"),
+    ];
+    for (address, reason, remedy) in rows {
+        let flags = format!("--json --idle-seconds 1 --url http://{public}/ --publish-url {address}");
+        let said = doctor(&flags);
+        let report = report(&said);
+        let key = "events one by one";
+        assert_eq!((said.0, of(&report, key, "verdict")), (Some(0), "note"), "{address}: {report}");
+        let why = of(&report, key, "why");
+        assert!(why.contains("nothing could be published: POST http://") && why.contains(reason), "{why}");
+        let finding = report["findings"].as_array().unwrap().iter().find(|row| row["key"] == key).unwrap();
+        let fix = finding["fix"][0].as_str().unwrap();
+        assert!(fix.contains(remedy) && fix.contains("--publish-url http://127.0.0.1:8081"), "{fix}");
+    }
+}
+
+#[test]
+fn an_answer_of_somebody_else_cannot_command_the_terminal() {
+    let address = answering("HTTP/1.1 200 OK\r\nContent-Type: a\u{9b}31mb\r\n\r\nhello");
     let (code, text, _) = doctor(&format!("--url http://{address}/"));
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("a\\x9b31mb") && !text.contains('\u{9b}'), "{text}");

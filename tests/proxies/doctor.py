@@ -6,10 +6,11 @@ proxies as in the other checks, so that what the README recommends is what the d
 
 import json
 import os
+import re
 import subprocess
 
 from checks import World
-from proxies import Caddy, Haproxy, Nginx, NGINX
+from proxies import APACHE_MODULES, Apache, Caddy, Haproxy, Nginx, NGINX, Varnish
 from server import BINARY, ENVIRONMENT
 from stream import Impossible, expect
 
@@ -33,13 +34,27 @@ def events_location(lines):
     return NGINX[start:NGINX.index("}}", start)], lines
 
 
-PLAIN = events_location("proxy_read_timeout {idle_ms}ms;\n        ")
-NGINX_AS_IT_COMES = variant(Nginx, "nginx-as-it-comes", PLAIN)
-NGINX_THAT_BUFFERS = variant(Nginx, "nginx-that-buffers", PLAIN, (
-    "proxy_read_timeout", "proxy_ignore_headers X-Accel-Buffering;\n            proxy_read_timeout"))
+def apache(name, lines):
+    """Apache with further lines for the whole server."""
+    return variant(Apache, name, ("ProxyTimeout", f"{lines}\nProxyTimeout"))
+
+
+def module(name):
+    """The line that loads a module of Apache's."""
+    return f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so"
+
+
+#: A location with `proxy_pass` and nothing else.
+NGINX_AS_IT_COMES = variant(Nginx, "nginx-as-it-comes", events_location(""))
+NGINX_THAT_BUFFERS = variant(Nginx, "nginx-that-buffers", events_location(
+    "proxy_ignore_headers X-Accel-Buffering;\n        "))
+NGINX_THAT_IGNORES_AND_IS_TOLD = variant(Nginx, "nginx-that-ignores-and-is-told", (
+    "proxy_buffering off;", "proxy_ignore_headers X-Accel-Buffering; proxy_buffering off;"))
+NGINX_THAT_READS_ON = variant(Nginx, "nginx-that-reads-on", (
+    "proxy_buffering off;", "proxy_buffering off; proxy_ignore_client_abort on;"))
 NGINX_THAT_COMPRESSES = variant(Nginx, "nginx-that-compresses", (
-    "proxy_read_timeout", "proxy_ignore_headers X-Accel-Buffering; gzip on; gzip_min_length 1; gzip_proxied any; "
-    "gzip_types text/event-stream;\n            proxy_read_timeout"))
+    "proxy_buffering off;", "proxy_ignore_headers X-Accel-Buffering; gzip on; gzip_min_length 1; "
+    "gzip_proxied any; gzip_types text/event-stream;"))
 NGINX_THAT_MEDDLES = variant(Nginx, "nginx-that-meddles", (
     "proxy_read_timeout", "proxy_set_header Last-Event-ID \"\"; add_header Access-Control-Allow-Origin *;\n"
     "            proxy_read_timeout"))
@@ -47,13 +62,48 @@ NGINX_WITHOUT_SERVER = variant(Nginx, "nginx-without-server", (
     "proxy_pass http://127.0.0.1:{server_port};", "proxy_pass http://127.0.0.1:1;"))
 HAPROXY_THAT_HOLDS_BACK = variant(Haproxy, "haproxy-that-holds-back", ("    option http-no-delay\n", ""))
 NGINX_THAT_FLUSHES = variant(Nginx, "nginx-that-flushes", (
-    "proxy_read_timeout", "proxy_buffering off; gzip on; gzip_min_length 1; gzip_proxied any; "
-    "gzip_types text/event-stream;\n            proxy_read_timeout"))
+    "proxy_buffering off;", "proxy_buffering off; gzip on; gzip_min_length 1; gzip_proxied any; "
+    "gzip_types text/event-stream;"))
+GZIP = "\n".join([module("filter"), module("deflate"), module("setenvif"),
+                  "AddOutputFilterByType DEFLATE text/event-stream"])
+APACHE_THAT_COMPRESSES = apache("apache-that-compresses", GZIP)
+APACHE_THAT_LEAVES_THE_PATH_OUT = apache(
+    "apache-that-leaves-the-path-out", f"{GZIP}\nSetEnvIf Request_URI ^/events no-gzip=1 no-brotli=1")
+APACHE_THAT_GATHERS = apache("apache-that-gathers", "\n".join([
+    module("ext_filter"), "ExtFilterDefine through cmd=/bin/cat", "SetOutputFilter through"]))
+APACHE_THAT_LIMITS_RATES = apache("apache-that-limits-rates", "\n".join([
+    module("ratelimit"), module("env"), "SetOutputFilter RATE_LIMIT", "SetEnv rate-limit 400"]))
+APACHE_WITHOUT_SERVER = variant(Apache, "apache-without-server", (
+    "http://127.0.0.1:{server_port}/", "http://127.0.0.1:1/"))
+VARNISH_AS_IT_COMES = variant(Varnish, "varnish-as-it-comes", (
+    "    if (req.url ~ \"^/events\") {{ return (pipe); }}\n    return (pass);\n", ""))
+VARNISH_THAT_GATHERS = variant(Varnish, "varnish-that-gathers", (
+    "    if (req.url ~ \"^/events\") {{ return (pipe); }}\n", ""), (
+    "sub vcl_pipe", "sub vcl_backend_response {{ set beresp.do_stream = false; }}\nsub vcl_pipe"))
+CADDY_THAT_FLUSHES = variant(Caddy, "caddy-that-flushes", (
+    "    reverse_proxy 127.0.0.1:{server_port} {{", "    reverse_proxy 127.0.0.1:{server_port} {{\n"
+    "        flush_interval -1"))
+HAPROXY_THAT_READS_ON = variant(Haproxy, "haproxy-that-reads-on", ("    option abortonclose\n", ""))
 CADDY_THAT_COMPRESSES = variant(Caddy, "caddy-that-compresses", (
     "    reverse_proxy 127.0.0.1:{server_port}",
     "    encode {{\n        gzip\n        minimum_length 1\n        match {{\n"
     "            header Content-Type text/event-stream*\n        }}\n    }}\n"
     "    reverse_proxy 127.0.0.1:{server_port}"))
+
+
+class CaddyThatBuffers(Caddy):
+    """It collects answers before it passes them on. The setting was renamed in 2.7."""
+
+    name = "caddy-that-buffers"
+
+    def __init__(self, *arguments):
+        version = subprocess.run([self.path(), "version"], capture_output=True, text=True, check=True).stdout
+        major, minor = re.search(r"(\d+)\.(\d+)", version).groups()
+        renamed = (int(major), int(minor)) >= (2, 7)
+        self.template = Caddy.template.replace(
+            "        transport http", f"        {'response_buffers 64KiB' if renamed else 'buffer_responses'}\n"
+            "        transport http", 1)
+        super().__init__(*arguments)
 
 
 class NginxWithTls(Nginx):
@@ -96,9 +146,9 @@ def report(world, *flags, publish=True):
     return {finding["key"]: finding for finding in findings}, done.returncode
 
 
-def diagnosis(kind, bad, first_advice=None, found=None, idle_ms=10_000, flags=(), publish=True):
+def diagnosis(kind, bad, first_advice=None, found=None, idle_ms=10_000, flags=(), publish=True, **settings):
     """Fails unless exactly these keys are bad, and whatever else is given holds for the first of them."""
-    with World(kind, idle_ms=idle_ms) as world:
+    with World(kind, idle_ms=idle_ms, **settings) as world:
         flags = [flag.format(folder=world.proxy.folder) for flag in flags]
         findings, code = report(world, *flags, publish=publish)
         got = [key for key, finding in findings.items() if finding["verdict"] == "bad"]
@@ -114,6 +164,7 @@ def diagnosis(kind, bad, first_advice=None, found=None, idle_ms=10_000, flags=()
 def is_passed_as_the_readme_has_it(kind):
     """What is recommended has no fault."""
     diagnosis(kind, [], found={"events one by one": "5 of 5", "quiet stream": "heartbeats",
+                               "clients that leave": "freed within" if kind.notices_leaving else "freed by event",
                                "Last-Event-ID, header": "reaches", "last_event_id, query": "reaches"})
 
 
@@ -125,20 +176,50 @@ def is_passed_without_publishing(kind):
 
 def is_told_of_a_timeout_below_the_heartbeat(kind):
     """The cut is measured, and the advice is for this proxy."""
-    findings = diagnosis(kind, ["quiet stream"], idle_ms=500, found={"quiet stream": "of silence"})
+    idle_ms = kind.idle_ms_least
+    findings = diagnosis(kind, ["quiet stream"], idle_ms=idle_ms, heartbeat_ms=4 * idle_ms,
+                         found={"quiet stream": "of silence"})
     seconds = float(findings["quiet stream"]["found"].split(" ")[2])
-    expect(0.4 <= seconds <= 0.9, f"a timeout of 0.5 s was measured as {seconds}")
+    expect(0.8 * idle_ms <= seconds * 1_000 <= idle_ms + 400, f"{idle_ms} ms were measured as {seconds} s")
+    if findings["proxies"]["found"] != "none that names itself":
+        expect(findings["quiet stream"]["fix"][0].lower().startswith(kind.name), f"{findings['quiet stream']}")
 
 
-def default_buffering_is_named_though_the_server_lifts_it(kind):
-    """As it comes nginx buffers, except what the server asks it not to."""
-    findings = diagnosis(kind, [], found={"proxies": "nginx"})
-    expect("proxy_buffering off" in findings["proxies"]["fix"][0], f"{findings['proxies']}")
+def what_nginx_may_buffer_is_told_where_it_does_not(kind):
+    """Seen from outside nothing tells whether its configuration or the server's header did it."""
+    findings = diagnosis(kind, [], found={"proxies": "nginx", "events one by one": "5 of 5"})
+    row = findings["proxy buffering"]
+    expect(row["verdict"] == "note", f"{row}")
+    expect(re.fullmatch(r"none seen: 5 of 5 events alone, after \d+ to \d+ ms", row["found"]), f"{row}")
+    expect("only X-Accel-Buffering: no in the server's answer keeps" in row["why"], f"{row}")
+    expect("how this one is configured cannot be seen" in row["why"], f"{row}")
+    expect(len(row["fix"]) == 1 and row["fix"][0].startswith("nginx: `proxy_buffering off;`"), f"{row}")
 
 
 def buffering_is_diagnosed(kind):
-    """Nothing comes: neither the greeting nor events."""
-    diagnosis(kind, ["first byte", "events one by one"], first_advice="nginx: `proxy_buffering off")
+    """Nothing comes: neither the greeting nor events. The advice for this proxy comes first."""
+    findings = diagnosis(kind, ["first byte", "events one by one"], found={
+        "first byte": "none within 5000 ms", "events one by one": "0 of 2 in time"})
+    expect("proxy buffering" not in findings, f"{findings}")
+    # The preflight's answer is not buffered, and tells who does it, if it does tell.
+    if findings["proxies"]["found"] == "none that names itself":
+        expect(any(line.lower().startswith(kind.program[:5]) for line in findings["first byte"]["fix"]), "no advice")
+    else:
+        advice = findings["first byte"]["fix"][0].lower()
+        expect(advice.startswith(findings["proxies"]["found"].lower()), advice)
+
+
+def what_notices_clients_that_have_left_late_is_told(kind):
+    """That is not bad, but this proxy can do better."""
+    row = diagnosis(kind, [])["clients that leave"]
+    expect(row["verdict"] == "note" and re.fullmatch(r"freed by event \d after \d+ ms", row["found"]), f"{row}")
+    name = next(line for line in row["fix"] if line.lower().startswith(kind.program[:5]))
+    expect(name == row["fix"][0] or kind.program == "haproxy", f"{row}")
+
+
+def compression_is_left_out_for_the_path(kind):
+    """As the advice for this proxy says."""
+    diagnosis(kind, [], found={"compression": "none"})
 
 
 def compression_that_keeps_events_is_diagnosed(kind):
@@ -158,13 +239,16 @@ def meddling_with_fields_is_diagnosed(kind):
 
 def a_proxy_without_its_server_is_diagnosed(kind):
     """The answer is the proxy's own."""
-    diagnosis(kind, ["answer"], found={"answer": "502"}, first_advice="nginx: look into error_log")
+    nginx = issubclass(kind, Nginx)
+    diagnosis(kind, ["answer"], found={"answer": "502" if nginx else "503"},
+              first_advice="nginx: look into error_log" if nginx else "Apache: its error log")
 
 
 def events_that_are_held_back_are_diagnosed(kind):
     """200 ms each, which nobody notices who only looks whether they come."""
     findings = diagnosis(kind, ["events one by one"], found={"events one by one": "5 of 5"})
-    expect(any("http-no-delay" in line for line in findings["events one by one"]["fix"]), f"{findings}")
+    remedy = "http-no-delay" if issubclass(kind, Haproxy) else "mod_ratelimit"
+    expect(any(remedy in line for line in findings["events one by one"]["fix"]), f"{findings}")
 
 
 def tls_and_http2_are_seen(kind):
@@ -180,17 +264,24 @@ def tls_and_http2_are_seen(kind):
         expect(done.returncode == 1 and "certificate" in words and words.count("\n") == 1, f"{words!r}")
 
 
+EVERY = (Nginx, Haproxy, Caddy, Apache, Varnish)
 ALL = [
-    *[(is_passed_as_the_readme_has_it, kind) for kind in (Nginx, Haproxy, Caddy)],
-    *[(is_told_of_a_timeout_below_the_heartbeat, kind) for kind in (Nginx, Haproxy, Caddy)],
+    *[(is_passed_as_the_readme_has_it, kind) for kind in EVERY],
+    *[(is_told_of_a_timeout_below_the_heartbeat, kind) for kind in EVERY],
     (is_passed_without_publishing, Nginx),
-    (default_buffering_is_named_though_the_server_lifts_it, NGINX_AS_IT_COMES),
-    (buffering_is_diagnosed, NGINX_THAT_BUFFERS),
+    *[(what_nginx_may_buffer_is_told_where_it_does_not, kind)
+      for kind in (NGINX_AS_IT_COMES, Nginx, NGINX_THAT_IGNORES_AND_IS_TOLD)],
+    *[(buffering_is_diagnosed, kind) for kind in (NGINX_THAT_BUFFERS, APACHE_THAT_GATHERS,
+                                                  VARNISH_THAT_GATHERS, CaddyThatBuffers)],
+    *[(what_notices_clients_that_have_left_late_is_told, kind)
+      for kind in (VARNISH_AS_IT_COMES, NGINX_THAT_READS_ON, HAPROXY_THAT_READS_ON, CADDY_THAT_FLUSHES)],
     (compression_that_keeps_events_is_diagnosed, NGINX_THAT_COMPRESSES),
     (compression_that_keeps_events_is_diagnosed, CADDY_THAT_COMPRESSES),
-    (compression_that_is_flushed_is_passed, NGINX_THAT_FLUSHES),
+    *[(compression_that_is_flushed_is_passed, kind) for kind in (NGINX_THAT_FLUSHES, APACHE_THAT_COMPRESSES)],
+    (compression_is_left_out_for_the_path, APACHE_THAT_LEAVES_THE_PATH_OUT),
     (meddling_with_fields_is_diagnosed, NGINX_THAT_MEDDLES),
-    (a_proxy_without_its_server_is_diagnosed, NGINX_WITHOUT_SERVER),
-    (events_that_are_held_back_are_diagnosed, HAPROXY_THAT_HOLDS_BACK),
+    *[(a_proxy_without_its_server_is_diagnosed, kind) for kind in (NGINX_WITHOUT_SERVER, APACHE_WITHOUT_SERVER)],
+    *[(events_that_are_held_back_are_diagnosed, kind)
+      for kind in (HAPROXY_THAT_HOLDS_BACK, APACHE_THAT_LIMITS_RATES)],
     (tls_and_http2_are_seen, NginxWithTls),
 ]

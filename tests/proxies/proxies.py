@@ -44,6 +44,7 @@ http {{
             proxy_pass http://127.0.0.1:{server_port};
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            proxy_buffering off;
             proxy_read_timeout {idle_ms}ms;
         }}
         location / {{
@@ -140,12 +141,45 @@ http://:{guarded_port} {{
 """
 
 
+APACHE = """
+{user}
+ServerRoot {folder}
+ServerName 127.0.0.1
+PidFile {folder}/pid
+ErrorLog {folder}/log
+DefaultRuntimeDir {folder}
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+Listen 127.0.0.1:{port}
+Listen 127.0.0.1:{guarded_port}
+ProxyTimeout {idle_seconds}
+<VirtualHost 127.0.0.1:{port}>
+    ProxyPass / http://127.0.0.1:{server_port}/
+</VirtualHost>
+<VirtualHost 127.0.0.1:{guarded_port}>
+    ProxyPass / http://127.0.0.1:{control_port}/
+    <If "%{{REQUEST_URI}} != '/healthz' && '%{{REQUEST_URI}}?%{{QUERY_STRING}}' != '{allowed}'">
+        Require all denied
+    </If>
+</VirtualHost>
+"""
+APACHE_MODULES = "/usr/lib/apache2/modules"
+
+
 class Proxy:
     """A running proxy in front of `server`, which ends what says nothing for `idle_ms`."""
 
     name = program = template = ""
+    #: A line that only root's configuration needs.
+    user = ""
     #: The signal that lets streams go on for a while.
     soft_stop = None
+    #: Whether it sees that a client has left before it has something to send.
+    notices_leaving = True
+    #: The shortest idle timeout that it takes.
+    idle_ms_least = 500
     #: How a stream looks that its idle timeout has ended.
     timeout_end = "cut"
 
@@ -157,8 +191,9 @@ class Proxy:
         with open(self.configuration, "w", encoding="utf-8") as file:
             file.write(self.template.format(
                 folder=self.folder, port=self.port, guarded_port=self.guarded_port, server_port=server.port,
-                control_port=server.control_port, idle_ms=idle_ms, allowed=ALLOWED, soft_stop_ms=SOFT_STOP_MS,
-                user="user root;" if os.geteuid() == 0 else ""))
+                control_port=server.control_port, idle_ms=idle_ms,
+                idle_seconds=-(-idle_ms // 1_000), allowed=ALLOWED, soft_stop_ms=SOFT_STOP_MS,
+                modules=APACHE_MODULES, user=self.user if os.geteuid() == 0 else ""))
         self.log = open(os.path.join(self.folder, "output"), "wb")
         self.process = None
         self.start()
@@ -218,6 +253,9 @@ class Nginx(Proxy):
     """Buffers requests, and answers too unless told otherwise."""
 
     name, program, template = "nginx", "nginx", NGINX
+    user = "user root;"
+    #: It does not start a timer anew that was started less than 300 ms ago.
+    idle_ms_least = 1_000
     soft_stop = signal.SIGQUIT
 
     def command(self):
@@ -256,7 +294,19 @@ class Caddy(Proxy):
         return ["run", "--config", self.configuration, "--adapter", "caddyfile"]
 
 
-ALL = [Nginx, Haproxy, Varnish, Caddy]
+class Apache(Proxy):
+    """Passes streams on at once by itself, each on a thread of its own. Its soft stop waits for them for long."""
+
+    name, program, template = "apache", "apache2", APACHE
+    user = "User nobody\nGroup nogroup"
+    notices_leaving = False
+    idle_ms_least = 1_000
+
+    def command(self):
+        return ["-f", self.configuration, "-D", "FOREGROUND"]
+
+
+ALL = [Nginx, Haproxy, Varnish, Caddy, Apache]
 
 
 def is_open(port):

@@ -6,8 +6,9 @@ use crate::cli::Failure;
 use crate::cli::http::encoded;
 use crate::cli::refusal::shown;
 
-/// Parameters that say what is subscribed to, or from where: the doctor brings its own.
-const OWN_PARAMETERS: [&str; 6] = ["topic", "event", "last", "clock", "last_event_id", "lastEventId"];
+/// Parameters that say what is subscribed to, from where, or what is published: the doctor brings its own.
+const OWN_PARAMETERS: [&str; 8] =
+    ["topic", "event", "last", "clock", "last_event_id", "lastEventId", "key", "retry"];
 
 /// A checked `--url` of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Address {
     /// Path and query for these topics, given as pairs, with further pairs behind; what else the query holds,
     /// credentials perhaps, stays.
     fn target(&self, topics: &[String], more: &[(&str, &str)]) -> String {
-        let kept = self.query.iter().filter(|pair| !OWN_PARAMETERS.contains(&name_of(pair))).cloned();
+        let kept = self.query.iter().filter(|pair| !is_own(pair)).cloned();
         let more = more.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
         let pairs: Vec<String> = topics.iter().cloned().chain(kept).chain(more).collect();
         format!("{}?{}", self.path, pairs.join("&"))
@@ -88,6 +89,15 @@ impl Address {
         request.push_str("\r\n");
         request.into_bytes()
     }
+}
+
+fn is_own(pair: &str) -> bool {
+    OWN_PARAMETERS.contains(&name_of(pair))
+}
+
+/// What stays of a query: credentials perhaps.
+pub fn kept_pairs(query: &str) -> impl Iterator<Item = String> {
+    query.split('&').filter(|pair| !pair.is_empty() && !is_own(pair)).map(str::to_owned)
 }
 
 fn name_of(pair: &str) -> &str {

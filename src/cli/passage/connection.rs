@@ -200,6 +200,23 @@ impl Connection {
         }
     }
 
+    /// How and after how long it ended, as far as has been seen.
+    pub fn end(&self) -> Option<(End, u64)> {
+        self.arrivals.iter().find_map(|arrival| match arrival.what {
+            What::Ended(end) => {
+                let life = arrival.at.saturating_duration_since(self.started);
+                Some((end, u64::try_from(life.as_millis()).unwrap_or(u64::MAX)))
+            }
+            _ => None,
+        })
+    }
+
+    /// Goes as a closed browser tab does; returns when.
+    pub fn leave(self) -> Instant {
+        drop(self);
+        Instant::now()
+    }
+
     /// Waits for the end, or for the time to pass.
     pub fn watch(&mut self, until: Instant) {
         self.wait(until, |arrival| matches!(arrival.what, What::Ended(_)).then_some(()));
