@@ -14,7 +14,7 @@ mod rules;
 #[path = "tidy/tree.rs"]
 mod tree;
 
-use fanwheel::base::settings::{Spec, TABLE};
+use fanwheel::base::settings::{Kind, Spec, TABLE};
 use lexer::Source;
 use rules::Fault;
 
@@ -63,10 +63,14 @@ fn the_architecture_names_what_there_is() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
-/// The row that the README has for a setting.
+/// The row that the README has for a setting, with the words that it may be if those are few.
 fn readme_row(spec: &Spec) -> String {
     let default = if spec.default.is_empty() { "(empty)".to_owned() } else { format!("`{}`", spec.default) };
-    format!("| `{}` | {default} | {} |", spec.name, spec.help)
+    let words = match spec.kind {
+        Kind::Choice(words) => format!(": {}", words.join(", ")),
+        _ => String::new(),
+    };
+    format!("| `{}` | {default} | {}{words} |", spec.name, spec.help)
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::base::limits::WORKERS_MAX;
 use crate::base::logfmt::Plain;
 use crate::cli::grammar::{number, option, switch};
 use crate::cli::passage::{Wishes, look};
+use crate::cli::plan::CONNECTIONS_MAX;
 use crate::cli::{Failure, host, print};
 use crate::ops::doctor::findings;
 use crate::ops::finding::{Finding, Verdict, is_fine, text};
@@ -37,6 +38,7 @@ pub fn command() -> Command {
         .after_help(WORDS)
         .arg(
             number("connections", 1, "connections to hold on this host")
+                .value_parser(value_parser!(u64).range(1..=CONNECTIONS_MAX))
                 .default_value("100000")
                 .conflicts_with("url"),
         )

@@ -120,7 +120,8 @@ pub struct Worker {
 impl Worker {
     /// Worker `index` of the node. `seed` drives its jitter.
     pub fn new(node: Arc<Node>, index: usize, inbox: Inbox, seed: u64) -> Worker {
-        let hash = Seeded::new(seed);
+        // Not the draws of `prng`: clients see some of each in their reconnection times.
+        let hash = Seeded::new(!seed);
         Worker {
             node,
             index,

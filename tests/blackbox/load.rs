@@ -113,6 +113,10 @@ fn what_cannot_be_asked_for_is_refused_in_one_line() {
     let nobody = free_port();
     let rows = [
         ("--rate 0", 2, "--rate"),
+        ("--publishers 18446744073709551615", 2, "--publishers"),
+        ("--topics 18446744073709551615", 2, "--topics"),
+        ("--bytes 18446744073709551615", 2, "--bytes"),
+        ("--seconds 18446744073709551615", 2, "--seconds"),
         ("--stall-percent 101", 2, "--stall-percent"),
         ("--topic-prefix a/b", 2, "--topic-prefix"),
         ("--subscribers 30000000", 1, "30000000"),

@@ -56,6 +56,7 @@ fn mistakes_are_one_line_that_says_the_way_out() {
         ("--nodes-ram 16", "write it as 512M or 16G"),
         ("--nic fast", "write it as 500M or 10G"),
         ("--connections 0", "1..=1000000000"),
+        ("--files 18446744073709551615", "1..=1073741824"),
         ("--connections 1e6", "must be a whole number"),
         ("--events-per-second -1", "--events-per-second = -1 is not from 0 to 1000000"),
         ("--headroom-percent 100", "is not from 0 to 90"),
