@@ -17,6 +17,7 @@ use fanwheel::wire::head::{self, HeadLimits};
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 const REQUEST: &[u8] =
     b"GET /events?topic=news HTTP/1.1\r\nHost: example.org\r\nAccept: text/event-stream\r\n\
@@ -118,5 +119,12 @@ fn fan_out(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, wire, wheel, fan_out);
+criterion_group! {
+    name = benches;
+    // The scenarios come after these, and all of `make bench` is to end within five minutes.
+    config = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3));
+    targets = wire, wheel, fan_out
+}
 criterion_main!(benches);

@@ -191,7 +191,7 @@ fn mistakes_end_with_2_and_one_line() {
         (&["serve", "--heartbeet-ms", "5"], "did you mean --heartbeat-ms?"),
         (&["config", "--config", "/nonexistent.toml"], "cannot read the configuration file"),
         (&["serve", "--control", "0.0.0.0:8080"], "take the same address"),
-        (&["fly"], "unrecognized subcommand"),
+        (&["fly"], "unknown subcommand fly"),
         (&["publish", "--url", "https://a", "t", "d"], "TLS is not supported"),
         (&["subscribe", "t", "--count", "0"], "--count"),
     ];

@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn alone() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -85,7 +85,8 @@ fn every_listener_of_every_worker_serves() {
         let streams: Vec<TcpStream> = (0..90).map(|at| connected(running.port([0, 2, 3][at % 3]))).collect();
         assert!(streams.iter().all(|stream| status(stream) == 200));
         assert_eq!(status(UnixStream::connect(&path).unwrap()), 200);
-        assert!((0..3).all(|worker| running.node.counters(worker).get(Count::Accepted) > 10));
+        // The kernel spreads by chance: ten for each worker were too many once in a hundred runs.
+        assert!((0..3).all(|worker| running.node.counters(worker).get(Count::Accepted) > 0));
         running.stop();
         assert!(!path.exists());
     }
@@ -183,9 +184,12 @@ fn an_idle_server_does_not_turn() {
     std::thread::sleep(Duration::from_millis(100));
     let turns = || running.node.totals().counts[Count::Turns as usize];
     let before = turns();
+    let begun = Instant::now();
     std::thread::sleep(Duration::from_millis(1_000));
+    let turned = turns() - before;
     // Worker 0 looks after the hub a few times a second.
-    assert!(turns() - before <= 10, "{}", turns() - before);
+    let most = 10 * begun.elapsed().as_secs_f64().ceil() as u64;
+    assert!(turned <= most, "{turned} in {:?}", begun.elapsed());
     running.stop();
 }
 

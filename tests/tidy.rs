@@ -1,7 +1,10 @@
-//! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the README's settings.
+//! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the README's settings, the
+//! names in ARCHITECTURE.md.
 //!
 //! Each rule is also tried on a planted fault, so that a rule that has gone blind is noticed.
 
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/lexer.rs"]
@@ -11,7 +14,7 @@ mod rules;
 #[path = "tidy/tree.rs"]
 mod tree;
 
-use fanwheel::base::settings::{Spec, TABLE};
+use fanwheel::base::settings::{Kind, Spec, TABLE};
 use lexer::Source;
 use rules::Fault;
 
@@ -52,10 +55,22 @@ fn what_is_vendored_is_what_was_fetched() {
     assert_eq!(present, listed + 2, "every file but the list itself and the script that fetches has a sum");
 }
 
-/// The row that the README has for a setting.
+#[test]
+fn the_architecture_names_what_there_is() {
+    let path = tree::root().join("ARCHITECTURE.md");
+    let document = std::fs::read_to_string(path).expect("the project has an ARCHITECTURE.md");
+    let faults = documents::judge(&document, &tree::texts(), |name| tree::root().join(name).exists());
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// The row that the README has for a setting, with the words that it may be if those are few.
 fn readme_row(spec: &Spec) -> String {
     let default = if spec.default.is_empty() { "(empty)".to_owned() } else { format!("`{}`", spec.default) };
-    format!("| `{}` | {default} | {} |", spec.name, spec.help)
+    let words = match spec.kind {
+        Kind::Choice(words) => format!(": {}", words.join(", ")),
+        _ => String::new(),
+    };
+    format!("| `{}` | {default} | {}{words} |", spec.name, spec.help)
 }
 
 #[test]

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::host::Circumstances;
-use crate::measure::{self, Pins};
+use crate::measure::{self, Pins, progress};
 use crate::peer::{Peer, Running};
 use crate::results::median;
 use crate::sizes;
@@ -105,15 +105,15 @@ pub fn all(
     let runs = Runs { program, peer, pins };
     let mut found = Found::default();
     for round in 1..=rounds {
-        eprint!("\r\x1b[Kconstants {round}/{rounds}");
+        progress(&format!("constants {round}/{rounds}"));
         runs.server_end(&mut found.small)?;
         runs.small(&mut found.small)?;
         for connections in LARGE.into_iter().filter(|_| large) {
-            eprint!("\r\x1b[Kconstants {round}/{rounds}: {connections} connections");
+            progress(&format!("constants {round}/{rounds}: {connections} connections"));
             runs.large(connections, found.large.entry(connections).or_default())?;
         }
     }
-    eprint!("\r\x1b[K");
+    progress("");
     let constants = made(&found.small, circumstances);
     let checked = |connections: &u64| checked(&constants, *connections, &found.large);
     let checks = LARGE.iter().filter(|_| large).flat_map(checked);

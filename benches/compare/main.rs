@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use fanwheel::ops::plan::constants::Constants;
 use host::Circumstances;
-use measure::Pins;
+use measure::{Pins, progress};
 use peer::Peer;
 use picture::Curve;
 use results::Results;
@@ -221,7 +221,7 @@ fn peers(places: &Places, matches: &ArgMatches) -> Result<(), String> {
         let rounds = rounds.min(scenario.rounds_max);
         for round in 1..=rounds {
             for peer in peers.iter().filter(|peer| scenario.needs == Needs::Nothing || peer.batch) {
-                eprint!("\r\x1b[K{} {round}/{rounds}: {}", scenario.name, peer.title);
+                progress(&format!("{} {round}/{rounds}: {}", scenario.name, peer.title));
                 match measure::scenario(&places.program, peer, scenario, pins) {
                     Ok(report) => {
                         let trouble = measure::troubles(&report);
@@ -231,7 +231,7 @@ fn peers(places: &Places, matches: &ArgMatches) -> Result<(), String> {
                 }
             }
         }
-        eprint!("\r\x1b[K");
+        progress("");
     }
     let titles: Vec<(String, String)> =
         peers.iter().map(|peer| (peer.name.clone(), peer.title.clone())).collect();
@@ -276,14 +276,14 @@ fn over_sizes(places: &Places, matches: &ArgMatches) -> Result<(), String> {
                 println!("{}: {connections} connections need more files than a process may have", peer.title);
                 continue;
             }
-            eprint!("\r\x1b[K{connections} connections: {}", peer.title);
+            progress(&format!("{connections} connections: {}", peer.title));
             match sizes::size(&places.program, peer, connections, pins(matches)) {
                 Ok(size) => found.push(size),
                 Err(words) => println!("{} at {connections}: {words}", peer.title),
             }
         }
     }
-    eprint!("\r\x1b[K");
+    progress("");
     let (circumstances, folder) = circumstances(places, &peers)?;
     let draw = |file: &str, title: &str, y: &str, value: fn(&sizes::Size) -> f64| {
         let mut curves: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
@@ -307,7 +307,7 @@ fn over_rates(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     for peer in &peers {
         let mut points = Vec::new();
         for events in RATES {
-            eprint!("\r\x1b[K{events} events/s: {}", peer.title);
+            progress(&format!("{events} events/s: {}", peer.title));
             match sizes::rate(&places.program, peer, events, pins(matches)) {
                 Ok(rate) => {
                     let (deliveries, p99) = (rate.deliveries_per_second, rate.p99_ms);
@@ -324,7 +324,7 @@ fn over_rates(places: &Places, matches: &ArgMatches) -> Result<(), String> {
         }
         curves.push(Curve { name: peer.title.clone(), points });
     }
-    eprint!("\r\x1b[K");
+    progress("");
     let (circumstances, folder) = circumstances(places, &peers)?;
     let title = "deliveries to 2 000 subscribers over publish rate";
     picture::curves(&folder.join("rates.svg"), title, "events/s", "deliveries/s", &curves)?;

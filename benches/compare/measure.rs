@@ -1,5 +1,6 @@
 //! One run of the load against one started server: the load's own report, or why there is none.
 
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::Command;
 
@@ -15,6 +16,15 @@ pub struct Pins {
     pub server: Option<usize>,
     /// The load's.
     pub load: Option<usize>,
+}
+
+/// Shows on a terminal what is being measured; nothing wipes it away.
+pub fn progress(what: &str) {
+    let mut errors = io::stderr();
+    if errors.is_terminal() {
+        // Progress that cannot be shown is not missed.
+        let _ = write!(errors, "\r\x1b[K{what}");
+    }
 }
 
 /// Runs a scenario against a peer that is started for it alone.

@@ -1,4 +1,6 @@
-//! Every bound that is not a setting, with its unit and reason; relations between bounds are checked here.
+//! Every bound that is not a setting and that somebody outside may meet or two files must agree on, with its
+//! unit and reason; relations between bounds are checked here. Pauses and steps that concern one file alone
+//! stand at its head.
 
 /// One kibibyte.
 pub const KIB: usize = 1_024;
@@ -13,6 +15,8 @@ pub const EVENT_NAME_BYTES_MAX: usize = 128;
 pub const KEY_BYTES_MAX: usize = 256;
 /// Event names that one subscriber may filter by: each is compared with each event.
 pub const EVENT_FILTERS_MAX: usize = 32;
+/// Kept events that `last=N` may ask for: their beginning is looked for one by one, under the hub's lock.
+pub const LAST_EVENTS_MAX: usize = 1_000;
 /// Bytes of a request line; longer is 414. Leaves room for 64 topics of ordinary length in the head limit.
 pub const REQUEST_LINE_BYTES_MAX: usize = 6 * KIB;
 /// Bytes of a method: longer than any that is registered, so that noise is refused early.
@@ -101,6 +105,8 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 /// The same from the control listener, which all workers share: few, so that publishers who come together
 /// are not all taken by the worker that was woken first.
 pub const CONTROL_ACCEPTS_PER_TURN: usize = 2;
+/// Idle connections of the operator's listener that are closed in one tick when files run short: about 1 ms.
+pub const ROOM_CLOSES_PER_TICK: usize = 256;
 /// Wheel entries handled in one turn.
 pub const TIMERS_PER_TURN: usize = 1_024;
 /// Connections beyond the limit that a worker still talks to, so that each gets a polite refusal.
@@ -241,5 +247,5 @@ const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
 const _: () = assert!(SURVEY_FIND_MS + SURVEY_TELL_MS < 1_000);
 const _: () = assert!(SURVEY_MAILS_MAX < CONTROL_MAILS_MAX && NOTES_PER_TURN_MAX < LOG_LINES_MAX);
 const _: () = assert!(PROBE_MS + PROBE_PERIOD_MS < 3_000);
-const _: () = assert!(WORKERS_MAX <= u64::BITS as usize);
+const _: () = assert!(WORKERS_MAX == u64::BITS as usize, "masks of workers are words");
 const _: () = assert!((REFUSALS_AT_ONCE_MAX as u64) < RESERVED_FILES);

@@ -1,6 +1,7 @@
 //! The command line's grammar: subcommands, flags and their help. Flags of settings come from the table, in
 //! one loop. Owns what is asked; knows nothing of what is done with the answers.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -9,9 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::base::settings::{Kind, Spec, TABLE, spec};
 use crate::cli::doctor;
 use crate::cli::grammar::{number, option, switch};
-use crate::cli::refusal::{nearest_setting, shown};
+use crate::cli::refusal::shown;
 use crate::cli::resolve::{CONFIG_VARIABLE, Inputs};
-use crate::cli::resolved::flag_name;
+use crate::cli::suggest::nearest;
 use crate::cli::{load, plan};
 
 const SIGNALS: &str = "\
@@ -139,40 +140,66 @@ pub fn inputs(matches: &ArgMatches) -> Inputs {
     inputs
 }
 
-/// One line for a mistake on the command line; none when the error is the help or the version asked for.
-pub fn mistake(error: &clap::Error) -> Option<String> {
+/// One line for a mistake on the command line, whose words begin with the program's name; none when the error
+/// is the help or the version asked for.
+pub fn mistake(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let grammar = command();
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => None,
         ErrorKind::UnknownArgument => {
-            let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else {
-                return Some(first_line(error));
-            };
-            let bare = typed.trim_start_matches('-').replace('-', "_");
-            let near = nearest_setting(&bare).filter(|_| typed.starts_with("--")).map(flag_name);
-            let hint = near.map_or("see --help".to_owned(), |near| format!("did you mean {near}?"));
-            Some(format!("unknown argument {}; {hint}", shown(typed)))
+            let asked = words.get(1).and_then(|word| grammar.find_subcommand(word)).unwrap_or(&grammar);
+            Some(unknown(error, "argument", ContextKind::InvalidArg, |typed| argument_hint(typed, asked)))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let names = || grammar.get_subcommands().map(Command::get_name);
+            let hint = |typed: &str| nearest(typed, names()).map(|near| format!("did you mean {near}?"));
+            Some(unknown(error, "subcommand", ContextKind::InvalidSubcommand, hint))
         }
         _ => Some(first_line(error)),
     }
+}
+
+/// What was probably meant by an argument that a subcommand does not know.
+fn argument_hint(typed: &str, asked: &Command) -> Option<String> {
+    match typed.strip_prefix("--") {
+        Some(flag) => nearest(flag, asked.get_arguments().filter_map(Arg::get_long))
+            .map(|near| format!("did you mean --{near}?")),
+        None if typed.starts_with('-') => None,
+        None => Some("quote what has spaces, or see --help".to_owned()),
+    }
+}
+
+fn unknown(
+    error: &clap::Error,
+    what: &str,
+    kind: ContextKind,
+    hint: impl Fn(&str) -> Option<String>,
+) -> String {
+    let Some(ContextValue::String(typed)) = error.get(kind) else { return first_line(error) };
+    format!("unknown {what} {}; {}", shown(typed), hint(typed).unwrap_or("see --help".to_owned()))
 }
 
 /// clap's own words without its usage block; a list of missing arguments stands on lines of its own.
 fn first_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let words: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    let line = words.join(" ");
+    // What the standard library says of a text that is no number is meant for programmers.
+    let line = words.join(" ").replace("invalid digit found in string", "must be a whole number");
+    let line = line.replace("invalid float literal", "must be a number");
     format!("{}; see --help", shown(line.strip_prefix("error: ").unwrap_or(&line)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::resolved::flag_name;
 
     fn refused(line: &str) -> Option<String> {
-        let words = std::iter::once("fanwheel").chain(line.split_whitespace());
-        mistake(&command().try_get_matches_from(words).expect_err("refused"))
+        let words: Vec<OsString> =
+            std::iter::once("fanwheel").chain(line.split_whitespace()).map(OsString::from).collect();
+        mistake(&command().try_get_matches_from(&words).expect_err("refused"), &words)
     }
 
     #[test]
@@ -198,8 +225,13 @@ mod tests {
         let rows = [
             ("serve --heartbeet-ms 5", "unknown argument --heartbeet-ms; did you mean --heartbeat-ms?"),
             ("serve --xyzzyplugh", "unknown argument --xyzzyplugh; see --help"),
-            ("serve extra", "unknown argument extra; see --help"),
-            ("fly", "unrecognized subcommand 'fly'; see --help"),
+            ("subscribe a --evnt b", "unknown argument --evnt; did you mean --event?"),
+            ("subscribe a --heartbeat-ms 9", "unknown argument --heartbeat-ms; see --help"),
+            ("load --subscriber 5", "unknown argument --subscriber; did you mean --subscribers?"),
+            ("serve -p 80", "unknown argument -p; see --help"),
+            ("publish news two words", "unknown argument words; quote what has spaces, or see --help"),
+            ("server", "unknown subcommand server; did you mean serve?"),
+            ("fly", "unknown subcommand fly; see --help"),
             ("serve --workers", "a value is required for '--workers <N>' but none was supplied; see --help"),
             ("publish", "the following required arguments were not provided: <TOPIC>; see --help"),
             (

@@ -89,8 +89,13 @@ pub fn agent(silence: Duration) -> Agent {
 pub fn unreachable_at(address: &str, error: &ureq::Error) -> Failure {
     let server = address.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(address);
     let server = shown(server);
+    let why = match error {
+        // Without the library's prefix, which names a kind of error and not a cause.
+        ureq::Error::Io(os) => os.to_string(),
+        error => error.to_string(),
+    };
     Failure::Run(format!(
-        "no answer from {server}: {error}; start `fanwheel serve`, or name another with --url"
+        "no answer from {server}: {why}; start `fanwheel serve`, or name another with --url"
     ))
 }
 

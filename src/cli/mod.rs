@@ -40,6 +40,7 @@ pub mod usage;
 pub mod vigil;
 pub mod watch;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -64,9 +65,10 @@ impl From<Refusal> for Failure {
 
 /// The program.
 pub fn main() -> ExitCode {
-    let matches = match args::command().try_get_matches() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let matches = match args::command().try_get_matches_from(&words) {
         Ok(matches) => matches,
-        Err(error) => match args::mistake(&error) {
+        Err(error) => match args::mistake(&error, &words) {
             Some(line) => return report(&Failure::Usage(line)),
             None => error.exit(),
         },

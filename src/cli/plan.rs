@@ -26,7 +26,9 @@ const COSTLY: [&str; 7] = [
     "retry_ms",
 ];
 /// Beyond what any node could hold; keeps products far from overflow.
-pub const CONNECTIONS_MAX: u64 = 1_000_000_000;
+pub(super) const CONNECTIONS_MAX: u64 = 1_000_000_000;
+/// Files of one worker: what `fs.nr_open` may be at most on 64-bit kernels.
+const FILES_MAX: u64 = 1 << 30;
 
 const WORDS: &str = "\
 Reckons with constants that `make bench` measures, and with the settings that serve would run with: \
@@ -58,7 +60,7 @@ pub fn command() -> Command {
         size("nodes-ram", "16G", "memory of a node"),
         number("cores", 1, "processors of a node").default_value("8").value_parser(whole(1..=4_096)),
         rate("nic", "10G", "network of a node, bits a second each way"),
-        number("files", 1, "files that a worker may have (LimitNOFILE)"),
+        number("files", 1, "files that a worker may have (LimitNOFILE)").value_parser(whole(1..=FILES_MAX)),
         option("constants", "FILE", "measured constants of another machine")
             .value_parser(value_parser!(PathBuf)),
         switch("json", "one JSON object"),

@@ -1,6 +1,6 @@
 //! `fanwheel publish`: one event, or one a line of standard input. Prints the id of each.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,7 +48,13 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     };
     match text("data") {
         Some(data) => post.send(data.as_bytes(), post.idempotency_key),
-        None => post.lines(&mut io::stdin().lock()),
+        None => {
+            if io::stdin().is_terminal() {
+                // Who forgot the payload would else wait for a program that waits for them.
+                let _ = writeln!(io::stderr(), "fanwheel: each line you type is one event; Ctrl-D ends");
+            }
+            post.lines(&mut io::stdin().lock())
+        }
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -237,7 +237,9 @@ impl Keeper {
             return;
         }
         let streams = self.node.totals().subscribers_open;
-        info!("event=drain reason={reason} streams={streams} drain_ms={}", self.drain_ms);
+        // Whoever pressed Ctrl-C and waits should know that this is no hang.
+        let hint = if streams > 0 { " hint=\"a second signal stops at once\"" } else { "" };
+        info!("event=drain reason={reason} streams={streams} drain_ms={}{hint}", self.drain_ms);
         self.manager.stopping();
         self.server.control(Control::Drain);
         let deadline = Instant::now() + Duration::from_millis(self.drain_ms + DRAIN_GRACE_MS);

@@ -8,7 +8,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -169,6 +169,10 @@ impl Client {
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         if !content_type.is_some_and(|text| text.trim_start().starts_with("text/event-stream")) {
             return Err(Failure::Run("the answer is no event stream: is this fanwheel?".to_owned()));
+        }
+        if !self.was_connected && io::stderr().is_terminal() {
+            // A stream may be quiet for long, which at a terminal looks like a program that hangs.
+            let _ = writeln!(io::stderr(), "fanwheel: subscribed; events follow as they come, Ctrl-C ends");
         }
         self.was_connected = true;
         match self.read(response.into_body().into_reader()) {

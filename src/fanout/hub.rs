@@ -6,9 +6,10 @@
 //!
 //! A topic lives while it has subscribers, kept frames, or had a subscriber a moment ago. What a removed
 //! topic may have lost is remembered in one id for all of them, `forgotten`: a returning subscriber may be
-//! told a gap without need, but never loses silently.
+//! told a gap without need, but never loses silently. What goes when is in `retention`.
 
 mod messages;
+mod retention;
 mod rows;
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use slab::Slab;
 
 pub use self::messages::{HubSizes, Joined, Post, Published};
+use self::retention::Entry;
 use super::hash::Seeded;
 use super::idempotency::{Answer, Idempotency};
 use super::log::{Kept, Meter, TopicLog};
@@ -24,34 +26,12 @@ use super::mail::{Control, Mail, Outlet, Probe};
 use crate::base::counters::Refused;
 use crate::base::id::EventId;
 use crate::base::limits::{
-    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX,
-    RESERVED_TOPIC_EVENTS, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN, TOPIC_LINGER_MS,
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, RESERVED_TOPIC_EVENTS, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
 use crate::wire::request::Start;
 use crate::wire::rules;
-
-/// One entry of the node's history, in publish order.
-#[derive(Debug)]
-struct Entry {
-    id: EventId,
-    at_ms: u64,
-    topic: u32,
-}
-
-/// Bytes that an allocator adds to a block, rounding and header: 16 in the worst ordinary case.
-const BLOCK_BYTES: usize = 16;
-/// A ring that has just grown is half empty.
-const RING_SLOTS: usize = 2;
-const _: () = assert!(
-    size_of::<Kept>()
-        + 2 * size_of::<usize>()
-        + 2 * BLOCK_BYTES
-        + RING_SLOTS * (size_of::<Entry>() + size_of::<Arc<Kept>>())
-        <= KEPT_OVERHEAD_BYTES,
-    "what a kept event takes beside its bytes"
-);
 
 #[derive(Debug)]
 struct Topic {
@@ -339,13 +319,6 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-impl Topic {
-    /// Whether somebody listens or something is kept.
-    fn is_in_use(&self) -> bool {
-        self.subscribers > 0 || !self.log.is_empty()
-    }
-}
-
 impl Inner {
     fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
@@ -381,149 +354,6 @@ impl Inner {
         self.kept_bytes += frame.memory_bytes();
         self.order.push_back(Entry { id: frame.id(), at_ms: now.mono_ms, topic: index });
         index
-    }
-
-    /// Brings the topics that were appended to, and the node, back within their bounds. Not between the
-    /// appends of one frame: a topic that cannot keep it may be retired, and one made after that would begin
-    /// above the frame.
-    fn trim(&mut self, indices: &[u32], now: Now) {
-        let (topic_bytes, bytes) = (self.bounds.topic_bytes, self.bounds.bytes);
-        for &index in indices {
-            let over = |topic: &Topic| topic.log.len() > topic.events_max || topic.log.bytes() > topic_bytes;
-            while over(&self.topics[index as usize]) {
-                self.evict(index);
-            }
-        }
-        // A frame larger than its topic may keep is gone at once, and its topic with it if nobody listens.
-        indices.iter().for_each(|&index| self.retire_if_idle(index, now));
-        while self.kept_bytes > bytes && self.evict_first(now) {}
-        if self.order.len() > 2 * self.kept_frames + 1_024 {
-            self.compact_order();
-        }
-    }
-
-    fn evict(&mut self, index: u32) {
-        if let Some(freed) = self.topics[index as usize].log.evict_oldest() {
-            self.kept_frames -= 1;
-            self.kept_bytes -= freed;
-        }
-    }
-
-    fn entry_is_kept(topics: &Slab<Topic>, entry: &Entry) -> bool {
-        let log = topics.get(entry.topic as usize).map(|topic| &topic.log);
-        log.and_then(TopicLog::oldest).is_some_and(|oldest| oldest <= entry.id)
-    }
-
-    /// Drops the oldest entry of the node's history, and its frame if it is still kept.
-    fn evict_first(&mut self, now: Now) -> bool {
-        let Some(entry) = self.order.pop_front() else { return false };
-        if Inner::entry_is_kept(&self.topics, &entry) {
-            self.evict(entry.topic);
-            self.retire_if_idle(entry.topic, now);
-        }
-        true
-    }
-
-    fn compact_order(&mut self) {
-        let topics = &self.topics;
-        self.order.retain(|entry| Inner::entry_is_kept(topics, entry));
-        self.order.shrink_to(self.order.len() * 2 + 1_024);
-    }
-
-    /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
-    fn retire_if_idle(&mut self, index: u32, now: Now) {
-        // It may have given way to one that was retired a moment ago.
-        let Some(topic) = self.topics.get_mut(index as usize).filter(|topic| !topic.is_in_use()) else {
-            return;
-        };
-        let due_ms = topic.left_ms + TOPIC_LINGER_MS;
-        if topic.left_ms == 0 || due_ms <= now.mono_ms {
-            self.remove(index);
-        } else if !topic.lingers {
-            topic.lingers = true;
-            self.lingering.push_back((due_ms, index, topic.born));
-            if self.lingering.len() > LINGERING_TOPICS_MAX {
-                self.remove_lingering();
-            }
-        }
-    }
-
-    fn remove(&mut self, index: u32) {
-        let topic = self.topics.remove(index as usize);
-        self.names.remove(&topic.name);
-        self.forgotten = self.forgotten.max(topic.log.floor());
-    }
-
-    /// Takes the oldest entry of `lingering`; returns the topic, unless it is gone.
-    fn take_lingering(&mut self) -> Option<u32> {
-        let (_, index, born) = self.lingering.pop_front()?;
-        let topic = self.topics.get_mut(index as usize).filter(|topic| topic.born == born)?;
-        topic.lingers = false;
-        Some(index)
-    }
-
-    /// Removes the topic that has lingered longest; false when none does.
-    fn remove_lingering(&mut self) -> bool {
-        while !self.lingering.is_empty() {
-            if let Some(index) =
-                self.take_lingering().filter(|&index| !self.topics[index as usize].is_in_use())
-            {
-                self.remove(index);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether all these topics can exist beside those in use. Topics that only linger give way: a gap told
-    /// without need is better than a refusal.
-    fn make_room(&mut self, mut names: Vec<&str>) -> bool {
-        names.sort_unstable();
-        names.dedup();
-        loop {
-            // Counted anew, because a name may be that of a topic that has just given way.
-            let new_topics = names.iter().filter(|name| self.find(name).is_none()).count();
-            let excess = (self.topics.len() + new_topics).saturating_sub(self.bounds.topics_max);
-            if excess == 0 || !(0..excess).all(|_| self.remove_lingering()) {
-                return excess == 0;
-            }
-        }
-    }
-
-    /// Drops at most `most` of everything that is too old. Returns whether more is.
-    fn expire(&mut self, now: Now, most: usize) -> bool {
-        let mut left = most;
-        let age_ms = self.bounds.age_ms;
-        let is_old = |entry: &Entry| entry.at_ms + age_ms <= now.mono_ms;
-        while left > 0 && self.order.front().is_some_and(is_old) {
-            self.evict_first(now);
-            left -= 1;
-        }
-        while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
-            if let Some(index) = self.take_lingering() {
-                self.retire_if_idle(index, now);
-            }
-            left -= 1;
-        }
-        let more = self.idempotency.expire(now.mono_ms, most) || left == 0;
-        if !more {
-            self.give_back();
-        }
-        more
-    }
-
-    /// Returns memory that a burst of short-lived topics took, when most of it is unused.
-    fn give_back(&mut self) {
-        if self.order.capacity() > 4_096 && self.order.len() < self.order.capacity() / 8 {
-            self.order.shrink_to(self.order.len() * 2);
-        }
-        if self.lingering.capacity() > 4_096 && self.lingering.len() < self.lingering.capacity() / 8 {
-            self.lingering.shrink_to(self.lingering.len() * 2);
-        }
-        if self.names.capacity() > 4_096 && self.names.len() < self.names.capacity() / 8 {
-            self.names.shrink_to(self.names.len() * 2);
-            self.topics.shrink_to_fit();
-        }
     }
 
     /// Finds where a subscriber that has just joined starts.

@@ -20,6 +20,7 @@ pub mod node;
 pub mod notes;
 mod output;
 pub mod readiness;
+pub mod room;
 mod rounds;
 pub mod seam;
 mod stream;

@@ -13,7 +13,9 @@ use super::mail::{self, Control, Inbox, Outlet};
 use super::readiness::Vigil;
 use super::survey::Survey;
 use crate::base::counters::{Count, Counters, Refused, Spread, Totals};
-use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
+use crate::base::limits::{
+    HEARTBEATS_TOGETHER_SHARE, LAST_EVENTS_MAX, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX,
+};
 use crate::base::settings::{Listener, Profile, Settings};
 use crate::base::snapshot::{Pages, Peaks, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
@@ -346,7 +348,7 @@ fn site(settings: &Settings, listener: Listener) -> Site {
         control_bound: OnceLock::new(),
         topics_per_connection_max: settings.topics_per_connection_max,
         publish_bytes_max: settings.publish_bytes_max,
-        last_max: settings.history_events.min(1_000),
+        last_max: settings.history_events.min(LAST_EVENTS_MAX),
         cors: match listener {
             Listener::Public => Cors::from_setting(&settings.cors_origins),
             Listener::Control => Cors::Off,

@@ -69,6 +69,7 @@ fn fill<'a>(
     conns: &mut Slab<Conn>,
 ) -> usize {
     let mut shared = Shared::default();
+    let mut merged = Vec::new();
     let mut cursor = topic.cursor;
     // Those who want none of the frames cost a look each, too.
     let end = topic.subscribers.len().min(cursor + LOOKS_PER_BATCH);
@@ -84,7 +85,7 @@ fn fill<'a>(
         }
         let pick = match &stream.extra {
             None => pick_shared(batch, &mut shared, topic, slot, stream),
-            Some(extra) => pick_own(batch, topics, extra, slot, stream),
+            Some(extra) => pick_own(batch, topics, extra, slot, stream, &mut merged),
         };
         match pick {
             Some(pick) if pick.parts.is_empty() => stream.position = stream.position.max(pick.upto),
@@ -119,14 +120,16 @@ fn pick_shared<'a>(
 }
 
 /// What a subscriber with several topics or a filter gets. A pick without parts only moves its position.
+/// `frames` is room to merge in, whatever it holds: one for all of a batch, not one for each delivery.
 fn pick_own<'a>(
     batch: &mut Batch<'a>,
     topics: &'a LocalTopics,
     extra: &Extra,
     slot: u32,
     stream: &Stream,
+    frames: &mut Vec<&'a Arc<Kept>>,
 ) -> Option<Pick> {
-    let mut frames: Vec<&'a Arc<Kept>> = Vec::new();
+    frames.clear();
     for place in &extra.places {
         let fresh = &topics.get(place.topic).fresh;
         frames.extend(fresh.range(first_after(fresh, stream.position)..));
@@ -139,7 +142,7 @@ fn pick_own<'a>(
     let caught_up = frames.len() <= SEND_FRAMES_MAX;
     frames.truncate(SEND_FRAMES_MAX);
     let upto: EventId = frames.last().filter(|_| !caught_up).map_or(newest, |frame| frame.id());
-    let parts = batch.add_frames(frames.into_iter(), stream.chunked());
+    let parts = batch.add_frames(frames.iter().copied(), stream.chunked());
     let bytes = batch.bytes_of(parts.clone());
     Some(Pick { slot, parts, bytes, own: 0, upto, caught_up, replays: false })
 }
@@ -176,7 +179,7 @@ mod tests {
             replayed: 0,
         };
         let mut batch = Batch::default();
-        let pick = pick_own(&mut batch, &topics, &extra, 0, &stream);
+        let pick = pick_own(&mut batch, &topics, &extra, 0, &stream, &mut Vec::new());
         let got = pick.map(|pick| (pick.parts.len(), pick.upto, pick.caught_up));
         assert_eq!(got, expected.map(|(count, upto, all)| (count, EventId::at_ms(upto), all)));
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::agents::NO_AGENT;
 use super::batch::Outcome;
 use super::conn::{Phase, State, Talk, Then, flag};
-use super::node::Node;
 use super::seam::{Close, Io, Read};
 use super::stream::{Opening, bench_subscription};
 use super::worker::Worker;
@@ -223,7 +222,6 @@ impl Worker {
         self.counters().count(Count::Requests);
         self.asked += 1;
         self.note_agent(slot, head.user_agent);
-        let node = Arc::clone(&self.node);
         let conn = &self.conns[slot as usize];
         let over = match conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
             0 => None,
@@ -231,8 +229,8 @@ impl Worker {
             _ => Some(Refused::Address),
         };
         let asked = Asked::of(head);
-        let request = match route(head, node.site(conn.listener)) {
-            Ok(request) => request,
+        match route(head, self.node.site(conn.listener)) {
+            Ok(request) => self.act(slot, asked, over, head, request, rest),
             Err(problem) => {
                 match problem {
                     Problem::PublishNotAllowed { .. } => self.counters().refuse(Refused::Credentials),
@@ -240,27 +238,69 @@ impl Worker {
                     Problem::Refused(why) => self.counters().refuse(why),
                     _ => self.counters().count(Count::RequestsBad),
                 }
-                return self.answer_problem(slot, asked, &problem);
+                self.answer_problem(slot, asked, &problem)
             }
-        };
+        }
+    }
+
+    /// Does what is asked for; a newcomer that is `over` a limit is refused what costs something.
+    fn act(
+        &mut self,
+        slot: u32,
+        asked: Asked<'_>,
+        over: Option<Refused>,
+        head: &Head<'_>,
+        request: Request,
+        rest: &[u8],
+    ) -> Flow {
+        let last = Asked { keep_alive: false, ..asked };
         match request {
             Request::Subscribe(subscribe) => self.open_stream(slot, asked, *subscribe, over, false),
             Request::BenchSubscribe { chunked } => {
                 self.open_stream(slot, asked, bench_subscription(chunked), over, true)
             }
-            Request::Ready => self.answer_ready(slot, asked),
-            Request::Connections(query) => self.ask_connections(slot, asked, query),
-            Request::Topics(query) => self.ask_topics(slot, asked, query),
-            Request::EndConnection(id) => self.ask_end(slot, asked, id),
             Request::Publish(_) | Request::Batch(_) | Request::BenchBroadcast => match over {
                 Some(why) => self.refuse(slot, asked, why),
                 None => self.begin_upload(slot, head, request, rest),
             },
+            Request::SubscribeHead { chunked } => self.answer(slot, asked, |out, reply| {
+                reply::stream_head_only(out, chunked, reply.cors, reply.origin, reply.keep_alive);
+            }),
+            Request::Preflight { allow } => {
+                self.answer(slot, asked, |out, reply| reply::preflight(out, reply, allow))
+            }
+            Request::Health => self.answer_json(slot, asked, 200, "{\"status\":\"ok\"}"),
+            Request::Ready => self.answer_ready(slot, asked),
+            Request::Status(query) => {
+                let text = (self.node.pages().status)(&self.node.snapshot(self.now.mono_ms), query);
+                self.answer_json(slot, asked, 200, &text)
+            }
+            Request::Metrics(format) => {
+                let text = (self.node.pages().metrics)(&self.node.snapshot(self.now.mono_ms), format);
+                self.answer(slot, asked, |out, reply| {
+                    reply::body(out, reply, reply::metrics_type(format), text.as_bytes());
+                })
+            }
+            Request::Connections(query) => self.ask_connections(slot, asked, query),
+            Request::Topics(query) => self.ask_topics(slot, asked, query),
+            Request::EndConnection(id) => self.ask_end(slot, asked, id),
             Request::Asset { name, if_none_match } => {
                 self.answer_asset(slot, asked, &name, if_none_match.as_deref())
             }
-            request => self.answer_page(slot, asked, &node, &request),
+            Request::Drain => {
+                self.drain_requested = true;
+                self.answer_json(slot, asked, 202, "{\"status\":\"draining\"}")
+            }
+            Request::BenchConnections => {
+                let streams = self.node.totals().subscribers_open;
+                self.answer(slot, last, |out, _| reply::bench_connections(out, streams))
+            }
+            Request::BenchOptions => self.answer(slot, last, |out, _| reply::bench_options(out)),
         }
+    }
+
+    fn answer_json(&mut self, slot: u32, asked: Asked<'_>, status: u16, text: &str) -> Flow {
+        self.answer(slot, asked, |out, reply| reply::json(out, &Reply { status, ..*reply }, text))
     }
 
     /// A file of the dashboard.
@@ -277,7 +317,11 @@ impl Worker {
             }),
             None => {
                 self.counters().count(Count::RequestsBad);
-                self.answer_problem(slot, asked, &Problem::NotFound)
+                self.answer_problem(
+                    slot,
+                    asked,
+                    &Problem::NotFound("The dashboard has no part of this name."),
+                )
             }
         }
     }
@@ -290,39 +334,6 @@ impl Worker {
         {
             conn.agent = self.agents.take(text);
         }
-    }
-
-    /// Answers that need nothing but the node's state.
-    fn answer_page(&mut self, slot: u32, asked: Asked<'_>, node: &Node, request: &Request) -> Flow {
-        let snapshot = || node.snapshot(self.now.mono_ms);
-        let page = match request {
-            Request::Status(query) => Some((reply::TYPE_JSON, (node.pages().status)(&snapshot(), *query))),
-            Request::Metrics(format) => {
-                Some((reply::metrics_type(*format), (node.pages().metrics)(&snapshot(), *format)))
-            }
-            Request::Health => Some((reply::TYPE_JSON, "{\"status\":\"ok\"}".to_owned())),
-            Request::Drain => Some((reply::TYPE_JSON, "{\"status\":\"draining\"}".to_owned())),
-            _ => None,
-        };
-        self.drain_requested |= *request == Request::Drain;
-        let streams = if *request == Request::BenchConnections { node.totals().subscribers_open } else { 0 };
-        let closes = matches!(request, Request::BenchConnections | Request::BenchOptions);
-        let status = if *request == Request::Drain { 202 } else { 200 };
-        self.answer(slot, Asked { keep_alive: asked.keep_alive && !closes, ..asked }, |out, reply| {
-            let reply = Reply { status, ..*reply };
-            match request {
-                Request::SubscribeHead { chunked } => {
-                    reply::stream_head_only(out, *chunked, reply.cors, reply.origin, reply.keep_alive);
-                }
-                Request::Preflight { allow } => reply::preflight(out, &reply, allow),
-                Request::BenchConnections => reply::bench_connections(out, streams),
-                Request::BenchOptions => reply::bench_options(out),
-                _ => {
-                    let (kind, text) = page.as_ref().expect("every other request is a page");
-                    reply::body(out, &reply, kind, text.as_bytes());
-                }
-            }
-        })
     }
 
     /// Opens a stream, or refuses it in the way that its client understands.
@@ -427,7 +438,7 @@ impl Worker {
         }
         let readiness = self.node.readiness(self.now.mono_ms);
         match readiness.reason {
-            None => self.answer(slot, asked, |out, reply| reply::json(out, reply, "{\"status\":\"ready\"}")),
+            None => self.answer_json(slot, asked, 200, "{\"status\":\"ready\"}"),
             Some(reason) => self.answer_problem(slot, asked, &Problem::NotReady(format!("{reason}."))),
         }
     }

@@ -87,6 +87,11 @@ impl Wheel {
         self.armed -= 1;
     }
 
+    /// When the slot's timer is due; without one, never.
+    pub fn due(&self, slot: u32) -> Tick {
+        self.nodes.get(slot as usize).map_or(Tick::MAX, |node| node.due)
+    }
+
     /// Where a timer due at a tick is kept.
     fn bucket(&self, due: Tick) -> usize {
         let lap = due / LAP;

@@ -103,6 +103,10 @@ pub struct Worker {
     pub(super) asked: usize,
     /// Connections that are only here to be refused.
     refusals: usize,
+    /// Connections of the operator's listener.
+    pub(super) operators: usize,
+    /// When it last looked for idle ones among them.
+    pub(super) room_made: Tick,
     sweep_at_ms: u64,
     /// Surveys that it takes part in, each a slice in turn.
     pub(super) walks: VecDeque<Walk>,
@@ -116,7 +120,8 @@ pub struct Worker {
 impl Worker {
     /// Worker `index` of the node. `seed` drives its jitter.
     pub fn new(node: Arc<Node>, index: usize, inbox: Inbox, seed: u64) -> Worker {
-        let hash = Seeded::new(seed);
+        // Not the draws of `prng`: clients see some of each in their reconnection times.
+        let hash = Seeded::new(!seed);
         Worker {
             node,
             index,
@@ -138,6 +143,8 @@ impl Worker {
             addresses: Vec::new(),
             asked: 0,
             refusals: 0,
+            operators: 0,
+            room_made: Tick::MAX,
             sweep_at_ms: 0,
             walks: VecDeque::new(),
             agents: Agents::new(hash.clone()),
@@ -158,6 +165,7 @@ impl Worker {
             return None;
         }
         self.refusals += usize::from(over != 0);
+        self.operators += usize::from(listener == Listener::Control);
         self.generation = self.generation.wrapping_add(1);
         let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
         let due = now.tick().saturating_add(wait);
@@ -516,6 +524,7 @@ impl Worker {
         self.counters().connections(-1);
         let age = self.now.tick().saturating_sub(conn.opened);
         self.counters().duration.add(u64::from(age) * TICK_MS, 1);
+        self.operators -= usize::from(conn.listener == Listener::Control);
         if conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0 {
             self.refusals -= 1;
         } else if conn.listener == Listener::Public {

@@ -3,12 +3,15 @@
 
 use crate::load::host;
 use crate::load::plan::{Fault, Plan};
+use crate::load::receiver::PORT_FIRST;
 use crate::sys::process::{self, Limit};
 
 /// Files of a thread that are no subscribers: poll, waker, standard streams, the publisher's.
 const FILES_SPARE: u64 = 64;
 /// Sources of loopback subscribers are 127.0.1.1 to 127.0.254.1.
 const THREADS_MAX: u64 = 254;
+/// Ports of one such source: a thread has one, so that more subscribers could be bound but never connect.
+const SOURCE_PORTS: u64 = 65_536 - PORT_FIRST as u64;
 /// Kernel memory of an idle connection, both ends, as measured on kernel 6.18; ours and the target's on top.
 const CONNECTION_BYTES: u64 = 10_000;
 
@@ -32,13 +35,12 @@ pub fn raise_files(plan: &Plan) -> Result<u64, Fault> {
 /// What is missing.
 pub fn check(plan: &Plan, files: u64) -> Result<usize, Fault> {
     let wanted = plan.subscribers as u64;
-    let room = files.saturating_sub(FILES_SPARE).max(1);
-    let needed = wanted.div_ceil(room).max(1);
+    let needed = threads_needed(wanted, files, plan.is_loopback());
     let threads = if plan.threads == 0 { needed } else { plan.threads as u64 };
     if threads < needed || threads > THREADS_MAX {
         return Err(Fault::Host(format!(
-            "cannot open {wanted} subscribers: {threads} threads of {files} files each; use --threads {} \
-             or raise the limit with `ulimit -n {}`",
+            "cannot open {wanted} subscribers: {threads} threads of {files} files each, and on loopback of \
+             {SOURCE_PORTS} ports; use --threads {} or raise the limit with `ulimit -n {}`",
             needed.min(THREADS_MAX),
             wanted / threads.clamp(1, THREADS_MAX) + FILES_SPARE
         )));
@@ -49,6 +51,13 @@ pub fn check(plan: &Plan, files: u64) -> Result<usize, Fault> {
         check_memory(wanted)?;
     }
     Ok(threads as usize)
+}
+
+/// Threads for so many subscribers: each has its own files, and on loopback the ports of its own address.
+fn threads_needed(wanted: u64, files: u64, loopback: bool) -> u64 {
+    let ports = if loopback { SOURCE_PORTS } else { u64::MAX };
+    let room = files.saturating_sub(FILES_SPARE).clamp(1, ports);
+    wanted.div_ceil(room).max(1)
 }
 
 /// To another host all connections come from one address here.
@@ -87,4 +96,26 @@ fn check_memory(wanted: u64) -> Result<(), Fault> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_files_nor_ports_of_a_thread_are_exceeded() {
+        let rows = [
+            (0, 1_024, true, 1),
+            (960, 1_024, true, 1),
+            (961, 1_024, true, 2),
+            (55_536, 1_000_000, true, 1),
+            (55_537, 1_000_000, true, 2),
+            (1_000_000, 1_048_576, true, 19),
+            (1_000_000, 1_048_576, false, 1),
+            (5, 0, true, 5),
+        ];
+        for (wanted, files, loopback, threads) in rows {
+            assert_eq!(threads_needed(wanted, files, loopback), threads, "{wanted} {files} {loopback}");
+        }
+    }
 }

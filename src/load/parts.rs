@@ -113,6 +113,12 @@ impl Run<'_> {
 
     /// Cuts a share, publishes what it misses, and lets it come back all at once.
     pub(super) fn come_back(&mut self) {
+        if self.numbers.iter().all(|&number| number == 0) {
+            // Nobody has an id yet to come back with.
+            let events = self.plan.topics as u64;
+            self.publish("giving ids", events, Duration::MAX, Pace::Window(MISSED_WINDOW));
+            self.settle();
+        }
         let open = self.board.sum(|cell| &cell.open);
         self.cut = true;
         self.order(|| Order::Cut);

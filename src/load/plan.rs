@@ -4,12 +4,20 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::base::limits::MIB;
 use crate::load::spread::Shape;
 
 /// The placeholder for a topic in an address.
 const TOPIC: &str = "{topic}";
 /// The longest one request's batch: what a server takes in one body is less.
-pub const BATCH_MAX: usize = 10_000;
+const BATCH_MAX: usize = 10_000;
+/// Topics and publishers at most: each pair of them has a number, each subscriber one for each publisher.
+const TOPICS_MAX: usize = 10_000_000;
+const PUBLISHERS_MAX: usize = 1_024;
+/// Bytes of one event at most: the most that `publish_bytes_max` can be.
+const BYTES_MAX: usize = 64 * MIB;
+/// Seconds that a part may be given: 31 years, whose nanoseconds fit a word.
+const SECONDS_MAX: u64 = 1_000_000_000;
 
 /// An `http://` address whose path may hold `{topic}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,8 +145,18 @@ impl Plan {
         if self.topics > 1 && !(self.subscribe.takes_topics() && self.publish.takes_topics()) {
             return Err(format!("--topics {}: both addresses need {TOPIC} in their path", self.topics));
         }
-        if self.batch > BATCH_MAX {
-            return Err(format!("--batch {}: at most {BATCH_MAX}", self.batch));
+        let bounds = [
+            ("batch", self.batch as u64, BATCH_MAX as u64),
+            ("topics", self.topics as u64, TOPICS_MAX as u64),
+            ("publishers", self.publishers as u64, PUBLISHERS_MAX as u64),
+            ("bytes", self.bytes as u64, BYTES_MAX as u64),
+            ("bytes-max", self.bytes_max as u64, BYTES_MAX as u64),
+            ("seconds", self.seconds.as_secs(), SECONDS_MAX),
+            ("idle-seconds", self.idle.as_secs(), SECONDS_MAX),
+            ("patience-seconds", self.patience.as_secs(), SECONDS_MAX),
+        ];
+        if let Some((flag, asked, most)) = bounds.into_iter().find(|(_, asked, most)| asked > most) {
+            return Err(format!("--{flag} {asked}: at most {most}"));
         }
         if self.bytes_max < self.bytes {
             return Err(format!("--bytes-max {} is below --bytes {}", self.bytes_max, self.bytes));

@@ -181,7 +181,7 @@ impl Publisher {
                 return u64::MAX;
             };
             let due_ns = match part.pace {
-                Pace::Rate(rate) => start_ns + (begun as f64 / rate * SECOND_NS) as u64,
+                Pace::Rate(rate) => start_ns.saturating_add((begun as f64 / rate * SECOND_NS) as u64),
                 Pace::Window(window) => {
                     // Completions nudge; looked at after the announcement, none can be missed.
                     self.board.publisher_sleeps(true);

@@ -207,6 +207,7 @@ impl Receiver {
                 self.numbers = numbers;
                 let now = Instant::now();
                 let returning = self.share(self.plan.reconnect_percent);
+                returning.iter().for_each(|&place| self.forgive_newcomer(place));
                 self.away.extend(returning.into_iter().map(|place| (now, place as u32)));
             }
             Order::Take(to) => drop(to.send(std::mem::take(&mut self.tally))),
@@ -223,6 +224,18 @@ impl Receiver {
         let chosen =
             |&place: &usize| in_share(self.first + place as u64, percent) && !self.subscribers[place].stalled;
         (0..self.subscribers.len()).filter(chosen).collect()
+    }
+
+    /// Whoever has not had one event before the cut has no position, so that nothing is owed to it.
+    fn forgive_newcomer(&mut self, place: usize) {
+        let publishers = self.plan.publishers;
+        let lasts = &mut self.lasts[place * publishers..][..publishers];
+        if lasts.iter().all(|&last| last == 0) {
+            let topic = self.subscribers[place].topic as usize;
+            for (publisher, last) in lasts.iter_mut().enumerate() {
+                *last = self.numbers[publisher * self.plan.topics + topic];
+            }
+        }
     }
 
     /// Counts what has not come although it was published.

@@ -12,8 +12,9 @@
 //! the operator gets in when nobody else does. Knows nothing of what the connections are for.
 
 use crate::base::counters::{Count, Counters};
-use crate::base::limits::{ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN};
+use crate::base::limits::{ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN, WORKERS_MAX};
 use crate::base::settings::Listener;
+use crate::fanout::room::Room;
 use crate::reactor::listeners::{self, Place, Tuning};
 use crate::sys::epoll;
 use crate::sys::socket::{self, Socket};
@@ -43,8 +44,8 @@ pub struct Attendance(AtomicU64);
 impl Attendance {
     /// All workers listen.
     pub fn all(workers: usize) -> Attendance {
-        assert!((1..=64).contains(&workers));
-        Attendance(AtomicU64::new(u64::MAX >> (64 - workers)))
+        assert!((1..=WORKERS_MAX).contains(&workers));
+        Attendance(AtomicU64::new(u64::MAX >> (WORKERS_MAX - workers)))
     }
 
     /// Takes a worker out, unless it is the last; tells whether it did.
@@ -226,6 +227,13 @@ impl Doors {
             }
         }
         Ok(())
+    }
+
+    /// What room is wanted when the worker has as many sockets as it may.
+    pub fn room_wanted(&self, open: usize) -> Option<Room> {
+        let Duty { worker_max, spare, .. } = self.duty;
+        let over = open.checked_sub(worker_max)?;
+        Some(Room { sockets: over + REOPEN_ROOM.min(worker_max / 4), keep: spare / 8 })
     }
 
     fn rest(&mut self, now_ms: u64, ms: u64, counters: &Counters, open: usize, error: &io::Error) -> u64 {

@@ -252,14 +252,15 @@ fn sit(seat: Seat) {
 }
 
 fn prepare(seat: Seat) -> Result<Shell, StartFault> {
-    let Seat { inbox, seed, private, crowded, backend, duty, wakers, clock, node, notices, places, .. } = seat;
+    let Seat { inbox, seed, private, crowded, backend, duty, wakers, clock, node, notices, places, .. } =
+        seat;
     let index = duty.index;
     let os = |call| move |os| StartFault::Other(StartError::Os { call, os });
     if private {
         process::unshare_files().map_err(|os| StartFault::Other(StartError::FileTable(os)))?;
     }
     if let Err(error) = process::set_time_slice(TIME_SLICE) {
-        log::debug!("time slice refused worker={index} error=\"{error}\"");
+        log::debug!("event=time_slice_refused worker={index} error=\"{error}\"");
     }
     if let Some(processor) = duty.processor
         && let Err(error) = process::pin(processor)

@@ -155,14 +155,13 @@ impl Shell {
         } else {
             None
         };
+        let wanted = doors.room_wanted(sockets.open());
+        let room_due = wanted.and_then(|wanted| core.make_room(sockets, now, wanted));
         // The core reads a newcomer in its next turn without waiting for a readiness.
         if turn.more || admitted {
             return Some(0);
         }
-        match (turn.due_in_ms, doors_due) {
-            (Some(core), Some(doors)) => Some(core.min(doors)),
-            (core, doors) => core.or(doors),
-        }
+        [turn.due_in_ms, doors_due, room_due].into_iter().flatten().min()
     }
 }
 

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::base::id::{EVENT_ID_TEXT_BYTES_MAX, EventId};
 use crate::base::limits::KEPT_OVERHEAD_BYTES;
+use crate::wire::rules::UNNAMED_EVENT;
 
 /// Room for the chunk size (8 hex digits, CRLF) and the id line in front of what a draft already holds.
 const HEADROOM: usize = 8 + 2 + "id: \n".len() + EVENT_ID_TEXT_BYTES_MAX;
@@ -152,7 +153,7 @@ impl Frame {
     /// The event's name; `message` when it has none, as clients see it.
     pub fn name(&self) -> &[u8] {
         let name = &self.bytes[self.name.start as usize..self.name.end as usize];
-        if name.is_empty() { b"message" } else { name }
+        if name.is_empty() { UNNAMED_EVENT.as_bytes() } else { name }
     }
 
     /// The key under which only the newest event matters, if any.

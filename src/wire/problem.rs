@@ -57,8 +57,8 @@ pub enum Problem {
         /// The line of a batch, counted from 1.
         line: Option<usize>,
     },
-    /// 404.
-    NotFound,
+    /// 404; the sentence says where to look instead.
+    NotFound(&'static str),
     /// 404: no such connection, or no longer.
     NoSuchConnection,
     /// 403: publish on the public listener; the text names the control listener.
@@ -138,7 +138,7 @@ impl Problem {
             | Problem::ReservedTopic { .. } => 400,
             Problem::PublishNotAllowed { .. } => 403,
             Problem::Refused(Refused::Credentials | Refused::Origin | Refused::ReservedTopic) => 403,
-            Problem::NotFound | Problem::NoSuchConnection => 404,
+            Problem::NotFound(_) | Problem::NoSuchConnection => 404,
             Problem::MethodNotAllowed(_) => 405,
             Problem::NotAcceptable => 406,
             Problem::HeadTimeout | Problem::BodyTimeout => 408,
@@ -182,7 +182,7 @@ impl Problem {
             Problem::ReservedEvent { .. } => "reserved_event",
             Problem::ReservedTopic { .. } => REFUSED_NAMES[Refused::ReservedTopic as usize],
             Problem::PublishNotAllowed { .. } => "publish_not_allowed",
-            Problem::NotFound => "not_found",
+            Problem::NotFound(_) => "not_found",
             Problem::NoSuchConnection => "no_such_connection",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::NotAcceptable => "not_acceptable",
@@ -212,7 +212,8 @@ impl Problem {
             | Problem::BadHost(text)
             | Problem::BadTarget(text)
             | Problem::BadChunk(text)
-            | Problem::BadQuery(text) => text,
+            | Problem::BadQuery(text)
+            | Problem::NotFound(text) => text,
             Problem::BadParameter { name, rule } => return format!("{name} {rule}.").into(),
             Problem::NoTopic => "Name at least one topic: ?topic=NAME.",
             Problem::TooManyTopics { topics_max } => {
@@ -234,7 +235,6 @@ impl Problem {
                 )
                 .into();
             }
-            Problem::NotFound => "There is nothing at this path.",
             Problem::NoSuchConnection => "There is no connection with this id, or no longer.",
             Problem::MethodNotAllowed(allow) => {
                 return format!("This path answers only to {allow}.").into();
@@ -310,7 +310,7 @@ impl Problem {
             | Problem::ReservedEvent { .. }
             | Problem::ReservedTopic { .. }
             | Problem::PublishNotAllowed { .. }
-            | Problem::NotFound
+            | Problem::NotFound(_)
             | Problem::NoSuchConnection
             | Problem::MethodNotAllowed(_)
             | Problem::NotAcceptable

@@ -12,7 +12,7 @@ use crate::wire::cors::Cors;
 use crate::wire::problem::Problem;
 
 /// `Content-Type` of JSON answers.
-pub const TYPE_JSON: &str = "application/json";
+const TYPE_JSON: &str = "application/json";
 /// `Content-Type` of plain texts.
 pub const TYPE_TEXT: &str = "text/plain; charset=utf-8";
 /// `Content-Type` of `/metrics` in the OpenMetrics format.

@@ -155,6 +155,12 @@ const READ: &str = "GET, HEAD";
 const STREAM: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST";
 const DELETE: &str = "DELETE";
+/// Paths that people look for on the public listener in vain.
+const OF_CONTROL: [&[u8]; 6] = [b"/", b"/metrics", b"/status", b"/topics", b"/connections", b"/drain"];
+/// What somebody learns who took a wrong turn.
+const NOWHERE: &str = "There is nothing at this path; streams are at /events?topic=NAME.";
+const ON_CONTROL: &str = "This path is served on the control listener only.";
+const NOT_IN_PROFILE: &str = "There is nothing at this path in the broadcast-benchmark profile.";
 
 /// Decides what `head` asks `site` for. The control listener judges `Host` and `Origin` before anything else.
 pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
@@ -198,7 +204,8 @@ pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
         b"/" if control => read(head, asset(head, b"index.html")),
         _ => match head.path.strip_prefix(b"/dashboard/") {
             Some(name) if control => read(head, asset(head, name)),
-            _ => Err(Problem::NotFound),
+            _ if OF_CONTROL.contains(&head.path) => Err(Problem::NotFound(ON_CONTROL)),
+            _ => Err(Problem::NotFound(NOWHERE)),
         },
     }
 }
@@ -218,7 +225,7 @@ fn route_benchmark(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
         (Method::Get, b"/connections") => Ok(Request::BenchConnections),
         (Method::Options, b"/sse" | b"/connections") => Ok(Request::BenchOptions),
         (Method::Post, b"/broadcast") => check_body(head, site).map(|()| Request::BenchBroadcast),
-        _ => Err(Problem::NotFound),
+        _ => Err(Problem::NotFound(NOT_IN_PROFILE)),
     }
 }
 

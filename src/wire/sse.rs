@@ -3,7 +3,7 @@
 //! Used by `subscribe` and the load generator. Knows nothing of HTTP: its input is the decoded body. Lines
 //! that come whole are read where they lie; only a line that is cut is copied.
 
-use crate::wire::rules::parse_decimal;
+use crate::wire::rules::{UNNAMED_EVENT, parse_decimal};
 
 /// A dispatched event. Bytes are UTF-8 if the server keeps to the standard; decode lossily to show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Parser {
         }
         // Every data line left an LF, so no data line is told apart from an empty one.
         if let Some((_, data)) = self.data.split_last() {
-            let name = if self.name.is_empty() { b"message" } else { &self.name[..] };
+            let name = if self.name.is_empty() { UNNAMED_EVENT.as_bytes() } else { &self.name[..] };
             on_event(Event { name, data, id: &self.last_event_id, id_given: self.id_given });
         }
         self.id_given = false;

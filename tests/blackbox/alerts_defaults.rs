@@ -1,6 +1,6 @@
 //! The default alerts, brought about for real with low thresholds, told to a webhook that fails first, and
-//! ended by taking their cause away. A leak takes ten minutes to be judged; `ops/alerts/default_tests.rs` has
-//! it over made-up time.
+//! ended by taking their cause away. A leak takes ten minutes to be judged, so it has a clock of its own, in
+//! `leak.rs`.
 
 use crate::harness::{Conn, Hook, Launch, Server, Stream, ms};
 use crate::readiness::Stopped;

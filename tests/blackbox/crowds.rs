@@ -96,7 +96,7 @@ fn dripping_heads_are_cut_and_cost_little() {
             let fine = matches!(&answer, Ok(a) if a.status == 408) || matches!(answer, Err(Fail::Ended(_)));
             assert!(fine, "{answer:?}");
         }
-        assert!(start.elapsed() < ms(4_000), "cut after {:?}", start.elapsed());
+        assert!(start.elapsed() < ms(6_000), "cut after {:?}", start.elapsed());
     });
     witness.check("slow heads");
 }

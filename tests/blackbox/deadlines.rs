@@ -35,7 +35,7 @@ fn dripping_head_is_cut_at_the_head_deadline() {
         for start in ["", "GET /healthz HTTP/1.1\r\nHost: fan.test\r\nX: ", "GET /ev"] {
             let mut conn = server.connect();
             conn.send(start);
-            assert_cut(start, drip(&mut conn, b'a', ms(4_000)), 500, 1_900);
+            assert_cut(start, drip(&mut conn, b'a', ms(4_000)), 500, 3_900);
             drop(conn);
             witness.check(start);
         }
@@ -69,7 +69,7 @@ fn every_prefix_of_a_good_request_waits_and_is_cut_at_its_deadline() {
             let least = ms(350).saturating_sub(opened);
             assert!(start.elapsed() >= least, "prefix of {length} bytes was cut before its time");
         }
-        assert!(start.elapsed() < opened + ms(2_500), "cut after {:?}", start.elapsed());
+        assert!(start.elapsed() < opened + ms(4_000), "cut after {:?}", start.elapsed());
         witness.check("all prefixes");
     });
 }
@@ -90,7 +90,7 @@ fn slow_body_is_cut_at_its_deadline_and_publishes_nothing() {
         for (case, request, byte) in rows {
             let mut conn = server.connect_control();
             conn.send(request);
-            assert_cut(case, drip(&mut conn, byte, ms(4_000)), 500, 1_900);
+            assert_cut(case, drip(&mut conn, byte, ms(4_000)), 500, 3_900);
             drop(conn);
             witness.check(case);
         }
@@ -101,17 +101,17 @@ fn slow_body_is_cut_at_its_deadline_and_publishes_nothing() {
 #[test]
 fn idle_connections_are_closed_in_order_at_their_limit() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("idle_ms", 400).start();
+        let server = Launch::workers(workers).set("idle_ms", 1_200).start();
         let mut conn = server.connect();
         for _ in 0..3 {
             assert_eq!(conn.ask("GET /healthz HTTP/1.1\r\nHost: fan.test\r\n\r\n").status, 200);
-            std::thread::sleep(ms(150));
+            std::thread::sleep(ms(450));
         }
         let start = Instant::now();
         let (bytes, end) = conn.rest(ms(4_000));
         assert!(bytes.is_empty(), "bytes at an idle end: {}", String::from_utf8_lossy(&bytes));
         assert_eq!(end, Ok(End::Fin));
-        assert!((ms(150)..ms(2_000)).contains(&start.elapsed()), "{:?}", start.elapsed());
+        assert!((ms(450)..ms(3_900)).contains(&start.elapsed()), "{:?}", start.elapsed());
     });
 }
 
@@ -126,7 +126,7 @@ fn silent_connection_is_closed() {
             matches!(&answer, Ok(answer) if answer.status == 408) || matches!(answer, Err(Fail::Ended(_)));
         assert!(fine, "{answer:?}");
     }
-    assert!(start.elapsed() < ms(2_500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < ms(3_900), "{:?}", start.elapsed());
 }
 
 #[test]

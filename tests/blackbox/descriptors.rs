@@ -1,6 +1,8 @@
 //! Too few files: a server that says so at the start, or serves, never spins at the limit, and recovers.
 
-use crate::harness::{Conn, Launch, Server, Stream, free_port, ms, poll_until, with_1_and_4_workers};
+use crate::harness::{
+    Conn, Launch, SOON, Server, Stream, Witness, free_port, ms, poll_until, with_1_and_4_workers,
+};
 
 fn limited(files: usize, workers: usize) -> Launch {
     let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
@@ -79,4 +81,39 @@ fn more_connections_than_files_are_refused_at_the_start_or_capped() {
         limited(400, 1).set("connections_max", 1_000_000).on(free_port(), free_port()).refuse();
     assert_eq!((exit, lines.len()), (Some(1), 1), "{lines:?}");
     assert!(lines[0].contains("1000000"), "{lines:?}");
+}
+
+#[test]
+fn idle_connections_of_the_operators_listener_lock_out_neither_operator_nor_public() {
+    with_1_and_4_workers(|workers| {
+        let files = 400;
+        let server = limited(files, workers).start();
+        let mut witness = Witness::of(&server);
+        let mut publisher = server.connect_control();
+        assert_eq!(publisher.ask(server.publish_bytes("topic=a", "", b"first")).status, 202);
+        // More than all workers have files for; half of them have asked for something before.
+        let asks = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
+        let idle: Vec<Conn> = (0..files * workers + 100)
+            .map(|n| {
+                let mut conn = server.connect_control();
+                conn.send(if n % 2 == 0 { &asks } else { "" });
+                conn
+            })
+            .collect();
+        for _ in 0..5 {
+            let mut conn = server.connect_control();
+            conn.send(format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", server.control));
+            let answer = conn.answer(SOON);
+            assert!(answer.as_ref().is_ok_and(|a| a.status == 200), "the operator is locked out: {answer:?}");
+        }
+        let mut stream = server.subscribe("topic=a");
+        server.publish("a", "x");
+        assert_eq!(stream.event().data, "x");
+        witness.check_service("with idle connections of the operator's listener");
+        let begin = server.cpu_ms();
+        std::thread::sleep(ms(1_000));
+        let used = server.cpu_ms() - begin;
+        assert!(used < 500, "{used} ms of processor time in a second");
+        drop(idle);
+    });
 }

@@ -55,25 +55,25 @@ fn sigterm_under_load_ends_every_stream_whole_and_delivers_every_202() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers).set("drain_ms", 1_500).set("retry_ms", 1_000).start();
         let streams: Vec<Stream> = (0..50).map(|_| server.subscribe("topic=a")).collect();
-        let start = Instant::now();
-        let (departed, accepted) = std::thread::scope(|scope| {
+        let (departed, accepted, start) = std::thread::scope(|scope| {
             let publishers: Vec<_> = (0..2)
                 .map(|name| {
                     let server = &server;
                     scope.spawn(move || publish_on(server, name))
                 })
                 .collect();
-            std::thread::sleep(ms(200));
+            server.await_metric("load", SOON, |m| m.get("published") >= 20);
             server.signal("TERM");
+            let start = Instant::now();
             let departed = departures(streams, start, ms(8_000));
             let accepted: BTreeSet<String> =
                 publishers.into_iter().flat_map(|thread| thread.join().expect("answered")).collect();
-            (departed, accepted)
+            (departed, accepted, start)
         });
         let exit = server.exit(SOON).expect("the process ends with its last stream");
         assert_eq!(exit.code(), Some(0), "{}", server.log());
-        assert!(start.elapsed() < ms(200 + 1_500 + 1_500), "took {:?}", start.elapsed());
-        assert!(accepted.len() > 5, "too little load: {}", accepted.len());
+        assert!(start.elapsed() < ms(1_500 + 3_000), "took {:?}", start.elapsed());
+        assert!(accepted.len() >= 20, "too little load: {}", accepted.len());
         for departure in &departed {
             assert_eq!(departure.finish, Finish::Clean);
             assert!(matches!(departure.last, Some(Item::Retry(800..=1_200))), "{:?}", departure.last);
@@ -221,7 +221,7 @@ fn second_sigterm_stops_now() {
         server.signal("TERM");
         assert!(server.exit(ms(400)).is_none(), "the drain was not waited for");
         server.signal("TERM");
-        assert!(server.exit(ms(2_000)).is_some(), "still running 2 s after the second SIGTERM");
+        assert!(server.exit(ms(5_000)).is_some(), "still running 5 s after the second SIGTERM");
     });
 }
 

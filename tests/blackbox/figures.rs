@@ -188,7 +188,7 @@ fn pages_are_quick_beside_a_busy_broadcast() {
     let server = Launch::workers(1).start();
     let (public, control) = (server.public, server.control);
     let busy = std::thread::spawn(move || {
-        load(public, control, "--subscribers 800 --seconds 3 --window 64 --publishers 4")
+        load(public, control, "--subscribers 600 --seconds 3 --window 64 --publishers 4")
     });
     server.await_metric("deliveries", ms(10_000), |metrics| metrics.get("delivered") > 10_000);
     let mut times: Vec<Duration> = Vec::new();

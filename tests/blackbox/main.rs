@@ -22,6 +22,7 @@ mod figures;
 mod harness;
 mod head_attacks;
 mod injected;
+mod leak;
 mod lifetime;
 mod load;
 mod monitoring;

@@ -60,6 +60,7 @@ fn mistakes_are_one_line_that_says_the_way_out() {
         ("--connections -5", "must be a whole number from 1 to"),
         ("--connections 99999999999999999999", "must be a whole number from 1 to"),
         ("--cores 0", "must be a whole number from 1 to 4096"),
+        ("--files 18446744073709551615", "must be a whole number from 1 to 1073741824"),
         ("--events-per-second -1", "--events-per-second = -1 is not from 0 to 1000000"),
         ("--headroom-percent 100", "is not from 0 to 90"),
         ("--heartbeat-ms 5", "heartbeat_ms = 5"),

@@ -1,14 +1,18 @@
-//! Readiness that proves delivery: red within three seconds and with a reason, green again afterwards, while
-//! the control listener goes on answering. A worker is stopped as a debugger stops it, through ptrace; where
-//! that is not allowed a line says so.
+//! Readiness that proves delivery: red within three seconds of what is wrong and with a reason, green again
+//! afterwards, while the control listener goes on answering. A worker is stopped as a debugger stops it,
+//! through ptrace; where that is not allowed a line says so.
 
 use crate::harness::{Conn, Launch, SOON, Server, Stream, free_port, ms, poll_until};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Stops one thread until its input ends.
+/// From what is wrong to the verdict that says so.
+const RED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Stops one thread from a line of its input until the end of it.
 const STOPPER: &str = r#"
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -20,6 +24,8 @@ def ptrace(what):
         sys.exit()
 SEIZE, INTERRUPT, DETACH, ANY_THREAD = 0x4206, 0x4207, 17, 0x40000000
 ptrace(SEIZE)
+print("seized", flush=True)
+sys.stdin.readline()
 ptrace(INTERRUPT)
 os.waitpid(tid, ANY_THREAD)
 print("stopped", flush=True)
@@ -28,7 +34,11 @@ ptrace(DETACH)
 "#;
 
 /// A thread that stands still until this is dropped.
-pub struct Stopped(Child);
+pub struct Stopped {
+    debugger: Child,
+    /// The last moment before it stood still.
+    pub since: Instant,
+}
 
 impl Stopped {
     /// Stops a worker's thread; none where that is not allowed.
@@ -42,22 +52,33 @@ impl Stopped {
         let tid = task.file_name().into_string().expect("a number");
         let mut command = Command::new("python3");
         command.args(["-c", STOPPER, &tid]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().ok()?;
-        let mut answer = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut answer).expect("UTF-8");
-        if answer.trim() != "stopped" {
-            println!("skipped: a thread cannot be stopped here: {answer}");
-            let _ = child.wait();
+        let mut debugger = command.spawn().ok()?;
+        let mut said = BufReader::new(debugger.stdout.take().expect("piped"));
+        let seized = Stopped::hears(&mut said, "seized");
+        let since = Instant::now();
+        let asked = debugger.stdin.as_mut().expect("piped").write_all(b"stop\n");
+        if !seized || asked.is_err() || !Stopped::hears(&mut said, "stopped") {
+            let _ = debugger.wait();
             return None;
         }
-        Some(Stopped(child))
+        Some(Stopped { debugger, since })
+    }
+
+    fn hears(said: &mut BufReader<ChildStdout>, word: &str) -> bool {
+        let mut line = String::new();
+        said.read_line(&mut line).expect("UTF-8");
+        let is_well = line.trim() == word;
+        if !is_well {
+            println!("skipped: a thread cannot be stopped here: {line}");
+        }
+        is_well
     }
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
+        drop(self.debugger.stdin.take());
+        let _ = self.debugger.wait();
     }
 }
 
@@ -73,17 +94,16 @@ fn ready(server: &Server) -> (u16, String) {
     ask(server, "/readyz", ms(1_000))
 }
 
-/// Waits for readiness to be red with all these words; the time that took.
-fn await_red(server: &Server, words: &[&str]) -> Duration {
-    let begun = Instant::now();
+/// Waits for readiness to be red with all these words, and holds it to its time since something is wrong.
+fn await_red(server: &Server, since: Instant, words: &[&str]) {
     let mut last = (0, String::new());
-    let red = poll_until(ms(6_000), || {
+    let red = poll_until(2 * RED_WITHIN, || {
         last = ready(server);
-        (last.0 == 503 && words.iter().all(|word| last.1.contains(word))).then_some(())
+        (last.0 == 503 && words.iter().all(|word| last.1.contains(word))).then(|| since.elapsed())
     });
-    assert!(red.is_some(), "not red for {words:?}, but {last:?}");
+    let Some(took) = red else { panic!("not red for {words:?}, but {last:?}") };
     assert!(last.1.contains("\"not_ready\""), "{}", last.1);
-    begun.elapsed()
+    assert!(took <= RED_WITHIN, "red for {words:?} after {took:?} only");
 }
 
 fn await_green(server: &Server) {
@@ -108,8 +128,7 @@ fn a_worker_that_stands_still_is_named_and_takes_no_page_with_it() {
     let server = Launch::workers(4).start();
     let mut streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
     let Some(stopped) = Stopped::worker(&server, 2) else { return };
-    let took = await_red(&server, &["worker_late", "worker 2", "standing still"]);
-    assert!(took <= ms(3_000), "it took {took:?} to notice");
+    await_red(&server, stopped.since, &["worker_late", "worker 2", "standing still"]);
     for _ in 0..10 {
         for path in ["/healthz", "/metrics", "/status"] {
             assert_eq!(ask(&server, path, ms(1_000)).0, 200, "{path}");
@@ -150,6 +169,28 @@ fn a_worker_that_stands_still_is_named_and_takes_no_page_with_it() {
     assert_eq!((page.get("incomplete"), &page["total"]), (None, &13.into()));
 }
 
+/// Probes come on connections of their own, as those of load balancers do. One that stands still must be
+/// given none of them: neither when it slept, nor while others publish.
+#[test]
+fn every_probe_of_the_control_listener_is_answered_while_a_worker_stands_still() {
+    let server = Launch::workers(4).start();
+    let mut streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
+    let Some(stopped) = Stopped::worker(&server, 3) else { return };
+    await_red(&server, stopped.since, &["worker_late", "worker 3"]);
+    let probe = || {
+        let (status, text) = ask(&server, "/readyz", RED_WITHIN);
+        assert!(status == 503 && text.contains("worker 3, standing still"), "{status} {text}");
+    };
+    (0..50).for_each(|_| probe());
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.publish_all("a", (0..50).map(|number| number.to_string())));
+        (0..10).for_each(|_| drop(scope.spawn(|| (0..5).for_each(|_| probe()))));
+    });
+    drop(stopped);
+    await_green(&server);
+    streams.iter_mut().for_each(|stream| assert_eq!(stream.data(50).len(), 50));
+}
+
 #[test]
 fn a_full_mailbox_is_named() {
     let server = Launch::workers(2).start();
@@ -169,10 +210,14 @@ fn a_full_mailbox_is_named() {
     });
     assert!(refused.is_some(), "a stopped worker's mailbox is never full");
     // What is left of its room.
-    while server.post("topic=a", "", "x").status == 202 {
+    let full_since = loop {
+        let asked = Instant::now();
+        if server.post("topic=a", "", "x").status != 202 {
+            break asked;
+        }
         published += 1;
-    }
-    await_red(&server, &["mailbox_full", "worker 1"]);
+    };
+    await_red(&server, full_since, &["mailbox_full", "worker 1"]);
     drop(stopped);
     await_green(&server);
     for stream in &mut streams {
@@ -183,17 +228,25 @@ fn a_full_mailbox_is_named() {
 #[test]
 fn a_log_that_takes_nothing_turns_readiness_red_until_it_does() {
     let folder = std::env::temp_dir().join(format!("fanwheel-{}-log-full", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let (link, file) = (folder.join("log"), folder.join("file"));
-    std::os::unix::fs::symlink("/dev/full", &link).expect("a link");
+    let log_to = |target: &Path| {
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).expect("a link");
+    };
+    log_to(&file);
     let (public, control) = (free_port(), free_port());
     let server = Launch::workers(2).set("log_file", link.display()).on(public, control).start();
-    await_red(&server, &["log_failing"]);
+    await_green(&server);
+    log_to(Path::new("/dev/full"));
+    let since = Instant::now();
+    server.signal("HUP");
+    await_red(&server, since, &["log_failing"]);
     let mut stream = server.subscribe("topic=a");
     server.publish("a", "x");
     assert_eq!(stream.event().data, "x");
-    std::fs::remove_file(&link).expect("ours");
-    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    log_to(&file);
     server.signal("HUP");
     await_green(&server);
     let text = std::fs::read_to_string(&file).expect("the log");
@@ -215,9 +268,9 @@ fn a_full_disk_under_the_log_is_noticed_though_nothing_is_logged() {
     let path = folder.join("log");
     let server = Launch::workers(2).log_to(path.to_str().expect("UTF-8")).start();
     assert_eq!(ready(&server).0, 200);
-    let filler = folder.join("filler");
+    let (filler, since) = (folder.join("filler"), Instant::now());
     assert!(std::fs::write(&filler, vec![b'x'; 1 << 20]).is_err(), "the disk is small");
-    let red = std::panic::catch_unwind(|| await_red(&server, &["log_failing"]));
+    let red = std::panic::catch_unwind(|| await_red(&server, since, &["log_failing"]));
     std::fs::remove_file(&filler).expect("ours");
     let green = std::panic::catch_unwind(|| await_green(&server));
     drop(server);
@@ -243,7 +296,7 @@ fn the_service_manager_hears_no_life_while_a_worker_stands_still() {
     assert_eq!(heard(SOON).as_deref(), Some("READY=1"));
     assert_eq!(heard(SOON).as_deref(), Some("WATCHDOG=1"));
     if let Some(stopped) = Stopped::worker(&server, 1) {
-        await_red(&server, &["worker 1"]);
+        await_red(&server, stopped.since, &["worker 1"]);
         let silent = poll_until(ms(2_000), || heard(ms(1_000)).is_none().then_some(()));
         assert!(silent.is_some(), "it is told that all is well");
         drop(stopped);

@@ -289,6 +289,23 @@ def ends_a_connection(world):
     quiet_console(browser)
 
 
+def a_second_question_gets_its_own_answer(world):
+    """A browser may tell late that a question was closed: that is not the answer to the one open by then."""
+    victim = crowd(world, "victim", 1, "the victim")
+    browser = opened(world)
+    browser.run(TO, "clients")
+    button = """const button = [...document.querySelectorAll("#clients tbody tr")]
+      .find((row) => row.textContent.includes("the victim"))?.querySelector("button"),
+      question = document.getElementById("end"); """
+    browser.wait("row of the victim", button + "return Boolean(button)")
+    browser.run(button + "button.click(); question.close('cancel'); button.click()")
+    time.sleep(0.5)
+    browser.run("document.getElementById('end').close('end')")
+    if not victim.ended():
+        raise Failure("the connection was not ended")
+    quiet_console(browser)
+
+
 def panels_ask_only_while_seen(world):
     """What costs the server a walk over its connections is asked for only while somebody looks."""
     browser = opened(world)
@@ -367,7 +384,7 @@ class Dashboard(Client):
     browser = None
     scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
-                 panels_ask_only_while_seen,
+                 a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
                  accessible_in_light_and_dark, fits_a_phone, console_is_heard]
 
     @classmethod

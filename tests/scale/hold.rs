@@ -1,4 +1,5 @@
-//! 100 000 subscribers of one topic on eight workers: what they cost while idle, and a broadcast to all.
+//! 100 000 subscribers of one topic on eight workers: what they cost while idle, a broadcast to all, and how
+//! fast `/metrics` answers meanwhile.
 
 use std::io;
 use std::thread::sleep;
@@ -7,15 +8,19 @@ use std::time::{Duration, Instant};
 use crate::Options;
 use crate::child::{Plan, unix_us};
 use crate::probe::Probes;
+use crate::publisher::{Pace, Publisher};
 use crate::report::Report;
-use crate::server::{Server, request};
+use crate::server::{Line, Server, request};
 use crate::swarm::Swarm;
+use fanwheel::load::histogram::Histogram;
 use fanwheel::load::host;
 
 /// The processes that only load the machine give way to those that are measured.
 const NICE: &[&str] = &["nice", "-n", "10"];
 const IDLE: Duration = Duration::from_secs(10);
 const BROADCAST: Duration = Duration::from_secs(60);
+/// Between two readings of `/metrics`.
+const READING: Duration = Duration::from_millis(50);
 
 /// Runs it.
 pub fn run(options: &Options) -> io::Result<Report> {
@@ -49,8 +54,41 @@ pub fn run(options: &Options) -> io::Result<Report> {
         host::resident_bytes(pid).saturating_sub(resident) as f64 / count as f64,
         "B",
     );
+    read_metrics(&server, &mut swarm, &mut report, Duration::from_secs(options.get("seconds", 20)))?;
     server.check(&mut report);
     Ok(report)
+}
+
+/// Reads `/metrics` on one kept connection during a broadcast a second. The subscribers share the processors
+/// with the server, and what they take of them would be measured as the server's: so they only get what it
+/// leaves.
+fn read_metrics(server: &Server, swarm: &mut Swarm, report: &mut Report, time: Duration) -> io::Result<()> {
+    swarm.give_way()?;
+    swarm.reset()?;
+    let publisher = Publisher::start(Pace { publisher: 1, rate: 1, ..Pace::to(server, "all") });
+    let (mut line, mut latency, mut largest) = (Line::open(server.control)?, Histogram::default(), 0);
+    let start = Instant::now();
+    for turn in 1.. {
+        let asked = Instant::now();
+        let answer = line.ask("GET", "/metrics", "", 200)?;
+        latency.add(asked.elapsed().as_micros() as u64);
+        largest = largest.max(answer.body.len());
+        if start.elapsed() >= time {
+            break;
+        }
+        sleep((start + READING * turn).saturating_duration_since(Instant::now()));
+    }
+    let done = publisher.stop()?;
+    let behind = swarm.settle(1, done.accepted, BROADCAST)?;
+    report.row("beside /metrics: broadcasts, one a second", done.accepted as f64, "");
+    report.none("beside /metrics: without the last one", behind);
+    report.row("/metrics: readings, one each 50 ms", latency.count() as f64, "");
+    report.row("/metrics, load at idle priority: p50", latency.ms(0.5), "ms");
+    report.row("/metrics, load at idle priority: p90", latency.ms(0.9), "ms");
+    report.at_most("/metrics, load at idle priority: p99", latency.ms(0.99), "ms", 20.0);
+    report.row("/metrics, load at idle priority: slowest", latency.max_ms(), "ms");
+    report.at_most("/metrics: largest answer", largest as f64 / 1_024.0, "KiB", 200.0);
+    Ok(())
 }
 
 /// Broadcasts one after the other, with probes throughout, and counts what came.

@@ -24,6 +24,7 @@ mod tally;
 mod vanish;
 mod victims;
 mod watch;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,7 +48,14 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     (
         "hold100k",
         hold::run,
-        "hold 100 000 idle subscribers, then broadcast to all: subscribers, workers, broadcasts",
+        "hold 100 000 idle subscribers, broadcast to all, read /metrics: subscribers, workers, broadcasts, \
+         seconds",
+    ),
+    (
+        "watched",
+        watched::run,
+        "what /metrics each second and an open dashboard cost: subscribers, pairs, seconds, flat_out_pairs, \
+         flat_out_seconds, in_flight",
     ),
     ("stalled", slow::stalled, "1 % of 10 000 subscribers stop reading: subscribers, rate, bytes, seconds"),
     ("stuck", slow::stuck, "300 subscribers never read large events: subscribers, bytes, seconds"),

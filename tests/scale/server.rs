@@ -182,6 +182,35 @@ pub fn request(to: SocketAddr, method: &str, target: &str, body: &str) -> io::Re
     read_answer(&mut stream, &mut Vec::new())
 }
 
+/// A connection to the server that is kept for many requests.
+pub struct Line {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Line {
+    /// Connects.
+    pub fn open(to: SocketAddr) -> io::Result<Line> {
+        let stream = TcpStream::connect_timeout(&to, REQUEST)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(REQUEST))?;
+        Ok(Line { stream, buffer: Vec::new() })
+    }
+
+    /// One request and its answer, which must have this status.
+    pub fn ask(&mut self, method: &str, target: &str, body: &str, status: u16) -> io::Result<Answer> {
+        let length = body.len();
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n");
+        self.stream.write_all(format!("{head}\r\n{body}").as_bytes())?;
+        let answer = read_answer(&mut self.stream, &mut self.buffer)?;
+        if answer.status != status {
+            let text = format!("{method} {target} answered {}: {}", answer.status, answer.body);
+            return Err(io::Error::other(text));
+        }
+        Ok(answer)
+    }
+}
+
 /// Reads one answer with a `Content-Length`; `buffer` keeps nothing behind it, as nobody pipelines here.
 pub fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Answer> {
     buffer.clear();

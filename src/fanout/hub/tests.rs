@@ -1,7 +1,7 @@
 //! Facts about the hub, one worker or two, without sockets.
 
 use super::*;
-use crate::base::limits::MAILBOX_FRAMES_MAX;
+use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, TOPIC_LINGER_MS};
 use crate::fanout::mail::Inbox;
 use crate::wire::frame::Draft;
 

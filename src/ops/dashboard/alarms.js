@@ -6,6 +6,8 @@ import { NONE, decimal, duration, moment, words } from "./format.js";
 
 const RANK = { critical: 0, warning: 1, info: 2 };
 const HISTORY_ROWS = 50;
+const NO_ALERT =
+  "No alert has fired since the start. The configuration file has the rules, and who is told of them.";
 /** Younger numbers are called live: they come once a second. */
 const LIVE_MS = 3000;
 
@@ -13,9 +15,6 @@ const LIVE_MS = 3000;
 function concerns(status) {
   const found = [];
   const add = (severity, text, advice) => found.push({ severity, text, advice: advice ?? "" });
-  if (status.state === "draining") {
-    add("warning", "The server is draining: it ends its streams and takes no newcomers.");
-  }
   for (const { name, severity, text, since_ms } of status.alerts.active) {
     add(severity, `Alert ${name}: ${text}.`, `Since ${moment(since_ms)}.`);
   }
@@ -36,7 +35,7 @@ export class Alarms {
       { title: "Severity", text: (row) => row.severity },
       { title: "State", text: (row) => row.state, classOf: (row) => `state-${words(row.state)}` },
       { title: "Value", number: true, text: (row) => decimal(row.value) },
-    ], (row) => `${row.at_ms} ${row.name} ${row.state}`, "No alert has fired since the start.");
+    ], (row) => `${row.at_ms} ${row.name} ${row.state}`, NO_ALERT);
   }
 
   show(status) {

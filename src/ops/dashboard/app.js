@@ -80,7 +80,7 @@ function addressesTable() {
   return new Table(byId("addresses"), [
     { title: "Address", header: true, text: (row) => row.address },
     { title: "Connections", number: true, text: (row) => count(row.connections) },
-  ], (row) => row.address, "Counted once a minute.");
+  ], (row) => row.address, "Counted a few seconds after somebody looks here, then each few seconds.");
 }
 
 function start() {

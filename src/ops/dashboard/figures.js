@@ -1,7 +1,7 @@
 // The numbers of this moment, each with what it is to be held against. Owns their order and words.
 
 import { make, setClass, setText } from "./dom.js";
-import { NONE, bytes, count, decimal, duration, percent, perSecond } from "./format.js";
+import { NONE, bytes, count, decimal, duration, percent, perSecond, plural } from "./format.js";
 
 /** From here on a figure is shown as a warning: subscribers behind, refusals or errors, a limit's share. */
 const BEHIND_WARNS_PERCENT = 5;
@@ -28,9 +28,9 @@ const FIGURES = [
     value: ({ rates }) => perSecond(rates["1s"].published),
     note: ({ rates, counts }) =>
       `${perSecond(rates["1m"].published)} over 1 min; ${count(counts.published)} in all` },
-  { name: "Delivery time, p99",
+  { name: "Delivery p99, 1 min",
     value: ({ latency_ms }) => duration(latency_ms?.each?.p99),
-    note: ({ latency_ms }) => `last subscriber ${duration(latency_ms?.last?.p99)}; over 1 min` },
+    note: ({ latency_ms }) => `last subscriber ${duration(latency_ms?.last?.p99)}` },
   { name: "Memory",
     value: ({ memory }) => bytes(memory.resident_bytes),
     note: ({ memory }) => `${limit(memory.limit_bytes)}${growth(memory)}`,
@@ -39,7 +39,7 @@ const FIGURES = [
   { name: "Processor",
     value: ({ cpu_percent }) => percent(cpu_percent),
     note: ({ workers, turn_ms }) =>
-      `of one core, ${count(workers.length)} workers; turn ${duration(turn_ms?.mean)}` },
+      `of one core; ${plural(workers.length, "worker")}, turn ${duration(turn_ms?.mean)}` },
   { name: "Refused",
     value: ({ rates }) => perSecond(rates["1s"].refused),
     note: ({ rates }) => `${perSecond(rates["1m"].refused)} over 1 min`,
@@ -49,14 +49,15 @@ const FIGURES = [
     note: ({ rates }) => `${perSecond(rates["1m"].errors)} over 1 min`,
     warns: ({ rates }) => rates["1m"].errors > TROUBLE_WARNS_PER_SECOND },
   { name: "Kept for returning clients",
-    value: ({ history }) => `${count(history.events)} events`,
-    note: ({ history, topics }) => `${bytes(history.bytes)} in ${count(topics)} topics` },
+    value: ({ history }) => plural(history.events, "event"),
+    note: ({ history, topics }) => `${bytes(history.bytes)} in ${plural(topics, "topic")}` },
   { name: "Kernel's TCP memory",
     value: ({ memory }) => bytes(memory.kernel_tcp_bytes || undefined),
     note: () => "of all sockets of this host" },
-  { name: "A connection's life",
+  { name: "Ended connections lived",
     value: ({ connections }) => duration(connections.duration_ms_mean),
-    note: ({ subscribers }) => `mean; ${decimal(subscribers.messages_per_connection_mean)} messages each` },
+    note: ({ subscribers: { messages_per_connection_mean: messages } }) =>
+      `on average; ${decimal(messages)} messages a stream` },
 ];
 
 function behind(subscribers) {

@@ -18,9 +18,15 @@ export function count(value) {
   return isNumber(value) ? whole.format(value) : NONE;
 }
 
-/** 12k, for axes. */
+/** 1 topic, 12 topics */
+export function plural(value, noun) {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
+/** 12K, 7.5, 0.25: for axes. */
 export function short(value) {
-  return isNumber(value) ? compact.format(value) : NONE;
+  if (!isNumber(value)) return NONE;
+  return Math.abs(value) < 1 ? twoDigits.format(value) : compact.format(value);
 }
 
 /** 0.042, 1.3, 12,345: digits after the point where they say something. */
@@ -90,4 +96,13 @@ export function moment(ms) {
 /** `slow_stalled` → `slow stalled`: names of the server's own reasons only. */
 export function words(name) {
   return String(name).replaceAll("_", " ");
+}
+
+/** What browsers call an address that does not answer; each has words of its own. */
+const UNREACHED = /^(failed to fetch|load failed|networkerror|network error)/i;
+
+/** Why an answer did not come. */
+export function failure(error) {
+  if (error.name === "TimeoutError") return "it does not answer in time";
+  return UNREACHED.test(error.message) ? "it cannot be reached" : error.message;
 }

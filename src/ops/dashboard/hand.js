@@ -2,7 +2,7 @@
 
 import { byId, make, setText } from "./dom.js";
 import { Refusal, readEvents, reasonOf } from "./events.js";
-import { count, time } from "./format.js";
+import { count, failure, time } from "./format.js";
 
 const EVENTS_SHOWN = 200;
 /** An event longer than this is cut where it is shown. */
@@ -25,7 +25,7 @@ function publishForm() {
       const whom = subscribers === 1 ? "subscriber" : "subscribers";
       setText(output, `Published ${id} to ${count(subscribers)} ${whom}.`);
     } catch (error) {
-      setText(output, `Not published: ${error.message}`);
+      setText(output, `Not published: ${failure(error)}.`);
     }
   });
 }
@@ -57,7 +57,7 @@ class Watch {
         this.say("the stream ended, coming back");
       } catch (error) {
         if (this.abort.signal.aborted) return;
-        this.say(error.message);
+        this.say(failure(error));
         if (error instanceof Refusal) return forget();
       }
       await new Promise((done) => { setTimeout(done, RETRY_MS); });

@@ -2,7 +2,7 @@
 // seen, and no faster than it is answered. Owns their order, their pages and the end of a connection.
 
 import { Table, byId, make, setText } from "./dom.js";
-import { bytes, count, duration, moment, words } from "./format.js";
+import { bytes, count, duration, failure, moment, words } from "./format.js";
 
 const EACH_MS = 3000;
 const ANSWER_MS = 10_000;
@@ -59,7 +59,7 @@ class Paged {
       if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
       this.show(await answer.json());
     } catch (error) {
-      setText(this.where, `cannot be shown now: ${error.message}`);
+      setText(this.where, `cannot be shown now: ${failure(error)}`);
     } finally {
       this.asking = false;
     }
@@ -90,7 +90,7 @@ export function topics() {
     path: "topics",
     rowsOf: (page) => page.topics,
     keyOf: (row) => row.topic,
-    nothing: "There is no topic.",
+    nothing: "No topic yet: one begins with its first subscriber or event. Try it by hand, below.",
     columns: [
       { title: "Topic", header: true, long: true, text: (row) => row.topic },
       { title: "Subscribers", number: true, text: (row) => count(row.subscribers) },
@@ -148,7 +148,10 @@ function askToEnd(row, button, look) {
   const who = row.user_agent ? ` (${row.user_agent})` : "";
   setText(byId("end-text"), `${row.id}, from ${row.address ?? "an unknown address"}${who}, ${topicsOf(row)}`);
   dialog.returnValue = "";
-  dialog.addEventListener("close", async () => {
+  const decided = async () => {
+    // That an earlier question was closed may be told only now, while this one is open.
+    if (dialog.open) return;
+    dialog.removeEventListener("close", decided);
     if (dialog.returnValue !== "end") return;
     button.disabled = true;
     const path = `connections/${encodeURIComponent(row.id)}`;
@@ -156,6 +159,7 @@ function askToEnd(row, button, look) {
     // Gone already is as good.
     setText(button, answer?.ok || answer?.status === 404 ? "Ended" : "Failed");
     look();
-  }, { once: true });
+  };
+  dialog.addEventListener("close", decided);
   dialog.showModal();
 }

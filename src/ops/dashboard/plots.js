@@ -7,16 +7,17 @@ const SPAN_S = 300;
 const HEIGHT = 150;
 
 const PLOTS = [
-  { title: "Connections", axis: short, series: [
+  { title: "Connections", axis: short, whole: true, series: [
     { name: "open", key: "connections", text: count, now: (status) => status.connections.open },
   ] },
-  { title: "Deliveries", axis: short, series: [
-    { name: "each second", key: "deliveries", text: perSecond, now: ({ rates }) => rates["1s"].deliveries },
+  { title: "Deliveries a second", axis: (value) => `${short(value)}/s`, series: [
+    { name: "to all subscribers", key: "deliveries", text: perSecond,
+      now: ({ rates }) => rates["1s"].deliveries },
   ] },
   { title: "Delivery time, p99", axis: axisDuration, series: [
     { name: "each subscriber", key: "latency_p99_ms", text: duration,
       now: ({ latency_ms }) => latency_ms["1s"].each_p99 },
-    { name: "the last", key: "latency_last_p99_ms", text: duration,
+    { name: "the last one", key: "latency_last_p99_ms", text: duration,
       now: ({ latency_ms }) => latency_ms["1s"].last_p99 },
   ] },
   { title: "Processor", axis: (value) => `${short(value)} %`, series: [
@@ -25,8 +26,8 @@ const PLOTS = [
   { title: "Memory", axis: bytes, binary: true, series: [
     { name: "resident", key: "resident_bytes", text: bytes, now: (status) => status.memory.resident_bytes },
   ] },
-  { title: "Subscribers behind", axis: short, series: [
-    { name: "lagging", key: "lagging", text: count, now: (status) => status.subscribers.lagging },
+  { title: "Subscribers behind", axis: short, whole: true, series: [
+    { name: "have not caught up", key: "lagging", text: count, now: (status) => status.subscribers.lagging },
   ] },
 ];
 
@@ -71,7 +72,7 @@ class Plot {
       legend: { show: false },
       cursor: { sync: { key: "all" }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { x: { time: true, range: (_, __, newest) => [newest - SPAN_S, newest] },
-        y: { range: (_, __, most) => [0, ceiling(most, this.plan.binary)] } },
+        y: { range: (_, __, most) => [0, ceiling(most, this.plan)] } },
       axes: [
         { ...axis, space: 56, size: 28, incrs: [60, 120],
           values: (_, splits) => splits.map((second) => minute(second * 1000)) },
@@ -81,6 +82,8 @@ class Plot {
       series: [{}, ...this.plan.series.map((_, index) => ({
         stroke: colourOf(this.markers[index]),
         fill: this.plan.series.length === 1 ? colourOf(this.markers[index], "backgroundColor") : null,
+        // The second curve often lies on the first, which is seen through its gaps.
+        dash: index > 0 ? [4, 4] : undefined,
         width: 1.75,
         points: { show: false },
       }))],
@@ -106,13 +109,17 @@ class Plot {
   }
 }
 
-/** The top of an axis from 0: a round number whose quarters are round, not below `most`. */
-function ceiling(most, binary) {
+/** Tops of an axis whose quarters are round, as multiples of a power of ten, or of two. */
+const TOPS = [1, 1.2, 1.6, 2, 2.4, 2.8, 3.2, 3.6, 4, 6, 8, 10];
+const BINARY_TOPS = [1, 1.25, 1.5, 1.75, 2];
+
+/** The top of an axis from 0, a little above `most`. What is counted in whole things has whole quarters. */
+function ceiling(most, { binary, whole }) {
   if (!(most > 0)) return binary ? 1024 * 1024 : 4;
-  const base = binary ? 2 : 10;
-  const step = binary ? base ** Math.floor(Math.log2(most)) : base ** Math.floor(Math.log10(most));
-  const rounds = binary ? [1, 1.25, 1.5, 1.75, 2] : [1, 2, 4, 6, 8, 10];
-  return step * rounds.find((round) => step * round >= most * 1.02 || round === rounds.at(-1));
+  if (whole && most < 40) return 4 * Math.ceil((most * 1.02) / 4);
+  const step = binary ? 2 ** Math.floor(Math.log2(most)) : 10 ** Math.floor(Math.log10(most));
+  const tops = binary ? BINARY_TOPS : TOPS;
+  return step * tops.find((top) => step * top >= most * 1.02 || top === tops.at(-1));
 }
 
 /** All plots. */

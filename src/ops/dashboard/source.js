@@ -2,6 +2,8 @@
 // the stream is silent, as while the server starts, drains or is out of memory. Knows nothing of what is
 // shown.
 
+import { failure } from "./format.js";
+
 /** The topic, and the name of its events. */
 const STATUS_TOPIC = "fanwheel.status";
 /** The stream tells once a second; after so long without it we ask. */
@@ -88,7 +90,7 @@ export class Source {
       }
       this.accept(status);
     } catch (error) {
-      this.error = error.name === "TimeoutError" ? "it does not answer in time" : error.message;
+      this.error = failure(error);
     } finally {
       this.asking = false;
     }

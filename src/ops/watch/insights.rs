@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 
 use super::{Judgement, Watch, Window};
-use crate::base::counters::{Count, REFUSED_NAMES};
+use crate::base::counters::{Count, REFUSED_NAMES, Refused};
 use crate::base::limits::MAILBOX_FRAMES_MAX;
 use crate::ops::alerts::Severity;
 
@@ -69,15 +69,24 @@ pub(super) fn of(watch: &Watch) -> Vec<Insight> {
 
 fn readiness(watch: &Watch) -> Found {
     let ready = &watch.last().readiness;
+    if watch.last().snapshot.draining {
+        // Somebody asked for it.
+        return insight(
+            Severity::Warning,
+            "The server is draining: it ends its streams and takes no newcomers.".to_owned(),
+            "Clients come back by themselves, to another node or to this one when it has started again.",
+        );
+    }
     if ready.ok {
         return None;
     }
     let reason = ready.reason.as_deref().unwrap_or("for a reason unknown");
-    insight(
-        Severity::Critical,
-        format!("The server is not ready: {reason}."),
-        "Look at the worker that is named, and at the log.",
-    )
+    let advice = if reason.starts_with("log_failing") {
+        "Make room on the log's disk, or move the file away and send SIGHUP."
+    } else {
+        "Look at the worker that is named, and at the log."
+    };
+    insight(Severity::Critical, format!("The server is not ready: {reason}."), advice)
 }
 
 fn memory_full(watch: &Watch) -> Found {
@@ -167,7 +176,11 @@ fn gaps(watch: &Watch) -> Found {
 }
 
 fn refused(watch: &Watch) -> Found {
-    let refused = watch.refused();
+    let mut refused = watch.refused();
+    // A drain refuses everybody, as it should.
+    if let Some(draining) = refused.get_mut(Refused::Draining as usize) {
+        *draining = 0;
+    }
     let total: u64 = refused.iter().sum();
     let (reason, count) = REFUSED_NAMES.iter().zip(&refused).max_by_key(|(_, count)| **count)?;
     (total > 0).then_some(())?;
@@ -361,6 +374,24 @@ mod tests {
     /// Something happens once a second.
     fn count(sample: &mut Sample, what: Count) {
         sample.snapshot.totals.counts[what as usize] = sample.mono_ms / 1_000;
+    }
+
+    #[test]
+    fn a_drain_is_no_fault_and_a_log_that_fails_has_advice_of_its_own() {
+        let draining = insights(bounds(), |at| {
+            let mut sample = quiet(at);
+            sample.snapshot.draining = true;
+            sample.snapshot.totals.refused[Refused::Draining as usize] = at;
+            let reason = Some("draining: the server ends its streams".to_owned());
+            sample.readiness = Readiness { ok: false, reason, since_ms: 0 };
+            sample
+        });
+        assert!(matches!(&draining[..], [(Severity::Warning, text)] if text.contains("is draining")));
+        let mut watch = Watch::new(bounds());
+        let reason = Some("log_failing: the log's lines are lost".to_owned());
+        let readiness = Readiness { ok: false, reason, since_ms: 0 };
+        (0..10).for_each(|at| watch.push(Sample { readiness: readiness.clone(), ..quiet(at) }));
+        assert!(watch.insights()[0].advice.contains("disk"));
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn problems_are_json_with_their_status_and_close_when_they_must() {
     assert!(broken.contains("\r\nConnection: close\r\n"));
     assert!(broken.ends_with("{\"error\":\"bad_request\",\"message\":\"No \\\"good\\\".\"}"));
     let closing = written(|out| {
-        problem(out, &Problem::NotFound, &Reply { keep_alive: false, head_only: true, ..reply(&ANY) });
+        problem(out, &Problem::NotFound("A."), &Reply { keep_alive: false, head_only: true, ..reply(&ANY) });
     });
     assert!(closing.contains("\r\nConnection: close\r\n") && closing.ends_with("\r\n\r\n"));
 }
@@ -157,7 +157,7 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::EmptyBatch,
         Problem::ReservedEvent { line: None },
         Problem::ReservedEvent { line: Some(3) },
-        Problem::NotFound,
+        Problem::NotFound("A."),
         Problem::PublishNotAllowed { control: "".into() },
         Problem::PublishNotAllowed { control: "127.0.0.1:8081".into() },
         Problem::MethodNotAllowed("GET"),

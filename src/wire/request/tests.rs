@@ -394,6 +394,20 @@ fn publish_parameters_are_checked_before_anything_is_published() {
 }
 
 #[test]
+fn whoever_took_a_wrong_turn_is_told_the_way() {
+    let rows = [
+        (public("GET /events/", ""), NOWHERE),
+        (control("POST /publish/", ""), NOWHERE),
+        (public("GET /metrics", ""), ON_CONTROL),
+        (public("GET /", ""), ON_CONTROL),
+        (ask(&site(Listener::Public, Profile::BroadcastBenchmark), "GET /events", ""), NOT_IN_PROFILE),
+    ];
+    for (answer, expected) in rows {
+        assert_eq!(answer, Err(Problem::NotFound(expected)));
+    }
+}
+
+#[test]
 fn the_benchmark_profile_serves_its_own_paths_only() {
     let bench = site(Listener::Public, Profile::BroadcastBenchmark);
     let rows = [

@@ -2,7 +2,7 @@
 //!
 //! Owns one socket and what was read from it. Knows nothing of events.
 
-use super::ms;
+use super::{SOON, ms};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -106,7 +106,7 @@ impl Conn {
 
     /// Connects to a server that may be unable to answer.
     pub fn try_open(to: SocketAddr) -> std::io::Result<Conn> {
-        TcpStream::connect_timeout(&to, ms(3_000)).map(Conn::over)
+        TcpStream::connect_timeout(&to, SOON).map(Conn::over)
     }
 
     /// Connects from an address, with a receive buffer of about so many bytes (0 = the kernel's choice).
@@ -116,7 +116,7 @@ impl Conn {
             socket.set_recv_buffer_size(receive_bytes)?;
         }
         socket.bind(&SocketAddr::from((from, 0)).into())?;
-        socket.connect_timeout(&to.into(), ms(3_000))?;
+        socket.connect_timeout(&to.into(), SOON)?;
         Ok(Conn::over(socket.into()))
     }
 
@@ -308,7 +308,7 @@ impl Conn {
     pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Response {
         self.send(request.as_ref());
         let method = String::from_utf8_lossy(request.as_ref()).split(' ').next().unwrap_or("").to_owned();
-        self.answer_to(&method, ms(3_000)).unwrap_or_else(|fail| {
+        self.answer_to(&method, SOON).unwrap_or_else(|fail| {
             let request = request.as_ref();
             let shown = String::from_utf8_lossy(&request[..request.len().min(300)]);
             panic!("{fail:?} instead of an answer to {shown}")

@@ -20,8 +20,9 @@ pub use witness::Witness;
 
 use std::time::{Duration, Instant};
 
-/// Seconds in which something that should happen at once must have happened on a busy test machine.
-pub const SOON: Duration = Duration::from_secs(3);
+/// Seconds in which something that should happen at once must have happened. Far more than it takes, because
+/// machines that run tests are shared and stand still for seconds: only a test that fails waits so long.
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// Milliseconds as a duration, stretched by `BLACKBOX_SLACK` on machines that are slow.
 pub fn ms(count: u64) -> Duration {

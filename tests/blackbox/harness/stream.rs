@@ -3,7 +3,7 @@
 //!
 //! Owns one stream and its newest id. Knows nothing of what was published.
 
-use super::{Conn, End, Fail, Response, ms};
+use super::{Conn, End, Fail, Response, SOON};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ impl Stream {
 
     /// Reads the head of a stream that was asked for.
     pub fn from(mut conn: Conn) -> Stream {
-        let head = conn.head(ms(3_000)).unwrap_or_else(|fail| panic!("{fail:?} instead of a stream"));
+        let head = conn.head(SOON).unwrap_or_else(|fail| panic!("{fail:?} instead of a stream"));
         Stream::after(conn, head)
     }
 
@@ -108,8 +108,8 @@ impl Stream {
 
     /// Reads the greeting; the reconnection time in it.
     pub fn greeting(&mut self) -> u64 {
-        assert_eq!(self.next(ms(3_000)), Item::Comment("ok".to_owned()), "the greeting comes first");
-        match self.next(ms(3_000)) {
+        assert_eq!(self.next(SOON), Item::Comment("ok".to_owned()), "the greeting comes first");
+        match self.next(SOON) {
             Item::Retry(retry) => retry,
             other => panic!("{other:?} instead of the greeting's retry line"),
         }
@@ -173,7 +173,7 @@ impl Stream {
                 items.into_iter().for_each(|item| self.admit(item));
             }
             None => {
-                let (after, end) = self.conn.rest(ms(3_000));
+                let (after, end) = self.conn.rest(SOON);
                 assert!(after.is_empty(), "bytes after the last chunk: {}", String::from_utf8_lossy(&after));
                 assert!(end.is_ok(), "no end of the connection after the last chunk");
                 self.finish = Some(Finish::Clean);
@@ -219,7 +219,7 @@ impl Stream {
 
     /// The next event with an id; comments, retry lines and clock events are passed over.
     pub fn event(&mut self) -> Event {
-        let event = self.any_event(ms(5_000));
+        let event = self.any_event(SOON);
         assert!(event.id.is_some(), "a published event was expected, not {event:?}");
         event
     }

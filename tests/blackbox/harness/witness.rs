@@ -3,7 +3,7 @@
 //!
 //! Owns the topics `witness` and `canary`; nothing may ever arrive on `canary`.
 
-use super::{Server, Stream, ms};
+use super::{SOON, Server, Stream};
 
 /// See the module.
 pub struct Witness<'a> {
@@ -37,7 +37,7 @@ impl<'a> Witness<'a> {
     /// Fails unless every event published up to now arrived, in order, and nothing else did.
     pub fn receive(&mut self, case: &str, received: u64) {
         for expected in received..self.sent {
-            let event = self.stream.any_event(ms(3_000));
+            let event = self.stream.any_event(SOON);
             assert_eq!(event.data, expected.to_string(), "{case}: the witness received something else");
         }
     }
@@ -56,7 +56,7 @@ impl<'a> Witness<'a> {
     pub fn check(&mut self, case: &str) {
         self.check_service(case);
         if self.level != u64::MAX {
-            let back = self.server.await_connections(self.level, ms(3_000));
+            let back = self.server.await_connections(self.level, SOON);
             assert!(back.is_ok(), "{case}: {back:?} connections open, {} before", self.level);
         }
     }

@@ -1,0 +1,55 @@
+//! Room for newcomers when files run short: connections of the operator's listener that ask for nothing are
+//! closed early. Nothing else bounds them, so without this whoever reaches that listener could lock out the
+//! operator and the public by opening connections alone.
+//!
+//! Knows neither files nor limits: the shell says when, and how much room it wants.
+
+use super::conn::{Conn, Phase, State, flag};
+use super::seam::{Close, Io};
+use super::worker::Worker;
+use crate::base::counters::Closed;
+use crate::base::limits::ROOM_CLOSES_PER_TICK;
+use crate::base::settings::Listener;
+use crate::base::time::{Now, TICK_MS, Tick};
+
+/// What a worker with too many sockets wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// So many sockets closed.
+    pub sockets: usize,
+    /// So many idle connections kept all the same: as many as find room beside the public's.
+    pub keep: usize,
+}
+
+/// Whether a connection of the operator's listener waits for its peer, and nothing of it is under way.
+fn is_idle(conn: &Conn) -> bool {
+    let waits = match &conn.state {
+        State::Waiting => true,
+        State::Talking(talk) => matches!(talk.phase, Phase::Head) && talk.out.is_empty(),
+        State::Streaming(_) => false,
+    };
+    waits && conn.listener == Listener::Control && !conn.has(flag::TO_READ)
+}
+
+impl Worker {
+    /// Closes idle connections of the operator's listener, those first whose time would be over first: who
+    /// has never asked, before who has. Looks at all connections, so once a tick at most. Returns in how many
+    /// milliseconds it may be worth while to come back.
+    pub fn make_room(&mut self, io: &mut impl Io, now: Now, wanted: Room) -> Option<u64> {
+        if self.operators <= wanted.keep {
+            return None;
+        }
+        if self.room_made == now.tick() {
+            return Some(TICK_MS);
+        }
+        self.room_made = now.tick();
+        let idle = self.conns.iter().filter(|(_, conn)| is_idle(conn)).map(|(slot, _)| slot as u32);
+        let mut idle: Vec<(Tick, u32)> = idle.map(|slot| (self.wheel.due(slot), slot)).collect();
+        let most = idle.len().saturating_sub(wanted.keep).min(wanted.sockets).min(ROOM_CLOSES_PER_TICK);
+        idle.sort_unstable();
+        for &(_, slot) in &idle[..most] {
+            self.close(io, slot, Close::Orderly, Closed::Idle);
+        }
+        (most > 0).then_some(if most < wanted.sockets { TICK_MS } else { 0 })
+    }
+}

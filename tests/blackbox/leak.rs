@@ -1,0 +1,84 @@
+//! The leak alert for real: a server whose memory grows, minute after minute, by something that neither its
+//! connections nor its history explain. The rule is the default one; what is made short is time itself: the
+//! server runs on a clock that `fast_clock.c` speeds up from outside.
+
+use crate::harness::{Hook, Launch, Server, Stream, ms, poll_until};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Seconds of the server's in one of ours.
+const FAST: u64 = 60;
+/// Ten minutes until anything is judged, and some more.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Compiles the clock; none where there is no compiler.
+fn fast_clock() -> Option<PathBuf> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blackbox/fast_clock.c");
+    let made =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("fast-clock-{}.so", std::process::id()));
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&made).args([source, "-ldl"]);
+    match compile.output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Some(made)
+        }
+        Err(error) => {
+            println!("skipped: no C compiler: {error}");
+            None
+        }
+    }
+}
+
+/// A subscriber of as many topics as are allowed, which nobody else has. The server holds them for it, and
+/// they are many times what a connection explains.
+fn hoarder(server: &Server, number: usize) -> Stream {
+    let topics: Vec<String> = (0..64).map(|at| format!("topic={number:0>20}-{at:0>20}")).collect();
+    server.subscribe(&topics.join("&"))
+}
+
+fn leak(server: &Server) -> serde_json::Value {
+    server.get("/status").json()["memory"]["leak"].clone()
+}
+
+#[test]
+fn memory_that_grows_without_reason_is_told_as_a_leak_and_ends() {
+    let Some(clock) = fast_clock() else { return };
+    let hook = Hook::failing_first(ms(1_500));
+    let server = Launch::workers(1)
+        .set("alert_webhook", format!("http://{}/hook", hook.address))
+        .env("LD_PRELOAD", clock.to_str().expect("a plain path"))
+        .env("FAST_CLOCK", &FAST.to_string())
+        .start();
+    assert_eq!(leak(&server)["judgement"], "learning");
+    let is_told = |state: &str| {
+        hook.posted().into_iter().find(|posted| {
+            let json = &posted.json;
+            posted.status == 200 && json["name"] == "memory_leak" && json["state"] == state
+        })
+    };
+    // Twenty in each of the server's minutes, for as long as it takes.
+    let (mut hoarders, begun) = (Vec::new(), Instant::now());
+    let firing = loop {
+        hoarders.push(hoarder(&server, hoarders.len()));
+        if let Some(posted) = is_told("firing") {
+            break posted;
+        }
+        assert!(begun.elapsed() < WITHIN, "not told: {}\n{:#?}", leak(&server), hook.posted());
+        std::thread::sleep(Duration::from_secs(60) / FAST as u32 / 20);
+    };
+    let seen = leak(&server);
+    assert_eq!(seen["judgement"], "suspected", "{seen}");
+    assert!(seen["bytes_per_minute"].as_f64().is_some_and(|bytes| bytes > 128.0 * 1_024.0), "{seen}");
+    assert!(firing.json["why"].as_str().is_some_and(|why| why.contains("neither connections")), "{firing:?}");
+    assert!(firing.json["value"].as_f64().is_some_and(|value| value > 0.0), "{firing:?}");
+    assert!(begun.elapsed() > Duration::from_secs(600) / FAST as u32, "sooner than it may know");
+
+    // It grows no more, and after some minutes that is what the server says, too.
+    drop(hoarders);
+    let resolved = poll_until(WITHIN, || is_told("resolved"));
+    assert!(resolved.is_some(), "still told: {}\n{:#?}", leak(&server), hook.posted());
+    assert_eq!(leak(&server)["judgement"], "none");
+    let _ = std::fs::remove_file(clock);
+}
