@@ -6,6 +6,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -373,14 +375,18 @@ fn holders(pid: u32, file: &std::path::Path) -> usize {
     links.filter(|link| fs::read_link(link.path()).is_ok_and(|target| target == file)).count()
 }
 
-/// What a Linux pipe holds.
-const PIPE_BYTES: usize = 65_536;
+/// Fills a pipe, whatever it holds: pages differ, and who has many pipes gets smaller ones.
+fn fill(pipe: &std::io::PipeWriter) {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let mut twin = fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap();
+    while twin.write(&[b'.'; 4_096]).is_ok() {}
+}
 
 #[test]
 fn a_log_that_nobody_reads_or_takes_holds_nobody_up() {
     for reader_is_there in [true, false] {
-        let (reader, mut full) = std::io::pipe().unwrap();
-        full.write_all(&[b'.'; PIPE_BYTES]).unwrap();
+        let (reader, full) = std::io::pipe().unwrap();
+        fill(&full);
         let reader = reader_is_there.then_some(reader);
         let mut server = Server::silent(&[], Stdio::from(full));
         assert!(server.publish(&["news", "x"]).status.success());

@@ -37,6 +37,9 @@ const EVENTS_MAX: usize = 16_384;
 /// Pause after a wait that failed for no known reason, so that a failing kernel isn't asked in a circle.
 const FAILED_WAIT: Duration = Duration::from_millis(10);
 
+/// A wait that took as long as this is followed by another look, which costs a microsecond.
+const OLD_LOOK_US: u64 = 100_000;
+
 /// All of a worker that lives in its thread.
 #[derive(Debug)]
 pub struct Shell {
@@ -74,8 +77,7 @@ impl Shell {
                 // Or whoever asks another worker for something waits for the kernel's ticks to pass it on.
                 std::thread::yield_now();
             }
-            let ready = self.wait(&mut events, wait_ms);
-            let now = self.clock.now();
+            let (ready, now) = self.wait(&mut events, wait_ms);
             self.core.set_noting(log::log_enabled!(log::Level::Debug));
             let turn = self.core.turn(&mut self.sockets, now);
             self.wakers.wake(turn.wake & !(1 << self.index));
@@ -90,7 +92,7 @@ impl Shell {
             wait_ms = self.accept(now, &turn);
             self.count_turn(now);
             self.tell_notes();
-            if ready == events_max && events_max < EVENTS_MAX {
+            if ready >= events_max && events_max < EVENTS_MAX {
                 events_max *= 2;
                 events = Events::with_capacity(events_max);
             }
@@ -109,9 +111,24 @@ impl Shell {
         counters.files.store(self.sockets.open() as u64, Relaxed);
     }
 
-    /// Waits for up to `wait_ms`, without end if there is none, and tells the core and the listeners what is
-    /// ready; returns how many were.
-    fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>) -> usize {
+    /// Waits for up to `wait_ms`, without end if there is none; returns how many were ready, and the time at
+    /// which that was so. A process that is stopped mostly stands still on its way out of the wait: what was
+    /// ready is old then, and timers would find that peers have done nothing for all that time.
+    fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>) -> (usize, Now) {
+        let (mut ready, mut wait_ms) = (0, wait_ms);
+        loop {
+            let begun_us = self.clock.mono_us();
+            ready += self.look(events, wait_ms);
+            let now = self.clock.now();
+            if now.mono_us - begun_us < OLD_LOOK_US {
+                return (ready, now);
+            }
+            wait_ms = Some(0);
+        }
+    }
+
+    /// The same once; tells the core and the listeners what is ready.
+    fn look(&mut self, events: &mut Events, wait_ms: Option<u64>) -> usize {
         // Between the announcement and the wait others wake this worker with a write that the wait sees.
         let may_block = wait_ms != Some(0) && self.core.fall_asleep();
         let timeout = if may_block { wait_ms.map(Duration::from_millis) } else { Some(Duration::ZERO) };

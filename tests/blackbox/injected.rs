@@ -183,6 +183,36 @@ fn failing_options_at_the_start_are_survived_or_said_in_one_line() {
 }
 
 #[test]
+fn calls_that_fail_at_the_start_end_it_with_one_line_or_are_survived() {
+    let rows = [
+        ["eventfd2:error=EMFILE:when=2", "epoll_create1:error=EMFILE:when=1", "socket:error=EMFILE:when=1"],
+        ["listen:error=EADDRINUSE:when=1", "bind:error=EACCES:when=1", "unshare:error=EPERM:when=1"],
+        [
+            "clone3,clone:error=EAGAIN:when=2",
+            "clone3,clone:error=EAGAIN:when=3",
+            "epoll_ctl:error=ENOSPC:when=1",
+        ],
+        ["epoll_create1:error=ENOMEM:when=2", "openat:error=EMFILE:when=40", "prlimit64:error=EPERM:when=2"],
+    ];
+    std::thread::scope(|scope| {
+        for row in rows {
+            scope.spawn(move || {
+                for inject in row {
+                    let Some(launch) = launch_with(inject) else { return };
+                    match launch.try_start() {
+                        Ok(server) => server.assert_healthy(inject),
+                        Err((code, text)) => {
+                            assert_eq!((code, text.lines().count()), (Some(1), 1), "{inject}: {text}");
+                            assert!(text.starts_with("fanwheel: "), "{inject}: {text}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn refused_io_uring_falls_back_with_a_line_in_the_log() {
     if !strace_works() {
         return;

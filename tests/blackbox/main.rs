@@ -18,6 +18,7 @@ mod deadlines;
 mod descriptors;
 mod doctor;
 mod drain;
+mod extremes;
 mod figures;
 mod harness;
 mod head_attacks;

@@ -191,6 +191,16 @@ impl Ledger {
         self.groups.iter().map(|group| attempts(group) * group.events.len() as u64).sum()
     }
 
+    /// Submissions to a topic that may have been published though nobody has told: their publisher left
+    /// before its answer, and every stream that was to bring them ended.
+    pub fn unseen(&self, topic: usize) -> impl Iterator<Item = &Submission> {
+        let may_be = move |other: &&Submission| {
+            let group = &self.groups[other.group];
+            other.ids.is_empty() && group.sent_whole && !group.forbidden && other.topics.contains(&topic)
+        };
+        self.submissions.iter().filter(may_be)
+    }
+
     /// Events known to be published.
     pub fn known(&self) -> u64 {
         self.by_id.len() as u64

@@ -210,11 +210,11 @@ impl Session {
             if received || gaps.iter().any(|gap| self.tells_of(gap, id, policy)) {
                 continue;
             }
-            let after = known.range(id..).skip(1);
+            let after = known.range(id..).skip(1).map(|(_, other)| &ledger.submissions[other.submission]);
             let key = submission.key.as_ref();
             let superseded = policy == SlowPolicy::Latest
                 && key.is_some()
-                && after.map(|(_, other)| &ledger.submissions[other.submission]).any(|other| {
+                && after.chain(ledger.unseen(topic)).any(|other| {
                     // Left out for one that the filter keeps away, the key would never be heard of.
                     other.key.as_ref() == key && self.wants(other.name.as_deref())
                 });

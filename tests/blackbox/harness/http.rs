@@ -149,6 +149,12 @@ impl Conn {
         })
     }
 
+    /// Sends one byte as urgent data (RFC 9293 §3.8.5), which is no part of the stream of bytes.
+    pub fn send_urgent(&self, byte: u8) {
+        let sent = socket2::SockRef::from(&self.stream).send_out_of_band(&[byte]);
+        assert_eq!(sent.expect("an open connection"), 1);
+    }
+
     /// Says that nothing more will be sent.
     pub fn finish(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);

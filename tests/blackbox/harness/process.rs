@@ -260,8 +260,8 @@ impl Server {
         reached.ok_or(now)
     }
 
-    /// Fails unless `/healthz` answers 200 on both listeners: within a second, and two more for a machine that
-    /// others use, too.
+    /// Fails unless `/healthz` answers 200 on both listeners: within a second, and two more for a machine
+    /// that others use, too.
     pub fn assert_healthy(&self, case: &str) {
         assert!(self.runs(), "{case}: the process is gone:\n{}", self.log());
         for addr in [self.control, self.public] {
