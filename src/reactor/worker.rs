@@ -92,7 +92,7 @@ impl Shell {
             wait_ms = self.accept(now, &turn);
             self.count_turn(now);
             self.tell_notes();
-            if ready >= events_max && events_max < EVENTS_MAX {
+            if ready == events_max && events_max < EVENTS_MAX {
                 events_max *= 2;
                 events = Events::with_capacity(events_max);
             }
@@ -111,14 +111,14 @@ impl Shell {
         counters.files.store(self.sockets.open() as u64, Relaxed);
     }
 
-    /// Waits for up to `wait_ms`, without end if there is none; returns how many were ready, and the time at
-    /// which that was so. A process that is stopped mostly stands still on its way out of the wait: what was
+    /// Waits for up to `wait_ms`, without end if there is none; returns how many were ready at once, and the
+    /// time at which that was so. A process that is stopped mostly stands still on its way out of the wait: what was
     /// ready is old then, and timers would find that peers have done nothing for all that time.
     fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>) -> (usize, Now) {
         let (mut ready, mut wait_ms) = (0, wait_ms);
         loop {
             let begun_us = self.clock.mono_us();
-            ready += self.look(events, wait_ms);
+            ready = ready.max(self.look(events, wait_ms));
             let now = self.clock.now();
             if now.mono_us - begun_us < OLD_LOOK_US {
                 return (ready, now);

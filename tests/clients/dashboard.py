@@ -53,6 +53,17 @@ class Crowd:
             if b" 200 " not in one.recv(64):
                 raise Failure("a subscriber was refused")
 
+    def hears(self, text):
+        """Whether the first of them gets so much as this text within 5 s."""
+        data, deadline = b"", time.monotonic() + 5
+        self.sockets[0].settimeout(1)
+        while text.encode() not in data and time.monotonic() < deadline:
+            try:
+                data += self.sockets[0].recv(65_536) or b""
+            except (ConnectionResetError, socket.timeout):
+                pass
+        return text.encode() in data
+
     def ended(self):
         """Whether the server ends the first of them within 5 s, whatever it says before."""
         deadline = time.monotonic() + 5
@@ -291,18 +302,24 @@ def ends_a_connection(world):
 
 def a_second_question_gets_its_own_answer(world):
     """A browser may tell late that a question was closed: that is not the answer to the one open by then."""
+    bystander = crowd(world, "bystander", 1, "the bystander")
     victim = crowd(world, "victim", 1, "the victim")
     browser = opened(world)
     browser.run(TO, "clients")
-    button = """const button = [...document.querySelectorAll("#clients tbody tr")]
-      .find((row) => row.textContent.includes("the victim"))?.querySelector("button"),
+    ask = """const ask = (who) => [...document.querySelectorAll("#clients tbody tr")]
+      .find((row) => row.textContent.includes(who))?.querySelector("button"),
       question = document.getElementById("end"); """
-    browser.wait("row of the victim", button + "return Boolean(button)")
-    browser.run(button + "button.click(); question.close('cancel'); button.click()")
+    browser.wait("rows of both", ask + "return Boolean(ask('the bystander') && ask('the victim'))")
+    browser.run(ask + "ask('the bystander').click(); question.close('cancel'); ask('the victim').click()")
     time.sleep(0.5)
     browser.run("document.getElementById('end').close('end')")
     if not victim.ended():
         raise Failure("the connection was not ended")
+    time.sleep(0.5)
+    expect("connections asked to end", browser.run(ASKED, "connections/"), 1)
+    world.server.publish("bystander", "still here")
+    if not bystander.hears("still here"):
+        raise Failure("who was not to be ended was ended")
     quiet_console(browser)
 
 

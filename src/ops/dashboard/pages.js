@@ -148,10 +148,10 @@ function askToEnd(row, button, look) {
   const who = row.user_agent ? ` (${row.user_agent})` : "";
   setText(byId("end-text"), `${row.id}, from ${row.address ?? "an unknown address"}${who}, ${topicsOf(row)}`);
   dialog.returnValue = "";
-  const decided = async () => {
-    // That an earlier question was closed may be told only now, while this one is open.
+  // In the place of an earlier question's: that it was closed may be told only now, while this one is open.
+  dialog.onclose = async () => {
     if (dialog.open) return;
-    dialog.removeEventListener("close", decided);
+    dialog.onclose = null;
     if (dialog.returnValue !== "end") return;
     button.disabled = true;
     const path = `connections/${encodeURIComponent(row.id)}`;
@@ -160,6 +160,5 @@ function askToEnd(row, button, look) {
     setText(button, answer?.ok || answer?.status === 404 ? "Ended" : "Failed");
     look();
   };
-  dialog.addEventListener("close", decided);
   dialog.showModal();
 }
