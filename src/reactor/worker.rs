@@ -112,8 +112,8 @@ impl Shell {
     }
 
     /// Waits for up to `wait_ms`, without end if there is none; returns how many were ready at once, and the
-    /// time at which that was so. A process that is stopped mostly stands still on its way out of the wait: what was
-    /// ready is old then, and timers would find that peers have done nothing for all that time.
+    /// time at which that was so. A process that is stopped mostly stands still on its way out of the wait:
+    /// what was ready is old then, and timers would find that peers have done nothing for all that time.
     fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>) -> (usize, Now) {
         let (mut ready, mut wait_ms) = (0, wait_ms);
         loop {
