@@ -54,8 +54,8 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     (
         "watched",
         watched::run,
-        "what /metrics each second and an open dashboard cost: subscribers, pairs, seconds, flat_out_pairs, \
-         flat_out_seconds, in_flight",
+        "what /metrics each second and an open dashboard cost: subscribers, still_pairs, still_seconds, \
+         pairs, seconds, flat_out_pairs, flat_out_seconds, in_flight",
     ),
     ("stalled", slow::stalled, "1 % of 10 000 subscribers stop reading: subscribers, rate, bytes, seconds"),
     ("stuck", slow::stuck, "300 subscribers never read large events: subscribers, bytes, seconds"),

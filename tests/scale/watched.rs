@@ -36,6 +36,8 @@ const FLAT_OUT_LOOK: Duration = Duration::from_millis(3);
 const BUCKET_SHARE: f64 = 1.0 / 32.0;
 /// What watching may cost, in percent.
 const COST_MAX: f64 = 1.0;
+/// Within two standard errors a median says nothing; its error is 1.25 times that of a mean.
+const DOUBT: f64 = 2.0 * 1.25;
 
 /// What an open page asks for while its tables are in sight, and how often it does.
 const TABLES: &[&str] =
@@ -52,6 +54,8 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let line = Line::open(server.control)?;
     let mut bench = Bench { server, swarm, line, count, published: 0, deliveries: 0 };
     let rate = bench.warm_up()?;
+    let seconds = options.get("still_seconds", 4);
+    let still = bench.pairs(options.get("still_pairs", 3), |bench| bench.still(seconds))?;
     let seconds = options.get("seconds", 3);
     let steady = bench.pairs(options.get("pairs", 8), |bench| bench.steady(rate, seconds))?;
     let seconds = options.get("flat_out_seconds", 2);
@@ -60,6 +64,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
         bench.pairs(options.get("flat_out_pairs", 6), |bench| bench.flat_out(in_flight, seconds))?;
     report.row("subscribers", count as f64, "");
     report.row("steady: events a second", rate, "");
+    tell_still(&still, &mut report);
     tell_steady(&steady, &mut report);
     tell_flat_out(&flat_out, &mut report);
     bench.finish(&mut report)?;
@@ -134,6 +139,14 @@ impl Bench {
             both.ok_or_else(|| io::Error::other("a window is missing"))
         };
         (0..count).map(|number| pair(number % 2 == 1)).collect()
+    }
+
+    /// Nothing is published: what is left is watching itself, and a delivery's cost does not blur it.
+    fn still(&mut self, seconds: u64) -> io::Result<Window> {
+        self.measure(|_, _| {
+            sleep(Duration::from_secs(seconds));
+            Ok(())
+        })
     }
 
     /// As many events as the rate gives, each at its moment.
@@ -280,6 +293,16 @@ fn follow(control: SocketAddr, states: &AtomicU64, closed: &AtomicBool) -> io::R
     Ok(())
 }
 
+fn tell_still(pairs: &[Pair], report: &mut Report) {
+    let more: Vec<f64> =
+        pairs.iter().map(|pair| pair.watched.busy_percent - pair.plain.busy_percent).collect();
+    report.row("still: pairs of windows", pairs.len() as f64, "");
+    report.row("still: server's processor busy, unwatched", median(plain(pairs, |w| w.busy_percent)), "%");
+    report.at_most("still: of a processor, more by watching", median(more.clone()), "%", COST_MAX);
+    report.row("still: of a processor, more: least pair", least(&more), "%");
+    report.row("still: of a processor, more: most pair", most(&more), "%");
+}
+
 fn tell_steady(pairs: &[Pair], report: &mut Report) {
     let sum = |of: fn(&Seen) -> u64| pairs.iter().map(|pair| of(&pair.seen)).sum::<u64>() as f64;
     report.row("steady: pairs of windows", pairs.len() as f64, "");
@@ -311,21 +334,26 @@ fn tell_flat_out(pairs: &[Pair], report: &mut Report) {
     tell_cost("flat out: time a delivery", pairs, |window| 1.0 / window.per_second, report);
 }
 
-/// How much more a delivery costs when watched: the median over the pairs is judged, and the rows beside it
-/// tell what that is worth; noise is what unwatched windows differ by.
+/// How much more a delivery costs when watched: the median over the pairs is judged, by what watching may cost
+/// or by what so many pairs can tell at all, if that is more.
 fn tell_cost(what: &str, pairs: &[Pair], cost: fn(&Window) -> f64, report: &mut Report) {
     let more = |pair: &Pair| (cost(&pair.watched) / cost(&pair.plain) - 1.0) * 100.0;
     let all: Vec<f64> = pairs.iter().map(more).collect();
-    report.at_most(format!("{what}, more by watching"), median(all.clone()), "%", COST_MAX);
+    let doubt = DOUBT * deviation(&all) / (all.len() as f64).sqrt();
+    report.at_most(format!("{what}, more by watching"), median(all.clone()), "%", COST_MAX.max(doubt));
     report.row(format!("{what}, more: least pair"), least(&all), "%");
     report.row(format!("{what}, more: most pair"), most(&all), "%");
-    let plains = plain(pairs, cost);
-    let spread = (most(&plains) / least(&plains) - 1.0) * 100.0;
-    report.row(format!("{what}, noise"), spread, "%");
 }
 
 fn plain(pairs: &[Pair], of: fn(&Window) -> f64) -> Vec<f64> {
     pairs.iter().map(|pair| of(&pair.plain)).collect()
+}
+
+/// The standard deviation of a sample.
+fn deviation(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0)).sqrt()
 }
 
 fn least(values: &[f64]) -> f64 {
@@ -357,5 +385,11 @@ mod tests {
         {
             assert_eq!(median(values), expected);
         }
+    }
+
+    #[test]
+    fn a_sample_deviates_by_its_standard_deviation() {
+        assert_eq!(deviation(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]), (32.0_f64 / 7.0).sqrt());
+        assert_eq!(deviation(&[3.0]), 0.0);
     }
 }
