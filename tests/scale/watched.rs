@@ -36,8 +36,6 @@ const FLAT_OUT_LOOK: Duration = Duration::from_millis(3);
 const BUCKET_SHARE: f64 = 1.0 / 32.0;
 /// What watching may cost, in percent.
 const COST_MAX: f64 = 1.0;
-/// Within two standard errors a median says nothing; its error is 1.25 times that of a mean.
-const DOUBT: f64 = 2.0 * 1.25;
 
 /// What an open page asks for while its tables are in sight, and how often it does.
 const TABLES: &[&str] =
@@ -334,26 +332,20 @@ fn tell_flat_out(pairs: &[Pair], report: &mut Report) {
     tell_cost("flat out: time a delivery", pairs, |window| 1.0 / window.per_second, report);
 }
 
-/// How much more a delivery costs when watched: the median over the pairs is judged, by what watching may cost
-/// or by what so many pairs can tell at all, if that is more.
+/// How much more a delivery costs when watched, by the median over the pairs: not more than it may, or than
+/// what unwatched windows differ by among themselves.
 fn tell_cost(what: &str, pairs: &[Pair], cost: fn(&Window) -> f64, report: &mut Report) {
     let more = |pair: &Pair| (cost(&pair.watched) / cost(&pair.plain) - 1.0) * 100.0;
     let all: Vec<f64> = pairs.iter().map(more).collect();
-    let doubt = DOUBT * deviation(&all) / (all.len() as f64).sqrt();
-    report.at_most(format!("{what}, more by watching"), median(all.clone()), "%", COST_MAX.max(doubt));
+    let plains = plain(pairs, cost);
+    let noise = (most(&plains) / least(&plains) - 1.0) * 100.0;
+    report.at_most(format!("{what}, more by watching"), median(all.clone()), "%", COST_MAX.max(noise));
     report.row(format!("{what}, more: least pair"), least(&all), "%");
     report.row(format!("{what}, more: most pair"), most(&all), "%");
 }
 
 fn plain(pairs: &[Pair], of: fn(&Window) -> f64) -> Vec<f64> {
     pairs.iter().map(|pair| of(&pair.plain)).collect()
-}
-
-/// The standard deviation of a sample.
-fn deviation(values: &[f64]) -> f64 {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0)).sqrt()
 }
 
 fn least(values: &[f64]) -> f64 {
@@ -385,11 +377,5 @@ mod tests {
         {
             assert_eq!(median(values), expected);
         }
-    }
-
-    #[test]
-    fn a_sample_deviates_by_its_standard_deviation() {
-        assert_eq!(deviation(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]), (32.0_f64 / 7.0).sqrt());
-        assert_eq!(deviation(&[3.0]), 0.0);
     }
 }
