@@ -4,6 +4,8 @@
 const FINE_BITS: u32 = 5;
 const FINE: u64 = 1 << FINE_BITS;
 const BUCKETS: usize = 64 * FINE as usize;
+/// The width of a bucket at most, as a share of its values: nothing finer is told of a percentile.
+pub const BUCKET_SHARE: f64 = 1.0 / FINE as f64;
 
 /// Counts of microseconds.
 #[derive(Clone)]

@@ -18,6 +18,7 @@ use crate::child::{Plan, unix_us};
 use crate::report::Report;
 use crate::server::{Line, Server};
 use crate::swarm::Swarm;
+use fanwheel::load::histogram::BUCKET_SHARE;
 use fanwheel::load::host;
 
 const OPEN: Duration = Duration::from_secs(60);
@@ -32,8 +33,6 @@ const WARM_UP: u64 = 10;
 /// done, and few share a send, which would make the load the slower end.
 const IN_FLIGHT: u64 = 2;
 const FLAT_OUT_LOOK: Duration = Duration::from_millis(3);
-/// The width of a histogram's bucket, as a share: nothing finer is told of a percentile.
-const BUCKET_SHARE: f64 = 1.0 / 32.0;
 /// What watching may cost, in percent.
 const COST_MAX: f64 = 1.0;
 
