@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::ahead;
 use crate::report::Report;
 use crate::server::request;
 use fanwheel::load::histogram::Histogram;
@@ -59,6 +60,7 @@ fn probe_often(
     stop: Arc<AtomicBool>,
 ) -> JoinHandle<Found> {
     std::thread::spawn(move || {
+        ahead::this_thread();
         let mut found = Found::default();
         while !stop.load(Relaxed) {
             let start = Instant::now();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::ahead;
 use crate::child::unix_us;
 use crate::server::{Server, read_answer};
 use fanwheel::load::histogram::Histogram;
@@ -82,6 +83,10 @@ pub fn publish_for(pace: &Pace, time: Duration) -> io::Result<Done> {
 }
 
 fn work(pace: &Pace, stopped: &AtomicBool) -> io::Result<Done> {
+    // One without a pace is a load itself.
+    if pace.rate > 0 {
+        ahead::this_thread();
+    }
     let mut connection = TcpStream::connect(pace.to)?;
     connection.set_nodelay(true)?;
     connection.set_read_timeout(Some(Duration::from_secs(30)))?;

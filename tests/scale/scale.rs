@@ -5,6 +5,7 @@
 //! the exit code is 1 if a limit was missed. Server and load share this machine, so read proportions rather
 //! than promises. All traffic stays on loopback or in network namespaces made for the purpose.
 
+mod ahead;
 mod child;
 mod churn;
 mod hold;

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::ahead;
 use crate::child::Plan;
 use crate::publisher::{Pace, Publisher, publish_for};
 use crate::report::Report;
@@ -12,8 +13,8 @@ use crate::swarm::Swarm;
 const OPEN: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(20);
-/// Milliseconds below which the scheduler decides, not the server.
-const LIMIT_MS_MIN: f64 = 5.0;
+/// Below this a quiet p99 is so short that twice as much is the machine's noise.
+const LIMIT_MS_MIN: f64 = 4.0;
 
 /// Healthy subscribers, their publisher, and the quiet p99s that the disturbed ones are held against.
 pub struct Victims {
@@ -26,7 +27,7 @@ pub struct Victims {
 impl Victims {
     /// Starts them and measures them while nothing else happens.
     pub fn start(server: &Server) -> io::Result<Victims> {
-        let mut swarm = Swarm::open(&Plan::readers(server, "victims", 200), &[], OPEN)?;
+        let mut swarm = Swarm::open(&Plan::readers(server, "victims", 200), ahead::wrap(), OPEN)?;
         let pace = Pace { bytes: 100, rate: 50, ..Pace::to(server, "victims") };
         let quiet = publish_for(&pace, QUIET)?;
         swarm.settle(0, quiet.accepted, SETTLE)?;
