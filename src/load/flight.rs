@@ -2,7 +2,8 @@
 //! begins events, and the receivers, who count arrivals; nobody waits for anybody.
 //!
 //! Events lie in a ring by their index. An event that is still open when the ring comes round is forgotten:
-//! it never counts as complete, and the subscribers' own accounts still tell whether it was lost.
+//! it never counts as complete, and the subscribers' own accounts still tell whether it was lost. Complete
+//! events are counted from the latest part's first one on, so that no part waits for another's losses.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
@@ -21,6 +22,8 @@ struct Slot {
 /// The events on their way.
 pub struct Flight {
     slots: Box<[Slot]>,
+    /// Index of the latest part's first event.
+    first: AtomicU64,
     complete: AtomicU64,
 }
 
@@ -28,7 +31,14 @@ impl Flight {
     /// Nothing on its way.
     pub fn new() -> Flight {
         let slot = |_| Slot { event: AtomicU64::new(0), sent_ns: AtomicU64::new(0), left: AtomicU32::new(0) };
-        Flight { slots: (0..SLOTS).map(slot).collect(), complete: AtomicU64::new(0) }
+        let slots = (0..SLOTS).map(slot).collect();
+        Flight { slots, first: AtomicU64::new(0), complete: AtomicU64::new(0) }
+    }
+
+    /// Counts complete events anew, those from `first` on.
+    pub fn begin_part(&self, first: u64) {
+        self.first.store(first, Release);
+        self.complete.store(0, Release);
     }
 
     fn slot(&self, index: u64) -> &Slot {
@@ -42,7 +52,7 @@ impl Flight {
         slot.left.store(audience, Release);
         slot.event.store(index + 1, Release);
         if audience == 0 {
-            self.complete.fetch_add(1, AcqRel);
+            self.count_complete(index);
         }
     }
 
@@ -58,12 +68,18 @@ impl Flight {
             slot.left.fetch_update(AcqRel, Acquire, |left| (left > 0).then(|| left.saturating_sub(count)));
         let last = before.is_ok_and(|left| left <= count);
         if last {
-            self.complete.fetch_add(1, AcqRel);
+            self.count_complete(index);
         }
         last.then_some(sent_ns)
     }
 
-    /// Events that all their subscribers have.
+    fn count_complete(&self, index: u64) {
+        if index >= self.first.load(Acquire) {
+            self.complete.fetch_add(1, AcqRel);
+        }
+    }
+
+    /// Events of the latest part that all their subscribers have.
     pub fn complete(&self) -> u64 {
         self.complete.load(Acquire)
     }
@@ -89,6 +105,18 @@ mod tests {
         assert_eq!((flight.arrived(0, 1), flight.complete()), (None, 1), "again after a return");
         flight.begin(1, 0, 78);
         assert_eq!(flight.complete(), 2);
+    }
+
+    #[test]
+    fn what_an_earlier_part_lost_does_not_count_in_a_later_one() {
+        let flight = Flight::new();
+        flight.begin(0, 1, 1);
+        flight.begin(1, 1, 2);
+        assert_eq!((flight.arrived(0, 1), flight.complete()), (Some(1), 1));
+        flight.begin_part(2);
+        flight.begin(2, 1, 3);
+        assert_eq!((flight.arrived(1, 1), flight.complete()), (Some(2), 0), "late");
+        assert_eq!((flight.arrived(2, 1), flight.complete()), (Some(3), 1));
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Publisher {
 
     fn publish(&mut self, part: &Part) -> io::Result<()> {
         let (start_ns, first) = (self.board.now_ns(), self.index);
+        self.board.flight.begin_part(first);
         let end_ns = start_ns.saturating_add(part.time.as_nanos() as u64);
         let patience_ns = self.plan.patience.as_nanos() as u64;
         let mut events = Events::with_capacity(64);
@@ -185,7 +186,8 @@ impl Publisher {
                 Pace::Window(window) => {
                     // Completions nudge; looked at after the announcement, none can be missed.
                     self.board.publisher_sleeps(true);
-                    if self.index - self.board.flight.complete() + batch.min(left) > window.max(batch) {
+                    let open = begun.saturating_sub(self.board.flight.complete());
+                    if open + batch.min(left) > window.max(batch) {
                         return u64::MAX;
                     }
                     self.board.publisher_sleeps(false);

@@ -214,7 +214,7 @@ impl Run<'_> {
         let audience = Arc::new(self.audience());
         let _ = self.parts.send(Part { events, time, pace, audience: audience.clone(), done: to });
         self.board.wake_publisher();
-        let (start, complete) = (Instant::now(), self.board.flight.complete());
+        let start = Instant::now();
         loop {
             match done.recv_timeout(SAY) {
                 Ok(published) => {
@@ -231,8 +231,8 @@ impl Run<'_> {
                     (self.say)(Progress { part, done: done.min(of), of });
                 }
                 Err(_) => {
-                    let done = self.board.flight.complete().saturating_sub(complete);
-                    (self.say)(Progress { part, done: done.min(events), of: events });
+                    let done = self.board.flight.complete().min(events);
+                    (self.say)(Progress { part, done, of: events });
                 }
             }
         }
