@@ -72,12 +72,13 @@ impl Shell {
         let mut events_max = EVENTS_MIN;
         let mut wait_ms = Some(0);
         let mut drain_told = false;
+        let mut ended_us = self.clock.mono_us();
         loop {
             if self.crowded && wait_ms == Some(0) {
                 // Or whoever asks another worker for something waits for the kernel's ticks to pass it on.
                 std::thread::yield_now();
             }
-            let (ready, now) = self.wait(&mut events, wait_ms);
+            let (ready, now) = self.wait(&mut events, wait_ms, ended_us);
             self.core.set_noting(log::log_enabled!(log::Level::Debug));
             let turn = self.core.turn(&mut self.sockets, now);
             self.wakers.wake(turn.wake & !(1 << self.index));
@@ -90,7 +91,7 @@ impl Shell {
                 return self.tell_notes();
             }
             wait_ms = self.accept(now, &turn);
-            self.count_turn(now);
+            ended_us = self.count_turn(now);
             self.tell_notes();
             if ready == events_max && events_max < EVENTS_MAX {
                 events_max *= 2;
@@ -105,25 +106,28 @@ impl Shell {
         }
     }
 
-    fn count_turn(&self, began: Now) {
+    /// Counts the turn that began then; returns when it ended.
+    fn count_turn(&self, began: Now) -> u64 {
+        let ended_us = self.clock.mono_us();
         let counters = self.node.counters(self.index);
-        counters.turn.add(self.clock.mono_us().saturating_sub(began.mono_us), 1);
+        counters.turn.add(ended_us.saturating_sub(began.mono_us), 1);
         counters.files.store(self.sockets.open() as u64, Relaxed);
+        ended_us
     }
 
-    /// Waits for up to `wait_ms`, without end if there is none; returns how many were ready at once, and the
-    /// time at which that was so. A process that is stopped mostly stands still on its way out of the wait:
-    /// what was ready is old then, and timers would find that peers have done nothing for all that time.
-    fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>) -> (usize, Now) {
-        let (mut ready, mut wait_ms) = (0, wait_ms);
+    /// Waits for up to `wait_ms`, without end if there is none, when the last turn ended at `begun_us`.
+    /// Returns how many were ready at once, and when that was so. A process that is stopped mostly stands
+    /// still on its way out of the wait: what was ready is old then, and timers would find that peers
+    /// have done nothing for all that time.
+    fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>, begun_us: u64) -> (usize, Now) {
+        let (mut ready, mut wait_ms, mut begun_us) = (0, wait_ms, begun_us);
         loop {
-            let begun_us = self.clock.mono_us();
             ready = ready.max(self.look(events, wait_ms));
             let now = self.clock.now();
             if now.mono_us - begun_us < OLD_LOOK_US {
                 return (ready, now);
             }
-            wait_ms = Some(0);
+            (wait_ms, begun_us) = (Some(0), now.mono_us);
         }
     }
 
