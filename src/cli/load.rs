@@ -47,8 +47,11 @@ fn addresses() -> Vec<Arg> {
             .default_value("http://127.0.0.1:8080/events?topic={topic}"),
         option("publish-url", "URL", "where to publish")
             .default_value("http://127.0.0.1:8081/publish?topic={topic}"),
-        option("publish-batch-url", "URL", "where to publish when --batch is above 1")
-            .default_value("http://127.0.0.1:8081/publish/batch"),
+        option(
+            "publish-batch-url",
+            "URL",
+            "where to publish when --batch is above 1 [default: /publish/batch at the host of --publish-url]",
+        ),
     ]
 }
 
@@ -159,10 +162,15 @@ fn plan(matches: &ArgMatches) -> Result<Plan, String> {
         (0, Pace::Rate(_)) => 1,
         (publishers, _) => publishers,
     };
+    let publish = Target::read(text("publish-url"))?;
+    let publish_batch = match matches.get_one::<String>("publish-batch-url") {
+        Some(url) => Target::read(url)?,
+        None => Target::read(&format!("http://{}/publish/batch", publish.host))?,
+    };
     Ok(Plan {
         subscribe: Target::read(text("subscribe-url"))?,
-        publish: Target::read(text("publish-url"))?,
-        publish_batch: Target::read(text("publish-batch-url"))?,
+        publish,
+        publish_batch,
         subscribers: size("subscribers")?,
         topics: size("topics")?,
         shape: if text("spread") == "zipf" { Shape::Zipf } else { Shape::Even },

@@ -133,6 +133,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Where events go, one in a request or many.
+    pub fn publishing(&self) -> &Target {
+        if self.batch > 1 { &self.publish_batch } else { &self.publish }
+    }
+
     /// What contradicts itself, in words.
     ///
     /// # Errors

@@ -224,13 +224,10 @@ impl Publisher {
                 stamp.write(bytes, &mut body);
             }
         }
-        let (target, kind) = match self.plan.batch {
-            1 => (&self.plan.publish, "text/plain"),
-            _ => (&self.plan.publish_batch, "application/x-ndjson"),
-        };
+        let kind = if self.plan.batch > 1 { "application/x-ndjson" } else { "text/plain" };
         let name = self.plan.topic_name(topic);
         let line = &mut self.lines[at];
-        line.request = request(target, &name, kind, &body);
+        line.request = request(self.plan.publishing(), &name, kind, &body);
         (line.written, line.events, line.not_before_ns) = (0, events, 0);
     }
 
@@ -255,8 +252,7 @@ impl Publisher {
     fn send(&mut self, at: usize, now_ns: u64) -> io::Result<()> {
         let line = &mut self.lines[at];
         if line.socket.is_none() {
-            let target = if self.plan.batch > 1 { &self.plan.publish_batch } else { &self.plan.publish };
-            let mut socket = TcpStream::connect(target.address)?;
+            let mut socket = TcpStream::connect(self.plan.publishing().address)?;
             socket.set_nodelay(true)?;
             let both = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, Token(at), both)?;

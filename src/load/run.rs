@@ -221,7 +221,8 @@ impl Run<'_> {
                     self.due += due(&published.numbers, &self.numbers, &audience);
                     self.numbers = published.numbers.clone();
                     if let Some(words) = &published.wrong_words {
-                        self.report.faults.push(words.clone());
+                        let to = self.plan.publishing().address;
+                        self.report.faults.push(format!("publishing to {to}: {words}"));
                     }
                     return published;
                 }

@@ -22,7 +22,6 @@ fn command(subscribe: SocketAddr, publish: SocketAddr, flags: &str) -> Command {
     command.args(["load", "--json", "--patience-seconds", "2"]);
     command.arg(format!("--subscribe-url=http://{subscribe}/events?topic={{topic}}"));
     command.arg(format!("--publish-url=http://{publish}/publish?topic={{topic}}"));
-    command.arg(format!("--publish-batch-url=http://{publish}/publish/batch"));
     command.args(flags.split_whitespace());
     command
 }
@@ -108,6 +107,16 @@ fn a_target_that_is_not_there_is_said() {
     assert_eq!(number(&report, "/opened/open"), 0, "{report}");
     let failed = report.pointer("/losses/failed").unwrap().to_string();
     assert!(failed.contains("refused"), "{failed}");
+}
+
+#[test]
+fn a_publisher_that_nobody_answers_ends_every_part_and_is_said() {
+    let (server, nobody) = (Launch::workers(1).start(), free_port());
+    let flags = "--subscribers 4 --rate 20000 --batch 64 --seconds 1 --reconnect-percent 50";
+    let (code, report, _) = load(server.public, nobody, flags);
+    assert_eq!(code, Some(1));
+    let faults = report["faults"].to_string();
+    assert!(faults.contains(&format!("publishing to {nobody}: ")) && faults.contains("refused"), "{faults}");
 }
 
 #[test]
