@@ -1,6 +1,8 @@
 //! Request heads and routes: no panic, nothing consumed that is not there, the same verdict byte by byte.
 #![no_main]
 
+use std::sync::OnceLock;
+
 use fanwheel::base::settings::{Listener, Profile};
 use fanwheel::wire::cors::Cors;
 use fanwheel::wire::head::{Head, HeadLimits, Parsed, parse};
@@ -33,13 +35,14 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check_head(head: &Head<'_>) {
-    let slices =
-        [Some(head.path), Some(head.query), head.host, head.origin, head.content_type, head.last_event_id];
-    for slice in slices.into_iter().flatten() {
+    let fields = &head.fields;
+    let slices = [fields.host, fields.origin, fields.content_type, fields.last_event_id];
+    let slices = [Some(head.path), Some(head.query)].into_iter().chain(slices).flatten();
+    for slice in slices {
         assert!(!slice.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
     }
     assert!(head.path.starts_with(b"/") || head.path == b"*");
-    assert!(head.host.is_some() || !head.http11);
+    assert!(head.fields.host.is_some() || !head.http11);
     for listener in [Listener::Public, Listener::Control] {
         for profile in [Profile::Standard, Profile::BroadcastBenchmark] {
             match route(head, &site(listener, profile)) {
@@ -89,6 +92,7 @@ fn site(listener: Listener, profile: Profile) -> Site {
         profile,
         control_hosts: vec!["hub.internal".to_owned()],
         control: "127.0.0.1:8081".to_owned(),
+        control_bound: OnceLock::new(),
         topics_per_connection_max: 4,
         publish_bytes_max: 1_000,
         last_max: 50,

@@ -6,10 +6,12 @@ use libfuzzer_sys::fuzz_target;
 
 const BYTES_MAX: usize = 512;
 
+/// Name, data, id, own id.
+type Event = (Vec<u8>, Vec<u8>, Vec<u8>, bool);
+
 #[derive(Debug, PartialEq)]
 struct Read {
-    /// Name, data, id, own id.
-    events: Vec<(Vec<u8>, Vec<u8>, Vec<u8>, bool)>,
+    events: Vec<Event>,
     last_event_id: Vec<u8>,
     retry_ms: Option<u64>,
     comments: u64,

@@ -57,7 +57,7 @@ impl<'a> Asked<'a> {
             http11: head.http11,
             keep_alive: head.keep_alive && !head.has_body(),
             head_only: head.method == head::Method::Head,
-            origin: head.origin,
+            origin: head.fields.origin,
         }
     }
 
@@ -221,7 +221,7 @@ impl Worker {
     fn request(&mut self, slot: u32, head: &Head<'_>, rest: &[u8]) -> Flow {
         self.counters().count(Count::Requests);
         self.asked += 1;
-        self.note_agent(slot, head.user_agent);
+        self.note_agent(slot, head.fields.user_agent);
         let conn = &self.conns[slot as usize];
         let over = match conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
             0 => None,

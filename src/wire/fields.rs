@@ -19,14 +19,14 @@ pub enum BodyLength {
     Chunked,
 }
 
-/// What the field lines seen so far say.
+/// What the fields hold that the server acts upon.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Fields<'a> {
+pub struct Values<'a> {
     /// `Host`, valid.
     pub host: Option<&'a [u8]>,
     /// `Origin`
     pub origin: Option<&'a [u8]>,
-    /// All `Accept` lines.
+    /// What all `Accept` lines say about event streams.
     pub accept: Accept,
     /// `Content-Type`
     pub content_type: Option<&'a [u8]>,
@@ -40,12 +40,19 @@ pub struct Fields<'a> {
     pub if_none_match: Option<&'a [u8]>,
     /// The first `User-Agent`; believed by nobody, so a second one hurts nobody.
     pub user_agent: Option<&'a [u8]>,
-    /// `Authorization`
-    pub authorization: Option<&'a [u8]>,
     /// `Sec-Fetch-Site`
     pub fetch_site: Option<&'a [u8]>,
     /// `Sec-Fetch-Mode`
     pub fetch_mode: Option<&'a [u8]>,
+}
+
+/// What the field lines seen so far say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fields<'a> {
+    /// What is acted upon.
+    pub values: Values<'a>,
+    /// `Authorization`: not acted upon, but two of them would mean what each reader likes.
+    authorization: Option<&'a [u8]>,
     /// `Content-Length`
     length: Option<u64>,
     /// `Transfer-Encoding: chunked`
@@ -80,42 +87,42 @@ impl<'a> Fields<'a> {
                 if !is_authority(value) {
                     return Err(Problem::BadHost("Host is not a host with an optional port."));
                 }
-                set(&mut self.host, value, Problem::BadHost("Host is given twice."))
+                set(&mut self.values.host, value, Problem::BadHost("Host is given twice."))
             }
             6 if is("accept") => {
-                self.accept.add(value);
+                self.values.accept.add(value);
                 Ok(())
             }
-            6 if is("origin") => set_once(&mut self.origin, value),
+            6 if is("origin") => set_once(&mut self.values.origin, value),
             6 if is("expect") => {
                 let known = value.eq_ignore_ascii_case(b"100-continue");
                 *(if known { &mut self.expect_continue } else { &mut self.expect_other }) = true;
                 Ok(())
             }
             10 if is("user-agent") => {
-                self.user_agent.get_or_insert(value);
+                self.values.user_agent.get_or_insert(value);
                 Ok(())
             }
             10 if is("connection") => {
                 self.add_connection(value);
                 Ok(())
             }
-            12 if is("content-type") => set_once(&mut self.content_type, value),
+            12 if is("content-type") => set_once(&mut self.values.content_type, value),
             13 if is("last-event-id") => {
-                self.last_event_id_repeated = self.last_event_id.is_some();
-                self.last_event_id.get_or_insert(value);
+                self.values.last_event_id_repeated = self.values.last_event_id.is_some();
+                self.values.last_event_id.get_or_insert(value);
                 Ok(())
             }
-            13 if is("if-none-match") => set_once(&mut self.if_none_match, value),
+            13 if is("if-none-match") => set_once(&mut self.values.if_none_match, value),
             13 if is("authorization") => set_once(&mut self.authorization, value),
             14 if is("content-length") => {
                 let length =
                     parse_decimal(value).ok_or(Problem::BadFraming("Content-Length is not a number."))?;
                 set(&mut self.length, length, Problem::BadFraming("Content-Length is given twice."))
             }
-            14 if is("sec-fetch-site") => set_once(&mut self.fetch_site, value),
-            14 if is("sec-fetch-mode") => set_once(&mut self.fetch_mode, value),
-            15 if is("idempotency-key") => set_once(&mut self.idempotency_key, value),
+            14 if is("sec-fetch-site") => set_once(&mut self.values.fetch_site, value),
+            14 if is("sec-fetch-mode") => set_once(&mut self.values.fetch_mode, value),
+            15 if is("idempotency-key") => set_once(&mut self.values.idempotency_key, value),
             17 if is("transfer-encoding") => self.add_coding(value),
             _ => Ok(()),
         }
@@ -154,7 +161,7 @@ impl<'a> Fields<'a> {
         if self.chunked && !http11 {
             return Err(Problem::BadFraming("HTTP/1.0 has no Transfer-Encoding."));
         }
-        if http11 && self.host.is_none() {
+        if http11 && self.values.host.is_none() {
             return Err(Problem::BadHost("HTTP/1.1 needs Host."));
         }
         if self.expect_other {

@@ -7,8 +7,7 @@
 use std::mem::MaybeUninit;
 
 use crate::base::limits::HEADERS_MAX;
-use crate::wire::accept::Accept;
-use crate::wire::fields::Fields;
+use crate::wire::fields::{Fields, Values};
 use crate::wire::line::{self, Line};
 use crate::wire::problem::Problem;
 
@@ -53,30 +52,8 @@ pub struct Head<'a> {
     pub body: BodyLength,
     /// The client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-    /// The target's authority, else `Host`; valid. Only HTTP/1.0 may lack it.
-    pub host: Option<&'a [u8]>,
-    /// `Origin`
-    pub origin: Option<&'a [u8]>,
-    /// What `Accept` says about event streams.
-    pub accept: Accept,
-    /// `Content-Type`
-    pub content_type: Option<&'a [u8]>,
-    /// `Last-Event-ID`, the first if there are several.
-    pub last_event_id: Option<&'a [u8]>,
-    /// There are several `Last-Event-ID`.
-    pub last_event_id_repeated: bool,
-    /// `Idempotency-Key`
-    pub idempotency_key: Option<&'a [u8]>,
-    /// `If-None-Match`
-    pub if_none_match: Option<&'a [u8]>,
-    /// `User-Agent`
-    pub user_agent: Option<&'a [u8]>,
-    /// `Authorization`
-    pub authorization: Option<&'a [u8]>,
-    /// `Sec-Fetch-Site`
-    pub fetch_site: Option<&'a [u8]>,
-    /// `Sec-Fetch-Mode`
-    pub fetch_mode: Option<&'a [u8]>,
+    /// What the fields hold; the host is the target's authority if it has one. Only HTTP/1.0 may lack it.
+    pub fields: Values<'a>,
 }
 
 impl Head<'_> {
@@ -169,18 +146,7 @@ fn finish<'a>(line: Line<'a>, fields: Fields<'a>) -> Result<Head<'a>, Problem> {
         keep_alive: verdict.keep_alive,
         body: verdict.body,
         expect_continue: verdict.expect_continue,
-        host: line.authority.or(fields.host),
-        origin: fields.origin,
-        accept: fields.accept,
-        content_type: fields.content_type,
-        last_event_id: fields.last_event_id,
-        last_event_id_repeated: fields.last_event_id_repeated,
-        idempotency_key: fields.idempotency_key,
-        if_none_match: fields.if_none_match,
-        user_agent: fields.user_agent,
-        authorization: fields.authorization,
-        fetch_site: fields.fetch_site,
-        fetch_mode: fields.fetch_mode,
+        fields: Values { host: line.authority.or(fields.values.host), ..fields.values },
     })
 }
 

@@ -214,7 +214,7 @@ fn asset(head: &Head<'_>, name: &[u8]) -> Request {
     // No name of ours has bytes that are not UTF-8, so what is put in their place finds nothing either.
     Request::Asset {
         name: String::from_utf8_lossy(name).into(),
-        if_none_match: head.if_none_match.map(Into::into),
+        if_none_match: head.fields.if_none_match.map(Into::into),
     }
 }
 
@@ -237,7 +237,7 @@ fn read(head: &Head<'_>, request: Request) -> Result<Request, Problem> {
 }
 
 fn metrics_format(head: &Head<'_>) -> Format {
-    if head.accept.prefers_openmetrics() { Format::OpenMetrics } else { Format::Prometheus }
+    if head.fields.accept.prefers_openmetrics() { Format::OpenMetrics } else { Format::Prometheus }
 }
 
 fn status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
@@ -274,13 +274,13 @@ fn check_body(head: &Head<'_>, site: &Site) -> Result<(), Problem> {
 }
 
 fn check_batch_type(head: &Head<'_>) -> Result<(), Problem> {
-    let Some(content_type) = head.content_type else { return Ok(()) };
+    let Some(content_type) = head.fields.content_type else { return Ok(()) };
     let essence = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/x-ndjson") { Ok(()) } else { Err(Problem::UnsupportedType) }
 }
 
 fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
-    if !head.accept.takes_event_stream() {
+    if !head.fields.accept.takes_event_stream() {
         return Err(Problem::NotAcceptable);
     }
     let mut topics = Vec::new();
@@ -313,7 +313,7 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
         None | Some(0) => Start::Now,
         Some(newest) => Start::Newest(newest),
     });
-    let browser = head.fetch_mode.is_some() && head.accept.names_event_stream();
+    let browser = head.fields.fetch_mode.is_some() && head.fields.accept.names_event_stream();
     Ok(Subscribe { topics, events, start, clock: clock.unwrap_or(false), chunked: head.http11, browser })
 }
 
@@ -347,7 +347,7 @@ fn publish(head: &Head<'_>, site: &Site) -> Result<Publish, Problem> {
 }
 
 fn idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> {
-    let Some(key) = head.idempotency_key else { return Ok(None) };
+    let Some(key) = head.fields.idempotency_key else { return Ok(None) };
     let rule = match key.len() {
         0 => "must not be empty",
         1..=KEY_BYTES_MAX => return Ok(Some(key.into())),
@@ -420,8 +420,8 @@ struct Resume<'a> {
 }
 
 fn header_resume<'a>(head: &Head<'a>) -> Resume<'a> {
-    let first = head.last_event_id.filter(|id| !id.is_empty() || head.last_event_id_repeated);
-    Resume { first: first.map(Cow::Borrowed), repeated: head.last_event_id_repeated }
+    let first = head.fields.last_event_id.filter(|id| !id.is_empty() || head.fields.last_event_id_repeated);
+    Resume { first: first.map(Cow::Borrowed), repeated: head.fields.last_event_id_repeated }
 }
 
 impl<'a> Resume<'a> {
