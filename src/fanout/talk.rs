@@ -234,7 +234,6 @@ impl Worker {
             Err(problem) => {
                 match problem {
                     Problem::PublishNotAllowed { .. } => self.counters().refuse(Refused::Credentials),
-                    Problem::WrongHost => self.counters().refuse(Refused::Origin),
                     Problem::Refused(why) => self.counters().refuse(why),
                     _ => self.counters().count(Count::RequestsBad),
                 }
