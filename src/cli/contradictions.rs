@@ -2,7 +2,7 @@
 //! other. A refusal names both settings, their values and where each came from. Only what somebody wrote can
 //! contradict: a default gives way to the setting it would exclude.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::base::limits::ALERT_MAILS_MAX;
 use crate::base::settings::{Settings, SlowPolicy, split_list};
@@ -103,7 +103,11 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
     for (entry, text) in all {
         let Some(place) = Address::parse(text) else {
-            return malformed(entry, text, "ADDR:PORT, [ADDR6]:PORT or unix:/path, with a numeric address");
+            return malformed(
+                entry,
+                text,
+                "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most 107 bytes",
+            );
         };
         if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {
             return refuse(format!(
@@ -140,9 +144,11 @@ fn origins(entry: &Entry) -> Result<(), Refusal> {
 
 fn host_names(entry: &Entry) -> Result<(), Refusal> {
     for name in split_list(&entry.text) {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-        if !name.bytes().all(plain) {
-            return malformed(entry, &name, "a host name, without scheme or path");
+        let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        // Ports are not compared, so a name with one would never be met; only addresses may hold colons.
+        if !name.bytes().all(plain) && inside.parse::<Ipv6Addr>().is_err() {
+            return malformed(entry, &name, "a host name, without scheme, port or path");
         }
     }
     Ok(())

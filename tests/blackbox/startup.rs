@@ -51,6 +51,10 @@ fn bad_configuration_exits_2_with_one_line_that_names_everything() {
     );
     assert_refused("no address", base().set("listen", "nonsense"), 2, &["listen", "nonsense"]);
     assert_refused("no such port", base().set("listen", "127.0.0.1:99999"), 2, &["listen", "99999"]);
+    let long = format!("unix:/{}", "x".repeat(107));
+    assert_refused("long path", base().set("listen", long), 2, &["listen", "unix:/xxx", "107 bytes"]);
+    let with_port = base().set("control_names", "ops.test:8081");
+    assert_refused("name with a port", with_port, 2, &["control_names", "ops.test:8081", "port"]);
 }
 
 #[test]
