@@ -1,6 +1,6 @@
 //! Clocks that jump or fail: ids go on rising, nothing expires and nobody is cut because the wall clock was
-//! set; and a panic in one worker, which a failing clock plants from outside, ends the whole server. The clocks
-//! are those of `odd_clock.c`.
+//! set; and a panic in one worker, which a failing clock plants from outside, ends the whole server. The
+//! clocks are those of `odd_clock.c`.
 
 use crate::harness::{Id, Launch, SOON, Server, Stream, accepted_id, ms, preload, with_1_and_4_workers};
 use std::path::PathBuf;
