@@ -77,13 +77,14 @@ fn number(entry: &Entry) -> u64 {
     entry.text.parse().expect("checked against the table")
 }
 
-/// Whether a connection to one could end at the other. Port 0 is another port each time.
+/// Whether a connection to one could end at the other. Port 0 is another port each time; a wildcard stands for
+/// addresses of its own family only, as the sockets are made.
 fn overlap(a: &Address, b: &Address) -> bool {
     match (a, b) {
         (Address::Unix(a), Address::Unix(b)) => a == b,
         (Address::Tcp(a), Address::Tcp(b)) => {
             let wild = |of: &SocketAddr, other: &SocketAddr| {
-                of.ip().is_unspecified() && (of.is_ipv6() || other.is_ipv4())
+                of.ip().is_unspecified() && of.is_ipv6() == other.is_ipv6()
             };
             a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wild(a, b) || wild(b, a))
         }

@@ -141,6 +141,23 @@ fn ipv6_listener_serves() {
 }
 
 #[test]
+fn one_port_serves_both_families_through_a_listener_each() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: no IPv6 here");
+        return;
+    }
+    let (public, control) = (free_port(), free_port());
+    let [v4, v6] = [format!("0.0.0.0:{}", public.port()), format!("[::]:{}", public.port())];
+    let server = Launch::workers(2).set("listen", v4).set("listen", v6).on(public, control).start();
+    for addr in [format!("127.0.0.1:{}", public.port()), format!("[::1]:{}", public.port())] {
+        let conn = crate::harness::Conn::open(addr.parse().expect("an address"));
+        let mut stream = crate::harness::Stream::open(conn, "topic=a", "");
+        server.publish("a", &addr);
+        assert_eq!(stream.event().data, addr);
+    }
+}
+
+#[test]
 fn shared_file_table_serves_the_same() {
     let server = Launch::workers(4).set("fd_tables", "shared").start();
     let mut streams: Vec<_> = (0..16).map(|_| server.subscribe("topic=a")).collect();
