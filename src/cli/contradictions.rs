@@ -77,8 +77,8 @@ fn number(entry: &Entry) -> u64 {
     entry.text.parse().expect("checked against the table")
 }
 
-/// Whether a connection to one could end at the other. Port 0 is another port each time; a wildcard stands for
-/// addresses of its own family only, as the sockets are made.
+/// Whether a connection to one could end at the other. Port 0 is another port each time; a wildcard stands
+/// for addresses of its own family only, as the sockets are made.
 fn overlap(a: &Address, b: &Address) -> bool {
     match (a, b) {
         (Address::Unix(a), Address::Unix(b)) => a == b,
@@ -138,6 +138,11 @@ fn origins(entry: &Entry) -> Result<(), Refusal> {
         };
         if !host.is_some_and(plain) {
             return malformed(entry, origin, "* or scheme://host[:port], without a path");
+        }
+        // Compared byte for byte with what browsers send (WHATWG HTML §7.1.1): another form is never met.
+        let default_port = if origin.starts_with("https:") { ":443" } else { ":80" };
+        if origin.ends_with(default_port) || origin.bytes().any(|b| b.is_ascii_uppercase()) {
+            return malformed(entry, origin, "in lower case and without a default port, as browsers send it");
         }
     }
     Ok(())

@@ -53,6 +53,9 @@ fn bad_configuration_exits_2_with_one_line_that_names_everything() {
     assert_refused("no such port", base().set("listen", "127.0.0.1:99999"), 2, &["listen", "99999"]);
     let long = format!("unix:/{}", "x".repeat(107));
     assert_refused("long path", base().set("listen", long), 2, &["listen", "unix:/xxx", "107 bytes"]);
+    for origin in ["https://page.test:443", "http://page.test:80", "https://Page.test"] {
+        assert_refused(origin, base().set("cors_origins", origin), 2, &["cors_origins", origin, "browsers"]);
+    }
     let with_port = base().set("control_names", "ops.test:8081");
     assert_refused("name with a port", with_port, 2, &["control_names", "ops.test:8081", "port"]);
 }
