@@ -247,6 +247,23 @@ fn what_is_published_is_printed_by_who_subscribes() {
 }
 
 #[test]
+fn a_subscriber_counts_events_of_the_server_s_own_topics_but_no_gaps() {
+    let server = Server::ready(&[]);
+    let own = program()
+        .args(["subscribe", "--url", &server.control, "--count", "1", "--json", "fanwheel.status"])
+        .output()
+        .unwrap();
+    assert!(own.status.success() && text(&own.stdout).lines().count() == 1, "{own:?}");
+    server.publish(&["news", "one"]);
+    let gap = program()
+        .args(["subscribe", "--url", &server.public, "--count", "1", "--last-event-id", "x", "news"])
+        .output()
+        .unwrap();
+    let printed = text(&gap.stdout);
+    assert!(printed.contains("fanwheel.gap") && printed.ends_with(" message: one\n"), "{printed}");
+}
+
+#[test]
 fn a_refusal_is_one_line_with_the_server_s_words() {
     let server = Server::ready(&[]);
     let long = "t".repeat(500);

@@ -87,12 +87,14 @@ pub enum Refused {
     Draining,
     /// Publish on the public listener.
     Credentials,
-    /// Wrong `Host` or a cross-site request on the control listener.
+    /// A request made by a page of another site on the control listener.
     Origin,
     /// A topic of the server's own, asked for on the public listener.
     ReservedTopic,
     /// Questions about topics and connections.
     Surveys,
+    /// A `Host` on the control listener that is not its own.
+    Host,
 }
 
 /// Why a connection ended.
@@ -181,7 +183,7 @@ pub const COUNT_NAMES: [&str; 26] = [
     "alerts_failed",
 ];
 /// The text names, in the order of the enum.
-pub const REFUSED_NAMES: [&str; 12] = [
+pub const REFUSED_NAMES: [&str; 13] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -194,6 +196,7 @@ pub const REFUSED_NAMES: [&str; 12] = [
     "origin_not_allowed",
     "topic_reserved",
     "surveys_full",
+    "wrong_host",
 ];
 /// The text names, in the order of the enum.
 pub const CLOSED_NAMES: [&str; 16] = [
@@ -216,7 +219,7 @@ pub const CLOSED_NAMES: [&str; 16] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == Refused::Surveys as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == Refused::Host as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == Closed::Operator as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == Step::Timers as usize + 1);
 

@@ -2,7 +2,7 @@
 //! other. A refusal names both settings, their values and where each came from. Only what somebody wrote can
 //! contradict: a default gives way to the setting it would exclude.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::base::limits::ALERT_MAILS_MAX;
 use crate::base::settings::{Settings, SlowPolicy, split_list};
@@ -77,13 +77,14 @@ fn number(entry: &Entry) -> u64 {
     entry.text.parse().expect("checked against the table")
 }
 
-/// Whether a connection to one could end at the other. Port 0 is another port each time.
+/// Whether a connection to one could end at the other. Port 0 is another port each time; a wildcard stands
+/// for addresses of its own family only, as the sockets are made.
 fn overlap(a: &Address, b: &Address) -> bool {
     match (a, b) {
         (Address::Unix(a), Address::Unix(b)) => a == b,
         (Address::Tcp(a), Address::Tcp(b)) => {
             let wild = |of: &SocketAddr, other: &SocketAddr| {
-                of.ip().is_unspecified() && (of.is_ipv6() || other.is_ipv4())
+                of.ip().is_unspecified() && of.is_ipv6() == other.is_ipv6()
             };
             a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wild(a, b) || wild(b, a))
         }
@@ -103,7 +104,11 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
     for (entry, text) in all {
         let Some(place) = Address::parse(text) else {
-            return malformed(entry, text, "ADDR:PORT, [ADDR6]:PORT or unix:/path, with a numeric address");
+            return malformed(
+                entry,
+                text,
+                "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most 107 bytes",
+            );
         };
         if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {
             return refuse(format!(
@@ -134,15 +139,22 @@ fn origins(entry: &Entry) -> Result<(), Refusal> {
         if !host.is_some_and(plain) {
             return malformed(entry, origin, "* or scheme://host[:port], without a path");
         }
+        // Compared byte for byte with what browsers send (WHATWG HTML §7.1.1): another form is never met.
+        let default_port = if origin.starts_with("https:") { ":443" } else { ":80" };
+        if origin.ends_with(default_port) || origin.bytes().any(|b| b.is_ascii_uppercase()) {
+            return malformed(entry, origin, "in lower case and without a default port, as browsers send it");
+        }
     }
     Ok(())
 }
 
 fn host_names(entry: &Entry) -> Result<(), Refusal> {
     for name in split_list(&entry.text) {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-        if !name.bytes().all(plain) {
-            return malformed(entry, &name, "a host name, without scheme or path");
+        let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        // Ports are not compared, so a name with one would never be met; only addresses may hold colons.
+        if !name.bytes().all(plain) && inside.parse::<Ipv6Addr>().is_err() {
+            return malformed(entry, &name, "a host name, without scheme, port or path");
         }
     }
     Ok(())

@@ -195,7 +195,7 @@ fn listeners_need_an_address_each() {
         &[("listen", "unix:/run/a"), ("control", "unix:/run/b")],
         &[("listen", "127.0.0.1:8080"), ("listen", "127.0.0.2:8080")],
         &[("listen", "0.0.0.0:8080"), ("listen", "[::1]:8080")],
-        &[("listen", "0.0.0.0:8080"), ("control", "")],
+        &[("listen", "0.0.0.0:8080"), ("listen", "[::]:8080"), ("control", "")],
     ];
     for flags in good {
         assert!(Resolved::read(&inputs(flags, &[])).is_ok(), "{flags:?}");
@@ -203,7 +203,7 @@ fn listeners_need_an_address_each() {
     let overlapping: &[&[(&str, &str)]] = &[
         &[("listen", "127.0.0.1:9"), ("control", "127.0.0.1:9")],
         &[("listen", "0.0.0.0:9"), ("control", "127.0.0.1:9")],
-        &[("listen", "[::]:9"), ("control", "127.0.0.1:9")],
+        &[("listen", "[::]:9"), ("control", "[::1]:9")],
         &[("listen", "127.0.0.1:9"), ("listen", "127.0.0.1:9")],
         &[("listen", "unix:/run/a"), ("control", "unix:/run/a")],
         &[("listen", "0.0.0.0:8081")],
@@ -218,13 +218,11 @@ fn listeners_need_an_address_each() {
         assert!(line.starts_with("--listen: listen = "), "{line}");
     }
     let line = refusal(&[("control_names", "http://a/")], &[]);
-    assert!(
-        line.ends_with(
-            "control_names = http://a/ is not allowed: must be a host name, without scheme or path"
-        )
-    );
+    assert!(line.ends_with(
+        "control_names = http://a/ is not allowed: must be a host name, without scheme, port or path"
+    ));
     let long = format!("unix:/{}", "x".repeat(107));
-    assert!(refusal(&[("listen", &long)], &[]).ends_with("with a numeric address"));
+    assert!(refusal(&[("listen", &long)], &[]).ends_with("unix:/path of at most 107 bytes"));
 }
 
 #[test]

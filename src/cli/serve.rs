@@ -5,8 +5,11 @@
 //! | state | SIGTERM, SIGINT, POST /drain | all workers ended | too late |
 //! | --- | --- | --- | --- |
 //! | serving | draining | fault, exit 1 | - |
-//! | draining | stopping (a signal only) | exit 0 | stopping |
+//! | draining | stopping on the second signal, else stays | exit 0 | stopping |
 //! | stopping | stays | exit: 128 + signal, or 0 when only late | the same, without waiting longer |
+//!
+//! `POST /drain` counts as no signal: whoever drains by it and then ends the service as usual, as deployment
+//! hooks do, must not cut the streams.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -153,6 +156,8 @@ enum State {
     /// Until then the workers may take their time.
     Draining {
         deadline: Instant,
+        /// A signal has asked for it already.
+        signalled: bool,
     },
     /// Until then they may close what they have; then the process ends with this code.
     Stopping {
@@ -180,7 +185,7 @@ impl Keeper {
     fn keep(mut self, inputs: &Inputs) -> ExitCode {
         loop {
             match self.server.notices().recv_timeout(Duration::from_millis(SIGNAL_POLL_MS)) {
-                Ok(Notice::DrainRequested) => self.drain("request"),
+                Ok(Notice::DrainRequested) => self.drain("request", false),
                 Ok(Notice::Finished(_)) => self.workers_left = self.workers_left.saturating_sub(1),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => self.workers_left = 0,
@@ -204,7 +209,11 @@ impl Keeper {
 
     fn obey(&mut self, asked: Asked, inputs: &Inputs) {
         match (asked, self.state) {
-            (Asked::End { name, .. }, State::Serving) => self.drain(name),
+            (Asked::End { name, .. }, State::Serving) => self.drain(name, true),
+            (Asked::End { name, .. }, State::Draining { deadline, signalled: false }) => {
+                info!("event=drain_goes_on reason={name}");
+                self.state = State::Draining { deadline, signalled: true };
+            }
             (Asked::End { name, exit_code }, State::Draining { .. }) => {
                 warn!("event=stop reason={name}");
                 self.stop(exit_code);
@@ -232,7 +241,7 @@ impl Keeper {
         self.watcher.replace_alerts(self.resolved.rules(), notifier);
     }
 
-    fn drain(&mut self, reason: &str) {
+    fn drain(&mut self, reason: &str, signalled: bool) {
         if !matches!(self.state, State::Serving) {
             return;
         }
@@ -243,7 +252,7 @@ impl Keeper {
         self.manager.stopping();
         self.server.control(Control::Drain);
         let deadline = Instant::now() + Duration::from_millis(self.drain_ms + DRAIN_GRACE_MS);
-        self.state = State::Draining { deadline };
+        self.state = State::Draining { deadline, signalled };
     }
 
     fn stop(&mut self, exit_code: u8) {
@@ -260,7 +269,7 @@ impl Keeper {
                 Some(1)
             }
             State::Draining { .. } if all_ended => Some(0),
-            State::Draining { deadline } if now >= deadline => {
+            State::Draining { deadline, .. } if now >= deadline => {
                 let streams = self.node.totals().subscribers_open;
                 warn!("event=stop reason=drain_overdue streams={streams}");
                 self.stop(0);

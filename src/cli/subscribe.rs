@@ -38,8 +38,8 @@ const BACKOFF_MS_MAX: u64 = 30_000;
 const JITTER_PERCENT: u64 = 20;
 /// Bytes of one event: the largest body with every line a data line of its own.
 const EVENT_BYTES_MAX: usize = 512 * MIB;
-/// Events of the server itself, which `--count` does not count.
-const OWN_EVENTS: &[u8] = b"fanwheel.";
+/// Tells what is missing, so `--count` does not count it. Events of the server's own topics count.
+const GAP: &[u8] = b"fanwheel.gap";
 
 /// Subscribes until `--count` events have come, the output is closed or the server says no.
 ///
@@ -203,7 +203,7 @@ impl Client {
                 if event.id_given {
                     *last_event_id = String::from_utf8_lossy(event.id).into_owned();
                 }
-                if let Some(left) = left.as_mut().filter(|_| !event.name.starts_with(OWN_EVENTS)) {
+                if let Some(left) = left.as_mut().filter(|_| event.name != GAP) {
                     *left -= 1;
                 }
             });

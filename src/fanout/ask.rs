@@ -163,8 +163,7 @@ impl Worker {
             (true, true) => self.answer(slot, asked, reply::no_content),
             (true, false) => self.answer_problem(slot, asked, &Problem::NoSuchConnection),
             (false, _) => {
-                let text = format!("worker {} has not answered; it may end the connection later.", id.worker);
-                self.answer_problem(slot, asked, &Problem::NotReady(text))
+                self.answer_problem(slot, asked, &Problem::WorkerLate { worker: id.worker as usize })
             }
         };
         self.resume(slot, &flow);

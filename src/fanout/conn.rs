@@ -134,6 +134,8 @@ pub mod mode {
     pub const LAGS: u8 = 32;
     /// The operator ends it.
     pub const OPERATOR: u8 = 64;
+    /// Under the policy `latest`: history has passed it by, and it has not caught up since.
+    pub const PASSED: u8 = 128;
 }
 
 /// A subscriber's entry in a topic's list.

@@ -123,9 +123,7 @@ impl Worker {
                 State::Streaming(stream) if stream.reads_log() => {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
                     steps += stream.places().len();
-                    // To send the newest of each key alone, a read must see many.
-                    let latest = node.settings.slow_policy == SlowPolicy::Latest;
-                    let begins = lane == Lane::First && stream.replays && !latest;
+                    let begins = lane == Lane::First && stream.replays;
                     let most = if begins { READ_FRAMES_SHORT } else { READ_FRAMES_MAX };
                     read_or_skip(stream, &self.topics, hub, &node, self.index, most, kept)
                 }
@@ -246,7 +244,7 @@ impl Worker {
             stream.position = stream.position.max(upto);
             if caught_up && stream.pending.is_none() {
                 stream.mode &= !mode::BEHIND;
-                if stream.replays || stream.mode & mode::LAGS != 0 {
+                if stream.replays || stream.mode & (mode::LAGS | mode::PASSED) != 0 {
                     arrive(stream, self.node.counters(self.index));
                 }
             } else {
@@ -264,6 +262,7 @@ pub(super) fn arrive(stream: &mut Stream, counters: &Counters) {
         stream.mode &= !mode::LAGS;
         counters.lagging(-1);
     }
+    stream.mode &= !mode::PASSED;
     if std::mem::take(&mut stream.replays) {
         counters.replay.add(u64::from(stream.replayed), 1);
     }
@@ -286,6 +285,9 @@ fn read_or_skip(
         return end;
     }
     let gaps = skip(stream, topics, hub, policy);
+    if policy == SlowPolicy::Latest {
+        stream.mode |= mode::PASSED;
+    }
     node.counters(worker).count(Count::Skipped);
     node.counters(worker).add(Count::Gaps, gaps);
     // A gap has just been told under the same lock, so this time nothing is missed.
@@ -349,7 +351,9 @@ fn read_log(
         Some((last, _)) if more => last.id(),
         _ => hub.head(),
     };
-    let newest_only = policy == SlowPolicy::Latest && more;
+    // Of what a client has missed while it was away nothing is left out: it is not slow.
+    let slow = stream.mode & mode::PASSED != 0 || more && !stream.replays;
+    let newest_only = policy == SlowPolicy::Latest && slow;
     found.retain(|(frame, index)| {
         stream.wants(frame) && !(newest_only && is_superseded(stream, hub, *index, frame))
     });

@@ -234,7 +234,6 @@ impl Worker {
             Err(problem) => {
                 match problem {
                     Problem::PublishNotAllowed { .. } => self.counters().refuse(Refused::Credentials),
-                    Problem::WrongHost => self.counters().refuse(Refused::Origin),
                     Problem::Refused(why) => self.counters().refuse(why),
                     _ => self.counters().count(Count::RequestsBad),
                 }
@@ -263,9 +262,13 @@ impl Worker {
                 Some(why) => self.refuse(slot, asked, why),
                 None => self.begin_upload(slot, head, request, rest),
             },
-            Request::SubscribeHead { chunked } => self.answer(slot, asked, |out, reply| {
-                reply::stream_head_only(out, chunked, reply.cors, reply.origin, reply.keep_alive);
-            }),
+            Request::SubscribeHead { chunked } => {
+                // A stream that is not chunked says that its connection ends, so it does.
+                let asked = Asked { keep_alive: asked.keep_alive && chunked, ..asked };
+                self.answer(slot, asked, |out, reply| {
+                    reply::stream_head_only(out, chunked, reply.cors, reply.origin, reply.keep_alive);
+                })
+            }
             Request::Preflight { allow } => {
                 self.answer(slot, asked, |out, reply| reply::preflight(out, reply, allow))
             }

@@ -15,14 +15,14 @@ pub fn is_navigation(head: &Head<'_>) -> bool {
     head.method == Method::Get && head.fields.fetch_mode == Some(b"navigate")
 }
 
-/// [`Problem::WrongHost`] unless the request names loopback or one of `hosts`; [`Refused::Origin`] when a
+/// [`Refused::Host`] unless the request names loopback or one of `hosts`; [`Refused::Origin`] when a
 /// browser says that a page of another origin made it. Ports are not compared: forwarded ones differ. `link`
 /// says that following another site's link here does no harm, as the answer only shows a page.
 pub fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(), Problem> {
     let (host, _) = split_port(head.fields.host.unwrap_or_default());
     let host = std::str::from_utf8(host).unwrap_or_default();
     if !is_ours(host, hosts) {
-        return Err(Problem::WrongHost);
+        return Err(Problem::Refused(Refused::Host));
     }
     let own_origin =
         head.fields.origin.is_none_or(|origin| is_same_host(origin, head.fields.host.unwrap_or_default()));

@@ -92,8 +92,6 @@ pub enum Problem {
     UnsupportedType,
     /// 417: an expectation other than `100-continue`.
     ExpectationFailed,
-    /// 421: the control listener does not answer to this `Host`.
-    WrongHost,
     /// 431: the head is longer than is taken.
     HeadTooLarge {
         /// The limit.
@@ -110,8 +108,13 @@ pub enum Problem {
     NotReady(String),
     /// 505: a well-formed version other than 1.0 and 1.1.
     VersionNotSupported,
-    /// 503, or 403 for [`Refused::Credentials`], [`Refused::Origin`] and [`Refused::ReservedTopic`]: over a
-    /// limit, or not allowed. The code is the counter's name.
+    /// 503: a worker did not answer an operator's question in time.
+    WorkerLate {
+        /// Its number.
+        worker: usize,
+    },
+    /// 503, or 403 for [`Refused::Credentials`], [`Refused::Origin`] and [`Refused::ReservedTopic`], or 421
+    /// for [`Refused::Host`]: over a limit, or not allowed. The code is the counter's name.
     Refused(Refused),
 }
 
@@ -147,10 +150,10 @@ impl Problem {
             Problem::RequestLineTooLong => 414,
             Problem::UnsupportedType => 415,
             Problem::ExpectationFailed => 417,
-            Problem::WrongHost => 421,
+            Problem::Refused(Refused::Host) => 421,
             Problem::HeadTooLarge { .. } | Problem::TooManyHeaders { .. } => 431,
             Problem::CodingNotImplemented => 501,
-            Problem::NotReady(_) | Problem::Refused(_) => 503,
+            Problem::NotReady(_) | Problem::WorkerLate { .. } | Problem::Refused(_) => 503,
             Problem::VersionNotSupported => 505,
         }
     }
@@ -194,11 +197,11 @@ impl Problem {
             Problem::RequestLineTooLong => "request_line_too_long",
             Problem::UnsupportedType => "unsupported_type",
             Problem::ExpectationFailed => "expectation_failed",
-            Problem::WrongHost => "wrong_host",
             Problem::HeadTooLarge { .. } => "head_too_large",
             Problem::TooManyHeaders { .. } => "too_many_headers",
             Problem::CodingNotImplemented => "coding_not_implemented",
             Problem::NotReady(_) => "not_ready",
+            Problem::WorkerLate { .. } => "worker_late",
             Problem::VersionNotSupported => "version_not_supported",
             Problem::Refused(why) => REFUSED_NAMES[*why as usize],
         }
@@ -253,9 +256,6 @@ impl Problem {
             Problem::RequestLineTooLong => "The request line is too long.",
             Problem::UnsupportedType => "A batch is application/x-ndjson: one JSON object a line.",
             Problem::ExpectationFailed => "The only expectation that is met is 100-continue.",
-            Problem::WrongHost => {
-                "The control listener does not answer to this Host; use its address, or set control_names."
-            }
             Problem::HeadTooLarge { bytes_max } => {
                 return format!("The request head is longer than {bytes_max} bytes (head_bytes_max).").into();
             }
@@ -265,6 +265,12 @@ impl Problem {
             }
             Problem::CodingNotImplemented => "The only transfer coding that is decoded is chunked.",
             Problem::NotReady(reason) => return reason.clone().into(),
+            Problem::WorkerLate { worker } => {
+                return format!(
+                    "Worker {worker} did not answer in time, and the question was withdrawn; ask again."
+                )
+                .into();
+            }
             Problem::VersionNotSupported => "Only HTTP/1.0 and HTTP/1.1 are served.",
             Problem::Refused(why) => refused_message(*why),
         };
@@ -287,7 +293,6 @@ impl Problem {
             | Problem::BodyTooLarge { .. }
             | Problem::RequestLineTooLong
             | Problem::ExpectationFailed
-            | Problem::WrongHost
             | Problem::HeadTooLarge { .. }
             | Problem::TooManyHeaders { .. }
             | Problem::CodingNotImplemented
@@ -299,6 +304,7 @@ impl Problem {
                     | Refused::Memory
                     | Refused::Bodies
                     | Refused::Draining
+                    | Refused::Host
             ),
             Problem::BadQuery(_)
             | Problem::BadParameter { .. }
@@ -316,7 +322,8 @@ impl Problem {
             | Problem::NotAcceptable
             | Problem::BatchTooLong { .. }
             | Problem::UnsupportedType
-            | Problem::NotReady(_) => false,
+            | Problem::NotReady(_)
+            | Problem::WorkerLate { .. } => false,
         }
     }
 
@@ -347,6 +354,9 @@ fn refused_message(why: Refused) -> &'static str {
         Refused::Credentials => "Publishing here needs credentials.",
         Refused::Surveys => "Too many questions like this one are being answered; try again in a second.",
         Refused::Origin => "The control listener refuses requests made by pages of other sites.",
+        Refused::Host => {
+            "The control listener does not answer to this Host; use its address, or set control_names."
+        }
         Refused::ReservedTopic => "Topics that begin with fanwheel. are served on the control listener only.",
     }
 }

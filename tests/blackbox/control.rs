@@ -43,7 +43,9 @@ fn only_its_own_names_are_accepted_as_host() {
             }
         }
         witness.check("foreign hosts");
-        assert!(server.metrics().labelled("refused", "origin_not_allowed") >= 15);
+        let counted = server.metrics();
+        assert!(counted.labelled("refused", "wrong_host") >= 18, "{}", counted.shown());
+        assert_eq!(counted.labelled("refused", "origin_not_allowed"), 0);
     });
 }
 
@@ -72,6 +74,9 @@ fn cross_site_browser_requests_are_refused_and_publish_nothing() {
             }
         }
         witness.check("cross-site posts");
+        let counted = server.metrics();
+        assert_eq!(counted.labelled("refused", "origin_not_allowed"), 30);
+        assert_eq!(counted.labelled("refused", "wrong_host"), 0);
         let own = format!("{host}Origin: http://{}\r\nSec-Fetch-Site: same-origin\r\n", server.control);
         assert_eq!(ask(&server, "POST", "/publish?topic=b", &own).status, 202);
         let typed = format!("{host}Sec-Fetch-Site: none\r\n");

@@ -226,6 +226,30 @@ fn second_sigterm_stops_now() {
 }
 
 #[test]
+fn first_signal_after_a_requested_drain_lets_it_go_on() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).set("drain_ms", 1_200).start();
+        let streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
+        let request = format!("POST /drain HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
+        assert_eq!(server.connect_control().ask(request).status, 202);
+        server.signal("TERM");
+        for departure in departures(streams, Instant::now(), ms(6_000)) {
+            assert_eq!(departure.finish, Finish::Clean);
+            assert!(matches!(departure.last, Some(Item::Retry(_))), "{:?}", departure.last);
+        }
+        assert_eq!(server.exit(SOON).expect("ends").code(), Some(0), "{}", server.log());
+    });
+    let server = Launch::workers(1).set("drain_ms", 30_000).start();
+    let _streams: Vec<Stream> = (0..30).map(|_| server.subscribe("topic=a")).collect();
+    let request = format!("POST /drain HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
+    assert_eq!(server.connect_control().ask(request).status, 202);
+    server.signal("TERM");
+    assert!(server.exit(ms(400)).is_none(), "the first signal stopped it");
+    server.signal("TERM");
+    assert!(server.exit(ms(5_000)).is_some(), "still running 5 s after the second signal");
+}
+
+#[test]
 fn sigint_drains_too() {
     let server = Launch::workers(1).set("drain_ms", 400).start();
     let mut stream = server.subscribe("topic=a");

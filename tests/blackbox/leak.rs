@@ -2,34 +2,13 @@
 //! connections nor its history explain. The rule is the default one; what is made short is time itself: the
 //! server runs on a clock that `fast_clock.c` speeds up from outside.
 
-use crate::harness::{Hook, Launch, Server, Stream, ms, poll_until};
-use std::path::PathBuf;
-use std::process::Command;
+use crate::harness::{Hook, Launch, Server, Stream, ms, poll_until, preload};
 use std::time::{Duration, Instant};
 
 /// Seconds of the server's in one of ours.
 const FAST: u64 = 60;
 /// Ten minutes until anything is judged, and some more.
 const WITHIN: Duration = Duration::from_secs(30);
-
-/// Compiles the clock; none where there is no compiler.
-fn fast_clock() -> Option<PathBuf> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blackbox/fast_clock.c");
-    let made =
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("fast-clock-{}.so", std::process::id()));
-    let mut compile = Command::new("cc");
-    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&made).args([source, "-ldl"]);
-    match compile.output() {
-        Ok(output) => {
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            Some(made)
-        }
-        Err(error) => {
-            println!("skipped: no C compiler: {error}");
-            None
-        }
-    }
-}
 
 /// A subscriber of as many topics as are allowed, which nobody else has. The server holds them for it, and
 /// they are many times what a connection explains.
@@ -44,7 +23,7 @@ fn leak(server: &Server) -> serde_json::Value {
 
 #[test]
 fn memory_that_grows_without_reason_is_told_as_a_leak_and_ends() {
-    let Some(clock) = fast_clock() else { return };
+    let Some(clock) = preload("fast_clock.c") else { return };
     let hook = Hook::failing_first(ms(1_500));
     let server = Launch::workers(1)
         .set("alert_webhook", format!("http://{}/hook", hook.address))

@@ -278,3 +278,19 @@ fn subscriber_that_is_cut_again_and_again_receives_everything_once() {
         assert_eq!(publisher, expected);
     });
 }
+
+#[test]
+fn returning_client_gets_all_it_missed_whatever_is_done_with_slow_ones() {
+    for policy in ["disconnect", "skip", "latest"] {
+        let server = Launch::workers(1).set("slow_policy", policy).start();
+        let first = crate::harness::accepted_id(&server.post("topic=a&key=k", "", "first"));
+        let line = |n| format!("{{\"topic\":\"a\",\"key\":\"k\",\"data\":\"{n}\"}}\n");
+        let batch: String = (0..700).map(line).collect();
+        let head = format!("POST /publish/batch HTTP/1.1\r\nHost: {}\r\n", server.control);
+        let request = format!("{head}Content-Length: {}\r\n\r\n{batch}", batch.len());
+        assert_eq!(server.connect_control().ask(request).status, 202);
+        let expected: Vec<String> = (0..700).map(|n| n.to_string()).collect();
+        assert_eq!(server.resume("topic=a", &first).data(700), expected, "resumed under {policy}");
+        assert_eq!(server.subscribe("topic=a&last=700").data(700), expected, "last=700 under {policy}");
+    }
+}

@@ -51,6 +51,13 @@ fn bad_configuration_exits_2_with_one_line_that_names_everything() {
     );
     assert_refused("no address", base().set("listen", "nonsense"), 2, &["listen", "nonsense"]);
     assert_refused("no such port", base().set("listen", "127.0.0.1:99999"), 2, &["listen", "99999"]);
+    let long = format!("unix:/{}", "x".repeat(107));
+    assert_refused("long path", base().set("listen", long), 2, &["listen", "unix:/xxx", "107 bytes"]);
+    for origin in ["https://page.test:443", "http://page.test:80", "https://Page.test"] {
+        assert_refused(origin, base().set("cors_origins", origin), 2, &["cors_origins", origin, "browsers"]);
+    }
+    let with_port = base().set("control_names", "ops.test:8081");
+    assert_refused("name with a port", with_port, 2, &["control_names", "ops.test:8081", "port"]);
 }
 
 #[test]
@@ -134,6 +141,23 @@ fn ipv6_listener_serves() {
     let mut stream = server.subscribe("topic=a");
     server.publish("a", "x");
     assert_eq!(stream.event().data, "x");
+}
+
+#[test]
+fn one_port_serves_both_families_through_a_listener_each() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: no IPv6 here");
+        return;
+    }
+    let (public, control) = (free_port(), free_port());
+    let [v4, v6] = [format!("0.0.0.0:{}", public.port()), format!("[::]:{}", public.port())];
+    let server = Launch::workers(2).set("listen", v4).set("listen", v6).on(public, control).start();
+    for addr in [format!("127.0.0.1:{}", public.port()), format!("[::1]:{}", public.port())] {
+        let conn = crate::harness::Conn::open(addr.parse().expect("an address"));
+        let mut stream = crate::harness::Stream::open(conn, "topic=a", "");
+        server.publish("a", &addr);
+        assert_eq!(stream.event().data, addr);
+    }
 }
 
 #[test]

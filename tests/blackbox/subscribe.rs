@@ -1,7 +1,9 @@
 //! How a subscribe request is answered: the head, negotiation, methods, refusals. The stream's own bytes are
 //! in `streams`.
 
-use crate::harness::{Conn, Launch, Response, Server, Stream, assert_problem, ms, with_1_and_4_workers};
+use crate::harness::{
+    Conn, Launch, Response, SOON, Server, Stream, assert_problem, ms, with_1_and_4_workers,
+};
 
 fn get(server: &Server, target: &str, headers: &str) -> Response {
     request(server, "GET", target, headers)
@@ -133,6 +135,16 @@ fn head_has_the_same_fields_and_leaves_the_connection_usable() {
         server.publish("a", "after head");
         assert_eq!(stream.event().data, "after head");
     });
+}
+
+#[test]
+fn head_of_a_stream_that_ends_with_its_connection_ends_it() {
+    let server = Launch::workers(1).start();
+    let mut conn = server.connect();
+    conn.send("HEAD /events?topic=a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let head = conn.answer_to("HEAD", SOON).expect("an answer");
+    assert_eq!((head.status, head.closes()), (200, true), "{head:?}");
+    conn.assert_ends("after HEAD over HTTP/1.0", ms(1_500));
 }
 
 #[test]

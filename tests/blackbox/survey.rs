@@ -4,6 +4,7 @@ use crate::harness::{
     Conn, Finish, Launch, Response, SOON, Server, Stream, assert_problem, ms, percent, poll_until,
     with_1_and_4_workers,
 };
+use crate::readiness::Stopped;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -183,6 +184,30 @@ fn a_stream_that_takes_nothing_is_ended_by_the_operator_all_the_same() {
     let id = row_of(&server, "sleepy").expect("it is there")["id"].as_str().expect("text").to_owned();
     assert_eq!(delete(&server, &id, "").status, 204);
     server.await_metric("closing", ms(4_000), |m| m.labelled("closed", "operator") == 1);
+}
+
+#[test]
+fn a_worker_that_does_not_answer_is_told_as_late_and_ends_nothing_afterwards() {
+    let server = Launch::workers(2).start();
+    let mut streams: Vec<Stream> = (0..8).map(|n| server.subscribe(&format!("topic=t{n}"))).collect();
+    let all = page(&server, "/connections");
+    let of_second = |row: &&Value| row["worker"] == 1 && row["state"] == "live";
+    let Some(row) = rows(&all, "connections").iter().find(of_second) else {
+        panic!("8 streams and none on the second worker: {all}")
+    };
+    let Some(stopped) = Stopped::worker(&server, 1) else { return };
+    let id = row["id"].as_str().expect("text");
+    let answer = delete(&server, id, "");
+    assert_problem("late", &answer, &[503]);
+    assert_eq!(answer.json()["error"], "worker_late", "{}", answer.text());
+    assert!(answer.header("retry-after").is_some());
+    drop(stopped);
+    let topic = row["topics"][0].as_str().expect("text");
+    let nth: usize = topic[1..].parse().expect("tN");
+    server.publish(topic, "still here");
+    assert_eq!(streams[nth].event().data, "still here");
+    assert_eq!(delete(&server, id, "").status, 204);
+    assert_eq!(streams[nth].read_to_end(SOON).1, Finish::Clean);
 }
 
 #[test]

@@ -44,6 +44,7 @@ branches! {
     RefusedDraining
     RefusedCredentials
     RefusedOrigin
+    RefusedHost
     RefusedAtOnce
     OverloadStream
     MergedTopics

@@ -200,6 +200,7 @@ fn counted(totals: &Totals) -> Vec<(Branch, u64)> {
         (Branch::RefusedDraining, refused(Refused::Draining)),
         (Branch::RefusedCredentials, refused(Refused::Credentials)),
         (Branch::RefusedOrigin, refused(Refused::Origin)),
+        (Branch::RefusedHost, refused(Refused::Host)),
         (Branch::EndedByLife, closed(Closed::Life)),
         (Branch::EndedByDrain, closed(Closed::Drain)),
         (Branch::ClosedPeer, closed(Closed::Peer)),

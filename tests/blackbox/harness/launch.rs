@@ -6,6 +6,7 @@ use super::process::{Log, Server};
 use super::{ms, poll_until};
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -23,6 +24,26 @@ pub struct Launch {
     log_file: Option<String>,
     fixed: Option<(SocketAddr, SocketAddr)>,
     addresses_left_out: bool,
+}
+
+/// Compiles a library of `tests/blackbox` that a server is to be started with in `LD_PRELOAD`; none where
+/// there is no compiler.
+pub fn preload(source: &str) -> Option<PathBuf> {
+    let name = source.trim_end_matches(".c").replace('_', "-");
+    let made = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.so", std::process::id()));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blackbox").join(source);
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&made).arg(source).arg("-ldl");
+    match compile.output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Some(made)
+        }
+        Err(error) => {
+            println!("skipped: no C compiler: {error}");
+            None
+        }
+    }
 }
 
 /// A port that was free a moment ago.

@@ -13,8 +13,8 @@ mod witness;
 
 pub use hook::Hook;
 pub use http::{Conn, End, Fail, Response, assert_problem, percent};
-pub use launch::{Launch, free_port, program};
-pub use process::{Metrics, Server};
+pub use launch::{Launch, free_port, preload, program};
+pub use process::{Metrics, Server, accepted_id};
 pub use stream::{Event, Finish, Id, Item, Stream};
 pub use witness::Witness;
 

@@ -1,0 +1,87 @@
+//! Clocks that jump or fail: ids go on rising, nothing expires and nobody is cut because the wall clock was
+//! set; and a panic in one worker, which a failing clock plants from outside, ends the whole server. The
+//! clocks are those of `odd_clock.c`.
+
+use crate::harness::{Id, Launch, SOON, Server, Stream, accepted_id, ms, preload, with_1_and_4_workers};
+use std::path::PathBuf;
+
+const HOUR_S: i64 = 3_600;
+const TEN_YEARS_S: i64 = 10 * 365 * 24 * HOUR_S;
+
+/// The file through which the clocks of one server are set.
+struct Clocks(PathBuf);
+
+impl Clocks {
+    /// A server with clocks that can be set; none where there is no compiler.
+    fn of(name: &str, launch: Launch) -> Option<(Server, Clocks)> {
+        let library = preload("odd_clock.c")?;
+        let file = format!("clocks-{name}-{}", std::process::id());
+        let clocks = Clocks(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(file));
+        clocks.set(0, 0);
+        let path = |path: &PathBuf| path.to_str().expect("a plain path").to_owned();
+        let launch = launch.env("LD_PRELOAD", &path(&library)).env("ODD_CLOCK", &path(&clocks.0));
+        Some((launch.start(), clocks))
+    }
+
+    /// The wall clock is off by so many seconds; the monotonic one fails once in a worker, counted from 1.
+    fn set(&self, wall_off_s: i64, failing_worker: i64) {
+        let bytes = [wall_off_s.to_ne_bytes(), failing_worker.to_ne_bytes()].concat();
+        // Written over, not anew: the server has it mapped.
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(false).open(&self.0).expect("a file");
+        std::io::Write::write_all(&mut file, &bytes).expect("written");
+    }
+}
+
+#[test]
+fn wall_clock_that_jumps_neither_breaks_order_nor_resume_nor_any_deadline() {
+    with_1_and_4_workers(|workers| {
+        let launch = Launch::workers(workers)
+            .set("history_ms", 60_000)
+            .set("heartbeat_ms", 30_000)
+            .set("max_connection_ms", 60_000)
+            .set("idempotency_ms", 60_000);
+        let Some((server, clocks)) = Clocks::of(&format!("jump-{workers}"), launch) else { return };
+        let mut live: Vec<Stream> = (0..4).map(|_| server.subscribe("topic=a&topic=b")).collect();
+        let key = "Idempotency-Key: once\r\n";
+        let mut ids = vec![accepted_id(&server.post("topic=a", key, "0"))];
+        let mut data = vec!["0".to_owned()];
+        for off_s in [HOUR_S, -HOUR_S, TEN_YEARS_S, 0, -TEN_YEARS_S, HOUR_S] {
+            clocks.set(off_s, 0);
+            data.push(off_s.to_string());
+            ids.push(server.publish(["a", "b"][ids.len() % 2], off_s.to_string()));
+            let before = &ids[ids.len() - 2];
+            assert!(Id::parse(before) < Id::parse(&ids[ids.len() - 1]), "{ids:?}");
+            assert_eq!(server.resume("topic=a&topic=b", before).event().data, off_s.to_string());
+            let repeat = server.post("topic=a", key, "0");
+            assert_eq!(accepted_id(&repeat), ids[0], "the key was forgotten at {off_s} s");
+            // Long enough for the timers of a quarter of a second that expire what is kept.
+            std::thread::sleep(ms(300));
+            assert_eq!(server.get("/readyz").status, 200, "at {off_s} s");
+        }
+        // Events and nothing else: no heartbeat, no gap, no end.
+        for stream in &mut live {
+            assert_eq!(stream.data(data.len()), data);
+            stream.assert_quiet(ms(50));
+        }
+        assert_eq!(server.resume("topic=a&topic=b", &ids[0]).data(data.len() - 1), data[1..]);
+    });
+}
+
+#[test]
+fn panic_of_one_worker_ends_the_server_and_is_in_the_log() {
+    let launch = Launch::workers(3);
+    let Some((server, clocks)) = Clocks::of("panic", launch) else { return };
+    let mut streams: Vec<Stream> = (0..9).map(|_| server.subscribe("topic=a")).collect();
+    server.publish("a", "before");
+    for stream in &mut streams {
+        assert_eq!(stream.event().data, "before");
+    }
+    clocks.set(0, 2);
+    let exit = server.exit(SOON).expect("it goes on with a worker less");
+    assert!(!exit.success(), "{exit:?}");
+    assert!(server.log().contains("event=panic"), "{}", server.log());
+    for (nth, stream) in streams.iter_mut().enumerate() {
+        assert!(stream.ends_within(SOON), "stream {nth} goes on");
+    }
+}
