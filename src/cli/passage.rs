@@ -89,7 +89,8 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
         seen.head = head_of(&mut stream);
     }
     seen.connect_ms = stream.connect_ms;
-    if seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
+    seen.closed_ms = stream.end().filter(|_| seen.head.is_none()).map(|(_, ms)| ms);
+    if seen.closed_ms.is_some() || seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
         return Ok(seen);
     }
     if let Some(trust) = &visit.trust {
@@ -108,6 +109,7 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
     // Behind a buffer nothing more can be seen, so nobody should wait for it.
     if seen.first_byte_ms.is_some() || seen.events_ms.iter().any(Option::is_some) {
         seen.left = visit.left(&seen, left);
+        seen.unasked = visit.unasked()?;
         seen.compression = visit.compression(&seen)?;
         seen.resumed = visit.resumed(first_id.as_deref())?;
         quiet.watch(quiet.started + wishes.idle);
@@ -227,6 +229,18 @@ impl Visit {
             left.freed = subscribers == 0;
         }
         Some(left)
+    }
+
+    /// Whether a stream comes at once that the server does not ask proxies to pass on so.
+    fn unasked(&self) -> Result<Option<bool>, Failure> {
+        let mut stream = self.stream(&self.topics, &[("buffered", "1")], &[])?;
+        let first = stream.wait(stream.started + PATIENCE, |arrival| match &arrival.what {
+            What::Head(200, _) => None,
+            What::Head(..) | What::Ended(_) => Some(None),
+            What::Bytes => Some(Some(true)),
+            _ => None,
+        });
+        Ok(first.unwrap_or(Some(false)))
     }
 
     /// Asks for a compressed stream, after one without compression has come.

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -171,6 +172,34 @@ fn an_answer_of_somebody_else_cannot_command_the_terminal() {
 }
 
 #[test]
+fn what_closes_says_nothing_or_never_ends_is_told_as_that() {
+    let endless = TcpListener::bind("127.0.0.1:0").unwrap();
+    let flood = endless.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in endless.incoming().flatten() {
+            thread::spawn(move || {
+                let _ = stream.read(&mut [0; 1_024]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+                while stream.write_all(&b"data: x\n\n".repeat(1_000)).is_ok() {}
+            });
+        }
+    });
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let rows = [
+        (answering("SSH-2.0-OpenSSH\r\n"), "answer", "none: closed after "),
+        (answering(""), "answer", "none: closed after "),
+        (silent.local_addr().unwrap(), "answer", "none within 5000 ms, not even to a preflight"),
+        (flood, "first byte", "after "),
+    ];
+    for (address, key, found) in rows {
+        let began = Instant::now();
+        let report = report(&way(address, free_port(), ""));
+        assert!(of(&report, key, "found").starts_with(found), "{report}");
+        assert!(began.elapsed() < ms(30_000), "{:?} for {key}", began.elapsed());
+    }
+}
+
+#[test]
 fn mistakes_and_silence_are_one_line() {
     let (nobody, server) = (free_port(), Launch::workers(1).start());
     let plain = server.public;
@@ -178,6 +207,7 @@ fn mistakes_and_silence_are_one_line() {
         (format!("--url http://{nobody}/events?topic=a"), 1, "no stream from 127.0.0.1"),
         (format!("--url https://{nobody}/events --ca-file /nonexistent"), 1, "/nonexistent"),
         ("--url ftp://a/".to_owned(), 2, "must be http(s)://"),
+        ("--url http://127.0.0.1:80800/".to_owned(), 2, "must be http(s)://"),
         ("--url http://a/ --publish-url https://a/".to_owned(), 2, "--publish-url"),
         ("--url http://a/ --idle-seconds 0".to_owned(), 2, "--idle-seconds"),
         ("--connections 0".to_owned(), 2, "--connections"),
