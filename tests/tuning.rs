@@ -157,6 +157,18 @@ fn what_is_high_enough_or_of_a_group_not_asked_for_is_not_touched() {
     let before = host.tree();
     let text = host.good("apply.sh", &ALL);
     assert_same(&host.tree(), &before, &text);
+    // More than a shell can count, as some kernels say it.
+    host.write("proc/sys/fs/file-max", "18446744073709551615\n");
+    host.write(
+        "proc/sys/net/ipv4/tcp_mem",
+        "18446744073709551615 18446744073709551615 18446744073709551615\n",
+    );
+    host.write("etc/systemd/system/fanwheel.service", "[Service]\nLimitNOFILE=18446744073709551615\n");
+    host.write("etc/security/limits.conf", "* - nofile 18446744073709551615\n");
+    let before = host.tree();
+    for text in [host.good("apply.sh", &ALL), host.good("check.sh", &ALL)] {
+        assert_same(&host.tree(), &before, &text);
+    }
     // One number of several is low: only that one is raised.
     host.write("proc/sys/net/ipv4/tcp_mem", "8000000 1 10000000\n");
     host.write("proc/sys/net/ipv4/ip_local_port_range", "1024 60999\n");

@@ -49,7 +49,9 @@ option() {
     case "$1" in
         --root)
             [ -d "$2" ] || refuse "--root $2: is no folder"
-            root=${2%/} ;;
+            # Whole, so that no change of folder, and no name that begins with a dash or a space, matters.
+            root=$(CDPATH='' cd -- "$2" && pwd) || refuse "--root $2: cannot be entered"
+            root=${root%/} ;;
         --user)
             case "$2" in '' | *[!A-Za-z0-9_.-]*) refuse "--user $2: is no name of a user" ;; esac
             user=$2 ;;
@@ -136,14 +138,14 @@ rows() {
 # paths_of KEY: the files that hold it, those that exist.
 paths_of() {
     case "$1" in
-        /*) pattern=$root$1 ;;
-        *) pattern=$root/proc/sys/$(printf %s "$1" | tr . /) ;;
+        /*) pattern=${1#/} ;;
+        *) pattern=proc/sys/$(printf %s "$1" | tr . /) ;;
     esac
-    # A `*` of the key is to be expanded.
+    # From within, so that only a `*` of the key is expanded, whatever the root is called.
     # shellcheck disable=SC2086
-    for path in $pattern; do
-        if [ -e "$path" ]; then printf '%s\n' "$path"; fi
-    done
+    (cd "$root/" && for file in $pattern; do
+        if [ -e "$file" ]; then printf '%s\n' "$root/$file"; fi
+    done)
 }
 
 # value_of PATH: on one line; of a choice in brackets only what is chosen.
@@ -158,8 +160,10 @@ value_of() {
     echo "$*"
 }
 
-larger() { if [ "$1" -ge "$2" ]; then echo "$1"; else echo "$2"; fi; }
-smaller() { if [ "$1" -le "$2" ]; then echo "$1"; else echo "$2"; fi; }
+# What has more digits than a shell can count (fs.file-max on some kernels) is larger than any need.
+not_less() { [ ${#1} -gt 18 ] || { [ ${#2} -le 18 ] && [ "$1" -ge "$2" ]; }; }
+larger() { if not_less "$1" "$2"; then echo "$1"; else echo "$2"; fi; }
+smaller() { if not_less "$2" "$1"; then echo "$1"; else echo "$2"; fi; }
 
 # target_of HOW NEED FOUND: what should be there; FOUND itself when it is good enough, so nothing is lowered.
 target_of() {
@@ -263,7 +267,7 @@ last_limit() {
         { sub(/^[ \t]+/, "") }
         $1 == field {
             sub(/^.*:/, "", $2)
-            last = $2 ~ /^infinity/ ? 2147483647 : $2 + 0
+            last = $2 ~ /^infinity/ || $2 + 0 > 2147483647 ? 2147483647 : $2 + 0
             said = 1
         }
         END { print said ? last : otherwise }'
@@ -281,7 +285,7 @@ limits_found() {
     cat "$root/etc/security/limits.conf" "$root"/etc/security/limits.d/*.conf 2>/dev/null |
         awk -v user="$user" -v otherwise="$(inherited_found)" '
             ($1 == user || $1 == "*") && ($2 == "-" || $2 == "hard") && $3 == "nofile" {
-                last[$1] = $4 ~ /^(unlimited|infinity|-1)$/ ? 2147483647 : $4 + 0
+                last[$1] = $4 ~ /^(unlimited|infinity|-1)$/ || $4 + 0 > 2147483647 ? 2147483647 : $4 + 0
             }
             END {
                 if (user in last) print last[user]
