@@ -126,7 +126,14 @@ fn check_is_red_with_the_right_line_for_each_key_set_wrong() {
         let red: Vec<&str> = report.lines().filter(|line| line.starts_with("LOW")).collect();
         let [line] = red[..] else { panic!("{}: {red:?}\n{report}", row.key) };
         assert!(line.contains(&row.key.replace('*', "0")), "{line}");
-        assert!(code == 1 && report.contains("fix: tuning/apply.sh --connections 100000"), "{report}");
+        assert!(
+            code == 1
+                && report.contains(&format!(
+                    "tuning/apply.sh --root \"{}\" --connections 100000",
+                    host.0.display()
+                )),
+            "{report}"
+        );
         host.write(&path, &good);
         tried += 1;
     }

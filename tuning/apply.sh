@@ -213,6 +213,6 @@ $others}"
 keep "$root/etc/sysctl.d/90-fanwheel.conf" 1 "$sysctls"
 keep "$root/etc/tmpfiles.d/fanwheel.conf" 2 "$boot"
 if [ -d "$state" ] && ! $dry_run; then
-    echo "tuning/revert.sh restores what is recorded in ${state#"$root"}"
+    echo "$here/revert.sh restores what is recorded in ${state#"$root"}"
 fi
 exit $failed

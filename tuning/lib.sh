@@ -75,7 +75,7 @@ option() {
 # Whoever may not write should hear it before anything is tried.
 need_root() {
     if [ "$(id -u)" != 0 ] && [ -z "$root" ] && ! $dry_run; then
-        echo "tuning/$name: changes the kernel's settings, so it must run as root: sudo tuning/$name" >&2
+        echo "tuning/$name: changes the kernel's settings, so it must run as root: sudo $here/$name" >&2
         echo "tuning/$name: --dry-run shows what it would do and needs no root; nothing was changed" >&2
         exit 1
     fi
