@@ -153,6 +153,14 @@ impl Visit {
     fn unreachable(&self, error: &io::Error) -> Failure {
         let (host, port) = (shown(&self.address.host), self.address.port);
         let tls = tls::words(error, &host.to_string(), port);
+        let error = match error.kind() {
+            // A socket with a time limit calls that "temporarily unavailable".
+            io::ErrorKind::WouldBlock => {
+                let seconds = connection::CONNECT_TIMEOUT.as_secs();
+                format!("nothing came within {seconds} s (in the handshake of TLS, if it is https://)")
+            }
+            _ => error.to_string(),
+        };
         Failure::Run(tls.unwrap_or_else(|| {
             format!("no stream from {host}:{port}: {error}; is the address right, and does it listen?")
         }))

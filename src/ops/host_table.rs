@@ -117,8 +117,8 @@ impl Need<'_> {
         }
     }
 
-    /// What to write over what was found so that it is good enough: of several numbers those that are so already
-    /// stay, and nothing is lowered. Of a choice the first word.
+    /// What to write over what was found so that it is good enough: of several numbers those that are so
+    /// already stay, and nothing is lowered. Of a choice the first word.
     pub fn raised(self, found: &str, connections: u64, memory_pages: u64) -> String {
         let value = self.value(connections, memory_pages);
         let both =

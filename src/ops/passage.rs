@@ -185,7 +185,8 @@ fn finding(key: &str, found: String, needed: &str, verdict: Verdict, why: &str) 
 }
 
 impl Finding {
-    /// Whatever is bad may be the fault of a proxy that does not name itself, so all get advice for all.
+    /// Whatever is bad may be the fault of a proxy that does not name itself, so all get advice for all. Of
+    /// what is not wrong no fault is told.
     fn with_advice(mut self, fault: Fault, proxies: &[Proxy]) -> Finding {
         let mut lines = advice(fault, proxies);
         match self.verdict {
@@ -194,7 +195,10 @@ impl Finding {
             Verdict::Note => lines.retain(|line| {
                 proxies.iter().any(|proxy| line.strip_prefix(&proxy.to_string()[..]).is_some())
             }),
-            Verdict::Ok | Verdict::Unknown => lines.clear(),
+            Verdict::Ok | Verdict::Unknown => {
+                lines.clear();
+                self.why.clear();
+            }
         }
         self.fix = lines;
         self
@@ -238,15 +242,23 @@ fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
 /// Behind a buffer the preflight at least is answered, so this is something else.
 fn no_answer(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let (found, why) = match seen.closed_ms {
-        Some(ms) => (
-            format!("none: closed after {ms} ms"),
-            "whoever listens there closes without an answer in HTTP: does this port speak TLS, so that it is \
-             https://, or something else altogether?",
-        ),
+        Some(ms) => {
+            let why = match seen.tls {
+                false => {
+                    "whoever listens there closes without an answer in HTTP: does this port speak TLS, so \
+                     that it is https://, or something else altogether?"
+                }
+                true => {
+                    "whoever listens there speaks TLS, but closes without an answer in HTTP: is it a web \
+                     server, and does it reach the server behind it?"
+                }
+            };
+            (format!("none: closed after {ms} ms"), why)
+        }
         None => (
             format!("none within {} ms, not even to a preflight", seen.patience_ms),
-            "something takes connections there and says nothing: it is overloaded or stopped, or waits in vain \
-             for the server behind it",
+            "something takes connections there and says nothing: it is overloaded or stopped, or waits in \
+             vain for the server behind it",
         ),
     };
     finding("answer", found, "status 200, text/event-stream", Verdict::Bad, why)
@@ -269,10 +281,7 @@ fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
 fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let key = "events one by one";
     if let Some(cause) = &seen.unpublished {
-        let heartbeats = match seen.idle.comments.saturating_sub(1) {
-            1 => "1 heartbeat".to_owned(),
-            count => format!("{count} heartbeats"),
-        };
+        let heartbeats = heartbeats(&seen.idle);
         let reason = cause.reason();
         let why = format!(
             "nothing could be published: {reason}. So this is judged by the greeting and {heartbeats}"
@@ -308,6 +317,14 @@ fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
     finding(key, found, &needed, Verdict::Ok, "")
 }
 
+/// The comments after the greeting, in words.
+fn heartbeats(idle: &Idle) -> String {
+    match idle.comments.saturating_sub(1) {
+        1 => "1 heartbeat".to_owned(),
+        count => format!("{count} heartbeats"),
+    }
+}
+
 /// The stream did not live long enough for all events.
 fn ended_early(seen: &Seen, end: End, ms: u64, proxies: &[Proxy]) -> Finding {
     let (key, events) = ("events one by one", seen.events_ms.len());
@@ -326,8 +343,8 @@ fn ended_early(seen: &Seen, end: End, ms: u64, proxies: &[Proxy]) -> Finding {
     }
 }
 
-/// What a proxy does by itself shows where the server does not ask it to pass the stream on at once. Where that
-/// makes no difference there is nothing to tell.
+/// What a proxy does by itself shows where the server does not ask it to pass the stream on at once. Where
+/// that makes no difference there is nothing to tell.
 fn buffering(seen: &Seen, proxies: &[Proxy]) -> Option<Finding> {
     let key = "proxy buffering";
     seen.first_byte_ms?;
@@ -337,10 +354,13 @@ fn buffering(seen: &Seen, proxies: &[Proxy]) -> Option<Finding> {
         Some(false) => {
             let patience_ms = seen.patience_ms;
             let found = format!("on: nothing within {patience_ms} ms without X-Accel-Buffering: no");
-            let why = "the proxy is set up to buffer answers, and only that field in the server's answer keeps \
-                       these streams out of it: whatever drops or ignores the field stops all events \
+            let why = "the proxy is set up to buffer answers, and only that field in the server's answer \
+                       keeps these streams out of it: whatever drops or ignores the field stops all events \
                        (proxy_ignore_headers, a cache, another proxy in between)";
-            Some(finding(key, found, "off", Verdict::Bad, why).with_advice(Fault::Buffered, proxies))
+            let mut row = finding(key, found, "off", Verdict::Bad, why).with_advice(Fault::Buffered, proxies);
+            // No other proxy knows that field.
+            row.fix.retain(|line| line.starts_with(&Proxy::Nginx.to_string()));
+            Some(row)
         }
     }
 }
@@ -394,7 +414,6 @@ fn seconds(ms: u64) -> String {
 
 fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let idle = &seen.idle;
-    let heartbeats = idle.comments.saturating_sub(1);
     let watched = seconds(idle.watched_ms);
     let key = "quiet stream";
     match idle.ended {
@@ -419,9 +438,9 @@ fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
             row.fix.push(format!("or the server: heartbeat_ms below {silence_ms}"));
             row
         }
-        None if heartbeats > 0 => {
+        None if idle.comments > 1 => {
             let silence = seconds(idle.longest_silence_ms);
-            let found = format!("kept for {watched}, {heartbeats} heartbeats");
+            let found = format!("kept for {watched}, {}", heartbeats(idle));
             let why = format!("no silence is longer than {silence}, so no longer timeout strikes");
             finding(key, found, "kept", Verdict::Ok, &why)
         }

@@ -197,6 +197,8 @@ fn a_proxy_that_only_a_field_keeps_from_buffering_is_told() {
     let all = findings(&seen);
     let row = all.iter().find(|row| row.key == key).expect("told");
     assert_eq!(row.found, "on: nothing within 5000 ms without X-Accel-Buffering: no");
+    assert_eq!(row.fix.len(), 1, "no other proxy knows that field");
+    assert!(findings(&good()).iter().all(|row| !row.why.contains("buffer")), "a fault where there is none");
     check(&Seen { unasked: None, ..good() }, key, Verdict::Unknown, "");
     // Where everything is kept back that is the fault to tell.
     for seen in [Seen { first_byte_ms: None, unasked: None, ..seen }, good()] {

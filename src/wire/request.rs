@@ -123,8 +123,8 @@ pub struct Subscribe {
     pub start: Start,
     /// `clock=1`
     pub clock: bool,
-    /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees what they
-    /// do by themselves.
+    /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees what
+    /// they do by themselves.
     pub buffered: bool,
     /// HTTP/1.1: the stream is chunked.
     pub chunked: bool,
