@@ -308,6 +308,25 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_faster_than_it_is_looked_at_ends_no_wait_late() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (to, arriving) = sync_channel(8);
+        let started = Instant::now();
+        let (soon, late) = (started + Duration::from_millis(1), started + Duration::from_secs(9));
+        for at in [started, started, late, late, late] {
+            to.send(Arrival { at, what: What::Bytes }).unwrap();
+        }
+        to.send(Arrival { at: late, what: What::Ended(End::Clean) }).unwrap();
+        let mut stream = Connection { started, connect_ms: 0, socket, arriving, arrivals: Vec::new() };
+        stream.watch(soon);
+        assert_eq!(stream.arrivals.len(), 3, "what came later is left for later");
+        stream.watch(late);
+        assert_eq!(stream.arrivals.len(), 6);
+        assert!(stream.wait(soon, |arrival| (arrival.at == started).then_some(())).is_some());
+    }
+
+    #[test]
     fn what_is_compressed_or_no_stream_has_only_a_head() {
         let squeezed =
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n\x1f\x0b";
