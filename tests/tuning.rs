@@ -4,6 +4,7 @@
 #[path = "tuning/host.rs"]
 mod host;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -68,7 +69,9 @@ fn a_dry_run_says_all_and_changes_nothing() {
 fn apply_makes_check_green_and_revert_restores_every_byte() {
     for groups in [&[][..], &ALL] {
         let host = Host::low();
+        let older = host.0.join("etc/sysctl.d/90-fanwheel.conf");
         host.write("etc/sysctl.d/90-fanwheel.conf", "# an older one\nnet.core.somaxconn = 99");
+        std::fs::set_permissions(&older, std::fs::Permissions::from_mode(0o640)).expect("mine");
         let before = host.tree();
         assert_eq!(host.run("check.sh", groups).0, 1);
         let applied = host.good("apply.sh", groups);
@@ -82,6 +85,11 @@ fn apply_makes_check_green_and_revert_restores_every_byte() {
         let boot = host.0.join("etc/tmpfiles.d/fanwheel.conf");
         let boot = std::fs::read_to_string(boot).expect("conntrack's hash size at least is no sysctl");
         assert_eq!(boot.contains("cpu1/cpufreq/scaling_governor - - - - performance"), !groups.is_empty());
+        // Whoever has removed a file by hand gets it back with its mode, and other numbers are no obstacle.
+        if groups.is_empty() {
+            std::fs::remove_file(&older).expect("there");
+            host.write("proc/sys/net/core/somaxconn", "5\n");
+        }
         let reverted = host.good("revert.sh", &[]);
         assert_same(&host.tree(), &before, &reverted);
         // The place is that of --root, not the real one's.

@@ -66,7 +66,11 @@ record() {
     make_folder "$state" || return 1
     if [ -e "$1" ]; then
         mkdir -p "$(dirname "$state/before$rest")" || return 1
-        cat "$1" > "$state/new" && mv "$state/new" "$state/before$rest"
+        # With owner and mode, for whoever removes it meanwhile; the kernel's files keep theirs.
+        case "$rest" in
+            /etc/*) cp -p "$1" "$state/new" ;;
+            *) cat "$1" > "$state/new" ;;
+        esac && mv "$state/new" "$state/before$rest"
     else
         mkdir -p "$(dirname "$state/absent$rest")" || return 1
         : > "$state/absent$rest"

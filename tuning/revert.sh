@@ -28,6 +28,10 @@ same() { [ "$(cat "$1"; echo .)" = "$(cat "$2"; echo .)" ]; }
 
 # Writes the record back. A file that shows its choice in brackets takes only the word.
 restore() {
+    if [ ! -e "$2" ]; then
+        cp -p "$1" "$2" 2>/dev/null
+        return
+    fi
     { cat "$1" > "$2"; } 2>/dev/null && same "$1" "$2" && return 0
     { value_of "$1" > "$2"; } 2>/dev/null && [ "$(value_of "$1")" = "$(value_of "$2")" ]
 }
