@@ -283,8 +283,9 @@ fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
     if let Some(cause) = &seen.unpublished {
         let heartbeats = heartbeats(&seen.idle);
         let reason = cause.reason();
+        let stop = if reason.ends_with('?') { "" } else { "." };
         let why = format!(
-            "nothing could be published: {reason}. So this is judged by the greeting and {heartbeats}"
+            "nothing could be published: {reason}{stop} So this is judged by the greeting and {heartbeats}"
         );
         let greeted = seen.first_byte_ms.is_some();
         let found = if greeted { "not published; the greeting came" } else { "not published" };

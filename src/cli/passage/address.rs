@@ -3,7 +3,7 @@
 use ureq::http::Uri;
 
 use crate::cli::Failure;
-use crate::cli::http::encoded;
+use crate::cli::http::{encoded, has_wrong_port};
 use crate::cli::refusal::shown;
 
 /// Parameters that say what is subscribed to, from where, or what is published: the doctor brings its own.
@@ -42,8 +42,7 @@ impl Address {
         };
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or_else(refuse)?;
-        // A port that is none must not become the scheme's.
-        if authority.port_u16().is_none() && !authority.as_str().ends_with(authority.host()) {
+        if has_wrong_port(authority) {
             return Err(refuse());
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
