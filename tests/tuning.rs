@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fanwheel::ops::host_table::Need;
+use fanwheel::ops::host_table::{Need, TEXT};
 use host::{Host, assert_same, file_of, is_root, project, said, table, wrong};
 
 /// All groups, as one argument list.
@@ -18,7 +18,7 @@ const ALL: [&str; 2] = ["--with", "all"];
 fn the_scripts_and_the_program_compute_the_same_needs() {
     for memory_pages in [0_u64, 50_001, 6_000_000] {
         for connections in [1_u64, 999, 12_345, 100_000, 1_000_003, 99_999_999] {
-            let words = format!("name=test; . tuning/lib.sh; rows {connections} {memory_pages}");
+            let words = format!("name=test; here=tuning; . tuning/lib.sh; rows {connections} {memory_pages}");
             let output = Command::new("sh")
                 .args(["-c", &words, "tuning/test"])
                 .current_dir(project())
@@ -222,6 +222,38 @@ fn a_run_that_was_cut_short_is_undone_and_can_be_repeated() {
         revert.wait().expect("mine");
         host.good("revert.sh", &[]);
         assert_same(&host.tree(), &before, &format!("cut after {ms} ms"));
+    }
+}
+
+#[test]
+fn runs_at_the_same_time_keep_the_first_state() {
+    let host = Host::low();
+    let before = host.tree();
+    let start = |connections| {
+        let run = host.command("apply.sh", &["--connections", connections, ALL[0], ALL[1]]);
+        quiet(run).spawn().expect("sh runs")
+    };
+    for mut child in ["200000", "400000", "600000"].map(start) {
+        child.wait().expect("mine");
+    }
+    host.good("revert.sh", &[]);
+    assert_same(&host.tree(), &before, "three at once");
+}
+
+#[test]
+fn a_slip_in_the_table_is_refused_before_anything_is_written() {
+    let host = Host::low();
+    for name in ["lib.sh", "apply.sh", "check.sh", "revert.sh"] {
+        std::fs::copy(project().join("tuning").join(name), host.0.join(name)).expect("a folder of mine");
+    }
+    let slips = ["need at-lest 5 6", "need span 5", "need at-least x 6", "need choice", "need memory"];
+    for slip in slips {
+        host.write("host.table", &TEXT.replacen("need    at-least 4096 10 65535", slip, 1));
+        let before = host.tree();
+        let run = Command::new(host.0.join("apply.sh")).arg("--root").arg(&host.0).output();
+        let (code, text) = said(&run.expect("sh runs"));
+        assert!(code == 2 && text.contains("host.table: not understood: "), "{slip}: {text}");
+        assert_same(&host.tree(), &before, "changed");
     }
 }
 

@@ -5,8 +5,9 @@
 # before it is changed, so that revert.sh can undo a run that was cut short as well.
 set -eu
 name=apply.sh
+here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tuning/lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$here/lib.sh"
 
 usage() {
     cat <<USAGE
@@ -68,9 +69,13 @@ record() {
         mkdir -p "$(dirname "$state/before$rest")" || return 1
         # With owner and mode, for whoever removes it meanwhile; the kernel's files keep theirs.
         case "$rest" in
-            /etc/*) cp -p "$1" "$state/new" ;;
-            *) cat "$1" > "$state/new" ;;
-        esac && mv "$state/new" "$state/before$rest"
+            /etc/*) cp -p "$1" "$state/new.$$" ;;
+            *) cat "$1" > "$state/new.$$" ;;
+        esac || return 1
+        # Unlike mv it does not replace what another run, which may have changed the value since, has recorded.
+        ln "$state/new.$$" "$state/before$rest" 2>/dev/null || [ -e "$state/before$rest" ] ||
+            cp -p "$state/new.$$" "$state/before$rest" || return 1
+        rm -f "$state/new.$$"
     else
         mkdir -p "$(dirname "$state/absent$rest")" || return 1
         : > "$state/absent$rest"
@@ -206,7 +211,8 @@ ROWS
 # (a group not asked for, a module not loaded); the key is a line's word number FIELD.
 keep() {
     if ! $persist || [ -z "$3" ]; then return 0; fi
-    others=$(printf %s "$3" | awk -v field="$2" -v old="$1" '
+    others=
+    [ ! -f "$1" ] || others=$(printf %s "$3" | awk -v field="$2" -v old="$1" '
         { seen[$field] = 1 }
         END { while ((getline < old) > 0) if ($0 !~ /^#/ && NF && !($field in seen)) print }')
     write_file "$1" "$MADE

@@ -2,8 +2,9 @@
 # Says whether this host has what so many connections need. Changes nothing, needs no root. See README.md.
 set -eu
 name=check.sh
+here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tuning/lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$here/lib.sh"
 
 usage() {
     cat <<USAGE

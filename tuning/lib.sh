@@ -3,11 +3,10 @@
 # shellcheck disable=SC2034,SC2154
 # What apply.sh, check.sh and revert.sh share: options, the table, readings, judgements.
 #
-# POSIX sh and awk, nothing else. Sourced with `name` set to the script's name. Knows no single key but
+# POSIX sh and awk, nothing else. Sourced with `name` and `here` set to the script's name and folder. Knows no single key but
 # `nofile` and the files of steering; all others stand in host.table.
 
 umask 022
-here=$(dirname "$0")
 root=
 connections=100000
 groups=" limits "
@@ -43,6 +42,18 @@ options() {
     done
     # Not below a folder that the server's user may write to: revert.sh believes what it finds here.
     state=$root/var/lib/fanwheel-tuning
+    check_table
+}
+
+# Whoever edits the table and slips should hear it before a wrong value is written.
+check_table() {
+    wrong=$(awk '
+        BEGIN {
+            form = "at-least [0-9]+ [0-9]+( [0-9]+)?|at-most [0-9]+|(memory|span) [0-9]+ [0-9]+|choice .+|shown"
+        }
+        $1 == "need" { $1 = $1; if ($0 !~ "^need (" form ")$") print }' "$here/host.table" 2>&1) ||
+        refuse "$here/host.table: cannot be read"
+    [ -z "$wrong" ] || refuse "$here/host.table: not understood: $wrong"
 }
 
 option() {
@@ -191,6 +202,7 @@ target_of() {
             set -- $2 $3
             [ $# = 6 ] || return 1
             echo "$(larger "$1" "$4") $(larger "$2" "$5") $(larger "$3" "$6")" ;;
+        *) return 1 ;;
     esac
 }
 

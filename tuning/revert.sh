@@ -4,8 +4,9 @@
 # What has been restored is struck from the record at once, so that this can be cut short and run again too.
 set -eu
 name=revert.sh
+here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tuning/lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$here/lib.sh"
 
 usage() {
     cat <<USAGE
@@ -40,7 +41,7 @@ if [ ! -d "$state" ]; then
     echo "Nothing is recorded in $state, so there is nothing to restore."
     exit 0
 fi
-rm -f "$state/new"
+rm -f "$state"/new.*
 
 while read -r record; do
     [ -n "$record" ] || continue
