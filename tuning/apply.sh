@@ -72,7 +72,7 @@ record() {
             /etc/*) cp -p "$1" "$state/new.$$" ;;
             *) cat "$1" > "$state/new.$$" ;;
         esac || return 1
-        # Unlike mv it does not replace what another run, which may have changed the value since, has recorded.
+        # Unlike mv it does not replace what another run, which may have changed the value since, recorded.
         ln "$state/new.$$" "$state/before$rest" 2>/dev/null || [ -e "$state/before$rest" ] ||
             cp -p "$state/new.$$" "$state/before$rest" || return 1
         rm -f "$state/new.$$"

@@ -3,8 +3,8 @@
 # shellcheck disable=SC2034,SC2154
 # What apply.sh, check.sh and revert.sh share: options, the table, readings, judgements.
 #
-# POSIX sh and awk, nothing else. Sourced with `name` and `here` set to the script's name and folder. Knows no single key but
-# `nofile` and the files of steering; all others stand in host.table.
+# POSIX sh and awk, nothing else. Sourced with `name` and `here` set to the script's name and folder. Knows no
+# single key but `nofile` and the files of steering; all others stand in host.table.
 
 umask 022
 root=
@@ -49,7 +49,8 @@ options() {
 check_table() {
     wrong=$(awk '
         BEGIN {
-            form = "at-least [0-9]+ [0-9]+( [0-9]+)?|at-most [0-9]+|(memory|span) [0-9]+ [0-9]+|choice .+|shown"
+            form = "at-least [0-9]+ [0-9]+( [0-9]+)?|at-most [0-9]+|(memory|span) [0-9]+ [0-9]+"
+            form = form "|choice .+|shown"
         }
         $1 == "need" { $1 = $1; if ($0 !~ "^need (" form ")$") print }' "$here/host.table" 2>&1) ||
         refuse "$here/host.table: cannot be read"
