@@ -4,10 +4,11 @@
 #[path = "tuning/host.rs"]
 mod host;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fanwheel::ops::host_table::Need;
+use fanwheel::ops::host_table::{Need, TEXT};
 use host::{Host, assert_same, file_of, is_root, project, said, table, wrong};
 
 /// All groups, as one argument list.
@@ -17,7 +18,7 @@ const ALL: [&str; 2] = ["--with", "all"];
 fn the_scripts_and_the_program_compute_the_same_needs() {
     for memory_pages in [0_u64, 50_001, 6_000_000] {
         for connections in [1_u64, 999, 12_345, 100_000, 1_000_003, 99_999_999] {
-            let words = format!("name=test; . tuning/lib.sh; rows {connections} {memory_pages}");
+            let words = format!("name=test; here=tuning; . tuning/lib.sh; rows {connections} {memory_pages}");
             let output = Command::new("sh")
                 .args(["-c", &words, "tuning/test"])
                 .current_dir(project())
@@ -68,7 +69,9 @@ fn a_dry_run_says_all_and_changes_nothing() {
 fn apply_makes_check_green_and_revert_restores_every_byte() {
     for groups in [&[][..], &ALL] {
         let host = Host::low();
+        let older = host.0.join("etc/sysctl.d/90-fanwheel.conf");
         host.write("etc/sysctl.d/90-fanwheel.conf", "# an older one\nnet.core.somaxconn = 99");
+        std::fs::set_permissions(&older, std::fs::Permissions::from_mode(0o640)).expect("mine");
         let before = host.tree();
         assert_eq!(host.run("check.sh", groups).0, 1);
         let applied = host.good("apply.sh", groups);
@@ -82,6 +85,11 @@ fn apply_makes_check_green_and_revert_restores_every_byte() {
         let boot = host.0.join("etc/tmpfiles.d/fanwheel.conf");
         let boot = std::fs::read_to_string(boot).expect("conntrack's hash size at least is no sysctl");
         assert_eq!(boot.contains("cpu1/cpufreq/scaling_governor - - - - performance"), !groups.is_empty());
+        // Whoever has removed a file by hand gets it back with its mode, and other numbers are no obstacle.
+        if groups.is_empty() {
+            std::fs::remove_file(&older).expect("there");
+            host.write("proc/sys/net/core/somaxconn", "5\n");
+        }
         let reverted = host.good("revert.sh", &[]);
         assert_same(&host.tree(), &before, &reverted);
         // The place is that of --root, not the real one's.
@@ -126,7 +134,14 @@ fn check_is_red_with_the_right_line_for_each_key_set_wrong() {
         let red: Vec<&str> = report.lines().filter(|line| line.starts_with("LOW")).collect();
         let [line] = red[..] else { panic!("{}: {red:?}\n{report}", row.key) };
         assert!(line.contains(&row.key.replace('*', "0")), "{line}");
-        assert!(code == 1 && report.contains("fix: tuning/apply.sh --connections 100000"), "{report}");
+        assert!(
+            code == 1
+                && report.contains(&format!(
+                    "tuning/apply.sh --root \"{}\" --connections 100000",
+                    host.0.display()
+                )),
+            "{report}"
+        );
         host.write(&path, &good);
         tried += 1;
     }
@@ -157,6 +172,18 @@ fn what_is_high_enough_or_of_a_group_not_asked_for_is_not_touched() {
     let before = host.tree();
     let text = host.good("apply.sh", &ALL);
     assert_same(&host.tree(), &before, &text);
+    // More than a shell can count, as some kernels say it.
+    host.write("proc/sys/fs/file-max", "18446744073709551615\n");
+    host.write(
+        "proc/sys/net/ipv4/tcp_mem",
+        "18446744073709551615 18446744073709551615 18446744073709551615\n",
+    );
+    host.write("etc/systemd/system/fanwheel.service", "[Service]\nLimitNOFILE=18446744073709551615\n");
+    host.write("etc/security/limits.conf", "* - nofile 18446744073709551615\n");
+    let before = host.tree();
+    for text in [host.good("apply.sh", &ALL), host.good("check.sh", &ALL)] {
+        assert_same(&host.tree(), &before, &text);
+    }
     // One number of several is low: only that one is raised.
     host.write("proc/sys/net/ipv4/tcp_mem", "8000000 1 10000000\n");
     host.write("proc/sys/net/ipv4/ip_local_port_range", "1024 60999\n");
@@ -195,6 +222,38 @@ fn a_run_that_was_cut_short_is_undone_and_can_be_repeated() {
         revert.wait().expect("mine");
         host.good("revert.sh", &[]);
         assert_same(&host.tree(), &before, &format!("cut after {ms} ms"));
+    }
+}
+
+#[test]
+fn runs_at_the_same_time_keep_the_first_state() {
+    let host = Host::low();
+    let before = host.tree();
+    let start = |connections| {
+        let run = host.command("apply.sh", &["--connections", connections, ALL[0], ALL[1]]);
+        quiet(run).spawn().expect("sh runs")
+    };
+    for mut child in ["200000", "400000", "600000"].map(start) {
+        child.wait().expect("mine");
+    }
+    host.good("revert.sh", &[]);
+    assert_same(&host.tree(), &before, "three at once");
+}
+
+#[test]
+fn a_slip_in_the_table_is_refused_before_anything_is_written() {
+    let host = Host::low();
+    for name in ["lib.sh", "apply.sh", "check.sh", "revert.sh"] {
+        std::fs::copy(project().join("tuning").join(name), host.0.join(name)).expect("a folder of mine");
+    }
+    let slips = ["need at-lest 5 6", "need span 5", "need at-least x 6", "need choice", "need memory"];
+    for slip in slips {
+        host.write("host.table", &TEXT.replacen("need    at-least 4096 10 65535", slip, 1));
+        let before = host.tree();
+        let run = Command::new(host.0.join("apply.sh")).arg("--root").arg(&host.0).output();
+        let (code, text) = said(&run.expect("sh runs"));
+        assert!(code == 2 && text.contains("host.table: not understood: "), "{slip}: {text}");
+        assert_same(&host.tree(), &before, "changed");
     }
 }
 

@@ -5,8 +5,9 @@
 # before it is changed, so that revert.sh can undo a run that was cut short as well.
 set -eu
 name=apply.sh
+here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tuning/lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$here/lib.sh"
 
 usage() {
     cat <<USAGE
@@ -66,7 +67,15 @@ record() {
     make_folder "$state" || return 1
     if [ -e "$1" ]; then
         mkdir -p "$(dirname "$state/before$rest")" || return 1
-        cat "$1" > "$state/new" && mv "$state/new" "$state/before$rest"
+        # With owner and mode, for whoever removes it meanwhile; the kernel's files keep theirs.
+        case "$rest" in
+            /etc/*) cp -p "$1" "$state/new.$$" ;;
+            *) cat "$1" > "$state/new.$$" ;;
+        esac || return 1
+        # Unlike mv it does not replace what another run, which may have changed the value since, recorded.
+        ln "$state/new.$$" "$state/before$rest" 2>/dev/null || [ -e "$state/before$rest" ] ||
+            cp -p "$state/new.$$" "$state/before$rest" || return 1
+        rm -f "$state/new.$$"
     else
         mkdir -p "$(dirname "$state/absent$rest")" || return 1
         : > "$state/absent$rest"
@@ -202,7 +211,8 @@ ROWS
 # (a group not asked for, a module not loaded); the key is a line's word number FIELD.
 keep() {
     if ! $persist || [ -z "$3" ]; then return 0; fi
-    others=$(printf %s "$3" | awk -v field="$2" -v old="$1" '
+    others=
+    [ ! -f "$1" ] || others=$(printf %s "$3" | awk -v field="$2" -v old="$1" '
         { seen[$field] = 1 }
         END { while ((getline < old) > 0) if ($0 !~ /^#/ && NF && !($field in seen)) print }')
     write_file "$1" "$MADE
@@ -213,6 +223,6 @@ $others}"
 keep "$root/etc/sysctl.d/90-fanwheel.conf" 1 "$sysctls"
 keep "$root/etc/tmpfiles.d/fanwheel.conf" 2 "$boot"
 if [ -d "$state" ] && ! $dry_run; then
-    echo "tuning/revert.sh restores what is recorded in ${state#"$root"}"
+    echo "$here/revert.sh restores what is recorded in ${state#"$root"}"
 fi
 exit $failed

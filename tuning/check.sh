@@ -2,8 +2,9 @@
 # Says whether this host has what so many connections need. Changes nothing, needs no root. See README.md.
 set -eu
 name=check.sh
+here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tuning/lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$here/lib.sh"
 
 usage() {
     cat <<USAGE
@@ -21,6 +22,7 @@ USAGE
 options "--connections --with --user --root" "$@"
 low=0
 unread=0
+apply="sudo $here/apply.sh${root:+ --root \"$root\"} --connections $connections"
 
 verdict() { printf '%-7s %s\n' "$1" "$2"; }
 
@@ -46,7 +48,7 @@ check_path() {
     elif ! selected "$group" "$from"; then
         verdict off "$label = $found ($(passed_by "$group" "$from"): $target)"
     else
-        lack "$label = $found, needed: $target ($unit)" "tuning/apply.sh --connections $connections$with"
+        lack "$label = $found, needed: $target ($unit)" "$apply$with"
     fi
 }
 
@@ -58,7 +60,7 @@ check_files() {
         if [ "$found" -ge "$need" ]; then
             verdict ok "nofile, $place = $found"
         else
-            lack "nofile, $place = $found, needed: $need ($unit)" "tuning/apply.sh writes ${file#"$root"}"
+            lack "nofile, $place = $found, needed: $need ($unit)" "$apply, which writes ${file#"$root"}"
         fi
     done <<PLACES
 $places
@@ -81,9 +83,13 @@ $(all_rows)
 ROWS
 
 echo
-if [ "$unread" != 0 ]; then echo "$unread could not be read, so nothing is said about them."; fi
+of=
+if [ "$unread" != 0 ]; then
+    echo "$unread could not be read, so nothing is said about them."
+    of=", as far as it could be read"
+fi
 if [ "$low" = 0 ]; then
-    echo "This host has what $connections connections need."
+    echo "This host has what $connections connections need$of."
 else
     echo "$low below what $connections connections need."
     exit 1

@@ -3,11 +3,10 @@
 # shellcheck disable=SC2034,SC2154
 # What apply.sh, check.sh and revert.sh share: options, the table, readings, judgements.
 #
-# POSIX sh and awk, nothing else. Sourced with `name` set to the script's name. Knows no single key but
-# `nofile` and the files of steering; all others stand in host.table.
+# POSIX sh and awk, nothing else. Sourced with `name` and `here` set to the script's name and folder. Knows no
+# single key but `nofile` and the files of steering; all others stand in host.table.
 
 umask 022
-here=$(dirname "$0")
 root=
 connections=100000
 groups=" limits "
@@ -43,13 +42,28 @@ options() {
     done
     # Not below a folder that the server's user may write to: revert.sh believes what it finds here.
     state=$root/var/lib/fanwheel-tuning
+    check_table
+}
+
+# Whoever edits the table and slips should hear it before a wrong value is written.
+check_table() {
+    wrong=$(awk '
+        BEGIN {
+            form = "at-least [0-9]+ [0-9]+( [0-9]+)?|at-most [0-9]+|(memory|span) [0-9]+ [0-9]+"
+            form = form "|choice .+|shown"
+        }
+        $1 == "need" { $1 = $1; if ($0 !~ "^need (" form ")$") print }' "$here/host.table" 2>&1) ||
+        refuse "$here/host.table: cannot be read"
+    [ -z "$wrong" ] || refuse "$here/host.table: not understood: $wrong"
 }
 
 option() {
     case "$1" in
         --root)
             [ -d "$2" ] || refuse "--root $2: is no folder"
-            root=${2%/} ;;
+            # Whole, so that no change of folder, and no name that begins with a dash or a space, matters.
+            root=$(CDPATH='' cd -- "$2" && pwd) || refuse "--root $2: cannot be entered"
+            root=${root%/} ;;
         --user)
             case "$2" in '' | *[!A-Za-z0-9_.-]*) refuse "--user $2: is no name of a user" ;; esac
             user=$2 ;;
@@ -73,7 +87,7 @@ option() {
 # Whoever may not write should hear it before anything is tried.
 need_root() {
     if [ "$(id -u)" != 0 ] && [ -z "$root" ] && ! $dry_run; then
-        echo "tuning/$name: changes the kernel's settings, so it must run as root: sudo tuning/$name" >&2
+        echo "tuning/$name: changes the kernel's settings, so it must run as root: sudo $here/$name" >&2
         echo "tuning/$name: --dry-run shows what it would do and needs no root; nothing was changed" >&2
         exit 1
     fi
@@ -136,14 +150,14 @@ rows() {
 # paths_of KEY: the files that hold it, those that exist.
 paths_of() {
     case "$1" in
-        /*) pattern=$root$1 ;;
-        *) pattern=$root/proc/sys/$(printf %s "$1" | tr . /) ;;
+        /*) pattern=${1#/} ;;
+        *) pattern=proc/sys/$(printf %s "$1" | tr . /) ;;
     esac
-    # A `*` of the key is to be expanded.
+    # From within, so that only a `*` of the key is expanded, whatever the root is called.
     # shellcheck disable=SC2086
-    for path in $pattern; do
-        if [ -e "$path" ]; then printf '%s\n' "$path"; fi
-    done
+    (cd "$root/" && for file in $pattern; do
+        if [ -e "$file" ]; then printf '%s\n' "$root/$file"; fi
+    done)
 }
 
 # value_of PATH: on one line; of a choice in brackets only what is chosen.
@@ -158,8 +172,10 @@ value_of() {
     echo "$*"
 }
 
-larger() { if [ "$1" -ge "$2" ]; then echo "$1"; else echo "$2"; fi; }
-smaller() { if [ "$1" -le "$2" ]; then echo "$1"; else echo "$2"; fi; }
+# What has more digits than a shell can count (fs.file-max on some kernels) is larger than any need.
+not_less() { [ ${#1} -gt 18 ] || { [ ${#2} -le 18 ] && [ "$1" -ge "$2" ]; }; }
+larger() { if not_less "$1" "$2"; then echo "$1"; else echo "$2"; fi; }
+smaller() { if not_less "$2" "$1"; then echo "$1"; else echo "$2"; fi; }
 
 # target_of HOW NEED FOUND: what should be there; FOUND itself when it is good enough, so nothing is lowered.
 target_of() {
@@ -187,6 +203,7 @@ target_of() {
             set -- $2 $3
             [ $# = 6 ] || return 1
             echo "$(larger "$1" "$4") $(larger "$2" "$5") $(larger "$3" "$6")" ;;
+        *) return 1 ;;
     esac
 }
 
@@ -263,7 +280,7 @@ last_limit() {
         { sub(/^[ \t]+/, "") }
         $1 == field {
             sub(/^.*:/, "", $2)
-            last = $2 ~ /^infinity/ ? 2147483647 : $2 + 0
+            last = $2 ~ /^infinity/ || $2 + 0 > 2147483647 ? 2147483647 : $2 + 0
             said = 1
         }
         END { print said ? last : otherwise }'
@@ -281,7 +298,7 @@ limits_found() {
     cat "$root/etc/security/limits.conf" "$root"/etc/security/limits.d/*.conf 2>/dev/null |
         awk -v user="$user" -v otherwise="$(inherited_found)" '
             ($1 == user || $1 == "*") && ($2 == "-" || $2 == "hard") && $3 == "nofile" {
-                last[$1] = $4 ~ /^(unlimited|infinity|-1)$/ ? 2147483647 : $4 + 0
+                last[$1] = $4 ~ /^(unlimited|infinity|-1)$/ || $4 + 0 > 2147483647 ? 2147483647 : $4 + 0
             }
             END {
                 if (user in last) print last[user]

@@ -4,8 +4,9 @@
 # What has been restored is struck from the record at once, so that this can be cut short and run again too.
 set -eu
 name=revert.sh
+here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tuning/lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$here/lib.sh"
 
 usage() {
     cat <<USAGE
@@ -28,6 +29,10 @@ same() { [ "$(cat "$1"; echo .)" = "$(cat "$2"; echo .)" ]; }
 
 # Writes the record back. A file that shows its choice in brackets takes only the word.
 restore() {
+    if [ ! -e "$2" ]; then
+        cp -p "$1" "$2" 2>/dev/null
+        return
+    fi
     { cat "$1" > "$2"; } 2>/dev/null && same "$1" "$2" && return 0
     { value_of "$1" > "$2"; } 2>/dev/null && [ "$(value_of "$1")" = "$(value_of "$2")" ]
 }
@@ -36,7 +41,7 @@ if [ ! -d "$state" ]; then
     echo "Nothing is recorded in $state, so there is nothing to restore."
     exit 0
 fi
-rm -f "$state/new"
+rm -f "$state"/new.*
 
 while read -r record; do
     [ -n "$record" ] || continue

@@ -32,6 +32,7 @@ pub fn read(
         processors,
         memory_pages: memory_pages(root),
         page_bytes: PAGE_BYTES,
+        scripts: scripts(),
         values: values(root, rows),
         files: hard_files(root, &name).map(|files| (files, whose)),
         group_memory_bytes: memory::Host::at(root).group_bytes(&name),
@@ -45,6 +46,17 @@ pub fn read(
             .lines()
             .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0")),
         interfaces: interfaces(root),
+    }
+}
+
+/// Where the scripts were installed beside this program, else where they are in a checkout.
+fn scripts() -> String {
+    let program = std::env::current_exe().unwrap_or_default();
+    let prefix = program.parent().and_then(Path::parent);
+    let installed = prefix.map(|prefix| prefix.join("share/fanwheel/tuning"));
+    match installed.filter(|folder| folder.join("apply.sh").is_file()) {
+        Some(folder) => folder.display().to_string(),
+        None => "tuning".to_owned(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::Response;
+use ureq::http::uri::Authority;
+use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::cli::Failure;
@@ -38,6 +39,10 @@ impl Base {
                 && !rest.starts_with('/')
                 && rest.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\".contains(&b))
         };
+        let uri: Option<Uri> = url.parse().ok();
+        if uri.as_ref().and_then(Uri::authority).is_some_and(has_wrong_port) {
+            return refuse("the port must be from 0 to 65535");
+        }
         match rest {
             Some(rest) if plain(rest) => Ok(Base(format!("http://{}", rest.trim_end_matches('/')))),
             _ => refuse("must be http://HOST:PORT"),
@@ -56,6 +61,11 @@ impl Base {
         let host = &self.0["http://".len()..];
         format!("http://{}{path}", host.strip_suffix(path).unwrap_or(host))
     }
+}
+
+/// Whether what stands behind the host is no port: the scheme's would be taken instead without a word.
+pub fn has_wrong_port(authority: &Authority) -> bool {
+    authority.port_u16().is_none() && !authority.as_str().ends_with(authority.host())
 }
 
 /// Percent-encoded but for the unreserved characters of RFC 3986 §2.3.
@@ -145,6 +155,8 @@ mod tests {
             ("http://a b", None),
             ("http://a/?q", None),
             ("ftp://a", None),
+            ("http://a:80800", None),
+            ("http://a:-1/x", None),
             ("", None),
         ];
         for (url, expected) in rows {

@@ -89,7 +89,8 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
         seen.head = head_of(&mut stream);
     }
     seen.connect_ms = stream.connect_ms;
-    if seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
+    seen.closed_ms = stream.end().filter(|_| seen.head.is_none()).map(|(_, ms)| ms);
+    if seen.closed_ms.is_some() || seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
         return Ok(seen);
     }
     if let Some(trust) = &visit.trust {
@@ -108,6 +109,7 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
     // Behind a buffer nothing more can be seen, so nobody should wait for it.
     if seen.first_byte_ms.is_some() || seen.events_ms.iter().any(Option::is_some) {
         seen.left = visit.left(&seen, left);
+        seen.unasked = visit.unasked()?;
         seen.compression = visit.compression(&seen)?;
         seen.resumed = visit.resumed(first_id.as_deref())?;
         quiet.watch(quiet.started + wishes.idle);
@@ -151,6 +153,14 @@ impl Visit {
     fn unreachable(&self, error: &io::Error) -> Failure {
         let (host, port) = (shown(&self.address.host), self.address.port);
         let tls = tls::words(error, &host.to_string(), port);
+        let error = match error.kind() {
+            // A socket with a time limit calls that "temporarily unavailable".
+            io::ErrorKind::WouldBlock => {
+                let seconds = connection::CONNECT_TIMEOUT.as_secs();
+                format!("nothing came within {seconds} s (in the handshake of TLS, if it is https://)")
+            }
+            _ => error.to_string(),
+        };
         Failure::Run(tls.unwrap_or_else(|| {
             format!("no stream from {host}:{port}: {error}; is the address right, and does it listen?")
         }))
@@ -227,6 +237,18 @@ impl Visit {
             left.freed = subscribers == 0;
         }
         Some(left)
+    }
+
+    /// Whether a stream comes at once that the server does not ask proxies to pass on so.
+    fn unasked(&self) -> Result<Option<bool>, Failure> {
+        let mut stream = self.stream(&self.topics, &[("buffered", "1")], &[])?;
+        let first = stream.wait(stream.started + PATIENCE, |arrival| match &arrival.what {
+            What::Head(200, _) => None,
+            What::Head(..) | What::Ended(_) => Some(None),
+            What::Bytes => Some(Some(true)),
+            _ => None,
+        });
+        Ok(first.unwrap_or(Some(false)))
     }
 
     /// Asks for a compressed stream, after one without compression has come.

@@ -252,6 +252,7 @@ pub(super) fn bench_subscription(chunked: bool) -> Subscribe {
         events: Vec::new(),
         start: Start::Now,
         clock: false,
+        buffered: false,
         chunked,
         browser: false,
     }

@@ -349,7 +349,7 @@ impl Worker {
         bench: bool,
     ) -> Flow {
         let refused = over.or_else(|| self.node.refuses_newcomers());
-        let (chunked, browser) = (subscribe.chunked, subscribe.browser);
+        let (chunked, browser, buffered) = (subscribe.chunked, subscribe.browser, subscribe.buffered);
         let node = Arc::clone(&self.node);
         let cors = &node.site(self.conns[slot as usize].listener).cors;
         let retry_ms = self.retry_ms();
@@ -363,7 +363,7 @@ impl Worker {
                 if bench {
                     reply::bench_stream_head(&mut bytes, chunked);
                 } else {
-                    reply::stream_head(&mut bytes, chunked, cors, asked.origin, retry_ms);
+                    reply::stream_head(&mut bytes, chunked, buffered, cors, asked.origin, retry_ms);
                 }
                 self.join(slot, Opening { bytes, subscribe })
             }

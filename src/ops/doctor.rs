@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::base::limits::{MIB, RESERVED_FILES};
 use crate::ops::finding::{Finding, Verdict};
-use crate::ops::host_table::{Need, Row};
+use crate::ops::host_table::Row;
 use crate::ops::plan::constants::Constants;
 
 /// History, bodies in flight and the program itself, with the default settings.
@@ -57,6 +57,8 @@ pub struct Host {
     pub memory_pages: u64,
     /// Bytes of one page.
     pub page_bytes: u64,
+    /// The folder of `apply.sh`, for those who are told to run it.
+    pub scripts: String,
     /// By key of the table; a key that is missing does not exist on this host.
     pub values: BTreeMap<String, Vec<Reading>>,
     /// The hard `RLIMIT_NOFILE`, and of what: `this shell` or a process.
@@ -115,7 +117,8 @@ fn files(host: &Host) -> Finding {
     );
     files.fix = vec![
         format!(
-            "under systemd: LimitNOFILE={enough} in the unit, or tuning/apply.sh, which writes a drop-in"
+            "under systemd: LimitNOFILE={enough} in the unit, or {}/apply.sh, which writes a drop-in",
+            host.scripts
         ),
         format!("at a login: `fanwheel - nofile {enough}` in /etc/security/limits.d/, then log in again"),
         format!("in a container: --ulimit nofile={enough}:{enough}"),
@@ -216,14 +219,14 @@ fn of_reading(host: &Host, row: &Row<'_>, reading: &Reading) -> Finding {
     let mut result = finding(&reading.label, &row.unit, found, needed, verdict);
     result.why.clone_from(&row.why);
     result.price.clone_from(&row.price);
-    result.fix = fixes(host, row, &reading.label);
+    result.fix = fixes(host, row, reading);
     result
 }
 
-fn fixes(host: &Host, row: &Row<'_>, label: &str) -> Vec<String> {
-    let value = row.need.value(host.connections, host.memory_pages);
-    let value = if let Need::Choice(words) = row.need { words.split(' ').next() } else { Some(&value[..]) };
-    let value = value.unwrap_or_default();
+fn fixes(host: &Host, row: &Row<'_>, reading: &Reading) -> Vec<String> {
+    let (label, scripts) = (&reading.label, &host.scripts);
+    let found = reading.value.as_deref().unwrap_or_default();
+    let value = row.need.raised(found, host.connections, host.memory_pages);
     let by_hand = if row.key.starts_with('/') {
         format!("echo {value} > {label}")
     } else {
@@ -231,10 +234,10 @@ fn fixes(host: &Host, row: &Row<'_>, label: &str) -> Vec<String> {
     };
     match row.group {
         "look" => vec![by_hand],
-        "limits" => vec![format!("sudo tuning/apply.sh --connections {}, or {by_hand}", host.connections)],
+        "limits" => vec![format!("sudo {scripts}/apply.sh --connections {}, or {by_hand}", host.connections)],
         group => {
             vec![format!(
-                "sudo tuning/apply.sh --connections {} --with {group}, or {by_hand}",
+                "sudo {scripts}/apply.sh --connections {} --with {group}, or {by_hand}",
                 host.connections
             )]
         }
@@ -279,7 +282,7 @@ fn steering(host: &Host, interface: &Interface) -> Finding {
             .to_owned();
     row.fix = vec![
         format!("ethtool -L {} combined {} where the hardware can", interface.name, host.processors),
-        "or sudo tuning/apply.sh --with steering".to_owned(),
+        format!("or sudo {}/apply.sh --with steering", host.scripts),
     ];
     row
 }

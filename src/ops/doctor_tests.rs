@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ops::finding::{is_fine, text};
-use crate::ops::host_table::{TEXT, rows};
+use crate::ops::host_table::{Need, TEXT, rows};
 
 /// A host on which each key of the table is just good enough for so many connections.
 fn good_host(connections: u64) -> Host {
@@ -12,6 +12,7 @@ fn good_host(connections: u64) -> Host {
         processors: 2,
         memory_pages: 6_000_000,
         page_bytes: 4_096,
+        scripts: "/usr/share/fanwheel/tuning".to_owned(),
         files: Some((connections.div_ceil(2) + RESERVED_FILES, "this shell".to_owned())),
         ring: Some(Ring::Works),
         ..Host::default()
@@ -66,6 +67,10 @@ fn each_key_that_is_set_wrong_is_named() {
         host.values.insert(row.key.to_owned(), vec![Reading { label, value: Some(wrong) }]);
         let expected = if row.group == "limits" { Verdict::Bad } else { Verdict::Note };
         assert_eq!(verdict(&host, row.key), expected, "{}", row.key);
+        let all = judged(&host);
+        let fix = &all.iter().find(|finding| finding.key == row.key).expect("judged").fix[0];
+        let script = "sudo /usr/share/fanwheel/tuning/apply.sh --connections 1000000";
+        assert!(row.group == "look" || fix.starts_with(script), "{fix}");
         let bad: Vec<String> = judged(&host)
             .into_iter()
             .filter(|finding| finding.verdict == Verdict::Bad)

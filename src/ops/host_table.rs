@@ -117,6 +117,27 @@ impl Need<'_> {
         }
     }
 
+    /// What to write over what was found so that it is good enough: of several numbers those that are so
+    /// already stay, and nothing is lowered. Of a choice the first word.
+    pub fn raised(self, found: &str, connections: u64, memory_pages: u64) -> String {
+        let value = self.value(connections, memory_pages);
+        let both =
+            |found: &str, needed: &str| Some((found.parse::<u64>().ok()?, needed.parse::<u64>().ok()?));
+        let numbers: Option<Vec<(u64, u64)>> =
+            found.split(' ').zip(value.split(' ')).map(|(found, needed)| both(found, needed)).collect();
+        match (self, numbers.as_deref()) {
+            (Need::Choice(words), _) => words.split(' ').next().unwrap_or_default().to_owned(),
+            (Need::Span(..), Some(&[first, last])) => {
+                format!("{} {}", first.0.min(first.1), last.0.max(last.1))
+            }
+            (Need::Memory { .. }, Some(pairs)) => {
+                let larger = pairs.iter().map(|(found, needed)| found.max(needed).to_string());
+                larger.collect::<Vec<_>>().join(" ")
+            }
+            _ => value,
+        }
+    }
+
     /// Whether what was found, words with one space between them, is good enough; none when it does not have
     /// the form it should have.
     pub fn is_met(self, found: &str, connections: u64, memory_pages: u64) -> Option<bool> {
@@ -186,6 +207,22 @@ mod tests {
         for (need, small, middle, large) in rows {
             let values = [100, 100_000, 99_999_999].map(|connections| need.value(connections, 1 << 20));
             assert_eq!(values, [small, middle, large], "{need:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_lowers_nothing() {
+        let memory = Need::Memory { floor: 60, percent: 0 };
+        let rows = [
+            (memory, "90 1 2", "90 40 60"),
+            (memory, "unreadable", "30 40 60"),
+            (Need::Span(10, 20), "5 15", "5 20"),
+            (Need::Span(10, 20), "15 30", "10 30"),
+            (Need::AtMost(5), "6", "5"),
+            (Need::Choice("fq cake"), "pfifo", "fq"),
+        ];
+        for (need, found, expected) in rows {
+            assert_eq!(need.raised(found, 1, 1 << 20), expected, "{need:?} {found:?}");
         }
     }
 

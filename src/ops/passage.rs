@@ -85,6 +85,8 @@ pub struct Seen {
     pub connect_ms: u64,
     /// Status and fields of the stream's answer; none when no head came.
     pub head: Option<(u16, Vec<(String, String)>)>,
+    /// When the connection of the stream was closed without an answer; none where it was not.
+    pub closed_ms: Option<u64>,
     /// From the request to the first byte of the body; none when none came.
     pub first_byte_ms: Option<u64>,
     /// How long that was waited for.
@@ -99,6 +101,8 @@ pub struct Seen {
     pub ended: Option<(End, u64)>,
     /// What became of that stream's place; none when it could not be seen.
     pub left: Option<Left>,
+    /// Whether a stream came at once that does not ask proxies for it; none when that could not be seen.
+    pub unasked: Option<bool>,
     /// What came of a request that allowed compression.
     pub compression: Compression,
     /// Whether a stream resumed by the header, and by the query; none when it could not be seen.
@@ -145,6 +149,10 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
         all.push(no_stream(seen, *status, &proxies));
         return all;
     }
+    if seen.head.is_none() && (seen.closed_ms.is_some() || seen.preflight.is_none()) {
+        all.push(no_answer(seen, &proxies));
+        return all;
+    }
     all.push(first_byte(seen, &proxies));
     all.push(events(seen, &proxies));
     all.extend(buffering(seen, &proxies));
@@ -177,7 +185,8 @@ fn finding(key: &str, found: String, needed: &str, verdict: Verdict, why: &str) 
 }
 
 impl Finding {
-    /// Whatever is bad may be the fault of a proxy that does not name itself, so all get advice for all.
+    /// Whatever is bad may be the fault of a proxy that does not name itself, so all get advice for all. Of
+    /// what is not wrong no fault is told.
     fn with_advice(mut self, fault: Fault, proxies: &[Proxy]) -> Finding {
         let mut lines = advice(fault, proxies);
         match self.verdict {
@@ -186,7 +195,10 @@ impl Finding {
             Verdict::Note => lines.retain(|line| {
                 proxies.iter().any(|proxy| line.strip_prefix(&proxy.to_string()[..]).is_some())
             }),
-            Verdict::Ok | Verdict::Unknown => lines.clear(),
+            Verdict::Ok | Verdict::Unknown => {
+                lines.clear();
+                self.why.clear();
+            }
         }
         self.fix = lines;
         self
@@ -227,6 +239,32 @@ fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
     row
 }
 
+/// Behind a buffer the preflight at least is answered, so this is something else.
+fn no_answer(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let (found, why) = match seen.closed_ms {
+        Some(ms) => {
+            let why = match seen.tls {
+                false => {
+                    "whoever listens there closes without an answer in HTTP: does this port speak TLS, so \
+                     that it is https://, or something else altogether?"
+                }
+                true => {
+                    "whoever listens there speaks TLS, but closes without an answer in HTTP: is it a web \
+                     server, and does it reach the server behind it?"
+                }
+            };
+            (format!("none: closed after {ms} ms"), why)
+        }
+        None => (
+            format!("none within {} ms, not even to a preflight", seen.patience_ms),
+            "something takes connections there and says nothing: it is overloaded or stopped, or waits in \
+             vain for the server behind it",
+        ),
+    };
+    finding("answer", found, "status 200, text/event-stream", Verdict::Bad, why)
+        .with_advice(Fault::NoServer, proxies)
+}
+
 fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let limit_ms = seen.late_ms(LATE_MS);
     let (found, good) = match seen.first_byte_ms {
@@ -243,13 +281,11 @@ fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
 fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let key = "events one by one";
     if let Some(cause) = &seen.unpublished {
-        let heartbeats = match seen.idle.comments.saturating_sub(1) {
-            1 => "1 heartbeat".to_owned(),
-            count => format!("{count} heartbeats"),
-        };
+        let heartbeats = heartbeats(&seen.idle);
         let reason = cause.reason();
+        let stop = if reason.ends_with('?') { "" } else { "." };
         let why = format!(
-            "nothing could be published: {reason}. So this is judged by the greeting and {heartbeats}"
+            "nothing could be published: {reason}{stop} So this is judged by the greeting and {heartbeats}"
         );
         let greeted = seen.first_byte_ms.is_some();
         let found = if greeted { "not published; the greeting came" } else { "not published" };
@@ -282,6 +318,14 @@ fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
     finding(key, found, &needed, Verdict::Ok, "")
 }
 
+/// The comments after the greeting, in words.
+fn heartbeats(idle: &Idle) -> String {
+    match idle.comments.saturating_sub(1) {
+        1 => "1 heartbeat".to_owned(),
+        count => format!("{count} heartbeats"),
+    }
+}
+
 /// The stream did not live long enough for all events.
 fn ended_early(seen: &Seen, end: End, ms: u64, proxies: &[Proxy]) -> Finding {
     let (key, events) = ("events one by one", seen.events_ms.len());
@@ -300,30 +344,26 @@ fn ended_early(seen: &Seen, end: End, ms: u64, proxies: &[Proxy]) -> Finding {
     }
 }
 
-/// A proxy that buffers unless told otherwise did not: nothing that is seen from here tells why.
+/// What a proxy does by itself shows where the server does not ask it to pass the stream on at once. Where
+/// that makes no difference there is nothing to tell.
 fn buffering(seen: &Seen, proxies: &[Proxy]) -> Option<Finding> {
-    let limit_ms = seen.late_ms(LATE_MS);
-    let came: Vec<u64> = seen.events_ms.iter().copied().flatten().collect();
-    let whole = came.len() == seen.events_ms.len() && came.iter().all(|ms| *ms <= limit_ms);
-    let first_ms = seen.first_byte_ms.filter(|ms| *ms <= limit_ms)?;
-    if !proxies.contains(&Proxy::Nginx) || !whole {
-        return None;
-    }
-    let found = match (came.iter().min(), came.iter().max()) {
-        (Some(least), Some(most)) => {
-            format!("none seen: {} of {} events alone, after {least} to {most} ms", came.len(), came.len())
+    let key = "proxy buffering";
+    seen.first_byte_ms?;
+    match seen.unasked {
+        Some(true) => None,
+        None => Some(finding(key, "could not be seen".to_owned(), "off", Verdict::Unknown, "")),
+        Some(false) => {
+            let patience_ms = seen.patience_ms;
+            let found = format!("on: nothing within {patience_ms} ms without X-Accel-Buffering: no");
+            let why = "the proxy is set up to buffer answers, and only that field in the server's answer \
+                       keeps these streams out of it: whatever drops or ignores the field stops all events \
+                       (proxy_ignore_headers, a cache, another proxy in between)";
+            let mut row = finding(key, found, "off", Verdict::Bad, why).with_advice(Fault::Buffered, proxies);
+            // No other proxy knows that field.
+            row.fix.retain(|line| line.starts_with(&Proxy::Nginx.to_string()));
+            Some(row)
         }
-        _ => format!("none seen: the greeting alone, after {first_ms} ms"),
-    };
-    let why = "nginx buffers answers by default (proxy_buffering on), and how this one is configured cannot \
-               be seen from here. As it comes, only X-Accel-Buffering: no in the server's answer keeps these \
-               streams out of its buffer: whatever drops or ignores that field breaks them \
-               (proxy_ignore_headers, a cache, a second proxy between it and the server)";
-    let mut row = finding("proxy buffering", found, "", Verdict::Note, why);
-    let line = "nginx: `proxy_buffering off;` in the location makes it certain; this note stays, because \
-                that cannot be seen either";
-    row.fix = vec![line.to_owned()];
-    Some(row)
+    }
 }
 
 /// Whether the server is told that a client has gone.
@@ -375,7 +415,6 @@ fn seconds(ms: u64) -> String {
 
 fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let idle = &seen.idle;
-    let heartbeats = idle.comments.saturating_sub(1);
     let watched = seconds(idle.watched_ms);
     let key = "quiet stream";
     match idle.ended {
@@ -400,9 +439,9 @@ fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
             row.fix.push(format!("or the server: heartbeat_ms below {silence_ms}"));
             row
         }
-        None if heartbeats > 0 => {
+        None if idle.comments > 1 => {
             let silence = seconds(idle.longest_silence_ms);
-            let found = format!("kept for {watched}, {heartbeats} heartbeats");
+            let found = format!("kept for {watched}, {}", heartbeats(idle));
             let why = format!("no silence is longer than {silence}, so no longer timeout strikes");
             finding(key, found, "kept", Verdict::Ok, &why)
         }

@@ -23,6 +23,7 @@ fn good() -> Seen {
         patience_ms: 5_000,
         events_ms: vec![Some(3); 5],
         counted: true,
+        unasked: Some(true),
         left: Some(Left { ms: 250, events: 1, freed: true }),
         resumed: [Some(true); 2],
         origin: (PAGE.to_owned(), true),
@@ -188,28 +189,35 @@ fn an_answer_that_is_no_stream_is_the_finding() {
 }
 
 #[test]
-fn nginx_that_does_not_buffer_is_told_what_cannot_be_seen() {
+fn a_proxy_that_only_a_field_keeps_from_buffering_is_told() {
     let nginx = head(&["Access-Control-Allow-Origin: *", "Server: nginx/1.22.1"]);
-    let unpublished = Some(Unpublished::OwnTopicRefused);
-    let times = vec![Some(2), Some(7)];
-    let rows = [
-        (Seen { events_ms: times, ..good() }, "none seen: 2 of 2 events alone, after 2 to 7 ms"),
-        (Seen { events_ms: vec![], unpublished, ..good() }, "none seen: the greeting alone, after 8 ms"),
-    ];
-    for (seen, expected) in rows {
-        let all = findings(&Seen { head: nginx.clone(), ..seen });
-        let row = all.iter().find(|row| row.key == "proxy buffering").expect("told");
-        assert_eq!((&row.found[..], row.verdict), (expected, Verdict::Note));
-        assert!(row.fix[0].starts_with("nginx: `proxy_buffering off;`"), "{row:?}");
-        assert!(row.why.contains("X-Accel-Buffering: no") && row.why.contains("cannot be seen"), "{row:?}");
+    let key = "proxy buffering";
+    let seen = Seen { head: nginx, unasked: Some(false), ..good() };
+    check(&seen, key, Verdict::Bad, "nginx: `proxy_buffering off;");
+    let all = findings(&seen);
+    let row = all.iter().find(|row| row.key == key).expect("told");
+    assert_eq!(row.found, "on: nothing within 5000 ms without X-Accel-Buffering: no");
+    assert_eq!(row.fix.len(), 1, "no other proxy knows that field");
+    assert!(findings(&good()).iter().all(|row| !row.why.contains("buffer")), "a fault where there is none");
+    check(&Seen { unasked: None, ..good() }, key, Verdict::Unknown, "");
+    // Where everything is kept back that is the fault to tell.
+    for seen in [Seen { first_byte_ms: None, unasked: None, ..seen }, good()] {
+        assert!(findings(&seen).iter().all(|row| row.key != key), "{seen:?}");
     }
-    // Where something was kept back there is a fault to tell, and other proxies do not buffer by default.
-    for seen in [
-        Seen { head: nginx.clone(), events_ms: vec![Some(3), None], ..good() },
-        Seen { head: nginx, first_byte_ms: None, ..good() },
-        Seen { head: head(&["Access-Control-Allow-Origin: *", "Server: Caddy"]), ..good() },
+}
+
+#[test]
+fn what_answers_nothing_is_not_called_a_buffer() {
+    let closed = Seen { head: None, closed_ms: Some(3), preflight: None, ..good() };
+    let silent = Seen { head: None, first_byte_ms: None, preflight: None, ..good() };
+    for (seen, found, why) in [
+        (closed, "none: closed after 3 ms", "https://"),
+        (silent, "none within 5000 ms, not even to a preflight", "says nothing"),
     ] {
-        assert!(findings(&seen).iter().all(|row| row.key != "proxy buffering"), "{seen:?}");
+        let all = findings(&seen);
+        let row = all.iter().find(|row| row.key == "answer").expect("told");
+        assert_eq!((&row.found[..], row.verdict, all.len()), (found, Verdict::Bad, 2));
+        assert!(row.why.contains(why) && !text(&all).contains("buffer"), "{}", text(&all));
     }
 }
 

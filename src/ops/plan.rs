@@ -251,7 +251,7 @@ impl<'a> Planner<'a> {
 
     /// The most connections of a node by each resource.
     fn max_by(&self, ask: &Ask, headroom_percent: f64) -> Result<Vec<(Resource, u64)>, TooSmall> {
-        let Machine { ram_bytes, cores, nic_bits_per_s, files } = ask.machine;
+        let Machine { ram_bytes, nic_bits_per_s, files, .. } = ask.machine;
         let free = |all: f64| all * (1.0 - headroom_percent / 100.0);
         let network = |connections: f64| {
             let network = self.network(ask, connections);
@@ -265,7 +265,7 @@ impl<'a> Planner<'a> {
         }
         Ok(vec![
             most(Resource::Memory, free(ram_bytes as f64), |c| self.memory(ask, c).bytes)?,
-            most(Resource::Processor, free(cores as f64 * 100.0), |c| self.processor(ask, c).percent)?,
+            most(Resource::Processor, free(workers(ask) as f64 * 100.0), |c| self.processor(ask, c).percent)?,
             most(Resource::Network, free(nic_bits_per_s as f64), network)?,
             (Resource::Files, files_max),
         ])
@@ -351,7 +351,8 @@ impl<'a> Planner<'a> {
         // A restart gets everyone back on the same node.
         let others = nodes.saturating_sub(1).max(1);
         let busy = self.processor(ask, connections as f64).percent / 100.0;
-        let spare = (ask.machine.cores as f64 - busy).max(0.05 * ask.machine.cores as f64);
+        let cores = workers(ask) as f64;
+        let spare = (cores - busy).max(0.05 * cores);
         let each_s = self.constants.processor.resume_us / 1e6;
         let by_processor_s = connections as f64 / others as f64 * each_s / spare;
         let retry_s = self.settings.retry_ms as f64 * 1.2 / 1_000.0;
@@ -379,6 +380,7 @@ impl Network {
     }
 }
 
+/// One for each processor, and no processor works without one.
 fn workers(ask: &Ask) -> u64 {
     ask.machine.cores.clamp(1, WORKERS_MAX as u64)
 }

@@ -174,6 +174,7 @@ impl Problem {
                 "retry" => "bad_retry",
                 "last" => "bad_last",
                 "clock" => "bad_clock",
+                "buffered" => "bad_buffered",
                 "Idempotency-Key" => "bad_idempotency_key",
                 _ => "bad_parameter",
             },

@@ -215,9 +215,17 @@ fn reason(status: u16) -> &'static str {
 }
 
 /// The head of a stream and its greeting `:ok\nretry: N\n`, which is the first chunk: no blank line, or some
-/// clients would deliver an empty message.
-pub fn stream_head(out: &mut Vec<u8>, chunked: bool, cors: &Cors, origin: Option<&[u8]>, retry_ms: u64) {
-    stream_head_only(out, chunked, cors, origin, chunked);
+/// clients would deliver an empty message. A `buffered` one does not ask proxies to pass it on at once.
+pub fn stream_head(
+    out: &mut Vec<u8>,
+    chunked: bool,
+    buffered: bool,
+    cors: &Cors,
+    origin: Option<&[u8]>,
+    retry_ms: u64,
+) {
+    stream_start(out, buffered, cors, origin);
+    stream_framing(out, chunked, chunked);
     chunk(out, chunked, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
 }
 
@@ -230,12 +238,19 @@ pub fn stream_head_only(
     origin: Option<&[u8]>,
     keep_alive: bool,
 ) {
-    out.extend_from_slice(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n\
-          X-Accel-Buffering: no\r\n",
-    );
-    cors.append(out, origin);
+    stream_start(out, false, cors, origin);
     stream_framing(out, chunked, keep_alive);
+}
+
+/// The head of a stream but for its framing.
+fn stream_start(out: &mut Vec<u8>, buffered: bool, cors: &Cors, origin: Option<&[u8]>) {
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n",
+    );
+    if !buffered {
+        field(out, "X-Accel-Buffering", "no");
+    }
+    cors.append(out, origin);
 }
 
 /// Ends the head of a stream. A chunked one says nothing of the connection, which outlives it; any other is

@@ -123,6 +123,9 @@ pub struct Subscribe {
     pub start: Start,
     /// `clock=1`
     pub clock: bool,
+    /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees what
+    /// they do by themselves.
+    pub buffered: bool,
     /// HTTP/1.1: the stream is chunked.
     pub chunked: bool,
     /// A browser's EventSource, which a status other than 200 would silence for good.
@@ -287,6 +290,7 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
     let mut events = Vec::new();
     let mut last = None;
     let mut clock = None;
+    let mut buffered = None;
     let mut snake_id = Resume::default();
     let mut camel_id = Resume::default();
     for pair in pairs(head.query) {
@@ -296,6 +300,7 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
             b"event" => push_filter(&mut events, &value)?,
             b"last" => set_once(&mut last, "last", parse_last(&value, site.last_max)?)?,
             b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &value)?)?,
+            b"buffered" => set_once(&mut buffered, "buffered", parse_switch("buffered", &value)?)?,
             b"last_event_id" => snake_id.add(value),
             b"lastEventId" => camel_id.add(value),
             _ => {}
@@ -314,7 +319,15 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
         Some(newest) => Start::Newest(newest),
     });
     let browser = head.fields.fetch_mode.is_some() && head.fields.accept.names_event_stream();
-    Ok(Subscribe { topics, events, start, clock: clock.unwrap_or(false), chunked: head.http11, browser })
+    Ok(Subscribe {
+        topics,
+        events,
+        start,
+        clock: clock.unwrap_or(false),
+        buffered: buffered.unwrap_or(false),
+        chunked: head.http11,
+        browser,
+    })
 }
 
 fn publish(head: &Head<'_>, site: &Site) -> Result<Publish, Problem> {

@@ -171,6 +171,22 @@ fn an_answer_of_somebody_else_cannot_command_the_terminal() {
 }
 
 #[test]
+fn what_closes_or_says_nothing_is_told_as_that() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let rows = [
+        (answering("SSH-2.0-OpenSSH\r\n"), "none: closed after "),
+        (answering(""), "none: closed after "),
+        (silent.local_addr().unwrap(), "none within 5000 ms, not even to a preflight"),
+    ];
+    for (address, found) in rows {
+        let said = way(address, free_port(), "");
+        let report = report(&said);
+        assert!(of(&report, "answer", "found").starts_with(found), "{report}");
+        assert_eq!(said.0, Some(1), "{report}");
+    }
+}
+
+#[test]
 fn mistakes_and_silence_are_one_line() {
     let (nobody, server) = (free_port(), Launch::workers(1).start());
     let plain = server.public;
@@ -178,6 +194,7 @@ fn mistakes_and_silence_are_one_line() {
         (format!("--url http://{nobody}/events?topic=a"), 1, "no stream from 127.0.0.1"),
         (format!("--url https://{nobody}/events --ca-file /nonexistent"), 1, "/nonexistent"),
         ("--url ftp://a/".to_owned(), 2, "must be http(s)://"),
+        ("--url http://127.0.0.1:80800/".to_owned(), 2, "must be http(s)://"),
         ("--url http://a/ --publish-url https://a/".to_owned(), 2, "--publish-url"),
         ("--url http://a/ --idle-seconds 0".to_owned(), 2, "--idle-seconds"),
         ("--connections 0".to_owned(), 2, "--connections"),

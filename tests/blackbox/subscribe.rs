@@ -60,6 +60,9 @@ fn stream_head_has_exactly_the_promised_fields() {
         let server = Launch::workers(workers).start();
         let stream = server.subscribe("topic=a");
         assert_eq!(promised(&stream.head), fields(&STREAM_FIELDS));
+        // The doctor asks so, to see what proxies do by themselves.
+        let buffered = server.subscribe("topic=a&buffered=1");
+        assert_eq!(promised(&buffered.head), fields(&STREAM_FIELDS[..4]));
         let head = String::from_utf8(stream.head.head).expect("ASCII");
         let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
                         Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\

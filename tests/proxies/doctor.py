@@ -225,15 +225,17 @@ def is_told_of_a_timeout_below_the_heartbeat(kind):
         expect(findings["quiet stream"]["fix"][0].lower().startswith(kind.name), f"{findings['quiet stream']}")
 
 
-def what_nginx_may_buffer_is_told_where_it_does_not(kind):
-    """Seen from outside nothing tells whether its configuration or the server's header did it."""
-    findings = diagnosis(kind, [], found={"proxies": "nginx", "events one by one": "5 of 5"})
-    row = findings["proxy buffering"]
-    expect(row["verdict"] == "note", f"{row}")
-    expect(re.fullmatch(r"none seen: 5 of 5 events alone, after \d+ to \d+ ms", row["found"]), f"{row}")
-    expect("only X-Accel-Buffering: no in the server's answer keeps" in row["why"], f"{row}")
-    expect("how this one is configured cannot be seen" in row["why"], f"{row}")
-    expect(len(row["fix"]) == 1 and row["fix"][0].startswith("nginx: `proxy_buffering off;`"), f"{row}")
+def buffering_that_only_a_field_prevents_is_diagnosed(kind):
+    """Events come at once, because the server asks for it; what it is set up to do is bad all the same."""
+    findings = diagnosis(kind, ["proxy buffering"], "nginx: `proxy_buffering off;", found={
+        "proxies": "nginx", "events one by one": "5 of 5",
+        "proxy buffering": "on: nothing within 5000 ms without X-Accel-Buffering: no"})
+    expect("whatever drops or ignores the field stops all events" in findings["proxy buffering"]["why"], f"{findings}")
+
+
+def what_does_not_buffer_is_passed_without_a_word(kind):
+    """As it is set up, whatever the server's answer asks for."""
+    expect("proxy buffering" not in diagnosis(kind, []), "a finding where there is nothing to tell")
 
 
 def buffering_is_diagnosed(kind):
@@ -326,8 +328,8 @@ ALL = [
     *[(is_passed_as_the_readme_has_it, kind) for kind in EVERY],
     *[(is_told_of_a_timeout_below_the_heartbeat, kind) for kind in EVERY],
     (is_passed_without_publishing, Nginx),
-    *[(what_nginx_may_buffer_is_told_where_it_does_not, kind)
-      for kind in (NGINX_AS_IT_COMES, Nginx, NGINX_THAT_IGNORES_AND_IS_TOLD)],
+    (buffering_that_only_a_field_prevents_is_diagnosed, NGINX_AS_IT_COMES),
+    *[(what_does_not_buffer_is_passed_without_a_word, kind) for kind in (Nginx, NGINX_THAT_IGNORES_AND_IS_TOLD)],
     *[(buffering_is_diagnosed, kind) for kind in (NGINX_THAT_BUFFERS, APACHE_THAT_GATHERS,
                                                   VARNISH_THAT_GATHERS, CaddyThatBuffers)],
     *[(what_notices_clients_that_have_left_late_is_told, kind)

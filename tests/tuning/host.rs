@@ -55,11 +55,11 @@ pub fn assert_same(found: &Tree, expected: &Tree, words: &str) {
 pub struct Host(pub PathBuf);
 
 impl Host {
-    /// An empty one, with memory and processors.
+    /// An empty one, with memory and processors, and a name that must be quoted everywhere.
     pub fn empty() -> Host {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let root = std::env::temp_dir().join(format!("fanwheel-{}-host-{number}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("fanwheel {}-[host]* {number}", std::process::id()));
         let host = Host(root);
         host.write("proc/meminfo", "MemTotal:       8388608 kB\n");
         for folder in [

@@ -3,12 +3,12 @@
 use ureq::http::Uri;
 
 use crate::cli::Failure;
-use crate::cli::http::encoded;
+use crate::cli::http::{encoded, has_wrong_port};
 use crate::cli::refusal::shown;
 
 /// Parameters that say what is subscribed to, from where, or what is published: the doctor brings its own.
-const OWN_PARAMETERS: [&str; 8] =
-    ["topic", "event", "last", "clock", "last_event_id", "lastEventId", "key", "retry"];
+const OWN_PARAMETERS: [&str; 9] =
+    ["topic", "event", "last", "clock", "buffered", "last_event_id", "lastEventId", "key", "retry"];
 
 /// A checked `--url` of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,9 @@ impl Address {
         };
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or_else(refuse)?;
+        if has_wrong_port(authority) {
+            return Err(refuse());
+        }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let path = if ["", "/"].contains(&uri.path()) { "/events" } else { uri.path() };
         let query = uri.query().unwrap_or_default();
@@ -143,7 +146,17 @@ mod tests {
             );
             assert!(request.ends_with("\r\nA: b\r\n\r\n"), "{request}");
         }
-        for url in ["", "a", "ftp://a/", "http://", "http://u:p@a/", "http:///x", "http://a b/", "//a/b"] {
+        for url in [
+            "",
+            "a",
+            "ftp://a/",
+            "http://",
+            "http://u:p@a/",
+            "http:///x",
+            "http://a b/",
+            "//a/b",
+            "http://a:80800/",
+        ] {
             assert!(matches!(Address::new(url), Err(Failure::Usage(_))), "{url}");
         }
     }

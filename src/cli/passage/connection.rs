@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,7 @@ pub fn open(address: &Address, trust: Option<&Trust>, request: &[u8]) -> io::Res
     };
     line.send(request)?;
     let started = Instant::now();
-    let (to, arriving) = channel();
+    let (to, arriving) = sync_channel(ARRIVALS_MAX);
     thread::spawn(move || read_on(line, &to));
     Ok(Connection { started, connect_ms, socket: kept, arriving, arrivals: Vec::new() })
 }
@@ -139,11 +139,13 @@ impl Connection {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let arrival = self.arriving.recv_timeout(left).ok()?;
-            let found = look(&arrival);
+            // What comes without end is there even when no time is left.
+            let in_time = arrival.at <= until;
+            let found = look(&arrival).filter(|_| in_time);
             if self.arrivals.len() < ARRIVALS_MAX {
                 self.arrivals.push(arrival);
             }
-            if found.is_some() {
+            if found.is_some() || !in_time {
                 return found;
             }
         }
@@ -173,7 +175,7 @@ impl Connection {
 }
 
 /// Reads until the end; nobody listens any more when the connection has been dropped.
-fn read_on(mut line: Line, to: &Sender<Arrival>) {
+fn read_on(mut line: Line, to: &SyncSender<Arrival>) {
     let mut reader = Reader::default();
     let mut buffer = vec![0; 16 * 1_024];
     loop {
@@ -303,6 +305,25 @@ mod tests {
         }
         let whole = read(&answer, 1_000);
         assert!(whole.contains(&event) && whole.last() == Some(&What::Ended(End::Clean)), "{whole:?}");
+    }
+
+    #[test]
+    fn what_comes_faster_than_it_is_looked_at_ends_no_wait_late() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (to, arriving) = sync_channel(8);
+        let started = Instant::now();
+        let (soon, late) = (started + Duration::from_millis(1), started + Duration::from_secs(9));
+        for at in [started, started, late, late, late] {
+            to.send(Arrival { at, what: What::Bytes }).unwrap();
+        }
+        to.send(Arrival { at: late, what: What::Ended(End::Clean) }).unwrap();
+        let mut stream = Connection { started, connect_ms: 0, socket, arriving, arrivals: Vec::new() };
+        stream.watch(soon);
+        assert_eq!(stream.arrivals.len(), 3, "what came later is left for later");
+        stream.watch(late);
+        assert_eq!(stream.arrivals.len(), 6);
+        assert!(stream.wait(soon, |arrival| (arrival.at == started).then_some(())).is_some());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Publishes to a topic of the doctor's own, or says why that cannot be done. Judges nothing.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use ureq::{Agent, Error};
 
@@ -10,6 +12,8 @@ use crate::cli::refusal::shown;
 use crate::ops::unpublished::Unpublished;
 
 const FLAG: &str = "--publish-url";
+/// From connecting to the end of the answer.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Publishes to one topic.
 pub struct Publisher {
@@ -46,7 +50,9 @@ impl Publisher {
     /// # Errors
     /// When no answer comes, or another one than this server's yes.
     pub fn publish(&self, data: &str) -> Result<(String, u64), Unpublished> {
-        let sent = self.agent.post(format!("{}?{}", self.place, self.query)).send(data);
+        let request = self.agent.post(format!("{}?{}", self.place, self.query));
+        // An answer that drips would outlast each single limit.
+        let sent = request.config().timeout_global(Some(PUBLISH_TIMEOUT)).build().send(data);
         let mut response = sent.map_err(|error| {
             let error = match error {
                 Error::Io(error) => error.to_string(),

@@ -40,6 +40,10 @@ fn answer(plan: &Plan, row: &mut impl FnMut(&str, String)) {
     row("events", format!("{} a second to each, {} B, {topics}", ask.events_per_second, ask.bytes));
     let (ram, nic) = (bytes(machine.ram_bytes as f64), bits(machine.nic_bits_per_s as f64));
     row("a node", format!("{ram}, {} cores, {nic}; {} % stay free", machine.cores, ask.headroom_percent));
+    let workers = plan.files.workers;
+    if workers < machine.cores {
+        row("  note", format!("a server has {workers} workers at most, so it uses no more cores than that"));
+    }
     row("", String::new());
     let (max, bound) = (grouped(plan.connections_per_node_max), name(plan.bound_by));
     row("nodes", plan.nodes.to_string());
@@ -58,10 +62,10 @@ fn answer(plan: &Plan, row: &mut impl FnMut(&str, String)) {
 }
 
 fn needs(plan: &Plan, row: &mut impl FnMut(&str, String)) {
-    let (memory, processor, machine) = (&plan.memory, &plan.processor, &plan.ask.machine);
+    let (memory, processor) = (&plan.memory, &plan.processor);
     row("", String::new());
     row("each node", format!("{} connections", grouped(plan.connections_per_node)));
-    let ram = machine.ram_bytes as f64;
+    let ram = plan.ask.machine.ram_bytes as f64;
     row("memory", format!("{} of {} ({})", bytes(memory.bytes), bytes(ram), share(memory.bytes, ram)));
     let added = [memory.process_bytes, memory.connections_bytes, memory.history_bytes].map(bytes);
     let [process, connections, history] = added;
@@ -70,7 +74,7 @@ fn needs(plan: &Plan, row: &mut impl FnMut(&str, String)) {
     row("  kernel, idle sockets", bytes(memory.kernel_bytes));
     row("  kernel, frames under way", bytes(memory.in_flight_bytes));
     row("  kernel, slow clients", bytes(memory.slow_bytes));
-    let cores = machine.cores as f64 * 100.0;
+    let cores = plan.files.workers as f64 * 100.0;
     row(
         "processor",
         format!("{} % of one core ({})", rounded(processor.percent), share(processor.percent, cores)),

@@ -125,6 +125,16 @@ fn a_node_is_full_exactly_where_its_first_resource_ends() {
 }
 
 #[test]
+fn no_more_processors_are_reckoned_with_than_workers_use() {
+    let with = |cores| plan(Ask { events_per_second: 20.0, machine: Machine { cores, ..MACHINE }, ..ASK });
+    let (all, more) = (with(64), with(128));
+    assert_eq!(all.connections_max_by[1], more.connections_max_by[1]);
+    assert_near(more.processor.to_last_ms, all.processor.to_last_ms);
+    let text = page::page(&more, &[], &constants());
+    assert!(text.contains("64 workers at most") && !page::page(&all, &[], &constants()).contains("at most"));
+}
+
+#[test]
 fn history_is_bounded_by_age_count_and_bytes() {
     let kept = |settings: Settings, ask: Ask| plan_with(ask, &settings).memory.history_bytes;
     // 300 bytes, their framing, and what each kept event takes beside.

@@ -222,11 +222,16 @@ fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
     let bare = format!("{head}Connection: close\r\n\r\n");
     assert_eq!(
-        written(|out| stream_head(out, true, &ANY, None, 2_000)),
+        written(|out| stream_head(out, true, false, &ANY, None, 2_000)),
         format!("{chunked}10\r\n:ok\nretry: 2000\n\r\n")
     );
     // B14
-    assert_eq!(written(|out| stream_head(out, false, &ANY, None, 5)), format!("{bare}:ok\nretry: 5\n"));
+    let greeted = format!("{bare}:ok\nretry: 5\n");
+    assert_eq!(written(|out| stream_head(out, false, false, &ANY, None, 5)), greeted);
+    assert_eq!(
+        written(|out| stream_head(out, false, true, &ANY, None, 5)),
+        greeted.replace("X-Accel-Buffering: no\r\n", "")
+    );
     assert_eq!(written(|out| stream_head_only(out, true, &ANY, None, true)), chunked);
     assert_eq!(written(|out| stream_head_only(out, false, &ANY, None, true)), bare);
     assert_eq!(

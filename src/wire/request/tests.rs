@@ -289,6 +289,7 @@ fn filters_last_and_clock_are_read() {
     }
     assert!(subscribed("topic=a&clock=1", "").clock);
     assert!(!subscribed("topic=a&clock=0", "").clock);
+    assert!(subscribed("topic=a&buffered=1", "").buffered && !subscribed("topic=a", "").buffered);
     let refused = [
         ("last=", "400 bad_last"),
         ("last=-1", "400 bad_last"),
@@ -298,6 +299,7 @@ fn filters_last_and_clock_are_read() {
         ("clock=yes", "400 bad_clock"),
         ("clock=", "400 bad_clock"),
         ("clock=1&clock=1", "400 bad_clock"),
+        ("buffered=yes", "400 bad_buffered"),
         ("event=a%0A", "400 bad_event"),
         ("event=id:", "400 bad_event"),
         ("event=%ff", "400 bad_query"),
