@@ -56,6 +56,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "cpu_percent": rounded(watch.rates(Window::Second).cpu_percent),
         "memory": memory(snapshot, watch),
         "topics": snapshot.topics,
+        "subscriptions": snapshot.subscriptions,
         "history": { "events": snapshot.history_events, "bytes": snapshot.history_bytes },
         "bodies_bytes": snapshot.bodies_bytes,
         "idempotency_keys": snapshot.idempotency_keys,
