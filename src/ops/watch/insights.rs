@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 
 use super::{Judgement, Watch, Window};
-use crate::base::counters::{Count, REFUSED_NAMES, Refused};
+use crate::base::counters::{Closed, Count, REFUSED_NAMES, Refused};
 use crate::base::limits::MAILBOX_FRAMES_MAX;
 use crate::ops::alerts::Severity;
 
@@ -26,6 +26,16 @@ const AT: f64 = 0.95;
 /// Share of subscribers that are behind, and how many there must be for a share to mean anything.
 const LAGGING_SHARE: f64 = 0.05;
 const LAGGING_MIN: u64 = 5;
+/// Time to the slowest of a hundred deliveries that users notice.
+const DELIVERY_MS: f64 = 1_000.0;
+/// A publisher that fell silent published in each of so many minutes before, so many events at least.
+const STEADY_MINUTES: usize = 3;
+const STEADY_EVENTS_MIN: u64 = 10;
+/// Share of connections of one address that is worth a word, how many that must be, and how many addresses
+/// there must be: behind a proxy everybody has one of few.
+const CROWD_SHARE: f64 = 0.5;
+const CROWD_MIN: u64 = 100;
+const CROWD_ADDRESSES_MIN: usize = 5;
 /// A worker that carries so many times the mean of all, and how many connections that must be.
 const UNEVEN: f64 = 2.0;
 const UNEVEN_MIN: u64 = 200;
@@ -52,8 +62,13 @@ pub(super) fn of(watch: &Watch) -> Vec<Insight> {
         leak(watch),
         mailboxes(watch),
         lagging(watch),
+        slow(watch),
+        delivery(watch),
         gaps(watch),
         refused(watch),
+        tables(watch),
+        silence(watch),
+        crowd(watch),
         files(watch),
         host_errors(watch),
         log_dropped(watch),
@@ -162,6 +177,93 @@ fn lagging(watch: &Watch) -> Found {
         format!("{} of {} subscribers are behind.", totals.lagging, totals.subscribers_open),
         "Their networks take less than is published. Publish less, or keep more history so that they catch \
          up; /connections?sort=lag names them.",
+    )
+}
+
+fn slow(watch: &Watch) -> Found {
+    let [stalled, evicted] =
+        [Closed::SlowStalled, Closed::SlowEvicted].map(|reason| watch.ended(reason, Window::FiveMinutes));
+    let skipped = watch.happened(Count::Skipped, Window::FiveMinutes);
+    let parts = [
+        (stalled, "ended because they took nothing"),
+        (evicted, "ended because history had passed them by"),
+        (skipped, "moved to the newest event"),
+    ];
+    let said: Vec<String> = parts
+        .into_iter()
+        .filter(|&(times, _)| times > 0)
+        .map(|(times, what)| format!("{times} times {what}"))
+        .collect();
+    (!said.is_empty()).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("Slow subscribers in 5 minutes: {}.", said.join(", ")),
+        "If clients should be given more time, raise stall_ms and history_events; if they should go on \
+         without what they missed, slow_policy does that.",
+    )
+}
+
+fn delivery(watch: &Watch) -> Found {
+    let p99_ms = watch.value("delivery_p99_ms").filter(|&p99_ms| p99_ms >= DELIVERY_MS)?;
+    insight(
+        Severity::Warning,
+        format!("One event in a hundred took {:.1} s or longer to its subscriber.", p99_ms / 1_000.0),
+        "With many subscribers behind it is their networks. Otherwise it is this host: look at the \
+         processor and at the turns of the workers.",
+    )
+}
+
+fn tables(watch: &Watch) -> Found {
+    let (snapshot, bounds) = (&watch.last().snapshot, watch.bounds());
+    let rows = [
+        ("topics", snapshot.topics, bounds.topics_max, "topics_max"),
+        ("idempotency keys", snapshot.idempotency_keys, bounds.idempotency_keys_max, "idempotency_keys_max"),
+    ];
+    let near = rows.into_iter().filter(|&(_, _, most, _)| most > 0);
+    let of = |(name, number, most, setting)| {
+        Some((share_severity(number as f64 / most as f64)?, name, number, most, setting))
+    };
+    let (severity, name, number, most, setting) =
+        near.filter_map(of).max_by_key(|&(severity, ..)| severity)?;
+    insight(
+        severity,
+        format!("{number} of {most} {name} are in use ({setting})."),
+        "Beyond the limit new ones are refused: raise it, or look who makes so many; /topics names topics.",
+    )
+}
+
+/// Somebody listens, and a publisher that had been steady has said nothing for a minute.
+fn silence(watch: &Watch) -> Found {
+    let published = watch.by_minute(Count::Published, 1 + STEADY_MINUTES)?;
+    let (last, before) = published.split_first()?;
+    let steady = before.iter().all(|&events| events >= STEADY_EVENTS_MIN);
+    let is_heard = watch.last().snapshot.totals.subscribers_open > 0;
+    (*last == 0 && steady && is_heard && !watch.last().snapshot.draining).then_some(())?;
+    let events: u64 = before.iter().sum();
+    insight(
+        Severity::Warning,
+        format!(
+            "Nothing was published in the last minute, and {events} events in the {STEADY_MINUTES} before."
+        ),
+        "Look whether the publisher runs and reaches this server. The alert message_rate_low tells you next \
+         time, once it has a number.",
+    )
+}
+
+fn crowd(watch: &Watch) -> Found {
+    let snapshot = &watch.last().snapshot;
+    let open = snapshot.totals.connections_open;
+    let first = snapshot.top_addresses.first()?;
+    // They were counted some time ago.
+    let connections = first.connections.min(open);
+    let most = connections >= CROWD_MIN && connections as f64 >= CROWD_SHARE * open as f64;
+    let near = watch.value("connections_share").is_some_and(|share| share >= NEAR);
+    (most && (near || snapshot.top_addresses.len() >= CROWD_ADDRESSES_MIN)).then_some(())?;
+    insight(
+        Severity::Info,
+        format!("{} holds {connections} of {open} connections.", first.address),
+        "If it is neither a proxy nor a network behind one address, connections_per_address_max keeps places \
+         for others; /connections?sort=address lists them.",
     )
 }
 
@@ -279,11 +381,20 @@ fn heartbeats(watch: &Watch) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::histogram::{Histogram, Scale};
     use crate::base::snapshot::{Readiness, WorkerSnapshot};
+    use crate::base::survey::AddressCount;
     use crate::ops::watch::{Bounds, Sample};
 
     fn bounds() -> Bounds {
-        Bounds { memory_limit_bytes: 1_000, worker_files_max: 1_000, heartbeat_ms: 15_000, started_ms: 0 }
+        Bounds {
+            memory_limit_bytes: 1_000,
+            worker_files_max: 1_000,
+            heartbeat_ms: 15_000,
+            topics_max: 100,
+            idempotency_keys_max: 100,
+            started_ms: 0,
+        }
     }
 
     /// A node on which there is nothing to remark.
@@ -316,7 +427,7 @@ mod tests {
     fn each_trouble_is_told_alone() {
         use Severity::{Critical, Info, Warning};
         type Row = (fn(&mut Sample), Severity, &'static str);
-        let rows: [Row; 17] = [
+        let rows: [Row; 22] = [
             (
                 |it| {
                     let reason = Some("worker_late: worker 1".to_owned());
@@ -332,6 +443,19 @@ mod tests {
             (|it| it.snapshot.workers[1].mailbox = 3_000, Warning, "worker 1: 3000 of 4096"),
             (|it| it.snapshot.totals.lagging = 40, Warning, "40 of 400 subscribers"),
             (|it| count(it, Count::Gaps), Warning, "9 times"),
+            (|it| count(it, Count::Skipped), Warning, "9 times moved to the newest"),
+            (
+                |it| it.snapshot.totals.closed[Closed::SlowStalled as usize] = it.mono_ms / 1_000,
+                Warning,
+                "9 times ended because they took nothing",
+            ),
+            (|it| it.snapshot.topics = 80, Warning, "80 of 100 topics"),
+            (|it| it.snapshot.idempotency_keys = 99, Critical, "99 of 100 idempotency keys"),
+            (
+                |it| it.snapshot.top_addresses = addresses(&[300, 20, 20, 20, 20]),
+                Info,
+                "192.0.2.0 holds 300 of 500 connections",
+            ),
             (|it| it.snapshot.totals.refused[2] = it.mono_ms / 1_000, Warning, "9 of them for memory_full"),
             (|it| it.snapshot.workers[0].files = 960, Warning, "Worker 0 has 960 of 1000 files"),
             (|it| count(it, Count::ListenPauses), Warning, "of 1000 files"),
@@ -369,6 +493,69 @@ mod tests {
         }
         let slow = insights(Bounds { heartbeat_ms: 60_000, ..bounds() }, quiet);
         assert!(slow[0].1.contains("60000 ms of silence"), "{slow:?}");
+    }
+
+    /// So many connections of as many addresses.
+    fn addresses(connections: &[u64]) -> Vec<AddressCount> {
+        let row = |(nth, &connections): (usize, &u64)| AddressCount {
+            address: [192, 0, 2, nth as u8].into(),
+            connections,
+        };
+        connections.iter().enumerate().map(row).collect()
+    }
+
+    #[test]
+    fn one_address_of_few_is_a_proxy_until_places_are_few() {
+        let told = |open: u64, counts: &[u64]| {
+            let found = insights(bounds(), |at| {
+                let mut sample = quiet(at);
+                sample.snapshot.totals.connections_open = open;
+                sample.snapshot.top_addresses = addresses(counts);
+                sample
+            });
+            found.iter().any(|(_, text)| text.contains(" holds "))
+        };
+        assert!(!told(500, &[480, 20]), "a proxy and somebody else");
+        assert!(told(900, &[880, 20]));
+        assert!(!told(500, &[100, 100, 100, 100, 100]));
+        assert!(!told(40, &[99, 1, 1, 1, 1]), "they have left since they were counted");
+    }
+
+    #[test]
+    fn a_steady_publisher_that_falls_silent_is_told_after_a_minute() {
+        // Published in each second, until this second; the newest second; who listens.
+        let told = |rate: u64, until: u64, now: u64, subscribers: u64| {
+            let mut watch = Watch::new(bounds());
+            (0..=now).for_each(|at| {
+                let mut sample = quiet(at);
+                sample.snapshot.totals.subscribers_open = subscribers;
+                sample.snapshot.totals.counts[Count::Published as usize] = rate * at.min(until);
+                watch.push(sample);
+            });
+            let insights = watch.insights();
+            insights.iter().any(|one| one.text.contains("540 events in the 3 before"))
+        };
+        assert!(told(3, 300, 360, 1) && told(3, 600, 660, 1));
+        assert!(!told(3, 310, 360, 1), "fifty seconds are no minute");
+        assert!(!told(3, 300, 360, 0), "nobody listens");
+        assert!(!told(3, 180, 238, 1), "too young to say");
+        assert!(!told(0, 300, 360, 1), "nobody ever published");
+    }
+
+    #[test]
+    fn slow_deliveries_are_told() {
+        let each = Histogram::new(Scale::Spans);
+        let found = insights(bounds(), |at| {
+            each.add(2_000_000, 10);
+            let mut sample = quiet(at);
+            each.add_to(&mut sample.snapshot.spread.delivery_each);
+            sample.peaks.each_us = each.take_peak();
+            sample
+        });
+        assert!(
+            matches!(&found[..], [(Severity::Warning, text)] if text.contains("took 2.0 s")),
+            "{found:?}"
+        );
     }
 
     /// Something happens once a second.
