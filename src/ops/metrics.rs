@@ -1,7 +1,7 @@
 //! `/metrics`: which numbers are exposed, under which names. Its size is bounded: labels come from enums, and
 //! one from the workers, of which there are at most 64.
 
-use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, REFUSED_NAMES, STEP_NAMES};
+use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES};
 use crate::base::snapshot::{Format, Snapshot, WorkerSnapshot};
 use crate::ops::errors;
 use crate::ops::exposition::{Exposition, Number};
@@ -137,8 +137,8 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let help = "Growth of resident memory in a minute that nothing explains which the server is asked to \
                 hold; 0 unless it is judged to be a leak.";
     page.gauge("fanwheel_leak_bytes_per_minute", help, watch.leak().bytes_per_minute.round());
-    let accepted = watch.rates(Window::Minute).accepted * 60.0;
-    page.gauge("fanwheel_accepted_per_minute", "Connections accepted in the last minute.", accepted.round());
+    let accepted = watch.happened(Count::Accepted, Window::Minute);
+    page.gauge("fanwheel_accepted_per_minute", "Connections accepted in the last minute.", accepted);
     page.gauge("fanwheel_uptime_seconds", "Time since the start.", snapshot.uptime_ms as f64 / 1_000.0);
     page.info(
         "fanwheel_build",
