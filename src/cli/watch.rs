@@ -136,7 +136,7 @@ impl Watcher {
         if now < self.next {
             return;
         }
-        self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
+        self.next = sample_after(self.next, now);
         if now >= self.next_address_survey && self.shared.looked.swap(false, Relaxed) {
             let connections = self.node.totals().connections_open;
             let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
@@ -178,6 +178,29 @@ impl Watcher {
             self.node.set_memory_full(full);
             let limit = self.brim.limit_bytes();
             warn!("event=memory full={full} resident_bytes={resident_bytes} limit_bytes={limit}");
+        }
+    }
+}
+
+/// When to look next after a look that was due and comes now. One that comes a whole period late does not
+/// make up for the others: two looks a moment apart would find enormous rates.
+fn sample_after(due: Instant, now: Instant) -> Instant {
+    let period = Duration::from_millis(SAMPLE_MS);
+    let next = due + period;
+    if next > now { next } else { now + period }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_keep_their_rhythm_and_two_never_come_together() {
+        let due = Instant::now();
+        let after = |late_ms| sample_after(due, due + Duration::from_millis(late_ms)) - due;
+        let rows = [(0, 1_000), (300, 1_000), (999, 1_000), (1_000, 2_000), (9_000, 10_000)];
+        for (late_ms, expected_ms) in rows {
+            assert_eq!(after(late_ms), Duration::from_millis(expected_ms), "{late_ms} ms late");
         }
     }
 }
