@@ -137,12 +137,7 @@ impl Watcher {
             return;
         }
         self.next = sample_after(self.next, now);
-        if now >= self.next_address_survey && self.shared.looked.swap(false, Relaxed) {
-            let connections = self.node.totals().connections_open;
-            let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
-            self.next_address_survey = now + Duration::from_millis(pause_ms);
-            self.wakers.wake(self.node.survey_addresses());
-        }
+        self.look_after_addresses(now);
         let time = self.clock.now();
         let snapshot = completed(&self.node.snapshot(time.mono_ms));
         let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
@@ -168,6 +163,20 @@ impl Watcher {
             info!("{line}");
         }
         self.telling.tell(&self.shared, time);
+    }
+
+    /// Counts connections by address while somebody looks; counts that are old are not told as if they were
+    /// not, and he who comes then waits a second.
+    fn look_after_addresses(&mut self, now: Instant) {
+        let Some(overdue) = now.checked_duration_since(self.next_address_survey) else { return };
+        if self.shared.looked.swap(false, Relaxed) {
+            let connections = self.node.totals().connections_open;
+            let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
+            self.next_address_survey = now + Duration::from_millis(pause_ms);
+            self.wakers.wake(self.node.survey_addresses());
+        } else if overdue >= Duration::from_millis(ADDRESS_SURVEY_MS_MAX) {
+            self.node.forget_addresses();
+        }
     }
 
     fn look_after_memory(&mut self, resident_bytes: u64) {

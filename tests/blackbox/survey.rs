@@ -4,9 +4,11 @@ use crate::harness::{
     Conn, Finish, Launch, Response, SOON, Server, Stream, assert_problem, ms, percent, poll_until,
     with_1_and_4_workers,
 };
+use crate::leak::{FAST, fast_clock};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 fn page(server: &Server, path: &str) -> Value {
     let answer = server.get(path);
@@ -316,4 +318,24 @@ fn addresses_with_most_connections_are_on_the_status_page() {
         (first == json!({ "address": "127.0.0.7", "connections": 6 })).then_some(())
     });
     assert!(found.is_some(), "{}", page(&server, "/status")["connections"]);
+}
+
+#[test]
+fn counts_by_address_are_not_told_when_they_are_old() {
+    let Some(clock) = fast_clock("addresses") else { return };
+    let server = Launch::workers(1)
+        .env("LD_PRELOAD", clock.to_str().expect("a plain path"))
+        .env("FAST_CLOCK", &FAST.to_string())
+        .start();
+    let _streams: Vec<Stream> = (0..3).map(|_| server.subscribe("topic=a")).collect();
+    let told = || {
+        let status = server.get("/status").json();
+        status["connections"]["by_address"].as_array().is_some_and(|rows| !rows.is_empty())
+    };
+    assert!(poll_until(SOON, || told().then_some(())).is_some(), "never told");
+    // Three minutes of the server's in which nobody looks.
+    std::thread::sleep(Duration::from_secs(180) / FAST as u32);
+    assert!(!told(), "counts of three minutes ago");
+    assert!(poll_until(SOON, || told().then_some(())).is_some(), "not counted again");
+    let _ = std::fs::remove_file(clock);
 }
