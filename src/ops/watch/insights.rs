@@ -46,6 +46,22 @@ const TURN_US: u64 = 250_000;
 /// Processor time of a worker, in percent of a processor, that leaves no room.
 const CPU_PERCENT: f64 = 90.0;
 
+/// What to do about each reason of refusals, in the order of [`REFUSED_NAMES`].
+const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
+    "Raise connections_max and LimitNOFILE, or add a node.",
+    "One address has all that connections_per_address_max allows: raise it if that is a proxy or a network.",
+    "Resident memory is at memory_bytes_max: lower history_bytes_max, raise the limit, or add a node.",
+    "Raise topics_max, or look who makes so many; /topics names them.",
+    "More publish bodies are on their way than can be held: raise bodies_bytes_max, or publish less at once.",
+    "Publishers outrun the workers: publish less often, in larger events, or add workers.",
+    "Raise idempotency_keys_max, or lower idempotency_ms.",
+    "The server ends; clients come back by themselves.",
+    "Somebody publishes on the public listener: publishers belong on the control listener.",
+    "Somebody asks under another name or from a page of another site: control_names lists the names allowed.",
+    "Somebody asks the public listener for topics of the server's own, which begin with fanwheel.",
+    "Scripts ask for /topics or /connections faster than they are answered: let them wait.",
+];
+
 type Found = Option<Insight>;
 
 fn insight(severity: Severity, text: String, advice: &'static str) -> Found {
@@ -66,7 +82,8 @@ pub(super) fn of(watch: &Watch) -> Vec<Insight> {
         delivery(watch),
         gaps(watch),
         refused(watch),
-        tables(watch),
+        topics(watch),
+        idempotency_keys(watch),
         silence(watch),
         crowd(watch),
         files(watch),
@@ -213,22 +230,23 @@ fn delivery(watch: &Watch) -> Found {
     )
 }
 
-fn tables(watch: &Watch) -> Found {
-    let (snapshot, bounds) = (&watch.last().snapshot, watch.bounds());
-    let rows = [
-        ("topics", snapshot.topics, bounds.topics_max, "topics_max"),
-        ("idempotency keys", snapshot.idempotency_keys, bounds.idempotency_keys_max, "idempotency_keys_max"),
-    ];
-    let near = rows.into_iter().filter(|&(_, _, most, _)| most > 0);
-    let of = |(name, number, most, setting)| {
-        Some((share_severity(number as f64 / most as f64)?, name, number, most, setting))
-    };
-    let (severity, name, number, most, setting) =
-        near.filter_map(of).max_by_key(|&(severity, ..)| severity)?;
+fn topics(watch: &Watch) -> Found {
+    let (topics, most) = (watch.last().snapshot.topics, watch.bounds().topics_max);
+    let severity = share_severity(topics as f64 / (most > 0).then_some(most)? as f64)?;
     insight(
         severity,
-        format!("{number} of {most} {name} are in use ({setting})."),
-        "Beyond the limit new ones are refused: raise it, or look who makes so many; /topics names topics.",
+        format!("{topics} of {most} topics exist."),
+        "Beyond the limit new ones are refused: raise topics_max, or look who makes them; /topics has names.",
+    )
+}
+
+fn idempotency_keys(watch: &Watch) -> Found {
+    let (keys, most) = (watch.last().snapshot.idempotency_keys, watch.bounds().idempotency_keys_max);
+    let severity = share_severity(keys as f64 / (most > 0).then_some(most)? as f64)?;
+    insight(
+        severity,
+        format!("{keys} of {most} idempotency keys are remembered."),
+        "Beyond the limit publishes with a key get 503: raise idempotency_keys_max or lower idempotency_ms.",
     )
 }
 
@@ -284,12 +302,13 @@ fn refused(watch: &Watch) -> Found {
         *draining = 0;
     }
     let total: u64 = refused.iter().sum();
-    let (reason, count) = REFUSED_NAMES.iter().zip(&refused).max_by_key(|(_, count)| **count)?;
+    let reasons = REFUSED_NAMES.iter().zip(REFUSED_ADVICE).zip(&refused);
+    let ((reason, advice), count) = reasons.max_by_key(|(_, count)| **count)?;
     (total > 0).then_some(())?;
     insight(
         Severity::Warning,
         format!("{total} newcomers or publishes were refused in 5 minutes, {count} of them for {reason}."),
-        "Each reason is a limit or a rule of the configuration; README.md names the settings.",
+        advice,
     )
 }
 
@@ -379,217 +398,5 @@ fn heartbeats(watch: &Watch) -> Found {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::histogram::{Histogram, Scale};
-    use crate::base::snapshot::{Readiness, WorkerSnapshot};
-    use crate::base::survey::AddressCount;
-    use crate::ops::watch::{Bounds, Sample};
-
-    fn bounds() -> Bounds {
-        Bounds {
-            memory_limit_bytes: 1_000,
-            worker_files_max: 1_000,
-            heartbeat_ms: 15_000,
-            topics_max: 100,
-            idempotency_keys_max: 100,
-            started_ms: 0,
-        }
-    }
-
-    /// A node on which there is nothing to remark.
-    fn quiet(second: u64) -> Sample {
-        let mut sample = Sample { mono_ms: second * 1_000, ..Sample::default() };
-        sample.snapshot.connections_max = 1_000;
-        sample.snapshot.totals.connections_open = 500;
-        sample.snapshot.totals.subscribers_open = 400;
-        sample.snapshot.workers =
-            vec![WorkerSnapshot { connections: 250, files: 250, ..WorkerSnapshot::default() }; 2];
-        sample.host.resident_bytes = 500;
-        sample.host.workers_cpu_seconds = vec![second as f64 / 2.0; 2];
-        sample.peaks.turns_us = vec![900; 2];
-        sample
-    }
-
-    fn insights(bounds: Bounds, second: impl Fn(u64) -> Sample) -> Vec<(Severity, String)> {
-        let mut watch = Watch::new(bounds);
-        (0..10).for_each(|at| watch.push(second(at)));
-        watch.insights().into_iter().map(|insight| (insight.severity, insight.text)).collect()
-    }
-
-    #[test]
-    fn nothing_is_remarked_on_a_quiet_node() {
-        assert_eq!(insights(bounds(), quiet), []);
-        assert_eq!(insights(Bounds::default(), |_| Sample::default()), [], "not even when nothing is known");
-    }
-
-    #[test]
-    fn each_trouble_is_told_alone() {
-        use Severity::{Critical, Info, Warning};
-        type Row = (fn(&mut Sample), Severity, &'static str);
-        let rows: [Row; 22] = [
-            (
-                |it| {
-                    let reason = Some("worker_late: worker 1".to_owned());
-                    it.readiness = Readiness { ok: false, reason, since_ms: 0 };
-                },
-                Critical,
-                "worker_late: worker 1",
-            ),
-            (|it| it.snapshot.memory_full = true, Critical, "newcomers are refused"),
-            (|it| it.snapshot.totals.connections_open = 800, Warning, "800 of 1000 connections"),
-            (|it| it.snapshot.totals.connections_open = 990, Critical, "990 of 1000 connections"),
-            (|it| it.host.resident_bytes = 850, Warning, "at 85 % of its limit"),
-            (|it| it.snapshot.workers[1].mailbox = 3_000, Warning, "worker 1: 3000 of 4096"),
-            (|it| it.snapshot.totals.lagging = 40, Warning, "40 of 400 subscribers"),
-            (|it| count(it, Count::Gaps), Warning, "9 times"),
-            (|it| count(it, Count::Skipped), Warning, "9 times moved to the newest"),
-            (
-                |it| it.snapshot.totals.closed[Closed::SlowStalled as usize] = it.mono_ms / 1_000,
-                Warning,
-                "9 times ended because they took nothing",
-            ),
-            (|it| it.snapshot.topics = 80, Warning, "80 of 100 topics"),
-            (|it| it.snapshot.idempotency_keys = 99, Critical, "99 of 100 idempotency keys"),
-            (
-                |it| it.snapshot.top_addresses = addresses(&[300, 20, 20, 20, 20]),
-                Info,
-                "192.0.2.0 holds 300 of 500 connections",
-            ),
-            (|it| it.snapshot.totals.refused[2] = it.mono_ms / 1_000, Warning, "9 of them for memory_full"),
-            (|it| it.snapshot.workers[0].files = 960, Warning, "Worker 0 has 960 of 1000 files"),
-            (|it| count(it, Count::ListenPauses), Warning, "of 1000 files"),
-            (|it| count(it, Count::AcceptErrors), Warning, "refused 9 connections"),
-            (|it| count(it, Count::LogDropped), Warning, "9 log lines"),
-            (
-                |it| it.host.workers_cpu_seconds = vec![it.mono_ms as f64 / 1_000.0; 2],
-                Warning,
-                "All 2 workers are busy",
-            ),
-            (|it| it.peaks.turns_us[1] = 300_000, Info, "Worker 1 took 300 ms"),
-            (
-                |it| {
-                    it.snapshot.workers = vec![WorkerSnapshot::default(); 4];
-                    it.snapshot.workers[3].connections = 500;
-                },
-                Info,
-                "Worker 3 carries 500 of 500",
-            ),
-            (|it| it.snapshot.totals.lagging = 3, Info, ""),
-        ];
-        for (change, severity, words) in rows {
-            let found = insights(bounds(), |at| {
-                let mut sample = quiet(at);
-                change(&mut sample);
-                sample
-            });
-            if words.is_empty() {
-                assert_eq!(found, [], "too few to tell");
-                continue;
-            }
-            let [(found_severity, text)] = &found[..] else { panic!("{words}: {found:?}") };
-            assert_eq!(*found_severity, severity, "{text}");
-            assert!(text.contains(words), "{text}");
-        }
-        let slow = insights(Bounds { heartbeat_ms: 60_000, ..bounds() }, quiet);
-        assert!(slow[0].1.contains("60000 ms of silence"), "{slow:?}");
-    }
-
-    /// So many connections of as many addresses.
-    fn addresses(connections: &[u64]) -> Vec<AddressCount> {
-        let row = |(nth, &connections): (usize, &u64)| AddressCount {
-            address: [192, 0, 2, nth as u8].into(),
-            connections,
-        };
-        connections.iter().enumerate().map(row).collect()
-    }
-
-    #[test]
-    fn one_address_of_few_is_a_proxy_until_places_are_few() {
-        let told = |open: u64, counts: &[u64]| {
-            let found = insights(bounds(), |at| {
-                let mut sample = quiet(at);
-                sample.snapshot.totals.connections_open = open;
-                sample.snapshot.top_addresses = addresses(counts);
-                sample
-            });
-            found.iter().any(|(_, text)| text.contains(" holds "))
-        };
-        assert!(!told(500, &[480, 20]), "a proxy and somebody else");
-        assert!(told(900, &[880, 20]));
-        assert!(!told(500, &[100, 100, 100, 100, 100]));
-        assert!(!told(40, &[99, 1, 1, 1, 1]), "they have left since they were counted");
-    }
-
-    #[test]
-    fn a_steady_publisher_that_falls_silent_is_told_after_a_minute() {
-        // Published in each second, until this second; the newest second; who listens.
-        let told = |rate: u64, until: u64, now: u64, subscribers: u64| {
-            let mut watch = Watch::new(bounds());
-            (0..=now).for_each(|at| {
-                let mut sample = quiet(at);
-                sample.snapshot.totals.subscribers_open = subscribers;
-                sample.snapshot.totals.counts[Count::Published as usize] = rate * at.min(until);
-                watch.push(sample);
-            });
-            let insights = watch.insights();
-            insights.iter().any(|one| one.text.contains("540 events in the 3 before"))
-        };
-        assert!(told(3, 300, 360, 1) && told(3, 600, 660, 1));
-        assert!(!told(3, 310, 360, 1), "fifty seconds are no minute");
-        assert!(!told(3, 300, 360, 0), "nobody listens");
-        assert!(!told(3, 180, 238, 1), "too young to say");
-        assert!(!told(0, 300, 360, 1), "nobody ever published");
-    }
-
-    #[test]
-    fn slow_deliveries_are_told() {
-        let each = Histogram::new(Scale::Spans);
-        let found = insights(bounds(), |at| {
-            each.add(2_000_000, 10);
-            let mut sample = quiet(at);
-            each.add_to(&mut sample.snapshot.spread.delivery_each);
-            sample.peaks.each_us = each.take_peak();
-            sample
-        });
-        assert!(
-            matches!(&found[..], [(Severity::Warning, text)] if text.contains("took 2.0 s")),
-            "{found:?}"
-        );
-    }
-
-    /// Something happens once a second.
-    fn count(sample: &mut Sample, what: Count) {
-        sample.snapshot.totals.counts[what as usize] = sample.mono_ms / 1_000;
-    }
-
-    #[test]
-    fn a_drain_is_no_fault_and_a_log_that_fails_has_advice_of_its_own() {
-        let draining = insights(bounds(), |at| {
-            let mut sample = quiet(at);
-            sample.snapshot.draining = true;
-            sample.snapshot.totals.refused[Refused::Draining as usize] = at;
-            let reason = Some("draining: the server ends its streams".to_owned());
-            sample.readiness = Readiness { ok: false, reason, since_ms: 0 };
-            sample
-        });
-        assert!(matches!(&draining[..], [(Severity::Warning, text)] if text.contains("is draining")));
-        let mut watch = Watch::new(bounds());
-        let reason = Some("log_failing: the log's lines are lost".to_owned());
-        let readiness = Readiness { ok: false, reason, since_ms: 0 };
-        (0..10).for_each(|at| watch.push(Sample { readiness: readiness.clone(), ..quiet(at) }));
-        assert!(watch.insights()[0].advice.contains("disk"));
-    }
-
-    #[test]
-    fn the_worst_comes_first() {
-        let found = insights(Bounds { heartbeat_ms: 90_000, ..bounds() }, |at| {
-            let mut sample = quiet(at);
-            sample.snapshot.totals.lagging = 100;
-            sample.snapshot.memory_full = true;
-            sample
-        });
-        let severities: Vec<Severity> = found.iter().map(|(severity, _)| *severity).collect();
-        assert_eq!(severities, [Severity::Critical, Severity::Warning, Severity::Info]);
-    }
-}
+#[path = "insights/tests.rs"]
+mod tests;
