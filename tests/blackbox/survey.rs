@@ -306,6 +306,21 @@ fn the_debug_log_follows_a_connection_and_the_usual_one_does_not() {
 }
 
 #[test]
+fn the_debug_log_names_the_client_of_a_connection_that_was_reset() {
+    let server = Launch::workers(2).set("log_level", "debug").start();
+    let mut conn = Conn::open_from(Ipv4Addr::new(127, 0, 0, 9), server.public, 0).expect("loopback");
+    conn.send("GET /events?topic=a HTTP/1.1\r\nHost: x\r\n\r\n");
+    server.await_metric("stream", SOON, |m| m.get("subscribers") == 1);
+    conn.reset();
+    let told = poll_until(SOON, || {
+        let log = server.log();
+        log.lines().find(|line| line.contains("reason=reset")).map(str::to_owned)
+    });
+    let told = told.unwrap_or_else(|| panic!("no reset:\n{}", server.log()));
+    assert!(told.contains("client=127.0.0.9 ") && told.contains(" topics=a "), "{told}");
+}
+
+#[test]
 fn addresses_with_most_connections_are_on_the_status_page() {
     let server = Launch::workers(4).start();
     let from =
