@@ -2,7 +2,7 @@
 //!
 //! The core has no log. A note is plain data, its topics and user agent are strangers' text.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::conn::State;
@@ -65,7 +65,7 @@ impl Worker {
     pub fn set_noting(&mut self, noting: bool) {
         if !noting {
             // Their ends will not be noted.
-            self.callers = HashMap::new();
+            self.callers = BTreeMap::new();
         }
         self.noting = noting;
     }
