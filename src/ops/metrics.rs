@@ -182,7 +182,11 @@ fn process(page: &mut Exposition, watch: &Watch) {
     let host = &watch.last().host;
     page.counter("process_cpu_seconds", "Processor time of all threads.", host.cpu_seconds);
     page.gauge("process_resident_memory_bytes", "Bytes of this process in memory.", host.resident_bytes);
-    page.gauge("process_open_fds", "Files open in all file tables of this process.", host.files_open);
+    page.gauge(
+        "process_open_fds",
+        "Files in the main thread's table, and the sockets of all workers.",
+        host.files_open,
+    );
     let started_seconds = watch.bounds().started_ms as f64 / 1_000.0;
     page.gauge("process_start_time_seconds", "When this process started, Unix time.", started_seconds);
 }

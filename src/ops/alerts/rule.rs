@@ -261,6 +261,14 @@ mod tests {
     }
 
     #[test]
+    fn each_metric_is_in_the_document_for_operators() {
+        let document = include_str!("../../../docs/operating.md");
+        for metric in METRICS {
+            assert!(document.contains(&format!("`{}`", metric.name)), "{}", metric.name);
+        }
+    }
+
+    #[test]
     fn values_are_written_with_their_unit() {
         let rows = [
             (Unit::Count, 12.0, "12"),
