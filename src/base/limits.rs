@@ -113,6 +113,9 @@ pub const TIMERS_PER_TURN: usize = 1_024;
 pub const REFUSALS_AT_ONCE_MAX: usize = 256;
 /// Milliseconds a connection beyond the limit may take to send its request.
 pub const REFUSAL_MS: u64 = 2_000;
+/// Milliseconds that a stream which the operator ends may take to accept what is on its way to it: who is
+/// ended by hand is often one that reads nothing, and the operator waits.
+pub const OPERATOR_PATIENCE_MS: u64 = 1_000;
 /// Milliseconds that an answered and half-closed connection is read on, so that no reset eats the answer.
 pub const LINGER_MS: u64 = 2_000;
 /// Bytes that a lingering connection may still send before it is cut.

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub memory_full: bool,
     /// Topics that exist.
     pub topics: usize,
+    /// Topics that streams listen to, each stream's counted.
+    pub subscriptions: usize,
     /// Events kept for returning subscribers, each topic's copy counted.
     pub history_events: usize,
     /// Bytes of those events.

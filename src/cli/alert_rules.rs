@@ -158,7 +158,7 @@ impl Reader<'_> {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain)
         };
-        let allowed = "a text of lower-case letters, digits and underscores, in quotes";
+        let allowed = "a text of 1 to 64 lower-case letters, digits and underscores, in quotes";
         let name =
             self.get("name", allowed, |value| value.as_str().filter(|name| good(name)).map(str::to_owned))?;
         name.ok_or_else(|| Refusal::Contradiction(format!("{}: this alert needs a name", self.place)))
@@ -311,8 +311,8 @@ mod tests {
             ),
             (
                 "[[alerts]]\nname = 'Not Ready'",
-                "f.toml:2: name = 'Not Ready' is not allowed: must be a text of lower-case letters, digits \
-                 and underscores, in quotes",
+                "f.toml:2: name = 'Not Ready' is not allowed: must be a text of 1 to 64 lower-case letters, \
+                 digits and underscores, in quotes",
             ),
             (
                 "[[alerts]]\nname = 'errors'\n[[alerts]]\nname = 'errors'",

@@ -68,6 +68,8 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
         memory_limit_bytes,
         worker_files_max: capacity.worker_max,
         heartbeat_ms: settings.heartbeat_ms,
+        topics_max: settings.topics_max,
+        idempotency_keys_max: settings.idempotency_keys_max,
         started_ms: wall_ms(),
     });
     let (node, server) = launch(&settings, inherited, capacity, &watch)?;

@@ -136,13 +136,8 @@ impl Watcher {
         if now < self.next {
             return;
         }
-        self.next = (self.next + Duration::from_millis(SAMPLE_MS)).max(now);
-        if now >= self.next_address_survey && self.shared.looked.swap(false, Relaxed) {
-            let connections = self.node.totals().connections_open;
-            let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
-            self.next_address_survey = now + Duration::from_millis(pause_ms);
-            self.wakers.wake(self.node.survey_addresses());
-        }
+        self.next = sample_after(self.next, now);
+        self.look_after_addresses(now);
         let time = self.clock.now();
         let snapshot = completed(&self.node.snapshot(time.mono_ms));
         let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
@@ -170,6 +165,20 @@ impl Watcher {
         self.telling.tell(&self.shared, time);
     }
 
+    /// Counts connections by address while somebody looks; counts that are old are not told as if they were
+    /// not, and he who comes then waits a second.
+    fn look_after_addresses(&mut self, now: Instant) {
+        let Some(overdue) = now.checked_duration_since(self.next_address_survey) else { return };
+        if self.shared.looked.swap(false, Relaxed) {
+            let connections = self.node.totals().connections_open;
+            let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
+            self.next_address_survey = now + Duration::from_millis(pause_ms);
+            self.wakers.wake(self.node.survey_addresses());
+        } else if overdue >= Duration::from_millis(ADDRESS_SURVEY_MS_MAX) {
+            self.node.forget_addresses();
+        }
+    }
+
     fn look_after_memory(&mut self, resident_bytes: u64) {
         if self.ebb.look(self.node.live_bytes()) {
             process::give_memory_back();
@@ -178,6 +187,29 @@ impl Watcher {
             self.node.set_memory_full(full);
             let limit = self.brim.limit_bytes();
             warn!("event=memory full={full} resident_bytes={resident_bytes} limit_bytes={limit}");
+        }
+    }
+}
+
+/// When to look next after a look that was due and comes now. One that comes a whole period late does not
+/// make up for the others: two looks a moment apart would find enormous rates.
+fn sample_after(due: Instant, now: Instant) -> Instant {
+    let period = Duration::from_millis(SAMPLE_MS);
+    let next = due + period;
+    if next > now { next } else { now + period }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_keep_their_rhythm_and_two_never_come_together() {
+        let due = Instant::now();
+        let after = |late_ms| sample_after(due, due + Duration::from_millis(late_ms)) - due;
+        let rows = [(0, 1_000), (300, 1_000), (999, 1_000), (1_000, 2_000), (9_000, 10_000)];
+        for (late_ms, expected_ms) in rows {
+            assert_eq!(after(late_ms), Duration::from_millis(expected_ms), "{late_ms} ms late");
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct Inner {
     forgotten: EventId,
     names: HashMap<Arc<str>, u32, Seeded>,
     topics: Slab<Topic>,
+    /// The sum of all topics' subscribers.
+    subscriptions: usize,
     born: u64,
     /// Kept frames in publish order; entries whose frame was evicted by its topic's own bounds are stale.
     order: VecDeque<Entry>,
@@ -104,6 +106,7 @@ impl Hub {
             forgotten: start,
             names: HashMap::with_hasher(hash.clone()),
             topics: Slab::new(),
+            subscriptions: 0,
             born: 0,
             order: VecDeque::new(),
             kept_frames: 0,
@@ -267,6 +270,7 @@ impl Hub {
             topic.interest |= 1 << worker;
             topic.subscribers += 1;
         }
+        inner.subscriptions += topics.len();
         Ok(inner.joined(topics, start))
     }
 
@@ -279,8 +283,12 @@ impl Hub {
             topic.interest &= !(1 << worker);
         }
         assert!(topic.subscribers > 0 || topic.interest == 0, "interest without subscribers");
-        if topic.subscribers == 0 {
+        let deserted = topic.subscribers == 0;
+        if deserted {
             topic.left_ms = now.mono_ms.max(1);
+        }
+        inner.subscriptions -= 1;
+        if deserted {
             inner.retire_if_idle(index, now);
         }
     }
@@ -302,6 +310,7 @@ impl Hub {
         let inner = self.lock();
         HubSizes {
             topics: inner.topics.len(),
+            subscriptions: inner.subscriptions,
             frames: inner.kept_frames,
             bytes: inner.kept_bytes,
             alive_bytes: self.meter.bytes(),

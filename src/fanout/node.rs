@@ -187,6 +187,7 @@ impl Node {
             draining: self.is_draining(),
             memory_full: self.memory_full.load(Relaxed),
             topics: sizes.topics,
+            subscriptions: sizes.subscriptions,
             history_events: sizes.frames,
             history_bytes: sizes.bytes,
             bodies_bytes: self.bodies.taken(),

@@ -2,7 +2,8 @@
 //!
 //! The core has no log. A note is plain data, its topics and user agent are strangers' text.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::conn::State;
 use super::seam::Io;
@@ -34,7 +35,9 @@ pub enum What {
     /// It ended.
     Closed {
         /// The client.
-        client: Option<SocketAddr>,
+        client: Option<IpAddr>,
+        /// Its port; none when the kernel has forgotten it, as after a reset.
+        port: Option<u16>,
         /// What it was for.
         detail: Detail,
         /// How long it was open.
@@ -60,6 +63,10 @@ pub struct Detail {
 impl Worker {
     /// Whether notes are wanted from now on.
     pub fn set_noting(&mut self, noting: bool) {
+        if !noting {
+            // Their ends will not be noted.
+            self.callers = BTreeMap::new();
+        }
         self.noting = noting;
     }
 
@@ -70,6 +77,9 @@ impl Worker {
 
     pub(super) fn note_opened(&mut self, slot: u32, peer: Option<IpAddr>) {
         if self.noting {
+            if let Some(peer) = peer {
+                self.callers.insert(slot, peer);
+            }
             self.note(slot, What::Opened(peer));
         }
     }
@@ -84,10 +94,11 @@ impl Worker {
     pub(super) fn note_closed(&mut self, io: &mut impl Io, slot: u32, reason: Closed) {
         if self.noting {
             let detail = self.detail(slot);
-            let client = io.peer(slot);
+            let (known, peer) = (self.callers.remove(&slot), io.peer(slot));
+            let (client, port) = (peer.map(|peer| peer.ip()).or(known), peer.map(|peer| peer.port()));
             let duration_ms = self.age_ms(&self.conns[slot as usize]);
             let bytes = io.traffic(slot).map(|traffic| traffic.bytes_sent);
-            self.note(slot, What::Closed { client, detail, duration_ms, bytes, reason });
+            self.note(slot, What::Closed { client, port, detail, duration_ms, bytes, reason });
         }
     }
 

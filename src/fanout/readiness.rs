@@ -136,7 +136,9 @@ impl Node {
             reasons = vec!["draining: the server ends its streams".to_owned()];
         }
         let (ok, reason) = (reasons.is_empty(), reasons.join("; "));
-        if vigil.readiness.ok != ok {
+        // While nobody judged, it was not ready either, as every reader was told.
+        let judge_was_late = now_ms.saturating_sub(vigil.judged_ms) >= VERDICT_MS;
+        if vigil.readiness.ok != ok || ok && judge_was_late {
             vigil.readiness.since_ms = now_ms;
         }
         vigil.readiness.ok = ok;
@@ -271,6 +273,9 @@ mod tests {
         let old = node.readiness(3 + VERDICT_MS);
         assert!(!old.ok && old.reason.is_some_and(|reason| reason.starts_with("judge_late")));
         verdict(&node, 5_000);
+        (0..2).for_each(|worker| take_mail(&inboxes[worker], worker));
+        assert_eq!(verdict(&node, 5_001), "");
+        assert_eq!(node.readiness(5_001).since_ms, 5_000, "ready again since somebody judges again");
         node.control(&crate::fanout::mail::Control::Drain);
         assert_eq!(verdict(&node, 9_000), "draining");
         assert!(!node.has_stuck_worker(), "who has ended takes no turns either");

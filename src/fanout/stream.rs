@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::conn::{Extra, Place, State, Stream, flag, mode};
 use super::hub::Joined;
+use super::node::Ticks;
 use super::output::arrive;
 use super::seam::{Close, Io, Read};
 use super::worker::{Token, Worker};
 use crate::base::counters::{Closed, Count, Refused};
-use crate::base::limits::UPSTREAM_BYTES_MAX;
+use crate::base::limits::{OPERATOR_PATIENCE_MS, UPSTREAM_BYTES_MAX};
 use crate::base::settings::{Profile, SlowPolicy};
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::reply;
@@ -159,7 +160,8 @@ impl Worker {
         let full = conn.has(flag::FULL);
         let State::Streaming(stream) = &mut conn.state else { return };
         let ending = stream.mode & mode::ENDING != 0;
-        if full && tick >= stream.wrote.saturating_add(ticks.stall) {
+        let patience = patience_with(stream, &ticks);
+        if full && tick >= stream.wrote.saturating_add(patience) {
             let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
             if !stays || ending {
                 let by_operator = stream.mode & mode::OPERATOR != 0;
@@ -183,7 +185,7 @@ impl Worker {
         }
         let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
         let next = if full {
-            stream.wrote.saturating_add(ticks.stall).min(tick.saturating_add(ticks.heartbeat))
+            stream.wrote.saturating_add(patience).min(tick.saturating_add(ticks.heartbeat))
         } else {
             let due = stream.wrote.saturating_add(ticks.heartbeat);
             due - due % ticks.together
@@ -222,13 +224,22 @@ impl Worker {
         stream.own_bytes().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
         stream.mode |= mode::ENDING;
         stream.wrote = tick;
-        self.wheel.arm(slot, tick.saturating_add(self.node.ticks.stall));
+        let patience = patience_with(stream, &self.node.ticks);
+        self.wheel.arm(slot, tick.saturating_add(patience));
         self.queue_write(slot);
     }
 
     /// The worker's own token of a connection.
     pub(super) fn token(&self, slot: u32) -> Token {
         Token::new(slot, self.conns[slot as usize].generation)
+    }
+}
+
+/// How long a stream may take nothing.
+fn patience_with(stream: &Stream, ticks: &Ticks) -> Tick {
+    match stream.mode & mode::OPERATOR {
+        0 => ticks.stall,
+        _ => ticks.stall.min(ticks_of_ms(OPERATOR_PATIENCE_MS)),
     }
 }
 

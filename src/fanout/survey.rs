@@ -160,6 +160,11 @@ impl Node {
         wake
     }
 
+    /// They were counted too long ago to be told.
+    pub fn forget_addresses(&self) {
+        self.told_addresses().clear();
+    }
+
     /// The addresses with most connections when they were last counted.
     pub fn top_addresses(&self) -> Vec<AddressCount> {
         self.told_addresses().clone()

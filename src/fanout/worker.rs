@@ -10,7 +10,7 @@
 //! existing subscribers a few reads. This file owns the queues between the steps and the life of a
 //! connection; the steps are in `rounds`, `talk`, `stream` and `output`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,6 +114,8 @@ pub struct Worker {
     /// For tables whose keys clients choose.
     pub(super) hash: Seeded,
     pub(super) noting: bool,
+    /// From where connections came, by slot, while notes are wanted: after a reset the kernel cannot tell.
+    pub(super) callers: BTreeMap<u32, IpAddr>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -150,6 +152,7 @@ impl Worker {
             agents: Agents::new(hash.clone()),
             hash,
             noting: false,
+            callers: BTreeMap::new(),
             notes: Vec::new(),
         }
     }

@@ -69,6 +69,7 @@ struct Past {
     change: Change,
     at_ms: u64,
     value: Option<f64>,
+    unit: Unit,
 }
 
 impl Rules {
@@ -139,6 +140,7 @@ impl Rules {
                 "state": past.change.name(),
                 "at_ms": past.at_ms,
                 "value": past.value,
+                "value_text": past.value.map(|value| Figure(past.unit, value).to_string()),
             })
         };
         json!({
@@ -152,9 +154,9 @@ fn remember(history: &mut VecDeque<Past>, watched: &Watched, change: Change, now
     if history.len() == ALERT_HISTORY_MAX {
         history.pop_front();
     }
-    let Watched { rule: Rule { name, severity, .. }, value, .. } = watched;
-    let (name, severity, value) = (name.clone(), *severity, *value);
-    history.push_back(Past { name, severity, change, at_ms: now.wall_ms, value });
+    let Watched { rule: Rule { name, severity, metric, .. }, value, .. } = watched;
+    let (name, severity, value, unit) = (name.clone(), *severity, *value, metric.unit);
+    history.push_back(Past { name, severity, change, at_ms: now.wall_ms, value, unit });
 }
 
 impl Watched {

@@ -1,11 +1,11 @@
 //! `/metrics`: which numbers are exposed, under which names. Its size is bounded: labels come from enums, and
 //! one from the workers, of which there are at most 64.
 
-use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, REFUSED_NAMES, STEP_NAMES};
+use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES};
 use crate::base::snapshot::{Format, Snapshot, WorkerSnapshot};
 use crate::ops::errors;
 use crate::ops::exposition::{Exposition, Number};
-use crate::ops::watch::Watch;
+use crate::ops::watch::{Watch, Window};
 
 /// What each count means, in the order of [`COUNT_NAMES`].
 const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
@@ -93,7 +93,7 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let (totals, last) = (&snapshot.totals, watch.last());
-    let rows: [(&str, &str, u64); 16] = [
+    let rows: [(&str, &str, u64); 17] = [
         ("connections", "Connections open now.", totals.connections_open),
         (
             "connections_max",
@@ -103,6 +103,11 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
         ("subscribers", "Streams open now.", totals.subscribers_open),
         ("lagging", "Streams whose socket was full and that have not caught up since.", totals.lagging),
         ("topics", "Topics that exist.", snapshot.topics as u64),
+        (
+            "subscriptions",
+            "Topics that streams listen to, each stream's counted.",
+            snapshot.subscriptions as u64,
+        ),
         ("history_events", "Events kept for returning subscribers.", snapshot.history_events as u64),
         ("history_bytes", "Bytes of the kept events.", snapshot.history_bytes as u64),
         ("bodies_bytes", "Bytes of publish bodies that are being received.", snapshot.bodies_bytes as u64),
@@ -129,9 +134,11 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let help = "Resident bytes for each connection beyond those of an empty server and of history; 0 while \
                 there are fewer than 1 000.";
     page.gauge("fanwheel_connection_bytes", help, watch.bytes_per_connection().unwrap_or(0));
-    let help = "Growth of resident memory in a minute that neither connections nor history explain; 0 unless \
-                it is judged to be a leak.";
+    let help = "Growth of resident memory in a minute that nothing explains which the server is asked to \
+                hold; 0 unless it is judged to be a leak.";
     page.gauge("fanwheel_leak_bytes_per_minute", help, watch.leak().bytes_per_minute.round());
+    let accepted = watch.happened(Count::Accepted, Window::Minute);
+    page.gauge("fanwheel_accepted_per_minute", "Connections accepted in the last minute.", accepted);
     page.gauge("fanwheel_uptime_seconds", "Time since the start.", snapshot.uptime_ms as f64 / 1_000.0);
     page.info(
         "fanwheel_build",
@@ -175,7 +182,11 @@ fn process(page: &mut Exposition, watch: &Watch) {
     let host = &watch.last().host;
     page.counter("process_cpu_seconds", "Processor time of all threads.", host.cpu_seconds);
     page.gauge("process_resident_memory_bytes", "Bytes of this process in memory.", host.resident_bytes);
-    page.gauge("process_open_fds", "Files open in all file tables of this process.", host.files_open);
+    page.gauge(
+        "process_open_fds",
+        "Files in the main thread's table, and the sockets of all workers.",
+        host.files_open,
+    );
     let started_seconds = watch.bounds().started_ms as f64 / 1_000.0;
     page.gauge("process_start_time_seconds", "When this process started, Unix time.", started_seconds);
 }

@@ -33,7 +33,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "connections": {
             "open": totals.connections_open,
             "max": snapshot.connections_max,
-            "accepted_per_minute": rounded(watch.rates(Window::Minute).accepted * 60.0),
+            "accepted_per_minute": watch.happened(Count::Accepted, Window::Minute),
             "duration_ms_mean": snapshot.spread.duration.mean().map(rounded),
             "by_address": by_address(snapshot),
         },
@@ -56,6 +56,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "cpu_percent": rounded(watch.rates(Window::Second).cpu_percent),
         "memory": memory(snapshot, watch),
         "topics": snapshot.topics,
+        "subscriptions": snapshot.subscriptions,
         "history": { "events": snapshot.history_events, "bytes": snapshot.history_bytes },
         "bodies_bytes": snapshot.bodies_bytes,
         "idempotency_keys": snapshot.idempotency_keys,
@@ -181,7 +182,8 @@ fn series(watch: &Watch) -> Value {
     };
     json!({
         "step_ms": 1_000,
-        "at_ms": of(|point| point.wall_ms),
+        // On one clock, so that a jump of the host's bends no curve back on itself.
+        "at_ms": watch.points().map(|point| taken_ms(watch, point)).collect::<Vec<u64>>(),
         "connections": of(|point| point.connections),
         "deliveries": differences(watch, |point| point.count(Count::Delivered) as f64),
         "latency_p99_ms": ms(|point| point.each_p99_us),
@@ -190,6 +192,12 @@ fn series(watch: &Watch) -> Value {
         "resident_bytes": of(|point| point.resident_bytes),
         "lagging": of(|point| point.lagging),
     })
+}
+
+/// When a point was taken, Unix milliseconds as the newest one reads the clock.
+fn taken_ms(watch: &Watch, point: &Point) -> u64 {
+    let last = watch.last();
+    last.wall_ms.saturating_sub(last.mono_ms.saturating_sub(point.mono_ms))
 }
 
 /// What was added in each second; nothing is known of the first.
@@ -216,6 +224,15 @@ fn named(names: &[&str], values: &[u64]) -> Map<String, Value> {
 mod tests {
     use super::*;
     use crate::ops::watch::{Bounds, Sample};
+
+    #[test]
+    fn a_clock_that_jumps_bends_no_curve() {
+        let mut watch = Watch::new(Bounds::default());
+        for (second, wall_ms) in [(1, 100_000), (2, 101_000), (3, 50_000), (4, 900_000)] {
+            watch.push(Sample { mono_ms: second * 1_000, wall_ms, ..Sample::default() });
+        }
+        assert_eq!(series(&watch)["at_ms"], json!([897_000, 898_000, 899_000, 900_000]));
+    }
 
     #[test]
     fn it_is_one_object_with_the_numbers_in_place() {

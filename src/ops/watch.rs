@@ -16,9 +16,9 @@ pub use self::minute::WorkerRates;
 use self::points::Ring;
 pub use self::points::{Point, Rates, Window};
 use super::alerts::{Notice, Rule, Rules};
-use crate::base::counters::{Count, Spread};
+use crate::base::counters::{Closed, Count, Spread};
 use crate::base::histogram::Distribution;
-use crate::base::snapshot::{Peaks, Readiness, Snapshot};
+use crate::base::snapshot::{Peaks, Readiness, Snapshot, WorkerSnapshot};
 use crate::base::time::Now;
 
 /// What was read of the process and the host. What could not be read is 0.
@@ -62,6 +62,10 @@ pub struct Bounds {
     pub worker_files_max: usize,
     /// Time without other bytes after which a subscriber gets a heartbeat.
     pub heartbeat_ms: u64,
+    /// Topics beyond which new ones are refused.
+    pub topics_max: usize,
+    /// Idempotency keys beyond which publishes with one are refused.
+    pub idempotency_keys_max: usize,
     /// When the process began, Unix milliseconds.
     pub started_ms: u64,
 }
@@ -160,6 +164,24 @@ impl Watch {
         ends.map_or(0, |(from, to)| to.count(what).saturating_sub(from.count(what)))
     }
 
+    /// How many connections ended for a reason in a window.
+    pub fn ended(&self, reason: Closed, window: Window) -> u64 {
+        let ends = self.ring.ends(window);
+        ends.map_or(0, |(from, to)| to.closed(reason).saturating_sub(from.closed(reason)))
+    }
+
+    /// How often something happened in each of the last minutes, the newest first; none of a minute that the
+    /// server has not seen whole.
+    pub fn by_minute(&self, what: Count, minutes: usize) -> Option<Vec<u64>> {
+        let newest_ms = self.ring.points().last()?.mono_ms;
+        let count = |age: u64| {
+            let at_ms = newest_ms.checked_sub(age * 60_000)?;
+            Some(self.ring.points().rev().find(|point| point.mono_ms <= at_ms)?.count(what))
+        };
+        let counts: Option<Vec<u64>> = (0..=minutes as u64).map(count).collect();
+        Some(counts?.windows(2).map(|pair| pair[0].saturating_sub(pair[1])).collect())
+    }
+
     /// How many newcomers and publishes were refused in the last five minutes, for each reason.
     pub fn refused(&self) -> Vec<u64> {
         let Some((from, to)) = self.ring.ends(Window::FiveMinutes) else { return Vec::new() };
@@ -246,6 +268,41 @@ impl Watch {
             "ready" => Some(f64::from(u8::from(readiness.ok))),
             "cpu_percent" => Some(minute().cpu_percent),
             "log_dropped" => Some(totals.counts[Count::LogDropped as usize] as f64),
+            _ => self.rate_or_size(metric),
+        }
+    }
+
+    /// Those of [`Watch::value`] that no default rule looks at.
+    fn rate_or_size(&self, metric: &str) -> Option<f64> {
+        let Sample { snapshot, host, .. } = &self.last;
+        let minute = || self.rates(Window::Minute);
+        let rate = |what| Some(self.ring.rate(what, Window::Minute));
+        let most = |of: fn(&WorkerSnapshot) -> u64| snapshot.workers.iter().map(of).max().map(|it| it as f64);
+        match metric {
+            "accepted_per_second" => Some(minute().accepted),
+            "closed_per_second" => Some(minute().closed),
+            "bytes_per_second" => Some(minute().bytes),
+            "gaps_per_second" => rate(Count::Gaps),
+            "skipped_per_second" => rate(Count::Skipped),
+            "lagged_per_second" => rate(Count::Lagged),
+            "replayed_per_second" => rate(Count::Replayed),
+            "lagging" => Some(snapshot.totals.lagging as f64),
+            "topics" => Some(snapshot.topics as f64),
+            "subscriptions" => Some(snapshot.subscriptions as f64),
+            "history_bytes" => Some(snapshot.history_bytes as f64),
+            "bodies_bytes" => Some(snapshot.bodies_bytes as f64),
+            "idempotency_keys" => Some(snapshot.idempotency_keys as f64),
+            "kernel_tcp_bytes" => Some(host.kernel_tcp_bytes as f64),
+            "connection_bytes" => self.bytes_per_connection().map(|bytes| bytes as f64),
+            "files_open" => Some(host.files_open as f64),
+            "worker_files_share" => {
+                let files_max = self.bounds.worker_files_max;
+                most(|worker| worker.files).filter(|_| files_max > 0).map(|files| files / files_max as f64)
+            }
+            "worker_mailbox_events" => most(|worker| worker.mailbox as u64),
+            "worker_wheel_lag_ms" => most(|worker| worker.wheel_lag_ms),
+            "turn_max_ms" => Some(self.turn_max_us() as f64 / 1_000.0),
+            "uptime_seconds" => Some(self.last.mono_ms as f64 / 1_000.0),
             _ => None,
         }
     }
@@ -292,6 +349,18 @@ mod tests {
         each.add(2_000, 80);
         each.add_to(&mut sample.snapshot.spread.delivery_each);
         sample.peaks.each_us = each.take_peak();
+        let per_second = [(Count::Accepted, 4), (Count::BytesSent, 6), (Count::Gaps, 7), (Count::Skipped, 8)];
+        for (what, rate) in per_second.into_iter().chain([(Count::Lagged, 9), (Count::Replayed, 10)]) {
+            totals.counts[what as usize] = rate * second;
+        }
+        totals.closed[0] = 5 * second;
+        let snapshot = &mut sample.snapshot;
+        (snapshot.topics, snapshot.subscriptions) = (11, 12);
+        (snapshot.history_bytes, snapshot.bodies_bytes, snapshot.idempotency_keys) = (13, 14, 15);
+        let worker = WorkerSnapshot { files: 8, mailbox: 18, wheel_lag_ms: 19, ..WorkerSnapshot::default() };
+        snapshot.workers = vec![WorkerSnapshot::default(), worker];
+        (sample.host.kernel_tcp_bytes, sample.host.files_open) = (16, 17);
+        sample.peaks.turns_us = vec![3_000, 2_000];
         sample.host.resident_bytes = 50;
         sample.host.cpu_seconds = second as f64 / 2.0;
         sample
@@ -299,7 +368,8 @@ mod tests {
 
     #[test]
     fn every_figure_has_its_value() {
-        let mut watch = Watch::new(Bounds { memory_limit_bytes: 200, ..Bounds::default() });
+        let bounds = Bounds { memory_limit_bytes: 200, worker_files_max: 8, ..Bounds::default() };
+        let mut watch = Watch::new(bounds);
         assert_eq!(watch.value("delivery_p99_ms"), None, "nothing was delivered");
         let each = Histogram::new(Scale::Spans);
         (0..70).for_each(|second| watch.push(sample(second, &each)));
@@ -327,6 +397,27 @@ mod tests {
             Some(1.0),
             Some(50.0),
             Some(0.0),
+            Some(4.0),
+            Some(5.0),
+            Some(6.0),
+            Some(7.0),
+            Some(8.0),
+            Some(9.0),
+            Some(10.0),
+            Some(20.0),
+            Some(11.0),
+            Some(12.0),
+            Some(13.0),
+            Some(14.0),
+            Some(15.0),
+            Some(16.0),
+            None,
+            Some(17.0),
+            Some(1.0),
+            Some(18.0),
+            Some(19.0),
+            Some(3.0),
+            Some(69.0),
         ];
         assert_eq!(values, expected);
         assert_eq!(watch.value("unheard_of"), None);

@@ -20,8 +20,12 @@ pub fn line(note: &Note) -> String {
             format!("event=connection_opened id={id} listener={listener} client={client}")
         }
         What::Streams(detail) => format!("event=stream_opened id={id} {}", Shown(detail)),
-        What::Closed { client, detail, duration_ms, bytes, reason } => {
-            let client = client.as_ref().map_or("-".to_owned(), SocketAddr::to_string);
+        What::Closed { client, port, detail, duration_ms, bytes, reason } => {
+            let client = match (client, port) {
+                (Some(client), Some(port)) => SocketAddr::new(*client, *port).to_string(),
+                (Some(client), None) => client.to_string(),
+                (None, _) => "-".to_owned(),
+            };
             let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
             let reason = CLOSED_NAMES[*reason as usize];
             format!(
@@ -60,9 +64,9 @@ mod tests {
             topics: vec!["news".into(), "a b".into()],
             topics_more: 2,
         };
-        let client = Some("192.0.2.1:77".parse().unwrap());
-        let what =
-            What::Closed { client, detail, duration_ms: 12, bytes: Some(345), reason: Closed::Operator };
+        let (client, port) = (Some("192.0.2.1".parse().unwrap()), Some(77));
+        let (duration_ms, bytes, reason) = (12, Some(345), Closed::Operator);
+        let what = What::Closed { client, port, detail, duration_ms, bytes, reason };
         let line = line(&Note { id, listener: Listener::Public, what });
         let begin = "event=connection_closed id=0-7-9 listener=public client=192.0.2.1:77 \
                      topics=\"news,a b\" topics_more=2 user_agent=";

@@ -1,16 +1,20 @@
 /* A clock that runs FAST_CLOCK times as fast, for a program that is started with this in LD_PRELOAD: hours of
  * a server in seconds of a test, without a word about it in the server. The monotonic clock is read fast, and
  * what is waited for by it (epoll_wait, futexes with a deadline) comes as much earlier. The wall clock is left
- * alone. Knows nothing of the program. */
+ * alone. While the file LEAK_WHILE exists, LEAK_BYTES are lost in each second of that clock: a leak. Knows
+ * nothing of the program. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SECOND_NS 1000000000LL
 
@@ -19,6 +23,11 @@ static int (*real_epoll_wait)(int, struct epoll_event *, int, int);
 static long (*real_syscall)(long, ...);
 static long long begun_ns;
 static long long factor = 1;
+static const char *leak_while;
+static size_t leak_bytes;
+static _Atomic long long leak_second;
+/* Seen from outside, so that no compiler leaves out what nobody reads. */
+void *volatile leak_last;
 
 static long long ns_of(const struct timespec *at) { return at->tv_sec * SECOND_NS + at->tv_nsec; }
 
@@ -35,11 +44,26 @@ __attribute__((constructor)) static void begin(void) {
     real_clock_gettime(CLOCK_MONOTONIC, &now);
     begun_ns = ns_of(&now);
     if (wanted != NULL && atoll(wanted) > 0) factor = atoll(wanted);
+    leak_while = getenv("LEAK_WHILE");
+    if (leak_while != NULL && getenv("LEAK_BYTES") != NULL) leak_bytes = (size_t)atoll(getenv("LEAK_BYTES"));
+}
+
+/* Memory of one second, written to so that it is there, and forgotten. */
+static void leak(long long second) {
+    long long before = atomic_load(&leak_second);
+    int error = errno;
+    if (leak_bytes == 0 || second <= before) return;
+    if (!atomic_compare_exchange_strong(&leak_second, &before, second)) return;
+    if (access(leak_while, F_OK) == 0 && (leak_last = malloc(leak_bytes)) != NULL) memset(leak_last, 1, leak_bytes);
+    errno = error;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *at) {
     int code = real_clock_gettime(clock, at);
-    if (code == 0 && clock == CLOCK_MONOTONIC) *at = timespec_of(begun_ns + (ns_of(at) - begun_ns) * factor);
+    if (code == 0 && clock == CLOCK_MONOTONIC) {
+        *at = timespec_of(begun_ns + (ns_of(at) - begun_ns) * factor);
+        leak(at->tv_sec);
+    }
     return code;
 }
 

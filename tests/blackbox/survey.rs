@@ -1,13 +1,15 @@
 //! `/topics`, `/connections` and the ending of one connection: what an operator sees of single clients.
 
 use crate::harness::{
-    Conn, Finish, Launch, Response, SOON, Server, Stream, assert_problem, ms, percent, poll_until,
+    Conn, Finish, Launch, Response, SOON, Server, Stream, assert_problem, ms, percent, poll_until, preload,
     with_1_and_4_workers,
 };
+use crate::leak::FAST;
 use crate::readiness::Stopped;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 fn page(server: &Server, path: &str) -> Value {
     let answer = server.get(path);
@@ -177,13 +179,17 @@ fn what_is_no_stream_is_closed_even_the_askers_own_connection() {
 
 #[test]
 fn a_stream_that_takes_nothing_is_ended_by_the_operator_all_the_same() {
-    let server = Launch::workers(1).set("unsent_bytes_max", 4_096).set("stall_ms", 1_000).start();
-    let conn = Conn::open_from(Ipv4Addr::LOCALHOST, server.public, 4_096).expect("loopback");
-    let _sleepy = Stream::open(conn, "topic=sleepy", "");
-    server.publish_all("sleepy", (0..60).map(|_| "x".repeat(8_000)));
-    let id = row_of(&server, "sleepy").expect("it is there")["id"].as_str().expect("text").to_owned();
-    assert_eq!(delete(&server, &id, "").status, 204);
-    server.await_metric("closing", ms(4_000), |m| m.labelled("closed", "operator") == 1);
+    // Long before anybody else would call it slow.
+    for policy in ["disconnect", "skip"] {
+        let launch = Launch::workers(1).set("slow_policy", policy).set("stall_ms", 60_000);
+        let server = launch.set("unsent_bytes_max", 4_096).start();
+        let conn = Conn::open_from(Ipv4Addr::LOCALHOST, server.public, 4_096).expect("loopback");
+        let _sleepy = Stream::open(conn, "topic=sleepy", "");
+        server.publish_all("sleepy", (0..60).map(|_| "x".repeat(8_000)));
+        let id = row_of(&server, "sleepy").expect("it is there")["id"].as_str().expect("text").to_owned();
+        assert_eq!(delete(&server, &id, "").status, 204);
+        server.await_metric("closing", ms(4_000), |m| m.labelled("closed", "operator") == 1);
+    }
 }
 
 #[test]
@@ -325,6 +331,21 @@ fn the_debug_log_follows_a_connection_and_the_usual_one_does_not() {
 }
 
 #[test]
+fn the_debug_log_names_the_client_of_a_connection_that_was_reset() {
+    let server = Launch::workers(2).set("log_level", "debug").start();
+    let mut conn = Conn::open_from(Ipv4Addr::new(127, 0, 0, 9), server.public, 0).expect("loopback");
+    conn.send("GET /events?topic=a HTTP/1.1\r\nHost: x\r\n\r\n");
+    server.await_metric("stream", SOON, |m| m.get("subscribers") == 1);
+    conn.reset();
+    let told = poll_until(SOON, || {
+        let log = server.log();
+        log.lines().find(|line| line.contains("reason=reset")).map(str::to_owned)
+    });
+    let told = told.unwrap_or_else(|| panic!("no reset:\n{}", server.log()));
+    assert!(told.contains("client=127.0.0.9 ") && told.contains(" topics=a "), "{told}");
+}
+
+#[test]
 fn addresses_with_most_connections_are_on_the_status_page() {
     let server = Launch::workers(4).start();
     let from =
@@ -337,4 +358,23 @@ fn addresses_with_most_connections_are_on_the_status_page() {
         (first == json!({ "address": "127.0.0.7", "connections": 6 })).then_some(())
     });
     assert!(found.is_some(), "{}", page(&server, "/status")["connections"]);
+}
+
+#[test]
+fn counts_by_address_are_not_told_when_they_are_old() {
+    let Some(clock) = preload("fast_clock.c") else { return };
+    let server = Launch::workers(1)
+        .env("LD_PRELOAD", clock.to_str().expect("a plain path"))
+        .env("FAST_CLOCK", &FAST.to_string())
+        .start();
+    let _streams: Vec<Stream> = (0..3).map(|_| server.subscribe("topic=a")).collect();
+    let told = || {
+        let status = server.get("/status").json();
+        status["connections"]["by_address"].as_array().is_some_and(|rows| !rows.is_empty())
+    };
+    assert!(poll_until(SOON, || told().then_some(())).is_some(), "never told");
+    // Three minutes of the server's in which nobody looks.
+    std::thread::sleep(Duration::from_secs(180) / FAST as u32);
+    assert!(!told(), "counts of three minutes ago");
+    assert!(poll_until(SOON, || told().then_some(())).is_some(), "not counted again");
 }

@@ -42,6 +42,8 @@ pub struct Joined {
 pub struct HubSizes {
     /// Topics that exist.
     pub topics: usize,
+    /// Topics that streams listen to, each stream's counted.
+    pub subscriptions: usize,
     /// Frames kept in logs.
     pub frames: usize,
     /// Their bytes.

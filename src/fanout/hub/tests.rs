@@ -119,7 +119,7 @@ fn topics_are_gone_after_their_history_and_a_moment_after_their_last_subscriber(
     }
     let joined = join(&hub, &["kept", "left"], Start::Now, at(2));
     hub.unsubscribe(0, joined.topics[1], true, at(3));
-    assert_eq!(hub.sizes().topics, 10_002);
+    assert_eq!((hub.sizes().topics, hub.sizes().subscriptions), (10_002, 1));
     let turns = (0..).take_while(|_| hub.sweep(at(101))).count();
     assert_eq!(turns, 10_000 / (SWEEP_CALLS_PER_TURN * EVICTIONS_PER_CALL), "no turn does it all");
     assert_eq!((hub.sizes().topics, hub.sizes().frames, hub.sizes().bytes), (2, 0, 0));

@@ -60,6 +60,31 @@ pub const METRICS: &[Metric] = &[
     metric("ready", Unit::YesNo, "readiness"),
     metric("cpu_percent", Unit::Percent, "processor time over a minute"),
     metric("log_dropped", Unit::Count, "the number of log lines dropped since the start"),
+    metric("accepted_per_second", Unit::PerSecond, "the rate of new connections over a minute"),
+    metric("closed_per_second", Unit::PerSecond, "the rate of connections that end over a minute"),
+    metric("bytes_per_second", Unit::PerSecond, "the rate of bytes sent over a minute"),
+    metric("gaps_per_second", Unit::PerSecond, "the rate of gaps told over a minute"),
+    metric("skipped_per_second", Unit::PerSecond, "the rate of slow subscribers moved on over a minute"),
+    metric("lagged_per_second", Unit::PerSecond, "the rate at which subscribers fall behind over a minute"),
+    metric("replayed_per_second", Unit::PerSecond, "the rate of replayed events over a minute"),
+    metric("lagging", Unit::Count, "the number of subscribers that lag behind"),
+    metric("topics", Unit::Count, "the number of topics"),
+    metric(
+        "subscriptions",
+        Unit::Count,
+        "the number of topics that streams listen to, each stream's counted",
+    ),
+    metric("history_bytes", Unit::Bytes, "the history"),
+    metric("bodies_bytes", Unit::Bytes, "the publish bodies that are being received"),
+    metric("idempotency_keys", Unit::Count, "the number of idempotency keys"),
+    metric("kernel_tcp_bytes", Unit::Bytes, "the kernel's TCP memory of this host"),
+    metric("connection_bytes", Unit::Bytes, "resident memory for each connection"),
+    metric("files_open", Unit::Count, "the number of open files"),
+    metric("worker_files_share", Unit::Share, "the share of files in use of the worker that has most"),
+    metric("worker_mailbox_events", Unit::Count, "the number of events in the fullest mailbox"),
+    metric("worker_wheel_lag_ms", Unit::Milliseconds, "how late the latest worker is with its timers"),
+    metric("turn_max_ms", Unit::Milliseconds, "the longest turn of a minute"),
+    metric("uptime_seconds", Unit::Count, "the number of seconds since the start"),
 ];
 
 /// The metric of that name.
@@ -232,6 +257,14 @@ mod tests {
     fn default_rules_look_at_metrics_that_exist() {
         for rule in DEFAULT_RULES {
             assert!(metric_named(rule.metric).is_some(), "{}", rule.name);
+        }
+    }
+
+    #[test]
+    fn each_metric_is_in_the_document_for_operators() {
+        let document = include_str!("../../../docs/operating.md");
+        for metric in METRICS {
+            assert!(document.contains(&format!("`{}`", metric.name)), "{}", metric.name);
         }
     }
 

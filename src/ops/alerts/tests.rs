@@ -114,6 +114,7 @@ fn the_status_names_what_fires() {
             "text": "resident memory as a share of its limit is 95 %, above 90 %",
         }])
     );
+    assert_eq!(rules.status()["history"][0]["value_text"], "95 %");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 // the words for a screen reader when any of that changes.
 
 import { Table, byId, make, reconcile, setClass, setText } from "./dom.js";
-import { NONE, decimal, duration, moment, words } from "./format.js";
+import { NONE, duration, moment, words } from "./format.js";
 
 const RANK = { critical: 0, warning: 1, info: 2 };
 const HISTORY_ROWS = 50;
@@ -31,10 +31,10 @@ export class Alarms {
     this.said = new Map();
     this.history = new Table(document.querySelector("#history table"), [
       { title: "Time", text: (row) => moment(row.at_ms) },
-      { title: "Alert", header: true, text: (row) => row.name },
+      { title: "Alert", header: true, long: true, text: (row) => row.name },
       { title: "Severity", text: (row) => row.severity },
       { title: "State", text: (row) => row.state, classOf: (row) => `state-${words(row.state)}` },
-      { title: "Value", number: true, text: (row) => decimal(row.value) },
+      { title: "Value", number: true, text: (row) => row.value_text ?? NONE },
     ], (row) => `${row.at_ms} ${row.name} ${row.state}`, NO_ALERT);
   }
 

@@ -144,8 +144,9 @@ export class Plots {
 
   /** The server's own memory of the last five minutes takes the place of ours. */
   replace(series) {
-    this.times = series.at_ms.map((ms) => ms / 1000);
-    for (const key of this.keys) this.columns.set(key, [...(series[key] ?? this.times.map(() => null))]);
+    this.times = [];
+    for (const key of this.keys) this.columns.set(key, []);
+    series.at_ms.forEach((ms, index) => this.append(ms / 1000, ({ key }) => series[key]?.[index] ?? null));
     this.draw();
   }
 
@@ -154,10 +155,15 @@ export class Plots {
     const second = status.now_ms / 1000;
     const last = this.times.at(-1);
     if (last !== undefined && second - last < 0.5) return;
-    // A hole stays a hole, not a straight line across it.
-    if (last !== undefined && second - last > 3) this.push(last + 1, () => null);
-    this.push(second, (series) => series.now(status) ?? null);
+    this.append(second, (series) => series.now(status) ?? null);
     this.draw();
+  }
+
+  /** A hole stays a hole, not a straight line across it. */
+  append(second, valueOf) {
+    const last = this.times.at(-1);
+    if (last !== undefined && second - last > 3) this.push(last + 1, () => null);
+    this.push(second, valueOf);
   }
 
   push(second, valueOf) {

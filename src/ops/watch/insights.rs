@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 
 use super::{Judgement, Watch, Window};
-use crate::base::counters::{Count, REFUSED_NAMES, Refused};
+use crate::base::counters::{Closed, Count, REFUSED_NAMES, Refused};
 use crate::base::limits::MAILBOX_FRAMES_MAX;
 use crate::ops::alerts::Severity;
 
@@ -26,6 +26,16 @@ const AT: f64 = 0.95;
 /// Share of subscribers that are behind, and how many there must be for a share to mean anything.
 const LAGGING_SHARE: f64 = 0.05;
 const LAGGING_MIN: u64 = 5;
+/// Time to the slowest of a hundred deliveries that users notice.
+const DELIVERY_MS: f64 = 1_000.0;
+/// A publisher that fell silent published in each of so many minutes before, so many events at least.
+const STEADY_MINUTES: usize = 3;
+const STEADY_EVENTS_MIN: u64 = 10;
+/// Share of connections of one address that is worth a word, how many that must be, and how many addresses
+/// there must be: behind a proxy everybody has one of few.
+const CROWD_SHARE: f64 = 0.5;
+const CROWD_MIN: u64 = 100;
+const CROWD_ADDRESSES_MIN: usize = 5;
 /// A worker that carries so many times the mean of all, and how many connections that must be.
 const UNEVEN: f64 = 2.0;
 const UNEVEN_MIN: u64 = 200;
@@ -35,6 +45,23 @@ const PROXY_SILENCE_MS: u64 = 60_000;
 const TURN_US: u64 = 250_000;
 /// Processor time of a worker, in percent of a processor, that leaves no room.
 const CPU_PERCENT: f64 = 90.0;
+
+/// What to do about each reason of refusals, in the order of [`REFUSED_NAMES`].
+const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
+    "Raise connections_max and LimitNOFILE, or add a node.",
+    "One address has all that connections_per_address_max allows: raise it if that is a proxy or a network.",
+    "Resident memory is at memory_bytes_max: lower history_bytes_max, raise the limit, or add a node.",
+    "Raise topics_max, or look who makes so many; /topics names them.",
+    "More publish bodies are on their way than can be held: raise bodies_bytes_max, or publish less at once.",
+    "Publishers outrun the workers: publish less often, in larger events, or add workers.",
+    "Raise idempotency_keys_max, or lower idempotency_ms.",
+    "The server ends; clients come back by themselves.",
+    "Somebody publishes on the public listener: publishers belong on the control listener.",
+    "A page of another site has asked the control listener: find out who opened it, and close what led there.",
+    "Somebody asks the public listener for topics of the server's own, which begin with fanwheel.",
+    "Scripts ask for /topics or /connections faster than they are answered: let them wait.",
+    "Somebody calls the control listener by a name that is not its own: if it is one, add it to control_names.",
+];
 
 type Found = Option<Insight>;
 
@@ -52,8 +79,14 @@ pub(super) fn of(watch: &Watch) -> Vec<Insight> {
         leak(watch),
         mailboxes(watch),
         lagging(watch),
+        slow(watch),
+        delivery(watch),
         gaps(watch),
         refused(watch),
+        topics(watch),
+        idempotency_keys(watch),
+        silence(watch),
+        crowd(watch),
         files(watch),
         host_errors(watch),
         log_dropped(watch),
@@ -165,6 +198,94 @@ fn lagging(watch: &Watch) -> Found {
     )
 }
 
+fn slow(watch: &Watch) -> Found {
+    let [stalled, evicted] =
+        [Closed::SlowStalled, Closed::SlowEvicted].map(|reason| watch.ended(reason, Window::FiveMinutes));
+    let skipped = watch.happened(Count::Skipped, Window::FiveMinutes);
+    let parts = [
+        (stalled, "ended because they took nothing"),
+        (evicted, "ended because history had passed them by"),
+        (skipped, "moved to the newest event"),
+    ];
+    let said: Vec<String> = parts
+        .into_iter()
+        .filter(|&(times, _)| times > 0)
+        .map(|(times, what)| format!("{times} times {what}"))
+        .collect();
+    (!said.is_empty()).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("Slow subscribers in 5 minutes: {}.", said.join(", ")),
+        "If clients should be given more time, raise stall_ms and history_events; if they should go on \
+         without what they missed, slow_policy does that.",
+    )
+}
+
+fn delivery(watch: &Watch) -> Found {
+    let p99_ms = watch.value("delivery_p99_ms").filter(|&p99_ms| p99_ms >= DELIVERY_MS)?;
+    insight(
+        Severity::Warning,
+        format!("One event in a hundred took {:.1} s or longer to its subscriber.", p99_ms / 1_000.0),
+        "With many subscribers behind it is their networks. Otherwise it is this host: look at the \
+         processor and at the turns of the workers.",
+    )
+}
+
+fn topics(watch: &Watch) -> Found {
+    let (topics, most) = (watch.last().snapshot.topics, watch.bounds().topics_max);
+    let severity = share_severity(topics as f64 / (most > 0).then_some(most)? as f64)?;
+    insight(
+        severity,
+        format!("{topics} of {most} topics exist."),
+        "Beyond the limit new ones are refused: raise topics_max, or look who makes them; /topics has names.",
+    )
+}
+
+fn idempotency_keys(watch: &Watch) -> Found {
+    let (keys, most) = (watch.last().snapshot.idempotency_keys, watch.bounds().idempotency_keys_max);
+    let severity = share_severity(keys as f64 / (most > 0).then_some(most)? as f64)?;
+    insight(
+        severity,
+        format!("{keys} of {most} idempotency keys are remembered."),
+        "Beyond the limit publishes with a key get 503: raise idempotency_keys_max or lower idempotency_ms.",
+    )
+}
+
+/// Somebody listens, and a publisher that had been steady has said nothing for a minute.
+fn silence(watch: &Watch) -> Found {
+    let published = watch.by_minute(Count::Published, 1 + STEADY_MINUTES)?;
+    let (last, before) = published.split_first()?;
+    let steady = before.iter().all(|&events| events >= STEADY_EVENTS_MIN);
+    let is_heard = watch.last().snapshot.totals.subscribers_open > 0;
+    (*last == 0 && steady && is_heard && !watch.last().snapshot.draining).then_some(())?;
+    let events: u64 = before.iter().sum();
+    insight(
+        Severity::Warning,
+        format!(
+            "Nothing was published in the last minute, and {events} events in the {STEADY_MINUTES} before."
+        ),
+        "Look whether the publisher runs and reaches this server. The alert message_rate_low tells you next \
+         time, once it has a number.",
+    )
+}
+
+fn crowd(watch: &Watch) -> Found {
+    let snapshot = &watch.last().snapshot;
+    let open = snapshot.totals.connections_open;
+    let first = snapshot.top_addresses.first()?;
+    // They were counted some time ago.
+    let connections = first.connections.min(open);
+    let most = connections >= CROWD_MIN && connections as f64 >= CROWD_SHARE * open as f64;
+    let near = watch.value("connections_share").is_some_and(|share| share >= NEAR);
+    (most && (near || snapshot.top_addresses.len() >= CROWD_ADDRESSES_MIN)).then_some(())?;
+    insight(
+        Severity::Info,
+        format!("{} holds {connections} of {open} connections.", first.address),
+        "If it is neither a proxy nor a network behind one address, connections_per_address_max keeps places \
+         for others; /connections?sort=address lists them.",
+    )
+}
+
 fn gaps(watch: &Watch) -> Found {
     let gaps = watch.happened(Count::Gaps, Window::FiveMinutes);
     (gaps > 0).then_some(())?;
@@ -182,12 +303,13 @@ fn refused(watch: &Watch) -> Found {
         *draining = 0;
     }
     let total: u64 = refused.iter().sum();
-    let (reason, count) = REFUSED_NAMES.iter().zip(&refused).max_by_key(|(_, count)| **count)?;
+    let reasons = REFUSED_NAMES.iter().zip(REFUSED_ADVICE).zip(&refused);
+    let ((reason, advice), count) = reasons.max_by_key(|(_, count)| **count)?;
     (total > 0).then_some(())?;
     insight(
         Severity::Warning,
         format!("{total} newcomers or publishes were refused in 5 minutes, {count} of them for {reason}."),
-        "Each reason is a limit or a rule of the configuration; README.md names the settings.",
+        advice,
     )
 }
 
@@ -277,132 +399,5 @@ fn heartbeats(watch: &Watch) -> Found {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::snapshot::{Readiness, WorkerSnapshot};
-    use crate::ops::watch::{Bounds, Sample};
-
-    fn bounds() -> Bounds {
-        Bounds { memory_limit_bytes: 1_000, worker_files_max: 1_000, heartbeat_ms: 15_000, started_ms: 0 }
-    }
-
-    /// A node on which there is nothing to remark.
-    fn quiet(second: u64) -> Sample {
-        let mut sample = Sample { mono_ms: second * 1_000, ..Sample::default() };
-        sample.snapshot.connections_max = 1_000;
-        sample.snapshot.totals.connections_open = 500;
-        sample.snapshot.totals.subscribers_open = 400;
-        sample.snapshot.workers =
-            vec![WorkerSnapshot { connections: 250, files: 250, ..WorkerSnapshot::default() }; 2];
-        sample.host.resident_bytes = 500;
-        sample.host.workers_cpu_seconds = vec![second as f64 / 2.0; 2];
-        sample.peaks.turns_us = vec![900; 2];
-        sample
-    }
-
-    fn insights(bounds: Bounds, second: impl Fn(u64) -> Sample) -> Vec<(Severity, String)> {
-        let mut watch = Watch::new(bounds);
-        (0..10).for_each(|at| watch.push(second(at)));
-        watch.insights().into_iter().map(|insight| (insight.severity, insight.text)).collect()
-    }
-
-    #[test]
-    fn nothing_is_remarked_on_a_quiet_node() {
-        assert_eq!(insights(bounds(), quiet), []);
-        assert_eq!(insights(Bounds::default(), |_| Sample::default()), [], "not even when nothing is known");
-    }
-
-    #[test]
-    fn each_trouble_is_told_alone() {
-        use Severity::{Critical, Info, Warning};
-        type Row = (fn(&mut Sample), Severity, &'static str);
-        let rows: [Row; 17] = [
-            (
-                |it| {
-                    let reason = Some("worker_late: worker 1".to_owned());
-                    it.readiness = Readiness { ok: false, reason, since_ms: 0 };
-                },
-                Critical,
-                "worker_late: worker 1",
-            ),
-            (|it| it.snapshot.memory_full = true, Critical, "newcomers are refused"),
-            (|it| it.snapshot.totals.connections_open = 800, Warning, "800 of 1000 connections"),
-            (|it| it.snapshot.totals.connections_open = 990, Critical, "990 of 1000 connections"),
-            (|it| it.host.resident_bytes = 850, Warning, "at 85 % of its limit"),
-            (|it| it.snapshot.workers[1].mailbox = 3_000, Warning, "worker 1: 3000 of 4096"),
-            (|it| it.snapshot.totals.lagging = 40, Warning, "40 of 400 subscribers"),
-            (|it| count(it, Count::Gaps), Warning, "9 times"),
-            (|it| it.snapshot.totals.refused[2] = it.mono_ms / 1_000, Warning, "9 of them for memory_full"),
-            (|it| it.snapshot.workers[0].files = 960, Warning, "Worker 0 has 960 of 1000 files"),
-            (|it| count(it, Count::ListenPauses), Warning, "of 1000 files"),
-            (|it| count(it, Count::AcceptErrors), Warning, "refused 9 connections"),
-            (|it| count(it, Count::LogDropped), Warning, "9 log lines"),
-            (
-                |it| it.host.workers_cpu_seconds = vec![it.mono_ms as f64 / 1_000.0; 2],
-                Warning,
-                "All 2 workers are busy",
-            ),
-            (|it| it.peaks.turns_us[1] = 300_000, Info, "Worker 1 took 300 ms"),
-            (
-                |it| {
-                    it.snapshot.workers = vec![WorkerSnapshot::default(); 4];
-                    it.snapshot.workers[3].connections = 500;
-                },
-                Info,
-                "Worker 3 carries 500 of 500",
-            ),
-            (|it| it.snapshot.totals.lagging = 3, Info, ""),
-        ];
-        for (change, severity, words) in rows {
-            let found = insights(bounds(), |at| {
-                let mut sample = quiet(at);
-                change(&mut sample);
-                sample
-            });
-            if words.is_empty() {
-                assert_eq!(found, [], "too few to tell");
-                continue;
-            }
-            let [(found_severity, text)] = &found[..] else { panic!("{words}: {found:?}") };
-            assert_eq!(*found_severity, severity, "{text}");
-            assert!(text.contains(words), "{text}");
-        }
-        let slow = insights(Bounds { heartbeat_ms: 60_000, ..bounds() }, quiet);
-        assert!(slow[0].1.contains("60000 ms of silence"), "{slow:?}");
-    }
-
-    /// Something happens once a second.
-    fn count(sample: &mut Sample, what: Count) {
-        sample.snapshot.totals.counts[what as usize] = sample.mono_ms / 1_000;
-    }
-
-    #[test]
-    fn a_drain_is_no_fault_and_a_log_that_fails_has_advice_of_its_own() {
-        let draining = insights(bounds(), |at| {
-            let mut sample = quiet(at);
-            sample.snapshot.draining = true;
-            sample.snapshot.totals.refused[Refused::Draining as usize] = at;
-            let reason = Some("draining: the server ends its streams".to_owned());
-            sample.readiness = Readiness { ok: false, reason, since_ms: 0 };
-            sample
-        });
-        assert!(matches!(&draining[..], [(Severity::Warning, text)] if text.contains("is draining")));
-        let mut watch = Watch::new(bounds());
-        let reason = Some("log_failing: the log's lines are lost".to_owned());
-        let readiness = Readiness { ok: false, reason, since_ms: 0 };
-        (0..10).for_each(|at| watch.push(Sample { readiness: readiness.clone(), ..quiet(at) }));
-        assert!(watch.insights()[0].advice.contains("disk"));
-    }
-
-    #[test]
-    fn the_worst_comes_first() {
-        let found = insights(Bounds { heartbeat_ms: 90_000, ..bounds() }, |at| {
-            let mut sample = quiet(at);
-            sample.snapshot.totals.lagging = 100;
-            sample.snapshot.memory_full = true;
-            sample
-        });
-        let severities: Vec<Severity> = found.iter().map(|(severity, _)| *severity).collect();
-        assert_eq!(severities, [Severity::Critical, Severity::Warning, Severity::Info]);
-    }
-}
+#[path = "insights/tests.rs"]
+mod tests;

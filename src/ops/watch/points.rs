@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Sample;
-use crate::base::counters::{COUNT_NAMES, Count, REFUSED_NAMES, Totals};
+use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Closed, Count, REFUSED_NAMES, Totals};
 use crate::ops::errors;
 
 /// Points kept: five minutes, and one more so that there is a difference over five minutes.
@@ -51,8 +51,8 @@ pub struct Point {
     pub counts: [u64; COUNT_NAMES.len()],
     /// In the order of [`REFUSED_NAMES`].
     pub refused: [u64; REFUSED_NAMES.len()],
-    /// Connections ended.
-    pub closed: u64,
+    /// In the order of [`CLOSED_NAMES`].
+    pub closed: [u64; CLOSED_NAMES.len()],
     /// Faults of any class.
     pub errors: u64,
     /// Processor time of the process since its start.
@@ -84,7 +84,7 @@ impl Point {
             mono_ms: sample.mono_ms,
             counts: totals.counts,
             refused: totals.refused,
-            closed: totals.closed.iter().sum(),
+            closed: totals.closed,
             errors: errors::total(totals),
             cpu_seconds: sample.host.cpu_seconds,
             connections: totals.connections_open,
@@ -101,6 +101,11 @@ impl Point {
     /// One count.
     pub fn count(&self, what: Count) -> u64 {
         self.counts[what as usize]
+    }
+
+    /// Connections ended for one reason.
+    pub fn closed(&self, reason: Closed) -> u64 {
+        self.closed[reason as usize]
     }
 }
 
@@ -145,6 +150,14 @@ impl Ring {
         Some((from, newest))
     }
 
+    /// How often one thing happened in each second of a window.
+    pub fn rate(&self, what: Count, window: Window) -> f64 {
+        let Some((from, to)) = self.ends(window) else { return 0.0 };
+        let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
+        let happened = to.count(what).saturating_sub(from.count(what)) as f64;
+        if seconds < LEAST_SECONDS { 0.0 } else { happened / seconds }
+    }
+
     pub fn rates(&self, window: Window) -> Rates {
         let Some((from, to)) = self.ends(window) else { return Rates::default() };
         let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
@@ -158,7 +171,7 @@ impl Ring {
             deliveries: count(Count::Delivered),
             bytes: count(Count::BytesSent),
             accepted: count(Count::Accepted),
-            closed: rate(from.closed, to.closed),
+            closed: rate(from.closed.iter().sum(), to.closed.iter().sum()),
             refused: rate(from.refused.iter().sum(), to.refused.iter().sum()),
             errors: rate(from.errors, to.errors),
             cpu_percent: (to.cpu_seconds - from.cpu_seconds).max(0.0) / seconds * 100.0,

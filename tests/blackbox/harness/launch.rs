@@ -4,11 +4,12 @@
 
 use super::process::{Log, Server};
 use super::{ms, poll_until};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The program under test: the one just built, or `BLACKBOX_PROGRAM`, such as a release build.
 pub fn program() -> String {
@@ -28,15 +29,25 @@ pub struct Launch {
 
 /// Compiles a library of `tests/blackbox` that a server is to be started with in `LD_PRELOAD`; none where
 /// there is no compiler.
-pub fn preload(source: &str) -> Option<PathBuf> {
+pub fn preload(source: &'static str) -> Option<PathBuf> {
+    // Once for all tests: a file that a running server has loaded must not be written again.
+    static MADE: Mutex<BTreeMap<&str, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(source).or_insert_with(|| compile(source)).clone()
+}
+
+fn compile(source: &str) -> Option<PathBuf> {
     let name = source.trim_end_matches(".c").replace('_', "-");
-    let made = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.so", std::process::id()));
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.so"));
+    // Renamed when it is whole: a server of another run may have the old one loaded.
+    let new = made.with_extension(std::process::id().to_string());
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blackbox").join(source);
     let mut compile = Command::new("cc");
-    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&made).arg(source).arg("-ldl");
+    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&new).arg(source).arg("-ldl");
     match compile.output() {
         Ok(output) => {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            std::fs::rename(&new, &made).expect("both lie in a folder of our own");
             Some(made)
         }
         Err(error) => {
