@@ -57,10 +57,10 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Raise idempotency_keys_max, or lower idempotency_ms.",
     "The server ends; clients come back by themselves.",
     "Somebody publishes on the public listener: publishers belong on the control listener.",
-    "A page of another site has asked the control listener: find out who opened it, and close what led there.",
+    "A page of another site asked the control listener: find out who opened it, and close what led there.",
     "Somebody asks the public listener for topics of the server's own, which begin with fanwheel.",
     "Scripts ask for /topics or /connections faster than they are answered: let them wait.",
-    "Somebody calls the control listener by a name that is not its own: if it is one, add it to control_names.",
+    "Somebody calls the control listener by another name: if it is one of its own, add it to control_names.",
 ];
 
 type Found = Option<Insight>;
