@@ -107,6 +107,9 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 pub const CONTROL_ACCEPTS_PER_TURN: usize = 2;
 /// Idle connections of the operator's listener that are closed in one tick when files run short: about 1 ms.
 pub const ROOM_CLOSES_PER_TICK: usize = 256;
+/// Milliseconds in which a client that has connected asks, on a busy machine too. Whoever is younger is
+/// closed for room only when nobody older is idle, or a crowd of idle connections would keep others out.
+pub const FRESH_MS: u64 = 1_000;
 /// Wheel entries handled in one turn.
 pub const TIMERS_PER_TURN: usize = 1_024;
 /// Connections beyond the limit that a worker still talks to, so that each gets a polite refusal.

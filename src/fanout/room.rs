@@ -8,9 +8,9 @@ use super::conn::{Conn, Phase, State, flag};
 use super::seam::{Close, Io};
 use super::worker::Worker;
 use crate::base::counters::Closed;
-use crate::base::limits::ROOM_CLOSES_PER_TICK;
+use crate::base::limits::{FRESH_MS, ROOM_CLOSES_PER_TICK};
 use crate::base::settings::Listener;
-use crate::base::time::{Now, TICK_MS, Tick};
+use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
 
 /// What a worker with too many sockets wants.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,8 @@ fn is_idle(conn: &Conn) -> bool {
 
 impl Worker {
     /// Closes idle connections of the operator's listener, those first whose time would be over first: who
-    /// has never asked, before who has. Looks at all connections, so once a tick at most. Returns in how many
-    /// milliseconds it may be worth while to come back.
+    /// has never asked, before who has; those that are fresh last. Looks at all connections, so once a tick
+    /// at most. Returns in how many milliseconds it may be worth while to come back.
     pub fn make_room(&mut self, io: &mut impl Io, now: Now, wanted: Room) -> Option<u64> {
         if self.operators <= wanted.keep {
             return None;
@@ -43,11 +43,13 @@ impl Worker {
             return Some(TICK_MS);
         }
         self.room_made = now.tick();
-        let idle = self.conns.iter().filter(|(_, conn)| is_idle(conn)).map(|(slot, _)| slot as u32);
-        let mut idle: Vec<(Tick, u32)> = idle.map(|slot| (self.wheel.due(slot), slot)).collect();
+        let fresh = |conn: &Conn| now.tick().saturating_sub(conn.opened) < ticks_of_ms(FRESH_MS);
+        let idle = self.conns.iter().filter(|(_, conn)| is_idle(conn));
+        let idle = idle.map(|(slot, conn)| (fresh(conn), self.wheel.due(slot as u32), slot as u32));
+        let mut idle: Vec<(bool, Tick, u32)> = idle.collect();
         let most = idle.len().saturating_sub(wanted.keep).min(wanted.sockets).min(ROOM_CLOSES_PER_TICK);
         idle.sort_unstable();
-        for &(_, slot) in &idle[..most] {
+        for &(_, _, slot) in &idle[..most] {
             self.close(io, slot, Close::Orderly, Closed::Idle);
         }
         (most > 0).then_some(if most < wanted.sockets { TICK_MS } else { 0 })
