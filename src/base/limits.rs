@@ -75,6 +75,10 @@ pub const REPLAY_BYTES_BESIDE_ROUNDS: usize = 32 * KIB;
 /// Frames that a worker takes from its mailbox in one turn. Fewer than a stream reads from the log meanwhile,
 /// so that whoever is behind and reads gains on any publisher, and the publisher waits.
 pub const MAIL_FRAMES_PER_TURN: usize = 128;
+/// The same while more mail than that waits and somebody who is behind is being served: no more than each of
+/// several returning streams gets of a turn beside a round, so that a publisher that outruns the worker is
+/// refused before history has passed by those who read.
+pub const MAIL_FRAMES_BESIDE_READERS: usize = 8;
 /// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers
 /// and other workers wait meanwhile.
 pub const LOG_STEPS_PER_TURN: usize = 8_192;

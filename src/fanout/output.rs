@@ -47,6 +47,7 @@ enum ReadEnd {
 impl Worker {
     /// Sends one batch of own output.
     pub(super) fn write_some(&mut self, io: &mut impl Io) {
+        self.log_read = false;
         if self.to_write.is_empty() {
             return;
         }
@@ -139,6 +140,7 @@ impl Worker {
             replayed += if lane == Lane::Second { read } else { 0 };
             items.push(Item { slot, frames: from..kept.len(), upto, caught_up });
         }
+        self.log_read = steps > 0;
         (items, evicted)
     }
 

@@ -31,8 +31,9 @@ use super::walk::Walk;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters, Step};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS,
-    READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN,
+    READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS,
+    TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
@@ -111,6 +112,8 @@ pub struct Worker {
     /// Surveys that it takes part in, each a slice in turn.
     pub(super) walks: VecDeque<Walk>,
     pub(super) agents: Agents,
+    /// Whether somebody who is behind was served in the last turn.
+    pub(super) log_read: bool,
     /// For tables whose keys clients choose.
     pub(super) hash: Seeded,
     pub(super) noting: bool,
@@ -149,6 +152,7 @@ impl Worker {
             room_made: Tick::MAX,
             sweep_at_ms: 0,
             walks: VecDeque::new(),
+            log_read: false,
             agents: Agents::new(hash.clone()),
             hash,
             noting: false,
@@ -320,9 +324,15 @@ impl Worker {
     /// Frames into their topics, probes onward; stops when too much waits to be offered, so that a publisher
     /// that outruns this worker fills the mailbox and is refused.
     fn take_mail(&mut self) {
-        // At the end nothing more is published, and the time for what was is short.
-        let ends = self.drain.is_some() || self.stopping;
-        let most = if ends { usize::MAX } else { MAIL_FRAMES_PER_TURN };
+        let most = if self.drain.is_some() || self.stopping {
+            // At the end nothing more is published, and the time for what was is short.
+            usize::MAX
+        } else if self.log_read && self.inbox.frames.len() > MAIL_FRAMES_PER_TURN {
+            // Those who return or were full for a moment must not be passed by while they read.
+            MAIL_FRAMES_BESIDE_READERS
+        } else {
+            MAIL_FRAMES_PER_TURN
+        };
         for _ in 0..most {
             if self.topics.fresh_frames() >= FRESH_FRAMES_MAX {
                 return;

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::Options;
+use crate::ahead;
 use crate::child::Plan;
 use crate::publisher::{Done, Pace, Publisher};
 use crate::report::Report;
@@ -30,7 +31,8 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let flags = ["--history-events", "1000000", "--history-topic-bytes-max", "67108864"];
     let server = Server::start("overrun", &flags)?;
     let plan = Plan { resume: true, per_process: count.div_ceil(4), ..Plan::readers(&server, "all", count) };
-    let mut swarm = Swarm::open(&plan, &[], Duration::from_secs(30))?;
+    // Or eight publishers leave them so little of the processors that they do not keep reading.
+    let mut swarm = Swarm::open(&plan, ahead::wrap(), Duration::from_secs(30))?;
     let watch = Watch::start(&server, false)?;
     let pace = Pace { bytes, batch, ..Pace::to(&server, "all") };
     let crowd: Vec<Publisher> =
