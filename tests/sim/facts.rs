@@ -129,3 +129,33 @@ fn whoever_has_missed_little_does_not_stand_behind_those_who_read_all_of_history
     let turns = (1..1_000).find(|_| answered(&mut bench)).expect("an answer");
     assert!(turns <= 3, "waited {turns} turns");
 }
+
+#[test]
+fn a_publisher_that_outruns_the_worker_is_refused_before_those_who_return_are_passed_by() {
+    // More than a mailbox holds: what is in it is not refused any more.
+    let history = Settings { history_events: 8_000, history_topic_bytes_max: 1 << 24, ..Settings::default() };
+    let mut bench = Bench::new(history);
+    let lines =
+        "{\"topic\":\"t\",\"data\":\"a hundred bytes or so of what happens all the time\"}\n".repeat(256);
+    let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson";
+    let publish = format!("{head}\r\nContent-Length: {}\r\n\r\n{lines}", lines.len()).into_bytes();
+    let publisher = bench.connect(Listener::Control, b"");
+    let live = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut refused = 0;
+    let mut flood = |bench: &mut Bench| {
+        bench.net.send(publisher, &publish);
+        bench.turn(1);
+        for conn in 0..bench.net.socks.len() {
+            while let Got::Bytes(bytes) = bench.net.read(conn, usize::MAX) {
+                refused += usize::from(conn == publisher && bytes.starts_with(b"HTTP/1.1 503"));
+            }
+        }
+    };
+    (0..8).for_each(|_| flood(&mut bench));
+    let resume = b"GET /events?topic=t&last=1000 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let returned: Vec<usize> = (0..10).map(|_| bench.connect(Listener::Public, resume)).collect();
+    (0..500).for_each(|_| flood(&mut bench));
+    let passed_by = returned.iter().filter(|conn| !bench.is_open(**conn)).count();
+    assert_eq!(passed_by, 0, "ended though they read all they got");
+    assert!(bench.is_open(live) && refused > 0, "{refused} refusals");
+}
