@@ -158,9 +158,10 @@ impl Reader<'_> {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain)
         };
-        let allowed = "a text of 1 to 64 lower-case letters, digits and underscores, in quotes";
+        let allowed =
+            format!("a text of 1 to {NAME_BYTES_MAX} lower-case letters, digits and underscores, in quotes");
         let name =
-            self.get("name", allowed, |value| value.as_str().filter(|name| good(name)).map(str::to_owned))?;
+            self.get("name", &allowed, |value| value.as_str().filter(|name| good(name)).map(str::to_owned))?;
         name.ok_or_else(|| Refusal::Contradiction(format!("{}: this alert needs a name", self.place)))
     }
 

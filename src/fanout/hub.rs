@@ -277,18 +277,15 @@ impl Hub {
     /// A subscriber of `worker` leaves a topic; `last` when the worker has no other one there.
     pub fn unsubscribe(&self, worker: usize, index: u32, last: bool, now: Now) {
         let mut inner = self.lock();
+        inner.subscriptions -= 1;
         let topic = &mut inner.topics[index as usize];
         topic.subscribers -= 1;
         if last {
             topic.interest &= !(1 << worker);
         }
         assert!(topic.subscribers > 0 || topic.interest == 0, "interest without subscribers");
-        let deserted = topic.subscribers == 0;
-        if deserted {
+        if topic.subscribers == 0 {
             topic.left_ms = now.mono_ms.max(1);
-        }
-        inner.subscriptions -= 1;
-        if deserted {
             inner.retire_if_idle(index, now);
         }
     }

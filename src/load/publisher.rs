@@ -186,6 +186,7 @@ impl Publisher {
                 Pace::Window(window) => {
                     // Completions nudge; looked at after the announcement, none can be missed.
                     self.board.publisher_sleeps(true);
+                    // An arrival of an earlier part that is just being counted may be too much.
                     let open = begun.saturating_sub(self.board.flight.complete());
                     if open + batch.min(left) > window.max(batch) {
                         return u64::MAX;

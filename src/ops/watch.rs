@@ -160,14 +160,12 @@ impl Watch {
 
     /// How often something happened in a window.
     pub fn happened(&self, what: Count, window: Window) -> u64 {
-        let ends = self.ring.ends(window);
-        ends.map_or(0, |(from, to)| to.count(what).saturating_sub(from.count(what)))
+        self.ring.added(window, |point| point.count(what))
     }
 
     /// How many connections ended for a reason in a window.
     pub fn ended(&self, reason: Closed, window: Window) -> u64 {
-        let ends = self.ring.ends(window);
-        ends.map_or(0, |(from, to)| to.closed(reason).saturating_sub(from.closed(reason)))
+        self.ring.added(window, |point| point.closed(reason))
     }
 
     /// How often something happened in each of the last minutes, the newest first; none of a minute that the
@@ -276,16 +274,15 @@ impl Watch {
     fn rate_or_size(&self, metric: &str) -> Option<f64> {
         let Sample { snapshot, host, .. } = &self.last;
         let minute = || self.rates(Window::Minute);
-        let rate = |what| Some(self.ring.rate(what, Window::Minute));
         let most = |of: fn(&WorkerSnapshot) -> u64| snapshot.workers.iter().map(of).max().map(|it| it as f64);
         match metric {
             "accepted_per_second" => Some(minute().accepted),
             "closed_per_second" => Some(minute().closed),
             "bytes_per_second" => Some(minute().bytes),
-            "gaps_per_second" => rate(Count::Gaps),
-            "skipped_per_second" => rate(Count::Skipped),
-            "lagged_per_second" => rate(Count::Lagged),
-            "replayed_per_second" => rate(Count::Replayed),
+            "gaps_per_second" => Some(minute().gaps),
+            "skipped_per_second" => Some(minute().skipped),
+            "lagged_per_second" => Some(minute().lagged),
+            "replayed_per_second" => Some(minute().replayed),
             "lagging" => Some(snapshot.totals.lagging as f64),
             "topics" => Some(snapshot.topics as f64),
             "subscriptions" => Some(snapshot.subscriptions as f64),

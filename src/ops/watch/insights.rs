@@ -139,6 +139,11 @@ fn share_severity(share: f64) -> Option<Severity> {
     }
 }
 
+/// The same of so many in use; a limit of 0 is none.
+fn limit_severity(used: usize, most: usize) -> Option<Severity> {
+    (most > 0).then(|| used as f64 / most as f64).and_then(share_severity)
+}
+
 fn connections(watch: &Watch) -> Found {
     let snapshot = &watch.last().snapshot;
     let severity = share_severity(watch.value("connections_share")?)?;
@@ -233,7 +238,7 @@ fn delivery(watch: &Watch) -> Found {
 
 fn topics(watch: &Watch) -> Found {
     let (topics, most) = (watch.last().snapshot.topics, watch.bounds().topics_max);
-    let severity = share_severity(topics as f64 / (most > 0).then_some(most)? as f64)?;
+    let severity = limit_severity(topics, most)?;
     insight(
         severity,
         format!("{topics} of {most} topics exist."),
@@ -243,7 +248,7 @@ fn topics(watch: &Watch) -> Found {
 
 fn idempotency_keys(watch: &Watch) -> Found {
     let (keys, most) = (watch.last().snapshot.idempotency_keys, watch.bounds().idempotency_keys_max);
-    let severity = share_severity(keys as f64 / (most > 0).then_some(most)? as f64)?;
+    let severity = limit_severity(keys, most)?;
     insight(
         severity,
         format!("{keys} of {most} idempotency keys are remembered."),

@@ -36,6 +36,10 @@ pub struct Rates {
     pub closed: f64,
     pub refused: f64,
     pub errors: f64,
+    pub gaps: f64,
+    pub skipped: f64,
+    pub lagged: f64,
+    pub replayed: f64,
     /// Processor time, 100 for one processor that is never idle.
     pub cpu_percent: f64,
 }
@@ -43,8 +47,6 @@ pub struct Rates {
 /// What is kept of a sample: counts since the start, and figures of the moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Point {
-    /// Unix milliseconds.
-    pub wall_ms: u64,
     /// Milliseconds since the start.
     pub mono_ms: u64,
     /// In the order of [`COUNT_NAMES`].
@@ -80,7 +82,6 @@ impl Point {
     pub fn of(sample: &Sample) -> Point {
         let totals: &Totals = &sample.snapshot.totals;
         Point {
-            wall_ms: sample.wall_ms,
             mono_ms: sample.mono_ms,
             counts: totals.counts,
             refused: totals.refused,
@@ -150,12 +151,9 @@ impl Ring {
         Some((from, newest))
     }
 
-    /// How often one thing happened in each second of a window.
-    pub fn rate(&self, what: Count, window: Window) -> f64 {
-        let Some((from, to)) = self.ends(window) else { return 0.0 };
-        let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
-        let happened = to.count(what).saturating_sub(from.count(what)) as f64;
-        if seconds < LEAST_SECONDS { 0.0 } else { happened / seconds }
+    /// How much a running sum has grown in a window.
+    pub fn added(&self, window: Window, sum: impl Fn(&Point) -> u64) -> u64 {
+        self.ends(window).map_or(0, |(from, to)| sum(to).saturating_sub(sum(&from)))
     }
 
     pub fn rates(&self, window: Window) -> Rates {
@@ -174,6 +172,10 @@ impl Ring {
             closed: rate(from.closed.iter().sum(), to.closed.iter().sum()),
             refused: rate(from.refused.iter().sum(), to.refused.iter().sum()),
             errors: rate(from.errors, to.errors),
+            gaps: count(Count::Gaps),
+            skipped: count(Count::Skipped),
+            lagged: count(Count::Lagged),
+            replayed: count(Count::Replayed),
             cpu_percent: (to.cpu_seconds - from.cpu_seconds).max(0.0) / seconds * 100.0,
         }
     }
