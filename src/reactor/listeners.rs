@@ -29,6 +29,10 @@ const BACKLOG: i32 = 65_535;
 /// What a public connection may send ahead of being read: little more than a head, so that 200 who pipeline
 /// without reading take 61 KiB each and not 120. The kernel doubles it for its own overhead.
 const RECEIVE_BYTES: usize = 10 * KIB;
+/// Bytes of one TCP segment at most; `unsent_bytes_max` if that is less. Only loopback's are larger (64 KiB).
+/// One of those fills a socket's send buffer, and a receiver acknowledges it when the second comes, or else
+/// 40 ms later: a proxy on the same host would wait as long for each such part of an event.
+const SEGMENT_BYTES_MAX: usize = 16 * KIB;
 /// Silence after which the kernel asks whether the peer is still there. Longer than a heartbeat, so that it
 /// costs nothing while heartbeats do the asking.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -238,6 +242,8 @@ fn tune(socket: &socket2::Socket, listener: Listener, tuning: Tuning) {
     told("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
     told("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(tuning.user_timeout)));
     told("SO_SNDBUF", socket.set_send_buffer_size(tuning.unsent_bytes_max));
+    let segment = tuning.unsent_bytes_max.min(SEGMENT_BYTES_MAX);
+    told("TCP_MAXSEG", socket.set_tcp_mss(segment as u32));
     if listener == Listener::Public {
         told("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BYTES));
     }

@@ -3,6 +3,7 @@
 use crate::harness::with_1_and_4_workers;
 use crate::harness::{Conn, Finish, Item, Launch, SOON, Server, Stream, Witness, ms, poll_until};
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
 /// Bytes of filler in an event; large against the sockets' buffers.
 const FILLER: usize = 8_000;
@@ -78,7 +79,7 @@ fn slowly_trickling_reader_keeps_up_within_history_and_gets_heartbeats_between_f
     server.publish_all("a", (0..40).map(body));
     server.publish("a", "end");
     let all_here = |stream: &mut Stream| {
-        let _ = stream.conn().fill(std::time::Instant::now() + ms(50));
+        let _ = stream.conn().fill(Instant::now() + ms(50));
         std::thread::sleep(ms(4));
         stream.conn().buffered().windows(9).any(|part| part == b"data: end").then_some(())
     };
@@ -270,6 +271,25 @@ fn event_larger_than_every_buffer_arrives_whole() {
 
 /// Each stuck reader joins live and holds another event half-sent, which history soon drops: together they
 /// hold more than may be in flight. They have to make room, not the publisher to wait for `stall_ms`.
+#[test]
+fn reader_on_the_same_host_does_not_wait_for_late_acknowledgements() {
+    // A segment of loopback may hold 64 KiB, more than a socket's send buffer. The receiver waits for the
+    // second one before it acknowledges the first, and then for its timer: 40 ms for each 64 KiB.
+    let server = Launch::workers(1).start();
+    let mut stream = server.subscribe("topic=a");
+    let payload = "x".repeat(200_000);
+    let mut took: Vec<_> = (0..11)
+        .map(|_| {
+            server.publish("a", &payload);
+            let published = Instant::now();
+            stream.event();
+            published.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    assert!(took[5] < ms(40), "from the answer to the whole event: {took:?}");
+}
+
 #[test]
 fn frames_that_only_stuck_readers_hold_make_room_for_new_ones() {
     let server = Launch::workers(2)

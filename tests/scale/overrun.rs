@@ -1,4 +1,5 @@
-//! Publishers faster than the server: it says so, its memory stays level, and what it accepted arrives.
+//! Publishers faster than the server: it says so, its memory stays level, and what it accepted arrives, also
+//! to those whose connection ends now and then and who come back.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,22 +15,33 @@ use crate::watch::{Watch, mib};
 
 /// Resident growth that is not flat any more: history, mailboxes and idempotency keys have their own bounds,
 /// and all of them together are below this.
-const GROWTH_MIB_MAX: f64 = 192.0;
+const GROWTH_MIB_MAX: f64 = 96.0;
 
 /// For all publishers together, once they have stopped.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// Runs it.
-pub fn run(options: &Options) -> io::Result<Report> {
-    let mut report = Report::new("overrun");
+/// A server as it comes: nobody who keeps reading is passed by.
+pub fn overrun(options: &Options) -> io::Result<Report> {
+    run("overrun", &[], options)
+}
+
+/// Connections that live for a second or two, and history for half a second of all that is published, so
+/// that whoever comes back finds what it missed.
+pub fn returning(options: &Options) -> io::Result<Report> {
+    let life_ms = options.get("life_ms", 1_500).to_string();
+    let history = ["--history-events", "200000", "--history-topic-bytes-max", "67108864"];
+    run("returning", &[&["--max-connection-ms", &life_ms], &history[..]].concat(), options)
+}
+
+fn run(name: &'static str, flags: &[&str], options: &Options) -> io::Result<Report> {
+    let mut report = Report::new(name);
     let time = Duration::from_secs(options.get("seconds", 20));
     let count = options.get("subscribers", 20) as usize;
     let publishers = options.get("publishers", 8).min(16) as usize;
     let batch = options.get("batch", 100) as usize;
     let bytes = options.get("bytes", 100) as usize;
-    // Few readers in several processes, and a long history: nobody who keeps reading is passed by.
-    let flags = ["--history-events", "1000000", "--history-topic-bytes-max", "67108864"];
-    let server = Server::start("overrun", &flags)?;
+    let server = Server::start(name, flags)?;
+    // Few readers in several processes, so that each keeps reading.
     let plan = Plan { resume: true, per_process: count.div_ceil(4), ..Plan::readers(&server, "all", count) };
     // Or eight publishers leave them so little of the processors that they do not keep reading.
     let mut swarm = Swarm::open(&plan, ahead::wrap(), Duration::from_secs(30))?;

@@ -63,7 +63,12 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     ("bodies", starve::bodies, "2 000 publish bodies stop half-way: connections"),
     ("heads", starve::heads, "3 000 request heads drip in: connections"),
     ("churn", churn::run, "1 000 000 short connections while the log is reopened: connections"),
-    ("overrun", overrun::run, "publishers faster than the server: publishers, subscribers, seconds"),
+    ("overrun", overrun::overrun, "publishers faster than the server: publishers, subscribers, seconds"),
+    (
+        "returning",
+        overrun::returning,
+        "the same, and subscribers that come back: publishers, subscribers, life_ms, seconds",
+    ),
     ("pipeline", rush::pipeline, "200 connections pipeline without end: connections, seconds"),
     ("storm", rush::storm, "connections come and are reset as fast as can be: seconds"),
     ("replay", rush::replay, "1 000 clients resume history again and again: clients, events, seconds"),
