@@ -151,13 +151,14 @@ fn pick_own<'a>(
 mod tests {
     use super::*;
     use crate::fanout::conn::{Place, mode};
+    use crate::fanout::hash::Seeded;
     use crate::fanout::log::Meter;
     use crate::wire::frame::Draft;
 
     /// Fresh frames of one topic with these names, ids from 1, and what a stream that wants `b` picks of them
     /// from `position` on: how many, up to which id, and whether nothing newer waits.
     fn check(names: &[&str], position: u64, expected: Option<(usize, u64, bool)>) {
-        let (mut topics, meter) = (LocalTopics::default(), Arc::new(Meter::default()));
+        let (mut topics, meter) = (LocalTopics::new(Seeded::new(7)), Arc::new(Meter::default()));
         let (topic, index) = topics.join(0, 0);
         for (id, name) in (1..).zip(names) {
             let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(id));

@@ -10,16 +10,14 @@
 //! Frames that come during a round are offered to those not yet served as well; a subscriber's position
 //! tells what it has had. Removing a subscriber must not move an unserved one before the cursor.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
 
+use super::hash::Seeded;
 use super::log::Kept;
 use crate::base::limits::SEND_FRAMES_MAX;
-
-/// Not a topic of this worker.
-const NONE: u32 = u32::MAX;
 
 /// One topic with subscribers on this worker.
 #[derive(Debug)]
@@ -38,17 +36,28 @@ pub struct LocalTopic {
 }
 
 /// All topics of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LocalTopics {
     topics: Slab<LocalTopic>,
-    /// The worker's index for each of the hub's.
-    by_hub: Vec<u32>,
+    /// The worker's index for the hub's. Not a list by the hub's index: of a million topics with a subscriber
+    /// each, all would take room in every one of up to 64 workers.
+    by_hub: HashMap<u32, u32, Seeded>,
     /// Topics whose round is not finished, in the order in which they became so.
     rounds: VecDeque<u32>,
     fresh_frames: usize,
 }
 
 impl LocalTopics {
+    /// None yet. Subscribers choose topics, so they could choose indices that collide without a keyed `hash`.
+    pub fn new(hash: Seeded) -> LocalTopics {
+        LocalTopics {
+            topics: Slab::new(),
+            by_hub: HashMap::with_hasher(hash),
+            rounds: VecDeque::new(),
+            fresh_frames: 0,
+        }
+    }
+
     /// The topic with this worker's index.
     pub fn get(&self, topic: u32) -> &LocalTopic {
         &self.topics[topic as usize]
@@ -67,20 +76,16 @@ impl LocalTopics {
     /// Adds a subscriber to the topic with the hub's index. Returns this worker's index and the place in the
     /// list.
     pub fn join(&mut self, hub: u32, slot: u32) -> (u32, u32) {
-        if self.by_hub.len() <= hub as usize {
-            self.by_hub.resize(hub as usize + 1, NONE);
-        }
-        if self.by_hub[hub as usize] == NONE {
-            self.by_hub[hub as usize] = self.topics.insert(LocalTopic {
+        let topic = *self.by_hub.entry(hub).or_insert_with(|| {
+            self.topics.insert(LocalTopic {
                 hub,
                 subscribers: Vec::new(),
                 cursor: 0,
                 fresh: VecDeque::new(),
                 round: 0,
                 queued: false,
-            }) as u32;
-        }
-        let topic = self.by_hub[hub as usize];
+            }) as u32
+        });
         let subscribers = &mut self.topics[topic as usize].subscribers;
         subscribers.push(slot);
         (topic, subscribers.len() as u32 - 1)
@@ -117,7 +122,10 @@ impl LocalTopics {
 
     fn remove(&mut self, topic: u32) {
         let entry = self.topics.remove(topic as usize);
-        self.by_hub[entry.hub as usize] = NONE;
+        self.by_hub.remove(&entry.hub);
+        if self.by_hub.len() < self.by_hub.capacity() / 8 {
+            self.by_hub.shrink_to(self.by_hub.len() * 2);
+        }
         self.fresh_frames -= entry.fresh.len();
         for frame in entry.fresh {
             frame.end_round();
@@ -129,7 +137,7 @@ impl LocalTopics {
 
     /// Takes in a frame from the mailbox; frames for topics that nobody here listens to any more are dropped.
     pub fn deliver(&mut self, hub: u32, frame: Arc<Kept>) {
-        let Some(&topic) = self.by_hub.get(hub as usize).filter(|&&topic| topic != NONE) else {
+        let Some(&topic) = self.by_hub.get(&hub) else {
             frame.end_round();
             return;
         };
@@ -179,7 +187,7 @@ mod tests {
     fn removal_during_a_round_neither_skips_nor_repeats_anyone() {
         for seed in 0..500 {
             let mut prng = Prng::new(seed);
-            let mut topics = LocalTopics::default();
+            let mut topics = LocalTopics::new(Seeded::new(seed));
             let mut places: BTreeMap<u32, u32> =
                 (0..1 + prng.below(20) as u32).map(|slot| (slot, topics.join(7, slot).1)).collect();
             let mut unserved: Vec<u32> = places.keys().copied().collect();

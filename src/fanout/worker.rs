@@ -134,7 +134,7 @@ impl Worker {
             prng: Prng::new(seed),
             now: Now { mono_ms: 0, mono_us: 0, wall_ms: 0 },
             conns: Slab::new(),
-            topics: LocalTopics::default(),
+            topics: LocalTopics::new(hash.clone()),
             wheel: Wheel::new(0),
             to_write: Lanes::default(),
             to_read: Lanes::default(),
