@@ -99,7 +99,7 @@ pub const TABLE: &[Spec] = &[
         "16384",
         4_096,
         16 * MIB as u64,
-        "unsent bytes the kernel keeps for one connection",
+        "bytes the kernel keeps for one connection until acknowledged",
     ),
     int("history_events", "10000", 1, 1_000_000, "events kept for each topic"),
     int("history_ms", "300000", 1, 30 * DAY_MS, "age up to which an event is kept"),

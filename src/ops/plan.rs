@@ -112,6 +112,16 @@ pub struct Network {
     pub packets_per_s: f64,
 }
 
+/// The way to one subscriber. What is sent is the kernel's to keep until it is acknowledged, a round trip
+/// later; with more than it may keep the subscriber falls behind, however fast it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Way {
+    /// Bytes under way on average.
+    pub bytes: f64,
+    /// Bytes that may be: twice `unsent_bytes_max`, as the kernel takes it.
+    pub bytes_max: f64,
+}
+
 /// Files and ports of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Files {
@@ -157,6 +167,8 @@ pub struct Plan {
     pub processor: Processor,
     /// A node's network.
     pub network: Network,
+    /// The way to one subscriber.
+    pub way: Way,
     /// A node's files and ports.
     pub files: Files,
     /// Losing a node.
@@ -243,6 +255,7 @@ impl<'a> Planner<'a> {
             memory: self.memory(&ask, connections as f64),
             processor: self.processor(&ask, connections as f64),
             network: self.network(&ask, connections as f64),
+            way: self.way(&ask),
             files: files(&ask, connections),
             loss: self.loss(&ask, nodes, connections)?,
             connections_max_by: max_by,
@@ -277,21 +290,28 @@ impl<'a> Planner<'a> {
         let Constants { memory, kernel, .. } = self.constants;
         let topics = topics(ask, connections);
         let kept = self.kept(ask, topics);
-        let deliveries = connections * ask.events_per_second;
-        let unsent_bytes = 2.0 * self.settings.unsent_bytes_max as f64;
+        let way = self.way(ask);
+        let under_way_each =
+            ask.events_per_second * ask.rtt_ms / 1_000.0 * (kernel.frame_bytes + self.frame_bytes as f64);
         let mut sum = Memory {
             connections_bytes: connections * memory.connection_bytes + topics * memory.topic_bytes,
             process_bytes: memory.process_bytes,
             history_bytes: kept,
             kernel_bytes: connections * kernel.connection_bytes,
-            in_flight_bytes: deliveries * ask.rtt_ms / 1_000.0
-                * (kernel.frame_bytes + self.frame_bytes as f64),
-            slow_bytes: connections * ask.slow_percent / 100.0 * unsent_bytes,
+            in_flight_bytes: connections * under_way_each.min(way.bytes_max),
+            slow_bytes: connections * ask.slow_percent / 100.0 * way.bytes_max,
             bytes: 0.0,
             kernel_both_ends_bytes: connections * kernel.both_ends_bytes,
         };
         sum.bytes = sum.server_bytes() + sum.kernel_bytes + sum.in_flight_bytes + sum.slow_bytes;
         sum
+    }
+
+    fn way(&self, ask: &Ask) -> Way {
+        Way {
+            bytes: ask.events_per_second * ask.rtt_ms / 1_000.0 * self.frame_bytes as f64,
+            bytes_max: 2.0 * self.settings.unsent_bytes_max as f64,
+        }
     }
 
     /// Bytes of the kept events, as the bounds of history leave them.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::constants::Constants;
-use super::{Plan, Resource, TooSmall};
+use super::{Plan, Resource, TooSmall, Way};
 
 const GIB: f64 = 1_073_741_824.0;
 
@@ -95,6 +95,16 @@ fn wires(plan: &Plan, row: &mut impl FnMut(&str, String)) {
     row("network, out", format!("{} ({}), headers included", bits(out), share(out, nic)));
     row("  of which heartbeats", bits(network.heartbeats_bits_per_s));
     row("network, in", format!("{} of acknowledgements and publishes", bits(network.in_bits_per_s)));
+    let Way { bytes: under_way, bytes_max } = plan.way;
+    if under_way > bytes_max {
+        let (needed, kept) = (bytes(under_way), bytes(bytes_max));
+        let wanted = (under_way / 2.0).ceil();
+        row(
+            "  note",
+            format!("{needed} are on the way to each client, the kernel keeps {kept}: it falls behind"),
+        );
+        row("", format!("unless unsent_bytes_max is {wanted} or more"));
+    }
     row("packets", format!("{} a second", grouped(network.packets_per_s.ceil() as u64)));
     row(
         "files",

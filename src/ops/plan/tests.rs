@@ -72,6 +72,20 @@ fn needs_are_what_the_constants_say() {
 }
 
 #[test]
+fn a_client_too_far_away_for_the_kernels_share_is_told_of() {
+    let near = plan(Ask { events_per_second: 900.0, connections: 10, ..ASK });
+    assert_near(near.way.bytes, 900.0 * 0.1 * 335.0);
+    assert_near(near.way.bytes_max, 2.0 * 16_384.0);
+    assert_near(near.memory.in_flight_bytes, 10.0 * 2.0 * 16_384.0);
+    let far = Ask { rtt_ms: 200.0, ..near.ask };
+    let page = |plan: &Plan| page::page(plan, &[], &constants());
+    assert!(!page(&near).contains("falls behind"));
+    assert!(page(&plan(far)).contains("unless unsent_bytes_max is 30150 or more"), "{}", page(&plan(far)));
+    let raised = Settings { unsent_bytes_max: 30_150, ..Settings::default() };
+    assert!(!page(&plan_with(far, &raised)).contains("falls behind"));
+}
+
+#[test]
 fn heartbeats_stop_when_events_come_more_often() {
     let idle = plan(Ask { events_per_second: 0.0, ..ASK });
     assert_near(idle.processor.heartbeats_percent, 0.2 + 100_000.0 / 15.0 * 10.0 / 10_000.0);
