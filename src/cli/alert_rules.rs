@@ -10,9 +10,8 @@ use toml::de::{DeTable, DeValue};
 use crate::base::limits::ALERT_RULES_MAX;
 use crate::cli::refusal::{Refusal, shown};
 use crate::cli::suggest::nearest;
-use crate::ops::alerts::{
-    Bound, DEFAULT_RULES, DefaultRule, METRICS, Metric, Rule, SEVERITY_NAMES, Severity, metric_named,
-};
+use crate::ops::alerts::{Bound, DEFAULT_RULES, DefaultRule, Metric, Rule, SEVERITY_NAMES, Severity};
+use crate::ops::watch::{metric_named, metrics};
 
 /// The key of the file under which rules stand.
 pub const KEY: &str = "alerts";
@@ -166,7 +165,7 @@ impl Reader<'_> {
     }
 
     fn metric(&self) -> Result<Option<&'static Metric>, Refusal> {
-        let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        let names: Vec<&str> = metrics().map(|metric| metric.name).collect();
         self.choice("metric", metric_named, &names)
     }
 

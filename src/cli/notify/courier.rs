@@ -70,7 +70,8 @@ impl Courier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::alerts::{Bound, Change, Rule, Severity, metric_named};
+    use crate::ops::alerts::{Bound, Change, Rule, Severity};
+    use crate::ops::watch::metric_named;
 
     fn notice() -> Notice {
         let rule = Rule {
