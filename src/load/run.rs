@@ -273,7 +273,7 @@ impl Run<'_> {
                 sum.add(&tally);
             }
         }
-        self.report.losses.add(&sum);
+        self.report.losses.add(&sum.losses);
         sum
     }
 
