@@ -6,14 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::base::limits::{MEMORY_FREE_AGAIN_PERCENT, MEMORY_SHARE_PERCENT};
 use crate::cli::groups;
-
-/// Share of what there is, in percent, when no limit is set: the rest is for the kernel's side of the sockets
-/// and for what an allocator gives back late.
-const SHARE_PERCENT: u64 = 80;
-/// Percent of the limit below which memory counts as free again: without a distance the server would refuse
-/// and accept by turns.
-const FREE_AGAIN_PERCENT: u64 = 95;
 
 /// Where the numbers come from.
 #[derive(Clone, Debug)]
@@ -62,7 +56,7 @@ impl Host {
         }
         let installed = self.read("proc/meminfo").and_then(|text| field_kib(&text, "MemTotal:"));
         let least = installed.into_iter().chain(self.group_bytes("self")).min();
-        least.map_or(u64::MAX, |bytes| bytes / 100 * SHARE_PERCENT)
+        least.map_or(u64::MAX, |bytes| bytes / 100 * MEMORY_SHARE_PERCENT)
     }
 }
 
@@ -107,7 +101,7 @@ impl Brim {
 
     /// Takes a reading; says whether memory is full when that has changed.
     pub fn look(&mut self, resident_bytes: u64) -> Option<bool> {
-        let free_again = self.limit_bytes / 100 * FREE_AGAIN_PERCENT;
+        let free_again = self.limit_bytes / 100 * MEMORY_FREE_AGAIN_PERCENT;
         let full = if self.full { resident_bytes > free_again } else { resident_bytes > self.limit_bytes };
         (full != std::mem::replace(&mut self.full, full)).then_some(full)
     }

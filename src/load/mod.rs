@@ -9,7 +9,8 @@
 //! | `receiver`, `stream`, `stamp` | subscribers, what they read, what they hold it against |
 //! | `publisher`, `spread` | events, their pace, their topics |
 //! | `flight`, `board` | what threads share |
-//! | `tally`, `histogram`, `median`, `sample`, `host` | counts, latencies, rounds, processor time and memory |
+//! | `tally`, `histogram`, `median` | counts, latencies, rounds |
+//! | `sample`, `host` | processor time and memory |
 //! | `report` | the numbers for people and machines |
 
 pub mod board;

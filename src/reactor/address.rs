@@ -4,8 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// `sun_path` holds 108 bytes with its end mark.
-const UNIX_PATH_BYTES_MAX: usize = 107;
+use crate::base::limits::UNIX_PATH_BYTES_MAX;
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use rustls::{
     SignatureScheme, StreamOwned,
 };
 
-use super::connection::CONNECT_TIMEOUT;
+use crate::base::limits::DOCTOR_CONNECT_TIMEOUT;
 
 /// Where Linux systems keep the certificates that they trust.
 const BUNDLES: [&str; 3] =
@@ -126,7 +126,7 @@ pub fn handshake(socket: TcpStream, host: &str, trust: &Trust, protocols: &[&str
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(session, socket);
-    stream.sock.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    stream.sock.set_read_timeout(Some(DOCTOR_CONNECT_TIMEOUT))?;
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }

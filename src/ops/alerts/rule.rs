@@ -1,5 +1,5 @@
-//! What an alert rule is: what a metric is, its bound, the defaults. Plain values and their words. Which metrics
-//! there are is known to the watch.
+//! What an alert rule is: its metric, its bound, the defaults. Plain values and their words. Which metrics
+//! there are is the watch's to know.
 
 use std::fmt;
 
