@@ -4,7 +4,7 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use crate::base::limits::{ALERT_MAILS_MAX, MAIL_ADDRESS_BYTES_MAX};
+use crate::base::limits::{ALERT_MAILS_MAX, MAIL_ADDRESS_BYTES_MAX, UNIX_PATH_BYTES_MAX};
 use crate::base::settings::{Settings, SlowPolicy, split_list};
 use crate::cli::refusal::{Refusal, shown};
 use crate::cli::resolved::{Entry, Resolved, Source};
@@ -101,11 +101,11 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
     for (entry, text) in all {
         let Some(place) = Address::parse(text) else {
-            return malformed(
-                entry,
-                text,
-                "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most 107 bytes",
+            let allowed = format!(
+                "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most \
+                 {UNIX_PATH_BYTES_MAX} bytes"
             );
+            return malformed(entry, text, &allowed);
         };
         if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {
             return refuse(format!(

@@ -62,6 +62,6 @@ mod tests {
             let written = Address::parse(text).map(|address| address.to_string());
             assert_eq!(written.as_deref(), good.then_some(*text), "{text}");
         }
-        assert_eq!(Address::parse(&format!("unix:/{}", "x".repeat(107))), None);
+        assert_eq!(Address::parse(&format!("unix:/{}", "x".repeat(UNIX_PATH_BYTES_MAX))), None);
     }
 }
