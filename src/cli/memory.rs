@@ -110,6 +110,7 @@ impl Brim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fake_root::FakeRoot;
 
     const GIB: u64 = 1 << 30;
 
@@ -121,26 +122,6 @@ mod tests {
             looks.map(|bytes| ebb.look(bytes)),
             [false, false, false, true, false, false, true, false]
         );
-    }
-
-    struct Fake(Host);
-
-    impl Fake {
-        fn new(name: &str, files: &[(&str, &str)]) -> Fake {
-            let root = std::env::temp_dir().join(format!("fanwheel-{}-memory-{name}", std::process::id()));
-            for (path, text) in files {
-                let path = root.join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            Fake(Host { root })
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0.root);
-        }
     }
 
     #[test]
@@ -178,9 +159,10 @@ mod tests {
             ),
         ];
         for (name, files, expected) in rows {
-            let fake = Fake::new(name, files);
-            assert_eq!(fake.0.limit_bytes(0), *expected, "{name}");
-            assert_eq!(fake.0.limit_bytes(5), 5, "{name}");
+            let root = FakeRoot::new(&format!("memory-{name}"), files);
+            let host = Host { root: root.path().to_owned() };
+            assert_eq!(host.limit_bytes(0), *expected, "{name}");
+            assert_eq!(host.limit_bytes(5), 5, "{name}");
         }
     }
 

@@ -11,6 +11,8 @@ pub mod args;
 pub mod config;
 pub mod contradictions;
 pub mod doctor;
+#[cfg(test)]
+mod fake_root;
 pub mod file;
 pub mod grammar;
 pub mod groups;
