@@ -8,6 +8,7 @@
 pub mod activation;
 pub mod alert_rules;
 pub mod args;
+pub mod authorities;
 pub mod config;
 pub mod contradictions;
 pub mod doctor;
