@@ -92,9 +92,7 @@ impl Found {
 }
 
 fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    fanwheel::load::median::median(values).expect("a round was measured")
 }
 
 /// The plan for the large number, by constants of the small one, as the program prints it.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use fanwheel::base::settings::Settings;
 use fanwheel::load::host;
+use fanwheel::load::median::median;
 use fanwheel::ops::plan::constants::{Constants, Kernel, Memory, Origin, Processor};
 use fanwheel::ops::plan::{Ask, Machine, Plan, Planner};
 use serde::Serialize;
@@ -20,7 +21,6 @@ use serde_json::Value;
 use crate::host::Circumstances;
 use crate::measure::{self, Pins, progress};
 use crate::peer::{Peer, Running};
-use crate::results::median;
 use crate::sizes;
 
 /// Connections of the runs that give the constants.
@@ -75,7 +75,7 @@ impl Values {
     }
 
     fn median(&self, name: &str) -> f64 {
-        self.0.get(name).and_then(|values| median(values.clone())).unwrap_or(f64::NAN)
+        self.0.get(name).and_then(|values| median(values)).unwrap_or(f64::NAN)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use fanwheel::load::median::median;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -61,10 +62,10 @@ pub fn all(program: &Path, peer: &Peer, pins: Pins) -> Result<Vec<Row>, String> 
             values.push(one(program, peer, case, pins)?);
         }
     }
-    let median = |values| crate::results::median(values).expect("there is at least one round");
+    let median = |values: &[f64]| median(values).expect("there is at least one round");
     let rows = CASES.iter().zip(found);
     Ok(rows
-        .map(|(case, values)| Row { beside: case.beside.to_owned(), delivery_us: median(values) })
+        .map(|(case, values)| Row { beside: case.beside.to_owned(), delivery_us: median(&values) })
         .collect())
 }
 

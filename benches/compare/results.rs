@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use fanwheel::load::median::median;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -39,18 +40,7 @@ impl Runs {
 
     /// The median of a figure.
     pub fn median(&self, figure: &str) -> Option<f64> {
-        median(self.figures.get(figure)?.clone())
-    }
-}
-
-/// The median of some values; `None` of none.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        count if count % 2 == 0 => Some((values[middle - 1] + values[middle]) / 2.0),
-        _ => Some(values[middle]),
+        median(self.figures.get(figure)?)
     }
 }
 

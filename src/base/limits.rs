@@ -2,6 +2,9 @@
 //! unit and reason; relations between bounds are checked here. Pauses and steps that concern one file alone
 //! stand at its head.
 
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
 /// One kibibyte.
 pub const KIB: usize = 1_024;
 /// One mebibyte.
@@ -248,6 +251,156 @@ pub const NR_OPEN_DEFAULT: u64 = 1_048_576;
 /// Ports of one address that a proxy on a tuned host can connect to one server from: 10 240 to 65 535.
 pub const PLANNED_PORTS_PER_ADDRESS: u64 = 65_536 - 10_240;
 
+// The server's sockets.
+
+/// Bytes of a Unix socket's path: `sun_path` holds 108 with its end mark.
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 65_535;
+/// What a public connection may send ahead of being read: little more than a head, so that 200 who
+/// pipeline without reading take 61 KiB each and not 120. The kernel doubles it for its own overhead.
+pub const RECEIVE_BUFFER_BYTES: usize = 10 * KIB;
+/// Bytes of one TCP segment at most; `unsent_bytes_max` if that is less. Only loopback's are larger (64
+/// KiB). One of those fills a socket's send buffer, and a receiver acknowledges it when the second comes,
+/// or else 40 ms later: a proxy on the same host would wait as long for each such part of an event.
+pub const SEGMENT_BYTES_MAX: usize = 16 * KIB;
+/// Silence after which the kernel asks whether the peer is still there. Longer than a heartbeat, so that
+/// it costs nothing while heartbeats do the asking.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Pause between two such questions.
+pub const KEEPALIVE_PAUSE: Duration = Duration::from_secs(10);
+/// Questions without answer after which the peer is gone.
+pub const KEEPALIVE_TRIES: u32 = 3;
+/// Connections that fail in a row before the queue is left alone for a moment.
+pub const ACCEPT_ERRORS_IN_A_ROW_MAX: u32 = 32;
+/// Readinesses taken from the kernel at once, at most: all are noted before anything else of a turn.
+pub const READINESSES_PER_WAIT_MAX: usize = 16_384;
+/// Calls in a row that neither take a send nor yield an outcome before the ring counts as broken.
+pub const RING_IDLE_ENTERS_MAX: u32 = 1_000;
+
+// What subscribers and publishers meet.
+
+/// The most that `publish_bytes_max` can be, and so one line of `publish` and one event of `load`.
+pub const PUBLISH_BYTES_MAX: usize = 64 * MIB;
+/// `Retry-After` of refusals, seconds: uniform between these, so that the refused do not return together.
+pub const RETRY_AFTER_S: Range<u64> = 1..8;
+/// Per cent by which a reconnection time differs from the setting, so that clients do not come back at
+/// once.
+pub const RETRY_JITTER_PERCENT: u64 = 20;
+/// Per cent by which a stream's longest life differs from the setting.
+pub const LIFE_JITTER_PERCENT: u64 = 10;
+/// Bytes that each piece counts as, at least, which a subscriber sends after its request.
+pub const UPSTREAM_UNIT_BYTES: usize = 64;
+/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone: on a
+/// busy worker there are always some. What it misses, it gets when it comes back.
+pub const END_PATIENCE_MS: u64 = 1_000;
+/// Characters of serde's words that are told back: they may quote a key of any length.
+pub const JSON_REASON_CHARS_MAX: usize = 200;
+/// Rows of a page that does not say how many.
+pub const PAGE_ROWS_DEFAULT: usize = 50;
+
+// Figures, memory, the end, the log and alerts.
+
+/// Seconds of figures that are kept: five minutes, and one more so that there is a difference over five
+/// minutes.
+pub const WATCH_POINTS_MAX: usize = 301;
+/// Samples of distributions that are kept: a minute and one, so that there is a difference over a minute.
+pub const WATCH_MINUTE_SAMPLES_MAX: usize = 61;
+/// Per cent of the memory there is that `memory_bytes_max` is when it is not set: the rest is for the
+/// kernel's side of the sockets and for what an allocator gives back late.
+pub const MEMORY_SHARE_PERCENT: u64 = 80;
+/// Per cent of `memory_bytes_max` below which memory counts as free again: without a distance the server
+/// would refuse and accept by turns.
+pub const MEMORY_FREE_AGAIN_PERCENT: u64 = 95;
+/// Milliseconds beyond `drain_ms`: the last answers and closings take their time.
+pub const DRAIN_GRACE_MS: u64 = 2_000;
+/// Milliseconds for workers to close what they have once they are told to stop.
+pub const STOP_MS: u64 = 1_000;
+/// Errors of a kind in one minute from which on the log calls them frequent.
+pub const LOG_FREQUENT_MIN: u64 = 10;
+/// Minutes on end after which it calls frequent errors repeated.
+pub const LOG_REPEATED_MINUTES: u32 = 3;
+/// Milliseconds of a rule's times: a day, as of `alert_cooldown_ms`.
+pub const ALERT_MS_MAX: u64 = 86_400_000;
+/// Bytes of a rule's name: it stands in a mail's subject and in each line of the log.
+pub const ALERT_NAME_BYTES_MAX: usize = 64;
+/// Bytes of a mail address: a path has at most 256 octets, with its brackets (RFC 5321 §4.5.3.1).
+pub const MAIL_ADDRESS_BYTES_MAX: usize = 254;
+/// Per cent by which a pause before a further try differs: servers that lost the same network must not all
+/// come back in the same moment.
+pub const ALERT_JITTER_PERCENT: u64 = 20;
+
+// The other subcommands.
+
+/// How long `publish` and `subscribe` wait for a connection: a host that is there answers sooner, a
+/// firewall that drops never does.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long they wait for the head of an answer: as long as a publish body may take.
+pub const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes read of an answer that is not what was hoped for: enough for any message, and no page of a
+/// proxy's.
+pub const CLIENT_REFUSAL_BYTES_MAX: u64 = 4_096;
+/// How long `publish` waits without a byte: a server that accepted a body and then says nothing for so long
+/// has lost it.
+pub const PUBLISH_SILENCE: Duration = Duration::from_secs(30);
+/// How long `subscribe` does: six heartbeats of the default; a stream silent for longer is taken for cut.
+pub const SUBSCRIBE_SILENCE: Duration = Duration::from_secs(90);
+/// Milliseconds before `subscribe` comes back, whatever the server names.
+pub const SUBSCRIBE_WAIT_MS: RangeInclusive<u64> = 50..=3_600_000;
+/// Milliseconds up to which its waits grow while the server refuses.
+pub const SUBSCRIBE_BACKOFF_MS_MAX: u64 = 30_000;
+/// Per cent by which a wait is longer, so that clients cut together do not come back together, and none
+/// earlier than the server asked for.
+pub const SUBSCRIBE_JITTER_PERCENT: u64 = 20;
+/// Bytes of one event that it takes: the largest body with every line a data line of its own.
+pub const SUBSCRIBE_EVENT_BYTES_MAX: usize = 512 * MIB;
+/// How long `doctor` waits for the first bytes of a stream, and for a head.
+pub const DOCTOR_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it waits for an event that it has published.
+pub const DOCTOR_EVENT_PATIENCE: Duration = Duration::from_secs(3);
+/// From connecting to the end of a publish's answer.
+pub const DOCTOR_PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long its connecting, and each step of a handshake, may take.
+pub const DOCTOR_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of an answer's head: proxies add to it, and a page of theirs is none.
+pub const DOCTOR_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Fields of such a head.
+pub const DOCTOR_HEADERS_MAX: usize = 128;
+/// Arrivals that are kept of one stream; a public topic may be busy.
+pub const DOCTOR_ARRIVALS_MAX: usize = 100_000;
+/// Seconds of `--idle-seconds`, a day: nobody waits longer for an answer.
+pub const DOCTOR_IDLE_SECONDS_MAX: u64 = 86_400;
+/// Connections that can be asked about: beyond what any node could hold; keeps products far from
+/// overflow.
+pub const PLANNED_CONNECTIONS_MAX: u64 = 1_000_000_000;
+/// Files of one worker that can be asked about: what `fs.nr_open` may be at most on 64-bit kernels.
+pub const PLANNED_FILES_MAX: u64 = 1 << 30;
+
+// The load generator.
+
+/// Events in one request's batch: what a server takes in one body is less.
+pub const LOAD_BATCH_MAX: usize = 10_000;
+/// Topics: each pair of one and a publisher has a number.
+pub const LOAD_TOPICS_MAX: usize = 10_000_000;
+/// Publishers: each subscriber keeps a number for each of them.
+pub const LOAD_PUBLISHERS_MAX: usize = 1_024;
+/// Seconds that a part may be given: 31 years, whose nanoseconds fit a word.
+pub const LOAD_SECONDS_MAX: u64 = 1_000_000_000;
+/// Threads: sources of loopback subscribers are 127.0.1.1 to 127.0.254.1.
+pub const LOAD_THREADS_MAX: u64 = 254;
+/// Bytes of an answer's head; any server is to be measured, so more than this one's.
+pub const LOAD_HEAD_BYTES_MAX: usize = 16 * KIB;
+/// Fields of such a head.
+pub const LOAD_HEADERS_MAX: usize = 64;
+/// Bytes of one event that a subscriber takes.
+pub const LOAD_EVENT_BYTES_MAX: usize = 16 * MIB;
+/// How long the counts of a receiver are waited for: it may be in the middle of a turn on a processor that
+/// has others to serve.
+pub const LOAD_COUNTS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Events on their way that are followed at most: beyond a second of a fast publisher, a server is behind
+/// by so much that the last subscriber's time says nothing new.
+pub const LOAD_FLIGHT_EVENTS_MAX: usize = 1 << 16;
+
 const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and what is passed fit one word");
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
@@ -259,3 +412,7 @@ const _: () = assert!(SURVEY_MAILS_MAX < CONTROL_MAILS_MAX && NOTES_PER_TURN_MAX
 const _: () = assert!(PROBE_MS + PROBE_PERIOD_MS < 3_000);
 const _: () = assert!(WORKERS_MAX == u64::BITS as usize, "masks of workers are words");
 const _: () = assert!((REFUSALS_AT_ONCE_MAX as u64) < RESERVED_FILES);
+const _: () = assert!(PAGE_ROWS_DEFAULT <= PAGE_ROWS_MAX);
+const _: () = assert!(UPSTREAM_BYTES_MAX / UPSTREAM_UNIT_BYTES < u16::MAX as usize, "counted in 16 bits");
+const _: () =
+    assert!(PUBLISH_BYTES_MAX * 8 <= SUBSCRIBE_EVENT_BYTES_MAX, "`data: x` and a line end for each byte");

@@ -3,7 +3,7 @@
 //! The table is the only list: flags, environment, file, `config` and the README's table all come from it.
 //! Where a value comes from is decided in `cli`; this file knows no sources.
 
-use crate::base::limits::{ALERT_WEBHOOKS_MAX, KIB, MIB};
+use crate::base::limits::{ALERT_MS_MAX, ALERT_WEBHOOKS_MAX, KIB, MIB, PUBLISH_BYTES_MAX};
 
 /// What a setting's text may be.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ pub const TABLE: &[Spec] = &[
     ),
     int("topics_per_connection_max", "64", 1, 1_024, "topics of one subscriber"),
     int("topics_max", "1000000", 1, COUNT_MAX, "topics that exist at once"),
-    int("publish_bytes_max", "262144", 1, 64 * MIB as u64, "bytes of one publish body"),
+    int("publish_bytes_max", "262144", 1, PUBLISH_BYTES_MAX as u64, "bytes of one publish body"),
     int("head_bytes_max", "8192", 512, 64 * KIB as u64, "bytes of one request head"),
     int("headers_max", "64", 8, 256, "header fields of one request"),
     int("head_ms", "10000", 100, HOUR_MS, "time for a whole request head"),
@@ -154,7 +154,13 @@ pub const TABLE: &[Spec] = &[
         "addresses to which alerts are mailed through alert_sendmail",
     )),
     live(row("alert_sendmail", Kind::Text, "/usr/sbin/sendmail", "program that takes mails to be sent")),
-    live(int("alert_cooldown_ms", "300000", 0, DAY_MS, "time between two messages that one alert fires")),
+    live(int(
+        "alert_cooldown_ms",
+        "300000",
+        0,
+        ALERT_MS_MAX,
+        "time between two messages that one alert fires",
+    )),
     row("log_file", Kind::Text, "", "log file, reopened by SIGHUP; empty = standard error"),
     live(row(
         "log_level",

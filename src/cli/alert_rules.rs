@@ -7,19 +7,15 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::base::limits::ALERT_RULES_MAX;
+use crate::base::limits::{ALERT_MS_MAX, ALERT_NAME_BYTES_MAX, ALERT_RULES_MAX};
 use crate::cli::refusal::{Refusal, shown};
 use crate::cli::suggest::nearest;
-use crate::ops::alerts::{
-    Bound, DEFAULT_RULES, DefaultRule, METRICS, Metric, Rule, SEVERITY_NAMES, Severity, metric_named,
-};
+use crate::ops::alerts::{Bound, DEFAULT_RULES, DefaultRule, Metric, Rule, SEVERITY_NAMES, Severity};
+use crate::ops::watch::{metric_named, metrics};
 
 /// The key of the file under which rules stand.
 pub const KEY: &str = "alerts";
 const KEYS: [&str; 8] = ["name", "metric", "above", "below", "for_ms", "severity", "cooldown_ms", "enabled"];
-/// The same as a setting's longest times.
-const MS_MAX: u64 = 86_400_000;
-const NAME_BYTES_MAX: usize = 64;
 
 /// A rule, and where it came from.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,17 +152,18 @@ impl Reader<'_> {
     fn name(&self) -> Result<String, Refusal> {
         let good = |name: &str| {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-            !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain)
+            !name.is_empty() && name.len() <= ALERT_NAME_BYTES_MAX && name.bytes().all(plain)
         };
-        let allowed =
-            format!("a text of 1 to {NAME_BYTES_MAX} lower-case letters, digits and underscores, in quotes");
+        let allowed = format!(
+            "a text of 1 to {ALERT_NAME_BYTES_MAX} lower-case letters, digits and underscores, in quotes"
+        );
         let name =
             self.get("name", &allowed, |value| value.as_str().filter(|name| good(name)).map(str::to_owned))?;
         name.ok_or_else(|| Refusal::Contradiction(format!("{}: this alert needs a name", self.place)))
     }
 
     fn metric(&self) -> Result<Option<&'static Metric>, Refusal> {
-        let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        let names: Vec<&str> = metrics().map(|metric| metric.name).collect();
         self.choice("metric", metric_named, &names)
     }
 
@@ -186,9 +183,9 @@ impl Reader<'_> {
         let number = |value: &DeValue<'_>| {
             let number = value.as_integer()?;
             let number = u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()?;
-            (number <= MS_MAX).then_some(number)
+            (number <= ALERT_MS_MAX).then_some(number)
         };
-        self.get(key, &format!("a whole number from 0 to {MS_MAX}"), number)
+        self.get(key, &format!("a whole number from 0 to {ALERT_MS_MAX}"), number)
     }
 
     fn choice<T>(

@@ -4,7 +4,7 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use crate::base::limits::ALERT_MAILS_MAX;
+use crate::base::limits::{ALERT_MAILS_MAX, MAIL_ADDRESS_BYTES_MAX, UNIX_PATH_BYTES_MAX};
 use crate::base::settings::{Settings, SlowPolicy, split_list};
 use crate::cli::refusal::{Refusal, shown};
 use crate::cli::resolved::{Entry, Resolved, Source};
@@ -17,9 +17,6 @@ const ORDERED: &[(&str, &str, &str)] = &[
     ("publish_bytes_max", "history_topic_bytes_max", "an event must fit its topic's history"),
     ("topics_per_connection_max", "topics_max", "one subscriber cannot have more topics than exist"),
 ];
-
-/// RFC 5321 §4.5.3.1: a path has at most 256 octets, with its brackets.
-const MAIL_ADDRESS_BYTES_MAX: usize = 254;
 
 /// Makes defaults give way, then refuses the first contradiction found.
 pub fn check(resolved: &mut Resolved) -> Result<(), Refusal> {
@@ -104,11 +101,11 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
     for (entry, text) in all {
         let Some(place) = Address::parse(text) else {
-            return malformed(
-                entry,
-                text,
-                "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most 107 bytes",
+            let allowed = format!(
+                "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most \
+                 {UNIX_PATH_BYTES_MAX} bytes"
             );
+            return malformed(entry, text, &allowed);
         };
         if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {
             return refuse(format!(

@@ -8,11 +8,10 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 use serde_json::json;
 
-use crate::base::limits::WORKERS_MAX;
+use crate::base::limits::{DOCTOR_IDLE_SECONDS_MAX, PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
 use crate::base::logfmt::Plain;
 use crate::cli::grammar::{number, option, switch, whole};
 use crate::cli::passage::{Wishes, look};
-use crate::cli::plan::CONNECTIONS_MAX;
 use crate::cli::{Failure, host, print};
 use crate::ops::doctor::findings;
 use crate::ops::finding::{Finding, Verdict, is_fine, text};
@@ -28,9 +27,6 @@ Exit code 0: nothing is bad; 1: something is, or the address does not answer; 2:
   fanwheel doctor --connections 200000 --pid $(pidof fanwheel)
   fanwheel doctor --url 'https://example.org/events?topic=news'";
 
-/// A day: nobody waits longer for an answer.
-const IDLE_SECONDS_MAX: u64 = 86_400;
-
 /// The grammar.
 pub fn command() -> Command {
     Command::new("doctor")
@@ -38,7 +34,7 @@ pub fn command() -> Command {
         .after_help(WORDS)
         .arg(
             number("connections", 1, "connections to hold on this host")
-                .value_parser(whole(1..=CONNECTIONS_MAX))
+                .value_parser(whole(1..=PLANNED_CONNECTIONS_MAX))
                 .default_value("100000")
                 .conflicts_with("url"),
         )
@@ -66,7 +62,7 @@ pub fn command() -> Command {
         )
         .arg(
             number("idle-seconds", 1, "how long a quiet stream is watched")
-                .value_parser(whole(1..=IDLE_SECONDS_MAX))
+                .value_parser(whole(1..=DOCTOR_IDLE_SECONDS_MAX))
                 .default_value("20")
                 .requires("url"),
         )

@@ -53,6 +53,7 @@ pub fn cpu_percent(root: &Path, process: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fake_root::FakeRoot;
 
     #[test]
     fn the_least_share_of_processor_time_counts_in_both_versions() {
@@ -81,14 +82,8 @@ mod tests {
             ("none", &[("proc/self/cgroup", "0::/\n")], None),
         ];
         for (name, files, expected) in rows {
-            let root = std::env::temp_dir().join(format!("fanwheel-{}-groups-{name}", std::process::id()));
-            for (path, text) in *files {
-                let path = root.join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            assert_eq!(cpu_percent(&root, "self"), *expected, "{name}");
-            fs::remove_dir_all(&root).unwrap();
+            let root = FakeRoot::new(&format!("groups-{name}"), files);
+            assert_eq!(cpu_percent(root.path(), "self"), *expected, "{name}");
         }
     }
 }

@@ -9,10 +9,8 @@ use crate::cli::groups;
 use crate::cli::memory;
 use crate::ops::doctor::{Host, Interface, Reading, Ring};
 use crate::ops::host_table::Row;
+use crate::sys::process::page_bytes;
 use crate::sys::ring;
-
-/// Bytes of one page; the same on every machine this is meant for.
-const PAGE_BYTES: u64 = 4_096;
 
 /// Reads a host. `process` is the number of a running server whose limits count, or none for this process.
 pub fn read(
@@ -31,7 +29,7 @@ pub fn read(
         workers: workers.unwrap_or_else(|| processors.min(crate::base::limits::WORKERS_MAX as u64)),
         processors,
         memory_pages: memory_pages(root),
-        page_bytes: PAGE_BYTES,
+        page_bytes: page_bytes(),
         scripts: scripts(),
         values: values(root, rows),
         files: hard_files(root, &name).map(|files| (files, whose)),
@@ -64,7 +62,7 @@ fn memory_pages(root: &Path) -> u64 {
     let info = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     let kib: Option<u64> = line.split_whitespace().next().and_then(|number| number.parse().ok());
-    kib.unwrap_or(0) * 1_024 / PAGE_BYTES
+    kib.unwrap_or(0) * 1_024 / page_bytes()
 }
 
 /// The hard limit in `/proc/PID/limits`; `unlimited` is as many as a number can say.
@@ -149,32 +147,13 @@ fn interfaces(root: &Path) -> Vec<Interface> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fake_root::FakeRoot;
     use crate::ops::host_table::{TEXT, rows};
-
-    struct Fake(PathBuf);
-
-    impl Fake {
-        fn new(name: &str, files: &[(&str, &str)]) -> Fake {
-            let root = std::env::temp_dir().join(format!("fanwheel-{}-readings-{name}", std::process::id()));
-            for (path, text) in files {
-                let path = root.join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            Fake(root)
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     #[test]
     fn values_limits_and_interfaces_are_read_as_the_kernel_writes_them() {
-        let fake = Fake::new(
-            "all",
+        let root = FakeRoot::new(
+            "readings",
             &[
                 ("proc/meminfo", "MemTotal:        8192 kB\n"),
                 (
@@ -196,8 +175,11 @@ mod tests {
                 ("sys/class/net/eth0/queues/rx-0/rps_cpus", "00000000,00000003\n"),
             ],
         );
-        let host = read(&fake.0, Some(7), &rows(TEXT).unwrap(), 5, Some(3));
-        assert_eq!((host.connections, host.workers, host.memory_pages), (5, 3, 2_048));
+        let host = read(root.path(), Some(7), &rows(TEXT).unwrap(), 5, Some(3));
+        assert_eq!(
+            (host.connections, host.workers, host.memory_pages),
+            (5, 3, 8 * 1_024 * 1_024 / page_bytes())
+        );
         assert_eq!(host.files, Some((4_096, "process 7".to_owned())));
         assert_eq!(
             (host.group_threads, host.group_memory_bytes, host.seccomp),

@@ -9,13 +9,9 @@ use ureq::http::uri::Authority;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
+use crate::base::limits::{CLIENT_ANSWER_TIMEOUT, CLIENT_CONNECT_TIMEOUT, CLIENT_REFUSAL_BYTES_MAX};
 use crate::cli::Failure;
 use crate::cli::refusal::shown;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of an answer that is not what was hoped for: enough for any message, and no page of a proxy's.
-const REFUSAL_BYTES_MAX: u64 = 4_096;
 
 /// A checked `--url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +83,8 @@ pub fn agent(silence: Duration) -> Agent {
         .http_status_as_error(false)
         // A proxy of the environment is for the world outside; this talks to the operator's own server.
         .proxy(None)
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(ANSWER_TIMEOUT))
+        .timeout_connect(Some(CLIENT_CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(CLIENT_ANSWER_TIMEOUT))
         .timeout_per_read(Some(silence))
         .user_agent(concat!("fanwheel/", env!("CARGO_PKG_VERSION")))
         .build();
@@ -127,7 +123,7 @@ pub fn refusal(response: Response<Body>) -> Refusal {
     let retry_after_s = header.and_then(|text| text.trim().parse().ok());
     let mut bytes = Vec::new();
     // A body that cannot be read leaves the status, which says enough.
-    let _ = response.into_body().into_reader().take(REFUSAL_BYTES_MAX).read_to_end(&mut bytes);
+    let _ = response.into_body().into_reader().take(CLIENT_REFUSAL_BYTES_MAX).read_to_end(&mut bytes);
     let told: Option<Value> = serde_json::from_slice(&bytes).ok();
     let message = told.as_ref().and_then(|told| told.get("message")).and_then(Value::as_str);
     let code = told.as_ref().and_then(|told| told.get("error")).and_then(Value::as_str);

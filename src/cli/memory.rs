@@ -6,14 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::base::limits::{MEMORY_FREE_AGAIN_PERCENT, MEMORY_SHARE_PERCENT};
 use crate::cli::groups;
-
-/// Share of what there is, in percent, when no limit is set: the rest is for the kernel's side of the sockets
-/// and for what an allocator gives back late.
-const SHARE_PERCENT: u64 = 80;
-/// Percent of the limit below which memory counts as free again: without a distance the server would refuse
-/// and accept by turns.
-const FREE_AGAIN_PERCENT: u64 = 95;
 
 /// Where the numbers come from.
 #[derive(Clone, Debug)]
@@ -62,7 +56,7 @@ impl Host {
         }
         let installed = self.read("proc/meminfo").and_then(|text| field_kib(&text, "MemTotal:"));
         let least = installed.into_iter().chain(self.group_bytes("self")).min();
-        least.map_or(u64::MAX, |bytes| bytes / 100 * SHARE_PERCENT)
+        least.map_or(u64::MAX, |bytes| bytes / 100 * MEMORY_SHARE_PERCENT)
     }
 }
 
@@ -107,7 +101,7 @@ impl Brim {
 
     /// Takes a reading; says whether memory is full when that has changed.
     pub fn look(&mut self, resident_bytes: u64) -> Option<bool> {
-        let free_again = self.limit_bytes / 100 * FREE_AGAIN_PERCENT;
+        let free_again = self.limit_bytes / 100 * MEMORY_FREE_AGAIN_PERCENT;
         let full = if self.full { resident_bytes > free_again } else { resident_bytes > self.limit_bytes };
         (full != std::mem::replace(&mut self.full, full)).then_some(full)
     }
@@ -116,6 +110,7 @@ impl Brim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fake_root::FakeRoot;
 
     const GIB: u64 = 1 << 30;
 
@@ -127,26 +122,6 @@ mod tests {
             looks.map(|bytes| ebb.look(bytes)),
             [false, false, false, true, false, false, true, false]
         );
-    }
-
-    struct Fake(Host);
-
-    impl Fake {
-        fn new(name: &str, files: &[(&str, &str)]) -> Fake {
-            let root = std::env::temp_dir().join(format!("fanwheel-{}-memory-{name}", std::process::id()));
-            for (path, text) in files {
-                let path = root.join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            Fake(Host { root })
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0.root);
-        }
     }
 
     #[test]
@@ -184,9 +159,10 @@ mod tests {
             ),
         ];
         for (name, files, expected) in rows {
-            let fake = Fake::new(name, files);
-            assert_eq!(fake.0.limit_bytes(0), *expected, "{name}");
-            assert_eq!(fake.0.limit_bytes(5), 5, "{name}");
+            let root = FakeRoot::new(&format!("memory-{name}"), files);
+            let host = Host { root: root.path().to_owned() };
+            assert_eq!(host.limit_bytes(0), *expected, "{name}");
+            assert_eq!(host.limit_bytes(5), 5, "{name}");
         }
     }
 

@@ -8,9 +8,12 @@
 pub mod activation;
 pub mod alert_rules;
 pub mod args;
+pub mod authorities;
 pub mod config;
 pub mod contradictions;
 pub mod doctor;
+#[cfg(test)]
+mod fake_root;
 pub mod file;
 pub mod grammar;
 pub mod groups;

@@ -13,20 +13,17 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cli::Failure;
-use crate::cli::refusal::shown;
 use address::{Address, topic_pair};
 use connection::{Connection, What, open};
 use publishing::Publisher;
 use tls::Trust;
 
+use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, DOCTOR_EVENT_PATIENCE, DOCTOR_PATIENCE};
+use crate::cli::Failure;
+use crate::cli::refusal::shown;
 use crate::ops::passage::{Compression, Idle, Left, Seen};
 use crate::ops::unpublished::Unpublished;
 
-/// How long the first bytes, and a head, are waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long an event is waited for.
-const EVENT_PATIENCE: Duration = Duration::from_secs(3);
 /// Events that are published.
 const EVENTS: usize = 5;
 /// Between two of them, so that none rides along with another.
@@ -69,7 +66,7 @@ struct Visit {
 pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
     let mut visit = Visit::new(wishes)?;
     let mut seen = Seen {
-        patience_ms: ms(PATIENCE),
+        patience_ms: ms(DOCTOR_PATIENCE),
         tls: visit.address.tls,
         origin: (visit.origin.clone(), wishes.origin.is_some()),
         ..Seen::default()
@@ -96,12 +93,13 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
     if let Some(trust) = &visit.trust {
         seen.by_name = trust.by_name();
         let target = visit.address.target(&visit.topics, &[]);
-        let looked = http2::look(&visit.address, trust, &target, PATIENCE);
+        let looked = http2::look(&visit.address, trust, &target, DOCTOR_PATIENCE);
         seen.http2 = Some(looked.map_err(|error| visit.unreachable(&error))?);
     }
     let mut quiet = visit.stream(quiet_topics, &[], &[])?;
-    let first =
-        stream.wait(stream.started + PATIENCE, |arrival| (arrival.what == What::Bytes).then_some(arrival.at));
+    let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| {
+        (arrival.what == What::Bytes).then_some(arrival.at)
+    });
     seen.first_byte_ms = first.map(|at| ms(at.saturating_duration_since(stream.started)));
     let first_id = visit.events(&mut stream, &mut seen);
     let left = stream.leave();
@@ -126,7 +124,7 @@ fn ms(duration: Duration) -> u64 {
 type Head = (u16, Vec<(String, String)>);
 
 fn head_of(stream: &mut Connection) -> Option<Head> {
-    stream.wait(stream.started + PATIENCE, |arrival| match &arrival.what {
+    stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
         What::Head(status, fields) => Some(Some((*status, fields.clone()))),
         What::Ended(_) => Some(None),
         _ => None,
@@ -156,7 +154,7 @@ impl Visit {
         let error = match error.kind() {
             // A socket with a time limit calls that "temporarily unavailable".
             io::ErrorKind::WouldBlock => {
-                let seconds = connection::CONNECT_TIMEOUT.as_secs();
+                let seconds = DOCTOR_CONNECT_TIMEOUT.as_secs();
                 format!("nothing came within {seconds} s (in the handshake of TLS, if it is https://)")
             }
             _ => error.to_string(),
@@ -196,7 +194,7 @@ impl Visit {
             match self.publisher.publish(&data) {
                 Err(reason) => seen.unpublished = Some(reason),
                 Ok((id, subscribers)) => {
-                    let came = stream.wait(before + EVENT_PATIENCE, |arrival| match &arrival.what {
+                    let came = stream.wait(before + DOCTOR_EVENT_PATIENCE, |arrival| match &arrival.what {
                         What::Event { data: text, .. } if *text == data => Some(arrival.at),
                         _ => None,
                     });
@@ -242,7 +240,7 @@ impl Visit {
     /// Whether a stream comes at once that the server does not ask proxies to pass on so.
     fn unasked(&self) -> Result<Option<bool>, Failure> {
         let mut stream = self.stream(&self.topics, &[("buffered", "1")], &[])?;
-        let first = stream.wait(stream.started + PATIENCE, |arrival| match &arrival.what {
+        let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
             What::Head(200, _) => None,
             What::Head(..) | What::Ended(_) => Some(None),
             What::Bytes => Some(Some(true)),
@@ -286,7 +284,7 @@ impl Visit {
         let by_query = self.stream(&self.topics, &[("last_event_id", position)], &[])?;
         let second = format!("{}-1", self.topic);
         Ok([by_header, by_query].map(|mut stream| {
-            let until = stream.started + EVENT_PATIENCE;
+            let until = stream.started + DOCTOR_EVENT_PATIENCE;
             head_of(&mut stream).filter(|(status, _)| *status == 200)?;
             // Behind a buffer nothing can be seen: the greeting must come first.
             stream.wait(until, |arrival| (arrival.what == What::Bytes).then_some(()))?;

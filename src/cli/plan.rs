@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command, value_parser};
 use serde_json::json;
 
-use crate::base::limits::NR_OPEN_DEFAULT;
+use crate::base::limits::{NR_OPEN_DEFAULT, PLANNED_CONNECTIONS_MAX, PLANNED_FILES_MAX};
 use crate::cli::grammar::{number, option, switch, whole};
 use crate::cli::refusal::shown;
 use crate::cli::resolved::Resolved;
@@ -25,10 +25,6 @@ const COSTLY: [&str; 7] = [
     "history_bytes_max",
     "retry_ms",
 ];
-/// Beyond what any node could hold; keeps products far from overflow.
-pub(super) const CONNECTIONS_MAX: u64 = 1_000_000_000;
-/// Files of one worker: what `fs.nr_open` may be at most on 64-bit kernels.
-const FILES_MAX: u64 = 1 << 30;
 
 const WORDS: &str = "\
 Reckons with constants that `make bench` measures, and with the settings that serve would run with: \
@@ -48,19 +44,20 @@ pub fn command() -> Command {
     let asked = [
         number("connections", 1, "connections in all")
             .default_value("100000")
-            .value_parser(whole(1..=CONNECTIONS_MAX)),
+            .value_parser(whole(1..=PLANNED_CONNECTIONS_MAX)),
         real("events-per-second", "1", "events that each connection receives in a second"),
         number("bytes", 0, "bytes of an event's data").default_value("200").value_parser(whole(0..=64 << 20)),
         number("topics", 1, "topics, each subscriber on one; all publish at that rate")
             .default_value("1")
-            .value_parser(whole(1..=CONNECTIONS_MAX)),
+            .value_parser(whole(1..=PLANNED_CONNECTIONS_MAX)),
         real("slow-percent", "1", "share of the connections that take nothing for a while"),
         real("rtt-ms", "100", "time to a client and back"),
         real("headroom-percent", "30", "share of each node that stays free"),
         size("nodes-ram", "16G", "memory of a node"),
         number("cores", 1, "processors of a node").default_value("8").value_parser(whole(1..=4_096)),
         rate("nic", "10G", "network of a node, bits a second each way"),
-        number("files", 1, "files that a worker may have (LimitNOFILE)").value_parser(whole(1..=FILES_MAX)),
+        number("files", 1, "files that a worker may have (LimitNOFILE)")
+            .value_parser(whole(1..=PLANNED_FILES_MAX)),
         option("constants", "FILE", "measured constants of another machine")
             .value_parser(value_parser!(PathBuf)),
         switch("json", "one JSON object"),

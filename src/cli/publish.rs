@@ -2,21 +2,15 @@
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::ArgMatches;
 use serde_json::Value;
 use ureq::Agent;
 
-use crate::base::limits::MIB;
+use crate::base::limits::{PUBLISH_BYTES_MAX, PUBLISH_SILENCE};
 use crate::base::logfmt::Plain;
 use crate::cli::Failure;
 use crate::cli::http::{Base, agent, refusal, unreachable_at};
-
-/// A server that accepted a body and then says nothing for so long has lost it.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Bytes of one line of standard input: the most that `publish_bytes_max` can be.
-const LINE_BYTES_MAX: u64 = 64 * MIB as u64;
 
 /// What to publish to.
 struct Post<'a> {
@@ -42,7 +36,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let query: Vec<(&str, &str)> =
         query.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     let post = Post {
-        agent: agent(SILENCE),
+        agent: agent(PUBLISH_SILENCE),
         address: base.with("/publish", &query),
         idempotency_key: text("idempotency-key"),
     };
@@ -64,13 +58,13 @@ impl Post<'_> {
         let mut line = Vec::new();
         for number in 1_u64.. {
             line.clear();
-            let read = input.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
+            let read = input.by_ref().take(PUBLISH_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
             let bytes = read.map_err(|error| Failure::Run(format!("cannot read standard input: {error}")))?;
             if bytes == 0 {
                 break;
             }
-            if bytes as u64 > LINE_BYTES_MAX {
-                return Err(Failure::Run(format!("line {number} is longer than {LINE_BYTES_MAX} bytes")));
+            if bytes > PUBLISH_BYTES_MAX {
+                return Err(Failure::Run(format!("line {number} is longer than {PUBLISH_BYTES_MAX} bytes")));
             }
             // A repeat of the whole command then publishes only the lines that were not published before.
             let key = self.idempotency_key.map(|key| format!("{key}-{number}"));

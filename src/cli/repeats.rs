@@ -5,18 +5,14 @@
 //!
 //! | class | means |
 //! | --- | --- |
-//! | `occasional` | fewer than [`FREQUENT_MIN`] in a minute |
+//! | `occasional` | fewer than [`LOG_FREQUENT_MIN`] in a minute |
 //! | `frequent` | as many or more |
-//! | `repeated` | frequent for [`REPEATED_MINUTES`] minutes on end: it does not go away by itself |
+//! | `repeated` | frequent for [`LOG_REPEATED_MINUTES`] minutes on end: it does not go away by itself |
 
 use log::Level;
 
-use crate::base::limits::LOG_KINDS_MAX;
+use crate::base::limits::{LOG_FREQUENT_MIN, LOG_KINDS_MAX, LOG_REPEATED_MINUTES};
 
-/// Errors of a kind in one minute from which on they are frequent.
-pub const FREQUENT_MIN: u64 = 10;
-/// Minutes on end after which frequent errors are repeated ones.
-pub const REPEATED_MINUTES: u32 = 3;
 /// How long errors are gathered into one line.
 const MINUTE_MS: u64 = 60_000;
 /// Those for whom there was no place.
@@ -79,7 +75,7 @@ impl Repeats {
             let over = now_ms.saturating_sub(kind.minute_began_ms) >= MINUTE_MS;
             if over {
                 lines.extend(kind.told_of());
-                let frequent = kind.held + u64::from(kind.told) >= FREQUENT_MIN;
+                let frequent = kind.held + u64::from(kind.told) >= LOG_FREQUENT_MIN;
                 kind.frequent_minutes = if frequent { kind.frequent_minutes + 1 } else { 0 };
             }
             let quiet = kind.held == 0;
@@ -103,9 +99,9 @@ impl Repeats {
 
 impl Kind {
     fn class(&self) -> &'static str {
-        if self.held + u64::from(self.told) < FREQUENT_MIN {
+        if self.held + u64::from(self.told) < LOG_FREQUENT_MIN {
             "occasional"
-        } else if self.frequent_minutes + 1 < REPEATED_MINUTES {
+        } else if self.frequent_minutes + 1 < LOG_REPEATED_MINUTES {
             "frequent"
         } else {
             "repeated"
@@ -170,7 +166,7 @@ mod tests {
         check(&[0, 100, 200], 130_000, &[(0, "class=occasional"), (60_000, "class=occasional count=2")]);
         let many: Vec<u64> = (0..600).map(|n| n * 100).collect();
         check(&many, 200_000, &[(0, "class=occasional"), (60_000, "class=frequent count=599")]);
-        let ten: Vec<u64> = (0..FREQUENT_MIN).collect();
+        let ten: Vec<u64> = (0..LOG_FREQUENT_MIN).collect();
         check(&ten, 61_000, &[(0, "class=occasional"), (60_000, "class=frequent count=9")]);
     }
 

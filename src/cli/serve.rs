@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::RecvTimeoutError;
 use log::{debug, error, info, warn};
 
+use crate::base::limits::{DRAIN_GRACE_MS, STOP_MS};
 use crate::base::settings::Settings;
 use crate::cli::log as journal;
 use crate::cli::memory::{Brim, Host};
@@ -38,11 +39,6 @@ use crate::fanout::node::Node;
 use crate::ops::watch::Bounds;
 use crate::reactor::{self, Capacity, Inherited, Launch, Notice, Server};
 use crate::sys::process;
-
-/// Beyond `drain_ms`: the last answers and closings take their time.
-const DRAIN_GRACE_MS: u64 = 2_000;
-/// For workers to close what they have once they are told to stop.
-const STOP_MS: u64 = 1_000;
 
 /// Starts the server and stays until it has ended.
 ///

@@ -17,7 +17,10 @@ use clap::ArgMatches;
 use ureq::http::HeaderValue;
 use ureq::{Agent, BodyReader};
 
-use crate::base::limits::MIB;
+use crate::base::limits::{
+    SUBSCRIBE_BACKOFF_MS_MAX, SUBSCRIBE_EVENT_BYTES_MAX, SUBSCRIBE_JITTER_PERCENT, SUBSCRIBE_SILENCE,
+    SUBSCRIBE_WAIT_MS,
+};
 use crate::base::logfmt::Plain;
 use crate::base::prng::Prng;
 use crate::cli::Failure;
@@ -25,19 +28,8 @@ use crate::cli::http::{Base, agent, refusal, unreachable_at};
 use crate::cli::show::{Form, show};
 use crate::wire::sse::Parser;
 
-/// Six heartbeats of the default; a stream that is silent for longer is taken for cut.
-const SILENCE: Duration = Duration::from_secs(90);
 /// Reconnection time until the server names one.
 const RETRY_MS: u64 = 2_000;
-/// Bounds of a wait, whatever the server names.
-const WAIT_MS: std::ops::RangeInclusive<u64> = 50..=3_600_000;
-/// Up to here the waits grow while the server refuses.
-const BACKOFF_MS_MAX: u64 = 30_000;
-/// Share by which a wait is longer, so that clients cut together do not come back together, and none earlier
-/// than the server asked for.
-const JITTER_PERCENT: u64 = 20;
-/// Bytes of one event: the largest body with every line a data line of its own.
-const EVENT_BYTES_MAX: usize = 512 * MIB;
 /// Tells what is missing, so `--count` does not count it. Events of the server's own topics count.
 const GAP: &[u8] = b"fanwheel.gap";
 
@@ -56,13 +48,14 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
                 (why, client.retry_ms)
             }
             Visit::Refused { why, retry_after_ms } => {
-                let grown = client.retry_ms.saturating_mul(1 << client.refusals).min(BACKOFF_MS_MAX);
+                let grown =
+                    client.retry_ms.saturating_mul(1 << client.refusals).min(SUBSCRIBE_BACKOFF_MS_MAX);
                 client.refusals = (client.refusals + 1).min(16);
                 (why, retry_after_ms.unwrap_or(grown.max(client.retry_ms)))
             }
         };
-        let wait_ms = wait_ms.clamp(*WAIT_MS.start(), *WAIT_MS.end());
-        let wait_ms = wait_ms + prng.below(wait_ms * JITTER_PERCENT / 100);
+        let wait_ms = wait_ms.clamp(*SUBSCRIBE_WAIT_MS.start(), *SUBSCRIBE_WAIT_MS.end());
+        let wait_ms = wait_ms + prng.below(wait_ms * SUBSCRIBE_JITTER_PERCENT / 100);
         let from = if client.last_event_id.is_empty() { "now" } else { &client.last_event_id };
         // Standard error may be closed; the events matter, not the news about them.
         let _ = writeln!(
@@ -120,7 +113,7 @@ impl Client {
             return Err(Failure::Usage("--last-event-id must be plain ASCII text".to_owned()));
         }
         Ok(Client {
-            agent: agent(SILENCE),
+            agent: agent(SUBSCRIBE_SILENCE),
             base: Base::new(&text("url"))?,
             topics: texts("topic"),
             events: texts("event"),
@@ -178,12 +171,14 @@ impl Client {
         match self.read(response.into_body().into_reader()) {
             Stop::Done => Ok(Visit::Done),
             Stop::Cut(why) => Ok(Visit::Cut(why)),
-            Stop::TooLong => Err(Failure::Run(format!("an event is longer than {EVENT_BYTES_MAX} bytes"))),
+            Stop::TooLong => {
+                Err(Failure::Run(format!("an event is longer than {SUBSCRIBE_EVENT_BYTES_MAX} bytes")))
+            }
         }
     }
 
     fn read(&mut self, mut stream: BodyReader<'static>) -> Stop {
-        let mut parser = Parser::new(EVENT_BYTES_MAX);
+        let mut parser = Parser::new(SUBSCRIBE_EVENT_BYTES_MAX);
         let mut buffer = vec![0; 64 * 1_024];
         let mut page = Vec::new();
         loop {

@@ -73,10 +73,10 @@ fn thread_seconds(folder: &Path) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fake_root::FakeRoot;
 
     #[test]
     fn numbers_are_found_where_the_kernel_puts_them() {
-        let root = std::env::temp_dir().join(format!("fanwheel-{}-reading", std::process::id()));
         let files = [
             ("proc/self/status", "VmPeak:  9 kB\nVmRSS:\t    2048 kB\n"),
             ("proc/self/task/11/comm", "fanwheel\n"),
@@ -88,13 +88,8 @@ mod tests {
             ("proc/self/fd/1", ""),
             ("proc/net/sockstat", "sockets: used 9\nTCP: inuse 6 orphan 0 tw 0 alloc 9 mem 3\nUDP: mem 5\n"),
         ];
-        for (path, text) in files {
-            let path = root.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let reading = Reader::at(&root, 3).read(40);
-        fs::remove_dir_all(&root).unwrap();
+        let root = FakeRoot::new("usage", &files);
+        let reading = Reader::at(root.path(), 3).read(40);
         assert_eq!(reading.resident_bytes, 2 << 20);
         assert_eq!(reading.workers_cpu_seconds, [0.25, 1.5, 0.0]);
         assert_eq!(reading.kernel_tcp_bytes, 3 * process::page_bytes());

@@ -9,23 +9,17 @@ use super::output::arrive;
 use super::seam::{Close, Io, Read};
 use super::worker::{Token, Worker};
 use crate::base::counters::{Closed, Count, Refused};
-use crate::base::limits::{OPERATOR_PATIENCE_MS, UPSTREAM_BYTES_MAX};
+use crate::base::limits::{
+    END_PATIENCE_MS, LIFE_JITTER_PERCENT, OPERATOR_PATIENCE_MS, RETRY_JITTER_PERCENT, UPSTREAM_BYTES_MAX,
+    UPSTREAM_UNIT_BYTES,
+};
 use crate::base::settings::{Profile, SlowPolicy};
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::reply;
 use crate::wire::request::{Start, Subscribe};
 
-/// Per cent by which a reconnection time differs from the setting, so that clients do not come back at once.
-const RETRY_JITTER_PERCENT: u64 = 20;
-/// Per cent by which a stream's longest life differs from the setting.
-const LIFE_JITTER_PERCENT: u64 = 10;
-/// Bytes in a unit of `Stream::upstream`.
-const UPSTREAM_UNIT: usize = 64;
 /// Milliseconds after which a stream that could not be ended yet is looked at again.
 const END_RETRY_MS: u64 = 100;
-/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone: on a
-/// busy worker there are always some. What it misses, it gets when it comes back.
-const END_PATIENCE_MS: u64 = 1_000;
 
 /// How a new stream is opened, beside what it subscribes to.
 pub(super) struct Opening {
@@ -137,8 +131,8 @@ impl Worker {
             Read::Bytes(bytes) => {
                 let most = self.scratch.len();
                 let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return bytes };
-                stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT) as u16);
-                if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT {
+                stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT_BYTES) as u16);
+                if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT_BYTES {
                     self.close(io, slot, Close::Reset, Closed::Upstream);
                 } else {
                     self.queue_read_again(slot, bytes, most);

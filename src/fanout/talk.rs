@@ -14,7 +14,7 @@ use super::stream::{Opening, bench_subscription};
 use super::worker::Worker;
 use crate::base::counters::{Closed, Count, Refused};
 use crate::base::limits::{
-    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, LINGER_BYTES_MAX, PUBLIC_READ_BYTES,
+    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, LINGER_BYTES_MAX, PUBLIC_READ_BYTES, RETRY_AFTER_S,
 };
 use crate::base::settings::Listener;
 use crate::base::time::Tick;
@@ -22,9 +22,6 @@ use crate::wire::head::{self, Head, Parsed};
 use crate::wire::problem::Problem;
 use crate::wire::reply::{self, Reply};
 use crate::wire::request::{Request, Subscribe, route};
-
-/// `Retry-After` of refusals, seconds: uniform between these, so that the refused do not return together.
-const RETRY_AFTER_S: std::ops::Range<u64> = 1..8;
 
 /// What handling one request came to.
 pub(super) enum Flow {

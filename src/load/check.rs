@@ -1,6 +1,7 @@
 //! Whether this host can hold the load's side of a run, before anything is opened: files, ports, memory. Says
 //! what is missing and the command that mends it.
 
+use crate::base::limits::LOAD_THREADS_MAX;
 use crate::load::host;
 use crate::load::plan::{Fault, Plan};
 use crate::load::receiver::PORT_FIRST;
@@ -8,8 +9,6 @@ use crate::sys::process::{self, Limit};
 
 /// Files of a thread that are no subscribers: poll, waker, standard streams, the publisher's.
 const FILES_SPARE: u64 = 64;
-/// Sources of loopback subscribers are 127.0.1.1 to 127.0.254.1.
-const THREADS_MAX: u64 = 254;
 /// Ports of one such source: a thread has one, so that more subscribers could be bound but never connect.
 const SOURCE_PORTS: u64 = 65_536 - PORT_FIRST as u64;
 /// Kernel memory of an idle connection, both ends, as measured on kernel 6.18; ours and the target's on top.
@@ -37,12 +36,12 @@ pub fn check(plan: &Plan, files: u64) -> Result<usize, Fault> {
     let wanted = plan.subscribers as u64;
     let needed = threads_needed(wanted, files, plan.is_loopback());
     let threads = if plan.threads == 0 { needed } else { plan.threads as u64 };
-    if threads < needed || threads > THREADS_MAX {
+    if threads < needed || threads > LOAD_THREADS_MAX {
         return Err(Fault::Host(format!(
             "cannot open {wanted} subscribers: {threads} threads of {files} files each, and on loopback of \
              {SOURCE_PORTS} ports; use --threads {} or raise the limit with `ulimit -n {}`",
-            needed.min(THREADS_MAX),
-            wanted / threads.clamp(1, THREADS_MAX) + FILES_SPARE
+            needed.min(LOAD_THREADS_MAX),
+            wanted / threads.clamp(1, LOAD_THREADS_MAX) + FILES_SPARE
         )));
     }
     if !plan.is_loopback() {

@@ -7,9 +7,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
-/// Events on their way that are followed at most: beyond a second of a fast publisher, a server is behind
-/// by so much that the last subscriber's time says nothing new.
-const SLOTS: usize = 1 << 16;
+use crate::base::limits::LOAD_FLIGHT_EVENTS_MAX;
 
 struct Slot {
     /// The event's index plus one; 0 for none.
@@ -31,7 +29,7 @@ impl Flight {
     /// Nothing on its way.
     pub fn new() -> Flight {
         let slot = |_| Slot { event: AtomicU64::new(0), sent_ns: AtomicU64::new(0), left: AtomicU32::new(0) };
-        let slots = (0..SLOTS).map(slot).collect();
+        let slots = (0..LOAD_FLIGHT_EVENTS_MAX).map(slot).collect();
         Flight { slots, first: AtomicU64::new(0), complete: AtomicU64::new(0) }
     }
 
@@ -42,7 +40,7 @@ impl Flight {
     }
 
     fn slot(&self, index: u64) -> &Slot {
-        &self.slots[index as usize % SLOTS]
+        &self.slots[index as usize % LOAD_FLIGHT_EVENTS_MAX]
     }
 
     /// Begins an event before it is sent; `audience` subscribers shall get it. With none it is complete.
@@ -123,8 +121,8 @@ mod tests {
     fn an_event_that_the_ring_has_passed_is_forgotten() {
         let flight = Flight::new();
         flight.begin(5, 1, 1);
-        flight.begin(5 + SLOTS as u64, 1, 2);
+        flight.begin(5 + LOAD_FLIGHT_EVENTS_MAX as u64, 1, 2);
         assert_eq!(flight.arrived(5, 1), None);
-        assert_eq!(flight.arrived(5 + SLOTS as u64, 1), Some(2));
+        assert_eq!(flight.arrived(5 + LOAD_FLIGHT_EVENTS_MAX as u64, 1), Some(2));
     }
 }

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Bytes of one page; the same on every machine this is meant for.
-const PAGE_BYTES: u64 = 4_096;
+use crate::sys::process::page_bytes;
 
 /// What some processes have used so far and hold now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,7 +106,7 @@ fn entries(folder: &Path) -> u64 {
 pub fn tcp_memory_bytes() -> u64 {
     let stat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let line = stat.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
-    number_after(line, " mem ") * PAGE_BYTES
+    number_after(line, " mem ") * page_bytes()
 }
 
 /// Kernel memory of everything kept in slabs, which is where idle sockets live.

@@ -9,7 +9,8 @@
 //! | `receiver`, `stream`, `stamp` | subscribers, what they read, what they hold it against |
 //! | `publisher`, `spread` | events, their pace, their topics |
 //! | `flight`, `board` | what threads share |
-//! | `tally`, `histogram`, `sample`, `host` | counts, latencies, processor time and memory |
+//! | `tally`, `histogram`, `median` | counts, latencies, rounds |
+//! | `sample`, `host` | processor time and memory |
 //! | `report` | the numbers for people and machines |
 
 pub mod board;
@@ -17,6 +18,7 @@ pub mod check;
 pub mod flight;
 pub mod histogram;
 pub mod host;
+pub mod median;
 mod parts;
 pub mod plan;
 pub mod publisher;

@@ -4,20 +4,13 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::base::limits::MIB;
+use crate::base::limits::{
+    LOAD_BATCH_MAX, LOAD_PUBLISHERS_MAX, LOAD_SECONDS_MAX, LOAD_TOPICS_MAX, PUBLISH_BYTES_MAX,
+};
 use crate::load::spread::Shape;
 
 /// The placeholder for a topic in an address.
 const TOPIC: &str = "{topic}";
-/// The longest one request's batch: what a server takes in one body is less.
-const BATCH_MAX: usize = 10_000;
-/// Topics and publishers at most: each pair of them has a number, each subscriber one for each publisher.
-const TOPICS_MAX: usize = 10_000_000;
-const PUBLISHERS_MAX: usize = 1_024;
-/// Bytes of one event at most: the most that `publish_bytes_max` can be.
-const BYTES_MAX: usize = 64 * MIB;
-/// Seconds that a part may be given: 31 years, whose nanoseconds fit a word.
-const SECONDS_MAX: u64 = 1_000_000_000;
 
 /// An `http://` address whose path may hold `{topic}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,14 +144,14 @@ impl Plan {
             return Err(format!("--topics {}: both addresses need {TOPIC} in their path", self.topics));
         }
         let bounds = [
-            ("batch", self.batch as u64, BATCH_MAX as u64),
-            ("topics", self.topics as u64, TOPICS_MAX as u64),
-            ("publishers", self.publishers as u64, PUBLISHERS_MAX as u64),
-            ("bytes", self.bytes as u64, BYTES_MAX as u64),
-            ("bytes-max", self.bytes_max as u64, BYTES_MAX as u64),
-            ("seconds", self.seconds.as_secs(), SECONDS_MAX),
-            ("idle-seconds", self.idle.as_secs(), SECONDS_MAX),
-            ("patience-seconds", self.patience.as_secs(), SECONDS_MAX),
+            ("batch", self.batch as u64, LOAD_BATCH_MAX as u64),
+            ("topics", self.topics as u64, LOAD_TOPICS_MAX as u64),
+            ("publishers", self.publishers as u64, LOAD_PUBLISHERS_MAX as u64),
+            ("bytes", self.bytes as u64, PUBLISH_BYTES_MAX as u64),
+            ("bytes-max", self.bytes_max as u64, PUBLISH_BYTES_MAX as u64),
+            ("seconds", self.seconds.as_secs(), LOAD_SECONDS_MAX),
+            ("idle-seconds", self.idle.as_secs(), LOAD_SECONDS_MAX),
+            ("patience-seconds", self.patience.as_secs(), LOAD_SECONDS_MAX),
         ];
         if let Some((flag, asked, most)) = bounds.into_iter().find(|(_, asked, most)| asked > most) {
             return Err(format!("--{flag} {asked}: at most {most}"));

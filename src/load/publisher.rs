@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver as Orders, Sender};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::base::limits::LOAD_HEADERS_MAX;
 use crate::base::prng::Prng;
 use crate::load::board::Board;
 use crate::load::histogram::Histogram;
@@ -27,7 +28,6 @@ const RECONNECT_NS: u64 = 100_000_000;
 const WAIT_MAX: Duration = Duration::from_millis(100);
 const SECOND_NS: f64 = 1e9;
 const ANSWER_BYTES: usize = 16_384;
-const HEADERS_MAX: usize = 32;
 
 /// A part of a run.
 pub struct Part {
@@ -399,7 +399,7 @@ struct Answer {
 /// The answer that `bytes` begin with, once it is whole. One request is on its way at a time, so nothing
 /// follows it.
 fn whole_answer(bytes: &[u8]) -> Result<Option<Answer>, ()> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut headers = [httparse::EMPTY_HEADER; LOAD_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(bytes).map_err(drop)? else { return Ok(None) };
     let status = response.code.unwrap_or(0);

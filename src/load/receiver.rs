@@ -245,7 +245,8 @@ impl Receiver {
             for publisher in 0..publishers {
                 let published = numbers[publisher * self.plan.topics + subscriber.topic as usize];
                 let missing = u64::from(published.saturating_sub(self.lasts[place * publishers + publisher]));
-                *(if subscriber.gap { &mut self.tally.told } else { &mut self.tally.lost }) += missing;
+                *(if subscriber.gap { &mut self.tally.losses.told } else { &mut self.tally.losses.lost }) +=
+                    missing;
             }
         }
     }
@@ -387,16 +388,16 @@ impl Receiver {
         }
         let Some(stamp) = Stamp::read(event.data).filter(|stamp| (stamp.publisher as usize) < publishers)
         else {
-            self.tally.foreign += 1;
+            self.tally.losses.foreign += 1;
             return;
         };
         let last = &mut self.lasts[place * publishers + stamp.publisher as usize];
         if stamp.number <= *last {
-            self.tally.repeated += 1;
+            self.tally.losses.repeated += 1;
             return;
         }
         let missing = u64::from(stamp.number - *last - 1);
-        *(if subscriber.gap { &mut self.tally.told } else { &mut self.tally.lost }) += missing;
+        *(if subscriber.gap { &mut self.tally.losses.told } else { &mut self.tally.losses.lost }) += missing;
         *last = stamp.number;
         subscriber.gap = subscriber.gap && publishers > 1;
         self.tally.deliveries += 1;
@@ -448,7 +449,7 @@ impl Receiver {
     /// The other side has ended the connection, or broken it.
     fn ended(&mut self, place: usize) {
         if self.subscribers[place].phase == Phase::Open {
-            self.tally.ended += 1;
+            self.tally.losses.ended += 1;
             self.drop_socket(place);
             self.away.push_back((Instant::now() + AWAY, place as u32));
         } else {
@@ -465,7 +466,7 @@ impl Receiver {
     }
 
     fn failed(&mut self, place: usize, what: &str) {
-        self.tally.fail(what);
+        self.tally.losses.fail(what);
         self.drop_socket(place);
         self.away.push_back((Instant::now() + AWAY, place as u32));
     }

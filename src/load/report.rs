@@ -1,11 +1,9 @@
 //! What a run has found, as numbers with their units in the name, as JSON and as one table for people.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::load::histogram::Histogram;
-use crate::load::tally::Tally;
+use crate::load::tally::Losses;
 
 /// A latency's distribution, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -144,23 +142,6 @@ pub struct Returned {
     pub cpu_us_each: Option<f64>,
 }
 
-/// What must not happen.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Losses {
-    /// Deliveries missing with no word about it.
-    pub lost: u64,
-    /// Deliveries missing behind a gap that was told.
-    pub told: u64,
-    /// Deliveries repeated or out of order.
-    pub repeated: u64,
-    /// Events that this run did not publish.
-    pub foreign: u64,
-    /// Streams that the server ended.
-    pub ended: u64,
-    /// Attempts to subscribe that came to nothing, by what happened.
-    pub failed: BTreeMap<String, u64>,
-}
-
 /// A whole run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -273,18 +254,6 @@ impl Returned {
 }
 
 impl Losses {
-    /// Adds those of a part.
-    pub fn add(&mut self, tally: &Tally) {
-        self.lost += tally.lost;
-        self.told += tally.told;
-        self.repeated += tally.repeated;
-        self.foreign += tally.foreign;
-        self.ended += tally.ended;
-        for (what, count) in &tally.failed {
-            *self.failed.entry(what.clone()).or_default() += count;
-        }
-    }
-
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
         let Losses { lost, told, repeated, foreign, ended, .. } = self;
         row("lost", format!("{lost} silently, {told} behind a gap that was told"));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver as Inbox, Sender, bounded, unbounded};
 use mio::{Poll, Waker};
 
+use crate::base::limits::LOAD_COUNTS_TIMEOUT;
 use crate::load::board::Board;
 use crate::load::check;
 use crate::load::host;
@@ -27,8 +28,6 @@ use crate::sys::process;
 const LOOK: Duration = Duration::from_millis(2);
 /// Between two words about it.
 pub(super) const SAY: Duration = Duration::from_millis(250);
-/// For a receiver's counts.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug)]
@@ -269,11 +268,11 @@ impl Run<'_> {
         let mut sum = Tally::default();
         for _ in &self.receivers {
             // A receiver that is gone answers nothing, and is told of at the end.
-            if let Ok(tally) = tallies.recv_timeout(ANSWER) {
+            if let Ok(tally) = tallies.recv_timeout(LOAD_COUNTS_TIMEOUT) {
                 sum.add(&tally);
             }
         }
-        self.report.losses.add(&sum);
+        self.report.losses.add(&sum.losses);
         sum
     }
 

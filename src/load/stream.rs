@@ -1,13 +1,8 @@
 //! One subscriber's side of an answer: response head, transfer coding, event stream; any server's, in any
 //! pieces. Knows nothing of sockets. What is strict here is only what a browser insists on.
 
+use crate::base::limits::{LOAD_EVENT_BYTES_MAX, LOAD_HEAD_BYTES_MAX, LOAD_HEADERS_MAX};
 use crate::wire::sse::{Event, Parser};
-
-/// The longest response head, and the longest line of a chunk's size.
-const HEAD_BYTES_MAX: usize = 16_384;
-const HEADERS_MAX: usize = 64;
-/// The longest event.
-const EVENT_BYTES_MAX: usize = 16 << 20;
 
 /// What came.
 #[derive(Debug)]
@@ -56,7 +51,7 @@ pub struct Stream {
 
 impl Default for Stream {
     fn default() -> Stream {
-        Stream { framing: Framing::Head, rest: Vec::new(), parser: Parser::new(EVENT_BYTES_MAX) }
+        Stream { framing: Framing::Head, rest: Vec::new(), parser: Parser::new(LOAD_EVENT_BYTES_MAX) }
     }
 }
 
@@ -110,11 +105,11 @@ impl Stream {
     fn head<'b>(&mut self, bytes: &'b [u8], take: &mut impl FnMut(Item<'_>)) -> Result<&'b [u8], Fault> {
         let before = self.rest.len();
         self.rest.extend_from_slice(bytes);
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut headers = [httparse::EMPTY_HEADER; LOAD_HEADERS_MAX];
         let mut response = httparse::Response::new(&mut headers);
         let length = match response.parse(&self.rest).map_err(|_| Fault::Broken)? {
             httparse::Status::Complete(length) => length,
-            httparse::Status::Partial if self.rest.len() > HEAD_BYTES_MAX => return Err(Fault::Broken),
+            httparse::Status::Partial if self.rest.len() > LOAD_HEAD_BYTES_MAX => return Err(Fault::Broken),
             httparse::Status::Partial => return Ok(&[]),
         };
         match response.code {
@@ -143,7 +138,7 @@ impl Stream {
 
     fn size<'b>(&mut self, bytes: &'b [u8], take: &mut impl FnMut(Item<'_>)) -> Result<&'b [u8], Fault> {
         let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
-            if self.rest.len() + bytes.len() > HEAD_BYTES_MAX {
+            if self.rest.len() + bytes.len() > LOAD_HEAD_BYTES_MAX {
                 return Err(Fault::Broken);
             }
             self.rest.extend_from_slice(bytes);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::load::histogram::Histogram;
 
 /// The counts of one part of a run.
@@ -13,18 +15,8 @@ pub struct Tally {
     pub reads: u64,
     /// Comment lines, the heartbeats among them.
     pub comments: u64,
-    /// Events missing between two others, or at the end, with no word about it.
-    pub lost: u64,
-    /// Events missing behind a gap that the server told.
-    pub told: u64,
-    /// Events with a number not above the last one: repeated, or out of order.
-    pub repeated: u64,
-    /// Events that this run has not published.
-    pub foreign: u64,
-    /// Streams that the server ended.
-    pub ended: u64,
-    /// Attempts that came to nothing, by what happened.
-    pub failed: BTreeMap<String, u64>,
+    /// What must not happen.
+    pub losses: Losses,
     /// From publishing to reading.
     pub latency: Histogram,
     /// From publishing to the reading of an event's last subscriber.
@@ -38,22 +30,46 @@ pub struct Tally {
 impl Tally {
     /// Adds another.
     pub fn add(&mut self, other: &Tally) {
-        let Tally { deliveries, reads, comments, lost, told, repeated, foreign, ended, .. } = other;
-        self.deliveries += deliveries;
-        self.reads += reads;
-        self.comments += comments;
+        self.deliveries += other.deliveries;
+        self.reads += other.reads;
+        self.comments += other.comments;
+        self.losses.add(&other.losses);
+        self.latency.merge(&other.latency);
+        self.to_last.merge(&other.to_last);
+        self.opening.merge(&other.opening);
+        self.resuming.merge(&other.resuming);
+    }
+}
+
+/// What must not happen.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Losses {
+    /// Events missing between two others, or at the end, with no word about it.
+    pub lost: u64,
+    /// Events missing behind a gap that the server told.
+    pub told: u64,
+    /// Events with a number not above the last one: repeated, or out of order.
+    pub repeated: u64,
+    /// Events that this run has not published.
+    pub foreign: u64,
+    /// Streams that the server ended.
+    pub ended: u64,
+    /// Attempts to subscribe that came to nothing, by what happened.
+    pub failed: BTreeMap<String, u64>,
+}
+
+impl Losses {
+    /// Adds those of a part.
+    pub fn add(&mut self, other: &Losses) {
+        let Losses { lost, told, repeated, foreign, ended, failed } = other;
         self.lost += lost;
         self.told += told;
         self.repeated += repeated;
         self.foreign += foreign;
         self.ended += ended;
-        for (what, count) in &other.failed {
+        for (what, count) in failed {
             *self.failed.entry(what.clone()).or_default() += count;
         }
-        self.latency.merge(&other.latency);
-        self.to_last.merge(&other.to_last);
-        self.opening.merge(&other.opening);
-        self.resuming.merge(&other.resuming);
     }
 
     /// Counts an attempt that came to nothing.

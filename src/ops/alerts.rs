@@ -22,8 +22,7 @@ use serde_json::{Value, json};
 
 pub use self::notice::{Change, Notice, sentence};
 pub use self::rule::{
-    Bound, DEFAULT_RULES, DefaultRule, Figure, METRICS, Metric, Rule, SEVERITY_NAMES, Severity, Unit,
-    metric_named,
+    Bound, DEFAULT_RULES, DefaultRule, Figure, Metric, Rule, SEVERITY_NAMES, Severity, Unit,
 };
 use crate::base::limits::{ALERT_HISTORY_MAX, ALERT_WHY_CHARS_MAX};
 use crate::base::time::Now;

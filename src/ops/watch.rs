@@ -1,13 +1,15 @@
 //! What the last five minutes were like: one sample a second goes in, rates, trends and judgements come out.
 //!
-//! Owns the rings of samples and the names of the figures that alert rules may ask for. Plain values, no
+//! Owns the rings of samples and the figures that alert rules may ask for. Plain values, no
 //! clock: whoever pushes says when it was. Knows no page.
 
+mod figures;
 mod insights;
 mod memory;
 mod minute;
 mod points;
 
+pub use self::figures::{metric_named, metrics};
 pub use self::insights::Insight;
 use self::memory::LeakJudge;
 pub use self::memory::{Judgement, Leak, Trend};
@@ -18,7 +20,7 @@ pub use self::points::{Point, Rates, Window};
 use super::alerts::{Notice, Rule, Rules};
 use crate::base::counters::{Closed, Count, Spread};
 use crate::base::histogram::Distribution;
-use crate::base::snapshot::{Peaks, Readiness, Snapshot, WorkerSnapshot};
+use crate::base::snapshot::{Peaks, Readiness, Snapshot};
 use crate::base::time::Now;
 
 /// What was read of the process and the host. What could not be read is 0.
@@ -242,79 +244,6 @@ impl Watch {
     pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> + ExactSizeIterator {
         self.ring.points()
     }
-
-    /// A named figure for alert rules; none for an unknown name, and while there is nothing to tell.
-    pub fn value(&self, metric: &str) -> Option<f64> {
-        let Sample { snapshot, host, readiness, .. } = &self.last;
-        let totals = &snapshot.totals;
-        let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
-        let minute = || self.rates(Window::Minute);
-        match metric {
-            "connections_open" => Some(totals.connections_open as f64),
-            "connections_share" => share(totals.connections_open, snapshot.connections_max as u64),
-            "subscribers_open" => Some(totals.subscribers_open as f64),
-            "memory_resident_bytes" => Some(host.resident_bytes as f64),
-            "memory_share" => share(host.resident_bytes, self.bounds.memory_limit_bytes),
-            "messages_per_second" => Some(minute().deliveries),
-            "published_per_second" => Some(minute().published),
-            "delivery_p99_ms" => self.latency_each().map(|latency| latency.p99_ms),
-            "delivery_last_p99_ms" => self.latency_last().map(|latency| latency.p99_ms),
-            "lagging_share" => share(totals.lagging, totals.subscribers_open),
-            "errors_per_second" => Some(minute().errors),
-            "refused_per_second" => Some(minute().refused),
-            "leak_bytes_per_minute" => Some(self.leak().bytes_per_minute),
-            "ready" => Some(f64::from(u8::from(readiness.ok))),
-            "cpu_percent" => Some(minute().cpu_percent),
-            "log_dropped" => Some(totals.counts[Count::LogDropped as usize] as f64),
-            _ => self.rate_or_size(metric),
-        }
-    }
-
-    /// Those of [`Watch::value`] that no default rule looks at.
-    fn rate_or_size(&self, metric: &str) -> Option<f64> {
-        let Sample { snapshot, host, .. } = &self.last;
-        let minute = || self.rates(Window::Minute);
-        let most = |of: fn(&WorkerSnapshot) -> u64| snapshot.workers.iter().map(of).max().map(|it| it as f64);
-        match metric {
-            "accepted_per_second" => Some(minute().accepted),
-            "closed_per_second" => Some(minute().closed),
-            "bytes_per_second" => Some(minute().bytes),
-            "gaps_per_second" => Some(minute().gaps),
-            "skipped_per_second" => Some(minute().skipped),
-            "lagged_per_second" => Some(minute().lagged),
-            "replayed_per_second" => Some(minute().replayed),
-            "lagging" => Some(snapshot.totals.lagging as f64),
-            "topics" => Some(snapshot.topics as f64),
-            "subscriptions" => Some(snapshot.subscriptions as f64),
-            "history_bytes" => Some(snapshot.history_bytes as f64),
-            "bodies_bytes" => Some(snapshot.bodies_bytes as f64),
-            "idempotency_keys" => Some(snapshot.idempotency_keys as f64),
-            "kernel_tcp_bytes" => Some(host.kernel_tcp_bytes as f64),
-            "connection_bytes" => self.bytes_per_connection().map(|bytes| bytes as f64),
-            "files_open" => Some(host.files_open as f64),
-            "worker_files_share" => {
-                let files_max = self.bounds.worker_files_max;
-                most(|worker| worker.files).filter(|_| files_max > 0).map(|files| files / files_max as f64)
-            }
-            "worker_mailbox_events" => most(|worker| worker.mailbox as u64),
-            "worker_wheel_lag_ms" => most(|worker| worker.wheel_lag_ms),
-            "turn_max_ms" => Some(self.turn_max_us() as f64 / 1_000.0),
-            "uptime_seconds" => Some(self.last.mono_ms as f64 / 1_000.0),
-            _ => None,
-        }
-    }
-
-    /// What is known of a figure beyond its value, in words.
-    fn why(&self, metric: &str) -> Option<String> {
-        match metric {
-            "ready" => self.last.readiness.reason.clone(),
-            "leak_bytes_per_minute" => {
-                let leak = self.leak();
-                (leak.judgement == Judgement::Suspected).then(|| leak.why.clone())
-            }
-            _ => None,
-        }
-    }
 }
 
 fn latency(added: &Distribution, max_us: Option<u64>) -> Option<Latency> {
@@ -329,7 +258,7 @@ fn latency(added: &Distribution, max_us: Option<u64>) -> Option<Latency> {
 mod tests {
     use super::*;
     use crate::base::histogram::{Histogram, Scale};
-    use crate::ops::alerts::METRICS;
+    use crate::base::snapshot::WorkerSnapshot;
 
     /// A busy node, at a second.
     fn sample(second: u64, each: &Histogram) -> Sample {
@@ -371,7 +300,7 @@ mod tests {
         let each = Histogram::new(Scale::Spans);
         (0..70).for_each(|second| watch.push(sample(second, &each)));
         let values: Vec<Option<f64>> =
-            METRICS.iter().map(|metric| watch.value(metric.name).map(f64::round)).collect();
+            metrics().map(|metric| watch.value(metric.name).map(f64::round)).collect();
         let rounded = |metric: &str| watch.value(metric).expect(metric);
         assert_eq!(
             (rounded("connections_share"), rounded("memory_share"), rounded("lagging_share")),

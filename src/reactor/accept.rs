@@ -11,20 +11,24 @@
 //! an edge-triggered listener tells of it only once. The control listener stays open in every state, so that
 //! the operator gets in when nobody else does. Knows nothing of what the connections are for.
 
-use crate::base::counters::{Count, Counters};
-use crate::base::limits::{ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN, WORKERS_MAX};
-use crate::base::settings::Listener;
-use crate::fanout::room::Room;
-use crate::reactor::listeners::{self, Place, Tuning};
-use crate::sys::epoll;
-use crate::sys::socket::{self, Socket};
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use crate::base::counters::{Count, Counters};
+use crate::base::limits::{
+    ACCEPT_ERRORS_IN_A_ROW_MAX, ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN, WORKERS_MAX,
+};
+use crate::base::settings::Listener;
+use crate::fanout::room::Room;
+use crate::reactor::listeners::{self, Place, Tuning};
+use crate::sys::epoll;
+use crate::sys::socket::{self, Socket};
 
 /// Rest after a fault of the host while this worker is the last one that listens.
 const REST_MS: u64 = 100;
@@ -34,8 +38,6 @@ const ERRORS_REST_MS: u64 = 10;
 const REOPEN_MS: u64 = 500;
 /// Room that a worker needs before it listens again, so that it does not come and go with each connection.
 const REOPEN_ROOM: usize = 16;
-/// Connections that fail in a row before the queue is left alone for a moment.
-const ERRORS_IN_A_ROW_MAX: u32 = 32;
 
 /// Which workers listen to the public: bits by index. The last one never leaves.
 #[derive(Debug)]
@@ -217,7 +219,7 @@ impl Doors {
                     }
                     Err(error) => match classify(&error) {
                         None => door.pending = false,
-                        Some(Fault::Connection) if errors_in_a_row < ERRORS_IN_A_ROW_MAX => {
+                        Some(Fault::Connection) if errors_in_a_row < ACCEPT_ERRORS_IN_A_ROW_MAX => {
                             errors_in_a_row += 1;
                             counters.count(Count::AcceptErrors);
                         }

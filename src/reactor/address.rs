@@ -4,8 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// `sun_path` holds 108 bytes with its end mark.
-const UNIX_PATH_BYTES_MAX: usize = 107;
+use crate::base::limits::UNIX_PATH_BYTES_MAX;
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +62,6 @@ mod tests {
             let written = Address::parse(text).map(|address| address.to_string());
             assert_eq!(written.as_deref(), good.then_some(*text), "{text}");
         }
-        assert_eq!(Address::parse(&format!("unix:/{}", "x".repeat(107))), None);
+        assert_eq!(Address::parse(&format!("unix:/{}", "x".repeat(UNIX_PATH_BYTES_MAX))), None);
     }
 }

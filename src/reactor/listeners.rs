@@ -9,13 +9,6 @@
 //! workers accept from one socket. So they do on the control listener: with a listener for each worker an
 //! operator who asks what is wrong could wait behind the very worker that stands still.
 
-use crate::base::limits::KIB;
-use crate::base::settings::{Listener, Settings};
-use crate::reactor::address::Address;
-use crate::reactor::error::{AddressSetting, BindFault, StartError};
-use crate::reactor::inherited::Inherited;
-use crate::sys::socket::Socket;
-use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,22 +17,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
-/// What a public connection may send ahead of being read: little more than a head, so that 200 who pipeline
-/// without reading take 61 KiB each and not 120. The kernel doubles it for its own overhead.
-const RECEIVE_BYTES: usize = 10 * KIB;
-/// Bytes of one TCP segment at most; `unsent_bytes_max` if that is less. Only loopback's are larger (64 KiB).
-/// One of those fills a socket's send buffer, and a receiver acknowledges it when the second comes, or else
-/// 40 ms later: a proxy on the same host would wait as long for each such part of an event.
-const SEGMENT_BYTES_MAX: usize = 16 * KIB;
-/// Silence after which the kernel asks whether the peer is still there. Longer than a heartbeat, so that it
-/// costs nothing while heartbeats do the asking.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// Pause between two such questions.
-const KEEPALIVE_PAUSE: Duration = Duration::from_secs(10);
-/// Questions without answer after which the peer is gone.
-const KEEPALIVE_TRIES: u32 = 3;
+use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
+
+use crate::base::limits::{
+    KEEPALIVE_IDLE, KEEPALIVE_PAUSE, KEEPALIVE_TRIES, LISTEN_BACKLOG, RECEIVE_BUFFER_BYTES, SEGMENT_BYTES_MAX,
+};
+use crate::base::settings::{Listener, Settings};
+use crate::reactor::address::Address;
+use crate::reactor::error::{AddressSetting, BindFault, StartError};
+use crate::reactor::inherited::Inherited;
+use crate::sys::socket::Socket;
 
 /// What accepted sockets inherit.
 #[derive(Clone, Copy, Debug)]
@@ -188,7 +175,7 @@ fn reserve_tcp(address: SocketAddr, listener: Listener, tuning: Tuning) -> io::R
     let shared = listener == Listener::Control || !told("SO_REUSEPORT", socket.set_reuse_port(true));
     if shared {
         tune(&socket, listener, tuning);
-        socket.listen(BACKLOG)?;
+        socket.listen(LISTEN_BACKLOG)?;
     }
     Ok(Reservation { socket: Arc::new(socket), address: Address::Tcp(address), shared, _file: None })
 }
@@ -228,7 +215,7 @@ pub fn open(place: &Place, listener: Listener, tuning: Tuning) -> io::Result<Soc
         // no listener has the newcomer's processor, the kernel falls back to spreading them.
         told("SO_INCOMING_CPU", socket.set_cpu_affinity(processor));
     }
-    socket.listen(BACKLOG)?;
+    socket.listen(LISTEN_BACKLOG)?;
     Ok(Socket::from(OwnedFd::from(socket)))
 }
 
@@ -245,7 +232,7 @@ fn tune(socket: &socket2::Socket, listener: Listener, tuning: Tuning) {
     let segment = tuning.unsent_bytes_max.min(SEGMENT_BYTES_MAX);
     told("TCP_MAXSEG", socket.set_tcp_mss(segment as u32));
     if listener == Listener::Public {
-        told("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BYTES));
+        told("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES));
     }
 }
 
@@ -274,7 +261,7 @@ fn reserve_unix(wanted: &Wanted, path: &Path) -> Result<Reservation, StartError>
         let open_to_all = std::fs::Permissions::from_mode(0o666);
         told("chmod", std::fs::set_permissions(path, open_to_all));
     }
-    socket.listen(BACKLOG).map_err(refused)?;
+    socket.listen(LISTEN_BACKLOG).map_err(refused)?;
     let address = Address::Unix(path.to_owned());
     Ok(Reservation { socket: Arc::new(socket), address, shared: true, _file: Some(file) })
 }
@@ -345,9 +332,9 @@ mod tests {
             adopt(Inherited::new(3, String::new(), listening.into()).unwrap(), tuning).1
         };
         for (listener, receive_bytes, reservation) in [
-            (Listener::Public, Some(2 * RECEIVE_BYTES), own()),
+            (Listener::Public, Some(2 * RECEIVE_BUFFER_BYTES), own()),
             (Listener::Control, None, own()),
-            (Listener::Public, Some(2 * RECEIVE_BYTES), adopted()),
+            (Listener::Public, Some(2 * RECEIVE_BUFFER_BYTES), adopted()),
         ] {
             let address = tcp_address(&reservation);
             let listening = open(&reservation.place(), listener, tuning).unwrap();

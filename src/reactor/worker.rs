@@ -4,7 +4,20 @@
 //! Existing connections come before newcomers, and a turn is never longer than the core's budgets allow, so
 //! the loop has none of its own but the one on accepting.
 
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+
 use crate::base::counters::Count;
+use crate::base::limits::READINESSES_PER_WAIT_MAX;
 use crate::base::settings::Listener;
 use crate::base::time::Now;
 use crate::fanout::node::Node;
@@ -15,16 +28,6 @@ use crate::reactor::io::Sockets;
 use crate::reactor::notes;
 use crate::reactor::notices::{Notice, Wakers};
 use crate::sys::socket::Socket;
-use crossbeam_channel::Sender;
-use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
-use std::io;
-use std::net::IpAddr;
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 /// The waker's token. The core never gives this one, nor those of the listeners, just below.
 pub const WAKER: Token = Token(usize::MAX);
@@ -32,8 +35,6 @@ pub const WAKER: Token = Token(usize::MAX);
 pub const FIRST_LISTENER: usize = usize::MAX - 1_024;
 /// Readinesses taken from the kernel at once, at first; doubled whenever there were as many.
 const EVENTS_MIN: usize = 256;
-/// Up to here.
-const EVENTS_MAX: usize = 16_384;
 /// Pause after a wait that failed for no known reason, so that a failing kernel isn't asked in a circle.
 const FAILED_WAIT: Duration = Duration::from_millis(10);
 
@@ -93,7 +94,7 @@ impl Shell {
             wait_ms = self.accept(now, &turn);
             ended_us = self.count_turn(now);
             self.tell_notes();
-            if ready == events_max && events_max < EVENTS_MAX {
+            if ready == events_max && events_max < READINESSES_PER_WAIT_MAX {
                 events_max *= 2;
                 events = Events::with_capacity(events_max);
             }

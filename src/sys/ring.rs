@@ -4,13 +4,13 @@
 //! batch is submitted. A batch ends only when the outcome of each of its sends has been read; nothing is in
 //! flight between batches, and pointers given to the kernel never outlive the call that borrowed them.
 
-use super::socket::{SEND_FLAGS, Socket, message_of};
-use io_uring::{IoUring, opcode, types};
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 
-/// Calls in a row that neither take a send nor yield an outcome before the ring counts as broken.
-const IDLE_ENTERS_MAX: u32 = 1_000;
+use io_uring::{IoUring, opcode, types};
+
+use super::socket::{SEND_FLAGS, Socket, message_of};
+use crate::base::limits::RING_IDLE_ENTERS_MAX;
 
 /// Bytes that a send of one part may have: its length has 32 bits in the ring.
 const ONE_PART_BYTES_MAX: usize = i32::MAX as usize;
@@ -126,9 +126,9 @@ impl Ring {
             }
             idle_enters = if waiting < before { 0 } else { idle_enters + 1 };
             match entered {
-                Ok(_) if idle_enters < IDLE_ENTERS_MAX => {}
+                Ok(_) if idle_enters < RING_IDLE_ENTERS_MAX => {}
                 // A signal; no memory for a request just now; completions that had to be read first.
-                Err(error) if passes(&error) && idle_enters < IDLE_ENTERS_MAX => {}
+                Err(error) if passes(&error) && idle_enters < RING_IDLE_ENTERS_MAX => {}
                 Ok(_) => return self.give_up(queued, io::ErrorKind::TimedOut.into()),
                 Err(error) => return self.give_up(queued, error),
             }

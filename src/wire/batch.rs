@@ -6,7 +6,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::base::limits::{BATCH_POSTS_MAX, JSON_DEPTH_MAX};
+use crate::base::limits::{BATCH_POSTS_MAX, JSON_DEPTH_MAX, JSON_REASON_CHARS_MAX};
 use crate::wire::problem::Problem;
 use crate::wire::rules;
 
@@ -24,9 +24,6 @@ pub struct Post {
     /// The payload.
     pub data: String,
 }
-
-/// Characters of serde's words that are told back: they may quote a key of any length.
-const REASON_CHARS_MAX: usize = 200;
 
 /// A line as it stands. An unknown or repeated key is an error: it is a misspelt `event` or worse.
 #[derive(Deserialize)]
@@ -107,7 +104,7 @@ fn parse_line(line: &[u8], topics_max: usize) -> Result<Post, String> {
 fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
-    let mut words: String = text[..end].chars().take(REASON_CHARS_MAX).collect();
+    let mut words: String = text[..end].chars().take(JSON_REASON_CHARS_MAX).collect();
     if error.column() > 0 {
         words.push_str(&format!(" at column {}", error.column()));
     }

@@ -3,7 +3,7 @@
 //! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
 //! the usual one. Further parameters are passed over, as everywhere.
 
-use crate::base::limits::{PAGE_OFFSET_MAX, PAGE_ROWS_MAX};
+use crate::base::limits::{PAGE_OFFSET_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::base::survey::{ConnectionId, ConnectionSort, ConnectionsQuery, Paging, TopicSort, TopicsQuery};
 use crate::wire::problem::Problem;
 use crate::wire::query::pairs;
@@ -11,9 +11,6 @@ use crate::wire::rules::parse_decimal;
 
 /// What the path of one connection begins with.
 pub const CONNECTION: &[u8] = b"/connections/";
-
-/// Rows of a page that does not say how many.
-const PAGE_ROWS: usize = 50;
 
 const CONNECTION_SORTS: [(&str, ConnectionSort); 5] = [
     ("lag", ConnectionSort::Lag),
@@ -74,7 +71,7 @@ impl<Sort: Copy> Listing<Sort> {
                 _ => {}
             }
         }
-        let paging = Paging { limit: limit.unwrap_or(PAGE_ROWS), offset: offset.unwrap_or(0) };
+        let paging = Paging { limit: limit.unwrap_or(PAGE_ROWS_DEFAULT), offset: offset.unwrap_or(0) };
         Ok(Listing { sort, paging, info })
     }
 }
@@ -125,7 +122,7 @@ mod tests {
         let paging = Paging { limit: 7, offset: 30 };
         assert_eq!(asked, ConnectionsQuery { sort: ConnectionSort::Slow, paging, info: true });
         let asked = topics(b"").expect("well-formed");
-        let paging = Paging { limit: PAGE_ROWS, offset: 0 };
+        let paging = Paging { limit: PAGE_ROWS_DEFAULT, offset: 0 };
         assert_eq!(asked, TopicsQuery { sort: TopicSort::Subscribers, paging });
         let rows: [(&[u8], &str); 12] = [
             (b"sort=lagg", "sort must be one of lag, age, bytes, slow, address."),

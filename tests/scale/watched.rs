@@ -294,8 +294,8 @@ fn tell_still(pairs: &[Pair], report: &mut Report) {
     let more: Vec<f64> =
         pairs.iter().map(|pair| pair.watched.busy_percent - pair.plain.busy_percent).collect();
     report.row("still: pairs of windows", pairs.len() as f64, "");
-    report.row("still: server's processor busy, unwatched", median(plain(pairs, |w| w.busy_percent)), "%");
-    report.at_most("still: of a processor, more by watching", median(more.clone()), "%", COST_MAX);
+    report.row("still: server's processor busy, unwatched", median(&plain(pairs, |w| w.busy_percent)), "%");
+    report.at_most("still: of a processor, more by watching", median(&more), "%", COST_MAX);
     report.row("still: of a processor, more: least pair", least(&more), "%");
     report.row("still: of a processor, more: most pair", most(&more), "%");
 }
@@ -308,13 +308,13 @@ fn tell_steady(pairs: &[Pair], report: &mut Report) {
     report.row("steady, watched: tables shown by it", sum(|seen| seen.tables), "");
     let blind = pairs.iter().filter(|pair| pair.seen.readings == 0 || pair.seen.states == 0).count();
     report.none("steady: pairs in which nobody watched", blind as u64);
-    report.row("steady: server's processor busy, unwatched", median(plain(pairs, |w| w.busy_percent)), "%");
+    report.row("steady: server's processor busy, unwatched", median(&plain(pairs, |w| w.busy_percent)), "%");
     tell_cost("steady: processor a delivery", pairs, |window| window.cpu_us_each, report);
-    report.row("steady: processor a delivery, unwatched", median(plain(pairs, |w| w.cpu_us_each)), "µs");
+    report.row("steady: processor a delivery, unwatched", median(&plain(pairs, |w| w.cpu_us_each)), "µs");
 
     let p99s = plain(pairs, |window| window.p99_ms);
-    let (quiet, least, most) = (median(p99s.clone()), least(&p99s), most(&p99s));
-    let watched = median(pairs.iter().map(|pair| pair.watched.p99_ms).collect());
+    let (quiet, least, most) = (median(&p99s), least(&p99s), most(&p99s));
+    let watched = median(&pairs.iter().map(|pair| pair.watched.p99_ms).collect::<Vec<f64>>());
     report.row("steady: p99 unwatched, median of windows", quiet, "ms");
     report.row("steady: p99 unwatched, least", least, "ms");
     report.row("steady: p99 unwatched, most", most, "ms");
@@ -326,8 +326,12 @@ fn tell_steady(pairs: &[Pair], report: &mut Report) {
 
 fn tell_flat_out(pairs: &[Pair], report: &mut Report) {
     report.row("flat out: pairs of windows", pairs.len() as f64, "");
-    report.row("flat out: server's processor busy, unwatched", median(plain(pairs, |w| w.busy_percent)), "%");
-    report.row("flat out: deliveries a second, unwatched", median(plain(pairs, |w| w.per_second)), "");
+    report.row(
+        "flat out: server's processor busy, unwatched",
+        median(&plain(pairs, |w| w.busy_percent)),
+        "%",
+    );
+    report.row("flat out: deliveries a second, unwatched", median(&plain(pairs, |w| w.per_second)), "");
     tell_cost("flat out: time a delivery", pairs, |window| 1.0 / window.per_second, report);
 }
 
@@ -338,7 +342,7 @@ fn tell_cost(what: &str, pairs: &[Pair], cost: fn(&Window) -> f64, report: &mut 
     let all: Vec<f64> = pairs.iter().map(more).collect();
     let plains = plain(pairs, cost);
     let noise = (most(&plains) / least(&plains) - 1.0) * 100.0;
-    report.at_most(format!("{what}, more by watching"), median(all.clone()), "%", COST_MAX.max(noise));
+    report.at_most(format!("{what}, more by watching"), median(&all), "%", COST_MAX.max(noise));
     report.row(format!("{what}, more: least pair"), least(&all), "%");
     report.row(format!("{what}, more: most pair"), most(&all), "%");
 }
@@ -355,26 +359,6 @@ fn most(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        count if count % 2 == 1 => values[middle],
-        _ => (values[middle - 1] + values[middle]) / 2.0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians_of_odd_and_even_counts() {
-        for (values, expected) in
-            [(vec![3.0], 3.0), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0, 2.0, 8.0], 3.0)]
-        {
-            assert_eq!(median(values), expected);
-        }
-    }
+fn median(values: &[f64]) -> f64 {
+    fanwheel::load::median::median(values).unwrap_or(f64::NAN)
 }

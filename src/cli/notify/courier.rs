@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use log::{debug, error, warn};
 
-use crate::base::limits::{ALERT_PAUSE_MS, ALERT_PAUSE_MS_MAX, ALERT_TRIES_MAX};
+use crate::base::limits::{ALERT_JITTER_PERCENT, ALERT_PAUSE_MS, ALERT_PAUSE_MS_MAX, ALERT_TRIES_MAX};
 use crate::base::logfmt::Value;
 use crate::base::prng::Prng;
 use crate::ops::alerts::Notice;
-
-/// Servers that lost the same network must not all come back in the same moment.
-const JITTER_PERCENT: u64 = 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -63,14 +60,15 @@ impl Courier {
     /// The pause after a try that failed.
     fn pause(&mut self, number: u32) -> Duration {
         let doubled = ALERT_PAUSE_MS << (number - 1).min(16);
-        Duration::from_millis(self.prng.jittered(doubled.min(ALERT_PAUSE_MS_MAX), JITTER_PERCENT))
+        Duration::from_millis(self.prng.jittered(doubled.min(ALERT_PAUSE_MS_MAX), ALERT_JITTER_PERCENT))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::alerts::{Bound, Change, Rule, Severity, metric_named};
+    use crate::ops::alerts::{Bound, Change, Rule, Severity};
+    use crate::ops::watch::metric_named;
 
     fn notice() -> Notice {
         let rule = Rule {

@@ -10,13 +10,8 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::base::limits::ALERT_TRY_MS;
 use crate::base::settings::masked;
+use crate::cli::authorities;
 use crate::ops::alerts::Notice;
-
-/// Where hosts keep the certificates they trust: Debian, Alpine and Arch; Fedora; SUSE.
-const BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
-/// Names another bundle, as for most programs that speak TLS.
-const BUNDLE_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// One address.
 #[derive(Debug)]
@@ -67,15 +62,17 @@ fn agent(tls: bool) -> Agent {
 
 /// The host's certificates; none when it has no bundle, and then no TLS connection is made.
 fn trusted() -> Vec<Certificate<'static>> {
-    let named = std::env::var(BUNDLE_VARIABLE).ok().filter(|path| !path.is_empty());
-    let paths = named.map_or_else(|| BUNDLES.map(str::to_owned).to_vec(), |path| vec![path]);
-    let Some(pem) = paths.iter().find_map(|path| std::fs::read(path).ok()) else {
-        warn!(
-            "event=certificates_missing error=\"none of {} can be read; install ca-certificates or set \
-             {BUNDLE_VARIABLE}\"",
-            paths.join(", ")
-        );
-        return Vec::new();
+    let read = authorities::file().and_then(|path| std::fs::read(&path).map_err(|_| path));
+    let pem = match read {
+        Ok(pem) => pem,
+        Err(paths) => {
+            warn!(
+                "event=certificates_missing error=\"none of {paths} can be read; install ca-certificates or \
+                 set {}\"",
+                authorities::VARIABLE
+            );
+            return Vec::new();
+        }
     };
     let certificate = |item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),

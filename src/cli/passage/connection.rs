@@ -7,24 +7,20 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::address::Address;
 use super::tls::{Session, Trust, handshake};
+use crate::base::limits::{
+    DOCTOR_ARRIVALS_MAX, DOCTOR_CONNECT_TIMEOUT, DOCTOR_HEAD_BYTES_MAX, DOCTOR_HEADERS_MAX,
+};
 use crate::load::stream::{Item, Stream};
 use crate::ops::passage::End;
 
-/// How long connecting, and each step of a handshake, may take.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest head of an answer.
-const HEAD_BYTES_MAX: usize = 64 * 1_024;
-const HEADERS_MAX: usize = 128;
 /// How a chunked body ends when nothing else is sent with it.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Bytes of an event's data that are kept: enough to know one's own.
 const DATA_BYTES_KEPT: usize = 64;
-/// Arrivals that are kept; a public topic may be busy.
-const ARRIVALS_MAX: usize = 100_000;
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +100,7 @@ impl Drop for Connection {
 pub fn connect(address: &Address) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for one in (address.host.as_str(), address.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&one, CONNECT_TIMEOUT) {
+        match TcpStream::connect_timeout(&one, DOCTOR_CONNECT_TIMEOUT) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
@@ -125,7 +121,7 @@ pub fn open(address: &Address, trust: Option<&Trust>, request: &[u8]) -> io::Res
     };
     line.send(request)?;
     let started = Instant::now();
-    let (to, arriving) = sync_channel(ARRIVALS_MAX);
+    let (to, arriving) = sync_channel(DOCTOR_ARRIVALS_MAX);
     thread::spawn(move || read_on(line, &to));
     Ok(Connection { started, connect_ms, socket: kept, arriving, arrivals: Vec::new() })
 }
@@ -142,7 +138,7 @@ impl Connection {
             // What comes without end is there even when no time is left.
             let in_time = arrival.at <= until;
             let found = look(&arrival).filter(|_| in_time);
-            if self.arrivals.len() < ARRIVALS_MAX {
+            if self.arrivals.len() < DOCTOR_ARRIVALS_MAX {
                 self.arrivals.push(arrival);
             }
             if found.is_some() || !in_time {
@@ -218,11 +214,11 @@ impl Reader {
             return self.body(bytes, found);
         }
         self.head.extend_from_slice(bytes);
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut headers = [httparse::EMPTY_HEADER; DOCTOR_HEADERS_MAX];
         let mut response = httparse::Response::new(&mut headers);
         let length = match response.parse(&self.head) {
             Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) => return self.head.len() < HEAD_BYTES_MAX,
+            Ok(httparse::Status::Partial) => return self.head.len() < DOCTOR_HEAD_BYTES_MAX,
             Err(_) => return false,
         };
         let status = response.code.unwrap_or(0);
@@ -275,6 +271,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(answer: &str, piece: usize) -> Vec<What> {

@@ -1,19 +1,16 @@
 //! Publishes to a topic of the doctor's own, or says why that cannot be done. Judges nothing.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use ureq::{Agent, Error};
 
 use super::address::{kept_pairs, topic_pair};
+use crate::base::limits::{DOCTOR_PATIENCE, DOCTOR_PUBLISH_TIMEOUT};
 use crate::cli::Failure;
 use crate::cli::http::{Base, agent, refusal};
 use crate::cli::refusal::shown;
 use crate::ops::unpublished::Unpublished;
 
 const FLAG: &str = "--publish-url";
-/// From connecting to the end of the answer.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Publishes to one topic.
 pub struct Publisher {
@@ -37,7 +34,7 @@ impl Publisher {
         }
         let base = Base::named(FLAG, front)?;
         let pairs: Vec<String> = std::iter::once(topic_pair(topic)).chain(kept_pairs(query)).collect();
-        Ok(Publisher { agent: agent(super::PATIENCE), place: base.place("/publish"), query: pairs.join("&") })
+        Ok(Publisher { agent: agent(DOCTOR_PATIENCE), place: base.place("/publish"), query: pairs.join("&") })
     }
 
     /// The request, for people.
@@ -52,7 +49,7 @@ impl Publisher {
     pub fn publish(&self, data: &str) -> Result<(String, u64), Unpublished> {
         let request = self.agent.post(format!("{}?{}", self.place, self.query));
         // An answer that drips would outlast each single limit.
-        let sent = request.config().timeout_global(Some(PUBLISH_TIMEOUT)).build().send(data);
+        let sent = request.config().timeout_global(Some(DOCTOR_PUBLISH_TIMEOUT)).build().send(data);
         let mut response = sent.map_err(|error| {
             let error = match error {
                 Error::Io(error) => error.to_string(),

@@ -14,11 +14,8 @@ use rustls::{
     SignatureScheme, StreamOwned,
 };
 
-use super::connection::CONNECT_TIMEOUT;
-
-/// Where Linux systems keep the certificates that they trust.
-const BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+use crate::base::limits::DOCTOR_CONNECT_TIMEOUT;
+use crate::cli::authorities;
 
 /// An open session.
 pub type Session = StreamOwned<ClientConnection, TcpStream>;
@@ -43,12 +40,9 @@ impl Trust {
     /// # Errors
     /// When there is no such file, or no certificate in it.
     pub fn new(file: Option<&str>) -> Result<Trust, String> {
-        let given = file.map(str::to_owned).or_else(|| std::env::var("SSL_CERT_FILE").ok());
-        let bundle = given.or_else(|| {
-            BUNDLES.iter().find(|path| std::path::Path::new(path).exists()).map(|path| (*path).to_owned())
-        });
-        let bundle =
-            bundle.ok_or("this host has no file of trusted certificates; name one with --ca-file")?;
+        let bundle = file.map_or_else(authorities::file, |file| Ok(file.to_owned())).map_err(|_| {
+            "this host has no file of trusted certificates; name one with --ca-file".to_owned()
+        })?;
         let unreadable =
             |error: &dyn std::fmt::Display| format!("cannot read certificates from {bundle}: {error}");
         let mut store = RootCertStore::empty();
@@ -126,7 +120,7 @@ pub fn handshake(socket: TcpStream, host: &str, trust: &Trust, protocols: &[&str
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(session, socket);
-    stream.sock.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    stream.sock.set_read_timeout(Some(DOCTOR_CONNECT_TIMEOUT))?;
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }

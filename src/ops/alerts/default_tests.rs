@@ -5,7 +5,7 @@ use super::*;
 use crate::base::counters::Count;
 use crate::base::histogram::{Histogram, Scale};
 use crate::base::snapshot::Readiness;
-use crate::ops::watch::{Bounds, Sample, Watch};
+use crate::ops::watch::{Bounds, Sample, Watch, metric_named};
 
 const MB: u64 = 1_000_000;
 

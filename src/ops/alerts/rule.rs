@@ -1,4 +1,5 @@
-//! What an alert rule is: the metrics it may look at, its bound, the defaults. Plain values and their words.
+//! What an alert rule is: its metric, its bound, the defaults. Plain values and their words. Which metrics
+//! there are is the watch's to know.
 
 use std::fmt;
 
@@ -32,64 +33,6 @@ pub struct Metric {
     pub unit: Unit,
     /// What it is, as the subject of a sentence.
     pub means: &'static str,
-}
-
-const fn metric(name: &'static str, unit: Unit, means: &'static str) -> Metric {
-    Metric { name, unit, means }
-}
-
-/// All of them.
-pub const METRICS: &[Metric] = &[
-    metric("connections_open", Unit::Count, "the number of open connections"),
-    metric("connections_share", Unit::Share, "the share of connections_max in use"),
-    metric("subscribers_open", Unit::Count, "the number of open streams"),
-    metric("memory_resident_bytes", Unit::Bytes, "resident memory"),
-    metric("memory_share", Unit::Share, "resident memory as a share of its limit"),
-    metric("messages_per_second", Unit::PerSecond, "the rate of deliveries over a minute"),
-    metric("published_per_second", Unit::PerSecond, "the rate of published events over a minute"),
-    metric("delivery_p99_ms", Unit::Milliseconds, "p99 from publish to each subscriber over a minute"),
-    metric(
-        "delivery_last_p99_ms",
-        Unit::Milliseconds,
-        "p99 from publish to the last subscriber over a minute",
-    ),
-    metric("lagging_share", Unit::Share, "the share of subscribers that lag behind"),
-    metric("errors_per_second", Unit::PerSecond, "the rate of errors over a minute"),
-    metric("refused_per_second", Unit::PerSecond, "the rate of refusals over a minute"),
-    metric("leak_bytes_per_minute", Unit::BytesPerMinute, "growth of memory that nothing explains"),
-    metric("ready", Unit::YesNo, "readiness"),
-    metric("cpu_percent", Unit::Percent, "processor time over a minute"),
-    metric("log_dropped", Unit::Count, "the number of log lines dropped since the start"),
-    metric("accepted_per_second", Unit::PerSecond, "the rate of new connections over a minute"),
-    metric("closed_per_second", Unit::PerSecond, "the rate of connections that end over a minute"),
-    metric("bytes_per_second", Unit::PerSecond, "the rate of bytes sent over a minute"),
-    metric("gaps_per_second", Unit::PerSecond, "the rate of gaps told over a minute"),
-    metric("skipped_per_second", Unit::PerSecond, "the rate of slow subscribers moved on over a minute"),
-    metric("lagged_per_second", Unit::PerSecond, "the rate at which subscribers fall behind over a minute"),
-    metric("replayed_per_second", Unit::PerSecond, "the rate of replayed events over a minute"),
-    metric("lagging", Unit::Count, "the number of subscribers that lag behind"),
-    metric("topics", Unit::Count, "the number of topics"),
-    metric(
-        "subscriptions",
-        Unit::Count,
-        "the number of topics that streams listen to, each stream's counted",
-    ),
-    metric("history_bytes", Unit::Bytes, "the history"),
-    metric("bodies_bytes", Unit::Bytes, "the publish bodies that are being received"),
-    metric("idempotency_keys", Unit::Count, "the number of idempotency keys"),
-    metric("kernel_tcp_bytes", Unit::Bytes, "the kernel's TCP memory of this host"),
-    metric("connection_bytes", Unit::Bytes, "resident memory for each connection"),
-    metric("files_open", Unit::Count, "the number of open files"),
-    metric("worker_files_share", Unit::Share, "the share of files in use of the worker that has most"),
-    metric("worker_mailbox_events", Unit::Count, "the number of events in the fullest mailbox"),
-    metric("worker_wheel_lag_ms", Unit::Milliseconds, "how late the latest worker is with its timers"),
-    metric("turn_max_ms", Unit::Milliseconds, "the longest turn of a minute"),
-    metric("uptime_seconds", Unit::Count, "the number of seconds since the start"),
-];
-
-/// The metric of that name.
-pub fn metric_named(name: &str) -> Option<&'static Metric> {
-    METRICS.iter().find(|metric| metric.name == name)
 }
 
 /// How much an alert, or an insight, matters.
@@ -252,21 +195,6 @@ fn bytes(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn default_rules_look_at_metrics_that_exist() {
-        for rule in DEFAULT_RULES {
-            assert!(metric_named(rule.metric).is_some(), "{}", rule.name);
-        }
-    }
-
-    #[test]
-    fn each_metric_is_in_the_document_for_operators() {
-        let document = include_str!("../../../docs/operating.md");
-        for metric in METRICS {
-            assert!(document.contains(&format!("`{}`", metric.name)), "{}", metric.name);
-        }
-    }
 
     #[test]
     fn values_are_written_with_their_unit() {

@@ -1,6 +1,7 @@
 //! Facts about rules over synthetic time: when they fire, when they are over, what is told.
 
 use super::*;
+use crate::ops::watch::metric_named;
 
 /// The wall clock of these tests begins here.
 const WALL_MS: u64 = 1_000_000;

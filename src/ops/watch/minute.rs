@@ -5,10 +5,8 @@ use std::collections::VecDeque;
 use super::Sample;
 use crate::base::counters::Spread;
 use crate::base::histogram::Distribution;
+use crate::base::limits::WATCH_MINUTE_SAMPLES_MAX;
 use crate::base::snapshot::WorkerSnapshot;
-
-/// Samples kept: a minute and one, so that there is a difference over a minute.
-const SAMPLES_MAX: usize = 61;
 
 /// What one worker did in a while.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,7 +37,7 @@ pub(super) struct Minute(VecDeque<Detail>);
 
 impl Minute {
     pub fn push(&mut self, sample: &Sample) {
-        if self.0.len() == SAMPLES_MAX {
+        if self.0.len() == WATCH_MINUTE_SAMPLES_MAX {
             self.0.pop_front();
         }
         self.0.push_back(Detail {
@@ -63,7 +61,7 @@ impl Minute {
 
     /// The sample a minute ago; none when the server is younger, and began with nothing.
     fn first(&self) -> Option<&Detail> {
-        self.0.front().filter(|_| self.0.len() == SAMPLES_MAX)
+        self.0.front().filter(|_| self.0.len() == WATCH_MINUTE_SAMPLES_MAX)
     }
 
     /// The sample before the last.

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 
 use super::Sample;
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Closed, Count, REFUSED_NAMES, Totals};
+use crate::base::limits::WATCH_POINTS_MAX;
 use crate::ops::errors;
 
-/// Points kept: five minutes, and one more so that there is a difference over five minutes.
-const POINTS_MAX: usize = 301;
 /// A point that is so much too young for a window still counts: the main thread is a little late at times.
 const SLACK_MS: u64 = 200;
 
@@ -127,7 +126,7 @@ pub(super) struct Ring(VecDeque<Point>);
 
 impl Ring {
     pub fn push(&mut self, point: Point) {
-        if self.0.len() == POINTS_MAX {
+        if self.0.len() == WATCH_POINTS_MAX {
             self.0.pop_front();
         }
         self.0.push_back(point);
@@ -145,7 +144,7 @@ impl Ring {
         let older = self.0.partition_point(|point| point.mono_ms <= least_ms);
         let from = match older.checked_sub(1) {
             Some(index) => self.0[index],
-            None if self.0.len() == POINTS_MAX => self.0[0],
+            None if self.0.len() == WATCH_POINTS_MAX => self.0[0],
             None => Point::default(),
         };
         Some((from, newest))
@@ -208,7 +207,7 @@ mod tests {
         for (rate, expected) in published(&ring).into_iter().zip(expected) {
             assert!((rate / expected - 1.0).abs() < 0.01, "{rate} for {expected}");
         }
-        assert_eq!(ring.points().len(), POINTS_MAX);
+        assert_eq!(ring.points().len(), WATCH_POINTS_MAX);
     }
 
     #[test]
