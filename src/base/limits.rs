@@ -17,8 +17,6 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const EVENT_FILTERS_MAX: usize = 32;
 /// Kept events that `last=N` may ask for: their beginning is looked for one by one, under the hub's lock.
 pub const LAST_EVENTS_MAX: usize = 1_000;
-/// Bytes of a request line; longer is 414. Leaves room for 64 topics of ordinary length in the head limit.
-pub const REQUEST_LINE_BYTES_MAX: usize = 6 * KIB;
 /// Bytes of a method: longer than any that is registered, so that noise is refused early.
 pub const METHOD_BYTES_MAX: usize = 32;
 /// Field lines of one head that there is room for; the setting `headers_max` stays at or below it.
