@@ -121,6 +121,9 @@ pub const REFUSAL_MS: u64 = 2_000;
 /// Milliseconds that a stream which the operator ends may take to accept what is on its way to it: who is
 /// ended by hand is often one that reads nothing, and the operator waits.
 pub const OPERATOR_PATIENCE_MS: u64 = 1_000;
+/// Milliseconds for which a connection between two requests is kept when a drain begins, so that a publisher
+/// that sends one after the other reads a refusal and not an end that may mean anything.
+pub const DRAIN_IDLE_MS: u64 = 250;
 /// Milliseconds that an answered and half-closed connection is read on, so that no reset eats the answer.
 pub const LINGER_MS: u64 = 2_000;
 /// Bytes that a lingering connection may still send before it is cut.
