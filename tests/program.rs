@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -465,4 +465,20 @@ fn a_closed_standard_output_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let full = || OpenOptions::new().write(true).open("/dev/full").expect("Linux");
+    let server = Server::ready(&[]);
+    server.publish(&["news", "kept"]);
+    let rows: &[&[&str]] = &[
+        &["config"],
+        &["plan", "--connections", "1000", "--json"],
+        &["subscribe", "--url", &server.public, "--last", "1", "--count", "1", "news"],
+    ];
+    for row in rows {
+        let line = refused(program().args(*row).stdout(full()), 1);
+        assert!(line.starts_with("fanwheel: cannot write to standard output: "), "{row:?}: {line}");
+    }
 }

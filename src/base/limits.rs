@@ -20,8 +20,6 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const EVENT_FILTERS_MAX: usize = 32;
 /// Kept events that `last=N` may ask for: their beginning is looked for one by one, under the hub's lock.
 pub const LAST_EVENTS_MAX: usize = 1_000;
-/// Bytes of a request line; longer is 414. Leaves room for 64 topics of ordinary length in the head limit.
-pub const REQUEST_LINE_BYTES_MAX: usize = 6 * KIB;
 /// Bytes of a method: longer than any that is registered, so that noise is refused early.
 pub const METHOD_BYTES_MAX: usize = 32;
 /// Field lines of one head that there is room for; the setting `headers_max` stays at or below it.
@@ -126,6 +124,9 @@ pub const REFUSAL_MS: u64 = 2_000;
 /// Milliseconds that a stream which the operator ends may take to accept what is on its way to it: who is
 /// ended by hand is often one that reads nothing, and the operator waits.
 pub const OPERATOR_PATIENCE_MS: u64 = 1_000;
+/// Milliseconds for which a connection between two requests is kept when a drain begins, so that a publisher
+/// that sends one after the other reads a refusal and not an end that may mean anything.
+pub const DRAIN_IDLE_MS: u64 = 250;
 /// Milliseconds that an answered and half-closed connection is read on, so that no reset eats the answer.
 pub const LINGER_MS: u64 = 2_000;
 /// Bytes that a lingering connection may still send before it is cut.

@@ -93,7 +93,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             };
             let found = passage::findings(&look(&wishes)?);
             let heading = format!("The way to {}:", Plain(url));
-            Ok(show(&found, &heading, json!({ "url": url }), matches.get_flag("json")))
+            show(&found, &heading, json!({ "url": url }), matches.get_flag("json"))
         }
     }
 }
@@ -110,23 +110,28 @@ fn host(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let found = findings(&host, &rows);
     let subject = json!({ "connections": host.connections, "workers": host.workers });
     let heading = format!("This host, for {} connections on {} workers:", host.connections, host.workers);
-    Ok(show(&found, &heading, subject, matches.get_flag("json")))
+    show(&found, &heading, subject, matches.get_flag("json"))
 }
 
 /// Prints findings in the form that was asked for.
-fn show(findings: &[Finding], heading: &str, mut subject: serde_json::Value, as_json: bool) -> ExitCode {
+fn show(
+    findings: &[Finding],
+    heading: &str,
+    mut subject: serde_json::Value,
+    as_json: bool,
+) -> Result<ExitCode, Failure> {
     let fine = is_fine(findings);
     if as_json {
         subject["fine"] = json!(fine);
         subject["findings"] = json!(findings);
-        print(&format!("{subject}\n"));
+        print(&format!("{subject}\n"))?;
     } else {
         let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad);
         let end = match bad.count() {
             0 => "Nothing is bad.".to_owned(),
             count => format!("{count} of {} are bad.", findings.len()),
         };
-        print(&format!("{heading}\n\n{}\n{end}\n", text(findings)));
+        print(&format!("{heading}\n\n{}\n{end}\n", text(findings)))?;
     }
-    ExitCode::from(u8::from(!fine))
+    Ok(ExitCode::from(u8::from(!fine)))
 }

@@ -141,9 +141,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     report.command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     if matches.get_flag("json") {
         let text = serde_json::to_string(&report).map_err(|error| Failure::Run(error.to_string()))?;
-        print(&format!("{text}\n"));
+        print(&format!("{text}\n"))?;
     } else {
-        print(&report.table());
+        print(&report.table())?;
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -84,11 +84,11 @@ pub fn main() -> ExitCode {
         Some(("subscribe", matches)) => subscribe::run(matches),
         Some(("serve", matches)) => serve::run(&args::inputs(matches)),
         Some(("config", matches)) => {
-            Resolved::read(&args::inputs(matches)).map_err(Failure::from).map(|resolved| {
+            let text = Resolved::read(&args::inputs(matches)).map_err(Failure::from).map(|resolved| {
                 let json = matches.get_flag("json");
-                print(&if json { config::as_json(&resolved) } else { config::as_toml(&resolved) });
-                ExitCode::SUCCESS
-            })
+                if json { config::as_json(&resolved) } else { config::as_toml(&resolved) }
+            });
+            text.and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
         _ => Err(Failure::Usage("a subcommand is required; see --help".to_owned())),
     };
@@ -106,8 +106,23 @@ fn report(failure: &Failure) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Text for standard output. Whoever closed it has read enough, so that is no error.
-fn print(text: &str) {
+/// Text for standard output, all of it or an error.
+fn print(text: &str) -> Result<(), Failure> {
+    printed(write_out(text.as_bytes())).map(|_| ())
+}
+
+fn write_out(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// Whether somebody still reads. Whoever closed standard output has read enough, so that is no error; a disk
+/// that is full is one, or what is missing from a file would not be told.
+fn printed(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Run(format!("cannot write to standard output: {error}"))),
+    }
 }

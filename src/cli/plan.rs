@@ -85,9 +85,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let sizes = sizes(&planner, ask).map_err(too_small)?;
     if matches.get_flag("json") {
         let whole = json!({ "plan": plan, "sizes": sizes, "constants": constants });
-        print(&format!("{whole}\n"));
+        print(&format!("{whole}\n"))?;
     } else {
-        print(&page::page(&plan, &sizes, &constants));
+        print(&page::page(&plan, &sizes, &constants))?;
     }
     Ok(ExitCode::SUCCESS)
 }

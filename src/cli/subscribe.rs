@@ -23,9 +23,9 @@ use crate::base::limits::{
 };
 use crate::base::logfmt::Plain;
 use crate::base::prng::Prng;
-use crate::cli::Failure;
 use crate::cli::http::{Base, agent, refusal, unreachable_at};
 use crate::cli::show::{Form, show};
+use crate::cli::{Failure, printed, write_out};
 use crate::wire::sse::Parser;
 
 /// Reconnection time until the server names one.
@@ -76,13 +76,6 @@ enum Visit {
     Cut(String),
     /// The server does not want this client now.
     Refused { why: String, retry_after_ms: Option<u64> },
-}
-
-/// Why the reading of a stream stops.
-enum Stop {
-    Done,
-    Cut(String),
-    TooLong,
 }
 
 struct Client {
@@ -168,25 +161,19 @@ impl Client {
             let _ = writeln!(io::stderr(), "fanwheel: subscribed; events follow as they come, Ctrl-C ends");
         }
         self.was_connected = true;
-        match self.read(response.into_body().into_reader()) {
-            Stop::Done => Ok(Visit::Done),
-            Stop::Cut(why) => Ok(Visit::Cut(why)),
-            Stop::TooLong => {
-                Err(Failure::Run(format!("an event is longer than {SUBSCRIBE_EVENT_BYTES_MAX} bytes")))
-            }
-        }
+        self.read(response.into_body().into_reader())
     }
 
-    fn read(&mut self, mut stream: BodyReader<'static>) -> Stop {
+    fn read(&mut self, mut stream: BodyReader<'static>) -> Result<Visit, Failure> {
         let mut parser = Parser::new(SUBSCRIBE_EVENT_BYTES_MAX);
         let mut buffer = vec![0; 64 * 1_024];
         let mut page = Vec::new();
         loop {
             let bytes = match stream.read(&mut buffer) {
-                Ok(0) => return Stop::Cut("the stream has ended".to_owned()),
+                Ok(0) => return Ok(Visit::Cut("the stream has ended".to_owned())),
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Stop::Cut(format!("the stream was cut: {error}")),
+                Err(error) => return Ok(Visit::Cut(format!("the stream was cut: {error}"))),
             };
             page.clear();
             let (form, left, last_event_id) = (self.form, &mut self.left, &mut self.last_event_id);
@@ -203,13 +190,14 @@ impl Client {
                 }
             });
             self.retry_ms = parser.retry_ms().unwrap_or(self.retry_ms);
-            let mut out = io::stdout().lock();
-            let written = out.write_all(&page).and_then(|()| out.flush());
-            if written.is_err() || self.left == Some(0) {
-                return Stop::Done;
+            let wanted = printed(write_out(&page))?;
+            if !wanted || self.left == Some(0) {
+                return Ok(Visit::Done);
             }
             if fed.is_err() {
-                return Stop::TooLong;
+                return Err(Failure::Run(format!(
+                    "an event is longer than {SUBSCRIBE_EVENT_BYTES_MAX} bytes"
+                )));
             }
         }
     }

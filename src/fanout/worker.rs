@@ -31,9 +31,9 @@ use super::walk::Walk;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters, Step};
 use crate::base::limits::{
-    BATCH_SENDS_MAX, FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN,
-    READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS,
-    TIMERS_PER_TURN,
+    BATCH_SENDS_MAX, DRAIN_IDLE_MS, FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN,
+    READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN,
+    SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::Listener;
@@ -72,6 +72,8 @@ pub struct Turn {
 pub(super) struct Drain {
     /// When whatever is left is cut.
     pub deadline: Tick,
+    /// Until when connections between two requests are kept.
+    pub idle_until: Tick,
 }
 
 /// See the module.
@@ -356,7 +358,7 @@ impl Worker {
         }
         self.stopping |= self.node.is_stopping();
         if self.node.is_draining() && !self.stopping {
-            self.begin_drain(io);
+            self.begin_drain();
         }
     }
 
@@ -413,21 +415,24 @@ impl Worker {
     fn timer(&mut self, io: &mut impl Io, slot: u32) {
         match &self.conns[slot as usize].state {
             State::Streaming(_) => self.stream_timer(io, slot),
-            State::Waiting => self.close(io, slot, Close::Orderly, Closed::Idle),
+            State::Waiting => {
+                let why = if self.drain.is_some() { Closed::Drain } else { Closed::Idle };
+                self.close(io, slot, Close::Orderly, why);
+            }
             State::Talking(_) => self.talk_timer(io, slot),
         }
     }
 
-    fn begin_drain(&mut self, io: &mut impl Io) {
+    fn begin_drain(&mut self) {
         if self.drain.is_some() {
             return;
         }
         let drain_ms = self.node.settings.drain_ms;
-        self.drain = Some(Drain { deadline: self.now.tick().saturating_add(ticks_of_ms(drain_ms)) });
+        let idle_until = self.now.tick().saturating_add(ticks_of_ms(DRAIN_IDLE_MS));
+        let deadline = self.now.tick().saturating_add(ticks_of_ms(drain_ms));
+        self.drain = Some(Drain { deadline, idle_until });
         for slot in self.slots() {
-            let conn = &mut self.conns[slot as usize];
-            let asked = conn.has(flag::TO_READ);
-            match &mut conn.state {
+            match &mut self.conns[slot as usize].state {
                 // The last fifth of the window is for those that are slow to take their end.
                 State::Streaming(stream) => {
                     let wait = self.prng.below(drain_ms * 4 / 5 + 1);
@@ -435,8 +440,8 @@ impl Worker {
                     let ends = stream.ends;
                     self.wheel.arm(slot, ends);
                 }
-                State::Waiting if !asked => self.close(io, slot, Close::Orderly, Closed::Drain),
-                State::Waiting => {}
+                // A request may be under way, and whoever sent it would not know what became of it.
+                State::Waiting => self.wheel.arm(slot, idle_until),
                 State::Talking(_) => self.give_up_upload(slot),
             }
         }
@@ -447,8 +452,9 @@ impl Worker {
         let Some(deadline) = self.drain.map(|drain| drain.deadline).or(self.stopping.then_some(0)) else {
             return false;
         };
+        let kept = self.drain.is_some_and(|drain| self.now.tick() < drain.idle_until);
         let in_use = |conn: &Conn| match &conn.state {
-            State::Waiting => conn.has(flag::TO_READ),
+            State::Waiting => kept || conn.has(flag::TO_READ),
             State::Talking(_) | State::Streaming(_) => true,
         };
         let over = self.stopping || self.now.tick() >= deadline;

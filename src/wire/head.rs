@@ -82,8 +82,9 @@ fn try_parse(buf: &[u8], limits: HeadLimits) -> Result<Option<(Head<'_>, usize)>
         [b'\r', b'\n', ..] => 2,
         _ => 0,
     };
-    let Some(line) = line::parse(&buf[start..], limits.bytes_max.saturating_sub(start))? else {
-        return if buf.len() < limits.bytes_max { Ok(None) } else { Err(Problem::RequestLineTooLong) };
+    let HeadLimits { bytes_max, .. } = limits;
+    let Some(line) = line::parse(&buf[start..])? else {
+        return if buf.len() < bytes_max { Ok(None) } else { Err(Problem::RequestLineTooLong { bytes_max }) };
     };
     let fields_start = start + line.bytes;
     let fields_bytes = scan_lines(&buf[fields_start..])?;
@@ -95,8 +96,7 @@ fn try_parse(buf: &[u8], limits: HeadLimits) -> Result<Option<(Head<'_>, usize)>
         .parse_with_uninit_headers(&buf[start..end], storage)
         .map_err(|error| problem_of(error, limits.headers_max))?;
     if fields_bytes.is_none() || status.is_partial() {
-        let full = buf.len() == limits.bytes_max;
-        return if full { Err(Problem::HeadTooLarge { bytes_max: limits.bytes_max }) } else { Ok(None) };
+        return if buf.len() < bytes_max { Ok(None) } else { Err(Problem::HeadTooLarge { bytes_max }) };
     }
     let mut fields = Fields::default();
     for header in request.headers.iter() {

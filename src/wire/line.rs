@@ -2,7 +2,7 @@
 //!
 //! Owns methods, versions and the forms of a target. Knows no field and no path.
 
-use crate::base::limits::{METHOD_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
+use crate::base::limits::METHOD_BYTES_MAX;
 use crate::wire::fields::{is_authority, is_token_byte};
 use crate::wire::problem::Problem;
 
@@ -46,11 +46,10 @@ const NO_VERSION: Problem = Problem::Malformed("The request line does not end wi
 
 /// Reads the line at the start of `buf`; `None` while it is not whole and nothing is wrong with it yet.
 /// Each byte is judged in order, so the verdict does not depend on how many came at once.
-pub fn parse(buf: &[u8], bytes_max: usize) -> Result<Option<Line<'_>>, Problem> {
-    let bytes_max = bytes_max.min(REQUEST_LINE_BYTES_MAX);
+pub fn parse(buf: &[u8]) -> Result<Option<Line<'_>>, Problem> {
     let Some(method_end) = method_end(buf)? else { return Ok(None) };
-    let Some(target_end) = target_end(buf, method_end + 1, bytes_max)? else { return Ok(None) };
-    let Some(http11) = version(buf, target_end + 1, bytes_max)? else { return Ok(None) };
+    let Some(target_end) = target_end(buf, method_end + 1)? else { return Ok(None) };
+    let Some(http11) = version(buf, target_end + 1)? else { return Ok(None) };
     let method = match &buf[..method_end] {
         b"GET" => Method::Get,
         b"HEAD" => Method::Head,
@@ -89,15 +88,12 @@ fn method_end(buf: &[u8]) -> Result<Option<usize>, Problem> {
 
 /// The first byte already tells the forms that are served from others: a PROXY line, an authority for
 /// CONNECT, a second space.
-fn target_end(buf: &[u8], start: usize, bytes_max: usize) -> Result<Option<usize>, Problem> {
+fn target_end(buf: &[u8], start: usize) -> Result<Option<usize>, Problem> {
     match buf.get(start) {
         None | Some(b'/' | b'*' | b'h' | b'H') => {}
         Some(_) => return Err(Problem::BadTarget("The target is neither a path nor an http URL.")),
     }
     for (at, &byte) in buf.iter().enumerate().skip(start) {
-        if at >= bytes_max {
-            return Err(Problem::RequestLineTooLong);
-        }
         match byte {
             b' ' => return Ok(Some(at)),
             b'\r' | b'\n' => return Err(NO_VERSION),
@@ -114,12 +110,9 @@ fn target_end(buf: &[u8], start: usize, bytes_max: usize) -> Result<Option<usize
 /// `HTTP/x.y` and CRLF.
 const VERSION_BYTES: usize = 10;
 
-fn version(buf: &[u8], start: usize, bytes_max: usize) -> Result<Option<bool>, Problem> {
+fn version(buf: &[u8], start: usize) -> Result<Option<bool>, Problem> {
     let got = &buf[start..buf.len().min(start + VERSION_BYTES)];
-    for (at, (&byte, &form)) in got.iter().zip(b"HTTP/0.0\r\n").enumerate() {
-        if start + at >= bytes_max {
-            return Err(Problem::RequestLineTooLong);
-        }
+    for (&byte, &form) in got.iter().zip(b"HTTP/0.0\r\n") {
         let fits = if form == b'0' { byte.is_ascii_digit() } else { byte == form };
         if !fits {
             return Err(NO_VERSION);

@@ -86,8 +86,11 @@ pub enum Problem {
         /// The limit, counted once per topic.
         posts_max: usize,
     },
-    /// 414: the request line is longer than is taken.
-    RequestLineTooLong,
+    /// 414: the request line alone is longer than a head may be.
+    RequestLineTooLong {
+        /// The limit.
+        bytes_max: usize,
+    },
     /// 415: a batch that is not `application/x-ndjson`.
     UnsupportedType,
     /// 417: an expectation other than `100-continue`.
@@ -147,7 +150,7 @@ impl Problem {
             Problem::HeadTimeout | Problem::BodyTimeout => 408,
             Problem::LengthRequired => 411,
             Problem::BodyTooLarge { .. } | Problem::BatchTooLong { .. } => 413,
-            Problem::RequestLineTooLong => 414,
+            Problem::RequestLineTooLong { .. } => 414,
             Problem::UnsupportedType => 415,
             Problem::ExpectationFailed => 417,
             Problem::Refused(Refused::Host) => 421,
@@ -195,7 +198,7 @@ impl Problem {
             Problem::LengthRequired => "length_required",
             Problem::BodyTooLarge { .. } => "body_too_large",
             Problem::BatchTooLong { .. } => "batch_too_long",
-            Problem::RequestLineTooLong => "request_line_too_long",
+            Problem::RequestLineTooLong { .. } => "request_line_too_long",
             Problem::UnsupportedType => "unsupported_type",
             Problem::ExpectationFailed => "expectation_failed",
             Problem::HeadTooLarge { .. } => "head_too_large",
@@ -254,7 +257,9 @@ impl Problem {
                 let text = format!("A batch holds at most {posts_max} events, counted once per topic.");
                 return text.into();
             }
-            Problem::RequestLineTooLong => "The request line is too long.",
+            Problem::RequestLineTooLong { bytes_max } => {
+                return format!("The request line is longer than {bytes_max} bytes (head_bytes_max).").into();
+            }
             Problem::UnsupportedType => "A batch is application/x-ndjson: one JSON object a line.",
             Problem::ExpectationFailed => "The only expectation that is met is 100-continue.",
             Problem::HeadTooLarge { bytes_max } => {
@@ -292,7 +297,7 @@ impl Problem {
             | Problem::BodyTimeout
             | Problem::LengthRequired
             | Problem::BodyTooLarge { .. }
-            | Problem::RequestLineTooLong
+            | Problem::RequestLineTooLong { .. }
             | Problem::ExpectationFailed
             | Problem::HeadTooLarge { .. }
             | Problem::TooManyHeaders { .. }

@@ -156,6 +156,34 @@ fn publish_in_flight_is_answered_while_draining() {
 }
 
 #[test]
+fn publishers_on_kept_connections_are_answered_to_the_last() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).set("drain_ms", 2_000).start();
+        std::thread::scope(|scope| {
+            let publish_on_one = |name: u64| {
+                let mut conn = server.connect_control();
+                loop {
+                    conn.send(server.publish_bytes("topic=a", "", b"one after the other"));
+                    let answer = conn.answer(SOON).expect("each publish is answered");
+                    if answer.status != 202 {
+                        return answer;
+                    }
+                    std::thread::sleep(ms(name % 5));
+                }
+            };
+            let publishers: Vec<_> = (0..8).map(|name| scope.spawn(move || publish_on_one(name))).collect();
+            server.await_metric("load", SOON, |m| m.get("published") >= 100);
+            server.signal("TERM");
+            for publisher in publishers {
+                let last = publisher.join().expect("answered");
+                assert!(last.status == 503 && last.closes(), "{}", last.text());
+            }
+        });
+        assert_eq!(server.exit(SOON).expect("ends").code(), Some(0));
+    });
+}
+
+#[test]
 fn half_sent_publish_is_refused_when_a_drain_begins() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers).set("drain_ms", 5_000).start();

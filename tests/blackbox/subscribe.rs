@@ -290,6 +290,18 @@ fn topic_limit_is_a_setting() {
 }
 
 #[test]
+fn as_many_topics_as_the_settings_allow_can_be_named() {
+    let launch = Launch::workers(1).set("topics_per_connection_max", 1_024).set("head_bytes_max", 65_536);
+    let server = launch.start();
+    let topics: Vec<String> = (0..1_024).map(|number| format!("topic=customer-{number:04}")).collect();
+    let query = topics.join("&");
+    assert_eq!(get(&server, &format!("/events?{query}"), "").status, 200);
+    let long = get(&server, &format!("/events?{query}&last_event_id={}", "x".repeat(65_536)), "");
+    assert_problem("a longer line than any head", &long, &[414]);
+    assert!(long.text().contains("65536 bytes (head_bytes_max)"), "{}", long.text());
+}
+
+#[test]
 fn absolute_form_target_is_served() {
     let server = Launch::workers(1).start();
     let mut conn: Conn = server.connect();

@@ -167,7 +167,7 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::LengthRequired,
         Problem::BodyTooLarge { bytes_max: 1 },
         Problem::BatchTooLong { posts_max: 1 },
-        Problem::RequestLineTooLong,
+        Problem::RequestLineTooLong { bytes_max: 1 },
         Problem::UnsupportedType,
         Problem::ExpectationFailed,
         Problem::HeadTooLarge { bytes_max: 1 },
