@@ -78,6 +78,7 @@ fn check_answer(problem: &Problem) {
         origin: None,
         retry_after_s: None,
         allow: None,
+        wall_ms: 0,
     };
     reply::problem(&mut out, problem, &reply);
     let text = std::str::from_utf8(&out).expect("answers are UTF-8");

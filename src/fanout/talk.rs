@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::agents::NO_AGENT;
 use super::batch::Outcome;
 use super::conn::{Phase, State, Talk, Then, flag};
+use super::node::Node;
 use super::seam::{Close, Io, Read};
 use super::stream::{Opening, bench_subscription};
 use super::worker::Worker;
@@ -263,7 +264,7 @@ impl Worker {
                 // A stream that is not chunked says that its connection ends, so it does.
                 let asked = Asked { keep_alive: asked.keep_alive && chunked, ..asked };
                 self.answer(slot, asked, |out, reply| {
-                    reply::stream_head_only(out, chunked, reply.cors, reply.origin, reply.keep_alive);
+                    reply::stream_head_only(out, reply, chunked);
                 })
             }
             Request::Preflight { allow } => {
@@ -347,8 +348,6 @@ impl Worker {
     ) -> Flow {
         let refused = over.or_else(|| self.node.refuses_newcomers());
         let (chunked, browser, buffered) = (subscribe.chunked, subscribe.browser, subscribe.buffered);
-        let node = Arc::clone(&self.node);
-        let cors = &node.site(self.conns[slot as usize].listener).cors;
         let retry_ms = self.retry_ms();
         let joined = match refused {
             Some(why) => Err(why),
@@ -360,7 +359,9 @@ impl Worker {
                 if bench {
                     reply::bench_stream_head(&mut bytes, chunked);
                 } else {
-                    reply::stream_head(&mut bytes, chunked, buffered, cors, asked.origin, retry_ms);
+                    let node = Arc::clone(&self.node);
+                    let reply = self.reply_to(slot, asked, &node);
+                    reply::stream_head(&mut bytes, &reply, chunked, buffered, retry_ms);
                 }
                 self.join(slot, Opening { bytes, subscribe })
             }
@@ -369,8 +370,8 @@ impl Worker {
             Ok(()) => Flow::Done,
             Err(why) if browser => {
                 self.counters().refuse(why);
-                self.answer(slot, Asked { keep_alive: false, ..asked }, |out, _| {
-                    reply::overload_stream(out, chunked, cors, asked.origin, retry_ms);
+                self.answer(slot, Asked { keep_alive: false, ..asked }, |out, reply| {
+                    reply::overload_stream(out, reply, chunked, retry_ms);
                 })
             }
             Err(why) => self.refuse(slot, asked, why),
@@ -406,20 +407,10 @@ impl Worker {
         asked: Asked<'_>,
         build: impl FnOnce(&mut Vec<u8>, &Reply<'_>),
     ) -> Flow {
-        let node = Arc::clone(&self.node);
-        let cors = &node.site(self.conns[slot as usize].listener).cors;
         let over = self.conns[slot as usize].flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
         let keep_alive = asked.keep_alive && self.drain.is_none() && !over;
-        let reply = Reply {
-            status: 200,
-            http11: asked.http11,
-            keep_alive,
-            head_only: asked.head_only,
-            cors,
-            origin: asked.origin,
-            retry_after_s: None,
-            allow: None,
-        };
+        let node = Arc::clone(&self.node);
+        let reply = self.reply_to(slot, Asked { keep_alive, ..asked }, &node);
         let talk = self.talk(slot);
         build(&mut talk.out, &reply);
         if keep_alive {
@@ -429,6 +420,20 @@ impl Worker {
         talk.input = Vec::new();
         self.settle(slot);
         Flow::Done
+    }
+
+    fn reply_to<'a>(&self, slot: u32, asked: Asked<'a>, node: &'a Node) -> Reply<'a> {
+        Reply {
+            status: 200,
+            http11: asked.http11,
+            keep_alive: asked.keep_alive,
+            head_only: asked.head_only,
+            cors: &node.site(self.conns[slot as usize].listener).cors,
+            origin: asked.origin,
+            retry_after_s: None,
+            allow: None,
+            wall_ms: self.now.wall_ms,
+        }
     }
 
     /// Repeats the verdict on readiness. It is made elsewhere, so this never waits for another worker.

@@ -5,12 +5,17 @@
 //! is framed so that its end is certain: by length, by chunks, or by the end of the connection.
 
 use std::io::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
+
+use httpdate::HttpDate;
 
 use crate::base::id::EventId;
 use crate::base::snapshot::{Asset, Format};
 use crate::wire::cors::Cors;
 use crate::wire::problem::Problem;
 
+/// The last millisecond of the year 9999: the form of `Date` has no later years.
+const DATE_MS_MAX: u64 = 253_402_300_799_999;
 /// `Content-Type` of JSON answers.
 const TYPE_JSON: &str = "application/json";
 /// `Content-Type` of plain texts.
@@ -55,6 +60,8 @@ pub struct Reply<'a> {
     pub retry_after_s: Option<u64>,
     /// `Allow`
     pub allow: Option<&'static str>,
+    /// `Date`, Unix milliseconds.
+    pub wall_ms: u64,
 }
 
 /// An answer with any body.
@@ -152,7 +159,7 @@ fn start(out: &mut Vec<u8>, reply: &Reply<'_>) {
 }
 
 fn start_cached(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str) {
-    push_fmt(out, format_args!("HTTP/1.1 {} {}\r\n", reply.status, reason(reply.status)));
+    status_line(out, reply.status, reply.wall_ms);
     field(out, "Cache-Control", cache_control);
     connection(out, reply.http11, reply.keep_alive);
     reply.cors.append(out, reply.origin);
@@ -162,6 +169,12 @@ fn start_cached(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str) {
     if let Some(allow) = reply.allow {
         field(out, "Allow", allow);
     }
+}
+
+/// The status line, and the `Date` that whoever has a clock must tell (RFC 9110 §6.6.1).
+fn status_line(out: &mut Vec<u8>, status: u16, wall_ms: u64) {
+    let now = HttpDate::from(UNIX_EPOCH + Duration::from_millis(wall_ms.min(DATE_MS_MAX)));
+    push_fmt(out, format_args!("HTTP/1.1 {status} {}\r\nDate: {now}\r\n", reason(status)));
 }
 
 /// What goes without saying is not said: 1.1 keeps the connection, 1.0 has to be told (RFC 9112 §9.3).
@@ -216,41 +229,27 @@ fn reason(status: u16) -> &'static str {
 
 /// The head of a stream and its greeting `:ok\nretry: N\n`, which is the first chunk: no blank line, or some
 /// clients would deliver an empty message. A `buffered` one does not ask proxies to pass it on at once.
-pub fn stream_head(
-    out: &mut Vec<u8>,
-    chunked: bool,
-    buffered: bool,
-    cors: &Cors,
-    origin: Option<&[u8]>,
-    retry_ms: u64,
-) {
-    stream_start(out, buffered, cors, origin);
+pub fn stream_head(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, buffered: bool, retry_ms: u64) {
+    stream_start(out, reply, buffered);
     stream_framing(out, chunked, chunked);
     chunk(out, chunked, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
 }
 
-/// The head of a stream alone, as `HEAD` gets it. `keep_alive` as in [`Reply`]; a stream that is not chunked
-/// ends with its connection, whatever it says.
-pub fn stream_head_only(
-    out: &mut Vec<u8>,
-    chunked: bool,
-    cors: &Cors,
-    origin: Option<&[u8]>,
-    keep_alive: bool,
-) {
-    stream_start(out, false, cors, origin);
-    stream_framing(out, chunked, keep_alive);
+/// The head of a stream alone, as `HEAD` gets it. A stream that is not chunked ends with its connection,
+/// whatever `reply` says.
+pub fn stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool) {
+    stream_start(out, reply, false);
+    stream_framing(out, chunked, reply.keep_alive);
 }
 
 /// The head of a stream but for its framing.
-fn stream_start(out: &mut Vec<u8>, buffered: bool, cors: &Cors, origin: Option<&[u8]>) {
-    out.extend_from_slice(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n",
-    );
+fn stream_start(out: &mut Vec<u8>, reply: &Reply<'_>, buffered: bool) {
+    status_line(out, 200, reply.wall_ms);
+    out.extend_from_slice(b"Content-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n");
     if !buffered {
         field(out, "X-Accel-Buffering", "no");
     }
-    cors.append(out, origin);
+    reply.cors.append(out, reply.origin);
 }
 
 /// Ends the head of a stream. A chunked one says nothing of the connection, which outlives it; any other is
@@ -265,8 +264,8 @@ fn stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
 
 /// A whole stream that only says when to come back: what a browser's EventSource gets instead of a 503,
 /// after which it would never come back. The connection closes after it.
-pub fn overload_stream(out: &mut Vec<u8>, chunked: bool, cors: &Cors, origin: Option<&[u8]>, retry_ms: u64) {
-    stream_head_only(out, chunked, cors, origin, false);
+pub fn overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, retry_ms: u64) {
+    stream_head_only(out, &Reply { keep_alive: false, ..*reply }, chunked);
     retry_line(out, chunked, retry_ms);
     if chunked {
         out.extend_from_slice(END_CHUNKED);

@@ -15,8 +15,12 @@ fn reply(cors: &Cors) -> Reply<'_> {
         origin: Some(b"https://app.test"),
         retry_after_s: None,
         allow: None,
+        wall_ms: 784_111_777_000,
     }
 }
+
+/// The moment of RFC 9110 §5.6.7.
+const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = b"before|".to_vec();
@@ -37,7 +41,7 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
     ];
     for (reply, fields) in rows {
         let expected = format!(
-            "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n{fields}Content-Type: application/json\r\n\
+            "HTTP/1.1 200 OK\r\n{DATE}Cache-Control: no-store\r\n{fields}Content-Type: application/json\r\n\
              Content-Length: 2\r\n\r\n{{}}"
         );
         assert_eq!(written(|out| json(out, reply, "{}")), expected);
@@ -57,7 +61,8 @@ fn a_part_of_the_dashboard_is_sent_once_and_then_only_confirmed() {
     let part = Asset { content_type: "text/css", bytes: b"a {}", etag: "\"7f\"".to_owned() };
     let sent = |reply: Reply<'_>, tags: Option<&[u8]>| written(|out| asset(out, &reply, &part, tags));
     let first = sent(reply(&Cors::Off), None);
-    assert!(first.starts_with("HTTP/1.1 200 OK\r\nCache-Control: no-cache\r\n"), "{first}");
+    let begin = format!("HTTP/1.1 200 OK\r\n{DATE}Cache-Control: no-cache\r\n");
+    assert!(first.starts_with(&begin), "{first}");
     assert!(first.ends_with("Content-Type: text/css\r\nContent-Length: 4\r\n\r\na {}"), "{first}");
     for field in
         ["ETag: \"7f\"\r\n", "default-src 'none'; script-src 'self';", "frame-ancestors 'none'", "nosniff"]
@@ -122,10 +127,13 @@ fn problems_are_json_with_their_status_and_close_when_they_must() {
     });
     assert_eq!(
         refused,
-        "HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
-         Retry-After: 3\r\nContent-Type: application/json\r\nContent-Length: 102\r\n\r\n\
-         {\"error\":\"overloaded\",\"message\":\"Publishers are faster than the server can deliver; try \
-         again later.\"}"
+        format!(
+            "HTTP/1.1 503 Service Unavailable\r\n{DATE}Cache-Control: no-store\r\n\
+             Access-Control-Allow-Origin: *\r\nRetry-After: 3\r\nContent-Type: application/json\r\n\
+             Content-Length: 102\r\n\r\n\
+             {{\"error\":\"overloaded\",\"message\":\"Publishers are faster than the server can deliver; try \
+             again later.\"}}"
+        )
     );
     let wrong_method = written(|out| problem(out, &Problem::MethodNotAllowed("POST"), &reply(&ANY)));
     assert!(wrong_method.contains("\r\nAllow: POST\r\n") && !wrong_method.contains("Connection"));
@@ -207,40 +215,45 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
 fn a_preflight_allows_what_event_stream_clients_send() {
     assert_eq!(
         written(|out| preflight(out, &reply(&ANY), "GET, HEAD, OPTIONS")),
-        "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
-         Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
-         Access-Control-Allow-Headers: last-event-id, authorization, cache-control, content-type\r\n\
-         Access-Control-Max-Age: 86400\r\n\r\n"
+        format!(
+            "HTTP/1.1 204 No Content\r\n{DATE}Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
+             Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
+             Access-Control-Allow-Headers: last-event-id, authorization, cache-control, content-type\r\n\
+             Access-Control-Max-Age: 86400\r\n\r\n"
+        )
     );
 }
 
 #[test]
 fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\
-                Access-Control-Allow-Origin: *\r\n";
+    let head = format!(
+        "HTTP/1.1 200 OK\r\n{DATE}Content-Type: text/event-stream\r\n\
+         Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\
+         Access-Control-Allow-Origin: *\r\n"
+    );
+    let any = reply(&ANY);
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
     let bare = format!("{head}Connection: close\r\n\r\n");
     assert_eq!(
-        written(|out| stream_head(out, true, false, &ANY, None, 2_000)),
+        written(|out| stream_head(out, &any, true, false, 2_000)),
         format!("{chunked}10\r\n:ok\nretry: 2000\n\r\n")
     );
     // B14
     let greeted = format!("{bare}:ok\nretry: 5\n");
-    assert_eq!(written(|out| stream_head(out, false, false, &ANY, None, 5)), greeted);
+    assert_eq!(written(|out| stream_head(out, &any, false, false, 5)), greeted);
     assert_eq!(
-        written(|out| stream_head(out, false, true, &ANY, None, 5)),
+        written(|out| stream_head(out, &any, false, true, 5)),
         greeted.replace("X-Accel-Buffering: no\r\n", "")
     );
-    assert_eq!(written(|out| stream_head_only(out, true, &ANY, None, true)), chunked);
-    assert_eq!(written(|out| stream_head_only(out, false, &ANY, None, true)), bare);
+    assert_eq!(written(|out| stream_head_only(out, &any, true)), chunked);
+    assert_eq!(written(|out| stream_head_only(out, &any, false)), bare);
     assert_eq!(
-        written(|out| overload_stream(out, true, &ANY, None, 31_000)),
+        written(|out| overload_stream(out, &any, true, 31_000)),
         format!(
             "{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nd\r\nretry: 31000\n\r\n0\r\n\r\n"
         )
     );
-    assert_eq!(written(|out| overload_stream(out, false, &ANY, None, 31)), format!("{bare}retry: 31\n"));
+    assert_eq!(written(|out| overload_stream(out, &any, false, 31)), format!("{bare}retry: 31\n"));
 }
 
 #[test]
