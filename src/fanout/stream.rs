@@ -45,7 +45,7 @@ impl Worker {
             .topics
             .iter()
             .map(|&hub| {
-                let (topic, index) = self.topics.join(hub, slot);
+                let (topic, index) = self.topics.join(hub, slot, joined.head);
                 Place { topic, index }
             })
             .collect();

@@ -1,8 +1,8 @@
 //! The simulator: the real core on fake sockets, clock and threads, from a seed, judged by peers' bytes.
 //!
 //! `cargo test --test sim` sweeps over seeds and asserts that each rare branch was hit. `SIM_SEEDS=N` sweeps
-//! over N seeds, from SIM_FROM on (1), `SIM_SEED=N` replays one with its trace. A failure prints its seed and the
-//! end of its trace.
+//! over N seeds, `SIM_FROM=N` begins with another than the first, `SIM_SEED=N` replays one with its trace. A
+//! failure prints its seed and the end of its trace.
 
 mod answer;
 mod cover;
