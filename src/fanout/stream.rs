@@ -23,8 +23,9 @@ const LIFE_JITTER_PERCENT: u64 = 10;
 const UPSTREAM_UNIT: usize = 64;
 /// Milliseconds after which a stream that could not be ended yet is looked at again.
 const END_RETRY_MS: u64 = 100;
-/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone: on a
-/// busy worker there are always some. What it misses, it gets when it comes back.
+/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone, and for
+/// those that it has still to read: on a busy worker there are always some. What it misses, it gets when it
+/// comes back.
 const END_PATIENCE_MS: u64 = 1_000;
 
 /// How a new stream is opened, beside what it subscribes to.
@@ -202,10 +203,11 @@ impl Worker {
         let patient = self.drain.is_some() || tick < stream.ends.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
         let by_operator = stream.mode & mode::OPERATOR != 0;
-        if (stream.is_live() || by_operator) && !(patient && mail_waits) {
-            self.say_farewell(slot);
-        } else {
+        let owed = mail_waits || !(stream.is_live() || by_operator);
+        if patient && owed {
             self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
+        } else {
+            self.say_farewell(slot);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use fanwheel::base::counters::Count;
+use fanwheel::base::counters::{Closed, Count};
 use fanwheel::base::settings::{Listener, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
@@ -242,4 +242,47 @@ fn a_newcomer_whose_head_waits_behind_others_is_not_slow() {
     }
     assert!(bench.worker.counters().get(Count::Gaps) > 0, "nobody was passed by");
     assert_eq!(bench.worker.counters().get(Count::Skipped), 0, "nobody was slow");
+}
+
+#[test]
+fn a_stream_that_is_always_behind_ends_by_age() {
+    let settings = Settings { max_connection_ms: 500, history_events: 100, ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    let publisher = bench.connect(Listener::Control, b"");
+    let publish = b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n";
+    let publish = [publish.as_slice(), &[b'x'; 30]].concat();
+    let slow = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    bench.net.set_window(slow, Window::Small);
+    // The age differs by a tenth, and an end waits a second for what is on its way.
+    for _ in 0..100 {
+        bench.net.send(publisher, &publish);
+        bench.turn(20);
+        bench.read(publisher);
+        // Half of what comes, and never nothing.
+        bench.net.read(slow, 40);
+    }
+    assert!(!bench.is_open(slow), "open long after its time");
+    assert_eq!(bench.worker.counters().get_closed(Closed::Life), 1, "it took all it was sent");
+}
+
+#[test]
+fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
+    let mut bench = Bench::new(Settings::default());
+    let publisher = bench.connect(Listener::Control, b"");
+    let head = "POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16000\r\n\r\n";
+    let publish = [head.as_bytes(), &[b'x'; 16_000]].concat();
+    let mut answer = |bench: &mut Bench| {
+        bench.net.send(publisher, &publish);
+        let answered = |bench: &mut Bench| {
+            bench.turn(1);
+            !bench.read(publisher).is_empty()
+        };
+        (1..1_000).find(|_| answered(bench)).expect("an answer")
+    };
+    (0..20).for_each(|_| assert!(answer(&mut bench) <= 2));
+    let resume = b"GET /events?topic=t&last=20 HTTP/1.1\r\nHost: a\r\n\r\n";
+    (0..100).for_each(|_| drop(bench.connect(Listener::Public, resume)));
+    bench.turn(1);
+    let turns = answer(&mut bench);
+    assert!(turns <= 10, "waited {turns} turns");
 }
