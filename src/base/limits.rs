@@ -69,6 +69,9 @@ pub const READ_FRAMES_MAX: usize = 255;
 /// half of a batch belongs, so that answers, newcomers and those who were full for a moment do not stand
 /// behind it.
 pub const READ_FRAMES_SHORT: usize = 16;
+/// Bytes after which such a beginning is over, for the same reason where events are large: a sixteenth of a
+/// batch.
+pub const READ_BYTES_SHORT: usize = 16 * KIB;
 /// Bytes of a batch that such replays get while a round runs: one send or two, so that live subscribers wait
 /// for little more than without them.
 pub const REPLAY_BYTES_BESIDE_ROUNDS: usize = 32 * KIB;
@@ -252,6 +255,7 @@ const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and 
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
 const _: () = assert!(READ_FRAMES_SHORT < READ_FRAMES_MAX && READ_FRAMES_MAX < SEND_FRAMES_MAX);
+const _: () = assert!(16 * READ_BYTES_SHORT <= BATCH_BYTES_MAX);
 const _: () = assert!(2 * MAIL_FRAMES_PER_TURN <= READ_FRAMES_MAX + 1);
 const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
 const _: () = assert!(SURVEY_FIND_MS + SURVEY_TELL_MS < 1_000);

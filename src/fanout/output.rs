@@ -23,8 +23,8 @@ use super::worker::Worker;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::id::EventId;
 use crate::base::limits::{
-    BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_FRAMES_MAX, READ_FRAMES_SHORT,
-    REPLAY_BYTES_BESIDE_ROUNDS,
+    BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_BYTES_SHORT, READ_FRAMES_MAX,
+    READ_FRAMES_SHORT, REPLAY_BYTES_BESIDE_ROUNDS,
 };
 use crate::base::settings::SlowPolicy;
 use crate::wire::reply;
@@ -37,6 +37,18 @@ struct Item {
     upto: EventId,
     caught_up: bool,
 }
+
+/// How much is read: not more than so many frames, and none after so many bytes.
+#[derive(Clone, Copy)]
+struct Portion {
+    frames: usize,
+    bytes: usize,
+}
+
+/// What a replay begins with.
+const BEGINNING: Portion = Portion { frames: READ_FRAMES_SHORT, bytes: READ_BYTES_SHORT };
+/// What anyone else reads at a time.
+const ORDINARY: Portion = Portion { frames: READ_FRAMES_MAX, bytes: usize::MAX };
 
 /// What reading came to.
 enum ReadEnd {
@@ -127,7 +139,7 @@ impl Worker {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
                     steps += stream.places().len();
                     let begins = lane == Lane::First && stream.replays;
-                    let most = if begins { READ_FRAMES_SHORT } else { READ_FRAMES_MAX };
+                    let most = if begins { BEGINNING } else { ORDINARY };
                     match read_log(stream, &self.topics, hub, node.settings.slow_policy, most, kept) {
                         ReadEnd::Missed => {
                             // A filter or a merge looks at all of them.
@@ -280,7 +292,7 @@ pub(super) fn arrive(stream: &mut Stream, counters: &Counters) {
     }
 }
 
-/// Appends what comes next for a stream that the log has passed by, at most `most` frames: what has not been
+/// Appends what comes next for a stream that the log has passed by, at most `most`: what has not been
 /// offered here yet; else what is still kept, after a gap, or what its policy leaves it if it is slow.
 /// [`ReadEnd::Missed`]: it must be ended.
 fn read_passed_by(
@@ -289,7 +301,7 @@ fn read_passed_by(
     hub: &Inner,
     node: &Node,
     worker: usize,
-    most: usize,
+    most: Portion,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
     if let Some(end) = read_fresh(stream, topics, most, kept) {
@@ -317,7 +329,7 @@ fn read_passed_by(
 fn read_fresh(
     stream: &Stream,
     topics: &LocalTopics,
-    most: usize,
+    most: Portion,
     kept: &mut Vec<Arc<Kept>>,
 ) -> Option<ReadEnd> {
     let is_gone = |place: &Place| topics.get(place.topic).gone > stream.position;
@@ -325,18 +337,19 @@ fn read_fresh(
         return None;
     }
     let mut found = Vec::new();
-    let (upto, caught_up) = gather(topics, stream, most, &mut found).unwrap_or((stream.position, true));
+    let (upto, caught_up) =
+        gather(topics, stream, most.frames, &mut found).unwrap_or((stream.position, true));
     kept.extend(found.into_iter().map(Arc::clone));
     Some(ReadEnd::Upto(upto, caught_up))
 }
 
-/// Appends what comes next for a stream, at most `most` frames, merged in id order.
+/// Appends what comes next for a stream, at most `most`, merged in id order.
 fn read_log(
     stream: &Stream,
     topics: &LocalTopics,
     hub: &Inner,
     policy: SlowPolicy,
-    most: usize,
+    most: Portion,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
     // The next frame of each log that has one, the rest of that log, and its topic.
@@ -356,7 +369,7 @@ fn read_log(
         }
     }
     let mut found: Vec<(&Arc<Kept>, u32)> = Vec::new();
-    let mut more = false;
+    let (mut more, mut bytes) = (false, 0);
     while let Some(mut next) = nexts.peek_mut() {
         let Reverse((id, nth)) = *next;
         let (frame, after, index) = &mut logs[nth];
@@ -368,10 +381,11 @@ fn read_log(
                 }
             }
             _ => {
-                more = found.len() == most;
+                more = found.len() == most.frames || bytes >= most.bytes;
                 if more {
                     break;
                 }
+                bytes += frame.chunked().len();
                 found.push((*frame, *index));
             }
         }

