@@ -41,9 +41,10 @@ impl Worker {
         }
         let mut batch = Batch::default();
         let mut progress = Vec::new();
+        let mut looks = LOOKS_PER_BATCH;
         for &topic in self.topics.rounds() {
             let local = self.topics.get(topic);
-            let cursor = fill(&mut batch, &self.topics, local, &mut self.conns);
+            let cursor = fill(&mut batch, &self.topics, local, &mut self.conns, &mut looks);
             progress.push(Progress { topic, cursor });
             if cursor < local.subscribers.len() || !batch.has_room() {
                 break;
@@ -61,21 +62,24 @@ impl Worker {
     }
 }
 
-/// Adds sends for a topic's unserved subscribers while the batch has room. Returns the new cursor.
+/// Adds sends for a topic's unserved subscribers while the batch has room and `looks` are left: those who want
+/// none of the frames cost one, too, and one for each topic that is merged. Returns the new cursor.
 fn fill<'a>(
     batch: &mut Batch<'a>,
     topics: &'a LocalTopics,
     topic: &'a LocalTopic,
     conns: &mut Slab<Conn>,
+    looks: &mut usize,
 ) -> usize {
     let mut shared = Shared::default();
     let mut merged = Vec::new();
     let mut cursor = topic.cursor;
-    // Those who want none of the frames cost a look each, too.
-    let end = topic.subscribers.len().min(cursor + LOOKS_PER_BATCH);
-    while cursor < end && batch.has_room() {
+    let newest = topic.fresh.back().map_or(EventId::ZERO, |frame| frame.id());
+    let mut left = *looks;
+    while cursor < topic.subscribers.len() && left > 0 && batch.has_room() {
         let slot = topic.subscribers[cursor];
         cursor += 1;
+        left -= 1;
         let conn = &mut conns[slot as usize];
         let State::Streaming(stream) = &mut conn.state else {
             unreachable!("only streams are in topics' lists");
@@ -85,7 +89,12 @@ fn fill<'a>(
         }
         let pick = match &stream.extra {
             None => pick_shared(batch, &mut shared, topic, slot, stream),
-            Some(_) => pick_own(batch, topics, slot, stream, &mut merged),
+            // It has had all of them with those of another topic.
+            Some(_) if stream.position >= newest => None,
+            Some(extra) => {
+                left = left.saturating_sub(extra.places.len());
+                pick_own(batch, topics, slot, stream, &mut merged)
+            }
         };
         match pick {
             Some(pick) if pick.parts.is_empty() => stream.position = stream.position.max(pick.upto),
@@ -96,6 +105,7 @@ fn fill<'a>(
             None => {}
         }
     }
+    *looks = left;
     cursor
 }
 

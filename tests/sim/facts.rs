@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use fanwheel::base::counters::{Closed, Count};
+use fanwheel::base::limits::LOOKS_PER_BATCH;
 use fanwheel::base::settings::{Listener, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
@@ -286,4 +287,24 @@ fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
     // A batch for each of them would be a hundred.
     let turns = answer(&mut bench);
     assert!(turns <= 25, "waited {turns} turns");
+}
+
+#[test]
+fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
+    let mut bench = Bench::new(Settings::default());
+    let publisher = bench.connect(Listener::Control, b"");
+    let topics: Vec<String> = (0..60).map(|nth| format!("topic=t{nth}")).collect();
+    let request = format!("GET /events?{}&event=other HTTP/1.1\r\nHost: a\r\n\r\n", topics.join("&"));
+    (0..900).for_each(|_| drop(bench.connect(Listener::Public, request.as_bytes())));
+    (0..40).for_each(|_| bench.turn(1));
+    let events: String = (0..60).map(|nth| format!("{{\"topic\":\"t{nth}\",\"data\":\"x\"}}\n")).collect();
+    let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson";
+    let publish = format!("{head}\r\nContent-Length: {}\r\n\r\n{events}", events.len());
+    let unfinished = |bench: &Bench| bench.worker.counters().exhausted();
+    let before = unfinished(&bench);
+    bench.net.send(publisher, publish.as_bytes());
+    (0..40).for_each(|_| bench.turn(1));
+    // Nobody wants anything of it, and all are looked at for each topic.
+    let turns = unfinished(&bench) - before;
+    assert!(turns as usize >= 900 * 60 / LOOKS_PER_BATCH, "all within {turns} turns");
 }
