@@ -58,8 +58,8 @@ pub const BATCH_SENDS_MAX: usize = 128;
 /// many: the kernel copies some 64 KiB in the time of ten small sends. Each send is large then, so few are
 /// enough.
 pub const BATCH_BYTES_MAX: usize = 256 * KIB;
-/// Subscribers looked at for one batch, whether or not they want anything of it; who listens to several topics
-/// counts once more for each.
+/// Subscribers looked at for one batch, whether or not they want anything of it; who listens to several
+/// topics counts once more for each.
 pub const LOOKS_PER_BATCH: usize = 8_192;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
 pub const SEND_FRAMES_MAX: usize = 256;

@@ -62,8 +62,8 @@ impl Worker {
     }
 }
 
-/// Adds sends for a topic's unserved subscribers while the batch has room and `looks` are left: those who want
-/// none of the frames cost one, too, and one for each topic that is merged. Returns the new cursor.
+/// Adds sends for a topic's unserved subscribers while the batch has room and `looks` are left: those who
+/// want none of the frames cost one, too, and one for each topic that is merged. Returns the new cursor.
 fn fill<'a>(
     batch: &mut Batch<'a>,
     topics: &'a LocalTopics,

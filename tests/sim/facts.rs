@@ -282,7 +282,9 @@ fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
     };
     (0..20).for_each(|_| assert!(answer(&mut bench) <= 2));
     let resume = b"GET /events?topic=t&last=20 HTTP/1.1\r\nHost: a\r\n\r\n";
-    (0..100).for_each(|_| drop(bench.connect(Listener::Public, resume)));
+    for _ in 0..100 {
+        bench.connect(Listener::Public, resume);
+    }
     bench.turn(1);
     // A batch for each of them would be a hundred.
     let turns = answer(&mut bench);
@@ -295,7 +297,9 @@ fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
     let publisher = bench.connect(Listener::Control, b"");
     let topics: Vec<String> = (0..60).map(|nth| format!("topic=t{nth}")).collect();
     let request = format!("GET /events?{}&event=other HTTP/1.1\r\nHost: a\r\n\r\n", topics.join("&"));
-    (0..900).for_each(|_| drop(bench.connect(Listener::Public, request.as_bytes())));
+    for _ in 0..900 {
+        bench.connect(Listener::Public, request.as_bytes());
+    }
     (0..40).for_each(|_| bench.turn(1));
     let events: String = (0..60).map(|nth| format!("{{\"topic\":\"t{nth}\",\"data\":\"x\"}}\n")).collect();
     let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson";
