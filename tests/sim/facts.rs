@@ -272,7 +272,7 @@ fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
     let publisher = bench.connect(Listener::Control, b"");
     let head = "POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16000\r\n\r\n";
     let publish = [head.as_bytes(), &[b'x'; 16_000]].concat();
-    let mut answer = |bench: &mut Bench| {
+    let answer = |bench: &mut Bench| {
         bench.net.send(publisher, &publish);
         let answered = |bench: &mut Bench| {
             bench.turn(1);
