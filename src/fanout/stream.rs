@@ -215,7 +215,9 @@ impl Worker {
     pub(super) fn say_farewell(&mut self, slot: u32) {
         let tick = self.now.tick();
         let retry_ms = self.retry_ms();
-        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
+        let conn = &mut self.conns[slot as usize];
+        let full = conn.has(flag::FULL);
+        let State::Streaming(stream) = &mut conn.state else { return };
         if stream.mode & mode::ENDING != 0 {
             return;
         }
@@ -225,9 +227,12 @@ impl Worker {
         }
         stream.own_bytes().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
         stream.mode |= mode::ENDING;
-        stream.wrote = tick;
-        let patience = patience_with(stream, &self.node.ticks);
-        self.wheel.arm(slot, tick.saturating_add(patience));
+        // To end gives nobody who takes nothing more time, but the operator's moment.
+        if !full || stream.mode & mode::OPERATOR != 0 {
+            stream.wrote = tick;
+        }
+        let due = stream.wrote.saturating_add(patience_with(stream, &self.node.ticks));
+        self.wheel.arm(slot, due.max(tick + 1));
         self.queue_write(slot);
     }
 

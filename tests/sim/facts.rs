@@ -312,3 +312,16 @@ fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
     let turns = unfinished(&bench) - before;
     assert!(turns as usize >= 900 * 60 / LOOKS_PER_BATCH, "all within {turns} turns");
 }
+
+#[test]
+fn its_age_gives_a_stream_that_takes_nothing_no_more_time() {
+    let settings = Settings { max_connection_ms: 500, stall_ms: 2_000, ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    let full = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    bench.turn(20);
+    bench.net.set_window(full, Window::Tiny);
+    bench.connect(Listener::Control, &batch(1));
+    (0..120).for_each(|_| bench.turn(20));
+    assert!(!bench.is_open(full), "its age has come in between");
+    assert_eq!(bench.worker.counters().get_closed(Closed::SlowStalled), 1, "by stall_ms");
+}
