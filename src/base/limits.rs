@@ -59,7 +59,8 @@ pub const BATCH_SENDS_MAX: usize = 128;
 /// many: the kernel copies some 64 KiB in the time of ten small sends. Each send is large then, so few are
 /// enough.
 pub const BATCH_BYTES_MAX: usize = 256 * KIB;
-/// Subscribers of one topic looked at for one batch, whether or not they want anything of it.
+/// Subscribers looked at for one batch, whether or not they want anything of it; who listens to several
+/// topics counts once more for each.
 pub const LOOKS_PER_BATCH: usize = 8_192;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
 pub const SEND_FRAMES_MAX: usize = 256;
@@ -70,6 +71,9 @@ pub const READ_FRAMES_MAX: usize = 255;
 /// half of a batch belongs, so that answers, newcomers and those who were full for a moment do not stand
 /// behind it.
 pub const READ_FRAMES_SHORT: usize = 16;
+/// Bytes after which such a beginning is over, for the same reason where events are large: a sixteenth of a
+/// batch.
+pub const READ_BYTES_SHORT: usize = 16 * KIB;
 /// Bytes of a batch that such replays get while a round runs: one send or two, so that live subscribers wait
 /// for little more than without them.
 pub const REPLAY_BYTES_BESIDE_ROUNDS: usize = 32 * KIB;
@@ -292,8 +296,9 @@ pub const RETRY_JITTER_PERCENT: u64 = 20;
 pub const LIFE_JITTER_PERCENT: u64 = 10;
 /// Bytes that each piece counts as, at least, which a subscriber sends after its request.
 pub const UPSTREAM_UNIT_BYTES: usize = 64;
-/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone: on a
-/// busy worker there are always some. What it misses, it gets when it comes back.
+/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone, and for
+/// those that it has still to read: on a busy worker there are always some. What it misses, it gets when it
+/// comes back.
 pub const END_PATIENCE_MS: u64 = 1_000;
 /// Characters of serde's words that are told back: they may quote a key of any length.
 pub const JSON_REASON_CHARS_MAX: usize = 200;
@@ -406,6 +411,7 @@ const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and 
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
 const _: () = assert!(READ_FRAMES_SHORT < READ_FRAMES_MAX && READ_FRAMES_MAX < SEND_FRAMES_MAX);
+const _: () = assert!(16 * READ_BYTES_SHORT <= BATCH_BYTES_MAX);
 const _: () = assert!(2 * MAIL_FRAMES_PER_TURN <= READ_FRAMES_MAX + 1);
 const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
 const _: () = assert!(SURVEY_FIND_MS + SURVEY_TELL_MS < 1_000);

@@ -37,7 +37,7 @@ pub struct Pick {
     pub own: usize,
     /// The position that it has reached when everything was taken.
     pub upto: EventId,
-    /// Nothing newer waited for it when the batch was put together.
+    /// Nothing newer waited for it when the batch was put together that rounds would not offer it.
     pub caught_up: bool,
     /// What it holds is history to the connection: its age tells nothing of the server.
     pub replays: bool,

@@ -380,7 +380,7 @@ impl Inner {
         if let [floor] = floors[..] {
             position = position.max(floor);
         }
-        Joined { topics, position, told: floors, gaps }
+        Joined { topics, position, head: self.head, told: floors, gaps }
     }
 
     /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.

@@ -2,7 +2,8 @@
 //! the hub's log for whoever is behind. Also what every send's outcome does to its connection.
 //!
 //! A stream leaves this path when it has read the log to its end: under the hub's lock nothing newer existed,
-//! and whatever came since is in the worker's mailbox with a higher id.
+//! and whatever came since is in the worker's mailbox with a higher id. Where the log does not reach back to
+//! it, it reads what this worker has still to offer, and leaves at the end of that.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,19 +11,20 @@ use std::collections::binary_heap::PeekMut;
 use std::sync::{Arc, MutexGuard};
 
 use super::batch::{Batch, Outcome, Pick};
-use super::conn::{State, Stream, flag, mode};
+use super::conn::{Place, State, Stream, flag, mode};
 use super::hub::Inner;
 use super::lanes::Lane;
 use super::log::Kept;
 use super::node::Node;
+use super::rounds::gather;
 use super::seam::{Close, Io, Sent};
 use super::topics::LocalTopics;
 use super::worker::Worker;
 use crate::base::counters::{Closed, Count, Counters};
 use crate::base::id::EventId;
 use crate::base::limits::{
-    BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_FRAMES_MAX, READ_FRAMES_SHORT,
-    REPLAY_BYTES_BESIDE_ROUNDS,
+    BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_BYTES_SHORT, READ_FRAMES_MAX,
+    READ_FRAMES_SHORT, REPLAY_BYTES_BESIDE_ROUNDS,
 };
 use crate::base::settings::SlowPolicy;
 use crate::wire::reply;
@@ -36,11 +38,23 @@ struct Item {
     caught_up: bool,
 }
 
-/// What reading the log came to.
+/// How much is read: not more than so many frames, and none after so many bytes.
+#[derive(Clone, Copy)]
+struct Portion {
+    frames: usize,
+    bytes: usize,
+}
+
+/// What a replay begins with.
+const BEGINNING: Portion = Portion { frames: READ_FRAMES_SHORT, bytes: READ_BYTES_SHORT };
+/// What anyone else reads at a time.
+const ORDINARY: Portion = Portion { frames: READ_FRAMES_MAX, bytes: usize::MAX };
+
+/// What reading came to.
 enum ReadEnd {
     /// Frames were appended; the position they lead to, and whether nothing newer waits.
     Upto(EventId, bool),
-    /// The log no longer holds what comes next.
+    /// What comes next is no longer held.
     Missed,
 }
 
@@ -91,7 +105,7 @@ impl Worker {
     }
 
     /// Takes connections from the queue and reads the log for those that are behind. Also returns those that
-    /// must be ended because the log has passed them by.
+    /// must be ended: they were slow, and the log has passed them by.
     fn collect(&mut self, kept: &mut Vec<Arc<Kept>>) -> (Vec<Item>, Vec<u32>) {
         let (mut items, mut evicted) = (Vec::new(), Vec::new());
         let node = Arc::clone(&self.node);
@@ -125,8 +139,16 @@ impl Worker {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
                     steps += stream.places().len();
                     let begins = lane == Lane::First && stream.replays;
-                    let most = if begins { READ_FRAMES_SHORT } else { READ_FRAMES_MAX };
-                    read_or_skip(stream, &self.topics, hub, &node, self.index, most, kept)
+                    let most = if begins { BEGINNING } else { ORDINARY };
+                    match read_log(stream, &self.topics, hub, node.settings.slow_policy, most, kept) {
+                        ReadEnd::Missed => {
+                            // A filter or a merge looks at all of them.
+                            let all = stream.extra.is_some();
+                            steps += if all { self.topics.fresh_frames() } else { 0 };
+                            read_passed_by(stream, &self.topics, hub, &node, self.index, most, kept)
+                        }
+                        end @ ReadEnd::Upto(..) => end,
+                    }
                 }
                 _ => ReadEnd::Upto(EventId::ZERO, false),
             };
@@ -270,39 +292,64 @@ pub(super) fn arrive(stream: &mut Stream, counters: &Counters) {
     }
 }
 
-/// Appends what comes next for a stream, at most `most` frames; if the log has passed it by, what its policy
-/// leaves it. [`ReadEnd::Missed`]: it must be ended.
-fn read_or_skip(
+/// Appends what comes next for a stream that the log has passed by, at most `most`: what has not been
+/// offered here yet; else what is still kept, after a gap, or what its policy leaves it if it is slow.
+/// [`ReadEnd::Missed`]: it must be ended.
+fn read_passed_by(
     stream: &mut Stream,
     topics: &LocalTopics,
     hub: &Inner,
     node: &Node,
     worker: usize,
-    most: usize,
+    most: Portion,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
-    let policy = node.settings.slow_policy;
-    let end = read_log(stream, topics, hub, policy, most, kept);
-    if policy == SlowPolicy::Disconnect || matches!(end, ReadEnd::Upto(..)) {
+    if let Some(end) = read_fresh(stream, topics, most, kept) {
         return end;
     }
-    let gaps = skip(stream, topics, hub, policy);
-    if policy == SlowPolicy::Latest {
-        stream.mode |= mode::PASSED;
+    let policy = node.settings.slow_policy;
+    let counters = node.counters(worker);
+    let slow = stream.mode & mode::LAGS != 0;
+    if slow {
+        match policy {
+            SlowPolicy::Disconnect => return ReadEnd::Missed,
+            SlowPolicy::Skip => {}
+            SlowPolicy::Latest => stream.mode |= mode::PASSED,
+        }
+        counters.count(Count::Skipped);
     }
-    node.counters(worker).count(Count::Skipped);
-    node.counters(worker).add(Count::Gaps, gaps);
+    let gaps = skip(stream, topics, hub, slow && policy == SlowPolicy::Skip);
+    counters.add(Count::Gaps, gaps);
     // A gap has just been told under the same lock, so this time nothing is missed.
     read_log(stream, topics, hub, policy, most, kept)
 }
 
-/// Appends what comes next for a stream, at most `most` frames, merged in id order.
+/// Appends what comes next for a stream from frames that have not been offered to everyone here, at most
+/// `most`; what it does not find there is still in the mailbox. None: some of it has been there and is gone.
+fn read_fresh(
+    stream: &Stream,
+    topics: &LocalTopics,
+    most: Portion,
+    kept: &mut Vec<Arc<Kept>>,
+) -> Option<ReadEnd> {
+    let is_gone = |place: &Place| topics.get(place.topic).gone > stream.position;
+    if stream.mode & mode::PASSED != 0 || stream.places().iter().any(is_gone) {
+        return None;
+    }
+    let mut found = Vec::new();
+    let (upto, caught_up) =
+        gather(topics, stream, most.frames, &mut found).unwrap_or((stream.position, true));
+    kept.extend(found.into_iter().map(Arc::clone));
+    Some(ReadEnd::Upto(upto, caught_up))
+}
+
+/// Appends what comes next for a stream, at most `most`, merged in id order.
 fn read_log(
     stream: &Stream,
     topics: &LocalTopics,
     hub: &Inner,
     policy: SlowPolicy,
-    most: usize,
+    most: Portion,
     kept: &mut Vec<Arc<Kept>>,
 ) -> ReadEnd {
     // The next frame of each log that has one, the rest of that log, and its topic.
@@ -322,7 +369,7 @@ fn read_log(
         }
     }
     let mut found: Vec<(&Arc<Kept>, u32)> = Vec::new();
-    let mut more = false;
+    let (mut more, mut bytes) = (false, 0);
     while let Some(mut next) = nexts.peek_mut() {
         let Reverse((id, nth)) = *next;
         let (frame, after, index) = &mut logs[nth];
@@ -334,10 +381,11 @@ fn read_log(
                 }
             }
             _ => {
-                more = found.len() == most;
+                more = found.len() == most.frames || bytes >= most.bytes;
                 if more {
                     break;
                 }
+                bytes += frame.chunked().len();
                 found.push((*frame, *index));
             }
         }
@@ -368,14 +416,13 @@ fn is_superseded(stream: &Stream, hub: &Inner, index: u32, frame: &Kept) -> bool
     hub.log(index).superseder(frame).is_some_and(|newer| stream.wants(newer))
 }
 
-/// Tells a stream that the log has passed it by and moves it on: to the newest event of its topics, which it
-/// still gets, or under the policy `latest` to the oldest kept one. `oldest` of the gap is what comes next.
-/// Returns the gaps told.
-fn skip(stream: &mut Stream, topics: &LocalTopics, hub: &Inner, policy: SlowPolicy) -> u64 {
+/// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
+/// to the newest, which it still gets. `oldest` of the gap is what comes next. Returns the gaps told.
+fn skip(stream: &mut Stream, topics: &LocalTopics, hub: &Inner, to_newest: bool) -> u64 {
     let after = stream.position;
     let chunked = stream.chunked();
     let places: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
-    if policy == SlowPolicy::Skip {
+    if to_newest {
         stream.position = after.max(hub.newest(&places, 1));
     }
     let mut gaps = 0;

@@ -2,7 +2,7 @@
 //!
 //! A subscriber of one topic without a filter shares its slices with all others of the topic. One with
 //! several topics or a filter gets its own selection, merged in id order from what is fresh in its topics;
-//! the mailbox is in publish order, so nothing older can come later. Whoever is behind is passed by: it reads
+//! the mailbox is in publish order, so nothing older can come later. Whoever is behind is left out: it reads
 //! the log, and its position keeps it from getting a frame twice.
 
 use std::ops::Range;
@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::ages::Ages;
 use super::batch::{Batch, Pick};
-use super::conn::{Conn, Extra, State, Stream, flag};
+use super::conn::{Conn, Place, State, Stream, flag};
 use super::log::{Kept, first_after};
 use super::seam::Io;
 use super::topics::{LocalTopic, LocalTopics};
@@ -41,9 +41,10 @@ impl Worker {
         }
         let mut batch = Batch::default();
         let mut progress = Vec::new();
+        let mut looks = LOOKS_PER_BATCH;
         for &topic in self.topics.rounds() {
             let local = self.topics.get(topic);
-            let cursor = fill(&mut batch, &self.topics, local, &mut self.conns);
+            let cursor = fill(&mut batch, &self.topics, local, &mut self.conns, &mut looks);
             progress.push(Progress { topic, cursor });
             if cursor < local.subscribers.len() || !batch.has_room() {
                 break;
@@ -61,21 +62,24 @@ impl Worker {
     }
 }
 
-/// Adds sends for a topic's unserved subscribers while the batch has room. Returns the new cursor.
+/// Adds sends for a topic's unserved subscribers while the batch has room and `looks` are left: those who
+/// want none of the frames cost one, too, and one for each topic that is merged. Returns the new cursor.
 fn fill<'a>(
     batch: &mut Batch<'a>,
     topics: &'a LocalTopics,
     topic: &'a LocalTopic,
     conns: &mut Slab<Conn>,
+    looks: &mut usize,
 ) -> usize {
     let mut shared = Shared::default();
     let mut merged = Vec::new();
     let mut cursor = topic.cursor;
-    // Those who want none of the frames cost a look each, too.
-    let end = topic.subscribers.len().min(cursor + LOOKS_PER_BATCH);
-    while cursor < end && batch.has_room() {
+    let newest = topic.fresh.back().map_or(EventId::ZERO, |frame| frame.id());
+    let mut left = *looks;
+    while cursor < topic.subscribers.len() && left > 0 && batch.has_room() {
         let slot = topic.subscribers[cursor];
         cursor += 1;
+        left -= 1;
         let conn = &mut conns[slot as usize];
         let State::Streaming(stream) = &mut conn.state else {
             unreachable!("only streams are in topics' lists");
@@ -85,7 +89,12 @@ fn fill<'a>(
         }
         let pick = match &stream.extra {
             None => pick_shared(batch, &mut shared, topic, slot, stream),
-            Some(extra) => pick_own(batch, topics, extra, slot, stream, &mut merged),
+            // It has had all of them with those of another topic.
+            Some(_) if stream.position >= newest => None,
+            Some(extra) => {
+                left = left.saturating_sub(extra.places.len());
+                pick_own(batch, topics, slot, stream, &mut merged)
+            }
         };
         match pick {
             Some(pick) if pick.parts.is_empty() => stream.position = stream.position.max(pick.upto),
@@ -96,6 +105,7 @@ fn fill<'a>(
             None => {}
         }
     }
+    *looks = left;
     cursor
 }
 
@@ -124,54 +134,72 @@ fn pick_shared<'a>(
 fn pick_own<'a>(
     batch: &mut Batch<'a>,
     topics: &'a LocalTopics,
-    extra: &Extra,
     slot: u32,
     stream: &Stream,
     frames: &mut Vec<&'a Arc<Kept>>,
 ) -> Option<Pick> {
-    frames.clear();
-    for place in &extra.places {
-        let fresh = &topics.get(place.topic).fresh;
-        frames.extend(fresh.range(first_after(fresh, stream.position)..));
-    }
-    frames.sort_unstable_by_key(|frame| frame.id());
-    frames.dedup_by_key(|frame| frame.id());
-    let newest = frames.last()?.id();
-    // Filter before the cut: a pick without parts is not offered again, so it must have seen all.
-    frames.retain(|frame| extra.wants(frame));
-    let caught_up = frames.len() <= SEND_FRAMES_MAX;
-    frames.truncate(SEND_FRAMES_MAX);
-    let upto: EventId = frames.last().filter(|_| !caught_up).map_or(newest, |frame| frame.id());
+    let (upto, caught_up) = gather(topics, stream, SEND_FRAMES_MAX, frames)?;
     let parts = batch.add_frames(frames.iter().copied(), stream.chunked());
     let bytes = batch.bytes_of(parts.clone());
     Some(Pick { slot, parts, bytes, own: 0, upto, caught_up, replays: false })
 }
 
+/// Puts what a stream wants of the fresh frames of its topics into `frames`, in id order, at most `most`.
+/// Returns the position to which they lead and whether rounds carry on from there; none if nothing is new to
+/// it.
+pub(super) fn gather<'a>(
+    topics: &'a LocalTopics,
+    stream: &Stream,
+    most: usize,
+    frames: &mut Vec<&'a Arc<Kept>>,
+) -> Option<(EventId, bool)> {
+    frames.clear();
+    // Only a filter or a merge has to see all.
+    let looks = if stream.extra.is_some() { usize::MAX } else { most + 1 };
+    for place in stream.places() {
+        let fresh = &topics.get(place.topic).fresh;
+        frames.extend(fresh.range(first_after(fresh, stream.position)..).take(looks));
+    }
+    frames.sort_unstable_by_key(|frame| frame.id());
+    frames.dedup_by_key(|frame| frame.id());
+    let newest = frames.last()?.id();
+    // Filter before the cut: a pick without parts is not offered again, so it must have seen all.
+    frames.retain(|frame| stream.wants(frame));
+    let all = frames.len() <= most;
+    frames.truncate(most);
+    let upto = frames.last().filter(|_| !all).map_or(newest, |frame| frame.id());
+    let carried = |place: &Place| topics.get(place.topic).carries_on_from(upto);
+    Some((upto, all || stream.places().iter().all(carried)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::conn::{Place, mode};
+    use crate::fanout::conn::{Extra, mode};
     use crate::fanout::hash::Seeded;
     use crate::fanout::log::Meter;
     use crate::wire::frame::Draft;
 
-    /// Fresh frames of one topic with these names, ids from 1, and what a stream that wants `b` picks of them
-    /// from `position` on: how many, up to which id, and whether nothing newer waits.
-    fn check(names: &[&str], position: u64, expected: Option<(usize, u64, bool)>) {
+    /// Fresh frames with these names, ids from 1, the last `apart` of them in a topic of their own, and what
+    /// a stream that wants `b` picks of them from `position` on: how many, up to which id, and whether rounds
+    /// carry on from there.
+    fn check_topics(names: &[&str], apart: usize, position: u64, expected: Option<(usize, u64, bool)>) {
         let (mut topics, meter) = (LocalTopics::new(Seeded::new(7)), Arc::new(Meter::default()));
-        let (topic, index) = topics.join(0, 0);
-        for (id, name) in (1..).zip(names) {
-            let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(id));
-            topics.deliver(0, Kept::new(frame, &meter, 0));
+        let places = [0, 1].map(|hub| {
+            let (topic, index) = topics.join(hub, 0, EventId::ZERO);
+            Place { topic, index }
+        });
+        for (nth, name) in names.iter().enumerate() {
+            let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(nth as u64 + 1));
+            topics.deliver(u32::from(nth >= names.len() - apart), Kept::new(frame, &meter, 0));
         }
-        let place = Place { topic, index };
         let extra =
-            Extra { places: [place].into(), told: [EventId::ZERO].into(), names: [Box::from("b")].into() };
+            Extra { places: places.into(), told: [EventId::ZERO; 2].into(), names: [Box::from("b")].into() };
         let stream = Stream {
             position: EventId::at_ms(position),
             pending: None,
-            extra: None,
-            place,
+            extra: Some(Box::new(extra)),
+            place: places[0],
             wrote: 0,
             ends: 0,
             upstream: 0,
@@ -180,9 +208,22 @@ mod tests {
             replayed: 0,
         };
         let mut batch = Batch::default();
-        let pick = pick_own(&mut batch, &topics, &extra, 0, &stream, &mut Vec::new());
+        let pick = pick_own(&mut batch, &topics, 0, &stream, &mut Vec::new());
         let got = pick.map(|pick| (pick.parts.len(), pick.upto, pick.caught_up));
         assert_eq!(got, expected.map(|(count, upto, all)| (count, EventId::at_ms(upto), all)));
+    }
+
+    fn check(names: &[&str], position: u64, expected: Option<(usize, u64, bool)>) {
+        check_topics(names, 0, position, expected);
+    }
+
+    #[test]
+    fn whom_a_round_would_leave_behind_reads_on_by_itself() {
+        let most = SEND_FRAMES_MAX as u64;
+        // The round of the second topic drops its frame, which one send had no room for.
+        check_topics(&vec!["b"; SEND_FRAMES_MAX + 1], 1, 0, Some((SEND_FRAMES_MAX, most, false)));
+        check_topics(&vec!["b"; SEND_FRAMES_MAX + 1], 1, 1, Some((SEND_FRAMES_MAX, most + 1, true)));
+        check_topics(&vec!["b"; SEND_FRAMES_MAX + 1], 0, 0, Some((SEND_FRAMES_MAX, most, true)));
     }
 
     #[test]
@@ -192,7 +233,7 @@ mod tests {
         let unwanted_first = [vec!["a"; SEND_FRAMES_MAX], vec!["b"; 50]].concat();
         check(&unwanted_first, 0, Some((50, most + 50, true)));
         check(&vec!["a"; many], 0, Some((0, most + 50, true)));
-        check(&vec!["b"; many], 0, Some((SEND_FRAMES_MAX, most, false)));
+        check(&vec!["b"; many], 0, Some((SEND_FRAMES_MAX, most, true)));
         check(&vec!["b"; many], most, Some((50, most + 50, true)));
         check(&["a", "b", "a"], 1, Some((1, 3, true)));
         check(&["b"], 1, None);

@@ -39,7 +39,7 @@ impl Worker {
             .topics
             .iter()
             .map(|&hub| {
-                let (topic, index) = self.topics.join(hub, slot);
+                let (topic, index) = self.topics.join(hub, slot, joined.head);
                 Place { topic, index }
             })
             .collect();
@@ -196,10 +196,11 @@ impl Worker {
         let patient = self.drain.is_some() || tick < stream.ends.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
         let by_operator = stream.mode & mode::OPERATOR != 0;
-        if (stream.is_live() || by_operator) && !(patient && mail_waits) {
-            self.say_farewell(slot);
-        } else {
+        let owed = mail_waits || !(stream.is_live() || by_operator);
+        if patient && owed {
             self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
+        } else {
+            self.say_farewell(slot);
         }
     }
 
@@ -207,7 +208,9 @@ impl Worker {
     pub(super) fn say_farewell(&mut self, slot: u32) {
         let tick = self.now.tick();
         let retry_ms = self.retry_ms();
-        let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return };
+        let conn = &mut self.conns[slot as usize];
+        let full = conn.has(flag::FULL);
+        let State::Streaming(stream) = &mut conn.state else { return };
         if stream.mode & mode::ENDING != 0 {
             return;
         }
@@ -217,9 +220,12 @@ impl Worker {
         }
         stream.own_bytes().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
         stream.mode |= mode::ENDING;
-        stream.wrote = tick;
-        let patience = patience_with(stream, &self.node.ticks);
-        self.wheel.arm(slot, tick.saturating_add(patience));
+        // To end gives nobody who takes nothing more time, but the operator's moment.
+        if !full || stream.mode & mode::OPERATOR != 0 {
+            stream.wrote = tick;
+        }
+        let due = stream.wrote.saturating_add(patience_with(stream, &self.node.ticks));
+        self.wheel.arm(slot, due.max(tick + 1));
         self.queue_write(slot);
     }
 

@@ -17,6 +17,7 @@ use slab::Slab;
 
 use super::hash::Seeded;
 use super::log::Kept;
+use crate::base::id::EventId;
 use crate::base::limits::SEND_FRAMES_MAX;
 
 /// One topic with subscribers on this worker.
@@ -30,9 +31,19 @@ pub struct LocalTopic {
     pub cursor: usize,
     /// Frames that not everyone has been offered, in id order.
     pub fresh: VecDeque<Arc<Kept>>,
+    /// Whatever is newer than this waits in `fresh` or in the mailbox.
+    pub gone: EventId,
     /// Frames at the front of `fresh` that the running round drops at its end.
     round: usize,
     queued: bool,
+}
+
+impl LocalTopic {
+    /// Whether everything newer than `position` will be offered by rounds that have not begun.
+    pub fn carries_on_from(&self, position: EventId) -> bool {
+        self.fresh.range(..self.round).next_back().is_none_or(|frame| frame.id() <= position)
+            && self.gone <= position
+    }
 }
 
 /// All topics of one worker.
@@ -73,15 +84,16 @@ impl LocalTopics {
         &self.rounds
     }
 
-    /// Adds a subscriber to the topic with the hub's index. Returns this worker's index and the place in the
-    /// list.
-    pub fn join(&mut self, hub: u32, slot: u32) -> (u32, u32) {
+    /// Adds a subscriber to the topic with the hub's index; what is newer than `head` comes by mail. Returns
+    /// this worker's index and the place in the list.
+    pub fn join(&mut self, hub: u32, slot: u32, head: EventId) -> (u32, u32) {
         let topic = *self.by_hub.entry(hub).or_insert_with(|| {
             self.topics.insert(LocalTopic {
                 hub,
                 subscribers: Vec::new(),
                 cursor: 0,
                 fresh: VecDeque::new(),
+                gone: head,
                 round: 0,
                 queued: false,
             }) as u32
@@ -164,6 +176,7 @@ impl LocalTopics {
         }
         debug_assert_eq!(self.rounds.front(), Some(&topic), "rounds end in order");
         self.rounds.pop_front();
+        entry.gone = entry.gone.max(entry.fresh[entry.round - 1].id());
         self.fresh_frames -= entry.round;
         entry.fresh.drain(..entry.round).filter(|frame| frame.end_round()).for_each(|frame| last(&frame));
         entry.cursor = 0;
@@ -188,8 +201,9 @@ mod tests {
         for seed in 0..500 {
             let mut prng = Prng::new(seed);
             let mut topics = LocalTopics::new(Seeded::new(seed));
-            let mut places: BTreeMap<u32, u32> =
-                (0..1 + prng.below(20) as u32).map(|slot| (slot, topics.join(7, slot).1)).collect();
+            let mut places: BTreeMap<u32, u32> = (0..1 + prng.below(20) as u32)
+                .map(|slot| (slot, topics.join(7, slot, EventId::ZERO).1))
+                .collect();
             let mut unserved: Vec<u32> = places.keys().copied().collect();
             let topic = 0;
             while let Some(entry) = topics.topics.get_mut(topic as usize) {

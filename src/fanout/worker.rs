@@ -19,7 +19,7 @@ use slab::Slab;
 
 use super::agents::{Agents, NO_AGENT};
 pub use super::conn::Token;
-use super::conn::{Conn, Phase, State, flag, mode};
+use super::conn::{Conn, Phase, State, Stream, flag, mode};
 use super::hash::Seeded;
 use super::lanes::{Lane, Lanes};
 use super::mail::{Control, Inbox, Mail};
@@ -30,6 +30,7 @@ use super::topics::LocalTopics;
 use super::walk::Walk;
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters, Step};
+use crate::base::id::EventId;
 use crate::base::limits::{
     BATCH_SENDS_MAX, DRAIN_IDLE_MS, FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN,
     READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN,
@@ -365,17 +366,17 @@ impl Worker {
     /// Ends those whose half-sent frame is no longer kept: history has passed them by, and together they hold
     /// more memory than history may.
     fn shed(&mut self, io: &mut impl Io) {
+        // Publishers wait for a look at those who hold something, not at all connections.
+        let holders = self.conns.iter().filter(|(_, conn)| half_sent(conn).is_some());
+        let holders: Vec<u32> = holders.map(|(slot, _)| slot as u32).collect();
         let node = Arc::clone(&self.node);
         let hub = node.hub.lock();
-        let passed_by = |conn: &Conn| {
-            let State::Streaming(stream) = &conn.state else { return false };
-            let half_sent = stream.pending.as_ref().and_then(|pending| pending.frame.as_ref());
-            half_sent.is_some_and(|(frame, _)| {
-                !stream.places().iter().any(|at| hub.log(self.topics.get(at.topic).hub).keeps(frame.id()))
+        let passed_by = |slot: &u32| {
+            half_sent(&self.conns[*slot as usize]).is_some_and(|(stream, id)| {
+                !stream.places().iter().any(|at| hub.log(self.topics.get(at.topic).hub).keeps(id))
             })
         };
-        let found = self.conns.iter().filter(|(_, conn)| passed_by(conn));
-        let slots: Vec<u32> = found.map(|(slot, _)| slot as u32).collect();
+        let slots: Vec<u32> = holders.into_iter().filter(passed_by).collect();
         drop(hub);
         for slot in slots {
             self.close(io, slot, Close::Reset, Closed::SlowEvicted);
@@ -562,4 +563,11 @@ impl Worker {
             State::Streaming(stream) => self.leave(stream),
         }
     }
+}
+
+/// A stream that has been sent part of a frame, and the frame's id.
+fn half_sent(conn: &Conn) -> Option<(&Stream, EventId)> {
+    let State::Streaming(stream) = &conn.state else { return None };
+    let (frame, _) = stream.pending.as_ref()?.frame.as_ref()?;
+    Some((stream, frame.id()))
 }

@@ -65,7 +65,7 @@ branches! {
     ClosedAnswerTimeout
     ClosedSlowStalled
     ClosedSlowEvicted
-    EvictedWithoutEverFull
+    PassedByWithoutBeingSlow
     Shed
     ClosedUpstream
     ClosedHost

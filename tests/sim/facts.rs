@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use fanwheel::base::counters::{Closed, Count};
+use fanwheel::base::limits::LOOKS_PER_BATCH;
 use fanwheel::base::settings::{Listener, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
@@ -24,7 +26,9 @@ impl Bench {
         let pages = Pages::default();
         let (node, mut inboxes) = Node::new(settings, 1, 1_000, pages, now.wall_ms, 7);
         let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
-        Bench { worker, net: Net::new(1, 7), now }
+        let mut net = Net::new(1, 7);
+        net.cuts = false;
+        Bench { worker, net, now }
     }
 
     fn connect(&mut self, listener: Listener, request: &[u8]) -> usize {
@@ -55,6 +59,30 @@ impl Bench {
     fn is_open(&self, conn: usize) -> bool {
         self.net.socks[conn].token.is_some()
     }
+
+    /// What has arrived at a peer.
+    fn read(&mut self, conn: usize) -> String {
+        let mut all = Vec::new();
+        while let Got::Bytes(bytes) = self.net.read(conn, usize::MAX) {
+            all.extend(bytes);
+        }
+        String::from_utf8(all).expect("streams are text")
+    }
+
+    /// Asserts that a stream is open, has told no gap, and has brought so many events since it was read.
+    fn assert_brought(&mut self, conn: usize, events: usize) {
+        let text = self.read(conn);
+        assert!(self.is_open(conn), "ended after {text}");
+        assert!(!text.contains("fanwheel.gap"), "a gap was told: {text}");
+        assert_eq!(text.matches("id: ").count(), events, "{text}");
+    }
+}
+
+/// A request that publishes so many events to the topic `t`.
+fn batch(events: usize) -> Vec<u8> {
+    let lines = "{\"topic\":\"t\",\"event\":\"e\",\"data\":\"x\"}\n".repeat(events);
+    let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson";
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{lines}", lines.len()).into_bytes()
 }
 
 #[test]
@@ -157,5 +185,143 @@ fn a_publisher_that_outruns_the_worker_is_refused_before_those_who_return_are_pa
     (0..500).for_each(|_| flood(&mut bench));
     let passed_by = returned.iter().filter(|conn| !bench.is_open(**conn)).count();
     assert_eq!(passed_by, 0, "ended though they read all they got");
+    assert_eq!(bench.worker.counters().get(Count::Gaps), 0, "passed by though they read all they got");
     assert!(bench.is_open(live) && refused > 0, "{refused} refusals");
+}
+
+#[test]
+fn a_stream_with_a_heartbeat_to_send_misses_nothing_of_a_burst_that_history_does_not_keep() {
+    for query in ["topic=t", "topic=t&topic=u&event=e"] {
+        let settings = Settings { history_events: 3, heartbeat_ms: 1_000, ..Settings::default() };
+        let mut bench = Bench::new(settings);
+        let publisher = bench.connect(Listener::Control, b"");
+        let request = format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let stream = bench.connect(Listener::Public, request.as_bytes());
+        while bench.worker.counters().get(Count::Heartbeats) == 0 {
+            bench.turn(20);
+        }
+        bench.net.send(publisher, &batch(300));
+        (0..5).for_each(|_| bench.turn(1));
+        bench.assert_brought(stream, 300);
+    }
+}
+
+#[test]
+fn streams_with_a_filter_miss_nothing_of_a_burst_that_history_does_not_keep() {
+    let mut bench = Bench::new(Settings { history_events: 50, ..Settings::default() });
+    let publisher = bench.connect(Listener::Control, b"");
+    let request = b"GET /events?topic=t&event=e HTTP/1.1\r\nHost: a\r\n\r\n";
+    let streams: Vec<usize> = (0..900).map(|_| bench.connect(Listener::Public, request)).collect();
+    (0..20).for_each(|_| bench.turn(1));
+    streams.iter().for_each(|conn| bench.assert_brought(*conn, 0));
+    // A round takes eight turns, so that more waits for the last of them than one send takes.
+    bench.net.send(publisher, &batch(900));
+    (0..200).for_each(|_| bench.turn(1));
+    streams.iter().for_each(|conn| bench.assert_brought(*conn, 900));
+}
+
+#[test]
+fn a_newcomer_whose_head_waits_behind_others_is_not_slow() {
+    let mut bench = Bench::new(Settings { history_events: 20, ..Settings::default() });
+    let head = "POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16000\r\n\r\n";
+    let publish = [head.as_bytes(), &[b'x'; 16_000]].concat();
+    // Each by another publisher: their answers wait, too.
+    let go_on = |bench: &mut Bench| {
+        bench.connect(Listener::Control, &publish);
+        bench.turn(1);
+    };
+    (0..20).for_each(|_| go_on(&mut bench));
+    // What each of them gets first fills a batch.
+    let resume = b"GET /events?topic=t&last=16 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let now = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut newcomers: Vec<usize> = (0..50).map(|_| bench.connect(Listener::Public, resume)).collect();
+    newcomers.push(bench.connect(Listener::Public, now));
+    (0..120).for_each(|_| go_on(&mut bench));
+    for conn in newcomers {
+        let text = bench.read(conn);
+        assert!(bench.is_open(conn) && text.starts_with("HTTP/1.1 200"), "ended after {} bytes", text.len());
+    }
+    assert!(bench.worker.counters().get(Count::Gaps) > 0, "nobody was passed by");
+    assert_eq!(bench.worker.counters().get(Count::Skipped), 0, "nobody was slow");
+}
+
+#[test]
+fn a_stream_that_is_always_behind_ends_by_age() {
+    let settings = Settings { max_connection_ms: 500, history_events: 100, ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    let publisher = bench.connect(Listener::Control, b"");
+    let publish = b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n";
+    let publish = [publish.as_slice(), &[b'x'; 30]].concat();
+    let slow = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    bench.net.set_window(slow, Window::Small);
+    // The age differs by a tenth, and an end waits a second for what is on its way.
+    for _ in 0..100 {
+        bench.net.send(publisher, &publish);
+        bench.turn(20);
+        bench.read(publisher);
+        // Half of what comes, and never nothing.
+        bench.net.read(slow, 40);
+    }
+    assert!(!bench.is_open(slow), "open long after its time");
+    assert_eq!(bench.worker.counters().get_closed(Closed::Life), 1, "it took all it was sent");
+}
+
+#[test]
+fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
+    let mut bench = Bench::new(Settings::default());
+    let publisher = bench.connect(Listener::Control, b"");
+    let head = "POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16000\r\n\r\n";
+    let publish = [head.as_bytes(), &[b'x'; 16_000]].concat();
+    let answer = |bench: &mut Bench| {
+        bench.net.send(publisher, &publish);
+        let answered = |bench: &mut Bench| {
+            bench.turn(1);
+            !bench.read(publisher).is_empty()
+        };
+        (1..1_000).find(|_| answered(bench)).expect("an answer")
+    };
+    (0..20).for_each(|_| assert!(answer(&mut bench) <= 2));
+    let resume = b"GET /events?topic=t&last=20 HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..100 {
+        bench.connect(Listener::Public, resume);
+    }
+    bench.turn(1);
+    // A batch for each of them would be a hundred.
+    let turns = answer(&mut bench);
+    assert!(turns <= 25, "waited {turns} turns");
+}
+
+#[test]
+fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
+    let mut bench = Bench::new(Settings::default());
+    let publisher = bench.connect(Listener::Control, b"");
+    let topics: Vec<String> = (0..60).map(|nth| format!("topic=t{nth}")).collect();
+    let request = format!("GET /events?{}&event=other HTTP/1.1\r\nHost: a\r\n\r\n", topics.join("&"));
+    for _ in 0..900 {
+        bench.connect(Listener::Public, request.as_bytes());
+    }
+    (0..40).for_each(|_| bench.turn(1));
+    let events: String = (0..60).map(|nth| format!("{{\"topic\":\"t{nth}\",\"data\":\"x\"}}\n")).collect();
+    let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson";
+    let publish = format!("{head}\r\nContent-Length: {}\r\n\r\n{events}", events.len());
+    let unfinished = |bench: &Bench| bench.worker.counters().exhausted();
+    let before = unfinished(&bench);
+    bench.net.send(publisher, publish.as_bytes());
+    (0..40).for_each(|_| bench.turn(1));
+    // Nobody wants anything of it, and all are looked at for each topic.
+    let turns = unfinished(&bench) - before;
+    assert!(turns as usize >= 900 * 60 / LOOKS_PER_BATCH, "all within {turns} turns");
+}
+
+#[test]
+fn its_age_gives_a_stream_that_takes_nothing_no_more_time() {
+    let settings = Settings { max_connection_ms: 500, stall_ms: 2_000, ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    let full = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    bench.turn(20);
+    bench.net.set_window(full, Window::Tiny);
+    bench.connect(Listener::Control, &batch(1));
+    (0..120).for_each(|_| bench.turn(20));
+    assert!(!bench.is_open(full), "its age has come in between");
+    assert_eq!(bench.worker.counters().get_closed(Closed::SlowStalled), 1, "by stall_ms");
 }

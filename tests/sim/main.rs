@@ -1,7 +1,8 @@
 //! The simulator: the real core on fake sockets, clock and threads, from a seed, judged by peers' bytes.
 //!
 //! `cargo test --test sim` sweeps over seeds and asserts that each rare branch was hit. `SIM_SEEDS=N` sweeps
-//! over N seeds, `SIM_SEED=N` replays one with its trace. A failure prints its seed and the end of its trace.
+//! over N seeds, `SIM_FROM=N` begins with another than the first, `SIM_SEED=N` replays one with its trace. A
+//! failure prints its seed and the end of its trace.
 
 mod answer;
 mod cover;
@@ -66,7 +67,7 @@ fn explain(seed: u64) -> bool {
 /// Runs seeds on all processors until `enough` says so or one has failed. Returns hits, seeds, and the failed
 /// one.
 fn sweep(enough: impl Fn(u64, &Cover) -> bool + Sync) -> (Cover, u64, Option<u64>) {
-    let (next, stop) = (AtomicU64::new(1), AtomicBool::new(false));
+    let (next, stop) = (AtomicU64::new(env("SIM_FROM").unwrap_or(1)), AtomicBool::new(false));
     let sum = Mutex::new((Cover::default(), 0, None));
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     std::thread::scope(|scope| {

@@ -95,17 +95,17 @@ def cargo(*arguments):
 
 
 def sweep(name):
-    """Builds and sweeps; whether a seed failed, and a word about it."""
+    """Builds and sweeps; whether a seed or a fact failed, and a word about it."""
     code, output = cargo("test", "--no-run")
     if code != 0:
         sys.exit(f"{name} does not build:\n{output}")
     code, output = cargo("test")
     if code is None:
         return True, f"in more than {SECONDS_MAX} s"
-    seed = re.search(r"^seed (\d+) failed$", output, re.MULTILINE)
-    if code != 0 and seed is None:
-        sys.exit(f"{name}: the sweep failed without a seed:\n{output}")
-    return code != 0, f"seed {seed[1]}" if seed else ""
+    found = re.search(r"^(seed \d+) failed$|^    facts::(\w+)$", output, re.MULTILINE)
+    if code != 0 and found is None:
+        sys.exit(f"{name}: the sweep failed without a seed or a fact:\n{output}")
+    return code != 0, (found[1] or found[2]) if found else ""
 
 
 def main():

@@ -135,6 +135,8 @@ pub struct Net {
     pub batch_full: Vec<bool>,
     /// What the workers' clock says.
     pub now_us: u64,
+    /// Now and then the kernel takes less than there is room for.
+    pub cuts: bool,
     slots: Vec<Vec<Option<usize>>>,
     prng: Prng,
 }
@@ -194,6 +196,7 @@ impl Net {
             closures: Vec::new(),
             batch_full: vec![false; workers],
             now_us: 0,
+            cuts: true,
             slots: vec![Vec::new(); workers],
             prng: Prng::new(seed),
         }
@@ -384,7 +387,8 @@ impl Port<'_> {
             return if sock.reset { Sent::Broken } else { Sent::Bytes(offered) };
         }
         let room = sock.room();
-        let most = if net.prng.below(24) == 0 { 1 + net.prng.below(64) as usize } else { usize::MAX };
+        let most =
+            if net.cuts && net.prng.below(24) == 0 { 1 + net.prng.below(64) as usize } else { usize::MAX };
         let taken = offered.min(room).min(most);
         if taken < offered {
             sock.known_full = true;

@@ -207,7 +207,7 @@ impl Session {
                 }
             }
             let received = matches!(rest.peek(), Some(Entry::Event(next)) if *next == id);
-            if received || gaps.iter().any(|gap| self.tells_of(gap, id, policy)) {
+            if received || gaps.iter().any(|gap| self.tells_of(gap, id)) {
                 continue;
             }
             let after = known.range(id..).skip(1).map(|(_, other)| &ledger.submissions[other.submission]);
@@ -226,14 +226,12 @@ impl Session {
     }
 
     /// Whether a gap says that this event of its topic is missing.
-    fn tells_of(&self, gap: &Told, id: EventId, policy: SlowPolicy) -> bool {
+    fn tells_of(&self, gap: &Told, id: EventId) -> bool {
         let foreign = gap.at_resume && matches!(self.begin, Begin::Foreign(_));
         let after = foreign || gap.after.is_some_and(|after| id > after);
-        // What is told to be the oldest comes. Under the policy disconnect gaps are told at the beginning
-        // only; others may tell of the same position again later.
+        // What is told to be the oldest comes.
         let kept = gap.oldest.is_some_and(|oldest| id >= oldest);
-        let until = self.greeted.filter(|_| policy == SlowPolicy::Disconnect).unwrap_or(gap.head);
-        after && id <= until && !kept
+        after && id <= gap.head && !kept
     }
 
     /// Looks at the gaps: each must have had a reason. Returns how many had none but that a topic was

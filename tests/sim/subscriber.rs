@@ -355,6 +355,8 @@ impl Link {
                 let head = scene.head;
                 let at_resume = self.session_mut(scene).gap(&gap, topic, head, now.mono_ms);
                 scene.hit(if at_resume { Branch::GapAtResume } else { Branch::GapWhileRunning });
+                let ends = scene.plan.settings.slow_policy == SlowPolicy::Disconnect;
+                scene.cover.hit_if(ends && !at_resume, Branch::PassedByWithoutBeingSlow);
             }
         }
     }
@@ -394,12 +396,11 @@ impl Link {
             Ending::Reset => {
                 let operated = scene.operated.contains(&self.peer.conn);
                 let timed = scene.ending || settings.max_connection_ms > 0 || operated;
-                settings.slow_policy == SlowPolicy::Disconnect || ((timed || scene.plan.sheds) && was_full)
+                (settings.slow_policy == SlowPolicy::Disconnect || timed || scene.plan.sheds) && was_full
             }
             Ending::Clean | Ending::Open | Ending::Left => true,
         };
         assert!(allowed, "a stream was ended as {ending:?}: {:#?}", self.session_mut(scene));
         scene.cover.hit_if(ending == Ending::Torn && cut, Branch::CutAtDrainDeadline);
-        scene.cover.hit_if(ending == Ending::Reset && !was_full, Branch::EvictedWithoutEverFull);
     }
 }

@@ -31,6 +31,8 @@ pub struct Joined {
     pub topics: Vec<u32>,
     /// Everything newer than this is still to be delivered.
     pub position: EventId,
+    /// The node's newest id at that moment: what is newer comes by mail.
+    pub head: EventId,
     /// For each topic the floor that the subscriber has been told of, or has no claim to.
     pub told: Vec<EventId>,
     /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
