@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Timers of a later lap are spread over the ticks when their lap begins, so that a worker whose timers are
-//! far away is woken once a lap and not at every tick. Buckets are doubly linked lists through one array
+//! far away is woken once a lap and not at every tick. That is bounded as expiry is: mostly all timers of a
+//! worker are in that bucket. Buckets are doubly linked lists through one array
 //! indexed by slot: a timer costs 12 bytes and nothing allocates after the array has grown. Sending never
 //! touches the wheel: whoever armed a timer decides at expiry whether it is really due and arms it again.
 
@@ -19,6 +20,8 @@ use crate::base::time::Tick;
 const LAP: Tick = 2_048;
 /// Buckets for later laps: 19 hours. A timer further away meets its bucket several times.
 const LAPS: Tick = 1_024;
+/// The bucket of timers whose lap has begun and that are not yet spread.
+const SPREADING: usize = (LAP + LAPS) as usize;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -32,13 +35,13 @@ struct Node {
 /// See the module.
 #[derive(Debug)]
 pub struct Wheel {
-    /// First slots of the buckets: the ticks of this lap, then the later laps.
+    /// First slots of the buckets: the ticks of this lap, the later laps, and those between.
     heads: Vec<u32>,
     nodes: Vec<Node>,
     /// Every timer due before this tick has been handed out.
     now: Tick,
-    /// The timers of this lap have been spread over its ticks.
-    spread: Tick,
+    /// The lap whose timers are kept by their ticks.
+    lap: Tick,
     armed: usize,
 }
 
@@ -47,8 +50,7 @@ const IDLE: Node = Node { next: NONE, prev: NONE, due: Tick::MAX };
 impl Wheel {
     /// An empty wheel at tick `now`.
     pub fn new(now: Tick) -> Wheel {
-        let heads = vec![NONE; (LAP + LAPS) as usize];
-        Wheel { heads, nodes: Vec::new(), now, spread: now / LAP, armed: 0 }
+        Wheel { heads: vec![NONE; SPREADING + 1], nodes: Vec::new(), now, lap: now / LAP, armed: 0 }
     }
 
     /// Sets the slot's timer; a tick that has passed is due at the next `expire`.
@@ -76,6 +78,8 @@ impl Wheel {
         match node.prev {
             NONE => {
                 let bucket = self.bucket(node.due);
+                let bucket = if self.heads[bucket] == slot { bucket } else { SPREADING };
+                assert_eq!(self.heads[bucket], slot, "the first of a bucket");
                 self.heads[bucket] = node.next;
             }
             prev => self.nodes[prev as usize].next = node.next,
@@ -95,20 +99,31 @@ impl Wheel {
     /// Where a timer due at a tick is kept.
     fn bucket(&self, due: Tick) -> usize {
         let lap = due / LAP;
-        if lap == self.spread { (due % LAP) as usize } else { (LAP + lap % LAPS) as usize }
+        if lap == self.lap { (due % LAP) as usize } else { (LAP + lap % LAPS) as usize }
     }
 
-    /// Disarms and appends to `out` at most `most` slots due at or before `now`. Returns whether more are.
+    /// Disarms and appends to `out` at most `most` slots due at or before `now`; those that are only spread
+    /// count, too. Returns whether more are to be looked at.
     pub fn expire(&mut self, now: Tick, most: usize, out: &mut Vec<u32>) -> bool {
         let mut left = most;
         while self.now <= now {
             if self.armed == 0 {
                 self.now = now + 1;
-                self.spread = self.now / LAP;
+                self.lap = self.now / LAP;
                 return false;
             }
-            if self.now / LAP != self.spread {
-                self.begin_lap();
+            if self.now / LAP != self.lap {
+                self.lap = self.now / LAP;
+                let bucket = (LAP + self.lap % LAPS) as usize;
+                self.heads[SPREADING] = std::mem::replace(&mut self.heads[bucket], NONE);
+            }
+            while self.heads[SPREADING] != NONE {
+                if left == 0 {
+                    return true;
+                }
+                left -= 1;
+                let slot = self.heads[SPREADING];
+                self.arm(slot, self.due(slot));
             }
             let bucket = (self.now % LAP) as usize;
             while self.heads[bucket] != NONE {
@@ -124,24 +139,6 @@ impl Wheel {
         false
     }
 
-    /// Spreads the timers of the lap that begins over its ticks. Those of laps with the same bucket stay.
-    fn begin_lap(&mut self) {
-        let lap = self.now / LAP;
-        let bucket = (LAP + lap % LAPS) as usize;
-        let mut slot = self.heads[bucket];
-        let mut due_now = Vec::new();
-        while slot != NONE {
-            let Node { next, due, .. } = self.nodes[slot as usize];
-            if due / LAP == lap {
-                self.disarm(slot);
-                due_now.push((slot, due));
-            }
-            slot = next;
-        }
-        self.spread = lap;
-        due_now.into_iter().for_each(|(slot, due)| self.arm(slot, due));
-    }
-
     /// Ticks by which it is late: from the earliest tick not handed out in full until `now`.
     pub fn lag(&self, now: Tick) -> Tick {
         now.saturating_sub(self.now)
@@ -153,7 +150,7 @@ impl Wheel {
             return None;
         }
         let lap_end = (self.now / LAP + 1).saturating_mul(LAP);
-        if self.now / LAP != self.spread {
+        if self.now / LAP != self.lap || self.heads[SPREADING] != NONE {
             return Some(self.now);
         }
         (self.now..lap_end).find(|&tick| self.heads[(tick % LAP) as usize] != NONE).or(Some(lap_end))
@@ -176,6 +173,22 @@ mod tests {
             self.0.retain(|_, due| *due > now);
             due
         }
+    }
+
+    #[test]
+    fn the_beginning_of_a_lap_is_bounded_as_expiry_is() {
+        let (mut wheel, mut due, mut calls) = (Wheel::new(0), Vec::new(), 1);
+        (0..10_000).for_each(|slot| wheel.arm(slot, LAP + 100));
+        while wheel.expire(LAP, 1_000, &mut due) {
+            assert_eq!((wheel.next_due(), due.len()), (Some(LAP), 0));
+            // One that waits to be spread, and one that has been.
+            wheel.disarm(10 * calls);
+            wheel.disarm(9_999 - 10 * calls);
+            calls += 1;
+        }
+        assert_eq!((calls, wheel.next_due()), (10, Some(LAP + 100)));
+        while wheel.expire(LAP + 100, 1_000, &mut due) {}
+        assert_eq!(due.len(), 10_000 - 2 * 9);
     }
 
     #[test]
