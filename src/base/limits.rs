@@ -265,10 +265,11 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 /// What a public connection may send ahead of being read: little more than a head, so that 200 who
 /// pipeline without reading take 61 KiB each and not 120. The kernel doubles it for its own overhead.
 pub const RECEIVE_BUFFER_BYTES: usize = 10 * KIB;
-/// Bytes of one TCP segment at most; `unsent_bytes_max` if that is less. Only loopback's are larger (64
-/// KiB). One of those fills a socket's send buffer, and a receiver acknowledges it when the second comes,
-/// or else 40 ms later: a proxy on the same host would wait as long for each such part of an event.
-pub const SEGMENT_BYTES_MAX: usize = 16 * KIB;
+/// Bytes of one TCP segment at most; three quarters of what the kernel makes of `unsent_bytes_max` if that is
+/// less. Only loopback's are larger (64 KiB). One that fills a socket's send buffer is acknowledged when the
+/// next comes, which does not fit, or else 40 ms later: a proxy on the same host would wait as long for each
+/// such part of an event. Not less, or events of 16 KiB cost a segment and an acknowledgement more.
+pub const SEGMENT_BYTES_MAX: usize = 24 * KIB;
 /// Silence after which the kernel asks whether the peer is still there. Longer than a heartbeat, so that
 /// it costs nothing while heartbeats do the asking.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);

@@ -229,7 +229,7 @@ fn tune(socket: &socket2::Socket, listener: Listener, tuning: Tuning) {
     told("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
     told("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(tuning.user_timeout)));
     told("SO_SNDBUF", socket.set_send_buffer_size(tuning.unsent_bytes_max));
-    let segment = tuning.unsent_bytes_max.min(SEGMENT_BYTES_MAX);
+    let segment = SEGMENT_BYTES_MAX.min(tuning.unsent_bytes_max / 2 * 3);
     told("TCP_MAXSEG", socket.set_tcp_mss(segment as u32));
     if listener == Listener::Public {
         told("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES));
