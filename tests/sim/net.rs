@@ -431,8 +431,9 @@ fn merges_topics(send: &Send<'_>) -> bool {
 
 /// Whether a part holds the head of a stream.
 fn begins_stream(part: &[u8]) -> bool {
-    let field = b"Content-Type: text/event-stream";
-    part.windows(field.len()).take(40_000).any(|window| window == field)
+    let holds = |text: &[u8]| part.windows(text.len()).take(40_000).any(|window| window == text);
+    // A browser that is refused gets the same head, but no greeting.
+    holds(b"Content-Type: text/event-stream") && holds(b"\n:ok\n")
 }
 
 /// What a part that was cut at `at` is.

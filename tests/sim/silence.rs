@@ -48,7 +48,10 @@ impl World {
     fn wait_for_the_slow(&mut self, stall_ms: u64) {
         self.scene.calm = true;
         self.run_workers_only();
-        let full = |session: &&Session| self.is_open(session) && self.net.socks[session.conn].known_full;
+        let full = |session: &&Session| {
+            let sock = &self.net.socks[session.conn];
+            self.is_open(session) && sock.known_full && sock.greeted.is_some()
+        };
         let slow: Vec<usize> = self.scene.sessions.iter().filter(full).map(|session| session.conn).collect();
         // A stream whose end is due while it is full is looked at every 100 ms.
         let end_ms = self.scene.now.mono_ms + stall_ms + 100 + 2 * SLACK_MS;
