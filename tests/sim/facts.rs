@@ -80,7 +80,11 @@ impl Bench {
 
 /// A request that publishes so many events to the topic `t`.
 fn batch(events: usize) -> Vec<u8> {
-    let lines = "{\"topic\":\"t\",\"event\":\"e\",\"data\":\"x\"}\n".repeat(events);
+    batch_of(&"{\"topic\":\"t\",\"event\":\"e\",\"data\":\"x\"}\n".repeat(events))
+}
+
+/// A request that publishes these events, one a line.
+fn batch_of(lines: &str) -> Vec<u8> {
     let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson";
     format!("{head}\r\nContent-Length: {}\r\n\r\n{lines}", lines.len()).into_bytes()
 }
@@ -165,8 +169,7 @@ fn a_publisher_that_outruns_the_worker_is_refused_before_those_who_return_are_pa
     let mut bench = Bench::new(history);
     let lines =
         "{\"topic\":\"t\",\"data\":\"a hundred bytes or so of what happens all the time\"}\n".repeat(256);
-    let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson";
-    let publish = format!("{head}\r\nContent-Length: {}\r\n\r\n{lines}", lines.len()).into_bytes();
+    let publish = batch_of(&lines);
     let publisher = bench.connect(Listener::Control, b"");
     let live = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut refused = 0;
@@ -302,11 +305,9 @@ fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
     }
     (0..40).for_each(|_| bench.turn(1));
     let events: String = (0..60).map(|nth| format!("{{\"topic\":\"t{nth}\",\"data\":\"x\"}}\n")).collect();
-    let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson";
-    let publish = format!("{head}\r\nContent-Length: {}\r\n\r\n{events}", events.len());
     let unfinished = |bench: &Bench| bench.worker.counters().exhausted();
     let before = unfinished(&bench);
-    bench.net.send(publisher, publish.as_bytes());
+    bench.net.send(publisher, &batch_of(&events));
     (0..40).for_each(|_| bench.turn(1));
     // Nobody wants anything of it, and all are looked at for each topic.
     let turns = unfinished(&bench) - before;
