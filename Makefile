@@ -35,7 +35,7 @@ COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compar
 	$(TARGET_DIR)/release/examples/compare
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
+.PHONY: help run build test words clients proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
 	pages install uninstall deb package-test
 
 help: ## List these targets
@@ -65,6 +65,9 @@ deb: ## Make a Debian package of the program, units, pages and tuning scripts
 
 test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients, proxies and Prometheus, licences
 	tests/run
+
+words: ## Measure the words of names, comments and documents (OFFENDERS=1 lists the places)
+	cargo test --locked --quiet --test tidy words -- --nocapture --test-threads 1
 
 clients: ## Only the real clients against the real server
 	tests/clients/run

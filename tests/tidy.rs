@@ -1,18 +1,26 @@
 //! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the README's settings, the
-//! names in ARCHITECTURE.md.
+//! names in ARCHITECTURE.md, and the words of names, comments and documents.
 //!
 //! Each rule is also tried on a planted fault, so that a rule that has gone blind is noticed.
 
+#[path = "tidy/comments.rs"]
+mod comments;
 #[path = "tidy/documents.rs"]
 mod documents;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/lexer.rs"]
 mod lexer;
+#[path = "tidy/names.rs"]
+mod names;
+#[path = "tidy/prose.rs"]
+mod prose;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/tree.rs"]
 mod tree;
+#[path = "tidy/words.rs"]
+mod words;
 
 use fanwheel::base::settings::{Kind, Spec, TABLE};
 use lexer::Source;

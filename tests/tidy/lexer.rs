@@ -19,6 +19,8 @@ pub struct Source {
     pub tokens: Vec<Token>,
     /// What stands in string literals, with the line where each begins.
     pub strings: Vec<Token>,
+    /// Line comments with their slashes, a token a line.
+    pub comments: Vec<Token>,
     /// Token ranges of functions: the `fn` and the closing brace, or the semicolon.
     pub functions: Vec<(usize, usize)>,
     /// Line ranges, both ends included, of items under `#[cfg(test)]`.
@@ -27,11 +29,11 @@ pub struct Source {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
-        let (tokens, strings) = lex(text);
+        let (tokens, strings, comments) = lex(text);
         let functions = functions(&tokens);
         let test_lines = test_items(&tokens);
         let (path, text) = (path.to_owned(), text.to_owned());
-        Source { path, text, tokens, strings, functions, test_lines }
+        Source { path, text, tokens, strings, comments, functions, test_lines }
     }
 
     /// Whether a line belongs to test code.
@@ -51,16 +53,19 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Splits a text into code tokens and string contents.
-fn lex(text: &str) -> (Vec<Token>, Vec<Token>) {
+/// Splits a text into code tokens, string contents and line comments.
+fn lex(text: &str) -> (Vec<Token>, Vec<Token>, Vec<Token>) {
     let chars: Vec<char> = text.chars().collect();
-    let (mut tokens, mut strings) = (Vec::new(), Vec::new());
+    let (mut tokens, mut strings, mut comments) = (Vec::new(), Vec::new(), Vec::new());
     let (mut at, mut line) = (0, 1);
     while at < chars.len() {
         let start = at;
         let next = chars.get(at + 1).copied().unwrap_or('\0');
         match chars[at] {
-            '/' if next == '/' => at = end_of_line(&chars, at),
+            '/' if next == '/' => {
+                at = end_of_line(&chars, at);
+                comments.push(Token { text: chars[start..at].iter().collect(), line });
+            }
             '/' if next == '*' => at = end_of_block_comment(&chars, at),
             '\'' => at = end_of_quote(&chars, at),
             '"' => {
@@ -86,7 +91,7 @@ fn lex(text: &str) -> (Vec<Token>, Vec<Token>) {
         }
         line += chars[start..at].iter().filter(|&&c| c == '\n').count();
     }
-    (tokens, strings)
+    (tokens, strings, comments)
 }
 
 fn end_of_line(chars: &[char], at: usize) -> usize {
@@ -149,7 +154,7 @@ fn raw_string_end(chars: &[char], at: usize, word: &str) -> Option<usize> {
 }
 
 /// The token that ends the item whose head begins at `from`: a semicolon or the brace that closes its body.
-fn end_of_item(tokens: &[Token], from: usize) -> usize {
+pub fn end_of_item(tokens: &[Token], from: usize) -> usize {
     let (mut brackets, mut braces) = (0usize, 0usize);
     for (at, token) in tokens.iter().enumerate().skip(from) {
         match token.text.as_str() {
@@ -199,6 +204,8 @@ fn comments_strings_and_characters_are_not_code() {
     assert_eq!(words, ["let", "let", "let", "static", "str"]);
     let strings: Vec<&str> = source.strings.iter().map(|token| token.text.as_str()).collect();
     assert_eq!(strings, ["\"fn b() { \\\" }\"", "r#\"x\"y\"#", "\"z\""]);
+    let comments: Vec<(&str, usize)> = source.comments.iter().map(|c| (c.text.as_str(), c.line)).collect();
+    assert_eq!(comments, [("// fn c()", 1)]);
     assert!(source.functions.is_empty());
     assert_eq!(source.tokens.last().map(|token| token.line), Some(2));
 }
