@@ -48,7 +48,8 @@ pub fn is_one_word(name: &str) -> bool {
 fn types_are_found_where_they_are_declared() {
     let text = "struct A;\npub(crate) enum B<T> { C(T) }\ntrait D { type E; }\n\
                 impl D for A { type E = u8; }\ntype F = u8;\nfn f(x: impl D) -> impl D { struct G; x }\n\
-                // struct H;\nlet type_of = \"enum I {}\";\n#[cfg(test)]\nmod tests { struct J; }\nunion K { a: u8 }";
+                // struct H;\nlet type_of = \"enum I {}\";\n#[cfg(test)]\nmod tests { struct J; }\n\
+                union K { a: u8 }";
     let source = Source::new("src/x.rs", text);
     assert_eq!(declared_types(&source), ["A", "B", "D", "F", "G", "K"]);
     assert!(declared_types(&Source::new("src/x_tests.rs", text)).is_empty());
