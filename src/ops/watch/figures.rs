@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn each_metric_is_in_the_document_for_operators() {
-        let document = include_str!("../../../docs/operating.md");
+        let document = include_str!("../../../docs/monitoring.md");
         for metric in metrics() {
             assert!(document.contains(&format!("`{}`", metric.name)), "{}", metric.name);
         }
