@@ -35,7 +35,7 @@ COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compar
 	$(TARGET_DIR)/release/examples/compare
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test words clients proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
+.PHONY: help run build check test words clients proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
 	pages install uninstall deb package-test
 
 help: ## List these targets
@@ -62,6 +62,9 @@ deb: ## Make a Debian package of the program, units, pages and tuning scripts
 	$(MAKE) --no-print-directory pages
 	cargo build $(PROFILE_FLAG) --locked --quiet --bin fanwheel
 	PROGRAM=$(PROGRAM) PAGES=$(PAGES) packaging/build-deb $(DEB_DIR)
+
+check: ## The quick loop: format, lints, unit tests, house rules, simulator (two minutes after a build)
+	tests/check
 
 test: ## Everything that must pass: format, lints, unit, simulation, black-box, real clients, proxies and Prometheus, licences
 	tests/run

@@ -3,7 +3,7 @@
 # Usage: tests/install.sh blackbox|clients|proxies|monitoring|package|lintian|fuzz|deny|scale...
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 updated=
 
 # Servers are where only root looks.

@@ -447,7 +447,9 @@ fn the_kernel_takes_and_gives_back_what_a_namespace_has() {
 
 #[test]
 fn shellcheck_has_nothing_to_say() {
-    let scripts = ["lib.sh", "apply.sh", "check.sh", "revert.sh"].map(|name| format!("tuning/{name}"));
+    let tuning = ["lib.sh", "apply.sh", "check.sh", "revert.sh"].map(|name| format!("tuning/{name}"));
+    let suites = ["steps.sh", "check", "run", "install.sh"].map(|name| format!("tests/{name}"));
+    let scripts = tuning.iter().chain(&suites);
     match Command::new("shellcheck").arg("-x").args(scripts).current_dir(project()).output() {
         Err(_) => eprintln!("skipped: shellcheck is not installed"),
         Ok(output) => assert_eq!(said(&output), (0, String::new())),
