@@ -5,9 +5,15 @@
 
 pub mod base;
 pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
+pub mod doctor;
 pub mod fanout;
+pub mod host;
 pub mod load;
-pub mod ops;
+pub mod monitor;
+pub mod planner;
 pub mod reactor;
 pub mod sys;
 pub mod wire;

@@ -7,7 +7,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use fanwheel::ops::plan::constants::Constants;
+use fanwheel::planner::constants::Constants;
 use serde_json::Value;
 
 /// Not far from the large one: memory that a server takes once, some hundred KiB, is spread over so many.

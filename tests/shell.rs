@@ -3,12 +3,13 @@
 //! Not beside the code, because a worker with a file table of its own keeps copies of all that other tests
 //! of the process have open, so that nothing they close is really closed. In here one test runs at a time.
 
+use fanwheel::base::address::Address;
 use fanwheel::base::counters::Count;
 use fanwheel::base::settings::{Listener, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::fanout::mail::Control;
 use fanwheel::fanout::node::Node;
-use fanwheel::reactor::{Address, BindFault, Capacity, Launch, Notice, Server, StartError, capacity, start};
+use fanwheel::reactor::{BindFault, Capacity, Launch, Notice, Server, StartError, capacity, start};
 use fanwheel::sys::process::{unshare_files, wake_file};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

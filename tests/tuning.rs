@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fanwheel::ops::host_table::{Need, TEXT};
+use fanwheel::doctor::judge::host_table::{Need, TEXT};
 use host::{Host, assert_same, file_of, is_root, project, said, table, wrong};
 
 /// All groups, as one argument list.

@@ -11,10 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fanwheel::base::settings::Settings;
-use fanwheel::load::host;
+use fanwheel::host::processes;
 use fanwheel::load::median::median;
-use fanwheel::ops::plan::constants::{Constants, Kernel, Memory, Origin, Processor};
-use fanwheel::ops::plan::{Ask, Machine, Plan, Planner};
+use fanwheel::planner::constants::{Constants, Kernel, Memory, Origin, Processor};
+use fanwheel::planner::{Ask, Machine, Plan, Planner};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -266,7 +266,7 @@ impl Runs<'_> {
     /// reset and nothing else, while those of the server, stopped meanwhile, stay.
     fn server_end(&self, values: &mut Values) -> Result<(), String> {
         let running = self.start(MORE, 500)?;
-        values.add("process_bytes", host::resident_bytes(running.pid()) as f64);
+        values.add("process_bytes", processes::resident_bytes(running.pid()) as f64);
         let Some(before) = objects_bytes() else { return Ok(()) };
         let connections = MORE.to_string();
         let flags = ["--subscribers", &connections, "--idle-seconds", "600"];
@@ -333,7 +333,7 @@ pub fn file(constants: &Constants) -> Result<String, String> {
     let text = toml::to_string(constants).map_err(|error| error.to_string())?;
     Ok(format!(
         "# What `fanwheel plan` reckons with, written by `compare constants`, which `make bench` runs.\n\
-         # Bytes, and microseconds of processor time; src/ops/plan/constants.rs says what each is.\n\n{text}"
+         # Bytes, and microseconds of processor time; src/planner/constants.rs says what each is.\n\n{text}"
     ))
 }
 

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde::Serialize;
 
-use fanwheel::ops::plan::constants::Constants;
+use fanwheel::planner::constants::Constants;
 use host::Circumstances;
 use measure::{Pins, progress};
 use peer::Peer;

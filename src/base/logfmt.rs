@@ -60,6 +60,17 @@ impl fmt::Display for Value<'_> {
     }
 }
 
+/// A text of the operator's in an error line: on one line, and not a page of it.
+pub fn shown(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 160;
+    let escaped = Plain(text).to_string();
+    match escaped.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &escaped[..end]),
+        None if escaped.is_empty() => "\"\"".to_owned(),
+        None => escaped,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

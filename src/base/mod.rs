@@ -1,6 +1,8 @@
 //! Facts that every layer shares: bounds, ids, time, randomness, settings, counters. No I/O, no state.
 
+pub mod address;
 pub mod counters;
+pub mod failure;
 pub mod histogram;
 pub mod id;
 pub mod limits;

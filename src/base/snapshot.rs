@@ -165,3 +165,18 @@ impl fmt::Debug for Pages {
         f.debug_struct("Pages").finish_non_exhaustive()
     }
 }
+
+/// What was read of the process and the host. What could not be read is 0.
+#[derive(Clone, Debug, Default)]
+pub struct HostReading {
+    /// Bytes of this process that are in memory.
+    pub resident_bytes: u64,
+    /// Processor time of the process since its start.
+    pub cpu_seconds: f64,
+    /// The same of each worker's thread.
+    pub workers_cpu_seconds: Vec<f64>,
+    /// Bytes that the kernel's TCP holds for all sockets of the host.
+    pub kernel_tcp_bytes: u64,
+    /// Files open in all file tables of the process.
+    pub files_open: u64,
+}

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use crate::base::logfmt::shown;
 use crate::base::settings::{Kind, Spec, TABLE, spec};
 use crate::cli::doctor;
 use crate::cli::grammar::{number, option, switch};
-use crate::cli::refusal::shown;
-use crate::cli::resolve::{CONFIG_VARIABLE, Inputs};
-use crate::cli::suggest::nearest;
 use crate::cli::{load, plan};
+use crate::config::resolve::{CONFIG_VARIABLE, Inputs};
+use crate::config::suggest::nearest;
 
 const SIGNALS: &str = "\
 SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
@@ -194,7 +194,7 @@ fn first_line(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::resolved::flag_name;
+    use crate::config::resolved::flag_name;
 
     fn refused(line: &str) -> Option<String> {
         let words: Vec<OsString> =

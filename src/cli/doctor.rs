@@ -8,15 +8,17 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 use serde_json::json;
 
+use crate::base::failure::Failure;
 use crate::base::limits::{DOCTOR_IDLE_SECONDS_MAX, PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
 use crate::base::logfmt::Plain;
 use crate::cli::grammar::{number, option, switch, whole};
-use crate::cli::passage::{Wishes, look};
-use crate::cli::{Failure, host, print};
-use crate::ops::doctor::findings;
-use crate::ops::finding::{Finding, Verdict, is_fine, text};
-use crate::ops::host_table::{TEXT, rows};
-use crate::ops::passage;
+use crate::doctor::finding::{Finding, Verdict, is_fine, text};
+use crate::doctor::judge::host::findings;
+use crate::doctor::judge::host_table::{TEXT, rows};
+use crate::doctor::judge::streams;
+use crate::doctor::probe::host;
+use crate::doctor::probe::streams::{Wishes, look};
+use crate::host::output::print;
 
 const WORDS: &str = "\
 Without --url: reads this host and compares it with what --connections need. With --url: opens streams \
@@ -91,7 +93,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
                 origin: text("origin"),
                 ca_file: text("ca-file"),
             };
-            let found = passage::findings(&look(&wishes)?);
+            let found = streams::findings(&look(&wishes)?);
             let heading = format!("The way to {}:", Plain(url));
             show(&found, &heading, json!({ "url": url }), matches.get_flag("json"))
         }

@@ -10,11 +10,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::base::failure::Failure;
 use crate::cli::grammar::{number, option, switch};
-use crate::cli::{Failure, print};
+use crate::host::output::print;
 use crate::load::plan::{Fault, Pace, Plan, Target};
 use crate::load::run::{self, Progress};
-use crate::load::spread::Shape;
+use crate::load::topic_spread::Shape;
 
 const WORDS: &str = "\
 Opens all subscribers, holds them idle, publishes, cuts a share and lets it come back: each part only if \

@@ -7,13 +7,15 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command, value_parser};
 use serde_json::json;
 
+use crate::base::failure::Failure;
 use crate::base::limits::{NR_OPEN_DEFAULT, PLANNED_CONNECTIONS_MAX, PLANNED_FILES_MAX};
+use crate::base::logfmt::shown;
+use crate::cli::args;
 use crate::cli::grammar::{number, option, switch, whole};
-use crate::cli::refusal::shown;
-use crate::cli::resolved::Resolved;
-use crate::cli::{Failure, args, print};
-use crate::ops::plan::constants::Constants;
-use crate::ops::plan::{Ask, Machine, Plan, Planner, SIZES, TooSmall, page};
+use crate::config::resolved::Resolved;
+use crate::host::output::print;
+use crate::planner::constants::Constants;
+use crate::planner::{Ask, Machine, Plan, Planner, SIZES, TooSmall, page};
 
 /// Settings that cost memory, processor time or network; the rest of the configuration changes no plan.
 const COSTLY: [&str; 7] = [

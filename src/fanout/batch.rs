@@ -7,9 +7,9 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ages::Ages;
-use super::log::Kept;
+use super::delivery_age::Ages;
 use super::seam::{Io, Send, Sent};
+use super::topic_log::Kept;
 use crate::base::histogram::Histogram;
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};

@@ -13,8 +13,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::ask::Pursuit;
-use super::log::Kept;
+use super::survey_request::Pursuit;
+use super::topic_log::Kept;
 use crate::base::counters::Closed;
 use crate::base::id::EventId;
 use crate::base::settings::Listener;
@@ -50,7 +50,7 @@ pub struct Conn {
     pub generation: u32,
     /// When it was accepted.
     pub opened: Tick,
-    /// Its user agent, a number of the worker's [`Agents`](super::agents::Agents).
+    /// Its user agent, a number of the worker's [`Agents`](super::user_agents::Agents).
     pub agent: u16,
     /// Which listener it came through.
     pub listener: Listener,

@@ -21,8 +21,8 @@ pub use self::messages::{HubSizes, Joined, Post, Published};
 use self::retention::Entry;
 use super::hash::Seeded;
 use super::idempotency::{Answer, Idempotency};
-use super::log::{Kept, Meter, TopicLog};
 use super::mail::{Control, Mail, Outlet, Probe};
+use super::topic_log::{Kept, Meter, TopicLog};
 use crate::base::counters::Refused;
 use crate::base::id::EventId;
 use crate::base::limits::{

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::conn::Token;
-use super::log::Kept;
 use super::survey::Survey;
+use super::topic_log::Kept;
 use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX, SURVEY_MAILS_MAX};
 
 /// One item of the ordered mailbox.

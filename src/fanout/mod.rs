@@ -3,31 +3,31 @@
 //! Never contains sockets, a clock, threads, libc or operating-system randomness: bytes, time and seeds are
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
-pub mod agents;
-mod ages;
-pub mod ask;
 pub mod batch;
-pub mod best;
 pub mod conn;
-pub mod crowd;
+pub mod conn_trace;
+mod delivery_age;
 pub mod hash;
+pub mod heavy_hitters;
+mod http;
 pub mod hub;
 pub mod idempotency;
+pub mod idle_eviction;
 pub mod lanes;
-pub mod log;
 pub mod mail;
 pub mod node;
-pub mod notes;
 mod output;
 pub mod readiness;
-pub mod room;
 mod rounds;
 pub mod seam;
 mod stream;
 pub mod survey;
-mod talk;
+pub mod survey_request;
+mod survey_walk;
+pub mod top_k;
+pub mod topic_log;
 pub mod topics;
 mod upload;
-mod walk;
+pub mod user_agents;
 pub mod wheel;
 pub mod worker;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::ages::Ages;
 use super::batch::{Batch, Pick};
 use super::conn::{Conn, Place, State, Stream, flag};
-use super::log::{Kept, first_after};
+use super::delivery_age::Ages;
 use super::seam::Io;
+use super::topic_log::{Kept, first_after};
 use super::topics::{LocalTopic, LocalTopics};
 use super::worker::Worker;
 use crate::base::id::EventId;
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::fanout::conn::{Extra, mode};
     use crate::fanout::hash::Seeded;
-    use crate::fanout::log::Meter;
+    use crate::fanout::topic_log::Meter;
     use crate::wire::frame::Draft;
 
     /// Fresh frames with these names, ids from 1, the last `apart` of them in a topic of their own, and what

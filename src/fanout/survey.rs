@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::conn::Token;
-use super::crowd;
+use super::heavy_hitters;
 use super::mail::Control;
 use super::node::Node;
 use crate::base::limits::TOLD_ADDRESSES_MAX;
@@ -144,7 +144,7 @@ impl Node {
             }
             None => {
                 let counts = survey.take_found().addresses;
-                *self.told_addresses() = crowd::largest(counts, TOLD_ADDRESSES_MAX);
+                *self.told_addresses() = heavy_hitters::largest(counts, TOLD_ADDRESSES_MAX);
                 0
             }
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::hash::Seeded;
-use super::log::Kept;
+use super::topic_log::Kept;
 use crate::base::id::EventId;
 use crate::base::limits::SEND_FRAMES_MAX;
 

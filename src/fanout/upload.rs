@@ -4,9 +4,9 @@
 //! by its announced length before it is read, or piece by piece when chunked.
 
 use super::conn::{Call, Framing, Phase, State, Upload};
+use super::http::{Asked, Flow};
 use super::hub::{Post, Published};
 use super::stream::BENCH_TOPIC;
-use super::talk::{Asked, Flow};
 use super::worker::Worker;
 use crate::base::counters::{Count, Refused};
 use crate::wire::batch;

@@ -17,17 +17,17 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
-use super::agents::{Agents, NO_AGENT};
 pub use super::conn::Token;
 use super::conn::{Conn, Phase, State, Stream, flag, mode};
+use super::conn_trace::Note;
 use super::hash::Seeded;
 use super::lanes::{Lane, Lanes};
 use super::mail::{Control, Inbox, Mail};
 use super::node::{Node, address_of};
-use super::notes::Note;
 use super::seam::{Close, Io};
+use super::survey_walk::Walk;
 use super::topics::LocalTopics;
-use super::walk::Walk;
+use super::user_agents::{Agents, NO_AGENT};
 use super::wheel::Wheel;
 use crate::base::counters::{Closed, Count, Counters, Step};
 use crate::base::id::EventId;

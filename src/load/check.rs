@@ -2,7 +2,7 @@
 //! what is missing and the command that mends it.
 
 use crate::base::limits::LOAD_THREADS_MAX;
-use crate::load::host;
+use crate::host::processes;
 use crate::load::plan::{Fault, Plan};
 use crate::load::receiver::PORT_FIRST;
 use crate::sys::process::{self, Limit};
@@ -76,8 +76,8 @@ fn check_ports(wanted: u64) -> Result<(), Fault> {
 
 /// On loopback this kernel holds both ends.
 fn check_memory(wanted: u64) -> Result<(), Fault> {
-    let (needed, available) = (wanted * CONNECTION_BYTES, host::available_bytes());
-    let limit = host::sysctl("fs.file-max").unwrap_or(u64::MAX);
+    let (needed, available) = (wanted * CONNECTION_BYTES, processes::available_bytes());
+    let limit = processes::sysctl("fs.file-max").unwrap_or(u64::MAX);
     if needed > available {
         return Err(Fault::Host(format!(
             "cannot hold {wanted} connections: both ends of each take about {CONNECTION_BYTES} bytes of \

@@ -13,22 +13,20 @@
 //! | `sample`, `host` | processor time and memory |
 //! | `report` | the numbers for people and machines |
 
-pub mod board;
 pub mod check;
-pub mod flight;
 pub mod histogram;
-pub mod host;
+pub mod in_flight;
 pub mod median;
-mod parts;
+mod phases;
 pub mod plan;
 pub mod publisher;
 pub mod receiver;
 pub mod report;
 pub mod run;
+pub mod run_state;
 pub mod sample;
-pub mod spread;
 pub mod stamp;
-pub mod stream;
 pub mod tally;
+pub mod topic_spread;
 
 pub use run::run;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::limits::{
     LOAD_BATCH_MAX, LOAD_PUBLISHERS_MAX, LOAD_SECONDS_MAX, LOAD_TOPICS_MAX, PUBLISH_BYTES_MAX,
 };
-use crate::load::spread::Shape;
+use crate::load::topic_spread::Shape;
 
 /// The placeholder for a topic in an address.
 const TOPIC: &str = "{topic}";

@@ -14,12 +14,12 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::base::limits::LOAD_HEADERS_MAX;
 use crate::base::prng::Prng;
-use crate::load::board::Board;
 use crate::load::histogram::Histogram;
 use crate::load::plan::{Pace, Plan, Target};
 use crate::load::receiver::{Numbers, WAKER};
-use crate::load::spread::Spread;
+use crate::load::run_state::Board;
 use crate::load::stamp::Stamp;
+use crate::load::topic_spread::Spread;
 
 /// How long an event that was refused waits.
 const RETRY_NS: u64 = 5_000_000;

@@ -20,12 +20,12 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::load::board::Board;
 use crate::load::plan::Plan;
-use crate::load::spread::{Spread, in_share};
+use crate::load::run_state::Board;
 use crate::load::stamp::Stamp;
-use crate::load::stream::{Fault, Item, Stream};
 use crate::load::tally::Tally;
+use crate::load::topic_spread::{Spread, in_share};
+use crate::wire::response_stream::{Fault, Item, Stream};
 use crate::wire::sse;
 
 /// The waker's token; subscribers' are their places.

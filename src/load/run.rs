@@ -12,16 +12,16 @@ use crossbeam_channel::{Receiver as Inbox, Sender, bounded, unbounded};
 use mio::{Poll, Waker};
 
 use crate::base::limits::LOAD_COUNTS_TIMEOUT;
-use crate::load::board::Board;
+use crate::host::processes;
 use crate::load::check;
-use crate::load::host;
 use crate::load::plan::{Fault, Pace, Plan};
 use crate::load::publisher::{Part, Published, Publisher};
 use crate::load::receiver::{Numbers, Order, Receiver, WAKER};
 use crate::load::report::Report;
+use crate::load::run_state::Board;
 use crate::load::sample::Sample;
-use crate::load::spread::{Spread, in_share};
 use crate::load::tally::Tally;
+use crate::load::topic_spread::{Spread, in_share};
 use crate::sys::process;
 
 /// Between two looks at how far a part has come.
@@ -110,7 +110,7 @@ pub fn run(plan: Plan, stop: Arc<AtomicBool>, say: &mut dyn FnMut(Progress)) -> 
         cut: false,
         report: Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: host::kernel(),
+            kernel: processes::kernel(),
             ..Report::default()
         },
     };

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::load::host::{self, Usage};
+use crate::host::processes::{self, Usage};
 use crate::load::plan::Plan;
 
 /// A moment.
@@ -36,9 +36,9 @@ impl Sample {
     pub fn take(plan: &Plan) -> Sample {
         Sample {
             at: Instant::now(),
-            usage: host::usage(&plan.pids),
-            own_cpu_ns: host::cpu_ns(std::process::id()),
-            kernel_bytes: host::slab_bytes() + host::tcp_memory_bytes(),
+            usage: processes::usage(&plan.pids),
+            own_cpu_ns: processes::cpu_ns(std::process::id()),
+            kernel_bytes: processes::slab_bytes() + processes::tcp_memory_bytes(),
         }
     }
 

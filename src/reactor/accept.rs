@@ -25,7 +25,7 @@ use crate::base::limits::{
     ACCEPT_ERRORS_IN_A_ROW_MAX, ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN, WORKERS_MAX,
 };
 use crate::base::settings::Listener;
-use crate::fanout::room::Room;
+use crate::fanout::idle_eviction::Room;
 use crate::reactor::listeners::{self, Place, Tuning};
 use crate::sys::epoll;
 use crate::sys::socket::{self, Socket};

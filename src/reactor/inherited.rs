@@ -3,8 +3,8 @@
 //! Owns what can be learnt from such a socket: that it listens at all, and where. Decides neither which
 //! listener it is to be, which its name or the settings say, nor when to accept from it.
 
+use crate::base::address::Address;
 use crate::base::settings::Listener;
-use crate::reactor::address::Address;
 use crate::reactor::error::StartError;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;

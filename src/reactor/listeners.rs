@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
+use crate::base::address::Address;
 use crate::base::limits::{
     KEEPALIVE_IDLE, KEEPALIVE_PAUSE, KEEPALIVE_TRIES, LISTEN_BACKLOG, RECEIVE_BUFFER_BYTES, SEGMENT_BYTES_MAX,
 };
 use crate::base::settings::{Listener, Settings};
-use crate::reactor::address::Address;
 use crate::reactor::error::{AddressSetting, BindFault, StartError};
 use crate::reactor::inherited::Inherited;
 use crate::sys::socket::Socket;

@@ -12,19 +12,17 @@
 //! worker until it ends, so a file that shall be closed or reopened later (a log file) is opened after it.
 
 mod accept;
-mod address;
 mod clock;
 mod error;
 mod files;
 mod inherited;
 mod io;
 mod listeners;
-mod notes;
 mod notices;
 mod server;
+mod trace_lines;
 mod worker;
 
-pub use address::Address;
 pub use clock::Clock;
 pub use error::{AddressSetting, BindFault, StartError};
 pub use files::{Capacity, capacity};

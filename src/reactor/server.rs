@@ -1,11 +1,11 @@
 //! Starts the workers in step and hands out what the rest of the program may do with them.
 
+use crate::base::address::Address;
 use crate::base::settings::{Listener, SendBackend, Settings};
 use crate::fanout::mail::{Control, Inbox};
 use crate::fanout::node::Node;
 use crate::fanout::worker as core;
 use crate::reactor::accept::{Attendance, Doors, Duty};
-use crate::reactor::address::Address;
 use crate::reactor::clock::Clock;
 use crate::reactor::error::StartError;
 use crate::reactor::files::Capacity;

@@ -25,8 +25,8 @@ use crate::fanout::worker::{self as core, Readiness, Turn};
 use crate::reactor::accept::Doors;
 use crate::reactor::clock::Clock;
 use crate::reactor::io::Sockets;
-use crate::reactor::notes;
 use crate::reactor::notices::{Notice, Wakers};
+use crate::reactor::trace_lines;
 use crate::sys::socket::Socket;
 
 /// The waker's token. The core never gives this one, nor those of the listeners, just below.
@@ -103,7 +103,7 @@ impl Shell {
 
     fn tell_notes(&mut self) {
         for note in self.core.take_notes() {
-            log::debug!("{}", notes::line(&note));
+            log::debug!("{}", trace_lines::line(&note));
         }
     }
 

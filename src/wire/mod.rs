@@ -17,5 +17,6 @@ pub mod problem;
 pub mod query;
 pub mod reply;
 pub mod request;
+pub mod response_stream;
 pub mod rules;
 pub mod sse;

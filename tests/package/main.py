@@ -18,7 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 TARGET = os.path.abspath(os.path.join(ROOT, sys.argv[1]))
 PROGRAM = os.path.join(TARGET, "debug", "fanwheel")
 PAGES = os.path.join(TARGET, "pages")
-UNIT = os.path.join(ROOT, "tuning", "fanwheel.service")
+UNIT = os.path.join(ROOT, "packaging", "systemd", "fanwheel.service")
 #: The one that Debian's packages are for, whatever else is in front of it.
 PYTHON = "/usr/bin/python3"
 #: Of 100: what `systemd-analyze security` calls OK ends at 40. A server of the network has no less than about 12.

@@ -14,7 +14,7 @@ use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Worker;
-use fanwheel::ops::listing;
+use fanwheel::monitor::listing;
 
 use crate::cover::{Branch, Cover};
 use crate::inspector::{Inspector, judge_addresses};

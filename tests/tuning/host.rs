@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fanwheel::ops::host_table::{Need, Row, TEXT, rows};
+use fanwheel::doctor::judge::host_table::{Need, Row, TEXT, rows};
 
 /// Where the project is.
 pub fn project() -> &'static Path {

@@ -16,7 +16,7 @@ use super::{Inner, Topic};
 use crate::base::id::EventId;
 use crate::base::limits::{KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
 use crate::base::time::Now;
-use crate::fanout::log::{Kept, TopicLog};
+use crate::fanout::topic_log::{Kept, TopicLog};
 
 /// One entry of the node's history, in publish order.
 #[derive(Debug)]

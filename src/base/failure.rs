@@ -1,0 +1,10 @@
+//! The end of a subcommand that did not succeed: one line of text and its class.
+
+/// Reason for which a subcommand failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The command line or a setting is wrong: exit code 2.
+    Usage(String),
+    /// It could not be done; the text says what to do about it: exit code 1.
+    Run(String),
+}

@@ -1,0 +1,205 @@
+//! `fanwheel subscribe`: prints events as they come and resumes after a cut.
+//!
+//! | what happens | what it does |
+//! | --- | --- |
+//! | the stream ends or breaks | comes back after the server's `retry:`, with the last event id |
+//! | 429, 5xx, or no connection after there was one | waits for `Retry-After`, else longer each time |
+//! | no connection from the start, any other status | ends with one line |
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, IsTerminal, Read, Write};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use ureq::http::HeaderValue;
+use ureq::{Agent, BodyReader};
+
+use crate::base::failure::Failure;
+use crate::base::limits::{
+    SUBSCRIBE_BACKOFF_MS_MAX, SUBSCRIBE_EVENT_BYTES_MAX, SUBSCRIBE_JITTER_PERCENT, SUBSCRIBE_SILENCE,
+    SUBSCRIBE_WAIT_MS,
+};
+use crate::base::logfmt::Plain;
+use crate::base::prng::Prng;
+use crate::client::event_text::{Form, show};
+use crate::client::http::{Base, agent, refusal, unreachable_at};
+use crate::host::output::{printed, write_out};
+use crate::wire::sse::Parser;
+
+/// Reconnection time until the server names one.
+const RETRY_MS: u64 = 2_000;
+/// Tells what is missing, so `--count` does not count it. Events of the server's own topics count.
+const GAP: &[u8] = b"fanwheel.gap";
+
+/// Subscribes until `--count` events have come, the output is closed or the server says no.
+///
+/// # Errors
+/// When the server cannot be reached from the start, or refuses for good.
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let mut client = Client::new(matches)?;
+    let mut prng = Prng::new(RandomState::new().build_hasher().finish());
+    loop {
+        let (what, wait_ms) = match client.connect()? {
+            Visit::Done => return Ok(ExitCode::SUCCESS),
+            Visit::Cut(why) => {
+                client.refusals = 0;
+                (why, client.retry_ms)
+            }
+            Visit::Refused { why, retry_after_ms } => {
+                let grown =
+                    client.retry_ms.saturating_mul(1 << client.refusals).min(SUBSCRIBE_BACKOFF_MS_MAX);
+                client.refusals = (client.refusals + 1).min(16);
+                (why, retry_after_ms.unwrap_or(grown.max(client.retry_ms)))
+            }
+        };
+        let wait_ms = wait_ms.clamp(*SUBSCRIBE_WAIT_MS.start(), *SUBSCRIBE_WAIT_MS.end());
+        let wait_ms = wait_ms + prng.below(wait_ms * SUBSCRIBE_JITTER_PERCENT / 100);
+        let from = if client.last_event_id.is_empty() { "now" } else { &client.last_event_id };
+        // Standard error may be closed; the events matter, not the news about them.
+        let _ = writeln!(
+            io::stderr(),
+            "fanwheel: {}; going on after {} in {wait_ms} ms",
+            Plain(&what),
+            Plain(from)
+        );
+        thread::sleep(Duration::from_millis(wait_ms));
+    }
+}
+
+/// How one connection ended.
+enum Visit {
+    /// All that was asked for has been printed, or nobody reads on.
+    Done,
+    /// The stream was cut; with the reason.
+    Cut(String),
+    /// The server does not want this client now.
+    Refused { why: String, retry_after_ms: Option<u64> },
+}
+
+struct Client {
+    agent: Agent,
+    base: Base,
+    topics: Vec<String>,
+    events: Vec<String>,
+    last: Option<u64>,
+    last_event_id: String,
+    left: Option<u64>,
+    form: Form,
+    retry_ms: u64,
+    refusals: u32,
+    was_connected: bool,
+}
+
+impl Client {
+    fn new(matches: &ArgMatches) -> Result<Client, Failure> {
+        let texts = |name: &str| matches.get_many::<String>(name).unwrap_or_default().cloned().collect();
+        let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
+        let form = match (matches.get_flag("json"), matches.get_flag("raw")) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Raw,
+            _ => Form::Plain,
+        };
+        let last_event_id = text("last-event-id");
+        if HeaderValue::from_str(&last_event_id).is_err() {
+            return Err(Failure::Usage("--last-event-id must be plain ASCII text".to_owned()));
+        }
+        Ok(Client {
+            agent: agent(SUBSCRIBE_SILENCE),
+            base: Base::new(&text("url"))?,
+            topics: texts("topic"),
+            events: texts("event"),
+            last: matches.get_one::<u64>("last").copied(),
+            last_event_id,
+            left: matches.get_one::<u64>("count").copied(),
+            form,
+            retry_ms: RETRY_MS,
+            refusals: 0,
+            was_connected: false,
+        })
+    }
+
+    fn address(&self) -> String {
+        let last = self.last.filter(|_| !self.was_connected).map(|last| last.to_string());
+        let topics = self.topics.iter().map(|topic| ("topic", topic.as_str()));
+        let events = self.events.iter().map(|event| ("event", event.as_str()));
+        let query: Vec<(&str, &str)> =
+            topics.chain(events).chain(last.as_deref().map(|last| ("last", last))).collect();
+        self.base.with("/events", &query)
+    }
+
+    fn connect(&mut self) -> Result<Visit, Failure> {
+        let mut request = self.agent.get(self.address()).header("Accept", "text/event-stream");
+        if !self.last_event_id.is_empty() {
+            request = request.header("Last-Event-ID", &self.last_event_id);
+        }
+        let response = match request.call() {
+            Ok(response) => response,
+            Err(error) if self.was_connected => {
+                return Ok(Visit::Refused { why: format!("cannot connect: {error}"), retry_after_ms: None });
+            }
+            Err(error) => return Err(unreachable_at(&self.address(), &error)),
+        };
+        let status = response.status().as_u16();
+        if status != 200 {
+            let refusal = refusal(response);
+            let why = format!("refused with {status}: {}", refusal.words);
+            if status != 429 && status < 500 {
+                return Err(Failure::Run(why));
+            }
+            self.was_connected = true;
+            let retry_after_ms = refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000));
+            return Ok(Visit::Refused { why, retry_after_ms });
+        }
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(|text| text.trim_start().starts_with("text/event-stream")) {
+            return Err(Failure::Run("the answer is no event stream: is this fanwheel?".to_owned()));
+        }
+        if !self.was_connected && io::stderr().is_terminal() {
+            // A stream may be quiet for long, which at a terminal looks like a program that hangs.
+            let _ = writeln!(io::stderr(), "fanwheel: subscribed; events follow as they come, Ctrl-C ends");
+        }
+        self.was_connected = true;
+        self.read(response.into_body().into_reader())
+    }
+
+    fn read(&mut self, mut stream: BodyReader<'static>) -> Result<Visit, Failure> {
+        let mut parser = Parser::new(SUBSCRIBE_EVENT_BYTES_MAX);
+        let mut buffer = vec![0; 64 * 1_024];
+        let mut page = Vec::new();
+        loop {
+            let bytes = match stream.read(&mut buffer) {
+                Ok(0) => return Ok(Visit::Cut("the stream has ended".to_owned())),
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Ok(Visit::Cut(format!("the stream was cut: {error}"))),
+            };
+            page.clear();
+            let (form, left, last_event_id) = (self.form, &mut self.left, &mut self.last_event_id);
+            let fed = parser.feed(&buffer[..bytes], |event| {
+                if *left == Some(0) {
+                    return;
+                }
+                show(&mut page, &event, form);
+                if event.id_given {
+                    *last_event_id = String::from_utf8_lossy(event.id).into_owned();
+                }
+                if let Some(left) = left.as_mut().filter(|_| event.name != GAP) {
+                    *left -= 1;
+                }
+            });
+            self.retry_ms = parser.retry_ms().unwrap_or(self.retry_ms);
+            let wanted = printed(write_out(&page))?;
+            if !wanted || self.left == Some(0) {
+                return Ok(Visit::Done);
+            }
+            if fed.is_err() {
+                return Err(Failure::Run(format!(
+                    "an event is longer than {SUBSCRIBE_EVENT_BYTES_MAX} bytes"
+                )));
+            }
+        }
+    }
+}

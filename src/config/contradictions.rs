@@ -1,0 +1,204 @@
+//! What no single row of the table can say: forms of addresses and origins, and settings that exclude each
+//! other. A refusal names both settings, their values and where each came from. Only what somebody wrote can
+//! contradict: a default gives way to the setting it would exclude.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use crate::base::address::Address;
+use crate::base::limits::{ALERT_MAILS_MAX, MAIL_ADDRESS_BYTES_MAX, UNIX_PATH_BYTES_MAX};
+use crate::base::logfmt::shown;
+use crate::base::settings::{Settings, SlowPolicy, split_list};
+use crate::config::refusal::Refusal;
+use crate::config::resolved::{Entry, Resolved, Source};
+
+/// Pairs whose first must not exceed the second, and why.
+const ORDERED: &[(&str, &str, &str)] = &[
+    ("history_topic_bytes_max", "history_bytes_max", "one topic cannot keep more than all topics together"),
+    ("publish_bytes_max", "bodies_bytes_max", "one body must fit the budget of all bodies"),
+    ("publish_bytes_max", "history_topic_bytes_max", "an event must fit its topic's history"),
+    ("topics_per_connection_max", "topics_max", "one subscriber cannot have more topics than exist"),
+];
+
+/// Makes defaults give way, then refuses the first contradiction found.
+pub fn check(resolved: &mut Resolved) -> Result<(), Refusal> {
+    for (small, large, why) in ORDERED {
+        give_way(resolved, small, large);
+        ordered(resolved.entry(small), resolved.entry(large), why)?;
+    }
+    addresses(resolved)?;
+    origins(resolved.entry("cors_origins"))?;
+    host_names(resolved.entry("control_names"))?;
+    programs(resolved)?;
+    mail_addresses(resolved.entry("alert_email_to"))?;
+    slow(resolved)
+}
+
+fn named(entry: &Entry) -> String {
+    format!("{} = {} ({})", entry.spec.name, shown(&entry.text), entry.place())
+}
+
+fn refuse<T>(words: String) -> Result<T, Refusal> {
+    Err(Refusal::Contradiction(words))
+}
+
+fn malformed<T>(entry: &Entry, item: &str, allowed: &str) -> Result<T, Refusal> {
+    Err(Refusal::Value {
+        place: entry.place(),
+        name: entry.spec.name,
+        value: item.to_owned(),
+        allowed: allowed.to_owned(),
+    })
+}
+
+fn ordered(small: &Entry, large: &Entry, why: &str) -> Result<(), Refusal> {
+    if number(small) <= number(large) {
+        return Ok(());
+    }
+    refuse(format!("{} is larger than {}: {why}", named(small), named(large)))
+}
+
+/// A default that exceeds what was set is lowered to it, one that is below what was set is raised.
+fn give_way(resolved: &mut Resolved, small: &str, large: &str) {
+    let (low, high) = (resolved.entry(small), resolved.entry(large));
+    if number(low) <= number(high) {
+        return;
+    }
+    let (low_text, high_text) = (low.text.clone(), high.text.clone());
+    match (&low.source, &high.source) {
+        (Source::Default, _) => resolved.entry_mut(small).text = high_text,
+        (_, Source::Default) => resolved.entry_mut(large).text = low_text,
+        _ => {}
+    }
+}
+
+fn number(entry: &Entry) -> u64 {
+    entry.text.parse().expect("checked against the table")
+}
+
+/// Whether a connection to one could end at the other. Port 0 is another port each time; a wildcard stands
+/// for addresses of its own family only, as the sockets are made.
+fn overlap(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Tcp(a), Address::Tcp(b)) => {
+            let wild = |of: &SocketAddr, other: &SocketAddr| {
+                of.ip().is_unspecified() && of.is_ipv6() == other.is_ipv6()
+            };
+            a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wild(a, b) || wild(b, a))
+        }
+        _ => false,
+    }
+}
+
+fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
+    let (listen, control) = (resolved.entry("listen"), resolved.entry("control"));
+    let texts = split_list(&listen.text);
+    let control_texts = [control.text.clone()];
+    let control_texts = control_texts.iter().filter(|text| !text.is_empty());
+    if texts.is_empty() {
+        return malformed(listen, "", "at least one address");
+    }
+    let mut seen: Vec<(Address, &Entry, &str)> = Vec::new();
+    let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
+    for (entry, text) in all {
+        let Some(place) = Address::parse(text) else {
+            let allowed = format!(
+                "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most \
+                 {UNIX_PATH_BYTES_MAX} bytes"
+            );
+            return malformed(entry, text, &allowed);
+        };
+        if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {
+            return refuse(format!(
+                "{} {} ({}) and {} {} ({}) take the same address; give each listener its own",
+                other.spec.name,
+                shown(earlier),
+                other.place(),
+                entry.spec.name,
+                shown(text),
+                entry.place()
+            ));
+        }
+        seen.push((place, entry, text));
+    }
+    Ok(())
+}
+
+fn origins(entry: &Entry) -> Result<(), Refusal> {
+    let origins = split_list(&entry.text);
+    if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
+        return refuse(format!("{}: * allows every origin, so it must stand alone", named(entry)));
+    }
+    for origin in origins.iter().filter(|origin| *origin != "*") {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let plain = |host: &str| {
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/\\?#@\"'<>*".contains(&b))
+        };
+        if !host.is_some_and(plain) {
+            return malformed(entry, origin, "* or scheme://host[:port], without a path");
+        }
+        // Compared byte for byte with what browsers send (WHATWG HTML §7.1.1): another form is never met.
+        let default_port = if origin.starts_with("https:") { ":443" } else { ":80" };
+        if origin.ends_with(default_port) || origin.bytes().any(|b| b.is_ascii_uppercase()) {
+            return malformed(entry, origin, "in lower case and without a default port, as browsers send it");
+        }
+    }
+    Ok(())
+}
+
+fn host_names(entry: &Entry) -> Result<(), Refusal> {
+    for name in split_list(&entry.text) {
+        let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        // Ports are not compared, so a name with one would never be met; only addresses may hold colons.
+        if !name.bytes().all(plain) && inside.parse::<Ipv6Addr>().is_err() {
+            return malformed(entry, &name, "a host name, without scheme, port or path");
+        }
+    }
+    Ok(())
+}
+
+/// Programs are run without a shell, so their arguments have no place here, and without a search.
+fn programs(resolved: &Resolved) -> Result<(), Refusal> {
+    for name in ["alert_command", "alert_sendmail"] {
+        let entry = resolved.entry(name);
+        if !entry.text.is_empty() && !entry.text.starts_with('/') {
+            return malformed(entry, &entry.text, "the whole path of a program, without arguments");
+        }
+    }
+    let (mail, program) = (resolved.entry("alert_email_to"), resolved.entry("alert_sendmail"));
+    if !split_list(&mail.text).is_empty() && program.text.is_empty() {
+        return refuse(format!("{} needs a program: {}", named(mail), named(program)));
+    }
+    Ok(())
+}
+
+/// They become arguments of a program and part of a mail's head.
+fn mail_addresses(entry: &Entry) -> Result<(), Refusal> {
+    let addresses = split_list(&entry.text);
+    if addresses.len() > ALERT_MAILS_MAX {
+        return malformed(entry, &entry.text, &format!("at most {ALERT_MAILS_MAX} addresses"));
+    }
+    for address in addresses {
+        let plain = |b: u8| b.is_ascii_graphic() && !b"\"<>()[]\\:;".contains(&b);
+        if address.starts_with('-') || address.len() > MAIL_ADDRESS_BYTES_MAX || !address.bytes().all(plain) {
+            return malformed(entry, &address, "plain addresses, such as ops@example.org");
+        }
+    }
+    Ok(())
+}
+
+/// The kernel gives up on a peer that acknowledges nothing for `user_timeout_ms`; a policy that keeps slow
+/// subscribers would never see one that stalls for longer.
+fn slow(resolved: &Resolved) -> Result<(), Refusal> {
+    let settings: Settings = resolved.settings();
+    if settings.slow_policy == SlowPolicy::Disconnect || settings.stall_ms < settings.user_timeout_ms {
+        return Ok(());
+    }
+    if ["stall_ms", "user_timeout_ms"].iter().any(|name| resolved.entry(name).source == Source::Default) {
+        return Ok(());
+    }
+    let [policy, stall, timeout] =
+        ["slow_policy", "stall_ms", "user_timeout_ms"].map(|name| named(resolved.entry(name)));
+    refuse(format!("{stall} is not below {timeout}, so {policy} could never act: the kernel cuts first"))
+}

@@ -1,0 +1,181 @@
+//! The configuration file: TOML at the top level, each key the name of a setting, each with its line; and
+//! `[[alerts]]`.
+//!
+//! Owns the file's syntax and its types. Whether a value is in its bounds is decided where the sources meet.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::base::limits::CONFIG_FILE_BYTES_MAX;
+use crate::base::logfmt::shown;
+use crate::base::settings::{self, Kind, Spec, TABLE};
+use crate::config::alert_rules::{self, Page, RuleEntry};
+use crate::config::refusal::Refusal;
+use crate::config::suggest::nearest;
+
+/// One key of the file.
+#[derive(Clone, Debug)]
+pub struct FileEntry {
+    /// The setting it names.
+    pub spec: &'static Spec,
+    /// Its value in the text form of the table.
+    pub text: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+/// All that a file says.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// Settings, by line.
+    pub entries: Vec<FileEntry>,
+    /// Alert rules.
+    pub alerts: Vec<RuleEntry>,
+}
+
+/// Reads and checks a file's names and types.
+pub fn read(path: &Path) -> Result<Contents, Refusal> {
+    let unreadable = |reason: String| Refusal::FileUnreadable(path.to_owned(), reason);
+    let mut bytes = Vec::new();
+    let limit = CONFIG_FILE_BYTES_MAX as u64;
+    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() > CONFIG_FILE_BYTES_MAX {
+        return Err(unreadable(format!("it is larger than {CONFIG_FILE_BYTES_MAX} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8 text".to_owned()))?;
+    parse(path, &text)
+}
+
+/// The same for a text that is there already.
+pub fn parse(path: &Path, text: &str) -> Result<Contents, Refusal> {
+    let place = |span: Range<usize>| format!("{}:{}", path.display(), line_of(text, span.start));
+    let table = DeTable::parse(text).map_err(|error| {
+        let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+        Refusal::FileSyntax(place(error.span().unwrap_or(0..0)), reason)
+    })?;
+    let page = Page { text, place: &place };
+    let mut contents = Contents::default();
+    for (key, value) in table.get_ref() {
+        let name: &str = key.get_ref();
+        if name == alert_rules::KEY {
+            contents.alerts = alert_rules::read(&page, key.span(), value.get_ref())?;
+            continue;
+        }
+        let names = || TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY]);
+        let spec = settings::spec(name).ok_or_else(|| Refusal::UnknownName {
+            place: place(key.span()),
+            name: name.to_owned(),
+            nearest: nearest(name, names()).map(str::to_owned),
+        })?;
+        let text_of_value = text_of(spec, value.get_ref()).map_err(|allowed| Refusal::Value {
+            place: place(key.span()),
+            name: spec.name,
+            value: shown(&spec.shown(text.get(value.span()).unwrap_or_default())),
+            allowed: allowed.to_owned(),
+        })?;
+        let line = line_of(text, key.span().start);
+        contents.entries.push(FileEntry { spec, text: text_of_value, line });
+    }
+    contents.entries.sort_by_key(|entry| entry.line);
+    Ok(contents)
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+}
+
+/// The table's text form of a value of the right type; else the type it should have, in words.
+fn text_of(spec: &Spec, value: &DeValue<'_>) -> Result<String, &'static str> {
+    match (spec.kind, value) {
+        (Kind::Int { .. }, DeValue::Integer(number)) => {
+            let digits = number.as_str().replace('_', "");
+            let parsed = i128::from_str_radix(&digits, number.radix());
+            Ok(parsed.map_or(digits, |number| number.to_string()))
+        }
+        (Kind::Int { .. }, _) => Err("a whole number, without quotes"),
+        (Kind::Choice(_) | Kind::Text | Kind::List | Kind::Urls, DeValue::String(text)) => {
+            Ok(text.clone().into_owned())
+        }
+        (Kind::Choice(_) | Kind::Text, _) => Err("a text in quotes"),
+        (Kind::List | Kind::Urls, DeValue::Array(items)) => {
+            let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+            texts.map(|texts| texts.join(",")).ok_or("a list of texts in quotes")
+        }
+        (Kind::List | Kind::Urls, _) => Err("a list of texts in quotes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<&[(&str, &str, usize)], &str>) {
+        let contents = parse(Path::new("f.toml"), text);
+        let got = contents.map(|contents| contents.entries).map_err(|refusal| refusal.to_string());
+        match (&got, expected) {
+            (Ok(entries), Ok(expected)) => {
+                let rows: Vec<_> =
+                    entries.iter().map(|entry| (entry.spec.name, entry.text.as_str(), entry.line)).collect();
+                assert_eq!(rows, expected, "{text:?}");
+            }
+            (Err(line), Err(expected)) => assert_eq!(line, expected, "{text:?}"),
+            _ => panic!("{text:?}: {got:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn keys_become_texts_with_their_lines() {
+        check("", Ok(&[]));
+        check("# only a comment\n", Ok(&[]));
+        check(
+            "\nheartbeat_ms = 5_000\nlisten = ['127.0.0.1:1', \"unix:/run/x\"]\n\nlog_level='debug'",
+            Ok(&[
+                ("heartbeat_ms", "5000", 2),
+                ("listen", "127.0.0.1:1,unix:/run/x", 3),
+                ("log_level", "debug", 5),
+            ]),
+        );
+        check("workers = 0x10", Ok(&[("workers", "16", 1)]));
+        check("workers = -1", Ok(&[("workers", "-1", 1)]));
+        check("listen = '0.0.0.0:80'", Ok(&[("listen", "0.0.0.0:80", 1)]));
+        check("listen = []", Ok(&[("listen", "", 1)]));
+    }
+
+    #[test]
+    fn wrong_names_and_types_are_refused_with_their_line() {
+        check("\n\nheartbeat = 1", Err("f.toml:3: unknown setting heartbeat; did you mean heartbeat_ms?"));
+        check(
+            "[server]\nlisten='a'",
+            Err("f.toml:1: unknown setting server; `fanwheel config` lists all settings"),
+        );
+        check(
+            "heartbeat_ms = \"15000\"",
+            Err("f.toml:1: heartbeat_ms = \"15000\" is not allowed: must be a whole number, without quotes"),
+        );
+        check(
+            "heartbeat_ms = 1.5",
+            Err("f.toml:1: heartbeat_ms = 1.5 is not allowed: must be a whole number, without quotes"),
+        );
+        check("log_level = 3", Err("f.toml:1: log_level = 3 is not allowed: must be a text in quotes"));
+        check(
+            "listen = [1]",
+            Err("f.toml:1: listen = [1] is not allowed: must be a list of texts in quotes"),
+        );
+    }
+
+    #[test]
+    fn broken_toml_is_one_line_with_its_place() {
+        for text in
+            ["heartbeat_ms", "heartbeat_ms = ", "a = 1\na = 2", "x = \"\u{7}", "=", "[[", "workers = 1 2"]
+        {
+            let line = parse(Path::new("f.toml"), text).expect_err("not TOML").to_string();
+            assert!(line.starts_with("f.toml:"), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+}

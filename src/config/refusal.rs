@@ -1,0 +1,75 @@
+//! Why settings are refused, in one line each.
+//!
+//! Owns the words. Knows nothing of where settings come from but what it is told.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::base::failure::Failure;
+use crate::base::logfmt::{Plain, shown};
+use crate::base::settings::TABLE;
+use crate::config::suggest::nearest;
+
+/// Why the settings can't be used. The text is one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The file can't be read; with the reason.
+    FileUnreadable(PathBuf, String),
+    /// The file is not TOML: place and reason.
+    FileSyntax(String, String),
+    /// A name that is not in the table.
+    UnknownName {
+        /// File and line, or the variable.
+        place: String,
+        /// As written.
+        name: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// A value of another type than the setting's, or one out of its bounds.
+    Value {
+        /// File and line, variable or flag.
+        place: String,
+        /// The setting.
+        name: &'static str,
+        /// As written.
+        value: String,
+        /// What is allowed, in words.
+        allowed: String,
+    },
+    /// Two settings that exclude each other, in words that name both, with their values and places.
+    Contradiction(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::Usage(refusal.to_string())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::FileUnreadable(path, reason) => {
+                write!(f, "cannot read the configuration file {}: {reason}", shown(&path.to_string_lossy()))
+            }
+            Refusal::FileSyntax(place, reason) => write!(f, "{}: {}", shown(place), Plain(reason)),
+            Refusal::UnknownName { place, name, nearest } => {
+                write!(f, "{}: unknown setting {}", shown(place), shown(name))?;
+                match nearest {
+                    Some(nearest) => write!(f, "; did you mean {nearest}?"),
+                    None => write!(f, "; `fanwheel config` lists all settings"),
+                }
+            }
+            Refusal::Value { place, name, value, allowed } => {
+                write!(f, "{}: {name} = {} is not allowed: must be {allowed}", shown(place), shown(value))
+            }
+            Refusal::Contradiction(words) => write!(f, "{}", Plain(words)),
+        }
+    }
+}
+
+/// The setting whose name is nearest to a mistyped one.
+pub fn nearest_setting(typed: &str) -> Option<&'static str> {
+    nearest(typed, TABLE.iter().map(|spec| spec.name))
+}

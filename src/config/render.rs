@@ -1,0 +1,159 @@
+//! `fanwheel config`: the effective settings, as a file that can be fed back, or as JSON. Pure text.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::base::settings::{Kind, split_list};
+use crate::config::alert_rules::{self, RuleEntry};
+use crate::config::resolved::{Entry, Resolved};
+use crate::monitor::alerts::Bound;
+
+/// A configuration file that says what is in force, each value with its meaning, bounds and source.
+pub fn as_toml(resolved: &Resolved) -> String {
+    let mut out = String::from("# fanwheel: effective settings; each value with where it came from.\n");
+    for entry in resolved.entries() {
+        let spec = entry.spec;
+        let bounds = match spec.kind {
+            Kind::Int { min, max } => format!(" ({min} to {max})"),
+            Kind::Choice(words) => format!(" ({})", words.join(", ")),
+            Kind::Text | Kind::List | Kind::Urls => String::new(),
+        };
+        let reload = if spec.reloadable { "; changed by SIGHUP" } else { "" };
+        let place = comment(&entry.place());
+        let written = writeln!(out, "\n# {}{bounds}{reload}", spec.help)
+            .and_then(|()| writeln!(out, "{} = {} # {place}", spec.name, toml_value(entry)));
+        written.expect("writing to a String cannot fail");
+    }
+    out.push_str("\n# rules of alerts; one with the name of a default replaces it; changed by SIGHUP\n");
+    for entry in resolved.alerts() {
+        alert(&mut out, entry).expect("writing to a String cannot fail");
+    }
+    out
+}
+
+fn alert(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
+    writeln!(out, "\n[[{}]] # {}\nname = {}", alert_rules::KEY, comment(&entry.place), quoted(&entry.name))?;
+    writeln!(out, "metric = {}", quoted(entry.metric.name))?;
+    if let Some(bound) = entry.bound {
+        writeln!(out, "{} = {}", bound.side(), bound.limit())?;
+    }
+    writeln!(out, "for_ms = {}\nseverity = {}", entry.for_ms, quoted(entry.severity.name()))?;
+    if let Some(cooldown_ms) = entry.cooldown_ms {
+        writeln!(out, "cooldown_ms = {cooldown_ms}")?;
+    }
+    writeln!(out, "enabled = {}", entry.enabled)
+}
+
+/// One object: each setting's name, with its value and where it came from.
+pub fn as_json(resolved: &Resolved) -> String {
+    let rows = resolved.entries().iter().map(|entry| {
+        let value = match entry.spec.kind {
+            Kind::Int { .. } => json!(number(entry)),
+            Kind::List | Kind::Urls => json!(split_list(&entry.shown())),
+            Kind::Choice(_) | Kind::Text => json!(entry.text),
+        };
+        (entry.spec.name.to_owned(), json!({ "value": value, "source": entry.place() }))
+    });
+    let alerts = resolved.alerts().iter().map(alert_json);
+    let alerts = (alert_rules::KEY.to_owned(), Value::Array(alerts.collect()));
+    format!("{}\n", Value::Object(rows.chain([alerts]).collect::<Map<_, _>>()))
+}
+
+fn alert_json(entry: &RuleEntry) -> Value {
+    json!({
+        "name": entry.name,
+        "metric": entry.metric.name,
+        "above": entry.bound.filter(|bound| bound.side() == "above").map(Bound::limit),
+        "below": entry.bound.filter(|bound| bound.side() == "below").map(Bound::limit),
+        "for_ms": entry.for_ms,
+        "severity": entry.severity.name(),
+        "cooldown_ms": entry.cooldown_ms,
+        "enabled": entry.enabled,
+        "source": entry.place,
+    })
+}
+
+fn number(entry: &Entry) -> u64 {
+    entry.text.parse().expect("checked against the table")
+}
+
+fn toml_value(entry: &Entry) -> String {
+    match entry.spec.kind {
+        Kind::Int { .. } => number(entry).to_string(),
+        Kind::Choice(_) | Kind::Text => quoted(&entry.text),
+        Kind::List | Kind::Urls => {
+            let items: Vec<String> = split_list(&entry.shown()).iter().map(|item| quoted(item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+    }
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A comment must not hold control characters.
+fn comment(text: &str) -> String {
+    crate::base::logfmt::Plain(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::settings::TABLE;
+    use crate::config::resolve::Inputs;
+
+    fn resolved(flags: &[(&'static str, &str)]) -> Resolved {
+        let mut inputs = Inputs::default();
+        for (name, text) in flags {
+            inputs.flags.insert(name, vec![(*text).to_owned()]);
+        }
+        Resolved::read(&inputs).expect("good")
+    }
+
+    #[test]
+    fn what_is_printed_can_be_fed_back_and_means_the_same() {
+        let first = resolved(&[
+            ("listen", "127.0.0.1:1,unix:/run/\"q\"\\x"),
+            ("log_file", "/var/log/a\tb\u{7f}\n\u{1b}.log"),
+            ("slow_policy", "skip"),
+            ("heartbeat_ms", "100"),
+        ]);
+        let path = std::env::temp_dir().join(format!("fanwheel-{}-fed-back.toml", std::process::id()));
+        std::fs::write(&path, as_toml(&first)).expect("a writable temporary directory");
+        let inputs = Inputs { config: Some(path.clone()), ..Inputs::default() };
+        let second = Resolved::read(&inputs).expect("what `config` prints is a good file");
+        let _ = std::fs::remove_file(&path);
+        for (before, after) in first.entries().iter().zip(second.entries()) {
+            assert_eq!(before.text, after.text, "{}", before.spec.name);
+        }
+        assert_eq!(first.rules(), second.rules());
+        assert_eq!(first.alerts().len(), second.alerts().len());
+    }
+
+    #[test]
+    fn secrets_are_masked_and_the_mask_is_no_address() {
+        let secret = resolved(&[("alert_webhook", "https://hooks.example/T0/secret")]);
+        for text in [as_toml(&secret), as_json(&secret)] {
+            assert!(text.contains("https://hooks.example/***") && !text.contains("T0"), "{text}");
+        }
+        let mut inputs = Inputs::default();
+        inputs.flags.insert("alert_webhook", vec!["https://hooks.example/***".to_owned()]);
+        assert!(Resolved::read(&inputs).is_err());
+    }
+
+    #[test]
+    fn values_stand_with_their_meaning_and_their_source() {
+        let text = as_toml(&resolved(&[("heartbeat_ms", "500")]));
+        assert!(text.contains("(100 to 3600000)\nheartbeat_ms = 500 # --heartbeat-ms\n"), "{text}");
+        assert!(text.contains("; changed by SIGHUP\nlog_level = \"info\" # default\n"), "{text}");
+        let json: Value =
+            serde_json::from_str(&as_json(&resolved(&[("heartbeat_ms", "500")]))).expect("JSON");
+        assert_eq!(json["heartbeat_ms"], json!({ "value": 500, "source": "--heartbeat-ms" }));
+        assert_eq!(json["listen"], json!({ "value": ["0.0.0.0:8080"], "source": "default" }));
+        assert_eq!(json.as_object().map(Map::len), Some(TABLE.len() + 1));
+        assert_eq!(json["alerts"][0]["above"], json!(0.85));
+    }
+}

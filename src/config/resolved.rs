@@ -1,0 +1,137 @@
+//! Effective settings: for each row of the table a text and where it came from.
+//!
+//! Owns the names that a setting has in each source. How the sources come together is in `resolve`.
+
+use std::path::PathBuf;
+
+use crate::base::settings::{Settings, Spec};
+use crate::config::alert_rules::RuleEntry;
+use crate::config::refusal::Refusal;
+use crate::monitor::alerts::Rule;
+
+/// What the variables of all settings begin with.
+pub const VARIABLE_PREFIX: &str = "FANWHEEL_";
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The table.
+    Default,
+    /// The table, moved by `profile`.
+    Profile,
+    /// A line of the configuration file.
+    File {
+        /// As it was named.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+    /// A variable.
+    Environment,
+    /// A flag.
+    Flag,
+}
+
+/// One setting's effective text.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its row.
+    pub spec: &'static Spec,
+    /// The text, lists separated by commas; passed [`Spec::check`].
+    pub text: String,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// All settings, in the order of the table, and the alert rules.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    entries: Vec<Entry>,
+    alerts: Vec<RuleEntry>,
+}
+
+/// `FANWHEEL_HEARTBEAT_MS` of `heartbeat_ms`.
+pub fn variable_name(setting: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", setting.to_uppercase())
+}
+
+/// `--heartbeat-ms` of `heartbeat_ms`.
+pub fn flag_name(setting: &str) -> String {
+    format!("--{}", setting.replace('_', "-"))
+}
+
+impl Entry {
+    /// Where the value came from, as it stands in error lines and in `fanwheel config`.
+    pub fn place(&self) -> String {
+        match &self.source {
+            Source::Default => "default".to_owned(),
+            Source::Profile => "default of the profile".to_owned(),
+            Source::File { path, line } => format!("{}:{line}", path.display()),
+            Source::Environment => variable_name(self.spec.name),
+            Source::Flag => flag_name(self.spec.name),
+        }
+    }
+
+    /// The text as it may be shown to anyone.
+    pub fn shown(&self) -> String {
+        self.spec.shown(&self.text)
+    }
+
+    /// Takes a text from a stronger source if the table allows it.
+    pub fn put(&mut self, text: String, source: Source) -> Result<(), Refusal> {
+        let given = Entry { spec: self.spec, text, source };
+        if let Err(allowed) = given.spec.check(&given.text) {
+            let (place, value) = (given.place(), given.shown());
+            return Err(Refusal::Value { place, name: given.spec.name, value, allowed });
+        }
+        *self = given;
+        Ok(())
+    }
+}
+
+impl Resolved {
+    /// From one entry for each row, in the order of the table, and all alert rules.
+    pub fn new(entries: Vec<Entry>, alerts: Vec<RuleEntry>) -> Resolved {
+        Resolved { entries, alerts }
+    }
+
+    /// All alert rules, those that are off as well.
+    pub fn alerts(&self) -> &[RuleEntry] {
+        &self.alerts
+    }
+
+    /// The alert rules to be watched.
+    pub fn rules(&self) -> Vec<Rule> {
+        let cooldown_ms = self.settings().alert_cooldown_ms;
+        self.alerts.iter().filter_map(|entry| entry.rule(cooldown_ms)).collect()
+    }
+
+    /// A setting, to be changed.
+    pub fn entry_mut(&mut self, name: &str) -> &mut Entry {
+        let found = self.entries.iter_mut().find(|entry| entry.spec.name == name);
+        found.expect("one entry a row, and names come from the table")
+    }
+
+    /// One setting by name.
+    pub fn entry(&self, name: &str) -> &Entry {
+        let found = self.entries.iter().find(|entry| entry.spec.name == name);
+        found.expect("one entry a row, and names come from the table")
+    }
+
+    /// All settings, in the order of the table.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// These settings, with those that `takes` says and all alert rules from another reading.
+    pub fn updated(&self, newer: &Resolved, takes: impl Fn(&Spec) -> bool) -> Resolved {
+        let pairs = self.entries.iter().zip(&newer.entries);
+        let pick = |(old, new): (&Entry, &Entry)| if takes(old.spec) { new.clone() } else { old.clone() };
+        Resolved { entries: pairs.map(pick).collect(), alerts: newer.alerts.clone() }
+    }
+
+    /// The typed values.
+    pub fn settings(&self) -> Settings {
+        Settings::from_texts(|name| &self.entry(name).text)
+    }
+}

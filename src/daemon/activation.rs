@@ -1,0 +1,175 @@
+//! Sockets passed at the start (socket activation): which there are, which listener each one is, and which
+//! settings they stand in for. Protocol: `sd_listen_fds(3)`.
+//!
+//! Owns the variables `LISTEN_*`. Knows nothing of what is done with a listening socket.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+
+use crate::base::address::Address;
+use crate::base::failure::Failure;
+use crate::base::limits::INHERITED_SOCKETS_MAX;
+use crate::base::logfmt::shown;
+use crate::base::settings::{Listener, Settings};
+use crate::config::resolved::{Resolved, Source};
+use crate::daemon::start;
+use crate::reactor::{Inherited, StartError};
+use crate::sys::process;
+
+/// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
+const FIRST: i32 = 3;
+/// The name that makes a socket the control listener.
+const CONTROL: &str = "control";
+/// Removed whoever they were meant for, so that no child takes them for its own.
+const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
+
+/// A descriptor that was passed, not yet looked at.
+#[derive(Debug)]
+pub struct Passed {
+    number: i32,
+    name: String,
+    file: OwnedFd,
+}
+
+/// Takes what was passed to this process and removes the variables that say so. To be called before the
+/// process opens any file.
+///
+/// # Errors
+/// When the variables contradict each other, or a descriptor is not open.
+pub fn take() -> Result<Vec<Passed>, Failure> {
+    let names = names(|name| std::env::var_os(name), std::process::id());
+    process::forget_variables(&VARIABLES);
+    let passed = (FIRST..).zip(names?).map(|(number, name)| match process::inherited(number) {
+        Ok(file) => Ok(Passed { number, name, file }),
+        Err(os) => Err(start::failure(&StartError::Inherited { number, name, os: Some(os) })),
+    });
+    passed.collect()
+}
+
+/// The name of each descriptor that was passed to this process; none when the variables are another's.
+fn names(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Result<Vec<String>, Failure> {
+    let text = |name| variable(name).map(|text| text.to_string_lossy().into_owned());
+    if text("LISTEN_PID").and_then(|text| text.parse().ok()) != Some(pid) {
+        return Ok(Vec::new());
+    }
+    let count = text("LISTEN_FDS").unwrap_or_default();
+    let sockets = count.parse().ok().filter(|&sockets| sockets <= INHERITED_SOCKETS_MAX);
+    let sockets: usize = sockets.ok_or_else(|| {
+        let shown = shown(&count);
+        Failure::Run(format!("LISTEN_FDS = {shown} is not a number from 0 to {INHERITED_SOCKETS_MAX}"))
+    })?;
+    let Some(names) = text("LISTEN_FDNAMES") else { return Ok(vec!["unknown".to_owned(); sockets]) };
+    let names: Vec<String> = names.split(':').filter(|_| sockets > 0).map(str::to_owned).collect();
+    if names.len() == sockets {
+        return Ok(names);
+    }
+    // To guess which one is left out could make the control listener of a public socket.
+    let named = names.len();
+    Err(Failure::Run(format!("LISTEN_FDNAMES has {named} names for LISTEN_FDS = {sockets} descriptors")))
+}
+
+/// What was passed, as listeners, and the settings that go with them: a default address gives way to a socket
+/// of its kind, and a control socket's own address is one that the control listener answers to.
+///
+/// # Errors
+/// When a descriptor is not a listening stream socket.
+pub fn join(passed: Vec<Passed>, resolved: &Resolved) -> Result<(Settings, Vec<Inherited>), Failure> {
+    let mut settings = resolved.settings();
+    let control = Address::parse(&settings.control);
+    let mut sockets = Vec::with_capacity(passed.len());
+    for Passed { number, name, file } in passed {
+        let mut socket = Inherited::new(number, name, file).map_err(|error| start::failure(&error))?;
+        if socket.name == CONTROL || Some(&socket.address) == control.as_ref() {
+            socket.listener = Listener::Control;
+        }
+        sockets.push(socket);
+    }
+    let default = |name| matches!(resolved.entry(name).source, Source::Default | Source::Profile);
+    if default("listen") && sockets.iter().any(|socket| socket.listener == Listener::Public) {
+        settings.listen.clear();
+    }
+    for socket in sockets.iter().filter(|socket| socket.listener == Listener::Control) {
+        if let Address::Tcp(address) = &socket.address {
+            settings.control_names.push(address.ip().to_string());
+        }
+    }
+    let first = sockets.iter().find(|socket| socket.listener == Listener::Control);
+    if let Some(first) = first
+        && (default("control") || settings.control.is_empty())
+    {
+        settings.control = first.address.to_string();
+    }
+    Ok((settings, sockets))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::config::resolve::Inputs;
+
+    #[test]
+    fn variables_of_another_process_are_ignored_and_contradictions_refused() {
+        type Variables = &'static [(&'static str, &'static str)];
+        let rows: &[(Variables, Option<&[&str]>)] = &[
+            (&[], Some(&[])),
+            (&[("LISTEN_FDS", "2")], Some(&[])),
+            (&[("LISTEN_PID", "8"), ("LISTEN_FDS", "2")], Some(&[])),
+            (&[("LISTEN_PID", "seven"), ("LISTEN_FDS", "x")], Some(&[])),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2")], Some(&["unknown", "unknown"])),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "0"), ("LISTEN_FDNAMES", "")], Some(&[])),
+            (
+                &[("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:control")],
+                Some(&["a", CONTROL]),
+            ),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "control")], None),
+            (&[("LISTEN_PID", "7")], None),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "-1")], None),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "61")], None),
+        ];
+        for (variables, expected) in rows {
+            let find =
+                |name: &str| variables.iter().find(|(have, _)| *have == name).map(|(_, text)| text.into());
+            let found = names(find, 7).ok();
+            let expected = expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            assert_eq!(found, expected, "{variables:?}");
+        }
+    }
+
+    fn passed(name: &str) -> (Passed, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        (Passed { number: 3, name: name.to_owned(), file: listener.into() }, address)
+    }
+
+    fn resolved(flags: &[(&'static str, &str)]) -> Resolved {
+        let flags = flags.iter().map(|(name, text)| (*name, vec![(*text).to_owned()])).collect();
+        Resolved::read(&Inputs { flags, ..Inputs::default() }).unwrap()
+    }
+
+    #[test]
+    fn defaults_give_way_to_sockets_of_their_kind_and_settings_stay() {
+        let (public, _) = passed("fanwheel.socket");
+        let (settings, sockets) = join(vec![public], &resolved(&[])).unwrap();
+        assert_eq!(sockets[0].listener, Listener::Public);
+        assert!(settings.listen.is_empty());
+        assert_eq!(settings.control, "127.0.0.1:8081");
+
+        let (named, address) = passed(CONTROL);
+        let (settings, sockets) = join(vec![named], &resolved(&[("listen", "127.0.0.1:9")])).unwrap();
+        assert_eq!(sockets[0].listener, Listener::Control);
+        assert_eq!(settings.listen, ["127.0.0.1:9"]);
+        assert_eq!((settings.control, settings.control_names), (address, vec!["127.0.0.1".to_owned()]));
+
+        let (named, _) = passed(CONTROL);
+        let (settings, _) = join(vec![named], &resolved(&[("control", "127.0.0.1:9")])).unwrap();
+        assert_eq!(settings.control, "127.0.0.1:9");
+        assert_eq!(settings.listen, ["0.0.0.0:8080"]);
+
+        let (unnamed, address) = passed("unknown");
+        let (_, sockets) = join(vec![unnamed], &resolved(&[("control", &address)])).unwrap();
+        assert_eq!(sockets[0].listener, Listener::Control);
+        assert!(sockets[0].serves(Listener::Control, &address));
+    }
+}

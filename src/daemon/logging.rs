@@ -1,0 +1,428 @@
+//! The log: any thread writes a line into a bounded queue and never waits; one thread owns the output.
+//!
+//! Owns the queue, the output and the count of what was dropped. A line is a time, a level and a message in
+//! logfmt; text of strangers goes through [`crate::base::logfmt::Value`], and whatever control characters are
+//! left in a message are escaped here, so one event is one line.
+//!
+//! The output is opened by the log's own thread, which must start after the workers have their private file
+//! tables: a descriptor opened earlier would stay open in each of them, and a rotated file would never leave
+//! the disk. Until then lines wait in the queue. A full disk, a full pipe or a closed one costs lines, which
+//! are counted, never a worker's time. Errors that come in floods are gathered there too, by [`Repeats`].
+
+pub mod repeats;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
+
+use crate::base::limits::{LOG_DISK_BYTES_MIN, LOG_FLUSH_MS, LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
+use crate::base::logfmt::{Plain, Value};
+use crate::daemon::logging::repeats::Repeats;
+use crate::sys::disk;
+
+/// Lines that never reached the output, for whatever reason.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// The output has not taken the last line.
+static FAILS: AtomicBool = AtomicBool::new(false);
+/// Its disk has no room for the next.
+static FULL: AtomicBool = AtomicBool::new(false);
+/// Only lines of this program are logged: libraries have their own ideas of what matters.
+const TARGET_PREFIX: &str = "fanwheel";
+
+/// What the log's thread is told.
+enum Mail {
+    Line(Level, String),
+    Reopen,
+    /// Look whether the disk has room, and whether an output that took nothing takes lines again.
+    Check,
+    Flush(Sender<()>),
+}
+
+/// Lines dropped since the start.
+pub fn dropped() -> u64 {
+    DROPPED.load(Relaxed)
+}
+
+/// Whether lines are being lost, as far as the log's thread has seen.
+pub fn fails() -> bool {
+    FAILS.load(Relaxed) || FULL.load(Relaxed)
+}
+
+/// The front: what `log` macros reach in any thread.
+struct Front(Sender<Mail>);
+
+impl Log for Front {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level() && metadata.target().starts_with(TARGET_PREFIX)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let line = one_line(&record.args().to_string());
+        if self.0.try_send(Mail::Line(record.level(), line)).is_err() {
+            DROPPED.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// A message without control characters, cut to its bound.
+fn one_line(message: &str) -> String {
+    let mut line = Plain(message).to_string();
+    if line.len() > LOG_LINE_BYTES_MAX {
+        let end = (0..=LOG_LINE_BYTES_MAX).rev().find(|&end| line.is_char_boundary(end)).unwrap_or(0);
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
+/// The level of a `log_level` word.
+pub fn level(word: &str) -> LevelFilter {
+    word.parse().unwrap_or(LevelFilter::Info)
+}
+
+/// The main thread's handle on the log.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    mails: Sender<Mail>,
+}
+
+/// The queue before its thread is started.
+#[derive(Debug)]
+pub struct Pending {
+    handle: Handle,
+    received: Receiver<Mail>,
+    file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mail::Line(..) => "Line",
+            Mail::Reopen => "Reopen",
+            Mail::Check => "Check",
+            Mail::Flush(_) => "Flush",
+        })
+    }
+}
+
+/// Makes the queue and becomes the process's logger. An empty `file` means standard error.
+///
+/// # Errors
+/// When the file cannot be opened: it is opened and closed once, so that the start fails rather than the log.
+pub fn install(file: &str, level: LevelFilter) -> io::Result<Pending> {
+    let file = (!file.is_empty()).then(|| PathBuf::from(file));
+    if let Some(path) = &file {
+        open(path)?;
+    }
+    let (mails, received) = bounded(LOG_LINES_MAX);
+    // Fails only when a logger is set already, which a second server in one test process would do.
+    let _ = log::set_boxed_logger(Box::new(Front(mails.clone())));
+    log::set_max_level(level);
+    Ok(Pending { handle: Handle { mails }, received, file })
+}
+
+impl Pending {
+    /// Starts the thread, which opens the output and writes what waits.
+    pub fn start(self) -> io::Result<Handle> {
+        let (received, file) = (self.received, self.file);
+        thread::Builder::new().name("log".to_owned()).spawn(move || run(received, file.as_deref()))?;
+        Ok(self.handle)
+    }
+}
+
+impl Handle {
+    /// Opens the file anew, which is how a rotated log goes on under its old name.
+    pub fn reopen(&self) {
+        // Given up when the queue stays full: then the output is stuck, and no new one would help.
+        let _ = self.mails.send_timeout(Mail::Reopen, Duration::from_millis(LOG_FLUSH_MS));
+    }
+
+    /// Has the output looked after; never waits.
+    pub fn check(&self) {
+        // A queue that is full has its own count of what is lost, and its thread is at work.
+        let _ = self.mails.try_send(Mail::Check);
+    }
+
+    /// Waits until all earlier lines are written, but not for long: a stuck output must not hold up the exit.
+    pub fn flush(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_millis(LOG_FLUSH_MS);
+        let (done, written) = bounded(1);
+        let asked = self.mails.send_deadline(Mail::Flush(done), deadline);
+        asked.is_ok() && written.recv_deadline(deadline).is_ok()
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // O_NONBLOCK: opening a named pipe without a reader must fail, not wait.
+    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+fn run(received: Receiver<Mail>, file: Option<&Path>) {
+    let mut logger = write_logger(file).unwrap_or_else(|| writer(Output::new(io::stderr())));
+    let (mut repeats, begun) = (Repeats::default(), Instant::now());
+    loop {
+        let now_ms = ms_since(begun);
+        for (level, line) in repeats.due(now_ms) {
+            write(&logger, level, &line);
+        }
+        let mail = match repeats.wait_ms(now_ms) {
+            Some(ms) => match received.recv_timeout(Duration::from_millis(ms)) {
+                Err(RecvTimeoutError::Timeout) => continue,
+                mail => mail.ok(),
+            },
+            None => received.recv().ok(),
+        };
+        let Some(mail) = mail else { return };
+        match mail {
+            Mail::Line(level, line) => {
+                if let Some(line) = repeats.take(ms_since(begun), level, line) {
+                    write(&logger, level, &line);
+                }
+            }
+            Mail::Reopen => {
+                if let Some(reopened) = file.and_then(|path| write_logger(Some(path))) {
+                    logger = reopened;
+                }
+            }
+            Mail::Check => check(&logger, file),
+            Mail::Flush(done) => {
+                for (level, line) in repeats.rest() {
+                    write(&logger, level, &line);
+                }
+                logger.flush();
+                let _ = done.try_send(());
+            }
+        }
+    }
+}
+
+fn ms_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A log that few lines reach would notice a full disk late, and its end never.
+fn check(logger: &WriteLogger<Output>, file: Option<&Path>) {
+    let free = file.and_then(|path| disk::bytes_free(path).ok());
+    let full = free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN);
+    FULL.store(full, Relaxed);
+    if !full && FAILS.load(Relaxed) {
+        // A line that is taken says by itself that lines are taken again.
+        write(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", dropped()));
+    }
+}
+
+/// A logger on the file, or on standard error when there is none. A file that cannot be opened is told by a
+/// line in the log that goes on being used.
+fn write_logger(file: Option<&Path>) -> Option<Box<WriteLogger<Output>>> {
+    let Some(path) = file else { return Some(writer(Output::new(io::stderr()))) };
+    match open(path) {
+        Ok(file) => Some(writer(Output::new(file))),
+        Err(error) => {
+            let path = path.to_string_lossy();
+            log::error!("event=log_open_failed file={} error=\"{error}\"", Value(&path));
+            None
+        }
+    }
+}
+
+fn writer(output: Output) -> Box<WriteLogger<Output>> {
+    let config = ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_time_level(LevelFilter::Error)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .set_level_padding(LevelPadding::Off)
+        .build();
+    WriteLogger::new(LevelFilter::Trace, config, output)
+}
+
+fn write(logger: &WriteLogger<Output>, level: Level, line: &str) {
+    logger.log(&Record::builder().level(level).args(format_args!("{line}")).build());
+}
+
+/// Gathers a line, so that it reaches the kernel in one write, and outlives an output that takes nothing.
+struct Output {
+    sink: Box<dyn Write + Send>,
+    line: Vec<u8>,
+    /// The last line was cut short by an error; the next must not continue it.
+    torn: bool,
+}
+
+impl Output {
+    fn new(sink: impl Write + Send + 'static) -> Output {
+        Output { sink: Box::new(sink), line: Vec::new(), torn: false }
+    }
+
+    fn write_line(&mut self) {
+        let mut rest = self.line.as_slice();
+        while !rest.is_empty() {
+            match self.sink.write(rest) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+                Ok(written) => rest = &rest[written..],
+            }
+        }
+        FAILS.store(!rest.is_empty(), Relaxed);
+        if !rest.is_empty() {
+            DROPPED.fetch_add(1, Relaxed);
+            self.torn |= rest.len() < self.line.len();
+        } else {
+            self.torn = false;
+        }
+        self.line.clear();
+    }
+}
+
+impl Write for Output {
+    /// Takes everything: the logger that calls this has no use for an error.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.line.is_empty() && self.torn {
+            self.line.push(b'\n');
+        }
+        self.line.extend_from_slice(bytes);
+        if self.line.ends_with(b"\n") && self.line.len() > 1 {
+            self.write_line();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A disk with so many bytes left.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Disk {
+        fn with_room(bytes: usize) -> Disk {
+            Disk(Arc::new(Mutex::new((Vec::new(), bytes))))
+        }
+
+        fn make_room(&self, bytes: usize) {
+            self.0.lock().unwrap().1 = bytes;
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, room) = &mut *self.0.lock().unwrap();
+            let taken = bytes.len().min(*room);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            written.extend_from_slice(&bytes[..taken]);
+            *room -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_a_time_a_level_and_a_message() {
+        let disk = Disk::with_room(1_000);
+        let logger = writer(Output::new(disk.clone()));
+        write(&logger, Level::Warn, "event=test n=1");
+        let text = disk.text();
+        let (time, rest) = text.split_once(' ').unwrap();
+        assert!(time.len() > 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
+        assert_eq!(rest, "[WARN] event=test n=1\n");
+    }
+
+    #[test]
+    fn messages_lose_their_control_characters_and_what_is_too_long() {
+        assert_eq!(one_line("a\nb\u{1b}[0m"), "a\\nb\\x1b[0m");
+        let long = one_line(&"ü".repeat(LOG_LINE_BYTES_MAX));
+        assert!(long.len() <= LOG_LINE_BYTES_MAX + '…'.len_utf8() && long.ends_with("ü…"));
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_and_the_next_line_starts_anew() {
+        let disk = Disk::with_room(0);
+        let logger = writer(Output::new(disk.clone()));
+        let before = dropped();
+        write(&logger, Level::Info, "lost");
+        disk.make_room(10);
+        write(&logger, Level::Info, "torn");
+        disk.make_room(1_000);
+        write(&logger, Level::Info, "whole");
+        write(&logger, Level::Info, "whole too");
+        assert!(dropped() >= before + 2);
+        let text = disk.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[1].ends_with("[INFO] whole") && lines[2].ends_with("[INFO] whole too"), "{text}");
+    }
+
+    #[test]
+    fn a_writer_that_is_behind_loses_lines_and_never_the_time_of_who_logs() {
+        let (mails, received) = bounded(2);
+        let front = Front(mails);
+        log::set_max_level(LevelFilter::Info);
+        let before = dropped();
+        for _ in 0..5 {
+            let message = format_args!("event=x");
+            front.log(&Record::builder().level(Level::Error).target("fanwheel::x").args(message).build());
+        }
+        front.log(&Record::builder().level(Level::Error).target("mio::poll").args(format_args!("x")).build());
+        assert_eq!(received.len(), 2);
+        assert!(dropped() >= before + 3);
+    }
+
+    #[test]
+    fn a_rotated_file_goes_on_under_its_old_name() {
+        let path = std::env::temp_dir().join(format!("fanwheel-{}-rotated.log", std::process::id()));
+        let moved = path.with_extension("1");
+        let (mails, received) = bounded(8);
+        let handle = Handle { mails: mails.clone() };
+        let pending = Pending { handle, received, file: Some(path.clone()) };
+        let handle = pending.start().unwrap();
+        let line = |text: &str| mails.send(Mail::Line(Level::Info, text.to_owned())).unwrap();
+        line("first");
+        assert!(handle.flush());
+        std::fs::rename(&path, &moved).unwrap();
+        line("second");
+        handle.reopen();
+        line("third");
+        assert!(handle.flush());
+        let (old, new) = (std::fs::read_to_string(&moved).unwrap(), std::fs::read_to_string(&path).unwrap());
+        let _ = (std::fs::remove_file(&moved), std::fs::remove_file(&path));
+        assert!(old.contains("first") && old.contains("second") && !old.contains("third"), "{old}");
+        assert!(new.ends_with("[INFO] third\n") && new.lines().count() == 1, "{new}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_told_at_the_start() {
+        for path in ["/nonexistent/fanwheel.log", "/"] {
+            assert!(install(path, LevelFilter::Info).is_err(), "{path}");
+        }
+    }
+}

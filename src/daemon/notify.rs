@@ -1,0 +1,194 @@
+//! Alerts leave the process: the log, webhooks, a command, mail.
+//!
+//! Owns the destinations. Each has a thread and a bounded queue of its own, so that one that hangs holds up
+//! neither the server nor the others, and messages reach it in their order. A message is tried again after
+//! growing pauses, then counted as failed. The threads share the main thread's file table and are started
+//! after the workers have theirs, so nothing they open is ever a subscriber's.
+
+mod child;
+mod retry;
+mod webhook;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::{Level, error, warn};
+
+use self::child::Program;
+use self::retry::Courier;
+use self::webhook::Webhook;
+use crate::base::limits::ALERT_MESSAGES_MAX;
+use crate::base::logfmt::Value;
+use crate::base::settings::{Settings, masked};
+use crate::monitor::alerts::{Change, Notice, Severity};
+
+/// How often a pause looks whether it is worth going on.
+const LOOK: Duration = Duration::from_millis(500);
+/// Messages that a destination took, and messages given up, since the start.
+static SENT: AtomicU64 = AtomicU64::new(0);
+static FAILED: AtomicU64 = AtomicU64::new(0);
+
+/// Messages that neither a destination has taken nor anybody has given up.
+static WAITING: AtomicU64 = AtomicU64::new(0);
+
+/// Messages that wait for their destinations or are being tried.
+pub fn waiting() -> u64 {
+    WAITING.load(Relaxed)
+}
+
+/// Messages that a destination took since the start.
+pub fn sent() -> u64 {
+    SENT.load(Relaxed)
+}
+
+/// Messages given up since the start.
+pub fn failed() -> u64 {
+    FAILED.load(Relaxed)
+}
+
+/// The settings that say where messages go.
+pub const DESTINATIONS: [&str; 4] = ["alert_webhook", "alert_command", "alert_email_to", "alert_sendmail"];
+
+/// A way out of the process.
+#[derive(Debug)]
+enum Destination {
+    Webhook(Webhook),
+    Command { program: Program, host: Arc<str> },
+    Mail { program: Program, to: Vec<String>, host: Arc<str> },
+}
+
+impl Destination {
+    /// Hands one message over; otherwise why not, in words without secrets.
+    fn deliver(&mut self, notice: &Notice) -> Result<(), String> {
+        match self {
+            Destination::Webhook(webhook) => webhook.post(notice),
+            Destination::Command { program, host } => {
+                let json = format!("{}\n", notice.json(host));
+                program.run(&[], notice.variables(host), json.as_bytes())
+            }
+            Destination::Mail { program, to, host } => {
+                // `-i`: a line with a single dot is text. Addresses are arguments and the head alike, so that
+                // it matters to no program which of them it goes by.
+                let arguments = [&["-i".to_owned()], to.as_slice()].concat();
+                program.run(&arguments, Vec::new(), notice.mail(to, host).as_bytes())
+            }
+        }
+    }
+}
+
+/// All destinations.
+#[derive(Debug, Default)]
+pub struct Notifier {
+    queues: Vec<Queue>,
+    /// Another has taken its place: what waits is tried once more and not again.
+    replaced: Arc<AtomicBool>,
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        self.replaced.store(true, Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Queue {
+    name: String,
+    notices: Sender<Notice>,
+}
+
+impl Notifier {
+    /// Starts a thread for each destination. `seed` is for the jitter of their pauses.
+    pub fn new(settings: &Settings, seed: u64) -> Notifier {
+        let host: Arc<str> = host_name().into();
+        let webhooks = settings.alert_webhook.iter().map(|url| {
+            (format!("webhook {}", masked(url)), Destination::Webhook(Webhook::new(url, Arc::clone(&host))))
+        });
+        let command = (!settings.alert_command.is_empty()).then(|| {
+            let program = Program::new(&settings.alert_command);
+            ("command".to_owned(), Destination::Command { program, host: Arc::clone(&host) })
+        });
+        let mail = (!settings.alert_email_to.is_empty()).then(|| {
+            let (program, to) = (Program::new(&settings.alert_sendmail), settings.alert_email_to.clone());
+            ("mail".to_owned(), Destination::Mail { program, to, host: Arc::clone(&host) })
+        });
+        let mut notifier = Notifier::default();
+        for (name, destination) in webhooks.chain(command).chain(mail) {
+            notifier.start(name, destination, seed.wrapping_add(notifier.queues.len() as u64));
+        }
+        notifier
+    }
+
+    fn start(&mut self, name: String, destination: Destination, seed: u64) {
+        let (notices, received) = bounded(ALERT_MESSAGES_MAX);
+        let courier = Courier::new(name.clone(), seed);
+        let (thread, replaced) = (thread::Builder::new().name("alerts".to_owned()), self.replaced.clone());
+        match thread.spawn(move || run(courier, destination, received, &replaced)) {
+            Ok(_) => self.queues.push(Queue { name, notices }),
+            Err(error) => {
+                error!("event=alert_thread_failed destination={} error=\"{error}\"", Value(&name));
+            }
+        }
+    }
+
+    /// Writes messages into the log and gives them to every destination. Never waits.
+    pub fn tell(&self, notices: &[Notice]) {
+        for notice in notices {
+            log_line(notice);
+            for queue in &self.queues {
+                WAITING.fetch_add(1, Relaxed);
+                if queue.notices.try_send(notice.clone()).is_err() {
+                    WAITING.fetch_sub(1, Relaxed);
+                    FAILED.fetch_add(1, Relaxed);
+                    let (name, alert) = (Value(&queue.name), &notice.rule.name);
+                    warn!("event=alert_failed destination={name} alert={alert} error=\"too many wait\"");
+                }
+            }
+        }
+    }
+}
+
+/// Until the notifier is replaced and nothing waits any more.
+fn run(
+    mut courier: Courier,
+    mut destination: Destination,
+    received: Receiver<Notice>,
+    replaced: &AtomicBool,
+) {
+    let pause = |whole: Duration| {
+        let mut left = whole;
+        while !left.is_zero() && !replaced.load(Relaxed) {
+            let step = left.min(LOOK);
+            thread::sleep(step);
+            left -= step;
+        }
+        !replaced.load(Relaxed)
+    };
+    for notice in received {
+        let carried = courier.carry(&notice, |notice| destination.deliver(notice), pause);
+        let count = if carried { &SENT } else { &FAILED };
+        count.fetch_add(1, Relaxed);
+        WAITING.fetch_sub(1, Relaxed);
+    }
+}
+
+fn log_line(notice: &Notice) {
+    let level = match (notice.change, notice.rule.severity) {
+        (Change::Resolved, _) | (Change::Firing, Severity::Info) => Level::Info,
+        (Change::Firing, Severity::Warning) => Level::Warn,
+        (Change::Firing, Severity::Critical) => Level::Error,
+    };
+    let (state, rule) = (notice.change.name(), &notice.rule);
+    let text = crate::monitor::alerts::sentence(rule, notice.value, notice.why.as_deref());
+    let (name, severity) = (&rule.name, rule.severity.name());
+    log::log!(level, "event=alert state={state} alert={name} severity={severity} text={}", Value(&text));
+}
+
+/// This machine's name, so that whoever gets alerts of many knows which it is.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}

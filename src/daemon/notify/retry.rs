@@ -1,0 +1,122 @@
+//! One message to one destination: tries, pauses between them, and the end of patience. What a try is and how
+//! to pause are arguments; a pause may say that it is not worth going on.
+
+use std::time::Duration;
+
+use log::{debug, error, warn};
+
+use crate::base::limits::{ALERT_JITTER_PERCENT, ALERT_PAUSE_MS, ALERT_PAUSE_MS_MAX, ALERT_TRIES_MAX};
+use crate::base::logfmt::Value;
+use crate::base::prng::Prng;
+use crate::monitor::alerts::Notice;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Courier {
+    destination: String,
+    prng: Prng,
+}
+
+impl Courier {
+    /// For a destination, whose name is for the log.
+    pub fn new(destination: String, seed: u64) -> Courier {
+        Courier { destination, prng: Prng::new(seed) }
+    }
+
+    /// Tries until it is delivered or patience is over; whether it is.
+    pub fn carry(
+        &mut self,
+        notice: &Notice,
+        mut deliver: impl FnMut(&Notice) -> Result<(), String>,
+        mut pause: impl FnMut(Duration) -> bool,
+    ) -> bool {
+        let (alert, state) = (&notice.rule.name, notice.change.name());
+        let mut number = 0;
+        loop {
+            number += 1;
+            let destination = Value(&self.destination);
+            let Err(words) = deliver(notice) else {
+                debug!("event=alert_sent destination={destination} alert={alert} state={state} try={number}");
+                return true;
+            };
+            let words = Value(&words);
+            if number < ALERT_TRIES_MAX {
+                warn!(
+                    "event=alert_failed destination={destination} alert={alert} state={state} try={number} \
+                     error={words}"
+                );
+            }
+            if number == ALERT_TRIES_MAX || !pause(self.pause(number)) {
+                let destination = Value(&self.destination);
+                error!(
+                    "event=alert_given_up destination={destination} alert={alert} state={state} \
+                     tries={number} error={words}"
+                );
+                return false;
+            }
+        }
+    }
+
+    /// The pause after a try that failed.
+    fn pause(&mut self, number: u32) -> Duration {
+        let doubled = ALERT_PAUSE_MS << (number - 1).min(16);
+        Duration::from_millis(self.prng.jittered(doubled.min(ALERT_PAUSE_MS_MAX), ALERT_JITTER_PERCENT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::alerts::{Bound, Change, Rule, Severity};
+    use crate::monitor::watch::metric_named;
+
+    fn notice() -> Notice {
+        let rule = Rule {
+            name: "x".to_owned(),
+            metric: metric_named("ready").unwrap(),
+            bound: Bound::Below(1.0),
+            for_ms: 0,
+            severity: Severity::Critical,
+            cooldown_ms: 0,
+        };
+        Notice { rule, change: Change::Firing, value: Some(0.0), why: None, at_ms: 0, since_ms: 0 }
+    }
+
+    /// Whether it arrived, the number of tries and the pauses, when the first `failures` tries fail.
+    fn carry(failures: u32, pauses_max: usize) -> (bool, u32, Vec<u64>) {
+        let (mut tries, mut pauses) = (0, Vec::new());
+        let deliver = |_: &Notice| {
+            tries += 1;
+            if tries <= failures { Err("no".to_owned()) } else { Ok(()) }
+        };
+        let pause = |pause: Duration| {
+            pauses.push(u64::try_from(pause.as_millis()).unwrap());
+            pauses.len() < pauses_max
+        };
+        let carried = Courier::new("x".to_owned(), 1).carry(&notice(), deliver, pause);
+        (carried, tries, pauses)
+    }
+
+    #[test]
+    fn a_message_is_tried_until_it_arrives() {
+        assert_eq!(carry(0, 9), (true, 1, vec![]));
+        let (carried, tries, pauses) = carry(3, 9);
+        assert!(carried && tries == 4 && pauses.len() == 3, "{tries} {pauses:?}");
+    }
+
+    #[test]
+    fn a_pause_may_end_it() {
+        let (carried, tries, _) = carry(u32::MAX, 2);
+        assert!(!carried && tries == 2);
+    }
+
+    #[test]
+    fn pauses_double_with_jitter_up_to_a_bound_and_patience_ends() {
+        let (carried, tries, pauses) = carry(u32::MAX, 9);
+        assert!(!carried && tries == ALERT_TRIES_MAX);
+        for (pause, wanted) in pauses.iter().zip([1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]) {
+            assert!(pause.abs_diff(wanted) <= wanted / 5, "{pauses:?}");
+        }
+        assert!(pauses.iter().any(|pause| pause % 1_000 != 0), "no jitter: {pauses:?}");
+    }
+}

@@ -1,0 +1,82 @@
+//! A message to a web address: JSON by POST, over TLS when the address says so. Owns which certificates are
+//! trusted: those of the host. What an address holds beside its host is never shown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::warn;
+use ureq::Agent;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use crate::base::limits::ALERT_TRY_MS;
+use crate::base::settings::masked;
+use crate::host::ca_bundle;
+use crate::monitor::alerts::Notice;
+
+/// One address.
+#[derive(Debug)]
+pub struct Webhook {
+    url: String,
+    host: Arc<str>,
+    /// Made at the first message, so that a server without alerts reads no certificates.
+    agent: Option<Agent>,
+}
+
+impl Webhook {
+    /// A checked address; `host` is this machine's name.
+    pub fn new(url: &str, host: Arc<str>) -> Webhook {
+        Webhook { url: url.to_owned(), host, agent: None }
+    }
+
+    /// Posts once.
+    pub fn post(&mut self, notice: &Notice) -> Result<(), String> {
+        let agent = self.agent.get_or_insert_with(|| agent(self.url.starts_with("https:")));
+        let body = notice.json(&self.host).to_string();
+        let sent = agent.post(&self.url).content_type("application/json").send(body);
+        match sent {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("answered {}", response.status().as_u16())),
+            Err(error) => Err(error.to_string().replace(&self.url, &masked(&self.url))),
+        }
+    }
+}
+
+fn agent(tls: bool) -> Agent {
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        // A POST that is sent elsewhere becomes a GET that says nothing.
+        .max_redirects(0)
+        .timeout_global(Some(Duration::from_millis(ALERT_TRY_MS)))
+        // Alerts are rare: a connection kept for the next one would only be found dead by it.
+        .max_idle_connections(0)
+        .user_agent(concat!("fanwheel/", env!("CARGO_PKG_VERSION")));
+    if tls {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = RootCerts::Specific(Arc::new(trusted()));
+        config = config.tls_config(
+            TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(roots).build(),
+        );
+    }
+    Agent::new_with_config(config.build())
+}
+
+/// The host's certificates; none when it has no bundle, and then no TLS connection is made.
+fn trusted() -> Vec<Certificate<'static>> {
+    let read = ca_bundle::file().and_then(|path| std::fs::read(&path).map_err(|_| path));
+    let pem = match read {
+        Ok(pem) => pem,
+        Err(paths) => {
+            warn!(
+                "event=certificates_missing error=\"none of {paths} can be read; install ca-certificates or \
+                 set {}\"",
+                ca_bundle::VARIABLE
+            );
+            return Vec::new();
+        }
+    };
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    parse_pem(&pem).filter_map(certificate).collect()
+}

@@ -1,0 +1,83 @@
+//! SIGHUP: reads the settings again, applies what can be changed in a running server and says what can't.
+
+use log::{error, info, warn};
+
+use crate::base::logfmt::Value;
+use crate::base::settings::Spec;
+use crate::config::resolve::Inputs;
+use crate::config::resolved::Resolved;
+use crate::daemon::logging::level;
+
+/// A setting whose text differs from the one in force.
+#[derive(Debug)]
+struct Change<'a> {
+    spec: &'static Spec,
+    running: &'a str,
+    wanted: &'a str,
+}
+
+/// Reads, applies and reports. What is in force afterwards is what comes back: a setting that needs a restart
+/// keeps its text, so that the next reload tells of it again.
+pub fn reload(inputs: &Inputs, running: &Resolved) -> Resolved {
+    let wanted = match Resolved::read(inputs) {
+        Ok(wanted) => wanted,
+        Err(refusal) => {
+            error!("event=reload_refused reason={}", Value(&refusal.to_string()));
+            return running.clone();
+        }
+    };
+    let changes = changes(running, &wanted);
+    for Change { spec, running, wanted } in &changes {
+        let (running, wanted) = (spec.shown(running), spec.shown(wanted));
+        let (name, running, wanted) = (spec.name, Value(&running), Value(&wanted));
+        if spec.reloadable {
+            info!("event=reloaded setting={name} was={running} is={wanted}");
+        } else {
+            warn!("event=reload_needs_restart setting={name} running={running} wanted={wanted}");
+        }
+    }
+    let rules_changed = running.rules() != wanted.rules();
+    if rules_changed {
+        info!("event=reloaded setting=alerts rules={}", wanted.rules().len());
+    }
+    if changes.is_empty() && !rules_changed {
+        info!("event=reloaded changes=0");
+    }
+    let after = running.updated(&wanted, |spec| spec.reloadable);
+    log::set_max_level(level(&after.entry("log_level").text));
+    after
+}
+
+fn changes<'a>(running: &'a Resolved, wanted: &'a Resolved) -> Vec<Change<'a>> {
+    let pairs = running.entries().iter().zip(wanted.entries());
+    pairs
+        .filter(|(running, wanted)| running.text != wanted.text)
+        .map(|(running, wanted)| Change { spec: running.spec, running: &running.text, wanted: &wanted.text })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(file: &std::path::Path, text: &str) -> Inputs {
+        std::fs::write(file, text).unwrap();
+        Inputs { config: Some(file.to_owned()), ..Inputs::default() }
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_kept_and_what_does_not_is_applied() {
+        let file = std::env::temp_dir().join(format!("fanwheel-{}-reload.toml", std::process::id()));
+        let first = Resolved::read(&inputs(&file, "log_level = 'info'\nworkers = 2\n")).unwrap();
+        let again = inputs(&file, "log_level = 'debug'\nworkers = 3\n");
+        let wanted = Resolved::read(&again).unwrap();
+        let names: Vec<&str> = changes(&first, &wanted).iter().map(|change| change.spec.name).collect();
+        assert_eq!(names, ["workers", "log_level"]);
+
+        let after = reload(&again, &first);
+        assert_eq!((after.settings().workers, after.settings().log_level.as_str()), (2, "debug"));
+        let broken = inputs(&file, "log_level = 'loud'\n");
+        assert_eq!(reload(&broken, &after).settings().log_level, "debug");
+        let _ = std::fs::remove_file(&file);
+    }
+}

@@ -1,0 +1,215 @@
+//! The once-a-second work of the main thread: reads the node and the host, pushes a sample into the
+//! [`Watch`], looks after resident memory.
+//!
+//! The watch is shared with the pages, which any worker may ask for; the lock is held only while a sample is
+//! pushed or a page is written. Serves nobody itself.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use crate::base::counters::Count;
+use crate::base::limits::{ADDRESS_SURVEY_MS_MAX, ADDRESS_SURVEY_MS_MIN};
+use crate::base::snapshot::{Pages, Snapshot};
+use crate::daemon::logging as journal;
+use crate::daemon::notify::{self, Notifier};
+use crate::daemon::status_stream::Telling;
+use crate::fanout::node::Node;
+use crate::host::memory::{Brim, Ebb};
+use crate::host::own_process::Reader;
+use crate::monitor;
+use crate::monitor::alerts::Rule;
+use crate::monitor::summary::Summary;
+use crate::monitor::watch::{Bounds, Sample, Watch};
+use crate::reactor::{Clock, Wakers};
+use crate::sys::process;
+
+/// Between two samples.
+const SAMPLE_MS: u64 = 1_000;
+/// Samples between two lines of summary.
+const SUMMARY_SAMPLES: u64 = 60;
+
+/// The watch, as the pages and the main thread share it.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    watch: Arc<Mutex<Watch>>,
+    /// Somebody has looked at `/status` since addresses were last counted: to ask the kernel about each
+    /// connection is not for nobody.
+    looked: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// Nothing has been seen yet.
+    pub fn new(bounds: Bounds) -> Shared {
+        Shared { watch: Arc::new(Mutex::new(Watch::new(bounds))), looked: Arc::default() }
+    }
+
+    /// The lock; for short.
+    pub fn lock(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().expect("a panic ends the process, so the lock is never poisoned")
+    }
+
+    /// Somebody looks at the state.
+    pub fn note_reader(&self) {
+        self.looked.store(true, Relaxed);
+    }
+
+    /// The pages that read it.
+    pub fn pages(&self) -> Pages {
+        let (metrics, status) = (self.clone(), self.clone());
+        Pages {
+            metrics: Box::new(move |snapshot, format| {
+                monitor::metrics::page(&completed(snapshot), &metrics.lock(), format)
+            }),
+            status: Box::new(move |snapshot, query| {
+                status.note_reader();
+                monitor::status::page(&completed(snapshot), &status.lock(), query)
+            }),
+            topics: Box::new(monitor::listing::topics),
+            connections: Box::new(monitor::listing::connections),
+            asset: monitor::dashboard::asset,
+        }
+    }
+}
+
+/// The log and the alerts are the process's, not a worker's, so what they count is added here.
+fn completed(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    let counts = &mut snapshot.totals.counts;
+    counts[Count::LogDropped as usize] += journal::dropped();
+    counts[Count::AlertsSent as usize] += notify::sent();
+    counts[Count::AlertsFailed as usize] += notify::failed();
+    snapshot
+}
+
+/// See the module.
+pub struct Watcher {
+    node: Arc<Node>,
+    clock: Clock,
+    wakers: Wakers,
+    next_address_survey: Instant,
+    shared: Shared,
+    reader: Reader,
+    brim: Brim,
+    ebb: Ebb,
+    summary: Summary,
+    telling: Telling,
+    samples: u64,
+    notifier: Notifier,
+    next: Instant,
+}
+
+impl Watcher {
+    /// One that looks for the first time at once, and has no alerts yet.
+    pub fn new(node: Arc<Node>, clock: Clock, wakers: Wakers, shared: Shared, brim: Brim) -> Watcher {
+        let (reader, now) = (Reader::real(node.workers()), Instant::now());
+        Watcher {
+            telling: Telling::new(Arc::clone(&node), wakers.clone()),
+            node,
+            clock,
+            wakers,
+            next_address_survey: now,
+            shared,
+            reader,
+            brim,
+            ebb: Ebb::default(),
+            summary: Summary::default(),
+            samples: 0,
+            notifier: Notifier::default(),
+            next: now,
+        }
+    }
+
+    /// Other alert rules, and other destinations if there are any; what waits for the old ones is still sent.
+    pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<Notifier>) {
+        if let Some(notifier) = notifier {
+            self.notifier = notifier;
+        }
+        let notices = self.shared.lock().replace_rules(rules, self.clock.now());
+        self.notifier.tell(&notices);
+    }
+
+    /// Looks if a second has passed.
+    pub fn tick(&mut self, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        self.next = sample_after(self.next, now);
+        self.look_after_addresses(now);
+        let time = self.clock.now();
+        let snapshot = completed(&self.node.snapshot(time.mono_ms));
+        let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
+        self.look_after_memory(host.resident_bytes);
+        let draining = snapshot.draining;
+        let sample = Sample {
+            wall_ms: time.wall_ms,
+            mono_ms: time.mono_ms,
+            snapshot,
+            peaks: self.node.take_peaks(),
+            host,
+            readiness: self.node.readiness(time.mono_ms),
+        };
+        let mut watch = self.shared.lock();
+        watch.push(sample);
+        self.samples += 1;
+        let line = self.samples.is_multiple_of(SUMMARY_SAMPLES).then(|| self.summary.line(&watch)).flatten();
+        // While the server ends, everything that alerts look for is as it must be.
+        let notices = if draining { Vec::new() } else { watch.judge(time) };
+        drop(watch);
+        self.notifier.tell(&notices);
+        if let Some(line) = line {
+            info!("{line}");
+        }
+        self.telling.tell(&self.shared, time);
+    }
+
+    /// Counts connections by address while somebody looks; counts that are old are not told as if they were
+    /// not, and he who comes then waits a second.
+    fn look_after_addresses(&mut self, now: Instant) {
+        let Some(overdue) = now.checked_duration_since(self.next_address_survey) else { return };
+        if self.shared.looked.swap(false, Relaxed) {
+            let connections = self.node.totals().connections_open;
+            let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
+            self.next_address_survey = now + Duration::from_millis(pause_ms);
+            self.wakers.wake(self.node.survey_addresses());
+        } else if overdue >= Duration::from_millis(ADDRESS_SURVEY_MS_MAX) {
+            self.node.forget_addresses();
+        }
+    }
+
+    fn look_after_memory(&mut self, resident_bytes: u64) {
+        if self.ebb.look(self.node.live_bytes()) {
+            process::give_memory_back();
+        }
+        if let Some(full) = self.brim.look(resident_bytes) {
+            self.node.set_memory_full(full);
+            let limit = self.brim.limit_bytes();
+            warn!("event=memory full={full} resident_bytes={resident_bytes} limit_bytes={limit}");
+        }
+    }
+}
+
+/// When to look next after a look that was due and comes now. One that comes a whole period late does not
+/// make up for the others: two looks a moment apart would find enormous rates.
+fn sample_after(due: Instant, now: Instant) -> Instant {
+    let period = Duration::from_millis(SAMPLE_MS);
+    let next = due + period;
+    if next > now { next } else { now + period }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_keep_their_rhythm_and_two_never_come_together() {
+        let due = Instant::now();
+        let after = |late_ms| sample_after(due, due + Duration::from_millis(late_ms)) - due;
+        let rows = [(0, 1_000), (300, 1_000), (999, 1_000), (1_000, 2_000), (9_000, 10_000)];
+        for (late_ms, expected_ms) in rows {
+            assert_eq!(after(late_ms), Duration::from_millis(expected_ms), "{late_ms} ms late");
+        }
+    }
+}

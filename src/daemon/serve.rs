@@ -1,0 +1,297 @@
+//! `fanwheel serve`: starts the log, the node and the workers, then watches over them until they have ended.
+//!
+//! Owns the main thread: signals, the service manager, the second hand of `watch` and `vigil`. Serves nobody.
+//!
+//! | state | SIGTERM, SIGINT, POST /drain | all workers ended | too late |
+//! | --- | --- | --- | --- |
+//! | serving | draining | fault, exit 1 | - |
+//! | draining | stopping on the second signal, else stays | exit 0 | stopping |
+//! | stopping | stays | exit: 128 + signal, or 0 when only late | the same, without waiting longer |
+//!
+//! `POST /drain` counts as no signal: whoever drains by it and then ends the service as usual, as deployment
+//! hooks do, must not cut the streams.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::RecvTimeoutError;
+use log::{debug, error, info, warn};
+
+use crate::base::failure::Failure;
+use crate::base::limits::{DRAIN_GRACE_MS, STOP_MS};
+use crate::base::logfmt::shown;
+use crate::base::settings::Settings;
+use crate::config::resolve::Inputs;
+use crate::config::resolved::Resolved;
+use crate::daemon::logging as journal;
+use crate::daemon::notify::{self, DESTINATIONS, Notifier};
+use crate::daemon::readiness_probe::Vigil;
+use crate::daemon::reload::reload;
+use crate::daemon::sampling::{Shared, Watcher};
+use crate::daemon::signals::{Asked, SIGNAL_POLL_MS, Signals};
+use crate::daemon::systemd::Manager;
+use crate::daemon::{activation, start};
+use crate::fanout::mail::Control;
+use crate::fanout::node::Node;
+use crate::host::memory::{Brim, Host};
+use crate::monitor::watch::Bounds;
+use crate::reactor::{self, Capacity, Inherited, Launch, Notice, Server};
+use crate::sys::process;
+
+/// Starts the server and stays until it has ended.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
+    // Before anything is opened: only then do the numbers mean what was passed.
+    let passed = activation::take()?;
+    // Whatever else was left open is not for the programs that alerts run; an old kernel cannot tell.
+    let _ = process::keep_files_from_children();
+    let resolved = Resolved::read(inputs)?;
+    let (settings, inherited) = activation::join(passed, &resolved)?;
+    let pending =
+        journal::install(&settings.log_file, journal::level(&settings.log_level)).map_err(|os| {
+            let file = shown(&settings.log_file);
+            Failure::Run(format!("cannot write log_file = {file}: {os}; choose another or mend its folder"))
+        })?;
+    let signals = Signals::take().map_err(|os| Failure::Run(format!("cannot take signals over: {os}")))?;
+    let capacity = reactor::capacity(&settings, inherited.len()).map_err(|error| start::failure(&error))?;
+    let brim = Brim::new(Host::real().limit_bytes(settings.memory_bytes_max as u64));
+    let memory_limit_bytes = brim.limit_bytes();
+    let watch = Shared::new(Bounds {
+        memory_limit_bytes,
+        worker_files_max: capacity.worker_max,
+        heartbeat_ms: settings.heartbeat_ms,
+        topics_max: settings.topics_max,
+        idempotency_keys_max: settings.idempotency_keys_max,
+        started_ms: wall_ms(),
+    });
+    let (node, server) = launch(&settings, inherited, capacity, &watch)?;
+    // Only now have the workers their own file tables, so only now may the log open its file.
+    let journal =
+        pending.start().map_err(|os| Failure::Run(format!("cannot start the log's thread: {os}")))?;
+    tell_of_panics(journal.clone());
+    let vigil = Vigil::begin(Arc::clone(&node), server.clock(), server.wakers(), journal.clone());
+    info!("{}", start::started(&settings, &capacity, server.bound(), memory_limit_bytes));
+    for doubt in start::doubts(&settings, &capacity, server.bound(), memory_limit_bytes) {
+        warn!("{doubt}");
+    }
+    if let Some(hint) = start::hint(&settings, server.bound()) {
+        info!("{hint}");
+    }
+    let manager = Manager::find(|name| std::env::var_os(name), std::process::id());
+    manager.ready();
+    let mut watcher = Watcher::new(Arc::clone(&node), server.clock(), server.wakers(), watch, brim);
+    watcher.replace_alerts(resolved.rules(), Some(Notifier::new(&settings, random_seed())));
+    let keeper = Keeper {
+        node,
+        server,
+        journal,
+        signals,
+        watcher,
+        vigil,
+        manager,
+        resolved,
+        state: State::Serving,
+        workers_left: capacity.workers,
+        drain_ms: settings.drain_ms,
+    };
+    Ok(keeper.keep(inputs))
+}
+
+fn launch(
+    settings: &Settings,
+    inherited: Vec<Inherited>,
+    capacity: Capacity,
+    watch: &Shared,
+) -> Result<(Arc<Node>, Server), Failure> {
+    let seed = random_seed();
+    let (node, inboxes) = Node::new(
+        settings.clone(),
+        capacity.workers,
+        capacity.connections_max,
+        watch.pages(),
+        wall_ms(),
+        seed,
+    );
+    let node_too = Arc::clone(&node);
+    let launch = Launch { settings, inherited, capacity, node: node_too, inboxes, seed: random_seed() };
+    let server = reactor::start(launch).map_err(|error| start::failure(&error))?;
+    Ok((node, server))
+}
+
+/// Unix milliseconds.
+fn wall_ms() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Unpredictable from outside: the standard library keys this hasher from the operating system.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// A panic in any thread ends the process; its words belong into the log file too.
+fn tell_of_panics(journal: journal::Handle) {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        default(panic);
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let literal = payload.downcast_ref::<&str>().copied();
+        let words = literal.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
+        error!("event=panic place={place} message={}", crate::base::logfmt::Value(words));
+        journal.flush();
+    }));
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Serving,
+    /// Until then the workers may take their time.
+    Draining {
+        deadline: Instant,
+        /// A signal has asked for it already.
+        signalled: bool,
+    },
+    /// Until then they may close what they have; then the process ends with this code.
+    Stopping {
+        deadline: Instant,
+        exit_code: u8,
+    },
+}
+
+/// What the main thread has after the start.
+struct Keeper {
+    node: Arc<Node>,
+    server: Server,
+    journal: journal::Handle,
+    signals: Signals,
+    watcher: Watcher,
+    vigil: Vigil,
+    manager: Manager,
+    resolved: Resolved,
+    state: State,
+    workers_left: usize,
+    drain_ms: u64,
+}
+
+impl Keeper {
+    fn keep(mut self, inputs: &Inputs) -> ExitCode {
+        loop {
+            match self.server.notices().recv_timeout(Duration::from_millis(SIGNAL_POLL_MS)) {
+                Ok(Notice::DrainRequested) => self.drain("request", false),
+                Ok(Notice::Finished(_)) => self.workers_left = self.workers_left.saturating_sub(1),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.workers_left = 0,
+            }
+            let asked: Vec<Asked> = self.signals.asked().collect();
+            for asked in asked {
+                self.obey(asked, inputs);
+            }
+            let now = Instant::now();
+            self.watcher.tick(now);
+            self.vigil.tick(now);
+            // A worker that stands still holds its subscribers: better to begin anew than to look alive.
+            if !self.node.has_stuck_worker() {
+                self.manager.alive(now);
+            }
+            if let Some(exit_code) = self.ended(now) {
+                return self.end(exit_code);
+            }
+        }
+    }
+
+    fn obey(&mut self, asked: Asked, inputs: &Inputs) {
+        match (asked, self.state) {
+            (Asked::End { name, .. }, State::Serving) => self.drain(name, true),
+            (Asked::End { name, .. }, State::Draining { deadline, signalled: false }) => {
+                info!("event=drain_goes_on reason={name}");
+                self.state = State::Draining { deadline, signalled: true };
+            }
+            (Asked::End { name, exit_code }, State::Draining { .. }) => {
+                warn!("event=stop reason={name}");
+                self.stop(exit_code);
+            }
+            (Asked::End { .. }, State::Stopping { .. }) => {}
+            (Asked::Reload, State::Serving) => {
+                self.manager.reloading();
+                self.journal.reopen();
+                let after = reload(inputs, &self.resolved);
+                let before = std::mem::replace(&mut self.resolved, after);
+                self.reload_alerts(&before);
+                self.manager.ready();
+            }
+            // The end goes on; only the log may have been rotated.
+            (Asked::Reload, _) => self.journal.reopen(),
+            (Asked::Nothing { name }, _) => debug!("event=signal_ignored name={name}"),
+        }
+    }
+
+    /// Destinations that stay as they were keep their threads, and what waits there its order.
+    fn reload_alerts(&mut self, before: &Resolved) {
+        let changed =
+            DESTINATIONS.iter().any(|name| before.entry(name).text != self.resolved.entry(name).text);
+        let notifier = changed.then(|| Notifier::new(&self.resolved.settings(), random_seed()));
+        self.watcher.replace_alerts(self.resolved.rules(), notifier);
+    }
+
+    fn drain(&mut self, reason: &str, signalled: bool) {
+        if !matches!(self.state, State::Serving) {
+            return;
+        }
+        let streams = self.node.totals().subscribers_open;
+        // Whoever pressed Ctrl-C and waits should know that this is no hang.
+        let hint = if streams > 0 { " hint=\"a second signal stops at once\"" } else { "" };
+        info!("event=drain reason={reason} streams={streams} drain_ms={}{hint}", self.drain_ms);
+        self.manager.stopping();
+        self.server.control(Control::Drain);
+        let deadline = Instant::now() + Duration::from_millis(self.drain_ms + DRAIN_GRACE_MS);
+        self.state = State::Draining { deadline, signalled };
+    }
+
+    fn stop(&mut self, exit_code: u8) {
+        self.server.control(Control::Stop);
+        self.state = State::Stopping { deadline: Instant::now() + Duration::from_millis(STOP_MS), exit_code };
+    }
+
+    /// The exit code once the process is to end.
+    fn ended(&mut self, now: Instant) -> Option<u8> {
+        let all_ended = self.workers_left == 0;
+        match self.state {
+            State::Serving if all_ended => {
+                error!("event=workers_ended reason=unknown");
+                Some(1)
+            }
+            State::Draining { .. } if all_ended => Some(0),
+            State::Draining { deadline, .. } if now >= deadline => {
+                let streams = self.node.totals().subscribers_open;
+                warn!("event=stop reason=drain_overdue streams={streams}");
+                self.stop(0);
+                None
+            }
+            State::Stopping { exit_code, .. } if all_ended => Some(exit_code),
+            State::Stopping { deadline, exit_code } if now >= deadline => {
+                error!("event=workers_stuck workers={}", self.workers_left);
+                Some(if exit_code == 0 { 1 } else { exit_code })
+            }
+            _ => None,
+        }
+    }
+
+    fn end(self, exit_code: u8) -> ExitCode {
+        if self.workers_left == 0 {
+            self.server.join();
+        }
+        if notify::waiting() > 0 {
+            warn!("event=alerts_unsent messages={}", notify::waiting());
+        }
+        info!("event=stopped exit_code={exit_code}");
+        self.journal.flush();
+        ExitCode::from(exit_code)
+    }
+}

@@ -1,0 +1,271 @@
+//! Words for a start: why it failed and what to do about it, what was started, what looks unwise.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::base::address::Address;
+use crate::base::failure::Failure;
+use crate::base::logfmt::Value;
+use crate::base::logfmt::shown;
+use crate::base::settings::{Listener, Profile, Settings};
+use crate::reactor::{AddressSetting, BindFault, Bound, Capacity, StartError};
+
+/// One line that says what failed, the value, the limit and the way out.
+pub fn failure(error: &StartError) -> Failure {
+    Failure::Run(match error {
+        StartError::Address { setting, text } => {
+            let setting = setting_name(*setting);
+            return Failure::Usage(format!("{setting} = {} is not an address", shown(text)));
+        }
+        StartError::Bind { setting, text, fault, os } => {
+            let advice = advice(*fault, setting_name(*setting), os);
+            format!("cannot listen on {} ({}): {advice}", shown(text), setting_name(*setting))
+        }
+        StartError::Inherited { number, name, os } => {
+            let reason = os.as_ref().map_or_else(
+                || "is not a listening stream socket of TCP or Unix".to_owned(),
+                |os| format!("cannot be used: {os}"),
+            );
+            format!(
+                "descriptor {number} ({}) {reason}; pass only such sockets in LISTEN_FDS: ListenStream= and \
+                 Accept=no in the socket unit",
+                shown(name)
+            )
+        }
+        StartError::Connections { wanted, possible, workers, files, private } => {
+            let table = if *private {
+                format!("{workers} workers × {files} files")
+            } else {
+                format!("{files} files")
+            };
+            format!(
+                "cannot hold {wanted} connections: {table} allow {possible}; raise LimitNOFILE or \
+                 `ulimit -n` (`fanwheel doctor` says how), or lower connections_max"
+            )
+        }
+        StartError::Files { files, needed } => format!(
+            "too few files: the limit is {files} and at least {needed} are needed; raise LimitNOFILE or \
+             `ulimit -n` (`fanwheel doctor` says how)"
+        ),
+        StartError::FileTable(os) => {
+            format!("cannot give each worker a file table: {os}; use --fd-tables shared")
+        }
+        StartError::Os { call, os } => format!("cannot start: {call} failed: {os}"),
+    })
+}
+
+fn setting_name(setting: AddressSetting) -> &'static str {
+    match setting {
+        AddressSetting::Listen => "listen",
+        AddressSetting::Control => "control",
+    }
+}
+
+fn advice(fault: BindFault, setting: &str, os: &std::io::Error) -> String {
+    match fault {
+        BindFault::InUse => {
+            format!("the address is in use; stop what has it or choose another with --{setting}")
+        }
+        BindFault::Permission => {
+            "permission denied; a port below 1024 needs CAP_NET_BIND_SERVICE, a socket file a folder that \
+             may be written"
+                .to_owned()
+        }
+        BindFault::NotAvailable => {
+            "no interface has this address, or the folder of the socket file is missing".to_owned()
+        }
+        BindFault::FamilyMissing => "this kernel does not offer the address family".to_owned(),
+        BindFault::NotASocket => "a file that is not a socket has this name; move it away".to_owned(),
+        BindFault::Other => os.to_string(),
+    }
+}
+
+/// The log line of a start that went well.
+pub fn started(settings: &Settings, capacity: &Capacity, bound: &[Bound], memory_bytes_max: u64) -> String {
+    let of = |listener: Listener| {
+        let addresses: Vec<String> = bound
+            .iter()
+            .filter(|bound| bound.listener == listener)
+            .map(|bound| bound.address.to_string())
+            .collect();
+        addresses.join(",")
+    };
+    let (listen, control) = (of(Listener::Public), of(Listener::Control));
+    format!(
+        "event=started version={} listen={} control={} workers={} connections_max={} files={} \
+         send_backend={} memory_bytes_max={memory_bytes_max}",
+        env!("CARGO_PKG_VERSION"),
+        Value(&listen),
+        Value(&control),
+        capacity.workers,
+        capacity.connections_max,
+        capacity.files,
+        backend_name(settings),
+    )
+}
+
+fn backend_name(settings: &Settings) -> &'static str {
+    match settings.send_backend {
+        crate::base::settings::SendBackend::Auto => "auto",
+        crate::base::settings::SendBackend::Writev => "writev",
+        crate::base::settings::SendBackend::IoUring => "io_uring",
+    }
+}
+
+/// The two commands that a newcomer wants first; none when they would not work as they stand.
+pub fn hint(settings: &Settings, bound: &[Bound]) -> Option<String> {
+    let authority = |listener: Listener| {
+        bound.iter().filter(|bound| bound.listener == listener).find_map(|bound| match &bound.address {
+            Address::Tcp(address) => Some(reachable(*address)),
+            Address::Unix(_) => None,
+        })
+    };
+    let (public, control) = (authority(Listener::Public)?, authority(Listener::Control)?);
+    (settings.profile == Profile::Standard).then(|| {
+        let subscribe = format!("curl -N 'http://{public}/events?topic=news'");
+        let publish = format!("curl -d hello 'http://{control}/publish?topic=news'");
+        format!("event=hint subscribe={} publish={}", Value(&subscribe), Value(&publish))
+    })
+}
+
+/// An address that can be connected to from this host.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            [0, 0, 0, 0, 0, 0, 0, 1].into()
+        });
+    }
+    address
+}
+
+/// Fewer connections than this are hardly what somebody wanted who set no limit.
+const CONNECTIONS_HOPED_FOR: usize = 1_000;
+
+/// What is allowed and still probably a mistake, a log line each.
+pub fn doubts(
+    settings: &Settings,
+    capacity: &Capacity,
+    bound: &[Bound],
+    memory_bytes_max: u64,
+) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if settings.connections_max == 0 && capacity.connections_max < CONNECTIONS_HOPED_FOR {
+        doubts.push(format!(
+            "event=doubt setting=connections_max value={} reason=\"a limit of {} files allows no more; raise \
+             LimitNOFILE or ulimit -n, fanwheel doctor says how\"",
+            capacity.connections_max, capacity.files
+        ));
+    }
+    for bound in bound.iter().filter(|bound| bound.listener == Listener::Control) {
+        let Address::Tcp(address) = &bound.address else { continue };
+        if address.ip().is_loopback() {
+            continue;
+        }
+        doubts.push(format!(
+            "event=doubt setting=control value={address} reason=\"whoever reaches this address may publish \
+             without credentials\""
+        ));
+    }
+    let held = settings.history_bytes_max as u64 + settings.bodies_bytes_max as u64;
+    if held > memory_bytes_max {
+        doubts.push(format!(
+            "event=doubt setting=memory_bytes_max value={memory_bytes_max} reason=\"history_bytes_max and \
+             bodies_bytes_max together may hold {held} bytes, so newcomers may be refused for memory\""
+        ));
+    }
+    doubts.extend(missing_programs(settings));
+    doubts
+}
+
+/// Programs that alerts would run and that are not there: better told now than with the first alert.
+fn missing_programs(settings: &Settings) -> impl Iterator<Item = String> {
+    let sendmail = if settings.alert_email_to.is_empty() { "" } else { &settings.alert_sendmail };
+    let programs = [("alert_command", settings.alert_command.as_str()), ("alert_sendmail", sendmail)];
+    programs.into_iter().filter(|(_, path)| !path.is_empty() && !can_run(path)).map(|(name, path)| {
+        let path = Value(path);
+        format!("event=doubt setting={name} value={path} reason=\"it is no program that can be run here\"")
+    })
+}
+
+fn can_run(path: &str) -> bool {
+    let anyone = |mode: u32| mode & 0o111 != 0;
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && anyone(file.permissions().mode()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn failures_name_the_value_the_limit_and_the_way_out() {
+        let bind = |fault| StartError::Bind {
+            setting: AddressSetting::Listen,
+            text: "0.0.0.0:80".to_owned(),
+            fault,
+            os: io::Error::other("odd"),
+        };
+        let rows = [
+            (
+                bind(BindFault::InUse),
+                "cannot listen on 0.0.0.0:80 (listen): the address is in use; stop what has it or choose \
+                 another with --listen",
+            ),
+            (bind(BindFault::Other), "cannot listen on 0.0.0.0:80 (listen): odd"),
+            (
+                StartError::Connections {
+                    wanted: 100_000,
+                    possible: 8_000,
+                    workers: 8,
+                    files: 1_024,
+                    private: true,
+                },
+                "cannot hold 100000 connections: 8 workers × 1024 files allow 8000; raise LimitNOFILE or \
+                 `ulimit -n` (`fanwheel doctor` says how), or lower connections_max",
+            ),
+        ];
+        for (error, expected) in rows {
+            assert_eq!(failure(&error), Failure::Run(expected.to_owned()));
+        }
+    }
+
+    fn bound(listener: Listener, address: &str) -> Bound {
+        Bound { listener, address: Address::parse(address).unwrap() }
+    }
+
+    #[test]
+    fn the_hint_works_as_it_stands() {
+        let both = [bound(Listener::Public, "0.0.0.0:8080"), bound(Listener::Control, "127.0.0.1:8081")];
+        assert_eq!(
+            hint(&Settings::default(), &both).unwrap(),
+            "event=hint subscribe=\"curl -N 'http://127.0.0.1:8080/events?topic=news'\" \
+             publish=\"curl -d hello 'http://127.0.0.1:8081/publish?topic=news'\""
+        );
+        assert_eq!(hint(&Settings::default(), &both[..1]), None);
+        assert_eq!(reachable("[::]:1".parse().unwrap()).to_string(), "[::1]:1");
+    }
+
+    #[test]
+    fn an_open_control_listener_a_small_memory_and_few_files_are_doubted() {
+        let capacity = |connections_max| Capacity {
+            workers: 2,
+            crowded: false,
+            files: 64,
+            worker_max: connections_max / 2,
+            spare: 16,
+            connections_max,
+        };
+        let settings = Settings::default();
+        let [open, closed] =
+            ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(Listener::Control, address)]);
+        assert_eq!(doubts(&settings, &capacity(92), &open, 1_000_000).len(), 3);
+        let command = |path: &str| Settings { alert_command: path.to_owned(), ..Settings::default() };
+        assert_eq!(doubts(&command("/nonexistent/x"), &capacity(20_000), &closed, u64::MAX).len(), 1);
+        assert_eq!(doubts(&command("/etc/passwd"), &capacity(20_000), &closed, u64::MAX).len(), 1);
+        assert_eq!(doubts(&command("/bin/sh"), &capacity(20_000), &closed, u64::MAX).len(), 0);
+        assert_eq!(doubts(&settings, &capacity(20_000), &closed, u64::MAX), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,292 @@
+//! Judges a host for a planned number of connections: readings in, findings out.
+//!
+//! Knows no file and no system call: `cli` reads, this compares. What is needed of the kernel stands in
+//! `tuning/host.table`; here is what depends on the process: files, memory, processors, io_uring.
+
+use std::collections::BTreeMap;
+
+use crate::base::limits::{MIB, RESERVED_FILES};
+use crate::doctor::finding::{Finding, Verdict};
+use crate::doctor::judge::host_table::Row;
+use crate::planner::constants::Constants;
+
+/// History, bodies in flight and the program itself, with the default settings.
+const BASE_BYTES: u64 = 128 * MIB as u64;
+/// Threads beside the workers: main, log, signals, memory watch.
+const OTHER_THREADS: u64 = 16;
+
+/// What was read of one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The file, where a key stands for several; else the key.
+    pub label: String,
+    /// Words with one space between them; none when it could not be read.
+    pub value: Option<String>,
+}
+
+/// Whether io_uring can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// A ring could be made.
+    Works,
+    /// The kernel's or a sandbox's reason.
+    Refused(String),
+}
+
+/// One network interface of hardware.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// `eth0`
+    pub name: String,
+    /// Queues that packets come in by.
+    pub receive_queues: u64,
+    /// Whether the kernel spreads them further (RPS).
+    pub steered: bool,
+}
+
+/// What was found on a host.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Connections that are planned.
+    pub connections: u64,
+    /// Threads that would serve them.
+    pub workers: u64,
+    /// Processors that this process may use.
+    pub processors: u64,
+    /// Installed memory in pages.
+    pub memory_pages: u64,
+    /// Bytes of one page.
+    pub page_bytes: u64,
+    /// The folder of `apply.sh`, for those who are told to run it.
+    pub scripts: String,
+    /// By key of the table; a key that is missing does not exist on this host.
+    pub values: BTreeMap<String, Vec<Reading>>,
+    /// The hard `RLIMIT_NOFILE`, and of what: `this shell` or a process.
+    pub files: Option<(u64, String)>,
+    /// The least memory that a control group allows.
+    pub group_memory_bytes: Option<u64>,
+    /// The least number of threads that a control group allows.
+    pub group_threads: Option<u64>,
+    /// Processor time that a control group allows, in percent of one processor.
+    pub group_cpu_percent: Option<u64>,
+    /// Whether io_uring works here.
+    pub ring: Option<Ring>,
+    /// Whether system calls are filtered (`Seccomp:` of `/proc/self/status`).
+    pub seccomp: bool,
+    /// Interfaces of hardware.
+    pub interfaces: Vec<Interface>,
+}
+
+/// All findings: those of the process first, then those of the kernel.
+pub fn findings(host: &Host, rows: &[Row<'_>]) -> Vec<Finding> {
+    let mut all = vec![files(host), memory(host)];
+    all.extend(threads(host));
+    all.extend(processors(host));
+    all.extend(ring(host));
+    for row in rows.iter().filter(|row| row.key != "nofile") {
+        all.extend(of_row(host, row));
+    }
+    all.extend(ports(host));
+    all.extend(host.interfaces.iter().map(|interface| steering(host, interface)));
+    all
+}
+
+fn finding(key: &str, unit: &str, found: String, needed: String, verdict: Verdict) -> Finding {
+    let (key, unit) = (key.to_owned(), unit.to_owned());
+    Finding { key, unit, found, needed, verdict, why: String::new(), price: String::new(), fix: Vec::new() }
+}
+
+fn bad_unless(good: bool) -> Verdict {
+    if good { Verdict::Ok } else { Verdict::Bad }
+}
+
+fn files(host: &Host) -> Finding {
+    let workers = host.workers.max(1);
+    let needed = host.connections.div_ceil(workers) + RESERVED_FILES;
+    let unit = format!("files of each of {workers} workers");
+    let Some((found, whose)) = &host.files else {
+        return finding("nofile", &unit, "unreadable".to_owned(), needed.to_string(), Verdict::Unknown);
+    };
+    let found_words = format!("{found}, {whose}");
+    let mut files = finding("nofile", &unit, found_words, needed.to_string(), bad_unless(*found >= needed));
+    let enough = needed.max(host.connections * 11 / 10);
+    files.why = format!(
+        "each worker has a file table of its own (fd_tables = private), {workers} × {found} files hold about \
+         {} connections; then newcomers are refused",
+        found.saturating_sub(RESERVED_FILES).saturating_mul(workers)
+    );
+    files.fix = vec![
+        format!(
+            "under systemd: LimitNOFILE={enough} in the unit, or {}/apply.sh, which writes a drop-in",
+            host.scripts
+        ),
+        format!("at a login: `fanwheel - nofile {enough}` in /etc/security/limits.d/, then log in again"),
+        format!("in a container: --ulimit nofile={enough}:{enough}"),
+    ];
+    files
+}
+
+fn memory(host: &Host) -> Finding {
+    let constants = Constants::recorded();
+    let each = (constants.memory.connection_bytes + constants.kernel.connection_bytes).ceil() as u64;
+    let needed = host.connections * each + BASE_BYTES;
+    let installed = host.memory_pages.saturating_mul(host.page_bytes);
+    let (found, of) = match host.group_memory_bytes {
+        Some(bytes) if bytes < installed || installed == 0 => (bytes, "control group"),
+        _ => (installed, "installed"),
+    };
+    let mib = |bytes: u64| bytes / MIB as u64;
+    let verdict = if found == 0 { Verdict::Unknown } else { bad_unless(found >= needed) };
+    let found = format!("{} MiB {of}", mib(found));
+    let mut memory = finding("memory", "idle, with its sockets", found, mib(needed).to_string(), verdict);
+    memory.why = format!(
+        "{each} bytes for each idle connection, the kernel's side included, and {} MiB beside; a \
+         control group counts the sockets too and stops whoever goes beyond it",
+        mib(BASE_BYTES)
+    );
+    memory.fix = vec![format!(
+        "more memory, MemoryMax= or --memory above {} MiB, or fewer connections on this host",
+        mib(needed)
+    )];
+    memory
+}
+
+fn threads(host: &Host) -> Option<Finding> {
+    let (found, needed) = (host.group_threads?, host.workers + OTHER_THREADS);
+    let verdict = bad_unless(found >= needed);
+    let mut row = finding("cgroup pids.max", "threads", found.to_string(), needed.to_string(), verdict);
+    "threads count as processes; when one cannot be made the server does not start".clone_into(&mut row.why);
+    row.fix = vec![format!("TasksMax={needed} in the unit, --pids-limit={needed} in a container")];
+    Some(row)
+}
+
+fn processors(host: &Host) -> Option<Finding> {
+    let found = host.group_cpu_percent?;
+    let needed = host.processors.min(host.workers) * 100;
+    let verdict = if found >= needed { Verdict::Ok } else { Verdict::Note };
+    let unit = "percent of one processor";
+    let mut row = finding("cgroup cpu.max", unit, found.to_string(), needed.to_string(), verdict);
+    "when the share is used up, all threads stand still for the rest of the period (100 ms): events are late"
+        .clone_into(&mut row.why);
+    row.fix = vec![format!("a larger CPUQuota= or --cpus, or --workers {}", (found / 100).max(1))];
+    Some(row)
+}
+
+fn ring(host: &Host) -> Option<Finding> {
+    let (found, verdict) = match host.ring.as_ref()? {
+        Ring::Works => ("works".to_owned(), Verdict::Ok),
+        Ring::Refused(reason) => (format!("refused: {reason}"), Verdict::Note),
+    };
+    let mut row = finding("io_uring", "", found, String::new(), verdict);
+    let filter =
+        if host.seccomp { "; system calls are filtered here (seccomp), as containers do" } else { "" };
+    row.why = format!(
+        "sends go to the kernel one by one then, about 1.1 times the processor time for a delivery{filter}"
+    );
+    row.fix = vec![
+        "kernel.io_uring_disabled = 0, and a seccomp profile that allows io_uring_setup, io_uring_enter and \
+         io_uring_register; or leave it: the server falls back by itself"
+            .to_owned(),
+    ];
+    Some(row)
+}
+
+fn of_row(host: &Host, row: &Row<'_>) -> Vec<Finding> {
+    let Some(readings) = host.values.get(row.key) else {
+        let mut absent = finding(row.key, &row.unit, "absent".to_owned(), String::new(), Verdict::Unknown);
+        absent.why.clone_from(&row.why);
+        return vec![absent];
+    };
+    readings.iter().map(|reading| of_reading(host, row, reading)).collect()
+}
+
+fn of_reading(host: &Host, row: &Row<'_>, reading: &Reading) -> Finding {
+    let needed = row.need.value(host.connections, host.memory_pages);
+    let found = reading.value.clone().unwrap_or_else(|| "unreadable".to_owned());
+    let met = reading
+        .value
+        .as_deref()
+        .and_then(|found| row.need.is_met(found, host.connections, host.memory_pages));
+    // Below its size nothing is judged; what is a trade-off of the whole host is only advised.
+    let verdict = match (met, row.group) {
+        (None, _) => Verdict::Unknown,
+        (Some(true), _) => Verdict::Ok,
+        (Some(false), _) if host.connections < row.from => Verdict::Ok,
+        (Some(false), "limits") => Verdict::Bad,
+        (Some(false), _) => Verdict::Note,
+    };
+    let needed = if host.connections < row.from { String::new() } else { needed };
+    let mut result = finding(&reading.label, &row.unit, found, needed, verdict);
+    result.why.clone_from(&row.why);
+    result.price.clone_from(&row.price);
+    result.fix = fixes(host, row, reading);
+    result
+}
+
+fn fixes(host: &Host, row: &Row<'_>, reading: &Reading) -> Vec<String> {
+    let (label, scripts) = (&reading.label, &host.scripts);
+    let found = reading.value.as_deref().unwrap_or_default();
+    let value = row.need.raised(found, host.connections, host.memory_pages);
+    let by_hand = if row.key.starts_with('/') {
+        format!("echo {value} > {label}")
+    } else {
+        format!("sysctl -w {label}='{value}'")
+    };
+    match row.group {
+        "look" => vec![by_hand],
+        "limits" => vec![format!("sudo {scripts}/apply.sh --connections {}, or {by_hand}", host.connections)],
+        group => {
+            vec![format!(
+                "sudo {scripts}/apply.sh --connections {} --with {group}, or {by_hand}",
+                host.connections
+            )]
+        }
+    }
+}
+
+/// A proxy on this host needs a port for each connection to the same address and port.
+fn ports(host: &Host) -> Option<Finding> {
+    let readings = host.values.get("net.ipv4.ip_local_port_range")?;
+    let range = readings.first()?.value.as_deref()?;
+    let (first, last) = range.split_once(' ')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let ports = (last + 1).saturating_sub(first);
+    let verdict = if ports >= host.connections { Verdict::Ok } else { Verdict::Note };
+    let key = "ports of a proxy on this host";
+    let unit = "for each address and port that it connects to";
+    let mut row = finding(key, unit, ports.to_string(), host.connections.to_string(), verdict);
+    let addresses = host.connections.div_ceil(ports.max(1));
+    row.why =
+        "each connection from a proxy here to the server takes a port; when they are used up it answers 502 \
+               (EADDRNOTAVAIL). Means nothing when clients or proxies connect from elsewhere"
+            .to_owned();
+    row.fix = vec![
+        "--listen unix:/run/fanwheel/public.sock and the proxy's Unix upstream: no ports at all".to_owned(),
+        format!(
+            "or {addresses} addresses: --listen 127.0.0.1:8080 --listen 127.0.0.2:8080 …, all in the upstream"
+        ),
+    ];
+    Some(row)
+}
+
+fn steering(host: &Host, interface: &Interface) -> Finding {
+    let spread = interface.steered || interface.receive_queues >= host.processors;
+    let verdict = if spread { Verdict::Ok } else { Verdict::Note };
+    let found = format!("{} receive queues", interface.receive_queues);
+    let found = if interface.steered { format!("{found}, RPS on") } else { found };
+    let needed = format!("{}, or RPS", host.processors);
+    let mut row = finding(&format!("interface {}", interface.name), "", found, needed, verdict);
+    row.why =
+        "packets of fewer queues than processors are worked on by those few; the others idle in a storm. \
+               Costs processor time, so only where one processor is full of interrupts (top, `si`)"
+            .to_owned();
+    row.fix = vec![
+        format!("ethtool -L {} combined {} where the hardware can", interface.name, host.processors),
+        format!("or sudo {}/apply.sh --with steering", host.scripts),
+    ];
+    row
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

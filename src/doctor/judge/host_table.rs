@@ -1,0 +1,256 @@
+//! What a host needs for so many connections: the rows of `tuning/host.table`, which the scripts read too.
+//!
+//! Pure: numbers in, numbers out. Knows no file of a host and no words for people beyond what the table says.
+
+/// The table, part of the program so that it works where only the binary was copied to.
+pub const TEXT: &str = include_str!("../../../tuning/host.table");
+
+/// What is needed of a value, as the table says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need<'a> {
+    /// The floor, or this share of the connections if that is more, up to a ceiling.
+    AtLeast {
+        /// Smallest value.
+        floor: u64,
+        /// Of the number of connections.
+        percent: u64,
+        /// Largest value that is ever needed.
+        ceiling: u64,
+    },
+    /// No more than this.
+    AtMost(u64),
+    /// Three numbers of pages; see the table's head.
+    Memory {
+        /// Smallest last number.
+        floor: u64,
+        /// Of the number of connections.
+        percent: u64,
+    },
+    /// A range that reaches at least from the first to the last.
+    Span(u64, u64),
+    /// One of the words; the first is the best.
+    Choice(&'a str),
+    /// Nothing: it is only told.
+    Shown,
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// A sysctl, or a path under `/sys` in which `*` stands for any name.
+    pub key: &'a str,
+    /// Of the value.
+    pub unit: String,
+    /// What is needed.
+    pub need: Need<'a>,
+    /// `limits`, a group that is only applied when asked for, or `look`.
+    pub group: &'a str,
+    /// Connections from which it matters.
+    pub from: u64,
+    /// What goes wrong otherwise.
+    pub why: String,
+    /// What it costs.
+    pub price: String,
+}
+
+/// All rows of a table's text. The one that is compiled in is tested to be whole.
+///
+/// # Errors
+/// The block that lacks a field, or holds one that is not understood.
+pub fn rows(text: &str) -> Result<Vec<Row<'_>>, String> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let blocks = lines.split(|line| line.trim().is_empty()).filter(|block| !block.is_empty());
+    blocks.map(|block| row(block).ok_or_else(|| block.join("\n"))).collect()
+}
+
+fn row<'a>(block: &[&'a str]) -> Option<Row<'a>> {
+    let fields = |name: &'a str| {
+        block.iter().filter_map(move |line| {
+            let (word, text) = line.split_once(' ')?;
+            (word == name).then(|| text.trim())
+        })
+    };
+    let joined = |name| Some(fields(name).collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty());
+    Some(Row {
+        key: fields("key").next()?,
+        unit: joined("unit")?,
+        need: need(fields("need").next()?)?,
+        group: fields("group").next()?,
+        from: fields("from").next()?.parse().ok()?,
+        why: joined("why")?,
+        price: joined("price")?,
+    })
+}
+
+fn need(text: &str) -> Option<Need<'_>> {
+    let (how, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if how == "choice" {
+        return Some(Need::Choice(rest));
+    }
+    let numbers: Option<Vec<u64>> = rest.split_whitespace().map(|word| word.parse().ok()).collect();
+    match (how, &numbers?[..]) {
+        ("at-least", &[floor, percent]) => Some(Need::AtLeast { floor, percent, ceiling: u64::MAX }),
+        ("at-least", &[floor, percent, ceiling]) => Some(Need::AtLeast { floor, percent, ceiling }),
+        ("at-most", &[most]) => Some(Need::AtMost(most)),
+        ("memory", &[floor, percent]) => Some(Need::Memory { floor, percent }),
+        ("span", &[first, last]) => Some(Need::Span(first, last)),
+        ("shown", []) => Some(Need::Shown),
+        _ => None,
+    }
+}
+
+impl Need<'_> {
+    /// The value to have for so many connections on a host with so many pages of memory, as the kernel's file
+    /// would show it; a choice lists its words.
+    pub fn value(self, connections: u64, memory_pages: u64) -> String {
+        let share = |floor: u64, percent: u64| floor.max(connections.saturating_mul(percent) / 100);
+        match self {
+            Need::AtLeast { floor, percent, ceiling } => share(floor, percent).min(ceiling).to_string(),
+            Need::AtMost(most) => most.to_string(),
+            Need::Memory { floor, percent } => {
+                let high = share(floor, percent).min(memory_pages / 4);
+                format!("{} {} {high}", high / 2, high * 2 / 3)
+            }
+            Need::Span(first, last) => format!("{first} {last}"),
+            Need::Choice(words) => words.to_owned(),
+            Need::Shown => String::new(),
+        }
+    }
+
+    /// What to write over what was found so that it is good enough: of several numbers those that are so
+    /// already stay, and nothing is lowered. Of a choice the first word.
+    pub fn raised(self, found: &str, connections: u64, memory_pages: u64) -> String {
+        let value = self.value(connections, memory_pages);
+        let both =
+            |found: &str, needed: &str| Some((found.parse::<u64>().ok()?, needed.parse::<u64>().ok()?));
+        let numbers: Option<Vec<(u64, u64)>> =
+            found.split(' ').zip(value.split(' ')).map(|(found, needed)| both(found, needed)).collect();
+        match (self, numbers.as_deref()) {
+            (Need::Choice(words), _) => words.split(' ').next().unwrap_or_default().to_owned(),
+            (Need::Span(..), Some(&[first, last])) => {
+                format!("{} {}", first.0.min(first.1), last.0.max(last.1))
+            }
+            (Need::Memory { .. }, Some(pairs)) => {
+                let larger = pairs.iter().map(|(found, needed)| found.max(needed).to_string());
+                larger.collect::<Vec<_>>().join(" ")
+            }
+            _ => value,
+        }
+    }
+
+    /// Whether what was found, words with one space between them, is good enough; none when it does not have
+    /// the form it should have.
+    pub fn is_met(self, found: &str, connections: u64, memory_pages: u64) -> Option<bool> {
+        let value = self.value(connections, memory_pages);
+        let numbers = |text: &str| -> Option<Vec<u64>> {
+            text.split_whitespace().map(|word| word.parse().ok()).collect()
+        };
+        match self {
+            Need::Shown => return Some(true),
+            Need::Choice(words) => return Some(words.split(' ').any(|word| word == found)),
+            _ => {}
+        }
+        let (found, needed) = (numbers(found)?, numbers(&value)?);
+        if found.is_empty() || found.len() != needed.len() {
+            return None;
+        }
+        Some(match self {
+            Need::AtMost(_) => found[0] <= needed[0],
+            Need::Span(..) => found[0] <= needed[0] && found[1] >= needed[1],
+            _ => found.iter().zip(&needed).all(|(found, needed)| found >= needed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_whole_and_each_key_stands_once() {
+        let rows = rows(TEXT).expect("each block is understood");
+        let mut keys: Vec<&str> = rows.iter().map(|row| row.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert!(keys.len() == rows.len() && keys.len() > 20, "{keys:?}");
+        // The scripts take rows apart at this sign.
+        assert!(!TEXT.lines().any(|line| !line.starts_with('#') && line.contains('|')));
+        let known = ["limits", "timeouts", "congestion", "pages", "governor", "steering", "look"];
+        for row in &rows {
+            assert!(known.contains(&row.group), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_not_whole_is_told() {
+        for text in
+            ["key a\nunit b\n", "key a\nunit b\nneed at-least x\ngroup limits\nfrom 1\nwhy c\nprice d"]
+        {
+            assert!(rows(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_follow_from_connections_and_memory() {
+        let rows = [
+            (Need::AtLeast { floor: 4_096, percent: 10, ceiling: 65_535 }, "4096", "10000", "65535"),
+            (Need::AtMost(600), "600", "600", "600"),
+            (
+                Need::Memory { floor: 65_536, percent: 400 },
+                "32768 43690 65536",
+                "131072 174762 262144",
+                "131072 174762 262144",
+            ),
+            (Need::Span(10_240, 65_535), "10240 65535", "10240 65535", "10240 65535"),
+            (Need::Choice("fq cake"), "fq cake", "fq cake", "fq cake"),
+        ];
+        for (need, small, middle, large) in rows {
+            let values = [100, 100_000, 99_999_999].map(|connections| need.value(connections, 1 << 20));
+            assert_eq!(values, [small, middle, large], "{need:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_lowers_nothing() {
+        let memory = Need::Memory { floor: 60, percent: 0 };
+        let rows = [
+            (memory, "90 1 2", "90 40 60"),
+            (memory, "unreadable", "30 40 60"),
+            (Need::Span(10, 20), "5 15", "5 20"),
+            (Need::Span(10, 20), "15 30", "10 30"),
+            (Need::AtMost(5), "6", "5"),
+            (Need::Choice("fq cake"), "pfifo", "fq"),
+        ];
+        for (need, found, expected) in rows {
+            assert_eq!(need.raised(found, 1, 1 << 20), expected, "{need:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn judgement_knows_the_direction() {
+        let least = Need::AtLeast { floor: 10, percent: 0, ceiling: 99 };
+        let memory = Need::Memory { floor: 60, percent: 0 };
+        let rows = [
+            (least, "10", Some(true)),
+            (least, "9", Some(false)),
+            (least, "9223372036854775807", Some(true)),
+            (least, "", None),
+            (least, "max", None),
+            (least, "10 10", None),
+            (Need::AtMost(5), "6", Some(false)),
+            (Need::AtMost(5), "5", Some(true)),
+            (Need::Span(10, 20), "9 21", Some(true)),
+            (Need::Span(10, 20), "11 21", Some(false)),
+            (Need::Span(10, 20), "9 19", Some(false)),
+            (memory, "30 40 60", Some(true)),
+            (memory, "30 39 60", Some(false)),
+            (Need::Choice("fq cake"), "cake", Some(true)),
+            (Need::Choice("fq cake"), "pfifo", Some(false)),
+            (Need::Choice("fq cake"), "fq cake", Some(false)),
+            (Need::Shown, "anything", Some(true)),
+        ];
+        for (need, found, expected) in rows {
+            assert_eq!(need.is_met(found, 1, 1 << 20), expected, "{need:?} {found:?}");
+        }
+    }
+}

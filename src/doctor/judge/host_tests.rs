@@ -1,0 +1,132 @@
+//! The judgement of hosts that were made up.
+
+use super::*;
+use crate::doctor::finding::{is_fine, text};
+use crate::doctor::judge::host_table::{Need, TEXT, rows};
+
+/// A host on which each key of the table is just good enough for so many connections.
+fn good_host(connections: u64) -> Host {
+    let mut host = Host {
+        connections,
+        workers: 2,
+        processors: 2,
+        memory_pages: 6_000_000,
+        page_bytes: 4_096,
+        scripts: "/usr/share/fanwheel/tuning".to_owned(),
+        files: Some((connections.div_ceil(2) + RESERVED_FILES, "this shell".to_owned())),
+        ring: Some(Ring::Works),
+        ..Host::default()
+    };
+    for row in rows(TEXT).expect("tested elsewhere") {
+        let value = row.need.value(connections, host.memory_pages);
+        let value = match row.need {
+            Need::Choice(words) => words.split(' ').next().expect("a word").to_owned(),
+            Need::Shown => "4096 16384 4194304".to_owned(),
+            _ => value,
+        };
+        host.values
+            .insert(row.key.to_owned(), vec![Reading { label: row.key.to_owned(), value: Some(value) }]);
+    }
+    host
+}
+
+fn judged(host: &Host) -> Vec<Finding> {
+    findings(host, &rows(TEXT).expect("tested elsewhere"))
+}
+
+fn verdict(host: &Host, key: &str) -> Verdict {
+    let all = judged(host);
+    let found = all.iter().find(|finding| finding.key == key);
+    found.unwrap_or_else(|| panic!("{key} is not in\n{}", text(&all))).verdict
+}
+
+#[test]
+fn a_host_that_is_just_good_enough_is_fine() {
+    for connections in [1_000, 100_000, 1_000_000] {
+        let host = good_host(connections);
+        assert!(is_fine(&judged(&host)), "{}", text(&judged(&host)));
+    }
+}
+
+#[test]
+fn each_key_that_is_set_wrong_is_named() {
+    for row in rows(TEXT).expect("tested elsewhere") {
+        let mut host = good_host(1_000_000);
+        let wrong = match row.need {
+            Need::AtMost(most) => (most + 1).to_string(),
+            Need::Memory { .. } => "1 2 3".to_owned(),
+            Need::Span(..) => "32768 60999".to_owned(),
+            Need::Choice(_) => "something".to_owned(),
+            Need::AtLeast { .. } => "1".to_owned(),
+            Need::Shown => continue,
+        };
+        if row.key == "nofile" {
+            continue;
+        }
+        let label = row.key.to_owned();
+        host.values.insert(row.key.to_owned(), vec![Reading { label, value: Some(wrong) }]);
+        let expected = if row.group == "limits" { Verdict::Bad } else { Verdict::Note };
+        assert_eq!(verdict(&host, row.key), expected, "{}", row.key);
+        let all = judged(&host);
+        let fix = &all.iter().find(|finding| finding.key == row.key).expect("judged").fix[0];
+        let script = "sudo /usr/share/fanwheel/tuning/apply.sh --connections 1000000";
+        assert!(row.group == "look" || fix.starts_with(script), "{fix}");
+        let bad: Vec<String> = judged(&host)
+            .into_iter()
+            .filter(|finding| finding.verdict == Verdict::Bad)
+            .map(|finding| finding.key)
+            .collect();
+        assert_eq!(bad.len(), usize::from(row.group == "limits"), "{}: {bad:?}", row.key);
+    }
+}
+
+#[test]
+fn the_process_and_its_groups_are_judged() {
+    let good = good_host(100_000);
+    let whose = || "process 7".to_owned();
+    let rows: &[(&str, Host, Verdict)] = &[
+        ("nofile", Host { files: Some((1_024, whose())), ..good.clone() }, Verdict::Bad),
+        ("nofile", Host { files: Some((50_320, whose())), ..good.clone() }, Verdict::Ok),
+        ("nofile", Host { files: Some((50_319, whose())), ..good.clone() }, Verdict::Bad),
+        ("nofile", Host { files: Some((12_820, whose())), workers: 8, ..good.clone() }, Verdict::Ok),
+        ("nofile", Host { files: None, ..good.clone() }, Verdict::Unknown),
+        ("memory", Host { group_memory_bytes: Some(256 << 20), ..good.clone() }, Verdict::Bad),
+        ("memory", Host { group_memory_bytes: Some(1 << 30), ..good.clone() }, Verdict::Ok),
+        ("memory", Host { memory_pages: 50_000, ..good.clone() }, Verdict::Bad),
+        ("cgroup pids.max", Host { group_threads: Some(10), ..good.clone() }, Verdict::Bad),
+        ("cgroup pids.max", Host { group_threads: Some(100), ..good.clone() }, Verdict::Ok),
+        ("cgroup cpu.max", Host { group_cpu_percent: Some(50), ..good.clone() }, Verdict::Note),
+        ("cgroup cpu.max", Host { group_cpu_percent: Some(200), ..good.clone() }, Verdict::Ok),
+        ("io_uring", Host { ring: Some(Ring::Refused("EPERM".to_owned())), ..good.clone() }, Verdict::Note),
+        ("ports of a proxy on this host", good.clone(), Verdict::Note),
+        ("ports of a proxy on this host", good_host(20_000), Verdict::Ok),
+    ];
+    for (key, host, expected) in rows {
+        assert_eq!(verdict(host, key), *expected, "{key}: {host:?}");
+    }
+}
+
+#[test]
+fn an_interface_with_few_queues_is_a_note_unless_steered() {
+    for (receive_queues, steered, expected) in
+        [(1, false, Verdict::Note), (1, true, Verdict::Ok), (2, false, Verdict::Ok)]
+    {
+        let interface = Interface { name: "eth0".to_owned(), receive_queues, steered };
+        let host = Host { interfaces: vec![interface], ..good_host(1_000) };
+        assert_eq!(verdict(&host, "interface eth0"), expected, "{receive_queues} {steered}");
+    }
+}
+
+#[test]
+fn what_is_absent_unreadable_or_below_its_size_is_not_bad() {
+    let mut host = good_host(100_000);
+    host.values.remove("net.core.somaxconn");
+    assert_eq!(verdict(&host, "net.core.somaxconn"), Verdict::Unknown);
+    let unread = Reading { label: "net.core.somaxconn".to_owned(), value: None };
+    host.values.insert("net.core.somaxconn".to_owned(), vec![unread]);
+    assert_eq!(verdict(&host, "net.core.somaxconn"), Verdict::Unknown);
+    let mut small = good_host(100);
+    let low = Reading { label: "net.core.somaxconn".to_owned(), value: Some("128".to_owned()) };
+    small.values.insert("net.core.somaxconn".to_owned(), vec![low]);
+    assert_eq!(verdict(&small, "net.core.somaxconn"), Verdict::Ok);
+}

@@ -1,0 +1,544 @@
+//! Judges the way from a client to the server, through whatever proxies stand on it: what was seen on some
+//! streams in, findings out. Knows no socket and no clock; times are milliseconds.
+
+use crate::doctor::finding::{Finding, Verdict};
+use crate::doctor::judge::proxies::{Fault, Proxy, advice, recognised};
+use crate::doctor::judge::publish_refusal::Unpublished;
+
+/// Beyond the time that the way itself takes, what comes later than this was kept back on purpose.
+pub const LATE_MS: u64 = 1_000;
+/// What comes later than this, every time, waited for a timer: delayed acknowledgements take 40 to 200 ms.
+const HELD_MS: u64 = 150;
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// After its last chunk, as the server does it.
+    Clean,
+    /// In the middle.
+    Cut,
+}
+
+/// What became of a stream that was left alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// For how long it was watched, or until it ended.
+    pub watched_ms: u64,
+    /// The longest silence that it outlived.
+    pub longest_silence_ms: u64,
+    /// How it ended, and the silence before.
+    pub ended: Option<(End, u64)>,
+    /// Comments that came, the greeting included.
+    pub comments: u64,
+}
+
+/// What came of a request that allowed compression.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// It was not tried, or nothing came without compression either.
+    #[default]
+    Unseen,
+    /// Nothing came, while a stream without compression came at once.
+    Withheld,
+    /// An answer that is not compressed.
+    Plain,
+    /// A compressed one.
+    Squeezed {
+        /// `Content-Encoding`.
+        encoding: String,
+        /// Whether an event came at once; none when that could not be seen.
+        flushed: Option<bool>,
+    },
+}
+
+/// What became of the place of a client that left, while events were published for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// How long after leaving it was looked at last.
+    pub ms: u64,
+    /// Events that were published meanwhile.
+    pub events: usize,
+    /// Whether the server knew by then.
+    pub freed: bool,
+}
+
+/// What came of HTTP/2, which TLS negotiates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http2 {
+    /// It was not chosen though it was offered.
+    NotOffered,
+    /// It was chosen, but what came then is another language, or nothing.
+    Unspoken,
+    /// It is spoken.
+    Spoken {
+        /// From the request to the first byte of the stream; none when it did not come.
+        first_byte_ms: Option<u64>,
+        /// Streams that may be open at once in a connection; none when it was not said.
+        streams_max: Option<u32>,
+    },
+}
+
+/// All that was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Time to connect: the way's own delay.
+    pub connect_ms: u64,
+    /// Status and fields of the stream's answer; none when no head came.
+    pub head: Option<(u16, Vec<(String, String)>)>,
+    /// When the connection of the stream was closed without an answer; none where it was not.
+    pub closed_ms: Option<u64>,
+    /// From the request to the first byte of the body; none when none came.
+    pub first_byte_ms: Option<u64>,
+    /// How long that was waited for.
+    pub patience_ms: u64,
+    /// Why nothing could be published; none when it could.
+    pub unpublished: Option<Unpublished>,
+    /// From each publish to its event; none when it did not come.
+    pub events_ms: Vec<Option<u64>>,
+    /// Whether the server that was published to counted the stream among its subscribers.
+    pub counted: bool,
+    /// How the stream ended while events were published to it, and when.
+    pub ended: Option<(End, u64)>,
+    /// What became of that stream's place; none when it could not be seen.
+    pub left: Option<Left>,
+    /// Whether a stream came at once that does not ask proxies for it; none when that could not be seen.
+    pub unasked: Option<bool>,
+    /// What came of a request that allowed compression.
+    pub compression: Compression,
+    /// Whether a stream resumed by the header, and by the query; none when it could not be seen.
+    pub resumed: [Option<bool>; 2],
+    /// The origin that the requests named, and whether the operator has chosen it.
+    pub origin: (String, bool),
+    /// Status and fields of the answer to a preflight.
+    pub preflight: Option<(u16, Vec<(String, String)>)>,
+    /// Whether the way begins with TLS.
+    pub tls: bool,
+    /// Whether the certificate is trusted only because the operator named that very one.
+    pub by_name: bool,
+    /// What came of HTTP/2; none without TLS.
+    pub http2: Option<Http2>,
+    /// The stream that was left alone.
+    pub idle: Idle,
+}
+
+impl Seen {
+    /// The value of every field of that name in the stream's answer.
+    fn fields(&self, name: &str) -> Vec<&str> {
+        self.head.as_ref().map_or_else(Vec::new, |(_, fields)| named(fields, name))
+    }
+
+    /// Late beyond what the way explains.
+    fn late_ms(&self, limit_ms: u64) -> u64 {
+        limit_ms + 2 * self.connect_ms
+    }
+}
+
+fn named<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
+    let matching = fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+    matching.map(|(_, value)| &value[..]).collect()
+}
+
+/// All findings. Where the answer is no stream, that is the one that counts.
+pub fn findings(seen: &Seen) -> Vec<Finding> {
+    // Behind a buffer the stream has no head, but the preflight's answer comes.
+    let answers = [&seen.head, &seen.preflight].into_iter().flatten();
+    let fields: Vec<(String, String)> = answers.flat_map(|(_, fields)| fields).cloned().collect();
+    let proxies = recognised(&fields);
+    let mut all = vec![proxy(&proxies)];
+    if let Some((status, _)) = seen.head.as_ref().filter(|_| !is_stream(seen)) {
+        all.push(no_stream(seen, *status, &proxies));
+        return all;
+    }
+    if seen.head.is_none() && (seen.closed_ms.is_some() || seen.preflight.is_none()) {
+        all.push(no_answer(seen, &proxies));
+        return all;
+    }
+    all.push(first_byte(seen, &proxies));
+    all.push(events(seen, &proxies));
+    all.extend(buffering(seen, &proxies));
+    all.push(compression(seen, &proxies));
+    all.push(idle(seen, &proxies));
+    all.push(leaving(seen, &proxies));
+    all.push(resumption(seen, 0, "Last-Event-ID, header", &proxies));
+    all.push(resumption(seen, 1, "last_event_id, query", &proxies));
+    all.push(cors(seen, &proxies));
+    all.push(preflight(seen, &proxies));
+    all.push(http2(seen, &proxies));
+    if seen.by_name {
+        let why =
+            "browsers refuse it where it is not trusted by the system, and EventSource does not say why";
+        let found = "trusted as --ca-file holds this very one".to_owned();
+        all.push(finding("certificate", found, "", Verdict::Note, why));
+    }
+    all
+}
+
+fn is_stream(seen: &Seen) -> bool {
+    let status = seen.head.as_ref().map(|(status, _)| *status);
+    let types = seen.fields("content-type");
+    status == Some(200) && types.iter().any(|value| value.trim_start().starts_with("text/event-stream"))
+}
+
+fn finding(key: &str, found: String, needed: &str, verdict: Verdict, why: &str) -> Finding {
+    let (key, needed, why) = (key.to_owned(), needed.to_owned(), why.to_owned());
+    Finding { key, unit: String::new(), found, needed, verdict, why, price: String::new(), fix: Vec::new() }
+}
+
+impl Finding {
+    /// Whatever is bad may be the fault of a proxy that does not name itself, so all get advice for all. Of
+    /// what is not wrong no fault is told.
+    fn with_advice(mut self, fault: Fault, proxies: &[Proxy]) -> Finding {
+        let mut lines = advice(fault, proxies);
+        match self.verdict {
+            Verdict::Bad => {}
+            Verdict::Note if proxies.is_empty() => {}
+            Verdict::Note => lines.retain(|line| {
+                proxies.iter().any(|proxy| line.strip_prefix(&proxy.to_string()[..]).is_some())
+            }),
+            Verdict::Ok | Verdict::Unknown => {
+                lines.clear();
+                self.why.clear();
+            }
+        }
+        self.fix = lines;
+        self
+    }
+}
+
+fn proxy(proxies: &[Proxy]) -> Finding {
+    let names: Vec<String> = proxies.iter().map(Proxy::to_string).collect();
+    let found = if names.is_empty() { "none that names itself".to_owned() } else { names.join(", ") };
+    finding("proxies", found, "", Verdict::Ok, "")
+}
+
+fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
+    let kind = seen.fields("content-type").first().copied().unwrap_or("no type").to_owned();
+    let to = seen.fields("location").first().map(|to| format!(", to {to}")).unwrap_or_default();
+    let found = format!("status {status}, {kind}{to}");
+    let needed = "status 200, text/event-stream";
+    let (why, fault) = match status {
+        503 if kind == "application/json" => (
+            "the server refuses newcomers now: it is full, or it is being stopped (/readyz says which)",
+            None,
+        ),
+        502..=504 => ("a proxy answers in the server's place", Some(Fault::NoServer)),
+        401 | 403 => {
+            ("it wants credentials, or does not let this topic through: put what it takes into the URL", None)
+        }
+        404 => ("nobody knows the path: subscribers use /events?topic=…", None),
+        400 if !seen.tls => {
+            ("the request was not understood: does this port speak TLS, so that it is https://?", None)
+        }
+        300..=399 => ("it leads elsewhere: name the address that it leads to", None),
+        _ => ("a browser's EventSource gives up for good at this", None),
+    };
+    let mut row = finding("answer", found, needed, Verdict::Bad, why);
+    if let Some(fault) = fault {
+        row = row.with_advice(fault, proxies);
+    }
+    row
+}
+
+/// Behind a buffer the preflight at least is answered, so this is something else.
+fn no_answer(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let (found, why) = match seen.closed_ms {
+        Some(ms) => {
+            let why = match seen.tls {
+                false => {
+                    "whoever listens there closes without an answer in HTTP: does this port speak TLS, so \
+                     that it is https://, or something else altogether?"
+                }
+                true => {
+                    "whoever listens there speaks TLS, but closes without an answer in HTTP: is it a web \
+                     server, and does it reach the server behind it?"
+                }
+            };
+            (format!("none: closed after {ms} ms"), why)
+        }
+        None => (
+            format!("none within {} ms, not even to a preflight", seen.patience_ms),
+            "something takes connections there and says nothing: it is overloaded or stopped, or waits in \
+             vain for the server behind it",
+        ),
+    };
+    finding("answer", found, "status 200, text/event-stream", Verdict::Bad, why)
+        .with_advice(Fault::NoServer, proxies)
+}
+
+fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let limit_ms = seen.late_ms(LATE_MS);
+    let (found, good) = match seen.first_byte_ms {
+        Some(ms) => (format!("after {ms} ms"), ms <= limit_ms),
+        None => (format!("none within {} ms", seen.patience_ms), false),
+    };
+    let verdict = if good { Verdict::Ok } else { Verdict::Bad };
+    let why = "the server greets at once; something on the way buffers the answer, so pages stay in \
+               CONNECTING and events wait until some kilobytes have gathered";
+    let needed = format!("within {limit_ms} ms");
+    finding("first byte", found, &needed, verdict, why).with_advice(Fault::Buffered, proxies)
+}
+
+fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let key = "events one by one";
+    if let Some(cause) = &seen.unpublished {
+        let heartbeats = heartbeats(&seen.idle);
+        let reason = cause.reason();
+        let stop = if reason.ends_with('?') { "" } else { "." };
+        let why = format!(
+            "nothing could be published: {reason}{stop} So this is judged by the greeting and {heartbeats}"
+        );
+        let greeted = seen.first_byte_ms.is_some();
+        let found = if greeted { "not published; the greeting came" } else { "not published" };
+        let mut row = finding(key, found.to_owned(), "", Verdict::Note, &why);
+        row.fix = vec![cause.remedy()];
+        return row;
+    }
+    if let Some((end, ms)) = seen.ended {
+        return ended_early(seen, end, ms, proxies);
+    }
+    let came: Vec<u64> = seen.events_ms.iter().copied().flatten().collect();
+    let limit_ms = seen.late_ms(LATE_MS);
+    let (all, in_time) = (seen.events_ms.len(), came.iter().filter(|ms| **ms <= limit_ms).count());
+    let quickest = came.iter().min().copied();
+    let needed = format!("each within {limit_ms} ms");
+    if in_time < all {
+        let found = format!("{in_time} of {all} in time");
+        let why = "something on the way buffers: events are kept until there are many, or the stream ends";
+        return finding(key, found, &needed, Verdict::Bad, why).with_advice(Fault::Buffered, proxies);
+    }
+    let held_ms = seen.late_ms(HELD_MS);
+    let quickest = quickest.unwrap_or(0);
+    let found = format!("{all} of {all}, the quickest after {quickest} ms");
+    if quickest > held_ms {
+        let why =
+            "even the quickest was held back: something on the way waits for more to send (a corked socket)";
+        return finding(key, found, &format!("within {held_ms} ms"), Verdict::Bad, why)
+            .with_advice(Fault::HeldBack, proxies);
+    }
+    finding(key, found, &needed, Verdict::Ok, "")
+}
+
+/// The comments after the greeting, in words.
+fn heartbeats(idle: &Idle) -> String {
+    match idle.comments.saturating_sub(1) {
+        1 => "1 heartbeat".to_owned(),
+        count => format!("{count} heartbeats"),
+    }
+}
+
+/// The stream did not live long enough for all events.
+fn ended_early(seen: &Seen, end: End, ms: u64, proxies: &[Proxy]) -> Finding {
+    let (key, events) = ("events one by one", seen.events_ms.len());
+    let after = seconds(ms);
+    match end {
+        End::Clean => {
+            let found = format!("{events} until the stream ended in order after {after}");
+            let why = "so soon an end leaves little to look at (max_connection_ms, or a proxy's)";
+            finding(key, found, "", Verdict::Note, why)
+        }
+        End::Cut => {
+            let found = format!("{events} until the stream was cut after {after}");
+            let why = "something on the way limits the duration of streams, however much they have to say";
+            finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies)
+        }
+    }
+}
+
+/// What a proxy does by itself shows where the server does not ask it to pass the stream on at once. Where
+/// that makes no difference there is nothing to tell.
+fn buffering(seen: &Seen, proxies: &[Proxy]) -> Option<Finding> {
+    let key = "proxy buffering";
+    seen.first_byte_ms?;
+    match seen.unasked {
+        Some(true) => None,
+        None => Some(finding(key, "could not be seen".to_owned(), "off", Verdict::Unknown, "")),
+        Some(false) => {
+            let patience_ms = seen.patience_ms;
+            let found = format!("on: nothing within {patience_ms} ms without X-Accel-Buffering: no");
+            let why = "the proxy is set up to buffer answers, and only that field in the server's answer \
+                       keeps these streams out of it: whatever drops or ignores the field stops all events \
+                       (proxy_ignore_headers, a cache, another proxy in between)";
+            let mut row = finding(key, found, "off", Verdict::Bad, why).with_advice(Fault::Buffered, proxies);
+            // No other proxy knows that field.
+            row.fix.retain(|line| line.starts_with(&Proxy::Nginx.to_string()));
+            Some(row)
+        }
+    }
+}
+
+/// Whether the server is told that a client has gone.
+fn leaving(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let key = "clients that leave";
+    let Some(left) = seen.left else {
+        return finding(key, "could not be seen".to_owned(), "freed", Verdict::Unknown, "");
+    };
+    let (ms, events) = (left.ms, left.events);
+    // The server counts before it sends: at the first event it knew by itself, or not.
+    let (found, verdict, why) = match (left.freed, left.events) {
+        (true, ..=1) => (format!("freed within {ms} ms"), Verdict::Ok, ""),
+        (true, _) => {
+            let why = "something on the way notices only when it has something to pass on, and then not at \
+                       once: where events are few, places stay taken for some heartbeats (heartbeat_ms)";
+            (format!("freed by event {} after {ms} ms", events - 1), Verdict::Note, why)
+        }
+        (false, _) => {
+            let why = "something on the way goes on reading for a client that is gone: the server keeps a \
+                       place for it, and sends it every event";
+            (format!("still held after {events} events, {ms} ms"), Verdict::Bad, why)
+        }
+    };
+    finding(key, found, "freed", verdict, why).with_advice(Fault::Abandoned, proxies)
+}
+
+fn compression(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let why = "a compressor that is not flushed after each event keeps them back";
+    let (found, verdict) = match &seen.compression {
+        Compression::Unseen => ("could not be seen".to_owned(), Verdict::Unknown),
+        Compression::Withheld => ("nothing comes where it is allowed".to_owned(), Verdict::Bad),
+        Compression::Plain => ("none".to_owned(), Verdict::Ok),
+        Compression::Squeezed { encoding, flushed: Some(true) } => {
+            (format!("{encoding}, flushed after each event"), Verdict::Ok)
+        }
+        Compression::Squeezed { encoding, flushed: Some(false) } => {
+            (format!("{encoding}, not flushed"), Verdict::Bad)
+        }
+        Compression::Squeezed { encoding, flushed: None } => {
+            (format!("{encoding}, not known whether flushed"), Verdict::Note)
+        }
+    };
+    finding("compression", found, "none, or flushed", verdict, why).with_advice(Fault::Compressed, proxies)
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
+}
+
+fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let idle = &seen.idle;
+    let watched = seconds(idle.watched_ms);
+    let key = "quiet stream";
+    match idle.ended {
+        // The server says goodbye, so bytes come right before its end; a proxy ends in order after silence.
+        Some((End::Clean, silence_ms)) if silence_ms < HELD_MS => {
+            let found = format!("ended in order after {watched}");
+            let why =
+                "the server, or a proxy, ends streams at an age (max_connection_ms); clients resume by id";
+            finding(key, found, "", Verdict::Note, why)
+        }
+        // Whatever came before shows that the silence was not new: then it is the stream's age that ended it.
+        Some((_, silence_ms)) if silence_ms * 2 < idle.longest_silence_ms => {
+            let found = format!("cut after {watched}, {} after its last byte", seconds(silence_ms));
+            let why = "it had outlived longer silences, so something on the way limits the whole duration";
+            finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies)
+        }
+        Some((_, silence_ms)) => {
+            let found = format!("cut after {} of silence", seconds(silence_ms));
+            let why = "a timeout on the way is shorter than the server's heartbeats (heartbeat_ms): clients \
+                       come back again and again";
+            let mut row = finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies);
+            row.fix.push(format!("or the server: heartbeat_ms below {silence_ms}"));
+            row
+        }
+        None if idle.comments > 1 => {
+            let silence = seconds(idle.longest_silence_ms);
+            let found = format!("kept for {watched}, {}", heartbeats(idle));
+            let why = format!("no silence is longer than {silence}, so no longer timeout strikes");
+            finding(key, found, "kept", Verdict::Ok, &why)
+        }
+        None if idle.comments == 0 => {
+            finding(key, "could not be seen".to_owned(), "kept", Verdict::Unknown, "")
+        }
+        None => {
+            let found = format!("kept for {watched}, no heartbeat yet");
+            let why = "watched for less than a heartbeat (heartbeat_ms, 15 s by default), so a later cut \
+                       would not be seen";
+            let mut row = finding(key, found, "kept", Verdict::Note, why);
+            row.fix =
+                vec!["--idle-seconds above the server's heartbeat_ms and the proxies' timeouts".to_owned()];
+            row
+        }
+    }
+}
+
+fn resumption(seen: &Seen, which: usize, key: &str, proxies: &[Proxy]) -> Finding {
+    let (found, verdict) = match seen.resumed[which] {
+        Some(true) => ("reaches the server", Verdict::Ok),
+        Some(false) => ("lost on the way", Verdict::Bad),
+        None => ("could not be seen", Verdict::Unknown),
+    };
+    let why = "whoever comes back gets nothing of what was missed";
+    finding(key, found.to_owned(), "", verdict, why).with_advice(Fault::PositionLost, proxies)
+}
+
+fn cors(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let key = "CORS, stream";
+    if seen.head.is_none() {
+        return finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
+    }
+    let (origin, chosen) = (&seen.origin.0, seen.origin.1);
+    let values = seen.fields("access-control-allow-origin");
+    let missing = if chosen { Verdict::Bad } else { Verdict::Note };
+    let needed = format!("* or {origin}, once");
+    let (found, verdict, why) = match &values[..] {
+        [value] if *value == "*" || value == origin => ((*value).to_owned(), Verdict::Ok, ""),
+        [] => ("missing".to_owned(), missing, "pages of this origin may not read the stream (cors_origins)"),
+        [value] if !value.contains(',') => {
+            ((*value).to_owned(), missing, "pages of this origin may not read the stream (cors_origins)")
+        }
+        _ => {
+            let why = "browsers refuse an answer that says it twice: the server does, and a proxy does again";
+            (values.join(", "), Verdict::Bad, why)
+        }
+    };
+    let mut row = finding(key, found, &needed, verdict, why).with_advice(Fault::Cors, proxies);
+    if verdict == Verdict::Note {
+        row.fix = vec![format!("{origin} was only a guess: name the page's origin with --origin")];
+    }
+    row
+}
+
+fn preflight(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let key = "CORS, preflight";
+    let Some((status, fields)) = &seen.preflight else {
+        return finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
+    };
+    let allowed = named(fields, "access-control-allow-headers").join(", ");
+    let named = allowed.split(',').any(|name| name.trim().eq_ignore_ascii_case("last-event-id"));
+    let good = (200..300).contains(status) && (named || allowed.trim() == "*");
+    let verdict = if good { Verdict::Ok } else { Verdict::Bad };
+    let found = format!("{status}, allows {}", if allowed.is_empty() { "nothing" } else { &allowed });
+    let why = "clients that read the stream with fetch ask first, and do not connect without";
+    finding(key, found, "2xx, allows last-event-id", verdict, why).with_advice(Fault::Cors, proxies)
+}
+
+fn http2(seen: &Seen, proxies: &[Proxy]) -> Finding {
+    let six = "with HTTP/1.1 a browser opens six connections to an origin, all tabs together: the seventh \
+               stream hangs. The checks above were made with HTTP/1.1";
+    let limit_ms = seen.late_ms(LATE_MS);
+    let (found, verdict, why, fault) = match seen.http2 {
+        Some(Http2::Spoken { first_byte_ms: Some(ms), streams_max }) if ms <= limit_ms => {
+            let many = streams_max.map_or("any number of".to_owned(), |most| most.to_string());
+            let found = format!("spoken, first byte after {ms} ms, {many} streams a connection");
+            (found, Verdict::Ok, "", Fault::NoHttp2)
+        }
+        Some(Http2::Spoken { first_byte_ms, .. }) => {
+            let found = match first_byte_ms {
+                Some(ms) => format!("spoken, but the first byte came after {ms} ms"),
+                None => format!("spoken, but no first byte within {} ms", seen.patience_ms),
+            };
+            let why = "browsers use HTTP/2 where it is offered, and their streams stay in CONNECTING";
+            (found, Verdict::Bad, why, Fault::Buffered)
+        }
+        Some(Http2::Unspoken) => {
+            let why = "TLS chose h2 (ALPN), then something else was said: browsers cannot connect";
+            ("offered, but not spoken".to_owned(), Verdict::Bad, why, Fault::NoHttp2)
+        }
+        Some(Http2::NotOffered) => ("not offered".to_owned(), Verdict::Note, six, Fault::NoHttp2),
+        None => ("no TLS, so browsers do not use it".to_owned(), Verdict::Note, six, Fault::NoHttp2),
+    };
+    finding("HTTP/2", found, "spoken", verdict, why).with_advice(fault, proxies)
+}
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;

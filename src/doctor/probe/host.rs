@@ -1,0 +1,205 @@
+//! What `doctor` reads of this host: the kernel's files under a given root, limits, control groups, a try at
+//! io_uring. Only reads; judges nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::doctor::judge::host::{Host, Interface, Reading, Ring};
+use crate::doctor::judge::host_table::Row;
+use crate::host::cgroups;
+use crate::host::memory;
+use crate::sys::process::page_bytes;
+use crate::sys::ring;
+
+/// Reads a host. `process` is the number of a running server whose limits count, or none for this process.
+pub fn read(
+    root: &Path,
+    process: Option<u32>,
+    rows: &[Row<'_>],
+    connections: u64,
+    workers: Option<u64>,
+) -> Host {
+    let name = process.map_or_else(|| "self".to_owned(), |number| number.to_string());
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let status = fs::read_to_string(root.join(format!("proc/{name}/status"))).unwrap_or_default();
+    let whose = process.map_or_else(|| "this shell".to_owned(), |number| format!("process {number}"));
+    Host {
+        connections,
+        workers: workers.unwrap_or_else(|| processors.min(crate::base::limits::WORKERS_MAX as u64)),
+        processors,
+        memory_pages: memory_pages(root),
+        page_bytes: page_bytes(),
+        scripts: scripts(),
+        values: values(root, rows),
+        files: hard_files(root, &name).map(|files| (files, whose)),
+        group_memory_bytes: memory::Host::at(root).group_bytes(&name),
+        group_threads: cgroups::least(&cgroups::texts(root, &name, "pids", "pids.max", "pids.max")),
+        group_cpu_percent: cgroups::cpu_percent(root, &name),
+        ring: Some(match ring::Ring::new(1) {
+            Ok(_) => Ring::Works,
+            Err(error) => Ring::Refused(error.to_string()),
+        }),
+        seccomp: status
+            .lines()
+            .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0")),
+        interfaces: interfaces(root),
+    }
+}
+
+/// Where the scripts were installed beside this program, else where they are in a checkout.
+fn scripts() -> String {
+    let program = std::env::current_exe().unwrap_or_default();
+    let prefix = program.parent().and_then(Path::parent);
+    let installed = prefix.map(|prefix| prefix.join("share/fanwheel/tuning"));
+    match installed.filter(|folder| folder.join("apply.sh").is_file()) {
+        Some(folder) => folder.display().to_string(),
+        None => "tuning".to_owned(),
+    }
+}
+
+fn memory_pages(root: &Path) -> u64 {
+    let info = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    let kib: Option<u64> = line.split_whitespace().next().and_then(|number| number.parse().ok());
+    kib.unwrap_or(0) * 1_024 / page_bytes()
+}
+
+/// The hard limit in `/proc/PID/limits`; `unlimited` is as many as a number can say.
+fn hard_files(root: &Path, process: &str) -> Option<u64> {
+    let text = fs::read_to_string(root.join(format!("proc/{process}/limits"))).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().nth(1)? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+fn values(root: &Path, rows: &[Row<'_>]) -> BTreeMap<String, Vec<Reading>> {
+    let mut values = BTreeMap::new();
+    for row in rows {
+        let path = match row.key.strip_prefix('/') {
+            Some(path) => path.to_owned(),
+            None => format!("proc/sys/{}", row.key.replace('.', "/")),
+        };
+        let readings: Vec<Reading> =
+            matching(root, &path).iter().map(|path| reading(root, row, path)).collect();
+        if !readings.is_empty() {
+            values.insert(row.key.to_owned(), readings);
+        }
+    }
+    values
+}
+
+fn reading(root: &Path, row: &Row<'_>, path: &Path) -> Reading {
+    let label = if row.key.contains('*') {
+        format!("/{}", path.strip_prefix(root).unwrap_or(path).display())
+    } else {
+        row.key.to_owned()
+    };
+    let value = fs::read_to_string(path).ok().map(|text| {
+        // Where the file lists all words, the chosen one stands in brackets.
+        let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(word, _)| word);
+        chosen.unwrap_or(&text).split_whitespace().collect::<Vec<_>>().join(" ")
+    });
+    Reading { label, value }
+}
+
+/// The files that a path with `*` in its folders' names stands for, those that exist, in order.
+fn matching(root: &Path, path: &str) -> Vec<PathBuf> {
+    let mut found = vec![root.to_owned()];
+    for part in path.split('/') {
+        found = found.iter().flat_map(|folder| entries(folder, part)).collect();
+    }
+    found.retain(|path| path.is_file());
+    found
+}
+
+fn entries(folder: &Path, part: &str) -> Vec<PathBuf> {
+    let Some((before, after)) = part.split_once('*') else { return vec![folder.join(part)] };
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.len() >= part.len() - 1 && name.starts_with(before) && name.ends_with(after))
+        .collect();
+    names.sort();
+    names.iter().map(|name| folder.join(name)).collect()
+}
+
+/// Interfaces of hardware: others have no device.
+fn interfaces(root: &Path) -> Vec<Interface> {
+    let folder = root.join("sys/class/net");
+    let all = entries(&folder, "*").into_iter().filter(|path| path.join("device").exists());
+    let interfaces = all.map(|path| {
+        let queues = entries(&path.join("queues"), "rx-*");
+        let steered = queues.iter().any(|queue| {
+            let mask = fs::read_to_string(queue.join("rps_cpus")).unwrap_or_default();
+            mask.trim().bytes().any(|byte| byte != b'0' && byte != b',')
+        });
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Interface { name, receive_queues: queues.len() as u64, steered }
+    });
+    interfaces.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::judge::host_table::{TEXT, rows};
+    use crate::host::fake_root::FakeRoot;
+
+    #[test]
+    fn values_limits_and_interfaces_are_read_as_the_kernel_writes_them() {
+        let root = FakeRoot::new(
+            "readings",
+            &[
+                ("proc/meminfo", "MemTotal:        8192 kB\n"),
+                (
+                    "proc/7/limits",
+                    "Limit  Soft  Hard  Units\nMax open files            1024       4096  files\n",
+                ),
+                ("proc/7/status", "Seccomp:\t2\n"),
+                ("proc/7/cgroup", "0::/x\n"),
+                ("sys/fs/cgroup/x/pids.max", "max\n"),
+                ("sys/fs/cgroup/pids.max", "77\n"),
+                ("sys/fs/cgroup/x/memory.max", "1000\n"),
+                ("proc/sys/net/ipv4/tcp_mem", "1\t2\t 3\n"),
+                ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
+                ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n"),
+                ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave\n"),
+                ("sys/devices/system/cpu/cpufreq/boost", "1\n"),
+                ("sys/class/net/lo/queues/rx-0/rps_cpus", "0\n"),
+                ("sys/class/net/eth0/device/vendor", "x\n"),
+                ("sys/class/net/eth0/queues/rx-0/rps_cpus", "00000000,00000003\n"),
+            ],
+        );
+        let host = read(root.path(), Some(7), &rows(TEXT).unwrap(), 5, Some(3));
+        assert_eq!(
+            (host.connections, host.workers, host.memory_pages),
+            (5, 3, 8 * 1_024 * 1_024 / page_bytes())
+        );
+        assert_eq!(host.files, Some((4_096, "process 7".to_owned())));
+        assert_eq!(
+            (host.group_threads, host.group_memory_bytes, host.seccomp),
+            (Some(77), Some(1_000), true)
+        );
+        let values = |key: &str| -> Vec<(String, Option<String>)> {
+            let readings = host.values.get(key).cloned().unwrap_or_default();
+            readings.into_iter().map(|reading| (reading.label, reading.value)).collect()
+        };
+        let one = |label: &str, value: &str| (label.to_owned(), Some(value.to_owned()));
+        assert_eq!(values("net.ipv4.tcp_mem"), [one("net.ipv4.tcp_mem", "1 2 3")]);
+        let pages = "/sys/kernel/mm/transparent_hugepage/enabled";
+        assert_eq!(values(pages), [one(pages, "madvise")]);
+        let governor = |cpu: u32| format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor");
+        assert_eq!(
+            values("/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"),
+            [one(&governor(0), "performance"), one(&governor(1), "powersave")]
+        );
+        assert_eq!(values("fs.nr_open"), []);
+        let eth0 = Interface { name: "eth0".to_owned(), receive_queues: 1, steered: true };
+        assert_eq!(host.interfaces, [eth0]);
+    }
+}

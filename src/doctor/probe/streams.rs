@@ -1,0 +1,336 @@
+//! `fanwheel doctor --url`: opens streams through whatever stands on the way, publishes to them, and notes
+//! what came when. What it means is `ops::passage`'s to say.
+
+pub mod connection;
+pub mod http2;
+pub mod publisher;
+pub mod tls;
+pub mod url;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use connection::{Connection, What, open};
+use publisher::Publisher;
+use tls::Trust;
+use url::{Address, topic_pair};
+
+use crate::base::failure::Failure;
+use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, DOCTOR_EVENT_PATIENCE, DOCTOR_PATIENCE};
+use crate::base::logfmt::shown;
+use crate::doctor::judge::publish_refusal::Unpublished;
+use crate::doctor::judge::streams::{Compression, Idle, Left, Seen};
+
+/// Events that are published.
+const EVENTS: usize = 5;
+/// Between two of them, so that none rides along with another.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often a stream that was left is looked for.
+const LEFT_LOOKS: usize = 8;
+/// An id from before every server's start: whoever comes back with it is told a gap.
+const ANCIENT_ID: &str = "1-0";
+const ACCEPT: (&str, &str) = ("Accept", "text/event-stream");
+
+/// What was asked for.
+pub struct Wishes<'a> {
+    /// The stream's address.
+    pub url: &'a str,
+    /// The control listener's.
+    pub publish_url: &'a str,
+    /// How long a quiet stream is watched.
+    pub idle: Duration,
+    /// The page's origin.
+    pub origin: Option<&'a str>,
+    /// A file of trusted certificates.
+    pub ca_file: Option<&'a str>,
+}
+
+/// One visit: what it needs to open streams and to publish.
+struct Visit {
+    address: Address,
+    trust: Option<Trust>,
+    publisher: Publisher,
+    topic: String,
+    /// Pairs of the query: of the topic above, or those of the URL where the server lets nobody have others.
+    topics: Vec<String>,
+    origin: String,
+}
+
+/// Looks, and says what it saw.
+///
+/// # Errors
+/// When the address is none, or nobody answers there.
+pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
+    let mut visit = Visit::new(wishes)?;
+    let mut seen = Seen {
+        patience_ms: ms(DOCTOR_PATIENCE),
+        tls: visit.address.tls,
+        origin: (visit.origin.clone(), wishes.origin.is_some()),
+        ..Seen::default()
+    };
+    let quiet_pair = [topic_pair(&format!("{}-quiet", visit.topic))];
+    let mut stream = visit.stream(&visit.topics.clone(), &[], &[])?;
+    seen.head = head_of(&mut stream);
+    // Where credentials are for certain topics only, a topic of our own is refused.
+    let refused = matches!(&seen.head, Some((401 | 403, _)));
+    let mut quiet_topics: &[String] = &quiet_pair;
+    let own = visit.address.topics();
+    if refused && !own.is_empty() {
+        visit.topics = own;
+        quiet_topics = &visit.topics;
+        seen.unpublished = Some(Unpublished::OwnTopicRefused);
+        stream = visit.stream(&visit.topics, &[], &[])?;
+        seen.head = head_of(&mut stream);
+    }
+    seen.connect_ms = stream.connect_ms;
+    seen.closed_ms = stream.end().filter(|_| seen.head.is_none()).map(|(_, ms)| ms);
+    if seen.closed_ms.is_some() || seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
+        return Ok(seen);
+    }
+    if let Some(trust) = &visit.trust {
+        seen.by_name = trust.by_name();
+        let target = visit.address.target(&visit.topics, &[]);
+        let looked = http2::look(&visit.address, trust, &target, DOCTOR_PATIENCE);
+        seen.http2 = Some(looked.map_err(|error| visit.unreachable(&error))?);
+    }
+    let mut quiet = visit.stream(quiet_topics, &[], &[])?;
+    let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| {
+        (arrival.what == What::Bytes).then_some(arrival.at)
+    });
+    seen.first_byte_ms = first.map(|at| ms(at.saturating_duration_since(stream.started)));
+    let first_id = visit.events(&mut stream, &mut seen);
+    let left = stream.leave();
+    seen.preflight = visit.preflight()?;
+    // Behind a buffer nothing more can be seen, so nobody should wait for it.
+    if seen.first_byte_ms.is_some() || seen.events_ms.iter().any(Option::is_some) {
+        seen.left = visit.left(&seen, left);
+        seen.unasked = visit.unasked()?;
+        seen.compression = visit.compression(&seen)?;
+        seen.resumed = visit.resumed(first_id.as_deref())?;
+        quiet.watch(quiet.started + wishes.idle);
+        seen.idle = idle(&quiet);
+    }
+    Ok(seen)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Status and fields.
+type Head = (u16, Vec<(String, String)>);
+
+fn head_of(stream: &mut Connection) -> Option<Head> {
+    stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
+        What::Head(status, fields) => Some(Some((*status, fields.clone()))),
+        What::Ended(_) => Some(None),
+        _ => None,
+    })?
+}
+
+impl Visit {
+    fn new(wishes: &Wishes<'_>) -> Result<Visit, Failure> {
+        let address = Address::new(wishes.url)?;
+        let trust = address.tls.then(|| Trust::new(wishes.ca_file)).transpose();
+        let origin = wishes.origin.unwrap_or("https://fanwheel-doctor.invalid").to_owned();
+        if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::Usage(format!(
+                "--origin {}: must be as https://page.example",
+                shown(&origin)
+            )));
+        }
+        let topic = format!("fanwheel-doctor-{:016x}", RandomState::new().build_hasher().finish());
+        let publisher = Publisher::new(wishes.publish_url, &topic)?;
+        let topics = vec![topic_pair(&topic)];
+        Ok(Visit { address, trust: trust.map_err(Failure::Run)?, publisher, topic, topics, origin })
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let (host, port) = (shown(&self.address.host), self.address.port);
+        let tls = tls::words(error, &host.to_string(), port);
+        let error = match error.kind() {
+            // A socket with a time limit calls that "temporarily unavailable".
+            io::ErrorKind::WouldBlock => {
+                let seconds = DOCTOR_CONNECT_TIMEOUT.as_secs();
+                format!("nothing came within {seconds} s (in the handshake of TLS, if it is https://)")
+            }
+            _ => error.to_string(),
+        };
+        Failure::Run(tls.unwrap_or_else(|| {
+            format!("no stream from {host}:{port}: {error}; is the address right, and does it listen?")
+        }))
+    }
+
+    fn open(&self, request: &[u8]) -> Result<Connection, Failure> {
+        open(&self.address, self.trust.as_ref(), request).map_err(|error| self.unreachable(&error))
+    }
+
+    fn stream(
+        &self,
+        topics: &[String],
+        more: &[(&str, &str)],
+        fields: &[(&str, &str)],
+    ) -> Result<Connection, Failure> {
+        let fields = [&[ACCEPT, ("Cache-Control", "no-cache"), ("Origin", &self.origin)], fields].concat();
+        self.open(&self.address.request("GET", topics, more, &fields))
+    }
+
+    /// Publishes some events one after the other; returns the first one's id.
+    fn events(&self, stream: &mut Connection, seen: &mut Seen) -> Option<String> {
+        let mut first = None;
+        // Behind a buffer none comes: then two are enough to know.
+        for number in 0..EVENTS {
+            if seen.unpublished.is_some()
+                || seen.ended.is_some()
+                || (number >= 2 && seen.events_ms.iter().all(Option::is_none))
+            {
+                break;
+            }
+            let data = format!("{}-{number}", self.topic);
+            let before = Instant::now();
+            match self.publisher.publish(&data) {
+                Err(reason) => seen.unpublished = Some(reason),
+                Ok((id, subscribers)) => {
+                    let came = stream.wait(before + DOCTOR_EVENT_PATIENCE, |arrival| match &arrival.what {
+                        What::Event { data: text, .. } if *text == data => Some(arrival.at),
+                        _ => None,
+                    });
+                    // What ended had no chance, and the next ones have none.
+                    seen.ended = stream.end().filter(|_| came.is_none());
+                    if seen.ended.is_some() {
+                        break;
+                    }
+                    // Another node of the same service delivers though it has no subscriber itself.
+                    if came.is_none() && subscribers == 0 {
+                        let asked = self.publisher.asked();
+                        seen.unpublished = Some(Unpublished::AnotherServer { asked });
+                        return None;
+                    }
+                    seen.counted |= subscribers > 0;
+                    first.get_or_insert(id);
+                    seen.events_ms.push(came.map(|at| ms(at.saturating_duration_since(before))));
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+        first
+    }
+
+    /// Looks for the stream that was left until the server knows that it is gone. Each look publishes,
+    /// because many proxies notice only when they have something to pass on.
+    fn left(&self, seen: &Seen, since: Instant) -> Option<Left> {
+        let all_came = !seen.events_ms.is_empty() && seen.events_ms.iter().all(Option::is_some);
+        if !all_came || seen.ended.is_some() || !seen.counted {
+            return None;
+        }
+        let mut left = Left { ms: 0, events: 0, freed: false };
+        while !left.freed && left.events < LEFT_LOOKS {
+            thread::sleep(PAUSE + 2 * Duration::from_millis(seen.connect_ms));
+            let (_, subscribers) = self.publisher.publish("gone?").ok()?;
+            left.ms = ms(since.elapsed());
+            left.events += 1;
+            left.freed = subscribers == 0;
+        }
+        Some(left)
+    }
+
+    /// Whether a stream comes at once that the server does not ask proxies to pass on so.
+    fn unasked(&self) -> Result<Option<bool>, Failure> {
+        let mut stream = self.stream(&self.topics, &[("buffered", "1")], &[])?;
+        let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
+            What::Head(200, _) => None,
+            What::Head(..) | What::Ended(_) => Some(None),
+            What::Bytes => Some(Some(true)),
+            _ => None,
+        });
+        Ok(first.unwrap_or(Some(false)))
+    }
+
+    /// Asks for a compressed stream, after one without compression has come.
+    fn compression(&self, seen: &Seen) -> Result<Compression, Failure> {
+        let mut stream = self.stream(&self.topics, &[], &[("Accept-Encoding", "gzip, br, zstd")])?;
+        let Some((200, fields)) = head_of(&mut stream) else { return Ok(Compression::Withheld) };
+        let encoding = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+        let Some((_, encoding)) = encoding.filter(|(_, value)| !value.eq_ignore_ascii_case("identity"))
+        else {
+            return Ok(Compression::Plain);
+        };
+        // What is compressed cannot be read here, but nothing else is sent in this second than our event.
+        let bytes_after = |stream: &mut Connection, since: Instant, patience: Duration| {
+            let look = |arrival: &connection::Arrival| {
+                (arrival.what == What::Bytes && arrival.at >= since).then_some(())
+            };
+            stream.wait(since + patience, look).is_some()
+        };
+        let started = stream.started;
+        let greeted = bytes_after(&mut stream, started, PAUSE * 2);
+        let flushed = if seen.unpublished.is_none() {
+            thread::sleep(PAUSE);
+            let before = Instant::now();
+            self.publisher.publish("compressed?").ok().map(|_| bytes_after(&mut stream, before, PAUSE * 4))
+        } else {
+            Some(greeted)
+        };
+        Ok(Compression::Squeezed { encoding: encoding.clone(), flushed })
+    }
+
+    /// Comes back after the first event, by the header and by the query.
+    fn resumed(&self, first_id: Option<&str>) -> Result<[Option<bool>; 2], Failure> {
+        let position = first_id.unwrap_or(ANCIENT_ID);
+        let by_header = self.stream(&self.topics, &[], &[("Last-Event-ID", position)])?;
+        let by_query = self.stream(&self.topics, &[("last_event_id", position)], &[])?;
+        let second = format!("{}-1", self.topic);
+        Ok([by_header, by_query].map(|mut stream| {
+            let until = stream.started + DOCTOR_EVENT_PATIENCE;
+            head_of(&mut stream).filter(|(status, _)| *status == 200)?;
+            // Behind a buffer nothing can be seen: the greeting must come first.
+            stream.wait(until, |arrival| (arrival.what == What::Bytes).then_some(()))?;
+            let came = stream.wait(until, |arrival| match &arrival.what {
+                What::Event { data, .. } if first_id.is_some() && *data == second => Some(()),
+                What::Event { name, .. } if first_id.is_none() && name == "fanwheel.gap" => Some(()),
+                _ => None,
+            });
+            Some(came.is_some())
+        }))
+    }
+
+    /// Asks as a browser does before `fetch` sends fields of its own.
+    fn preflight(&self) -> Result<Option<Head>, Failure> {
+        let fields = [
+            ("Origin", &self.origin[..]),
+            ("Access-Control-Request-Method", "GET"),
+            ("Access-Control-Request-Headers", "last-event-id"),
+            ("Connection", "close"),
+        ];
+        let mut answer = self.open(&self.address.request("OPTIONS", &self.topics, &[], &fields))?;
+        Ok(head_of(&mut answer))
+    }
+}
+
+/// What a stream that was left alone did.
+fn idle(quiet: &Connection) -> Idle {
+    let mut idle = Idle::default();
+    let mut last = quiet.started;
+    for arrival in &quiet.arrivals {
+        let silence_ms = ms(arrival.at.saturating_duration_since(last));
+        match arrival.what {
+            What::Bytes => {
+                idle.longest_silence_ms = idle.longest_silence_ms.max(silence_ms);
+                last = arrival.at;
+            }
+            What::Comments(count) => idle.comments = count,
+            What::Ended(end) => {
+                idle.ended = Some((end, silence_ms));
+                idle.watched_ms = ms(arrival.at.saturating_duration_since(quiet.started));
+            }
+            _ => {}
+        }
+    }
+    if idle.ended.is_none() {
+        idle.watched_ms = ms(quiet.started.elapsed());
+    }
+    idle
+}

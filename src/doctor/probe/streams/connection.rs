@@ -1,0 +1,336 @@
+//! One connection to a stream and what came on it, with the moment of each arrival.
+//!
+//! A thread reads until the end, so that nobody who looks late mistakes his own lateness for the proxy's.
+//! Judges nothing.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use super::tls::{Session, Trust, handshake};
+use super::url::Address;
+use crate::base::limits::{
+    DOCTOR_ARRIVALS_MAX, DOCTOR_CONNECT_TIMEOUT, DOCTOR_HEAD_BYTES_MAX, DOCTOR_HEADERS_MAX,
+};
+use crate::doctor::judge::streams::End;
+use crate::wire::response_stream::{Item, Stream};
+
+/// How a chunked body ends when nothing else is sent with it.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// Bytes of an event's data that are kept: enough to know one's own.
+const DATA_BYTES_KEPT: usize = 64;
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Status and fields of the answer.
+    Head(u16, Vec<(String, String)>),
+    /// Bytes of the body.
+    Bytes,
+    /// So many comments in all.
+    Comments(u64),
+    /// An event: id, name, the beginning of its data.
+    Event {
+        /// Its own id or the last one's.
+        id: String,
+        /// `message` unless named.
+        name: String,
+        /// At most 64 bytes.
+        data: String,
+    },
+    /// The end.
+    Ended(End),
+}
+
+/// What came when.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When it was read.
+    pub at: Instant,
+    /// What it was.
+    pub what: What,
+}
+
+/// The two kinds of connection.
+enum Line {
+    Plain(TcpStream),
+    Tls(Box<Session>),
+}
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Line::Plain(socket) => socket.read(buffer),
+            Line::Tls(socket) => socket.read(buffer),
+        }
+    }
+}
+
+impl Line {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Line::Plain(socket) => socket.write_all(bytes),
+            Line::Tls(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
+        }
+    }
+}
+
+/// A request that was sent, and what comes of it.
+pub struct Connection {
+    /// When the request was sent.
+    pub started: Instant,
+    /// How long connecting took, without TLS.
+    pub connect_ms: u64,
+    socket: TcpStream,
+    arriving: Receiver<Arrival>,
+    /// What has come so far.
+    pub arrivals: Vec<Arrival>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Ends the thread that reads.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// Connects to the first address of that name that answers.
+pub fn connect(address: &Address) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for one in (address.host.as_str(), address.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&one, DOCTOR_CONNECT_TIMEOUT) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Sends a request on a connection of its own.
+pub fn open(address: &Address, trust: Option<&Trust>, request: &[u8]) -> io::Result<Connection> {
+    let before = Instant::now();
+    let socket = connect(address)?;
+    let connect_ms = u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX);
+    socket.set_nodelay(true)?;
+    let kept = socket.try_clone()?;
+    let mut line = match trust {
+        Some(trust) => Line::Tls(Box::new(handshake(socket, &address.host, trust, &["http/1.1"])?)),
+        None => Line::Plain(socket),
+    };
+    line.send(request)?;
+    let started = Instant::now();
+    let (to, arriving) = sync_channel(DOCTOR_ARRIVALS_MAX);
+    thread::spawn(move || read_on(line, &to));
+    Ok(Connection { started, connect_ms, socket: kept, arriving, arrivals: Vec::new() })
+}
+
+impl Connection {
+    /// Waits until something that came satisfies `look`, what came before included.
+    pub fn wait<T>(&mut self, until: Instant, look: impl Fn(&Arrival) -> Option<T>) -> Option<T> {
+        if let Some(found) = self.arrivals.iter().find_map(&look) {
+            return Some(found);
+        }
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let arrival = self.arriving.recv_timeout(left).ok()?;
+            // What comes without end is there even when no time is left.
+            let in_time = arrival.at <= until;
+            let found = look(&arrival).filter(|_| in_time);
+            if self.arrivals.len() < DOCTOR_ARRIVALS_MAX {
+                self.arrivals.push(arrival);
+            }
+            if found.is_some() || !in_time {
+                return found;
+            }
+        }
+    }
+
+    /// How and after how long it ended, as far as has been seen.
+    pub fn end(&self) -> Option<(End, u64)> {
+        self.arrivals.iter().find_map(|arrival| match arrival.what {
+            What::Ended(end) => {
+                let life = arrival.at.saturating_duration_since(self.started);
+                Some((end, u64::try_from(life.as_millis()).unwrap_or(u64::MAX)))
+            }
+            _ => None,
+        })
+    }
+
+    /// Goes as a closed browser tab does; returns when.
+    pub fn leave(self) -> Instant {
+        drop(self);
+        Instant::now()
+    }
+
+    /// Waits for the end, or for the time to pass.
+    pub fn watch(&mut self, until: Instant) {
+        self.wait(until, |arrival| matches!(arrival.what, What::Ended(_)).then_some(()));
+    }
+}
+
+/// Reads until the end; nobody listens any more when the connection has been dropped.
+fn read_on(mut line: Line, to: &SyncSender<Arrival>) {
+    let mut reader = Reader::default();
+    let mut buffer = vec![0; 16 * 1_024];
+    loop {
+        let read = line.read(&mut buffer);
+        let at = Instant::now();
+        let mut found = Vec::new();
+        let goes_on = match read {
+            Ok(bytes) if bytes > 0 => reader.take(&buffer[..bytes], &mut found),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            _ => false,
+        };
+        if !goes_on && !matches!(found.last(), Some(What::Ended(_))) {
+            found.push(What::Ended(End::Cut));
+        }
+        let sent = found.into_iter().try_for_each(|what| to.send(Arrival { at, what }));
+        if sent.is_err() || !goes_on {
+            return;
+        }
+    }
+}
+
+/// Bytes of an answer become what they mean.
+#[derive(Default)]
+struct Reader {
+    head: Vec<u8>,
+    head_is_over: bool,
+    /// None when the body is no plain event stream: then its bytes are only noticed.
+    stream: Option<Stream>,
+    comments: u64,
+}
+
+impl Reader {
+    /// Takes bytes in; false at the end.
+    fn take(&mut self, bytes: &[u8], found: &mut Vec<What>) -> bool {
+        if self.head_is_over {
+            // The end alone says nothing: so that the silence before it can be told.
+            if bytes != LAST_CHUNK {
+                found.push(What::Bytes);
+            }
+            return self.body(bytes, found);
+        }
+        self.head.extend_from_slice(bytes);
+        let mut headers = [httparse::EMPTY_HEADER; DOCTOR_HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        let length = match response.parse(&self.head) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return self.head.len() < DOCTOR_HEAD_BYTES_MAX,
+            Err(_) => return false,
+        };
+        let status = response.code.unwrap_or(0);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let fields: Vec<(String, String)> =
+            response.headers.iter().map(|field| (field.name.to_owned(), text(field.value))).collect();
+        let compressed = fields.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("content-encoding") && !value.eq_ignore_ascii_case("identity")
+        });
+        if (100..200).contains(&status) {
+            let rest = self.head.split_off(length);
+            self.head.clear();
+            return rest.is_empty() || self.take(&rest, found);
+        }
+        self.head_is_over = true;
+        self.stream = (!compressed).then(Stream::default);
+        found.push(What::Head(status, fields));
+        let whole = std::mem::take(&mut self.head);
+        if whole.len() > length {
+            found.push(What::Bytes);
+        }
+        // The stream's own reader wants the head too: it says how the body is framed.
+        self.body(&whole, found)
+    }
+
+    fn body(&mut self, bytes: &[u8], found: &mut Vec<What>) -> bool {
+        let Some(stream) = &mut self.stream else { return true };
+        let mut ended = false;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let fed = stream.feed(bytes, &mut |item| match item {
+            Item::Opened => {}
+            Item::Event(event) => found.push(What::Event {
+                id: text(event.id),
+                name: text(event.name),
+                data: text(&event.data[..event.data.len().min(DATA_BYTES_KEPT)]),
+            }),
+            Item::End => ended = true,
+        });
+        if stream.comments() > self.comments {
+            self.comments = stream.comments();
+            found.push(What::Comments(self.comments));
+        }
+        if ended {
+            found.push(What::Ended(End::Clean));
+        }
+        // No stream at all: the head has said so, and what follows means nothing here.
+        fed.is_ok() && !ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(answer: &str, piece: usize) -> Vec<What> {
+        let (mut reader, mut found) = (Reader::default(), Vec::new());
+        for part in answer.as_bytes().chunks(piece) {
+            if !reader.take(part, &mut found) {
+                break;
+            }
+        }
+        found.retain(|what| *what != What::Bytes);
+        found
+    }
+
+    #[test]
+    fn an_answer_is_read_in_any_pieces() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let stream = "4\r\n:ok\n\r\n11\r\nid: 7\ndata: abc\n\n\r\n2\r\n:\n\r\n0\r\n\r\n";
+        let answer = format!("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{head}{stream}");
+        let event = What::Event { id: "7".to_owned(), name: "message".to_owned(), data: "abc".to_owned() };
+        for piece in [1, 2, 7, 20] {
+            let found = read(&answer, piece);
+            assert!(matches!(&found[0], What::Head(200, fields) if fields.len() == 2), "{found:?}");
+            assert_eq!(
+                found[1..],
+                [What::Comments(1), event.clone(), What::Comments(2), What::Ended(End::Clean)],
+                "{piece}"
+            );
+        }
+        let whole = read(&answer, 1_000);
+        assert!(whole.contains(&event) && whole.last() == Some(&What::Ended(End::Clean)), "{whole:?}");
+    }
+
+    #[test]
+    fn what_comes_faster_than_it_is_looked_at_ends_no_wait_late() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (to, arriving) = sync_channel(8);
+        let started = Instant::now();
+        let (soon, late) = (started + Duration::from_millis(1), started + Duration::from_secs(9));
+        for at in [started, started, late, late, late] {
+            to.send(Arrival { at, what: What::Bytes }).unwrap();
+        }
+        to.send(Arrival { at: late, what: What::Ended(End::Clean) }).unwrap();
+        let mut stream = Connection { started, connect_ms: 0, socket, arriving, arrivals: Vec::new() };
+        stream.watch(soon);
+        assert_eq!(stream.arrivals.len(), 3, "what came later is left for later");
+        stream.watch(late);
+        assert_eq!(stream.arrivals.len(), 6);
+        assert!(stream.wait(soon, |arrival| (arrival.at == started).then_some(())).is_some());
+    }
+
+    #[test]
+    fn what_is_compressed_or_no_stream_has_only_a_head() {
+        let squeezed =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n\x1f\x0b";
+        assert!(matches!(&read(squeezed, 1_000)[..], [What::Head(200, _)]));
+        let refused = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno";
+        assert!(matches!(&read(refused, 3)[..], [What::Head(502, _)]));
+        assert_eq!(read("SSH-2.0-OpenSSH\r\n", 1_000), []);
+    }
+}

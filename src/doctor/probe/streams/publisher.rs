@@ -1,0 +1,103 @@
+//! Publishes to a topic of the doctor's own, or says why that cannot be done. Judges nothing.
+
+use serde_json::Value;
+use ureq::{Agent, Error};
+
+use super::url::{kept_pairs, topic_pair};
+use crate::base::failure::Failure;
+use crate::base::limits::{DOCTOR_PATIENCE, DOCTOR_PUBLISH_TIMEOUT};
+use crate::base::logfmt::shown;
+use crate::client::http::{Base, agent, refusal};
+use crate::doctor::judge::publish_refusal::Unpublished;
+
+const FLAG: &str = "--publish-url";
+
+/// Publishes to one topic.
+pub struct Publisher {
+    agent: Agent,
+    /// Without the query, which may hold credentials.
+    place: String,
+    query: String,
+}
+
+impl Publisher {
+    /// Takes the base address of a control listener, or that with `/publish` behind, with or without a query;
+    /// of the query everything stays that does not say what is published.
+    ///
+    /// # Errors
+    /// When it is no such address.
+    pub fn new(url: &str, topic: &str) -> Result<Publisher, Failure> {
+        let url = url.split('#').next().unwrap_or(url);
+        let (front, query) = url.split_once('?').unwrap_or((url, ""));
+        if !query.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::Usage(format!("{FLAG} {}: the query must be percent-encoded", shown(url))));
+        }
+        let base = Base::named(FLAG, front)?;
+        let pairs: Vec<String> = std::iter::once(topic_pair(topic)).chain(kept_pairs(query)).collect();
+        Ok(Publisher { agent: agent(DOCTOR_PATIENCE), place: base.place("/publish"), query: pairs.join("&") })
+    }
+
+    /// The request, for people.
+    pub fn asked(&self) -> String {
+        format!("POST {}", self.place)
+    }
+
+    /// Publishes: the id and how many subscribers that server has, or why not.
+    ///
+    /// # Errors
+    /// When no answer comes, or another one than this server's yes.
+    pub fn publish(&self, data: &str) -> Result<(String, u64), Unpublished> {
+        let request = self.agent.post(format!("{}?{}", self.place, self.query));
+        // An answer that drips would outlast each single limit.
+        let sent = request.config().timeout_global(Some(DOCTOR_PUBLISH_TIMEOUT)).build().send(data);
+        let mut response = sent.map_err(|error| {
+            let error = match error {
+                Error::Io(error) => error.to_string(),
+                other => other.to_string(),
+            };
+            Unpublished::Unanswered { asked: self.asked(), error }
+        })?;
+        if !response.status().is_success() {
+            let refusal = refusal(response);
+            let (status, words) = (refusal.status, refusal.words);
+            return Err(Unpublished::Refused { asked: self.asked(), status, words });
+        }
+        let answer = response.body_mut().read_to_string().unwrap_or_default();
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let id = answer.get("id").and_then(Value::as_str);
+        let subscribers = answer.get("subscribers").and_then(Value::as_u64).unwrap_or(0);
+        let published = id.map(|id| (id.to_owned(), subscribers));
+        published.ok_or_else(|| Unpublished::NoId { asked: self.asked() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_and_the_whole_address_are_the_same() {
+        let rows = [
+            ("http://a:8081", "http://a:8081/publish?topic=own"),
+            ("http://a:8081/", "http://a:8081/publish?topic=own"),
+            ("http://a:8081/publish", "http://a:8081/publish?topic=own"),
+            ("http://a:8081/publish/", "http://a:8081/publish?topic=own"),
+            (
+                "http://a:8081/publish?topic=x&event=y&token=%26#part",
+                "http://a:8081/publish?topic=own&token=%26",
+            ),
+            ("http://a:8081?token=1", "http://a:8081/publish?topic=own&token=1"),
+            ("http://a/prefix/publish", "http://a/prefix/publish?topic=own"),
+            ("http://publish", "http://publish/publish?topic=own"),
+            ("http://a/events", "http://a/events/publish?topic=own"),
+        ];
+        for (url, expected) in rows {
+            let publisher = Publisher::new(url, "own").unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
+            assert_eq!(format!("{}?{}", publisher.place, publisher.query), expected, "{url}");
+        }
+        for url in ["", "a:1", "http://", "http:///publish", "https://a/publish", "http://a/publish?a b"] {
+            let Err(Failure::Usage(line)) = Publisher::new(url, "own") else { panic!("{url}: taken") };
+            assert!(line.starts_with(FLAG), "{line}");
+        }
+    }
+}

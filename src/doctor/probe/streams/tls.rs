@@ -1,0 +1,160 @@
+//! TLS to a stream: whom to trust, the handshake, and what went wrong in words. Knows no HTTP.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, StreamOwned,
+};
+
+use crate::base::limits::DOCTOR_CONNECT_TIMEOUT;
+use crate::host::ca_bundle;
+
+/// An open session.
+pub type Session = StreamOwned<ClientConnection, TcpStream>;
+
+/// Whom to trust.
+#[derive(Clone, Debug)]
+pub struct Trust(Arc<Judge>);
+
+/// As browsers judge, but for certificates that were named one by one: those are trusted as they are, so that
+/// a self-signed one can be tested. Nobody else's key passes for them, because signatures are always checked.
+#[derive(Debug)]
+struct Judge {
+    strict: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+    /// Whether one of them was met.
+    met: AtomicBool,
+}
+
+impl Trust {
+    /// Trusts the authorities, and the very certificates, of the file; without one the system's authorities.
+    ///
+    /// # Errors
+    /// When there is no such file, or no certificate in it.
+    pub fn new(file: Option<&str>) -> Result<Trust, String> {
+        let bundle = file.map_or_else(ca_bundle::file, |file| Ok(file.to_owned())).map_err(|_| {
+            "this host has no file of trusted certificates; name one with --ca-file".to_owned()
+        })?;
+        let unreadable =
+            |error: &dyn std::fmt::Display| format!("cannot read certificates from {bundle}: {error}");
+        let mut store = RootCertStore::empty();
+        let mut named = Vec::new();
+        for certificate in CertificateDer::pem_file_iter(&bundle).map_err(|error| unreadable(&error))? {
+            let certificate = certificate.map_err(|error| unreadable(&error))?;
+            if file.is_some() {
+                named.push(certificate.clone());
+            }
+            // A bundle may hold one that this library does not understand; the others still serve.
+            let _ = store.add(certificate);
+        }
+        if store.is_empty() {
+            return Err(unreadable(&"there is none in it"));
+        }
+        let strict = WebPkiServerVerifier::builder(Arc::new(store)).build();
+        let strict = strict.map_err(|error| unreadable(&error))?;
+        Ok(Trust(Arc::new(Judge { strict, named, met: AtomicBool::new(false) })))
+    }
+
+    /// Whether the peer was trusted only because its very certificate was named.
+    pub fn by_name(&self) -> bool {
+        self.0.met.load(Ordering::Relaxed)
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.named.iter().any(|named| named == end_entity) {
+            self.met.store(true, Ordering::Relaxed);
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.strict.supported_verify_schemes()
+    }
+}
+
+/// Opens a session that offers these protocols.
+///
+/// # Errors
+/// When the peer speaks no TLS, is not trusted, or takes too long.
+pub fn handshake(socket: TcpStream, host: &str, trust: &Trust, protocols: &[&str]) -> io::Result<Session> {
+    let judge: Arc<dyn ServerCertVerifier> = Arc::clone(&trust.0) as Arc<dyn ServerCertVerifier>;
+    let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(judge);
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(session, socket);
+    stream.sock.set_read_timeout(Some(DOCTOR_CONNECT_TIMEOUT))?;
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    stream.sock.set_read_timeout(None)?;
+    Ok(stream)
+}
+
+/// What went wrong and what to do about it, if it has to do with TLS.
+pub fn words(error: &io::Error, host: &str, port: u16) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<Error>()?;
+    Some(match error {
+        Error::InvalidCertificate(why) => {
+            let why = match why {
+                CertificateError::UnknownIssuer => {
+                    "no authority that is trusted here has signed it".to_owned()
+                }
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "it is too old".to_owned()
+                }
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    format!("it is not for {host}")
+                }
+                CertificateError::Other(_) => "it is self-signed, or not for servers".to_owned(),
+                other => format!("{other:?}"),
+            };
+            format!(
+                "the certificate of {host}:{port} is not trusted: {why}; browsers refuse it too. To look all \
+                 the same name it, or its authority, with --ca-file FILE; `openssl s_client -connect \
+                 {host}:{port} </dev/null | openssl x509 >FILE` writes it down"
+            )
+        }
+        Error::InvalidMessage(_) => {
+            format!("what {host}:{port} says is no TLS: is it http:// rather than https://?")
+        }
+        other => format!("no TLS with {host}:{port}: {other}"),
+    })
+}

@@ -1,0 +1,163 @@
+//! The address of a stream, taken apart, and the requests for it. Knows no socket.
+
+use ureq::http::Uri;
+
+use crate::base::failure::Failure;
+use crate::base::logfmt::shown;
+use crate::client::http::{encoded, has_wrong_port};
+
+/// Parameters that say what is subscribed to, from where, or what is published: the doctor brings its own.
+const OWN_PARAMETERS: [&str; 9] =
+    ["topic", "event", "last", "clock", "buffered", "last_event_id", "lastEventId", "key", "retry"];
+
+/// A checked `--url` of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Whether it is `https`.
+    pub tls: bool,
+    /// Without the brackets of IPv6.
+    pub host: String,
+    /// By default that of the scheme.
+    pub port: u16,
+    authority: String,
+    path: String,
+    query: Vec<String>,
+}
+
+impl Address {
+    /// Takes `http[s]://HOST[:PORT][/PATH][?QUERY]`; without a path `/events`.
+    ///
+    /// # Errors
+    /// When it is no such address.
+    pub fn new(url: &str) -> Result<Address, Failure> {
+        let refuse = || {
+            let url = shown(url);
+            Failure::Usage(format!("--url {url}: must be http(s)://HOST[:PORT]/events?topic=TOPIC"))
+        };
+        let uri: Uri = url.split('#').next().unwrap_or(url).parse().map_err(|_| refuse())?;
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(refuse()),
+        };
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        let authority = authority.ok_or_else(refuse)?;
+        if has_wrong_port(authority) {
+            return Err(refuse());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let path = if ["", "/"].contains(&uri.path()) { "/events" } else { uri.path() };
+        let query = uri.query().unwrap_or_default();
+        Ok(Address {
+            tls,
+            host,
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            authority: authority.to_string(),
+            path: path.to_owned(),
+            query: query.split('&').filter(|pair| !pair.is_empty()).map(str::to_owned).collect(),
+        })
+    }
+
+    /// The pairs of the query that say what to subscribe to.
+    pub fn topics(&self) -> Vec<String> {
+        self.query.iter().filter(|pair| name_of(pair) == "topic").cloned().collect()
+    }
+
+    /// Path and query for these topics, given as pairs, with further pairs behind; what else the query holds,
+    /// credentials perhaps, stays.
+    pub fn target(&self, topics: &[String], more: &[(&str, &str)]) -> String {
+        let kept = self.query.iter().filter(|pair| !is_own(pair)).cloned();
+        let more = more.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
+        let pairs: Vec<String> = topics.iter().cloned().chain(kept).chain(more).collect();
+        format!("{}?{}", self.path, pairs.join("&"))
+    }
+
+    /// Host and port as they were written.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The bytes of a request with these fields.
+    pub fn request(
+        &self,
+        method: &str,
+        topics: &[String],
+        more: &[(&str, &str)],
+        fields: &[(&str, &str)],
+    ) -> Vec<u8> {
+        let target = self.target(topics, more);
+        let mut request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: fanwheel-doctor/{}\r\n",
+            self.authority,
+            env!("CARGO_PKG_VERSION")
+        );
+        for (name, value) in fields {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        request.into_bytes()
+    }
+}
+
+fn is_own(pair: &str) -> bool {
+    OWN_PARAMETERS.contains(&name_of(pair))
+}
+
+/// What stays of a query: credentials perhaps.
+pub fn kept_pairs(query: &str) -> impl Iterator<Item = String> {
+    query.split('&').filter(|pair| !pair.is_empty() && !is_own(pair)).map(str::to_owned)
+}
+
+fn name_of(pair: &str) -> &str {
+    pair.split('=').next().unwrap_or(pair)
+}
+
+/// The pair that subscribes to a topic.
+pub fn topic_pair(topic: &str) -> String {
+    format!("topic={}", encoded(topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart_and_put_together() {
+        let rows = [
+            (
+                "http://a/events?topic=x&token=t%26&last=5",
+                "a",
+                80,
+                "/events?topic=new&token=t%26&clock=1",
+                "a",
+            ),
+            ("https://a:1/p?event=x", "a", 1, "/p?topic=new&clock=1", "a:1"),
+            ("https://[::1]", "::1", 443, "/events?topic=new&clock=1", "[::1]"),
+            ("HTTP://A/#part", "A", 80, "/events?topic=new&clock=1", "A"),
+        ];
+        for (url, host, port, target, authority) in rows {
+            let address = Address::new(url).unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
+            assert_eq!((&address.host[..], address.port), (host, port), "{url}");
+            let request = address.request("GET", &[topic_pair("new")], &[("clock", "1")], &[("A", "b")]);
+            let request = String::from_utf8(request).unwrap();
+            assert!(
+                request.starts_with(&format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\n")),
+                "{request}"
+            );
+            assert!(request.ends_with("\r\nA: b\r\n\r\n"), "{request}");
+        }
+        for url in [
+            "",
+            "a",
+            "ftp://a/",
+            "http://",
+            "http://u:p@a/",
+            "http:///x",
+            "http://a b/",
+            "//a/b",
+            "http://a:80800/",
+        ] {
+            assert!(matches!(Address::new(url), Err(Failure::Usage(_))), "{url}");
+        }
+    }
+}

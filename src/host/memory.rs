@@ -1,0 +1,192 @@
+//! Resident memory and the limit above which newcomers are refused.
+//!
+//! Reads `/proc` and the control groups under a given root, so that tests can bring their own. Decides when
+//! memory counts as full; who is refused then is the core's business.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::base::limits::{MEMORY_FREE_AGAIN_PERCENT, MEMORY_SHARE_PERCENT};
+use crate::host::cgroups;
+
+/// Where the numbers come from.
+#[derive(Clone, Debug)]
+pub struct Host {
+    root: PathBuf,
+}
+
+/// Whether memory is full.
+#[derive(Clone, Debug)]
+pub struct Brim {
+    limit_bytes: u64,
+    full: bool,
+}
+
+impl Host {
+    /// The host this process runs on.
+    pub fn real() -> Host {
+        Host::at(Path::new("/"))
+    }
+
+    /// A host whose files are under `root`.
+    pub fn at(root: &Path) -> Host {
+        Host { root: root.to_owned() }
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.root.join(path)).ok()
+    }
+
+    /// Bytes of this process that are in memory.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        field_kib(&self.read("proc/self/status")?, "VmRSS:")
+    }
+
+    /// The least limit of the control groups of `process`: a number, or `self`.
+    pub fn group_bytes(&self, process: &str) -> Option<u64> {
+        // The 2^63 of version 1 is no limit, and loses to the installed memory.
+        let texts = cgroups::texts(&self.root, process, "memory", "memory.max", "memory.limit_in_bytes");
+        cgroups::least(&texts)
+    }
+
+    /// The limit for a setting, where 0 means a share of what this process may have.
+    pub fn limit_bytes(&self, setting: u64) -> u64 {
+        if setting > 0 {
+            return setting;
+        }
+        let installed = self.read("proc/meminfo").and_then(|text| field_kib(&text, "MemTotal:"));
+        let least = installed.into_iter().chain(self.group_bytes("self")).min();
+        least.map_or(u64::MAX, |bytes| bytes / 100 * MEMORY_SHARE_PERCENT)
+    }
+}
+
+/// A field of a `/proc` file whose unit is kB.
+fn field_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1_024)
+}
+
+/// When much of what events and bodies took has been freed, so that the allocator's rest is worth returning.
+#[derive(Clone, Debug, Default)]
+pub struct Ebb {
+    high_bytes: usize,
+}
+
+/// A fall that is worth a walk through the allocator's heaps, which holds up whoever allocates meanwhile.
+const EBB_BYTES: usize = 16 << 20;
+
+impl Ebb {
+    /// Takes a reading of live bytes; says whether they have fallen far since the last time it said so.
+    pub fn look(&mut self, live_bytes: usize) -> bool {
+        self.high_bytes = self.high_bytes.max(live_bytes);
+        let fallen = self.high_bytes - live_bytes >= EBB_BYTES;
+        if fallen {
+            self.high_bytes = live_bytes;
+        }
+        fallen
+    }
+}
+
+impl Brim {
+    /// Memory is free until told otherwise.
+    pub fn new(limit_bytes: u64) -> Brim {
+        Brim { limit_bytes, full: false }
+    }
+
+    /// The limit.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// Takes a reading; says whether memory is full when that has changed.
+    pub fn look(&mut self, resident_bytes: u64) -> Option<bool> {
+        let free_again = self.limit_bytes / 100 * MEMORY_FREE_AGAIN_PERCENT;
+        let full = if self.full { resident_bytes > free_again } else { resident_bytes > self.limit_bytes };
+        (full != std::mem::replace(&mut self.full, full)).then_some(full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake_root::FakeRoot;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn memory_is_given_back_once_after_each_ebb() {
+        let mut ebb = Ebb::default();
+        let looks = [0, 40 << 20, 30 << 20, 20 << 20, 20 << 20, 10 << 20, 4 << 20, 0];
+        assert_eq!(
+            looks.map(|bytes| ebb.look(bytes)),
+            [false, false, false, true, false, false, true, false]
+        );
+    }
+
+    #[test]
+    fn the_least_of_installed_memory_and_all_groups_counts() {
+        const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:        8388608 kB\nMemFree: 1 kB\n");
+        let share = |bytes: u64| bytes / 100 * 80;
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u64);
+        let rows: &[Row<'_>] = &[
+            ("installed", &[MEMINFO], share(8 * GIB)),
+            ("nothing", &[], u64::MAX),
+            (
+                "v2-outer",
+                &[
+                    MEMINFO,
+                    ("proc/self/cgroup", "0::/system.slice/fanwheel.service\n"),
+                    ("sys/fs/cgroup/system.slice/fanwheel.service/memory.max", "max\n"),
+                    ("sys/fs/cgroup/system.slice/memory.max", "1073741824\n"),
+                ],
+                share(GIB),
+            ),
+            (
+                "v2-container",
+                &[MEMINFO, ("proc/self/cgroup", "0::/\n"), ("sys/fs/cgroup/memory.max", "268435456\n")],
+                share(GIB / 4),
+            ),
+            (
+                "v1",
+                &[
+                    MEMINFO,
+                    ("proc/self/cgroup", "5:cpu,cpuacct:/x\n4:memory:/x\n0::/\n"),
+                    ("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "2147483648\n"),
+                    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+                ],
+                share(2 * GIB),
+            ),
+        ];
+        for (name, files, expected) in rows {
+            let root = FakeRoot::new(&format!("memory-{name}"), files);
+            let host = Host { root: root.path().to_owned() };
+            assert_eq!(host.limit_bytes(0), *expected, "{name}");
+            assert_eq!(host.limit_bytes(5), 5, "{name}");
+        }
+    }
+
+    #[test]
+    fn full_memory_is_told_once_and_free_memory_only_with_a_distance() {
+        let mut brim = Brim::new(1_000);
+        let rows = [
+            (900, None),
+            (1_000, None),
+            (1_001, Some(true)),
+            (2_000, None),
+            (990, None),
+            (951, None),
+            (950, Some(false)),
+            (1_000, None),
+        ];
+        for (bytes, expected) in rows {
+            assert_eq!(brim.look(bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn this_process_has_a_size() {
+        let bytes = Host::real().resident_bytes().expect("Linux tells");
+        assert!(bytes > 100_000 && bytes < Host::real().limit_bytes(0), "{bytes}");
+    }
+}

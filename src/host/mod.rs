@@ -1,0 +1,13 @@
+//! Facts about process and host: `/proc`, control groups, memory, trusted certificates, standard output.
+//!
+//! Only reads and writes plain values; judges nothing and knows no connection. Files are read under a given
+//! root, so that tests can bring their own.
+
+pub mod ca_bundle;
+pub mod cgroups;
+#[cfg(test)]
+pub mod fake_root;
+pub mod memory;
+pub mod output;
+pub mod own_process;
+pub mod processes;

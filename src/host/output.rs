@@ -1,0 +1,27 @@
+//! Standard output of the subcommands: a reader that left is no error, a full disk is one.
+
+use std::io::{self, Write};
+
+use crate::base::failure::Failure;
+
+/// Prints a whole text, or says why it could not.
+pub fn print(text: &str) -> Result<(), Failure> {
+    printed(write_out(text.as_bytes())).map(|_| ())
+}
+
+/// Writes bytes and flushes.
+pub fn write_out(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// Returns true while somebody still reads. A closed standard output means that enough was read, so it is no
+/// error. A full disk is one, because the file would silently lack its end.
+pub fn printed(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Run(format!("cannot write to standard output: {error}"))),
+    }
+}

@@ -1,0 +1,167 @@
+//! The parts of a run: what each one does, and what its numbers mean. The machinery is `run`'s.
+
+use std::time::{Duration, Instant};
+
+use crate::load::plan::Pace;
+use crate::load::receiver::Order;
+use crate::load::report::{Delivered, Idled, Latency, Opened, Returned};
+use crate::load::run::{Progress, Run, SAY};
+use crate::load::sample::{Sample, Span};
+use crate::load::topic_spread::in_share;
+
+/// The kernel gives memory back a little later than it is given up.
+const SETTLE: Duration = Duration::from_millis(200);
+/// A client that is busier than this, in per cent, may be the limit itself.
+const CLIENT_BUSY: f64 = 90.0;
+/// A server that is less busy than this, in per cent of one processor, was not the limit.
+const SERVER_BUSY: f64 = 90.0;
+/// Missed events are published so many at a time.
+const MISSED_WINDOW: u64 = 16;
+
+impl Run<'_> {
+    /// Opens every subscriber.
+    pub(super) fn open(&mut self) {
+        let (wanted, start) = (self.plan.subscribers as u64, Instant::now());
+        self.order(|| Order::Open);
+        if !self.wait("opening", wanted, |board| board.sum(|cell| &cell.open)) && !self.board.stopped() {
+            let open = self.board.sum(|cell| &cell.open);
+            let patience = self.plan.patience.as_secs();
+            let fault = format!("{open} of {wanted} subscribers open, and no more for {patience} s");
+            self.report.faults.push(fault);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        std::thread::sleep(SETTLE);
+        let span = Sample::take(&self.plan).since(&self.before);
+        let tally = self.take();
+        let open = self.board.sum(|cell| &cell.open);
+        let each = |total: f64| total / open.max(1) as f64;
+        self.report.opened = Opened {
+            wanted,
+            open,
+            seconds,
+            per_second: open as f64 / seconds,
+            latency: Latency::of(&tally.opening),
+            cpu_us_each: span.cpu_us.map(each),
+            resident_bytes_each: span.resident_bytes.map(each),
+            kernel_bytes_each: each(span.kernel_bytes),
+        };
+    }
+
+    /// Holds them and publishes nothing.
+    pub(super) fn idle(&mut self) {
+        let (before, start) = (Sample::take(&self.plan), Instant::now());
+        let of = self.plan.idle.as_secs();
+        while start.elapsed() < self.plan.idle && !self.board.stopped() {
+            std::thread::sleep(SAY.min(self.plan.idle));
+            (self.say)(Progress { part: "idle", done: start.elapsed().as_secs().min(of), of });
+        }
+        let (tally, after) = (self.take(), Sample::take(&self.plan));
+        let span = after.since(&before);
+        let heartbeats = tally.comments;
+        self.report.idled = Some(Idled {
+            seconds: span.seconds,
+            heartbeats,
+            cpu_percent: percent(&span),
+            cpu_us_each: span.cpu_us.filter(|_| heartbeats > 0).map(|cpu| cpu / heartbeats as f64),
+            resident_bytes: span.cpu_us.map(|_| after.usage.resident_bytes),
+        });
+    }
+
+    /// Publishes and waits for the last delivery.
+    pub(super) fn measure(&mut self) {
+        let (before, due) = (Sample::take(&self.plan), self.due);
+        let time = if self.plan.seconds.is_zero() { Duration::MAX } else { self.plan.seconds };
+        let published = self.publish("publishing", self.plan.events, time, self.plan.pace);
+        self.settle();
+        let span = Sample::take(&self.plan).since(&before);
+        let tally = self.take();
+        let deliveries = tally.deliveries;
+        self.report.delivered = Some(Delivered {
+            events: published.accepted,
+            requests: published.requests,
+            refused: published.refused,
+            failed: published.wrong,
+            unsent: published.unsent,
+            deliveries,
+            expected: self.due - due,
+            seconds: span.seconds,
+            events_per_second: published.accepted as f64 / span.seconds,
+            deliveries_per_second: deliveries as f64 / span.seconds,
+            events_per_read: deliveries as f64 / tally.reads.max(1) as f64,
+            latency: Latency::of(&tally.latency),
+            to_last: Latency::of(&tally.to_last),
+            answered: Latency::of(&published.answered),
+            late_ms_max: published.late_ns as f64 / 1e6,
+            cpu_seconds: span.cpu_us.map(|cpu| cpu / 1e6),
+            cpu_us_per_delivery: span.cpu_us.filter(|_| deliveries > 0).map(|cpu| cpu / deliveries as f64),
+            cpu_us_per_event: span.cpu_us.map(|cpu| cpu / published.accepted.max(1) as f64),
+            cpu_percent: percent(&span),
+            client_cpu_percent: span.client_percent,
+        });
+        self.say_who_was_the_limit(&span);
+    }
+
+    fn say_who_was_the_limit(&mut self, span: &Span) {
+        let (client, server) = (span.client_percent, percent(span));
+        if client > CLIENT_BUSY && server.is_none_or(|server| server < SERVER_BUSY) {
+            let server = server.map_or("not measured".to_owned(), |server| format!("{server:.0} % of one"));
+            self.report.notes.push(format!(
+                "the client was the limit: it used {client:.0} % of its processors, the server {server}"
+            ));
+        }
+    }
+
+    /// Cuts a share, publishes what it misses, and lets it come back all at once.
+    pub(super) fn come_back(&mut self) {
+        if self.numbers.iter().all(|&number| number == 0) {
+            // Nobody has an id yet to come back with.
+            let events = self.plan.topics as u64;
+            self.publish("giving ids", events, Duration::MAX, Pace::Window(MISSED_WINDOW));
+            self.settle();
+        }
+        let open = self.board.sum(|cell| &cell.open);
+        self.cut = true;
+        self.order(|| Order::Cut);
+        let stay = self.reading();
+        self.wait("cutting", 1, |board| u64::from(board.sum(|cell| &cell.open) <= stay));
+        if self.plan.missed > 0 {
+            self.publish("missing", self.plan.missed, Duration::MAX, Pace::Window(MISSED_WINDOW));
+            self.settle();
+        }
+        // What the cut left behind is done before the return is measured.
+        std::thread::sleep(SETTLE);
+        self.cut = false;
+        let subscribers = open.saturating_sub(stay);
+        self.take();
+        let before = Sample::take(&self.plan);
+        let numbers = self.numbers.clone();
+        self.order(|| Order::Return(numbers.clone()));
+        if !self.wait("coming back", subscribers, |board| board.sum(|cell| &cell.caught_up)) {
+            self.report.faults.push("not every subscriber came back to what it had missed".to_owned());
+        }
+        let span = Sample::take(&self.plan).since(&before);
+        let tally = self.take();
+        self.report.returned = Some(Returned {
+            subscribers,
+            missed: self.plan.missed,
+            caught_up: self.board.sum(|cell| &cell.caught_up),
+            seconds: span.seconds,
+            latency: Latency::of(&tally.resuming),
+            cpu_us_each: span.cpu_us.map(|cpu| cpu / subscribers.max(1) as f64),
+        });
+    }
+
+    /// Subscribers that are there now, whether they read or stall.
+    fn reading(&self) -> u64 {
+        let stays = |index: &u64| {
+            let stalled = in_share(*index, self.plan.stall_percent);
+            stalled || !in_share(*index, self.plan.reconnect_percent)
+        };
+        (0..self.plan.subscribers as u64).filter(stays).count() as u64
+    }
+}
+
+/// Of one processor.
+fn percent(span: &Span) -> Option<f64> {
+    span.cpu_us.map(|cpu| cpu / span.seconds / 10_000.0)
+}

@@ -1,0 +1,81 @@
+//! What the threads of a run share: the clock's start, events on their way, and each receiver's counts for
+//! whoever waits for them. Plain atomics; nobody holds anybody up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Instant;
+
+use mio::Waker;
+
+use crate::load::in_flight::Flight;
+
+/// The counts of one receiver, written by it alone.
+#[derive(Default)]
+pub struct Cell {
+    /// Streams open now.
+    pub open: AtomicU64,
+    /// Events received so far.
+    pub deliveries: AtomicU64,
+    /// Returned subscribers that have all they missed.
+    pub caught_up: AtomicU64,
+}
+
+/// What is shared.
+pub struct Board {
+    start: Instant,
+    /// Events on their way.
+    pub flight: Flight,
+    /// One for each receiver.
+    pub cells: Vec<Cell>,
+    publisher_sleeps: AtomicBool,
+    publisher: Waker,
+    /// The run was interrupted.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Board {
+    /// A board for so many receivers and the publisher behind `publisher`.
+    pub fn new(receivers: usize, publisher: Waker, stop: Arc<AtomicBool>) -> Board {
+        Board {
+            start: Instant::now(),
+            flight: Flight::new(),
+            cells: (0..receivers).map(|_| Cell::default()).collect(),
+            publisher_sleeps: AtomicBool::new(false),
+            publisher,
+            stop,
+        }
+    }
+
+    /// Nanoseconds since the run began.
+    pub fn now_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    /// The sum of one count over all receivers.
+    pub fn sum(&self, count: impl Fn(&Cell) -> &AtomicU64) -> u64 {
+        self.cells.iter().map(|cell| count(cell).load(Relaxed)).sum()
+    }
+
+    /// Whether the run was interrupted.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// The publisher says that it is about to wait; then it looks once more.
+    pub fn publisher_sleeps(&self, sleeps: bool) {
+        self.publisher_sleeps.store(sleeps, SeqCst);
+    }
+
+    /// Something has happened that the publisher may wait for.
+    pub fn nudge_publisher(&self) {
+        if self.publisher_sleeps.swap(false, SeqCst) {
+            // It looks again by itself after a while, so a lost wake-up costs time only.
+            let _ = self.publisher.wake();
+        }
+    }
+
+    /// Wakes the publisher for an order.
+    pub fn wake_publisher(&self) {
+        let _ = self.publisher.wake();
+    }
+}

@@ -1,0 +1,93 @@
+//! The dashboard: one page with its styles, scripts and plotting library, all inside the program.
+//!
+//! Owns the list of files, their types and tags. Knows no number that the page shows: its scripts ask
+//! `/status`, `/topics` and `/connections`, and listen to the topic `fanwheel.status`.
+
+use crate::base::snapshot::Asset;
+
+const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const PICTURE: &str = "image/svg+xml";
+
+/// Name, type and bytes of each file.
+const FILES: [(&str, &str, &[u8]); 17] = [
+    ("index.html", HTML, include_bytes!("dashboard/index.html")),
+    ("style.css", STYLE, include_bytes!("dashboard/style.css")),
+    ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
+    ("app.js", SCRIPT, include_bytes!("dashboard/app.js")),
+    ("alarms.js", SCRIPT, include_bytes!("dashboard/alarms.js")),
+    ("dom.js", SCRIPT, include_bytes!("dashboard/dom.js")),
+    ("events.js", SCRIPT, include_bytes!("dashboard/events.js")),
+    ("figures.js", SCRIPT, include_bytes!("dashboard/figures.js")),
+    ("format.js", SCRIPT, include_bytes!("dashboard/format.js")),
+    ("operator_actions.js", SCRIPT, include_bytes!("dashboard/operator_actions.js")),
+    ("pages.js", SCRIPT, include_bytes!("dashboard/pages.js")),
+    ("plots.js", SCRIPT, include_bytes!("dashboard/plots.js")),
+    ("source.js", SCRIPT, include_bytes!("dashboard/source.js")),
+    ("theme.js", SCRIPT, include_bytes!("dashboard/theme.js")),
+    ("uplot.js", SCRIPT, include_bytes!("../../vendor/uplot/uPlot.iife.min.js")),
+    ("uplot.css", STYLE, include_bytes!("../../vendor/uplot/uPlot.min.css")),
+    ("uplot-licence.txt", TEXT, include_bytes!("../../vendor/uplot/LICENSE")),
+];
+
+/// A file by its name; `index.html` is the page.
+pub fn asset(name: &str) -> Option<Asset> {
+    let &(_, content_type, bytes) = FILES.iter().find(|(known, ..)| *known == name)?;
+    Some(Asset { content_type, bytes, etag: tag(bytes) })
+}
+
+/// An entity tag from the bytes, by FNV-1a: it only has to differ between versions. A page is asked for
+/// rarely, so it is not kept.
+fn tag(bytes: &[u8]) -> String {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("\"{hash:016x}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(name: &str) -> String {
+        let asset = asset(name).expect("a file");
+        String::from_utf8(asset.bytes.to_vec()).expect("UTF-8")
+    }
+
+    #[test]
+    fn files_are_found_by_their_own_names_only() {
+        for (name, ..) in FILES {
+            let asset = asset(name).expect("a file");
+            assert!(!asset.bytes.is_empty() && asset.etag.len() == 18, "{name}");
+        }
+        for name in ["", "/", "index", "INDEX.HTML", "../style.css", "style.css?x", "uPlot.min.css"] {
+            assert_eq!(asset(name), None, "{name:?}");
+        }
+        assert_ne!(tag(b"a"), tag(b"b"));
+    }
+
+    /// The page's content policy would stop any of these, in a browser and without a word to us.
+    #[test]
+    fn the_page_needs_nothing_but_its_own_files() {
+        let page = text("index.html");
+        for part in page.split(['"', '\'']).filter(|part| part.starts_with("dashboard/")) {
+            let name = part.trim_start_matches("dashboard/");
+            assert!(asset(name).is_some(), "{part} is not a file");
+        }
+        for forbidden in ["http:", "https:", "style=", "onclick", "onload", "<style", "javascript:"] {
+            assert!(!page.contains(forbidden), "the page holds {forbidden}");
+        }
+        for (name, kind, _) in FILES.iter().filter(|(_, kind, _)| *kind == SCRIPT) {
+            let script = text(name);
+            let imports = script.split("from \"./").skip(1).filter_map(|rest| rest.split('"').next());
+            for import in imports {
+                assert!(asset(import).is_some(), "{name} imports {import}");
+            }
+            for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+                assert!(!script.contains(markup), "{name} ({kind}) makes markup of text: {markup}");
+            }
+        }
+    }
+}

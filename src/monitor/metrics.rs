@@ -1,0 +1,309 @@
+//! `/metrics`: which numbers are exposed, under which names. Its size is bounded: labels come from enums, and
+//! one from the workers, of which there are at most 64.
+
+use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES};
+use crate::base::snapshot::{Format, Snapshot, WorkerSnapshot};
+use crate::monitor::error_classes;
+use crate::monitor::exposition::{Exposition, Number};
+use crate::monitor::watch::{Watch, Window};
+
+/// What each count means, in the order of [`COUNT_NAMES`].
+const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
+    "Connections accepted.",
+    "Streams opened.",
+    "Streams opened with a position to resume from.",
+    "Gap events written: history a subscriber needed was no longer kept.",
+    "Events accepted, once each, whatever the number of topics.",
+    "Publishes answered from an idempotency key.",
+    "Events handed whole to the kernel, one for each subscriber.",
+    "Bytes handed to the kernel.",
+    "Sends offered to the kernel.",
+    "Sends that found a socket full or took only part.",
+    "Sends that completed at least one event; delivered by these is the coalescing factor.",
+    "Batches in which sends were offered to the kernel.",
+    "Heartbeats written.",
+    "Requests answered, streams included.",
+    "Requests answered 4xx for what they were: malformed, unknown, too large; not timeouts.",
+    "Slow subscribers moved to the newest event.",
+    "Times a subscriber's socket was full, so that it fell behind.",
+    "Events of the history among those delivered, to subscribers that had come back or asked for them.",
+    "Turns of the workers.",
+    "Times a worker slept until something came or was due.",
+    "Times a worker stopped listening because it had no files left.",
+    "Connections that could not be accepted for another reason.",
+    "Sockets that could not be registered with epoll.",
+    "Log lines dropped because the log's output was behind or full.",
+    "Messages of alerts that a webhook, the command or sendmail took.",
+    "Messages of alerts given up after the last try, or because too many waited.",
+];
+
+const MICROSECONDS: u64 = 1_000_000;
+const MILLISECONDS: u64 = 1_000;
+
+/// The page: counts are the snapshot's; what the host tells is the watch's, a second old at most.
+pub fn page(snapshot: &Snapshot, watch: &Watch, format: Format) -> String {
+    let mut page = Exposition::new(format);
+    counts(&mut page, snapshot);
+    distributions(&mut page, snapshot);
+    gauges(&mut page, snapshot, watch);
+    workers(&mut page, snapshot);
+    process(&mut page, watch);
+    page.finish()
+}
+
+fn counts(page: &mut Exposition, snapshot: &Snapshot) {
+    let totals = &snapshot.totals;
+    for ((name, help), value) in COUNT_NAMES.iter().zip(COUNT_HELP).zip(totals.counts) {
+        page.counter(&format!("fanwheel_{name}"), help, value);
+    }
+    let refused = REFUSED_NAMES.iter().zip(totals.refused);
+    page.counters("fanwheel_refused", "Newcomers and publishes refused.", "reason", refused);
+    let closed = CLOSED_NAMES.iter().zip(totals.closed);
+    page.counters("fanwheel_closed", "Connections ended.", "reason", closed);
+    let help =
+        "Faults that well-behaved clients on a healthy host do not cause; neither resets nor refusals.";
+    page.counters("fanwheel_errors", help, "class", error_classes::by_class(totals));
+    let help = "Turns in which a step left work for the next turn, its budget used up.";
+    page.counters("fanwheel_budget_exhausted", help, "step", STEP_NAMES.iter().zip(totals.exhausted));
+}
+
+fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
+    let spread = &snapshot.spread;
+    page.histogram(
+        "fanwheel_delivery_seconds",
+        "Time from a publish until the kernel had the event's bytes for one subscriber; replays do not \
+         count.",
+        &spread.delivery_each,
+        MICROSECONDS,
+    );
+    page.histogram(
+        "fanwheel_delivery_last_seconds",
+        "Time from a publish until the kernel had the event's bytes for the last of its live subscribers; \
+         those that are behind are not waited for.",
+        &spread.delivery_last,
+        MICROSECONDS,
+    );
+    let help = "Time of a worker's turn, in which everyone else on the worker waits.";
+    page.histogram("fanwheel_turn_seconds", help, &spread.turn, MICROSECONDS);
+    let help = "Time from the opening of a connection to its end, to 32 ms.";
+    page.histogram("fanwheel_connection_duration_seconds", help, &spread.duration, MILLISECONDS);
+    let help = "Events of the history that a subscriber got before it was live.";
+    page.histogram("fanwheel_replay_events", help, &spread.replay, 1);
+}
+
+fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
+    let (totals, last) = (&snapshot.totals, watch.last());
+    let rows: [(&str, &str, u64); 17] = [
+        ("connections", "Connections open now.", totals.connections_open),
+        (
+            "connections_max",
+            "Connections held before newcomers are refused.",
+            snapshot.connections_max as u64,
+        ),
+        ("subscribers", "Streams open now.", totals.subscribers_open),
+        ("lagging", "Streams whose socket was full and that have not caught up since.", totals.lagging),
+        ("topics", "Topics that exist.", snapshot.topics as u64),
+        (
+            "subscriptions",
+            "Topics that streams listen to, each stream's counted.",
+            snapshot.subscriptions as u64,
+        ),
+        ("history_events", "Events kept for returning subscribers.", snapshot.history_events as u64),
+        ("history_bytes", "Bytes of the kept events.", snapshot.history_bytes as u64),
+        ("bodies_bytes", "Bytes of publish bodies that are being received.", snapshot.bodies_bytes as u64),
+        ("idempotency_keys", "Idempotency keys remembered.", snapshot.idempotency_keys as u64),
+        ("workers", "Threads that serve connections.", snapshot.workers.len() as u64),
+        ("draining", "1 while the server ends its streams.", u64::from(snapshot.draining)),
+        ("alerts_firing", "Alerts that fire now.", watch.alerts().firing() as u64),
+        ("memory_full", "1 while newcomers are refused for memory.", u64::from(snapshot.memory_full)),
+        (
+            "memory_limit_bytes",
+            "Resident bytes above which newcomers are refused.",
+            watch.bounds().memory_limit_bytes,
+        ),
+        (
+            "kernel_tcp_bytes",
+            "Bytes that the kernel's TCP holds for all sockets of this host.",
+            last.host.kernel_tcp_bytes,
+        ),
+        ("ready", "1 while events pass through every worker in time.", u64::from(last.readiness.ok)),
+    ];
+    for (name, help, value) in rows {
+        page.gauge(&format!("fanwheel_{name}"), help, value);
+    }
+    let help = "Resident bytes for each connection beyond those of an empty server and of history; 0 while \
+                there are fewer than 1 000.";
+    page.gauge("fanwheel_connection_bytes", help, watch.bytes_per_connection().unwrap_or(0));
+    let help = "Growth of resident memory in a minute that nothing explains which the server is asked to \
+                hold; 0 unless it is judged to be a leak.";
+    page.gauge("fanwheel_leak_bytes_per_minute", help, watch.leak().bytes_per_minute.round());
+    let accepted = watch.happened(Count::Accepted, Window::Minute);
+    page.gauge("fanwheel_accepted_per_minute", "Connections accepted in the last minute.", accepted);
+    page.gauge("fanwheel_uptime_seconds", "Time since the start.", snapshot.uptime_ms as f64 / 1_000.0);
+    page.info(
+        "fanwheel_build",
+        "Always 1; the version is in the label.",
+        "version",
+        env!("CARGO_PKG_VERSION"),
+    );
+}
+
+fn workers(page: &mut Exposition, snapshot: &Snapshot) {
+    type Row = (&'static str, &'static str, fn(&WorkerSnapshot) -> Number);
+    let numbered = |of: fn(&WorkerSnapshot) -> Number| {
+        let rows = snapshot.workers.iter().enumerate();
+        rows.map(move |(index, worker)| (index.to_string(), of(worker)))
+    };
+    let counters: [Row; 2] = [
+        ("delivered", "Events handed whole to the kernel by a worker.", |worker| worker.delivered.into()),
+        ("turns", "Turns of a worker.", |worker| worker.turns.into()),
+    ];
+    for (name, help, of) in counters {
+        page.counters(&format!("fanwheel_worker_{name}"), help, "worker", numbered(of));
+    }
+    let gauges: [Row; 5] = [
+        ("connections", "Connections of a worker, of any kind.", |worker| worker.connections.into()),
+        ("subscribers", "Streams of a worker.", |worker| worker.subscribers.into()),
+        ("files", "Sockets that a worker holds.", |worker| worker.files.into()),
+        ("mailbox_events", "Events that wait in a worker's mailbox.", |worker| {
+            (worker.mailbox as u64).into()
+        }),
+        ("wheel_lag_seconds", "How late a worker is with its timers.", |worker| {
+            (worker.wheel_lag_ms as f64 / 1_000.0).into()
+        }),
+    ];
+    for (name, help, of) in gauges {
+        page.gauges(&format!("fanwheel_worker_{name}"), help, "worker", numbered(of));
+    }
+}
+
+/// The names that every Prometheus client library uses.
+fn process(page: &mut Exposition, watch: &Watch) {
+    let host = &watch.last().host;
+    page.counter("process_cpu_seconds", "Processor time of all threads.", host.cpu_seconds);
+    page.gauge("process_resident_memory_bytes", "Bytes of this process in memory.", host.resident_bytes);
+    page.gauge(
+        "process_open_fds",
+        "Files in the main thread's table, and the sockets of all workers.",
+        host.files_open,
+    );
+    let started_seconds = watch.bounds().started_ms as f64 / 1_000.0;
+    page.gauge("process_start_time_seconds", "When this process started, Unix time.", started_seconds);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::base::counters::{Closed, Count, Refused};
+    use crate::base::limits::WORKERS_MAX;
+    use crate::base::snapshot::HostReading;
+    use crate::monitor::watch::{Bounds, Sample};
+
+    fn snapshot(workers: usize) -> Snapshot {
+        let worker = WorkerSnapshot { mailbox: 12, files: 100_000, ..WorkerSnapshot::default() };
+        let mut snapshot = Snapshot {
+            workers: vec![worker; workers],
+            uptime_ms: 61_005,
+            draining: true,
+            ..Snapshot::default()
+        };
+        snapshot.totals.counts[Count::Delivered as usize] = u64::MAX;
+        snapshot.totals.counts[Count::LogDropped as usize] = 3;
+        snapshot.totals.refused[Refused::Memory as usize] = 5;
+        snapshot.totals.closed[Closed::SlowStalled as usize] = 7;
+        snapshot.totals.subscribers_open = 9;
+        snapshot.totals.exhausted[0] = 11;
+        snapshot
+    }
+
+    fn text(workers: usize, format: Format) -> String {
+        let mut watch = Watch::new(Bounds { started_ms: 1_700_000_000_500, ..Bounds::default() });
+        let host = HostReading { cpu_seconds: 2.5, resident_bytes: 4_096, ..HostReading::default() };
+        watch.push(Sample { host, ..Sample::default() });
+        page(&snapshot(workers), &watch, format)
+    }
+
+    #[test]
+    fn numbers_stand_under_their_names() {
+        let page = text(4, Format::Prometheus);
+        for expected in [
+            "fanwheel_delivered_total 18446744073709551615",
+            "fanwheel_log_dropped_total 3",
+            "fanwheel_refused_total{reason=\"memory_full\"} 5",
+            "fanwheel_closed_total{reason=\"slow_stalled\"} 7",
+            "fanwheel_errors_total{class=\"slow\"} 7",
+            "fanwheel_budget_exhausted_total{step=\"reads\"} 11",
+            "fanwheel_subscribers 9",
+            "fanwheel_workers 4",
+            "fanwheel_draining 1",
+            "fanwheel_memory_full 0",
+            "fanwheel_ready 1",
+            "fanwheel_uptime_seconds 61.005",
+            "fanwheel_worker_mailbox_events{worker=\"3\"} 12",
+            "process_cpu_seconds_total 2.5",
+            "process_start_time_seconds 1700000000.5",
+        ] {
+            assert!(page.lines().any(|line| line == expected), "{expected}\n{page}");
+        }
+    }
+
+    /// The grammar of the exposition format, read strictly.
+    #[test]
+    fn every_line_parses_and_every_metric_is_announced_once() {
+        let page = text(2, Format::Prometheus);
+        let mut announced = BTreeSet::new();
+        let mut series = BTreeSet::new();
+        assert!(page.ends_with('\n'));
+        for line in page.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("name and kind");
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                assert!(announced.insert(name.to_owned()), "{line}");
+                continue;
+            }
+            if line.starts_with("# HELP ") {
+                continue;
+            }
+            let (key, value) = line.rsplit_once(' ').expect("series and value");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(series.insert(key.to_owned()), "{line}");
+            let name = key.split('{').next().expect("a name");
+            let parts = ["_bucket", "_sum", "_count"];
+            let family = parts.iter().find_map(|part| name.strip_suffix(part));
+            assert!(announced.contains(name) || family.is_some_and(|it| announced.contains(it)), "{line}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{line}");
+            let label = key.strip_prefix(name).expect("its own prefix");
+            let quoted = label.strip_prefix('{').and_then(|label| label.strip_suffix("\"}"));
+            assert!(label.is_empty() || quoted.is_some_and(|label| label.contains("=\"")), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_stands_beside_its_name() {
+        for (name, word) in [
+            ("log_dropped", "Log"),
+            ("gaps", "Gap"),
+            ("turns", "Turns"),
+            ("accepted", "accepted"),
+            ("event_sends", "coalescing"),
+            ("batches", "Batches"),
+            ("lagged", "fell behind"),
+            ("replayed", "history"),
+            ("wakeups", "slept"),
+        ] {
+            let index = COUNT_NAMES.iter().position(|count| *count == name).expect("a count");
+            assert!(COUNT_HELP[index].contains(word), "{name}: {}", COUNT_HELP[index]);
+        }
+    }
+
+    #[test]
+    fn the_page_is_small_with_as_many_workers_as_there_can_be() {
+        for format in [Format::Prometheus, Format::OpenMetrics] {
+            let bytes = text(WORKERS_MAX, format).len();
+            assert!(bytes < 60_000, "{bytes}");
+        }
+    }
+}

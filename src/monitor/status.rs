@@ -1,0 +1,253 @@
+//! `/status`: the numbers of `/metrics`, and what the last minutes were like, as one JSON object for people,
+//! scripts and the dashboard.
+
+use serde_json::{Map, Value, json};
+
+use super::watch::{Latency, Point, Rates, Watch, Window, WorkerRates};
+use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
+use crate::base::snapshot::{Snapshot, StatusQuery, WorkerSnapshot};
+
+/// The page: counts are the snapshot's, everything over time is the watch's.
+pub fn page(snapshot: &Snapshot, watch: &Watch, query: StatusQuery) -> String {
+    let mut page = object(snapshot, watch);
+    if query.series {
+        page["series"] = series(watch);
+    }
+    page.to_string()
+}
+
+fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
+    let totals = &snapshot.totals;
+    let last = watch.last();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": if snapshot.draining { "draining" } else { "serving" },
+        "now_ms": last.wall_ms,
+        "uptime_ms": snapshot.uptime_ms,
+        "ready": {
+            "ok": last.readiness.ok,
+            "reason": last.readiness.reason,
+            "since_ms": last.readiness.since_ms,
+        },
+        "workers": workers(snapshot, watch),
+        "connections": {
+            "open": totals.connections_open,
+            "max": snapshot.connections_max,
+            "accepted_per_minute": watch.happened(Count::Accepted, Window::Minute),
+            "duration_ms_mean": snapshot.spread.duration.mean().map(rounded),
+            "by_address": by_address(snapshot),
+        },
+        "subscribers": {
+            "open": totals.subscribers_open,
+            "lagging": totals.lagging,
+            "messages_per_connection_mean": messages_per_connection(snapshot),
+        },
+        "rates": {
+            "1s": rates(watch.rates(Window::Second)),
+            "1m": rates(watch.rates(Window::Minute)),
+            "5m": rates(watch.rates(Window::FiveMinutes)),
+        },
+        "latency_ms": {
+            "each": latency(watch.latency_each()),
+            "last": latency(watch.latency_last()),
+            "1s": newest_latency(watch),
+        },
+        "turn_ms": turns(watch),
+        "cpu_percent": rounded(watch.rates(Window::Second).cpu_percent),
+        "memory": memory(snapshot, watch),
+        "topics": snapshot.topics,
+        "subscriptions": snapshot.subscriptions,
+        "history": { "events": snapshot.history_events, "bytes": snapshot.history_bytes },
+        "bodies_bytes": snapshot.bodies_bytes,
+        "idempotency_keys": snapshot.idempotency_keys,
+        "memory_full": snapshot.memory_full,
+        "counts": named(&COUNT_NAMES, &totals.counts),
+        "refused": named(&REFUSED_NAMES, &totals.refused),
+        "closed": named(&CLOSED_NAMES, &totals.closed),
+        "insights": insights(watch),
+        "alerts": watch.alerts().status(),
+    })
+}
+
+fn workers(snapshot: &Snapshot, watch: &Watch) -> Vec<Value> {
+    let rates = watch.workers();
+    let row = |(index, worker): (usize, &WorkerSnapshot)| {
+        let rates: WorkerRates = rates.get(index).copied().unwrap_or_default();
+        json!({
+            "index": index,
+            "connections": worker.connections,
+            "subscribers": worker.subscribers,
+            "deliveries_per_second": rounded(rates.deliveries_per_second),
+            "turn_ms_mean": rates.turn_us_mean.map(|us| rounded(us / 1_000.0)),
+            "turn_ms_max": rounded(rates.turn_us_max as f64 / 1_000.0),
+            "mailbox": worker.mailbox,
+            "files": worker.files,
+            "files_max": watch.bounds().worker_files_max,
+            "budget_exhausted": worker.exhausted,
+            "cpu_percent": rounded(rates.cpu_percent),
+        })
+    };
+    snapshot.workers.iter().enumerate().map(row).collect()
+}
+
+fn by_address(snapshot: &Snapshot) -> Vec<Value> {
+    let counts = snapshot.top_addresses.iter();
+    counts.map(|count| json!({ "address": count.address, "connections": count.connections })).collect()
+}
+
+/// Events that a stream has got on average, over all streams there have been.
+fn messages_per_connection(snapshot: &Snapshot) -> Option<f64> {
+    let count = |what: Count| snapshot.totals.counts[what as usize];
+    let streams = count(Count::Subscribed);
+    (streams > 0).then(|| rounded(count(Count::Delivered) as f64 / streams as f64))
+}
+
+/// The newest values of the series of latencies.
+fn newest_latency(watch: &Watch) -> Value {
+    let newest = watch.points().last();
+    let ms = |us: Option<f64>| us.map(|us| rounded(us / 1_000.0));
+    json!({
+        "each_p99": ms(newest.and_then(|point| point.each_p99_us)),
+        "last_p99": ms(newest.and_then(|point| point.last_p99_us)),
+    })
+}
+
+fn latency(latency: Option<Latency>) -> Value {
+    let of = |value: fn(Latency) -> f64| latency.map(|latency| rounded(value(latency)));
+    json!({
+        "p50": of(|latency| latency.p50_ms),
+        "p99": of(|latency| latency.p99_ms),
+        "max": of(|latency| latency.max_ms),
+    })
+}
+
+/// Of the last minute. The least is known to a third only.
+fn turns(watch: &Watch) -> Value {
+    let turns = watch.turns();
+    let ms = |us: f64| rounded(us / 1_000.0);
+    json!({
+        "min": turns.least().map(|us| ms(us as f64)),
+        "mean": turns.mean().map(ms),
+        "max": turns.mean().map(|_| ms(watch.turn_max_us() as f64)),
+    })
+}
+
+fn insights(watch: &Watch) -> Vec<Value> {
+    let insights = watch.insights().into_iter();
+    insights
+        .map(|it| json!({ "severity": it.severity.name(), "text": it.text, "advice": it.advice }))
+        .collect()
+}
+
+fn rates(rates: Rates) -> Value {
+    json!({
+        "published": rounded(rates.published),
+        "deliveries": rounded(rates.deliveries),
+        "bytes": rounded(rates.bytes),
+        "accepted": rounded(rates.accepted),
+        "closed": rounded(rates.closed),
+        "refused": rounded(rates.refused),
+        "errors": rounded(rates.errors),
+    })
+}
+
+fn memory(snapshot: &Snapshot, watch: &Watch) -> Value {
+    let host = &watch.last().host;
+    let (trend, leak) = (watch.trend(), watch.leak());
+    json!({
+        "resident_bytes": host.resident_bytes,
+        "limit_bytes": watch.bounds().memory_limit_bytes,
+        "history_bytes": snapshot.history_bytes,
+        "bytes_per_connection": watch.bytes_per_connection(),
+        "kernel_tcp_bytes": host.kernel_tcp_bytes,
+        "trend": {
+            "average_bytes": trend.average_bytes,
+            "min_bytes": trend.min_bytes,
+            "max_bytes": trend.max_bytes,
+            "spikes": trend.spikes,
+        },
+        "leak": {
+            "judgement": leak.judgement.name(),
+            "bytes_per_minute": leak.bytes_per_minute.round(),
+            "why": leak.why,
+        },
+    })
+}
+
+/// One value for each second, oldest first.
+fn series(watch: &Watch) -> Value {
+    let of = |value: fn(&Point) -> u64| -> Vec<u64> { watch.points().map(value).collect() };
+    let ms = |value: fn(&Point) -> Option<f64>| -> Vec<Option<f64>> {
+        watch.points().map(|point| value(point).map(|us| rounded(us / 1_000.0))).collect()
+    };
+    json!({
+        "step_ms": 1_000,
+        // On one clock, so that a jump of the host's bends no curve back on itself.
+        "at_ms": watch.points().map(|point| taken_ms(watch, point)).collect::<Vec<u64>>(),
+        "connections": of(|point| point.connections),
+        "deliveries": differences(watch, |point| point.count(Count::Delivered) as f64),
+        "latency_p99_ms": ms(|point| point.each_p99_us),
+        "latency_last_p99_ms": ms(|point| point.last_p99_us),
+        "cpu_percent": differences(watch, |point| point.cpu_seconds * 100.0),
+        "resident_bytes": of(|point| point.resident_bytes),
+        "lagging": of(|point| point.lagging),
+    })
+}
+
+/// When a point was taken, Unix milliseconds as the newest one reads the clock.
+fn taken_ms(watch: &Watch, point: &Point) -> u64 {
+    let last = watch.last();
+    last.wall_ms.saturating_sub(last.mono_ms.saturating_sub(point.mono_ms))
+}
+
+/// What was added in each second; nothing is known of the first.
+fn differences(watch: &Watch, value: fn(&Point) -> f64) -> Vec<Option<f64>> {
+    let mut before: Option<&Point> = None;
+    let difference = |point| {
+        let before = before.replace(point)?;
+        let seconds = (point.mono_ms - before.mono_ms).max(1) as f64 / 1_000.0;
+        Some(rounded((value(point) - value(before)).max(0.0) / seconds))
+    };
+    watch.points().map(difference).collect()
+}
+
+/// Three digits after the point are enough for anyone.
+fn rounded(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
+fn named(names: &[&str], values: &[u64]) -> Map<String, Value> {
+    names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::watch::{Bounds, Sample};
+
+    #[test]
+    fn a_clock_that_jumps_bends_no_curve() {
+        let mut watch = Watch::new(Bounds::default());
+        for (second, wall_ms) in [(1, 100_000), (2, 101_000), (3, 50_000), (4, 900_000)] {
+            watch.push(Sample { mono_ms: second * 1_000, wall_ms, ..Sample::default() });
+        }
+        assert_eq!(series(&watch)["at_ms"], json!([897_000, 898_000, 899_000, 900_000]));
+    }
+
+    #[test]
+    fn it_is_one_object_with_the_numbers_in_place() {
+        let mut snapshot = Snapshot { topics: 2, connections_max: 10, ..Snapshot::default() };
+        snapshot.totals.counts[0] = 5;
+        snapshot.totals.connections_open = 3;
+        let mut watch = Watch::new(Bounds::default());
+        watch.push(Sample { snapshot: snapshot.clone(), ..Sample::default() });
+        let page: Value =
+            serde_json::from_str(&page(&snapshot, &watch, StatusQuery { series: true })).expect("JSON");
+        assert_eq!(page["state"], "serving");
+        assert_eq!(page["topics"], 2);
+        assert_eq!(page["counts"]["accepted"], 5);
+        assert_eq!((&page["connections"]["open"], &page["connections"]["max"]), (&json!(3), &json!(10)));
+        assert_eq!(page["closed"].as_object().map(Map::len), Some(CLOSED_NAMES.len()));
+        assert_eq!(page["series"]["at_ms"].as_array().map(Vec::len), Some(1));
+    }
+}

@@ -1,0 +1,336 @@
+//! What the last five minutes were like: one sample a second goes in, rates, trends and judgements come out.
+//!
+//! Owns the rings of samples and the figures that alert rules may ask for. Plain values, no
+//! clock: whoever pushes says when it was. Knows no page.
+
+mod figures;
+mod insights;
+mod memory;
+mod minute;
+mod points;
+
+pub use self::figures::{metric_named, metrics};
+pub use self::insights::Insight;
+use self::memory::LeakJudge;
+pub use self::memory::{Judgement, Leak, Trend};
+use self::minute::Minute;
+pub use self::minute::WorkerRates;
+use self::points::Ring;
+pub use self::points::{Point, Rates, Window};
+use super::alerts::{Notice, Rule, Rules};
+use crate::base::counters::{Closed, Count, Spread};
+use crate::base::histogram::Distribution;
+use crate::base::snapshot::{HostReading, Peaks, Readiness, Snapshot};
+use crate::base::time::Now;
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// Unix milliseconds.
+    pub wall_ms: u64,
+    /// Milliseconds since the start, from the monotonic clock.
+    pub mono_ms: u64,
+    /// The node.
+    pub snapshot: Snapshot,
+    /// The greatest values since the sample before.
+    pub peaks: Peaks,
+    /// The process and the host.
+    pub host: HostReading,
+    /// Whether events pass through every worker.
+    pub readiness: Readiness,
+}
+
+/// What does not change while the server runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Resident bytes above which newcomers are refused.
+    pub memory_limit_bytes: u64,
+    /// Connections at which a worker stops listening.
+    pub worker_files_max: usize,
+    /// Time without other bytes after which a subscriber gets a heartbeat.
+    pub heartbeat_ms: u64,
+    /// Topics beyond which new ones are refused.
+    pub topics_max: usize,
+    /// Idempotency keys beyond which publishes with one are refused.
+    pub idempotency_keys_max: usize,
+    /// When the process began, Unix milliseconds.
+    pub started_ms: u64,
+}
+
+/// Time from a publish until the kernel had the event, over the last minute, milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// Half were quicker.
+    pub p50_ms: f64,
+    /// All but one in a hundred were quicker.
+    pub p99_ms: f64,
+    /// None was slower.
+    pub max_ms: f64,
+}
+
+/// Connections beside which what else a process holds is little.
+const CONNECTIONS_TELLING: u64 = 1_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Watch {
+    bounds: Bounds,
+    ring: Ring,
+    minute: Minute,
+    leaks: LeakJudge,
+    last: Sample,
+    /// Resident bytes before there was anyone, as far as that was seen.
+    bare_bytes: Option<u64>,
+    alerts: Rules,
+}
+
+impl Watch {
+    /// Nothing has been seen yet.
+    pub fn new(bounds: Bounds) -> Watch {
+        Watch {
+            bounds,
+            ring: Ring::default(),
+            minute: Minute::default(),
+            leaks: LeakJudge::default(),
+            last: Sample::default(),
+            bare_bytes: None,
+            alerts: Rules::default(),
+        }
+    }
+
+    /// Takes in the next sample; once a second.
+    pub fn push(&mut self, sample: Sample) {
+        self.minute.push(&sample);
+        let p99 = |of: fn(&Spread) -> &Distribution| self.minute.added_last(of).quantile(0.99);
+        self.ring.push(Point {
+            each_p99_us: p99(|spread| &spread.delivery_each),
+            last_p99_us: p99(|spread| &spread.delivery_last),
+            ..Point::of(&sample)
+        });
+        self.leaks.push(&sample);
+        self.bare_bytes.get_or_insert(sample.host.resident_bytes);
+        self.last = sample;
+    }
+
+    /// Holds the alert rules against the newest sample; what is to be told.
+    pub fn judge(&mut self, now: Now) -> Vec<Notice> {
+        let mut alerts = std::mem::take(&mut self.alerts);
+        let notices = alerts.tick(now, |metric| (self.value(metric), self.why(metric)));
+        self.alerts = alerts;
+        notices
+    }
+
+    /// Other alert rules from here on; what is to be told of those that are gone.
+    pub fn replace_rules(&mut self, rules: Vec<Rule>, now: Now) -> Vec<Notice> {
+        self.alerts.replace(rules, now)
+    }
+
+    /// The alert rules and where they stand.
+    pub fn alerts(&self) -> &Rules {
+        &self.alerts
+    }
+
+    /// What does not change.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// The newest sample.
+    pub fn last(&self) -> &Sample {
+        &self.last
+    }
+
+    /// What happened in each second of a window that ends with the newest sample.
+    pub fn rates(&self, window: Window) -> Rates {
+        self.ring.rates(window)
+    }
+
+    /// How often something happened in a window.
+    pub fn happened(&self, what: Count, window: Window) -> u64 {
+        self.ring.added(window, |point| point.count(what))
+    }
+
+    /// How many connections ended for a reason in a window.
+    pub fn ended(&self, reason: Closed, window: Window) -> u64 {
+        self.ring.added(window, |point| point.closed(reason))
+    }
+
+    /// How often something happened in each of the last minutes, the newest first; none of a minute that the
+    /// server has not seen whole.
+    pub fn by_minute(&self, what: Count, minutes: usize) -> Option<Vec<u64>> {
+        let newest_ms = self.ring.points().last()?.mono_ms;
+        let count = |age: u64| {
+            let at_ms = newest_ms.checked_sub(age * 60_000)?;
+            Some(self.ring.points().rev().find(|point| point.mono_ms <= at_ms)?.count(what))
+        };
+        let counts: Option<Vec<u64>> = (0..=minutes as u64).map(count).collect();
+        Some(counts?.windows(2).map(|pair| pair[0].saturating_sub(pair[1])).collect())
+    }
+
+    /// How many newcomers and publishes were refused in the last five minutes, for each reason.
+    pub fn refused(&self) -> Vec<u64> {
+        let Some((from, to)) = self.ring.ends(Window::FiveMinutes) else { return Vec::new() };
+        to.refused.iter().zip(from.refused).map(|(to, from)| to.saturating_sub(from)).collect()
+    }
+
+    /// What each worker did, by index.
+    pub fn workers(&self) -> Vec<WorkerRates> {
+        self.minute.workers()
+    }
+
+    /// From publish to each subscriber; none when nothing was delivered.
+    pub fn latency_each(&self) -> Option<Latency> {
+        let max_us = self.ring.points().rev().take(60).map(|point| point.each_max_us).max();
+        latency(&self.minute.added(|spread| &spread.delivery_each), max_us)
+    }
+
+    /// From publish to the last live subscriber; none when nothing was delivered.
+    pub fn latency_last(&self) -> Option<Latency> {
+        let max_us = self.ring.points().rev().take(60).map(|point| point.last_max_us).max();
+        latency(&self.minute.added(|spread| &spread.delivery_last), max_us)
+    }
+
+    /// Times of turns in the last minute, microseconds.
+    pub fn turns(&self) -> Distribution {
+        self.minute.added(|spread| &spread.turn)
+    }
+
+    /// The longest turn of the last minute, microseconds.
+    pub fn turn_max_us(&self) -> u64 {
+        self.ring.points().rev().take(60).map(|point| point.turn_max_us).max().unwrap_or(0)
+    }
+
+    /// Resident memory over the last five minutes.
+    pub fn trend(&self) -> Trend {
+        let points: Vec<&Point> = self.points().collect();
+        Trend::of(points.iter().copied())
+    }
+
+    /// Resident bytes that each connection takes: all that was not there at the start and is neither history
+    /// nor a body. None for so few connections that this would tell of other things.
+    pub fn bytes_per_connection(&self) -> Option<u64> {
+        let (snapshot, connections) = (&self.last.snapshot, self.last.snapshot.totals.connections_open);
+        let else_held = self.bare_bytes? + (snapshot.history_bytes + snapshot.bodies_bytes) as u64;
+        let held = self.last.host.resident_bytes.saturating_sub(else_held);
+        (connections >= CONNECTIONS_TELLING).then(|| held / connections)
+    }
+
+    /// Whether resident memory leaks.
+    pub fn leak(&self) -> &Leak {
+        self.leaks.leak()
+    }
+
+    /// What an operator should know, most severe first.
+    pub fn insights(&self) -> Vec<Insight> {
+        insights::of(self)
+    }
+
+    /// The samples, oldest first.
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> + ExactSizeIterator {
+        self.ring.points()
+    }
+}
+
+fn latency(added: &Distribution, max_us: Option<u64>) -> Option<Latency> {
+    let ms = |us: f64| us / 1_000.0;
+    let max_us = max_us.unwrap_or(0) as f64;
+    // Within its bucket a percentile is a guess; it is never above what was seen.
+    let quantile = |share| added.quantile(share).map(|us| if max_us > 0.0 { us.min(max_us) } else { us });
+    Some(Latency { p50_ms: ms(quantile(0.5)?), p99_ms: ms(quantile(0.99)?), max_ms: ms(max_us) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::histogram::{Histogram, Scale};
+    use crate::base::snapshot::WorkerSnapshot;
+
+    /// A busy node, at a second.
+    fn sample(second: u64, each: &Histogram) -> Sample {
+        let mut sample = Sample { mono_ms: second * 1_000, ..Sample::default() };
+        let totals = &mut sample.snapshot.totals;
+        totals.connections_open = 90;
+        totals.subscribers_open = 80;
+        totals.lagging = 20;
+        totals.counts[Count::Delivered as usize] = 80 * second;
+        totals.counts[Count::Published as usize] = second;
+        totals.counts[Count::RequestsBad as usize] = 2 * second;
+        totals.refused[0] = 3 * second;
+        sample.snapshot.connections_max = 100;
+        each.add(2_000, 80);
+        each.add_to(&mut sample.snapshot.spread.delivery_each);
+        sample.peaks.each_us = each.take_peak();
+        let per_second = [(Count::Accepted, 4), (Count::BytesSent, 6), (Count::Gaps, 7), (Count::Skipped, 8)];
+        for (what, rate) in per_second.into_iter().chain([(Count::Lagged, 9), (Count::Replayed, 10)]) {
+            totals.counts[what as usize] = rate * second;
+        }
+        totals.closed[0] = 5 * second;
+        let snapshot = &mut sample.snapshot;
+        (snapshot.topics, snapshot.subscriptions) = (11, 12);
+        (snapshot.history_bytes, snapshot.bodies_bytes, snapshot.idempotency_keys) = (13, 14, 15);
+        let worker = WorkerSnapshot { files: 8, mailbox: 18, wheel_lag_ms: 19, ..WorkerSnapshot::default() };
+        snapshot.workers = vec![WorkerSnapshot::default(), worker];
+        (sample.host.kernel_tcp_bytes, sample.host.files_open) = (16, 17);
+        sample.peaks.turns_us = vec![3_000, 2_000];
+        sample.host.resident_bytes = 50;
+        sample.host.cpu_seconds = second as f64 / 2.0;
+        sample
+    }
+
+    #[test]
+    fn every_figure_has_its_value() {
+        let bounds = Bounds { memory_limit_bytes: 200, worker_files_max: 8, ..Bounds::default() };
+        let mut watch = Watch::new(bounds);
+        assert_eq!(watch.value("delivery_p99_ms"), None, "nothing was delivered");
+        let each = Histogram::new(Scale::Spans);
+        (0..70).for_each(|second| watch.push(sample(second, &each)));
+        let values: Vec<Option<f64>> =
+            metrics().map(|metric| watch.value(metric.name).map(f64::round)).collect();
+        let rounded = |metric: &str| watch.value(metric).expect(metric);
+        assert_eq!(
+            (rounded("connections_share"), rounded("memory_share"), rounded("lagging_share")),
+            (0.9, 0.25, 0.25)
+        );
+        let expected = [
+            Some(90.0),
+            Some(1.0),
+            Some(80.0),
+            Some(50.0),
+            Some(0.0),
+            Some(80.0),
+            Some(1.0),
+            Some(2.0),
+            None,
+            Some(0.0),
+            Some(2.0),
+            Some(3.0),
+            Some(0.0),
+            Some(1.0),
+            Some(50.0),
+            Some(0.0),
+            Some(4.0),
+            Some(5.0),
+            Some(6.0),
+            Some(7.0),
+            Some(8.0),
+            Some(9.0),
+            Some(10.0),
+            Some(20.0),
+            Some(11.0),
+            Some(12.0),
+            Some(13.0),
+            Some(14.0),
+            Some(15.0),
+            Some(16.0),
+            None,
+            Some(17.0),
+            Some(1.0),
+            Some(18.0),
+            Some(19.0),
+            Some(3.0),
+            Some(69.0),
+        ];
+        assert_eq!(values, expected);
+        assert_eq!(watch.value("unheard_of"), None);
+    }
+}

@@ -1,0 +1,408 @@
+//! What an operator should know of the numbers, in words, each with what to do about it.
+//!
+//! Each insight looks at one thing and knows its own threshold. What happened counts for five minutes.
+
+use std::cmp::Reverse;
+
+use super::{Judgement, Watch, Window};
+use crate::base::counters::{Closed, Count, REFUSED_NAMES, Refused};
+use crate::base::limits::MAILBOX_FRAMES_MAX;
+use crate::monitor::alerts::Severity;
+
+/// One thing to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Insight {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is so.
+    pub text: String,
+    /// What can be done.
+    pub advice: &'static str,
+}
+
+/// Share of a limit in use that is worth a warning, and one that is critical.
+const NEAR: f64 = 0.8;
+const AT: f64 = 0.95;
+/// Share of subscribers that are behind, and how many there must be for a share to mean anything.
+const LAGGING_SHARE: f64 = 0.05;
+const LAGGING_MIN: u64 = 5;
+/// Time to the slowest of a hundred deliveries that users notice.
+const DELIVERY_MS: f64 = 1_000.0;
+/// A publisher that fell silent published in each of so many minutes before, so many events at least.
+const STEADY_MINUTES: usize = 3;
+const STEADY_EVENTS_MIN: u64 = 10;
+/// Share of connections of one address that is worth a word, how many that must be, and how many addresses
+/// there must be: behind a proxy everybody has one of few.
+const CROWD_SHARE: f64 = 0.5;
+const CROWD_MIN: u64 = 100;
+const CROWD_ADDRESSES_MIN: usize = 5;
+/// A worker that carries so many times the mean of all, and how many connections that must be.
+const UNEVEN: f64 = 2.0;
+const UNEVEN_MIN: u64 = 200;
+/// Silence after which many proxies and load balancers cut a connection.
+const PROXY_SILENCE_MS: u64 = 60_000;
+/// A turn that keeps others waiting for so long is felt.
+const TURN_US: u64 = 250_000;
+/// Processor time of a worker, in percent of a processor, that leaves no room.
+const CPU_PERCENT: f64 = 90.0;
+
+/// What to do about each reason of refusals, in the order of [`REFUSED_NAMES`].
+const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
+    "Raise connections_max and LimitNOFILE, or add a node.",
+    "One address has all that connections_per_address_max allows: raise it if that is a proxy or a network.",
+    "Resident memory is at memory_bytes_max: lower history_bytes_max, raise the limit, or add a node.",
+    "Raise topics_max, or look who makes so many; /topics names them.",
+    "More publish bodies are on their way than can be held: raise bodies_bytes_max, or publish less at once.",
+    "Publishers outrun the workers: publish less often, in larger events, or add workers.",
+    "Raise idempotency_keys_max, or lower idempotency_ms.",
+    "The server ends; clients come back by themselves.",
+    "Somebody publishes on the public listener: publishers belong on the control listener.",
+    "A page of another site asked the control listener: find out who opened it, and close what led there.",
+    "Somebody asks the public listener for topics of the server's own, which begin with fanwheel.",
+    "Scripts ask for /topics or /connections faster than they are answered: let them wait.",
+    "Somebody calls the control listener by another name: if it is one of its own, add it to control_names.",
+];
+
+type Found = Option<Insight>;
+
+fn insight(severity: Severity, text: String, advice: &'static str) -> Found {
+    Some(Insight { severity, text, advice })
+}
+
+/// All that apply, most severe first.
+pub(super) fn of(watch: &Watch) -> Vec<Insight> {
+    let all = [
+        readiness(watch),
+        memory_full(watch),
+        connections(watch),
+        memory(watch),
+        leak(watch),
+        mailboxes(watch),
+        lagging(watch),
+        slow(watch),
+        delivery(watch),
+        gaps(watch),
+        refused(watch),
+        topics(watch),
+        idempotency_keys(watch),
+        silence(watch),
+        crowd(watch),
+        files(watch),
+        host_errors(watch),
+        log_dropped(watch),
+        busy(watch),
+        turns(watch),
+        uneven(watch),
+        heartbeats(watch),
+    ];
+    let mut found: Vec<Insight> = all.into_iter().flatten().collect();
+    found.sort_by_key(|insight| Reverse(insight.severity));
+    found
+}
+
+fn readiness(watch: &Watch) -> Found {
+    let ready = &watch.last().readiness;
+    if watch.last().snapshot.draining {
+        // Somebody asked for it.
+        return insight(
+            Severity::Warning,
+            "The server is draining: it ends its streams and takes no newcomers.".to_owned(),
+            "Clients come back by themselves, to another node or to this one when it has started again.",
+        );
+    }
+    if ready.ok {
+        return None;
+    }
+    let reason = ready.reason.as_deref().unwrap_or("for a reason unknown");
+    let advice = if reason.starts_with("log_failing") {
+        "Make room on the log's disk, or move the file away and send SIGHUP."
+    } else {
+        "Look at the worker that is named, and at the log."
+    };
+    insight(Severity::Critical, format!("The server is not ready: {reason}."), advice)
+}
+
+fn memory_full(watch: &Watch) -> Found {
+    watch.last().snapshot.memory_full.then_some(())?;
+    insight(
+        Severity::Critical,
+        "Resident memory is above its limit, and newcomers are refused.".to_owned(),
+        "Lower history_bytes_max, raise memory_bytes_max, or add a node.",
+    )
+}
+
+fn share_severity(share: f64) -> Option<Severity> {
+    match share {
+        _ if share >= AT => Some(Severity::Critical),
+        _ if share >= NEAR => Some(Severity::Warning),
+        _ => None,
+    }
+}
+
+/// The same of so many in use; a limit of 0 is none.
+fn limit_severity(used: usize, most: usize) -> Option<Severity> {
+    (most > 0).then(|| used as f64 / most as f64).and_then(share_severity)
+}
+
+fn connections(watch: &Watch) -> Found {
+    let snapshot = &watch.last().snapshot;
+    let severity = share_severity(watch.value("connections_share")?)?;
+    insight(
+        severity,
+        format!(
+            "{} of {} connections are in use.",
+            snapshot.totals.connections_open, snapshot.connections_max
+        ),
+        "Beyond the limit newcomers are refused: raise connections_max and LimitNOFILE, or add a node.",
+    )
+}
+
+fn memory(watch: &Watch) -> Found {
+    let share = watch.value("memory_share")?;
+    let severity = share_severity(share).filter(|_| !watch.last().snapshot.memory_full)?;
+    insight(
+        severity,
+        format!("Resident memory is at {:.0} % of its limit.", share * 100.0),
+        "Beyond the limit newcomers are refused: lower history_bytes_max, or give the server more memory.",
+    )
+}
+
+fn leak(watch: &Watch) -> Found {
+    let leak = watch.leak();
+    (leak.judgement == Judgement::Suspected).then_some(())?;
+    insight(
+        Severity::Warning,
+        leak.why.clone(),
+        "Please report it with this page; until then restart the server at a quiet hour.",
+    )
+}
+
+fn mailboxes(watch: &Watch) -> Found {
+    let workers = watch.last().snapshot.workers.iter().enumerate();
+    let (index, fullest) = workers.max_by_key(|(_, worker)| worker.mailbox)?;
+    (fullest.mailbox >= MAILBOX_FRAMES_MAX / 2).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!(
+            "Publishers outrun worker {index}: {} of {MAILBOX_FRAMES_MAX} places in its mailbox are taken.",
+            fullest.mailbox
+        ),
+        "When a mailbox is full publishes get 503: publish less often, in larger events, or add workers.",
+    )
+}
+
+fn lagging(watch: &Watch) -> Found {
+    let totals = &watch.last().snapshot.totals;
+    let share = watch.value("lagging_share")?;
+    (share >= LAGGING_SHARE && totals.lagging >= LAGGING_MIN).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("{} of {} subscribers are behind.", totals.lagging, totals.subscribers_open),
+        "Their networks take less than is published. Publish less, or keep more history so that they catch \
+         up; /connections?sort=lag names them.",
+    )
+}
+
+fn slow(watch: &Watch) -> Found {
+    let [stalled, evicted] =
+        [Closed::SlowStalled, Closed::SlowEvicted].map(|reason| watch.ended(reason, Window::FiveMinutes));
+    let skipped = watch.happened(Count::Skipped, Window::FiveMinutes);
+    let parts = [
+        (stalled, "ended because they took nothing"),
+        (evicted, "ended because history had passed them by"),
+        (skipped, "moved to the newest event"),
+    ];
+    let said: Vec<String> = parts
+        .into_iter()
+        .filter(|&(times, _)| times > 0)
+        .map(|(times, what)| format!("{times} times {what}"))
+        .collect();
+    (!said.is_empty()).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("Slow subscribers in 5 minutes: {}.", said.join(", ")),
+        "If clients should be given more time, raise stall_ms and history_events; if they should go on \
+         without what they missed, slow_policy does that.",
+    )
+}
+
+fn delivery(watch: &Watch) -> Found {
+    let p99_ms = watch.value("delivery_p99_ms").filter(|&p99_ms| p99_ms >= DELIVERY_MS)?;
+    insight(
+        Severity::Warning,
+        format!("One event in a hundred took {:.1} s or longer to its subscriber.", p99_ms / 1_000.0),
+        "With many subscribers behind it is their networks. Otherwise it is this host: look at the \
+         processor and at the turns of the workers.",
+    )
+}
+
+fn topics(watch: &Watch) -> Found {
+    let (topics, most) = (watch.last().snapshot.topics, watch.bounds().topics_max);
+    let severity = limit_severity(topics, most)?;
+    insight(
+        severity,
+        format!("{topics} of {most} topics exist."),
+        "Beyond the limit new ones are refused: raise topics_max, or look who makes them; /topics has names.",
+    )
+}
+
+fn idempotency_keys(watch: &Watch) -> Found {
+    let (keys, most) = (watch.last().snapshot.idempotency_keys, watch.bounds().idempotency_keys_max);
+    let severity = limit_severity(keys, most)?;
+    insight(
+        severity,
+        format!("{keys} of {most} idempotency keys are remembered."),
+        "Beyond the limit publishes with a key get 503: raise idempotency_keys_max or lower idempotency_ms.",
+    )
+}
+
+/// Somebody listens, and a publisher that had been steady has said nothing for a minute.
+fn silence(watch: &Watch) -> Found {
+    let published = watch.by_minute(Count::Published, 1 + STEADY_MINUTES)?;
+    let (last, before) = published.split_first()?;
+    let steady = before.iter().all(|&events| events >= STEADY_EVENTS_MIN);
+    let is_heard = watch.last().snapshot.totals.subscribers_open > 0;
+    (*last == 0 && steady && is_heard && !watch.last().snapshot.draining).then_some(())?;
+    let events: u64 = before.iter().sum();
+    insight(
+        Severity::Warning,
+        format!(
+            "Nothing was published in the last minute, and {events} events in the {STEADY_MINUTES} before."
+        ),
+        "Look whether the publisher runs and reaches this server. The alert message_rate_low tells you next \
+         time, once it has a number.",
+    )
+}
+
+fn crowd(watch: &Watch) -> Found {
+    let snapshot = &watch.last().snapshot;
+    let open = snapshot.totals.connections_open;
+    let first = snapshot.top_addresses.first()?;
+    // They were counted some time ago.
+    let connections = first.connections.min(open);
+    let most = connections >= CROWD_MIN && connections as f64 >= CROWD_SHARE * open as f64;
+    let near = watch.value("connections_share").is_some_and(|share| share >= NEAR);
+    (most && (near || snapshot.top_addresses.len() >= CROWD_ADDRESSES_MIN)).then_some(())?;
+    insight(
+        Severity::Info,
+        format!("{} holds {connections} of {open} connections.", first.address),
+        "If it is neither a proxy nor a network behind one address, connections_per_address_max keeps places \
+         for others; /connections?sort=address lists them.",
+    )
+}
+
+fn gaps(watch: &Watch) -> Found {
+    let gaps = watch.happened(Count::Gaps, Window::FiveMinutes);
+    (gaps > 0).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("{gaps} times in 5 minutes a client was told that events it missed are no longer kept."),
+        "Raise history_events, history_ms or history_bytes_max if clients should find them.",
+    )
+}
+
+fn refused(watch: &Watch) -> Found {
+    let mut refused = watch.refused();
+    // A drain refuses everybody, as it should.
+    if let Some(draining) = refused.get_mut(Refused::Draining as usize) {
+        *draining = 0;
+    }
+    let total: u64 = refused.iter().sum();
+    let reasons = REFUSED_NAMES.iter().zip(REFUSED_ADVICE).zip(&refused);
+    let ((reason, advice), count) = reasons.max_by_key(|(_, count)| **count)?;
+    (total > 0).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("{total} newcomers or publishes were refused in 5 minutes, {count} of them for {reason}."),
+        advice,
+    )
+}
+
+fn files(watch: &Watch) -> Found {
+    let most = watch.bounds().worker_files_max;
+    let workers = watch.last().snapshot.workers.iter().enumerate();
+    let (index, fullest) = workers.max_by_key(|(_, worker)| worker.files)?;
+    let near = most > 0 && fullest.files as f64 >= AT * most as f64;
+    let pauses = watch.happened(Count::ListenPauses, Window::FiveMinutes);
+    (near || pauses > 0).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("Worker {index} has {} of {most} files in use.", fullest.files),
+        "A worker without files stops listening and leaves newcomers to the others: raise LimitNOFILE.",
+    )
+}
+
+fn host_errors(watch: &Watch) -> Found {
+    let count = |what| watch.happened(what, Window::FiveMinutes);
+    let errors = count(Count::AcceptErrors) + count(Count::RegisterErrors);
+    (errors > 0).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("This host refused {errors} connections in 5 minutes that the server would have taken."),
+        "The kernel is out of files or memory: look at fs.file-max, at the log, and at tuning/README.md.",
+    )
+}
+
+fn log_dropped(watch: &Watch) -> Found {
+    let dropped = watch.happened(Count::LogDropped, Window::FiveMinutes);
+    (dropped > 0).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("{dropped} log lines were dropped in 5 minutes."),
+        "The log's disk or reader does not keep up: look whether it is full or stuck.",
+    )
+}
+
+fn busy(watch: &Watch) -> Found {
+    let workers = watch.workers();
+    let busy = workers.iter().filter(|worker| worker.cpu_percent >= CPU_PERCENT).count();
+    (busy > 0 && busy == workers.len()).then_some(())?;
+    insight(
+        Severity::Warning,
+        format!("All {busy} workers are busy all the time."),
+        "Events wait for processor time: add processors and workers, publish larger events less often, or \
+         add a node.",
+    )
+}
+
+fn turns(watch: &Watch) -> Found {
+    let workers = watch.workers();
+    let (index, worst) = workers.iter().enumerate().max_by_key(|(_, worker)| worker.turn_us_max)?;
+    (worst.turn_us_max >= TURN_US).then_some(())?;
+    insight(
+        Severity::Info,
+        format!(
+            "Worker {index} took {} ms for one turn, and all of its clients waited.",
+            worst.turn_us_max / 1_000
+        ),
+        "Turns are short by design: look for a host that stops, swaps or has too few processors.",
+    )
+}
+
+fn uneven(watch: &Watch) -> Found {
+    let workers = &watch.last().snapshot.workers;
+    let total: u64 = workers.iter().map(|worker| worker.connections).sum();
+    let mean = total as f64 / workers.len().max(1) as f64;
+    let (index, most) = workers.iter().enumerate().max_by_key(|(_, worker)| worker.connections)?;
+    (most.connections >= UNEVEN_MIN && most.connections as f64 > UNEVEN * mean).then_some(())?;
+    insight(
+        Severity::Info,
+        format!("Worker {index} carries {} of {total} connections.", most.connections),
+        "The kernel spreads newcomers by address and port: a proxy with few ports, or workers that stopped \
+         listening for want of files, make it uneven.",
+    )
+}
+
+fn heartbeats(watch: &Watch) -> Found {
+    let heartbeat_ms = watch.bounds().heartbeat_ms;
+    (heartbeat_ms >= PROXY_SILENCE_MS).then_some(())?;
+    insight(
+        Severity::Info,
+        format!("A heartbeat goes out after {heartbeat_ms} ms of silence."),
+        "Many proxies cut a connection that was silent for 60 s: set heartbeat_ms well below that.",
+    )
+}
+
+#[cfg(test)]
+#[path = "insights/tests.rs"]
+mod tests;

@@ -1,0 +1,148 @@
+//! The last minute in detail: distributions and the workers, of which differences are taken.
+
+use std::collections::VecDeque;
+
+use super::Sample;
+use crate::base::counters::Spread;
+use crate::base::histogram::Distribution;
+use crate::base::limits::WATCH_MINUTE_SAMPLES_MAX;
+use crate::base::snapshot::WorkerSnapshot;
+
+/// What one worker did in a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WorkerRates {
+    /// Frames handed whole to the kernel in the last second.
+    pub deliveries_per_second: f64,
+    /// Processor time in the last second, 100 for a processor that is never idle.
+    pub cpu_percent: f64,
+    /// Mean time of a turn in the last minute; none without turns.
+    pub turn_us_mean: Option<f64>,
+    /// The longest turn of the last minute.
+    pub turn_us_max: u64,
+}
+
+/// What is kept of a sample.
+#[derive(Debug, Default)]
+struct Detail {
+    mono_ms: u64,
+    spread: Spread,
+    workers: Vec<WorkerSnapshot>,
+    workers_cpu_seconds: Vec<f64>,
+    turns_max_us: Vec<u64>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Minute(VecDeque<Detail>);
+
+impl Minute {
+    pub fn push(&mut self, sample: &Sample) {
+        if self.0.len() == WATCH_MINUTE_SAMPLES_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(Detail {
+            mono_ms: sample.mono_ms,
+            spread: sample.snapshot.spread.clone(),
+            workers: sample.snapshot.workers.clone(),
+            workers_cpu_seconds: sample.host.workers_cpu_seconds.clone(),
+            turns_max_us: sample.peaks.turns_us.clone(),
+        });
+    }
+
+    /// What was added to a distribution in the last minute.
+    pub fn added(&self, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
+        self.difference(self.first(), of)
+    }
+
+    /// What was added to it in the last second.
+    pub fn added_last(&self, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
+        self.difference(self.before(), of)
+    }
+
+    /// The sample a minute ago; none when the server is younger, and began with nothing.
+    fn first(&self) -> Option<&Detail> {
+        self.0.front().filter(|_| self.0.len() == WATCH_MINUTE_SAMPLES_MAX)
+    }
+
+    /// The sample before the last.
+    fn before(&self) -> Option<&Detail> {
+        self.0.iter().nth_back(1)
+    }
+
+    fn difference(&self, from: Option<&Detail>, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
+        let Some(to) = self.0.back() else { return Distribution::default() };
+        from.map_or_else(|| of(&to.spread).clone(), |from| of(&to.spread).since(of(&from.spread)))
+    }
+
+    /// The workers, by index.
+    pub fn workers(&self) -> Vec<WorkerRates> {
+        let Some(to) = self.0.back() else { return Vec::new() };
+        let start = Detail::default();
+        let (before, first) = (self.before().unwrap_or(&start), self.first().unwrap_or(&start));
+        // A server's first look at itself comes at once, and would find enormous rates.
+        let seconds = to.mono_ms.saturating_sub(before.mono_ms).max(500) as f64 / 1_000.0;
+        let cpu_seconds =
+            |detail: &Detail, index: usize| detail.workers_cpu_seconds.get(index).copied().unwrap_or(0.0);
+        let rates = |(index, now): (usize, &WorkerSnapshot)| {
+            let row = |detail: &Detail| detail.workers.get(index).cloned().unwrap_or_default();
+            let (before_row, first_row) = (row(before), row(first));
+            let turns = now.turns.saturating_sub(first_row.turns);
+            let turns_us = now.turns_us.saturating_sub(first_row.turns_us);
+            let peaks = self.0.iter().filter_map(|detail| detail.turns_max_us.get(index));
+            WorkerRates {
+                deliveries_per_second: now.delivered.saturating_sub(before_row.delivered) as f64 / seconds,
+                cpu_percent: (cpu_seconds(to, index) - cpu_seconds(before, index)).max(0.0) / seconds * 100.0,
+                turn_us_mean: (turns > 0).then(|| turns_us as f64 / turns as f64),
+                turn_us_max: peaks.copied().max().unwrap_or(0),
+            }
+        };
+        to.workers.iter().enumerate().map(rates).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::histogram::{Histogram, Scale};
+    use crate::base::snapshot::HostReading;
+    use crate::base::snapshot::{Peaks, Snapshot};
+
+    #[test]
+    fn distributions_and_workers_are_differences_over_a_minute() {
+        let histogram = Histogram::new(Scale::Spans);
+        let mut minute = Minute::default();
+        assert_eq!(minute.added(|spread| &spread.turn).count(), 0);
+        for second in 0..100_u64 {
+            // A slow first quarter of a minute, which is forgotten in the end.
+            histogram.add(if second < 15 { 1_000_000 } else { 100 }, 10);
+            let mut spread = Spread::default();
+            histogram.add_to(&mut spread.delivery_each);
+            let worker = WorkerSnapshot {
+                delivered: second * second,
+                turns: 4 * second,
+                turns_us: 40 * second,
+                ..WorkerSnapshot::default()
+            };
+            minute.push(&Sample {
+                mono_ms: second * 1_000,
+                snapshot: Snapshot { spread, workers: vec![worker], ..Snapshot::default() },
+                host: HostReading {
+                    workers_cpu_seconds: vec![second as f64 / 4.0],
+                    ..HostReading::default()
+                },
+                peaks: Peaks { turns_us: vec![second % 60], ..Peaks::default() },
+                ..Sample::default()
+            });
+        }
+        let added = minute.added(|spread| &spread.delivery_each);
+        assert_eq!((added.count(), added.quantile(0.99).map(f64::round)), (600, Some(100.0)));
+        assert_eq!(minute.added_last(|spread| &spread.delivery_each).count(), 10);
+        let expected = WorkerRates {
+            deliveries_per_second: (99 * 99 - 98 * 98) as f64,
+            cpu_percent: 25.0,
+            turn_us_mean: Some(10.0),
+            turn_us_max: 59,
+        };
+        assert_eq!(minute.workers(), [expected]);
+    }
+}

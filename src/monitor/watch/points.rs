@@ -1,0 +1,222 @@
+//! The ring of one-second points and the rates over its end.
+
+use std::collections::VecDeque;
+
+use super::Sample;
+use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Closed, Count, REFUSED_NAMES, Totals};
+use crate::base::limits::WATCH_POINTS_MAX;
+use crate::monitor::error_classes;
+
+/// A point that is so much too young for a window still counts: the main thread is a little late at times.
+const SLACK_MS: u64 = 200;
+
+/// What happened in less says little of a second.
+const LEAST_SECONDS: f64 = 0.5;
+
+/// A sliding window that ends now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// 1 s
+    Second,
+    /// 1 min
+    Minute,
+    /// 5 min
+    FiveMinutes,
+}
+
+/// What happened in each second of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "the names of the counters")]
+pub struct Rates {
+    pub published: f64,
+    pub deliveries: f64,
+    pub bytes: f64,
+    pub accepted: f64,
+    pub closed: f64,
+    pub refused: f64,
+    pub errors: f64,
+    pub gaps: f64,
+    pub skipped: f64,
+    pub lagged: f64,
+    pub replayed: f64,
+    /// Processor time, 100 for one processor that is never idle.
+    pub cpu_percent: f64,
+}
+
+/// What is kept of a sample: counts since the start, and figures of the moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Point {
+    /// Milliseconds since the start.
+    pub mono_ms: u64,
+    /// In the order of [`COUNT_NAMES`].
+    pub counts: [u64; COUNT_NAMES.len()],
+    /// In the order of [`REFUSED_NAMES`].
+    pub refused: [u64; REFUSED_NAMES.len()],
+    /// In the order of [`CLOSED_NAMES`].
+    pub closed: [u64; CLOSED_NAMES.len()],
+    /// Faults of any class.
+    pub errors: u64,
+    /// Processor time of the process since its start.
+    pub cpu_seconds: f64,
+    /// Connections open.
+    pub connections: u64,
+    /// Subscribers that are behind.
+    pub lagging: u64,
+    /// Bytes of this process that are in memory.
+    pub resident_bytes: u64,
+    /// In the second before, from publish to each subscriber, the 99th percentile.
+    pub each_p99_us: Option<f64>,
+    /// The same to the last subscriber.
+    pub last_p99_us: Option<f64>,
+    /// The greatest of the second before.
+    pub each_max_us: u64,
+    /// The greatest of the second before.
+    pub last_max_us: u64,
+    /// The longest turn of any worker in the second before.
+    pub turn_max_us: u64,
+}
+
+impl Point {
+    /// What is kept of a sample; the percentiles are for others to fill in.
+    pub fn of(sample: &Sample) -> Point {
+        let totals: &Totals = &sample.snapshot.totals;
+        Point {
+            mono_ms: sample.mono_ms,
+            counts: totals.counts,
+            refused: totals.refused,
+            closed: totals.closed,
+            errors: error_classes::total(totals),
+            cpu_seconds: sample.host.cpu_seconds,
+            connections: totals.connections_open,
+            lagging: totals.lagging,
+            resident_bytes: sample.host.resident_bytes,
+            each_p99_us: None,
+            last_p99_us: None,
+            each_max_us: sample.peaks.each_us,
+            last_max_us: sample.peaks.last_us,
+            turn_max_us: sample.peaks.turns_us.iter().copied().max().unwrap_or(0),
+        }
+    }
+
+    /// One count.
+    pub fn count(&self, what: Count) -> u64 {
+        self.counts[what as usize]
+    }
+
+    /// Connections ended for one reason.
+    pub fn closed(&self, reason: Closed) -> u64 {
+        self.closed[reason as usize]
+    }
+}
+
+impl Window {
+    /// Its length.
+    pub fn ms(self) -> u64 {
+        match self {
+            Window::Second => 1_000,
+            Window::Minute => 60_000,
+            Window::FiveMinutes => 300_000,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Ring(VecDeque<Point>);
+
+impl Ring {
+    pub fn push(&mut self, point: Point) {
+        if self.0.len() == WATCH_POINTS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(point);
+    }
+
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> + ExactSizeIterator {
+        self.0.iter()
+    }
+
+    /// The point with which a window begins and the newest. For a window that began before the server did it
+    /// is the start, when everything was 0.
+    pub fn ends(&self, window: Window) -> Option<(Point, &Point)> {
+        let newest = self.0.back()?;
+        let least_ms = newest.mono_ms.saturating_sub(window.ms() - SLACK_MS);
+        let older = self.0.partition_point(|point| point.mono_ms <= least_ms);
+        let from = match older.checked_sub(1) {
+            Some(index) => self.0[index],
+            None if self.0.len() == WATCH_POINTS_MAX => self.0[0],
+            None => Point::default(),
+        };
+        Some((from, newest))
+    }
+
+    /// How much a running sum has grown in a window.
+    pub fn added(&self, window: Window, sum: impl Fn(&Point) -> u64) -> u64 {
+        self.ends(window).map_or(0, |(from, to)| sum(to).saturating_sub(sum(&from)))
+    }
+
+    pub fn rates(&self, window: Window) -> Rates {
+        let Some((from, to)) = self.ends(window) else { return Rates::default() };
+        let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
+        if seconds < LEAST_SECONDS {
+            return Rates::default();
+        }
+        let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / seconds;
+        let count = |what: Count| rate(from.count(what), to.count(what));
+        Rates {
+            published: count(Count::Published),
+            deliveries: count(Count::Delivered),
+            bytes: count(Count::BytesSent),
+            accepted: count(Count::Accepted),
+            closed: rate(from.closed.iter().sum(), to.closed.iter().sum()),
+            refused: rate(from.refused.iter().sum(), to.refused.iter().sum()),
+            errors: rate(from.errors, to.errors),
+            gaps: count(Count::Gaps),
+            skipped: count(Count::Skipped),
+            lagged: count(Count::Lagged),
+            replayed: count(Count::Replayed),
+            cpu_percent: (to.cpu_seconds - from.cpu_seconds).max(0.0) / seconds * 100.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(second: u64, published: u64) -> Point {
+        let mut point = Point { mono_ms: second * 1_000 + second % 7, ..Point::default() };
+        point.counts[Count::Published as usize] = published;
+        point
+    }
+
+    fn published(ring: &Ring) -> [f64; 3] {
+        [Window::Second, Window::Minute, Window::FiveMinutes].map(|window| ring.rates(window).published)
+    }
+
+    #[test]
+    fn rates_are_those_of_their_windows() {
+        let mut ring = Ring::default();
+        assert_eq!(published(&ring), [0.0; 3], "nothing is known");
+        ring.push(point(0, 10));
+        assert_eq!(published(&ring), [0.0; 3], "no time has passed");
+        // 100 a second for 1 000 s, and then 1 000 a second for 30 s.
+        (1..=1_000).for_each(|second| ring.push(point(second, 10 + 100 * second)));
+        (1..=30).for_each(|second| ring.push(point(1_000 + second, 100_010 + 1_000 * second)));
+        let expected = [1_000.0, 550.0, 190.0];
+        for (rate, expected) in published(&ring).into_iter().zip(expected) {
+            assert!((rate / expected - 1.0).abs() < 0.01, "{rate} for {expected}");
+        }
+        assert_eq!(ring.points().len(), WATCH_POINTS_MAX);
+    }
+
+    #[test]
+    fn a_young_server_has_rates_over_what_there_is() {
+        let mut ring = Ring::default();
+        // What happened before the first sample counts.
+        (1..=5).for_each(|second| ring.push(point(second, 50 * second)));
+        let [last, minute, five] = published(&ring);
+        assert_eq!(minute, five);
+        assert!((minute - 50.0).abs() < 1.0 && (last - 50.0).abs() < 1.0, "{last} {minute}");
+    }
+}

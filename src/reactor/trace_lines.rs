@@ -1,0 +1,77 @@
+//! Writes what the core has noted about connections into the debug log, a line each.
+
+use crate::base::counters::CLOSED_NAMES;
+use crate::base::logfmt::Value;
+use crate::base::settings::Listener;
+use crate::fanout::conn_trace::{Detail, Note, What};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// A line; an address that is not known is a dash.
+pub fn line(note: &Note) -> String {
+    let listener = match note.listener {
+        Listener::Public => "public",
+        Listener::Control => "control",
+    };
+    let id = note.id;
+    match &note.what {
+        What::Opened(client) => {
+            let client = client.map_or("-".to_owned(), |client| client.to_string());
+            format!("event=connection_opened id={id} listener={listener} client={client}")
+        }
+        What::Streams(detail) => format!("event=stream_opened id={id} {}", Shown(detail)),
+        What::Closed { client, port, detail, duration_ms, bytes, reason } => {
+            let client = match (client, port) {
+                (Some(client), Some(port)) => SocketAddr::new(*client, *port).to_string(),
+                (Some(client), None) => client.to_string(),
+                (None, _) => "-".to_owned(),
+            };
+            let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
+            let reason = CLOSED_NAMES[*reason as usize];
+            format!(
+                "event=connection_closed id={id} listener={listener} client={client} {} \
+                 duration_ms={duration_ms} bytes={bytes} reason={reason}",
+                Shown(detail)
+            )
+        }
+    }
+}
+
+struct Shown<'a>(&'a Detail);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Detail { user_agent, topics, topics_more } = self.0;
+        write!(f, "topics={}", Value(&topics.join(",")))?;
+        if *topics_more > 0 {
+            write!(f, " topics_more={topics_more}")?;
+        }
+        write!(f, " user_agent={}", Value(user_agent.as_deref().unwrap_or("-")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::counters::Closed;
+    use crate::base::survey::ConnectionId;
+
+    #[test]
+    fn a_note_is_one_line_whatever_strangers_wrote() {
+        let id = ConnectionId { worker: 0, slot: 7, generation: 9 };
+        let detail = Detail {
+            user_agent: Some("a\" b=c\u{1b}".into()),
+            topics: vec!["news".into(), "a b".into()],
+            topics_more: 2,
+        };
+        let (client, port) = (Some("192.0.2.1".parse().unwrap()), Some(77));
+        let (duration_ms, bytes, reason) = (12, Some(345), Closed::Operator);
+        let what = What::Closed { client, port, detail, duration_ms, bytes, reason };
+        let line = line(&Note { id, listener: Listener::Public, what });
+        let begin = "event=connection_closed id=0-7-9 listener=public client=192.0.2.1:77 \
+                     topics=\"news,a b\" topics_more=2 user_agent=";
+        assert!(line.starts_with(begin), "{line}");
+        assert!(line.ends_with(" duration_ms=12 bytes=345 reason=operator"), "{line}");
+        assert!(!line.contains(char::is_control), "{line}");
+    }
+}
