@@ -1,5 +1,5 @@
-//! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the README's settings, the
-//! names in ARCHITECTURE.md, and the words of names, comments and documents.
+//! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the table of settings,
+//! the names in ARCHITECTURE.md, and the words of names, comments and documents.
 //!
 //! Each rule is also tried on a planted fault, so that a rule that has gone blind is noticed.
 
@@ -71,8 +71,8 @@ fn the_architecture_names_what_there_is() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
-/// The row that the README has for a setting, with the words that it may be if those are few.
-fn readme_row(spec: &Spec) -> String {
+/// The row that docs/configuration.md has for a setting, with the words that it may be if those are few.
+fn settings_row(spec: &Spec) -> String {
     let default = if spec.default.is_empty() { "(empty)".to_owned() } else { format!("`{}`", spec.default) };
     let words = match spec.kind {
         Kind::Choice(words) => format!(": {}", words.join(", ")),
@@ -82,15 +82,18 @@ fn readme_row(spec: &Spec) -> String {
 }
 
 #[test]
-fn the_readme_has_every_setting_with_its_default() {
-    let path = tree::root().join("README.md");
-    let readme = std::fs::read_to_string(path).expect("the project has a README");
-    let rows: Vec<String> = TABLE.iter().map(readme_row).collect();
-    let complete = rows.iter().all(|row| readme.lines().any(|line| line == row));
-    let table = format!("| setting | default | meaning |\n| --- | --- | --- |\n{}", rows.join("\n"));
-    assert!(complete, "the README's table of settings should be\n\n{table}\n");
-    let strangers: Vec<&str> = readme.lines().filter(|line| is_settings_row(line)).collect();
-    assert_eq!(strangers.len(), TABLE.len(), "rows of settings that no longer exist: {strangers:#?}");
+fn the_configuration_page_has_every_setting_with_its_default() {
+    let path = tree::root().join("docs/configuration.md");
+    let page = std::fs::read_to_string(path).expect("the settings have a page");
+    let is_missing = |row: &String| !page.lines().any(|line| line == row);
+    let missing: Vec<String> = TABLE.iter().map(settings_row).filter(is_missing).collect();
+    assert!(missing.is_empty(), "docs/configuration.md lacks these rows:\n{}\n", missing.join("\n"));
+    let strangers: Vec<&str> = page.lines().filter(|line| is_settings_row(line)).collect();
+    assert_eq!(
+        strangers.len(),
+        TABLE.len(),
+        "rows twice or of settings that no longer exist: {strangers:#?}"
+    );
 }
 
 /// A row with three cells whose first is one name in backticks with an underscore, or a known setting.
@@ -187,7 +190,7 @@ fn circles_are_found() {
 }
 
 #[test]
-fn rows_of_the_readme_are_told_from_other_tables() {
+fn rows_of_settings_are_told_from_other_tables() {
     let rows = [
         ("| `heartbeat_ms` | `15000` | x |", true),
         ("| `listen` | `0.0.0.0:8080` | x |", true),

@@ -1,7 +1,7 @@
 //! Every setting: one table that names, bounds and explains it, and the typed values the program runs on.
 //!
-//! The table is the only list: flags, environment, file, `config` and the README's table all come from it.
-//! Where a value comes from is decided in `cli`; this file knows no sources.
+//! The table is the only list: flags, environment, file, `config` and the tables of docs/configuration.md all
+//! come from it. Where a value comes from is decided in `cli`; this file knows no sources.
 
 use crate::base::limits::{ALERT_MS_MAX, ALERT_WEBHOOKS_MAX, KIB, MIB, PUBLISH_BYTES_MAX};
 
@@ -36,7 +36,7 @@ pub struct Spec {
     pub default: &'static str,
     /// Can be changed by SIGHUP in a running server.
     pub reloadable: bool,
-    /// One sentence for `--help`, `config` and the README.
+    /// One sentence for `--help`, `config` and docs/configuration.md.
     pub help: &'static str,
 }
 
