@@ -1,5 +1,5 @@
 //! The house rules, as a test: layers and their imports, sizes, leftovers, unsafe, the table of settings,
-//! the names in ARCHITECTURE.md, and the words of names, comments and documents.
+//! links of documents, the names in ARCHITECTURE.md, and the words of names, comments and documents.
 //!
 //! Each rule is also tried on a planted fault, so that a rule that has gone blind is noticed.
 
@@ -11,6 +11,8 @@ mod documents;
 mod layers;
 #[path = "tidy/lexer.rs"]
 mod lexer;
+#[path = "tidy/links.rs"]
+mod links;
 #[path = "tidy/names.rs"]
 mod names;
 #[path = "tidy/prose.rs"]
@@ -68,6 +70,18 @@ fn the_architecture_names_what_there_is() {
     let path = tree::root().join("ARCHITECTURE.md");
     let document = std::fs::read_to_string(path).expect("the project has an ARCHITECTURE.md");
     let faults = documents::judge(&document, &tree::texts(), |name| tree::root().join(name).exists());
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let read = |path: &str| std::fs::read_to_string(tree::root().join(path)).ok();
+    let mut faults = Vec::new();
+    let documents = tree::texts().into_iter();
+    for (path, text) in documents.filter(|(path, _)| path.ends_with(".md") && !path.starts_with("vendor/")) {
+        let broken = links::judge(&path, &text, |file| tree::root().join(file).exists(), read);
+        faults.extend(broken.iter().map(|link| format!("{path}:{}: no {}", link.line, link.target)));
+    }
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
