@@ -70,12 +70,12 @@ fn judge_shell(block: &Block) -> Vec<(usize, String)> {
         }
         for step in shell::steps(&typed.text) {
             let result = if step.commands.iter().all(check::is_runnable) {
-                sandbox.get_or_insert_with(Sandbox::new).run(&step.text, check::curls(&step))
+                sandbox.get_or_insert_with(Sandbox::new).run(&step.text, check::curls(&step)).map(drop)
             } else {
                 step.commands.iter().try_for_each(|command| {
                     if check::is_runnable(command) {
                         let sandbox = sandbox.get_or_insert_with(Sandbox::new);
-                        return sandbox.run(&command.text, usize::from(check::is_curl(command)));
+                        return sandbox.run(&command.text, usize::from(check::is_curl(command))).map(drop);
                     }
                     check::judge(command, &root())
                 })
@@ -113,6 +113,79 @@ fn every_command_in_the_documents_works() {
         judges.into_iter().flat_map(|judge| judge.join().expect("a judge does not panic")).collect()
     });
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// The text with each number as one `0`, so that ids and times of two runs are equal.
+fn without_numbers(text: &str) -> String {
+    let mut found = String::new();
+    for c in text.chars() {
+        match (c.is_ascii_digit(), found.ends_with('0')) {
+            (true, true) => {}
+            (true, false) => found.push('0'),
+            (false, _) => found.push(c),
+        }
+    }
+    found
+}
+
+#[test]
+fn the_first_event_looks_as_the_readme_shows_it() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the project has a README");
+    let blocks = blocks::find(&readme);
+    let typed: Vec<String> = blocks
+        .iter()
+        .filter(|block| block.language == "sh")
+        .flat_map(Block::commands)
+        .flat_map(|typed| shell::steps(&typed.text))
+        .map(|step| step.text.trim().to_owned())
+        .collect();
+    let command = |beginning: &str| {
+        typed.iter().find(|text| text.starts_with(beginning)).expect("one of the README's first commands")
+    };
+    // The sandbox listens, too.
+    let listening = "curl http://127.0.0.1:8081/topics | grep -q '\"subscribers\":2'";
+    let script = format!(
+        "{} &\nuntil {listening}; do sleep 0.05; done\n{} >/dev/null\nwait",
+        command("curl -N"),
+        command("curl -d")
+    );
+    let output = Sandbox::new().run(&script, 3).expect("the first commands work");
+    let shown = blocks.iter().find(|block| block.language == "text").expect("the README shows the output");
+    assert_eq!(without_numbers(output.trim()), without_numbers(shown.text.trim()));
+}
+
+/// An answer behind the commands that it belongs to: JSON after a shell block, a sentence at most between.
+fn answers(document: &str) -> Vec<(Block, Block)> {
+    let mut found = Vec::new();
+    let mut last: Option<Block> = None;
+    for block in blocks::find(document) {
+        if let Some(commands) = last.take().filter(|_| block.language == "json") {
+            let between = block.line - 1 - (commands.line + commands.text.lines().count());
+            if commands.language == "sh" && between <= 4 {
+                found.push((commands, block));
+                continue;
+            }
+        }
+        last = Some(block);
+    }
+    found
+}
+
+#[test]
+fn answers_look_as_the_page_of_the_api_shows_them() {
+    let page = fs::read_to_string(root().join("docs/http-api.md")).expect("the API has a page");
+    let answers = answers(&page);
+    assert!(answers.len() >= 2, "a publish and a batch show their answers");
+    for (commands, shown) in answers {
+        let last = commands.commands().pop().expect("a shell block has a command");
+        let output = Sandbox::new().run(&last.text, 1).expect("tried by another test");
+        let shape = |text: &str| {
+            let mut value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+            value["id"] = without_numbers(value["id"].as_str().expect("an id")).into();
+            value
+        };
+        assert_eq!(shape(&output), shape(&shown.text), "line {}", shown.line);
+    }
 }
 
 #[test]

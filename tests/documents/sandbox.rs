@@ -99,9 +99,9 @@ impl Sandbox {
         fs::write(self.folder.join(name), text).expect("a writable temporary folder");
     }
 
-    /// Runs a command line that calls curl at least `curls` times. An error names the exit code or the
-    /// status, and repeats the last line of standard error.
-    pub fn run(&self, text: &str, curls: usize) -> Result<(), String> {
+    /// Runs a command line that calls curl at least `curls` times, and returns its output. An error names the
+    /// exit code or the status, and repeats the last line of standard error.
+    pub fn run(&self, text: &str, curls: usize) -> Result<String, String> {
         let behind = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("timeout");
         command
@@ -130,7 +130,7 @@ impl Sandbox {
         if statuses.len() < curls {
             return Err(format!("curl had no answer: {}", text.trim()));
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// The text with this server in place of the one that a document speaks of.
