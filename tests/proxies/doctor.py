@@ -1,7 +1,7 @@
 """What `fanwheel doctor --url` says about proxies that are set up well and badly.
 
 Each case is a proxy with a template of its own, the lines that must be in the report, and the exit code. The same
-proxies as in the other checks, so that what the README recommends is what the doctor passes.
+proxies as in the other checks, so that what docs/proxies.md recommends is what the doctor passes.
 """
 
 import json
@@ -30,7 +30,7 @@ def variant(base, name, *changes):
 
 
 def events_location(lines):
-    """The nginx template with these lines in its location for streams instead of the README's."""
+    """The nginx template with these lines in its location for streams instead of docs/proxies.md's."""
     start = NGINX.index("proxy_http_version 1.1;")
     return NGINX[start:NGINX.index("}}", start)], lines
 
@@ -108,7 +108,7 @@ class CaddyThatBuffers(Caddy):
 
 
 class NginxWithTls(Nginx):
-    """As the README has it, with TLS and HTTP/2 for browsers."""
+    """As docs/proxies.md has it, with TLS and HTTP/2 for browsers."""
 
     name, tls = "nginx-with-tls", True
     template = NGINX.replace(
@@ -130,7 +130,7 @@ class NginxSelfSigned(NginxWithTls):
 
 
 class ApacheWithTls(Apache):
-    """As the README has it, with TLS and HTTP/2 as the doctor says it."""
+    """As docs/proxies.md has it, with TLS and HTTP/2 as the doctor says it."""
 
     name, tls = "apache-with-tls", True
     template = APACHE.replace("ProxyTimeout", "\n".join([
@@ -145,7 +145,7 @@ class ApacheWithTls(Apache):
 
 
 class HaproxyWithTls(Haproxy):
-    """As the README has it, with TLS and HTTP/2 as the doctor says it."""
+    """As docs/proxies.md has it, with TLS and HTTP/2 as the doctor says it."""
 
     name, tls = "haproxy-with-tls", True
     template = HAPROXY.replace("bind 127.0.0.1:{port}", "bind 127.0.0.1:{port} ssl crt {folder}/both alpn h2,http/1.1")

@@ -1,4 +1,4 @@
-"""The proxies under test: one process each, on free ports, with the configuration that the README gives.
+"""The proxies under test: one process each, on free ports, with the configuration of docs/proxies.md.
 
 Owns the processes and their folders; knows nothing of what is checked. Each proxy has two doors: `port` leads to
 the public listener, `guarded_port` to the control listener and lets through only `ALLOWED` and health checks, so
