@@ -321,11 +321,6 @@ impl Counters {
         self.counts[what as usize].load(Relaxed)
     }
 
-    /// One refusal's value.
-    pub fn get_refused(&self, why: Refused) -> u64 {
-        self.refused[why as usize].load(Relaxed)
-    }
-
     /// One closing's value.
     pub fn get_closed(&self, why: Closed) -> u64 {
         self.closed[why as usize].load(Relaxed)

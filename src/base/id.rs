@@ -37,11 +37,6 @@ impl EventId {
         self.0 & COUNT_MAX
     }
 
-    /// The packed form.
-    pub fn packed(self) -> u64 {
-        self.0
-    }
-
     /// The next id of the node: the clock's millisecond, or one past the last id when the clock stands
     /// still or steps back. Strictly increasing until the year 2527.
     pub fn next_after(self, unix_ms: u64) -> EventId {

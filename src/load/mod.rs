@@ -28,5 +28,3 @@ pub mod sample;
 pub mod stamp;
 pub mod tally;
 pub mod topic_spread;
-
-pub use run::run;

@@ -41,11 +41,6 @@ impl Spread {
         let wanted = (draw >> 11) as f64 / (1_u64 << 53) as f64 * whole;
         self.sums.partition_point(|sum| *sum <= wanted).min(self.topics - 1)
     }
-
-    /// How many topics there are.
-    pub fn topics(&self) -> usize {
-        self.topics
-    }
 }
 
 /// Whether the `index`-th subscriber is one of a share of so many per cent, evenly over the indices.

@@ -72,11 +72,6 @@ struct Past {
 }
 
 impl Rules {
-    /// All quiet.
-    pub fn new(rules: Vec<Rule>) -> Rules {
-        Rules { watched: rules.into_iter().map(Watched::new).collect(), history: VecDeque::new() }
-    }
-
     /// Holds every rule against its figure; the messages that go out. `figure` gives a metric's value, and
     /// what is known beyond it in words.
     pub fn tick(&mut self, now: Now, figure: impl Fn(&str) -> (Option<f64>, Option<String>)) -> Vec<Notice> {

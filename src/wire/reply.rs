@@ -18,8 +18,6 @@ use crate::wire::problem::Problem;
 const DATE_MS_MAX: u64 = 253_402_300_799_999;
 /// `Content-Type` of JSON answers.
 const TYPE_JSON: &str = "application/json";
-/// `Content-Type` of plain texts.
-pub const TYPE_TEXT: &str = "text/plain; charset=utf-8";
 /// `Content-Type` of `/metrics` in the OpenMetrics format.
 const TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// `Content-Type` of `/metrics` in the Prometheus text format.

@@ -21,12 +21,19 @@ fn rule(bound: Bound, for_ms: u64, cooldown_ms: u64) -> Rule {
     }
 }
 
+/// Rules that have not been held against a figure yet.
+fn quiet_rules(rules: Vec<Rule>) -> Rules {
+    let mut quiet = Rules::default();
+    assert_eq!(quiet.replace(rules, at(0)), []);
+    quiet
+}
+
 /// Milliseconds, and the value read then.
 type Readings<'a> = &'a [(u64, Option<f64>)];
 
 /// What a rule tells over readings at given times: `(ms, value)`; as `(ms, word)`.
 fn told(rule: Rule, readings: Readings<'_>) -> Vec<(u64, &'static str)> {
-    let mut rules = Rules::new(vec![rule]);
+    let mut rules = quiet_rules(vec![rule]);
     let mut told = Vec::new();
     for &(ms, value) in readings {
         let notices = rules.tick(at(ms), |_| (value, None));
@@ -90,7 +97,7 @@ fn a_cool_down_delays_what_still_fires_and_swallows_what_is_over() {
 
 #[test]
 fn the_history_has_what_the_cool_down_kept_quiet_and_is_bounded() {
-    let mut rules = Rules::new(vec![rule(Bound::Above(0.9), 0, 1_000_000)]);
+    let mut rules = quiet_rules(vec![rule(Bound::Above(0.9), 0, 1_000_000)]);
     for second in 0..(2 * ALERT_HISTORY_MAX as u64) {
         rules.tick(at(second * 1_000), |_| (if second % 2 == 0 { HIGH } else { LOW }, None));
     }
@@ -104,7 +111,7 @@ fn the_history_has_what_the_cool_down_kept_quiet_and_is_bounded() {
 
 #[test]
 fn the_status_names_what_fires() {
-    let mut rules = Rules::new(vec![rule(Bound::Above(0.9), 0, 0)]);
+    let mut rules = quiet_rules(vec![rule(Bound::Above(0.9), 0, 0)]);
     assert_eq!(rules.status(), json!({ "active": [], "history": [] }));
     rules.tick(at(5_000), |metric| ((metric == "memory_share").then_some(0.95), None));
     assert_eq!(rules.firing(), 1);
@@ -122,7 +129,7 @@ fn the_status_names_what_fires() {
 fn replaced_rules_keep_their_state_and_gone_ones_are_over() {
     let kept = rule(Bound::Above(0.9), 0, 0);
     let gone = Rule { name: "gone".to_owned(), ..kept.clone() };
-    let mut rules = Rules::new(vec![gone, kept.clone()]);
+    let mut rules = quiet_rules(vec![gone, kept.clone()]);
     assert_eq!(rules.tick(at(0), |_| (HIGH, None)).len(), 2);
     let raised = Rule { name: "raised".to_owned(), bound: Bound::Above(0.99), ..kept.clone() };
     let kept = Rule { cooldown_ms: 9, severity: Severity::Info, ..kept };

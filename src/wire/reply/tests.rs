@@ -4,6 +4,7 @@ use super::*;
 use crate::base::counters::{REFUSED_NAMES, Refused};
 
 const ANY: Cors = Cors::Any;
+const TYPE_TEXT: &str = "text/plain; charset=utf-8";
 
 fn reply(cors: &Cors) -> Reply<'_> {
     Reply {
