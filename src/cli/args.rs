@@ -9,9 +9,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::base::logfmt::shown;
 use crate::base::settings::{Kind, Spec, TABLE, spec};
-use crate::cli::doctor;
-use crate::cli::grammar::{number, option, switch};
-use crate::cli::{load, plan};
+use crate::cli::grammar::switch;
+use crate::cli::{doctor, load, plan, publish, subscribe};
 use crate::config::resolve::{CONFIG_VARIABLE, Inputs};
 use crate::config::suggest::nearest;
 
@@ -30,8 +29,8 @@ pub fn command() -> Command {
         .subcommand(with_settings(Command::new("serve").about("Runs the server"), SIGNALS))
         .subcommand(load::command())
         .subcommand(doctor::command())
-        .subcommand(publish())
-        .subcommand(subscribe())
+        .subcommand(publish::command())
+        .subcommand(subscribe::command())
         .subcommand(plan::command())
         .subcommand(
             with_settings(Command::new("config"), "")
@@ -81,47 +80,6 @@ fn setting(spec: &'static Spec) -> Arg {
         .allow_negative_numbers(true)
         .help(format!("{}{allowed}{default}", spec.help))
         .help_heading("Settings")
-}
-
-fn publish() -> Command {
-    Command::new("publish")
-        .about("Publishes one event, or one a line of standard input, and prints the ids")
-        .arg(Arg::new("topic").value_name("TOPIC").required(true).help("the topic"))
-        .arg(
-            Arg::new("data")
-                .value_name("DATA")
-                .allow_hyphen_values(true)
-                .help("the payload; absent: each line of standard input is one event"),
-        )
-        .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))
-        .arg(option("event", "NAME", "name of the event"))
-        .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
-        .arg(number("retry-ms", 1, "reconnection time to send with the event"))
-        .arg(option(
-            "idempotency-key",
-            "KEY",
-            "a repeat with the same key publishes nothing; lines of standard input get -1, -2, … behind it",
-        ))
-}
-
-fn subscribe() -> Command {
-    Command::new("subscribe")
-        .about("Prints the events of topics as they come, and resumes after a cut")
-        .arg(
-            Arg::new("topic")
-                .value_name("TOPIC")
-                .required(true)
-                .action(ArgAction::Append)
-                .num_args(1..)
-                .help("the topics"),
-        )
-        .arg(option("url", "URL", "public listener").default_value("http://127.0.0.1:8080"))
-        .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
-        .arg(number("last", 1, "start with the newest N kept events"))
-        .arg(option("last-event-id", "ID", "start after this event"))
-        .arg(number("count", 1, "end after N events"))
-        .arg(switch("json", "one JSON object a line: id, event, data").conflicts_with("raw"))
-        .arg(switch("raw", "print only the data, as it is, terminal commands included"))
 }
 
 /// What the environment and the flags of a subcommand that has settings say.

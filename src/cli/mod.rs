@@ -10,6 +10,8 @@ pub mod doctor;
 pub mod grammar;
 pub mod load;
 pub mod plan;
+pub mod publish;
+pub mod subscribe;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -17,7 +19,6 @@ use std::process::ExitCode;
 
 use crate::base::failure::Failure;
 use crate::base::logfmt::Plain;
-use crate::client::{publish, subscribe};
 use crate::config::render;
 use crate::config::resolved::Resolved;
 use crate::daemon::serve;

@@ -1,9 +1,7 @@
 //! `fanwheel publish`: one event, or one a line of standard input. Prints the id of each.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
-use std::process::ExitCode;
 
-use clap::ArgMatches;
 use serde_json::Value;
 use ureq::Agent;
 
@@ -12,25 +10,42 @@ use crate::base::limits::{PUBLISH_BYTES_MAX, PUBLISH_SILENCE};
 use crate::base::logfmt::Plain;
 use crate::client::http::{Base, agent, refusal, unreachable_at};
 
-/// What to publish to.
+/// One publish, or one for each line of standard input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishOptions {
+    /// The control listener, `http://HOST:PORT`.
+    pub url: String,
+    /// The topic to publish to.
+    pub topic: String,
+    /// The payload; without it each line of standard input is an event.
+    pub data: Option<String>,
+    /// The event's name.
+    pub event: Option<String>,
+    /// The key under which the newest event replaces older ones.
+    pub key: Option<String>,
+    /// The reconnection time to send with the event.
+    pub retry_ms: Option<u64>,
+    /// The `Idempotency-Key`; lines of standard input append their number to it.
+    pub idempotency_key: Option<String>,
+}
+
 struct Post<'a> {
     agent: Agent,
     address: String,
     idempotency_key: Option<&'a str>,
 }
 
-/// Publishes.
+/// Publishes and prints the id of each event.
 ///
 /// # Errors
 /// When the server cannot be reached or refuses; the line has the server's message.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-    let base = Base::new(text("url").unwrap_or_default())?;
-    let retry_ms = matches.get_one::<u64>("retry-ms").map(u64::to_string);
+pub fn run(options: &PublishOptions) -> Result<(), Failure> {
+    let base = Base::new(&options.url)?;
+    let retry_ms = options.retry_ms.map(|ms| ms.to_string());
     let query = [
-        ("topic", text("topic")),
-        ("event", text("event")),
-        ("key", text("key")),
+        ("topic", Some(options.topic.as_str())),
+        ("event", options.event.as_deref()),
+        ("key", options.key.as_deref()),
         ("retry", retry_ms.as_deref()),
     ];
     let query: Vec<(&str, &str)> =
@@ -38,9 +53,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let post = Post {
         agent: agent(PUBLISH_SILENCE),
         address: base.with("/publish", &query),
-        idempotency_key: text("idempotency-key"),
+        idempotency_key: options.idempotency_key.as_deref(),
     };
-    match text("data") {
+    match &options.data {
         Some(data) => post.send(data.as_bytes(), post.idempotency_key),
         None => {
             if io::stdin().is_terminal() {
@@ -50,7 +65,6 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             post.lines(&mut io::stdin().lock())
         }
     }
-    .map(|()| ExitCode::SUCCESS)
 }
 
 impl Post<'_> {

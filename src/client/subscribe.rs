@@ -9,11 +9,9 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IsTerminal, Read, Write};
-use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::ArgMatches;
 use ureq::http::HeaderValue;
 use ureq::{Agent, BodyReader};
 
@@ -34,16 +32,35 @@ const RETRY_MS: u64 = 2_000;
 /// Tells what is missing, so `--count` does not count it. Events of the server's own topics count.
 const GAP: &[u8] = b"fanwheel.gap";
 
-/// Subscribes until `--count` events have come, the output is closed or the server says no.
+/// One subscription and how to print it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// The public listener, `http://HOST:PORT`.
+    pub url: String,
+    /// The topics to subscribe to, at least one.
+    pub topics: Vec<String>,
+    /// The names of events to receive; none means all.
+    pub events: Vec<String>,
+    /// How many kept events to start with.
+    pub last: Option<u64>,
+    /// The event to start after; empty for none.
+    pub last_event_id: String,
+    /// How many events to print before the end; none means no end.
+    pub count: Option<u64>,
+    /// The form in which events are printed.
+    pub form: Form,
+}
+
+/// Subscribes until `count` events have come, the output is closed or the server says no.
 ///
 /// # Errors
 /// When the server cannot be reached from the start, or refuses for good.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let mut client = Client::new(matches)?;
+pub fn run(options: SubscribeOptions) -> Result<(), Failure> {
+    let mut client = Client::new(options)?;
     let mut prng = Prng::new(RandomState::new().build_hasher().finish());
     loop {
         let (what, wait_ms) = match client.connect()? {
-            Visit::Done => return Ok(ExitCode::SUCCESS),
+            Visit::Done => return Ok(()),
             Visit::Cut(why) => {
                 client.refusals = 0;
                 (why, client.retry_ms)
@@ -94,26 +111,19 @@ struct Client {
 }
 
 impl Client {
-    fn new(matches: &ArgMatches) -> Result<Client, Failure> {
-        let texts = |name: &str| matches.get_many::<String>(name).unwrap_or_default().cloned().collect();
-        let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
-        let form = match (matches.get_flag("json"), matches.get_flag("raw")) {
-            (true, _) => Form::Json,
-            (_, true) => Form::Raw,
-            _ => Form::Plain,
-        };
-        let last_event_id = text("last-event-id");
+    fn new(options: SubscribeOptions) -> Result<Client, Failure> {
+        let SubscribeOptions { url, topics, events, last, last_event_id, count, form } = options;
         if HeaderValue::from_str(&last_event_id).is_err() {
             return Err(Failure::Usage("--last-event-id must be plain ASCII text".to_owned()));
         }
         Ok(Client {
             agent: agent(SUBSCRIBE_SILENCE),
-            base: Base::new(&text("url"))?,
-            topics: texts("topic"),
-            events: texts("event"),
-            last: matches.get_one::<u64>("last").copied(),
+            base: Base::new(&url)?,
+            topics,
+            events,
+            last,
             last_event_id,
-            left: matches.get_one::<u64>("count").copied(),
+            left: count,
             form,
             retry_ms: RETRY_MS,
             refusals: 0,

@@ -66,6 +66,9 @@ const LAYERS: &[Layer] = &[
             imports: &["base", "host", "config", "planner", "load", "doctor", "client", "daemon"] },
 ];
 
+/// The command line parser, which belongs to `cli`: the other layers take plain options.
+const COMMAND_LINE: &str = "clap";
+
 /// Where other people's servers are written with what those servers use, to be measured beside this one.
 const PEERS: &str = "benches/peers/";
 /// Words that nothing else contains: this server has no async runtime.
@@ -128,6 +131,9 @@ pub fn judge(source: &Source) -> Vec<Fault> {
         let line = source.tokens[at].line;
         if source.stands(at, &["super", ":", ":", "super"]) {
             faults.push(Fault::new(source, line, "super::super hides an import: write crate::".to_owned()));
+        }
+        if layer.name != "cli" && path_stands(source, at, COMMAND_LINE) {
+            faults.push(Fault::new(source, line, format!("{name} must not contain {COMMAND_LINE}")));
         }
         for words in layer.never.iter().flat_map(|group| expand(group)) {
             if !source.is_test(line) && path_stands(source, at, words) {

@@ -1,0 +1,75 @@
+//! `fanwheel publish`: its flags, as the options of the client that publishes.
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command};
+
+use crate::base::failure::Failure;
+use crate::cli::grammar::{number, option};
+use crate::client::publish::{self, PublishOptions};
+
+/// Returns the subcommand's grammar.
+pub fn command() -> Command {
+    Command::new("publish")
+        .about("Publishes one event, or one a line of standard input, and prints the ids")
+        .arg(Arg::new("topic").value_name("TOPIC").required(true).help("the topic"))
+        .arg(
+            Arg::new("data")
+                .value_name("DATA")
+                .allow_hyphen_values(true)
+                .help("the payload; absent: each line of standard input is one event"),
+        )
+        .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))
+        .arg(option("event", "NAME", "name of the event"))
+        .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
+        .arg(number("retry-ms", 1, "reconnection time to send with the event"))
+        .arg(option(
+            "idempotency-key",
+            "KEY",
+            "a repeat with the same key publishes nothing; lines of standard input get -1, -2, … behind it",
+        ))
+}
+
+/// Publishes as the flags say.
+///
+/// # Errors
+/// When the server cannot be reached or refuses.
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    publish::run(&options(matches)).map(|()| ExitCode::SUCCESS)
+}
+
+fn options(matches: &ArgMatches) -> PublishOptions {
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    PublishOptions {
+        url: text("url").expect("has a default"),
+        topic: text("topic").expect("is required"),
+        data: text("data"),
+        event: text("event"),
+        key: text("key"),
+        retry_ms: matches.get_one::<u64>("retry-ms").copied(),
+        idempotency_key: text("idempotency-key"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_reaches_its_option() {
+        let line = "publish news -7 --url http://a --event b --key c --retry-ms 5 --idempotency-key d";
+        let text = |text: &str| Some(text.to_owned());
+        let expected = PublishOptions {
+            url: "http://a".to_owned(),
+            topic: "news".to_owned(),
+            data: text("-7"),
+            event: text("b"),
+            key: text("c"),
+            retry_ms: Some(5),
+            idempotency_key: text("d"),
+        };
+        assert_eq!(options(&command().get_matches_from(line.split(' '))), expected);
+        let bare = options(&command().get_matches_from(["publish", "news"]));
+        assert_eq!((bare.url.as_str(), bare.data), ("http://127.0.0.1:8081", None));
+    }
+}

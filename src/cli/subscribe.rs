@@ -1,0 +1,83 @@
+//! `fanwheel subscribe`: its flags, as the options of the client that subscribes.
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::base::failure::Failure;
+use crate::cli::grammar::{number, option, switch};
+use crate::client::event_text::Form;
+use crate::client::subscribe::{self, SubscribeOptions};
+
+/// Returns the subcommand's grammar.
+pub fn command() -> Command {
+    Command::new("subscribe")
+        .about("Prints the events of topics as they come, and resumes after a cut")
+        .arg(
+            Arg::new("topic")
+                .value_name("TOPIC")
+                .required(true)
+                .action(ArgAction::Append)
+                .num_args(1..)
+                .help("the topics"),
+        )
+        .arg(option("url", "URL", "public listener").default_value("http://127.0.0.1:8080"))
+        .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
+        .arg(number("last", 1, "start with the newest N kept events"))
+        .arg(option("last-event-id", "ID", "start after this event"))
+        .arg(number("count", 1, "end after N events"))
+        .arg(switch("json", "one JSON object a line: id, event, data").conflicts_with("raw"))
+        .arg(switch("raw", "print only the data, as it is, terminal commands included"))
+}
+
+/// Subscribes as the flags say.
+///
+/// # Errors
+/// When the server cannot be reached from the start, or refuses for good.
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    subscribe::run(options(matches)).map(|()| ExitCode::SUCCESS)
+}
+
+fn options(matches: &ArgMatches) -> SubscribeOptions {
+    let texts = |name: &str| matches.get_many::<String>(name).unwrap_or_default().cloned().collect();
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let number = |name: &str| matches.get_one::<u64>(name).copied();
+    SubscribeOptions {
+        url: text("url").expect("has a default"),
+        topics: texts("topic"),
+        events: texts("event"),
+        last: number("last"),
+        last_event_id: text("last-event-id").unwrap_or_default(),
+        count: number("count"),
+        form: match (matches.get_flag("json"), matches.get_flag("raw")) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Raw,
+            _ => Form::Plain,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_reaches_its_option() {
+        let line =
+            "subscribe a b --url http://c --event d --event e --last 2 --last-event-id 1-0 --count 3 --raw";
+        let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
+        let expected = SubscribeOptions {
+            url: "http://c".to_owned(),
+            topics: texts(["a", "b"]),
+            events: texts(["d", "e"]),
+            last: Some(2),
+            last_event_id: "1-0".to_owned(),
+            count: Some(3),
+            form: Form::Raw,
+        };
+        assert_eq!(options(&command().get_matches_from(line.split(' '))), expected);
+        let form =
+            |flags: &[&str]| options(&command().get_matches_from([&["subscribe", "a"], flags].concat())).form;
+        assert_eq!((form(&[]), form(&["--json"])), (Form::Plain, Form::Json));
+    }
+}
