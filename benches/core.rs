@@ -3,9 +3,9 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fanwheel::base::id::EventId;
-use fanwheel::base::settings::{Listener, Settings};
+use fanwheel::base::settings::{ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
-use fanwheel::base::survey::Traffic;
+use fanwheel::base::survey::ConnectionTraffic;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::hub::Post;
 use fanwheel::fanout::node::Node;
@@ -44,7 +44,7 @@ impl Io for Sink {
     fn peer(&mut self, _slot: u32) -> Option<SocketAddr> {
         None
     }
-    fn traffic(&mut self, _slot: u32) -> Option<Traffic> {
+    fn traffic(&mut self, _slot: u32) -> Option<ConnectionTraffic> {
         None
     }
     fn close(&mut self, _slot: u32, _how: Close) {}
@@ -60,7 +60,7 @@ fn audience() -> (Arc<Node>, Worker) {
     let (node, mut inboxes) = Node::new(Settings::default(), 1, 1 << 20, pages, 1_700_000_000_000, 7);
     let mut worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
     for _ in 0..SUBSCRIBERS {
-        worker.open(at(1), Listener::Public, None).expect("there is room");
+        worker.open(at(1), ListenerKind::Public, None).expect("there is room");
     }
     while worker.turn(&mut Sink, at(1)).more {}
     assert_eq!(node.totals().subscribers_open, SUBSCRIBERS);
@@ -74,7 +74,7 @@ fn post() -> Vec<Post> {
 fn wire(c: &mut Criterion) {
     let limits = HeadLimits { bytes_max: 8_192, headers_max: 64 };
     c.bench_function("parse a browser's head", |b| {
-        b.iter(|| matches!(head::parse(black_box(REQUEST), limits), head::Parsed::Head(..)));
+        b.iter(|| matches!(head::parse(black_box(REQUEST), limits), head::ParsedHead::Head(..)));
     });
     let data = "x".repeat(64);
     c.bench_function("encode 64 bytes and seal", |b| {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
-use fanwheel::base::settings::{Kind, Spec, TABLE, split_list};
+use fanwheel::base::settings::{SettingKind, SettingSpec, TABLE, split_list};
 use fanwheel::cli::args;
 
 const NAME: &str = "fanwheel";
@@ -54,12 +54,12 @@ fn configuration() -> String {
     )
 }
 
-fn row(spec: &Spec) -> String {
+fn row(spec: &SettingSpec) -> String {
     let (bounds, value) = match spec.kind {
-        Kind::Int { min, max } => (format!(" ({min} to {max})"), spec.default.to_owned()),
-        Kind::Choice(words) => (format!(" ({})", words.join(", ")), quoted(spec.default)),
-        Kind::Text => (String::new(), quoted(spec.default)),
-        Kind::List | Kind::Urls => {
+        SettingKind::Int { min, max } => (format!(" ({min} to {max})"), spec.default.to_owned()),
+        SettingKind::Choice(words) => (format!(" ({})", words.join(", ")), quoted(spec.default)),
+        SettingKind::Text => (String::new(), quoted(spec.default)),
+        SettingKind::List | SettingKind::Urls => {
             let items: Vec<String> = split_list(spec.default).iter().map(|item| quoted(item)).collect();
             (String::new(), format!("[{}]", items.join(", ")))
         }

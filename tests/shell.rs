@@ -3,13 +3,15 @@
 //! Not beside the code, because a worker with a file table of its own keeps copies of all that other tests
 //! of the process have open, so that nothing they close is really closed. In here one test runs at a time.
 
-use fanwheel::base::address::Address;
+use fanwheel::base::address::ListenAddress;
 use fanwheel::base::counters::Count;
-use fanwheel::base::settings::{Listener, Settings};
+use fanwheel::base::settings::{ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::fanout::mail::Control;
 use fanwheel::fanout::node::Node;
-use fanwheel::reactor::{BindFault, Capacity, Launch, Notice, Server, StartError, capacity, start};
+use fanwheel::reactor::{
+    BindFault, Capacity, Server, ServerLaunch, StartError, WorkerNotice, capacity, start,
+};
 use fanwheel::sys::process::{unshare_files, wake_file};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -37,16 +39,22 @@ fn launched(settings: &Settings) -> Result<Running, StartError> {
 fn launched_with(settings: &Settings, capacity: Capacity) -> Result<Running, StartError> {
     let (node, inboxes) =
         Node::new(settings.clone(), capacity.workers, capacity.connections_max, Pages::default(), 0, 1);
-    let server =
-        start(Launch { settings, inherited: vec![], capacity, node: Arc::clone(&node), inboxes, seed: 1 })?;
+    let server = start(ServerLaunch {
+        settings,
+        inherited: vec![],
+        capacity,
+        node: Arc::clone(&node),
+        inboxes,
+        seed: 1,
+    })?;
     Ok(Running { server, node })
 }
 
 impl Running {
     fn port(&self, at: usize) -> SocketAddr {
         match &self.server.bound()[at].address {
-            Address::Tcp(address) => *address,
-            Address::Unix(path) => panic!("{path:?}"),
+            ListenAddress::Tcp(address) => *address,
+            ListenAddress::Unix(path) => panic!("{path:?}"),
         }
     }
 
@@ -82,7 +90,7 @@ fn every_listener_of_every_worker_serves() {
         settings.fd_tables_private = private;
         let running = launched(&settings).unwrap();
         assert_eq!(running.server.bound().len(), 4);
-        assert_eq!(running.server.bound()[3].listener, Listener::Control);
+        assert_eq!(running.server.bound()[3].listener, ListenerKind::Control);
         let streams: Vec<TcpStream> = (0..90).map(|at| connected(running.port([0, 2, 3][at % 3]))).collect();
         assert!(streams.iter().all(|stream| status(stream) == 200));
         assert_eq!(status(UnixStream::connect(&path).unwrap()), 200);
@@ -117,9 +125,9 @@ fn finished_workers_tell_and_the_channel_closes() {
     let running = launched(&settings(&["127.0.0.1:0"], 2)).unwrap();
     let notices = running.server.notices().clone();
     running.stop();
-    let mut all: Vec<Notice> = notices.iter().collect();
-    all.sort_by_key(|notice| matches!(notice, Notice::Finished(1)));
-    assert_eq!(all, [Notice::Finished(0), Notice::Finished(1)]);
+    let mut all: Vec<WorkerNotice> = notices.iter().collect();
+    all.sort_by_key(|notice| matches!(notice, WorkerNotice::Finished(1)));
+    assert_eq!(all, [WorkerNotice::Finished(0), WorkerNotice::Finished(1)]);
 }
 
 fn connected(address: SocketAddr) -> TcpStream {

@@ -24,7 +24,7 @@ mod tree;
 #[path = "tidy/words.rs"]
 mod words;
 
-use fanwheel::base::settings::{Kind, Spec, TABLE};
+use fanwheel::base::settings::{SettingKind, SettingSpec, TABLE};
 use lexer::Source;
 use rules::Fault;
 
@@ -86,10 +86,10 @@ fn every_link_in_the_documents_leads_somewhere() {
 }
 
 /// The row that docs/configuration.md has for a setting, with the words that it may be if those are few.
-fn settings_row(spec: &Spec) -> String {
+fn settings_row(spec: &SettingSpec) -> String {
     let default = if spec.default.is_empty() { "(empty)".to_owned() } else { format!("`{}`", spec.default) };
     let words = match spec.kind {
-        Kind::Choice(words) => format!(": {}", words.join(", ")),
+        SettingKind::Choice(words) => format!(": {}", words.join(", ")),
         _ => String::new(),
     };
     format!("| `{}` | {default} | {}{words} |", spec.name, spec.help)

@@ -1,14 +1,14 @@
 //! Chunked bodies: no panic, nothing consumed that was not there, within bounds, the same in any pieces.
 #![no_main]
 
-use fanwheel::wire::body::Chunked;
+use fanwheel::wire::body::ChunkedDecoder;
 use libfuzzer_sys::fuzz_target;
 
 const BYTES_MAX: usize = 4_096;
 
 /// Body, bytes consumed and whether it is whole; or the status.
 fn decode(input: &[u8], piece: usize) -> Result<(Vec<u8>, usize, bool), u16> {
-    let mut decoder = Chunked::new();
+    let mut decoder = ChunkedDecoder::new();
     let mut out = Vec::new();
     let mut consumed = 0;
     for part in input.chunks(piece) {

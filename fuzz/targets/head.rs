@@ -3,12 +3,12 @@
 
 use std::sync::OnceLock;
 
-use fanwheel::base::settings::{Listener, Profile};
+use fanwheel::base::settings::{ListenerKind, UrlProfile};
 use fanwheel::wire::cors::Cors;
-use fanwheel::wire::head::{Head, HeadLimits, Parsed, parse};
+use fanwheel::wire::head::{Head, HeadLimits, ParsedHead, parse};
 use fanwheel::wire::problem::Problem;
 use fanwheel::wire::reply::{self, Reply};
-use fanwheel::wire::request::{Request, Site, route};
+use fanwheel::wire::request::{Request, ListenerPolicy, route};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 1_024, headers_max: 16 };
@@ -16,20 +16,20 @@ const LIMITS: HeadLimits = HeadLimits { bytes_max: 1_024, headers_max: 16 };
 fuzz_target!(|data: &[u8]| {
     let first = (0..=data.len().min(LIMITS.bytes_max + 1))
         .map(|len| parse(&data[..len], LIMITS))
-        .find(|parsed| !matches!(parsed, Parsed::More));
+        .find(|parsed| !matches!(parsed, ParsedHead::More));
     match (parse(data, LIMITS), first) {
-        (Parsed::Head(head, used), Some(Parsed::Head(_, first_used))) => {
+        (ParsedHead::Head(head, used), Some(ParsedHead::Head(_, first_used))) => {
             assert!(used == first_used && used <= data.len() && used <= LIMITS.bytes_max);
             assert!(data[..used].ends_with(b"\r\n\r\n"));
             check_head(&head);
         }
         // Which of two faults is told may depend on how much was there; that one is told must not.
-        (Parsed::Bad(whole), Some(Parsed::Bad(first))) => {
+        (ParsedHead::Bad(whole), Some(ParsedHead::Bad(first))) => {
             assert!(whole.closes() && first.closes());
             assert!(whole.status() == first.status() || [400, 431].contains(&first.status()));
             check_answer(&whole);
         }
-        (Parsed::More, None) => assert!(data.len() < LIMITS.bytes_max),
+        (ParsedHead::More, None) => assert!(data.len() < LIMITS.bytes_max),
         (whole, first) => panic!("whole {whole:?}, in pieces {first:?}"),
     }
 });
@@ -43,8 +43,8 @@ fn check_head(head: &Head<'_>) {
     }
     assert!(head.path.starts_with(b"/") || head.path == b"*");
     assert!(head.fields.host.is_some() || !head.http11);
-    for listener in [Listener::Public, Listener::Control] {
-        for profile in [Profile::Standard, Profile::BroadcastBenchmark] {
+    for listener in [ListenerKind::Public, ListenerKind::Control] {
+        for profile in [UrlProfile::Standard, UrlProfile::BroadcastBenchmark] {
             match route(head, &site(listener, profile)) {
                 Ok(request) => check_request(&request),
                 Err(problem) => check_answer(&problem),
@@ -87,8 +87,8 @@ fn check_answer(problem: &Problem) {
     assert!((400..=505).contains(&problem.status()) && problem.status() != 500);
 }
 
-fn site(listener: Listener, profile: Profile) -> Site {
-    Site {
+fn site(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
+    ListenerPolicy {
         listener,
         profile,
         control_hosts: vec!["hub.internal".to_owned()],

@@ -1,7 +1,7 @@
 //! Event streams: no panic, within the bound, the same events in any pieces and with any line end.
 #![no_main]
 
-use fanwheel::wire::sse::Parser;
+use fanwheel::wire::sse::SseParser;
 use libfuzzer_sys::fuzz_target;
 
 const BYTES_MAX: usize = 512;
@@ -19,7 +19,7 @@ struct Read {
 }
 
 fn read(stream: &[u8], piece: usize) -> Read {
-    let mut parser = Parser::new(BYTES_MAX);
+    let mut parser = SseParser::new(BYTES_MAX);
     let mut events = Vec::new();
     let mut too_long = false;
     for part in stream.chunks(piece) {

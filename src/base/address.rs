@@ -8,29 +8,29 @@ use crate::base::limits::UNIX_PATH_BYTES_MAX;
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum ListenAddress {
     /// A TCP address; port 0 lets the kernel choose.
     Tcp(SocketAddr),
     /// A Unix stream socket with that file name.
     Unix(PathBuf),
 }
 
-impl Address {
+impl ListenAddress {
     /// Reads the text form; `None` when it is none of the three.
-    pub fn parse(text: &str) -> Option<Address> {
+    pub fn parse(text: &str) -> Option<ListenAddress> {
         if let Some(path) = text.strip_prefix("unix:") {
             let fits = path.len() <= UNIX_PATH_BYTES_MAX && path.starts_with('/') && !path.ends_with('/');
-            return (fits && !path.contains('\0')).then(|| Address::Unix(PathBuf::from(path)));
+            return (fits && !path.contains('\0')).then(|| ListenAddress::Unix(PathBuf::from(path)));
         }
-        text.parse().ok().map(Address::Tcp)
+        text.parse().ok().map(ListenAddress::Tcp)
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Tcp(address) => address.fmt(f),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -59,9 +59,9 @@ mod tests {
             ("unix:/directory/", false),
         ];
         for (text, good) in rows {
-            let written = Address::parse(text).map(|address| address.to_string());
+            let written = ListenAddress::parse(text).map(|address| address.to_string());
             assert_eq!(written.as_deref(), good.then_some(*text), "{text}");
         }
-        assert_eq!(Address::parse(&format!("unix:/{}", "x".repeat(UNIX_PATH_BYTES_MAX))), None);
+        assert_eq!(ListenAddress::parse(&format!("unix:/{}", "x".repeat(UNIX_PATH_BYTES_MAX))), None);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::histogram::{Distribution, Histogram, Scale, bump};
+use super::histogram::{AtomicHistogram, Distribution, HistogramScale, bump};
 
 /// What is counted. The name is the metric's, without `fanwheel_` and `_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Count {
     Heartbeats,
     /// Requests answered, streams included.
     Requests,
-    /// Requests answered 4xx for what they were; neither timeouts nor what `Refused` counts.
+    /// Requests answered 4xx for what they were; neither timeouts nor what `RefusalReason` counts.
     RequestsBad,
     /// Slow subscribers moved to the newest event.
     Skipped,
@@ -68,7 +68,7 @@ pub enum Count {
 /// Why a newcomer or a publish was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Refused {
+pub enum RefusalReason {
     /// Connection limit of the node.
     Connections,
     /// Connection limit of one address.
@@ -100,7 +100,7 @@ pub enum Refused {
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Closed {
+pub enum CloseReason {
     /// The peer closed in order.
     Peer,
     /// The peer reset the connection, or the kernel gave up on it.
@@ -138,7 +138,7 @@ pub enum Closed {
 /// The steps of a turn, each with a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Step {
+pub enum TurnStep {
     /// Requests and what else comes in.
     Reads,
     /// Events from the mailbox.
@@ -219,9 +219,9 @@ pub const CLOSED_NAMES: [&str; 16] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == Refused::Host as usize + 1);
-const _: () = assert!(CLOSED_NAMES.len() == Closed::Operator as usize + 1);
-const _: () = assert!(STEP_NAMES.len() == Step::Timers as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::Host as usize + 1);
+const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
+const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);
 
 /// The cells of one worker. Written by that worker only, and aligned so that no other one writes to the same
 /// cache lines.
@@ -243,15 +243,15 @@ pub struct Counters {
     /// How late the worker is with its timers, milliseconds.
     pub wheel_lag_ms: AtomicU64,
     /// From a publish until the kernel had the event for one subscriber, microseconds. Replays do not count.
-    pub delivery_each: Histogram,
+    pub delivery_each: AtomicHistogram,
     /// From a publish until the kernel had the event for the last live subscriber of the node, microseconds.
-    pub delivery_last: Histogram,
+    pub delivery_last: AtomicHistogram,
     /// Time of a turn, microseconds.
-    pub turn: Histogram,
+    pub turn: AtomicHistogram,
     /// Time from a connection's opening to its closing, milliseconds.
-    pub duration: Histogram,
+    pub duration: AtomicHistogram,
     /// Events of the history that one subscriber got before it was live.
-    pub replay: Histogram,
+    pub replay: AtomicHistogram,
 }
 
 impl Default for Counters {
@@ -266,11 +266,11 @@ impl Default for Counters {
             lagging: AtomicU64::new(0),
             files: AtomicU64::new(0),
             wheel_lag_ms: AtomicU64::new(0),
-            delivery_each: Histogram::new(Scale::Spans),
-            delivery_last: Histogram::new(Scale::Spans),
-            turn: Histogram::new(Scale::Spans),
-            duration: Histogram::new(Scale::Spans),
-            replay: Histogram::new(Scale::Sizes),
+            delivery_each: AtomicHistogram::new(HistogramScale::Spans),
+            delivery_last: AtomicHistogram::new(HistogramScale::Spans),
+            turn: AtomicHistogram::new(HistogramScale::Spans),
+            duration: AtomicHistogram::new(HistogramScale::Spans),
+            replay: AtomicHistogram::new(HistogramScale::Sizes),
         }
     }
 }
@@ -287,17 +287,17 @@ impl Counters {
     }
 
     /// Counts a refusal.
-    pub fn refuse(&self, why: Refused) {
+    pub fn refuse(&self, why: RefusalReason) {
         bump(&self.refused[why as usize], 1);
     }
 
     /// Counts a closing.
-    pub fn close(&self, why: Closed) {
+    pub fn close(&self, why: CloseReason) {
         bump(&self.closed[why as usize], 1);
     }
 
     /// A step's budget was used up while work for it was left.
-    pub fn exhaust(&self, step: Step) {
+    pub fn exhaust(&self, step: TurnStep) {
         bump(&self.exhausted[step as usize], 1);
     }
 
@@ -322,7 +322,7 @@ impl Counters {
     }
 
     /// One closing's value.
-    pub fn get_closed(&self, why: Closed) -> u64 {
+    pub fn get_closed(&self, why: CloseReason) -> u64 {
         self.closed[why as usize].load(Relaxed)
     }
 
@@ -332,7 +332,7 @@ impl Counters {
     }
 
     /// Adds this worker's cells to a sum over workers.
-    pub fn add_to(&self, sum: &mut Totals) {
+    pub fn add_to(&self, sum: &mut CounterTotals) {
         for (total, cell) in sum.counts.iter_mut().zip(&self.counts) {
             *total += cell.load(Relaxed);
         }
@@ -351,7 +351,7 @@ impl Counters {
     }
 
     /// Adds this worker's distributions to sums over workers.
-    pub fn add_to_spread(&self, sum: &mut Spread) {
+    pub fn add_to_spread(&self, sum: &mut DistributionTotals) {
         self.delivery_each.add_to(&mut sum.delivery_each);
         self.delivery_last.add_to(&mut sum.delivery_last);
         self.turn.add_to(&mut sum.turn);
@@ -362,7 +362,7 @@ impl Counters {
 
 /// A sum over workers at one moment; what `ops` renders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct CounterTotals {
     /// In the order of [`COUNT_NAMES`].
     pub counts: [u64; COUNT_NAMES.len()],
     /// In the order of [`REFUSED_NAMES`].
@@ -382,7 +382,7 @@ pub struct Totals {
 /// Sums of the distributions over workers. The fields are those of [`Counters`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "see there")]
-pub struct Spread {
+pub struct DistributionTotals {
     pub delivery_each: Distribution,
     pub delivery_last: Distribution,
     pub turn: Distribution,

@@ -2,7 +2,7 @@
 
 /// Reason for which a subcommand failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum CommandFailure {
     /// The command line or a setting is wrong: exit code 2.
     Usage(String),
     /// It could not be done; the text says what to do about it: exit code 1.

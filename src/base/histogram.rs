@@ -31,7 +31,7 @@ pub(super) fn bump(cell: &AtomicU64, by: u64) {
 
 /// Which bounds a distribution has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scale {
+pub enum HistogramScale {
     /// 10 to 800 000 000 units: 10 µs to 13 minutes, or 10 ms to 9 days.
     #[default]
     Spans,
@@ -39,12 +39,12 @@ pub enum Scale {
     Sizes,
 }
 
-impl Scale {
+impl HistogramScale {
     /// The upper bounds, inclusive, rising. One more bucket is for what is above all of them.
     pub fn bounds(self) -> &'static [u64] {
         match self {
-            Scale::Spans => &SPANS,
-            Scale::Sizes => &SIZES,
+            HistogramScale::Spans => &SPANS,
+            HistogramScale::Sizes => &SIZES,
         }
     }
 
@@ -61,18 +61,18 @@ impl Scale {
 
 /// The cells of one distribution of one worker. Written by that worker only, but for the peak.
 #[derive(Debug)]
-pub struct Histogram {
-    scale: Scale,
+pub struct AtomicHistogram {
+    scale: HistogramScale,
     cells: Box<[AtomicU64]>,
     sum: AtomicU64,
     peak: AtomicU64,
 }
 
-impl Histogram {
+impl AtomicHistogram {
     /// Nothing counted.
-    pub fn new(scale: Scale) -> Histogram {
+    pub fn new(scale: HistogramScale) -> AtomicHistogram {
         let cells = (0..=scale.bounds().len()).map(|_| AtomicU64::new(0)).collect();
-        Histogram { scale, cells, sum: AtomicU64::new(0), peak: AtomicU64::new(0) }
+        AtomicHistogram { scale, cells, sum: AtomicU64::new(0), peak: AtomicU64::new(0) }
     }
 
     /// Counts `value` so many times.
@@ -111,7 +111,7 @@ impl Histogram {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
     /// Its bounds.
-    pub scale: Scale,
+    pub scale: HistogramScale,
     /// For each bucket how many values fell into it; empty when nothing is known.
     pub counts: Vec<u64>,
     /// Sum of all values.
@@ -169,8 +169,8 @@ impl Distribution {
 #[cfg(test)]
 impl Distribution {
     /// Of these values, one each.
-    pub fn of(scale: Scale, values: &[u64]) -> Distribution {
-        let histogram = Histogram::new(scale);
+    pub fn of(scale: HistogramScale, values: &[u64]) -> Distribution {
+        let histogram = AtomicHistogram::new(scale);
         values.iter().for_each(|&value| histogram.add(value, 1));
         let mut sum = Distribution::default();
         histogram.add_to(&mut sum);
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn bounds_rise_and_are_inclusive() {
-        for scale in [Scale::Spans, Scale::Sizes] {
+        for scale in [HistogramScale::Spans, HistogramScale::Sizes] {
             assert!(scale.bounds().is_sorted_by(|a, b| a < b));
             for (bucket, &bound) in scale.bounds().iter().enumerate() {
                 for (value, expected) in [(bound, bucket), (bound + 1, bucket + 1)] {
@@ -195,9 +195,9 @@ mod tests {
             }
         }
         assert_eq!((SPANS[0], SPANS[SPANS.len() - 1]), (10, 800_000_000));
-        let published: Vec<u64> = Scale::Spans.published().map(|at| SPANS[at]).collect();
+        let published: Vec<u64> = HistogramScale::Spans.published().map(|at| SPANS[at]).collect();
         assert_eq!((published[..4].to_vec(), published.len()), (vec![10, 20, 50, 100], 3 * DECADES));
-        assert_eq!(Scale::Sizes.published().count(), SIZES.len());
+        assert_eq!(HistogramScale::Sizes.published().count(), SIZES.len());
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
                 11 + prng.below(most)
             };
             let mut values: Vec<u64> = (0..1 + 60 * seed).map(|_| value()).collect();
-            let all = Distribution::of(Scale::Spans, &values);
+            let all = Distribution::of(HistogramScale::Spans, &values);
             values.sort_unstable();
             assert_eq!((all.count(), all.sum), (values.len() as u64, values.iter().sum()));
             for share in [0.01, 0.5, 0.9, 0.99, 1.0] {
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_came_between_two_moments_is_their_difference() {
-        let histogram = Histogram::new(Scale::Spans);
+        let histogram = AtomicHistogram::new(HistogramScale::Spans);
         let read = || {
             let mut sum = Distribution::default();
             histogram.add_to(&mut sum);

@@ -2,17 +2,17 @@
 //! line, a forged field or a terminal command.
 //!
 //! Owns the escaping, nothing else. A log message is `key=value` pairs; wrap each value that did not come
-//! from this program in [`Value`].
+//! from this program in [`LogValue`].
 
 use std::fmt::{self, Write};
 
 /// A logfmt value: bare where it can be, else in quotes with `"`, `\` and control characters escaped.
 #[derive(Clone, Copy, Debug)]
-pub struct Value<'a>(pub &'a str);
+pub struct LogValue<'a>(pub &'a str);
 
 /// Text with control characters escaped and nothing else changed; for messages that are sentences.
 #[derive(Clone, Copy, Debug)]
-pub struct Plain<'a>(pub &'a str);
+pub struct EscapedText<'a>(pub &'a str);
 
 /// Whether a terminal or a log reader could take the character for a command: C0, DEL, C1, the two Unicode
 /// line ends, and the marks that turn the reading direction (a line would show other words than it holds).
@@ -32,7 +32,7 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
     }
 }
 
-impl fmt::Display for Plain<'_> {
+impl fmt::Display for EscapedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
             if is_control(c) { write_escaped(f, c)? } else { f.write_char(c)? }
@@ -41,7 +41,7 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-impl fmt::Display for Value<'_> {
+impl fmt::Display for LogValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bare = |c: char| !is_control(c) && !c.is_whitespace() && !matches!(c, '"' | '=' | '\\');
         if !self.0.is_empty() && self.0.chars().all(bare) {
@@ -63,7 +63,7 @@ impl fmt::Display for Value<'_> {
 /// A text of the operator's in an error line: on one line, and not a page of it.
 pub fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 160;
-    let escaped = Plain(text).to_string();
+    let escaped = EscapedText(text).to_string();
     match escaped.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &escaped[..end]),
         None if escaped.is_empty() => "\"\"".to_owned(),
@@ -93,12 +93,12 @@ mod tests {
             ("grüße-☃", "grüße-☃"),
         ];
         for (text, expected) in rows {
-            assert_eq!(Value(text).to_string(), *expected, "{text:?}");
+            assert_eq!(LogValue(text).to_string(), *expected, "{text:?}");
         }
     }
 
     #[test]
     fn plain_text_keeps_its_quotes_and_loses_its_commands() {
-        assert_eq!(Plain("say \"hi\"\n\u{1b}[31m").to_string(), "say \"hi\"\\n\\x1b[31m");
+        assert_eq!(EscapedText("say \"hi\"\n\u{1b}[31m").to_string(), "say \"hi\"\\n\\x1b[31m");
     }
 }

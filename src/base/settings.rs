@@ -7,7 +7,7 @@ use crate::base::limits::{ALERT_MS_MAX, ALERT_WEBHOOKS_MAX, KIB, MIB, PUBLISH_BY
 
 /// What a setting's text may be.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum SettingKind {
     /// A whole number within inclusive bounds.
     Int {
         /// Smallest allowed value.
@@ -27,11 +27,11 @@ pub enum Kind {
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Spec {
+pub struct SettingSpec {
     /// `heartbeat_ms`; the flag is `--heartbeat-ms`, the variable `FANWHEEL_HEARTBEAT_MS`.
     pub name: &'static str,
     /// What it may be.
-    pub kind: Kind,
+    pub kind: SettingKind,
     /// The default, as one would write it; lists separated by commas.
     pub default: &'static str,
     /// Can be changed by SIGHUP in a running server.
@@ -40,15 +40,26 @@ pub struct Spec {
     pub help: &'static str,
 }
 
-const fn int(name: &'static str, default: &'static str, min: u64, max: u64, help: &'static str) -> Spec {
-    Spec { name, kind: Kind::Int { min, max }, default, reloadable: false, help }
+const fn int(
+    name: &'static str,
+    default: &'static str,
+    min: u64,
+    max: u64,
+    help: &'static str,
+) -> SettingSpec {
+    SettingSpec { name, kind: SettingKind::Int { min, max }, default, reloadable: false, help }
 }
-const fn row(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Spec {
-    Spec { name, kind, default, reloadable: false, help }
+const fn row(
+    name: &'static str,
+    kind: SettingKind,
+    default: &'static str,
+    help: &'static str,
+) -> SettingSpec {
+    SettingSpec { name, kind, default, reloadable: false, help }
 }
 
-const fn live(spec: Spec) -> Spec {
-    Spec { reloadable: true, ..spec }
+const fn live(spec: SettingSpec) -> SettingSpec {
+    SettingSpec { reloadable: true, ..spec }
 }
 
 const HOUR_MS: u64 = 3_600_000;
@@ -57,22 +68,37 @@ const COUNT_MAX: u64 = 1_000_000_000;
 const BYTES_MAX: u64 = 1 << 42;
 
 /// The table.
-pub const TABLE: &[Spec] = &[
-    row("listen", Kind::List, "0.0.0.0:8080", "public listeners: ADDR:PORT, [ADDR6]:PORT or unix:/path"),
-    row("control", Kind::Text, "127.0.0.1:8081", "control listener; empty for none"),
-    row("control_names", Kind::List, "", "further Host names that the control listener answers to"),
-    row("profile", Kind::Choice(&["standard", "broadcast-benchmark"]), "standard", "set of URLs to serve"),
+pub const TABLE: &[SettingSpec] = &[
+    row(
+        "listen",
+        SettingKind::List,
+        "0.0.0.0:8080",
+        "public listeners: ADDR:PORT, [ADDR6]:PORT or unix:/path",
+    ),
+    row("control", SettingKind::Text, "127.0.0.1:8081", "control listener; empty for none"),
+    row("control_names", SettingKind::List, "", "further Host names that the control listener answers to"),
+    row(
+        "profile",
+        SettingKind::Choice(&["standard", "broadcast-benchmark"]),
+        "standard",
+        "set of URLs to serve",
+    ),
     int("workers", "0", 0, 64, "threads that serve connections; 0 = one a processor"),
-    row("fd_tables", Kind::Choice(&["private", "shared"]), "private", "a file table for each worker, or one"),
+    row(
+        "fd_tables",
+        SettingKind::Choice(&["private", "shared"]),
+        "private",
+        "a file table for each worker, or one",
+    ),
     row(
         "send_backend",
-        Kind::Choice(&["auto", "writev", "io_uring"]),
+        SettingKind::Choice(&["auto", "writev", "io_uring"]),
         "auto",
         "how frames are handed to the kernel",
     ),
     row(
         "pin_workers",
-        Kind::Choice(&["off", "on"]),
+        SettingKind::Choice(&["off", "on"]),
         "off",
         "keep each worker on one processor, and give it the newcomers that arrive there",
     ),
@@ -132,7 +158,7 @@ pub const TABLE: &[Spec] = &[
     int("stall_ms", "15000", 100, HOUR_MS, "time a subscriber may take nothing before it counts as slow"),
     row(
         "slow_policy",
-        Kind::Choice(&["disconnect", "skip", "latest"]),
+        SettingKind::Choice(&["disconnect", "skip", "latest"]),
         "disconnect",
         "what happens to a slow subscriber",
     ),
@@ -144,16 +170,21 @@ pub const TABLE: &[Spec] = &[
         "time for which sent bytes may stay unacknowledged (TCP_USER_TIMEOUT)",
     ),
     int("drain_ms", "10000", 0, HOUR_MS, "time over which streams are ended at SIGTERM"),
-    row("cors_origins", Kind::List, "*", "origins that may read answers; * for all"),
-    live(row("alert_webhook", Kind::Urls, "", "addresses to which alerts are posted as JSON")),
-    live(row("alert_command", Kind::Text, "", "program that is run for each alert; empty for none")),
+    row("cors_origins", SettingKind::List, "*", "origins that may read answers; * for all"),
+    live(row("alert_webhook", SettingKind::Urls, "", "addresses to which alerts are posted as JSON")),
+    live(row("alert_command", SettingKind::Text, "", "program that is run for each alert; empty for none")),
     live(row(
         "alert_email_to",
-        Kind::List,
+        SettingKind::List,
         "",
         "addresses to which alerts are mailed through alert_sendmail",
     )),
-    live(row("alert_sendmail", Kind::Text, "/usr/sbin/sendmail", "program that takes mails to be sent")),
+    live(row(
+        "alert_sendmail",
+        SettingKind::Text,
+        "/usr/sbin/sendmail",
+        "program that takes mails to be sent",
+    )),
     live(int(
         "alert_cooldown_ms",
         "300000",
@@ -161,10 +192,10 @@ pub const TABLE: &[Spec] = &[
         ALERT_MS_MAX,
         "time between two messages that one alert fires",
     )),
-    row("log_file", Kind::Text, "", "log file, reopened by SIGHUP; empty = standard error"),
+    row("log_file", SettingKind::Text, "", "log file, reopened by SIGHUP; empty = standard error"),
     live(row(
         "log_level",
-        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        SettingKind::Choice(&["error", "warn", "info", "debug", "trace"]),
         "info",
         "least severe level that is logged",
     )),
@@ -172,7 +203,7 @@ pub const TABLE: &[Spec] = &[
 
 /// Which of the two kinds of listener a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listener {
+pub enum ListenerKind {
     /// Reachable by anyone: subscribe and health.
     Public,
     /// Reachable by the operator: everything.
@@ -181,7 +212,7 @@ pub enum Listener {
 
 /// Which URLs are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
+pub enum UrlProfile {
     /// The contract of this server.
     Standard,
     /// The public `sse-broadcast-benchmark` contract.
@@ -217,7 +248,7 @@ pub struct Settings {
     pub listen: Vec<String>,
     pub control: String,
     pub control_names: Vec<String>,
-    pub profile: Profile,
+    pub profile: UrlProfile,
     pub workers: usize,
     pub fd_tables_private: bool,
     pub send_backend: SendBackend,
@@ -260,7 +291,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Typed values from texts that passed [`Spec::check`]. `text` returns the text of a setting by name.
+    /// Typed values from texts that passed [`SettingSpec::check`]. `text` returns the text of a
+    /// setting by name.
     ///
     /// # Panics
     /// When `text` yields what the table does not allow: a bug of the caller, never input.
@@ -272,8 +304,8 @@ impl Settings {
             control: text("control").to_owned(),
             control_names: split_list(text("control_names")),
             profile: match text("profile") {
-                "broadcast-benchmark" => Profile::BroadcastBenchmark,
-                _ => Profile::Standard,
+                "broadcast-benchmark" => UrlProfile::BroadcastBenchmark,
+                _ => UrlProfile::Standard,
             },
             workers: size("workers"),
             fd_tables_private: text("fd_tables") == "private",
@@ -333,7 +365,7 @@ impl Default for Settings {
 }
 
 /// The row of a setting.
-pub fn spec(name: &str) -> Option<&'static Spec> {
+pub fn spec(name: &str) -> Option<&'static SettingSpec> {
     TABLE.iter().find(|spec| spec.name == name)
 }
 
@@ -342,15 +374,15 @@ pub fn split_list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-impl Spec {
+impl SettingSpec {
     /// Whether `text` is allowed; otherwise what would be, in words for an error line.
     pub fn check(&self, text: &str) -> Result<(), String> {
         match self.kind {
-            Kind::Text | Kind::List => Ok(()),
-            Kind::Urls => check_urls(&split_list(text)),
-            Kind::Choice(words) if words.contains(&text) => Ok(()),
-            Kind::Choice(words) => Err(format!("one of {}", words.join(", "))),
-            Kind::Int { min, max } => match text.parse::<u64>() {
+            SettingKind::Text | SettingKind::List => Ok(()),
+            SettingKind::Urls => check_urls(&split_list(text)),
+            SettingKind::Choice(words) if words.contains(&text) => Ok(()),
+            SettingKind::Choice(words) => Err(format!("one of {}", words.join(", "))),
+            SettingKind::Int { min, max } => match text.parse::<u64>() {
                 Ok(value) if (min..=max).contains(&value) => Ok(()),
                 _ => Err(format!("a whole number from {min} to {max}")),
             },
@@ -360,7 +392,7 @@ impl Spec {
     /// The text as it may be shown to anyone: in the log, in error lines, by `config`.
     pub fn shown(&self, text: &str) -> String {
         match self.kind {
-            Kind::Urls => split_list(text).iter().map(|url| masked(url)).collect::<Vec<_>>().join(","),
+            SettingKind::Urls => split_list(text).iter().map(|url| masked(url)).collect::<Vec<_>>().join(","),
             _ => text.to_owned(),
         }
     }

@@ -5,16 +5,16 @@
 
 use std::fmt;
 
-use crate::base::counters::{Spread, Totals};
+use crate::base::counters::{CounterTotals, DistributionTotals};
 use crate::base::survey::{AddressCount, ConnectionsPage, TopicsPage};
 
 /// The node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Sums over all workers.
-    pub totals: Totals,
+    pub totals: CounterTotals,
     /// The same of distributions.
-    pub spread: Spread,
+    pub spread: DistributionTotals,
     /// Each worker that serves connections, by index.
     pub workers: Vec<WorkerSnapshot>,
     /// Connections the node holds before it refuses newcomers.
@@ -68,7 +68,7 @@ pub struct WorkerSnapshot {
 
 /// The greatest values since somebody asked for the last time, microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peaks {
+pub struct LatencyPeaks {
     /// From a publish until the kernel had the event for one subscriber.
     pub each_us: u64,
     /// The same for the last live subscriber of the node.
@@ -79,7 +79,7 @@ pub struct Peaks {
 
 /// Whether events pass through every worker in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness {
+pub struct ReadinessVerdict {
     /// They do.
     pub ok: bool,
     /// Why not, in words; none when they do.
@@ -88,15 +88,15 @@ pub struct Readiness {
     pub since_ms: u64,
 }
 
-impl Default for Readiness {
-    fn default() -> Readiness {
-        Readiness { ok: true, reason: None, since_ms: 0 }
+impl Default for ReadinessVerdict {
+    fn default() -> ReadinessVerdict {
+        ReadinessVerdict { ok: true, reason: None, since_ms: 0 }
     }
 }
 
 /// How `/metrics` is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum MetricsFormat {
     /// The Prometheus text format, version 0.0.4.
     #[default]
     Prometheus,
@@ -112,13 +112,13 @@ pub struct StatusQuery {
 }
 
 /// Makes `/metrics` of a snapshot.
-pub type MetricsPage = Box<dyn Fn(&Snapshot, Format) -> String + Send + Sync>;
+pub type MetricsPage = Box<dyn Fn(&Snapshot, MetricsFormat) -> String + Send + Sync>;
 /// Makes `/status`, one JSON object, of a snapshot.
 pub type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send + Sync>;
 
 /// A file of the dashboard, which the program carries in itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asset {
+pub struct DashboardAsset {
     /// `Content-Type`
     pub content_type: &'static str,
     /// The file.
@@ -140,7 +140,7 @@ pub struct Pages {
     /// `/status`
     pub status: StatusPage,
     /// A file of the dashboard by its name; `index.html` is the page itself.
-    pub asset: fn(&str) -> Option<Asset>,
+    pub asset: fn(&str) -> Option<DashboardAsset>,
     /// `/topics`
     pub topics: TopicsPageMaker,
     /// `/connections`

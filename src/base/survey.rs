@@ -40,7 +40,7 @@ pub enum TopicSort {
 
 /// Which rows of a sorted list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Paging {
+pub struct PageRange {
     /// At most so many.
     pub limit: usize,
     /// Passed over before the first.
@@ -53,7 +53,7 @@ pub struct ConnectionsQuery {
     /// The order.
     pub sort: ConnectionSort,
     /// Which rows.
-    pub paging: Paging,
+    pub paging: PageRange,
     /// With round-trip times and what is under way.
     pub info: bool,
 }
@@ -64,7 +64,7 @@ pub struct TopicsQuery {
     /// The order.
     pub sort: TopicSort,
     /// Which rows.
-    pub paging: Paging,
+    pub paging: PageRange,
 }
 
 /// Names one connection of the node for as long as it lives, and no other one afterwards:
@@ -123,7 +123,7 @@ impl ConnectionState {
 
 /// What the kernel knows of a connection's traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
+pub struct ConnectionTraffic {
     /// Bytes sent, each once.
     pub bytes_sent: u64,
     /// Round-trip time, microseconds, smoothed.
@@ -156,7 +156,7 @@ pub struct ConnectionRow {
     /// What it is at.
     pub state: ConnectionState,
     /// None where the kernel has no such figures.
-    pub traffic: Option<Traffic>,
+    pub traffic: Option<ConnectionTraffic>,
 }
 
 /// The answer to [`ConnectionsQuery`].

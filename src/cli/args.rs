@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::base::logfmt::shown;
-use crate::base::settings::{Kind, Spec, TABLE, spec};
+use crate::base::settings::{SettingKind, SettingSpec, TABLE, spec};
 use crate::cli::grammar::switch;
 use crate::cli::{doctor, load, plan, publish, subscribe};
 use crate::config::resolve::{CONFIG_VARIABLE, Inputs};
@@ -63,16 +63,16 @@ pub fn setting_named(name: &str) -> Arg {
 }
 
 /// Values are checked where all sources meet, so that each refusal reads the same; clap only collects texts.
-fn setting(spec: &'static Spec) -> Arg {
+fn setting(spec: &'static SettingSpec) -> Arg {
     let (value_name, allowed) = match spec.kind {
-        Kind::Int { .. } => ("N", String::new()),
-        Kind::Choice(words) => ("WORD", format!(" ({})", words.join(", "))),
-        Kind::Text => ("TEXT", String::new()),
-        Kind::List => ("TEXT", " (repeatable)".to_owned()),
-        Kind::Urls => ("URL", " (repeatable)".to_owned()),
+        SettingKind::Int { .. } => ("N", String::new()),
+        SettingKind::Choice(words) => ("WORD", format!(" ({})", words.join(", "))),
+        SettingKind::Text => ("TEXT", String::new()),
+        SettingKind::List => ("TEXT", " (repeatable)".to_owned()),
+        SettingKind::Urls => ("URL", " (repeatable)".to_owned()),
     };
     let default = if spec.default.is_empty() { String::new() } else { format!(" [{}]", spec.default) };
-    let many = matches!(spec.kind, Kind::List | Kind::Urls);
+    let many = matches!(spec.kind, SettingKind::List | SettingKind::Urls);
     Arg::new(spec.name)
         .long(spec.name.replace('_', "-"))
         .value_name(value_name)

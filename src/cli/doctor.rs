@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 use serde_json::json;
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::{DOCTOR_IDLE_SECONDS_MAX, PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
-use crate::base::logfmt::Plain;
+use crate::base::logfmt::EscapedText;
 use crate::cli::grammar::{number, option, switch, whole};
 use crate::doctor::finding::{Finding, Verdict, is_fine, text};
 use crate::doctor::judge::host::findings;
@@ -80,7 +80,7 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// When there is no such process, or the address of `--url` does not answer.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     match text("url") {
         None => host(matches),
@@ -94,18 +94,18 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
                 ca_file: text("ca-file"),
             };
             let found = streams::findings(&look(&wishes)?);
-            let heading = format!("The way to {}:", Plain(url));
+            let heading = format!("The way to {}:", EscapedText(url));
             show(&found, &heading, json!({ "url": url }), matches.get_flag("json"))
         }
     }
 }
 
-fn host(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+fn host(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let connections = *matches.get_one::<u64>("connections").expect("has a default");
     let workers = matches.get_one::<u64>("workers").copied();
     let process = matches.get_one::<u64>("pid").and_then(|number| u32::try_from(*number).ok());
     if let Some(number) = process.filter(|number| !PathBuf::from(format!("/proc/{number}")).exists()) {
-        return Err(Failure::Run(format!("--pid {number}: there is no such process")));
+        return Err(CommandFailure::Run(format!("--pid {number}: there is no such process")));
     }
     let rows = rows(TEXT).expect("a test reads the table that is compiled in");
     let host = host::read(Path::new("/"), process, &rows, connections, workers);
@@ -121,7 +121,7 @@ fn show(
     heading: &str,
     mut subject: serde_json::Value,
     as_json: bool,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandFailure> {
     let fine = is_fine(findings);
     if as_json {
         subject["fine"] = json!(fine);

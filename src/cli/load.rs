@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::cli::grammar::{number, option, switch};
 use crate::host::output::print;
 use crate::load::plan::{Fault, Pace, Plan, Target};
@@ -112,15 +112,15 @@ fn real(name: &'static str, default: &'static str, help: &'static str) -> Arg {
 ///
 /// # Errors
 /// When the flags contradict themselves, or this host cannot hold the load.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let plan = plan(matches).map_err(Failure::Usage)?;
-    plan.check().map_err(Failure::Usage)?;
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+    let plan = plan(matches).map_err(CommandFailure::Usage)?;
+    plan.check().map_err(CommandFailure::Usage)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The second one ends the program at once.
         flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
             .and_then(|_| flag::register(signal, stop.clone()))
-            .map_err(|os| Failure::Run(format!("cannot take signals over: {os}")))?;
+            .map_err(|os| CommandFailure::Run(format!("cannot take signals over: {os}")))?;
     }
     let terminal = io::stderr().is_terminal();
     let mut say = |progress: Progress| {
@@ -136,12 +136,12 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
     let mut report = report.map_err(|fault| match fault {
-        Fault::Host(words) => Failure::Run(words),
-        Fault::System(what, os) => Failure::Run(format!("{what}: {os}")),
+        Fault::Host(words) => CommandFailure::Run(words),
+        Fault::System(what, os) => CommandFailure::Run(format!("{what}: {os}")),
     })?;
     report.command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     if matches.get_flag("json") {
-        let text = serde_json::to_string(&report).map_err(|error| Failure::Run(error.to_string()))?;
+        let text = serde_json::to_string(&report).map_err(|error| CommandFailure::Run(error.to_string()))?;
         print(&format!("{text}\n"))?;
     } else {
         print(&report.table())?;

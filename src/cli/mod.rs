@@ -17,8 +17,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::base::failure::Failure;
-use crate::base::logfmt::Plain;
+use crate::base::failure::CommandFailure;
+use crate::base::logfmt::EscapedText;
 use crate::config::render;
 use crate::config::resolved::Resolved;
 use crate::daemon::serve;
@@ -30,7 +30,7 @@ pub fn main() -> ExitCode {
     let matches = match args::command().try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(error) => match args::mistake(&error, &words) {
-            Some(line) => return report(&Failure::Usage(line)),
+            Some(line) => return report(&CommandFailure::Usage(line)),
             None => error.exit(),
         },
     };
@@ -42,24 +42,24 @@ pub fn main() -> ExitCode {
         Some(("subscribe", matches)) => subscribe::run(matches),
         Some(("serve", matches)) => serve::run(&args::inputs(matches)),
         Some(("config", matches)) => {
-            let text = Resolved::read(&args::inputs(matches)).map_err(Failure::from).map(|resolved| {
+            let text = Resolved::read(&args::inputs(matches)).map_err(CommandFailure::from).map(|resolved| {
                 let json = matches.get_flag("json");
                 if json { render::as_json(&resolved) } else { render::as_toml(&resolved) }
             });
             text.and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
-        _ => Err(Failure::Usage("a subcommand is required; see --help".to_owned())),
+        _ => Err(CommandFailure::Usage("a subcommand is required; see --help".to_owned())),
     };
     ended.unwrap_or_else(|failure| report(&failure))
 }
 
 /// One line on standard error.
-fn report(failure: &Failure) -> ExitCode {
+fn report(failure: &CommandFailure) -> ExitCode {
     let (line, code) = match failure {
-        Failure::Usage(line) => (line, 2),
-        Failure::Run(line) => (line, 1),
+        CommandFailure::Usage(line) => (line, 2),
+        CommandFailure::Run(line) => (line, 1),
     };
     // A closed standard error must not turn an error into a panic; the exit code still tells.
-    let _ = writeln!(io::stderr(), "fanwheel: {}", Plain(line));
+    let _ = writeln!(io::stderr(), "fanwheel: {}", EscapedText(line));
     ExitCode::from(code)
 }

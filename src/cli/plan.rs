@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command, value_parser};
 use serde_json::json;
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::{NR_OPEN_DEFAULT, PLANNED_CONNECTIONS_MAX, PLANNED_FILES_MAX};
 use crate::base::logfmt::shown;
 use crate::cli::args;
@@ -77,12 +77,12 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// When a flag or a setting is wrong, or no node can be that small.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let settings = Resolved::read(&args::inputs(matches))?.settings();
     let constants = constants(matches)?;
     let ask = ask(matches)?;
     let planner = Planner::new(&constants, &settings, ask.bytes);
-    let too_small = |fault: TooSmall| Failure::Usage(page::too_small(&fault));
+    let too_small = |fault: TooSmall| CommandFailure::Usage(page::too_small(&fault));
     let plan = planner.plan(ask).map_err(too_small)?;
     let sizes = sizes(&planner, ask).map_err(too_small)?;
     if matches.get_flag("json") {
@@ -107,20 +107,20 @@ fn sizes(planner: &Planner<'_>, ask: Ask) -> Result<Vec<Plan>, TooSmall> {
         .collect()
 }
 
-fn constants(matches: &ArgMatches) -> Result<Constants, Failure> {
+fn constants(matches: &ArgMatches) -> Result<Constants, CommandFailure> {
     let Some(path) = matches.get_one::<PathBuf>("constants") else { return Ok(Constants::recorded()) };
     let name = shown(&path.to_string_lossy());
     let text = std::fs::read_to_string(path)
-        .map_err(|os| Failure::Usage(format!("cannot read --constants {name}: {os}")))?;
-    Constants::parse(&text).map_err(|words| Failure::Usage(format!("--constants {name}: {words}")))
+        .map_err(|os| CommandFailure::Usage(format!("cannot read --constants {name}: {os}")))?;
+    Constants::parse(&text).map_err(|words| CommandFailure::Usage(format!("--constants {name}: {words}")))
 }
 
-fn ask(matches: &ArgMatches) -> Result<Ask, Failure> {
+fn ask(matches: &ArgMatches) -> Result<Ask, CommandFailure> {
     let count = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
     let real = |name: &str, least: f64, most: f64| {
         let value = *matches.get_one::<f64>(name).expect("it has a default");
         let fits = (least..=most).contains(&value);
-        let refusal = || Failure::Usage(format!("--{name} = {value} is not from {least} to {most}"));
+        let refusal = || CommandFailure::Usage(format!("--{name} = {value} is not from {least} to {most}"));
         fits.then_some(value).ok_or_else(refusal)
     };
     Ok(Ask {

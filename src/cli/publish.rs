@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::cli::grammar::{number, option};
 use crate::client::publish::{self, PublishOptions};
 
@@ -34,7 +34,7 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// When the server cannot be reached or refuses.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     publish::run(&options(matches)).map(|()| ExitCode::SUCCESS)
 }
 

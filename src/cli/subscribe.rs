@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::cli::grammar::{number, option, switch};
 use crate::client::event_text::Form;
 use crate::client::subscribe::{self, SubscribeOptions};
@@ -34,7 +34,7 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// When the server cannot be reached from the start, or refuses for good.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     subscribe::run(options(matches)).map(|()| ExitCode::SUCCESS)
 }
 

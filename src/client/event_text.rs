@@ -5,8 +5,8 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::base::logfmt::{Plain, is_control};
-use crate::wire::sse::Event;
+use crate::base::logfmt::{EscapedText, is_control};
+use crate::wire::sse::SseEvent;
 
 /// How to write events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ struct Line<'a> {
 }
 
 /// Appends an event.
-pub fn show(out: &mut Vec<u8>, event: &Event<'_>, form: Form) {
+pub fn show(out: &mut Vec<u8>, event: &SseEvent<'_>, form: Form) {
     let data = String::from_utf8_lossy(event.data);
     let name = String::from_utf8_lossy(event.name);
     let id = event.id_given.then(|| String::from_utf8_lossy(event.id));
@@ -38,9 +38,16 @@ pub fn show(out: &mut Vec<u8>, event: &Event<'_>, form: Form) {
         Form::Plain => {
             let mut lines = data.split('\n');
             let first = lines.next().unwrap_or_default();
-            let head =
-                writeln!(out, "{} {}: {}", Plain(id.as_deref().unwrap_or("-")), Plain(&name), Plain(first));
-            lines.try_fold(head, |_, line| writeln!(out, "  {}", Plain(line)).map(Ok)).and_then(|done| done)
+            let head = writeln!(
+                out,
+                "{} {}: {}",
+                EscapedText(id.as_deref().unwrap_or("-")),
+                EscapedText(&name),
+                EscapedText(first)
+            );
+            lines
+                .try_fold(head, |_, line| writeln!(out, "  {}", EscapedText(line)).map(Ok))
+                .and_then(|done| done)
         }
     };
     written.expect("writing to a Vec cannot fail");
@@ -61,7 +68,7 @@ fn json(line: &Line<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn check(event: &Event<'_>, form: Form, expected: &str) {
+    fn check(event: &SseEvent<'_>, form: Form, expected: &str) {
         let mut out = Vec::new();
         show(&mut out, event, form);
         assert_eq!(String::from_utf8_lossy(&out), expected);
@@ -69,7 +76,7 @@ mod tests {
 
     #[test]
     fn each_form_is_what_it_promises() {
-        let event = Event { name: b"likes", data: b"a \x1b[2J\n\n\"b\"", id: b"1-0", id_given: true };
+        let event = SseEvent { name: b"likes", data: b"a \x1b[2J\n\n\"b\"", id: b"1-0", id_given: true };
         check(&event, Form::Plain, "1-0 likes: a \\x1b[2J\n  \n  \"b\"\n");
         check(
             &event,
@@ -82,7 +89,7 @@ mod tests {
     #[test]
     fn json_is_safe_to_print_and_says_the_same() {
         let data = "\u{9b}2J\u{7f}\u{202e}\u{2028}ü";
-        let event = Event { name: b"x", data: data.as_bytes(), id: b"", id_given: false };
+        let event = SseEvent { name: b"x", data: data.as_bytes(), id: b"", id_given: false };
         let mut out = Vec::new();
         show(&mut out, &event, Form::Json);
         let text = String::from_utf8(out).unwrap();
@@ -93,7 +100,7 @@ mod tests {
 
     #[test]
     fn an_earlier_event_s_id_is_not_taken_for_this_one_s() {
-        let gap = Event { name: b"fanwheel.gap", data: b"{}", id: b"1-0", id_given: false };
+        let gap = SseEvent { name: b"fanwheel.gap", data: b"{}", id: b"1-0", id_given: false };
         check(&gap, Form::Plain, "- fanwheel.gap: {}\n");
         check(&gap, Form::Json, "{\"id\":null,\"event\":\"fanwheel.gap\",\"data\":\"{}\"}\n");
     }

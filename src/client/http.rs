@@ -9,7 +9,7 @@ use ureq::http::uri::Authority;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::{CLIENT_ANSWER_TIMEOUT, CLIENT_CONNECT_TIMEOUT, CLIENT_REFUSAL_BYTES_MAX};
 use crate::base::logfmt::shown;
 
@@ -19,13 +19,13 @@ pub struct Base(String);
 
 impl Base {
     /// Takes `http://HOST[:PORT][/PREFIX]` of `--url`.
-    pub fn new(url: &str) -> Result<Base, Failure> {
+    pub fn new(url: &str) -> Result<Base, CommandFailure> {
         Base::named("--url", url)
     }
 
     /// The same of another flag.
-    pub fn named(flag: &str, url: &str) -> Result<Base, Failure> {
-        let refuse = |why: &str| Err(Failure::Usage(format!("{flag} {}: {why}", shown(url))));
+    pub fn named(flag: &str, url: &str) -> Result<Base, CommandFailure> {
+        let refuse = |why: &str| Err(CommandFailure::Usage(format!("{flag} {}: {why}", shown(url))));
         if url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
             return refuse("TLS is not supported here; use the server's own http:// address");
         }
@@ -92,7 +92,7 @@ pub fn agent(silence: Duration) -> Agent {
 }
 
 /// No answer came at all.
-pub fn unreachable_at(address: &str, error: &ureq::Error) -> Failure {
+pub fn unreachable_at(address: &str, error: &ureq::Error) -> CommandFailure {
     let server = address.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(address);
     let server = shown(server);
     let why = match error {
@@ -100,7 +100,7 @@ pub fn unreachable_at(address: &str, error: &ureq::Error) -> Failure {
         ureq::Error::Io(os) => os.to_string(),
         error => error.to_string(),
     };
-    Failure::Run(format!(
+    CommandFailure::Run(format!(
         "no answer from {server}: {why}; start `fanwheel serve`, or name another with --url"
     ))
 }
@@ -159,7 +159,7 @@ mod tests {
             let address = Base::new(url).ok().map(|base| base.with("/x", &[("a", "b")]));
             assert_eq!(address.as_deref(), expected, "{url}");
         }
-        let Err(Failure::Usage(line)) = Base::new("https://a") else { panic!("refused") };
+        let Err(CommandFailure::Usage(line)) = Base::new("https://a") else { panic!("refused") };
         assert!(line.contains("TLS is not supported"), "{line}");
     }
 

@@ -5,9 +5,9 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use serde_json::Value;
 use ureq::Agent;
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::{PUBLISH_BYTES_MAX, PUBLISH_SILENCE};
-use crate::base::logfmt::Plain;
+use crate::base::logfmt::EscapedText;
 use crate::client::http::{Base, agent, refusal, unreachable_at};
 
 /// One publish, or one for each line of standard input.
@@ -39,7 +39,7 @@ struct Post<'a> {
 ///
 /// # Errors
 /// When the server cannot be reached or refuses; the line has the server's message.
-pub fn run(options: &PublishOptions) -> Result<(), Failure> {
+pub fn run(options: &PublishOptions) -> Result<(), CommandFailure> {
     let base = Base::new(&options.url)?;
     let retry_ms = options.retry_ms.map(|ms| ms.to_string());
     let query = [
@@ -68,47 +68,53 @@ pub fn run(options: &PublishOptions) -> Result<(), Failure> {
 }
 
 impl Post<'_> {
-    fn lines(&self, input: &mut impl BufRead) -> Result<(), Failure> {
+    fn lines(&self, input: &mut impl BufRead) -> Result<(), CommandFailure> {
         let mut line = Vec::new();
         for number in 1_u64.. {
             line.clear();
             let read = input.by_ref().take(PUBLISH_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
-            let bytes = read.map_err(|error| Failure::Run(format!("cannot read standard input: {error}")))?;
+            let bytes =
+                read.map_err(|error| CommandFailure::Run(format!("cannot read standard input: {error}")))?;
             if bytes == 0 {
                 break;
             }
             if bytes > PUBLISH_BYTES_MAX {
-                return Err(Failure::Run(format!("line {number} is longer than {PUBLISH_BYTES_MAX} bytes")));
+                return Err(CommandFailure::Run(format!(
+                    "line {number} is longer than {PUBLISH_BYTES_MAX} bytes"
+                )));
             }
             // A repeat of the whole command then publishes only the lines that were not published before.
             let key = self.idempotency_key.map(|key| format!("{key}-{number}"));
             self.send(without_line_end(&line), key.as_deref()).map_err(|failure| match failure {
-                Failure::Run(words) => Failure::Run(format!("line {number}: {words}")),
+                CommandFailure::Run(words) => CommandFailure::Run(format!("line {number}: {words}")),
                 failure => failure,
             })?;
         }
         Ok(())
     }
 
-    fn send(&self, data: &[u8], idempotency_key: Option<&str>) -> Result<(), Failure> {
+    fn send(&self, data: &[u8], idempotency_key: Option<&str>) -> Result<(), CommandFailure> {
         let mut request = self.agent.post(&self.address).content_type("text/plain; charset=utf-8");
         if let Some(key) = idempotency_key {
             request = request.header("Idempotency-Key", key);
         }
         let mut response = request.send(data).map_err(|error| match error {
-            ureq::Error::Http(_) => Failure::Usage("--idempotency-key must be plain ASCII text".to_owned()),
+            ureq::Error::Http(_) => {
+                CommandFailure::Usage("--idempotency-key must be plain ASCII text".to_owned())
+            }
             error => unreachable_at(&self.address, &error),
         })?;
         if !response.status().is_success() {
             let refusal = refusal(response);
-            return Err(Failure::Run(format!("refused with {}: {}", refusal.status, refusal.words)));
+            return Err(CommandFailure::Run(format!("refused with {}: {}", refusal.status, refusal.words)));
         }
         let answer = response.body_mut().read_to_string().unwrap_or_default();
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let id = answer.get("id").and_then(Value::as_str);
-        let id = id.ok_or_else(|| Failure::Run("the answer holds no id: is this fanwheel?".to_owned()))?;
+        let id =
+            id.ok_or_else(|| CommandFailure::Run("the answer holds no id: is this fanwheel?".to_owned()))?;
         // The event is published; whoever closed standard output does not want the id.
-        let _ = writeln!(io::stdout(), "{}", Plain(id));
+        let _ = writeln!(io::stdout(), "{}", EscapedText(id));
         Ok(())
     }
 }

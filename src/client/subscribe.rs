@@ -15,17 +15,17 @@ use std::time::Duration;
 use ureq::http::HeaderValue;
 use ureq::{Agent, BodyReader};
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::{
     SUBSCRIBE_BACKOFF_MS_MAX, SUBSCRIBE_EVENT_BYTES_MAX, SUBSCRIBE_JITTER_PERCENT, SUBSCRIBE_SILENCE,
     SUBSCRIBE_WAIT_MS,
 };
-use crate::base::logfmt::Plain;
+use crate::base::logfmt::EscapedText;
 use crate::base::prng::Prng;
 use crate::client::event_text::{Form, show};
 use crate::client::http::{Base, agent, refusal, unreachable_at};
 use crate::host::output::{printed, write_out};
-use crate::wire::sse::Parser;
+use crate::wire::sse::SseParser;
 
 /// Reconnection time until the server names one.
 const RETRY_MS: u64 = 2_000;
@@ -55,7 +55,7 @@ pub struct SubscribeOptions {
 ///
 /// # Errors
 /// When the server cannot be reached from the start, or refuses for good.
-pub fn run(options: SubscribeOptions) -> Result<(), Failure> {
+pub fn run(options: SubscribeOptions) -> Result<(), CommandFailure> {
     let mut client = Client::new(options)?;
     let mut prng = Prng::new(RandomState::new().build_hasher().finish());
     loop {
@@ -79,8 +79,8 @@ pub fn run(options: SubscribeOptions) -> Result<(), Failure> {
         let _ = writeln!(
             io::stderr(),
             "fanwheel: {}; going on after {} in {wait_ms} ms",
-            Plain(&what),
-            Plain(from)
+            EscapedText(&what),
+            EscapedText(from)
         );
         thread::sleep(Duration::from_millis(wait_ms));
     }
@@ -111,10 +111,10 @@ struct Client {
 }
 
 impl Client {
-    fn new(options: SubscribeOptions) -> Result<Client, Failure> {
+    fn new(options: SubscribeOptions) -> Result<Client, CommandFailure> {
         let SubscribeOptions { url, topics, events, last, last_event_id, count, form } = options;
         if HeaderValue::from_str(&last_event_id).is_err() {
-            return Err(Failure::Usage("--last-event-id must be plain ASCII text".to_owned()));
+            return Err(CommandFailure::Usage("--last-event-id must be plain ASCII text".to_owned()));
         }
         Ok(Client {
             agent: agent(SUBSCRIBE_SILENCE),
@@ -140,7 +140,7 @@ impl Client {
         self.base.with("/events", &query)
     }
 
-    fn connect(&mut self) -> Result<Visit, Failure> {
+    fn connect(&mut self) -> Result<Visit, CommandFailure> {
         let mut request = self.agent.get(self.address()).header("Accept", "text/event-stream");
         if !self.last_event_id.is_empty() {
             request = request.header("Last-Event-ID", &self.last_event_id);
@@ -157,7 +157,7 @@ impl Client {
             let refusal = refusal(response);
             let why = format!("refused with {status}: {}", refusal.words);
             if status != 429 && status < 500 {
-                return Err(Failure::Run(why));
+                return Err(CommandFailure::Run(why));
             }
             self.was_connected = true;
             let retry_after_ms = refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000));
@@ -165,7 +165,7 @@ impl Client {
         }
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         if !content_type.is_some_and(|text| text.trim_start().starts_with("text/event-stream")) {
-            return Err(Failure::Run("the answer is no event stream: is this fanwheel?".to_owned()));
+            return Err(CommandFailure::Run("the answer is no event stream: is this fanwheel?".to_owned()));
         }
         if !self.was_connected && io::stderr().is_terminal() {
             // A stream may be quiet for long, which at a terminal looks like a program that hangs.
@@ -175,8 +175,8 @@ impl Client {
         self.read(response.into_body().into_reader())
     }
 
-    fn read(&mut self, mut stream: BodyReader<'static>) -> Result<Visit, Failure> {
-        let mut parser = Parser::new(SUBSCRIBE_EVENT_BYTES_MAX);
+    fn read(&mut self, mut stream: BodyReader<'static>) -> Result<Visit, CommandFailure> {
+        let mut parser = SseParser::new(SUBSCRIBE_EVENT_BYTES_MAX);
         let mut buffer = vec![0; 64 * 1_024];
         let mut page = Vec::new();
         loop {
@@ -206,7 +206,7 @@ impl Client {
                 return Ok(Visit::Done);
             }
             if fed.is_err() {
-                return Err(Failure::Run(format!(
+                return Err(CommandFailure::Run(format!(
                     "an event is longer than {SUBSCRIBE_EVENT_BYTES_MAX} bytes"
                 )));
             }

@@ -4,7 +4,7 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use crate::base::address::Address;
+use crate::base::address::ListenAddress;
 use crate::base::limits::{ALERT_MAILS_MAX, MAIL_ADDRESS_BYTES_MAX, UNIX_PATH_BYTES_MAX};
 use crate::base::logfmt::shown;
 use crate::base::settings::{Settings, SlowPolicy, split_list};
@@ -77,10 +77,10 @@ fn number(entry: &Entry) -> u64 {
 
 /// Whether a connection to one could end at the other. Port 0 is another port each time; a wildcard stands
 /// for addresses of its own family only, as the sockets are made.
-fn overlap(a: &Address, b: &Address) -> bool {
+fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
-        (Address::Unix(a), Address::Unix(b)) => a == b,
-        (Address::Tcp(a), Address::Tcp(b)) => {
+        (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
+        (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
             let wild = |of: &SocketAddr, other: &SocketAddr| {
                 of.ip().is_unspecified() && of.is_ipv6() == other.is_ipv6()
             };
@@ -98,10 +98,10 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     if texts.is_empty() {
         return malformed(listen, "", "at least one address");
     }
-    let mut seen: Vec<(Address, &Entry, &str)> = Vec::new();
+    let mut seen: Vec<(ListenAddress, &Entry, &str)> = Vec::new();
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
     for (entry, text) in all {
-        let Some(place) = Address::parse(text) else {
+        let Some(place) = ListenAddress::parse(text) else {
             let allowed = format!(
                 "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most \
                  {UNIX_PATH_BYTES_MAX} bytes"

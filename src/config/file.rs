@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::limits::CONFIG_FILE_BYTES_MAX;
 use crate::base::logfmt::shown;
-use crate::base::settings::{self, Kind, Spec, TABLE};
+use crate::base::settings::{self, SettingKind, SettingSpec, TABLE};
 use crate::config::alert_rules::{self, Page, RuleEntry};
 use crate::config::refusal::Refusal;
 use crate::config::suggest::nearest;
@@ -21,7 +21,7 @@ use crate::config::suggest::nearest;
 #[derive(Clone, Debug)]
 pub struct FileEntry {
     /// The setting it names.
-    pub spec: &'static Spec,
+    pub spec: &'static SettingSpec,
     /// Its value in the text form of the table.
     pub text: String,
     /// The line, from 1.
@@ -90,23 +90,24 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// The table's text form of a value of the right type; else the type it should have, in words.
-fn text_of(spec: &Spec, value: &DeValue<'_>) -> Result<String, &'static str> {
+fn text_of(spec: &SettingSpec, value: &DeValue<'_>) -> Result<String, &'static str> {
     match (spec.kind, value) {
-        (Kind::Int { .. }, DeValue::Integer(number)) => {
+        (SettingKind::Int { .. }, DeValue::Integer(number)) => {
             let digits = number.as_str().replace('_', "");
             let parsed = i128::from_str_radix(&digits, number.radix());
             Ok(parsed.map_or(digits, |number| number.to_string()))
         }
-        (Kind::Int { .. }, _) => Err("a whole number, without quotes"),
-        (Kind::Choice(_) | Kind::Text | Kind::List | Kind::Urls, DeValue::String(text)) => {
-            Ok(text.clone().into_owned())
-        }
-        (Kind::Choice(_) | Kind::Text, _) => Err("a text in quotes"),
-        (Kind::List | Kind::Urls, DeValue::Array(items)) => {
+        (SettingKind::Int { .. }, _) => Err("a whole number, without quotes"),
+        (
+            SettingKind::Choice(_) | SettingKind::Text | SettingKind::List | SettingKind::Urls,
+            DeValue::String(text),
+        ) => Ok(text.clone().into_owned()),
+        (SettingKind::Choice(_) | SettingKind::Text, _) => Err("a text in quotes"),
+        (SettingKind::List | SettingKind::Urls, DeValue::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             texts.map(|texts| texts.join(",")).ok_or("a list of texts in quotes")
         }
-        (Kind::List | Kind::Urls, _) => Err("a list of texts in quotes"),
+        (SettingKind::List | SettingKind::Urls, _) => Err("a list of texts in quotes"),
     }
 }
 

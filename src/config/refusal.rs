@@ -5,8 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::base::failure::Failure;
-use crate::base::logfmt::{Plain, shown};
+use crate::base::failure::CommandFailure;
+use crate::base::logfmt::{EscapedText, shown};
 use crate::base::settings::TABLE;
 use crate::config::suggest::nearest;
 
@@ -41,9 +41,9 @@ pub enum Refusal {
     Contradiction(String),
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Failure {
-        Failure::Usage(refusal.to_string())
+impl From<Refusal> for CommandFailure {
+    fn from(refusal: Refusal) -> CommandFailure {
+        CommandFailure::Usage(refusal.to_string())
     }
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for Refusal {
             Refusal::FileUnreadable(path, reason) => {
                 write!(f, "cannot read the configuration file {}: {reason}", shown(&path.to_string_lossy()))
             }
-            Refusal::FileSyntax(place, reason) => write!(f, "{}: {}", shown(place), Plain(reason)),
+            Refusal::FileSyntax(place, reason) => write!(f, "{}: {}", shown(place), EscapedText(reason)),
             Refusal::UnknownName { place, name, nearest } => {
                 write!(f, "{}: unknown setting {}", shown(place), shown(name))?;
                 match nearest {
@@ -64,7 +64,7 @@ impl fmt::Display for Refusal {
             Refusal::Value { place, name, value, allowed } => {
                 write!(f, "{}: {name} = {} is not allowed: must be {allowed}", shown(place), shown(value))
             }
-            Refusal::Contradiction(words) => write!(f, "{}", Plain(words)),
+            Refusal::Contradiction(words) => write!(f, "{}", EscapedText(words)),
         }
     }
 }

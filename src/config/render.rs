@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use crate::base::settings::{Kind, split_list};
+use crate::base::settings::{SettingKind, split_list};
 use crate::config::alert_rules::{self, RuleEntry};
 use crate::config::resolved::{Entry, Resolved};
 use crate::monitor::alerts::Bound;
@@ -15,9 +15,9 @@ pub fn as_toml(resolved: &Resolved) -> String {
     for entry in resolved.entries() {
         let spec = entry.spec;
         let bounds = match spec.kind {
-            Kind::Int { min, max } => format!(" ({min} to {max})"),
-            Kind::Choice(words) => format!(" ({})", words.join(", ")),
-            Kind::Text | Kind::List | Kind::Urls => String::new(),
+            SettingKind::Int { min, max } => format!(" ({min} to {max})"),
+            SettingKind::Choice(words) => format!(" ({})", words.join(", ")),
+            SettingKind::Text | SettingKind::List | SettingKind::Urls => String::new(),
         };
         let reload = if spec.reloadable { "; changed by SIGHUP" } else { "" };
         let place = comment(&entry.place());
@@ -49,9 +49,9 @@ fn alert(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
 pub fn as_json(resolved: &Resolved) -> String {
     let rows = resolved.entries().iter().map(|entry| {
         let value = match entry.spec.kind {
-            Kind::Int { .. } => json!(number(entry)),
-            Kind::List | Kind::Urls => json!(split_list(&entry.shown())),
-            Kind::Choice(_) | Kind::Text => json!(entry.text),
+            SettingKind::Int { .. } => json!(number(entry)),
+            SettingKind::List | SettingKind::Urls => json!(split_list(&entry.shown())),
+            SettingKind::Choice(_) | SettingKind::Text => json!(entry.text),
         };
         (entry.spec.name.to_owned(), json!({ "value": value, "source": entry.place() }))
     });
@@ -80,9 +80,9 @@ fn number(entry: &Entry) -> u64 {
 
 fn toml_value(entry: &Entry) -> String {
     match entry.spec.kind {
-        Kind::Int { .. } => number(entry).to_string(),
-        Kind::Choice(_) | Kind::Text => quoted(&entry.text),
-        Kind::List | Kind::Urls => {
+        SettingKind::Int { .. } => number(entry).to_string(),
+        SettingKind::Choice(_) | SettingKind::Text => quoted(&entry.text),
+        SettingKind::List | SettingKind::Urls => {
             let items: Vec<String> = split_list(&entry.shown()).iter().map(|item| quoted(item)).collect();
             format!("[{}]", items.join(", "))
         }
@@ -96,7 +96,7 @@ fn quoted(text: &str) -> String {
 
 /// A comment must not hold control characters.
 fn comment(text: &str) -> String {
-    crate::base::logfmt::Plain(text).to_string()
+    crate::base::logfmt::EscapedText(text).to_string()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::base::settings::{Spec, TABLE};
+use crate::base::settings::{SettingSpec, TABLE};
 use crate::config::alert_rules::laid_over_defaults;
 use crate::config::contradictions;
 use crate::config::file::{self, Contents, FileEntry};
@@ -72,7 +72,7 @@ impl Resolved {
 }
 
 /// The setting a variable names; none when it is not ours or only names the file.
-fn spec_of_variable(name: &OsStr) -> Result<Option<&'static Spec>, Refusal> {
+fn spec_of_variable(name: &OsStr) -> Result<Option<&'static SettingSpec>, Refusal> {
     let name = name.to_string_lossy();
     let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { return Ok(None) };
     if name == CONFIG_VARIABLE {

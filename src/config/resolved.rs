@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::base::settings::{Settings, Spec};
+use crate::base::settings::{SettingSpec, Settings};
 use crate::config::alert_rules::RuleEntry;
 use crate::config::refusal::Refusal;
 use crate::monitor::alerts::Rule;
@@ -36,8 +36,8 @@ pub enum Source {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Its row.
-    pub spec: &'static Spec,
-    /// The text, lists separated by commas; passed [`Spec::check`].
+    pub spec: &'static SettingSpec,
+    /// The text, lists separated by commas; passed [`SettingSpec::check`].
     pub text: String,
     /// Where it came from.
     pub source: Source,
@@ -124,7 +124,7 @@ impl Resolved {
     }
 
     /// These settings, with those that `takes` says and all alert rules from another reading.
-    pub fn updated(&self, newer: &Resolved, takes: impl Fn(&Spec) -> bool) -> Resolved {
+    pub fn updated(&self, newer: &Resolved, takes: impl Fn(&SettingSpec) -> bool) -> Resolved {
         let pairs = self.entries.iter().zip(&newer.entries);
         let pick = |(old, new): (&Entry, &Entry)| if takes(old.spec) { new.clone() } else { old.clone() };
         Resolved { entries: pairs.map(pick).collect(), alerts: newer.alerts.clone() }

@@ -6,14 +6,14 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 
-use crate::base::address::Address;
-use crate::base::failure::Failure;
+use crate::base::address::ListenAddress;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::INHERITED_SOCKETS_MAX;
 use crate::base::logfmt::shown;
-use crate::base::settings::{Listener, Settings};
+use crate::base::settings::{ListenerKind, Settings};
 use crate::config::resolved::{Resolved, Source};
 use crate::daemon::start;
-use crate::reactor::{Inherited, StartError};
+use crate::reactor::{InheritedSocket, StartError};
 use crate::sys::process;
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
@@ -36,7 +36,7 @@ pub struct Passed {
 ///
 /// # Errors
 /// When the variables contradict each other, or a descriptor is not open.
-pub fn take() -> Result<Vec<Passed>, Failure> {
+pub fn take() -> Result<Vec<Passed>, CommandFailure> {
     let names = names(|name| std::env::var_os(name), std::process::id());
     process::forget_variables(&VARIABLES);
     let passed = (FIRST..).zip(names?).map(|(number, name)| match process::inherited(number) {
@@ -47,7 +47,7 @@ pub fn take() -> Result<Vec<Passed>, Failure> {
 }
 
 /// The name of each descriptor that was passed to this process; none when the variables are another's.
-fn names(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Result<Vec<String>, Failure> {
+fn names(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Result<Vec<String>, CommandFailure> {
     let text = |name| variable(name).map(|text| text.to_string_lossy().into_owned());
     if text("LISTEN_PID").and_then(|text| text.parse().ok()) != Some(pid) {
         return Ok(Vec::new());
@@ -56,7 +56,7 @@ fn names(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Result<Vec<St
     let sockets = count.parse().ok().filter(|&sockets| sockets <= INHERITED_SOCKETS_MAX);
     let sockets: usize = sockets.ok_or_else(|| {
         let shown = shown(&count);
-        Failure::Run(format!("LISTEN_FDS = {shown} is not a number from 0 to {INHERITED_SOCKETS_MAX}"))
+        CommandFailure::Run(format!("LISTEN_FDS = {shown} is not a number from 0 to {INHERITED_SOCKETS_MAX}"))
     })?;
     let Some(names) = text("LISTEN_FDNAMES") else { return Ok(vec!["unknown".to_owned(); sockets]) };
     let names: Vec<String> = names.split(':').filter(|_| sockets > 0).map(str::to_owned).collect();
@@ -65,7 +65,9 @@ fn names(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Result<Vec<St
     }
     // To guess which one is left out could make the control listener of a public socket.
     let named = names.len();
-    Err(Failure::Run(format!("LISTEN_FDNAMES has {named} names for LISTEN_FDS = {sockets} descriptors")))
+    Err(CommandFailure::Run(format!(
+        "LISTEN_FDNAMES has {named} names for LISTEN_FDS = {sockets} descriptors"
+    )))
 }
 
 /// What was passed, as listeners, and the settings that go with them: a default address gives way to a socket
@@ -73,27 +75,30 @@ fn names(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Result<Vec<St
 ///
 /// # Errors
 /// When a descriptor is not a listening stream socket.
-pub fn join(passed: Vec<Passed>, resolved: &Resolved) -> Result<(Settings, Vec<Inherited>), Failure> {
+pub fn join(
+    passed: Vec<Passed>,
+    resolved: &Resolved,
+) -> Result<(Settings, Vec<InheritedSocket>), CommandFailure> {
     let mut settings = resolved.settings();
-    let control = Address::parse(&settings.control);
+    let control = ListenAddress::parse(&settings.control);
     let mut sockets = Vec::with_capacity(passed.len());
     for Passed { number, name, file } in passed {
-        let mut socket = Inherited::new(number, name, file).map_err(|error| start::failure(&error))?;
+        let mut socket = InheritedSocket::new(number, name, file).map_err(|error| start::failure(&error))?;
         if socket.name == CONTROL || Some(&socket.address) == control.as_ref() {
-            socket.listener = Listener::Control;
+            socket.listener = ListenerKind::Control;
         }
         sockets.push(socket);
     }
     let default = |name| matches!(resolved.entry(name).source, Source::Default | Source::Profile);
-    if default("listen") && sockets.iter().any(|socket| socket.listener == Listener::Public) {
+    if default("listen") && sockets.iter().any(|socket| socket.listener == ListenerKind::Public) {
         settings.listen.clear();
     }
-    for socket in sockets.iter().filter(|socket| socket.listener == Listener::Control) {
-        if let Address::Tcp(address) = &socket.address {
+    for socket in sockets.iter().filter(|socket| socket.listener == ListenerKind::Control) {
+        if let ListenAddress::Tcp(address) = &socket.address {
             settings.control_names.push(address.ip().to_string());
         }
     }
-    let first = sockets.iter().find(|socket| socket.listener == Listener::Control);
+    let first = sockets.iter().find(|socket| socket.listener == ListenerKind::Control);
     if let Some(first) = first
         && (default("control") || settings.control.is_empty())
     {
@@ -152,13 +157,13 @@ mod tests {
     fn defaults_give_way_to_sockets_of_their_kind_and_settings_stay() {
         let (public, _) = passed("fanwheel.socket");
         let (settings, sockets) = join(vec![public], &resolved(&[])).unwrap();
-        assert_eq!(sockets[0].listener, Listener::Public);
+        assert_eq!(sockets[0].listener, ListenerKind::Public);
         assert!(settings.listen.is_empty());
         assert_eq!(settings.control, "127.0.0.1:8081");
 
         let (named, address) = passed(CONTROL);
         let (settings, sockets) = join(vec![named], &resolved(&[("listen", "127.0.0.1:9")])).unwrap();
-        assert_eq!(sockets[0].listener, Listener::Control);
+        assert_eq!(sockets[0].listener, ListenerKind::Control);
         assert_eq!(settings.listen, ["127.0.0.1:9"]);
         assert_eq!((settings.control, settings.control_names), (address, vec!["127.0.0.1".to_owned()]));
 
@@ -169,7 +174,7 @@ mod tests {
 
         let (unnamed, address) = passed("unknown");
         let (_, sockets) = join(vec![unnamed], &resolved(&[("control", &address)])).unwrap();
-        assert_eq!(sockets[0].listener, Listener::Control);
-        assert!(sockets[0].serves(Listener::Control, &address));
+        assert_eq!(sockets[0].listener, ListenerKind::Control);
+        assert!(sockets[0].serves(ListenerKind::Control, &address));
     }
 }

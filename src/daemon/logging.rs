@@ -24,7 +24,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 
 use crate::base::limits::{LOG_DISK_BYTES_MIN, LOG_FLUSH_MS, LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
-use crate::base::logfmt::{Plain, Value};
+use crate::base::logfmt::{EscapedText, LogValue};
 use crate::daemon::logging::repeats::Repeats;
 use crate::sys::disk;
 
@@ -79,7 +79,7 @@ impl Log for Front {
 
 /// A message without control characters, cut to its bound.
 fn one_line(message: &str) -> String {
-    let mut line = Plain(message).to_string();
+    let mut line = EscapedText(message).to_string();
     if line.len() > LOG_LINE_BYTES_MAX {
         let end = (0..=LOG_LINE_BYTES_MAX).rev().find(|&end| line.is_char_boundary(end)).unwrap_or(0);
         line.truncate(end);
@@ -232,7 +232,7 @@ fn write_logger(file: Option<&Path>) -> Option<Box<WriteLogger<Output>>> {
         Ok(file) => Some(writer(Output::new(file))),
         Err(error) => {
             let path = path.to_string_lossy();
-            log::error!("event=log_open_failed file={} error=\"{error}\"", Value(&path));
+            log::error!("event=log_open_failed file={} error=\"{error}\"", LogValue(&path));
             None
         }
     }

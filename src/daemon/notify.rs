@@ -21,7 +21,7 @@ use self::child::Program;
 use self::retry::Courier;
 use self::webhook::Webhook;
 use crate::base::limits::ALERT_MESSAGES_MAX;
-use crate::base::logfmt::Value;
+use crate::base::logfmt::LogValue;
 use crate::base::settings::{Settings, masked};
 use crate::monitor::alerts::{Change, Notice, Severity};
 
@@ -128,7 +128,7 @@ impl Notifier {
         match thread.spawn(move || run(courier, destination, received, &replaced)) {
             Ok(_) => self.queues.push(Queue { name, notices }),
             Err(error) => {
-                error!("event=alert_thread_failed destination={} error=\"{error}\"", Value(&name));
+                error!("event=alert_thread_failed destination={} error=\"{error}\"", LogValue(&name));
             }
         }
     }
@@ -142,7 +142,7 @@ impl Notifier {
                 if queue.notices.try_send(notice.clone()).is_err() {
                     WAITING.fetch_sub(1, Relaxed);
                     FAILED.fetch_add(1, Relaxed);
-                    let (name, alert) = (Value(&queue.name), &notice.rule.name);
+                    let (name, alert) = (LogValue(&queue.name), &notice.rule.name);
                     warn!("event=alert_failed destination={name} alert={alert} error=\"too many wait\"");
                 }
             }
@@ -183,7 +183,7 @@ fn log_line(notice: &Notice) {
     let (state, rule) = (notice.change.name(), &notice.rule);
     let text = crate::monitor::alerts::sentence(rule, notice.value, notice.why.as_deref());
     let (name, severity) = (&rule.name, rule.severity.name());
-    log::log!(level, "event=alert state={state} alert={name} severity={severity} text={}", Value(&text));
+    log::log!(level, "event=alert state={state} alert={name} severity={severity} text={}", LogValue(&text));
 }
 
 /// This machine's name, so that whoever gets alerts of many knows which it is.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::base::limits::PROBE_MS;
-use crate::base::logfmt::Value;
+use crate::base::logfmt::LogValue;
 use crate::daemon::logging as journal;
 use crate::fanout::node::Node;
 use crate::fanout::readiness::Surroundings;
@@ -54,7 +54,7 @@ impl Vigil {
         self.was_ready = is_ready;
         match self.node.readiness(self.clock.now().mono_ms).reason {
             None => info!("event=ready"),
-            Some(reason) => warn!("event=not_ready reason={}", Value(&reason)),
+            Some(reason) => warn!("event=not_ready reason={}", LogValue(&reason)),
         }
     }
 

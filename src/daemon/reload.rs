@@ -2,8 +2,8 @@
 
 use log::{error, info, warn};
 
-use crate::base::logfmt::Value;
-use crate::base::settings::Spec;
+use crate::base::logfmt::LogValue;
+use crate::base::settings::SettingSpec;
 use crate::config::resolve::Inputs;
 use crate::config::resolved::Resolved;
 use crate::daemon::logging::level;
@@ -11,7 +11,7 @@ use crate::daemon::logging::level;
 /// A setting whose text differs from the one in force.
 #[derive(Debug)]
 struct Change<'a> {
-    spec: &'static Spec,
+    spec: &'static SettingSpec,
     running: &'a str,
     wanted: &'a str,
 }
@@ -22,14 +22,14 @@ pub fn reload(inputs: &Inputs, running: &Resolved) -> Resolved {
     let wanted = match Resolved::read(inputs) {
         Ok(wanted) => wanted,
         Err(refusal) => {
-            error!("event=reload_refused reason={}", Value(&refusal.to_string()));
+            error!("event=reload_refused reason={}", LogValue(&refusal.to_string()));
             return running.clone();
         }
     };
     let changes = changes(running, &wanted);
     for Change { spec, running, wanted } in &changes {
         let (running, wanted) = (spec.shown(running), spec.shown(wanted));
-        let (name, running, wanted) = (spec.name, Value(&running), Value(&wanted));
+        let (name, running, wanted) = (spec.name, LogValue(&running), LogValue(&wanted));
         if spec.reloadable {
             info!("event=reloaded setting={name} was={running} is={wanted}");
         } else {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::RecvTimeoutError;
 use log::{debug, error, info, warn};
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::{DRAIN_GRACE_MS, STOP_MS};
 use crate::base::logfmt::shown;
 use crate::base::settings::Settings;
@@ -38,14 +38,14 @@ use crate::fanout::mail::Control;
 use crate::fanout::node::Node;
 use crate::host::memory::{Brim, Host};
 use crate::monitor::watch::Bounds;
-use crate::reactor::{self, Capacity, Inherited, Launch, Notice, Server};
+use crate::reactor::{self, Capacity, InheritedSocket, Server, ServerLaunch, WorkerNotice};
 use crate::sys::process;
 
 /// Starts the server and stays until it has ended.
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
+pub fn run(inputs: &Inputs) -> Result<ExitCode, CommandFailure> {
     // Before anything is opened: only then do the numbers mean what was passed.
     let passed = activation::take()?;
     // Whatever else was left open is not for the programs that alerts run; an old kernel cannot tell.
@@ -55,9 +55,12 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     let pending =
         journal::install(&settings.log_file, journal::level(&settings.log_level)).map_err(|os| {
             let file = shown(&settings.log_file);
-            Failure::Run(format!("cannot write log_file = {file}: {os}; choose another or mend its folder"))
+            CommandFailure::Run(format!(
+                "cannot write log_file = {file}: {os}; choose another or mend its folder"
+            ))
         })?;
-    let signals = Signals::take().map_err(|os| Failure::Run(format!("cannot take signals over: {os}")))?;
+    let signals =
+        Signals::take().map_err(|os| CommandFailure::Run(format!("cannot take signals over: {os}")))?;
     let capacity = reactor::capacity(&settings, inherited.len()).map_err(|error| start::failure(&error))?;
     let brim = Brim::new(Host::real().limit_bytes(settings.memory_bytes_max as u64));
     let memory_limit_bytes = brim.limit_bytes();
@@ -72,7 +75,7 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
     let (node, server) = launch(&settings, inherited, capacity, &watch)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
     let journal =
-        pending.start().map_err(|os| Failure::Run(format!("cannot start the log's thread: {os}")))?;
+        pending.start().map_err(|os| CommandFailure::Run(format!("cannot start the log's thread: {os}")))?;
     tell_of_panics(journal.clone());
     let vigil = Vigil::begin(Arc::clone(&node), server.clock(), server.wakers(), journal.clone());
     info!("{}", start::started(&settings, &capacity, server.bound(), memory_limit_bytes));
@@ -104,10 +107,10 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, Failure> {
 
 fn launch(
     settings: &Settings,
-    inherited: Vec<Inherited>,
+    inherited: Vec<InheritedSocket>,
     capacity: Capacity,
     watch: &Shared,
-) -> Result<(Arc<Node>, Server), Failure> {
+) -> Result<(Arc<Node>, Server), CommandFailure> {
     let seed = random_seed();
     let (node, inboxes) = Node::new(
         settings.clone(),
@@ -118,7 +121,7 @@ fn launch(
         seed,
     );
     let node_too = Arc::clone(&node);
-    let launch = Launch { settings, inherited, capacity, node: node_too, inboxes, seed: random_seed() };
+    let launch = ServerLaunch { settings, inherited, capacity, node: node_too, inboxes, seed: random_seed() };
     let server = reactor::start(launch).map_err(|error| start::failure(&error))?;
     Ok((node, server))
 }
@@ -143,7 +146,7 @@ fn tell_of_panics(journal: journal::Handle) {
         let payload = panic.payload();
         let literal = payload.downcast_ref::<&str>().copied();
         let words = literal.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
-        error!("event=panic place={place} message={}", crate::base::logfmt::Value(words));
+        error!("event=panic place={place} message={}", crate::base::logfmt::LogValue(words));
         journal.flush();
     }));
 }
@@ -184,8 +187,8 @@ impl Keeper {
     fn keep(mut self, inputs: &Inputs) -> ExitCode {
         loop {
             match self.server.notices().recv_timeout(Duration::from_millis(SIGNAL_POLL_MS)) {
-                Ok(Notice::DrainRequested) => self.drain("request", false),
-                Ok(Notice::Finished(_)) => self.workers_left = self.workers_left.saturating_sub(1),
+                Ok(WorkerNotice::DrainRequested) => self.drain("request", false),
+                Ok(WorkerNotice::Finished(_)) => self.workers_left = self.workers_left.saturating_sub(1),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => self.workers_left = 0,
             }

@@ -3,19 +3,19 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::base::address::Address;
-use crate::base::failure::Failure;
-use crate::base::logfmt::Value;
+use crate::base::address::ListenAddress;
+use crate::base::failure::CommandFailure;
+use crate::base::logfmt::LogValue;
 use crate::base::logfmt::shown;
-use crate::base::settings::{Listener, Profile, Settings};
-use crate::reactor::{AddressSetting, BindFault, Bound, Capacity, StartError};
+use crate::base::settings::{ListenerKind, Settings, UrlProfile};
+use crate::reactor::{AddressSetting, BindFault, BoundAddress, Capacity, StartError};
 
 /// One line that says what failed, the value, the limit and the way out.
-pub fn failure(error: &StartError) -> Failure {
-    Failure::Run(match error {
+pub fn failure(error: &StartError) -> CommandFailure {
+    CommandFailure::Run(match error {
         StartError::Address { setting, text } => {
             let setting = setting_name(*setting);
-            return Failure::Usage(format!("{setting} = {} is not an address", shown(text)));
+            return CommandFailure::Usage(format!("{setting} = {} is not an address", shown(text)));
         }
         StartError::Bind { setting, text, fault, os } => {
             let advice = advice(*fault, setting_name(*setting), os);
@@ -81,8 +81,13 @@ fn advice(fault: BindFault, setting: &str, os: &std::io::Error) -> String {
 }
 
 /// The log line of a start that went well.
-pub fn started(settings: &Settings, capacity: &Capacity, bound: &[Bound], memory_bytes_max: u64) -> String {
-    let of = |listener: Listener| {
+pub fn started(
+    settings: &Settings,
+    capacity: &Capacity,
+    bound: &[BoundAddress],
+    memory_bytes_max: u64,
+) -> String {
+    let of = |listener: ListenerKind| {
         let addresses: Vec<String> = bound
             .iter()
             .filter(|bound| bound.listener == listener)
@@ -90,13 +95,13 @@ pub fn started(settings: &Settings, capacity: &Capacity, bound: &[Bound], memory
             .collect();
         addresses.join(",")
     };
-    let (listen, control) = (of(Listener::Public), of(Listener::Control));
+    let (listen, control) = (of(ListenerKind::Public), of(ListenerKind::Control));
     format!(
         "event=started version={} listen={} control={} workers={} connections_max={} files={} \
          send_backend={} memory_bytes_max={memory_bytes_max}",
         env!("CARGO_PKG_VERSION"),
-        Value(&listen),
-        Value(&control),
+        LogValue(&listen),
+        LogValue(&control),
         capacity.workers,
         capacity.connections_max,
         capacity.files,
@@ -113,18 +118,18 @@ fn backend_name(settings: &Settings) -> &'static str {
 }
 
 /// The two commands that a newcomer wants first; none when they would not work as they stand.
-pub fn hint(settings: &Settings, bound: &[Bound]) -> Option<String> {
-    let authority = |listener: Listener| {
+pub fn hint(settings: &Settings, bound: &[BoundAddress]) -> Option<String> {
+    let authority = |listener: ListenerKind| {
         bound.iter().filter(|bound| bound.listener == listener).find_map(|bound| match &bound.address {
-            Address::Tcp(address) => Some(reachable(*address)),
-            Address::Unix(_) => None,
+            ListenAddress::Tcp(address) => Some(reachable(*address)),
+            ListenAddress::Unix(_) => None,
         })
     };
-    let (public, control) = (authority(Listener::Public)?, authority(Listener::Control)?);
-    (settings.profile == Profile::Standard).then(|| {
+    let (public, control) = (authority(ListenerKind::Public)?, authority(ListenerKind::Control)?);
+    (settings.profile == UrlProfile::Standard).then(|| {
         let subscribe = format!("curl -N 'http://{public}/events?topic=news'");
         let publish = format!("curl -d hello 'http://{control}/publish?topic=news'");
-        format!("event=hint subscribe={} publish={}", Value(&subscribe), Value(&publish))
+        format!("event=hint subscribe={} publish={}", LogValue(&subscribe), LogValue(&publish))
     })
 }
 
@@ -147,7 +152,7 @@ const CONNECTIONS_HOPED_FOR: usize = 1_000;
 pub fn doubts(
     settings: &Settings,
     capacity: &Capacity,
-    bound: &[Bound],
+    bound: &[BoundAddress],
     memory_bytes_max: u64,
 ) -> Vec<String> {
     let mut doubts = Vec::new();
@@ -158,8 +163,8 @@ pub fn doubts(
             capacity.connections_max, capacity.files
         ));
     }
-    for bound in bound.iter().filter(|bound| bound.listener == Listener::Control) {
-        let Address::Tcp(address) = &bound.address else { continue };
+    for bound in bound.iter().filter(|bound| bound.listener == ListenerKind::Control) {
+        let ListenAddress::Tcp(address) = &bound.address else { continue };
         if address.ip().is_loopback() {
             continue;
         }
@@ -184,7 +189,7 @@ fn missing_programs(settings: &Settings) -> impl Iterator<Item = String> {
     let sendmail = if settings.alert_email_to.is_empty() { "" } else { &settings.alert_sendmail };
     let programs = [("alert_command", settings.alert_command.as_str()), ("alert_sendmail", sendmail)];
     programs.into_iter().filter(|(_, path)| !path.is_empty() && !can_run(path)).map(|(name, path)| {
-        let path = Value(path);
+        let path = LogValue(path);
         format!("event=doubt setting={name} value={path} reason=\"it is no program that can be run here\"")
     })
 }
@@ -228,17 +233,18 @@ mod tests {
             ),
         ];
         for (error, expected) in rows {
-            assert_eq!(failure(&error), Failure::Run(expected.to_owned()));
+            assert_eq!(failure(&error), CommandFailure::Run(expected.to_owned()));
         }
     }
 
-    fn bound(listener: Listener, address: &str) -> Bound {
-        Bound { listener, address: Address::parse(address).unwrap() }
+    fn bound(listener: ListenerKind, address: &str) -> BoundAddress {
+        BoundAddress { listener, address: ListenAddress::parse(address).unwrap() }
     }
 
     #[test]
     fn the_hint_works_as_it_stands() {
-        let both = [bound(Listener::Public, "0.0.0.0:8080"), bound(Listener::Control, "127.0.0.1:8081")];
+        let both =
+            [bound(ListenerKind::Public, "0.0.0.0:8080"), bound(ListenerKind::Control, "127.0.0.1:8081")];
         assert_eq!(
             hint(&Settings::default(), &both).unwrap(),
             "event=hint subscribe=\"curl -N 'http://127.0.0.1:8080/events?topic=news'\" \
@@ -260,7 +266,7 @@ mod tests {
         };
         let settings = Settings::default();
         let [open, closed] =
-            ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(Listener::Control, address)]);
+            ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(ListenerKind::Control, address)]);
         assert_eq!(doubts(&settings, &capacity(92), &open, 1_000_000).len(), 3);
         let command = |path: &str| Settings { alert_command: path.to_owned(), ..Settings::default() };
         assert_eq!(doubts(&command("/nonexistent/x"), &capacity(20_000), &closed, u64::MAX).len(), 1);

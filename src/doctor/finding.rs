@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::base::logfmt::Plain;
+use crate::base::logfmt::EscapedText;
 
 /// Whether it is good enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -62,22 +62,22 @@ pub fn text(findings: &[Finding]) -> String {
             Verdict::Note => "note",
             Verdict::Unknown => "-",
         };
-        let (key, found) = (Plain(&finding.key).to_string(), Plain(&finding.found).to_string());
+        let (key, found) = (EscapedText(&finding.key).to_string(), EscapedText(&finding.found).to_string());
         let mut line = format!("{verdict:<5} {key:<keys$}  {found:<values$}");
         if !finding.needed.is_empty() {
-            push(&mut line, format_args!("  needed: {}", Plain(&finding.needed)));
+            push(&mut line, format_args!("  needed: {}", EscapedText(&finding.needed)));
         }
         if !finding.unit.is_empty() {
-            push(&mut line, format_args!(" ({})", Plain(&finding.unit)));
+            push(&mut line, format_args!(" ({})", EscapedText(&finding.unit)));
         }
         push(&mut out, format_args!("{}\n", line.trim_end()));
         if matches!(finding.verdict, Verdict::Bad | Verdict::Note) {
-            push(&mut out, format_args!("        why: {}\n", Plain(&finding.why)));
+            push(&mut out, format_args!("        why: {}\n", EscapedText(&finding.why)));
             for fix in &finding.fix {
-                push(&mut out, format_args!("        fix: {}\n", Plain(fix)));
+                push(&mut out, format_args!("        fix: {}\n", EscapedText(fix)));
             }
             if !finding.price.is_empty() {
-                push(&mut out, format_args!("        price: {}\n", Plain(&finding.price)));
+                push(&mut out, format_args!("        price: {}\n", EscapedText(&finding.price)));
             }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::delivery_age::Ages;
 use super::seam::{Io, Send, Sent};
 use super::topic_log::Kept;
-use crate::base::histogram::Histogram;
+use crate::base::histogram::AtomicHistogram;
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
 
@@ -119,7 +119,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Offers the batch to the kernel, and counts into `ages` how old each event was that it took whole.
-    pub fn send(self, io: &mut impl Io, ages: &Histogram) -> Vec<Outcome> {
+    pub fn send(self, io: &mut impl Io, ages: &AtomicHistogram) -> Vec<Outcome> {
         let offer = |pick: &Pick| Send {
             slot: pick.slot,
             parts: &self.slices[pick.parts.clone()],

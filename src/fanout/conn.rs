@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 use super::survey_request::Pursuit;
 use super::topic_log::Kept;
-use crate::base::counters::Closed;
+use crate::base::counters::CloseReason;
 use crate::base::id::EventId;
-use crate::base::settings::Listener;
+use crate::base::settings::ListenerKind;
 use crate::base::time::Tick;
-use crate::wire::body::Chunked;
-use crate::wire::request::{Batch, Publish};
+use crate::wire::body::ChunkedDecoder;
+use crate::wire::request::{BatchRequest, PublishRequest};
 
 /// A connection's slot and generation: a stale one never reaches the slot's new owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct Conn {
     /// Its user agent, a number of the worker's [`Agents`](super::user_agents::Agents).
     pub agent: u16,
     /// Which listener it came through.
-    pub listener: Listener,
+    pub listener: ListenerKind,
     /// Bits of [`flag`].
     pub flags: u8,
     /// What it is doing.
@@ -207,7 +207,7 @@ pub enum Then {
     /// The next request.
     KeepAlive,
     /// The end, after reading on for a while: a reset would eat the answer.
-    Linger(Closed),
+    Linger(CloseReason),
 }
 
 /// A publish body that arrives in pieces.
@@ -231,9 +231,9 @@ pub struct Upload {
 #[derive(Debug)]
 pub enum Call {
     /// `POST /publish`
-    Publish(Box<Publish>),
+    Publish(Box<PublishRequest>),
     /// `POST /publish/batch`
-    Batch(Box<Batch>),
+    Batch(Box<BatchRequest>),
     /// `POST /broadcast` of the benchmark profile.
     Broadcast,
 }
@@ -244,16 +244,16 @@ pub enum Framing {
     /// `Content-Length`.
     Bytes(usize),
     /// `Transfer-Encoding: chunked`.
-    Chunked(Chunked),
+    Chunked(ChunkedDecoder),
 }
 
 const _: () = assert!(size_of::<Conn>() <= 64, "an idle subscriber on one topic");
 
 impl Then {
     /// Why the connection ends, if it does.
-    pub fn reason(self) -> Closed {
+    pub fn reason(self) -> CloseReason {
         match self {
-            Then::KeepAlive => Closed::Peer,
+            Then::KeepAlive => CloseReason::Peer,
             Then::Linger(why) => why,
         }
     }

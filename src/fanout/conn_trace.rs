@@ -9,9 +9,9 @@ use super::conn::State;
 use super::seam::Io;
 use super::survey_walk::named_topics;
 use super::worker::Worker;
-use crate::base::counters::{Closed, Count};
+use crate::base::counters::{CloseReason, Count};
 use crate::base::limits::NOTES_PER_TURN_MAX;
-use crate::base::settings::Listener;
+use crate::base::settings::ListenerKind;
 use crate::base::survey::ConnectionId;
 
 /// One line's worth.
@@ -20,7 +20,7 @@ pub struct Note {
     /// The connection.
     pub id: ConnectionId,
     /// Where it came in.
-    pub listener: Listener,
+    pub listener: ListenerKind,
     /// What happened to it.
     pub what: What,
 }
@@ -45,7 +45,7 @@ pub enum What {
         /// Bytes it was sent, as far as the kernel knows.
         bytes: Option<u64>,
         /// Why it ended.
-        reason: Closed,
+        reason: CloseReason,
     },
 }
 
@@ -91,7 +91,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn note_closed(&mut self, io: &mut impl Io, slot: u32, reason: Closed) {
+    pub(super) fn note_closed(&mut self, io: &mut impl Io, slot: u32, reason: CloseReason) {
         if self.noting {
             let detail = self.detail(slot);
             let (known, peer) = (self.callers.remove(&slot), io.peer(slot));

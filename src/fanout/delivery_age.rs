@@ -1,12 +1,12 @@
 //! How old events were when the kernel had them, counted by the run: events of one turn of their publisher
 //! carry the same moment, and thousands of deliveries cost a few counts.
 
-use crate::base::histogram::Histogram;
+use crate::base::histogram::AtomicHistogram;
 
 /// Counts into a distribution as long as it lives, as of one moment.
 #[derive(Debug)]
 pub struct Ages<'a> {
-    histogram: &'a Histogram,
+    histogram: &'a AtomicHistogram,
     now_us: u64,
     /// Of the run: when its events were published, and how many there are.
     at_us: u64,
@@ -15,7 +15,7 @@ pub struct Ages<'a> {
 
 impl<'a> Ages<'a> {
     /// Nothing counted yet.
-    pub fn new(histogram: &'a Histogram, now_us: u64) -> Ages<'a> {
+    pub fn new(histogram: &'a AtomicHistogram, now_us: u64) -> Ages<'a> {
         Ages { histogram, now_us, at_us: 0, count: 0 }
     }
 
@@ -45,11 +45,12 @@ impl Drop for Ages<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::histogram::{Distribution, Scale};
+    use crate::base::histogram::{Distribution, HistogramScale};
 
     #[test]
     fn runs_count_as_if_each_had_been_counted_alone() {
-        let (runs, single) = (Histogram::new(Scale::Spans), Histogram::new(Scale::Spans));
+        let (runs, single) =
+            (AtomicHistogram::new(HistogramScale::Spans), AtomicHistogram::new(HistogramScale::Spans));
         let published = [(5, 3), (5, 1), (70, 2), (5, 1), (2_000, 1), (2_000, 4)];
         let mut ages = Ages::new(&runs, 1_000);
         for (at_us, count) in published {

@@ -13,16 +13,16 @@ use super::seam::{Close, Io, Read};
 use super::stream::{Opening, bench_subscription};
 use super::user_agents::NO_AGENT;
 use super::worker::Worker;
-use crate::base::counters::{Closed, Count, Refused};
+use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{
     ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, LINGER_BYTES_MAX, PUBLIC_READ_BYTES, RETRY_AFTER_S,
 };
-use crate::base::settings::Listener;
+use crate::base::settings::ListenerKind;
 use crate::base::time::Tick;
-use crate::wire::head::{self, Head, Parsed};
+use crate::wire::head::{self, Head, ParsedHead};
 use crate::wire::problem::Problem;
 use crate::wire::reply::{self, Reply};
-use crate::wire::request::{Request, Subscribe, route};
+use crate::wire::request::{Request, SubscribeRequest, route};
 
 /// What handling one request came to.
 pub(super) enum Flow {
@@ -69,8 +69,8 @@ impl Worker {
     pub(super) fn read_one(&mut self, io: &mut impl Io, slot: u32) -> usize {
         let conn = &mut self.conns[slot as usize];
         let head_bytes = match conn.listener {
-            Listener::Public => PUBLIC_READ_BYTES,
-            Listener::Control => HEAD_READ_BYTES,
+            ListenerKind::Public => PUBLIC_READ_BYTES,
+            ListenerKind::Control => HEAD_READ_BYTES,
         };
         let most = match &conn.state {
             State::Streaming(_) => return self.read_upstream(io, slot),
@@ -100,7 +100,7 @@ impl Worker {
             }
             Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             Read::End => self.ended(io, slot),
-            Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
+            Read::Broken => self.close(io, slot, Close::Reset, CloseReason::Reset),
         }
         self.scratch = scratch;
         taken
@@ -141,12 +141,12 @@ impl Worker {
         {
             self.node.bodies.give(upload.charged);
             talk.phase = Phase::Head;
-            talk.then = Then::Linger(Closed::Peer);
+            talk.then = Then::Linger(CloseReason::Peer);
             return self.settle(slot);
         }
         let why = match &self.conns[slot as usize].state {
             State::Talking(talk) if matches!(talk.phase, Phase::Lingering(_)) => talk.then.reason(),
-            _ => Closed::Peer,
+            _ => CloseReason::Peer,
         };
         self.close(io, slot, Close::Orderly, why);
     }
@@ -159,13 +159,13 @@ impl Worker {
         let mut answers = 0;
         while !rest.is_empty() && !hold {
             match head::parse(rest, limits) {
-                Parsed::More => break,
-                Parsed::Bad(problem) => {
+                ParsedHead::More => break,
+                ParsedHead::Bad(problem) => {
                     self.counters().count(Count::RequestsBad);
                     self.answer_problem(slot, Asked::UNKNOWN, &problem);
                     return;
                 }
-                Parsed::Head(head, used) => {
+                ParsedHead::Head(head, used) => {
                     rest = &rest[used..];
                     match self.request(slot, &head, rest) {
                         Flow::Next(taken) => {
@@ -223,15 +223,15 @@ impl Worker {
         let conn = &self.conns[slot as usize];
         let over = match conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
             0 => None,
-            flag::OVER_NODE => Some(Refused::Connections),
-            _ => Some(Refused::Address),
+            flag::OVER_NODE => Some(RefusalReason::Connections),
+            _ => Some(RefusalReason::Address),
         };
         let asked = Asked::of(head);
         match route(head, self.node.site(conn.listener)) {
             Ok(request) => self.act(slot, asked, over, head, request, rest),
             Err(problem) => {
                 match problem {
-                    Problem::PublishNotAllowed { .. } => self.counters().refuse(Refused::Credentials),
+                    Problem::PublishNotAllowed { .. } => self.counters().refuse(RefusalReason::Credentials),
                     Problem::Refused(why) => self.counters().refuse(why),
                     _ => self.counters().count(Count::RequestsBad),
                 }
@@ -245,7 +245,7 @@ impl Worker {
         &mut self,
         slot: u32,
         asked: Asked<'_>,
-        over: Option<Refused>,
+        over: Option<RefusalReason>,
         head: &Head<'_>,
         request: Request,
         rest: &[u8],
@@ -342,8 +342,8 @@ impl Worker {
         &mut self,
         slot: u32,
         asked: Asked<'_>,
-        subscribe: Subscribe,
-        over: Option<Refused>,
+        subscribe: SubscribeRequest,
+        over: Option<RefusalReason>,
         bench: bool,
     ) -> Flow {
         let refused = over.or_else(|| self.node.refuses_newcomers());
@@ -379,7 +379,7 @@ impl Worker {
     }
 
     /// 503 with the reason, counted.
-    pub(super) fn refuse(&mut self, slot: u32, asked: Asked<'_>, why: Refused) -> Flow {
+    pub(super) fn refuse(&mut self, slot: u32, asked: Asked<'_>, why: RefusalReason) -> Flow {
         self.counters().refuse(why);
         self.answer_problem(slot, asked, &Problem::Refused(why))
     }
@@ -394,7 +394,8 @@ impl Worker {
         });
         if problem.closes() {
             let refused = matches!(problem, Problem::Refused(_));
-            self.talk(slot).then = Then::Linger(if refused { Closed::Refused } else { Closed::BadRequest });
+            self.talk(slot).then =
+                Then::Linger(if refused { CloseReason::Refused } else { CloseReason::BadRequest });
         }
         flow
     }
@@ -416,7 +417,7 @@ impl Worker {
         if keep_alive {
             return Flow::Next(0);
         }
-        talk.then = Then::Linger(if over { Closed::Refused } else { Closed::Answered });
+        talk.then = Then::Linger(if over { CloseReason::Refused } else { CloseReason::Answered });
         talk.input = Vec::new();
         self.settle(slot);
         Flow::Done
@@ -439,7 +440,7 @@ impl Worker {
     /// Repeats the verdict on readiness. It is made elsewhere, so this never waits for another worker.
     fn answer_ready(&mut self, slot: u32, asked: Asked<'_>) -> Flow {
         if self.node.is_draining() {
-            return self.refuse(slot, asked, Refused::Draining);
+            return self.refuse(slot, asked, RefusalReason::Draining);
         }
         let readiness = self.node.readiness(self.now.mono_ms);
         match readiness.reason {
@@ -454,15 +455,15 @@ impl Worker {
         match &talk.phase {
             Phase::Head | Phase::Queued => {
                 self.talk(slot).phase = Phase::Head;
-                self.time_out(slot, Closed::HeadTimeout, &Problem::HeadTimeout);
+                self.time_out(slot, CloseReason::HeadTimeout, &Problem::HeadTimeout);
             }
             Phase::Body(upload) => {
                 self.node.bodies.give(upload.charged);
                 self.talk(slot).phase = Phase::Head;
-                self.time_out(slot, Closed::BodyTimeout, &Problem::BodyTimeout);
+                self.time_out(slot, CloseReason::BodyTimeout, &Problem::BodyTimeout);
             }
             Phase::Surveying(_) => self.conclude(slot),
-            Phase::Answering => self.close(io, slot, Close::Reset, Closed::AnswerTimeout),
+            Phase::Answering => self.close(io, slot, Close::Reset, CloseReason::AnswerTimeout),
             Phase::Lingering(_) => {
                 let why = talk.then.reason();
                 self.close(io, slot, Close::Orderly, why);
@@ -470,7 +471,7 @@ impl Worker {
         }
     }
 
-    fn time_out(&mut self, slot: u32, why: Closed, problem: &Problem) {
+    fn time_out(&mut self, slot: u32, why: CloseReason, problem: &Problem) {
         self.answer_problem(slot, Asked::UNKNOWN, problem);
         self.talk(slot).then = Then::Linger(why);
     }

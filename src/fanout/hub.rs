@@ -23,14 +23,14 @@ use super::hash::Seeded;
 use super::idempotency::{Answer, Idempotency};
 use super::mail::{Control, Mail, Outlet, Probe};
 use super::topic_log::{Kept, Meter, TopicLog};
-use crate::base::counters::Refused;
+use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::limits::{
     EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, RESERVED_TOPIC_EVENTS, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
-use crate::wire::request::Start;
+use crate::wire::request::StreamStart;
 use crate::wire::rules;
 
 #[derive(Debug)]
@@ -138,7 +138,12 @@ impl Hub {
     }
 
     /// Orders and keeps the posts, all or none, and hands them to the interested workers.
-    pub fn publish(&self, posts: Vec<Post>, key: Option<&[u8]>, now: Now) -> Result<Published, Refused> {
+    pub fn publish(
+        &self,
+        posts: Vec<Post>,
+        key: Option<&[u8]>,
+        now: Now,
+    ) -> Result<Published, RefusalReason> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
         let digest = key.map(|key| inner.idempotency.digest(key));
@@ -173,16 +178,16 @@ impl Hub {
     }
 
     /// Refuses before anything is published, so that a publish happens whole or not at all.
-    fn admit(&self, inner: &mut Inner, posts: &[Post], keyed: bool) -> Result<(), Refused> {
+    fn admit(&self, inner: &mut Inner, posts: &[Post], keyed: bool) -> Result<(), RefusalReason> {
         if inner.draining {
-            return Err(Refused::Draining);
+            return Err(RefusalReason::Draining);
         }
         if keyed && !inner.idempotency.has_room() {
-            return Err(Refused::IdempotencyKeys);
+            return Err(RefusalReason::IdempotencyKeys);
         }
         let bytes: usize = posts.iter().map(|post| post.draft.memory_bytes()).sum();
         if self.meter.bytes() + bytes > inner.bounds.bytes + IN_FLIGHT_BYTES_MAX {
-            return Err(Refused::Overload);
+            return Err(RefusalReason::Overload);
         }
         let mut wanted = vec![0usize; self.outlets.len()];
         let mut new_topics = 0;
@@ -196,10 +201,10 @@ impl Hub {
             }
         }
         if inner.topics.len() + new_topics > inner.bounds.topics_max && !inner.make_room(names().collect()) {
-            return Err(Refused::Topics);
+            return Err(RefusalReason::Topics);
         }
         let fits = |(outlet, wanted): (&Outlet, &usize)| outlet.room() >= *wanted;
-        if self.outlets.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(Refused::Overload) }
+        if self.outlets.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(RefusalReason::Overload) }
     }
 
     /// Sends a probe through every mailbox. Returns the workers to wake; when mailboxes are full, or during a
@@ -253,16 +258,16 @@ impl Hub {
         &self,
         worker: usize,
         names: &[Box<str>],
-        start: &Start,
+        start: &StreamStart,
         now: Now,
-    ) -> Result<Joined, Refused> {
+    ) -> Result<Joined, RefusalReason> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
         let new_topics = names.iter().filter(|name| inner.find(name).is_none()).count();
         if inner.topics.len() + new_topics > inner.bounds.topics_max
             && !inner.make_room(names.iter().map(|name| &**name).collect())
         {
-            return Err(Refused::Topics);
+            return Err(RefusalReason::Topics);
         }
         let topics: Vec<u32> = names.iter().map(|name| inner.find_or_create(name)).collect();
         for &index in &topics {
@@ -363,17 +368,17 @@ impl Inner {
     }
 
     /// Finds where a subscriber that has just joined starts.
-    fn joined(&self, topics: Vec<u32>, start: &Start) -> Joined {
+    fn joined(&self, topics: Vec<u32>, start: &StreamStart) -> Joined {
         let floors: Vec<EventId> = topics.iter().map(|&index| self.topic(index).log.floor()).collect();
         let mut gaps = Vec::new();
         let mut position = match *start {
-            Start::Now => self.head,
-            Start::Newest(count) => self.newest(&topics, count),
-            Start::After(after) if after <= self.head => after,
+            StreamStart::Now => self.head,
+            StreamStart::Newest(count) => self.newest(&topics, count),
+            StreamStart::After(after) if after <= self.head => after,
             // Not ours: from a restarted or another server. Whatever is kept may be new to the client.
-            Start::After(_) | Start::Unknown(_) => EventId::ZERO,
+            StreamStart::After(_) | StreamStart::Unknown(_) => EventId::ZERO,
         };
-        if matches!(start, Start::After(_) | Start::Unknown(_)) {
+        if matches!(start, StreamStart::After(_) | StreamStart::Unknown(_)) {
             let missed = |&(_, floor): &(usize, &EventId)| *floor > position;
             gaps.extend(floors.iter().enumerate().filter(missed).map(|(i, _)| (i, self.oldest(topics[i]))));
         }

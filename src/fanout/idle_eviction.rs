@@ -7,9 +7,9 @@
 use super::conn::{Conn, Phase, State, flag};
 use super::seam::{Close, Io};
 use super::worker::Worker;
-use crate::base::counters::Closed;
+use crate::base::counters::CloseReason;
 use crate::base::limits::{FRESH_MS, ROOM_CLOSES_PER_TICK};
-use crate::base::settings::Listener;
+use crate::base::settings::ListenerKind;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
 
 /// What a worker with too many sockets wants.
@@ -28,7 +28,7 @@ fn is_idle(conn: &Conn) -> bool {
         State::Talking(talk) => matches!(talk.phase, Phase::Head) && talk.out.is_empty(),
         State::Streaming(_) => false,
     };
-    waits && conn.listener == Listener::Control && !conn.has(flag::TO_READ)
+    waits && conn.listener == ListenerKind::Control && !conn.has(flag::TO_READ)
 }
 
 impl Worker {
@@ -50,7 +50,7 @@ impl Worker {
         let most = idle.len().saturating_sub(wanted.keep).min(wanted.sockets).min(ROOM_CLOSES_PER_TICK);
         idle.sort_unstable();
         for &(_, _, slot) in &idle[..most] {
-            self.close(io, slot, Close::Orderly, Closed::Idle);
+            self.close(io, slot, Close::Orderly, CloseReason::Idle);
         }
         (most > 0).then_some(if most < wanted.sockets { TICK_MS } else { 0 })
     }

@@ -12,17 +12,17 @@ use super::hub::Hub;
 use super::mail::{self, Control, Inbox, Outlet};
 use super::readiness::Vigil;
 use super::survey::Survey;
-use crate::base::counters::{Count, Counters, Refused, Spread, Totals};
+use crate::base::counters::{Count, CounterTotals, Counters, DistributionTotals, RefusalReason};
 use crate::base::limits::{
     HEARTBEATS_TOGETHER_SHARE, LAST_EVENTS_MAX, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX,
 };
-use crate::base::settings::{Listener, Profile, Settings};
-use crate::base::snapshot::{Pages, Peaks, Snapshot, WorkerSnapshot};
+use crate::base::settings::{ListenerKind, Settings, UrlProfile};
+use crate::base::snapshot::{LatencyPeaks, Pages, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::cors::Cors;
 use crate::wire::head::HeadLimits;
-use crate::wire::request::Site;
+use crate::wire::request::ListenerPolicy;
 
 /// A budget that many take from.
 #[derive(Debug, Default)]
@@ -89,8 +89,8 @@ pub struct Node {
     pub ticks: Ticks,
     /// Limits of request heads.
     pub head_limits: HeadLimits,
-    public: Site,
-    control: Site,
+    public: ListenerPolicy,
+    control: ListenerPolicy,
     counters: Vec<Counters>,
     /// Connections by client address; only when there is a cap.
     addresses: Mutex<HashMap<IpAddr, usize, Seeded>>,
@@ -125,8 +125,8 @@ impl Node {
             bodies: Budget::new(settings.bodies_bytes_max),
             ticks: Ticks::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
-            public: site(&settings, Listener::Public),
-            control: site(&settings, Listener::Control),
+            public: site(&settings, ListenerKind::Public),
+            control: site(&settings, ListenerKind::Control),
             counters: (0..workers).map(|_| Counters::default()).collect(),
             addresses: Mutex::new(HashMap::with_hasher(Seeded::new(seed ^ 1))),
             memory_full: AtomicBool::new(false),
@@ -143,10 +143,10 @@ impl Node {
     }
 
     /// What a listener serves.
-    pub fn site(&self, listener: Listener) -> &Site {
+    pub fn site(&self, listener: ListenerKind) -> &ListenerPolicy {
         match listener {
-            Listener::Public => &self.public,
-            Listener::Control => &self.control,
+            ListenerKind::Public => &self.public,
+            ListenerKind::Control => &self.control,
         }
     }
 
@@ -167,8 +167,8 @@ impl Node {
     }
 
     /// The sum of all workers' counters.
-    pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+    pub fn totals(&self) -> CounterTotals {
+        let mut totals = CounterTotals::default();
         self.counters.iter().for_each(|counters| counters.add_to(&mut totals));
         totals
     }
@@ -176,7 +176,7 @@ impl Node {
     /// The node at this moment.
     pub fn snapshot(&self, uptime_ms: u64) -> Snapshot {
         let sizes = self.hub.sizes();
-        let mut spread = Spread::default();
+        let mut spread = DistributionTotals::default();
         self.counters.iter().for_each(|counters| counters.add_to_spread(&mut spread));
         Snapshot {
             totals: self.totals(),
@@ -213,9 +213,9 @@ impl Node {
     }
 
     /// The greatest values since the last call; for one caller only.
-    pub fn take_peaks(&self) -> Peaks {
+    pub fn take_peaks(&self) -> LatencyPeaks {
         let most = |of: fn(&Counters) -> u64| self.counters.iter().map(of).max().unwrap_or(0);
-        Peaks {
+        LatencyPeaks {
             each_us: most(|counters| counters.delivery_each.take_peak()),
             last_us: most(|counters| counters.delivery_last.take_peak()),
             turns_us: self.counters.iter().map(|counters| counters.turn.take_peak()).collect(),
@@ -278,11 +278,11 @@ impl Node {
     }
 
     /// Whether a newcomer must be refused now, whatever its address.
-    pub fn refuses_newcomers(&self) -> Option<Refused> {
+    pub fn refuses_newcomers(&self) -> Option<RefusalReason> {
         if self.is_draining() {
-            Some(Refused::Draining)
+            Some(RefusalReason::Draining)
         } else if self.memory_full.load(Relaxed) {
-            Some(Refused::Memory)
+            Some(RefusalReason::Memory)
         } else {
             None
         }
@@ -322,7 +322,7 @@ pub fn address_of(peer: IpAddr) -> IpAddr {
 
 impl Ticks {
     fn new(settings: &Settings) -> Ticks {
-        let silent = settings.profile == Profile::BroadcastBenchmark;
+        let silent = settings.profile == UrlProfile::BroadcastBenchmark;
         // The benchmark's streams carry nothing but its messages.
         let heartbeat = if silent { Tick::MAX / 4 } else { ticks_of_ms(settings.heartbeat_ms) };
         Ticks {
@@ -339,9 +339,9 @@ impl Ticks {
     }
 }
 
-fn site(settings: &Settings, listener: Listener) -> Site {
+fn site(settings: &Settings, listener: ListenerKind) -> ListenerPolicy {
     let bound = settings.control.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
-    Site {
+    ListenerPolicy {
         listener,
         profile: settings.profile,
         control_hosts: bound.into_iter().chain(settings.control_names.iter().cloned()).collect(),
@@ -351,8 +351,8 @@ fn site(settings: &Settings, listener: Listener) -> Site {
         publish_bytes_max: settings.publish_bytes_max,
         last_max: settings.history_events.min(LAST_EVENTS_MAX),
         cors: match listener {
-            Listener::Public => Cors::from_setting(&settings.cors_origins),
-            Listener::Control => Cors::Off,
+            ListenerKind::Public => Cors::from_setting(&settings.cors_origins),
+            ListenerKind::Control => Cors::Off,
         },
     }
 }

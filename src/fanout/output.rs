@@ -20,7 +20,7 @@ use super::seam::{Close, Io, Sent};
 use super::topic_log::Kept;
 use super::topics::LocalTopics;
 use super::worker::Worker;
-use crate::base::counters::{Closed, Count, Counters};
+use crate::base::counters::{CloseReason, Count, Counters};
 use crate::base::id::EventId;
 use crate::base::limits::{
     BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, READ_BYTES_SHORT, READ_FRAMES_MAX,
@@ -68,7 +68,7 @@ impl Worker {
         let mut kept: Vec<Arc<Kept>> = Vec::new();
         let (items, evicted) = self.collect(&mut kept);
         for slot in evicted {
-            self.close(io, slot, Close::Reset, Closed::SlowEvicted);
+            self.close(io, slot, Close::Reset, CloseReason::SlowEvicted);
         }
         let mut batch = Batch::default();
         let mut idle = Vec::new();
@@ -183,7 +183,7 @@ impl Worker {
             let conn = &mut self.conns[outcome.slot as usize];
             conn.flags &= !flag::IN_BATCH;
             if outcome.result == Sent::Broken {
-                self.close(io, outcome.slot, Close::Reset, Closed::Reset);
+                self.close(io, outcome.slot, Close::Reset, CloseReason::Reset);
                 continue;
             }
             match &conn.state {
@@ -229,9 +229,9 @@ impl Worker {
             let ending = stream.mode & mode::ENDING != 0;
             if ending {
                 let why = match stream.mode & mode::OPERATOR {
-                    0 if self.drain.is_some() => Closed::Drain,
-                    0 => Closed::Life,
-                    _ => Closed::Operator,
+                    0 if self.drain.is_some() => CloseReason::Drain,
+                    0 => CloseReason::Life,
+                    _ => CloseReason::Operator,
                 };
                 self.close(io, slot, Close::Orderly, why);
             } else {

@@ -17,14 +17,14 @@ use super::mail::Probe;
 use super::node::Node;
 use crate::base::counters::Count;
 use crate::base::limits::{PROBE_MS, PROBE_PERIOD_MS, VERDICT_MS};
-use crate::base::snapshot::Readiness;
+use crate::base::snapshot::ReadinessVerdict;
 use crate::base::time::Now;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Vigil {
     probe: State,
-    readiness: Readiness,
+    readiness: ReadinessVerdict,
     /// When the verdict was last looked at, milliseconds of uptime.
     judged_ms: u64,
     /// Workers that have taken no turn since a probe that is late was sent to them.
@@ -59,7 +59,7 @@ pub struct Surroundings {
 impl Default for Vigil {
     /// Nothing has passed yet.
     fn default() -> Vigil {
-        let readiness = Readiness { ok: false, reason: Some(STARTING.to_owned()), since_ms: 0 };
+        let readiness = ReadinessVerdict { ok: false, reason: Some(STARTING.to_owned()), since_ms: 0 };
         Vigil { probe: State::Due(0), readiness, judged_ms: 0, stuck: 0, passed: false }
     }
 }
@@ -158,14 +158,14 @@ impl Node {
     }
 
     /// The verdict, as it is now.
-    pub fn readiness(&self, now_ms: u64) -> Readiness {
+    pub fn readiness(&self, now_ms: u64) -> ReadinessVerdict {
         let vigil = self.vigil();
         let old_ms = now_ms.saturating_sub(vigil.judged_ms);
         if old_ms < VERDICT_MS {
             return vigil.readiness.clone();
         }
         let reason = Some(format!("judge_late: the main thread has not looked for {old_ms} ms"));
-        Readiness { ok: false, reason, since_ms: vigil.judged_ms }
+        ReadinessVerdict { ok: false, reason, since_ms: vigil.judged_ms }
     }
 
     /// Whether a worker takes no turns: not busy, but standing still.
@@ -194,7 +194,7 @@ mod tests {
     use crate::fanout::hub::Post;
     use crate::fanout::mail::{Inbox, Mail};
     use crate::wire::frame::Draft;
-    use crate::wire::request::Start;
+    use crate::wire::request::StreamStart;
 
     const WELL: Surroundings = Surroundings { log_fails: false };
 
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_probe_that_finds_no_room_names_whose_mailbox_is_full() {
         let (node, inboxes) = node();
-        node.hub.subscribe(1, &["a".into()], &Start::Now, at(0)).expect("there is room");
+        node.hub.subscribe(1, &["a".into()], &StreamStart::Now, at(0)).expect("there is room");
         let post = || Post { topics: vec!["a".into()], draft: Draft::new(None, None, "x", None) };
         let posts = (0..MAILBOX_FRAMES_MAX).map(|_| post()).collect();
         node.hub.publish(posts, None, at(0)).expect("there is room");

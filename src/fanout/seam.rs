@@ -6,7 +6,7 @@
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
-use crate::base::survey::Traffic;
+use crate::base::survey::ConnectionTraffic;
 
 /// One send of a batch. At most one per connection in a batch.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub trait Io {
     /// Who is at the other end; none for what has no such address. Costs a system call: for surveys only.
     fn peer(&mut self, slot: u32) -> Option<SocketAddr>;
     /// What the kernel has counted, where it does. Costs a system call, too.
-    fn traffic(&mut self, slot: u32) -> Option<Traffic>;
+    fn traffic(&mut self, slot: u32) -> Option<ConnectionTraffic>;
     /// Ends the connection; the slot may be reused at once.
     fn close(&mut self, slot: u32, how: Close);
 }

@@ -8,15 +8,15 @@ use super::node::Ticks;
 use super::output::arrive;
 use super::seam::{Close, Io, Read};
 use super::worker::{Token, Worker};
-use crate::base::counters::{Closed, Count, Refused};
+use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{
     END_PATIENCE_MS, LIFE_JITTER_PERCENT, OPERATOR_PATIENCE_MS, RETRY_JITTER_PERCENT, UPSTREAM_BYTES_MAX,
     UPSTREAM_UNIT_BYTES,
 };
-use crate::base::settings::{Profile, SlowPolicy};
+use crate::base::settings::{SlowPolicy, UrlProfile};
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::reply;
-use crate::wire::request::{Start, Subscribe};
+use crate::wire::request::{StreamStart, SubscribeRequest};
 
 /// Milliseconds after which a stream that could not be ended yet is looked at again.
 const END_RETRY_MS: u64 = 100;
@@ -26,12 +26,12 @@ pub(super) struct Opening {
     /// Bytes that precede the stream: earlier answers, the head, the greeting.
     pub bytes: Vec<u8>,
     /// What is subscribed to.
-    pub subscribe: Subscribe,
+    pub subscribe: SubscribeRequest,
 }
 
 impl Worker {
     /// Turns a talking connection into a stream. Refused: the connection is as it was.
-    pub(super) fn join(&mut self, slot: u32, opening: Opening) -> Result<(), Refused> {
+    pub(super) fn join(&mut self, slot: u32, opening: Opening) -> Result<(), RefusalReason> {
         let Opening { bytes, subscribe } = opening;
         let node = Arc::clone(&self.node);
         let joined = node.hub.subscribe(self.index, &subscribe.topics, &subscribe.start, self.now)?;
@@ -59,7 +59,7 @@ impl Worker {
             ends: self.life_end(tick),
             upstream: 0,
             mode: mode::BEHIND | mode::NEWCOMER,
-            replays: subscribe.start != Start::Now,
+            replays: subscribe.start != StreamStart::Now,
             replayed: 0,
         };
         stream.mode |= if subscribe.chunked { mode::CHUNKED } else { 0 };
@@ -77,7 +77,7 @@ impl Worker {
         Ok(())
     }
 
-    fn greet(&self, stream: &mut Stream, bytes: Vec<u8>, subscribe: &Subscribe, joined: &Joined) {
+    fn greet(&self, stream: &mut Stream, bytes: Vec<u8>, subscribe: &SubscribeRequest, joined: &Joined) {
         let chunked = stream.chunked();
         let own = stream.own_bytes();
         *own = bytes;
@@ -85,9 +85,9 @@ impl Worker {
             reply::clock_event(own, chunked, self.now.wall_ms);
         }
         let after = match &subscribe.start {
-            Start::After(id) => id.to_string(),
-            Start::Unknown(text) => text.clone(),
-            Start::Now | Start::Newest(_) => return,
+            StreamStart::After(id) => id.to_string(),
+            StreamStart::Unknown(text) => text.clone(),
+            StreamStart::Now | StreamStart::Newest(_) => return,
         };
         self.counters().count(Count::Resumed);
         self.counters().add(Count::Gaps, joined.gaps.len() as u64);
@@ -133,15 +133,15 @@ impl Worker {
                 let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return bytes };
                 stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT_BYTES) as u16);
                 if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT_BYTES {
-                    self.close(io, slot, Close::Reset, Closed::Upstream);
+                    self.close(io, slot, Close::Reset, CloseReason::Upstream);
                 } else {
                     self.queue_read_again(slot, bytes, most);
                 }
                 return bytes;
             }
             Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
-            Read::End => self.close(io, slot, Close::Orderly, Closed::Peer),
-            Read::Broken => self.close(io, slot, Close::Reset, Closed::Reset),
+            Read::End => self.close(io, slot, Close::Orderly, CloseReason::Peer),
+            Read::Broken => self.close(io, slot, Close::Reset, CloseReason::Reset),
         }
         0
     }
@@ -159,7 +159,7 @@ impl Worker {
             let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
             if !stays || ending {
                 let by_operator = stream.mode & mode::OPERATOR != 0;
-                let why = if by_operator { Closed::Operator } else { Closed::SlowStalled };
+                let why = if by_operator { CloseReason::Operator } else { CloseReason::SlowStalled };
                 return self.close(io, slot, Close::Reset, why);
             }
             // It costs no memory beyond the log, and the kernel gives up on a peer that never reads.
@@ -215,7 +215,7 @@ impl Worker {
             return;
         }
         let chunked = stream.chunked();
-        if self.node.settings.profile == Profile::Standard {
+        if self.node.settings.profile == UrlProfile::Standard {
             reply::retry_line(stream.own_bytes(), chunked, retry_ms);
         }
         stream.own_bytes().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
@@ -257,11 +257,11 @@ fn beat(stream: &mut Stream, wall_ms: u64) {
 pub(super) const BENCH_TOPIC: &str = "\u{1}broadcast";
 
 /// The subscription of the broadcast-benchmark profile.
-pub(super) fn bench_subscription(chunked: bool) -> Subscribe {
-    Subscribe {
+pub(super) fn bench_subscription(chunked: bool) -> SubscribeRequest {
+    SubscribeRequest {
         topics: vec![BENCH_TOPIC.into()],
         events: Vec::new(),
-        start: Start::Now,
+        start: StreamStart::Now,
         clock: false,
         buffered: false,
         chunked,

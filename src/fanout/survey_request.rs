@@ -10,9 +10,11 @@ use super::http::{Asked, Flow};
 use super::node::Node;
 use super::survey::{Question, Ranked, Survey};
 use super::worker::Worker;
-use crate::base::counters::{Closed, Refused};
+use crate::base::counters::{CloseReason, RefusalReason};
 use crate::base::limits::{SURVEY_FIND_MS, SURVEY_TELL_MS};
-use crate::base::survey::{ConnectionId, ConnectionsPage, ConnectionsQuery, Paging, TopicsPage, TopicsQuery};
+use crate::base::survey::{
+    ConnectionId, ConnectionsPage, ConnectionsQuery, PageRange, TopicsPage, TopicsQuery,
+};
 use crate::base::time::ticks_of_ms;
 use crate::wire::problem::Problem;
 use crate::wire::reply;
@@ -63,7 +65,7 @@ impl Worker {
         if id == self.id(slot, &self.conns[slot as usize]) {
             // Its own: answered first.
             let flow = self.answer(slot, Asked { keep_alive: false, ..asked }, reply::no_content);
-            self.talk(slot).then = Then::Linger(Closed::Operator);
+            self.talk(slot).then = Then::Linger(CloseReason::Operator);
             return flow;
         }
         if id.worker as usize >= self.node.workers() {
@@ -74,7 +76,7 @@ impl Worker {
 
     fn pursue(&mut self, slot: u32, asked: Asked<'_>, goal: Goal, question: Question, mask: u64) -> Flow {
         if !self.node.surveys.take(1) {
-            return self.refuse(slot, asked, Refused::Surveys);
+            return self.refuse(slot, asked, RefusalReason::Surveys);
         }
         let token = self.token(slot);
         let node = Arc::clone(&self.node);
@@ -178,7 +180,7 @@ impl Worker {
 }
 
 /// The connections of a page, of all that the workers have put first.
-fn page_of(mut ranked: Vec<Ranked>, paging: Paging) -> Vec<ConnectionId> {
+fn page_of(mut ranked: Vec<Ranked>, paging: PageRange) -> Vec<ConnectionId> {
     let most = paging.offset + paging.limit;
     if ranked.len() > most {
         // Only what may be shown is worth sorting.

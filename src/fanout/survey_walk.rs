@@ -16,7 +16,7 @@ use super::survey::{Findings, Question, Ranked, Survey};
 use super::top_k::Best;
 use super::topics::LocalTopics;
 use super::worker::{Token, Worker};
-use crate::base::counters::Closed;
+use crate::base::counters::CloseReason;
 use crate::base::limits::{KERNEL_LOOKS, ROW_TOPICS_MAX, SURVEY_LOOKS_PER_TURN};
 use crate::base::survey::{
     ConnectionId, ConnectionRow, ConnectionSort, ConnectionState, TopicRow, TopicSort,
@@ -255,7 +255,7 @@ impl Worker {
             return false;
         }
         let State::Streaming(stream) = &mut self.conns[id.slot as usize].state else {
-            self.close(io, id.slot, Close::Orderly, Closed::Operator);
+            self.close(io, id.slot, Close::Orderly, CloseReason::Operator);
             return true;
         };
         // One that is on its way out keeps its reason.

@@ -8,9 +8,9 @@ use super::http::{Asked, Flow};
 use super::hub::{Post, Published};
 use super::stream::BENCH_TOPIC;
 use super::worker::Worker;
-use crate::base::counters::{Count, Refused};
+use crate::base::counters::{Count, RefusalReason};
 use crate::wire::batch;
-use crate::wire::body::Chunked;
+use crate::wire::body::ChunkedDecoder;
 use crate::wire::frame::Draft;
 use crate::wire::head::{BodyLength, Head};
 use crate::wire::problem::Problem;
@@ -44,10 +44,10 @@ impl Worker {
         let (http11, keep_alive) = (head.http11, head.keep_alive && !matches!(call, Call::Broadcast));
         let asked = Asked { http11, keep_alive, head_only: false, origin: None };
         if self.node.is_draining() {
-            return self.refuse(slot, Asked { keep_alive: false, ..asked }, Refused::Draining);
+            return self.refuse(slot, Asked { keep_alive: false, ..asked }, RefusalReason::Draining);
         }
         let framing = match head.body {
-            BodyLength::Chunked => Framing::Chunked(Chunked::new()),
+            BodyLength::Chunked => Framing::Chunked(ChunkedDecoder::new()),
             BodyLength::Bytes(length) => Framing::Bytes(length as usize),
             BodyLength::None => Framing::Bytes(0),
         };
@@ -60,7 +60,7 @@ impl Worker {
                 };
             }
             if !self.node.bodies.take(length) {
-                return self.refuse(slot, Asked { keep_alive: false, ..asked }, Refused::Bodies);
+                return self.refuse(slot, Asked { keep_alive: false, ..asked }, RefusalReason::Bodies);
             }
             charged = length;
         }
@@ -108,7 +108,7 @@ impl Worker {
                 self.counters().count(Count::RequestsBad);
                 self.answer_problem(slot, Asked { keep_alive: false, ..asked }, &problem)
             }
-            Fed::NoRoom => self.refuse(slot, Asked { keep_alive: false, ..asked }, Refused::Bodies),
+            Fed::NoRoom => self.refuse(slot, Asked { keep_alive: false, ..asked }, RefusalReason::Bodies),
             Fed::More => Flow::Hold,
         }
     }
@@ -121,7 +121,7 @@ impl Worker {
         let asked = Asked { http11: upload.http11, keep_alive: false, head_only: false, origin: None };
         self.node.bodies.give(upload.charged);
         talk.phase = Phase::Head;
-        self.refuse(slot, asked, Refused::Draining);
+        self.refuse(slot, asked, RefusalReason::Draining);
     }
 
     /// Publishes a whole body and appends the answer.
@@ -141,7 +141,7 @@ impl Worker {
         let published = match self.node.hub.publish(posts, key, self.now) {
             Ok(published) => published,
             Err(why) => {
-                if why == Refused::Overload {
+                if why == RefusalReason::Overload {
                     self.wake |= self.node.hub.shed(self.now);
                 }
                 return self.refuse(slot, asked, why);
@@ -181,7 +181,7 @@ impl Worker {
             }
             Call::Batch(_) => {
                 let posts = batch::parse(body, self.node.settings.topics_per_connection_max)?;
-                let post = |post: batch::Post| Post {
+                let post = |post: batch::BatchEvent| Post {
                     draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key),
                     topics: post.topics,
                 };

@@ -29,7 +29,7 @@ use super::survey_walk::Walk;
 use super::topics::LocalTopics;
 use super::user_agents::{Agents, NO_AGENT};
 use super::wheel::Wheel;
-use crate::base::counters::{Closed, Count, Counters, Step};
+use crate::base::counters::{CloseReason, Count, Counters, TurnStep};
 use crate::base::id::EventId;
 use crate::base::limits::{
     BATCH_SENDS_MAX, DRAIN_IDLE_MS, FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN,
@@ -37,7 +37,7 @@ use crate::base::limits::{
     SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
-use crate::base::settings::Listener;
+use crate::base::settings::ListenerKind;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
 
 /// What the poll says about a connection.
@@ -166,16 +166,16 @@ impl Worker {
 
     /// Takes in an accepted connection. `None`: drop its socket at once, there is not even room to refuse.
     /// The connection is read in the next turn without waiting for a readiness.
-    pub fn open(&mut self, now: Now, listener: Listener, peer: Option<IpAddr>) -> Option<Token> {
+    pub fn open(&mut self, now: Now, listener: ListenerKind, peer: Option<IpAddr>) -> Option<Token> {
         self.now = now;
         self.counters().count(Count::Accepted);
         let (over, counted) = self.admit(listener, peer);
         if over != 0 && self.refusals >= REFUSALS_AT_ONCE_MAX {
-            self.counters().close(Closed::Refused);
+            self.counters().close(CloseReason::Refused);
             return None;
         }
         self.refusals += usize::from(over != 0);
-        self.operators += usize::from(listener == Listener::Control);
+        self.operators += usize::from(listener == ListenerKind::Control);
         self.generation = self.generation.wrapping_add(1);
         let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
         let due = now.tick().saturating_add(wait);
@@ -198,8 +198,8 @@ impl Worker {
 
     /// Takes a new connection's share of the node's budgets. Returns the flag of the limit it is over, and
     /// its address if that was counted. The operator's own connections are not limited.
-    fn admit(&self, listener: Listener, peer: Option<IpAddr>) -> (u8, Option<IpAddr>) {
-        if listener == Listener::Control {
+    fn admit(&self, listener: ListenerKind, peer: Option<IpAddr>) -> (u8, Option<IpAddr>) {
+        if listener == ListenerKind::Control {
             return (0, None);
         }
         if !self.node.connections.take(1) {
@@ -221,7 +221,7 @@ impl Worker {
     pub fn register_failed(&mut self, token: Token) {
         if self.owns(token) {
             self.counters().count(Count::RegisterErrors);
-            self.forget(token.slot(), Closed::Host);
+            self.forget(token.slot(), CloseReason::Host);
         }
     }
 
@@ -250,15 +250,15 @@ impl Worker {
         self.counters().count(Count::Turns);
         self.take_control(io);
         self.read_some(io);
-        self.exhausted(Step::Reads, !self.to_read.is_empty());
+        self.exhausted(TurnStep::Reads, !self.to_read.is_empty());
         self.take_mail();
-        self.exhausted(Step::Mail, !self.inbox.frames.is_empty());
+        self.exhausted(TurnStep::Mail, !self.inbox.frames.is_empty());
         self.write_some(io);
-        self.exhausted(Step::Output, !self.to_write.is_empty());
+        self.exhausted(TurnStep::Output, !self.to_write.is_empty());
         self.send_rounds(io);
-        self.exhausted(Step::Rounds, !self.topics.rounds().is_empty());
+        self.exhausted(TurnStep::Rounds, !self.topics.rounds().is_empty());
         let timers_left = self.expire_timers(io);
-        self.exhausted(Step::Timers, timers_left);
+        self.exhausted(TurnStep::Timers, timers_left);
         self.walk_some(io);
         if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
             let more = self.node.hub.sweep(now);
@@ -277,7 +277,7 @@ impl Worker {
     }
 
     /// Counts when a step has left work for the next turn.
-    fn exhausted(&self, step: Step, left: bool) {
+    fn exhausted(&self, step: TurnStep, left: bool) {
         if left {
             self.counters().exhaust(step);
         }
@@ -379,7 +379,7 @@ impl Worker {
         let slots: Vec<u32> = holders.into_iter().filter(passed_by).collect();
         drop(hub);
         for slot in slots {
-            self.close(io, slot, Close::Reset, Closed::SlowEvicted);
+            self.close(io, slot, Close::Reset, CloseReason::SlowEvicted);
         }
     }
 
@@ -417,7 +417,7 @@ impl Worker {
         match &self.conns[slot as usize].state {
             State::Streaming(_) => self.stream_timer(io, slot),
             State::Waiting => {
-                let why = if self.drain.is_some() { Closed::Drain } else { Closed::Idle };
+                let why = if self.drain.is_some() { CloseReason::Drain } else { CloseReason::Idle };
                 self.close(io, slot, Close::Orderly, why);
             }
             State::Talking(_) => self.talk_timer(io, slot),
@@ -466,7 +466,7 @@ impl Worker {
             self.end_the_rest(io);
         }
         for slot in self.slots() {
-            self.close(io, slot, Close::Orderly, Closed::Drain);
+            self.close(io, slot, Close::Orderly, CloseReason::Drain);
         }
         self.stopping = true;
         true
@@ -499,8 +499,8 @@ impl Worker {
         if !conn.has(flag::TO_READ) {
             conn.flags |= flag::TO_READ;
             let lane = match conn.listener {
-                Listener::Control => Lane::First,
-                Listener::Public => Lane::Second,
+                ListenerKind::Control => Lane::First,
+                ListenerKind::Public => Lane::Second,
             };
             self.to_read.push(lane, Token::new(slot, conn.generation));
         }
@@ -529,14 +529,14 @@ impl Worker {
     }
 
     /// Ends a connection.
-    pub(super) fn close(&mut self, io: &mut impl Io, slot: u32, how: Close, why: Closed) {
+    pub(super) fn close(&mut self, io: &mut impl Io, slot: u32, how: Close, why: CloseReason) {
         self.note_closed(io, slot, why);
         self.forget(slot, why);
         io.close(slot, how);
     }
 
     /// Gives back everything a connection holds but its socket.
-    fn forget(&mut self, slot: u32, why: Closed) {
+    fn forget(&mut self, slot: u32, why: CloseReason) {
         self.wheel.disarm(slot);
         let conn = self.conns.remove(slot as usize);
         self.agents.give(conn.agent);
@@ -544,10 +544,10 @@ impl Worker {
         self.counters().connections(-1);
         let age = self.now.tick().saturating_sub(conn.opened);
         self.counters().duration.add(u64::from(age) * TICK_MS, 1);
-        self.operators -= usize::from(conn.listener == Listener::Control);
+        self.operators -= usize::from(conn.listener == ListenerKind::Control);
         if conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0 {
             self.refusals -= 1;
-        } else if conn.listener == Listener::Public {
+        } else if conn.listener == ListenerKind::Public {
             self.node.connections.give(1);
         }
         if let Some(peer) = self.addresses.get_mut(slot as usize).and_then(Option::take) {

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 
 /// Prints a whole text, or says why it could not.
-pub fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), CommandFailure> {
     printed(write_out(text.as_bytes())).map(|_| ())
 }
 
@@ -18,10 +18,10 @@ pub fn write_out(bytes: &[u8]) -> io::Result<()> {
 
 /// Returns true while somebody still reads. A closed standard output means that enough was read, so it is no
 /// error. A full disk is one, because the file would silently lack its end.
-pub fn printed(written: io::Result<()>) -> Result<bool, Failure> {
+pub fn printed(written: io::Result<()>) -> Result<bool, CommandFailure> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::Run(format!("cannot write to standard output: {error}"))),
+        Err(error) => Err(CommandFailure::Run(format!("cannot write to standard output: {error}"))),
     }
 }

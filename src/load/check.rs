@@ -5,7 +5,7 @@ use crate::base::limits::LOAD_THREADS_MAX;
 use crate::host::processes;
 use crate::load::plan::{Fault, Plan};
 use crate::load::receiver::PORT_FIRST;
-use crate::sys::process::{self, Limit};
+use crate::sys::process::{self, ResourceLimit};
 
 /// Files of a thread that are no subscribers: poll, waker, standard streams, the publisher's.
 const FILES_SPARE: u64 = 64;
@@ -22,7 +22,7 @@ pub fn raise_files(plan: &Plan) -> Result<u64, Fault> {
     let limit = process::files_limit().map_err(|os| Fault::System("cannot read the file limit", os))?;
     let wanted = (plan.subscribers as u64 + FILES_SPARE).min(limit.hard).max(limit.soft);
     // Refused, the old one stays, and what it allows is checked below.
-    let _ = process::set_files_limit(Limit { soft: wanted, ..limit });
+    let _ = process::set_files_limit(ResourceLimit { soft: wanted, ..limit });
     process::files_limit()
         .map(|limit| limit.soft)
         .map_err(|os| Fault::System("cannot read the file limit", os))

@@ -25,7 +25,7 @@ use crate::load::run_state::Board;
 use crate::load::stamp::Stamp;
 use crate::load::tally::Tally;
 use crate::load::topic_spread::{Spread, in_share};
-use crate::wire::response_stream::{Fault, Item, Stream};
+use crate::wire::response_stream::{ResponseStream, StreamFault, StreamItem};
 use crate::wire::sse;
 
 /// The waker's token; subscribers' are their places.
@@ -79,7 +79,7 @@ struct Subscriber {
     /// A gap was told, so that what is missing next is missing by right.
     gap: bool,
     since_ns: u64,
-    stream: Stream,
+    stream: ResponseStream,
     /// The id that it comes back with.
     last_id: Vec<u8>,
 }
@@ -128,7 +128,7 @@ impl Receiver {
             returning: false,
             gap: false,
             since_ns: 0,
-            stream: Stream::default(),
+            stream: ResponseStream::default(),
             last_id: Vec::new(),
         };
         let subscribers = (0..count as u64).map(subscriber).collect();
@@ -296,7 +296,7 @@ impl Receiver {
         subscriber.socket = Some(socket);
         subscriber.phase = Phase::Connecting;
         subscriber.since_ns = now_ns;
-        subscriber.stream = Stream::default();
+        subscriber.stream = ResponseStream::default();
         self.connecting += 1;
         Ok(())
     }
@@ -353,16 +353,16 @@ impl Receiver {
     }
 
     /// Takes in what was read, and judges it.
-    fn take(&mut self, place: usize, bytes: usize) -> Result<(), Fault> {
+    fn take(&mut self, place: usize, bytes: usize) -> Result<(), StreamFault> {
         let now_ns = self.board.now_ns();
         let mut stream = std::mem::take(&mut self.subscribers[place].stream);
         let scratch = std::mem::take(&mut self.scratch);
         self.tally.reads += 1;
         let comments = stream.comments();
         let fed = stream.feed(&scratch[..bytes], &mut |item| match item {
-            Item::Opened => self.opened(place, now_ns),
-            Item::Event(event) => self.event(place, &event, now_ns),
-            Item::End => {}
+            StreamItem::Opened => self.opened(place, now_ns),
+            StreamItem::Event(event) => self.event(place, &event, now_ns),
+            StreamItem::End => {}
         });
         self.tally.comments += stream.comments() - comments;
         self.scratch = scratch;
@@ -379,7 +379,7 @@ impl Receiver {
         self.caught_up(place, now_ns);
     }
 
-    fn event(&mut self, place: usize, event: &sse::Event<'_>, now_ns: u64) {
+    fn event(&mut self, place: usize, event: &sse::SseEvent<'_>, now_ns: u64) {
         let publishers = self.plan.publishers;
         let subscriber = &mut self.subscribers[place];
         if event.name == b"fanwheel.gap" {
@@ -457,11 +457,11 @@ impl Receiver {
         }
     }
 
-    fn refused(&mut self, place: usize, fault: Fault) {
+    fn refused(&mut self, place: usize, fault: StreamFault) {
         match fault {
-            Fault::Status(status) => self.failed(place, &format!("answered {status}")),
-            Fault::NoStream => self.failed(place, "answered without an event stream"),
-            Fault::Broken => self.failed(place, "answered in broken HTTP"),
+            StreamFault::Status(status) => self.failed(place, &format!("answered {status}")),
+            StreamFault::NoStream => self.failed(place, "answered without an event stream"),
+            StreamFault::Broken => self.failed(place, "answered in broken HTTP"),
         }
     }
 

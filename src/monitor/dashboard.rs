@@ -3,7 +3,7 @@
 //! Owns the list of files, their types and tags. Knows no number that the page shows: its scripts ask
 //! `/status`, `/topics` and `/connections`, and listen to the topic `fanwheel.status`.
 
-use crate::base::snapshot::Asset;
+use crate::base::snapshot::DashboardAsset;
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -33,9 +33,9 @@ const FILES: [(&str, &str, &[u8]); 17] = [
 ];
 
 /// A file by its name; `index.html` is the page.
-pub fn asset(name: &str) -> Option<Asset> {
+pub fn asset(name: &str) -> Option<DashboardAsset> {
     let &(_, content_type, bytes) = FILES.iter().find(|(known, ..)| *known == name)?;
-    Some(Asset { content_type, bytes, etag: tag(bytes) })
+    Some(DashboardAsset { content_type, bytes, etag: tag(bytes) })
 }
 
 /// An entity tag from the bytes, by FNV-1a: it only has to differ between versions. A page is asked for

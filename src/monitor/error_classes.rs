@@ -4,12 +4,12 @@
 //! none, nor is the end of a connection by a reset: phones and closed tabs leave like that. Those have
 //! counters of their own.
 
-use crate::base::counters::{Closed, Count, Totals};
+use crate::base::counters::{CloseReason, Count, CounterTotals};
 
 /// A class of faults and what it is made of.
 struct Class {
     name: &'static str,
-    closed: &'static [Closed],
+    closed: &'static [CloseReason],
     counts: &'static [Count],
 }
 
@@ -18,16 +18,16 @@ const CLASSES: [Class; 5] = [
     Class { name: "request", closed: &[], counts: &[Count::RequestsBad] },
     Class {
         name: "timeout",
-        closed: &[Closed::HeadTimeout, Closed::BodyTimeout, Closed::AnswerTimeout],
+        closed: &[CloseReason::HeadTimeout, CloseReason::BodyTimeout, CloseReason::AnswerTimeout],
         counts: &[],
     },
-    Class { name: "slow", closed: &[Closed::SlowStalled, Closed::SlowEvicted], counts: &[] },
-    Class { name: "upstream", closed: &[Closed::Upstream], counts: &[] },
+    Class { name: "slow", closed: &[CloseReason::SlowStalled, CloseReason::SlowEvicted], counts: &[] },
+    Class { name: "upstream", closed: &[CloseReason::Upstream], counts: &[] },
     Class { name: "host", closed: &[], counts: &[Count::AcceptErrors, Count::RegisterErrors] },
 ];
 
 /// The classes with how many faults each has had.
-pub fn by_class(totals: &Totals) -> impl Iterator<Item = (&'static str, u64)> {
+pub fn by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static str, u64)> {
     CLASSES.iter().map(|class| {
         let closed: u64 = class.closed.iter().map(|why| totals.closed[*why as usize]).sum();
         let counts: u64 = class.counts.iter().map(|what| totals.counts[*what as usize]).sum();
@@ -36,7 +36,7 @@ pub fn by_class(totals: &Totals) -> impl Iterator<Item = (&'static str, u64)> {
 }
 
 /// Faults of all classes.
-pub fn total(totals: &Totals) -> u64 {
+pub fn total(totals: &CounterTotals) -> u64 {
     by_class(totals).map(|(_, count)| count).sum()
 }
 
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn faults_are_counted_and_ordinary_ends_are_not() {
-        let mut totals = Totals { closed: [1; CLOSED_NAMES.len()], ..Totals::default() };
+        let mut totals = CounterTotals { closed: [1; CLOSED_NAMES.len()], ..CounterTotals::default() };
         totals.counts[Count::RequestsBad as usize] = 5;
         totals.counts[Count::Delivered as usize] = 1_000;
         totals.refused[0] = 1_000;

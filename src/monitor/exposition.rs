@@ -6,13 +6,13 @@
 use std::fmt::Write;
 
 use crate::base::histogram::Distribution;
-use crate::base::snapshot::Format;
+use crate::base::snapshot::MetricsFormat;
 
 /// A page that is being written.
 #[derive(Debug)]
 pub struct Exposition {
     out: String,
-    format: Format,
+    format: MetricsFormat,
 }
 
 /// Room for a page at first.
@@ -20,7 +20,7 @@ const PAGE_BYTES: usize = 32 * 1_024;
 
 impl Exposition {
     /// An empty page.
-    pub fn new(format: Format) -> Exposition {
+    pub fn new(format: MetricsFormat) -> Exposition {
         Exposition { out: String::with_capacity(PAGE_BYTES), format }
     }
 
@@ -38,8 +38,8 @@ impl Exposition {
         values: impl IntoIterator<Item = (T, impl Into<Number>)>,
     ) {
         let announced = match self.format {
-            Format::Prometheus => format!("{name}_total"),
-            Format::OpenMetrics => name.to_owned(),
+            MetricsFormat::Prometheus => format!("{name}_total"),
+            MetricsFormat::OpenMetrics => name.to_owned(),
         };
         self.announce(&announced, "counter", help);
         self.samples(&format!("{name}_total"), label, values);
@@ -65,8 +65,8 @@ impl Exposition {
     /// What is always 1 and says something by a label. `name` is without `_info`.
     pub fn info(&mut self, name: &str, help: &str, label: &str, value: &str) {
         match self.format {
-            Format::Prometheus => self.announce(&format!("{name}_info"), "gauge", help),
-            Format::OpenMetrics => self.announce(name, "info", help),
+            MetricsFormat::Prometheus => self.announce(&format!("{name}_info"), "gauge", help),
+            MetricsFormat::OpenMetrics => self.announce(name, "info", help),
         }
         self.samples(&format!("{name}_info"), label, [(value, 1_u64)]);
     }
@@ -94,7 +94,7 @@ impl Exposition {
 
     /// The page.
     pub fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
+        if self.format == MetricsFormat::OpenMetrics {
             self.out.push_str("# EOF\n");
         }
         self.out
@@ -103,7 +103,7 @@ impl Exposition {
     /// OpenMetrics wants a bound to look like a float.
     fn bound(&self, bound: f64) -> String {
         match self.format {
-            Format::OpenMetrics if bound.fract() == 0.0 => format!("{bound:.1}"),
+            MetricsFormat::OpenMetrics if bound.fract() == 0.0 => format!("{bound:.1}"),
             _ => bound.to_string(),
         }
     }
@@ -153,9 +153,9 @@ impl From<f64> for Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::histogram::Scale;
+    use crate::base::histogram::HistogramScale;
 
-    fn page(format: Format) -> String {
+    fn page(format: MetricsFormat) -> String {
         let mut page = Exposition::new(format);
         page.counter("x_accepted", "Things accepted.", 7_u64);
         page.counters("x_closed", "Things closed.", "reason", [("peer", 1_u64), ("reset", 2)]);
@@ -174,7 +174,7 @@ mod tests {
                           x_uptime_seconds 1.5\n\
                           # HELP x_build_info Always 1.\n# TYPE x_build_info gauge\n\
                           x_build_info{version=\"1.2.3\"} 1\n";
-        assert_eq!(page(Format::Prometheus), prometheus);
+        assert_eq!(page(MetricsFormat::Prometheus), prometheus);
         let open = prometheus
             .replace("HELP x_accepted_total", "HELP x_accepted")
             .replace("TYPE x_accepted_total", "TYPE x_accepted")
@@ -182,18 +182,18 @@ mod tests {
             .replace("TYPE x_closed_total", "TYPE x_closed")
             .replace("HELP x_build_info", "HELP x_build")
             .replace("TYPE x_build_info gauge", "TYPE x_build info");
-        assert_eq!(page(Format::OpenMetrics), open + "# EOF\n");
+        assert_eq!(page(MetricsFormat::OpenMetrics), open + "# EOF\n");
     }
 
     #[test]
     fn histograms_are_cumulative_and_in_seconds() {
-        let of = Distribution::of(Scale::Spans, &[10, 11, 70_000, u64::from(u32::MAX)]);
+        let of = Distribution::of(HistogramScale::Spans, &[10, 11, 70_000, u64::from(u32::MAX)]);
         let written = |format| {
             let mut page = Exposition::new(format);
             page.histogram("x_seconds", "Time.", &of, 1_000_000);
             page.finish()
         };
-        let text = written(Format::Prometheus);
+        let text = written(MetricsFormat::Prometheus);
         let bucket = |bound: &str| {
             let start = format!("x_seconds_bucket{{le=\"{bound}\"}} ");
             text.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned)
@@ -205,15 +205,15 @@ mod tests {
         }
         assert_eq!(bucket("0.000013"), None, "a bound between is not published");
         assert!(text.ends_with("x_seconds_sum 4295.037316\nx_seconds_count 4\n"), "{text}");
-        assert!(written(Format::OpenMetrics).contains("{le=\"1.0\"} 3"));
+        assert!(written(MetricsFormat::OpenMetrics).contains("{le=\"1.0\"} 3"));
     }
 
     #[test]
     fn a_distribution_that_nobody_knows_has_all_of_its_buckets() {
-        let mut page = Exposition::new(Format::Prometheus);
-        page.histogram("x", "Events.", &Distribution::of(Scale::Sizes, &[]), 1);
+        let mut page = Exposition::new(MetricsFormat::Prometheus);
+        page.histogram("x", "Events.", &Distribution::of(HistogramScale::Sizes, &[]), 1);
         let text = page.finish();
-        assert_eq!(text.lines().count(), 2 + Scale::Sizes.bounds().len() + 3, "{text}");
+        assert_eq!(text.lines().count(), 2 + HistogramScale::Sizes.bounds().len() + 3, "{text}");
         assert!(text.contains("x_bucket{le=\"50000\"} 0\n"), "{text}");
     }
 }

@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::base::survey::{
-        ConnectionId, ConnectionSort, ConnectionState, ConnectionsQuery, Paging, Traffic,
+        ConnectionId, ConnectionSort, ConnectionState, ConnectionTraffic, ConnectionsQuery, PageRange,
     };
 
     #[test]
@@ -142,10 +142,10 @@ mod tests {
             lag_ms: 2,
             lag_events: 3,
             state: ConnectionState::Full,
-            traffic: Some(Traffic { bytes_sent: 9, rtt_us: 8, unacked: 7, unsent_bytes: 6 }),
+            traffic: Some(ConnectionTraffic { bytes_sent: 9, rtt_us: 8, unacked: 7, unsent_bytes: 6 }),
         };
         let bare = ConnectionRow { topics_more: 0, traffic: None, address: None, ..row.clone() };
-        let paging = Paging { limit: 10, offset: 20 };
+        let paging = PageRange { limit: 10, offset: 20 };
         let query = ConnectionsQuery { sort: ConnectionSort::Lag, paging, info: true };
         let page = ConnectionsPage { query, total: 22, rows: vec![row, bare], incomplete: vec![3] };
         let page: Value = serde_json::from_str(&connections(&page)).expect("JSON");

@@ -2,7 +2,7 @@
 //! one from the workers, of which there are at most 64.
 
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES};
-use crate::base::snapshot::{Format, Snapshot, WorkerSnapshot};
+use crate::base::snapshot::{MetricsFormat, Snapshot, WorkerSnapshot};
 use crate::monitor::error_classes;
 use crate::monitor::exposition::{Exposition, Number};
 use crate::monitor::watch::{Watch, Window};
@@ -41,7 +41,7 @@ const MICROSECONDS: u64 = 1_000_000;
 const MILLISECONDS: u64 = 1_000;
 
 /// The page: counts are the snapshot's; what the host tells is the watch's, a second old at most.
-pub fn page(snapshot: &Snapshot, watch: &Watch, format: Format) -> String {
+pub fn page(snapshot: &Snapshot, watch: &Watch, format: MetricsFormat) -> String {
     let mut page = Exposition::new(format);
     counts(&mut page, snapshot);
     distributions(&mut page, snapshot);
@@ -196,7 +196,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::base::counters::{Closed, Count, Refused};
+    use crate::base::counters::{CloseReason, Count, RefusalReason};
     use crate::base::limits::WORKERS_MAX;
     use crate::base::snapshot::HostReading;
     use crate::monitor::watch::{Bounds, Sample};
@@ -211,14 +211,14 @@ mod tests {
         };
         snapshot.totals.counts[Count::Delivered as usize] = u64::MAX;
         snapshot.totals.counts[Count::LogDropped as usize] = 3;
-        snapshot.totals.refused[Refused::Memory as usize] = 5;
-        snapshot.totals.closed[Closed::SlowStalled as usize] = 7;
+        snapshot.totals.refused[RefusalReason::Memory as usize] = 5;
+        snapshot.totals.closed[CloseReason::SlowStalled as usize] = 7;
         snapshot.totals.subscribers_open = 9;
         snapshot.totals.exhausted[0] = 11;
         snapshot
     }
 
-    fn text(workers: usize, format: Format) -> String {
+    fn text(workers: usize, format: MetricsFormat) -> String {
         let mut watch = Watch::new(Bounds { started_ms: 1_700_000_000_500, ..Bounds::default() });
         let host = HostReading { cpu_seconds: 2.5, resident_bytes: 4_096, ..HostReading::default() };
         watch.push(Sample { host, ..Sample::default() });
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn numbers_stand_under_their_names() {
-        let page = text(4, Format::Prometheus);
+        let page = text(4, MetricsFormat::Prometheus);
         for expected in [
             "fanwheel_delivered_total 18446744073709551615",
             "fanwheel_log_dropped_total 3",
@@ -252,7 +252,7 @@ mod tests {
     /// The grammar of the exposition format, read strictly.
     #[test]
     fn every_line_parses_and_every_metric_is_announced_once() {
-        let page = text(2, Format::Prometheus);
+        let page = text(2, MetricsFormat::Prometheus);
         let mut announced = BTreeSet::new();
         let mut series = BTreeSet::new();
         assert!(page.ends_with('\n'));
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn the_page_is_small_with_as_many_workers_as_there_can_be() {
-        for format in [Format::Prometheus, Format::OpenMetrics] {
+        for format in [MetricsFormat::Prometheus, MetricsFormat::OpenMetrics] {
             let bytes = text(WORKERS_MAX, format).len();
             assert!(bytes < 60_000, "{bytes}");
         }

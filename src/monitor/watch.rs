@@ -18,9 +18,9 @@ pub use self::minute::WorkerRates;
 use self::points::Ring;
 pub use self::points::{Point, Rates, Window};
 use super::alerts::{Notice, Rule, Rules};
-use crate::base::counters::{Closed, Count, Spread};
+use crate::base::counters::{CloseReason, Count, DistributionTotals};
 use crate::base::histogram::Distribution;
-use crate::base::snapshot::{HostReading, Peaks, Readiness, Snapshot};
+use crate::base::snapshot::{HostReading, LatencyPeaks, ReadinessVerdict, Snapshot};
 use crate::base::time::Now;
 
 /// Everything at one moment.
@@ -33,11 +33,11 @@ pub struct Sample {
     /// The node.
     pub snapshot: Snapshot,
     /// The greatest values since the sample before.
-    pub peaks: Peaks,
+    pub peaks: LatencyPeaks,
     /// The process and the host.
     pub host: HostReading,
     /// Whether events pass through every worker.
-    pub readiness: Readiness,
+    pub readiness: ReadinessVerdict,
 }
 
 /// What does not change while the server runs.
@@ -101,7 +101,7 @@ impl Watch {
     /// Takes in the next sample; once a second.
     pub fn push(&mut self, sample: Sample) {
         self.minute.push(&sample);
-        let p99 = |of: fn(&Spread) -> &Distribution| self.minute.added_last(of).quantile(0.99);
+        let p99 = |of: fn(&DistributionTotals) -> &Distribution| self.minute.added_last(of).quantile(0.99);
         self.ring.push(Point {
             each_p99_us: p99(|spread| &spread.delivery_each),
             last_p99_us: p99(|spread| &spread.delivery_last),
@@ -151,7 +151,7 @@ impl Watch {
     }
 
     /// How many connections ended for a reason in a window.
-    pub fn ended(&self, reason: Closed, window: Window) -> u64 {
+    pub fn ended(&self, reason: CloseReason, window: Window) -> u64 {
         self.ring.added(window, |point| point.closed(reason))
     }
 
@@ -242,11 +242,11 @@ fn latency(added: &Distribution, max_us: Option<u64>) -> Option<Latency> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::histogram::{Histogram, Scale};
+    use crate::base::histogram::{AtomicHistogram, HistogramScale};
     use crate::base::snapshot::WorkerSnapshot;
 
     /// A busy node, at a second.
-    fn sample(second: u64, each: &Histogram) -> Sample {
+    fn sample(second: u64, each: &AtomicHistogram) -> Sample {
         let mut sample = Sample { mono_ms: second * 1_000, ..Sample::default() };
         let totals = &mut sample.snapshot.totals;
         totals.connections_open = 90;
@@ -282,7 +282,7 @@ mod tests {
         let bounds = Bounds { memory_limit_bytes: 200, worker_files_max: 8, ..Bounds::default() };
         let mut watch = Watch::new(bounds);
         assert_eq!(watch.value("delivery_p99_ms"), None, "nothing was delivered");
-        let each = Histogram::new(Scale::Spans);
+        let each = AtomicHistogram::new(HistogramScale::Spans);
         (0..70).for_each(|second| watch.push(sample(second, &each)));
         let values: Vec<Option<f64>> =
             metrics().map(|metric| watch.value(metric.name).map(f64::round)).collect();

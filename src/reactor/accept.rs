@@ -24,9 +24,9 @@ use crate::base::counters::{Count, Counters};
 use crate::base::limits::{
     ACCEPT_ERRORS_IN_A_ROW_MAX, ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN, WORKERS_MAX,
 };
-use crate::base::settings::Listener;
+use crate::base::settings::ListenerKind;
 use crate::fanout::idle_eviction::Room;
-use crate::reactor::listeners::{self, Place, Tuning};
+use crate::reactor::listeners::{self, ListenerSource, SocketOptions};
 use crate::sys::epoll;
 use crate::sys::socket::{self, Socket};
 
@@ -41,13 +41,13 @@ const REOPEN_ROOM: usize = 16;
 
 /// Which workers listen to the public: bits by index. The last one never leaves.
 #[derive(Debug)]
-pub struct Attendance(AtomicU64);
+pub struct ListeningWorkers(AtomicU64);
 
-impl Attendance {
+impl ListeningWorkers {
     /// All workers listen.
-    pub fn all(workers: usize) -> Attendance {
+    pub fn all(workers: usize) -> ListeningWorkers {
         assert!((1..=WORKERS_MAX).contains(&workers));
-        Attendance(AtomicU64::new(u64::MAX >> (WORKERS_MAX - workers)))
+        ListeningWorkers(AtomicU64::new(u64::MAX >> (WORKERS_MAX - workers)))
     }
 
     /// Takes a worker out, unless it is the last; tells whether it did.
@@ -64,9 +64,9 @@ impl Attendance {
 
 /// One listener of a worker.
 #[derive(Debug)]
-struct Door {
-    listener: Listener,
-    place: Place,
+struct WorkerListener {
+    listener: ListenerKind,
+    place: ListenerSource,
     token: Token,
     /// `None` while the worker is away.
     socket: Option<Socket>,
@@ -76,11 +76,11 @@ struct Door {
 
 /// Who the listeners belong to, and how many sockets that worker may have.
 #[derive(Clone, Debug)]
-pub struct Duty {
+pub struct ListenerSetup {
     /// The worker.
     pub index: usize,
     /// Shared by all workers.
-    pub attendance: Arc<Attendance>,
+    pub attendance: Arc<ListeningWorkers>,
     /// Sockets from which on newcomers are left to other workers.
     pub worker_max: usize,
     /// Sockets beyond, for refusals, the operator, and the queue of a listener that closes.
@@ -88,14 +88,14 @@ pub struct Duty {
     /// The one that the worker is pinned to.
     pub processor: Option<usize>,
     /// For its listeners and what they accept.
-    pub tuning: Tuning,
+    pub tuning: SocketOptions,
     /// The listeners' tokens are this one and those above.
     pub first_token: usize,
 }
 
 /// Why a newcomer could not be taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum AcceptFault {
     /// That one connection failed, or a signal came; the next may do.
     Connection,
     /// The host has no memory or no file left for any process: other workers fare no better.
@@ -106,9 +106,9 @@ enum Fault {
 
 /// All listeners of a worker.
 #[derive(Debug)]
-pub struct Doors {
-    doors: Vec<Door>,
-    duty: Duty,
+pub struct WorkerListeners {
+    doors: Vec<WorkerListener>,
+    duty: ListenerSetup,
     away: bool,
     /// No accepting, and no opening of listeners, before this moment.
     rest_until_ms: u64,
@@ -116,22 +116,27 @@ pub struct Doors {
     rest_open: usize,
 }
 
-impl Doors {
+impl WorkerListeners {
     /// Opens and registers every listener. An error names the place by number.
     pub fn open(
-        places: &[(Listener, Place)],
+        places: &[(ListenerKind, ListenerSource)],
         registry: &Registry,
-        duty: Duty,
-    ) -> Result<Doors, (usize, io::Error)> {
+        duty: ListenerSetup,
+    ) -> Result<WorkerListeners, (usize, io::Error)> {
         let mut doors = Vec::with_capacity(places.len());
         for (number, (listener, place)) in places.iter().enumerate() {
             let token = Token(duty.first_token + number);
-            let mut door =
-                Door { listener: *listener, place: place.clone(), token, socket: None, pending: true };
+            let mut door = WorkerListener {
+                listener: *listener,
+                place: place.clone(),
+                token,
+                socket: None,
+                pending: true,
+            };
             door.open(registry, duty.tuning).map_err(|error| (number, error))?;
             doors.push(door);
         }
-        Ok(Doors { doors, duty, away: false, rest_until_ms: 0, rest_open: 0 })
+        Ok(WorkerListeners { doors, duty, away: false, rest_until_ms: 0, rest_open: 0 })
     }
 
     /// A listener's readiness.
@@ -150,7 +155,7 @@ impl Doors {
         registry: &Registry,
         counters: &Counters,
         mut open: usize,
-        mut admit: impl FnMut(Listener, Socket, Option<IpAddr>) -> usize,
+        mut admit: impl FnMut(ListenerKind, Socket, Option<IpAddr>) -> usize,
     ) -> Option<u64> {
         if now_ms < self.rest_until_ms && (self.away || open >= self.rest_open) {
             return Some(self.rest_until_ms - now_ms);
@@ -165,7 +170,7 @@ impl Doors {
         let mut public_max = worker_max;
         let mut result = self.accept(counters, &mut open, public_max, &mut admit);
         let full = open >= worker_max;
-        if !self.away && (full || matches!(result, Err((Fault::Files, _)))) {
+        if !self.away && (full || matches!(result, Err((AcceptFault::Files, _)))) {
             if self.duty.attendance.leave(self.duty.index) {
                 if result.is_ok() {
                     // Closing resets what waits in the queue: as much of it as possible is taken in before.
@@ -181,9 +186,9 @@ impl Doors {
         }
         if let Err((fault, error)) = result {
             let ms = match fault {
-                Fault::Connection => ERRORS_REST_MS,
-                Fault::Memory | Fault::Files if self.away => REOPEN_MS,
-                Fault::Memory | Fault::Files => REST_MS,
+                AcceptFault::Connection => ERRORS_REST_MS,
+                AcceptFault::Memory | AcceptFault::Files if self.away => REOPEN_MS,
+                AcceptFault::Memory | AcceptFault::Files => REST_MS,
             };
             return Some(self.rest(now_ms, ms, counters, open, &error));
         }
@@ -196,13 +201,13 @@ impl Doors {
         counters: &Counters,
         open: &mut usize,
         public_max: usize,
-        admit: &mut impl FnMut(Listener, Socket, Option<IpAddr>) -> usize,
-    ) -> Result<(), (Fault, io::Error)> {
+        admit: &mut impl FnMut(ListenerKind, Socket, Option<IpAddr>) -> usize,
+    ) -> Result<(), (AcceptFault, io::Error)> {
         let mut errors_in_a_row = 0;
         for door in &mut self.doors {
             let most = match door.listener {
-                Listener::Public => ACCEPTS_PER_TURN,
-                Listener::Control => CONTROL_ACCEPTS_PER_TURN,
+                ListenerKind::Public => ACCEPTS_PER_TURN,
+                ListenerKind::Control => CONTROL_ACCEPTS_PER_TURN,
             };
             for _ in 0..most {
                 if !door.wants_turn(*open, public_max) {
@@ -212,14 +217,14 @@ impl Doors {
                 match socket::accept(socket) {
                     Ok((newcomer, peer)) => {
                         errors_in_a_row = 0;
-                        if matches!(door.place, Place::Shared(_)) {
+                        if matches!(door.place, ListenerSource::Shared(_)) {
                             listeners::tune_accepted(&newcomer, self.duty.tuning);
                         }
                         *open = admit(door.listener, newcomer, peer);
                     }
                     Err(error) => match classify(&error) {
                         None => door.pending = false,
-                        Some(Fault::Connection) if errors_in_a_row < ACCEPT_ERRORS_IN_A_ROW_MAX => {
+                        Some(AcceptFault::Connection) if errors_in_a_row < ACCEPT_ERRORS_IN_A_ROW_MAX => {
                             errors_in_a_row += 1;
                             counters.count(Count::AcceptErrors);
                         }
@@ -233,7 +238,7 @@ impl Doors {
 
     /// What room is wanted when the worker has as many sockets as it may.
     pub fn room_wanted(&self, open: usize) -> Option<Room> {
-        let Duty { worker_max, spare, .. } = self.duty;
+        let ListenerSetup { worker_max, spare, .. } = self.duty;
         let over = open.checked_sub(worker_max)?;
         Some(Room { sockets: over + REOPEN_ROOM.min(worker_max / 4), keep: spare / 8 })
     }
@@ -258,7 +263,7 @@ impl Doors {
     }
 
     fn close_public(&mut self, registry: &Registry) {
-        for door in self.doors.iter_mut().filter(|door| door.listener == Listener::Public) {
+        for door in self.doors.iter_mut().filter(|door| door.listener == ListenerKind::Public) {
             door.close(registry);
         }
     }
@@ -278,19 +283,20 @@ impl Doors {
     }
 }
 
-impl Drop for Doors {
+impl Drop for WorkerListeners {
     /// A worker that has ended must not be taken for the one that still listens.
     fn drop(&mut self) {
         self.duty.attendance.0.fetch_and(!(1 << self.duty.index), SeqCst);
     }
 }
 
-impl Door {
-    fn open(&mut self, registry: &Registry, tuning: Tuning) -> io::Result<()> {
+impl WorkerListener {
+    fn open(&mut self, registry: &Registry, tuning: SocketOptions) -> io::Result<()> {
         let socket = listeners::open(&self.place, self.listener, tuning)?;
         // All workers wait for the operator, and one is enough. The public's shared listener wakes all: there
         // whoever is quickest should take most.
-        let one_is_enough = self.listener == Listener::Control && matches!(self.place, Place::Shared(_));
+        let one_is_enough =
+            self.listener == ListenerKind::Control && matches!(self.place, ListenerSource::Shared(_));
         if !one_is_enough || epoll::add_exclusive(registry.as_raw_fd(), &socket, self.token.0).is_err() {
             registry.register(&mut SourceFd(&socket.as_raw_fd()), self.token, Interest::READABLE)?;
         }
@@ -307,19 +313,19 @@ impl Door {
     }
 
     fn wants_turn(&self, open: usize, public_max: usize) -> bool {
-        let room = self.listener == Listener::Control || open < public_max;
+        let room = self.listener == ListenerKind::Control || open < public_max;
         self.pending && room && self.socket.is_some()
     }
 }
 
 /// Why newcomers have to wait; `None` when there are none. By accept(2), errors of the connection and of its
 /// network come through `accept` and concern nobody else.
-fn classify(error: &io::Error) -> Option<Fault> {
+fn classify(error: &io::Error) -> Option<AcceptFault> {
     match error.raw_os_error() {
         Some(libc::EAGAIN) => None,
-        Some(libc::EMFILE) => Some(Fault::Files),
-        Some(libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Some(Fault::Memory),
-        _ => Some(Fault::Connection),
+        Some(libc::EMFILE) => Some(AcceptFault::Files),
+        Some(libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Some(AcceptFault::Memory),
+        _ => Some(AcceptFault::Connection),
     }
 }
 
@@ -329,29 +335,29 @@ mod tests {
 
     #[test]
     fn the_last_worker_that_listens_never_leaves() {
-        let attendance = Attendance::all(3);
+        let attendance = ListeningWorkers::all(3);
         assert!(attendance.leave(0) && attendance.leave(2));
         assert!(!attendance.leave(1));
         attendance.join(2);
         assert!(attendance.leave(1));
         assert!(!attendance.leave(2));
-        assert!(!Attendance::all(1).leave(0));
-        assert!(Attendance::all(64).leave(63));
+        assert!(!ListeningWorkers::all(1).leave(0));
+        assert!(ListeningWorkers::all(64).leave(63));
     }
 
     #[test]
     fn errors_of_accept_are_told_apart_by_who_they_concern() {
-        let rows: &[(i32, Option<Fault>)] = &[
+        let rows: &[(i32, Option<AcceptFault>)] = &[
             (libc::EAGAIN, None),
-            (libc::EMFILE, Some(Fault::Files)),
-            (libc::ENFILE, Some(Fault::Memory)),
-            (libc::ENOBUFS, Some(Fault::Memory)),
-            (libc::ENOMEM, Some(Fault::Memory)),
-            (libc::ECONNABORTED, Some(Fault::Connection)),
-            (libc::EINTR, Some(Fault::Connection)),
-            (libc::EPERM, Some(Fault::Connection)),
-            (libc::EPROTO, Some(Fault::Connection)),
-            (libc::ENETDOWN, Some(Fault::Connection)),
+            (libc::EMFILE, Some(AcceptFault::Files)),
+            (libc::ENFILE, Some(AcceptFault::Memory)),
+            (libc::ENOBUFS, Some(AcceptFault::Memory)),
+            (libc::ENOMEM, Some(AcceptFault::Memory)),
+            (libc::ECONNABORTED, Some(AcceptFault::Connection)),
+            (libc::EINTR, Some(AcceptFault::Connection)),
+            (libc::EPERM, Some(AcceptFault::Connection)),
+            (libc::EPROTO, Some(AcceptFault::Connection)),
+            (libc::ENETDOWN, Some(AcceptFault::Connection)),
         ];
         for &(errno, expected) in rows {
             assert_eq!(classify(&io::Error::from_raw_os_error(errno)), expected, "{errno}");

@@ -3,7 +3,7 @@
 use crate::base::limits::RESERVED_FILES;
 use crate::base::settings::Settings;
 use crate::reactor::error::StartError;
-use crate::sys::process::{Limit, files_limit, set_files_limit};
+use crate::sys::process::{ResourceLimit, files_limit, set_files_limit};
 
 /// Standard streams, epoll, a ring, and what `main` had open before: all but wakers and listeners.
 const BASE_FILES: u64 = 12;
@@ -33,7 +33,7 @@ pub fn capacity(settings: &Settings, inherited: usize) -> Result<Capacity, Start
     let limit = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?;
     if limit.soft < limit.hard {
         // Refused (a sandbox, or a hard limit above fs.nr_open): then the soft limit is what there is.
-        let _ = set_files_limit(Limit { soft: limit.hard, hard: limit.hard });
+        let _ = set_files_limit(ResourceLimit { soft: limit.hard, hard: limit.hard });
     }
     let files = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?.soft;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -3,8 +3,8 @@
 //! Owns what can be learnt from such a socket: that it listens at all, and where. Decides neither which
 //! listener it is to be, which its name or the settings say, nor when to accept from it.
 
-use crate::base::address::Address;
-use crate::base::settings::Listener;
+use crate::base::address::ListenAddress;
+use crate::base::settings::ListenerKind;
 use crate::reactor::error::StartError;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -14,29 +14,29 @@ use std::path::PathBuf;
 
 /// A listening socket made by others.
 #[derive(Debug)]
-pub struct Inherited {
+pub struct InheritedSocket {
     /// Which kind of listener it is to be; public at first.
-    pub listener: Listener,
+    pub listener: ListenerKind,
     /// What the passer calls it.
     pub name: String,
     /// Where it listens.
-    pub address: Address,
+    pub address: ListenAddress,
     /// Non-blocking.
     pub(super) socket: Socket,
     /// An IPv6 wildcard that takes IPv4 connections as well.
     takes_both: bool,
 }
 
-impl Inherited {
+impl InheritedSocket {
     /// Looks at the socket that was passed under a number and a name, and makes it non-blocking.
     ///
     /// # Errors
     /// When it is not a listening stream socket of TCP or Unix.
-    pub fn new(number: i32, name: String, file: OwnedFd) -> Result<Inherited, StartError> {
+    pub fn new(number: i32, name: String, file: OwnedFd) -> Result<InheritedSocket, StartError> {
         let socket = Socket::from(file);
         match look_at(&socket) {
             Ok(Some((address, takes_both))) => {
-                Ok(Inherited { listener: Listener::Public, name, address, socket, takes_both })
+                Ok(InheritedSocket { listener: ListenerKind::Public, name, address, socket, takes_both })
             }
             Ok(None) => Err(StartError::Inherited { number, name, os: None }),
             Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
@@ -47,9 +47,11 @@ impl Inherited {
     }
 
     /// Whether connections to a configured address of that listener come to this socket.
-    pub fn serves(&self, listener: Listener, text: &str) -> bool {
-        let covered = match (&self.address, Address::parse(text)) {
-            (Address::Tcp(own), Some(Address::Tcp(wanted))) => own == &wanted || self.includes(own, &wanted),
+    pub fn serves(&self, listener: ListenerKind, text: &str) -> bool {
+        let covered = match (&self.address, ListenAddress::parse(text)) {
+            (ListenAddress::Tcp(own), Some(ListenAddress::Tcp(wanted))) => {
+                own == &wanted || self.includes(own, &wanted)
+            }
             (own, Some(wanted)) => *own == wanted,
             (own, None) => own.to_string() == text,
         };
@@ -67,27 +69,27 @@ impl Inherited {
 }
 
 /// The address, and whether an IPv6 wildcard takes IPv4 as well; nothing for what is no listening stream.
-fn look_at(socket: &Socket) -> io::Result<Option<(Address, bool)>> {
+fn look_at(socket: &Socket) -> io::Result<Option<(ListenAddress, bool)>> {
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Ok(None);
     }
     let address = match socket.domain()? {
-        Domain::IPV4 | Domain::IPV6 => socket.local_addr()?.as_socket().map(Address::Tcp),
+        Domain::IPV4 | Domain::IPV6 => socket.local_addr()?.as_socket().map(ListenAddress::Tcp),
         Domain::UNIX => unix_address(&socket.local_addr()?),
         _ => None,
     };
     let Some(address) = address else { return Ok(None) };
-    let takes_both = matches!(address, Address::Tcp(SocketAddr::V6(_))) && !socket.only_v6()?;
+    let takes_both = matches!(address, ListenAddress::Tcp(SocketAddr::V6(_))) && !socket.only_v6()?;
     // A worker that waits in accept for a connection that another one took serves nobody.
     socket.set_nonblocking(true)?;
     Ok(Some((address, takes_both)))
 }
 
 /// A file name, or a name in the abstract name space with `@` in front.
-fn unix_address(name: &SockAddr) -> Option<Address> {
+fn unix_address(name: &SockAddr) -> Option<ListenAddress> {
     let abstract_name =
         || name.as_abstract_namespace().map(|name| format!("@{}", String::from_utf8_lossy(name)).into());
-    name.as_pathname().map(PathBuf::from).or_else(abstract_name).map(Address::Unix)
+    name.as_pathname().map(PathBuf::from).or_else(abstract_name).map(ListenAddress::Unix)
 }
 
 #[cfg(test)]
@@ -98,8 +100,8 @@ mod tests {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 
-    fn new(file: impl Into<OwnedFd>) -> Result<Inherited, StartError> {
-        Inherited::new(3, "web".to_owned(), file.into())
+    fn new(file: impl Into<OwnedFd>) -> Result<InheritedSocket, StartError> {
+        InheritedSocket::new(3, "web".to_owned(), file.into())
     }
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
             let error = new(file).unwrap_err();
             assert!(matches!(error, StartError::Inherited { number: 3, os: None, .. }), "{what}: {error:?}");
         }
-        let address = Address::Tcp(listener.local_addr().unwrap());
+        let address = ListenAddress::Tcp(listener.local_addr().unwrap());
         let taken = new(listener).unwrap();
         assert_eq!(taken.address, address);
         assert!(taken.socket.nonblocking().unwrap());
@@ -130,28 +132,28 @@ mod tests {
         let listener = UnixListener::bind_addr(&UnixAddress::from_abstract_name(&name).unwrap()).unwrap();
         let taken = new(listener).unwrap();
         assert_eq!(taken.address.to_string(), format!("unix:@{name}"));
-        assert!(taken.serves(Listener::Public, &format!("unix:@{name}")));
+        assert!(taken.serves(ListenerKind::Public, &format!("unix:@{name}")));
     }
 
     #[test]
     fn a_wildcard_serves_its_port_on_every_address_of_its_family_and_kind() {
         let taken = new(TcpListener::bind("0.0.0.0:0").unwrap()).unwrap();
-        let Address::Tcp(address) = taken.address else { panic!("{taken:?}") };
+        let ListenAddress::Tcp(address) = taken.address else { panic!("{taken:?}") };
         let port = address.port();
         let rows = [
-            (Listener::Public, format!("0.0.0.0:{port}"), true),
-            (Listener::Public, format!("127.0.0.1:{port}"), true),
-            (Listener::Public, format!("[::1]:{port}"), false),
-            (Listener::Public, "127.0.0.1:0".to_owned(), false),
-            (Listener::Public, "unix:/run/x".to_owned(), false),
-            (Listener::Control, format!("127.0.0.1:{port}"), false),
+            (ListenerKind::Public, format!("0.0.0.0:{port}"), true),
+            (ListenerKind::Public, format!("127.0.0.1:{port}"), true),
+            (ListenerKind::Public, format!("[::1]:{port}"), false),
+            (ListenerKind::Public, "127.0.0.1:0".to_owned(), false),
+            (ListenerKind::Public, "unix:/run/x".to_owned(), false),
+            (ListenerKind::Control, format!("127.0.0.1:{port}"), false),
         ];
         for (listener, text, expected) in rows {
             assert_eq!(taken.serves(listener, &text), expected, "{text}");
         }
         let own = new(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
         let text = own.address.to_string();
-        assert!(own.serves(Listener::Public, &text));
-        assert!(!own.serves(Listener::Public, &text.replace("127.0.0.1", "0.0.0.0")));
+        assert!(own.serves(ListenerKind::Public, &text));
+        assert!(!own.serves(ListenerKind::Public, &text.replace("127.0.0.1", "0.0.0.0")));
     }
 }

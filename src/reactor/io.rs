@@ -5,10 +5,10 @@
 
 use crate::base::limits::BATCH_SENDS_MAX;
 use crate::base::settings::SendBackend;
-use crate::base::survey::Traffic;
+use crate::base::survey::ConnectionTraffic;
 use crate::fanout::seam::{Close, Io, Read, Send, Sent};
 use crate::reactor::clock::Clock;
-use crate::sys::ring::{Outcome, Ring};
+use crate::sys::ring::{RingOutcome, SendRing};
 use crate::sys::socket::{self, Socket};
 use crate::sys::tcp;
 use std::io;
@@ -22,7 +22,7 @@ const RING_SENDS_MIN: usize = 4;
 pub struct Sockets {
     slots: Vec<Option<Socket>>,
     open: usize,
-    ring: Option<Box<Ring>>,
+    ring: Option<Box<SendRing>>,
     clock: Clock,
 }
 
@@ -75,26 +75,26 @@ impl Sockets {
         };
     }
 
-    fn send_batch(&mut self, ring: &mut Ring, sends: &mut [Send<'_>]) -> io::Result<()> {
+    fn send_batch(&mut self, ring: &mut SendRing, sends: &mut [Send<'_>]) -> io::Result<()> {
         let (outcomes, result) = ring.send_all(sends.iter().map(|send| (self.get(send.slot), send.parts)));
         for (send, outcome) in sends.iter_mut().zip(outcomes) {
             match *outcome {
-                Outcome::Bytes(bytes) => send.result = sent(bytes),
-                Outcome::Error(errno) => match io::Error::from_raw_os_error(errno).kind() {
+                RingOutcome::Bytes(bytes) => send.result = sent(bytes),
+                RingOutcome::Error(errno) => match io::Error::from_raw_os_error(errno).kind() {
                     io::ErrorKind::Interrupted => self.send_one(send),
                     kind => send.result = refused(kind),
                 },
-                Outcome::Unsent => self.send_one(send),
+                RingOutcome::Unsent => self.send_one(send),
                 // To send the rest could tear or repeat a frame; the peer comes back and resumes.
-                Outcome::NoSocket | Outcome::Unknown => send.result = Sent::Broken,
+                RingOutcome::NoSocket | RingOutcome::Unknown => send.result = Sent::Broken,
             }
         }
         result
     }
 }
 
-fn open_ring(backend: SendBackend, worker: usize) -> Option<Box<Ring>> {
-    match Ring::new(BATCH_SENDS_MAX) {
+fn open_ring(backend: SendBackend, worker: usize) -> Option<Box<SendRing>> {
+    match SendRing::new(BATCH_SENDS_MAX) {
         Ok(ring) => Some(Box::new(ring)),
         Err(error) => {
             // Asked for by name: worth a warning. Otherwise the ordinary thing in a container. What one
@@ -163,7 +163,7 @@ impl Io for Sockets {
         self.get(slot).and_then(|socket| socket2::SockRef::from(socket).peer_addr().ok()?.as_socket())
     }
 
-    fn traffic(&mut self, slot: u32) -> Option<Traffic> {
+    fn traffic(&mut self, slot: u32) -> Option<ConnectionTraffic> {
         self.get(slot).and_then(|socket| tcp::traffic(socket).ok())
     }
 

@@ -19,28 +19,28 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
-use crate::base::address::Address;
+use crate::base::address::ListenAddress;
 use crate::base::limits::{
     KEEPALIVE_IDLE, KEEPALIVE_PAUSE, KEEPALIVE_TRIES, LISTEN_BACKLOG, RECEIVE_BUFFER_BYTES, SEGMENT_BYTES_MAX,
 };
-use crate::base::settings::{Listener, Settings};
+use crate::base::settings::{ListenerKind, Settings};
 use crate::reactor::error::{AddressSetting, BindFault, StartError};
-use crate::reactor::inherited::Inherited;
+use crate::reactor::inherited::InheritedSocket;
 use crate::sys::socket::Socket;
 
 /// What accepted sockets inherit.
 #[derive(Clone, Copy, Debug)]
-pub struct Tuning {
+pub struct SocketOptions {
     unsent_bytes_max: usize,
     user_timeout: Duration,
     /// The processor whose newcomers a worker's own listener is to get first.
     processor: Option<usize>,
 }
 
-impl Tuning {
+impl SocketOptions {
     /// From the settings of the same names.
-    pub fn new(settings: &Settings) -> Tuning {
-        Tuning {
+    pub fn new(settings: &Settings) -> SocketOptions {
+        SocketOptions {
             unsent_bytes_max: settings.unsent_bytes_max,
             user_timeout: Duration::from_millis(settings.user_timeout_ms),
             processor: None,
@@ -48,23 +48,23 @@ impl Tuning {
     }
 
     /// The same for a worker that is pinned to a processor.
-    pub fn on(self, processor: Option<usize>) -> Tuning {
-        Tuning { processor, ..self }
+    pub fn on(self, processor: Option<usize>) -> SocketOptions {
+        SocketOptions { processor, ..self }
     }
 }
 
 /// A listener that the settings ask for.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WantedListener {
     /// Which kind.
-    pub listener: Listener,
+    pub listener: ListenerKind,
     /// Where, as read.
-    pub address: Address,
+    pub address: ListenAddress,
     setting: AddressSetting,
     text: String,
 }
 
-impl Wanted {
+impl WantedListener {
     fn fault(&self, fault: BindFault, os: io::Error) -> StartError {
         StartError::Bind { setting: self.setting, text: self.text.clone(), fault, os }
     }
@@ -76,16 +76,16 @@ impl Wanted {
 }
 
 /// The listeners of the settings but for those that `inherited` has already, public ones first.
-pub fn wanted(settings: &Settings, inherited: &[Inherited]) -> Result<Vec<Wanted>, StartError> {
-    let public = settings.listen.iter().map(|text| (Listener::Public, AddressSetting::Listen, text));
-    let control = std::iter::once((Listener::Control, AddressSetting::Control, &settings.control));
+pub fn wanted(settings: &Settings, inherited: &[InheritedSocket]) -> Result<Vec<WantedListener>, StartError> {
+    let public = settings.listen.iter().map(|text| (ListenerKind::Public, AddressSetting::Listen, text));
+    let control = std::iter::once((ListenerKind::Control, AddressSetting::Control, &settings.control));
     public
         .chain(control.filter(|(_, _, text)| !text.is_empty()))
         .filter(|(listener, _, text)| !inherited.iter().any(|one| one.serves(*listener, text)))
         .map(|(listener, setting, text)| {
-            let address =
-                Address::parse(text).ok_or_else(|| StartError::Address { setting, text: text.clone() })?;
-            Ok(Wanted { listener, address, setting, text: text.clone() })
+            let address = ListenAddress::parse(text)
+                .ok_or_else(|| StartError::Address { setting, text: text.clone() })?;
+            Ok(WantedListener { listener, address, setting, text: text.clone() })
         })
         .collect()
 }
@@ -103,11 +103,11 @@ fn bind_fault(error: &io::Error) -> BindFault {
 /// An address held for the server, whether or not a worker listens there at the moment. Made before the
 /// file tables part.
 #[derive(Debug)]
-pub struct Reservation {
+pub struct AddressReservation {
     /// Bound. Listens only if it is shared.
     socket: Arc<socket2::Socket>,
     /// With the port that the kernel chose.
-    address: Address,
+    address: ListenAddress,
     /// Workers copy the socket instead of making their own.
     shared: bool,
     /// Removed with the reservation.
@@ -116,7 +116,7 @@ pub struct Reservation {
 
 /// Where a worker gets its listener from.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum ListenerSource {
     /// It makes one of its own.
     Own(SocketAddr),
     /// It copies the one that was opened before the file tables parted, under this number in each of them.
@@ -143,41 +143,50 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Takes an inherited socket for this server. Its backlog and its file stay as whoever made it wants them.
-pub fn adopt(inherited: Inherited, tuning: Tuning) -> (Wanted, Reservation) {
-    let Inherited { listener, address, socket, .. } = inherited;
-    if matches!(address, Address::Tcp(_)) {
+pub fn adopt(inherited: InheritedSocket, tuning: SocketOptions) -> (WantedListener, AddressReservation) {
+    let InheritedSocket { listener, address, socket, .. } = inherited;
+    if matches!(address, ListenAddress::Tcp(_)) {
         tune(&socket, listener, tuning);
     }
     let setting = match listener {
-        Listener::Public => AddressSetting::Listen,
-        Listener::Control => AddressSetting::Control,
+        ListenerKind::Public => AddressSetting::Listen,
+        ListenerKind::Control => AddressSetting::Control,
     };
-    let wanted = Wanted { listener, address: address.clone(), setting, text: address.to_string() };
-    (wanted, Reservation { socket: Arc::new(socket), address, shared: true, _file: None })
+    let wanted = WantedListener { listener, address: address.clone(), setting, text: address.to_string() };
+    (wanted, AddressReservation { socket: Arc::new(socket), address, shared: true, _file: None })
 }
 
 /// Takes the address of a wanted listener for this server.
-pub fn reserve(wanted: &Wanted, tuning: Tuning) -> Result<Reservation, StartError> {
+pub fn reserve(wanted: &WantedListener, tuning: SocketOptions) -> Result<AddressReservation, StartError> {
     match &wanted.address {
-        Address::Tcp(address) => {
+        ListenAddress::Tcp(address) => {
             reserve_tcp(*address, wanted.listener, tuning).map_err(|os| wanted.refused(os))
         }
-        Address::Unix(path) => reserve_unix(wanted, path),
+        ListenAddress::Unix(path) => reserve_unix(wanted, path),
     }
 }
 
-fn reserve_tcp(address: SocketAddr, listener: Listener, tuning: Tuning) -> io::Result<Reservation> {
+fn reserve_tcp(
+    address: SocketAddr,
+    listener: ListenerKind,
+    tuning: SocketOptions,
+) -> io::Result<AddressReservation> {
     let socket = tcp_socket(address)?;
     socket.bind(&address.into())?;
     let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     // Bound sockets that do not listen don't exclude each other, but a second server's must be excluded by
     // our workers, and these must not exclude each other.
-    let shared = listener == Listener::Control || !told("SO_REUSEPORT", socket.set_reuse_port(true));
+    let shared = listener == ListenerKind::Control || !told("SO_REUSEPORT", socket.set_reuse_port(true));
     if shared {
         tune(&socket, listener, tuning);
         socket.listen(LISTEN_BACKLOG)?;
     }
-    Ok(Reservation { socket: Arc::new(socket), address: Address::Tcp(address), shared, _file: None })
+    Ok(AddressReservation {
+        socket: Arc::new(socket),
+        address: ListenAddress::Tcp(address),
+        shared,
+        _file: None,
+    })
 }
 
 fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
@@ -201,10 +210,10 @@ fn told(option: &str, result: io::Result<()>) -> bool {
 }
 
 /// A listener of the calling thread.
-pub fn open(place: &Place, listener: Listener, tuning: Tuning) -> io::Result<Socket> {
+pub fn open(place: &ListenerSource, listener: ListenerKind, tuning: SocketOptions) -> io::Result<Socket> {
     let address = match place {
-        Place::Own(address) => *address,
-        Place::Shared(listening) => return listening.as_fd().try_clone_to_owned().map(Socket::from),
+        ListenerSource::Own(address) => *address,
+        ListenerSource::Shared(listening) => return listening.as_fd().try_clone_to_owned().map(Socket::from),
     };
     let socket = tcp_socket(address)?;
     told("SO_REUSEPORT", socket.set_reuse_port(true));
@@ -220,7 +229,7 @@ pub fn open(place: &Place, listener: Listener, tuning: Tuning) -> io::Result<Soc
 }
 
 /// Sets on a listener what accepted sockets inherit.
-fn tune(socket: &socket2::Socket, listener: Listener, tuning: Tuning) {
+fn tune(socket: &socket2::Socket, listener: ListenerKind, tuning: SocketOptions) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_PAUSE)
@@ -231,12 +240,12 @@ fn tune(socket: &socket2::Socket, listener: Listener, tuning: Tuning) {
     told("SO_SNDBUF", socket.set_send_buffer_size(tuning.unsent_bytes_max));
     let segment = SEGMENT_BYTES_MAX.min(tuning.unsent_bytes_max / 2 * 3);
     told("TCP_MAXSEG", socket.set_tcp_mss(segment as u32));
-    if listener == Listener::Public {
+    if listener == ListenerKind::Public {
         told("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES));
     }
 }
 
-fn reserve_unix(wanted: &Wanted, path: &Path) -> Result<Reservation, StartError> {
+fn reserve_unix(wanted: &WantedListener, path: &Path) -> Result<AddressReservation, StartError> {
     let refused = |os: io::Error| wanted.refused(os);
     let name = SockAddr::unix(path).map_err(refused)?;
     let socket = || socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
@@ -256,33 +265,35 @@ fn reserve_unix(wanted: &Wanted, path: &Path) -> Result<Reservation, StartError>
     let socket = socket().map_err(refused)?;
     socket.bind(&name).map_err(refused)?;
     let file = UnixFile { path: path.to_owned(), device_and_inode: identity(path).unwrap_or_default() };
-    if wanted.listener == Listener::Public {
+    if wanted.listener == ListenerKind::Public {
         // Public means anyone, as on a port; a proxy under another user could not connect otherwise.
         let open_to_all = std::fs::Permissions::from_mode(0o666);
         told("chmod", std::fs::set_permissions(path, open_to_all));
     }
     socket.listen(LISTEN_BACKLOG).map_err(refused)?;
-    let address = Address::Unix(path.to_owned());
-    Ok(Reservation { socket: Arc::new(socket), address, shared: true, _file: Some(file) })
+    let address = ListenAddress::Unix(path.to_owned());
+    Ok(AddressReservation { socket: Arc::new(socket), address, shared: true, _file: Some(file) })
 }
 
 /// Sets on a socket from a shared listener what Unix sockets do not inherit: the bound on unsent bytes.
-pub fn tune_accepted(socket: &Socket, tuning: Tuning) {
+pub fn tune_accepted(socket: &Socket, tuning: SocketOptions) {
     // Refused: the kernel's own bound holds, and a slow peer is found by time.
     let _ = socket2::SockRef::from(socket).set_send_buffer_size(tuning.unsent_bytes_max);
 }
 
-impl Reservation {
+impl AddressReservation {
     /// The address with the port that the kernel chose.
-    pub fn address(&self) -> &Address {
+    pub fn address(&self) -> &ListenAddress {
         &self.address
     }
 
     /// What a worker needs to listen there.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> ListenerSource {
         match &self.address {
-            Address::Tcp(address) if !self.shared => Place::Own(*address),
-            Address::Tcp(_) | Address::Unix(_) => Place::Shared(Arc::clone(&self.socket)),
+            ListenAddress::Tcp(address) if !self.shared => ListenerSource::Own(*address),
+            ListenAddress::Tcp(_) | ListenAddress::Unix(_) => {
+                ListenerSource::Shared(Arc::clone(&self.socket))
+            }
         }
     }
 }
@@ -295,7 +306,7 @@ mod tests {
     use std::net::TcpStream;
     use std::os::unix::net::{UnixListener, UnixStream};
 
-    fn wanted_at(text: &str) -> Wanted {
+    fn wanted_at(text: &str) -> WantedListener {
         let settings =
             Settings { listen: vec![text.to_owned()], control: String::new(), ..Settings::default() };
         wanted(&settings, &[]).unwrap().remove(0)
@@ -308,15 +319,15 @@ mod tests {
         }
     }
 
-    fn tcp_address(reservation: &Reservation) -> SocketAddr {
+    fn tcp_address(reservation: &AddressReservation) -> SocketAddr {
         match reservation.address() {
-            Address::Tcp(address) => *address,
-            Address::Unix(path) => panic!("{path:?}"),
+            ListenAddress::Tcp(address) => *address,
+            ListenAddress::Unix(path) => panic!("{path:?}"),
         }
     }
 
-    fn held_at(text: &str) -> Result<Reservation, StartError> {
-        reserve(&wanted_at(text), Tuning::new(&Settings::default()))
+    fn held_at(text: &str) -> Result<AddressReservation, StartError> {
+        reserve(&wanted_at(text), SocketOptions::new(&Settings::default()))
     }
 
     fn temporary(name: &str) -> PathBuf {
@@ -325,16 +336,16 @@ mod tests {
 
     #[test]
     fn accepted_tcp_sockets_inherit_every_option() {
-        let tuning = Tuning::new(&Settings::default());
+        let tuning = SocketOptions::new(&Settings::default());
         let own = || held_at("127.0.0.1:0").unwrap();
         let adopted = || {
             let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            adopt(Inherited::new(3, String::new(), listening.into()).unwrap(), tuning).1
+            adopt(InheritedSocket::new(3, String::new(), listening.into()).unwrap(), tuning).1
         };
         for (listener, receive_bytes, reservation) in [
-            (Listener::Public, Some(2 * RECEIVE_BUFFER_BYTES), own()),
-            (Listener::Control, None, own()),
-            (Listener::Public, Some(2 * RECEIVE_BUFFER_BYTES), adopted()),
+            (ListenerKind::Public, Some(2 * RECEIVE_BUFFER_BYTES), own()),
+            (ListenerKind::Control, None, own()),
+            (ListenerKind::Public, Some(2 * RECEIVE_BUFFER_BYTES), adopted()),
         ] {
             let address = tcp_address(&reservation);
             let listening = open(&reservation.place(), listener, tuning).unwrap();
@@ -359,8 +370,8 @@ mod tests {
     fn accepted_unix_sockets_are_bounded_by_one_call_each() {
         let path = temporary("tuned");
         let reservation = held_at(&format!("unix:{}", path.display())).unwrap();
-        let tuning = Tuning::new(&Settings::default());
-        let listening = open(&reservation.place(), Listener::Public, tuning).unwrap();
+        let tuning = SocketOptions::new(&Settings::default());
+        let listening = open(&reservation.place(), ListenerKind::Public, tuning).unwrap();
         let _peer = UnixStream::connect(&path).unwrap();
         let (socket, _) = accept(&listening).unwrap();
         tune_accepted(&socket, tuning);
@@ -370,9 +381,9 @@ mod tests {
     #[test]
     fn workers_share_the_port_that_the_kernel_chose() {
         let reservation = held_at("127.0.0.1:0").unwrap();
-        let tuning = Tuning::new(&Settings::default());
+        let tuning = SocketOptions::new(&Settings::default());
         let place = reservation.place();
-        let all: Vec<Socket> = (0..4).map(|_| open(&place, Listener::Public, tuning).unwrap()).collect();
+        let all: Vec<Socket> = (0..4).map(|_| open(&place, ListenerKind::Public, tuning).unwrap()).collect();
         assert_ne!(tcp_address(&reservation).port(), 0);
         assert!(TcpStream::connect(tcp_address(&reservation)).is_ok());
         drop(all);
@@ -403,8 +414,8 @@ mod tests {
         let reservation = held_at("127.0.0.1:0").unwrap();
         let (address, place) = (tcp_address(&reservation), reservation.place());
         let open_on = |processor| {
-            let tuning = Tuning::new(&Settings::default()).on(processor);
-            Some(open(&place, Listener::Public, tuning).unwrap())
+            let tuning = SocketOptions::new(&Settings::default()).on(processor);
+            Some(open(&place, ListenerKind::Public, tuning).unwrap())
         };
         // Two for the second processor: those of one processor share its newcomers.
         let mut all = [open_on(Some(first)), open_on(Some(second)), open_on(Some(second))];
@@ -421,10 +432,10 @@ mod tests {
 
     #[test]
     fn whoever_is_awake_takes_what_comes_to_the_control_listener() {
-        let tuning = Tuning::new(&Settings::default());
-        let wanted = Wanted { listener: Listener::Control, ..wanted_at("127.0.0.1:0") };
+        let tuning = SocketOptions::new(&Settings::default());
+        let wanted = WantedListener { listener: ListenerKind::Control, ..wanted_at("127.0.0.1:0") };
         let reservation = reserve(&wanted, tuning).unwrap();
-        let open = || open(&reservation.place(), Listener::Control, tuning).unwrap();
+        let open = || open(&reservation.place(), ListenerKind::Control, tuning).unwrap();
         let workers = [open(), open()];
         for nth in 0..20 {
             let _peer = TcpStream::connect(tcp_address(&reservation)).unwrap();
@@ -439,7 +450,8 @@ mod tests {
         let reservation = held_at("127.0.0.1:0").unwrap();
         let address = tcp_address(&reservation).to_string();
         let listening =
-            open(&reservation.place(), Listener::Public, Tuning::new(&Settings::default())).unwrap();
+            open(&reservation.place(), ListenerKind::Public, SocketOptions::new(&Settings::default()))
+                .unwrap();
         assert_eq!(fault_at(&address), BindFault::InUse);
         assert_eq!(fault_at(&address.replace("127.0.0.1", "0.0.0.0")), BindFault::InUse);
         drop((listening, reservation));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// What a worker tells the main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum WorkerNotice {
     /// `POST /drain` came: drain as after a SIGTERM.
     DrainRequested,
     /// The worker of that index has drained or stopped, and its thread ends.

@@ -1,19 +1,19 @@
 //! Starts the workers in step and hands out what the rest of the program may do with them.
 
-use crate::base::address::Address;
-use crate::base::settings::{Listener, SendBackend, Settings};
+use crate::base::address::ListenAddress;
+use crate::base::settings::{ListenerKind, SendBackend, Settings};
 use crate::fanout::mail::{Control, Inbox};
 use crate::fanout::node::Node;
 use crate::fanout::worker as core;
-use crate::reactor::accept::{Attendance, Doors, Duty};
+use crate::reactor::accept::{ListenerSetup, ListeningWorkers, WorkerListeners};
 use crate::reactor::clock::Clock;
 use crate::reactor::error::StartError;
 use crate::reactor::files::Capacity;
-use crate::reactor::inherited::Inherited;
+use crate::reactor::inherited::InheritedSocket;
 use crate::reactor::io::Sockets;
-use crate::reactor::listeners::{self, Place, Reservation, Tuning, Wanted};
-use crate::reactor::notices::{Notice, Wakers};
-use crate::reactor::worker::{self, Shell};
+use crate::reactor::listeners::{self, AddressReservation, ListenerSource, SocketOptions, WantedListener};
+use crate::reactor::notices::{Wakers, WorkerNotice};
+use crate::reactor::worker::{self, WorkerShell};
 use crate::sys::process;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::unix::SourceFd;
@@ -26,11 +26,11 @@ use std::time::Duration;
 
 /// What [`start`] needs.
 #[derive(Debug)]
-pub struct Launch<'a> {
+pub struct ServerLaunch<'a> {
     /// The effective settings.
     pub settings: &'a Settings,
     /// Listening sockets that were passed at the start; what they serve is not bound again.
-    pub inherited: Vec<Inherited>,
+    pub inherited: Vec<InheritedSocket>,
     /// From [`super::capacity`], with the same settings and as many inherited sockets.
     pub capacity: Capacity,
     /// Made for `capacity.workers` workers and `capacity.connections_max` connections.
@@ -43,11 +43,11 @@ pub struct Launch<'a> {
 
 /// An address on which the server listens, with the port it really got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound {
+pub struct BoundAddress {
     /// Which kind.
-    pub listener: Listener,
+    pub listener: ListenerKind,
     /// Where.
-    pub address: Address,
+    pub address: ListenAddress,
 }
 
 /// Processor time that a worker gets at once when others wait for it: about one batch of sends, so
@@ -59,15 +59,15 @@ const TIME_SLICE: Duration = Duration::from_micros(1_000);
 pub struct Server {
     node: Arc<Node>,
     wakers: Wakers,
-    bound: Vec<Bound>,
-    notices: Receiver<Notice>,
+    bound: Vec<BoundAddress>,
+    notices: Receiver<WorkerNotice>,
     clock: Clock,
     threads: Vec<JoinHandle<()>>,
-    held: Vec<Reservation>,
+    held: Vec<AddressReservation>,
 }
 
 /// What a worker tells while the server starts: that it listens, or why it does not.
-type Report = Result<(), StartFault>;
+type StartReport = Result<(), StartFault>;
 
 /// A worker's reason; which wanted listener it means is a number here.
 enum StartFault {
@@ -76,28 +76,28 @@ enum StartFault {
 }
 
 /// What a worker's thread starts with.
-struct Seat {
+struct WorkerSetup {
     inbox: Inbox,
     seed: u64,
     private: bool,
     crowded: bool,
     backend: SendBackend,
-    duty: Duty,
+    duty: ListenerSetup,
     wakers: Wakers,
     clock: Clock,
     node: Arc<Node>,
-    notices: Sender<Notice>,
-    places: Arc<[(Listener, Place)]>,
-    reports: Sender<Report>,
+    notices: Sender<WorkerNotice>,
+    places: Arc<[(ListenerKind, ListenerSource)]>,
+    reports: Sender<StartReport>,
     go: Receiver<()>,
 }
 
 /// The threads of a server that starts.
-struct Crew {
+struct StartingWorkers {
     threads: Vec<JoinHandle<()>>,
     /// Closed when the start has failed.
     go: Vec<Sender<()>>,
-    reports: Receiver<Report>,
+    reports: Receiver<StartReport>,
 }
 
 /// Takes all addresses, starts all workers and returns when each is listening.
@@ -107,12 +107,13 @@ struct Crew {
 ///
 /// # Errors
 /// The first cause; by then every thread has ended and every address is free.
-pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
-    let Launch { settings, inherited, capacity, node, inboxes, seed } = launch;
+pub fn start(launch: ServerLaunch<'_>) -> Result<Server, StartError> {
+    let ServerLaunch { settings, inherited, capacity, node, inboxes, seed } = launch;
     assert_eq!(inboxes.len(), capacity.workers, "the node was made for this capacity");
-    let tuning = Tuning::new(settings);
+    let tuning = SocketOptions::new(settings);
     let (wanted, held) = take_addresses(settings, inherited, tuning)?;
-    if let Some((_, held)) = wanted.iter().zip(&held).find(|(wanted, _)| wanted.listener == Listener::Control)
+    if let Some((_, held)) =
+        wanted.iter().zip(&held).find(|(wanted, _)| wanted.listener == ListenerKind::Control)
     {
         node.tell_control(held.address().to_string());
     }
@@ -123,11 +124,11 @@ pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
     let processors = processors(settings)?;
     let (notices_to, notices) = unbounded();
     let (reports_to, reports) = unbounded();
-    let mut crew = Crew { threads: Vec::new(), go: Vec::new(), reports };
-    let attendance = Arc::new(Attendance::all(capacity.workers));
+    let mut crew = StartingWorkers { threads: Vec::new(), go: Vec::new(), reports };
+    let attendance = Arc::new(ListeningWorkers::all(capacity.workers));
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let (go_to, go) = bounded(1);
-        let seat = Seat {
+        let seat = WorkerSetup {
             inbox,
             seed: seed.wrapping_add(index as u64),
             private: settings.fd_tables_private,
@@ -147,24 +148,24 @@ pub fn start(launch: Launch<'_>) -> Result<Server, StartError> {
     // The threads go before `held`: what they share with it is to be closed in this thread's table.
     crew.listen(&wanted)?;
     let bound = wanted.iter().zip(&held);
-    let bound =
-        bound.map(|(wanted, held)| Bound { listener: wanted.listener, address: held.address().clone() });
+    let bound = bound
+        .map(|(wanted, held)| BoundAddress { listener: wanted.listener, address: held.address().clone() });
     Ok(Server { node, wakers, bound: bound.collect(), notices, clock, threads: crew.threads, held })
 }
 
 /// What is passed and what is bound, public ones first.
 fn take_addresses(
     settings: &Settings,
-    inherited: Vec<Inherited>,
-    tuning: Tuning,
-) -> Result<(Vec<Wanted>, Vec<Reservation>), StartError> {
+    inherited: Vec<InheritedSocket>,
+    tuning: SocketOptions,
+) -> Result<(Vec<WantedListener>, Vec<AddressReservation>), StartError> {
     let wanted = listeners::wanted(settings, &inherited)?;
     let mut all: Vec<_> = inherited.into_iter().map(|one| listeners::adopt(one, tuning)).collect();
     for wanted in wanted {
         let held = listeners::reserve(&wanted, tuning)?;
         all.push((wanted, held));
     }
-    all.sort_by_key(|(wanted, _)| wanted.listener == Listener::Control);
+    all.sort_by_key(|(wanted, _)| wanted.listener == ListenerKind::Control);
     Ok(all.into_iter().unzip())
 }
 
@@ -178,13 +179,13 @@ fn processors(settings: &Settings) -> Result<Vec<usize>, StartError> {
 
 fn duty_of(
     index: usize,
-    attendance: &Arc<Attendance>,
+    attendance: &Arc<ListeningWorkers>,
     capacity: Capacity,
-    tuning: Tuning,
+    tuning: SocketOptions,
     processors: &[usize],
-) -> Duty {
+) -> ListenerSetup {
     let processor = processors.iter().cycle().nth(index).copied();
-    Duty {
+    ListenerSetup {
         index,
         attendance: Arc::clone(attendance),
         worker_max: capacity.worker_max,
@@ -195,8 +196,8 @@ fn duty_of(
     }
 }
 
-impl Crew {
-    fn add(&mut self, seat: Seat, go: Sender<()>) -> Result<(), StartError> {
+impl StartingWorkers {
+    fn add(&mut self, seat: WorkerSetup, go: Sender<()>) -> Result<(), StartError> {
         let name = format!("worker-{}", seat.duty.index);
         match std::thread::Builder::new().name(name).spawn(move || sit(seat)) {
             Ok(thread) => {
@@ -210,7 +211,7 @@ impl Crew {
 
     /// Waits until every worker listens, then lets all of them serve: a start that fails must not have
     /// answered anyone.
-    fn listen(&mut self, wanted: &[Wanted]) -> Result<(), StartError> {
+    fn listen(&mut self, wanted: &[WantedListener]) -> Result<(), StartError> {
         for _ in 0..self.threads.len() {
             match self.reports.recv().expect("a worker reports before it ends, and a panic ends the process")
             {
@@ -238,7 +239,7 @@ impl Crew {
 }
 
 /// A worker's thread.
-fn sit(seat: Seat) {
+fn sit(seat: WorkerSetup) {
     let (notices, reports, go) = (seat.notices.clone(), seat.reports.clone(), seat.go.clone());
     let index = seat.duty.index;
     let prepared = prepare(seat);
@@ -247,13 +248,25 @@ fn sit(seat: Seat) {
     let _ = reports.send(report);
     if let (Some(shell), Ok(())) = (shell, go.recv()) {
         shell.run();
-        let _ = notices.send(Notice::Finished(index));
+        let _ = notices.send(WorkerNotice::Finished(index));
     }
 }
 
-fn prepare(seat: Seat) -> Result<Shell, StartFault> {
-    let Seat { inbox, seed, private, crowded, backend, duty, wakers, clock, node, notices, places, .. } =
-        seat;
+fn prepare(seat: WorkerSetup) -> Result<WorkerShell, StartFault> {
+    let WorkerSetup {
+        inbox,
+        seed,
+        private,
+        crowded,
+        backend,
+        duty,
+        wakers,
+        clock,
+        node,
+        notices,
+        places,
+        ..
+    } = seat;
     let index = duty.index;
     let os = |call| move |os| StartFault::Other(StartError::Os { call, os });
     if private {
@@ -273,20 +286,20 @@ fn prepare(seat: Seat) -> Result<Shell, StartFault> {
         .register(&mut SourceFd(&waker), worker::WAKER, Interest::READABLE)
         .map_err(os("epoll_ctl"))?;
     let sockets = Sockets::new(backend, index, clock);
-    let doors = Doors::open(&places, poll.registry(), duty)
+    let doors = WorkerListeners::open(&places, poll.registry(), duty)
         .map_err(|(number, error)| StartFault::Listener(number, error))?;
     let core = core::Worker::new(Arc::clone(&node), index, inbox, seed);
-    Ok(Shell { index, crowded, node, core, poll, sockets, doors, wakers, clock, notices })
+    Ok(WorkerShell { index, crowded, node, core, poll, sockets, doors, wakers, clock, notices })
 }
 
 impl Server {
     /// Where it listens, public ones first, in the order of the descriptors and then of the settings.
-    pub fn bound(&self) -> &[Bound] {
+    pub fn bound(&self) -> &[BoundAddress] {
         &self.bound
     }
 
     /// What the workers have to say; a closed channel means that all have ended.
-    pub fn notices(&self) -> &Receiver<Notice> {
+    pub fn notices(&self) -> &Receiver<WorkerNotice> {
         &self.notices
     }
 

@@ -1,8 +1,8 @@
 //! Writes what the core has noted about connections into the debug log, a line each.
 
 use crate::base::counters::CLOSED_NAMES;
-use crate::base::logfmt::Value;
-use crate::base::settings::Listener;
+use crate::base::logfmt::LogValue;
+use crate::base::settings::ListenerKind;
 use crate::fanout::conn_trace::{Detail, Note, What};
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 /// A line; an address that is not known is a dash.
 pub fn line(note: &Note) -> String {
     let listener = match note.listener {
-        Listener::Public => "public",
-        Listener::Control => "control",
+        ListenerKind::Public => "public",
+        ListenerKind::Control => "control",
     };
     let id = note.id;
     match &note.what {
@@ -19,7 +19,7 @@ pub fn line(note: &Note) -> String {
             let client = client.map_or("-".to_owned(), |client| client.to_string());
             format!("event=connection_opened id={id} listener={listener} client={client}")
         }
-        What::Streams(detail) => format!("event=stream_opened id={id} {}", Shown(detail)),
+        What::Streams(detail) => format!("event=stream_opened id={id} {}", DetailFields(detail)),
         What::Closed { client, port, detail, duration_ms, bytes, reason } => {
             let client = match (client, port) {
                 (Some(client), Some(port)) => SocketAddr::new(*client, *port).to_string(),
@@ -31,29 +31,29 @@ pub fn line(note: &Note) -> String {
             format!(
                 "event=connection_closed id={id} listener={listener} client={client} {} \
                  duration_ms={duration_ms} bytes={bytes} reason={reason}",
-                Shown(detail)
+                DetailFields(detail)
             )
         }
     }
 }
 
-struct Shown<'a>(&'a Detail);
+struct DetailFields<'a>(&'a Detail);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for DetailFields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Detail { user_agent, topics, topics_more } = self.0;
-        write!(f, "topics={}", Value(&topics.join(",")))?;
+        write!(f, "topics={}", LogValue(&topics.join(",")))?;
         if *topics_more > 0 {
             write!(f, " topics_more={topics_more}")?;
         }
-        write!(f, " user_agent={}", Value(user_agent.as_deref().unwrap_or("-")))
+        write!(f, " user_agent={}", LogValue(user_agent.as_deref().unwrap_or("-")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::counters::Closed;
+    use crate::base::counters::CloseReason;
     use crate::base::survey::ConnectionId;
 
     #[test]
@@ -65,9 +65,9 @@ mod tests {
             topics_more: 2,
         };
         let (client, port) = (Some("192.0.2.1".parse().unwrap()), Some(77));
-        let (duration_ms, bytes, reason) = (12, Some(345), Closed::Operator);
+        let (duration_ms, bytes, reason) = (12, Some(345), CloseReason::Operator);
         let what = What::Closed { client, port, detail, duration_ms, bytes, reason };
-        let line = line(&Note { id, listener: Listener::Public, what });
+        let line = line(&Note { id, listener: ListenerKind::Public, what });
         let begin = "event=connection_closed id=0-7-9 listener=public client=192.0.2.1:77 \
                      topics=\"news,a b\" topics_more=2 user_agent=";
         assert!(line.starts_with(begin), "{line}");

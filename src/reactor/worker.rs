@@ -18,14 +18,14 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::base::counters::Count;
 use crate::base::limits::READINESSES_PER_WAIT_MAX;
-use crate::base::settings::Listener;
+use crate::base::settings::ListenerKind;
 use crate::base::time::Now;
 use crate::fanout::node::Node;
 use crate::fanout::worker::{self as core, Readiness, Turn};
-use crate::reactor::accept::Doors;
+use crate::reactor::accept::WorkerListeners;
 use crate::reactor::clock::Clock;
 use crate::reactor::io::Sockets;
-use crate::reactor::notices::{Notice, Wakers};
+use crate::reactor::notices::{Wakers, WorkerNotice};
 use crate::reactor::trace_lines;
 use crate::sys::socket::Socket;
 
@@ -43,7 +43,7 @@ const OLD_LOOK_US: u64 = 100_000;
 
 /// All of a worker that lives in its thread.
 #[derive(Debug)]
-pub struct Shell {
+pub struct WorkerShell {
     /// Which worker.
     pub index: usize,
     /// Other workers wait for this one's processor.
@@ -57,16 +57,16 @@ pub struct Shell {
     /// Its connections.
     pub sockets: Sockets,
     /// Its listeners.
-    pub doors: Doors,
+    pub doors: WorkerListeners,
     /// All workers'.
     pub wakers: Wakers,
     /// All workers'.
     pub clock: Clock,
     /// To the main thread.
-    pub notices: Sender<Notice>,
+    pub notices: Sender<WorkerNotice>,
 }
 
-impl Shell {
+impl WorkerShell {
     /// Runs until the core has finished.
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MIN);
@@ -86,7 +86,7 @@ impl Shell {
             if turn.drain_requested && !drain_told {
                 drain_told = true;
                 // A main thread that listens no more is on its way out.
-                let _ = self.notices.send(Notice::DrainRequested);
+                let _ = self.notices.send(WorkerNotice::DrainRequested);
             }
             if turn.finished {
                 return self.tell_notes();
@@ -166,7 +166,7 @@ impl Shell {
 
     /// Takes newcomers in if the core wants any; returns how long the next wait may be.
     fn accept(&mut self, now: Now, turn: &Turn) -> Option<u64> {
-        let Shell { core, poll, sockets, doors, node, index, .. } = self;
+        let WorkerShell { core, poll, sockets, doors, node, index, .. } = self;
         let (registry, counters) = (poll.registry(), node.counters(*index));
         let mut admitted = false;
         let doors_due = if turn.listening {
@@ -193,7 +193,7 @@ fn admit(
     sockets: &mut Sockets,
     registry: &Registry,
     now: Now,
-    (listener, socket, peer): (Listener, Socket, Option<IpAddr>),
+    (listener, socket, peer): (ListenerKind, Socket, Option<IpAddr>),
 ) -> bool {
     let Some(token) = core.open(now, listener, peer) else { return false };
     let both = Interest::READABLE | Interest::WRITABLE;

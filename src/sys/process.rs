@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The two values of a resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub struct ResourceLimit {
     /// What is enforced.
     pub soft: u64,
     /// Up to where the soft value may be raised without a privilege.
@@ -55,15 +55,15 @@ pub fn pin(processor: usize) -> io::Result<()> {
 }
 
 /// `RLIMIT_NOFILE`: how many files one table may hold.
-pub fn files_limit() -> io::Result<Limit> {
+pub fn files_limit() -> io::Result<ResourceLimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid, writable rlimit for the length of the call.
     checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    Ok(Limit { soft: limit.rlim_cur, hard: limit.rlim_max })
+    Ok(ResourceLimit { soft: limit.rlim_cur, hard: limit.rlim_max })
 }
 
 /// Sets `RLIMIT_NOFILE`.
-pub fn set_files_limit(limit: Limit) -> io::Result<()> {
+pub fn set_files_limit(limit: ResourceLimit) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
     // SAFETY: `limit` is a valid rlimit, only read by the call.
     checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)

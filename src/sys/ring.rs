@@ -17,7 +17,7 @@ const ONE_PART_BYTES_MAX: usize = i32::MAX as usize;
 
 /// What became of one send of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RingOutcome {
     /// The kernel took so many bytes.
     Bytes(usize),
     /// The kernel refused with this `errno`.
@@ -31,26 +31,26 @@ pub enum Outcome {
 }
 
 /// A ring of one thread and the memory that its sends point to.
-pub struct Ring {
+pub struct SendRing {
     ring: IoUring,
     /// One header for each send of the batch; never grows after it was made, so headers don't move.
     messages: Vec<libc::msghdr>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<RingOutcome>,
 }
 
-impl std::fmt::Debug for Ring {
+impl std::fmt::Debug for SendRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring").field("batch_max", &self.messages.capacity()).finish_non_exhaustive()
     }
 }
 
-impl Ring {
+impl SendRing {
     /// A ring for batches of up to `batch_max` sends.
     ///
     /// # Errors
     /// When the kernel has no io_uring (ENOSYS), it is forbidden (EPERM, EACCES), or memory, locked memory or
     /// files run out (ENOMEM, EMFILE, ENFILE).
-    pub fn new(batch_max: usize) -> io::Result<Ring> {
+    pub fn new(batch_max: usize) -> io::Result<SendRing> {
         let entries = u32::try_from(batch_max).map_err(|_| io::ErrorKind::InvalidInput)?;
         // A completion queue is twice as long as its submission queue, so one batch always fits.
         let ring = match IoUring::builder().setup_single_issuer().setup_submit_all().build(entries) {
@@ -59,7 +59,7 @@ impl Ring {
             other => other?,
         };
         let messages = Vec::with_capacity(batch_max);
-        Ok(Ring { ring, messages, outcomes: Vec::with_capacity(batch_max) })
+        Ok(SendRing { ring, messages, outcomes: Vec::with_capacity(batch_max) })
     }
 
     /// Offers each send once, in order, and returns the outcomes in the same order. With an error the ring is
@@ -70,7 +70,7 @@ impl Ring {
     pub fn send_all<'a>(
         &mut self,
         sends: impl ExactSizeIterator<Item = (Option<&'a Socket>, &'a [IoSlice<'a>])>,
-    ) -> (&[Outcome], io::Result<()>) {
+    ) -> (&[RingOutcome], io::Result<()>) {
         assert!(sends.len() <= self.messages.capacity(), "headers must not move, so a batch must fit");
         self.messages.clear();
         self.outcomes.clear();
@@ -79,10 +79,10 @@ impl Ring {
         for (index, (socket, parts)) in sends.enumerate() {
             self.messages.push(message_of(parts));
             let Some(socket) = socket else {
-                self.outcomes.push(Outcome::NoSocket);
+                self.outcomes.push(RingOutcome::NoSocket);
                 continue;
             };
-            self.outcomes.push(Outcome::Unsent);
+            self.outcomes.push(RingOutcome::Unsent);
             let (fd, flags) = (types::Fd(socket.as_raw_fd()), SEND_FLAGS);
             let entry = match parts {
                 // The kernel then has no header and no list of parts to copy and check.
@@ -120,7 +120,7 @@ impl Ring {
             let before = waiting;
             for completion in self.ring.completion() {
                 let result = completion.result();
-                let outcome = usize::try_from(result).map_or(Outcome::Error(-result), Outcome::Bytes);
+                let outcome = usize::try_from(result).map_or(RingOutcome::Error(-result), RingOutcome::Bytes);
                 self.outcomes[completion.user_data() as usize] = outcome;
                 waiting -= 1;
             }
@@ -145,8 +145,8 @@ impl Ring {
             }
             // Entries are taken in order.
             match *outcome {
-                Outcome::NoSocket => continue,
-                Outcome::Unsent => *outcome = Outcome::Unknown,
+                RingOutcome::NoSocket => continue,
+                RingOutcome::Unsent => *outcome = RingOutcome::Unknown,
                 _ => {}
             }
             taken -= 1;
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_batch_has_an_outcome_for_each_send_in_order() {
-        let Ok(mut ring) = Ring::new(64) else { return };
+        let Ok(mut ring) = SendRing::new(64) else { return };
         for _ in 0..3 {
             let (sockets, mut peers): (Vec<Socket>, Vec<UnixStream>) = (0..64)
                 .map(|_| UnixStream::pair().unwrap())
@@ -185,9 +185,9 @@ mod tests {
             assert!(result.is_ok());
             for (index, outcome) in outcomes.iter().enumerate() {
                 let expected = match index {
-                    3 => Outcome::Error(libc::EPIPE),
-                    5 => Outcome::NoSocket,
-                    _ => Outcome::Bytes(2 + index % 2),
+                    3 => RingOutcome::Error(libc::EPIPE),
+                    5 => RingOutcome::NoSocket,
+                    _ => RingOutcome::Bytes(2 + index % 2),
                 };
                 assert_eq!(*outcome, expected, "{index}");
             }
@@ -200,11 +200,12 @@ mod tests {
 
     #[test]
     fn a_ring_given_up_tells_what_was_taken_from_what_was_not() {
-        let Ok(mut ring) = Ring::new(4) else { return };
-        ring.outcomes = vec![Outcome::Bytes(1), Outcome::NoSocket, Outcome::Unsent, Outcome::Unsent];
+        let Ok(mut ring) = SendRing::new(4) else { return };
+        ring.outcomes =
+            vec![RingOutcome::Bytes(1), RingOutcome::NoSocket, RingOutcome::Unsent, RingOutcome::Unsent];
         // As if two had left the queue: one was told of, one was not.
         assert!(ring.give_up(2, io::ErrorKind::TimedOut.into()).is_err());
-        let left = [Outcome::Bytes(1), Outcome::NoSocket, Outcome::Unknown, Outcome::Unsent];
+        let left = [RingOutcome::Bytes(1), RingOutcome::NoSocket, RingOutcome::Unknown, RingOutcome::Unsent];
         assert_eq!(ring.outcomes, left);
     }
 }

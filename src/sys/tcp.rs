@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use crate::base::survey::Traffic;
+use crate::base::survey::ConnectionTraffic;
 use crate::sys::socket::Socket;
 
 /// Bytes of `struct tcp_info` up to and with `tcpi_bytes_retrans` (linux/tcp.h, since Linux 4.19). The struct
@@ -19,7 +19,7 @@ const BYTES_RETRANS_AT: usize = 208;
 ///
 /// # Errors
 /// When it is not TCP, or the kernel does not count bytes yet.
-pub fn traffic(socket: &Socket) -> io::Result<Traffic> {
+pub fn traffic(socket: &Socket) -> io::Result<ConnectionTraffic> {
     let mut info = [0_u8; INFO_BYTES];
     let mut bytes = INFO_BYTES as libc::socklen_t;
     let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
@@ -36,7 +36,7 @@ pub fn traffic(socket: &Socket) -> io::Result<Traffic> {
     }
     let sent = u64::from_ne_bytes(at(&info, BYTES_SENT_AT));
     let again = u64::from_ne_bytes(at(&info, BYTES_RETRANS_AT));
-    Ok(Traffic {
+    Ok(ConnectionTraffic {
         bytes_sent: sent.saturating_sub(again),
         rtt_us: u32::from_ne_bytes(at(&info, RTT_AT)),
         unacked: u32::from_ne_bytes(at(&info, UNACKED_AT)),

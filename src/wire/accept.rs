@@ -5,7 +5,7 @@
 
 /// The verdict of all `Accept` lines of one request so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accept {
+pub struct AcceptHeader {
     present: bool,
     /// For each precision of range, whether one of it has a quality above 0.
     exact: Option<bool>,
@@ -19,7 +19,7 @@ pub struct Accept {
 /// The quality of what is named without one.
 const QUALITY_MOST: u16 = 1_000;
 
-impl Accept {
+impl AcceptHeader {
     /// Takes in one field line.
     pub fn add(&mut self, value: &[u8]) {
         for element in value.split(|&b| b == b',') {
@@ -126,7 +126,7 @@ mod tests {
             (&["nonsense"], false, false),
         ];
         for (lines, takes, names) in rows {
-            let mut accept = Accept::default();
+            let mut accept = AcceptHeader::default();
             lines.iter().for_each(|line| accept.add(line.as_bytes()));
             assert_eq!(accept.takes_event_stream(), *takes, "{lines:?}");
             assert_eq!(accept.names_event_stream(), *names, "{lines:?}");
@@ -153,7 +153,7 @@ mod tests {
             ("application/openmetrics-text;q=nonsense", true),
         ];
         for (line, expected) in rows {
-            let mut accept = Accept::default();
+            let mut accept = AcceptHeader::default();
             accept.add(line.as_bytes());
             assert_eq!(accept.prefers_openmetrics(), expected, "{line}");
         }

@@ -12,7 +12,7 @@ use crate::wire::rules;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Post {
+pub struct BatchEvent {
     /// At least one; order kept, duplicates dropped.
     pub topics: Vec<Box<str>>,
     /// Event name; never empty.
@@ -28,7 +28,7 @@ pub struct Post {
 /// A line as it stands. An unknown or repeated key is an error: it is a misspelt `event` or worse.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line<'a> {
+struct BatchLine<'a> {
     #[serde(borrow)]
     topic: &'a RawValue,
     #[serde(default)]
@@ -51,7 +51,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// Errors: [`Problem::BadBatchLine`], [`Problem::ReservedEvent`] and [`Problem::ReservedTopic`] with the
 /// line's number, [`Problem::EmptyBatch`], and [`Problem::BatchTooLong`] when the events, counted once per
 /// topic, are more than `BATCH_POSTS_MAX`.
-pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<Post>, Problem> {
+pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<BatchEvent>, Problem> {
     let Some(last) = body.iter().rposition(|b| !is_space(b)) else { return Err(Problem::EmptyBatch) };
     let body = &body[..=last];
     let mut posts = Vec::new();
@@ -79,7 +79,7 @@ fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-fn parse_line(line: &[u8], topics_max: usize) -> Result<Post, String> {
+fn parse_line(line: &[u8], topics_max: usize) -> Result<BatchEvent, String> {
     let line = std::str::from_utf8(line).map_err(|_| "is not valid UTF-8")?;
     let line = line.trim_matches([' ', '\t', '\r']);
     if line.is_empty() {
@@ -89,9 +89,9 @@ fn parse_line(line: &[u8], topics_max: usize) -> Result<Post, String> {
     if !line.starts_with('{') {
         return Err("is not a JSON object".to_owned());
     }
-    let line: Line<'_> = serde_json::from_str(line).map_err(|error| words(&error))?;
+    let line: BatchLine<'_> = serde_json::from_str(line).map_err(|error| words(&error))?;
     let data = line.data.ok_or("missing field `data`")?;
-    Ok(Post {
+    Ok(BatchEvent {
         topics: parse_topics(line.topic, topics_max)?,
         event: checked("event", line.event, rules::check_event)?,
         key: checked("key", line.key, rules::check_key)?,

@@ -27,7 +27,7 @@ use crate::wire::problem::Problem;
 const _: () = assert!(CHUNK_SIZE_DIGITS_MAX * 4 <= u32::BITS as usize, "a size fits u32 and cannot wrap");
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum ChunkedState {
     #[default]
     Size,
     Padding,
@@ -46,8 +46,8 @@ enum State {
 
 /// A decoder for one body.
 #[derive(Clone, Debug, Default)]
-pub struct Chunked {
-    state: State,
+pub struct ChunkedDecoder {
+    state: ChunkedState,
     /// The running chunk's size as read so far, then what of it is still to come.
     left: u32,
     /// Digits of that size.
@@ -61,26 +61,31 @@ pub struct Chunked {
 
 /// What became of one piece of input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fed {
+pub struct BodyProgress {
     /// Bytes taken from the input: all of it, unless the body ended within it.
     pub consumed: usize,
     /// The body is whole; what follows belongs to the next request.
     pub done: bool,
 }
 
-impl Chunked {
+impl ChunkedDecoder {
     /// A decoder at the start of a body.
-    pub fn new() -> Chunked {
-        Chunked::default()
+    pub fn new() -> ChunkedDecoder {
+        ChunkedDecoder::default()
     }
 
     /// Appends the body bytes of `input` to `out`. Errors are final: [`Problem::BadChunk`], or
     /// [`Problem::BodyTooLarge`] as soon as a chunk's size takes the body over `bytes_max`. Once done, takes
     /// nothing more.
-    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<Fed, Problem> {
+    pub fn feed(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<BodyProgress, Problem> {
         let mut at = 0;
-        while at < input.len() && self.state != State::Done {
-            if self.state == State::Data {
+        while at < input.len() && self.state != ChunkedState::Done {
+            if self.state == ChunkedState::Data {
                 let whole = usize::try_from(self.left).expect("u32 fits usize on 64-bit hosts");
                 let piece = whole.min(input.len() - at);
                 out.extend_from_slice(&input[at..at + piece]);
@@ -88,14 +93,14 @@ impl Chunked {
                 self.decoded += piece;
                 self.left -= piece as u32;
                 if self.left == 0 {
-                    self.state = State::DataEnd;
+                    self.state = ChunkedState::DataEnd;
                 }
             } else {
                 self.state = self.step(input[at], bytes_max)?;
                 at += 1;
             }
         }
-        Ok(Fed { consumed: at, done: self.state == State::Done })
+        Ok(BodyProgress { consumed: at, done: self.state == ChunkedState::Done })
     }
 
     /// Body bytes decoded so far.
@@ -104,61 +109,61 @@ impl Chunked {
     }
 
     /// Takes in one byte of framing.
-    fn step(&mut self, byte: u8, bytes_max: usize) -> Result<State, Problem> {
+    fn step(&mut self, byte: u8, bytes_max: usize) -> Result<ChunkedState, Problem> {
         self.count_framing()?;
         match self.state {
-            State::Size => self.step_size(byte),
-            State::Padding => match byte {
-                b';' => Ok(State::Extension),
-                b' ' | b'\t' => Ok(State::Padding),
+            ChunkedState::Size => self.step_size(byte),
+            ChunkedState::Padding => match byte {
+                b';' => Ok(ChunkedState::Extension),
+                b' ' | b'\t' => Ok(ChunkedState::Padding),
                 _ => Err(Problem::BadChunk("A chunk size is followed by something else than an extension.")),
             },
-            State::Extension => match byte {
-                b'\r' => Ok(State::SizeEnd),
-                byte if is_text(byte) => Ok(State::Extension),
+            ChunkedState::Extension => match byte {
+                b'\r' => Ok(ChunkedState::SizeEnd),
+                byte if is_text(byte) => Ok(ChunkedState::Extension),
                 _ => Err(Problem::BadChunk("A chunk extension has a control character.")),
             },
-            State::SizeEnd => {
+            ChunkedState::SizeEnd => {
                 expect(byte, b'\n')?;
                 self.end_size_line(bytes_max)
             }
-            State::DataEnd => expect(byte, b'\r').map(|()| State::DataEndLf),
-            State::DataEndLf => {
+            ChunkedState::DataEnd => expect(byte, b'\r').map(|()| ChunkedState::DataEndLf),
+            ChunkedState::DataEndLf => {
                 expect(byte, b'\n')?;
                 (self.digits, self.line_bytes) = (0, 0);
-                Ok(State::Size)
+                Ok(ChunkedState::Size)
             }
-            State::TrailerStart => match byte {
-                b'\r' => Ok(State::End),
-                byte if is_token_byte(byte) => Ok(State::TrailerName),
+            ChunkedState::TrailerStart => match byte {
+                b'\r' => Ok(ChunkedState::End),
+                byte if is_token_byte(byte) => Ok(ChunkedState::TrailerName),
                 _ => Err(Problem::BadChunk("A trailer has a broken name.")),
             },
-            State::TrailerName => match byte {
-                b':' => Ok(State::TrailerValue),
-                byte if is_token_byte(byte) => Ok(State::TrailerName),
+            ChunkedState::TrailerName => match byte {
+                b':' => Ok(ChunkedState::TrailerValue),
+                byte if is_token_byte(byte) => Ok(ChunkedState::TrailerName),
                 _ => Err(Problem::BadChunk("A trailer has a broken name.")),
             },
-            State::TrailerValue => match byte {
-                b'\r' => Ok(State::TrailerEnd),
-                byte if is_text(byte) => Ok(State::TrailerValue),
+            ChunkedState::TrailerValue => match byte {
+                b'\r' => Ok(ChunkedState::TrailerEnd),
+                byte if is_text(byte) => Ok(ChunkedState::TrailerValue),
                 _ => Err(Problem::BadChunk("A trailer has a control character.")),
             },
-            State::TrailerEnd => expect(byte, b'\n').map(|()| State::TrailerStart),
-            State::End => expect(byte, b'\n').map(|()| State::Done),
-            State::Data | State::Done => unreachable!("feed handles both before it steps"),
+            ChunkedState::TrailerEnd => expect(byte, b'\n').map(|()| ChunkedState::TrailerStart),
+            ChunkedState::End => expect(byte, b'\n').map(|()| ChunkedState::Done),
+            ChunkedState::Data | ChunkedState::Done => unreachable!("feed handles both before it steps"),
         }
     }
 
-    fn step_size(&mut self, byte: u8) -> Result<State, Problem> {
+    fn step_size(&mut self, byte: u8) -> Result<ChunkedState, Problem> {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
             _ if self.digits == 0 => return Err(Problem::BadChunk("A chunk does not begin with its size.")),
-            b'\r' => return Ok(State::SizeEnd),
-            b';' => return Ok(State::Extension),
+            b'\r' => return Ok(ChunkedState::SizeEnd),
+            b';' => return Ok(ChunkedState::Extension),
             // RFC 9112 §7.1.1 has recipients pass over white space here, but only before an extension.
-            b' ' | b'\t' => return Ok(State::Padding),
+            b' ' | b'\t' => return Ok(ChunkedState::Padding),
             _ => return Err(Problem::BadChunk("A chunk size is not hexadecimal.")),
         };
         if usize::from(self.digits) == CHUNK_SIZE_DIGITS_MAX {
@@ -166,20 +171,20 @@ impl Chunked {
         }
         self.left = if self.digits == 0 { 0 } else { self.left << 4 } | u32::from(digit);
         self.digits += 1;
-        Ok(State::Size)
+        Ok(ChunkedState::Size)
     }
 
-    fn end_size_line(&mut self, bytes_max: usize) -> Result<State, Problem> {
+    fn end_size_line(&mut self, bytes_max: usize) -> Result<ChunkedState, Problem> {
         if self.left == 0 {
             // Trailers are paid for by nothing but the overhead that is left.
-            return Ok(State::TrailerStart);
+            return Ok(ChunkedState::TrailerStart);
         }
         let size = usize::try_from(self.left).expect("u32 fits usize on 64-bit hosts");
         if size > bytes_max.saturating_sub(self.decoded) {
             return Err(Problem::BodyTooLarge { bytes_max });
         }
         self.overhead = self.overhead.saturating_sub(CHUNK_FREE_BYTES.saturating_add(size));
-        Ok(State::Data)
+        Ok(ChunkedState::Data)
     }
 
     /// Bounds each size line, and all framing together.
@@ -188,7 +193,10 @@ impl Chunked {
         if self.overhead > CHUNK_OVERHEAD_BYTES_MAX {
             return Err(Problem::BadChunk("The body has more framing than payload."));
         }
-        if matches!(self.state, State::Size | State::Padding | State::Extension | State::SizeEnd) {
+        if matches!(
+            self.state,
+            ChunkedState::Size | ChunkedState::Padding | ChunkedState::Extension | ChunkedState::SizeEnd
+        ) {
             self.line_bytes += 1;
             if usize::from(self.line_bytes) > CHUNK_LINE_BYTES_MAX {
                 return Err(Problem::BadChunk("A chunk size line is too long."));
@@ -219,7 +227,7 @@ mod tests {
 
     /// Feeds pieces of at most `piece` bytes; the body and the bytes consumed, or the status.
     fn decode(input: &[u8], piece: usize) -> Result<(Vec<u8>, usize, bool), u16> {
-        let mut decoder = Chunked::new();
+        let mut decoder = ChunkedDecoder::new();
         let mut out = Vec::new();
         let mut consumed = 0;
         for part in input.chunks(piece) {
@@ -234,7 +242,7 @@ mod tests {
             assert_eq!(fed.consumed, part.len());
         }
         assert_eq!(decoder.decoded(), out.len());
-        Ok((out, consumed, decoder.state == State::Done))
+        Ok((out, consumed, decoder.state == ChunkedState::Done))
     }
 
     /// The same however it is cut.
@@ -350,7 +358,10 @@ mod tests {
         let exact =
             [format!("{BYTES_MAX:x}\r\n").as_bytes(), &vec![b'x'; BYTES_MAX], b"\r\n0\r\n\r\n"].concat();
         check(&exact, Ok((&vec![b'x'; BYTES_MAX], 0)));
-        assert_eq!(Chunked::new().feed(b"1\r\n", &mut Vec::new(), 0).map_err(|p| p.status()), Err(413));
+        assert_eq!(
+            ChunkedDecoder::new().feed(b"1\r\n", &mut Vec::new(), 0).map_err(|p| p.status()),
+            Err(413)
+        );
     }
 
     #[test]
@@ -378,10 +389,10 @@ mod tests {
             let (_, consumed, done) = decode(&whole[..len], len.max(1)).expect("a good prefix");
             assert_eq!((consumed, done), (len, false));
         }
-        let mut decoder = Chunked::new();
+        let mut decoder = ChunkedDecoder::new();
         let mut out = Vec::new();
-        assert_eq!(decoder.feed(whole, &mut out, 5), Ok(Fed { consumed: whole.len(), done: true }));
-        assert_eq!(decoder.feed(b"more", &mut out, 5), Ok(Fed { consumed: 0, done: true }));
+        assert_eq!(decoder.feed(whole, &mut out, 5), Ok(BodyProgress { consumed: whole.len(), done: true }));
+        assert_eq!(decoder.feed(b"more", &mut out, 5), Ok(BodyProgress { consumed: 0, done: true }));
         assert_eq!(out, b"hello");
     }
 }

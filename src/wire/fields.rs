@@ -3,7 +3,7 @@
 //! Owns what each field may hold and how often it may stand (RFC 9110, RFC 9112 §6.3). Knows neither the
 //! request line nor how lines are cut.
 
-use crate::wire::accept::Accept;
+use crate::wire::accept::AcceptHeader;
 use crate::wire::problem::Problem;
 use crate::wire::rules::parse_decimal;
 
@@ -21,13 +21,13 @@ pub enum BodyLength {
 
 /// What the fields hold that the server acts upon.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Values<'a> {
+pub struct FieldValues<'a> {
     /// `Host`, valid.
     pub host: Option<&'a [u8]>,
     /// `Origin`
     pub origin: Option<&'a [u8]>,
     /// What all `Accept` lines say about event streams.
-    pub accept: Accept,
+    pub accept: AcceptHeader,
     /// `Content-Type`
     pub content_type: Option<&'a [u8]>,
     /// The first `Last-Event-ID`.
@@ -48,9 +48,9 @@ pub struct Values<'a> {
 
 /// What the field lines seen so far say.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Fields<'a> {
+pub struct HeadFields<'a> {
     /// What is acted upon.
-    pub values: Values<'a>,
+    pub values: FieldValues<'a>,
     /// `Authorization`: not acted upon, but two of them would mean what each reader likes.
     authorization: Option<&'a [u8]>,
     /// `Content-Length`
@@ -69,7 +69,7 @@ pub struct Fields<'a> {
 
 /// What the fields say together with the version.
 #[derive(Clone, Copy, Debug)]
-pub struct Verdict {
+pub struct MessageFraming {
     /// How long the body is.
     pub body: BodyLength,
     /// Another request may follow.
@@ -78,7 +78,7 @@ pub struct Verdict {
     pub expect_continue: bool,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> HeadFields<'a> {
     /// Takes in one field line; `value` is trimmed and holds no CR, LF, NUL or other control but HTAB.
     pub fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Problem> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -154,7 +154,7 @@ impl<'a> Fields<'a> {
 
     /// Judges what only all fields together show. The order is fixed, so that a request with several faults
     /// always gets the same answer.
-    pub fn finish(&self, http11: bool) -> Result<Verdict, Problem> {
+    pub fn finish(&self, http11: bool) -> Result<MessageFraming, Problem> {
         if self.chunked && self.length.is_some() {
             return Err(Problem::BadFraming("Content-Length and Transfer-Encoding exclude each other."));
         }
@@ -172,7 +172,7 @@ impl<'a> Fields<'a> {
             Some(bytes) => BodyLength::Bytes(bytes),
             None => BodyLength::None,
         };
-        Ok(Verdict {
+        Ok(MessageFraming {
             body,
             keep_alive: !self.close && (http11 || self.keep_alive),
             // A client of version 1.0 cannot take an interim answer (RFC 9110 §10.1.1).

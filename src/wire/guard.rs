@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::base::counters::Refused;
+use crate::base::counters::RefusalReason;
 use crate::wire::fields::split_port;
 use crate::wire::head::{Head, Method};
 use crate::wire::problem::Problem;
@@ -15,20 +15,20 @@ pub fn is_navigation(head: &Head<'_>) -> bool {
     head.method == Method::Get && head.fields.fetch_mode == Some(b"navigate")
 }
 
-/// [`Refused::Host`] unless the request names loopback or one of `hosts`; [`Refused::Origin`] when a
-/// browser says that a page of another origin made it. Ports are not compared: forwarded ones differ. `link`
-/// says that following another site's link here does no harm, as the answer only shows a page.
+/// [`RefusalReason::Host`] unless the request names loopback or one of `hosts`; [`RefusalReason::Origin`]
+/// when a browser says that a page of another origin made it. Ports are not compared: forwarded ones
+/// differ. `link` says that following another site's link here does no harm, as the answer only shows a page.
 pub fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(), Problem> {
     let (host, _) = split_port(head.fields.host.unwrap_or_default());
     let host = std::str::from_utf8(host).unwrap_or_default();
     if !is_ours(host, hosts) {
-        return Err(Problem::Refused(Refused::Host));
+        return Err(Problem::Refused(RefusalReason::Host));
     }
     let own_origin =
         head.fields.origin.is_none_or(|origin| is_same_host(origin, head.fields.host.unwrap_or_default()));
     // `none` is the operator's own address bar; `same-origin` a page that this listener served.
     let own_site = head.fields.fetch_site.is_none_or(|site| link || matches!(site, b"same-origin" | b"none"));
-    if own_origin && own_site { Ok(()) } else { Err(Problem::Refused(Refused::Origin)) }
+    if own_origin && own_site { Ok(()) } else { Err(Problem::Refused(RefusalReason::Origin)) }
 }
 
 fn is_ours(host: &str, hosts: &[String]) -> bool {
@@ -72,13 +72,13 @@ fn is_same_host(origin: &[u8], host: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::head::{HeadLimits, Parsed, parse};
+    use crate::wire::head::{HeadLimits, ParsedHead, parse};
 
     fn verdict(host: &str, fields: &str, hosts: &[&str]) -> u16 {
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let text = format!("POST /publish HTTP/1.0\r\n{host}{fields}\r\n");
         match parse(text.as_bytes(), HeadLimits { bytes_max: 8_192, headers_max: 64 }) {
-            Parsed::Head(head, _) => {
+            ParsedHead::Head(head, _) => {
                 check(&head, &hosts, false).err().map_or(200, |problem| problem.status())
             }
             other => panic!("{text:?}: {other:?}"),

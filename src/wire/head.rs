@@ -7,8 +7,8 @@
 use std::mem::MaybeUninit;
 
 use crate::base::limits::HEADERS_MAX;
-use crate::wire::fields::{Fields, Values};
-use crate::wire::line::{self, Line};
+use crate::wire::fields::{FieldValues, HeadFields};
+use crate::wire::line::{self, RequestLine};
 use crate::wire::problem::Problem;
 
 pub use crate::wire::fields::BodyLength;
@@ -26,7 +26,7 @@ pub struct HeadLimits {
 /// What is in the buffer.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "heads are parsed without allocating")]
-pub enum Parsed<'a> {
+pub enum ParsedHead<'a> {
     /// Not a whole head yet, and nothing wrong so far. Never returned for `bytes_max` bytes or more.
     More,
     /// A head, and the bytes it takes up at the start of the buffer.
@@ -53,7 +53,7 @@ pub struct Head<'a> {
     /// The client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
     /// What the fields hold; the host is the target's authority if it has one. Only HTTP/1.0 may lack it.
-    pub fields: Values<'a>,
+    pub fields: FieldValues<'a>,
 }
 
 impl Head<'_> {
@@ -64,13 +64,14 @@ impl Head<'_> {
     }
 }
 
-/// Parses the head at the start of `buf`. Call again with more bytes after [`Parsed::More`]. Whether a head
-/// is good does not depend on how its bytes were cut; a bad one is refused as soon as it cannot become good.
-pub fn parse(buf: &[u8], limits: HeadLimits) -> Parsed<'_> {
+/// Parses the head at the start of `buf`. Call again with more bytes after [`ParsedHead::More`]. Whether a
+/// head is good does not depend on how its bytes were cut; a bad one is refused as soon as it
+/// cannot become good.
+pub fn parse(buf: &[u8], limits: HeadLimits) -> ParsedHead<'_> {
     match try_parse(buf, limits) {
-        Ok(Some((head, bytes))) => Parsed::Head(head, bytes),
-        Ok(None) => Parsed::More,
-        Err(problem) => Parsed::Bad(problem),
+        Ok(Some((head, bytes))) => ParsedHead::Head(head, bytes),
+        Ok(None) => ParsedHead::More,
+        Err(problem) => ParsedHead::Bad(problem),
     }
 }
 
@@ -98,7 +99,7 @@ fn try_parse(buf: &[u8], limits: HeadLimits) -> Result<Option<(Head<'_>, usize)>
     if fields_bytes.is_none() || status.is_partial() {
         return if buf.len() < bytes_max { Ok(None) } else { Err(Problem::HeadTooLarge { bytes_max }) };
     }
-    let mut fields = Fields::default();
+    let mut fields = HeadFields::default();
     for header in request.headers.iter() {
         fields.add(header.name, header.value)?;
     }
@@ -136,7 +137,7 @@ fn scan_lines(bytes: &[u8]) -> Result<Option<usize>, Problem> {
     Ok(None)
 }
 
-fn finish<'a>(line: Line<'a>, fields: Fields<'a>) -> Result<Head<'a>, Problem> {
+fn finish<'a>(line: RequestLine<'a>, fields: HeadFields<'a>) -> Result<Head<'a>, Problem> {
     let verdict = fields.finish(line.http11)?;
     Ok(Head {
         method: line.method,
@@ -146,7 +147,7 @@ fn finish<'a>(line: Line<'a>, fields: Fields<'a>) -> Result<Head<'a>, Problem> {
         keep_alive: verdict.keep_alive,
         body: verdict.body,
         expect_continue: verdict.expect_continue,
-        fields: Values { host: line.authority.or(fields.values.host), ..fields.values },
+        fields: FieldValues { host: line.authority.or(fields.values.host), ..fields.values },
     })
 }
 

@@ -25,7 +25,7 @@ pub enum Method {
 
 /// A whole request line.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
+pub struct RequestLine<'a> {
     /// The method.
     pub method: Method,
     /// Begins with `/`, or is `*`.
@@ -46,7 +46,7 @@ const NO_VERSION: Problem = Problem::Malformed("The request line does not end wi
 
 /// Reads the line at the start of `buf`; `None` while it is not whole and nothing is wrong with it yet.
 /// Each byte is judged in order, so the verdict does not depend on how many came at once.
-pub fn parse(buf: &[u8]) -> Result<Option<Line<'_>>, Problem> {
+pub fn parse(buf: &[u8]) -> Result<Option<RequestLine<'_>>, Problem> {
     let Some(method_end) = method_end(buf)? else { return Ok(None) };
     let Some(target_end) = target_end(buf, method_end + 1)? else { return Ok(None) };
     let Some(http11) = version(buf, target_end + 1)? else { return Ok(None) };
@@ -68,7 +68,7 @@ pub fn parse(buf: &[u8]) -> Result<Option<Line<'_>>, Problem> {
         return Err(Problem::BadTarget("The target * belongs to OPTIONS."));
     }
     let bytes = target_end + 1 + VERSION_BYTES;
-    Ok(Some(Line { method, path, query, authority, http11, bytes }))
+    Ok(Some(RequestLine { method, path, query, authority, http11, bytes }))
 }
 
 fn method_end(buf: &[u8]) -> Result<Option<usize>, Problem> {

@@ -4,7 +4,9 @@
 //! the usual one. Further parameters are passed over, as everywhere.
 
 use crate::base::limits::{PAGE_OFFSET_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
-use crate::base::survey::{ConnectionId, ConnectionSort, ConnectionsQuery, Paging, TopicSort, TopicsQuery};
+use crate::base::survey::{
+    ConnectionId, ConnectionSort, ConnectionsQuery, PageRange, TopicSort, TopicsQuery,
+};
 use crate::wire::problem::Problem;
 use crate::wire::query::pairs;
 use crate::wire::rules::parse_decimal;
@@ -29,14 +31,14 @@ const TOPIC_SORTS: [(&str, TopicSort); 4] = [
 /// The query of `/topics`.
 pub fn topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
     let rule = "must be one of subscribers, events, bytes, name";
-    let listing = Listing::read(query, &TOPIC_SORTS, rule)?;
+    let listing = ListingQuery::read(query, &TOPIC_SORTS, rule)?;
     Ok(TopicsQuery { sort: listing.sort.unwrap_or_default(), paging: listing.paging })
 }
 
 /// The query of `/connections`.
 pub fn connections(query: &[u8]) -> Result<ConnectionsQuery, Problem> {
     let rule = "must be one of lag, age, bytes, slow, address";
-    let listing = Listing::read(query, &CONNECTION_SORTS, rule)?;
+    let listing = ListingQuery::read(query, &CONNECTION_SORTS, rule)?;
     Ok(ConnectionsQuery {
         sort: listing.sort.unwrap_or_default(),
         paging: listing.paging,
@@ -49,14 +51,18 @@ pub fn connection(path: &[u8]) -> Result<ConnectionId, Problem> {
     path.strip_prefix(CONNECTION).and_then(ConnectionId::parse).ok_or(Problem::NoSuchConnection)
 }
 
-struct Listing<Sort> {
+struct ListingQuery<Sort> {
     sort: Option<Sort>,
-    paging: Paging,
+    paging: PageRange,
     info: Option<bool>,
 }
 
-impl<Sort: Copy> Listing<Sort> {
-    fn read(query: &[u8], sorts: &[(&str, Sort)], sort_rule: &'static str) -> Result<Listing<Sort>, Problem> {
+impl<Sort: Copy> ListingQuery<Sort> {
+    fn read(
+        query: &[u8],
+        sorts: &[(&str, Sort)],
+        sort_rule: &'static str,
+    ) -> Result<ListingQuery<Sort>, Problem> {
         let (mut sort, mut limit, mut offset, mut info) = (None, None, None, None);
         for pair in pairs(query) {
             let (name, value) = pair?;
@@ -71,8 +77,8 @@ impl<Sort: Copy> Listing<Sort> {
                 _ => {}
             }
         }
-        let paging = Paging { limit: limit.unwrap_or(PAGE_ROWS_DEFAULT), offset: offset.unwrap_or(0) };
-        Ok(Listing { sort, paging, info })
+        let paging = PageRange { limit: limit.unwrap_or(PAGE_ROWS_DEFAULT), offset: offset.unwrap_or(0) };
+        Ok(ListingQuery { sort, paging, info })
     }
 }
 
@@ -119,10 +125,10 @@ mod tests {
     #[test]
     fn what_is_asked_is_read_and_what_is_not_known_is_refused_in_words() {
         let asked = connections(b"sort=slow&limit=7&offset=30&info=1&else=x").expect("well-formed");
-        let paging = Paging { limit: 7, offset: 30 };
+        let paging = PageRange { limit: 7, offset: 30 };
         assert_eq!(asked, ConnectionsQuery { sort: ConnectionSort::Slow, paging, info: true });
         let asked = topics(b"").expect("well-formed");
-        let paging = Paging { limit: PAGE_ROWS_DEFAULT, offset: 0 };
+        let paging = PageRange { limit: PAGE_ROWS_DEFAULT, offset: 0 };
         assert_eq!(asked, TopicsQuery { sort: TopicSort::Subscribers, paging });
         let rows: [(&[u8], &str); 12] = [
             (b"sort=lagg", "sort must be one of lag, age, bytes, slow, address."),

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::base::counters::{REFUSED_NAMES, Refused};
+use crate::base::counters::{REFUSED_NAMES, RefusalReason};
 
 /// Why a request is not served. `reply::problem` turns it into
 /// `{"error":"snake_case_code","message":"one sentence"}`.
@@ -116,9 +116,9 @@ pub enum Problem {
         /// Its number.
         worker: usize,
     },
-    /// 503, or 403 for [`Refused::Credentials`], [`Refused::Origin`] and [`Refused::ReservedTopic`], or 421
-    /// for [`Refused::Host`]: over a limit, or not allowed. The code is the counter's name.
-    Refused(Refused),
+    /// Over a limit (503), or not allowed: 403 for [`RefusalReason::Credentials`], [`RefusalReason::Origin`]
+    /// and [`RefusalReason::ReservedTopic`], 421 for [`RefusalReason::Host`]. The code is the counter's name.
+    Refused(RefusalReason),
 }
 
 const RESERVED_EVENT: &str = "event must not begin with fanwheel., as the server's own events do.";
@@ -143,7 +143,9 @@ impl Problem {
             | Problem::ReservedEvent { .. }
             | Problem::ReservedTopic { .. } => 400,
             Problem::PublishNotAllowed { .. } => 403,
-            Problem::Refused(Refused::Credentials | Refused::Origin | Refused::ReservedTopic) => 403,
+            Problem::Refused(
+                RefusalReason::Credentials | RefusalReason::Origin | RefusalReason::ReservedTopic,
+            ) => 403,
             Problem::NotFound(_) | Problem::NoSuchConnection => 404,
             Problem::MethodNotAllowed(_) => 405,
             Problem::NotAcceptable => 406,
@@ -153,7 +155,7 @@ impl Problem {
             Problem::RequestLineTooLong { .. } => 414,
             Problem::UnsupportedType => 415,
             Problem::ExpectationFailed => 417,
-            Problem::Refused(Refused::Host) => 421,
+            Problem::Refused(RefusalReason::Host) => 421,
             Problem::HeadTooLarge { .. } | Problem::TooManyHeaders { .. } => 431,
             Problem::CodingNotImplemented => 501,
             Problem::NotReady(_) | Problem::WorkerLate { .. } | Problem::Refused(_) => 503,
@@ -187,7 +189,7 @@ impl Problem {
             Problem::BadBatchLine { .. } => "bad_batch_line",
             Problem::EmptyBatch => "empty_batch",
             Problem::ReservedEvent { .. } => "reserved_event",
-            Problem::ReservedTopic { .. } => REFUSED_NAMES[Refused::ReservedTopic as usize],
+            Problem::ReservedTopic { .. } => REFUSED_NAMES[RefusalReason::ReservedTopic as usize],
             Problem::PublishNotAllowed { .. } => "publish_not_allowed",
             Problem::NotFound(_) => "not_found",
             Problem::NoSuchConnection => "no_such_connection",
@@ -305,12 +307,12 @@ impl Problem {
             | Problem::VersionNotSupported => true,
             Problem::Refused(why) => matches!(
                 why,
-                Refused::Connections
-                    | Refused::Address
-                    | Refused::Memory
-                    | Refused::Bodies
-                    | Refused::Draining
-                    | Refused::Host
+                RefusalReason::Connections
+                    | RefusalReason::Address
+                    | RefusalReason::Memory
+                    | RefusalReason::Bodies
+                    | RefusalReason::Draining
+                    | RefusalReason::Host
             ),
             Problem::BadQuery(_)
             | Problem::BadParameter { .. }
@@ -347,22 +349,26 @@ fn at_line(line: Option<usize>, sentence: &'static str) -> Cow<'static, str> {
     line.map_or(sentence.into(), |line| format!("Line {line}: {sentence}").into())
 }
 
-fn refused_message(why: Refused) -> &'static str {
+fn refused_message(why: RefusalReason) -> &'static str {
     match why {
-        Refused::Connections => "The server holds as many connections as it may; try again later.",
-        Refused::Address => "Your address holds as many connections as it may; close some first.",
-        Refused::Memory => "The server is at its memory limit; try again later.",
-        Refused::Topics => "The server holds as many topics as it may; try again later.",
-        Refused::Bodies => "Too many publish bodies are in flight; try again later.",
-        Refused::Overload => "Publishers are faster than the server can deliver; try again later.",
-        Refused::IdempotencyKeys => "Too many idempotency keys are remembered; try again later.",
-        Refused::Draining => "The server is shutting down; try another one or later.",
-        Refused::Credentials => "Publishing here needs credentials.",
-        Refused::Surveys => "Too many questions like this one are being answered; try again in a second.",
-        Refused::Origin => "The control listener refuses requests made by pages of other sites.",
-        Refused::Host => {
+        RefusalReason::Connections => "The server holds as many connections as it may; try again later.",
+        RefusalReason::Address => "Your address holds as many connections as it may; close some first.",
+        RefusalReason::Memory => "The server is at its memory limit; try again later.",
+        RefusalReason::Topics => "The server holds as many topics as it may; try again later.",
+        RefusalReason::Bodies => "Too many publish bodies are in flight; try again later.",
+        RefusalReason::Overload => "Publishers are faster than the server can deliver; try again later.",
+        RefusalReason::IdempotencyKeys => "Too many idempotency keys are remembered; try again later.",
+        RefusalReason::Draining => "The server is shutting down; try another one or later.",
+        RefusalReason::Credentials => "Publishing here needs credentials.",
+        RefusalReason::Surveys => {
+            "Too many questions like this one are being answered; try again in a second."
+        }
+        RefusalReason::Origin => "The control listener refuses requests made by pages of other sites.",
+        RefusalReason::Host => {
             "The control listener does not answer to this Host; use its address, or set control_names."
         }
-        Refused::ReservedTopic => "Topics that begin with fanwheel. are served on the control listener only.",
+        RefusalReason::ReservedTopic => {
+            "Topics that begin with fanwheel. are served on the control listener only."
+        }
     }
 }

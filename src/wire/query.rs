@@ -7,23 +7,23 @@ use std::borrow::Cow;
 use crate::wire::problem::Problem;
 
 /// One decoded pair; borrowed where nothing was escaped.
-pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+pub type QueryPair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 /// The pairs of a query, in order; empty ones (`a&&b`) are passed over. Without `=` the value is empty.
 #[derive(Clone, Debug)]
-pub struct Pairs<'a> {
+pub struct QueryPairs<'a> {
     rest: Option<&'a [u8]>,
 }
 
 /// Iterates over `query`, without its `?`.
-pub fn pairs(query: &[u8]) -> Pairs<'_> {
-    Pairs { rest: Some(query) }
+pub fn pairs(query: &[u8]) -> QueryPairs<'_> {
+    QueryPairs { rest: Some(query) }
 }
 
-impl<'a> Iterator for Pairs<'a> {
-    type Item = Result<Pair<'a>, Problem>;
+impl<'a> Iterator for QueryPairs<'a> {
+    type Item = Result<QueryPair<'a>, Problem>;
 
-    fn next(&mut self) -> Option<Result<Pair<'a>, Problem>> {
+    fn next(&mut self) -> Option<Result<QueryPair<'a>, Problem>> {
         loop {
             let (pair, rest) = split_at_byte(self.rest?, b'&');
             self.rest = rest;

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use httpdate::HttpDate;
 
 use crate::base::id::EventId;
-use crate::base::snapshot::{Asset, Format};
+use crate::base::snapshot::{DashboardAsset, MetricsFormat};
 use crate::wire::cors::Cors;
 use crate::wire::problem::Problem;
 
@@ -32,10 +32,10 @@ pub const HEARTBEAT_BARE: &[u8] = b":\n";
 pub const END_CHUNKED: &[u8] = b"0\r\n\r\n";
 
 /// `Content-Type` of `/metrics`.
-pub fn metrics_type(format: Format) -> &'static str {
+pub fn metrics_type(format: MetricsFormat) -> &'static str {
     match format {
-        Format::Prometheus => TYPE_METRICS,
-        Format::OpenMetrics => TYPE_OPENMETRICS,
+        MetricsFormat::Prometheus => TYPE_METRICS,
+        MetricsFormat::OpenMetrics => TYPE_OPENMETRICS,
     }
 }
 
@@ -85,7 +85,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 
 /// A part of the dashboard, or 304 when the client has it already. It is asked for again each time, so that
 /// page and server are always of one version.
-pub fn asset(out: &mut Vec<u8>, reply: &Reply<'_>, asset: &Asset, if_none_match: Option<&[u8]>) {
+pub fn asset(out: &mut Vec<u8>, reply: &Reply<'_>, asset: &DashboardAsset, if_none_match: Option<&[u8]>) {
     let known = if_none_match.is_some_and(|tags| has_tag(tags, &asset.etag));
     let reply = Reply { status: if known { 304 } else { 200 }, ..*reply };
     start_cached(out, &reply, "no-cache");

@@ -5,11 +5,11 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use crate::base::counters::Refused;
+use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::limits::{EVENT_FILTERS_MAX, KEY_BYTES_MAX, LAST_EVENT_ID_TEXT_BYTES_MAX};
-use crate::base::settings::{Listener, Profile};
-use crate::base::snapshot::{Format, StatusQuery};
+use crate::base::settings::{ListenerKind, UrlProfile};
+use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
 use crate::wire::cors::Cors;
 use crate::wire::guard;
@@ -21,11 +21,11 @@ use crate::wire::rules;
 
 /// What a listener serves and to whom.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct ListenerPolicy {
     /// Public or control.
-    pub listener: Listener,
+    pub listener: ListenerKind,
     /// Which URLs the public listener serves; the control listener always serves the standard ones.
-    pub profile: Profile,
+    pub profile: UrlProfile,
     /// Hosts (without port) that the control listener answers to besides loopback: its bound address and
     /// `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
     pub control_hosts: Vec<String>,
@@ -47,16 +47,16 @@ pub struct Site {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// `GET /events`
-    Subscribe(Box<Subscribe>),
+    Subscribe(Box<SubscribeRequest>),
     /// `HEAD /events`: the same head, no stream.
     SubscribeHead {
-        /// As in [`Subscribe::chunked`].
+        /// As in [`SubscribeRequest::chunked`].
         chunked: bool,
     },
     /// `POST /publish`; the body's length has been checked as far as it is known.
-    Publish(Box<Publish>),
+    Publish(Box<PublishRequest>),
     /// `POST /publish/batch`, likewise.
-    Batch(Box<Batch>),
+    Batch(Box<BatchRequest>),
     /// `GET` or `HEAD /healthz`
     Health,
     /// `GET` or `HEAD /readyz`
@@ -64,7 +64,7 @@ pub enum Request {
     /// `GET` or `HEAD /status`
     Status(StatusQuery),
     /// `GET` or `HEAD /metrics`
-    Metrics(Format),
+    Metrics(MetricsFormat),
     /// `GET` or `HEAD /topics`
     Topics(TopicsQuery),
     /// `GET` or `HEAD /connections`
@@ -87,7 +87,7 @@ pub enum Request {
     },
     /// `GET /sse` of the broadcast-benchmark profile.
     BenchSubscribe {
-        /// As in [`Subscribe::chunked`].
+        /// As in [`SubscribeRequest::chunked`].
         chunked: bool,
     },
     /// `GET /connections` of that profile.
@@ -100,7 +100,7 @@ pub enum Request {
 
 /// Where a stream begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum StreamStart {
     /// With what comes from now on.
     Now,
     /// With the newest so many kept events; at least 1.
@@ -114,13 +114,13 @@ pub enum Start {
 
 /// A subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscribe {
+pub struct SubscribeRequest {
     /// At least one; order kept, duplicates dropped.
     pub topics: Vec<Box<str>>,
     /// Only events of these names; empty for all. An event without a name counts as `message`.
     pub events: Vec<Box<str>>,
     /// Where to begin.
-    pub start: Start,
+    pub start: StreamStart,
     /// `clock=1`
     pub clock: bool,
     /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees what
@@ -134,7 +134,7 @@ pub struct Subscribe {
 
 /// A publish, but for its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publish {
+pub struct PublishRequest {
     /// At least one; order kept, duplicates dropped.
     pub topics: Vec<Box<str>>,
     /// Event name; never empty.
@@ -149,7 +149,7 @@ pub struct Publish {
 
 /// A batch, but for its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
+pub struct BatchRequest {
     /// `Idempotency-Key`; never empty.
     pub idempotency_key: Option<Box<[u8]>>,
 }
@@ -166,14 +166,14 @@ const ON_CONTROL: &str = "This path is served on the control listener only.";
 const NOT_IN_PROFILE: &str = "There is nothing at this path in the broadcast-benchmark profile.";
 
 /// Decides what `head` asks `site` for. The control listener judges `Host` and `Origin` before anything else.
-pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
-    if site.listener == Listener::Control {
+pub fn route(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Problem> {
+    if site.listener == ListenerKind::Control {
         let link = head.path == b"/" && guard::is_navigation(head);
         guard::check(head, &site.control_hosts, link)?;
-    } else if site.profile == Profile::BroadcastBenchmark {
+    } else if site.profile == UrlProfile::BroadcastBenchmark {
         return route_benchmark(head, site);
     }
-    let control = site.listener == Listener::Control;
+    let control = site.listener == ListenerKind::Control;
     match head.path {
         b"/events" => match head.method {
             Method::Get => Ok(Request::Subscribe(Box::new(subscribe(head, site)?))),
@@ -190,7 +190,7 @@ pub fn route(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
             publish_allowed(head, site)?;
             check_body(head, site)?;
             check_batch_type(head)?;
-            Ok(Request::Batch(Box::new(Batch { idempotency_key: idempotency_key(head)? })))
+            Ok(Request::Batch(Box::new(BatchRequest { idempotency_key: idempotency_key(head)? })))
         }
         b"/healthz" => read(head, Request::Health),
         b"/readyz" => read(head, Request::Ready),
@@ -222,7 +222,7 @@ fn asset(head: &Head<'_>, name: &[u8]) -> Request {
 }
 
 /// The profile knows no 405: what it does not name is 404.
-fn route_benchmark(head: &Head<'_>, site: &Site) -> Result<Request, Problem> {
+fn route_benchmark(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Problem> {
     match (head.method, head.path) {
         (Method::Get, b"/sse") => Ok(Request::BenchSubscribe { chunked: head.http11 }),
         (Method::Get, b"/connections") => Ok(Request::BenchConnections),
@@ -239,8 +239,12 @@ fn read(head: &Head<'_>, request: Request) -> Result<Request, Problem> {
     }
 }
 
-fn metrics_format(head: &Head<'_>) -> Format {
-    if head.fields.accept.prefers_openmetrics() { Format::OpenMetrics } else { Format::Prometheus }
+fn metrics_format(head: &Head<'_>) -> MetricsFormat {
+    if head.fields.accept.prefers_openmetrics() {
+        MetricsFormat::OpenMetrics
+    } else {
+        MetricsFormat::Prometheus
+    }
 }
 
 fn status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
@@ -254,10 +258,10 @@ fn status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
     Ok(StatusQuery { series: series.unwrap_or(false) })
 }
 
-fn publish_allowed(head: &Head<'_>, site: &Site) -> Result<(), Problem> {
+fn publish_allowed(head: &Head<'_>, site: &ListenerPolicy) -> Result<(), Problem> {
     match (head.method, site.listener) {
-        (Method::Post, Listener::Control) => Ok(()),
-        (Method::Post, Listener::Public) => {
+        (Method::Post, ListenerKind::Control) => Ok(()),
+        (Method::Post, ListenerKind::Public) => {
             let control = site.control_bound.get().unwrap_or(&site.control);
             Err(Problem::PublishNotAllowed { control: control.as_str().into() })
         }
@@ -266,7 +270,7 @@ fn publish_allowed(head: &Head<'_>, site: &Site) -> Result<(), Problem> {
 }
 
 /// A body that is too long is refused by its announced length, before a byte of it is read.
-fn check_body(head: &Head<'_>, site: &Site) -> Result<(), Problem> {
+fn check_body(head: &Head<'_>, site: &ListenerPolicy) -> Result<(), Problem> {
     match head.body {
         BodyLength::None => Err(Problem::LengthRequired),
         BodyLength::Bytes(bytes) if bytes > site.publish_bytes_max as u64 => {
@@ -282,7 +286,7 @@ fn check_batch_type(head: &Head<'_>) -> Result<(), Problem> {
     if essence.eq_ignore_ascii_case(b"application/x-ndjson") { Ok(()) } else { Err(Problem::UnsupportedType) }
 }
 
-fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
+fn subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRequest, Problem> {
     if !head.fields.accept.takes_event_stream() {
         return Err(Problem::NotAcceptable);
     }
@@ -291,8 +295,8 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
     let mut last = None;
     let mut clock = None;
     let mut buffered = None;
-    let mut snake_id = Resume::default();
-    let mut camel_id = Resume::default();
+    let mut snake_id = ResumeIds::default();
+    let mut camel_id = ResumeIds::default();
     for pair in pairs(head.query) {
         let (name, value) = pair?;
         match &*name {
@@ -309,17 +313,17 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
     if topics.is_empty() {
         return Err(Problem::NoTopic);
     }
-    if site.listener == Listener::Public && topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
-        return Err(Problem::Refused(Refused::ReservedTopic));
+    if site.listener == ListenerKind::Public && topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
+        return Err(Problem::Refused(RefusalReason::ReservedTopic));
     }
     // On a reconnection the URL still says `last=`; where the client stopped counts more.
     let resumed = header_resume(head).or(snake_id).or(camel_id).start();
     let start = resumed.unwrap_or(match last {
-        None | Some(0) => Start::Now,
-        Some(newest) => Start::Newest(newest),
+        None | Some(0) => StreamStart::Now,
+        Some(newest) => StreamStart::Newest(newest),
     });
     let browser = head.fields.fetch_mode.is_some() && head.fields.accept.names_event_stream();
-    Ok(Subscribe {
+    Ok(SubscribeRequest {
         topics,
         events,
         start,
@@ -330,7 +334,7 @@ fn subscribe(head: &Head<'_>, site: &Site) -> Result<Subscribe, Problem> {
     })
 }
 
-fn publish(head: &Head<'_>, site: &Site) -> Result<Publish, Problem> {
+fn publish(head: &Head<'_>, site: &ListenerPolicy) -> Result<PublishRequest, Problem> {
     let mut topics = Vec::new();
     let mut event = None;
     let mut key = None;
@@ -356,7 +360,7 @@ fn publish(head: &Head<'_>, site: &Site) -> Result<Publish, Problem> {
     }
     let some_text = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
     let idempotency_key = idempotency_key(head)?;
-    Ok(Publish { topics, event: some_text(event), key: some_text(key), retry_ms, idempotency_key })
+    Ok(PublishRequest { topics, event: some_text(event), key: some_text(key), retry_ms, idempotency_key })
 }
 
 fn idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> {
@@ -425,19 +429,19 @@ fn parse_retry(value: &[u8]) -> Result<u64, Problem> {
 
 /// Last event ids from one source.
 #[derive(Default)]
-struct Resume<'a> {
+struct ResumeIds<'a> {
     /// The first that is not empty.
     first: Option<Cow<'a, [u8]>>,
     /// There was another: which one is meant is unknown, so none is believed.
     repeated: bool,
 }
 
-fn header_resume<'a>(head: &Head<'a>) -> Resume<'a> {
+fn header_resume<'a>(head: &Head<'a>) -> ResumeIds<'a> {
     let first = head.fields.last_event_id.filter(|id| !id.is_empty() || head.fields.last_event_id_repeated);
-    Resume { first: first.map(Cow::Borrowed), repeated: head.fields.last_event_id_repeated }
+    ResumeIds { first: first.map(Cow::Borrowed), repeated: head.fields.last_event_id_repeated }
 }
 
-impl<'a> Resume<'a> {
+impl<'a> ResumeIds<'a> {
     fn add(&mut self, id: Cow<'a, [u8]>) {
         if !id.is_empty() {
             self.repeated |= self.first.is_some();
@@ -445,15 +449,15 @@ impl<'a> Resume<'a> {
         }
     }
 
-    fn or(self, other: Resume<'a>) -> Resume<'a> {
+    fn or(self, other: ResumeIds<'a>) -> ResumeIds<'a> {
         if self.first.is_some() { self } else { other }
     }
 
-    fn start(self) -> Option<Start> {
+    fn start(self) -> Option<StreamStart> {
         let id = self.first?;
         match EventId::parse(&id) {
-            Some(id) if !self.repeated => Some(Start::After(id)),
-            _ => Some(Start::Unknown(cut_text(&id))),
+            Some(id) if !self.repeated => Some(StreamStart::After(id)),
+            _ => Some(StreamStart::Unknown(cut_text(&id))),
         }
     }
 }

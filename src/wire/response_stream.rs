@@ -2,22 +2,22 @@
 //! pieces. Knows nothing of sockets. What is strict here is only what a browser insists on.
 
 use crate::base::limits::{LOAD_EVENT_BYTES_MAX, LOAD_HEAD_BYTES_MAX, LOAD_HEADERS_MAX};
-use crate::wire::sse::{Event, Parser};
+use crate::wire::sse::{SseEvent, SseParser};
 
 /// What came.
 #[derive(Debug)]
-pub enum Item<'a> {
+pub enum StreamItem<'a> {
     /// The head of an event stream.
     Opened,
     /// An event.
-    Event(Event<'a>),
+    Event(SseEvent<'a>),
     /// The end of a chunked body.
     End,
 }
 
 /// Why reading goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum StreamFault {
     /// Another status than 200.
     Status(u16),
     /// 200, but no event stream.
@@ -27,7 +27,7 @@ pub enum Fault {
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
-enum Framing {
+enum ResponseFraming {
     #[default]
     Head,
     /// A chunk's size comes.
@@ -42,20 +42,24 @@ enum Framing {
 }
 
 /// The state of one answer.
-pub struct Stream {
-    framing: Framing,
+pub struct ResponseStream {
+    framing: ResponseFraming,
     /// The beginning of a head or of a size line that has not come whole.
     rest: Vec<u8>,
-    parser: Parser,
+    parser: SseParser,
 }
 
-impl Default for Stream {
-    fn default() -> Stream {
-        Stream { framing: Framing::Head, rest: Vec::new(), parser: Parser::new(LOAD_EVENT_BYTES_MAX) }
+impl Default for ResponseStream {
+    fn default() -> ResponseStream {
+        ResponseStream {
+            framing: ResponseFraming::Head,
+            rest: Vec::new(),
+            parser: SseParser::new(LOAD_EVENT_BYTES_MAX),
+        }
     }
 }
 
-impl Stream {
+impl ResponseStream {
     /// The id to resume after; empty for none.
     pub fn last_event_id(&self) -> &[u8] {
         self.parser.last_event_id()
@@ -67,54 +71,66 @@ impl Stream {
     }
 
     /// Takes in what was read. A fault is final.
-    pub fn feed(&mut self, mut bytes: &[u8], take: &mut impl FnMut(Item<'_>)) -> Result<(), Fault> {
+    pub fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        take: &mut impl FnMut(StreamItem<'_>),
+    ) -> Result<(), StreamFault> {
         while !bytes.is_empty() {
             bytes = match self.framing {
-                Framing::Head => self.head(bytes, take)?,
-                Framing::Size => self.size(bytes, take)?,
-                Framing::Chunk(left) => {
+                ResponseFraming::Head => self.head(bytes, take)?,
+                ResponseFraming::Size => self.size(bytes, take)?,
+                ResponseFraming::Chunk(left) => {
                     let (piece, behind) = bytes.split_at(left.min(bytes.len()));
                     self.body(piece, take)?;
                     let left = left - piece.len();
-                    self.framing = if left > 0 { Framing::Chunk(left) } else { Framing::ChunkEnd(2) };
+                    self.framing =
+                        if left > 0 { ResponseFraming::Chunk(left) } else { ResponseFraming::ChunkEnd(2) };
                     behind
                 }
-                Framing::ChunkEnd(left) => {
+                ResponseFraming::ChunkEnd(left) => {
                     let wanted = if left == 2 { b'\r' } else { b'\n' };
                     if bytes[0] != wanted {
-                        return Err(Fault::Broken);
+                        return Err(StreamFault::Broken);
                     }
-                    self.framing = if left == 2 { Framing::ChunkEnd(1) } else { Framing::Size };
+                    self.framing =
+                        if left == 2 { ResponseFraming::ChunkEnd(1) } else { ResponseFraming::Size };
                     &bytes[1..]
                 }
-                Framing::Bare => {
+                ResponseFraming::Bare => {
                     self.body(bytes, take)?;
                     &[]
                 }
                 // Behind the last chunk there may be trailers, which mean nothing here.
-                Framing::Ended => &[],
+                ResponseFraming::Ended => &[],
             };
         }
         Ok(())
     }
 
-    fn body(&mut self, piece: &[u8], take: &mut impl FnMut(Item<'_>)) -> Result<(), Fault> {
-        self.parser.feed(piece, |event| take(Item::Event(event))).map_err(|_| Fault::Broken)
+    fn body(&mut self, piece: &[u8], take: &mut impl FnMut(StreamItem<'_>)) -> Result<(), StreamFault> {
+        self.parser.feed(piece, |event| take(StreamItem::Event(event))).map_err(|_| StreamFault::Broken)
     }
 
-    fn head<'b>(&mut self, bytes: &'b [u8], take: &mut impl FnMut(Item<'_>)) -> Result<&'b [u8], Fault> {
+    fn head<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        take: &mut impl FnMut(StreamItem<'_>),
+    ) -> Result<&'b [u8], StreamFault> {
         let before = self.rest.len();
         self.rest.extend_from_slice(bytes);
         let mut headers = [httparse::EMPTY_HEADER; LOAD_HEADERS_MAX];
         let mut response = httparse::Response::new(&mut headers);
-        let length = match response.parse(&self.rest).map_err(|_| Fault::Broken)? {
+        let length = match response.parse(&self.rest).map_err(|_| StreamFault::Broken)? {
             httparse::Status::Complete(length) => length,
-            httparse::Status::Partial if self.rest.len() > LOAD_HEAD_BYTES_MAX => return Err(Fault::Broken),
+            httparse::Status::Partial if self.rest.len() > LOAD_HEAD_BYTES_MAX => {
+                return Err(StreamFault::Broken);
+            }
             httparse::Status::Partial => return Ok(&[]),
         };
         match response.code {
             Some(200) => {}
-            code => return Err(Fault::Status(code.unwrap_or(0))),
+            code => return Err(StreamFault::Status(code.unwrap_or(0))),
         }
         let has = |name: &str, value: &str| {
             let named = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
@@ -127,19 +143,24 @@ impl Stream {
             })
         };
         if !has("content-type", "text/event-stream") {
-            return Err(Fault::NoStream);
+            return Err(StreamFault::NoStream);
         }
-        self.framing = if has("transfer-encoding", "chunked") { Framing::Size } else { Framing::Bare };
+        self.framing =
+            if has("transfer-encoding", "chunked") { ResponseFraming::Size } else { ResponseFraming::Bare };
         // No server of many streams sends a body so early that its end could lie in an earlier piece.
         self.rest = Vec::new();
-        take(Item::Opened);
+        take(StreamItem::Opened);
         Ok(&bytes[length - before..])
     }
 
-    fn size<'b>(&mut self, bytes: &'b [u8], take: &mut impl FnMut(Item<'_>)) -> Result<&'b [u8], Fault> {
+    fn size<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        take: &mut impl FnMut(StreamItem<'_>),
+    ) -> Result<&'b [u8], StreamFault> {
         let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
             if self.rest.len() + bytes.len() > LOAD_HEAD_BYTES_MAX {
-                return Err(Fault::Broken);
+                return Err(StreamFault::Broken);
             }
             self.rest.extend_from_slice(bytes);
             return Ok(&[]);
@@ -152,12 +173,12 @@ impl Stream {
             self.rest.clear();
             size
         };
-        self.framing = match size.ok_or(Fault::Broken)? {
+        self.framing = match size.ok_or(StreamFault::Broken)? {
             0 => {
-                take(Item::End);
-                Framing::Ended
+                take(StreamItem::End);
+                ResponseFraming::Ended
             }
-            size => Framing::Chunk(size),
+            size => ResponseFraming::Chunk(size),
         };
         Ok(&bytes[end + 1..])
     }
@@ -178,14 +199,14 @@ mod tests {
     use super::*;
 
     /// What came of a stream given in pieces.
-    fn read(bytes: &[u8], piece: usize) -> (Vec<String>, Result<(), Fault>) {
-        let (mut stream, mut items) = (Stream::default(), Vec::new());
+    fn read(bytes: &[u8], piece: usize) -> (Vec<String>, Result<(), StreamFault>) {
+        let (mut stream, mut items) = (ResponseStream::default(), Vec::new());
         for part in bytes.chunks(piece) {
             let fed = stream.feed(part, &mut |item| {
                 items.push(match item {
-                    Item::Opened => "opened".to_owned(),
-                    Item::Event(event) => String::from_utf8_lossy(event.data).into_owned(),
-                    Item::End => "end".to_owned(),
+                    StreamItem::Opened => "opened".to_owned(),
+                    StreamItem::Event(event) => String::from_utf8_lossy(event.data).into_owned(),
+                    StreamItem::End => "end".to_owned(),
                 });
             });
             if fed.is_err() {
@@ -195,7 +216,7 @@ mod tests {
         (items, Ok(()))
     }
 
-    fn check(answer: &str, items: &[&str], end: Result<(), Fault>) {
+    fn check(answer: &str, items: &[&str], end: Result<(), StreamFault>) {
         for piece in 1..=answer.len() {
             let (found, ended) = read(answer.as_bytes(), piece);
             assert_eq!(
@@ -214,10 +235,10 @@ mod tests {
         check(&format!("{bare}:ok\n\ndata: a\n\ndata: b\n\n"), &["opened", "a", "b"], Ok(()));
         check(&format!("{chunked}5\r\n:ok\n\n\r\n0a;x=1\r\ndata: ab\n\n\r\n"), &["opened", "ab"], Ok(()));
         check(&format!("{chunked}6\r\ndata: \r\n3\r\na\n\n\r\n0\r\n\r\n"), &["opened", "a", "end"], Ok(()));
-        check(&format!("{chunked}x\r\n"), &["opened"], Err(Fault::Broken));
-        check(&format!("{chunked}2\r\n:\nX\n"), &["opened"], Err(Fault::Broken));
-        check("HTTP/1.1 503 Busy\r\n\r\n", &[], Err(Fault::Status(503)));
-        check("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", &[], Err(Fault::NoStream));
-        check("SSH-2.0-x\r\n", &[], Err(Fault::Broken));
+        check(&format!("{chunked}x\r\n"), &["opened"], Err(StreamFault::Broken));
+        check(&format!("{chunked}2\r\n:\nX\n"), &["opened"], Err(StreamFault::Broken));
+        check("HTTP/1.1 503 Busy\r\n\r\n", &[], Err(StreamFault::Status(503)));
+        check("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", &[], Err(StreamFault::NoStream));
+        check("SSH-2.0-x\r\n", &[], Err(StreamFault::Broken));
     }
 }

@@ -7,7 +7,7 @@ use crate::wire::rules::{UNNAMED_EVENT, parse_decimal};
 
 /// A dispatched event. Bytes are UTF-8 if the server keeps to the standard; decode lossily to show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct SseEvent<'a> {
     /// The type; `message` when none was given.
     pub name: &'a [u8],
     /// The data lines, joined by LF.
@@ -20,13 +20,13 @@ pub struct Event<'a> {
 
 /// An event or a line is longer than the parser's bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLong;
+pub struct EventTooLong;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A parser for one stream; after a reconnection make a new one and keep the last event id yourself.
 #[derive(Clone, Debug)]
-pub struct Parser {
+pub struct SseParser {
     bytes_max: usize,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
@@ -45,10 +45,10 @@ pub struct Parser {
     comments: u64,
 }
 
-impl Parser {
+impl SseParser {
     /// A parser that holds at most `bytes_max` bytes of one event.
-    pub fn new(bytes_max: usize) -> Parser {
-        Parser {
+    pub fn new(bytes_max: usize) -> SseParser {
+        SseParser {
             bytes_max,
             line: Vec::new(),
             after_cr: false,
@@ -64,7 +64,7 @@ impl Parser {
     }
 
     /// Takes in bytes and calls `on_event` for each event that they complete. An error is final.
-    pub fn feed(&mut self, bytes: &[u8], mut on_event: impl FnMut(Event<'_>)) -> Result<(), TooLong> {
+    pub fn feed(&mut self, bytes: &[u8], mut on_event: impl FnMut(SseEvent<'_>)) -> Result<(), EventTooLong> {
         let mut rest = bytes;
         if self.after_cr && !rest.is_empty() {
             self.after_cr = false;
@@ -106,18 +106,22 @@ impl Parser {
         self.comments
     }
 
-    fn keep(&mut self, part: &[u8]) -> Result<(), TooLong> {
+    fn keep(&mut self, part: &[u8]) -> Result<(), EventTooLong> {
         self.room_for(self.line.len() + part.len())?;
         self.line.extend_from_slice(part);
         Ok(())
     }
 
-    fn room_for(&self, line_bytes: usize) -> Result<(), TooLong> {
+    fn room_for(&self, line_bytes: usize) -> Result<(), EventTooLong> {
         let held = self.data.len() + self.name.len() + self.id.len();
-        if line_bytes.saturating_add(held) > self.bytes_max { Err(TooLong) } else { Ok(()) }
+        if line_bytes.saturating_add(held) > self.bytes_max { Err(EventTooLong) } else { Ok(()) }
     }
 
-    fn take_line(&mut self, line: &[u8], on_event: &mut impl FnMut(Event<'_>)) -> Result<(), TooLong> {
+    fn take_line(
+        &mut self,
+        line: &[u8],
+        on_event: &mut impl FnMut(SseEvent<'_>),
+    ) -> Result<(), EventTooLong> {
         self.room_for(line.len())?;
         let line = match line.strip_prefix(BYTE_ORDER_MARK) {
             Some(unmarked) if self.at_start => unmarked,
@@ -150,14 +154,14 @@ impl Parser {
         Ok(())
     }
 
-    fn dispatch(&mut self, on_event: &mut impl FnMut(Event<'_>)) {
+    fn dispatch(&mut self, on_event: &mut impl FnMut(SseEvent<'_>)) {
         if self.id_given {
             replace(&mut self.last_event_id, &self.id);
         }
         // Every data line left an LF, so no data line is told apart from an empty one.
         if let Some((_, data)) = self.data.split_last() {
             let name = if self.name.is_empty() { UNNAMED_EVENT.as_bytes() } else { &self.name[..] };
-            on_event(Event { name, data, id: &self.last_event_id, id_given: self.id_given });
+            on_event(SseEvent { name, data, id: &self.last_event_id, id_given: self.id_given });
         }
         self.id_given = false;
         self.name.clear();
@@ -176,7 +180,7 @@ mod tests {
 
     /// Events as `name|data|id` with `!` where the id is the event's own, then retry and last event id.
     fn read(stream: &[u8], piece: usize) -> (Vec<String>, Option<u64>, String, u64) {
-        let mut parser = Parser::new(1_000);
+        let mut parser = SseParser::new(1_000);
         let mut events = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         for part in stream.chunks(piece) {
@@ -275,7 +279,7 @@ mod tests {
         ];
         for (stream, fits) in rows {
             for piece in [100, 1] {
-                let mut parser = Parser::new(10);
+                let mut parser = SseParser::new(10);
                 let fed = stream.as_bytes().chunks(piece).try_for_each(|part| parser.feed(part, |_| ()));
                 assert_eq!(fed.is_ok(), *fits, "{stream:?} in pieces of {piece}");
             }

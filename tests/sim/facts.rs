@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use fanwheel::base::counters::{Closed, Count};
+use fanwheel::base::counters::{CloseReason, Count};
 use fanwheel::base::limits::LOOKS_PER_BATCH;
-use fanwheel::base::settings::{Listener, Settings};
+use fanwheel::base::settings::{ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::node::Node;
@@ -31,7 +31,7 @@ impl Bench {
         Bench { worker, net, now }
     }
 
-    fn connect(&mut self, listener: Listener, request: &[u8]) -> usize {
+    fn connect(&mut self, listener: ListenerKind, request: &[u8]) -> usize {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let conn = self.net.connect(0, listener, address, Window::Large);
         let token = self.worker.open(self.now, listener, Some(address)).expect("there is room");
@@ -93,11 +93,11 @@ fn batch_of(lines: &str) -> Vec<u8> {
 fn a_stream_ends_by_age_on_a_worker_that_is_never_done() {
     let mut bench = Bench::new(Settings { max_connection_ms: 500, ..Settings::default() });
     let request = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
-    let streams: Vec<usize> = (0..8).map(|_| bench.connect(Listener::Public, request)).collect();
+    let streams: Vec<usize> = (0..8).map(|_| bench.connect(ListenerKind::Public, request)).collect();
     // Each round is more than a batch, and there is always a next one.
     let head = "POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 140000\r\n\r\n";
     let publish = [head.as_bytes(), &[b'x'; 140_000]].concat();
-    let publisher = bench.connect(Listener::Control, &publish);
+    let publisher = bench.connect(ListenerKind::Control, &publish);
     // The age differs by a tenth, and an end waits a second for what is on its way.
     for _ in 0..90 {
         bench.turn(20);
@@ -111,7 +111,7 @@ fn a_stream_ends_by_age_on_a_worker_that_is_never_done() {
 }
 
 /// A crowd on one listener and one request on the other, which comes last: turns until it is answered.
-fn turns_behind_a_crowd(crowd: (Listener, &[u8]), one: (Listener, &[u8])) -> usize {
+fn turns_behind_a_crowd(crowd: (ListenerKind, &[u8]), one: (ListenerKind, &[u8])) -> usize {
     let mut bench = Bench::new(Settings::default());
     for _ in 0..900 {
         bench.connect(crowd.0, crowd.1);
@@ -128,7 +128,7 @@ fn turns_behind_a_crowd(crowd: (Listener, &[u8]), one: (Listener, &[u8])) -> usi
 fn a_publisher_does_not_stand_behind_a_crowd_of_newcomers_nor_they_behind_publishers() {
     let subscribe: &[u8] = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
     let publish: &[u8] = b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
-    let (public, control) = ((Listener::Public, subscribe), (Listener::Control, publish));
+    let (public, control) = ((ListenerKind::Public, subscribe), (ListenerKind::Control, publish));
     // The answer shares a batch with those of its turn at the latest in the next one.
     for (crowd, one) in [(public, control), (control, public)] {
         let turns = turns_behind_a_crowd(crowd, one);
@@ -139,7 +139,7 @@ fn a_publisher_does_not_stand_behind_a_crowd_of_newcomers_nor_they_behind_publis
 #[test]
 fn whoever_has_missed_little_does_not_stand_behind_those_who_read_all_of_history() {
     let mut bench = Bench::new(Settings::default());
-    let publisher = bench.connect(Listener::Control, b"");
+    let publisher = bench.connect(ListenerKind::Control, b"");
     let publish =
         b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300\r\n\r\n".as_slice();
     for _ in 0..600 {
@@ -149,11 +149,11 @@ fn whoever_has_missed_little_does_not_stand_behind_those_who_read_all_of_history
     }
     let resume = |missed: usize| format!("GET /events?topic=t&last={missed} HTTP/1.1\r\nHost: a\r\n\r\n");
     for _ in 0..300 {
-        bench.connect(Listener::Public, resume(600).as_bytes());
+        bench.connect(ListenerKind::Public, resume(600).as_bytes());
     }
     // Until they have begun: what they have still to read is some forty megabytes, 256 KiB a turn.
     (0..20).for_each(|_| bench.turn(1));
-    let last = bench.connect(Listener::Public, resume(1).as_bytes());
+    let last = bench.connect(ListenerKind::Public, resume(1).as_bytes());
     let answered = |bench: &mut Bench| {
         bench.turn(1);
         matches!(bench.net.read(last, usize::MAX), Got::Bytes(_))
@@ -170,8 +170,8 @@ fn a_publisher_that_outruns_the_worker_is_refused_before_those_who_return_are_pa
     let lines =
         "{\"topic\":\"t\",\"data\":\"a hundred bytes or so of what happens all the time\"}\n".repeat(256);
     let publish = batch_of(&lines);
-    let publisher = bench.connect(Listener::Control, b"");
-    let live = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    let publisher = bench.connect(ListenerKind::Control, b"");
+    let live = bench.connect(ListenerKind::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut refused = 0;
     let mut flood = |bench: &mut Bench| {
         bench.net.send(publisher, &publish);
@@ -184,7 +184,7 @@ fn a_publisher_that_outruns_the_worker_is_refused_before_those_who_return_are_pa
     };
     (0..8).for_each(|_| flood(&mut bench));
     let resume = b"GET /events?topic=t&last=1000 HTTP/1.1\r\nHost: a\r\n\r\n";
-    let returned: Vec<usize> = (0..10).map(|_| bench.connect(Listener::Public, resume)).collect();
+    let returned: Vec<usize> = (0..10).map(|_| bench.connect(ListenerKind::Public, resume)).collect();
     (0..500).for_each(|_| flood(&mut bench));
     let passed_by = returned.iter().filter(|conn| !bench.is_open(**conn)).count();
     assert_eq!(passed_by, 0, "ended though they read all they got");
@@ -197,9 +197,9 @@ fn a_stream_with_a_heartbeat_to_send_misses_nothing_of_a_burst_that_history_does
     for query in ["topic=t", "topic=t&topic=u&event=e"] {
         let settings = Settings { history_events: 3, heartbeat_ms: 1_000, ..Settings::default() };
         let mut bench = Bench::new(settings);
-        let publisher = bench.connect(Listener::Control, b"");
+        let publisher = bench.connect(ListenerKind::Control, b"");
         let request = format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
-        let stream = bench.connect(Listener::Public, request.as_bytes());
+        let stream = bench.connect(ListenerKind::Public, request.as_bytes());
         while bench.worker.counters().get(Count::Heartbeats) == 0 {
             bench.turn(20);
         }
@@ -212,9 +212,9 @@ fn a_stream_with_a_heartbeat_to_send_misses_nothing_of_a_burst_that_history_does
 #[test]
 fn streams_with_a_filter_miss_nothing_of_a_burst_that_history_does_not_keep() {
     let mut bench = Bench::new(Settings { history_events: 50, ..Settings::default() });
-    let publisher = bench.connect(Listener::Control, b"");
+    let publisher = bench.connect(ListenerKind::Control, b"");
     let request = b"GET /events?topic=t&event=e HTTP/1.1\r\nHost: a\r\n\r\n";
-    let streams: Vec<usize> = (0..900).map(|_| bench.connect(Listener::Public, request)).collect();
+    let streams: Vec<usize> = (0..900).map(|_| bench.connect(ListenerKind::Public, request)).collect();
     (0..20).for_each(|_| bench.turn(1));
     streams.iter().for_each(|conn| bench.assert_brought(*conn, 0));
     // A round takes eight turns, so that more waits for the last of them than one send takes.
@@ -230,15 +230,15 @@ fn a_newcomer_whose_head_waits_behind_others_is_not_slow() {
     let publish = [head.as_bytes(), &[b'x'; 16_000]].concat();
     // Each by another publisher: their answers wait, too.
     let go_on = |bench: &mut Bench| {
-        bench.connect(Listener::Control, &publish);
+        bench.connect(ListenerKind::Control, &publish);
         bench.turn(1);
     };
     (0..20).for_each(|_| go_on(&mut bench));
     // What each of them gets first fills a batch.
     let resume = b"GET /events?topic=t&last=16 HTTP/1.1\r\nHost: a\r\n\r\n";
     let now = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
-    let mut newcomers: Vec<usize> = (0..50).map(|_| bench.connect(Listener::Public, resume)).collect();
-    newcomers.push(bench.connect(Listener::Public, now));
+    let mut newcomers: Vec<usize> = (0..50).map(|_| bench.connect(ListenerKind::Public, resume)).collect();
+    newcomers.push(bench.connect(ListenerKind::Public, now));
     (0..120).for_each(|_| go_on(&mut bench));
     for conn in newcomers {
         let text = bench.read(conn);
@@ -252,10 +252,10 @@ fn a_newcomer_whose_head_waits_behind_others_is_not_slow() {
 fn a_stream_that_is_always_behind_ends_by_age() {
     let settings = Settings { max_connection_ms: 500, history_events: 100, ..Settings::default() };
     let mut bench = Bench::new(settings);
-    let publisher = bench.connect(Listener::Control, b"");
+    let publisher = bench.connect(ListenerKind::Control, b"");
     let publish = b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n";
     let publish = [publish.as_slice(), &[b'x'; 30]].concat();
-    let slow = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    let slow = bench.connect(ListenerKind::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
     bench.net.set_window(slow, Window::Small);
     // The age differs by a tenth, and an end waits a second for what is on its way.
     for _ in 0..100 {
@@ -266,13 +266,13 @@ fn a_stream_that_is_always_behind_ends_by_age() {
         bench.net.read(slow, 40);
     }
     assert!(!bench.is_open(slow), "open long after its time");
-    assert_eq!(bench.worker.counters().get_closed(Closed::Life), 1, "it took all it was sent");
+    assert_eq!(bench.worker.counters().get_closed(CloseReason::Life), 1, "it took all it was sent");
 }
 
 #[test]
 fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
     let mut bench = Bench::new(Settings::default());
-    let publisher = bench.connect(Listener::Control, b"");
+    let publisher = bench.connect(ListenerKind::Control, b"");
     let head = "POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16000\r\n\r\n";
     let publish = [head.as_bytes(), &[b'x'; 16_000]].concat();
     let answer = |bench: &mut Bench| {
@@ -286,7 +286,7 @@ fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
     (0..20).for_each(|_| assert!(answer(&mut bench) <= 2));
     let resume = b"GET /events?topic=t&last=20 HTTP/1.1\r\nHost: a\r\n\r\n";
     for _ in 0..100 {
-        bench.connect(Listener::Public, resume);
+        bench.connect(ListenerKind::Public, resume);
     }
     bench.turn(1);
     // A batch for each of them would be a hundred.
@@ -297,11 +297,11 @@ fn a_publisher_does_not_wait_for_the_large_events_that_others_begin_with() {
 #[test]
 fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
     let mut bench = Bench::new(Settings::default());
-    let publisher = bench.connect(Listener::Control, b"");
+    let publisher = bench.connect(ListenerKind::Control, b"");
     let topics: Vec<String> = (0..60).map(|nth| format!("topic=t{nth}")).collect();
     let request = format!("GET /events?{}&event=other HTTP/1.1\r\nHost: a\r\n\r\n", topics.join("&"));
     for _ in 0..900 {
-        bench.connect(Listener::Public, request.as_bytes());
+        bench.connect(ListenerKind::Public, request.as_bytes());
     }
     (0..40).for_each(|_| bench.turn(1));
     let events: String = (0..60).map(|nth| format!("{{\"topic\":\"t{nth}\",\"data\":\"x\"}}\n")).collect();
@@ -318,11 +318,11 @@ fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
 fn its_age_gives_a_stream_that_takes_nothing_no_more_time() {
     let settings = Settings { max_connection_ms: 500, stall_ms: 2_000, ..Settings::default() };
     let mut bench = Bench::new(settings);
-    let full = bench.connect(Listener::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    let full = bench.connect(ListenerKind::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
     bench.turn(20);
     bench.net.set_window(full, Window::Tiny);
-    bench.connect(Listener::Control, &batch(1));
+    bench.connect(ListenerKind::Control, &batch(1));
     (0..120).for_each(|_| bench.turn(20));
     assert!(!bench.is_open(full), "its age has come in between");
-    assert_eq!(bench.worker.counters().get_closed(Closed::SlowStalled), 1, "by stall_ms");
+    assert_eq!(bench.worker.counters().get_closed(CloseReason::SlowStalled), 1, "by stall_ms");
 }

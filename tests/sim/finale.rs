@@ -1,8 +1,8 @@
 //! How a run ends, and what must be true when it has: streams ended well, nothing is held, all losses told.
 
-use fanwheel::base::counters::{Closed, Count, Refused, Totals};
+use fanwheel::base::counters::{CloseReason, Count, CounterTotals, RefusalReason};
 use fanwheel::base::limits::TOPIC_LINGER_MS;
-use fanwheel::base::settings::Listener;
+use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::time::TICK_MS;
 use fanwheel::fanout::mail::Control;
 
@@ -58,7 +58,7 @@ impl World {
     }
 
     fn request_drain(&mut self) {
-        let mut peer = Peer::connect(&mut self.net, &mut self.scene, Listener::Control);
+        let mut peer = Peer::connect(&mut self.net, &mut self.scene, ListenerKind::Control);
         let request = b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
         peer.ask(request, Asked { tag: 0, head_only: false, http11: true });
         self.set_calm(true);
@@ -184,36 +184,36 @@ impl World {
     }
 }
 
-fn counted(totals: &Totals) -> Vec<(Branch, u64)> {
+fn counted(totals: &CounterTotals) -> Vec<(Branch, u64)> {
     let count = |what: Count| totals.counts[what as usize];
-    let closed = |why: Closed| totals.closed[why as usize];
-    let refused = |why: Refused| totals.refused[why as usize];
+    let closed = |why: CloseReason| totals.closed[why as usize];
+    let refused = |why: RefusalReason| totals.refused[why as usize];
     vec![
         (Branch::Skipped, count(Count::Skipped)),
-        (Branch::RefusedConnections, refused(Refused::Connections)),
-        (Branch::RefusedAddress, refused(Refused::Address)),
-        (Branch::RefusedMemory, refused(Refused::Memory)),
-        (Branch::RefusedTopics, refused(Refused::Topics)),
-        (Branch::RefusedBodies, refused(Refused::Bodies)),
-        (Branch::RefusedOverload, refused(Refused::Overload)),
-        (Branch::RefusedIdempotencyKeys, refused(Refused::IdempotencyKeys)),
-        (Branch::RefusedDraining, refused(Refused::Draining)),
-        (Branch::RefusedCredentials, refused(Refused::Credentials)),
-        (Branch::RefusedOrigin, refused(Refused::Origin)),
-        (Branch::RefusedHost, refused(Refused::Host)),
-        (Branch::EndedByLife, closed(Closed::Life)),
-        (Branch::EndedByDrain, closed(Closed::Drain)),
-        (Branch::ClosedPeer, closed(Closed::Peer)),
-        (Branch::ClosedReset, closed(Closed::Reset)),
-        (Branch::ClosedAnswered, closed(Closed::Answered)),
-        (Branch::ClosedHeadTimeout, closed(Closed::HeadTimeout)),
-        (Branch::ClosedBodyTimeout, closed(Closed::BodyTimeout)),
-        (Branch::ClosedIdle, closed(Closed::Idle)),
-        (Branch::ClosedAnswerTimeout, closed(Closed::AnswerTimeout)),
-        (Branch::ClosedSlowStalled, closed(Closed::SlowStalled)),
-        (Branch::ClosedSlowEvicted, closed(Closed::SlowEvicted)),
-        (Branch::ClosedUpstream, closed(Closed::Upstream)),
-        (Branch::ClosedHost, closed(Closed::Host)),
-        (Branch::ClosedOperator, closed(Closed::Operator)),
+        (Branch::RefusedConnections, refused(RefusalReason::Connections)),
+        (Branch::RefusedAddress, refused(RefusalReason::Address)),
+        (Branch::RefusedMemory, refused(RefusalReason::Memory)),
+        (Branch::RefusedTopics, refused(RefusalReason::Topics)),
+        (Branch::RefusedBodies, refused(RefusalReason::Bodies)),
+        (Branch::RefusedOverload, refused(RefusalReason::Overload)),
+        (Branch::RefusedIdempotencyKeys, refused(RefusalReason::IdempotencyKeys)),
+        (Branch::RefusedDraining, refused(RefusalReason::Draining)),
+        (Branch::RefusedCredentials, refused(RefusalReason::Credentials)),
+        (Branch::RefusedOrigin, refused(RefusalReason::Origin)),
+        (Branch::RefusedHost, refused(RefusalReason::Host)),
+        (Branch::EndedByLife, closed(CloseReason::Life)),
+        (Branch::EndedByDrain, closed(CloseReason::Drain)),
+        (Branch::ClosedPeer, closed(CloseReason::Peer)),
+        (Branch::ClosedReset, closed(CloseReason::Reset)),
+        (Branch::ClosedAnswered, closed(CloseReason::Answered)),
+        (Branch::ClosedHeadTimeout, closed(CloseReason::HeadTimeout)),
+        (Branch::ClosedBodyTimeout, closed(CloseReason::BodyTimeout)),
+        (Branch::ClosedIdle, closed(CloseReason::Idle)),
+        (Branch::ClosedAnswerTimeout, closed(CloseReason::AnswerTimeout)),
+        (Branch::ClosedSlowStalled, closed(CloseReason::SlowStalled)),
+        (Branch::ClosedSlowEvicted, closed(CloseReason::SlowEvicted)),
+        (Branch::ClosedUpstream, closed(CloseReason::Upstream)),
+        (Branch::ClosedHost, closed(CloseReason::Host)),
+        (Branch::ClosedOperator, closed(CloseReason::Operator)),
     ]
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fanwheel::base::limits::SURVEY_TELL_MS;
-use fanwheel::base::settings::Listener;
+use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::time::{Now, TICK_MS};
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Token;
@@ -87,7 +87,7 @@ impl Inspector {
     }
 
     fn connect(&mut self, net: &mut Net, scene: &mut Scene) {
-        self.peer = Some(Peer::connect(net, scene, Listener::Control));
+        self.peer = Some(Peer::connect(net, scene, ListenerKind::Control));
         self.asked.clear();
     }
 

@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use fanwheel::base::id::EventId;
 use fanwheel::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
 use fanwheel::base::prng::Prng;
-use fanwheel::base::settings::Listener;
-use fanwheel::base::survey::Traffic;
+use fanwheel::base::settings::ListenerKind;
+use fanwheel::base::survey::ConnectionTraffic;
 use fanwheel::fanout::seam::{Close, Io, Read, Send, Sent};
 use fanwheel::fanout::worker::{Readiness, Token};
 
@@ -89,7 +89,7 @@ pub struct Sock {
     /// The worker whose listener it came to.
     pub worker: usize,
     /// Which listener.
-    pub listener: Listener,
+    pub listener: ListenerKind,
     /// The peer's address.
     pub address: IpAddr,
     /// The core's token from when it took the connection in.
@@ -203,7 +203,13 @@ impl Net {
     }
 
     /// A peer connects to a worker's listener.
-    pub fn connect(&mut self, worker: usize, listener: Listener, address: IpAddr, window: Window) -> usize {
+    pub fn connect(
+        &mut self,
+        worker: usize,
+        listener: ListenerKind,
+        address: IpAddr,
+        window: Window,
+    ) -> usize {
         let mut sock = Sock {
             worker,
             listener,
@@ -504,9 +510,12 @@ impl Io for Port<'_> {
         Some(self.net.socks[conn].peer_name())
     }
 
-    fn traffic(&mut self, slot: u32) -> Option<Traffic> {
+    fn traffic(&mut self, slot: u32) -> Option<ConnectionTraffic> {
         let conn = self.conn(slot, "traffic");
-        Some(Traffic { bytes_sent: self.net.socks[conn].bytes_taken, ..Traffic::default() })
+        Some(ConnectionTraffic {
+            bytes_sent: self.net.socks[conn].bytes_taken,
+            ..ConnectionTraffic::default()
+        })
     }
 
     fn close(&mut self, slot: u32, how: Close) {

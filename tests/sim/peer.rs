@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use fanwheel::base::prng::Prng;
-use fanwheel::base::settings::Listener;
+use fanwheel::base::settings::ListenerKind;
 
 use crate::answer::{Asked, Got, Reader};
 use crate::net::{self, Net, Window};
@@ -60,7 +60,7 @@ pub struct Peer {
 
 impl Peer {
     /// Connects to some worker.
-    pub fn connect(net: &mut Net, scene: &mut Scene, listener: Listener) -> Peer {
+    pub fn connect(net: &mut Net, scene: &mut Scene, listener: ListenerKind) -> Peer {
         let prng = &mut scene.prng;
         let appetite = match prng.below(8) {
             0..5 => Appetite::Eager,

@@ -2,7 +2,7 @@
 //!
 //! Owns a table of requests and the statuses that each may be answered with.
 
-use fanwheel::base::settings::Listener;
+use fanwheel::base::settings::ListenerKind;
 
 use crate::answer::{Asked, Got};
 use crate::cover::Branch;
@@ -12,10 +12,10 @@ use crate::scene::Scene;
 use crate::setup::pick;
 
 /// A request: where, its bytes, the statuses that may answer it besides those that anything may get.
-struct Row(Listener, &'static str, &'static [u16]);
+struct Row(ListenerKind, &'static str, &'static [u16]);
 
-const PUBLIC: Listener = Listener::Public;
-const CONTROL: Listener = Listener::Control;
+const PUBLIC: ListenerKind = ListenerKind::Public;
+const CONTROL: ListenerKind = ListenerKind::Control;
 
 const TABLE: &[Row] = &[
     Row(PUBLIC, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
@@ -62,7 +62,7 @@ const UNFINISHED: &[Row] = &[
 /// See the module.
 pub struct Prober {
     peer: Option<Peer>,
-    listener: Listener,
+    listener: ListenerKind,
     /// Nothing more is asked on this connection, and what was asked may not be whole.
     is_stuck: bool,
     /// It half-closes once everything is sent.

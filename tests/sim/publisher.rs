@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use fanwheel::base::id::EventId;
 use fanwheel::base::limits::BATCH_POSTS_MAX;
-use fanwheel::base::settings::Listener;
+use fanwheel::base::settings::ListenerKind;
 
 use crate::answer::{Answer, Asked, Got};
 use crate::cover::Branch;
@@ -59,7 +59,7 @@ impl Publisher {
     pub fn step(&mut self, net: &mut Net, scene: &mut Scene) {
         match self.peer {
             None if !scene.calm && scene.one_in(4) => {
-                self.peer = Some(Peer::connect(net, scene, Listener::Control));
+                self.peer = Some(Peer::connect(net, scene, ListenerKind::Control));
             }
             None => {}
             Some(_) => self.go_on(net, scene),

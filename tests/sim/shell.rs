@@ -211,8 +211,8 @@ impl Shell {
 
     fn turn(&mut self, index: usize, net: &mut Net, now: Now) {
         let evicted = |node: &Node| {
-            use fanwheel::base::counters::Closed;
-            node.counters(index).get_closed(Closed::SlowEvicted)
+            use fanwheel::base::counters::CloseReason;
+            node.counters(index).get_closed(CloseReason::SlowEvicted)
         };
         let before = (evicted(&self.node), self.node.hub.lock().head());
         let was_full = net.batch_full[index];

@@ -4,7 +4,7 @@
 //! with rubbish.
 
 use fanwheel::base::id::EventId;
-use fanwheel::base::settings::{Listener, SlowPolicy};
+use fanwheel::base::settings::{ListenerKind, SlowPolicy};
 
 use crate::answer::{Answer, Asked, Got};
 use crate::cover::Branch;
@@ -68,7 +68,7 @@ impl Subscriber {
             self.last = None;
         }
         let begin = self.draw_begin(scene);
-        let listener = if scene.one_in(10) { Listener::Control } else { Listener::Public };
+        let listener = if scene.one_in(10) { ListenerKind::Control } else { ListenerKind::Public };
         let mut peer = Peer::connect(net, scene, listener);
         let http11 = !scene.one_in(4);
         let clock = scene.one_in(5);
@@ -133,7 +133,7 @@ impl Subscriber {
         http11: bool,
         clock: bool,
         browser: bool,
-        listener: Listener,
+        listener: ListenerKind,
     ) -> String {
         let mut query: Vec<String> =
             self.topics.iter().map(|&topic| format!("topic={}", encode(&topic_of(topic)))).collect();
@@ -162,7 +162,7 @@ impl Subscriber {
         if browser {
             fields.push_str("Accept: text/event-stream\r\nSec-Fetch-Mode: cors\r\n");
         }
-        let host = if listener == Listener::Control { "127.0.0.1:8081" } else { "example.org" };
+        let host = if listener == ListenerKind::Control { "127.0.0.1:8081" } else { "example.org" };
         let version = if http11 { "1.1" } else { "1.0" };
         format!("GET /events?{} HTTP/{version}\r\nHost: {host}\r\n{fields}\r\n", query.join("&"))
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fanwheel::base::counters::Count;
 use fanwheel::base::prng::Prng;
-use fanwheel::base::settings::Listener;
+use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::node::Node;
@@ -193,7 +193,7 @@ impl World {
                 let worker = self.scene.prng.below(self.scene.plan.workers as u64) as usize;
                 let address = IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9));
                 let net = &mut self.net;
-                let connect = |_| net.connect(worker, Listener::Public, address, Window::Large);
+                let connect = |_| net.connect(worker, ListenerKind::Public, address, Window::Large);
                 self.flood = (0..300).map(connect).collect();
             }
             41..60 => self.end_flood(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use log::{debug, error, warn};
 
 use crate::base::limits::{ALERT_JITTER_PERCENT, ALERT_PAUSE_MS, ALERT_PAUSE_MS_MAX, ALERT_TRIES_MAX};
-use crate::base::logfmt::Value;
+use crate::base::logfmt::LogValue;
 use crate::base::prng::Prng;
 use crate::monitor::alerts::Notice;
 
@@ -34,12 +34,12 @@ impl Courier {
         let mut number = 0;
         loop {
             number += 1;
-            let destination = Value(&self.destination);
+            let destination = LogValue(&self.destination);
             let Err(words) = deliver(notice) else {
                 debug!("event=alert_sent destination={destination} alert={alert} state={state} try={number}");
                 return true;
             };
-            let words = Value(&words);
+            let words = LogValue(&words);
             if number < ALERT_TRIES_MAX {
                 warn!(
                     "event=alert_failed destination={destination} alert={alert} state={state} try={number} \
@@ -47,7 +47,7 @@ impl Courier {
                 );
             }
             if number == ALERT_TRIES_MAX || !pause(self.pause(number)) {
-                let destination = Value(&self.destination);
+                let destination = LogValue(&self.destination);
                 error!(
                     "event=alert_given_up destination={destination} alert={alert} state={state} \
                      tries={number} error={words}"

@@ -36,7 +36,7 @@ pub fn read(
         group_memory_bytes: memory::Host::at(root).group_bytes(&name),
         group_threads: cgroups::least(&cgroups::texts(root, &name, "pids", "pids.max", "pids.max")),
         group_cpu_percent: cgroups::cpu_percent(root, &name),
-        ring: Some(match ring::Ring::new(1) {
+        ring: Some(match ring::SendRing::new(1) {
             Ok(_) => Ring::Works,
             Err(error) => Ring::Refused(error.to_string()),
         }),

@@ -18,7 +18,7 @@ use publisher::Publisher;
 use tls::Trust;
 use url::{Address, topic_pair};
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, DOCTOR_EVENT_PATIENCE, DOCTOR_PATIENCE};
 use crate::base::logfmt::shown;
 use crate::doctor::judge::publish_refusal::Unpublished;
@@ -63,7 +63,7 @@ struct Visit {
 ///
 /// # Errors
 /// When the address is none, or nobody answers there.
-pub fn look(wishes: &Wishes<'_>) -> Result<Seen, Failure> {
+pub fn look(wishes: &Wishes<'_>) -> Result<Seen, CommandFailure> {
     let mut visit = Visit::new(wishes)?;
     let mut seen = Seen {
         patience_ms: ms(DOCTOR_PATIENCE),
@@ -132,12 +132,12 @@ fn head_of(stream: &mut Connection) -> Option<Head> {
 }
 
 impl Visit {
-    fn new(wishes: &Wishes<'_>) -> Result<Visit, Failure> {
+    fn new(wishes: &Wishes<'_>) -> Result<Visit, CommandFailure> {
         let address = Address::new(wishes.url)?;
         let trust = address.tls.then(|| Trust::new(wishes.ca_file)).transpose();
         let origin = wishes.origin.unwrap_or("https://fanwheel-doctor.invalid").to_owned();
         if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "--origin {}: must be as https://page.example",
                 shown(&origin)
             )));
@@ -145,10 +145,10 @@ impl Visit {
         let topic = format!("fanwheel-doctor-{:016x}", RandomState::new().build_hasher().finish());
         let publisher = Publisher::new(wishes.publish_url, &topic)?;
         let topics = vec![topic_pair(&topic)];
-        Ok(Visit { address, trust: trust.map_err(Failure::Run)?, publisher, topic, topics, origin })
+        Ok(Visit { address, trust: trust.map_err(CommandFailure::Run)?, publisher, topic, topics, origin })
     }
 
-    fn unreachable(&self, error: &io::Error) -> Failure {
+    fn unreachable(&self, error: &io::Error) -> CommandFailure {
         let (host, port) = (shown(&self.address.host), self.address.port);
         let tls = tls::words(error, &host.to_string(), port);
         let error = match error.kind() {
@@ -159,12 +159,12 @@ impl Visit {
             }
             _ => error.to_string(),
         };
-        Failure::Run(tls.unwrap_or_else(|| {
+        CommandFailure::Run(tls.unwrap_or_else(|| {
             format!("no stream from {host}:{port}: {error}; is the address right, and does it listen?")
         }))
     }
 
-    fn open(&self, request: &[u8]) -> Result<Connection, Failure> {
+    fn open(&self, request: &[u8]) -> Result<Connection, CommandFailure> {
         open(&self.address, self.trust.as_ref(), request).map_err(|error| self.unreachable(&error))
     }
 
@@ -173,7 +173,7 @@ impl Visit {
         topics: &[String],
         more: &[(&str, &str)],
         fields: &[(&str, &str)],
-    ) -> Result<Connection, Failure> {
+    ) -> Result<Connection, CommandFailure> {
         let fields = [&[ACCEPT, ("Cache-Control", "no-cache"), ("Origin", &self.origin)], fields].concat();
         self.open(&self.address.request("GET", topics, more, &fields))
     }
@@ -238,7 +238,7 @@ impl Visit {
     }
 
     /// Whether a stream comes at once that the server does not ask proxies to pass on so.
-    fn unasked(&self) -> Result<Option<bool>, Failure> {
+    fn unasked(&self) -> Result<Option<bool>, CommandFailure> {
         let mut stream = self.stream(&self.topics, &[("buffered", "1")], &[])?;
         let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
             What::Head(200, _) => None,
@@ -250,7 +250,7 @@ impl Visit {
     }
 
     /// Asks for a compressed stream, after one without compression has come.
-    fn compression(&self, seen: &Seen) -> Result<Compression, Failure> {
+    fn compression(&self, seen: &Seen) -> Result<Compression, CommandFailure> {
         let mut stream = self.stream(&self.topics, &[], &[("Accept-Encoding", "gzip, br, zstd")])?;
         let Some((200, fields)) = head_of(&mut stream) else { return Ok(Compression::Withheld) };
         let encoding = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
@@ -278,7 +278,7 @@ impl Visit {
     }
 
     /// Comes back after the first event, by the header and by the query.
-    fn resumed(&self, first_id: Option<&str>) -> Result<[Option<bool>; 2], Failure> {
+    fn resumed(&self, first_id: Option<&str>) -> Result<[Option<bool>; 2], CommandFailure> {
         let position = first_id.unwrap_or(ANCIENT_ID);
         let by_header = self.stream(&self.topics, &[], &[("Last-Event-ID", position)])?;
         let by_query = self.stream(&self.topics, &[("last_event_id", position)], &[])?;
@@ -298,7 +298,7 @@ impl Visit {
     }
 
     /// Asks as a browser does before `fetch` sends fields of its own.
-    fn preflight(&self) -> Result<Option<Head>, Failure> {
+    fn preflight(&self) -> Result<Option<Head>, CommandFailure> {
         let fields = [
             ("Origin", &self.origin[..]),
             ("Access-Control-Request-Method", "GET"),

@@ -25,7 +25,7 @@ fn publish(hub: &Hub, topics: &[&str], now: Now) -> EventId {
     hub.publish(vec![post(topics, "x")], None, now).expect("there is room").answer.id
 }
 
-fn join(hub: &Hub, topics: &[&str], start: Start, now: Now) -> Joined {
+fn join(hub: &Hub, topics: &[&str], start: StreamStart, now: Now) -> Joined {
     let names: Vec<Box<str>> = topics.iter().map(|&topic| topic.into()).collect();
     hub.subscribe(0, &names, &start, now).expect("there is room")
 }
@@ -33,7 +33,7 @@ fn join(hub: &Hub, topics: &[&str], start: Start, now: Now) -> Joined {
 #[test]
 fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once_a_topic() {
     let (hub, inboxes) = hub(|_| {});
-    join(&hub, &["a", "b"], Start::Now, at(1));
+    join(&hub, &["a", "b"], StreamStart::Now, at(1));
     let id = publish(&hub, &["a", "b"], at(2));
     let got: Vec<EventId> = inboxes[0]
         .frames
@@ -52,7 +52,7 @@ fn topics_of_the_server_keep_its_newest_states_only() {
     for history_events in [0, 100] {
         let (hub, _inboxes) = hub(|settings| settings.history_events = history_events);
         assert!(!hub.is_heard("fanwheel.status"));
-        let joined = join(&hub, &["fanwheel.status"], Start::Now, at(1));
+        let joined = join(&hub, &["fanwheel.status"], StreamStart::Now, at(1));
         assert!(hub.is_heard("fanwheel.status") && !hub.is_heard("a"));
         for ms in 2..9 {
             publish(&hub, &["fanwheel.status"], at(ms));
@@ -68,7 +68,7 @@ fn a_position_within_history_has_no_gap_and_one_below_the_floor_has() {
     let (hub, _inboxes) = hub(|settings| settings.history_events = 3);
     let ids: Vec<EventId> = (1..=5).map(|ms| publish(&hub, &["a"], at(ms))).collect();
     for (nth, id) in ids.iter().enumerate() {
-        let joined = join(&hub, &["a"], Start::After(*id), at(9));
+        let joined = join(&hub, &["a"], StreamStart::After(*id), at(9));
         let expected = if nth == 0 { vec![(0, Some(ids[2]))] } else { vec![] };
         assert_eq!(joined.gaps, expected, "after event {nth}");
         assert_eq!(joined.position, if nth == 0 { ids[1] } else { *id });
@@ -80,7 +80,9 @@ fn ids_that_are_not_ours_are_told_as_gaps_and_get_all_that_is_kept() {
     let (hub, _inboxes) = hub(|_| {});
     let id = publish(&hub, &["a"], at(1));
     let future = EventId::at_ms(99_999_999);
-    for start in [Start::After(future), Start::After(EventId::ZERO), Start::Unknown("$-1".into())] {
+    for start in
+        [StreamStart::After(future), StreamStart::After(EventId::ZERO), StreamStart::Unknown("$-1".into())]
+    {
         let joined = join(&hub, &["a"], start, at(2));
         assert_eq!(joined.gaps, [(0, Some(id))]);
         assert!(joined.position < id);
@@ -92,20 +94,20 @@ fn newest_counts_over_all_topics() {
     let (hub, _inboxes) = hub(|_| {});
     let ids: Vec<EventId> =
         (1..=6).map(|ms| publish(&hub, if ms % 2 == 0 { &["a"] } else { &["b"] }, at(ms))).collect();
-    assert_eq!(join(&hub, &["a", "b"], Start::Newest(2), at(9)).position, ids[3]);
-    assert_eq!(join(&hub, &["a"], Start::Newest(2), at(9)).position, ids[1]);
-    let all = join(&hub, &["a", "b"], Start::Newest(50), at(9));
+    assert_eq!(join(&hub, &["a", "b"], StreamStart::Newest(2), at(9)).position, ids[3]);
+    assert_eq!(join(&hub, &["a"], StreamStart::Newest(2), at(9)).position, ids[1]);
+    let all = join(&hub, &["a", "b"], StreamStart::Newest(50), at(9));
     assert!(all.position < ids[0] && all.gaps.is_empty());
 }
 
 #[test]
 fn a_full_mailbox_refuses_the_whole_publish() {
     let (hub, inboxes) = hub(|settings| settings.history_bytes_max = 1 << 30);
-    join(&hub, &["a"], Start::Now, at(1));
+    join(&hub, &["a"], StreamStart::Now, at(1));
     let batch = |events: usize| (0..events).map(|_| post(&["a"], "x")).collect::<Vec<_>>();
     hub.publish(batch(MAILBOX_FRAMES_MAX - 1), None, at(2)).expect("it fits");
     let refused = hub.publish(batch(2), None, at(2)).map(|_| ());
-    assert_eq!(refused, Err(Refused::Overload));
+    assert_eq!(refused, Err(RefusalReason::Overload));
     assert_eq!(inboxes[0].frames.len(), MAILBOX_FRAMES_MAX - 1);
     publish(&hub, &["nobody listens"], at(2));
     hub.publish(batch(1), None, at(2)).expect("one still fits");
@@ -117,7 +119,7 @@ fn topics_are_gone_after_their_history_and_a_moment_after_their_last_subscriber(
     for nth in 0..10_000 {
         publish(&hub, &[&format!("topic {nth}")], at(1));
     }
-    let joined = join(&hub, &["kept", "left"], Start::Now, at(2));
+    let joined = join(&hub, &["kept", "left"], StreamStart::Now, at(2));
     hub.unsubscribe(0, joined.topics[1], true, at(3));
     assert_eq!((hub.sizes().topics, hub.sizes().subscriptions), (10_002, 1));
     let turns = (0..).take_while(|_| hub.sweep(at(101))).count();
@@ -134,8 +136,8 @@ fn a_loss_in_a_removed_topic_is_told_when_it_comes_back() {
     let missed = publish(&hub, &["a"], at(2));
     hub.sweep(at(500));
     assert_eq!(hub.sizes().topics, 0);
-    assert_eq!(join(&hub, &["a"], Start::After(seen), at(501)).gaps, [(0, None)]);
-    assert_eq!(join(&hub, &["a"], Start::After(missed), at(501)).gaps, []);
+    assert_eq!(join(&hub, &["a"], StreamStart::After(seen), at(501)).gaps, [(0, None)]);
+    assert_eq!(join(&hub, &["a"], StreamStart::After(missed), at(501)).gaps, []);
 }
 
 #[test]
@@ -163,7 +165,7 @@ fn a_repeated_key_gives_the_first_answer_and_publishes_nothing() {
     let first = send(b"k", 1).expect("room");
     let again = send(b"k", 2).expect("known");
     assert_eq!((again.answer, again.repeated, hub.sizes().frames), (first.answer, true, 1));
-    assert_eq!(send(b"other", 3).map(|_| ()), Err(Refused::IdempotencyKeys));
+    assert_eq!(send(b"other", 3).map(|_| ()), Err(RefusalReason::IdempotencyKeys));
     assert!(!send(b"other", 600_001).expect("the first key is forgotten").repeated);
 }
 
@@ -172,10 +174,10 @@ fn topics_beyond_the_limit_are_refused_whole() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     publish(&hub, &["a"], at(1));
     let refused = hub.publish(vec![post(&["a"], "x"), post(&["b", "c"], "x")], None, at(2)).map(|_| ());
-    assert_eq!(refused, Err(Refused::Topics));
+    assert_eq!(refused, Err(RefusalReason::Topics));
     assert_eq!((hub.sizes().topics, hub.sizes().frames), (1, 1));
     let names: Vec<Box<str>> = vec!["b".into(), "c".into()];
-    assert!(hub.subscribe(0, &names, &Start::Now, at(2)).is_err());
+    assert!(hub.subscribe(0, &names, &StreamStart::Now, at(2)).is_err());
     assert_eq!(hub.sizes().topics, 1);
 }
 
@@ -185,7 +187,7 @@ fn a_frame_that_no_log_can_keep_reaches_all_of_its_topics() {
         settings.history_bytes_max = 1
     }] {
         let (hub, inboxes) = hub(edit);
-        join(&hub, &["heard"], Start::Now, at(1));
+        join(&hub, &["heard"], StreamStart::Now, at(1));
         publish(&hub, &["new", "heard", "newer"], at(2));
         publish(&hub, &["newer", "heard", "new"], at(3));
         assert_eq!(inboxes[0].frames.len(), 2);
@@ -197,7 +199,7 @@ fn a_frame_that_no_log_can_keep_reaches_all_of_its_topics() {
 fn a_topic_lingers_once_however_often_it_is_left_or_published_to() {
     let (hub, _inboxes) = hub(|settings| settings.history_events = 0);
     for ms in 1..1_000 {
-        let joined = join(&hub, &["a"], Start::Now, at(ms));
+        let joined = join(&hub, &["a"], StreamStart::Now, at(ms));
         hub.unsubscribe(0, joined.topics[0], true, at(ms));
         publish(&hub, &["a"], at(ms));
         assert_eq!(hub.lock().lingering.len(), 1);
@@ -212,11 +214,11 @@ fn a_topic_lingers_once_however_often_it_is_left_or_published_to() {
 fn topics_that_only_linger_give_way_to_new_ones() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     for name in ["a", "b", "c", "d"] {
-        let joined = join(&hub, &[name], Start::Now, at(1));
+        let joined = join(&hub, &[name], StreamStart::Now, at(1));
         hub.unsubscribe(0, joined.topics[0], true, at(1));
     }
     publish(&hub, &["e", "f"], at(2));
-    assert_eq!(hub.publish(vec![post(&["g"], "x")], None, at(3)).map(|_| ()), Err(Refused::Topics));
+    assert_eq!(hub.publish(vec![post(&["g"], "x")], None, at(3)).map(|_| ()), Err(RefusalReason::Topics));
     assert_eq!(hub.sizes().topics, 2);
 }
 
@@ -224,9 +226,12 @@ fn topics_that_only_linger_give_way_to_new_ones() {
 fn topics_never_exceed_their_limit_even_if_one_that_gives_way_is_wanted_itself() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     publish(&hub, &["kept"], at(1));
-    let joined = join(&hub, &["a"], Start::Now, at(1));
+    let joined = join(&hub, &["a"], StreamStart::Now, at(1));
     hub.unsubscribe(0, joined.topics[0], true, at(1));
-    assert_eq!(hub.publish(vec![post(&["a", "b"], "x")], None, at(2)).map(|_| ()), Err(Refused::Topics));
+    assert_eq!(
+        hub.publish(vec![post(&["a", "b"], "x")], None, at(2)).map(|_| ()),
+        Err(RefusalReason::Topics)
+    );
     publish(&hub, &["b"], at(2));
     assert_eq!(hub.sizes().topics, 2);
 }
@@ -235,7 +240,7 @@ fn topics_never_exceed_their_limit_even_if_one_that_gives_way_is_wanted_itself()
 fn lingering_topics_are_bounded() {
     let (hub, _inboxes) = hub(|_| {});
     for nth in 0..LINGERING_TOPICS_MAX + 1_000 {
-        let joined = join(&hub, &[&format!("topic {nth}")], Start::Now, at(1));
+        let joined = join(&hub, &[&format!("topic {nth}")], StreamStart::Now, at(1));
         hub.unsubscribe(0, joined.topics[0], true, at(1));
     }
     assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
@@ -245,11 +250,11 @@ fn lingering_topics_are_bounded() {
 fn of_topics_that_are_idle_together_one_may_push_the_other_out() {
     let (hub, _inboxes) = hub(|settings| settings.history_events = 0);
     let visit = |name: &str| {
-        let joined = join(&hub, &[name], Start::Now, at(1));
+        let joined = join(&hub, &[name], StreamStart::Now, at(1));
         hub.unsubscribe(0, joined.topics[0], true, at(1));
     };
     visit("a");
-    let b = join(&hub, &["b"], Start::Now, at(1));
+    let b = join(&hub, &["b"], StreamStart::Now, at(1));
     (1..LINGERING_TOPICS_MAX).for_each(|nth| visit(&format!("topic {nth}")));
     hub.lock().topics[b.topics[0] as usize].subscribers = 0;
     hub.lock().topics[b.topics[0] as usize].left_ms = 1;

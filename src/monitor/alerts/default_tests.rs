@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::base::counters::Count;
-use crate::base::histogram::{Histogram, Scale};
-use crate::base::snapshot::Readiness;
+use crate::base::histogram::{AtomicHistogram, HistogramScale};
+use crate::base::snapshot::ReadinessVerdict;
 use crate::monitor::watch::{Bounds, Sample, Watch, metric_named};
 
 const MB: u64 = 1_000_000;
@@ -12,7 +12,7 @@ const MB: u64 = 1_000_000;
 /// A server that is well, second by second, until something is done to it.
 struct Patient {
     sample: Sample,
-    each: Histogram,
+    each: AtomicHistogram,
     watch: Watch,
     told: Vec<(String, Change)>,
 }
@@ -34,7 +34,12 @@ impl Patient {
             cooldown_ms: 300_000,
         });
         assert_eq!(watch.replace_rules(rules.collect(), Now { mono_ms: 0, mono_us: 0, wall_ms: 0 }), []);
-        Patient { sample: Sample::default(), each: Histogram::new(Scale::Spans), watch, told: Vec::new() }
+        Patient {
+            sample: Sample::default(),
+            each: AtomicHistogram::new(HistogramScale::Spans),
+            watch,
+            told: Vec::new(),
+        }
     }
 
     fn count(&mut self, what: Count, by: u64) {
@@ -46,7 +51,7 @@ impl Patient {
         for _ in 0..seconds {
             self.sample.mono_ms += 1_000;
             self.sample.wall_ms = WALL_MS + self.sample.mono_ms;
-            self.sample.readiness = Readiness::default();
+            self.sample.readiness = ReadinessVerdict::default();
             let snapshot = &mut self.sample.snapshot;
             snapshot.connections_max = 100;
             (snapshot.totals.connections_open, snapshot.totals.subscribers_open) = (50, 40);
@@ -84,7 +89,7 @@ fn each_default_fires_for_its_trouble_and_ends_with_it_alone() {
         ("memory_leak", 25, 40, |it| it.sample.host.resident_bytes += MB / 100),
         ("not_ready", 1, 1, |it| {
             let reason = Some("worker_late: worker 2".to_owned());
-            it.sample.readiness = Readiness { ok: false, reason, since_ms: it.sample.mono_ms };
+            it.sample.readiness = ReadinessVerdict { ok: false, reason, since_ms: it.sample.mono_ms };
         }),
     ];
     assert_eq!(rows.len(), DEFAULT_RULES.len());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rule::{Bound, Figure, Rule, Unit};
-use crate::base::logfmt::Plain;
+use crate::base::logfmt::EscapedText;
 
 /// Which way an alert went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Notice {
     pub fn text(&self, host: &str) -> String {
         let Notice { rule, change, value, why, at_ms, since_ms } = self;
         // It becomes a line of a mail's head.
-        let sentence = Plain(&sentence(rule, *value, why.as_deref())).to_string();
+        let sentence = EscapedText(&sentence(rule, *value, why.as_deref())).to_string();
         match change {
             Change::Firing => {
                 format!("{} alert {} on {host}: {sentence}", rule.severity.name(), rule.name)

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 
 use super::{Judgement, Watch, Window};
-use crate::base::counters::{Closed, Count, REFUSED_NAMES, Refused};
+use crate::base::counters::{CloseReason, Count, REFUSED_NAMES, RefusalReason};
 use crate::base::limits::MAILBOX_FRAMES_MAX;
 use crate::monitor::alerts::Severity;
 
@@ -204,8 +204,8 @@ fn lagging(watch: &Watch) -> Found {
 }
 
 fn slow(watch: &Watch) -> Found {
-    let [stalled, evicted] =
-        [Closed::SlowStalled, Closed::SlowEvicted].map(|reason| watch.ended(reason, Window::FiveMinutes));
+    let [stalled, evicted] = [CloseReason::SlowStalled, CloseReason::SlowEvicted]
+        .map(|reason| watch.ended(reason, Window::FiveMinutes));
     let skipped = watch.happened(Count::Skipped, Window::FiveMinutes);
     let parts = [
         (stalled, "ended because they took nothing"),
@@ -304,7 +304,7 @@ fn gaps(watch: &Watch) -> Found {
 fn refused(watch: &Watch) -> Found {
     let mut refused = watch.refused();
     // A drain refuses everybody, as it should.
-    if let Some(draining) = refused.get_mut(Refused::Draining as usize) {
+    if let Some(draining) = refused.get_mut(RefusalReason::Draining as usize) {
         *draining = 0;
     }
     let total: u64 = refused.iter().sum();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Sample;
-use crate::base::counters::Spread;
+use crate::base::counters::DistributionTotals;
 use crate::base::histogram::Distribution;
 use crate::base::limits::WATCH_MINUTE_SAMPLES_MAX;
 use crate::base::snapshot::WorkerSnapshot;
@@ -25,7 +25,7 @@ pub struct WorkerRates {
 #[derive(Debug, Default)]
 struct Detail {
     mono_ms: u64,
-    spread: Spread,
+    spread: DistributionTotals,
     workers: Vec<WorkerSnapshot>,
     workers_cpu_seconds: Vec<f64>,
     turns_max_us: Vec<u64>,
@@ -50,12 +50,12 @@ impl Minute {
     }
 
     /// What was added to a distribution in the last minute.
-    pub fn added(&self, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
+    pub fn added(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
         self.difference(self.first(), of)
     }
 
     /// What was added to it in the last second.
-    pub fn added_last(&self, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
+    pub fn added_last(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
         self.difference(self.before(), of)
     }
 
@@ -69,7 +69,11 @@ impl Minute {
         self.0.iter().nth_back(1)
     }
 
-    fn difference(&self, from: Option<&Detail>, of: impl Fn(&Spread) -> &Distribution) -> Distribution {
+    fn difference(
+        &self,
+        from: Option<&Detail>,
+        of: impl Fn(&DistributionTotals) -> &Distribution,
+    ) -> Distribution {
         let Some(to) = self.0.back() else { return Distribution::default() };
         from.map_or_else(|| of(&to.spread).clone(), |from| of(&to.spread).since(of(&from.spread)))
     }
@@ -103,19 +107,19 @@ impl Minute {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::histogram::{Histogram, Scale};
+    use crate::base::histogram::{AtomicHistogram, HistogramScale};
     use crate::base::snapshot::HostReading;
-    use crate::base::snapshot::{Peaks, Snapshot};
+    use crate::base::snapshot::{LatencyPeaks, Snapshot};
 
     #[test]
     fn distributions_and_workers_are_differences_over_a_minute() {
-        let histogram = Histogram::new(Scale::Spans);
+        let histogram = AtomicHistogram::new(HistogramScale::Spans);
         let mut minute = Minute::default();
         assert_eq!(minute.added(|spread| &spread.turn).count(), 0);
         for second in 0..100_u64 {
             // A slow first quarter of a minute, which is forgotten in the end.
             histogram.add(if second < 15 { 1_000_000 } else { 100 }, 10);
-            let mut spread = Spread::default();
+            let mut spread = DistributionTotals::default();
             histogram.add_to(&mut spread.delivery_each);
             let worker = WorkerSnapshot {
                 delivered: second * second,
@@ -130,7 +134,7 @@ mod tests {
                     workers_cpu_seconds: vec![second as f64 / 4.0],
                     ..HostReading::default()
                 },
-                peaks: Peaks { turns_us: vec![second % 60], ..Peaks::default() },
+                peaks: LatencyPeaks { turns_us: vec![second % 60], ..LatencyPeaks::default() },
                 ..Sample::default()
             });
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Sample;
-use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Closed, Count, REFUSED_NAMES, Totals};
+use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, CloseReason, Count, CounterTotals, REFUSED_NAMES};
 use crate::base::limits::WATCH_POINTS_MAX;
 use crate::monitor::error_classes;
 
@@ -79,7 +79,7 @@ pub struct Point {
 impl Point {
     /// What is kept of a sample; the percentiles are for others to fill in.
     pub fn of(sample: &Sample) -> Point {
-        let totals: &Totals = &sample.snapshot.totals;
+        let totals: &CounterTotals = &sample.snapshot.totals;
         Point {
             mono_ms: sample.mono_ms,
             counts: totals.counts,
@@ -104,7 +104,7 @@ impl Point {
     }
 
     /// Connections ended for one reason.
-    pub fn closed(&self, reason: Closed) -> u64 {
+    pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize]
     }
 }

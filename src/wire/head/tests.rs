@@ -7,9 +7,9 @@ const LIMITS: HeadLimits = HeadLimits { bytes_max: 8_192, headers_max: 64 };
 /// What a row expects: a status, or 0 for "wait", or 200 for a head.
 fn status_of(buf: &[u8]) -> u16 {
     match parse(buf, LIMITS) {
-        Parsed::More => 0,
-        Parsed::Head(..) => 200,
-        Parsed::Bad(problem) => {
+        ParsedHead::More => 0,
+        ParsedHead::Head(..) => 200,
+        ParsedHead::Bad(problem) => {
             assert!(problem.closes(), "where the next request begins is unknown: {problem:?}");
             problem.status()
         }
@@ -27,7 +27,7 @@ fn check(buf: &[u8], expected: u16) {
 
 fn head(buf: &[u8]) -> Head<'_> {
     match parse(buf, LIMITS) {
-        Parsed::Head(head, used) => {
+        ParsedHead::Head(head, used) => {
             assert_eq!(used, buf.len());
             head
         }
@@ -319,8 +319,11 @@ fn limits_are_decided_as_soon_as_the_bytes_are_there() {
 
     // The limit is the setting's, and a line that alone exceeds it is a long line, not a long head.
     let small = HeadLimits { bytes_max: 512, headers_max: 8 };
-    assert!(matches!(parse(&long_line, small), Parsed::Bad(Problem::RequestLineTooLong { bytes_max: 512 })));
-    assert!(matches!(parse(&long_line[..511], small), Parsed::More));
+    assert!(matches!(
+        parse(&long_line, small),
+        ParsedHead::Bad(Problem::RequestLineTooLong { bytes_max: 512 })
+    ));
+    assert!(matches!(parse(&long_line[..511], small), ParsedHead::More));
 }
 
 #[test]
@@ -328,12 +331,12 @@ fn every_prefix_of_a_good_request_waits_and_what_follows_is_not_looked_at() {
     // A15, A16, A18, A19
     let whole = with("Accept: text/event-stream\r\nLast-Event-ID: 1-0\r\n");
     for len in 0..whole.len() {
-        assert!(matches!(parse(&whole[..len], LIMITS), Parsed::More), "{len}");
+        assert!(matches!(parse(&whole[..len], LIMITS), ParsedHead::More), "{len}");
     }
     for tail in [&b""[..], b"\0\0\0", b"GET / HTTP/1.1\r\n", b"\n", b" "] {
         let buf = [&whole[..], tail].concat();
         match parse(&buf, LIMITS) {
-            Parsed::Head(head, used) => {
+            ParsedHead::Head(head, used) => {
                 assert_eq!(used, whole.len());
                 assert_eq!(head.fields.last_event_id, Some(&b"1-0"[..]));
             }

@@ -1,7 +1,7 @@
 //! Answers as exact bytes.
 
 use super::*;
-use crate::base::counters::{REFUSED_NAMES, Refused};
+use crate::base::counters::{REFUSED_NAMES, RefusalReason};
 
 const ANY: Cors = Cors::Any;
 const TYPE_TEXT: &str = "text/plain; charset=utf-8";
@@ -49,7 +49,8 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
     }
     let head = written(|out| body(out, &Reply { head_only: true, ..reply(&Cors::Off) }, TYPE_TEXT, b"hello"));
     assert!(head.ends_with("Content-Length: 5\r\n\r\n"), "{head:?}");
-    let text = written(|out| body(out, &reply(&Cors::Off), metrics_type(Format::Prometheus), b"hello"));
+    let text =
+        written(|out| body(out, &reply(&Cors::Off), metrics_type(MetricsFormat::Prometheus), b"hello"));
     assert!(text.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{text:?}");
     let id = EventId::parse(b"1700000000000-3").expect("an id");
     let accepted = written(|out| accepted(out, &reply(&Cors::Off), id, 4));
@@ -59,7 +60,7 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
 
 #[test]
 fn a_part_of_the_dashboard_is_sent_once_and_then_only_confirmed() {
-    let part = Asset { content_type: "text/css", bytes: b"a {}", etag: "\"7f\"".to_owned() };
+    let part = DashboardAsset { content_type: "text/css", bytes: b"a {}", etag: "\"7f\"".to_owned() };
     let sent = |reply: Reply<'_>, tags: Option<&[u8]>| written(|out| asset(out, &reply, &part, tags));
     let first = sent(reply(&Cors::Off), None);
     let begin = format!("HTTP/1.1 200 OK\r\n{DATE}Cache-Control: no-cache\r\n");
@@ -124,7 +125,11 @@ fn origins_are_echoed_only_when_listed() {
 #[test]
 fn problems_are_json_with_their_status_and_close_when_they_must() {
     let refused = written(|out| {
-        problem(out, &Problem::Refused(Refused::Overload), &Reply { retry_after_s: Some(3), ..reply(&ANY) });
+        problem(
+            out,
+            &Problem::Refused(RefusalReason::Overload),
+            &Reply { retry_after_s: Some(3), ..reply(&ANY) },
+        );
     });
     assert_eq!(
         refused,
@@ -185,14 +190,14 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::NotReady("Worker 3 did not answer.".to_owned()),
         Problem::WorkerLate { worker: 3 },
         Problem::VersionNotSupported,
-        Problem::Refused(Refused::Connections),
-        Problem::Refused(Refused::Credentials),
-        Problem::Refused(Refused::Origin),
-        Problem::Refused(Refused::Host),
-        Problem::Refused(Refused::ReservedTopic),
+        Problem::Refused(RefusalReason::Connections),
+        Problem::Refused(RefusalReason::Credentials),
+        Problem::Refused(RefusalReason::Origin),
+        Problem::Refused(RefusalReason::Host),
+        Problem::Refused(RefusalReason::ReservedTopic),
         Problem::ReservedTopic { line: None },
         Problem::ReservedTopic { line: Some(2) },
-        Problem::Refused(Refused::Draining),
+        Problem::Refused(RefusalReason::Draining),
     ];
     for one in &problems {
         assert_ne!(super::reason(one.status()), "", "{one:?}");
@@ -209,7 +214,7 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         assert_eq!(parsed["error"], one.code());
         assert_eq!(parsed["message"].as_str(), Some(&*one.message()));
     }
-    assert_eq!(Problem::Refused(Refused::Memory).code(), REFUSED_NAMES[Refused::Memory as usize]);
+    assert_eq!(Problem::Refused(RefusalReason::Memory).code(), REFUSED_NAMES[RefusalReason::Memory as usize]);
 }
 
 #[test]

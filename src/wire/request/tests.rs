@@ -1,10 +1,10 @@
 //! Routes and parameters as tables: a request in short form, and what it turns into.
 
 use super::*;
-use crate::wire::head::{HeadLimits, Parsed, parse};
+use crate::wire::head::{HeadLimits, ParsedHead, parse};
 
-fn site(listener: Listener, profile: Profile) -> Site {
-    Site {
+fn site(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
+    ListenerPolicy {
         listener,
         profile,
         control_hosts: vec!["hub.internal".to_owned()],
@@ -17,20 +17,20 @@ fn site(listener: Listener, profile: Profile) -> Site {
     }
 }
 
-fn ask(site: &Site, line: &str, fields: &str) -> Result<Request, Problem> {
+fn ask(site: &ListenerPolicy, line: &str, fields: &str) -> Result<Request, Problem> {
     let text = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     match parse(text.as_bytes(), HeadLimits { bytes_max: 8_192, headers_max: 64 }) {
-        Parsed::Head(head, _) => route(&head, site),
+        ParsedHead::Head(head, _) => route(&head, site),
         other => panic!("{text:?}: {other:?}"),
     }
 }
 
 fn public(line: &str, fields: &str) -> Result<Request, Problem> {
-    ask(&site(Listener::Public, Profile::Standard), line, fields)
+    ask(&site(ListenerKind::Public, UrlProfile::Standard), line, fields)
 }
 
 fn control(line: &str, fields: &str) -> Result<Request, Problem> {
-    ask(&site(Listener::Control, Profile::Standard), line, fields)
+    ask(&site(ListenerKind::Control, UrlProfile::Standard), line, fields)
 }
 
 fn code(result: Result<Request, Problem>) -> String {
@@ -40,14 +40,14 @@ fn code(result: Result<Request, Problem>) -> String {
     }
 }
 
-fn subscribed(query: &str, fields: &str) -> Subscribe {
+fn subscribed(query: &str, fields: &str) -> SubscribeRequest {
     match public(&format!("GET /events?{query}"), fields) {
         Ok(Request::Subscribe(subscribe)) => *subscribe,
         other => panic!("{query:?}: {other:?}"),
     }
 }
 
-fn published(query: &str, fields: &str) -> Publish {
+fn published(query: &str, fields: &str) -> PublishRequest {
     match control(&format!("POST /publish?{query}"), &format!("Content-Length: 1\r\n{fields}")) {
         Ok(Request::Publish(publish)) => *publish,
         other => panic!("{query:?}: {other:?}"),
@@ -159,7 +159,7 @@ fn a_405_names_the_methods_and_a_403_the_control_listener() {
     }
     let refused = public("POST /publish?topic=a", "Content-Length: 1\r\n").expect_err("public");
     assert!(refused.message().contains("control listener at 127.0.0.1:8081"), "{}", refused.message());
-    let mut alone = site(Listener::Public, Profile::Standard);
+    let mut alone = site(ListenerKind::Public, UrlProfile::Standard);
     alone.control.clear();
     let refused = ask(&alone, "POST /publish?topic=a", "").expect_err("public");
     assert!(refused.message().contains("no control listener"), "{}", refused.message());
@@ -274,15 +274,18 @@ fn topics_are_decoded_checked_and_told_apart() {
 #[test]
 fn filters_last_and_clock_are_read() {
     let plain = subscribed("topic=a", "");
-    assert_eq!((plain.events.len(), plain.start, plain.clock, plain.chunked), (0, Start::Now, false, true));
+    assert_eq!(
+        (plain.events.len(), plain.start, plain.clock, plain.chunked),
+        (0, StreamStart::Now, false, true)
+    );
     let events = subscribed("topic=a&event=x&event=y+z&event=x&event=", "").events;
     assert_eq!(events, ["x".into(), "y z".into(), "message".into()] as [Box<str>; 3]);
     let starts = [
-        ("last=0", Start::Now),
-        ("last=1", Start::Newest(1)),
-        ("last=050", Start::Newest(50)),
-        ("last=51", Start::Newest(50)),
-        ("last=99999999999999999999999999", Start::Newest(50)),
+        ("last=0", StreamStart::Now),
+        ("last=1", StreamStart::Newest(1)),
+        ("last=050", StreamStart::Newest(50)),
+        ("last=51", StreamStart::Newest(50)),
+        ("last=99999999999999999999999999", StreamStart::Newest(50)),
     ];
     for (query, expected) in starts {
         assert_eq!(subscribed(&format!("topic=a&{query}"), "").start, expected, "{query}");
@@ -314,12 +317,12 @@ fn filters_last_and_clock_are_read() {
 
 #[test]
 fn resume_prefers_the_header_then_the_query_and_never_fails() {
-    let at = |text: &str| Start::After(EventId::parse(text.as_bytes()).expect("an id"));
-    let unknown = |text: &str| Start::Unknown(text.to_owned());
+    let at = |text: &str| StreamStart::After(EventId::parse(text.as_bytes()).expect("an id"));
+    let unknown = |text: &str| StreamStart::Unknown(text.to_owned());
     let digits = "9".repeat(60);
     let long = "x".repeat(4_000);
     // B10: query, fields, start.
-    let rows: &[(&str, &str, Start)] = &[
+    let rows: &[(&str, &str, StreamStart)] = &[
         ("", "Last-Event-ID: 5-1\r\n", at("5-1")),
         ("last_event_id=5-1", "", at("5-1")),
         ("lastEventId=5-1", "", at("5-1")),
@@ -328,8 +331,8 @@ fn resume_prefers_the_header_then_the_query_and_never_fails() {
         ("last=3&last_event_id=6-0", "", at("6-0")),
         ("last_event_id=6-0", "Last-Event-ID:\r\n", at("6-0")),
         ("last_event_id=&lastEventId=7-0", "Last-Event-ID: \r\n", at("7-0")),
-        ("last_event_id=&lastEventId=", "Last-Event-ID:\r\n", Start::Now),
-        ("last=3", "Last-Event-ID:\r\n", Start::Newest(3)),
+        ("last_event_id=&lastEventId=", "Last-Event-ID:\r\n", StreamStart::Now),
+        ("last=3", "Last-Event-ID:\r\n", StreamStart::Newest(3)),
         ("", "Last-Event-ID: rubbish\r\n", unknown("rubbish")),
         ("last_event_id=6-0", "Last-Event-ID: rubbish\r\n", unknown("rubbish")),
         ("", "Last-Event-ID: -1\r\n", unknown("-1")),
@@ -402,7 +405,7 @@ fn whoever_took_a_wrong_turn_is_told_the_way() {
         (control("POST /publish/", ""), NOWHERE),
         (public("GET /metrics", ""), ON_CONTROL),
         (public("GET /", ""), ON_CONTROL),
-        (ask(&site(Listener::Public, Profile::BroadcastBenchmark), "GET /events", ""), NOT_IN_PROFILE),
+        (ask(&site(ListenerKind::Public, UrlProfile::BroadcastBenchmark), "GET /events", ""), NOT_IN_PROFILE),
     ];
     for (answer, expected) in rows {
         assert_eq!(answer, Err(Problem::NotFound(expected)));
@@ -411,7 +414,7 @@ fn whoever_took_a_wrong_turn_is_told_the_way() {
 
 #[test]
 fn the_benchmark_profile_serves_its_own_paths_only() {
-    let bench = site(Listener::Public, Profile::BroadcastBenchmark);
+    let bench = site(ListenerKind::Public, UrlProfile::BroadcastBenchmark);
     let rows = [
         ("GET /sse", "", "BenchSubscribe"),
         ("GET /sse?x=%zz", "Accept: text/html\r\n", "BenchSubscribe"),
@@ -433,7 +436,7 @@ fn the_benchmark_profile_serves_its_own_paths_only() {
     for (line, fields, expected) in rows {
         assert_eq!(code(ask(&bench, line, fields)), expected, "{line:?}");
     }
-    let its_control = site(Listener::Control, Profile::BroadcastBenchmark);
+    let its_control = site(ListenerKind::Control, UrlProfile::BroadcastBenchmark);
     assert_eq!(code(ask(&its_control, "GET /metrics", "")), "Metrics");
     assert_eq!(code(ask(&its_control, "GET /sse", "")), "404 not_found");
 }

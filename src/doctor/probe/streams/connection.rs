@@ -15,7 +15,7 @@ use crate::base::limits::{
     DOCTOR_ARRIVALS_MAX, DOCTOR_CONNECT_TIMEOUT, DOCTOR_HEAD_BYTES_MAX, DOCTOR_HEADERS_MAX,
 };
 use crate::doctor::judge::streams::End;
-use crate::wire::response_stream::{Item, Stream};
+use crate::wire::response_stream::{ResponseStream, StreamItem};
 
 /// How a chunked body ends when nothing else is sent with it.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -199,7 +199,7 @@ struct Reader {
     head: Vec<u8>,
     head_is_over: bool,
     /// None when the body is no plain event stream: then its bytes are only noticed.
-    stream: Option<Stream>,
+    stream: Option<ResponseStream>,
     comments: u64,
 }
 
@@ -234,7 +234,7 @@ impl Reader {
             return rest.is_empty() || self.take(&rest, found);
         }
         self.head_is_over = true;
-        self.stream = (!compressed).then(Stream::default);
+        self.stream = (!compressed).then(ResponseStream::default);
         found.push(What::Head(status, fields));
         let whole = std::mem::take(&mut self.head);
         if whole.len() > length {
@@ -249,13 +249,13 @@ impl Reader {
         let mut ended = false;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let fed = stream.feed(bytes, &mut |item| match item {
-            Item::Opened => {}
-            Item::Event(event) => found.push(What::Event {
+            StreamItem::Opened => {}
+            StreamItem::Event(event) => found.push(What::Event {
                 id: text(event.id),
                 name: text(event.name),
                 data: text(&event.data[..event.data.len().min(DATA_BYTES_KEPT)]),
             }),
-            Item::End => ended = true,
+            StreamItem::End => ended = true,
         });
         if stream.comments() > self.comments {
             self.comments = stream.comments();

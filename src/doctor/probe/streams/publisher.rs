@@ -4,7 +4,7 @@ use serde_json::Value;
 use ureq::{Agent, Error};
 
 use super::url::{kept_pairs, topic_pair};
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::limits::{DOCTOR_PATIENCE, DOCTOR_PUBLISH_TIMEOUT};
 use crate::base::logfmt::shown;
 use crate::client::http::{Base, agent, refusal};
@@ -26,11 +26,14 @@ impl Publisher {
     ///
     /// # Errors
     /// When it is no such address.
-    pub fn new(url: &str, topic: &str) -> Result<Publisher, Failure> {
+    pub fn new(url: &str, topic: &str) -> Result<Publisher, CommandFailure> {
         let url = url.split('#').next().unwrap_or(url);
         let (front, query) = url.split_once('?').unwrap_or((url, ""));
         if !query.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Failure::Usage(format!("{FLAG} {}: the query must be percent-encoded", shown(url))));
+            return Err(CommandFailure::Usage(format!(
+                "{FLAG} {}: the query must be percent-encoded",
+                shown(url)
+            )));
         }
         let base = Base::named(FLAG, front)?;
         let pairs: Vec<String> = std::iter::once(topic_pair(topic)).chain(kept_pairs(query)).collect();
@@ -96,7 +99,7 @@ mod tests {
             assert_eq!(format!("{}?{}", publisher.place, publisher.query), expected, "{url}");
         }
         for url in ["", "a:1", "http://", "http:///publish", "https://a/publish", "http://a/publish?a b"] {
-            let Err(Failure::Usage(line)) = Publisher::new(url, "own") else { panic!("{url}: taken") };
+            let Err(CommandFailure::Usage(line)) = Publisher::new(url, "own") else { panic!("{url}: taken") };
             assert!(line.starts_with(FLAG), "{line}");
         }
     }

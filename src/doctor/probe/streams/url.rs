@@ -2,7 +2,7 @@
 
 use ureq::http::Uri;
 
-use crate::base::failure::Failure;
+use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
 use crate::client::http::{encoded, has_wrong_port};
 
@@ -29,10 +29,10 @@ impl Address {
     ///
     /// # Errors
     /// When it is no such address.
-    pub fn new(url: &str) -> Result<Address, Failure> {
+    pub fn new(url: &str) -> Result<Address, CommandFailure> {
         let refuse = || {
             let url = shown(url);
-            Failure::Usage(format!("--url {url}: must be http(s)://HOST[:PORT]/events?topic=TOPIC"))
+            CommandFailure::Usage(format!("--url {url}: must be http(s)://HOST[:PORT]/events?topic=TOPIC"))
         };
         let uri: Uri = url.split('#').next().unwrap_or(url).parse().map_err(|_| refuse())?;
         let tls = match uri.scheme_str() {
@@ -157,7 +157,7 @@ mod tests {
             "//a/b",
             "http://a:80800/",
         ] {
-            assert!(matches!(Address::new(url), Err(Failure::Usage(_))), "{url}");
+            assert!(matches!(Address::new(url), Err(CommandFailure::Usage(_))), "{url}");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Each trouble on a node that is otherwise quiet. Knows no page.
 
 use super::*;
-use crate::base::histogram::{Histogram, Scale};
+use crate::base::histogram::{AtomicHistogram, HistogramScale};
 use crate::base::settings::TABLE;
-use crate::base::snapshot::{Readiness, WorkerSnapshot};
+use crate::base::snapshot::{ReadinessVerdict, WorkerSnapshot};
 use crate::base::survey::AddressCount;
 use crate::monitor::watch::{Bounds, Sample};
 
@@ -52,7 +52,7 @@ fn each_trouble_is_told_alone() {
         (
             |it| {
                 let reason = Some("worker_late: worker 1".to_owned());
-                it.readiness = Readiness { ok: false, reason, since_ms: 0 };
+                it.readiness = ReadinessVerdict { ok: false, reason, since_ms: 0 };
             },
             Critical,
             "worker_late: worker 1",
@@ -66,7 +66,7 @@ fn each_trouble_is_told_alone() {
         (|it| count(it, Count::Gaps), Warning, "9 times"),
         (|it| count(it, Count::Skipped), Warning, "9 times moved to the newest"),
         (
-            |it| it.snapshot.totals.closed[Closed::SlowStalled as usize] = it.mono_ms / 1_000,
+            |it| it.snapshot.totals.closed[CloseReason::SlowStalled as usize] = it.mono_ms / 1_000,
             Warning,
             "9 times ended because they took nothing",
         ),
@@ -165,7 +165,7 @@ fn a_steady_publisher_that_falls_silent_is_told_after_a_minute() {
 
 #[test]
 fn slow_deliveries_are_told() {
-    let each = Histogram::new(Scale::Spans);
+    let each = AtomicHistogram::new(HistogramScale::Spans);
     let found = insights(bounds(), |at| {
         each.add(2_000_000, 10);
         let mut sample = quiet(at);
@@ -186,15 +186,15 @@ fn a_drain_is_no_fault_and_a_log_that_fails_has_advice_of_its_own() {
     let draining = insights(bounds(), |at| {
         let mut sample = quiet(at);
         sample.snapshot.draining = true;
-        sample.snapshot.totals.refused[Refused::Draining as usize] = at;
+        sample.snapshot.totals.refused[RefusalReason::Draining as usize] = at;
         let reason = Some("draining: the server ends its streams".to_owned());
-        sample.readiness = Readiness { ok: false, reason, since_ms: 0 };
+        sample.readiness = ReadinessVerdict { ok: false, reason, since_ms: 0 };
         sample
     });
     assert!(matches!(&draining[..], [(Severity::Warning, text)] if text.contains("is draining")));
     let mut watch = Watch::new(bounds());
     let reason = Some("log_failing: the log's lines are lost".to_owned());
-    let readiness = Readiness { ok: false, reason, since_ms: 0 };
+    let readiness = ReadinessVerdict { ok: false, reason, since_ms: 0 };
     (0..10).for_each(|at| watch.push(Sample { readiness: readiness.clone(), ..quiet(at) }));
     assert!(watch.insights()[0].advice.contains("disk"));
 }
@@ -219,7 +219,7 @@ fn each_refusal_has_advice_that_names_settings_that_exist() {
         let known = |name: &&str| TABLE.iter().any(|setting| setting.name == *name);
         assert!(settings.iter().all(known), "{reason}: {settings:?}");
     }
-    let told = |reason: Refused| {
+    let told = |reason: RefusalReason| {
         let mut watch = Watch::new(bounds());
         (0..10).for_each(|at| {
             let mut sample = quiet(at);
@@ -228,7 +228,7 @@ fn each_refusal_has_advice_that_names_settings_that_exist() {
         });
         watch.insights()[0].advice
     };
-    assert!(told(Refused::Address).contains("connections_per_address_max"));
-    assert!(told(Refused::IdempotencyKeys).contains("idempotency_keys_max"));
-    assert!(told(Refused::Surveys).contains("/connections"));
+    assert!(told(RefusalReason::Address).contains("connections_per_address_max"));
+    assert!(told(RefusalReason::IdempotencyKeys).contains("idempotency_keys_max"));
+    assert!(told(RefusalReason::Surveys).contains("/connections"));
 }
