@@ -12,7 +12,7 @@ use fanwheel::fanout::node::Node;
 use fanwheel::reactor::{
     BindFault, Capacity, Server, ServerLaunch, StartError, WorkerNotice, capacity, start,
 };
-use fanwheel::sys::process::{unshare_files, wake_file};
+use fanwheel::sys::process::{open_wake_file, unshare_files};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -220,7 +220,7 @@ fn after_unshare_a_number_opened_in_one_thread_is_unknown_to_another() {
         unshared_from.recv().unwrap();
         unshare_files().unwrap();
         // High enough that no other test's file has the number.
-        let files: Vec<_> = (0..400).map(|_| wake_file().unwrap()).collect();
+        let files: Vec<_> = (0..400).map(|_| open_wake_file().unwrap()).collect();
         let number = files[399].as_raw_fd();
         number_to.send(number).unwrap();
         (link_of(number), files).0
@@ -234,7 +234,7 @@ fn closing_in_one_table_leaves_the_copy_in_another_open() {
     let _alone = alone();
     let (ready_to, ready_from) = channel::<()>();
     let (closed_to, closed_from) = channel::<()>();
-    let file = wake_file().unwrap();
+    let file = open_wake_file().unwrap();
     let number = file.as_raw_fd();
     let thread = std::thread::spawn(move || {
         unshare_files().unwrap();

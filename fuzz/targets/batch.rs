@@ -3,7 +3,7 @@
 
 use fanwheel::wire::batch::parse;
 use fanwheel::wire::problem::Problem;
-use fanwheel::wire::reply::json_string;
+use fanwheel::wire::reply::append_json_string;
 use libfuzzer_sys::fuzz_target;
 
 const TOPICS_MAX: usize = 4;
@@ -21,9 +21,9 @@ fuzz_target!(|data: &[u8]| {
                     assert!(!text.is_empty() && !text.chars().any(char::is_control));
                 }
                 let mut line = b"{\"topic\":".to_vec();
-                json_string(&mut line, &post.topics[0]);
+                append_json_string(&mut line, &post.topics[0]);
                 line.extend_from_slice(b",\"data\":");
-                json_string(&mut line, &post.data);
+                append_json_string(&mut line, &post.data);
                 line.extend_from_slice(b"}\r\n");
                 let again = parse(&line, TOPICS_MAX).expect("an encoded payload is good");
                 assert_eq!((again.len(), &again[0].data), (1, &post.data));

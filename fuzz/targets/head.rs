@@ -80,7 +80,7 @@ fn check_answer(problem: &Problem) {
         allow: None,
         wall_ms: 0,
     };
-    reply::problem(&mut out, problem, &reply);
+    reply::append_problem(&mut out, problem, &reply);
     let text = std::str::from_utf8(&out).expect("answers are UTF-8");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     assert!(head.contains(&format!("Content-Length: {}", body.len())));

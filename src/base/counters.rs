@@ -351,7 +351,7 @@ impl Counters {
     }
 
     /// Adds this worker's distributions to sums over workers.
-    pub fn add_to_spread(&self, sum: &mut DistributionTotals) {
+    pub fn add_distributions_to(&self, sum: &mut DistributionTotals) {
         self.delivery_each.add_to(&mut sum.delivery_each);
         self.delivery_last.add_to(&mut sum.delivery_last);
         self.turn.add_to(&mut sum.turn);

@@ -360,12 +360,12 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings::from_texts(|name| spec(name).expect("every field has a row").default)
+        Settings::from_texts(|name| find_spec(name).expect("every field has a row").default)
     }
 }
 
 /// The row of a setting.
-pub fn spec(name: &str) -> Option<&'static SettingSpec> {
+pub fn find_spec(name: &str) -> Option<&'static SettingSpec> {
     TABLE.iter().find(|spec| spec.name == name)
 }
 
@@ -392,7 +392,9 @@ impl SettingSpec {
     /// The text as it may be shown to anyone: in the log, in error lines, by `config`.
     pub fn shown(&self, text: &str) -> String {
         match self.kind {
-            SettingKind::Urls => split_list(text).iter().map(|url| masked(url)).collect::<Vec<_>>().join(","),
+            SettingKind::Urls => {
+                split_list(text).iter().map(|url| mask_url(url)).collect::<Vec<_>>().join(",")
+            }
             _ => text.to_owned(),
         }
     }
@@ -402,7 +404,7 @@ impl SettingSpec {
 const MASK: &str = "***";
 
 /// An address without what only its owner should know: user, path and query.
-pub fn masked(url: &str) -> String {
+pub fn mask_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
@@ -458,9 +460,9 @@ mod tests {
             ("secret", "***"),
         ];
         for (url, expected) in rows {
-            assert_eq!(masked(url), expected);
+            assert_eq!(mask_url(url), expected);
         }
-        let webhook = spec("alert_webhook").expect("in the table");
+        let webhook = find_spec("alert_webhook").expect("in the table");
         assert_eq!(webhook.shown("http://a/b, http://c/d"), "http://a/***,http://c/***");
         for good in ["", "http://a", "https://a:1/b?c=d,http://[::1]:9/x"] {
             assert_eq!(webhook.check(good), Ok(()), "{good}");
@@ -473,7 +475,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_with_the_range() {
-        let spec = spec("heartbeat_ms").expect("in the table");
+        let spec = find_spec("heartbeat_ms").expect("in the table");
         for text in ["99", "3600001", "-1", "1e3", "", "15s"] {
             assert_eq!(spec.check(text), Err("a whole number from 100 to 3600000".to_owned()), "{text}");
         }

@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::base::logfmt::shown;
-use crate::base::settings::{SettingKind, SettingSpec, TABLE, spec};
+use crate::base::settings::{SettingKind, SettingSpec, TABLE, find_spec};
 use crate::cli::grammar::switch;
 use crate::cli::{doctor, load, plan, publish, subscribe};
 use crate::config::resolve::{CONFIG_VARIABLE, Inputs};
@@ -59,7 +59,7 @@ pub fn config_file() -> Arg {
 
 /// The flag of one setting of the table.
 pub fn setting_named(name: &str) -> Arg {
-    setting(spec(name).expect("a setting of the table"))
+    setting(find_spec(name).expect("a setting of the table"))
 }
 
 /// Values are checked where all sources meet, so that each refusal reads the same; clap only collects texts.

@@ -67,7 +67,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Contents, Refusal> {
             continue;
         }
         let names = || TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY]);
-        let spec = settings::spec(name).ok_or_else(|| Refusal::UnknownName {
+        let spec = settings::find_spec(name).ok_or_else(|| Refusal::UnknownName {
             place: place(key.span()),
             name: name.to_owned(),
             nearest: nearest(name, names()).map(str::to_owned),

@@ -22,7 +22,7 @@ use self::retry::Courier;
 use self::webhook::Webhook;
 use crate::base::limits::ALERT_MESSAGES_MAX;
 use crate::base::logfmt::LogValue;
-use crate::base::settings::{Settings, masked};
+use crate::base::settings::{Settings, mask_url};
 use crate::monitor::alerts::{Change, Notice, Severity};
 
 /// How often a pause looks whether it is worth going on.
@@ -104,7 +104,7 @@ impl Notifier {
     pub fn new(settings: &Settings, seed: u64) -> Notifier {
         let host: Arc<str> = host_name().into();
         let webhooks = settings.alert_webhook.iter().map(|url| {
-            (format!("webhook {}", masked(url)), Destination::Webhook(Webhook::new(url, Arc::clone(&host))))
+            (format!("webhook {}", mask_url(url)), Destination::Webhook(Webhook::new(url, Arc::clone(&host))))
         });
         let command = (!settings.alert_command.is_empty()).then(|| {
             let program = Program::new(&settings.alert_command);

@@ -264,11 +264,11 @@ impl Worker {
                 // A stream that is not chunked says that its connection ends, so it does.
                 let asked = Asked { keep_alive: asked.keep_alive && chunked, ..asked };
                 self.answer(slot, asked, |out, reply| {
-                    reply::stream_head_only(out, reply, chunked);
+                    reply::append_stream_head_only(out, reply, chunked);
                 })
             }
             Request::Preflight { allow } => {
-                self.answer(slot, asked, |out, reply| reply::preflight(out, reply, allow))
+                self.answer(slot, asked, |out, reply| reply::append_preflight(out, reply, allow))
             }
             Request::Health => self.answer_json(slot, asked, 200, "{\"status\":\"ok\"}"),
             Request::Ready => self.answer_ready(slot, asked),
@@ -279,7 +279,7 @@ impl Worker {
             Request::Metrics(format) => {
                 let text = (self.node.pages().metrics)(&self.node.snapshot(self.now.mono_ms), format);
                 self.answer(slot, asked, |out, reply| {
-                    reply::body(out, reply, reply::metrics_type(format), text.as_bytes());
+                    reply::append_body(out, reply, reply::metrics_type(format), text.as_bytes());
                 })
             }
             Request::Connections(query) => self.ask_connections(slot, asked, query),
@@ -294,14 +294,14 @@ impl Worker {
             }
             Request::BenchConnections => {
                 let streams = self.node.totals().subscribers_open;
-                self.answer(slot, last, |out, _| reply::bench_connections(out, streams))
+                self.answer(slot, last, |out, _| reply::append_bench_connections(out, streams))
             }
-            Request::BenchOptions => self.answer(slot, last, |out, _| reply::bench_options(out)),
+            Request::BenchOptions => self.answer(slot, last, |out, _| reply::append_bench_options(out)),
         }
     }
 
     fn answer_json(&mut self, slot: u32, asked: Asked<'_>, status: u16, text: &str) -> Flow {
-        self.answer(slot, asked, |out, reply| reply::json(out, &Reply { status, ..*reply }, text))
+        self.answer(slot, asked, |out, reply| reply::append_json(out, &Reply { status, ..*reply }, text))
     }
 
     /// A file of the dashboard.
@@ -314,7 +314,7 @@ impl Worker {
     ) -> Flow {
         match (self.node.pages().asset)(name) {
             Some(asset) => self.answer(slot, asked, |out, reply| {
-                reply::asset(out, reply, &asset, if_none_match);
+                reply::append_asset(out, reply, &asset, if_none_match);
             }),
             None => {
                 self.counters().count(Count::RequestsBad);
@@ -357,11 +357,11 @@ impl Worker {
                     _ => Vec::new(),
                 };
                 if bench {
-                    reply::bench_stream_head(&mut bytes, chunked);
+                    reply::append_bench_stream_head(&mut bytes, chunked);
                 } else {
                     let node = Arc::clone(&self.node);
                     let reply = self.reply_to(slot, asked, &node);
-                    reply::stream_head(&mut bytes, &reply, chunked, buffered, retry_ms);
+                    reply::append_stream_head(&mut bytes, &reply, chunked, buffered, retry_ms);
                 }
                 self.join(slot, Opening { bytes, subscribe })
             }
@@ -371,7 +371,7 @@ impl Worker {
             Err(why) if browser => {
                 self.counters().refuse(why);
                 self.answer(slot, Asked { keep_alive: false, ..asked }, |out, reply| {
-                    reply::overload_stream(out, reply, chunked, retry_ms);
+                    reply::append_overload_stream(out, reply, chunked, retry_ms);
                 })
             }
             Err(why) => self.refuse(slot, asked, why),
@@ -390,7 +390,7 @@ impl Worker {
         let span = RETRY_AFTER_S.end - RETRY_AFTER_S.start;
         let retry_after_s = (problem.status() == 503).then(|| RETRY_AFTER_S.start + self.prng.below(span));
         let flow = self.answer(slot, Asked { keep_alive, ..asked }, |out, reply| {
-            reply::problem(out, problem, &Reply { retry_after_s, ..*reply });
+            reply::append_problem(out, problem, &Reply { retry_after_s, ..*reply });
         });
         if problem.closes() {
             let refused = matches!(problem, Problem::Refused(_));

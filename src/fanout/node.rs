@@ -177,7 +177,7 @@ impl Node {
     pub fn snapshot(&self, uptime_ms: u64) -> Snapshot {
         let sizes = self.hub.sizes();
         let mut spread = DistributionTotals::default();
-        self.counters.iter().for_each(|counters| counters.add_to_spread(&mut spread));
+        self.counters.iter().for_each(|counters| counters.add_distributions_to(&mut spread));
         Snapshot {
             totals: self.totals(),
             spread,

@@ -432,7 +432,7 @@ fn skip(stream: &mut Stream, topics: &LocalTopics, hub: &Inner, to_newest: bool)
         let next = log.after(stream.position).next().map(|frame| frame.id());
         let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
         if passed_over || log.floor() > after.max(told) {
-            reply::gap_event(stream.own_bytes(), chunked, hub.name(index), &after.to_string(), next);
+            reply::append_gap_event(stream.own_bytes(), chunked, hub.name(index), &after.to_string(), next);
             gaps += 1;
         }
         if let Some(extra) = &mut stream.extra {

@@ -82,7 +82,7 @@ impl Worker {
         let own = stream.own_bytes();
         *own = bytes;
         if subscribe.clock {
-            reply::clock_event(own, chunked, self.now.wall_ms);
+            reply::append_clock_event(own, chunked, self.now.wall_ms);
         }
         let after = match &subscribe.start {
             StreamStart::After(id) => id.to_string(),
@@ -92,7 +92,7 @@ impl Worker {
         self.counters().count(Count::Resumed);
         self.counters().add(Count::Gaps, joined.gaps.len() as u64);
         for &(nth, oldest) in &joined.gaps {
-            reply::gap_event(own, chunked, &subscribe.topics[nth], &after, oldest);
+            reply::append_gap_event(own, chunked, &subscribe.topics[nth], &after, oldest);
         }
     }
 
@@ -216,7 +216,7 @@ impl Worker {
         }
         let chunked = stream.chunked();
         if self.node.settings.profile == UrlProfile::Standard {
-            reply::retry_line(stream.own_bytes(), chunked, retry_ms);
+            reply::append_retry_line(stream.own_bytes(), chunked, retry_ms);
         }
         stream.own_bytes().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
         stream.mode |= mode::ENDING;
@@ -247,7 +247,7 @@ fn patience_with(stream: &Stream, ticks: &Ticks) -> Tick {
 fn beat(stream: &mut Stream, wall_ms: u64) {
     let chunked = stream.chunked();
     if stream.mode & mode::CLOCK != 0 {
-        reply::clock_event(stream.own_bytes(), chunked, wall_ms);
+        reply::append_clock_event(stream.own_bytes(), chunked, wall_ms);
     } else {
         stream.say(if chunked { reply::HEARTBEAT_CHUNKED } else { reply::HEARTBEAT_BARE });
     }

@@ -64,7 +64,7 @@ impl Worker {
     pub(super) fn ask_end(&mut self, slot: u32, asked: Asked<'_>, id: ConnectionId) -> Flow {
         if id == self.id(slot, &self.conns[slot as usize]) {
             // Its own: answered first.
-            let flow = self.answer(slot, Asked { keep_alive: false, ..asked }, reply::no_content);
+            let flow = self.answer(slot, Asked { keep_alive: false, ..asked }, reply::append_no_content);
             self.talk(slot).then = Then::Linger(CloseReason::Operator);
             return flow;
         }
@@ -144,7 +144,7 @@ impl Worker {
             }
         };
         drop(pursuit);
-        let flow = self.answer(slot, asked, |out, reply| reply::json(out, reply, &text));
+        let flow = self.answer(slot, asked, |out, reply| reply::append_json(out, reply, &text));
         self.resume(slot, &flow);
     }
 
@@ -162,7 +162,7 @@ impl Worker {
 
     fn answer_end(&mut self, slot: u32, asked: Asked<'_>, id: ConnectionId, told: bool, ended: bool) {
         let flow = match (told, ended) {
-            (true, true) => self.answer(slot, asked, reply::no_content),
+            (true, true) => self.answer(slot, asked, reply::append_no_content),
             (true, false) => self.answer_problem(slot, asked, &Problem::NoSuchConnection),
             (false, _) => {
                 self.answer_problem(slot, asked, &Problem::WorkerLate { worker: id.worker as usize })

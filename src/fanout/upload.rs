@@ -156,15 +156,15 @@ impl Worker {
             self.asked += answer.events as usize;
         }
         self.answer(slot, asked, |out, reply| match call {
-            Call::Publish(_) => reply::accepted(out, reply, answer.id, answer.subscribers as usize),
+            Call::Publish(_) => reply::append_accepted(out, reply, answer.id, answer.subscribers as usize),
             Call::Batch(_) => {
                 let text = format!(
                     "{{\"id\":\"{}\",\"events\":{},\"subscribers\":{}}}",
                     answer.id, answer.events, answer.subscribers
                 );
-                reply::json(out, &Reply { status: 202, ..*reply }, &text);
+                reply::append_json(out, &Reply { status: 202, ..*reply }, &text);
             }
-            Call::Broadcast => reply::bench_accepted(out, reply.http11, reply.keep_alive),
+            Call::Broadcast => reply::append_bench_accepted(out, reply.http11, reply.keep_alive),
         })
     }
 

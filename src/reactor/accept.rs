@@ -65,8 +65,8 @@ impl ListeningWorkers {
 /// One listener of a worker.
 #[derive(Debug)]
 struct WorkerListener {
-    listener: ListenerKind,
-    place: ListenerSource,
+    kind: ListenerKind,
+    source: ListenerSource,
     token: Token,
     /// `None` while the worker is away.
     socket: Option<Socket>,
@@ -80,7 +80,7 @@ pub struct ListenerSetup {
     /// The worker.
     pub index: usize,
     /// Shared by all workers.
-    pub attendance: Arc<ListeningWorkers>,
+    pub listening: Arc<ListeningWorkers>,
     /// Sockets from which on newcomers are left to other workers.
     pub worker_max: usize,
     /// Sockets beyond, for refusals, the operator, and the queue of a listener that closes.
@@ -88,7 +88,7 @@ pub struct ListenerSetup {
     /// The one that the worker is pinned to.
     pub processor: Option<usize>,
     /// For its listeners and what they accept.
-    pub tuning: SocketOptions,
+    pub options: SocketOptions,
     /// The listeners' tokens are this one and those above.
     pub first_token: usize,
 }
@@ -107,8 +107,8 @@ enum AcceptFault {
 /// All listeners of a worker.
 #[derive(Debug)]
 pub struct WorkerListeners {
-    doors: Vec<WorkerListener>,
-    duty: ListenerSetup,
+    listeners: Vec<WorkerListener>,
+    setup: ListenerSetup,
     away: bool,
     /// No accepting, and no opening of listeners, before this moment.
     rest_until_ms: u64,
@@ -117,39 +117,34 @@ pub struct WorkerListeners {
 }
 
 impl WorkerListeners {
-    /// Opens and registers every listener. An error names the place by number.
+    /// Opens and registers every listener. An error names the source by number.
     pub fn open(
-        places: &[(ListenerKind, ListenerSource)],
+        sources: &[(ListenerKind, ListenerSource)],
         registry: &Registry,
-        duty: ListenerSetup,
+        setup: ListenerSetup,
     ) -> Result<WorkerListeners, (usize, io::Error)> {
-        let mut doors = Vec::with_capacity(places.len());
-        for (number, (listener, place)) in places.iter().enumerate() {
-            let token = Token(duty.first_token + number);
-            let mut door = WorkerListener {
-                listener: *listener,
-                place: place.clone(),
-                token,
-                socket: None,
-                pending: true,
-            };
-            door.open(registry, duty.tuning).map_err(|error| (number, error))?;
-            doors.push(door);
+        let mut listeners = Vec::with_capacity(sources.len());
+        for (number, (kind, source)) in sources.iter().enumerate() {
+            let token = Token(setup.first_token + number);
+            let mut listener =
+                WorkerListener { kind: *kind, source: source.clone(), token, socket: None, pending: true };
+            listener.open(registry, setup.options).map_err(|error| (number, error))?;
+            listeners.push(listener);
         }
-        Ok(WorkerListeners { doors, duty, away: false, rest_until_ms: 0, rest_open: 0 })
+        Ok(WorkerListeners { listeners, setup, away: false, rest_until_ms: 0, rest_open: 0 })
     }
 
     /// A listener's readiness.
-    pub fn ready(&mut self, token: Token) {
-        if let Some(door) = self.doors.iter_mut().find(|door| door.token == token) {
-            door.pending = true;
+    pub fn mark_pending(&mut self, token: Token) {
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.token == token) {
+            listener.pending = true;
         }
     }
 
     /// Takes newcomers in: `admit` gets each and returns how many sockets the worker has then; `open` is how
     /// many it has now. Returns in how many milliseconds this wants to be called again, if at all before the
     /// next readiness or the closing of a connection.
-    pub fn turn(
+    pub fn accept_newcomers(
         &mut self,
         now_ms: u64,
         registry: &Registry,
@@ -160,28 +155,28 @@ impl WorkerListeners {
         if now_ms < self.rest_until_ms && (self.away || open >= self.rest_open) {
             return Some(self.rest_until_ms - now_ms);
         }
-        let worker_max = self.duty.worker_max;
+        let worker_max = self.setup.worker_max;
         if self.away
             && open + REOPEN_ROOM.min(worker_max / 4) <= worker_max
-            && let Err(error) = self.come_back(registry)
+            && let Err(error) = self.listen_again(registry)
         {
-            return Some(self.rest(now_ms, REOPEN_MS, counters, open, &error));
+            return Some(self.begin_rest(now_ms, REOPEN_MS, counters, open, &error));
         }
         let mut public_max = worker_max;
-        let mut result = self.accept(counters, &mut open, public_max, &mut admit);
+        let mut result = self.accept_batch(counters, &mut open, public_max, &mut admit);
         let full = open >= worker_max;
         if !self.away && (full || matches!(result, Err((AcceptFault::Files, _)))) {
-            if self.duty.attendance.leave(self.duty.index) {
+            if self.setup.listening.leave(self.setup.index) {
                 if result.is_ok() {
                     // Closing resets what waits in the queue: as much of it as possible is taken in before.
-                    let spill = worker_max + self.duty.spare / 2;
-                    result = self.accept(counters, &mut open, spill, &mut admit);
+                    let spill = worker_max + self.setup.spare / 2;
+                    result = self.accept_batch(counters, &mut open, spill, &mut admit);
                 }
-                self.go_away(registry, counters);
+                self.stop_listening(registry, counters);
             } else if result.is_ok() {
                 // The last one. Part of the spare room stays the operator's.
-                public_max = worker_max + self.duty.spare / 8 * 7;
-                result = self.accept(counters, &mut open, public_max, &mut admit);
+                public_max = worker_max + self.setup.spare / 8 * 7;
+                result = self.accept_batch(counters, &mut open, public_max, &mut admit);
             }
         }
         if let Err((fault, error)) = result {
@@ -190,13 +185,13 @@ impl WorkerListeners {
                 AcceptFault::Memory | AcceptFault::Files if self.away => REOPEN_MS,
                 AcceptFault::Memory | AcceptFault::Files => REST_MS,
             };
-            return Some(self.rest(now_ms, ms, counters, open, &error));
+            return Some(self.begin_rest(now_ms, ms, counters, open, &error));
         }
-        self.doors.iter().any(|door| door.wants_turn(open, public_max)).then_some(0)
+        self.listeners.iter().any(|listener| listener.can_accept(open, public_max)).then_some(0)
     }
 
     /// One budget for each listener. An error is a reason to rest.
-    fn accept(
+    fn accept_batch(
         &mut self,
         counters: &Counters,
         open: &mut usize,
@@ -204,26 +199,26 @@ impl WorkerListeners {
         admit: &mut impl FnMut(ListenerKind, Socket, Option<IpAddr>) -> usize,
     ) -> Result<(), (AcceptFault, io::Error)> {
         let mut errors_in_a_row = 0;
-        for door in &mut self.doors {
-            let most = match door.listener {
+        for listener in &mut self.listeners {
+            let most = match listener.kind {
                 ListenerKind::Public => ACCEPTS_PER_TURN,
                 ListenerKind::Control => CONTROL_ACCEPTS_PER_TURN,
             };
             for _ in 0..most {
-                if !door.wants_turn(*open, public_max) {
+                if !listener.can_accept(*open, public_max) {
                     break;
                 }
-                let Some(socket) = door.socket.as_ref() else { break };
+                let Some(socket) = listener.socket.as_ref() else { break };
                 match socket::accept(socket) {
                     Ok((newcomer, peer)) => {
                         errors_in_a_row = 0;
-                        if matches!(door.place, ListenerSource::Shared(_)) {
-                            listeners::tune_accepted(&newcomer, self.duty.tuning);
+                        if matches!(listener.source, ListenerSource::Shared(_)) {
+                            listeners::set_accepted_options(&newcomer, self.setup.options);
                         }
-                        *open = admit(door.listener, newcomer, peer);
+                        *open = admit(listener.kind, newcomer, peer);
                     }
                     Err(error) => match classify(&error) {
-                        None => door.pending = false,
+                        None => listener.pending = false,
                         Some(AcceptFault::Connection) if errors_in_a_row < ACCEPT_ERRORS_IN_A_ROW_MAX => {
                             errors_in_a_row += 1;
                             counters.count(Count::AcceptErrors);
@@ -238,47 +233,54 @@ impl WorkerListeners {
 
     /// What room is wanted when the worker has as many sockets as it may.
     pub fn room_wanted(&self, open: usize) -> Option<Room> {
-        let ListenerSetup { worker_max, spare, .. } = self.duty;
+        let ListenerSetup { worker_max, spare, .. } = self.setup;
         let over = open.checked_sub(worker_max)?;
         Some(Room { sockets: over + REOPEN_ROOM.min(worker_max / 4), keep: spare / 8 })
     }
 
-    fn rest(&mut self, now_ms: u64, ms: u64, counters: &Counters, open: usize, error: &io::Error) -> u64 {
+    fn begin_rest(
+        &mut self,
+        now_ms: u64,
+        ms: u64,
+        counters: &Counters,
+        open: usize,
+        error: &io::Error,
+    ) -> u64 {
         if !self.away {
             // Going away was counted already.
             counters.count(Count::ListenPauses);
         }
         self.rest_until_ms = now_ms + ms;
         self.rest_open = open;
-        let worker = self.duty.index;
+        let worker = self.setup.index;
         log::warn!("event=newcomers_wait worker={worker} sockets={open} error=\"{error}\"");
         ms
     }
 
-    fn go_away(&mut self, registry: &Registry, counters: &Counters) {
+    fn stop_listening(&mut self, registry: &Registry, counters: &Counters) {
         self.away = true;
         counters.count(Count::ListenPauses);
         self.close_public(registry);
-        log::debug!("event=listen_left worker={}", self.duty.index);
+        log::debug!("event=listen_left worker={}", self.setup.index);
     }
 
     fn close_public(&mut self, registry: &Registry) {
-        for door in self.doors.iter_mut().filter(|door| door.listener == ListenerKind::Public) {
-            door.close(registry);
+        for listener in self.listeners.iter_mut().filter(|listener| listener.kind == ListenerKind::Public) {
+            listener.close(registry);
         }
     }
 
     /// All or none: a worker that is away must not be sent newcomers.
-    fn come_back(&mut self, registry: &Registry) -> io::Result<()> {
-        let tuning = self.duty.tuning;
-        let mut closed = self.doors.iter_mut().filter(|door| door.socket.is_none());
-        if let Err(error) = closed.try_for_each(|door| door.open(registry, tuning)) {
+    fn listen_again(&mut self, registry: &Registry) -> io::Result<()> {
+        let options = self.setup.options;
+        let mut closed = self.listeners.iter_mut().filter(|listener| listener.socket.is_none());
+        if let Err(error) = closed.try_for_each(|listener| listener.open(registry, options)) {
             self.close_public(registry);
             return Err(error);
         }
         self.away = false;
-        self.duty.attendance.join(self.duty.index);
-        log::debug!("event=listen_again worker={}", self.duty.index);
+        self.setup.listening.join(self.setup.index);
+        log::debug!("event=listen_again worker={}", self.setup.index);
         Ok(())
     }
 }
@@ -286,17 +288,17 @@ impl WorkerListeners {
 impl Drop for WorkerListeners {
     /// A worker that has ended must not be taken for the one that still listens.
     fn drop(&mut self) {
-        self.duty.attendance.0.fetch_and(!(1 << self.duty.index), SeqCst);
+        self.setup.listening.0.fetch_and(!(1 << self.setup.index), SeqCst);
     }
 }
 
 impl WorkerListener {
-    fn open(&mut self, registry: &Registry, tuning: SocketOptions) -> io::Result<()> {
-        let socket = listeners::open(&self.place, self.listener, tuning)?;
+    fn open(&mut self, registry: &Registry, options: SocketOptions) -> io::Result<()> {
+        let socket = listeners::open_listener(&self.source, self.kind, options)?;
         // All workers wait for the operator, and one is enough. The public's shared listener wakes all: there
         // whoever is quickest should take most.
         let one_is_enough =
-            self.listener == ListenerKind::Control && matches!(self.place, ListenerSource::Shared(_));
+            self.kind == ListenerKind::Control && matches!(self.source, ListenerSource::Shared(_));
         if !one_is_enough || epoll::add_exclusive(registry.as_raw_fd(), &socket, self.token.0).is_err() {
             registry.register(&mut SourceFd(&socket.as_raw_fd()), self.token, Interest::READABLE)?;
         }
@@ -312,8 +314,8 @@ impl WorkerListener {
         }
     }
 
-    fn wants_turn(&self, open: usize, public_max: usize) -> bool {
-        let room = self.listener == ListenerKind::Control || open < public_max;
+    fn can_accept(&self, open: usize, public_max: usize) -> bool {
+        let room = self.kind == ListenerKind::Control || open < public_max;
         self.pending && room && self.socket.is_some()
     }
 }
@@ -335,12 +337,12 @@ mod tests {
 
     #[test]
     fn the_last_worker_that_listens_never_leaves() {
-        let attendance = ListeningWorkers::all(3);
-        assert!(attendance.leave(0) && attendance.leave(2));
-        assert!(!attendance.leave(1));
-        attendance.join(2);
-        assert!(attendance.leave(1));
-        assert!(!attendance.leave(2));
+        let listening = ListeningWorkers::all(3);
+        assert!(listening.leave(0) && listening.leave(2));
+        assert!(!listening.leave(1));
+        listening.join(2);
+        assert!(listening.leave(1));
+        assert!(!listening.leave(2));
         assert!(!ListeningWorkers::all(1).leave(0));
         assert!(ListeningWorkers::all(64).leave(63));
     }

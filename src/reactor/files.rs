@@ -37,10 +37,10 @@ pub fn capacity(settings: &Settings, inherited: usize) -> Result<Capacity, Start
     }
     let files = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?.soft;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    derive(settings, inherited, files, processors)
+    derive_capacity(settings, inherited, files, processors)
 }
 
-fn derive(
+fn derive_capacity(
     settings: &Settings,
     inherited: usize,
     files: u64,
@@ -95,20 +95,20 @@ mod tests {
             (8, true, 1_024, 768, 6_144),
         ];
         for &(workers, private, files, worker_max, connections_max) in rows {
-            let got = derive(&settings(workers, private, 0), 0, files, 2).unwrap();
+            let got = derive_capacity(&settings(workers, private, 0), 0, files, 2).unwrap();
             assert_eq!((got.worker_max, got.connections_max), (worker_max, connections_max), "{files}");
         }
     }
 
     #[test]
     fn workers_default_to_the_processors() {
-        assert_eq!(derive(&settings(0, true, 0), 0, 20_000, 6).unwrap().workers, 6);
-        assert_eq!(derive(&settings(0, true, 0), 0, 20_000, 500).unwrap().workers, 64);
+        assert_eq!(derive_capacity(&settings(0, true, 0), 0, 20_000, 6).unwrap().workers, 6);
+        assert_eq!(derive_capacity(&settings(0, true, 0), 0, 20_000, 500).unwrap().workers, 64);
     }
 
     #[test]
     fn more_connections_than_files_is_an_error_that_has_the_numbers() {
-        let error = derive(&settings(8, true, 100_000), 0, 1_024, 2).unwrap_err();
+        let error = derive_capacity(&settings(8, true, 100_000), 0, 1_024, 2).unwrap_err();
         assert!(matches!(
             error,
             StartError::Connections {
@@ -119,6 +119,9 @@ mod tests {
                 private: true
             }
         ));
-        assert!(matches!(derive(&settings(4, true, 0), 0, 16, 2), Err(StartError::Files { files: 16, .. })));
+        assert!(matches!(
+            derive_capacity(&settings(4, true, 0), 0, 16, 2),
+            Err(StartError::Files { files: 16, .. })
+        ));
     }
 }

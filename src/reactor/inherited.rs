@@ -34,7 +34,7 @@ impl InheritedSocket {
     /// When it is not a listening stream socket of TCP or Unix.
     pub fn new(number: i32, name: String, file: OwnedFd) -> Result<InheritedSocket, StartError> {
         let socket = Socket::from(file);
-        match look_at(&socket) {
+        match inspect_socket(&socket) {
             Ok(Some((address, takes_both))) => {
                 Ok(InheritedSocket { listener: ListenerKind::Public, name, address, socket, takes_both })
             }
@@ -69,7 +69,7 @@ impl InheritedSocket {
 }
 
 /// The address, and whether an IPv6 wildcard takes IPv4 as well; nothing for what is no listening stream.
-fn look_at(socket: &Socket) -> io::Result<Option<(ListenAddress, bool)>> {
+fn inspect_socket(socket: &Socket) -> io::Result<Option<(ListenAddress, bool)>> {
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Ok(None);
     }

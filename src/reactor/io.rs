@@ -37,7 +37,7 @@ impl Sockets {
     }
 
     /// How many are open.
-    pub fn open(&self) -> usize {
+    pub fn open_count(&self) -> usize {
         self.open
     }
 
@@ -251,11 +251,11 @@ mod tests {
         assert_eq!(sockets.read(3, &mut buffer), Read::End);
         let (near, peer) = pair();
         sockets.insert(0, near);
-        assert_eq!(sockets.open(), 2);
+        assert_eq!(sockets.open_count(), 2);
         socket::reset_on_close(&Socket::from(OwnedFd::from(peer))).unwrap();
         assert_eq!(sockets.read(0, &mut buffer), Read::Broken);
         sockets.close(0, Close::Orderly);
         sockets.close(3, Close::Reset);
-        assert_eq!(sockets.open(), 0);
+        assert_eq!(sockets.open_count(), 0);
     }
 }

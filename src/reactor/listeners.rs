@@ -70,13 +70,16 @@ impl WantedListener {
     }
 
     /// A system call's error as a reason not to start.
-    pub fn refused(&self, os: io::Error) -> StartError {
+    pub fn start_error(&self, os: io::Error) -> StartError {
         self.fault(bind_fault(&os), os)
     }
 }
 
 /// The listeners of the settings but for those that `inherited` has already, public ones first.
-pub fn wanted(settings: &Settings, inherited: &[InheritedSocket]) -> Result<Vec<WantedListener>, StartError> {
+pub fn wanted_listeners(
+    settings: &Settings,
+    inherited: &[InheritedSocket],
+) -> Result<Vec<WantedListener>, StartError> {
     let public = settings.listen.iter().map(|text| (ListenerKind::Public, AddressSetting::Listen, text));
     let control = std::iter::once((ListenerKind::Control, AddressSetting::Control, &settings.control));
     public
@@ -132,21 +135,24 @@ pub struct UnixFile {
 
 impl Drop for UnixFile {
     fn drop(&mut self) {
-        if identity(&self.path) == Some(self.device_and_inode) {
+        if file_identity(&self.path) == Some(self.device_and_inode) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+fn file_identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 
 /// Takes an inherited socket for this server. Its backlog and its file stay as whoever made it wants them.
-pub fn adopt(inherited: InheritedSocket, tuning: SocketOptions) -> (WantedListener, AddressReservation) {
+pub fn adopt_socket(
+    inherited: InheritedSocket,
+    options: SocketOptions,
+) -> (WantedListener, AddressReservation) {
     let InheritedSocket { listener, address, socket, .. } = inherited;
     if matches!(address, ListenAddress::Tcp(_)) {
-        tune(&socket, listener, tuning);
+        set_inherited_options(&socket, listener, options);
     }
     let setting = match listener {
         ListenerKind::Public => AddressSetting::Listen,
@@ -157,10 +163,13 @@ pub fn adopt(inherited: InheritedSocket, tuning: SocketOptions) -> (WantedListen
 }
 
 /// Takes the address of a wanted listener for this server.
-pub fn reserve(wanted: &WantedListener, tuning: SocketOptions) -> Result<AddressReservation, StartError> {
+pub fn reserve_address(
+    wanted: &WantedListener,
+    options: SocketOptions,
+) -> Result<AddressReservation, StartError> {
     match &wanted.address {
         ListenAddress::Tcp(address) => {
-            reserve_tcp(*address, wanted.listener, tuning).map_err(|os| wanted.refused(os))
+            reserve_tcp(*address, wanted.listener, options).map_err(|os| wanted.start_error(os))
         }
         ListenAddress::Unix(path) => reserve_unix(wanted, path),
     }
@@ -169,16 +178,17 @@ pub fn reserve(wanted: &WantedListener, tuning: SocketOptions) -> Result<Address
 fn reserve_tcp(
     address: SocketAddr,
     listener: ListenerKind,
-    tuning: SocketOptions,
+    options: SocketOptions,
 ) -> io::Result<AddressReservation> {
     let socket = tcp_socket(address)?;
     socket.bind(&address.into())?;
     let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     // Bound sockets that do not listen don't exclude each other, but a second server's must be excluded by
     // our workers, and these must not exclude each other.
-    let shared = listener == ListenerKind::Control || !told("SO_REUSEPORT", socket.set_reuse_port(true));
+    let shared =
+        listener == ListenerKind::Control || !warn_if_refused("SO_REUSEPORT", socket.set_reuse_port(true));
     if shared {
-        tune(&socket, listener, tuning);
+        set_inherited_options(&socket, listener, options);
         socket.listen(LISTEN_BACKLOG)?;
     }
     Ok(AddressReservation {
@@ -193,16 +203,16 @@ fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     // A restart must not wait for old connections of the port to be forgotten.
-    told("SO_REUSEADDR", socket.set_reuse_address(true));
+    warn_if_refused("SO_REUSEADDR", socket.set_reuse_address(true));
     if address.is_ipv6() {
         // As nginx does: an IPv6 wildcard leaves IPv4 to a listener of its own, whatever the sysctl says.
-        told("IPV6_V6ONLY", socket.set_only_v6(true));
+        warn_if_refused("IPV6_V6ONLY", socket.set_only_v6(true));
     }
     Ok(socket)
 }
 
 /// An option that is refused costs comfort, not service. Tells whether it was taken.
-fn told(option: &str, result: io::Result<()>) -> bool {
+fn warn_if_refused(option: &str, result: io::Result<()>) -> bool {
     if let Err(error) = &result {
         log::warn!("event=socket_option_refused option={option} error=\"{error}\"");
     }
@@ -210,43 +220,47 @@ fn told(option: &str, result: io::Result<()>) -> bool {
 }
 
 /// A listener of the calling thread.
-pub fn open(place: &ListenerSource, listener: ListenerKind, tuning: SocketOptions) -> io::Result<Socket> {
-    let address = match place {
+pub fn open_listener(
+    source: &ListenerSource,
+    listener: ListenerKind,
+    options: SocketOptions,
+) -> io::Result<Socket> {
+    let address = match source {
         ListenerSource::Own(address) => *address,
         ListenerSource::Shared(listening) => return listening.as_fd().try_clone_to_owned().map(Socket::from),
     };
     let socket = tcp_socket(address)?;
-    told("SO_REUSEPORT", socket.set_reuse_port(true));
-    tune(&socket, listener, tuning);
+    warn_if_refused("SO_REUSEPORT", socket.set_reuse_port(true));
+    set_inherited_options(&socket, listener, options);
     socket.bind(&address.into())?;
-    if let Some(processor) = tuning.processor {
+    if let Some(processor) = options.processor {
         // Not a program that picks a listener by its place: places move whenever a worker closes its own. If
         // no listener has the newcomer's processor, the kernel falls back to spreading them.
-        told("SO_INCOMING_CPU", socket.set_cpu_affinity(processor));
+        warn_if_refused("SO_INCOMING_CPU", socket.set_cpu_affinity(processor));
     }
     socket.listen(LISTEN_BACKLOG)?;
     Ok(Socket::from(OwnedFd::from(socket)))
 }
 
 /// Sets on a listener what accepted sockets inherit.
-fn tune(socket: &socket2::Socket, listener: ListenerKind, tuning: SocketOptions) {
+fn set_inherited_options(socket: &socket2::Socket, listener: ListenerKind, options: SocketOptions) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_PAUSE)
         .with_retries(KEEPALIVE_TRIES);
-    told("TCP_NODELAY", socket.set_tcp_nodelay(true));
-    told("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
-    told("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(tuning.user_timeout)));
-    told("SO_SNDBUF", socket.set_send_buffer_size(tuning.unsent_bytes_max));
-    let segment = SEGMENT_BYTES_MAX.min(tuning.unsent_bytes_max / 2 * 3);
-    told("TCP_MAXSEG", socket.set_tcp_mss(segment as u32));
+    warn_if_refused("TCP_NODELAY", socket.set_tcp_nodelay(true));
+    warn_if_refused("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
+    warn_if_refused("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(options.user_timeout)));
+    warn_if_refused("SO_SNDBUF", socket.set_send_buffer_size(options.unsent_bytes_max));
+    let segment = SEGMENT_BYTES_MAX.min(options.unsent_bytes_max / 2 * 3);
+    warn_if_refused("TCP_MAXSEG", socket.set_tcp_mss(segment as u32));
     if listener == ListenerKind::Public {
-        told("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES));
+        warn_if_refused("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES));
     }
 }
 
 fn reserve_unix(wanted: &WantedListener, path: &Path) -> Result<AddressReservation, StartError> {
-    let refused = |os: io::Error| wanted.refused(os);
+    let refused = |os: io::Error| wanted.start_error(os);
     let name = SockAddr::unix(path).map_err(refused)?;
     let socket = || socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
     if let Ok(data) = std::fs::symlink_metadata(path) {
@@ -264,11 +278,11 @@ fn reserve_unix(wanted: &WantedListener, path: &Path) -> Result<AddressReservati
     }
     let socket = socket().map_err(refused)?;
     socket.bind(&name).map_err(refused)?;
-    let file = UnixFile { path: path.to_owned(), device_and_inode: identity(path).unwrap_or_default() };
+    let file = UnixFile { path: path.to_owned(), device_and_inode: file_identity(path).unwrap_or_default() };
     if wanted.listener == ListenerKind::Public {
         // Public means anyone, as on a port; a proxy under another user could not connect otherwise.
         let open_to_all = std::fs::Permissions::from_mode(0o666);
-        told("chmod", std::fs::set_permissions(path, open_to_all));
+        warn_if_refused("chmod", std::fs::set_permissions(path, open_to_all));
     }
     socket.listen(LISTEN_BACKLOG).map_err(refused)?;
     let address = ListenAddress::Unix(path.to_owned());
@@ -276,9 +290,9 @@ fn reserve_unix(wanted: &WantedListener, path: &Path) -> Result<AddressReservati
 }
 
 /// Sets on a socket from a shared listener what Unix sockets do not inherit: the bound on unsent bytes.
-pub fn tune_accepted(socket: &Socket, tuning: SocketOptions) {
+pub fn set_accepted_options(socket: &Socket, options: SocketOptions) {
     // Refused: the kernel's own bound holds, and a slow peer is found by time.
-    let _ = socket2::SockRef::from(socket).set_send_buffer_size(tuning.unsent_bytes_max);
+    let _ = socket2::SockRef::from(socket).set_send_buffer_size(options.unsent_bytes_max);
 }
 
 impl AddressReservation {
@@ -288,7 +302,7 @@ impl AddressReservation {
     }
 
     /// What a worker needs to listen there.
-    pub fn place(&self) -> ListenerSource {
+    pub fn listener_source(&self) -> ListenerSource {
         match &self.address {
             ListenAddress::Tcp(address) if !self.shared => ListenerSource::Own(*address),
             ListenAddress::Tcp(_) | ListenAddress::Unix(_) => {
@@ -309,7 +323,7 @@ mod tests {
     fn wanted_at(text: &str) -> WantedListener {
         let settings =
             Settings { listen: vec![text.to_owned()], control: String::new(), ..Settings::default() };
-        wanted(&settings, &[]).unwrap().remove(0)
+        wanted_listeners(&settings, &[]).unwrap().remove(0)
     }
 
     fn fault_at(text: &str) -> BindFault {
@@ -327,7 +341,7 @@ mod tests {
     }
 
     fn held_at(text: &str) -> Result<AddressReservation, StartError> {
-        reserve(&wanted_at(text), SocketOptions::new(&Settings::default()))
+        reserve_address(&wanted_at(text), SocketOptions::new(&Settings::default()))
     }
 
     fn temporary(name: &str) -> PathBuf {
@@ -336,11 +350,11 @@ mod tests {
 
     #[test]
     fn accepted_tcp_sockets_inherit_every_option() {
-        let tuning = SocketOptions::new(&Settings::default());
+        let options = SocketOptions::new(&Settings::default());
         let own = || held_at("127.0.0.1:0").unwrap();
         let adopted = || {
             let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            adopt(InheritedSocket::new(3, String::new(), listening.into()).unwrap(), tuning).1
+            adopt_socket(InheritedSocket::new(3, String::new(), listening.into()).unwrap(), options).1
         };
         for (listener, receive_bytes, reservation) in [
             (ListenerKind::Public, Some(2 * RECEIVE_BUFFER_BYTES), own()),
@@ -348,7 +362,7 @@ mod tests {
             (ListenerKind::Public, Some(2 * RECEIVE_BUFFER_BYTES), adopted()),
         ] {
             let address = tcp_address(&reservation);
-            let listening = open(&reservation.place(), listener, tuning).unwrap();
+            let listening = open_listener(&reservation.listener_source(), listener, options).unwrap();
             let _peer = TcpStream::connect(address).unwrap();
             let (socket, _) = accept(&listening).unwrap();
             let socket = SockRef::from(&socket);
@@ -370,20 +384,21 @@ mod tests {
     fn accepted_unix_sockets_are_bounded_by_one_call_each() {
         let path = temporary("tuned");
         let reservation = held_at(&format!("unix:{}", path.display())).unwrap();
-        let tuning = SocketOptions::new(&Settings::default());
-        let listening = open(&reservation.place(), ListenerKind::Public, tuning).unwrap();
+        let options = SocketOptions::new(&Settings::default());
+        let listening = open_listener(&reservation.listener_source(), ListenerKind::Public, options).unwrap();
         let _peer = UnixStream::connect(&path).unwrap();
         let (socket, _) = accept(&listening).unwrap();
-        tune_accepted(&socket, tuning);
+        set_accepted_options(&socket, options);
         assert_eq!(SockRef::from(&socket).send_buffer_size().unwrap(), 2 * 16_384);
     }
 
     #[test]
     fn workers_share_the_port_that_the_kernel_chose() {
         let reservation = held_at("127.0.0.1:0").unwrap();
-        let tuning = SocketOptions::new(&Settings::default());
-        let place = reservation.place();
-        let all: Vec<Socket> = (0..4).map(|_| open(&place, ListenerKind::Public, tuning).unwrap()).collect();
+        let options = SocketOptions::new(&Settings::default());
+        let source = reservation.listener_source();
+        let all: Vec<Socket> =
+            (0..4).map(|_| open_listener(&source, ListenerKind::Public, options).unwrap()).collect();
         assert_ne!(tcp_address(&reservation).port(), 0);
         assert!(TcpStream::connect(tcp_address(&reservation)).is_ok());
         drop(all);
@@ -393,7 +408,7 @@ mod tests {
     /// Connects from one processor and tells which listener got how many.
     fn newcomers_from(processor: usize, address: SocketAddr, all: &[Option<Socket>]) -> Vec<usize> {
         let peers = std::thread::spawn(move || {
-            crate::sys::process::pin(processor).unwrap();
+            crate::sys::process::pin_thread(processor).unwrap();
             (0..16).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>()
         });
         let _peers = peers.join().unwrap();
@@ -412,10 +427,10 @@ mod tests {
             return;
         };
         let reservation = held_at("127.0.0.1:0").unwrap();
-        let (address, place) = (tcp_address(&reservation), reservation.place());
+        let (address, source) = (tcp_address(&reservation), reservation.listener_source());
         let open_on = |processor| {
-            let tuning = SocketOptions::new(&Settings::default()).on(processor);
-            Some(open(&place, ListenerKind::Public, tuning).unwrap())
+            let options = SocketOptions::new(&Settings::default()).on(processor);
+            Some(open_listener(&source, ListenerKind::Public, options).unwrap())
         };
         // Two for the second processor: those of one processor share its newcomers.
         let mut all = [open_on(Some(first)), open_on(Some(second)), open_on(Some(second))];
@@ -432,10 +447,10 @@ mod tests {
 
     #[test]
     fn whoever_is_awake_takes_what_comes_to_the_control_listener() {
-        let tuning = SocketOptions::new(&Settings::default());
+        let options = SocketOptions::new(&Settings::default());
         let wanted = WantedListener { listener: ListenerKind::Control, ..wanted_at("127.0.0.1:0") };
-        let reservation = reserve(&wanted, tuning).unwrap();
-        let open = || open(&reservation.place(), ListenerKind::Control, tuning).unwrap();
+        let reservation = reserve_address(&wanted, options).unwrap();
+        let open = || open_listener(&reservation.listener_source(), ListenerKind::Control, options).unwrap();
         let workers = [open(), open()];
         for nth in 0..20 {
             let _peer = TcpStream::connect(tcp_address(&reservation)).unwrap();
@@ -449,9 +464,12 @@ mod tests {
     fn a_port_is_in_use_even_if_its_owner_would_share_it() {
         let reservation = held_at("127.0.0.1:0").unwrap();
         let address = tcp_address(&reservation).to_string();
-        let listening =
-            open(&reservation.place(), ListenerKind::Public, SocketOptions::new(&Settings::default()))
-                .unwrap();
+        let listening = open_listener(
+            &reservation.listener_source(),
+            ListenerKind::Public,
+            SocketOptions::new(&Settings::default()),
+        )
+        .unwrap();
         assert_eq!(fault_at(&address), BindFault::InUse);
         assert_eq!(fault_at(&address.replace("127.0.0.1", "0.0.0.0")), BindFault::InUse);
         drop((listening, reservation));
@@ -500,7 +518,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_names_its_setting() {
         let settings = Settings { control: "nonsense".to_owned(), ..Settings::default() };
-        let error = wanted(&settings, &[]).unwrap_err();
+        let error = wanted_listeners(&settings, &[]).unwrap_err();
         assert!(matches!(error, StartError::Address { setting: AddressSetting::Control, .. }));
     }
 }

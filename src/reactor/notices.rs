@@ -22,7 +22,7 @@ pub struct Wakers(Arc<[File]>);
 impl Wakers {
     /// One file for each worker; before the workers have file tables of their own.
     pub fn new(workers: usize) -> io::Result<Wakers> {
-        (0..workers).map(|_| process::wake_file()).collect::<io::Result<_>>().map(Wakers)
+        (0..workers).map(|_| process::open_wake_file()).collect::<io::Result<_>>().map(Wakers)
     }
 
     /// The file that wakes a worker.

@@ -82,12 +82,12 @@ struct WorkerSetup {
     private: bool,
     crowded: bool,
     backend: SendBackend,
-    duty: ListenerSetup,
+    listeners: ListenerSetup,
     wakers: Wakers,
     clock: Clock,
     node: Arc<Node>,
     notices: Sender<WorkerNotice>,
-    places: Arc<[(ListenerKind, ListenerSource)]>,
+    sources: Arc<[(ListenerKind, ListenerSource)]>,
     reports: Sender<StartReport>,
     go: Receiver<()>,
 }
@@ -110,59 +110,59 @@ struct StartingWorkers {
 pub fn start(launch: ServerLaunch<'_>) -> Result<Server, StartError> {
     let ServerLaunch { settings, inherited, capacity, node, inboxes, seed } = launch;
     assert_eq!(inboxes.len(), capacity.workers, "the node was made for this capacity");
-    let tuning = SocketOptions::new(settings);
-    let (wanted, held) = take_addresses(settings, inherited, tuning)?;
+    let options = SocketOptions::new(settings);
+    let (wanted, held) = take_addresses(settings, inherited, options)?;
     if let Some((_, held)) =
         wanted.iter().zip(&held).find(|(wanted, _)| wanted.listener == ListenerKind::Control)
     {
         node.tell_control(held.address().to_string());
     }
-    let places = wanted.iter().zip(&held).map(|(wanted, held)| (wanted.listener, held.place()));
-    let places: Arc<[_]> = places.collect();
+    let sources = wanted.iter().zip(&held).map(|(wanted, held)| (wanted.listener, held.listener_source()));
+    let sources: Arc<[_]> = sources.collect();
     let wakers = Wakers::new(capacity.workers).map_err(|os| StartError::Os { call: "eventfd", os })?;
     let clock = Clock::start();
-    let processors = processors(settings)?;
+    let processors = pinned_processors(settings)?;
     let (notices_to, notices) = unbounded();
     let (reports_to, reports) = unbounded();
-    let mut crew = StartingWorkers { threads: Vec::new(), go: Vec::new(), reports };
-    let attendance = Arc::new(ListeningWorkers::all(capacity.workers));
+    let mut starting = StartingWorkers { threads: Vec::new(), go: Vec::new(), reports };
+    let listening = Arc::new(ListeningWorkers::all(capacity.workers));
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let (go_to, go) = bounded(1);
-        let seat = WorkerSetup {
+        let setup = WorkerSetup {
             inbox,
             seed: seed.wrapping_add(index as u64),
             private: settings.fd_tables_private,
             crowded: capacity.crowded,
             backend: settings.send_backend,
-            duty: duty_of(index, &attendance, capacity, tuning, &processors),
+            listeners: listener_setup(index, &listening, capacity, options, &processors),
             wakers: wakers.clone(),
             clock,
             node: Arc::clone(&node),
             notices: notices_to.clone(),
-            places: Arc::clone(&places),
+            sources: Arc::clone(&sources),
             reports: reports_to.clone(),
             go,
         };
-        crew.add(seat, go_to)?;
+        starting.spawn_worker(setup, go_to)?;
     }
     // The threads go before `held`: what they share with it is to be closed in this thread's table.
-    crew.listen(&wanted)?;
+    starting.wait_until_listening(&wanted)?;
     let bound = wanted.iter().zip(&held);
     let bound = bound
         .map(|(wanted, held)| BoundAddress { listener: wanted.listener, address: held.address().clone() });
-    Ok(Server { node, wakers, bound: bound.collect(), notices, clock, threads: crew.threads, held })
+    Ok(Server { node, wakers, bound: bound.collect(), notices, clock, threads: starting.threads, held })
 }
 
 /// What is passed and what is bound, public ones first.
 fn take_addresses(
     settings: &Settings,
     inherited: Vec<InheritedSocket>,
-    tuning: SocketOptions,
+    options: SocketOptions,
 ) -> Result<(Vec<WantedListener>, Vec<AddressReservation>), StartError> {
-    let wanted = listeners::wanted(settings, &inherited)?;
-    let mut all: Vec<_> = inherited.into_iter().map(|one| listeners::adopt(one, tuning)).collect();
+    let wanted = listeners::wanted_listeners(settings, &inherited)?;
+    let mut all: Vec<_> = inherited.into_iter().map(|one| listeners::adopt_socket(one, options)).collect();
     for wanted in wanted {
-        let held = listeners::reserve(&wanted, tuning)?;
+        let held = listeners::reserve_address(&wanted, options)?;
         all.push((wanted, held));
     }
     all.sort_by_key(|(wanted, _)| wanted.listener == ListenerKind::Control);
@@ -170,56 +170,56 @@ fn take_addresses(
 }
 
 /// Those that workers are pinned to, in turn; none when they are not.
-fn processors(settings: &Settings) -> Result<Vec<usize>, StartError> {
+fn pinned_processors(settings: &Settings) -> Result<Vec<usize>, StartError> {
     if !settings.pin_workers {
         return Ok(Vec::new());
     }
     process::processors().map_err(|os| StartError::Os { call: "sched_getaffinity", os })
 }
 
-fn duty_of(
+fn listener_setup(
     index: usize,
-    attendance: &Arc<ListeningWorkers>,
+    listening: &Arc<ListeningWorkers>,
     capacity: Capacity,
-    tuning: SocketOptions,
+    options: SocketOptions,
     processors: &[usize],
 ) -> ListenerSetup {
     let processor = processors.iter().cycle().nth(index).copied();
     ListenerSetup {
         index,
-        attendance: Arc::clone(attendance),
+        listening: Arc::clone(listening),
         worker_max: capacity.worker_max,
         spare: capacity.spare,
         processor,
-        tuning: tuning.on(processor),
+        options: options.on(processor),
         first_token: worker::FIRST_LISTENER,
     }
 }
 
 impl StartingWorkers {
-    fn add(&mut self, seat: WorkerSetup, go: Sender<()>) -> Result<(), StartError> {
-        let name = format!("worker-{}", seat.duty.index);
-        match std::thread::Builder::new().name(name).spawn(move || sit(seat)) {
+    fn spawn_worker(&mut self, setup: WorkerSetup, go: Sender<()>) -> Result<(), StartError> {
+        let name = format!("worker-{}", setup.listeners.index);
+        match std::thread::Builder::new().name(name).spawn(move || run_worker_thread(setup)) {
             Ok(thread) => {
                 self.threads.push(thread);
                 self.go.push(go);
                 Ok(())
             }
-            Err(os) => Err(self.dismiss(StartError::Os { call: "clone", os })),
+            Err(os) => Err(self.end_threads(StartError::Os { call: "clone", os })),
         }
     }
 
     /// Waits until every worker listens, then lets all of them serve: a start that fails must not have
     /// answered anyone.
-    fn listen(&mut self, wanted: &[WantedListener]) -> Result<(), StartError> {
+    fn wait_until_listening(&mut self, wanted: &[WantedListener]) -> Result<(), StartError> {
         for _ in 0..self.threads.len() {
             match self.reports.recv().expect("a worker reports before it ends, and a panic ends the process")
             {
                 Ok(()) => {}
                 Err(StartFault::Listener(number, os)) => {
-                    return Err(self.dismiss(wanted[number].refused(os)));
+                    return Err(self.end_threads(wanted[number].start_error(os)));
                 }
-                Err(StartFault::Other(error)) => return Err(self.dismiss(error)),
+                Err(StartFault::Other(error)) => return Err(self.end_threads(error)),
             }
         }
         for worker in self.go.drain(..) {
@@ -229,7 +229,7 @@ impl StartingWorkers {
     }
 
     /// Ends the threads that have started, and passes the reason on.
-    fn dismiss(&mut self, error: StartError) -> StartError {
+    fn end_threads(&mut self, error: StartError) -> StartError {
         self.go.clear();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -239,10 +239,10 @@ impl StartingWorkers {
 }
 
 /// A worker's thread.
-fn sit(seat: WorkerSetup) {
-    let (notices, reports, go) = (seat.notices.clone(), seat.reports.clone(), seat.go.clone());
-    let index = seat.duty.index;
-    let prepared = prepare(seat);
+fn run_worker_thread(setup: WorkerSetup) {
+    let (notices, reports, go) = (setup.notices.clone(), setup.reports.clone(), setup.go.clone());
+    let index = setup.listeners.index;
+    let prepared = prepare_worker(setup);
     let (shell, report) = prepared.map_or_else(|fault| (None, Err(fault)), |shell| (Some(shell), Ok(())));
     // Whoever starts waits for this, and then either for the rest or for this thread's end.
     let _ = reports.send(report);
@@ -252,22 +252,22 @@ fn sit(seat: WorkerSetup) {
     }
 }
 
-fn prepare(seat: WorkerSetup) -> Result<WorkerShell, StartFault> {
+fn prepare_worker(setup: WorkerSetup) -> Result<WorkerShell, StartFault> {
     let WorkerSetup {
         inbox,
         seed,
         private,
         crowded,
         backend,
-        duty,
+        listeners,
         wakers,
         clock,
         node,
         notices,
-        places,
+        sources,
         ..
-    } = seat;
-    let index = duty.index;
+    } = setup;
+    let index = listeners.index;
     let os = |call| move |os| StartFault::Other(StartError::Os { call, os });
     if private {
         process::unshare_files().map_err(|os| StartFault::Other(StartError::FileTable(os)))?;
@@ -275,8 +275,8 @@ fn prepare(seat: WorkerSetup) -> Result<WorkerShell, StartFault> {
     if let Err(error) = process::set_time_slice(TIME_SLICE) {
         log::debug!("event=time_slice_refused worker={index} error=\"{error}\"");
     }
-    if let Some(processor) = duty.processor
-        && let Err(error) = process::pin(processor)
+    if let Some(processor) = listeners.processor
+        && let Err(error) = process::pin_thread(processor)
     {
         log::warn!("event=pin_refused worker={index} processor={processor} error=\"{error}\"");
     }
@@ -286,10 +286,10 @@ fn prepare(seat: WorkerSetup) -> Result<WorkerShell, StartFault> {
         .register(&mut SourceFd(&waker), worker::WAKER, Interest::READABLE)
         .map_err(os("epoll_ctl"))?;
     let sockets = Sockets::new(backend, index, clock);
-    let doors = WorkerListeners::open(&places, poll.registry(), duty)
+    let listeners = WorkerListeners::open(&sources, poll.registry(), listeners)
         .map_err(|(number, error)| StartFault::Listener(number, error))?;
     let core = core::Worker::new(Arc::clone(&node), index, inbox, seed);
-    Ok(WorkerShell { index, crowded, node, core, poll, sockets, doors, wakers, clock, notices })
+    Ok(WorkerShell { index, crowded, node, core, poll, sockets, listeners, wakers, clock, notices })
 }
 
 impl Server {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// A line; an address that is not known is a dash.
-pub fn line(note: &Note) -> String {
+pub fn format_note(note: &Note) -> String {
     let listener = match note.listener {
         ListenerKind::Public => "public",
         ListenerKind::Control => "control",
@@ -67,7 +67,7 @@ mod tests {
         let (client, port) = (Some("192.0.2.1".parse().unwrap()), Some(77));
         let (duration_ms, bytes, reason) = (12, Some(345), CloseReason::Operator);
         let what = What::Closed { client, port, detail, duration_ms, bytes, reason };
-        let line = line(&Note { id, listener: ListenerKind::Public, what });
+        let line = format_note(&Note { id, listener: ListenerKind::Public, what });
         let begin = "event=connection_closed id=0-7-9 listener=public client=192.0.2.1:77 \
                      topics=\"news,a b\" topics_more=2 user_agent=";
         assert!(line.starts_with(begin), "{line}");

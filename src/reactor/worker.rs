@@ -57,7 +57,7 @@ pub struct WorkerShell {
     /// Its connections.
     pub sockets: Sockets,
     /// Its listeners.
-    pub doors: WorkerListeners,
+    pub listeners: WorkerListeners,
     /// All workers'.
     pub wakers: Wakers,
     /// All workers'.
@@ -79,7 +79,7 @@ impl WorkerShell {
                 // Or whoever asks another worker for something waits for the kernel's ticks to pass it on.
                 std::thread::yield_now();
             }
-            let (ready, now) = self.wait(&mut events, wait_ms, ended_us);
+            let (ready, now) = self.wait_for_events(&mut events, wait_ms, ended_us);
             self.core.set_noting(log::log_enabled!(log::Level::Debug));
             let turn = self.core.turn(&mut self.sockets, now);
             self.wakers.wake(turn.wake & !(1 << self.index));
@@ -89,11 +89,11 @@ impl WorkerShell {
                 let _ = self.notices.send(WorkerNotice::DrainRequested);
             }
             if turn.finished {
-                return self.tell_notes();
+                return self.log_notes();
             }
-            wait_ms = self.accept(now, &turn);
+            wait_ms = self.accept_newcomers(now, &turn);
             ended_us = self.count_turn(now);
-            self.tell_notes();
+            self.log_notes();
             if ready == events_max && events_max < READINESSES_PER_WAIT_MAX {
                 events_max *= 2;
                 events = Events::with_capacity(events_max);
@@ -101,9 +101,9 @@ impl WorkerShell {
         }
     }
 
-    fn tell_notes(&mut self) {
+    fn log_notes(&mut self) {
         for note in self.core.take_notes() {
-            log::debug!("{}", trace_lines::line(&note));
+            log::debug!("{}", trace_lines::format_note(&note));
         }
     }
 
@@ -112,7 +112,7 @@ impl WorkerShell {
         let ended_us = self.clock.mono_us();
         let counters = self.node.counters(self.index);
         counters.turn.add(ended_us.saturating_sub(began.mono_us), 1);
-        counters.files.store(self.sockets.open() as u64, Relaxed);
+        counters.files.store(self.sockets.open_count() as u64, Relaxed);
         ended_us
     }
 
@@ -120,10 +120,10 @@ impl WorkerShell {
     /// Returns how many were ready at once, and when that was so. A process that is stopped mostly stands
     /// still on its way out of the wait: what was ready is old then, and timers would find that peers
     /// have done nothing for all that time.
-    fn wait(&mut self, events: &mut Events, wait_ms: Option<u64>, begun_us: u64) -> (usize, Now) {
+    fn wait_for_events(&mut self, events: &mut Events, wait_ms: Option<u64>, begun_us: u64) -> (usize, Now) {
         let (mut ready, mut wait_ms, mut begun_us) = (0, wait_ms, begun_us);
         loop {
-            ready = ready.max(self.look(events, wait_ms));
+            ready = ready.max(self.poll_once(events, wait_ms));
             let now = self.clock.now();
             if now.mono_us - begun_us < OLD_LOOK_US {
                 return (ready, now);
@@ -133,7 +133,7 @@ impl WorkerShell {
     }
 
     /// The same once; tells the core and the listeners what is ready.
-    fn look(&mut self, events: &mut Events, wait_ms: Option<u64>) -> usize {
+    fn poll_once(&mut self, events: &mut Events, wait_ms: Option<u64>) -> usize {
         // Between the announcement and the wait others wake this worker with a write that the wait sees.
         let may_block = wait_ms != Some(0) && self.core.fall_asleep();
         let timeout = if may_block { wait_ms.map(Duration::from_millis) } else { Some(Duration::ZERO) };
@@ -157,38 +157,44 @@ impl WorkerShell {
             ready += 1;
             match event.token() {
                 WAKER => {}
-                token if token.0 >= FIRST_LISTENER => self.doors.ready(token),
-                token => self.core.ready(core::Token(token.0 as u64), readiness(event)),
+                token if token.0 >= FIRST_LISTENER => self.listeners.mark_pending(token),
+                token => self.core.ready(core::Token(token.0 as u64), readiness_of(event)),
             }
         }
         ready
     }
 
     /// Takes newcomers in if the core wants any; returns how long the next wait may be.
-    fn accept(&mut self, now: Now, turn: &Turn) -> Option<u64> {
-        let WorkerShell { core, poll, sockets, doors, node, index, .. } = self;
+    fn accept_newcomers(&mut self, now: Now, turn: &Turn) -> Option<u64> {
+        let WorkerShell { core, poll, sockets, listeners, node, index, .. } = self;
         let (registry, counters) = (poll.registry(), node.counters(*index));
         let mut admitted = false;
-        let doors_due = if turn.listening {
-            doors.turn(now.mono_ms, registry, counters, sockets.open(), |listener, socket, peer| {
-                admitted |= admit(core, sockets, registry, now, (listener, socket, peer));
-                sockets.open()
-            })
+        let accept_due = if turn.listening {
+            listeners.accept_newcomers(
+                now.mono_ms,
+                registry,
+                counters,
+                sockets.open_count(),
+                |listener, socket, peer| {
+                    admitted |= admit_newcomer(core, sockets, registry, now, (listener, socket, peer));
+                    sockets.open_count()
+                },
+            )
         } else {
             None
         };
-        let wanted = doors.room_wanted(sockets.open());
+        let wanted = listeners.room_wanted(sockets.open_count());
         let room_due = wanted.and_then(|wanted| core.make_room(sockets, now, wanted));
         // The core reads a newcomer in its next turn without waiting for a readiness.
         if turn.more || admitted {
             return Some(0);
         }
-        [turn.due_in_ms, doors_due, room_due].into_iter().flatten().min()
+        [turn.due_in_ms, accept_due, room_due].into_iter().flatten().min()
     }
 }
 
 /// Gives a newcomer its slot, or drops it; tells which.
-fn admit(
+fn admit_newcomer(
     core: &mut core::Worker,
     sockets: &mut Sockets,
     registry: &Registry,
@@ -210,7 +216,7 @@ fn admit(
     }
 }
 
-fn readiness(event: &Event) -> Readiness {
+fn readiness_of(event: &Event) -> Readiness {
     Readiness {
         readable: event.is_readable(),
         writable: event.is_writable(),

@@ -42,7 +42,7 @@ pub fn processors() -> io::Result<Vec<usize>> {
 ///
 /// # Errors
 /// When the number is larger, or the thread may not run there.
-pub fn pin(processor: usize) -> io::Result<()> {
+pub fn pin_thread(processor: usize) -> io::Result<()> {
     if processor >= libc::CPU_SETSIZE as usize {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -70,7 +70,7 @@ pub fn set_files_limit(limit: ResourceLimit) -> io::Result<()> {
 }
 
 /// A non-blocking counter that becomes readable when written to (`eventfd(2)`).
-pub fn wake_file() -> io::Result<File> {
+pub fn open_wake_file() -> io::Result<File> {
     // SAFETY: takes no pointer.
     let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
     // SAFETY: the call returned a new descriptor that nothing else owns.
@@ -199,12 +199,12 @@ mod tests {
         let before = processors().unwrap();
         let last = *before.last().unwrap();
         let after = std::thread::spawn(move || {
-            pin(last).unwrap();
+            pin_thread(last).unwrap();
             processors().unwrap()
         });
         assert_eq!(after.join().unwrap(), [last]);
         assert_eq!(processors().unwrap(), before, "the other threads stay free");
-        assert_eq!(pin(1_024).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(pin_thread(1_024).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

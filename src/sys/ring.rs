@@ -106,12 +106,12 @@ impl SendRing {
             unsafe { queue.push(&entry) }.expect("the queue was empty and is long enough");
         }
         drop(queue);
-        let result = self.run();
+        let result = self.submit_all();
         (&self.outcomes, result)
     }
 
     /// Submits what is queued and reads completions until each send has its outcome.
-    fn run(&mut self) -> io::Result<()> {
+    fn submit_all(&mut self) -> io::Result<()> {
         let mut waiting = self.ring.submission().len();
         let queued = waiting;
         let mut idle_enters = 0;
@@ -128,7 +128,7 @@ impl SendRing {
             match entered {
                 Ok(_) if idle_enters < RING_IDLE_ENTERS_MAX => {}
                 // A signal; no memory for a request just now; completions that had to be read first.
-                Err(error) if passes(&error) && idle_enters < RING_IDLE_ENTERS_MAX => {}
+                Err(error) if is_transient(&error) && idle_enters < RING_IDLE_ENTERS_MAX => {}
                 Ok(_) => return self.give_up(queued, io::ErrorKind::TimedOut.into()),
                 Err(error) => return self.give_up(queued, error),
             }
@@ -155,7 +155,7 @@ impl SendRing {
     }
 }
 
-fn passes(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
 }
 

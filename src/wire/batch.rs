@@ -89,19 +89,19 @@ fn parse_line(line: &[u8], topics_max: usize) -> Result<BatchEvent, String> {
     if !line.starts_with('{') {
         return Err("is not a JSON object".to_owned());
     }
-    let line: BatchLine<'_> = serde_json::from_str(line).map_err(|error| words(&error))?;
+    let line: BatchLine<'_> = serde_json::from_str(line).map_err(|error| reason_of(&error))?;
     let data = line.data.ok_or("missing field `data`")?;
     Ok(BatchEvent {
         topics: parse_topics(line.topic, topics_max)?,
-        event: checked("event", line.event, rules::check_event)?,
-        key: checked("key", line.key, rules::check_key)?,
+        event: check_optional("event", line.event, rules::check_event)?,
+        key: check_optional("key", line.key, rules::check_key)?,
         retry_ms: line.retry,
-        data: payload(data)?,
+        data: payload_text(data)?,
     })
 }
 
 /// Serde's message with the column alone: its line is always the first, which would mislead.
-fn words(error: &serde_json::Error) -> String {
+fn reason_of(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
     let mut words: String = text[..end].chars().take(JSON_REASON_CHARS_MAX).collect();
@@ -132,7 +132,7 @@ fn parse_topics(raw: &RawValue, topics_max: usize) -> Result<Vec<Box<str>>, Stri
     Ok(topics)
 }
 
-fn checked(
+fn check_optional(
     name: &str,
     text: Option<String>,
     check: impl Fn(&str) -> Result<(), &'static str>,
@@ -143,15 +143,15 @@ fn checked(
 }
 
 /// A string is its text; anything else its JSON without white space.
-fn payload(raw: &RawValue) -> Result<String, String> {
+fn payload_text(raw: &RawValue) -> Result<String, String> {
     if raw.get().starts_with('"') {
-        return serde_json::from_str(raw.get()).map_err(|error| format!("data: {}", words(&error)));
+        return serde_json::from_str(raw.get()).map_err(|error| format!("data: {}", reason_of(&error)));
     }
-    compact(raw.get())
+    compact_json(raw.get())
 }
 
 /// Takes the white space out of valid JSON, and bounds its depth: a subscriber's parser may recurse.
-fn compact(json: &str) -> Result<String, String> {
+fn compact_json(json: &str) -> Result<String, String> {
     let mut compacted = String::with_capacity(json.len());
     let mut depth = 0;
     let mut quoted = false;

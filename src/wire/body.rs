@@ -96,7 +96,7 @@ impl ChunkedDecoder {
                     self.state = ChunkedState::DataEnd;
                 }
             } else {
-                self.state = self.step(input[at], bytes_max)?;
+                self.state = self.step_framing(input[at], bytes_max)?;
                 at += 1;
             }
         }
@@ -109,7 +109,7 @@ impl ChunkedDecoder {
     }
 
     /// Takes in one byte of framing.
-    fn step(&mut self, byte: u8, bytes_max: usize) -> Result<ChunkedState, Problem> {
+    fn step_framing(&mut self, byte: u8, bytes_max: usize) -> Result<ChunkedState, Problem> {
         self.count_framing()?;
         match self.state {
             ChunkedState::Size => self.step_size(byte),
@@ -124,12 +124,12 @@ impl ChunkedDecoder {
                 _ => Err(Problem::BadChunk("A chunk extension has a control character.")),
             },
             ChunkedState::SizeEnd => {
-                expect(byte, b'\n')?;
+                expect_byte(byte, b'\n')?;
                 self.end_size_line(bytes_max)
             }
-            ChunkedState::DataEnd => expect(byte, b'\r').map(|()| ChunkedState::DataEndLf),
+            ChunkedState::DataEnd => expect_byte(byte, b'\r').map(|()| ChunkedState::DataEndLf),
             ChunkedState::DataEndLf => {
-                expect(byte, b'\n')?;
+                expect_byte(byte, b'\n')?;
                 (self.digits, self.line_bytes) = (0, 0);
                 Ok(ChunkedState::Size)
             }
@@ -148,8 +148,8 @@ impl ChunkedDecoder {
                 byte if is_text(byte) => Ok(ChunkedState::TrailerValue),
                 _ => Err(Problem::BadChunk("A trailer has a control character.")),
             },
-            ChunkedState::TrailerEnd => expect(byte, b'\n').map(|()| ChunkedState::TrailerStart),
-            ChunkedState::End => expect(byte, b'\n').map(|()| ChunkedState::Done),
+            ChunkedState::TrailerEnd => expect_byte(byte, b'\n').map(|()| ChunkedState::TrailerStart),
+            ChunkedState::End => expect_byte(byte, b'\n').map(|()| ChunkedState::Done),
             ChunkedState::Data | ChunkedState::Done => unreachable!("feed handles both before it steps"),
         }
     }
@@ -206,7 +206,7 @@ impl ChunkedDecoder {
     }
 }
 
-fn expect(byte: u8, expected: u8) -> Result<(), Problem> {
+fn expect_byte(byte: u8, expected: u8) -> Result<(), Problem> {
     if byte == expected {
         Ok(())
     } else {

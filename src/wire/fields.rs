@@ -87,13 +87,13 @@ impl<'a> HeadFields<'a> {
                 if !is_authority(value) {
                     return Err(Problem::BadHost("Host is not a host with an optional port."));
                 }
-                set(&mut self.values.host, value, Problem::BadHost("Host is given twice."))
+                set_field(&mut self.values.host, value, Problem::BadHost("Host is given twice."))
             }
             6 if is("accept") => {
                 self.values.accept.add(value);
                 Ok(())
             }
-            6 if is("origin") => set_once(&mut self.values.origin, value),
+            6 if is("origin") => set_field_once(&mut self.values.origin, value),
             6 if is("expect") => {
                 let known = value.eq_ignore_ascii_case(b"100-continue");
                 *(if known { &mut self.expect_continue } else { &mut self.expect_other }) = true;
@@ -107,22 +107,22 @@ impl<'a> HeadFields<'a> {
                 self.add_connection(value);
                 Ok(())
             }
-            12 if is("content-type") => set_once(&mut self.values.content_type, value),
+            12 if is("content-type") => set_field_once(&mut self.values.content_type, value),
             13 if is("last-event-id") => {
                 self.values.last_event_id_repeated = self.values.last_event_id.is_some();
                 self.values.last_event_id.get_or_insert(value);
                 Ok(())
             }
-            13 if is("if-none-match") => set_once(&mut self.values.if_none_match, value),
-            13 if is("authorization") => set_once(&mut self.authorization, value),
+            13 if is("if-none-match") => set_field_once(&mut self.values.if_none_match, value),
+            13 if is("authorization") => set_field_once(&mut self.authorization, value),
             14 if is("content-length") => {
                 let length =
                     parse_decimal(value).ok_or(Problem::BadFraming("Content-Length is not a number."))?;
-                set(&mut self.length, length, Problem::BadFraming("Content-Length is given twice."))
+                set_field(&mut self.length, length, Problem::BadFraming("Content-Length is given twice."))
             }
-            14 if is("sec-fetch-site") => set_once(&mut self.values.fetch_site, value),
-            14 if is("sec-fetch-mode") => set_once(&mut self.values.fetch_mode, value),
-            15 if is("idempotency-key") => set_once(&mut self.values.idempotency_key, value),
+            14 if is("sec-fetch-site") => set_field_once(&mut self.values.fetch_site, value),
+            14 if is("sec-fetch-mode") => set_field_once(&mut self.values.fetch_mode, value),
+            15 if is("idempotency-key") => set_field_once(&mut self.values.idempotency_key, value),
             17 if is("transfer-encoding") => self.add_coding(value),
             _ => Ok(()),
         }
@@ -154,7 +154,7 @@ impl<'a> HeadFields<'a> {
 
     /// Judges what only all fields together show. The order is fixed, so that a request with several faults
     /// always gets the same answer.
-    pub fn finish(&self, http11: bool) -> Result<MessageFraming, Problem> {
+    pub fn judge_framing(&self, http11: bool) -> Result<MessageFraming, Problem> {
         if self.chunked && self.length.is_some() {
             return Err(Problem::BadFraming("Content-Length and Transfer-Encoding exclude each other."));
         }
@@ -181,12 +181,12 @@ impl<'a> HeadFields<'a> {
     }
 }
 
-fn set<T>(field: &mut Option<T>, value: T, twice: Problem) -> Result<(), Problem> {
+fn set_field<T>(field: &mut Option<T>, value: T, twice: Problem) -> Result<(), Problem> {
     if field.replace(value).is_some() { Err(twice) } else { Ok(()) }
 }
 
-fn set_once<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Problem> {
-    set(field, value, Problem::Malformed("A header field that may stand once is given twice."))
+fn set_field_once<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Problem> {
+    set_field(field, value, Problem::Malformed("A header field that may stand once is given twice."))
 }
 
 /// Whether a byte may stand in a token: a method or a field name (RFC 9110 §5.6.2).

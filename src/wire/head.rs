@@ -103,7 +103,7 @@ fn try_parse(buf: &[u8], limits: HeadLimits) -> Result<Option<(Head<'_>, usize)>
     for header in request.headers.iter() {
         fields.add(header.name, header.value)?;
     }
-    Ok(Some((finish(line, fields)?, end)))
+    Ok(Some((build_head(line, fields)?, end)))
 }
 
 fn problem_of(error: httparse::Error, headers_max: usize) -> Problem {
@@ -137,8 +137,8 @@ fn scan_lines(bytes: &[u8]) -> Result<Option<usize>, Problem> {
     Ok(None)
 }
 
-fn finish<'a>(line: RequestLine<'a>, fields: HeadFields<'a>) -> Result<Head<'a>, Problem> {
-    let verdict = fields.finish(line.http11)?;
+fn build_head<'a>(line: RequestLine<'a>, fields: HeadFields<'a>) -> Result<Head<'a>, Problem> {
+    let verdict = fields.judge_framing(line.http11)?;
     Ok(Head {
         method: line.method,
         path: line.path,

@@ -47,9 +47,9 @@ const NO_VERSION: Problem = Problem::Malformed("The request line does not end wi
 /// Reads the line at the start of `buf`; `None` while it is not whole and nothing is wrong with it yet.
 /// Each byte is judged in order, so the verdict does not depend on how many came at once.
 pub fn parse(buf: &[u8]) -> Result<Option<RequestLine<'_>>, Problem> {
-    let Some(method_end) = method_end(buf)? else { return Ok(None) };
-    let Some(target_end) = target_end(buf, method_end + 1)? else { return Ok(None) };
-    let Some(http11) = version(buf, target_end + 1)? else { return Ok(None) };
+    let Some(method_end) = find_method_end(buf)? else { return Ok(None) };
+    let Some(target_end) = find_target_end(buf, method_end + 1)? else { return Ok(None) };
+    let Some(http11) = parse_version(buf, target_end + 1)? else { return Ok(None) };
     let method = match &buf[..method_end] {
         b"GET" => Method::Get,
         b"HEAD" => Method::Head,
@@ -71,7 +71,7 @@ pub fn parse(buf: &[u8]) -> Result<Option<RequestLine<'_>>, Problem> {
     Ok(Some(RequestLine { method, path, query, authority, http11, bytes }))
 }
 
-fn method_end(buf: &[u8]) -> Result<Option<usize>, Problem> {
+fn find_method_end(buf: &[u8]) -> Result<Option<usize>, Problem> {
     for (at, &byte) in buf.iter().enumerate() {
         if byte == b' ' && at > 0 {
             return Ok(Some(at));
@@ -88,7 +88,7 @@ fn method_end(buf: &[u8]) -> Result<Option<usize>, Problem> {
 
 /// The first byte already tells the forms that are served from others: a PROXY line, an authority for
 /// CONNECT, a second space.
-fn target_end(buf: &[u8], start: usize) -> Result<Option<usize>, Problem> {
+fn find_target_end(buf: &[u8], start: usize) -> Result<Option<usize>, Problem> {
     match buf.get(start) {
         None | Some(b'/' | b'*' | b'h' | b'H') => {}
         Some(_) => return Err(Problem::BadTarget("The target is neither a path nor an http URL.")),
@@ -110,7 +110,7 @@ fn target_end(buf: &[u8], start: usize) -> Result<Option<usize>, Problem> {
 /// `HTTP/x.y` and CRLF.
 const VERSION_BYTES: usize = 10;
 
-fn version(buf: &[u8], start: usize) -> Result<Option<bool>, Problem> {
+fn parse_version(buf: &[u8], start: usize) -> Result<Option<bool>, Problem> {
     let got = &buf[start..buf.len().min(start + VERSION_BYTES)];
     for (&byte, &form) in got.iter().zip(b"HTTP/0.0\r\n") {
         let fits = if form == b'0' { byte.is_ascii_digit() } else { byte == form };

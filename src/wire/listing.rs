@@ -29,16 +29,16 @@ const TOPIC_SORTS: [(&str, TopicSort); 4] = [
 ];
 
 /// The query of `/topics`.
-pub fn topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
+pub fn parse_topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
     let rule = "must be one of subscribers, events, bytes, name";
-    let listing = ListingQuery::read(query, &TOPIC_SORTS, rule)?;
+    let listing = ListingQuery::parse(query, &TOPIC_SORTS, rule)?;
     Ok(TopicsQuery { sort: listing.sort.unwrap_or_default(), paging: listing.paging })
 }
 
 /// The query of `/connections`.
-pub fn connections(query: &[u8]) -> Result<ConnectionsQuery, Problem> {
+pub fn parse_connections(query: &[u8]) -> Result<ConnectionsQuery, Problem> {
     let rule = "must be one of lag, age, bytes, slow, address";
-    let listing = ListingQuery::read(query, &CONNECTION_SORTS, rule)?;
+    let listing = ListingQuery::parse(query, &CONNECTION_SORTS, rule)?;
     Ok(ConnectionsQuery {
         sort: listing.sort.unwrap_or_default(),
         paging: listing.paging,
@@ -47,7 +47,7 @@ pub fn connections(query: &[u8]) -> Result<ConnectionsQuery, Problem> {
 }
 
 /// The connection that a path names.
-pub fn connection(path: &[u8]) -> Result<ConnectionId, Problem> {
+pub fn parse_connection_path(path: &[u8]) -> Result<ConnectionId, Problem> {
     path.strip_prefix(CONNECTION).and_then(ConnectionId::parse).ok_or(Problem::NoSuchConnection)
 }
 
@@ -58,7 +58,7 @@ struct ListingQuery<Sort> {
 }
 
 impl<Sort: Copy> ListingQuery<Sort> {
-    fn read(
+    fn parse(
         query: &[u8],
         sorts: &[(&str, Sort)],
         sort_rule: &'static str,
@@ -71,9 +71,9 @@ impl<Sort: Copy> ListingQuery<Sort> {
                     let known = sorts.iter().find(|(word, _)| word.as_bytes() == &*value);
                     set_once(&mut sort, "sort", known.map(|(_, sort)| *sort).ok_or(sort_rule))?;
                 }
-                b"limit" => set_once(&mut limit, "limit", limit_of(&value))?,
-                b"offset" => set_once(&mut offset, "offset", offset_of(&value))?,
-                b"info" => set_once(&mut info, "info", switch_of(&value))?,
+                b"limit" => set_once(&mut limit, "limit", parse_limit(&value))?,
+                b"offset" => set_once(&mut offset, "offset", parse_offset(&value))?,
+                b"info" => set_once(&mut info, "info", parse_switch(&value))?,
                 _ => {}
             }
         }
@@ -94,23 +94,23 @@ fn set_once<T>(
     }
 }
 
-fn number(value: &[u8]) -> Option<usize> {
+fn parse_number(value: &[u8]) -> Option<usize> {
     parse_decimal(value).and_then(|number| usize::try_from(number).ok())
 }
 
-fn limit_of(value: &[u8]) -> Result<usize, &'static str> {
+fn parse_limit(value: &[u8]) -> Result<usize, &'static str> {
     const _: () = assert!(PAGE_ROWS_MAX == 1_000, "text below");
-    let limit = number(value).filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
+    let limit = parse_number(value).filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
     limit.ok_or("must be a whole number from 1 to 1000")
 }
 
-fn offset_of(value: &[u8]) -> Result<usize, &'static str> {
+fn parse_offset(value: &[u8]) -> Result<usize, &'static str> {
     const _: () = assert!(PAGE_OFFSET_MAX == 9_000, "text below");
-    let offset = number(value).filter(|&offset| offset <= PAGE_OFFSET_MAX);
+    let offset = parse_number(value).filter(|&offset| offset <= PAGE_OFFSET_MAX);
     offset.ok_or("must be a whole number up to 9000; sort otherwise to see the other end of the list")
 }
 
-fn switch_of(value: &[u8]) -> Result<bool, &'static str> {
+fn parse_switch(value: &[u8]) -> Result<bool, &'static str> {
     match value {
         b"0" => Ok(false),
         b"1" => Ok(true),
@@ -124,10 +124,10 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_read_and_what_is_not_known_is_refused_in_words() {
-        let asked = connections(b"sort=slow&limit=7&offset=30&info=1&else=x").expect("well-formed");
+        let asked = parse_connections(b"sort=slow&limit=7&offset=30&info=1&else=x").expect("well-formed");
         let paging = PageRange { limit: 7, offset: 30 };
         assert_eq!(asked, ConnectionsQuery { sort: ConnectionSort::Slow, paging, info: true });
-        let asked = topics(b"").expect("well-formed");
+        let asked = parse_topics(b"").expect("well-formed");
         let paging = PageRange { limit: PAGE_ROWS_DEFAULT, offset: 0 };
         assert_eq!(asked, TopicsQuery { sort: TopicSort::Subscribers, paging });
         let rows: [(&[u8], &str); 12] = [
@@ -145,19 +145,19 @@ mod tests {
             (b"sort=%zz", "An escape"),
         ];
         for (query, words) in rows {
-            let problem = connections(query).expect_err("refused");
+            let problem = parse_connections(query).expect_err("refused");
             assert_eq!((problem.status(), problem.closes()), (400, false));
             assert!(problem.message().starts_with(words), "{words} {}", problem.message());
         }
-        assert_eq!(topics(b"sort=lag").expect_err("of the other list").code(), "bad_parameter");
+        assert_eq!(parse_topics(b"sort=lag").expect_err("of the other list").code(), "bad_parameter");
     }
 
     #[test]
     fn a_path_names_one_connection_or_none() {
         let id = ConnectionId { worker: 1, slot: 2, generation: 3 };
-        assert_eq!(connection(b"/connections/1-2-3"), Ok(id));
+        assert_eq!(parse_connection_path(b"/connections/1-2-3"), Ok(id));
         for path in ["/connections/", "/connections/1-2-3/", "/connections/1-2-3%20", "/connections/all"] {
-            assert_eq!(connection(path.as_bytes()), Err(Problem::NoSuchConnection), "{path}");
+            assert_eq!(parse_connection_path(path.as_bytes()), Err(Problem::NoSuchConnection), "{path}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::base::counters::{REFUSED_NAMES, RefusalReason};
 
-/// Why a request is not served. `reply::problem` turns it into
+/// Why a request is not served. `reply::append_problem` turns it into
 /// `{"error":"snake_case_code","message":"one sentence"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {

@@ -86,7 +86,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// The text of a decoded part; [`Problem::BadQuery`] when it is not UTF-8.
-pub fn text(part: &[u8]) -> Result<&str, Problem> {
+pub fn utf8_text(part: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(part).map_err(|_| Problem::BadQuery("A value of the query is not valid UTF-8."))
 }
 
@@ -152,7 +152,7 @@ mod tests {
     fn what_holds_no_escape_is_borrowed() {
         assert!(matches!(decode(b"plain"), Ok(Cow::Borrowed(b"plain"))));
         assert!(matches!(decode(b"a+b"), Ok(Cow::Owned(_))));
-        assert!(text(b"\xff").is_err());
-        assert_eq!(text("ä".as_bytes()), Ok("ä"));
+        assert!(utf8_text(b"\xff").is_err());
+        assert_eq!(utf8_text("ä".as_bytes()), Ok("ä"));
     }
 }

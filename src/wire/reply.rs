@@ -63,9 +63,9 @@ pub struct Reply<'a> {
 }
 
 /// An answer with any body.
-pub fn body(out: &mut Vec<u8>, reply: &Reply<'_>, content_type: &str, body: &[u8]) {
-    start(out, reply);
-    field(out, "Content-Type", content_type);
+pub fn append_body(out: &mut Vec<u8>, reply: &Reply<'_>, content_type: &str, body: &[u8]) {
+    append_start(out, reply);
+    append_field(out, "Content-Type", content_type);
     push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", body.len()));
     if !reply.head_only {
         out.extend_from_slice(body);
@@ -73,8 +73,8 @@ pub fn body(out: &mut Vec<u8>, reply: &Reply<'_>, content_type: &str, body: &[u8
 }
 
 /// A JSON answer; `text` is the JSON.
-pub fn json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
-    body(out, reply, TYPE_JSON, text.as_bytes());
+pub fn append_json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
+    append_body(out, reply, TYPE_JSON, text.as_bytes());
 }
 
 /// What the dashboard may do in a browser: its own scripts, styles and requests, and nothing from elsewhere.
@@ -85,19 +85,24 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 
 /// A part of the dashboard, or 304 when the client has it already. It is asked for again each time, so that
 /// page and server are always of one version.
-pub fn asset(out: &mut Vec<u8>, reply: &Reply<'_>, asset: &DashboardAsset, if_none_match: Option<&[u8]>) {
+pub fn append_asset(
+    out: &mut Vec<u8>,
+    reply: &Reply<'_>,
+    asset: &DashboardAsset,
+    if_none_match: Option<&[u8]>,
+) {
     let known = if_none_match.is_some_and(|tags| has_tag(tags, &asset.etag));
     let reply = Reply { status: if known { 304 } else { 200 }, ..*reply };
-    start_cached(out, &reply, "no-cache");
-    field(out, "ETag", &asset.etag);
-    field(out, "Content-Security-Policy", CONTENT_POLICY);
-    field(out, "X-Content-Type-Options", "nosniff");
-    field(out, "Referrer-Policy", "no-referrer");
-    field(out, "Cross-Origin-Resource-Policy", "same-origin");
+    append_cached_start(out, &reply, "no-cache");
+    append_field(out, "ETag", &asset.etag);
+    append_field(out, "Content-Security-Policy", CONTENT_POLICY);
+    append_field(out, "X-Content-Type-Options", "nosniff");
+    append_field(out, "Referrer-Policy", "no-referrer");
+    append_field(out, "Cross-Origin-Resource-Policy", "same-origin");
     if known {
         return out.extend_from_slice(b"\r\n");
     }
-    field(out, "Content-Type", asset.content_type);
+    append_field(out, "Content-Type", asset.content_type);
     push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", asset.bytes.len()));
     if !reply.head_only {
         out.extend_from_slice(asset.bytes);
@@ -112,19 +117,19 @@ fn has_tag(tags: &[u8], tag: &str) -> bool {
 }
 
 /// The answer to a publish: 202 with the id and the number of subscribers it went to.
-pub fn accepted(out: &mut Vec<u8>, reply: &Reply<'_>, id: EventId, subscribers: usize) {
+pub fn append_accepted(out: &mut Vec<u8>, reply: &Reply<'_>, id: EventId, subscribers: usize) {
     let text = format!("{{\"id\":\"{id}\",\"subscribers\":{subscribers}}}");
-    json(out, &Reply { status: 202, ..*reply }, &text);
+    append_json(out, &Reply { status: 202, ..*reply }, &text);
 }
 
 /// A problem's answer. Status and `Allow` come from the problem; the connection closes if the problem or
 /// `reply` says so.
-pub fn problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
+pub fn append_problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
     let mut text = Vec::with_capacity(256);
     text.extend_from_slice(b"{\"error\":");
-    json_string(&mut text, problem.code());
+    append_json_string(&mut text, problem.code());
     text.extend_from_slice(b",\"message\":");
-    json_string(&mut text, &problem.message());
+    append_json_string(&mut text, &problem.message());
     text.push(b'}');
     let reply = Reply {
         status: problem.status(),
@@ -132,19 +137,19 @@ pub fn problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
         allow: problem.allow(),
         ..*reply
     };
-    body(out, &reply, TYPE_JSON, &text);
+    append_body(out, &reply, TYPE_JSON, &text);
 }
 
 /// 204: done, and there is nothing more to say.
-pub fn no_content(out: &mut Vec<u8>, reply: &Reply<'_>) {
-    start(out, &Reply { status: 204, ..*reply });
+pub fn append_no_content(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    append_start(out, &Reply { status: 204, ..*reply });
     out.extend_from_slice(b"\r\n");
 }
 
 /// 204 to a CORS preflight, or to any other `OPTIONS` of the path.
-pub fn preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str) {
-    start(out, &Reply { status: 204, allow: Some(allow), ..*reply });
-    field(out, "Access-Control-Allow-Methods", allow);
+pub fn append_preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str) {
+    append_start(out, &Reply { status: 204, allow: Some(allow), ..*reply });
+    append_field(out, "Access-Control-Allow-Methods", allow);
     out.extend_from_slice(
         b"Access-Control-Allow-Headers: last-event-id, authorization, cache-control, content-type\r\n\
           Access-Control-Max-Age: 86400\r\n\r\n",
@@ -152,39 +157,39 @@ pub fn preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str) {
 }
 
 /// Status line and the fields that every answer has.
-fn start(out: &mut Vec<u8>, reply: &Reply<'_>) {
-    start_cached(out, reply, "no-store");
+fn append_start(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    append_cached_start(out, reply, "no-store");
 }
 
-fn start_cached(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str) {
-    status_line(out, reply.status, reply.wall_ms);
-    field(out, "Cache-Control", cache_control);
-    connection(out, reply.http11, reply.keep_alive);
+fn append_cached_start(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str) {
+    append_status_line(out, reply.status, reply.wall_ms);
+    append_field(out, "Cache-Control", cache_control);
+    append_connection(out, reply.http11, reply.keep_alive);
     reply.cors.append(out, reply.origin);
     if let Some(seconds) = reply.retry_after_s {
         push_fmt(out, format_args!("Retry-After: {seconds}\r\n"));
     }
     if let Some(allow) = reply.allow {
-        field(out, "Allow", allow);
+        append_field(out, "Allow", allow);
     }
 }
 
 /// The status line, and the `Date` that whoever has a clock must tell (RFC 9110 §6.6.1).
-fn status_line(out: &mut Vec<u8>, status: u16, wall_ms: u64) {
+fn append_status_line(out: &mut Vec<u8>, status: u16, wall_ms: u64) {
     let now = HttpDate::from(UNIX_EPOCH + Duration::from_millis(wall_ms.min(DATE_MS_MAX)));
-    push_fmt(out, format_args!("HTTP/1.1 {status} {}\r\nDate: {now}\r\n", reason(status)));
+    push_fmt(out, format_args!("HTTP/1.1 {status} {}\r\nDate: {now}\r\n", reason_phrase(status)));
 }
 
 /// What goes without saying is not said: 1.1 keeps the connection, 1.0 has to be told (RFC 9112 §9.3).
-fn connection(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
+fn append_connection(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
     match (keep_alive, http11) {
-        (false, _) => field(out, "Connection", "close"),
-        (true, false) => field(out, "Connection", "keep-alive"),
+        (false, _) => append_field(out, "Connection", "close"),
+        (true, false) => append_field(out, "Connection", "keep-alive"),
         (true, true) => {}
     }
 }
 
-fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+fn append_field(out: &mut Vec<u8>, name: &str, value: &str) {
     debug_assert!(!value.bytes().any(|b| b < b' '), "a value with a line end forges fields");
     for part in [name, ": ", value, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
@@ -195,7 +200,7 @@ fn push_fmt(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to a Vec cannot fail");
 }
 
-fn reason(status: u16) -> &'static str {
+fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         202 => "Accepted",
@@ -227,61 +232,67 @@ fn reason(status: u16) -> &'static str {
 
 /// The head of a stream and its greeting `:ok\nretry: N\n`, which is the first chunk: no blank line, or some
 /// clients would deliver an empty message. A `buffered` one does not ask proxies to pass it on at once.
-pub fn stream_head(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, buffered: bool, retry_ms: u64) {
-    stream_start(out, reply, buffered);
-    stream_framing(out, chunked, chunked);
-    chunk(out, chunked, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
+pub fn append_stream_head(
+    out: &mut Vec<u8>,
+    reply: &Reply<'_>,
+    chunked: bool,
+    buffered: bool,
+    retry_ms: u64,
+) {
+    append_stream_start(out, reply, buffered);
+    append_stream_framing(out, chunked, chunked);
+    append_chunk(out, chunked, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
 }
 
 /// The head of a stream alone, as `HEAD` gets it. A stream that is not chunked ends with its connection,
 /// whatever `reply` says.
-pub fn stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool) {
-    stream_start(out, reply, false);
-    stream_framing(out, chunked, reply.keep_alive);
+pub fn append_stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool) {
+    append_stream_start(out, reply, false);
+    append_stream_framing(out, chunked, reply.keep_alive);
 }
 
 /// The head of a stream but for its framing.
-fn stream_start(out: &mut Vec<u8>, reply: &Reply<'_>, buffered: bool) {
-    status_line(out, 200, reply.wall_ms);
+fn append_stream_start(out: &mut Vec<u8>, reply: &Reply<'_>, buffered: bool) {
+    append_status_line(out, 200, reply.wall_ms);
     out.extend_from_slice(b"Content-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n");
     if !buffered {
-        field(out, "X-Accel-Buffering", "no");
+        append_field(out, "X-Accel-Buffering", "no");
     }
     reply.cors.append(out, reply.origin);
 }
 
 /// Ends the head of a stream. A chunked one says nothing of the connection, which outlives it; any other is
 /// ended by the connection's end.
-fn stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
+fn append_stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
     if chunked {
-        field(out, "Transfer-Encoding", "chunked");
+        append_field(out, "Transfer-Encoding", "chunked");
     }
-    connection(out, chunked, keep_alive && chunked);
+    append_connection(out, chunked, keep_alive && chunked);
     out.extend_from_slice(b"\r\n");
 }
 
 /// A whole stream that only says when to come back: what a browser's EventSource gets instead of a 503,
 /// after which it would never come back. The connection closes after it.
-pub fn overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, retry_ms: u64) {
-    stream_head_only(out, &Reply { keep_alive: false, ..*reply }, chunked);
-    retry_line(out, chunked, retry_ms);
+pub fn append_overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, retry_ms: u64) {
+    append_stream_head_only(out, &Reply { keep_alive: false, ..*reply }, chunked);
+    append_retry_line(out, chunked, retry_ms);
     if chunked {
         out.extend_from_slice(END_CHUNKED);
     }
 }
 
 /// The line `retry: N`, without a blank line.
-pub fn retry_line(out: &mut Vec<u8>, chunked: bool, retry_ms: u64) {
-    chunk(out, chunked, |out| push_fmt(out, format_args!("retry: {retry_ms}\n")));
+pub fn append_retry_line(out: &mut Vec<u8>, chunked: bool, retry_ms: u64) {
+    append_chunk(out, chunked, |out| push_fmt(out, format_args!("retry: {retry_ms}\n")));
 }
 
 /// `event: fanwheel.gap`: events of `topic` after `after` may be missing; `oldest` is the oldest one kept.
-pub fn gap_event(out: &mut Vec<u8>, chunked: bool, topic: &str, after: &str, oldest: Option<EventId>) {
-    chunk(out, chunked, |out| {
+pub fn append_gap_event(out: &mut Vec<u8>, chunked: bool, topic: &str, after: &str, oldest: Option<EventId>) {
+    append_chunk(out, chunked, |out| {
         out.extend_from_slice(b"event: fanwheel.gap\ndata: {\"topic\":");
-        json_string(out, topic);
+        append_json_string(out, topic);
         out.extend_from_slice(b",\"after\":");
-        json_string(out, after);
+        append_json_string(out, after);
         match oldest {
             Some(id) => push_fmt(out, format_args!(",\"oldest\":\"{id}\"}}\n\n")),
             None => out.extend_from_slice(b",\"oldest\":null}\n\n"),
@@ -290,14 +301,14 @@ pub fn gap_event(out: &mut Vec<u8>, chunked: bool, topic: &str, after: &str, old
 }
 
 /// `event: fanwheel.clock` with the server's time in Unix milliseconds.
-pub fn clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
-    chunk(out, chunked, |out| {
+pub fn append_clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
+    append_chunk(out, chunked, |out| {
         push_fmt(out, format_args!("event: fanwheel.clock\ndata: {{\"now_ms\":{now_ms}}}\n\n"));
     });
 }
 
 /// Appends what `content` appends, as one chunk of a chunked stream.
-fn chunk(out: &mut Vec<u8>, chunked: bool, content: impl FnOnce(&mut Vec<u8>)) {
+fn append_chunk(out: &mut Vec<u8>, chunked: bool, content: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     content(out);
     if !chunked {
@@ -311,7 +322,7 @@ fn chunk(out: &mut Vec<u8>, chunked: bool, content: impl FnOnce(&mut Vec<u8>)) {
 
 /// Appends `text` as a JSON string with its quotes. Control characters, DEL and C1 included, and the line
 /// separators of JavaScript are escaped, so that the string is one line wherever it is shown.
-pub fn json_string(out: &mut Vec<u8>, text: &str) {
+pub fn append_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for character in text.chars() {
         match character {
@@ -331,35 +342,38 @@ pub fn json_string(out: &mut Vec<u8>, text: &str) {
 const BENCH_CORS: &str = "Access-Control-Allow-Origin: *\r\n";
 
 /// Broadcast-benchmark profile: the head of a stream with its first body bytes `:ok\n\n`.
-pub fn bench_stream_head(out: &mut Vec<u8>, chunked: bool) {
+pub fn append_bench_stream_head(out: &mut Vec<u8>, chunked: bool) {
     out.extend_from_slice(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n",
     );
     out.extend_from_slice(BENCH_CORS.as_bytes());
-    stream_framing(out, chunked, chunked);
-    chunk(out, chunked, |out| out.extend_from_slice(b":ok\n\n"));
+    append_stream_framing(out, chunked, chunked);
+    append_chunk(out, chunked, |out| out.extend_from_slice(b":ok\n\n"));
 }
 
 /// Broadcast-benchmark profile: the number of open streams; closes.
-pub fn bench_connections(out: &mut Vec<u8>, streams: u64) {
-    bench_text(out, 200, &streams.to_string(), true, false);
+pub fn append_bench_connections(out: &mut Vec<u8>, streams: u64) {
+    append_bench_text(out, 200, &streams.to_string(), true, false);
 }
 
 /// Broadcast-benchmark profile: 204; closes.
-pub fn bench_options(out: &mut Vec<u8>) {
+pub fn append_bench_options(out: &mut Vec<u8>) {
     push_fmt(out, format_args!("HTTP/1.1 204 No Content\r\n{BENCH_CORS}Connection: close\r\n\r\n"));
 }
 
 /// Broadcast-benchmark profile: 202 to a broadcast. `keep_alive` and `http11` as in [`Reply`]; that profile's
 /// own test expects the connection to close.
-pub fn bench_accepted(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
-    bench_text(out, 202, "", http11, keep_alive);
+pub fn append_bench_accepted(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
+    append_bench_text(out, 202, "", http11, keep_alive);
 }
 
-fn bench_text(out: &mut Vec<u8>, status: u16, text: &str, http11: bool, keep_alive: bool) {
-    push_fmt(out, format_args!("HTTP/1.1 {status} {}\r\nContent-Type: text/plain\r\n", reason(status)));
+fn append_bench_text(out: &mut Vec<u8>, status: u16, text: &str, http11: bool, keep_alive: bool) {
+    push_fmt(
+        out,
+        format_args!("HTTP/1.1 {status} {}\r\nContent-Type: text/plain\r\n", reason_phrase(status)),
+    );
     push_fmt(out, format_args!("Cache-Control: no-cache\r\n{BENCH_CORS}"));
-    connection(out, http11, keep_alive);
+    append_connection(out, http11, keep_alive);
     push_fmt(out, format_args!("Content-Length: {}\r\n\r\n{text}", text.len()));
 }
 

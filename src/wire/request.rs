@@ -16,7 +16,7 @@ use crate::wire::guard;
 use crate::wire::head::{BodyLength, Head, Method};
 use crate::wire::listing;
 use crate::wire::problem::Problem;
-use crate::wire::query::{pairs, text};
+use crate::wire::query::{pairs, utf8_text};
 use crate::wire::rules;
 
 /// What a listener serves and to whom.
@@ -80,7 +80,7 @@ pub enum Request {
         /// `If-None-Match`
         if_none_match: Option<Box<[u8]>>,
     },
-    /// `OPTIONS /events`: answer with `reply::preflight`.
+    /// `OPTIONS /events`: answer with `reply::append_preflight`.
     Preflight {
         /// The methods of the path.
         allow: &'static str,
@@ -92,7 +92,7 @@ pub enum Request {
     },
     /// `GET /connections` of that profile.
     BenchConnections,
-    /// `OPTIONS` on either of these; answer with `reply::bench_options`.
+    /// `OPTIONS` on either of these; answer with `reply::append_bench_options`.
     BenchOptions,
     /// `POST /broadcast` of that profile.
     BenchBroadcast,
@@ -176,44 +176,48 @@ pub fn route(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Problem>
     let control = site.listener == ListenerKind::Control;
     match head.path {
         b"/events" => match head.method {
-            Method::Get => Ok(Request::Subscribe(Box::new(subscribe(head, site)?))),
-            Method::Head => subscribe(head, site).map(|_| Request::SubscribeHead { chunked: head.http11 }),
+            Method::Get => Ok(Request::Subscribe(Box::new(parse_subscribe(head, site)?))),
+            Method::Head => {
+                parse_subscribe(head, site).map(|_| Request::SubscribeHead { chunked: head.http11 })
+            }
             Method::Options => Ok(Request::Preflight { allow: STREAM }),
             _ => Err(Problem::MethodNotAllowed(STREAM)),
         },
         b"/publish" => {
-            publish_allowed(head, site)?;
+            check_publish_allowed(head, site)?;
             check_body(head, site)?;
-            Ok(Request::Publish(Box::new(publish(head, site)?)))
+            Ok(Request::Publish(Box::new(parse_publish(head, site)?)))
         }
         b"/publish/batch" => {
-            publish_allowed(head, site)?;
+            check_publish_allowed(head, site)?;
             check_body(head, site)?;
             check_batch_type(head)?;
-            Ok(Request::Batch(Box::new(BatchRequest { idempotency_key: idempotency_key(head)? })))
+            Ok(Request::Batch(Box::new(BatchRequest { idempotency_key: parse_idempotency_key(head)? })))
         }
-        b"/healthz" => read(head, Request::Health),
-        b"/readyz" => read(head, Request::Ready),
-        b"/metrics" if control => read(head, Request::Metrics(metrics_format(head))),
-        b"/status" if control => read(head, Request::Status(status_query(head)?)),
-        b"/topics" if control => read(head, Request::Topics(listing::topics(head.query)?)),
-        b"/connections" if control => read(head, Request::Connections(listing::connections(head.query)?)),
+        b"/healthz" => allow_read(head, Request::Health),
+        b"/readyz" => allow_read(head, Request::Ready),
+        b"/metrics" if control => allow_read(head, Request::Metrics(metrics_format(head))),
+        b"/status" if control => allow_read(head, Request::Status(parse_status_query(head)?)),
+        b"/topics" if control => allow_read(head, Request::Topics(listing::parse_topics(head.query)?)),
+        b"/connections" if control => {
+            allow_read(head, Request::Connections(listing::parse_connections(head.query)?))
+        }
         path if control && path.starts_with(listing::CONNECTION) => match head.method {
-            Method::Delete => listing::connection(path).map(Request::EndConnection),
+            Method::Delete => listing::parse_connection_path(path).map(Request::EndConnection),
             _ => Err(Problem::MethodNotAllowed(DELETE)),
         },
         b"/drain" if control && head.method == Method::Post => Ok(Request::Drain),
         b"/drain" if control => Err(Problem::MethodNotAllowed(POST)),
-        b"/" if control => read(head, asset(head, b"index.html")),
+        b"/" if control => allow_read(head, asset_request(head, b"index.html")),
         _ => match head.path.strip_prefix(b"/dashboard/") {
-            Some(name) if control => read(head, asset(head, name)),
+            Some(name) if control => allow_read(head, asset_request(head, name)),
             _ if OF_CONTROL.contains(&head.path) => Err(Problem::NotFound(ON_CONTROL)),
             _ => Err(Problem::NotFound(NOWHERE)),
         },
     }
 }
 
-fn asset(head: &Head<'_>, name: &[u8]) -> Request {
+fn asset_request(head: &Head<'_>, name: &[u8]) -> Request {
     // No name of ours has bytes that are not UTF-8, so what is put in their place finds nothing either.
     Request::Asset {
         name: String::from_utf8_lossy(name).into(),
@@ -232,7 +236,7 @@ fn route_benchmark(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Pr
     }
 }
 
-fn read(head: &Head<'_>, request: Request) -> Result<Request, Problem> {
+fn allow_read(head: &Head<'_>, request: Request) -> Result<Request, Problem> {
     match head.method {
         Method::Get | Method::Head => Ok(request),
         _ => Err(Problem::MethodNotAllowed(READ)),
@@ -247,7 +251,7 @@ fn metrics_format(head: &Head<'_>) -> MetricsFormat {
     }
 }
 
-fn status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
+fn parse_status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
     let mut series = None;
     for pair in pairs(head.query) {
         let (name, value) = pair?;
@@ -258,7 +262,7 @@ fn status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
     Ok(StatusQuery { series: series.unwrap_or(false) })
 }
 
-fn publish_allowed(head: &Head<'_>, site: &ListenerPolicy) -> Result<(), Problem> {
+fn check_publish_allowed(head: &Head<'_>, site: &ListenerPolicy) -> Result<(), Problem> {
     match (head.method, site.listener) {
         (Method::Post, ListenerKind::Control) => Ok(()),
         (Method::Post, ListenerKind::Public) => {
@@ -286,7 +290,7 @@ fn check_batch_type(head: &Head<'_>) -> Result<(), Problem> {
     if essence.eq_ignore_ascii_case(b"application/x-ndjson") { Ok(()) } else { Err(Problem::UnsupportedType) }
 }
 
-fn subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRequest, Problem> {
+fn parse_subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRequest, Problem> {
     if !head.fields.accept.takes_event_stream() {
         return Err(Problem::NotAcceptable);
     }
@@ -317,7 +321,7 @@ fn subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRequest,
         return Err(Problem::Refused(RefusalReason::ReservedTopic));
     }
     // On a reconnection the URL still says `last=`; where the client stopped counts more.
-    let resumed = header_resume(head).or(snake_id).or(camel_id).start();
+    let resumed = resume_from_header(head).or(snake_id).or(camel_id).start();
     let start = resumed.unwrap_or(match last {
         None | Some(0) => StreamStart::Now,
         Some(newest) => StreamStart::Newest(newest),
@@ -334,7 +338,7 @@ fn subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRequest,
     })
 }
 
-fn publish(head: &Head<'_>, site: &ListenerPolicy) -> Result<PublishRequest, Problem> {
+fn parse_publish(head: &Head<'_>, site: &ListenerPolicy) -> Result<PublishRequest, Problem> {
     let mut topics = Vec::new();
     let mut event = None;
     let mut key = None;
@@ -343,8 +347,8 @@ fn publish(head: &Head<'_>, site: &ListenerPolicy) -> Result<PublishRequest, Pro
         let (name, value) = pair?;
         match &*name {
             b"topic" => push_topic(&mut topics, &value, site.topics_per_connection_max)?,
-            b"event" => set_once(&mut event, "event", checked("event", &value, rules::check_event)?)?,
-            b"key" => set_once(&mut key, "key", checked("key", &value, rules::check_key)?)?,
+            b"event" => set_once(&mut event, "event", parse_checked("event", &value, rules::check_event)?)?,
+            b"key" => set_once(&mut key, "key", parse_checked("key", &value, rules::check_key)?)?,
             b"retry" => set_once(&mut retry_ms, "retry", parse_retry(&value)?)?,
             _ => {}
         }
@@ -359,11 +363,11 @@ fn publish(head: &Head<'_>, site: &ListenerPolicy) -> Result<PublishRequest, Pro
         return Err(Problem::ReservedTopic { line: None });
     }
     let some_text = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
-    let idempotency_key = idempotency_key(head)?;
+    let idempotency_key = parse_idempotency_key(head)?;
     Ok(PublishRequest { topics, event: some_text(event), key: some_text(key), retry_ms, idempotency_key })
 }
 
-fn idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> {
+fn parse_idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> {
     let Some(key) = head.fields.idempotency_key else { return Ok(None) };
     let rule = match key.len() {
         0 => "must not be empty",
@@ -373,24 +377,24 @@ fn idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> {
     Err(Problem::BadParameter { name: "Idempotency-Key", rule })
 }
 
-fn checked(
+fn parse_checked(
     name: &'static str,
     value: &[u8],
     check: impl Fn(&str) -> Result<(), &'static str>,
 ) -> Result<Box<str>, Problem> {
-    let value = text(value)?;
+    let value = utf8_text(value)?;
     check(value).map_err(|rule| Problem::BadParameter { name, rule })?;
     Ok(value.into())
 }
 
 fn push_topic(topics: &mut Vec<Box<str>>, value: &[u8], topics_max: usize) -> Result<(), Problem> {
-    let topic = checked("topic", value, rules::check_topic)?;
+    let topic = parse_checked("topic", value, rules::check_topic)?;
     rules::push_unique(topics, &topic);
     if topics.len() > topics_max { Err(Problem::TooManyTopics { topics_max }) } else { Ok(()) }
 }
 
 fn push_filter(events: &mut Vec<Box<str>>, value: &[u8]) -> Result<(), Problem> {
-    let name = checked("event", value, rules::check_event)?;
+    let name = parse_checked("event", value, rules::check_event)?;
     rules::push_unique(events, if name.is_empty() { rules::UNNAMED_EVENT } else { &name });
     const _: () = assert!(EVENT_FILTERS_MAX == 32, "text below");
     if events.len() > EVENT_FILTERS_MAX {
@@ -436,7 +440,7 @@ struct ResumeIds<'a> {
     repeated: bool,
 }
 
-fn header_resume<'a>(head: &Head<'a>) -> ResumeIds<'a> {
+fn resume_from_header<'a>(head: &Head<'a>) -> ResumeIds<'a> {
     let first = head.fields.last_event_id.filter(|id| !id.is_empty() || head.fields.last_event_id_repeated);
     ResumeIds { first: first.map(Cow::Borrowed), repeated: head.fields.last_event_id_repeated }
 }

@@ -78,11 +78,11 @@ impl ResponseStream {
     ) -> Result<(), StreamFault> {
         while !bytes.is_empty() {
             bytes = match self.framing {
-                ResponseFraming::Head => self.head(bytes, take)?,
-                ResponseFraming::Size => self.size(bytes, take)?,
+                ResponseFraming::Head => self.read_head(bytes, take)?,
+                ResponseFraming::Size => self.read_chunk_size(bytes, take)?,
                 ResponseFraming::Chunk(left) => {
                     let (piece, behind) = bytes.split_at(left.min(bytes.len()));
-                    self.body(piece, take)?;
+                    self.read_body(piece, take)?;
                     let left = left - piece.len();
                     self.framing =
                         if left > 0 { ResponseFraming::Chunk(left) } else { ResponseFraming::ChunkEnd(2) };
@@ -98,7 +98,7 @@ impl ResponseStream {
                     &bytes[1..]
                 }
                 ResponseFraming::Bare => {
-                    self.body(bytes, take)?;
+                    self.read_body(bytes, take)?;
                     &[]
                 }
                 // Behind the last chunk there may be trailers, which mean nothing here.
@@ -108,11 +108,11 @@ impl ResponseStream {
         Ok(())
     }
 
-    fn body(&mut self, piece: &[u8], take: &mut impl FnMut(StreamItem<'_>)) -> Result<(), StreamFault> {
+    fn read_body(&mut self, piece: &[u8], take: &mut impl FnMut(StreamItem<'_>)) -> Result<(), StreamFault> {
         self.parser.feed(piece, |event| take(StreamItem::Event(event))).map_err(|_| StreamFault::Broken)
     }
 
-    fn head<'b>(
+    fn read_head<'b>(
         &mut self,
         bytes: &'b [u8],
         take: &mut impl FnMut(StreamItem<'_>),
@@ -153,7 +153,7 @@ impl ResponseStream {
         Ok(&bytes[length - before..])
     }
 
-    fn size<'b>(
+    fn read_chunk_size<'b>(
         &mut self,
         bytes: &'b [u8],
         take: &mut impl FnMut(StreamItem<'_>),
@@ -166,10 +166,10 @@ impl ResponseStream {
             return Ok(&[]);
         };
         let size = if self.rest.is_empty() {
-            chunk_size(&bytes[..end])
+            parse_chunk_size(&bytes[..end])
         } else {
             self.rest.extend_from_slice(&bytes[..end]);
-            let size = chunk_size(&self.rest);
+            let size = parse_chunk_size(&self.rest);
             self.rest.clear();
             size
         };
@@ -185,7 +185,7 @@ impl ResponseStream {
 }
 
 /// The size in a chunk's first line, given without its LF (RFC 9112 §7.1).
-fn chunk_size(line: &[u8]) -> Option<usize> {
+fn parse_chunk_size(line: &[u8]) -> Option<usize> {
     let line = line.strip_suffix(b"\r")?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if !matches!(line.get(digits), None | Some(b';' | b' ' | b'\t')) {

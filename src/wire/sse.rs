@@ -81,14 +81,14 @@ impl SseParser {
             if self.line.is_empty() {
                 self.take_line(line, &mut on_event)?;
             } else {
-                self.keep(line)?;
+                self.hold_line(line)?;
                 let line = std::mem::take(&mut self.line);
                 self.take_line(&line, &mut on_event)?;
                 self.line = line;
                 self.line.clear();
             }
         }
-        self.keep(rest)
+        self.hold_line(rest)
     }
 
     /// The last event id to send as `Last-Event-ID`; empty for none.
@@ -106,13 +106,13 @@ impl SseParser {
         self.comments
     }
 
-    fn keep(&mut self, part: &[u8]) -> Result<(), EventTooLong> {
-        self.room_for(self.line.len() + part.len())?;
+    fn hold_line(&mut self, part: &[u8]) -> Result<(), EventTooLong> {
+        self.check_room(self.line.len() + part.len())?;
         self.line.extend_from_slice(part);
         Ok(())
     }
 
-    fn room_for(&self, line_bytes: usize) -> Result<(), EventTooLong> {
+    fn check_room(&self, line_bytes: usize) -> Result<(), EventTooLong> {
         let held = self.data.len() + self.name.len() + self.id.len();
         if line_bytes.saturating_add(held) > self.bytes_max { Err(EventTooLong) } else { Ok(()) }
     }
@@ -122,7 +122,7 @@ impl SseParser {
         line: &[u8],
         on_event: &mut impl FnMut(SseEvent<'_>),
     ) -> Result<(), EventTooLong> {
-        self.room_for(line.len())?;
+        self.check_room(line.len())?;
         let line = match line.strip_prefix(BYTE_ORDER_MARK) {
             Some(unmarked) if self.at_start => unmarked,
             _ => line,
@@ -143,9 +143,9 @@ impl SseParser {
                 self.data.extend_from_slice(value);
                 self.data.push(b'\n');
             }
-            b"event" => replace(&mut self.name, value),
+            b"event" => overwrite(&mut self.name, value),
             b"id" if !value.contains(&0) => {
-                replace(&mut self.id, value);
+                overwrite(&mut self.id, value);
                 self.id_given = true;
             }
             b"retry" => self.retry_ms = parse_decimal(value).or(self.retry_ms),
@@ -156,7 +156,7 @@ impl SseParser {
 
     fn dispatch(&mut self, on_event: &mut impl FnMut(SseEvent<'_>)) {
         if self.id_given {
-            replace(&mut self.last_event_id, &self.id);
+            overwrite(&mut self.last_event_id, &self.id);
         }
         // Every data line left an LF, so no data line is told apart from an empty one.
         if let Some((_, data)) = self.data.split_last() {
@@ -169,7 +169,7 @@ impl SseParser {
     }
 }
 
-fn replace(text: &mut Vec<u8>, by: &[u8]) {
+fn overwrite(text: &mut Vec<u8>, by: &[u8]) {
     text.clear();
     text.extend_from_slice(by);
 }

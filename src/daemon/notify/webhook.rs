@@ -9,7 +9,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::base::limits::ALERT_TRY_MS;
-use crate::base::settings::masked;
+use crate::base::settings::mask_url;
 use crate::host::ca_bundle;
 use crate::monitor::alerts::Notice;
 
@@ -36,7 +36,7 @@ impl Webhook {
         match sent {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(format!("answered {}", response.status().as_u16())),
-            Err(error) => Err(error.to_string().replace(&self.url, &masked(&self.url))),
+            Err(error) => Err(error.to_string().replace(&self.url, &mask_url(&self.url))),
         }
     }
 }

@@ -45,15 +45,17 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
             "HTTP/1.1 200 OK\r\n{DATE}Cache-Control: no-store\r\n{fields}Content-Type: application/json\r\n\
              Content-Length: 2\r\n\r\n{{}}"
         );
-        assert_eq!(written(|out| json(out, reply, "{}")), expected);
+        assert_eq!(written(|out| append_json(out, reply, "{}")), expected);
     }
-    let head = written(|out| body(out, &Reply { head_only: true, ..reply(&Cors::Off) }, TYPE_TEXT, b"hello"));
+    let head =
+        written(|out| append_body(out, &Reply { head_only: true, ..reply(&Cors::Off) }, TYPE_TEXT, b"hello"));
     assert!(head.ends_with("Content-Length: 5\r\n\r\n"), "{head:?}");
-    let text =
-        written(|out| body(out, &reply(&Cors::Off), metrics_type(MetricsFormat::Prometheus), b"hello"));
+    let text = written(|out| {
+        append_body(out, &reply(&Cors::Off), metrics_type(MetricsFormat::Prometheus), b"hello")
+    });
     assert!(text.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{text:?}");
     let id = EventId::parse(b"1700000000000-3").expect("an id");
-    let accepted = written(|out| accepted(out, &reply(&Cors::Off), id, 4));
+    let accepted = written(|out| append_accepted(out, &reply(&Cors::Off), id, 4));
     assert!(accepted.starts_with("HTTP/1.1 202 Accepted\r\n"));
     assert!(accepted.ends_with("\r\n\r\n{\"id\":\"1700000000000-3\",\"subscribers\":4}"));
 }
@@ -61,7 +63,7 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
 #[test]
 fn a_part_of_the_dashboard_is_sent_once_and_then_only_confirmed() {
     let part = DashboardAsset { content_type: "text/css", bytes: b"a {}", etag: "\"7f\"".to_owned() };
-    let sent = |reply: Reply<'_>, tags: Option<&[u8]>| written(|out| asset(out, &reply, &part, tags));
+    let sent = |reply: Reply<'_>, tags: Option<&[u8]>| written(|out| append_asset(out, &reply, &part, tags));
     let first = sent(reply(&Cors::Off), None);
     let begin = format!("HTTP/1.1 200 OK\r\n{DATE}Cache-Control: no-cache\r\n");
     assert!(first.starts_with(&begin), "{first}");
@@ -125,7 +127,7 @@ fn origins_are_echoed_only_when_listed() {
 #[test]
 fn problems_are_json_with_their_status_and_close_when_they_must() {
     let refused = written(|out| {
-        problem(
+        append_problem(
             out,
             &Problem::Refused(RefusalReason::Overload),
             &Reply { retry_after_s: Some(3), ..reply(&ANY) },
@@ -141,13 +143,17 @@ fn problems_are_json_with_their_status_and_close_when_they_must() {
              again later.\"}}"
         )
     );
-    let wrong_method = written(|out| problem(out, &Problem::MethodNotAllowed("POST"), &reply(&ANY)));
+    let wrong_method = written(|out| append_problem(out, &Problem::MethodNotAllowed("POST"), &reply(&ANY)));
     assert!(wrong_method.contains("\r\nAllow: POST\r\n") && !wrong_method.contains("Connection"));
-    let broken = written(|out| problem(out, &Problem::Malformed("No \"good\"."), &reply(&ANY)));
+    let broken = written(|out| append_problem(out, &Problem::Malformed("No \"good\"."), &reply(&ANY)));
     assert!(broken.contains("\r\nConnection: close\r\n"));
     assert!(broken.ends_with("{\"error\":\"bad_request\",\"message\":\"No \\\"good\\\".\"}"));
     let closing = written(|out| {
-        problem(out, &Problem::NotFound("A."), &Reply { keep_alive: false, head_only: true, ..reply(&ANY) });
+        append_problem(
+            out,
+            &Problem::NotFound("A."),
+            &Reply { keep_alive: false, head_only: true, ..reply(&ANY) },
+        );
     });
     assert!(closing.contains("\r\nConnection: close\r\n") && closing.ends_with("\r\n\r\n"));
 }
@@ -200,13 +206,13 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::Refused(RefusalReason::Draining),
     ];
     for one in &problems {
-        assert_ne!(super::reason(one.status()), "", "{one:?}");
+        assert_ne!(super::reason_phrase(one.status()), "", "{one:?}");
         assert!(
             one.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()),
             "{one:?}"
         );
         assert!(one.message().ends_with('.') && one.message().len() > 1, "{one:?}");
-        let answer = written(|out| problem(out, one, &reply(&ANY)));
+        let answer = written(|out| append_problem(out, one, &reply(&ANY)));
         let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
         assert!(head.contains(&format!("Content-Length: {}", text.len())));
         assert_eq!(head.contains("Connection: close"), one.closes(), "{one:?}");
@@ -220,7 +226,7 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
 #[test]
 fn a_preflight_allows_what_event_stream_clients_send() {
     assert_eq!(
-        written(|out| preflight(out, &reply(&ANY), "GET, HEAD, OPTIONS")),
+        written(|out| append_preflight(out, &reply(&ANY), "GET, HEAD, OPTIONS")),
         format!(
             "HTTP/1.1 204 No Content\r\n{DATE}Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
              Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
@@ -241,25 +247,25 @@ fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
     let bare = format!("{head}Connection: close\r\n\r\n");
     assert_eq!(
-        written(|out| stream_head(out, &any, true, false, 2_000)),
+        written(|out| append_stream_head(out, &any, true, false, 2_000)),
         format!("{chunked}10\r\n:ok\nretry: 2000\n\r\n")
     );
     // B14
     let greeted = format!("{bare}:ok\nretry: 5\n");
-    assert_eq!(written(|out| stream_head(out, &any, false, false, 5)), greeted);
+    assert_eq!(written(|out| append_stream_head(out, &any, false, false, 5)), greeted);
     assert_eq!(
-        written(|out| stream_head(out, &any, false, true, 5)),
+        written(|out| append_stream_head(out, &any, false, true, 5)),
         greeted.replace("X-Accel-Buffering: no\r\n", "")
     );
-    assert_eq!(written(|out| stream_head_only(out, &any, true)), chunked);
-    assert_eq!(written(|out| stream_head_only(out, &any, false)), bare);
+    assert_eq!(written(|out| append_stream_head_only(out, &any, true)), chunked);
+    assert_eq!(written(|out| append_stream_head_only(out, &any, false)), bare);
     assert_eq!(
-        written(|out| overload_stream(out, &any, true, 31_000)),
+        written(|out| append_overload_stream(out, &any, true, 31_000)),
         format!(
             "{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nd\r\nretry: 31000\n\r\n0\r\n\r\n"
         )
     );
-    assert_eq!(written(|out| overload_stream(out, &any, false, 31)), format!("{bare}retry: 31\n"));
+    assert_eq!(written(|out| append_overload_stream(out, &any, false, 31)), format!("{bare}retry: 31\n"));
 }
 
 #[test]
@@ -269,23 +275,23 @@ fn the_servers_own_events_are_single_chunks_of_single_lines() {
     let data =
         "{\"topic\":\"a\\\"b\\\\c\\r\\nid: 1\\u2028<\\u0001\\u0085ä\",\"after\":\"x\\n\",\"oldest\":\"9-1\"}";
     let event = format!("event: fanwheel.gap\ndata: {data}\n\n");
-    assert_eq!(written(|out| gap_event(out, false, topic, "x\n", Some(id))), event);
+    assert_eq!(written(|out| append_gap_event(out, false, topic, "x\n", Some(id))), event);
     assert_eq!(
-        written(|out| gap_event(out, true, topic, "x\n", Some(id))),
+        written(|out| append_gap_event(out, true, topic, "x\n", Some(id))),
         format!("{:x}\r\n{event}\r\n", event.len())
     );
     let parsed: serde_json::Value = serde_json::from_str(data).expect("JSON");
     assert_eq!(parsed["topic"], topic);
     assert_eq!(
-        written(|out| gap_event(out, false, "t", "", None)),
+        written(|out| append_gap_event(out, false, "t", "", None)),
         "event: fanwheel.gap\ndata: {\"topic\":\"t\",\"after\":\"\",\"oldest\":null}\n\n"
     );
     assert_eq!(
-        written(|out| clock_event(out, true, 1_700_000_000_000)),
+        written(|out| append_clock_event(out, true, 1_700_000_000_000)),
         "36\r\nevent: fanwheel.clock\ndata: {\"now_ms\":1700000000000}\n\n\r\n"
     );
-    assert_eq!(written(|out| retry_line(out, true, 1)), "9\r\nretry: 1\n\r\n");
-    assert_eq!(written(|out| retry_line(out, false, 1)), "retry: 1\n");
+    assert_eq!(written(|out| append_retry_line(out, true, 1)), "9\r\nretry: 1\n\r\n");
+    assert_eq!(written(|out| append_retry_line(out, false, 1)), "retry: 1\n");
     assert_eq!(HEARTBEAT_CHUNKED, format!("{:x}\r\n{}\r\n", HEARTBEAT_BARE.len(), ":\n").as_bytes());
 }
 
@@ -294,24 +300,24 @@ fn the_benchmark_profile_is_answered_byte_for_byte() {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
                 Access-Control-Allow-Origin: *\r\n";
     assert_eq!(
-        written(|out| bench_stream_head(out, true)),
+        written(|out| append_bench_stream_head(out, true)),
         format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n:ok\n\n\r\n")
     );
     assert_eq!(
-        written(|out| bench_stream_head(out, false)),
+        written(|out| append_bench_stream_head(out, false)),
         format!("{head}Connection: close\r\n\r\n:ok\n\n")
     );
     assert_eq!(
-        written(|out| bench_connections(out, 12)),
+        written(|out| append_bench_connections(out, 12)),
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-cache\r\n\
          Access-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: 2\r\n\r\n12"
     );
     assert_eq!(
-        written(bench_options),
+        written(append_bench_options),
         "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
     );
     assert_eq!(
-        written(|out| bench_accepted(out, true, false)),
+        written(|out| append_bench_accepted(out, true, false)),
         "HTTP/1.1 202 Accepted\r\nContent-Type: text/plain\r\nCache-Control: no-cache\r\n\
          Access-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     );
