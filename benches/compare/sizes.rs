@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use fanwheel::load::report::Report;
+use fanwheel::load::report::LoadReport;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -155,7 +155,7 @@ pub fn rate(program: &Path, peer: &Peer, events: u64, pins: Pins) -> Result<Rate
 
 /// Holds very many connections on this server and serves one broadcast, with the load's own words on the
 /// terminal.
-pub fn hold(program: &Path, peer: &Peer, connections: u64) -> Result<Report, String> {
+pub fn hold(program: &Path, peer: &Peer, connections: u64) -> Result<LoadReport, String> {
     let running = peer.start_with(workers(connections)?, None, HEARTBEAT_MS).map_err(|os| os.to_string())?;
     let flags = format!(
         "--subscribers {connections} --idle-seconds {IDLE_S} --events 3 --bytes 64 --patience-seconds 60 \

@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::server::{Line, Server, request};
 use crate::swarm::Swarm;
 use fanwheel::host::processes;
-use fanwheel::load::histogram::Histogram;
+use fanwheel::load::histogram::LatencyHistogram;
 
 /// The processes that only load the machine give way to those that are measured.
 const NICE: &[&str] = &["nice", "-n", "10"];
@@ -66,7 +66,7 @@ fn read_metrics(server: &Server, swarm: &mut Swarm, report: &mut Report, time: D
     swarm.give_way()?;
     swarm.reset()?;
     let publisher = Publisher::start(Pace { publisher: 1, rate: 1, ..Pace::to(server, "all") });
-    let (mut line, mut latency, mut largest) = (Line::open(server.control)?, Histogram::default(), 0);
+    let (mut line, mut latency, mut largest) = (Line::open(server.control)?, LatencyHistogram::default(), 0);
     let start = Instant::now();
     for turn in 1.. {
         let asked = Instant::now();

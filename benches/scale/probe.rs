@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::ahead;
 use crate::report::Report;
 use crate::server::request;
-use fanwheel::load::histogram::Histogram;
+use fanwheel::load::histogram::LatencyHistogram;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,7 +22,7 @@ pub struct Probes {
 
 #[derive(Default)]
 struct Found {
-    latency: Histogram,
+    latency: LatencyHistogram,
     failed: u64,
 }
 

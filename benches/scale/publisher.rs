@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::ahead;
 use crate::child::unix_us;
 use crate::server::{Server, read_answer};
-use fanwheel::load::histogram::Histogram;
+use fanwheel::load::histogram::LatencyHistogram;
 
 /// How a publisher goes about it.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ pub struct Done {
     /// Other answers.
     pub wrong: u64,
     /// From request to answer.
-    pub latency: Histogram,
+    pub latency: LatencyHistogram,
 }
 
 /// A publisher at work.

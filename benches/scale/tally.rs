@@ -1,6 +1,6 @@
 //! What a crowd of subscribers has counted, as a line of text between processes and as a sum over them.
 
-use fanwheel::load::histogram::Histogram;
+use fanwheel::load::histogram::LatencyHistogram;
 
 /// The counts.
 #[derive(Default, Clone)]
@@ -34,9 +34,9 @@ pub struct Tally {
     /// The first such bytes.
     pub first_foreign: Option<String>,
     /// From publishing to reading.
-    pub latency: Histogram,
+    pub latency: LatencyHistogram,
     /// From connecting to the greeting.
-    pub opening: Histogram,
+    pub opening: LatencyHistogram,
 }
 
 impl Tally {
@@ -94,8 +94,8 @@ impl Tally {
         for (cell, count) in cells.into_iter().zip(counts) {
             *cell = count;
         }
-        tally.latency = Histogram::from_text(parts.next()?)?;
-        tally.opening = Histogram::from_text(parts.next()?)?;
+        tally.latency = LatencyHistogram::from_text(parts.next()?)?;
+        tally.opening = LatencyHistogram::from_text(parts.next()?)?;
         tally.first_foreign = parts.next().filter(|text| !text.is_empty()).map(str::to_owned);
         Some(tally)
     }

@@ -83,7 +83,7 @@ fn setting(spec: &'static SettingSpec) -> Arg {
 }
 
 /// What the environment and the flags of a subcommand that has settings say.
-pub fn inputs(matches: &ArgMatches) -> Inputs {
+pub fn setting_inputs(matches: &ArgMatches) -> Inputs {
     let mut inputs = Inputs {
         config: matches.get_one::<PathBuf>("config").cloned(),
         environment: std::env::vars_os().collect(),
@@ -100,7 +100,7 @@ pub fn inputs(matches: &ArgMatches) -> Inputs {
 
 /// One line for a mistake on the command line, whose words begin with the program's name; none when the error
 /// is the help or the version asked for.
-pub fn mistake(error: &clap::Error, words: &[OsString]) -> Option<String> {
+pub fn mistake_line(error: &clap::Error, words: &[OsString]) -> Option<String> {
     let grammar = command();
     match error.kind() {
         ErrorKind::DisplayHelp
@@ -157,7 +157,7 @@ mod tests {
     fn refused(line: &str) -> Option<String> {
         let words: Vec<OsString> =
             std::iter::once("fanwheel").chain(line.split_whitespace()).map(OsString::from).collect();
-        mistake(&command().try_get_matches_from(&words).expect_err("refused"), &words)
+        mistake_line(&command().try_get_matches_from(&words).expect_err("refused"), &words)
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
                 let matches = command().try_get_matches_from(["fanwheel", subcommand, &flag, "-7"]);
                 let matches = matches.unwrap_or_else(|error| panic!("{flag}: {error}"));
                 let (_, matches) = matches.subcommand().expect("a subcommand");
-                assert_eq!(inputs(matches).flags[spec.name], ["-7"]);
+                assert_eq!(setting_inputs(matches).flags[spec.name], ["-7"]);
             }
         }
     }

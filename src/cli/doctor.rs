@@ -83,7 +83,7 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     match text("url") {
-        None => host(matches),
+        None => judge_host(matches),
         Some(url) => {
             let seconds = *matches.get_one::<u64>("idle-seconds").expect("has a default");
             let wishes = Wishes {
@@ -95,12 +95,12 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
             };
             let found = streams::findings(&look(&wishes)?);
             let heading = format!("The way to {}:", EscapedText(url));
-            show(&found, &heading, json!({ "url": url }), matches.get_flag("json"))
+            print_findings(&found, &heading, json!({ "url": url }), matches.get_flag("json"))
         }
     }
 }
 
-fn host(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+fn judge_host(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let connections = *matches.get_one::<u64>("connections").expect("has a default");
     let workers = matches.get_one::<u64>("workers").copied();
     let process = matches.get_one::<u64>("pid").and_then(|number| u32::try_from(*number).ok());
@@ -112,11 +112,11 @@ fn host(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let found = findings(&host, &rows);
     let subject = json!({ "connections": host.connections, "workers": host.workers });
     let heading = format!("This host, for {} connections on {} workers:", host.connections, host.workers);
-    show(&found, &heading, subject, matches.get_flag("json"))
+    print_findings(&found, &heading, subject, matches.get_flag("json"))
 }
 
 /// Prints findings in the form that was asked for.
-fn show(
+fn print_findings(
     findings: &[Finding],
     heading: &str,
     mut subject: serde_json::Value,

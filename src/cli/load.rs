@@ -13,9 +13,9 @@ use signal_hook::flag;
 use crate::base::failure::CommandFailure;
 use crate::cli::grammar::{number, option, switch};
 use crate::host::output::print;
-use crate::load::plan::{Fault, Pace, Plan, Target};
-use crate::load::run::{self, Progress};
-use crate::load::topic_spread::Shape;
+use crate::load::plan::{LoadFault, LoadPlan, PublishPace, UrlTemplate};
+use crate::load::run::{self, LoadProgress};
+use crate::load::topic_spread::SpreadShape;
 
 const WORDS: &str = "\
 Opens all subscribers, holds them idle, publishes, cuts a share and lets it come back: each part only if \
@@ -31,7 +31,7 @@ could not be done; the table says why.
 /// The grammar.
 pub fn command() -> Command {
     let command = Command::new("load").about("Loads a server with subscribers and events, and judges it");
-    let command = command.after_help(WORDS).args(addresses()).args(crowd()).args(events());
+    let command = command.after_help(WORDS).args(address_args()).args(subscriber_args()).args(event_args());
     command.args([
         option("pid", "PID", "a process of the server to measure, with its children (repeatable)")
             .action(ArgAction::Append)
@@ -42,7 +42,7 @@ pub fn command() -> Command {
     ])
 }
 
-fn addresses() -> Vec<Arg> {
+fn address_args() -> Vec<Arg> {
     vec![
         option("subscribe-url", "URL", "where to subscribe; {topic} stands for the topic")
             .default_value("http://127.0.0.1:8080/events?topic={topic}"),
@@ -56,7 +56,7 @@ fn addresses() -> Vec<Arg> {
     ]
 }
 
-fn crowd() -> Vec<Arg> {
+fn subscriber_args() -> Vec<Arg> {
     vec![
         count("subscribers", 1, "1000", "subscribers"),
         count("topics", 1, "1", "topics that subscribers and events are spread over"),
@@ -77,7 +77,7 @@ fn crowd() -> Vec<Arg> {
     ]
 }
 
-fn events() -> Vec<Arg> {
+fn event_args() -> Vec<Arg> {
     vec![
         count("idle-seconds", 0, "0", "hold all subscribers for so long before any event"),
         count("events", 0, "0", "events to publish; 0: as many as --seconds allow"),
@@ -113,8 +113,8 @@ fn real(name: &'static str, default: &'static str, help: &'static str) -> Arg {
 /// # Errors
 /// When the flags contradict themselves, or this host cannot hold the load.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
-    let plan = plan(matches).map_err(CommandFailure::Usage)?;
-    plan.check().map_err(CommandFailure::Usage)?;
+    let plan = load_plan(matches).map_err(CommandFailure::Usage)?;
+    plan.validate().map_err(CommandFailure::Usage)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The second one ends the program at once.
@@ -123,21 +123,21 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
             .map_err(|os| CommandFailure::Run(format!("cannot take signals over: {os}")))?;
     }
     let terminal = io::stderr().is_terminal();
-    let mut say = |progress: Progress| {
-        let Progress { part, done, of } = progress;
+    let mut say = |progress: LoadProgress| {
+        let LoadProgress { part, done, of } = progress;
         if terminal {
             let of = if of == u64::MAX { String::new() } else { format!(" of {of}") };
             // Progress that cannot be shown is not missed.
             let _ = write!(io::stderr(), "\r\x1b[K{part} {done}{of}");
         }
     };
-    let report = run::run(plan, stop, &mut say);
+    let report = run::run_load(plan, stop, &mut say);
     if terminal {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
     let mut report = report.map_err(|fault| match fault {
-        Fault::Host(words) => CommandFailure::Run(words),
-        Fault::System(what, os) => CommandFailure::Run(format!("{what}: {os}")),
+        LoadFault::Host(words) => CommandFailure::Run(words),
+        LoadFault::System(what, os) => CommandFailure::Run(format!("{what}: {os}")),
     })?;
     report.command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     if matches.get_flag("json") {
@@ -149,32 +149,32 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn plan(matches: &ArgMatches) -> Result<Plan, String> {
+fn load_plan(matches: &ArgMatches) -> Result<LoadPlan, String> {
     let count = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
     let size = |name: &str| usize::try_from(count(name)).map_err(|_| format!("--{name} is too large"));
     let real = |name: &str| *matches.get_one::<f64>(name).expect("it has a default");
     let text = |name: &str| matches.get_one::<String>(name).expect("it has a default");
     let pace = match matches.get_one::<f64>("rate") {
-        Some(&rate) => Pace::Rate(rate),
-        None => Pace::Window(count("window")),
+        Some(&rate) => PublishPace::Rate(rate),
+        None => PublishPace::Window(count("window")),
     };
     let publishers = match (size("publishers")?, pace) {
-        (0, Pace::Window(window)) => window.min(16) as usize,
-        (0, Pace::Rate(_)) => 1,
+        (0, PublishPace::Window(window)) => window.min(16) as usize,
+        (0, PublishPace::Rate(_)) => 1,
         (publishers, _) => publishers,
     };
-    let publish = Target::read(text("publish-url"))?;
+    let publish = UrlTemplate::parse(text("publish-url"))?;
     let publish_batch = match matches.get_one::<String>("publish-batch-url") {
-        Some(url) => Target::read(url)?,
-        None => Target::read(&format!("http://{}/publish/batch", publish.host))?,
+        Some(url) => UrlTemplate::parse(url)?,
+        None => UrlTemplate::parse(&format!("http://{}/publish/batch", publish.host))?,
     };
-    Ok(Plan {
-        subscribe: Target::read(text("subscribe-url"))?,
+    Ok(LoadPlan {
+        subscribe: UrlTemplate::parse(text("subscribe-url"))?,
         publish,
         publish_batch,
         subscribers: size("subscribers")?,
         topics: size("topics")?,
-        shape: if text("spread") == "zipf" { Shape::Zipf } else { Shape::Even },
+        shape: if text("spread") == "zipf" { SpreadShape::Zipf } else { SpreadShape::Even },
         topic_prefix: text("topic-prefix").clone(),
         threads: size("threads")?,
         ramp_per_s: count("ramp-per-second"),

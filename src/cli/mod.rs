@@ -29,7 +29,7 @@ pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let matches = match args::command().try_get_matches_from(&words) {
         Ok(matches) => matches,
-        Err(error) => match args::mistake(&error, &words) {
+        Err(error) => match args::mistake_line(&error, &words) {
             Some(line) => return report(&CommandFailure::Usage(line)),
             None => error.exit(),
         },
@@ -40,12 +40,14 @@ pub fn main() -> ExitCode {
         Some(("plan", matches)) => plan::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),
-        Some(("serve", matches)) => serve::run(&args::inputs(matches)),
+        Some(("serve", matches)) => serve::run_server(&args::setting_inputs(matches)),
         Some(("config", matches)) => {
-            let text = Resolved::read(&args::inputs(matches)).map_err(CommandFailure::from).map(|resolved| {
-                let json = matches.get_flag("json");
-                if json { render::as_json(&resolved) } else { render::as_toml(&resolved) }
-            });
+            let text = Resolved::read(&args::setting_inputs(matches)).map_err(CommandFailure::from).map(
+                |resolved| {
+                    let json = matches.get_flag("json");
+                    if json { render::as_json(&resolved) } else { render::as_toml(&resolved) }
+                },
+            );
             text.and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
         _ => Err(CommandFailure::Usage("a subcommand is required; see --help".to_owned())),

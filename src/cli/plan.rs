@@ -78,7 +78,7 @@ pub fn command() -> Command {
 /// # Errors
 /// When a flag or a setting is wrong, or no node can be that small.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
-    let settings = Resolved::read(&args::inputs(matches))?.settings();
+    let settings = Resolved::read(&args::setting_inputs(matches))?.settings();
     let constants = constants(matches)?;
     let ask = ask(matches)?;
     let planner = Planner::new(&constants, &settings, ask.bytes);

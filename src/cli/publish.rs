@@ -35,7 +35,7 @@ pub fn command() -> Command {
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
-    publish::run(&options(matches)).map(|()| ExitCode::SUCCESS)
+    publish::publish_events(&options(matches)).map(|()| ExitCode::SUCCESS)
 }
 
 fn options(matches: &ArgMatches) -> PublishOptions {

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::base::failure::CommandFailure;
 use crate::cli::grammar::{number, option, switch};
-use crate::client::event_text::Form;
+use crate::client::event_text::EventFormat;
 use crate::client::subscribe::{self, SubscribeOptions};
 
 /// Returns the subcommand's grammar.
@@ -35,7 +35,7 @@ pub fn command() -> Command {
 /// # Errors
 /// When the server cannot be reached from the start, or refuses for good.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
-    subscribe::run(options(matches)).map(|()| ExitCode::SUCCESS)
+    subscribe::print_events(options(matches)).map(|()| ExitCode::SUCCESS)
 }
 
 fn options(matches: &ArgMatches) -> SubscribeOptions {
@@ -50,9 +50,9 @@ fn options(matches: &ArgMatches) -> SubscribeOptions {
         last_event_id: text("last-event-id").unwrap_or_default(),
         count: number("count"),
         form: match (matches.get_flag("json"), matches.get_flag("raw")) {
-            (true, _) => Form::Json,
-            (_, true) => Form::Raw,
-            _ => Form::Plain,
+            (true, _) => EventFormat::Json,
+            (_, true) => EventFormat::Raw,
+            _ => EventFormat::Plain,
         },
     }
 }
@@ -73,11 +73,11 @@ mod tests {
             last: Some(2),
             last_event_id: "1-0".to_owned(),
             count: Some(3),
-            form: Form::Raw,
+            form: EventFormat::Raw,
         };
         assert_eq!(options(&command().get_matches_from(line.split(' '))), expected);
         let form =
             |flags: &[&str]| options(&command().get_matches_from([&["subscribe", "a"], flags].concat())).form;
-        assert_eq!((form(&[]), form(&["--json"])), (Form::Plain, Form::Json));
+        assert_eq!((form(&[]), form(&["--json"])), (EventFormat::Plain, EventFormat::Json));
     }
 }

@@ -10,7 +10,7 @@ use crate::wire::sse::SseEvent;
 
 /// How to write events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum EventFormat {
     /// `ID NAME: DATA`, further lines of the data indented.
     Plain,
     /// One JSON object a line; an event without an id of its own has `null`.
@@ -21,21 +21,23 @@ pub enum Form {
 
 /// One line of JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonEvent<'a> {
     id: Option<&'a str>,
     event: &'a str,
     data: &'a str,
 }
 
 /// Appends an event.
-pub fn show(out: &mut Vec<u8>, event: &SseEvent<'_>, form: Form) {
+pub fn append_event(out: &mut Vec<u8>, event: &SseEvent<'_>, form: EventFormat) {
     let data = String::from_utf8_lossy(event.data);
     let name = String::from_utf8_lossy(event.name);
     let id = event.id_given.then(|| String::from_utf8_lossy(event.id));
     let written = match form {
-        Form::Raw => out.write_all(event.data).and_then(|()| out.write_all(b"\n")),
-        Form::Json => writeln!(out, "{}", json(&Line { id: id.as_deref(), event: &name, data: &data })),
-        Form::Plain => {
+        EventFormat::Raw => out.write_all(event.data).and_then(|()| out.write_all(b"\n")),
+        EventFormat::Json => {
+            writeln!(out, "{}", json_line(&JsonEvent { id: id.as_deref(), event: &name, data: &data }))
+        }
+        EventFormat::Plain => {
             let mut lines = data.split('\n');
             let first = lines.next().unwrap_or_default();
             let head = writeln!(
@@ -54,7 +56,7 @@ pub fn show(out: &mut Vec<u8>, event: &SseEvent<'_>, form: Form) {
 }
 
 /// JSON escapes only C0; the rest of what a terminal may obey stands inside strings and is escaped as there.
-fn json(line: &Line<'_>) -> String {
+fn json_line(line: &JsonEvent<'_>) -> String {
     let text = serde_json::to_string(line).expect("strings are always JSON");
     if !text.contains(is_control) {
         return text;
@@ -68,22 +70,22 @@ fn json(line: &Line<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn check(event: &SseEvent<'_>, form: Form, expected: &str) {
+    fn check(event: &SseEvent<'_>, form: EventFormat, expected: &str) {
         let mut out = Vec::new();
-        show(&mut out, event, form);
+        append_event(&mut out, event, form);
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
     #[test]
     fn each_form_is_what_it_promises() {
         let event = SseEvent { name: b"likes", data: b"a \x1b[2J\n\n\"b\"", id: b"1-0", id_given: true };
-        check(&event, Form::Plain, "1-0 likes: a \\x1b[2J\n  \n  \"b\"\n");
+        check(&event, EventFormat::Plain, "1-0 likes: a \\x1b[2J\n  \n  \"b\"\n");
         check(
             &event,
-            Form::Json,
+            EventFormat::Json,
             "{\"id\":\"1-0\",\"event\":\"likes\",\"data\":\"a \\u001b[2J\\n\\n\\\"b\\\"\"}\n",
         );
-        check(&event, Form::Raw, "a \x1b[2J\n\n\"b\"\n");
+        check(&event, EventFormat::Raw, "a \x1b[2J\n\n\"b\"\n");
     }
 
     #[test]
@@ -91,7 +93,7 @@ mod tests {
         let data = "\u{9b}2J\u{7f}\u{202e}\u{2028}ü";
         let event = SseEvent { name: b"x", data: data.as_bytes(), id: b"", id_given: false };
         let mut out = Vec::new();
-        show(&mut out, &event, Form::Json);
+        append_event(&mut out, &event, EventFormat::Json);
         let text = String::from_utf8(out).unwrap();
         assert!(!text.trim_end().contains(is_control), "{text}");
         let back: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn an_earlier_event_s_id_is_not_taken_for_this_one_s() {
         let gap = SseEvent { name: b"fanwheel.gap", data: b"{}", id: b"1-0", id_given: false };
-        check(&gap, Form::Plain, "- fanwheel.gap: {}\n");
-        check(&gap, Form::Json, "{\"id\":null,\"event\":\"fanwheel.gap\",\"data\":\"{}\"}\n");
+        check(&gap, EventFormat::Plain, "- fanwheel.gap: {}\n");
+        check(&gap, EventFormat::Json, "{\"id\":null,\"event\":\"fanwheel.gap\",\"data\":\"{}\"}\n");
     }
 }

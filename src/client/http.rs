@@ -15,16 +15,16 @@ use crate::base::logfmt::shown;
 
 /// A checked `--url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base(String);
+pub struct ServerUrl(String);
 
-impl Base {
+impl ServerUrl {
     /// Takes `http://HOST[:PORT][/PREFIX]` of `--url`.
-    pub fn new(url: &str) -> Result<Base, CommandFailure> {
-        Base::named("--url", url)
+    pub fn new(url: &str) -> Result<ServerUrl, CommandFailure> {
+        ServerUrl::from_flag("--url", url)
     }
 
     /// The same of another flag.
-    pub fn named(flag: &str, url: &str) -> Result<Base, CommandFailure> {
+    pub fn from_flag(flag: &str, url: &str) -> Result<ServerUrl, CommandFailure> {
         let refuse = |why: &str| Err(CommandFailure::Usage(format!("{flag} {}: {why}", shown(url))));
         if url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
             return refuse("TLS is not supported here; use the server's own http:// address");
@@ -40,20 +40,20 @@ impl Base {
             return refuse("the port must be from 0 to 65535");
         }
         match rest {
-            Some(rest) if plain(rest) => Ok(Base(format!("http://{}", rest.trim_end_matches('/')))),
+            Some(rest) if plain(rest) => Ok(ServerUrl(format!("http://{}", rest.trim_end_matches('/')))),
             _ => refuse("must be http://HOST:PORT"),
         }
     }
 
     /// The address of a path with a query.
-    pub fn with(&self, path: &str, query: &[(&str, &str)]) -> String {
+    pub fn url_with_query(&self, path: &str, query: &[(&str, &str)]) -> String {
         let pairs: Vec<String> =
-            query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+            query.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
         format!("{}{path}?{}", self.0, pairs.join("&"))
     }
 
     /// The address of a path, which may be in it already.
-    pub fn place(&self, path: &str) -> String {
+    pub fn url_with_path(&self, path: &str) -> String {
         let host = &self.0["http://".len()..];
         format!("http://{}{path}", host.strip_suffix(path).unwrap_or(host))
     }
@@ -65,7 +65,7 @@ pub fn has_wrong_port(authority: &Authority) -> bool {
 }
 
 /// Percent-encoded but for the unreserved characters of RFC 3986 §2.3.
-pub fn encoded(text: &str) -> String {
+pub fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -78,7 +78,7 @@ pub fn encoded(text: &str) -> String {
 }
 
 /// An agent that takes every status as an answer. `silence` is how long a connection may say nothing.
-pub fn agent(silence: Duration) -> Agent {
+pub fn http_agent(silence: Duration) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         // A proxy of the environment is for the world outside; this talks to the operator's own server.
@@ -92,7 +92,7 @@ pub fn agent(silence: Duration) -> Agent {
 }
 
 /// No answer came at all.
-pub fn unreachable_at(address: &str, error: &ureq::Error) -> CommandFailure {
+pub fn unreachable_failure(address: &str, error: &ureq::Error) -> CommandFailure {
     let server = address.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(address);
     let server = shown(server);
     let why = match error {
@@ -107,7 +107,7 @@ pub fn unreachable_at(address: &str, error: &ureq::Error) -> CommandFailure {
 
 /// An answer that is not what was hoped for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusedResponse {
     /// The status code.
     pub status: u16,
     /// The server's words, or the status alone.
@@ -117,7 +117,7 @@ pub struct Refusal {
 }
 
 /// Reads a refusal: this server's JSON, or whatever a proxy says.
-pub fn refusal(response: Response<Body>) -> Refusal {
+pub fn read_refusal(response: Response<Body>) -> RefusedResponse {
     let status = response.status();
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let retry_after_s = header.and_then(|text| text.trim().parse().ok());
@@ -132,7 +132,7 @@ pub fn refusal(response: Response<Body>) -> Refusal {
         (None, Some(code)) => code.to_owned(),
         (None, None) => status.canonical_reason().unwrap_or("no reason given").to_owned(),
     };
-    Refusal { status: status.as_u16(), words, retry_after_s }
+    RefusedResponse { status: status.as_u16(), words, retry_after_s }
 }
 
 #[cfg(test)]
@@ -156,15 +156,15 @@ mod tests {
             ("", None),
         ];
         for (url, expected) in rows {
-            let address = Base::new(url).ok().map(|base| base.with("/x", &[("a", "b")]));
+            let address = ServerUrl::new(url).ok().map(|base| base.url_with_query("/x", &[("a", "b")]));
             assert_eq!(address.as_deref(), expected, "{url}");
         }
-        let Err(CommandFailure::Usage(line)) = Base::new("https://a") else { panic!("refused") };
+        let Err(CommandFailure::Usage(line)) = ServerUrl::new("https://a") else { panic!("refused") };
         assert!(line.contains("TLS is not supported"), "{line}");
     }
 
     #[test]
     fn everything_but_unreserved_characters_is_encoded() {
-        assert_eq!(encoded("aZ0-._~ /&=%\u{fc}\n"), "aZ0-._~%20%2F%26%3D%25%C3%BC%0A");
+        assert_eq!(percent_encoded("aZ0-._~ /&=%\u{fc}\n"), "aZ0-._~%20%2F%26%3D%25%C3%BC%0A");
     }
 }

@@ -8,7 +8,7 @@ use ureq::Agent;
 use crate::base::failure::CommandFailure;
 use crate::base::limits::{PUBLISH_BYTES_MAX, PUBLISH_SILENCE};
 use crate::base::logfmt::EscapedText;
-use crate::client::http::{Base, agent, refusal, unreachable_at};
+use crate::client::http::{ServerUrl, http_agent, read_refusal, unreachable_failure};
 
 /// One publish, or one for each line of standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct PublishOptions {
     pub idempotency_key: Option<String>,
 }
 
-struct Post<'a> {
+struct EventPublisher<'a> {
     agent: Agent,
     address: String,
     idempotency_key: Option<&'a str>,
@@ -39,8 +39,8 @@ struct Post<'a> {
 ///
 /// # Errors
 /// When the server cannot be reached or refuses; the line has the server's message.
-pub fn run(options: &PublishOptions) -> Result<(), CommandFailure> {
-    let base = Base::new(&options.url)?;
+pub fn publish_events(options: &PublishOptions) -> Result<(), CommandFailure> {
+    let base = ServerUrl::new(&options.url)?;
     let retry_ms = options.retry_ms.map(|ms| ms.to_string());
     let query = [
         ("topic", Some(options.topic.as_str())),
@@ -50,25 +50,25 @@ pub fn run(options: &PublishOptions) -> Result<(), CommandFailure> {
     ];
     let query: Vec<(&str, &str)> =
         query.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
-    let post = Post {
-        agent: agent(PUBLISH_SILENCE),
-        address: base.with("/publish", &query),
+    let post = EventPublisher {
+        agent: http_agent(PUBLISH_SILENCE),
+        address: base.url_with_query("/publish", &query),
         idempotency_key: options.idempotency_key.as_deref(),
     };
     match &options.data {
-        Some(data) => post.send(data.as_bytes(), post.idempotency_key),
+        Some(data) => post.publish_one(data.as_bytes(), post.idempotency_key),
         None => {
             if io::stdin().is_terminal() {
                 // Who forgot the payload would else wait for a program that waits for them.
                 let _ = writeln!(io::stderr(), "fanwheel: each line you type is one event; Ctrl-D ends");
             }
-            post.lines(&mut io::stdin().lock())
+            post.publish_lines(&mut io::stdin().lock())
         }
     }
 }
 
-impl Post<'_> {
-    fn lines(&self, input: &mut impl BufRead) -> Result<(), CommandFailure> {
+impl EventPublisher<'_> {
+    fn publish_lines(&self, input: &mut impl BufRead) -> Result<(), CommandFailure> {
         let mut line = Vec::new();
         for number in 1_u64.. {
             line.clear();
@@ -85,7 +85,7 @@ impl Post<'_> {
             }
             // A repeat of the whole command then publishes only the lines that were not published before.
             let key = self.idempotency_key.map(|key| format!("{key}-{number}"));
-            self.send(without_line_end(&line), key.as_deref()).map_err(|failure| match failure {
+            self.publish_one(without_line_end(&line), key.as_deref()).map_err(|failure| match failure {
                 CommandFailure::Run(words) => CommandFailure::Run(format!("line {number}: {words}")),
                 failure => failure,
             })?;
@@ -93,7 +93,7 @@ impl Post<'_> {
         Ok(())
     }
 
-    fn send(&self, data: &[u8], idempotency_key: Option<&str>) -> Result<(), CommandFailure> {
+    fn publish_one(&self, data: &[u8], idempotency_key: Option<&str>) -> Result<(), CommandFailure> {
         let mut request = self.agent.post(&self.address).content_type("text/plain; charset=utf-8");
         if let Some(key) = idempotency_key {
             request = request.header("Idempotency-Key", key);
@@ -102,10 +102,10 @@ impl Post<'_> {
             ureq::Error::Http(_) => {
                 CommandFailure::Usage("--idempotency-key must be plain ASCII text".to_owned())
             }
-            error => unreachable_at(&self.address, &error),
+            error => unreachable_failure(&self.address, &error),
         })?;
         if !response.status().is_success() {
-            let refusal = refusal(response);
+            let refusal = read_refusal(response);
             return Err(CommandFailure::Run(format!("refused with {}: {}", refusal.status, refusal.words)));
         }
         let answer = response.body_mut().read_to_string().unwrap_or_default();

@@ -22,8 +22,8 @@ use crate::base::limits::{
 };
 use crate::base::logfmt::EscapedText;
 use crate::base::prng::Prng;
-use crate::client::event_text::{Form, show};
-use crate::client::http::{Base, agent, refusal, unreachable_at};
+use crate::client::event_text::{EventFormat, append_event};
+use crate::client::http::{ServerUrl, http_agent, read_refusal, unreachable_failure};
 use crate::host::output::{printed, write_out};
 use crate::wire::sse::SseParser;
 
@@ -48,24 +48,24 @@ pub struct SubscribeOptions {
     /// How many events to print before the end; none means no end.
     pub count: Option<u64>,
     /// The form in which events are printed.
-    pub form: Form,
+    pub form: EventFormat,
 }
 
 /// Subscribes until `count` events have come, the output is closed or the server says no.
 ///
 /// # Errors
 /// When the server cannot be reached from the start, or refuses for good.
-pub fn run(options: SubscribeOptions) -> Result<(), CommandFailure> {
-    let mut client = Client::new(options)?;
+pub fn print_events(options: SubscribeOptions) -> Result<(), CommandFailure> {
+    let mut client = EventSubscriber::new(options)?;
     let mut prng = Prng::new(RandomState::new().build_hasher().finish());
     loop {
-        let (what, wait_ms) = match client.connect()? {
-            Visit::Done => return Ok(()),
-            Visit::Cut(why) => {
+        let (what, wait_ms) = match client.follow_stream()? {
+            ConnectionEnd::Done => return Ok(()),
+            ConnectionEnd::Cut(why) => {
                 client.refusals = 0;
                 (why, client.retry_ms)
             }
-            Visit::Refused { why, retry_after_ms } => {
+            ConnectionEnd::Refused { why, retry_after_ms } => {
                 let grown =
                     client.retry_ms.saturating_mul(1 << client.refusals).min(SUBSCRIBE_BACKOFF_MS_MAX);
                 client.refusals = (client.refusals + 1).min(16);
@@ -87,7 +87,7 @@ pub fn run(options: SubscribeOptions) -> Result<(), CommandFailure> {
 }
 
 /// How one connection ended.
-enum Visit {
+enum ConnectionEnd {
     /// All that was asked for has been printed, or nobody reads on.
     Done,
     /// The stream was cut; with the reason.
@@ -96,29 +96,29 @@ enum Visit {
     Refused { why: String, retry_after_ms: Option<u64> },
 }
 
-struct Client {
+struct EventSubscriber {
     agent: Agent,
-    base: Base,
+    base: ServerUrl,
     topics: Vec<String>,
     events: Vec<String>,
     last: Option<u64>,
     last_event_id: String,
     left: Option<u64>,
-    form: Form,
+    form: EventFormat,
     retry_ms: u64,
     refusals: u32,
     was_connected: bool,
 }
 
-impl Client {
-    fn new(options: SubscribeOptions) -> Result<Client, CommandFailure> {
+impl EventSubscriber {
+    fn new(options: SubscribeOptions) -> Result<EventSubscriber, CommandFailure> {
         let SubscribeOptions { url, topics, events, last, last_event_id, count, form } = options;
         if HeaderValue::from_str(&last_event_id).is_err() {
             return Err(CommandFailure::Usage("--last-event-id must be plain ASCII text".to_owned()));
         }
-        Ok(Client {
-            agent: agent(SUBSCRIBE_SILENCE),
-            base: Base::new(&url)?,
+        Ok(EventSubscriber {
+            agent: http_agent(SUBSCRIBE_SILENCE),
+            base: ServerUrl::new(&url)?,
             topics,
             events,
             last,
@@ -137,10 +137,10 @@ impl Client {
         let events = self.events.iter().map(|event| ("event", event.as_str()));
         let query: Vec<(&str, &str)> =
             topics.chain(events).chain(last.as_deref().map(|last| ("last", last))).collect();
-        self.base.with("/events", &query)
+        self.base.url_with_query("/events", &query)
     }
 
-    fn connect(&mut self) -> Result<Visit, CommandFailure> {
+    fn follow_stream(&mut self) -> Result<ConnectionEnd, CommandFailure> {
         let mut request = self.agent.get(self.address()).header("Accept", "text/event-stream");
         if !self.last_event_id.is_empty() {
             request = request.header("Last-Event-ID", &self.last_event_id);
@@ -148,20 +148,23 @@ impl Client {
         let response = match request.call() {
             Ok(response) => response,
             Err(error) if self.was_connected => {
-                return Ok(Visit::Refused { why: format!("cannot connect: {error}"), retry_after_ms: None });
+                return Ok(ConnectionEnd::Refused {
+                    why: format!("cannot connect: {error}"),
+                    retry_after_ms: None,
+                });
             }
-            Err(error) => return Err(unreachable_at(&self.address(), &error)),
+            Err(error) => return Err(unreachable_failure(&self.address(), &error)),
         };
         let status = response.status().as_u16();
         if status != 200 {
-            let refusal = refusal(response);
+            let refusal = read_refusal(response);
             let why = format!("refused with {status}: {}", refusal.words);
             if status != 429 && status < 500 {
                 return Err(CommandFailure::Run(why));
             }
             self.was_connected = true;
             let retry_after_ms = refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000));
-            return Ok(Visit::Refused { why, retry_after_ms });
+            return Ok(ConnectionEnd::Refused { why, retry_after_ms });
         }
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         if !content_type.is_some_and(|text| text.trim_start().starts_with("text/event-stream")) {
@@ -172,19 +175,19 @@ impl Client {
             let _ = writeln!(io::stderr(), "fanwheel: subscribed; events follow as they come, Ctrl-C ends");
         }
         self.was_connected = true;
-        self.read(response.into_body().into_reader())
+        self.print_stream(response.into_body().into_reader())
     }
 
-    fn read(&mut self, mut stream: BodyReader<'static>) -> Result<Visit, CommandFailure> {
+    fn print_stream(&mut self, mut stream: BodyReader<'static>) -> Result<ConnectionEnd, CommandFailure> {
         let mut parser = SseParser::new(SUBSCRIBE_EVENT_BYTES_MAX);
         let mut buffer = vec![0; 64 * 1_024];
         let mut page = Vec::new();
         loop {
             let bytes = match stream.read(&mut buffer) {
-                Ok(0) => return Ok(Visit::Cut("the stream has ended".to_owned())),
+                Ok(0) => return Ok(ConnectionEnd::Cut("the stream has ended".to_owned())),
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Ok(Visit::Cut(format!("the stream was cut: {error}"))),
+                Err(error) => return Ok(ConnectionEnd::Cut(format!("the stream was cut: {error}"))),
             };
             page.clear();
             let (form, left, last_event_id) = (self.form, &mut self.left, &mut self.last_event_id);
@@ -192,7 +195,7 @@ impl Client {
                 if *left == Some(0) {
                     return;
                 }
-                show(&mut page, &event, form);
+                append_event(&mut page, &event, form);
                 if event.id_given {
                     *last_event_id = String::from_utf8_lossy(event.id).into_owned();
                 }
@@ -203,7 +206,7 @@ impl Client {
             self.retry_ms = parser.retry_ms().unwrap_or(self.retry_ms);
             let wanted = printed(write_out(&page))?;
             if !wanted || self.left == Some(0) {
-                return Ok(Visit::Done);
+                return Ok(ConnectionEnd::Done);
             }
             if fed.is_err() {
                 return Err(CommandFailure::Run(format!(

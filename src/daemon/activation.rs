@@ -25,7 +25,7 @@ const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LIS
 
 /// A descriptor that was passed, not yet looked at.
 #[derive(Debug)]
-pub struct Passed {
+pub struct PassedSocket {
     number: i32,
     name: String,
     file: OwnedFd,
@@ -36,18 +36,21 @@ pub struct Passed {
 ///
 /// # Errors
 /// When the variables contradict each other, or a descriptor is not open.
-pub fn take() -> Result<Vec<Passed>, CommandFailure> {
-    let names = names(|name| std::env::var_os(name), std::process::id());
+pub fn take_passed() -> Result<Vec<PassedSocket>, CommandFailure> {
+    let names = passed_names(|name| std::env::var_os(name), std::process::id());
     process::forget_variables(&VARIABLES);
     let passed = (FIRST..).zip(names?).map(|(number, name)| match process::inherited(number) {
-        Ok(file) => Ok(Passed { number, name, file }),
-        Err(os) => Err(start::failure(&StartError::Inherited { number, name, os: Some(os) })),
+        Ok(file) => Ok(PassedSocket { number, name, file }),
+        Err(os) => Err(start::start_failure(&StartError::Inherited { number, name, os: Some(os) })),
     });
     passed.collect()
 }
 
 /// The name of each descriptor that was passed to this process; none when the variables are another's.
-fn names(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Result<Vec<String>, CommandFailure> {
+fn passed_names(
+    variable: impl Fn(&str) -> Option<OsString>,
+    pid: u32,
+) -> Result<Vec<String>, CommandFailure> {
     let text = |name| variable(name).map(|text| text.to_string_lossy().into_owned());
     if text("LISTEN_PID").and_then(|text| text.parse().ok()) != Some(pid) {
         return Ok(Vec::new());
@@ -75,15 +78,16 @@ fn names(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Result<Vec<St
 ///
 /// # Errors
 /// When a descriptor is not a listening stream socket.
-pub fn join(
-    passed: Vec<Passed>,
+pub fn join_listeners(
+    passed: Vec<PassedSocket>,
     resolved: &Resolved,
 ) -> Result<(Settings, Vec<InheritedSocket>), CommandFailure> {
     let mut settings = resolved.settings();
     let control = ListenAddress::parse(&settings.control);
     let mut sockets = Vec::with_capacity(passed.len());
-    for Passed { number, name, file } in passed {
-        let mut socket = InheritedSocket::new(number, name, file).map_err(|error| start::failure(&error))?;
+    for PassedSocket { number, name, file } in passed {
+        let mut socket =
+            InheritedSocket::new(number, name, file).map_err(|error| start::start_failure(&error))?;
         if socket.name == CONTROL || Some(&socket.address) == control.as_ref() {
             socket.listener = ListenerKind::Control;
         }
@@ -136,16 +140,16 @@ mod tests {
         for (variables, expected) in rows {
             let find =
                 |name: &str| variables.iter().find(|(have, _)| *have == name).map(|(_, text)| text.into());
-            let found = names(find, 7).ok();
+            let found = passed_names(find, 7).ok();
             let expected = expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
             assert_eq!(found, expected, "{variables:?}");
         }
     }
 
-    fn passed(name: &str) -> (Passed, String) {
+    fn passed(name: &str) -> (PassedSocket, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        (Passed { number: 3, name: name.to_owned(), file: listener.into() }, address)
+        (PassedSocket { number: 3, name: name.to_owned(), file: listener.into() }, address)
     }
 
     fn resolved(flags: &[(&'static str, &str)]) -> Resolved {
@@ -156,24 +160,25 @@ mod tests {
     #[test]
     fn defaults_give_way_to_sockets_of_their_kind_and_settings_stay() {
         let (public, _) = passed("fanwheel.socket");
-        let (settings, sockets) = join(vec![public], &resolved(&[])).unwrap();
+        let (settings, sockets) = join_listeners(vec![public], &resolved(&[])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Public);
         assert!(settings.listen.is_empty());
         assert_eq!(settings.control, "127.0.0.1:8081");
 
         let (named, address) = passed(CONTROL);
-        let (settings, sockets) = join(vec![named], &resolved(&[("listen", "127.0.0.1:9")])).unwrap();
+        let (settings, sockets) =
+            join_listeners(vec![named], &resolved(&[("listen", "127.0.0.1:9")])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Control);
         assert_eq!(settings.listen, ["127.0.0.1:9"]);
         assert_eq!((settings.control, settings.control_names), (address, vec!["127.0.0.1".to_owned()]));
 
         let (named, _) = passed(CONTROL);
-        let (settings, _) = join(vec![named], &resolved(&[("control", "127.0.0.1:9")])).unwrap();
+        let (settings, _) = join_listeners(vec![named], &resolved(&[("control", "127.0.0.1:9")])).unwrap();
         assert_eq!(settings.control, "127.0.0.1:9");
         assert_eq!(settings.listen, ["0.0.0.0:8080"]);
 
         let (unnamed, address) = passed("unknown");
-        let (_, sockets) = join(vec![unnamed], &resolved(&[("control", &address)])).unwrap();
+        let (_, sockets) = join_listeners(vec![unnamed], &resolved(&[("control", &address)])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Control);
         assert!(sockets[0].serves(ListenerKind::Control, &address));
     }

@@ -7,7 +7,7 @@
 //! The output is opened by the log's own thread, which must start after the workers have their private file
 //! tables: a descriptor opened earlier would stay open in each of them, and a rotated file would never leave
 //! the disk. Until then lines wait in the queue. A full disk, a full pipe or a closed one costs lines, which
-//! are counted, never a worker's time. Errors that come in floods are gathered there too, by [`Repeats`].
+//! are counted, never a worker's time. [`RepeatedErrors`] gathers errors that come in floods.
 
 pub mod repeats;
 
@@ -25,7 +25,7 @@ use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 
 use crate::base::limits::{LOG_DISK_BYTES_MIN, LOG_FLUSH_MS, LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
 use crate::base::logfmt::{EscapedText, LogValue};
-use crate::daemon::logging::repeats::Repeats;
+use crate::daemon::logging::repeats::RepeatedErrors;
 use crate::sys::disk;
 
 /// Lines that never reached the output, for whatever reason.
@@ -38,7 +38,7 @@ static FULL: AtomicBool = AtomicBool::new(false);
 const TARGET_PREFIX: &str = "fanwheel";
 
 /// What the log's thread is told.
-enum Mail {
+enum LogCommand {
     Line(Level, String),
     Reopen,
     /// Look whether the disk has room, and whether an output that took nothing takes lines again.
@@ -47,19 +47,19 @@ enum Mail {
 }
 
 /// Lines dropped since the start.
-pub fn dropped() -> u64 {
+pub fn lines_dropped() -> u64 {
     DROPPED.load(Relaxed)
 }
 
 /// Whether lines are being lost, as far as the log's thread has seen.
-pub fn fails() -> bool {
+pub fn is_failing() -> bool {
     FAILS.load(Relaxed) || FULL.load(Relaxed)
 }
 
 /// The front: what `log` macros reach in any thread.
-struct Front(Sender<Mail>);
+struct QueueLogger(Sender<LogCommand>);
 
-impl Log for Front {
+impl Log for QueueLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level() && metadata.target().starts_with(TARGET_PREFIX)
     }
@@ -68,8 +68,8 @@ impl Log for Front {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = one_line(&record.args().to_string());
-        if self.0.try_send(Mail::Line(record.level(), line)).is_err() {
+        let line = clean_line(&record.args().to_string());
+        if self.0.try_send(LogCommand::Line(record.level(), line)).is_err() {
             DROPPED.fetch_add(1, Relaxed);
         }
     }
@@ -78,7 +78,7 @@ impl Log for Front {
 }
 
 /// A message without control characters, cut to its bound.
-fn one_line(message: &str) -> String {
+fn clean_line(message: &str) -> String {
     let mut line = EscapedText(message).to_string();
     if line.len() > LOG_LINE_BYTES_MAX {
         let end = (0..=LOG_LINE_BYTES_MAX).rev().find(|&end| line.is_char_boundary(end)).unwrap_or(0);
@@ -89,31 +89,31 @@ fn one_line(message: &str) -> String {
 }
 
 /// The level of a `log_level` word.
-pub fn level(word: &str) -> LevelFilter {
+pub fn parse_level(word: &str) -> LevelFilter {
     word.parse().unwrap_or(LevelFilter::Info)
 }
 
 /// The main thread's handle on the log.
 #[derive(Clone, Debug)]
-pub struct Handle {
-    mails: Sender<Mail>,
+pub struct LogHandle {
+    commands: Sender<LogCommand>,
 }
 
 /// The queue before its thread is started.
 #[derive(Debug)]
-pub struct Pending {
-    handle: Handle,
-    received: Receiver<Mail>,
+pub struct PendingLog {
+    handle: LogHandle,
+    received: Receiver<LogCommand>,
     file: Option<PathBuf>,
 }
 
-impl std::fmt::Debug for Mail {
+impl std::fmt::Debug for LogCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Mail::Line(..) => "Line",
-            Mail::Reopen => "Reopen",
-            Mail::Check => "Check",
-            Mail::Flush(_) => "Flush",
+            LogCommand::Line(..) => "Line",
+            LogCommand::Reopen => "Reopen",
+            LogCommand::Check => "Check",
+            LogCommand::Flush(_) => "Flush",
         })
     }
 }
@@ -122,85 +122,87 @@ impl std::fmt::Debug for Mail {
 ///
 /// # Errors
 /// When the file cannot be opened: it is opened and closed once, so that the start fails rather than the log.
-pub fn install(file: &str, level: LevelFilter) -> io::Result<Pending> {
+pub fn install_logger(file: &str, level: LevelFilter) -> io::Result<PendingLog> {
     let file = (!file.is_empty()).then(|| PathBuf::from(file));
     if let Some(path) = &file {
-        open(path)?;
+        open_file(path)?;
     }
-    let (mails, received) = bounded(LOG_LINES_MAX);
+    let (commands, received) = bounded(LOG_LINES_MAX);
     // Fails only when a logger is set already, which a second server in one test process would do.
-    let _ = log::set_boxed_logger(Box::new(Front(mails.clone())));
+    let _ = log::set_boxed_logger(Box::new(QueueLogger(commands.clone())));
     log::set_max_level(level);
-    Ok(Pending { handle: Handle { mails }, received, file })
+    Ok(PendingLog { handle: LogHandle { commands }, received, file })
 }
 
-impl Pending {
+impl PendingLog {
     /// Starts the thread, which opens the output and writes what waits.
-    pub fn start(self) -> io::Result<Handle> {
+    pub fn start(self) -> io::Result<LogHandle> {
         let (received, file) = (self.received, self.file);
-        thread::Builder::new().name("log".to_owned()).spawn(move || run(received, file.as_deref()))?;
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || run_log_thread(received, file.as_deref()))?;
         Ok(self.handle)
     }
 }
 
-impl Handle {
+impl LogHandle {
     /// Opens the file anew, which is how a rotated log goes on under its old name.
     pub fn reopen(&self) {
         // Given up when the queue stays full: then the output is stuck, and no new one would help.
-        let _ = self.mails.send_timeout(Mail::Reopen, Duration::from_millis(LOG_FLUSH_MS));
+        let _ = self.commands.send_timeout(LogCommand::Reopen, Duration::from_millis(LOG_FLUSH_MS));
     }
 
     /// Has the output looked after; never waits.
-    pub fn check(&self) {
+    pub fn check_output(&self) {
         // A queue that is full has its own count of what is lost, and its thread is at work.
-        let _ = self.mails.try_send(Mail::Check);
+        let _ = self.commands.try_send(LogCommand::Check);
     }
 
     /// Waits until all earlier lines are written, but not for long: a stuck output must not hold up the exit.
     pub fn flush(&self) -> bool {
         let deadline = Instant::now() + Duration::from_millis(LOG_FLUSH_MS);
         let (done, written) = bounded(1);
-        let asked = self.mails.send_deadline(Mail::Flush(done), deadline);
+        let asked = self.commands.send_deadline(LogCommand::Flush(done), deadline);
         asked.is_ok() && written.recv_deadline(deadline).is_ok()
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+fn open_file(path: &Path) -> io::Result<File> {
     // O_NONBLOCK: opening a named pipe without a reader must fail, not wait.
     OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
-fn run(received: Receiver<Mail>, file: Option<&Path>) {
-    let mut logger = write_logger(file).unwrap_or_else(|| writer(Output::new(io::stderr())));
-    let (mut repeats, begun) = (Repeats::default(), Instant::now());
+fn run_log_thread(received: Receiver<LogCommand>, file: Option<&Path>) {
+    let mut logger = open_logger(file).unwrap_or_else(|| line_logger(LogOutput::new(io::stderr())));
+    let (mut repeats, begun) = (RepeatedErrors::default(), Instant::now());
     loop {
         let now_ms = ms_since(begun);
-        for (level, line) in repeats.due(now_ms) {
-            write(&logger, level, &line);
+        for (level, line) in repeats.due_lines(now_ms) {
+            write_line(&logger, level, &line);
         }
-        let mail = match repeats.wait_ms(now_ms) {
+        let command = match repeats.ms_until_due(now_ms) {
             Some(ms) => match received.recv_timeout(Duration::from_millis(ms)) {
                 Err(RecvTimeoutError::Timeout) => continue,
-                mail => mail.ok(),
+                command => command.ok(),
             },
             None => received.recv().ok(),
         };
-        let Some(mail) = mail else { return };
-        match mail {
-            Mail::Line(level, line) => {
-                if let Some(line) = repeats.take(ms_since(begun), level, line) {
-                    write(&logger, level, &line);
+        let Some(command) = command else { return };
+        match command {
+            LogCommand::Line(level, line) => {
+                if let Some(line) = repeats.admit_line(ms_since(begun), level, line) {
+                    write_line(&logger, level, &line);
                 }
             }
-            Mail::Reopen => {
-                if let Some(reopened) = file.and_then(|path| write_logger(Some(path))) {
+            LogCommand::Reopen => {
+                if let Some(reopened) = file.and_then(|path| open_logger(Some(path))) {
                     logger = reopened;
                 }
             }
-            Mail::Check => check(&logger, file),
-            Mail::Flush(done) => {
-                for (level, line) in repeats.rest() {
-                    write(&logger, level, &line);
+            LogCommand::Check => check_output(&logger, file),
+            LogCommand::Flush(done) => {
+                for (level, line) in repeats.take_held_lines() {
+                    write_line(&logger, level, &line);
                 }
                 logger.flush();
                 let _ = done.try_send(());
@@ -214,22 +216,22 @@ fn ms_since(begun: Instant) -> u64 {
 }
 
 /// A log that few lines reach would notice a full disk late, and its end never.
-fn check(logger: &WriteLogger<Output>, file: Option<&Path>) {
+fn check_output(logger: &WriteLogger<LogOutput>, file: Option<&Path>) {
     let free = file.and_then(|path| disk::bytes_free(path).ok());
     let full = free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN);
     FULL.store(full, Relaxed);
     if !full && FAILS.load(Relaxed) {
         // A line that is taken says by itself that lines are taken again.
-        write(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", dropped()));
+        write_line(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", lines_dropped()));
     }
 }
 
 /// A logger on the file, or on standard error when there is none. A file that cannot be opened is told by a
 /// line in the log that goes on being used.
-fn write_logger(file: Option<&Path>) -> Option<Box<WriteLogger<Output>>> {
-    let Some(path) = file else { return Some(writer(Output::new(io::stderr()))) };
-    match open(path) {
-        Ok(file) => Some(writer(Output::new(file))),
+fn open_logger(file: Option<&Path>) -> Option<Box<WriteLogger<LogOutput>>> {
+    let Some(path) = file else { return Some(line_logger(LogOutput::new(io::stderr()))) };
+    match open_file(path) {
+        Ok(file) => Some(line_logger(LogOutput::new(file))),
         Err(error) => {
             let path = path.to_string_lossy();
             log::error!("event=log_open_failed file={} error=\"{error}\"", LogValue(&path));
@@ -238,7 +240,7 @@ fn write_logger(file: Option<&Path>) -> Option<Box<WriteLogger<Output>>> {
     }
 }
 
-fn writer(output: Output) -> Box<WriteLogger<Output>> {
+fn line_logger(output: LogOutput) -> Box<WriteLogger<LogOutput>> {
     let config = ConfigBuilder::new()
         .set_time_format_rfc3339()
         .set_time_level(LevelFilter::Error)
@@ -250,21 +252,21 @@ fn writer(output: Output) -> Box<WriteLogger<Output>> {
     WriteLogger::new(LevelFilter::Trace, config, output)
 }
 
-fn write(logger: &WriteLogger<Output>, level: Level, line: &str) {
+fn write_line(logger: &WriteLogger<LogOutput>, level: Level, line: &str) {
     logger.log(&Record::builder().level(level).args(format_args!("{line}")).build());
 }
 
 /// Gathers a line, so that it reaches the kernel in one write, and outlives an output that takes nothing.
-struct Output {
+struct LogOutput {
     sink: Box<dyn Write + Send>,
     line: Vec<u8>,
     /// The last line was cut short by an error; the next must not continue it.
     torn: bool,
 }
 
-impl Output {
-    fn new(sink: impl Write + Send + 'static) -> Output {
-        Output { sink: Box::new(sink), line: Vec::new(), torn: false }
+impl LogOutput {
+    fn new(sink: impl Write + Send + 'static) -> LogOutput {
+        LogOutput { sink: Box::new(sink), line: Vec::new(), torn: false }
     }
 
     fn write_line(&mut self) {
@@ -287,7 +289,7 @@ impl Output {
     }
 }
 
-impl Write for Output {
+impl Write for LogOutput {
     /// Takes everything: the logger that calls this has no use for an error.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.line.is_empty() && self.torn {
@@ -349,8 +351,8 @@ mod tests {
     #[test]
     fn a_line_is_a_time_a_level_and_a_message() {
         let disk = Disk::with_room(1_000);
-        let logger = writer(Output::new(disk.clone()));
-        write(&logger, Level::Warn, "event=test n=1");
+        let logger = line_logger(LogOutput::new(disk.clone()));
+        write_line(&logger, Level::Warn, "event=test n=1");
         let text = disk.text();
         let (time, rest) = text.split_once(' ').unwrap();
         assert!(time.len() > 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
@@ -359,23 +361,23 @@ mod tests {
 
     #[test]
     fn messages_lose_their_control_characters_and_what_is_too_long() {
-        assert_eq!(one_line("a\nb\u{1b}[0m"), "a\\nb\\x1b[0m");
-        let long = one_line(&"ü".repeat(LOG_LINE_BYTES_MAX));
+        assert_eq!(clean_line("a\nb\u{1b}[0m"), "a\\nb\\x1b[0m");
+        let long = clean_line(&"ü".repeat(LOG_LINE_BYTES_MAX));
         assert!(long.len() <= LOG_LINE_BYTES_MAX + '…'.len_utf8() && long.ends_with("ü…"));
     }
 
     #[test]
     fn a_full_disk_costs_lines_and_the_next_line_starts_anew() {
         let disk = Disk::with_room(0);
-        let logger = writer(Output::new(disk.clone()));
-        let before = dropped();
-        write(&logger, Level::Info, "lost");
+        let logger = line_logger(LogOutput::new(disk.clone()));
+        let before = lines_dropped();
+        write_line(&logger, Level::Info, "lost");
         disk.make_room(10);
-        write(&logger, Level::Info, "torn");
+        write_line(&logger, Level::Info, "torn");
         disk.make_room(1_000);
-        write(&logger, Level::Info, "whole");
-        write(&logger, Level::Info, "whole too");
-        assert!(dropped() >= before + 2);
+        write_line(&logger, Level::Info, "whole");
+        write_line(&logger, Level::Info, "whole too");
+        assert!(lines_dropped() >= before + 2);
         let text = disk.text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");
@@ -384,28 +386,28 @@ mod tests {
 
     #[test]
     fn a_writer_that_is_behind_loses_lines_and_never_the_time_of_who_logs() {
-        let (mails, received) = bounded(2);
-        let front = Front(mails);
+        let (commands, received) = bounded(2);
+        let front = QueueLogger(commands);
         log::set_max_level(LevelFilter::Info);
-        let before = dropped();
+        let before = lines_dropped();
         for _ in 0..5 {
             let message = format_args!("event=x");
             front.log(&Record::builder().level(Level::Error).target("fanwheel::x").args(message).build());
         }
         front.log(&Record::builder().level(Level::Error).target("mio::poll").args(format_args!("x")).build());
         assert_eq!(received.len(), 2);
-        assert!(dropped() >= before + 3);
+        assert!(lines_dropped() >= before + 3);
     }
 
     #[test]
     fn a_rotated_file_goes_on_under_its_old_name() {
         let path = std::env::temp_dir().join(format!("fanwheel-{}-rotated.log", std::process::id()));
         let moved = path.with_extension("1");
-        let (mails, received) = bounded(8);
-        let handle = Handle { mails: mails.clone() };
-        let pending = Pending { handle, received, file: Some(path.clone()) };
+        let (commands, received) = bounded(8);
+        let handle = LogHandle { commands: commands.clone() };
+        let pending = PendingLog { handle, received, file: Some(path.clone()) };
         let handle = pending.start().unwrap();
-        let line = |text: &str| mails.send(Mail::Line(Level::Info, text.to_owned())).unwrap();
+        let line = |text: &str| commands.send(LogCommand::Line(Level::Info, text.to_owned())).unwrap();
         line("first");
         assert!(handle.flush());
         std::fs::rename(&path, &moved).unwrap();
@@ -422,7 +424,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_opened_is_told_at_the_start() {
         for path in ["/nonexistent/fanwheel.log", "/"] {
-            assert!(install(path, LevelFilter::Info).is_err(), "{path}");
+            assert!(install_logger(path, LevelFilter::Info).is_err(), "{path}");
         }
     }
 }

@@ -17,9 +17,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{Level, error, warn};
 
-use self::child::Program;
-use self::retry::Courier;
-use self::webhook::Webhook;
+use self::child::AlertProgram;
+use self::retry::RetryingSender;
+use self::webhook::AlertWebhook;
 use crate::base::limits::ALERT_MESSAGES_MAX;
 use crate::base::logfmt::LogValue;
 use crate::base::settings::{Settings, mask_url};
@@ -35,17 +35,17 @@ static FAILED: AtomicU64 = AtomicU64::new(0);
 static WAITING: AtomicU64 = AtomicU64::new(0);
 
 /// Messages that wait for their destinations or are being tried.
-pub fn waiting() -> u64 {
+pub fn messages_waiting() -> u64 {
     WAITING.load(Relaxed)
 }
 
 /// Messages that a destination took since the start.
-pub fn sent() -> u64 {
+pub fn messages_sent() -> u64 {
     SENT.load(Relaxed)
 }
 
 /// Messages given up since the start.
-pub fn failed() -> u64 {
+pub fn messages_failed() -> u64 {
     FAILED.load(Relaxed)
 }
 
@@ -54,22 +54,22 @@ pub const DESTINATIONS: [&str; 4] = ["alert_webhook", "alert_command", "alert_em
 
 /// A way out of the process.
 #[derive(Debug)]
-enum Destination {
-    Webhook(Webhook),
-    Command { program: Program, host: Arc<str> },
-    Mail { program: Program, to: Vec<String>, host: Arc<str> },
+enum AlertDestination {
+    Webhook(AlertWebhook),
+    Command { program: AlertProgram, host: Arc<str> },
+    Mail { program: AlertProgram, to: Vec<String>, host: Arc<str> },
 }
 
-impl Destination {
+impl AlertDestination {
     /// Hands one message over; otherwise why not, in words without secrets.
     fn deliver(&mut self, notice: &Notice) -> Result<(), String> {
         match self {
-            Destination::Webhook(webhook) => webhook.post(notice),
-            Destination::Command { program, host } => {
+            AlertDestination::Webhook(webhook) => webhook.post(notice),
+            AlertDestination::Command { program, host } => {
                 let json = format!("{}\n", notice.json(host));
                 program.run(&[], notice.variables(host), json.as_bytes())
             }
-            Destination::Mail { program, to, host } => {
+            AlertDestination::Mail { program, to, host } => {
                 // `-i`: a line with a single dot is text. Addresses are arguments and the head alike, so that
                 // it matters to no program which of them it goes by.
                 let arguments = [&["-i".to_owned()], to.as_slice()].concat();
@@ -81,52 +81,56 @@ impl Destination {
 
 /// All destinations.
 #[derive(Debug, Default)]
-pub struct Notifier {
-    queues: Vec<Queue>,
+pub struct AlertNotifier {
+    queues: Vec<DestinationQueue>,
     /// Another has taken its place: what waits is tried once more and not again.
     replaced: Arc<AtomicBool>,
 }
 
-impl Drop for Notifier {
+impl Drop for AlertNotifier {
     fn drop(&mut self) {
         self.replaced.store(true, Relaxed);
     }
 }
 
 #[derive(Debug)]
-struct Queue {
+struct DestinationQueue {
     name: String,
     notices: Sender<Notice>,
 }
 
-impl Notifier {
+impl AlertNotifier {
     /// Starts a thread for each destination. `seed` is for the jitter of their pauses.
-    pub fn new(settings: &Settings, seed: u64) -> Notifier {
+    pub fn new(settings: &Settings, seed: u64) -> AlertNotifier {
         let host: Arc<str> = host_name().into();
         let webhooks = settings.alert_webhook.iter().map(|url| {
-            (format!("webhook {}", mask_url(url)), Destination::Webhook(Webhook::new(url, Arc::clone(&host))))
+            (
+                format!("webhook {}", mask_url(url)),
+                AlertDestination::Webhook(AlertWebhook::new(url, Arc::clone(&host))),
+            )
         });
         let command = (!settings.alert_command.is_empty()).then(|| {
-            let program = Program::new(&settings.alert_command);
-            ("command".to_owned(), Destination::Command { program, host: Arc::clone(&host) })
+            let program = AlertProgram::new(&settings.alert_command);
+            ("command".to_owned(), AlertDestination::Command { program, host: Arc::clone(&host) })
         });
         let mail = (!settings.alert_email_to.is_empty()).then(|| {
-            let (program, to) = (Program::new(&settings.alert_sendmail), settings.alert_email_to.clone());
-            ("mail".to_owned(), Destination::Mail { program, to, host: Arc::clone(&host) })
+            let (program, to) =
+                (AlertProgram::new(&settings.alert_sendmail), settings.alert_email_to.clone());
+            ("mail".to_owned(), AlertDestination::Mail { program, to, host: Arc::clone(&host) })
         });
-        let mut notifier = Notifier::default();
+        let mut notifier = AlertNotifier::default();
         for (name, destination) in webhooks.chain(command).chain(mail) {
             notifier.start(name, destination, seed.wrapping_add(notifier.queues.len() as u64));
         }
         notifier
     }
 
-    fn start(&mut self, name: String, destination: Destination, seed: u64) {
+    fn start(&mut self, name: String, destination: AlertDestination, seed: u64) {
         let (notices, received) = bounded(ALERT_MESSAGES_MAX);
-        let courier = Courier::new(name.clone(), seed);
+        let courier = RetryingSender::new(name.clone(), seed);
         let (thread, replaced) = (thread::Builder::new().name("alerts".to_owned()), self.replaced.clone());
-        match thread.spawn(move || run(courier, destination, received, &replaced)) {
-            Ok(_) => self.queues.push(Queue { name, notices }),
+        match thread.spawn(move || run_destination(courier, destination, received, &replaced)) {
+            Ok(_) => self.queues.push(DestinationQueue { name, notices }),
             Err(error) => {
                 error!("event=alert_thread_failed destination={} error=\"{error}\"", LogValue(&name));
             }
@@ -134,9 +138,9 @@ impl Notifier {
     }
 
     /// Writes messages into the log and gives them to every destination. Never waits.
-    pub fn tell(&self, notices: &[Notice]) {
+    pub fn send_notices(&self, notices: &[Notice]) {
         for notice in notices {
-            log_line(notice);
+            log_notice(notice);
             for queue in &self.queues {
                 WAITING.fetch_add(1, Relaxed);
                 if queue.notices.try_send(notice.clone()).is_err() {
@@ -151,9 +155,9 @@ impl Notifier {
 }
 
 /// Until the notifier is replaced and nothing waits any more.
-fn run(
-    mut courier: Courier,
-    mut destination: Destination,
+fn run_destination(
+    mut courier: RetryingSender,
+    mut destination: AlertDestination,
     received: Receiver<Notice>,
     replaced: &AtomicBool,
 ) {
@@ -167,14 +171,14 @@ fn run(
         !replaced.load(Relaxed)
     };
     for notice in received {
-        let carried = courier.carry(&notice, |notice| destination.deliver(notice), pause);
+        let carried = courier.send_with_retries(&notice, |notice| destination.deliver(notice), pause);
         let count = if carried { &SENT } else { &FAILED };
         count.fetch_add(1, Relaxed);
         WAITING.fetch_sub(1, Relaxed);
     }
 }
 
-fn log_line(notice: &Notice) {
+fn log_notice(notice: &Notice) {
     let level = match (notice.change, notice.rule.severity) {
         (Change::Resolved, _) | (Change::Firing, Severity::Info) => Level::Info,
         (Change::Firing, Severity::Warning) => Level::Warn,

@@ -6,11 +6,11 @@ use crate::base::logfmt::LogValue;
 use crate::base::settings::SettingSpec;
 use crate::config::resolve::Inputs;
 use crate::config::resolved::Resolved;
-use crate::daemon::logging::level;
+use crate::daemon::logging::parse_level;
 
 /// A setting whose text differs from the one in force.
 #[derive(Debug)]
-struct Change<'a> {
+struct SettingChange<'a> {
     spec: &'static SettingSpec,
     running: &'a str,
     wanted: &'a str,
@@ -18,7 +18,7 @@ struct Change<'a> {
 
 /// Reads, applies and reports. What is in force afterwards is what comes back: a setting that needs a restart
 /// keeps its text, so that the next reload tells of it again.
-pub fn reload(inputs: &Inputs, running: &Resolved) -> Resolved {
+pub fn reload_settings(inputs: &Inputs, running: &Resolved) -> Resolved {
     let wanted = match Resolved::read(inputs) {
         Ok(wanted) => wanted,
         Err(refusal) => {
@@ -26,8 +26,8 @@ pub fn reload(inputs: &Inputs, running: &Resolved) -> Resolved {
             return running.clone();
         }
     };
-    let changes = changes(running, &wanted);
-    for Change { spec, running, wanted } in &changes {
+    let changes = changed_settings(running, &wanted);
+    for SettingChange { spec, running, wanted } in &changes {
         let (running, wanted) = (spec.shown(running), spec.shown(wanted));
         let (name, running, wanted) = (spec.name, LogValue(&running), LogValue(&wanted));
         if spec.reloadable {
@@ -44,15 +44,19 @@ pub fn reload(inputs: &Inputs, running: &Resolved) -> Resolved {
         info!("event=reloaded changes=0");
     }
     let after = running.updated(&wanted, |spec| spec.reloadable);
-    log::set_max_level(level(&after.entry("log_level").text));
+    log::set_max_level(parse_level(&after.entry("log_level").text));
     after
 }
 
-fn changes<'a>(running: &'a Resolved, wanted: &'a Resolved) -> Vec<Change<'a>> {
+fn changed_settings<'a>(running: &'a Resolved, wanted: &'a Resolved) -> Vec<SettingChange<'a>> {
     let pairs = running.entries().iter().zip(wanted.entries());
     pairs
         .filter(|(running, wanted)| running.text != wanted.text)
-        .map(|(running, wanted)| Change { spec: running.spec, running: &running.text, wanted: &wanted.text })
+        .map(|(running, wanted)| SettingChange {
+            spec: running.spec,
+            running: &running.text,
+            wanted: &wanted.text,
+        })
         .collect()
 }
 
@@ -71,13 +75,14 @@ mod tests {
         let first = Resolved::read(&inputs(&file, "log_level = 'info'\nworkers = 2\n")).unwrap();
         let again = inputs(&file, "log_level = 'debug'\nworkers = 3\n");
         let wanted = Resolved::read(&again).unwrap();
-        let names: Vec<&str> = changes(&first, &wanted).iter().map(|change| change.spec.name).collect();
+        let names: Vec<&str> =
+            changed_settings(&first, &wanted).iter().map(|change| change.spec.name).collect();
         assert_eq!(names, ["workers", "log_level"]);
 
-        let after = reload(&again, &first);
+        let after = reload_settings(&again, &first);
         assert_eq!((after.settings().workers, after.settings().log_level.as_str()), (2, "debug"));
         let broken = inputs(&file, "log_level = 'loud'\n");
-        assert_eq!(reload(&broken, &after).settings().log_level, "debug");
+        assert_eq!(reload_settings(&broken, &after).settings().log_level, "debug");
         let _ = std::fs::remove_file(&file);
     }
 }

@@ -13,12 +13,12 @@ use log::{info, warn};
 use crate::base::counters::Count;
 use crate::base::limits::{ADDRESS_SURVEY_MS_MAX, ADDRESS_SURVEY_MS_MIN};
 use crate::base::snapshot::{Pages, Snapshot};
-use crate::daemon::logging as journal;
-use crate::daemon::notify::{self, Notifier};
-use crate::daemon::status_stream::Telling;
+use crate::daemon::logging;
+use crate::daemon::notify::{self, AlertNotifier};
+use crate::daemon::status_stream::StatusStream;
 use crate::fanout::node::Node;
-use crate::host::memory::{Brim, Ebb};
-use crate::host::own_process::Reader;
+use crate::host::memory::{HeapTrim, MemoryLimit};
+use crate::host::own_process::ProcessReader;
 use crate::monitor;
 use crate::monitor::alerts::Rule;
 use crate::monitor::summary::Summary;
@@ -33,17 +33,17 @@ const SUMMARY_SAMPLES: u64 = 60;
 
 /// The watch, as the pages and the main thread share it.
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub struct SharedWatch {
     watch: Arc<Mutex<Watch>>,
     /// Somebody has looked at `/status` since addresses were last counted: to ask the kernel about each
     /// connection is not for nobody.
-    looked: Arc<AtomicBool>,
+    status_was_read: Arc<AtomicBool>,
 }
 
-impl Shared {
+impl SharedWatch {
     /// Nothing has been seen yet.
-    pub fn new(bounds: Bounds) -> Shared {
-        Shared { watch: Arc::new(Mutex::new(Watch::new(bounds))), looked: Arc::default() }
+    pub fn new(bounds: Bounds) -> SharedWatch {
+        SharedWatch { watch: Arc::new(Mutex::new(Watch::new(bounds))), status_was_read: Arc::default() }
     }
 
     /// The lock; for short.
@@ -52,8 +52,8 @@ impl Shared {
     }
 
     /// Somebody looks at the state.
-    pub fn note_reader(&self) {
-        self.looked.store(true, Relaxed);
+    pub fn note_status_reader(&self) {
+        self.status_was_read.store(true, Relaxed);
     }
 
     /// The pages that read it.
@@ -61,11 +61,11 @@ impl Shared {
         let (metrics, status) = (self.clone(), self.clone());
         Pages {
             metrics: Box::new(move |snapshot, format| {
-                monitor::metrics::page(&completed(snapshot), &metrics.lock(), format)
+                monitor::metrics::page(&with_process_counts(snapshot), &metrics.lock(), format)
             }),
             status: Box::new(move |snapshot, query| {
-                status.note_reader();
-                monitor::status::page(&completed(snapshot), &status.lock(), query)
+                status.note_status_reader();
+                monitor::status::page(&with_process_counts(snapshot), &status.lock(), query)
             }),
             topics: Box::new(monitor::listing::topics),
             connections: Box::new(monitor::listing::connections),
@@ -75,60 +75,66 @@ impl Shared {
 }
 
 /// The log and the alerts are the process's, not a worker's, so what they count is added here.
-fn completed(snapshot: &Snapshot) -> Snapshot {
+fn with_process_counts(snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
     let counts = &mut snapshot.totals.counts;
-    counts[Count::LogDropped as usize] += journal::dropped();
-    counts[Count::AlertsSent as usize] += notify::sent();
-    counts[Count::AlertsFailed as usize] += notify::failed();
+    counts[Count::LogDropped as usize] += logging::lines_dropped();
+    counts[Count::AlertsSent as usize] += notify::messages_sent();
+    counts[Count::AlertsFailed as usize] += notify::messages_failed();
     snapshot
 }
 
 /// See the module.
-pub struct Watcher {
+pub struct HostSampler {
     node: Arc<Node>,
     clock: Clock,
     wakers: Wakers,
     next_address_survey: Instant,
-    shared: Shared,
-    reader: Reader,
-    brim: Brim,
-    ebb: Ebb,
+    shared: SharedWatch,
+    process_reader: ProcessReader,
+    memory_limit: MemoryLimit,
+    heap_trim: HeapTrim,
     summary: Summary,
-    telling: Telling,
+    status_stream: StatusStream,
     samples: u64,
-    notifier: Notifier,
+    notifier: AlertNotifier,
     next: Instant,
 }
 
-impl Watcher {
+impl HostSampler {
     /// One that looks for the first time at once, and has no alerts yet.
-    pub fn new(node: Arc<Node>, clock: Clock, wakers: Wakers, shared: Shared, brim: Brim) -> Watcher {
-        let (reader, now) = (Reader::real(node.workers()), Instant::now());
-        Watcher {
-            telling: Telling::new(Arc::clone(&node), wakers.clone()),
+    pub fn new(
+        node: Arc<Node>,
+        clock: Clock,
+        wakers: Wakers,
+        shared: SharedWatch,
+        memory_limit: MemoryLimit,
+    ) -> HostSampler {
+        let (reader, now) = (ProcessReader::real(node.workers()), Instant::now());
+        HostSampler {
+            status_stream: StatusStream::new(Arc::clone(&node), wakers.clone()),
             node,
             clock,
             wakers,
             next_address_survey: now,
             shared,
-            reader,
-            brim,
-            ebb: Ebb::default(),
+            process_reader: reader,
+            memory_limit,
+            heap_trim: HeapTrim::default(),
             summary: Summary::default(),
             samples: 0,
-            notifier: Notifier::default(),
+            notifier: AlertNotifier::default(),
             next: now,
         }
     }
 
     /// Other alert rules, and other destinations if there are any; what waits for the old ones is still sent.
-    pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<Notifier>) {
+    pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<AlertNotifier>) {
         if let Some(notifier) = notifier {
             self.notifier = notifier;
         }
         let notices = self.shared.lock().replace_rules(rules, self.clock.now());
-        self.notifier.tell(&notices);
+        self.notifier.send_notices(&notices);
     }
 
     /// Looks if a second has passed.
@@ -136,12 +142,12 @@ impl Watcher {
         if now < self.next {
             return;
         }
-        self.next = sample_after(self.next, now);
-        self.look_after_addresses(now);
+        self.next = next_sample_at(self.next, now);
+        self.survey_addresses_if_read(now);
         let time = self.clock.now();
-        let snapshot = completed(&self.node.snapshot(time.mono_ms));
-        let host = self.reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
-        self.look_after_memory(host.resident_bytes);
+        let snapshot = with_process_counts(&self.node.snapshot(time.mono_ms));
+        let host = self.process_reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
+        self.check_memory(host.resident_bytes);
         let draining = snapshot.draining;
         let sample = Sample {
             wall_ms: time.wall_ms,
@@ -158,18 +164,18 @@ impl Watcher {
         // While the server ends, everything that alerts look for is as it must be.
         let notices = if draining { Vec::new() } else { watch.judge(time) };
         drop(watch);
-        self.notifier.tell(&notices);
+        self.notifier.send_notices(&notices);
         if let Some(line) = line {
             info!("{line}");
         }
-        self.telling.tell(&self.shared, time);
+        self.status_stream.publish_status(&self.shared, time);
     }
 
     /// Counts connections by address while somebody looks; counts that are old are not told as if they were
     /// not, and he who comes then waits a second.
-    fn look_after_addresses(&mut self, now: Instant) {
+    fn survey_addresses_if_read(&mut self, now: Instant) {
         let Some(overdue) = now.checked_duration_since(self.next_address_survey) else { return };
-        if self.shared.looked.swap(false, Relaxed) {
+        if self.shared.status_was_read.swap(false, Relaxed) {
             let connections = self.node.totals().connections_open;
             let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
             self.next_address_survey = now + Duration::from_millis(pause_ms);
@@ -179,13 +185,13 @@ impl Watcher {
         }
     }
 
-    fn look_after_memory(&mut self, resident_bytes: u64) {
-        if self.ebb.look(self.node.live_bytes()) {
+    fn check_memory(&mut self, resident_bytes: u64) {
+        if self.heap_trim.take_reading(self.node.live_bytes()) {
             process::give_memory_back();
         }
-        if let Some(full) = self.brim.look(resident_bytes) {
+        if let Some(full) = self.memory_limit.take_reading(resident_bytes) {
             self.node.set_memory_full(full);
-            let limit = self.brim.limit_bytes();
+            let limit = self.memory_limit.limit_bytes();
             warn!("event=memory full={full} resident_bytes={resident_bytes} limit_bytes={limit}");
         }
     }
@@ -193,7 +199,7 @@ impl Watcher {
 
 /// When to look next after a look that was due and comes now. One that comes a whole period late does not
 /// make up for the others: two looks a moment apart would find enormous rates.
-fn sample_after(due: Instant, now: Instant) -> Instant {
+fn next_sample_at(due: Instant, now: Instant) -> Instant {
     let period = Duration::from_millis(SAMPLE_MS);
     let next = due + period;
     if next > now { next } else { now + period }
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn looks_keep_their_rhythm_and_two_never_come_together() {
         let due = Instant::now();
-        let after = |late_ms| sample_after(due, due + Duration::from_millis(late_ms)) - due;
+        let after = |late_ms| next_sample_at(due, due + Duration::from_millis(late_ms)) - due;
         let rows = [(0, 1_000), (300, 1_000), (999, 1_000), (1_000, 2_000), (9_000, 10_000)];
         for (late_ms, expected_ms) in rows {
             assert_eq!(after(late_ms), Duration::from_millis(expected_ms), "{late_ms} ms late");

@@ -1,6 +1,7 @@
 //! `fanwheel serve`: starts the log, the node and the workers, then watches over them until they have ended.
 //!
-//! Owns the main thread: signals, the service manager, the second hand of `watch` and `vigil`. Serves nobody.
+//! Owns the main thread: signals, the service manager, the sample of each second, the readiness probe. Holds no
+//! connection.
 //!
 //! | state | SIGTERM, SIGINT, POST /drain | all workers ended | too late |
 //! | --- | --- | --- | --- |
@@ -26,17 +27,17 @@ use crate::base::logfmt::shown;
 use crate::base::settings::Settings;
 use crate::config::resolve::Inputs;
 use crate::config::resolved::Resolved;
-use crate::daemon::logging as journal;
-use crate::daemon::notify::{self, DESTINATIONS, Notifier};
-use crate::daemon::readiness_probe::Vigil;
-use crate::daemon::reload::reload;
-use crate::daemon::sampling::{Shared, Watcher};
-use crate::daemon::signals::{Asked, SIGNAL_POLL_MS, Signals};
-use crate::daemon::systemd::Manager;
+use crate::daemon::logging;
+use crate::daemon::notify::{self, AlertNotifier, DESTINATIONS};
+use crate::daemon::readiness_probe::ReadinessProbe;
+use crate::daemon::reload::reload_settings;
+use crate::daemon::sampling::{HostSampler, SharedWatch};
+use crate::daemon::signals::{SIGNAL_POLL_MS, SignalAction, SignalFlags};
+use crate::daemon::systemd::ServiceManager;
 use crate::daemon::{activation, start};
 use crate::fanout::mail::Control;
 use crate::fanout::node::Node;
-use crate::host::memory::{Brim, Host};
+use crate::host::memory::{MemoryLimit, MemoryReader};
 use crate::monitor::watch::Bounds;
 use crate::reactor::{self, Capacity, InheritedSocket, Server, ServerLaunch, WorkerNotice};
 use crate::sys::process;
@@ -45,26 +46,27 @@ use crate::sys::process;
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(inputs: &Inputs) -> Result<ExitCode, CommandFailure> {
+pub fn run_server(inputs: &Inputs) -> Result<ExitCode, CommandFailure> {
     // Before anything is opened: only then do the numbers mean what was passed.
-    let passed = activation::take()?;
+    let passed = activation::take_passed()?;
     // Whatever else was left open is not for the programs that alerts run; an old kernel cannot tell.
     let _ = process::keep_files_from_children();
     let resolved = Resolved::read(inputs)?;
-    let (settings, inherited) = activation::join(passed, &resolved)?;
-    let pending =
-        journal::install(&settings.log_file, journal::level(&settings.log_level)).map_err(|os| {
+    let (settings, inherited) = activation::join_listeners(passed, &resolved)?;
+    let pending = logging::install_logger(&settings.log_file, logging::parse_level(&settings.log_level))
+        .map_err(|os| {
             let file = shown(&settings.log_file);
             CommandFailure::Run(format!(
                 "cannot write log_file = {file}: {os}; choose another or mend its folder"
             ))
         })?;
     let signals =
-        Signals::take().map_err(|os| CommandFailure::Run(format!("cannot take signals over: {os}")))?;
-    let capacity = reactor::capacity(&settings, inherited.len()).map_err(|error| start::failure(&error))?;
-    let brim = Brim::new(Host::real().limit_bytes(settings.memory_bytes_max as u64));
-    let memory_limit_bytes = brim.limit_bytes();
-    let watch = Shared::new(Bounds {
+        SignalFlags::take().map_err(|os| CommandFailure::Run(format!("cannot take signals over: {os}")))?;
+    let capacity =
+        reactor::capacity(&settings, inherited.len()).map_err(|error| start::start_failure(&error))?;
+    let memory_limit = MemoryLimit::new(MemoryReader::real().limit_bytes(settings.memory_bytes_max as u64));
+    let memory_limit_bytes = memory_limit.limit_bytes();
+    let watch = SharedWatch::new(Bounds {
         memory_limit_bytes,
         worker_files_max: capacity.worker_max,
         heartbeat_ms: settings.heartbeat_ms,
@@ -72,44 +74,46 @@ pub fn run(inputs: &Inputs) -> Result<ExitCode, CommandFailure> {
         idempotency_keys_max: settings.idempotency_keys_max,
         started_ms: wall_ms(),
     });
-    let (node, server) = launch(&settings, inherited, capacity, &watch)?;
+    let (node, server) = start_server(&settings, inherited, capacity, &watch)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
-    let journal =
+    let log_handle =
         pending.start().map_err(|os| CommandFailure::Run(format!("cannot start the log's thread: {os}")))?;
-    tell_of_panics(journal.clone());
-    let vigil = Vigil::begin(Arc::clone(&node), server.clock(), server.wakers(), journal.clone());
-    info!("{}", start::started(&settings, &capacity, server.bound(), memory_limit_bytes));
-    for doubt in start::doubts(&settings, &capacity, server.bound(), memory_limit_bytes) {
+    log_panics(log_handle.clone());
+    let readiness_probe =
+        ReadinessProbe::start(Arc::clone(&node), server.clock(), server.wakers(), log_handle.clone());
+    info!("{}", start::started_line(&settings, &capacity, server.bound(), memory_limit_bytes));
+    for doubt in start::doubt_lines(&settings, &capacity, server.bound(), memory_limit_bytes) {
         warn!("{doubt}");
     }
-    if let Some(hint) = start::hint(&settings, server.bound()) {
+    if let Some(hint) = start::hint_line(&settings, server.bound()) {
         info!("{hint}");
     }
-    let manager = Manager::find(|name| std::env::var_os(name), std::process::id());
-    manager.ready();
-    let mut watcher = Watcher::new(Arc::clone(&node), server.clock(), server.wakers(), watch, brim);
-    watcher.replace_alerts(resolved.rules(), Some(Notifier::new(&settings, random_seed())));
-    let keeper = Keeper {
+    let service_manager = ServiceManager::from_environment(|name| std::env::var_os(name), std::process::id());
+    service_manager.notify_ready();
+    let mut sampler =
+        HostSampler::new(Arc::clone(&node), server.clock(), server.wakers(), watch, memory_limit);
+    sampler.replace_alerts(resolved.rules(), Some(AlertNotifier::new(&settings, random_seed())));
+    let main_thread = MainThread {
         node,
         server,
-        journal,
+        log_handle,
         signals,
-        watcher,
-        vigil,
-        manager,
+        sampler,
+        readiness_probe,
+        service_manager,
         resolved,
-        state: State::Serving,
+        state: ServeState::Serving,
         workers_left: capacity.workers,
         drain_ms: settings.drain_ms,
     };
-    Ok(keeper.keep(inputs))
+    Ok(main_thread.run_until_ended(inputs))
 }
 
-fn launch(
+fn start_server(
     settings: &Settings,
     inherited: Vec<InheritedSocket>,
     capacity: Capacity,
-    watch: &Shared,
+    watch: &SharedWatch,
 ) -> Result<(Arc<Node>, Server), CommandFailure> {
     let seed = random_seed();
     let (node, inboxes) = Node::new(
@@ -120,9 +124,10 @@ fn launch(
         wall_ms(),
         seed,
     );
-    let node_too = Arc::clone(&node);
-    let launch = ServerLaunch { settings, inherited, capacity, node: node_too, inboxes, seed: random_seed() };
-    let server = reactor::start(launch).map_err(|error| start::failure(&error))?;
+    let shared_node = Arc::clone(&node);
+    let launch =
+        ServerLaunch { settings, inherited, capacity, node: shared_node, inboxes, seed: random_seed() };
+    let server = reactor::start(launch).map_err(|error| start::start_failure(&error))?;
     Ok((node, server))
 }
 
@@ -138,7 +143,7 @@ fn random_seed() -> u64 {
 }
 
 /// A panic in any thread ends the process; its words belong into the log file too.
-fn tell_of_panics(journal: journal::Handle) {
+fn log_panics(log_handle: logging::LogHandle) {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         default(panic);
@@ -147,13 +152,13 @@ fn tell_of_panics(journal: journal::Handle) {
         let literal = payload.downcast_ref::<&str>().copied();
         let words = literal.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
         error!("event=panic place={place} message={}", crate::base::logfmt::LogValue(words));
-        journal.flush();
+        log_handle.flush();
     }));
 }
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ServeState {
     Serving,
     /// Until then the workers may take their time.
     Draining {
@@ -169,69 +174,69 @@ enum State {
 }
 
 /// What the main thread has after the start.
-struct Keeper {
+struct MainThread {
     node: Arc<Node>,
     server: Server,
-    journal: journal::Handle,
-    signals: Signals,
-    watcher: Watcher,
-    vigil: Vigil,
-    manager: Manager,
+    log_handle: logging::LogHandle,
+    signals: SignalFlags,
+    sampler: HostSampler,
+    readiness_probe: ReadinessProbe,
+    service_manager: ServiceManager,
     resolved: Resolved,
-    state: State,
+    state: ServeState,
     workers_left: usize,
     drain_ms: u64,
 }
 
-impl Keeper {
-    fn keep(mut self, inputs: &Inputs) -> ExitCode {
+impl MainThread {
+    fn run_until_ended(mut self, inputs: &Inputs) -> ExitCode {
         loop {
             match self.server.notices().recv_timeout(Duration::from_millis(SIGNAL_POLL_MS)) {
-                Ok(WorkerNotice::DrainRequested) => self.drain("request", false),
+                Ok(WorkerNotice::DrainRequested) => self.begin_drain("request", false),
                 Ok(WorkerNotice::Finished(_)) => self.workers_left = self.workers_left.saturating_sub(1),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => self.workers_left = 0,
             }
-            let asked: Vec<Asked> = self.signals.asked().collect();
+            let asked: Vec<SignalAction> = self.signals.take_pending().collect();
             for asked in asked {
-                self.obey(asked, inputs);
+                self.act_on_signal(asked, inputs);
             }
             let now = Instant::now();
-            self.watcher.tick(now);
-            self.vigil.tick(now);
+            self.sampler.tick(now);
+            self.readiness_probe.tick(now);
             // A worker that stands still holds its subscribers: better to begin anew than to look alive.
             if !self.node.has_stuck_worker() {
-                self.manager.alive(now);
+                self.service_manager.notify_alive(now);
             }
-            if let Some(exit_code) = self.ended(now) {
-                return self.end(exit_code);
+            if let Some(exit_code) = self.find_exit_code(now) {
+                return self.finish(exit_code);
             }
         }
     }
 
-    fn obey(&mut self, asked: Asked, inputs: &Inputs) {
+    fn act_on_signal(&mut self, asked: SignalAction, inputs: &Inputs) {
         match (asked, self.state) {
-            (Asked::End { name, .. }, State::Serving) => self.drain(name, true),
-            (Asked::End { name, .. }, State::Draining { deadline, signalled: false }) => {
+            (SignalAction::End { name, .. }, ServeState::Serving) => self.begin_drain(name, true),
+            (SignalAction::End { name, .. }, ServeState::Draining { deadline, signalled: false }) => {
                 info!("event=drain_goes_on reason={name}");
-                self.state = State::Draining { deadline, signalled: true };
+                self.state = ServeState::Draining { deadline, signalled: true };
             }
-            (Asked::End { name, exit_code }, State::Draining { .. }) => {
+            (SignalAction::End { name, exit_code }, ServeState::Draining { .. }) => {
                 warn!("event=stop reason={name}");
-                self.stop(exit_code);
+                self.stop_workers(exit_code);
             }
-            (Asked::End { .. }, State::Stopping { .. }) => {}
-            (Asked::Reload, State::Serving) => {
-                self.manager.reloading();
-                self.journal.reopen();
-                let after = reload(inputs, &self.resolved);
+            (SignalAction::End { .. }, ServeState::Stopping { .. }) => {}
+            (SignalAction::Reload, ServeState::Serving) => {
+                self.service_manager.notify_reloading();
+                self.log_handle.reopen();
+                let after = reload_settings(inputs, &self.resolved);
                 let before = std::mem::replace(&mut self.resolved, after);
                 self.reload_alerts(&before);
-                self.manager.ready();
+                self.service_manager.notify_ready();
             }
             // The end goes on; only the log may have been rotated.
-            (Asked::Reload, _) => self.journal.reopen(),
-            (Asked::Nothing { name }, _) => debug!("event=signal_ignored name={name}"),
+            (SignalAction::Reload, _) => self.log_handle.reopen(),
+            (SignalAction::Ignore { name }, _) => debug!("event=signal_ignored name={name}"),
         }
     }
 
@@ -239,46 +244,47 @@ impl Keeper {
     fn reload_alerts(&mut self, before: &Resolved) {
         let changed =
             DESTINATIONS.iter().any(|name| before.entry(name).text != self.resolved.entry(name).text);
-        let notifier = changed.then(|| Notifier::new(&self.resolved.settings(), random_seed()));
-        self.watcher.replace_alerts(self.resolved.rules(), notifier);
+        let notifier = changed.then(|| AlertNotifier::new(&self.resolved.settings(), random_seed()));
+        self.sampler.replace_alerts(self.resolved.rules(), notifier);
     }
 
-    fn drain(&mut self, reason: &str, signalled: bool) {
-        if !matches!(self.state, State::Serving) {
+    fn begin_drain(&mut self, reason: &str, signalled: bool) {
+        if !matches!(self.state, ServeState::Serving) {
             return;
         }
         let streams = self.node.totals().subscribers_open;
         // Whoever pressed Ctrl-C and waits should know that this is no hang.
         let hint = if streams > 0 { " hint=\"a second signal stops at once\"" } else { "" };
         info!("event=drain reason={reason} streams={streams} drain_ms={}{hint}", self.drain_ms);
-        self.manager.stopping();
+        self.service_manager.notify_stopping();
         self.server.control(Control::Drain);
         let deadline = Instant::now() + Duration::from_millis(self.drain_ms + DRAIN_GRACE_MS);
-        self.state = State::Draining { deadline, signalled };
+        self.state = ServeState::Draining { deadline, signalled };
     }
 
-    fn stop(&mut self, exit_code: u8) {
+    fn stop_workers(&mut self, exit_code: u8) {
         self.server.control(Control::Stop);
-        self.state = State::Stopping { deadline: Instant::now() + Duration::from_millis(STOP_MS), exit_code };
+        self.state =
+            ServeState::Stopping { deadline: Instant::now() + Duration::from_millis(STOP_MS), exit_code };
     }
 
     /// The exit code once the process is to end.
-    fn ended(&mut self, now: Instant) -> Option<u8> {
+    fn find_exit_code(&mut self, now: Instant) -> Option<u8> {
         let all_ended = self.workers_left == 0;
         match self.state {
-            State::Serving if all_ended => {
+            ServeState::Serving if all_ended => {
                 error!("event=workers_ended reason=unknown");
                 Some(1)
             }
-            State::Draining { .. } if all_ended => Some(0),
-            State::Draining { deadline, .. } if now >= deadline => {
+            ServeState::Draining { .. } if all_ended => Some(0),
+            ServeState::Draining { deadline, .. } if now >= deadline => {
                 let streams = self.node.totals().subscribers_open;
                 warn!("event=stop reason=drain_overdue streams={streams}");
-                self.stop(0);
+                self.stop_workers(0);
                 None
             }
-            State::Stopping { exit_code, .. } if all_ended => Some(exit_code),
-            State::Stopping { deadline, exit_code } if now >= deadline => {
+            ServeState::Stopping { exit_code, .. } if all_ended => Some(exit_code),
+            ServeState::Stopping { deadline, exit_code } if now >= deadline => {
                 error!("event=workers_stuck workers={}", self.workers_left);
                 Some(if exit_code == 0 { 1 } else { exit_code })
             }
@@ -286,15 +292,15 @@ impl Keeper {
         }
     }
 
-    fn end(self, exit_code: u8) -> ExitCode {
+    fn finish(self, exit_code: u8) -> ExitCode {
         if self.workers_left == 0 {
             self.server.join();
         }
-        if notify::waiting() > 0 {
-            warn!("event=alerts_unsent messages={}", notify::waiting());
+        if notify::messages_waiting() > 0 {
+            warn!("event=alerts_unsent messages={}", notify::messages_waiting());
         }
         info!("event=stopped exit_code={exit_code}");
-        self.journal.flush();
+        self.log_handle.flush();
         ExitCode::from(exit_code)
     }
 }

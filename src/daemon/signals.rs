@@ -15,18 +15,18 @@ use signal_hook::flag;
 pub const SIGNAL_POLL_MS: u64 = 50;
 
 /// What is listened for, and what it means. SIGPIPE needs no flag: the standard library ignores it.
-const MEANINGS: [(i32, Asked); 6] = [
-    (SIGTERM, Asked::End { name: "SIGTERM", exit_code: 128 + 15 }),
-    (SIGINT, Asked::End { name: "SIGINT", exit_code: 128 + 2 }),
-    (SIGHUP, Asked::Reload),
-    (SIGUSR1, Asked::Nothing { name: "SIGUSR1" }),
-    (SIGUSR2, Asked::Nothing { name: "SIGUSR2" }),
-    (SIGALRM, Asked::Nothing { name: "SIGALRM" }),
+const ACTIONS: [(i32, SignalAction); 6] = [
+    (SIGTERM, SignalAction::End { name: "SIGTERM", exit_code: 128 + 15 }),
+    (SIGINT, SignalAction::End { name: "SIGINT", exit_code: 128 + 2 }),
+    (SIGHUP, SignalAction::Reload),
+    (SIGUSR1, SignalAction::Ignore { name: "SIGUSR1" }),
+    (SIGUSR2, SignalAction::Ignore { name: "SIGUSR2" }),
+    (SIGALRM, SignalAction::Ignore { name: "SIGALRM" }),
 ];
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum SignalAction {
     /// Drain; if that is under way already, stop now.
     End {
         /// For the log.
@@ -37,7 +37,7 @@ pub enum Asked {
     /// Reopen the log, read the configuration again.
     Reload,
     /// Nothing; it only must not kill.
-    Nothing {
+    Ignore {
         /// For the log.
         name: &'static str,
     },
@@ -45,23 +45,23 @@ pub enum Asked {
 
 /// The flags.
 #[derive(Debug)]
-pub struct Signals {
-    flags: Vec<(Arc<AtomicBool>, Asked)>,
+pub struct SignalFlags {
+    flags: Vec<(Arc<AtomicBool>, SignalAction)>,
 }
 
-impl Signals {
+impl SignalFlags {
     /// Takes the signals over, for the rest of the process's life.
-    pub fn take() -> io::Result<Signals> {
-        let take = |(signal, asked)| {
+    pub fn take() -> io::Result<SignalFlags> {
+        let take = |(signal, action)| {
             let flag = Arc::new(AtomicBool::new(false));
-            flag::register(signal, Arc::clone(&flag)).map(|_| (flag, asked))
+            flag::register(signal, Arc::clone(&flag)).map(|_| (flag, action))
         };
-        Ok(Signals { flags: MEANINGS.into_iter().map(take).collect::<io::Result<_>>()? })
+        Ok(SignalFlags { flags: ACTIONS.into_iter().map(take).collect::<io::Result<_>>()? })
     }
 
     /// What came since the last look.
-    pub fn asked(&self) -> impl Iterator<Item = Asked> {
-        self.flags.iter().filter(|(flag, _)| flag.swap(false, Relaxed)).map(|(_, asked)| *asked)
+    pub fn take_pending(&self) -> impl Iterator<Item = SignalAction> {
+        self.flags.iter().filter(|(flag, _)| flag.swap(false, Relaxed)).map(|(_, action)| *action)
     }
 }
 
@@ -71,10 +71,10 @@ mod tests {
 
     #[test]
     fn a_signal_is_seen_once() {
-        let signals = Signals::take().expect("handlers can be set");
-        assert_eq!(signals.asked().count(), 0);
+        let signals = SignalFlags::take().expect("handlers can be set");
+        assert_eq!(signals.take_pending().count(), 0);
         signal_hook::low_level::raise(SIGUSR1).expect("raised");
-        assert_eq!(signals.asked().collect::<Vec<_>>(), [Asked::Nothing { name: "SIGUSR1" }]);
-        assert_eq!(signals.asked().count(), 0);
+        assert_eq!(signals.take_pending().collect::<Vec<_>>(), [SignalAction::Ignore { name: "SIGUSR1" }]);
+        assert_eq!(signals.take_pending().count(), 0);
     }
 }

@@ -11,14 +11,14 @@ use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::reactor::{AddressSetting, BindFault, BoundAddress, Capacity, StartError};
 
 /// One line that says what failed, the value, the limit and the way out.
-pub fn failure(error: &StartError) -> CommandFailure {
+pub fn start_failure(error: &StartError) -> CommandFailure {
     CommandFailure::Run(match error {
         StartError::Address { setting, text } => {
             let setting = setting_name(*setting);
             return CommandFailure::Usage(format!("{setting} = {} is not an address", shown(text)));
         }
         StartError::Bind { setting, text, fault, os } => {
-            let advice = advice(*fault, setting_name(*setting), os);
+            let advice = bind_advice(*fault, setting_name(*setting), os);
             format!("cannot listen on {} ({}): {advice}", shown(text), setting_name(*setting))
         }
         StartError::Inherited { number, name, os } => {
@@ -61,7 +61,7 @@ fn setting_name(setting: AddressSetting) -> &'static str {
     }
 }
 
-fn advice(fault: BindFault, setting: &str, os: &std::io::Error) -> String {
+fn bind_advice(fault: BindFault, setting: &str, os: &std::io::Error) -> String {
     match fault {
         BindFault::InUse => {
             format!("the address is in use; stop what has it or choose another with --{setting}")
@@ -81,7 +81,7 @@ fn advice(fault: BindFault, setting: &str, os: &std::io::Error) -> String {
 }
 
 /// The log line of a start that went well.
-pub fn started(
+pub fn started_line(
     settings: &Settings,
     capacity: &Capacity,
     bound: &[BoundAddress],
@@ -118,7 +118,7 @@ fn backend_name(settings: &Settings) -> &'static str {
 }
 
 /// The two commands that a newcomer wants first; none when they would not work as they stand.
-pub fn hint(settings: &Settings, bound: &[BoundAddress]) -> Option<String> {
+pub fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<String> {
     let authority = |listener: ListenerKind| {
         bound.iter().filter(|bound| bound.listener == listener).find_map(|bound| match &bound.address {
             ListenAddress::Tcp(address) => Some(reachable(*address)),
@@ -149,7 +149,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 const CONNECTIONS_HOPED_FOR: usize = 1_000;
 
 /// What is allowed and still probably a mistake, a log line each.
-pub fn doubts(
+pub fn doubt_lines(
     settings: &Settings,
     capacity: &Capacity,
     bound: &[BoundAddress],
@@ -233,7 +233,7 @@ mod tests {
             ),
         ];
         for (error, expected) in rows {
-            assert_eq!(failure(&error), CommandFailure::Run(expected.to_owned()));
+            assert_eq!(start_failure(&error), CommandFailure::Run(expected.to_owned()));
         }
     }
 
@@ -246,11 +246,11 @@ mod tests {
         let both =
             [bound(ListenerKind::Public, "0.0.0.0:8080"), bound(ListenerKind::Control, "127.0.0.1:8081")];
         assert_eq!(
-            hint(&Settings::default(), &both).unwrap(),
+            hint_line(&Settings::default(), &both).unwrap(),
             "event=hint subscribe=\"curl -N 'http://127.0.0.1:8080/events?topic=news'\" \
              publish=\"curl -d hello 'http://127.0.0.1:8081/publish?topic=news'\""
         );
-        assert_eq!(hint(&Settings::default(), &both[..1]), None);
+        assert_eq!(hint_line(&Settings::default(), &both[..1]), None);
         assert_eq!(reachable("[::]:1".parse().unwrap()).to_string(), "[::1]:1");
     }
 
@@ -267,11 +267,11 @@ mod tests {
         let settings = Settings::default();
         let [open, closed] =
             ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(ListenerKind::Control, address)]);
-        assert_eq!(doubts(&settings, &capacity(92), &open, 1_000_000).len(), 3);
+        assert_eq!(doubt_lines(&settings, &capacity(92), &open, 1_000_000).len(), 3);
         let command = |path: &str| Settings { alert_command: path.to_owned(), ..Settings::default() };
-        assert_eq!(doubts(&command("/nonexistent/x"), &capacity(20_000), &closed, u64::MAX).len(), 1);
-        assert_eq!(doubts(&command("/etc/passwd"), &capacity(20_000), &closed, u64::MAX).len(), 1);
-        assert_eq!(doubts(&command("/bin/sh"), &capacity(20_000), &closed, u64::MAX).len(), 0);
-        assert_eq!(doubts(&settings, &capacity(20_000), &closed, u64::MAX), Vec::<String>::new());
+        assert_eq!(doubt_lines(&command("/nonexistent/x"), &capacity(20_000), &closed, u64::MAX).len(), 1);
+        assert_eq!(doubt_lines(&command("/etc/passwd"), &capacity(20_000), &closed, u64::MAX).len(), 1);
+        assert_eq!(doubt_lines(&command("/bin/sh"), &capacity(20_000), &closed, u64::MAX).len(), 0);
+        assert_eq!(doubt_lines(&settings, &capacity(20_000), &closed, u64::MAX), Vec::<String>::new());
     }
 }

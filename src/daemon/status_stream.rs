@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::snapshot::StatusQuery;
 use crate::base::time::Now;
-use crate::daemon::sampling::Shared;
+use crate::daemon::sampling::SharedWatch;
 use crate::fanout::hub::Post;
 use crate::fanout::node::Node;
 use crate::monitor;
@@ -16,23 +16,23 @@ use crate::wire::rules::STATUS_TOPIC;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Telling {
+pub struct StatusStream {
     node: Arc<Node>,
     wakers: Wakers,
 }
 
-impl Telling {
+impl StatusStream {
     /// Tells through the node's hub; `wakers` are its workers'.
-    pub fn new(node: Arc<Node>, wakers: Wakers) -> Telling {
-        Telling { node, wakers }
+    pub fn new(node: Arc<Node>, wakers: Wakers) -> StatusStream {
+        StatusStream { node, wakers }
     }
 
     /// Publishes the newest state if somebody listens; costs one short lock while nobody does.
-    pub fn tell(&self, shared: &Shared, now: Now) {
+    pub fn publish_status(&self, shared: &SharedWatch, now: Now) {
         if !self.node.hub.is_heard(STATUS_TOPIC) {
             return;
         }
-        shared.note_reader();
+        shared.note_status_reader();
         let text = {
             let watch = shared.lock();
             monitor::status::page(&watch.last().snapshot, &watch, StatusQuery::default())

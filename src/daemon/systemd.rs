@@ -11,40 +11,47 @@ use std::time::{Duration, Instant};
 
 /// The service manager's ear, if there is one.
 #[derive(Debug, Default)]
-pub struct Manager {
+pub struct ServiceManager {
     address: Option<SocketAddr>,
     /// Half of the time after which the manager takes silence for death.
     period: Option<Duration>,
     last_alive: Option<Instant>,
 }
 
-impl Manager {
+impl ServiceManager {
     /// From a variable look-up, such as `std::env::var_os`, and this process's id.
-    pub fn find(variable: impl Fn(&str) -> Option<std::ffi::OsString>, pid: u32) -> Manager {
-        let address = variable("NOTIFY_SOCKET").and_then(|name| address(&name));
+    pub fn from_environment(
+        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
+        pid: u32,
+    ) -> ServiceManager {
+        let address = variable("NOTIFY_SOCKET").and_then(|name| socket_address(&name));
         let number = |name| variable(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
         let for_us = number("WATCHDOG_PID").is_none_or(|watched| watched == u64::from(pid));
         let micros = number("WATCHDOG_USEC").filter(|&micros| for_us && micros > 0);
-        Manager { address, period: micros.map(|micros| Duration::from_micros(micros / 2)), last_alive: None }
+        ServiceManager {
+            address,
+            period: micros.map(|micros| Duration::from_micros(micros / 2)),
+            last_alive: None,
+        }
     }
 
     /// The server serves.
-    pub fn ready(&self) {
+    pub fn notify_ready(&self) {
         self.send("READY=1");
     }
 
-    /// The configuration is being read again; [`Manager::ready`] ends it.
-    pub fn reloading(&self) {
+    /// The configuration is being read again; [`ServiceManager::ready`] ends it.
+    pub fn notify_reloading(&self) {
         self.send("RELOADING=1");
     }
 
     /// The server drains.
-    pub fn stopping(&self) {
+    pub fn notify_stopping(&self) {
         self.send("STOPPING=1");
     }
 
     /// Says that the process lives, when it is time to.
-    pub fn alive(&mut self, now: Instant) {
+    pub fn notify_alive(&mut self, now: Instant) {
         let Some(period) = self.period else { return };
         if self.last_alive.is_none_or(|last| now.saturating_duration_since(last) >= period) {
             self.last_alive = Some(now);
@@ -65,7 +72,7 @@ impl Manager {
 }
 
 /// A path, or with `@` in front a name in the abstract name space.
-fn address(name: &OsStr) -> Option<SocketAddr> {
+fn socket_address(name: &OsStr) -> Option<SocketAddr> {
     match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok(),
         [b'/', ..] => SocketAddr::from_pathname(name).ok(),
@@ -79,14 +86,14 @@ mod tests {
 
     use super::*;
 
-    fn manager(name: &str, micros: &str, watched: &str) -> Manager {
+    fn manager(name: &str, micros: &str, watched: &str) -> ServiceManager {
         let find = |variable: &str| match variable {
             "NOTIFY_SOCKET" => Some(OsString::from(name)),
             "WATCHDOG_USEC" => Some(OsString::from(micros)),
             "WATCHDOG_PID" => Some(OsString::from(watched)),
             _ => None,
         };
-        Manager::find(find, 7)
+        ServiceManager::from_environment(find, 7)
     }
 
     fn heard(socket: &UnixDatagram) -> String {
@@ -100,13 +107,13 @@ mod tests {
     fn messages_reach_a_path_and_an_abstract_name() {
         let path = std::env::temp_dir().join(format!("fanwheel-{}-notify", std::process::id()));
         let by_path = UnixDatagram::bind(&path).unwrap();
-        manager(path.to_str().unwrap(), "0", "7").ready();
+        manager(path.to_str().unwrap(), "0", "7").notify_ready();
         let _ = std::fs::remove_file(&path);
         assert_eq!(heard(&by_path), "READY=1");
 
         let name = format!("fanwheel-{}-notify", std::process::id());
         let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        manager(&format!("@{name}"), "0", "7").stopping();
+        manager(&format!("@{name}"), "0", "7").notify_stopping();
         assert_eq!(heard(&by_name), "STOPPING=1");
     }
 
@@ -117,20 +124,20 @@ mod tests {
         let mut signs = 0;
         for ms in (0..3_500).step_by(50) {
             let before = watched.last_alive;
-            watched.alive(start + Duration::from_millis(ms));
+            watched.notify_alive(start + Duration::from_millis(ms));
             signs += usize::from(watched.last_alive != before);
         }
         assert_eq!(signs, 4, "at 0, 1, 2 and 3 seconds");
         let mut other = manager("@nobody", "2000000", "8");
-        other.alive(start);
+        other.notify_alive(start);
         assert_eq!(other.last_alive, None);
     }
 
     #[test]
     fn without_a_manager_nothing_happens() {
-        let mut manager = Manager::find(|_| None, 7);
-        manager.ready();
-        manager.alive(Instant::now());
-        assert!(address(OsStr::new("relative")).is_none());
+        let mut manager = ServiceManager::from_environment(|_| None, 7);
+        manager.notify_ready();
+        manager.notify_alive(Instant::now());
+        assert!(socket_address(OsStr::new("relative")).is_none());
     }
 }

@@ -11,26 +11,26 @@ use crate::host::cgroups;
 
 /// Where the numbers come from.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub struct MemoryReader {
     root: PathBuf,
 }
 
 /// Whether memory is full.
 #[derive(Clone, Debug)]
-pub struct Brim {
+pub struct MemoryLimit {
     limit_bytes: u64,
     full: bool,
 }
 
-impl Host {
+impl MemoryReader {
     /// The host this process runs on.
-    pub fn real() -> Host {
-        Host::at(Path::new("/"))
+    pub fn real() -> MemoryReader {
+        MemoryReader::at(Path::new("/"))
     }
 
     /// A host whose files are under `root`.
-    pub fn at(root: &Path) -> Host {
-        Host { root: root.to_owned() }
+    pub fn at(root: &Path) -> MemoryReader {
+        MemoryReader { root: root.to_owned() }
     }
 
     fn read(&self, path: &str) -> Option<String> {
@@ -69,18 +69,18 @@ fn field_kib(text: &str, name: &str) -> Option<u64> {
 
 /// When much of what events and bodies took has been freed, so that the allocator's rest is worth returning.
 #[derive(Clone, Debug, Default)]
-pub struct Ebb {
+pub struct HeapTrim {
     high_bytes: usize,
 }
 
 /// A fall that is worth a walk through the allocator's heaps, which holds up whoever allocates meanwhile.
-const EBB_BYTES: usize = 16 << 20;
+const TRIM_BYTES_MIN: usize = 16 << 20;
 
-impl Ebb {
+impl HeapTrim {
     /// Takes a reading of live bytes; says whether they have fallen far since the last time it said so.
-    pub fn look(&mut self, live_bytes: usize) -> bool {
+    pub fn take_reading(&mut self, live_bytes: usize) -> bool {
         self.high_bytes = self.high_bytes.max(live_bytes);
-        let fallen = self.high_bytes - live_bytes >= EBB_BYTES;
+        let fallen = self.high_bytes - live_bytes >= TRIM_BYTES_MIN;
         if fallen {
             self.high_bytes = live_bytes;
         }
@@ -88,10 +88,10 @@ impl Ebb {
     }
 }
 
-impl Brim {
+impl MemoryLimit {
     /// Memory is free until told otherwise.
-    pub fn new(limit_bytes: u64) -> Brim {
-        Brim { limit_bytes, full: false }
+    pub fn new(limit_bytes: u64) -> MemoryLimit {
+        MemoryLimit { limit_bytes, full: false }
     }
 
     /// The limit.
@@ -100,7 +100,7 @@ impl Brim {
     }
 
     /// Takes a reading; says whether memory is full when that has changed.
-    pub fn look(&mut self, resident_bytes: u64) -> Option<bool> {
+    pub fn take_reading(&mut self, resident_bytes: u64) -> Option<bool> {
         let free_again = self.limit_bytes / 100 * MEMORY_FREE_AGAIN_PERCENT;
         let full = if self.full { resident_bytes > free_again } else { resident_bytes > self.limit_bytes };
         (full != std::mem::replace(&mut self.full, full)).then_some(full)
@@ -116,10 +116,10 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_once_after_each_ebb() {
-        let mut ebb = Ebb::default();
+        let mut trim = HeapTrim::default();
         let looks = [0, 40 << 20, 30 << 20, 20 << 20, 20 << 20, 10 << 20, 4 << 20, 0];
         assert_eq!(
-            looks.map(|bytes| ebb.look(bytes)),
+            looks.map(|bytes| trim.take_reading(bytes)),
             [false, false, false, true, false, false, true, false]
         );
     }
@@ -160,7 +160,7 @@ mod tests {
         ];
         for (name, files, expected) in rows {
             let root = FakeRoot::new(&format!("memory-{name}"), files);
-            let host = Host { root: root.path().to_owned() };
+            let host = MemoryReader { root: root.path().to_owned() };
             assert_eq!(host.limit_bytes(0), *expected, "{name}");
             assert_eq!(host.limit_bytes(5), 5, "{name}");
         }
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn full_memory_is_told_once_and_free_memory_only_with_a_distance() {
-        let mut brim = Brim::new(1_000);
+        let mut limit = MemoryLimit::new(1_000);
         let rows = [
             (900, None),
             (1_000, None),
@@ -180,13 +180,13 @@ mod tests {
             (1_000, None),
         ];
         for (bytes, expected) in rows {
-            assert_eq!(brim.look(bytes), expected, "{bytes}");
+            assert_eq!(limit.take_reading(bytes), expected, "{bytes}");
         }
     }
 
     #[test]
     fn this_process_has_a_size() {
-        let bytes = Host::real().resident_bytes().expect("Linux tells");
-        assert!(bytes > 100_000 && bytes < Host::real().limit_bytes(0), "{bytes}");
+        let bytes = MemoryReader::real().resident_bytes().expect("Linux tells");
+        assert!(bytes > 100_000 && bytes < MemoryReader::real().limit_bytes(0), "{bytes}");
     }
 }

@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::base::snapshot::HostReading;
-use crate::host::memory::Host;
+use crate::host::memory::MemoryReader;
 use crate::sys::process;
 
 /// Reads, once a second.
 #[derive(Debug)]
-pub struct Reader {
-    host: Host,
+pub struct ProcessReader {
+    host: MemoryReader,
     root: PathBuf,
     /// The folder of each worker's thread, by index.
     threads: Vec<PathBuf>,
@@ -20,16 +20,16 @@ pub struct Reader {
     files_before: u64,
 }
 
-impl Reader {
+impl ProcessReader {
     /// Of this process, whose workers have started.
-    pub fn real(workers: usize) -> Reader {
-        Reader::at(Path::new("/"), workers)
+    pub fn real(workers: usize) -> ProcessReader {
+        ProcessReader::at(Path::new("/"), workers)
     }
 
-    fn at(root: &Path, workers: usize) -> Reader {
+    fn at(root: &Path, workers: usize) -> ProcessReader {
         let threads = (0..workers).map(|index| thread_folder(root, index).unwrap_or_default()).collect();
         let files_before = fs::read_dir(root.join("proc/self/fd")).map_or(0, |files| files.count() as u64);
-        Reader { host: Host::at(root), root: root.to_owned(), threads, files_before }
+        ProcessReader { host: MemoryReader::at(root), root: root.to_owned(), threads, files_before }
     }
 
     /// A reading; `sockets` are those that the workers hold.
@@ -89,7 +89,7 @@ mod tests {
             ("proc/net/sockstat", "sockets: used 9\nTCP: inuse 6 orphan 0 tw 0 alloc 9 mem 3\nUDP: mem 5\n"),
         ];
         let root = FakeRoot::new("usage", &files);
-        let reading = Reader::at(root.path(), 3).read(40);
+        let reading = ProcessReader::at(root.path(), 3).read(40);
         assert_eq!(reading.resident_bytes, 2 << 20);
         assert_eq!(reading.workers_cpu_seconds, [0.25, 1.5, 0.0]);
         assert_eq!(reading.kernel_tcp_bytes, 3 * process::page_bytes());
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn this_process_tells_something() {
-        let reading = Reader::real(0).read(0);
+        let reading = ProcessReader::real(0).read(0);
         assert!(reading.resident_bytes > 0 && reading.cpu_seconds > 0.0 && reading.files_open > 2);
     }
 }

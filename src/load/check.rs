@@ -3,7 +3,7 @@
 
 use crate::base::limits::LOAD_THREADS_MAX;
 use crate::host::processes;
-use crate::load::plan::{Fault, Plan};
+use crate::load::plan::{LoadFault, LoadPlan};
 use crate::load::receiver::PORT_FIRST;
 use crate::sys::process::{self, ResourceLimit};
 
@@ -18,26 +18,26 @@ const CONNECTION_BYTES: u64 = 10_000;
 ///
 /// # Errors
 /// When the limit cannot be read.
-pub fn raise_files(plan: &Plan) -> Result<u64, Fault> {
-    let limit = process::files_limit().map_err(|os| Fault::System("cannot read the file limit", os))?;
+pub fn raise_file_limit(plan: &LoadPlan) -> Result<u64, LoadFault> {
+    let limit = process::files_limit().map_err(|os| LoadFault::System("cannot read the file limit", os))?;
     let wanted = (plan.subscribers as u64 + FILES_SPARE).min(limit.hard).max(limit.soft);
     // Refused, the old one stays, and what it allows is checked below.
     let _ = process::set_files_limit(ResourceLimit { soft: wanted, ..limit });
     process::files_limit()
         .map(|limit| limit.soft)
-        .map_err(|os| Fault::System("cannot read the file limit", os))
+        .map_err(|os| LoadFault::System("cannot read the file limit", os))
 }
 
 /// How many threads to use with so many files for each.
 ///
 /// # Errors
 /// What is missing.
-pub fn check(plan: &Plan, files: u64) -> Result<usize, Fault> {
+pub fn check_host(plan: &LoadPlan, files: u64) -> Result<usize, LoadFault> {
     let wanted = plan.subscribers as u64;
     let needed = threads_needed(wanted, files, plan.is_loopback());
     let threads = if plan.threads == 0 { needed } else { plan.threads as u64 };
     if threads < needed || threads > LOAD_THREADS_MAX {
-        return Err(Fault::Host(format!(
+        return Err(LoadFault::Host(format!(
             "cannot open {wanted} subscribers: {threads} threads of {files} files each, and on loopback of \
              {SOURCE_PORTS} ports; use --threads {} or raise the limit with `ulimit -n {}`",
             needed.min(LOAD_THREADS_MAX),
@@ -60,7 +60,7 @@ fn threads_needed(wanted: u64, files: u64, loopback: bool) -> u64 {
 }
 
 /// To another host all connections come from one address here.
-fn check_ports(wanted: u64) -> Result<(), Fault> {
+fn check_ports(wanted: u64) -> Result<(), LoadFault> {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let bounds: Vec<u64> = text.split_whitespace().filter_map(|bound| bound.parse().ok()).collect();
     let [first, last] = bounds[..] else { return Ok(()) };
@@ -68,18 +68,18 @@ fn check_ports(wanted: u64) -> Result<(), Fault> {
     if wanted <= ports {
         return Ok(());
     }
-    Err(Fault::Host(format!(
+    Err(LoadFault::Host(format!(
         "cannot open {wanted} subscribers: one address has {ports} local ports; \
          `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`, or run a part of the load from another host"
     )))
 }
 
 /// On loopback this kernel holds both ends.
-fn check_memory(wanted: u64) -> Result<(), Fault> {
+fn check_memory(wanted: u64) -> Result<(), LoadFault> {
     let (needed, available) = (wanted * CONNECTION_BYTES, processes::available_bytes());
     let limit = processes::sysctl("fs.file-max").unwrap_or(u64::MAX);
     if needed > available {
-        return Err(Fault::Host(format!(
+        return Err(LoadFault::Host(format!(
             "cannot hold {wanted} connections: both ends of each take about {CONNECTION_BYTES} bytes of \
              kernel memory, {} MiB together, and {} MiB are available; use fewer --subscribers",
             needed >> 20,
@@ -87,7 +87,7 @@ fn check_memory(wanted: u64) -> Result<(), Fault> {
         )));
     }
     if wanted * 2 > limit {
-        return Err(Fault::Host(format!(
+        return Err(LoadFault::Host(format!(
             "cannot hold {wanted} connections: fs.file-max is {limit}, and both ends take {}; \
              `sysctl -w fs.file-max={}`",
             wanted * 2,

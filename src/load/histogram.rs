@@ -9,14 +9,14 @@ pub const BUCKET_SHARE: f64 = 1.0 / FINE as f64;
 
 /// Counts of microseconds.
 #[derive(Clone)]
-pub struct Histogram {
+pub struct LatencyHistogram {
     counts: Vec<u64>,
     max: u64,
 }
 
-impl Default for Histogram {
-    fn default() -> Histogram {
-        Histogram { counts: vec![0; BUCKETS], max: 0 }
+impl Default for LatencyHistogram {
+    fn default() -> LatencyHistogram {
+        LatencyHistogram { counts: vec![0; BUCKETS], max: 0 }
     }
 }
 
@@ -35,7 +35,7 @@ fn bucket_end(bucket: usize) -> u64 {
     ((bucket % FINE + FINE + 1) << shift) - 1
 }
 
-impl Histogram {
+impl LatencyHistogram {
     /// Counts one value.
     pub fn add(&mut self, micros: u64) {
         self.counts[bucket_of(micros)] += 1;
@@ -43,7 +43,7 @@ impl Histogram {
     }
 
     /// Counts all of another.
-    pub fn merge(&mut self, other: &Histogram) {
+    pub fn merge(&mut self, other: &LatencyHistogram) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += theirs;
         }
@@ -83,8 +83,8 @@ impl Histogram {
     }
 
     /// From that text.
-    pub fn from_text(text: &str) -> Option<Histogram> {
-        let mut histogram = Histogram::default();
+    pub fn from_text(text: &str) -> Option<LatencyHistogram> {
+        let mut histogram = LatencyHistogram::default();
         let mut parts = text.split(',');
         histogram.max = parts.next()?.parse().ok()?;
         for part in parts {
@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn text_form_keeps_everything() {
-        let mut histogram = Histogram::default();
+        let mut histogram = LatencyHistogram::default();
         (0..1_000).for_each(|micros| histogram.add(micros * micros));
-        let copy = Histogram::from_text(&histogram.to_text()).expect("own text");
+        let copy = LatencyHistogram::from_text(&histogram.to_text()).expect("own text");
         assert_eq!((copy.count(), copy.ms(0.5), copy.max_ms()), (1_000, histogram.ms(0.5), 998.001));
     }
 }

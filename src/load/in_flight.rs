@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquir
 
 use crate::base::limits::LOAD_FLIGHT_EVENTS_MAX;
 
-struct Slot {
+struct FlightSlot {
     /// The event's index plus one; 0 for none.
     event: AtomicU64,
     sent_ns: AtomicU64,
@@ -18,33 +18,34 @@ struct Slot {
 }
 
 /// The events on their way.
-pub struct Flight {
-    slots: Box<[Slot]>,
+pub struct EventsInFlight {
+    slots: Box<[FlightSlot]>,
     /// Index of the latest part's first event.
     first: AtomicU64,
     complete: AtomicU64,
 }
 
-impl Flight {
+impl EventsInFlight {
     /// Nothing on its way.
-    pub fn new() -> Flight {
-        let slot = |_| Slot { event: AtomicU64::new(0), sent_ns: AtomicU64::new(0), left: AtomicU32::new(0) };
+    pub fn new() -> EventsInFlight {
+        let slot =
+            |_| FlightSlot { event: AtomicU64::new(0), sent_ns: AtomicU64::new(0), left: AtomicU32::new(0) };
         let slots = (0..LOAD_FLIGHT_EVENTS_MAX).map(slot).collect();
-        Flight { slots, first: AtomicU64::new(0), complete: AtomicU64::new(0) }
+        EventsInFlight { slots, first: AtomicU64::new(0), complete: AtomicU64::new(0) }
     }
 
     /// Counts complete events anew, those from `first` on.
-    pub fn begin_part(&self, first: u64) {
+    pub fn begin_phase(&self, first: u64) {
         self.first.store(first, Release);
         self.complete.store(0, Release);
     }
 
-    fn slot(&self, index: u64) -> &Slot {
+    fn slot(&self, index: u64) -> &FlightSlot {
         &self.slots[index as usize % LOAD_FLIGHT_EVENTS_MAX]
     }
 
     /// Begins an event before it is sent; `audience` subscribers shall get it. With none it is complete.
-    pub fn begin(&self, index: u64, audience: u32, sent_ns: u64) {
+    pub fn begin_event(&self, index: u64, audience: u32, sent_ns: u64) {
         let slot = self.slot(index);
         slot.sent_ns.store(sent_ns, Release);
         slot.left.store(audience, Release);
@@ -55,7 +56,7 @@ impl Flight {
     }
 
     /// Counts arrivals of an event. If they were the last: when it was sent, in nanoseconds.
-    pub fn arrived(&self, index: u64, count: u32) -> Option<u64> {
+    pub fn count_arrivals(&self, index: u64, count: u32) -> Option<u64> {
         let slot = self.slot(index);
         if slot.event.load(Acquire) != index + 1 {
             return None;
@@ -78,14 +79,14 @@ impl Flight {
     }
 
     /// Events of the latest part that all their subscribers have.
-    pub fn complete(&self) -> u64 {
+    pub fn complete_events(&self) -> u64 {
         self.complete.load(Acquire)
     }
 }
 
-impl Default for Flight {
-    fn default() -> Flight {
-        Flight::new()
+impl Default for EventsInFlight {
+    fn default() -> EventsInFlight {
+        EventsInFlight::new()
     }
 }
 
@@ -95,34 +96,41 @@ mod tests {
 
     #[test]
     fn an_event_is_complete_once_with_its_last_arrival() {
-        let flight = Flight::new();
-        flight.begin(0, 3, 77);
-        assert_eq!(flight.arrived(0, 2), None);
-        assert_eq!(flight.arrived(1, 2), None, "not begun");
-        assert_eq!((flight.complete(), flight.arrived(0, 1), flight.complete()), (0, Some(77), 1));
-        assert_eq!((flight.arrived(0, 1), flight.complete()), (None, 1), "again after a return");
-        flight.begin(1, 0, 78);
-        assert_eq!(flight.complete(), 2);
+        let flight = EventsInFlight::new();
+        flight.begin_event(0, 3, 77);
+        assert_eq!(flight.count_arrivals(0, 2), None);
+        assert_eq!(flight.count_arrivals(1, 2), None, "not begun");
+        assert_eq!(
+            (flight.complete_events(), flight.count_arrivals(0, 1), flight.complete_events()),
+            (0, Some(77), 1)
+        );
+        assert_eq!(
+            (flight.count_arrivals(0, 1), flight.complete_events()),
+            (None, 1),
+            "again after a return"
+        );
+        flight.begin_event(1, 0, 78);
+        assert_eq!(flight.complete_events(), 2);
     }
 
     #[test]
     fn what_an_earlier_part_lost_does_not_count_in_a_later_one() {
-        let flight = Flight::new();
-        flight.begin(0, 1, 1);
-        flight.begin(1, 1, 2);
-        assert_eq!((flight.arrived(0, 1), flight.complete()), (Some(1), 1));
-        flight.begin_part(2);
-        flight.begin(2, 1, 3);
-        assert_eq!((flight.arrived(1, 1), flight.complete()), (Some(2), 0), "late");
-        assert_eq!((flight.arrived(2, 1), flight.complete()), (Some(3), 1));
+        let flight = EventsInFlight::new();
+        flight.begin_event(0, 1, 1);
+        flight.begin_event(1, 1, 2);
+        assert_eq!((flight.count_arrivals(0, 1), flight.complete_events()), (Some(1), 1));
+        flight.begin_phase(2);
+        flight.begin_event(2, 1, 3);
+        assert_eq!((flight.count_arrivals(1, 1), flight.complete_events()), (Some(2), 0), "late");
+        assert_eq!((flight.count_arrivals(2, 1), flight.complete_events()), (Some(3), 1));
     }
 
     #[test]
     fn an_event_that_the_ring_has_passed_is_forgotten() {
-        let flight = Flight::new();
-        flight.begin(5, 1, 1);
-        flight.begin(5 + LOAD_FLIGHT_EVENTS_MAX as u64, 1, 2);
-        assert_eq!(flight.arrived(5, 1), None);
-        assert_eq!(flight.arrived(5 + LOAD_FLIGHT_EVENTS_MAX as u64, 1), Some(2));
+        let flight = EventsInFlight::new();
+        flight.begin_event(5, 1, 1);
+        flight.begin_event(5 + LOAD_FLIGHT_EVENTS_MAX as u64, 1, 2);
+        assert_eq!(flight.count_arrivals(5, 1), None);
+        assert_eq!(flight.count_arrivals(5 + LOAD_FLIGHT_EVENTS_MAX as u64, 1), Some(2));
     }
 }

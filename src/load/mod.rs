@@ -5,12 +5,12 @@
 //! | --- | --- |
 //! | `plan` | what to do |
 //! | `check` | whether this host can |
-//! | `run`, `parts` | the order of things; what each part's numbers mean |
-//! | `receiver`, `stream`, `stamp` | subscribers, what they read, what they hold it against |
-//! | `publisher`, `spread` | events, their pace, their topics |
+//! | `run`, `phases` | the order of things; what each part's numbers mean |
+//! | `receiver`, `stamp` | subscribers, what they read, what they hold it against |
+//! | `publisher`, `topic_spread` | events, their pace, their topics |
 //! | `flight`, `board` | what threads share |
 //! | `tally`, `histogram`, `median` | counts, latencies, rounds |
-//! | `sample`, `host` | processor time and memory |
+//! | `sample` | processor time and memory |
 //! | `report` | the numbers for people and machines |
 
 pub mod check;

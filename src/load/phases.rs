@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::load::plan::Pace;
-use crate::load::receiver::Order;
-use crate::load::report::{Delivered, Idled, Latency, Opened, Returned};
-use crate::load::run::{Progress, Run, SAY};
-use crate::load::sample::{Sample, Span};
+use crate::load::plan::PublishPace;
+use crate::load::receiver::ReceiverOrder;
+use crate::load::report::{DeliveryFigures, IdleFigures, LatencyFigures, OpenFigures, ReturnFigures};
+use crate::load::run::{LoadProgress, LoadRun, SAY};
+use crate::load::sample::{UsageSample, UsageSpan};
 use crate::load::topic_spread::in_share;
 
 /// The kernel gives memory back a little later than it is given up.
@@ -18,29 +18,31 @@ const SERVER_BUSY: f64 = 90.0;
 /// Missed events are published so many at a time.
 const MISSED_WINDOW: u64 = 16;
 
-impl Run<'_> {
+impl LoadRun<'_> {
     /// Opens every subscriber.
-    pub(super) fn open(&mut self) {
+    pub(super) fn open_subscribers(&mut self) {
         let (wanted, start) = (self.plan.subscribers as u64, Instant::now());
-        self.order(|| Order::Open);
-        if !self.wait("opening", wanted, |board| board.sum(|cell| &cell.open)) && !self.board.stopped() {
-            let open = self.board.sum(|cell| &cell.open);
+        self.send_order(|| ReceiverOrder::Open);
+        if !self.wait_until("opening", wanted, |state| state.sum(|cell| &cell.open))
+            && !self.state.is_stopped()
+        {
+            let open = self.state.sum(|cell| &cell.open);
             let patience = self.plan.patience.as_secs();
             let fault = format!("{open} of {wanted} subscribers open, and no more for {patience} s");
             self.report.faults.push(fault);
         }
         let seconds = start.elapsed().as_secs_f64();
         std::thread::sleep(SETTLE);
-        let span = Sample::take(&self.plan).since(&self.before);
+        let span = UsageSample::take(&self.plan).since(&self.before);
         let tally = self.take();
-        let open = self.board.sum(|cell| &cell.open);
+        let open = self.state.sum(|cell| &cell.open);
         let each = |total: f64| total / open.max(1) as f64;
-        self.report.opened = Opened {
+        self.report.opened = OpenFigures {
             wanted,
             open,
             seconds,
             per_second: open as f64 / seconds,
-            latency: Latency::of(&tally.opening),
+            latency: LatencyFigures::of(&tally.opening),
             cpu_us_each: span.cpu_us.map(each),
             resident_bytes_each: span.resident_bytes.map(each),
             kernel_bytes_each: each(span.kernel_bytes),
@@ -48,17 +50,17 @@ impl Run<'_> {
     }
 
     /// Holds them and publishes nothing.
-    pub(super) fn idle(&mut self) {
-        let (before, start) = (Sample::take(&self.plan), Instant::now());
+    pub(super) fn hold_idle(&mut self) {
+        let (before, start) = (UsageSample::take(&self.plan), Instant::now());
         let of = self.plan.idle.as_secs();
-        while start.elapsed() < self.plan.idle && !self.board.stopped() {
+        while start.elapsed() < self.plan.idle && !self.state.is_stopped() {
             std::thread::sleep(SAY.min(self.plan.idle));
-            (self.say)(Progress { part: "idle", done: start.elapsed().as_secs().min(of), of });
+            (self.say)(LoadProgress { part: "idle", done: start.elapsed().as_secs().min(of), of });
         }
-        let (tally, after) = (self.take(), Sample::take(&self.plan));
+        let (tally, after) = (self.take(), UsageSample::take(&self.plan));
         let span = after.since(&before);
         let heartbeats = tally.comments;
-        self.report.idled = Some(Idled {
+        self.report.idled = Some(IdleFigures {
             seconds: span.seconds,
             heartbeats,
             cpu_percent: percent(&span),
@@ -68,15 +70,15 @@ impl Run<'_> {
     }
 
     /// Publishes and waits for the last delivery.
-    pub(super) fn measure(&mut self) {
-        let (before, due) = (Sample::take(&self.plan), self.due);
+    pub(super) fn measure_deliveries(&mut self) {
+        let (before, due) = (UsageSample::take(&self.plan), self.due);
         let time = if self.plan.seconds.is_zero() { Duration::MAX } else { self.plan.seconds };
-        let published = self.publish("publishing", self.plan.events, time, self.plan.pace);
-        self.settle();
-        let span = Sample::take(&self.plan).since(&before);
+        let published = self.publish_phase("publishing", self.plan.events, time, self.plan.pace);
+        self.wait_for_arrivals();
+        let span = UsageSample::take(&self.plan).since(&before);
         let tally = self.take();
         let deliveries = tally.deliveries;
-        self.report.delivered = Some(Delivered {
+        self.report.delivered = Some(DeliveryFigures {
             events: published.accepted,
             requests: published.requests,
             refused: published.refused,
@@ -88,9 +90,9 @@ impl Run<'_> {
             events_per_second: published.accepted as f64 / span.seconds,
             deliveries_per_second: deliveries as f64 / span.seconds,
             events_per_read: deliveries as f64 / tally.reads.max(1) as f64,
-            latency: Latency::of(&tally.latency),
-            to_last: Latency::of(&tally.to_last),
-            answered: Latency::of(&published.answered),
+            latency: LatencyFigures::of(&tally.latency),
+            to_last: LatencyFigures::of(&tally.to_last),
+            answered: LatencyFigures::of(&published.answered),
             late_ms_max: published.late_ns as f64 / 1e6,
             cpu_seconds: span.cpu_us.map(|cpu| cpu / 1e6),
             cpu_us_per_delivery: span.cpu_us.filter(|_| deliveries > 0).map(|cpu| cpu / deliveries as f64),
@@ -98,10 +100,10 @@ impl Run<'_> {
             cpu_percent: percent(&span),
             client_cpu_percent: span.client_percent,
         });
-        self.say_who_was_the_limit(&span);
+        self.note_limit(&span);
     }
 
-    fn say_who_was_the_limit(&mut self, span: &Span) {
+    fn note_limit(&mut self, span: &UsageSpan) {
         let (client, server) = (span.client_percent, percent(span));
         if client > CLIENT_BUSY && server.is_none_or(|server| server < SERVER_BUSY) {
             let server = server.map_or("not measured".to_owned(), |server| format!("{server:.0} % of one"));
@@ -112,47 +114,52 @@ impl Run<'_> {
     }
 
     /// Cuts a share, publishes what it misses, and lets it come back all at once.
-    pub(super) fn come_back(&mut self) {
+    pub(super) fn measure_return(&mut self) {
         if self.numbers.iter().all(|&number| number == 0) {
             // Nobody has an id yet to come back with.
             let events = self.plan.topics as u64;
-            self.publish("giving ids", events, Duration::MAX, Pace::Window(MISSED_WINDOW));
-            self.settle();
+            self.publish_phase("giving ids", events, Duration::MAX, PublishPace::Window(MISSED_WINDOW));
+            self.wait_for_arrivals();
         }
-        let open = self.board.sum(|cell| &cell.open);
+        let open = self.state.sum(|cell| &cell.open);
         self.cut = true;
-        self.order(|| Order::Cut);
-        let stay = self.reading();
-        self.wait("cutting", 1, |board| u64::from(board.sum(|cell| &cell.open) <= stay));
+        self.send_order(|| ReceiverOrder::Cut);
+        let stay = self.subscribers_staying();
+        self.wait_until("cutting", 1, |state| u64::from(state.sum(|cell| &cell.open) <= stay));
         if self.plan.missed > 0 {
-            self.publish("missing", self.plan.missed, Duration::MAX, Pace::Window(MISSED_WINDOW));
-            self.settle();
+            self.publish_phase(
+                "missing",
+                self.plan.missed,
+                Duration::MAX,
+                PublishPace::Window(MISSED_WINDOW),
+            );
+            self.wait_for_arrivals();
         }
         // What the cut left behind is done before the return is measured.
         std::thread::sleep(SETTLE);
         self.cut = false;
         let subscribers = open.saturating_sub(stay);
         self.take();
-        let before = Sample::take(&self.plan);
+        let before = UsageSample::take(&self.plan);
         let numbers = self.numbers.clone();
-        self.order(|| Order::Return(numbers.clone()));
-        if !self.wait("coming back", subscribers, |board| board.sum(|cell| &cell.caught_up)) {
+        self.send_order(|| ReceiverOrder::Return(numbers.clone()));
+        if !self.wait_until("coming back", subscribers, |state| state.sum(|cell| &cell.caught_up)) {
             self.report.faults.push("not every subscriber came back to what it had missed".to_owned());
         }
-        let span = Sample::take(&self.plan).since(&before);
+        let span = UsageSample::take(&self.plan).since(&before);
         let tally = self.take();
-        self.report.returned = Some(Returned {
+        self.report.returned = Some(ReturnFigures {
             subscribers,
             missed: self.plan.missed,
-            caught_up: self.board.sum(|cell| &cell.caught_up),
+            caught_up: self.state.sum(|cell| &cell.caught_up),
             seconds: span.seconds,
-            latency: Latency::of(&tally.resuming),
+            latency: LatencyFigures::of(&tally.resuming),
             cpu_us_each: span.cpu_us.map(|cpu| cpu / subscribers.max(1) as f64),
         });
     }
 
     /// Subscribers that are there now, whether they read or stall.
-    fn reading(&self) -> u64 {
+    fn subscribers_staying(&self) -> u64 {
         let stays = |index: &u64| {
             let stalled = in_share(*index, self.plan.stall_percent);
             stalled || !in_share(*index, self.plan.reconnect_percent)
@@ -162,6 +169,6 @@ impl Run<'_> {
 }
 
 /// Of one processor.
-fn percent(span: &Span) -> Option<f64> {
+fn percent(span: &UsageSpan) -> Option<f64> {
     span.cpu_us.map(|cpu| cpu / span.seconds / 10_000.0)
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::base::limits::{
     LOAD_BATCH_MAX, LOAD_PUBLISHERS_MAX, LOAD_SECONDS_MAX, LOAD_TOPICS_MAX, PUBLISH_BYTES_MAX,
 };
-use crate::load::topic_spread::Shape;
+use crate::load::topic_spread::SpreadShape;
 
 /// The placeholder for a topic in an address.
 const TOPIC: &str = "{topic}";
 
 /// An `http://` address whose path may hold `{topic}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct UrlTemplate {
     /// Where to connect to.
     pub address: SocketAddr,
     /// What to send as `Host`.
@@ -23,12 +23,12 @@ pub struct Target {
     behind: Option<String>,
 }
 
-impl Target {
+impl UrlTemplate {
     /// Reads an address and resolves its name.
     ///
     /// # Errors
     /// In words that name the address.
-    pub fn read(url: &str) -> Result<Target, String> {
+    pub fn parse(url: &str) -> Result<UrlTemplate, String> {
         let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
         let slash = rest.find('/').unwrap_or(rest.len());
         let (host, path) = (&rest[..slash], if slash < rest.len() { &rest[slash..] } else { "/" });
@@ -44,7 +44,7 @@ impl Target {
             Some((before, behind)) => (before.to_owned(), Some(behind.to_owned())),
             None => (path.to_owned(), None),
         };
-        Ok(Target { address, host: host.to_owned(), before, behind })
+        Ok(UrlTemplate { address, host: host.to_owned(), before, behind })
     }
 
     /// The request target for a topic.
@@ -63,7 +63,7 @@ impl Target {
 
 /// How events follow each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
+pub enum PublishPace {
     /// So many a second, whatever the server does.
     Rate(f64),
     /// So many on their way at once: the next goes out when one has reached its last subscriber.
@@ -72,19 +72,19 @@ pub enum Pace {
 
 /// A run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct LoadPlan {
     /// Where subscribers connect to.
-    pub subscribe: Target,
+    pub subscribe: UrlTemplate,
     /// Where events go to.
-    pub publish: Target,
+    pub publish: UrlTemplate,
     /// Where batches go to, if `batch` is above 1.
-    pub publish_batch: Target,
+    pub publish_batch: UrlTemplate,
     /// Subscribers.
     pub subscribers: usize,
     /// Topics.
     pub topics: usize,
     /// How both subscribers and events are spread over them.
-    pub shape: Shape,
+    pub shape: SpreadShape,
     /// What topics are called, before their number.
     pub topic_prefix: String,
     /// Threads of subscribers; 0 = as many as files make necessary.
@@ -102,7 +102,7 @@ pub struct Plan {
     /// Events to publish before anything is measured.
     pub warm_up: u64,
     /// The pace.
-    pub pace: Pace,
+    pub pace: PublishPace,
     /// Connections that publish.
     pub publishers: usize,
     /// Events of one request.
@@ -125,9 +125,9 @@ pub struct Plan {
     pub seed: u64,
 }
 
-impl Plan {
+impl LoadPlan {
     /// Where events go, one in a request or many.
-    pub fn publishing(&self) -> &Target {
+    pub fn publishing(&self) -> &UrlTemplate {
         if self.batch > 1 { &self.publish_batch } else { &self.publish }
     }
 
@@ -135,7 +135,7 @@ impl Plan {
     ///
     /// # Errors
     /// The first contradiction found.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn validate(&self) -> Result<(), String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         if !self.topic_prefix.bytes().all(plain) {
             return Err(format!("--topic-prefix {:?}: only letters, digits and -._~", self.topic_prefix));
@@ -159,7 +159,7 @@ impl Plan {
         if self.bytes_max < self.bytes {
             return Err(format!("--bytes-max {} is below --bytes {}", self.bytes_max, self.bytes));
         }
-        if let Pace::Rate(rate) = self.pace
+        if let PublishPace::Rate(rate) = self.pace
             && !(rate > 0.0 && rate <= 10_000_000.0)
         {
             return Err(format!("--rate {rate}: above 0, at most 10000000"));
@@ -185,7 +185,7 @@ impl Plan {
 
 /// Why a run cannot begin or go on.
 #[derive(Debug)]
-pub enum Fault {
+pub enum LoadFault {
     /// This host does not do; in words, with the command that mends it.
     Host(String),
     /// The operating system refused something.
@@ -198,16 +198,17 @@ mod tests {
 
     #[test]
     fn addresses_keep_their_path_and_their_topic() {
-        let target = Target::read("http://127.0.0.1:8080/events?topic={topic}&last=1").expect("an address");
+        let target =
+            UrlTemplate::parse("http://127.0.0.1:8080/events?topic={topic}&last=1").expect("an address");
         assert_eq!(target.path("a"), "/events?topic=a&last=1");
         assert!(target.takes_topics());
         assert_eq!((target.address.port(), target.host.as_str()), (8080, "127.0.0.1:8080"));
-        let plain = Target::read("http://[::1]").expect("an address");
+        let plain = UrlTemplate::parse("http://[::1]").expect("an address");
         assert_eq!(
             (plain.path("a"), plain.address.port(), plain.takes_topics()),
             ("/".to_owned(), 80, false)
         );
-        assert!(Target::read("https://127.0.0.1/").is_err());
-        assert!(Target::read("http://127.0.0.1:99999/").is_err());
+        assert!(UrlTemplate::parse("https://127.0.0.1/").is_err());
+        assert!(UrlTemplate::parse("http://127.0.0.1:99999/").is_err());
     }
 }

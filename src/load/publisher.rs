@@ -14,12 +14,12 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::base::limits::LOAD_HEADERS_MAX;
 use crate::base::prng::Prng;
-use crate::load::histogram::Histogram;
-use crate::load::plan::{Pace, Plan, Target};
-use crate::load::receiver::{Numbers, WAKER};
-use crate::load::run_state::Board;
-use crate::load::stamp::Stamp;
-use crate::load::topic_spread::Spread;
+use crate::load::histogram::LatencyHistogram;
+use crate::load::plan::{LoadPlan, PublishPace, UrlTemplate};
+use crate::load::receiver::{LastNumbers, WAKER};
+use crate::load::run_state::RunState;
+use crate::load::stamp::EventStamp;
+use crate::load::topic_spread::TopicSpread;
 
 /// How long an event that was refused waits.
 const RETRY_NS: u64 = 5_000_000;
@@ -30,22 +30,22 @@ const SECOND_NS: f64 = 1e9;
 const ANSWER_BYTES: usize = 16_384;
 
 /// A part of a run.
-pub struct Part {
+pub struct PublishPhase {
     /// Events to publish at most.
     pub events: u64,
     /// How long to go on publishing at most.
     pub time: Duration,
     /// The pace.
-    pub pace: Pace,
+    pub pace: PublishPace,
     /// Subscribers of each topic that read.
     pub audience: Arc<Vec<u32>>,
     /// Where to say what was done.
-    pub done: Sender<Published>,
+    pub done: Sender<PublishOutcome>,
 }
 
 /// What was done.
 #[derive(Clone, Default)]
-pub struct Published {
+pub struct PublishOutcome {
     /// Events taken by the server.
     pub accepted: u64,
     /// Requests answered, refusals left out.
@@ -59,15 +59,15 @@ pub struct Published {
     /// Events that should have been published but were not, when the part ended.
     pub unsent: u64,
     /// From sending to the answer.
-    pub answered: Histogram,
+    pub answered: LatencyHistogram,
     /// The longest that an event had to wait for a free connection.
     pub late_ns: u64,
     /// The last number on each topic so far.
-    pub numbers: Numbers,
+    pub numbers: LastNumbers,
 }
 
 #[derive(Default)]
-struct Line {
+struct PublishConnection {
     socket: Option<TcpStream>,
     /// The request on its way, and what of it is written.
     request: Vec<u8>,
@@ -79,40 +79,45 @@ struct Line {
     answer: Vec<u8>,
 }
 
-impl Line {
+impl PublishConnection {
     fn is_free(&self) -> bool {
         self.request.is_empty()
     }
 }
 
 /// The thread's state.
-pub struct Publisher {
-    plan: Arc<Plan>,
-    board: Arc<Board>,
+pub struct LoadPublisher {
+    plan: Arc<LoadPlan>,
+    state: Arc<RunState>,
     poll: Poll,
-    orders: Orders<Part>,
-    spread: Spread,
-    lines: Vec<Line>,
+    orders: Orders<PublishPhase>,
+    spread: TopicSpread,
+    connections: Vec<PublishConnection>,
     numbers: Vec<u32>,
     /// The next event's index.
     index: u64,
     sizes: Prng,
-    done: Published,
+    done: PublishOutcome,
 }
 
-impl Publisher {
+impl LoadPublisher {
     /// A publisher that waits for parts.
-    pub fn new(plan: Arc<Plan>, board: Arc<Board>, poll: Poll, orders: Orders<Part>) -> Publisher {
-        let (lines, topics) = (plan.publishers, plan.topics);
-        Publisher {
-            spread: Spread::new(topics, plan.shape),
-            lines: (0..lines).map(|_| Line::default()).collect(),
-            numbers: vec![0; lines * topics],
+    pub fn new(
+        plan: Arc<LoadPlan>,
+        state: Arc<RunState>,
+        poll: Poll,
+        orders: Orders<PublishPhase>,
+    ) -> LoadPublisher {
+        let (connections, topics) = (plan.publishers, plan.topics);
+        LoadPublisher {
+            spread: TopicSpread::new(topics, plan.shape),
+            connections: (0..connections).map(|_| PublishConnection::default()).collect(),
+            numbers: vec![0; connections * topics],
             index: 0,
             sizes: Prng::new(plan.seed),
-            done: Published::default(),
+            done: PublishOutcome::default(),
             plan,
-            board,
+            state,
             poll,
             orders,
         }
@@ -124,8 +129,8 @@ impl Publisher {
     /// When the poll does not work.
     pub fn run(mut self) -> io::Result<()> {
         while let Ok(part) = self.orders.recv() {
-            self.done = Published::default();
-            self.publish(&part)?;
+            self.done = PublishOutcome::default();
+            self.publish_phase(&part)?;
             self.done.numbers = Arc::new(self.numbers.clone());
             // Whoever asked may have given up.
             let _ = part.done.send(self.done.clone());
@@ -133,32 +138,32 @@ impl Publisher {
         Ok(())
     }
 
-    fn publish(&mut self, part: &Part) -> io::Result<()> {
-        let (start_ns, first) = (self.board.now_ns(), self.index);
-        self.board.flight.begin_part(first);
+    fn publish_phase(&mut self, part: &PublishPhase) -> io::Result<()> {
+        let (start_ns, first) = (self.state.now_ns(), self.index);
+        self.state.in_flight.begin_phase(first);
         let end_ns = start_ns.saturating_add(part.time.as_nanos() as u64);
         let patience_ns = self.plan.patience.as_nanos() as u64;
         let mut events = Events::with_capacity(64);
         let (mut progress, mut moved_ns) = ((0, 0), start_ns);
         loop {
-            let now_ns = self.board.now_ns();
-            let reached = (self.done.accepted, self.board.flight.complete());
-            if reached != progress || !self.waits(part, first) {
+            let now_ns = self.state.now_ns();
+            let reached = (self.done.accepted, self.state.in_flight.complete_events());
+            if reached != progress || !self.has_work_in_flight(part, first) {
                 (progress, moved_ns) = (reached, now_ns);
             }
             if now_ns.saturating_sub(moved_ns) > patience_ns {
                 self.give_up();
                 return Ok(());
             }
-            let over = now_ns >= end_ns || self.index - first >= part.events || self.board.stopped();
+            let over = now_ns >= end_ns || self.index - first >= part.events || self.state.is_stopped();
             let mut next_ns = end_ns;
             if !over {
-                next_ns = self.begin_due(part, start_ns, first);
+                next_ns = self.begin_due_events(part, start_ns, first);
             }
-            let next_ns = next_ns.min(self.send_all());
-            let busy = self.lines.iter().any(|line| !line.is_free());
+            let next_ns = next_ns.min(self.send_requests());
+            let busy = self.connections.iter().any(|connection| !connection.is_free());
             if over && !busy {
-                self.done.unsent = self.unsent(part, start_ns, first);
+                self.done.unsent = self.count_unsent(part, start_ns, first);
                 return Ok(());
             }
             self.wait(&mut events, next_ns)?;
@@ -166,32 +171,34 @@ impl Publisher {
     }
 
     /// Whether something of this part is on its way, so that the server has something to do.
-    fn waits(&self, part: &Part, first: u64) -> bool {
-        let window = matches!(part.pace, Pace::Window(_)) && self.index > first;
-        window || self.lines.iter().any(|line| !line.is_free())
+    fn has_work_in_flight(&self, part: &PublishPhase, first: u64) -> bool {
+        let window = matches!(part.pace, PublishPace::Window(_)) && self.index > first;
+        window || self.connections.iter().any(|connection| !connection.is_free())
     }
 
     /// Begins every event that is due and has a free connection; when the next one is due.
-    fn begin_due(&mut self, part: &Part, start_ns: u64, first: u64) -> u64 {
+    fn begin_due_events(&mut self, part: &PublishPhase, start_ns: u64, first: u64) -> u64 {
         let batch = self.plan.batch as u64;
         loop {
-            let now_ns = self.board.now_ns();
+            let now_ns = self.state.now_ns();
             let begun = self.index - first;
             let left = part.events - begun;
-            let Some(free) = self.lines.iter().position(Line::is_free).filter(|_| left > 0) else {
+            let Some(free) =
+                self.connections.iter().position(PublishConnection::is_free).filter(|_| left > 0)
+            else {
                 return u64::MAX;
             };
             let due_ns = match part.pace {
-                Pace::Rate(rate) => start_ns.saturating_add((begun as f64 / rate * SECOND_NS) as u64),
-                Pace::Window(window) => {
+                PublishPace::Rate(rate) => start_ns.saturating_add((begun as f64 / rate * SECOND_NS) as u64),
+                PublishPace::Window(window) => {
                     // Completions nudge; looked at after the announcement, none can be missed.
-                    self.board.publisher_sleeps(true);
+                    self.state.set_publisher_sleeps(true);
                     // An arrival of an earlier part that is just being counted may be too much.
-                    let open = begun.saturating_sub(self.board.flight.complete());
+                    let open = begun.saturating_sub(self.state.in_flight.complete_events());
                     if open + batch.min(left) > window.max(batch) {
                         return u64::MAX;
                     }
-                    self.board.publisher_sleeps(false);
+                    self.state.set_publisher_sleeps(false);
                     now_ns
                 }
             };
@@ -199,20 +206,21 @@ impl Publisher {
                 return due_ns;
             }
             self.done.late_ns = self.done.late_ns.max(now_ns - due_ns);
-            self.begin(free, batch.min(left), due_ns, &part.audience);
+            self.begin_request(free, batch.min(left), due_ns, &part.audience);
         }
     }
 
-    /// Writes a request for the next events into a free line.
-    fn begin(&mut self, at: usize, events: u64, due_ns: u64, audience: &[u32]) {
+    /// Writes a request for the next events into a free connection.
+    fn begin_request(&mut self, at: usize, events: u64, due_ns: u64, audience: &[u32]) {
         let mut body = Vec::new();
         let mut topic = 0;
         for _ in 0..events {
             topic = self.spread.topic(self.index, self.plan.seed ^ 1);
             let number = &mut self.numbers[at * self.plan.topics + topic];
             *number += 1;
-            let stamp = Stamp { publisher: at as u32, number: *number, index: self.index, sent_ns: due_ns };
-            self.board.flight.begin(self.index, audience[topic], due_ns);
+            let stamp =
+                EventStamp { publisher: at as u32, number: *number, index: self.index, sent_ns: due_ns };
+            self.state.in_flight.begin_event(self.index, audience[topic], due_ns);
             self.index += 1;
             let spare = (self.plan.bytes_max - self.plan.bytes) as u64;
             let bytes = self.plan.bytes + self.sizes.below(spare + 1) as usize;
@@ -227,45 +235,45 @@ impl Publisher {
         }
         let kind = if self.plan.batch > 1 { "application/x-ndjson" } else { "text/plain" };
         let name = self.plan.topic_name(topic);
-        let line = &mut self.lines[at];
-        line.request = request(self.plan.publishing(), &name, kind, &body);
-        (line.written, line.events, line.not_before_ns) = (0, events, 0);
+        let connection = &mut self.connections[at];
+        connection.request = request_bytes(self.plan.publishing(), &name, kind, &body);
+        (connection.written, connection.events, connection.not_before_ns) = (0, events, 0);
     }
 
-    /// Sends what waits on lines; when the next of them may be sent.
-    fn send_all(&mut self) -> u64 {
-        let now_ns = self.board.now_ns();
+    /// Sends what waits on connections; when the next of them may be sent.
+    fn send_requests(&mut self) -> u64 {
+        let now_ns = self.state.now_ns();
         let mut next_ns = u64::MAX;
-        for at in 0..self.lines.len() {
-            let line = &self.lines[at];
-            if line.is_free() || line.written == line.request.len() {
+        for at in 0..self.connections.len() {
+            let connection = &self.connections[at];
+            if connection.is_free() || connection.written == connection.request.len() {
                 continue;
             }
-            if line.not_before_ns > now_ns {
-                next_ns = next_ns.min(line.not_before_ns);
+            if connection.not_before_ns > now_ns {
+                next_ns = next_ns.min(connection.not_before_ns);
             } else if let Err(os) = self.send(at, now_ns) {
-                self.broken(at, &os.to_string());
+                self.drop_connection(at, &os.to_string());
             }
         }
         next_ns
     }
 
     fn send(&mut self, at: usize, now_ns: u64) -> io::Result<()> {
-        let line = &mut self.lines[at];
-        if line.socket.is_none() {
+        let connection = &mut self.connections[at];
+        if connection.socket.is_none() {
             let mut socket = TcpStream::connect(self.plan.publishing().address)?;
             socket.set_nodelay(true)?;
             let both = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, Token(at), both)?;
-            line.socket = Some(socket);
+            connection.socket = Some(socket);
         }
-        let Some(socket) = &mut line.socket else { return Ok(()) };
-        if line.written == 0 {
-            line.begun_ns = now_ns;
+        let Some(socket) = &mut connection.socket else { return Ok(()) };
+        if connection.written == 0 {
+            connection.begun_ns = now_ns;
         }
-        while line.written < line.request.len() {
-            match socket.write(&line.request[line.written..]) {
-                Ok(bytes) => line.written += bytes,
+        while connection.written < connection.request.len() {
+            match socket.write(&connection.request[connection.written..]) {
+                Ok(bytes) => connection.written += bytes,
                 // Not connected yet, or full: readiness tells.
                 Err(os) if matches!(os.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
                     break;
@@ -278,7 +286,7 @@ impl Publisher {
     }
 
     fn wait(&mut self, events: &mut Events, next_ns: u64) -> io::Result<()> {
-        let left = Duration::from_nanos(next_ns.saturating_sub(self.board.now_ns())).min(WAIT_MAX);
+        let left = Duration::from_nanos(next_ns.saturating_sub(self.state.now_ns())).min(WAIT_MAX);
         // The poll counts in milliseconds; what is due earlier is waited for outside of it.
         let timeout = if left < Duration::from_millis(1) {
             std::thread::sleep(left);
@@ -299,48 +307,48 @@ impl Publisher {
     }
 
     fn read(&mut self, at: usize) {
-        let line = &mut self.lines[at];
-        let free = line.is_free();
-        let Some(socket) = &mut line.socket else { return };
+        let connection = &mut self.connections[at];
+        let free = connection.is_free();
+        let Some(socket) = &mut connection.socket else { return };
         let mut piece = [0; ANSWER_BYTES];
         loop {
             match socket.read(&mut piece) {
                 Ok(0) if free => {
-                    line.socket = None;
+                    connection.socket = None;
                     return;
                 }
-                Ok(0) => return self.broken(at, "the connection was closed before the answer"),
-                Ok(bytes) => line.answer.extend_from_slice(&piece[..bytes]),
+                Ok(0) => return self.drop_connection(at, "the connection was closed before the answer"),
+                Ok(bytes) => connection.answer.extend_from_slice(&piece[..bytes]),
                 Err(os) if os.kind() == io::ErrorKind::WouldBlock => break,
                 Err(os) if os.kind() == io::ErrorKind::Interrupted => {}
                 Err(os) => {
                     let words = os.to_string();
-                    return self.broken(at, &words);
+                    return self.drop_connection(at, &words);
                 }
             }
         }
-        match whole_answer(&self.lines[at].answer) {
+        match whole_answer(&self.connections[at].answer) {
             Ok(None) => {}
-            Ok(Some(answer)) => self.answered(at, answer),
-            Err(()) => self.broken(at, "the answer to a publish is no HTTP"),
+            Ok(Some(answer)) => self.take_answer(at, answer),
+            Err(()) => self.drop_connection(at, "the answer to a publish is no HTTP"),
         }
     }
 
-    fn answered(&mut self, at: usize, answer: Answer) {
-        let now_ns = self.board.now_ns();
-        let line = &mut self.lines[at];
-        line.answer.clear();
+    fn take_answer(&mut self, at: usize, answer: PublishAnswer) {
+        let now_ns = self.state.now_ns();
+        let connection = &mut self.connections[at];
+        connection.answer.clear();
         if answer.closes {
-            line.socket = None;
+            connection.socket = None;
         }
         if (200..300).contains(&answer.status) {
-            self.done.accepted += line.events;
+            self.done.accepted += connection.events;
             self.done.requests += 1;
-            self.done.answered.add((now_ns - line.begun_ns) / 1_000);
-            line.request.clear();
+            self.done.answered.add((now_ns - connection.begun_ns) / 1_000);
+            connection.request.clear();
             return;
         }
-        (line.written, line.not_before_ns) = (0, now_ns + RETRY_NS);
+        (connection.written, connection.not_before_ns) = (0, now_ns + RETRY_NS);
         if matches!(answer.status, 503 | 429) {
             self.done.refused += 1;
         } else {
@@ -350,31 +358,31 @@ impl Publisher {
     }
 
     /// A connection is of no more use; its request is sent again on the next one.
-    fn broken(&mut self, at: usize, words: &str) {
-        let now_ns = self.board.now_ns();
-        let line = &mut self.lines[at];
-        line.socket = None;
-        line.answer.clear();
-        if !line.is_free() {
-            (line.written, line.not_before_ns) = (0, now_ns + RECONNECT_NS);
+    fn drop_connection(&mut self, at: usize, words: &str) {
+        let now_ns = self.state.now_ns();
+        let connection = &mut self.connections[at];
+        connection.socket = None;
+        connection.answer.clear();
+        if !connection.is_free() {
+            (connection.written, connection.not_before_ns) = (0, now_ns + RECONNECT_NS);
             self.done.wrong += 1;
             self.done.wrong_words = Some(words.to_owned());
         }
     }
 
     /// Events that were due at a rate and never begun.
-    fn unsent(&self, part: &Part, start_ns: u64, first: u64) -> u64 {
-        let Pace::Rate(rate) = part.pace else { return 0 };
-        let elapsed = (self.board.now_ns() - start_ns).min(part.time.as_nanos() as u64);
+    fn count_unsent(&self, part: &PublishPhase, start_ns: u64, first: u64) -> u64 {
+        let PublishPace::Rate(rate) = part.pace else { return 0 };
+        let elapsed = (self.state.now_ns() - start_ns).min(part.time.as_nanos() as u64);
         let due = ((elapsed as f64 / SECOND_NS * rate) as u64).min(part.events);
         due.saturating_sub(self.index - first)
     }
 
     /// The server does not answer: what is not answered counts as not sent.
     fn give_up(&mut self) {
-        for line in self.lines.iter_mut().filter(|line| !line.is_free()) {
-            self.done.unsent += line.events;
-            *line = Line::default();
+        for connection in self.connections.iter_mut().filter(|connection| !connection.is_free()) {
+            self.done.unsent += connection.events;
+            *connection = PublishConnection::default();
         }
         self.done.wrong += 1;
         self.done.wrong_words.get_or_insert_with(|| {
@@ -383,7 +391,7 @@ impl Publisher {
     }
 }
 
-fn request(target: &Target, topic: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+fn request_bytes(target: &UrlTemplate, topic: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     let (path, host, length) = (target.path(topic), &target.host, body.len());
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
@@ -391,14 +399,14 @@ fn request(target: &Target, topic: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-struct Answer {
+struct PublishAnswer {
     status: u16,
     closes: bool,
 }
 
 /// The answer that `bytes` begin with, once it is whole. One request is on its way at a time, so nothing
 /// follows it.
-fn whole_answer(bytes: &[u8]) -> Result<Option<Answer>, ()> {
+fn whole_answer(bytes: &[u8]) -> Result<Option<PublishAnswer>, ()> {
     let mut headers = [httparse::EMPTY_HEADER; LOAD_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(bytes).map_err(drop)? else { return Ok(None) };
@@ -414,7 +422,7 @@ fn whole_answer(bytes: &[u8]) -> Result<Option<Answer>, ()> {
         (None, Some(coding)) if coding.contains("chunked") => body.ends_with(b"0\r\n\r\n"),
         _ => true,
     };
-    Ok(whole.then_some(Answer { status, closes }))
+    Ok(whole.then_some(PublishAnswer { status, closes }))
 }
 
 #[cfg(test)]

@@ -20,11 +20,11 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::load::plan::Plan;
-use crate::load::run_state::Board;
-use crate::load::stamp::Stamp;
-use crate::load::tally::Tally;
-use crate::load::topic_spread::{Spread, in_share};
+use crate::load::plan::LoadPlan;
+use crate::load::run_state::RunState;
+use crate::load::stamp::EventStamp;
+use crate::load::tally::ReceiverTally;
+use crate::load::topic_spread::{TopicSpread, in_share};
 use crate::wire::response_stream::{ResponseStream, StreamFault, StreamItem};
 use crate::wire::sse;
 
@@ -43,10 +43,10 @@ const IDLE: Duration = Duration::from_millis(500);
 const TURN: Duration = Duration::from_millis(2);
 
 /// The last number of each publisher on each topic, `publisher * topics + topic`.
-pub type Numbers = Arc<Vec<u32>>;
+pub type LastNumbers = Arc<Vec<u32>>;
 
 /// What a receiver is told.
-pub enum Order {
+pub enum ReceiverOrder {
     /// Opens all subscribers.
     Open,
     /// Lets the share that stalls stop reading.
@@ -54,25 +54,25 @@ pub enum Order {
     /// Cuts the share that reconnects.
     Cut,
     /// Lets them come back; each has caught up once it has these numbers.
-    Return(Numbers),
+    Return(LastNumbers),
     /// Gives the counts so far and starts anew.
-    Take(Sender<Tally>),
+    Take(Sender<ReceiverTally>),
     /// The same, after counting what is missing up to these numbers.
-    Judge(Numbers, Sender<Tally>),
+    Judge(LastNumbers, Sender<ReceiverTally>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum SubscriberPhase {
     Away,
     Connecting,
     Asked,
     Open,
 }
 
-struct Subscriber {
+struct LoadSubscriber {
     socket: Option<TcpStream>,
     topic: u32,
-    phase: Phase,
+    phase: SubscriberPhase,
     stalled: bool,
     /// It was cut and has not yet all it missed.
     returning: bool,
@@ -85,23 +85,23 @@ struct Subscriber {
 }
 
 /// One thread's subscribers.
-pub struct Receiver {
-    plan: Arc<Plan>,
-    board: Arc<Board>,
+pub struct LoadReceiver {
+    plan: Arc<LoadPlan>,
+    state: Arc<RunState>,
     index: usize,
     /// The number of its first subscriber in the whole run.
     first: u64,
     poll: Poll,
-    orders: Orders<Order>,
-    subscribers: Vec<Subscriber>,
+    orders: Orders<ReceiverOrder>,
+    subscribers: Vec<LoadSubscriber>,
     /// The last number of each publisher, for each subscriber.
     lasts: Vec<u32>,
-    numbers: Numbers,
+    numbers: LastNumbers,
     /// Who is to connect, in order, not before the time given.
     away: VecDeque<(Instant, u32)>,
     connecting: usize,
     opened_from: Option<Instant>,
-    tally: Tally,
+    tally: ReceiverTally,
     /// Events received in the whole run.
     delivered: u64,
     /// Arrivals of one event that are not yet told to the flight.
@@ -110,20 +110,20 @@ pub struct Receiver {
     scratch: Vec<u8>,
 }
 
-impl Receiver {
+impl LoadReceiver {
     /// Receiver `index`, with `count` subscribers from number `first` on.
     pub fn new(
-        plan: Arc<Plan>,
-        board: Arc<Board>,
+        plan: Arc<LoadPlan>,
+        state: Arc<RunState>,
         (index, first, count): (usize, u64, usize),
         poll: Poll,
-        orders: Orders<Order>,
-    ) -> Receiver {
-        let spread = Spread::new(plan.topics, plan.shape);
-        let subscriber = |place: u64| Subscriber {
+        orders: Orders<ReceiverOrder>,
+    ) -> LoadReceiver {
+        let spread = TopicSpread::new(plan.topics, plan.shape);
+        let subscriber = |place: u64| LoadSubscriber {
             socket: None,
             topic: spread.topic(first + place, plan.seed) as u32,
-            phase: Phase::Away,
+            phase: SubscriberPhase::Away,
             stalled: false,
             returning: false,
             gap: false,
@@ -133,20 +133,20 @@ impl Receiver {
         };
         let subscribers = (0..count as u64).map(subscriber).collect();
         let lasts = vec![0; count * plan.publishers];
-        Receiver {
+        LoadReceiver {
             plan,
-            board,
+            state,
             index,
             first,
             poll,
             orders,
             subscribers,
             lasts,
-            numbers: Numbers::default(),
+            numbers: LastNumbers::default(),
             away: VecDeque::new(),
             connecting: 0,
             opened_from: None,
-            tally: Tally::default(),
+            tally: ReceiverTally::default(),
             delivered: 0,
             arrivals: (0, 0),
             port: PORT_FIRST,
@@ -167,13 +167,13 @@ impl Receiver {
                 other => other?,
             }
             for event in events.iter().filter(|event| event.token() != WAKER) {
-                self.ready(event);
+                self.handle_readiness(event);
             }
-            self.tell_arrivals();
-            self.board.cells[self.index].deliveries.store(self.delivered, Relaxed);
+            self.report_arrivals();
+            self.state.receiver_counts[self.index].deliveries.store(self.delivered, Relaxed);
             loop {
                 match self.orders.try_recv() {
-                    Ok(order) => self.obey(order)?,
+                    Ok(order) => self.follow_order(order)?,
                     Err(error) if error.is_disconnected() => return Ok(()),
                     Err(_) => break,
                 }
@@ -181,15 +181,15 @@ impl Receiver {
         }
     }
 
-    fn obey(&mut self, order: Order) -> io::Result<()> {
+    fn follow_order(&mut self, order: ReceiverOrder) -> io::Result<()> {
         match order {
-            Order::Open => {
+            ReceiverOrder::Open => {
                 let now = Instant::now();
                 self.opened_from = Some(now);
                 self.away.extend((0..self.subscribers.len() as u32).map(|place| (now, place)));
             }
-            Order::Stall => {
-                for place in self.share(self.plan.stall_percent) {
+            ReceiverOrder::Stall => {
+                for place in self.places_in_share(self.plan.stall_percent) {
                     let subscriber = &mut self.subscribers[place];
                     subscriber.stalled = true;
                     if let Some(socket) = &mut subscriber.socket {
@@ -197,22 +197,22 @@ impl Receiver {
                     }
                 }
             }
-            Order::Cut => {
-                for place in self.share(self.plan.reconnect_percent) {
+            ReceiverOrder::Cut => {
+                for place in self.places_in_share(self.plan.reconnect_percent) {
                     self.drop_socket(place);
                     self.subscribers[place].returning = true;
                 }
             }
-            Order::Return(numbers) => {
+            ReceiverOrder::Return(numbers) => {
                 self.numbers = numbers;
                 let now = Instant::now();
-                let returning = self.share(self.plan.reconnect_percent);
+                let returning = self.places_in_share(self.plan.reconnect_percent);
                 returning.iter().for_each(|&place| self.forgive_newcomer(place));
                 self.away.extend(returning.into_iter().map(|place| (now, place as u32)));
             }
-            Order::Take(to) => drop(to.send(std::mem::take(&mut self.tally))),
-            Order::Judge(numbers, to) => {
-                self.judge(&numbers);
+            ReceiverOrder::Take(to) => drop(to.send(std::mem::take(&mut self.tally))),
+            ReceiverOrder::Judge(numbers, to) => {
+                self.count_missing(&numbers);
                 drop(to.send(std::mem::take(&mut self.tally)));
             }
         }
@@ -220,7 +220,7 @@ impl Receiver {
     }
 
     /// The places of a share of the subscribers, those left out that do not read.
-    fn share(&self, percent: f64) -> Vec<usize> {
+    fn places_in_share(&self, percent: f64) -> Vec<usize> {
         let chosen =
             |&place: &usize| in_share(self.first + place as u64, percent) && !self.subscribers[place].stalled;
         (0..self.subscribers.len()).filter(chosen).collect()
@@ -239,7 +239,7 @@ impl Receiver {
     }
 
     /// Counts what has not come although it was published.
-    fn judge(&mut self, numbers: &Numbers) {
+    fn count_missing(&mut self, numbers: &LastNumbers) {
         let publishers = self.plan.publishers;
         for (place, subscriber) in self.subscribers.iter().enumerate().filter(|(_, one)| !one.stalled) {
             for publisher in 0..publishers {
@@ -254,25 +254,25 @@ impl Receiver {
     /// Connects those whose turn it is; whether somebody still waits for it.
     fn connect_due(&mut self) -> io::Result<bool> {
         let now = Instant::now();
-        let limit = (self.plan.connecting_max / self.board.cells.len()).max(1);
+        let limit = (self.plan.connecting_max / self.state.receiver_counts.len()).max(1);
         while let Some(&(due, place)) = self.away.front() {
             if due > now || self.connecting >= limit || !self.ramp_allows(now) {
                 return Ok(true);
             }
             self.away.pop_front();
-            if self.subscribers[place as usize].phase == Phase::Away
+            if self.subscribers[place as usize].phase == SubscriberPhase::Away
                 && let Err(os) = self.connect(place as usize)
             {
-                self.failed(place as usize, &os.to_string());
+                self.count_failure(place as usize, &os.to_string());
             }
         }
         Ok(false)
     }
 
     fn ramp_allows(&self, now: Instant) -> bool {
-        let (ramp, threads) = (self.plan.ramp_per_s as f64, self.board.cells.len() as f64);
+        let (ramp, threads) = (self.plan.ramp_per_s as f64, self.state.receiver_counts.len() as f64);
         let since = self.opened_from.map_or(0.0, |from| (now - from).as_secs_f64());
-        let begun = self.board.cells[self.index].open.load(Relaxed) as usize + self.connecting;
+        let begun = self.state.receiver_counts[self.index].open.load(Relaxed) as usize + self.connecting;
         ramp == 0.0 || (begun as f64) < since * ramp / threads
     }
 
@@ -291,33 +291,33 @@ impl Receiver {
         let mut socket = TcpStream::from_std(socket.into());
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(place), both)?;
-        let now_ns = self.board.now_ns();
+        let now_ns = self.state.now_ns();
         let subscriber = &mut self.subscribers[place];
         subscriber.socket = Some(socket);
-        subscriber.phase = Phase::Connecting;
+        subscriber.phase = SubscriberPhase::Connecting;
         subscriber.since_ns = now_ns;
         subscriber.stream = ResponseStream::default();
         self.connecting += 1;
         Ok(())
     }
 
-    fn ready(&mut self, event: &Event) {
+    fn handle_readiness(&mut self, event: &Event) {
         let place = event.token().0;
-        if event.is_writable() && self.subscribers[place].phase == Phase::Connecting {
-            self.ask(place);
+        if event.is_writable() && self.subscribers[place].phase == SubscriberPhase::Connecting {
+            self.send_request(place);
         }
         let closing = event.is_read_closed() || event.is_error();
         loop {
             let subscriber = &mut self.subscribers[place];
             let Some(socket) = &mut subscriber.socket else { return };
-            if subscriber.stalled || subscriber.phase == Phase::Connecting {
+            if subscriber.stalled || subscriber.phase == SubscriberPhase::Connecting {
                 return;
             }
             match socket.read(&mut self.scratch) {
-                Ok(0) => return self.ended(place),
+                Ok(0) => return self.handle_end(place),
                 Ok(bytes) => {
                     if let Err(fault) = self.take(place, bytes) {
-                        return self.refused(place, fault);
+                        return self.count_refusal(place, fault);
                     }
                     // A short read has emptied the socket, and readiness will tell of more, unless it has
                     // told of the end already.
@@ -327,16 +327,16 @@ impl Receiver {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.ended(place),
+                Err(_) => return self.handle_end(place),
             }
         }
     }
 
-    fn ask(&mut self, place: usize) {
+    fn send_request(&mut self, place: usize) {
         let subscriber = &mut self.subscribers[place];
         let Some(socket) = &mut subscriber.socket else { return };
         if let Ok(Some(os)) | Err(os) = socket.take_error() {
-            return self.failed(place, &os.to_string());
+            return self.count_failure(place, &os.to_string());
         }
         let target = self.plan.subscribe.path(&self.plan.topic_name(subscriber.topic as usize));
         let resume = match subscriber.last_id.escape_ascii().to_string() {
@@ -346,22 +346,22 @@ impl Receiver {
         let host = &self.plan.subscribe.host;
         let head =
             format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n{resume}\r\n");
-        subscriber.phase = Phase::Asked;
+        subscriber.phase = SubscriberPhase::Asked;
         if let Err(os) = socket.write_all(head.as_bytes()) {
-            self.failed(place, &os.to_string());
+            self.count_failure(place, &os.to_string());
         }
     }
 
     /// Takes in what was read, and judges it.
     fn take(&mut self, place: usize, bytes: usize) -> Result<(), StreamFault> {
-        let now_ns = self.board.now_ns();
+        let now_ns = self.state.now_ns();
         let mut stream = std::mem::take(&mut self.subscribers[place].stream);
         let scratch = std::mem::take(&mut self.scratch);
         self.tally.reads += 1;
         let comments = stream.comments();
         let fed = stream.feed(&scratch[..bytes], &mut |item| match item {
-            StreamItem::Opened => self.opened(place, now_ns),
-            StreamItem::Event(event) => self.event(place, &event, now_ns),
+            StreamItem::Opened => self.mark_open(place, now_ns),
+            StreamItem::Event(event) => self.judge_event(place, &event, now_ns),
             StreamItem::End => {}
         });
         self.tally.comments += stream.comments() - comments;
@@ -370,23 +370,24 @@ impl Receiver {
         fed
     }
 
-    fn opened(&mut self, place: usize, now_ns: u64) {
+    fn mark_open(&mut self, place: usize, now_ns: u64) {
         let subscriber = &mut self.subscribers[place];
-        subscriber.phase = Phase::Open;
+        subscriber.phase = SubscriberPhase::Open;
         self.connecting -= 1;
         self.tally.opening.add(now_ns.saturating_sub(subscriber.since_ns) / 1_000);
-        self.board.cells[self.index].open.fetch_add(1, Relaxed);
-        self.caught_up(place, now_ns);
+        self.state.receiver_counts[self.index].open.fetch_add(1, Relaxed);
+        self.finish_return(place, now_ns);
     }
 
-    fn event(&mut self, place: usize, event: &sse::SseEvent<'_>, now_ns: u64) {
+    fn judge_event(&mut self, place: usize, event: &sse::SseEvent<'_>, now_ns: u64) {
         let publishers = self.plan.publishers;
         let subscriber = &mut self.subscribers[place];
         if event.name == b"fanwheel.gap" {
             subscriber.gap = true;
             return;
         }
-        let Some(stamp) = Stamp::read(event.data).filter(|stamp| (stamp.publisher as usize) < publishers)
+        let Some(stamp) =
+            EventStamp::read(event.data).filter(|stamp| (stamp.publisher as usize) < publishers)
         else {
             self.tally.losses.foreign += 1;
             return;
@@ -403,35 +404,35 @@ impl Receiver {
         self.tally.deliveries += 1;
         self.delivered += 1;
         if subscriber.returning {
-            self.caught_up(place, now_ns);
+            self.finish_return(place, now_ns);
         } else {
             self.tally.latency.add(now_ns.saturating_sub(stamp.sent_ns) / 1_000);
-            self.arrived(stamp.index);
+            self.count_arrival(stamp.index);
         }
     }
 
     /// One more subscriber has an event; arrivals of the same one are told together.
-    fn arrived(&mut self, index: u64) {
+    fn count_arrival(&mut self, index: u64) {
         if self.arrivals.0 != index {
-            self.tell_arrivals();
+            self.report_arrivals();
             self.arrivals.0 = index;
         }
         self.arrivals.1 += 1;
     }
 
-    fn tell_arrivals(&mut self) {
+    fn report_arrivals(&mut self) {
         let (index, count) = self.arrivals;
         self.arrivals.1 = 0;
         if count > 0
-            && let Some(sent_ns) = self.board.flight.arrived(index, count)
+            && let Some(sent_ns) = self.state.in_flight.count_arrivals(index, count)
         {
-            self.tally.to_last.add(self.board.now_ns().saturating_sub(sent_ns) / 1_000);
-            self.board.nudge_publisher();
+            self.tally.to_last.add(self.state.now_ns().saturating_sub(sent_ns) / 1_000);
+            self.state.wake_sleeping_publisher();
         }
     }
 
     /// Ends the return of a subscriber that has all it missed.
-    fn caught_up(&mut self, place: usize, now_ns: u64) {
+    fn finish_return(&mut self, place: usize, now_ns: u64) {
         let subscriber = &mut self.subscribers[place];
         let publishers = self.plan.publishers;
         let numbers = &self.numbers;
@@ -442,31 +443,31 @@ impl Receiver {
         if subscriber.returning && (0..publishers).all(has) {
             subscriber.returning = false;
             self.tally.resuming.add(now_ns.saturating_sub(subscriber.since_ns) / 1_000);
-            self.board.cells[self.index].caught_up.fetch_add(1, Relaxed);
+            self.state.receiver_counts[self.index].caught_up.fetch_add(1, Relaxed);
         }
     }
 
     /// The other side has ended the connection, or broken it.
-    fn ended(&mut self, place: usize) {
-        if self.subscribers[place].phase == Phase::Open {
+    fn handle_end(&mut self, place: usize) {
+        if self.subscribers[place].phase == SubscriberPhase::Open {
             self.tally.losses.ended += 1;
             self.drop_socket(place);
             self.away.push_back((Instant::now() + AWAY, place as u32));
         } else {
-            self.failed(place, "closed before an answer");
+            self.count_failure(place, "closed before an answer");
         }
     }
 
-    fn refused(&mut self, place: usize, fault: StreamFault) {
+    fn count_refusal(&mut self, place: usize, fault: StreamFault) {
         match fault {
-            StreamFault::Status(status) => self.failed(place, &format!("answered {status}")),
-            StreamFault::NoStream => self.failed(place, "answered without an event stream"),
-            StreamFault::Broken => self.failed(place, "answered in broken HTTP"),
+            StreamFault::Status(status) => self.count_failure(place, &format!("answered {status}")),
+            StreamFault::NoStream => self.count_failure(place, "answered without an event stream"),
+            StreamFault::Broken => self.count_failure(place, "answered in broken HTTP"),
         }
     }
 
-    fn failed(&mut self, place: usize, what: &str) {
-        self.tally.losses.fail(what);
+    fn count_failure(&mut self, place: usize, what: &str) {
+        self.tally.losses.count_failed(what);
         self.drop_socket(place);
         self.away.push_back((Instant::now() + AWAY, place as u32));
     }
@@ -474,16 +475,16 @@ impl Receiver {
     fn drop_socket(&mut self, place: usize) {
         let subscriber = &mut self.subscribers[place];
         match subscriber.phase {
-            Phase::Open => drop(self.board.cells[self.index].open.fetch_sub(1, Relaxed)),
-            Phase::Connecting | Phase::Asked => self.connecting -= 1,
-            Phase::Away => {}
+            SubscriberPhase::Open => drop(self.state.receiver_counts[self.index].open.fetch_sub(1, Relaxed)),
+            SubscriberPhase::Connecting | SubscriberPhase::Asked => self.connecting -= 1,
+            SubscriberPhase::Away => {}
         }
         let id = subscriber.stream.last_event_id();
         if !id.is_empty() {
             subscriber.last_id = id.to_vec();
         }
         subscriber.socket = None;
-        subscriber.phase = Phase::Away;
+        subscriber.phase = SubscriberPhase::Away;
     }
 }
 

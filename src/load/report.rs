@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::histogram::Histogram;
-use crate::load::tally::Losses;
+use crate::load::histogram::LatencyHistogram;
+use crate::load::tally::LossCounts;
 
 /// A latency's distribution, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Latency {
+pub struct LatencyFigures {
     /// Values.
     pub count: u64,
     /// Half are at most this.
@@ -20,10 +20,10 @@ pub struct Latency {
     pub max_ms: f64,
 }
 
-impl Latency {
+impl LatencyFigures {
     /// The distribution of a histogram.
-    pub fn of(histogram: &Histogram) -> Latency {
-        Latency {
+    pub fn of(histogram: &LatencyHistogram) -> LatencyFigures {
+        LatencyFigures {
             count: histogram.count(),
             p50_ms: histogram.ms(0.5),
             p99_ms: histogram.ms(0.99),
@@ -32,8 +32,8 @@ impl Latency {
         }
     }
 
-    fn shown(&self) -> String {
-        let Latency { p50_ms, p99_ms, p999_ms, max_ms, .. } = self;
+    fn percentiles_text(&self) -> String {
+        let LatencyFigures { p50_ms, p99_ms, p999_ms, max_ms, .. } = self;
         format!(
             "p50 {} · p99 {} · p99.9 {} · max {} ms",
             short(*p50_ms),
@@ -46,7 +46,7 @@ impl Latency {
 
 /// Opening all subscribers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Opened {
+pub struct OpenFigures {
     /// Subscribers asked for.
     pub wanted: u64,
     /// Streams open at the end.
@@ -56,7 +56,7 @@ pub struct Opened {
     /// Connections a second.
     pub per_second: f64,
     /// From connecting to the response head.
-    pub latency: Latency,
+    pub latency: LatencyFigures,
     /// Processor time of the measured processes for each, in microseconds.
     pub cpu_us_each: Option<f64>,
     /// Growth of their resident memory for each, in bytes.
@@ -67,7 +67,7 @@ pub struct Opened {
 
 /// Holding them without an event.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Idled {
+pub struct IdleFigures {
     /// How long.
     pub seconds: f64,
     /// Comment lines received meanwhile.
@@ -82,7 +82,7 @@ pub struct Idled {
 
 /// Publishing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Delivered {
+pub struct DeliveryFigures {
     /// Events that the server took.
     pub events: u64,
     /// Requests they took.
@@ -106,11 +106,11 @@ pub struct Delivered {
     /// Events in one read, on average: what the server put together.
     pub events_per_read: f64,
     /// From the moment an event was due to each delivery.
-    pub latency: Latency,
+    pub latency: LatencyFigures,
     /// To its last delivery.
-    pub to_last: Latency,
+    pub to_last: LatencyFigures,
     /// From sending a publish to its answer.
-    pub answered: Latency,
+    pub answered: LatencyFigures,
     /// The longest that a due event waited for a free connection, in milliseconds.
     pub late_ms_max: f64,
     /// Processor time of the measured processes, in seconds.
@@ -127,7 +127,7 @@ pub struct Delivered {
 
 /// Coming back.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Returned {
+pub struct ReturnFigures {
     /// Subscribers that were cut.
     pub subscribers: u64,
     /// Events published meanwhile.
@@ -137,14 +137,14 @@ pub struct Returned {
     /// How long it took all of them.
     pub seconds: f64,
     /// From connecting to the last missed event.
-    pub latency: Latency,
+    pub latency: LatencyFigures,
     /// Processor time of the measured processes for each, in microseconds.
     pub cpu_us_each: Option<f64>,
 }
 
 /// A whole run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
+pub struct LoadReport {
     /// What was asked, as a command line.
     pub command: String,
     /// The kernel.
@@ -152,15 +152,15 @@ pub struct Report {
     /// The target's version is not known to a load generator; this is its own.
     pub version: String,
     /// The parts, as far as the run came.
-    pub opened: Opened,
+    pub opened: OpenFigures,
     /// Holding, if asked.
-    pub idled: Option<Idled>,
+    pub idled: Option<IdleFigures>,
     /// Publishing, if asked.
-    pub delivered: Option<Delivered>,
+    pub delivered: Option<DeliveryFigures>,
     /// Coming back, if asked.
-    pub returned: Option<Returned>,
+    pub returned: Option<ReturnFigures>,
     /// What must not happen.
-    pub losses: Losses,
+    pub losses: LossCounts,
     /// In words: what limits the meaning of these numbers.
     pub notes: Vec<String>,
     /// In words: what went wrong.
@@ -169,10 +169,10 @@ pub struct Report {
     pub interrupted: bool,
 }
 
-impl Report {
+impl LoadReport {
     /// Whether everything arrived, once, in order, and nothing failed.
     pub fn is_clean(&self) -> bool {
-        let Losses { lost, told, repeated, foreign, ended, .. } = self.losses;
+        let LossCounts { lost, told, repeated, foreign, ended, .. } = self.losses;
         !self.interrupted && self.faults.is_empty() && [lost, told, repeated, foreign, ended] == [0; 5]
     }
 
@@ -201,61 +201,61 @@ impl Report {
     }
 }
 
-impl Opened {
+impl OpenFigures {
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
-        let Opened { wanted, open, seconds, per_second, .. } = self;
+        let OpenFigures { wanted, open, seconds, per_second, .. } = self;
         row(
             "subscribers open",
             format!("{open} of {wanted} in {} s ({per_second:.0} a second)", short(*seconds)),
         );
-        row("  to the response head", self.latency.shown());
-        optional(row, "  server CPU each", self.cpu_us_each, "µs");
-        optional(row, "  resident memory each", self.resident_bytes_each, "B");
+        row("  to the response head", self.latency.percentiles_text());
+        optional_row(row, "  server CPU each", self.cpu_us_each, "µs");
+        optional_row(row, "  resident memory each", self.resident_bytes_each, "B");
         row("  kernel memory each, both ends", format!("{} B", short(self.kernel_bytes_each)));
     }
 }
 
-impl Idled {
+impl IdleFigures {
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
         row("idle", format!("{} s, {} heartbeats", short(self.seconds), self.heartbeats));
-        optional(row, "  server CPU", self.cpu_percent, "% of one processor");
-        optional(row, "  server CPU per heartbeat", self.cpu_us_each, "µs");
+        optional_row(row, "  server CPU", self.cpu_percent, "% of one processor");
+        optional_row(row, "  server CPU per heartbeat", self.cpu_us_each, "µs");
     }
 }
 
-impl Delivered {
+impl DeliveryFigures {
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
-        let Delivered { events, deliveries, expected, seconds, refused, failed, unsent, .. } = self;
+        let DeliveryFigures { events, deliveries, expected, seconds, refused, failed, unsent, .. } = self;
         row("events", format!("{events} in {} s ({:.0} a second)", short(*seconds), self.events_per_second));
         if refused + failed + unsent > 0 {
             row("  publishes", format!("{refused} refused, {failed} failed, {unsent} events not sent"));
         }
         row("deliveries", format!("{deliveries} of {expected} ({:.0} a second)", self.deliveries_per_second));
         row("  events in one read", short(self.events_per_read));
-        row("  latency", self.latency.shown());
-        row("  to the last subscriber", self.to_last.shown());
-        row("  publish answered", self.answered.shown());
-        optional(row, "  server CPU per delivery", self.cpu_us_per_delivery, "µs");
-        optional(row, "  server CPU", self.cpu_seconds, "s");
-        optional(row, "  of one processor", self.cpu_percent, "%");
+        row("  latency", self.latency.percentiles_text());
+        row("  to the last subscriber", self.to_last.percentiles_text());
+        row("  publish answered", self.answered.percentiles_text());
+        optional_row(row, "  server CPU per delivery", self.cpu_us_per_delivery, "µs");
+        optional_row(row, "  server CPU", self.cpu_seconds, "s");
+        optional_row(row, "  of one processor", self.cpu_percent, "%");
     }
 }
 
-impl Returned {
+impl ReturnFigures {
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
-        let Returned { subscribers, missed, caught_up, seconds, .. } = self;
+        let ReturnFigures { subscribers, missed, caught_up, seconds, .. } = self;
         row(
             "came back",
             format!("{caught_up} of {subscribers} in {} s, {missed} events missed", short(*seconds)),
         );
-        row("  to the last missed event", self.latency.shown());
-        optional(row, "  server CPU each", self.cpu_us_each, "µs");
+        row("  to the last missed event", self.latency.percentiles_text());
+        optional_row(row, "  server CPU each", self.cpu_us_each, "µs");
     }
 }
 
-impl Losses {
+impl LossCounts {
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
-        let Losses { lost, told, repeated, foreign, ended, .. } = self;
+        let LossCounts { lost, told, repeated, foreign, ended, .. } = self;
         row("lost", format!("{lost} silently, {told} behind a gap that was told"));
         row("repeated, foreign, cut", format!("{repeated}, {foreign}, {ended}"));
         for (what, count) in &self.failed {
@@ -264,7 +264,7 @@ impl Losses {
     }
 }
 
-fn optional(row: &mut impl FnMut(&str, String), what: &str, value: Option<f64>, unit: &str) {
+fn optional_row(row: &mut impl FnMut(&str, String), what: &str, value: Option<f64>, unit: &str) {
     if let Some(value) = value {
         row(what, format!("{} {unit}", short(value)));
     }

@@ -14,14 +14,14 @@ use mio::{Poll, Waker};
 use crate::base::limits::LOAD_COUNTS_TIMEOUT;
 use crate::host::processes;
 use crate::load::check;
-use crate::load::plan::{Fault, Pace, Plan};
-use crate::load::publisher::{Part, Published, Publisher};
-use crate::load::receiver::{Numbers, Order, Receiver, WAKER};
-use crate::load::report::Report;
-use crate::load::run_state::Board;
-use crate::load::sample::Sample;
-use crate::load::tally::Tally;
-use crate::load::topic_spread::{Spread, in_share};
+use crate::load::plan::{LoadFault, LoadPlan, PublishPace};
+use crate::load::publisher::{LoadPublisher, PublishOutcome, PublishPhase};
+use crate::load::receiver::{LastNumbers, LoadReceiver, ReceiverOrder, WAKER};
+use crate::load::report::LoadReport;
+use crate::load::run_state::RunState;
+use crate::load::sample::UsageSample;
+use crate::load::tally::ReceiverTally;
+use crate::load::topic_spread::{TopicSpread, in_share};
 use crate::sys::process;
 
 /// Between two looks at how far a part has come.
@@ -31,7 +31,7 @@ pub(super) const SAY: Duration = Duration::from_millis(250);
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct LoadProgress {
     /// The part.
     pub part: &'static str,
     /// How much is done.
@@ -41,7 +41,7 @@ pub struct Progress {
 }
 
 /// Deliveries due for what was published since `before`.
-fn due(numbers: &[u32], before: &[u32], audience: &[u32]) -> u64 {
+fn deliveries_due(numbers: &[u32], before: &[u32], audience: &[u32]) -> u64 {
     let news = |(at, &number): (usize, &u32)| {
         let new = number - before[at];
         u64::from(new) * u64::from(audience[at % audience.len()])
@@ -49,56 +49,60 @@ fn due(numbers: &[u32], before: &[u32], audience: &[u32]) -> u64 {
     numbers.iter().enumerate().map(news).sum()
 }
 
-struct Receiving {
-    orders: Sender<Order>,
+struct ReceiverThread {
+    orders: Sender<ReceiverOrder>,
     waker: Arc<Waker>,
     thread: JoinHandle<std::io::Result<()>>,
 }
 
 /// A run under way.
-pub(super) struct Run<'a> {
-    pub(super) plan: Arc<Plan>,
-    pub(super) board: Arc<Board>,
-    receivers: Vec<Receiving>,
-    parts: Sender<Part>,
+pub(super) struct LoadRun<'a> {
+    pub(super) plan: Arc<LoadPlan>,
+    pub(super) state: Arc<RunState>,
+    receivers: Vec<ReceiverThread>,
+    parts: Sender<PublishPhase>,
     publishing: JoinHandle<std::io::Result<()>>,
-    pub(super) say: &'a mut dyn FnMut(Progress),
+    pub(super) say: &'a mut dyn FnMut(LoadProgress),
     said: Instant,
     /// Before anything was opened.
-    pub(super) before: Sample,
+    pub(super) before: UsageSample,
     /// The last numbers published.
-    pub(super) numbers: Numbers,
+    pub(super) numbers: LastNumbers,
     /// Deliveries due so far.
     pub(super) due: u64,
     /// The share that reconnects is away.
     pub(super) cut: bool,
-    pub(super) report: Report,
+    pub(super) report: LoadReport,
 }
 
 /// Does what the plan says.
 ///
 /// # Errors
 /// Before anything is opened, when this host cannot do it.
-pub fn run(plan: Plan, stop: Arc<AtomicBool>, say: &mut dyn FnMut(Progress)) -> Result<Report, Fault> {
-    let files = check::raise_files(&plan)?;
-    let threads = check::check(&plan, files)?;
+pub fn run_load(
+    plan: LoadPlan,
+    stop: Arc<AtomicBool>,
+    say: &mut dyn FnMut(LoadProgress),
+) -> Result<LoadReport, LoadFault> {
+    let files = check::raise_file_limit(&plan)?;
+    let threads = check::check_host(&plan, files)?;
     let numbers = Arc::new(vec![0; plan.publishers * plan.topics]);
     let plan = Arc::new(plan);
-    let system = |what: &'static str| move |os: std::io::Error| Fault::System(what, os);
+    let system = |what: &'static str| move |os: std::io::Error| LoadFault::System(what, os);
     let poll = Poll::new().map_err(system("cannot make a poll"))?;
     let waker = Waker::new(poll.registry(), WAKER).map_err(system("cannot make a waker"))?;
-    let board = Arc::new(Board::new(threads, waker, stop));
+    let state = Arc::new(RunState::new(threads, waker, stop));
     let (parts, orders) = unbounded();
-    let publisher = Publisher::new(plan.clone(), board.clone(), poll, orders);
-    let before = Sample::take(&plan);
-    let receivers = receivers(&plan, &board, threads)?;
+    let publisher = LoadPublisher::new(plan.clone(), state.clone(), poll, orders);
+    let before = UsageSample::take(&plan);
+    let receivers = start_receivers(&plan, &state, threads)?;
     let publishing = std::thread::Builder::new()
         .name("publisher".to_owned())
         .spawn(move || publisher.run())
         .map_err(system("cannot start a thread"))?;
-    let mut run = Run {
+    let mut run = LoadRun {
         plan,
-        board,
+        state,
         receivers,
         parts,
         publishing,
@@ -108,69 +112,73 @@ pub fn run(plan: Plan, stop: Arc<AtomicBool>, say: &mut dyn FnMut(Progress)) -> 
         numbers,
         due: 0,
         cut: false,
-        report: Report {
+        report: LoadReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: processes::kernel(),
-            ..Report::default()
+            ..LoadReport::default()
         },
     };
-    run.all_parts();
-    Ok(run.end())
+    run.run_phases();
+    Ok(run.finish())
 }
 
 /// Starts the receivers. Every poll and waker is made before the first thread parts with the common files.
-fn receivers(plan: &Arc<Plan>, board: &Arc<Board>, threads: usize) -> Result<Vec<Receiving>, Fault> {
+fn start_receivers(
+    plan: &Arc<LoadPlan>,
+    state: &Arc<RunState>,
+    threads: usize,
+) -> Result<Vec<ReceiverThread>, LoadFault> {
     let mut prepared = Vec::new();
     let mut first = 0;
     for index in 0..threads {
         let count = plan.subscribers / threads + usize::from(index < plan.subscribers % threads);
-        let poll = Poll::new().map_err(|os| Fault::System("cannot make a poll", os))?;
+        let poll = Poll::new().map_err(|os| LoadFault::System("cannot make a poll", os))?;
         let waker =
-            Waker::new(poll.registry(), WAKER).map_err(|os| Fault::System("cannot make a waker", os))?;
+            Waker::new(poll.registry(), WAKER).map_err(|os| LoadFault::System("cannot make a waker", os))?;
         let (orders, inbox) = unbounded();
         prepared.push((
-            Receiver::new(plan.clone(), board.clone(), (index, first, count), poll, inbox),
+            LoadReceiver::new(plan.clone(), state.clone(), (index, first, count), poll, inbox),
             orders,
             Arc::new(waker),
         ));
         first += count as u64;
     }
-    let start = |(receiver, orders, waker): (Receiver, Sender<Order>, Arc<Waker>)| {
+    let start = |(receiver, orders, waker): (LoadReceiver, Sender<ReceiverOrder>, Arc<Waker>)| {
         let work = move || {
             process::unshare_files()?;
             receiver.run()
         };
         let thread = std::thread::Builder::new().name("receiver".to_owned()).spawn(work);
-        let thread = thread.map_err(|os| Fault::System("cannot start a thread", os))?;
-        Ok(Receiving { orders, waker, thread })
+        let thread = thread.map_err(|os| LoadFault::System("cannot start a thread", os))?;
+        Ok(ReceiverThread { orders, waker, thread })
     };
     prepared.into_iter().map(start).collect()
 }
 
-impl Run<'_> {
-    fn all_parts(&mut self) {
-        self.open();
+impl LoadRun<'_> {
+    fn run_phases(&mut self) {
+        self.open_subscribers();
         let whole = self.report.opened.open == self.report.opened.wanted;
         if whole && !self.plan.idle.is_zero() {
-            self.idle();
+            self.hold_idle();
         }
         if whole && self.plan.stall_percent > 0.0 {
-            self.order(|| Order::Stall);
+            self.send_order(|| ReceiverOrder::Stall);
         }
         if whole && (self.plan.events > 0 || !self.plan.seconds.is_zero()) {
             if self.plan.warm_up > 0 {
-                self.publish("warming up", self.plan.warm_up, Duration::MAX, self.plan.pace);
-                self.settle();
+                self.publish_phase("warming up", self.plan.warm_up, Duration::MAX, self.plan.pace);
+                self.wait_for_arrivals();
                 self.take();
             }
-            self.measure();
+            self.measure_deliveries();
         }
         if whole && self.plan.reconnect_percent > 0.0 {
-            self.come_back();
+            self.measure_return();
         }
     }
 
-    pub(super) fn order(&self, order: impl Fn() -> Order) {
+    pub(super) fn send_order(&self, order: impl Fn() -> ReceiverOrder) {
         for receiver in &self.receivers {
             // A receiver that is gone is told of at the end.
             let _ = receiver.orders.send(order());
@@ -179,13 +187,18 @@ impl Run<'_> {
     }
 
     /// Waits until `reached` says so; false when there was no progress for too long, or an interruption.
-    pub(super) fn wait(&mut self, part: &'static str, of: u64, reached: impl Fn(&Board) -> u64) -> bool {
+    pub(super) fn wait_until(
+        &mut self,
+        part: &'static str,
+        of: u64,
+        reached: impl Fn(&RunState) -> u64,
+    ) -> bool {
         let (mut last, mut moved) = (u64::MAX, Instant::now());
         loop {
-            let done = reached(&self.board);
+            let done = reached(&self.state);
             if self.said.elapsed() > SAY || done >= of {
                 self.said = Instant::now();
-                (self.say)(Progress { part, done: done.min(of), of });
+                (self.say)(LoadProgress { part, done: done.min(of), of });
             }
             if done >= of {
                 return true;
@@ -193,7 +206,7 @@ impl Run<'_> {
             if done != last {
                 (last, moved) = (done, Instant::now());
             }
-            if moved.elapsed() > self.plan.patience || self.board.stopped() {
+            if moved.elapsed() > self.plan.patience || self.state.is_stopped() {
                 return false;
             }
             std::thread::sleep(LOOK);
@@ -201,23 +214,23 @@ impl Run<'_> {
     }
 
     /// Publishes a part; the events that follow are still on their way when this returns.
-    pub(super) fn publish(
+    pub(super) fn publish_phase(
         &mut self,
         part: &'static str,
         events: u64,
         time: Duration,
-        pace: Pace,
-    ) -> Published {
+        pace: PublishPace,
+    ) -> PublishOutcome {
         let (to, done) = bounded(1);
         let events = if events == 0 { u64::MAX } else { events };
         let audience = Arc::new(self.audience());
-        let _ = self.parts.send(Part { events, time, pace, audience: audience.clone(), done: to });
-        self.board.wake_publisher();
+        let _ = self.parts.send(PublishPhase { events, time, pace, audience: audience.clone(), done: to });
+        self.state.wake_publisher();
         let start = Instant::now();
         loop {
             match done.recv_timeout(SAY) {
                 Ok(published) => {
-                    self.due += due(&published.numbers, &self.numbers, &audience);
+                    self.due += deliveries_due(&published.numbers, &self.numbers, &audience);
                     self.numbers = published.numbers.clone();
                     if let Some(words) = &published.wrong_words {
                         let to = self.plan.publishing().address;
@@ -225,14 +238,14 @@ impl Run<'_> {
                     }
                     return published;
                 }
-                Err(error) if error.is_disconnected() => return Published::default(),
+                Err(error) if error.is_disconnected() => return PublishOutcome::default(),
                 Err(_) if time < Duration::MAX => {
                     let (done, of) = (start.elapsed().as_secs(), time.as_secs());
-                    (self.say)(Progress { part, done: done.min(of), of });
+                    (self.say)(LoadProgress { part, done: done.min(of), of });
                 }
                 Err(_) => {
-                    let done = self.board.flight.complete().min(events);
-                    (self.say)(Progress { part, done, of: events });
+                    let done = self.state.in_flight.complete_events().min(events);
+                    (self.say)(LoadProgress { part, done, of: events });
                 }
             }
         }
@@ -240,7 +253,7 @@ impl Run<'_> {
 
     /// Subscribers of each topic that read now.
     fn audience(&self) -> Vec<u32> {
-        let spread = Spread::new(self.plan.topics, self.plan.shape);
+        let spread = TopicSpread::new(self.plan.topics, self.plan.shape);
         let mut audience = vec![0; self.plan.topics];
         for index in 0..self.plan.subscribers as u64 {
             let stalled = in_share(index, self.plan.stall_percent);
@@ -251,21 +264,21 @@ impl Run<'_> {
     }
 
     /// Waits until everything published has arrived.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn wait_for_arrivals(&mut self) {
         let due = self.due;
-        self.wait("arriving", due, |board| board.sum(|cell| &cell.deliveries));
+        self.wait_until("arriving", due, |state| state.sum(|cell| &cell.deliveries));
     }
 
     /// The counts of all receivers since the last time; what must not happen is reported with it.
-    pub(super) fn take(&mut self) -> Tally {
+    pub(super) fn take(&mut self) -> ReceiverTally {
         let (to, tallies) = unbounded();
-        self.order(|| Order::Take(to.clone()));
+        self.send_order(|| ReceiverOrder::Take(to.clone()));
         self.collect(to, &tallies)
     }
 
-    fn collect(&mut self, to: Sender<Tally>, tallies: &Inbox<Tally>) -> Tally {
+    fn collect(&mut self, to: Sender<ReceiverTally>, tallies: &Inbox<ReceiverTally>) -> ReceiverTally {
         drop(to);
-        let mut sum = Tally::default();
+        let mut sum = ReceiverTally::default();
         for _ in &self.receivers {
             // A receiver that is gone answers nothing, and is told of at the end.
             if let Ok(tally) = tallies.recv_timeout(LOAD_COUNTS_TIMEOUT) {
@@ -277,16 +290,16 @@ impl Run<'_> {
     }
 
     /// Counts what never came, and ends the threads.
-    fn end(mut self) -> Report {
+    fn finish(mut self) -> LoadReport {
         let (to, tallies) = unbounded();
         let numbers = self.numbers.clone();
-        self.order(|| Order::Judge(numbers.clone(), to.clone()));
+        self.send_order(|| ReceiverOrder::Judge(numbers.clone(), to.clone()));
         self.collect(to, &tallies);
-        self.report.interrupted = self.board.stopped();
-        let Run { receivers, parts, publishing, mut report, .. } = self;
+        self.report.interrupted = self.state.is_stopped();
+        let LoadRun { receivers, parts, publishing, mut report, .. } = self;
         drop(parts);
         let mut threads = vec![publishing];
-        for Receiving { orders, waker, thread } in receivers {
+        for ReceiverThread { orders, waker, thread } in receivers {
             drop(orders);
             let _ = waker.wake();
             threads.push(thread);

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use mio::Waker;
 
-use crate::load::in_flight::Flight;
+use crate::load::in_flight::EventsInFlight;
 
 /// The counts of one receiver, written by it alone.
 #[derive(Default)]
-pub struct Cell {
+pub struct ReceiverCounts {
     /// Streams open now.
     pub open: AtomicU64,
     /// Events received so far.
@@ -21,25 +21,25 @@ pub struct Cell {
 }
 
 /// What is shared.
-pub struct Board {
+pub struct RunState {
     start: Instant,
     /// Events on their way.
-    pub flight: Flight,
+    pub in_flight: EventsInFlight,
     /// One for each receiver.
-    pub cells: Vec<Cell>,
+    pub receiver_counts: Vec<ReceiverCounts>,
     publisher_sleeps: AtomicBool,
     publisher: Waker,
     /// The run was interrupted.
     pub stop: Arc<AtomicBool>,
 }
 
-impl Board {
-    /// A board for so many receivers and the publisher behind `publisher`.
-    pub fn new(receivers: usize, publisher: Waker, stop: Arc<AtomicBool>) -> Board {
-        Board {
+impl RunState {
+    /// A state for so many receivers and the publisher behind `publisher`.
+    pub fn new(receivers: usize, publisher: Waker, stop: Arc<AtomicBool>) -> RunState {
+        RunState {
             start: Instant::now(),
-            flight: Flight::new(),
-            cells: (0..receivers).map(|_| Cell::default()).collect(),
+            in_flight: EventsInFlight::new(),
+            receiver_counts: (0..receivers).map(|_| ReceiverCounts::default()).collect(),
             publisher_sleeps: AtomicBool::new(false),
             publisher,
             stop,
@@ -52,22 +52,22 @@ impl Board {
     }
 
     /// The sum of one count over all receivers.
-    pub fn sum(&self, count: impl Fn(&Cell) -> &AtomicU64) -> u64 {
-        self.cells.iter().map(|cell| count(cell).load(Relaxed)).sum()
+    pub fn sum(&self, count: impl Fn(&ReceiverCounts) -> &AtomicU64) -> u64 {
+        self.receiver_counts.iter().map(|cell| count(cell).load(Relaxed)).sum()
     }
 
     /// Whether the run was interrupted.
-    pub fn stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.stop.load(Relaxed)
     }
 
     /// The publisher says that it is about to wait; then it looks once more.
-    pub fn publisher_sleeps(&self, sleeps: bool) {
+    pub fn set_publisher_sleeps(&self, sleeps: bool) {
         self.publisher_sleeps.store(sleeps, SeqCst);
     }
 
     /// Something has happened that the publisher may wait for.
-    pub fn nudge_publisher(&self) {
+    pub fn wake_sleeping_publisher(&self) {
         if self.publisher_sleeps.swap(false, SeqCst) {
             // It looks again by itself after a while, so a lost wake-up costs time only.
             let _ = self.publisher.wake();

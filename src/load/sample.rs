@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use crate::host::processes::{self, Usage};
-use crate::load::plan::Plan;
+use crate::load::plan::LoadPlan;
 
 /// A moment.
 #[derive(Clone, Copy)]
-pub struct Sample {
+pub struct UsageSample {
     at: Instant,
     /// The measured processes.
     pub usage: Usage,
@@ -18,7 +18,7 @@ pub struct Sample {
 
 /// What lies between two moments.
 #[derive(Clone, Copy)]
-pub struct Span {
+pub struct UsageSpan {
     /// Seconds.
     pub seconds: f64,
     /// Processor time of the measured processes, in microseconds; `None` when none is measured.
@@ -31,10 +31,10 @@ pub struct Span {
     pub client_percent: f64,
 }
 
-impl Sample {
+impl UsageSample {
     /// Now.
-    pub fn take(plan: &Plan) -> Sample {
-        Sample {
+    pub fn take(plan: &LoadPlan) -> UsageSample {
+        UsageSample {
             at: Instant::now(),
             usage: processes::usage(&plan.pids),
             own_cpu_ns: processes::cpu_ns(std::process::id()),
@@ -43,12 +43,12 @@ impl Sample {
     }
 
     /// What lies between an earlier moment and this one.
-    pub fn since(&self, before: &Sample) -> Span {
+    pub fn since(&self, before: &UsageSample) -> UsageSpan {
         let measured = before.usage.processes > 0;
         let grown = |now: u64, then: u64| now as f64 - then as f64;
         let seconds = (self.at - before.at).as_secs_f64();
         let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
-        Span {
+        UsageSpan {
             seconds,
             cpu_us: measured.then(|| grown(self.usage.cpu_ns, before.usage.cpu_ns) / 1_000.0),
             resident_bytes: measured.then(|| grown(self.usage.resident_bytes, before.usage.resident_bytes)),

@@ -5,7 +5,7 @@ use std::io::Write;
 
 /// An event's stamp. As text: four decimals with a space behind each, then filling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct EventStamp {
     /// The publisher's connection.
     pub publisher: u32,
     /// Which event of this publisher on this topic, from 1 on without a hole.
@@ -16,11 +16,11 @@ pub struct Stamp {
     pub sent_ns: u64,
 }
 
-impl Stamp {
+impl EventStamp {
     /// Appends the text, filled up to `bytes`; longer if the stamp alone is.
     pub fn write(&self, bytes: usize, out: &mut Vec<u8>) {
         let start = out.len();
-        let Stamp { publisher, number, index, sent_ns } = self;
+        let EventStamp { publisher, number, index, sent_ns } = self;
         write!(out, "{publisher} {number} {index} {sent_ns} ").expect("memory takes every write");
         if out.len() - start < bytes {
             out.resize(start + bytes, b'x');
@@ -28,12 +28,12 @@ impl Stamp {
     }
 
     /// Reads it back; `None` for what no run has sent.
-    pub fn read(data: &[u8]) -> Option<Stamp> {
+    pub fn read(data: &[u8]) -> Option<EventStamp> {
         let mut rest = data;
         let publisher = u32::try_from(decimal(&mut rest)?).ok()?;
         let number = u32::try_from(decimal(&mut rest)?).ok()?;
         let (index, sent_ns) = (decimal(&mut rest)?, decimal(&mut rest)?);
-        rest.iter().all(|&byte| byte == b'x').then_some(Stamp { publisher, number, index, sent_ns })
+        rest.iter().all(|&byte| byte == b'x').then_some(EventStamp { publisher, number, index, sent_ns })
     }
 }
 
@@ -59,12 +59,12 @@ mod tests {
 
     #[test]
     fn a_stamp_reads_back_at_any_size() {
-        let stamp = Stamp { publisher: 3, number: 41, index: 1 << 40, sent_ns: u64::MAX };
+        let stamp = EventStamp { publisher: 3, number: 41, index: 1 << 40, sent_ns: u64::MAX };
         for bytes in [0, 64, 100_000] {
             let mut text = Vec::new();
             stamp.write(bytes, &mut text);
             assert!(text.len() >= bytes && text.len() <= bytes.max(64));
-            assert_eq!(Stamp::read(&text), Some(stamp));
+            assert_eq!(EventStamp::read(&text), Some(stamp));
         }
     }
 
@@ -73,7 +73,7 @@ mod tests {
         for text in
             ["", "1 2 3 4", "1 2 3 x ", "1  3 4 ", "1 2 3 4 xy", "-1 2 3 4 ", "1 2 3 99999999999999999999 "]
         {
-            assert_eq!(Stamp::read(text.as_bytes()), None, "{text:?}");
+            assert_eq!(EventStamp::read(text.as_bytes()), None, "{text:?}");
         }
     }
 }

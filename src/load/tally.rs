@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::histogram::Histogram;
+use crate::load::histogram::LatencyHistogram;
 
 /// The counts of one part of a run.
 #[derive(Clone, Default)]
-pub struct Tally {
+pub struct ReceiverTally {
     /// Events received, repeats left out.
     pub deliveries: u64,
     /// Reads that brought something.
@@ -16,20 +16,20 @@ pub struct Tally {
     /// Comment lines, the heartbeats among them.
     pub comments: u64,
     /// What must not happen.
-    pub losses: Losses,
+    pub losses: LossCounts,
     /// From publishing to reading.
-    pub latency: Histogram,
+    pub latency: LatencyHistogram,
     /// From publishing to the reading of an event's last subscriber.
-    pub to_last: Histogram,
+    pub to_last: LatencyHistogram,
     /// From connecting to the response head.
-    pub opening: Histogram,
+    pub opening: LatencyHistogram,
     /// From connecting again to the last event that was missed.
-    pub resuming: Histogram,
+    pub resuming: LatencyHistogram,
 }
 
-impl Tally {
+impl ReceiverTally {
     /// Adds another.
-    pub fn add(&mut self, other: &Tally) {
+    pub fn add(&mut self, other: &ReceiverTally) {
         self.deliveries += other.deliveries;
         self.reads += other.reads;
         self.comments += other.comments;
@@ -43,7 +43,7 @@ impl Tally {
 
 /// What must not happen.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Losses {
+pub struct LossCounts {
     /// Events missing between two others, or at the end, with no word about it.
     pub lost: u64,
     /// Events missing behind a gap that the server told.
@@ -58,10 +58,10 @@ pub struct Losses {
     pub failed: BTreeMap<String, u64>,
 }
 
-impl Losses {
+impl LossCounts {
     /// Adds those of a part.
-    pub fn add(&mut self, other: &Losses) {
-        let Losses { lost, told, repeated, foreign, ended, failed } = other;
+    pub fn add(&mut self, other: &LossCounts) {
+        let LossCounts { lost, told, repeated, foreign, ended, failed } = other;
         self.lost += lost;
         self.told += told;
         self.repeated += repeated;
@@ -73,7 +73,7 @@ impl Losses {
     }
 
     /// Counts an attempt that came to nothing.
-    pub fn fail(&mut self, what: impl Into<String>) {
+    pub fn count_failed(&mut self, what: impl Into<String>) {
         *self.failed.entry(what.into()).or_default() += 1;
     }
 }

@@ -4,7 +4,7 @@ use crate::base::prng::Prng;
 
 /// The shape of a spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum SpreadShape {
     /// Round and round.
     Even,
     /// The k-th topic has a share that goes with 1/k, in subscribers as in events (Zipf's law).
@@ -13,25 +13,25 @@ pub enum Shape {
 
 /// A spread over a number of topics.
 #[derive(Clone)]
-pub struct Spread {
+pub struct TopicSpread {
     topics: usize,
     /// Sums of the shares up to each topic; empty when even.
     sums: Vec<f64>,
 }
 
-impl Spread {
+impl TopicSpread {
     /// A spread over `topics`, at least one.
-    pub fn new(topics: usize, shape: Shape) -> Spread {
+    pub fn new(topics: usize, shape: SpreadShape) -> TopicSpread {
         let topics = topics.max(1);
         let share = |sum: &mut f64, rank: usize| {
             *sum += 1.0 / (rank + 1) as f64;
             Some(*sum)
         };
         let sums = match shape {
-            Shape::Even => Vec::new(),
-            Shape::Zipf => (0..topics).scan(0.0, share).collect(),
+            SpreadShape::Even => Vec::new(),
+            SpreadShape::Zipf => (0..topics).scan(0.0, share).collect(),
         };
-        Spread { topics, sums }
+        TopicSpread { topics, sums }
     }
 
     /// The topic of the `index`-th subscriber or event; `seed` tells runs apart.
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn zipf_gives_the_first_topic_its_share_and_every_index_a_topic() {
-        let spread = Spread::new(100, Shape::Zipf);
+        let spread = TopicSpread::new(100, SpreadShape::Zipf);
         let mut counts = [0_u32; 100];
         (0..100_000).for_each(|index| counts[spread.topic(index, 7)] += 1);
         // 1 / H(100) = 0.193.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn even_goes_round() {
-        let spread = Spread::new(3, Shape::Even);
+        let spread = TopicSpread::new(3, SpreadShape::Even);
         assert_eq!((0..5).map(|index| spread.topic(index, 1)).collect::<Vec<_>>(), [0, 1, 2, 0, 1]);
     }
 

@@ -20,13 +20,13 @@ const OTHERS: &str = "others";
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Repeats {
-    kinds: Vec<Kind>,
+pub struct RepeatedErrors {
+    errors: Vec<RepeatedError>,
 }
 
 /// Errors that differ in nothing but numbers.
 #[derive(Debug)]
-struct Kind {
+struct RepeatedError {
     key: String,
     level: Level,
     /// The newest of them.
@@ -40,47 +40,55 @@ struct Kind {
     frequent_minutes: u32,
 }
 
-impl Repeats {
+impl RepeatedErrors {
     /// Takes a line in; what is to be written now, if anything.
-    pub fn take(&mut self, now_ms: u64, level: Level, line: String) -> Option<String> {
+    pub fn admit_line(&mut self, now_ms: u64, level: Level, line: String) -> Option<String> {
         if level > Level::Warn || !line.contains(" error=") {
             return Some(line);
         }
         let mut key = without_numbers(&line);
-        let is_known = |kinds: &[Kind], key: &str| kinds.iter().any(|kind| kind.key == key);
-        if self.kinds.len() >= LOG_KINDS_MAX && !is_known(&self.kinds, &key) {
+        let is_known = |errors: &[RepeatedError], key: &str| errors.iter().any(|error| error.key == key);
+        if self.errors.len() >= LOG_KINDS_MAX && !is_known(&self.errors, &key) {
             key = OTHERS.to_owned();
         }
-        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.key == key) {
-            kind.held += 1;
-            (kind.level, kind.line) = (level, line);
+        if let Some(error) = self.errors.iter_mut().find(|error| error.key == key) {
+            error.held += 1;
+            (error.level, error.line) = (level, line);
             return None;
         }
         let written = format!("{line} class=occasional");
         let (minute_began_ms, held, told) = (now_ms, 0, true);
-        self.kinds.push(Kind { key, level, line, minute_began_ms, held, told, frequent_minutes: 0 });
+        self.errors.push(RepeatedError {
+            key,
+            level,
+            line,
+            minute_began_ms,
+            held,
+            told,
+            frequent_minutes: 0,
+        });
         Some(written)
     }
 
-    /// Milliseconds until [`Repeats::due`] has something to do.
-    pub fn wait_ms(&self, now_ms: u64) -> Option<u64> {
-        let ends = self.kinds.iter().map(|kind| kind.minute_began_ms + MINUTE_MS);
+    /// Milliseconds until [`RepeatedErrors::due_lines`] has something to do.
+    pub fn ms_until_due(&self, now_ms: u64) -> Option<u64> {
+        let ends = self.errors.iter().map(|error| error.minute_began_ms + MINUTE_MS);
         ends.min().map(|end| end.saturating_sub(now_ms))
     }
 
     /// The lines for the minutes that are over. Whoever was quiet for one is forgotten.
-    pub fn due(&mut self, now_ms: u64) -> Vec<(Level, String)> {
+    pub fn due_lines(&mut self, now_ms: u64) -> Vec<(Level, String)> {
         let mut lines = Vec::new();
-        self.kinds.retain_mut(|kind| {
-            let over = now_ms.saturating_sub(kind.minute_began_ms) >= MINUTE_MS;
+        self.errors.retain_mut(|error| {
+            let over = now_ms.saturating_sub(error.minute_began_ms) >= MINUTE_MS;
             if over {
-                lines.extend(kind.told_of());
-                let frequent = kind.held + u64::from(kind.told) >= LOG_FREQUENT_MIN;
-                kind.frequent_minutes = if frequent { kind.frequent_minutes + 1 } else { 0 };
+                lines.extend(error.held_line());
+                let frequent = error.held + u64::from(error.told) >= LOG_FREQUENT_MIN;
+                error.frequent_minutes = if frequent { error.frequent_minutes + 1 } else { 0 };
             }
-            let quiet = kind.held == 0;
+            let quiet = error.held == 0;
             if over {
-                (kind.minute_began_ms, kind.held, kind.told) = (now_ms, 0, false);
+                (error.minute_began_ms, error.held, error.told) = (now_ms, 0, false);
             }
             !(over && quiet)
         });
@@ -88,16 +96,16 @@ impl Repeats {
     }
 
     /// What is held, before the end.
-    pub fn rest(&mut self) -> Vec<(Level, String)> {
-        let lines = self.kinds.iter().filter_map(Kind::told_of).collect();
-        for kind in &mut self.kinds {
-            kind.held = 0;
+    pub fn take_held_lines(&mut self) -> Vec<(Level, String)> {
+        let lines = self.errors.iter().filter_map(RepeatedError::held_line).collect();
+        for error in &mut self.errors {
+            error.held = 0;
         }
         lines
     }
 }
 
-impl Kind {
+impl RepeatedError {
     fn class(&self) -> &'static str {
         if self.held + u64::from(self.told) < LOG_FREQUENT_MIN {
             "occasional"
@@ -109,8 +117,8 @@ impl Kind {
     }
 
     /// The line for all that are held, in the words of the newest.
-    fn told_of(&self) -> Option<(Level, String)> {
-        let Kind { held, line, .. } = self;
+    fn held_line(&self) -> Option<(Level, String)> {
+        let RepeatedError { held, line, .. } = self;
         (*held > 0).then(|| (self.level, format!("{line} class={} count={held}", self.class())))
     }
 }
@@ -135,13 +143,13 @@ mod tests {
 
     /// Everything written when an error comes at each of these moments, as `(ms, words behind the line)`.
     fn written(moments: &[u64], until_ms: u64) -> Vec<(u64, String)> {
-        let (mut repeats, mut written) = (Repeats::default(), Vec::new());
+        let (mut repeats, mut written) = (RepeatedErrors::default(), Vec::new());
         let mut moments = moments.iter().peekable();
         for now_ms in (0..=until_ms).step_by(100) {
-            let due = repeats.due(now_ms).into_iter().map(|(_, line)| line);
+            let due = repeats.due_lines(now_ms).into_iter().map(|(_, line)| line);
             let mut lines: Vec<String> = due.collect();
             while moments.next_if(|at| **at <= now_ms).is_some() {
-                lines.extend(repeats.take(now_ms, Level::Warn, LINE.to_owned()));
+                lines.extend(repeats.admit_line(now_ms, Level::Warn, LINE.to_owned()));
             }
             let behind = |line: String| line.strip_prefix(LINE).expect("in its own words").trim().to_owned();
             written.extend(lines.into_iter().map(|line| (now_ms, behind(line))));
@@ -188,44 +196,44 @@ mod tests {
 
     #[test]
     fn a_flood_is_a_line_at_once_and_one_a_minute() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RepeatedErrors::default();
         let mut lines = 0;
         for number in 0..100_000_u64 {
             let line = format!("event=accept_failed worker={} error=\"os error {number}\"", number % 64);
-            lines += usize::from(repeats.take(number, Level::Error, line).is_some());
-            lines += repeats.due(number).len();
+            lines += usize::from(repeats.admit_line(number, Level::Error, line).is_some());
+            lines += repeats.due_lines(number).len();
         }
         assert_eq!(lines, 2);
-        assert_eq!(repeats.kinds.len(), 1);
+        assert_eq!(repeats.errors.len(), 1);
     }
 
     #[test]
     fn kinds_are_bounded_and_the_rest_share_a_line() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RepeatedErrors::default();
         let name = |number: usize| format!("{number:b}").replace('0', "a").replace('1', "b");
         let line = |number: usize| format!("event={} error=x", name(number));
         let lines: Vec<_> =
-            (0..500).filter_map(|number| repeats.take(0, Level::Warn, line(number))).collect();
-        assert_eq!((lines.len(), repeats.kinds.len()), (LOG_KINDS_MAX + 1, LOG_KINDS_MAX + 1));
-        let due = repeats.due(MINUTE_MS);
+            (0..500).filter_map(|number| repeats.admit_line(0, Level::Warn, line(number))).collect();
+        assert_eq!((lines.len(), repeats.errors.len()), (LOG_KINDS_MAX + 1, LOG_KINDS_MAX + 1));
+        let due = repeats.due_lines(MINUTE_MS);
         assert_eq!(due.len(), 1);
         assert_eq!(due[0].1, format!("{} class=frequent count={}", line(499), 499 - LOG_KINDS_MAX));
     }
 
     #[test]
     fn other_lines_pass_and_what_is_held_is_told_before_the_end() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RepeatedErrors::default();
         for _ in 0..3 {
             let alert = "event=alert state=firing alert=x".to_owned();
-            assert_eq!(repeats.take(0, Level::Error, alert.clone()), Some(alert));
-            assert_eq!(repeats.take(0, Level::Info, LINE.to_owned()), Some(LINE.to_owned()));
+            assert_eq!(repeats.admit_line(0, Level::Error, alert.clone()), Some(alert));
+            assert_eq!(repeats.admit_line(0, Level::Info, LINE.to_owned()), Some(LINE.to_owned()));
         }
-        assert_eq!(repeats.wait_ms(0), None);
+        assert_eq!(repeats.ms_until_due(0), None);
         for _ in 0..3 {
-            repeats.take(1_000, Level::Warn, LINE.to_owned());
+            repeats.admit_line(1_000, Level::Warn, LINE.to_owned());
         }
-        assert_eq!(repeats.wait_ms(31_000), Some(30_000));
-        assert_eq!(repeats.rest(), [(Level::Warn, format!("{LINE} class=occasional count=2"))]);
-        assert_eq!(repeats.rest(), []);
+        assert_eq!(repeats.ms_until_due(31_000), Some(30_000));
+        assert_eq!(repeats.take_held_lines(), [(Level::Warn, format!("{LINE} class=occasional count=2"))]);
+        assert_eq!(repeats.take_held_lines(), []);
     }
 }

@@ -25,15 +25,15 @@ const READS_PER_LOOK: usize = 64;
 
 /// A program by its path.
 #[derive(Debug)]
-pub struct Program {
+pub struct AlertProgram {
     path: String,
     patience: Duration,
 }
 
-impl Program {
+impl AlertProgram {
     /// Nothing is looked at before it is run: it may come later than the server.
-    pub fn new(path: &str) -> Program {
-        Program { path: path.to_owned(), patience: Duration::from_millis(ALERT_TRY_MS) }
+    pub fn new(path: &str) -> AlertProgram {
+        AlertProgram { path: path.to_owned(), patience: Duration::from_millis(ALERT_TRY_MS) }
     }
 
     /// Runs it once to its end. `input` is small enough for any pipe, so writing it never waits.
@@ -76,13 +76,13 @@ impl Program {
             // A program that does not care for its input may be gone already: its exit code tells.
             let _ = pipe.write_all(input);
         }
-        let mut words = Words::of(child.stderr.take())?;
+        let mut words = StderrExcerpt::from_stderr(child.stderr.take())?;
         loop {
             let status = child.try_wait()?;
             words.read();
             match status {
                 Some(status) if status.success() => return Ok(Some(Ok(()))),
-                Some(status) => return Ok(Some(Err(words.with(&status.to_string())))),
+                Some(status) => return Ok(Some(Err(words.append_to(&status.to_string())))),
                 None if Instant::now() >= deadline => return Ok(None),
                 None => thread::sleep(LOOK),
             }
@@ -91,18 +91,18 @@ impl Program {
 }
 
 /// What a program says on standard error: its beginning is kept, all of it is read.
-struct Words {
+struct StderrExcerpt {
     pipe: Option<pipe::Receiver>,
     kept: Vec<u8>,
 }
 
-impl Words {
-    fn of(stderr: Option<ChildStderr>) -> std::io::Result<Words> {
+impl StderrExcerpt {
+    fn from_stderr(stderr: Option<ChildStderr>) -> std::io::Result<StderrExcerpt> {
         let pipe = stderr.map(pipe::Receiver::from);
         if let Some(pipe) = &pipe {
             pipe.set_nonblocking(true)?;
         }
-        Ok(Words { pipe, kept: Vec::new() })
+        Ok(StderrExcerpt { pipe, kept: Vec::new() })
     }
 
     fn read(&mut self) {
@@ -122,7 +122,7 @@ impl Words {
         }
     }
 
-    fn with(&self, status: &str) -> String {
+    fn append_to(&self, status: &str) -> String {
         let words = String::from_utf8_lossy(&self.kept);
         let words = words.trim();
         if words.is_empty() { status.to_owned() } else { format!("{status}: {words}") }
@@ -135,7 +135,8 @@ mod tests {
     use crate::sys::process::keep_files_from_children;
 
     fn shell(script: &str, patience_ms: u64, input: &[u8]) -> Result<(), String> {
-        let program = Program { path: "/bin/sh".to_owned(), patience: Duration::from_millis(patience_ms) };
+        let program =
+            AlertProgram { path: "/bin/sh".to_owned(), patience: Duration::from_millis(patience_ms) };
         let variables = vec![("ALERT_NAME".to_owned(), "x y".to_owned())];
         program.run(&["-c".to_owned(), script.to_owned()], variables, input)
     }
@@ -161,7 +162,7 @@ mod tests {
         assert_eq!(shell("exit 1", 30_000, b""), Err("exit status: 1".to_owned()));
         let long = shell("yes | head -c 200000 >&2; exit 1", 30_000, b"").unwrap_err();
         assert!(long.len() <= ALERT_WORDS_BYTES_MAX + 20, "{}", long.len());
-        let missing = Program::new("/nonexistent/x").run(&[], Vec::new(), b"").unwrap_err();
+        let missing = AlertProgram::new("/nonexistent/x").run(&[], Vec::new(), b"").unwrap_err();
         assert!(missing.starts_with("cannot run /nonexistent/x: No such file"), "{missing}");
     }
 

@@ -12,19 +12,19 @@ use crate::monitor::alerts::Notice;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Courier {
+pub struct RetryingSender {
     destination: String,
     prng: Prng,
 }
 
-impl Courier {
+impl RetryingSender {
     /// For a destination, whose name is for the log.
-    pub fn new(destination: String, seed: u64) -> Courier {
-        Courier { destination, prng: Prng::new(seed) }
+    pub fn new(destination: String, seed: u64) -> RetryingSender {
+        RetryingSender { destination, prng: Prng::new(seed) }
     }
 
     /// Tries until it is delivered or patience is over; whether it is.
-    pub fn carry(
+    pub fn send_with_retries(
         &mut self,
         notice: &Notice,
         mut deliver: impl FnMut(&Notice) -> Result<(), String>,
@@ -46,7 +46,7 @@ impl Courier {
                      error={words}"
                 );
             }
-            if number == ALERT_TRIES_MAX || !pause(self.pause(number)) {
+            if number == ALERT_TRIES_MAX || !pause(self.next_pause(number)) {
                 let destination = LogValue(&self.destination);
                 error!(
                     "event=alert_given_up destination={destination} alert={alert} state={state} \
@@ -58,7 +58,7 @@ impl Courier {
     }
 
     /// The pause after a try that failed.
-    fn pause(&mut self, number: u32) -> Duration {
+    fn next_pause(&mut self, number: u32) -> Duration {
         let doubled = ALERT_PAUSE_MS << (number - 1).min(16);
         Duration::from_millis(self.prng.jittered(doubled.min(ALERT_PAUSE_MS_MAX), ALERT_JITTER_PERCENT))
     }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     /// Whether it arrived, the number of tries and the pauses, when the first `failures` tries fail.
-    fn carry(failures: u32, pauses_max: usize) -> (bool, u32, Vec<u64>) {
+    fn send_with_retries(failures: u32, pauses_max: usize) -> (bool, u32, Vec<u64>) {
         let (mut tries, mut pauses) = (0, Vec::new());
         let deliver = |_: &Notice| {
             tries += 1;
@@ -93,26 +93,26 @@ mod tests {
             pauses.push(u64::try_from(pause.as_millis()).unwrap());
             pauses.len() < pauses_max
         };
-        let carried = Courier::new("x".to_owned(), 1).carry(&notice(), deliver, pause);
+        let carried = RetryingSender::new("x".to_owned(), 1).send_with_retries(&notice(), deliver, pause);
         (carried, tries, pauses)
     }
 
     #[test]
     fn a_message_is_tried_until_it_arrives() {
-        assert_eq!(carry(0, 9), (true, 1, vec![]));
-        let (carried, tries, pauses) = carry(3, 9);
+        assert_eq!(send_with_retries(0, 9), (true, 1, vec![]));
+        let (carried, tries, pauses) = send_with_retries(3, 9);
         assert!(carried && tries == 4 && pauses.len() == 3, "{tries} {pauses:?}");
     }
 
     #[test]
     fn a_pause_may_end_it() {
-        let (carried, tries, _) = carry(u32::MAX, 2);
+        let (carried, tries, _) = send_with_retries(u32::MAX, 2);
         assert!(!carried && tries == 2);
     }
 
     #[test]
     fn pauses_double_with_jitter_up_to_a_bound_and_patience_ends() {
-        let (carried, tries, pauses) = carry(u32::MAX, 9);
+        let (carried, tries, pauses) = send_with_retries(u32::MAX, 9);
         assert!(!carried && tries == ALERT_TRIES_MAX);
         for (pause, wanted) in pauses.iter().zip([1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]) {
             assert!(pause.abs_diff(wanted) <= wanted / 5, "{pauses:?}");

@@ -15,22 +15,22 @@ use crate::monitor::alerts::Notice;
 
 /// One address.
 #[derive(Debug)]
-pub struct Webhook {
+pub struct AlertWebhook {
     url: String,
     host: Arc<str>,
     /// Made at the first message, so that a server without alerts reads no certificates.
     agent: Option<Agent>,
 }
 
-impl Webhook {
+impl AlertWebhook {
     /// A checked address; `host` is this machine's name.
-    pub fn new(url: &str, host: Arc<str>) -> Webhook {
-        Webhook { url: url.to_owned(), host, agent: None }
+    pub fn new(url: &str, host: Arc<str>) -> AlertWebhook {
+        AlertWebhook { url: url.to_owned(), host, agent: None }
     }
 
     /// Posts once.
     pub fn post(&mut self, notice: &Notice) -> Result<(), String> {
-        let agent = self.agent.get_or_insert_with(|| agent(self.url.starts_with("https:")));
+        let agent = self.agent.get_or_insert_with(|| webhook_agent(self.url.starts_with("https:")));
         let body = notice.json(&self.host).to_string();
         let sent = agent.post(&self.url).content_type("application/json").send(body);
         match sent {
@@ -41,7 +41,7 @@ impl Webhook {
     }
 }
 
-fn agent(tls: bool) -> Agent {
+fn webhook_agent(tls: bool) -> Agent {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         // A POST that is sent elsewhere becomes a GET that says nothing.
@@ -52,7 +52,7 @@ fn agent(tls: bool) -> Agent {
         .user_agent(concat!("fanwheel/", env!("CARGO_PKG_VERSION")));
     if tls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = RootCerts::Specific(Arc::new(trusted()));
+        let roots = RootCerts::Specific(Arc::new(host_certificates()));
         config = config.tls_config(
             TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(roots).build(),
         );
@@ -61,7 +61,7 @@ fn agent(tls: bool) -> Agent {
 }
 
 /// The host's certificates; none when it has no bundle, and then no TLS connection is made.
-fn trusted() -> Vec<Certificate<'static>> {
+fn host_certificates() -> Vec<Certificate<'static>> {
     let read = ca_bundle::file().and_then(|path| std::fs::read(&path).map_err(|_| path));
     let pem = match read {
         Ok(pem) => pem,

@@ -33,7 +33,7 @@ pub fn read(
         scripts: scripts(),
         values: values(root, rows),
         files: hard_files(root, &name).map(|files| (files, whose)),
-        group_memory_bytes: memory::Host::at(root).group_bytes(&name),
+        group_memory_bytes: memory::MemoryReader::at(root).group_bytes(&name),
         group_threads: cgroups::least(&cgroups::texts(root, &name, "pids", "pids.max", "pids.max")),
         group_cpu_percent: cgroups::cpu_percent(root, &name),
         ring: Some(match ring::SendRing::new(1) {

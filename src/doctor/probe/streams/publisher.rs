@@ -7,7 +7,7 @@ use super::url::{kept_pairs, topic_pair};
 use crate::base::failure::CommandFailure;
 use crate::base::limits::{DOCTOR_PATIENCE, DOCTOR_PUBLISH_TIMEOUT};
 use crate::base::logfmt::shown;
-use crate::client::http::{Base, agent, refusal};
+use crate::client::http::{ServerUrl, http_agent, read_refusal};
 use crate::doctor::judge::publish_refusal::Unpublished;
 
 const FLAG: &str = "--publish-url";
@@ -35,9 +35,13 @@ impl Publisher {
                 shown(url)
             )));
         }
-        let base = Base::named(FLAG, front)?;
+        let base = ServerUrl::from_flag(FLAG, front)?;
         let pairs: Vec<String> = std::iter::once(topic_pair(topic)).chain(kept_pairs(query)).collect();
-        Ok(Publisher { agent: agent(DOCTOR_PATIENCE), place: base.place("/publish"), query: pairs.join("&") })
+        Ok(Publisher {
+            agent: http_agent(DOCTOR_PATIENCE),
+            place: base.url_with_path("/publish"),
+            query: pairs.join("&"),
+        })
     }
 
     /// The request, for people.
@@ -61,7 +65,7 @@ impl Publisher {
             Unpublished::Unanswered { asked: self.asked(), error }
         })?;
         if !response.status().is_success() {
-            let refusal = refusal(response);
+            let refusal = read_refusal(response);
             let (status, words) = (refusal.status, refusal.words);
             return Err(Unpublished::Refused { asked: self.asked(), status, words });
         }

@@ -4,7 +4,7 @@ use ureq::http::Uri;
 
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
-use crate::client::http::{encoded, has_wrong_port};
+use crate::client::http::{has_wrong_port, percent_encoded};
 
 /// Parameters that say what is subscribed to, from where, or what is published: the doctor brings its own.
 const OWN_PARAMETERS: [&str; 9] =
@@ -67,7 +67,7 @@ impl Address {
     /// credentials perhaps, stays.
     pub fn target(&self, topics: &[String], more: &[(&str, &str)]) -> String {
         let kept = self.query.iter().filter(|pair| !is_own(pair)).cloned();
-        let more = more.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
+        let more = more.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value)));
         let pairs: Vec<String> = topics.iter().cloned().chain(kept).chain(more).collect();
         format!("{}?{}", self.path, pairs.join("&"))
     }
@@ -114,7 +114,7 @@ fn name_of(pair: &str) -> &str {
 
 /// The pair that subscribes to a topic.
 pub fn topic_pair(topic: &str) -> String {
-    format!("topic={}", encoded(topic))
+    format!("topic={}", percent_encoded(topic))
 }
 
 #[cfg(test)]
