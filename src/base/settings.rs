@@ -3,7 +3,9 @@
 //! The table is the only list: flags, environment, file, `config` and the tables of docs/configuration.md all
 //! come from it. Where a value comes from is decided in `cli`; this file knows no sources.
 
-use crate::base::limits::{ALERT_MS_MAX, ALERT_WEBHOOKS_MAX, KIB, MIB, PUBLISH_BYTES_MAX};
+use crate::base::limits::{
+    ALERT_MS_MAX, ALERT_WEBHOOKS_MAX, HEADERS_MAX, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX,
+};
 
 /// What a setting's text may be.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +85,7 @@ pub const TABLE: &[SettingSpec] = &[
         "standard",
         "set of URLs to serve",
     ),
-    int("workers", "0", 0, 64, "threads that serve connections; 0 = one a processor"),
+    int("workers", "0", 0, WORKERS_MAX as u64, "threads that serve connections; 0 = one a processor"),
     row(
         "fd_tables",
         SettingKind::Choice(&["private", "shared"]),
@@ -114,7 +116,7 @@ pub const TABLE: &[SettingSpec] = &[
     int("topics_max", "1000000", 1, COUNT_MAX, "topics that exist at once"),
     int("publish_bytes_max", "262144", 1, PUBLISH_BYTES_MAX as u64, "bytes of one publish body"),
     int("head_bytes_max", "8192", 512, 64 * KIB as u64, "bytes of one request head"),
-    int("headers_max", "64", 8, 256, "header fields of one request"),
+    int("headers_max", "64", 8, HEADERS_MAX as u64, "header fields of one request"),
     int("head_ms", "10000", 100, HOUR_MS, "time for a whole request head"),
     int("body_ms", "30000", 100, HOUR_MS, "time for a whole publish body"),
     int("idle_ms", "60000", 100, DAY_MS, "time a kept-alive connection may wait before its next request"),

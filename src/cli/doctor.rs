@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use crate::base::failure::CommandFailure;
-use crate::base::limits::{DOCTOR_IDLE_SECONDS_MAX, PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
+use crate::base::limits::{PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
 use crate::base::logfmt::EscapedText;
 use crate::cli::grammar::{number, option, switch, whole};
 use crate::doctor::finding::{Finding, Verdict, is_fine, text};
@@ -19,6 +19,9 @@ use crate::doctor::judge::streams;
 use crate::doctor::probe::host;
 use crate::doctor::probe::streams::{Wishes, look};
 use crate::host::output::print;
+
+/// Seconds of `--idle-seconds`, a day: nobody waits longer for an answer.
+const DOCTOR_IDLE_SECONDS_MAX: u64 = 86_400;
 
 const WORDS: &str = "\
 Without --url: reads this host and compares it with what --connections need. With --url: opens streams \

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use crate::base::failure::CommandFailure;
-use crate::base::limits::{NR_OPEN_DEFAULT, PLANNED_CONNECTIONS_MAX, PLANNED_FILES_MAX};
+use crate::base::limits::PLANNED_CONNECTIONS_MAX;
 use crate::base::logfmt::shown;
 use crate::cli::args;
 use crate::cli::grammar::{number, option, switch, whole};
@@ -16,6 +16,11 @@ use crate::config::resolved::Resolved;
 use crate::host::output::print;
 use crate::planner::constants::Constants;
 use crate::planner::{Ask, Machine, Plan, Planner, SIZES, TooSmall, page};
+
+/// Files that one table may have on a host that was never tuned for more: the kernel's `fs.nr_open`.
+const NR_OPEN_DEFAULT: u64 = 1_048_576;
+/// Files of one worker that can be asked about: the most that `fs.nr_open` may be on 64-bit kernels.
+const PLANNED_FILES_MAX: u64 = 1 << 30;
 
 /// Settings that cost memory, processor time or network; the rest of the configuration changes no plan.
 const COSTLY: [&str; 7] = [

@@ -10,8 +10,15 @@ use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::base::failure::CommandFailure;
-use crate::base::limits::{CLIENT_ANSWER_TIMEOUT, CLIENT_CONNECT_TIMEOUT, CLIENT_REFUSAL_BYTES_MAX};
 use crate::base::logfmt::shown;
+
+/// Longest wait of `publish` and `subscribe` for a connection: a host that is there answers sooner, a
+/// firewall that drops never does.
+const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the head of an answer: as long as a publish body may take.
+const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes read of an answer other than the one hoped for: enough for any message, and no page of a proxy's.
+const CLIENT_REFUSAL_BYTES_MAX: u64 = 4_096;
 
 /// A checked `--url`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,14 @@ use serde_json::Value;
 use ureq::Agent;
 
 use crate::base::failure::CommandFailure;
-use crate::base::limits::{PUBLISH_BYTES_MAX, PUBLISH_SILENCE};
+use crate::base::limits::PUBLISH_BYTES_MAX;
 use crate::base::logfmt::EscapedText;
 use crate::client::http::{ServerUrl, http_agent, read_refusal, unreachable_failure};
+use std::time::Duration;
+
+/// Longest wait of `publish` without a byte: a server that accepted a body and then says nothing for so long
+/// has lost it.
+const PUBLISH_SILENCE: Duration = Duration::from_secs(30);
 
 /// One publish, or one for each line of standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]

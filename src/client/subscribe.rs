@@ -9,6 +9,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IsTerminal, Read, Write};
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
@@ -16,16 +17,28 @@ use ureq::http::HeaderValue;
 use ureq::{Agent, BodyReader};
 
 use crate::base::failure::CommandFailure;
-use crate::base::limits::{
-    SUBSCRIBE_BACKOFF_MS_MAX, SUBSCRIBE_EVENT_BYTES_MAX, SUBSCRIBE_JITTER_PERCENT, SUBSCRIBE_SILENCE,
-    SUBSCRIBE_WAIT_MS,
-};
+use crate::base::limits::{MIB, PUBLISH_BYTES_MAX};
 use crate::base::logfmt::EscapedText;
 use crate::base::prng::Prng;
 use crate::client::event_text::{EventFormat, append_event};
 use crate::client::http::{ServerUrl, http_agent, read_refusal, unreachable_failure};
 use crate::host::output::{printed, write_out};
 use crate::wire::sse::SseParser;
+
+/// Longest wait of `subscribe` without a byte: six heartbeats of the default; a stream silent for longer is
+/// taken for cut.
+const SUBSCRIBE_SILENCE: Duration = Duration::from_secs(90);
+/// Milliseconds before `subscribe` comes back, whatever the server names.
+const SUBSCRIBE_WAIT_MS: RangeInclusive<u64> = 50..=3_600_000;
+/// Longest of its waits, milliseconds, while the server refuses.
+const SUBSCRIBE_BACKOFF_MS_MAX: u64 = 30_000;
+/// Per cent by which a wait is longer, so that clients cut together do not come back together, and none
+/// earlier than the server asked for.
+const SUBSCRIBE_JITTER_PERCENT: u64 = 20;
+/// Bytes of one event that it takes: the largest body with every line a data line of its own.
+const SUBSCRIBE_EVENT_BYTES_MAX: usize = 512 * MIB;
+const _: () =
+    assert!(PUBLISH_BYTES_MAX * 8 <= SUBSCRIBE_EVENT_BYTES_MAX, "`data: x` and a line end for each byte");
 
 /// Reconnection time until the server names one.
 const RETRY_MS: u64 = 2_000;

@@ -7,12 +7,17 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::base::limits::{ALERT_MS_MAX, ALERT_NAME_BYTES_MAX, ALERT_RULES_MAX};
+use crate::base::limits::ALERT_MS_MAX;
 use crate::base::logfmt::shown;
 use crate::config::refusal::Refusal;
 use crate::config::suggest::nearest;
 use crate::monitor::alerts::{Bound, DEFAULT_RULES, DefaultRule, Metric, Rule, SEVERITY_NAMES, Severity};
 use crate::monitor::watch::{metric_named, metrics};
+
+/// Alert rules: each is looked at once a second under the lock of the pages.
+const ALERT_RULES_MAX: usize = 64;
+/// Bytes of a rule's name: it stands in a mail's subject and in each line of the log.
+const ALERT_NAME_BYTES_MAX: usize = 64;
 
 /// The key of the file under which rules stand.
 pub const KEY: &str = "alerts";

@@ -5,11 +5,16 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::base::address::ListenAddress;
-use crate::base::limits::{ALERT_MAILS_MAX, MAIL_ADDRESS_BYTES_MAX, UNIX_PATH_BYTES_MAX};
+use crate::base::limits::UNIX_PATH_BYTES_MAX;
 use crate::base::logfmt::shown;
 use crate::base::settings::{Settings, SlowPolicy, split_list};
 use crate::config::refusal::Refusal;
 use crate::config::resolved::{Entry, Resolved, Source};
+
+/// Addresses of one mail: with its text it fits the smallest pipe, so that writing it never waits.
+const ALERT_MAILS_MAX: usize = 10;
+/// Bytes of a mail address: a path has at most 256 octets, with its brackets (RFC 5321 §4.5.3.1).
+const MAIL_ADDRESS_BYTES_MAX: usize = 254;
 
 /// Pairs whose first must not exceed the second, and why.
 const ORDERED: &[(&str, &str, &str)] = &[

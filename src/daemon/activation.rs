@@ -8,13 +8,16 @@ use std::os::fd::OwnedFd;
 
 use crate::base::address::ListenAddress;
 use crate::base::failure::CommandFailure;
-use crate::base::limits::INHERITED_SOCKETS_MAX;
 use crate::base::logfmt::shown;
 use crate::base::settings::{ListenerKind, Settings};
 use crate::config::resolved::{Resolved, Source};
 use crate::daemon::start;
 use crate::reactor::{InheritedSocket, StartError};
 use crate::sys::process;
+
+/// Listening sockets that may be passed to the server at its start: their descriptors are bits of one word.
+const INHERITED_SOCKETS_MAX: usize = 60;
+const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and what is passed fit one word");
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;

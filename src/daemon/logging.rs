@@ -23,10 +23,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 
-use crate::base::limits::{LOG_DISK_BYTES_MIN, LOG_FLUSH_MS, LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
+use crate::base::limits::{KIB, LOG_LINES_MAX};
 use crate::base::logfmt::{EscapedText, LogValue};
 use crate::daemon::logging::repeats::RepeatedErrors;
 use crate::sys::disk;
+
+/// Bytes of one log line's message; longer is cut. Bounds what `LOG_LINES_MAX` can hold to 4 MiB.
+const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Bytes free on the log's disk below which it counts as full: the longest line would not fit.
+const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
+/// Milliseconds at exit in which the log may write what waits.
+const LOG_FLUSH_MS: u64 = 1_000;
 
 /// Lines that never reached the output, for whatever reason.
 static DROPPED: AtomicU64 = AtomicU64::new(0);

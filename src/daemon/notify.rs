@@ -20,10 +20,12 @@ use log::{Level, error, warn};
 use self::child::AlertProgram;
 use self::retry::RetryingSender;
 use self::webhook::AlertWebhook;
-use crate::base::limits::ALERT_MESSAGES_MAX;
 use crate::base::logfmt::LogValue;
 use crate::base::settings::{Settings, mask_url};
 use crate::monitor::alerts::{Change, Notice, Severity};
+
+/// Messages that wait for one destination; further ones count as failed, so that a dead one costs no memory.
+const ALERT_MESSAGES_MAX: usize = 64;
 
 /// How often a pause looks whether it is worth going on.
 const LOOK: Duration = Duration::from_millis(500);

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::base::counters::Count;
-use crate::base::limits::{ADDRESS_SURVEY_MS_MAX, ADDRESS_SURVEY_MS_MIN};
 use crate::base::snapshot::{Pages, Snapshot};
 use crate::daemon::logging;
 use crate::daemon::notify::{self, AlertNotifier};
@@ -25,6 +24,13 @@ use crate::monitor::summary::Summary;
 use crate::monitor::watch::{Bounds, Sample, Watch};
 use crate::reactor::{Clock, Wakers};
 use crate::sys::process;
+
+/// Shortest pause, milliseconds, between two counts of connections by address while somebody looks. It is as
+/// many milliseconds as there are connections, so that asking the kernel about each costs some 0.1 % of a
+/// processor, however many there are.
+const ADDRESS_SURVEY_MS_MIN: u64 = 5_000;
+/// Longest such pause, milliseconds, so that the figures are never old.
+const ADDRESS_SURVEY_MS_MAX: u64 = 60_000;
 
 /// Between two samples.
 const SAMPLE_MS: u64 = 1_000;

@@ -1,7 +1,7 @@
 //! `fanwheel serve`: starts the log, the node and the workers, then watches over them until they have ended.
 //!
-//! Owns the main thread: signals, the service manager, the sample of each second, the readiness probe. Holds no
-//! connection.
+//! Owns the main thread: signals, the service manager, the sample of each second, the readiness probe. Holds
+//! no connection.
 //!
 //! | state | SIGTERM, SIGINT, POST /drain | all workers ended | too late |
 //! | --- | --- | --- | --- |
@@ -22,7 +22,6 @@ use crossbeam_channel::RecvTimeoutError;
 use log::{debug, error, info, warn};
 
 use crate::base::failure::CommandFailure;
-use crate::base::limits::{DRAIN_GRACE_MS, STOP_MS};
 use crate::base::logfmt::shown;
 use crate::base::settings::Settings;
 use crate::config::resolve::Inputs;
@@ -41,6 +40,11 @@ use crate::host::memory::{MemoryLimit, MemoryReader};
 use crate::monitor::watch::Bounds;
 use crate::reactor::{self, Capacity, InheritedSocket, Server, ServerLaunch, WorkerNotice};
 use crate::sys::process;
+
+/// Milliseconds beyond `drain_ms`: the last answers and closings take their time.
+const DRAIN_GRACE_MS: u64 = 2_000;
+/// Milliseconds for workers to close what they have once they are told to stop.
+const STOP_MS: u64 = 1_000;
 
 /// Starts the server and stays until it has ended.
 ///

@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::hash::Seeded;
-use crate::base::limits::COUNTED_ADDRESSES_MAX;
 use crate::base::survey::AddressCount;
+
+/// Addresses that each worker counts connections of at once.
+const COUNTED_ADDRESSES_MAX: usize = 256;
 
 /// Counts of one worker's addresses.
 #[derive(Debug)]

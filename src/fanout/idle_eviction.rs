@@ -8,9 +8,14 @@ use super::conn::{Conn, Phase, State, flag};
 use super::seam::{Close, Io};
 use super::worker::Worker;
 use crate::base::counters::CloseReason;
-use crate::base::limits::{FRESH_MS, ROOM_CLOSES_PER_TICK};
 use crate::base::settings::ListenerKind;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
+
+/// Idle connections of the operator's listener that are closed in one tick when files run short: about 1 ms.
+const ROOM_CLOSES_PER_TICK: usize = 256;
+/// Milliseconds in which a client that has connected asks, on a busy machine too. A younger connection is
+/// closed for room only when no older one is idle, or a crowd of idle connections would keep others out.
+const FRESH_MS: u64 = 1_000;
 
 /// What a worker with too many sockets wants.
 #[derive(Clone, Copy, Debug)]

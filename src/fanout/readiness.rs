@@ -16,9 +16,13 @@ use std::sync::Arc;
 use super::mail::Probe;
 use super::node::Node;
 use crate::base::counters::Count;
-use crate::base::limits::{PROBE_MS, PROBE_PERIOD_MS, VERDICT_MS};
+use crate::base::limits::{PROBE_MS, PROBE_PERIOD_MS};
 use crate::base::snapshot::ReadinessVerdict;
 use crate::base::time::Now;
+
+/// Milliseconds after which a verdict on readiness is too old to be repeated: the main thread looks twenty
+/// times a second.
+const VERDICT_MS: u64 = 2_500;
 
 /// See the module.
 #[derive(Debug)]

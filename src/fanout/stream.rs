@@ -9,14 +9,26 @@ use super::output::arrive;
 use super::seam::{Close, Io, Read};
 use super::worker::{Token, Worker};
 use crate::base::counters::{CloseReason, Count, RefusalReason};
-use crate::base::limits::{
-    END_PATIENCE_MS, LIFE_JITTER_PERCENT, OPERATOR_PATIENCE_MS, RETRY_JITTER_PERCENT, UPSTREAM_BYTES_MAX,
-    UPSTREAM_UNIT_BYTES,
-};
+use crate::base::limits::{KIB, RETRY_JITTER_PERCENT};
 use crate::base::settings::{SlowPolicy, UrlProfile};
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::reply;
 use crate::wire::request::{StreamStart, SubscribeRequest};
+
+/// Milliseconds that a stream which the operator ends may take to accept the bytes on their way to it. A
+/// stream ended by hand is often one that reads nothing, and the operator waits.
+const OPERATOR_PATIENCE_MS: u64 = 1_000;
+/// Per cent by which a stream's longest life differs from the setting.
+const LIFE_JITTER_PERCENT: u64 = 10;
+/// Milliseconds for which a stream that has reached its age waits for frames on their way to anyone, and for
+/// those that it has still to read: on a busy worker there are always some. It gets the rest when it comes
+/// back.
+const END_PATIENCE_MS: u64 = 1_000;
+/// Bytes a subscriber may send upstream after its request before it is cut.
+const UPSTREAM_BYTES_MAX: usize = 64 * KIB;
+/// Bytes that each piece counts as, at least, which a subscriber sends after its request.
+const UPSTREAM_UNIT_BYTES: usize = 64;
+const _: () = assert!(UPSTREAM_BYTES_MAX / UPSTREAM_UNIT_BYTES < u16::MAX as usize, "counted in 16 bits");
 
 /// Milliseconds after which a stream that could not be ended yet is looked at again.
 const END_RETRY_MS: u64 = 100;

@@ -17,11 +17,18 @@ use super::top_k::Best;
 use super::topics::LocalTopics;
 use super::worker::{Token, Worker};
 use crate::base::counters::CloseReason;
-use crate::base::limits::{KERNEL_LOOKS, ROW_TOPICS_MAX, SURVEY_LOOKS_PER_TURN};
 use crate::base::survey::{
     ConnectionId, ConnectionRow, ConnectionSort, ConnectionState, TopicRow, TopicSort,
 };
 use crate::base::time::{Now, TICK_MS, Tick};
+
+/// Connections or topics looked at for surveys in one turn, so that subscribers wait for a quarter of a
+/// batch.
+const SURVEY_LOOKS_PER_TURN: usize = 4_096;
+/// Looks that asking the kernel about a connection counts for.
+const KERNEL_LOOKS: usize = 24;
+/// Topics named in one row of `/connections`; of more, only the number is told.
+const ROW_TOPICS_MAX: usize = 8;
 
 /// How far a worker has come with a survey.
 #[derive(Debug)]

@@ -5,7 +5,11 @@
 use std::collections::HashMap;
 
 use super::hash::Seeded;
-use crate::base::limits::{USER_AGENT_BYTES_MAX, USER_AGENTS_MAX};
+
+/// Bytes kept of a user agent: enough to tell browser, version and system.
+const USER_AGENT_BYTES_MAX: usize = 160;
+/// User agents kept by a worker.
+const USER_AGENTS_MAX: usize = 1_024;
 
 /// A text's number; this one stands for none.
 pub const NO_AGENT: u16 = 0;

@@ -6,8 +6,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::limits::{MEMORY_FREE_AGAIN_PERCENT, MEMORY_SHARE_PERCENT};
 use crate::host::cgroups;
+
+/// Per cent of the memory there is that `memory_bytes_max` is when it is not set: the rest is for the
+/// kernel's side of the sockets and for memory that an allocator gives back late.
+const MEMORY_SHARE_PERCENT: u64 = 80;
+/// Per cent of `memory_bytes_max` below which memory counts as free again: without a distance the server
+/// would refuse and accept by turns.
+const MEMORY_FREE_AGAIN_PERCENT: u64 = 95;
 
 /// Where the numbers come from.
 #[derive(Clone, Debug)]

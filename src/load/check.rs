@@ -1,11 +1,13 @@
 //! Whether this host can hold the load's side of a run, before anything is opened: files, ports, memory. Says
 //! what is missing and the command that mends it.
 
-use crate::base::limits::LOAD_THREADS_MAX;
 use crate::host::processes;
 use crate::load::plan::{LoadFault, LoadPlan};
 use crate::load::receiver::PORT_FIRST;
 use crate::sys::process::{self, ResourceLimit};
+
+/// Threads: sources of loopback subscribers are 127.0.1.1 to 127.0.254.1.
+const LOAD_THREADS_MAX: u64 = 254;
 
 /// Files of a thread that are no subscribers: poll, waker, standard streams, the publisher's.
 const FILES_SPARE: u64 = 64;

@@ -7,7 +7,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
-use crate::base::limits::LOAD_FLIGHT_EVENTS_MAX;
+/// Events on their way that are followed at most: beyond a second of a fast publisher, a server is behind
+/// by so much that the last subscriber's time says nothing new.
+const LOAD_FLIGHT_EVENTS_MAX: usize = 1 << 16;
 
 struct FlightSlot {
     /// The event's index plus one; 0 for none.

@@ -4,10 +4,17 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::base::limits::{
-    LOAD_BATCH_MAX, LOAD_PUBLISHERS_MAX, LOAD_SECONDS_MAX, LOAD_TOPICS_MAX, PUBLISH_BYTES_MAX,
-};
+use crate::base::limits::PUBLISH_BYTES_MAX;
 use crate::load::topic_spread::SpreadShape;
+
+/// Events in one request's batch: a server takes fewer in one body.
+const LOAD_BATCH_MAX: usize = 10_000;
+/// Topics: each pair of one and a publisher has a number.
+const LOAD_TOPICS_MAX: usize = 10_000_000;
+/// Publishers: each subscriber keeps a number for each of them.
+const LOAD_PUBLISHERS_MAX: usize = 1_024;
+/// Seconds that a part may be given: 31 years, whose nanoseconds fit a word.
+const LOAD_SECONDS_MAX: u64 = 1_000_000_000;
 
 /// The placeholder for a topic in an address.
 const TOPIC: &str = "{topic}";

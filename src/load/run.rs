@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver as Inbox, Sender, bounded, unbounded};
 use mio::{Poll, Waker};
 
-use crate::base::limits::LOAD_COUNTS_TIMEOUT;
 use crate::host::processes;
 use crate::load::check;
 use crate::load::plan::{LoadFault, LoadPlan, PublishPace};
@@ -23,6 +22,10 @@ use crate::load::sample::UsageSample;
 use crate::load::tally::ReceiverTally;
 use crate::load::topic_spread::{TopicSpread, in_share};
 use crate::sys::process;
+
+/// Longest wait for the counts of a receiver: it may be in the middle of a turn on a processor that has
+/// others to serve.
+const LOAD_COUNTS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two looks at how far a part has come.
 const LOOK: Duration = Duration::from_millis(2);

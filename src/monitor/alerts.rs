@@ -24,8 +24,13 @@ pub use self::notice::{Change, Notice, sentence};
 pub use self::rule::{
     Bound, DEFAULT_RULES, DefaultRule, Figure, Metric, Rule, SEVERITY_NAMES, Severity, Unit,
 };
-use crate::base::limits::{ALERT_HISTORY_MAX, ALERT_WHY_CHARS_MAX};
 use crate::base::time::Now;
+
+/// Changes of alerts that are remembered for people: a day of a nervous rule, and a page of `/status`.
+const ALERT_HISTORY_MAX: usize = 100;
+/// Characters of the reason that an alert gives beyond its value: a mail's subject holds it, and with all
+/// else it fits the smallest pipe.
+const ALERT_WHY_CHARS_MAX: usize = 400;
 
 /// See the module.
 #[derive(Debug, Default)]

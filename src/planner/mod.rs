@@ -9,14 +9,26 @@ pub mod page;
 use serde::Serialize;
 
 use crate::base::id::EventId;
-use crate::base::limits::{
-    ETHERNET_BYTES, PLANNED_PORTS_PER_ADDRESS, PUBLISH_HEAD_BYTES, RESERVED_FILES, TCP_IP_BYTES,
-    TCP_SEGMENT_BYTES, WORKERS_MAX,
-};
+use crate::base::limits::{RESERVED_FILES, RETRY_JITTER_PERCENT, WORKERS_MAX};
 use crate::base::settings::Settings;
 use crate::wire::frame::Draft;
 use crate::wire::reply::HEARTBEAT_CHUNKED;
 use constants::Constants;
+
+/// Bytes of data in one TCP segment over Ethernet: 1 500 less the headers, with timestamps.
+const TCP_SEGMENT_BYTES: usize = 1_500 - TCP_IP_BYTES;
+/// Bytes of headers of a TCP segment over IPv4, with timestamps (RFC 9293, RFC 7323, RFC 791).
+const TCP_IP_BYTES: usize = 20 + 20 + 12;
+/// Bytes that Ethernet adds to each packet: header, check sum, preamble, gap (IEEE 802.3).
+const ETHERNET_BYTES: usize = 14 + 4 + 8 + 12;
+/// Bytes of a publish beside its payload, as usual clients and proxies send it.
+const PUBLISH_HEAD_BYTES: usize = 300;
+/// Ports of one address that a proxy on a tuned host can connect to one server from: 10 240 to 65 535.
+const PLANNED_PORTS_PER_ADDRESS: u64 = 65_536 - 10_240;
+/// A moment of the year 2027: ids of our time are as long as its.
+const SAMPLE_EVENT_MS: u64 = 1_800_000_000_000;
+/// Share of the processors that those who come back always get, so that their return takes no endless time.
+const RETURN_SHARE_MIN: f64 = 0.05;
 
 /// What one node has.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -232,7 +244,7 @@ impl<'a> Planner<'a> {
     /// For events of `bytes` bytes of data, in one line.
     pub fn new(constants: &'a Constants, settings: &'a Settings, bytes: u64) -> Planner<'a> {
         let data = "x".repeat(usize::try_from(bytes).expect("64-bit hosts only"));
-        let frame = Draft::new(None, None, &data, None).seal(EventId::at_ms(1_800_000_000_000));
+        let frame = Draft::new(None, None, &data, None).seal(EventId::at_ms(SAMPLE_EVENT_MS));
         let (frame_bytes, kept_bytes) = (frame.chunked().len(), frame.memory_bytes());
         Planner { constants, settings, frame_bytes, kept_bytes }
     }
@@ -372,10 +384,11 @@ impl<'a> Planner<'a> {
         let others = nodes.saturating_sub(1).max(1);
         let busy = self.processor(ask, connections as f64).percent / 100.0;
         let cores = workers(ask) as f64;
-        let spare = (cores - busy).max(0.05 * cores);
+        let spare = (cores - busy).max(RETURN_SHARE_MIN * cores);
         let each_s = self.constants.processor.resume_us / 1e6;
         let by_processor_s = connections as f64 / others as f64 * each_s / spare;
-        let retry_s = self.settings.retry_ms as f64 * 1.2 / 1_000.0;
+        let retry_percent = (100 + RETRY_JITTER_PERCENT) as f64;
+        let retry_s = self.settings.retry_ms as f64 * retry_percent / 100.0 / 1_000.0;
         let (_, most) = first(&self.max_by(ask, 0.0)?);
         let left = ask.connections.div_ceil(others);
         Ok(Loss {

@@ -21,14 +21,20 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::base::counters::{Count, Counters};
-use crate::base::limits::{
-    ACCEPT_ERRORS_IN_A_ROW_MAX, ACCEPTS_PER_TURN, CONTROL_ACCEPTS_PER_TURN, WORKERS_MAX,
-};
+use crate::base::limits::WORKERS_MAX;
 use crate::base::settings::ListenerKind;
 use crate::fanout::idle_eviction::Room;
 use crate::reactor::listeners::{self, ListenerSource, SocketOptions};
 use crate::sys::epoll;
 use crate::sys::socket::{self, Socket};
+
+/// Connections accepted from one listener in one turn: existing subscribers come first.
+const ACCEPTS_PER_TURN: usize = 256;
+/// Connections accepted from the control listener in one turn. All workers share that listener, and a small
+/// number keeps publishers that come together from being all taken by the worker that was woken first.
+const CONTROL_ACCEPTS_PER_TURN: usize = 2;
+/// Connections that fail in a row before the queue is left alone for a moment.
+const ACCEPT_ERRORS_IN_A_ROW_MAX: u32 = 32;
 
 /// Rest after a fault of the host while this worker is the last one that listens.
 const REST_MS: u64 = 100;
@@ -38,6 +44,12 @@ const ERRORS_REST_MS: u64 = 10;
 const REOPEN_MS: u64 = 500;
 /// Room that a worker needs before it listens again, so that it does not come and go with each connection.
 const REOPEN_ROOM: usize = 16;
+/// That room is no larger than this part of a worker's sockets, where file limits are tight.
+const REOPEN_ROOM_PART: usize = 4;
+/// This part of a worker's spare sockets is for the operator, the rest for refusals.
+const OPERATOR_PART: usize = 8;
+/// This part of them takes in the queue of a listener that closes.
+const QUEUE_PART: usize = 2;
 
 /// Which workers listen to the public: bits by index. The last one never leaves.
 #[derive(Debug)]
@@ -91,6 +103,13 @@ pub struct ListenerSetup {
     pub options: SocketOptions,
     /// The listeners' tokens are this one and those above.
     pub first_token: usize,
+}
+
+impl ListenerSetup {
+    /// Sockets that must be free before a worker listens again.
+    fn reopen_room(&self) -> usize {
+        REOPEN_ROOM.min(self.worker_max / REOPEN_ROOM_PART)
+    }
 }
 
 /// Why a newcomer could not be taken in.
@@ -157,7 +176,7 @@ impl WorkerListeners {
         }
         let worker_max = self.setup.worker_max;
         if self.away
-            && open + REOPEN_ROOM.min(worker_max / 4) <= worker_max
+            && open + self.setup.reopen_room() <= worker_max
             && let Err(error) = self.listen_again(registry)
         {
             return Some(self.begin_rest(now_ms, REOPEN_MS, counters, open, &error));
@@ -169,13 +188,13 @@ impl WorkerListeners {
             if self.setup.listening.leave(self.setup.index) {
                 if result.is_ok() {
                     // Closing resets what waits in the queue: as much of it as possible is taken in before.
-                    let spill = worker_max + self.setup.spare / 2;
+                    let spill = worker_max + self.setup.spare / QUEUE_PART;
                     result = self.accept_batch(counters, &mut open, spill, &mut admit);
                 }
                 self.stop_listening(registry, counters);
             } else if result.is_ok() {
                 // The last one. Part of the spare room stays the operator's.
-                public_max = worker_max + self.setup.spare / 8 * 7;
+                public_max = worker_max + self.setup.spare / OPERATOR_PART * (OPERATOR_PART - 1);
                 result = self.accept_batch(counters, &mut open, public_max, &mut admit);
             }
         }
@@ -235,7 +254,7 @@ impl WorkerListeners {
     pub fn room_wanted(&self, open: usize) -> Option<Room> {
         let ListenerSetup { worker_max, spare, .. } = self.setup;
         let over = open.checked_sub(worker_max)?;
-        Some(Room { sockets: over + REOPEN_ROOM.min(worker_max / 4), keep: spare / 8 })
+        Some(Room { sockets: over + self.setup.reopen_room(), keep: spare / OPERATOR_PART })
     }
 
     fn begin_rest(

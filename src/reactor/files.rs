@@ -7,6 +7,12 @@ use crate::sys::process::{ResourceLimit, files_limit, set_files_limit};
 
 /// Standard streams, epoll, a ring, and what `main` had open before: all but wakers and listeners.
 const BASE_FILES: u64 = 12;
+/// Where files are few, this part of them is reserved instead of `RESERVED_FILES`.
+const RESERVED_PART: u64 = 4;
+/// Files of each table for polite refusals, however small the limit.
+const REFUSAL_FILES_MIN: u64 = 8;
+/// They take no more than this part of a table.
+const REFUSAL_PART: u64 = 8;
 
 /// What this host and the settings allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +61,9 @@ fn derive_capacity(
     let listeners = (settings.listen.len() + 1 + inherited) as u64;
     let fixed = BASE_FILES + workers as u64 + listeners + tables * (listeners + 2);
     // However small the limit, some room is left to refuse politely.
-    let reserved = if files >= 4 * RESERVED_FILES { RESERVED_FILES } else { files / 4 };
-    let reserved = reserved.max(fixed + tables * (files / 8).min(8));
+    let reserved =
+        if files >= RESERVED_PART * RESERVED_FILES { RESERVED_FILES } else { files / RESERVED_PART };
+    let reserved = reserved.max(fixed + tables * (files / REFUSAL_PART).min(REFUSAL_FILES_MIN));
     let possible = files.saturating_sub(reserved) / tables;
     if possible == 0 {
         return Err(StartError::Files { files, needed: fixed + tables });

@@ -20,13 +20,30 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
 use crate::base::address::ListenAddress;
-use crate::base::limits::{
-    KEEPALIVE_IDLE, KEEPALIVE_PAUSE, KEEPALIVE_TRIES, LISTEN_BACKLOG, RECEIVE_BUFFER_BYTES, SEGMENT_BYTES_MAX,
-};
+use crate::base::limits::KIB;
 use crate::base::settings::{ListenerKind, Settings};
 use crate::reactor::error::{AddressSetting, BindFault, StartError};
 use crate::reactor::inherited::InheritedSocket;
 use crate::sys::socket::Socket;
+
+/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+const LISTEN_BACKLOG: i32 = 65_535;
+/// Bytes that a public connection may send ahead of being read: little more than a head, so that 200 clients
+/// that pipeline without reading take 61 KiB each and not 120. The kernel doubles it for its own overhead.
+const RECEIVE_BUFFER_BYTES: usize = 10 * KIB;
+/// Bytes of one TCP segment at most; three quarters of the buffer that the kernel makes of `unsent_bytes_max`
+/// if that is less. Only loopback's are larger (64 KiB). One that fills a socket's send buffer is
+/// acknowledged when the next comes, which does not fit, or else 40 ms later: a proxy on the same host would
+/// wait as long for each such part of an event. Not less, or events of 16 KiB cost a segment and an
+/// acknowledgement more.
+const SEGMENT_BYTES_MAX: usize = 24 * KIB;
+/// Silence after which the kernel asks whether the peer is still there. Longer than a heartbeat, so that it
+/// costs nothing while heartbeats do the asking.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Pause between two such questions.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(10);
+/// Questions without answer after which the peer is gone.
+const KEEPALIVE_TRIES: u32 = 3;
 
 /// What accepted sockets inherit.
 #[derive(Clone, Copy, Debug)]

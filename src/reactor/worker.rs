@@ -17,7 +17,6 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::base::counters::Count;
-use crate::base::limits::READINESSES_PER_WAIT_MAX;
 use crate::base::settings::ListenerKind;
 use crate::base::time::Now;
 use crate::fanout::node::Node;
@@ -28,6 +27,9 @@ use crate::reactor::io::Sockets;
 use crate::reactor::notices::{Wakers, WorkerNotice};
 use crate::reactor::trace_lines;
 use crate::sys::socket::Socket;
+
+/// Most readinesses taken from the kernel at once: all are noted before anything else of a turn.
+const READINESSES_PER_WAIT_MAX: usize = 16_384;
 
 /// The waker's token. The core never gives this one, nor those of the listeners, just below.
 pub const WAKER: Token = Token(usize::MAX);

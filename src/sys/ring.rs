@@ -10,7 +10,9 @@ use std::os::fd::AsRawFd;
 use io_uring::{IoUring, opcode, types};
 
 use super::socket::{SEND_FLAGS, Socket, message_of};
-use crate::base::limits::RING_IDLE_ENTERS_MAX;
+
+/// Calls in a row that neither take a send nor yield an outcome before the ring counts as broken.
+const RING_IDLE_ENTERS_MAX: u32 = 1_000;
 
 /// Bytes that a send of one part may have: its length has 32 bits in the ring.
 const ONE_PART_BYTES_MAX: usize = i32::MAX as usize;

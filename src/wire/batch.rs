@@ -6,9 +6,14 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::base::limits::{BATCH_POSTS_MAX, JSON_DEPTH_MAX, JSON_REASON_CHARS_MAX};
+use crate::base::limits::BATCH_POSTS_MAX;
 use crate::wire::problem::Problem;
 use crate::wire::rules;
+
+/// Levels of arrays and objects in one batch line; as many as serde_json allows where it recurses.
+const JSON_DEPTH_MAX: usize = 128;
+/// Characters of serde's words that are told back: they may quote a key of any length.
+const JSON_REASON_CHARS_MAX: usize = 200;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]

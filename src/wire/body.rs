@@ -18,11 +18,19 @@
 //! | `TrailerEnd` | LF | `TrailerStart` |
 //! | `End` | LF | `Done` |
 
-use crate::base::limits::{
-    CHUNK_FREE_BYTES, CHUNK_LINE_BYTES_MAX, CHUNK_OVERHEAD_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX,
-};
+use crate::base::limits::KIB;
 use crate::wire::fields::is_token_byte;
 use crate::wire::problem::Problem;
+
+/// Hexadecimal digits of a chunk size: eight reach 4 GiB, beyond any body that is taken, and fit a `u32`.
+const CHUNK_SIZE_DIGITS_MAX: usize = 8;
+/// Bytes of framing that each chunk may cost for nothing: its size line and two line ends, without extension.
+const CHUNK_FREE_BYTES: usize = 16;
+/// Bytes of one chunk-size line, extensions included: extensions have no use here, only attacks have.
+const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of chunk lines and trailers of one body beyond what its chunks may cost for nothing and its payload
+/// is long; keeps one-byte chunks with long extensions from costing more than the body is worth.
+const CHUNK_OVERHEAD_BYTES_MAX: usize = 16 * KIB;
 
 const _: () = assert!(CHUNK_SIZE_DIGITS_MAX * 4 <= u32::BITS as usize, "a size fits u32 and cannot wrap");
 

@@ -2,9 +2,11 @@
 //!
 //! Owns methods, versions and the forms of a target. Knows no field and no path.
 
-use crate::base::limits::METHOD_BYTES_MAX;
 use crate::wire::fields::{is_authority, is_token_byte};
 use crate::wire::problem::Problem;
+
+/// Bytes of a method: longer than any that is registered, so that noise is refused early.
+const METHOD_BYTES_MAX: usize = 32;
 
 /// The methods that some path knows. Compared by case (RFC 9110 §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,13 +3,21 @@
 //! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
 //! the usual one. Further parameters are passed over, as everywhere.
 
-use crate::base::limits::{PAGE_OFFSET_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::base::survey::{
     ConnectionId, ConnectionSort, ConnectionsQuery, PageRange, TopicSort, TopicsQuery,
 };
 use crate::wire::problem::Problem;
 use crate::wire::query::pairs;
 use crate::wire::rules::parse_decimal;
+
+/// Rows of one page of `/topics` or `/connections`.
+const PAGE_ROWS_MAX: usize = 1_000;
+/// Rows of a page that does not say how many.
+const PAGE_ROWS_DEFAULT: usize = 50;
+/// Rows that a page may pass over: each worker keeps so many and a page more of the best while it looks. The
+/// other end of a list is reached by sorting it otherwise.
+const PAGE_OFFSET_MAX: usize = 9_000;
+const _: () = assert!(PAGE_ROWS_DEFAULT <= PAGE_ROWS_MAX);
 
 /// What the path of one connection begins with.
 pub const CONNECTION: &[u8] = b"/connections/";

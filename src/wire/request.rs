@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
-use crate::base::limits::{EVENT_FILTERS_MAX, KEY_BYTES_MAX, LAST_EVENT_ID_TEXT_BYTES_MAX};
+use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::settings::{ListenerKind, UrlProfile};
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
@@ -18,6 +18,11 @@ use crate::wire::listing;
 use crate::wire::problem::Problem;
 use crate::wire::query::{pairs, utf8_text};
 use crate::wire::rules;
+
+/// Event names that one subscriber may filter by: each is compared with each event.
+const EVENT_FILTERS_MAX: usize = 32;
+/// Bytes of a foreign `Last-Event-ID` that are told back in a gap event.
+const LAST_EVENT_ID_TEXT_BYTES_MAX: usize = 128;
 
 /// What a listener serves and to whom.
 #[derive(Clone, Debug)]

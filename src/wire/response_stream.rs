@@ -1,8 +1,13 @@
 //! One subscriber's side of an answer: response head, transfer coding, event stream; any server's, in any
 //! pieces. Knows nothing of sockets. What is strict here is only what a browser insists on.
 
-use crate::base::limits::{LOAD_EVENT_BYTES_MAX, LOAD_HEAD_BYTES_MAX, LOAD_HEADERS_MAX};
+use crate::base::limits::{KIB, LOAD_HEADERS_MAX, MIB};
 use crate::wire::sse::{SseEvent, SseParser};
+
+/// Bytes of an answer's head; any server is to be measured, so more than this one's.
+const LOAD_HEAD_BYTES_MAX: usize = 16 * KIB;
+/// Bytes of one event that a subscriber takes.
+const LOAD_EVENT_BYTES_MAX: usize = 16 * MIB;
 
 /// What came.
 #[derive(Debug)]

@@ -3,7 +3,12 @@
 //! Owns these rules once for queries, headers and batches. Each returns the rule that is broken, as words
 //! that continue a sentence which begins with the parameter's name. Knows nothing of requests.
 
-use crate::base::limits::{EVENT_NAME_BYTES_MAX, KEY_BYTES_MAX, TOPIC_BYTES_MAX};
+use crate::base::limits::KEY_BYTES_MAX;
+
+/// Bytes of a topic's percent-decoded name. Long enough for a path with ids, short enough to store a million.
+const TOPIC_BYTES_MAX: usize = 128;
+/// Bytes of an event's name: it is repeated in every frame.
+const EVENT_NAME_BYTES_MAX: usize = 128;
 
 /// The type of an event that was published without a name (WHATWG HTML §9.2.6).
 pub const UNNAMED_EVENT: &str = "message";

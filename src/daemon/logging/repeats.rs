@@ -11,7 +11,12 @@
 
 use log::Level;
 
-use crate::base::limits::{LOG_FREQUENT_MIN, LOG_KINDS_MAX, LOG_REPEATED_MINUTES};
+/// Kinds of errors that are told apart within a minute; further ones share a line.
+const LOG_KINDS_MAX: usize = 64;
+/// Errors of a kind in one minute from which on the log calls them frequent.
+const LOG_FREQUENT_MIN: u64 = 10;
+/// Minutes on end after which the log calls frequent errors repeated.
+const LOG_REPEATED_MINUTES: u32 = 3;
 
 /// How long errors are gathered into one line.
 const MINUTE_MS: u64 = 60_000;

@@ -13,9 +13,12 @@ use std::time::{Duration, Instant};
 
 use mio::unix::pipe;
 
-use crate::base::limits::{ALERT_TRY_MS, ALERT_WORDS_BYTES_MAX};
+use crate::base::limits::ALERT_TRY_MS;
 use crate::config::resolved::VARIABLE_PREFIX;
 use crate::sys::process::kill_group;
+
+/// Bytes of a failing command's output that are told in the log.
+const ALERT_WORDS_BYTES_MAX: usize = 256;
 
 /// Between two looks at a program that runs.
 const LOOK: Duration = Duration::from_millis(10);

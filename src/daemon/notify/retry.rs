@@ -5,10 +5,19 @@ use std::time::Duration;
 
 use log::{debug, error, warn};
 
-use crate::base::limits::{ALERT_JITTER_PERCENT, ALERT_PAUSE_MS, ALERT_PAUSE_MS_MAX, ALERT_TRIES_MAX};
 use crate::base::logfmt::LogValue;
 use crate::base::prng::Prng;
 use crate::monitor::alerts::Notice;
+
+/// Times that a message is tried before it counts as failed; with the pauses between, about two minutes.
+const ALERT_TRIES_MAX: u32 = 8;
+/// Milliseconds before the second try; doubled for each further one.
+const ALERT_PAUSE_MS: u64 = 1_000;
+/// Longest pause before a further try, milliseconds.
+const ALERT_PAUSE_MS_MAX: u64 = 60_000;
+/// Per cent by which a pause before a further try differs: servers that lost the same network must not all
+/// come back in the same moment.
+const ALERT_JITTER_PERCENT: u64 = 20;
 
 /// See the module.
 #[derive(Debug)]

@@ -19,10 +19,13 @@ use tls::Trust;
 use url::{Address, topic_pair};
 
 use crate::base::failure::CommandFailure;
-use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, DOCTOR_EVENT_PATIENCE, DOCTOR_PATIENCE};
+use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, DOCTOR_PATIENCE};
 use crate::base::logfmt::shown;
 use crate::doctor::judge::publish_refusal::Unpublished;
 use crate::doctor::judge::streams::{Compression, Idle, Left, Seen};
+
+/// Longest wait for an event that it has published.
+const DOCTOR_EVENT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Events that are published.
 const EVENTS: usize = 5;

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use super::Sample;
 use crate::base::counters::DistributionTotals;
 use crate::base::histogram::Distribution;
-use crate::base::limits::WATCH_MINUTE_SAMPLES_MAX;
 use crate::base::snapshot::WorkerSnapshot;
+
+/// Samples of distributions that are kept: a minute and one, so that there is a difference over a minute.
+const WATCH_MINUTE_SAMPLES_MAX: usize = 61;
 
 /// What one worker did in a while.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 
 use super::Sample;
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, CloseReason, Count, CounterTotals, REFUSED_NAMES};
-use crate::base::limits::WATCH_POINTS_MAX;
 use crate::monitor::error_classes;
+
+/// Seconds of figures that are kept: five minutes, and one more so that there is a difference over five
+/// minutes.
+const WATCH_POINTS_MAX: usize = 301;
 
 /// A point that is so much too young for a window still counts: the main thread is a little late at times.
 const SLACK_MS: u64 = 200;

@@ -11,11 +11,16 @@ use std::time::Instant;
 
 use super::tls::{Session, Trust, handshake};
 use super::url::Address;
-use crate::base::limits::{
-    DOCTOR_ARRIVALS_MAX, DOCTOR_CONNECT_TIMEOUT, DOCTOR_HEAD_BYTES_MAX, DOCTOR_HEADERS_MAX,
-};
+use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, KIB};
 use crate::doctor::judge::streams::End;
 use crate::wire::response_stream::{ResponseStream, StreamItem};
+
+/// Bytes of an answer's head: proxies add to it, and a page of theirs is none.
+const DOCTOR_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Fields of an answer's head.
+const DOCTOR_HEADERS_MAX: usize = 128;
+/// Arrivals that are kept of one stream; a public topic may be busy.
+const DOCTOR_ARRIVALS_MAX: usize = 100_000;
 
 /// How a chunked body ends when nothing else is sent with it.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";

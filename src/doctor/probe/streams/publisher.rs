@@ -5,10 +5,14 @@ use ureq::{Agent, Error};
 
 use super::url::{kept_pairs, topic_pair};
 use crate::base::failure::CommandFailure;
-use crate::base::limits::{DOCTOR_PATIENCE, DOCTOR_PUBLISH_TIMEOUT};
+use crate::base::limits::DOCTOR_PATIENCE;
 use crate::base::logfmt::shown;
 use crate::client::http::{ServerUrl, http_agent, read_refusal};
 use crate::doctor::judge::publish_refusal::Unpublished;
+use std::time::Duration;
+
+/// Longest time from connecting to the end of a publish's answer.
+const DOCTOR_PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 const FLAG: &str = "--publish-url";
 
