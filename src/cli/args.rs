@@ -1,5 +1,5 @@
 //! The command line's grammar: subcommands, flags and their help. Flags of settings come from the table, in
-//! one loop. Owns what is asked; knows nothing of what is done with the answers.
+//! one loop. Owns the arguments; knows nothing of the work behind a subcommand.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const SIGNALS: &str = "\
 SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
 SIGHUP reopens the log file, reads the settings again and says which need a restart.";
 
-/// The whole grammar.
+/// Returns the grammar of the program with all its subcommands.
 pub fn command() -> Command {
     Command::new("fanwheel")
         .about("A Server-Sent Events server for very many subscribers on one host")
@@ -62,7 +62,8 @@ pub fn setting_named(name: &str) -> Arg {
     setting(find_spec(name).expect("a setting of the table"))
 }
 
-/// Values are checked where all sources meet, so that each refusal reads the same; clap only collects texts.
+/// Builds a setting's flag. Values are checked where all sources meet, so that each refusal reads the same;
+/// clap only collects texts.
 fn setting(spec: &'static SettingSpec) -> Arg {
     let (value_name, allowed) = match spec.kind {
         SettingKind::Int { .. } => ("N", String::new()),
@@ -82,7 +83,7 @@ fn setting(spec: &'static SettingSpec) -> Arg {
         .help_heading("Settings")
 }
 
-/// What the environment and the flags of a subcommand that has settings say.
+/// Collects settings from the environment and from the flags of a subcommand.
 pub fn setting_inputs(matches: &ArgMatches) -> Inputs {
     let mut inputs = Inputs {
         config: matches.get_one::<PathBuf>("config").cloned(),
@@ -98,8 +99,8 @@ pub fn setting_inputs(matches: &ArgMatches) -> Inputs {
     inputs
 }
 
-/// One line for a mistake on the command line, whose words begin with the program's name; none when the error
-/// is the help or the version asked for.
+/// Describes a mistake on the command line in one line; none when the error is the help or the version that
+/// was asked for. `words` begin with the program's name.
 pub fn mistake_line(error: &clap::Error, words: &[OsString]) -> Option<String> {
     let grammar = command();
     match error.kind() {
@@ -119,7 +120,7 @@ pub fn mistake_line(error: &clap::Error, words: &[OsString]) -> Option<String> {
     }
 }
 
-/// What was probably meant by an argument that a subcommand does not know.
+/// Suggests an argument that resembles one the subcommand does not know.
 fn argument_hint(typed: &str, asked: &Command) -> Option<String> {
     match typed.strip_prefix("--") {
         Some(flag) => nearest(flag, asked.get_arguments().filter_map(Arg::get_long))
@@ -143,7 +144,7 @@ fn unknown(
 fn first_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let words: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    // What the standard library says of a text that is no number is meant for programmers.
+    // The standard library's message about a text that is no number is meant for programmers.
     let line = words.join(" ").replace("invalid digit found in string", "must be a whole number");
     let line = line.replace("invalid float literal", "must be a number");
     format!("{}; see --help", shown(line.strip_prefix("error: ").unwrap_or(&line)))

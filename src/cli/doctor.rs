@@ -1,5 +1,5 @@
-//! `fanwheel doctor`: is this host ready for so many connections, and what do the proxies on the way do to
-//! streams? Owns flags and forms; what is judged is `ops`'s.
+//! `fanwheel doctor`: is this host ready for so many connections, and do proxies on the way harm streams?
+//! Owns flags and the printed form; the judgement belongs to `doctor`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ Exit code 0: nothing is bad; 1: something is, or the address does not answer; 2:
   fanwheel doctor --connections 200000 --pid $(pidof fanwheel)
   fanwheel doctor --url 'https://example.org/events?topic=news'";
 
-/// The grammar.
+/// Returns the subcommand's grammar.
 pub fn command() -> Command {
     Command::new("doctor")
         .about("Checks this host for many connections, or a URL through its proxies")

@@ -1,4 +1,4 @@
-//! The small pieces that subcommands' grammars are made of.
+//! The small pieces of subcommands' grammars.
 
 use std::ops::RangeInclusive;
 
@@ -19,7 +19,7 @@ pub fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
     option(name, "N", help).allow_negative_numbers(true).value_parser(whole(least..=u64::MAX))
 }
 
-/// Takes whole numbers in these bounds, and says them of whatever else it is given.
+/// Parses whole numbers within bounds; the refusal of anything else names the bounds.
 pub fn whole(allowed: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
     move |text| {
         let taken = text.parse().ok().filter(|number| allowed.contains(number));

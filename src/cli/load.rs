@@ -1,4 +1,5 @@
-//! `fanwheel load`: flags to a plan, progress on a terminal, the report. What is done is `load`'s.
+//! `fanwheel load`: turns flags into a plan, shows progress on a terminal and prints the report. The work
+//! belongs to `load`.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ could not be done; the table says why.
   fanwheel load --subscribers 10000 --topics 10000 --window 256 --batch 64 --seconds 10
   fanwheel load --subscribers 10000 --reconnect-percent 100 --missed 10";
 
-/// The grammar.
+/// Returns the subcommand's grammar.
 pub fn command() -> Command {
     let command = Command::new("load").about("Loads a server with subscribers and events, and judges it");
     let command = command.after_help(WORDS).args(address_args()).args(subscriber_args()).args(event_args());
@@ -108,7 +109,7 @@ fn real(name: &'static str, default: &'static str, help: &'static str) -> Arg {
     option(name, "N", help).default_value(default).value_parser(value_parser!(f64))
 }
 
-/// Runs a load.
+/// Runs a load and prints its report.
 ///
 /// # Errors
 /// When the flags contradict themselves, or this host cannot hold the load.

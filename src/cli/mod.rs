@@ -1,6 +1,6 @@
-//! The command line: flags, file and environment become settings; each subcommand's main.
+//! The command line: the grammar, and subcommands that call the layers below.
 //!
-//! Owns the process: arguments, exit codes, standard streams, signals. What is served and how is below.
+//! Owns arguments and exit codes. Decides nothing about the server, the load or the host.
 //!
 //! Exit codes: 0 done; 1 could not start or do it; 2 the command line or a setting is wrong; 128 + signal
 //! when a second SIGTERM or SIGINT cut a drain short.
@@ -24,7 +24,7 @@ use crate::config::resolved::Resolved;
 use crate::daemon::serve;
 use crate::host::output::print;
 
-/// The program.
+/// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let matches = match args::command().try_get_matches_from(&words) {
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
     ended.unwrap_or_else(|failure| report(&failure))
 }
 
-/// One line on standard error.
+/// Prints a failure as one line on standard error and returns its exit code.
 fn report(failure: &CommandFailure) -> ExitCode {
     let (line, code) = match failure {
         CommandFailure::Usage(line) => (line, 2),

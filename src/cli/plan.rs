@@ -1,5 +1,5 @@
-//! `fanwheel plan`: what so many connections need, on how many nodes. Reads flags and, if asked, a file of
-//! constants; the settings are those that `serve` would run with.
+//! `fanwheel plan`: the nodes and resources that so many connections need. Reads flags and, if asked, a file
+//! of constants; the settings are those that `serve` would run with.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ Reckons with constants that `make bench` measures, and with the settings that se
   fanwheel plan --connections 500000 --events-per-second 2 --bytes 300
   fanwheel plan --connections 500000 --topics 500000 --events-per-second 0.1 --nodes-ram 8G";
 
-/// The grammar.
+/// Returns the subcommand's grammar.
 pub fn command() -> Command {
     let real = |name, default, help| {
         let flag = option(name, "N", help).default_value(default).allow_negative_numbers(true);
@@ -78,7 +78,7 @@ pub fn command() -> Command {
         .args(settings)
 }
 
-/// Plans.
+/// Plans and prints the capacity.
 ///
 /// # Errors
 /// When a flag or a setting is wrong, or no node can be that small.
@@ -99,7 +99,8 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The table: as many topics for each connection as were asked for, if not one for all.
+/// Plans each size of the table, with as many topics for each connection as were asked for, if not one for
+/// all.
 fn sizes(planner: &Planner<'_>, ask: Ask) -> Result<Vec<Plan>, TooSmall> {
     let each = ask.topics as f64 / ask.connections as f64;
     let topics = |connections: u64| match ask.topics {

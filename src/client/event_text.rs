@@ -1,5 +1,5 @@
-//! Events as text: for people, as JSON for machines, or their bare data. What a publisher wrote must not
-//! command a terminal, so control characters are escaped in all forms but the bare one.
+//! Events as text: for people, as JSON for machines, or their bare data. A publisher's text must not command
+//! a terminal, so control characters are escaped in all forms but the bare one.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::base::logfmt::{EscapedText, is_control};
 use crate::wire::sse::SseEvent;
 
-/// How to write events.
+/// The form in which events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventFormat {
     /// `ID NAME: DATA`, further lines of the data indented.
@@ -19,7 +19,7 @@ pub enum EventFormat {
     Raw,
 }
 
-/// One line of JSON.
+/// The fields of an event in a line of JSON.
 #[derive(Serialize)]
 struct JsonEvent<'a> {
     id: Option<&'a str>,
@@ -27,7 +27,7 @@ struct JsonEvent<'a> {
     data: &'a str,
 }
 
-/// Appends an event.
+/// Appends an event to the output in the given form.
 pub fn append_event(out: &mut Vec<u8>, event: &SseEvent<'_>, form: EventFormat) {
     let data = String::from_utf8_lossy(event.data);
     let name = String::from_utf8_lossy(event.name);
@@ -55,7 +55,8 @@ pub fn append_event(out: &mut Vec<u8>, event: &SseEvent<'_>, form: EventFormat) 
     written.expect("writing to a Vec cannot fail");
 }
 
-/// JSON escapes only C0; the rest of what a terminal may obey stands inside strings and is escaped as there.
+/// Writes JSON that is safe to print. JSON escapes only C0; other characters that a terminal obeys stand
+/// inside strings and are escaped here in the same way.
 fn json_line(line: &JsonEvent<'_>) -> String {
     let text = serde_json::to_string(line).expect("strings are always JSON");
     if !text.contains(is_control) {

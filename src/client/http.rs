@@ -1,5 +1,5 @@
-//! What both one-shot clients need of HTTP: the server's address, percent-encoding, an agent, the words of a
-//! refusal. Knows no topics and no event streams.
+//! HTTP for both one-shot clients: the server's address, percent-encoding, an agent, the words of a refusal.
+//! Knows no topics and no event streams.
 
 use std::io::Read;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes read of an answer other than the one hoped for: enough for any message, and no page of a proxy's.
 const CLIENT_REFUSAL_BYTES_MAX: u64 = 4_096;
 
-/// A checked `--url`.
+/// A server's address that has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl(String);
 
@@ -30,7 +30,7 @@ impl ServerUrl {
         ServerUrl::from_flag("--url", url)
     }
 
-    /// The same of another flag.
+    /// Takes such an address of another flag.
     pub fn from_flag(flag: &str, url: &str) -> Result<ServerUrl, CommandFailure> {
         let refuse = |why: &str| Err(CommandFailure::Usage(format!("{flag} {}: {why}", shown(url))));
         if url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
@@ -52,26 +52,26 @@ impl ServerUrl {
         }
     }
 
-    /// The address of a path with a query.
+    /// Returns the address of a path with a query.
     pub fn url_with_query(&self, path: &str, query: &[(&str, &str)]) -> String {
         let pairs: Vec<String> =
             query.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
         format!("{}{path}?{}", self.0, pairs.join("&"))
     }
 
-    /// The address of a path, which may be in it already.
+    /// Returns the address of a path, which the server's address may end with already.
     pub fn url_with_path(&self, path: &str) -> String {
         let host = &self.0["http://".len()..];
         format!("http://{}{path}", host.strip_suffix(path).unwrap_or(host))
     }
 }
 
-/// Whether what stands behind the host is no port: the scheme's would be taken instead without a word.
+/// Whether the text behind the host is no port. The library would silently take the scheme's port instead.
 pub fn has_wrong_port(authority: &Authority) -> bool {
     authority.port_u16().is_none() && !authority.as_str().ends_with(authority.host())
 }
 
-/// Percent-encoded but for the unreserved characters of RFC 3986 §2.3.
+/// Percent-encodes all but the unreserved characters of RFC 3986 §2.3.
 pub fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -84,7 +84,7 @@ pub fn percent_encoded(text: &str) -> String {
     out
 }
 
-/// An agent that takes every status as an answer. `silence` is how long a connection may say nothing.
+/// Builds an agent that takes every status as an answer. `silence` bounds the time between two reads.
 pub fn http_agent(silence: Duration) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -98,7 +98,7 @@ pub fn http_agent(silence: Duration) -> Agent {
     Agent::new_with_config(config)
 }
 
-/// No answer came at all.
+/// Describes a server that gave no answer at all.
 pub fn unreachable_failure(address: &str, error: &ureq::Error) -> CommandFailure {
     let server = address.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(address);
     let server = shown(server);
@@ -112,18 +112,18 @@ pub fn unreachable_failure(address: &str, error: &ureq::Error) -> CommandFailure
     ))
 }
 
-/// An answer that is not what was hoped for.
+/// An answer with a status that is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedResponse {
-    /// The status code.
+    /// The status code of the answer.
     pub status: u16,
     /// The server's words, or the status alone.
     pub words: String,
-    /// `Retry-After` in seconds.
+    /// The answer's `Retry-After` in seconds.
     pub retry_after_s: Option<u64>,
 }
 
-/// Reads a refusal: this server's JSON, or whatever a proxy says.
+/// Reads a refusal: this server's JSON, or any body of a proxy.
 pub fn read_refusal(response: Response<Body>) -> RefusedResponse {
     let status = response.status();
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());

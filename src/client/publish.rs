@@ -24,7 +24,7 @@ pub struct PublishOptions {
     pub topic: String,
     /// The payload; without it each line of standard input is an event.
     pub data: Option<String>,
-    /// The event's name.
+    /// The name of the event, if it has one.
     pub event: Option<String>,
     /// The key under which the newest event replaces older ones.
     pub key: Option<String>,
@@ -64,7 +64,7 @@ pub fn publish_events(options: &PublishOptions) -> Result<(), CommandFailure> {
         Some(data) => post.publish_one(data.as_bytes(), post.idempotency_key),
         None => {
             if io::stdin().is_terminal() {
-                // Who forgot the payload would else wait for a program that waits for them.
+                // Without this line a forgotten payload looks like a program that hangs.
                 let _ = writeln!(io::stderr(), "fanwheel: each line you type is one event; Ctrl-D ends");
             }
             post.publish_lines(&mut io::stdin().lock())
@@ -118,7 +118,7 @@ impl EventPublisher<'_> {
         let id = answer.get("id").and_then(Value::as_str);
         let id =
             id.ok_or_else(|| CommandFailure::Run("the answer holds no id: is this fanwheel?".to_owned()))?;
-        // The event is published; whoever closed standard output does not want the id.
+        // The event is published; a closed standard output means that nobody wants the id.
         let _ = writeln!(io::stdout(), "{}", EscapedText(id));
         Ok(())
     }

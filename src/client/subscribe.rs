@@ -1,6 +1,6 @@
 //! `fanwheel subscribe`: prints events as they come and resumes after a cut.
 //!
-//! | what happens | what it does |
+//! | event | reaction |
 //! | --- | --- |
 //! | the stream ends or breaks | comes back after the server's `retry:`, with the last event id |
 //! | 429, 5xx, or no connection after there was one | waits for `Retry-After`, else longer each time |
@@ -42,7 +42,8 @@ const _: () =
 
 /// Reconnection time until the server names one.
 const RETRY_MS: u64 = 2_000;
-/// Tells what is missing, so `--count` does not count it. Events of the server's own topics count.
+/// The event that reports missing events; `--count` does not count it. Events of the server's own topics
+/// count.
 const GAP: &[u8] = b"fanwheel.gap";
 
 /// One subscription and how to print it.
@@ -99,7 +100,7 @@ pub fn print_events(options: SubscribeOptions) -> Result<(), CommandFailure> {
     }
 }
 
-/// How one connection ended.
+/// The way in which one connection ended.
 enum ConnectionEnd {
     /// All that was asked for has been printed, or nobody reads on.
     Done,

@@ -1,7 +1,7 @@
 //! Sockets passed at the start (socket activation): which there are, which listener each one is, and which
 //! settings they stand in for. Protocol: `sd_listen_fds(3)`.
 //!
-//! Owns the variables `LISTEN_*`. Knows nothing of what is done with a listening socket.
+//! Owns the variables `LISTEN_*`. Knows nothing of the use of a listening socket.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -23,10 +23,10 @@ const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and 
 const FIRST: i32 = 3;
 /// The name that makes a socket the control listener.
 const CONTROL: &str = "control";
-/// Removed whoever they were meant for, so that no child takes them for its own.
+/// Variables that are removed even when meant for another process, so that no child takes them for its own.
 const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
-/// A descriptor that was passed, not yet looked at.
+/// A descriptor that was passed to the process and has not been checked yet.
 #[derive(Debug)]
 pub struct PassedSocket {
     number: i32,
@@ -34,8 +34,8 @@ pub struct PassedSocket {
     file: OwnedFd,
 }
 
-/// Takes what was passed to this process and removes the variables that say so. To be called before the
-/// process opens any file.
+/// Takes the descriptors that were passed to this process and removes the variables that announce them. Call
+/// it before the process opens any file.
 ///
 /// # Errors
 /// When the variables contradict each other, or a descriptor is not open.
@@ -49,7 +49,7 @@ pub fn take_passed() -> Result<Vec<PassedSocket>, CommandFailure> {
     passed.collect()
 }
 
-/// The name of each descriptor that was passed to this process; none when the variables are another's.
+/// Returns the name of each passed descriptor; none when the variables belong to another process.
 fn passed_names(
     variable: impl Fn(&str) -> Option<OsString>,
     pid: u32,
@@ -76,8 +76,8 @@ fn passed_names(
     )))
 }
 
-/// What was passed, as listeners, and the settings that go with them: a default address gives way to a socket
-/// of its kind, and a control socket's own address is one that the control listener answers to.
+/// Makes listeners of passed descriptors and returns the settings that go with them. A default address gives
+/// way to a socket of its kind; the control listener answers to a control socket's own address.
 ///
 /// # Errors
 /// When a descriptor is not a listening stream socket.

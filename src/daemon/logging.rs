@@ -1,8 +1,8 @@
 //! The log: any thread writes a line into a bounded queue and never waits; one thread owns the output.
 //!
-//! Owns the queue, the output and the count of what was dropped. A line is a time, a level and a message in
-//! logfmt; text of strangers goes through [`crate::base::logfmt::Value`], and whatever control characters are
-//! left in a message are escaped here, so one event is one line.
+//! Owns the queue, the output and the count of dropped lines. A line is a time, a level and a message in
+//! logfmt. Text of strangers goes through [`crate::base::logfmt::LogValue`]; control characters that are left
+//! in a message are escaped here, so one event is one line.
 //!
 //! The output is opened by the log's own thread, which must start after the workers have their private file
 //! tables: a descriptor opened earlier would stay open in each of them, and a rotated file would never leave
@@ -35,25 +35,25 @@ const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
 /// Milliseconds at exit in which the log may write what waits.
 const LOG_FLUSH_MS: u64 = 1_000;
 
-/// Lines that never reached the output, for whatever reason.
+/// Lines that never reached the output, for any reason.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
-/// The output has not taken the last line.
+/// Whether the output has refused the last line.
 static FAILS: AtomicBool = AtomicBool::new(false);
-/// Its disk has no room for the next.
+/// Whether the disk has no room for the next line.
 static FULL: AtomicBool = AtomicBool::new(false);
-/// Only lines of this program are logged: libraries have their own ideas of what matters.
+/// The prefix of lines that are logged: libraries judge importance by other measures than this program.
 const TARGET_PREFIX: &str = "fanwheel";
 
-/// What the log's thread is told.
+/// A command to the log's thread.
 enum LogCommand {
     Line(Level, String),
     Reopen,
-    /// Look whether the disk has room, and whether an output that took nothing takes lines again.
+    /// Checks whether the disk has room, and whether an output that failed takes lines again.
     Check,
     Flush(Sender<()>),
 }
 
-/// Lines dropped since the start.
+/// Returns the number of lines dropped since the start.
 pub fn lines_dropped() -> u64 {
     DROPPED.load(Relaxed)
 }
@@ -63,7 +63,7 @@ pub fn is_failing() -> bool {
     FAILS.load(Relaxed) || FULL.load(Relaxed)
 }
 
-/// The front: what `log` macros reach in any thread.
+/// The logger behind the `log` macros in every thread: puts lines into the queue.
 struct QueueLogger(Sender<LogCommand>);
 
 impl Log for QueueLogger {
@@ -84,7 +84,7 @@ impl Log for QueueLogger {
     fn flush(&self) {}
 }
 
-/// A message without control characters, cut to its bound.
+/// Escapes control characters of a message and cuts it to its bound.
 fn clean_line(message: &str) -> String {
     let mut line = EscapedText(message).to_string();
     if line.len() > LOG_LINE_BYTES_MAX {
@@ -95,7 +95,7 @@ fn clean_line(message: &str) -> String {
     line
 }
 
-/// The level of a `log_level` word.
+/// Returns the level that a `log_level` word names.
 pub fn parse_level(word: &str) -> LevelFilter {
     word.parse().unwrap_or(LevelFilter::Info)
 }
@@ -106,7 +106,7 @@ pub struct LogHandle {
     commands: Sender<LogCommand>,
 }
 
-/// The queue before its thread is started.
+/// The log's queue before its thread is started.
 #[derive(Debug)]
 pub struct PendingLog {
     handle: LogHandle,
@@ -142,7 +142,7 @@ pub fn install_logger(file: &str, level: LevelFilter) -> io::Result<PendingLog> 
 }
 
 impl PendingLog {
-    /// Starts the thread, which opens the output and writes what waits.
+    /// Starts the thread, which opens the output and writes the lines that wait.
     pub fn start(self) -> io::Result<LogHandle> {
         let (received, file) = (self.received, self.file);
         thread::Builder::new()
@@ -153,15 +153,15 @@ impl PendingLog {
 }
 
 impl LogHandle {
-    /// Opens the file anew, which is how a rotated log goes on under its old name.
+    /// Opens the file again, so that a rotated log continues under its old name.
     pub fn reopen(&self) {
         // Given up when the queue stays full: then the output is stuck, and no new one would help.
         let _ = self.commands.send_timeout(LogCommand::Reopen, Duration::from_millis(LOG_FLUSH_MS));
     }
 
-    /// Has the output looked after; never waits.
+    /// Asks for a check of the output; never waits.
     pub fn check_output(&self) {
-        // A queue that is full has its own count of what is lost, and its thread is at work.
+        // A full queue has its own count of lost lines, and its thread is at work.
         let _ = self.commands.try_send(LogCommand::Check);
     }
 
@@ -222,7 +222,8 @@ fn ms_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A log that few lines reach would notice a full disk late, and its end never.
+/// Checks the disk and retries a failed output. A log with few lines would notice a full disk late, and room
+/// on it never.
 fn check_output(logger: &WriteLogger<LogOutput>, file: Option<&Path>) {
     let free = file.and_then(|path| disk::bytes_free(path).ok());
     let full = free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN);
@@ -233,8 +234,8 @@ fn check_output(logger: &WriteLogger<LogOutput>, file: Option<&Path>) {
     }
 }
 
-/// A logger on the file, or on standard error when there is none. A file that cannot be opened is told by a
-/// line in the log that goes on being used.
+/// Opens a logger on the file, or on standard error when there is none. A file that cannot be opened is
+/// reported by a line in the log that stays in use.
 fn open_logger(file: Option<&Path>) -> Option<Box<WriteLogger<LogOutput>>> {
     let Some(path) = file else { return Some(line_logger(LogOutput::new(io::stderr()))) };
     match open_file(path) {
@@ -267,7 +268,7 @@ fn write_line(logger: &WriteLogger<LogOutput>, level: Level, line: &str) {
 struct LogOutput {
     sink: Box<dyn Write + Send>,
     line: Vec<u8>,
-    /// The last line was cut short by an error; the next must not continue it.
+    /// Whether an error cut the last line short, so that the next must not continue it.
     torn: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The server as a process: start, systemd, signals, reload, log, notifications, the main thread.
 //!
-//! Owns the main thread. Serves nobody: connections belong to the workers below.
+//! Owns the main thread. Holds no connection: those belong to the workers.
 
 pub mod activation;
 pub mod logging;

@@ -27,26 +27,26 @@ use crate::monitor::alerts::{Change, Notice, Severity};
 /// Messages that wait for one destination; further ones count as failed, so that a dead one costs no memory.
 const ALERT_MESSAGES_MAX: usize = 64;
 
-/// How often a pause looks whether it is worth going on.
+/// The interval at which a pause checks whether its notifier was replaced.
 const LOOK: Duration = Duration::from_millis(500);
 /// Messages that a destination took, and messages given up, since the start.
 static SENT: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicU64 = AtomicU64::new(0);
 
-/// Messages that neither a destination has taken nor anybody has given up.
+/// Messages that no destination has taken and that are not given up.
 static WAITING: AtomicU64 = AtomicU64::new(0);
 
-/// Messages that wait for their destinations or are being tried.
+/// Returns the number of messages that wait for their destinations or are being tried.
 pub fn messages_waiting() -> u64 {
     WAITING.load(Relaxed)
 }
 
-/// Messages that a destination took since the start.
+/// Returns the number of messages that a destination took since the start.
 pub fn messages_sent() -> u64 {
     SENT.load(Relaxed)
 }
 
-/// Messages given up since the start.
+/// Returns the number of messages given up since the start.
 pub fn messages_failed() -> u64 {
     FAILED.load(Relaxed)
 }
@@ -63,7 +63,7 @@ enum AlertDestination {
 }
 
 impl AlertDestination {
-    /// Hands one message over; otherwise why not, in words without secrets.
+    /// Hands one message over; the error says why not, in words without secrets.
     fn deliver(&mut self, notice: &Notice) -> Result<(), String> {
         match self {
             AlertDestination::Webhook(webhook) => webhook.post(notice),
@@ -81,11 +81,11 @@ impl AlertDestination {
     }
 }
 
-/// All destinations.
+/// All destinations of alerts, each with its queue.
 #[derive(Debug, Default)]
 pub struct AlertNotifier {
     queues: Vec<DestinationQueue>,
-    /// Another has taken its place: what waits is tried once more and not again.
+    /// Whether another notifier has taken its place: waiting messages are tried once more and not again.
     replaced: Arc<AtomicBool>,
 }
 
@@ -156,7 +156,7 @@ impl AlertNotifier {
     }
 }
 
-/// Until the notifier is replaced and nothing waits any more.
+/// Sends the messages of one destination until its notifier is replaced and its queue is empty.
 fn run_destination(
     mut courier: RetryingSender,
     mut destination: AlertDestination,
@@ -192,7 +192,7 @@ fn log_notice(notice: &Notice) {
     log::log!(level, "event=alert state={state} alert={name} severity={severity} text={}", LogValue(&text));
 }
 
-/// This machine's name, so that whoever gets alerts of many knows which it is.
+/// Returns this machine's name, which tells alerts of several machines apart.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();

@@ -1,4 +1,4 @@
-//! Keeps the node's readiness honest: sends its probes, has the log looked after, logs what changes.
+//! Sends the node's readiness probes, asks for checks of the log, and logs changes of readiness.
 //!
 //! Owns no verdict, which is the node's, and no deadline of the main thread's.
 
@@ -14,12 +14,12 @@ use crate::fanout::node::Node;
 use crate::fanout::readiness::Surroundings;
 use crate::reactor::{Clock, Wakers};
 
-/// Between two looks of the log's thread at its disk.
+/// The interval between two checks of the log's disk.
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two looks at the first probe.
+/// The interval at which the start waits for the first probe.
 const FIRST_PROBE_INTERVAL: Duration = Duration::from_millis(1);
 
-/// See the module.
+/// The main thread's part of the readiness probe.
 pub struct ReadinessProbe {
     node: Arc<Node>,
     clock: Clock,
@@ -30,8 +30,8 @@ pub struct ReadinessProbe {
 }
 
 impl ReadinessProbe {
-    /// Begins, and waits until a probe has passed through every worker, or should have: whoever is told that
-    /// the server has started finds it ready.
+    /// Starts, and waits until a probe has passed through every worker, or is overdue. So a server that
+    /// reports its start is also ready.
     pub fn start(
         node: Arc<Node>,
         clock: Clock,
@@ -47,7 +47,7 @@ impl ReadinessProbe {
         probe
     }
 
-    /// Looks after the probe and the log, and logs a verdict that has changed.
+    /// Sends a probe and checks the log when they are due, and logs a verdict that has changed.
     pub fn tick(&mut self, now: Instant) {
         if now >= self.next_log_check {
             self.next_log_check = now + LOG_CHECK_INTERVAL;

@@ -1,4 +1,4 @@
-//! SIGHUP: reads the settings again, applies what can be changed in a running server and says what can't.
+//! SIGHUP: reads the settings again, applies those that a running server can change and reports the others.
 
 use log::{error, info, warn};
 
@@ -16,8 +16,8 @@ struct SettingChange<'a> {
     wanted: &'a str,
 }
 
-/// Reads, applies and reports. What is in force afterwards is what comes back: a setting that needs a restart
-/// keeps its text, so that the next reload tells of it again.
+/// Reads, applies and reports; returns the settings in force afterwards. A setting that needs a restart keeps
+/// its text, so that the next reload reports it again.
 pub fn reload_settings(inputs: &Inputs, running: &Resolved) -> Resolved {
     let wanted = match Resolved::read(inputs) {
         Ok(wanted) => wanted,

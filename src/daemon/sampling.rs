@@ -1,8 +1,8 @@
-//! The once-a-second work of the main thread: reads the node and the host, pushes a sample into the
-//! [`Watch`], looks after resident memory.
+//! The work of each second in the main thread: reads the node and the host, pushes a sample into the
+//! [`Watch`], checks resident memory.
 //!
 //! The watch is shared with the pages, which any worker may ask for; the lock is held only while a sample is
-//! pushed or a page is written. Serves nobody itself.
+//! pushed or a page is written.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -32,7 +32,7 @@ const ADDRESS_SURVEY_MS_MIN: u64 = 5_000;
 /// Longest such pause, milliseconds, so that the figures are never old.
 const ADDRESS_SURVEY_MS_MAX: u64 = 60_000;
 
-/// Between two samples.
+/// The interval between two samples.
 const SAMPLE_MS: u64 = 1_000;
 /// Samples between two lines of summary.
 const SUMMARY_SAMPLES: u64 = 60;
@@ -41,28 +41,28 @@ const SUMMARY_SAMPLES: u64 = 60;
 #[derive(Clone, Debug)]
 pub struct SharedWatch {
     watch: Arc<Mutex<Watch>>,
-    /// Somebody has looked at `/status` since addresses were last counted: to ask the kernel about each
-    /// connection is not for nobody.
+    /// Whether `/status` was read since addresses were last counted. Counting asks the kernel about each
+    /// connection, so it waits for a reader.
     status_was_read: Arc<AtomicBool>,
 }
 
 impl SharedWatch {
-    /// Nothing has been seen yet.
+    /// Makes a watch without samples.
     pub fn new(bounds: Bounds) -> SharedWatch {
         SharedWatch { watch: Arc::new(Mutex::new(Watch::new(bounds))), status_was_read: Arc::default() }
     }
 
-    /// The lock; for short.
+    /// Locks the watch; hold it briefly.
     pub fn lock(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().expect("a panic ends the process, so the lock is never poisoned")
     }
 
-    /// Somebody looks at the state.
+    /// Notes that the state was read.
     pub fn note_status_reader(&self) {
         self.status_was_read.store(true, Relaxed);
     }
 
-    /// The pages that read it.
+    /// Returns the pages that read the watch.
     pub fn pages(&self) -> Pages {
         let (metrics, status) = (self.clone(), self.clone());
         Pages {
@@ -80,7 +80,7 @@ impl SharedWatch {
     }
 }
 
-/// The log and the alerts are the process's, not a worker's, so what they count is added here.
+/// Adds the counts of the log and of alerts, which belong to the process and not to a worker.
 fn with_process_counts(snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
     let counts = &mut snapshot.totals.counts;
@@ -90,7 +90,7 @@ fn with_process_counts(snapshot: &Snapshot) -> Snapshot {
     snapshot
 }
 
-/// See the module.
+/// Takes the samples of the main thread.
 pub struct HostSampler {
     node: Arc<Node>,
     clock: Clock,
@@ -108,7 +108,7 @@ pub struct HostSampler {
 }
 
 impl HostSampler {
-    /// One that looks for the first time at once, and has no alerts yet.
+    /// Makes a sampler without alerts, whose first sample is due at once.
     pub fn new(
         node: Arc<Node>,
         clock: Clock,
@@ -134,7 +134,8 @@ impl HostSampler {
         }
     }
 
-    /// Other alert rules, and other destinations if there are any; what waits for the old ones is still sent.
+    /// Replaces the alert rules, and the destinations if there are new ones. Messages that wait for old
+    /// destinations are still sent.
     pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<AlertNotifier>) {
         if let Some(notifier) = notifier {
             self.notifier = notifier;
@@ -143,7 +144,7 @@ impl HostSampler {
         self.notifier.send_notices(&notices);
     }
 
-    /// Looks if a second has passed.
+    /// Takes a sample if a second has passed.
     pub fn tick(&mut self, now: Instant) {
         if now < self.next {
             return;
@@ -167,7 +168,7 @@ impl HostSampler {
         watch.push(sample);
         self.samples += 1;
         let line = self.samples.is_multiple_of(SUMMARY_SAMPLES).then(|| self.summary.line(&watch)).flatten();
-        // While the server ends, everything that alerts look for is as it must be.
+        // While the server drains, the conditions that alerts watch for are normal.
         let notices = if draining { Vec::new() } else { watch.judge(time) };
         drop(watch);
         self.notifier.send_notices(&notices);
@@ -177,8 +178,8 @@ impl HostSampler {
         self.status_stream.publish_status(&self.shared, time);
     }
 
-    /// Counts connections by address while somebody looks; counts that are old are not told as if they were
-    /// not, and he who comes then waits a second.
+    /// Counts connections by address while `/status` is read. Old counts are dropped rather than shown as
+    /// new; the next reader waits a second for fresh ones.
     fn survey_addresses_if_read(&mut self, now: Instant) {
         let Some(overdue) = now.checked_duration_since(self.next_address_survey) else { return };
         if self.shared.status_was_read.swap(false, Relaxed) {
@@ -203,8 +204,8 @@ impl HostSampler {
     }
 }
 
-/// When to look next after a look that was due and comes now. One that comes a whole period late does not
-/// make up for the others: two looks a moment apart would find enormous rates.
+/// Returns when the next sample is due. A sample that comes a whole period late does not make up for missed
+/// ones: two samples a moment apart would give enormous rates.
 fn next_sample_at(due: Instant, now: Instant) -> Instant {
     let period = Duration::from_millis(SAMPLE_MS);
     let next = due + period;

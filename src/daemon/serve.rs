@@ -9,8 +9,8 @@
 //! | draining | stopping on the second signal, else stays | exit 0 | stopping |
 //! | stopping | stays | exit: 128 + signal, or 0 when only late | the same, without waiting longer |
 //!
-//! `POST /drain` counts as no signal: whoever drains by it and then ends the service as usual, as deployment
-//! hooks do, must not cut the streams.
+//! `POST /drain` counts as no signal: a deployment hook that drains by it and then ends the service as usual
+//! must not cut the streams.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -51,9 +51,10 @@ const STOP_MS: u64 = 1_000;
 /// # Errors
 /// When it cannot start.
 pub fn run_server(inputs: &Inputs) -> Result<ExitCode, CommandFailure> {
-    // Before anything is opened: only then do the numbers mean what was passed.
+    // Before anything is opened: only then are the numbers those of passed descriptors.
     let passed = activation::take_passed()?;
-    // Whatever else was left open is not for the programs that alerts run; an old kernel cannot tell.
+    // Other open descriptors are not for the programs that alerts run; an old kernel cannot say which they
+    // are.
     let _ = process::keep_files_from_children();
     let resolved = Resolved::read(inputs)?;
     let (settings, inherited) = activation::join_listeners(passed, &resolved)?;
@@ -135,18 +136,18 @@ fn start_server(
     Ok((node, server))
 }
 
-/// Unix milliseconds.
+/// Returns the time of day in Unix milliseconds.
 fn wall_ms() -> u64 {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Unpredictable from outside: the standard library keys this hasher from the operating system.
+/// Returns a seed that cannot be predicted from outside: the operating system keys this hasher.
 fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A panic in any thread ends the process; its words belong into the log file too.
+/// Writes panics into the log file as well, since one in any thread ends the process.
 fn log_panics(log_handle: logging::LogHandle) {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -160,24 +161,27 @@ fn log_panics(log_handle: logging::LogHandle) {
     }));
 }
 
-/// How far the end has come.
+/// The stages of the server's end.
 #[derive(Clone, Copy, Debug)]
 enum ServeState {
     Serving,
-    /// Until then the workers may take their time.
+    /// The workers end their streams in order.
     Draining {
+        /// The workers may take their time until then.
         deadline: Instant,
-        /// A signal has asked for it already.
+        /// Whether a signal has asked for the end already.
         signalled: bool,
     },
-    /// Until then they may close what they have; then the process ends with this code.
+    /// The workers close their connections at once.
     Stopping {
+        /// The process ends then, even if a worker does not.
         deadline: Instant,
+        /// The process's exit code.
         exit_code: u8,
     },
 }
 
-/// What the main thread has after the start.
+/// The state of the main thread after the start.
 struct MainThread {
     node: Arc<Node>,
     server: Server,
@@ -244,7 +248,8 @@ impl MainThread {
         }
     }
 
-    /// Destinations that stay as they were keep their threads, and what waits there its order.
+    /// Replaces alert rules, and destinations whose settings changed. Unchanged destinations keep their
+    /// threads and the order of their queues.
     fn reload_alerts(&mut self, before: &Resolved) {
         let changed =
             DESTINATIONS.iter().any(|name| before.entry(name).text != self.resolved.entry(name).text);
@@ -257,7 +262,7 @@ impl MainThread {
             return;
         }
         let streams = self.node.totals().subscribers_open;
-        // Whoever pressed Ctrl-C and waits should know that this is no hang.
+        // After Ctrl-C a drain should not look like a hang.
         let hint = if streams > 0 { " hint=\"a second signal stops at once\"" } else { "" };
         info!("event=drain reason={reason} streams={streams} drain_ms={}{hint}", self.drain_ms);
         self.service_manager.notify_stopping();
@@ -272,7 +277,7 @@ impl MainThread {
             ServeState::Stopping { deadline: Instant::now() + Duration::from_millis(STOP_MS), exit_code };
     }
 
-    /// The exit code once the process is to end.
+    /// Returns the exit code once the process is to end.
     fn find_exit_code(&mut self, now: Instant) -> Option<u8> {
         let all_ended = self.workers_left == 0;
         match self.state {

@@ -1,4 +1,4 @@
-//! Signals, as flags that the main thread looks at.
+//! Signals, as flags that the main thread polls.
 //!
 //! A handler may run in any thread, and in a worker a descriptor number means another file, so handlers touch
 //! no descriptor, not even a pipe to wake somebody: they set a flag. The main thread looks every
@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 
-/// How often the main thread looks: short beside any drain, and 20 wake-ups a second cost nothing.
+/// The interval at which the main thread polls: short beside any drain, and 20 wake-ups a second cost
+/// nothing.
 pub const SIGNAL_POLL_MS: u64 = 50;
 
-/// What is listened for, and what it means. SIGPIPE needs no flag: the standard library ignores it.
+/// The signals with a handler, and their actions. SIGPIPE needs none: the standard library ignores it.
 const ACTIONS: [(i32, SignalAction); 6] = [
     (SIGTERM, SignalAction::End { name: "SIGTERM", exit_code: 128 + 15 }),
     (SIGINT, SignalAction::End { name: "SIGINT", exit_code: 128 + 2 }),
@@ -24,26 +25,26 @@ const ACTIONS: [(i32, SignalAction); 6] = [
     (SIGALRM, SignalAction::Ignore { name: "SIGALRM" }),
 ];
 
-/// What a signal asks for.
+/// The action that a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalAction {
-    /// Drain; if that is under way already, stop now.
+    /// Drains; if a drain is under way already, stops at once.
     End {
-        /// For the log.
+        /// The signal's name, for the log.
         name: &'static str,
         /// The exit code of a forced stop, as a shell would show it.
         exit_code: u8,
     },
-    /// Reopen the log, read the configuration again.
+    /// Reopens the log and reads the configuration again.
     Reload,
-    /// Nothing; it only must not kill.
+    /// Does nothing; the handler only keeps the signal from killing the process.
     Ignore {
-        /// For the log.
+        /// The signal's name, for the log.
         name: &'static str,
     },
 }
 
-/// The flags.
+/// A flag for each signal with a handler.
 #[derive(Debug)]
 pub struct SignalFlags {
     flags: Vec<(Arc<AtomicBool>, SignalAction)>,
@@ -59,7 +60,7 @@ impl SignalFlags {
         Ok(SignalFlags { flags: ACTIONS.into_iter().map(take).collect::<io::Result<_>>()? })
     }
 
-    /// What came since the last look.
+    /// Returns the actions of signals that came since the last call.
     pub fn take_pending(&self) -> impl Iterator<Item = SignalAction> {
         self.flags.iter().filter(|(flag, _)| flag.swap(false, Relaxed)).map(|(_, action)| *action)
     }

@@ -1,4 +1,4 @@
-//! Words for a start: why it failed and what to do about it, what was started, what looks unwise.
+//! Words for a start: why it failed and how to mend it, the line of a start, settings that look unwise.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use crate::base::logfmt::shown;
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::reactor::{AddressSetting, BindFault, BoundAddress, Capacity, StartError};
 
-/// One line that says what failed, the value, the limit and the way out.
+/// Describes a failed start in one line: the call, the value, the limit and the way out.
 pub fn start_failure(error: &StartError) -> CommandFailure {
     CommandFailure::Run(match error {
         StartError::Address { setting, text } => {
@@ -117,7 +117,7 @@ fn backend_name(settings: &Settings) -> &'static str {
     }
 }
 
-/// The two commands that a newcomer wants first; none when they would not work as they stand.
+/// Returns the two commands that a newcomer wants first; none when they would not work as they stand.
 pub fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<String> {
     let authority = |listener: ListenerKind| {
         bound.iter().filter(|bound| bound.listener == listener).find_map(|bound| match &bound.address {
@@ -133,7 +133,7 @@ pub fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<String> 
     })
 }
 
-/// An address that can be connected to from this host.
+/// Returns an address that this host can connect to.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() {
@@ -145,10 +145,10 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Fewer connections than this are hardly what somebody wanted who set no limit.
+/// The number of connections below which an unset limit is probably a mistake.
 const CONNECTIONS_HOPED_FOR: usize = 1_000;
 
-/// What is allowed and still probably a mistake, a log line each.
+/// Returns a log line for each setting that is allowed and still probably a mistake.
 pub fn doubt_lines(
     settings: &Settings,
     capacity: &Capacity,
@@ -184,7 +184,7 @@ pub fn doubt_lines(
     doubts
 }
 
-/// Programs that alerts would run and that are not there: better told now than with the first alert.
+/// Returns a line for each missing program that alerts would run, before the first alert needs it.
 fn missing_programs(settings: &Settings) -> impl Iterator<Item = String> {
     let sendmail = if settings.alert_email_to.is_empty() { "" } else { &settings.alert_sendmail };
     let programs = [("alert_command", settings.alert_command.as_str()), ("alert_sendmail", sendmail)];

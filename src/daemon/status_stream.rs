@@ -1,6 +1,6 @@
-//! The stream of the server's own state: once a second an event for whoever listens to `fanwheel.status`.
+//! The stream of the server's own state: an event a second for the subscribers of `fanwheel.status`.
 //!
-//! Runs in the main thread. Owns when the state is told and as what event; what it says is `/status`.
+//! Runs in the main thread. Owns the event's form and moment; its data is `/status`.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::reactor::Wakers;
 use crate::wire::frame::Draft;
 use crate::wire::rules::STATUS_TOPIC;
 
-/// See the module.
+/// Publishes the server's state to `fanwheel.status`.
 #[derive(Debug)]
 pub struct StatusStream {
     node: Arc<Node>,
@@ -22,7 +22,7 @@ pub struct StatusStream {
 }
 
 impl StatusStream {
-    /// Tells through the node's hub; `wakers` are its workers'.
+    /// Makes a stream that publishes through the node's hub; `wakers` are those of its workers.
     pub fn new(node: Arc<Node>, wakers: Wakers) -> StatusStream {
         StatusStream { node, wakers }
     }
@@ -37,7 +37,7 @@ impl StatusStream {
             let watch = shared.lock();
             monitor::status::page(&watch.last().snapshot, &watch, StatusQuery::default())
         };
-        // Without an id, so that no client that comes back is told a gap: the newest state is all it wants.
+        // Without an id, so that no client that resumes gets a gap: it wants only the newest state.
         let draft = Draft::unnumbered(Some(STATUS_TOPIC), &text);
         let post = Post { topics: vec![STATUS_TOPIC.into()], draft };
         // Refused while the server drains or is overloaded; then the pages ask by themselves.

@@ -1,4 +1,4 @@
-//! What systemd is told (`Type=notify`): ready, reloading, stopping, alive. Protocol: `sd_notify(3)`.
+//! Messages to systemd (`Type=notify`): ready, reloading, stopping, alive. Protocol: `sd_notify(3)`.
 //!
 //! Without `NOTIFY_SOCKET` every call does nothing. A message that cannot be delivered is not worth an error:
 //! the service manager notices by its own deadlines.
@@ -9,17 +9,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-/// The service manager's ear, if there is one.
+/// The socket of the service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     address: Option<SocketAddr>,
-    /// Half of the time after which the manager takes silence for death.
+    /// Half of the watchdog's deadline.
     period: Option<Duration>,
     last_alive: Option<Instant>,
 }
 
 impl ServiceManager {
-    /// From a variable look-up, such as `std::env::var_os`, and this process's id.
+    /// Reads the variables of the protocol. `variable` looks one up, as `std::env::var_os` does; `pid` is
+    /// this process's id.
     pub fn from_environment(
         variable: impl Fn(&str) -> Option<std::ffi::OsString>,
         pid: u32,
@@ -35,22 +36,22 @@ impl ServiceManager {
         }
     }
 
-    /// The server serves.
+    /// Reports that the server is ready.
     pub fn notify_ready(&self) {
         self.send("READY=1");
     }
 
-    /// The configuration is being read again; [`ServiceManager::ready`] ends it.
+    /// Reports that the configuration is being read again; [`ServiceManager::notify_ready`] ends it.
     pub fn notify_reloading(&self) {
         self.send("RELOADING=1");
     }
 
-    /// The server drains.
+    /// Reports that the server drains.
     pub fn notify_stopping(&self) {
         self.send("STOPPING=1");
     }
 
-    /// Says that the process lives, when it is time to.
+    /// Reports that the process is alive, when the watchdog is due.
     pub fn notify_alive(&mut self, now: Instant) {
         let Some(period) = self.period else { return };
         if self.last_alive.is_none_or(|last| now.saturating_duration_since(last) >= period) {

@@ -1,11 +1,11 @@
-//! Which file of trusted certificates this host has. Knows no TLS.
+//! Finds the host's file of trusted certificates. Knows no TLS.
 
 use std::path::Path;
 
-/// Names another file, as for most programs that speak TLS.
+/// The variable that names another file, as for most programs that speak TLS.
 pub const VARIABLE: &str = "SSL_CERT_FILE";
 
-/// Where hosts keep it: Debian, Alpine and Arch; Fedora; SUSE; others.
+/// The paths at which hosts keep it: Debian, Alpine and Arch; Fedora; SUSE; others.
 const FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -13,8 +13,8 @@ const FILES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The file that the environment names, whether or not it is there, else the first that is; otherwise
-/// where it was looked for.
+/// Returns the file that the environment names, whether or not it exists, else the first that exists;
+/// otherwise the paths that were tried.
 pub fn file() -> Result<String, String> {
     match std::env::var(VARIABLE) {
         Ok(named) if !named.is_empty() => Ok(named),

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-/// What the files of one controller say, one text for each group that has the file, innermost first.
+/// Reads the files of one controller: a text for each group that has the file, innermost first.
 /// `process` is `self` or a number; `new` is the file's name in version 2, `old` in version 1.
 pub fn texts(root: &Path, process: &str, controller: &str, new: &str, old: &str) -> Vec<String> {
     let Ok(groups) = fs::read_to_string(root.join(format!("proc/{process}/cgroup"))) else {
@@ -30,12 +30,12 @@ pub fn texts(root: &Path, process: &str, controller: &str, new: &str, old: &str)
     texts
 }
 
-/// The least number among them; "max" and -1 are no limits.
+/// Returns the least number among them; "max" and -1 are no limits.
 pub fn least(texts: &[String]) -> Option<u64> {
     texts.iter().filter_map(|text| text.trim().parse().ok()).min()
 }
 
-/// The least share of processor time in percent of one processor.
+/// Returns the least share of processor time in percent of one processor.
 pub fn cpu_percent(root: &Path, process: &str) -> Option<u64> {
     let share = |quota: &str, period: &str| {
         let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);

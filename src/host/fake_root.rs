@@ -1,10 +1,9 @@
-//! A made-up root of a file system with what the kernel would tell there. For tests alone; removed when
-//! dropped.
+//! A root folder with files as the kernel would show them. For tests alone; removed when dropped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// See the module.
+/// A root folder with fake files of the kernel.
 pub struct FakeRoot(PathBuf);
 
 impl FakeRoot {
@@ -19,7 +18,7 @@ impl FakeRoot {
         FakeRoot(root)
     }
 
-    /// Where it is.
+    /// Returns the path of the root folder.
     pub fn path(&self) -> &Path {
         &self.0
     }

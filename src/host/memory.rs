@@ -1,7 +1,7 @@
 //! Resident memory and the limit above which newcomers are refused.
 //!
 //! Reads `/proc` and the control groups under a given root, so that tests can bring their own. Decides when
-//! memory counts as full; who is refused then is the core's business.
+//! memory counts as full; the core decides which newcomers to refuse then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ const MEMORY_SHARE_PERCENT: u64 = 80;
 /// would refuse and accept by turns.
 const MEMORY_FREE_AGAIN_PERCENT: u64 = 95;
 
-/// Where the numbers come from.
+/// Reads memory figures of the host and of this process.
 #[derive(Clone, Debug)]
 pub struct MemoryReader {
     root: PathBuf,
 }
 
-/// Whether memory is full.
+/// The limit of resident memory, and whether it is exceeded.
 #[derive(Clone, Debug)]
 pub struct MemoryLimit {
     limit_bytes: u64,
@@ -29,12 +29,12 @@ pub struct MemoryLimit {
 }
 
 impl MemoryReader {
-    /// The host this process runs on.
+    /// Reads the host that this process runs on.
     pub fn real() -> MemoryReader {
         MemoryReader::at(Path::new("/"))
     }
 
-    /// A host whose files are under `root`.
+    /// Reads a host whose files are under `root`.
     pub fn at(root: &Path) -> MemoryReader {
         MemoryReader { root: root.to_owned() }
     }
@@ -43,19 +43,19 @@ impl MemoryReader {
         fs::read_to_string(self.root.join(path)).ok()
     }
 
-    /// Bytes of this process that are in memory.
+    /// Returns the bytes of this process that are in memory.
     pub fn resident_bytes(&self) -> Option<u64> {
         field_kib(&self.read("proc/self/status")?, "VmRSS:")
     }
 
-    /// The least limit of the control groups of `process`: a number, or `self`.
+    /// Returns the least limit of the control groups of `process`: a number, or `self`.
     pub fn group_bytes(&self, process: &str) -> Option<u64> {
         // The 2^63 of version 1 is no limit, and loses to the installed memory.
         let texts = cgroups::texts(&self.root, process, "memory", "memory.max", "memory.limit_in_bytes");
         cgroups::least(&texts)
     }
 
-    /// The limit for a setting, where 0 means a share of what this process may have.
+    /// Returns the limit for a setting, where 0 means a share of the memory that this process may have.
     pub fn limit_bytes(&self, setting: u64) -> u64 {
         if setting > 0 {
             return setting;
@@ -66,24 +66,25 @@ impl MemoryReader {
     }
 }
 
-/// A field of a `/proc` file whose unit is kB.
+/// Reads a field of a `/proc` file whose unit is kB, in bytes.
 fn field_kib(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1_024)
 }
 
-/// When much of what events and bodies took has been freed, so that the allocator's rest is worth returning.
+/// Finds the moment when so much of events and bodies was freed that the allocator's free memory is worth
+/// returning.
 #[derive(Clone, Debug, Default)]
 pub struct HeapTrim {
     high_bytes: usize,
 }
 
-/// A fall that is worth a walk through the allocator's heaps, which holds up whoever allocates meanwhile.
+/// The fall of live bytes that is worth a walk through the allocator's heaps, which holds up all allocations.
 const TRIM_BYTES_MIN: usize = 16 << 20;
 
 impl HeapTrim {
-    /// Takes a reading of live bytes; says whether they have fallen far since the last time it said so.
+    /// Takes a reading of live bytes; returns whether they have fallen far since the last trim.
     pub fn take_reading(&mut self, live_bytes: usize) -> bool {
         self.high_bytes = self.high_bytes.max(live_bytes);
         let fallen = self.high_bytes - live_bytes >= TRIM_BYTES_MIN;
@@ -95,17 +96,17 @@ impl HeapTrim {
 }
 
 impl MemoryLimit {
-    /// Memory is free until told otherwise.
+    /// Makes a limit that is not exceeded yet.
     pub fn new(limit_bytes: u64) -> MemoryLimit {
         MemoryLimit { limit_bytes, full: false }
     }
 
-    /// The limit.
+    /// Returns the limit in bytes.
     pub fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }
 
-    /// Takes a reading; says whether memory is full when that has changed.
+    /// Takes a reading; returns whether memory is full, if that has changed.
     pub fn take_reading(&mut self, resident_bytes: u64) -> Option<bool> {
         let free_again = self.limit_bytes / 100 * MEMORY_FREE_AGAIN_PERCENT;
         let full = if self.full { resident_bytes > free_again } else { resident_bytes > self.limit_bytes };

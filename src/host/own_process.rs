@@ -1,6 +1,6 @@
-//! What the host tells of this process: memory, processor time by thread, files, the kernel's sockets.
+//! The host's figures of this process: memory, processor time by thread, files, the kernel's sockets.
 //!
-//! Reads `/proc` under a given root, so that tests can bring their own. Whatever cannot be read is 0.
+//! Reads `/proc` under a given root, so that tests can bring their own. A figure that cannot be read is 0.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::base::snapshot::HostReading;
 use crate::host::memory::MemoryReader;
 use crate::sys::process;
 
-/// Reads, once a second.
+/// Reads the figures of this process, once a second.
 #[derive(Debug)]
 pub struct ProcessReader {
     host: MemoryReader,
@@ -21,7 +21,7 @@ pub struct ProcessReader {
 }
 
 impl ProcessReader {
-    /// Of this process, whose workers have started.
+    /// Reads this process, whose workers have started.
     pub fn real(workers: usize) -> ProcessReader {
         ProcessReader::at(Path::new("/"), workers)
     }
@@ -32,7 +32,7 @@ impl ProcessReader {
         ProcessReader { host: MemoryReader::at(root), root: root.to_owned(), threads, files_before }
     }
 
-    /// A reading; `sockets` are those that the workers hold.
+    /// Takes a reading; `sockets` are those that the workers hold.
     pub fn read(&self, sockets: u64) -> HostReading {
         let cpu = process::processor_time().unwrap_or_default();
         HostReading {
@@ -44,7 +44,8 @@ impl ProcessReader {
         }
     }
 
-    /// All TCP sockets of the host, or of its network namespace: the kernel does not say whose they are.
+    /// Returns the memory of all TCP sockets of the host, or of its network namespace: the kernel does not
+    /// say which process they belong to.
     fn kernel_tcp_bytes(&self) -> u64 {
         let text = fs::read_to_string(self.root.join("proc/net/sockstat")).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
@@ -54,7 +55,7 @@ impl ProcessReader {
     }
 }
 
-/// The folder of the thread that is called `worker-<index>`.
+/// Finds the folder of the thread that is called `worker-<index>`.
 fn thread_folder(root: &Path, index: usize) -> Option<PathBuf> {
     let name = format!("worker-{index}");
     let folders = fs::read_dir(root.join("proc/self/task")).ok()?.flatten().map(|entry| entry.path());

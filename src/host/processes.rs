@@ -1,4 +1,4 @@
-//! What the kernel tells about processes and about TCP, read from `/proc`. Only reads; judges nothing.
+//! The kernel's figures of processes and of TCP, read from `/proc`. Only reads; judges nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,18 +7,18 @@ use std::process::{Command, Stdio};
 
 use crate::sys::process::page_bytes;
 
-/// What some processes have used so far and hold now.
+/// The resources that some processes have used so far and hold now.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Processor time, user and system, in nanoseconds.
     pub cpu_ns: u64,
-    /// Resident bytes.
+    /// The resident bytes of all of them.
     pub resident_bytes: u64,
     /// Processes that were found.
     pub processes: u64,
 }
 
-/// Processes and all that descend from them, at this moment.
+/// Reads the usage of processes and of all their descendants.
 pub fn usage(pids: &[u32]) -> Usage {
     let mut usage = Usage::default();
     for pid in descendants(pids) {
@@ -30,7 +30,7 @@ pub fn usage(pids: &[u32]) -> Usage {
     usage
 }
 
-/// The given processes and their children's children, each once.
+/// Finds the given processes and all their descendants, each once.
 fn descendants(pids: &[u32]) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -57,14 +57,14 @@ fn descendants(pids: &[u32]) -> Vec<u32> {
     found
 }
 
-/// Resident bytes of a process; 0 when it is gone.
+/// Reads the resident bytes of a process; 0 when it is gone.
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     number_after(&status, "VmRSS:") * 1_024
 }
 
-/// Processor time of a process's threads, user and system, in nanoseconds; a thread that has ended no longer
-/// counts.
+/// Reads the processor time of a process's threads, user and system, in nanoseconds; a thread that has ended
+/// no longer counts.
 pub fn cpu_ns(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     let ran = |path: &Path| {
@@ -74,18 +74,18 @@ pub fn cpu_ns(pid: u32) -> u64 {
     threads.flatten().map(|thread| ran(&thread.path())).sum()
 }
 
-/// Memory that may be had without pushing anything out, in bytes.
+/// Reads the memory that is available without pushing anything out, in bytes.
 pub fn available_bytes() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     number_after(&info, "MemAvailable:") * 1_024
 }
 
-/// The kernel's release.
+/// Returns the release of the kernel.
 pub fn kernel() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// A number that a file under `/proc/sys` begins with.
+/// Reads the number that a file under `/proc/sys` begins with.
 pub fn sysctl(name: &str) -> Option<u64> {
     let text = fs::read_to_string(Path::new("/proc/sys").join(name.replace('.', "/"))).ok()?;
     text.split_whitespace().next()?.parse().ok()

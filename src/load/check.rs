@@ -1,5 +1,5 @@
-//! Whether this host can hold the load's side of a run, before anything is opened: files, ports, memory. Says
-//! what is missing and the command that mends it.
+//! Whether this host can hold the load's side of a run, before anything is opened: files, ports, memory. A
+//! refusal names the command that mends it.
 
 use crate::host::processes;
 use crate::load::plan::{LoadFault, LoadPlan};
@@ -9,31 +9,31 @@ use crate::sys::process::{self, ResourceLimit};
 /// Threads: sources of loopback subscribers are 127.0.1.1 to 127.0.254.1.
 const LOAD_THREADS_MAX: u64 = 254;
 
-/// Files of a thread that are no subscribers: poll, waker, standard streams, the publisher's.
+/// Files of a thread that are not subscribers: poll, waker, standard streams, the publisher's.
 const FILES_SPARE: u64 = 64;
-/// Ports of one such source: a thread has one, so that more subscribers could be bound but never connect.
+/// Ports of a thread's source address: more subscribers could be bound but never connect.
 const SOURCE_PORTS: u64 = 65_536 - PORT_FIRST as u64;
 /// Kernel memory of an idle connection, both ends, as measured on kernel 6.18; ours and the target's on top.
 const CONNECTION_BYTES: u64 = 10_000;
 
-/// Raises this process's file limit as far as it may; the files of a thread then.
+/// Raises this process's file limit as far as it may; returns the files of a thread.
 ///
 /// # Errors
 /// When the limit cannot be read.
 pub fn raise_file_limit(plan: &LoadPlan) -> Result<u64, LoadFault> {
     let limit = process::files_limit().map_err(|os| LoadFault::System("cannot read the file limit", os))?;
     let wanted = (plan.subscribers as u64 + FILES_SPARE).min(limit.hard).max(limit.soft);
-    // Refused, the old one stays, and what it allows is checked below.
+    // If this is refused, the old limit stays and is checked below.
     let _ = process::set_files_limit(ResourceLimit { soft: wanted, ..limit });
     process::files_limit()
         .map(|limit| limit.soft)
         .map_err(|os| LoadFault::System("cannot read the file limit", os))
 }
 
-/// How many threads to use with so many files for each.
+/// Returns the number of threads to use with so many files for each.
 ///
 /// # Errors
-/// What is missing.
+/// When this host lacks files, ports or memory.
 pub fn check_host(plan: &LoadPlan, files: u64) -> Result<usize, LoadFault> {
     let wanted = plan.subscribers as u64;
     let needed = threads_needed(wanted, files, plan.is_loopback());
@@ -54,14 +54,14 @@ pub fn check_host(plan: &LoadPlan, files: u64) -> Result<usize, LoadFault> {
     Ok(threads as usize)
 }
 
-/// Threads for so many subscribers: each has its own files, and on loopback the ports of its own address.
+/// Returns the threads for so many subscribers: each has its own files, and on loopback its own address.
 fn threads_needed(wanted: u64, files: u64, loopback: bool) -> u64 {
     let ports = if loopback { SOURCE_PORTS } else { u64::MAX };
     let room = files.saturating_sub(FILES_SPARE).clamp(1, ports);
     wanted.div_ceil(room).max(1)
 }
 
-/// To another host all connections come from one address here.
+/// Checks local ports: connections to another host all come from one address.
 fn check_ports(wanted: u64) -> Result<(), LoadFault> {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let bounds: Vec<u64> = text.split_whitespace().filter_map(|bound| bound.parse().ok()).collect();
@@ -76,7 +76,7 @@ fn check_ports(wanted: u64) -> Result<(), LoadFault> {
     )))
 }
 
-/// On loopback this kernel holds both ends.
+/// Checks memory and files of the host: on loopback this kernel holds both ends.
 fn check_memory(wanted: u64) -> Result<(), LoadFault> {
     let (needed, available) = (wanted * CONNECTION_BYTES, processes::available_bytes());
     let limit = processes::sysctl("fs.file-max").unwrap_or(u64::MAX);

@@ -1,13 +1,13 @@
 //! Latencies in buckets that are 3 % wide: small to keep, quick to fill, easy to add up over processes.
 
-/// Sub-buckets in each power of two.
+/// The binary logarithm of the sub-buckets in each power of two.
 const FINE_BITS: u32 = 5;
 const FINE: u64 = 1 << FINE_BITS;
 const BUCKETS: usize = 64 * FINE as usize;
-/// The width of a bucket at most, as a share of its values: nothing finer is told of a percentile.
+/// The greatest width of a bucket as a share of its values, which is the precision of a percentile.
 pub const BUCKET_SHARE: f64 = 1.0 / FINE as f64;
 
-/// Counts of microseconds.
+/// Latencies in microseconds, counted by bucket.
 #[derive(Clone)]
 pub struct LatencyHistogram {
     counts: Vec<u64>,
@@ -25,7 +25,7 @@ fn bucket_of(micros: u64) -> usize {
     (u64::from(shift) * FINE + (micros >> shift)) as usize
 }
 
-/// The largest value of a bucket.
+/// Returns the largest value of a bucket.
 fn bucket_end(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     if bucket < 2 * FINE {
@@ -36,13 +36,13 @@ fn bucket_end(bucket: usize) -> u64 {
 }
 
 impl LatencyHistogram {
-    /// Counts one value.
+    /// Counts one latency.
     pub fn add(&mut self, micros: u64) {
         self.counts[bucket_of(micros)] += 1;
         self.max = self.max.max(micros);
     }
 
-    /// Counts all of another.
+    /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &LatencyHistogram) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += theirs;
@@ -50,12 +50,12 @@ impl LatencyHistogram {
         self.max = self.max.max(other.max);
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The value that a share of all values does not exceed, in milliseconds.
+    /// Returns the value that a share of all values does not exceed, in milliseconds.
     pub fn ms(&self, share: f64) -> f64 {
         let wanted = (self.count() as f64 * share).ceil() as u64;
         let mut seen = 0;
@@ -68,12 +68,12 @@ impl LatencyHistogram {
         0.0
     }
 
-    /// The largest value, in milliseconds.
+    /// Returns the largest value, in milliseconds.
     pub fn max_ms(&self) -> f64 {
         self.max as f64 / 1_000.0
     }
 
-    /// As text without spaces.
+    /// Writes the histogram as text without spaces.
     pub fn to_text(&self) -> String {
         let mut text = self.max.to_string();
         for (bucket, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -82,7 +82,7 @@ impl LatencyHistogram {
         text
     }
 
-    /// From that text.
+    /// Reads the text of [`LatencyHistogram::to_text`].
     pub fn from_text(text: &str) -> Option<LatencyHistogram> {
         let mut histogram = LatencyHistogram::default();
         let mut parts = text.split(',');

@@ -1,5 +1,5 @@
-//! Which events are on their way, and when each one's last subscriber has it. Shared by the publisher, who
-//! begins events, and the receivers, who count arrivals; nobody waits for anybody.
+//! Events on their way, and the moment at which each one's last subscriber has it. Shared by the publisher,
+//! which begins events, and the receivers, which count arrivals; no thread waits for another.
 //!
 //! Events lie in a ring by their index. An event that is still open when the ring comes round is forgotten:
 //! it never counts as complete, and the subscribers' own accounts still tell whether it was lost. Complete
@@ -15,11 +15,11 @@ struct FlightSlot {
     /// The event's index plus one; 0 for none.
     event: AtomicU64,
     sent_ns: AtomicU64,
-    /// Subscribers that have not got it.
+    /// Subscribers that have not received it.
     left: AtomicU32,
 }
 
-/// The events on their way.
+/// A ring of the events on their way.
 pub struct EventsInFlight {
     slots: Box<[FlightSlot]>,
     /// Index of the latest part's first event.
@@ -28,7 +28,7 @@ pub struct EventsInFlight {
 }
 
 impl EventsInFlight {
-    /// Nothing on its way.
+    /// Makes an empty ring.
     pub fn new() -> EventsInFlight {
         let slot =
             |_| FlightSlot { event: AtomicU64::new(0), sent_ns: AtomicU64::new(0), left: AtomicU32::new(0) };
@@ -57,7 +57,7 @@ impl EventsInFlight {
         }
     }
 
-    /// Counts arrivals of an event. If they were the last: when it was sent, in nanoseconds.
+    /// Counts arrivals of an event. If they were the last, returns when it was sent, in nanoseconds.
     pub fn count_arrivals(&self, index: u64, count: u32) -> Option<u64> {
         let slot = self.slot(index);
         if slot.event.load(Acquire) != index + 1 {
@@ -80,7 +80,7 @@ impl EventsInFlight {
         }
     }
 
-    /// Events of the latest part that all their subscribers have.
+    /// Returns the events of the latest phase that have reached all their subscribers.
     pub fn complete_events(&self) -> u64 {
         self.complete.load(Acquire)
     }

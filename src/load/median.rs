@@ -1,6 +1,7 @@
-//! The middle of a few figures, for those who measure in rounds. Knows no unit.
+//! The middle of a few figures, for measurements in rounds. Knows no unit.
 
-/// The median; the mean of the two middle values when there is an even number of them, `None` of none.
+/// Returns the median: the mean of the two middle values when there is an even number of them, `None` of
+/// none.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

@@ -3,12 +3,12 @@
 //!
 //! | file | owns |
 //! | --- | --- |
-//! | `plan` | what to do |
-//! | `check` | whether this host can |
-//! | `run`, `phases` | the order of things; what each part's numbers mean |
-//! | `receiver`, `stamp` | subscribers, what they read, what they hold it against |
+//! | `plan` | the settings of a run |
+//! | `check` | whether this host can hold the run |
+//! | `run`, `phases` | the threads and the order of phases; the meaning of each phase's numbers |
+//! | `receiver`, `stamp` | subscribers; the text of an event, by which they judge it |
 //! | `publisher`, `topic_spread` | events, their pace, their topics |
-//! | `flight`, `board` | what threads share |
+//! | `flight`, `board` | state that threads share |
 //! | `tally`, `histogram`, `median` | counts, latencies, rounds |
 //! | `sample` | processor time and memory |
 //! | `report` | the numbers for people and machines |

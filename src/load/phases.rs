@@ -1,4 +1,4 @@
-//! The parts of a run: what each one does, and what its numbers mean. The machinery is `run`'s.
+//! The phases of a run: the work of each one, and the meaning of its numbers. The machinery is `run`'s.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const SERVER_BUSY: f64 = 90.0;
 const MISSED_WINDOW: u64 = 16;
 
 impl LoadRun<'_> {
-    /// Opens every subscriber.
+    /// Opens every subscriber and reports the cost of each.
     pub(super) fn open_subscribers(&mut self) {
         let (wanted, start) = (self.plan.subscribers as u64, Instant::now());
         self.send_order(|| ReceiverOrder::Open);
@@ -49,7 +49,7 @@ impl LoadRun<'_> {
         };
     }
 
-    /// Holds them and publishes nothing.
+    /// Holds all subscribers and publishes nothing.
     pub(super) fn hold_idle(&mut self) {
         let (before, start) = (UsageSample::take(&self.plan), Instant::now());
         let of = self.plan.idle.as_secs();
@@ -113,10 +113,10 @@ impl LoadRun<'_> {
         }
     }
 
-    /// Cuts a share, publishes what it misses, and lets it come back all at once.
+    /// Cuts a share, publishes the events that it misses, and lets it come back all at once.
     pub(super) fn measure_return(&mut self) {
         if self.numbers.iter().all(|&number| number == 0) {
-            // Nobody has an id yet to come back with.
+            // No subscriber has an id yet with which to resume.
             let events = self.plan.topics as u64;
             self.publish_phase("giving ids", events, Duration::MAX, PublishPace::Window(MISSED_WINDOW));
             self.wait_for_arrivals();
@@ -135,7 +135,7 @@ impl LoadRun<'_> {
             );
             self.wait_for_arrivals();
         }
-        // What the cut left behind is done before the return is measured.
+        // The work that follows a cut ends before the return is measured.
         std::thread::sleep(SETTLE);
         self.cut = false;
         let subscribers = open.saturating_sub(stay);
@@ -158,7 +158,7 @@ impl LoadRun<'_> {
         });
     }
 
-    /// Subscribers that are there now, whether they read or stall.
+    /// Returns the subscribers that a cut leaves open, whether they read or stall.
     fn subscribers_staying(&self) -> u64 {
         let stays = |index: &u64| {
             let stalled = in_share(*index, self.plan.stall_percent);
@@ -168,7 +168,7 @@ impl LoadRun<'_> {
     }
 }
 
-/// Of one processor.
+/// Returns the share of one processor, in per cent.
 fn percent(span: &UsageSpan) -> Option<f64> {
     span.cpu_us.map(|cpu| cpu / span.seconds / 10_000.0)
 }

@@ -1,4 +1,4 @@
-//! What a run shall do. Owns the settings of the load and what they mean together; opens nothing.
+//! The plan of a run. Owns the settings of the load and their contradictions; opens nothing.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -22,16 +22,16 @@ const TOPIC: &str = "{topic}";
 /// An `http://` address whose path may hold `{topic}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlTemplate {
-    /// Where to connect to.
+    /// The address to connect to.
     pub address: SocketAddr,
-    /// What to send as `Host`.
+    /// The value of the `Host` header.
     pub host: String,
     before: String,
     behind: Option<String>,
 }
 
 impl UrlTemplate {
-    /// Reads an address and resolves its name.
+    /// Parses an address and resolves its name.
     ///
     /// # Errors
     /// In words that name the address.
@@ -54,7 +54,7 @@ impl UrlTemplate {
         Ok(UrlTemplate { address, host: host.to_owned(), before, behind })
     }
 
-    /// The request target for a topic.
+    /// Returns the request target for a topic.
     pub fn path(&self, topic: &str) -> String {
         match &self.behind {
             Some(behind) => format!("{}{topic}{behind}", self.before),
@@ -62,37 +62,37 @@ impl UrlTemplate {
         }
     }
 
-    /// Whether it tells topics apart.
+    /// Whether the path holds `{topic}`.
     pub fn takes_topics(&self) -> bool {
         self.behind.is_some()
     }
 }
 
-/// How events follow each other.
+/// The pace at which events follow each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PublishPace {
-    /// So many a second, whatever the server does.
+    /// Events a second, whatever the server does (open loop).
     Rate(f64),
-    /// So many on their way at once: the next goes out when one has reached its last subscriber.
+    /// Events on their way at once: the next goes out when one has reached its last subscriber (closed loop).
     Window(u64),
 }
 
-/// A run.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
-    /// Where subscribers connect to.
+    /// The address of subscriptions.
     pub subscribe: UrlTemplate,
-    /// Where events go to.
+    /// The address of single publishes.
     pub publish: UrlTemplate,
-    /// Where batches go to, if `batch` is above 1.
+    /// The address of batches, for a `batch` above 1.
     pub publish_batch: UrlTemplate,
-    /// Subscribers.
+    /// The number of subscribers.
     pub subscribers: usize,
-    /// Topics.
+    /// The number of topics.
     pub topics: usize,
-    /// How both subscribers and events are spread over them.
+    /// The spread of both subscribers and events over topics.
     pub shape: SpreadShape,
-    /// What topics are called, before their number.
+    /// The beginning of each topic's name; its number follows.
     pub topic_prefix: String,
     /// Threads of subscribers; 0 = as many as files make necessary.
     pub threads: usize,
@@ -108,40 +108,40 @@ pub struct LoadPlan {
     pub seconds: Duration,
     /// Events to publish before anything is measured.
     pub warm_up: u64,
-    /// The pace.
+    /// The pace of the measured events.
     pub pace: PublishPace,
-    /// Connections that publish.
+    /// The number of connections that publish.
     pub publishers: usize,
-    /// Events of one request.
+    /// Events in one request.
     pub batch: usize,
-    /// Bytes of an event's data, at least.
+    /// The least bytes of an event's data.
     pub bytes: usize,
-    /// Bytes at most; each event draws a size between the two.
+    /// The most bytes; each event draws a size between the two.
     pub bytes_max: usize,
     /// Share of the subscribers that stop reading before anything is published.
     pub stall_percent: f64,
-    /// Share that is cut off after the measured part and comes back at once.
+    /// Share of the subscribers that is cut after the measured phase and comes back at once.
     pub reconnect_percent: f64,
-    /// Events that they miss meanwhile.
+    /// Events that cut subscribers miss.
     pub missed: u64,
-    /// How long without any progress means that the target has stopped.
+    /// The time without progress after which the target counts as stopped.
     pub patience: Duration,
     /// Processes to measure, with all that descend from them.
     pub pids: Vec<u32>,
-    /// What tells runs apart.
+    /// The seed of sizes and topics.
     pub seed: u64,
 }
 
 impl LoadPlan {
-    /// Where events go, one in a request or many.
+    /// Returns the address of publishes, single or in batches.
     pub fn publishing(&self) -> &UrlTemplate {
         if self.batch > 1 { &self.publish_batch } else { &self.publish }
     }
 
-    /// What contradicts itself, in words.
+    /// Checks the settings for contradictions.
     ///
     /// # Errors
-    /// The first contradiction found.
+    /// The first contradiction found, in words.
     pub fn validate(&self) -> Result<(), String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         if !self.topic_prefix.bytes().all(plain) {
@@ -179,7 +179,7 @@ impl LoadPlan {
         Ok(())
     }
 
-    /// A topic's name.
+    /// Returns the name of a topic.
     pub fn topic_name(&self, topic: usize) -> String {
         format!("{}{topic}", self.topic_prefix)
     }
@@ -193,9 +193,9 @@ impl LoadPlan {
 /// Why a run cannot begin or go on.
 #[derive(Debug)]
 pub enum LoadFault {
-    /// This host does not do; in words, with the command that mends it.
+    /// This host cannot hold the load; in words, with the command that mends it.
     Host(String),
-    /// The operating system refused something.
+    /// The operating system refused a call.
     System(&'static str, io::Error),
 }
 

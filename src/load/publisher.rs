@@ -21,29 +21,29 @@ use crate::load::run_state::RunState;
 use crate::load::stamp::EventStamp;
 use crate::load::topic_spread::TopicSpread;
 
-/// How long an event that was refused waits.
+/// The pause before a refused event is sent again.
 const RETRY_NS: u64 = 5_000_000;
-/// How long one waits for a connection that could not be made.
+/// The pause after a connection that could not be made or broke.
 const RECONNECT_NS: u64 = 100_000_000;
 const WAIT_MAX: Duration = Duration::from_millis(100);
 const SECOND_NS: f64 = 1e9;
 const ANSWER_BYTES: usize = 16_384;
 
-/// A part of a run.
+/// A phase of publishing.
 pub struct PublishPhase {
-    /// Events to publish at most.
+    /// The most events to publish.
     pub events: u64,
-    /// How long to go on publishing at most.
+    /// The longest time to publish.
     pub time: Duration,
-    /// The pace.
+    /// The pace of events.
     pub pace: PublishPace,
     /// Subscribers of each topic that read.
     pub audience: Arc<Vec<u32>>,
-    /// Where to say what was done.
+    /// Takes the outcome at the end.
     pub done: Sender<PublishOutcome>,
 }
 
-/// What was done.
+/// The outcome of a phase of publishing.
 #[derive(Clone, Default)]
 pub struct PublishOutcome {
     /// Events taken by the server.
@@ -54,13 +54,13 @@ pub struct PublishOutcome {
     pub refused: u64,
     /// Other answers and broken connections, each followed by another try.
     pub wrong: u64,
-    /// The last such thing, in words.
+    /// The last of these failures, in words.
     pub wrong_words: Option<String>,
     /// Events that should have been published but were not, when the part ended.
     pub unsent: u64,
-    /// From sending to the answer.
+    /// Latency from sending to the answer.
     pub answered: LatencyHistogram,
-    /// The longest that an event had to wait for a free connection.
+    /// The longest wait of an event for a free connection.
     pub late_ns: u64,
     /// The last number on each topic so far.
     pub numbers: LastNumbers,
@@ -69,12 +69,12 @@ pub struct PublishOutcome {
 #[derive(Default)]
 struct PublishConnection {
     socket: Option<TcpStream>,
-    /// The request on its way, and what of it is written.
+    /// The request on its way; `written` bytes of it are sent.
     request: Vec<u8>,
     written: usize,
     events: u64,
     begun_ns: u64,
-    /// Not before this moment may it be sent (again).
+    /// The earliest moment for the next try.
     not_before_ns: u64,
     answer: Vec<u8>,
 }
@@ -85,7 +85,7 @@ impl PublishConnection {
     }
 }
 
-/// The thread's state.
+/// The state of the publishing thread.
 pub struct LoadPublisher {
     plan: Arc<LoadPlan>,
     state: Arc<RunState>,
@@ -101,7 +101,7 @@ pub struct LoadPublisher {
 }
 
 impl LoadPublisher {
-    /// A publisher that waits for parts.
+    /// Makes a publisher that waits for phases.
     pub fn new(
         plan: Arc<LoadPlan>,
         state: Arc<RunState>,
@@ -123,7 +123,7 @@ impl LoadPublisher {
         }
     }
 
-    /// Works until nobody can give parts any more.
+    /// Works until the sender of phases is dropped.
     ///
     /// # Errors
     /// When the poll does not work.
@@ -132,7 +132,7 @@ impl LoadPublisher {
             self.done = PublishOutcome::default();
             self.publish_phase(&part)?;
             self.done.numbers = Arc::new(self.numbers.clone());
-            // Whoever asked may have given up.
+            // The receiver may have given up.
             let _ = part.done.send(self.done.clone());
         }
         Ok(())
@@ -170,13 +170,13 @@ impl LoadPublisher {
         }
     }
 
-    /// Whether something of this part is on its way, so that the server has something to do.
+    /// Whether an event of this phase is on its way, so that the server has work.
     fn has_work_in_flight(&self, part: &PublishPhase, first: u64) -> bool {
         let window = matches!(part.pace, PublishPace::Window(_)) && self.index > first;
         window || self.connections.iter().any(|connection| !connection.is_free())
     }
 
-    /// Begins every event that is due and has a free connection; when the next one is due.
+    /// Begins every event that is due and has a free connection; returns when the next one is due.
     fn begin_due_events(&mut self, part: &PublishPhase, start_ns: u64, first: u64) -> u64 {
         let batch = self.plan.batch as u64;
         loop {
@@ -240,7 +240,7 @@ impl LoadPublisher {
         (connection.written, connection.events, connection.not_before_ns) = (0, events, 0);
     }
 
-    /// Sends what waits on connections; when the next of them may be sent.
+    /// Sends the requests that are due; returns when the next one is.
     fn send_requests(&mut self) -> u64 {
         let now_ns = self.state.now_ns();
         let mut next_ns = u64::MAX;
@@ -287,7 +287,7 @@ impl LoadPublisher {
 
     fn wait(&mut self, events: &mut Events, next_ns: u64) -> io::Result<()> {
         let left = Duration::from_nanos(next_ns.saturating_sub(self.state.now_ns())).min(WAIT_MAX);
-        // The poll counts in milliseconds; what is due earlier is waited for outside of it.
+        // The poll counts in milliseconds; a shorter wait happens outside of it.
         let timeout = if left < Duration::from_millis(1) {
             std::thread::sleep(left);
             Duration::ZERO
@@ -357,7 +357,7 @@ impl LoadPublisher {
         }
     }
 
-    /// A connection is of no more use; its request is sent again on the next one.
+    /// Drops a connection; its request is sent again on the next one.
     fn drop_connection(&mut self, at: usize, words: &str) {
         let now_ns = self.state.now_ns();
         let connection = &mut self.connections[at];
@@ -370,7 +370,7 @@ impl LoadPublisher {
         }
     }
 
-    /// Events that were due at a rate and never begun.
+    /// Returns the events that were due at a rate and never begun.
     fn count_unsent(&self, part: &PublishPhase, start_ns: u64, first: u64) -> u64 {
         let PublishPace::Rate(rate) = part.pace else { return 0 };
         let elapsed = (self.state.now_ns() - start_ns).min(part.time.as_nanos() as u64);
@@ -378,7 +378,7 @@ impl LoadPublisher {
         due.saturating_sub(self.index - first)
     }
 
-    /// The server does not answer: what is not answered counts as not sent.
+    /// Gives up on a server that does not answer: events without an answer count as not sent.
     fn give_up(&mut self) {
         for connection in self.connections.iter_mut().filter(|connection| !connection.is_free()) {
             self.done.unsent += connection.events;
@@ -404,8 +404,8 @@ struct PublishAnswer {
     closes: bool,
 }
 
-/// The answer that `bytes` begin with, once it is whole. One request is on its way at a time, so nothing
-/// follows it.
+/// Returns the answer that `bytes` begin with, once it is whole. One request is on its way at a time, so
+/// nothing follows it.
 fn whole_answer(bytes: &[u8]) -> Result<Option<PublishAnswer>, ()> {
     let mut headers = [httparse::EMPTY_HEADER; LOAD_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

@@ -1,5 +1,5 @@
-//! One thread full of subscribers: opens them, reads them, holds every event against what must come. Owns its
-//! sockets in a file table of its own; decides nothing about the run: it obeys orders and counts.
+//! One thread of subscribers: opens them, reads them, judges every event by its stamp. Owns its sockets in a
+//! file table of its own; decides nothing about the run: it follows orders and counts.
 //!
 //! | a subscriber is | until | then |
 //! | --- | --- | --- |
@@ -30,34 +30,34 @@ use crate::wire::sse;
 
 /// The waker's token; subscribers' are their places.
 pub const WAKER: Token = Token(usize::MAX);
-/// One read takes at most this: all that waits, unless a server sends megabytes.
+/// The most bytes of one read: all that wait, unless a server sends megabytes.
 const READ_BYTES: usize = 256 * 1_024;
 const EVENTS: usize = 4_096;
-/// Where the search for free ports of an address begins.
+/// The first port of the search for free ports of an address.
 pub const PORT_FIRST: u16 = 10_000;
-/// How long a subscriber that failed stays away.
+/// The pause after which a failed subscriber connects again.
 const AWAY: Duration = Duration::from_millis(200);
-/// How often a thread that waits for nothing looks around.
+/// The longest wait of the poll while no subscriber is to connect.
 const IDLE: Duration = Duration::from_millis(500);
-/// Between two looks at whose turn it is.
+/// The longest wait of the poll while subscribers are to connect.
 const TURN: Duration = Duration::from_millis(2);
 
 /// The last number of each publisher on each topic, `publisher * topics + topic`.
 pub type LastNumbers = Arc<Vec<u32>>;
 
-/// What a receiver is told.
+/// An order to a receiver.
 pub enum ReceiverOrder {
-    /// Opens all subscribers.
+    /// Opens all subscribers of the receiver.
     Open,
     /// Lets the share that stalls stop reading.
     Stall,
     /// Cuts the share that reconnects.
     Cut,
-    /// Lets them come back; each has caught up once it has these numbers.
+    /// Connects the cut share again; a subscriber has caught up once it has these numbers.
     Return(LastNumbers),
-    /// Gives the counts so far and starts anew.
+    /// Sends the counts so far and starts anew.
     Take(Sender<ReceiverTally>),
-    /// The same, after counting what is missing up to these numbers.
+    /// Counts the events missing up to these numbers, then does as `Take`.
     Judge(LastNumbers, Sender<ReceiverTally>),
 }
 
@@ -74,17 +74,17 @@ struct LoadSubscriber {
     topic: u32,
     phase: SubscriberPhase,
     stalled: bool,
-    /// It was cut and has not yet all it missed.
+    /// Whether it was cut and still lacks events that it missed.
     returning: bool,
-    /// A gap was told, so that what is missing next is missing by right.
+    /// Whether the server announced a gap, so that the next missing events are accounted for.
     gap: bool,
     since_ns: u64,
     stream: ResponseStream,
-    /// The id that it comes back with.
+    /// The id with which it resumes.
     last_id: Vec<u8>,
 }
 
-/// One thread's subscribers.
+/// A thread of subscribers and its state.
 pub struct LoadReceiver {
     plan: Arc<LoadPlan>,
     state: Arc<RunState>,
@@ -97,7 +97,7 @@ pub struct LoadReceiver {
     /// The last number of each publisher, for each subscriber.
     lasts: Vec<u32>,
     numbers: LastNumbers,
-    /// Who is to connect, in order, not before the time given.
+    /// Subscribers that are to connect, in order, not before the time given.
     away: VecDeque<(Instant, u32)>,
     connecting: usize,
     opened_from: Option<Instant>,
@@ -154,10 +154,10 @@ impl LoadReceiver {
         }
     }
 
-    /// Works until nobody can give orders any more.
+    /// Works until the sender of orders is dropped.
     ///
     /// # Errors
-    /// When the system refuses what it cannot do without.
+    /// When the poll or a socket fails.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
@@ -219,14 +219,15 @@ impl LoadReceiver {
         Ok(())
     }
 
-    /// The places of a share of the subscribers, those left out that do not read.
+    /// Returns the places of a share of the subscribers, without the stalled ones.
     fn places_in_share(&self, percent: f64) -> Vec<usize> {
         let chosen =
             |&place: &usize| in_share(self.first + place as u64, percent) && !self.subscribers[place].stalled;
         (0..self.subscribers.len()).filter(chosen).collect()
     }
 
-    /// Whoever has not had one event before the cut has no position, so that nothing is owed to it.
+    /// Counts missed events as received if the subscriber had no event before the cut: without a position it
+    /// cannot resume.
     fn forgive_newcomer(&mut self, place: usize) {
         let publishers = self.plan.publishers;
         let lasts = &mut self.lasts[place * publishers..][..publishers];
@@ -238,7 +239,7 @@ impl LoadReceiver {
         }
     }
 
-    /// Counts what has not come although it was published.
+    /// Counts events that were published and have not arrived.
     fn count_missing(&mut self, numbers: &LastNumbers) {
         let publishers = self.plan.publishers;
         for (place, subscriber) in self.subscribers.iter().enumerate().filter(|(_, one)| !one.stalled) {
@@ -251,7 +252,7 @@ impl LoadReceiver {
         }
     }
 
-    /// Connects those whose turn it is; whether somebody still waits for it.
+    /// Connects subscribers whose turn it is; returns whether others still wait.
     fn connect_due(&mut self) -> io::Result<bool> {
         let now = Instant::now();
         let limit = (self.plan.connecting_max / self.state.receiver_counts.len()).max(1);
@@ -352,7 +353,7 @@ impl LoadReceiver {
         }
     }
 
-    /// Takes in what was read, and judges it.
+    /// Parses the bytes of a read and judges their events.
     fn take(&mut self, place: usize, bytes: usize) -> Result<(), StreamFault> {
         let now_ns = self.state.now_ns();
         let mut stream = std::mem::take(&mut self.subscribers[place].stream);
@@ -411,7 +412,7 @@ impl LoadReceiver {
         }
     }
 
-    /// One more subscriber has an event; arrivals of the same one are told together.
+    /// Counts an arrival; arrivals of the same event are reported together.
     fn count_arrival(&mut self, index: u64) {
         if self.arrivals.0 != index {
             self.report_arrivals();
@@ -431,7 +432,7 @@ impl LoadReceiver {
         }
     }
 
-    /// Ends the return of a subscriber that has all it missed.
+    /// Ends the return of a subscriber that has all missed events.
     fn finish_return(&mut self, place: usize, now_ns: u64) {
         let subscriber = &mut self.subscribers[place];
         let publishers = self.plan.publishers;
@@ -447,7 +448,7 @@ impl LoadReceiver {
         }
     }
 
-    /// The other side has ended the connection, or broken it.
+    /// Handles a connection that the server ended or broke.
     fn handle_end(&mut self, place: usize) {
         if self.subscribers[place].phase == SubscriberPhase::Open {
             self.tally.losses.ended += 1;
@@ -492,7 +493,7 @@ impl LoadReceiver {
 /// tens of thousands are in use.
 ///
 /// # Errors
-/// Whatever the system says but for ports in use.
+/// Any error of the system other than a port in use.
 pub fn bind(socket: &Socket, source: Ipv4Addr, port: &mut u16) -> io::Result<()> {
     socket.set_reuse_address(true)?;
     loop {

@@ -1,4 +1,4 @@
-//! What a run has found, as numbers with their units in the name, as JSON and as one table for people.
+//! The report of a run: numbers with their units in the name, as JSON and as one table for people.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,20 +8,20 @@ use crate::load::tally::LossCounts;
 /// A latency's distribution, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct LatencyFigures {
-    /// Values.
+    /// The number of values.
     pub count: u64,
-    /// Half are at most this.
+    /// The median.
     pub p50_ms: f64,
-    /// 99 % are.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// 99.9 % are.
+    /// The 99.9th percentile.
     pub p999_ms: f64,
-    /// All are.
+    /// The largest value.
     pub max_ms: f64,
 }
 
 impl LatencyFigures {
-    /// The distribution of a histogram.
+    /// Reads the percentiles of a histogram.
     pub fn of(histogram: &LatencyHistogram) -> LatencyFigures {
         LatencyFigures {
             count: histogram.count(),
@@ -44,18 +44,18 @@ impl LatencyFigures {
     }
 }
 
-/// Opening all subscribers.
+/// Figures of opening all subscribers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OpenFigures {
-    /// Subscribers asked for.
+    /// Subscribers that were asked for.
     pub wanted: u64,
     /// Streams open at the end.
     pub open: u64,
-    /// How long it took.
+    /// The time that it took.
     pub seconds: f64,
-    /// Connections a second.
+    /// Connections opened a second.
     pub per_second: f64,
-    /// From connecting to the response head.
+    /// Latency from connecting to the response head.
     pub latency: LatencyFigures,
     /// Processor time of the measured processes for each, in microseconds.
     pub cpu_us_each: Option<f64>,
@@ -65,10 +65,10 @@ pub struct OpenFigures {
     pub kernel_bytes_each: f64,
 }
 
-/// Holding them without an event.
+/// Figures of holding subscribers without an event.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct IdleFigures {
-    /// How long.
+    /// The time of holding.
     pub seconds: f64,
     /// Comment lines received meanwhile.
     pub heartbeats: u64,
@@ -80,12 +80,12 @@ pub struct IdleFigures {
     pub resident_bytes: Option<u64>,
 }
 
-/// Publishing.
+/// Figures of publishing and delivery.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DeliveryFigures {
     /// Events that the server took.
     pub events: u64,
-    /// Requests they took.
+    /// Requests that the server took.
     pub requests: u64,
     /// Requests refused with 503 or 429, each tried again.
     pub refused: u64,
@@ -93,31 +93,31 @@ pub struct DeliveryFigures {
     pub failed: u64,
     /// Events that were due and could not be sent.
     pub unsent: u64,
-    /// Deliveries.
+    /// Events that subscribers received.
     pub deliveries: u64,
     /// Deliveries that were due.
     pub expected: u64,
     /// From the first event to the last delivery.
     pub seconds: f64,
-    /// Events a second.
+    /// Events that the server took a second.
     pub events_per_second: f64,
-    /// Deliveries a second.
+    /// Events that subscribers received a second.
     pub deliveries_per_second: f64,
-    /// Events in one read, on average: what the server put together.
+    /// Events in one read, on average: the server's coalescing.
     pub events_per_read: f64,
-    /// From the moment an event was due to each delivery.
+    /// Latency from the moment an event was due to each delivery.
     pub latency: LatencyFigures,
-    /// To its last delivery.
+    /// Latency to the last delivery of an event.
     pub to_last: LatencyFigures,
-    /// From sending a publish to its answer.
+    /// Latency from sending a publish to its answer.
     pub answered: LatencyFigures,
     /// The longest that a due event waited for a free connection, in milliseconds.
     pub late_ms_max: f64,
     /// Processor time of the measured processes, in seconds.
     pub cpu_seconds: Option<f64>,
-    /// The same for each delivery, in microseconds.
+    /// Their processor time for each delivery, in microseconds.
     pub cpu_us_per_delivery: Option<f64>,
-    /// The same for each event, publish and deliveries together, in microseconds.
+    /// Their processor time for each event, publish and deliveries together, in microseconds.
     pub cpu_us_per_event: Option<f64>,
     /// Their share of one processor, in per cent.
     pub cpu_percent: Option<f64>,
@@ -125,47 +125,47 @@ pub struct DeliveryFigures {
     pub client_cpu_percent: f64,
 }
 
-/// Coming back.
+/// Figures of the return after a cut.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReturnFigures {
     /// Subscribers that were cut.
     pub subscribers: u64,
-    /// Events published meanwhile.
+    /// Events that were published during the cut.
     pub missed: u64,
-    /// Those that had everything in the end.
+    /// Subscribers that had every missed event in the end.
     pub caught_up: u64,
-    /// How long it took all of them.
+    /// The time until all of them had it.
     pub seconds: f64,
-    /// From connecting to the last missed event.
+    /// Latency from connecting to the last missed event.
     pub latency: LatencyFigures,
     /// Processor time of the measured processes for each, in microseconds.
     pub cpu_us_each: Option<f64>,
 }
 
-/// A whole run.
+/// The report of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoadReport {
-    /// What was asked, as a command line.
+    /// The command line of the run.
     pub command: String,
-    /// The kernel.
+    /// The release of the kernel.
     pub kernel: String,
-    /// The target's version is not known to a load generator; this is its own.
+    /// The load generator's version; it does not know the target's.
     pub version: String,
-    /// The parts, as far as the run came.
+    /// Figures of opening.
     pub opened: OpenFigures,
-    /// Holding, if asked.
+    /// Figures of holding, if asked for.
     pub idled: Option<IdleFigures>,
-    /// Publishing, if asked.
+    /// Figures of publishing, if asked for.
     pub delivered: Option<DeliveryFigures>,
-    /// Coming back, if asked.
+    /// Figures of the return, if asked for.
     pub returned: Option<ReturnFigures>,
-    /// What must not happen.
+    /// Lost, repeated and foreign events, and failed subscriptions.
     pub losses: LossCounts,
-    /// In words: what limits the meaning of these numbers.
+    /// Limits to the meaning of these numbers, in words.
     pub notes: Vec<String>,
-    /// In words: what went wrong.
+    /// Failures of the run, in words.
     pub faults: Vec<String>,
-    /// The run was interrupted.
+    /// Whether the run was interrupted.
     pub interrupted: bool,
 }
 
@@ -176,7 +176,7 @@ impl LoadReport {
         !self.interrupted && self.faults.is_empty() && [lost, told, repeated, foreign, ended] == [0; 5]
     }
 
-    /// The table for people.
+    /// Writes the table for people.
     pub fn table(&self) -> String {
         let mut rows: Vec<(String, String)> = Vec::new();
         let mut row = |what: &str, value: String| rows.push((what.to_owned(), value));
@@ -270,7 +270,7 @@ fn optional_row(row: &mut impl FnMut(&str, String), what: &str, value: Option<f6
     }
 }
 
-/// A number with as many digits as help.
+/// Writes a number with three significant digits or so.
 pub fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),

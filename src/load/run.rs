@@ -1,7 +1,7 @@
 //! A run from its first connection to its report: starts the threads, gives the orders, takes the samples.
 //!
-//! Parts, in order: open · idle · stall · warm up · measure · cut and come back · judge. Whoever interrupts
-//! gets the report of what was done.
+//! Phases, in order: open · idle · stall · warm up · measure · cut and come back · judge. An interrupted run
+//! reports the phases that were done.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,23 +27,23 @@ use crate::sys::process;
 /// others to serve.
 const LOAD_COUNTS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between two looks at how far a part has come.
+/// The interval between two checks of a phase's progress.
 const LOOK: Duration = Duration::from_millis(2);
-/// Between two words about it.
+/// The interval between two reports of progress.
 pub(super) const SAY: Duration = Duration::from_millis(250);
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadProgress {
-    /// The part.
+    /// The name of the phase.
     pub part: &'static str,
-    /// How much is done.
+    /// The amount that is done.
     pub done: u64,
-    /// Of how much.
+    /// The amount to do; `u64::MAX` when it is open.
     pub of: u64,
 }
 
-/// Deliveries due for what was published since `before`.
+/// Returns the deliveries due for events published since `before`.
 fn deliveries_due(numbers: &[u32], before: &[u32], audience: &[u32]) -> u64 {
     let news = |(at, &number): (usize, &u32)| {
         let new = number - before[at];
@@ -67,18 +67,18 @@ pub(super) struct LoadRun<'a> {
     publishing: JoinHandle<std::io::Result<()>>,
     pub(super) say: &'a mut dyn FnMut(LoadProgress),
     said: Instant,
-    /// Before anything was opened.
+    /// The sample from before anything was opened.
     pub(super) before: UsageSample,
     /// The last numbers published.
     pub(super) numbers: LastNumbers,
     /// Deliveries due so far.
     pub(super) due: u64,
-    /// The share that reconnects is away.
+    /// Whether the share that reconnects is cut.
     pub(super) cut: bool,
     pub(super) report: LoadReport,
 }
 
-/// Does what the plan says.
+/// Runs the load of a plan.
 ///
 /// # Errors
 /// Before anything is opened, when this host cannot do it.
@@ -216,7 +216,7 @@ impl LoadRun<'_> {
         }
     }
 
-    /// Publishes a part; the events that follow are still on their way when this returns.
+    /// Publishes the events of a phase; the last ones are still on their way when this returns.
     pub(super) fn publish_phase(
         &mut self,
         part: &'static str,
@@ -254,7 +254,7 @@ impl LoadRun<'_> {
         }
     }
 
-    /// Subscribers of each topic that read now.
+    /// Returns the subscribers of each topic that read now.
     fn audience(&self) -> Vec<u32> {
         let spread = TopicSpread::new(self.plan.topics, self.plan.shape);
         let mut audience = vec![0; self.plan.topics];
@@ -272,7 +272,7 @@ impl LoadRun<'_> {
         self.wait_until("arriving", due, |state| state.sum(|cell| &cell.deliveries));
     }
 
-    /// The counts of all receivers since the last time; what must not happen is reported with it.
+    /// Takes the counts of all receivers since the last time, and adds their losses to the report.
     pub(super) fn take(&mut self) -> ReceiverTally {
         let (to, tallies) = unbounded();
         self.send_order(|| ReceiverOrder::Take(to.clone()));
@@ -292,7 +292,7 @@ impl LoadRun<'_> {
         sum
     }
 
-    /// Counts what never came, and ends the threads.
+    /// Counts the events that never arrived, and ends the threads.
     fn finish(mut self) -> LoadReport {
         let (to, tallies) = unbounded();
         let numbers = self.numbers.clone();

@@ -1,5 +1,5 @@
-//! What the threads of a run share: the clock's start, events on their way, and each receiver's counts for
-//! whoever waits for them. Plain atomics; nobody holds anybody up.
+//! State that the threads of a run share: the clock's start, events on their way, and each receiver's counts.
+//! Plain atomics; no thread holds up another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -12,7 +12,7 @@ use crate::load::in_flight::EventsInFlight;
 /// The counts of one receiver, written by it alone.
 #[derive(Default)]
 pub struct ReceiverCounts {
-    /// Streams open now.
+    /// Streams that are open now.
     pub open: AtomicU64,
     /// Events received so far.
     pub deliveries: AtomicU64,
@@ -20,21 +20,21 @@ pub struct ReceiverCounts {
     pub caught_up: AtomicU64,
 }
 
-/// What is shared.
+/// State that all threads of a run share.
 pub struct RunState {
     start: Instant,
     /// Events on their way.
     pub in_flight: EventsInFlight,
-    /// One for each receiver.
+    /// The counts of each receiver.
     pub receiver_counts: Vec<ReceiverCounts>,
     publisher_sleeps: AtomicBool,
     publisher: Waker,
-    /// The run was interrupted.
+    /// Whether the run was interrupted.
     pub stop: Arc<AtomicBool>,
 }
 
 impl RunState {
-    /// A state for so many receivers and the publisher behind `publisher`.
+    /// Makes the state for so many receivers and the publisher behind the waker `publisher`.
     pub fn new(receivers: usize, publisher: Waker, stop: Arc<AtomicBool>) -> RunState {
         RunState {
             start: Instant::now(),
@@ -46,12 +46,12 @@ impl RunState {
         }
     }
 
-    /// Nanoseconds since the run began.
+    /// Returns the nanoseconds since the run began.
     pub fn now_ns(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// The sum of one count over all receivers.
+    /// Sums one count over all receivers.
     pub fn sum(&self, count: impl Fn(&ReceiverCounts) -> &AtomicU64) -> u64 {
         self.receiver_counts.iter().map(|cell| count(cell).load(Relaxed)).sum()
     }
@@ -61,12 +61,12 @@ impl RunState {
         self.stop.load(Relaxed)
     }
 
-    /// The publisher says that it is about to wait; then it looks once more.
+    /// Announces that the publisher is about to wait; it checks once more after that.
     pub fn set_publisher_sleeps(&self, sleeps: bool) {
         self.publisher_sleeps.store(sleeps, SeqCst);
     }
 
-    /// Something has happened that the publisher may wait for.
+    /// Wakes the publisher if it waits for completed events.
     pub fn wake_sleeping_publisher(&self) {
         if self.publisher_sleeps.swap(false, SeqCst) {
             // It looks again by itself after a while, so a lost wake-up costs time only.

@@ -1,25 +1,25 @@
-//! What a moment looks like from outside: processor time and memory of the measured processes, the load's own
-//! processor time, the kernel's memory.
+//! Samples of usage: processor time and memory of the measured processes, the load's own processor time, the
+//! kernel's memory.
 
 use std::time::Instant;
 
 use crate::host::processes::{self, Usage};
 use crate::load::plan::LoadPlan;
 
-/// A moment.
+/// The usage at one moment.
 #[derive(Clone, Copy)]
 pub struct UsageSample {
     at: Instant,
-    /// The measured processes.
+    /// The usage of the measured processes.
     pub usage: Usage,
     own_cpu_ns: u64,
     kernel_bytes: u64,
 }
 
-/// What lies between two moments.
+/// The usage between two samples.
 #[derive(Clone, Copy)]
 pub struct UsageSpan {
-    /// Seconds.
+    /// The time between the samples.
     pub seconds: f64,
     /// Processor time of the measured processes, in microseconds; `None` when none is measured.
     pub cpu_us: Option<f64>,
@@ -32,7 +32,7 @@ pub struct UsageSpan {
 }
 
 impl UsageSample {
-    /// Now.
+    /// Takes a sample now.
     pub fn take(plan: &LoadPlan) -> UsageSample {
         UsageSample {
             at: Instant::now(),
@@ -42,7 +42,7 @@ impl UsageSample {
         }
     }
 
-    /// What lies between an earlier moment and this one.
+    /// Returns the usage between an earlier sample and this one.
     pub fn since(&self, before: &UsageSample) -> UsageSpan {
         let measured = before.usage.processes > 0;
         let grown = |now: u64, then: u64| now as f64 - then as f64;

@@ -1,12 +1,12 @@
-//! What an event of the load carries, so that whoever receives it can judge it: who sent it as which number,
-//! and when. Owns the text form; knows no clock.
+//! The stamp in an event of the load, by which a receiver judges it: publisher, number and moment of sending.
+//! Owns the text form; knows no clock.
 
 use std::io::Write;
 
 /// An event's stamp. As text: four decimals with a space behind each, then filling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventStamp {
-    /// The publisher's connection.
+    /// The index of the publisher's connection.
     pub publisher: u32,
     /// Which event of this publisher on this topic, from 1 on without a hole.
     pub number: u32,
@@ -27,7 +27,7 @@ impl EventStamp {
         }
     }
 
-    /// Reads it back; `None` for what no run has sent.
+    /// Reads a stamp back; `None` for data that no run has sent.
     pub fn read(data: &[u8]) -> Option<EventStamp> {
         let mut rest = data;
         let publisher = u32::try_from(decimal(&mut rest)?).ok()?;
@@ -37,7 +37,7 @@ impl EventStamp {
     }
 }
 
-/// The decimal that `rest` begins with; takes it and the space behind it.
+/// Takes the decimal that `rest` begins with, and the space behind it.
 fn decimal(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for (at, &byte) in rest.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What receivers have counted: plain numbers that add up over threads.
+//! The counts of receivers: plain numbers that add up over threads.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +15,20 @@ pub struct ReceiverTally {
     pub reads: u64,
     /// Comment lines, the heartbeats among them.
     pub comments: u64,
-    /// What must not happen.
+    /// Failures to deliver.
     pub losses: LossCounts,
-    /// From publishing to reading.
+    /// Latency from publishing to reading.
     pub latency: LatencyHistogram,
-    /// From publishing to the reading of an event's last subscriber.
+    /// Latency from publishing to the reading of an event's last subscriber.
     pub to_last: LatencyHistogram,
-    /// From connecting to the response head.
+    /// Latency from connecting to the response head.
     pub opening: LatencyHistogram,
-    /// From connecting again to the last event that was missed.
+    /// Latency from connecting again to the last missed event.
     pub resuming: LatencyHistogram,
 }
 
 impl ReceiverTally {
-    /// Adds another.
+    /// Adds another thread's counts.
     pub fn add(&mut self, other: &ReceiverTally) {
         self.deliveries += other.deliveries;
         self.reads += other.reads;
@@ -41,12 +41,12 @@ impl ReceiverTally {
     }
 }
 
-/// What must not happen.
+/// Events that were lost, repeated or foreign, and streams that failed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LossCounts {
-    /// Events missing between two others, or at the end, with no word about it.
+    /// Events missing between two others, or at the end, without an announced gap.
     pub lost: u64,
-    /// Events missing behind a gap that the server told.
+    /// Events missing behind a gap that the server announced.
     pub told: u64,
     /// Events with a number not above the last one: repeated, or out of order.
     pub repeated: u64,
@@ -54,12 +54,12 @@ pub struct LossCounts {
     pub foreign: u64,
     /// Streams that the server ended.
     pub ended: u64,
-    /// Attempts to subscribe that came to nothing, by what happened.
+    /// Failed attempts to subscribe, by cause.
     pub failed: BTreeMap<String, u64>,
 }
 
 impl LossCounts {
-    /// Adds those of a part.
+    /// Adds the losses of a phase.
     pub fn add(&mut self, other: &LossCounts) {
         let LossCounts { lost, told, repeated, foreign, ended, failed } = other;
         self.lost += lost;
@@ -72,7 +72,7 @@ impl LossCounts {
         }
     }
 
-    /// Counts an attempt that came to nothing.
+    /// Counts a failed attempt to subscribe.
     pub fn count_failed(&mut self, what: impl Into<String>) {
         *self.failed.entry(what.into()).or_default() += 1;
     }

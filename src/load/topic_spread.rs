@@ -1,11 +1,11 @@
-//! How subscribers and events are spread over topics. Owns who is on which topic and how many are where.
+//! The spread of subscribers and events over topics. Owns the topic of each subscriber and of each event.
 
 use crate::base::prng::Prng;
 
 /// The shape of a spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpreadShape {
-    /// Round and round.
+    /// One topic after the other, in a round.
     Even,
     /// The k-th topic has a share that goes with 1/k, in subscribers as in events (Zipf's law).
     Zipf,
@@ -20,7 +20,7 @@ pub struct TopicSpread {
 }
 
 impl TopicSpread {
-    /// A spread over `topics`, at least one.
+    /// Makes a spread over `topics`, at least one.
     pub fn new(topics: usize, shape: SpreadShape) -> TopicSpread {
         let topics = topics.max(1);
         let share = |sum: &mut f64, rank: usize| {
@@ -34,7 +34,7 @@ impl TopicSpread {
         TopicSpread { topics, sums }
     }
 
-    /// The topic of the `index`-th subscriber or event; `seed` tells runs apart.
+    /// Returns the topic of the `index`-th subscriber or event; `seed` tells runs apart.
     pub fn topic(&self, index: u64, seed: u64) -> usize {
         let Some(whole) = self.sums.last() else { return (index % self.topics as u64) as usize };
         let draw = Prng::new(seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_u64();

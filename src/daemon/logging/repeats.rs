@@ -1,7 +1,7 @@
-//! Errors that come again and again: the first is told at once, what follows within a minute is one line.
+//! Repeated errors: the first is logged at once, those that follow within a minute are one line.
 //!
-//! Owns what counts as the same error, how often is often, and the words. Pure: time is an argument. Only
-//! warnings and errors that hold ` error=` are looked at; other lines tell something new each time.
+//! Owns the comparison of errors, the classes of frequency, and the words. Pure: time is an argument. Only
+//! warnings and errors that hold ` error=` are compared; other lines are new each time.
 //!
 //! | class | means |
 //! | --- | --- |
@@ -18,12 +18,12 @@ const LOG_FREQUENT_MIN: u64 = 10;
 /// Minutes on end after which the log calls frequent errors repeated.
 const LOG_REPEATED_MINUTES: u32 = 3;
 
-/// How long errors are gathered into one line.
+/// The time over which errors are gathered into one line.
 const MINUTE_MS: u64 = 60_000;
-/// Those for whom there was no place.
+/// The key of errors beyond [`LOG_KINDS_MAX`] kinds.
 const OTHERS: &str = "others";
 
-/// See the module.
+/// The errors of the current minute, each kind once.
 #[derive(Debug, Default)]
 pub struct RepeatedErrors {
     errors: Vec<RepeatedError>,
@@ -34,19 +34,19 @@ pub struct RepeatedErrors {
 struct RepeatedError {
     key: String,
     level: Level,
-    /// The newest of them.
+    /// The newest line of this kind.
     line: String,
     minute_began_ms: u64,
-    /// Those of this minute that were not written.
+    /// Errors of this minute that were not written.
     held: u64,
-    /// One of this minute was written at once.
+    /// Whether an error of this minute was written at once.
     told: bool,
-    /// Frequent minutes on end, without this one.
+    /// Frequent minutes in a row, without this one.
     frequent_minutes: u32,
 }
 
 impl RepeatedErrors {
-    /// Takes a line in; what is to be written now, if anything.
+    /// Takes a line and returns the line to write now, if any.
     pub fn admit_line(&mut self, now_ms: u64, level: Level, line: String) -> Option<String> {
         if level > Level::Warn || !line.contains(" error=") {
             return Some(line);
@@ -81,7 +81,7 @@ impl RepeatedErrors {
         ends.min().map(|end| end.saturating_sub(now_ms))
     }
 
-    /// The lines for the minutes that are over. Whoever was quiet for one is forgotten.
+    /// Returns the lines for the minutes that are over. A kind that was quiet for a minute is forgotten.
     pub fn due_lines(&mut self, now_ms: u64) -> Vec<(Level, String)> {
         let mut lines = Vec::new();
         self.errors.retain_mut(|error| {
@@ -100,7 +100,7 @@ impl RepeatedErrors {
         lines
     }
 
-    /// What is held, before the end.
+    /// Returns the lines for all held errors, before the process ends.
     pub fn take_held_lines(&mut self) -> Vec<(Level, String)> {
         let lines = self.errors.iter().filter_map(RepeatedError::held_line).collect();
         for error in &mut self.errors {
@@ -121,14 +121,14 @@ impl RepeatedError {
         }
     }
 
-    /// The line for all that are held, in the words of the newest.
+    /// Returns one line for all held errors, in the words of the newest.
     fn held_line(&self) -> Option<(Level, String)> {
         let RepeatedError { held, line, .. } = self;
         (*held > 0).then(|| (self.level, format!("{line} class={} count={held}", self.class())))
     }
 }
 
-/// What makes two errors the same.
+/// Returns the key of an error: its line with each number replaced by `#`.
 fn without_numbers(line: &str) -> String {
     let mut key = String::with_capacity(line.len());
     for c in line.chars() {

@@ -2,7 +2,7 @@
 //! after a deadline, and always waited for.
 //!
 //! Every descriptor of this process is closed on exec, whatever table it is in, so the child of a thread gets
-//! none of them; a test looks. The child leads a process group, so that what it started ends with it when it
+//! none of them; a test looks. The child leads a process group, so that its own children end with it when it
 //! takes too long.
 
 use std::io::{ErrorKind, Read, Write};
@@ -20,13 +20,13 @@ use crate::sys::process::kill_group;
 /// Bytes of a failing command's output that are told in the log.
 const ALERT_WORDS_BYTES_MAX: usize = 256;
 
-/// Between two looks at a program that runs.
+/// The interval between two checks of a program that runs.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Reads of what a program says at each look: more than it can say while nobody looks.
+/// Reads of standard error at each check: more than a pipe holds.
 const READS_PER_LOOK: usize = 64;
 
-/// A program by its path.
+/// A program of the operator's, by its path.
 #[derive(Debug)]
 pub struct AlertProgram {
     path: String,
@@ -34,12 +34,12 @@ pub struct AlertProgram {
 }
 
 impl AlertProgram {
-    /// Nothing is looked at before it is run: it may come later than the server.
+    /// Names a program without checking that it exists: it may be installed later than the server starts.
     pub fn new(path: &str) -> AlertProgram {
         AlertProgram { path: path.to_owned(), patience: Duration::from_millis(ALERT_TRY_MS) }
     }
 
-    /// Runs it once to its end. `input` is small enough for any pipe, so writing it never waits.
+    /// Runs the program once to its end. `input` is small enough for any pipe, so writing it never waits.
     pub fn run(
         &self,
         arguments: &[String],
@@ -60,7 +60,7 @@ impl AlertProgram {
         let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.path))?;
         let ended = self.wait(&mut child, input);
         if !matches!(ended, Ok(Some(_))) {
-            // It runs on, or nobody can tell.
+            // The program still runs, or its state is unknown.
             let _ = kill_group(&child);
             let _ = child.kill();
             let _ = child.wait();
@@ -72,7 +72,7 @@ impl AlertProgram {
         }
     }
 
-    /// How it ended; none when it has not.
+    /// Waits for the program's end and returns its result; none when the deadline came first.
     fn wait(&self, child: &mut Child, input: &[u8]) -> std::io::Result<Option<Result<(), String>>> {
         let deadline = Instant::now() + self.patience;
         if let Some(mut pipe) = child.stdin.take() {
@@ -93,7 +93,7 @@ impl AlertProgram {
     }
 }
 
-/// What a program says on standard error: its beginning is kept, all of it is read.
+/// The beginning of a program's standard error. All of it is read, so that the program never waits.
 struct StderrExcerpt {
     pipe: Option<pipe::Receiver>,
     kept: Vec<u8>,

@@ -1,5 +1,5 @@
-//! One message to one destination: tries, pauses between them, and the end of patience. What a try is and how
-//! to pause are arguments; a pause may say that it is not worth going on.
+//! One message to one destination: tries, pauses between them, and the last try. The try and the pause are
+//! arguments; a pause may end the tries early.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const ALERT_PAUSE_MS_MAX: u64 = 60_000;
 /// come back in the same moment.
 const ALERT_JITTER_PERCENT: u64 = 20;
 
-/// See the module.
+/// Sends messages to one destination, with retries.
 #[derive(Debug)]
 pub struct RetryingSender {
     destination: String,
@@ -27,12 +27,12 @@ pub struct RetryingSender {
 }
 
 impl RetryingSender {
-    /// For a destination, whose name is for the log.
+    /// Makes a sender for a destination; its name is for the log.
     pub fn new(destination: String, seed: u64) -> RetryingSender {
         RetryingSender { destination, prng: Prng::new(seed) }
     }
 
-    /// Tries until it is delivered or patience is over; whether it is.
+    /// Tries until the message is delivered or the tries are used up; returns whether it was delivered.
     pub fn send_with_retries(
         &mut self,
         notice: &Notice,
@@ -66,7 +66,7 @@ impl RetryingSender {
         }
     }
 
-    /// The pause after a try that failed.
+    /// Returns the pause after the failed try `number`.
     fn next_pause(&mut self, number: u32) -> Duration {
         let doubled = ALERT_PAUSE_MS << (number - 1).min(16);
         Duration::from_millis(self.prng.jittered(doubled.min(ALERT_PAUSE_MS_MAX), ALERT_JITTER_PERCENT))

@@ -1,5 +1,5 @@
 //! A message to a web address: JSON by POST, over TLS when the address says so. Owns which certificates are
-//! trusted: those of the host. What an address holds beside its host is never shown.
+//! trusted: those of the host. Of an address only the host is ever shown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::base::settings::mask_url;
 use crate::host::ca_bundle;
 use crate::monitor::alerts::Notice;
 
-/// One address.
+/// A web address that takes alerts.
 #[derive(Debug)]
 pub struct AlertWebhook {
     url: String,
@@ -28,7 +28,7 @@ impl AlertWebhook {
         AlertWebhook { url: url.to_owned(), host, agent: None }
     }
 
-    /// Posts once.
+    /// Posts one message, without retries.
     pub fn post(&mut self, notice: &Notice) -> Result<(), String> {
         let agent = self.agent.get_or_insert_with(|| webhook_agent(self.url.starts_with("https:")));
         let body = notice.json(&self.host).to_string();
@@ -60,7 +60,7 @@ fn webhook_agent(tls: bool) -> Agent {
     Agent::new_with_config(config.build())
 }
 
-/// The host's certificates; none when it has no bundle, and then no TLS connection is made.
+/// Reads the host's certificates; none when it has no bundle, and then no TLS connection is made.
 fn host_certificates() -> Vec<Certificate<'static>> {
     let read = ca_bundle::file().and_then(|path| std::fs::read(&path).map_err(|_| path));
     let pem = match read {
