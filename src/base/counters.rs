@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::histogram::{AtomicHistogram, Distribution, HistogramScale, bump};
 
-/// What is counted. The name is the metric's, without `fanwheel_` and `_total`.
+/// A counter of a worker. Its name is the metric's, without `fanwheel_` and `_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Count {
-    /// Connections accepted.
+    /// Connections accepted from listeners.
     Accepted,
-    /// Streams opened.
+    /// Event streams opened.
     Subscribed,
     /// Streams opened with a position to resume from.
     Resumed,
-    /// Gap events written.
+    /// Gap events written to streams.
     Gaps,
     /// Events accepted, once each, whatever the number of topics.
     Published,
@@ -27,19 +27,19 @@ pub enum Count {
     Delivered,
     /// Bytes handed to the kernel.
     BytesSent,
-    /// Sends offered to the kernel: what deliveries cost.
+    /// Sends offered to the kernel: the cost of deliveries.
     Sends,
     /// Sends that found the socket full or took only part.
     SendsFull,
     /// Sends that completed at least one event.
     EventSends,
-    /// Batches of sends.
+    /// Batches of sends offered.
     Batches,
-    /// Heartbeats written.
+    /// Heartbeats written to streams.
     Heartbeats,
     /// Requests answered, streams included.
     Requests,
-    /// Requests answered 4xx for what they were; neither timeouts nor what `RefusalReason` counts.
+    /// Requests answered 4xx for their contents; neither timeouts nor refusals that `RefusalReason` counts.
     RequestsBad,
     /// Slow subscribers moved to the newest event.
     Skipped,
@@ -73,17 +73,17 @@ pub enum RefusalReason {
     Connections,
     /// Connection limit of one address.
     Address,
-    /// Memory limit.
+    /// Memory limit of the node.
     Memory,
     /// Topic limit of the node.
     Topics,
-    /// Bodies in flight.
+    /// Bytes of publish bodies in flight.
     Bodies,
     /// A worker's mailbox or the frames in flight: the publisher outruns the server.
     Overload,
-    /// Idempotency keys.
+    /// Idempotency keys remembered at once.
     IdempotencyKeys,
-    /// The server drains.
+    /// The server drains and takes no newcomers.
     Draining,
     /// Publish on the public listener.
     Credentials,
@@ -107,7 +107,7 @@ pub enum CloseReason {
     Reset,
     /// Answered, and not kept alive.
     Answered,
-    /// Malformed request.
+    /// The request was malformed.
     BadRequest,
     /// The head took too long.
     HeadTimeout,
@@ -123,9 +123,9 @@ pub enum CloseReason {
     SlowEvicted,
     /// Too many bytes sent upstream by a subscriber.
     Upstream,
-    /// Longest life reached.
+    /// The longest life of a stream was reached.
     Life,
-    /// Drain.
+    /// The server drained.
     Drain,
     /// Over a limit and refused.
     Refused,
@@ -139,7 +139,7 @@ pub enum CloseReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum TurnStep {
-    /// Requests and what else comes in.
+    /// Requests and other bytes that come in.
     Reads,
     /// Events from the mailbox.
     Mail,
@@ -147,7 +147,7 @@ pub enum TurnStep {
     Output,
     /// Events for those that are not.
     Rounds,
-    /// Timers.
+    /// Timers that are due.
     Timers,
 }
 
@@ -234,7 +234,7 @@ pub struct Counters {
     exhausted: [AtomicU64; STEP_NAMES.len()],
     /// Connections open now, of any kind.
     pub connections_open: AtomicU64,
-    /// Streams open now.
+    /// Event streams open now.
     pub subscribers_open: AtomicU64,
     /// Streams whose socket was full and that have not caught up since.
     pub lagging: AtomicU64,
@@ -276,22 +276,22 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Counts one.
+    /// Adds one to a counter.
     pub fn count(&self, what: Count) {
         bump(&self.counts[what as usize], 1);
     }
 
-    /// Counts `by`.
+    /// Adds `by` to a counter.
     pub fn add(&self, what: Count, by: u64) {
         bump(&self.counts[what as usize], by);
     }
 
-    /// Counts a refusal.
+    /// Counts one refusal with its reason.
     pub fn refuse(&self, why: RefusalReason) {
         bump(&self.refused[why as usize], 1);
     }
 
-    /// Counts a closing.
+    /// Counts one closing with its reason.
     pub fn close(&self, why: CloseReason) {
         bump(&self.closed[why as usize], 1);
     }
@@ -316,12 +316,12 @@ impl Counters {
         bump(&self.connections_open, by as u64);
     }
 
-    /// One count's value.
+    /// Returns the value of one counter.
     pub fn get(&self, what: Count) -> u64 {
         self.counts[what as usize].load(Relaxed)
     }
 
-    /// One closing's value.
+    /// Returns how many closings had that reason.
     pub fn get_closed(&self, why: CloseReason) -> u64 {
         self.closed[why as usize].load(Relaxed)
     }
@@ -360,7 +360,7 @@ impl Counters {
     }
 }
 
-/// A sum over workers at one moment; what `ops` renders.
+/// A sum over workers at one moment, for the metrics and status pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CounterTotals {
     /// In the order of [`COUNT_NAMES`].
@@ -371,9 +371,9 @@ pub struct CounterTotals {
     pub closed: [u64; CLOSED_NAMES.len()],
     /// In the order of [`STEP_NAMES`].
     pub exhausted: [u64; STEP_NAMES.len()],
-    /// Connections open now.
+    /// Connections open now, of any kind.
     pub connections_open: u64,
-    /// Streams open now.
+    /// Event streams open now.
     pub subscribers_open: u64,
     /// Streams that are behind.
     pub lagging: u64,

@@ -5,6 +5,6 @@
 pub enum CommandFailure {
     /// The command line or a setting is wrong: exit code 2.
     Usage(String),
-    /// It could not be done; the text says what to do about it: exit code 1.
+    /// It could not be done; the text says how to help it: exit code 1.
     Run(String),
 }

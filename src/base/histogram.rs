@@ -1,8 +1,8 @@
 //! Distributions in fixed buckets: cells that one worker writes and anyone reads, and their sums.
 //!
 //! Two scales. That of spans has ten steps a decade, so that a percentile read off it is right to a third at
-//! worst; one in three of its bounds is published. That of sizes is coarse. Knows no unit of time: whoever
-//! counts into one says whether a span is in microseconds or milliseconds.
+//! worst; one in three of its bounds is published. That of sizes is coarse. Knows no unit of time: the name
+//! of a histogram's field says whether a span is in microseconds or milliseconds.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -40,7 +40,7 @@ pub enum HistogramScale {
 }
 
 impl HistogramScale {
-    /// The upper bounds, inclusive, rising. One more bucket is for what is above all of them.
+    /// The upper bounds, inclusive, rising. One more bucket is for values above all of them.
     pub fn bounds(self) -> &'static [u64] {
         match self {
             HistogramScale::Spans => &SPANS,
@@ -69,7 +69,7 @@ pub struct AtomicHistogram {
 }
 
 impl AtomicHistogram {
-    /// Nothing counted.
+    /// An empty histogram of that scale.
     pub fn new(scale: HistogramScale) -> AtomicHistogram {
         let cells = (0..=scale.bounds().len()).map(|_| AtomicU64::new(0)).collect();
         AtomicHistogram { scale, cells, sum: AtomicU64::new(0), peak: AtomicU64::new(0) }
@@ -96,7 +96,7 @@ impl AtomicHistogram {
         self.sum.load(Relaxed)
     }
 
-    /// Adds what was counted to a sum over workers.
+    /// Adds its counts to a sum over workers.
     pub fn add_to(&self, sum: &mut Distribution) {
         sum.scale = self.scale;
         sum.counts.resize(self.cells.len(), 0);
@@ -107,10 +107,10 @@ impl AtomicHistogram {
     }
 }
 
-/// A distribution at one moment, or what was added to one between two moments.
+/// A distribution at one moment, or the values added to one between two moments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
-    /// Its bounds.
+    /// Scale that its bounds are of.
     pub scale: HistogramScale,
     /// For each bucket how many values fell into it; empty when nothing is known.
     pub counts: Vec<u64>,
@@ -124,7 +124,7 @@ impl Distribution {
         self.counts.iter().sum()
     }
 
-    /// What has come since an earlier moment.
+    /// Returns the values that have come since an earlier moment.
     pub fn since(&self, earlier: &Distribution) -> Distribution {
         let before = earlier.counts.iter().copied().chain(std::iter::repeat(0));
         let counts = self.counts.iter().zip(before).map(|(now, before)| now.saturating_sub(before));
@@ -139,7 +139,7 @@ impl Distribution {
     }
 
     /// The value that the given share of all values does not exceed, as if those of a bucket were spread
-    /// evenly over it; none without values. What lies above all bounds counts as the last bound.
+    /// evenly over it; none without values. Values above all bounds count as the last bound.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let count = self.count();
         let bounds = self.scale.bounds();

@@ -19,7 +19,7 @@ pub const EVENT_ID_TEXT_BYTES_MAX: usize = 22;
 pub struct EventId(u64);
 
 impl EventId {
-    /// Before every event.
+    /// The position before every event.
     pub const ZERO: EventId = EventId(0);
 
     /// The first id of a millisecond; times beyond the representable range are clamped.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 // Units.
 
-/// One kibibyte.
+/// Bytes of one kibibyte.
 pub const KIB: usize = 1_024;
-/// One mebibyte.
+/// Bytes of one mebibyte.
 pub const MIB: usize = 1_024 * KIB;
 
 // Texts and bodies: `wire`, and those that make or keep them.
@@ -27,7 +27,7 @@ pub const BATCH_POSTS_MAX: usize = 2_048;
 pub const PUBLISH_BYTES_MAX: usize = 64 * MIB;
 /// Bytes of memory that each kept event takes beside its encoded bytes and its key: the shared header, its
 /// places in the rings of its topic and of the node, which grow by doubling, and the allocator's rounding.
-/// For small events this is most of what they take, so history bounds count it.
+/// For small events this is most of their memory, so history bounds count it.
 pub const KEPT_OVERHEAD_BYTES: usize = 192;
 /// Bytes of a Unix socket's path: `sun_path` holds 108 with its end mark.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -161,7 +161,7 @@ const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
 /// Milliseconds for which a topic is remembered after its last subscriber left and its history expired,
 /// so that a short cut in a quiet topic is not told as a gap.
 pub const TOPIC_LINGER_MS: u64 = 30_000;
-/// Topics remembered in this way at once, so that subscribers who come and go with ever new topics fill
+/// Topics remembered in this way at once, so that subscribers that come and go with ever new topics fill
 /// neither memory nor `topics_max`; beyond, the one that has waited longest is forgotten early.
 pub const LINGERING_TOPICS_MAX: usize = 65_536;
 /// Events that a topic of the server's own keeps: the newest state, and the one before for a slow reader.
@@ -214,7 +214,7 @@ pub const ALERT_TRY_MS: u64 = 10_000;
 
 // Subcommands.
 
-/// Connections that can be asked about: beyond what any node could hold; keeps products far from
+/// Connections that can be asked about: more than any node could hold; keeps products far from
 /// overflow.
 pub const PLANNED_CONNECTIONS_MAX: u64 = 1_000_000_000;
 /// Longest wait of `doctor` for the first bytes of a stream, and for a head.

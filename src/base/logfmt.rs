@@ -1,4 +1,4 @@
-//! Values in log lines, error lines and terminals: what a peer or an operator wrote must not become a second
+//! Values in log lines, error lines and terminals: text of a peer or an operator must not become a second
 //! line, a forged field or a terminal command.
 //!
 //! Owns the escaping, nothing else. A log message is `key=value` pairs; wrap each value that did not come

@@ -7,14 +7,14 @@ use crate::base::limits::{
     ALERT_MS_MAX, ALERT_WEBHOOKS_MAX, HEADERS_MAX, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX,
 };
 
-/// What a setting's text may be.
+/// Rule for the text of a setting.
 #[derive(Clone, Copy, Debug)]
 pub enum SettingKind {
     /// A whole number within inclusive bounds.
     Int {
-        /// Smallest allowed value.
+        /// The smallest allowed value.
         min: u64,
-        /// Largest allowed value.
+        /// The largest allowed value.
         max: u64,
     },
     /// One of the listed words.
@@ -32,7 +32,7 @@ pub enum SettingKind {
 pub struct SettingSpec {
     /// `heartbeat_ms`; the flag is `--heartbeat-ms`, the variable `FANWHEEL_HEARTBEAT_MS`.
     pub name: &'static str,
-    /// What it may be.
+    /// Rule for its text.
     pub kind: SettingKind,
     /// The default, as one would write it; lists separated by commas.
     pub default: &'static str,
@@ -69,7 +69,7 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const COUNT_MAX: u64 = 1_000_000_000;
 const BYTES_MAX: u64 = 1 << 42;
 
-/// The table.
+/// The table of all settings.
 pub const TABLE: &[SettingSpec] = &[
     row(
         "listen",
@@ -232,7 +232,7 @@ pub enum SendBackend {
     IoUring,
 }
 
-/// What happens to a subscriber that cannot keep up.
+/// Treatment of a subscriber that cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlowPolicy {
     /// Ended; it comes back and resumes by id.
@@ -297,7 +297,7 @@ impl Settings {
     /// setting by name.
     ///
     /// # Panics
-    /// When `text` yields what the table does not allow: a bug of the caller, never input.
+    /// When `text` yields a text that the table does not allow: a bug of the caller, never input.
     pub fn from_texts<'a>(text: impl Fn(&str) -> &'a str) -> Settings {
         let int = |name: &str| text(name).parse::<u64>().expect("checked against the table");
         let size = |name: &str| usize::try_from(int(name)).expect("bounded by the table, 64-bit hosts only");
@@ -377,7 +377,7 @@ pub fn split_list(text: &str) -> Vec<String> {
 }
 
 impl SettingSpec {
-    /// Whether `text` is allowed; otherwise what would be, in words for an error line.
+    /// Whether `text` is allowed; otherwise the rule, in words for an error line.
     pub fn check(&self, text: &str) -> Result<(), String> {
         match self.kind {
             SettingKind::Text | SettingKind::List => Ok(()),
@@ -402,10 +402,10 @@ impl SettingSpec {
     }
 }
 
-/// What stands for the secret part of an address.
+/// Mask in place of the secret part of an address.
 const MASK: &str = "***";
 
-/// An address without what only its owner should know: user, path and query.
+/// An address without the parts that only its owner should know: user, path and query.
 pub fn mask_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));

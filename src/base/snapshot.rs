@@ -1,7 +1,7 @@
-//! What the running server tells about itself at one moment, and the pages that are made of it.
+//! Figures of the running server at one moment, and the pages that are made of them.
 //!
-//! The core fills a [`Snapshot`]; `ops` turns one into text; neither knows the other: the program hands the
-//! core a [`Pages`]. Plain data, no I/O. Nothing here grows with topics, clients or user agents.
+//! The core fills a [`Snapshot`]; `monitor` turns one into text; neither knows the other: the program hands
+//! the core a [`Pages`]. Plain data, no I/O. Nothing here grows with topics, clients or user agents.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::base::survey::{AddressCount, ConnectionsPage, TopicsPage};
 pub struct Snapshot {
     /// Sums over all workers.
     pub totals: CounterTotals,
-    /// The same of distributions.
+    /// Distributions, summed over all workers.
     pub spread: DistributionTotals,
     /// Each worker that serves connections, by index.
     pub workers: Vec<WorkerSnapshot>,
@@ -25,7 +25,7 @@ pub struct Snapshot {
     pub draining: bool,
     /// Resident memory is above its limit and newcomers are refused.
     pub memory_full: bool,
-    /// Topics that exist.
+    /// Topics that exist now.
     pub topics: usize,
     /// Topics that streams listen to, each stream's counted.
     pub subscriptions: usize,
@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub history_bytes: usize,
     /// Bytes of publish bodies that are being received.
     pub bodies_bytes: usize,
-    /// Idempotency keys remembered.
+    /// Idempotency keys remembered now.
     pub idempotency_keys: usize,
     /// The addresses with most connections, when they were last counted; a few.
     pub top_addresses: Vec<AddressCount>,
@@ -46,13 +46,13 @@ pub struct Snapshot {
 pub struct WorkerSnapshot {
     /// Connections open now, of any kind.
     pub connections: u64,
-    /// Streams open now.
+    /// Event streams open now.
     pub subscribers: u64,
     /// Those of them that are behind.
     pub lagging: u64,
     /// Frames handed whole to the kernel.
     pub delivered: u64,
-    /// Turns.
+    /// Turns since the start.
     pub turns: u64,
     /// Microseconds that they took together.
     pub turns_us: u64,
@@ -71,7 +71,7 @@ pub struct WorkerSnapshot {
 pub struct LatencyPeaks {
     /// From a publish until the kernel had the event for one subscriber.
     pub each_us: u64,
-    /// The same for the last live subscriber of the node.
+    /// From a publish until the kernel had it for the last live subscriber of the node.
     pub last_us: u64,
     /// Turns of each worker.
     pub turns_us: Vec<u64>,
@@ -80,7 +80,7 @@ pub struct LatencyPeaks {
 /// Whether events pass through every worker in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadinessVerdict {
-    /// They do.
+    /// Events pass through every worker in time.
     pub ok: bool,
     /// Why not, in words; none when they do.
     pub reason: Option<String>,
@@ -100,11 +100,11 @@ pub enum MetricsFormat {
     /// The Prometheus text format, version 0.0.4.
     #[default]
     Prometheus,
-    /// OpenMetrics, version 1.0.0.
+    /// The OpenMetrics text format, version 1.0.0.
     OpenMetrics,
 }
 
-/// What a request for `/status` asks for beside the page itself.
+/// Parts of `/status` that a request asks for beside the page itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusQuery {
     /// The figures of the last five minutes, one for each second.
@@ -119,31 +119,31 @@ pub type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send + Sync
 /// A file of the dashboard, which the program carries in itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DashboardAsset {
-    /// `Content-Type`
+    /// Value of `Content-Type`.
     pub content_type: &'static str,
-    /// The file.
+    /// Contents of the file.
     pub bytes: &'static [u8],
     /// `ETag` with its quotes; another one for other bytes.
     pub etag: String,
 }
 
-/// Makes `/topics` of what was found.
+/// Makes `/topics` of the topics that were found.
 pub type TopicsPageMaker = Box<dyn Fn(&TopicsPage) -> String + Send + Sync>;
-/// Makes `/connections` of what was found.
+/// Makes `/connections` of the connections that were found.
 pub type ConnectionsPageMaker = Box<dyn Fn(&ConnectionsPage) -> String + Send + Sync>;
 
-/// The pages of the control listener. What they know beside their arguments they hold themselves; any worker
+/// The pages of the control listener. They hold all data beside their arguments themselves; any worker
 /// may call them at any time.
 pub struct Pages {
-    /// `/metrics`
+    /// Maker of `/metrics`.
     pub metrics: MetricsPage,
-    /// `/status`
+    /// Maker of `/status`.
     pub status: StatusPage,
     /// A file of the dashboard by its name; `index.html` is the page itself.
     pub asset: fn(&str) -> Option<DashboardAsset>,
-    /// `/topics`
+    /// Maker of `/topics`.
     pub topics: TopicsPageMaker,
-    /// `/connections`
+    /// Maker of `/connections`.
     pub connections: ConnectionsPageMaker,
 }
 
@@ -166,14 +166,14 @@ impl fmt::Debug for Pages {
     }
 }
 
-/// What was read of the process and the host. What could not be read is 0.
+/// One reading of the process and the host. A figure that could not be read is 0.
 #[derive(Clone, Debug, Default)]
 pub struct HostReading {
     /// Bytes of this process that are in memory.
     pub resident_bytes: u64,
     /// Processor time of the process since its start.
     pub cpu_seconds: f64,
-    /// The same of each worker's thread.
+    /// Processor time of each worker's thread.
     pub workers_cpu_seconds: Vec<f64>,
     /// Bytes that the kernel's TCP holds for all sockets of the host.
     pub kernel_tcp_bytes: u64,

@@ -1,4 +1,4 @@
-//! What an operator may ask about topics and single connections, and the answers. Plain data.
+//! Questions of an operator about topics and single connections, and their answers. Plain data.
 //!
 //! Unlike a snapshot an answer names topics and clients, so each is bounded by its question: so many rows, so
 //! much text a row.
@@ -8,13 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::id::EventId;
 
-/// What `/connections` is sorted by.
+/// Order of the rows of `/connections`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConnectionSort {
     /// Age of the oldest event that it has not been sent, oldest first.
     #[default]
     Lag,
-    /// Oldest connection first.
+    /// The oldest connection comes first.
     Age,
     /// Most bytes sent first.
     Bytes,
@@ -24,10 +24,10 @@ pub enum ConnectionSort {
     Address,
 }
 
-/// What `/topics` is sorted by.
+/// Order of the rows of `/topics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TopicSort {
-    /// Most subscribers first.
+    /// The topic with most subscribers comes first.
     #[default]
     Subscribers,
     /// Most kept events first.
@@ -47,23 +47,23 @@ pub struct PageRange {
     pub offset: usize,
 }
 
-/// `GET /connections`
+/// Parameters of `GET /connections`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionsQuery {
-    /// The order.
+    /// Order of the rows.
     pub sort: ConnectionSort,
-    /// Which rows.
+    /// Section of the sorted rows.
     pub paging: PageRange,
-    /// With round-trip times and what is under way.
+    /// With round-trip times and the bytes under way.
     pub info: bool,
 }
 
-/// `GET /topics`
+/// Parameters of `GET /topics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicsQuery {
-    /// The order.
+    /// Order of the rows.
     pub sort: TopicSort,
-    /// Which rows.
+    /// Section of the sorted rows.
     pub paging: PageRange,
 }
 
@@ -71,9 +71,9 @@ pub struct TopicsQuery {
 /// `<worker>-<slot>-<generation>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId {
-    /// Its worker.
+    /// Index of its worker.
     pub worker: u32,
-    /// Its slot there.
+    /// Slot in that worker's tables.
     pub slot: u32,
     /// Tells it from earlier ones in that slot.
     pub generation: u32,
@@ -96,12 +96,12 @@ impl ConnectionId {
     }
 }
 
-/// What a connection is at.
+/// Activity of a connection at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
     /// A stream that gets events as they come.
     Live,
-    /// A stream that reads what it has missed.
+    /// A stream that reads the events it has missed.
     Behind,
     /// A stream whose socket takes nothing.
     Full,
@@ -121,7 +121,7 @@ impl ConnectionState {
     }
 }
 
-/// What the kernel knows of a connection's traffic.
+/// Traffic of a connection, as the kernel counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionTraffic {
     /// Bytes sent, each once.
@@ -134,10 +134,10 @@ pub struct ConnectionTraffic {
     pub unsent_bytes: u32,
 }
 
-/// One connection.
+/// One connection as a row of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionRow {
-    /// Its name.
+    /// Name as used in paths and logs.
     pub id: ConnectionId,
     /// Its client; none for a Unix socket.
     pub address: Option<SocketAddr>,
@@ -153,7 +153,7 @@ pub struct ConnectionRow {
     pub lag_ms: u64,
     /// Kept events of its topics that it has not been sent, before any filter.
     pub lag_events: u64,
-    /// What it is at.
+    /// Its activity at the moment.
     pub state: ConnectionState,
     /// None where the kernel has no such figures.
     pub traffic: Option<ConnectionTraffic>,
@@ -162,7 +162,7 @@ pub struct ConnectionRow {
 /// The answer to [`ConnectionsQuery`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionsPage {
-    /// The question.
+    /// The question that was answered.
     pub query: ConnectionsQuery,
     /// Connections that were found.
     pub total: u64,
@@ -172,27 +172,27 @@ pub struct ConnectionsPage {
     pub incomplete: Vec<usize>,
 }
 
-/// One topic.
+/// One topic as a row of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicRow {
-    /// Its name.
+    /// Name of the topic.
     pub topic: std::sync::Arc<str>,
     /// Subscribers on all workers.
     pub subscribers: u64,
-    /// Events kept.
+    /// Events that are kept of it.
     pub events: u64,
     /// Bytes of memory that they take.
     pub bytes: u64,
-    /// The oldest kept.
+    /// Id of the oldest kept event.
     pub oldest: Option<EventId>,
-    /// The newest kept.
+    /// Id of the newest kept event.
     pub newest: Option<EventId>,
 }
 
 /// The answer to [`TopicsQuery`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicsPage {
-    /// The question.
+    /// The question that was answered.
     pub query: TopicsQuery,
     /// Topics that were found.
     pub total: u64,
@@ -205,7 +205,7 @@ pub struct TopicsPage {
 /// An address, or a /64 of IPv6, and how many connections come from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressCount {
-    /// The address.
+    /// Address of the clients.
     pub address: IpAddr,
     /// Connections: exact while a worker's connections come from few addresses, else at least so many.
     pub connections: u64,

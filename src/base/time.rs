@@ -1,11 +1,11 @@
-//! Time as an argument: what the shell reads from two clocks and hands to the core.
+//! Time as an argument: one reading of two clocks, which the shell hands to the core.
 
 /// One reading of both clocks, taken once a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Milliseconds since the process started, from the monotonic clock. Timers use only this one.
     pub mono_ms: u64,
-    /// The same in microseconds: what is measured uses it, nothing is decided by it.
+    /// Microseconds of the same clock: measurements use them, no decision does.
     pub mono_us: u64,
     /// Unix milliseconds; may step in either direction. Event ids and `Date`-like texts use it.
     pub wall_ms: u64,

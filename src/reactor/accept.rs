@@ -1,4 +1,4 @@
-//! When a worker takes newcomers, and what it does when it cannot.
+//! When a worker takes newcomers, and how it behaves when it cannot.
 //!
 //! | state | public listeners | leaves it when |
 //! | --- | --- | --- |
@@ -7,9 +7,9 @@
 //! | last | open past `worker_max`: nobody else listens, the core refuses | another is back |
 //!
 //! In each state a fault of the host (no files, no memory) is followed by a rest, which the closing of any
-//! connection ends early. Nothing here ever spins: what waits in a listener's queue is remembered, because
-//! an edge-triggered listener tells of it only once. The control listener stays open in every state, so that
-//! the operator gets in when nobody else does. Knows nothing of what the connections are for.
+//! connection ends early. Nothing here ever spins: a queue that has newcomers is remembered, because an
+//! edge-triggered listener tells of it only once. The control listener stays open in every state, so that the
+//! operator gets in when nobody else does. Knows no use of the connections.
 
 use std::io;
 use std::net::IpAddr;
@@ -56,7 +56,7 @@ const QUEUE_PART: usize = 2;
 pub struct ListeningWorkers(AtomicU64);
 
 impl ListeningWorkers {
-    /// All workers listen.
+    /// A set of all workers: each listens.
     pub fn all(workers: usize) -> ListeningWorkers {
         assert!((1..=WORKERS_MAX).contains(&workers));
         ListeningWorkers(AtomicU64::new(u64::MAX >> (WORKERS_MAX - workers)))
@@ -86,10 +86,10 @@ struct WorkerListener {
     pending: bool,
 }
 
-/// Who the listeners belong to, and how many sockets that worker may have.
+/// Worker that the listeners belong to, and how many sockets it may have.
 #[derive(Clone, Debug)]
 pub struct ListenerSetup {
-    /// The worker.
+    /// Index of the worker.
     pub index: usize,
     /// Shared by all workers.
     pub listening: Arc<ListeningWorkers>,
@@ -99,7 +99,7 @@ pub struct ListenerSetup {
     pub spare: usize,
     /// The one that the worker is pinned to.
     pub processor: Option<usize>,
-    /// For its listeners and what they accept.
+    /// Options of its listeners and of the sockets they accept.
     pub options: SocketOptions,
     /// The listeners' tokens are this one and those above.
     pub first_token: usize,
@@ -153,7 +153,7 @@ impl WorkerListeners {
         Ok(WorkerListeners { listeners, setup, away: false, rest_until_ms: 0, rest_open: 0 })
     }
 
-    /// A listener's readiness.
+    /// Notes that newcomers may wait at a listener.
     pub fn mark_pending(&mut self, token: Token) {
         if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.token == token) {
             listener.pending = true;
@@ -187,7 +187,7 @@ impl WorkerListeners {
         if !self.away && (full || matches!(result, Err((AcceptFault::Files, _)))) {
             if self.setup.listening.leave(self.setup.index) {
                 if result.is_ok() {
-                    // Closing resets what waits in the queue: as much of it as possible is taken in before.
+                    // Closing resets newcomers in the queue: as many as possible are taken in before.
                     let spill = worker_max + self.setup.spare / QUEUE_PART;
                     result = self.accept_batch(counters, &mut open, spill, &mut admit);
                 }
@@ -250,7 +250,7 @@ impl WorkerListeners {
         Ok(())
     }
 
-    /// What room is wanted when the worker has as many sockets as it may.
+    /// Room that is wanted when the worker has as many sockets as it may.
     pub fn room_wanted(&self, open: usize) -> Option<Room> {
         let ListenerSetup { worker_max, spare, .. } = self.setup;
         let over = open.checked_sub(worker_max)?;
@@ -315,7 +315,7 @@ impl WorkerListener {
     fn open(&mut self, registry: &Registry, options: SocketOptions) -> io::Result<()> {
         let socket = listeners::open_listener(&self.source, self.kind, options)?;
         // All workers wait for the operator, and one is enough. The public's shared listener wakes all: there
-        // whoever is quickest should take most.
+        // the quickest should take most.
         let one_is_enough =
             self.kind == ListenerKind::Control && matches!(self.source, ListenerSource::Shared(_));
         if !one_is_enough || epoll::add_exclusive(registry.as_raw_fd(), &socket, self.token.0).is_err() {

@@ -5,9 +5,9 @@ use std::io;
 /// Which setting an address came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressSetting {
-    /// `listen`
+    /// The setting `listen`, for the public.
     Listen,
-    /// `control`
+    /// The setting `control`, for the operator.
     Control,
 }
 
@@ -46,23 +46,23 @@ pub enum StartError {
         text: String,
         /// The cause as far as it is known.
         fault: BindFault,
-        /// What the operating system said.
+        /// Error of the operating system.
         os: io::Error,
     },
-    /// A descriptor that was passed at the start is not what a server can listen on.
+    /// A descriptor that was passed at the start is none that a server can listen on.
     Inherited {
-        /// The descriptor.
+        /// Number of the descriptor.
         number: i32,
-        /// What the passer calls it.
+        /// Name that its maker gave it.
         name: String,
         /// A system call that was refused; `None` when it just is no listening stream socket of IP or Unix.
         os: Option<io::Error>,
     },
     /// `connections_max` asks for more than the file limit allows.
     Connections {
-        /// What was asked for.
+        /// Connections that were asked for.
         wanted: usize,
-        /// What can be held.
+        /// Connections that can be held.
         possible: usize,
         /// Workers that share the work.
         workers: usize,
@@ -73,7 +73,7 @@ pub enum StartError {
     },
     /// The file limit is too small for even one connection a worker.
     Files {
-        /// The limit.
+        /// Files that one table may hold.
         files: u64,
         /// The smallest that would do.
         needed: u64,
@@ -82,9 +82,9 @@ pub enum StartError {
     FileTable(io::Error),
     /// A system call that every server needs was refused.
     Os {
-        /// Its name.
+        /// Name of the system call.
         call: &'static str,
-        /// What the operating system said.
+        /// Error of the operating system.
         os: io::Error,
     },
 }

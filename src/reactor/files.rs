@@ -1,11 +1,11 @@
-//! How many connections the file limits allow: raises the soft limit and shares out what there is.
+//! How many connections the file limits allow: raises the soft limit and shares out the files.
 
 use crate::base::limits::RESERVED_FILES;
 use crate::base::settings::Settings;
 use crate::reactor::error::StartError;
 use crate::sys::process::{ResourceLimit, files_limit, set_files_limit};
 
-/// Standard streams, epoll, a ring, and what `main` had open before: all but wakers and listeners.
+/// Standard streams, epoll, a ring, and files that `main` had open before: all but wakers and listeners.
 const BASE_FILES: u64 = 12;
 /// Where files are few, this part of them is reserved instead of `RESERVED_FILES`.
 const RESERVED_PART: u64 = 4;
@@ -14,10 +14,10 @@ const REFUSAL_FILES_MIN: u64 = 8;
 /// They take no more than this part of a table.
 const REFUSAL_PART: u64 = 8;
 
-/// What this host and the settings allow.
+/// Numbers that this host and the settings allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// Worker threads.
+    /// Threads that serve connections.
     pub workers: usize,
     /// More of them than processors, so that they give way to each other between their turns.
     pub crowded: bool,
@@ -27,18 +27,18 @@ pub struct Capacity {
     pub worker_max: usize,
     /// Sockets that a worker may have beyond: refusals, the operator's, a closing listener's queue.
     pub spare: usize,
-    /// Connections of the node: the setting, or what the files allow when that is 0.
+    /// Connections of the node: the setting, or as many as the files allow when that is 0.
     pub connections_max: usize,
 }
 
 /// Raises the soft file limit to the hard one and derives the capacity, beside so many inherited listeners.
 ///
 /// # Errors
-/// When `connections_max` is set above what the files allow, or the limit leaves no room at all.
+/// When `connections_max` is more than the files allow, or the limit leaves no room at all.
 pub fn capacity(settings: &Settings, inherited: usize) -> Result<Capacity, StartError> {
     let limit = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?;
     if limit.soft < limit.hard {
-        // Refused (a sandbox, or a hard limit above fs.nr_open): then the soft limit is what there is.
+        // Refused (a sandbox, or a hard limit above fs.nr_open): then the soft limit stays as it is.
         let _ = set_files_limit(ResourceLimit { soft: limit.hard, hard: limit.hard });
     }
     let files = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?.soft;

@@ -1,6 +1,6 @@
-//! Listening sockets that whoever started this process has made for it, such as a service manager.
+//! Listening sockets that the starter of this process, such as a service manager, has made for it.
 //!
-//! Owns what can be learnt from such a socket: that it listens at all, and where. Decides neither which
+//! Owns the facts about such a socket: that it listens at all, and where. Decides neither which
 //! listener it is to be, which its name or the settings say, nor when to accept from it.
 
 use crate::base::address::ListenAddress;
@@ -17,11 +17,11 @@ use std::path::PathBuf;
 pub struct InheritedSocket {
     /// Which kind of listener it is to be; public at first.
     pub listener: ListenerKind,
-    /// What the passer calls it.
+    /// Name that its maker gave it.
     pub name: String,
-    /// Where it listens.
+    /// Address on which it listens.
     pub address: ListenAddress,
-    /// Non-blocking.
+    /// The socket, which is non-blocking.
     pub(super) socket: Socket,
     /// An IPv6 wildcard that takes IPv4 connections as well.
     takes_both: bool,
@@ -68,7 +68,7 @@ impl InheritedSocket {
     }
 }
 
-/// The address, and whether an IPv6 wildcard takes IPv4 as well; nothing for what is no listening stream.
+/// The address, and whether an IPv6 wildcard takes IPv4 as well; nothing unless it is a listening stream.
 fn inspect_socket(socket: &Socket) -> io::Result<Option<(ListenAddress, bool)>> {
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Ok(None);

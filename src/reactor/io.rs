@@ -52,7 +52,7 @@ impl Sockets {
         self.slots[slot] = Some(socket);
     }
 
-    /// Closes what is at the slot, if anything is.
+    /// Takes the socket from the slot, if one is there.
     pub fn remove(&mut self, slot: u32) -> Option<Socket> {
         let socket = self.slots.get_mut(slot as usize)?.take();
         self.open -= usize::from(socket.is_some());
@@ -97,8 +97,8 @@ fn open_ring(backend: SendBackend, worker: usize) -> Option<Box<SendRing>> {
     match SendRing::new(BATCH_SENDS_MAX) {
         Ok(ring) => Some(Box::new(ring)),
         Err(error) => {
-            // Asked for by name: worth a warning. Otherwise the ordinary thing in a container. What one
-            // worker is refused all are, so one tells.
+            // Asked for by name: worth a warning. Otherwise the ordinary thing in a container. All
+            // workers are refused alike, so one tells.
             let level = match backend {
                 _ if worker > 0 => log::Level::Debug,
                 SendBackend::IoUring => log::Level::Warn,
@@ -191,11 +191,11 @@ mod tests {
         (Socket::from(OwnedFd::from(near)), listener.accept().unwrap().0)
     }
 
-    /// What a backend makes of sockets that are idle, full, gone, and of a send too large for a buffer.
+    /// Results of a backend on sockets that are idle, full, gone, and for a send too large for a buffer.
     fn results(backend: SendBackend) -> Vec<Sent> {
         let mut sockets = Sockets::new(backend, 0, Clock::start());
         let (mut near, mut peers): (Vec<_>, Vec<_>) = (0..8).map(|_| pair()).unzip();
-        // Full at once and for good: a TCP peer makes room later, when what is on its way has arrived.
+        // Full at once and for good: a TCP peer makes room later, when bytes on their way have arrived.
         let mut filled = Vec::new();
         for slot in [2, 6] {
             let (full, peer) = UnixStream::pair().unwrap();

@@ -7,7 +7,7 @@
 //! which fails if anyone listens there, and only then opened to this server's workers. Unix sockets know no
 //! such sharing, some sandboxes refuse it, and a socket that was passed at the start is only one: then all
 //! workers accept from one socket. So they do on the control listener: with a listener for each worker an
-//! operator who asks what is wrong could wait behind the very worker that stands still.
+//! operator in search of a fault could wait behind the very worker that stands still.
 
 use std::io;
 use std::net::SocketAddr;
@@ -45,7 +45,7 @@ const KEEPALIVE_PAUSE: Duration = Duration::from_secs(10);
 /// Questions without answer after which the peer is gone.
 const KEEPALIVE_TRIES: u32 = 3;
 
-/// What accepted sockets inherit.
+/// Options that accepted sockets inherit.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketOptions {
     unsent_bytes_max: usize,
@@ -64,7 +64,7 @@ impl SocketOptions {
         }
     }
 
-    /// The same for a worker that is pinned to a processor.
+    /// Returns the options for a worker that is pinned to a processor.
     pub fn on(self, processor: Option<usize>) -> SocketOptions {
         SocketOptions { processor, ..self }
     }
@@ -73,9 +73,9 @@ impl SocketOptions {
 /// A listener that the settings ask for.
 #[derive(Clone, Debug)]
 pub struct WantedListener {
-    /// Which kind.
+    /// Kind of the listener.
     pub listener: ListenerKind,
-    /// Where, as read.
+    /// Address that the text names.
     pub address: ListenAddress,
     setting: AddressSetting,
     text: String,
@@ -162,7 +162,7 @@ fn file_identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 
-/// Takes an inherited socket for this server. Its backlog and its file stay as whoever made it wants them.
+/// Takes an inherited socket for this server. Its backlog and its file stay as its maker wants them.
 pub fn adopt_socket(
     inherited: InheritedSocket,
     options: SocketOptions,
@@ -259,7 +259,7 @@ pub fn open_listener(
     Ok(Socket::from(OwnedFd::from(socket)))
 }
 
-/// Sets on a listener what accepted sockets inherit.
+/// Sets the options on a listener that accepted sockets inherit.
 fn set_inherited_options(socket: &socket2::Socket, listener: ListenerKind, options: SocketOptions) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
@@ -306,7 +306,7 @@ fn reserve_unix(wanted: &WantedListener, path: &Path) -> Result<AddressReservati
     Ok(AddressReservation { socket: Arc::new(socket), address, shared: true, _file: Some(file) })
 }
 
-/// Sets on a socket from a shared listener what Unix sockets do not inherit: the bound on unsent bytes.
+/// Sets the option on an accepted socket that Unix sockets do not inherit: the bound on unsent bytes.
 pub fn set_accepted_options(socket: &Socket, options: SocketOptions) {
     // Refused: the kernel's own bound holds, and a slow peer is found by time.
     let _ = socket2::SockRef::from(socket).set_send_buffer_size(options.unsent_bytes_max);
@@ -318,7 +318,7 @@ impl AddressReservation {
         &self.address
     }
 
-    /// What a worker needs to listen there.
+    /// Source from which a worker gets its listener there.
     pub fn listener_source(&self) -> ListenerSource {
         match &self.address {
             ListenAddress::Tcp(address) if !self.shared => ListenerSource::Own(*address),

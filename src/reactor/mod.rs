@@ -1,15 +1,16 @@
 //! The shell of the server: threads, polls, sockets, clocks and file limits around the pure core.
 //!
-//! Knows two kinds of listener and nothing of what is spoken on them: no HTTP, no event streams. The core
-//! ([`crate::fanout`]) decides; this layer moves bytes and tells it what became of them.
+//! Knows two kinds of listener and no protocol on them: no HTTP, no event streams. The core
+//! ([`crate::fanout`]) decides; this layer moves bytes and tells it the results.
 //!
 //! # File tables
 //! With `fd_tables = private` each worker takes a file table of its own before it opens anything, so
 //! `RLIMIT_NOFILE` bounds a worker and not the process. The price: **a descriptor number means a different
 //! file in every worker.** A descriptor is therefore opened, used and closed by one thread. Sockets are not
 //! `Send`; the wakers, which every thread uses, are opened before the first worker starts and are thus in
-//! every table under the same number. Whatever else is open when [`start`] is called stays open in every
-//! worker until it ends, so a file that shall be closed or reopened later (a log file) is opened after it.
+//! every table under the same number. Any other file that is open when [`start`] is called stays open in
+//! every worker until it ends, so a file that shall be closed or reopened later (a log file) is opened after
+//! it.
 
 mod accept;
 mod clock;

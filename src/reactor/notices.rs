@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-/// What a worker tells the main thread.
+/// A message of a worker to the main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerNotice {
     /// `POST /drain` came: drain as after a SIGTERM.

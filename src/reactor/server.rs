@@ -1,4 +1,4 @@
-//! Starts the workers in step and hands out what the rest of the program may do with them.
+//! Starts the workers in step and hands out the calls by which the program reaches them.
 
 use crate::base::address::ListenAddress;
 use crate::base::settings::{ListenerKind, SendBackend, Settings};
@@ -24,12 +24,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What [`start`] needs.
+/// Arguments of [`start`].
 #[derive(Debug)]
 pub struct ServerLaunch<'a> {
-    /// The effective settings.
+    /// The effective settings of the server.
     pub settings: &'a Settings,
-    /// Listening sockets that were passed at the start; what they serve is not bound again.
+    /// Listening sockets that were passed at the start; the addresses they serve are not bound again.
     pub inherited: Vec<InheritedSocket>,
     /// From [`super::capacity`], with the same settings and as many inherited sockets.
     pub capacity: Capacity,
@@ -44,14 +44,15 @@ pub struct ServerLaunch<'a> {
 /// An address on which the server listens, with the port it really got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundAddress {
-    /// Which kind.
+    /// Kind of the listener.
     pub listener: ListenerKind,
-    /// Where.
+    /// Address on which it listens.
     pub address: ListenAddress,
 }
 
-/// Processor time that a worker gets at once when others wait for it: about one batch of sends, so
-/// also what one loses that gives way after a turn. The kernel looks only at its ticks, 4 ms apart or more.
+/// Processor time that a worker gets at once when others wait for it: about one batch of sends, so also the
+/// time that a worker loses by giving way after a turn. The kernel looks only at its ticks, 4 ms apart or
+/// more.
 const TIME_SLICE: Duration = Duration::from_micros(1_000);
 
 /// A running server. Dropping it does not stop it: post a control message, then [`Server::join`].
@@ -66,7 +67,7 @@ pub struct Server {
     held: Vec<AddressReservation>,
 }
 
-/// What a worker tells while the server starts: that it listens, or why it does not.
+/// Message of a worker while the server starts: that it listens, or why it does not.
 type StartReport = Result<(), StartFault>;
 
 /// A worker's reason; which wanted listener it means is a number here.
@@ -75,7 +76,7 @@ enum StartFault {
     Other(StartError),
 }
 
-/// What a worker's thread starts with.
+/// Everything that a worker's thread starts with.
 struct WorkerSetup {
     inbox: Inbox,
     seed: u64,
@@ -145,7 +146,7 @@ pub fn start(launch: ServerLaunch<'_>) -> Result<Server, StartError> {
         };
         starting.spawn_worker(setup, go_to)?;
     }
-    // The threads go before `held`: what they share with it is to be closed in this thread's table.
+    // The threads go before `held`: sockets shared with it are to be closed in this thread's table.
     starting.wait_until_listening(&wanted)?;
     let bound = wanted.iter().zip(&held);
     let bound = bound
@@ -153,7 +154,7 @@ pub fn start(launch: ServerLaunch<'_>) -> Result<Server, StartError> {
     Ok(Server { node, wakers, bound: bound.collect(), notices, clock, threads: starting.threads, held })
 }
 
-/// What is passed and what is bound, public ones first.
+/// Takes over passed sockets and binds the others, public ones first.
 fn take_addresses(
     settings: &Settings,
     inherited: Vec<InheritedSocket>,
@@ -238,13 +239,13 @@ impl StartingWorkers {
     }
 }
 
-/// A worker's thread.
+/// Body of a worker's thread.
 fn run_worker_thread(setup: WorkerSetup) {
     let (notices, reports, go) = (setup.notices.clone(), setup.reports.clone(), setup.go.clone());
     let index = setup.listeners.index;
     let prepared = prepare_worker(setup);
     let (shell, report) = prepared.map_or_else(|fault| (None, Err(fault)), |shell| (Some(shell), Ok(())));
-    // Whoever starts waits for this, and then either for the rest or for this thread's end.
+    // The starting thread waits for this, and then either for the rest or for this thread's end.
     let _ = reports.send(report);
     if let (Some(shell), Ok(())) = (shell, go.recv()) {
         shell.run();
@@ -298,12 +299,12 @@ impl Server {
         &self.bound
     }
 
-    /// What the workers have to say; a closed channel means that all have ended.
+    /// Messages of the workers; a closed channel means that all have ended.
     pub fn notices(&self) -> &Receiver<WorkerNotice> {
         &self.notices
     }
 
-    /// The workers' clock.
+    /// Returns the clock of all workers.
     pub fn clock(&self) -> Clock {
         self.clock
     }

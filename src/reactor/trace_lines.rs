@@ -1,4 +1,4 @@
-//! Writes what the core has noted about connections into the debug log, a line each.
+//! Writes the core's notes about connections into the debug log, a line each.
 
 use crate::base::counters::CLOSED_NAMES;
 use crate::base::logfmt::LogValue;

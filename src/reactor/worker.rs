@@ -1,4 +1,4 @@
-//! One worker's thread: waits, tells the core what is ready, lets it take a turn, takes newcomers in.
+//! One worker's thread: waits, tells the core of readinesses, lets it take a turn, takes newcomers in.
 //!
 //! Owns the poll, the sockets and the listeners of its thread; holds no decision that is not about waiting.
 //! Existing connections come before newcomers, and a turn is never longer than the core's budgets allow, so
@@ -46,7 +46,7 @@ const OLD_LOOK_US: u64 = 100_000;
 /// All of a worker that lives in its thread.
 #[derive(Debug)]
 pub struct WorkerShell {
-    /// Which worker.
+    /// Index of the worker.
     pub index: usize,
     /// Other workers wait for this one's processor.
     pub crowded: bool,
@@ -54,15 +54,15 @@ pub struct WorkerShell {
     pub node: Arc<Node>,
     /// The part that decides.
     pub core: core::Worker,
-    /// The thread's epoll.
+    /// The epoll of the thread.
     pub poll: Poll,
-    /// Its connections.
+    /// Sockets of its connections.
     pub sockets: Sockets,
-    /// Its listeners.
+    /// Listeners of this worker.
     pub listeners: WorkerListeners,
-    /// All workers'.
+    /// Wakers of all workers.
     pub wakers: Wakers,
-    /// All workers'.
+    /// Clock that all workers share.
     pub clock: Clock,
     /// To the main thread.
     pub notices: Sender<WorkerNotice>,
@@ -78,7 +78,7 @@ impl WorkerShell {
         let mut ended_us = self.clock.mono_us();
         loop {
             if self.crowded && wait_ms == Some(0) {
-                // Or whoever asks another worker for something waits for the kernel's ticks to pass it on.
+                // Or a client of another worker waits for the kernel's ticks to pass the processor on.
                 std::thread::yield_now();
             }
             let (ready, now) = self.wait_for_events(&mut events, wait_ms, ended_us);
@@ -120,7 +120,7 @@ impl WorkerShell {
 
     /// Waits for up to `wait_ms`, without end if there is none, when the last turn ended at `begun_us`.
     /// Returns how many were ready at once, and when that was so. A process that is stopped mostly stands
-    /// still on its way out of the wait: what was ready is old then, and timers would find that peers
+    /// still on its way out of the wait: readinesses are old then, and timers would find that peers
     /// have done nothing for all that time.
     fn wait_for_events(&mut self, events: &mut Events, wait_ms: Option<u64>, begun_us: u64) -> (usize, Now) {
         let (mut ready, mut wait_ms, mut begun_us) = (0, wait_ms, begun_us);
@@ -134,7 +134,7 @@ impl WorkerShell {
         }
     }
 
-    /// The same once; tells the core and the listeners what is ready.
+    /// Waits once; tells the core and the listeners of readinesses.
     fn poll_once(&mut self, events: &mut Events, wait_ms: Option<u64>) -> usize {
         // Between the announcement and the wait others wake this worker with a write that the wait sees.
         let may_block = wait_ms != Some(0) && self.core.fall_asleep();

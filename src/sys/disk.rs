@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// Bytes that this process could still write to the file system of a file (`statvfs(3)`). What is reserved
-/// for root counts for root.
+/// Bytes that this process could still write to the file system of a file (`statvfs(3)`). Blocks
+/// reserved for root count for root.
 ///
 /// # Errors
 /// When there is no such file, it is a device or a pipe, or its file system does not tell.

@@ -1,4 +1,4 @@
-//! What mio has no word for: waking one of several threads that wait for the same socket (epoll_ctl(2)).
+//! A call that mio lacks: waking one of several threads that wait for the same socket (epoll_ctl(2)).
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

@@ -1,7 +1,7 @@
 //! System calls made safe, one a function, and the only unsafe code of the program.
 //!
-//! Decides nothing: no retry policy beyond an interrupted call, no counting, no log. What the standard
-//! library, `mio` and `socket2` already make safe is not repeated here.
+//! Decides nothing: no retry policy beyond an interrupted call, no counting, no log. Calls that the standard
+//! library, `mio` and `socket2` already make safe are not repeated here.
 
 #![allow(unsafe_code)]
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The two values of a resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceLimit {
-    /// What is enforced.
+    /// The value that is enforced.
     pub soft: u64,
     /// Up to where the soft value may be raised without a privilege.
     pub hard: u64,
@@ -62,7 +62,7 @@ pub fn files_limit() -> io::Result<ResourceLimit> {
     Ok(ResourceLimit { soft: limit.rlim_cur, hard: limit.rlim_max })
 }
 
-/// Sets `RLIMIT_NOFILE`.
+/// Sets both values of `RLIMIT_NOFILE`.
 pub fn set_files_limit(limit: ResourceLimit) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
     // SAFETY: `limit` is a valid rlimit, only read by the call.
@@ -77,7 +77,7 @@ pub fn open_wake_file() -> io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
-/// Takes over a descriptor that whoever started this process has left open for it, and closes it on exec from
+/// Takes over a descriptor that the starter of this process has left open for it, and closes it on exec from
 /// here on. To be called before the process opens anything itself, or the number may be of its own making.
 ///
 /// # Errors
@@ -108,7 +108,7 @@ pub fn forget_variables(names: &[&str]) {
 }
 
 /// Keeps every descriptor of the calling thread's table but the standard streams from programs that are
-/// started later: what this process opens is closed on exec anyway, what was left open for it is not
+/// started later: a file that this process opens is closed on exec anyway, one left open for it is not
 /// (`close_range(2)`, Linux 5.11).
 pub fn keep_files_from_children() -> io::Result<()> {
     // SAFETY: takes no pointer; sets a flag of descriptors, none is closed.
@@ -116,7 +116,7 @@ pub fn keep_files_from_children() -> io::Result<()> {
         .map(drop)
 }
 
-/// Ends at once a child that leads a process group, and whoever is in the group (`kill(2)`). To be called
+/// Ends at once a child that leads a process group, and all others in the group (`kill(2)`). To be called
 /// before the child is waited for, or the number may be another's.
 pub fn kill_group(child: &std::process::Child) -> io::Result<()> {
     let leader = libc::pid_t::try_from(child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -163,8 +163,8 @@ pub fn page_bytes() -> u64 {
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
 }
 
-/// Returns to the operating system what memory the allocator holds and nobody uses (`malloc_trim(3)`). Holds
-/// up allocations of other threads for some milliseconds for each 100 MB.
+/// Returns to the operating system the memory that the allocator holds and nobody uses (`malloc_trim(3)`).
+/// Holds up allocations of other threads for some milliseconds for each 100 MB.
 pub fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer; the allocator locks its heaps itself.

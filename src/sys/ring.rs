@@ -17,7 +17,7 @@ const RING_IDLE_ENTERS_MAX: u32 = 1_000;
 /// Bytes that a send of one part may have: its length has 32 bits in the ring.
 const ONE_PART_BYTES_MAX: usize = i32::MAX as usize;
 
-/// What became of one send of a batch.
+/// Result of one send of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingOutcome {
     /// The kernel took so many bytes.
@@ -97,13 +97,13 @@ impl SendRing {
                 }
             };
             let entry = entry.user_data(index as u64);
-            // SAFETY: what the entry points to stays valid until its completion is read:
+            // SAFETY: the entry's pointers stay valid until its completion is read:
             // - the header lies in `messages`, which has the capacity for the whole batch and is not touched
             //   before the next call; `self` is borrowed until then;
-            // - the parts and their bytes are borrowed for 'a, which outlives this call, and `run` returns
-            //   only when all completions were read or the ring is given up. A ring is given up only when
-            //   the kernel refuses to enter it; what it had taken before, it finished then, because no send
-            //   here can wait (MSG_DONTWAIT) and so none is left to a kernel thread.
+            // - the parts and their bytes are borrowed for 'a, which outlives this call, and `submit_all`
+            //   returns only when all completions were read or the ring is given up. A ring is given up only
+            //   when the kernel refuses to enter it. It has finished the sends that it had taken before: none
+            //   here can wait (MSG_DONTWAIT), so none is left to a kernel thread.
             // - the descriptor is looked up during submission, in this thread, while the socket is borrowed.
             unsafe { queue.push(&entry) }.expect("the queue was empty and is long enough");
         }
@@ -112,7 +112,7 @@ impl SendRing {
         (&self.outcomes, result)
     }
 
-    /// Submits what is queued and reads completions until each send has its outcome.
+    /// Submits the queued entries and reads completions until each send has its outcome.
     fn submit_all(&mut self) -> io::Result<()> {
         let mut waiting = self.ring.submission().len();
         let queued = waiting;

@@ -67,7 +67,7 @@ fn ip_of(name: &libc::sockaddr_storage) -> Option<IpAddr> {
     match i32::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: sockaddr_storage is at least as large and as strictly aligned as sockaddr_in, and the
-            // family says that this is what it holds.
+            // family says that it holds one.
             let name = unsafe { &*start.cast::<libc::sockaddr_in>() };
             Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr))))
         }
@@ -80,7 +80,7 @@ fn ip_of(name: &libc::sockaddr_storage) -> Option<IpAddr> {
     }
 }
 
-/// Reads what waits, up to the buffer's length, without blocking; 0 is the end (`recv(2)`).
+/// Reads waiting bytes, up to the buffer's length, without blocking; 0 is the end (`recv(2)`).
 pub fn receive(socket: &Socket, into: &mut [u8]) -> io::Result<usize> {
     loop {
         // SAFETY: `into` is writable for its length for the length of the call.

@@ -1,4 +1,4 @@
-//! What the kernel counts of a TCP connection (`TCP_INFO`, tcp(7)).
+//! The kernel's counts of a TCP connection (`TCP_INFO`, tcp(7)).
 
 use std::io;
 use std::os::fd::AsRawFd;

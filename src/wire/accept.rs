@@ -1,6 +1,6 @@
-//! What `Accept` says about `text/event-stream`, and which form of `/metrics` it prefers (RFC 9110 §12.5.1).
+//! Whether `Accept` takes `text/event-stream`, and which form of `/metrics` it prefers (RFC 9110 §12.5.1).
 //!
-//! Knows no other header and no other type. Lenient: what cannot be read never excludes the stream, and
+//! Knows no other header and no other type. Lenient: text that cannot be read never excludes the stream, and
 //! parameters other than `q` are passed over.
 
 /// The verdict of all `Accept` lines of one request so far.
@@ -16,7 +16,7 @@ pub struct AcceptHeader {
     plain: u16,
 }
 
-/// The quality of what is named without one.
+/// Quality of a range that is named without one.
 const QUALITY_MOST: u16 = 1_000;
 
 impl AcceptHeader {
@@ -72,7 +72,7 @@ impl AcceptHeader {
     }
 }
 
-/// The quality that a parameter gives, in thousandths; none for another parameter and for what is no number.
+/// The quality that a parameter gives, in thousandths; none for another parameter and for a broken number.
 fn quality(parameter: &[u8]) -> Option<u16> {
     let (name, value) = std::str::from_utf8(parameter).ok()?.split_once('=')?;
     let value: f32 = value.trim().parse().ok()?;

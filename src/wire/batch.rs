@@ -1,6 +1,6 @@
 //! An NDJSON batch: one JSON object a line, each an event to publish.
 //!
-//! All or nothing: one bad line spoils the batch. What is not a string is kept as the publisher wrote it, but
+//! All or nothing: one bad line spoils the batch. A value other than a string is kept as it was written, but
 //! for white space: numbers keep their digits, objects the order of their keys.
 
 use serde::{Deserialize, Deserializer};
@@ -15,7 +15,7 @@ const JSON_DEPTH_MAX: usize = 128;
 /// Characters of serde's words that are told back: they may quote a key of any length.
 const JSON_REASON_CHARS_MAX: usize = 200;
 
-/// One line.
+/// One event of a batch, from one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchEvent {
     /// At least one; order kept, duplicates dropped.
@@ -26,7 +26,7 @@ pub struct BatchEvent {
     pub key: Option<Box<str>>,
     /// Reconnection time to tell subscribers with the event.
     pub retry_ms: Option<u64>,
-    /// The payload.
+    /// Payload of the event.
     pub data: String,
 }
 
@@ -161,7 +161,7 @@ fn compact_json(json: &str) -> Result<String, String> {
     let mut depth = 0;
     let mut quoted = false;
     let mut escaped = false;
-    // Only ASCII is looked at and dropped, so what lies between stays whole.
+    // Only ASCII is looked at and dropped, so the text between stays whole.
     let mut kept_to = 0;
     for (at, byte) in json.bytes().enumerate() {
         if quoted {

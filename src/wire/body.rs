@@ -28,8 +28,8 @@ const CHUNK_SIZE_DIGITS_MAX: usize = 8;
 const CHUNK_FREE_BYTES: usize = 16;
 /// Bytes of one chunk-size line, extensions included: extensions have no use here, only attacks have.
 const CHUNK_LINE_BYTES_MAX: usize = 256;
-/// Bytes of chunk lines and trailers of one body beyond what its chunks may cost for nothing and its payload
-/// is long; keeps one-byte chunks with long extensions from costing more than the body is worth.
+/// Bytes of chunk lines and trailers of one body beyond those that its chunks may cost for nothing and its
+/// payload is long; keeps one-byte chunks with long extensions from costing more than the body is worth.
 const CHUNK_OVERHEAD_BYTES_MAX: usize = 16 * KIB;
 
 const _: () = assert!(CHUNK_SIZE_DIGITS_MAX * 4 <= u32::BITS as usize, "a size fits u32 and cannot wrap");
@@ -56,7 +56,7 @@ enum ChunkedState {
 #[derive(Clone, Debug, Default)]
 pub struct ChunkedDecoder {
     state: ChunkedState,
-    /// The running chunk's size as read so far, then what of it is still to come.
+    /// The running chunk's size as read so far, then the bytes of it that are still to come.
     left: u32,
     /// Digits of that size.
     digits: u8,
@@ -67,12 +67,12 @@ pub struct ChunkedDecoder {
     decoded: usize,
 }
 
-/// What became of one piece of input.
+/// Progress that one piece of input made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyProgress {
     /// Bytes taken from the input: all of it, unless the body ended within it.
     pub consumed: usize,
-    /// The body is whole; what follows belongs to the next request.
+    /// The body is whole; further bytes belong to the next request.
     pub done: bool,
 }
 
@@ -222,7 +222,8 @@ fn expect_byte(byte: u8, expected: u8) -> Result<(), Problem> {
     }
 }
 
-/// What may stand in an extension or a trailer's value: anything but controls; HTAB is white space.
+/// Whether a byte may stand in an extension or a trailer's value: no control may, but HTAB, which is white
+/// space.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || byte >= b' ' && byte != 0x7f
 }
@@ -253,7 +254,7 @@ mod tests {
         Ok((out, consumed, decoder.state == ChunkedState::Done))
     }
 
-    /// The same however it is cut.
+    /// Checks that the result is `expected` however the input is cut.
     fn check(input: &[u8], expected: Result<(&[u8], usize), u16>) {
         for piece in [input.len().max(1), 1, 2, 3, 7] {
             let shown = String::from_utf8_lossy(&input[..input.len().min(80)]);

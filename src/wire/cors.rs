@@ -1,11 +1,11 @@
 //! Which origins may read answers, and the header lines that say so (Fetch standard, §3.2 CORS protocol).
 
-/// The configured origins.
+/// Origins that the settings allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cors {
     /// No CORS header at all (the control listener).
     Off,
-    /// `*`: everyone, without credentials.
+    /// Every origin (`*`), without credentials.
     Any,
     /// The listed origins, with credentials; compared byte for byte.
     Listed(Vec<Box<str>>),

@@ -1,7 +1,7 @@
 //! The fields of a request head that mean something to this server, collected and checked as they come.
 //!
-//! Owns what each field may hold and how often it may stand (RFC 9110, RFC 9112 §6.3). Knows neither the
-//! request line nor how lines are cut.
+//! Owns the rules for each field's value and how often it may stand (RFC 9110, RFC 9112 §6.3). Knows neither
+//! the request line nor how lines are cut.
 
 use crate::wire::accept::AcceptHeader;
 use crate::wire::problem::Problem;
@@ -13,61 +13,56 @@ pub enum BodyLength {
     /// Neither `Content-Length` nor `Transfer-Encoding`: no body.
     #[default]
     None,
-    /// `Content-Length`.
+    /// So many bytes, by `Content-Length`.
     Bytes(u64),
-    /// `Transfer-Encoding: chunked`.
+    /// Chunks up to an empty one, by `Transfer-Encoding`.
     Chunked,
 }
 
-/// What the fields hold that the server acts upon.
+/// Values that the server acts upon.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FieldValues<'a> {
-    /// `Host`, valid.
+    /// Value of `Host`, which is valid.
     pub host: Option<&'a [u8]>,
-    /// `Origin`
+    /// Value of `Origin`, as it came.
     pub origin: Option<&'a [u8]>,
-    /// What all `Accept` lines say about event streams.
+    /// All `Accept` lines, judged together.
     pub accept: AcceptHeader,
-    /// `Content-Type`
+    /// Value of `Content-Type`, as it came.
     pub content_type: Option<&'a [u8]>,
-    /// The first `Last-Event-ID`.
+    /// Value of the first `Last-Event-ID`.
     pub last_event_id: Option<&'a [u8]>,
     /// There was a second `Last-Event-ID`.
     pub last_event_id_repeated: bool,
-    /// `Idempotency-Key`
+    /// Value of `Idempotency-Key`, as it came.
     pub idempotency_key: Option<&'a [u8]>,
-    /// `If-None-Match`
+    /// Value of `If-None-Match`, as it came.
     pub if_none_match: Option<&'a [u8]>,
     /// The first `User-Agent`; believed by nobody, so a second one hurts nobody.
     pub user_agent: Option<&'a [u8]>,
-    /// `Sec-Fetch-Site`
+    /// Value of `Sec-Fetch-Site`, as it came.
     pub fetch_site: Option<&'a [u8]>,
-    /// `Sec-Fetch-Mode`
+    /// Value of `Sec-Fetch-Mode`, as it came.
     pub fetch_mode: Option<&'a [u8]>,
 }
 
-/// What the field lines seen so far say.
+/// The field lines seen so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadFields<'a> {
-    /// What is acted upon.
+    /// Values that the server acts upon.
     pub values: FieldValues<'a>,
-    /// `Authorization`: not acted upon, but two of them would mean what each reader likes.
+    /// `Authorization`: not acted upon, but each reader could choose another of two.
     authorization: Option<&'a [u8]>,
-    /// `Content-Length`
     length: Option<u64>,
-    /// `Transfer-Encoding: chunked`
     chunked: bool,
-    /// `Connection: close`
     close: bool,
-    /// `Connection: keep-alive`
     keep_alive: bool,
-    /// `Expect: 100-continue`
     expect_continue: bool,
-    /// `Expect` of anything else.
+    /// An `Expect` other than `100-continue`.
     expect_other: bool,
 }
 
-/// What the fields say together with the version.
+/// Framing that fields and version give together.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageFraming {
     /// How long the body is.
@@ -152,7 +147,7 @@ impl<'a> HeadFields<'a> {
         }
     }
 
-    /// Judges what only all fields together show. The order is fixed, so that a request with several faults
+    /// Judges all fields together. The order is fixed, so that a request with several faults
     /// always gets the same answer.
     pub fn judge_framing(&self, http11: bool) -> Result<MessageFraming, Problem> {
         if self.chunked && self.length.is_some() {

@@ -11,11 +11,11 @@ use crate::base::id::{EVENT_ID_TEXT_BYTES_MAX, EventId};
 use crate::base::limits::KEPT_OVERHEAD_BYTES;
 use crate::wire::rules::UNNAMED_EVENT;
 
-/// Room for the chunk size (8 hex digits, CRLF) and the id line in front of what a draft already holds.
+/// Room for the chunk size (8 hex digits, CRLF) and the id line in front of a draft's bytes.
 const HEADROOM: usize = 8 + 2 + "id: \n".len() + EVENT_ID_TEXT_BYTES_MAX;
 /// Digits of the longest reconnection time.
 const RETRY_DIGITS_MAX: usize = 20;
-/// What ends a chunk.
+/// Line end behind the data of a chunk.
 const CHUNK_END: &[u8] = b"\r\n";
 
 /// An encoded event without its id.
@@ -130,7 +130,7 @@ fn memory_bytes(bytes: &[u8], key: Option<&str>) -> usize {
 }
 
 impl Frame {
-    /// The event's id.
+    /// Returns the id of the event.
     pub fn id(&self) -> EventId {
         self.id
     }
@@ -161,7 +161,7 @@ impl Frame {
         self.key.as_deref()
     }
 
-    /// Bytes of memory it takes where it is kept: what history bounds count.
+    /// Bytes of memory it takes where it is kept; history bounds count these.
     pub fn memory_bytes(&self) -> usize {
         memory_bytes(&self.bytes, self.key.as_deref())
     }

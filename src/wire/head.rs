@@ -1,8 +1,8 @@
 //! One HTTP/1 request head, strictly (RFC 9112): bytes in, a borrowed view or a [`Problem`] out.
 //!
-//! Allocates nothing. Knows no path, no topic and no setting but its two limits. What two servers could read
-//! in two ways is refused. `httparse` cuts the field lines; what it forgives (bare LF, 8-bit targets, many
-//! empty lines before the request) is refused before it sees it.
+//! Allocates nothing. Knows no path, no topic and no setting but its two limits. A head that two servers
+//! could read in two ways is refused. `httparse` cuts the field lines; all that it forgives (bare LF, 8-bit
+//! targets, many empty lines before the request) is refused before it sees it.
 
 use std::mem::MaybeUninit;
 
@@ -23,7 +23,7 @@ pub struct HeadLimits {
     pub headers_max: usize,
 }
 
-/// What is in the buffer.
+/// Contents of the buffer.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "heads are parsed without allocating")]
 pub enum ParsedHead<'a> {
@@ -38,13 +38,13 @@ pub enum ParsedHead<'a> {
 /// A request head. All slices borrow from the buffer and hold no CR, LF or NUL.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
-    /// The method.
+    /// Method of the request.
     pub method: Method,
     /// The path as it came, undecoded, without query; begins with `/`, or is `*`.
     pub path: &'a [u8],
-    /// What follows the first `?`; empty without one.
+    /// Text after the first `?`, undecoded; empty without one.
     pub query: &'a [u8],
-    /// HTTP/1.1, not 1.0.
+    /// The version is HTTP/1.1, not 1.0.
     pub http11: bool,
     /// The client allows another request on this connection.
     pub keep_alive: bool,
@@ -52,7 +52,7 @@ pub struct Head<'a> {
     pub body: BodyLength,
     /// The client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-    /// What the fields hold; the host is the target's authority if it has one. Only HTTP/1.0 may lack it.
+    /// Values of the fields; the host is the target's authority if it has one. Only HTTP/1.0 may lack it.
     pub fields: FieldValues<'a>,
 }
 

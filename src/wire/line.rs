@@ -10,33 +10,28 @@ const METHOD_BYTES_MAX: usize = 32;
 
 /// The methods that some path knows. Compared by case (RFC 9110 §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in HTTP; `Other` is any other token")]
 pub enum Method {
-    /// `GET`
     Get,
-    /// `HEAD`
     Head,
-    /// `POST`
     Post,
-    /// `OPTIONS`
     Options,
-    /// `DELETE`
     Delete,
-    /// Any other token.
     Other,
 }
 
 /// A whole request line.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLine<'a> {
-    /// The method.
+    /// Method of the request.
     pub method: Method,
     /// Begins with `/`, or is `*`.
     pub path: &'a [u8],
-    /// What follows the first `?`.
+    /// Text after the first `?`, undecoded.
     pub query: &'a [u8],
     /// The authority of an absolute target.
     pub authority: Option<&'a [u8]>,
-    /// HTTP/1.1, not 1.0.
+    /// The version is HTTP/1.1, not 1.0.
     pub http11: bool,
     /// Bytes of the line with its CRLF.
     pub bytes: usize,
@@ -109,7 +104,7 @@ fn find_target_end(buf: &[u8], start: usize) -> Result<Option<usize>, Problem> {
     Ok(None)
 }
 
-/// `HTTP/x.y` and CRLF.
+/// Bytes of `HTTP/x.y` with its CRLF.
 const VERSION_BYTES: usize = 10;
 
 fn parse_version(buf: &[u8], start: usize) -> Result<Option<bool>, Problem> {

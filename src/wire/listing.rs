@@ -1,4 +1,4 @@
-//! What `/topics`, `/connections` and `/connections/{id}` may be asked: order, paging, id.
+//! Parameters of `/topics`, `/connections` and `/connections/{id}`: order, paging, id.
 //!
 //! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
 //! the usual one. Further parameters are passed over, as everywhere.
@@ -19,7 +19,7 @@ const PAGE_ROWS_DEFAULT: usize = 50;
 const PAGE_OFFSET_MAX: usize = 9_000;
 const _: () = assert!(PAGE_ROWS_DEFAULT <= PAGE_ROWS_MAX);
 
-/// What the path of one connection begins with.
+/// Beginning of the path of one connection.
 pub const CONNECTION: &[u8] = b"/connections/";
 
 const CONNECTION_SORTS: [(&str, ConnectionSort); 5] = [

@@ -31,7 +31,7 @@ pub const HEARTBEAT_BARE: &[u8] = b":\n";
 /// The end of a chunked stream.
 pub const END_CHUNKED: &[u8] = b"0\r\n\r\n";
 
-/// `Content-Type` of `/metrics`.
+/// Value of `Content-Type` for `/metrics`.
 pub fn metrics_type(format: MetricsFormat) -> &'static str {
     match format {
         MetricsFormat::Prometheus => TYPE_METRICS,
@@ -39,10 +39,10 @@ pub fn metrics_type(format: MetricsFormat) -> &'static str {
     }
 }
 
-/// What all answers to one request have in common.
+/// Facts that all answers to one request share.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
-    /// Status code.
+    /// Status code of the answer.
     pub status: u16,
     /// The request was HTTP/1.1.
     pub http11: bool,
@@ -50,15 +50,15 @@ pub struct Reply<'a> {
     pub keep_alive: bool,
     /// The request was `HEAD`: all of the head, none of the body.
     pub head_only: bool,
-    /// Who may read the answer.
+    /// Origins that may read the answer.
     pub cors: &'a Cors,
-    /// The request's `Origin`.
+    /// Value of the request's `Origin`.
     pub origin: Option<&'a [u8]>,
     /// `Retry-After` in seconds; jitter it.
     pub retry_after_s: Option<u64>,
-    /// `Allow`
+    /// Value of `Allow`, the methods of the path.
     pub allow: Option<&'static str>,
-    /// `Date`, Unix milliseconds.
+    /// Time for `Date`, Unix milliseconds.
     pub wall_ms: u64,
 }
 
@@ -77,7 +77,7 @@ pub fn append_json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
     append_body(out, reply, TYPE_JSON, text.as_bytes());
 }
 
-/// What the dashboard may do in a browser: its own scripts, styles and requests, and nothing from elsewhere.
+/// Rights of the dashboard in a browser: its own scripts, styles and requests, and nothing from elsewhere.
 /// Nobody may frame it, and no text can become markup (`require-trusted-types-for`).
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -174,13 +174,13 @@ fn append_cached_start(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str
     }
 }
 
-/// The status line, and the `Date` that whoever has a clock must tell (RFC 9110 §6.6.1).
+/// The status line, and the `Date` that a server with a clock must tell (RFC 9110 §6.6.1).
 fn append_status_line(out: &mut Vec<u8>, status: u16, wall_ms: u64) {
     let now = HttpDate::from(UNIX_EPOCH + Duration::from_millis(wall_ms.min(DATE_MS_MAX)));
     push_fmt(out, format_args!("HTTP/1.1 {status} {}\r\nDate: {now}\r\n", reason_phrase(status)));
 }
 
-/// What goes without saying is not said: 1.1 keeps the connection, 1.0 has to be told (RFC 9112 §9.3).
+/// Says only that which is not the default: 1.1 keeps the connection, 1.0 has to be told (RFC 9112 §9.3).
 fn append_connection(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
     match (keep_alive, http11) {
         (false, _) => append_field(out, "Connection", "close"),
@@ -271,7 +271,7 @@ fn append_stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A whole stream that only says when to come back: what a browser's EventSource gets instead of a 503,
+/// A whole stream that only says when to come back. A browser's EventSource gets it instead of a 503,
 /// after which it would never come back. The connection closes after it.
 pub fn append_overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, retry_ms: u64) {
     append_stream_head_only(out, &Reply { keep_alive: false, ..*reply }, chunked);
@@ -307,7 +307,7 @@ pub fn append_clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
     });
 }
 
-/// Appends what `content` appends, as one chunk of a chunked stream.
+/// Appends the bytes of `content` as one chunk of a chunked stream.
 fn append_chunk(out: &mut Vec<u8>, chunked: bool, content: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     content(out);

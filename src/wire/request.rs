@@ -1,4 +1,4 @@
-//! What a head asks for: listener, path, method and parameters checked, and turned into a [`Request`].
+//! Routing: listener, path, method and parameters of a head, checked and turned into a [`Request`].
 //!
 //! Owns the routes and the parameters of each. Never sees a body, a topic's state or a connection.
 
@@ -24,19 +24,19 @@ const EVENT_FILTERS_MAX: usize = 32;
 /// Bytes of a foreign `Last-Event-ID` that are told back in a gap event.
 const LAST_EVENT_ID_TEXT_BYTES_MAX: usize = 128;
 
-/// What a listener serves and to whom.
+/// URLs that a listener serves, and its limits.
 #[derive(Clone, Debug)]
 pub struct ListenerPolicy {
-    /// Public or control.
+    /// Kind of the listener.
     pub listener: ListenerKind,
     /// Which URLs the public listener serves; the control listener always serves the standard ones.
     pub profile: UrlProfile,
     /// Hosts (without port) that the control listener answers to besides loopback: its bound address and
     /// `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
     pub control_hosts: Vec<String>,
-    /// The control listener's address as told to those who publish on the public one; empty for none.
+    /// The control listener's address as told to a client that publishes on the public one; empty for none.
     pub control: String,
-    /// The same as it was really bound, once it is: it may have had no port.
+    /// That address as it was bound, once it is: the setting may have had no port.
     pub control_bound: OnceLock<String>,
     /// Topics of one subscriber or publish.
     pub topics_per_connection_max: usize,
@@ -44,23 +44,23 @@ pub struct ListenerPolicy {
     pub publish_bytes_max: usize,
     /// `last=N` is clamped to this.
     pub last_max: usize,
-    /// Who may read answers.
+    /// Origins that may read answers.
     pub cors: Cors,
 }
 
-/// What is asked for.
+/// A request that some path serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// `GET /events`
+    /// `GET /events`: opens a stream.
     Subscribe(Box<SubscribeRequest>),
     /// `HEAD /events`: the same head, no stream.
     SubscribeHead {
-        /// As in [`SubscribeRequest::chunked`].
+        /// The stream is chunked, as in [`SubscribeRequest::chunked`].
         chunked: bool,
     },
     /// `POST /publish`; the body's length has been checked as far as it is known.
     Publish(Box<PublishRequest>),
-    /// `POST /publish/batch`, likewise.
+    /// `POST /publish/batch`; the length has been checked likewise.
     Batch(Box<BatchRequest>),
     /// `GET` or `HEAD /healthz`
     Health,
@@ -74,15 +74,15 @@ pub enum Request {
     Topics(TopicsQuery),
     /// `GET` or `HEAD /connections`
     Connections(ConnectionsQuery),
-    /// `DELETE /connections/{id}`
+    /// `DELETE /connections/{id}`: ends a connection.
     EndConnection(ConnectionId),
-    /// `POST /drain`
+    /// `POST /drain`: ends the server.
     Drain,
     /// `GET` or `HEAD` of `/`, the dashboard, or of one of its parts under `/dashboard/`.
     Asset {
         /// The part's name, undecoded; may be unknown.
         name: Box<str>,
-        /// `If-None-Match`
+        /// Value of `If-None-Match`, as it came.
         if_none_match: Option<Box<[u8]>>,
     },
     /// `OPTIONS /events`: answer with `reply::append_preflight`.
@@ -92,7 +92,7 @@ pub enum Request {
     },
     /// `GET /sse` of the broadcast-benchmark profile.
     BenchSubscribe {
-        /// As in [`SubscribeRequest::chunked`].
+        /// The stream is chunked, as in [`SubscribeRequest::chunked`].
         chunked: bool,
     },
     /// `GET /connections` of that profile.
@@ -106,30 +106,30 @@ pub enum Request {
 /// Where a stream begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamStart {
-    /// With what comes from now on.
+    /// With the events that come from now on.
     Now,
     /// With the newest so many kept events; at least 1.
     Newest(usize),
-    /// After this event.
+    /// After the event of this id.
     After(EventId),
     /// After an id that is not ours, or several ids: told as a gap. The text, for the gap event, is cut to
     /// `LAST_EVENT_ID_TEXT_BYTES_MAX`.
     Unknown(String),
 }
 
-/// A subscription.
+/// A subscription, as `GET /events` asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribeRequest {
     /// At least one; order kept, duplicates dropped.
     pub topics: Vec<Box<str>>,
     /// Only events of these names; empty for all. An event without a name counts as `message`.
     pub events: Vec<Box<str>>,
-    /// Where to begin.
+    /// Position where the stream begins.
     pub start: StreamStart,
-    /// `clock=1`
+    /// `clock=1`: the stream begins with the server's time.
     pub clock: bool,
-    /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees what
-    /// they do by themselves.
+    /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees how
+    /// they treat it by themselves.
     pub buffered: bool,
     /// HTTP/1.1: the stream is chunked.
     pub chunked: bool,
@@ -148,14 +148,14 @@ pub struct PublishRequest {
     pub key: Option<Box<str>>,
     /// Reconnection time to tell subscribers with the event.
     pub retry_ms: Option<u64>,
-    /// `Idempotency-Key`; never empty.
+    /// Value of `Idempotency-Key`; never empty.
     pub idempotency_key: Option<Box<[u8]>>,
 }
 
 /// A batch, but for its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchRequest {
-    /// `Idempotency-Key`; never empty.
+    /// Value of `Idempotency-Key`; never empty.
     pub idempotency_key: Option<Box<[u8]>>,
 }
 
@@ -165,12 +165,13 @@ const POST: &str = "POST";
 const DELETE: &str = "DELETE";
 /// Paths that people look for on the public listener in vain.
 const OF_CONTROL: [&[u8]; 6] = [b"/", b"/metrics", b"/status", b"/topics", b"/connections", b"/drain"];
-/// What somebody learns who took a wrong turn.
+/// Sentence for a path that nothing serves.
 const NOWHERE: &str = "There is nothing at this path; streams are at /events?topic=NAME.";
 const ON_CONTROL: &str = "This path is served on the control listener only.";
 const NOT_IN_PROFILE: &str = "There is nothing at this path in the broadcast-benchmark profile.";
 
-/// Decides what `head` asks `site` for. The control listener judges `Host` and `Origin` before anything else.
+/// Turns `head` into a request to `site`. The control listener judges `Host` and `Origin` before anything
+/// else.
 pub fn route(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Problem> {
     if site.listener == ListenerKind::Control {
         let link = head.path == b"/" && guard::is_navigation(head);
@@ -223,14 +224,14 @@ pub fn route(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Problem>
 }
 
 fn asset_request(head: &Head<'_>, name: &[u8]) -> Request {
-    // No name of ours has bytes that are not UTF-8, so what is put in their place finds nothing either.
+    // No name of ours has bytes that are not UTF-8, so their substitutes find nothing either.
     Request::Asset {
         name: String::from_utf8_lossy(name).into(),
         if_none_match: head.fields.if_none_match.map(Into::into),
     }
 }
 
-/// The profile knows no 405: what it does not name is 404.
+/// The profile knows no 405: anything that it does not name is 404.
 fn route_benchmark(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Problem> {
     match (head.method, head.path) {
         (Method::Get, b"/sse") => Ok(Request::BenchSubscribe { chunked: head.http11 }),
@@ -419,7 +420,7 @@ fn parse_last(value: &[u8], last_max: usize) -> Result<usize, Problem> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(Problem::BadParameter { name: "last", rule: "must be a whole number" });
     }
-    // What does not fit is more than is kept, too.
+    // A number that does not fit is more than is kept, too.
     let wanted = rules::parse_decimal(value).and_then(|wanted| usize::try_from(wanted).ok());
     Ok(wanted.unwrap_or(usize::MAX).min(last_max))
 }

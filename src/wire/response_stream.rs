@@ -1,5 +1,5 @@
 //! One subscriber's side of an answer: response head, transfer coding, event stream; any server's, in any
-//! pieces. Knows nothing of sockets. What is strict here is only what a browser insists on.
+//! pieces. Knows nothing of sockets. Strict only where a browser is.
 
 use crate::base::limits::{KIB, LOAD_HEADERS_MAX, MIB};
 use crate::wire::sse::{SseEvent, SseParser};
@@ -9,12 +9,12 @@ const LOAD_HEAD_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of one event that a subscriber takes.
 const LOAD_EVENT_BYTES_MAX: usize = 16 * MIB;
 
-/// What came.
+/// A part of the answer that came whole.
 #[derive(Debug)]
 pub enum StreamItem<'a> {
     /// The head of an event stream.
     Opened,
-    /// An event.
+    /// An event of the stream.
     Event(SseEvent<'a>),
     /// The end of a chunked body.
     End,
@@ -39,7 +39,7 @@ enum ResponseFraming {
     Size,
     /// So many bytes of the chunk, then its line end, are to come.
     Chunk(usize),
-    /// The two bytes behind a chunk, or what is left of them.
+    /// The two bytes behind a chunk, or the rest of them.
     ChunkEnd(u8),
     /// Everything until the connection ends.
     Bare,
@@ -75,7 +75,7 @@ impl ResponseStream {
         self.parser.comments()
     }
 
-    /// Takes in what was read. A fault is final.
+    /// Takes in the bytes that were read. A fault is final.
     pub fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -203,7 +203,7 @@ fn parse_chunk_size(line: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// What came of a stream given in pieces.
+    /// Reads a stream given in pieces.
     fn read(bytes: &[u8], piece: usize) -> (Vec<String>, Result<(), StreamFault>) {
         let (mut stream, mut items) = (ResponseStream::default(), Vec::new());
         for part in bytes.chunks(piece) {

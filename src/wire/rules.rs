@@ -1,4 +1,4 @@
-//! What the texts that publishers and subscribers choose may be: topics, event names, keys, times.
+//! Rules for the texts that publishers and subscribers choose: topics, event names, keys, times.
 //!
 //! Owns these rules once for queries, headers and batches. Each returns the rule that is broken, as words
 //! that continue a sentence which begins with the parameter's name. Knows nothing of requests.
@@ -13,7 +13,7 @@ const EVENT_NAME_BYTES_MAX: usize = 128;
 /// The type of an event that was published without a name (WHATWG HTML §9.2.6).
 pub const UNNAMED_EVENT: &str = "message";
 
-/// What the names of the server's own events and topics begin with.
+/// Beginning of the names of the server's own events and topics.
 const RESERVED: &str = "fanwheel.";
 
 /// The topic on which the server tells its own state, once a second while somebody listens; its events have
@@ -34,7 +34,7 @@ pub fn check_topic(text: &str) -> Result<(), &'static str> {
     no_controls(text)
 }
 
-/// An event name. Besides controls, what looks like a field line of the event stream is refused: no honest
+/// An event name. Besides controls, a name like a field line of the event stream is refused: no honest
 /// name begins so, and clients with lax parsers have been fooled by it.
 pub fn check_event(text: &str) -> Result<(), &'static str> {
     if text.len() > EVENT_NAME_BYTES_MAX {
@@ -67,12 +67,12 @@ pub fn check_key(text: &str) -> Result<(), &'static str> {
     no_controls(text)
 }
 
-/// Decimal digits and nothing else, as milliseconds; what `u64` cannot hold is refused.
+/// Decimal digits and nothing else, as milliseconds; a number that `u64` cannot hold is refused.
 pub fn parse_retry_ms(digits: &[u8]) -> Result<u64, &'static str> {
     parse_decimal(digits).ok_or("must be a whole number of milliseconds")
 }
 
-/// Decimal digits only; `None` for anything else, for no digits, and for what `u64` cannot hold.
+/// Decimal digits only; `None` for anything else, for no digits, and for a number that `u64` cannot hold.
 pub fn parse_decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

@@ -4,7 +4,7 @@ use super::*;
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 8_192, headers_max: 64 };
 
-/// What a row expects: a status, or 0 for "wait", or 200 for a head.
+/// Expected result of a row: a status, or 0 for "wait", or 200 for a head.
 fn status_of(buf: &[u8]) -> u16 {
     match parse(buf, LIMITS) {
         ParsedHead::More => 0,
@@ -17,7 +17,7 @@ fn status_of(buf: &[u8]) -> u16 {
 }
 
 /// The verdict must not depend on how the bytes were cut: byte by byte, nothing is a head before the whole is
-/// one, and what is refused stays refused for the same reason.
+/// one, and a refused head stays refused for the same reason.
 fn check(buf: &[u8], expected: u16) {
     let shown = String::from_utf8_lossy(&buf[..buf.len().min(120)]).into_owned();
     assert_eq!(status_of(buf), expected, "{shown:?}");

@@ -1,4 +1,4 @@
-//! Routes and parameters as tables: a request in short form, and what it turns into.
+//! Routes and parameters as tables: a request in short form, and its result.
 
 use super::*;
 use crate::wire::head::{HeadLimits, ParsedHead, parse};
