@@ -29,20 +29,20 @@ pub enum Problem {
         /// The rule it breaks, continuing the sentence "`name` …".
         rule: &'static str,
     },
-    /// 400: no `topic`.
+    /// 400: no parameter `topic`.
     NoTopic,
     /// 400: more topics than one connection may have.
     TooManyTopics {
-        /// The limit.
+        /// Topics that one request may name.
         topics_max: usize,
     },
     /// 400: the payload is not UTF-8.
     NotUtf8,
     /// 400: a line of a batch; the text continues "line N: …".
     BadBatchLine {
-        /// Counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The fault, continuing the sentence.
         reason: String,
     },
     /// 400: a batch without a line.
@@ -78,7 +78,7 @@ pub enum Problem {
     LengthRequired,
     /// 413: the body is longer than is taken.
     BodyTooLarge {
-        /// The limit.
+        /// Value of `publish_bytes_max`.
         bytes_max: usize,
     },
     /// 413: more events than one batch may hold.
@@ -88,7 +88,7 @@ pub enum Problem {
     },
     /// 414: the request line alone is longer than a head may be.
     RequestLineTooLong {
-        /// The limit.
+        /// Value of `head_bytes_max`.
         bytes_max: usize,
     },
     /// 415: a batch that is not `application/x-ndjson`.
@@ -97,12 +97,12 @@ pub enum Problem {
     ExpectationFailed,
     /// 431: the head is longer than is taken.
     HeadTooLarge {
-        /// The limit.
+        /// Value of `head_bytes_max`.
         bytes_max: usize,
     },
     /// 431: more header fields than are taken.
     TooManyHeaders {
-        /// The limit.
+        /// Value of `headers_max`.
         headers_max: usize,
     },
     /// 501: a transfer coding other than `chunked`.
@@ -113,7 +113,7 @@ pub enum Problem {
     VersionNotSupported,
     /// 503: a worker did not answer an operator's question in time.
     WorkerLate {
-        /// Its number.
+        /// Number of that worker.
         worker: usize,
     },
     /// Over a limit (503), or not allowed: 403 for [`RefusalReason::Credentials`], [`RefusalReason::Origin`]
@@ -125,7 +125,7 @@ const RESERVED_EVENT: &str = "event must not begin with fanwheel., as the server
 const RESERVED_TOPIC: &str = "topic must not begin with fanwheel., as the server's own topics do.";
 
 impl Problem {
-    /// The status code.
+    /// Status code of the answer.
     pub fn status(&self) -> u16 {
         match self {
             Problem::Malformed(_)
@@ -213,9 +213,44 @@ impl Problem {
         }
     }
 
-    /// One sentence for people: what failed, the limit, the way out.
+    /// One sentence for people: the failure, the limit, the way out.
     pub fn message(&self) -> Cow<'static, str> {
-        let text = match self {
+        match self {
+            Problem::BadParameter { name, rule } => format!("{name} {rule}."),
+            Problem::TooManyTopics { topics_max } => {
+                format!("At most {topics_max} topics may be named in one request.")
+            }
+            Problem::BadBatchLine { line, reason } => format!("Line {line}: {reason}."),
+            Problem::ReservedEvent { line: Some(line) } => format!("Line {line}: {RESERVED_EVENT}"),
+            Problem::ReservedTopic { line: Some(line) } => format!("Line {line}: {RESERVED_TOPIC}"),
+            Problem::PublishNotAllowed { control } if !control.is_empty() => format!(
+                "Publishing here needs credentials, and none are configured; publish on the control listener \
+                 at {control}."
+            ),
+            Problem::MethodNotAllowed(allow) => format!("This path answers only to {allow}."),
+            Problem::BodyTooLarge { bytes_max } => too_long("body", *bytes_max, "publish_bytes_max"),
+            Problem::BatchTooLong { posts_max } => {
+                format!("A batch holds at most {posts_max} events, counted once per topic.")
+            }
+            Problem::RequestLineTooLong { bytes_max } => {
+                too_long("request line", *bytes_max, "head_bytes_max")
+            }
+            Problem::HeadTooLarge { bytes_max } => too_long("request head", *bytes_max, "head_bytes_max"),
+            Problem::TooManyHeaders { headers_max } => {
+                format!("The request has more than {headers_max} header fields (headers_max).")
+            }
+            Problem::NotReady(reason) => reason.clone(),
+            Problem::WorkerLate { worker } => {
+                format!("Worker {worker} did not answer in time, and the question was withdrawn; ask again.")
+            }
+            fixed => return fixed.fixed_message().into(),
+        }
+        .into()
+    }
+
+    /// The sentences without a number or name in them; empty for a problem whose sentence has one.
+    fn fixed_message(&self) -> &'static str {
+        match self {
             Problem::Malformed(text)
             | Problem::BadFraming(text)
             | Problem::BadHost(text)
@@ -223,66 +258,37 @@ impl Problem {
             | Problem::BadChunk(text)
             | Problem::BadQuery(text)
             | Problem::NotFound(text) => text,
-            Problem::BadParameter { name, rule } => return format!("{name} {rule}.").into(),
             Problem::NoTopic => "Name at least one topic: ?topic=NAME.",
-            Problem::TooManyTopics { topics_max } => {
-                return format!("At most {topics_max} topics may be named in one request.").into();
-            }
             Problem::NotUtf8 => "The payload is not valid UTF-8.",
-            Problem::BadBatchLine { line, reason } => return format!("Line {line}: {reason}.").into(),
             Problem::EmptyBatch => "The batch has no line; send one JSON object a line.",
-            Problem::ReservedEvent { line } => return at_line(*line, RESERVED_EVENT),
-            Problem::ReservedTopic { line } => return at_line(*line, RESERVED_TOPIC),
-            Problem::PublishNotAllowed { control } if control.is_empty() => {
+            Problem::ReservedEvent { .. } => RESERVED_EVENT,
+            Problem::ReservedTopic { .. } => RESERVED_TOPIC,
+            Problem::PublishNotAllowed { .. } => {
                 "Publishing here needs credentials, and none are configured; there is no control listener \
                  either: set --control."
             }
-            Problem::PublishNotAllowed { control } => {
-                return format!(
-                    "Publishing here needs credentials, and none are configured; publish on the control \
-                     listener at {control}."
-                )
-                .into();
-            }
             Problem::NoSuchConnection => "There is no connection with this id, or no longer.",
-            Problem::MethodNotAllowed(allow) => {
-                return format!("This path answers only to {allow}.").into();
-            }
             Problem::NotAcceptable => "This path answers with text/event-stream, which Accept excludes.",
             Problem::HeadTimeout => "The request head did not arrive in time.",
             Problem::BodyTimeout => "The request body did not arrive in time.",
             Problem::LengthRequired => "Send Content-Length or Transfer-Encoding: chunked.",
-            Problem::BodyTooLarge { bytes_max } => {
-                return format!("The body is longer than {bytes_max} bytes (publish_bytes_max).").into();
-            }
-            Problem::BatchTooLong { posts_max } => {
-                let text = format!("A batch holds at most {posts_max} events, counted once per topic.");
-                return text.into();
-            }
-            Problem::RequestLineTooLong { bytes_max } => {
-                return format!("The request line is longer than {bytes_max} bytes (head_bytes_max).").into();
-            }
             Problem::UnsupportedType => "A batch is application/x-ndjson: one JSON object a line.",
             Problem::ExpectationFailed => "The only expectation that is met is 100-continue.",
-            Problem::HeadTooLarge { bytes_max } => {
-                return format!("The request head is longer than {bytes_max} bytes (head_bytes_max).").into();
-            }
-            Problem::TooManyHeaders { headers_max } => {
-                let text = format!("The request has more than {headers_max} header fields (headers_max).");
-                return text.into();
-            }
             Problem::CodingNotImplemented => "The only transfer coding that is decoded is chunked.",
-            Problem::NotReady(reason) => return reason.clone().into(),
-            Problem::WorkerLate { worker } => {
-                return format!(
-                    "Worker {worker} did not answer in time, and the question was withdrawn; ask again."
-                )
-                .into();
-            }
             Problem::VersionNotSupported => "Only HTTP/1.0 and HTTP/1.1 are served.",
             Problem::Refused(why) => refused_message(*why),
-        };
-        text.into()
+            Problem::BadParameter { .. }
+            | Problem::TooManyTopics { .. }
+            | Problem::BadBatchLine { .. }
+            | Problem::MethodNotAllowed(_)
+            | Problem::BodyTooLarge { .. }
+            | Problem::BatchTooLong { .. }
+            | Problem::RequestLineTooLong { .. }
+            | Problem::HeadTooLarge { .. }
+            | Problem::TooManyHeaders { .. }
+            | Problem::NotReady(_)
+            | Problem::WorkerLate { .. } => "",
+        }
     }
 
     /// Whether the connection must end after the answer: where the next request begins is unknown, or its
@@ -344,9 +350,9 @@ impl Problem {
     }
 }
 
-/// A sentence with the line of the batch that it is about, if it is about one.
-fn at_line(line: Option<usize>, sentence: &'static str) -> Cow<'static, str> {
-    line.map_or(sentence.into(), |line| format!("Line {line}: {sentence}").into())
+/// The sentence for a part of a request that is longer than the setting allows.
+fn too_long(part: &str, bytes_max: usize, setting: &str) -> String {
+    format!("The {part} is longer than {bytes_max} bytes ({setting}).")
 }
 
 fn refused_message(why: RefusalReason) -> &'static str {
