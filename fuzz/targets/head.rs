@@ -8,7 +8,7 @@ use fanwheel::wire::cors::Cors;
 use fanwheel::wire::head::{Head, HeadLimits, ParsedHead, parse};
 use fanwheel::wire::problem::Problem;
 use fanwheel::wire::reply::{self, Reply};
-use fanwheel::wire::request::{Request, ListenerPolicy, route};
+use fanwheel::wire::request::{ListenerPolicy, Request, route};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 1_024, headers_max: 16 };

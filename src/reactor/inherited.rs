@@ -27,6 +27,13 @@ pub struct InheritedSocket {
     takes_both: bool,
 }
 
+/// Facts about a listening stream socket.
+struct ListeningStream {
+    address: ListenAddress,
+    /// An IPv6 wildcard that takes IPv4 connections as well.
+    takes_both: bool,
+}
+
 impl InheritedSocket {
     /// Looks at the socket that was passed under a number and a name, and makes it non-blocking.
     ///
@@ -35,7 +42,7 @@ impl InheritedSocket {
     pub fn new(number: i32, name: String, file: OwnedFd) -> Result<InheritedSocket, StartError> {
         let socket = Socket::from(file);
         match inspect_socket(&socket) {
-            Ok(Some((address, takes_both))) => {
+            Ok(Some(ListeningStream { address, takes_both })) => {
                 Ok(InheritedSocket { listener: ListenerKind::Public, name, address, socket, takes_both })
             }
             Ok(None) => Err(StartError::Inherited { number, name, os: None }),
@@ -68,8 +75,8 @@ impl InheritedSocket {
     }
 }
 
-/// The address, and whether an IPv6 wildcard takes IPv4 as well; nothing unless it is a listening stream.
-fn inspect_socket(socket: &Socket) -> io::Result<Option<(ListenAddress, bool)>> {
+/// Looks at a socket and makes it non-blocking; nothing unless it is a listening stream of TCP or Unix.
+fn inspect_socket(socket: &Socket) -> io::Result<Option<ListeningStream>> {
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Ok(None);
     }
@@ -82,7 +89,7 @@ fn inspect_socket(socket: &Socket) -> io::Result<Option<(ListenAddress, bool)>> 
     let takes_both = matches!(address, ListenAddress::Tcp(SocketAddr::V6(_))) && !socket.only_v6()?;
     // A worker that waits in accept for a connection that another one took serves nobody.
     socket.set_nonblocking(true)?;
-    Ok(Some((address, takes_both)))
+    Ok(Some(ListeningStream { address, takes_both }))
 }
 
 /// A file name, or a name in the abstract name space with `@` in front.
