@@ -40,6 +40,7 @@ impl Io for Sink {
         into[..REQUEST.len()].copy_from_slice(REQUEST);
         Read::Bytes(REQUEST.len())
     }
+    fn expect_body(&mut self, _slot: u32) {}
     fn finish(&mut self, _slot: u32) {}
     fn peer(&mut self, _slot: u32) -> Option<SocketAddr> {
         None

@@ -127,6 +127,9 @@ const _: () = assert!(NOTES_PER_TURN_MAX < LOG_LINES_MAX);
 /// Bytes read at a time from a connection of the operator's that is sending a head: a body of ordinary size
 /// comes with it, and is then never copied.
 pub const HEAD_READ_BYTES: usize = 16 * KIB;
+/// Bytes that a connection of the control listener may send ahead of being read: a head and a body of
+/// ordinary size come in one flight. The kernel doubles it for its own overhead.
+pub const CONTROL_RECEIVE_BUFFER_BYTES: usize = 20 * KIB;
 /// Bytes read at a time from a connection of the public listener: more than an ordinary head. Bounds the
 /// bytes that a pipelining client can make the server store.
 pub const PUBLIC_READ_BYTES: usize = 4 * KIB;
@@ -155,6 +158,7 @@ pub const DRAIN_IDLE_MS: u64 = 250;
 pub const HEARTBEATS_TOGETHER_SHARE: u32 = 32;
 
 const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
+const _: () = assert!(HEAD_READ_BYTES < CONTROL_RECEIVE_BUFFER_BYTES);
 
 // The hub: kept events and topics.
 

@@ -84,6 +84,7 @@ impl Worker {
                 }
                 Phase::Queued => {
                     self.go_on(slot);
+                    self.open_body_window(io, slot);
                     return 0;
                 }
             },
@@ -97,6 +98,7 @@ impl Worker {
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
                 self.queue_read_again(slot, bytes, most);
+                self.open_body_window(io, slot);
             }
             Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             Read::End => self.ended(io, slot),

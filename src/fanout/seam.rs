@@ -61,6 +61,8 @@ pub trait Io {
     fn mono_us(&mut self) -> u64;
     /// Reads once.
     fn read(&mut self, slot: u32, into: &mut [u8]) -> Read;
+    /// A body was admitted that is longer than the peer may send ahead: lets it send more at once.
+    fn expect_body(&mut self, slot: u32);
     /// Tells the peer that nothing more will be sent; reading goes on.
     fn finish(&mut self, slot: u32);
     /// Who is at the other end; none for what has no such address. Costs a system call: for surveys only.

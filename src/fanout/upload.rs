@@ -6,9 +6,11 @@
 use super::conn::{Call, Framing, Phase, State, Upload};
 use super::http::{Asked, Flow};
 use super::hub::{Post, Published};
+use super::seam::Io;
 use super::stream::BENCH_TOPIC;
 use super::worker::Worker;
 use crate::base::counters::{Count, RefusalReason};
+use crate::base::limits::HEAD_READ_BYTES;
 use crate::wire::batch;
 use crate::wire::body::ChunkedDecoder;
 use crate::wire::frame::Draft;
@@ -73,6 +75,16 @@ impl Worker {
         }
         self.set_due(slot, due);
         self.take_body(slot, rest)
+    }
+
+    /// Lets the peer send more ahead while a body of it arrives that is longer than what one read takes.
+    pub(super) fn open_body_window(&self, io: &mut impl Io, slot: u32) {
+        if let Some(State::Talking(talk)) = self.conns.get(slot as usize).map(|conn| &conn.state)
+            && let Phase::Body(upload) = &talk.phase
+            && upload.may_exceed(HEAD_READ_BYTES)
+        {
+            io.expect_body(slot);
+        }
     }
 
     /// Bytes of a body that came after its head.
@@ -192,6 +204,14 @@ impl Worker {
 }
 
 impl Upload {
+    /// Whether more than `bytes` may be to come.
+    fn may_exceed(&self, bytes: usize) -> bool {
+        match self.framing {
+            Framing::Bytes(length) => length - self.body.len() > bytes,
+            Framing::Chunked(_) => true,
+        }
+    }
+
     /// Takes in bytes; `charge` asks the node's budget for more.
     fn feed(&mut self, bytes: &[u8], bytes_max: usize, charge: impl Fn(usize) -> bool) -> Fed {
         match &mut self.framing {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
 use crate::base::address::ListenAddress;
-use crate::base::limits::KIB;
+use crate::base::limits::{CONTROL_RECEIVE_BUFFER_BYTES, KIB};
 use crate::base::settings::{ListenerKind, Settings};
 use crate::reactor::error::{AddressSetting, BindFault, StartError};
 use crate::reactor::inherited::InheritedSocket;
@@ -28,9 +28,10 @@ use crate::sys::socket::Socket;
 
 /// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const LISTEN_BACKLOG: i32 = 65_535;
-/// Bytes that a public connection may send ahead of being read: little more than a head, so that 200 clients
-/// that pipeline without reading take 61 KiB each and not 120. The kernel doubles it for its own overhead.
-const RECEIVE_BUFFER_BYTES: usize = 10 * KIB;
+/// Bytes that a public connection may send ahead of being read: more than an ordinary head, and with its send
+/// buffer less than 64 KiB for a client that pipelines and reads nothing. The kernel doubles it for its own
+/// overhead.
+const PUBLIC_RECEIVE_BUFFER_BYTES: usize = 6 * KIB;
 /// Bytes of one TCP segment at most; three quarters of the buffer that the kernel makes of `unsent_bytes_max`
 /// if that is less. Only loopback's are larger (64 KiB). One that fills a socket's send buffer is
 /// acknowledged when the next comes, which does not fit, or else 40 ms later: a proxy on the same host would
@@ -271,8 +272,14 @@ fn set_inherited_options(socket: &socket2::Socket, listener: ListenerKind, optio
     warn_if_refused("SO_SNDBUF", socket.set_send_buffer_size(options.unsent_bytes_max));
     let segment = SEGMENT_BYTES_MAX.min(options.unsent_bytes_max / 2 * 3);
     warn_if_refused("TCP_MAXSEG", socket.set_tcp_mss(segment as u32));
-    if listener == ListenerKind::Public {
-        warn_if_refused("SO_RCVBUF", socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES));
+    warn_if_refused("SO_RCVBUF", socket.set_recv_buffer_size(receive_buffer_bytes(listener)));
+}
+
+/// Bytes that a connection may send ahead of being read, while no body of it is admitted.
+fn receive_buffer_bytes(listener: ListenerKind) -> usize {
+    match listener {
+        ListenerKind::Public => PUBLIC_RECEIVE_BUFFER_BYTES,
+        ListenerKind::Control => CONTROL_RECEIVE_BUFFER_BYTES,
     }
 }
 
@@ -374,9 +381,9 @@ mod tests {
             adopt_socket(InheritedSocket::new(3, String::new(), listening.into()).unwrap(), options).1
         };
         for (listener, receive_bytes, reservation) in [
-            (ListenerKind::Public, Some(2 * RECEIVE_BUFFER_BYTES), own()),
-            (ListenerKind::Control, None, own()),
-            (ListenerKind::Public, Some(2 * RECEIVE_BUFFER_BYTES), adopted()),
+            (ListenerKind::Public, 2 * PUBLIC_RECEIVE_BUFFER_BYTES, own()),
+            (ListenerKind::Control, 2 * CONTROL_RECEIVE_BUFFER_BYTES, own()),
+            (ListenerKind::Public, 2 * PUBLIC_RECEIVE_BUFFER_BYTES, adopted()),
         ] {
             let address = tcp_address(&reservation);
             let listening = open_listener(&reservation.listener_source(), listener, options).unwrap();
@@ -390,9 +397,7 @@ mod tests {
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_TRIES);
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(20)));
             assert_eq!(socket.send_buffer_size().unwrap(), 2 * 16_384);
-            if let Some(bytes) = receive_bytes {
-                assert_eq!(socket.recv_buffer_size().unwrap(), bytes);
-            }
+            assert_eq!(socket.recv_buffer_size().unwrap(), receive_bytes);
             assert!(socket.nonblocking().unwrap());
         }
     }

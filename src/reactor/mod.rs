@@ -13,6 +13,7 @@
 //! it.
 
 mod accept;
+mod body_windows;
 mod clock;
 mod error;
 mod files;

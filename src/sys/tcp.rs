@@ -1,4 +1,4 @@
-//! The kernel's counts of a TCP connection (`TCP_INFO`, tcp(7)).
+//! The kernel's counts of a TCP connection (`TCP_INFO`, tcp(7)), and the bound on its receive window.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -42,6 +42,20 @@ pub fn traffic(socket: &Socket) -> io::Result<ConnectionTraffic> {
         unacked: u32::from_ne_bytes(at(&info, UNACKED_AT)),
         unsent_bytes: u32::from_ne_bytes(at(&info, NOTSENT_BYTES_AT)),
     })
+}
+
+/// Bounds the receive window that the peer is told (`TCP_WINDOW_CLAMP`, tcp(7)). The window of an accepted
+/// connection is bounded by its listener's buffer; a larger buffer alone does not lift that.
+///
+/// # Errors
+/// When it is not TCP.
+pub fn clamp_window(socket: &Socket, bytes: u32) -> io::Result<()> {
+    let length = size_of::<u32>() as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP);
+    // SAFETY: `bytes` is valid for `length` bytes and only read by the call.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const bytes).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn at<const N: usize>(info: &[u8; INFO_BYTES], offset: usize) -> [u8; N] {

@@ -39,6 +39,7 @@ mod placement;
 mod planning;
 mod publish;
 mod readiness;
+mod received;
 mod resume;
 mod rows;
 mod signals;

@@ -498,6 +498,10 @@ impl Io for Port<'_> {
         }
     }
 
+    fn expect_body(&mut self, slot: u32) {
+        self.conn(slot, "body");
+    }
+
     fn finish(&mut self, slot: u32) {
         let conn = self.conn(slot, "finish");
         let sock = &mut self.net.socks[conn];
