@@ -6,8 +6,6 @@
 //! | 429, 5xx, or no connection after there was one | waits for `Retry-After`, else longer each time |
 //! | no connection from the start, any other status | ends with one line |
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IsTerminal, Read, Write};
 use std::ops::RangeInclusive;
 use std::thread;
@@ -23,6 +21,7 @@ use crate::base::prng::Prng;
 use crate::client::event_text::{EventFormat, append_event};
 use crate::client::http::{ServerUrl, http_agent, read_refusal, unreachable_failure};
 use crate::host::output::{printed, write_out};
+use crate::host::seed::random_seed;
 use crate::wire::sse::SseParser;
 
 /// Longest wait of `subscribe` without a byte: six heartbeats of the default; a stream silent for longer is
@@ -71,7 +70,7 @@ pub struct SubscribeOptions {
 /// When the server cannot be reached from the start, or refuses for good.
 pub fn print_events(options: SubscribeOptions) -> Result<(), CommandFailure> {
     let mut client = EventSubscriber::new(options)?;
-    let mut prng = Prng::new(RandomState::new().build_hasher().finish());
+    let mut prng = Prng::new(random_seed());
     loop {
         let (what, wait_ms) = match client.follow_stream()? {
             ConnectionEnd::Done => return Ok(()),

@@ -12,8 +12,6 @@
 //! `POST /drain` counts as no signal: a deployment hook that drains by it and then ends the service as usual
 //! must not cut the streams.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -37,6 +35,7 @@ use crate::daemon::{activation, start};
 use crate::fanout::mail::Control;
 use crate::fanout::node::Node;
 use crate::host::memory::{MemoryLimit, MemoryReader};
+use crate::host::seed::random_seed;
 use crate::monitor::watch::Bounds;
 use crate::reactor::{self, Capacity, InheritedSocket, Server, ServerLaunch, WorkerNotice};
 use crate::sys::process;
@@ -140,11 +139,6 @@ fn start_server(
 fn wall_ms() -> u64 {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Returns a seed that cannot be predicted from outside: the operating system keys this hasher.
-fn random_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 /// Writes panics into the log file as well, since one in any thread ends the process.

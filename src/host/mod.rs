@@ -11,3 +11,4 @@ pub mod memory;
 pub mod output;
 pub mod own_process;
 pub mod processes;
+pub mod seed;

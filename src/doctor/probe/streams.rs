@@ -7,8 +7,6 @@ pub mod publisher;
 pub mod tls;
 pub mod url;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +21,7 @@ use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, DOCTOR_PATIENCE};
 use crate::base::logfmt::shown;
 use crate::doctor::judge::publish_refusal::Unpublished;
 use crate::doctor::judge::streams::{Compression, Idle, Left, Seen};
+use crate::host::seed::random_seed;
 
 /// Longest wait for an event that it has published.
 const DOCTOR_EVENT_PATIENCE: Duration = Duration::from_secs(3);
@@ -145,7 +144,7 @@ impl Visit {
                 shown(&origin)
             )));
         }
-        let topic = format!("fanwheel-doctor-{:016x}", RandomState::new().build_hasher().finish());
+        let topic = format!("fanwheel-doctor-{:016x}", random_seed());
         let publisher = Publisher::new(wishes.publish_url, &topic)?;
         let topics = vec![topic_pair(&topic)];
         Ok(Visit { address, trust: trust.map_err(CommandFailure::Run)?, publisher, topic, topics, origin })
