@@ -1,9 +1,7 @@
 //! Request heads and routes: no panic, nothing consumed that is not there, the same verdict byte by byte.
 #![no_main]
 
-use std::sync::OnceLock;
-
-use fanwheel::base::settings::{ListenerKind, UrlProfile};
+use fanwheel::base::settings::{ListenerKind, Settings, UrlProfile};
 use fanwheel::wire::cors::Cors;
 use fanwheel::wire::head::{Head, HeadLimits, ParsedHead, parse};
 use fanwheel::wire::problem::Problem;
@@ -45,7 +43,7 @@ fn check_head(head: &Head<'_>) {
     assert!(head.fields.host.is_some() || !head.http11);
     for listener in [ListenerKind::Public, ListenerKind::Control] {
         for profile in [UrlProfile::Standard, UrlProfile::BroadcastBenchmark] {
-            match route(head, &site(listener, profile)) {
+            match route(head, &policy(listener, profile)) {
                 Ok(request) => check_request(&request),
                 Err(problem) => check_answer(&problem),
             }
@@ -87,16 +85,14 @@ fn check_answer(problem: &Problem) {
     assert!((400..=505).contains(&problem.status()) && problem.status() != 500);
 }
 
-fn site(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
-    ListenerPolicy {
-        listener,
+fn policy(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
+    let settings = Settings {
         profile,
-        control_hosts: vec!["hub.internal".to_owned()],
-        control: "127.0.0.1:8081".to_owned(),
-        control_bound: OnceLock::new(),
+        control_names: vec!["hub.internal".to_owned()],
         topics_per_connection_max: 4,
         publish_bytes_max: 1_000,
-        last_max: 50,
-        cors: Cors::Any,
-    }
+        history_events: 50,
+        ..Settings::default()
+    };
+    ListenerPolicy::from_settings(&settings, listener)
 }

@@ -229,7 +229,7 @@ impl Worker {
             _ => Some(RefusalReason::Address),
         };
         let asked = Asked::of(head);
-        match route(head, self.node.site(conn.listener)) {
+        match route(head, self.node.policy(conn.listener)) {
             Ok(request) => self.act(slot, asked, over, head, request, rest),
             Err(problem) => {
                 match problem {
@@ -431,7 +431,7 @@ impl Worker {
             http11: asked.http11,
             keep_alive: asked.keep_alive,
             head_only: asked.head_only,
-            cors: &node.site(self.conns[slot as usize].listener).cors,
+            cors: &node.policy(self.conns[slot as usize].listener).cors,
             origin: asked.origin,
             retry_after_s: None,
             allow: None,

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::hash::Seeded;
 use super::hub::Hub;
@@ -13,14 +13,11 @@ use super::mail::{self, Control, Inbox, Outlet};
 use super::readiness::Vigil;
 use super::survey::Survey;
 use crate::base::counters::{Count, CounterTotals, Counters, DistributionTotals, RefusalReason};
-use crate::base::limits::{
-    HEARTBEATS_TOGETHER_SHARE, LAST_EVENTS_MAX, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX,
-};
+use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::base::snapshot::{LatencyPeaks, Pages, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
 use crate::base::time::{Tick, ticks_of_ms};
-use crate::wire::cors::Cors;
 use crate::wire::head::HeadLimits;
 use crate::wire::request::ListenerPolicy;
 
@@ -125,8 +122,8 @@ impl Node {
             bodies: Budget::new(settings.bodies_bytes_max),
             ticks: Ticks::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
-            public: site(&settings, ListenerKind::Public),
-            control: site(&settings, ListenerKind::Control),
+            public: ListenerPolicy::from_settings(&settings, ListenerKind::Public),
+            control: ListenerPolicy::from_settings(&settings, ListenerKind::Control),
             counters: (0..workers).map(|_| Counters::default()).collect(),
             addresses: Mutex::new(HashMap::with_hasher(Seeded::new(seed ^ 1))),
             memory_full: AtomicBool::new(false),
@@ -143,7 +140,7 @@ impl Node {
     }
 
     /// What a listener serves.
-    pub fn site(&self, listener: ListenerKind) -> &ListenerPolicy {
+    pub fn policy(&self, listener: ListenerKind) -> &ListenerPolicy {
         match listener {
             ListenerKind::Public => &self.public,
             ListenerKind::Control => &self.control,
@@ -336,24 +333,6 @@ impl Ticks {
             refusal: ticks_of_ms(REFUSAL_MS),
             linger: ticks_of_ms(LINGER_MS),
         }
-    }
-}
-
-fn site(settings: &Settings, listener: ListenerKind) -> ListenerPolicy {
-    let bound = settings.control.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
-    ListenerPolicy {
-        listener,
-        profile: settings.profile,
-        control_hosts: bound.into_iter().chain(settings.control_names.iter().cloned()).collect(),
-        control: settings.control.clone(),
-        control_bound: OnceLock::new(),
-        topics_per_connection_max: settings.topics_per_connection_max,
-        publish_bytes_max: settings.publish_bytes_max,
-        last_max: settings.history_events.min(LAST_EVENTS_MAX),
-        cors: match listener {
-            ListenerKind::Public => Cors::from_setting(&settings.cors_origins),
-            ListenerKind::Control => Cors::Off,
-        },
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
-use crate::base::limits::KEY_BYTES_MAX;
-use crate::base::settings::{ListenerKind, UrlProfile};
+use crate::base::limits::{KEY_BYTES_MAX, LAST_EVENTS_MAX};
+use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
 use crate::wire::cors::Cors;
@@ -46,6 +46,28 @@ pub struct ListenerPolicy {
     pub last_max: usize,
     /// Origins that may read answers.
     pub cors: Cors,
+}
+
+impl ListenerPolicy {
+    /// Returns the policy of one of the listeners under the given settings.
+    pub fn from_settings(settings: &Settings, listener: ListenerKind) -> ListenerPolicy {
+        let bound =
+            settings.control.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+        ListenerPolicy {
+            listener,
+            profile: settings.profile,
+            control_hosts: bound.into_iter().chain(settings.control_names.iter().cloned()).collect(),
+            control: settings.control.clone(),
+            control_bound: OnceLock::new(),
+            topics_per_connection_max: settings.topics_per_connection_max,
+            publish_bytes_max: settings.publish_bytes_max,
+            last_max: settings.history_events.min(LAST_EVENTS_MAX),
+            cors: match listener {
+                ListenerKind::Public => Cors::from_setting(&settings.cors_origins),
+                ListenerKind::Control => Cors::Off,
+            },
+        }
+    }
 }
 
 /// A request that some path serves.
@@ -170,33 +192,33 @@ const NOWHERE: &str = "There is nothing at this path; streams are at /events?top
 const ON_CONTROL: &str = "This path is served on the control listener only.";
 const NOT_IN_PROFILE: &str = "There is nothing at this path in the broadcast-benchmark profile.";
 
-/// Turns `head` into a request to `site`. The control listener judges `Host` and `Origin` before anything
+/// Turns `head` into a request to `policy`. The control listener judges `Host` and `Origin` before anything
 /// else.
-pub fn route(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Problem> {
-    if site.listener == ListenerKind::Control {
+pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Problem> {
+    if policy.listener == ListenerKind::Control {
         let link = head.path == b"/" && guard::is_navigation(head);
-        guard::check(head, &site.control_hosts, link)?;
-    } else if site.profile == UrlProfile::BroadcastBenchmark {
-        return route_benchmark(head, site);
+        guard::check(head, &policy.control_hosts, link)?;
+    } else if policy.profile == UrlProfile::BroadcastBenchmark {
+        return route_benchmark(head, policy);
     }
-    let control = site.listener == ListenerKind::Control;
+    let control = policy.listener == ListenerKind::Control;
     match head.path {
         b"/events" => match head.method {
-            Method::Get => Ok(Request::Subscribe(Box::new(parse_subscribe(head, site)?))),
+            Method::Get => Ok(Request::Subscribe(Box::new(parse_subscribe(head, policy)?))),
             Method::Head => {
-                parse_subscribe(head, site).map(|_| Request::SubscribeHead { chunked: head.http11 })
+                parse_subscribe(head, policy).map(|_| Request::SubscribeHead { chunked: head.http11 })
             }
             Method::Options => Ok(Request::Preflight { allow: STREAM }),
             _ => Err(Problem::MethodNotAllowed(STREAM)),
         },
         b"/publish" => {
-            check_publish_allowed(head, site)?;
-            check_body(head, site)?;
-            Ok(Request::Publish(Box::new(parse_publish(head, site)?)))
+            check_publish_allowed(head, policy)?;
+            check_body(head, policy)?;
+            Ok(Request::Publish(Box::new(parse_publish(head, policy)?)))
         }
         b"/publish/batch" => {
-            check_publish_allowed(head, site)?;
-            check_body(head, site)?;
+            check_publish_allowed(head, policy)?;
+            check_body(head, policy)?;
             check_batch_type(head)?;
             Ok(Request::Batch(Box::new(BatchRequest { idempotency_key: parse_idempotency_key(head)? })))
         }
@@ -232,12 +254,12 @@ fn asset_request(head: &Head<'_>, name: &[u8]) -> Request {
 }
 
 /// The profile knows no 405: anything that it does not name is 404.
-fn route_benchmark(head: &Head<'_>, site: &ListenerPolicy) -> Result<Request, Problem> {
+fn route_benchmark(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Problem> {
     match (head.method, head.path) {
         (Method::Get, b"/sse") => Ok(Request::BenchSubscribe { chunked: head.http11 }),
         (Method::Get, b"/connections") => Ok(Request::BenchConnections),
         (Method::Options, b"/sse" | b"/connections") => Ok(Request::BenchOptions),
-        (Method::Post, b"/broadcast") => check_body(head, site).map(|()| Request::BenchBroadcast),
+        (Method::Post, b"/broadcast") => check_body(head, policy).map(|()| Request::BenchBroadcast),
         _ => Err(Problem::NotFound(NOT_IN_PROFILE)),
     }
 }
@@ -268,11 +290,11 @@ fn parse_status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
     Ok(StatusQuery { series: series.unwrap_or(false) })
 }
 
-fn check_publish_allowed(head: &Head<'_>, site: &ListenerPolicy) -> Result<(), Problem> {
-    match (head.method, site.listener) {
+fn check_publish_allowed(head: &Head<'_>, policy: &ListenerPolicy) -> Result<(), Problem> {
+    match (head.method, policy.listener) {
         (Method::Post, ListenerKind::Control) => Ok(()),
         (Method::Post, ListenerKind::Public) => {
-            let control = site.control_bound.get().unwrap_or(&site.control);
+            let control = policy.control_bound.get().unwrap_or(&policy.control);
             Err(Problem::PublishNotAllowed { control: control.as_str().into() })
         }
         _ => Err(Problem::MethodNotAllowed(POST)),
@@ -280,11 +302,11 @@ fn check_publish_allowed(head: &Head<'_>, site: &ListenerPolicy) -> Result<(), P
 }
 
 /// A body that is too long is refused by its announced length, before a byte of it is read.
-fn check_body(head: &Head<'_>, site: &ListenerPolicy) -> Result<(), Problem> {
+fn check_body(head: &Head<'_>, policy: &ListenerPolicy) -> Result<(), Problem> {
     match head.body {
         BodyLength::None => Err(Problem::LengthRequired),
-        BodyLength::Bytes(bytes) if bytes > site.publish_bytes_max as u64 => {
-            Err(Problem::BodyTooLarge { bytes_max: site.publish_bytes_max })
+        BodyLength::Bytes(bytes) if bytes > policy.publish_bytes_max as u64 => {
+            Err(Problem::BodyTooLarge { bytes_max: policy.publish_bytes_max })
         }
         BodyLength::Bytes(_) | BodyLength::Chunked => Ok(()),
     }
@@ -296,7 +318,7 @@ fn check_batch_type(head: &Head<'_>) -> Result<(), Problem> {
     if essence.eq_ignore_ascii_case(b"application/x-ndjson") { Ok(()) } else { Err(Problem::UnsupportedType) }
 }
 
-fn parse_subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRequest, Problem> {
+fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<SubscribeRequest, Problem> {
     if !head.fields.accept.takes_event_stream() {
         return Err(Problem::NotAcceptable);
     }
@@ -310,9 +332,9 @@ fn parse_subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRe
     for pair in pairs(head.query) {
         let (name, value) = pair?;
         match &*name {
-            b"topic" => push_topic(&mut topics, &value, site.topics_per_connection_max)?,
+            b"topic" => push_topic(&mut topics, &value, policy.topics_per_connection_max)?,
             b"event" => push_filter(&mut events, &value)?,
-            b"last" => set_once(&mut last, "last", parse_last(&value, site.last_max)?)?,
+            b"last" => set_once(&mut last, "last", parse_last(&value, policy.last_max)?)?,
             b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &value)?)?,
             b"buffered" => set_once(&mut buffered, "buffered", parse_switch("buffered", &value)?)?,
             b"last_event_id" => snake_id.add(value),
@@ -323,7 +345,7 @@ fn parse_subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRe
     if topics.is_empty() {
         return Err(Problem::NoTopic);
     }
-    if site.listener == ListenerKind::Public && topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
+    if policy.listener == ListenerKind::Public && topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
         return Err(Problem::Refused(RefusalReason::ReservedTopic));
     }
     // On a reconnection the URL still says `last=`; where the client stopped counts more.
@@ -344,7 +366,7 @@ fn parse_subscribe(head: &Head<'_>, site: &ListenerPolicy) -> Result<SubscribeRe
     })
 }
 
-fn parse_publish(head: &Head<'_>, site: &ListenerPolicy) -> Result<PublishRequest, Problem> {
+fn parse_publish(head: &Head<'_>, policy: &ListenerPolicy) -> Result<PublishRequest, Problem> {
     let mut topics = Vec::new();
     let mut event = None;
     let mut key = None;
@@ -352,7 +374,7 @@ fn parse_publish(head: &Head<'_>, site: &ListenerPolicy) -> Result<PublishReques
     for pair in pairs(head.query) {
         let (name, value) = pair?;
         match &*name {
-            b"topic" => push_topic(&mut topics, &value, site.topics_per_connection_max)?,
+            b"topic" => push_topic(&mut topics, &value, policy.topics_per_connection_max)?,
             b"event" => set_once(&mut event, "event", parse_checked("event", &value, rules::check_event)?)?,
             b"key" => set_once(&mut key, "key", parse_checked("key", &value, rules::check_key)?)?,
             b"retry" => set_once(&mut retry_ms, "retry", parse_retry(&value)?)?,

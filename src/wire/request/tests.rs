@@ -3,34 +3,32 @@
 use super::*;
 use crate::wire::head::{HeadLimits, ParsedHead, parse};
 
-fn site(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
-    ListenerPolicy {
-        listener,
+fn policy(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
+    let settings = Settings {
         profile,
-        control_hosts: vec!["hub.internal".to_owned()],
-        control: "127.0.0.1:8081".to_owned(),
-        control_bound: OnceLock::new(),
+        control_names: vec!["hub.internal".to_owned()],
         topics_per_connection_max: 3,
         publish_bytes_max: 1_000,
-        last_max: 50,
-        cors: Cors::Any,
-    }
+        history_events: 50,
+        ..Settings::default()
+    };
+    ListenerPolicy::from_settings(&settings, listener)
 }
 
-fn ask(site: &ListenerPolicy, line: &str, fields: &str) -> Result<Request, Problem> {
+fn ask(policy: &ListenerPolicy, line: &str, fields: &str) -> Result<Request, Problem> {
     let text = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     match parse(text.as_bytes(), HeadLimits { bytes_max: 8_192, headers_max: 64 }) {
-        ParsedHead::Head(head, _) => route(&head, site),
+        ParsedHead::Head(head, _) => route(&head, policy),
         other => panic!("{text:?}: {other:?}"),
     }
 }
 
 fn public(line: &str, fields: &str) -> Result<Request, Problem> {
-    ask(&site(ListenerKind::Public, UrlProfile::Standard), line, fields)
+    ask(&policy(ListenerKind::Public, UrlProfile::Standard), line, fields)
 }
 
 fn control(line: &str, fields: &str) -> Result<Request, Problem> {
-    ask(&site(ListenerKind::Control, UrlProfile::Standard), line, fields)
+    ask(&policy(ListenerKind::Control, UrlProfile::Standard), line, fields)
 }
 
 fn code(result: Result<Request, Problem>) -> String {
@@ -159,7 +157,7 @@ fn a_405_names_the_methods_and_a_403_the_control_listener() {
     }
     let refused = public("POST /publish?topic=a", "Content-Length: 1\r\n").expect_err("public");
     assert!(refused.message().contains("control listener at 127.0.0.1:8081"), "{}", refused.message());
-    let mut alone = site(ListenerKind::Public, UrlProfile::Standard);
+    let mut alone = policy(ListenerKind::Public, UrlProfile::Standard);
     alone.control.clear();
     let refused = ask(&alone, "POST /publish?topic=a", "").expect_err("public");
     assert!(refused.message().contains("no control listener"), "{}", refused.message());
@@ -405,7 +403,10 @@ fn whoever_took_a_wrong_turn_is_told_the_way() {
         (control("POST /publish/", ""), NOWHERE),
         (public("GET /metrics", ""), ON_CONTROL),
         (public("GET /", ""), ON_CONTROL),
-        (ask(&site(ListenerKind::Public, UrlProfile::BroadcastBenchmark), "GET /events", ""), NOT_IN_PROFILE),
+        (
+            ask(&policy(ListenerKind::Public, UrlProfile::BroadcastBenchmark), "GET /events", ""),
+            NOT_IN_PROFILE,
+        ),
     ];
     for (answer, expected) in rows {
         assert_eq!(answer, Err(Problem::NotFound(expected)));
@@ -414,7 +415,7 @@ fn whoever_took_a_wrong_turn_is_told_the_way() {
 
 #[test]
 fn the_benchmark_profile_serves_its_own_paths_only() {
-    let bench = site(ListenerKind::Public, UrlProfile::BroadcastBenchmark);
+    let bench = policy(ListenerKind::Public, UrlProfile::BroadcastBenchmark);
     let rows = [
         ("GET /sse", "", "BenchSubscribe"),
         ("GET /sse?x=%zz", "Accept: text/html\r\n", "BenchSubscribe"),
@@ -436,7 +437,7 @@ fn the_benchmark_profile_serves_its_own_paths_only() {
     for (line, fields, expected) in rows {
         assert_eq!(code(ask(&bench, line, fields)), expected, "{line:?}");
     }
-    let its_control = site(ListenerKind::Control, UrlProfile::BroadcastBenchmark);
+    let its_control = policy(ListenerKind::Control, UrlProfile::BroadcastBenchmark);
     assert_eq!(code(ask(&its_control, "GET /metrics", "")), "Metrics");
     assert_eq!(code(ask(&its_control, "GET /sse", "")), "404 not_found");
 }
