@@ -13,10 +13,10 @@ use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Token;
 use serde_json::Value;
 
-use crate::answer::{Answer, Asked, Got};
+use crate::answer::{Answer, Asked};
+use crate::conversation::Conversation;
 use crate::cover::Branch;
 use crate::net::Net;
-use crate::peer::Peer;
 use crate::scene::Scene;
 use crate::session::topic_of;
 use crate::setup::pick;
@@ -36,9 +36,9 @@ enum Question {
     End(String, Option<usize>),
 }
 
-/// See the module.
+/// An actor that reads the server's surveys and ends connections.
 pub struct Inspector {
-    peer: Option<Peer>,
+    conversation: Conversation,
     /// With the time when it was asked.
     asked: Vec<(Question, u64)>,
     /// Streams seen, by id, with their numbers.
@@ -53,7 +53,7 @@ impl Inspector {
     /// One that has seen nothing.
     pub fn new() -> Inspector {
         Inspector {
-            peer: None,
+            conversation: Conversation::default(),
             asked: Vec::new(),
             known: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -63,31 +63,25 @@ impl Inspector {
 
     /// Does a little.
     pub fn step(&mut self, net: &mut Net, scene: &mut Scene) {
-        if self.peer.is_none() && !scene.calm && scene.one_in(6) {
+        if self.conversation.wants_to_connect(scene, 6) {
             self.connect(net, scene);
         }
-        let Some(peer) = &mut self.peer else { return };
-        if peer.reader.unanswered().next().is_none() && !scene.calm && scene.one_in(5) {
+        if self.conversation.is_free() && !scene.calm && scene.one_in(5) {
             for _ in 0..if scene.one_in(6) { 3 } else { 1 } {
                 let question = self.draw(scene);
                 self.ask(scene, question);
             }
         }
-        let Some(peer) = &mut self.peer else { return };
-        for got in peer.pump(net, scene) {
-            let Got::Answer(answer) = got else { panic!("a question was answered with {got:?}") };
+        for answer in self.conversation.pump(net, scene) {
             self.judge(net, scene, &answer);
         }
-        let Some(peer) = &mut self.peer else { return };
-        if peer.end.is_some() {
-            self.peer = None;
-        } else if !scene.calm && scene.one_in(100) {
+        if self.conversation.wants_to_leave(scene, 100) {
             self.leave(net, scene);
         }
     }
 
     fn connect(&mut self, net: &mut Net, scene: &mut Scene) {
-        self.peer = Some(Peer::connect(net, scene, ListenerKind::Control));
+        self.conversation.connect(net, scene, ListenerKind::Control);
         self.asked.clear();
     }
 
@@ -110,7 +104,7 @@ impl Inspector {
     }
 
     fn ask(&mut self, scene: &mut Scene, question: Question) {
-        let Some(peer) = &mut self.peer else { return };
+        let Some(peer) = &mut self.conversation.peer else { return };
         let line = match &question {
             Question::Connections(sort) => format!("GET /connections?sort={sort}&limit=1000&info=1"),
             Question::Topics(sort) => format!("GET /topics?sort={sort}&limit=1000"),
@@ -185,10 +179,10 @@ impl Inspector {
 
     /// Begins an exact look, with the world at rest.
     pub fn begin_look(&mut self, net: &mut Net, scene: &mut Scene) {
-        if self.peer.as_ref().is_some_and(|peer| peer.reader.unanswered().next().is_some()) {
+        if self.conversation.owes() {
             return;
         }
-        if let Some(peer) = self.peer.take() {
+        if let Some(peer) = self.conversation.peer.take() {
             net.leave(peer.conn);
         }
         self.connect(net, scene);
@@ -214,7 +208,7 @@ impl Inspector {
 
     /// Whether a calm step would do something.
     pub fn has_news(&self, net: &Net) -> bool {
-        self.peer.as_ref().is_some_and(|peer| peer.has_news(net))
+        self.conversation.has_news(net)
     }
 
     /// Asserts what must hold when nothing is left to do.
@@ -223,26 +217,18 @@ impl Inspector {
             let is_over = net.socks[*conn].token.is_none() || now.mono_ms < ended_ms + END_MS;
             assert!(is_over, "conn {conn} goes on after it was ended");
         }
-        let Some(peer) = &self.peer else { return };
-        if net.socks[peer.conn].token.is_some() && !net.socks[peer.conn].peer_finished {
-            let owed = peer.reader.unanswered().count();
-            assert_eq!(owed, 0, "conn {} waits for {owed} answers", peer.conn);
-        }
+        self.conversation.check_at_rest(net, |_| true);
     }
 
     /// Widens or narrows the window.
     pub fn set_calm(&self, net: &mut Net, calm: bool) {
-        if let Some(peer) = &self.peer {
-            peer.set_calm(net, calm);
-        }
+        self.conversation.set_calm(net, calm);
     }
 
     /// Leaves, or leaves the workers with a question.
     pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
-        if let Some(peer) = self.peer.take() {
-            scene.cover.hit_if(peer.reader.unanswered().next().is_some(), Branch::AskerGone);
-            if scene.one_in(2) { net.reset(peer.conn) } else { net.leave(peer.conn) }
-        }
+        scene.cover.hit_if(self.conversation.owes(), Branch::AskerGone);
+        self.conversation.leave(net, scene);
     }
 }
 

@@ -4,7 +4,8 @@
 
 use fanwheel::base::settings::ListenerKind;
 
-use crate::answer::{Asked, Got};
+use crate::answer::Asked;
+use crate::conversation::Conversation;
 use crate::cover::Branch;
 use crate::net::Net;
 use crate::peer::Peer;
@@ -59,9 +60,9 @@ const UNFINISHED: &[Row] = &[
     ),
 ];
 
-/// See the module.
+/// An actor that sends requests of the table.
 pub struct Prober {
-    peer: Option<Peer>,
+    conversation: Conversation,
     listener: ListenerKind,
     /// Nothing more is asked on this connection, and what was asked may not be whole.
     is_stuck: bool,
@@ -70,45 +71,43 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A prober.
+    /// Makes a prober without a connection.
     pub fn new() -> Prober {
-        Prober { peer: None, listener: PUBLIC, is_stuck: false, finishes: false }
+        Prober { conversation: Conversation::default(), listener: PUBLIC, is_stuck: false, finishes: false }
     }
 
     /// Does a little.
     pub fn step(&mut self, net: &mut Net, scene: &mut Scene) {
-        if self.peer.is_none() && !scene.calm && scene.one_in(4) {
+        if self.conversation.wants_to_connect(scene, 4) {
             self.listener = if scene.one_in(3) { CONTROL } else { PUBLIC };
-            self.peer = Some(Peer::connect(net, scene, self.listener));
+            self.conversation.connect(net, scene, self.listener);
             (self.is_stuck, self.finishes) = (false, false);
         }
-        let Some(peer) = &mut self.peer else { return };
-        if peer.reader.unanswered().next().is_none() && !self.is_stuck && !scene.calm && scene.one_in(3) {
+        if self.conversation.is_free() && !self.is_stuck && !scene.calm && scene.one_in(3) {
             self.ask(scene);
         }
-        let Some(peer) = &mut self.peer else { return };
-        for got in peer.pump(net, scene) {
-            let Got::Answer(answer) = got else { panic!("a probe was answered with {got:?}") };
+        for answer in self.conversation.pump(net, scene) {
             let Row(_, request, statuses) = row(answer.tag);
             let status = answer.status;
             let expected = statuses.contains(&status) || matches!(status, 503 | 408);
             assert!(expected, "{status} {:?} to {request:?}", answer.body);
             scene.cover.hit_if(answer.body.contains("\"not_ready\""), Branch::ProbeTimedOut);
         }
-        if self.finishes && peer.has_sent() && !net.socks[peer.conn].peer_finished {
+        if let Some(peer) = &self.conversation.peer
+            && self.finishes
+            && peer.has_sent()
+            && !net.socks[peer.conn].peer_finished
+        {
             scene.hit(Branch::HalfClosedPeer);
             net.finish(peer.conn);
         }
-        let Some(peer) = &mut self.peer else { return };
-        if peer.end.is_some() {
-            self.peer = None;
-        } else if !scene.calm && scene.one_in(200) {
+        if self.conversation.wants_to_leave(scene, 200) {
             self.leave(net, scene);
         }
     }
 
     fn ask(&mut self, scene: &mut Scene) {
-        let Some(peer) = &mut self.peer else { return };
+        let Some(peer) = &mut self.conversation.peer else { return };
         let count = match scene.prng.below(30) {
             0 => 150,
             1..6 => 2 + scene.prng.below(4),
@@ -136,30 +135,22 @@ impl Prober {
 
     /// Whether a calm step would do something.
     pub fn has_news(&self, net: &Net) -> bool {
-        self.peer.as_ref().is_some_and(|peer| peer.has_news(net))
+        self.conversation.has_news(net)
     }
 
     /// Asserts what must hold when nothing is left to do.
     pub fn check_at_rest(&self, net: &Net) {
-        let Some(peer) = &self.peer else { return };
-        if net.socks[peer.conn].token.is_some() && !net.socks[peer.conn].peer_finished {
-            let owed = peer.reader.unanswered().filter(|&tag| tag < TABLE.len()).count();
-            assert_eq!(owed, 0, "conn {} waits for {owed} answers", peer.conn);
-        }
+        self.conversation.check_at_rest(net, |tag| tag < TABLE.len());
     }
 
     /// Widens or narrows the window.
     pub fn set_calm(&self, net: &mut Net, calm: bool) {
-        if let Some(peer) = &self.peer {
-            peer.set_calm(net, calm);
-        }
+        self.conversation.set_calm(net, calm);
     }
 
     /// Leaves, or leaves a conversation.
     pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
-        if let Some(peer) = self.peer.take() {
-            if scene.one_in(2) { net.reset(peer.conn) } else { net.leave(peer.conn) }
-        }
+        self.conversation.leave(net, scene);
     }
 }
 
