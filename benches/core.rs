@@ -1,4 +1,4 @@
-//! What the core costs without a kernel: parsing, encoding, the wheel, the hub, one broadcast over a fake
+//! The cost of the core without a kernel: parsing, encoding, the wheel, the hub, one broadcast over a fake
 //! socket that takes everything. `make bench` runs it; compare ratios within one run, machines differ.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};

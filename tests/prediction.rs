@@ -74,7 +74,7 @@ fn load(connections: u64, events_per_second: u64) -> Option<Value> {
     Some(serde_json::from_slice(&output.stdout).expect("a report"))
 }
 
-/// What the rounds have found at one size.
+/// The figures of all rounds at one size.
 #[derive(Default)]
 struct Found {
     resident_bytes: Vec<f64>,

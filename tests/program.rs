@@ -1,6 +1,6 @@
 //! The program as an operator meets it: exit codes, signals, the log, and the two one-shot clients.
 //!
-//! What is spoken on the wire is judged elsewhere; here the server is only started, used and ended.
+//! Other suites judge the wire; here the server is only started, used and ended.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -392,7 +392,7 @@ fn holders(pid: u32, file: &std::path::Path) -> usize {
     links.filter(|link| fs::read_link(link.path()).is_ok_and(|target| target == file)).count()
 }
 
-/// Fills a pipe, whatever it holds: pages differ, and who has many pipes gets smaller ones.
+/// Fills a pipe of any size: pages differ, and a user with many pipes gets smaller ones.
 fn fill(pipe: &std::io::PipeWriter) {
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
     let mut twin = fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap();

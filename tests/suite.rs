@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What a suite said, its code, and the folder that keeps the output of its steps.
+/// The output of a suite, its code, and the folder that keeps the output of its steps.
 struct Ran {
     text: String,
     code: Option<i32>,

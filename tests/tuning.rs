@@ -85,7 +85,7 @@ fn apply_makes_check_green_and_revert_restores_every_byte() {
         let boot = host.0.join("etc/tmpfiles.d/fanwheel.conf");
         let boot = std::fs::read_to_string(boot).expect("conntrack's hash size at least is no sysctl");
         assert_eq!(boot.contains("cpu1/cpufreq/scaling_governor - - - - performance"), !groups.is_empty());
-        // Whoever has removed a file by hand gets it back with its mode, and other numbers are no obstacle.
+        // A file removed by hand comes back with its mode, and other numbers are no obstacle.
         if groups.is_empty() {
             std::fs::remove_file(&older).expect("there");
             host.write("proc/sys/net/core/somaxconn", "5\n");
@@ -257,7 +257,7 @@ fn a_slip_in_the_table_is_refused_before_anything_is_written() {
     }
 }
 
-/// A command as it would be for somebody who is not root; none where that cannot be had.
+/// Returns a command as a user other than root would run it; none where that cannot be had.
 fn as_nobody(command: &Command) -> Option<Command> {
     if !is_root() {
         let mut same = Command::new(command.get_program());

@@ -1,4 +1,4 @@
-//! Measures what `fanwheel plan` reckons with, then holds its predictions against larger runs.
+//! Measures the constants of `fanwheel plan`, then holds its predictions against larger runs.
 //!
 //! Processor times are the least of all rounds: what else a machine does only ever adds to them. Memory,
 //! where it adds and takes away, is the median. Small runs and large ones take turns, so that both meet the
@@ -39,12 +39,12 @@ const LONG_BYTES: u64 = 16_384;
 const FREED: Duration = Duration::from_millis(1_500);
 const START: Duration = Duration::from_secs(30);
 
-/// A prediction and what was measured, in the same unit.
+/// A prediction and the measured value, in the same unit.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
     /// Connections.
     pub connections: u64,
-    /// What.
+    /// The name of the value.
     pub what: &'static str,
     /// Its unit.
     pub unit: &'static str,
@@ -79,7 +79,7 @@ impl Values {
     }
 }
 
-/// What all rounds have found.
+/// The values of all rounds.
 #[derive(Default)]
 struct Found {
     small: Values,
@@ -315,7 +315,7 @@ fn objects_bytes() -> Option<f64> {
     Some(text.lines().filter_map(bytes).sum())
 }
 
-/// What the kernel takes for a small frame that waits to be acknowledged, beside its bytes.
+/// The kernel's memory for a small frame that waits to be acknowledged, beside its bytes.
 fn frame_bytes() -> Option<f64> {
     let slab = |name| {
         let text = fs::read_to_string(format!("/sys/kernel/slab/{name}/slab_size")).ok()?;

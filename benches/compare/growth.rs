@@ -14,19 +14,19 @@ use crate::peer::{Peer, Running};
 /// How often each case is measured; the median counts.
 const ROUNDS: usize = 5;
 const HEARTBEAT_MS: u64 = 15_000;
-/// What is measured: a broadcast to these, one event at a time.
+/// The measured subscribers: a broadcast to these, one event at a time.
 const MEASURED: &str = "--subscribers 2000 --warm-up 10 --events 100 --bytes 64";
 
 /// One case.
 #[derive(Clone, Serialize)]
 pub struct Row {
-    /// What else there is.
+    /// The other load.
     pub beside: String,
     /// Microseconds of processor time for each delivery: the median.
     pub delivery_us: f64,
 }
 
-/// What else there is, and the loads that bring it: one that is held meanwhile, or one that has gone by.
+/// The other load, and the processes that bring it: one that is held meanwhile, or one that has gone by.
 struct Case {
     beside: &'static str,
     held: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! What a record says of where and how it was made.
+//! The machine and the circumstances of a record.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ pub struct Circumstances {
     pub commit: String,
     /// Settings of the kernel that decide about TCP on loopback.
     pub settings: BTreeMap<String, String>,
-    /// What each peer says of its versions.
+    /// The versions that each peer reports.
     pub versions: BTreeMap<String, String>,
 }
 

@@ -18,7 +18,7 @@ pub struct Pins {
     pub load: Option<usize>,
 }
 
-/// Shows on a terminal what is being measured; nothing wipes it away.
+/// Shows the current measurement on a terminal.
 pub fn progress(what: &str) {
     let mut errors = io::stderr();
     if errors.is_terminal() {
@@ -70,7 +70,7 @@ pub fn load(program: &Path, running: &Running, flags: &[&str], pins: Pins) -> Re
     })
 }
 
-/// What a report says went wrong, in a few words; empty when nothing did.
+/// Returns a report's failures in a few words; empty when there are none.
 pub fn troubles(report: &Value) -> String {
     let mut words = Vec::new();
     for what in ["lost", "told", "repeated", "foreign", "ended"] {

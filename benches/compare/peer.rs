@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(5);
-/// A build's exit code for what is not there and how to get it.
+/// A build's exit code when a program is missing; its output says how to get it.
 const MISSING: i32 = 3;
 
 /// `peer.toml`.
@@ -30,9 +30,9 @@ struct Words {
 pub struct Peer {
     /// The folder's name.
     pub name: String,
-    /// What it is called in tables.
+    /// The name in tables.
     pub title: String,
-    /// What it and its runtime say of their versions.
+    /// The versions that it and its runtime report.
     pub version: String,
     /// How it is tuned.
     pub notes: String,

@@ -15,9 +15,9 @@ const YARDSTICK: &str = "bare";
 /// The runs of one peer in one scenario.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Runs {
-    /// What each figure came to in each run, by its name.
+    /// The values of each figure, run by run, by its name.
     pub figures: BTreeMap<String, Vec<f64>>,
-    /// What went wrong, run by run; empty if nothing did.
+    /// The failures, run by run; empty without any.
     pub troubles: Vec<String>,
     /// In how many runs the load said that itself was the limit.
     pub client_limited: usize,

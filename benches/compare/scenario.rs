@@ -1,6 +1,6 @@
-//! The scenarios: what the load does in each, and which figures it is run for.
+//! The scenarios: the load of each, and the figures that it is run for.
 
-/// What a figure's best value is.
+/// The better direction of a figure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Best {
     /// The lowest.
@@ -11,7 +11,7 @@ pub enum Best {
 
 /// A number of a load's report.
 pub struct Figure {
-    /// What it is called in tables.
+    /// The name in tables.
     pub name: &'static str,
     /// Its unit.
     pub unit: &'static str,
@@ -21,7 +21,7 @@ pub struct Figure {
     pub best: Best,
 }
 
-/// What a peer must be able to do.
+/// The abilities that a peer needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing special.
@@ -42,11 +42,11 @@ pub struct Scenario {
     pub resume_flags: &'static str,
     /// Time between heartbeats.
     pub heartbeat_ms: u64,
-    /// What it is run for; the first is the one that pictures show.
+    /// The figures it is run for; pictures show the first.
     pub figures: &'static [Figure],
-    /// Who takes part.
+    /// The peers that take part.
     pub needs: Needs,
-    /// Rounds at most: what does not vary need not be repeated.
+    /// The most rounds: figures that do not vary need no repetition.
     pub rounds_max: usize,
     /// Another scenario that the first figure is held against, peer by peer.
     pub against: Option<&'static str>,

@@ -1,5 +1,5 @@
-//! The runs over sizes and rates: what a connection costs, idle and at one event a second, from a thousand to
-//! a million; what arrives at which publish rate.
+//! The runs over sizes and rates: the cost of a connection, idle and at one event a second, from a thousand
+//! to a million; what arrives at which publish rate.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -42,7 +42,7 @@ pub struct Size {
     pub delivery_us: f64,
     /// Median time to an event's last subscriber, in milliseconds.
     pub last_ms: f64,
-    /// What went wrong.
+    /// The failures of the run.
     pub troubles: String,
 }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 const WRAP: &[&str] = &["chrt", "--fifo", "1"];
 
-/// Whether this process may: root may, and whoever has CAP_SYS_NICE.
+/// Whether this process may: root may, and any process with CAP_SYS_NICE.
 static ALLOWED: LazyLock<bool> = LazyLock::new(|| {
     let allowed = silent(Command::new(WRAP[0]).args(&WRAP[1..]).arg("true"));
     if !allowed {

@@ -1,7 +1,7 @@
 //! One process full of subscribers: opens them, reads them, and answers its parent over standard input and
 //! output, a line for a line. The parent's side is `swarm`.
 //!
-//! Never decides what is good: it counts.
+//! Counts and judges nothing.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -30,12 +30,12 @@ const RECONNECT: Duration = Duration::from_millis(100);
 /// Publishers whose sequences are followed.
 const PUBLISHERS_MAX: usize = 16;
 
-/// What the subscribers of one process are like; given as `name=value` arguments.
+/// The behaviour of one process's subscribers; given as `name=value` arguments.
 #[derive(Clone)]
 pub struct Plan {
     /// The server.
     pub connect: SocketAddr,
-    /// What all subscribe to.
+    /// The topic that all subscribe to.
     pub topic: String,
     /// How many.
     pub count: usize,

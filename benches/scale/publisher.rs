@@ -35,13 +35,13 @@ impl Pace {
         Pace { to, topic: topic.to_owned(), publisher: 0, bytes: 100, rate: 0, batch: 1 }
     }
 
-    /// The same, to a server's control listener.
+    /// Makes a publisher to a server's control listener.
     pub fn to(server: &Server, topic: &str) -> Pace {
         Pace::new(server.control, topic)
     }
 }
 
-/// What a publisher did.
+/// The counts of a publisher.
 #[derive(Default)]
 pub struct Done {
     /// The number of the last event that was answered 202; all before it were too.

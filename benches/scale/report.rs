@@ -1,4 +1,4 @@
-//! What a scenario found: rows with an optional limit, printed as a table and as one line of JSON.
+//! The report of a scenario: rows with an optional limit, printed as a table and as one line of JSON.
 
 use serde_json::{Value, json};
 
@@ -31,12 +31,12 @@ impl Report {
         self.rows.push(Row { what: what.into(), value, unit, limit: Some(limit) });
     }
 
-    /// A count of what must not happen.
+    /// Adds a count that must be zero.
     pub fn none(&mut self, what: impl Into<String>, count: u64) {
         self.at_most(what, count as f64, "", 0.0);
     }
 
-    /// What must be so many; the row shows how many are missing or too many.
+    /// Adds a count that must be exact; the row shows how many are missing or too many.
     pub fn exactly(&mut self, what: &str, got: u64, wanted: u64) {
         self.row(what, got as f64, "");
         self.none(format!("{what}: missing or too many"), got.abs_diff(wanted));

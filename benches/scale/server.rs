@@ -30,7 +30,7 @@ static LAST_PROCESSOR: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(0, |count| count.get() - 1));
 
 impl Server {
-    /// Starts on free loopback ports with further flags; what it logs goes to `target/scale/NAME.log`.
+    /// Starts on free loopback ports with further flags; its log goes to `target/scale/NAME.log`.
     pub fn start(name: &str, flags: &[&str]) -> io::Result<Server> {
         Server::start_under(name, &[], flags)
     }
@@ -138,14 +138,14 @@ impl Drop for Server {
     }
 }
 
-/// Moves this thread, and what it starts, to some processors.
+/// Moves this thread, and the threads it starts, to some processors.
 fn run_on(processors: &str) -> io::Result<()> {
     let own = std::process::id().to_string();
     let moved = Command::new("taskset").args(["-cp", processors, &own]).stdout(Stdio::null()).status()?;
     if moved.success() { Ok(()) } else { Err(io::Error::other(format!("cannot run on {processors}"))) }
 }
 
-/// The server under test: SERVER_BIN, else what was built beside this program.
+/// Returns the server under test: SERVER_BIN, else the one built beside this program.
 fn binary() -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os("SERVER_BIN") {
         return Ok(path.into());

@@ -3,7 +3,7 @@
 //! Knows the wire and nothing of sockets. Not a general SSE parser: it accepts only what this server may send
 //! to these subscribers, so a byte that belongs to somebody else is found at once.
 
-/// What was read.
+/// An item of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// The head of a stream.
@@ -25,7 +25,7 @@ pub enum Item<'a> {
     End,
 }
 
-/// A byte that may not stand where it stands; with what came instead.
+/// A byte that the server may not send there, with the bytes around it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Foreign(pub String);
 

@@ -1,4 +1,4 @@
-//! What a crowd of subscribers has counted, as a line of text between processes and as a sum over them.
+//! The counts of many subscribers, as a line of text between processes and as a sum over them.
 
 use fanwheel::load::histogram::LatencyHistogram;
 
@@ -58,7 +58,7 @@ impl Tally {
         ]
     }
 
-    /// Starts anew, but for what is open and what was foreign.
+    /// Starts anew, but keeps the counts of open streams and foreign events.
     pub fn forget(&mut self) {
         let Tally { open, foreign, ref mut first_foreign, .. } = *self;
         *self = Tally { open, foreign, first_foreign: first_foreign.take(), ..Tally::default() };

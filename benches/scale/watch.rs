@@ -13,7 +13,7 @@ use fanwheel::host::processes;
 
 const MIB: f64 = 1_048_576.0;
 
-/// What a server takes, at a moment or at most.
+/// The resources that a server takes, at a moment or at most.
 #[derive(Clone, Copy, Default)]
 pub struct Taken {
     /// Resident bytes.
@@ -51,7 +51,7 @@ impl Taken {
 
 /// Looks ten times a second until it is finished.
 pub struct Watch {
-    /// What was taken when it started.
+    /// The resources taken when the watch started.
     pub before: Taken,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Taken>,

@@ -1,4 +1,4 @@
-//! What watching costs: the same load unwatched and watched, by turns within one run. Watched means that
+//! The cost of watching: the same load unwatched and watched, by turns within one run. Watched means that
 //! `/metrics` is read each second and a dashboard is open with all its tables in sight.
 //!
 //! Windows come in pairs, of which each other one begins with the watched window, so that whatever else a
@@ -33,10 +33,10 @@ const WARM_UP: u64 = 10;
 /// done, and few share a send, which would make the load the slower end.
 const IN_FLIGHT: u64 = 2;
 const FLAT_OUT_LOOK: Duration = Duration::from_millis(3);
-/// What watching may cost, in percent.
+/// The most that watching may cost, in percent.
 const COST_MAX: f64 = 1.0;
 
-/// What an open page asks for while its tables are in sight, and how often it does.
+/// The requests of an open page while its tables are in sight, and their interval.
 const TABLES: &[&str] =
     &["/connections?sort=lag&limit=25&offset=0&info=1", "/topics?sort=subscribers&limit=25&offset=0"];
 const TABLES_EACH: Duration = Duration::from_secs(3);
@@ -79,7 +79,7 @@ struct Bench {
     deliveries: u64,
 }
 
-/// What one window was like.
+/// The figures of one window.
 struct Window {
     cpu_us_each: f64,
     p99_ms: f64,
@@ -94,7 +94,7 @@ struct Pair {
     seen: Seen,
 }
 
-/// What was seen by whoever watched.
+/// The counts of the watchers.
 #[derive(Default)]
 struct Seen {
     readings: u64,

@@ -37,7 +37,7 @@ impl Folder {
         path
     }
 
-    /// What a program wrote there, once it has.
+    /// Returns the text that a program wrote there, once it has.
     fn await_text(&self, name: &str, holds: &str) -> String {
         let read = || std::fs::read_to_string(self.path(name)).ok().filter(|text| text.contains(holds));
         let text = poll_until(WITHIN, read);
@@ -245,7 +245,7 @@ fn rules_and_destinations_are_reloaded_and_a_bad_file_changes_nothing() {
     hook.await_taken("crowd", "firing", WITHIN);
     reload(&format!("{webhook}[[alerts]]\nname = 'crowd'\n"), "event=reload_refused");
     assert_eq!(active(&server), ["crowd"]);
-    // The rule is gone, so the alert is over, and whoever was told that it fires is told that.
+    // The rule is gone, so the alert is over, and its destinations learn that.
     reload(&webhook, "rules=7");
     hook.await_taken("crowd", "resolved", WITHIN);
     assert!(!server.log().contains("secret"), "{}", server.log());

@@ -1,4 +1,4 @@
-//! The control listener: who may talk to it, health, readiness, metrics, status.
+//! The control listener: its access rules, health, readiness, metrics, status.
 
 use crate::harness::{Conn, Launch, Server, Witness, assert_problem, ms, with_1_and_4_workers};
 

@@ -1,5 +1,5 @@
 //! Connections that are cut in the middle of a frame, by the client, or by somebody between (`ss -K`, where
-//! the kernel allows it): whoever resumes with the last whole id gets everything once.
+//! the kernel allows it): a client that resumes with the last whole id gets everything once.
 
 use crate::harness::{Conn, Launch, SOON, Server, ms, poll_until, with_1_and_4_workers};
 use std::net::Ipv4Addr;
@@ -10,7 +10,7 @@ use std::time::Instant;
 const EVENT_BYTES: usize = 100_000;
 const EVENTS: usize = 40;
 
-/// What a client has, over all its connections.
+/// The events that a client has, over all its connections.
 #[derive(Default)]
 struct Seen {
     newest: Option<String>,

@@ -7,7 +7,7 @@ use crate::harness::{
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// What a stream received after the signal.
+/// The end of a stream, as received after the signal.
 struct Departure {
     events: Vec<Event>,
     last: Option<Item>,
@@ -29,7 +29,7 @@ fn departures(streams: Vec<Stream>, start: Instant, within: Duration) -> Vec<Dep
     })
 }
 
-/// Publishes until the server is gone; the ids of what was accepted. Every publish must be answered, except
+/// Publishes until the server is gone; the ids of accepted events. Every publish must be answered, except
 /// on a connection that the server closes between two requests.
 fn publish_on(server: &Server, name: usize) -> Vec<String> {
     let mut ids = Vec::new();

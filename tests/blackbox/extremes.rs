@@ -1,5 +1,5 @@
-//! What no sane peer or host does, but TCP, HTTP and Linux allow: urgent data, the smallest of windows,
-//! bodies in single bytes, a process that stands still for longer than any of its time limits.
+//! Extremes that no sane peer or host uses, but TCP, HTTP and Linux allow: urgent data, the smallest of
+//! windows, bodies in single bytes, a process that stands still for longer than any of its time limits.
 
 use crate::harness::{
     Conn, Finish, Item, Launch, SOON, Server, Stream, Witness, assert_problem, ms, with_1_and_4_workers,

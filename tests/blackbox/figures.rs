@@ -1,4 +1,4 @@
-//! `/metrics` and `/status` against what clients really saw: counts agree to the byte, distributions hold
+//! `/metrics` and `/status` against the clients' own counts: counts agree to the byte, distributions hold
 //! every delivery once, pages stay small and quick.
 
 use std::net::{Ipv4Addr, SocketAddr};

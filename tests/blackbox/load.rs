@@ -65,7 +65,7 @@ fn all_come_back_to_what_they_missed() {
     let server = Launch::workers(2).start();
     let rows = [
         "--events 5",
-        // Nothing is published before the cut unless the load sees to it, and who has no id cannot resume.
+        // Nothing is published before the cut unless the load sees to it; without an id no client resumes.
         "",
         "--topics 30",
         "--topics 30 --spread zipf",
@@ -153,7 +153,7 @@ fn an_interrupted_run_still_tells_what_it_has() {
     assert!(number(&report, "/delivered/deliveries") > 100, "{report}");
 }
 
-/// What a server that does not keep its word makes of the n-th event for each subscriber, from 1 on.
+/// The lie of a faulty server about the n-th event for each subscriber, from 1 on.
 type Lie = fn(u64, &str) -> String;
 
 /// A small server for any topic, one thread a connection, that passes every event through a lie.

@@ -1,4 +1,4 @@
-//! What is shipped in `monitoring/` names only metrics that the server has.
+//! The files in `monitoring/` name only metrics that the server has.
 
 use crate::harness::Launch;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! What publishers may put into payloads, names and topics, and what subscribers must see of it: one event
+//! Payloads, names and topics of every kind, and the events that subscribers must see of them: one event
 //! with equal text, or a refusal; never a forged field, never a neighbour's topic.
 
 use crate::harness::{

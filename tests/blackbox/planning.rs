@@ -1,4 +1,4 @@
-//! `fanwheel plan` as its users meet it: the answer, the settings it reads, and what it says of mistakes.
+//! `fanwheel plan` as its users meet it: the answer, the settings it reads, and its words about mistakes.
 
 use crate::harness::program;
 use serde_json::Value;

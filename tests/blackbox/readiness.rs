@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// From what is wrong to the verdict that says so.
+/// The longest time from a fault to the verdict that reports it.
 const RED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Stops one thread from a line of its input until the end of it.
@@ -143,7 +143,7 @@ fn a_worker_that_stands_still_is_named_and_takes_no_page_with_it() {
     });
     let status = status.expect("the status page knows");
     assert!(status["ready"]["reason"].as_str().is_some_and(|reason| reason.contains("worker 2")), "{status}");
-    // A survey names who has not answered, and comes all the same.
+    // A survey names the workers that have not answered, and comes all the same.
     let (code, page) = ask(&server, "/connections", ms(1_500));
     let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
     assert_eq!((code, &page["incomplete"]), (200, &serde_json::json!(["worker 2"])));

@@ -1,7 +1,7 @@
 //! Tables of raw requests and the answers allowed for them, each sent whole and in pieces, each followed by
 //! a canary request that must never be answered, and by the witness's check.
 //!
-//! Owns how a row is run. What is in the tables belongs to the modules that use it.
+//! Owns how a row is run. The tables belong to the modules that use it.
 
 use crate::harness::{Conn, Fail, Server, Witness, assert_problem, ms};
 

@@ -3,7 +3,7 @@
 use crate::harness::{Conn, Fail, Launch, SOON, Server, Witness, ms, with_1_and_4_workers};
 use std::time::Instant;
 
-/// What one short connection does; given a subscribe request.
+/// The act of one short connection, given a subscribe request.
 type Act = fn(Conn, &str);
 
 fn assert_level_again(case: &str, server: &Server, files: usize, witness: &mut Witness<'_>) {

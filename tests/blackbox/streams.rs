@@ -1,4 +1,4 @@
-//! What a stream brings: events of every shape, filters, `last=N`, the clock. Resuming is in `resume`,
+//! Streams: events of every shape, filters, `last=N`, the clock. Resuming is in `resume`,
 //! payload attacks are in `payloads`.
 
 use crate::harness::{Item, Launch, SOON, ms, with_1_and_4_workers};

@@ -60,7 +60,7 @@ fn stream_head_has_exactly_the_promised_fields() {
         let server = Launch::workers(workers).start();
         let stream = server.subscribe("topic=a");
         assert_eq!(promised(&stream.head), fields(&STREAM_FIELDS));
-        // The doctor asks so, to see what proxies do by themselves.
+        // The doctor asks so, to see the proxies' own behaviour.
         let buffered = server.subscribe("topic=a&buffered=1");
         assert_eq!(promised(&buffered.head), fields(&STREAM_FIELDS[..4]));
         let date = stream.head.header("date").expect("a date").to_owned();

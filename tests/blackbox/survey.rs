@@ -1,4 +1,4 @@
-//! `/topics`, `/connections` and the ending of one connection: what an operator sees of single clients.
+//! `/topics`, `/connections` and the ending of one connection: the operator's view of single clients.
 
 use crate::harness::{
     Conn, Finish, Launch, Response, SOON, Server, Stream, assert_problem, ms, percent, poll_until, preload,

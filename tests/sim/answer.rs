@@ -1,12 +1,12 @@
 //! Answers as a strict client reads them: heads, bodies by length, streams by chunk, in any fragmentation.
 //!
-//! Owns HTTP framing on the client's side. Knows what was asked only as far as framing depends on it.
+//! Owns HTTP framing on the client's side. Knows requests only as far as framing depends on them.
 
 use std::collections::VecDeque;
 
 use crate::items::{self, Item};
 
-/// What a request was, as far as its answer's framing depends on it.
+/// A request, as far as its answer's framing depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The asker's own number for it.
@@ -30,7 +30,7 @@ pub struct Answer {
     pub closes: bool,
 }
 
-/// What the bytes so far complete.
+/// An item that the bytes so far complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
     /// An answer.
@@ -95,7 +95,7 @@ impl Reader {
         self.scanned = if matches!(self.state, State::Bare) { self.buf.len() } else { 0 };
     }
 
-    /// What the bytes from `at` on complete, and how many of them that takes up; `None` when more must come.
+    /// Returns the item that the bytes from `at` on complete, and its length; `None` when more must come.
     fn next(&mut self, at: usize) -> Option<(Option<Got>, usize)> {
         let rest = &self.buf[at..];
         match &self.state {

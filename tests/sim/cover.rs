@@ -1,6 +1,6 @@
 //! Rare branches: their list, and which of them a run or a sweep has hit.
 //!
-//! Whoever sees a branch reports it here. Knows nothing of how it was reached.
+//! Observers of a branch report it here. Knows nothing of how it was reached.
 
 /// Defines the enum and its list from one list of names.
 macro_rules! branches {

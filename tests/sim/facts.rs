@@ -60,7 +60,7 @@ impl Bench {
         self.net.socks[conn].token.is_some()
     }
 
-    /// What has arrived at a peer.
+    /// Returns the bytes that have arrived at a peer.
     fn read(&mut self, conn: usize) -> String {
         let mut all = Vec::new();
         while let Got::Bytes(bytes) = self.net.read(conn, usize::MAX) {
@@ -151,7 +151,7 @@ fn whoever_has_missed_little_does_not_stand_behind_those_who_read_all_of_history
     for _ in 0..300 {
         bench.connect(ListenerKind::Public, resume(600).as_bytes());
     }
-    // Until they have begun: what they have still to read is some forty megabytes, 256 KiB a turn.
+    // Until they have begun: some forty megabytes are left to read, 256 KiB a turn.
     (0..20).for_each(|_| bench.turn(1));
     let last = bench.connect(ListenerKind::Public, resume(1).as_bytes());
     let answered = |bench: &mut Bench| {
@@ -164,7 +164,7 @@ fn whoever_has_missed_little_does_not_stand_behind_those_who_read_all_of_history
 
 #[test]
 fn a_publisher_that_outruns_the_worker_is_refused_before_those_who_return_are_passed_by() {
-    // More than a mailbox holds: what is in it is not refused any more.
+    // More than a mailbox holds: mail that is in it is not refused any more.
     let history = Settings { history_events: 8_000, history_topic_bytes_max: 1 << 24, ..Settings::default() };
     let mut bench = Bench::new(history);
     let lines =
@@ -234,7 +234,7 @@ fn a_newcomer_whose_head_waits_behind_others_is_not_slow() {
         bench.turn(1);
     };
     (0..20).for_each(|_| go_on(&mut bench));
-    // What each of them gets first fills a batch.
+    // The first frames of all of them fill a batch.
     let resume = b"GET /events?topic=t&last=16 HTTP/1.1\r\nHost: a\r\n\r\n";
     let now = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut newcomers: Vec<usize> = (0..50).map(|_| bench.connect(ListenerKind::Public, resume)).collect();
@@ -262,7 +262,7 @@ fn a_stream_that_is_always_behind_ends_by_age() {
         bench.net.send(publisher, &publish);
         bench.turn(20);
         bench.read(publisher);
-        // Half of what comes, and never nothing.
+        // Half of the bytes that come, and never none.
         bench.net.read(slow, 40);
     }
     assert!(!bench.is_open(slow), "open long after its time");

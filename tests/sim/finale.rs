@@ -1,4 +1,4 @@
-//! How a run ends, and what must be true when it has: streams ended well, nothing is held, all losses told.
+//! The end of a run and its checks: streams ended well, nothing is held, all losses were announced.
 
 use fanwheel::base::counters::{CloseReason, Count, CounterTotals, RefusalReason};
 use fanwheel::base::limits::TOPIC_LINGER_MS;
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// What is left is read; the workers must have ended.
+    /// Reads the bytes that are left, and asserts that the workers have ended.
     fn settle_after_end(&mut self) {
         self.set_calm(true);
         self.settle_quietly();

@@ -1,5 +1,5 @@
-//! An inspector: asks what connections and topics there are, ends some, and holds each answer against the
-//! sockets, which know better.
+//! An inspector: lists connections and topics, ends some connections, and compares each answer with the
+//! sockets, which know the truth.
 //!
 //! While things move, a row must name a connection that there is or was, with its own client and topics, and
 //! no more bytes than it got. At rest the answers must be exact.
@@ -27,7 +27,7 @@ const END_MS: u64 = 1_300;
 const CONNECTION_SORTS: [&str; 5] = ["lag", "age", "bytes", "slow", "address"];
 const TOPIC_SORTS: [&str; 4] = ["subscribers", "events", "bytes", "name"];
 
-/// What is asked for.
+/// A question of the inspector.
 #[derive(Clone, Debug)]
 enum Question {
     Connections(&'static str),
@@ -211,7 +211,7 @@ impl Inspector {
         self.conversation.has_news(net)
     }
 
-    /// Asserts what must hold when nothing is left to do.
+    /// Asserts the conditions that hold when nothing is left to do.
     pub fn check_at_rest(&self, net: &Net, now: Now) {
         for (conn, &ended_ms) in &self.ended {
             let is_over = net.socks[*conn].token.is_none() || now.mono_ms < ended_ms + END_MS;
@@ -280,7 +280,7 @@ fn judge_all_topics(net: &Net, scene: &Scene, page: &Value, sort: &str, node: &N
     assert_eq!((rows.len(), &page["total"]), (sizes.topics, &sizes.topics.into()));
     assert_eq!((sum("events"), sum("bytes")), (sizes.frames, sizes.bytes));
     let open = open_conns(net);
-    // A browser that is refused gets what looks like a stream, but is never greeted.
+    // A refused browser gets an answer that looks like a stream, but is never greeted.
     let streams = scene.sessions.iter().filter(|session| session.is_open && open.contains(&session.conn));
     let listened: Vec<String> = streams.flat_map(|s| s.topics.iter().map(|&topic| topic_of(topic))).collect();
     for row in rows {

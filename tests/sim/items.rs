@@ -1,6 +1,7 @@
-//! What a stream is made of, read strictly: each item whole, its lines in the one order of the contract.
+//! The items of a stream, read strictly: each item whole, its lines in the one order of the contract.
 //!
-//! Written against the contract alone. A panic is a verdict: the server sent what no client should see.
+//! Written against the contract alone. A panic is a verdict: the server sent bytes that no client
+//! should see.
 
 use fanwheel::base::id::EventId;
 

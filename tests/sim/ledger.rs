@@ -1,7 +1,7 @@
-//! What was submitted to be published, and which ids it was given: the truth that streams are judged by.
+//! The events that were submitted, and the ids they were given: the truth by which streams are judged.
 //!
 //! Ids are learnt from the peers' bytes alone, from an answer or from the first stream that shows the event.
-//! Every payload is unique and names its submission, so a frame is compared with what was meant by it.
+//! Every payload is unique and names its submission, so a frame is compared with its event.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -62,7 +62,7 @@ pub struct Known {
     pub bytes_max: usize,
 }
 
-/// See the module.
+/// All submissions of a run.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Everything submitted.

@@ -1,4 +1,4 @@
-//! Fake sockets: what the kernel and the network would do, from a seed, and what the core must never do.
+//! Fake sockets: behave as kernel and network would, from a seed, and assert the core's obligations.
 //!
 //! Each socket has two sides. The core's side is [`Port`], the seam; it asserts the seam's contract. The
 //! peer's side is [`Net::send`], [`Net::read`] and the like. Readiness is edge-triggered: new bytes or an end
@@ -34,7 +34,7 @@ pub enum Window {
     Large,
 }
 
-/// What a peer's read came to.
+/// The result of a peer's read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Got {
     /// Some bytes.
@@ -133,7 +133,7 @@ pub struct Net {
     pub closures: Vec<(usize, bool)>,
     /// The last batch of each worker was full of bytes: a round may be in the middle.
     pub batch_full: Vec<bool>,
-    /// What the workers' clock says.
+    /// The time on the workers' clock.
     pub now_us: u64,
     /// Now and then the kernel takes less than there is room for.
     pub cuts: bool,
@@ -156,7 +156,7 @@ impl Sock {
         self.edge && self.token.is_some()
     }
 
-    /// What the kernel calls the peer.
+    /// Returns the peer's address as the kernel gives it.
     pub fn peer_name(&self) -> SocketAddr {
         SocketAddr::new(self.address, 4_000)
     }
@@ -274,7 +274,7 @@ impl Net {
         self.open_on(worker).any(|conn| self.socks[conn].has_edge())
     }
 
-    /// What a poll says of a connection: the whole state, whichever edge caused it.
+    /// Returns a poll's readiness of a connection: the whole state, whichever edge caused it.
     pub fn take_readiness(&mut self, conn: usize) -> Readiness {
         let sock = &mut self.socks[conn];
         sock.edge = false;
@@ -442,7 +442,7 @@ fn begins_stream(part: &[u8]) -> bool {
     holds(b"Content-Type: text/event-stream") && holds(b"\n:ok\n")
 }
 
-/// What a part that was cut at `at` is.
+/// Returns the kind of a part that was cut at `at`.
 fn cut_in(part: &[u8], at: usize) -> Option<Branch> {
     let holds = |text: &str| part.windows(text.len()).take(2_000).any(|window| window == text.as_bytes());
     if at == 0 {

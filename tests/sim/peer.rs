@@ -40,11 +40,11 @@ pub enum End {
     Reset,
 }
 
-/// See the module.
+/// A peer's end of one connection.
 pub struct Peer {
     /// The connection.
     pub conn: usize,
-    /// What the answers complete.
+    /// Reads the answers.
     pub reader: Reader,
     /// How it ended.
     pub end: Option<End>,
@@ -105,7 +105,8 @@ impl Peer {
         self.sent
     }
 
-    /// Sends and reads a little, or all that there is in a calm world. Returns what was completed.
+    /// Sends and reads a little, or all that there is in a calm world. Returns the answers
+    /// that were completed.
     pub fn pump(&mut self, net: &mut Net, scene: &mut Scene) -> Vec<Got> {
         self.send_some(net, &mut scene.prng, scene.calm);
         let mut got = Vec::new();
@@ -161,7 +162,7 @@ impl Peer {
         can_send || (self.end.is_none() && sock.has_news())
     }
 
-    /// Everybody can take everything, or only what they usually do.
+    /// Widens the window, or narrows it to its usual size.
     pub fn set_calm(&self, net: &mut Net, calm: bool) {
         net.set_window(self.conn, if calm { Window::Large } else { self.window });
     }

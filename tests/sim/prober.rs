@@ -64,7 +64,7 @@ const UNFINISHED: &[Row] = &[
 pub struct Prober {
     conversation: Conversation,
     listener: ListenerKind,
-    /// Nothing more is asked on this connection, and what was asked may not be whole.
+    /// Nothing more is asked on this connection, and its last request may not be whole.
     is_stuck: bool,
     /// It half-closes once everything is sent.
     finishes: bool,
@@ -138,7 +138,7 @@ impl Prober {
         self.conversation.has_news(net)
     }
 
-    /// Asserts what must hold when nothing is left to do.
+    /// Asserts the conditions that hold when nothing is left to do.
     pub fn check_at_rest(&self, net: &Net) {
         self.conversation.check_at_rest(net, |tag| tag < TABLE.len());
     }

@@ -36,7 +36,7 @@ struct Job {
     answered: Option<String>,
 }
 
-/// See the module.
+/// An actor that publishes.
 pub struct Publisher {
     peer: Option<Peer>,
     /// Sent and not answered, oldest first, and where in the connection's bytes each ends.
@@ -133,7 +133,7 @@ impl Publisher {
         let topics = scene.draw_topics(2);
         let name = scene.one_in(2).then(|| pick(&mut scene.prng, &NAMES).to_owned());
         for nth in 0..lines as usize {
-            // What comes last is in one topic alone, so that the newest of a key differs between topics.
+            // The last events are in one topic alone, so that the newest of a key differs between topics.
             let many = if nth < lines as usize / 2 && scene.one_in(4) { topics.len() } else { 1 };
             let topics = if burst { topics[..many].to_vec() } else { scene.draw_topics(3) };
             let mut draft = draw_event(scene, start + nth, topics, !burst);
@@ -218,7 +218,7 @@ impl Publisher {
         }
     }
 
-    /// The server has ended the connection: what it has not answered, it has not done.
+    /// Handles the end of the connection: requests without an answer were not done.
     fn ended(&mut self, scene: &mut Scene, end: End) {
         for (job, _) in std::mem::take(&mut self.flying) {
             if job.keyed {
@@ -254,7 +254,7 @@ impl Publisher {
         self.peer.as_ref().is_some_and(|peer| peer.has_news(net))
     }
 
-    /// Asserts what must hold when nothing is left to do.
+    /// Asserts the conditions that hold when nothing is left to do.
     pub fn check_at_rest(&self, net: &Net) {
         let Some(peer) = &self.peer else { return };
         if net.socks[peer.conn].token.is_some() {

@@ -1,4 +1,4 @@
-//! What all actors share: the plan, the time, chance, the ledger, the streams so far.
+//! The state that all actors share: the plan, the time, chance, the ledger, the streams so far.
 //!
 //! Knows no sockets and no workers. Also keeps the trace that a failure prints.
 
@@ -33,7 +33,7 @@ pub fn take_trace() -> Vec<String> {
     TRACE.take().unwrap_or_default()
 }
 
-/// See the module.
+/// The state that all actors share.
 pub struct Scene {
     /// The run's plan.
     pub plan: Arc<Plan>,
@@ -43,7 +43,7 @@ pub struct Scene {
     pub now: Now,
     /// The node's newest id after the last turn.
     pub head: EventId,
-    /// What was published.
+    /// The events that were submitted.
     pub ledger: Ledger,
     /// All streams, in the order of their beginning.
     pub sessions: Vec<Session>,

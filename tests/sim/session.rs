@@ -12,7 +12,7 @@ use crate::ledger::Ledger;
 /// Where a stream was asked to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// With what comes.
+    /// With the next event.
     Now,
     /// With the newest so many.
     Newest(usize),
@@ -37,7 +37,7 @@ pub enum Ending {
     Left,
 }
 
-/// What a stream brought, as far as losses depend on it.
+/// An item of a stream, as far as losses depend on it.
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// An event.
@@ -53,7 +53,7 @@ pub struct Told {
     pub topic: usize,
     /// After which id; none when it is not an id of ours.
     pub after: Option<EventId>,
-    /// What is said to be the oldest event that still comes.
+    /// The oldest event that still comes, according to the server.
     pub oldest: Option<EventId>,
     /// The node's newest id when the gap was received.
     pub head: EventId,
@@ -82,7 +82,7 @@ pub struct Session {
     pub head_before: EventId,
     /// The node's newest id when it had begun; none before its first byte was sent.
     pub greeted: Option<EventId>,
-    /// What it brought.
+    /// The items that it brought.
     pub entries: Vec<Entry>,
     /// The last event received.
     pub last: Option<EventId>,
@@ -173,7 +173,7 @@ impl Session {
                 (Some(greeted), Some(first)) => Some(greeted.min(first)),
                 (greeted, first) => greeted.or(first),
             },
-            // Of what was published before, only what was kept had to come.
+            // Of earlier events only the kept ones had to come.
             Begin::Newest(_) => self.greeted.or(first),
         }
     }
@@ -229,7 +229,7 @@ impl Session {
     fn tells_of(&self, gap: &Told, id: EventId) -> bool {
         let foreign = gap.at_resume && matches!(self.begin, Begin::Foreign(_));
         let after = foreign || gap.after.is_some_and(|after| id > after);
-        // What is told to be the oldest comes.
+        // The event that was announced as the oldest comes.
         let kept = gap.oldest.is_some_and(|oldest| id >= oldest);
         after && id <= gap.head && !kept
     }

@@ -1,4 +1,4 @@
-//! What a run is made of: settings, sizes and habits, all drawn from its seed.
+//! The plan of a run: settings, sizes and habits, all drawn from its seed.
 //!
 //! Most runs are ordinary in most respects; each extreme is drawn by itself, so that a seed meets a few of
 //! them at a time and a sweep meets all.

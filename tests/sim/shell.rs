@@ -17,7 +17,7 @@ use crate::cover::Branch;
 use crate::net::Net;
 use crate::setup::one_in;
 
-/// What a worker's thread does.
+/// The state of a worker's thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     /// It polls without waiting.
@@ -75,13 +75,13 @@ impl Shell {
         self.wake(wake);
     }
 
-    /// What the main thread does many times a second.
+    /// Does the main thread's work of many times a second.
     pub fn keep_vigil(&mut self, now: Now) {
         let wake = self.node.keep_vigil(now, Surroundings::default());
         self.wake(wake);
     }
 
-    /// What the main thread does now and then.
+    /// Does the main thread's occasional work.
     pub fn survey_addresses(&mut self) {
         let wake = self.node.survey_addresses();
         self.wake(wake);

@@ -1,4 +1,4 @@
-//! What time alone must bring: heartbeats for those who wait, an end for those who are slow or say nothing.
+//! The effects of time alone: heartbeats for streams that wait, an end for slow or silent connections.
 //!
 //! Nothing is sent or published meanwhile; the clock moves from one deadline of the workers to the next.
 
@@ -80,7 +80,7 @@ impl World {
         self.set_calm(false);
     }
 
-    /// Whoever neither asks nor listens is gone in the end; only streams stay.
+    /// Asserts that connections without a request end; only streams stay.
     fn wait_for_the_silent(&mut self, longest_ms: u64) {
         self.set_calm(true);
         let end_ms = self.scene.now.mono_ms + longest_ms + SLACK_MS;

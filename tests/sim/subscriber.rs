@@ -21,7 +21,7 @@ pub const NAMES: [&str; 4] = ["likes", "message", "é ü", "x"];
 /// The number of a request that goes before that for the stream, in the same connection.
 const BEFORE: usize = 1;
 
-/// See the module.
+/// An actor that subscribes and resumes.
 pub struct Subscriber {
     topics: Vec<usize>,
     filter: Vec<String>,
@@ -229,7 +229,7 @@ impl Subscriber {
         self.link.as_ref().is_some_and(|link| link.peer.has_news(net))
     }
 
-    /// Asserts what must hold when nothing is left to do.
+    /// Asserts the conditions that hold when nothing is left to do.
     pub fn check_at_rest(&self, net: &Net, scene: &Scene) {
         let Some(link) = &self.link else { return };
         let sock = &net.socks[link.peer.conn];
@@ -383,9 +383,9 @@ impl Link {
         self.judge_ending(scene, ending, left, was_full);
     }
 
-    /// Only what leaves a slow peer no choice may end a stream in the middle.
+    /// Asserts that a stream ended in the middle only for a reason that leaves a slow peer no choice.
     fn judge_ending(&mut self, scene: &mut Scene, ending: Ending, left: bool, was_full: bool) {
-        // What was never greeted is an answer yet, not a stream.
+        // A stream that was never greeted is still an answer.
         if left || self.noisy || !self.session_mut(scene).is_open {
             return;
         }

@@ -33,9 +33,9 @@ const ROUNDS_MAX: usize = 20_000;
 /// Steps for which a worker is left without a turn, and then not.
 const STARVED_STEPS: usize = 400;
 
-/// See the module.
+/// The world of one run: the node, its shell, the network and all actors.
 pub struct World {
-    /// What actors share.
+    /// The scene that actors share.
     pub scene: Scene,
     /// The sockets.
     pub net: Net,
@@ -123,7 +123,7 @@ impl World {
         if self.scene.one_in(2) {
             let workers = self.scene.plan.workers;
             let index = self.scene.prng.below(workers as u64) as usize;
-            // For a while at a time: who never runs has no subscribers either.
+            // For a while at a time: a worker that never runs has no subscribers either.
             let starves = self.scene.plan.starved == Some(index) && self.steps / STARVED_STEPS % 2 == 1;
             let starved = starves && !self.scene.one_in(200);
             if !starved && self.shell.is_runnable(index, &self.net, self.scene.now) {
@@ -252,7 +252,7 @@ impl World {
         assert!(self.node.connections.taken() <= plan.connections_max);
     }
 
-    /// What is counted along the way must agree with what it is counted of.
+    /// Asserts that running counts agree with the things they count.
     fn judge_figures(&self, index: usize) {
         let snapshot = self.node.snapshot(self.scene.now.mono_ms);
         let (gauge, lagging) = (snapshot.workers[index].lagging, self.shell.lagging(index));
@@ -288,7 +288,7 @@ impl World {
         self.set_calm(false);
     }
 
-    /// With everything at rest: what the node says of itself must be exact, and a probe must pass at once.
+    /// Asserts, with everything at rest, that the node's figures are exact and that a probe passes at once.
     fn look(&mut self) {
         self.shell.survey_addresses();
         self.shell.keep_vigil(self.scene.now);

@@ -27,7 +27,7 @@ pub fn file_of(key: &str) -> String {
     }
 }
 
-/// What a key that is set wrong says; nothing where no value is wrong.
+/// Returns the words about a key that is set wrong; nothing where no value is wrong.
 pub fn wrong(row: &Row<'_>) -> Option<String> {
     Some(match row.need {
         Need::AtLeast { .. } => "7\n".to_owned(),
@@ -109,7 +109,7 @@ impl Host {
         fs::read_to_string(self.0.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// What is there now.
+    /// Returns the files that exist now.
     pub fn tree(&self) -> Tree {
         fn walk(folder: &Path, found: &mut Tree) {
             for entry in fs::read_dir(folder).expect("a folder").flatten() {

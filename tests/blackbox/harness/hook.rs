@@ -1,7 +1,7 @@
 //! A web address that takes messages: over plain TCP or TLS, with answers as told. It can hang up and refuse
 //! for a while before it takes anything.
 //!
-//! Owns its listener and what it received. Knows nothing of alerts.
+//! Owns its listener and the requests it received. Knows nothing of alerts.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use super::{free_port, poll_until};
 /// One request that was answered.
 #[derive(Clone, Debug)]
 pub struct Posted {
-    /// What it was answered with.
+    /// The status of the answer.
     pub status: u16,
     /// The head's lines.
     pub head: String,
@@ -23,7 +23,7 @@ pub struct Posted {
     pub json: serde_json::Value,
 }
 
-/// See the module. Runs to the end of the test process.
+/// A web server that records alerts. Runs to the end of the test process.
 pub struct Hook {
     /// Where.
     pub address: SocketAddr,

@@ -1,6 +1,6 @@
 //! A tiny strict HTTP/1.1 client: raw bytes in, one parsed answer out, every framing rule checked.
 //!
-//! Owns one socket and what was read from it. Knows nothing of events.
+//! Owns one socket and the bytes read from it. Knows nothing of events.
 
 use super::{SOON, ms};
 use std::io::{ErrorKind, Read, Write};
@@ -193,7 +193,7 @@ impl Conn {
         }
     }
 
-    /// What was read and not yet taken.
+    /// Returns the bytes that were read and not yet taken.
     pub fn buffered(&self) -> &[u8] {
         &self.buffer
     }
@@ -221,7 +221,7 @@ impl Conn {
         }
     }
 
-    /// Reads until the peer ends the connection; what came, and how it ended.
+    /// Reads until the peer ends the connection; returns the bytes and the kind of end.
     pub fn rest(&mut self, within: Duration) -> (Vec<u8>, Result<End, Fail>) {
         let deadline = Instant::now() + within;
         loop {

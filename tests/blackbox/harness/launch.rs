@@ -99,7 +99,7 @@ impl Launch {
         self
     }
 
-    /// Names no address at all: the defaults, or what is passed, hold.
+    /// Names no address at all: the defaults hold, or passed sockets.
     pub fn without_addresses(mut self) -> Launch {
         self.addresses_left_out = true;
         self

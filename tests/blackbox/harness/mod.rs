@@ -1,4 +1,4 @@
-//! What every black-box test stands on: a started server, a strict HTTP client, a strict stream reader,
+//! The ground of every black-box test: a started server, a strict HTTP client, a strict stream reader,
 //! and the witness that proves a hostile case hurt nobody else.
 //!
 //! Owns waiting (always "until, with a deadline") and randomness (always seeded). Never uses the product's

@@ -1,4 +1,4 @@
-//! A running server: its ports, its log, its counters, and what the kernel says about its process.
+//! A running server: its ports, its log, its counters, and the kernel's figures of its process.
 //!
 //! Owns the child process and kills it at drop. Knows nothing of how it was started.
 
@@ -62,7 +62,7 @@ impl Metrics {
         samples.map(|s| s.2).sum()
     }
 
-    /// What is not zero, in one line, for failure messages.
+    /// Returns the metrics that are not zero in one line, for failure messages.
     pub fn shown(&self) -> String {
         let lines = self.0.lines().filter(|line| !line.starts_with('#') && !line.ends_with(" 0"));
         lines.map(|line| line.trim_start_matches("fanwheel_")).collect::<Vec<_>>().join(", ")
@@ -100,7 +100,7 @@ impl Server {
         self.pid
     }
 
-    /// What it logged to standard error.
+    /// The lines that it logged to standard error.
     pub fn log(&self) -> String {
         self.log.text()
     }

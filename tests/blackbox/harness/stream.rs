@@ -1,7 +1,7 @@
 //! A reader of event streams that trusts nothing: chunk framing, one frame one chunk, field syntax, no blank
 //! line after comments, no torn frame, ids that only rise. Any violation fails the test on the spot.
 //!
-//! Owns one stream and its newest id. Knows nothing of what was published.
+//! Owns one stream and its newest id. Knows nothing of the published events.
 
 use super::{Conn, End, Fail, Response, SOON};
 use std::collections::VecDeque;
@@ -52,7 +52,7 @@ pub enum Finish {
     Torn,
 }
 
-/// What a stream brings.
+/// An item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A comment's text.

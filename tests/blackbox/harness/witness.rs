@@ -5,7 +5,7 @@
 
 use super::{SOON, Server, Stream};
 
-/// See the module.
+/// A healthy client beside a hostile one.
 pub struct Witness<'a> {
     server: &'a Server,
     stream: Stream,
