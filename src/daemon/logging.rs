@@ -28,11 +28,11 @@ use crate::base::logfmt::{EscapedText, LogValue};
 use crate::daemon::logging::repeats::RepeatedErrors;
 use crate::sys::disk;
 
-/// Bytes of one log line's message; longer is cut. Bounds what `LOG_LINES_MAX` can hold to 4 MiB.
+/// Bytes of one log line's message; a longer one is cut. Bounds a full queue to 4 MiB.
 const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Bytes free on the log's disk below which it counts as full: the longest line would not fit.
 const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
-/// Milliseconds at exit in which the log may write what waits.
+/// Milliseconds at exit in which the log may write the lines that wait.
 const LOG_FLUSH_MS: u64 = 1_000;
 
 /// Lines that never reached the output, for any reason.

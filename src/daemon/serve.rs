@@ -42,7 +42,7 @@ use crate::sys::process;
 
 /// Milliseconds beyond `drain_ms`: the last answers and closings take their time.
 const DRAIN_GRACE_MS: u64 = 2_000;
-/// Milliseconds for workers to close what they have once they are told to stop.
+/// Milliseconds for workers to close their connections once they are told to stop.
 const STOP_MS: u64 = 1_000;
 
 /// Starts the server and stays until it has ended.

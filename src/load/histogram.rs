@@ -41,7 +41,7 @@ fn bucket_end(bucket: usize) -> u64 {
 }
 
 impl LatencyHistogram {
-    /// Counts one latency.
+    /// Counts one latency in microseconds.
     pub fn add(&mut self, micros: u64) {
         self.counts[bucket_of(micros)] += 1;
         self.max = self.max.max(micros);

@@ -10,13 +10,13 @@ use crate::load::tally::LossCounts;
 pub struct LatencyFigures {
     /// The number of values.
     pub count: u64,
-    /// The median.
+    /// The median of all values.
     pub p50_ms: f64,
-    /// The 99th percentile.
+    /// The 99th percentile of all values.
     pub p99_ms: f64,
-    /// The 99.9th percentile.
+    /// The 99.9th percentile of all values.
     pub p999_ms: f64,
-    /// The largest value.
+    /// The largest of all values.
     pub max_ms: f64,
 }
 
@@ -151,7 +151,7 @@ pub struct LoadReport {
     pub kernel: String,
     /// The load generator's version; it does not know the target's.
     pub version: String,
-    /// Figures of opening.
+    /// Figures of opening all subscribers.
     pub opened: OpenFigures,
     /// Figures of holding, if asked for.
     pub idled: Option<IdleFigures>,

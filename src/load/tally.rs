@@ -15,7 +15,7 @@ pub struct ReceiverTally {
     pub reads: u64,
     /// Comment lines, the heartbeats among them.
     pub comments: u64,
-    /// Failures to deliver.
+    /// Events and streams that were lost.
     pub losses: LossCounts,
     /// Latency from publishing to reading.
     pub latency: LatencyHistogram,
