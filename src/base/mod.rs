@@ -10,5 +10,6 @@ pub mod logfmt;
 pub mod prng;
 pub mod settings;
 pub mod snapshot;
+pub mod suggest;
 pub mod survey;
 pub mod time;

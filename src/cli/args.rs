@@ -9,10 +9,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::base::logfmt::shown;
 use crate::base::settings::{SettingKind, SettingSpec, TABLE, find_spec};
+use crate::base::suggest::nearest;
 use crate::cli::grammar::switch;
 use crate::cli::{doctor, load, plan, publish, subscribe};
 use crate::config::resolve::{CONFIG_VARIABLE, Inputs};
-use crate::config::suggest::nearest;
 
 const SIGNALS: &str = "\
 SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).

@@ -9,8 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::limits::ALERT_MS_MAX;
 use crate::base::logfmt::shown;
+use crate::base::suggest::nearest;
 use crate::config::refusal::Refusal;
-use crate::config::suggest::nearest;
 use crate::monitor::alerts::{Bound, DEFAULT_RULES, DefaultRule, Metric, Rule, SEVERITY_NAMES, Severity};
 use crate::monitor::watch::{metric_named, metrics};
 

@@ -13,9 +13,9 @@ use toml::de::{DeTable, DeValue};
 use crate::base::limits::MIB;
 use crate::base::logfmt::shown;
 use crate::base::settings::{self, SettingKind, SettingSpec, TABLE};
+use crate::base::suggest::nearest;
 use crate::config::alert_rules::{self, Page, RuleEntry};
 use crate::config::refusal::Refusal;
-use crate::config::suggest::nearest;
 
 /// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
 const CONFIG_FILE_BYTES_MAX: usize = MIB;

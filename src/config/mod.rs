@@ -10,4 +10,3 @@ pub mod refusal;
 pub mod render;
 pub mod resolve;
 pub mod resolved;
-pub mod suggest;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::{EscapedText, shown};
 use crate::base::settings::TABLE;
-use crate::config::suggest::nearest;
+use crate::base::suggest::nearest;
 
 /// Why the settings can't be used. The text is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
