@@ -71,6 +71,7 @@ fn check_answer(problem: &Problem) {
         status: 200,
         http11: true,
         keep_alive: true,
+        idle_ms: 75_000,
         head_only: false,
         cors: &Cors::Any,
         origin: None,
@@ -91,7 +92,6 @@ fn policy(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
         control_names: vec!["hub.internal".to_owned()],
         topics_per_connection_max: 4,
         publish_bytes_max: 1_000,
-        history_events: 50,
         ..Settings::default()
     };
     ListenerPolicy::from_settings(&settings, listener)

@@ -17,8 +17,6 @@ pub const MIB: usize = 1_024 * KIB;
 
 /// Bytes of a latest-per-key key, and of an `Idempotency-Key`.
 pub const KEY_BYTES_MAX: usize = 256;
-/// Kept events that `last=N` may ask for: their beginning is looked for one by one, under the hub's lock.
-pub const LAST_EVENTS_MAX: usize = 1_000;
 /// Most field lines of one head: its storage, and so the most that the setting `headers_max` can be.
 pub const HEADERS_MAX: usize = 256;
 /// Events in one NDJSON batch, counted once per topic. All of a batch must fit an empty mailbox at once.

@@ -48,7 +48,7 @@ fn stronger_sources_win_and_each_value_knows_its_source() {
     inputs.environment.push(("FANWHEEL_DRAIN_MS".into(), "2000".into()));
     let resolved = Resolved::read(&inputs).expect("good");
     let rows = [
-        ("idle_ms", "60000", "default".to_owned()),
+        ("idle_ms", "75000", "default".to_owned()),
         ("heartbeat_ms", "1000", format!("{path}:1")),
         ("retry_ms", "2000", "FANWHEEL_RETRY_MS".to_owned()),
         ("drain_ms", "3000", "--drain-ms".to_owned()),

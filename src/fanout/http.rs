@@ -269,9 +269,10 @@ impl Worker {
                     reply::append_stream_head_only(out, reply, chunked);
                 })
             }
-            Request::Preflight { allow } => {
-                self.answer(slot, asked, |out, reply| reply::append_preflight(out, reply, allow))
-            }
+            Request::Landing => self.answer(slot, asked, reply::append_landing),
+            Request::Preflight { allow } => self.answer(slot, asked, |out, reply| {
+                reply::append_preflight(out, reply, allow, &head.fields.request_headers);
+            }),
             Request::Health => self.answer_json(slot, asked, 200, "{\"status\":\"ok\"}"),
             Request::Ready => self.answer_ready(slot, asked),
             Request::Status(query) => {
@@ -349,7 +350,8 @@ impl Worker {
         bench: bool,
     ) -> Flow {
         let refused = over.or_else(|| self.node.refuses_newcomers());
-        let (chunked, browser, buffered) = (subscribe.chunked, subscribe.browser, subscribe.buffered);
+        let (chunked, buffered) = (subscribe.chunked, subscribe.buffered);
+        let event_source = subscribe.event_source;
         let retry_ms = self.retry_ms();
         let joined = match refused {
             Some(why) => Err(why),
@@ -370,7 +372,7 @@ impl Worker {
         };
         match joined {
             Ok(()) => Flow::Done,
-            Err(why) if browser => {
+            Err(why) if event_source => {
                 self.counters().refuse(why);
                 self.answer(slot, Asked { keep_alive: false, ..asked }, |out, reply| {
                     reply::append_overload_stream(out, reply, chunked, retry_ms);
@@ -430,6 +432,7 @@ impl Worker {
             status: 200,
             http11: asked.http11,
             keep_alive: asked.keep_alive,
+            idle_ms: node.settings.idle_ms,
             head_only: asked.head_only,
             cors: &node.policy(self.conns[slot as usize].listener).cors,
             origin: asked.origin,

@@ -106,7 +106,7 @@ pub struct Node {
 
 impl Node {
     /// A node of `workers` workers that may hold `connections_max` connections, and the workers' inboxes.
-    /// `control_address` is what publishers are told to use; `seed` must be unpredictable from outside.
+    /// `seed` must be unpredictable from outside.
     pub fn new(
         settings: Settings,
         workers: usize,
@@ -145,12 +145,6 @@ impl Node {
             ListenerKind::Public => &self.public,
             ListenerKind::Control => &self.control,
         }
-    }
-
-    /// Says where the control listener really is, for those who publish on the public one.
-    pub fn tell_control(&self, address: String) {
-        // Told once, when it is bound.
-        let _ = self.public.control_bound.set(address);
     }
 
     /// A worker's counters.

@@ -277,6 +277,6 @@ pub(super) fn bench_subscription(chunked: bool) -> SubscribeRequest {
         clock: false,
         buffered: false,
         chunked,
-        browser: false,
+        event_source: false,
     }
 }

@@ -113,11 +113,6 @@ pub fn start(launch: ServerLaunch<'_>) -> Result<Server, StartError> {
     assert_eq!(inboxes.len(), capacity.workers, "the node was made for this capacity");
     let options = SocketOptions::new(settings);
     let (wanted, held) = take_addresses(settings, inherited, options)?;
-    if let Some((_, held)) =
-        wanted.iter().zip(&held).find(|(wanted, _)| wanted.listener == ListenerKind::Control)
-    {
-        node.tell_control(held.address().to_string());
-    }
     let sources = wanted.iter().zip(&held).map(|(wanted, held)| (wanted.listener, held.listener_source()));
     let sources: Arc<[_]> = sources.collect();
     let wakers = Wakers::new(capacity.workers).map_err(|os| StartError::Os { call: "eventfd", os })?;

@@ -57,6 +57,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// line's number, [`Problem::EmptyBatch`], and [`Problem::BatchTooLong`] when the events, counted once per
 /// topic, are more than `BATCH_POSTS_MAX`.
 pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<BatchEvent>, Problem> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(body);
     let Some(last) = body.iter().rposition(|b| !is_space(b)) else { return Err(Problem::EmptyBatch) };
     let body = &body[..=last];
     let mut posts = Vec::new();
@@ -79,6 +80,9 @@ pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<BatchEvent>, Problem>
     Ok(posts)
 }
 
+/// A mark that editors write in front of UTF-8; it is no part of a JSON text (RFC 8259 §8.1).
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 /// JSON's white space; `trim_ascii` would also forgive a form feed.
 fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
@@ -86,7 +90,8 @@ fn is_space(byte: &u8) -> bool {
 
 fn parse_line(line: &[u8], topics_max: usize) -> Result<BatchEvent, String> {
     let line = std::str::from_utf8(line).map_err(|_| "is not valid UTF-8")?;
-    let line = line.trim_matches([' ', '\t', '\r']);
+    // Files that were joined have one in the middle, too.
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_matches([' ', '\t', '\r']);
     if line.is_empty() {
         return Err("is blank".to_owned());
     }
@@ -100,7 +105,11 @@ fn parse_line(line: &[u8], topics_max: usize) -> Result<BatchEvent, String> {
         topics: parse_topics(line.topic, topics_max)?,
         event: check_optional("event", line.event, rules::check_event)?,
         key: check_optional("key", line.key, rules::check_key)?,
-        retry_ms: line.retry,
+        retry_ms: line
+            .retry
+            .map(rules::check_retry_ms)
+            .transpose()
+            .map_err(|rule| format!("retry {rule}"))?,
         data: payload_text(data)?,
     })
 }
@@ -191,6 +200,8 @@ fn compact_json(json: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
+    const RETRY_RULE: &str = "retry must be a whole number of milliseconds from 1 to 3600000";
+
     fn reason(line: &str) -> String {
         match parse(line.as_bytes(), 4) {
             Err(Problem::BadBatchLine { line: 1, reason }) => reason,
@@ -225,6 +236,11 @@ mod tests {
         assert_eq!(posts[1].key.as_deref(), Some("k"));
         assert_eq!(posts[1].retry_ms, Some(250));
         assert_eq!(posts[1].data, "1");
+        let marked =
+            "\u{feff}{\"topic\":\"a\",\"data\":1}\r\n\u{feff}{\"topic\":\"a\",\"data\":\"\u{feff}\"}";
+        let posts = parse(marked.as_bytes(), 4).expect("byte order marks are ignored");
+        assert_eq!((posts[0].data.as_str(), posts[1].data.as_str()), ("1", "\u{feff}"));
+        assert_eq!(parse("\u{feff}\n".as_bytes(), 4), Err(Problem::EmptyBatch));
         let nulls = parse(b"{\"topic\":\"a\",\"data\":\"\",\"event\":null,\"key\":\"\",\"retry\":null}", 4);
         let nulls = nulls.expect("good");
         assert_eq!((&nulls[0].event, &nulls[0].key, nulls[0].retry_ms), (&None, &None, None));
@@ -269,7 +285,8 @@ mod tests {
         let rows = [
             ("[\"t\",null,null,null,1]", "is not a JSON object"),
             ("\"t\"", "is not a JSON object"),
-            ("\u{feff}{}", "is not a JSON object"),
+            ("\u{feff}{}", "missing field `topic` at column 2"),
+            (" \u{feff}{}", "is not a JSON object"),
             ("{}", "missing field `topic` at column 2"),
             ("{\"topic\":\"t\"}", "missing field `data`"),
             ("{\"data\":1}", "missing field `topic` at column 10"),
@@ -283,6 +300,8 @@ mod tests {
             ("{\"topic\":[\"a\",\"b\",\"c\",\"d\",\"e\"],\"data\":1}", "at most 4 topics may be named"),
             ("{\"topic\":\"t\",\"data\":1,\"event\":\"a\\rb\"}", "event must not hold control characters"),
             ("{\"topic\":\"t\",\"data\":1,\"key\":\"\\u0000\"}", "key must not hold control characters"),
+            ("{\"topic\":\"t\",\"data\":1,\"retry\":0}", RETRY_RULE),
+            ("{\"topic\":\"t\",\"data\":1,\"retry\":3600001}", RETRY_RULE),
         ];
         for (line, expected) in rows {
             assert_eq!(reason(line), expected, "{line}");

@@ -28,15 +28,29 @@ impl Cors {
         match self {
             Cors::Off => {}
             Cors::Any => out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n"),
-            Cors::Listed(listed) => {
+            Cors::Listed(_) => {
                 out.extend_from_slice(b"Vary: Origin\r\n");
-                let Some(origin) = origin else { return };
-                if listed.iter().any(|allowed| allowed.as_bytes() == origin) {
+                if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
                     out.extend_from_slice(b"Access-Control-Allow-Origin: ");
                     out.extend_from_slice(origin);
                     out.extend_from_slice(b"\r\nAccess-Control-Allow-Credentials: true\r\n");
                 }
             }
+        }
+    }
+
+    /// Appends the line that lets pages read `Retry-After`, too, which is not among what all may read.
+    pub fn append_exposed(&self, out: &mut Vec<u8>, origin: Option<&[u8]>) {
+        if *self == Cors::Any || origin.is_some_and(|origin| self.allows(origin)) {
+            out.extend_from_slice(b"Access-Control-Expose-Headers: Retry-After\r\n");
+        }
+    }
+
+    fn allows(&self, origin: &[u8]) -> bool {
+        match self {
+            Cors::Off => false,
+            Cors::Any => true,
+            Cors::Listed(listed) => listed.iter().any(|allowed| allowed.as_bytes() == origin),
         }
     }
 }

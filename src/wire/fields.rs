@@ -19,10 +19,48 @@ pub enum BodyLength {
     Chunked,
 }
 
+/// Lines of a list field that are read, such as `If-None-Match`: clients send one, a proxy may split it.
+const LIST_LINES_MAX: usize = 4;
+
+/// The lines of a list field, which may be repeated (RFC 9110 §5.3); the first `LIST_LINES_MAX` of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListLines<'a> {
+    lines: [&'a [u8]; LIST_LINES_MAX],
+    count: usize,
+}
+
+impl<'a> ListLines<'a> {
+    fn push(&mut self, value: &'a [u8]) {
+        if let Some(free) = self.lines.get_mut(self.count) {
+            *free = value;
+            self.count += 1;
+        }
+    }
+
+    /// All members, trimmed, in order; empty ones are passed over.
+    pub fn members(&self) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self.lines;
+        lines.into_iter().take(self.count).flat_map(members)
+    }
+
+    /// The lines as one, or none if the field is missing.
+    pub fn joined(&self) -> Option<Box<[u8]>> {
+        (self.count > 0).then(|| self.lines[..self.count].join(&b", "[..]).into())
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for ListLines<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(values: I) -> ListLines<'a> {
+        let mut lines = ListLines::default();
+        values.into_iter().for_each(|value| lines.push(value));
+        lines
+    }
+}
+
 /// Values that the server acts upon.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FieldValues<'a> {
-    /// Value of `Host`, which is valid.
+    /// Value of `Host`, which is valid or empty (RFC 9112 §3.2).
     pub host: Option<&'a [u8]>,
     /// Value of `Origin`, as it came.
     pub origin: Option<&'a [u8]>,
@@ -36,8 +74,14 @@ pub struct FieldValues<'a> {
     pub last_event_id_repeated: bool,
     /// Value of `Idempotency-Key`, as it came.
     pub idempotency_key: Option<&'a [u8]>,
-    /// Value of `If-None-Match`, as it came.
-    pub if_none_match: Option<&'a [u8]>,
+    /// All lines of `If-None-Match`.
+    pub if_none_match: ListLines<'a>,
+    /// All lines of `Access-Control-Request-Headers`.
+    pub request_headers: ListLines<'a>,
+    /// `Cache-Control` has `no-cache`.
+    pub no_cache: bool,
+    /// `Content-Encoding` names a coding other than `identity`.
+    pub encoded: bool,
     /// The first `User-Agent`; believed by nobody, so a second one hurts nobody.
     pub user_agent: Option<&'a [u8]>,
     /// Value of `Sec-Fetch-Site`, as it came.
@@ -79,7 +123,7 @@ impl<'a> HeadFields<'a> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
             4 if is("host") => {
-                if !is_authority(value) {
+                if !value.is_empty() && !is_authority(value) {
                     return Err(Problem::BadHost("Host is not a host with an optional port."));
                 }
                 set_field(&mut self.values.host, value, Problem::BadHost("Host is given twice."))
@@ -108,7 +152,14 @@ impl<'a> HeadFields<'a> {
                 self.values.last_event_id.get_or_insert(value);
                 Ok(())
             }
-            13 if is("if-none-match") => set_field_once(&mut self.values.if_none_match, value),
+            13 if is("if-none-match") => {
+                self.values.if_none_match.push(value);
+                Ok(())
+            }
+            13 if is("cache-control") => {
+                self.values.no_cache |= members(value).any(|one| one.eq_ignore_ascii_case(b"no-cache"));
+                Ok(())
+            }
             13 if is("authorization") => set_field_once(&mut self.authorization, value),
             14 if is("content-length") => {
                 let length =
@@ -118,13 +169,21 @@ impl<'a> HeadFields<'a> {
             14 if is("sec-fetch-site") => set_field_once(&mut self.values.fetch_site, value),
             14 if is("sec-fetch-mode") => set_field_once(&mut self.values.fetch_mode, value),
             15 if is("idempotency-key") => set_field_once(&mut self.values.idempotency_key, value),
+            16 if is("content-encoding") => {
+                self.values.encoded |= members(value).any(|one| !one.eq_ignore_ascii_case(b"identity"));
+                Ok(())
+            }
+            30 if is("access-control-request-headers") => {
+                self.values.request_headers.push(value);
+                Ok(())
+            }
             17 if is("transfer-encoding") => self.add_coding(value),
             _ => Ok(()),
         }
     }
 
     fn add_connection(&mut self, value: &[u8]) {
-        for token in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+        for token in members(value) {
             self.close |= token.eq_ignore_ascii_case(b"close");
             self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
         }
@@ -174,6 +233,11 @@ impl<'a> HeadFields<'a> {
             expect_continue: self.expect_continue && http11,
         })
     }
+}
+
+/// The members of one line of a list, trimmed; empty ones are passed over (RFC 9110 §5.6.1).
+fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 fn set_field<T>(field: &mut Option<T>, value: T, twice: Problem) -> Result<(), Problem> {

@@ -94,6 +94,8 @@ fn find_target_end(buf: &[u8], start: usize) -> Result<Option<usize>, Problem> {
         match byte {
             b' ' => return Ok(Some(at)),
             b'\r' | b'\n' => return Err(NO_VERSION),
+            // Browsers leave a backslash in a query as it is (WHATWG URL, the query percent-encode set).
+            b'\\' if buf[start..at].contains(&b'?') => {}
             b'#' | b'\\' => {
                 return Err(Problem::BadTarget("The target has a character that must be escaped."));
             }

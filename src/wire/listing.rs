@@ -73,15 +73,15 @@ impl<Sort: Copy> ListingQuery<Sort> {
     ) -> Result<ListingQuery<Sort>, Problem> {
         let (mut sort, mut limit, mut offset, mut info) = (None, None, None, None);
         for pair in pairs(query) {
-            let (name, value) = pair?;
-            match &*name {
+            match &*pair.name {
                 b"sort" => {
+                    let value = pair.value()?;
                     let known = sorts.iter().find(|(word, _)| word.as_bytes() == &*value);
                     set_once(&mut sort, "sort", known.map(|(_, sort)| *sort).ok_or(sort_rule))?;
                 }
-                b"limit" => set_once(&mut limit, "limit", parse_limit(&value))?,
-                b"offset" => set_once(&mut offset, "offset", parse_offset(&value))?,
-                b"info" => set_once(&mut info, "info", parse_switch(&value))?,
+                b"limit" => set_once(&mut limit, "limit", parse_limit(&pair.value()?))?,
+                b"offset" => set_once(&mut offset, "offset", parse_offset(&pair.value()?))?,
+                b"info" => set_once(&mut info, "info", parse_switch(&pair.value()?))?,
                 _ => {}
             }
         }

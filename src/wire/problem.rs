@@ -29,6 +29,15 @@ pub enum Problem {
         /// The rule it breaks, continuing the sentence "`name` …".
         rule: &'static str,
     },
+    /// 400: a publish with a parameter that it does not have.
+    UnknownParameter {
+        /// Its name; the beginning of a long one.
+        name: Box<str>,
+        /// The parameter that it resembles.
+        near: Option<&'static str>,
+        /// The parameters there are, as the second half of a sentence.
+        takes: &'static str,
+    },
     /// 400: no parameter `topic`.
     NoTopic,
     /// 400: more topics than one connection may have.
@@ -61,10 +70,10 @@ pub enum Problem {
     NotFound(&'static str),
     /// 404: no such connection, or no longer.
     NoSuchConnection,
-    /// 403: publish on the public listener; the text names the control listener.
+    /// 403: publish on the public listener; the text says where instead, but to strangers no address.
     PublishNotAllowed {
-        /// Address of the control listener; empty when there is none.
-        control: Box<str>,
+        /// There is a control listener.
+        has_control: bool,
     },
     /// 405, with the methods that would be allowed.
     MethodNotAllowed(&'static str),
@@ -93,6 +102,10 @@ pub enum Problem {
     },
     /// 415: a batch that is not `application/x-ndjson`.
     UnsupportedType,
+    /// 415: a body in a content coding.
+    UnsupportedCoding,
+    /// 415: a body in a multipart envelope.
+    Multipart,
     /// 417: an expectation other than `100-continue`.
     ExpectationFailed,
     /// 431: the head is longer than is taken.
@@ -121,6 +134,14 @@ pub enum Problem {
     Refused(RefusalReason),
 }
 
+const PUBLISH_ELSEWHERE: &str =
+    "Publishing here needs credentials, and none are configured; publish on the control listener.";
+const PUBLISH_NOWHERE: &str = "Publishing here needs credentials, and none are configured; there is no \
+    control listener either: set --control.";
+const UNSUPPORTED_CODING: &str =
+    "The body has a Content-Encoding, but subscribers get it as it is; send it without.";
+const MULTIPART: &str = "The body is a multipart envelope, but subscribers get it as it is; send the payload \
+    itself, as `curl --data-binary @FILE` does.";
 const RESERVED_EVENT: &str = "event must not begin with fanwheel., as the server's own events do.";
 const RESERVED_TOPIC: &str = "topic must not begin with fanwheel., as the server's own topics do.";
 
@@ -135,6 +156,7 @@ impl Problem {
             | Problem::BadChunk(_)
             | Problem::BadQuery(_)
             | Problem::BadParameter { .. }
+            | Problem::UnknownParameter { .. }
             | Problem::NoTopic
             | Problem::TooManyTopics { .. }
             | Problem::NotUtf8
@@ -153,7 +175,7 @@ impl Problem {
             Problem::LengthRequired => 411,
             Problem::BodyTooLarge { .. } | Problem::BatchTooLong { .. } => 413,
             Problem::RequestLineTooLong { .. } => 414,
-            Problem::UnsupportedType => 415,
+            Problem::UnsupportedType | Problem::UnsupportedCoding | Problem::Multipart => 415,
             Problem::ExpectationFailed => 417,
             Problem::Refused(RefusalReason::Host) => 421,
             Problem::HeadTooLarge { .. } | Problem::TooManyHeaders { .. } => 431,
@@ -183,6 +205,7 @@ impl Problem {
                 "Idempotency-Key" => "bad_idempotency_key",
                 _ => "bad_parameter",
             },
+            Problem::UnknownParameter { .. } => "unknown_parameter",
             Problem::NoTopic => "no_topic",
             Problem::TooManyTopics { .. } => "too_many_topics",
             Problem::NotUtf8 => "not_utf8",
@@ -201,7 +224,8 @@ impl Problem {
             Problem::BodyTooLarge { .. } => "body_too_large",
             Problem::BatchTooLong { .. } => "batch_too_long",
             Problem::RequestLineTooLong { .. } => "request_line_too_long",
-            Problem::UnsupportedType => "unsupported_type",
+            Problem::UnsupportedType | Problem::Multipart => "unsupported_type",
+            Problem::UnsupportedCoding => "unsupported_coding",
             Problem::ExpectationFailed => "expectation_failed",
             Problem::HeadTooLarge { .. } => "head_too_large",
             Problem::TooManyHeaders { .. } => "too_many_headers",
@@ -217,16 +241,16 @@ impl Problem {
     pub fn message(&self) -> Cow<'static, str> {
         match self {
             Problem::BadParameter { name, rule } => format!("{name} {rule}."),
+            Problem::UnknownParameter { name, near, takes } => {
+                let hint = near.map_or(format!("; {takes}"), |near| format!(", but {near} is"));
+                format!("{name} is not a parameter here{hint}.")
+            }
             Problem::TooManyTopics { topics_max } => {
                 format!("At most {topics_max} topics may be named in one request.")
             }
             Problem::BadBatchLine { line, reason } => format!("Line {line}: {reason}."),
             Problem::ReservedEvent { line: Some(line) } => format!("Line {line}: {RESERVED_EVENT}"),
             Problem::ReservedTopic { line: Some(line) } => format!("Line {line}: {RESERVED_TOPIC}"),
-            Problem::PublishNotAllowed { control } if !control.is_empty() => format!(
-                "Publishing here needs credentials, and none are configured; publish on the control listener \
-                 at {control}."
-            ),
             Problem::MethodNotAllowed(allow) => format!("This path answers only to {allow}."),
             Problem::BodyTooLarge { bytes_max } => too_long("body", *bytes_max, "publish_bytes_max"),
             Problem::BatchTooLong { posts_max } => {
@@ -263,21 +287,22 @@ impl Problem {
             Problem::EmptyBatch => "The batch has no line; send one JSON object a line.",
             Problem::ReservedEvent { .. } => RESERVED_EVENT,
             Problem::ReservedTopic { .. } => RESERVED_TOPIC,
-            Problem::PublishNotAllowed { .. } => {
-                "Publishing here needs credentials, and none are configured; there is no control listener \
-                 either: set --control."
-            }
+            Problem::PublishNotAllowed { has_control: false } => PUBLISH_NOWHERE,
+            Problem::PublishNotAllowed { has_control: true } => PUBLISH_ELSEWHERE,
             Problem::NoSuchConnection => "There is no connection with this id, or no longer.",
             Problem::NotAcceptable => "This path answers with text/event-stream, which Accept excludes.",
             Problem::HeadTimeout => "The request head did not arrive in time.",
             Problem::BodyTimeout => "The request body did not arrive in time.",
             Problem::LengthRequired => "Send Content-Length or Transfer-Encoding: chunked.",
             Problem::UnsupportedType => "A batch is application/x-ndjson: one JSON object a line.",
+            Problem::UnsupportedCoding => UNSUPPORTED_CODING,
+            Problem::Multipart => MULTIPART,
             Problem::ExpectationFailed => "The only expectation that is met is 100-continue.",
             Problem::CodingNotImplemented => "The only transfer coding that is decoded is chunked.",
             Problem::VersionNotSupported => "Only HTTP/1.0 and HTTP/1.1 are served.",
             Problem::Refused(why) => refused_message(*why),
             Problem::BadParameter { .. }
+            | Problem::UnknownParameter { .. }
             | Problem::TooManyTopics { .. }
             | Problem::BadBatchLine { .. }
             | Problem::MethodNotAllowed(_)
@@ -322,6 +347,7 @@ impl Problem {
             ),
             Problem::BadQuery(_)
             | Problem::BadParameter { .. }
+            | Problem::UnknownParameter { .. }
             | Problem::NoTopic
             | Problem::TooManyTopics { .. }
             | Problem::NotUtf8
@@ -336,6 +362,8 @@ impl Problem {
             | Problem::NotAcceptable
             | Problem::BatchTooLong { .. }
             | Problem::UnsupportedType
+            | Problem::UnsupportedCoding
+            | Problem::Multipart
             | Problem::NotReady(_)
             | Problem::WorkerLate { .. } => false,
         }

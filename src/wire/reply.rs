@@ -12,12 +12,18 @@ use httpdate::HttpDate;
 use crate::base::id::EventId;
 use crate::base::snapshot::{DashboardAsset, MetricsFormat};
 use crate::wire::cors::Cors;
+use crate::wire::fields::{ListLines, is_token_byte};
 use crate::wire::problem::Problem;
 
 /// The last millisecond of the year 9999: the form of `Date` has no later years.
 const DATE_MS_MAX: u64 = 253_402_300_799_999;
 /// `Content-Type` of JSON answers.
 const TYPE_JSON: &str = "application/json";
+/// `Content-Type` of streams. An event stream is UTF-8 whatever a parameter says (WHATWG HTML §9.2.5), but
+/// clients that know only HTTP read a text without one as Latin-1.
+const TYPE_STREAM: &str = "text/event-stream; charset=utf-8";
+/// `Content-Type` of plain texts.
+const TYPE_TEXT: &str = "text/plain; charset=utf-8";
 /// `Content-Type` of `/metrics` in the OpenMetrics format.
 const TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// `Content-Type` of `/metrics` in the Prometheus text format.
@@ -48,6 +54,8 @@ pub struct Reply<'a> {
     pub http11: bool,
     /// The connection stays open; otherwise the answer says `Connection: close`.
     pub keep_alive: bool,
+    /// How long it then waits for the next request: clients that know it send none into a closing connection.
+    pub idle_ms: u64,
     /// The request was `HEAD`: all of the head, none of the body.
     pub head_only: bool,
     /// Origins that may read the answer.
@@ -72,10 +80,26 @@ pub fn append_body(out: &mut Vec<u8>, reply: &Reply<'_>, content_type: &str, bod
     }
 }
 
-/// A JSON answer; `text` is the JSON.
+/// A JSON answer; `text` is the JSON. A line end follows it, so that a terminal's prompt does not.
 pub fn append_json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
-    append_body(out, reply, TYPE_JSON, text.as_bytes());
+    append_start(out, reply);
+    append_field(out, "Content-Type", TYPE_JSON);
+    push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", text.len() + 1));
+    if !reply.head_only {
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'\n');
+    }
 }
+
+/// The answer to people who look at the public listener with a browser. It names neither version nor address:
+/// strangers read it, too.
+pub fn append_landing(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    append_body(out, reply, TYPE_TEXT, LANDING.as_bytes());
+}
+
+const LANDING: &str = "This is fanwheel, a server for event streams (Server-Sent Events).\n\
+    Streams are at /events?topic=NAME on this address.\n\
+    In a page: new EventSource('/events?topic=NAME')\n";
 
 /// Rights of the dashboard in a browser: its own scripts, styles and requests, and nothing from elsewhere.
 /// Nobody may frame it, and no text can become markup (`require-trusted-types-for`).
@@ -130,7 +154,7 @@ pub fn append_problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
     append_json_string(&mut text, problem.code());
     text.extend_from_slice(b",\"message\":");
     append_json_string(&mut text, &problem.message());
-    text.push(b'}');
+    text.extend_from_slice(b"}\n");
     let reply = Reply {
         status: problem.status(),
         keep_alive: reply.keep_alive && !problem.closes(),
@@ -146,15 +170,33 @@ pub fn append_no_content(out: &mut Vec<u8>, reply: &Reply<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// 204 to a CORS preflight, or to any other `OPTIONS` of the path.
-pub fn append_preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str) {
+/// 204 to a CORS preflight, or to any other `OPTIONS` of the path. Allows the fields of event stream clients,
+/// and those that are `asked` for: tracing libraries add fields to each request, which must not break a page.
+pub fn append_preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str, asked: &ListLines<'_>) {
     append_start(out, &Reply { status: 204, allow: Some(allow), ..*reply });
     append_field(out, "Access-Control-Allow-Methods", allow);
-    out.extend_from_slice(
-        b"Access-Control-Allow-Headers: last-event-id, authorization, cache-control, content-type\r\n\
-          Access-Control-Max-Age: 86400\r\n\r\n",
-    );
+    out.extend_from_slice(b"Access-Control-Allow-Headers: ");
+    out.extend_from_slice(PREFLIGHT_NAMES.join(", ").as_bytes());
+    let usual = |name: &[u8]| PREFLIGHT_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+    // A `*` would allow everything at once.
+    let named = |name: &[u8]| {
+        name.len() <= PREFLIGHT_NAME_BYTES_MAX && name.iter().all(|&b| is_token_byte(b) && b != b'*')
+    };
+    for name in asked.members().filter(|name| named(name) && !usual(name)).take(PREFLIGHT_NAMES_MAX) {
+        out.extend_from_slice(b", ");
+        out.extend_from_slice(name);
+    }
+    out.extend_from_slice(b"\r\n");
+    reply.cors.append_exposed(out, reply.origin);
+    out.extend_from_slice(b"Access-Control-Max-Age: 86400\r\n\r\n");
 }
+
+/// Further fields that one preflight may ask for: a page with all tracing libraries has ten.
+const PREFLIGHT_NAMES_MAX: usize = 32;
+/// Bytes of each of their names.
+const PREFLIGHT_NAME_BYTES_MAX: usize = 64;
+/// Fields that event stream clients send.
+const PREFLIGHT_NAMES: [&str; 4] = ["last-event-id", "authorization", "cache-control", "content-type"];
 
 /// Status line and the fields that every answer has.
 fn append_start(out: &mut Vec<u8>, reply: &Reply<'_>) {
@@ -164,10 +206,17 @@ fn append_start(out: &mut Vec<u8>, reply: &Reply<'_>) {
 fn append_cached_start(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str) {
     append_status_line(out, reply.status, reply.wall_ms);
     append_field(out, "Cache-Control", cache_control);
-    append_connection(out, reply.http11, reply.keep_alive);
+    match reply.idle_ms / 1_000 {
+        seconds @ 1.. if reply.keep_alive => {
+            // The field belongs to the connection, so `Connection` has to name it (RFC 9110 §7.6.1).
+            push_fmt(out, format_args!("Connection: keep-alive\r\nKeep-Alive: timeout={seconds}\r\n"));
+        }
+        _ => append_connection(out, reply.http11, reply.keep_alive),
+    }
     reply.cors.append(out, reply.origin);
     if let Some(seconds) = reply.retry_after_s {
         push_fmt(out, format_args!("Retry-After: {seconds}\r\n"));
+        reply.cors.append_exposed(out, reply.origin);
     }
     if let Some(allow) = reply.allow {
         append_field(out, "Allow", allow);
@@ -240,7 +289,7 @@ pub fn append_stream_head(
     retry_ms: u64,
 ) {
     append_stream_start(out, reply, buffered);
-    append_stream_framing(out, chunked, chunked);
+    append_stream_framing(out, chunked, false);
     append_chunk(out, chunked, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
 }
 
@@ -254,15 +303,17 @@ pub fn append_stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bo
 /// The head of a stream but for its framing.
 fn append_stream_start(out: &mut Vec<u8>, reply: &Reply<'_>, buffered: bool) {
     append_status_line(out, 200, reply.wall_ms);
-    out.extend_from_slice(b"Content-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n");
+    out.extend_from_slice(b"Content-Type: ");
+    out.extend_from_slice(TYPE_STREAM.as_bytes());
+    out.extend_from_slice(b"\r\nCache-Control: no-cache, no-transform\r\n");
     if !buffered {
         append_field(out, "X-Accel-Buffering", "no");
     }
     reply.cors.append(out, reply.origin);
 }
 
-/// Ends the head of a stream. A chunked one says nothing of the connection, which outlives it; any other is
-/// ended by the connection's end.
+/// Ends the head of a stream. Only the answer to `HEAD` and the benchmark's streams may leave the connection
+/// open: any other stream takes its connection with it, and a pool of connections must know that beforehand.
 fn append_stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
     if chunked {
         append_field(out, "Transfer-Encoding", "chunked");

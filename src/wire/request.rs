@@ -3,13 +3,13 @@
 //! Owns the routes and the parameters of each. Never sees a body, a topic's state or a connection.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
-use crate::base::limits::{KEY_BYTES_MAX, LAST_EVENTS_MAX};
+use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
+use crate::base::suggest::nearest;
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
 use crate::wire::cors::Cors;
 use crate::wire::guard;
@@ -34,16 +34,14 @@ pub struct ListenerPolicy {
     /// Hosts (without port) that the control listener answers to besides loopback: its bound address and
     /// `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
     pub control_hosts: Vec<String>,
-    /// The control listener's address as told to a client that publishes on the public one; empty for none.
-    pub control: String,
-    /// That address as it was bound, once it is: the setting may have had no port.
-    pub control_bound: OnceLock<String>,
+    /// There is a control listener, for publishing elsewhere than on the public one.
+    pub has_control: bool,
+    /// `GET /` of the public listener says what this is.
+    pub landing: bool,
     /// Topics of one subscriber or publish.
     pub topics_per_connection_max: usize,
     /// Bytes of a publish body.
     pub publish_bytes_max: usize,
-    /// `last=N` is clamped to this.
-    pub last_max: usize,
     /// Origins that may read answers.
     pub cors: Cors,
 }
@@ -57,11 +55,10 @@ impl ListenerPolicy {
             listener,
             profile: settings.profile,
             control_hosts: bound.into_iter().chain(settings.control_names.iter().cloned()).collect(),
-            control: settings.control.clone(),
-            control_bound: OnceLock::new(),
+            has_control: !settings.control.is_empty(),
+            landing: settings.landing && listener == ListenerKind::Public,
             topics_per_connection_max: settings.topics_per_connection_max,
             publish_bytes_max: settings.publish_bytes_max,
-            last_max: settings.history_events.min(LAST_EVENTS_MAX),
             cors: match listener {
                 ListenerKind::Public => Cors::from_setting(&settings.cors_origins),
                 ListenerKind::Control => Cors::Off,
@@ -107,6 +104,8 @@ pub enum Request {
         /// Value of `If-None-Match`, as it came.
         if_none_match: Option<Box<[u8]>>,
     },
+    /// `GET` or `HEAD` of `/` on the public listener.
+    Landing,
     /// `OPTIONS /events`: answer with `reply::append_preflight`.
     Preflight {
         /// The methods of the path.
@@ -155,8 +154,8 @@ pub struct SubscribeRequest {
     pub buffered: bool,
     /// HTTP/1.1: the stream is chunked.
     pub chunked: bool,
-    /// A browser's EventSource, which a status other than 200 would silence for good.
-    pub browser: bool,
+    /// An EventSource, which a status other than 200 would silence for good.
+    pub event_source: bool,
 }
 
 /// A publish, but for its payload.
@@ -185,10 +184,22 @@ const READ: &str = "GET, HEAD";
 const STREAM: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST";
 const DELETE: &str = "DELETE";
+/// Kept events that `last=N` may ask for: their beginning is looked for one by one, under the hub's lock.
+const LAST_EVENTS_MAX: usize = 1_000;
+/// Characters of an unknown parameter that are told back.
+const PARAMETER_NAME_CHARS_MAX: usize = 64;
 /// Paths that people look for on the public listener in vain.
 const OF_CONTROL: [&[u8]; 6] = [b"/", b"/metrics", b"/status", b"/topics", b"/connections", b"/drain"];
+/// Names of a publish's parameters.
+const PUBLISH_PARAMETERS: [&str; 4] = ["topic", "event", "key", "retry"];
+const PUBLISH_TAKES: &str = "a publish takes topic, event, key and retry";
+const BATCH_TAKES: &str = "a batch takes none, for each of its lines names its own topic";
 /// Sentence for a path that nothing serves.
 const NOWHERE: &str = "There is nothing at this path; streams are at /events?topic=NAME.";
+const PUBLISH_PATHS: &str =
+    "There is nothing at this path; publish with POST /publish?topic=NAME, or many at /publish/batch.";
+const PUBLISH_ON_CONTROL: &str =
+    "There is nothing at this path; publish with POST /publish?topic=NAME on the control listener.";
 const ON_CONTROL: &str = "This path is served on the control listener only.";
 const NOT_IN_PROFILE: &str = "There is nothing at this path in the broadcast-benchmark profile.";
 
@@ -213,14 +224,15 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
         },
         b"/publish" => {
             check_publish_allowed(head, policy)?;
+            check_coding(head)?;
             check_body(head, policy)?;
             Ok(Request::Publish(Box::new(parse_publish(head, policy)?)))
         }
         b"/publish/batch" => {
             check_publish_allowed(head, policy)?;
+            check_coding(head)?;
             check_body(head, policy)?;
-            check_batch_type(head)?;
-            Ok(Request::Batch(Box::new(BatchRequest { idempotency_key: parse_idempotency_key(head)? })))
+            Ok(Request::Batch(Box::new(batch(head)?)))
         }
         b"/healthz" => allow_read(head, Request::Health),
         b"/readyz" => allow_read(head, Request::Ready),
@@ -237,11 +249,22 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
         b"/drain" if control && head.method == Method::Post => Ok(Request::Drain),
         b"/drain" if control => Err(Problem::MethodNotAllowed(POST)),
         b"/" if control => allow_read(head, asset_request(head, b"index.html")),
+        b"/" if policy.landing => allow_read(head, Request::Landing),
         _ => match head.path.strip_prefix(b"/dashboard/") {
             Some(name) if control => allow_read(head, asset_request(head, name)),
-            _ if OF_CONTROL.contains(&head.path) => Err(Problem::NotFound(ON_CONTROL)),
-            _ => Err(Problem::NotFound(NOWHERE)),
+            _ => Err(Problem::NotFound(right_path(head, control))),
         },
+    }
+}
+
+/// The sentence that leads from a path that does not exist to the one that was most likely meant.
+fn right_path(head: &Head<'_>, control: bool) -> &'static str {
+    let publishes = head.path.starts_with(b"/publish") || head.method == Method::Post;
+    match control {
+        false if OF_CONTROL.contains(&head.path) => ON_CONTROL,
+        false if publishes => PUBLISH_ON_CONTROL,
+        true if publishes => PUBLISH_PATHS,
+        _ => NOWHERE,
     }
 }
 
@@ -249,7 +272,7 @@ fn asset_request(head: &Head<'_>, name: &[u8]) -> Request {
     // No name of ours has bytes that are not UTF-8, so their substitutes find nothing either.
     Request::Asset {
         name: String::from_utf8_lossy(name).into(),
-        if_none_match: head.fields.if_none_match.map(Into::into),
+        if_none_match: head.fields.if_none_match.joined(),
     }
 }
 
@@ -282,9 +305,8 @@ fn metrics_format(head: &Head<'_>) -> MetricsFormat {
 fn parse_status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
     let mut series = None;
     for pair in pairs(head.query) {
-        let (name, value) = pair?;
-        if *name == *b"series" {
-            set_once(&mut series, "series", parse_switch("series", &value)?)?;
+        if *pair.name == *b"series" {
+            set_once(&mut series, "series", parse_switch("series", &pair.value()?)?)?;
         }
     }
     Ok(StatusQuery { series: series.unwrap_or(false) })
@@ -294,8 +316,7 @@ fn check_publish_allowed(head: &Head<'_>, policy: &ListenerPolicy) -> Result<(),
     match (head.method, policy.listener) {
         (Method::Post, ListenerKind::Control) => Ok(()),
         (Method::Post, ListenerKind::Public) => {
-            let control = policy.control_bound.get().unwrap_or(&policy.control);
-            Err(Problem::PublishNotAllowed { control: control.as_str().into() })
+            Err(Problem::PublishNotAllowed { has_control: policy.has_control })
         }
         _ => Err(Problem::MethodNotAllowed(POST)),
     }
@@ -312,10 +333,39 @@ fn check_body(head: &Head<'_>, policy: &ListenerPolicy) -> Result<(), Problem> {
     }
 }
 
-fn check_batch_type(head: &Head<'_>) -> Result<(), Problem> {
-    let Some(content_type) = head.fields.content_type else { return Ok(()) };
-    let essence = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
-    if essence.eq_ignore_ascii_case(b"application/x-ndjson") { Ok(()) } else { Err(Problem::UnsupportedType) }
+/// A body is the payload itself, in neither a content coding nor an envelope. What a form is called is what
+/// `curl -d` calls any text, so it says nothing.
+fn check_coding(head: &Head<'_>) -> Result<(), Problem> {
+    let multipart = essence(head).get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"));
+    if head.fields.encoded {
+        Err(Problem::UnsupportedCoding)
+    } else if multipart {
+        Err(Problem::Multipart)
+    } else {
+        Ok(())
+    }
+}
+
+/// The media type of a body, without its parameters.
+fn essence<'a>(head: &Head<'a>) -> &'a [u8] {
+    let content_type = head.fields.content_type.unwrap_or_default();
+    content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii()
+}
+
+fn batch(head: &Head<'_>) -> Result<BatchRequest, Problem> {
+    if head.fields.content_type.is_some() && !essence(head).eq_ignore_ascii_case(b"application/x-ndjson") {
+        return Err(Problem::UnsupportedType);
+    }
+    if let Some(pair) = pairs(head.query).next() {
+        return Err(unknown_parameter(&pair.name, None, BATCH_TAKES));
+    }
+    Ok(BatchRequest { idempotency_key: parse_idempotency_key(head)? })
+}
+
+fn unknown_parameter(name: &[u8], near: Option<&'static str>, takes: &'static str) -> Problem {
+    let name = String::from_utf8_lossy(name);
+    let name = name.chars().take(PARAMETER_NAME_CHARS_MAX).collect::<String>().into();
+    Problem::UnknownParameter { name, near, takes }
 }
 
 fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<SubscribeRequest, Problem> {
@@ -329,16 +379,18 @@ fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Subscribe
     let mut buffered = None;
     let mut snake_id = ResumeIds::default();
     let mut camel_id = ResumeIds::default();
+    let mut other_id = ResumeIds::default();
     for pair in pairs(head.query) {
-        let (name, value) = pair?;
-        match &*name {
-            b"topic" => push_topic(&mut topics, &value, policy.topics_per_connection_max)?,
-            b"event" => push_filter(&mut events, &value)?,
-            b"last" => set_once(&mut last, "last", parse_last(&value, policy.last_max)?)?,
-            b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &value)?)?,
-            b"buffered" => set_once(&mut buffered, "buffered", parse_switch("buffered", &value)?)?,
-            b"last_event_id" => snake_id.add(value),
-            b"lastEventId" => camel_id.add(value),
+        match &*pair.name {
+            b"topic" => push_topic(&mut topics, &pair.value()?, policy.topics_per_connection_max)?,
+            b"event" => push_filter(&mut events, &pair.value()?)?,
+            b"last" => set_once(&mut last, "last", parse_last(&pair.value()?)?)?,
+            b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &pair.value()?)?)?,
+            b"buffered" => set_once(&mut buffered, "buffered", parse_switch("buffered", &pair.value()?)?)?,
+            b"last_event_id" => snake_id.add(pair.value()?),
+            b"lastEventId" => camel_id.add(pair.value()?),
+            other if is_last_event_id(other) => other_id.add(pair.value()?),
+            // Links carry parameters of others; nobody looks at their values.
             _ => {}
         }
     }
@@ -349,12 +401,14 @@ fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Subscribe
         return Err(Problem::Refused(RefusalReason::ReservedTopic));
     }
     // On a reconnection the URL still says `last=`; where the client stopped counts more.
-    let resumed = resume_from_header(head).or(snake_id).or(camel_id).start();
+    let resumed = resume_from_header(head).or(snake_id).or(camel_id).or(other_id).start();
     let start = resumed.unwrap_or(match last {
         None | Some(0) => StreamStart::Now,
         Some(newest) => StreamStart::Newest(newest),
     });
-    let browser = head.fields.fetch_mode.is_some() && head.fields.accept.names_event_stream();
+    // Fetch makes both of the cache mode of an EventSource on every scheme (WHATWG HTML §9.2.2); clients made
+    // of `fetch` name the type alone, and understand a 503.
+    let event_source = head.fields.no_cache && head.fields.accept.names_event_stream();
     Ok(SubscribeRequest {
         topics,
         events,
@@ -362,7 +416,7 @@ fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Subscribe
         clock: clock.unwrap_or(false),
         buffered: buffered.unwrap_or(false),
         chunked: head.http11,
-        browser,
+        event_source,
     })
 }
 
@@ -372,13 +426,19 @@ fn parse_publish(head: &Head<'_>, policy: &ListenerPolicy) -> Result<PublishRequ
     let mut key = None;
     let mut retry_ms = None;
     for pair in pairs(head.query) {
-        let (name, value) = pair?;
-        match &*name {
-            b"topic" => push_topic(&mut topics, &value, policy.topics_per_connection_max)?,
-            b"event" => set_once(&mut event, "event", parse_checked("event", &value, rules::check_event)?)?,
-            b"key" => set_once(&mut key, "key", parse_checked("key", &value, rules::check_key)?)?,
-            b"retry" => set_once(&mut retry_ms, "retry", parse_retry(&value)?)?,
-            _ => {}
+        let value = || pair.value();
+        match &*pair.name {
+            b"topic" => push_topic(&mut topics, &value()?, policy.topics_per_connection_max)?,
+            b"event" => {
+                set_once(&mut event, "event", parse_checked("event", &value()?, rules::check_event)?)?
+            }
+            b"key" => set_once(&mut key, "key", parse_checked("key", &value()?, rules::check_key)?)?,
+            b"retry" => set_once(&mut retry_ms, "retry", parse_retry(&value()?)?)?,
+            // A misspelt name would be lost without a word, and the event with it for all that filter by it.
+            other => {
+                let near = nearest(&String::from_utf8_lossy(other), PUBLISH_PARAMETERS.into_iter());
+                return Err(unknown_parameter(other, near, PUBLISH_TAKES));
+            }
         }
     }
     if topics.is_empty() {
@@ -438,13 +498,17 @@ fn set_once<T>(place: &mut Option<T>, name: &'static str, value: T) -> Result<()
     }
 }
 
-fn parse_last(value: &[u8], last_max: usize) -> Result<usize, Problem> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Problem::BadParameter { name: "last", rule: "must be a whole number" });
-    }
-    // A number that does not fit is more than is kept, too.
+fn parse_last(value: &[u8]) -> Result<usize, Problem> {
+    const _: () = assert!(LAST_EVENTS_MAX == 1_000, "text below");
     let wanted = rules::parse_decimal(value).and_then(|wanted| usize::try_from(wanted).ok());
-    Ok(wanted.unwrap_or(usize::MAX).min(last_max))
+    let within = wanted.filter(|&wanted| wanted <= LAST_EVENTS_MAX);
+    within.ok_or(Problem::BadParameter { name: "last", rule: "must be a whole number up to 1000" })
+}
+
+/// Whether a name is one of the many that clients give the last event id: `lastEventID`, `Last-Event-ID`.
+fn is_last_event_id(name: &[u8]) -> bool {
+    let letters = name.iter().filter(|b| !matches!(b, b'-' | b'_')).map(u8::to_ascii_lowercase);
+    letters.eq(b"lasteventid".iter().copied())
 }
 
 fn parse_switch(name: &'static str, value: &[u8]) -> Result<bool, Problem> {

@@ -9,6 +9,9 @@ use crate::base::limits::KEY_BYTES_MAX;
 const TOPIC_BYTES_MAX: usize = 128;
 /// Bytes of an event's name: it is repeated in every frame.
 const EVENT_NAME_BYTES_MAX: usize = 128;
+/// Milliseconds of a reconnection time: an hour. Node's clients take a time beyond 31 bits for 1 ms, and
+/// connect hundreds of times a second.
+const RETRY_MS_MAX: u64 = 3_600_000;
 
 /// The type of an event that was published without a name (WHATWG HTML §9.2.6).
 pub const UNNAMED_EVENT: &str = "message";
@@ -67,9 +70,17 @@ pub fn check_key(text: &str) -> Result<(), &'static str> {
     no_controls(text)
 }
 
-/// Decimal digits and nothing else, as milliseconds; a number that `u64` cannot hold is refused.
+/// A reconnection time in decimal digits and nothing else.
 pub fn parse_retry_ms(digits: &[u8]) -> Result<u64, &'static str> {
-    parse_decimal(digits).ok_or("must be a whole number of milliseconds")
+    check_retry_ms(parse_decimal(digits).unwrap_or(0))
+}
+
+/// A reconnection time: neither none, with which clients would come back without a pause, nor beyond what
+/// timers of 31 bits take for none.
+pub fn check_retry_ms(retry_ms: u64) -> Result<u64, &'static str> {
+    const _: () = assert!(RETRY_MS_MAX == 3_600_000, "text below");
+    let within = (1..=RETRY_MS_MAX).contains(&retry_ms);
+    within.then_some(retry_ms).ok_or("must be a whole number of milliseconds from 1 to 3600000")
 }
 
 /// Decimal digits only; `None` for anything else, for no digits, and for a number that `u64` cannot hold.

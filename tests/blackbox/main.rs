@@ -8,6 +8,7 @@
 mod activation;
 mod alerts;
 mod alerts_defaults;
+mod answers;
 mod batch;
 mod bench_profile;
 mod body_attacks;

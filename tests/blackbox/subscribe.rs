@@ -49,7 +49,7 @@ fn fields(rows: &[(&str, &str)]) -> Vec<(String, String)> {
 const STREAM_FIELDS: [(&str, &str); 5] = [
     ("access-control-allow-origin", "*"),
     ("cache-control", "no-cache, no-transform"),
-    ("content-type", "text/event-stream"),
+    ("content-type", "text/event-stream; charset=utf-8"),
     ("transfer-encoding", "chunked"),
     ("x-accel-buffering", "no"),
 ];
@@ -66,9 +66,10 @@ fn stream_head_has_exactly_the_promised_fields() {
         let date = stream.head.header("date").expect("a date").to_owned();
         let head = String::from_utf8(stream.head.head).expect("ASCII");
         let head = head.replace(&format!("Date: {date}\r\n"), "");
-        let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+        let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
                         Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\
-                        Access-Control-Allow-Origin: *\r\nTransfer-Encoding: chunked\r\n\r\n";
+                        Access-Control-Allow-Origin: *\r\nTransfer-Encoding: chunked\r\n\
+                        Connection: close\r\n\r\n";
         assert_eq!(head, expected, "byte for byte");
     });
 }

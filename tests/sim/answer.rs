@@ -140,13 +140,14 @@ impl Reader {
         }
         let asked = self.asked.pop_front().expect("an answer that nobody asked for");
         let closes = field("Connection") == Some("close");
-        let stream = field("Content-Type") == Some("text/event-stream");
+        let stream = field("Content-Type") == Some("text/event-stream; charset=utf-8");
         if stream {
             assert_eq!(status, 200);
             assert_eq!(field("Cache-Control"), Some("no-cache, no-transform"));
             assert_eq!(field("X-Accel-Buffering"), Some("no"));
             assert_eq!(field("Content-Length"), None);
             assert_eq!(field("Transfer-Encoding"), asked.http11.then_some("chunked"));
+            assert!(closes || asked.head_only, "a stream takes its connection with it");
         }
         let answer = Answer { tag: asked.tag, status, body: String::new(), closes };
         if stream && !asked.head_only {

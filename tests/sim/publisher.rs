@@ -366,7 +366,7 @@ fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, long: bool) 
     let prng = &mut scene.prng;
     let name = one_in(prng, 2).then(|| pick(prng, &NAMES).to_owned());
     let key = one_in(prng, 2).then(|| pick(prng, &["k1", "k2", "ключ"]).to_owned());
-    let retry = one_in(prng, 10).then(|| prng.below(9_000));
+    let retry = one_in(prng, 10).then(|| 1 + prng.below(9_000));
     let mut text = format!("e{number}.t{}.", topics[0]);
     const SCRAPS: [&str; 10] = ["x", "\n", "\r\n", "\r", "\n\ndata: y", "id: 5", "\u{2028}", ":", " ", "ü"];
     for _ in 0..prng.below(6) {

@@ -153,14 +153,14 @@ impl Subscriber {
         };
         match resume {
             Some(id) if scene.one_in(3) => {
-                let name = pick(&mut scene.prng, &["last_event_id", "lastEventId"]);
+                let name = pick(&mut scene.prng, &["last_event_id", "lastEventId", "lastEventID"]);
                 query.push(format!("{name}={}", encode(&id)));
             }
             Some(id) => fields.push_str(&format!("Last-Event-ID: {id}\r\n")),
             None => {}
         }
         if browser {
-            fields.push_str("Accept: text/event-stream\r\nSec-Fetch-Mode: cors\r\n");
+            fields.push_str("Accept: text/event-stream\r\nCache-Control: no-cache\r\n");
         }
         let host = if listener == ListenerKind::Control { "127.0.0.1:8081" } else { "example.org" };
         let version = if http11 { "1.1" } else { "1.0" };

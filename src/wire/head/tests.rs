@@ -179,6 +179,11 @@ fn targets_that_are_no_path_and_no_url_are_refused() {
         ("get / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
         ("GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET /a\\b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /a?b=\\c HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET \\a?b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://a\\?b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /a?b=\"<>[]^`{|}' HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET /\u{7f} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -231,15 +236,29 @@ fn broken_lines_names_and_values_are_refused() {
         ("X: \u{e4}\r\n", 200),
         ("X:\r\n", 200),
         ("X:    \r\n", 200),
-        // Fields that mean one thing may stand once.
+    ];
+    for (fields, expected) in rows {
+        check(&with(fields), *expected);
+    }
+}
+
+#[test]
+fn fields_that_mean_one_thing_stand_once_and_lists_may_repeat() {
+    let rows: &[(&str, u16)] = &[
+        // A13
+        ("Host: a.test\r\n", 400),
         ("Origin: a\r\nOrigin: b\r\n", 400),
         ("Idempotency-Key: a\r\nIdempotency-Key: a\r\n", 400),
         ("Authorization: a\r\nAuthorization: b\r\n", 400),
         ("Content-Type: a\r\nContent-Type: b\r\n", 400),
         ("Last-Event-ID: a\r\nLast-Event-ID: b\r\n", 200),
         ("Accept: a\r\nAccept: b\r\n", 200),
-        // A13
-        ("Host: a.test\r\n", 400),
+        ("If-None-Match: a\r\nIf-None-Match: b\r\n", 200),
+        (&"If-None-Match: a\r\n".repeat(40), 200),
+        ("Cache-Control: a\r\nCache-Control: b\r\n", 200),
+        ("Content-Encoding: a\r\nContent-Encoding: b\r\n", 200),
+        ("Connection: a\r\nConnection: b\r\n", 200),
+        ("Access-Control-Request-Headers: a\r\nAccess-Control-Request-Headers: b\r\n", 200),
         // A20
         ("Expect: 100-continue\r\n", 200),
         ("Expect: 100-Continue\r\n", 200),
@@ -256,7 +275,12 @@ fn broken_lines_names_and_values_are_refused() {
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.0\r\n\r\n", 200),
         ("GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: \t\r\n\r\n", 200),
+        ("GET / HTTP/1.0\r\nHost:\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost:\r\nHost:\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost:\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: :80\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\0\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
@@ -391,5 +415,44 @@ fn known_fields_are_found_whatever_their_case() {
     assert_eq!(head.fields.idempotency_key, Some(&b"i"[..]));
     assert_eq!(head.fields.fetch_site, Some(&b"s"[..]));
     assert_eq!(head.fields.fetch_mode, Some(&b"m"[..]));
-    assert_eq!(head.fields.if_none_match, Some(&b"n"[..]));
+    assert_eq!(head.fields.if_none_match.joined().as_deref(), Some(&b"n"[..]));
+}
+
+#[test]
+fn lines_of_a_list_field_are_one_list() {
+    let joined = |fields: &str| head(&with(fields)).fields.if_none_match.joined();
+    assert_eq!(joined(""), None);
+    assert_eq!(joined("If-None-Match:\r\n").as_deref(), Some(&b""[..]));
+    let two = joined("If-None-Match: \"a\"\r\nX: y\r\nif-none-match: W/\"b\", \"c\"\r\n");
+    assert_eq!(two.as_deref(), Some(&b"\"a\", W/\"b\", \"c\""[..]));
+    let many = joined(&"If-None-Match: a\r\n".repeat(40));
+    assert_eq!(many.as_deref(), Some(&b"a, a, a, a"[..]), "further lines are not needed for a whole answer");
+    let text = with("Access-Control-Request-Headers: a, ,b\r\nAccess-Control-Request-Headers: ,c\r\n");
+    let asked: Vec<&[u8]> = head(&text).fields.request_headers.members().collect();
+    assert_eq!(asked, [b"a", b"b", b"c"]);
+}
+
+#[test]
+fn codings_and_cache_modes_are_found_in_any_line() {
+    // Fields, whether the body is encoded, whether no cache may answer.
+    let rows: &[(&str, bool, bool)] = &[
+        ("", false, false),
+        ("Content-Encoding: identity\r\n", false, false),
+        ("Content-Encoding:\r\n", false, false),
+        ("Content-Encoding: Identity, \r\n", false, false),
+        ("Content-Encoding: gzip\r\n", true, false),
+        ("Content-Encoding: identity, br\r\n", true, false),
+        ("Content-Encoding: identity\r\nContent-Encoding: aws-chunked\r\n", true, false),
+        ("Cache-Control: no-cache\r\n", false, true),
+        ("Cache-Control: max-age=0, No-Cache\r\n", false, true),
+        ("Cache-Control: max-age=0\r\nCache-Control: no-cache\r\n", false, true),
+        ("Cache-Control: no-store\r\n", false, false),
+        ("Cache-Control: no-cache2\r\n", false, false),
+        ("Pragma: no-cache\r\n", false, false),
+    ];
+    for (fields, encoded, no_cache) in rows {
+        let text = with(fields);
+        let head = head(&text);
+        assert_eq!((head.fields.encoded, head.fields.no_cache), (*encoded, *no_cache), "{fields:?}");
+    }
 }

@@ -11,6 +11,7 @@ fn reply(cors: &Cors) -> Reply<'_> {
         status: 200,
         http11: true,
         keep_alive: true,
+        idle_ms: 75_999,
         head_only: false,
         cors,
         origin: Some(b"https://app.test"),
@@ -19,6 +20,8 @@ fn reply(cors: &Cors) -> Reply<'_> {
         wall_ms: 784_111_777_000,
     }
 }
+
+const KEPT: &str = "Connection: keep-alive\r\nKeep-Alive: timeout=75\r\n";
 
 /// The moment of RFC 9110 §5.6.7.
 const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
@@ -33,17 +36,21 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
 #[test]
 fn answers_say_length_type_origin_and_whether_the_connection_stays() {
     let rows: &[(Reply<'_>, &str)] = &[
-        (reply(&ANY), "Access-Control-Allow-Origin: *\r\n"),
+        (reply(&ANY), &format!("{KEPT}Access-Control-Allow-Origin: *\r\n")),
         (Reply { keep_alive: false, ..reply(&Cors::Off) }, "Connection: close\r\n"),
-        (Reply { http11: false, ..reply(&Cors::Off) }, "Connection: keep-alive\r\n"),
+        (reply(&Cors::Off), KEPT),
+        (Reply { http11: false, ..reply(&Cors::Off) }, KEPT),
+        (Reply { idle_ms: 1_000, ..reply(&Cors::Off) }, &KEPT.replace("75", "1")),
+        (Reply { idle_ms: 999, ..reply(&Cors::Off) }, ""),
+        (Reply { idle_ms: 999, http11: false, ..reply(&Cors::Off) }, "Connection: keep-alive\r\n"),
         (Reply { http11: false, keep_alive: false, ..reply(&Cors::Off) }, "Connection: close\r\n"),
-        (Reply { retry_after_s: Some(7), ..reply(&Cors::Off) }, "Retry-After: 7\r\n"),
-        (Reply { allow: Some("GET, HEAD"), ..reply(&Cors::Off) }, "Allow: GET, HEAD\r\n"),
+        (Reply { retry_after_s: Some(7), ..reply(&Cors::Off) }, &format!("{KEPT}Retry-After: 7\r\n")),
+        (Reply { allow: Some("GET, HEAD"), ..reply(&Cors::Off) }, &format!("{KEPT}Allow: GET, HEAD\r\n")),
     ];
     for (reply, fields) in rows {
         let expected = format!(
             "HTTP/1.1 200 OK\r\n{DATE}Cache-Control: no-store\r\n{fields}Content-Type: application/json\r\n\
-             Content-Length: 2\r\n\r\n{{}}"
+             Content-Length: 3\r\n\r\n{{}}\n"
         );
         assert_eq!(written(|out| append_json(out, reply, "{}")), expected);
     }
@@ -57,7 +64,7 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
     let id = EventId::parse(b"1700000000000-3").expect("an id");
     let accepted = written(|out| append_accepted(out, &reply(&Cors::Off), id, 4));
     assert!(accepted.starts_with("HTTP/1.1 202 Accepted\r\n"));
-    assert!(accepted.ends_with("\r\n\r\n{\"id\":\"1700000000000-3\",\"subscribers\":4}"));
+    assert!(accepted.ends_with("\r\n\r\n{\"id\":\"1700000000000-3\",\"subscribers\":4}\n"));
 }
 
 #[test]
@@ -92,6 +99,18 @@ fn a_part_of_the_dashboard_is_sent_once_and_then_only_confirmed() {
 }
 
 #[test]
+fn landing_page_is_three_lines_for_people() {
+    let page = written(|out| append_landing(out, &reply(&ANY)));
+    let (head, text) = page.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{head}");
+    assert!(
+        text.contains("/events?topic=NAME") && text.ends_with('\n') && text.lines().count() == 3,
+        "{text}"
+    );
+    assert!(!text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+}
+
+#[test]
 fn origins_are_echoed_only_when_listed() {
     let setting = |text: &str| -> Cors {
         Cors::from_setting(&text.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect::<Vec<_>>())
@@ -121,6 +140,8 @@ fn origins_are_echoed_only_when_listed() {
         let cors = setting(configured);
         let got = written(|out| cors.append(out, origin.map(str::as_bytes)));
         assert_eq!(got, *expected, "{configured} {origin:?}");
+        let exposed = written(|out| cors.append_exposed(out, origin.map(str::as_bytes)));
+        assert_eq!(!exposed.is_empty(), expected.contains("Allow-Origin"), "{configured} {origin:?}");
     }
 }
 
@@ -136,18 +157,19 @@ fn problems_are_json_with_their_status_and_close_when_they_must() {
     assert_eq!(
         refused,
         format!(
-            "HTTP/1.1 503 Service Unavailable\r\n{DATE}Cache-Control: no-store\r\n\
-             Access-Control-Allow-Origin: *\r\nRetry-After: 3\r\nContent-Type: application/json\r\n\
-             Content-Length: 102\r\n\r\n\
+            "HTTP/1.1 503 Service Unavailable\r\n{DATE}Cache-Control: no-store\r\n{KEPT}\
+             Access-Control-Allow-Origin: *\r\nRetry-After: 3\r\n\
+             Access-Control-Expose-Headers: Retry-After\r\nContent-Type: application/json\r\n\
+             Content-Length: 103\r\n\r\n\
              {{\"error\":\"overloaded\",\"message\":\"Publishers are faster than the server can deliver; try \
-             again later.\"}}"
+             again later.\"}}\n"
         )
     );
     let wrong_method = written(|out| append_problem(out, &Problem::MethodNotAllowed("POST"), &reply(&ANY)));
-    assert!(wrong_method.contains("\r\nAllow: POST\r\n") && !wrong_method.contains("Connection"));
+    assert!(wrong_method.contains("\r\nAllow: POST\r\n") && !wrong_method.contains("close"));
     let broken = written(|out| append_problem(out, &Problem::Malformed("No \"good\"."), &reply(&ANY)));
     assert!(broken.contains("\r\nConnection: close\r\n"));
-    assert!(broken.ends_with("{\"error\":\"bad_request\",\"message\":\"No \\\"good\\\".\"}"));
+    assert!(broken.ends_with("{\"error\":\"bad_request\",\"message\":\"No \\\"good\\\".\"}\n"));
     let closing = written(|out| {
         append_problem(
             out,
@@ -170,6 +192,8 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::BadQuery("A."),
         Problem::BadParameter { name: "topic", rule: "must not be empty" },
         Problem::BadParameter { name: "Idempotency-Key", rule: "must not be empty" },
+        Problem::UnknownParameter { name: "a\u{1b}b".into(), near: None, takes: "a publish takes none" },
+        Problem::UnknownParameter { name: "evnt".into(), near: Some("event"), takes: "" },
         Problem::NoTopic,
         Problem::TooManyTopics { topics_max: 64 },
         Problem::NotUtf8,
@@ -178,8 +202,8 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::ReservedEvent { line: None },
         Problem::ReservedEvent { line: Some(3) },
         Problem::NotFound("A."),
-        Problem::PublishNotAllowed { control: "".into() },
-        Problem::PublishNotAllowed { control: "127.0.0.1:8081".into() },
+        Problem::PublishNotAllowed { has_control: false },
+        Problem::PublishNotAllowed { has_control: true },
         Problem::MethodNotAllowed("GET"),
         Problem::NotAcceptable,
         Problem::HeadTimeout,
@@ -189,6 +213,8 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::BatchTooLong { posts_max: 1 },
         Problem::RequestLineTooLong { bytes_max: 1 },
         Problem::UnsupportedType,
+        Problem::UnsupportedCoding,
+        Problem::Multipart,
         Problem::ExpectationFailed,
         Problem::HeadTooLarge { bytes_max: 1 },
         Problem::TooManyHeaders { headers_max: 1 },
@@ -225,26 +251,41 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
 
 #[test]
 fn a_preflight_allows_what_event_stream_clients_send() {
-    assert_eq!(
-        written(|out| append_preflight(out, &reply(&ANY), "GET, HEAD, OPTIONS")),
-        format!(
-            "HTTP/1.1 204 No Content\r\n{DATE}Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
-             Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
-             Access-Control-Allow-Headers: last-event-id, authorization, cache-control, content-type\r\n\
-             Access-Control-Max-Age: 86400\r\n\r\n"
-        )
-    );
+    let rows: &[(&[&str], &str)] = &[
+        (&[], ""),
+        (&["last-event-id, Cache-Control"], ""),
+        (&["baggage,sentry-trace , traceparent"], ", baggage, sentry-trace, traceparent"),
+        (&["X-A", "X-B,,X-C"], ", X-A, X-B, X-C"),
+        (&["X-A: 1, x b, *, \u{e4}, x-c"], ", x-c"),
+        (&[&"x".repeat(65), &"y".repeat(64)], &format!(", {}", "y".repeat(64))),
+        (&[&"n,".repeat(40)], &", n".repeat(32)),
+    ];
+    for (lines, allowed) in rows {
+        let asked = lines.iter().map(|line| line.as_bytes()).collect();
+        assert_eq!(
+            written(|out| append_preflight(out, &reply(&ANY), "GET, HEAD, OPTIONS", &asked)),
+            format!(
+                "HTTP/1.1 204 No Content\r\n{DATE}Cache-Control: no-store\r\n{KEPT}\
+                 Access-Control-Allow-Origin: *\r\n\
+                 Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
+                 Access-Control-Allow-Headers: last-event-id, authorization, cache-control, content-type\
+                 {allowed}\r\nAccess-Control-Expose-Headers: Retry-After\r\n\
+                 Access-Control-Max-Age: 86400\r\n\r\n"
+            )
+        );
+    }
 }
 
 #[test]
 fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
     let head = format!(
-        "HTTP/1.1 200 OK\r\n{DATE}Content-Type: text/event-stream\r\n\
+        "HTTP/1.1 200 OK\r\n{DATE}Content-Type: text/event-stream; charset=utf-8\r\n\
          Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\
          Access-Control-Allow-Origin: *\r\n"
     );
     let any = reply(&ANY);
-    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let kept = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
     let bare = format!("{head}Connection: close\r\n\r\n");
     assert_eq!(
         written(|out| append_stream_head(out, &any, true, false, 2_000)),
@@ -257,13 +298,11 @@ fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
         written(|out| append_stream_head(out, &any, false, true, 5)),
         greeted.replace("X-Accel-Buffering: no\r\n", "")
     );
-    assert_eq!(written(|out| append_stream_head_only(out, &any, true)), chunked);
+    assert_eq!(written(|out| append_stream_head_only(out, &any, true)), kept);
     assert_eq!(written(|out| append_stream_head_only(out, &any, false)), bare);
     assert_eq!(
         written(|out| append_overload_stream(out, &any, true, 31_000)),
-        format!(
-            "{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nd\r\nretry: 31000\n\r\n0\r\n\r\n"
-        )
+        format!("{chunked}d\r\nretry: 31000\n\r\n0\r\n\r\n")
     );
     assert_eq!(written(|out| append_overload_stream(out, &any, false, 31)), format!("{bare}retry: 31\n"));
 }

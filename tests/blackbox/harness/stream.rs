@@ -99,7 +99,8 @@ impl Stream {
     pub fn after(conn: Conn, head: Response) -> Stream {
         let shown = String::from_utf8_lossy(&head.head).into_owned();
         assert_eq!(head.status, 200, "{shown}{}", String::from_utf8_lossy(conn.buffered()));
-        assert_eq!(head.header("content-type"), Some("text/event-stream"), "{shown}");
+        let essence = head.header("content-type").and_then(|value| value.split(';').next());
+        assert_eq!(essence, Some("text/event-stream"), "{shown}");
         assert_eq!(head.header("content-length"), None, "{shown}");
         let chunked = head.header("transfer-encoding") == Some("chunked");
         let waiting = VecDeque::new();
