@@ -7,10 +7,10 @@ use fanwheel::base::settings::{ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::survey::ConnectionTraffic;
 use fanwheel::base::time::Now;
-use fanwheel::fanout::hub::Post;
+use fanwheel::fanout::hub::NewEvent;
 use fanwheel::fanout::node::Node;
-use fanwheel::fanout::seam::{Close, Io, Read, Send, Sent};
-use fanwheel::fanout::wheel::Wheel;
+use fanwheel::fanout::seam::{CloseMode, Io, ReadResult, SendOp, SendResult};
+use fanwheel::fanout::wheel::TimerWheel;
 use fanwheel::fanout::worker::Worker;
 use fanwheel::wire::frame::Draft;
 use fanwheel::wire::head::{self, HeadLimits};
@@ -28,27 +28,27 @@ const SUBSCRIBERS: u64 = 10_000;
 struct Sink;
 
 impl Io for Sink {
-    fn send_all(&mut self, sends: &mut [Send<'_>]) {
+    fn send_all(&mut self, sends: &mut [SendOp<'_>]) {
         for send in sends {
-            send.result = Sent::Bytes(send.parts.iter().map(|part| part.len()).sum());
+            send.result = SendResult::Bytes(send.parts.iter().map(|part| part.len()).sum());
         }
     }
     fn mono_us(&mut self) -> u64 {
         0
     }
-    fn read(&mut self, _slot: u32, into: &mut [u8]) -> Read {
+    fn read(&mut self, _slot: u32, into: &mut [u8]) -> ReadResult {
         into[..REQUEST.len()].copy_from_slice(REQUEST);
-        Read::Bytes(REQUEST.len())
+        ReadResult::Bytes(REQUEST.len())
     }
     fn expect_body(&mut self, _slot: u32) {}
-    fn finish(&mut self, _slot: u32) {}
-    fn peer(&mut self, _slot: u32) -> Option<SocketAddr> {
+    fn shutdown_write(&mut self, _slot: u32) {}
+    fn peer_address(&mut self, _slot: u32) -> Option<SocketAddr> {
         None
     }
     fn traffic(&mut self, _slot: u32) -> Option<ConnectionTraffic> {
         None
     }
-    fn close(&mut self, _slot: u32, _how: Close) {}
+    fn close(&mut self, _slot: u32, _how: CloseMode) {}
 }
 
 fn at(mono_ms: u64) -> Now {
@@ -68,8 +68,8 @@ fn audience() -> (Arc<Node>, Worker) {
     (node, worker)
 }
 
-fn post() -> Vec<Post> {
-    vec![Post { topics: vec!["news".into()], draft: Draft::new(None, None, &"x".repeat(64), None) }]
+fn post() -> Vec<NewEvent> {
+    vec![NewEvent { topics: vec!["news".into()], draft: Draft::new(None, None, &"x".repeat(64), None) }]
 }
 
 fn wire(c: &mut Criterion) {
@@ -84,7 +84,7 @@ fn wire(c: &mut Criterion) {
 }
 
 fn wheel(c: &mut Criterion) {
-    let mut wheel = Wheel::new(0);
+    let mut wheel = TimerWheel::new(0);
     let mut tick = 0;
     for slot in 0..100_000 {
         wheel.arm(slot, slot % 469);

@@ -7,7 +7,7 @@ use fanwheel::base::address::ListenAddress;
 use fanwheel::base::counters::Count;
 use fanwheel::base::settings::{ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
-use fanwheel::fanout::mail::Control;
+use fanwheel::fanout::mail::ControlMessage;
 use fanwheel::fanout::node::Node;
 use fanwheel::reactor::{
     BindFault, Capacity, Server, ServerLaunch, StartError, WorkerNotice, capacity, start,
@@ -59,7 +59,7 @@ impl Running {
     }
 
     fn stop(self) {
-        self.server.control(Control::Stop);
+        self.server.control(ControlMessage::Stop);
         self.server.join();
     }
 }

@@ -11,7 +11,7 @@ use crate::base::limits::PROBE_MS;
 use crate::base::logfmt::LogValue;
 use crate::daemon::logging;
 use crate::fanout::node::Node;
-use crate::fanout::readiness::Surroundings;
+use crate::fanout::readiness::HostConditions;
 use crate::reactor::{Clock, Wakers};
 
 /// The interval between two checks of the log's disk.
@@ -66,7 +66,7 @@ impl ReadinessProbe {
 
     fn send_probe(&self) -> bool {
         let now = self.clock.now();
-        self.wakers.wake(self.node.keep_vigil(now, Surroundings { log_fails: logging::is_failing() }));
+        self.wakers.wake(self.node.check_readiness(now, HostConditions { log_fails: logging::is_failing() }));
         self.node.readiness(now.mono_ms).ok
     }
 }

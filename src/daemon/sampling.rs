@@ -186,7 +186,7 @@ impl HostSampler {
             let connections = self.node.totals().connections_open;
             let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
             self.next_address_survey = now + Duration::from_millis(pause_ms);
-            self.wakers.wake(self.node.survey_addresses());
+            self.wakers.wake(self.node.count_addresses());
         } else if overdue >= Duration::from_millis(ADDRESS_SURVEY_MS_MAX) {
             self.node.forget_addresses();
         }

@@ -32,7 +32,7 @@ use crate::daemon::sampling::{HostSampler, SharedWatch};
 use crate::daemon::signals::{SIGNAL_POLL_MS, SignalAction, SignalFlags};
 use crate::daemon::systemd::ServiceManager;
 use crate::daemon::{activation, start};
-use crate::fanout::mail::Control;
+use crate::fanout::mail::ControlMessage;
 use crate::fanout::node::Node;
 use crate::host::memory::{MemoryLimit, MemoryReader};
 use crate::host::seed::random_seed;
@@ -260,13 +260,13 @@ impl MainThread {
         let hint = if streams > 0 { " hint=\"a second signal stops at once\"" } else { "" };
         info!("event=drain reason={reason} streams={streams} drain_ms={}{hint}", self.drain_ms);
         self.service_manager.notify_stopping();
-        self.server.control(Control::Drain);
+        self.server.control(ControlMessage::Drain);
         let deadline = Instant::now() + Duration::from_millis(self.drain_ms + DRAIN_GRACE_MS);
         self.state = ServeState::Draining { deadline, signalled };
     }
 
     fn stop_workers(&mut self, exit_code: u8) {
-        self.server.control(Control::Stop);
+        self.server.control(ControlMessage::Stop);
         self.state =
             ServeState::Stopping { deadline: Instant::now() + Duration::from_millis(STOP_MS), exit_code };
     }

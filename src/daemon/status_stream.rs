@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::base::snapshot::StatusQuery;
 use crate::base::time::Now;
 use crate::daemon::sampling::SharedWatch;
-use crate::fanout::hub::Post;
+use crate::fanout::hub::NewEvent;
 use crate::fanout::node::Node;
 use crate::monitor;
 use crate::reactor::Wakers;
@@ -29,7 +29,7 @@ impl StatusStream {
 
     /// Publishes the newest state if somebody listens; costs one short lock while nobody does.
     pub fn publish_status(&self, shared: &SharedWatch, now: Now) {
-        if !self.node.hub.is_heard(STATUS_TOPIC) {
+        if !self.node.hub.has_subscribers(STATUS_TOPIC) {
             return;
         }
         shared.note_status_reader();
@@ -39,7 +39,7 @@ impl StatusStream {
         };
         // Without an id, so that no client that resumes gets a gap: it wants only the newest state.
         let draft = Draft::unnumbered(Some(STATUS_TOPIC), &text);
-        let post = Post { topics: vec![STATUS_TOPIC.into()], draft };
+        let post = NewEvent { topics: vec![STATUS_TOPIC.into()], draft };
         // Refused while the server drains or is overloaded; then the pages ask by themselves.
         if let Ok(published) = self.node.hub.publish(vec![post], None, now) {
             self.wakers.wake(published.wake);

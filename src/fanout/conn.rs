@@ -13,8 +13,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::survey_request::Pursuit;
-use super::topic_log::Kept;
+use super::survey_request::PendingSurvey;
+use super::topic_log::SharedFrame;
 use crate::base::counters::CloseReason;
 use crate::base::id::EventId;
 use crate::base::settings::ListenerKind;
@@ -24,12 +24,12 @@ use crate::wire::request::{BatchRequest, PublishRequest};
 
 /// A connection's slot and generation: a stale one never reaches the slot's new owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token(pub u64);
+pub struct ConnToken(pub u64);
 
-impl Token {
+impl ConnToken {
     /// The token of a slot's present owner.
-    pub fn new(slot: u32, generation: u32) -> Token {
-        Token(u64::from(generation) << 32 | u64::from(slot))
+    pub fn new(slot: u32, generation: u32) -> ConnToken {
+        ConnToken(u64::from(generation) << 32 | u64::from(slot))
     }
 
     /// The slot.
@@ -57,7 +57,7 @@ pub struct Conn {
     /// Bits of [`flag`].
     pub flags: u8,
     /// What it is doing.
-    pub state: State,
+    pub state: ConnState,
 }
 
 /// Bits of `Conn::flags`: what a worker's queues know about the connection.
@@ -83,11 +83,11 @@ pub mod flag {
 
 /// What a connection is doing.
 #[derive(Debug)]
-pub enum State {
+pub enum ConnState {
     /// Nothing of the next request has arrived.
-    Waiting,
+    Idle,
     /// A request is arriving, being answered, or the connection is on its way out.
-    Talking(Box<Talk>),
+    Requesting(Box<HttpExchange>),
     /// A subscriber.
     Streaming(Stream),
 }
@@ -98,22 +98,22 @@ pub struct Stream {
     /// Everything up to this id has been handed to the kernel or to `pending`.
     pub position: EventId,
     /// Bytes that must be sent before anything else.
-    pub pending: Option<Box<Pending>>,
+    pub pending: Option<Box<PendingOutput>>,
     /// Several topics or a filter: the individual path.
-    pub extra: Option<Box<Extra>>,
-    /// The worker's index of its topic, and its place in that topic's list. Unused with `extra`.
-    pub place: Place,
+    pub selection: Option<Box<StreamSelection>>,
+    /// The worker's index of its topic, and its place in that topic's list. Unused with `selection`.
+    pub place: SubscriberPlace,
     /// When the socket last took bytes, or when it began to refuse them.
-    pub wrote: Tick,
+    pub last_write: Tick,
     /// When the stream is to be ended: longest life, or departure in a drain.
-    pub ends: Tick,
+    pub end_due: Tick,
     /// Bytes received after the request, in units of 64, each read rounded up.
     pub upstream: u16,
     /// Bits of [`mode`].
     pub mode: u8,
     /// It has asked for history and has not been live since: what it is sent is a replay. A `bool`, so that
-    /// [`State`] finds room for its tag in here.
-    pub replays: bool,
+    /// [`ConnState`] finds room for its tag in here.
+    pub replaying: bool,
     /// Events of that replay so far.
     pub replayed: u32,
 }
@@ -131,16 +131,16 @@ pub mod mode {
     /// Has had no heartbeat: its first one comes early by chance, so that those who came together part.
     pub const NEWCOMER: u8 = 16;
     /// Its socket was full, and it has not caught up since: counted in `Counters::lagging`.
-    pub const LAGS: u8 = 32;
+    pub const LAGGING: u8 = 32;
     /// The operator ends it.
-    pub const OPERATOR: u8 = 64;
+    pub const ENDED_BY_OPERATOR: u8 = 64;
     /// Under the policy `latest`: history has passed it by, and it has not caught up since.
-    pub const PASSED: u8 = 128;
+    pub const PASSED_BY: u8 = 128;
 }
 
 /// A subscriber's entry in a topic's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SubscriberPlace {
     /// The worker's index of the topic.
     pub topic: u32,
     /// Index in its list of subscribers.
@@ -149,20 +149,20 @@ pub struct Place {
 
 /// What only subscribers with several topics or filters need.
 #[derive(Debug)]
-pub struct Extra {
+pub struct StreamSelection {
     /// One entry for each topic.
-    pub places: Box<[Place]>,
+    pub places: Box<[SubscriberPlace]>,
     /// For each topic the floor up to which losses have been told.
-    pub told: Box<[EventId]>,
+    pub reported_floors: Box<[EventId]>,
     /// Only events of these names; empty for all.
     pub names: Box<[Box<str>]>,
 }
 
 /// Bytes on their way to one subscriber alone: the rest of a frame, then bytes of its own.
 #[derive(Debug, Default)]
-pub struct Pending {
+pub struct PendingOutput {
     /// A frame of which part was sent, and the offset of the rest.
-    pub frame: Option<(Arc<Kept>, usize)>,
+    pub frame: Option<(Arc<SharedFrame>, usize)>,
     /// Own bytes: head, greeting, gap events, the end.
     pub bytes: Cow<'static, [u8]>,
     /// How many of `bytes` have been sent.
@@ -171,28 +171,28 @@ pub struct Pending {
 
 /// A connection between its request and its answer.
 #[derive(Debug)]
-pub struct Talk {
+pub struct HttpExchange {
     /// Bytes received and not yet understood.
     pub input: Vec<u8>,
     /// What they belong to.
-    pub phase: Phase,
+    pub phase: ExchangePhase,
     /// Answer bytes.
     pub out: Vec<u8>,
     /// How many of `out` have been sent.
     pub sent: usize,
     /// What follows when `out` is sent.
-    pub then: Then,
+    pub after: AfterAnswer,
 }
 
 /// What a talking connection waits for.
 #[derive(Debug)]
-pub enum Phase {
+pub enum ExchangePhase {
     /// The rest of a head.
     Head,
     /// The rest of a publish body.
-    Body(Box<Upload>),
+    Body(Box<PublishUpload>),
     /// The workers to answer its question.
-    Surveying(Box<Pursuit>),
+    Surveying(Box<PendingSurvey>),
     /// The client to take its answer.
     Answering,
     /// Its turn to have further requests in `input` handled.
@@ -203,7 +203,7 @@ pub enum Phase {
 
 /// What follows an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub enum AfterAnswer {
     /// The next request.
     KeepAlive,
     /// The end, after reading on for a while: a reset would eat the answer.
@@ -212,13 +212,13 @@ pub enum Then {
 
 /// A publish body that arrives in pieces.
 #[derive(Debug)]
-pub struct Upload {
+pub struct PublishUpload {
     /// What to do with it.
-    pub call: Call,
+    pub kind: UploadKind,
     /// The body so far.
     pub body: Vec<u8>,
     /// How it is framed.
-    pub framing: Framing,
+    pub framing: UploadFraming,
     /// Bytes charged to the node's budget.
     pub charged: usize,
     /// The request was HTTP/1.1.
@@ -229,7 +229,7 @@ pub struct Upload {
 
 /// Which publish a body belongs to.
 #[derive(Debug)]
-pub enum Call {
+pub enum UploadKind {
     /// `POST /publish`
     Publish(Box<PublishRequest>),
     /// `POST /publish/batch`
@@ -240,7 +240,7 @@ pub enum Call {
 
 /// How a body is framed.
 #[derive(Debug)]
-pub enum Framing {
+pub enum UploadFraming {
     /// `Content-Length`.
     Bytes(usize),
     /// `Transfer-Encoding: chunked`.
@@ -249,12 +249,12 @@ pub enum Framing {
 
 const _: () = assert!(size_of::<Conn>() <= 64, "an idle subscriber on one topic");
 
-impl Then {
+impl AfterAnswer {
     /// Why the connection ends, if it does.
     pub fn reason(self) -> CloseReason {
         match self {
-            Then::KeepAlive => CloseReason::Peer,
-            Then::Linger(why) => why,
+            AfterAnswer::KeepAlive => CloseReason::Peer,
+            AfterAnswer::Linger(why) => why,
         }
     }
 }
@@ -274,8 +274,8 @@ impl Stream {
     }
 
     /// Whether its filter, if it has one, lets a frame through.
-    pub fn wants(&self, frame: &Kept) -> bool {
-        self.extra.as_ref().is_none_or(|extra| extra.wants(frame))
+    pub fn wants(&self, frame: &SharedFrame) -> bool {
+        self.selection.as_ref().is_none_or(|selection| selection.wants(frame))
     }
 
     /// Whether it has to read the log to go on.
@@ -289,50 +289,51 @@ impl Stream {
     }
 
     /// Its places in topics' lists.
-    pub fn places(&self) -> &[Place] {
-        match &self.extra {
-            Some(extra) => &extra.places,
+    pub fn places(&self) -> &[SubscriberPlace] {
+        match &self.selection {
+            Some(selection) => &selection.places,
             None => std::slice::from_ref(&self.place),
         }
     }
 
     /// The same, to be moved.
-    pub fn place_mut(&mut self, topic: u32) -> &mut Place {
-        match &mut self.extra {
+    pub fn place_mut(&mut self, topic: u32) -> &mut SubscriberPlace {
+        match &mut self.selection {
             None => &mut self.place,
-            Some(extra) => {
-                let found = extra.places.iter_mut().find(|place| place.topic == topic);
+            Some(selection) => {
+                let found = selection.places.iter_mut().find(|place| place.topic == topic);
                 found.expect("a subscriber in a topic's list knows the topic")
             }
         }
     }
 
     /// Bytes that must go out before any further frame, for appending. Puts the stream behind.
-    pub fn own_bytes(&mut self) -> &mut Vec<u8> {
+    pub fn own_output_mut(&mut self) -> &mut Vec<u8> {
         self.mode |= mode::BEHIND;
         self.pending.get_or_insert_default().bytes.to_mut()
     }
 
     /// Sends fixed bytes before any further frame. Puts the stream behind.
-    pub fn say(&mut self, bytes: &'static [u8]) {
+    pub fn queue_static(&mut self, bytes: &'static [u8]) {
         match &self.pending {
-            Some(_) => self.own_bytes().extend_from_slice(bytes),
+            Some(_) => self.own_output_mut().extend_from_slice(bytes),
             None => {
-                self.pending = Some(Box::new(Pending { bytes: Cow::Borrowed(bytes), ..Pending::default() }))
+                self.pending =
+                    Some(Box::new(PendingOutput { bytes: Cow::Borrowed(bytes), ..PendingOutput::default() }))
             }
         }
         self.mode |= mode::BEHIND;
     }
 }
 
-impl Extra {
+impl StreamSelection {
     /// Whether the subscriber's filter lets a frame through.
-    pub fn wants(&self, frame: &Kept) -> bool {
+    pub fn wants(&self, frame: &SharedFrame) -> bool {
         self.names.is_empty() || self.names.iter().any(|name| name.as_bytes() == frame.name())
     }
 }
 
-impl Pending {
+impl PendingOutput {
     /// The unsent parts, in order; none is empty.
     pub fn parts(&self, chunked: bool) -> impl Iterator<Item = &[u8]> {
         let frame = self.frame.as_ref().map(|(frame, sent)| &frame.form(chunked)[*sent..]);

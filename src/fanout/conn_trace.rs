@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::conn::State;
+use super::conn::ConnState;
 use super::seam::Io;
 use super::survey_walk::named_topics;
 use super::worker::Worker;
@@ -16,22 +16,22 @@ use crate::base::survey::ConnectionId;
 
 /// One line's worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct ConnTrace {
     /// The connection.
     pub id: ConnectionId,
     /// Where it came in.
     pub listener: ListenerKind,
     /// What happened to it.
-    pub what: What,
+    pub event: TraceEvent,
 }
 
 /// What happened to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum TraceEvent {
     /// It was accepted from this address.
     Opened(Option<IpAddr>),
     /// It became a stream.
-    Streams(Detail),
+    Streams(ConnDetail),
     /// It ended.
     Closed {
         /// The client.
@@ -39,7 +39,7 @@ pub enum What {
         /// Its port; none when the kernel has forgotten it, as after a reset.
         port: Option<u16>,
         /// What it was for.
-        detail: Detail,
+        detail: ConnDetail,
         /// How long it was open.
         duration_ms: u64,
         /// Bytes it was sent, as far as the kernel knows.
@@ -51,7 +51,7 @@ pub enum What {
 
 /// What a connection said that it is, and asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Detail {
+pub struct ConnDetail {
     /// Its user agent.
     pub user_agent: Option<Box<str>>,
     /// Some of its topics.
@@ -62,62 +62,62 @@ pub struct Detail {
 
 impl Worker {
     /// Whether notes are wanted from now on.
-    pub fn set_noting(&mut self, noting: bool) {
-        if !noting {
+    pub fn set_tracing(&mut self, tracing: bool) {
+        if !tracing {
             // Their ends will not be noted.
-            self.callers = BTreeMap::new();
+            self.peer_addresses = BTreeMap::new();
         }
-        self.noting = noting;
+        self.tracing = tracing;
     }
 
     /// The notes since this was last called.
-    pub fn take_notes(&mut self) -> Vec<Note> {
-        std::mem::take(&mut self.notes)
+    pub fn take_traces(&mut self) -> Vec<ConnTrace> {
+        std::mem::take(&mut self.traces)
     }
 
-    pub(super) fn note_opened(&mut self, slot: u32, peer: Option<IpAddr>) {
-        if self.noting {
+    pub(super) fn trace_opened(&mut self, slot: u32, peer: Option<IpAddr>) {
+        if self.tracing {
             if let Some(peer) = peer {
-                self.callers.insert(slot, peer);
+                self.peer_addresses.insert(slot, peer);
             }
-            self.note(slot, What::Opened(peer));
+            self.push_trace(slot, TraceEvent::Opened(peer));
         }
     }
 
-    pub(super) fn note_stream(&mut self, slot: u32) {
-        if self.noting {
-            let detail = self.detail(slot);
-            self.note(slot, What::Streams(detail));
+    pub(super) fn trace_stream(&mut self, slot: u32) {
+        if self.tracing {
+            let detail = self.conn_detail(slot);
+            self.push_trace(slot, TraceEvent::Streams(detail));
         }
     }
 
-    pub(super) fn note_closed(&mut self, io: &mut impl Io, slot: u32, reason: CloseReason) {
-        if self.noting {
-            let detail = self.detail(slot);
-            let (known, peer) = (self.callers.remove(&slot), io.peer(slot));
+    pub(super) fn trace_closed(&mut self, io: &mut impl Io, slot: u32, reason: CloseReason) {
+        if self.tracing {
+            let detail = self.conn_detail(slot);
+            let (known, peer) = (self.peer_addresses.remove(&slot), io.peer_address(slot));
             let (client, port) = (peer.map(|peer| peer.ip()).or(known), peer.map(|peer| peer.port()));
             let duration_ms = self.age_ms(&self.conns[slot as usize]);
             let bytes = io.traffic(slot).map(|traffic| traffic.bytes_sent);
-            self.note(slot, What::Closed { client, port, detail, duration_ms, bytes, reason });
+            self.push_trace(slot, TraceEvent::Closed { client, port, detail, duration_ms, bytes, reason });
         }
     }
 
-    fn detail(&self, slot: u32) -> Detail {
+    fn conn_detail(&self, slot: u32) -> ConnDetail {
         let conn = &self.conns[slot as usize];
         let user_agent = self.agents.text(conn.agent).map(Box::from);
         let (topics, topics_more) = match &conn.state {
-            State::Streaming(stream) => named_topics(stream, &self.topics, &self.node.hub.lock()),
-            State::Waiting | State::Talking(_) => (Vec::new(), 0),
+            ConnState::Streaming(stream) => named_topics(stream, &self.topics, &self.node.hub.lock()),
+            ConnState::Idle | ConnState::Requesting(_) => (Vec::new(), 0),
         };
-        Detail { user_agent, topics, topics_more }
+        ConnDetail { user_agent, topics, topics_more }
     }
 
-    fn note(&mut self, slot: u32, what: What) {
-        if self.notes.len() >= NOTES_PER_TURN_MAX {
+    fn push_trace(&mut self, slot: u32, event: TraceEvent) {
+        if self.traces.len() >= NOTES_PER_TURN_MAX {
             return self.counters().count(Count::LogDropped);
         }
         let conn = &self.conns[slot as usize];
-        let note = Note { id: self.id(slot, conn), listener: conn.listener, what };
-        self.notes.push(note);
+        let trace = ConnTrace { id: self.connection_id(slot, conn), listener: conn.listener, event };
+        self.traces.push(trace);
     }
 }

@@ -5,7 +5,7 @@ use crate::base::histogram::AtomicHistogram;
 
 /// Counts into a distribution as long as it lives, as of one moment.
 #[derive(Debug)]
-pub struct Ages<'a> {
+pub struct DeliveryAges<'a> {
     histogram: &'a AtomicHistogram,
     now_us: u64,
     /// Of the run: when its events were published, and how many there are.
@@ -13,10 +13,10 @@ pub struct Ages<'a> {
     count: u64,
 }
 
-impl<'a> Ages<'a> {
+impl<'a> DeliveryAges<'a> {
     /// Nothing counted yet.
-    pub fn new(histogram: &'a AtomicHistogram, now_us: u64) -> Ages<'a> {
-        Ages { histogram, now_us, at_us: 0, count: 0 }
+    pub fn new(histogram: &'a AtomicHistogram, now_us: u64) -> DeliveryAges<'a> {
+        DeliveryAges { histogram, now_us, at_us: 0, count: 0 }
     }
 
     /// Counts so many deliveries of what was published at a moment.
@@ -36,7 +36,7 @@ impl<'a> Ages<'a> {
     }
 }
 
-impl Drop for Ages<'_> {
+impl Drop for DeliveryAges<'_> {
     fn drop(&mut self) {
         self.flush();
     }
@@ -52,7 +52,7 @@ mod tests {
         let (runs, single) =
             (AtomicHistogram::new(HistogramScale::Spans), AtomicHistogram::new(HistogramScale::Spans));
         let published = [(5, 3), (5, 1), (70, 2), (5, 1), (2_000, 1), (2_000, 4)];
-        let mut ages = Ages::new(&runs, 1_000);
+        let mut ages = DeliveryAges::new(&runs, 1_000);
         for (at_us, count) in published {
             ages.add(at_us, count);
             (0..count).for_each(|_| single.add(1_000_u64.saturating_sub(at_us), 1));

@@ -4,13 +4,13 @@ use std::hash::{BuildHasher, DefaultHasher, Hasher};
 
 /// Builds hashers that depend on a secret seed, so that nobody outside can choose keys that collide.
 #[derive(Clone, Debug)]
-pub struct Seeded([u64; 2]);
+pub struct SeededHash([u64; 2]);
 
-impl Seeded {
+impl SeededHash {
     /// Hashers of the node with this secret.
-    pub fn new(seed: u64) -> Seeded {
+    pub fn new(seed: u64) -> SeededHash {
         let mut prng = crate::base::prng::Prng::new(seed);
-        Seeded([prng.next_u64(), prng.next_u64()])
+        SeededHash([prng.next_u64(), prng.next_u64()])
     }
 
     /// One of several independent hashers.
@@ -21,7 +21,7 @@ impl Seeded {
     }
 }
 
-impl BuildHasher for Seeded {
+impl BuildHasher for SeededHash {
     type Hasher = DefaultHasher;
     fn build_hasher(&self) -> DefaultHasher {
         let mut hasher = DefaultHasher::new();

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::hash::Seeded;
+use super::hash::SeededHash;
 use crate::base::survey::AddressCount;
 
 /// Addresses that each worker counts connections of at once.
@@ -15,12 +15,12 @@ const COUNTED_ADDRESSES_MAX: usize = 256;
 
 /// Counts of one worker's addresses.
 #[derive(Debug)]
-pub struct Crowd(HashMap<IpAddr, u64, Seeded>);
+pub struct HeavyHitters(HashMap<IpAddr, u64, SeededHash>);
 
-impl Crowd {
+impl HeavyHitters {
     /// Nobody yet.
-    pub fn new(hash: Seeded) -> Crowd {
-        Crowd(HashMap::with_hasher(hash))
+    pub fn new(hash: SeededHash) -> HeavyHitters {
+        HeavyHitters(HashMap::with_hasher(hash))
     }
 
     /// One more connection of an address.
@@ -67,9 +67,9 @@ mod tests {
     #[test]
     fn few_addresses_are_counted_exactly_over_all_workers() {
         let counts = (0..4).flat_map(|_| {
-            let mut crowd = Crowd::new(Seeded::new(1));
-            (0..100).for_each(|nth| (0..=nth).for_each(|_| crowd.add(address(nth))));
-            crowd.into_counts()
+            let mut hitters = HeavyHitters::new(SeededHash::new(1));
+            (0..100).for_each(|nth| (0..=nth).for_each(|_| hitters.add(address(nth))));
+            hitters.into_counts()
         });
         let largest = largest(counts.collect(), 2);
         let expected = [(99, 400), (98, 396)];
@@ -79,14 +79,14 @@ mod tests {
 
     #[test]
     fn one_that_has_many_is_found_among_very_many_that_have_one() {
-        let mut crowd = Crowd::new(Seeded::new(1));
+        let mut hitters = HeavyHitters::new(SeededHash::new(1));
         for nth in 0..100_000 {
-            crowd.add(address(nth + 10));
+            hitters.add(address(nth + 10));
             if nth % 10 == 0 {
-                crowd.add(address(1));
+                hitters.add(address(1));
             }
         }
-        let counts = crowd.into_counts();
+        let counts = hitters.into_counts();
         assert!(counts.len() <= COUNTED_ADDRESSES_MAX);
         let found = largest(counts, 1)[0];
         let error = 110_000 / (COUNTED_ADDRESSES_MAX as u64 + 1);

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::batch::Outcome;
-use super::conn::{Phase, State, Talk, Then, flag};
+use super::batch::SendOutcome;
+use super::conn::{AfterAnswer, ConnState, ExchangePhase, HttpExchange, flag};
 use super::node::Node;
-use super::seam::{Close, Io, Read};
-use super::stream::{Opening, bench_subscription};
-use super::user_agents::NO_AGENT;
+use super::seam::{CloseMode, Io, ReadResult};
+use super::stream::{StreamOpening, bench_subscription};
+use super::user_agents::NO_USER_AGENT;
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{
@@ -25,20 +25,20 @@ use crate::wire::reply::{self, Reply};
 use crate::wire::request::{Request, SubscribeRequest, route};
 
 /// What handling one request came to.
-pub(super) enum Flow {
+pub(super) enum RequestFlow {
     /// Answered; so many bytes behind the head belonged to it. The next request may follow.
-    Next(usize),
+    Answered(usize),
     /// All bytes behind the head have been taken; the connection waits for something.
-    Hold,
+    AwaitBody,
     /// A survey decides; bytes behind the head are kept.
-    Wait,
+    AwaitSurvey,
     /// The connection has become a stream, or will be closed: nothing behind the head matters.
     Done,
 }
 
 /// The parts of a request that shape every answer to it.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct ReplyContext<'a> {
     /// HTTP/1.1.
     pub http11: bool,
     /// Keep the connection.
@@ -49,9 +49,9 @@ pub(super) struct Asked<'a> {
     pub origin: Option<&'a [u8]>,
 }
 
-impl<'a> Asked<'a> {
-    fn of(head: &Head<'a>) -> Asked<'a> {
-        Asked {
+impl<'a> ReplyContext<'a> {
+    fn of(head: &Head<'a>) -> ReplyContext<'a> {
+        ReplyContext {
             http11: head.http11,
             keep_alive: head.keep_alive && !head.has_body(),
             head_only: head.method == head::Method::Head,
@@ -60,30 +60,30 @@ impl<'a> Asked<'a> {
     }
 
     /// Nothing is known of the request.
-    pub(super) const UNKNOWN: Asked<'static> =
-        Asked { http11: true, keep_alive: false, head_only: false, origin: None };
+    pub(super) const UNKNOWN: ReplyContext<'static> =
+        ReplyContext { http11: true, keep_alive: false, head_only: false, origin: None };
 }
 
 impl Worker {
     /// Reads once from a connection and acts on it. Returns how many bytes were read.
-    pub(super) fn read_one(&mut self, io: &mut impl Io, slot: u32) -> usize {
+    pub(super) fn read_connection(&mut self, io: &mut impl Io, slot: u32) -> usize {
         let conn = &mut self.conns[slot as usize];
         let head_bytes = match conn.listener {
             ListenerKind::Public => PUBLIC_READ_BYTES,
             ListenerKind::Control => HEAD_READ_BYTES,
         };
         let most = match &conn.state {
-            State::Streaming(_) => return self.read_upstream(io, slot),
-            State::Waiting => head_bytes,
-            State::Talking(talk) => match talk.phase {
-                Phase::Head => head_bytes,
-                Phase::Body(_) | Phase::Lingering(_) => self.scratch.len(),
-                Phase::Surveying(_) | Phase::Answering => {
+            ConnState::Streaming(_) => return self.read_upstream(io, slot),
+            ConnState::Idle => head_bytes,
+            ConnState::Requesting(exchange) => match exchange.phase {
+                ExchangePhase::Head => head_bytes,
+                ExchangePhase::Body(_) | ExchangePhase::Lingering(_) => self.scratch.len(),
+                ExchangePhase::Surveying(_) | ExchangePhase::Answering => {
                     conn.flags |= flag::UNREAD;
                     return 0;
                 }
-                Phase::Queued => {
-                    self.go_on(slot);
+                ExchangePhase::Queued => {
+                    self.handle_kept_input(slot);
                     self.open_body_window(io, slot);
                     return 0;
                 }
@@ -92,69 +92,71 @@ impl Worker {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut taken = 0;
         match io.read(slot, &mut scratch[..most]) {
-            Read::Bytes(bytes) => {
+            ReadResult::Bytes(bytes) => {
                 taken = bytes;
-                self.receive(io, slot, &scratch[..bytes]);
+                self.receive_bytes(io, slot, &scratch[..bytes]);
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
                 self.queue_read_again(slot, bytes, most);
                 self.open_body_window(io, slot);
             }
-            Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
-            Read::End => self.ended(io, slot),
-            Read::Broken => self.close(io, slot, Close::Reset, CloseReason::Reset),
+            ReadResult::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
+            ReadResult::End => self.handle_peer_end(io, slot),
+            ReadResult::Broken => self.close(io, slot, CloseMode::Reset, CloseReason::Reset),
         }
         self.scratch = scratch;
         taken
     }
 
-    fn receive(&mut self, io: &mut impl Io, slot: u32, bytes: &[u8]) {
+    fn receive_bytes(&mut self, io: &mut impl Io, slot: u32, bytes: &[u8]) {
         match &mut self.conns[slot as usize].state {
-            State::Waiting => self.converse(slot, bytes),
-            State::Talking(talk) => match &mut talk.phase {
-                Phase::Head => {
-                    let mut input = std::mem::take(&mut talk.input);
+            ConnState::Idle => self.handle_input(slot, bytes),
+            ConnState::Requesting(exchange) => match &mut exchange.phase {
+                ExchangePhase::Head => {
+                    let mut input = std::mem::take(&mut exchange.input);
                     input.reserve_exact(bytes.len());
                     input.extend_from_slice(bytes);
-                    self.converse(slot, &input);
+                    self.handle_input(slot, &input);
                 }
-                Phase::Body(_) => self.feed_upload(slot, bytes),
-                Phase::Lingering(thrown) => {
+                ExchangePhase::Body(_) => self.feed_upload(slot, bytes),
+                ExchangePhase::Lingering(thrown) => {
                     *thrown += bytes.len();
                     if *thrown > LINGER_BYTES_MAX {
-                        let why = talk.then.reason();
-                        self.close(io, slot, Close::Reset, why);
+                        let why = exchange.after.reason();
+                        self.close(io, slot, CloseMode::Reset, why);
                     }
                 }
-                Phase::Surveying(_) | Phase::Answering | Phase::Queued => {
+                ExchangePhase::Surveying(_) | ExchangePhase::Answering | ExchangePhase::Queued => {
                     unreachable!("not read in these phases")
                 }
             },
-            State::Streaming(_) => unreachable!("streams read upstream"),
+            ConnState::Streaming(_) => unreachable!("streams read upstream"),
         }
     }
 
     /// The peer has finished sending: whatever it asked for in whole is still answered, and half a body is
     /// thrown away. Only while a body comes can answers to what was before it wait unsent.
-    fn ended(&mut self, io: &mut impl Io, slot: u32) {
-        if let State::Talking(talk) = &mut self.conns[slot as usize].state
-            && let Phase::Body(upload) = &talk.phase
-            && !talk.out.is_empty()
+    fn handle_peer_end(&mut self, io: &mut impl Io, slot: u32) {
+        if let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state
+            && let ExchangePhase::Body(upload) = &exchange.phase
+            && !exchange.out.is_empty()
         {
-            self.node.bodies.give(upload.charged);
-            talk.phase = Phase::Head;
-            talk.then = Then::Linger(CloseReason::Peer);
-            return self.settle(slot);
+            self.node.bodies.release(upload.charged);
+            exchange.phase = ExchangePhase::Head;
+            exchange.after = AfterAnswer::Linger(CloseReason::Peer);
+            return self.queue_answers(slot);
         }
         let why = match &self.conns[slot as usize].state {
-            State::Talking(talk) if matches!(talk.phase, Phase::Lingering(_)) => talk.then.reason(),
+            ConnState::Requesting(exchange) if matches!(exchange.phase, ExchangePhase::Lingering(_)) => {
+                exchange.after.reason()
+            }
             _ => CloseReason::Peer,
         };
-        self.close(io, slot, Close::Orderly, why);
+        self.close(io, slot, CloseMode::Orderly, why);
     }
 
     /// Handles the requests in `input`; what is left of it is kept with the connection.
-    pub(super) fn converse(&mut self, slot: u32, input: &[u8]) {
+    pub(super) fn handle_input(&mut self, slot: u32, input: &[u8]) {
         let limits = self.node.head_limits;
         let mut rest = input;
         let mut hold = false;
@@ -164,27 +166,27 @@ impl Worker {
                 ParsedHead::More => break,
                 ParsedHead::Bad(problem) => {
                     self.counters().count(Count::RequestsBad);
-                    self.answer_problem(slot, Asked::UNKNOWN, &problem);
+                    self.answer_problem(slot, ReplyContext::UNKNOWN, &problem);
                     return;
                 }
                 ParsedHead::Head(head, used) => {
                     rest = &rest[used..];
-                    match self.request(slot, &head, rest) {
-                        Flow::Next(taken) => {
+                    match self.handle_head(slot, &head, rest) {
+                        RequestFlow::Answered(taken) => {
                             rest = &rest[taken..];
                             answers += 1;
-                            let waits = self.talk(slot).out.len();
+                            let waits = self.exchange_mut(slot).out.len();
                             hold = answers == ANSWERS_AT_ONCE || waits >= ANSWER_BYTES_MAX;
                         }
-                        Flow::Wait => hold = true,
-                        Flow::Hold => rest = &[],
-                        Flow::Done => return,
+                        RequestFlow::AwaitSurvey => hold = true,
+                        RequestFlow::AwaitBody => rest = &[],
+                        RequestFlow::Done => return,
                     }
                 }
             }
         }
         self.keep_input(slot, rest);
-        self.settle(slot);
+        self.queue_answers(slot);
     }
 
     /// Keeps bytes of a request that is not whole or whose turn has not come.
@@ -194,106 +196,106 @@ impl Worker {
         }
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
         let conn = &self.conns[slot as usize];
-        let first = matches!(conn.state, State::Waiting);
+        let first = matches!(conn.state, ConnState::Idle);
         // One that is only here to be refused gets no more time by beginning.
         let over = conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
-        self.talk(slot).input = rest.to_vec();
+        self.exchange_mut(slot).input = rest.to_vec();
         if first && !over {
-            self.set_due(slot, head_due);
+            self.set_deadline(slot, head_due);
         }
     }
 
     /// After requests were handled: answers are queued, and the phase says what comes next.
-    pub(super) fn settle(&mut self, slot: u32) {
+    pub(super) fn queue_answers(&mut self, slot: u32) {
         let answer_due = self.now.tick().saturating_add(self.node.ticks.answer);
-        let State::Talking(talk) = &mut self.conns[slot as usize].state else { return };
-        if talk.out.is_empty() {
+        let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else { return };
+        if exchange.out.is_empty() {
             return;
         }
-        if matches!(talk.phase, Phase::Head) {
-            talk.phase = Phase::Answering;
-            self.set_due(slot, answer_due);
+        if matches!(exchange.phase, ExchangePhase::Head) {
+            exchange.phase = ExchangePhase::Answering;
+            self.set_deadline(slot, answer_due);
         }
         self.queue_write(slot);
     }
 
     /// Acts on one head; `rest` is what follows it in the buffer.
-    fn request(&mut self, slot: u32, head: &Head<'_>, rest: &[u8]) -> Flow {
+    fn handle_head(&mut self, slot: u32, head: &Head<'_>, rest: &[u8]) -> RequestFlow {
         self.counters().count(Count::Requests);
-        self.asked += 1;
-        self.note_agent(slot, head.fields.user_agent);
+        self.requests_taken += 1;
+        self.record_user_agent(slot, head.fields.user_agent);
         let conn = &self.conns[slot as usize];
         let over = match conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
             0 => None,
             flag::OVER_NODE => Some(RefusalReason::Connections),
             _ => Some(RefusalReason::Address),
         };
-        let asked = Asked::of(head);
+        let context = ReplyContext::of(head);
         match route(head, self.node.policy(conn.listener)) {
-            Ok(request) => self.act(slot, asked, over, head, request, rest),
+            Ok(request) => self.dispatch_request(slot, context, over, head, request, rest),
             Err(problem) => {
                 match problem {
                     Problem::PublishNotAllowed { .. } => self.counters().refuse(RefusalReason::Credentials),
                     Problem::Refused(why) => self.counters().refuse(why),
                     _ => self.counters().count(Count::RequestsBad),
                 }
-                self.answer_problem(slot, asked, &problem)
+                self.answer_problem(slot, context, &problem)
             }
         }
     }
 
     /// Does what is asked for; a newcomer that is `over` a limit is refused what costs something.
-    fn act(
+    fn dispatch_request(
         &mut self,
         slot: u32,
-        asked: Asked<'_>,
+        context: ReplyContext<'_>,
         over: Option<RefusalReason>,
         head: &Head<'_>,
         request: Request,
         rest: &[u8],
-    ) -> Flow {
-        let last = Asked { keep_alive: false, ..asked };
+    ) -> RequestFlow {
+        let last = ReplyContext { keep_alive: false, ..context };
         match request {
-            Request::Subscribe(subscribe) => self.open_stream(slot, asked, *subscribe, over, false),
+            Request::Subscribe(subscribe) => self.open_stream(slot, context, *subscribe, over, false),
             Request::BenchSubscribe { chunked } => {
-                self.open_stream(slot, asked, bench_subscription(chunked), over, true)
+                self.open_stream(slot, context, bench_subscription(chunked), over, true)
             }
             Request::Publish(_) | Request::Batch(_) | Request::BenchBroadcast => match over {
-                Some(why) => self.refuse(slot, asked, why),
+                Some(why) => self.refuse(slot, context, why),
                 None => self.begin_upload(slot, head, request, rest),
             },
             Request::SubscribeHead { chunked } => {
                 // A stream that is not chunked says that its connection ends, so it does.
-                let asked = Asked { keep_alive: asked.keep_alive && chunked, ..asked };
-                self.answer(slot, asked, |out, reply| {
+                let context = ReplyContext { keep_alive: context.keep_alive && chunked, ..context };
+                self.answer(slot, context, |out, reply| {
                     reply::append_stream_head_only(out, reply, chunked);
                 })
             }
-            Request::Landing => self.answer(slot, asked, reply::append_landing),
-            Request::Preflight { allow } => self.answer(slot, asked, |out, reply| {
+            Request::Landing => self.answer(slot, context, reply::append_landing),
+            Request::Preflight { allow } => self.answer(slot, context, |out, reply| {
                 reply::append_preflight(out, reply, allow, &head.fields.request_headers);
             }),
-            Request::Health => self.answer_json(slot, asked, 200, "{\"status\":\"ok\"}"),
-            Request::Ready => self.answer_ready(slot, asked),
+            Request::Health => self.answer_json(slot, context, 200, "{\"status\":\"ok\"}"),
+            Request::Ready => self.answer_ready(slot, context),
             Request::Status(query) => {
                 let text = (self.node.pages().status)(&self.node.snapshot(self.now.mono_ms), query);
-                self.answer_json(slot, asked, 200, &text)
+                self.answer_json(slot, context, 200, &text)
             }
             Request::Metrics(format) => {
                 let text = (self.node.pages().metrics)(&self.node.snapshot(self.now.mono_ms), format);
-                self.answer(slot, asked, |out, reply| {
+                self.answer(slot, context, |out, reply| {
                     reply::append_body(out, reply, reply::metrics_type(format), text.as_bytes());
                 })
             }
-            Request::Connections(query) => self.ask_connections(slot, asked, query),
-            Request::Topics(query) => self.ask_topics(slot, asked, query),
-            Request::EndConnection(id) => self.ask_end(slot, asked, id),
+            Request::Connections(query) => self.ask_connections(slot, context, query),
+            Request::Topics(query) => self.ask_topics(slot, context, query),
+            Request::EndConnection(id) => self.ask_end(slot, context, id),
             Request::Asset { name, if_none_match } => {
-                self.answer_asset(slot, asked, &name, if_none_match.as_deref())
+                self.answer_asset(slot, context, &name, if_none_match.as_deref())
             }
             Request::Drain => {
                 self.drain_requested = true;
-                self.answer_json(slot, asked, 202, "{\"status\":\"draining\"}")
+                self.answer_json(slot, context, 202, "{\"status\":\"draining\"}")
             }
             Request::BenchConnections => {
                 let streams = self.node.totals().subscribers_open;
@@ -303,27 +305,27 @@ impl Worker {
         }
     }
 
-    fn answer_json(&mut self, slot: u32, asked: Asked<'_>, status: u16, text: &str) -> Flow {
-        self.answer(slot, asked, |out, reply| reply::append_json(out, &Reply { status, ..*reply }, text))
+    fn answer_json(&mut self, slot: u32, context: ReplyContext<'_>, status: u16, text: &str) -> RequestFlow {
+        self.answer(slot, context, |out, reply| reply::append_json(out, &Reply { status, ..*reply }, text))
     }
 
     /// A file of the dashboard.
     fn answer_asset(
         &mut self,
         slot: u32,
-        asked: Asked<'_>,
+        context: ReplyContext<'_>,
         name: &str,
         if_none_match: Option<&[u8]>,
-    ) -> Flow {
+    ) -> RequestFlow {
         match (self.node.pages().asset)(name) {
-            Some(asset) => self.answer(slot, asked, |out, reply| {
+            Some(asset) => self.answer(slot, context, |out, reply| {
                 reply::append_asset(out, reply, &asset, if_none_match);
             }),
             None => {
                 self.counters().count(Count::RequestsBad);
                 self.answer_problem(
                     slot,
-                    asked,
+                    context,
                     &Problem::NotFound("The dashboard has no part of this name."),
                 )
             }
@@ -331,12 +333,12 @@ impl Worker {
     }
 
     /// Remembers what the client calls itself, of its first request.
-    fn note_agent(&mut self, slot: u32, user_agent: Option<&[u8]>) {
+    fn record_user_agent(&mut self, slot: u32, user_agent: Option<&[u8]>) {
         let conn = &mut self.conns[slot as usize];
-        if conn.agent == NO_AGENT
+        if conn.agent == NO_USER_AGENT
             && let Some(text) = user_agent
         {
-            conn.agent = self.agents.take(text);
+            conn.agent = self.agents.acquire(text);
         }
     }
 
@@ -344,62 +346,67 @@ impl Worker {
     fn open_stream(
         &mut self,
         slot: u32,
-        asked: Asked<'_>,
+        context: ReplyContext<'_>,
         subscribe: SubscribeRequest,
         over: Option<RefusalReason>,
         bench: bool,
-    ) -> Flow {
+    ) -> RequestFlow {
         let refused = over.or_else(|| self.node.refuses_newcomers());
         let (chunked, buffered) = (subscribe.chunked, subscribe.buffered);
         let event_source = subscribe.event_source;
-        let retry_ms = self.retry_ms();
+        let retry_ms = self.draw_retry_ms();
         let joined = match refused {
             Some(why) => Err(why),
             None => {
                 let mut bytes = match &mut self.conns[slot as usize].state {
-                    State::Talking(talk) => talk.out[talk.sent..].to_vec(),
+                    ConnState::Requesting(exchange) => exchange.out[exchange.sent..].to_vec(),
                     _ => Vec::new(),
                 };
                 if bench {
                     reply::append_bench_stream_head(&mut bytes, chunked);
                 } else {
                     let node = Arc::clone(&self.node);
-                    let reply = self.reply_to(slot, asked, &node);
+                    let reply = self.reply_to(slot, context, &node);
                     reply::append_stream_head(&mut bytes, &reply, chunked, buffered, retry_ms);
                 }
-                self.join(slot, Opening { bytes, subscribe })
+                self.begin_stream(slot, StreamOpening { bytes, subscribe })
             }
         };
         match joined {
-            Ok(()) => Flow::Done,
+            Ok(()) => RequestFlow::Done,
             Err(why) if event_source => {
                 self.counters().refuse(why);
-                self.answer(slot, Asked { keep_alive: false, ..asked }, |out, reply| {
+                self.answer(slot, ReplyContext { keep_alive: false, ..context }, |out, reply| {
                     reply::append_overload_stream(out, reply, chunked, retry_ms);
                 })
             }
-            Err(why) => self.refuse(slot, asked, why),
+            Err(why) => self.refuse(slot, context, why),
         }
     }
 
     /// 503 with the reason, counted.
-    pub(super) fn refuse(&mut self, slot: u32, asked: Asked<'_>, why: RefusalReason) -> Flow {
+    pub(super) fn refuse(&mut self, slot: u32, context: ReplyContext<'_>, why: RefusalReason) -> RequestFlow {
         self.counters().refuse(why);
-        self.answer_problem(slot, asked, &Problem::Refused(why))
+        self.answer_problem(slot, context, &Problem::Refused(why))
     }
 
     /// Answers with a problem and closes if the problem says so.
-    pub(super) fn answer_problem(&mut self, slot: u32, asked: Asked<'_>, problem: &Problem) -> Flow {
-        let keep_alive = asked.keep_alive && !problem.closes();
+    pub(super) fn answer_problem(
+        &mut self,
+        slot: u32,
+        context: ReplyContext<'_>,
+        problem: &Problem,
+    ) -> RequestFlow {
+        let keep_alive = context.keep_alive && !problem.closes();
         let span = RETRY_AFTER_S.end - RETRY_AFTER_S.start;
         let retry_after_s = (problem.status() == 503).then(|| RETRY_AFTER_S.start + self.prng.below(span));
-        let flow = self.answer(slot, Asked { keep_alive, ..asked }, |out, reply| {
+        let flow = self.answer(slot, ReplyContext { keep_alive, ..context }, |out, reply| {
             reply::append_problem(out, problem, &Reply { retry_after_s, ..*reply });
         });
         if problem.closes() {
             let refused = matches!(problem, Problem::Refused(_));
-            self.talk(slot).then =
-                Then::Linger(if refused { CloseReason::Refused } else { CloseReason::BadRequest });
+            self.exchange_mut(slot).after =
+                AfterAnswer::Linger(if refused { CloseReason::Refused } else { CloseReason::BadRequest });
         }
         flow
     }
@@ -409,33 +416,33 @@ impl Worker {
     pub(super) fn answer(
         &mut self,
         slot: u32,
-        asked: Asked<'_>,
+        context: ReplyContext<'_>,
         build: impl FnOnce(&mut Vec<u8>, &Reply<'_>),
-    ) -> Flow {
+    ) -> RequestFlow {
         let over = self.conns[slot as usize].flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
-        let keep_alive = asked.keep_alive && self.drain.is_none() && !over;
+        let keep_alive = context.keep_alive && self.drain.is_none() && !over;
         let node = Arc::clone(&self.node);
-        let reply = self.reply_to(slot, Asked { keep_alive, ..asked }, &node);
-        let talk = self.talk(slot);
-        build(&mut talk.out, &reply);
+        let reply = self.reply_to(slot, ReplyContext { keep_alive, ..context }, &node);
+        let exchange = self.exchange_mut(slot);
+        build(&mut exchange.out, &reply);
         if keep_alive {
-            return Flow::Next(0);
+            return RequestFlow::Answered(0);
         }
-        talk.then = Then::Linger(if over { CloseReason::Refused } else { CloseReason::Answered });
-        talk.input = Vec::new();
-        self.settle(slot);
-        Flow::Done
+        exchange.after = AfterAnswer::Linger(if over { CloseReason::Refused } else { CloseReason::Answered });
+        exchange.input = Vec::new();
+        self.queue_answers(slot);
+        RequestFlow::Done
     }
 
-    fn reply_to<'a>(&self, slot: u32, asked: Asked<'a>, node: &'a Node) -> Reply<'a> {
+    fn reply_to<'a>(&self, slot: u32, context: ReplyContext<'a>, node: &'a Node) -> Reply<'a> {
         Reply {
             status: 200,
-            http11: asked.http11,
-            keep_alive: asked.keep_alive,
+            http11: context.http11,
+            keep_alive: context.keep_alive,
             idle_ms: node.settings.idle_ms,
-            head_only: asked.head_only,
+            head_only: context.head_only,
             cors: &node.policy(self.conns[slot as usize].listener).cors,
-            origin: asked.origin,
+            origin: context.origin,
             retry_after_s: None,
             allow: None,
             wall_ms: self.now.wall_ms,
@@ -443,84 +450,84 @@ impl Worker {
     }
 
     /// Repeats the verdict on readiness. It is made elsewhere, so this never waits for another worker.
-    fn answer_ready(&mut self, slot: u32, asked: Asked<'_>) -> Flow {
+    fn answer_ready(&mut self, slot: u32, context: ReplyContext<'_>) -> RequestFlow {
         if self.node.is_draining() {
-            return self.refuse(slot, asked, RefusalReason::Draining);
+            return self.refuse(slot, context, RefusalReason::Draining);
         }
         let readiness = self.node.readiness(self.now.mono_ms);
         match readiness.reason {
-            None => self.answer_json(slot, asked, 200, "{\"status\":\"ready\"}"),
-            Some(reason) => self.answer_problem(slot, asked, &Problem::NotReady(format!("{reason}."))),
+            None => self.answer_json(slot, context, 200, "{\"status\":\"ready\"}"),
+            Some(reason) => self.answer_problem(slot, context, &Problem::NotReady(format!("{reason}."))),
         }
     }
 
     /// A request or its answer has taken too long.
-    pub(super) fn talk_timer(&mut self, io: &mut impl Io, slot: u32) {
-        let State::Talking(talk) = &self.conns[slot as usize].state else { return };
-        match &talk.phase {
-            Phase::Head | Phase::Queued => {
-                self.talk(slot).phase = Phase::Head;
-                self.time_out(slot, CloseReason::HeadTimeout, &Problem::HeadTimeout);
+    pub(super) fn handle_request_timer(&mut self, io: &mut impl Io, slot: u32) {
+        let ConnState::Requesting(exchange) = &self.conns[slot as usize].state else { return };
+        match &exchange.phase {
+            ExchangePhase::Head | ExchangePhase::Queued => {
+                self.exchange_mut(slot).phase = ExchangePhase::Head;
+                self.answer_timeout(slot, CloseReason::HeadTimeout, &Problem::HeadTimeout);
             }
-            Phase::Body(upload) => {
-                self.node.bodies.give(upload.charged);
-                self.talk(slot).phase = Phase::Head;
-                self.time_out(slot, CloseReason::BodyTimeout, &Problem::BodyTimeout);
+            ExchangePhase::Body(upload) => {
+                self.node.bodies.release(upload.charged);
+                self.exchange_mut(slot).phase = ExchangePhase::Head;
+                self.answer_timeout(slot, CloseReason::BodyTimeout, &Problem::BodyTimeout);
             }
-            Phase::Surveying(_) => self.conclude(slot),
-            Phase::Answering => self.close(io, slot, Close::Reset, CloseReason::AnswerTimeout),
-            Phase::Lingering(_) => {
-                let why = talk.then.reason();
-                self.close(io, slot, Close::Orderly, why);
+            ExchangePhase::Surveying(_) => self.finish_survey(slot),
+            ExchangePhase::Answering => self.close(io, slot, CloseMode::Reset, CloseReason::AnswerTimeout),
+            ExchangePhase::Lingering(_) => {
+                let why = exchange.after.reason();
+                self.close(io, slot, CloseMode::Orderly, why);
             }
         }
     }
 
-    fn time_out(&mut self, slot: u32, why: CloseReason, problem: &Problem) {
-        self.answer_problem(slot, Asked::UNKNOWN, problem);
-        self.talk(slot).then = Then::Linger(why);
+    fn answer_timeout(&mut self, slot: u32, why: CloseReason, problem: &Problem) {
+        self.answer_problem(slot, ReplyContext::UNKNOWN, problem);
+        self.exchange_mut(slot).after = AfterAnswer::Linger(why);
     }
 
     /// What a send of answer bytes came to.
-    pub(super) fn talk_sent(&mut self, io: &mut impl Io, outcome: Outcome) {
+    pub(super) fn apply_answer_outcome(&mut self, io: &mut impl Io, outcome: SendOutcome) {
         let slot = outcome.slot;
         let linger_due = self.now.tick().saturating_add(self.node.ticks.linger);
         let conn = &mut self.conns[slot as usize];
-        let State::Talking(talk) = &mut conn.state else { return };
-        talk.sent += outcome.own_taken;
+        let ConnState::Requesting(exchange) = &mut conn.state else { return };
+        exchange.sent += outcome.own_taken;
         if !outcome.whole {
             conn.flags |= flag::FULL;
             return;
         }
-        talk.out.clear();
-        talk.sent = 0;
-        if !matches!(talk.phase, Phase::Answering) {
+        exchange.out.clear();
+        exchange.sent = 0;
+        if !matches!(exchange.phase, ExchangePhase::Answering) {
             return;
         }
-        match talk.then {
-            Then::KeepAlive => self.next_request(slot),
-            Then::Linger(_) => {
-                talk.phase = Phase::Lingering(0);
-                talk.out = Vec::new();
-                io.finish(slot);
-                self.set_due(slot, linger_due);
+        match exchange.after {
+            AfterAnswer::KeepAlive => self.queue_next_request(slot),
+            AfterAnswer::Linger(_) => {
+                exchange.phase = ExchangePhase::Lingering(0);
+                exchange.out = Vec::new();
+                io.shutdown_write(slot);
+                self.set_deadline(slot, linger_due);
                 self.queue_read(slot);
             }
         }
     }
 
     /// All answers are out: on with what has arrived when its turn comes, or wait.
-    fn next_request(&mut self, slot: u32) {
+    fn queue_next_request(&mut self, slot: u32) {
         let idle_due = self.now.tick().saturating_add(self.node.ticks.idle);
         let conn = &mut self.conns[slot as usize];
-        let State::Talking(talk) = &mut conn.state else { return };
-        if !talk.input.is_empty() {
-            talk.phase = Phase::Queued;
+        let ConnState::Requesting(exchange) = &mut conn.state else { return };
+        if !exchange.input.is_empty() {
+            exchange.phase = ExchangePhase::Queued;
             return self.queue_read(slot);
         }
         let unread = conn.has(flag::UNREAD);
         conn.flags &= !flag::UNREAD;
-        conn.state = State::Waiting;
+        conn.state = ConnState::Idle;
         self.wheel.arm(slot, idle_due);
         if unread {
             self.queue_read(slot);
@@ -528,37 +535,37 @@ impl Worker {
     }
 
     /// Handles what was kept while answers waited to be sent.
-    fn go_on(&mut self, slot: u32) {
+    fn handle_kept_input(&mut self, slot: u32) {
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
-        let talk = self.talk(slot);
-        talk.phase = Phase::Head;
-        let input = std::mem::take(&mut talk.input);
-        self.set_due(slot, head_due);
-        self.converse(slot, &input);
+        let exchange = self.exchange_mut(slot);
+        exchange.phase = ExchangePhase::Head;
+        let input = std::mem::take(&mut exchange.input);
+        self.set_deadline(slot, head_due);
+        self.handle_input(slot, &input);
         // A readiness that came while it was queued has not been noted anywhere else.
         self.queue_read(slot);
     }
 
     /// The connection's conversation, begun if need be.
-    pub(super) fn talk(&mut self, slot: u32) -> &mut Talk {
+    pub(super) fn exchange_mut(&mut self, slot: u32) -> &mut HttpExchange {
         let conn = &mut self.conns[slot as usize];
-        if let State::Waiting = conn.state {
-            conn.state = State::Talking(Box::new(Talk {
+        if let ConnState::Idle = conn.state {
+            conn.state = ConnState::Requesting(Box::new(HttpExchange {
                 input: Vec::new(),
-                phase: Phase::Head,
+                phase: ExchangePhase::Head,
                 out: Vec::new(),
                 sent: 0,
-                then: Then::KeepAlive,
+                after: AfterAnswer::KeepAlive,
             }));
         }
         match &mut conn.state {
-            State::Talking(talk) => talk,
-            State::Waiting | State::Streaming(_) => unreachable!("streams do not answer requests"),
+            ConnState::Requesting(exchange) => exchange,
+            ConnState::Idle | ConnState::Streaming(_) => unreachable!("streams do not answer requests"),
         }
     }
 
     /// Moves the deadline of the running phase.
-    pub(super) fn set_due(&mut self, slot: u32, due: Tick) {
+    pub(super) fn set_deadline(&mut self, slot: u32, due: Tick) {
         self.wheel.arm(slot, due);
     }
 }

@@ -5,8 +5,8 @@
 //! stream meet without hole or duplicate. Nothing is sent here, and no subscriber is stored here.
 //!
 //! A topic lives while it has subscribers, kept frames, or had a subscriber a moment ago. What a removed
-//! topic may have lost is remembered in one id for all of them, `forgotten`: a returning subscriber may be
-//! told a gap without need, but never loses silently. What goes when is in `retention`.
+//! topic may have lost is remembered in one id for all of them, `removed_floor`: a returning subscriber may
+//! be told a gap without need, but never loses silently. What goes when is in `retention`.
 
 mod messages;
 mod retention;
@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use slab::Slab;
 
-pub use self::messages::{HubSizes, Joined, Post, Published};
-use self::retention::Entry;
-use super::hash::Seeded;
-use super::idempotency::{Answer, Idempotency};
-use super::mail::{Control, Mail, Outlet, Probe};
-use super::topic_log::{Kept, Meter, TopicLog};
+pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
+use self::retention::HistoryEntry;
+use super::hash::SeededHash;
+use super::idempotency::{IdempotencyTable, PublishReceipt};
+use super::mail::{ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
+use super::topic_log::{FrameMeter, SharedFrame, TopicLog};
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::limits::{
@@ -34,7 +34,7 @@ use crate::wire::request::StreamStart;
 use crate::wire::rules;
 
 #[derive(Debug)]
-struct Topic {
+struct HubTopic {
     name: Arc<str>,
     log: TopicLog,
     /// Events that the log keeps.
@@ -43,16 +43,16 @@ struct Topic {
     interest: u64,
     subscribers: u32,
     /// Tells this topic from a later one in the same slot.
-    born: u64,
+    incarnation: u64,
     /// When the last subscriber left, monotonic milliseconds; 0 when none ever came.
-    left_ms: u64,
+    abandoned_ms: u64,
     /// It has an entry in `lingering`.
     lingers: bool,
 }
 
 /// The bounds the hub works with, from the settings of the same names.
 #[derive(Clone, Debug)]
-struct Bounds {
+struct HubBounds {
     topics_max: usize,
     events: usize,
     topic_bytes: usize,
@@ -62,60 +62,60 @@ struct Bounds {
 
 /// Everything under the lock.
 #[derive(Debug)]
-pub struct Inner {
+pub struct HubState {
     head: EventId,
-    forgotten: EventId,
-    names: HashMap<Arc<str>, u32, Seeded>,
-    topics: Slab<Topic>,
+    removed_floor: EventId,
+    names: HashMap<Arc<str>, u32, SeededHash>,
+    topics: Slab<HubTopic>,
     /// The sum of all topics' subscribers.
     subscriptions: usize,
-    born: u64,
+    incarnation: u64,
     /// Kept frames in publish order; entries whose frame was evicted by its topic's own bounds are stale.
-    order: VecDeque<Entry>,
+    order: VecDeque<HistoryEntry>,
     kept_frames: usize,
     kept_bytes: usize,
     /// Topics to look at again because they lost their last subscriber, one entry each: when to look, which,
     /// and which incarnation.
     lingering: VecDeque<(u64, u32, u64)>,
-    idempotency: Idempotency,
+    idempotency: IdempotencyTable,
     draining: bool,
     /// When the workers were last told to shed, monotonic milliseconds.
     shed_ms: u64,
-    bounds: Bounds,
+    bounds: HubBounds,
     /// Set when slow subscribers read only the newest frame of each key.
-    by_key: Option<Seeded>,
+    by_key: Option<SeededHash>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Hub {
-    inner: Mutex<Inner>,
-    outlets: Vec<Outlet>,
-    meter: Arc<Meter>,
+    inner: Mutex<HubState>,
+    mailboxes: Vec<MailboxSender>,
+    meter: Arc<FrameMeter>,
 }
 
 impl Hub {
-    /// A hub for the workers behind `outlets`. Ids start after `wall_ms`.
-    pub fn new(settings: &Settings, outlets: Vec<Outlet>, wall_ms: u64, seed: u64) -> Hub {
-        let hash = Seeded::new(seed);
+    /// A hub for the workers behind `mailboxes`. Ids start after `wall_ms`.
+    pub fn new(settings: &Settings, mailboxes: Vec<MailboxSender>, wall_ms: u64, seed: u64) -> Hub {
+        let hash = SeededHash::new(seed);
         let start = EventId::at_ms(wall_ms);
         let keys_max = settings.idempotency_keys_max;
         let by_key = (settings.slow_policy == SlowPolicy::Latest).then(|| hash.clone());
-        let inner = Inner {
+        let inner = HubState {
             head: start,
-            forgotten: start,
+            removed_floor: start,
             names: HashMap::with_hasher(hash.clone()),
             topics: Slab::new(),
             subscriptions: 0,
-            born: 0,
+            incarnation: 0,
             order: VecDeque::new(),
             kept_frames: 0,
             kept_bytes: 0,
             lingering: VecDeque::new(),
-            idempotency: Idempotency::new(hash, keys_max, settings.idempotency_ms),
+            idempotency: IdempotencyTable::new(hash, keys_max, settings.idempotency_ms),
             draining: false,
             shed_ms: 0,
-            bounds: Bounds {
+            bounds: HubBounds {
                 topics_max: settings.topics_max,
                 events: settings.history_events,
                 topic_bytes: settings.history_topic_bytes_max,
@@ -124,61 +124,61 @@ impl Hub {
             },
             by_key,
         };
-        Hub { inner: Mutex::new(inner), outlets, meter: Arc::default() }
+        Hub { inner: Mutex::new(inner), mailboxes, meter: Arc::default() }
     }
 
     /// The lock, for several reads in one go.
-    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub fn lock(&self) -> MutexGuard<'_, HubState> {
         self.inner.lock().expect("a panic ends the process, so the lock is never poisoned")
     }
 
     /// The mailboxes of a worker.
-    pub fn outlet(&self, worker: usize) -> &Outlet {
-        &self.outlets[worker]
+    pub fn mailbox(&self, worker: usize) -> &MailboxSender {
+        &self.mailboxes[worker]
     }
 
     /// Orders and keeps the posts, all or none, and hands them to the interested workers.
     pub fn publish(
         &self,
-        posts: Vec<Post>,
+        posts: Vec<NewEvent>,
         key: Option<&[u8]>,
         now: Now,
-    ) -> Result<Published, RefusalReason> {
+    ) -> Result<PublishOutcome, RefusalReason> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
         let digest = key.map(|key| inner.idempotency.digest(key));
-        if let Some(answer) = digest.and_then(|digest| inner.idempotency.find(digest)) {
-            return Ok(Published { answer, repeated: true, wake: 0 });
+        if let Some(receipt) = digest.and_then(|digest| inner.idempotency.find(digest)) {
+            return Ok(PublishOutcome { receipt, repeated: true, wake: 0 });
         }
         self.admit(&mut inner, &posts, digest.is_some())?;
-        let mut answer = Answer { id: inner.head, events: posts.len() as u64, subscribers: 0 };
+        let mut receipt = PublishReceipt { id: inner.head, events: posts.len() as u64, subscribers: 0 };
         let mut interested = 0;
         for post in posts {
-            answer.id = inner.head.next_after(now.wall_ms);
-            inner.head = answer.id;
-            let frame = Kept::new(post.draft.seal(answer.id), &self.meter, now.mono_us);
+            receipt.id = inner.head.next_after(now.wall_ms);
+            inner.head = receipt.id;
+            let frame = SharedFrame::new(post.draft.seal(receipt.id), &self.meter, now.mono_us);
             let indices: Vec<u32> = post.topics.iter().map(|name| inner.append(name, &frame, now)).collect();
             let mails = |&index: &u32| inner.topics[index as usize].interest.count_ones();
             frame.expect_rounds(indices.iter().map(mails).sum());
             for &index in &indices {
                 let topic = &inner.topics[index as usize];
-                answer.subscribers += u64::from(topic.subscribers);
+                receipt.subscribers += u64::from(topic.subscribers);
                 interested |= topic.interest;
-                for worker in bits(topic.interest) {
-                    self.outlets[worker].push(Mail::Frame(index, Arc::clone(&frame)));
+                for worker in set_bits(topic.interest) {
+                    self.mailboxes[worker].push(MailboxItem::Frame(index, Arc::clone(&frame)));
                 }
             }
             inner.trim(&indices, now);
         }
         if let Some(digest) = digest {
-            inner.idempotency.remember(digest, answer, now.mono_ms);
+            inner.idempotency.remember(digest, receipt, now.mono_ms);
         }
         drop(inner);
-        Ok(Published { answer, repeated: false, wake: self.sleepers(interested) })
+        Ok(PublishOutcome { receipt, repeated: false, wake: self.claim_sleepers(interested) })
     }
 
     /// Refuses before anything is published, so that a publish happens whole or not at all.
-    fn admit(&self, inner: &mut Inner, posts: &[Post], keyed: bool) -> Result<(), RefusalReason> {
+    fn admit(&self, inner: &mut HubState, posts: &[NewEvent], keyed: bool) -> Result<(), RefusalReason> {
         if inner.draining {
             return Err(RefusalReason::Draining);
         }
@@ -189,46 +189,48 @@ impl Hub {
         if self.meter.bytes() + bytes > inner.bounds.bytes + IN_FLIGHT_BYTES_MAX {
             return Err(RefusalReason::Overload);
         }
-        let mut wanted = vec![0usize; self.outlets.len()];
+        let mut wanted = vec![0usize; self.mailboxes.len()];
         let mut new_topics = 0;
         let names = || posts.iter().flat_map(|post| &post.topics).map(|name| &**name);
         for name in names() {
-            match inner.find(name) {
+            match inner.find_topic(name) {
                 Some(index) => {
-                    bits(inner.topics[index as usize].interest).for_each(|worker| wanted[worker] += 1);
+                    set_bits(inner.topics[index as usize].interest).for_each(|worker| wanted[worker] += 1);
                 }
                 None => new_topics += 1,
             }
         }
-        if inner.topics.len() + new_topics > inner.bounds.topics_max && !inner.make_room(names().collect()) {
+        if inner.topics.len() + new_topics > inner.bounds.topics_max
+            && !inner.free_topic_slots(names().collect())
+        {
             return Err(RefusalReason::Topics);
         }
-        let fits = |(outlet, wanted): (&Outlet, &usize)| outlet.room() >= *wanted;
-        if self.outlets.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(RefusalReason::Overload) }
+        let fits = |(mailbox, wanted): (&MailboxSender, &usize)| mailbox.free_slots() >= *wanted;
+        if self.mailboxes.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(RefusalReason::Overload) }
     }
 
     /// Sends a probe through every mailbox. Returns the workers to wake; when mailboxes are full, or during a
     /// drain, it is sent to nobody, and the full ones are returned.
-    pub fn probe(&self, probe: &Arc<Probe>) -> Result<u64, u64> {
+    pub fn push_probe(&self, probe: &Arc<MailboxProbe>) -> Result<u64, u64> {
         let inner = self.lock();
         let full = self.full_mailboxes();
         if inner.draining || full != 0 {
             return Err(full);
         }
-        self.outlets.iter().for_each(|outlet| outlet.push(Mail::Probe(Arc::clone(probe))));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.push(MailboxItem::Probe(Arc::clone(probe))));
         drop(inner);
-        Ok(self.sleepers(u64::MAX))
+        Ok(self.claim_sleepers(u64::MAX))
     }
 
     /// Workers whose mailbox has no room, a bit each.
     pub fn full_mailboxes(&self) -> u64 {
-        let full = self.outlets.iter().enumerate().filter(|(_, outlet)| outlet.room() == 0);
+        let full = self.mailboxes.iter().enumerate().filter(|(_, mailbox)| mailbox.free_slots() == 0);
         full.fold(0, |mask, (worker, _)| mask | 1 << worker)
     }
 
     /// When frames that have left the history leave no room for new ones, tells the workers to shed those who
     /// hold them; once a second at most. Returns the workers to wake.
-    pub fn shed(&self, now: Now) -> u64 {
+    pub fn request_shedding(&self, now: Now) -> u64 {
         let mut inner = self.lock();
         let in_flight = self.meter.bytes().saturating_sub(inner.kept_bytes);
         if in_flight < IN_FLIGHT_BYTES_MAX / 2 || now.mono_ms < inner.shed_ms + SHED_PAUSE_MS {
@@ -236,21 +238,21 @@ impl Hub {
         }
         inner.shed_ms = now.mono_ms;
         drop(inner);
-        for outlet in &self.outlets {
-            outlet.send(Control::Shed);
+        for mailbox in &self.mailboxes {
+            mailbox.send_control(ControlMessage::Shed);
         }
-        self.sleepers(u64::MAX)
+        self.claim_sleepers(u64::MAX)
     }
 
     /// From now on nothing is published.
-    pub fn drain(&self) {
+    pub fn refuse_publishes(&self) {
         self.lock().draining = true;
     }
 
     /// Which of the workers in `mask` sleep; each is reported once and must then be woken.
-    pub fn sleepers(&self, mask: u64) -> u64 {
-        let asleep = |worker: &usize| mask & (1 << worker) != 0 && self.outlets[*worker].take_sleep();
-        (0..self.outlets.len()).filter(asleep).fold(0, |wake, worker| wake | 1 << worker)
+    pub fn claim_sleepers(&self, mask: u64) -> u64 {
+        let asleep = |worker: &usize| mask & (1 << worker) != 0 && self.mailboxes[*worker].claim_sleep();
+        (0..self.mailboxes.len()).filter(asleep).fold(0, |wake, worker| wake | 1 << worker)
     }
 
     /// Joins a subscriber of `worker` to the named topics (distinct) and finds its position.
@@ -260,12 +262,12 @@ impl Hub {
         names: &[Box<str>],
         start: &StreamStart,
         now: Now,
-    ) -> Result<Joined, RefusalReason> {
+    ) -> Result<SubscribeOutcome, RefusalReason> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
-        let new_topics = names.iter().filter(|name| inner.find(name).is_none()).count();
+        let new_topics = names.iter().filter(|name| inner.find_topic(name).is_none()).count();
         if inner.topics.len() + new_topics > inner.bounds.topics_max
-            && !inner.make_room(names.iter().map(|name| &**name).collect())
+            && !inner.free_topic_slots(names.iter().map(|name| &**name).collect())
         {
             return Err(RefusalReason::Topics);
         }
@@ -276,7 +278,7 @@ impl Hub {
             topic.subscribers += 1;
         }
         inner.subscriptions += topics.len();
-        Ok(inner.joined(topics, start))
+        Ok(inner.place_subscriber(topics, start))
     }
 
     /// A subscriber of `worker` leaves a topic; `last` when the worker has no other one there.
@@ -290,7 +292,7 @@ impl Hub {
         }
         assert!(topic.subscribers > 0 || topic.interest == 0, "interest without subscribers");
         if topic.subscribers == 0 {
-            topic.left_ms = now.mono_ms.max(1);
+            topic.abandoned_ms = now.mono_ms.max(1);
             inner.retire_if_idle(index, now);
         }
     }
@@ -302,9 +304,9 @@ impl Hub {
     }
 
     /// Whether somebody listens to a topic.
-    pub fn is_heard(&self, name: &str) -> bool {
+    pub fn has_subscribers(&self, name: &str) -> bool {
         let inner = self.lock();
-        inner.find(name).is_some_and(|index| inner.topics[index as usize].subscribers > 0)
+        inner.find_topic(name).is_some_and(|index| inner.topics[index as usize].subscribers > 0)
     }
 
     /// The hub's sizes.
@@ -322,7 +324,7 @@ impl Hub {
 }
 
 /// The numbers of the set bits.
-fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+fn set_bits(mut mask: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
         mask &= mask - 1;
@@ -330,27 +332,27 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-impl Inner {
-    fn find(&self, name: &str) -> Option<u32> {
+impl HubState {
+    fn find_topic(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
     }
 
     fn find_or_create(&mut self, name: &str) -> u32 {
-        if let Some(index) = self.find(name) {
+        if let Some(index) = self.find_topic(name) {
             return index;
         }
-        self.born += 1;
+        self.incarnation += 1;
         let reserved = rules::is_reserved_topic(name);
         let events_max = if reserved { RESERVED_TOPIC_EVENTS } else { self.bounds.events };
         let name: Arc<str> = Arc::from(name);
-        let index = self.topics.insert(Topic {
+        let index = self.topics.insert(HubTopic {
             name: Arc::clone(&name),
-            log: TopicLog::new(self.forgotten, self.by_key.clone()),
+            log: TopicLog::new(self.removed_floor, self.by_key.clone()),
             events_max,
             interest: 0,
             subscribers: 0,
-            born: self.born,
-            left_ms: 0,
+            incarnation: self.incarnation,
+            abandoned_ms: 0,
             lingers: false,
         }) as u32;
         self.names.insert(name, index);
@@ -358,22 +360,22 @@ impl Inner {
     }
 
     /// Appends to a topic's log; `trim` must follow once a frame is in all of its topics. Returns the index.
-    fn append(&mut self, name: &str, frame: &Arc<Kept>, now: Now) -> u32 {
+    fn append(&mut self, name: &str, frame: &Arc<SharedFrame>, now: Now) -> u32 {
         let index = self.find_or_create(name);
         self.topics[index as usize].log.append(Arc::clone(frame));
         self.kept_frames += 1;
         self.kept_bytes += frame.memory_bytes();
-        self.order.push_back(Entry { id: frame.id(), at_ms: now.mono_ms, topic: index });
+        self.order.push_back(HistoryEntry { id: frame.id(), at_ms: now.mono_ms, topic: index });
         index
     }
 
     /// Finds where a subscriber that has just joined starts.
-    fn joined(&self, topics: Vec<u32>, start: &StreamStart) -> Joined {
+    fn place_subscriber(&self, topics: Vec<u32>, start: &StreamStart) -> SubscribeOutcome {
         let floors: Vec<EventId> = topics.iter().map(|&index| self.topic(index).log.floor()).collect();
         let mut gaps = Vec::new();
         let mut position = match *start {
             StreamStart::Now => self.head,
-            StreamStart::Newest(count) => self.newest(&topics, count),
+            StreamStart::Newest(count) => self.position_before_newest(&topics, count),
             StreamStart::After(after) if after <= self.head => after,
             // Not ours: from a restarted or another server. Whatever is kept may be new to the client.
             StreamStart::After(_) | StreamStart::Unknown(_) => EventId::ZERO,
@@ -385,11 +387,11 @@ impl Inner {
         if let [floor] = floors[..] {
             position = position.max(floor);
         }
-        Joined { topics, position, head: self.head, told: floors, gaps }
+        SubscribeOutcome { topics, position, head: self.head, reported_floors: floors, gaps }
     }
 
     /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.
-    pub fn newest(&self, topics: &[u32], count: usize) -> EventId {
+    pub fn position_before_newest(&self, topics: &[u32], count: usize) -> EventId {
         let newest_first = |&index: &u32| self.topic(index).log.after(EventId::ZERO).rev();
         let mut logs: Vec<_> = topics.iter().map(newest_first).collect();
         let mut nexts = BinaryHeap::new();
@@ -409,7 +411,7 @@ impl Inner {
         EventId::ZERO
     }
 
-    fn topic(&self, index: u32) -> &Topic {
+    fn topic(&self, index: u32) -> &HubTopic {
         &self.topics[index as usize]
     }
 

@@ -5,12 +5,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher;
 
-use super::hash::Seeded;
+use super::hash::SeededHash;
 use crate::base::id::EventId;
 
 /// The answer of a publish that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct PublishReceipt {
     /// The last event's id.
     pub id: EventId,
     /// Events published.
@@ -21,19 +21,19 @@ pub struct Answer {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Idempotency {
-    answers: HashMap<u128, Answer, Seeded>,
+pub struct IdempotencyTable {
+    answers: HashMap<u128, PublishReceipt, SeededHash>,
     arrivals: VecDeque<(u64, u128)>,
-    seed: Seeded,
+    seed: SeededHash,
     keys_max: usize,
     keep_ms: u64,
 }
 
-impl Idempotency {
+impl IdempotencyTable {
     /// An empty table.
-    pub fn new(seed: Seeded, keys_max: usize, keep_ms: u64) -> Idempotency {
+    pub fn new(seed: SeededHash, keys_max: usize, keep_ms: u64) -> IdempotencyTable {
         let answers = HashMap::with_hasher(seed.clone());
-        Idempotency { answers, arrivals: VecDeque::new(), seed, keys_max, keep_ms }
+        IdempotencyTable { answers, arrivals: VecDeque::new(), seed, keys_max, keep_ms }
     }
 
     /// The digest under which a key is remembered.
@@ -47,7 +47,7 @@ impl Idempotency {
     }
 
     /// The answer given before under this key.
-    pub fn find(&self, digest: u128) -> Option<Answer> {
+    pub fn find(&self, digest: u128) -> Option<PublishReceipt> {
         self.answers.get(&digest).copied()
     }
 
@@ -67,7 +67,7 @@ impl Idempotency {
     }
 
     /// Remembers an answer.
-    pub fn remember(&mut self, digest: u128, answer: Answer, mono_ms: u64) {
+    pub fn remember(&mut self, digest: u128, answer: PublishReceipt, mono_ms: u64) {
         self.answers.insert(digest, answer);
         self.arrivals.push_back((mono_ms, digest));
     }
@@ -80,13 +80,13 @@ impl Idempotency {
                     self.answers.remove(&digest);
                     self.arrivals.pop_front();
                 }
-                _ => return self.give_back(),
+                _ => return self.shrink_tables(),
             }
         }
         true
     }
 
-    fn give_back(&mut self) -> bool {
+    fn shrink_tables(&mut self) -> bool {
         if self.arrivals.capacity() > 1_024 && self.arrivals.len() < self.arrivals.capacity() / 8 {
             self.arrivals.shrink_to(self.arrivals.len() * 2);
             self.answers.shrink_to(self.answers.len() * 2);
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn keys_are_remembered_for_their_time_and_not_beyond_the_bound() {
-        let mut table = Idempotency::new(Seeded::new(7), 2, 100);
-        let answer = Answer { id: EventId::at_ms(1), events: 1, subscribers: 3 };
+        let mut table = IdempotencyTable::new(SeededHash::new(7), 2, 100);
+        let answer = PublishReceipt { id: EventId::at_ms(1), events: 1, subscribers: 3 };
         let (a, b) = (table.digest(b"a"), table.digest(b"b"));
         assert_ne!(a, b);
         table.remember(a, answer, 0);

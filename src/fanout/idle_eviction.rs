@@ -4,8 +4,8 @@
 //!
 //! Knows neither files nor limits: the shell says when, and how much room it wants.
 
-use super::conn::{Conn, Phase, State, flag};
-use super::seam::{Close, Io};
+use super::conn::{Conn, ConnState, ExchangePhase, flag};
+use super::seam::{CloseMode, Io};
 use super::worker::Worker;
 use crate::base::counters::CloseReason;
 use crate::base::settings::ListenerKind;
@@ -19,7 +19,7 @@ const FRESH_MS: u64 = 1_000;
 
 /// What a worker with too many sockets wants.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct EvictionRequest {
     /// So many sockets closed.
     pub sockets: usize,
     /// So many idle connections kept all the same: as many as find room beside the public's.
@@ -29,9 +29,11 @@ pub struct Room {
 /// Whether a connection of the operator's listener waits for its peer, and nothing of it is under way.
 fn is_idle(conn: &Conn) -> bool {
     let waits = match &conn.state {
-        State::Waiting => true,
-        State::Talking(talk) => matches!(talk.phase, Phase::Head) && talk.out.is_empty(),
-        State::Streaming(_) => false,
+        ConnState::Idle => true,
+        ConnState::Requesting(exchange) => {
+            matches!(exchange.phase, ExchangePhase::Head) && exchange.out.is_empty()
+        }
+        ConnState::Streaming(_) => false,
     };
     waits && conn.listener == ListenerKind::Control && !conn.has(flag::TO_READ)
 }
@@ -40,14 +42,14 @@ impl Worker {
     /// Closes idle connections of the operator's listener, those first whose time would be over first: who
     /// has never asked, before who has; those that are fresh last. Looks at all connections, so once a tick
     /// at most. Returns in how many milliseconds it may be worth while to come back.
-    pub fn make_room(&mut self, io: &mut impl Io, now: Now, wanted: Room) -> Option<u64> {
-        if self.operators <= wanted.keep {
+    pub fn evict_idle(&mut self, io: &mut impl Io, now: Now, wanted: EvictionRequest) -> Option<u64> {
+        if self.control_connections <= wanted.keep {
             return None;
         }
-        if self.room_made == now.tick() {
+        if self.evicted_at == now.tick() {
             return Some(TICK_MS);
         }
-        self.room_made = now.tick();
+        self.evicted_at = now.tick();
         let fresh = |conn: &Conn| now.tick().saturating_sub(conn.opened) < ticks_of_ms(FRESH_MS);
         let idle = self.conns.iter().filter(|(_, conn)| is_idle(conn));
         let idle = idle.map(|(slot, conn)| (fresh(conn), self.wheel.due(slot as u32), slot as u32));
@@ -55,7 +57,7 @@ impl Worker {
         let most = idle.len().saturating_sub(wanted.keep).min(wanted.sockets).min(ROOM_CLOSES_PER_TICK);
         idle.sort_unstable();
         for &(_, _, slot) in &idle[..most] {
-            self.close(io, slot, Close::Orderly, CloseReason::Idle);
+            self.close(io, slot, CloseMode::Orderly, CloseReason::Idle);
         }
         (most > 0).then_some(if most < wanted.sockets { TICK_MS } else { 0 })
     }

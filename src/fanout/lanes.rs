@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::conn::Token;
+use super::conn::ConnToken;
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub enum Lane {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    first: VecDeque<Token>,
-    second: VecDeque<Token>,
+    first: VecDeque<ConnToken>,
+    second: VecDeque<ConnToken>,
 }
 
 impl Lanes {
     /// Appends to one of the queues.
-    pub fn push(&mut self, lane: Lane, token: Token) {
+    pub fn push(&mut self, lane: Lane, token: ConnToken) {
         match lane {
             Lane::First => self.first.push_back(token),
             Lane::Second => self.second.push_back(token),
@@ -33,7 +33,7 @@ impl Lanes {
     }
 
     /// Takes from the first of these queues that has something; says which it was.
-    pub fn pop(&mut self, lanes: &[Lane]) -> Option<(Token, Lane)> {
+    pub fn pop(&mut self, lanes: &[Lane]) -> Option<(ConnToken, Lane)> {
         lanes.iter().find_map(|&lane| {
             let queue = if lane == Lane::First { &mut self.first } else { &mut self.second };
             queue.pop_front().map(|token| (token, lane))
@@ -60,7 +60,7 @@ mod tests {
         use Lane::{First, Second};
         let mut queues = Lanes::default();
         for (lane, number) in [(Second, 0), (Second, 1), (First, 10), (First, 11)] {
-            queues.push(lane, Token(number));
+            queues.push(lane, ConnToken(number));
         }
         let mut take = |lanes: &[Lane]| queues.pop(lanes).map(|(token, lane)| (token.0, lane));
         assert_eq!(take(&[Second, First]), Some((0, Second)));

@@ -8,40 +8,40 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::conn::Token;
+use super::conn::ConnToken;
 use super::survey::Survey;
-use super::topic_log::Kept;
+use super::topic_log::SharedFrame;
 use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX, SURVEY_MAILS_MAX};
 
 /// One item of the ordered mailbox.
 #[derive(Debug)]
-pub enum Mail {
+pub enum MailboxItem {
     /// A frame for the subscribers of a topic, by the hub's index.
-    Frame(u32, Arc<Kept>),
+    Frame(u32, Arc<SharedFrame>),
     /// A readiness probe, in order with the frames.
-    Probe(Arc<Probe>),
+    Probe(Arc<MailboxProbe>),
 }
 
 /// A probe that passes through every worker.
 #[derive(Debug)]
-pub struct Probe {
+pub struct MailboxProbe {
     /// Workers that have not seen it, a bit each.
     left: AtomicU64,
 }
 
-impl Probe {
+impl MailboxProbe {
     /// One that no worker has seen.
-    pub fn new(workers: usize) -> Probe {
-        Probe { left: AtomicU64::new(all_workers(workers)) }
+    pub fn new(workers: usize) -> MailboxProbe {
+        MailboxProbe { left: AtomicU64::new(all_workers(workers)) }
     }
 
     /// A worker has come to it.
-    pub fn pass(&self, worker: usize) {
+    pub fn mark_seen(&self, worker: usize) {
         self.left.fetch_and(!(1 << worker), Ordering::Relaxed);
     }
 
     /// Workers that have not.
-    pub fn left(&self) -> u64 {
+    pub fn unseen_workers(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
 }
@@ -53,7 +53,7 @@ pub fn all_workers(workers: usize) -> u64 {
 
 /// Messages outside the publish order.
 #[derive(Clone, Debug)]
-pub enum Control {
+pub enum ControlMessage {
     /// End all streams over the coming `drain_ms`.
     Drain,
     /// End everything now.
@@ -61,56 +61,56 @@ pub enum Control {
     /// A question about connections or topics.
     Survey(Arc<Survey>),
     /// A connection's question has been answered by all who were asked.
-    Surveyed(Token, Arc<Survey>),
+    Surveyed(ConnToken, Arc<Survey>),
     /// Frames in flight leave no room: end whoever holds one that history no longer keeps.
     Shed,
 }
 
 /// The sending ends of one worker's mailboxes, and whether it sleeps.
 #[derive(Debug)]
-pub struct Outlet {
-    frames: Sender<Mail>,
-    control: Sender<Control>,
+pub struct MailboxSender {
+    frames: Sender<MailboxItem>,
+    control: Sender<ControlMessage>,
     asleep: AtomicBool,
 }
 
 /// The receiving ends, owned by the worker.
 #[derive(Debug)]
-pub struct Inbox {
+pub struct MailboxReceiver {
     /// Frames and probes in publish order.
-    pub frames: Receiver<Mail>,
+    pub frames: Receiver<MailboxItem>,
     /// Control messages.
-    pub control: Receiver<Control>,
+    pub control: Receiver<ControlMessage>,
 }
 
-impl Outlet {
+impl MailboxSender {
     /// A pair of connected ends.
-    pub fn pair() -> (Outlet, Inbox) {
+    pub fn pair() -> (MailboxSender, MailboxReceiver) {
         let (frames, frames_in) = bounded(MAILBOX_FRAMES_MAX);
         let (control, control_in) = bounded(CONTROL_MAILS_MAX);
-        let outlet = Outlet { frames, control, asleep: AtomicBool::new(false) };
-        (outlet, Inbox { frames: frames_in, control: control_in })
+        let mailbox = MailboxSender { frames, control, asleep: AtomicBool::new(false) };
+        (mailbox, MailboxReceiver { frames: frames_in, control: control_in })
     }
 
     /// Frames that fit now. Only the holder of the hub's lock may rely on it: others only take.
-    pub fn room(&self) -> usize {
+    pub fn free_slots(&self) -> usize {
         MAILBOX_FRAMES_MAX - self.frames.len()
     }
 
     /// Frames that wait now.
-    pub fn waiting(&self) -> usize {
+    pub fn queued_frames(&self) -> usize {
         self.frames.len()
     }
 
     /// Pushes where `room` was seen under the same lock.
-    pub fn push(&self, mail: Mail) {
+    pub fn push(&self, mail: MailboxItem) {
         let pushed = self.frames.try_send(mail);
         // A worker that has ended has no subscribers left to miss it.
         assert!(!matches!(pushed, Err(TrySendError::Full(_))), "room was reserved under the hub's lock");
     }
 
     /// Sends a control message; false when the mailbox is full or the worker has ended.
-    pub fn send(&self, control: Control) -> bool {
+    pub fn send_control(&self, control: ControlMessage) -> bool {
         match self.control.try_send(control) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
@@ -118,12 +118,12 @@ impl Outlet {
     }
 
     /// Whether the worker reads its control messages, as far as their number tells.
-    pub fn has_room_for_surveys(&self) -> bool {
+    pub fn can_take_survey(&self) -> bool {
         self.control.len() < SURVEY_MAILS_MAX
     }
 
     /// Whether the worker slept and must be woken by the caller. Call after pushing.
-    pub fn take_sleep(&self) -> bool {
+    pub fn claim_sleep(&self) -> bool {
         // Pairs with `fall_asleep`: either the worker sees the mail or we see that it sleeps.
         std::sync::atomic::fence(Ordering::SeqCst);
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst)

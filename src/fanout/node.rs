@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::hash::Seeded;
+use super::hash::SeededHash;
 use super::hub::Hub;
-use super::mail::{self, Control, Inbox, Outlet};
-use super::readiness::Vigil;
+use super::mail::{self, ControlMessage, MailboxReceiver, MailboxSender};
+use super::readiness::ReadinessMonitor;
 use super::survey::Survey;
 use crate::base::counters::{Count, CounterTotals, Counters, DistributionTotals, RefusalReason};
 use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
@@ -23,24 +23,24 @@ use crate::wire::request::ListenerPolicy;
 
 /// A budget that many take from.
 #[derive(Debug, Default)]
-pub struct Budget {
+pub struct SharedBudget {
     taken: AtomicUsize,
-    most: usize,
+    limit: usize,
 }
 
-impl Budget {
-    fn new(most: usize) -> Budget {
-        Budget { taken: AtomicUsize::new(0), most }
+impl SharedBudget {
+    fn new(limit: usize) -> SharedBudget {
+        SharedBudget { taken: AtomicUsize::new(0), limit }
     }
 
     /// Takes `amount` if it is left.
-    pub fn take(&self, amount: usize) -> bool {
-        let grown = |taken: usize| taken.checked_add(amount).filter(|&taken| taken <= self.most);
+    pub fn try_take(&self, amount: usize) -> bool {
+        let grown = |taken: usize| taken.checked_add(amount).filter(|&taken| taken <= self.limit);
         self.taken.fetch_update(Relaxed, Relaxed, grown).is_ok()
     }
 
     /// Gives `amount` back.
-    pub fn give(&self, amount: usize) {
+    pub fn release(&self, amount: usize) {
         let before = self.taken.fetch_sub(amount, Relaxed);
         debug_assert!(before >= amount, "only what was taken is given back");
     }
@@ -51,15 +51,15 @@ impl Budget {
     }
 
     /// The most that can be taken.
-    pub fn most(&self) -> usize {
-        self.most
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 }
 
 /// The settings that are times, in ticks.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "the names of the settings")]
-pub struct Ticks {
+pub struct TickSettings {
     pub head: Tick,
     pub body: Tick,
     pub idle: Tick,
@@ -79,28 +79,28 @@ pub struct Node {
     /// Topics and the publish order.
     pub hub: Hub,
     /// Connections on the public listener.
-    pub connections: Budget,
+    pub connections: SharedBudget,
     /// Bytes of publish bodies in flight.
-    pub bodies: Budget,
+    pub bodies: SharedBudget,
     /// Times in ticks.
-    pub ticks: Ticks,
+    pub ticks: TickSettings,
     /// Limits of request heads.
     pub head_limits: HeadLimits,
     public: ListenerPolicy,
     control: ListenerPolicy,
     counters: Vec<Counters>,
     /// Connections by client address; only when there is a cap.
-    addresses: Mutex<HashMap<IpAddr, usize, Seeded>>,
+    addresses: Mutex<HashMap<IpAddr, usize, SeededHash>>,
     memory_full: AtomicBool,
     draining: AtomicBool,
     stopping: AtomicBool,
-    vigil: Mutex<Vigil>,
+    monitor: Mutex<ReadinessMonitor>,
     /// Questions under way about topics and connections.
-    pub surveys: Budget,
+    pub surveys: SharedBudget,
     /// The count of addresses under way.
     address_survey: Mutex<Option<Arc<Survey>>>,
     /// What the last one found.
-    told_addresses: Mutex<Vec<AddressCount>>,
+    counted_addresses: Mutex<Vec<AddressCount>>,
     pages: Pages,
 }
 
@@ -114,25 +114,26 @@ impl Node {
         pages: Pages,
         wall_ms: u64,
         seed: u64,
-    ) -> (Arc<Node>, Vec<Inbox>) {
-        let (outlets, inboxes): (Vec<Outlet>, Vec<Inbox>) = (0..workers).map(|_| Outlet::pair()).unzip();
+    ) -> (Arc<Node>, Vec<MailboxReceiver>) {
+        let (mailboxes, inboxes): (Vec<MailboxSender>, Vec<MailboxReceiver>) =
+            (0..workers).map(|_| MailboxSender::pair()).unzip();
         let node = Node {
-            hub: Hub::new(&settings, outlets, wall_ms, seed),
-            connections: Budget::new(connections_max),
-            bodies: Budget::new(settings.bodies_bytes_max),
-            ticks: Ticks::new(&settings),
+            hub: Hub::new(&settings, mailboxes, wall_ms, seed),
+            connections: SharedBudget::new(connections_max),
+            bodies: SharedBudget::new(settings.bodies_bytes_max),
+            ticks: TickSettings::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
             public: ListenerPolicy::from_settings(&settings, ListenerKind::Public),
             control: ListenerPolicy::from_settings(&settings, ListenerKind::Control),
             counters: (0..workers).map(|_| Counters::default()).collect(),
-            addresses: Mutex::new(HashMap::with_hasher(Seeded::new(seed ^ 1))),
+            addresses: Mutex::new(HashMap::with_hasher(SeededHash::new(seed ^ 1))),
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            vigil: Mutex::default(),
-            surveys: Budget::new(SURVEYS_AT_ONCE_MAX),
+            monitor: Mutex::default(),
+            surveys: SharedBudget::new(SURVEYS_AT_ONCE_MAX),
             address_survey: Mutex::default(),
-            told_addresses: Mutex::default(),
+            counted_addresses: Mutex::default(),
             pages,
             settings,
         };
@@ -173,7 +174,7 @@ impl Node {
             totals: self.totals(),
             spread,
             workers: (0..self.workers()).map(|worker| self.worker_snapshot(worker)).collect(),
-            connections_max: self.connections.most(),
+            connections_max: self.connections.limit(),
             uptime_ms,
             draining: self.is_draining(),
             memory_full: self.memory_full.load(Relaxed),
@@ -197,7 +198,7 @@ impl Node {
             turns: counters.get(Count::Turns),
             turns_us: counters.turn.sum(),
             exhausted: counters.exhausted(),
-            mailbox: self.hub.outlet(worker).waiting(),
+            mailbox: self.hub.mailbox(worker).queued_frames(),
             files: counters.files.load(Relaxed),
             wheel_lag_ms: counters.wheel_lag_ms.load(Relaxed),
         }
@@ -232,13 +233,13 @@ impl Node {
         self.address_survey.lock().expect("a panic ends the process")
     }
 
-    pub(super) fn told_addresses(&self) -> MutexGuard<'_, Vec<AddressCount>> {
-        self.told_addresses.lock().expect("a panic ends the process")
+    pub(super) fn counted_addresses(&self) -> MutexGuard<'_, Vec<AddressCount>> {
+        self.counted_addresses.lock().expect("a panic ends the process")
     }
 
     /// What is known of its readiness.
-    pub(super) fn vigil(&self) -> MutexGuard<'_, Vigil> {
-        self.vigil.lock().expect("a panic ends the process")
+    pub(super) fn monitor(&self) -> MutexGuard<'_, ReadinessMonitor> {
+        self.monitor.lock().expect("a panic ends the process")
     }
 
     /// Says whether resident memory is above its limit.
@@ -258,14 +259,14 @@ impl Node {
 
     /// Starts or forces the end. Returns the workers to wake. The mail only makes each of them look: one
     /// whose mailbox is full looks as well, and must not miss the end.
-    pub fn control(&self, control: &Control) -> u64 {
-        self.hub.drain();
+    pub fn shut_down(&self, control: &ControlMessage) -> u64 {
+        self.hub.refuse_publishes();
         self.draining.store(true, Relaxed);
-        self.stopping.fetch_or(matches!(control, Control::Stop), Relaxed);
+        self.stopping.fetch_or(matches!(control, ControlMessage::Stop), Relaxed);
         for worker in 0..self.workers() {
-            self.hub.outlet(worker).send(control.clone());
+            self.hub.mailbox(worker).send_control(control.clone());
         }
-        self.hub.sleepers(u64::MAX)
+        self.hub.claim_sleepers(u64::MAX)
     }
 
     /// Whether a newcomer must be refused now, whatever its address.
@@ -291,7 +292,7 @@ impl Node {
     }
 
     /// Gives a counted connection of `peer` back.
-    pub fn give_address(&self, peer: IpAddr) {
+    pub fn release_address(&self, peer: IpAddr) {
         let mut addresses = self.addresses.lock().expect("a panic ends the process");
         if let Some(held) = addresses.get_mut(&peer) {
             *held -= 1;
@@ -311,12 +312,12 @@ pub fn address_of(peer: IpAddr) -> IpAddr {
     }
 }
 
-impl Ticks {
-    fn new(settings: &Settings) -> Ticks {
+impl TickSettings {
+    fn new(settings: &Settings) -> TickSettings {
         let silent = settings.profile == UrlProfile::BroadcastBenchmark;
         // The benchmark's streams carry nothing but its messages.
         let heartbeat = if silent { Tick::MAX / 4 } else { ticks_of_ms(settings.heartbeat_ms) };
-        Ticks {
+        TickSettings {
             head: ticks_of_ms(settings.head_ms),
             body: ticks_of_ms(settings.body_ms),
             idle: ticks_of_ms(settings.idle_ms),

@@ -10,14 +10,14 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::{Arc, MutexGuard};
 
-use super::batch::{Batch, Outcome, Pick};
-use super::conn::{Place, State, Stream, flag, mode};
-use super::hub::Inner;
+use super::batch::{PlannedSend, SendBatch, SendOutcome};
+use super::conn::{ConnState, Stream, SubscriberPlace, flag, mode};
+use super::hub::HubState;
 use super::lanes::Lane;
 use super::node::Node;
-use super::rounds::gather;
-use super::seam::{Close, Io, Sent};
-use super::topic_log::Kept;
+use super::rounds::gather_fresh;
+use super::seam::{CloseMode, Io, SendResult};
+use super::topic_log::SharedFrame;
 use super::topics::LocalTopics;
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, Count, Counters};
@@ -30,7 +30,7 @@ use crate::base::settings::SlowPolicy;
 use crate::wire::reply;
 
 /// What one connection is about to be offered.
-struct Item {
+struct OutputItem {
     slot: u32,
     /// Frames from the log: indices into the batch's own list.
     frames: std::ops::Range<usize>,
@@ -40,18 +40,18 @@ struct Item {
 
 /// How much is read: not more than so many frames, and none after so many bytes.
 #[derive(Clone, Copy)]
-struct Portion {
+struct ReadLimit {
     frames: usize,
     bytes: usize,
 }
 
 /// What a replay begins with.
-const BEGINNING: Portion = Portion { frames: READ_FRAMES_SHORT, bytes: READ_BYTES_SHORT };
+const BEGINNING: ReadLimit = ReadLimit { frames: READ_FRAMES_SHORT, bytes: READ_BYTES_SHORT };
 /// What anyone else reads at a time.
-const ORDINARY: Portion = Portion { frames: READ_FRAMES_MAX, bytes: usize::MAX };
+const ORDINARY: ReadLimit = ReadLimit { frames: READ_FRAMES_MAX, bytes: usize::MAX };
 
 /// What reading came to.
-enum ReadEnd {
+enum LogRead {
     /// Frames were appended; the position they lead to, and whether nothing newer waits.
     Upto(EventId, bool),
     /// What comes next is no longer held.
@@ -60,56 +60,56 @@ enum ReadEnd {
 
 impl Worker {
     /// Sends one batch of own output.
-    pub(super) fn write_some(&mut self, io: &mut impl Io) {
+    pub(super) fn write_own_output(&mut self, io: &mut impl Io) {
         self.log_read = false;
-        if self.to_write.is_empty() {
+        if self.write_queue.is_empty() {
             return;
         }
-        let mut kept: Vec<Arc<Kept>> = Vec::new();
-        let (items, evicted) = self.collect(&mut kept);
+        let mut kept: Vec<Arc<SharedFrame>> = Vec::new();
+        let (items, evicted) = self.collect_output(&mut kept);
         for slot in evicted {
-            self.close(io, slot, Close::Reset, CloseReason::SlowEvicted);
+            self.close(io, slot, CloseMode::Reset, CloseReason::SlowEvicted);
         }
-        let mut batch = Batch::default();
+        let mut batch = SendBatch::default();
         let mut idle = Vec::new();
         for item in &items {
             let start = batch.cursor();
-            let (own, chunked, replays) = match &self.conns[item.slot as usize].state {
-                State::Waiting => (0, true, false),
-                State::Talking(talk) => {
-                    let rest = Some(&talk.out[talk.sent..]).filter(|rest| !rest.is_empty());
+            let (own, chunked, replaying) = match &self.conns[item.slot as usize].state {
+                ConnState::Idle => (0, true, false),
+                ConnState::Requesting(exchange) => {
+                    let rest = Some(&exchange.out[exchange.sent..]).filter(|rest| !rest.is_empty());
                     (batch.add_own(rest.into_iter()), true, false)
                 }
-                State::Streaming(stream) => {
+                ConnState::Streaming(stream) => {
                     let parts = stream.pending.iter().flat_map(|pending| pending.parts(stream.chunked()));
-                    (batch.add_own(parts), stream.chunked(), stream.replays)
+                    (batch.add_own(parts), stream.chunked(), stream.replaying)
                 }
             };
             batch.add_frames(kept[item.frames.clone()].iter(), chunked);
             let parts = start..batch.cursor();
-            let Item { slot, upto, caught_up, .. } = *item;
+            let OutputItem { slot, upto, caught_up, .. } = *item;
             if parts.is_empty() {
                 idle.push((slot, upto, caught_up));
                 continue;
             }
             let bytes = batch.bytes_of(parts.clone());
-            batch.add(Pick { slot, parts, bytes, own, upto, caught_up, replays });
+            batch.add(PlannedSend { slot, parts, bytes, own, upto, caught_up, replaying });
         }
         let ages = &self.node.counters(self.index).delivery_each;
         let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, ages) };
         for (slot, upto, caught_up) in idle {
-            self.reached(slot, upto, caught_up);
+            self.advance_stream(slot, upto, caught_up);
         }
         let now_us = io.mono_us();
-        self.apply(io, outcomes, now_us);
+        self.apply_outcomes(io, outcomes, now_us);
     }
 
     /// Takes connections from the queue and reads the log for those that are behind. Also returns those that
     /// must be ended: they were slow, and the log has passed them by.
-    fn collect(&mut self, kept: &mut Vec<Arc<Kept>>) -> (Vec<Item>, Vec<u32>) {
+    fn collect_output(&mut self, kept: &mut Vec<Arc<SharedFrame>>) -> (Vec<OutputItem>, Vec<u32>) {
         let (mut items, mut evicted) = (Vec::new(), Vec::new());
         let node = Arc::clone(&self.node);
-        let mut lock: Option<MutexGuard<'_, Inner>> = None;
+        let mut lock: Option<MutexGuard<'_, HubState>> = None;
         let (mut bytes, mut steps, mut replayed) = (0, 0, 0);
         let rounds_wait = !self.topics.rounds().is_empty();
         let replay_max = if rounds_wait { REPLAY_BYTES_BESIDE_ROUNDS } else { BATCH_BYTES_MAX };
@@ -123,7 +123,7 @@ impl Worker {
                 (false, true) => &[Lane::Second, Lane::First],
                 (false, false) => &[Lane::First, Lane::Second],
             };
-            let Some((token, lane)) = self.to_write.pop(lanes) else { break };
+            let Some((token, lane)) = self.write_queue.pop(lanes) else { break };
             if !self.owns(token) {
                 continue;
             }
@@ -135,24 +135,24 @@ impl Worker {
             }
             let from = kept.len();
             let end = match &mut conn.state {
-                State::Streaming(stream) if stream.reads_log() => {
+                ConnState::Streaming(stream) if stream.reads_log() => {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
                     steps += stream.places().len();
-                    let begins = lane == Lane::First && stream.replays;
+                    let begins = lane == Lane::First && stream.replaying;
                     let most = if begins { BEGINNING } else { ORDINARY };
                     match read_log(stream, &self.topics, hub, node.settings.slow_policy, most, kept) {
-                        ReadEnd::Missed => {
+                        LogRead::Missed => {
                             // A filter or a merge looks at all of them.
-                            let all = stream.extra.is_some();
+                            let all = stream.selection.is_some();
                             steps += if all { self.topics.fresh_frames() } else { 0 };
-                            read_passed_by(stream, &self.topics, hub, &node, self.index, most, kept)
+                            read_after_gap(stream, &self.topics, hub, &node, self.index, most, kept)
                         }
-                        end @ ReadEnd::Upto(..) => end,
+                        end @ LogRead::Upto(..) => end,
                     }
                 }
-                _ => ReadEnd::Upto(EventId::ZERO, false),
+                _ => LogRead::Upto(EventId::ZERO, false),
             };
-            let ReadEnd::Upto(upto, caught_up) = end else {
+            let LogRead::Upto(upto, caught_up) = end else {
                 evicted.push(slot);
                 continue;
             };
@@ -160,14 +160,14 @@ impl Worker {
             let read = kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
             bytes += read;
             replayed += if lane == Lane::Second { read } else { 0 };
-            items.push(Item { slot, frames: from..kept.len(), upto, caught_up });
+            items.push(OutputItem { slot, frames: from..kept.len(), upto, caught_up });
         }
         self.log_read = steps > 0;
         (items, evicted)
     }
 
     /// Does to each connection what its send, which ended at `now_us`, came to.
-    pub(super) fn apply(&mut self, io: &mut impl Io, outcomes: Vec<Outcome>, now_us: u64) {
+    pub(super) fn apply_outcomes(&mut self, io: &mut impl Io, outcomes: Vec<SendOutcome>, now_us: u64) {
         if outcomes.is_empty() {
             return;
         }
@@ -176,20 +176,20 @@ impl Worker {
         for outcome in outcomes {
             delivered += outcome.delivered;
             event_sends += u64::from(outcome.delivered > 0);
-            if let Sent::Bytes(taken) = outcome.result {
+            if let SendResult::Bytes(taken) = outcome.result {
                 bytes += taken as u64;
             }
             full += u64::from(!outcome.whole);
             let conn = &mut self.conns[outcome.slot as usize];
             conn.flags &= !flag::IN_BATCH;
-            if outcome.result == Sent::Broken {
-                self.close(io, outcome.slot, Close::Reset, CloseReason::Reset);
+            if outcome.result == SendResult::Broken {
+                self.close(io, outcome.slot, CloseMode::Reset, CloseReason::Reset);
                 continue;
             }
             match &conn.state {
-                State::Streaming(_) => self.stream_sent(io, outcome, now_us),
-                State::Talking(_) => self.talk_sent(io, outcome),
-                State::Waiting => unreachable!("nothing is sent to a connection that waits"),
+                ConnState::Streaming(_) => self.apply_stream_outcome(io, outcome, now_us),
+                ConnState::Requesting(_) => self.apply_answer_outcome(io, outcome),
+                ConnState::Idle => unreachable!("nothing is sent to a connection that waits"),
             }
         }
         let counters = self.counters();
@@ -201,16 +201,16 @@ impl Worker {
         counters.add(Count::BytesSent, bytes);
     }
 
-    fn stream_sent(&mut self, io: &mut impl Io, outcome: Outcome, now_us: u64) {
+    fn apply_stream_outcome(&mut self, io: &mut impl Io, outcome: SendOutcome, now_us: u64) {
         let tick = self.now.tick();
         let slot = outcome.slot;
         let conn = &mut self.conns[slot as usize];
         let was_full = conn.has(flag::FULL);
-        let State::Streaming(stream) = &mut conn.state else { return };
+        let ConnState::Streaming(stream) = &mut conn.state else { return };
         let chunked = stream.chunked();
-        let taken = matches!(outcome.result, Sent::Bytes(_));
+        let taken = matches!(outcome.result, SendResult::Bytes(_));
         if taken || !was_full {
-            stream.wrote = tick;
+            stream.last_write = tick;
         }
         let mut completed = None;
         if let Some(pending) = &mut stream.pending {
@@ -219,8 +219,8 @@ impl Worker {
                 stream.pending = None;
             }
         }
-        let replays = stream.replays;
-        if replays {
+        let replaying = stream.replaying;
+        if replaying {
             let replayed = outcome.delivered + u64::from(completed.is_some());
             stream.replayed = stream.replayed.saturating_add(replayed as u32);
             self.node.counters(self.index).add(Count::Replayed, replayed);
@@ -228,23 +228,23 @@ impl Worker {
         if outcome.whole {
             let ending = stream.mode & mode::ENDING != 0;
             if ending {
-                let why = match stream.mode & mode::OPERATOR {
+                let why = match stream.mode & mode::ENDED_BY_OPERATOR {
                     0 if self.drain.is_some() => CloseReason::Drain,
                     0 => CloseReason::Life,
                     _ => CloseReason::Operator,
                 };
-                self.close(io, slot, Close::Orderly, why);
+                self.close(io, slot, CloseMode::Orderly, why);
             } else {
                 let upto = outcome.position.unwrap_or(EventId::ZERO);
-                self.reached(slot, upto, outcome.caught_up);
+                self.advance_stream(slot, upto, outcome.caught_up);
             }
         } else {
             stream.position = stream.position.max(outcome.position.unwrap_or(EventId::ZERO));
-            if stream.mode & mode::LAGS == 0 {
+            if stream.mode & mode::LAGGING == 0 {
                 self.node.counters(self.index).lagging(1);
                 self.node.counters(self.index).count(Count::Lagged);
             }
-            stream.mode |= mode::BEHIND | mode::LAGS;
+            stream.mode |= mode::BEHIND | mode::LAGGING;
             if let Some(half) = outcome.half {
                 assert!(stream.pending.is_none(), "frames follow own bytes");
                 stream.pending.get_or_insert_default().frame = Some(half);
@@ -252,28 +252,28 @@ impl Worker {
             conn.flags |= flag::FULL;
             // Not only its slowness: once the socket takes bytes again, the next heartbeat may be due first.
             let wait = self.node.ticks.stall.min(self.node.ticks.heartbeat);
-            self.wheel.arm(slot, tick.saturating_add(wait).min(stream.ends));
+            self.wheel.arm(slot, tick.saturating_add(wait).min(stream.end_due));
         }
         if let Some(at_us) = completed {
             self.counters().count(Count::Delivered);
-            if !replays {
+            if !replaying {
                 self.counters().delivery_each.add(now_us.saturating_sub(at_us), 1);
             }
         }
     }
 
     /// A stream has been handed everything up to an id; if nothing newer waited, rounds take over.
-    fn reached(&mut self, slot: u32, upto: EventId, caught_up: bool) {
-        if let State::Streaming(stream) = &mut self.conns[slot as usize].state {
+    fn advance_stream(&mut self, slot: u32, upto: EventId, caught_up: bool) {
+        if let ConnState::Streaming(stream) = &mut self.conns[slot as usize].state {
             stream.position = stream.position.max(upto);
             if caught_up && stream.pending.is_none() {
                 stream.mode &= !mode::BEHIND;
-                if stream.replays || stream.mode & (mode::LAGS | mode::PASSED) != 0 {
-                    arrive(stream, self.node.counters(self.index));
+                if stream.replaying || stream.mode & (mode::LAGGING | mode::PASSED_BY) != 0 {
+                    mark_live(stream, self.node.counters(self.index));
                 }
             } else {
                 stream.mode |= mode::BEHIND;
-                let long = stream.replays && !caught_up;
+                let long = stream.replaying && !caught_up;
                 self.queue_output(slot, if long { Lane::Second } else { Lane::First });
             }
         }
@@ -281,44 +281,44 @@ impl Worker {
 }
 
 /// A stream is live again, or ends: it lags no more, and its replay is over.
-pub(super) fn arrive(stream: &mut Stream, counters: &Counters) {
-    if stream.mode & mode::LAGS != 0 {
-        stream.mode &= !mode::LAGS;
+pub(super) fn mark_live(stream: &mut Stream, counters: &Counters) {
+    if stream.mode & mode::LAGGING != 0 {
+        stream.mode &= !mode::LAGGING;
         counters.lagging(-1);
     }
-    stream.mode &= !mode::PASSED;
-    if std::mem::take(&mut stream.replays) {
+    stream.mode &= !mode::PASSED_BY;
+    if std::mem::take(&mut stream.replaying) {
         counters.replay.add(u64::from(stream.replayed), 1);
     }
 }
 
 /// Appends what comes next for a stream that the log has passed by, at most `most`: what has not been
 /// offered here yet; else what is still kept, after a gap, or what its policy leaves it if it is slow.
-/// [`ReadEnd::Missed`]: it must be ended.
-fn read_passed_by(
+/// [`LogRead::Missed`]: it must be ended.
+fn read_after_gap(
     stream: &mut Stream,
     topics: &LocalTopics,
-    hub: &Inner,
+    hub: &HubState,
     node: &Node,
     worker: usize,
-    most: Portion,
-    kept: &mut Vec<Arc<Kept>>,
-) -> ReadEnd {
+    most: ReadLimit,
+    kept: &mut Vec<Arc<SharedFrame>>,
+) -> LogRead {
     if let Some(end) = read_fresh(stream, topics, most, kept) {
         return end;
     }
     let policy = node.settings.slow_policy;
     let counters = node.counters(worker);
-    let slow = stream.mode & mode::LAGS != 0;
+    let slow = stream.mode & mode::LAGGING != 0;
     if slow {
         match policy {
-            SlowPolicy::Disconnect => return ReadEnd::Missed,
+            SlowPolicy::Disconnect => return LogRead::Missed,
             SlowPolicy::Skip => {}
-            SlowPolicy::Latest => stream.mode |= mode::PASSED,
+            SlowPolicy::Latest => stream.mode |= mode::PASSED_BY,
         }
         counters.count(Count::Skipped);
     }
-    let gaps = skip(stream, topics, hub, slow && policy == SlowPolicy::Skip);
+    let gaps = skip_missed(stream, topics, hub, slow && policy == SlowPolicy::Skip);
     counters.add(Count::Gaps, gaps);
     // A gap has just been told under the same lock, so this time nothing is missed.
     read_log(stream, topics, hub, policy, most, kept)
@@ -329,38 +329,39 @@ fn read_passed_by(
 fn read_fresh(
     stream: &Stream,
     topics: &LocalTopics,
-    most: Portion,
-    kept: &mut Vec<Arc<Kept>>,
-) -> Option<ReadEnd> {
-    let is_gone = |place: &Place| topics.get(place.topic).gone > stream.position;
-    if stream.mode & mode::PASSED != 0 || stream.places().iter().any(is_gone) {
+    most: ReadLimit,
+    kept: &mut Vec<Arc<SharedFrame>>,
+) -> Option<LogRead> {
+    let was_dropped = |place: &SubscriberPlace| topics.get(place.topic).dropped_up_to > stream.position;
+    if stream.mode & mode::PASSED_BY != 0 || stream.places().iter().any(was_dropped) {
         return None;
     }
     let mut found = Vec::new();
     let (upto, caught_up) =
-        gather(topics, stream, most.frames, &mut found).unwrap_or((stream.position, true));
+        gather_fresh(topics, stream, most.frames, &mut found).unwrap_or((stream.position, true));
     kept.extend(found.into_iter().map(Arc::clone));
-    Some(ReadEnd::Upto(upto, caught_up))
+    Some(LogRead::Upto(upto, caught_up))
 }
 
 /// Appends what comes next for a stream, at most `most`, merged in id order.
 fn read_log(
     stream: &Stream,
     topics: &LocalTopics,
-    hub: &Inner,
+    hub: &HubState,
     policy: SlowPolicy,
-    most: Portion,
-    kept: &mut Vec<Arc<Kept>>,
-) -> ReadEnd {
+    most: ReadLimit,
+    kept: &mut Vec<Arc<SharedFrame>>,
+) -> LogRead {
     // The next frame of each log that has one, the rest of that log, and its topic.
     let mut logs = Vec::new();
     let mut nexts = BinaryHeap::new();
     for (nth, place) in stream.places().iter().enumerate() {
         let index = topics.get(place.topic).hub;
         let log = hub.log(index);
-        let told = stream.extra.as_ref().map_or(EventId::ZERO, |extra| extra.told[nth]);
-        if log.floor() > stream.position.max(told) {
-            return ReadEnd::Missed;
+        let reported_floors =
+            stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
+        if log.floor() > stream.position.max(reported_floors) {
+            return LogRead::Missed;
         }
         let mut after = log.after(stream.position);
         if let Some(frame) = after.next() {
@@ -368,7 +369,7 @@ fn read_log(
             logs.push((frame, after, index));
         }
     }
-    let mut found: Vec<(&Arc<Kept>, u32)> = Vec::new();
+    let mut found: Vec<(&Arc<SharedFrame>, u32)> = Vec::new();
     let (mut more, mut bytes) = (false, 0);
     while let Some(mut next) = nexts.peek_mut() {
         let Reverse((id, nth)) = *next;
@@ -402,41 +403,48 @@ fn read_log(
         _ => hub.head(),
     };
     // Of what a client has missed while it was away nothing is left out: it is not slow.
-    let slow = stream.mode & mode::PASSED != 0 || more && !stream.replays;
+    let slow = stream.mode & mode::PASSED_BY != 0 || more && !stream.replaying;
     let newest_only = policy == SlowPolicy::Latest && slow;
     found.retain(|(frame, index)| {
         stream.wants(frame) && !(newest_only && is_superseded(stream, hub, *index, frame))
     });
     kept.extend(found.into_iter().map(|(frame, _)| Arc::clone(frame)));
-    ReadEnd::Upto(upto, !more)
+    LogRead::Upto(upto, !more)
 }
 
 /// Whether a newer frame with the same key comes later: one that the stream's filter lets through.
-fn is_superseded(stream: &Stream, hub: &Inner, index: u32, frame: &Kept) -> bool {
+fn is_superseded(stream: &Stream, hub: &HubState, index: u32, frame: &SharedFrame) -> bool {
     hub.log(index).superseder(frame).is_some_and(|newer| stream.wants(newer))
 }
 
 /// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
 /// to the newest, which it still gets. `oldest` of the gap is what comes next. Returns the gaps told.
-fn skip(stream: &mut Stream, topics: &LocalTopics, hub: &Inner, to_newest: bool) -> u64 {
+fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_newest: bool) -> u64 {
     let after = stream.position;
     let chunked = stream.chunked();
     let places: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
     if to_newest {
-        stream.position = after.max(hub.newest(&places, 1));
+        stream.position = after.max(hub.position_before_newest(&places, 1));
     }
     let mut gaps = 0;
     for (nth, &index) in places.iter().enumerate() {
         let log = hub.log(index);
-        let told = stream.extra.as_ref().map_or(EventId::ZERO, |extra| extra.told[nth]);
+        let reported_floors =
+            stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
         let next = log.after(stream.position).next().map(|frame| frame.id());
         let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
-        if passed_over || log.floor() > after.max(told) {
-            reply::append_gap_event(stream.own_bytes(), chunked, hub.name(index), &after.to_string(), next);
+        if passed_over || log.floor() > after.max(reported_floors) {
+            reply::append_gap_event(
+                stream.own_output_mut(),
+                chunked,
+                hub.name(index),
+                &after.to_string(),
+                next,
+            );
             gaps += 1;
         }
-        if let Some(extra) = &mut stream.extra {
-            extra.told[nth] = log.floor();
+        if let Some(selection) = &mut stream.selection {
+            selection.reported_floors[nth] = log.floor();
         }
     }
     if let [only] = places[..] {

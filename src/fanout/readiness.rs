@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use super::mail::Probe;
+use super::mail::MailboxProbe;
 use super::node::Node;
 use crate::base::counters::Count;
 use crate::base::limits::{PROBE_MS, PROBE_PERIOD_MS};
@@ -26,8 +26,8 @@ const VERDICT_MS: u64 = 2_500;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Vigil {
-    probe: State,
+pub struct ReadinessMonitor {
+    probe: ProbeState,
     readiness: ReadinessVerdict,
     /// When the verdict was last looked at, milliseconds of uptime.
     judged_ms: u64,
@@ -38,15 +38,15 @@ pub struct Vigil {
 }
 
 #[derive(Debug)]
-enum State {
-    Due(u64),
-    KeptOut(Since, u64),
-    UnderWay(Since, Arc<Probe>),
+enum ProbeState {
+    NotDue(u64),
+    BlockedByFullMailboxes(ProbeWait, u64),
+    InFlight(ProbeWait, Arc<MailboxProbe>),
 }
 
 /// When a wait began, and how many turns each worker had taken by then.
 #[derive(Clone, Debug)]
-struct Since {
+struct ProbeWait {
     ms: u64,
     turns: Vec<u64>,
 }
@@ -55,135 +55,144 @@ const STARTING: &str = "starting: no probe has passed through every worker yet";
 
 /// What the host says beside the probe.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings {
+pub struct HostConditions {
     /// Lines of the log are being lost.
     pub log_fails: bool,
 }
 
-impl Default for Vigil {
+impl Default for ReadinessMonitor {
     /// Nothing has passed yet.
-    fn default() -> Vigil {
+    fn default() -> ReadinessMonitor {
         let readiness = ReadinessVerdict { ok: false, reason: Some(STARTING.to_owned()), since_ms: 0 };
-        Vigil { probe: State::Due(0), readiness, judged_ms: 0, stuck: 0, passed: false }
+        ReadinessMonitor { probe: ProbeState::NotDue(0), readiness, judged_ms: 0, stuck: 0, passed: false }
     }
 }
 
 impl Node {
     /// Sends the next probe if it is due, and judges. For the main thread, several times a second. Returns
     /// the workers to wake.
-    pub fn keep_vigil(&self, now: Now, surroundings: Surroundings) -> u64 {
+    pub fn check_readiness(&self, now: Now, conditions: HostConditions) -> u64 {
         // The hub's lock is not taken under the other one: `/readyz` must answer whoever holds the hub.
-        let is_due = match &self.vigil().probe {
-            State::Due(due_ms) => now.mono_ms >= *due_ms,
-            State::KeptOut(..) => true,
-            State::UnderWay(..) => false,
+        let is_due = match &self.monitor().probe {
+            ProbeState::NotDue(due_ms) => now.mono_ms >= *due_ms,
+            ProbeState::BlockedByFullMailboxes(..) => true,
+            ProbeState::InFlight(..) => false,
         };
         let sent = (is_due && !self.is_draining()).then(|| self.send_probe());
-        let mut vigil = self.vigil();
+        let mut monitor = self.monitor();
         let mut wake = 0;
-        match (sent, &vigil.probe) {
+        match (sent, &monitor.probe) {
             (Some(Ok((probe, woken))), _) => {
                 wake = woken;
-                vigil.probe = State::UnderWay(self.since(now), probe);
+                monitor.probe = ProbeState::InFlight(self.begin_wait(now), probe);
             }
-            (Some(Err(full)), State::KeptOut(since, _)) => vigil.probe = State::KeptOut(since.clone(), full),
-            (Some(Err(full)), _) => vigil.probe = State::KeptOut(self.since(now), full),
-            (None, State::UnderWay(since, probe)) if probe.left() == 0 => {
-                vigil.probe = State::Due(since.ms + PROBE_PERIOD_MS);
-                vigil.passed = true;
+            (Some(Err(full)), ProbeState::BlockedByFullMailboxes(since, _)) => {
+                monitor.probe = ProbeState::BlockedByFullMailboxes(since.clone(), full)
+            }
+            (Some(Err(full)), _) => {
+                monitor.probe = ProbeState::BlockedByFullMailboxes(self.begin_wait(now), full)
+            }
+            (None, ProbeState::InFlight(since, probe)) if probe.unseen_workers() == 0 => {
+                monitor.probe = ProbeState::NotDue(since.ms + PROBE_PERIOD_MS);
+                monitor.passed = true;
             }
             (None, _) => {}
         }
-        self.judge(&mut vigil, now.mono_ms, surroundings);
+        self.judge(&mut monitor, now.mono_ms, conditions);
         wake
     }
 
-    fn send_probe(&self) -> Result<(Arc<Probe>, u64), u64> {
-        let probe = Arc::new(Probe::new(self.workers()));
-        let wake = self.hub.probe(&probe)?;
+    fn send_probe(&self) -> Result<(Arc<MailboxProbe>, u64), u64> {
+        let probe = Arc::new(MailboxProbe::new(self.workers()));
+        let wake = self.hub.push_probe(&probe)?;
         Ok((probe, wake))
     }
 
-    fn since(&self, now: Now) -> Since {
-        Since { ms: now.mono_ms, turns: (0..self.workers()).map(|worker| self.turns(worker)).collect() }
+    fn begin_wait(&self, now: Now) -> ProbeWait {
+        ProbeWait {
+            ms: now.mono_ms,
+            turns: (0..self.workers()).map(|worker| self.turns_taken(worker)).collect(),
+        }
     }
 
-    fn judge(&self, vigil: &mut Vigil, now_ms: u64, surroundings: Surroundings) {
-        let late = |since: &Since| now_ms.saturating_sub(since.ms) >= PROBE_MS;
+    fn judge(&self, monitor: &mut ReadinessMonitor, now_ms: u64, conditions: HostConditions) {
+        let late = |since: &ProbeWait| now_ms.saturating_sub(since.ms) >= PROBE_MS;
         let mut reasons = Vec::new();
-        vigil.stuck = 0;
-        match &vigil.probe {
-            State::KeptOut(since, full) if late(since) => {
-                vigil.stuck = self.standing_still(since, *full);
-                let (who, how) = (named(*full), how(vigil.stuck, *full));
+        monitor.stuck = 0;
+        match &monitor.probe {
+            ProbeState::BlockedByFullMailboxes(since, full) if late(since) => {
+                monitor.stuck = self.workers_standing_still(since, *full);
+                let (who, how) = (name_workers(*full), describe_delay(monitor.stuck, *full));
                 reasons.push(format!("mailbox_full: no room for a probe at {who}, {how}"));
             }
-            State::UnderWay(since, probe) if late(since) => {
-                let left = probe.left();
-                vigil.stuck = self.standing_still(since, left);
-                let (ms, who, how) = (now_ms - since.ms, named(left), how(vigil.stuck, left));
+            ProbeState::InFlight(since, probe) if late(since) => {
+                let left = probe.unseen_workers();
+                monitor.stuck = self.workers_standing_still(since, left);
+                let (ms, who, how) =
+                    (now_ms - since.ms, name_workers(left), describe_delay(monitor.stuck, left));
                 reasons.push(format!("worker_late: a probe waits for {ms} ms at {who}, {how}"));
                 let full = self.hub.full_mailboxes();
                 if full != 0 {
-                    reasons.push(format!("mailbox_full: no room for an event at {}", named(full)));
+                    reasons.push(format!("mailbox_full: no room for an event at {}", name_workers(full)));
                 }
             }
-            _ if !vigil.passed => reasons.push(STARTING.to_owned()),
+            _ if !monitor.passed => reasons.push(STARTING.to_owned()),
             _ => {}
         }
-        if surroundings.log_fails {
+        if conditions.log_fails {
             reasons.push("log_failing: the log's lines are lost, its disk may be full".to_owned());
         }
         if self.is_draining() {
             // Workers that have ended take no turns either; the drain has a deadline of its own.
-            vigil.stuck = 0;
+            monitor.stuck = 0;
             reasons = vec!["draining: the server ends its streams".to_owned()];
         }
         let (ok, reason) = (reasons.is_empty(), reasons.join("; "));
         // While nobody judged, it was not ready either, as every reader was told.
-        let judge_was_late = now_ms.saturating_sub(vigil.judged_ms) >= VERDICT_MS;
-        if vigil.readiness.ok != ok || ok && judge_was_late {
-            vigil.readiness.since_ms = now_ms;
+        let judge_was_late = now_ms.saturating_sub(monitor.judged_ms) >= VERDICT_MS;
+        if monitor.readiness.ok != ok || ok && judge_was_late {
+            monitor.readiness.since_ms = now_ms;
         }
-        vigil.readiness.ok = ok;
-        vigil.readiness.reason = (!ok).then_some(reason);
-        vigil.judged_ms = now_ms;
+        monitor.readiness.ok = ok;
+        monitor.readiness.reason = (!ok).then_some(reason);
+        monitor.judged_ms = now_ms;
     }
 
     /// Which workers of a mask have taken no turn since.
-    fn standing_still(&self, since: &Since, mask: u64) -> u64 {
+    fn workers_standing_still(&self, since: &ProbeWait, mask: u64) -> u64 {
         let turns = since.turns.iter().enumerate();
-        let still = turns.filter(|(worker, turns)| mask & 1 << worker != 0 && **turns == self.turns(*worker));
+        let still =
+            turns.filter(|(worker, turns)| mask & 1 << worker != 0 && **turns == self.turns_taken(*worker));
         still.fold(0, |mask, (worker, _)| mask | 1 << worker)
     }
 
-    fn turns(&self, worker: usize) -> u64 {
+    fn turns_taken(&self, worker: usize) -> u64 {
         self.counters(worker).get(Count::Turns)
     }
 
     /// The verdict, as it is now.
     pub fn readiness(&self, now_ms: u64) -> ReadinessVerdict {
-        let vigil = self.vigil();
-        let old_ms = now_ms.saturating_sub(vigil.judged_ms);
+        let monitor = self.monitor();
+        let old_ms = now_ms.saturating_sub(monitor.judged_ms);
         if old_ms < VERDICT_MS {
-            return vigil.readiness.clone();
+            return monitor.readiness.clone();
         }
         let reason = Some(format!("judge_late: the main thread has not looked for {old_ms} ms"));
-        ReadinessVerdict { ok: false, reason, since_ms: vigil.judged_ms }
+        ReadinessVerdict { ok: false, reason, since_ms: monitor.judged_ms }
     }
 
     /// Whether a worker takes no turns: not busy, but standing still.
     pub fn has_stuck_worker(&self) -> bool {
-        self.vigil().stuck != 0
+        self.monitor().stuck != 0
     }
 }
 
-fn how(stuck: u64, all: u64) -> &'static str {
+fn describe_delay(stuck: u64, all: u64) -> &'static str {
     if stuck == all { "standing still" } else { "behind with its frames" }
 }
 
 /// The workers of a mask: `worker 1` or `worker 0, worker 2`.
-fn named(mask: u64) -> String {
+fn name_workers(mask: u64) -> String {
     let names =
         (0..u64::BITS).filter(|worker| mask & 1 << worker != 0).map(|worker| format!("worker {worker}"));
     names.collect::<Vec<_>>().join(", ")
@@ -195,33 +204,33 @@ mod tests {
     use crate::base::limits::MAILBOX_FRAMES_MAX;
     use crate::base::settings::Settings;
     use crate::base::snapshot::Pages;
-    use crate::fanout::hub::Post;
-    use crate::fanout::mail::{Inbox, Mail};
+    use crate::fanout::hub::NewEvent;
+    use crate::fanout::mail::{MailboxItem, MailboxReceiver};
     use crate::wire::frame::Draft;
     use crate::wire::request::StreamStart;
 
-    const WELL: Surroundings = Surroundings { log_fails: false };
+    const WELL: HostConditions = HostConditions { log_fails: false };
 
     fn at(mono_ms: u64) -> Now {
         Now { mono_ms, wall_ms: 1_000 + mono_ms, mono_us: mono_ms * 1_000 }
     }
 
     /// A node of two workers that take mail only when told to.
-    fn node() -> (Arc<Node>, Vec<Inbox>) {
+    fn node() -> (Arc<Node>, Vec<MailboxReceiver>) {
         Node::new(Settings::default(), 2, 10, Pages::default(), 1_000, 7)
     }
 
-    fn take_mail(inbox: &Inbox, worker: usize) {
+    fn take_mail(inbox: &MailboxReceiver, worker: usize) {
         for mail in inbox.frames.try_iter() {
-            if let Mail::Probe(probe) = mail {
-                probe.pass(worker);
+            if let MailboxItem::Probe(probe) = mail {
+                probe.mark_seen(worker);
             }
         }
     }
 
     /// What begins the reason at a moment; nothing when ready.
     fn verdict(node: &Node, ms: u64) -> String {
-        node.keep_vigil(at(ms), WELL);
+        node.check_readiness(at(ms), WELL);
         node.readiness(ms).reason.unwrap_or_default().split_once(':').map_or("", |(word, _)| word).to_owned()
     }
 
@@ -252,7 +261,7 @@ mod tests {
     fn a_probe_that_finds_no_room_names_whose_mailbox_is_full() {
         let (node, inboxes) = node();
         node.hub.subscribe(1, &["a".into()], &StreamStart::Now, at(0)).expect("there is room");
-        let post = || Post { topics: vec!["a".into()], draft: Draft::new(None, None, "x", None) };
+        let post = || NewEvent { topics: vec!["a".into()], draft: Draft::new(None, None, "x", None) };
         let posts = (0..MAILBOX_FRAMES_MAX).map(|_| post()).collect();
         node.hub.publish(posts, None, at(0)).expect("there is room");
         assert_eq!(verdict(&node, 0), "starting");
@@ -271,7 +280,7 @@ mod tests {
         verdict(&node, 0);
         (0..2).for_each(|worker| take_mail(&inboxes[worker], worker));
         assert_eq!(verdict(&node, 1), "");
-        node.keep_vigil(at(2), Surroundings { log_fails: true });
+        node.check_readiness(at(2), HostConditions { log_fails: true });
         assert!(node.readiness(2).reason.is_some_and(|reason| reason.starts_with("log_failing")));
         assert_eq!(verdict(&node, 3), "");
         let old = node.readiness(3 + VERDICT_MS);
@@ -280,7 +289,7 @@ mod tests {
         (0..2).for_each(|worker| take_mail(&inboxes[worker], worker));
         assert_eq!(verdict(&node, 5_001), "");
         assert_eq!(node.readiness(5_001).since_ms, 5_000, "ready again since somebody judges again");
-        node.control(&crate::fanout::mail::Control::Drain);
+        node.shut_down(&crate::fanout::mail::ControlMessage::Drain);
         assert_eq!(verdict(&node, 9_000), "draining");
         assert!(!node.has_stuck_worker(), "who has ended takes no turns either");
     }

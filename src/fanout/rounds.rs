@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::batch::{Batch, Pick};
-use super::conn::{Conn, Place, State, Stream, flag};
-use super::delivery_age::Ages;
+use super::batch::{PlannedSend, SendBatch};
+use super::conn::{Conn, ConnState, Stream, SubscriberPlace, flag};
+use super::delivery_age::DeliveryAges;
 use super::seam::Io;
-use super::topic_log::{Kept, first_after};
+use super::topic_log::{SharedFrame, first_after};
 use super::topics::{LocalTopic, LocalTopics};
 use super::worker::Worker;
 use crate::base::id::EventId;
@@ -22,13 +22,13 @@ use crate::base::limits::{LOOKS_PER_BATCH, SEND_FRAMES_MAX};
 
 /// The slices of one topic's fresh frames within a batch, in each form, made on first use.
 #[derive(Default)]
-struct Shared {
+struct SharedSlices {
     chunked: Option<Range<usize>>,
     bare: Option<Range<usize>>,
 }
 
 /// A round's progress within one batch.
-struct Progress {
+struct RoundProgress {
     topic: u32,
     cursor: usize,
 }
@@ -39,13 +39,13 @@ impl Worker {
         if self.topics.rounds().is_empty() {
             return;
         }
-        let mut batch = Batch::default();
+        let mut batch = SendBatch::default();
         let mut progress = Vec::new();
         let mut looks = LOOKS_PER_BATCH;
         for &topic in self.topics.rounds() {
             let local = self.topics.get(topic);
-            let cursor = fill(&mut batch, &self.topics, local, &mut self.conns, &mut looks);
-            progress.push(Progress { topic, cursor });
+            let cursor = fill_batch(&mut batch, &self.topics, local, &mut self.conns, &mut looks);
+            progress.push(RoundProgress { topic, cursor });
             if cursor < local.subscribers.len() || !batch.has_room() {
                 break;
             }
@@ -53,25 +53,25 @@ impl Worker {
         let counters = self.node.counters(self.index);
         let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, &counters.delivery_each) };
         let now_us = io.mono_us();
-        let mut ages = Ages::new(&counters.delivery_last, now_us);
-        for Progress { topic, cursor } in progress {
+        let mut ages = DeliveryAges::new(&counters.delivery_last, now_us);
+        for RoundProgress { topic, cursor } in progress {
             self.topics.advance_round(topic, cursor, |frame| ages.add(frame.at_us(), 1));
         }
         drop(ages);
-        self.apply(io, outcomes, now_us);
+        self.apply_outcomes(io, outcomes, now_us);
     }
 }
 
 /// Adds sends for a topic's unserved subscribers while the batch has room and `looks` are left: those who
 /// want none of the frames cost one, too, and one for each topic that is merged. Returns the new cursor.
-fn fill<'a>(
-    batch: &mut Batch<'a>,
+fn fill_batch<'a>(
+    batch: &mut SendBatch<'a>,
     topics: &'a LocalTopics,
     topic: &'a LocalTopic,
     conns: &mut Slab<Conn>,
     looks: &mut usize,
 ) -> usize {
-    let mut shared = Shared::default();
+    let mut shared = SharedSlices::default();
     let mut merged = Vec::new();
     let mut cursor = topic.cursor;
     let newest = topic.fresh.back().map_or(EventId::ZERO, |frame| frame.id());
@@ -81,26 +81,28 @@ fn fill<'a>(
         cursor += 1;
         left -= 1;
         let conn = &mut conns[slot as usize];
-        let State::Streaming(stream) = &mut conn.state else {
+        let ConnState::Streaming(stream) = &mut conn.state else {
             unreachable!("only streams are in topics' lists");
         };
         if !stream.is_live() || conn.flags & flag::IN_BATCH != 0 {
             continue;
         }
-        let pick = match &stream.extra {
-            None => pick_shared(batch, &mut shared, topic, slot, stream),
+        let planned_send = match &stream.selection {
+            None => plan_shared(batch, &mut shared, topic, slot, stream),
             // It has had all of them with those of another topic.
             Some(_) if stream.position >= newest => None,
-            Some(extra) => {
-                left = left.saturating_sub(extra.places.len());
-                pick_own(batch, topics, slot, stream, &mut merged)
+            Some(selection) => {
+                left = left.saturating_sub(selection.places.len());
+                plan_selected(batch, topics, slot, stream, &mut merged)
             }
         };
-        match pick {
-            Some(pick) if pick.parts.is_empty() => stream.position = stream.position.max(pick.upto),
-            Some(pick) => {
+        match planned_send {
+            Some(planned_send) if planned_send.parts.is_empty() => {
+                stream.position = stream.position.max(planned_send.upto)
+            }
+            Some(planned_send) => {
                 conn.flags |= flag::IN_BATCH;
-                batch.add(pick);
+                batch.add(planned_send);
             }
             None => {}
         }
@@ -110,13 +112,13 @@ fn fill<'a>(
 }
 
 /// What a plain subscriber gets: the shared slices from its position on.
-fn pick_shared<'a>(
-    batch: &mut Batch<'a>,
-    shared: &mut Shared,
+fn plan_shared<'a>(
+    batch: &mut SendBatch<'a>,
+    shared: &mut SharedSlices,
     topic: &'a LocalTopic,
     slot: u32,
     stream: &Stream,
-) -> Option<Pick> {
+) -> Option<PlannedSend> {
     let chunked = stream.chunked();
     let form = if chunked { &mut shared.chunked } else { &mut shared.bare };
     let all = form
@@ -126,36 +128,36 @@ fn pick_shared<'a>(
     let parts = (all.start + skip).min(all.end)..all.end;
     let upto = parts.clone().last().and_then(|last| batch.frame_id(last))?;
     let bytes = batch.bytes_of(parts.clone());
-    Some(Pick { slot, parts, bytes, own: 0, upto, caught_up: true, replays: false })
+    Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up: true, replaying: false })
 }
 
 /// What a subscriber with several topics or a filter gets. A pick without parts only moves its position.
 /// `frames` is room to merge in, whatever it holds: one for all of a batch, not one for each delivery.
-fn pick_own<'a>(
-    batch: &mut Batch<'a>,
+fn plan_selected<'a>(
+    batch: &mut SendBatch<'a>,
     topics: &'a LocalTopics,
     slot: u32,
     stream: &Stream,
-    frames: &mut Vec<&'a Arc<Kept>>,
-) -> Option<Pick> {
-    let (upto, caught_up) = gather(topics, stream, SEND_FRAMES_MAX, frames)?;
+    frames: &mut Vec<&'a Arc<SharedFrame>>,
+) -> Option<PlannedSend> {
+    let (upto, caught_up) = gather_fresh(topics, stream, SEND_FRAMES_MAX, frames)?;
     let parts = batch.add_frames(frames.iter().copied(), stream.chunked());
     let bytes = batch.bytes_of(parts.clone());
-    Some(Pick { slot, parts, bytes, own: 0, upto, caught_up, replays: false })
+    Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up, replaying: false })
 }
 
 /// Puts what a stream wants of the fresh frames of its topics into `frames`, in id order, at most `most`.
 /// Returns the position to which they lead and whether rounds carry on from there; none if nothing is new to
 /// it.
-pub(super) fn gather<'a>(
+pub(super) fn gather_fresh<'a>(
     topics: &'a LocalTopics,
     stream: &Stream,
     most: usize,
-    frames: &mut Vec<&'a Arc<Kept>>,
+    frames: &mut Vec<&'a Arc<SharedFrame>>,
 ) -> Option<(EventId, bool)> {
     frames.clear();
     // Only a filter or a merge has to see all.
-    let looks = if stream.extra.is_some() { usize::MAX } else { most + 1 };
+    let looks = if stream.selection.is_some() { usize::MAX } else { most + 1 };
     for place in stream.places() {
         let fresh = &topics.get(place.topic).fresh;
         frames.extend(fresh.range(first_after(fresh, stream.position)..).take(looks));
@@ -168,48 +170,52 @@ pub(super) fn gather<'a>(
     let all = frames.len() <= most;
     frames.truncate(most);
     let upto = frames.last().filter(|_| !all).map_or(newest, |frame| frame.id());
-    let carried = |place: &Place| topics.get(place.topic).carries_on_from(upto);
+    let carried = |place: &SubscriberPlace| topics.get(place.topic).carries_on_from(upto);
     Some((upto, all || stream.places().iter().all(carried)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::conn::{Extra, mode};
-    use crate::fanout::hash::Seeded;
-    use crate::fanout::topic_log::Meter;
+    use crate::fanout::conn::{StreamSelection, mode};
+    use crate::fanout::hash::SeededHash;
+    use crate::fanout::topic_log::FrameMeter;
     use crate::wire::frame::Draft;
 
     /// Fresh frames with these names, ids from 1, the last `apart` of them in a topic of their own, and what
     /// a stream that wants `b` picks of them from `position` on: how many, up to which id, and whether rounds
     /// carry on from there.
     fn check_topics(names: &[&str], apart: usize, position: u64, expected: Option<(usize, u64, bool)>) {
-        let (mut topics, meter) = (LocalTopics::new(Seeded::new(7)), Arc::new(Meter::default()));
+        let (mut topics, meter) = (LocalTopics::new(SeededHash::new(7)), Arc::new(FrameMeter::default()));
         let places = [0, 1].map(|hub| {
-            let (topic, index) = topics.join(hub, 0, EventId::ZERO);
-            Place { topic, index }
+            let (topic, index) = topics.add_subscriber(hub, 0, EventId::ZERO);
+            SubscriberPlace { topic, index }
         });
         for (nth, name) in names.iter().enumerate() {
             let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(nth as u64 + 1));
-            topics.deliver(u32::from(nth >= names.len() - apart), Kept::new(frame, &meter, 0));
+            topics.deliver(u32::from(nth >= names.len() - apart), SharedFrame::new(frame, &meter, 0));
         }
-        let extra =
-            Extra { places: places.into(), told: [EventId::ZERO; 2].into(), names: [Box::from("b")].into() };
+        let selection = StreamSelection {
+            places: places.into(),
+            reported_floors: [EventId::ZERO; 2].into(),
+            names: [Box::from("b")].into(),
+        };
         let stream = Stream {
             position: EventId::at_ms(position),
             pending: None,
-            extra: Some(Box::new(extra)),
+            selection: Some(Box::new(selection)),
             place: places[0],
-            wrote: 0,
-            ends: 0,
+            last_write: 0,
+            end_due: 0,
             upstream: 0,
             mode: mode::CHUNKED,
-            replays: false,
+            replaying: false,
             replayed: 0,
         };
-        let mut batch = Batch::default();
-        let pick = pick_own(&mut batch, &topics, 0, &stream, &mut Vec::new());
-        let got = pick.map(|pick| (pick.parts.len(), pick.upto, pick.caught_up));
+        let mut batch = SendBatch::default();
+        let planned_send = plan_selected(&mut batch, &topics, 0, &stream, &mut Vec::new());
+        let got = planned_send
+            .map(|planned_send| (planned_send.parts.len(), planned_send.upto, planned_send.caught_up));
         assert_eq!(got, expected.map(|(count, upto, all)| (count, EventId::at_ms(upto), all)));
     }
 

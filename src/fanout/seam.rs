@@ -10,18 +10,18 @@ use crate::base::survey::ConnectionTraffic;
 
 /// One send of a batch. At most one per connection in a batch.
 #[derive(Debug)]
-pub struct Send<'a> {
+pub struct SendOp<'a> {
     /// The connection's slot.
     pub slot: u32,
     /// Slices to gather, in order; never empty, at most 1 024 of them (IOV_MAX).
     pub parts: &'a [IoSlice<'a>],
     /// Written by [`Io::send_all`].
-    pub result: Sent,
+    pub result: SendResult,
 }
 
 /// What became of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub enum SendResult {
     /// The kernel took this many bytes, at least one. Fewer than offered: the socket is full now.
     Bytes(usize),
     /// The socket was full; nothing was taken. A readiness will tell when it is writable.
@@ -32,7 +32,7 @@ pub enum Sent {
 
 /// What became of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum ReadResult {
     /// So many bytes were read, at least one. Fewer than asked for: nothing more waits now.
     Bytes(usize),
     /// Nothing waits; a readiness will tell.
@@ -45,7 +45,7 @@ pub enum Read {
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
+pub enum CloseMode {
     /// What the kernel still holds is delivered first.
     Orderly,
     /// Unsent bytes are thrown away and the kernel's memory is free at once.
@@ -55,20 +55,20 @@ pub enum Close {
 /// Moves bytes for one worker. A slot is valid from `Worker::open` until the core calls `close` on it.
 pub trait Io {
     /// Offers every send to the kernel once, in order, and writes each `result`.
-    fn send_all(&mut self, sends: &mut [Send<'_>]);
+    fn send_all(&mut self, sends: &mut [SendOp<'_>]);
     /// Microseconds since the start, by the clock of `Now`, at this moment. For what is measured: no decision
     /// depends on it.
     fn mono_us(&mut self) -> u64;
     /// Reads once.
-    fn read(&mut self, slot: u32, into: &mut [u8]) -> Read;
+    fn read(&mut self, slot: u32, into: &mut [u8]) -> ReadResult;
     /// A body was admitted that is longer than the peer may send ahead: lets it send more at once.
     fn expect_body(&mut self, slot: u32);
     /// Tells the peer that nothing more will be sent; reading goes on.
-    fn finish(&mut self, slot: u32);
+    fn shutdown_write(&mut self, slot: u32);
     /// Who is at the other end; none for what has no such address. Costs a system call: for surveys only.
-    fn peer(&mut self, slot: u32) -> Option<SocketAddr>;
+    fn peer_address(&mut self, slot: u32) -> Option<SocketAddr>;
     /// What the kernel has counted, where it does. Costs a system call, too.
     fn traffic(&mut self, slot: u32) -> Option<ConnectionTraffic>;
     /// Ends the connection; the slot may be reused at once.
-    fn close(&mut self, slot: u32, how: Close);
+    fn close(&mut self, slot: u32, how: CloseMode);
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::conn::{Extra, Place, State, Stream, flag, mode};
-use super::hub::Joined;
-use super::node::Ticks;
-use super::output::arrive;
-use super::seam::{Close, Io, Read};
-use super::worker::{Token, Worker};
+use super::conn::{ConnState, Stream, StreamSelection, SubscriberPlace, flag, mode};
+use super::hub::SubscribeOutcome;
+use super::node::TickSettings;
+use super::output::mark_live;
+use super::seam::{CloseMode, Io, ReadResult};
+use super::worker::{ConnToken, Worker};
 use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{KIB, RETRY_JITTER_PERCENT};
 use crate::base::settings::{SlowPolicy, UrlProfile};
@@ -34,7 +34,7 @@ const _: () = assert!(UPSTREAM_BYTES_MAX / UPSTREAM_UNIT_BYTES < u16::MAX as usi
 const END_RETRY_MS: u64 = 100;
 
 /// How a new stream is opened, beside what it subscribes to.
-pub(super) struct Opening {
+pub(super) struct StreamOpening {
     /// Bytes that precede the stream: earlier answers, the head, the greeting.
     pub bytes: Vec<u8>,
     /// What is subscribed to.
@@ -43,55 +43,61 @@ pub(super) struct Opening {
 
 impl Worker {
     /// Turns a talking connection into a stream. Refused: the connection is as it was.
-    pub(super) fn join(&mut self, slot: u32, opening: Opening) -> Result<(), RefusalReason> {
-        let Opening { bytes, subscribe } = opening;
+    pub(super) fn begin_stream(&mut self, slot: u32, opening: StreamOpening) -> Result<(), RefusalReason> {
+        let StreamOpening { bytes, subscribe } = opening;
         let node = Arc::clone(&self.node);
         let joined = node.hub.subscribe(self.index, &subscribe.topics, &subscribe.start, self.now)?;
-        let places: Vec<Place> = joined
+        let places: Vec<SubscriberPlace> = joined
             .topics
             .iter()
             .map(|&hub| {
-                let (topic, index) = self.topics.join(hub, slot, joined.head);
-                Place { topic, index }
+                let (topic, index) = self.topics.add_subscriber(hub, slot, joined.head);
+                SubscriberPlace { topic, index }
             })
             .collect();
         let plain = places.len() == 1 && subscribe.events.is_empty();
-        let extra = (!plain).then(|| {
+        let selection = (!plain).then(|| {
             let names = subscribe.events.clone().into_boxed_slice();
-            let told = joined.told.clone().into_boxed_slice();
-            Box::new(Extra { places: places.clone().into_boxed_slice(), told, names })
+            let reported_floors = joined.reported_floors.clone().into_boxed_slice();
+            Box::new(StreamSelection { places: places.clone().into_boxed_slice(), reported_floors, names })
         });
         let tick = self.now.tick();
         let mut stream = Stream {
             position: joined.position,
             pending: None,
-            extra,
+            selection,
             place: places[0],
-            wrote: tick,
-            ends: self.life_end(tick),
+            last_write: tick,
+            end_due: self.draw_end_due(tick),
             upstream: 0,
             mode: mode::BEHIND | mode::NEWCOMER,
-            replays: subscribe.start != StreamStart::Now,
+            replaying: subscribe.start != StreamStart::Now,
             replayed: 0,
         };
         stream.mode |= if subscribe.chunked { mode::CHUNKED } else { 0 };
         stream.mode |= if subscribe.clock { mode::CLOCK } else { 0 };
-        self.greet(&mut stream, bytes, &subscribe, &joined);
+        self.write_greeting(&mut stream, bytes, &subscribe, &joined);
         let half = node.ticks.heartbeat / 2;
         let wait = half + self.prng.below(u64::from(half) + 1) as Tick;
-        let due = tick.saturating_add(wait).max(tick + 1).min(stream.ends);
-        self.conns[slot as usize].state = State::Streaming(stream);
+        let due = tick.saturating_add(wait).max(tick + 1).min(stream.end_due);
+        self.conns[slot as usize].state = ConnState::Streaming(stream);
         self.wheel.arm(slot, due);
         self.queue_write(slot);
         self.counters().subscribers(1);
         self.counters().count(Count::Subscribed);
-        self.note_stream(slot);
+        self.trace_stream(slot);
         Ok(())
     }
 
-    fn greet(&self, stream: &mut Stream, bytes: Vec<u8>, subscribe: &SubscribeRequest, joined: &Joined) {
+    fn write_greeting(
+        &self,
+        stream: &mut Stream,
+        bytes: Vec<u8>,
+        subscribe: &SubscribeRequest,
+        joined: &SubscribeOutcome,
+    ) {
         let chunked = stream.chunked();
-        let own = stream.own_bytes();
+        let own = stream.own_output_mut();
         *own = bytes;
         if subscribe.clock {
             reply::append_clock_event(own, chunked, self.now.wall_ms);
@@ -108,7 +114,7 @@ impl Worker {
         }
     }
 
-    fn life_end(&mut self, tick: Tick) -> Tick {
+    fn draw_end_due(&mut self, tick: Tick) -> Tick {
         match self.node.settings.max_connection_ms {
             0 => Tick::MAX,
             life_ms => tick.saturating_add(ticks_of_ms(self.prng.jittered(life_ms, LIFE_JITTER_PERCENT))),
@@ -116,18 +122,18 @@ impl Worker {
     }
 
     /// The reconnection time for one client.
-    pub(super) fn retry_ms(&mut self) -> u64 {
+    pub(super) fn draw_retry_ms(&mut self) -> u64 {
         self.prng.jittered(self.node.settings.retry_ms, RETRY_JITTER_PERCENT)
     }
 
     /// Takes an ended stream out of its topics.
-    pub(super) fn leave(&mut self, mut stream: Stream) {
-        arrive(&mut stream, self.counters());
+    pub(super) fn leave_topics(&mut self, mut stream: Stream) {
+        mark_live(&mut stream, self.counters());
         self.counters().subscribers(-1);
         for place in stream.places() {
             let conns = &mut self.conns;
-            let (hub, last) = self.topics.leave(place.topic, place.index, |slot, index| {
-                if let State::Streaming(moved) = &mut conns[slot as usize].state {
+            let (hub, last) = self.topics.remove_subscriber(place.topic, place.index, |slot, index| {
+                if let ConnState::Streaming(moved) = &mut conns[slot as usize].state {
                     moved.place_mut(place.topic).index = index;
                 }
             });
@@ -140,63 +146,63 @@ impl Worker {
     pub(super) fn read_upstream(&mut self, io: &mut impl Io, slot: u32) -> usize {
         let read = io.read(slot, &mut self.scratch);
         match read {
-            Read::Bytes(bytes) => {
+            ReadResult::Bytes(bytes) => {
                 let most = self.scratch.len();
-                let State::Streaming(stream) = &mut self.conns[slot as usize].state else { return bytes };
+                let ConnState::Streaming(stream) = &mut self.conns[slot as usize].state else { return bytes };
                 stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT_BYTES) as u16);
                 if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT_BYTES {
-                    self.close(io, slot, Close::Reset, CloseReason::Upstream);
+                    self.close(io, slot, CloseMode::Reset, CloseReason::Upstream);
                 } else {
                     self.queue_read_again(slot, bytes, most);
                 }
                 return bytes;
             }
-            Read::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
-            Read::End => self.close(io, slot, Close::Orderly, CloseReason::Peer),
-            Read::Broken => self.close(io, slot, Close::Reset, CloseReason::Reset),
+            ReadResult::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
+            ReadResult::End => self.close(io, slot, CloseMode::Orderly, CloseReason::Peer),
+            ReadResult::Broken => self.close(io, slot, CloseMode::Reset, CloseReason::Reset),
         }
         0
     }
 
     /// A stream's timer: its end, its slowness or its heartbeat, whichever is due; then the next one.
-    pub(super) fn stream_timer(&mut self, io: &mut impl Io, slot: u32) {
+    pub(super) fn handle_stream_timer(&mut self, io: &mut impl Io, slot: u32) {
         let tick = self.now.tick();
         let ticks = self.node.ticks;
         let conn = &mut self.conns[slot as usize];
         let full = conn.has(flag::FULL);
-        let State::Streaming(stream) = &mut conn.state else { return };
+        let ConnState::Streaming(stream) = &mut conn.state else { return };
         let ending = stream.mode & mode::ENDING != 0;
-        let patience = patience_with(stream, &ticks);
-        if full && tick >= stream.wrote.saturating_add(patience) {
+        let patience = write_patience(stream, &ticks);
+        if full && tick >= stream.last_write.saturating_add(patience) {
             let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
             if !stays || ending {
-                let by_operator = stream.mode & mode::OPERATOR != 0;
+                let by_operator = stream.mode & mode::ENDED_BY_OPERATOR != 0;
                 let why = if by_operator { CloseReason::Operator } else { CloseReason::SlowStalled };
-                return self.close(io, slot, Close::Reset, why);
+                return self.close(io, slot, CloseMode::Reset, why);
             }
             // It costs no memory beyond the log, and the kernel gives up on a peer that never reads.
-            stream.wrote = tick;
+            stream.last_write = tick;
         }
-        if tick >= stream.ends && !ending {
+        if tick >= stream.end_due && !ending {
             return self.end_stream(slot);
         }
         let newcomer = stream.mode & mode::NEWCOMER != 0;
         stream.mode &= !mode::NEWCOMER;
         let silence = if newcomer { ticks.heartbeat / 2 } else { ticks.heartbeat - (ticks.together - 1) };
-        if !full && stream.is_live() && tick >= stream.wrote.saturating_add(silence) {
-            beat(stream, self.now.wall_ms);
-            stream.wrote = tick;
+        if !full && stream.is_live() && tick >= stream.last_write.saturating_add(silence) {
+            queue_heartbeat(stream, self.now.wall_ms);
+            stream.last_write = tick;
             self.counters().count(Count::Heartbeats);
             self.queue_write(slot);
         }
-        let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
+        let ConnState::Streaming(stream) = &self.conns[slot as usize].state else { return };
         let next = if full {
-            stream.wrote.saturating_add(patience).min(tick.saturating_add(ticks.heartbeat))
+            stream.last_write.saturating_add(patience).min(tick.saturating_add(ticks.heartbeat))
         } else {
-            let due = stream.wrote.saturating_add(ticks.heartbeat);
+            let due = stream.last_write.saturating_add(ticks.heartbeat);
             due - due % ticks.together
         };
-        let ends = if ending { Tick::MAX } else { stream.ends };
+        let ends = if ending { Tick::MAX } else { stream.end_due };
         self.wheel.arm(slot, next.max(tick + 1).min(ends));
     }
 
@@ -204,64 +210,65 @@ impl Worker {
     /// operator does not wait for one that is behind.
     pub(super) fn end_stream(&mut self, slot: u32) {
         let tick = self.now.tick();
-        let State::Streaming(stream) = &self.conns[slot as usize].state else { return };
-        let patient = self.drain.is_some() || tick < stream.ends.saturating_add(ticks_of_ms(END_PATIENCE_MS));
+        let ConnState::Streaming(stream) = &self.conns[slot as usize].state else { return };
+        let patient =
+            self.drain.is_some() || tick < stream.end_due.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
-        let by_operator = stream.mode & mode::OPERATOR != 0;
+        let by_operator = stream.mode & mode::ENDED_BY_OPERATOR != 0;
         let owed = mail_waits || !(stream.is_live() || by_operator);
         if patient && owed {
             self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
         } else {
-            self.say_farewell(slot);
+            self.queue_stream_end(slot);
         }
     }
 
     /// Queues the end of a stream behind what is begun; it reads no further frames.
-    pub(super) fn say_farewell(&mut self, slot: u32) {
+    pub(super) fn queue_stream_end(&mut self, slot: u32) {
         let tick = self.now.tick();
-        let retry_ms = self.retry_ms();
+        let retry_ms = self.draw_retry_ms();
         let conn = &mut self.conns[slot as usize];
         let full = conn.has(flag::FULL);
-        let State::Streaming(stream) = &mut conn.state else { return };
+        let ConnState::Streaming(stream) = &mut conn.state else { return };
         if stream.mode & mode::ENDING != 0 {
             return;
         }
         let chunked = stream.chunked();
         if self.node.settings.profile == UrlProfile::Standard {
-            reply::append_retry_line(stream.own_bytes(), chunked, retry_ms);
+            reply::append_retry_line(stream.own_output_mut(), chunked, retry_ms);
         }
-        stream.own_bytes().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
+        stream.own_output_mut().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
         stream.mode |= mode::ENDING;
         // To end gives nobody who takes nothing more time, but the operator's moment.
-        if !full || stream.mode & mode::OPERATOR != 0 {
-            stream.wrote = tick;
+        if !full || stream.mode & mode::ENDED_BY_OPERATOR != 0 {
+            stream.last_write = tick;
         }
-        let due = stream.wrote.saturating_add(patience_with(stream, &self.node.ticks));
+        let due = stream.last_write.saturating_add(write_patience(stream, &self.node.ticks));
         self.wheel.arm(slot, due.max(tick + 1));
         self.queue_write(slot);
     }
 
     /// The worker's own token of a connection.
-    pub(super) fn token(&self, slot: u32) -> Token {
-        Token::new(slot, self.conns[slot as usize].generation)
+    pub(super) fn token(&self, slot: u32) -> ConnToken {
+        ConnToken::new(slot, self.conns[slot as usize].generation)
     }
 }
 
 /// How long a stream may take nothing.
-fn patience_with(stream: &Stream, ticks: &Ticks) -> Tick {
-    match stream.mode & mode::OPERATOR {
+fn write_patience(stream: &Stream, ticks: &TickSettings) -> Tick {
+    match stream.mode & mode::ENDED_BY_OPERATOR {
         0 => ticks.stall,
         _ => ticks.stall.min(ticks_of_ms(OPERATOR_PATIENCE_MS)),
     }
 }
 
 /// Puts a heartbeat in front of a live stream's next frame.
-fn beat(stream: &mut Stream, wall_ms: u64) {
+fn queue_heartbeat(stream: &mut Stream, wall_ms: u64) {
     let chunked = stream.chunked();
     if stream.mode & mode::CLOCK != 0 {
-        reply::append_clock_event(stream.own_bytes(), chunked, wall_ms);
+        reply::append_clock_event(stream.own_output_mut(), chunked, wall_ms);
     } else {
-        stream.say(if chunked { reply::HEARTBEAT_CHUNKED } else { reply::HEARTBEAT_BARE });
+        stream.queue_static(if chunked { reply::HEARTBEAT_CHUNKED } else { reply::HEARTBEAT_BARE });
     }
 }
 

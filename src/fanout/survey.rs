@@ -12,16 +12,16 @@ use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::conn::Token;
+use super::conn::ConnToken;
 use super::heavy_hitters;
-use super::mail::Control;
+use super::mail::ControlMessage;
 use super::node::Node;
 use crate::base::limits::TOLD_ADDRESSES_MAX;
 use crate::base::survey::{AddressCount, ConnectionId, ConnectionRow, ConnectionSort, TopicRow, TopicSort};
 
 /// What is asked.
 #[derive(Clone, Debug)]
-pub enum Question {
+pub enum SurveyQuestion {
     /// The first so many connections in an order.
     Rank(ConnectionSort, usize),
     /// All about these connections.
@@ -36,7 +36,7 @@ pub enum Question {
 
 /// A connection and its place in an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ranked {
+pub struct RankedConnection {
     /// Larger comes first.
     pub key: Reverse<u128>,
     /// Then by this, so that pages fit together.
@@ -45,18 +45,18 @@ pub struct Ranked {
 
 /// What workers have found.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct SurveyFindings {
     /// Connections or topics looked at.
     pub total: u64,
-    /// Of [`Question::Rank`].
-    pub ranked: Vec<Ranked>,
-    /// Of [`Question::Describe`], with their places in the question.
+    /// Of [`SurveyQuestion::Rank`].
+    pub ranked: Vec<RankedConnection>,
+    /// Of [`SurveyQuestion::Describe`], with their places in the question.
     pub rows: Vec<(usize, ConnectionRow)>,
-    /// Of [`Question::Topics`].
+    /// Of [`SurveyQuestion::Topics`].
     pub topics: Vec<TopicRow>,
-    /// Of [`Question::Addresses`].
+    /// Of [`SurveyQuestion::Addresses`].
     pub addresses: Vec<AddressCount>,
-    /// Of [`Question::End`]: there was such a connection.
+    /// Of [`SurveyQuestion::End`]: there was such a connection.
     pub ended: bool,
 }
 
@@ -64,45 +64,45 @@ pub struct Findings {
 #[derive(Debug)]
 pub struct Survey {
     /// What is asked.
-    pub question: Question,
+    pub question: SurveyQuestion,
     /// The connection that waits for it, and its worker; none for the node itself.
-    asker: Option<(usize, Token)>,
+    asker: Option<(usize, ConnToken)>,
     /// Workers that have not handed in, a bit each.
     left: AtomicU64,
     dropped: AtomicBool,
-    found: Mutex<Findings>,
+    found: Mutex<SurveyFindings>,
 }
 
 impl Survey {
     /// Workers that have not handed in.
-    pub fn left(&self) -> u64 {
+    pub fn pending_workers(&self) -> u64 {
         self.left.load(Ordering::Acquire)
     }
 
     /// Nobody wants the answer any more.
-    pub fn is_dropped(&self) -> bool {
+    pub fn is_abandoned(&self) -> bool {
         self.dropped.load(Ordering::Relaxed)
     }
 
     /// From now on it is not worth any work.
-    pub fn drop_it(&self) {
+    pub fn abandon(&self) {
         self.dropped.store(true, Ordering::Relaxed);
-        *self.found() = Findings::default();
+        *self.findings() = SurveyFindings::default();
     }
 
     /// What has been handed in.
-    pub fn take_found(&self) -> Findings {
-        std::mem::take(&mut *self.found())
+    pub fn take_findings(&self) -> SurveyFindings {
+        std::mem::take(&mut *self.findings())
     }
 
-    fn found(&self) -> MutexGuard<'_, Findings> {
+    fn findings(&self) -> MutexGuard<'_, SurveyFindings> {
         self.found.lock().expect("a panic ends the process")
     }
 
     /// Adds a worker's findings. Returns whether it was the last one.
-    fn add(&self, worker: usize, mut part: Findings) -> bool {
-        let mut found = self.found();
-        if !self.is_dropped() {
+    fn add(&self, worker: usize, mut part: SurveyFindings) -> bool {
+        let mut found = self.findings();
+        if !self.is_abandoned() {
             found.total += part.total;
             found.ranked.append(&mut part.ranked);
             found.rows.append(&mut part.rows);
@@ -119,32 +119,37 @@ impl Survey {
 impl Node {
     /// Asks the workers of a mask. Returns those to wake. A worker with many messages waiting stands still;
     /// it is not asked, and counts as one that has not answered.
-    pub fn survey(&self, question: Question, asker: Option<(usize, Token)>, mask: u64) -> (Arc<Survey>, u64) {
-        let found = Mutex::new(Findings::default());
+    pub fn send_survey(
+        &self,
+        question: SurveyQuestion,
+        asker: Option<(usize, ConnToken)>,
+        mask: u64,
+    ) -> (Arc<Survey>, u64) {
+        let found = Mutex::new(SurveyFindings::default());
         let (left, dropped) = (AtomicU64::new(mask), AtomicBool::new(false));
         let survey = Arc::new(Survey { question, asker, left, dropped, found });
         for worker in (0..self.workers()).filter(|worker| mask & 1 << worker != 0) {
-            let outlet = self.hub.outlet(worker);
-            if outlet.has_room_for_surveys() {
-                outlet.send(Control::Survey(Arc::clone(&survey)));
+            let mailbox = self.hub.mailbox(worker);
+            if mailbox.can_take_survey() {
+                mailbox.send_control(ControlMessage::Survey(Arc::clone(&survey)));
             }
         }
-        (survey, self.hub.sleepers(mask))
+        (survey, self.hub.claim_sleepers(mask))
     }
 
     /// A worker has done its part. Returns workers to wake.
-    pub(super) fn hand_in(&self, survey: &Arc<Survey>, worker: usize, part: Findings) -> u64 {
-        if !survey.add(worker, part) || survey.is_dropped() {
+    pub(super) fn submit_findings(&self, survey: &Arc<Survey>, worker: usize, part: SurveyFindings) -> u64 {
+        if !survey.add(worker, part) || survey.is_abandoned() {
             return 0;
         }
         match survey.asker {
             Some((asker, token)) => {
-                self.hub.outlet(asker).send(Control::Surveyed(token, Arc::clone(survey)));
-                self.hub.sleepers(1 << asker)
+                self.hub.mailbox(asker).send_control(ControlMessage::Surveyed(token, Arc::clone(survey)));
+                self.hub.claim_sleepers(1 << asker)
             }
             None => {
-                let counts = survey.take_found().addresses;
-                *self.told_addresses() = heavy_hitters::largest(counts, TOLD_ADDRESSES_MAX);
+                let counts = survey.take_findings().addresses;
+                *self.counted_addresses() = heavy_hitters::largest(counts, TOLD_ADDRESSES_MAX);
                 0
             }
         }
@@ -152,21 +157,21 @@ impl Node {
 
     /// Asks all workers from where their connections come; [`Node::top_addresses`] tells once all have
     /// answered. Returns those to wake.
-    pub fn survey_addresses(&self) -> u64 {
-        let (survey, wake) = self.survey(Question::Addresses, None, self.all_workers());
+    pub fn count_addresses(&self) -> u64 {
+        let (survey, wake) = self.send_survey(SurveyQuestion::Addresses, None, self.all_workers());
         if let Some(unfinished) = self.address_survey().replace(survey) {
-            unfinished.drop_it();
+            unfinished.abandon();
         }
         wake
     }
 
     /// They were counted too long ago to be told.
     pub fn forget_addresses(&self) {
-        self.told_addresses().clear();
+        self.counted_addresses().clear();
     }
 
     /// The addresses with most connections when they were last counted.
     pub fn top_addresses(&self) -> Vec<AddressCount> {
-        self.told_addresses().clone()
+        self.counted_addresses().clone()
     }
 }

@@ -7,15 +7,15 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard};
 
-use super::conn::{Conn, State, Stream, flag, mode};
-use super::heavy_hitters::Crowd;
-use super::hub::Inner;
+use super::conn::{Conn, ConnState, Stream, flag, mode};
+use super::heavy_hitters::HeavyHitters;
+use super::hub::HubState;
 use super::node::address_of;
-use super::seam::{Close, Io};
-use super::survey::{Findings, Question, Ranked, Survey};
-use super::top_k::Best;
+use super::seam::{CloseMode, Io};
+use super::survey::{RankedConnection, Survey, SurveyFindings, SurveyQuestion};
+use super::top_k::TopK;
 use super::topics::LocalTopics;
-use super::worker::{Token, Worker};
+use super::worker::{ConnToken, Worker};
 use crate::base::counters::CloseReason;
 use crate::base::survey::{
     ConnectionId, ConnectionRow, ConnectionSort, ConnectionState, TopicRow, TopicSort,
@@ -32,43 +32,43 @@ const ROW_TOPICS_MAX: usize = 8;
 
 /// How far a worker has come with a survey.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct SurveyWalk {
     survey: Arc<Survey>,
     /// The next slot, topic or place in the question.
     cursor: usize,
     /// Connections or topics seen.
     total: u64,
-    seen: Seen,
+    seen: WalkFindings,
 }
 
 #[derive(Debug)]
-enum Seen {
-    Ranked(ConnectionSort, Best<Ranked>),
+enum WalkFindings {
+    Ranked(ConnectionSort, TopK<RankedConnection>),
     Rows(Vec<(usize, ConnectionRow)>),
-    Crowd(Crowd),
-    Topics(TopicSort, Best<(Reverse<u64>, TopicPlace)>),
+    Addresses(HeavyHitters),
+    Topics(TopicSort, TopK<(Reverse<u64>, TopicByName)>),
 }
 
 /// A topic in the order of its name.
 #[derive(Debug)]
-struct TopicPlace(TopicRow);
+struct TopicByName(TopicRow);
 
-impl PartialEq for TopicPlace {
-    fn eq(&self, other: &TopicPlace) -> bool {
+impl PartialEq for TopicByName {
+    fn eq(&self, other: &TopicByName) -> bool {
         self.0.topic == other.0.topic
     }
 }
 
-impl Eq for TopicPlace {}
+impl Eq for TopicByName {}
 
-impl PartialOrd for TopicPlace {
-    fn partial_cmp(&self, other: &TopicPlace) -> Option<std::cmp::Ordering> {
+impl PartialOrd for TopicByName {
+    fn partial_cmp(&self, other: &TopicByName) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for TopicPlace {
-    fn cmp(&self, other: &TopicPlace) -> std::cmp::Ordering {
+impl Ord for TopicByName {
+    fn cmp(&self, other: &TopicByName) -> std::cmp::Ordering {
         self.0.topic.cmp(&other.0.topic)
     }
 }
@@ -76,62 +76,67 @@ impl Ord for TopicPlace {
 impl Worker {
     /// Takes a question in.
     pub(super) fn begin_walk(&mut self, io: &mut impl Io, survey: Arc<Survey>) {
-        if survey.is_dropped() {
+        if survey.is_abandoned() {
             return;
         }
         let seen = match &survey.question {
-            Question::End(id) => {
+            SurveyQuestion::End(id) => {
                 let ended = self.end_by_operator(io, *id);
-                self.wake |=
-                    self.node.hand_in(&survey, self.index, Findings { ended, ..Findings::default() });
+                self.wake |= self.node.submit_findings(
+                    &survey,
+                    self.index,
+                    SurveyFindings { ended, ..SurveyFindings::default() },
+                );
                 return;
             }
-            Question::Rank(sort, most) => Seen::Ranked(*sort, Best::new(*most)),
-            Question::Describe(_) => Seen::Rows(Vec::new()),
-            Question::Addresses => Seen::Crowd(Crowd::new(self.hash.clone())),
-            Question::Topics(sort, most) => Seen::Topics(*sort, Best::new(*most)),
+            SurveyQuestion::Rank(sort, most) => WalkFindings::Ranked(*sort, TopK::new(*most)),
+            SurveyQuestion::Describe(_) => WalkFindings::Rows(Vec::new()),
+            SurveyQuestion::Addresses => WalkFindings::Addresses(HeavyHitters::new(self.hash.clone())),
+            SurveyQuestion::Topics(sort, most) => WalkFindings::Topics(*sort, TopK::new(*most)),
         };
-        self.walks.push_back(Walk { survey, cursor: 0, total: 0, seen });
+        self.walks.push_back(SurveyWalk { survey, cursor: 0, total: 0, seen });
     }
 
     /// A slice of the survey whose turn it is.
-    pub(super) fn walk_some(&mut self, io: &mut impl Io) {
+    pub(super) fn continue_walk(&mut self, io: &mut impl Io) {
         let Some(mut walk) = self.walks.pop_front() else { return };
-        if walk.survey.is_dropped() {
+        if walk.survey.is_abandoned() {
             return;
         }
         let over = match (&walk.survey.question, &mut walk.seen) {
-            (Question::Describe(ids), Seen::Rows(rows)) => self.describe(io, &mut walk.cursor, ids, rows),
-            (_, Seen::Topics(sort, best)) => {
-                let sort = *sort;
-                self.look_at_topics(&mut walk.cursor, &mut walk.total, |row| best.offer(place_of(sort, row)))
+            (SurveyQuestion::Describe(ids), WalkFindings::Rows(rows)) => {
+                self.describe_connections(io, &mut walk.cursor, ids, rows)
             }
-            (_, seen) => self.look_at_connections(io, &mut walk.cursor, &mut walk.total, seen),
+            (_, WalkFindings::Topics(sort, top)) => {
+                let sort = *sort;
+                self.scan_topics(&mut walk.cursor, &mut walk.total, |row| top.offer(rank_topic(sort, row)))
+            }
+            (_, seen) => self.scan_connections(io, &mut walk.cursor, &mut walk.total, seen),
         };
         if !over {
             return self.walks.push_back(walk);
         }
-        let mut part = Findings { total: walk.total, ..Findings::default() };
+        let mut part = SurveyFindings { total: walk.total, ..SurveyFindings::default() };
         match walk.seen {
-            Seen::Ranked(_, best) => part.ranked = best.into_sorted(),
-            Seen::Rows(rows) => part.rows = rows,
-            Seen::Crowd(crowd) => part.addresses = crowd.into_counts(),
-            Seen::Topics(_, best) => {
-                part.topics = best.into_sorted().into_iter().map(|(_, TopicPlace(row))| row).collect();
+            WalkFindings::Ranked(_, top) => part.ranked = top.into_sorted(),
+            WalkFindings::Rows(rows) => part.rows = rows,
+            WalkFindings::Addresses(hitters) => part.addresses = hitters.into_counts(),
+            WalkFindings::Topics(_, top) => {
+                part.topics = top.into_sorted().into_iter().map(|(_, TopicByName(row))| row).collect();
             }
         }
-        self.wake |= self.node.hand_in(&walk.survey, self.index, part);
+        self.wake |= self.node.submit_findings(&walk.survey, self.index, part);
     }
 
     /// One slice; returns whether it was the last.
-    fn look_at_connections(
+    fn scan_connections(
         &self,
         io: &mut impl Io,
         cursor: &mut usize,
         total: &mut u64,
-        seen: &mut Seen,
+        seen: &mut WalkFindings,
     ) -> bool {
-        let mut hub: Option<MutexGuard<'_, Inner>> = None;
+        let mut hub: Option<MutexGuard<'_, HubState>> = None;
         let mut looks = 0;
         while looks < SURVEY_LOOKS_PER_TURN {
             if *cursor >= self.conns.capacity() {
@@ -143,32 +148,37 @@ impl Worker {
             let Some(conn) = self.conns.get(slot as usize) else { continue };
             *total += 1;
             match seen {
-                Seen::Ranked(ConnectionSort::Lag, best) => {
+                WalkFindings::Ranked(ConnectionSort::Lag, top) => {
                     let mut key = 0;
-                    if let State::Streaming(stream) = &conn.state
+                    if let ConnState::Streaming(stream) = &conn.state
                         && !stream.is_live()
                     {
                         looks += stream.places().len();
                         let hub = hub.get_or_insert_with(|| self.node.hub.lock());
-                        let (age_ms, _) = lag(stream, &self.topics, hub, self.now);
+                        let (age_ms, _) = measure_lag(stream, &self.topics, hub, self.now);
                         // The moment, as in `key`.
                         key = if age_ms == 0 { 0 } else { u64::MAX - (self.now.wall_ms - age_ms) };
                     }
-                    best.offer(Ranked { key: Reverse(u128::from(key)), id: self.id(slot, conn) });
+                    top.offer(RankedConnection {
+                        key: Reverse(u128::from(key)),
+                        id: self.connection_id(slot, conn),
+                    });
                 }
-                Seen::Ranked(sort, best) => {
+                WalkFindings::Ranked(sort, top) => {
                     let asks = matches!(sort, ConnectionSort::Bytes | ConnectionSort::Address);
                     looks += if asks { KERNEL_LOOKS } else { 0 };
-                    let key = Reverse(self.key(io, slot, conn, *sort));
-                    best.offer(Ranked { key, id: self.id(slot, conn) });
+                    let key = Reverse(self.sort_key(io, slot, conn, *sort));
+                    top.offer(RankedConnection { key, id: self.connection_id(slot, conn) });
                 }
-                Seen::Crowd(crowd) => {
+                WalkFindings::Addresses(hitters) => {
                     looks += KERNEL_LOOKS;
-                    if let Some(peer) = io.peer(slot) {
-                        crowd.add(address_of(peer.ip()));
+                    if let Some(peer) = io.peer_address(slot) {
+                        hitters.add(address_of(peer.ip()));
                     }
                 }
-                Seen::Rows(_) | Seen::Topics(..) => unreachable!("these do not look at all connections"),
+                WalkFindings::Rows(_) | WalkFindings::Topics(..) => {
+                    unreachable!("these do not look at all connections")
+                }
             }
         }
         false
@@ -176,22 +186,22 @@ impl Worker {
 
     /// Larger comes first. Moments and not ages: workers look at different times, and pages must fit
     /// together.
-    fn key(&self, io: &mut impl Io, slot: u32, conn: &Conn, sort: ConnectionSort) -> u128 {
+    fn sort_key(&self, io: &mut impl Io, slot: u32, conn: &Conn, sort: ConnectionSort) -> u128 {
         match (sort, &conn.state) {
             (ConnectionSort::Age, _) => u128::from(Tick::MAX - conn.opened),
             (ConnectionSort::Bytes, _) => {
                 u128::from(io.traffic(slot).map_or(0, |traffic| traffic.bytes_sent))
             }
-            (ConnectionSort::Address, _) => io.peer(slot).map_or(0, |peer| !bits_of(peer.ip())),
-            (ConnectionSort::Slow, State::Streaming(stream)) if conn.has(flag::FULL) => {
-                u128::from(Tick::MAX - stream.wrote) + 1
+            (ConnectionSort::Address, _) => io.peer_address(slot).map_or(0, |peer| !address_bits(peer.ip())),
+            (ConnectionSort::Slow, ConnState::Streaming(stream)) if conn.has(flag::FULL) => {
+                u128::from(Tick::MAX - stream.last_write) + 1
             }
             (ConnectionSort::Slow | ConnectionSort::Lag, _) => 0,
         }
     }
 
     /// One slice; returns whether it was the last.
-    fn describe(
+    fn describe_connections(
         &self,
         io: &mut impl Io,
         cursor: &mut usize,
@@ -204,21 +214,21 @@ impl Worker {
             let place = *cursor;
             *cursor += 1;
             looks += 1;
-            let token = Token::new(id.slot, id.generation);
+            let token = ConnToken::new(id.slot, id.generation);
             if id.worker as usize != self.index || !self.owns(token) {
                 continue;
             }
             looks += 2 * KERNEL_LOOKS;
-            rows.push((place, self.row(io, *id)));
+            rows.push((place, self.connection_row(io, *id)));
         }
         false
     }
 
-    fn row(&self, io: &mut impl Io, id: ConnectionId) -> ConnectionRow {
+    fn connection_row(&self, io: &mut impl Io, id: ConnectionId) -> ConnectionRow {
         let conn = &self.conns[id.slot as usize];
         let mut row = ConnectionRow {
             id,
-            address: io.peer(id.slot),
+            address: io.peer_address(id.slot),
             user_agent: self.agents.text(conn.agent).map(Box::from),
             topics: Vec::new(),
             topics_more: 0,
@@ -228,7 +238,7 @@ impl Worker {
             state: ConnectionState::Talking,
             traffic: io.traffic(id.slot),
         };
-        if let State::Streaming(stream) = &conn.state {
+        if let ConnState::Streaming(stream) = &conn.state {
             let hub = self.node.hub.lock();
             (row.topics, row.topics_more) = named_topics(stream, &self.topics, &hub);
             row.state = match () {
@@ -237,14 +247,14 @@ impl Worker {
                 () => ConnectionState::Behind,
             };
             if !stream.is_live() {
-                (row.lag_ms, row.lag_events) = lag(stream, &self.topics, &hub, self.now);
+                (row.lag_ms, row.lag_events) = measure_lag(stream, &self.topics, &hub, self.now);
             }
         }
         row
     }
 
     /// One slice; returns whether it was the last.
-    fn look_at_topics(&self, cursor: &mut usize, total: &mut u64, mut offer: impl FnMut(TopicRow)) -> bool {
+    fn scan_topics(&self, cursor: &mut usize, total: &mut u64, mut offer: impl FnMut(TopicRow)) -> bool {
         let hub = self.node.hub.lock();
         let end = hub.topic_slots().min(*cursor + SURVEY_LOOKS_PER_TURN);
         for row in (*cursor..end).filter_map(|index| hub.topic_row(index as u32)) {
@@ -258,17 +268,17 @@ impl Worker {
     /// Ends a connection: a stream after what is on its way to it, with a time to come back; any other at
     /// once. Returns whether there was one.
     fn end_by_operator(&mut self, io: &mut impl Io, id: ConnectionId) -> bool {
-        if !self.owns(Token::new(id.slot, id.generation)) {
+        if !self.owns(ConnToken::new(id.slot, id.generation)) {
             return false;
         }
-        let State::Streaming(stream) = &mut self.conns[id.slot as usize].state else {
-            self.close(io, id.slot, Close::Orderly, CloseReason::Operator);
+        let ConnState::Streaming(stream) = &mut self.conns[id.slot as usize].state else {
+            self.close(io, id.slot, CloseMode::Orderly, CloseReason::Operator);
             return true;
         };
         // One that is on its way out keeps its reason.
-        if stream.mode & (mode::ENDING | mode::OPERATOR) == 0 {
-            stream.mode |= mode::OPERATOR;
-            stream.ends = self.now.tick();
+        if stream.mode & (mode::ENDING | mode::ENDED_BY_OPERATOR) == 0 {
+            stream.mode |= mode::ENDED_BY_OPERATOR;
+            stream.end_due = self.now.tick();
             self.end_stream(id.slot);
         }
         true
@@ -280,23 +290,23 @@ impl Worker {
     }
 
     /// A connection's name.
-    pub(super) fn id(&self, slot: u32, conn: &Conn) -> ConnectionId {
+    pub(super) fn connection_id(&self, slot: u32, conn: &Conn) -> ConnectionId {
         ConnectionId { worker: self.index as u32, slot, generation: conn.generation }
     }
 }
 
-fn place_of(sort: TopicSort, row: TopicRow) -> (Reverse<u64>, TopicPlace) {
+fn rank_topic(sort: TopicSort, row: TopicRow) -> (Reverse<u64>, TopicByName) {
     let key = match sort {
         TopicSort::Subscribers => row.subscribers,
         TopicSort::Events => row.events,
         TopicSort::Bytes => row.bytes,
         TopicSort::Name => 0,
     };
-    (Reverse(key), TopicPlace(row))
+    (Reverse(key), TopicByName(row))
 }
 
 /// IPv4 as mapped into IPv6, so that all have one order.
-fn bits_of(address: IpAddr) -> u128 {
+fn address_bits(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits(),
@@ -304,7 +314,7 @@ fn bits_of(address: IpAddr) -> u128 {
 }
 
 /// Age of the oldest event that a stream has not been sent, and how many those are, before any filter.
-fn lag(stream: &Stream, topics: &LocalTopics, hub: &Inner, now: Now) -> (u64, u64) {
+fn measure_lag(stream: &Stream, topics: &LocalTopics, hub: &HubState, now: Now) -> (u64, u64) {
     let logs = stream.places().iter().map(|place| hub.log(topics.get(place.topic).hub));
     let (mut oldest, mut events) = (None, 0);
     for log in logs {
@@ -316,7 +326,7 @@ fn lag(stream: &Stream, topics: &LocalTopics, hub: &Inner, now: Now) -> (u64, u6
 }
 
 /// The first of a stream's topics, and how many more there are.
-pub(super) fn named_topics(stream: &Stream, topics: &LocalTopics, hub: &Inner) -> (Vec<Box<str>>, usize) {
+pub(super) fn named_topics(stream: &Stream, topics: &LocalTopics, hub: &HubState) -> (Vec<Box<str>>, usize) {
     let places = stream.places();
     let named = places.iter().take(ROW_TOPICS_MAX).map(|place| hub.name(topics.get(place.topic).hub).into());
     (named.collect(), places.len().saturating_sub(ROW_TOPICS_MAX))

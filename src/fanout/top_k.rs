@@ -4,15 +4,15 @@ use std::collections::BinaryHeap;
 
 /// Keeps the `most` smallest of what it is offered; smaller is better.
 #[derive(Debug)]
-pub struct Best<T> {
+pub struct TopK<T> {
     heap: BinaryHeap<T>,
     most: usize,
 }
 
-impl<T: Ord> Best<T> {
+impl<T: Ord> TopK<T> {
     /// Nothing yet.
-    pub fn new(most: usize) -> Best<T> {
-        Best { heap: BinaryHeap::new(), most }
+    pub fn new(most: usize) -> TopK<T> {
+        TopK { heap: BinaryHeap::new(), most }
     }
 
     /// Offers one.
@@ -44,11 +44,11 @@ mod tests {
             let count = prng.below(60);
             let most = prng.below(20) as usize;
             let mut all: Vec<(u64, u64)> = (0..count).map(|nth| (prng.below(10), nth)).collect();
-            let mut best = Best::new(most);
-            all.iter().for_each(|&item| best.offer(item));
+            let mut top = TopK::new(most);
+            all.iter().for_each(|&item| top.offer(item));
             all.sort_unstable();
             all.truncate(most);
-            assert_eq!(best.into_sorted(), all);
+            assert_eq!(top.into_sorted(), all);
         }
     }
 }

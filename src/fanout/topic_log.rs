@@ -7,15 +7,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-use super::hash::Seeded;
+use super::hash::SeededHash;
 use crate::base::id::EventId;
 use crate::wire::frame::Frame;
 
 /// Bytes of all frames that are alive anywhere: in logs, mailboxes and half-sent to somebody.
 #[derive(Debug, Default)]
-pub struct Meter(AtomicUsize);
+pub struct FrameMeter(AtomicUsize);
 
-impl Meter {
+impl FrameMeter {
     /// The bytes now.
     pub fn bytes(&self) -> usize {
         self.0.load(Relaxed)
@@ -24,20 +24,20 @@ impl Meter {
 
 /// A frame that is counted as long as anyone holds it.
 #[derive(Debug)]
-pub struct Kept {
+pub struct SharedFrame {
     frame: Frame,
-    meter: Arc<Meter>,
+    meter: Arc<FrameMeter>,
     /// When it was published, microseconds since the start.
     at_us: u64,
     /// Mails of it whose workers have not offered it to all of their live subscribers.
     rounds_left: AtomicU32,
 }
 
-impl Kept {
+impl SharedFrame {
     /// Starts to count `frame`, published at `at_us`, in `meter`.
-    pub fn new(frame: Frame, meter: &Arc<Meter>, at_us: u64) -> Arc<Kept> {
+    pub fn new(frame: Frame, meter: &Arc<FrameMeter>, at_us: u64) -> Arc<SharedFrame> {
         meter.0.fetch_add(frame.memory_bytes(), Relaxed);
-        Arc::new(Kept { frame, meter: Arc::clone(meter), at_us, rounds_left: AtomicU32::new(0) })
+        Arc::new(SharedFrame { frame, meter: Arc::clone(meter), at_us, rounds_left: AtomicU32::new(0) })
     }
 
     /// When it was published, microseconds since the start.
@@ -52,18 +52,18 @@ impl Kept {
 
     /// One of its mails has been offered to all whom it concerns, or concerned nobody. Whether it was the
     /// last.
-    pub fn end_round(&self) -> bool {
+    pub fn finish_round(&self) -> bool {
         self.rounds_left.fetch_sub(1, Relaxed) == 1
     }
 }
 
-impl Drop for Kept {
+impl Drop for SharedFrame {
     fn drop(&mut self) {
         self.meter.0.fetch_sub(self.frame.memory_bytes(), Relaxed);
     }
 }
 
-impl Deref for Kept {
+impl Deref for SharedFrame {
     type Target = Frame;
     fn deref(&self) -> &Frame {
         &self.frame
@@ -73,23 +73,23 @@ impl Deref for Kept {
 /// The kept frames of one topic, ids strictly increasing.
 #[derive(Debug)]
 pub struct TopicLog {
-    frames: VecDeque<Arc<Kept>>,
+    frames: VecDeque<Arc<SharedFrame>>,
     bytes: usize,
     floor: EventId,
     /// The newest kept id of each key; only where somebody reads by it.
-    newest_by_key: Option<HashMap<Box<str>, EventId, Seeded>>,
+    newest_by_key: Option<HashMap<Box<str>, EventId, SeededHash>>,
 }
 
 impl TopicLog {
     /// An empty log in which anything up to `floor` may be missing. With `by_key` it knows the newest frame
     /// of each key.
-    pub fn new(floor: EventId, by_key: Option<Seeded>) -> TopicLog {
+    pub fn new(floor: EventId, by_key: Option<SeededHash>) -> TopicLog {
         let newest_by_key = by_key.map(HashMap::with_hasher);
         TopicLog { frames: VecDeque::new(), bytes: 0, floor, newest_by_key }
     }
 
     /// Adds the newest frame.
-    pub fn append(&mut self, frame: Arc<Kept>) {
+    pub fn append(&mut self, frame: Arc<SharedFrame>) {
         assert!(frame.id() > self.floor, "ids rise");
         assert!(self.frames.back().is_none_or(|newest| newest.id() < frame.id()), "ids rise");
         self.bytes += frame.memory_bytes();
@@ -117,7 +117,7 @@ impl TopicLog {
     }
 
     /// The newest kept frame with the same key, if it is newer.
-    pub fn superseder(&self, frame: &Frame) -> Option<&Arc<Kept>> {
+    pub fn superseder(&self, frame: &Frame) -> Option<&Arc<SharedFrame>> {
         let id = *self.newest_by_key.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key))?;
         let found = self.frames.binary_search_by_key(&id, |frame| frame.id()).ok()?;
         Some(&self.frames[found]).filter(|newest| newest.id() > frame.id())
@@ -164,13 +164,13 @@ impl TopicLog {
     }
 
     /// The frames newer than `position`, oldest first.
-    pub fn after(&self, position: EventId) -> impl DoubleEndedIterator<Item = &Arc<Kept>> + Clone {
+    pub fn after(&self, position: EventId) -> impl DoubleEndedIterator<Item = &Arc<SharedFrame>> + Clone {
         self.frames.range(first_after(&self.frames, position)..)
     }
 }
 
 /// Index of the first frame newer than `position`.
-pub fn first_after(frames: &VecDeque<Arc<Kept>>, position: EventId) -> usize {
+pub fn first_after(frames: &VecDeque<Arc<SharedFrame>>, position: EventId) -> usize {
     match (frames.front(), frames.back()) {
         (Some(oldest), _) if oldest.id() > position => 0,
         (_, Some(newest)) if newest.id() <= position => frames.len(),
@@ -185,11 +185,11 @@ mod tests {
 
     #[test]
     fn floor_rises_with_eviction_and_bytes_return_to_zero() {
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(FrameMeter::default());
         let mut log = TopicLog::new(EventId::at_ms(10), None);
         let ids: Vec<EventId> = (11..15).map(EventId::at_ms).collect();
         for &id in &ids {
-            log.append(Kept::new(Draft::new(None, None, "x", None).seal(id), &meter, 0));
+            log.append(SharedFrame::new(Draft::new(None, None, "x", None).seal(id), &meter, 0));
         }
         assert_eq!(log.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
         assert_eq!(log.after(EventId::ZERO).count(), 4);

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::hash::Seeded;
-use super::topic_log::Kept;
+use super::hash::SeededHash;
+use super::topic_log::SharedFrame;
 use crate::base::id::EventId;
 use crate::base::limits::SEND_FRAMES_MAX;
 
@@ -30,9 +30,9 @@ pub struct LocalTopic {
     /// Subscribers before it have been served in the running round.
     pub cursor: usize,
     /// Frames that not everyone has been offered, in id order.
-    pub fresh: VecDeque<Arc<Kept>>,
+    pub fresh: VecDeque<Arc<SharedFrame>>,
     /// Whatever is newer than this waits in `fresh` or in the mailbox.
-    pub gone: EventId,
+    pub dropped_up_to: EventId,
     /// Frames at the front of `fresh` that the running round drops at its end.
     round: usize,
     queued: bool,
@@ -42,7 +42,7 @@ impl LocalTopic {
     /// Whether everything newer than `position` will be offered by rounds that have not begun.
     pub fn carries_on_from(&self, position: EventId) -> bool {
         self.fresh.range(..self.round).next_back().is_none_or(|frame| frame.id() <= position)
-            && self.gone <= position
+            && self.dropped_up_to <= position
     }
 }
 
@@ -52,7 +52,7 @@ pub struct LocalTopics {
     topics: Slab<LocalTopic>,
     /// The worker's index for the hub's. Not a list by the hub's index: of a million topics with a subscriber
     /// each, all would take room in every one of up to 64 workers.
-    by_hub: HashMap<u32, u32, Seeded>,
+    by_hub: HashMap<u32, u32, SeededHash>,
     /// Topics whose round is not finished, in the order in which they became so.
     rounds: VecDeque<u32>,
     fresh_frames: usize,
@@ -60,7 +60,7 @@ pub struct LocalTopics {
 
 impl LocalTopics {
     /// None yet. Subscribers choose topics, so they could choose indices that collide without a keyed `hash`.
-    pub fn new(hash: Seeded) -> LocalTopics {
+    pub fn new(hash: SeededHash) -> LocalTopics {
         LocalTopics {
             topics: Slab::new(),
             by_hub: HashMap::with_hasher(hash),
@@ -86,14 +86,14 @@ impl LocalTopics {
 
     /// Adds a subscriber to the topic with the hub's index; what is newer than `head` comes by mail. Returns
     /// this worker's index and the place in the list.
-    pub fn join(&mut self, hub: u32, slot: u32, head: EventId) -> (u32, u32) {
+    pub fn add_subscriber(&mut self, hub: u32, slot: u32, head: EventId) -> (u32, u32) {
         let topic = *self.by_hub.entry(hub).or_insert_with(|| {
             self.topics.insert(LocalTopic {
                 hub,
                 subscribers: Vec::new(),
                 cursor: 0,
                 fresh: VecDeque::new(),
-                gone: head,
+                dropped_up_to: head,
                 round: 0,
                 queued: false,
             }) as u32
@@ -105,7 +105,12 @@ impl LocalTopics {
 
     /// Removes the subscriber at `index`; `moved(slot, index)` is called for each one that changes its place.
     /// Returns the hub's index, and whether it was the topic's last subscriber on this worker.
-    pub fn leave(&mut self, topic: u32, index: u32, mut moved: impl FnMut(u32, u32)) -> (u32, bool) {
+    pub fn remove_subscriber(
+        &mut self,
+        topic: u32,
+        index: u32,
+        mut moved: impl FnMut(u32, u32),
+    ) -> (u32, bool) {
         let entry = &mut self.topics[topic as usize];
         let mut hole = index as usize;
         if hole < entry.cursor {
@@ -140,7 +145,7 @@ impl LocalTopics {
         }
         self.fresh_frames -= entry.fresh.len();
         for frame in entry.fresh {
-            frame.end_round();
+            frame.finish_round();
         }
         if entry.queued {
             self.rounds.retain(|&queued| queued != topic);
@@ -148,9 +153,9 @@ impl LocalTopics {
     }
 
     /// Takes in a frame from the mailbox; frames for topics that nobody here listens to any more are dropped.
-    pub fn deliver(&mut self, hub: u32, frame: Arc<Kept>) {
+    pub fn deliver(&mut self, hub: u32, frame: Arc<SharedFrame>) {
         let Some(&topic) = self.by_hub.get(&hub) else {
-            frame.end_round();
+            frame.finish_round();
             return;
         };
         let entry = &mut self.topics[topic as usize];
@@ -168,7 +173,7 @@ impl LocalTopics {
     /// Notes that the oldest round has come to `cursor`. At the end of the list the round's frames are
     /// dropped, and the topic starts over behind all others if newer ones wait. `last` is called for each
     /// frame dropped that no other worker has still to offer to anyone.
-    pub fn advance_round(&mut self, topic: u32, cursor: usize, mut last: impl FnMut(&Kept)) {
+    pub fn advance_round(&mut self, topic: u32, cursor: usize, mut last: impl FnMut(&SharedFrame)) {
         let entry = &mut self.topics[topic as usize];
         entry.cursor = cursor;
         if cursor < entry.subscribers.len() {
@@ -176,9 +181,9 @@ impl LocalTopics {
         }
         debug_assert_eq!(self.rounds.front(), Some(&topic), "rounds end in order");
         self.rounds.pop_front();
-        entry.gone = entry.gone.max(entry.fresh[entry.round - 1].id());
+        entry.dropped_up_to = entry.dropped_up_to.max(entry.fresh[entry.round - 1].id());
         self.fresh_frames -= entry.round;
-        entry.fresh.drain(..entry.round).filter(|frame| frame.end_round()).for_each(|frame| last(&frame));
+        entry.fresh.drain(..entry.round).filter(|frame| frame.finish_round()).for_each(|frame| last(&frame));
         entry.cursor = 0;
         entry.round = entry.fresh.len().min(SEND_FRAMES_MAX);
         entry.queued = !entry.fresh.is_empty();
@@ -200,9 +205,9 @@ mod tests {
     fn removal_during_a_round_neither_skips_nor_repeats_anyone() {
         for seed in 0..500 {
             let mut prng = Prng::new(seed);
-            let mut topics = LocalTopics::new(Seeded::new(seed));
+            let mut topics = LocalTopics::new(SeededHash::new(seed));
             let mut places: BTreeMap<u32, u32> = (0..1 + prng.below(20) as u32)
-                .map(|slot| (slot, topics.join(7, slot, EventId::ZERO).1))
+                .map(|slot| (slot, topics.add_subscriber(7, slot, EventId::ZERO).1))
                 .collect();
             let mut unserved: Vec<u32> = places.keys().copied().collect();
             let topic = 0;
@@ -218,7 +223,7 @@ mod tests {
                 } else {
                     let nth = prng.below(places.len() as u64) as usize;
                     let (&slot, &index) = places.iter().nth(nth).expect("not empty");
-                    topics.leave(topic, index, |slot, index| {
+                    topics.remove_subscriber(topic, index, |slot, index| {
                         places.insert(slot, index);
                     });
                     places.remove(&slot);

@@ -3,9 +3,9 @@
 //! A body that came in one piece with its head is never copied. Any other is charged to the node's budget:
 //! by its announced length before it is read, or piece by piece when chunked.
 
-use super::conn::{Call, Framing, Phase, State, Upload};
-use super::http::{Asked, Flow};
-use super::hub::{Post, Published};
+use super::conn::{ConnState, ExchangePhase, PublishUpload, UploadFraming, UploadKind};
+use super::http::{ReplyContext, RequestFlow};
+use super::hub::{NewEvent, PublishOutcome};
 use super::seam::Io;
 use super::stream::BENCH_TOPIC;
 use super::worker::Worker;
@@ -23,7 +23,7 @@ use crate::wire::request::Request;
 const CHARGE_STEP: usize = 4_096;
 
 /// What feeding a body came to.
-enum Fed {
+enum UploadProgress {
     /// It is whole; so many of the bytes given were left over.
     Whole(usize),
     /// More is to come.
@@ -36,51 +36,61 @@ enum Fed {
 
 impl Worker {
     /// Begins a publish: at once if the body is here, otherwise it is admitted or refused.
-    pub(super) fn begin_upload(&mut self, slot: u32, head: &Head<'_>, request: Request, rest: &[u8]) -> Flow {
-        let call = match request {
-            Request::Publish(publish) => Call::Publish(publish),
-            Request::Batch(batch) => Call::Batch(batch),
-            _ => Call::Broadcast,
+    pub(super) fn begin_upload(
+        &mut self,
+        slot: u32,
+        head: &Head<'_>,
+        request: Request,
+        rest: &[u8],
+    ) -> RequestFlow {
+        let kind = match request {
+            Request::Publish(publish) => UploadKind::Publish(publish),
+            Request::Batch(batch) => UploadKind::Batch(batch),
+            _ => UploadKind::Broadcast,
         };
         // The benchmark's contract ends the connection after a broadcast.
-        let (http11, keep_alive) = (head.http11, head.keep_alive && !matches!(call, Call::Broadcast));
-        let asked = Asked { http11, keep_alive, head_only: false, origin: None };
+        let (http11, keep_alive) = (head.http11, head.keep_alive && !matches!(kind, UploadKind::Broadcast));
+        let context = ReplyContext { http11, keep_alive, head_only: false, origin: None };
         if self.node.is_draining() {
-            return self.refuse(slot, Asked { keep_alive: false, ..asked }, RefusalReason::Draining);
+            return self.refuse(slot, ReplyContext { keep_alive: false, ..context }, RefusalReason::Draining);
         }
         let framing = match head.body {
-            BodyLength::Chunked => Framing::Chunked(ChunkedDecoder::new()),
-            BodyLength::Bytes(length) => Framing::Bytes(length as usize),
-            BodyLength::None => Framing::Bytes(0),
+            BodyLength::Chunked => UploadFraming::Chunked(ChunkedDecoder::new()),
+            BodyLength::Bytes(length) => UploadFraming::Bytes(length as usize),
+            BodyLength::None => UploadFraming::Bytes(0),
         };
         let mut charged = 0;
-        if let Framing::Bytes(length) = framing {
+        if let UploadFraming::Bytes(length) = framing {
             if rest.len() >= length {
-                return match self.publish(slot, asked, &call, &rest[..length]) {
-                    Flow::Next(_) => Flow::Next(length),
+                return match self.publish_body(slot, context, &kind, &rest[..length]) {
+                    RequestFlow::Answered(_) => RequestFlow::Answered(length),
                     flow => flow,
                 };
             }
-            if !self.node.bodies.take(length) {
-                return self.refuse(slot, Asked { keep_alive: false, ..asked }, RefusalReason::Bodies);
+            if !self.node.bodies.try_take(length) {
+                return self.refuse(
+                    slot,
+                    ReplyContext { keep_alive: false, ..context },
+                    RefusalReason::Bodies,
+                );
             }
             charged = length;
         }
-        let upload = Upload { call, body: Vec::new(), framing, charged, http11, keep_alive };
+        let upload = PublishUpload { kind, body: Vec::new(), framing, charged, http11, keep_alive };
         let due = self.now.tick().saturating_add(self.node.ticks.body);
-        let talk = self.talk(slot);
-        talk.phase = Phase::Body(Box::new(upload));
+        let exchange = self.exchange_mut(slot);
+        exchange.phase = ExchangePhase::Body(Box::new(upload));
         if head.expect_continue && rest.is_empty() {
-            talk.out.extend_from_slice(reply::CONTINUE);
+            exchange.out.extend_from_slice(reply::CONTINUE);
         }
-        self.set_due(slot, due);
-        self.take_body(slot, rest)
+        self.set_deadline(slot, due);
+        self.take_body_bytes(slot, rest)
     }
 
     /// Lets the peer send more ahead while a body of it arrives that is longer than what one read takes.
     pub(super) fn open_body_window(&self, io: &mut impl Io, slot: u32) {
-        if let Some(State::Talking(talk)) = self.conns.get(slot as usize).map(|conn| &conn.state)
-            && let Phase::Body(upload) = &talk.phase
+        if let Some(ConnState::Requesting(exchange)) = self.conns.get(slot as usize).map(|conn| &conn.state)
+            && let ExchangePhase::Body(upload) = &exchange.phase
             && upload.may_exceed(HEAD_READ_BYTES)
         {
             io.expect_body(slot);
@@ -89,111 +99,130 @@ impl Worker {
 
     /// Bytes of a body that came after its head.
     pub(super) fn feed_upload(&mut self, slot: u32, bytes: &[u8]) {
-        if let Flow::Next(taken) = self.take_body(slot, bytes) {
-            self.converse(slot, &bytes[taken..]);
-            self.settle(slot);
+        if let RequestFlow::Answered(taken) = self.take_body_bytes(slot, bytes) {
+            self.handle_input(slot, &bytes[taken..]);
+            self.queue_answers(slot);
         }
     }
 
     /// Feeds the body; publishes and answers when it is whole.
-    fn take_body(&mut self, slot: u32, bytes: &[u8]) -> Flow {
+    fn take_body_bytes(&mut self, slot: u32, bytes: &[u8]) -> RequestFlow {
         let node = std::sync::Arc::clone(&self.node);
-        let State::Talking(talk) = &mut self.conns[slot as usize].state else { return Flow::Done };
-        let Phase::Body(upload) = &mut talk.phase else { return Flow::Done };
+        let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else {
+            return RequestFlow::Done;
+        };
+        let ExchangePhase::Body(upload) = &mut exchange.phase else { return RequestFlow::Done };
         let bytes_max = node.settings.publish_bytes_max;
-        let fed = upload.feed(bytes, bytes_max, |more| node.bodies.take(more));
-        if matches!(fed, Fed::More) {
-            return Flow::Hold;
+        let fed = upload.feed(bytes, bytes_max, |more| node.bodies.try_take(more));
+        if matches!(fed, UploadProgress::More) {
+            return RequestFlow::AwaitBody;
         }
-        node.bodies.give(upload.charged);
-        let asked =
-            Asked { http11: upload.http11, keep_alive: upload.keep_alive, head_only: false, origin: None };
-        let Phase::Body(upload) = std::mem::replace(&mut talk.phase, Phase::Head) else {
-            return Flow::Done;
+        node.bodies.release(upload.charged);
+        let context = ReplyContext {
+            http11: upload.http11,
+            keep_alive: upload.keep_alive,
+            head_only: false,
+            origin: None,
+        };
+        let ExchangePhase::Body(upload) = std::mem::replace(&mut exchange.phase, ExchangePhase::Head) else {
+            return RequestFlow::Done;
         };
         match fed {
-            Fed::Whole(left) => match self.publish(slot, asked, &upload.call, &upload.body) {
-                Flow::Next(_) => Flow::Next(bytes.len() - left),
+            UploadProgress::Whole(left) => match self.publish_body(slot, context, &upload.kind, &upload.body)
+            {
+                RequestFlow::Answered(_) => RequestFlow::Answered(bytes.len() - left),
                 flow => flow,
             },
-            Fed::Bad(problem) => {
+            UploadProgress::Bad(problem) => {
                 self.counters().count(Count::RequestsBad);
-                self.answer_problem(slot, Asked { keep_alive: false, ..asked }, &problem)
+                self.answer_problem(slot, ReplyContext { keep_alive: false, ..context }, &problem)
             }
-            Fed::NoRoom => self.refuse(slot, Asked { keep_alive: false, ..asked }, RefusalReason::Bodies),
-            Fed::More => Flow::Hold,
+            UploadProgress::NoRoom => {
+                self.refuse(slot, ReplyContext { keep_alive: false, ..context }, RefusalReason::Bodies)
+            }
+            UploadProgress::More => RequestFlow::AwaitBody,
         }
     }
 
     /// Refuses a body that is still to come: nothing is published during a drain, and whoever sends it should
     /// hear that now.
-    pub(super) fn give_up_upload(&mut self, slot: u32) {
-        let State::Talking(talk) = &mut self.conns[slot as usize].state else { return };
-        let Phase::Body(upload) = &talk.phase else { return };
-        let asked = Asked { http11: upload.http11, keep_alive: false, head_only: false, origin: None };
-        self.node.bodies.give(upload.charged);
-        talk.phase = Phase::Head;
-        self.refuse(slot, asked, RefusalReason::Draining);
+    pub(super) fn refuse_upload(&mut self, slot: u32) {
+        let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else { return };
+        let ExchangePhase::Body(upload) = &exchange.phase else { return };
+        let context =
+            ReplyContext { http11: upload.http11, keep_alive: false, head_only: false, origin: None };
+        self.node.bodies.release(upload.charged);
+        exchange.phase = ExchangePhase::Head;
+        self.refuse(slot, context, RefusalReason::Draining);
     }
 
     /// Publishes a whole body and appends the answer.
-    fn publish(&mut self, slot: u32, asked: Asked<'_>, call: &Call, body: &[u8]) -> Flow {
-        let posts = match self.posts(call, body) {
+    fn publish_body(
+        &mut self,
+        slot: u32,
+        context: ReplyContext<'_>,
+        kind: &UploadKind,
+        body: &[u8],
+    ) -> RequestFlow {
+        let posts = match self.parse_events(kind, body) {
             Ok(posts) => posts,
             Err(problem) => {
                 self.counters().count(Count::RequestsBad);
-                return self.answer_problem(slot, asked, &problem);
+                return self.answer_problem(slot, context, &problem);
             }
         };
-        let key = match call {
-            Call::Publish(publish) => publish.idempotency_key.as_deref(),
-            Call::Batch(batch) => batch.idempotency_key.as_deref(),
-            Call::Broadcast => None,
+        let key = match kind {
+            UploadKind::Publish(publish) => publish.idempotency_key.as_deref(),
+            UploadKind::Batch(batch) => batch.idempotency_key.as_deref(),
+            UploadKind::Broadcast => None,
         };
         let published = match self.node.hub.publish(posts, key, self.now) {
             Ok(published) => published,
             Err(why) => {
                 if why == RefusalReason::Overload {
-                    self.wake |= self.node.hub.shed(self.now);
+                    self.wake |= self.node.hub.request_shedding(self.now);
                 }
-                return self.refuse(slot, asked, why);
+                return self.refuse(slot, context, why);
             }
         };
-        let Published { answer, repeated, wake } = published;
+        let PublishOutcome { receipt, repeated, wake } = published;
         self.wake |= wake;
         if repeated {
             self.counters().count(Count::PublishRepeated);
         } else {
-            self.counters().add(Count::Published, answer.events);
-            self.asked += answer.events as usize;
+            self.counters().add(Count::Published, receipt.events);
+            self.requests_taken += receipt.events as usize;
         }
-        self.answer(slot, asked, |out, reply| match call {
-            Call::Publish(_) => reply::append_accepted(out, reply, answer.id, answer.subscribers as usize),
-            Call::Batch(_) => {
+        self.answer(slot, context, |out, reply| match kind {
+            UploadKind::Publish(_) => {
+                reply::append_accepted(out, reply, receipt.id, receipt.subscribers as usize)
+            }
+            UploadKind::Batch(_) => {
                 let text = format!(
                     "{{\"id\":\"{}\",\"events\":{},\"subscribers\":{}}}",
-                    answer.id, answer.events, answer.subscribers
+                    receipt.id, receipt.events, receipt.subscribers
                 );
                 reply::append_json(out, &Reply { status: 202, ..*reply }, &text);
             }
-            Call::Broadcast => reply::append_bench_accepted(out, reply.http11, reply.keep_alive),
+            UploadKind::Broadcast => reply::append_bench_accepted(out, reply.http11, reply.keep_alive),
         })
     }
 
-    fn posts(&self, call: &Call, body: &[u8]) -> Result<Vec<Post>, Problem> {
+    fn parse_events(&self, kind: &UploadKind, body: &[u8]) -> Result<Vec<NewEvent>, Problem> {
         let text = || std::str::from_utf8(body).map_err(|_| Problem::NotUtf8);
-        match call {
-            Call::Publish(publish) => {
+        match kind {
+            UploadKind::Publish(publish) => {
                 let draft =
                     Draft::new(publish.event.as_deref(), publish.retry_ms, text()?, publish.key.clone());
-                Ok(vec![Post { topics: publish.topics.clone(), draft }])
+                Ok(vec![NewEvent { topics: publish.topics.clone(), draft }])
             }
-            Call::Broadcast => {
-                Ok(vec![Post { topics: vec![BENCH_TOPIC.into()], draft: Draft::unnumbered(None, text()?) }])
-            }
-            Call::Batch(_) => {
+            UploadKind::Broadcast => Ok(vec![NewEvent {
+                topics: vec![BENCH_TOPIC.into()],
+                draft: Draft::unnumbered(None, text()?),
+            }]),
+            UploadKind::Batch(_) => {
                 let posts = batch::parse(body, self.node.settings.topics_per_connection_max)?;
-                let post = |post: batch::BatchEvent| Post {
+                let post = |post: batch::BatchEvent| NewEvent {
                     draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key),
                     topics: post.topics,
                 };
@@ -203,19 +232,19 @@ impl Worker {
     }
 }
 
-impl Upload {
+impl PublishUpload {
     /// Whether more than `bytes` may be to come.
     fn may_exceed(&self, bytes: usize) -> bool {
         match self.framing {
-            Framing::Bytes(length) => length - self.body.len() > bytes,
-            Framing::Chunked(_) => true,
+            UploadFraming::Bytes(length) => length - self.body.len() > bytes,
+            UploadFraming::Chunked(_) => true,
         }
     }
 
     /// Takes in bytes; `charge` asks the node's budget for more.
-    fn feed(&mut self, bytes: &[u8], bytes_max: usize, charge: impl Fn(usize) -> bool) -> Fed {
+    fn feed(&mut self, bytes: &[u8], bytes_max: usize, charge: impl Fn(usize) -> bool) -> UploadProgress {
         match &mut self.framing {
-            Framing::Bytes(length) => {
+            UploadFraming::Bytes(length) => {
                 let take = (*length - self.body.len()).min(bytes.len());
                 // Grow with what has come, never beyond what was announced.
                 let room = (self.body.len() * 2).max(take).clamp(self.body.len() + take, *length);
@@ -223,23 +252,27 @@ impl Upload {
                     self.body.reserve_exact(room - self.body.len());
                 }
                 self.body.extend_from_slice(&bytes[..take]);
-                if self.body.len() == *length { Fed::Whole(bytes.len() - take) } else { Fed::More }
+                if self.body.len() == *length {
+                    UploadProgress::Whole(bytes.len() - take)
+                } else {
+                    UploadProgress::More
+                }
             }
-            Framing::Chunked(decoder) => {
+            UploadFraming::Chunked(decoder) => {
                 let fed = match decoder.feed(bytes, &mut self.body, bytes_max) {
                     Ok(fed) => fed,
-                    Err(problem) => return Fed::Bad(problem),
+                    Err(problem) => return UploadProgress::Bad(problem),
                 };
                 if fed.done {
-                    return Fed::Whole(bytes.len() - fed.consumed);
+                    return UploadProgress::Whole(bytes.len() - fed.consumed);
                 }
                 let wanted = self.body.capacity().saturating_sub(self.charged);
                 let wanted = wanted.next_multiple_of(CHARGE_STEP);
                 if wanted > 0 && !charge(wanted) {
-                    return Fed::NoRoom;
+                    return UploadProgress::NoRoom;
                 }
                 self.charged += wanted;
-                Fed::More
+                UploadProgress::More
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::hash::Seeded;
+use super::hash::SeededHash;
 
 /// Bytes kept of a user agent: enough to tell browser, version and system.
 const USER_AGENT_BYTES_MAX: usize = 160;
@@ -12,31 +12,31 @@ const USER_AGENT_BYTES_MAX: usize = 160;
 const USER_AGENTS_MAX: usize = 1_024;
 
 /// A text's number; this one stands for none.
-pub const NO_AGENT: u16 = 0;
+pub const NO_USER_AGENT: u16 = 0;
 
 const _: () = assert!(USER_AGENTS_MAX < u16::MAX as usize);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Agents {
-    numbers: HashMap<Box<str>, u16, Seeded>,
+pub struct UserAgents {
+    numbers: HashMap<Box<str>, u16, SeededHash>,
     /// By number less one: the text, empty while the number is free, and its holders.
     entries: Vec<(Box<str>, u32)>,
     free: Vec<u16>,
 }
 
-impl Agents {
+impl UserAgents {
     /// None yet.
-    pub fn new(hash: Seeded) -> Agents {
-        Agents { numbers: HashMap::with_hasher(hash), entries: Vec::new(), free: Vec::new() }
+    pub fn new(hash: SeededHash) -> UserAgents {
+        UserAgents { numbers: HashMap::with_hasher(hash), entries: Vec::new(), free: Vec::new() }
     }
 
-    /// One more holder of a text, which is cut to its bound; [`NO_AGENT`] for none and when there is no room.
-    pub fn take(&mut self, text: &[u8]) -> u16 {
+    /// One more holder of a text, which is cut to its bound; [`NO_USER_AGENT`] for none or without room.
+    pub fn acquire(&mut self, text: &[u8]) -> u16 {
         let text = String::from_utf8_lossy(&text[..text.len().min(USER_AGENT_BYTES_MAX)]);
         let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
         if text.is_empty() {
-            return NO_AGENT;
+            return NO_USER_AGENT;
         }
         if let Some(&number) = self.numbers.get(text) {
             self.entries[usize::from(number) - 1].1 += 1;
@@ -48,7 +48,7 @@ impl Agents {
                 self.entries.push(("".into(), 0));
                 self.entries.len() as u16
             }
-            None => return NO_AGENT,
+            None => return NO_USER_AGENT,
         };
         self.entries[usize::from(number) - 1] = (text.into(), 1);
         self.numbers.insert(text.into(), number);
@@ -56,7 +56,7 @@ impl Agents {
     }
 
     /// One holder less.
-    pub fn give(&mut self, number: u16) {
+    pub fn release(&mut self, number: u16) {
         let Some(nth) = usize::from(number).checked_sub(1) else { return };
         let (text, holders) = &mut self.entries[nth];
         *holders -= 1;
@@ -80,26 +80,29 @@ mod tests {
 
     #[test]
     fn a_text_is_kept_once_and_gone_with_its_last_holder() {
-        let mut agents = Agents::new(Seeded::new(1));
-        let curl = agents.take(b"curl/8");
-        assert_eq!((agents.take(b"curl/8"), agents.text(curl)), (curl, Some("curl/8")));
-        agents.give(curl);
+        let mut agents = UserAgents::new(SeededHash::new(1));
+        let curl = agents.acquire(b"curl/8");
+        assert_eq!((agents.acquire(b"curl/8"), agents.text(curl)), (curl, Some("curl/8")));
+        agents.release(curl);
         assert_eq!(agents.text(curl), Some("curl/8"));
-        agents.give(curl);
-        assert_eq!((agents.take(b"other"), agents.text(curl)), (curl, Some("other")));
-        assert_eq!((agents.take(b""), agents.take(b"\xff\xfe"), agents.text(NO_AGENT)), (0, 0, None));
+        agents.release(curl);
+        assert_eq!((agents.acquire(b"other"), agents.text(curl)), (curl, Some("other")));
+        assert_eq!(
+            (agents.acquire(b""), agents.acquire(b"\xff\xfe"), agents.text(NO_USER_AGENT)),
+            (0, 0, None)
+        );
     }
 
     #[test]
     fn texts_and_their_number_are_bounded_and_room_comes_back() {
-        let mut agents = Agents::new(Seeded::new(1));
+        let mut agents = UserAgents::new(SeededHash::new(1));
         let numbers: Vec<u16> =
-            (0..USER_AGENTS_MAX).map(|nth| agents.take(format!("{nth}").as_bytes())).collect();
-        assert!(numbers.iter().all(|&number| number != NO_AGENT));
-        assert_eq!(agents.take(b"one too many"), NO_AGENT);
-        assert_eq!(agents.take(b"7"), numbers[7]);
-        agents.give(numbers[3]);
-        let long = agents.take("ü".repeat(USER_AGENT_BYTES_MAX).as_bytes());
+            (0..USER_AGENTS_MAX).map(|nth| agents.acquire(format!("{nth}").as_bytes())).collect();
+        assert!(numbers.iter().all(|&number| number != NO_USER_AGENT));
+        assert_eq!(agents.acquire(b"one too many"), NO_USER_AGENT);
+        assert_eq!(agents.acquire(b"7"), numbers[7]);
+        agents.release(numbers[3]);
+        let long = agents.acquire("ü".repeat(USER_AGENT_BYTES_MAX).as_bytes());
         assert_eq!(long, numbers[3]);
         assert!(
             agents.text(long).is_some_and(|text| text.len() <= USER_AGENT_BYTES_MAX && text.ends_with('ü'))

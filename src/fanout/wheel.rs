@@ -26,7 +26,7 @@ const SPREADING: usize = (LAP + LAPS) as usize;
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
-struct Node {
+struct TimerNode {
     next: u32,
     prev: u32,
     due: Tick,
@@ -34,10 +34,10 @@ struct Node {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Wheel {
+pub struct TimerWheel {
     /// First slots of the buckets: the ticks of this lap, the later laps, and those between.
     heads: Vec<u32>,
-    nodes: Vec<Node>,
+    nodes: Vec<TimerNode>,
     /// Every timer due before this tick has been handed out.
     now: Tick,
     /// The lap whose timers are kept by their ticks.
@@ -45,12 +45,12 @@ pub struct Wheel {
     armed: usize,
 }
 
-const IDLE: Node = Node { next: NONE, prev: NONE, due: Tick::MAX };
+const IDLE: TimerNode = TimerNode { next: NONE, prev: NONE, due: Tick::MAX };
 
-impl Wheel {
+impl TimerWheel {
     /// An empty wheel at tick `now`.
-    pub fn new(now: Tick) -> Wheel {
-        Wheel { heads: vec![NONE; SPREADING + 1], nodes: Vec::new(), now, lap: now / LAP, armed: 0 }
+    pub fn new(now: Tick) -> TimerWheel {
+        TimerWheel { heads: vec![NONE; SPREADING + 1], nodes: Vec::new(), now, lap: now / LAP, armed: 0 }
     }
 
     /// Sets the slot's timer; a tick that has passed is due at the next `expire`.
@@ -63,7 +63,7 @@ impl Wheel {
         let due = due.max(self.now).min(Tick::MAX - 1);
         let bucket = self.bucket(due);
         let next = std::mem::replace(&mut self.heads[bucket], slot);
-        self.nodes[index] = Node { next, prev: NONE, due };
+        self.nodes[index] = TimerNode { next, prev: NONE, due };
         if next != NONE {
             self.nodes[next as usize].prev = slot;
         }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_lap_is_bounded_as_expiry_is() {
-        let (mut wheel, mut due, mut calls) = (Wheel::new(0), Vec::new(), 1);
+        let (mut wheel, mut due, mut calls) = (TimerWheel::new(0), Vec::new(), 1);
         (0..10_000).for_each(|slot| wheel.arm(slot, LAP + 100));
         while wheel.expire(LAP, 1_000, &mut due) {
             assert_eq!((wheel.next_due(), due.len()), (Some(LAP), 0));
@@ -195,7 +195,7 @@ mod tests {
     fn wheel_and_its_twin_agree_on_random_histories() {
         for seed in 0..50 {
             let mut prng = Prng::new(seed);
-            let (mut wheel, mut twin, mut now) = (Wheel::new(0), Twin::default(), 0);
+            let (mut wheel, mut twin, mut now) = (TimerWheel::new(0), Twin::default(), 0);
             for _ in 0..2_000 {
                 let slot = prng.below(64) as u32;
                 match prng.below(8) {

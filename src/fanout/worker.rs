@@ -8,7 +8,7 @@
 //! Every step has a budget, and that of the reads is small while a round runs: a health check, a publish or a
 //! newcomer waits for one batch and never for a whole broadcast, and a crowd of newcomers costs each batch of
 //! existing subscribers a few reads. This file owns the queues between the steps and the life of a
-//! connection; the steps are in `rounds`, `talk`, `stream` and `output`.
+//! connection; the steps are in `rounds`, `exchange`, `stream` and `output`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -17,18 +17,18 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
-pub use super::conn::Token;
-use super::conn::{Conn, Phase, State, Stream, flag, mode};
-use super::conn_trace::Note;
-use super::hash::Seeded;
+pub use super::conn::ConnToken;
+use super::conn::{Conn, ConnState, ExchangePhase, Stream, flag, mode};
+use super::conn_trace::ConnTrace;
+use super::hash::SeededHash;
 use super::lanes::{Lane, Lanes};
-use super::mail::{Control, Inbox, Mail};
+use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
 use super::node::{Node, address_of};
-use super::seam::{Close, Io};
-use super::survey_walk::Walk;
+use super::seam::{CloseMode, Io};
+use super::survey_walk::SurveyWalk;
 use super::topics::LocalTopics;
-use super::user_agents::{Agents, NO_AGENT};
-use super::wheel::Wheel;
+use super::user_agents::{NO_USER_AGENT, UserAgents};
+use super::wheel::TimerWheel;
 use crate::base::counters::{CloseReason, Count, Counters, TurnStep};
 use crate::base::id::EventId;
 use crate::base::limits::{
@@ -42,7 +42,7 @@ use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
 
 /// What the poll says about a connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Readiness {
+pub struct PollReadiness {
     /// Bytes wait, or the peer has finished.
     pub readable: bool,
     /// The socket takes bytes again.
@@ -53,7 +53,7 @@ pub struct Readiness {
 
 /// What the shell has to do after a turn.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn {
+pub struct TurnOutcome {
     /// Workers to wake, a bit each.
     pub wake: u64,
     /// Work is left: poll without waiting.
@@ -70,7 +70,7 @@ pub struct Turn {
 
 /// A drain in progress.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Drain {
+pub(super) struct DrainWindow {
     /// When whatever is left is cut.
     pub deadline: Tick,
     /// Until when connections between two requests are kept.
@@ -82,54 +82,54 @@ pub(super) struct Drain {
 pub struct Worker {
     pub(super) node: Arc<Node>,
     pub(super) index: usize,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: MailboxReceiver,
     pub(super) prng: Prng,
     pub(super) now: Now,
     pub(super) conns: Slab<Conn>,
     pub(super) topics: LocalTopics,
-    pub(super) wheel: Wheel,
+    pub(super) wheel: TimerWheel,
     /// Connections with bytes of their own to send, or frames to read from the log.
     /// Replays that have much to read are in the second lane.
-    pub(super) to_write: Lanes,
+    pub(super) write_queue: Lanes,
     /// Connections whose socket may have bytes. The operator's are in the first lane: a publisher does not
     /// stand behind a crowd of newcomers, nor they behind many publishers.
-    to_read: Lanes,
+    read_queue: Lanes,
     pub(super) scratch: Vec<u8>,
     pub(super) wake: u64,
     pub(super) drain_requested: bool,
-    pub(super) drain: Option<Drain>,
+    pub(super) drain: Option<DrainWindow>,
     pub(super) stopping: bool,
     generation: u32,
     due: Vec<u32>,
     /// Client addresses by slot; only when there is a cap for each.
     addresses: Vec<Option<IpAddr>>,
     /// Requests handled and events published in this turn.
-    pub(super) asked: usize,
+    pub(super) requests_taken: usize,
     /// Connections that are only here to be refused.
     refusals: usize,
     /// Connections of the operator's listener.
-    pub(super) operators: usize,
+    pub(super) control_connections: usize,
     /// When it last looked for idle ones among them.
-    pub(super) room_made: Tick,
+    pub(super) evicted_at: Tick,
     sweep_at_ms: u64,
     /// Surveys that it takes part in, each a slice in turn.
-    pub(super) walks: VecDeque<Walk>,
-    pub(super) agents: Agents,
+    pub(super) walks: VecDeque<SurveyWalk>,
+    pub(super) agents: UserAgents,
     /// Whether somebody who is behind was served in the last turn.
     pub(super) log_read: bool,
     /// For tables whose keys clients choose.
-    pub(super) hash: Seeded,
-    pub(super) noting: bool,
+    pub(super) hash: SeededHash,
+    pub(super) tracing: bool,
     /// From where connections came, by slot, while notes are wanted: after a reset the kernel cannot tell.
-    pub(super) callers: BTreeMap<u32, IpAddr>,
-    pub(super) notes: Vec<Note>,
+    pub(super) peer_addresses: BTreeMap<u32, IpAddr>,
+    pub(super) traces: Vec<ConnTrace>,
 }
 
 impl Worker {
     /// Worker `index` of the node. `seed` drives its jitter.
-    pub fn new(node: Arc<Node>, index: usize, inbox: Inbox, seed: u64) -> Worker {
+    pub fn new(node: Arc<Node>, index: usize, inbox: MailboxReceiver, seed: u64) -> Worker {
         // Not the draws of `prng`: clients see some of each in their reconnection times.
-        let hash = Seeded::new(!seed);
+        let hash = SeededHash::new(!seed);
         Worker {
             node,
             index,
@@ -138,9 +138,9 @@ impl Worker {
             now: Now { mono_ms: 0, mono_us: 0, wall_ms: 0 },
             conns: Slab::new(),
             topics: LocalTopics::new(hash.clone()),
-            wheel: Wheel::new(0),
-            to_write: Lanes::default(),
-            to_read: Lanes::default(),
+            wheel: TimerWheel::new(0),
+            write_queue: Lanes::default(),
+            read_queue: Lanes::default(),
             scratch: vec![0; SCRATCH_BYTES],
             wake: 0,
             drain_requested: false,
@@ -149,39 +149,39 @@ impl Worker {
             generation: 0,
             due: Vec::new(),
             addresses: Vec::new(),
-            asked: 0,
+            requests_taken: 0,
             refusals: 0,
-            operators: 0,
-            room_made: Tick::MAX,
+            control_connections: 0,
+            evicted_at: Tick::MAX,
             sweep_at_ms: 0,
             walks: VecDeque::new(),
             log_read: false,
-            agents: Agents::new(hash.clone()),
+            agents: UserAgents::new(hash.clone()),
             hash,
-            noting: false,
-            callers: BTreeMap::new(),
-            notes: Vec::new(),
+            tracing: false,
+            peer_addresses: BTreeMap::new(),
+            traces: Vec::new(),
         }
     }
 
     /// Takes in an accepted connection. `None`: drop its socket at once, there is not even room to refuse.
     /// The connection is read in the next turn without waiting for a readiness.
-    pub fn open(&mut self, now: Now, listener: ListenerKind, peer: Option<IpAddr>) -> Option<Token> {
+    pub fn open(&mut self, now: Now, listener: ListenerKind, peer: Option<IpAddr>) -> Option<ConnToken> {
         self.now = now;
         self.counters().count(Count::Accepted);
-        let (over, counted) = self.admit(listener, peer);
+        let (over, counted) = self.admit_connection(listener, peer);
         if over != 0 && self.refusals >= REFUSALS_AT_ONCE_MAX {
             self.counters().close(CloseReason::Refused);
             return None;
         }
         self.refusals += usize::from(over != 0);
-        self.operators += usize::from(listener == ListenerKind::Control);
+        self.control_connections += usize::from(listener == ListenerKind::Control);
         self.generation = self.generation.wrapping_add(1);
         let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
         let due = now.tick().saturating_add(wait);
         let generation = self.generation;
-        let (opened, agent) = (now.tick(), NO_AGENT);
-        let conn = Conn { generation, opened, agent, listener, flags: over, state: State::Waiting };
+        let (opened, agent) = (now.tick(), NO_USER_AGENT);
+        let conn = Conn { generation, opened, agent, listener, flags: over, state: ConnState::Idle };
         let slot = self.conns.insert(conn) as u32;
         self.wheel.arm(slot, due);
         self.counters().connections(1);
@@ -192,17 +192,17 @@ impl Worker {
             self.addresses[slot as usize] = Some(peer);
         }
         self.queue_read(slot);
-        self.note_opened(slot, peer);
-        Some(Token::new(slot, generation))
+        self.trace_opened(slot, peer);
+        Some(ConnToken::new(slot, generation))
     }
 
     /// Takes a new connection's share of the node's budgets. Returns the flag of the limit it is over, and
     /// its address if that was counted. The operator's own connections are not limited.
-    fn admit(&self, listener: ListenerKind, peer: Option<IpAddr>) -> (u8, Option<IpAddr>) {
+    fn admit_connection(&self, listener: ListenerKind, peer: Option<IpAddr>) -> (u8, Option<IpAddr>) {
         if listener == ListenerKind::Control {
             return (0, None);
         }
-        if !self.node.connections.take(1) {
+        if !self.node.connections.try_take(1) {
             return (flag::OVER_NODE, None);
         }
         if self.node.settings.connections_per_address_max == 0 {
@@ -210,7 +210,7 @@ impl Worker {
         }
         match peer.map(address_of) {
             Some(peer) if !self.node.take_address(peer) => {
-                self.node.connections.give(1);
+                self.node.connections.release(1);
                 (flag::OVER_ADDRESS, None)
             }
             counted => (0, counted),
@@ -218,15 +218,15 @@ impl Worker {
     }
 
     /// The shell could not register the socket and has dropped it.
-    pub fn register_failed(&mut self, token: Token) {
+    pub fn register_failed(&mut self, token: ConnToken) {
         if self.owns(token) {
             self.counters().count(Count::RegisterErrors);
-            self.forget(token.slot(), CloseReason::Host);
+            self.release_connection(token.slot(), CloseReason::Host);
         }
     }
 
     /// Notes what the poll says. Stale tokens are ignored.
-    pub fn ready(&mut self, token: Token, readiness: Readiness) {
+    pub fn note_readiness(&mut self, token: ConnToken, readiness: PollReadiness) {
         if !self.owns(token) {
             return;
         }
@@ -245,28 +245,28 @@ impl Worker {
     }
 
     /// One pass: see the module.
-    pub fn turn(&mut self, io: &mut impl Io, now: Now) -> Turn {
+    pub fn turn(&mut self, io: &mut impl Io, now: Now) -> TurnOutcome {
         self.now = now;
         self.counters().count(Count::Turns);
         self.take_control(io);
-        self.read_some(io);
-        self.exhausted(TurnStep::Reads, !self.to_read.is_empty());
+        self.read_ready(io);
+        self.count_exhausted(TurnStep::Reads, !self.read_queue.is_empty());
         self.take_mail();
-        self.exhausted(TurnStep::Mail, !self.inbox.frames.is_empty());
-        self.write_some(io);
-        self.exhausted(TurnStep::Output, !self.to_write.is_empty());
+        self.count_exhausted(TurnStep::Mail, !self.inbox.frames.is_empty());
+        self.write_own_output(io);
+        self.count_exhausted(TurnStep::Output, !self.write_queue.is_empty());
         self.send_rounds(io);
-        self.exhausted(TurnStep::Rounds, !self.topics.rounds().is_empty());
+        self.count_exhausted(TurnStep::Rounds, !self.topics.rounds().is_empty());
         let timers_left = self.expire_timers(io);
-        self.exhausted(TurnStep::Timers, timers_left);
-        self.walk_some(io);
+        self.count_exhausted(TurnStep::Timers, timers_left);
+        self.continue_walk(io);
         if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
             let more = self.node.hub.sweep(now);
             self.sweep_at_ms = now.mono_ms + if more { 0 } else { SWEEP_MS };
         }
         let finished = self.is_finished(io);
         let more = timers_left || self.has_work();
-        Turn {
+        TurnOutcome {
             wake: std::mem::take(&mut self.wake),
             more,
             due_in_ms: if more { Some(0) } else { self.due_in_ms() },
@@ -277,7 +277,7 @@ impl Worker {
     }
 
     /// Counts when a step has left work for the next turn.
-    fn exhausted(&self, step: TurnStep, left: bool) {
+    fn count_exhausted(&self, step: TurnStep, left: bool) {
         if left {
             self.counters().exhaust(step);
         }
@@ -285,12 +285,12 @@ impl Worker {
 
     /// Announces sleep. False: mail came meanwhile, do not block.
     pub fn fall_asleep(&self) -> bool {
-        self.node.hub.outlet(self.index).fall_asleep()
+        self.node.hub.mailbox(self.index).fall_asleep()
     }
 
     /// The poll has returned.
     pub fn wake_up(&self) {
-        self.node.hub.outlet(self.index).wake_up();
+        self.node.hub.mailbox(self.index).wake_up();
     }
 
     /// Connections it holds.
@@ -300,8 +300,10 @@ impl Worker {
 
     /// Streams that lag, counted one by one: for checks that the gauge never drifts.
     pub fn lagging(&self) -> usize {
-        let lags =
-            |conn: &Conn| matches!(&conn.state, State::Streaming(stream) if stream.mode & mode::LAGS != 0);
+        let lags = |conn: &Conn| match &conn.state {
+            ConnState::Streaming(stream) => stream.mode & mode::LAGGING != 0,
+            ConnState::Idle | ConnState::Requesting(_) => false,
+        };
         self.conns.iter().filter(|(_, conn)| lags(conn)).count()
     }
 
@@ -312,8 +314,8 @@ impl Worker {
 
     fn has_work(&self) -> bool {
         let mail = !self.inbox.frames.is_empty() || !self.inbox.control.is_empty();
-        let output = !self.topics.rounds().is_empty() || !self.to_write.is_empty();
-        mail || output || !self.to_read.is_empty() || !self.walks.is_empty()
+        let output = !self.topics.rounds().is_empty() || !self.write_queue.is_empty();
+        mail || output || !self.read_queue.is_empty() || !self.walks.is_empty()
     }
 
     fn due_in_ms(&self) -> Option<u64> {
@@ -341,8 +343,8 @@ impl Worker {
                 return;
             }
             match self.inbox.frames.try_recv() {
-                Ok(Mail::Frame(hub, frame)) => self.topics.deliver(hub, frame),
-                Ok(Mail::Probe(probe)) => probe.pass(self.index),
+                Ok(MailboxItem::Frame(hub, frame)) => self.topics.deliver(hub, frame),
+                Ok(MailboxItem::Probe(probe)) => probe.mark_seen(self.index),
                 Err(_) => return,
             }
         }
@@ -351,10 +353,10 @@ impl Worker {
     fn take_control(&mut self, io: &mut impl Io) {
         while let Ok(control) = self.inbox.control.try_recv() {
             match control {
-                Control::Shed => self.shed(io),
-                Control::Survey(survey) => self.begin_walk(io, survey),
-                Control::Surveyed(token, survey) => self.surveyed(token, &survey),
-                Control::Drain | Control::Stop => {}
+                ControlMessage::Shed => self.shed_passed_by(io),
+                ControlMessage::Survey(survey) => self.begin_walk(io, survey),
+                ControlMessage::Surveyed(token, survey) => self.survey_completed(token, &survey),
+                ControlMessage::Drain | ControlMessage::Stop => {}
             }
         }
         self.stopping |= self.node.is_stopping();
@@ -365,7 +367,7 @@ impl Worker {
 
     /// Ends those whose half-sent frame is no longer kept: history has passed them by, and together they hold
     /// more memory than history may.
-    fn shed(&mut self, io: &mut impl Io) {
+    fn shed_passed_by(&mut self, io: &mut impl Io) {
         // Publishers wait for a look at those who hold something, not at all connections.
         let holders = self.conns.iter().filter(|(_, conn)| half_sent(conn).is_some());
         let holders: Vec<u32> = holders.map(|(slot, _)| slot as u32).collect();
@@ -379,23 +381,23 @@ impl Worker {
         let slots: Vec<u32> = holders.into_iter().filter(passed_by).collect();
         drop(hub);
         for slot in slots {
-            self.close(io, slot, Close::Reset, CloseReason::SlowEvicted);
+            self.close(io, slot, CloseMode::Reset, CloseReason::SlowEvicted);
         }
     }
 
-    fn read_some(&mut self, io: &mut impl Io) {
+    fn read_ready(&mut self, io: &mut impl Io) {
         let busy = !self.topics.rounds().is_empty();
         let mut bytes = 0;
-        self.asked = 0;
+        self.requests_taken = 0;
         for nth in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
-            if bytes >= READ_BYTES_PER_TURN || self.asked >= REQUESTS_PER_TURN {
+            if bytes >= READ_BYTES_PER_TURN || self.requests_taken >= REQUESTS_PER_TURN {
                 return;
             }
             let lanes = if nth % 2 == 0 { [Lane::First, Lane::Second] } else { [Lane::Second, Lane::First] };
-            let Some((token, _)) = self.to_read.pop(&lanes) else { return };
+            let Some((token, _)) = self.read_queue.pop(&lanes) else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
-                bytes += self.read_one(io, token.slot());
+                bytes += self.read_connection(io, token.slot());
             }
         }
     }
@@ -404,7 +406,7 @@ impl Worker {
         let mut due = std::mem::take(&mut self.due);
         let more = self.wheel.expire(self.now.tick(), TIMERS_PER_TURN, &mut due);
         for slot in due.drain(..) {
-            self.timer(io, slot);
+            self.handle_timer(io, slot);
         }
         self.due = due;
         let lag_ms = u64::from(self.wheel.lag(self.now.tick())) * TICK_MS;
@@ -413,14 +415,14 @@ impl Worker {
     }
 
     /// A timer has come. Streams decide whether it is really due; requests are late.
-    fn timer(&mut self, io: &mut impl Io, slot: u32) {
+    fn handle_timer(&mut self, io: &mut impl Io, slot: u32) {
         match &self.conns[slot as usize].state {
-            State::Streaming(_) => self.stream_timer(io, slot),
-            State::Waiting => {
+            ConnState::Streaming(_) => self.handle_stream_timer(io, slot),
+            ConnState::Idle => {
                 let why = if self.drain.is_some() { CloseReason::Drain } else { CloseReason::Idle };
-                self.close(io, slot, Close::Orderly, why);
+                self.close(io, slot, CloseMode::Orderly, why);
             }
-            State::Talking(_) => self.talk_timer(io, slot),
+            ConnState::Requesting(_) => self.handle_request_timer(io, slot),
         }
     }
 
@@ -431,19 +433,19 @@ impl Worker {
         let drain_ms = self.node.settings.drain_ms;
         let idle_until = self.now.tick().saturating_add(ticks_of_ms(DRAIN_IDLE_MS));
         let deadline = self.now.tick().saturating_add(ticks_of_ms(drain_ms));
-        self.drain = Some(Drain { deadline, idle_until });
-        for slot in self.slots() {
+        self.drain = Some(DrainWindow { deadline, idle_until });
+        for slot in self.all_slots() {
             match &mut self.conns[slot as usize].state {
                 // The last fifth of the window is for those that are slow to take their end.
-                State::Streaming(stream) => {
+                ConnState::Streaming(stream) => {
                     let wait = self.prng.below(drain_ms * 4 / 5 + 1);
-                    stream.ends = self.now.tick().saturating_add(ticks_of_ms(wait));
-                    let ends = stream.ends;
+                    stream.end_due = self.now.tick().saturating_add(ticks_of_ms(wait));
+                    let ends = stream.end_due;
                     self.wheel.arm(slot, ends);
                 }
                 // A request may be under way, and whoever sent it would not know what became of it.
-                State::Waiting => self.wheel.arm(slot, idle_until),
-                State::Talking(_) => self.give_up_upload(slot),
+                ConnState::Idle => self.wheel.arm(slot, idle_until),
+                ConnState::Requesting(_) => self.refuse_upload(slot),
             }
         }
     }
@@ -455,18 +457,18 @@ impl Worker {
         };
         let kept = self.drain.is_some_and(|drain| self.now.tick() < drain.idle_until);
         let in_use = |conn: &Conn| match &conn.state {
-            State::Waiting => kept || conn.has(flag::TO_READ),
-            State::Talking(_) | State::Streaming(_) => true,
+            ConnState::Idle => kept || conn.has(flag::TO_READ),
+            ConnState::Requesting(_) | ConnState::Streaming(_) => true,
         };
         let over = self.stopping || self.now.tick() >= deadline;
         if !over && self.conns.iter().any(|(_, conn)| in_use(conn)) {
             return false;
         }
         if !self.stopping {
-            self.end_the_rest(io);
+            self.end_remaining(io);
         }
-        for slot in self.slots() {
-            self.close(io, slot, Close::Orderly, CloseReason::Drain);
+        for slot in self.all_slots() {
+            self.close(io, slot, CloseMode::Orderly, CloseReason::Drain);
         }
         self.stopping = true;
         true
@@ -474,21 +476,21 @@ impl Worker {
 
     /// The window has passed: whoever can take an end at once gets one, after what is begun. Frames that a
     /// stream had still to read it gets where it comes back.
-    fn end_the_rest(&mut self, io: &mut impl Io) {
-        for slot in self.slots() {
-            self.say_farewell(slot);
+    fn end_remaining(&mut self, io: &mut impl Io) {
+        for slot in self.all_slots() {
+            self.queue_stream_end(slot);
         }
-        for _ in 0..=self.to_write.len() / BATCH_SENDS_MAX {
-            self.write_some(io);
+        for _ in 0..=self.write_queue.len() / BATCH_SENDS_MAX {
+            self.write_own_output(io);
         }
     }
 
-    fn slots(&self) -> Vec<u32> {
+    fn all_slots(&self) -> Vec<u32> {
         self.conns.iter().map(|(slot, _)| slot as u32).collect()
     }
 
     /// Whether the token's connection is still the slot's owner.
-    pub(super) fn owns(&self, token: Token) -> bool {
+    pub(super) fn owns(&self, token: ConnToken) -> bool {
         let conn = self.conns.get(token.slot() as usize);
         conn.is_some_and(|conn| conn.generation == token.generation())
     }
@@ -502,7 +504,7 @@ impl Worker {
                 ListenerKind::Control => Lane::First,
                 ListenerKind::Public => Lane::Second,
             };
-            self.to_read.push(lane, Token::new(slot, conn.generation));
+            self.read_queue.push(lane, ConnToken::new(slot, conn.generation));
         }
     }
 
@@ -524,50 +526,50 @@ impl Worker {
         let conn = &mut self.conns[slot as usize];
         if conn.flags & (flag::TO_WRITE | flag::FULL) == 0 {
             conn.flags |= flag::TO_WRITE;
-            self.to_write.push(lane, Token::new(slot, conn.generation));
+            self.write_queue.push(lane, ConnToken::new(slot, conn.generation));
         }
     }
 
     /// Ends a connection.
-    pub(super) fn close(&mut self, io: &mut impl Io, slot: u32, how: Close, why: CloseReason) {
-        self.note_closed(io, slot, why);
-        self.forget(slot, why);
+    pub(super) fn close(&mut self, io: &mut impl Io, slot: u32, how: CloseMode, why: CloseReason) {
+        self.trace_closed(io, slot, why);
+        self.release_connection(slot, why);
         io.close(slot, how);
     }
 
     /// Gives back everything a connection holds but its socket.
-    fn forget(&mut self, slot: u32, why: CloseReason) {
+    fn release_connection(&mut self, slot: u32, why: CloseReason) {
         self.wheel.disarm(slot);
         let conn = self.conns.remove(slot as usize);
-        self.agents.give(conn.agent);
+        self.agents.release(conn.agent);
         self.counters().close(why);
         self.counters().connections(-1);
         let age = self.now.tick().saturating_sub(conn.opened);
         self.counters().duration.add(u64::from(age) * TICK_MS, 1);
-        self.operators -= usize::from(conn.listener == ListenerKind::Control);
+        self.control_connections -= usize::from(conn.listener == ListenerKind::Control);
         if conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0 {
             self.refusals -= 1;
         } else if conn.listener == ListenerKind::Public {
-            self.node.connections.give(1);
+            self.node.connections.release(1);
         }
         if let Some(peer) = self.addresses.get_mut(slot as usize).and_then(Option::take) {
-            self.node.give_address(peer);
+            self.node.release_address(peer);
         }
         match conn.state {
-            State::Waiting => {}
-            State::Talking(talk) => {
-                if let Phase::Body(upload) = &talk.phase {
-                    self.node.bodies.give(upload.charged);
+            ConnState::Idle => {}
+            ConnState::Requesting(exchange) => {
+                if let ExchangePhase::Body(upload) = &exchange.phase {
+                    self.node.bodies.release(upload.charged);
                 }
             }
-            State::Streaming(stream) => self.leave(stream),
+            ConnState::Streaming(stream) => self.leave_topics(stream),
         }
     }
 }
 
 /// A stream that has been sent part of a frame, and the frame's id.
 fn half_sent(conn: &Conn) -> Option<(&Stream, EventId)> {
-    let State::Streaming(stream) = &conn.state else { return None };
+    let ConnState::Streaming(stream) = &conn.state else { return None };
     let (frame, _) = stream.pending.as_ref()?.frame.as_ref()?;
     Some((stream, frame.id()))
 }

@@ -23,7 +23,7 @@ use mio::{Interest, Registry, Token};
 use crate::base::counters::{Count, Counters};
 use crate::base::limits::WORKERS_MAX;
 use crate::base::settings::ListenerKind;
-use crate::fanout::idle_eviction::Room;
+use crate::fanout::idle_eviction::EvictionRequest;
 use crate::reactor::listeners::{self, ListenerSource, SocketOptions};
 use crate::sys::epoll;
 use crate::sys::socket::{self, Socket};
@@ -251,10 +251,10 @@ impl WorkerListeners {
     }
 
     /// Room that is wanted when the worker has as many sockets as it may.
-    pub fn room_wanted(&self, open: usize) -> Option<Room> {
+    pub fn eviction_wanted(&self, open: usize) -> Option<EvictionRequest> {
         let ListenerSetup { worker_max, spare, .. } = self.setup;
         let over = open.checked_sub(worker_max)?;
-        Some(Room { sockets: over + self.setup.reopen_room(), keep: spare / OPERATOR_PART })
+        Some(EvictionRequest { sockets: over + self.setup.reopen_room(), keep: spare / OPERATOR_PART })
     }
 
     fn begin_rest(

@@ -6,7 +6,7 @@
 use crate::base::limits::{BATCH_SENDS_MAX, CONTROL_RECEIVE_BUFFER_BYTES, KIB};
 use crate::base::settings::SendBackend;
 use crate::base::survey::ConnectionTraffic;
-use crate::fanout::seam::{Close, Io, Read, Send, Sent};
+use crate::fanout::seam::{CloseMode, Io, ReadResult, SendOp, SendResult};
 use crate::reactor::body_windows::BodyWindows;
 use crate::reactor::clock::Clock;
 use crate::sys::ring::{RingOutcome, SendRing};
@@ -85,17 +85,17 @@ impl Sockets {
         }
     }
 
-    fn send_one(&self, send: &mut Send<'_>) {
+    fn send_one(&self, send: &mut SendOp<'_>) {
         debug_assert!(!send.parts.is_empty());
         let result = self.get(send.slot).map(|socket| socket::send(socket, send.parts));
         send.result = match result {
             Some(Ok(bytes)) => sent(bytes),
             Some(Err(error)) => refused(error.kind()),
-            None => Sent::Broken,
+            None => SendResult::Broken,
         };
     }
 
-    fn send_batch(&mut self, ring: &mut SendRing, sends: &mut [Send<'_>]) -> io::Result<()> {
+    fn send_batch(&mut self, ring: &mut SendRing, sends: &mut [SendOp<'_>]) -> io::Result<()> {
         let (outcomes, result) = ring.send_all(sends.iter().map(|send| (self.get(send.slot), send.parts)));
         for (send, outcome) in sends.iter_mut().zip(outcomes) {
             match *outcome {
@@ -106,7 +106,7 @@ impl Sockets {
                 },
                 RingOutcome::Unsent => self.send_one(send),
                 // To send the rest could tear or repeat a frame; the peer comes back and resumes.
-                RingOutcome::NoSocket | RingOutcome::Unknown => send.result = Sent::Broken,
+                RingOutcome::NoSocket | RingOutcome::Unknown => send.result = SendResult::Broken,
             }
         }
         result
@@ -130,19 +130,19 @@ fn open_ring(backend: SendBackend, worker: usize) -> Option<Box<SendRing>> {
     }
 }
 
-fn sent(bytes: usize) -> Sent {
+fn sent(bytes: usize) -> SendResult {
     // Nothing taken of something offered never happens on a stream socket that is neither full nor broken.
-    if bytes == 0 { Sent::Broken } else { Sent::Bytes(bytes) }
+    if bytes == 0 { SendResult::Broken } else { SendResult::Bytes(bytes) }
 }
 
 /// A full socket tells when it is writable again. For any other fault, memory of the kernel (ENOBUFS,
 /// ENOMEM) included, no readiness would ever come, so the connection ends and its client resumes.
-fn refused(kind: io::ErrorKind) -> Sent {
-    if kind == io::ErrorKind::WouldBlock { Sent::Full } else { Sent::Broken }
+fn refused(kind: io::ErrorKind) -> SendResult {
+    if kind == io::ErrorKind::WouldBlock { SendResult::Full } else { SendResult::Broken }
 }
 
 impl Io for Sockets {
-    fn send_all(&mut self, sends: &mut [Send<'_>]) {
+    fn send_all(&mut self, sends: &mut [SendOp<'_>]) {
         for batch in sends.chunks_mut(BATCH_SENDS_MAX) {
             if batch.len() >= RING_SENDS_MIN
                 && let Some(mut ring) = self.ring.take()
@@ -161,13 +161,13 @@ impl Io for Sockets {
         self.clock.mono_us()
     }
 
-    fn read(&mut self, slot: u32, into: &mut [u8]) -> Read {
+    fn read(&mut self, slot: u32, into: &mut [u8]) -> ReadResult {
         debug_assert!(!into.is_empty());
         match self.get(slot).map(|socket| socket::receive(socket, into)) {
-            Some(Ok(0)) => Read::End,
-            Some(Ok(bytes)) => Read::Bytes(bytes),
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Read::Empty,
-            Some(Err(_)) | None => Read::Broken,
+            Some(Ok(0)) => ReadResult::End,
+            Some(Ok(bytes)) => ReadResult::Bytes(bytes),
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => ReadResult::Empty,
+            Some(Err(_)) | None => ReadResult::Broken,
         }
     }
 
@@ -182,14 +182,14 @@ impl Io for Sockets {
         }
     }
 
-    fn finish(&mut self, slot: u32) {
+    fn shutdown_write(&mut self, slot: u32) {
         if let Some(socket) = self.get(slot) {
             // Fails only when the peer is gone already, which the next read tells.
             let _ = socket::finish(socket);
         }
     }
 
-    fn peer(&mut self, slot: u32) -> Option<SocketAddr> {
+    fn peer_address(&mut self, slot: u32) -> Option<SocketAddr> {
         // Gone already: then nobody knows any more, as for a Unix socket.
         self.get(slot).and_then(|socket| socket2::SockRef::from(socket).peer_addr().ok()?.as_socket())
     }
@@ -198,9 +198,9 @@ impl Io for Sockets {
         self.get(slot).and_then(|socket| tcp::traffic(socket).ok())
     }
 
-    fn close(&mut self, slot: u32, how: Close) {
+    fn close(&mut self, slot: u32, how: CloseMode) {
         let Some(socket) = self.remove(slot) else { return };
-        if how == Close::Reset {
+        if how == CloseMode::Reset {
             // Refused: then it is an orderly close, and the kernel's memory is free a little later.
             let _ = socket::reset_on_close(&socket);
         }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     /// Results of a backend on sockets that are idle, full, gone, and for a send too large for a buffer.
-    fn results(backend: SendBackend) -> Vec<Sent> {
+    fn results(backend: SendBackend) -> Vec<SendResult> {
         let mut sockets = Sockets::new(backend, 0, Clock::start());
         let (mut near, mut peers): (Vec<_>, Vec<_>) = (0..8).map(|_| pair()).unzip();
         // Full at once and for good: a TCP peer makes room later, when bytes on their way have arrived.
@@ -244,26 +244,30 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(20));
         let small = [IoSlice::new(b"ab"), IoSlice::new(b"cde")];
         let huge = [IoSlice::new(&large)];
-        let mut sends: Vec<Send<'_>> = (0..8)
-            .map(|slot| Send { slot, parts: if slot == 6 { &huge } else { &small }, result: Sent::Full })
+        let mut sends: Vec<SendOp<'_>> = (0..8)
+            .map(|slot| SendOp {
+                slot,
+                parts: if slot == 6 { &huge } else { &small },
+                result: SendResult::Full,
+            })
             .collect();
         sockets.send_all(&mut sends);
-        let mut results: Vec<Sent> = sends.iter().map(|send| send.result).collect();
+        let mut results: Vec<SendResult> = sends.iter().map(|send| send.result).collect();
         // How much of the large one was taken is the kernel's matter.
-        assert!(matches!(results[6], Sent::Bytes(bytes) if bytes < large.len()), "{:?}", results[6]);
-        results[6] = Sent::Bytes(0);
+        assert!(matches!(results[6], SendResult::Bytes(bytes) if bytes < large.len()), "{:?}", results[6]);
+        results[6] = SendResult::Bytes(0);
         sockets.send_all(&mut sends[6..7]);
-        assert_eq!(sends[6].result, Sent::Full);
+        assert_eq!(sends[6].result, SendResult::Full);
         drop(filled);
         results
     }
 
     #[test]
     fn both_backends_give_equal_results() {
-        let mut expected = vec![Sent::Bytes(5); 8];
-        expected[2] = Sent::Full;
-        expected[4] = Sent::Broken;
-        expected[6] = Sent::Bytes(0);
+        let mut expected = vec![SendResult::Bytes(5); 8];
+        expected[2] = SendResult::Full;
+        expected[4] = SendResult::Broken;
+        expected[6] = SendResult::Bytes(0);
         assert_eq!(results(SendBackend::Writev), expected);
         assert_eq!(results(SendBackend::Auto), expected);
     }
@@ -275,18 +279,18 @@ mod tests {
         let mut buffer = [0; 16];
         let (near, mut peer) = pair();
         sockets.insert(3, near);
-        assert_eq!(sockets.read(3, &mut buffer), Read::Empty);
+        assert_eq!(sockets.read(3, &mut buffer), ReadResult::Empty);
         peer.write_all(b"hello").unwrap();
-        assert_eq!(sockets.read(3, &mut buffer), Read::Bytes(5));
+        assert_eq!(sockets.read(3, &mut buffer), ReadResult::Bytes(5));
         drop(peer);
-        assert_eq!(sockets.read(3, &mut buffer), Read::End);
+        assert_eq!(sockets.read(3, &mut buffer), ReadResult::End);
         let (near, peer) = pair();
         sockets.insert(0, near);
         assert_eq!(sockets.open_count(), 2);
         socket::reset_on_close(&Socket::from(OwnedFd::from(peer))).unwrap();
-        assert_eq!(sockets.read(0, &mut buffer), Read::Broken);
-        sockets.close(0, Close::Orderly);
-        sockets.close(3, Close::Reset);
+        assert_eq!(sockets.read(0, &mut buffer), ReadResult::Broken);
+        sockets.close(0, CloseMode::Orderly);
+        sockets.close(3, CloseMode::Reset);
         assert_eq!(sockets.open_count(), 0);
     }
 
@@ -302,7 +306,7 @@ mod tests {
         sockets.insert(7, Socket::from(OwnedFd::from(listener.accept().unwrap().0)));
         let mut scratch = vec![0; 1 << 20];
         std::io::Write::write_all(&mut peer, b"head").unwrap();
-        assert_eq!(sockets.read(7, &mut scratch), Read::Bytes(4));
+        assert_eq!(sockets.read(7, &mut scratch), ReadResult::Bytes(4));
         if expects_body {
             sockets.expect_body(7);
         }

@@ -2,7 +2,7 @@
 
 use crate::base::address::ListenAddress;
 use crate::base::settings::{ListenerKind, SendBackend, Settings};
-use crate::fanout::mail::{Control, Inbox};
+use crate::fanout::mail::{ControlMessage, MailboxReceiver};
 use crate::fanout::node::Node;
 use crate::fanout::worker as core;
 use crate::reactor::accept::{ListenerSetup, ListeningWorkers, WorkerListeners};
@@ -36,7 +36,7 @@ pub struct ServerLaunch<'a> {
     /// Made for `capacity.workers` workers and `capacity.connections_max` connections.
     pub node: Arc<Node>,
     /// One for each worker, as `Node::new` returned them.
-    pub inboxes: Vec<Inbox>,
+    pub inboxes: Vec<MailboxReceiver>,
     /// Seeds the workers' jitter.
     pub seed: u64,
 }
@@ -78,7 +78,7 @@ enum StartFault {
 
 /// Everything that a worker's thread starts with.
 struct WorkerSetup {
-    inbox: Inbox,
+    inbox: MailboxReceiver,
     seed: u64,
     private: bool,
     crowded: bool,
@@ -310,8 +310,8 @@ impl Server {
     }
 
     /// Sends a control message to every worker and wakes them.
-    pub fn control(&self, message: Control) {
-        self.wakers.wake(self.node.control(&message));
+    pub fn control(&self, message: ControlMessage) {
+        self.wakers.wake(self.node.shut_down(&message));
     }
 
     /// Waits until every worker has ended, then removes the files of Unix listeners.

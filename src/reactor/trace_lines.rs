@@ -3,24 +3,24 @@
 use crate::base::counters::CLOSED_NAMES;
 use crate::base::logfmt::LogValue;
 use crate::base::settings::ListenerKind;
-use crate::fanout::conn_trace::{Detail, Note, What};
+use crate::fanout::conn_trace::{ConnDetail, ConnTrace, TraceEvent};
 use std::fmt;
 use std::net::SocketAddr;
 
 /// A line; an address that is not known is a dash.
-pub fn format_note(note: &Note) -> String {
-    let listener = match note.listener {
+pub fn format_trace(trace: &ConnTrace) -> String {
+    let listener = match trace.listener {
         ListenerKind::Public => "public",
         ListenerKind::Control => "control",
     };
-    let id = note.id;
-    match &note.what {
-        What::Opened(client) => {
+    let id = trace.id;
+    match &trace.event {
+        TraceEvent::Opened(client) => {
             let client = client.map_or("-".to_owned(), |client| client.to_string());
             format!("event=connection_opened id={id} listener={listener} client={client}")
         }
-        What::Streams(detail) => format!("event=stream_opened id={id} {}", DetailFields(detail)),
-        What::Closed { client, port, detail, duration_ms, bytes, reason } => {
+        TraceEvent::Streams(detail) => format!("event=stream_opened id={id} {}", DetailFields(detail)),
+        TraceEvent::Closed { client, port, detail, duration_ms, bytes, reason } => {
             let client = match (client, port) {
                 (Some(client), Some(port)) => SocketAddr::new(*client, *port).to_string(),
                 (Some(client), None) => client.to_string(),
@@ -37,11 +37,11 @@ pub fn format_note(note: &Note) -> String {
     }
 }
 
-struct DetailFields<'a>(&'a Detail);
+struct DetailFields<'a>(&'a ConnDetail);
 
 impl fmt::Display for DetailFields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Detail { user_agent, topics, topics_more } = self.0;
+        let ConnDetail { user_agent, topics, topics_more } = self.0;
         write!(f, "topics={}", LogValue(&topics.join(",")))?;
         if *topics_more > 0 {
             write!(f, " topics_more={topics_more}")?;
@@ -59,15 +59,15 @@ mod tests {
     #[test]
     fn a_note_is_one_line_whatever_strangers_wrote() {
         let id = ConnectionId { worker: 0, slot: 7, generation: 9 };
-        let detail = Detail {
+        let detail = ConnDetail {
             user_agent: Some("a\" b=c\u{1b}".into()),
             topics: vec!["news".into(), "a b".into()],
             topics_more: 2,
         };
         let (client, port) = (Some("192.0.2.1".parse().unwrap()), Some(77));
         let (duration_ms, bytes, reason) = (12, Some(345), CloseReason::Operator);
-        let what = What::Closed { client, port, detail, duration_ms, bytes, reason };
-        let line = format_note(&Note { id, listener: ListenerKind::Public, what });
+        let event = TraceEvent::Closed { client, port, detail, duration_ms, bytes, reason };
+        let line = format_trace(&ConnTrace { id, listener: ListenerKind::Public, event });
         let begin = "event=connection_closed id=0-7-9 listener=public client=192.0.2.1:77 \
                      topics=\"news,a b\" topics_more=2 user_agent=";
         assert!(line.starts_with(begin), "{line}");

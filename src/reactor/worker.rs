@@ -20,7 +20,7 @@ use crate::base::counters::Count;
 use crate::base::settings::ListenerKind;
 use crate::base::time::Now;
 use crate::fanout::node::Node;
-use crate::fanout::worker::{self as core, Readiness, Turn};
+use crate::fanout::worker::{self as core, PollReadiness, TurnOutcome};
 use crate::reactor::accept::WorkerListeners;
 use crate::reactor::clock::Clock;
 use crate::reactor::io::Sockets;
@@ -82,7 +82,7 @@ impl WorkerShell {
                 std::thread::yield_now();
             }
             let (ready, now) = self.wait_for_events(&mut events, wait_ms, ended_us);
-            self.core.set_noting(log::log_enabled!(log::Level::Debug));
+            self.core.set_tracing(log::log_enabled!(log::Level::Debug));
             let turn = self.core.turn(&mut self.sockets, now);
             self.wakers.wake(turn.wake & !(1 << self.index));
             if turn.drain_requested && !drain_told {
@@ -91,11 +91,11 @@ impl WorkerShell {
                 let _ = self.notices.send(WorkerNotice::DrainRequested);
             }
             if turn.finished {
-                return self.log_notes();
+                return self.log_traces();
             }
             wait_ms = self.accept_newcomers(now, &turn);
             ended_us = self.count_turn(now);
-            self.log_notes();
+            self.log_traces();
             if ready == events_max && events_max < READINESSES_PER_WAIT_MAX {
                 events_max *= 2;
                 events = Events::with_capacity(events_max);
@@ -103,9 +103,9 @@ impl WorkerShell {
         }
     }
 
-    fn log_notes(&mut self) {
-        for note in self.core.take_notes() {
-            log::debug!("{}", trace_lines::format_note(&note));
+    fn log_traces(&mut self) {
+        for trace in self.core.take_traces() {
+            log::debug!("{}", trace_lines::format_trace(&trace));
         }
     }
 
@@ -160,14 +160,14 @@ impl WorkerShell {
             match event.token() {
                 WAKER => {}
                 token if token.0 >= FIRST_LISTENER => self.listeners.mark_pending(token),
-                token => self.core.ready(core::Token(token.0 as u64), readiness_of(event)),
+                token => self.core.note_readiness(core::ConnToken(token.0 as u64), readiness_of(event)),
             }
         }
         ready
     }
 
     /// Takes newcomers in if the core wants any; returns how long the next wait may be.
-    fn accept_newcomers(&mut self, now: Now, turn: &Turn) -> Option<u64> {
+    fn accept_newcomers(&mut self, now: Now, turn: &TurnOutcome) -> Option<u64> {
         let WorkerShell { core, poll, sockets, listeners, node, index, .. } = self;
         let (registry, counters) = (poll.registry(), node.counters(*index));
         let mut admitted = false;
@@ -185,13 +185,13 @@ impl WorkerShell {
         } else {
             None
         };
-        let wanted = listeners.room_wanted(sockets.open_count());
-        let room_due = wanted.and_then(|wanted| core.make_room(sockets, now, wanted));
+        let wanted = listeners.eviction_wanted(sockets.open_count());
+        let eviction_due = wanted.and_then(|wanted| core.evict_idle(sockets, now, wanted));
         // The core reads a newcomer in its next turn without waiting for a readiness.
         if turn.more || admitted {
             return Some(0);
         }
-        [turn.due_in_ms, accept_due, room_due].into_iter().flatten().min()
+        [turn.due_in_ms, accept_due, eviction_due].into_iter().flatten().min()
     }
 }
 
@@ -218,8 +218,8 @@ fn admit_newcomer(
     }
 }
 
-fn readiness_of(event: &Event) -> Readiness {
-    Readiness {
+fn readiness_of(event: &Event) -> PollReadiness {
+    PollReadiness {
         readable: event.is_readable(),
         writable: event.is_writable(),
         ended: event.is_read_closed() || event.is_write_closed() || event.is_error(),

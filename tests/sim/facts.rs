@@ -49,7 +49,7 @@ impl Bench {
         for conn in self.net.open_on(0).collect::<Vec<_>>() {
             if let Some(token) = self.net.socks[conn].token.filter(|_| self.net.socks[conn].has_edge()) {
                 let readiness = self.net.take_readiness(conn);
-                self.worker.ready(token, readiness);
+                self.worker.note_readiness(token, readiness);
             }
         }
         self.worker.turn(&mut self.net.port(0), self.now);

@@ -4,7 +4,7 @@ use fanwheel::base::counters::{CloseReason, Count, CounterTotals, RefusalReason}
 use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::time::TICK_MS;
-use fanwheel::fanout::mail::Control;
+use fanwheel::fanout::mail::ControlMessage;
 
 use crate::answer::{Asked, Got};
 use crate::cover::{Branch, Cover};
@@ -25,7 +25,7 @@ impl World {
             Finale::Leave => self.leave(),
             Finale::Drain => {
                 self.announce_end();
-                self.shell.control(&Control::Drain);
+                self.shell.control(&ControlMessage::Drain);
                 self.drain();
             }
             Finale::DrainRequest => {
@@ -35,7 +35,7 @@ impl World {
             }
             Finale::Stop => {
                 self.announce_end();
-                self.shell.control(&Control::Stop);
+                self.shell.control(&ControlMessage::Stop);
                 self.settle_after_end();
             }
         }
@@ -50,8 +50,8 @@ impl World {
         if self.scene.one_in(4) {
             // The end must not depend on a mailbox's room. Without the node's word this mail means nothing.
             self.scene.hit(Branch::ControlMailboxFull);
-            let outlet = self.node.hub.outlet(self.scene.plan.workers - 1);
-            while outlet.send(Control::Drain) {}
+            let outlet = self.node.hub.mailbox(self.scene.plan.workers - 1);
+            while outlet.send_control(ControlMessage::Drain) {}
         }
         self.scene.ending = true;
         self.scene.drained_ms = self.scene.now.mono_ms + self.scene.plan.settings.drain_ms;

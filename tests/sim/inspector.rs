@@ -10,7 +10,7 @@ use fanwheel::base::limits::SURVEY_TELL_MS;
 use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::time::{Now, TICK_MS};
 use fanwheel::fanout::node::Node;
-use fanwheel::fanout::worker::Token;
+use fanwheel::fanout::worker::ConnToken;
 use serde_json::Value;
 
 use crate::answer::{Answer, Asked};
@@ -237,7 +237,7 @@ fn conn_of(net: &Net, row: &Value) -> usize {
     let id = row["id"].as_str().expect("an id");
     let numbers: Vec<u32> = id.split('-').map(|number| number.parse().expect("a number")).collect();
     let [worker, slot, generation] = numbers[..] else { panic!("{id}") };
-    let token = Token::new(slot, generation);
+    let token = ConnToken::new(slot, generation);
     let named = |sock: &crate::net::Sock| sock.worker == worker as usize && sock.born == Some(token);
     net.socks.iter().position(named).unwrap_or_else(|| panic!("{id} never was"))
 }

@@ -13,8 +13,8 @@ use fanwheel::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
 use fanwheel::base::prng::Prng;
 use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::survey::ConnectionTraffic;
-use fanwheel::fanout::seam::{Close, Io, Read, Send, Sent};
-use fanwheel::fanout::worker::{Readiness, Token};
+use fanwheel::fanout::seam::{CloseMode, Io, ReadResult, SendOp, SendResult};
+use fanwheel::fanout::worker::{ConnToken, PollReadiness};
 
 use crate::cover::{Branch, Cover};
 
@@ -93,13 +93,13 @@ pub struct Sock {
     /// The peer's address.
     pub address: IpAddr,
     /// The core's token from when it took the connection in.
-    pub born: Option<Token>,
+    pub born: Option<ConnToken>,
     /// Bytes that the core has handed over.
     pub bytes_taken: u64,
     /// The core's token, while the core holds it.
-    pub token: Option<Token>,
+    pub token: Option<ConnToken>,
     /// How the core closed it.
-    pub closed: Option<Close>,
+    pub closed: Option<CloseMode>,
     /// The core has been told that it is full, and not since that it is writable.
     pub known_full: bool,
     /// It has been full at some time.
@@ -240,7 +240,7 @@ impl Net {
     }
 
     /// The core has taken a connection in. Registration makes an edge, as epoll does for what is ready.
-    pub fn opened(&mut self, conn: usize, token: Token) {
+    pub fn opened(&mut self, conn: usize, token: ConnToken) {
         let sock = &mut self.socks[conn];
         let slots = &mut self.slots[sock.worker];
         let slot = token.slot() as usize;
@@ -260,7 +260,7 @@ impl Net {
         if let Some(token) = sock.token.take() {
             self.slots[sock.worker][token.slot() as usize] = None;
         }
-        sock.closed = Some(Close::Reset);
+        sock.closed = Some(CloseMode::Reset);
         sock.buffered.clear();
     }
 
@@ -275,19 +275,19 @@ impl Net {
     }
 
     /// Returns a poll's readiness of a connection: the whole state, whichever edge caused it.
-    pub fn take_readiness(&mut self, conn: usize) -> Readiness {
+    pub fn take_readiness(&mut self, conn: usize) -> PollReadiness {
         let sock = &mut self.socks[conn];
         sock.edge = false;
         let ended = sock.peer_finished || sock.reset;
         let writable = sock.room() > 0 || sock.reset;
         sock.known_full &= !writable;
-        Readiness { readable: !sock.inbound.is_empty() || ended, writable, ended }
+        PollReadiness { readable: !sock.inbound.is_empty() || ended, writable, ended }
     }
 
     /// A readiness that says more than is true, which the core must survive.
-    pub fn spurious_readiness(&mut self, conn: usize) -> Readiness {
+    pub fn spurious_readiness(&mut self, conn: usize) -> PollReadiness {
         self.socks[conn].known_full = false;
-        Readiness { readable: true, writable: true, ended: self.prng.below(2) == 0 }
+        PollReadiness { readable: true, writable: true, ended: self.prng.below(2) == 0 }
     }
 
     /// The peer sends.
@@ -337,8 +337,8 @@ impl Net {
         let sock = &mut self.socks[conn];
         if sock.buffered.is_empty() {
             return match sock.closed {
-                Some(Close::Reset) => Got::Reset,
-                Some(Close::Orderly) => Got::End,
+                Some(CloseMode::Reset) => Got::Reset,
+                Some(CloseMode::Orderly) => Got::End,
                 None if sock.finished => Got::End,
                 None => {
                     if sock.known_full {
@@ -376,7 +376,7 @@ impl Port<'_> {
         conn.unwrap_or_else(|| panic!("{what} on slot {slot} of worker {}, which is not open", self.worker))
     }
 
-    fn send_one(&mut self, send: &Send<'_>) -> Sent {
+    fn send_one(&mut self, send: &SendOp<'_>) -> SendResult {
         let conn = self.conn(send.slot, "send");
         let net = &mut *self.net;
         let sock = &mut net.socks[conn];
@@ -390,7 +390,7 @@ impl Port<'_> {
             // The kernel takes bytes until the peer's refusal has arrived.
             sock.reset |= net.prng.below(4) != 0;
             sock.bytes_taken += if sock.reset { 0 } else { offered as u64 };
-            return if sock.reset { Sent::Broken } else { Sent::Bytes(offered) };
+            return if sock.reset { SendResult::Broken } else { SendResult::Bytes(offered) };
         }
         let room = sock.room();
         let most =
@@ -406,7 +406,7 @@ impl Port<'_> {
             net.cover.hit_if(merges_topics(send), Branch::MergedTopics);
         }
         if taken == 0 {
-            return Sent::Full;
+            return SendResult::Full;
         }
         sock.bytes_taken += taken as u64;
         let mut left = taken;
@@ -420,12 +420,12 @@ impl Port<'_> {
             left -= left.min(part.len());
         }
         sock.half_frame &= taken < offered;
-        Sent::Bytes(taken)
+        SendResult::Bytes(taken)
     }
 }
 
 /// Whether frames of several topics are sent at once. Payloads name their first topic: `e5.t2.`
-fn merges_topics(send: &Send<'_>) -> bool {
+fn merges_topics(send: &SendOp<'_>) -> bool {
     let topic = |part: &[u8]| {
         let begin = String::from_utf8_lossy(&part[..part.len().min(120)]).into_owned();
         let number = begin.split_once("data: e")?.1.split_once(".t")?.1.split_once('.')?.0.to_owned();
@@ -467,7 +467,7 @@ fn cut_in(part: &[u8], at: usize) -> Option<Branch> {
 }
 
 impl Io for Port<'_> {
-    fn send_all(&mut self, sends: &mut [Send<'_>]) {
+    fn send_all(&mut self, sends: &mut [SendOp<'_>]) {
         assert!((1..=BATCH_SENDS_MAX).contains(&sends.len()), "{} sends in a batch", sends.len());
         let slots: BTreeSet<u32> = sends.iter().map(|send| send.slot).collect();
         assert_eq!(slots.len(), sends.len(), "two sends to one connection in a batch");
@@ -482,19 +482,19 @@ impl Io for Port<'_> {
         self.net.now_us
     }
 
-    fn read(&mut self, slot: u32, into: &mut [u8]) -> Read {
+    fn read(&mut self, slot: u32, into: &mut [u8]) -> ReadResult {
         let conn = self.conn(slot, "read");
         let sock = &mut self.net.socks[conn];
         assert!(!into.is_empty(), "a read of nothing");
         if sock.reset {
-            return Read::Broken;
+            return ReadResult::Broken;
         }
         let bytes = sock.inbound.len().min(into.len());
         into[..bytes].copy_from_slice(&sock.inbound.take(bytes));
         match bytes {
-            0 if sock.peer_finished => Read::End,
-            0 => Read::Empty,
-            bytes => Read::Bytes(bytes),
+            0 if sock.peer_finished => ReadResult::End,
+            0 => ReadResult::Empty,
+            bytes => ReadResult::Bytes(bytes),
         }
     }
 
@@ -502,14 +502,14 @@ impl Io for Port<'_> {
         self.conn(slot, "body");
     }
 
-    fn finish(&mut self, slot: u32) {
+    fn shutdown_write(&mut self, slot: u32) {
         let conn = self.conn(slot, "finish");
         let sock = &mut self.net.socks[conn];
         assert!(!sock.finished, "finished twice");
         sock.finished = true;
     }
 
-    fn peer(&mut self, slot: u32) -> Option<SocketAddr> {
+    fn peer_address(&mut self, slot: u32) -> Option<SocketAddr> {
         let conn = self.conn(slot, "peer");
         Some(self.net.socks[conn].peer_name())
     }
@@ -522,14 +522,14 @@ impl Io for Port<'_> {
         })
     }
 
-    fn close(&mut self, slot: u32, how: Close) {
+    fn close(&mut self, slot: u32, how: CloseMode) {
         let conn = self.conn(slot, "close");
         let sock = &mut self.net.socks[conn];
         self.net.slots[self.worker][slot as usize] = None;
         sock.token = None;
         sock.closed = Some(how);
         self.net.closures.push((conn, sock.half_frame));
-        if how == Close::Reset {
+        if how == CloseMode::Reset {
             sock.buffered.clear();
         }
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use fanwheel::base::prng::Prng;
 use fanwheel::base::settings::SlowPolicy;
 use fanwheel::base::time::Now;
-use fanwheel::fanout::mail::Control;
+use fanwheel::fanout::mail::ControlMessage;
 use fanwheel::fanout::node::Node;
-use fanwheel::fanout::readiness::Surroundings;
-use fanwheel::fanout::worker::{Token, Worker};
+use fanwheel::fanout::readiness::HostConditions;
+use fanwheel::fanout::worker::{ConnToken, Worker};
 
 use crate::cover::Branch;
 use crate::net::Net;
@@ -38,7 +38,7 @@ struct Lane {
     woken: bool,
     listening: bool,
     /// Tokens of connections that are closed.
-    stale: Vec<Token>,
+    stale: Vec<ConnToken>,
 }
 
 /// All workers.
@@ -60,30 +60,30 @@ impl Shell {
     }
 
     /// Tells all workers to end, now or over a while.
-    pub fn control(&mut self, control: &Control) {
+    pub fn control(&mut self, control: &ControlMessage) {
         self.draining = true;
-        let wake = self.node.control(control);
+        let wake = self.node.shut_down(control);
         self.wake(wake);
     }
 
     /// Tells all workers that frames in flight leave no room, which takes more memory than a run has.
     pub fn shed(&mut self) {
         for index in 0..self.lanes.len() {
-            self.node.hub.outlet(index).send(Control::Shed);
+            self.node.hub.mailbox(index).send_control(ControlMessage::Shed);
         }
-        let wake = self.node.hub.sleepers(u64::MAX);
+        let wake = self.node.hub.claim_sleepers(u64::MAX);
         self.wake(wake);
     }
 
     /// Does the main thread's work of many times a second.
-    pub fn keep_vigil(&mut self, now: Now) {
-        let wake = self.node.keep_vigil(now, Surroundings::default());
+    pub fn check_readiness(&mut self, now: Now) {
+        let wake = self.node.check_readiness(now, HostConditions::default());
         self.wake(wake);
     }
 
     /// Does the main thread's occasional work.
-    pub fn survey_addresses(&mut self) {
-        let wake = self.node.survey_addresses();
+    pub fn count_addresses(&mut self) {
+        let wake = self.node.count_addresses();
         self.wake(wake);
     }
 
@@ -171,7 +171,7 @@ impl Shell {
             } else {
                 continue;
             };
-            lane.worker.ready(token, readiness);
+            lane.worker.note_readiness(token, readiness);
         }
         if !lane.stale.is_empty() && !calm && one_in(&mut self.prng, 8) {
             let token = lane.stale[self.prng.below(lane.stale.len() as u64) as usize];
@@ -179,8 +179,8 @@ impl Shell {
             let reused = |conn: usize| net.socks[conn].token.is_some_and(|new| new.slot() == token.slot());
             let reused = net.open_on(index).any(reused);
             net.cover.hit_if(reused, Branch::StaleReadinessOnReusedSlot);
-            let all = fanwheel::fanout::worker::Readiness { readable: true, writable: true, ended: true };
-            lane.worker.ready(token, all);
+            let all = fanwheel::fanout::worker::PollReadiness { readable: true, writable: true, ended: true };
+            lane.worker.note_readiness(token, all);
         }
     }
 
@@ -216,7 +216,7 @@ impl Shell {
         };
         let before = (evicted(&self.node), self.node.hub.lock().head());
         let was_full = net.batch_full[index];
-        let tokens: Vec<(usize, Token)> =
+        let tokens: Vec<(usize, ConnToken)> =
             net.open_on(index).filter_map(|conn| Some((conn, net.socks[conn].token?))).collect();
         net.closures.clear();
         net.now_us = now.mono_us;
@@ -259,7 +259,7 @@ impl Shell {
         }
         self.wake(turn.wake);
         if turn.drain_requested && !self.draining {
-            self.control(&Control::Drain);
+            self.control(&ControlMessage::Drain);
         }
     }
 }

@@ -198,8 +198,8 @@ impl World {
             }
             41..60 => self.end_flood(),
             60..65 if self.scene.plan.sheds => self.shell.shed(),
-            65..70 => self.shell.survey_addresses(),
-            70..200 => self.shell.keep_vigil(self.scene.now),
+            65..70 => self.shell.count_addresses(),
+            70..200 => self.shell.check_readiness(self.scene.now),
             _ => {}
         }
     }
@@ -248,7 +248,7 @@ impl World {
         assert!(sizes.bytes <= plan.settings.history_bytes_max, "{} bytes", sizes.bytes);
         assert!(sizes.bytes <= sizes.topics * plan.settings.history_topic_bytes_max);
         assert!(sizes.idempotency_keys <= plan.settings.idempotency_keys_max);
-        assert!(self.node.bodies.taken() <= self.node.bodies.most());
+        assert!(self.node.bodies.taken() <= self.node.bodies.limit());
         assert!(self.node.connections.taken() <= plan.connections_max);
     }
 
@@ -290,11 +290,11 @@ impl World {
 
     /// Asserts, with everything at rest, that the node's figures are exact and that a probe passes at once.
     fn look(&mut self) {
-        self.shell.survey_addresses();
-        self.shell.keep_vigil(self.scene.now);
+        self.shell.count_addresses();
+        self.shell.check_readiness(self.scene.now);
         self.settle_quietly();
         judge_addresses(&self.net, &self.node);
-        self.shell.keep_vigil(self.scene.now);
+        self.shell.check_readiness(self.scene.now);
         let readiness = self.node.readiness(self.scene.now.mono_ms);
         assert!(readiness.ok, "{readiness:?}");
         if let Some(inspector) = self.inspectors.first_mut() {

@@ -1,12 +1,12 @@
 //! What goes into the hub and what comes out of it. Plain data.
 
 use crate::base::id::EventId;
-use crate::fanout::idempotency::Answer;
+use crate::fanout::idempotency::PublishReceipt;
 use crate::wire::frame::Draft;
 
 /// An event on its way in: its topics (distinct, at least one) and its encoded form.
 #[derive(Debug)]
-pub struct Post {
+pub struct NewEvent {
     /// Names, distinct.
     pub topics: Vec<Box<str>>,
     /// All but the id.
@@ -15,9 +15,9 @@ pub struct Post {
 
 /// What a publish came to.
 #[derive(Clone, Copy, Debug)]
-pub struct Published {
+pub struct PublishOutcome {
     /// What the publisher is told.
-    pub answer: Answer,
+    pub receipt: PublishReceipt,
     /// The answer was given before; nothing was published now.
     pub repeated: bool,
     /// Workers to wake, a bit each.
@@ -26,7 +26,7 @@ pub struct Published {
 
 /// A subscriber that has joined its topics.
 #[derive(Debug)]
-pub struct Joined {
+pub struct SubscribeOutcome {
     /// The hub's indices, in the order of the names.
     pub topics: Vec<u32>,
     /// Everything newer than this is still to be delivered.
@@ -34,7 +34,7 @@ pub struct Joined {
     /// The node's newest id at that moment: what is newer comes by mail.
     pub head: EventId,
     /// For each topic the floor that the subscriber has been told of, or has no claim to.
-    pub told: Vec<EventId>,
+    pub reported_floors: Vec<EventId>,
     /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
     pub gaps: Vec<(usize, Option<EventId>)>,
 }

@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::{Inner, Topic};
+use super::{HubState, HubTopic};
 use crate::base::id::EventId;
 use crate::base::limits::{KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
 use crate::base::time::Now;
-use crate::fanout::topic_log::{Kept, TopicLog};
+use crate::fanout::topic_log::{SharedFrame, TopicLog};
 
 /// One entry of the node's history, in publish order.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct HistoryEntry {
     /// Its frame's id.
     pub id: EventId,
     /// When it was published, monotonic milliseconds.
@@ -34,29 +34,30 @@ const BLOCK_BYTES: usize = 16;
 /// A ring that has just grown is half empty.
 const RING_SLOTS: usize = 2;
 const _: () = assert!(
-    size_of::<Kept>()
+    size_of::<SharedFrame>()
         + 2 * size_of::<usize>()
         + 2 * BLOCK_BYTES
-        + RING_SLOTS * (size_of::<Entry>() + size_of::<Arc<Kept>>())
+        + RING_SLOTS * (size_of::<HistoryEntry>() + size_of::<Arc<SharedFrame>>())
         <= KEPT_OVERHEAD_BYTES,
     "what a kept event takes beside its bytes"
 );
 
-impl Topic {
+impl HubTopic {
     /// Whether somebody listens or something is kept.
     fn is_in_use(&self) -> bool {
         self.subscribers > 0 || !self.log.is_empty()
     }
 }
 
-impl Inner {
+impl HubState {
     /// Brings the topics that were appended to, and the node, back within their bounds. Not between the
     /// appends of one frame: a topic that cannot keep it may be retired, and one made after that would begin
     /// above the frame.
     pub(super) fn trim(&mut self, indices: &[u32], now: Now) {
         let (topic_bytes, bytes) = (self.bounds.topic_bytes, self.bounds.bytes);
         for &index in indices {
-            let over = |topic: &Topic| topic.log.len() > topic.events_max || topic.log.bytes() > topic_bytes;
+            let over =
+                |topic: &HubTopic| topic.log.len() > topic.events_max || topic.log.bytes() > topic_bytes;
             while over(&self.topics[index as usize]) {
                 self.evict(index);
             }
@@ -76,7 +77,7 @@ impl Inner {
         }
     }
 
-    fn entry_is_kept(topics: &Slab<Topic>, entry: &Entry) -> bool {
+    fn entry_is_kept(topics: &Slab<HubTopic>, entry: &HistoryEntry) -> bool {
         let log = topics.get(entry.topic as usize).map(|topic| &topic.log);
         log.and_then(TopicLog::oldest).is_some_and(|oldest| oldest <= entry.id)
     }
@@ -84,7 +85,7 @@ impl Inner {
     /// Drops the oldest entry of the node's history, and its frame if it is still kept.
     fn evict_first(&mut self, now: Now) -> bool {
         let Some(entry) = self.order.pop_front() else { return false };
-        if Inner::entry_is_kept(&self.topics, &entry) {
+        if HubState::entry_is_kept(&self.topics, &entry) {
             self.evict(entry.topic);
             self.retire_if_idle(entry.topic, now);
         }
@@ -93,7 +94,7 @@ impl Inner {
 
     fn compact_order(&mut self) {
         let topics = &self.topics;
-        self.order.retain(|entry| Inner::entry_is_kept(topics, entry));
+        self.order.retain(|entry| HubState::entry_is_kept(topics, entry));
         self.order.shrink_to(self.order.len() * 2 + 1_024);
     }
 
@@ -103,12 +104,12 @@ impl Inner {
         let Some(topic) = self.topics.get_mut(index as usize).filter(|topic| !topic.is_in_use()) else {
             return;
         };
-        let due_ms = topic.left_ms + TOPIC_LINGER_MS;
-        if topic.left_ms == 0 || due_ms <= now.mono_ms {
+        let due_ms = topic.abandoned_ms + TOPIC_LINGER_MS;
+        if topic.abandoned_ms == 0 || due_ms <= now.mono_ms {
             self.remove(index);
         } else if !topic.lingers {
             topic.lingers = true;
-            self.lingering.push_back((due_ms, index, topic.born));
+            self.lingering.push_back((due_ms, index, topic.incarnation));
             if self.lingering.len() > LINGERING_TOPICS_MAX {
                 self.remove_lingering();
             }
@@ -118,13 +119,13 @@ impl Inner {
     fn remove(&mut self, index: u32) {
         let topic = self.topics.remove(index as usize);
         self.names.remove(&topic.name);
-        self.forgotten = self.forgotten.max(topic.log.floor());
+        self.removed_floor = self.removed_floor.max(topic.log.floor());
     }
 
     /// Takes the oldest entry of `lingering`; returns the topic, unless it is gone.
     fn take_lingering(&mut self) -> Option<u32> {
-        let (_, index, born) = self.lingering.pop_front()?;
-        let topic = self.topics.get_mut(index as usize).filter(|topic| topic.born == born)?;
+        let (_, index, incarnation) = self.lingering.pop_front()?;
+        let topic = self.topics.get_mut(index as usize).filter(|topic| topic.incarnation == incarnation)?;
         topic.lingers = false;
         Some(index)
     }
@@ -144,12 +145,12 @@ impl Inner {
 
     /// Whether all these topics can exist beside those in use. Topics that only linger give way: a gap told
     /// without need is better than a refusal.
-    pub(super) fn make_room(&mut self, mut names: Vec<&str>) -> bool {
+    pub(super) fn free_topic_slots(&mut self, mut names: Vec<&str>) -> bool {
         names.sort_unstable();
         names.dedup();
         loop {
             // Counted anew, because a name may be that of a topic that has just given way.
-            let new_topics = names.iter().filter(|name| self.find(name).is_none()).count();
+            let new_topics = names.iter().filter(|name| self.find_topic(name).is_none()).count();
             let excess = (self.topics.len() + new_topics).saturating_sub(self.bounds.topics_max);
             if excess == 0 || !(0..excess).all(|_| self.remove_lingering()) {
                 return excess == 0;
@@ -161,7 +162,7 @@ impl Inner {
     pub(super) fn expire(&mut self, now: Now, most: usize) -> bool {
         let mut left = most;
         let age_ms = self.bounds.age_ms;
-        let is_old = |entry: &Entry| entry.at_ms + age_ms <= now.mono_ms;
+        let is_old = |entry: &HistoryEntry| entry.at_ms + age_ms <= now.mono_ms;
         while left > 0 && self.order.front().is_some_and(is_old) {
             self.evict_first(now);
             left -= 1;
@@ -174,13 +175,13 @@ impl Inner {
         }
         let more = self.idempotency.expire(now.mono_ms, most) || left == 0;
         if !more {
-            self.give_back();
+            self.shrink_tables();
         }
         more
     }
 
     /// Returns memory that a burst of short-lived topics took, when most of it is unused.
-    fn give_back(&mut self) {
+    fn shrink_tables(&mut self) {
         if self.order.capacity() > 4_096 && self.order.len() < self.order.capacity() / 8 {
             self.order.shrink_to(self.order.len() * 2);
         }

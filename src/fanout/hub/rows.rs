@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Inner;
+use super::HubState;
 use crate::base::survey::TopicRow;
 
-impl Inner {
+impl HubState {
     /// Topics by index are below this.
     pub fn topic_slots(&self) -> usize {
         self.topics.capacity()

@@ -2,30 +2,30 @@
 
 use super::*;
 use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, TOPIC_LINGER_MS};
-use crate::fanout::mail::Inbox;
+use crate::fanout::mail::MailboxReceiver;
 use crate::wire::frame::Draft;
 
-fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<Inbox>) {
+fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>) {
     let mut settings = Settings::default();
     edit(&mut settings);
-    let (outlets, inboxes) = (0..2).map(|_| Outlet::pair()).unzip();
-    (Hub::new(&settings, outlets, 1_000, 7), inboxes)
+    let (mailboxes, inboxes) = (0..2).map(|_| MailboxSender::pair()).unzip();
+    (Hub::new(&settings, mailboxes, 1_000, 7), inboxes)
 }
 
 fn at(mono_ms: u64) -> Now {
     Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: 1_000 + mono_ms }
 }
 
-fn post(topics: &[&str], data: &str) -> Post {
+fn post(topics: &[&str], data: &str) -> NewEvent {
     let topics = topics.iter().map(|&topic| topic.into()).collect();
-    Post { topics, draft: Draft::new(None, None, data, None) }
+    NewEvent { topics, draft: Draft::new(None, None, data, None) }
 }
 
 fn publish(hub: &Hub, topics: &[&str], now: Now) -> EventId {
-    hub.publish(vec![post(topics, "x")], None, now).expect("there is room").answer.id
+    hub.publish(vec![post(topics, "x")], None, now).expect("there is room").receipt.id
 }
 
-fn join(hub: &Hub, topics: &[&str], start: StreamStart, now: Now) -> Joined {
+fn join(hub: &Hub, topics: &[&str], start: StreamStart, now: Now) -> SubscribeOutcome {
     let names: Vec<Box<str>> = topics.iter().map(|&topic| topic.into()).collect();
     hub.subscribe(0, &names, &start, now).expect("there is room")
 }
@@ -39,8 +39,8 @@ fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once_a_topic() {
         .frames
         .try_iter()
         .map(|mail| match mail {
-            Mail::Frame(_, frame) => frame.id(),
-            Mail::Probe(_) => unreachable!("none was sent"),
+            MailboxItem::Frame(_, frame) => frame.id(),
+            MailboxItem::Probe(_) => unreachable!("none was sent"),
         })
         .collect();
     assert_eq!(got, [id, id]);
@@ -51,15 +51,15 @@ fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once_a_topic() {
 fn topics_of_the_server_keep_its_newest_states_only() {
     for history_events in [0, 100] {
         let (hub, _inboxes) = hub(|settings| settings.history_events = history_events);
-        assert!(!hub.is_heard("fanwheel.status"));
+        assert!(!hub.has_subscribers("fanwheel.status"));
         let joined = join(&hub, &["fanwheel.status"], StreamStart::Now, at(1));
-        assert!(hub.is_heard("fanwheel.status") && !hub.is_heard("a"));
+        assert!(hub.has_subscribers("fanwheel.status") && !hub.has_subscribers("a"));
         for ms in 2..9 {
             publish(&hub, &["fanwheel.status"], at(ms));
         }
         assert_eq!(hub.sizes().frames, RESERVED_TOPIC_EVENTS);
         hub.unsubscribe(0, joined.topics[0], true, at(9));
-        assert!(!hub.is_heard("fanwheel.status"));
+        assert!(!hub.has_subscribers("fanwheel.status"));
     }
 }
 
@@ -147,14 +147,15 @@ fn history_bytes_of_the_node_are_never_exceeded_and_the_oldest_go_first() {
     for nth in 0..2_000 {
         let topic = format!("{}", nth % 7);
         ids.push(
-            hub.publish(vec![post(&[&topic], &"x".repeat(300))], None, at(nth)).expect("room").answer.id,
+            hub.publish(vec![post(&[&topic], &"x".repeat(300))], None, at(nth)).expect("room").receipt.id,
         );
         assert!(hub.sizes().bytes <= 100_000);
     }
     let kept = hub.sizes().frames;
     assert!(kept > 100);
     let inner = hub.lock();
-    let oldest = (0..7).filter_map(|nth| inner.oldest(inner.find(&nth.to_string()).expect("kept"))).min();
+    let oldest =
+        (0..7).filter_map(|nth| inner.oldest(inner.find_topic(&nth.to_string()).expect("kept"))).min();
     assert_eq!(oldest, Some(ids[ids.len() - kept]));
 }
 
@@ -164,7 +165,7 @@ fn a_repeated_key_gives_the_first_answer_and_publishes_nothing() {
     let send = |key: &[u8], ms| hub.publish(vec![post(&["a"], "x")], Some(key), at(ms));
     let first = send(b"k", 1).expect("room");
     let again = send(b"k", 2).expect("known");
-    assert_eq!((again.answer, again.repeated, hub.sizes().frames), (first.answer, true, 1));
+    assert_eq!((again.receipt, again.repeated, hub.sizes().frames), (first.receipt, true, 1));
     assert_eq!(send(b"other", 3).map(|_| ()), Err(RefusalReason::IdempotencyKeys));
     assert!(!send(b"other", 600_001).expect("the first key is forgotten").repeated);
 }
@@ -257,7 +258,7 @@ fn of_topics_that_are_idle_together_one_may_push_the_other_out() {
     let b = join(&hub, &["b"], StreamStart::Now, at(1));
     (1..LINGERING_TOPICS_MAX).for_each(|nth| visit(&format!("topic {nth}")));
     hub.lock().topics[b.topics[0] as usize].subscribers = 0;
-    hub.lock().topics[b.topics[0] as usize].left_ms = 1;
+    hub.lock().topics[b.topics[0] as usize].abandoned_ms = 1;
     publish(&hub, &["b", "a"], at(2));
     assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
 }
