@@ -40,6 +40,7 @@ impl Io for Sink {
         into[..REQUEST.len()].copy_from_slice(REQUEST);
         ReadResult::Bytes(REQUEST.len())
     }
+    fn acknowledge(&mut self, _slot: u32) {}
     fn expect_body(&mut self, _slot: u32) {}
     fn shutdown_write(&mut self, _slot: u32) {}
     fn peer_address(&mut self, _slot: u32) -> Option<SocketAddr> {

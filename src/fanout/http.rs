@@ -84,7 +84,7 @@ impl Worker {
                 }
                 ExchangePhase::Queued => {
                     self.handle_kept_input(slot);
-                    self.open_body_window(io, slot);
+                    self.hurry_rest(io, slot);
                     return 0;
                 }
             },
@@ -98,7 +98,7 @@ impl Worker {
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
                 self.queue_read_again(slot, bytes, most);
-                self.open_body_window(io, slot);
+                self.hurry_rest(io, slot);
             }
             ReadResult::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
             ReadResult::End => self.handle_peer_end(io, slot),

@@ -61,6 +61,8 @@ pub trait Io {
     fn mono_us(&mut self) -> u64;
     /// Reads once.
     fn read(&mut self, slot: u32, into: &mut [u8]) -> ReadResult;
+    /// Acknowledges the bytes read so far at once: a peer may hold the rest of its request back until then.
+    fn acknowledge(&mut self, slot: u32);
     /// A body was admitted that is longer than the peer may send ahead: lets it send more at once.
     fn expect_body(&mut self, slot: u32);
     /// Tells the peer that nothing more will be sent; reading goes on.

@@ -87,13 +87,20 @@ impl Worker {
         self.take_body_bytes(slot, rest)
     }
 
-    /// Lets the peer send more ahead while a body of it arrives that is longer than what one read takes.
-    pub(super) fn open_body_window(&self, io: &mut impl Io, slot: u32) {
-        if let Some(ConnState::Requesting(exchange)) = self.conns.get(slot as usize).map(|conn| &conn.state)
-            && let ExchangePhase::Body(upload) = &exchange.phase
-            && upload.may_exceed(HEAD_READ_BYTES)
-        {
-            io.expect_body(slot);
+    /// Hurries the rest of a request that has begun to arrive: its first part is acknowledged at once, and a
+    /// peer whose body is longer than one read may send more ahead.
+    pub(super) fn hurry_rest(&self, io: &mut impl Io, slot: u32) {
+        let state = self.conns.get(slot as usize).map(|conn| &conn.state);
+        let Some(ConnState::Requesting(exchange)) = state else { return };
+        match &exchange.phase {
+            ExchangePhase::Head if !exchange.input.is_empty() => io.acknowledge(slot),
+            ExchangePhase::Body(upload) => {
+                io.acknowledge(slot);
+                if upload.may_exceed(HEAD_READ_BYTES) {
+                    io.expect_body(slot);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -171,6 +171,13 @@ impl Io for Sockets {
         }
     }
 
+    fn acknowledge(&mut self, slot: u32) {
+        if let Some(socket) = self.get(slot) {
+            // Refused by a socket that is not TCP, which knows no acknowledgement to wait for.
+            let _ = tcp::acknowledge(socket);
+        }
+    }
+
     fn expect_body(&mut self, slot: u32) {
         if !self.body_windows.add(slot) {
             return;

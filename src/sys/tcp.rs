@@ -1,4 +1,4 @@
-//! The kernel's counts of a TCP connection (`TCP_INFO`, tcp(7)), and the bound on its receive window.
+//! The kernel's counts of a TCP connection (`TCP_INFO`, tcp(7)), its receive window and acknowledgements.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -44,17 +44,30 @@ pub fn traffic(socket: &Socket) -> io::Result<ConnectionTraffic> {
     })
 }
 
+/// Sends the acknowledgement that the kernel holds back, if it does (`TCP_QUICKACK`, tcp(7)). It would for up
+/// to 40 ms, and a peer with Nagle's algorithm (RFC 9293 §3.7.4) holds a small rest back until then.
+///
+/// # Errors
+/// When it is not TCP.
+pub fn acknowledge(socket: &Socket) -> io::Result<()> {
+    set_option(socket, libc::TCP_QUICKACK, 1_u32)
+}
+
 /// Bounds the receive window that the peer is told (`TCP_WINDOW_CLAMP`, tcp(7)). The window of an accepted
 /// connection is bounded by its listener's buffer; a larger buffer alone does not lift that.
 ///
 /// # Errors
 /// When it is not TCP.
 pub fn clamp_window(socket: &Socket, bytes: u32) -> io::Result<()> {
+    set_option(socket, libc::TCP_WINDOW_CLAMP, bytes)
+}
+
+fn set_option(socket: &Socket, name: libc::c_int, value: u32) -> io::Result<()> {
     let length = size_of::<u32>() as libc::socklen_t;
-    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP);
-    // SAFETY: `bytes` is valid for `length` bytes and only read by the call.
+    let level = libc::IPPROTO_TCP;
+    // SAFETY: `value` is valid for `length` bytes and only read by the call.
     let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const bytes).cast(), length) };
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

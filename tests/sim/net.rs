@@ -498,6 +498,10 @@ impl Io for Port<'_> {
         }
     }
 
+    fn acknowledge(&mut self, slot: u32) {
+        self.conn(slot, "acknowledge");
+    }
+
     fn expect_body(&mut self, slot: u32) {
         self.conn(slot, "body");
     }
