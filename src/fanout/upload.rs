@@ -16,8 +16,9 @@ use crate::wire::body::ChunkedDecoder;
 use crate::wire::frame::Draft;
 use crate::wire::head::{BodyLength, Head};
 use crate::wire::problem::Problem;
-use crate::wire::reply::{self, Reply};
+use crate::wire::reply::{self, Accepted};
 use crate::wire::request::Request;
+use crate::wire::rules;
 
 /// Least growth of a charge for a chunked body, so that one-byte chunks do not charge one byte at a time.
 const CHARGE_STEP: usize = 4_096;
@@ -171,8 +172,8 @@ impl Worker {
         kind: &UploadKind,
         body: &[u8],
     ) -> RequestFlow {
-        let posts = match self.parse_events(kind, body) {
-            Ok(posts) => posts,
+        let (posts, warning) = match self.parse_events(kind, body) {
+            Ok(parsed) => parsed,
             Err(problem) => {
                 self.counters().count(Count::RequestsBad);
                 return self.answer_problem(slot, context, &problem);
@@ -200,40 +201,40 @@ impl Worker {
             self.counters().add(Count::Published, receipt.events);
             self.requests_taken += receipt.events as usize;
         }
+        let events = matches!(kind, UploadKind::Batch(_)).then_some(receipt.events);
+        let accepted = Accepted { id: receipt.id, events, subscribers: receipt.subscribers, warning };
         self.answer(slot, context, |out, reply| match kind {
-            UploadKind::Publish(_) => {
-                reply::append_accepted(out, reply, receipt.id, receipt.subscribers as usize)
-            }
-            UploadKind::Batch(_) => {
-                let text = format!(
-                    "{{\"id\":\"{}\",\"events\":{},\"subscribers\":{}}}",
-                    receipt.id, receipt.events, receipt.subscribers
-                );
-                reply::append_json(out, &Reply { status: 202, ..*reply }, &text);
-            }
+            UploadKind::Publish(_) | UploadKind::Batch(_) => reply::append_accepted(out, reply, &accepted),
             UploadKind::Broadcast => reply::append_bench_accepted(out, reply.http11, reply.keep_alive),
         })
     }
 
-    fn parse_events(&self, kind: &UploadKind, body: &[u8]) -> Result<Vec<NewEvent>, Problem> {
+    /// Events of a body, and a warning about their names if one needs it.
+    fn parse_events(
+        &self,
+        kind: &UploadKind,
+        body: &[u8],
+    ) -> Result<(Vec<NewEvent>, Option<String>), Problem> {
         let text = || std::str::from_utf8(body).map_err(|_| Problem::NotUtf8);
         match kind {
             UploadKind::Publish(publish) => {
                 let draft =
                     Draft::new(publish.event.as_deref(), publish.retry_ms, text()?, publish.key.clone());
-                Ok(vec![NewEvent { topics: publish.topics.clone(), draft }])
+                let warning = publish.event.as_deref().and_then(rules::warn_of_event).map(str::to_owned);
+                Ok((vec![NewEvent { topics: publish.topics.clone(), draft }], warning))
             }
-            UploadKind::Broadcast => Ok(vec![NewEvent {
-                topics: vec![BENCH_TOPIC.into()],
-                draft: Draft::unnumbered(None, text()?),
-            }]),
+            UploadKind::Broadcast => {
+                let draft = Draft::unnumbered(None, text()?);
+                Ok((vec![NewEvent { topics: vec![BENCH_TOPIC.into()], draft }], None))
+            }
             UploadKind::Batch(_) => {
                 let posts = batch::parse(body, self.node.settings.topics_per_connection_max)?;
+                let warning = batch::warn_of_events(&posts);
                 let post = |post: batch::BatchEvent| NewEvent {
                     draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key),
                     topics: post.topics,
                 };
-                Ok(posts.into_iter().map(post).collect())
+                Ok((posts.into_iter().map(post).collect(), warning))
             }
         }
     }

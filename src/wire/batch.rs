@@ -83,6 +83,14 @@ pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<BatchEvent>, Problem>
 /// A mark that editors write in front of UTF-8; it is no part of a JSON text (RFC 8259 §8.1).
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
+/// A warning about the first name that needs one, with its line: blank ones stand only behind the last event.
+pub fn warn_of_events(events: &[BatchEvent]) -> Option<String> {
+    let names = events.iter().map(|event| event.event.as_deref().unwrap_or_default());
+    let mut warnings =
+        names.enumerate().filter_map(|(index, name)| Some((index, rules::warn_of_event(name)?)));
+    warnings.next().map(|(index, warning)| format!("Line {}: {warning}", index + 1))
+}
+
 /// JSON's white space; `trim_ascii` would also forgive a form feed.
 fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
@@ -213,6 +221,15 @@ mod tests {
         let line = format!("{{\"topic\":\"t\",\"data\":{json}}}");
         let posts = parse(line.as_bytes(), 4).unwrap_or_else(|problem| panic!("{json:?}: {problem:?}"));
         posts[0].data.clone()
+    }
+
+    #[test]
+    fn a_warning_names_the_first_line_that_needs_it() {
+        let warning = |body: &str| warn_of_events(&parse(body.as_bytes(), 4).expect("good"));
+        let line = |event: &str| format!("{{\"topic\":\"a\",\"data\":1,\"event\":\"{event}\"}}\n");
+        assert_eq!(warning(&line("likes")), None);
+        let warned = warning(&[line("likes"), line("open"), line("error")].concat()).expect("a warning");
+        assert!(warned.starts_with("Line 2: An event named open"), "{warned}");
     }
 
     #[test]

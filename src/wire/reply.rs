@@ -140,10 +140,32 @@ fn has_tag(tags: &[u8], tag: &str) -> bool {
         .any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes())
 }
 
-/// The answer to a publish: 202 with the id and the number of subscribers it went to.
-pub fn append_accepted(out: &mut Vec<u8>, reply: &Reply<'_>, id: EventId, subscribers: usize) {
-    let text = format!("{{\"id\":\"{id}\",\"subscribers\":{subscribers}}}");
-    append_json(out, &Reply { status: 202, ..*reply }, &text);
+/// Outcome of a publish that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Id of its event, of the last one for a batch.
+    pub id: EventId,
+    /// Events of a batch.
+    pub events: Option<u64>,
+    /// Subscribers of its topics, summed over topics.
+    pub subscribers: u64,
+    /// One sentence about something that will surprise the publisher.
+    pub warning: Option<String>,
+}
+
+/// The answer to a publish: 202 with its outcome.
+pub fn append_accepted(out: &mut Vec<u8>, reply: &Reply<'_>, accepted: &Accepted) {
+    let mut text = format!("{{\"id\":\"{}\"", accepted.id).into_bytes();
+    if let Some(events) = accepted.events {
+        push_fmt(&mut text, format_args!(",\"events\":{events}"));
+    }
+    push_fmt(&mut text, format_args!(",\"subscribers\":{}", accepted.subscribers));
+    if let Some(warning) = &accepted.warning {
+        text.extend_from_slice(b",\"warning\":");
+        append_json_string(&mut text, warning);
+    }
+    text.extend_from_slice(b"}\n");
+    append_body(out, &Reply { status: 202, ..*reply }, TYPE_JSON, &text);
 }
 
 /// A problem's answer. Status and `Allow` come from the problem; the connection closes if the problem or

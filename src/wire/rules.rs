@@ -56,6 +56,18 @@ pub fn is_reserved_event(text: &str) -> bool {
     text.starts_with(RESERVED)
 }
 
+/// One sentence about a name that an `EventSource` gives to events of its own as well (WHATWG HTML §9.2.3): a
+/// page's handler for these runs at a published event, too.
+pub fn warn_of_event(name: &str) -> Option<&'static str> {
+    match name {
+        "error" => {
+            Some("An event named error also runs onerror in pages; only the browser's own has no data.")
+        }
+        "open" => Some("An event named open also runs onopen in pages; only the browser's own has no data."),
+        _ => None,
+    }
+}
+
 /// Whether a topic is one of the server's own, which no publisher may use and only the control listener
 /// serves: it may tell addresses and names of clients.
 pub fn is_reserved_topic(text: &str) -> bool {
@@ -166,6 +178,11 @@ mod tests {
         ];
         for (text, ok) in rows {
             assert_eq!(check_event(text).is_ok(), *ok, "{text:?}");
+        }
+        for (name, warns) in
+            [("error", true), ("open", true), ("Error", false), ("message", false), ("", false)]
+        {
+            assert_eq!(warn_of_event(name).is_some(), warns, "{name}");
         }
     }
 

@@ -1,6 +1,10 @@
 //! Answers beyond their status: how a connection goes on, what a page may read, how requests of
 //! links, editors and tools are understood, and where a wrong path leads.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use crate::harness::{Launch, Response, Server, Stream, assert_problem, ms, with_1_and_4_workers};
 
 /// One request on the public listener, answered whole.
@@ -248,4 +252,50 @@ fn a_wrong_path_of_a_publisher_leads_to_the_right_one() {
     }
     let answer = public(&server, "POST /publish/news", "Content-Length: 0\r\n");
     assert!(message(&answer).contains("/publish?topic=NAME on the control listener"), "{}", message(&answer));
+}
+
+#[test]
+fn names_that_run_handlers_of_a_page_are_taken_with_a_warning() {
+    let server = Launch::workers(1).start();
+    let mut stream = server.subscribe("topic=a");
+    for (name, warns) in [("error", true), ("open", true), ("Open", false), ("likes", false)] {
+        let answer = server.post(&format!("topic=a&event={name}"), "", "x");
+        assert_eq!(answer.status, 202, "{name}");
+        let warning = answer.json()["warning"].as_str().map(str::to_owned);
+        assert_eq!(warning.is_some_and(|words| words.contains(&format!("on{name}"))), warns, "{name}");
+        assert_eq!(stream.event().name.as_deref(), Some(name));
+    }
+    let line = |name: &str| format!("{{\"topic\":\"a\",\"event\":\"{name}\",\"data\":1}}\n");
+    let batch = [line("likes"), line("error")].concat();
+    let answer = control(&server, "POST /publish/batch", "", batch.as_bytes());
+    assert_eq!((answer.status, answer.json()["events"].as_u64()), (202, Some(2)));
+    assert!(answer.json()["warning"].as_str().is_some_and(|words| words.starts_with("Line 2: ")));
+    let key = "Idempotency-Key: once\r\n";
+    let first = server.post("topic=a&event=error", key, "x");
+    assert_eq!(server.post("topic=a&event=error", key, "x").text(), first.text());
+}
+
+/// A kept connection that leaves Nagle's algorithm on, as most HTTP clients do.
+#[test]
+fn a_rest_of_a_request_in_a_write_of_its_own_waits_for_no_delayed_acknowledgement() {
+    let server = Launch::workers(1).start();
+    let head =
+        format!("POST /publish?topic=a HTTP/1.1\r\nHost: {}\r\nContent-Length: 5\r\n\r\n", server.control);
+    let (line, fields) = head.split_at(30);
+    for parts in [[head.as_str(), "hello"], [line, &format!("{fields}hello")]] {
+        let mut socket = TcpStream::connect(server.control).expect("loopback");
+        socket.set_read_timeout(Some(ms(3_000))).expect("a fresh socket takes options");
+        let mut took: Vec<Duration> = (0..40)
+            .map(|_| {
+                let start = Instant::now();
+                parts.iter().for_each(|part| socket.write_all(part.as_bytes()).expect("taken"));
+                let mut answer = [0; 4_096];
+                let bytes = socket.read(&mut answer).expect("an answer");
+                assert!(answer[..bytes].starts_with(b"HTTP/1.1 202 "));
+                start.elapsed()
+            })
+            .collect();
+        took.sort_unstable();
+        assert!(took[20] < ms(20), "median {:?}, slowest {:?}", took[20], took[39]);
+    }
 }

@@ -62,9 +62,14 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
     });
     assert!(text.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{text:?}");
     let id = EventId::parse(b"1700000000000-3").expect("an id");
-    let accepted = written(|out| append_accepted(out, &reply(&Cors::Off), id, 4));
+    let mut outcome = Accepted { id, events: None, subscribers: 4, warning: None };
+    let accepted = written(|out| append_accepted(out, &reply(&Cors::Off), &outcome));
     assert!(accepted.starts_with("HTTP/1.1 202 Accepted\r\n"));
     assert!(accepted.ends_with("\r\n\r\n{\"id\":\"1700000000000-3\",\"subscribers\":4}\n"));
+    (outcome.events, outcome.warning) = (Some(7), Some("A \"b\".".to_owned()));
+    let of_batch = written(|out| append_accepted(out, &reply(&Cors::Off), &outcome));
+    let text = "{\"id\":\"1700000000000-3\",\"events\":7,\"subscribers\":4,\"warning\":\"A \\\"b\\\".\"}\n";
+    assert!(of_batch.ends_with(&format!("Content-Length: {}\r\n\r\n{text}", text.len())), "{of_batch}");
 }
 
 #[test]
