@@ -423,6 +423,7 @@ fn the_kernel_takes_and_gives_back_what_a_namespace_has() {
         echo 128 > core/somaxconn; echo 64 > ipv4/tcp_max_syn_backlog
         echo '40000 50000' > ipv4/ip_local_port_range
         keys="core/somaxconn ipv4/tcp_max_syn_backlog ipv4/ip_local_port_range ipv4/tcp_keepalive_time"
+        keys="$keys ipv4/tcp_migrate_req"
         values() { cat $keys; }
         values > "$host/before"
         "$apply/apply.sh" --root "$host" --with timeouts --connections 2000000 > "$host/applied" 2>&1 || :
@@ -439,7 +440,7 @@ fn the_kernel_takes_and_gives_back_what_a_namespace_has() {
         return;
     }
     let applied = host.read("applied");
-    assert_eq!(host.read("raised"), "65535\n65535\n10240\t65535\n600\n", "{applied}");
+    assert_eq!(host.read("raised"), "65535\n65535\n10240\t65535\n600\n1\n", "{applied}");
     assert!(applied.contains("FAILED  fs.nr_open = ") && applied.contains("in a container"), "{applied}");
     assert_eq!(host.read("after"), host.read("before"), "{}", host.read("reverted"));
     assert!(!host.0.join("var/lib/fanwheel-tuning").exists() && !host.0.join("etc/sysctl.d").exists());
