@@ -1,15 +1,18 @@
 //! Room for newcomers when files run short: connections of the operator's listener that ask for nothing are
 //! closed early. Nothing else bounds them, so without this whoever reaches that listener could lock out the
-//! operator and the public by opening connections alone.
+//! operator and the public by opening connections alone. And the answer to newcomers that find no room.
 //!
 //! Knows neither files nor limits: the shell says when, and how much room it wants.
 
 use super::conn::{Conn, ConnState, ExchangePhase, flag};
 use super::seam::{CloseMode, Io};
 use super::worker::Worker;
-use crate::base::counters::CloseReason;
+use crate::base::counters::{CloseReason, Count, RefusalReason};
+use crate::base::limits::RETRY_AFTER_S;
 use crate::base::settings::ListenerKind;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
+use crate::wire::problem::Problem;
+use crate::wire::reply::{self, Reply};
 
 /// Idle connections of the operator's listener that are closed in one tick when files run short: about 1 ms.
 const ROOM_CLOSES_PER_TICK: usize = 256;
@@ -60,5 +63,35 @@ impl Worker {
             self.close(io, slot, CloseMode::Orderly, CloseReason::Idle);
         }
         (most > 0).then_some(if most < wanted.sockets { TICK_MS } else { 0 })
+    }
+
+    /// Answer to a newcomer that cannot be taken in, whatever it asks for; counted.
+    pub fn refusal(&mut self, now: Now, listener: ListenerKind) -> Vec<u8> {
+        let draining = self.node.is_draining();
+        let why = if draining { RefusalReason::Draining } else { RefusalReason::Connections };
+        self.counters().refuse(why);
+        let span = RETRY_AFTER_S.end - RETRY_AFTER_S.start;
+        let retry_after_s = RETRY_AFTER_S.start + self.prng.below(span);
+        let reply = Reply {
+            status: 503,
+            http11: true,
+            keep_alive: false,
+            idle_ms: 0,
+            head_only: false,
+            cors: &self.node.policy(listener).cors,
+            origin: None,
+            retry_after_s: Some(retry_after_s),
+            allow: None,
+            wall_ms: now.wall_ms,
+        };
+        let mut answer = Vec::new();
+        reply::append_problem(&mut answer, &Problem::Refused(why), &reply);
+        answer
+    }
+
+    /// Counts a newcomer that was accepted only to be refused.
+    pub fn count_turned_away(&self) {
+        self.counters().count(Count::Accepted);
+        self.counters().close(CloseReason::Refused);
     }
 }

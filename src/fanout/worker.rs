@@ -62,6 +62,8 @@ pub struct TurnOutcome {
     pub due_in_ms: Option<u64>,
     /// Newcomers may be accepted.
     pub listening: bool,
+    /// A round goes on: few newcomers may be accepted.
+    pub rounds_left: bool,
     /// Somebody asked for a drain.
     pub drain_requested: bool,
     /// Everything has ended: the thread may end.
@@ -271,6 +273,7 @@ impl Worker {
             more,
             due_in_ms: if more { Some(0) } else { self.due_in_ms() },
             listening: !self.stopping,
+            rounds_left: !self.topics.rounds().is_empty(),
             drain_requested: std::mem::take(&mut self.drain_requested),
             finished,
         }

@@ -21,6 +21,7 @@ mod inherited;
 mod io;
 mod listeners;
 mod notices;
+mod reserve;
 mod server;
 mod trace_lines;
 mod worker;

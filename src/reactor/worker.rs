@@ -5,7 +5,6 @@
 //! the loop has none of its own but the one on accepting.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,16 +16,17 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::base::counters::Count;
-use crate::base::settings::ListenerKind;
 use crate::base::time::Now;
 use crate::fanout::node::Node;
 use crate::fanout::worker::{self as core, PollReadiness, TurnOutcome};
-use crate::reactor::accept::WorkerListeners;
+use crate::reactor::accept::{
+    ACCEPTS_BESIDE_ROUNDS, ACCEPTS_PER_TURN, AcceptTurn, Newcomer, WorkerListeners,
+};
 use crate::reactor::clock::Clock;
 use crate::reactor::io::Sockets;
 use crate::reactor::notices::{Wakers, WorkerNotice};
+use crate::reactor::reserve;
 use crate::reactor::trace_lines;
-use crate::sys::socket::Socket;
 
 /// Most readinesses taken from the kernel at once: all are noted before anything else of a turn.
 const READINESSES_PER_WAIT_MAX: usize = 16_384;
@@ -91,7 +91,7 @@ impl WorkerShell {
                 let _ = self.notices.send(WorkerNotice::DrainRequested);
             }
             if turn.finished {
-                return self.log_traces();
+                return self.end(now);
             }
             wait_ms = self.accept_newcomers(now, &turn);
             ended_us = self.count_turn(now);
@@ -101,6 +101,17 @@ impl WorkerShell {
                 events = Events::with_capacity(events_max);
             }
         }
+    }
+
+    /// Answers newcomers that nobody will take in, and writes the last traces.
+    fn end(&mut self, now: Now) {
+        let WorkerShell { core, poll, sockets, listeners, .. } = self;
+        let registry = poll.registry();
+        listeners.refuse_last(|newcomer| {
+            admit_newcomer(core, sockets, registry, now, newcomer);
+            sockets.open_count()
+        });
+        self.log_traces();
     }
 
     fn log_traces(&mut self) {
@@ -172,16 +183,13 @@ impl WorkerShell {
         let (registry, counters) = (poll.registry(), node.counters(*index));
         let mut admitted = false;
         let accept_due = if turn.listening {
-            listeners.accept_newcomers(
-                now.mono_ms,
-                registry,
-                counters,
-                sockets.open_count(),
-                |listener, socket, peer| {
-                    admitted |= admit_newcomer(core, sockets, registry, now, (listener, socket, peer));
-                    sockets.open_count()
-                },
-            )
+            let accepts_max = if turn.rounds_left { ACCEPTS_BESIDE_ROUNDS } else { ACCEPTS_PER_TURN };
+            let open = sockets.open_count();
+            let accept = AcceptTurn { now_ms: now.mono_ms, registry, counters, open, accepts_max };
+            listeners.accept_newcomers(accept, |newcomer| {
+                admitted |= admit_newcomer(core, sockets, registry, now, newcomer);
+                sockets.open_count()
+            })
         } else {
             None
         };
@@ -195,15 +203,22 @@ impl WorkerShell {
     }
 }
 
-/// Gives a newcomer its slot, or drops it; tells which.
+/// Gives a newcomer its slot, or refuses it; tells which.
 fn admit_newcomer(
     core: &mut core::Worker,
     sockets: &mut Sockets,
     registry: &Registry,
     now: Now,
-    (listener, socket, peer): (ListenerKind, Socket, Option<IpAddr>),
+    Newcomer { listener, socket, peer, is_welcome }: Newcomer,
 ) -> bool {
-    let Some(token) = core.open(now, listener, peer) else { return false };
+    let token = if is_welcome { core.open(now, listener, peer) } else { None };
+    let Some(token) = token else {
+        if !is_welcome {
+            core.count_turned_away();
+        }
+        reserve::answer_and_close(socket, &core.refusal(now, listener));
+        return false;
+    };
     let both = Interest::READABLE | Interest::WRITABLE;
     match registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(token.0 as usize), both) {
         Ok(()) => {

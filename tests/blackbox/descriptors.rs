@@ -81,6 +81,36 @@ fn server_at_its_file_limit_does_not_spin_and_recovers() {
 }
 
 #[test]
+fn a_newcomer_to_a_full_node_is_told_within_a_second() {
+    for files in [40, 64] {
+        let case = format!("{files} files");
+        let server = limited(files, 1).start();
+        let full = server.metrics().get("connections_max") as usize;
+        let mut streams: Vec<Stream> = (0..full).map(|_| server.subscribe("topic=a")).collect();
+        // They ask for nothing, and take whatever room there is beside.
+        let silent: Vec<Conn> = (0..20).map(|_| server.connect()).collect();
+        for nth in 0..20 {
+            let start = std::time::Instant::now();
+            let mut conn = server.connect();
+            conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n");
+            let answer = conn.answer(ms(1_000));
+            let told = answer.as_ref().is_ok_and(|answer| answer.status == 503);
+            assert!(told, "{case}: newcomer {nth}: {answer:?} after {:?}", start.elapsed());
+        }
+        assert!(
+            server.metrics().labelled("refused", "connections_full") >= 20,
+            "{case}: refusals are counted"
+        );
+        server.publish("a", "x");
+        for stream in &mut streams {
+            assert_eq!(stream.event().data, "x", "{case}: an existing stream was hurt");
+        }
+        drop((silent, streams));
+        assert_newcomers_get_in(&case, &server);
+    }
+}
+
+#[test]
 fn more_connections_than_files_are_refused_at_the_start_or_capped() {
     let (exit, lines) =
         limited(400, 1).set("connections_max", 1_000_000).on(free_port(), free_port()).refuse();
