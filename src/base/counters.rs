@@ -95,6 +95,8 @@ pub enum RefusalReason {
     Surveys,
     /// A `Host` on the control listener that is not its own.
     Host,
+    /// Bytes of request heads that are arriving.
+    Heads,
 }
 
 /// Why a connection ended.
@@ -183,7 +185,7 @@ pub const COUNT_NAMES: [&str; 26] = [
     "alerts_failed",
 ];
 /// The text names, in the order of the enum.
-pub const REFUSED_NAMES: [&str; 13] = [
+pub const REFUSED_NAMES: [&str; 14] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -197,6 +199,7 @@ pub const REFUSED_NAMES: [&str; 13] = [
     "topic_reserved",
     "surveys_full",
     "wrong_host",
+    "heads_full",
 ];
 /// The text names, in the order of the enum.
 pub const CLOSED_NAMES: [&str; 16] = [
@@ -219,7 +222,7 @@ pub const CLOSED_NAMES: [&str; 16] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::Host as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::Heads as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);
 

@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::request_input::RequestInput;
 use super::survey_request::PendingSurvey;
 use super::topic_log::SharedFrame;
 use crate::base::counters::CloseReason;
@@ -173,7 +174,7 @@ pub struct PendingOutput {
 #[derive(Debug)]
 pub struct HttpExchange {
     /// Bytes received and not yet understood.
-    pub input: Vec<u8>,
+    pub input: RequestInput,
     /// What they belong to.
     pub phase: ExchangePhase,
     /// Answer bytes.

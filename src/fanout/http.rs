@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::batch::SendOutcome;
 use super::conn::{AfterAnswer, ConnState, ExchangePhase, HttpExchange, flag};
 use super::node::Node;
+use super::request_input::RequestInput;
 use super::seam::{CloseMode, Io, ReadResult};
 use super::stream::{StreamOpening, bench_subscription};
 use super::user_agents::NO_USER_AGENT;
@@ -113,10 +114,13 @@ impl Worker {
             ConnState::Idle => self.handle_input(slot, bytes),
             ConnState::Requesting(exchange) => match &mut exchange.phase {
                 ExchangePhase::Head => {
-                    let mut input = std::mem::take(&mut exchange.input);
-                    input.reserve_exact(bytes.len());
-                    input.extend_from_slice(bytes);
-                    self.handle_input(slot, &input);
+                    let only_grows = exchange.input.only_grows(bytes, self.node.head_limits.bytes_max);
+                    if !exchange.input.try_add(bytes, &self.node.heads) {
+                        self.refuse(slot, ReplyContext::UNKNOWN, RefusalReason::Heads);
+                    } else if !only_grows {
+                        let input = exchange.input.take();
+                        self.handle_input(slot, &input);
+                    }
                 }
                 ExchangePhase::Body(_) => self.feed_upload(slot, bytes),
                 ExchangePhase::Lingering(thrown) => {
@@ -185,24 +189,36 @@ impl Worker {
                 }
             }
         }
-        self.keep_input(slot, rest);
-        self.queue_answers(slot);
+        if self.keep_input(slot, rest, hold) {
+            self.queue_answers(slot);
+        } else {
+            self.refuse(slot, ReplyContext::UNKNOWN, RefusalReason::Heads);
+        }
     }
 
-    /// Keeps bytes of a request that is not whole or whose turn has not come.
-    fn keep_input(&mut self, slot: u32, rest: &[u8]) {
+    /// Keeps bytes of a request whose turn has not come, as on `hold`, or that is not whole. False when there
+    /// is no room for the latter.
+    fn keep_input(&mut self, slot: u32, rest: &[u8], hold: bool) -> bool {
         if rest.is_empty() {
-            return;
+            return true;
         }
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
         let conn = &self.conns[slot as usize];
         let first = matches!(conn.state, ConnState::Idle);
         // One that is only here to be refused gets no more time by beginning.
         let over = conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
-        self.exchange_mut(slot).input = rest.to_vec();
+        let heads = Arc::clone(&self.node.heads);
+        let input = &mut self.exchange_mut(slot).input;
+        let kept = if hold {
+            input.keep(rest);
+            true
+        } else {
+            input.try_add(rest, &heads)
+        };
         if first && !over {
             self.set_deadline(slot, head_due);
         }
+        kept
     }
 
     /// After requests were handled: answers are queued, and the phase says what comes next.
@@ -429,7 +445,7 @@ impl Worker {
             return RequestFlow::Answered(0);
         }
         exchange.after = AfterAnswer::Linger(if over { CloseReason::Refused } else { CloseReason::Answered });
-        exchange.input = Vec::new();
+        exchange.input = RequestInput::default();
         self.queue_answers(slot);
         RequestFlow::Done
     }
@@ -539,7 +555,7 @@ impl Worker {
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
         let exchange = self.exchange_mut(slot);
         exchange.phase = ExchangePhase::Head;
-        let input = std::mem::take(&mut exchange.input);
+        let input = exchange.input.take();
         self.set_deadline(slot, head_due);
         self.handle_input(slot, &input);
         // A readiness that came while it was queued has not been noted anywhere else.
@@ -551,7 +567,7 @@ impl Worker {
         let conn = &mut self.conns[slot as usize];
         if let ConnState::Idle = conn.state {
             conn.state = ConnState::Requesting(Box::new(HttpExchange {
-                input: Vec::new(),
+                input: RequestInput::default(),
                 phase: ExchangePhase::Head,
                 out: Vec::new(),
                 sent: 0,

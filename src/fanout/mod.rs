@@ -18,6 +18,7 @@ pub mod mail;
 pub mod node;
 mod output;
 pub mod readiness;
+mod request_input;
 mod rounds;
 pub mod seam;
 mod stream;

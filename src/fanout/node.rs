@@ -29,7 +29,7 @@ pub struct SharedBudget {
 }
 
 impl SharedBudget {
-    fn new(limit: usize) -> SharedBudget {
+    pub(super) fn new(limit: usize) -> SharedBudget {
         SharedBudget { taken: AtomicUsize::new(0), limit }
     }
 
@@ -82,6 +82,8 @@ pub struct Node {
     pub connections: SharedBudget,
     /// Bytes of publish bodies in flight.
     pub bodies: SharedBudget,
+    /// Bytes of long request heads that are arriving.
+    pub heads: Arc<SharedBudget>,
     /// Times in ticks.
     pub ticks: TickSettings,
     /// Limits of request heads.
@@ -121,6 +123,7 @@ impl Node {
             hub: Hub::new(&settings, mailboxes, wall_ms, seed),
             connections: SharedBudget::new(connections_max),
             bodies: SharedBudget::new(settings.bodies_bytes_max),
+            heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
             ticks: TickSettings::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
             public: ListenerPolicy::from_settings(&settings, ListenerKind::Public),

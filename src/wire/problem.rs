@@ -344,6 +344,7 @@ impl Problem {
                     | RefusalReason::Bodies
                     | RefusalReason::Draining
                     | RefusalReason::Host
+                    | RefusalReason::Heads
             ),
             Problem::BadQuery(_)
             | Problem::BadParameter { .. }
@@ -389,6 +390,7 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::Address => "Your address holds as many connections as it may; close some first.",
         RefusalReason::Memory => "The server is at its memory limit; try again later.",
         RefusalReason::Topics => "The server holds as many topics as it may; try again later.",
+        RefusalReason::Heads => "Too many long request heads are in flight; try again later.",
         RefusalReason::Bodies => "Too many publish bodies are in flight; try again later.",
         RefusalReason::Overload => "Publishers are faster than the server can deliver; try again later.",
         RefusalReason::IdempotencyKeys => "Too many idempotency keys are remembered; try again later.",

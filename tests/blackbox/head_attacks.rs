@@ -314,3 +314,71 @@ fn refusals_come_at_once() {
     }
     assert!(start.elapsed() < ms(2_000), "{:?} for 50 refusals", start.elapsed());
 }
+
+#[test]
+fn heads_with_the_cookies_and_fields_of_large_sites_are_served() {
+    let server = start();
+    let fields = |count: usize| (0..count).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
+    let cookies = |bytes: usize| format!("Cookie: {}\r\n", "c".repeat(bytes));
+    let host = server.public;
+    for (lines, status) in [
+        (cookies(9_000), 200),
+        (cookies(32_000), 200),
+        (cookies(33_000), 431),
+        (fields(90), 200),
+        (fields(99), 200),
+        (fields(100), 431),
+    ] {
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n");
+        assert_eq!(server.connect().ask(&head).status, status, "{} bytes", head.len());
+        let mut conn = server.connect();
+        conn.send_pieces(head.as_bytes(), 997);
+        assert_eq!(
+            conn.answer(ms(3_000)).expect("an answer").status,
+            status,
+            "{} bytes in pieces",
+            head.len()
+        );
+    }
+}
+
+#[test]
+fn long_heads_that_never_end_share_one_budget() {
+    let server = Launch::workers(2).set("heads_bytes_max", 200_000).start();
+    let mut witness = Witness::of(&server);
+    let before = server.resident_bytes();
+    let begin = |bytes: usize| {
+        let mut conn = server.connect();
+        conn.send(format!("GET /healthz HTTP/1.1\r\nHost: fan.test\r\nX: {}", "x".repeat(bytes)));
+        conn
+    };
+    let mut slow: Vec<Conn> = (0..300).map(|_| begin(900)).collect();
+    let mut refused = 0;
+    let mut waiting = Vec::new();
+    for mut conn in (0..100).map(|_| begin(12_000)) {
+        match conn.answer(ms(200)) {
+            Ok(answer) => {
+                assert_eq!((answer.status, answer.json()["error"].as_str()), (503, Some("heads_full")));
+                refused += 1;
+            }
+            Err(_) => waiting.push(conn),
+        }
+    }
+    assert!((5..=20).contains(&waiting.len()) && refused >= 80, "{} wait, {refused} refused", waiting.len());
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 3_000_000, "{grown} bytes for heads of 200000 at most");
+    assert!(server.metrics().labelled("refused", "heads_full") >= 80);
+    for conn in &mut slow {
+        conn.send("\r\n\r\n");
+        assert_eq!(conn.answer(ms(3_000)).expect("an answer").status, 200, "short heads are never refused");
+    }
+    for conn in &mut waiting {
+        conn.send("\r\n\r\n");
+        assert_eq!(conn.answer(ms(3_000)).expect("an answer").status, 200, "admitted heads go on");
+    }
+    let mut conn = begin(12_000);
+    conn.send("\r\n\r\n");
+    assert_eq!(conn.answer(ms(3_000)).expect("an answer").status, 200, "the budget is given back");
+    drop((slow, waiting, conn));
+    witness.check("long heads");
+}

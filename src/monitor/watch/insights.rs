@@ -61,6 +61,7 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Somebody asks the public listener for topics of the server's own, which begin with fanwheel.",
     "Scripts ask for /topics or /connections faster than they are answered: let them wait.",
     "Somebody calls the control listener by another name: if it is one of its own, add it to control_names.",
+    "Long request heads arrive and do not end: look who sends them, or raise heads_bytes_max.",
 ];
 
 type Found = Option<Insight>;
