@@ -97,6 +97,8 @@ pub enum RefusalReason {
     Host,
     /// Bytes of request heads that are arriving.
     Heads,
+    /// An `Idempotency-Key` that came with another request before.
+    KeyReused,
 }
 
 /// Why a connection ended.
@@ -185,7 +187,7 @@ pub const COUNT_NAMES: [&str; 26] = [
     "alerts_failed",
 ];
 /// The text names, in the order of the enum.
-pub const REFUSED_NAMES: [&str; 14] = [
+pub const REFUSED_NAMES: [&str; 15] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -200,6 +202,7 @@ pub const REFUSED_NAMES: [&str; 14] = [
     "surveys_full",
     "wrong_host",
     "heads_full",
+    "idempotency_key_reused",
 ];
 /// The text names, in the order of the enum.
 pub const CLOSED_NAMES: [&str; 16] = [
@@ -222,7 +225,7 @@ pub const CLOSED_NAMES: [&str; 16] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::Heads as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::KeyReused as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);
 

@@ -20,7 +20,7 @@ use slab::Slab;
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
 use self::retention::HistoryEntry;
 use super::hash::SeededHash;
-use super::idempotency::{IdempotencyTable, PublishReceipt};
+use super::idempotency::{IdempotencyKey, IdempotencyTable, PublishReceipt};
 use super::mail::{ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
 use super::topic_log::{FrameMeter, SharedFrame, TopicLog};
 use crate::base::counters::RefusalReason;
@@ -141,16 +141,16 @@ impl Hub {
     pub fn publish(
         &self,
         posts: Vec<NewEvent>,
-        key: Option<&[u8]>,
+        key: Option<IdempotencyKey<'_>>,
         now: Now,
     ) -> Result<PublishOutcome, RefusalReason> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
-        let digest = key.map(|key| inner.idempotency.digest(key));
-        if let Some(receipt) = digest.and_then(|digest| inner.idempotency.find(digest)) {
-            return Ok(PublishOutcome { receipt, repeated: true, wake: 0 });
+        let key = key.map(|key| (inner.idempotency.digest(key.text), key));
+        if let Some(known) = key.and_then(|(digest, key)| inner.idempotency.find(digest, key)) {
+            return Ok(PublishOutcome { receipt: known?, repeated: true, wake: 0 });
         }
-        self.admit(&mut inner, &posts, digest.is_some())?;
+        self.admit(&mut inner, &posts, key.is_some())?;
         let mut receipt = PublishReceipt { id: inner.head, events: posts.len() as u64, subscribers: 0 };
         let mut interested = 0;
         for post in posts {
@@ -170,8 +170,8 @@ impl Hub {
             }
             inner.trim(&indices, now);
         }
-        if let Some(digest) = digest {
-            inner.idempotency.remember(digest, receipt, now.mono_ms);
+        if let Some((digest, key)) = key {
+            inner.idempotency.remember(digest, key, receipt, now.mono_ms);
         }
         drop(inner);
         Ok(PublishOutcome { receipt, repeated: false, wake: self.claim_sleepers(interested) })

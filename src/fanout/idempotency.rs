@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher;
 
 use super::hash::SeededHash;
+use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 
 /// The answer of a publish that was accepted.
@@ -19,10 +20,25 @@ pub struct PublishReceipt {
     pub subscribers: u64,
 }
 
+/// A publisher's key and the request that it stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct IdempotencyKey<'a> {
+    /// The key as it came.
+    pub text: &'a [u8],
+    /// Hash of all else that the request would publish.
+    pub fingerprint: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KnownAnswer {
+    receipt: PublishReceipt,
+    fingerprint: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct IdempotencyTable {
-    answers: HashMap<u128, PublishReceipt, SeededHash>,
+    answers: HashMap<u128, KnownAnswer, SeededHash>,
     arrivals: VecDeque<(u64, u128)>,
     seed: SeededHash,
     keys_max: usize,
@@ -46,9 +62,15 @@ impl IdempotencyTable {
         half(1) << 64 | half(2)
     }
 
-    /// The answer given before under this key.
-    pub fn find(&self, digest: u128) -> Option<PublishReceipt> {
-        self.answers.get(&digest).copied()
+    /// Returns the answer given before under this key; an error if it was given to another request.
+    pub fn find(
+        &self,
+        digest: u128,
+        key: IdempotencyKey<'_>,
+    ) -> Option<Result<PublishReceipt, RefusalReason>> {
+        let known = self.answers.get(&digest)?;
+        let same = known.fingerprint == key.fingerprint;
+        Some(if same { Ok(known.receipt) } else { Err(RefusalReason::KeyReused) })
     }
 
     /// Whether one more key can be remembered now.
@@ -67,8 +89,8 @@ impl IdempotencyTable {
     }
 
     /// Remembers an answer.
-    pub fn remember(&mut self, digest: u128, answer: PublishReceipt, mono_ms: u64) {
-        self.answers.insert(digest, answer);
+    pub fn remember(&mut self, digest: u128, key: IdempotencyKey<'_>, receipt: PublishReceipt, mono_ms: u64) {
+        self.answers.insert(digest, KnownAnswer { receipt, fingerprint: key.fingerprint });
         self.arrivals.push_back((mono_ms, digest));
     }
 
@@ -105,13 +127,17 @@ mod tests {
         let answer = PublishReceipt { id: EventId::at_ms(1), events: 1, subscribers: 3 };
         let (a, b) = (table.digest(b"a"), table.digest(b"b"));
         assert_ne!(a, b);
-        table.remember(a, answer, 0);
-        table.remember(b, answer, 50);
+        let key = IdempotencyKey { text: b"", fingerprint: 7 };
+        table.remember(a, key, answer, 0);
+        table.remember(b, key, answer, 50);
         assert!(!table.has_room());
-        assert_eq!(table.find(a), Some(answer));
+        assert_eq!(table.find(a, key), Some(Ok(answer)));
+        let other_request = IdempotencyKey { fingerprint: 8, ..key };
+        assert_eq!(table.find(a, other_request), Some(Err(RefusalReason::KeyReused)));
         assert!(!table.expire(99, 10));
-        assert_eq!(table.find(a), Some(answer));
+        assert_eq!(table.find(a, key), Some(Ok(answer)));
         assert!(!table.expire(100, 10));
-        assert_eq!((table.find(a), table.find(b), table.has_room()), (None, Some(answer), true));
+        assert_eq!((table.find(a, key), table.find(b, key)), (None, Some(Ok(answer))));
+        assert!(table.has_room());
     }
 }

@@ -82,6 +82,8 @@ pub struct Node {
     pub connections: SharedBudget,
     /// Bytes of publish bodies in flight.
     pub bodies: SharedBudget,
+    /// Hash of requests that carry an `Idempotency-Key`.
+    pub fingerprints: SeededHash,
     /// Bytes of long request heads that are arriving.
     pub heads: Arc<SharedBudget>,
     /// Times in ticks.
@@ -123,6 +125,7 @@ impl Node {
             hub: Hub::new(&settings, mailboxes, wall_ms, seed),
             connections: SharedBudget::new(connections_max),
             bodies: SharedBudget::new(settings.bodies_bytes_max),
+            fingerprints: SeededHash::new(seed ^ 2),
             heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
             ticks: TickSettings::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },

@@ -1,8 +1,8 @@
 //! Bytes of a connection's requests that are not parsed yet, and the charge for long ones.
 //!
-//! The first `FREE_BYTES` cost nothing: every client in the middle of a head has some. The rest of a head that
-//! is still arriving is charged to a budget of the node, so that long heads that never end are bounded
-//! together. The charge is given back wherever the bytes go.
+//! The first `FREE_BYTES` cost nothing: every client in the middle of a head has some. The rest of a head is
+//! charged to a budget of the node while it arrives, so that long heads that never end are bounded together.
+//! The charge is given back wherever the bytes go.
 
 use std::sync::Arc;
 

@@ -3,9 +3,13 @@
 //! A body that came in one piece with its head is never copied. Any other is charged to the node's budget:
 //! by its announced length before it is read, or piece by piece when chunked.
 
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+
 use super::conn::{ConnState, ExchangePhase, PublishUpload, UploadFraming, UploadKind};
+use super::hash::SeededHash;
 use super::http::{ReplyContext, RequestFlow};
 use super::hub::{NewEvent, PublishOutcome};
+use super::idempotency::IdempotencyKey;
 use super::seam::Io;
 use super::stream::BENCH_TOPIC;
 use super::worker::Worker;
@@ -179,11 +183,7 @@ impl Worker {
                 return self.answer_problem(slot, context, &problem);
             }
         };
-        let key = match kind {
-            UploadKind::Publish(publish) => publish.idempotency_key.as_deref(),
-            UploadKind::Batch(batch) => batch.idempotency_key.as_deref(),
-            UploadKind::Broadcast => None,
-        };
+        let key = kind.idempotency_key(body, &self.node.fingerprints);
         let published = match self.node.hub.publish(posts, key, self.now) {
             Ok(published) => published,
             Err(why) => {
@@ -237,6 +237,23 @@ impl Worker {
                 Ok((posts.into_iter().map(post).collect(), warning))
             }
         }
+    }
+}
+
+impl UploadKind {
+    /// The publisher's key, if it sent one. Its fingerprint covers the path, all parameters and the body.
+    fn idempotency_key(&self, body: &[u8], fingerprints: &SeededHash) -> Option<IdempotencyKey<'_>> {
+        let text = match self {
+            UploadKind::Publish(publish) => publish.idempotency_key.as_deref()?,
+            UploadKind::Batch(batch) => batch.idempotency_key.as_deref()?,
+            UploadKind::Broadcast => return None,
+        };
+        let mut hasher = fingerprints.build_hasher();
+        if let UploadKind::Publish(publish) = self {
+            publish.hash(&mut hasher);
+        }
+        body.hash(&mut hasher);
+        Some(IdempotencyKey { text, fingerprint: hasher.finish() })
     }
 }
 

@@ -178,6 +178,7 @@ impl Problem {
             Problem::UnsupportedType | Problem::UnsupportedCoding | Problem::Multipart => 415,
             Problem::ExpectationFailed => 417,
             Problem::Refused(RefusalReason::Host) => 421,
+            Problem::Refused(RefusalReason::KeyReused) => 422,
             Problem::HeadTooLarge { .. } | Problem::TooManyHeaders { .. } => 431,
             Problem::CodingNotImplemented => 501,
             Problem::NotReady(_) | Problem::WorkerLate { .. } | Problem::Refused(_) => 503,
@@ -390,6 +391,9 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::Address => "Your address holds as many connections as it may; close some first.",
         RefusalReason::Memory => "The server is at its memory limit; try again later.",
         RefusalReason::Topics => "The server holds as many topics as it may; try again later.",
+        RefusalReason::KeyReused => {
+            "The Idempotency-Key came with another path, parameter or body before; nothing was published."
+        }
         RefusalReason::Heads => "Too many long request heads are in flight; try again later.",
         RefusalReason::Bodies => "Too many publish bodies are in flight; try again later.",
         RefusalReason::Overload => "Publishers are faster than the server can deliver; try again later.",

@@ -159,7 +159,7 @@ pub struct SubscribeRequest {
 }
 
 /// A publish, but for its payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublishRequest {
     /// At least one; order kept, duplicates dropped.
     pub topics: Vec<Box<str>>,

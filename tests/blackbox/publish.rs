@@ -114,7 +114,7 @@ fn repeated_idempotency_key_gives_the_first_answer_and_publishes_nothing() {
         let first = server.post("topic=a", "Idempotency-Key: order-7\r\n", "once");
         assert_eq!(first.status, 202);
         for round in 0..8 {
-            let again = server.post("topic=a", "Idempotency-Key: order-7\r\n", format!("again {round}"));
+            let again = server.post("topic=a", "Idempotency-Key: order-7\r\n", "once");
             assert_eq!((again.status, again.text()), (202, first.text()), "round {round}");
         }
         let other = server.post("topic=a", "Idempotency-Key: order-8\r\n", "twice");
@@ -122,6 +122,41 @@ fn repeated_idempotency_key_gives_the_first_answer_and_publishes_nothing() {
         assert_eq!(stream.data(2), ["once", "twice"]);
         stream.assert_quiet(ms(100));
         assert_eq!(server.metrics().get("publish_repeated"), 8);
+    });
+}
+
+#[test]
+fn idempotency_key_of_another_request_is_refused_and_publishes_nothing() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).start();
+        let mut stream = server.subscribe("topic=a&topic=b");
+        let key = "Idempotency-Key: order-7\r\n";
+        let first = server.post("topic=a&event=e", key, "once");
+        assert_eq!(first.status, 202);
+        let others = [
+            ("topic=a&event=e", "twice"),
+            ("topic=a&event=e", ""),
+            ("topic=a&event=f", "once"),
+            ("topic=a", "once"),
+            ("topic=b&event=e", "once"),
+            ("topic=a&topic=b&event=e", "once"),
+            ("topic=a&event=e&key=k", "once"),
+            ("topic=a&event=e&retry=5", "once"),
+        ];
+        for (query, body) in others {
+            let answer = server.post(query, key, body);
+            assert_problem(query, &answer, &[422]);
+            assert_eq!(answer.json()["error"], "idempotency_key_reused", "{query} {body}");
+        }
+        let batch = raw(
+            &server,
+            &format!("POST /publish/batch HTTP/1.1\r\n{key}Content-Length: 23"),
+            b"\r\n{\"topic\":\"a\",\"data\":1}\n",
+        );
+        assert_problem("a batch", &batch, &[422]);
+        assert_eq!(server.post("event=e&topic=a", key, "once").text(), first.text(), "in any order");
+        assert_eq!(stream.event().data, "once");
+        stream.assert_quiet(ms(100));
     });
 }
 

@@ -162,10 +162,15 @@ fn history_bytes_of_the_node_are_never_exceeded_and_the_oldest_go_first() {
 #[test]
 fn a_repeated_key_gives_the_first_answer_and_publishes_nothing() {
     let (hub, _inboxes) = hub(|settings| settings.idempotency_keys_max = 1);
-    let send = |key: &[u8], ms| hub.publish(vec![post(&["a"], "x")], Some(key), at(ms));
+    let send = |text: &[u8], ms| {
+        hub.publish(vec![post(&["a"], "x")], Some(IdempotencyKey { text, fingerprint: 7 }), at(ms))
+    };
     let first = send(b"k", 1).expect("room");
     let again = send(b"k", 2).expect("known");
     assert_eq!((again.receipt, again.repeated, hub.sizes().frames), (first.receipt, true, 1));
+    let reused = Some(IdempotencyKey { text: b"k", fingerprint: 8 });
+    let reused = hub.publish(vec![post(&["a"], "y")], reused, at(2)).map(|_| ());
+    assert_eq!((reused, hub.sizes().frames), (Err(RefusalReason::KeyReused), 1));
     assert_eq!(send(b"other", 3).map(|_| ()), Err(RefusalReason::IdempotencyKeys));
     assert!(!send(b"other", 600_001).expect("the first key is forgotten").repeated);
 }

@@ -62,6 +62,7 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Scripts ask for /topics or /connections faster than they are answered: let them wait.",
     "Somebody calls the control listener by another name: if it is one of its own, add it to control_names.",
     "Long request heads arrive and do not end: look who sends them, or raise heads_bytes_max.",
+    "A publisher sends an Idempotency-Key again with another event: each event needs a key of its own.",
 ];
 
 type Found = Option<Insight>;

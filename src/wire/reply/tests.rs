@@ -235,6 +235,8 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::ReservedTopic { line: None },
         Problem::ReservedTopic { line: Some(2) },
         Problem::Refused(RefusalReason::Draining),
+        Problem::Refused(RefusalReason::KeyReused),
+        Problem::Refused(RefusalReason::Heads),
     ];
     for one in &problems {
         assert_ne!(super::reason_phrase(one.status()), "", "{one:?}");
