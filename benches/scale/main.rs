@@ -61,6 +61,7 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     ("stalled", slow::stalled, "1 % of 10 000 subscribers stop reading: subscribers, rate, bytes, seconds"),
     ("stuck", slow::stuck, "300 subscribers never read large events: subscribers, bytes, seconds"),
     ("bodies", starve::bodies, "2 000 publish bodies stop half-way: connections"),
+    ("upstream", starve::upstream, "300 subscribers send without end: subscribers, seconds"),
     ("heads", starve::heads, "3 000 request heads drip in: connections"),
     ("churn", churn::run, "1 000 000 short connections while the log is reopened: connections"),
     ("overrun", overrun::overrun, "publishers faster than the server: publishers, subscribers, seconds"),

@@ -9,7 +9,7 @@ use crate::Options;
 use crate::report::Report;
 use crate::server::Server;
 use crate::victims::Victims;
-use crate::watch::{Watch, mib};
+use crate::watch::{Taken, Watch, mib};
 use fanwheel::host::processes;
 
 /// The default `publish_bytes_max`.
@@ -23,7 +23,7 @@ pub fn bodies(options: &Options) -> io::Result<Report> {
     let count = options.get("connections", 2_000) as usize;
     let server = Server::start("bodies", &[])?;
     let victims = Victims::start(&server)?;
-    let watch = Watch::start(&server, false)?;
+    let watch = Watch::start(&server, true)?;
     let head = format!(
         "POST /publish?topic=half HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
     );
@@ -40,6 +40,7 @@ pub fn bodies(options: &Options) -> io::Result<Report> {
     let before = watch.before.resident;
     let most = watch.finish(&server, &mut report)?;
     victims.finish(&mut report)?;
+    report_each(&mut report, most, before, count);
     report.row("part-sent bodies", count as f64, "");
     report.row("bytes sent of them", mib(senders.iter().map(|sender| sender.sent as u64).sum()), "MiB");
     for status in [202, 400, 408, 413, 503] {
@@ -51,6 +52,45 @@ pub fn bodies(options: &Options) -> io::Result<Report> {
     report.row("still taken", senders.iter().filter(|sender| sender.socket.is_some()).count() as f64, "");
     report.at_most("resident growth", mib(most.resident.saturating_sub(before)), "MiB", 32.0);
     Ok(report)
+}
+
+/// Subscribers that send after their request, as much as is taken, and read nothing.
+pub fn upstream(options: &Options) -> io::Result<Report> {
+    let mut report = Report::new("upstream");
+    let count = options.get("subscribers", 300) as usize;
+    let server = Server::start("upstream", &[])?;
+    let victims = Victims::start(&server)?;
+    let watch = Watch::start(&server, true)?;
+    let mut senders = Vec::new();
+    for _ in 0..count {
+        let mut socket = TcpStream::connect(server.public)?;
+        socket.write_all(b"GET /events?topic=sent HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        socket.set_nonblocking(true)?;
+        senders.push(socket);
+    }
+    let (start, mut sent) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(options.get("seconds", 10)) {
+        for socket in &mut senders {
+            while let Ok(bytes) = socket.write(&[b'x'; 4_096]) {
+                sent += bytes as u64;
+            }
+        }
+        sleep(Duration::from_millis(50));
+    }
+    let before = watch.before.resident;
+    let most = watch.finish(&server, &mut report)?;
+    victims.finish(&mut report)?;
+    report.row("subscribers that send", count as f64, "");
+    report.row("bytes sent of them", mib(sent), "MiB");
+    report_each(&mut report, most, before, count);
+    Ok(report)
+}
+
+/// Memory of one hostile connection, the kernel's and the process's together.
+fn report_each(report: &mut Report, most: Taken, before: u64, count: usize) {
+    let grown = most.resident.saturating_sub(before) + most.own_end;
+    let each = grown as f64 / count as f64 / 1_024.0;
+    report.at_most("memory, resident and the kernel's, each", each, "KiB", 64.0);
 }
 
 /// One that sends all but the last bytes of its body, as fast as it is taken.

@@ -30,9 +30,14 @@ pub struct Taken {
 
 impl Taken {
     /// Looking at each socket is dear where there are many, and exact where others use this machine too.
-    fn now(pid: u32, port: u16, each_socket: bool) -> Taken {
+    fn now(pid: u32, ports: [u16; 2], each_socket: bool) -> Taken {
         let (resident, kernel) = (processes::resident_bytes(pid), processes::tcp_memory_bytes());
-        let looked = if each_socket { processes::socket_memory(port) } else { None };
+        let of_both = || {
+            let [one, other] = ports.map(processes::socket_memory);
+            let (one, other) = (one?, other?);
+            Some((one.0 + other.0, one.1 + other.1))
+        };
+        let looked = if each_socket { of_both() } else { None };
         let (own_end, other_end) = looked.unwrap_or_default();
         let all = resident + looked.map_or(kernel, |(own, other)| own + other);
         Taken { resident, kernel, own_end, other_end, all }
@@ -61,13 +66,14 @@ pub struct Watch {
 impl Watch {
     /// Starts watching.
     pub fn start(server: &Server, each_socket: bool) -> io::Result<Watch> {
-        let (pid, port, stop) = (server.pid(), server.public.port(), Arc::new(AtomicBool::new(false)));
-        let before = Taken::now(pid, port, each_socket);
+        let (pid, stop) = (server.pid(), Arc::new(AtomicBool::new(false)));
+        let ports = [server.public.port(), server.control.port()];
+        let before = Taken::now(pid, ports, each_socket);
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             let mut most = before;
             while !stopped.load(Relaxed) {
-                most = most.most(Taken::now(pid, port, each_socket));
+                most = most.most(Taken::now(pid, ports, each_socket));
                 std::thread::sleep(Duration::from_millis(100));
             }
             most
