@@ -29,8 +29,8 @@ use crate::sys::socket::Socket;
 /// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const LISTEN_BACKLOG: i32 = 65_535;
 /// Bytes that a public connection may send ahead of being read: more than an ordinary head. A client that
-/// pipelines and reads nothing fills the send buffer, too, with up to 56 KiB. The kernel doubles it for its own
-/// overhead.
+/// pipelines and reads nothing fills the send buffer, too, with up to 56 KiB. The kernel doubles the value
+/// for its own overhead.
 const PUBLIC_RECEIVE_BUFFER_BYTES: usize = 6 * KIB;
 /// Bytes of one TCP segment at most; three quarters of the buffer that the kernel makes of `unsent_bytes_max`
 /// if that is less. Only loopback's are larger (64 KiB). One that fills a socket's send buffer is
