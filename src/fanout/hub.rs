@@ -18,11 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use slab::Slab;
 
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
-use self::retention::HistoryEntry;
 use super::hash::SeededHash;
 use super::idempotency::{IdempotencyKey, IdempotencyTable, PublishReceipt};
+use super::journal::Journal;
 use super::mail::{ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
-use super::topic_log::{FrameMeter, SharedFrame, TopicLog};
+use super::topic_log::{FrameMeter, SharedFrame, TopicLog, TopicRef, Topics};
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::limits::{
@@ -43,11 +43,18 @@ struct HubTopic {
     interest: u64,
     subscribers: u32,
     /// Tells this topic from a later one in the same slot.
-    incarnation: u64,
+    incarnation: u32,
     /// When the last subscriber left, monotonic milliseconds; 0 when none ever came.
     abandoned_ms: u64,
     /// It has an entry in `lingering`.
     lingers: bool,
+}
+
+impl HubTopic {
+    /// Names it for those who meet it again later, by its index in the slab.
+    fn as_ref(&self, index: u32) -> TopicRef {
+        TopicRef { index, incarnation: self.incarnation }
+    }
 }
 
 /// The bounds the hub works with, from the settings of the same names.
@@ -69,14 +76,12 @@ pub struct HubState {
     topics: Slab<HubTopic>,
     /// The sum of all topics' subscribers.
     subscriptions: usize,
-    incarnation: u64,
-    /// Kept frames in publish order; entries whose frame was evicted by its topic's own bounds are stale.
-    order: VecDeque<HistoryEntry>,
-    kept_frames: usize,
-    kept_bytes: usize,
-    /// Topics to look at again because they lost their last subscriber, one entry each: when to look, which,
-    /// and which incarnation.
-    lingering: VecDeque<(u64, u32, u64)>,
+    incarnation: u32,
+    /// Every event that some topic keeps, once, in publish order.
+    journal: Journal,
+    /// Topics to look at again because they lost their last subscriber, one entry each: when to look, and
+    /// which.
+    lingering: VecDeque<(u64, TopicRef)>,
     idempotency: IdempotencyTable,
     draining: bool,
     /// When the workers were last told to shed, monotonic milliseconds.
@@ -108,9 +113,7 @@ impl Hub {
             topics: Slab::new(),
             subscriptions: 0,
             incarnation: 0,
-            order: VecDeque::new(),
-            kept_frames: 0,
-            kept_bytes: 0,
+            journal: Journal::default(),
             lingering: VecDeque::new(),
             idempotency: IdempotencyTable::new(hash, keys_max, settings.idempotency_ms),
             draining: false,
@@ -155,26 +158,35 @@ impl Hub {
         let mut interested = 0;
         for post in posts {
             receipt.id = inner.head.next_after(now.wall_ms);
-            inner.head = receipt.id;
-            let frame = SharedFrame::new(post.draft.seal(receipt.id), &self.meter, now.mono_us);
-            let indices: Vec<u32> = post.topics.iter().map(|name| inner.append(name, &frame, now)).collect();
-            let mails = |&index: &u32| inner.topics[index as usize].interest.count_ones();
-            frame.expect_rounds(indices.iter().map(mails).sum());
-            for &index in &indices {
-                let topic = &inner.topics[index as usize];
-                receipt.subscribers += u64::from(topic.subscribers);
-                interested |= topic.interest;
-                for worker in set_bits(topic.interest) {
-                    self.mailboxes[worker].push(MailboxItem::Frame(index, Arc::clone(&frame)));
-                }
-            }
-            inner.trim(&indices, now);
+            let (workers, subscribers) = self.commit(&mut inner, receipt.id, post, now);
+            receipt.subscribers += subscribers;
+            interested |= workers;
         }
         if let Some((digest, key)) = key {
             inner.idempotency.remember(digest, key, receipt, now.mono_ms);
         }
         drop(inner);
         Ok(PublishOutcome { receipt, repeated: false, wake: self.claim_sleepers(interested) })
+    }
+
+    /// Keeps an event under the next id of the publish order and mails it to each interested worker once.
+    /// Returns those workers, a bit each, and the subscribers of its topics, summed.
+    fn commit(&self, inner: &mut HubState, id: EventId, event: NewEvent, now: Now) -> (u64, u64) {
+        assert!(id > inner.head, "ids rise");
+        inner.head = id;
+        let kept = inner.keep(event, id, &self.meter, now);
+        let (mut interested, mut subscribers) = (0, 0);
+        for topic in kept.topics() {
+            let topic = &inner.topics[topic.index as usize];
+            interested |= topic.interest;
+            subscribers += u64::from(topic.subscribers);
+        }
+        kept.expect_rounds(interested.count_ones());
+        for worker in set_bits(interested) {
+            self.mailboxes[worker].push(MailboxItem::Frame(Arc::clone(&kept)));
+        }
+        inner.trim(&kept, now);
+        (interested, subscribers)
     }
 
     /// Refuses before anything is published, so that a publish happens whole or not at all.
@@ -185,21 +197,25 @@ impl Hub {
         if keyed && !inner.idempotency.has_room() {
             return Err(RefusalReason::IdempotencyKeys);
         }
-        let bytes: usize = posts.iter().map(|post| post.draft.memory_bytes()).sum();
+        let bytes =
+            |post: &NewEvent| post.draft.memory_bytes() + SharedFrame::topics_bytes(post.topics.len());
+        let bytes: usize = posts.iter().map(bytes).sum();
         if self.meter.bytes() + bytes > inner.bounds.bytes + IN_FLIGHT_BYTES_MAX {
             return Err(RefusalReason::Overload);
         }
         let mut wanted = vec![0usize; self.mailboxes.len()];
         let mut new_topics = 0;
-        let names = || posts.iter().flat_map(|post| &post.topics).map(|name| &**name);
-        for name in names() {
-            match inner.find_topic(name) {
-                Some(index) => {
-                    set_bits(inner.topics[index as usize].interest).for_each(|worker| wanted[worker] += 1);
+        for post in posts {
+            let mut interested = 0;
+            for name in &post.topics {
+                match inner.find_topic(name) {
+                    Some(index) => interested |= inner.topics[index as usize].interest,
+                    None => new_topics += 1,
                 }
-                None => new_topics += 1,
             }
+            set_bits(interested).for_each(|worker| wanted[worker] += 1);
         }
+        let names = || posts.iter().flat_map(|post| &post.topics).map(|name| &**name);
         if inner.topics.len() + new_topics > inner.bounds.topics_max
             && !inner.free_topic_slots(names().collect())
         {
@@ -232,7 +248,7 @@ impl Hub {
     /// hold them; once a second at most. Returns the workers to wake.
     pub fn request_shedding(&self, now: Now) -> u64 {
         let mut inner = self.lock();
-        let in_flight = self.meter.bytes().saturating_sub(inner.kept_bytes);
+        let in_flight = self.meter.bytes().saturating_sub(inner.journal.bytes());
         if in_flight < IN_FLIGHT_BYTES_MAX / 2 || now.mono_ms < inner.shed_ms + SHED_PAUSE_MS {
             return 0;
         }
@@ -315,8 +331,8 @@ impl Hub {
         HubSizes {
             topics: inner.topics.len(),
             subscriptions: inner.subscriptions,
-            frames: inner.kept_frames,
-            bytes: inner.kept_bytes,
+            frames: inner.journal.events(),
+            bytes: inner.journal.bytes(),
             alive_bytes: self.meter.bytes(),
             idempotency_keys: inner.idempotency.len(),
         }
@@ -341,7 +357,7 @@ impl HubState {
         if let Some(index) = self.find_topic(name) {
             return index;
         }
-        self.incarnation += 1;
+        self.incarnation = self.incarnation.wrapping_add(1);
         let reserved = rules::is_reserved_topic(name);
         let events_max = if reserved { RESERVED_TOPIC_EVENTS } else { self.bounds.events };
         let name: Arc<str> = Arc::from(name);
@@ -359,14 +375,21 @@ impl HubState {
         index
     }
 
-    /// Appends to a topic's log; `trim` must follow once a frame is in all of its topics. Returns the index.
-    fn append(&mut self, name: &str, frame: &Arc<SharedFrame>, now: Now) -> u32 {
-        let index = self.find_or_create(name);
-        self.topics[index as usize].log.append(Arc::clone(frame));
-        self.kept_frames += 1;
-        self.kept_bytes += frame.memory_bytes();
-        self.order.push_back(HistoryEntry { id: frame.id(), at_ms: now.mono_ms, topic: index });
-        index
+    /// Seals an event, and puts it into the journal and the logs of its topics; `trim` must follow.
+    fn keep(&mut self, event: NewEvent, id: EventId, meter: &Arc<FrameMeter>, now: Now) -> Arc<SharedFrame> {
+        let topic_ref = |name: &Box<str>| {
+            let index = self.find_or_create(name);
+            self.topics[index as usize].as_ref(index)
+        };
+        let topics: Vec<TopicRef> = event.topics.iter().map(topic_ref).collect();
+        let (frame, sequence) = (event.draft.seal(id), self.journal.next_sequence());
+        let kept = SharedFrame::new(frame, meter, now.mono_us, Topics::new(&topics), sequence);
+        kept.enter_logs(topics.len() as u32);
+        for topic in &topics {
+            self.topics[topic.index as usize].log.append(Arc::clone(&kept));
+        }
+        self.journal.push(Arc::clone(&kept));
+        kept
     }
 
     /// Finds where a subscriber that has just joined starts.
@@ -387,6 +410,8 @@ impl HubState {
         if let [floor] = floors[..] {
             position = position.max(floor);
         }
+        let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
+        let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
         SubscribeOutcome { topics, position, head: self.head, reported_floors: floors, gaps }
     }
 

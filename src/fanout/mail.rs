@@ -16,8 +16,8 @@ use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX, SURVEY_MAILS_MA
 /// One item of the ordered mailbox.
 #[derive(Debug)]
 pub enum MailboxItem {
-    /// A frame for the subscribers of a topic, by the hub's index.
-    Frame(u32, Arc<SharedFrame>),
+    /// An event for the subscribers of its topics.
+    Frame(Arc<SharedFrame>),
     /// A readiness probe, in order with the frames.
     Probe(Arc<MailboxProbe>),
 }

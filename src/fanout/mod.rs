@@ -13,6 +13,7 @@ mod http;
 pub mod hub;
 pub mod idempotency;
 pub mod idle_eviction;
+pub mod journal;
 pub mod lanes;
 pub mod mail;
 pub mod node;

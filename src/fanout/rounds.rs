@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::fanout::conn::{StreamSelection, mode};
     use crate::fanout::hash::SeededHash;
-    use crate::fanout::topic_log::FrameMeter;
+    use crate::fanout::topic_log::{FrameMeter, TopicRef, Topics};
     use crate::wire::frame::Draft;
 
     /// Fresh frames with these names, ids from 1, the last `apart` of them in a topic of their own, and what
@@ -187,13 +187,15 @@ mod tests {
     /// carry on from there.
     fn check_topics(names: &[&str], apart: usize, position: u64, expected: Option<(usize, u64, bool)>) {
         let (mut topics, meter) = (LocalTopics::new(SeededHash::new(7)), Arc::new(FrameMeter::default()));
-        let places = [0, 1].map(|hub| {
+        let refs = [0, 1].map(|index| TopicRef { index, incarnation: 1 });
+        let places = refs.map(|hub| {
             let (topic, index) = topics.add_subscriber(hub, 0, EventId::ZERO);
             SubscriberPlace { topic, index }
         });
         for (nth, name) in names.iter().enumerate() {
             let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(nth as u64 + 1));
-            topics.deliver(u32::from(nth >= names.len() - apart), SharedFrame::new(frame, &meter, 0));
+            let topic = Topics::new(&[refs[usize::from(nth >= names.len() - apart)]]);
+            topics.deliver(&SharedFrame::new(frame, &meter, 0, topic, 0));
         }
         let selection = StreamSelection {
             places: places.into(),

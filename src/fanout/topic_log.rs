@@ -22,22 +22,110 @@ impl FrameMeter {
     }
 }
 
-/// A frame that is counted as long as anyone holds it.
+/// A topic at one time: its index in the hub and the number of its incarnation, which tells it from a later
+/// topic at the same index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicRef {
+    /// The hub's index.
+    pub index: u32,
+    /// Counts the topics that the hub has made; wraps.
+    pub incarnation: u32,
+}
+
+/// The topics of one event, distinct. One needs no memory of its own.
+#[derive(Debug)]
+pub enum Topics {
+    /// The usual case.
+    One(TopicRef),
+    /// Several, or none.
+    Many(Box<[TopicRef]>),
+}
+
+impl Topics {
+    /// Takes the topics of an event.
+    pub fn new(refs: &[TopicRef]) -> Topics {
+        match refs {
+            &[only] => Topics::One(only),
+            several => Topics::Many(several.into()),
+        }
+    }
+
+    /// No topic, for events that only tests look at.
+    #[cfg(test)]
+    pub fn none() -> Topics {
+        Topics::Many(Box::default())
+    }
+
+    /// Returns them in the order in which the publisher named them.
+    pub fn as_slice(&self) -> &[TopicRef] {
+        match self {
+            Topics::One(only) => std::slice::from_ref(only),
+            Topics::Many(several) => several,
+        }
+    }
+}
+
+/// An event that is counted as long as anyone holds it. There is one for all of its topics.
 #[derive(Debug)]
 pub struct SharedFrame {
     frame: Frame,
     meter: Arc<FrameMeter>,
+    topics: Topics,
+    /// Its place in the journal.
+    sequence: u64,
     /// When it was published, microseconds since the start.
     at_us: u64,
-    /// Mails of it whose workers have not offered it to all of their live subscribers.
+    /// Topics whose logs hold it. Changed under the hub's lock only.
+    logs: AtomicU32,
+    /// Rounds that have not offered it to all of their live subscribers: one for each mail, and on the worker
+    /// that takes the mail one for each of its topics there.
     rounds_left: AtomicU32,
 }
 
+/// Bytes that each further topic of an event takes: its entry in the event, and its place in that topic's
+/// log, which grows by doubling.
+const TOPIC_BYTES: usize = size_of::<TopicRef>() + 2 * size_of::<Arc<SharedFrame>>();
+
 impl SharedFrame {
-    /// Starts to count `frame`, published at `at_us`, in `meter`.
-    pub fn new(frame: Frame, meter: &Arc<FrameMeter>, at_us: u64) -> Arc<SharedFrame> {
-        meter.0.fetch_add(frame.memory_bytes(), Relaxed);
-        Arc::new(SharedFrame { frame, meter: Arc::clone(meter), at_us, rounds_left: AtomicU32::new(0) })
+    /// Starts to count `frame`, published to `topics` at `at_us`, in `meter`.
+    pub fn new(
+        frame: Frame,
+        meter: &Arc<FrameMeter>,
+        at_us: u64,
+        topics: Topics,
+        sequence: u64,
+    ) -> Arc<SharedFrame> {
+        let kept = SharedFrame {
+            frame,
+            meter: Arc::clone(meter),
+            topics,
+            sequence,
+            at_us,
+            logs: AtomicU32::new(0),
+            rounds_left: AtomicU32::new(0),
+        };
+        meter.0.fetch_add(kept.memory_bytes(), Relaxed);
+        Arc::new(kept)
+    }
+
+    /// Bytes of memory that an event of these topics takes beyond its frame.
+    pub fn topics_bytes(topics: usize) -> usize {
+        topics.saturating_sub(1) * TOPIC_BYTES
+    }
+
+    /// Bytes of memory that it takes, once for all of its topics.
+    pub fn memory_bytes(&self) -> usize {
+        self.frame.memory_bytes() + SharedFrame::topics_bytes(self.topics().len())
+    }
+
+    /// Its topics, distinct.
+    pub fn topics(&self) -> &[TopicRef] {
+        self.topics.as_slice()
+    }
+
+    /// Its place in the journal.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// When it was published, microseconds since the start.
@@ -45,13 +133,22 @@ impl SharedFrame {
         self.at_us
     }
 
-    /// It will be mailed so many times. To be said before the first mail goes out.
-    pub fn expect_rounds(&self, mails: u32) {
-        self.rounds_left.store(mails, Relaxed);
+    /// Notes that so many logs hold it. To be said under the hub's lock.
+    pub fn enter_logs(&self, logs: u32) {
+        self.logs.store(logs, Relaxed);
     }
 
-    /// One of its mails has been offered to all whom it concerns, or concerned nobody. Whether it was the
-    /// last.
+    /// One log has let it go; true when that was the last one.
+    pub fn leave_log(&self) -> bool {
+        self.logs.fetch_sub(1, Relaxed) == 1
+    }
+
+    /// Expects so many more rounds. For mails, to be said before the first goes out.
+    pub fn expect_rounds(&self, rounds: u32) {
+        self.rounds_left.fetch_add(rounds, Relaxed);
+    }
+
+    /// A round has offered it to every subscriber concerned; true when that was the last one.
     pub fn finish_round(&self) -> bool {
         self.rounds_left.fetch_sub(1, Relaxed) == 1
     }
@@ -59,7 +156,7 @@ impl SharedFrame {
 
 impl Drop for SharedFrame {
     fn drop(&mut self) {
-        self.meter.0.fetch_sub(self.frame.memory_bytes(), Relaxed);
+        self.meter.0.fetch_sub(self.memory_bytes(), Relaxed);
     }
 }
 
@@ -99,12 +196,11 @@ impl TopicLog {
         self.frames.push_back(frame);
     }
 
-    /// Drops the oldest frame and raises the floor to it. Returns its memory in bytes.
-    pub fn evict_oldest(&mut self) -> Option<usize> {
+    /// Drops the oldest frame, raises the floor to it, and returns it.
+    pub fn evict_oldest(&mut self) -> Option<Arc<SharedFrame>> {
         let frame = self.frames.pop_front()?;
         self.floor = frame.id();
-        let freed = frame.memory_bytes();
-        self.bytes -= freed;
+        self.bytes -= frame.memory_bytes();
         if let (Some(newest), Some(key)) = (&mut self.newest_by_key, frame.key())
             && newest.get(key) == Some(&frame.id())
         {
@@ -113,7 +209,7 @@ impl TopicLog {
         if self.frames.len() < self.frames.capacity() / 8 {
             self.frames.shrink_to(self.frames.len() * 2);
         }
-        Some(freed)
+        Some(frame)
     }
 
     /// The newest kept frame with the same key, if it is newer.
@@ -189,7 +285,8 @@ mod tests {
         let mut log = TopicLog::new(EventId::at_ms(10), None);
         let ids: Vec<EventId> = (11..15).map(EventId::at_ms).collect();
         for &id in &ids {
-            log.append(SharedFrame::new(Draft::new(None, None, "x", None).seal(id), &meter, 0));
+            let frame = Draft::new(None, None, "x", None).seal(id);
+            log.append(SharedFrame::new(frame, &meter, 0, Topics::none(), 0));
         }
         assert_eq!(log.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
         assert_eq!(log.after(EventId::ZERO).count(), 4);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::hash::SeededHash;
-use super::topic_log::SharedFrame;
+use super::topic_log::{SharedFrame, TopicRef};
 use crate::base::id::EventId;
 use crate::base::limits::SEND_FRAMES_MAX;
 
@@ -25,6 +25,8 @@ use crate::base::limits::SEND_FRAMES_MAX;
 pub struct LocalTopic {
     /// The hub's index.
     pub hub: u32,
+    /// Which of the hub's topics at that index it is.
+    pub incarnation: u32,
     /// Slots of its subscribers.
     pub subscribers: Vec<u32>,
     /// Subscribers before it have been served in the running round.
@@ -86,10 +88,11 @@ impl LocalTopics {
 
     /// Adds a subscriber to the topic with the hub's index; what is newer than `head` comes by mail. Returns
     /// this worker's index and the place in the list.
-    pub fn add_subscriber(&mut self, hub: u32, slot: u32, head: EventId) -> (u32, u32) {
-        let topic = *self.by_hub.entry(hub).or_insert_with(|| {
+    pub fn add_subscriber(&mut self, hub: TopicRef, slot: u32, head: EventId) -> (u32, u32) {
+        let topic = *self.by_hub.entry(hub.index).or_insert_with(|| {
             self.topics.insert(LocalTopic {
-                hub,
+                hub: hub.index,
+                incarnation: hub.incarnation,
                 subscribers: Vec::new(),
                 cursor: 0,
                 fresh: VecDeque::new(),
@@ -152,14 +155,26 @@ impl LocalTopics {
         }
     }
 
-    /// Takes in a frame from the mailbox; frames for topics that nobody here listens to any more are dropped.
-    pub fn deliver(&mut self, hub: u32, frame: Arc<SharedFrame>) {
-        let Some(&topic) = self.by_hub.get(&hub) else {
-            frame.finish_round();
-            return;
-        };
+    /// Takes in an event from the mailbox, for each of its topics that has subscribers here.
+    pub fn deliver(&mut self, event: &Arc<SharedFrame>) {
+        let mut rounds = 0;
+        for topic in event.topics() {
+            let Some(&local) = self.by_hub.get(&topic.index) else { continue };
+            if self.topics[local as usize].incarnation == topic.incarnation {
+                rounds += 1;
+                // The mail stands for one round.
+                event.expect_rounds(u32::from(rounds > 1));
+                self.offer(local, Arc::clone(event));
+            }
+        }
+        if rounds == 0 {
+            event.finish_round();
+        }
+    }
+
+    fn offer(&mut self, topic: u32, event: Arc<SharedFrame>) {
         let entry = &mut self.topics[topic as usize];
-        entry.fresh.push_back(frame);
+        entry.fresh.push_back(event);
         self.fresh_frames += 1;
         if !entry.queued {
             entry.queued = true;
@@ -207,7 +222,12 @@ mod tests {
             let mut prng = Prng::new(seed);
             let mut topics = LocalTopics::new(SeededHash::new(seed));
             let mut places: BTreeMap<u32, u32> = (0..1 + prng.below(20) as u32)
-                .map(|slot| (slot, topics.add_subscriber(7, slot, EventId::ZERO).1))
+                .map(|slot| {
+                    (
+                        slot,
+                        topics.add_subscriber(TopicRef { index: 7, incarnation: 1 }, slot, EventId::ZERO).1,
+                    )
+                })
                 .collect();
             let mut unserved: Vec<u32> = places.keys().copied().collect();
             let topic = 0;

@@ -346,7 +346,7 @@ impl Worker {
                 return;
             }
             match self.inbox.frames.try_recv() {
-                Ok(MailboxItem::Frame(hub, frame)) => self.topics.deliver(hub, frame),
+                Ok(MailboxItem::Frame(frame)) => self.topics.deliver(&frame),
                 Ok(MailboxItem::Probe(probe)) => probe.mark_seen(self.index),
                 Err(_) => return,
             }

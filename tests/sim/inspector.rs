@@ -278,7 +278,11 @@ fn judge_all_topics(net: &Net, scene: &Scene, page: &Value, sort: &str, node: &N
     let sizes = node.hub.sizes();
     let sum = |name: &str| rows.iter().map(|row| row[name].as_u64().expect("a number")).sum::<u64>() as usize;
     assert_eq!((rows.len(), &page["total"]), (sizes.topics, &sizes.topics.into()));
-    assert_eq!((sum("events"), sum("bytes")), (sizes.frames, sizes.bytes));
+    // An event of several topics counts in each of them, and once in the node.
+    assert!(sum("events") >= sizes.frames && sum("bytes") >= sizes.bytes);
+    assert_eq!(sum("events") == 0, sizes.frames == 0);
+    let most = |name: &str| rows.iter().map(|row| row[name].as_u64().expect("a number")).max().unwrap_or(0);
+    assert!(most("events") as usize <= sizes.frames && most("bytes") as usize <= sizes.bytes);
     let open = open_conns(net);
     // A refused browser gets an answer that looks like a stream, but is never greeted.
     let streams = scene.sessions.iter().filter(|session| session.is_open && open.contains(&session.conn));

@@ -2,6 +2,7 @@
 
 use crate::base::id::EventId;
 use crate::fanout::idempotency::PublishReceipt;
+use crate::fanout::topic_log::TopicRef;
 use crate::wire::frame::Draft;
 
 /// An event on its way in: its topics (distinct, at least one) and its encoded form.
@@ -27,8 +28,8 @@ pub struct PublishOutcome {
 /// A subscriber that has joined its topics.
 #[derive(Debug)]
 pub struct SubscribeOutcome {
-    /// The hub's indices, in the order of the names.
-    pub topics: Vec<u32>,
+    /// The hub's topics, in the order of the names.
+    pub topics: Vec<TopicRef>,
     /// Everything newer than this is still to be delivered.
     pub position: EventId,
     /// The node's newest id at that moment: what is newer comes by mail.

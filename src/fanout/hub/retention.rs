@@ -2,7 +2,8 @@
 //!
 //! | what | goes when |
 //! | --- | --- |
-//! | a frame | its topic or the node is over a bound of events or bytes, or it is too old; the oldest first |
+//! | an event in a topic | the topic is over a bound of events or bytes; the oldest first |
+//! | an event | no topic keeps it; or the node is over its bound of bytes, or it is too old; the oldest first |
 //! | a topic | nobody listens, nothing is kept, and its last subscriber has been gone for `TOPIC_LINGER_MS` |
 //! | one that lingers | earlier, if others need its place |
 //!
@@ -10,34 +11,22 @@
 
 use std::sync::Arc;
 
-use slab::Slab;
-
 use super::{HubState, HubTopic};
-use crate::base::id::EventId;
 use crate::base::limits::{KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
 use crate::base::time::Now;
-use crate::fanout::topic_log::{SharedFrame, TopicLog};
-
-/// One entry of the node's history, in publish order.
-#[derive(Debug)]
-pub(super) struct HistoryEntry {
-    /// Its frame's id.
-    pub id: EventId,
-    /// When it was published, monotonic milliseconds.
-    pub at_ms: u64,
-    /// The topic's index.
-    pub topic: u32,
-}
+use crate::fanout::topic_log::{SharedFrame, TopicRef};
 
 /// Bytes that an allocator adds to a block, rounding and header: 16 in the worst ordinary case.
 const BLOCK_BYTES: usize = 16;
 /// A ring that has just grown is half empty.
 const RING_SLOTS: usize = 2;
+/// Slots of the journal that one event holds when its neighbours have left: its own, and an empty one.
+const JOURNAL_SLOTS: usize = 2;
 const _: () = assert!(
     size_of::<SharedFrame>()
         + 2 * size_of::<usize>()
         + 2 * BLOCK_BYTES
-        + RING_SLOTS * (size_of::<HistoryEntry>() + size_of::<Arc<SharedFrame>>())
+        + (RING_SLOTS + JOURNAL_SLOTS) * size_of::<Arc<SharedFrame>>()
         <= KEPT_OVERHEAD_BYTES,
     "what a kept event takes beside its bytes"
 );
@@ -50,52 +39,45 @@ impl HubTopic {
 }
 
 impl HubState {
-    /// Brings the topics that were appended to, and the node, back within their bounds. Not between the
-    /// appends of one frame: a topic that cannot keep it may be retired, and one made after that would begin
-    /// above the frame.
-    pub(super) fn trim(&mut self, indices: &[u32], now: Now) {
+    /// Brings the topics of the newest event, and the node, back within their bounds. Not before it is in the
+    /// logs of all of them: a topic that cannot keep it may be retired, and one made after that would begin
+    /// above the event.
+    pub(super) fn trim(&mut self, newest: &SharedFrame, now: Now) {
         let (topic_bytes, bytes) = (self.bounds.topic_bytes, self.bounds.bytes);
-        for &index in indices {
+        for topic in newest.topics() {
             let over =
                 |topic: &HubTopic| topic.log.len() > topic.events_max || topic.log.bytes() > topic_bytes;
-            while over(&self.topics[index as usize]) {
-                self.evict(index);
+            while over(&self.topics[topic.index as usize]) {
+                self.evict_from_topic(topic.index);
             }
         }
-        // A frame larger than its topic may keep is gone at once, and its topic with it if nobody listens.
-        indices.iter().for_each(|&index| self.retire_if_idle(index, now));
-        while self.kept_bytes > bytes && self.evict_first(now) {}
-        if self.order.len() > 2 * self.kept_frames + 1_024 {
-            self.compact_order();
+        // An event larger than its topic may keep is gone at once, and its topic with it if nobody listens.
+        newest.topics().iter().for_each(|topic| self.retire_if_idle(topic.index, now));
+        while self.journal.bytes() > bytes && self.evict_oldest(now) {}
+    }
+
+    /// Drops the oldest event of a topic; from the journal, too, when no other topic keeps it.
+    fn evict_from_topic(&mut self, index: u32) {
+        if let Some(event) = self.topics[index as usize].log.evict_oldest()
+            && event.leave_log()
+        {
+            self.journal.remove(event.sequence());
         }
     }
 
-    fn evict(&mut self, index: u32) {
-        if let Some(freed) = self.topics[index as usize].log.evict_oldest() {
-            self.kept_frames -= 1;
-            self.kept_bytes -= freed;
-        }
-    }
-
-    fn entry_is_kept(topics: &Slab<HubTopic>, entry: &HistoryEntry) -> bool {
-        let log = topics.get(entry.topic as usize).map(|topic| &topic.log);
-        log.and_then(TopicLog::oldest).is_some_and(|oldest| oldest <= entry.id)
-    }
-
-    /// Drops the oldest entry of the node's history, and its frame if it is still kept.
-    fn evict_first(&mut self, now: Now) -> bool {
-        let Some(entry) = self.order.pop_front() else { return false };
-        if HubState::entry_is_kept(&self.topics, &entry) {
-            self.evict(entry.topic);
-            self.retire_if_idle(entry.topic, now);
+    /// Drops the oldest event of the node from all topics that keep it. False when none was found.
+    fn evict_oldest(&mut self, now: Now) -> bool {
+        let Some(event) = self.journal.oldest().map(Arc::clone) else { return !self.journal.is_empty() };
+        for &TopicRef { index, .. } in event.topics() {
+            // A topic that keeps it keeps nothing older; one at the same index that is newer keeps nothing as
+            // old.
+            let log = self.topics.get(index as usize).map(|topic| &topic.log);
+            if log.and_then(|log| log.oldest()) == Some(event.id()) {
+                self.evict_from_topic(index);
+                self.retire_if_idle(index, now);
+            }
         }
         true
-    }
-
-    fn compact_order(&mut self) {
-        let topics = &self.topics;
-        self.order.retain(|entry| HubState::entry_is_kept(topics, entry));
-        self.order.shrink_to(self.order.len() * 2 + 1_024);
     }
 
     /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
@@ -109,7 +91,7 @@ impl HubState {
             self.remove(index);
         } else if !topic.lingers {
             topic.lingers = true;
-            self.lingering.push_back((due_ms, index, topic.incarnation));
+            self.lingering.push_back((due_ms, topic.as_ref(index)));
             if self.lingering.len() > LINGERING_TOPICS_MAX {
                 self.remove_lingering();
             }
@@ -124,10 +106,11 @@ impl HubState {
 
     /// Takes the oldest entry of `lingering`; returns the topic, unless it is gone.
     fn take_lingering(&mut self) -> Option<u32> {
-        let (_, index, incarnation) = self.lingering.pop_front()?;
-        let topic = self.topics.get_mut(index as usize).filter(|topic| topic.incarnation == incarnation)?;
-        topic.lingers = false;
-        Some(index)
+        let (_, topic) = self.lingering.pop_front()?;
+        let found = self.topics.get_mut(topic.index as usize)?;
+        let same = found.incarnation == topic.incarnation;
+        found.lingers &= !same;
+        same.then_some(topic.index)
     }
 
     /// Removes the topic that has lingered longest; false when none does.
@@ -162,10 +145,11 @@ impl HubState {
     pub(super) fn expire(&mut self, now: Now, most: usize) -> bool {
         let mut left = most;
         let age_ms = self.bounds.age_ms;
-        let is_old = |entry: &HistoryEntry| entry.at_ms + age_ms <= now.mono_ms;
-        while left > 0 && self.order.front().is_some_and(is_old) {
-            self.evict_first(now);
-            left -= 1;
+        let is_old = |event: &SharedFrame| event.at_us() / 1_000 + age_ms <= now.mono_ms;
+        while left > 0 && self.journal.oldest().is_some_and(|event| is_old(event)) {
+            let topics = self.journal.oldest().map_or(0, |event| event.topics().len());
+            self.evict_oldest(now);
+            left = left.saturating_sub(topics.max(1));
         }
         while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
             if let Some(index) = self.take_lingering() {
@@ -182,9 +166,7 @@ impl HubState {
 
     /// Returns memory that a burst of short-lived topics took, when most of it is unused.
     fn shrink_tables(&mut self) {
-        if self.order.capacity() > 4_096 && self.order.len() < self.order.capacity() / 8 {
-            self.order.shrink_to(self.order.len() * 2);
-        }
+        self.journal.give_back();
         if self.lingering.capacity() > 4_096 && self.lingering.len() < self.lingering.capacity() / 8 {
             self.lingering.shrink_to(self.lingering.len() * 2);
         }

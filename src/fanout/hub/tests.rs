@@ -31,7 +31,7 @@ fn join(hub: &Hub, topics: &[&str], start: StreamStart, now: Now) -> SubscribeOu
 }
 
 #[test]
-fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once_a_topic() {
+fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once() {
     let (hub, inboxes) = hub(|_| {});
     join(&hub, &["a", "b"], StreamStart::Now, at(1));
     let id = publish(&hub, &["a", "b"], at(2));
@@ -39,12 +39,31 @@ fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once_a_topic() {
         .frames
         .try_iter()
         .map(|mail| match mail {
-            MailboxItem::Frame(_, frame) => frame.id(),
+            MailboxItem::Frame(frame) => frame.id(),
             MailboxItem::Probe(_) => unreachable!("none was sent"),
         })
         .collect();
-    assert_eq!(got, [id, id]);
+    assert_eq!(got, [id]);
     assert_eq!(inboxes[1].frames.len(), 0, "nobody is interested there");
+    let both: usize = hub.sizes().bytes;
+    publish(&hub, &["a"], at(3));
+    let one = hub.sizes().bytes - both;
+    assert_eq!(both, one + SharedFrame::topics_bytes(2), "kept once, with a place in each topic");
+}
+
+#[test]
+fn an_event_of_many_topics_leaves_each_by_its_own_bounds_and_the_node_with_the_last() {
+    let (hub, _inboxes) = hub(|settings| settings.history_events = 2);
+    let shared = publish(&hub, &["a", "b"], at(1));
+    let newer: Vec<EventId> = (2..5).map(|ms| publish(&hub, &["a"], at(ms))).collect();
+    assert_eq!(hub.sizes().frames, 3, "two of a, and the shared one, which b keeps");
+    assert!(join(&hub, &["b"], StreamStart::Newest(9), at(5)).position < shared);
+    assert_eq!(join(&hub, &["a"], StreamStart::After(shared), at(5)).gaps, [(0, Some(newer[1]))]);
+    publish(&hub, &["b"], at(6));
+    publish(&hub, &["b"], at(7));
+    assert_eq!(hub.sizes().frames, 4);
+    let kept = hub.lock().journal.oldest().map(|event| event.id());
+    assert_eq!(kept, Some(newer[1]));
 }
 
 #[test]
@@ -58,7 +77,7 @@ fn topics_of_the_server_keep_its_newest_states_only() {
             publish(&hub, &["fanwheel.status"], at(ms));
         }
         assert_eq!(hub.sizes().frames, RESERVED_TOPIC_EVENTS);
-        hub.unsubscribe(0, joined.topics[0], true, at(9));
+        hub.unsubscribe(0, joined.topics[0].index, true, at(9));
         assert!(!hub.has_subscribers("fanwheel.status"));
     }
 }
@@ -120,7 +139,7 @@ fn topics_are_gone_after_their_history_and_a_moment_after_their_last_subscriber(
         publish(&hub, &[&format!("topic {nth}")], at(1));
     }
     let joined = join(&hub, &["kept", "left"], StreamStart::Now, at(2));
-    hub.unsubscribe(0, joined.topics[1], true, at(3));
+    hub.unsubscribe(0, joined.topics[1].index, true, at(3));
     assert_eq!((hub.sizes().topics, hub.sizes().subscriptions), (10_002, 1));
     let turns = (0..).take_while(|_| hub.sweep(at(101))).count();
     assert_eq!(turns, 10_000 / (SWEEP_CALLS_PER_TURN * EVICTIONS_PER_CALL), "no turn does it all");
@@ -206,7 +225,7 @@ fn a_topic_lingers_once_however_often_it_is_left_or_published_to() {
     let (hub, _inboxes) = hub(|settings| settings.history_events = 0);
     for ms in 1..1_000 {
         let joined = join(&hub, &["a"], StreamStart::Now, at(ms));
-        hub.unsubscribe(0, joined.topics[0], true, at(ms));
+        hub.unsubscribe(0, joined.topics[0].index, true, at(ms));
         publish(&hub, &["a"], at(ms));
         assert_eq!(hub.lock().lingering.len(), 1);
     }
@@ -221,7 +240,7 @@ fn topics_that_only_linger_give_way_to_new_ones() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     for name in ["a", "b", "c", "d"] {
         let joined = join(&hub, &[name], StreamStart::Now, at(1));
-        hub.unsubscribe(0, joined.topics[0], true, at(1));
+        hub.unsubscribe(0, joined.topics[0].index, true, at(1));
     }
     publish(&hub, &["e", "f"], at(2));
     assert_eq!(hub.publish(vec![post(&["g"], "x")], None, at(3)).map(|_| ()), Err(RefusalReason::Topics));
@@ -233,7 +252,7 @@ fn topics_never_exceed_their_limit_even_if_one_that_gives_way_is_wanted_itself()
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     publish(&hub, &["kept"], at(1));
     let joined = join(&hub, &["a"], StreamStart::Now, at(1));
-    hub.unsubscribe(0, joined.topics[0], true, at(1));
+    hub.unsubscribe(0, joined.topics[0].index, true, at(1));
     assert_eq!(
         hub.publish(vec![post(&["a", "b"], "x")], None, at(2)).map(|_| ()),
         Err(RefusalReason::Topics)
@@ -247,7 +266,7 @@ fn lingering_topics_are_bounded() {
     let (hub, _inboxes) = hub(|_| {});
     for nth in 0..LINGERING_TOPICS_MAX + 1_000 {
         let joined = join(&hub, &[&format!("topic {nth}")], StreamStart::Now, at(1));
-        hub.unsubscribe(0, joined.topics[0], true, at(1));
+        hub.unsubscribe(0, joined.topics[0].index, true, at(1));
     }
     assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
 }
@@ -257,13 +276,13 @@ fn of_topics_that_are_idle_together_one_may_push_the_other_out() {
     let (hub, _inboxes) = hub(|settings| settings.history_events = 0);
     let visit = |name: &str| {
         let joined = join(&hub, &[name], StreamStart::Now, at(1));
-        hub.unsubscribe(0, joined.topics[0], true, at(1));
+        hub.unsubscribe(0, joined.topics[0].index, true, at(1));
     };
     visit("a");
     let b = join(&hub, &["b"], StreamStart::Now, at(1));
     (1..LINGERING_TOPICS_MAX).for_each(|nth| visit(&format!("topic {nth}")));
-    hub.lock().topics[b.topics[0] as usize].subscribers = 0;
-    hub.lock().topics[b.topics[0] as usize].abandoned_ms = 1;
+    hub.lock().topics[b.topics[0].index as usize].subscribers = 0;
+    hub.lock().topics[b.topics[0].index as usize].abandoned_ms = 1;
     publish(&hub, &["b", "a"], at(2));
     assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
 }
