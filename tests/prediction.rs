@@ -7,7 +7,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use fanwheel::planner::constants::Constants;
+use fanwheel::planner::constants::MeasuredConstants;
 use serde_json::Value;
 
 /// Not far from the large one: memory that a server takes once, some hundred KiB, is spread over so many.
@@ -97,7 +97,7 @@ fn median(values: &[f64]) -> f64 {
 
 /// The plan for the large number, by constants of the small one, as the program prints it.
 fn plan(small: &Found) -> Value {
-    let mut constants = Constants::recorded();
+    let mut constants = MeasuredConstants::recorded();
     constants.memory.connection_bytes = median(&small.resident_bytes);
     constants.kernel.both_ends_bytes = median(&small.kernel_bytes);
     constants.processor.delivery_us = median(&small.delivery_us);

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fanwheel::doctor::judge::host_table::{Need, TEXT};
+use fanwheel::doctor::judge::host_table::{HostRequirement, TEXT};
 use host::{Host, assert_same, file_of, is_root, project, said, table, wrong};
 
 /// All groups, as one argument list.
@@ -158,12 +158,12 @@ fn what_is_high_enough_or_of_a_group_not_asked_for_is_not_touched() {
     let host = Host::empty();
     for row in table().iter().filter(|row| row.key != "nofile") {
         let high = match row.need {
-            Need::AtLeast { .. } => "9223372036854775807\n".to_owned(),
-            Need::AtMost(_) => "1\n".to_owned(),
-            Need::Memory { .. } => "8000000 9000000 10000000\n".to_owned(),
-            Need::Span(..) => "1024\t65535\n".to_owned(),
-            Need::Choice(words) => format!("{}\n", words.split(' ').next_back().expect("a word")),
-            Need::Shown => "0\n".to_owned(),
+            HostRequirement::AtLeast { .. } => "9223372036854775807\n".to_owned(),
+            HostRequirement::AtMost(_) => "1\n".to_owned(),
+            HostRequirement::Memory { .. } => "8000000 9000000 10000000\n".to_owned(),
+            HostRequirement::Span(..) => "1024\t65535\n".to_owned(),
+            HostRequirement::Choice(words) => format!("{}\n", words.split(' ').next_back().expect("a word")),
+            HostRequirement::Shown => "0\n".to_owned(),
         };
         host.write(&file_of(row.key), &high);
     }

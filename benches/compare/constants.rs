@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use fanwheel::base::settings::Settings;
 use fanwheel::host::processes;
 use fanwheel::load::median::median;
-use fanwheel::planner::constants::{Constants, Kernel, Memory, Origin, Processor};
-use fanwheel::planner::{Ask, Machine, Plan, Planner};
+use fanwheel::planner::constants::{
+    KernelConstants, MeasuredConstants, MeasurementOrigin, MemoryConstants, ProcessorConstants,
+};
+use fanwheel::planner::{CapacityPlan, CapacityPlanner, NodeHardware, PlanRequest};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -101,7 +103,7 @@ pub fn all(
     rounds: usize,
     large: bool,
     circumstances: &Circumstances,
-) -> Result<(Constants, Vec<Check>), String> {
+) -> Result<(MeasuredConstants, Vec<Check>), String> {
     let runs = Runs { program, peer, pins };
     let mut found = Found::default();
     for round in 1..=rounds {
@@ -121,7 +123,7 @@ pub fn all(
     Ok((constants, checks))
 }
 
-fn made(small: &Values, circumstances: &Circumstances) -> Constants {
+fn made(small: &Values, circumstances: &Circumstances) -> MeasuredConstants {
     let long_kib = (LONG_BYTES - EVENT_BYTES) as f64 / 1_024.0;
     let kib_us = ((small.least("long_us") - small.least("delivery_us")) / long_kib).max(0.0);
     let connection_bytes = small.median("resident");
@@ -131,19 +133,19 @@ fn made(small: &Values, circumstances: &Circumstances) -> Constants {
     let likely = |bytes: &f64| (0.3..0.7).contains(&(bytes / both_ends_bytes));
     let server_end = Some(small.median("server_end")).filter(likely).unwrap_or(both_ends_bytes / 2.0);
     let Circumstances { machine, kernel, date, commit, command, .. } = circumstances.clone();
-    Constants {
-        origin: Origin { machine, kernel, date, commit, command },
-        memory: Memory {
+    MeasuredConstants {
+        origin: MeasurementOrigin { machine, kernel, date, commit, command },
+        memory: MemoryConstants {
             process_bytes: small.median("process_bytes"),
             connection_bytes,
             topic_bytes: (small.median("own_topics_resident") - small.median("few_resident")).max(0.0),
         },
-        kernel: Kernel {
+        kernel: KernelConstants {
             connection_bytes: server_end,
             both_ends_bytes,
-            frame_bytes: frame_bytes().unwrap_or(Constants::recorded().kernel.frame_bytes),
+            frame_bytes: frame_bytes().unwrap_or(MeasuredConstants::recorded().kernel.frame_bytes),
         },
-        processor: Processor {
+        processor: ProcessorConstants {
             delivery_us: small.least("delivery_us") - kib_us * EVENT_BYTES as f64 / 1_024.0,
             delivery_kib_us: kib_us,
             publish_us: (small.least("personal_us") - small.least("delivery_us")).max(0.0),
@@ -160,10 +162,14 @@ fn rate(connections: u64) -> f64 {
     if connections <= 20_000 { 2.0 } else { 0.5 }
 }
 
-fn predicted(constants: &Constants, connections: u64, events_per_second: f64) -> Option<Plan> {
+fn predicted(
+    constants: &MeasuredConstants,
+    connections: u64,
+    events_per_second: f64,
+) -> Option<CapacityPlan> {
     // Large enough for one node to hold all: a whole prediction is held against a whole measurement.
-    let machine = Machine { ram_bytes: 1 << 50, cores: 64, nic_bits_per_s: 1 << 50, files: 1 << 20 };
-    let ask = Ask {
+    let machine = NodeHardware { ram_bytes: 1 << 50, cores: 64, nic_bits_per_s: 1 << 50, files: 1 << 20 };
+    let ask = PlanRequest {
         connections,
         events_per_second,
         bytes: EVENT_BYTES,
@@ -174,10 +180,10 @@ fn predicted(constants: &Constants, connections: u64, events_per_second: f64) ->
         machine,
     };
     let settings = Settings { heartbeat_ms: HEARTBEAT_MS, ..Settings::default() };
-    Planner::new(constants, &settings, EVENT_BYTES).plan(ask).ok()
+    CapacityPlanner::new(constants, &settings, EVENT_BYTES).plan(ask).ok()
 }
 
-fn checked(constants: &Constants, connections: u64, large: &BTreeMap<u64, Values>) -> Vec<Check> {
+fn checked(constants: &MeasuredConstants, connections: u64, large: &BTreeMap<u64, Values>) -> Vec<Check> {
     let plans = [rate(connections), 0.0].map(|rate| predicted(constants, connections, rate));
     let ([Some(busy), Some(idle)], Some(values)) = (plans, large.get(&connections)) else {
         return Vec::new();
@@ -329,7 +335,7 @@ fn number(report: &Value, pointer: &str) -> f64 {
 }
 
 /// The constants as the file that the program carries.
-pub fn file(constants: &Constants) -> Result<String, String> {
+pub fn file(constants: &MeasuredConstants) -> Result<String, String> {
     let text = toml::to_string(constants).map_err(|error| error.to_string())?;
     Ok(format!(
         "# What `fanwheel plan` reckons with, written by `compare constants`, which `make bench` runs.\n\

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde::Serialize;
 
-use fanwheel::planner::constants::Constants;
+use fanwheel::planner::constants::MeasuredConstants;
 use host::Circumstances;
 use measure::{Pins, progress};
 use peer::Peer;
@@ -346,7 +346,7 @@ fn constants_of(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     let (constants, checks) =
         constants::all(&places.program, &peer, pins(matches), rounds.max(1), check, &circumstances)?;
     let text = constants::file(&constants)?;
-    Constants::parse(&text).map_err(|words| format!("a figure is missing: {words}"))?;
+    MeasuredConstants::parse(&text).map_err(|words| format!("a figure is missing: {words}"))?;
     write(&places.root.join("benches/record/constants.toml"), &text)?;
     if !check {
         return Ok(());

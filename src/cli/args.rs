@@ -12,7 +12,7 @@ use crate::base::settings::{SettingKind, SettingSpec, TABLE, find_spec};
 use crate::base::suggest::nearest;
 use crate::cli::grammar::switch;
 use crate::cli::{doctor, load, plan, publish, subscribe};
-use crate::config::resolve::{CONFIG_VARIABLE, Inputs};
+use crate::config::resolve::{CONFIG_VARIABLE, SettingInputs};
 
 const SIGNALS: &str = "\
 SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
@@ -84,11 +84,11 @@ fn setting(spec: &'static SettingSpec) -> Arg {
 }
 
 /// Collects settings from the environment and from the flags of a subcommand.
-pub fn setting_inputs(matches: &ArgMatches) -> Inputs {
-    let mut inputs = Inputs {
+pub fn setting_inputs(matches: &ArgMatches) -> SettingInputs {
+    let mut inputs = SettingInputs {
         config: matches.get_one::<PathBuf>("config").cloned(),
         environment: std::env::vars_os().collect(),
-        ..Inputs::default()
+        ..SettingInputs::default()
     };
     for spec in TABLE {
         // Not every subcommand has a flag for every setting.

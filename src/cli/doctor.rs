@@ -17,7 +17,7 @@ use crate::doctor::judge::host::findings;
 use crate::doctor::judge::host_table::{TEXT, rows};
 use crate::doctor::judge::streams;
 use crate::doctor::probe::host;
-use crate::doctor::probe::streams::{Wishes, look};
+use crate::doctor::probe::streams::{ProbeOptions, look};
 use crate::host::output::print;
 
 /// Seconds of `--idle-seconds`, a day: nobody waits longer for an answer.
@@ -89,7 +89,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
         None => judge_host(matches),
         Some(url) => {
             let seconds = *matches.get_one::<u64>("idle-seconds").expect("has a default");
-            let wishes = Wishes {
+            let wishes = ProbeOptions {
                 url,
                 publish_url: text("publish-url").unwrap_or_default(),
                 idle: Duration::from_secs(seconds),

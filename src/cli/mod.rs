@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::EscapedText;
 use crate::config::render;
-use crate::config::resolved::Resolved;
+use crate::config::resolved::ResolvedSettings;
 use crate::daemon::serve;
 use crate::host::output::print;
 
@@ -42,12 +42,12 @@ pub fn main() -> ExitCode {
         Some(("subscribe", matches)) => subscribe::run(matches),
         Some(("serve", matches)) => serve::run_server(&args::setting_inputs(matches)),
         Some(("config", matches)) => {
-            let text = Resolved::read(&args::setting_inputs(matches)).map_err(CommandFailure::from).map(
-                |resolved| {
+            let text = ResolvedSettings::read(&args::setting_inputs(matches))
+                .map_err(CommandFailure::from)
+                .map(|resolved| {
                     let json = matches.get_flag("json");
                     if json { render::as_json(&resolved) } else { render::as_toml(&resolved) }
-                },
-            );
+                });
             text.and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
         _ => Err(CommandFailure::Usage("a subcommand is required; see --help".to_owned())),

@@ -12,10 +12,10 @@ use crate::base::limits::PLANNED_CONNECTIONS_MAX;
 use crate::base::logfmt::shown;
 use crate::cli::args;
 use crate::cli::grammar::{number, option, switch, whole};
-use crate::config::resolved::Resolved;
+use crate::config::resolved::ResolvedSettings;
 use crate::host::output::print;
-use crate::planner::constants::Constants;
-use crate::planner::{Ask, Machine, Plan, Planner, SIZES, TooSmall, page};
+use crate::planner::constants::MeasuredConstants;
+use crate::planner::{CapacityPlan, CapacityPlanner, NodeHardware, NodeTooSmall, PlanRequest, SIZES, page};
 
 /// Files that one table may have on a host that was never tuned for more: the kernel's `fs.nr_open`.
 const NR_OPEN_DEFAULT: u64 = 1_048_576;
@@ -83,11 +83,11 @@ pub fn command() -> Command {
 /// # Errors
 /// When a flag or a setting is wrong, or no node can be that small.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
-    let settings = Resolved::read(&args::setting_inputs(matches))?.settings();
+    let settings = ResolvedSettings::read(&args::setting_inputs(matches))?.settings();
     let constants = constants(matches)?;
     let ask = ask(matches)?;
-    let planner = Planner::new(&constants, &settings, ask.bytes);
-    let too_small = |fault: TooSmall| CommandFailure::Usage(page::too_small(&fault));
+    let planner = CapacityPlanner::new(&constants, &settings, ask.bytes);
+    let too_small = |fault: NodeTooSmall| CommandFailure::Usage(page::too_small(&fault));
     let plan = planner.plan(ask).map_err(too_small)?;
     let sizes = sizes(&planner, ask).map_err(too_small)?;
     if matches.get_flag("json") {
@@ -101,7 +101,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
 
 /// Plans each size of the table, with as many topics for each connection as were asked for, if not one for
 /// all.
-fn sizes(planner: &Planner<'_>, ask: Ask) -> Result<Vec<Plan>, TooSmall> {
+fn sizes(planner: &CapacityPlanner<'_>, ask: PlanRequest) -> Result<Vec<CapacityPlan>, NodeTooSmall> {
     let each = ask.topics as f64 / ask.connections as f64;
     let topics = |connections: u64| match ask.topics {
         1 => 1,
@@ -109,19 +109,22 @@ fn sizes(planner: &Planner<'_>, ask: Ask) -> Result<Vec<Plan>, TooSmall> {
     };
     SIZES
         .iter()
-        .map(|&connections| planner.plan(Ask { connections, topics: topics(connections), ..ask }))
+        .map(|&connections| planner.plan(PlanRequest { connections, topics: topics(connections), ..ask }))
         .collect()
 }
 
-fn constants(matches: &ArgMatches) -> Result<Constants, CommandFailure> {
-    let Some(path) = matches.get_one::<PathBuf>("constants") else { return Ok(Constants::recorded()) };
+fn constants(matches: &ArgMatches) -> Result<MeasuredConstants, CommandFailure> {
+    let Some(path) = matches.get_one::<PathBuf>("constants") else {
+        return Ok(MeasuredConstants::recorded());
+    };
     let name = shown(&path.to_string_lossy());
     let text = std::fs::read_to_string(path)
         .map_err(|os| CommandFailure::Usage(format!("cannot read --constants {name}: {os}")))?;
-    Constants::parse(&text).map_err(|words| CommandFailure::Usage(format!("--constants {name}: {words}")))
+    MeasuredConstants::parse(&text)
+        .map_err(|words| CommandFailure::Usage(format!("--constants {name}: {words}")))
 }
 
-fn ask(matches: &ArgMatches) -> Result<Ask, CommandFailure> {
+fn ask(matches: &ArgMatches) -> Result<PlanRequest, CommandFailure> {
     let count = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
     let real = |name: &str, least: f64, most: f64| {
         let value = *matches.get_one::<f64>(name).expect("it has a default");
@@ -129,7 +132,7 @@ fn ask(matches: &ArgMatches) -> Result<Ask, CommandFailure> {
         let refusal = || CommandFailure::Usage(format!("--{name} = {value} is not from {least} to {most}"));
         fits.then_some(value).ok_or_else(refusal)
     };
-    Ok(Ask {
+    Ok(PlanRequest {
         connections: count("connections"),
         events_per_second: real("events-per-second", 0.0, 1e6)?,
         bytes: count("bytes"),
@@ -137,7 +140,7 @@ fn ask(matches: &ArgMatches) -> Result<Ask, CommandFailure> {
         slow_percent: real("slow-percent", 0.0, 100.0)?,
         rtt_ms: real("rtt-ms", 0.0, 60_000.0)?,
         headroom_percent: real("headroom-percent", 0.0, 90.0)?,
-        machine: Machine {
+        machine: NodeHardware {
             ram_bytes: count("nodes-ram"),
             cores: count("cores"),
             nic_bits_per_s: count("nic"),

@@ -10,8 +10,10 @@ use toml::de::{DeTable, DeValue};
 use crate::base::limits::ALERT_MS_MAX;
 use crate::base::logfmt::shown;
 use crate::base::suggest::nearest;
-use crate::config::refusal::Refusal;
-use crate::monitor::alerts::{Bound, DEFAULT_RULES, DefaultRule, Metric, Rule, SEVERITY_NAMES, Severity};
+use crate::config::refusal::SettingsRefusal;
+use crate::monitor::alerts::{
+    AlertBound, AlertMetric, AlertRule, DEFAULT_RULES, DefaultRule, SEVERITY_NAMES, Severity,
+};
 use crate::monitor::watch::{metric_named, metrics};
 
 /// Alert rules: each is looked at once a second under the lock of the pages.
@@ -29,12 +31,12 @@ pub struct RuleEntry {
     /// Its own.
     pub name: String,
     /// What it looks at.
-    pub metric: &'static Metric,
+    pub metric: &'static AlertMetric,
     /// None only while it is off.
-    pub bound: Option<Bound>,
-    /// See [`Rule::for_ms`].
+    pub bound: Option<AlertBound>,
+    /// See [`AlertRule::for_ms`].
     pub for_ms: u64,
-    /// See [`Rule::severity`].
+    /// See [`AlertRule::severity`].
     pub severity: Severity,
     /// None: the setting `alert_cooldown_ms`.
     pub cooldown_ms: Option<u64>,
@@ -60,11 +62,11 @@ impl RuleEntry {
     }
 
     /// The rule to be watched, if it is on.
-    pub fn rule(&self, alert_cooldown_ms: u64) -> Option<Rule> {
+    pub fn rule(&self, alert_cooldown_ms: u64) -> Option<AlertRule> {
         let (name, bound) = (self.name.clone(), self.bound.filter(|_| self.enabled)?);
         let RuleEntry { metric, for_ms, severity, .. } = *self;
         let cooldown_ms = self.cooldown_ms.unwrap_or(alert_cooldown_ms);
-        Some(Rule { name, metric, bound, for_ms, severity, cooldown_ms })
+        Some(AlertRule { name, metric, bound, for_ms, severity, cooldown_ms })
     }
 }
 
@@ -80,7 +82,7 @@ pub fn laid_over_defaults(mut written: Vec<RuleEntry>) -> Vec<RuleEntry> {
 }
 
 /// The file around a value, for refusals.
-pub struct Page<'a> {
+pub struct ConfigText<'a> {
     /// The whole text.
     pub text: &'a str,
     /// File and line of a part of it.
@@ -88,45 +90,51 @@ pub struct Page<'a> {
 }
 
 /// Reads the value of `alerts`, which stands at `span`.
-pub fn read(page: &Page<'_>, span: Range<usize>, value: &DeValue<'_>) -> Result<Vec<RuleEntry>, Refusal> {
+pub fn read(
+    page: &ConfigText<'_>,
+    span: Range<usize>,
+    value: &DeValue<'_>,
+) -> Result<Vec<RuleEntry>, SettingsRefusal> {
     let no_list = || {
         let place = (page.place)(span.clone());
-        Refusal::Contradiction(format!("{place}: write each rule as a table of its own, under [[{KEY}]]"))
+        SettingsRefusal::Contradiction(format!(
+            "{place}: write each rule as a table of its own, under [[{KEY}]]"
+        ))
     };
     let DeValue::Array(items) = value else { return Err(no_list()) };
     let mut entries: Vec<RuleEntry> = Vec::new();
     for item in items {
         let DeValue::Table(table) = item.get_ref() else { return Err(no_list()) };
-        let entry = Reader { page, table, place: (page.place)(item.span()) }.entry()?;
+        let entry = RuleReader { page, table, place: (page.place)(item.span()) }.entry()?;
         if let Some(earlier) = entries.iter().find(|earlier| earlier.name == entry.name) {
             let words = format!("{}: alert {} stands also at {}", entry.place, entry.name, earlier.place);
-            return Err(Refusal::Contradiction(words));
+            return Err(SettingsRefusal::Contradiction(words));
         }
         entries.push(entry);
     }
     if entries.len() + DEFAULT_RULES.len() > ALERT_RULES_MAX {
         let most = ALERT_RULES_MAX - DEFAULT_RULES.len();
         let words = format!("{}: more than {most} rules of alerts", (page.place)(span));
-        return Err(Refusal::Contradiction(words));
+        return Err(SettingsRefusal::Contradiction(words));
     }
     Ok(entries)
 }
 
 /// One table.
-struct Reader<'a> {
-    page: &'a Page<'a>,
+struct RuleReader<'a> {
+    page: &'a ConfigText<'a>,
     table: &'a DeTable<'a>,
     place: String,
 }
 
-impl Reader<'_> {
-    fn entry(self) -> Result<RuleEntry, Refusal> {
+impl RuleReader<'_> {
+    fn entry(self) -> Result<RuleEntry, SettingsRefusal> {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
             if !KEYS.contains(&name) {
                 let (place, name) = ((self.page.place)(key.span()), name.to_owned());
                 let nearest = nearest(&name, KEYS.into_iter()).map(str::to_owned);
-                return Err(Refusal::UnknownName { place, name, nearest });
+                return Err(SettingsRefusal::UnknownName { place, name, nearest });
             }
         }
         let name = self.name()?;
@@ -137,7 +145,7 @@ impl Reader<'_> {
         let (Some(metric), true) = (metric, bound.is_some() || !enabled) else {
             let wanted = if metric.is_none() { "metric, and above or below" } else { "above or below" };
             let words = format!("{}: alert {name} needs {wanted}", self.place);
-            return Err(Refusal::Contradiction(words));
+            return Err(SettingsRefusal::Contradiction(words));
         };
         let severity = self.choice("severity", Severity::named, &SEVERITY_NAMES)?;
         let for_ms = self.milliseconds("for_ms")?;
@@ -155,7 +163,7 @@ impl Reader<'_> {
         })
     }
 
-    fn name(&self) -> Result<String, Refusal> {
+    fn name(&self) -> Result<String, SettingsRefusal> {
         let good = |name: &str| {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             !name.is_empty() && name.len() <= ALERT_NAME_BYTES_MAX && name.bytes().all(plain)
@@ -165,27 +173,27 @@ impl Reader<'_> {
         );
         let name =
             self.get("name", &allowed, |value| value.as_str().filter(|name| good(name)).map(str::to_owned))?;
-        name.ok_or_else(|| Refusal::Contradiction(format!("{}: this alert needs a name", self.place)))
+        name.ok_or_else(|| SettingsRefusal::Contradiction(format!("{}: this alert needs a name", self.place)))
     }
 
-    fn metric(&self) -> Result<Option<&'static Metric>, Refusal> {
+    fn metric(&self) -> Result<Option<&'static AlertMetric>, SettingsRefusal> {
         let names: Vec<&str> = metrics().map(|metric| metric.name).collect();
         self.choice("metric", metric_named, &names)
     }
 
-    fn bound(&self, name: &str) -> Result<Option<Bound>, Refusal> {
+    fn bound(&self, name: &str) -> Result<Option<AlertBound>, SettingsRefusal> {
         let number = |key| self.get(key, "a number, without quotes", number_of);
         match (number("above")?, number("below")?) {
             (Some(_), Some(_)) => {
                 let words =
                     format!("{}: alert {name} has both above and below; write two alerts", self.place);
-                Err(Refusal::Contradiction(words))
+                Err(SettingsRefusal::Contradiction(words))
             }
-            (above, below) => Ok(above.map(Bound::Above).or(below.map(Bound::Below))),
+            (above, below) => Ok(above.map(AlertBound::Above).or(below.map(AlertBound::Below))),
         }
     }
 
-    fn milliseconds(&self, key: &'static str) -> Result<Option<u64>, Refusal> {
+    fn milliseconds(&self, key: &'static str) -> Result<Option<u64>, SettingsRefusal> {
         let number = |value: &DeValue<'_>| {
             let number = value.as_integer()?;
             let number = u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()?;
@@ -199,7 +207,7 @@ impl Reader<'_> {
         key: &'static str,
         named: impl Fn(&str) -> Option<T>,
         names: &[&str],
-    ) -> Result<Option<T>, Refusal> {
+    ) -> Result<Option<T>, SettingsRefusal> {
         let typed = self.table.get(key).and_then(|value| value.get_ref().as_str()).unwrap_or_default();
         let hint = nearest(typed, names.iter().copied())
             .map_or(String::new(), |near| format!("; did you mean {near}?"));
@@ -213,9 +221,9 @@ impl Reader<'_> {
         key: &'static str,
         allowed: &str,
         read: impl Fn(&DeValue<'_>) -> Option<T>,
-    ) -> Result<Option<T>, Refusal> {
+    ) -> Result<Option<T>, SettingsRefusal> {
         let Some(value) = self.table.get(key) else { return Ok(None) };
-        read(value.get_ref()).map(Some).ok_or_else(|| Refusal::Value {
+        read(value.get_ref()).map(Some).ok_or_else(|| SettingsRefusal::Value {
             place: (self.page.place)(value.span()),
             name: key,
             value: shown(self.page.text.get(value.span()).unwrap_or_default()),
@@ -267,12 +275,12 @@ mod tests {
                     above = 1_000.5\nfor_ms = 10\ncooldown_ms = 20\nseverity = 'info'\n";
         let rules = rules(text).expect("good");
         let low = named(&rules, "message_rate_low");
-        assert_eq!((low.bound, low.for_ms, low.enabled), (Some(Bound::Below(5.0)), 60_000, true));
+        assert_eq!((low.bound, low.for_ms, low.enabled), (Some(AlertBound::Below(5.0)), 60_000, true));
         assert_eq!((low.metric.name, low.place.as_str()), ("published_per_second", "f.toml:1"));
         assert_eq!(low.rule(7).map(|rule| rule.cooldown_ms), Some(7));
         assert_eq!(named(&rules, "not_ready").rule(7), None);
         let crowd = named(&rules, "crowd").rule(7).expect("on");
-        assert_eq!((crowd.bound, crowd.for_ms, crowd.cooldown_ms), (Bound::Above(1_000.5), 10, 20));
+        assert_eq!((crowd.bound, crowd.for_ms, crowd.cooldown_ms), (AlertBound::Above(1_000.5), 10, 20));
         assert_eq!((crowd.severity, rules.len()), (Severity::Info, DEFAULT_RULES.len() + 1));
     }
 

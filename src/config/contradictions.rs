@@ -8,8 +8,8 @@ use crate::base::address::ListenAddress;
 use crate::base::limits::UNIX_PATH_BYTES_MAX;
 use crate::base::logfmt::shown;
 use crate::base::settings::{Settings, SlowPolicy, split_list};
-use crate::config::refusal::Refusal;
-use crate::config::resolved::{Entry, Resolved, Source};
+use crate::config::refusal::SettingsRefusal;
+use crate::config::resolved::{ResolvedEntry, ResolvedSettings, SettingSource};
 
 /// Addresses of one mail: with its text it fits the smallest pipe, so that writing it never waits.
 const ALERT_MAILS_MAX: usize = 10;
@@ -25,7 +25,7 @@ const ORDERED: &[(&str, &str, &str)] = &[
 ];
 
 /// Makes defaults give way, then refuses the first contradiction found.
-pub fn check(resolved: &mut Resolved) -> Result<(), Refusal> {
+pub fn check(resolved: &mut ResolvedSettings) -> Result<(), SettingsRefusal> {
     for (small, large, why) in ORDERED {
         give_way(resolved, small, large);
         ordered(resolved.entry(small), resolved.entry(large), why)?;
@@ -38,16 +38,16 @@ pub fn check(resolved: &mut Resolved) -> Result<(), Refusal> {
     slow(resolved)
 }
 
-fn named(entry: &Entry) -> String {
+fn named(entry: &ResolvedEntry) -> String {
     format!("{} = {} ({})", entry.spec.name, shown(&entry.text), entry.place())
 }
 
-fn refuse<T>(words: String) -> Result<T, Refusal> {
-    Err(Refusal::Contradiction(words))
+fn refuse<T>(words: String) -> Result<T, SettingsRefusal> {
+    Err(SettingsRefusal::Contradiction(words))
 }
 
-fn malformed<T>(entry: &Entry, item: &str, allowed: &str) -> Result<T, Refusal> {
-    Err(Refusal::Value {
+fn malformed<T>(entry: &ResolvedEntry, item: &str, allowed: &str) -> Result<T, SettingsRefusal> {
+    Err(SettingsRefusal::Value {
         place: entry.place(),
         name: entry.spec.name,
         value: item.to_owned(),
@@ -55,7 +55,7 @@ fn malformed<T>(entry: &Entry, item: &str, allowed: &str) -> Result<T, Refusal> 
     })
 }
 
-fn ordered(small: &Entry, large: &Entry, why: &str) -> Result<(), Refusal> {
+fn ordered(small: &ResolvedEntry, large: &ResolvedEntry, why: &str) -> Result<(), SettingsRefusal> {
     if number(small) <= number(large) {
         return Ok(());
     }
@@ -63,20 +63,20 @@ fn ordered(small: &Entry, large: &Entry, why: &str) -> Result<(), Refusal> {
 }
 
 /// A default that exceeds what was set is lowered to it, one that is below what was set is raised.
-fn give_way(resolved: &mut Resolved, small: &str, large: &str) {
+fn give_way(resolved: &mut ResolvedSettings, small: &str, large: &str) {
     let (low, high) = (resolved.entry(small), resolved.entry(large));
     if number(low) <= number(high) {
         return;
     }
     let (low_text, high_text) = (low.text.clone(), high.text.clone());
     match (&low.source, &high.source) {
-        (Source::Default, _) => resolved.entry_mut(small).text = high_text,
-        (_, Source::Default) => resolved.entry_mut(large).text = low_text,
+        (SettingSource::Default, _) => resolved.entry_mut(small).text = high_text,
+        (_, SettingSource::Default) => resolved.entry_mut(large).text = low_text,
         _ => {}
     }
 }
 
-fn number(entry: &Entry) -> u64 {
+fn number(entry: &ResolvedEntry) -> u64 {
     entry.text.parse().expect("checked against the table")
 }
 
@@ -95,7 +95,7 @@ fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     }
 }
 
-fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
+fn addresses(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     let (listen, control) = (resolved.entry("listen"), resolved.entry("control"));
     let texts = split_list(&listen.text);
     let control_texts = [control.text.clone()];
@@ -103,7 +103,7 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     if texts.is_empty() {
         return malformed(listen, "", "at least one address");
     }
-    let mut seen: Vec<(ListenAddress, &Entry, &str)> = Vec::new();
+    let mut seen: Vec<(ListenAddress, &ResolvedEntry, &str)> = Vec::new();
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
     for (entry, text) in all {
         let Some(place) = ListenAddress::parse(text) else {
@@ -129,7 +129,7 @@ fn addresses(resolved: &Resolved) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn origins(entry: &Entry) -> Result<(), Refusal> {
+fn origins(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     let origins = split_list(&entry.text);
     if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
         return refuse(format!("{}: * allows every origin, so it must stand alone", named(entry)));
@@ -151,7 +151,7 @@ fn origins(entry: &Entry) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn host_names(entry: &Entry) -> Result<(), Refusal> {
+fn host_names(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     for name in split_list(&entry.text) {
         let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -164,7 +164,7 @@ fn host_names(entry: &Entry) -> Result<(), Refusal> {
 }
 
 /// Programs are run without a shell, so their arguments have no place here, and without a search.
-fn programs(resolved: &Resolved) -> Result<(), Refusal> {
+fn programs(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     for name in ["alert_command", "alert_sendmail"] {
         let entry = resolved.entry(name);
         if !entry.text.is_empty() && !entry.text.starts_with('/') {
@@ -179,7 +179,7 @@ fn programs(resolved: &Resolved) -> Result<(), Refusal> {
 }
 
 /// They become arguments of a program and part of a mail's head.
-fn mail_addresses(entry: &Entry) -> Result<(), Refusal> {
+fn mail_addresses(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     let addresses = split_list(&entry.text);
     if addresses.len() > ALERT_MAILS_MAX {
         return malformed(entry, &entry.text, &format!("at most {ALERT_MAILS_MAX} addresses"));
@@ -195,12 +195,15 @@ fn mail_addresses(entry: &Entry) -> Result<(), Refusal> {
 
 /// The kernel gives up on a peer that acknowledges nothing for `user_timeout_ms`; a policy that keeps slow
 /// subscribers would never see one that stalls for longer.
-fn slow(resolved: &Resolved) -> Result<(), Refusal> {
+fn slow(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     let settings: Settings = resolved.settings();
     if settings.slow_policy == SlowPolicy::Disconnect || settings.stall_ms < settings.user_timeout_ms {
         return Ok(());
     }
-    if ["stall_ms", "user_timeout_ms"].iter().any(|name| resolved.entry(name).source == Source::Default) {
+    if ["stall_ms", "user_timeout_ms"]
+        .iter()
+        .any(|name| resolved.entry(name).source == SettingSource::Default)
+    {
         return Ok(());
     }
     let [policy, stall, timeout] =

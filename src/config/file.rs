@@ -14,8 +14,8 @@ use crate::base::limits::MIB;
 use crate::base::logfmt::shown;
 use crate::base::settings::{self, SettingKind, SettingSpec, TABLE};
 use crate::base::suggest::nearest;
-use crate::config::alert_rules::{self, Page, RuleEntry};
-use crate::config::refusal::Refusal;
+use crate::config::alert_rules::{self, ConfigText, RuleEntry};
+use crate::config::refusal::SettingsRefusal;
 
 /// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
 const CONFIG_FILE_BYTES_MAX: usize = MIB;
@@ -33,7 +33,7 @@ pub struct FileEntry {
 
 /// All that a file says.
 #[derive(Clone, Debug, Default)]
-pub struct Contents {
+pub struct FileContents {
     /// Settings, by line.
     pub entries: Vec<FileEntry>,
     /// Alert rules.
@@ -41,8 +41,8 @@ pub struct Contents {
 }
 
 /// Reads and checks a file's names and types.
-pub fn read(path: &Path) -> Result<Contents, Refusal> {
-    let unreadable = |reason: String| Refusal::FileUnreadable(path.to_owned(), reason);
+pub fn read(path: &Path) -> Result<FileContents, SettingsRefusal> {
+    let unreadable = |reason: String| SettingsRefusal::FileUnreadable(path.to_owned(), reason);
     let mut bytes = Vec::new();
     let limit = CONFIG_FILE_BYTES_MAX as u64;
     let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
@@ -55,14 +55,14 @@ pub fn read(path: &Path) -> Result<Contents, Refusal> {
 }
 
 /// The same for a text that is there already.
-pub fn parse(path: &Path, text: &str) -> Result<Contents, Refusal> {
+pub fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRefusal> {
     let place = |span: Range<usize>| format!("{}:{}", path.display(), line_of(text, span.start));
     let table = DeTable::parse(text).map_err(|error| {
         let reason = error.message().lines().collect::<Vec<_>>().join(", ");
-        Refusal::FileSyntax(place(error.span().unwrap_or(0..0)), reason)
+        SettingsRefusal::FileSyntax(place(error.span().unwrap_or(0..0)), reason)
     })?;
-    let page = Page { text, place: &place };
-    let mut contents = Contents::default();
+    let page = ConfigText { text, place: &place };
+    let mut contents = FileContents::default();
     for (key, value) in table.get_ref() {
         let name: &str = key.get_ref();
         if name == alert_rules::KEY {
@@ -70,12 +70,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Contents, Refusal> {
             continue;
         }
         let names = || TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY]);
-        let spec = settings::find_spec(name).ok_or_else(|| Refusal::UnknownName {
+        let spec = settings::find_spec(name).ok_or_else(|| SettingsRefusal::UnknownName {
             place: place(key.span()),
             name: name.to_owned(),
             nearest: nearest(name, names()).map(str::to_owned),
         })?;
-        let text_of_value = text_of(spec, value.get_ref()).map_err(|allowed| Refusal::Value {
+        let text_of_value = text_of(spec, value.get_ref()).map_err(|allowed| SettingsRefusal::Value {
             place: place(key.span()),
             name: spec.name,
             value: shown(&spec.shown(text.get(value.span()).unwrap_or_default())),

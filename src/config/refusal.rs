@@ -12,7 +12,7 @@ use crate::base::suggest::nearest;
 
 /// Why the settings can't be used. The text is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum SettingsRefusal {
     /// The file can't be read; with the reason.
     FileUnreadable(PathBuf, String),
     /// The file is not TOML: place and reason.
@@ -41,30 +41,32 @@ pub enum Refusal {
     Contradiction(String),
 }
 
-impl From<Refusal> for CommandFailure {
-    fn from(refusal: Refusal) -> CommandFailure {
+impl From<SettingsRefusal> for CommandFailure {
+    fn from(refusal: SettingsRefusal) -> CommandFailure {
         CommandFailure::Usage(refusal.to_string())
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for SettingsRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::FileUnreadable(path, reason) => {
+            SettingsRefusal::FileUnreadable(path, reason) => {
                 write!(f, "cannot read the configuration file {}: {reason}", shown(&path.to_string_lossy()))
             }
-            Refusal::FileSyntax(place, reason) => write!(f, "{}: {}", shown(place), EscapedText(reason)),
-            Refusal::UnknownName { place, name, nearest } => {
+            SettingsRefusal::FileSyntax(place, reason) => {
+                write!(f, "{}: {}", shown(place), EscapedText(reason))
+            }
+            SettingsRefusal::UnknownName { place, name, nearest } => {
                 write!(f, "{}: unknown setting {}", shown(place), shown(name))?;
                 match nearest {
                     Some(nearest) => write!(f, "; did you mean {nearest}?"),
                     None => write!(f, "; `fanwheel config` lists all settings"),
                 }
             }
-            Refusal::Value { place, name, value, allowed } => {
+            SettingsRefusal::Value { place, name, value, allowed } => {
                 write!(f, "{}: {name} = {} is not allowed: must be {allowed}", shown(place), shown(value))
             }
-            Refusal::Contradiction(words) => write!(f, "{}", EscapedText(words)),
+            SettingsRefusal::Contradiction(words) => write!(f, "{}", EscapedText(words)),
         }
     }
 }

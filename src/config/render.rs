@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 
 use crate::base::settings::{SettingKind, split_list};
 use crate::config::alert_rules::{self, RuleEntry};
-use crate::config::resolved::{Entry, Resolved};
-use crate::monitor::alerts::Bound;
+use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
+use crate::monitor::alerts::AlertBound;
 
 /// A configuration file that says what is in force, each value with its meaning, bounds and source.
-pub fn as_toml(resolved: &Resolved) -> String {
+pub fn as_toml(resolved: &ResolvedSettings) -> String {
     let mut out = String::from("# fanwheel: effective settings; each value with where it came from.\n");
     for entry in resolved.entries() {
         let spec = entry.spec;
@@ -46,7 +46,7 @@ fn alert(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
 }
 
 /// One object: each setting's name, with its value and where it came from.
-pub fn as_json(resolved: &Resolved) -> String {
+pub fn as_json(resolved: &ResolvedSettings) -> String {
     let rows = resolved.entries().iter().map(|entry| {
         let value = match entry.spec.kind {
             SettingKind::Int { .. } => json!(number(entry)),
@@ -64,8 +64,8 @@ fn alert_json(entry: &RuleEntry) -> Value {
     json!({
         "name": entry.name,
         "metric": entry.metric.name,
-        "above": entry.bound.filter(|bound| bound.side() == "above").map(Bound::limit),
-        "below": entry.bound.filter(|bound| bound.side() == "below").map(Bound::limit),
+        "above": entry.bound.filter(|bound| bound.side() == "above").map(AlertBound::limit),
+        "below": entry.bound.filter(|bound| bound.side() == "below").map(AlertBound::limit),
         "for_ms": entry.for_ms,
         "severity": entry.severity.name(),
         "cooldown_ms": entry.cooldown_ms,
@@ -74,11 +74,11 @@ fn alert_json(entry: &RuleEntry) -> Value {
     })
 }
 
-fn number(entry: &Entry) -> u64 {
+fn number(entry: &ResolvedEntry) -> u64 {
     entry.text.parse().expect("checked against the table")
 }
 
-fn toml_value(entry: &Entry) -> String {
+fn toml_value(entry: &ResolvedEntry) -> String {
     match entry.spec.kind {
         SettingKind::Int { .. } => number(entry).to_string(),
         SettingKind::Choice(_) | SettingKind::Text => quoted(&entry.text),
@@ -103,14 +103,14 @@ fn comment(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::base::settings::TABLE;
-    use crate::config::resolve::Inputs;
+    use crate::config::resolve::SettingInputs;
 
-    fn resolved(flags: &[(&'static str, &str)]) -> Resolved {
-        let mut inputs = Inputs::default();
+    fn resolved(flags: &[(&'static str, &str)]) -> ResolvedSettings {
+        let mut inputs = SettingInputs::default();
         for (name, text) in flags {
             inputs.flags.insert(name, vec![(*text).to_owned()]);
         }
-        Resolved::read(&inputs).expect("good")
+        ResolvedSettings::read(&inputs).expect("good")
     }
 
     #[test]
@@ -123,8 +123,8 @@ mod tests {
         ]);
         let path = std::env::temp_dir().join(format!("fanwheel-{}-fed-back.toml", std::process::id()));
         std::fs::write(&path, as_toml(&first)).expect("a writable temporary directory");
-        let inputs = Inputs { config: Some(path.clone()), ..Inputs::default() };
-        let second = Resolved::read(&inputs).expect("what `config` prints is a good file");
+        let inputs = SettingInputs { config: Some(path.clone()), ..SettingInputs::default() };
+        let second = ResolvedSettings::read(&inputs).expect("what `config` prints is a good file");
         let _ = std::fs::remove_file(&path);
         for (before, after) in first.entries().iter().zip(second.entries()) {
             assert_eq!(before.text, after.text, "{}", before.spec.name);
@@ -139,9 +139,9 @@ mod tests {
         for text in [as_toml(&secret), as_json(&secret)] {
             assert!(text.contains("https://hooks.example/***") && !text.contains("T0"), "{text}");
         }
-        let mut inputs = Inputs::default();
+        let mut inputs = SettingInputs::default();
         inputs.flags.insert("alert_webhook", vec!["https://hooks.example/***".to_owned()]);
-        assert!(Resolved::read(&inputs).is_err());
+        assert!(ResolvedSettings::read(&inputs).is_err());
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStringExt;
 use super::*;
 
 /// Names and texts.
-type Pairs<'a> = &'a [(&'static str, &'static str)];
+type TextPairs<'a> = &'a [(&'static str, &'static str)];
 
-fn inputs(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Inputs {
-    let mut inputs = Inputs::default();
+fn inputs(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> SettingInputs {
+    let mut inputs = SettingInputs::default();
     for (name, text) in flags {
         inputs.flags.entry(name).or_default().push((*text).to_owned());
     }
@@ -19,21 +19,21 @@ fn inputs(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Input
 }
 
 fn refusal(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> String {
-    Resolved::read(&inputs(flags, environment)).expect_err("refused").to_string()
+    ResolvedSettings::read(&inputs(flags, environment)).expect_err("refused").to_string()
 }
 
 /// A file of this test process's own that is gone when the value is.
-struct Scratch(PathBuf);
+struct ScratchFile(PathBuf);
 
-impl Scratch {
-    fn new(name: &str, text: &str) -> Scratch {
+impl ScratchFile {
+    fn new(name: &str, text: &str) -> ScratchFile {
         let path = std::env::temp_dir().join(format!("fanwheel-{}-{name}", std::process::id()));
         fs::write(&path, text).expect("a writable temporary directory");
-        Scratch(path)
+        ScratchFile(path)
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -41,12 +41,12 @@ impl Drop for Scratch {
 
 #[test]
 fn stronger_sources_win_and_each_value_knows_its_source() {
-    let file = Scratch::new("order.toml", "heartbeat_ms = 1000\nretry_ms = 1000\ndrain_ms = 1000\n");
+    let file = ScratchFile::new("order.toml", "heartbeat_ms = 1000\nretry_ms = 1000\ndrain_ms = 1000\n");
     let path = file.0.to_str().expect("a plain path").to_owned();
     let environment = [("FANWHEEL_CONFIG", path.as_str()), ("FANWHEEL_RETRY_MS", "2000"), ("PATH", "/bin")];
     let mut inputs = inputs(&[("drain_ms", "3000")], &environment);
     inputs.environment.push(("FANWHEEL_DRAIN_MS".into(), "2000".into()));
-    let resolved = Resolved::read(&inputs).expect("good");
+    let resolved = ResolvedSettings::read(&inputs).expect("good");
     let rows = [
         ("idle_ms", "75000", "default".to_owned()),
         ("heartbeat_ms", "1000", format!("{path}:1")),
@@ -62,23 +62,23 @@ fn stronger_sources_win_and_each_value_knows_its_source() {
 
 #[test]
 fn a_flag_names_another_file_than_the_variable() {
-    let file = Scratch::new("flag.toml", "workers = 3\n");
+    let file = ScratchFile::new("flag.toml", "workers = 3\n");
     let mut inputs = inputs(&[], &[("FANWHEEL_CONFIG", "/nonexistent/fanwheel.toml")]);
     inputs.config = Some(file.0.clone());
-    assert_eq!(Resolved::read(&inputs).expect("good").settings().workers, 3);
+    assert_eq!(ResolvedSettings::read(&inputs).expect("good").settings().workers, 3);
 }
 
 #[test]
 fn repeated_flags_and_commas_make_one_list() {
     let flags = [("listen", "127.0.0.1:1"), ("listen", "127.0.0.1:2,unix:/run/x")];
-    let resolved = Resolved::read(&inputs(&flags, &[])).expect("good");
+    let resolved = ResolvedSettings::read(&inputs(&flags, &[])).expect("good");
     assert_eq!(resolved.settings().listen, ["127.0.0.1:1", "127.0.0.1:2", "unix:/run/x"]);
 }
 
 #[test]
 fn the_benchmark_profile_moves_the_default_port_but_no_port_that_was_given() {
     let listen = |flags: &[(&'static str, &str)]| {
-        let resolved = Resolved::read(&inputs(flags, &[])).expect("good");
+        let resolved = ResolvedSettings::read(&inputs(flags, &[])).expect("good");
         (resolved.settings().listen.join(","), resolved.entry("listen").place())
     };
     let profile = ("profile", "broadcast-benchmark");
@@ -88,7 +88,7 @@ fn the_benchmark_profile_moves_the_default_port_but_no_port_that_was_given() {
 
 #[test]
 fn refusals_name_key_value_limit_and_place() {
-    let rows: &[(Pairs<'_>, Pairs<'_>, &str)] = &[
+    let rows: &[(TextPairs<'_>, TextPairs<'_>, &str)] = &[
         (
             &[("heartbeat_ms", "5")],
             &[],
@@ -157,7 +157,7 @@ fn refusals_name_key_value_limit_and_place() {
 
 #[test]
 fn destinations_of_alerts_are_refused_without_their_secrets() {
-    let rows: &[(Pairs<'_>, Pairs<'_>, &str)] = &[
+    let rows: &[(TextPairs<'_>, TextPairs<'_>, &str)] = &[
         (
             &[("alert_webhook", "hooks.example/secret")],
             &[],
@@ -198,7 +198,7 @@ fn listeners_need_an_address_each() {
         &[("listen", "0.0.0.0:8080"), ("listen", "[::]:8080"), ("control", "")],
     ];
     for flags in good {
-        assert!(Resolved::read(&inputs(flags, &[])).is_ok(), "{flags:?}");
+        assert!(ResolvedSettings::read(&inputs(flags, &[])).is_ok(), "{flags:?}");
     }
     let overlapping: &[&[(&str, &str)]] = &[
         &[("listen", "127.0.0.1:9"), ("control", "127.0.0.1:9")],
@@ -227,29 +227,29 @@ fn listeners_need_an_address_each() {
 
 #[test]
 fn values_that_are_not_text_are_refused_in_one_line() {
-    let mut inputs = Inputs::default();
+    let mut inputs = SettingInputs::default();
     inputs.environment.push(("FANWHEEL_LISTEN".into(), OsString::from_vec(vec![0xff, b'\n'])));
-    let line = Resolved::read(&inputs).expect_err("refused").to_string();
+    let line = ResolvedSettings::read(&inputs).expect_err("refused").to_string();
     assert_eq!(line, "FANWHEEL_LISTEN: listen = \u{fffd}\\n is not allowed: must be UTF-8 text");
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_named_with_the_reason() {
-    let mut inputs = Inputs { config: Some("/nonexistent/f.toml".into()), ..Inputs::default() };
-    let line = Resolved::read(&inputs).expect_err("refused").to_string();
+    let mut inputs = SettingInputs { config: Some("/nonexistent/f.toml".into()), ..SettingInputs::default() };
+    let line = ResolvedSettings::read(&inputs).expect_err("refused").to_string();
     assert!(
         line.starts_with("cannot read the configuration file /nonexistent/f.toml: No such file"),
         "{line}"
     );
     inputs.config = Some("/dev/zero".into());
-    let line = Resolved::read(&inputs).expect_err("refused").to_string();
+    let line = ResolvedSettings::read(&inputs).expect_err("refused").to_string();
     assert_eq!(line, "cannot read the configuration file /dev/zero: it is larger than 1048576 bytes");
 }
 
 #[test]
 fn defaults_give_way_to_what_was_set() {
-    let mut inputs = Inputs::default();
+    let mut inputs = SettingInputs::default();
     inputs.flags.insert("history_bytes_max", vec!["4000000".to_owned()]);
-    let resolved = Resolved::read(&inputs).expect("a default is no contradiction");
+    let resolved = ResolvedSettings::read(&inputs).expect("a default is no contradiction");
     assert_eq!(resolved.settings().history_topic_bytes_max, 4_000_000);
 }

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use crate::base::settings::{SettingSpec, Settings};
 use crate::config::alert_rules::RuleEntry;
-use crate::config::refusal::Refusal;
-use crate::monitor::alerts::Rule;
+use crate::config::refusal::SettingsRefusal;
+use crate::monitor::alerts::AlertRule;
 
 /// What the variables of all settings begin with.
 pub const VARIABLE_PREFIX: &str = "FANWHEEL_";
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SettingSource {
     /// The table.
     Default,
     /// The table, moved by `profile`.
@@ -34,19 +34,19 @@ pub enum Source {
 
 /// One setting's effective text.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ResolvedEntry {
     /// Its row.
     pub spec: &'static SettingSpec,
     /// The text, lists separated by commas; passed [`SettingSpec::check`].
     pub text: String,
     /// Where it came from.
-    pub source: Source,
+    pub source: SettingSource,
 }
 
 /// All settings, in the order of the table, and the alert rules.
 #[derive(Clone, Debug)]
-pub struct Resolved {
-    entries: Vec<Entry>,
+pub struct ResolvedSettings {
+    entries: Vec<ResolvedEntry>,
     alerts: Vec<RuleEntry>,
 }
 
@@ -60,15 +60,15 @@ pub fn flag_name(setting: &str) -> String {
     format!("--{}", setting.replace('_', "-"))
 }
 
-impl Entry {
+impl ResolvedEntry {
     /// Where the value came from, as it stands in error lines and in `fanwheel config`.
     pub fn place(&self) -> String {
         match &self.source {
-            Source::Default => "default".to_owned(),
-            Source::Profile => "default of the profile".to_owned(),
-            Source::File { path, line } => format!("{}:{line}", path.display()),
-            Source::Environment => variable_name(self.spec.name),
-            Source::Flag => flag_name(self.spec.name),
+            SettingSource::Default => "default".to_owned(),
+            SettingSource::Profile => "default of the profile".to_owned(),
+            SettingSource::File { path, line } => format!("{}:{line}", path.display()),
+            SettingSource::Environment => variable_name(self.spec.name),
+            SettingSource::Flag => flag_name(self.spec.name),
         }
     }
 
@@ -78,21 +78,21 @@ impl Entry {
     }
 
     /// Takes a text from a stronger source if the table allows it.
-    pub fn put(&mut self, text: String, source: Source) -> Result<(), Refusal> {
-        let given = Entry { spec: self.spec, text, source };
+    pub fn put(&mut self, text: String, source: SettingSource) -> Result<(), SettingsRefusal> {
+        let given = ResolvedEntry { spec: self.spec, text, source };
         if let Err(allowed) = given.spec.check(&given.text) {
             let (place, value) = (given.place(), given.shown());
-            return Err(Refusal::Value { place, name: given.spec.name, value, allowed });
+            return Err(SettingsRefusal::Value { place, name: given.spec.name, value, allowed });
         }
         *self = given;
         Ok(())
     }
 }
 
-impl Resolved {
+impl ResolvedSettings {
     /// From one entry for each row, in the order of the table, and all alert rules.
-    pub fn new(entries: Vec<Entry>, alerts: Vec<RuleEntry>) -> Resolved {
-        Resolved { entries, alerts }
+    pub fn new(entries: Vec<ResolvedEntry>, alerts: Vec<RuleEntry>) -> ResolvedSettings {
+        ResolvedSettings { entries, alerts }
     }
 
     /// All alert rules, those that are off as well.
@@ -101,33 +101,39 @@ impl Resolved {
     }
 
     /// The alert rules to be watched.
-    pub fn rules(&self) -> Vec<Rule> {
+    pub fn rules(&self) -> Vec<AlertRule> {
         let cooldown_ms = self.settings().alert_cooldown_ms;
         self.alerts.iter().filter_map(|entry| entry.rule(cooldown_ms)).collect()
     }
 
     /// A setting, to be changed.
-    pub fn entry_mut(&mut self, name: &str) -> &mut Entry {
+    pub fn entry_mut(&mut self, name: &str) -> &mut ResolvedEntry {
         let found = self.entries.iter_mut().find(|entry| entry.spec.name == name);
         found.expect("one entry a row, and names come from the table")
     }
 
     /// One setting by name.
-    pub fn entry(&self, name: &str) -> &Entry {
+    pub fn entry(&self, name: &str) -> &ResolvedEntry {
         let found = self.entries.iter().find(|entry| entry.spec.name == name);
         found.expect("one entry a row, and names come from the table")
     }
 
     /// All settings, in the order of the table.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ResolvedEntry] {
         &self.entries
     }
 
     /// These settings, with those that `takes` says and all alert rules from another reading.
-    pub fn updated(&self, newer: &Resolved, takes: impl Fn(&SettingSpec) -> bool) -> Resolved {
+    pub fn updated(
+        &self,
+        newer: &ResolvedSettings,
+        takes: impl Fn(&SettingSpec) -> bool,
+    ) -> ResolvedSettings {
         let pairs = self.entries.iter().zip(&newer.entries);
-        let pick = |(old, new): (&Entry, &Entry)| if takes(old.spec) { new.clone() } else { old.clone() };
-        Resolved { entries: pairs.map(pick).collect(), alerts: newer.alerts.clone() }
+        let pick = |(old, new): (&ResolvedEntry, &ResolvedEntry)| {
+            if takes(old.spec) { new.clone() } else { old.clone() }
+        };
+        ResolvedSettings { entries: pairs.map(pick).collect(), alerts: newer.alerts.clone() }
     }
 
     /// The typed values.

@@ -10,7 +10,7 @@ use crate::base::address::ListenAddress;
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
 use crate::base::settings::{ListenerKind, Settings};
-use crate::config::resolved::{Resolved, Source};
+use crate::config::resolved::{ResolvedSettings, SettingSource};
 use crate::daemon::start;
 use crate::reactor::{InheritedSocket, StartError};
 use crate::sys::process;
@@ -83,7 +83,7 @@ fn passed_names(
 /// When a descriptor is not a listening stream socket.
 pub fn join_listeners(
     passed: Vec<PassedSocket>,
-    resolved: &Resolved,
+    resolved: &ResolvedSettings,
 ) -> Result<(Settings, Vec<InheritedSocket>), CommandFailure> {
     let mut settings = resolved.settings();
     let control = ListenAddress::parse(&settings.control);
@@ -96,7 +96,8 @@ pub fn join_listeners(
         }
         sockets.push(socket);
     }
-    let default = |name| matches!(resolved.entry(name).source, Source::Default | Source::Profile);
+    let default =
+        |name| matches!(resolved.entry(name).source, SettingSource::Default | SettingSource::Profile);
     if default("listen") && sockets.iter().any(|socket| socket.listener == ListenerKind::Public) {
         settings.listen.clear();
     }
@@ -119,7 +120,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::config::resolve::Inputs;
+    use crate::config::resolve::SettingInputs;
 
     #[test]
     fn variables_of_another_process_are_ignored_and_contradictions_refused() {
@@ -155,9 +156,9 @@ mod tests {
         (PassedSocket { number: 3, name: name.to_owned(), file: listener.into() }, address)
     }
 
-    fn resolved(flags: &[(&'static str, &str)]) -> Resolved {
+    fn resolved(flags: &[(&'static str, &str)]) -> ResolvedSettings {
         let flags = flags.iter().map(|(name, text)| (*name, vec![(*text).to_owned()])).collect();
-        Resolved::read(&Inputs { flags, ..Inputs::default() }).unwrap()
+        ResolvedSettings::read(&SettingInputs { flags, ..SettingInputs::default() }).unwrap()
     }
 
     #[test]

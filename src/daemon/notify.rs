@@ -22,7 +22,7 @@ use self::retry::RetryingSender;
 use self::webhook::AlertWebhook;
 use crate::base::logfmt::LogValue;
 use crate::base::settings::{Settings, mask_url};
-use crate::monitor::alerts::{Change, Notice, Severity};
+use crate::monitor::alerts::{AlertChange, AlertNotice, Severity};
 
 /// Messages that wait for one destination; further ones count as failed, so that a dead one costs no memory.
 const ALERT_MESSAGES_MAX: usize = 64;
@@ -64,7 +64,7 @@ enum AlertDestination {
 
 impl AlertDestination {
     /// Hands one message over; the error says why not, in words without secrets.
-    fn deliver(&mut self, notice: &Notice) -> Result<(), String> {
+    fn deliver(&mut self, notice: &AlertNotice) -> Result<(), String> {
         match self {
             AlertDestination::Webhook(webhook) => webhook.post(notice),
             AlertDestination::Command { program, host } => {
@@ -98,7 +98,7 @@ impl Drop for AlertNotifier {
 #[derive(Debug)]
 struct DestinationQueue {
     name: String,
-    notices: Sender<Notice>,
+    notices: Sender<AlertNotice>,
 }
 
 impl AlertNotifier {
@@ -140,7 +140,7 @@ impl AlertNotifier {
     }
 
     /// Writes messages into the log and gives them to every destination. Never waits.
-    pub fn send_notices(&self, notices: &[Notice]) {
+    pub fn send_notices(&self, notices: &[AlertNotice]) {
         for notice in notices {
             log_notice(notice);
             for queue in &self.queues {
@@ -160,7 +160,7 @@ impl AlertNotifier {
 fn run_destination(
     mut courier: RetryingSender,
     mut destination: AlertDestination,
-    received: Receiver<Notice>,
+    received: Receiver<AlertNotice>,
     replaced: &AtomicBool,
 ) {
     let pause = |whole: Duration| {
@@ -180,11 +180,11 @@ fn run_destination(
     }
 }
 
-fn log_notice(notice: &Notice) {
+fn log_notice(notice: &AlertNotice) {
     let level = match (notice.change, notice.rule.severity) {
-        (Change::Resolved, _) | (Change::Firing, Severity::Info) => Level::Info,
-        (Change::Firing, Severity::Warning) => Level::Warn,
-        (Change::Firing, Severity::Critical) => Level::Error,
+        (AlertChange::Resolved, _) | (AlertChange::Firing, Severity::Info) => Level::Info,
+        (AlertChange::Firing, Severity::Warning) => Level::Warn,
+        (AlertChange::Firing, Severity::Critical) => Level::Error,
     };
     let (state, rule) = (notice.change.name(), &notice.rule);
     let text = crate::monitor::alerts::sentence(rule, notice.value, notice.why.as_deref());

@@ -4,8 +4,8 @@ use log::{error, info, warn};
 
 use crate::base::logfmt::LogValue;
 use crate::base::settings::SettingSpec;
-use crate::config::resolve::Inputs;
-use crate::config::resolved::Resolved;
+use crate::config::resolve::SettingInputs;
+use crate::config::resolved::ResolvedSettings;
 use crate::daemon::logging::parse_level;
 
 /// A setting whose text differs from the one in force.
@@ -18,8 +18,8 @@ struct SettingChange<'a> {
 
 /// Reads, applies and reports; returns the settings in force afterwards. A setting that needs a restart keeps
 /// its text, so that the next reload reports it again.
-pub fn reload_settings(inputs: &Inputs, running: &Resolved) -> Resolved {
-    let wanted = match Resolved::read(inputs) {
+pub fn reload_settings(inputs: &SettingInputs, running: &ResolvedSettings) -> ResolvedSettings {
+    let wanted = match ResolvedSettings::read(inputs) {
         Ok(wanted) => wanted,
         Err(refusal) => {
             error!("event=reload_refused reason={}", LogValue(&refusal.to_string()));
@@ -48,7 +48,10 @@ pub fn reload_settings(inputs: &Inputs, running: &Resolved) -> Resolved {
     after
 }
 
-fn changed_settings<'a>(running: &'a Resolved, wanted: &'a Resolved) -> Vec<SettingChange<'a>> {
+fn changed_settings<'a>(
+    running: &'a ResolvedSettings,
+    wanted: &'a ResolvedSettings,
+) -> Vec<SettingChange<'a>> {
     let pairs = running.entries().iter().zip(wanted.entries());
     pairs
         .filter(|(running, wanted)| running.text != wanted.text)
@@ -64,17 +67,17 @@ fn changed_settings<'a>(running: &'a Resolved, wanted: &'a Resolved) -> Vec<Sett
 mod tests {
     use super::*;
 
-    fn inputs(file: &std::path::Path, text: &str) -> Inputs {
+    fn inputs(file: &std::path::Path, text: &str) -> SettingInputs {
         std::fs::write(file, text).unwrap();
-        Inputs { config: Some(file.to_owned()), ..Inputs::default() }
+        SettingInputs { config: Some(file.to_owned()), ..SettingInputs::default() }
     }
 
     #[test]
     fn what_needs_a_restart_is_kept_and_what_does_not_is_applied() {
         let file = std::env::temp_dir().join(format!("fanwheel-{}-reload.toml", std::process::id()));
-        let first = Resolved::read(&inputs(&file, "log_level = 'info'\nworkers = 2\n")).unwrap();
+        let first = ResolvedSettings::read(&inputs(&file, "log_level = 'info'\nworkers = 2\n")).unwrap();
         let again = inputs(&file, "log_level = 'debug'\nworkers = 3\n");
-        let wanted = Resolved::read(&again).unwrap();
+        let wanted = ResolvedSettings::read(&again).unwrap();
         let names: Vec<&str> =
             changed_settings(&first, &wanted).iter().map(|change| change.spec.name).collect();
         assert_eq!(names, ["workers", "log_level"]);

@@ -19,9 +19,9 @@ use crate::fanout::node::Node;
 use crate::host::memory::{HeapTrim, MemoryLimit};
 use crate::host::own_process::ProcessReader;
 use crate::monitor;
-use crate::monitor::alerts::Rule;
-use crate::monitor::summary::Summary;
-use crate::monitor::watch::{Bounds, Sample, Watch};
+use crate::monitor::alerts::AlertRule;
+use crate::monitor::summary::MinuteSummary;
+use crate::monitor::watch::{Watch, WatchBounds, WatchSample};
 use crate::reactor::{Clock, Wakers};
 use crate::sys::process;
 
@@ -48,7 +48,7 @@ pub struct SharedWatch {
 
 impl SharedWatch {
     /// Makes a watch without samples.
-    pub fn new(bounds: Bounds) -> SharedWatch {
+    pub fn new(bounds: WatchBounds) -> SharedWatch {
         SharedWatch { watch: Arc::new(Mutex::new(Watch::new(bounds))), status_was_read: Arc::default() }
     }
 
@@ -100,7 +100,7 @@ pub struct HostSampler {
     process_reader: ProcessReader,
     memory_limit: MemoryLimit,
     heap_trim: HeapTrim,
-    summary: Summary,
+    summary: MinuteSummary,
     status_stream: StatusStream,
     samples: u64,
     notifier: AlertNotifier,
@@ -127,7 +127,7 @@ impl HostSampler {
             process_reader: reader,
             memory_limit,
             heap_trim: HeapTrim::default(),
-            summary: Summary::default(),
+            summary: MinuteSummary::default(),
             samples: 0,
             notifier: AlertNotifier::default(),
             next: now,
@@ -136,7 +136,7 @@ impl HostSampler {
 
     /// Replaces the alert rules, and the destinations if there are new ones. Messages that wait for old
     /// destinations are still sent.
-    pub fn replace_alerts(&mut self, rules: Vec<Rule>, notifier: Option<AlertNotifier>) {
+    pub fn replace_alerts(&mut self, rules: Vec<AlertRule>, notifier: Option<AlertNotifier>) {
         if let Some(notifier) = notifier {
             self.notifier = notifier;
         }
@@ -156,7 +156,7 @@ impl HostSampler {
         let host = self.process_reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
         self.check_memory(host.resident_bytes);
         let draining = snapshot.draining;
-        let sample = Sample {
+        let sample = WatchSample {
             wall_ms: time.wall_ms,
             mono_ms: time.mono_ms,
             snapshot,

@@ -22,8 +22,8 @@ use log::{debug, error, info, warn};
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
 use crate::base::settings::Settings;
-use crate::config::resolve::Inputs;
-use crate::config::resolved::Resolved;
+use crate::config::resolve::SettingInputs;
+use crate::config::resolved::ResolvedSettings;
 use crate::daemon::logging;
 use crate::daemon::notify::{self, AlertNotifier, DESTINATIONS};
 use crate::daemon::readiness_probe::ReadinessProbe;
@@ -36,7 +36,7 @@ use crate::fanout::mail::ControlMessage;
 use crate::fanout::node::Node;
 use crate::host::memory::{MemoryLimit, MemoryReader};
 use crate::host::seed::random_seed;
-use crate::monitor::watch::Bounds;
+use crate::monitor::watch::WatchBounds;
 use crate::reactor::{self, Capacity, InheritedSocket, Server, ServerLaunch, WorkerNotice};
 use crate::sys::process;
 
@@ -49,13 +49,13 @@ const STOP_MS: u64 = 1_000;
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run_server(inputs: &Inputs) -> Result<ExitCode, CommandFailure> {
+pub fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFailure> {
     // Before anything is opened: only then are the numbers those of passed descriptors.
     let passed = activation::take_passed()?;
     // Other open descriptors are not for the programs that alerts run; an old kernel cannot say which they
     // are.
     let _ = process::keep_files_from_children();
-    let resolved = Resolved::read(inputs)?;
+    let resolved = ResolvedSettings::read(inputs)?;
     let (settings, inherited) = activation::join_listeners(passed, &resolved)?;
     let pending = logging::install_logger(&settings.log_file, logging::parse_level(&settings.log_level))
         .map_err(|os| {
@@ -70,7 +70,7 @@ pub fn run_server(inputs: &Inputs) -> Result<ExitCode, CommandFailure> {
         reactor::capacity(&settings, inherited.len()).map_err(|error| start::start_failure(&error))?;
     let memory_limit = MemoryLimit::new(MemoryReader::real().limit_bytes(settings.memory_bytes_max as u64));
     let memory_limit_bytes = memory_limit.limit_bytes();
-    let watch = SharedWatch::new(Bounds {
+    let watch = SharedWatch::new(WatchBounds {
         memory_limit_bytes,
         worker_files_max: capacity.worker_max,
         heartbeat_ms: settings.heartbeat_ms,
@@ -184,14 +184,14 @@ struct MainThread {
     sampler: HostSampler,
     readiness_probe: ReadinessProbe,
     service_manager: ServiceManager,
-    resolved: Resolved,
+    resolved: ResolvedSettings,
     state: ServeState,
     workers_left: usize,
     drain_ms: u64,
 }
 
 impl MainThread {
-    fn run_until_ended(mut self, inputs: &Inputs) -> ExitCode {
+    fn run_until_ended(mut self, inputs: &SettingInputs) -> ExitCode {
         loop {
             match self.server.notices().recv_timeout(Duration::from_millis(SIGNAL_POLL_MS)) {
                 Ok(WorkerNotice::DrainRequested) => self.begin_drain("request", false),
@@ -216,7 +216,7 @@ impl MainThread {
         }
     }
 
-    fn act_on_signal(&mut self, asked: SignalAction, inputs: &Inputs) {
+    fn act_on_signal(&mut self, asked: SignalAction, inputs: &SettingInputs) {
         match (asked, self.state) {
             (SignalAction::End { name, .. }, ServeState::Serving) => self.begin_drain(name, true),
             (SignalAction::End { name, .. }, ServeState::Draining { deadline, signalled: false }) => {
@@ -244,7 +244,7 @@ impl MainThread {
 
     /// Replaces alert rules, and destinations whose settings changed. Unchanged destinations keep their
     /// threads and the order of their queues.
-    fn reload_alerts(&mut self, before: &Resolved) {
+    fn reload_alerts(&mut self, before: &ResolvedSettings) {
         let changed =
             DESTINATIONS.iter().any(|name| before.entry(name).text != self.resolved.entry(name).text);
         let notifier = changed.then(|| AlertNotifier::new(&self.resolved.settings(), random_seed()));

@@ -57,8 +57,8 @@ mod tests {
 
     #[test]
     fn the_least_share_of_processor_time_counts_in_both_versions() {
-        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<u64>);
-        let rows: &[Row<'_>] = &[
+        type GroupCase<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<u64>);
+        let rows: &[GroupCase<'_>] = &[
             (
                 "v2",
                 &[

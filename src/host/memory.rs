@@ -135,8 +135,8 @@ mod tests {
     fn the_least_of_installed_memory_and_all_groups_counts() {
         const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:        8388608 kB\nMemFree: 1 kB\n");
         let share = |bytes: u64| bytes / 100 * 80;
-        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u64);
-        let rows: &[Row<'_>] = &[
+        type LimitCase<'a> = (&'a str, &'a [(&'a str, &'a str)], u64);
+        let rows: &[LimitCase<'_>] = &[
             ("installed", &[MEMINFO], share(8 * GIB)),
             ("nothing", &[], u64::MAX),
             (

@@ -9,7 +9,7 @@ use crate::sys::process::page_bytes;
 
 /// The resources that some processes have used so far and hold now.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
+pub struct ProcessUsage {
     /// Processor time, user and system, in nanoseconds.
     pub cpu_ns: u64,
     /// The resident bytes of all of them.
@@ -19,8 +19,8 @@ pub struct Usage {
 }
 
 /// Reads the usage of processes and of all their descendants.
-pub fn usage(pids: &[u32]) -> Usage {
-    let mut usage = Usage::default();
+pub fn usage(pids: &[u32]) -> ProcessUsage {
+    let mut usage = ProcessUsage::default();
     for pid in descendants(pids) {
         let resident = resident_bytes(pid);
         usage.processes += u64::from(resident > 0);

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::host::processes::{self, Usage};
+use crate::host::processes::{self, ProcessUsage};
 use crate::load::plan::LoadPlan;
 
 /// The usage at one moment.
@@ -11,7 +11,7 @@ use crate::load::plan::LoadPlan;
 pub struct UsageSample {
     at: Instant,
     /// The usage of the measured processes.
-    pub usage: Usage,
+    pub usage: ProcessUsage,
     own_cpu_ns: u64,
     kernel_bytes: u64,
 }

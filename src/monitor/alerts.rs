@@ -20,9 +20,10 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-pub use self::notice::{Change, Notice, sentence};
+pub use self::notice::{AlertChange, AlertNotice, sentence};
 pub use self::rule::{
-    Bound, DEFAULT_RULES, DefaultRule, Figure, Metric, Rule, SEVERITY_NAMES, Severity, Unit,
+    AlertBound, AlertMetric, AlertRule, DEFAULT_RULES, DefaultRule, MetricUnit, MetricValue, SEVERITY_NAMES,
+    Severity,
 };
 use crate::base::time::Now;
 
@@ -34,16 +35,16 @@ const ALERT_WHY_CHARS_MAX: usize = 400;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Rules {
-    watched: Vec<Watched>,
-    history: VecDeque<Past>,
+pub struct AlertRules {
+    watched: Vec<RuleState>,
+    history: VecDeque<PastChange>,
 }
 
 /// A rule and where it stands.
 #[derive(Debug)]
-struct Watched {
-    rule: Rule,
-    phase: Phase,
+struct RuleState {
+    rule: AlertRule,
+    phase: AlertPhase,
     value: Option<f64>,
     why: Option<String>,
     /// When it was last told that the alert fires, monotonic.
@@ -51,7 +52,7 @@ struct Watched {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum AlertPhase {
     Quiet,
     Pending {
         since_ms: u64,
@@ -67,19 +68,23 @@ enum Phase {
 
 /// A change that happened.
 #[derive(Debug)]
-struct Past {
+struct PastChange {
     name: String,
     severity: Severity,
-    change: Change,
+    change: AlertChange,
     at_ms: u64,
     value: Option<f64>,
-    unit: Unit,
+    unit: MetricUnit,
 }
 
-impl Rules {
+impl AlertRules {
     /// Holds every rule against its figure; the messages that go out. `figure` gives a metric's value, and
     /// what is known beyond it in words.
-    pub fn tick(&mut self, now: Now, figure: impl Fn(&str) -> (Option<f64>, Option<String>)) -> Vec<Notice> {
+    pub fn tick(
+        &mut self,
+        now: Now,
+        figure: impl Fn(&str) -> (Option<f64>, Option<String>),
+    ) -> Vec<AlertNotice> {
         let mut notices = Vec::new();
         for watched in &mut self.watched {
             let (value, why) = figure(watched.rule.metric.name);
@@ -94,15 +99,15 @@ impl Rules {
 
     /// Other rules from here on. Those that ask the same keep their state, whatever they say about severity
     /// and cool-down; one that fires and is gone or asks something else is over.
-    pub fn replace(&mut self, rules: Vec<Rule>, now: Now) -> Vec<Notice> {
+    pub fn replace(&mut self, rules: Vec<AlertRule>, now: Now) -> Vec<AlertNotice> {
         let mut notices = Vec::new();
         let mut before = std::mem::take(&mut self.watched);
         for rule in rules {
             let kept = before.iter().position(|watched| watched.rule.asks_the_same(&rule));
             let phase = kept.map(|at| before.swap_remove(at));
             self.watched.push(match phase {
-                Some(watched) => Watched { rule, ..watched },
-                None => Watched::new(rule),
+                Some(watched) => RuleState { rule, ..watched },
+                None => RuleState::new(rule),
             });
         }
         for mut gone in before {
@@ -115,13 +120,13 @@ impl Rules {
 
     /// How many fire now.
     pub fn firing(&self) -> usize {
-        self.watched.iter().filter(|watched| matches!(watched.phase, Phase::Firing { .. })).count()
+        self.watched.iter().filter(|watched| matches!(watched.phase, AlertPhase::Firing { .. })).count()
     }
 
     /// `{"active":[…],"history":[…]}`, the newest change first.
     pub fn status(&self) -> Value {
         let active = self.watched.iter().filter_map(|watched| {
-            let Phase::Firing { since_wall_ms, .. } = watched.phase else { return None };
+            let AlertPhase::Firing { since_wall_ms, .. } = watched.phase else { return None };
             let rule = &watched.rule;
             Some(json!({
                 "name": rule.name,
@@ -132,14 +137,14 @@ impl Rules {
                 "text": sentence(rule, watched.value, watched.why.as_deref()),
             }))
         });
-        let past = |past: &Past| {
+        let past = |past: &PastChange| {
             json!({
                 "name": past.name,
                 "severity": past.severity.name(),
                 "state": past.change.name(),
                 "at_ms": past.at_ms,
                 "value": past.value,
-                "value_text": past.value.map(|value| Figure(past.unit, value).to_string()),
+                "value_text": past.value.map(|value| MetricValue(past.unit, value).to_string()),
             })
         };
         json!({
@@ -149,70 +154,70 @@ impl Rules {
     }
 }
 
-fn remember(history: &mut VecDeque<Past>, watched: &Watched, change: Change, now: Now) {
+fn remember(history: &mut VecDeque<PastChange>, watched: &RuleState, change: AlertChange, now: Now) {
     if history.len() == ALERT_HISTORY_MAX {
         history.pop_front();
     }
-    let Watched { rule: Rule { name, severity, metric, .. }, value, .. } = watched;
+    let RuleState { rule: AlertRule { name, severity, metric, .. }, value, .. } = watched;
     let (name, severity, value, unit) = (name.clone(), *severity, *value, metric.unit);
-    history.push_back(Past { name, severity, change, at_ms: now.wall_ms, value, unit });
+    history.push_back(PastChange { name, severity, change, at_ms: now.wall_ms, value, unit });
 }
 
-impl Watched {
-    fn new(rule: Rule) -> Watched {
-        Watched { rule, phase: Phase::Quiet, value: None, why: None, told_ms: None }
+impl RuleState {
+    fn new(rule: AlertRule) -> RuleState {
+        RuleState { rule, phase: AlertPhase::Quiet, value: None, why: None, told_ms: None }
     }
 
     /// The next phase, by the table above; what changed, if anything did.
-    fn step(&mut self, now: Now, notices: &mut Vec<Notice>) -> Option<Change> {
-        let Rule { bound, for_ms, .. } = self.rule;
+    fn step(&mut self, now: Now, notices: &mut Vec<AlertNotice>) -> Option<AlertChange> {
+        let AlertRule { bound, for_ms, .. } = self.rule;
         let crossed = self.value.is_some_and(|value| bound.is_crossed_by(value));
         let long_enough = |since_ms: u64| now.mono_ms.saturating_sub(since_ms) >= for_ms;
         if !crossed {
-            let Phase::Firing { clear_since_ms, .. } = &mut self.phase else {
-                self.phase = Phase::Quiet;
+            let AlertPhase::Firing { clear_since_ms, .. } = &mut self.phase else {
+                self.phase = AlertPhase::Quiet;
                 return None;
             };
             let clear = *clear_since_ms.get_or_insert(now.mono_ms);
             return if long_enough(clear) { self.end(now, notices) } else { None };
         }
         let mut change = None;
-        if self.phase == Phase::Quiet {
-            self.phase = Phase::Pending { since_ms: now.mono_ms };
+        if self.phase == AlertPhase::Quiet {
+            self.phase = AlertPhase::Pending { since_ms: now.mono_ms };
         }
-        if let Phase::Pending { since_ms } = self.phase
+        if let AlertPhase::Pending { since_ms } = self.phase
             && long_enough(since_ms)
         {
             let since_wall_ms = now.wall_ms;
-            self.phase = Phase::Firing { since_wall_ms, clear_since_ms: None, told: false };
-            change = Some(Change::Firing);
+            self.phase = AlertPhase::Firing { since_wall_ms, clear_since_ms: None, told: false };
+            change = Some(AlertChange::Firing);
         }
-        if let Phase::Firing { since_wall_ms, clear_since_ms, told } = &mut self.phase {
+        if let AlertPhase::Firing { since_wall_ms, clear_since_ms, told } = &mut self.phase {
             *clear_since_ms = None;
             let since_wall_ms = *since_wall_ms;
             let waits = |told_ms: u64| now.mono_ms.saturating_sub(told_ms) < self.rule.cooldown_ms;
             if !*told && !self.told_ms.is_some_and(waits) {
                 *told = true;
                 self.told_ms = Some(now.mono_ms);
-                notices.push(self.notice(Change::Firing, now, since_wall_ms));
+                notices.push(self.notice(AlertChange::Firing, now, since_wall_ms));
             }
         }
         change
     }
 
     /// Nothing fires any more.
-    fn end(&mut self, now: Now, notices: &mut Vec<Notice>) -> Option<Change> {
-        let Phase::Firing { since_wall_ms, told, .. } = self.phase else { return None };
-        self.phase = Phase::Quiet;
+    fn end(&mut self, now: Now, notices: &mut Vec<AlertNotice>) -> Option<AlertChange> {
+        let AlertPhase::Firing { since_wall_ms, told, .. } = self.phase else { return None };
+        self.phase = AlertPhase::Quiet;
         if told {
-            notices.push(self.notice(Change::Resolved, now, since_wall_ms));
+            notices.push(self.notice(AlertChange::Resolved, now, since_wall_ms));
         }
-        Some(Change::Resolved)
+        Some(AlertChange::Resolved)
     }
 
-    fn notice(&self, change: Change, now: Now, since_ms: u64) -> Notice {
+    fn notice(&self, change: AlertChange, now: Now, since_ms: u64) -> AlertNotice {
         let (rule, value, why) = (self.rule.clone(), self.value, self.why.clone());
-        Notice { rule, change, value, why, at_ms: now.wall_ms, since_ms }
+        AlertNotice { rule, change, value, why, at_ms: now.wall_ms, since_ms }
     }
 }
 

@@ -7,23 +7,23 @@
 use crate::base::counters::{CloseReason, Count, CounterTotals};
 
 /// A class of faults and what it is made of.
-struct Class {
+struct ErrorClass {
     name: &'static str,
     closed: &'static [CloseReason],
     counts: &'static [Count],
 }
 
-const CLASSES: [Class; 5] = [
+const CLASSES: [ErrorClass; 5] = [
     // Answered 4xx, or closed for a malformed head: each of these closings has its count there.
-    Class { name: "request", closed: &[], counts: &[Count::RequestsBad] },
-    Class {
+    ErrorClass { name: "request", closed: &[], counts: &[Count::RequestsBad] },
+    ErrorClass {
         name: "timeout",
         closed: &[CloseReason::HeadTimeout, CloseReason::BodyTimeout, CloseReason::AnswerTimeout],
         counts: &[],
     },
-    Class { name: "slow", closed: &[CloseReason::SlowStalled, CloseReason::SlowEvicted], counts: &[] },
-    Class { name: "upstream", closed: &[CloseReason::Upstream], counts: &[] },
-    Class { name: "host", closed: &[], counts: &[Count::AcceptErrors, Count::RegisterErrors] },
+    ErrorClass { name: "slow", closed: &[CloseReason::SlowStalled, CloseReason::SlowEvicted], counts: &[] },
+    ErrorClass { name: "upstream", closed: &[CloseReason::Upstream], counts: &[] },
+    ErrorClass { name: "host", closed: &[], counts: &[Count::AcceptErrors, Count::RegisterErrors] },
 ];
 
 /// The classes with how many faults each has had.

@@ -25,7 +25,7 @@ impl Exposition {
     }
 
     /// A counter without labels. `name` is without `_total`.
-    pub fn counter(&mut self, name: &str, help: &str, value: impl Into<Number>) {
+    pub fn counter(&mut self, name: &str, help: &str, value: impl Into<SampleValue>) {
         self.counters(name, help, "", [("", value)]);
     }
 
@@ -35,7 +35,7 @@ impl Exposition {
         name: &str,
         help: &str,
         label: &str,
-        values: impl IntoIterator<Item = (T, impl Into<Number>)>,
+        values: impl IntoIterator<Item = (T, impl Into<SampleValue>)>,
     ) {
         let announced = match self.format {
             MetricsFormat::Prometheus => format!("{name}_total"),
@@ -46,7 +46,7 @@ impl Exposition {
     }
 
     /// A gauge without labels.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<Number>) {
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<SampleValue>) {
         self.gauges(name, help, "", [("", value)]);
     }
 
@@ -56,7 +56,7 @@ impl Exposition {
         name: &str,
         help: &str,
         label: &str,
-        values: impl IntoIterator<Item = (T, impl Into<Number>)>,
+        values: impl IntoIterator<Item = (T, impl Into<SampleValue>)>,
     ) {
         self.announce(name, "gauge", help);
         self.samples(name, label, values);
@@ -117,7 +117,7 @@ impl Exposition {
         &mut self,
         name: &str,
         label: &str,
-        values: impl IntoIterator<Item = (T, impl Into<Number>)>,
+        values: impl IntoIterator<Item = (T, impl Into<SampleValue>)>,
     ) {
         for (of, value) in values {
             let (of, value) = (of.as_ref(), value.into());
@@ -136,17 +136,17 @@ impl Exposition {
 
 /// A sample's value as text.
 #[derive(Debug)]
-pub struct Number(String);
+pub struct SampleValue(String);
 
-impl From<u64> for Number {
-    fn from(value: u64) -> Number {
-        Number(value.to_string())
+impl From<u64> for SampleValue {
+    fn from(value: u64) -> SampleValue {
+        SampleValue(value.to_string())
     }
 }
 
-impl From<f64> for Number {
-    fn from(value: f64) -> Number {
-        Number(value.to_string())
+impl From<f64> for SampleValue {
+    fn from(value: f64) -> SampleValue {
+        SampleValue(value.to_string())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::base::survey::{ConnectionRow, ConnectionsPage, TopicRow, TopicsPage};
 /// The page of topics.
 pub fn topics(page: &TopicsPage) -> String {
     let paging = page.query.paging;
-    text(&Topics {
+    text(&TopicsJson {
         total: page.total,
         offset: paging.offset,
         limit: paging.limit,
@@ -20,7 +20,7 @@ pub fn topics(page: &TopicsPage) -> String {
 pub fn connections(page: &ConnectionsPage) -> String {
     let paging = page.query.paging;
     let missing = page.incomplete.iter().map(|worker| format!("worker {worker}"));
-    text(&Connections {
+    text(&ConnectionsJson {
         total: page.total,
         offset: paging.offset,
         limit: paging.limit,
@@ -34,17 +34,17 @@ fn text(page: &impl Serialize) -> String {
 }
 
 #[derive(Serialize)]
-struct Topics<'a> {
+struct TopicsJson<'a> {
     total: u64,
     offset: usize,
     limit: usize,
-    topics: Vec<Topic<'a>>,
+    topics: Vec<TopicJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<[&'static str; 1]>,
 }
 
 #[derive(Serialize)]
-struct Topic<'a> {
+struct TopicJson<'a> {
     topic: &'a str,
     subscribers: u64,
     events: u64,
@@ -53,8 +53,8 @@ struct Topic<'a> {
     newest: Option<String>,
 }
 
-fn topic(row: &TopicRow) -> Topic<'_> {
-    Topic {
+fn topic(row: &TopicRow) -> TopicJson<'_> {
+    TopicJson {
         topic: &row.topic,
         subscribers: row.subscribers,
         events: row.events,
@@ -65,17 +65,17 @@ fn topic(row: &TopicRow) -> Topic<'_> {
 }
 
 #[derive(Serialize)]
-struct Connections<'a> {
+struct ConnectionsJson<'a> {
     total: u64,
     offset: usize,
     limit: usize,
-    connections: Vec<Connection<'a>>,
+    connections: Vec<ConnectionJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Connection<'a> {
+struct ConnectionJson<'a> {
     id: String,
     worker: u32,
     address: Option<String>,
@@ -89,18 +89,18 @@ struct Connection<'a> {
     bytes: Option<u64>,
     state: &'static str,
     #[serde(flatten)]
-    info: Option<Info>,
+    info: Option<TcpInfoJson>,
 }
 
 #[derive(Serialize)]
-struct Info {
+struct TcpInfoJson {
     rtt_us: u32,
     unacked: u32,
     unsent_bytes: u32,
 }
 
-fn connection(row: &ConnectionRow, info: bool) -> Connection<'_> {
-    Connection {
+fn connection(row: &ConnectionRow, info: bool) -> ConnectionJson<'_> {
+    ConnectionJson {
         id: row.id.to_string(),
         worker: row.id.worker,
         address: row.address.map(|address| address.to_string()),
@@ -112,7 +112,7 @@ fn connection(row: &ConnectionRow, info: bool) -> Connection<'_> {
         lag_events: row.lag_events,
         bytes: row.traffic.map(|traffic| traffic.bytes_sent),
         state: row.state.name(),
-        info: row.traffic.filter(|_| info).map(|traffic| Info {
+        info: row.traffic.filter(|_| info).map(|traffic| TcpInfoJson {
             rtt_us: traffic.rtt_us,
             unacked: traffic.unacked,
             unsent_bytes: traffic.unsent_bytes,

@@ -4,8 +4,8 @@
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES};
 use crate::base::snapshot::{MetricsFormat, Snapshot, WorkerSnapshot};
 use crate::monitor::error_classes;
-use crate::monitor::exposition::{Exposition, Number};
-use crate::monitor::watch::{Watch, Window};
+use crate::monitor::exposition::{Exposition, SampleValue};
+use crate::monitor::watch::{RateWindow, Watch};
 
 /// What each count means, in the order of [`COUNT_NAMES`].
 const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
@@ -137,7 +137,7 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let help = "Growth of resident memory in a minute that nothing explains which the server is asked to \
                 hold; 0 unless it is judged to be a leak.";
     page.gauge("fanwheel_leak_bytes_per_minute", help, watch.leak().bytes_per_minute.round());
-    let accepted = watch.happened(Count::Accepted, Window::Minute);
+    let accepted = watch.happened(Count::Accepted, RateWindow::Minute);
     page.gauge("fanwheel_accepted_per_minute", "Connections accepted in the last minute.", accepted);
     page.gauge("fanwheel_uptime_seconds", "Time since the start.", snapshot.uptime_ms as f64 / 1_000.0);
     page.info(
@@ -149,19 +149,19 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
 }
 
 fn workers(page: &mut Exposition, snapshot: &Snapshot) {
-    type Row = (&'static str, &'static str, fn(&WorkerSnapshot) -> Number);
-    let numbered = |of: fn(&WorkerSnapshot) -> Number| {
+    type WorkerMetric = (&'static str, &'static str, fn(&WorkerSnapshot) -> SampleValue);
+    let numbered = |of: fn(&WorkerSnapshot) -> SampleValue| {
         let rows = snapshot.workers.iter().enumerate();
         rows.map(move |(index, worker)| (index.to_string(), of(worker)))
     };
-    let counters: [Row; 2] = [
+    let counters: [WorkerMetric; 2] = [
         ("delivered", "Events handed whole to the kernel by a worker.", |worker| worker.delivered.into()),
         ("turns", "Turns of a worker.", |worker| worker.turns.into()),
     ];
     for (name, help, of) in counters {
         page.counters(&format!("fanwheel_worker_{name}"), help, "worker", numbered(of));
     }
-    let gauges: [Row; 5] = [
+    let gauges: [WorkerMetric; 5] = [
         ("connections", "Connections of a worker, of any kind.", |worker| worker.connections.into()),
         ("subscribers", "Streams of a worker.", |worker| worker.subscribers.into()),
         ("files", "Sockets that a worker holds.", |worker| worker.files.into()),
@@ -199,7 +199,7 @@ mod tests {
     use crate::base::counters::{CloseReason, Count, RefusalReason};
     use crate::base::limits::WORKERS_MAX;
     use crate::base::snapshot::HostReading;
-    use crate::monitor::watch::{Bounds, Sample};
+    use crate::monitor::watch::{WatchBounds, WatchSample};
 
     fn snapshot(workers: usize) -> Snapshot {
         let worker = WorkerSnapshot { mailbox: 12, files: 100_000, ..WorkerSnapshot::default() };
@@ -219,9 +219,9 @@ mod tests {
     }
 
     fn text(workers: usize, format: MetricsFormat) -> String {
-        let mut watch = Watch::new(Bounds { started_ms: 1_700_000_000_500, ..Bounds::default() });
+        let mut watch = Watch::new(WatchBounds { started_ms: 1_700_000_000_500, ..WatchBounds::default() });
         let host = HostReading { cpu_seconds: 2.5, resident_bytes: 4_096, ..HostReading::default() };
-        watch.push(Sample { host, ..Sample::default() });
+        watch.push(WatchSample { host, ..WatchSample::default() });
         page(&snapshot(workers), &watch, format)
     }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::watch::{Latency, Point, Rates, Watch, Window, WorkerRates};
+use super::watch::{LatencyQuantiles, RateWindow, SecondPoint, Watch, WindowRates, WorkerRates};
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
 use crate::base::snapshot::{Snapshot, StatusQuery, WorkerSnapshot};
 
@@ -33,7 +33,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "connections": {
             "open": totals.connections_open,
             "max": snapshot.connections_max,
-            "accepted_per_minute": watch.happened(Count::Accepted, Window::Minute),
+            "accepted_per_minute": watch.happened(Count::Accepted, RateWindow::Minute),
             "duration_ms_mean": snapshot.spread.duration.mean().map(rounded),
             "by_address": by_address(snapshot),
         },
@@ -43,9 +43,9 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
             "messages_per_connection_mean": messages_per_connection(snapshot),
         },
         "rates": {
-            "1s": rates(watch.rates(Window::Second)),
-            "1m": rates(watch.rates(Window::Minute)),
-            "5m": rates(watch.rates(Window::FiveMinutes)),
+            "1s": rates(watch.rates(RateWindow::Second)),
+            "1m": rates(watch.rates(RateWindow::Minute)),
+            "5m": rates(watch.rates(RateWindow::FiveMinutes)),
         },
         "latency_ms": {
             "each": latency(watch.latency_each()),
@@ -53,7 +53,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
             "1s": newest_latency(watch),
         },
         "turn_ms": turns(watch),
-        "cpu_percent": rounded(watch.rates(Window::Second).cpu_percent),
+        "cpu_percent": rounded(watch.rates(RateWindow::Second).cpu_percent),
         "memory": memory(snapshot, watch),
         "topics": snapshot.topics,
         "subscriptions": snapshot.subscriptions,
@@ -112,8 +112,8 @@ fn newest_latency(watch: &Watch) -> Value {
     })
 }
 
-fn latency(latency: Option<Latency>) -> Value {
-    let of = |value: fn(Latency) -> f64| latency.map(|latency| rounded(value(latency)));
+fn latency(latency: Option<LatencyQuantiles>) -> Value {
+    let of = |value: fn(LatencyQuantiles) -> f64| latency.map(|latency| rounded(value(latency)));
     json!({
         "p50": of(|latency| latency.p50_ms),
         "p99": of(|latency| latency.p99_ms),
@@ -139,7 +139,7 @@ fn insights(watch: &Watch) -> Vec<Value> {
         .collect()
 }
 
-fn rates(rates: Rates) -> Value {
+fn rates(rates: WindowRates) -> Value {
     json!({
         "published": rounded(rates.published),
         "deliveries": rounded(rates.deliveries),
@@ -176,8 +176,8 @@ fn memory(snapshot: &Snapshot, watch: &Watch) -> Value {
 
 /// One value for each second, oldest first.
 fn series(watch: &Watch) -> Value {
-    let of = |value: fn(&Point) -> u64| -> Vec<u64> { watch.points().map(value).collect() };
-    let ms = |value: fn(&Point) -> Option<f64>| -> Vec<Option<f64>> {
+    let of = |value: fn(&SecondPoint) -> u64| -> Vec<u64> { watch.points().map(value).collect() };
+    let ms = |value: fn(&SecondPoint) -> Option<f64>| -> Vec<Option<f64>> {
         watch.points().map(|point| value(point).map(|us| rounded(us / 1_000.0))).collect()
     };
     json!({
@@ -195,14 +195,14 @@ fn series(watch: &Watch) -> Value {
 }
 
 /// When a point was taken, Unix milliseconds as the newest one reads the clock.
-fn taken_ms(watch: &Watch, point: &Point) -> u64 {
+fn taken_ms(watch: &Watch, point: &SecondPoint) -> u64 {
     let last = watch.last();
     last.wall_ms.saturating_sub(last.mono_ms.saturating_sub(point.mono_ms))
 }
 
 /// What was added in each second; nothing is known of the first.
-fn differences(watch: &Watch, value: fn(&Point) -> f64) -> Vec<Option<f64>> {
-    let mut before: Option<&Point> = None;
+fn differences(watch: &Watch, value: fn(&SecondPoint) -> f64) -> Vec<Option<f64>> {
+    let mut before: Option<&SecondPoint> = None;
     let difference = |point| {
         let before = before.replace(point)?;
         let seconds = (point.mono_ms - before.mono_ms).max(1) as f64 / 1_000.0;
@@ -223,13 +223,13 @@ fn named(names: &[&str], values: &[u64]) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::watch::{Bounds, Sample};
+    use crate::monitor::watch::{WatchBounds, WatchSample};
 
     #[test]
     fn a_clock_that_jumps_bends_no_curve() {
-        let mut watch = Watch::new(Bounds::default());
+        let mut watch = Watch::new(WatchBounds::default());
         for (second, wall_ms) in [(1, 100_000), (2, 101_000), (3, 50_000), (4, 900_000)] {
-            watch.push(Sample { mono_ms: second * 1_000, wall_ms, ..Sample::default() });
+            watch.push(WatchSample { mono_ms: second * 1_000, wall_ms, ..WatchSample::default() });
         }
         assert_eq!(series(&watch)["at_ms"], json!([897_000, 898_000, 899_000, 900_000]));
     }
@@ -239,8 +239,8 @@ mod tests {
         let mut snapshot = Snapshot { topics: 2, connections_max: 10, ..Snapshot::default() };
         snapshot.totals.counts[0] = 5;
         snapshot.totals.connections_open = 3;
-        let mut watch = Watch::new(Bounds::default());
-        watch.push(Sample { snapshot: snapshot.clone(), ..Sample::default() });
+        let mut watch = Watch::new(WatchBounds::default());
+        watch.push(WatchSample { snapshot: snapshot.clone(), ..WatchSample::default() });
         let page: Value =
             serde_json::from_str(&page(&snapshot, &watch, StatusQuery { series: true })).expect("JSON");
         assert_eq!(page["state"], "serving");

@@ -1,22 +1,22 @@
 //! The line that goes into the log each minute: the minute in numbers, in logfmt.
 
-use super::watch::{Watch, Window};
+use super::watch::{RateWindow, Watch};
 use crate::base::counters::Count;
 
 /// Writes the lines; remembers what the last one said.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub struct MinuteSummary {
     /// Connections, subscribers and topics of the last line.
     told: Option<[u64; 3]>,
 }
 
-impl Summary {
+impl MinuteSummary {
     /// The line of the minute that ends now; none when nothing happened in it and nothing is different.
     pub fn line(&mut self, watch: &Watch) -> Option<String> {
         let snapshot = &watch.last().snapshot;
         let totals = &snapshot.totals;
         let now = [totals.connections_open, totals.subscribers_open, snapshot.topics as u64];
-        let happened = |what| watch.happened(what, Window::Minute);
+        let happened = |what| watch.happened(what, RateWindow::Minute);
         let (accepted, requests) = (happened(Count::Accepted), happened(Count::Requests));
         let (published, delivered) = (happened(Count::Published), happened(Count::Delivered));
         let idle = accepted + requests + published + delivered == 0;
@@ -24,7 +24,7 @@ impl Summary {
         if idle && unchanged {
             return None;
         }
-        let rates = watch.rates(Window::Minute);
+        let rates = watch.rates(RateWindow::Minute);
         let [connections, subscribers, topics] = now;
         let host = &watch.last().host;
         let lost = |rate: f64| (rate * 60.0).round();
@@ -50,12 +50,12 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::watch::{Bounds, Sample};
+    use crate::monitor::watch::{WatchBounds, WatchSample};
 
     /// A minute in which `published` events a second come.
     fn minute(watch: &mut Watch, nth: u64, published: u64, connections: u64) {
         for second in 60 * nth..60 * (nth + 1) {
-            let mut sample = Sample { mono_ms: second * 1_000, ..Sample::default() };
+            let mut sample = WatchSample { mono_ms: second * 1_000, ..WatchSample::default() };
             let totals = &mut sample.snapshot.totals;
             totals.counts = watch.last().snapshot.totals.counts;
             totals.counts[Count::Published as usize] += published;
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_minute_is_told_unless_it_was_idle_and_nothing_changed() {
-        let (mut watch, mut summary) = (Watch::new(Bounds::default()), Summary::default());
+        let (mut watch, mut summary) = (Watch::new(WatchBounds::default()), MinuteSummary::default());
         minute(&mut watch, 0, 2, 5);
         let line = summary.line(&watch).expect("it was busy");
         assert!(line.starts_with("event=minute connections=5 subscribers=0 "), "{line}");

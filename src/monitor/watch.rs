@@ -12,12 +12,12 @@ mod points;
 pub use self::figures::{metric_named, metrics};
 pub use self::insights::Insight;
 use self::memory::LeakJudge;
-pub use self::memory::{Judgement, Leak, Trend};
-use self::minute::Minute;
+pub use self::memory::{LeakJudgement, LeakReport, MemoryTrend};
+use self::minute::MinuteWindow;
 pub use self::minute::WorkerRates;
-use self::points::Ring;
-pub use self::points::{Point, Rates, Window};
-use super::alerts::{Notice, Rule, Rules};
+use self::points::PointRing;
+pub use self::points::{RateWindow, SecondPoint, WindowRates};
+use super::alerts::{AlertNotice, AlertRule, AlertRules};
 use crate::base::counters::{CloseReason, Count, DistributionTotals};
 use crate::base::histogram::Distribution;
 use crate::base::snapshot::{HostReading, LatencyPeaks, ReadinessVerdict, Snapshot};
@@ -25,7 +25,7 @@ use crate::base::time::Now;
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Sample {
+pub struct WatchSample {
     /// Unix milliseconds.
     pub wall_ms: u64,
     /// Milliseconds since the start, from the monotonic clock.
@@ -42,7 +42,7 @@ pub struct Sample {
 
 /// What does not change while the server runs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Bounds {
+pub struct WatchBounds {
     /// Resident bytes above which newcomers are refused.
     pub memory_limit_bytes: u64,
     /// Connections at which a worker stops listening.
@@ -59,7 +59,7 @@ pub struct Bounds {
 
 /// Time from a publish until the kernel had the event, over the last minute, milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Latency {
+pub struct LatencyQuantiles {
     /// Half were quicker.
     pub p50_ms: f64,
     /// All but one in a hundred were quicker.
@@ -74,38 +74,38 @@ const CONNECTIONS_TELLING: u64 = 1_000;
 /// See the module.
 #[derive(Debug)]
 pub struct Watch {
-    bounds: Bounds,
-    ring: Ring,
-    minute: Minute,
+    bounds: WatchBounds,
+    ring: PointRing,
+    minute: MinuteWindow,
     leaks: LeakJudge,
-    last: Sample,
+    last: WatchSample,
     /// Resident bytes before there was anyone, as far as that was seen.
     bare_bytes: Option<u64>,
-    alerts: Rules,
+    alerts: AlertRules,
 }
 
 impl Watch {
     /// Nothing has been seen yet.
-    pub fn new(bounds: Bounds) -> Watch {
+    pub fn new(bounds: WatchBounds) -> Watch {
         Watch {
             bounds,
-            ring: Ring::default(),
-            minute: Minute::default(),
+            ring: PointRing::default(),
+            minute: MinuteWindow::default(),
             leaks: LeakJudge::default(),
-            last: Sample::default(),
+            last: WatchSample::default(),
             bare_bytes: None,
-            alerts: Rules::default(),
+            alerts: AlertRules::default(),
         }
     }
 
     /// Takes in the next sample; once a second.
-    pub fn push(&mut self, sample: Sample) {
+    pub fn push(&mut self, sample: WatchSample) {
         self.minute.push(&sample);
         let p99 = |of: fn(&DistributionTotals) -> &Distribution| self.minute.added_last(of).quantile(0.99);
-        self.ring.push(Point {
+        self.ring.push(SecondPoint {
             each_p99_us: p99(|spread| &spread.delivery_each),
             last_p99_us: p99(|spread| &spread.delivery_last),
-            ..Point::of(&sample)
+            ..SecondPoint::of(&sample)
         });
         self.leaks.push(&sample);
         self.bare_bytes.get_or_insert(sample.host.resident_bytes);
@@ -113,7 +113,7 @@ impl Watch {
     }
 
     /// Holds the alert rules against the newest sample; what is to be told.
-    pub fn judge(&mut self, now: Now) -> Vec<Notice> {
+    pub fn judge(&mut self, now: Now) -> Vec<AlertNotice> {
         let mut alerts = std::mem::take(&mut self.alerts);
         let notices = alerts.tick(now, |metric| (self.value(metric), self.why(metric)));
         self.alerts = alerts;
@@ -121,37 +121,37 @@ impl Watch {
     }
 
     /// Other alert rules from here on; what is to be told of those that are gone.
-    pub fn replace_rules(&mut self, rules: Vec<Rule>, now: Now) -> Vec<Notice> {
+    pub fn replace_rules(&mut self, rules: Vec<AlertRule>, now: Now) -> Vec<AlertNotice> {
         self.alerts.replace(rules, now)
     }
 
     /// The alert rules and where they stand.
-    pub fn alerts(&self) -> &Rules {
+    pub fn alerts(&self) -> &AlertRules {
         &self.alerts
     }
 
     /// What does not change.
-    pub fn bounds(&self) -> &Bounds {
+    pub fn bounds(&self) -> &WatchBounds {
         &self.bounds
     }
 
     /// The newest sample.
-    pub fn last(&self) -> &Sample {
+    pub fn last(&self) -> &WatchSample {
         &self.last
     }
 
     /// What happened in each second of a window that ends with the newest sample.
-    pub fn rates(&self, window: Window) -> Rates {
+    pub fn rates(&self, window: RateWindow) -> WindowRates {
         self.ring.rates(window)
     }
 
     /// How often something happened in a window.
-    pub fn happened(&self, what: Count, window: Window) -> u64 {
+    pub fn happened(&self, what: Count, window: RateWindow) -> u64 {
         self.ring.added(window, |point| point.count(what))
     }
 
     /// How many connections ended for a reason in a window.
-    pub fn ended(&self, reason: CloseReason, window: Window) -> u64 {
+    pub fn ended(&self, reason: CloseReason, window: RateWindow) -> u64 {
         self.ring.added(window, |point| point.closed(reason))
     }
 
@@ -169,7 +169,7 @@ impl Watch {
 
     /// How many newcomers and publishes were refused in the last five minutes, for each reason.
     pub fn refused(&self) -> Vec<u64> {
-        let Some((from, to)) = self.ring.ends(Window::FiveMinutes) else { return Vec::new() };
+        let Some((from, to)) = self.ring.ends(RateWindow::FiveMinutes) else { return Vec::new() };
         to.refused.iter().zip(from.refused).map(|(to, from)| to.saturating_sub(from)).collect()
     }
 
@@ -179,13 +179,13 @@ impl Watch {
     }
 
     /// From publish to each subscriber; none when nothing was delivered.
-    pub fn latency_each(&self) -> Option<Latency> {
+    pub fn latency_each(&self) -> Option<LatencyQuantiles> {
         let max_us = self.ring.points().rev().take(60).map(|point| point.each_max_us).max();
         latency(&self.minute.added(|spread| &spread.delivery_each), max_us)
     }
 
     /// From publish to the last live subscriber; none when nothing was delivered.
-    pub fn latency_last(&self) -> Option<Latency> {
+    pub fn latency_last(&self) -> Option<LatencyQuantiles> {
         let max_us = self.ring.points().rev().take(60).map(|point| point.last_max_us).max();
         latency(&self.minute.added(|spread| &spread.delivery_last), max_us)
     }
@@ -201,9 +201,9 @@ impl Watch {
     }
 
     /// Resident memory over the last five minutes.
-    pub fn trend(&self) -> Trend {
-        let points: Vec<&Point> = self.points().collect();
-        Trend::of(points.iter().copied())
+    pub fn trend(&self) -> MemoryTrend {
+        let points: Vec<&SecondPoint> = self.points().collect();
+        MemoryTrend::of(points.iter().copied())
     }
 
     /// Resident bytes that each connection takes: all that was not there at the start and is neither history
@@ -216,7 +216,7 @@ impl Watch {
     }
 
     /// Whether resident memory leaks.
-    pub fn leak(&self) -> &Leak {
+    pub fn leak(&self) -> &LeakReport {
         self.leaks.leak()
     }
 
@@ -226,17 +226,17 @@ impl Watch {
     }
 
     /// The samples, oldest first.
-    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> + ExactSizeIterator {
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &SecondPoint> + ExactSizeIterator {
         self.ring.points()
     }
 }
 
-fn latency(added: &Distribution, max_us: Option<u64>) -> Option<Latency> {
+fn latency(added: &Distribution, max_us: Option<u64>) -> Option<LatencyQuantiles> {
     let ms = |us: f64| us / 1_000.0;
     let max_us = max_us.unwrap_or(0) as f64;
     // Within its bucket a percentile is a guess; it is never above what was seen.
     let quantile = |share| added.quantile(share).map(|us| if max_us > 0.0 { us.min(max_us) } else { us });
-    Some(Latency { p50_ms: ms(quantile(0.5)?), p99_ms: ms(quantile(0.99)?), max_ms: ms(max_us) })
+    Some(LatencyQuantiles { p50_ms: ms(quantile(0.5)?), p99_ms: ms(quantile(0.99)?), max_ms: ms(max_us) })
 }
 
 #[cfg(test)]
@@ -246,8 +246,8 @@ mod tests {
     use crate::base::snapshot::WorkerSnapshot;
 
     /// A busy node, at a second.
-    fn sample(second: u64, each: &AtomicHistogram) -> Sample {
-        let mut sample = Sample { mono_ms: second * 1_000, ..Sample::default() };
+    fn sample(second: u64, each: &AtomicHistogram) -> WatchSample {
+        let mut sample = WatchSample { mono_ms: second * 1_000, ..WatchSample::default() };
         let totals = &mut sample.snapshot.totals;
         totals.connections_open = 90;
         totals.subscribers_open = 80;
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn every_figure_has_its_value() {
-        let bounds = Bounds { memory_limit_bytes: 200, worker_files_max: 8, ..Bounds::default() };
+        let bounds = WatchBounds { memory_limit_bytes: 200, worker_files_max: 8, ..WatchBounds::default() };
         let mut watch = Watch::new(bounds);
         assert_eq!(watch.value("delivery_p99_ms"), None, "nothing was delivered");
         let each = AtomicHistogram::new(HistogramScale::Spans);

@@ -10,22 +10,22 @@ const RECORDED: &str = include_str!("../../benches/record/constants.toml");
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Constants {
+pub struct MeasuredConstants {
     /// Where they come from.
-    pub origin: Origin,
+    pub origin: MeasurementOrigin,
     /// Resident memory of the server.
-    pub memory: Memory,
+    pub memory: MemoryConstants,
     /// Memory of the kernel.
-    pub kernel: Kernel,
+    pub kernel: KernelConstants,
     /// Processor time.
-    pub processor: Processor,
+    pub processor: ProcessorConstants,
 }
 
 /// Where and when they were measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct Origin {
+pub struct MeasurementOrigin {
     pub machine: String,
     pub kernel: String,
     pub date: String,
@@ -36,7 +36,7 @@ pub struct Origin {
 /// Resident bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Memory {
+pub struct MemoryConstants {
     /// The process without connections.
     pub process_bytes: f64,
     /// Each idle subscriber on a topic that others have too.
@@ -48,7 +48,7 @@ pub struct Memory {
 /// Bytes of the kernel's memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kernel {
+pub struct KernelConstants {
     /// The server's end of an idle connection: socket, file, place in epoll.
     pub connection_bytes: f64,
     /// Both ends, as a load on the same host sees it.
@@ -60,7 +60,7 @@ pub struct Kernel {
 /// Microseconds of processor time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Processor {
+pub struct ProcessorConstants {
     /// A delivery of a small event.
     pub delivery_us: f64,
     /// What each KiB of it adds.
@@ -77,15 +77,16 @@ pub struct Processor {
     pub idle_us_per_s: f64,
 }
 
-impl Constants {
+impl MeasuredConstants {
     /// Those that the program carries.
-    pub fn recorded() -> Constants {
-        Constants::parse(RECORDED).expect("the recorded file is read by a test")
+    pub fn recorded() -> MeasuredConstants {
+        MeasuredConstants::parse(RECORDED).expect("the recorded file is read by a test")
     }
 
     /// Reads a file of them; otherwise what is wrong with it.
-    pub fn parse(text: &str) -> Result<Constants, String> {
-        let constants: Constants = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    pub fn parse(text: &str) -> Result<MeasuredConstants, String> {
+        let constants: MeasuredConstants =
+            toml::from_str(text).map_err(|error| error.message().to_owned())?;
         match constants.named().into_iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
             Some((name, value)) => Err(format!("{name} = {value} is not a number from 0 on")),
             None => Ok(constants),
@@ -93,7 +94,7 @@ impl Constants {
     }
 
     fn named(&self) -> [(&'static str, f64); 13] {
-        let Constants { memory, kernel, processor, .. } = self;
+        let MeasuredConstants { memory, kernel, processor, .. } = self;
         [
             ("process_bytes", memory.process_bytes),
             ("connection_bytes", memory.connection_bytes),
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_recorded_file_is_complete_and_says_where_it_comes_from() {
-        let constants = Constants::recorded();
+        let constants = MeasuredConstants::recorded();
         assert!(constants.origin.date.starts_with("20"), "{:?}", constants.origin);
         // What is a difference of two measurements may be lost in their noise.
         let differences = ["topic_bytes", "delivery_kib_us", "publish_us", "idle_us_per_s"];
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn unknown_missing_and_negative_numbers_are_refused() {
-        let with = |from: &str, to: &str| Constants::parse(&RECORDED.replace(from, to)).unwrap_err();
+        let with = |from: &str, to: &str| MeasuredConstants::parse(&RECORDED.replace(from, to)).unwrap_err();
         assert!(with("heartbeat_us", "hartbeat_us").contains("hartbeat_us"));
         assert!(with("[kernel]", "[kernel]\nother = 1").contains("other"));
         assert!(with("\npublish_us = ", "\npublish_us = -").starts_with("publish_us = -"));

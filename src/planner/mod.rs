@@ -1,7 +1,7 @@
 //! The capacity planner: what so many connections need of a node, which resource ends first, how many nodes.
 //!
-//! Numbers in, numbers out: what is asked ([`Ask`]), what was measured ([`Constants`]), and the settings that
-//! cost something. Reads no host. Plain HTTP over IPv4 and Ethernet; what a proxy adds is not counted.
+//! Takes a [`PlanRequest`], the [`MeasuredConstants`] and the settings that cost something; returns numbers.
+//! Reads no host. It reckons with plain HTTP over IPv4 and Ethernet; a proxy's bytes are left out.
 
 pub mod constants;
 pub mod page;
@@ -13,7 +13,7 @@ use crate::base::limits::{RESERVED_FILES, RETRY_JITTER_PERCENT, WORKERS_MAX};
 use crate::base::settings::Settings;
 use crate::wire::frame::Draft;
 use crate::wire::reply::HEARTBEAT_CHUNKED;
-use constants::Constants;
+use constants::MeasuredConstants;
 
 /// Bytes of data in one TCP segment over Ethernet: 1 500 less the headers, with timestamps.
 const TCP_SEGMENT_BYTES: usize = 1_500 - TCP_IP_BYTES;
@@ -32,7 +32,7 @@ const RETURN_SHARE_MIN: f64 = 0.05;
 
 /// What one node has.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Machine {
+pub struct NodeHardware {
     /// Bytes of memory.
     pub ram_bytes: u64,
     /// Processors, as fast as the one of the constants.
@@ -45,7 +45,7 @@ pub struct Machine {
 
 /// What is to be served, and on what.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Ask {
+pub struct PlanRequest {
     /// Connections in all.
     pub connections: u64,
     /// Events that each of them receives in a second.
@@ -61,14 +61,14 @@ pub struct Ask {
     /// Share of a node's memory, processors and network that stays free.
     pub headroom_percent: f64,
     /// One node.
-    pub machine: Machine,
+    pub machine: NodeHardware,
 }
 
 /// What ends first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum Resource {
+pub enum NodeResource {
     Memory,
     Processor,
     Network,
@@ -77,7 +77,7 @@ pub enum Resource {
 
 /// Memory of one node, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Memory {
+pub struct NodeMemory {
     /// Resident bytes that connections and their topics add to the server.
     pub connections_bytes: f64,
     /// The server without connections.
@@ -98,7 +98,7 @@ pub struct Memory {
 
 /// Processor time of one node, in per cent of one processor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Processor {
+pub struct NodeProcessor {
     /// Deliveries.
     pub deliveries_percent: f64,
     /// Publishes.
@@ -113,7 +113,7 @@ pub struct Processor {
 
 /// Network of one node, in bits a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Network {
+pub struct NodeNetwork {
     /// Events out, with framing, TCP, IP and Ethernet.
     pub deliveries_bits_per_s: f64,
     /// Heartbeats out.
@@ -127,7 +127,7 @@ pub struct Network {
 /// The way to one subscriber. What is sent is the kernel's to keep until it is acknowledged, a round trip
 /// later; with more than it may keep the subscriber falls behind, however fast it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Way {
+pub struct InFlightWindow {
     /// Bytes under way on average.
     pub bytes: f64,
     /// Bytes that may be: twice `unsent_bytes_max`, as the kernel takes it.
@@ -136,7 +136,7 @@ pub struct Way {
 
 /// Files and ports of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Files {
+pub struct NodeFiles {
     /// Files in all tables.
     pub files: u64,
     /// Workers with tables of their own, one for each processor.
@@ -149,7 +149,7 @@ pub struct Files {
 
 /// After the loss of a node, or the restart of the only one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Loss {
+pub struct NodeLoss {
     /// Connections that come back.
     pub connections: u64,
     /// Until all are back.
@@ -160,9 +160,9 @@ pub struct Loss {
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Plan {
+pub struct CapacityPlan {
     /// What was asked.
-    pub ask: Ask,
+    pub ask: PlanRequest,
     /// Nodes.
     pub nodes: u64,
     /// Connections of each.
@@ -170,29 +170,29 @@ pub struct Plan {
     /// The most that a node holds beside its headroom.
     pub connections_per_node_max: u64,
     /// What that is bounded by.
-    pub bound_by: Resource,
+    pub bound_by: NodeResource,
     /// The most by each resource.
-    pub connections_max_by: Vec<(Resource, u64)>,
+    pub connections_max_by: Vec<(NodeResource, u64)>,
     /// A node's memory.
-    pub memory: Memory,
+    pub memory: NodeMemory,
     /// A node's processor time.
-    pub processor: Processor,
+    pub processor: NodeProcessor,
     /// A node's network.
-    pub network: Network,
+    pub network: NodeNetwork,
     /// The way to one subscriber.
-    pub way: Way,
+    pub way: InFlightWindow,
     /// A node's files and ports.
-    pub files: Files,
+    pub files: NodeFiles,
     /// Losing a node.
-    pub loss: Loss,
+    pub loss: NodeLoss,
 }
 
 /// Why there is no plan: even one connection needs more than a node has of this resource, in its unit (bytes,
 /// per cent of a processor, bits a second, files).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TooSmall {
+pub struct NodeTooSmall {
     /// What there is too little of.
-    pub resource: Resource,
+    pub resource: NodeResource,
     /// What one connection needs.
     pub needed: f64,
     /// What there is beside the headroom.
@@ -208,19 +208,19 @@ const TABLE_SHARE: f64 = 0.9;
 const MICROSECONDS_PER_PERCENT: f64 = 10_000.0;
 
 /// What goes over the wire for one sending of so many bytes, and what comes back.
-struct Wire {
+struct WireCost {
     out_bytes: f64,
     back_bytes: f64,
     packets: f64,
 }
 
-impl Wire {
-    fn of(bytes: usize) -> Wire {
+impl WireCost {
+    fn of(bytes: usize) -> WireCost {
         let segments = bytes.div_ceil(TCP_SEGMENT_BYTES) as f64;
         // A lone segment is acknowledged by itself, of several every second one (RFC 9293 §3.8.6.3).
         let acknowledgements = (segments / 2.0).ceil();
         let overhead = (TCP_IP_BYTES + ETHERNET_BYTES) as f64;
-        Wire {
+        WireCost {
             out_bytes: bytes as f64 + segments * overhead,
             back_bytes: acknowledgements * overhead,
             packets: segments + acknowledgements,
@@ -231,8 +231,8 @@ impl Wire {
 /// Reckons for one ask. All that the settings and the constants say is the same for every number of
 /// connections.
 #[derive(Debug)]
-pub struct Planner<'a> {
-    constants: &'a Constants,
+pub struct CapacityPlanner<'a> {
+    constants: &'a MeasuredConstants,
     settings: &'a Settings,
     /// Bytes of one event as a subscriber gets it.
     frame_bytes: usize,
@@ -240,25 +240,25 @@ pub struct Planner<'a> {
     kept_bytes: usize,
 }
 
-impl<'a> Planner<'a> {
+impl<'a> CapacityPlanner<'a> {
     /// For events of `bytes` bytes of data, in one line.
-    pub fn new(constants: &'a Constants, settings: &'a Settings, bytes: u64) -> Planner<'a> {
+    pub fn new(constants: &'a MeasuredConstants, settings: &'a Settings, bytes: u64) -> CapacityPlanner<'a> {
         let data = "x".repeat(usize::try_from(bytes).expect("64-bit hosts only"));
         let frame = Draft::new(None, None, &data, None).seal(EventId::at_ms(SAMPLE_EVENT_MS));
         let (frame_bytes, kept_bytes) = (frame.chunked().len(), frame.memory_bytes());
-        Planner { constants, settings, frame_bytes, kept_bytes }
+        CapacityPlanner { constants, settings, frame_bytes, kept_bytes }
     }
 
     /// The plan.
     ///
     /// # Errors
     /// When a node holds not even one connection.
-    pub fn plan(&self, ask: Ask) -> Result<Plan, TooSmall> {
+    pub fn plan(&self, ask: PlanRequest) -> Result<CapacityPlan, NodeTooSmall> {
         let max_by = self.max_by(&ask, ask.headroom_percent)?;
         let (bound_by, max) = first(&max_by);
         let nodes = ask.connections.div_ceil(max);
         let connections = ask.connections.div_ceil(nodes);
-        Ok(Plan {
+        Ok(CapacityPlan {
             ask,
             nodes,
             connections_per_node: connections,
@@ -275,8 +275,12 @@ impl<'a> Planner<'a> {
     }
 
     /// The most connections of a node by each resource.
-    fn max_by(&self, ask: &Ask, headroom_percent: f64) -> Result<Vec<(Resource, u64)>, TooSmall> {
-        let Machine { ram_bytes, nic_bits_per_s, files, .. } = ask.machine;
+    fn max_by(
+        &self,
+        ask: &PlanRequest,
+        headroom_percent: f64,
+    ) -> Result<Vec<(NodeResource, u64)>, NodeTooSmall> {
+        let NodeHardware { ram_bytes, nic_bits_per_s, files, .. } = ask.machine;
         let free = |all: f64| all * (1.0 - headroom_percent / 100.0);
         let network = |connections: f64| {
             let network = self.network(ask, connections);
@@ -286,26 +290,28 @@ impl<'a> Planner<'a> {
         let files_max = workers(ask) * per_table.saturating_sub(RESERVED_FILES);
         if files_max == 0 {
             let needed = (RESERVED_FILES as f64 + 1.0) / TABLE_SHARE;
-            return Err(TooSmall { resource: Resource::Files, needed, free: files as f64 });
+            return Err(NodeTooSmall { resource: NodeResource::Files, needed, free: files as f64 });
         }
         Ok(vec![
-            most(Resource::Memory, free(ram_bytes as f64), |c| self.memory(ask, c).bytes)?,
-            most(Resource::Processor, free(workers(ask) as f64 * 100.0), |c| self.processor(ask, c).percent)?,
-            most(Resource::Network, free(nic_bits_per_s as f64), network)?,
-            (Resource::Files, files_max),
+            most(NodeResource::Memory, free(ram_bytes as f64), |c| self.memory(ask, c).bytes)?,
+            most(NodeResource::Processor, free(workers(ask) as f64 * 100.0), |c| {
+                self.processor(ask, c).percent
+            })?,
+            most(NodeResource::Network, free(nic_bits_per_s as f64), network)?,
+            (NodeResource::Files, files_max),
         ])
     }
 
     /// A node with `connections` of them. Its share of topics is that of the connections, but with one topic
     /// for all it is that one; events of a node's topics are all published to it.
-    fn memory(&self, ask: &Ask, connections: f64) -> Memory {
-        let Constants { memory, kernel, .. } = self.constants;
+    fn memory(&self, ask: &PlanRequest, connections: f64) -> NodeMemory {
+        let MeasuredConstants { memory, kernel, .. } = self.constants;
         let topics = topics(ask, connections);
         let kept = self.kept(ask, topics);
         let way = self.way(ask);
         let under_way_each =
             ask.events_per_second * ask.rtt_ms / 1_000.0 * (kernel.frame_bytes + self.frame_bytes as f64);
-        let mut sum = Memory {
+        let mut sum = NodeMemory {
             connections_bytes: connections * memory.connection_bytes + topics * memory.topic_bytes,
             process_bytes: memory.process_bytes,
             history_bytes: kept,
@@ -319,15 +325,15 @@ impl<'a> Planner<'a> {
         sum
     }
 
-    fn way(&self, ask: &Ask) -> Way {
-        Way {
+    fn way(&self, ask: &PlanRequest) -> InFlightWindow {
+        InFlightWindow {
             bytes: ask.events_per_second * ask.rtt_ms / 1_000.0 * self.frame_bytes as f64,
             bytes_max: 2.0 * self.settings.unsent_bytes_max as f64,
         }
     }
 
     /// Bytes of the kept events, as the bounds of history leave them.
-    fn kept(&self, ask: &Ask, topics: f64) -> f64 {
+    fn kept(&self, ask: &PlanRequest, topics: f64) -> f64 {
         let Settings { history_ms, history_events, .. } = *self.settings;
         let each = self.kept_bytes as f64;
         let by_age = ask.events_per_second * history_ms as f64 / 1_000.0;
@@ -337,7 +343,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Heartbeats that a connection gets in a second: none while events come more often.
-    fn heartbeats(&self, ask: &Ask) -> f64 {
+    fn heartbeats(&self, ask: &PlanRequest) -> f64 {
         (1_000.0 / self.settings.heartbeat_ms as f64 - ask.events_per_second).max(0.0)
     }
 
@@ -346,14 +352,14 @@ impl<'a> Planner<'a> {
         processor.delivery_us + processor.delivery_kib_us * self.frame_bytes as f64 / 1_024.0
     }
 
-    fn processor(&self, ask: &Ask, connections: f64) -> Processor {
+    fn processor(&self, ask: &PlanRequest, connections: f64) -> NodeProcessor {
         let processor = &self.constants.processor;
         let deliveries = connections * ask.events_per_second * self.delivery_us();
         let publishes = topics(ask, connections) * ask.events_per_second * processor.publish_us;
         let heartbeats = connections * self.heartbeats(ask) * processor.heartbeat_us;
         let pulse = processor.idle_us_per_s;
         let of_topic = connections / topics(ask, connections);
-        Processor {
+        NodeProcessor {
             deliveries_percent: deliveries / MICROSECONDS_PER_PERCENT,
             publishes_percent: publishes / MICROSECONDS_PER_PERCENT,
             heartbeats_percent: (heartbeats + pulse) / MICROSECONDS_PER_PERCENT,
@@ -362,14 +368,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn network(&self, ask: &Ask, connections: f64) -> Network {
-        let (event, heartbeat) = (Wire::of(self.frame_bytes), Wire::of(HEARTBEAT_CHUNKED.len()));
-        let publish = Wire::of(ask.bytes as usize + PUBLISH_HEAD_BYTES);
+    fn network(&self, ask: &PlanRequest, connections: f64) -> NodeNetwork {
+        let (event, heartbeat) = (WireCost::of(self.frame_bytes), WireCost::of(HEARTBEAT_CHUNKED.len()));
+        let publish = WireCost::of(ask.bytes as usize + PUBLISH_HEAD_BYTES);
         let events = connections * ask.events_per_second;
         let heartbeats = connections * self.heartbeats(ask);
         let publishes = topics(ask, connections) * ask.events_per_second;
         let back = events * event.back_bytes + heartbeats * heartbeat.back_bytes;
-        Network {
+        NodeNetwork {
             deliveries_bits_per_s: 8.0 * (events * event.out_bytes + publishes * publish.back_bytes),
             heartbeats_bits_per_s: 8.0 * heartbeats * heartbeat.out_bytes,
             in_bits_per_s: 8.0 * (back + publishes * publish.out_bytes),
@@ -379,7 +385,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn loss(&self, ask: &Ask, nodes: u64, connections: u64) -> Result<Loss, TooSmall> {
+    fn loss(&self, ask: &PlanRequest, nodes: u64, connections: u64) -> Result<NodeLoss, NodeTooSmall> {
         // A restart gets everyone back on the same node.
         let others = nodes.saturating_sub(1).max(1);
         let busy = self.processor(ask, connections as f64).percent / 100.0;
@@ -391,7 +397,7 @@ impl<'a> Planner<'a> {
         let retry_s = self.settings.retry_ms as f64 * retry_percent / 100.0 / 1_000.0;
         let (_, most) = first(&self.max_by(ask, 0.0)?);
         let left = ask.connections.div_ceil(others);
-        Ok(Loss {
+        Ok(NodeLoss {
             connections,
             seconds: retry_s.max(by_processor_s),
             others_suffice: nodes == 1 || left <= most,
@@ -399,14 +405,14 @@ impl<'a> Planner<'a> {
     }
 }
 
-impl Memory {
+impl NodeMemory {
     /// What is resident in the server.
     pub fn server_bytes(&self) -> f64 {
         self.connections_bytes + self.process_bytes + self.history_bytes
     }
 }
 
-impl Network {
+impl NodeNetwork {
     /// All that goes out.
     pub fn out_bits_per_s(&self) -> f64 {
         self.deliveries_bits_per_s + self.heartbeats_bits_per_s
@@ -414,19 +420,19 @@ impl Network {
 }
 
 /// One for each processor, and no processor works without one.
-fn workers(ask: &Ask) -> u64 {
+fn workers(ask: &PlanRequest) -> u64 {
     ask.machine.cores.clamp(1, WORKERS_MAX as u64)
 }
 
 /// Topics on a node with so many of the connections: its subscribers may be on any of them.
-fn topics(ask: &Ask, connections: f64) -> f64 {
+fn topics(ask: &PlanRequest, connections: f64) -> f64 {
     (ask.topics as f64).min(connections).max(1.0)
 }
 
-fn files(ask: &Ask, connections: u64) -> Files {
+fn files(ask: &PlanRequest, connections: u64) -> NodeFiles {
     let workers = workers(ask);
     let in_table = connections.div_ceil(workers) + RESERVED_FILES;
-    Files {
+    NodeFiles {
         files: connections + workers * RESERVED_FILES,
         workers,
         limit_nofile: (in_table as f64 / TABLE_SHARE).ceil() as u64,
@@ -434,16 +440,20 @@ fn files(ask: &Ask, connections: u64) -> Files {
     }
 }
 
-fn first(max_by: &[(Resource, u64)]) -> (Resource, u64) {
+fn first(max_by: &[(NodeResource, u64)]) -> (NodeResource, u64) {
     *max_by.iter().min_by_key(|(_, max)| *max).expect("there are four resources")
 }
 
 /// The most connections whose need, which grows with them, is no more than what is free.
-fn most(resource: Resource, free: f64, need: impl Fn(f64) -> f64) -> Result<(Resource, u64), TooSmall> {
+fn most(
+    resource: NodeResource,
+    free: f64,
+    need: impl Fn(f64) -> f64,
+) -> Result<(NodeResource, u64), NodeTooSmall> {
     /// More than a node could have sockets for.
     const CEILING: u64 = u32::MAX as u64;
     if need(1.0) > free {
-        return Err(TooSmall { resource, needed: need(1.0), free });
+        return Err(NodeTooSmall { resource, needed: need(1.0), free });
     }
     let (mut fits, mut too_many) = (1, CEILING);
     while fits + 1 < too_many {

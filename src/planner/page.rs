@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::constants::Constants;
-use super::{Plan, Resource, TooSmall, Way};
+use super::constants::MeasuredConstants;
+use super::{CapacityPlan, InFlightWindow, NodeResource, NodeTooSmall};
 
 const GIB: f64 = 1_073_741_824.0;
 
 /// The whole page. `sizes` are plans of the same ask for other numbers of connections.
-pub fn page(plan: &Plan, sizes: &[Plan], constants: &Constants) -> String {
+pub fn page(plan: &CapacityPlan, sizes: &[CapacityPlan], constants: &MeasuredConstants) -> String {
     let mut out = String::new();
     let mut row = |what: &str, value: String| {
         let line = format!("{what:<27} {value}");
@@ -32,7 +32,7 @@ pub fn page(plan: &Plan, sizes: &[Plan], constants: &Constants) -> String {
     )
 }
 
-fn answer(plan: &Plan, row: &mut impl FnMut(&str, String)) {
+fn answer(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let ask = &plan.ask;
     let machine = &ask.machine;
     row("connections", grouped(ask.connections));
@@ -61,7 +61,7 @@ fn answer(plan: &Plan, row: &mut impl FnMut(&str, String)) {
     }
 }
 
-fn needs(plan: &Plan, row: &mut impl FnMut(&str, String)) {
+fn needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let (memory, processor) = (&plan.memory, &plan.processor);
     row("", String::new());
     row("each node", format!("{} connections", grouped(plan.connections_per_node)));
@@ -88,14 +88,14 @@ fn needs(plan: &Plan, row: &mut impl FnMut(&str, String)) {
     row("  to the last subscriber", format!("{} ms", rounded(processor.to_last_ms)));
 }
 
-fn wires(plan: &Plan, row: &mut impl FnMut(&str, String)) {
+fn wires(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let (network, files) = (&plan.network, &plan.files);
     let nic = plan.ask.machine.nic_bits_per_s as f64;
     let out = network.out_bits_per_s();
     row("network, out", format!("{} ({}), headers included", bits(out), share(out, nic)));
     row("  of which heartbeats", bits(network.heartbeats_bits_per_s));
     row("network, in", format!("{} of acknowledgements and publishes", bits(network.in_bits_per_s)));
-    let Way { bytes: under_way, bytes_max } = plan.way;
+    let InFlightWindow { bytes: under_way, bytes_max } = plan.way;
     if under_way > bytes_max {
         let (needed, kept) = (bytes(under_way), bytes(bytes_max));
         let wanted = (under_way / 2.0).ceil();
@@ -114,7 +114,7 @@ fn wires(plan: &Plan, row: &mut impl FnMut(&str, String)) {
 }
 
 /// One line for each number of connections.
-fn table(sizes: &[Plan]) -> String {
+fn table(sizes: &[CapacityPlan]) -> String {
     let mut out = format!(
         "{:>12}  {:>10}  {:>10}  {:>9}  {:>12}  {:>5}  {}\n",
         "connections", "server", "kernel", "cores", "network", "nodes", "binds first"
@@ -139,18 +139,18 @@ fn table(sizes: &[Plan]) -> String {
 }
 
 /// One line for a node that is too small for anything.
-pub fn too_small(fault: &TooSmall) -> String {
-    let TooSmall { resource, needed, free } = *fault;
+pub fn too_small(fault: &NodeTooSmall) -> String {
+    let NodeTooSmall { resource, needed, free } = *fault;
     let (what, needed, free, way) = match resource {
-        Resource::Memory => ("memory", bytes(needed), bytes(free), "raise --nodes-ram"),
-        Resource::Processor => {
+        NodeResource::Memory => ("memory", bytes(needed), bytes(free), "raise --nodes-ram"),
+        NodeResource::Processor => {
             let cores = |percent: f64| format!("{} cores", rounded(percent / 100.0));
             ("processors", cores(needed), cores(free), "raise --cores, or lower --events-per-second")
         }
-        Resource::Network => {
+        NodeResource::Network => {
             ("network", bits(needed), bits(free), "raise --nic, or lower --events-per-second")
         }
-        Resource::Files => {
+        NodeResource::Files => {
             let files = |count: f64| format!("{} files", count.ceil());
             ("files", files(needed), files(free), "raise --files")
         }
@@ -158,12 +158,12 @@ pub fn too_small(fault: &TooSmall) -> String {
     format!("a node holds not one connection: {what} for one {needed}, free {free}; {way}")
 }
 
-fn name(resource: Resource) -> &'static str {
+fn name(resource: NodeResource) -> &'static str {
     match resource {
-        Resource::Memory => "memory",
-        Resource::Processor => "processor",
-        Resource::Network => "network",
-        Resource::Files => "files",
+        NodeResource::Memory => "memory",
+        NodeResource::Processor => "processor",
+        NodeResource::Network => "network",
+        NodeResource::Files => "files",
     }
 }
 

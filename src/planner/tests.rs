@@ -4,8 +4,8 @@ use super::*;
 
 const GIB: u64 = 1 << 30;
 
-fn constants() -> Constants {
-    let mut constants = Constants::recorded();
+fn constants() -> MeasuredConstants {
+    let mut constants = MeasuredConstants::recorded();
     constants.memory.process_bytes = 4e6;
     constants.memory.connection_bytes = 100.0;
     constants.memory.topic_bytes = 1_000.0;
@@ -21,9 +21,9 @@ fn constants() -> Constants {
     constants
 }
 
-const MACHINE: Machine =
-    Machine { ram_bytes: 16 * GIB, cores: 8, nic_bits_per_s: 10_000_000_000, files: 1_048_576 };
-const ASK: Ask = Ask {
+const MACHINE: NodeHardware =
+    NodeHardware { ram_bytes: 16 * GIB, cores: 8, nic_bits_per_s: 10_000_000_000, files: 1_048_576 };
+const ASK: PlanRequest = PlanRequest {
     connections: 100_000,
     events_per_second: 2.0,
     bytes: 300,
@@ -34,11 +34,11 @@ const ASK: Ask = Ask {
     machine: MACHINE,
 };
 
-fn plan_with(ask: Ask, settings: &Settings) -> Plan {
-    Planner::new(&constants(), settings, ask.bytes).plan(ask).expect("a node that holds some")
+fn plan_with(ask: PlanRequest, settings: &Settings) -> CapacityPlan {
+    CapacityPlanner::new(&constants(), settings, ask.bytes).plan(ask).expect("a node that holds some")
 }
 
-fn plan(ask: Ask) -> Plan {
+fn plan(ask: PlanRequest) -> CapacityPlan {
     plan_with(ask, &Settings::default())
 }
 
@@ -73,12 +73,12 @@ fn needs_are_what_the_constants_say() {
 
 #[test]
 fn a_client_too_far_away_for_the_kernels_share_is_told_of() {
-    let near = plan(Ask { events_per_second: 900.0, connections: 10, ..ASK });
+    let near = plan(PlanRequest { events_per_second: 900.0, connections: 10, ..ASK });
     assert_near(near.way.bytes, 900.0 * 0.1 * 335.0);
     assert_near(near.way.bytes_max, 2.0 * 16_384.0);
     assert_near(near.memory.in_flight_bytes, 10.0 * 2.0 * 16_384.0);
-    let far = Ask { rtt_ms: 200.0, ..near.ask };
-    let page = |plan: &Plan| page::page(plan, &[], &constants());
+    let far = PlanRequest { rtt_ms: 200.0, ..near.ask };
+    let page = |plan: &CapacityPlan| page::page(plan, &[], &constants());
     assert!(!page(&near).contains("falls behind"));
     assert!(page(&plan(far)).contains("unless unsent_bytes_max is 30150 or more"), "{}", page(&plan(far)));
     let raised = Settings { unsent_bytes_max: 30_150, ..Settings::default() };
@@ -87,19 +87,19 @@ fn a_client_too_far_away_for_the_kernels_share_is_told_of() {
 
 #[test]
 fn heartbeats_stop_when_events_come_more_often() {
-    let idle = plan(Ask { events_per_second: 0.0, ..ASK });
+    let idle = plan(PlanRequest { events_per_second: 0.0, ..ASK });
     assert_near(idle.processor.heartbeats_percent, 0.2 + 100_000.0 / 15.0 * 10.0 / 10_000.0);
     // ":\n" as a chunk is 7 bytes.
     assert_near(idle.network.heartbeats_bits_per_s, 8.0 * 100_000.0 / 15.0 * 97.0);
     assert_near(idle.processor.deliveries_percent, 0.0);
-    let rare = plan(Ask { events_per_second: 1.0 / 30.0, ..ASK });
+    let rare = plan(PlanRequest { events_per_second: 1.0 / 30.0, ..ASK });
     assert_near(rare.network.heartbeats_bits_per_s, idle.network.heartbeats_bits_per_s / 2.0);
     assert_near(plan(ASK).network.heartbeats_bits_per_s, 0.0);
 }
 
 #[test]
 fn large_events_pay_for_each_packet_and_each_kibibyte() {
-    let plan = plan(Ask { bytes: 100_000, connections: 1_000, events_per_second: 1.0, ..ASK });
+    let plan = plan(PlanRequest { bytes: 100_000, connections: 1_000, events_per_second: 1.0, ..ASK });
     let frame = plan.memory.in_flight_bytes / 100.0 - 1_000.0;
     let segments = (frame / 1_448.0).ceil();
     assert_eq!(segments, 70.0);
@@ -113,26 +113,33 @@ fn large_events_pay_for_each_packet_and_each_kibibyte() {
 #[test]
 fn a_node_is_full_exactly_where_its_first_resource_ends() {
     let rows = [
-        (ASK, Resource::Processor),
-        (Ask { events_per_second: 0.01, ..ASK }, Resource::Memory),
-        (Ask { bytes: 20_000, machine: Machine { cores: 64, ..MACHINE }, ..ASK }, Resource::Network),
+        (ASK, NodeResource::Processor),
+        (PlanRequest { events_per_second: 0.01, ..ASK }, NodeResource::Memory),
         (
-            Ask { events_per_second: 0.01, machine: Machine { files: 20_000, ..MACHINE }, ..ASK },
-            Resource::Files,
+            PlanRequest { bytes: 20_000, machine: NodeHardware { cores: 64, ..MACHINE }, ..ASK },
+            NodeResource::Network,
+        ),
+        (
+            PlanRequest {
+                events_per_second: 0.01,
+                machine: NodeHardware { files: 20_000, ..MACHINE },
+                ..ASK
+            },
+            NodeResource::Files,
         ),
     ];
     for (ask, resource) in rows {
-        let plan_at = |connections| plan(Ask { connections, ..ask });
+        let plan_at = |connections| plan(PlanRequest { connections, ..ask });
         let most = plan_at(1).connections_per_node_max;
         assert_eq!(plan_at(1).bound_by, resource);
         assert_eq!((plan_at(most).nodes, plan_at(most + 1).nodes), (1, 2), "{resource:?}");
         assert_eq!(plan_at(10 * most).nodes, 10);
         let full = plan_at(most);
         let used = match resource {
-            Resource::Memory => full.memory.bytes / ask.machine.ram_bytes as f64,
-            Resource::Processor => full.processor.percent / 100.0 / ask.machine.cores as f64,
-            Resource::Network => full.network.out_bits_per_s() / ask.machine.nic_bits_per_s as f64,
-            Resource::Files => continue,
+            NodeResource::Memory => full.memory.bytes / ask.machine.ram_bytes as f64,
+            NodeResource::Processor => full.processor.percent / 100.0 / ask.machine.cores as f64,
+            NodeResource::Network => full.network.out_bits_per_s() / ask.machine.nic_bits_per_s as f64,
+            NodeResource::Files => continue,
         };
         assert!((0.699..=0.7).contains(&used), "{resource:?}: {used}");
     }
@@ -140,7 +147,9 @@ fn a_node_is_full_exactly_where_its_first_resource_ends() {
 
 #[test]
 fn no_more_processors_are_reckoned_with_than_workers_use() {
-    let with = |cores| plan(Ask { events_per_second: 20.0, machine: Machine { cores, ..MACHINE }, ..ASK });
+    let with = |cores| {
+        plan(PlanRequest { events_per_second: 20.0, machine: NodeHardware { cores, ..MACHINE }, ..ASK })
+    };
     let (all, more) = (with(64), with(128));
     assert_eq!(all.connections_max_by[1], more.connections_max_by[1]);
     assert_near(more.processor.to_last_ms, all.processor.to_last_ms);
@@ -150,13 +159,13 @@ fn no_more_processors_are_reckoned_with_than_workers_use() {
 
 #[test]
 fn history_is_bounded_by_age_count_and_bytes() {
-    let kept = |settings: Settings, ask: Ask| plan_with(ask, &settings).memory.history_bytes;
+    let kept = |settings: Settings, ask: PlanRequest| plan_with(ask, &settings).memory.history_bytes;
     // 300 bytes, their framing, and what each kept event takes beside.
     let each = kept(Settings { history_events: 1, ..Settings::default() }, ASK);
     assert!((500.0..600.0).contains(&each), "{each}");
     assert_near(kept(Settings::default(), ASK), 600.0 * each);
     assert_near(kept(Settings { history_ms: 1_000, ..Settings::default() }, ASK), 2.0 * each);
-    let many = Ask { topics: 50_000, ..ASK };
+    let many = PlanRequest { topics: 50_000, ..ASK };
     assert_near(kept(Settings::default(), many), 67_108_864.0);
     let narrow = Settings { history_topic_bytes_max: 5_000, ..Settings::default() };
     assert_near(kept(narrow, ASK), 5_000.0);
@@ -165,7 +174,7 @@ fn history_is_bounded_by_age_count_and_bytes() {
 #[test]
 fn topics_of_ones_own_are_published_and_remembered_one_by_one() {
     let shared = plan(ASK);
-    let own = plan(Ask { topics: 100_000, ..ASK });
+    let own = plan(PlanRequest { topics: 100_000, ..ASK });
     assert_near(own.processor.publishes_percent, 100_000.0 * shared.processor.publishes_percent);
     assert_near(own.memory.connections_bytes, 100_000.0 * 1_100.0);
     assert!(own.processor.to_last_ms < shared.processor.to_last_ms / 1_000.0);
@@ -173,38 +182,43 @@ fn topics_of_ones_own_are_published_and_remembered_one_by_one() {
 
 #[test]
 fn losing_a_node_brings_its_clients_back_to_the_others() {
-    let ask = Ask { connections: 1_000_000, ..ASK };
+    let ask = PlanRequest { connections: 1_000_000, ..ASK };
     let all = plan(ask);
     let each = all.connections_per_node;
     assert_eq!(all.nodes, 2);
     assert_eq!((all.loss.connections, all.loss.others_suffice), (each, false));
     let spare = 8.0 - all.processor.percent / 100.0;
     assert_near(all.loss.seconds, each as f64 * 25e-6 / spare);
-    assert!(plan(Ask { connections: 10_000_000, ..ask }).loss.others_suffice);
-    let one = plan(Ask { connections: 1_000, ..ask });
+    assert!(plan(PlanRequest { connections: 10_000_000, ..ask }).loss.others_suffice);
+    let one = plan(PlanRequest { connections: 1_000, ..ask });
     assert_eq!((one.nodes, one.loss.seconds, one.loss.others_suffice), (1, 2.4, true));
 }
 
 #[test]
 fn a_node_that_holds_nobody_is_refused_with_the_numbers() {
-    let small = |machine| Planner::new(&constants(), &Settings::default(), 300).plan(Ask { machine, ..ASK });
-    let fault = small(Machine { ram_bytes: 1_000_000, ..MACHINE }).unwrap_err();
-    assert_eq!(fault.resource, Resource::Memory);
+    let small = |machine| {
+        CapacityPlanner::new(&constants(), &Settings::default(), 300).plan(PlanRequest { machine, ..ASK })
+    };
+    let fault = small(NodeHardware { ram_bytes: 1_000_000, ..MACHINE }).unwrap_err();
+    assert_eq!(fault.resource, NodeResource::Memory);
     assert_eq!(
         page::too_small(&fault),
         "a node holds not one connection: memory for one 4.13 MiB, free 684 KiB; raise --nodes-ram"
     );
-    assert_eq!(small(Machine { files: 100, ..MACHINE }).unwrap_err().resource, Resource::Files);
-    assert_eq!(small(Machine { nic_bits_per_s: 5, ..MACHINE }).unwrap_err().resource, Resource::Network);
+    assert_eq!(small(NodeHardware { files: 100, ..MACHINE }).unwrap_err().resource, NodeResource::Files);
+    assert_eq!(
+        small(NodeHardware { nic_bits_per_s: 5, ..MACHINE }).unwrap_err().resource,
+        NodeResource::Network
+    );
 }
 
 #[test]
 fn the_page_has_the_answer_each_need_and_a_line_for_each_size() {
     let constants = constants();
     let settings = Settings::default();
-    let planner = Planner::new(&constants, &settings, ASK.bytes);
-    let sizes: Vec<Plan> =
-        SIZES.iter().map(|&connections| planner.plan(Ask { connections, ..ASK }).unwrap()).collect();
+    let planner = CapacityPlanner::new(&constants, &settings, ASK.bytes);
+    let sizes: Vec<CapacityPlan> =
+        SIZES.iter().map(|&connections| planner.plan(PlanRequest { connections, ..ASK }).unwrap()).collect();
     let page = page::page(&sizes[6], &sizes, &constants);
     for line in [
         "connections                 1 000 000",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fanwheel::doctor::judge::host_table::{Need, Row, TEXT, rows};
+use fanwheel::doctor::judge::host_table::{HostRequirement, HostTableRow, TEXT, rows};
 
 /// Where the project is.
 pub fn project() -> &'static Path {
@@ -15,7 +15,7 @@ pub fn project() -> &'static Path {
 }
 
 /// The table that the scripts read.
-pub fn table() -> Vec<Row<'static>> {
+pub fn table() -> Vec<HostTableRow<'static>> {
     rows(TEXT).expect("the table is whole")
 }
 
@@ -28,15 +28,17 @@ pub fn file_of(key: &str) -> String {
 }
 
 /// Returns the words about a key that is set wrong; nothing where no value is wrong.
-pub fn wrong(row: &Row<'_>) -> Option<String> {
+pub fn wrong(row: &HostTableRow<'_>) -> Option<String> {
     Some(match row.need {
-        Need::AtLeast { .. } => "7\n".to_owned(),
-        Need::AtMost(most) => format!("{}\n", most + 1),
-        Need::Memory { .. } => "1\t2\t3\n".to_owned(),
-        Need::Span(..) => "32768\t60999\n".to_owned(),
-        Need::Choice(_) if row.key.ends_with("hugepage/enabled") => "[always] madvise never\n".to_owned(),
-        Need::Choice(_) => "other\n".to_owned(),
-        Need::Shown => return None,
+        HostRequirement::AtLeast { .. } => "7\n".to_owned(),
+        HostRequirement::AtMost(most) => format!("{}\n", most + 1),
+        HostRequirement::Memory { .. } => "1\t2\t3\n".to_owned(),
+        HostRequirement::Span(..) => "32768\t60999\n".to_owned(),
+        HostRequirement::Choice(_) if row.key.ends_with("hugepage/enabled") => {
+            "[always] madvise never\n".to_owned()
+        }
+        HostRequirement::Choice(_) => "other\n".to_owned(),
+        HostRequirement::Shown => return None,
     })
 }
 

@@ -7,7 +7,7 @@ use log::{debug, error, warn};
 
 use crate::base::logfmt::LogValue;
 use crate::base::prng::Prng;
-use crate::monitor::alerts::Notice;
+use crate::monitor::alerts::AlertNotice;
 
 /// Times that a message is tried before it counts as failed; with the pauses between, about two minutes.
 const ALERT_TRIES_MAX: u32 = 8;
@@ -35,8 +35,8 @@ impl RetryingSender {
     /// Tries until the message is delivered or the tries are used up; returns whether it was delivered.
     pub fn send_with_retries(
         &mut self,
-        notice: &Notice,
-        mut deliver: impl FnMut(&Notice) -> Result<(), String>,
+        notice: &AlertNotice,
+        mut deliver: impl FnMut(&AlertNotice) -> Result<(), String>,
         mut pause: impl FnMut(Duration) -> bool,
     ) -> bool {
         let (alert, state) = (&notice.rule.name, notice.change.name());
@@ -76,25 +76,25 @@ impl RetryingSender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::alerts::{Bound, Change, Rule, Severity};
+    use crate::monitor::alerts::{AlertBound, AlertChange, AlertRule, Severity};
     use crate::monitor::watch::metric_named;
 
-    fn notice() -> Notice {
-        let rule = Rule {
+    fn notice() -> AlertNotice {
+        let rule = AlertRule {
             name: "x".to_owned(),
             metric: metric_named("ready").unwrap(),
-            bound: Bound::Below(1.0),
+            bound: AlertBound::Below(1.0),
             for_ms: 0,
             severity: Severity::Critical,
             cooldown_ms: 0,
         };
-        Notice { rule, change: Change::Firing, value: Some(0.0), why: None, at_ms: 0, since_ms: 0 }
+        AlertNotice { rule, change: AlertChange::Firing, value: Some(0.0), why: None, at_ms: 0, since_ms: 0 }
     }
 
     /// Whether it arrived, the number of tries and the pauses, when the first `failures` tries fail.
     fn send_with_retries(failures: u32, pauses_max: usize) -> (bool, u32, Vec<u64>) {
         let (mut tries, mut pauses) = (0, Vec::new());
-        let deliver = |_: &Notice| {
+        let deliver = |_: &AlertNotice| {
             tries += 1;
             if tries <= failures { Err("no".to_owned()) } else { Ok(()) }
         };

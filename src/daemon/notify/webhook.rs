@@ -11,7 +11,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use crate::base::limits::ALERT_TRY_MS;
 use crate::base::settings::mask_url;
 use crate::host::ca_bundle;
-use crate::monitor::alerts::Notice;
+use crate::monitor::alerts::AlertNotice;
 
 /// A web address that takes alerts.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl AlertWebhook {
     }
 
     /// Posts one message, without retries.
-    pub fn post(&mut self, notice: &Notice) -> Result<(), String> {
+    pub fn post(&mut self, notice: &AlertNotice) -> Result<(), String> {
         let agent = self.agent.get_or_insert_with(|| webhook_agent(self.url.starts_with("https:")));
         let body = notice.json(&self.host).to_string();
         let sent = agent.post(&self.url).content_type("application/json").send(body);

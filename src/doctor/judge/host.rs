@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::base::limits::{MIB, RESERVED_FILES};
 use crate::doctor::finding::{Finding, Verdict};
-use crate::doctor::judge::host_table::Row;
-use crate::planner::constants::Constants;
+use crate::doctor::judge::host_table::HostTableRow;
+use crate::planner::constants::MeasuredConstants;
 
 /// History, bodies in flight and the program itself, with the default settings.
 const BASE_BYTES: u64 = 128 * MIB as u64;
@@ -17,7 +17,7 @@ const OTHER_THREADS: u64 = 16;
 
 /// What was read of one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct KernelReading {
     /// The file, where a key stands for several; else the key.
     pub label: String,
     /// Words with one space between them; none when it could not be read.
@@ -26,7 +26,7 @@ pub struct Reading {
 
 /// Whether io_uring can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ring {
+pub enum IoUringSupport {
     /// A ring could be made.
     Works,
     /// The kernel's or a sandbox's reason.
@@ -35,7 +35,7 @@ pub enum Ring {
 
 /// One network interface of hardware.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interface {
+pub struct NetworkInterface {
     /// `eth0`
     pub name: String,
     /// Queues that packets come in by.
@@ -46,7 +46,7 @@ pub struct Interface {
 
 /// What was found on a host.
 #[derive(Clone, Debug, Default)]
-pub struct Host {
+pub struct HostFacts {
     /// Connections that are planned.
     pub connections: u64,
     /// Threads that would serve them.
@@ -60,7 +60,7 @@ pub struct Host {
     /// The folder of `apply.sh`, for those who are told to run it.
     pub scripts: String,
     /// By key of the table; a key that is missing does not exist on this host.
-    pub values: BTreeMap<String, Vec<Reading>>,
+    pub values: BTreeMap<String, Vec<KernelReading>>,
     /// The hard `RLIMIT_NOFILE`, and of what: `this shell` or a process.
     pub files: Option<(u64, String)>,
     /// The least memory that a control group allows.
@@ -70,15 +70,15 @@ pub struct Host {
     /// Processor time that a control group allows, in percent of one processor.
     pub group_cpu_percent: Option<u64>,
     /// Whether io_uring works here.
-    pub ring: Option<Ring>,
+    pub ring: Option<IoUringSupport>,
     /// Whether system calls are filtered (`Seccomp:` of `/proc/self/status`).
     pub seccomp: bool,
     /// Interfaces of hardware.
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<NetworkInterface>,
 }
 
 /// All findings: those of the process first, then those of the kernel.
-pub fn findings(host: &Host, rows: &[Row<'_>]) -> Vec<Finding> {
+pub fn findings(host: &HostFacts, rows: &[HostTableRow<'_>]) -> Vec<Finding> {
     let mut all = vec![files(host), memory(host)];
     all.extend(threads(host));
     all.extend(processors(host));
@@ -100,7 +100,7 @@ fn bad_unless(good: bool) -> Verdict {
     if good { Verdict::Ok } else { Verdict::Bad }
 }
 
-fn files(host: &Host) -> Finding {
+fn files(host: &HostFacts) -> Finding {
     let workers = host.workers.max(1);
     let needed = host.connections.div_ceil(workers) + RESERVED_FILES;
     let unit = format!("files of each of {workers} workers");
@@ -126,8 +126,8 @@ fn files(host: &Host) -> Finding {
     files
 }
 
-fn memory(host: &Host) -> Finding {
-    let constants = Constants::recorded();
+fn memory(host: &HostFacts) -> Finding {
+    let constants = MeasuredConstants::recorded();
     let each = (constants.memory.connection_bytes + constants.kernel.connection_bytes).ceil() as u64;
     let needed = host.connections * each + BASE_BYTES;
     let installed = host.memory_pages.saturating_mul(host.page_bytes);
@@ -151,7 +151,7 @@ fn memory(host: &Host) -> Finding {
     memory
 }
 
-fn threads(host: &Host) -> Option<Finding> {
+fn threads(host: &HostFacts) -> Option<Finding> {
     let (found, needed) = (host.group_threads?, host.workers + OTHER_THREADS);
     let verdict = bad_unless(found >= needed);
     let mut row = finding("cgroup pids.max", "threads", found.to_string(), needed.to_string(), verdict);
@@ -160,7 +160,7 @@ fn threads(host: &Host) -> Option<Finding> {
     Some(row)
 }
 
-fn processors(host: &Host) -> Option<Finding> {
+fn processors(host: &HostFacts) -> Option<Finding> {
     let found = host.group_cpu_percent?;
     let needed = host.processors.min(host.workers) * 100;
     let verdict = if found >= needed { Verdict::Ok } else { Verdict::Note };
@@ -172,10 +172,10 @@ fn processors(host: &Host) -> Option<Finding> {
     Some(row)
 }
 
-fn ring(host: &Host) -> Option<Finding> {
+fn ring(host: &HostFacts) -> Option<Finding> {
     let (found, verdict) = match host.ring.as_ref()? {
-        Ring::Works => ("works".to_owned(), Verdict::Ok),
-        Ring::Refused(reason) => (format!("refused: {reason}"), Verdict::Note),
+        IoUringSupport::Works => ("works".to_owned(), Verdict::Ok),
+        IoUringSupport::Refused(reason) => (format!("refused: {reason}"), Verdict::Note),
     };
     let mut row = finding("io_uring", "", found, String::new(), verdict);
     let filter =
@@ -191,7 +191,7 @@ fn ring(host: &Host) -> Option<Finding> {
     Some(row)
 }
 
-fn of_row(host: &Host, row: &Row<'_>) -> Vec<Finding> {
+fn of_row(host: &HostFacts, row: &HostTableRow<'_>) -> Vec<Finding> {
     let Some(readings) = host.values.get(row.key) else {
         let mut absent = finding(row.key, &row.unit, "absent".to_owned(), String::new(), Verdict::Unknown);
         absent.why.clone_from(&row.why);
@@ -200,7 +200,7 @@ fn of_row(host: &Host, row: &Row<'_>) -> Vec<Finding> {
     readings.iter().map(|reading| of_reading(host, row, reading)).collect()
 }
 
-fn of_reading(host: &Host, row: &Row<'_>, reading: &Reading) -> Finding {
+fn of_reading(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> Finding {
     let needed = row.need.value(host.connections, host.memory_pages);
     let found = reading.value.clone().unwrap_or_else(|| "unreadable".to_owned());
     let met = reading
@@ -223,7 +223,7 @@ fn of_reading(host: &Host, row: &Row<'_>, reading: &Reading) -> Finding {
     result
 }
 
-fn fixes(host: &Host, row: &Row<'_>, reading: &Reading) -> Vec<String> {
+fn fixes(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> Vec<String> {
     let (label, scripts) = (&reading.label, &host.scripts);
     let found = reading.value.as_deref().unwrap_or_default();
     let value = row.need.raised(found, host.connections, host.memory_pages);
@@ -245,7 +245,7 @@ fn fixes(host: &Host, row: &Row<'_>, reading: &Reading) -> Vec<String> {
 }
 
 /// A proxy on this host needs a port for each connection to the same address and port.
-fn ports(host: &Host) -> Option<Finding> {
+fn ports(host: &HostFacts) -> Option<Finding> {
     let readings = host.values.get("net.ipv4.ip_local_port_range")?;
     let range = readings.first()?.value.as_deref()?;
     let (first, last) = range.split_once(' ')?;
@@ -269,7 +269,7 @@ fn ports(host: &Host) -> Option<Finding> {
     Some(row)
 }
 
-fn steering(host: &Host, interface: &Interface) -> Finding {
+fn steering(host: &HostFacts, interface: &NetworkInterface) -> Finding {
     let spread = interface.steered || interface.receive_queues >= host.processors;
     let verdict = if spread { Verdict::Ok } else { Verdict::Note };
     let found = format!("{} receive queues", interface.receive_queues);

@@ -7,7 +7,7 @@ pub const TEXT: &str = include_str!("../../../tuning/host.table");
 
 /// What is needed of a value, as the table says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need<'a> {
+pub enum HostRequirement<'a> {
     /// The floor, or this share of the connections if that is more, up to a ceiling.
     AtLeast {
         /// Smallest value.
@@ -36,13 +36,13 @@ pub enum Need<'a> {
 
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row<'a> {
+pub struct HostTableRow<'a> {
     /// A sysctl, or a path under `/sys` in which `*` stands for any name.
     pub key: &'a str,
     /// Of the value.
     pub unit: String,
     /// What is needed.
-    pub need: Need<'a>,
+    pub need: HostRequirement<'a>,
     /// `limits`, a group that is only applied when asked for, or `look`.
     pub group: &'a str,
     /// Connections from which it matters.
@@ -57,13 +57,13 @@ pub struct Row<'a> {
 ///
 /// # Errors
 /// The block that lacks a field, or holds one that is not understood.
-pub fn rows(text: &str) -> Result<Vec<Row<'_>>, String> {
+pub fn rows(text: &str) -> Result<Vec<HostTableRow<'_>>, String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let blocks = lines.split(|line| line.trim().is_empty()).filter(|block| !block.is_empty());
     blocks.map(|block| row(block).ok_or_else(|| block.join("\n"))).collect()
 }
 
-fn row<'a>(block: &[&'a str]) -> Option<Row<'a>> {
+fn row<'a>(block: &[&'a str]) -> Option<HostTableRow<'a>> {
     let fields = |name: &'a str| {
         block.iter().filter_map(move |line| {
             let (word, text) = line.split_once(' ')?;
@@ -71,7 +71,7 @@ fn row<'a>(block: &[&'a str]) -> Option<Row<'a>> {
         })
     };
     let joined = |name| Some(fields(name).collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty());
-    Some(Row {
+    Some(HostTableRow {
         key: fields("key").next()?,
         unit: joined("unit")?,
         need: need(fields("need").next()?)?,
@@ -82,38 +82,44 @@ fn row<'a>(block: &[&'a str]) -> Option<Row<'a>> {
     })
 }
 
-fn need(text: &str) -> Option<Need<'_>> {
+fn need(text: &str) -> Option<HostRequirement<'_>> {
     let (how, rest) = text.split_once(' ').unwrap_or((text, ""));
     if how == "choice" {
-        return Some(Need::Choice(rest));
+        return Some(HostRequirement::Choice(rest));
     }
     let numbers: Option<Vec<u64>> = rest.split_whitespace().map(|word| word.parse().ok()).collect();
     match (how, &numbers?[..]) {
-        ("at-least", &[floor, percent]) => Some(Need::AtLeast { floor, percent, ceiling: u64::MAX }),
-        ("at-least", &[floor, percent, ceiling]) => Some(Need::AtLeast { floor, percent, ceiling }),
-        ("at-most", &[most]) => Some(Need::AtMost(most)),
-        ("memory", &[floor, percent]) => Some(Need::Memory { floor, percent }),
-        ("span", &[first, last]) => Some(Need::Span(first, last)),
-        ("shown", []) => Some(Need::Shown),
+        ("at-least", &[floor, percent]) => {
+            Some(HostRequirement::AtLeast { floor, percent, ceiling: u64::MAX })
+        }
+        ("at-least", &[floor, percent, ceiling]) => {
+            Some(HostRequirement::AtLeast { floor, percent, ceiling })
+        }
+        ("at-most", &[most]) => Some(HostRequirement::AtMost(most)),
+        ("memory", &[floor, percent]) => Some(HostRequirement::Memory { floor, percent }),
+        ("span", &[first, last]) => Some(HostRequirement::Span(first, last)),
+        ("shown", []) => Some(HostRequirement::Shown),
         _ => None,
     }
 }
 
-impl Need<'_> {
+impl HostRequirement<'_> {
     /// The value to have for so many connections on a host with so many pages of memory, as the kernel's file
     /// would show it; a choice lists its words.
     pub fn value(self, connections: u64, memory_pages: u64) -> String {
         let share = |floor: u64, percent: u64| floor.max(connections.saturating_mul(percent) / 100);
         match self {
-            Need::AtLeast { floor, percent, ceiling } => share(floor, percent).min(ceiling).to_string(),
-            Need::AtMost(most) => most.to_string(),
-            Need::Memory { floor, percent } => {
+            HostRequirement::AtLeast { floor, percent, ceiling } => {
+                share(floor, percent).min(ceiling).to_string()
+            }
+            HostRequirement::AtMost(most) => most.to_string(),
+            HostRequirement::Memory { floor, percent } => {
                 let high = share(floor, percent).min(memory_pages / 4);
                 format!("{} {} {high}", high / 2, high * 2 / 3)
             }
-            Need::Span(first, last) => format!("{first} {last}"),
-            Need::Choice(words) => words.to_owned(),
-            Need::Shown => String::new(),
+            HostRequirement::Span(first, last) => format!("{first} {last}"),
+            HostRequirement::Choice(words) => words.to_owned(),
+            HostRequirement::Shown => String::new(),
         }
     }
 
@@ -126,11 +132,11 @@ impl Need<'_> {
         let numbers: Option<Vec<(u64, u64)>> =
             found.split(' ').zip(value.split(' ')).map(|(found, needed)| both(found, needed)).collect();
         match (self, numbers.as_deref()) {
-            (Need::Choice(words), _) => words.split(' ').next().unwrap_or_default().to_owned(),
-            (Need::Span(..), Some(&[first, last])) => {
+            (HostRequirement::Choice(words), _) => words.split(' ').next().unwrap_or_default().to_owned(),
+            (HostRequirement::Span(..), Some(&[first, last])) => {
                 format!("{} {}", first.0.min(first.1), last.0.max(last.1))
             }
-            (Need::Memory { .. }, Some(pairs)) => {
+            (HostRequirement::Memory { .. }, Some(pairs)) => {
                 let larger = pairs.iter().map(|(found, needed)| found.max(needed).to_string());
                 larger.collect::<Vec<_>>().join(" ")
             }
@@ -146,8 +152,8 @@ impl Need<'_> {
             text.split_whitespace().map(|word| word.parse().ok()).collect()
         };
         match self {
-            Need::Shown => return Some(true),
-            Need::Choice(words) => return Some(words.split(' ').any(|word| word == found)),
+            HostRequirement::Shown => return Some(true),
+            HostRequirement::Choice(words) => return Some(words.split(' ').any(|word| word == found)),
             _ => {}
         }
         let (found, needed) = (numbers(found)?, numbers(&value)?);
@@ -155,8 +161,8 @@ impl Need<'_> {
             return None;
         }
         Some(match self {
-            Need::AtMost(_) => found[0] <= needed[0],
-            Need::Span(..) => found[0] <= needed[0] && found[1] >= needed[1],
+            HostRequirement::AtMost(_) => found[0] <= needed[0],
+            HostRequirement::Span(..) => found[0] <= needed[0] && found[1] >= needed[1],
             _ => found.iter().zip(&needed).all(|(found, needed)| found >= needed),
         })
     }
@@ -193,16 +199,21 @@ mod tests {
     #[test]
     fn values_follow_from_connections_and_memory() {
         let rows = [
-            (Need::AtLeast { floor: 4_096, percent: 10, ceiling: 65_535 }, "4096", "10000", "65535"),
-            (Need::AtMost(600), "600", "600", "600"),
             (
-                Need::Memory { floor: 65_536, percent: 400 },
+                HostRequirement::AtLeast { floor: 4_096, percent: 10, ceiling: 65_535 },
+                "4096",
+                "10000",
+                "65535",
+            ),
+            (HostRequirement::AtMost(600), "600", "600", "600"),
+            (
+                HostRequirement::Memory { floor: 65_536, percent: 400 },
                 "32768 43690 65536",
                 "131072 174762 262144",
                 "131072 174762 262144",
             ),
-            (Need::Span(10_240, 65_535), "10240 65535", "10240 65535", "10240 65535"),
-            (Need::Choice("fq cake"), "fq cake", "fq cake", "fq cake"),
+            (HostRequirement::Span(10_240, 65_535), "10240 65535", "10240 65535", "10240 65535"),
+            (HostRequirement::Choice("fq cake"), "fq cake", "fq cake", "fq cake"),
         ];
         for (need, small, middle, large) in rows {
             let values = [100, 100_000, 99_999_999].map(|connections| need.value(connections, 1 << 20));
@@ -212,14 +223,14 @@ mod tests {
 
     #[test]
     fn what_is_written_lowers_nothing() {
-        let memory = Need::Memory { floor: 60, percent: 0 };
+        let memory = HostRequirement::Memory { floor: 60, percent: 0 };
         let rows = [
             (memory, "90 1 2", "90 40 60"),
             (memory, "unreadable", "30 40 60"),
-            (Need::Span(10, 20), "5 15", "5 20"),
-            (Need::Span(10, 20), "15 30", "10 30"),
-            (Need::AtMost(5), "6", "5"),
-            (Need::Choice("fq cake"), "pfifo", "fq"),
+            (HostRequirement::Span(10, 20), "5 15", "5 20"),
+            (HostRequirement::Span(10, 20), "15 30", "10 30"),
+            (HostRequirement::AtMost(5), "6", "5"),
+            (HostRequirement::Choice("fq cake"), "pfifo", "fq"),
         ];
         for (need, found, expected) in rows {
             assert_eq!(need.raised(found, 1, 1 << 20), expected, "{need:?} {found:?}");
@@ -228,8 +239,8 @@ mod tests {
 
     #[test]
     fn judgement_knows_the_direction() {
-        let least = Need::AtLeast { floor: 10, percent: 0, ceiling: 99 };
-        let memory = Need::Memory { floor: 60, percent: 0 };
+        let least = HostRequirement::AtLeast { floor: 10, percent: 0, ceiling: 99 };
+        let memory = HostRequirement::Memory { floor: 60, percent: 0 };
         let rows = [
             (least, "10", Some(true)),
             (least, "9", Some(false)),
@@ -237,17 +248,17 @@ mod tests {
             (least, "", None),
             (least, "max", None),
             (least, "10 10", None),
-            (Need::AtMost(5), "6", Some(false)),
-            (Need::AtMost(5), "5", Some(true)),
-            (Need::Span(10, 20), "9 21", Some(true)),
-            (Need::Span(10, 20), "11 21", Some(false)),
-            (Need::Span(10, 20), "9 19", Some(false)),
+            (HostRequirement::AtMost(5), "6", Some(false)),
+            (HostRequirement::AtMost(5), "5", Some(true)),
+            (HostRequirement::Span(10, 20), "9 21", Some(true)),
+            (HostRequirement::Span(10, 20), "11 21", Some(false)),
+            (HostRequirement::Span(10, 20), "9 19", Some(false)),
             (memory, "30 40 60", Some(true)),
             (memory, "30 39 60", Some(false)),
-            (Need::Choice("fq cake"), "cake", Some(true)),
-            (Need::Choice("fq cake"), "pfifo", Some(false)),
-            (Need::Choice("fq cake"), "fq cake", Some(false)),
-            (Need::Shown, "anything", Some(true)),
+            (HostRequirement::Choice("fq cake"), "cake", Some(true)),
+            (HostRequirement::Choice("fq cake"), "pfifo", Some(false)),
+            (HostRequirement::Choice("fq cake"), "fq cake", Some(false)),
+            (HostRequirement::Shown, "anything", Some(true)),
         ];
         for (need, found, expected) in rows {
             assert_eq!(need.is_met(found, 1, 1 << 20), expected, "{need:?} {found:?}");

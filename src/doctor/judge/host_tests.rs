@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::doctor::finding::{is_fine, text};
-use crate::doctor::judge::host_table::{Need, TEXT, rows};
+use crate::doctor::judge::host_table::{HostRequirement, TEXT, rows};
 
 /// A host on which each key of the table is just good enough for so many connections.
-fn good_host(connections: u64) -> Host {
-    let mut host = Host {
+fn good_host(connections: u64) -> HostFacts {
+    let mut host = HostFacts {
         connections,
         workers: 2,
         processors: 2,
@@ -14,27 +14,29 @@ fn good_host(connections: u64) -> Host {
         page_bytes: 4_096,
         scripts: "/usr/share/fanwheel/tuning".to_owned(),
         files: Some((connections.div_ceil(2) + RESERVED_FILES, "this shell".to_owned())),
-        ring: Some(Ring::Works),
-        ..Host::default()
+        ring: Some(IoUringSupport::Works),
+        ..HostFacts::default()
     };
     for row in rows(TEXT).expect("tested elsewhere") {
         let value = row.need.value(connections, host.memory_pages);
         let value = match row.need {
-            Need::Choice(words) => words.split(' ').next().expect("a word").to_owned(),
-            Need::Shown => "4096 16384 4194304".to_owned(),
+            HostRequirement::Choice(words) => words.split(' ').next().expect("a word").to_owned(),
+            HostRequirement::Shown => "4096 16384 4194304".to_owned(),
             _ => value,
         };
-        host.values
-            .insert(row.key.to_owned(), vec![Reading { label: row.key.to_owned(), value: Some(value) }]);
+        host.values.insert(
+            row.key.to_owned(),
+            vec![KernelReading { label: row.key.to_owned(), value: Some(value) }],
+        );
     }
     host
 }
 
-fn judged(host: &Host) -> Vec<Finding> {
+fn judged(host: &HostFacts) -> Vec<Finding> {
     findings(host, &rows(TEXT).expect("tested elsewhere"))
 }
 
-fn verdict(host: &Host, key: &str) -> Verdict {
+fn verdict(host: &HostFacts, key: &str) -> Verdict {
     let all = judged(host);
     let found = all.iter().find(|finding| finding.key == key);
     found.unwrap_or_else(|| panic!("{key} is not in\n{}", text(&all))).verdict
@@ -53,18 +55,18 @@ fn each_key_that_is_set_wrong_is_named() {
     for row in rows(TEXT).expect("tested elsewhere") {
         let mut host = good_host(1_000_000);
         let wrong = match row.need {
-            Need::AtMost(most) => (most + 1).to_string(),
-            Need::Memory { .. } => "1 2 3".to_owned(),
-            Need::Span(..) => "32768 60999".to_owned(),
-            Need::Choice(_) => "something".to_owned(),
-            Need::AtLeast { .. } => "1".to_owned(),
-            Need::Shown => continue,
+            HostRequirement::AtMost(most) => (most + 1).to_string(),
+            HostRequirement::Memory { .. } => "1 2 3".to_owned(),
+            HostRequirement::Span(..) => "32768 60999".to_owned(),
+            HostRequirement::Choice(_) => "something".to_owned(),
+            HostRequirement::AtLeast { .. } => "1".to_owned(),
+            HostRequirement::Shown => continue,
         };
         if row.key == "nofile" {
             continue;
         }
         let label = row.key.to_owned();
-        host.values.insert(row.key.to_owned(), vec![Reading { label, value: Some(wrong) }]);
+        host.values.insert(row.key.to_owned(), vec![KernelReading { label, value: Some(wrong) }]);
         let expected = if row.group == "limits" { Verdict::Bad } else { Verdict::Note };
         assert_eq!(verdict(&host, row.key), expected, "{}", row.key);
         let all = judged(&host);
@@ -84,20 +86,24 @@ fn each_key_that_is_set_wrong_is_named() {
 fn the_process_and_its_groups_are_judged() {
     let good = good_host(100_000);
     let whose = || "process 7".to_owned();
-    let rows: &[(&str, Host, Verdict)] = &[
-        ("nofile", Host { files: Some((1_024, whose())), ..good.clone() }, Verdict::Bad),
-        ("nofile", Host { files: Some((50_320, whose())), ..good.clone() }, Verdict::Ok),
-        ("nofile", Host { files: Some((50_319, whose())), ..good.clone() }, Verdict::Bad),
-        ("nofile", Host { files: Some((12_820, whose())), workers: 8, ..good.clone() }, Verdict::Ok),
-        ("nofile", Host { files: None, ..good.clone() }, Verdict::Unknown),
-        ("memory", Host { group_memory_bytes: Some(256 << 20), ..good.clone() }, Verdict::Bad),
-        ("memory", Host { group_memory_bytes: Some(1 << 30), ..good.clone() }, Verdict::Ok),
-        ("memory", Host { memory_pages: 50_000, ..good.clone() }, Verdict::Bad),
-        ("cgroup pids.max", Host { group_threads: Some(10), ..good.clone() }, Verdict::Bad),
-        ("cgroup pids.max", Host { group_threads: Some(100), ..good.clone() }, Verdict::Ok),
-        ("cgroup cpu.max", Host { group_cpu_percent: Some(50), ..good.clone() }, Verdict::Note),
-        ("cgroup cpu.max", Host { group_cpu_percent: Some(200), ..good.clone() }, Verdict::Ok),
-        ("io_uring", Host { ring: Some(Ring::Refused("EPERM".to_owned())), ..good.clone() }, Verdict::Note),
+    let rows: &[(&str, HostFacts, Verdict)] = &[
+        ("nofile", HostFacts { files: Some((1_024, whose())), ..good.clone() }, Verdict::Bad),
+        ("nofile", HostFacts { files: Some((50_320, whose())), ..good.clone() }, Verdict::Ok),
+        ("nofile", HostFacts { files: Some((50_319, whose())), ..good.clone() }, Verdict::Bad),
+        ("nofile", HostFacts { files: Some((12_820, whose())), workers: 8, ..good.clone() }, Verdict::Ok),
+        ("nofile", HostFacts { files: None, ..good.clone() }, Verdict::Unknown),
+        ("memory", HostFacts { group_memory_bytes: Some(256 << 20), ..good.clone() }, Verdict::Bad),
+        ("memory", HostFacts { group_memory_bytes: Some(1 << 30), ..good.clone() }, Verdict::Ok),
+        ("memory", HostFacts { memory_pages: 50_000, ..good.clone() }, Verdict::Bad),
+        ("cgroup pids.max", HostFacts { group_threads: Some(10), ..good.clone() }, Verdict::Bad),
+        ("cgroup pids.max", HostFacts { group_threads: Some(100), ..good.clone() }, Verdict::Ok),
+        ("cgroup cpu.max", HostFacts { group_cpu_percent: Some(50), ..good.clone() }, Verdict::Note),
+        ("cgroup cpu.max", HostFacts { group_cpu_percent: Some(200), ..good.clone() }, Verdict::Ok),
+        (
+            "io_uring",
+            HostFacts { ring: Some(IoUringSupport::Refused("EPERM".to_owned())), ..good.clone() },
+            Verdict::Note,
+        ),
         ("ports of a proxy on this host", good.clone(), Verdict::Note),
         ("ports of a proxy on this host", good_host(20_000), Verdict::Ok),
     ];
@@ -111,8 +117,8 @@ fn an_interface_with_few_queues_is_a_note_unless_steered() {
     for (receive_queues, steered, expected) in
         [(1, false, Verdict::Note), (1, true, Verdict::Ok), (2, false, Verdict::Ok)]
     {
-        let interface = Interface { name: "eth0".to_owned(), receive_queues, steered };
-        let host = Host { interfaces: vec![interface], ..good_host(1_000) };
+        let interface = NetworkInterface { name: "eth0".to_owned(), receive_queues, steered };
+        let host = HostFacts { interfaces: vec![interface], ..good_host(1_000) };
         assert_eq!(verdict(&host, "interface eth0"), expected, "{receive_queues} {steered}");
     }
 }
@@ -122,11 +128,11 @@ fn what_is_absent_unreadable_or_below_its_size_is_not_bad() {
     let mut host = good_host(100_000);
     host.values.remove("net.core.somaxconn");
     assert_eq!(verdict(&host, "net.core.somaxconn"), Verdict::Unknown);
-    let unread = Reading { label: "net.core.somaxconn".to_owned(), value: None };
+    let unread = KernelReading { label: "net.core.somaxconn".to_owned(), value: None };
     host.values.insert("net.core.somaxconn".to_owned(), vec![unread]);
     assert_eq!(verdict(&host, "net.core.somaxconn"), Verdict::Unknown);
     let mut small = good_host(100);
-    let low = Reading { label: "net.core.somaxconn".to_owned(), value: Some("128".to_owned()) };
+    let low = KernelReading { label: "net.core.somaxconn".to_owned(), value: Some("128".to_owned()) };
     small.values.insert("net.core.somaxconn".to_owned(), vec![low]);
     assert_eq!(verdict(&small, "net.core.somaxconn"), Verdict::Ok);
 }

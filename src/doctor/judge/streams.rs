@@ -2,8 +2,8 @@
 //! streams in, findings out. Knows no socket and no clock; times are milliseconds.
 
 use crate::doctor::finding::{Finding, Verdict};
-use crate::doctor::judge::proxies::{Fault, Proxy, advice, recognised};
-use crate::doctor::judge::publish_refusal::Unpublished;
+use crate::doctor::judge::proxies::{ProxyFault, ProxyKind, advice, recognised};
+use crate::doctor::judge::publish_refusal::PublishObstacle;
 
 /// Beyond the time that the way itself takes, what comes later than this was kept back on purpose.
 pub const LATE_MS: u64 = 1_000;
@@ -12,7 +12,7 @@ const HELD_MS: u64 = 150;
 
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum StreamEnd {
     /// After its last chunk, as the server does it.
     Clean,
     /// In the middle.
@@ -21,20 +21,20 @@ pub enum End {
 
 /// What became of a stream that was left alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Idle {
+pub struct IdleStream {
     /// For how long it was watched, or until it ended.
     pub watched_ms: u64,
     /// The longest silence that it outlived.
     pub longest_silence_ms: u64,
     /// How it ended, and the silence before.
-    pub ended: Option<(End, u64)>,
+    pub ended: Option<(StreamEnd, u64)>,
     /// Comments that came, the greeting included.
     pub comments: u64,
 }
 
 /// What came of a request that allowed compression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
+pub enum CompressionResult {
     /// It was not tried, or nothing came without compression either.
     #[default]
     Unseen,
@@ -53,7 +53,7 @@ pub enum Compression {
 
 /// What became of the place of a client that left, while events were published for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct DepartureResult {
     /// How long after leaving it was looked at last.
     pub ms: u64,
     /// Events that were published meanwhile.
@@ -64,7 +64,7 @@ pub struct Left {
 
 /// What came of HTTP/2, which TLS negotiates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Http2 {
+pub enum Http2Result {
     /// It was not chosen though it was offered.
     NotOffered,
     /// It was chosen, but what came then is another language, or nothing.
@@ -80,7 +80,7 @@ pub enum Http2 {
 
 /// All that was seen.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct StreamObservations {
     /// Time to connect: the way's own delay.
     pub connect_ms: u64,
     /// Status and fields of the stream's answer; none when no head came.
@@ -92,19 +92,19 @@ pub struct Seen {
     /// How long that was waited for.
     pub patience_ms: u64,
     /// Why nothing could be published; none when it could.
-    pub unpublished: Option<Unpublished>,
+    pub unpublished: Option<PublishObstacle>,
     /// From each publish to its event; none when it did not come.
     pub events_ms: Vec<Option<u64>>,
     /// Whether the server that was published to counted the stream among its subscribers.
     pub counted: bool,
     /// How the stream ended while events were published to it, and when.
-    pub ended: Option<(End, u64)>,
+    pub ended: Option<(StreamEnd, u64)>,
     /// What became of that stream's place; none when it could not be seen.
-    pub left: Option<Left>,
+    pub left: Option<DepartureResult>,
     /// Whether a stream came at once that does not ask proxies for it; none when that could not be seen.
     pub unasked: Option<bool>,
     /// What came of a request that allowed compression.
-    pub compression: Compression,
+    pub compression: CompressionResult,
     /// Whether a stream resumed by the header, and by the query; none when it could not be seen.
     pub resumed: [Option<bool>; 2],
     /// The origin that the requests named, and whether the operator has chosen it.
@@ -116,12 +116,12 @@ pub struct Seen {
     /// Whether the certificate is trusted only because the operator named that very one.
     pub by_name: bool,
     /// What came of HTTP/2; none without TLS.
-    pub http2: Option<Http2>,
+    pub http2: Option<Http2Result>,
     /// The stream that was left alone.
-    pub idle: Idle,
+    pub idle: IdleStream,
 }
 
-impl Seen {
+impl StreamObservations {
     /// The value of every field of that name in the stream's answer.
     fn fields(&self, name: &str) -> Vec<&str> {
         self.head.as_ref().map_or_else(Vec::new, |(_, fields)| named(fields, name))
@@ -139,7 +139,7 @@ fn named<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
 }
 
 /// All findings. Where the answer is no stream, that is the one that counts.
-pub fn findings(seen: &Seen) -> Vec<Finding> {
+pub fn findings(seen: &StreamObservations) -> Vec<Finding> {
     // Behind a buffer the stream has no head, but the preflight's answer comes.
     let answers = [&seen.head, &seen.preflight].into_iter().flatten();
     let fields: Vec<(String, String)> = answers.flat_map(|(_, fields)| fields).cloned().collect();
@@ -173,7 +173,7 @@ pub fn findings(seen: &Seen) -> Vec<Finding> {
     all
 }
 
-fn is_stream(seen: &Seen) -> bool {
+fn is_stream(seen: &StreamObservations) -> bool {
     let status = seen.head.as_ref().map(|(status, _)| *status);
     let types = seen.fields("content-type");
     status == Some(200) && types.iter().any(|value| value.trim_start().starts_with("text/event-stream"))
@@ -187,7 +187,7 @@ fn finding(key: &str, found: String, needed: &str, verdict: Verdict, why: &str) 
 impl Finding {
     /// Whatever is bad may be the fault of a proxy that does not name itself, so all get advice for all. Of
     /// what is not wrong no fault is told.
-    fn with_advice(mut self, fault: Fault, proxies: &[Proxy]) -> Finding {
+    fn with_advice(mut self, fault: ProxyFault, proxies: &[ProxyKind]) -> Finding {
         let mut lines = advice(fault, proxies);
         match self.verdict {
             Verdict::Bad => {}
@@ -205,13 +205,13 @@ impl Finding {
     }
 }
 
-fn proxy(proxies: &[Proxy]) -> Finding {
-    let names: Vec<String> = proxies.iter().map(Proxy::to_string).collect();
+fn proxy(proxies: &[ProxyKind]) -> Finding {
+    let names: Vec<String> = proxies.iter().map(ProxyKind::to_string).collect();
     let found = if names.is_empty() { "none that names itself".to_owned() } else { names.join(", ") };
     finding("proxies", found, "", Verdict::Ok, "")
 }
 
-fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
+fn no_stream(seen: &StreamObservations, status: u16, proxies: &[ProxyKind]) -> Finding {
     let kind = seen.fields("content-type").first().copied().unwrap_or("no type").to_owned();
     let to = seen.fields("location").first().map(|to| format!(", to {to}")).unwrap_or_default();
     let found = format!("status {status}, {kind}{to}");
@@ -221,7 +221,7 @@ fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
             "the server refuses newcomers now: it is full, or it is being stopped (/readyz says which)",
             None,
         ),
-        502..=504 => ("a proxy answers in the server's place", Some(Fault::NoServer)),
+        502..=504 => ("a proxy answers in the server's place", Some(ProxyFault::NoServer)),
         401 | 403 => {
             ("it wants credentials, or does not let this topic through: put what it takes into the URL", None)
         }
@@ -240,7 +240,7 @@ fn no_stream(seen: &Seen, status: u16, proxies: &[Proxy]) -> Finding {
 }
 
 /// Behind a buffer the preflight at least is answered, so this is something else.
-fn no_answer(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn no_answer(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let (found, why) = match seen.closed_ms {
         Some(ms) => {
             let why = match seen.tls {
@@ -262,10 +262,10 @@ fn no_answer(seen: &Seen, proxies: &[Proxy]) -> Finding {
         ),
     };
     finding("answer", found, "status 200, text/event-stream", Verdict::Bad, why)
-        .with_advice(Fault::NoServer, proxies)
+        .with_advice(ProxyFault::NoServer, proxies)
 }
 
-fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn first_byte(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let limit_ms = seen.late_ms(LATE_MS);
     let (found, good) = match seen.first_byte_ms {
         Some(ms) => (format!("after {ms} ms"), ms <= limit_ms),
@@ -275,10 +275,10 @@ fn first_byte(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let why = "the server greets at once; something on the way buffers the answer, so pages stay in \
                CONNECTING and events wait until some kilobytes have gathered";
     let needed = format!("within {limit_ms} ms");
-    finding("first byte", found, &needed, verdict, why).with_advice(Fault::Buffered, proxies)
+    finding("first byte", found, &needed, verdict, why).with_advice(ProxyFault::Buffered, proxies)
 }
 
-fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn events(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "events one by one";
     if let Some(cause) = &seen.unpublished {
         let heartbeats = heartbeats(&seen.idle);
@@ -304,7 +304,7 @@ fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
     if in_time < all {
         let found = format!("{in_time} of {all} in time");
         let why = "something on the way buffers: events are kept until there are many, or the stream ends";
-        return finding(key, found, &needed, Verdict::Bad, why).with_advice(Fault::Buffered, proxies);
+        return finding(key, found, &needed, Verdict::Bad, why).with_advice(ProxyFault::Buffered, proxies);
     }
     let held_ms = seen.late_ms(HELD_MS);
     let quickest = quickest.unwrap_or(0);
@@ -313,13 +313,13 @@ fn events(seen: &Seen, proxies: &[Proxy]) -> Finding {
         let why =
             "even the quickest was held back: something on the way waits for more to send (a corked socket)";
         return finding(key, found, &format!("within {held_ms} ms"), Verdict::Bad, why)
-            .with_advice(Fault::HeldBack, proxies);
+            .with_advice(ProxyFault::HeldBack, proxies);
     }
     finding(key, found, &needed, Verdict::Ok, "")
 }
 
 /// The comments after the greeting, in words.
-fn heartbeats(idle: &Idle) -> String {
+fn heartbeats(idle: &IdleStream) -> String {
     match idle.comments.saturating_sub(1) {
         1 => "1 heartbeat".to_owned(),
         count => format!("{count} heartbeats"),
@@ -327,26 +327,26 @@ fn heartbeats(idle: &Idle) -> String {
 }
 
 /// The stream did not live long enough for all events.
-fn ended_early(seen: &Seen, end: End, ms: u64, proxies: &[Proxy]) -> Finding {
+fn ended_early(seen: &StreamObservations, end: StreamEnd, ms: u64, proxies: &[ProxyKind]) -> Finding {
     let (key, events) = ("events one by one", seen.events_ms.len());
     let after = seconds(ms);
     match end {
-        End::Clean => {
+        StreamEnd::Clean => {
             let found = format!("{events} until the stream ended in order after {after}");
             let why = "so soon an end leaves little to look at (max_connection_ms, or a proxy's)";
             finding(key, found, "", Verdict::Note, why)
         }
-        End::Cut => {
+        StreamEnd::Cut => {
             let found = format!("{events} until the stream was cut after {after}");
             let why = "something on the way limits the duration of streams, however much they have to say";
-            finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies)
+            finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies)
         }
     }
 }
 
 /// What a proxy does by itself shows where the server does not ask it to pass the stream on at once. Where
 /// that makes no difference there is nothing to tell.
-fn buffering(seen: &Seen, proxies: &[Proxy]) -> Option<Finding> {
+fn buffering(seen: &StreamObservations, proxies: &[ProxyKind]) -> Option<Finding> {
     let key = "proxy buffering";
     seen.first_byte_ms?;
     match seen.unasked {
@@ -358,16 +358,17 @@ fn buffering(seen: &Seen, proxies: &[Proxy]) -> Option<Finding> {
             let why = "the proxy is set up to buffer answers, and only that field in the server's answer \
                        keeps these streams out of it: whatever drops or ignores the field stops all events \
                        (proxy_ignore_headers, a cache, another proxy in between)";
-            let mut row = finding(key, found, "off", Verdict::Bad, why).with_advice(Fault::Buffered, proxies);
+            let mut row =
+                finding(key, found, "off", Verdict::Bad, why).with_advice(ProxyFault::Buffered, proxies);
             // No other proxy knows that field.
-            row.fix.retain(|line| line.starts_with(&Proxy::Nginx.to_string()));
+            row.fix.retain(|line| line.starts_with(&ProxyKind::Nginx.to_string()));
             Some(row)
         }
     }
 }
 
 /// Whether the server is told that a client has gone.
-fn leaving(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn leaving(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "clients that leave";
     let Some(left) = seen.left else {
         return finding(key, "could not be seen".to_owned(), "freed", Verdict::Unknown, "");
@@ -387,39 +388,40 @@ fn leaving(seen: &Seen, proxies: &[Proxy]) -> Finding {
             (format!("still held after {events} events, {ms} ms"), Verdict::Bad, why)
         }
     };
-    finding(key, found, "freed", verdict, why).with_advice(Fault::Abandoned, proxies)
+    finding(key, found, "freed", verdict, why).with_advice(ProxyFault::Abandoned, proxies)
 }
 
-fn compression(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn compression(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let why = "a compressor that is not flushed after each event keeps them back";
     let (found, verdict) = match &seen.compression {
-        Compression::Unseen => ("could not be seen".to_owned(), Verdict::Unknown),
-        Compression::Withheld => ("nothing comes where it is allowed".to_owned(), Verdict::Bad),
-        Compression::Plain => ("none".to_owned(), Verdict::Ok),
-        Compression::Squeezed { encoding, flushed: Some(true) } => {
+        CompressionResult::Unseen => ("could not be seen".to_owned(), Verdict::Unknown),
+        CompressionResult::Withheld => ("nothing comes where it is allowed".to_owned(), Verdict::Bad),
+        CompressionResult::Plain => ("none".to_owned(), Verdict::Ok),
+        CompressionResult::Squeezed { encoding, flushed: Some(true) } => {
             (format!("{encoding}, flushed after each event"), Verdict::Ok)
         }
-        Compression::Squeezed { encoding, flushed: Some(false) } => {
+        CompressionResult::Squeezed { encoding, flushed: Some(false) } => {
             (format!("{encoding}, not flushed"), Verdict::Bad)
         }
-        Compression::Squeezed { encoding, flushed: None } => {
+        CompressionResult::Squeezed { encoding, flushed: None } => {
             (format!("{encoding}, not known whether flushed"), Verdict::Note)
         }
     };
-    finding("compression", found, "none, or flushed", verdict, why).with_advice(Fault::Compressed, proxies)
+    finding("compression", found, "none, or flushed", verdict, why)
+        .with_advice(ProxyFault::Compressed, proxies)
 }
 
 fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
 }
 
-fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn idle(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let idle = &seen.idle;
     let watched = seconds(idle.watched_ms);
     let key = "quiet stream";
     match idle.ended {
         // The server says goodbye, so bytes come right before its end; a proxy ends in order after silence.
-        Some((End::Clean, silence_ms)) if silence_ms < HELD_MS => {
+        Some((StreamEnd::Clean, silence_ms)) if silence_ms < HELD_MS => {
             let found = format!("ended in order after {watched}");
             let why =
                 "the server, or a proxy, ends streams at an age (max_connection_ms); clients resume by id";
@@ -429,13 +431,14 @@ fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
         Some((_, silence_ms)) if silence_ms * 2 < idle.longest_silence_ms => {
             let found = format!("cut after {watched}, {} after its last byte", seconds(silence_ms));
             let why = "it had outlived longer silences, so something on the way limits the whole duration";
-            finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies)
+            finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies)
         }
         Some((_, silence_ms)) => {
             let found = format!("cut after {} of silence", seconds(silence_ms));
             let why = "a timeout on the way is shorter than the server's heartbeats (heartbeat_ms): clients \
                        come back again and again";
-            let mut row = finding(key, found, "kept", Verdict::Bad, why).with_advice(Fault::Cut, proxies);
+            let mut row =
+                finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies);
             row.fix.push(format!("or the server: heartbeat_ms below {silence_ms}"));
             row
         }
@@ -460,17 +463,17 @@ fn idle(seen: &Seen, proxies: &[Proxy]) -> Finding {
     }
 }
 
-fn resumption(seen: &Seen, which: usize, key: &str, proxies: &[Proxy]) -> Finding {
+fn resumption(seen: &StreamObservations, which: usize, key: &str, proxies: &[ProxyKind]) -> Finding {
     let (found, verdict) = match seen.resumed[which] {
         Some(true) => ("reaches the server", Verdict::Ok),
         Some(false) => ("lost on the way", Verdict::Bad),
         None => ("could not be seen", Verdict::Unknown),
     };
     let why = "whoever comes back gets nothing of what was missed";
-    finding(key, found.to_owned(), "", verdict, why).with_advice(Fault::PositionLost, proxies)
+    finding(key, found.to_owned(), "", verdict, why).with_advice(ProxyFault::PositionLost, proxies)
 }
 
-fn cors(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn cors(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "CORS, stream";
     if seen.head.is_none() {
         return finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
@@ -490,14 +493,14 @@ fn cors(seen: &Seen, proxies: &[Proxy]) -> Finding {
             (values.join(", "), Verdict::Bad, why)
         }
     };
-    let mut row = finding(key, found, &needed, verdict, why).with_advice(Fault::Cors, proxies);
+    let mut row = finding(key, found, &needed, verdict, why).with_advice(ProxyFault::Cors, proxies);
     if verdict == Verdict::Note {
         row.fix = vec![format!("{origin} was only a guess: name the page's origin with --origin")];
     }
     row
 }
 
-fn preflight(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn preflight(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "CORS, preflight";
     let Some((status, fields)) = &seen.preflight else {
         return finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
@@ -508,33 +511,33 @@ fn preflight(seen: &Seen, proxies: &[Proxy]) -> Finding {
     let verdict = if good { Verdict::Ok } else { Verdict::Bad };
     let found = format!("{status}, allows {}", if allowed.is_empty() { "nothing" } else { &allowed });
     let why = "clients that read the stream with fetch ask first, and do not connect without";
-    finding(key, found, "2xx, allows last-event-id", verdict, why).with_advice(Fault::Cors, proxies)
+    finding(key, found, "2xx, allows last-event-id", verdict, why).with_advice(ProxyFault::Cors, proxies)
 }
 
-fn http2(seen: &Seen, proxies: &[Proxy]) -> Finding {
+fn http2(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let six = "with HTTP/1.1 a browser opens six connections to an origin, all tabs together: the seventh \
                stream hangs. The checks above were made with HTTP/1.1";
     let limit_ms = seen.late_ms(LATE_MS);
     let (found, verdict, why, fault) = match seen.http2 {
-        Some(Http2::Spoken { first_byte_ms: Some(ms), streams_max }) if ms <= limit_ms => {
+        Some(Http2Result::Spoken { first_byte_ms: Some(ms), streams_max }) if ms <= limit_ms => {
             let many = streams_max.map_or("any number of".to_owned(), |most| most.to_string());
             let found = format!("spoken, first byte after {ms} ms, {many} streams a connection");
-            (found, Verdict::Ok, "", Fault::NoHttp2)
+            (found, Verdict::Ok, "", ProxyFault::NoHttp2)
         }
-        Some(Http2::Spoken { first_byte_ms, .. }) => {
+        Some(Http2Result::Spoken { first_byte_ms, .. }) => {
             let found = match first_byte_ms {
                 Some(ms) => format!("spoken, but the first byte came after {ms} ms"),
                 None => format!("spoken, but no first byte within {} ms", seen.patience_ms),
             };
             let why = "browsers use HTTP/2 where it is offered, and their streams stay in CONNECTING";
-            (found, Verdict::Bad, why, Fault::Buffered)
+            (found, Verdict::Bad, why, ProxyFault::Buffered)
         }
-        Some(Http2::Unspoken) => {
+        Some(Http2Result::Unspoken) => {
             let why = "TLS chose h2 (ALPN), then something else was said: browsers cannot connect";
-            ("offered, but not spoken".to_owned(), Verdict::Bad, why, Fault::NoHttp2)
+            ("offered, but not spoken".to_owned(), Verdict::Bad, why, ProxyFault::NoHttp2)
         }
-        Some(Http2::NotOffered) => ("not offered".to_owned(), Verdict::Note, six, Fault::NoHttp2),
-        None => ("no TLS, so browsers do not use it".to_owned(), Verdict::Note, six, Fault::NoHttp2),
+        Some(Http2Result::NotOffered) => ("not offered".to_owned(), Verdict::Note, six, ProxyFault::NoHttp2),
+        None => ("no TLS, so browsers do not use it".to_owned(), Verdict::Note, six, ProxyFault::NoHttp2),
     };
     finding("HTTP/2", found, "spoken", verdict, why).with_advice(fault, proxies)
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::doctor::judge::host::{Host, Interface, Reading, Ring};
-use crate::doctor::judge::host_table::Row;
+use crate::doctor::judge::host::{HostFacts, IoUringSupport, KernelReading, NetworkInterface};
+use crate::doctor::judge::host_table::HostTableRow;
 use crate::host::cgroups;
 use crate::host::memory;
 use crate::sys::process::page_bytes;
@@ -16,15 +16,15 @@ use crate::sys::ring;
 pub fn read(
     root: &Path,
     process: Option<u32>,
-    rows: &[Row<'_>],
+    rows: &[HostTableRow<'_>],
     connections: u64,
     workers: Option<u64>,
-) -> Host {
+) -> HostFacts {
     let name = process.map_or_else(|| "self".to_owned(), |number| number.to_string());
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let status = fs::read_to_string(root.join(format!("proc/{name}/status"))).unwrap_or_default();
     let whose = process.map_or_else(|| "this shell".to_owned(), |number| format!("process {number}"));
-    Host {
+    HostFacts {
         connections,
         workers: workers.unwrap_or_else(|| processors.min(crate::base::limits::WORKERS_MAX as u64)),
         processors,
@@ -37,8 +37,8 @@ pub fn read(
         group_threads: cgroups::least(&cgroups::texts(root, &name, "pids", "pids.max", "pids.max")),
         group_cpu_percent: cgroups::cpu_percent(root, &name),
         ring: Some(match ring::SendRing::new(1) {
-            Ok(_) => Ring::Works,
-            Err(error) => Ring::Refused(error.to_string()),
+            Ok(_) => IoUringSupport::Works,
+            Err(error) => IoUringSupport::Refused(error.to_string()),
         }),
         seccomp: status
             .lines()
@@ -75,14 +75,14 @@ fn hard_files(root: &Path, process: &str) -> Option<u64> {
     }
 }
 
-fn values(root: &Path, rows: &[Row<'_>]) -> BTreeMap<String, Vec<Reading>> {
+fn values(root: &Path, rows: &[HostTableRow<'_>]) -> BTreeMap<String, Vec<KernelReading>> {
     let mut values = BTreeMap::new();
     for row in rows {
         let path = match row.key.strip_prefix('/') {
             Some(path) => path.to_owned(),
             None => format!("proc/sys/{}", row.key.replace('.', "/")),
         };
-        let readings: Vec<Reading> =
+        let readings: Vec<KernelReading> =
             matching(root, &path).iter().map(|path| reading(root, row, path)).collect();
         if !readings.is_empty() {
             values.insert(row.key.to_owned(), readings);
@@ -91,7 +91,7 @@ fn values(root: &Path, rows: &[Row<'_>]) -> BTreeMap<String, Vec<Reading>> {
     values
 }
 
-fn reading(root: &Path, row: &Row<'_>, path: &Path) -> Reading {
+fn reading(root: &Path, row: &HostTableRow<'_>, path: &Path) -> KernelReading {
     let label = if row.key.contains('*') {
         format!("/{}", path.strip_prefix(root).unwrap_or(path).display())
     } else {
@@ -102,7 +102,7 @@ fn reading(root: &Path, row: &Row<'_>, path: &Path) -> Reading {
         let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(word, _)| word);
         chosen.unwrap_or(&text).split_whitespace().collect::<Vec<_>>().join(" ")
     });
-    Reading { label, value }
+    KernelReading { label, value }
 }
 
 /// The files that a path with `*` in its folders' names stands for, those that exist, in order.
@@ -129,7 +129,7 @@ fn entries(folder: &Path, part: &str) -> Vec<PathBuf> {
 }
 
 /// Interfaces of hardware: others have no device.
-fn interfaces(root: &Path) -> Vec<Interface> {
+fn interfaces(root: &Path) -> Vec<NetworkInterface> {
     let folder = root.join("sys/class/net");
     let all = entries(&folder, "*").into_iter().filter(|path| path.join("device").exists());
     let interfaces = all.map(|path| {
@@ -139,7 +139,7 @@ fn interfaces(root: &Path) -> Vec<Interface> {
             mask.trim().bytes().any(|byte| byte != b'0' && byte != b',')
         });
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Interface { name, receive_queues: queues.len() as u64, steered }
+        NetworkInterface { name, receive_queues: queues.len() as u64, steered }
     });
     interfaces.collect()
 }
@@ -199,7 +199,7 @@ mod tests {
             [one(&governor(0), "performance"), one(&governor(1), "powersave")]
         );
         assert_eq!(values("fs.nr_open"), []);
-        let eth0 = Interface { name: "eth0".to_owned(), receive_queues: 1, steered: true };
+        let eth0 = NetworkInterface { name: "eth0".to_owned(), receive_queues: 1, steered: true };
         assert_eq!(host.interfaces, [eth0]);
     }
 }

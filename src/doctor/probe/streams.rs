@@ -11,16 +11,16 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use connection::{Connection, What, open};
-use publisher::Publisher;
-use tls::Trust;
-use url::{Address, topic_pair};
+use connection::{ArrivalKind, ProbeConnection, open};
+use publisher::ProbePublisher;
+use tls::TlsTrust;
+use url::{StreamUrl, topic_pair};
 
 use crate::base::failure::CommandFailure;
 use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, DOCTOR_PATIENCE};
 use crate::base::logfmt::shown;
-use crate::doctor::judge::publish_refusal::Unpublished;
-use crate::doctor::judge::streams::{Compression, Idle, Left, Seen};
+use crate::doctor::judge::publish_refusal::PublishObstacle;
+use crate::doctor::judge::streams::{CompressionResult, DepartureResult, IdleStream, StreamObservations};
 use crate::host::seed::random_seed;
 
 /// Longest wait for an event that it has published.
@@ -37,7 +37,7 @@ const ANCIENT_ID: &str = "1-0";
 const ACCEPT: (&str, &str) = ("Accept", "text/event-stream");
 
 /// What was asked for.
-pub struct Wishes<'a> {
+pub struct ProbeOptions<'a> {
     /// The stream's address.
     pub url: &'a str,
     /// The control listener's.
@@ -51,10 +51,10 @@ pub struct Wishes<'a> {
 }
 
 /// One visit: what it needs to open streams and to publish.
-struct Visit {
-    address: Address,
-    trust: Option<Trust>,
-    publisher: Publisher,
+struct StreamProbe {
+    address: StreamUrl,
+    trust: Option<TlsTrust>,
+    publisher: ProbePublisher,
     topic: String,
     /// Pairs of the query: of the topic above, or those of the URL where the server lets nobody have others.
     topics: Vec<String>,
@@ -65,13 +65,13 @@ struct Visit {
 ///
 /// # Errors
 /// When the address is none, or nobody answers there.
-pub fn look(wishes: &Wishes<'_>) -> Result<Seen, CommandFailure> {
-    let mut visit = Visit::new(wishes)?;
-    let mut seen = Seen {
+pub fn look(wishes: &ProbeOptions<'_>) -> Result<StreamObservations, CommandFailure> {
+    let mut visit = StreamProbe::new(wishes)?;
+    let mut seen = StreamObservations {
         patience_ms: ms(DOCTOR_PATIENCE),
         tls: visit.address.tls,
         origin: (visit.origin.clone(), wishes.origin.is_some()),
-        ..Seen::default()
+        ..StreamObservations::default()
     };
     let quiet_pair = [topic_pair(&format!("{}-quiet", visit.topic))];
     let mut stream = visit.stream(&visit.topics.clone(), &[], &[])?;
@@ -83,7 +83,7 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, CommandFailure> {
     if refused && !own.is_empty() {
         visit.topics = own;
         quiet_topics = &visit.topics;
-        seen.unpublished = Some(Unpublished::OwnTopicRefused);
+        seen.unpublished = Some(PublishObstacle::OwnTopicRefused);
         stream = visit.stream(&visit.topics, &[], &[])?;
         seen.head = head_of(&mut stream);
     }
@@ -100,7 +100,7 @@ pub fn look(wishes: &Wishes<'_>) -> Result<Seen, CommandFailure> {
     }
     let mut quiet = visit.stream(quiet_topics, &[], &[])?;
     let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| {
-        (arrival.what == What::Bytes).then_some(arrival.at)
+        (arrival.what == ArrivalKind::Bytes).then_some(arrival.at)
     });
     seen.first_byte_ms = first.map(|at| ms(at.saturating_duration_since(stream.started)));
     let first_id = visit.events(&mut stream, &mut seen);
@@ -123,20 +123,20 @@ fn ms(duration: Duration) -> u64 {
 }
 
 /// Status and fields.
-type Head = (u16, Vec<(String, String)>);
+type AnswerHead = (u16, Vec<(String, String)>);
 
-fn head_of(stream: &mut Connection) -> Option<Head> {
+fn head_of(stream: &mut ProbeConnection) -> Option<AnswerHead> {
     stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
-        What::Head(status, fields) => Some(Some((*status, fields.clone()))),
-        What::Ended(_) => Some(None),
+        ArrivalKind::Head(status, fields) => Some(Some((*status, fields.clone()))),
+        ArrivalKind::Ended(_) => Some(None),
         _ => None,
     })?
 }
 
-impl Visit {
-    fn new(wishes: &Wishes<'_>) -> Result<Visit, CommandFailure> {
-        let address = Address::new(wishes.url)?;
-        let trust = address.tls.then(|| Trust::new(wishes.ca_file)).transpose();
+impl StreamProbe {
+    fn new(wishes: &ProbeOptions<'_>) -> Result<StreamProbe, CommandFailure> {
+        let address = StreamUrl::new(wishes.url)?;
+        let trust = address.tls.then(|| TlsTrust::new(wishes.ca_file)).transpose();
         let origin = wishes.origin.unwrap_or("https://fanwheel-doctor.invalid").to_owned();
         if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CommandFailure::Usage(format!(
@@ -145,9 +145,16 @@ impl Visit {
             )));
         }
         let topic = format!("fanwheel-doctor-{:016x}", random_seed());
-        let publisher = Publisher::new(wishes.publish_url, &topic)?;
+        let publisher = ProbePublisher::new(wishes.publish_url, &topic)?;
         let topics = vec![topic_pair(&topic)];
-        Ok(Visit { address, trust: trust.map_err(CommandFailure::Run)?, publisher, topic, topics, origin })
+        Ok(StreamProbe {
+            address,
+            trust: trust.map_err(CommandFailure::Run)?,
+            publisher,
+            topic,
+            topics,
+            origin,
+        })
     }
 
     fn unreachable(&self, error: &io::Error) -> CommandFailure {
@@ -166,7 +173,7 @@ impl Visit {
         }))
     }
 
-    fn open(&self, request: &[u8]) -> Result<Connection, CommandFailure> {
+    fn open(&self, request: &[u8]) -> Result<ProbeConnection, CommandFailure> {
         open(&self.address, self.trust.as_ref(), request).map_err(|error| self.unreachable(&error))
     }
 
@@ -175,13 +182,13 @@ impl Visit {
         topics: &[String],
         more: &[(&str, &str)],
         fields: &[(&str, &str)],
-    ) -> Result<Connection, CommandFailure> {
+    ) -> Result<ProbeConnection, CommandFailure> {
         let fields = [&[ACCEPT, ("Cache-Control", "no-cache"), ("Origin", &self.origin)], fields].concat();
         self.open(&self.address.request("GET", topics, more, &fields))
     }
 
     /// Publishes some events one after the other; returns the first one's id.
-    fn events(&self, stream: &mut Connection, seen: &mut Seen) -> Option<String> {
+    fn events(&self, stream: &mut ProbeConnection, seen: &mut StreamObservations) -> Option<String> {
         let mut first = None;
         // Behind a buffer none comes: then two are enough to know.
         for number in 0..EVENTS {
@@ -197,7 +204,7 @@ impl Visit {
                 Err(reason) => seen.unpublished = Some(reason),
                 Ok((id, subscribers)) => {
                     let came = stream.wait(before + DOCTOR_EVENT_PATIENCE, |arrival| match &arrival.what {
-                        What::Event { data: text, .. } if *text == data => Some(arrival.at),
+                        ArrivalKind::Event { data: text, .. } if *text == data => Some(arrival.at),
                         _ => None,
                     });
                     // What ended had no chance, and the next ones have none.
@@ -208,7 +215,7 @@ impl Visit {
                     // Another node of the same service delivers though it has no subscriber itself.
                     if came.is_none() && subscribers == 0 {
                         let asked = self.publisher.asked();
-                        seen.unpublished = Some(Unpublished::AnotherServer { asked });
+                        seen.unpublished = Some(PublishObstacle::AnotherServer { asked });
                         return None;
                     }
                     seen.counted |= subscribers > 0;
@@ -223,12 +230,12 @@ impl Visit {
 
     /// Looks for the stream that was left until the server knows that it is gone. Each look publishes,
     /// because many proxies notice only when they have something to pass on.
-    fn left(&self, seen: &Seen, since: Instant) -> Option<Left> {
+    fn left(&self, seen: &StreamObservations, since: Instant) -> Option<DepartureResult> {
         let all_came = !seen.events_ms.is_empty() && seen.events_ms.iter().all(Option::is_some);
         if !all_came || seen.ended.is_some() || !seen.counted {
             return None;
         }
-        let mut left = Left { ms: 0, events: 0, freed: false };
+        let mut left = DepartureResult { ms: 0, events: 0, freed: false };
         while !left.freed && left.events < LEFT_LOOKS {
             thread::sleep(PAUSE + 2 * Duration::from_millis(seen.connect_ms));
             let (_, subscribers) = self.publisher.publish("gone?").ok()?;
@@ -243,27 +250,27 @@ impl Visit {
     fn unasked(&self) -> Result<Option<bool>, CommandFailure> {
         let mut stream = self.stream(&self.topics, &[("buffered", "1")], &[])?;
         let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
-            What::Head(200, _) => None,
-            What::Head(..) | What::Ended(_) => Some(None),
-            What::Bytes => Some(Some(true)),
+            ArrivalKind::Head(200, _) => None,
+            ArrivalKind::Head(..) | ArrivalKind::Ended(_) => Some(None),
+            ArrivalKind::Bytes => Some(Some(true)),
             _ => None,
         });
         Ok(first.unwrap_or(Some(false)))
     }
 
     /// Asks for a compressed stream, after one without compression has come.
-    fn compression(&self, seen: &Seen) -> Result<Compression, CommandFailure> {
+    fn compression(&self, seen: &StreamObservations) -> Result<CompressionResult, CommandFailure> {
         let mut stream = self.stream(&self.topics, &[], &[("Accept-Encoding", "gzip, br, zstd")])?;
-        let Some((200, fields)) = head_of(&mut stream) else { return Ok(Compression::Withheld) };
+        let Some((200, fields)) = head_of(&mut stream) else { return Ok(CompressionResult::Withheld) };
         let encoding = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
         let Some((_, encoding)) = encoding.filter(|(_, value)| !value.eq_ignore_ascii_case("identity"))
         else {
-            return Ok(Compression::Plain);
+            return Ok(CompressionResult::Plain);
         };
         // What is compressed cannot be read here, but nothing else is sent in this second than our event.
-        let bytes_after = |stream: &mut Connection, since: Instant, patience: Duration| {
-            let look = |arrival: &connection::Arrival| {
-                (arrival.what == What::Bytes && arrival.at >= since).then_some(())
+        let bytes_after = |stream: &mut ProbeConnection, since: Instant, patience: Duration| {
+            let look = |arrival: &connection::StreamArrival| {
+                (arrival.what == ArrivalKind::Bytes && arrival.at >= since).then_some(())
             };
             stream.wait(since + patience, look).is_some()
         };
@@ -276,7 +283,7 @@ impl Visit {
         } else {
             Some(greeted)
         };
-        Ok(Compression::Squeezed { encoding: encoding.clone(), flushed })
+        Ok(CompressionResult::Squeezed { encoding: encoding.clone(), flushed })
     }
 
     /// Comes back after the first event, by the header and by the query.
@@ -289,10 +296,10 @@ impl Visit {
             let until = stream.started + DOCTOR_EVENT_PATIENCE;
             head_of(&mut stream).filter(|(status, _)| *status == 200)?;
             // Behind a buffer nothing can be seen: the greeting must come first.
-            stream.wait(until, |arrival| (arrival.what == What::Bytes).then_some(()))?;
+            stream.wait(until, |arrival| (arrival.what == ArrivalKind::Bytes).then_some(()))?;
             let came = stream.wait(until, |arrival| match &arrival.what {
-                What::Event { data, .. } if first_id.is_some() && *data == second => Some(()),
-                What::Event { name, .. } if first_id.is_none() && name == "fanwheel.gap" => Some(()),
+                ArrivalKind::Event { data, .. } if first_id.is_some() && *data == second => Some(()),
+                ArrivalKind::Event { name, .. } if first_id.is_none() && name == "fanwheel.gap" => Some(()),
                 _ => None,
             });
             Some(came.is_some())
@@ -300,7 +307,7 @@ impl Visit {
     }
 
     /// Asks as a browser does before `fetch` sends fields of its own.
-    fn preflight(&self) -> Result<Option<Head>, CommandFailure> {
+    fn preflight(&self) -> Result<Option<AnswerHead>, CommandFailure> {
         let fields = [
             ("Origin", &self.origin[..]),
             ("Access-Control-Request-Method", "GET"),
@@ -313,18 +320,18 @@ impl Visit {
 }
 
 /// What a stream that was left alone did.
-fn idle(quiet: &Connection) -> Idle {
-    let mut idle = Idle::default();
+fn idle(quiet: &ProbeConnection) -> IdleStream {
+    let mut idle = IdleStream::default();
     let mut last = quiet.started;
     for arrival in &quiet.arrivals {
         let silence_ms = ms(arrival.at.saturating_duration_since(last));
         match arrival.what {
-            What::Bytes => {
+            ArrivalKind::Bytes => {
                 idle.longest_silence_ms = idle.longest_silence_ms.max(silence_ms);
                 last = arrival.at;
             }
-            What::Comments(count) => idle.comments = count,
-            What::Ended(end) => {
+            ArrivalKind::Comments(count) => idle.comments = count,
+            ArrivalKind::Ended(end) => {
                 idle.ended = Some((end, silence_ms));
                 idle.watched_ms = ms(arrival.at.saturating_duration_since(quiet.started));
             }

@@ -5,16 +5,16 @@ use super::*;
 use crate::base::counters::Count;
 use crate::base::histogram::{AtomicHistogram, HistogramScale};
 use crate::base::snapshot::ReadinessVerdict;
-use crate::monitor::watch::{Bounds, Sample, Watch, metric_named};
+use crate::monitor::watch::{Watch, WatchBounds, WatchSample, metric_named};
 
 const MB: u64 = 1_000_000;
 
 /// A server that is well, second by second, until something is done to it.
 struct Patient {
-    sample: Sample,
+    sample: WatchSample,
     each: AtomicHistogram,
     watch: Watch,
-    told: Vec<(String, Change)>,
+    told: Vec<(String, AlertChange)>,
 }
 
 /// What is wrong with it in a second.
@@ -22,20 +22,20 @@ type Trouble = fn(&mut Patient);
 
 impl Patient {
     fn new() -> Patient {
-        let bounds = Bounds { memory_limit_bytes: 1_000 * MB, ..Bounds::default() };
+        let bounds = WatchBounds { memory_limit_bytes: 1_000 * MB, ..WatchBounds::default() };
         let mut watch = Watch::new(bounds);
-        let rules = DEFAULT_RULES.iter().map(|default| Rule {
+        let rules = DEFAULT_RULES.iter().map(|default| AlertRule {
             name: default.name.to_owned(),
             metric: metric_named(default.metric).expect("in the table"),
             // The one without a bound gets one from the operator.
-            bound: default.bound.unwrap_or(Bound::Below(5.0)),
+            bound: default.bound.unwrap_or(AlertBound::Below(5.0)),
             for_ms: default.for_ms,
             severity: default.severity,
             cooldown_ms: 300_000,
         });
         assert_eq!(watch.replace_rules(rules.collect(), Now { mono_ms: 0, mono_us: 0, wall_ms: 0 }), []);
         Patient {
-            sample: Sample::default(),
+            sample: WatchSample::default(),
             each: AtomicHistogram::new(HistogramScale::Spans),
             watch,
             told: Vec::new(),
@@ -98,9 +98,9 @@ fn each_default_fires_for_its_trouble_and_ends_with_it_alone() {
         patient.live(2 * minute, None);
         assert_eq!(patient.told, [], "{name}: while all is well");
         patient.live(sick * minute, Some(trouble));
-        assert_eq!(patient.told, [(name.to_owned(), Change::Firing)], "{name}: while it is not");
+        assert_eq!(patient.told, [(name.to_owned(), AlertChange::Firing)], "{name}: while it is not");
         patient.live(well * minute, None);
-        let both = [Change::Firing, Change::Resolved].map(|change| (name.to_owned(), change));
+        let both = [AlertChange::Firing, AlertChange::Resolved].map(|change| (name.to_owned(), change));
         assert_eq!(patient.told, both, "{name}: when all is well again");
     }
 }

@@ -2,35 +2,35 @@
 
 use serde_json::{Value, json};
 
-use super::rule::{Bound, Figure, Rule, Unit};
+use super::rule::{AlertBound, AlertRule, MetricUnit, MetricValue};
 use crate::base::logfmt::EscapedText;
 
 /// Which way an alert went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum AlertChange {
     /// It has begun.
     Firing,
     /// It is over.
     Resolved,
 }
 
-impl Change {
+impl AlertChange {
     /// The word.
     pub fn name(self) -> &'static str {
         match self {
-            Change::Firing => "firing",
-            Change::Resolved => "resolved",
+            AlertChange::Firing => "firing",
+            AlertChange::Resolved => "resolved",
         }
     }
 }
 
 /// One message.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Notice {
+pub struct AlertNotice {
     /// The rule.
-    pub rule: Rule,
+    pub rule: AlertRule,
     /// What happened.
-    pub change: Change,
+    pub change: AlertChange,
     /// The metric's value; none when nothing is known of it any more.
     pub value: Option<f64>,
     /// What is known beyond the value, in words: which worker, which growth.
@@ -42,38 +42,38 @@ pub struct Notice {
 }
 
 /// `the share of connections_max in use is 91 %, above 85 %`, for a rule that fires or has fired.
-pub fn sentence(rule: &Rule, value: Option<f64>, why: Option<&str>) -> String {
+pub fn sentence(rule: &AlertRule, value: Option<f64>, why: Option<&str>) -> String {
     let why = why.map_or(String::new(), |why| format!(" ({why})"));
     format!("{}{why}", comparison(rule, value))
 }
 
-fn comparison(rule: &Rule, value: Option<f64>) -> String {
-    let Rule { metric, bound, .. } = rule;
-    let now = value.map_or("unknown".to_owned(), |value| Figure(metric.unit, value).to_string());
-    if metric.unit == Unit::YesNo {
+fn comparison(rule: &AlertRule, value: Option<f64>) -> String {
+    let AlertRule { metric, bound, .. } = rule;
+    let now = value.map_or("unknown".to_owned(), |value| MetricValue(metric.unit, value).to_string());
+    if metric.unit == MetricUnit::YesNo {
         return format!("{} is {now}", metric.means);
     }
-    let limit = Figure(metric.unit, bound.limit());
+    let limit = MetricValue(metric.unit, bound.limit());
     let side = match (bound, value) {
-        (Bound::Above(_), Some(value)) if bound.is_crossed_by(value) => "above",
-        (Bound::Below(_), Some(value)) if bound.is_crossed_by(value) => "below",
-        (Bound::Above(_), _) => "allowed up to",
-        (Bound::Below(_), _) => "wanted at least",
+        (AlertBound::Above(_), Some(value)) if bound.is_crossed_by(value) => "above",
+        (AlertBound::Below(_), Some(value)) if bound.is_crossed_by(value) => "below",
+        (AlertBound::Above(_), _) => "allowed up to",
+        (AlertBound::Below(_), _) => "wanted at least",
     };
     format!("{} is {now}, {side} {limit}", metric.means)
 }
 
-impl Notice {
+impl AlertNotice {
     /// One line for people: a mail's subject and body, a chat's message. `host` is this machine's name.
     pub fn text(&self, host: &str) -> String {
-        let Notice { rule, change, value, why, at_ms, since_ms } = self;
+        let AlertNotice { rule, change, value, why, at_ms, since_ms } = self;
         // It becomes a line of a mail's head.
         let sentence = EscapedText(&sentence(rule, *value, why.as_deref())).to_string();
         match change {
-            Change::Firing => {
+            AlertChange::Firing => {
                 format!("{} alert {} on {host}: {sentence}", rule.severity.name(), rule.name)
             }
-            Change::Resolved => {
+            AlertChange::Resolved => {
                 let seconds = at_ms.saturating_sub(*since_ms) / 1_000;
                 format!("resolved alert {} on {host} after {seconds} s: {sentence}", rule.name)
             }

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// How a metric's value is written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum MetricUnit {
     /// A plain number.
     Count,
     /// 0 to 1, written in per cent.
@@ -26,11 +26,11 @@ pub enum Unit {
 
 /// A figure that rules may look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metric {
+pub struct AlertMetric {
     /// As rules write it.
     pub name: &'static str,
     /// How its values are written.
-    pub unit: Unit,
+    pub unit: MetricUnit,
     /// What it is, as the subject of a sentence.
     pub means: &'static str,
 }
@@ -63,47 +63,47 @@ impl Severity {
 
 /// What a value must not be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Bound {
+pub enum AlertBound {
     /// Larger than this.
     Above(f64),
     /// Smaller than this.
     Below(f64),
 }
 
-impl Bound {
+impl AlertBound {
     /// Whether a value is on the wrong side; what is no number is not.
     pub fn is_crossed_by(self, value: f64) -> bool {
         match self {
-            Bound::Above(limit) => value > limit,
-            Bound::Below(limit) => value < limit,
+            AlertBound::Above(limit) => value > limit,
+            AlertBound::Below(limit) => value < limit,
         }
     }
 
     /// `above` or `below`.
     pub fn side(self) -> &'static str {
         match self {
-            Bound::Above(_) => "above",
-            Bound::Below(_) => "below",
+            AlertBound::Above(_) => "above",
+            AlertBound::Below(_) => "below",
         }
     }
 
     /// The number.
     pub fn limit(self) -> f64 {
         match self {
-            Bound::Above(limit) | Bound::Below(limit) => limit,
+            AlertBound::Above(limit) | AlertBound::Below(limit) => limit,
         }
     }
 }
 
 /// A rule: when the metric is on the wrong side of the bound for long enough, the alert fires.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
+pub struct AlertRule {
     /// Its own; letters, digits and underscores.
     pub name: String,
     /// What it looks at.
-    pub metric: &'static Metric,
+    pub metric: &'static AlertMetric,
     /// When it minds.
-    pub bound: Bound,
+    pub bound: AlertBound,
     /// How long the bound must be crossed before it fires, and not crossed before it is over.
     pub for_ms: u64,
     /// How much it matters.
@@ -112,10 +112,10 @@ pub struct Rule {
     pub cooldown_ms: u64,
 }
 
-impl Rule {
+impl AlertRule {
     /// Whether both fire and end at the same times.
-    pub fn asks_the_same(&self, other: &Rule) -> bool {
-        let question = |rule: &Rule| (rule.metric.name, rule.bound, rule.for_ms);
+    pub fn asks_the_same(&self, other: &AlertRule) -> bool {
+        let question = |rule: &AlertRule| (rule.metric.name, rule.bound, rule.for_ms);
         self.name == other.name && question(self) == question(other)
     }
 }
@@ -128,17 +128,17 @@ pub struct DefaultRule {
     /// Its metric.
     pub metric: &'static str,
     /// None while only the operator can know it; then the rule is off.
-    pub bound: Option<Bound>,
-    /// See [`Rule::for_ms`].
+    pub bound: Option<AlertBound>,
+    /// See [`AlertRule::for_ms`].
     pub for_ms: u64,
-    /// See [`Rule::severity`].
+    /// See [`AlertRule::severity`].
     pub severity: Severity,
 }
 
 const fn default(
     name: &'static str,
     metric: &'static str,
-    bound: Option<Bound>,
+    bound: Option<AlertBound>,
     for_ms: u64,
     severity: Severity,
 ) -> DefaultRule {
@@ -149,32 +149,38 @@ const fn default(
 /// `message_rate_low` waits for a number. It looks at what is published, since deliveries also fall when
 /// subscribers go home.
 pub const DEFAULT_RULES: &[DefaultRule] = &[
-    default("connections_near_cap", "connections_share", Some(Bound::Above(0.85)), 30_000, Severity::Warning),
-    default("memory_high", "memory_share", Some(Bound::Above(0.9)), 30_000, Severity::Warning),
+    default(
+        "connections_near_cap",
+        "connections_share",
+        Some(AlertBound::Above(0.85)),
+        30_000,
+        Severity::Warning,
+    ),
+    default("memory_high", "memory_share", Some(AlertBound::Above(0.9)), 30_000, Severity::Warning),
     default("message_rate_low", "published_per_second", None, 60_000, Severity::Warning),
-    default("delivery_slow", "delivery_p99_ms", Some(Bound::Above(1_000.0)), 30_000, Severity::Warning),
-    default("subscribers_lagging", "lagging_share", Some(Bound::Above(0.1)), 60_000, Severity::Warning),
-    default("errors", "errors_per_second", Some(Bound::Above(1.0)), 60_000, Severity::Warning),
-    default("memory_leak", "leak_bytes_per_minute", Some(Bound::Above(0.0)), 60_000, Severity::Warning),
-    default("not_ready", "ready", Some(Bound::Below(1.0)), 3_000, Severity::Critical),
+    default("delivery_slow", "delivery_p99_ms", Some(AlertBound::Above(1_000.0)), 30_000, Severity::Warning),
+    default("subscribers_lagging", "lagging_share", Some(AlertBound::Above(0.1)), 60_000, Severity::Warning),
+    default("errors", "errors_per_second", Some(AlertBound::Above(1.0)), 60_000, Severity::Warning),
+    default("memory_leak", "leak_bytes_per_minute", Some(AlertBound::Above(0.0)), 60_000, Severity::Warning),
+    default("not_ready", "ready", Some(AlertBound::Below(1.0)), 3_000, Severity::Critical),
 ];
 
 /// A value with its unit, for people.
 #[derive(Clone, Copy, Debug)]
-pub struct Figure(pub Unit, pub f64);
+pub struct MetricValue(pub MetricUnit, pub f64);
 
-impl fmt::Display for Figure {
+impl fmt::Display for MetricValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figure(unit, value) = *self;
+        let MetricValue(unit, value) = *self;
         match unit {
-            Unit::Count => write!(f, "{}", rounded(value)),
-            Unit::Share => write!(f, "{} %", rounded(value * 100.0)),
-            Unit::Bytes => bytes(f, value),
-            Unit::BytesPerMinute => bytes(f, value).and_then(|()| f.write_str(" a minute")),
-            Unit::Milliseconds => write!(f, "{} ms", rounded(value)),
-            Unit::PerSecond => write!(f, "{}/s", rounded(value)),
-            Unit::Percent => write!(f, "{} %", rounded(value)),
-            Unit::YesNo => f.write_str(if value > 0.0 { "yes" } else { "no" }),
+            MetricUnit::Count => write!(f, "{}", rounded(value)),
+            MetricUnit::Share => write!(f, "{} %", rounded(value * 100.0)),
+            MetricUnit::Bytes => bytes(f, value),
+            MetricUnit::BytesPerMinute => bytes(f, value).and_then(|()| f.write_str(" a minute")),
+            MetricUnit::Milliseconds => write!(f, "{} ms", rounded(value)),
+            MetricUnit::PerSecond => write!(f, "{}/s", rounded(value)),
+            MetricUnit::Percent => write!(f, "{} %", rounded(value)),
+            MetricUnit::YesNo => f.write_str(if value > 0.0 { "yes" } else { "no" }),
         }
     }
 }
@@ -199,26 +205,29 @@ mod tests {
     #[test]
     fn values_are_written_with_their_unit() {
         let rows = [
-            (Unit::Count, 12.0, "12"),
-            (Unit::Share, 0.914, "91.4 %"),
-            (Unit::Bytes, 1_610_612_736.0, "1.5 GiB"),
-            (Unit::Bytes, 12.0, "12 B"),
-            (Unit::BytesPerMinute, 2_048.0, "2 KiB a minute"),
-            (Unit::Milliseconds, 1_234.567, "1234.57 ms"),
-            (Unit::PerSecond, 0.5, "0.5/s"),
-            (Unit::Percent, 99.0, "99 %"),
-            (Unit::YesNo, 0.0, "no"),
-            (Unit::YesNo, 1.0, "yes"),
+            (MetricUnit::Count, 12.0, "12"),
+            (MetricUnit::Share, 0.914, "91.4 %"),
+            (MetricUnit::Bytes, 1_610_612_736.0, "1.5 GiB"),
+            (MetricUnit::Bytes, 12.0, "12 B"),
+            (MetricUnit::BytesPerMinute, 2_048.0, "2 KiB a minute"),
+            (MetricUnit::Milliseconds, 1_234.567, "1234.57 ms"),
+            (MetricUnit::PerSecond, 0.5, "0.5/s"),
+            (MetricUnit::Percent, 99.0, "99 %"),
+            (MetricUnit::YesNo, 0.0, "no"),
+            (MetricUnit::YesNo, 1.0, "yes"),
         ];
         for (unit, value, expected) in rows {
-            assert_eq!(Figure(unit, value).to_string(), expected);
+            assert_eq!(MetricValue(unit, value).to_string(), expected);
         }
     }
 
     #[test]
     fn a_bound_is_crossed_beyond_it_and_never_by_what_is_no_number() {
-        assert!(Bound::Above(1.0).is_crossed_by(1.1) && !Bound::Above(1.0).is_crossed_by(1.0));
-        assert!(Bound::Below(1.0).is_crossed_by(0.9) && !Bound::Below(1.0).is_crossed_by(1.0));
-        assert!(!Bound::Above(1.0).is_crossed_by(f64::NAN) && !Bound::Below(1.0).is_crossed_by(f64::NAN));
+        assert!(AlertBound::Above(1.0).is_crossed_by(1.1) && !AlertBound::Above(1.0).is_crossed_by(1.0));
+        assert!(AlertBound::Below(1.0).is_crossed_by(0.9) && !AlertBound::Below(1.0).is_crossed_by(1.0));
+        assert!(
+            !AlertBound::Above(1.0).is_crossed_by(f64::NAN)
+                && !AlertBound::Below(1.0).is_crossed_by(f64::NAN)
+        );
     }
 }

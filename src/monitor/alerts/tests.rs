@@ -10,8 +10,8 @@ fn at(mono_ms: u64) -> Now {
     Now { mono_ms, mono_us: 1_000 * mono_ms, wall_ms: WALL_MS + mono_ms }
 }
 
-fn rule(bound: Bound, for_ms: u64, cooldown_ms: u64) -> Rule {
-    Rule {
+fn rule(bound: AlertBound, for_ms: u64, cooldown_ms: u64) -> AlertRule {
+    AlertRule {
         name: "x".to_owned(),
         metric: metric_named("memory_share").expect("in the table"),
         bound,
@@ -22,8 +22,8 @@ fn rule(bound: Bound, for_ms: u64, cooldown_ms: u64) -> Rule {
 }
 
 /// Rules that have not been held against a figure yet.
-fn quiet_rules(rules: Vec<Rule>) -> Rules {
-    let mut quiet = Rules::default();
+fn quiet_rules(rules: Vec<AlertRule>) -> AlertRules {
+    let mut quiet = AlertRules::default();
     assert_eq!(quiet.replace(rules, at(0)), []);
     quiet
 }
@@ -32,7 +32,7 @@ fn quiet_rules(rules: Vec<Rule>) -> Rules {
 type Readings<'a> = &'a [(u64, Option<f64>)];
 
 /// What a rule tells over readings at given times: `(ms, value)`; as `(ms, word)`.
-fn told(rule: Rule, readings: Readings<'_>) -> Vec<(u64, &'static str)> {
+fn told(rule: AlertRule, readings: Readings<'_>) -> Vec<(u64, &'static str)> {
     let mut rules = quiet_rules(vec![rule]);
     let mut told = Vec::new();
     for &(ms, value) in readings {
@@ -70,7 +70,7 @@ fn an_alert_fires_after_its_time_and_is_over_after_the_same_time() {
         (&[(0, Some(f64::NAN)), (9_000, Some(f64::INFINITY))], &[]),
     ];
     for (readings, expected) in rows {
-        assert_eq!(told(rule(Bound::Above(0.9), 3_000, 0), readings), *expected, "{readings:?}");
+        assert_eq!(told(rule(AlertBound::Above(0.9), 3_000, 0), readings), *expected, "{readings:?}");
     }
 }
 
@@ -78,26 +78,29 @@ fn an_alert_fires_after_its_time_and_is_over_after_the_same_time() {
 fn without_a_time_it_fires_and_ends_at_once_and_on_the_other_side_as_well() {
     let readings = [(0, HIGH), (1_000, LOW), (2_000, HIGH)];
     assert_eq!(
-        told(rule(Bound::Above(0.9), 0, 0), &readings),
+        told(rule(AlertBound::Above(0.9), 0, 0), &readings),
         [(0, "firing"), (1_000, "resolved"), (2_000, "firing")]
     );
-    assert_eq!(told(rule(Bound::Below(0.5), 0, 0), &readings), [(1_000, "firing"), (2_000, "resolved")]);
+    assert_eq!(told(rule(AlertBound::Below(0.5), 0, 0), &readings), [(1_000, "firing"), (2_000, "resolved")]);
 }
 
 #[test]
 fn a_cool_down_delays_what_still_fires_and_swallows_what_is_over() {
     let flapping = [(0, HIGH), (1_000, LOW), (2_000, HIGH), (3_000, LOW), (11_000, LOW)];
-    assert_eq!(told(rule(Bound::Above(0.9), 0, 10_000), &flapping), [(0, "firing"), (1_000, "resolved")]);
+    assert_eq!(
+        told(rule(AlertBound::Above(0.9), 0, 10_000), &flapping),
+        [(0, "firing"), (1_000, "resolved")]
+    );
     let lasting = [(0, HIGH), (1_000, LOW), (2_000, HIGH), (9_999, HIGH), (10_000, HIGH), (12_000, LOW)];
     assert_eq!(
-        told(rule(Bound::Above(0.9), 0, 10_000), &lasting),
+        told(rule(AlertBound::Above(0.9), 0, 10_000), &lasting),
         [(0, "firing"), (1_000, "resolved"), (10_000, "firing"), (12_000, "resolved")]
     );
 }
 
 #[test]
 fn the_history_has_what_the_cool_down_kept_quiet_and_is_bounded() {
-    let mut rules = quiet_rules(vec![rule(Bound::Above(0.9), 0, 1_000_000)]);
+    let mut rules = quiet_rules(vec![rule(AlertBound::Above(0.9), 0, 1_000_000)]);
     for second in 0..(2 * ALERT_HISTORY_MAX as u64) {
         rules.tick(at(second * 1_000), |_| (if second % 2 == 0 { HIGH } else { LOW }, None));
     }
@@ -111,7 +114,7 @@ fn the_history_has_what_the_cool_down_kept_quiet_and_is_bounded() {
 
 #[test]
 fn the_status_names_what_fires() {
-    let mut rules = quiet_rules(vec![rule(Bound::Above(0.9), 0, 0)]);
+    let mut rules = quiet_rules(vec![rule(AlertBound::Above(0.9), 0, 0)]);
     assert_eq!(rules.status(), json!({ "active": [], "history": [] }));
     rules.tick(at(5_000), |metric| ((metric == "memory_share").then_some(0.95), None));
     assert_eq!(rules.firing(), 1);
@@ -127,15 +130,15 @@ fn the_status_names_what_fires() {
 
 #[test]
 fn replaced_rules_keep_their_state_and_gone_ones_are_over() {
-    let kept = rule(Bound::Above(0.9), 0, 0);
-    let gone = Rule { name: "gone".to_owned(), ..kept.clone() };
+    let kept = rule(AlertBound::Above(0.9), 0, 0);
+    let gone = AlertRule { name: "gone".to_owned(), ..kept.clone() };
     let mut rules = quiet_rules(vec![gone, kept.clone()]);
     assert_eq!(rules.tick(at(0), |_| (HIGH, None)).len(), 2);
-    let raised = Rule { name: "raised".to_owned(), bound: Bound::Above(0.99), ..kept.clone() };
-    let kept = Rule { cooldown_ms: 9, severity: Severity::Info, ..kept };
+    let raised = AlertRule { name: "raised".to_owned(), bound: AlertBound::Above(0.99), ..kept.clone() };
+    let kept = AlertRule { cooldown_ms: 9, severity: Severity::Info, ..kept };
     let notices = rules.replace(vec![kept, raised], at(1_000));
     let words: Vec<_> = notices.iter().map(|notice| (notice.rule.name.as_str(), notice.change)).collect();
-    assert_eq!(words, [("gone", Change::Resolved)]);
+    assert_eq!(words, [("gone", AlertChange::Resolved)]);
     assert_eq!(rules.tick(at(2_000), |_| (HIGH, None)), []);
     assert_eq!(rules.firing(), 1);
     assert_eq!(rules.status()["active"][0]["severity"], "info");
@@ -143,10 +146,17 @@ fn replaced_rules_keep_their_state_and_gone_ones_are_over() {
 
 #[test]
 fn messages_say_the_same_as_text_json_variables_and_mail() {
-    let rule = Rule { name: "memory_high".to_owned(), ..rule(Bound::Above(0.9), 0, 0) };
-    let firing =
-        Notice { rule, change: Change::Firing, value: Some(0.95), why: None, at_ms: 5_000, since_ms: 5_000 };
-    let resolved = Notice { change: Change::Resolved, value: None, at_ms: 65_000, ..firing.clone() };
+    let rule = AlertRule { name: "memory_high".to_owned(), ..rule(AlertBound::Above(0.9), 0, 0) };
+    let firing = AlertNotice {
+        rule,
+        change: AlertChange::Firing,
+        value: Some(0.95),
+        why: None,
+        at_ms: 5_000,
+        since_ms: 5_000,
+    };
+    let resolved =
+        AlertNotice { change: AlertChange::Resolved, value: None, at_ms: 65_000, ..firing.clone() };
     assert_eq!(
         firing.text("web1"),
         "warning alert memory_high on web1: resident memory as a share of its limit is 95 %, above 90 %"
@@ -170,17 +180,17 @@ fn messages_say_the_same_as_text_json_variables_and_mail() {
     assert_eq!(variable("ALERT_VALUE"), Some(""));
     assert_eq!(variable("ALERT_TEXT"), Some(resolved.text("web1").as_str()));
     let why = Some("worker_late: worker 2".to_owned());
-    let rule = Rule {
+    let rule = AlertRule {
         metric: metric_named("ready").expect("in the table"),
-        bound: Bound::Below(1.0),
+        bound: AlertBound::Below(1.0),
         ..resolved.rule
     };
-    let not_ready = Notice { rule, value: Some(0.0), why, ..firing.clone() };
+    let not_ready = AlertNotice { rule, value: Some(0.0), why, ..firing.clone() };
     assert_eq!(
         not_ready.text("web1"),
         "warning alert memory_high on web1: readiness is no (worker_late: worker 2)"
     );
-    let torn = Notice { why: Some("a\nBcc: x".to_owned()), ..not_ready };
+    let torn = AlertNotice { why: Some("a\nBcc: x".to_owned()), ..not_ready };
     assert!(
         !torn.text("web1").contains('\n') && torn.mail(&[], "web1").lines().all(|line| line != "Bcc: x)")
     );

@@ -1,172 +1,191 @@
 //! The figures that alert rules may look at: name, unit, words, and how each is read off the watch. Knows no
 //! rule.
 
-use super::{Judgement, Rates, Watch, Window};
+use super::{LeakJudgement, RateWindow, Watch, WindowRates};
 use crate::base::counters::Count;
 use crate::base::snapshot::WorkerSnapshot;
-use crate::monitor::alerts::{Metric, Unit};
+use crate::monitor::alerts::{AlertMetric, MetricUnit};
 
-struct Figure {
-    metric: Metric,
+struct MetricSource {
+    metric: AlertMetric,
     /// None while there is nothing to tell.
     value: fn(&Watch) -> Option<f64>,
 }
 
 const fn figure(
     name: &'static str,
-    unit: Unit,
+    unit: MetricUnit,
     means: &'static str,
     value: fn(&Watch) -> Option<f64>,
-) -> Figure {
-    Figure { metric: Metric { name, unit, means }, value }
+) -> MetricSource {
+    MetricSource { metric: AlertMetric { name, unit, means }, value }
 }
 
-static FIGURES: &[Figure] = &[
-    figure("connections_open", Unit::Count, "the number of open connections", |watch| {
+static FIGURES: &[MetricSource] = &[
+    figure("connections_open", MetricUnit::Count, "the number of open connections", |watch| {
         Some(watch.last.snapshot.totals.connections_open as f64)
     }),
-    figure("connections_share", Unit::Share, "the share of connections_max in use", |watch| {
+    figure("connections_share", MetricUnit::Share, "the share of connections_max in use", |watch| {
         share(watch.last.snapshot.totals.connections_open, watch.last.snapshot.connections_max as u64)
     }),
-    figure("subscribers_open", Unit::Count, "the number of open streams", |watch| {
+    figure("subscribers_open", MetricUnit::Count, "the number of open streams", |watch| {
         Some(watch.last.snapshot.totals.subscribers_open as f64)
     }),
-    figure("memory_resident_bytes", Unit::Bytes, "resident memory", |watch| {
+    figure("memory_resident_bytes", MetricUnit::Bytes, "resident memory", |watch| {
         Some(watch.last.host.resident_bytes as f64)
     }),
-    figure("memory_share", Unit::Share, "resident memory as a share of its limit", |watch| {
+    figure("memory_share", MetricUnit::Share, "resident memory as a share of its limit", |watch| {
         share(watch.last.host.resident_bytes, watch.bounds.memory_limit_bytes)
     }),
-    figure("messages_per_second", Unit::PerSecond, "the rate of deliveries over a minute", |watch| {
+    figure("messages_per_second", MetricUnit::PerSecond, "the rate of deliveries over a minute", |watch| {
         Some(minute(watch).deliveries)
     }),
-    figure("published_per_second", Unit::PerSecond, "the rate of published events over a minute", |watch| {
-        Some(minute(watch).published)
-    }),
+    figure(
+        "published_per_second",
+        MetricUnit::PerSecond,
+        "the rate of published events over a minute",
+        |watch| Some(minute(watch).published),
+    ),
     figure(
         "delivery_p99_ms",
-        Unit::Milliseconds,
+        MetricUnit::Milliseconds,
         "p99 from publish to each subscriber over a minute",
         |watch| watch.latency_each().map(|latency| latency.p99_ms),
     ),
     figure(
         "delivery_last_p99_ms",
-        Unit::Milliseconds,
+        MetricUnit::Milliseconds,
         "p99 from publish to the last subscriber over a minute",
         |watch| watch.latency_last().map(|latency| latency.p99_ms),
     ),
-    figure("lagging_share", Unit::Share, "the share of subscribers that lag behind", |watch| {
+    figure("lagging_share", MetricUnit::Share, "the share of subscribers that lag behind", |watch| {
         share(watch.last.snapshot.totals.lagging, watch.last.snapshot.totals.subscribers_open)
     }),
-    figure("errors_per_second", Unit::PerSecond, "the rate of errors over a minute", |watch| {
+    figure("errors_per_second", MetricUnit::PerSecond, "the rate of errors over a minute", |watch| {
         Some(minute(watch).errors)
     }),
-    figure("refused_per_second", Unit::PerSecond, "the rate of refusals over a minute", |watch| {
+    figure("refused_per_second", MetricUnit::PerSecond, "the rate of refusals over a minute", |watch| {
         Some(minute(watch).refused)
     }),
     figure(
         "leak_bytes_per_minute",
-        Unit::BytesPerMinute,
+        MetricUnit::BytesPerMinute,
         "growth of memory that nothing explains",
         |watch| Some(watch.leak().bytes_per_minute),
     ),
-    figure("ready", Unit::YesNo, "readiness", |watch| Some(f64::from(u8::from(watch.last.readiness.ok)))),
-    figure("cpu_percent", Unit::Percent, "processor time over a minute", |watch| {
+    figure("ready", MetricUnit::YesNo, "readiness", |watch| {
+        Some(f64::from(u8::from(watch.last.readiness.ok)))
+    }),
+    figure("cpu_percent", MetricUnit::Percent, "processor time over a minute", |watch| {
         Some(minute(watch).cpu_percent)
     }),
-    figure("log_dropped", Unit::Count, "the number of log lines dropped since the start", |watch| {
+    figure("log_dropped", MetricUnit::Count, "the number of log lines dropped since the start", |watch| {
         Some(watch.last.snapshot.totals.counts[Count::LogDropped as usize] as f64)
     }),
-    figure("accepted_per_second", Unit::PerSecond, "the rate of new connections over a minute", |watch| {
-        Some(minute(watch).accepted)
-    }),
-    figure("closed_per_second", Unit::PerSecond, "the rate of connections that end over a minute", |watch| {
-        Some(minute(watch).closed)
-    }),
-    figure("bytes_per_second", Unit::PerSecond, "the rate of bytes sent over a minute", |watch| {
+    figure(
+        "accepted_per_second",
+        MetricUnit::PerSecond,
+        "the rate of new connections over a minute",
+        |watch| Some(minute(watch).accepted),
+    ),
+    figure(
+        "closed_per_second",
+        MetricUnit::PerSecond,
+        "the rate of connections that end over a minute",
+        |watch| Some(minute(watch).closed),
+    ),
+    figure("bytes_per_second", MetricUnit::PerSecond, "the rate of bytes sent over a minute", |watch| {
         Some(minute(watch).bytes)
     }),
-    figure("gaps_per_second", Unit::PerSecond, "the rate of gaps told over a minute", |watch| {
+    figure("gaps_per_second", MetricUnit::PerSecond, "the rate of gaps told over a minute", |watch| {
         Some(minute(watch).gaps)
     }),
     figure(
         "skipped_per_second",
-        Unit::PerSecond,
+        MetricUnit::PerSecond,
         "the rate of slow subscribers moved on over a minute",
         |watch| Some(minute(watch).skipped),
     ),
     figure(
         "lagged_per_second",
-        Unit::PerSecond,
+        MetricUnit::PerSecond,
         "the rate at which subscribers fall behind over a minute",
         |watch| Some(minute(watch).lagged),
     ),
-    figure("replayed_per_second", Unit::PerSecond, "the rate of replayed events over a minute", |watch| {
-        Some(minute(watch).replayed)
-    }),
-    figure("lagging", Unit::Count, "the number of subscribers that lag behind", |watch| {
+    figure(
+        "replayed_per_second",
+        MetricUnit::PerSecond,
+        "the rate of replayed events over a minute",
+        |watch| Some(minute(watch).replayed),
+    ),
+    figure("lagging", MetricUnit::Count, "the number of subscribers that lag behind", |watch| {
         Some(watch.last.snapshot.totals.lagging as f64)
     }),
-    figure("topics", Unit::Count, "the number of topics", |watch| Some(watch.last.snapshot.topics as f64)),
+    figure("topics", MetricUnit::Count, "the number of topics", |watch| {
+        Some(watch.last.snapshot.topics as f64)
+    }),
     figure(
         "subscriptions",
-        Unit::Count,
+        MetricUnit::Count,
         "the number of topics that streams listen to, each stream's counted",
         |watch| Some(watch.last.snapshot.subscriptions as f64),
     ),
-    figure("history_bytes", Unit::Bytes, "the history", |watch| {
+    figure("history_bytes", MetricUnit::Bytes, "the history", |watch| {
         Some(watch.last.snapshot.history_bytes as f64)
     }),
-    figure("bodies_bytes", Unit::Bytes, "the publish bodies that are being received", |watch| {
+    figure("bodies_bytes", MetricUnit::Bytes, "the publish bodies that are being received", |watch| {
         Some(watch.last.snapshot.bodies_bytes as f64)
     }),
-    figure("idempotency_keys", Unit::Count, "the number of idempotency keys", |watch| {
+    figure("idempotency_keys", MetricUnit::Count, "the number of idempotency keys", |watch| {
         Some(watch.last.snapshot.idempotency_keys as f64)
     }),
-    figure("kernel_tcp_bytes", Unit::Bytes, "the kernel's TCP memory of this host", |watch| {
+    figure("kernel_tcp_bytes", MetricUnit::Bytes, "the kernel's TCP memory of this host", |watch| {
         Some(watch.last.host.kernel_tcp_bytes as f64)
     }),
-    figure("connection_bytes", Unit::Bytes, "resident memory for each connection", |watch| {
+    figure("connection_bytes", MetricUnit::Bytes, "resident memory for each connection", |watch| {
         watch.bytes_per_connection().map(|bytes| bytes as f64)
     }),
-    figure("files_open", Unit::Count, "the number of open files", |watch| {
+    figure("files_open", MetricUnit::Count, "the number of open files", |watch| {
         Some(watch.last.host.files_open as f64)
     }),
     figure(
         "worker_files_share",
-        Unit::Share,
+        MetricUnit::Share,
         "the share of files in use of the worker that has most",
         files_share,
     ),
-    figure("worker_mailbox_events", Unit::Count, "the number of events in the fullest mailbox", |watch| {
-        most(watch, |worker| worker.mailbox as u64)
-    }),
+    figure(
+        "worker_mailbox_events",
+        MetricUnit::Count,
+        "the number of events in the fullest mailbox",
+        |watch| most(watch, |worker| worker.mailbox as u64),
+    ),
     figure(
         "worker_wheel_lag_ms",
-        Unit::Milliseconds,
+        MetricUnit::Milliseconds,
         "how late the latest worker is with its timers",
         |watch| most(watch, |worker| worker.wheel_lag_ms),
     ),
-    figure("turn_max_ms", Unit::Milliseconds, "the longest turn of a minute", |watch| {
+    figure("turn_max_ms", MetricUnit::Milliseconds, "the longest turn of a minute", |watch| {
         Some(watch.turn_max_us() as f64 / 1_000.0)
     }),
-    figure("uptime_seconds", Unit::Count, "the number of seconds since the start", |watch| {
+    figure("uptime_seconds", MetricUnit::Count, "the number of seconds since the start", |watch| {
         Some(watch.last.mono_ms as f64 / 1_000.0)
     }),
 ];
 
 /// All metrics.
-pub fn metrics() -> impl Iterator<Item = &'static Metric> {
+pub fn metrics() -> impl Iterator<Item = &'static AlertMetric> {
     FIGURES.iter().map(|figure| &figure.metric)
 }
 
 /// The metric of that name.
-pub fn metric_named(name: &str) -> Option<&'static Metric> {
+pub fn metric_named(name: &str) -> Option<&'static AlertMetric> {
     metrics().find(|metric| metric.name == name)
 }
 
-fn minute(watch: &Watch) -> Rates {
-    watch.rates(Window::Minute)
+fn minute(watch: &Watch) -> WindowRates {
+    watch.rates(RateWindow::Minute)
 }
 
 fn share(part: u64, whole: u64) -> Option<f64> {
@@ -196,7 +215,7 @@ impl Watch {
             "ready" => self.last.readiness.reason.clone(),
             "leak_bytes_per_minute" => {
                 let leak = self.leak();
-                (leak.judgement == Judgement::Suspected).then(|| leak.why.clone())
+                (leak.judgement == LeakJudgement::Suspected).then(|| leak.why.clone())
             }
             _ => None,
         }

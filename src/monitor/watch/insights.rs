@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Judgement, Watch, Window};
+use super::{LeakJudgement, RateWindow, Watch};
 use crate::base::counters::{CloseReason, Count, REFUSED_NAMES, RefusalReason};
 use crate::base::limits::MAILBOX_FRAMES_MAX;
 use crate::monitor::alerts::Severity;
@@ -65,9 +65,9 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "A publisher sends an Idempotency-Key again with another event: each event needs a key of its own.",
 ];
 
-type Found = Option<Insight>;
+type OptionalInsight = Option<Insight>;
 
-fn insight(severity: Severity, text: String, advice: &'static str) -> Found {
+fn insight(severity: Severity, text: String, advice: &'static str) -> OptionalInsight {
     Some(Insight { severity, text, advice })
 }
 
@@ -102,7 +102,7 @@ pub(super) fn of(watch: &Watch) -> Vec<Insight> {
     found
 }
 
-fn readiness(watch: &Watch) -> Found {
+fn readiness(watch: &Watch) -> OptionalInsight {
     let ready = &watch.last().readiness;
     if watch.last().snapshot.draining {
         // Somebody asked for it.
@@ -124,7 +124,7 @@ fn readiness(watch: &Watch) -> Found {
     insight(Severity::Critical, format!("The server is not ready: {reason}."), advice)
 }
 
-fn memory_full(watch: &Watch) -> Found {
+fn memory_full(watch: &Watch) -> OptionalInsight {
     watch.last().snapshot.memory_full.then_some(())?;
     insight(
         Severity::Critical,
@@ -146,7 +146,7 @@ fn limit_severity(used: usize, most: usize) -> Option<Severity> {
     (most > 0).then(|| used as f64 / most as f64).and_then(share_severity)
 }
 
-fn connections(watch: &Watch) -> Found {
+fn connections(watch: &Watch) -> OptionalInsight {
     let snapshot = &watch.last().snapshot;
     let severity = share_severity(watch.value("connections_share")?)?;
     insight(
@@ -159,7 +159,7 @@ fn connections(watch: &Watch) -> Found {
     )
 }
 
-fn memory(watch: &Watch) -> Found {
+fn memory(watch: &Watch) -> OptionalInsight {
     let share = watch.value("memory_share")?;
     let severity = share_severity(share).filter(|_| !watch.last().snapshot.memory_full)?;
     insight(
@@ -169,9 +169,9 @@ fn memory(watch: &Watch) -> Found {
     )
 }
 
-fn leak(watch: &Watch) -> Found {
+fn leak(watch: &Watch) -> OptionalInsight {
     let leak = watch.leak();
-    (leak.judgement == Judgement::Suspected).then_some(())?;
+    (leak.judgement == LeakJudgement::Suspected).then_some(())?;
     insight(
         Severity::Warning,
         leak.why.clone(),
@@ -179,7 +179,7 @@ fn leak(watch: &Watch) -> Found {
     )
 }
 
-fn mailboxes(watch: &Watch) -> Found {
+fn mailboxes(watch: &Watch) -> OptionalInsight {
     let workers = watch.last().snapshot.workers.iter().enumerate();
     let (index, fullest) = workers.max_by_key(|(_, worker)| worker.mailbox)?;
     (fullest.mailbox >= MAILBOX_FRAMES_MAX / 2).then_some(())?;
@@ -193,7 +193,7 @@ fn mailboxes(watch: &Watch) -> Found {
     )
 }
 
-fn lagging(watch: &Watch) -> Found {
+fn lagging(watch: &Watch) -> OptionalInsight {
     let totals = &watch.last().snapshot.totals;
     let share = watch.value("lagging_share")?;
     (share >= LAGGING_SHARE && totals.lagging >= LAGGING_MIN).then_some(())?;
@@ -205,10 +205,10 @@ fn lagging(watch: &Watch) -> Found {
     )
 }
 
-fn slow(watch: &Watch) -> Found {
+fn slow(watch: &Watch) -> OptionalInsight {
     let [stalled, evicted] = [CloseReason::SlowStalled, CloseReason::SlowEvicted]
-        .map(|reason| watch.ended(reason, Window::FiveMinutes));
-    let skipped = watch.happened(Count::Skipped, Window::FiveMinutes);
+        .map(|reason| watch.ended(reason, RateWindow::FiveMinutes));
+    let skipped = watch.happened(Count::Skipped, RateWindow::FiveMinutes);
     let parts = [
         (stalled, "ended because they took nothing"),
         (evicted, "ended because history had passed them by"),
@@ -228,7 +228,7 @@ fn slow(watch: &Watch) -> Found {
     )
 }
 
-fn delivery(watch: &Watch) -> Found {
+fn delivery(watch: &Watch) -> OptionalInsight {
     let p99_ms = watch.value("delivery_p99_ms").filter(|&p99_ms| p99_ms >= DELIVERY_MS)?;
     insight(
         Severity::Warning,
@@ -238,7 +238,7 @@ fn delivery(watch: &Watch) -> Found {
     )
 }
 
-fn topics(watch: &Watch) -> Found {
+fn topics(watch: &Watch) -> OptionalInsight {
     let (topics, most) = (watch.last().snapshot.topics, watch.bounds().topics_max);
     let severity = limit_severity(topics, most)?;
     insight(
@@ -248,7 +248,7 @@ fn topics(watch: &Watch) -> Found {
     )
 }
 
-fn idempotency_keys(watch: &Watch) -> Found {
+fn idempotency_keys(watch: &Watch) -> OptionalInsight {
     let (keys, most) = (watch.last().snapshot.idempotency_keys, watch.bounds().idempotency_keys_max);
     let severity = limit_severity(keys, most)?;
     insight(
@@ -259,7 +259,7 @@ fn idempotency_keys(watch: &Watch) -> Found {
 }
 
 /// Somebody listens, and a publisher that had been steady has said nothing for a minute.
-fn silence(watch: &Watch) -> Found {
+fn silence(watch: &Watch) -> OptionalInsight {
     let published = watch.by_minute(Count::Published, 1 + STEADY_MINUTES)?;
     let (last, before) = published.split_first()?;
     let steady = before.iter().all(|&events| events >= STEADY_EVENTS_MIN);
@@ -276,7 +276,7 @@ fn silence(watch: &Watch) -> Found {
     )
 }
 
-fn crowd(watch: &Watch) -> Found {
+fn crowd(watch: &Watch) -> OptionalInsight {
     let snapshot = &watch.last().snapshot;
     let open = snapshot.totals.connections_open;
     let first = snapshot.top_addresses.first()?;
@@ -293,8 +293,8 @@ fn crowd(watch: &Watch) -> Found {
     )
 }
 
-fn gaps(watch: &Watch) -> Found {
-    let gaps = watch.happened(Count::Gaps, Window::FiveMinutes);
+fn gaps(watch: &Watch) -> OptionalInsight {
+    let gaps = watch.happened(Count::Gaps, RateWindow::FiveMinutes);
     (gaps > 0).then_some(())?;
     insight(
         Severity::Warning,
@@ -303,7 +303,7 @@ fn gaps(watch: &Watch) -> Found {
     )
 }
 
-fn refused(watch: &Watch) -> Found {
+fn refused(watch: &Watch) -> OptionalInsight {
     let mut refused = watch.refused();
     // A drain refuses everybody, as it should.
     if let Some(draining) = refused.get_mut(RefusalReason::Draining as usize) {
@@ -320,12 +320,12 @@ fn refused(watch: &Watch) -> Found {
     )
 }
 
-fn files(watch: &Watch) -> Found {
+fn files(watch: &Watch) -> OptionalInsight {
     let most = watch.bounds().worker_files_max;
     let workers = watch.last().snapshot.workers.iter().enumerate();
     let (index, fullest) = workers.max_by_key(|(_, worker)| worker.files)?;
     let near = most > 0 && fullest.files as f64 >= AT * most as f64;
-    let pauses = watch.happened(Count::ListenPauses, Window::FiveMinutes);
+    let pauses = watch.happened(Count::ListenPauses, RateWindow::FiveMinutes);
     (near || pauses > 0).then_some(())?;
     insight(
         Severity::Warning,
@@ -334,8 +334,8 @@ fn files(watch: &Watch) -> Found {
     )
 }
 
-fn host_errors(watch: &Watch) -> Found {
-    let count = |what| watch.happened(what, Window::FiveMinutes);
+fn host_errors(watch: &Watch) -> OptionalInsight {
+    let count = |what| watch.happened(what, RateWindow::FiveMinutes);
     let errors = count(Count::AcceptErrors) + count(Count::RegisterErrors);
     (errors > 0).then_some(())?;
     insight(
@@ -345,8 +345,8 @@ fn host_errors(watch: &Watch) -> Found {
     )
 }
 
-fn log_dropped(watch: &Watch) -> Found {
-    let dropped = watch.happened(Count::LogDropped, Window::FiveMinutes);
+fn log_dropped(watch: &Watch) -> OptionalInsight {
+    let dropped = watch.happened(Count::LogDropped, RateWindow::FiveMinutes);
     (dropped > 0).then_some(())?;
     insight(
         Severity::Warning,
@@ -355,7 +355,7 @@ fn log_dropped(watch: &Watch) -> Found {
     )
 }
 
-fn busy(watch: &Watch) -> Found {
+fn busy(watch: &Watch) -> OptionalInsight {
     let workers = watch.workers();
     let busy = workers.iter().filter(|worker| worker.cpu_percent >= CPU_PERCENT).count();
     (busy > 0 && busy == workers.len()).then_some(())?;
@@ -367,7 +367,7 @@ fn busy(watch: &Watch) -> Found {
     )
 }
 
-fn turns(watch: &Watch) -> Found {
+fn turns(watch: &Watch) -> OptionalInsight {
     let workers = watch.workers();
     let (index, worst) = workers.iter().enumerate().max_by_key(|(_, worker)| worker.turn_us_max)?;
     (worst.turn_us_max >= TURN_US).then_some(())?;
@@ -381,7 +381,7 @@ fn turns(watch: &Watch) -> Found {
     )
 }
 
-fn uneven(watch: &Watch) -> Found {
+fn uneven(watch: &Watch) -> OptionalInsight {
     let workers = &watch.last().snapshot.workers;
     let total: u64 = workers.iter().map(|worker| worker.connections).sum();
     let mean = total as f64 / workers.len().max(1) as f64;
@@ -395,7 +395,7 @@ fn uneven(watch: &Watch) -> Found {
     )
 }
 
-fn heartbeats(watch: &Watch) -> Found {
+fn heartbeats(watch: &Watch) -> OptionalInsight {
     let heartbeat_ms = watch.bounds().heartbeat_ms;
     (heartbeat_ms >= PROXY_SILENCE_MS).then_some(())?;
     insight(

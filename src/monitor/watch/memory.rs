@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::Sample;
-use super::points::Point;
+use super::WatchSample;
+use super::points::SecondPoint;
 use crate::base::snapshot::Snapshot;
 
 /// Minutes before anything is judged: caches, pools and the allocator's heaps fill first.
@@ -41,7 +41,7 @@ const SPIKE_FACTOR: f64 = 1.5;
 
 /// Resident memory over the last five minutes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Trend {
+pub struct MemoryTrend {
     /// The mean.
     pub average_bytes: u64,
     /// The least.
@@ -52,19 +52,19 @@ pub struct Trend {
     pub spikes: u64,
 }
 
-impl Trend {
+impl MemoryTrend {
     /// Of these points, oldest first.
-    pub fn of<'a>(points: impl Iterator<Item = &'a Point> + Clone) -> Trend {
+    pub fn of<'a>(points: impl Iterator<Item = &'a SecondPoint> + Clone) -> MemoryTrend {
         let bytes = points.map(|point| point.resident_bytes).filter(|&bytes| bytes > 0);
         let (count, sum) = bytes.clone().fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
         if count == 0 {
-            return Trend::default();
+            return MemoryTrend::default();
         }
         let average_bytes = sum / count;
         let is_high = |bytes: u64| bytes as f64 > average_bytes as f64 * SPIKE_FACTOR;
         let mut was_high = false;
         let begins = |bytes: &u64| !std::mem::replace(&mut was_high, is_high(*bytes)) && was_high;
-        Trend {
+        MemoryTrend {
             average_bytes,
             min_bytes: bytes.clone().min().unwrap_or(0),
             max_bytes: bytes.clone().max().unwrap_or(0),
@@ -75,7 +75,7 @@ impl Trend {
 
 /// What is thought of memory's growth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Judgement {
+pub enum LeakJudgement {
     /// Too early to say.
     #[default]
     Learning,
@@ -85,22 +85,22 @@ pub enum Judgement {
     Suspected,
 }
 
-impl Judgement {
+impl LeakJudgement {
     /// In one word.
     pub fn name(self) -> &'static str {
         match self {
-            Judgement::Learning => "learning",
-            Judgement::None => "none",
-            Judgement::Suspected => "suspected",
+            LeakJudgement::Learning => "learning",
+            LeakJudgement::None => "none",
+            LeakJudgement::Suspected => "suspected",
         }
     }
 }
 
 /// A judgement with its reasons.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Leak {
+pub struct LeakReport {
     /// What is thought.
-    pub judgement: Judgement,
+    pub judgement: LeakJudgement,
     /// Growth that nothing explains; 0 unless suspected.
     pub bytes_per_minute: f64,
     /// Why, in words.
@@ -110,19 +110,19 @@ pub struct Leak {
 /// Judges; takes a sample a second.
 #[derive(Debug, Default)]
 pub(super) struct LeakJudge {
-    most: Most,
+    most: PeakHoldings,
     /// Bytes of each whole minute that nothing explains, the least of it; may be below 0.
     minutes: VecDeque<f64>,
     /// Whole minutes seen.
     seen: usize,
-    running: Option<Running>,
+    running: Option<CurrentMinute>,
     resident_bytes: u64,
-    leak: Leak,
+    leak: LeakReport,
 }
 
 /// The greatest numbers so far of what is held because somebody asked for it.
 #[derive(Debug, Default)]
-struct Most {
+struct PeakHoldings {
     connections: u64,
     subscriptions: u64,
     topics: u64,
@@ -131,7 +131,7 @@ struct Most {
     idempotency_keys: u64,
 }
 
-impl Most {
+impl PeakHoldings {
     fn see(&mut self, snapshot: &Snapshot) {
         let raise = |most: &mut u64, now: u64| *most = now.max(*most);
         raise(&mut self.connections, snapshot.totals.connections_open);
@@ -154,17 +154,17 @@ impl Most {
 
 /// The minute that runs.
 #[derive(Debug)]
-struct Running {
+struct CurrentMinute {
     began_ms: u64,
     least: f64,
 }
 
 impl LeakJudge {
-    pub fn leak(&self) -> &Leak {
+    pub fn leak(&self) -> &LeakReport {
         &self.leak
     }
 
-    pub fn push(&mut self, sample: &Sample) {
+    pub fn push(&mut self, sample: &WatchSample) {
         let snapshot = &sample.snapshot;
         if sample.host.resident_bytes == 0 {
             return;
@@ -172,11 +172,12 @@ impl LeakJudge {
         self.resident_bytes = sample.host.resident_bytes;
         self.most.see(snapshot);
         let unexplained = sample.host.resident_bytes as f64 - self.most.bytes() as f64;
-        let running = self.running.get_or_insert(Running { began_ms: sample.mono_ms, least: unexplained });
+        let running =
+            self.running.get_or_insert(CurrentMinute { began_ms: sample.mono_ms, least: unexplained });
         running.least = running.least.min(unexplained);
         if sample.mono_ms >= running.began_ms + 60_000 {
             let least = running.least;
-            self.running = Some(Running { began_ms: sample.mono_ms, least: unexplained });
+            self.running = Some(CurrentMinute { began_ms: sample.mono_ms, least: unexplained });
             self.end_minute(least);
         } else if self.seen < LEARNING_MINUTES {
             self.judge();
@@ -196,10 +197,10 @@ impl LeakJudge {
         if self.seen < LEARNING_MINUTES {
             let seen = self.seen;
             let why = format!("Judged after {LEARNING_MINUTES} minutes; {seen} have passed.");
-            self.leak = Leak { judgement: Judgement::Learning, bytes_per_minute: 0.0, why };
+            self.leak = LeakReport { judgement: LeakJudgement::Learning, bytes_per_minute: 0.0, why };
             return;
         }
-        let line = Line::through(&self.minutes);
+        let line = LinearFit::through(&self.minutes);
         let worth = GROWTH_BYTES_MIN.max(GROWTH_SHARE_MIN * self.resident_bytes as f64);
         let suspected = line.slope >= worth
             && line.share >= LINE_SHARE_MIN
@@ -215,11 +216,11 @@ impl LeakJudge {
                 megabytes(self.most.history_bytes as f64),
                 self.most.idempotency_keys,
             );
-            Leak { judgement: Judgement::Suspected, bytes_per_minute: line.slope, why }
+            LeakReport { judgement: LeakJudgement::Suspected, bytes_per_minute: line.slope, why }
         } else {
             let why =
                 "Resident memory grows no more than what the server is asked to hold explains.".to_owned();
-            Leak { judgement: Judgement::None, bytes_per_minute: 0.0, why }
+            LeakReport { judgement: LeakJudgement::None, bytes_per_minute: 0.0, why }
         };
     }
 }
@@ -235,15 +236,15 @@ fn rising_share(values: &VecDeque<f64>) -> f64 {
 }
 
 /// A straight line by least squares.
-struct Line {
+struct LinearFit {
     /// Growth from one value to the next.
     slope: f64,
     /// Share of the values' variance that the line explains.
     share: f64,
 }
 
-impl Line {
-    fn through(values: &VecDeque<f64>) -> Line {
+impl LinearFit {
+    fn through(values: &VecDeque<f64>) -> LinearFit {
         let count = values.len() as f64;
         let mean_x = (count - 1.0) / 2.0;
         let mean_y = values.iter().sum::<f64>() / count;
@@ -253,9 +254,9 @@ impl Line {
             (xx, xy, yy) = (xx + x * x, xy + x * y, yy + y * y);
         }
         if xx == 0.0 || yy == 0.0 {
-            return Line { slope: 0.0, share: 0.0 };
+            return LinearFit { slope: 0.0, share: 0.0 };
         }
-        Line { slope: xy / xx, share: xy * xy / (xx * yy) }
+        LinearFit { slope: xy / xx, share: xy * xy / (xx * yy) }
     }
 }
 
@@ -271,11 +272,11 @@ mod tests {
     type Second = (u64, u64, u64);
 
     /// The judgement after so many minutes, with some noise on resident memory.
-    fn judge(minutes: u64, second: impl Fn(u64) -> Second) -> Leak {
+    fn judge(minutes: u64, second: impl Fn(u64) -> Second) -> LeakReport {
         let (mut judge, mut prng) = (LeakJudge::default(), Prng::new(7));
         for at in 0..=minutes * 60 {
             let (resident, connections, history) = second(at);
-            let mut sample = Sample { mono_ms: at * 1_000, ..Sample::default() };
+            let mut sample = WatchSample { mono_ms: at * 1_000, ..WatchSample::default() };
             sample.host = HostReading { resident_bytes: resident + prng.below(MB / 4), ..sample.host };
             sample.snapshot.totals.connections_open = connections;
             sample.snapshot.history_bytes = history as usize;
@@ -288,45 +289,45 @@ mod tests {
     fn growth_that_nothing_explains_is_a_leak_and_all_else_is_none() {
         // An idle subscriber's bytes.
         let held = |connections: u64| 20 * MB + connections * 110;
-        type Row = (&'static str, u64, fn(u64, &dyn Fn(u64) -> u64) -> Second, Judgement);
-        let rows: [Row; 12] = [
-            ("steady growth", 20, |at, held| (held(0) + at * MB / 60, 0, 0), Judgement::Suspected),
-            ("slow growth", 30, |at, held| (held(0) + at * MB / 240, 0, 0), Judgement::Suspected),
-            ("too early", 9, |at, held| (held(0) + at * MB, 0, 0), Judgement::Learning),
-            ("no growth", 40, |_, held| (held(500), 500, 0), Judgement::None),
-            ("connections", 40, |at, held| (held(at * 50), at * 50, 0), Judgement::None),
-            ("history", 40, |at, held| (held(0) + at * 20_000, 0, at * 20_000), Judgement::None),
+        type LeakCase = (&'static str, u64, fn(u64, &dyn Fn(u64) -> u64) -> Second, LeakJudgement);
+        let rows: [LeakCase; 12] = [
+            ("steady growth", 20, |at, held| (held(0) + at * MB / 60, 0, 0), LeakJudgement::Suspected),
+            ("slow growth", 30, |at, held| (held(0) + at * MB / 240, 0, 0), LeakJudgement::Suspected),
+            ("too early", 9, |at, held| (held(0) + at * MB, 0, 0), LeakJudgement::Learning),
+            ("no growth", 40, |_, held| (held(500), 500, 0), LeakJudgement::None),
+            ("connections", 40, |at, held| (held(at * 50), at * 50, 0), LeakJudgement::None),
+            ("history", 40, |at, held| (held(0) + at * 20_000, 0, at * 20_000), LeakJudgement::None),
             (
                 "growth beside connections",
                 30,
                 |at, held| (held(at) + at * MB / 20, at, 0),
-                Judgement::Suspected,
+                LeakJudgement::Suspected,
             ),
-            ("sawtooth", 40, |at, held| (held(0) + at % 45 * 4 * MB, 0, 0), Judgement::None),
-            ("long sawtooth", 40, |at, held| (held(0) + at % 400 * MB / 4, 0, 0), Judgement::None),
+            ("sawtooth", 40, |at, held| (held(0) + at % 45 * 4 * MB, 0, 0), LeakJudgement::None),
+            ("long sawtooth", 40, |at, held| (held(0) + at % 400 * MB / 4, 0, 0), LeakJudgement::None),
             (
                 "one step",
                 25,
                 |at, held| (held(0) + if at < 800 { 0 } else { 64 * MB }, 0, 0),
-                Judgement::None,
+                LeakJudgement::None,
             ),
             (
                 "connections that leave, and memory that stays",
                 40,
                 |at, held| (held(100_000), 100_000_u64.saturating_sub(at * 50), 0),
-                Judgement::None,
+                LeakJudgement::None,
             ),
             (
                 "a leak that was stopped",
                 60,
                 |at, held| (held(0) + at.min(1_200) * MB / 60, 0, 0),
-                Judgement::None,
+                LeakJudgement::None,
             ),
         ];
         for (name, minutes, second, expected) in rows {
             let leak = judge(minutes, |at| second(at, &held));
             assert_eq!(leak.judgement, expected, "{name}: {leak:?}");
-            assert_eq!(leak.bytes_per_minute > 0.0, expected == Judgement::Suspected, "{name}: {leak:?}");
+            assert_eq!(leak.bytes_per_minute > 0.0, expected == LeakJudgement::Suspected, "{name}: {leak:?}");
         }
     }
 
@@ -341,8 +342,8 @@ mod tests {
     #[test]
     fn topics_subscriptions_and_idempotency_keys_explain_what_they_take() {
         // Measured: bytes of one, and bytes of one that nobody would explain.
-        type Row = (&'static str, u64, u64, fn(&mut Snapshot, usize));
-        let rows: [Row; 3] = [
+        type LeakCase = (&'static str, u64, u64, fn(&mut Snapshot, usize));
+        let rows: [LeakCase; 3] = [
             ("topics", 500, 900, |it, number| it.topics = number),
             ("subscriptions", 29, 120, |it, number| it.subscriptions = number),
             ("idempotency keys", 150, 400, |it, number| it.idempotency_keys = number),
@@ -351,29 +352,29 @@ mod tests {
             let judgement = |bytes: u64| {
                 let mut judge = LeakJudge::default();
                 for at in 0..=30 * 60 {
-                    let mut sample = Sample { mono_ms: at * 1_000, ..Sample::default() };
+                    let mut sample = WatchSample { mono_ms: at * 1_000, ..WatchSample::default() };
                     sample.host.resident_bytes = 20 * MB + at * 100 * bytes;
                     change(&mut sample.snapshot, at as usize * 100);
                     judge.push(&sample);
                 }
                 judge.leak().clone()
             };
-            assert_eq!(judgement(bytes).judgement, Judgement::None, "{name}: {:?}", judgement(bytes));
-            assert_eq!(judgement(leaking_bytes).judgement, Judgement::Suspected, "{name}");
+            assert_eq!(judgement(bytes).judgement, LeakJudgement::None, "{name}: {:?}", judgement(bytes));
+            assert_eq!(judgement(leaking_bytes).judgement, LeakJudgement::Suspected, "{name}");
         }
     }
 
     #[test]
     fn the_trend_tells_spikes_once_each() {
         let of = |bytes: &[u64]| {
-            let point = |&resident_bytes| Point { resident_bytes, ..Point::default() };
-            let points: Vec<Point> = bytes.iter().map(point).collect();
-            Trend::of(points.iter())
+            let point = |&resident_bytes| SecondPoint { resident_bytes, ..SecondPoint::default() };
+            let points: Vec<SecondPoint> = bytes.iter().map(point).collect();
+            MemoryTrend::of(points.iter())
         };
-        assert_eq!(of(&[]), Trend::default());
+        assert_eq!(of(&[]), MemoryTrend::default());
         assert_eq!(of(&[0, 5]).average_bytes, 5, "what could not be read does not count");
         let trend = of(&[100, 100, 100, 100, 100, 900, 900, 100, 100, 100, 100, 800, 100, 100]);
-        let expected = Trend { average_bytes: 264, min_bytes: 100, max_bytes: 900, spikes: 2 };
+        let expected = MemoryTrend { average_bytes: 264, min_bytes: 100, max_bytes: 900, spikes: 2 };
         assert_eq!(trend, expected);
     }
 }

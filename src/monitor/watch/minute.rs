@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Sample;
+use super::WatchSample;
 use crate::base::counters::DistributionTotals;
 use crate::base::histogram::Distribution;
 use crate::base::snapshot::WorkerSnapshot;
@@ -25,7 +25,7 @@ pub struct WorkerRates {
 
 /// What is kept of a sample.
 #[derive(Debug, Default)]
-struct Detail {
+struct MinuteSample {
     mono_ms: u64,
     spread: DistributionTotals,
     workers: Vec<WorkerSnapshot>,
@@ -35,14 +35,14 @@ struct Detail {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Minute(VecDeque<Detail>);
+pub(super) struct MinuteWindow(VecDeque<MinuteSample>);
 
-impl Minute {
-    pub fn push(&mut self, sample: &Sample) {
+impl MinuteWindow {
+    pub fn push(&mut self, sample: &WatchSample) {
         if self.0.len() == WATCH_MINUTE_SAMPLES_MAX {
             self.0.pop_front();
         }
-        self.0.push_back(Detail {
+        self.0.push_back(MinuteSample {
             mono_ms: sample.mono_ms,
             spread: sample.snapshot.spread.clone(),
             workers: sample.snapshot.workers.clone(),
@@ -62,18 +62,18 @@ impl Minute {
     }
 
     /// The sample a minute ago; none when the server is younger, and began with nothing.
-    fn first(&self) -> Option<&Detail> {
+    fn first(&self) -> Option<&MinuteSample> {
         self.0.front().filter(|_| self.0.len() == WATCH_MINUTE_SAMPLES_MAX)
     }
 
     /// The sample before the last.
-    fn before(&self) -> Option<&Detail> {
+    fn before(&self) -> Option<&MinuteSample> {
         self.0.iter().nth_back(1)
     }
 
     fn difference(
         &self,
-        from: Option<&Detail>,
+        from: Option<&MinuteSample>,
         of: impl Fn(&DistributionTotals) -> &Distribution,
     ) -> Distribution {
         let Some(to) = self.0.back() else { return Distribution::default() };
@@ -83,14 +83,15 @@ impl Minute {
     /// The workers, by index.
     pub fn workers(&self) -> Vec<WorkerRates> {
         let Some(to) = self.0.back() else { return Vec::new() };
-        let start = Detail::default();
+        let start = MinuteSample::default();
         let (before, first) = (self.before().unwrap_or(&start), self.first().unwrap_or(&start));
         // A server's first look at itself comes at once, and would find enormous rates.
         let seconds = to.mono_ms.saturating_sub(before.mono_ms).max(500) as f64 / 1_000.0;
-        let cpu_seconds =
-            |detail: &Detail, index: usize| detail.workers_cpu_seconds.get(index).copied().unwrap_or(0.0);
+        let cpu_seconds = |detail: &MinuteSample, index: usize| {
+            detail.workers_cpu_seconds.get(index).copied().unwrap_or(0.0)
+        };
         let rates = |(index, now): (usize, &WorkerSnapshot)| {
-            let row = |detail: &Detail| detail.workers.get(index).cloned().unwrap_or_default();
+            let row = |detail: &MinuteSample| detail.workers.get(index).cloned().unwrap_or_default();
             let (before_row, first_row) = (row(before), row(first));
             let turns = now.turns.saturating_sub(first_row.turns);
             let turns_us = now.turns_us.saturating_sub(first_row.turns_us);
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn distributions_and_workers_are_differences_over_a_minute() {
         let histogram = AtomicHistogram::new(HistogramScale::Spans);
-        let mut minute = Minute::default();
+        let mut minute = MinuteWindow::default();
         assert_eq!(minute.added(|spread| &spread.turn).count(), 0);
         for second in 0..100_u64 {
             // A slow first quarter of a minute, which is forgotten in the end.
@@ -129,7 +130,7 @@ mod tests {
                 turns_us: 40 * second,
                 ..WorkerSnapshot::default()
             };
-            minute.push(&Sample {
+            minute.push(&WatchSample {
                 mono_ms: second * 1_000,
                 snapshot: Snapshot { spread, workers: vec![worker], ..Snapshot::default() },
                 host: HostReading {
@@ -137,7 +138,7 @@ mod tests {
                     ..HostReading::default()
                 },
                 peaks: LatencyPeaks { turns_us: vec![second % 60], ..LatencyPeaks::default() },
-                ..Sample::default()
+                ..WatchSample::default()
             });
         }
         let added = minute.added(|spread| &spread.delivery_each);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Sample;
+use super::WatchSample;
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, CloseReason, Count, CounterTotals, REFUSED_NAMES};
 use crate::monitor::error_classes;
 
@@ -18,7 +18,7 @@ const LEAST_SECONDS: f64 = 0.5;
 
 /// A sliding window that ends now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
+pub enum RateWindow {
     /// 1 s
     Second,
     /// 1 min
@@ -30,7 +30,7 @@ pub enum Window {
 /// What happened in each second of a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "the names of the counters")]
-pub struct Rates {
+pub struct WindowRates {
     pub published: f64,
     pub deliveries: f64,
     pub bytes: f64,
@@ -48,7 +48,7 @@ pub struct Rates {
 
 /// What is kept of a sample: counts since the start, and figures of the moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Point {
+pub struct SecondPoint {
     /// Milliseconds since the start.
     pub mono_ms: u64,
     /// In the order of [`COUNT_NAMES`].
@@ -79,11 +79,11 @@ pub struct Point {
     pub turn_max_us: u64,
 }
 
-impl Point {
+impl SecondPoint {
     /// What is kept of a sample; the percentiles are for others to fill in.
-    pub fn of(sample: &Sample) -> Point {
+    pub fn of(sample: &WatchSample) -> SecondPoint {
         let totals: &CounterTotals = &sample.snapshot.totals;
-        Point {
+        SecondPoint {
             mono_ms: sample.mono_ms,
             counts: totals.counts,
             refused: totals.refused,
@@ -112,61 +112,61 @@ impl Point {
     }
 }
 
-impl Window {
+impl RateWindow {
     /// Its length.
     pub fn ms(self) -> u64 {
         match self {
-            Window::Second => 1_000,
-            Window::Minute => 60_000,
-            Window::FiveMinutes => 300_000,
+            RateWindow::Second => 1_000,
+            RateWindow::Minute => 60_000,
+            RateWindow::FiveMinutes => 300_000,
         }
     }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Ring(VecDeque<Point>);
+pub(super) struct PointRing(VecDeque<SecondPoint>);
 
-impl Ring {
-    pub fn push(&mut self, point: Point) {
+impl PointRing {
+    pub fn push(&mut self, point: SecondPoint) {
         if self.0.len() == WATCH_POINTS_MAX {
             self.0.pop_front();
         }
         self.0.push_back(point);
     }
 
-    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> + ExactSizeIterator {
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &SecondPoint> + ExactSizeIterator {
         self.0.iter()
     }
 
     /// The point with which a window begins and the newest. For a window that began before the server did it
     /// is the start, when everything was 0.
-    pub fn ends(&self, window: Window) -> Option<(Point, &Point)> {
+    pub fn ends(&self, window: RateWindow) -> Option<(SecondPoint, &SecondPoint)> {
         let newest = self.0.back()?;
         let least_ms = newest.mono_ms.saturating_sub(window.ms() - SLACK_MS);
         let older = self.0.partition_point(|point| point.mono_ms <= least_ms);
         let from = match older.checked_sub(1) {
             Some(index) => self.0[index],
             None if self.0.len() == WATCH_POINTS_MAX => self.0[0],
-            None => Point::default(),
+            None => SecondPoint::default(),
         };
         Some((from, newest))
     }
 
     /// How much a running sum has grown in a window.
-    pub fn added(&self, window: Window, sum: impl Fn(&Point) -> u64) -> u64 {
+    pub fn added(&self, window: RateWindow, sum: impl Fn(&SecondPoint) -> u64) -> u64 {
         self.ends(window).map_or(0, |(from, to)| sum(to).saturating_sub(sum(&from)))
     }
 
-    pub fn rates(&self, window: Window) -> Rates {
-        let Some((from, to)) = self.ends(window) else { return Rates::default() };
+    pub fn rates(&self, window: RateWindow) -> WindowRates {
+        let Some((from, to)) = self.ends(window) else { return WindowRates::default() };
         let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
         if seconds < LEAST_SECONDS {
-            return Rates::default();
+            return WindowRates::default();
         }
         let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / seconds;
         let count = |what: Count| rate(from.count(what), to.count(what));
-        Rates {
+        WindowRates {
             published: count(Count::Published),
             deliveries: count(Count::Delivered),
             bytes: count(Count::BytesSent),
@@ -187,19 +187,20 @@ impl Ring {
 mod tests {
     use super::*;
 
-    fn point(second: u64, published: u64) -> Point {
-        let mut point = Point { mono_ms: second * 1_000 + second % 7, ..Point::default() };
+    fn point(second: u64, published: u64) -> SecondPoint {
+        let mut point = SecondPoint { mono_ms: second * 1_000 + second % 7, ..SecondPoint::default() };
         point.counts[Count::Published as usize] = published;
         point
     }
 
-    fn published(ring: &Ring) -> [f64; 3] {
-        [Window::Second, Window::Minute, Window::FiveMinutes].map(|window| ring.rates(window).published)
+    fn published(ring: &PointRing) -> [f64; 3] {
+        [RateWindow::Second, RateWindow::Minute, RateWindow::FiveMinutes]
+            .map(|window| ring.rates(window).published)
     }
 
     #[test]
     fn rates_are_those_of_their_windows() {
-        let mut ring = Ring::default();
+        let mut ring = PointRing::default();
         assert_eq!(published(&ring), [0.0; 3], "nothing is known");
         ring.push(point(0, 10));
         assert_eq!(published(&ring), [0.0; 3], "no time has passed");
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_young_server_has_rates_over_what_there_is() {
-        let mut ring = Ring::default();
+        let mut ring = PointRing::default();
         // What happened before the first sample counts.
         (1..=5).for_each(|second| ring.push(point(second, 50 * second)));
         let [last, minute, five] = published(&ring);

@@ -9,10 +9,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use super::tls::{Session, Trust, handshake};
-use super::url::Address;
+use super::tls::{TlsSession, TlsTrust, handshake};
+use super::url::StreamUrl;
 use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, KIB};
-use crate::doctor::judge::streams::End;
+use crate::doctor::judge::streams::StreamEnd;
 use crate::wire::response_stream::{ResponseStream, StreamItem};
 
 /// Bytes of an answer's head: proxies add to it, and a page of theirs is none.
@@ -29,7 +29,7 @@ const DATA_BYTES_KEPT: usize = 64;
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum ArrivalKind {
     /// Status and fields of the answer.
     Head(u16, Vec<(String, String)>),
     /// Bytes of the body.
@@ -46,55 +46,55 @@ pub enum What {
         data: String,
     },
     /// The end.
-    Ended(End),
+    Ended(StreamEnd),
 }
 
 /// What came when.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub struct StreamArrival {
     /// When it was read.
     pub at: Instant,
     /// What it was.
-    pub what: What,
+    pub what: ArrivalKind,
 }
 
 /// The two kinds of connection.
-enum Line {
+enum ProbeSocket {
     Plain(TcpStream),
-    Tls(Box<Session>),
+    Tls(Box<TlsSession>),
 }
 
-impl Read for Line {
+impl Read for ProbeSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Line::Plain(socket) => socket.read(buffer),
-            Line::Tls(socket) => socket.read(buffer),
+            ProbeSocket::Plain(socket) => socket.read(buffer),
+            ProbeSocket::Tls(socket) => socket.read(buffer),
         }
     }
 }
 
-impl Line {
+impl ProbeSocket {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Line::Plain(socket) => socket.write_all(bytes),
-            Line::Tls(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
+            ProbeSocket::Plain(socket) => socket.write_all(bytes),
+            ProbeSocket::Tls(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
         }
     }
 }
 
 /// A request that was sent, and what comes of it.
-pub struct Connection {
+pub struct ProbeConnection {
     /// When the request was sent.
     pub started: Instant,
     /// How long connecting took, without TLS.
     pub connect_ms: u64,
     socket: TcpStream,
-    arriving: Receiver<Arrival>,
+    arriving: Receiver<StreamArrival>,
     /// What has come so far.
-    pub arrivals: Vec<Arrival>,
+    pub arrivals: Vec<StreamArrival>,
 }
 
-impl Drop for Connection {
+impl Drop for ProbeConnection {
     fn drop(&mut self) {
         // Ends the thread that reads.
         let _ = self.socket.shutdown(Shutdown::Both);
@@ -102,7 +102,7 @@ impl Drop for Connection {
 }
 
 /// Connects to the first address of that name that answers.
-pub fn connect(address: &Address) -> io::Result<TcpStream> {
+pub fn connect(address: &StreamUrl) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for one in (address.host.as_str(), address.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&one, DOCTOR_CONNECT_TIMEOUT) {
@@ -114,26 +114,26 @@ pub fn connect(address: &Address) -> io::Result<TcpStream> {
 }
 
 /// Sends a request on a connection of its own.
-pub fn open(address: &Address, trust: Option<&Trust>, request: &[u8]) -> io::Result<Connection> {
+pub fn open(address: &StreamUrl, trust: Option<&TlsTrust>, request: &[u8]) -> io::Result<ProbeConnection> {
     let before = Instant::now();
     let socket = connect(address)?;
     let connect_ms = u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX);
     socket.set_nodelay(true)?;
     let kept = socket.try_clone()?;
     let mut line = match trust {
-        Some(trust) => Line::Tls(Box::new(handshake(socket, &address.host, trust, &["http/1.1"])?)),
-        None => Line::Plain(socket),
+        Some(trust) => ProbeSocket::Tls(Box::new(handshake(socket, &address.host, trust, &["http/1.1"])?)),
+        None => ProbeSocket::Plain(socket),
     };
     line.send(request)?;
     let started = Instant::now();
     let (to, arriving) = sync_channel(DOCTOR_ARRIVALS_MAX);
     thread::spawn(move || read_on(line, &to));
-    Ok(Connection { started, connect_ms, socket: kept, arriving, arrivals: Vec::new() })
+    Ok(ProbeConnection { started, connect_ms, socket: kept, arriving, arrivals: Vec::new() })
 }
 
-impl Connection {
+impl ProbeConnection {
     /// Waits until something that came satisfies `look`, what came before included.
-    pub fn wait<T>(&mut self, until: Instant, look: impl Fn(&Arrival) -> Option<T>) -> Option<T> {
+    pub fn wait<T>(&mut self, until: Instant, look: impl Fn(&StreamArrival) -> Option<T>) -> Option<T> {
         if let Some(found) = self.arrivals.iter().find_map(&look) {
             return Some(found);
         }
@@ -153,9 +153,9 @@ impl Connection {
     }
 
     /// How and after how long it ended, as far as has been seen.
-    pub fn end(&self) -> Option<(End, u64)> {
+    pub fn end(&self) -> Option<(StreamEnd, u64)> {
         self.arrivals.iter().find_map(|arrival| match arrival.what {
-            What::Ended(end) => {
+            ArrivalKind::Ended(end) => {
                 let life = arrival.at.saturating_duration_since(self.started);
                 Some((end, u64::try_from(life.as_millis()).unwrap_or(u64::MAX)))
             }
@@ -171,13 +171,13 @@ impl Connection {
 
     /// Waits for the end, or for the time to pass.
     pub fn watch(&mut self, until: Instant) {
-        self.wait(until, |arrival| matches!(arrival.what, What::Ended(_)).then_some(()));
+        self.wait(until, |arrival| matches!(arrival.what, ArrivalKind::Ended(_)).then_some(()));
     }
 }
 
 /// Reads until the end; nobody listens any more when the connection has been dropped.
-fn read_on(mut line: Line, to: &SyncSender<Arrival>) {
-    let mut reader = Reader::default();
+fn read_on(mut line: ProbeSocket, to: &SyncSender<StreamArrival>) {
+    let mut reader = AnswerReader::default();
     let mut buffer = vec![0; 16 * 1_024];
     loop {
         let read = line.read(&mut buffer);
@@ -188,10 +188,10 @@ fn read_on(mut line: Line, to: &SyncSender<Arrival>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             _ => false,
         };
-        if !goes_on && !matches!(found.last(), Some(What::Ended(_))) {
-            found.push(What::Ended(End::Cut));
+        if !goes_on && !matches!(found.last(), Some(ArrivalKind::Ended(_))) {
+            found.push(ArrivalKind::Ended(StreamEnd::Cut));
         }
-        let sent = found.into_iter().try_for_each(|what| to.send(Arrival { at, what }));
+        let sent = found.into_iter().try_for_each(|what| to.send(StreamArrival { at, what }));
         if sent.is_err() || !goes_on {
             return;
         }
@@ -200,7 +200,7 @@ fn read_on(mut line: Line, to: &SyncSender<Arrival>) {
 
 /// Bytes of an answer become what they mean.
 #[derive(Default)]
-struct Reader {
+struct AnswerReader {
     head: Vec<u8>,
     head_is_over: bool,
     /// None when the body is no plain event stream: then its bytes are only noticed.
@@ -208,13 +208,13 @@ struct Reader {
     comments: u64,
 }
 
-impl Reader {
+impl AnswerReader {
     /// Takes bytes in; false at the end.
-    fn take(&mut self, bytes: &[u8], found: &mut Vec<What>) -> bool {
+    fn take(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
         if self.head_is_over {
             // The end alone says nothing: so that the silence before it can be told.
             if bytes != LAST_CHUNK {
-                found.push(What::Bytes);
+                found.push(ArrivalKind::Bytes);
             }
             return self.body(bytes, found);
         }
@@ -240,22 +240,22 @@ impl Reader {
         }
         self.head_is_over = true;
         self.stream = (!compressed).then(ResponseStream::default);
-        found.push(What::Head(status, fields));
+        found.push(ArrivalKind::Head(status, fields));
         let whole = std::mem::take(&mut self.head);
         if whole.len() > length {
-            found.push(What::Bytes);
+            found.push(ArrivalKind::Bytes);
         }
         // The stream's own reader wants the head too: it says how the body is framed.
         self.body(&whole, found)
     }
 
-    fn body(&mut self, bytes: &[u8], found: &mut Vec<What>) -> bool {
+    fn body(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
         let Some(stream) = &mut self.stream else { return true };
         let mut ended = false;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let fed = stream.feed(bytes, &mut |item| match item {
             StreamItem::Opened => {}
-            StreamItem::Event(event) => found.push(What::Event {
+            StreamItem::Event(event) => found.push(ArrivalKind::Event {
                 id: text(event.id),
                 name: text(event.name),
                 data: text(&event.data[..event.data.len().min(DATA_BYTES_KEPT)]),
@@ -264,10 +264,10 @@ impl Reader {
         });
         if stream.comments() > self.comments {
             self.comments = stream.comments();
-            found.push(What::Comments(self.comments));
+            found.push(ArrivalKind::Comments(self.comments));
         }
         if ended {
-            found.push(What::Ended(End::Clean));
+            found.push(ArrivalKind::Ended(StreamEnd::Clean));
         }
         // No stream at all: the head has said so, and what follows means nothing here.
         fed.is_ok() && !ended
@@ -280,14 +280,14 @@ mod tests {
 
     use super::*;
 
-    fn read(answer: &str, piece: usize) -> Vec<What> {
-        let (mut reader, mut found) = (Reader::default(), Vec::new());
+    fn read(answer: &str, piece: usize) -> Vec<ArrivalKind> {
+        let (mut reader, mut found) = (AnswerReader::default(), Vec::new());
         for part in answer.as_bytes().chunks(piece) {
             if !reader.take(part, &mut found) {
                 break;
             }
         }
-        found.retain(|what| *what != What::Bytes);
+        found.retain(|what| *what != ArrivalKind::Bytes);
         found
     }
 
@@ -296,18 +296,27 @@ mod tests {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
         let stream = "4\r\n:ok\n\r\n11\r\nid: 7\ndata: abc\n\n\r\n2\r\n:\n\r\n0\r\n\r\n";
         let answer = format!("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{head}{stream}");
-        let event = What::Event { id: "7".to_owned(), name: "message".to_owned(), data: "abc".to_owned() };
+        let event =
+            ArrivalKind::Event { id: "7".to_owned(), name: "message".to_owned(), data: "abc".to_owned() };
         for piece in [1, 2, 7, 20] {
             let found = read(&answer, piece);
-            assert!(matches!(&found[0], What::Head(200, fields) if fields.len() == 2), "{found:?}");
+            assert!(matches!(&found[0], ArrivalKind::Head(200, fields) if fields.len() == 2), "{found:?}");
             assert_eq!(
                 found[1..],
-                [What::Comments(1), event.clone(), What::Comments(2), What::Ended(End::Clean)],
+                [
+                    ArrivalKind::Comments(1),
+                    event.clone(),
+                    ArrivalKind::Comments(2),
+                    ArrivalKind::Ended(StreamEnd::Clean)
+                ],
                 "{piece}"
             );
         }
         let whole = read(&answer, 1_000);
-        assert!(whole.contains(&event) && whole.last() == Some(&What::Ended(End::Clean)), "{whole:?}");
+        assert!(
+            whole.contains(&event) && whole.last() == Some(&ArrivalKind::Ended(StreamEnd::Clean)),
+            "{whole:?}"
+        );
     }
 
     #[test]
@@ -318,10 +327,10 @@ mod tests {
         let started = Instant::now();
         let (soon, late) = (started + Duration::from_millis(1), started + Duration::from_secs(9));
         for at in [started, started, late, late, late] {
-            to.send(Arrival { at, what: What::Bytes }).unwrap();
+            to.send(StreamArrival { at, what: ArrivalKind::Bytes }).unwrap();
         }
-        to.send(Arrival { at: late, what: What::Ended(End::Clean) }).unwrap();
-        let mut stream = Connection { started, connect_ms: 0, socket, arriving, arrivals: Vec::new() };
+        to.send(StreamArrival { at: late, what: ArrivalKind::Ended(StreamEnd::Clean) }).unwrap();
+        let mut stream = ProbeConnection { started, connect_ms: 0, socket, arriving, arrivals: Vec::new() };
         stream.watch(soon);
         assert_eq!(stream.arrivals.len(), 3, "what came later is left for later");
         stream.watch(late);
@@ -333,9 +342,9 @@ mod tests {
     fn what_is_compressed_or_no_stream_has_only_a_head() {
         let squeezed =
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n\x1f\x0b";
-        assert!(matches!(&read(squeezed, 1_000)[..], [What::Head(200, _)]));
+        assert!(matches!(&read(squeezed, 1_000)[..], [ArrivalKind::Head(200, _)]));
         let refused = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno";
-        assert!(matches!(&read(refused, 3)[..], [What::Head(502, _)]));
+        assert!(matches!(&read(refused, 3)[..], [ArrivalKind::Head(502, _)]));
         assert_eq!(read("SSH-2.0-OpenSSH\r\n", 1_000), []);
     }
 }

@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use super::connection::connect;
-use super::tls::{Trust, handshake};
-use super::url::Address;
-use crate::doctor::judge::streams::Http2;
+use super::tls::{TlsTrust, handshake};
+use super::url::StreamUrl;
+use crate::doctor::judge::streams::Http2Result;
 
 /// What a client says first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -24,10 +24,15 @@ const FRAME_BYTES_MAX: usize = 16_384;
 ///
 /// # Errors
 /// When nobody answers, or not with TLS that is trusted.
-pub fn look(address: &Address, trust: &Trust, target: &str, patience: Duration) -> io::Result<Http2> {
+pub fn look(
+    address: &StreamUrl,
+    trust: &TlsTrust,
+    target: &str,
+    patience: Duration,
+) -> io::Result<Http2Result> {
     let mut session = handshake(connect(address)?, &address.host, trust, &["h2", "http/1.1"])?;
     if session.conn.alpn_protocol() != Some(b"h2") {
-        return Ok(Http2::NotOffered);
+        return Ok(Http2Result::NotOffered);
     }
     let mut request = PREFACE.to_vec();
     request.extend(frame(SETTINGS, 0, 0, &[]));
@@ -47,14 +52,17 @@ pub fn look(address: &Address, trust: &Trust, target: &str, patience: Duration) 
             }
             (DATA, 1) if spoken.is_some() && !payload.is_empty() => {
                 let first_byte_ms = u64::try_from(started.elapsed().as_millis()).ok();
-                return Ok(Http2::Spoken { first_byte_ms, streams_max: spoken.flatten() });
+                return Ok(Http2Result::Spoken { first_byte_ms, streams_max: spoken.flatten() });
             }
             // A server's first frame is its settings (RFC 9113 §3.4).
             _ if spoken.is_none() => break,
             _ => {}
         }
     }
-    Ok(spoken.map_or(Http2::Unspoken, |streams_max| Http2::Spoken { first_byte_ms: None, streams_max }))
+    Ok(spoken.map_or(Http2Result::Unspoken, |streams_max| Http2Result::Spoken {
+        first_byte_ms: None,
+        streams_max,
+    }))
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -85,7 +93,7 @@ fn streams_max(settings: &[u8]) -> Option<u32> {
 }
 
 /// The request's fields, by the static table and uncompressed text (RFC 7541 §6.2.2, appendix A).
-fn fields(address: &Address, target: &str) -> Vec<u8> {
+fn fields(address: &StreamUrl, target: &str) -> Vec<u8> {
     let (get, https) = (0x82, 0x87);
     let mut block = vec![get, https];
     let (authority, path, accept) = (1, 4, 19);

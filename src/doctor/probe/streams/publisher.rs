@@ -8,7 +8,7 @@ use crate::base::failure::CommandFailure;
 use crate::base::limits::DOCTOR_PATIENCE;
 use crate::base::logfmt::shown;
 use crate::client::http::{ServerUrl, http_agent, read_refusal};
-use crate::doctor::judge::publish_refusal::Unpublished;
+use crate::doctor::judge::publish_refusal::PublishObstacle;
 use std::time::Duration;
 
 /// Longest time from connecting to the end of a publish's answer.
@@ -17,20 +17,20 @@ const DOCTOR_PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 const FLAG: &str = "--publish-url";
 
 /// Publishes to one topic.
-pub struct Publisher {
+pub struct ProbePublisher {
     agent: Agent,
     /// Without the query, which may hold credentials.
     place: String,
     query: String,
 }
 
-impl Publisher {
+impl ProbePublisher {
     /// Takes the base address of a control listener, or that with `/publish` behind, with or without a query;
     /// of the query everything stays that does not say what is published.
     ///
     /// # Errors
     /// When it is no such address.
-    pub fn new(url: &str, topic: &str) -> Result<Publisher, CommandFailure> {
+    pub fn new(url: &str, topic: &str) -> Result<ProbePublisher, CommandFailure> {
         let url = url.split('#').next().unwrap_or(url);
         let (front, query) = url.split_once('?').unwrap_or((url, ""));
         if !query.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -41,7 +41,7 @@ impl Publisher {
         }
         let base = ServerUrl::from_flag(FLAG, front)?;
         let pairs: Vec<String> = std::iter::once(topic_pair(topic)).chain(kept_pairs(query)).collect();
-        Ok(Publisher {
+        Ok(ProbePublisher {
             agent: http_agent(DOCTOR_PATIENCE),
             place: base.url_with_path("/publish"),
             query: pairs.join("&"),
@@ -57,7 +57,7 @@ impl Publisher {
     ///
     /// # Errors
     /// When no answer comes, or another one than this server's yes.
-    pub fn publish(&self, data: &str) -> Result<(String, u64), Unpublished> {
+    pub fn publish(&self, data: &str) -> Result<(String, u64), PublishObstacle> {
         let request = self.agent.post(format!("{}?{}", self.place, self.query));
         // An answer that drips would outlast each single limit.
         let sent = request.config().timeout_global(Some(DOCTOR_PUBLISH_TIMEOUT)).build().send(data);
@@ -66,19 +66,19 @@ impl Publisher {
                 Error::Io(error) => error.to_string(),
                 other => other.to_string(),
             };
-            Unpublished::Unanswered { asked: self.asked(), error }
+            PublishObstacle::Unanswered { asked: self.asked(), error }
         })?;
         if !response.status().is_success() {
             let refusal = read_refusal(response);
             let (status, words) = (refusal.status, refusal.words);
-            return Err(Unpublished::Refused { asked: self.asked(), status, words });
+            return Err(PublishObstacle::Refused { asked: self.asked(), status, words });
         }
         let answer = response.body_mut().read_to_string().unwrap_or_default();
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let id = answer.get("id").and_then(Value::as_str);
         let subscribers = answer.get("subscribers").and_then(Value::as_u64).unwrap_or(0);
         let published = id.map(|id| (id.to_owned(), subscribers));
-        published.ok_or_else(|| Unpublished::NoId { asked: self.asked() })
+        published.ok_or_else(|| PublishObstacle::NoId { asked: self.asked() })
     }
 }
 
@@ -103,11 +103,14 @@ mod tests {
             ("http://a/events", "http://a/events/publish?topic=own"),
         ];
         for (url, expected) in rows {
-            let publisher = Publisher::new(url, "own").unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
+            let publisher =
+                ProbePublisher::new(url, "own").unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
             assert_eq!(format!("{}?{}", publisher.place, publisher.query), expected, "{url}");
         }
         for url in ["", "a:1", "http://", "http:///publish", "https://a/publish", "http://a/publish?a b"] {
-            let Err(CommandFailure::Usage(line)) = Publisher::new(url, "own") else { panic!("{url}: taken") };
+            let Err(CommandFailure::Usage(line)) = ProbePublisher::new(url, "own") else {
+                panic!("{url}: taken")
+            };
             assert!(line.starts_with(FLAG), "{line}");
         }
     }

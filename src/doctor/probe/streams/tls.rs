@@ -18,28 +18,28 @@ use crate::base::limits::DOCTOR_CONNECT_TIMEOUT;
 use crate::host::ca_bundle;
 
 /// An open session.
-pub type Session = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsSession = StreamOwned<ClientConnection, TcpStream>;
 
 /// Whom to trust.
 #[derive(Clone, Debug)]
-pub struct Trust(Arc<Judge>);
+pub struct TlsTrust(Arc<TrustVerifier>);
 
 /// As browsers judge, but for certificates that were named one by one: those are trusted as they are, so that
 /// a self-signed one can be tested. Nobody else's key passes for them, because signatures are always checked.
 #[derive(Debug)]
-struct Judge {
+struct TrustVerifier {
     strict: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
     /// Whether one of them was met.
     met: AtomicBool,
 }
 
-impl Trust {
+impl TlsTrust {
     /// Trusts the authorities, and the very certificates, of the file; without one the system's authorities.
     ///
     /// # Errors
     /// When there is no such file, or no certificate in it.
-    pub fn new(file: Option<&str>) -> Result<Trust, String> {
+    pub fn new(file: Option<&str>) -> Result<TlsTrust, String> {
         let bundle = file.map_or_else(ca_bundle::file, |file| Ok(file.to_owned())).map_err(|_| {
             "this host has no file of trusted certificates; name one with --ca-file".to_owned()
         })?;
@@ -60,7 +60,7 @@ impl Trust {
         }
         let strict = WebPkiServerVerifier::builder(Arc::new(store)).build();
         let strict = strict.map_err(|error| unreadable(&error))?;
-        Ok(Trust(Arc::new(Judge { strict, named, met: AtomicBool::new(false) })))
+        Ok(TlsTrust(Arc::new(TrustVerifier { strict, named, met: AtomicBool::new(false) })))
     }
 
     /// Whether the peer was trusted only because its very certificate was named.
@@ -69,7 +69,7 @@ impl Trust {
     }
 }
 
-impl ServerCertVerifier for Judge {
+impl ServerCertVerifier for TrustVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -112,7 +112,12 @@ impl ServerCertVerifier for Judge {
 ///
 /// # Errors
 /// When the peer speaks no TLS, is not trusted, or takes too long.
-pub fn handshake(socket: TcpStream, host: &str, trust: &Trust, protocols: &[&str]) -> io::Result<Session> {
+pub fn handshake(
+    socket: TcpStream,
+    host: &str,
+    trust: &TlsTrust,
+    protocols: &[&str],
+) -> io::Result<TlsSession> {
     let judge: Arc<dyn ServerCertVerifier> = Arc::clone(&trust.0) as Arc<dyn ServerCertVerifier>;
     let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(judge);
     let mut config = builder.with_no_client_auth();

@@ -12,7 +12,7 @@ const OWN_PARAMETERS: [&str; 9] =
 
 /// A checked `--url` of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub struct StreamUrl {
     /// Whether it is `https`.
     pub tls: bool,
     /// Without the brackets of IPv6.
@@ -24,12 +24,12 @@ pub struct Address {
     query: Vec<String>,
 }
 
-impl Address {
+impl StreamUrl {
     /// Takes `http[s]://HOST[:PORT][/PATH][?QUERY]`; without a path `/events`.
     ///
     /// # Errors
     /// When it is no such address.
-    pub fn new(url: &str) -> Result<Address, CommandFailure> {
+    pub fn new(url: &str) -> Result<StreamUrl, CommandFailure> {
         let refuse = || {
             let url = shown(url);
             CommandFailure::Usage(format!("--url {url}: must be http(s)://HOST[:PORT]/events?topic=TOPIC"))
@@ -48,7 +48,7 @@ impl Address {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let path = if ["", "/"].contains(&uri.path()) { "/events" } else { uri.path() };
         let query = uri.query().unwrap_or_default();
-        Ok(Address {
+        Ok(StreamUrl {
             tls,
             host,
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
@@ -136,7 +136,7 @@ mod tests {
             ("HTTP://A/#part", "A", 80, "/events?topic=new&clock=1", "A"),
         ];
         for (url, host, port, target, authority) in rows {
-            let address = Address::new(url).unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
+            let address = StreamUrl::new(url).unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
             assert_eq!((&address.host[..], address.port), (host, port), "{url}");
             let request = address.request("GET", &[topic_pair("new")], &[("clock", "1")], &[("A", "b")]);
             let request = String::from_utf8(request).unwrap();
@@ -157,7 +157,7 @@ mod tests {
             "//a/b",
             "http://a:80800/",
         ] {
-            assert!(matches!(Address::new(url), Err(CommandFailure::Usage(_))), "{url}");
+            assert!(matches!(StreamUrl::new(url), Err(CommandFailure::Usage(_))), "{url}");
         }
     }
 }

@@ -5,10 +5,10 @@ use crate::base::histogram::{AtomicHistogram, HistogramScale};
 use crate::base::settings::TABLE;
 use crate::base::snapshot::{ReadinessVerdict, WorkerSnapshot};
 use crate::base::survey::AddressCount;
-use crate::monitor::watch::{Bounds, Sample};
+use crate::monitor::watch::{WatchBounds, WatchSample};
 
-fn bounds() -> Bounds {
-    Bounds {
+fn bounds() -> WatchBounds {
+    WatchBounds {
         memory_limit_bytes: 1_000,
         worker_files_max: 1_000,
         heartbeat_ms: 15_000,
@@ -19,8 +19,8 @@ fn bounds() -> Bounds {
 }
 
 /// A node on which there is nothing to remark.
-fn quiet(second: u64) -> Sample {
-    let mut sample = Sample { mono_ms: second * 1_000, ..Sample::default() };
+fn quiet(second: u64) -> WatchSample {
+    let mut sample = WatchSample { mono_ms: second * 1_000, ..WatchSample::default() };
     sample.snapshot.connections_max = 1_000;
     sample.snapshot.totals.connections_open = 500;
     sample.snapshot.totals.subscribers_open = 400;
@@ -32,7 +32,7 @@ fn quiet(second: u64) -> Sample {
     sample
 }
 
-fn insights(bounds: Bounds, second: impl Fn(u64) -> Sample) -> Vec<(Severity, String)> {
+fn insights(bounds: WatchBounds, second: impl Fn(u64) -> WatchSample) -> Vec<(Severity, String)> {
     let mut watch = Watch::new(bounds);
     (0..10).for_each(|at| watch.push(second(at)));
     watch.insights().into_iter().map(|insight| (insight.severity, insight.text)).collect()
@@ -41,14 +41,18 @@ fn insights(bounds: Bounds, second: impl Fn(u64) -> Sample) -> Vec<(Severity, St
 #[test]
 fn nothing_is_remarked_on_a_quiet_node() {
     assert_eq!(insights(bounds(), quiet), []);
-    assert_eq!(insights(Bounds::default(), |_| Sample::default()), [], "not even when nothing is known");
+    assert_eq!(
+        insights(WatchBounds::default(), |_| WatchSample::default()),
+        [],
+        "not even when nothing is known"
+    );
 }
 
 #[test]
 fn each_trouble_is_told_alone() {
     use Severity::{Critical, Info, Warning};
-    type Row = (fn(&mut Sample), Severity, &'static str);
-    let rows: [Row; 22] = [
+    type InsightCase = (fn(&mut WatchSample), Severity, &'static str);
+    let rows: [InsightCase; 22] = [
         (
             |it| {
                 let reason = Some("worker_late: worker 1".to_owned());
@@ -112,7 +116,7 @@ fn each_trouble_is_told_alone() {
         assert_eq!(*found_severity, severity, "{text}");
         assert!(text.contains(words), "{text}");
     }
-    let slow = insights(Bounds { heartbeat_ms: 60_000, ..bounds() }, quiet);
+    let slow = insights(WatchBounds { heartbeat_ms: 60_000, ..bounds() }, quiet);
     assert!(slow[0].1.contains("60000 ms of silence"), "{slow:?}");
 }
 
@@ -177,7 +181,7 @@ fn slow_deliveries_are_told() {
 }
 
 /// Something happens once a second.
-fn count(sample: &mut Sample, what: Count) {
+fn count(sample: &mut WatchSample, what: Count) {
     sample.snapshot.totals.counts[what as usize] = sample.mono_ms / 1_000;
 }
 
@@ -195,13 +199,13 @@ fn a_drain_is_no_fault_and_a_log_that_fails_has_advice_of_its_own() {
     let mut watch = Watch::new(bounds());
     let reason = Some("log_failing: the log's lines are lost".to_owned());
     let readiness = ReadinessVerdict { ok: false, reason, since_ms: 0 };
-    (0..10).for_each(|at| watch.push(Sample { readiness: readiness.clone(), ..quiet(at) }));
+    (0..10).for_each(|at| watch.push(WatchSample { readiness: readiness.clone(), ..quiet(at) }));
     assert!(watch.insights()[0].advice.contains("disk"));
 }
 
 #[test]
 fn the_worst_comes_first() {
-    let found = insights(Bounds { heartbeat_ms: 90_000, ..bounds() }, |at| {
+    let found = insights(WatchBounds { heartbeat_ms: 90_000, ..bounds() }, |at| {
         let mut sample = quiet(at);
         sample.snapshot.totals.lagging = 100;
         sample.snapshot.memory_full = true;
