@@ -40,12 +40,12 @@ pub struct PublishPhase {
     /// Subscribers of each topic that read.
     pub audience: Arc<Vec<u32>>,
     /// Takes the outcome at the end.
-    pub done: Sender<PublishOutcome>,
+    pub done: Sender<PublishPhaseOutcome>,
 }
 
 /// The outcome of a phase of publishing.
 #[derive(Clone, Default)]
-pub struct PublishOutcome {
+pub struct PublishPhaseOutcome {
     /// Events taken by the server.
     pub accepted: u64,
     /// Requests answered, refusals left out.
@@ -97,7 +97,7 @@ pub struct LoadPublisher {
     /// The next event's index.
     index: u64,
     sizes: Prng,
-    done: PublishOutcome,
+    done: PublishPhaseOutcome,
 }
 
 impl LoadPublisher {
@@ -115,7 +115,7 @@ impl LoadPublisher {
             numbers: vec![0; connections * topics],
             index: 0,
             sizes: Prng::new(plan.seed),
-            done: PublishOutcome::default(),
+            done: PublishPhaseOutcome::default(),
             plan,
             state,
             poll,
@@ -129,7 +129,7 @@ impl LoadPublisher {
     /// When the poll does not work.
     pub fn run(mut self) -> io::Result<()> {
         while let Ok(part) = self.orders.recv() {
-            self.done = PublishOutcome::default();
+            self.done = PublishPhaseOutcome::default();
             self.publish_phase(&part)?;
             self.done.numbers = Arc::new(self.numbers.clone());
             // The receiver may have given up.

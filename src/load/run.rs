@@ -14,7 +14,7 @@ use mio::{Poll, Waker};
 use crate::host::processes;
 use crate::load::check;
 use crate::load::plan::{LoadFault, LoadPlan, PublishPace};
-use crate::load::publisher::{LoadPublisher, PublishOutcome, PublishPhase};
+use crate::load::publisher::{LoadPublisher, PublishPhase, PublishPhaseOutcome};
 use crate::load::receiver::{LastNumbers, LoadReceiver, ReceiverOrder, WAKER};
 use crate::load::report::LoadReport;
 use crate::load::run_state::RunState;
@@ -223,7 +223,7 @@ impl LoadRun<'_> {
         events: u64,
         time: Duration,
         pace: PublishPace,
-    ) -> PublishOutcome {
+    ) -> PublishPhaseOutcome {
         let (to, done) = bounded(1);
         let events = if events == 0 { u64::MAX } else { events };
         let audience = Arc::new(self.audience());
@@ -241,7 +241,7 @@ impl LoadRun<'_> {
                     }
                     return published;
                 }
-                Err(error) if error.is_disconnected() => return PublishOutcome::default(),
+                Err(error) if error.is_disconnected() => return PublishPhaseOutcome::default(),
                 Err(_) if time < Duration::MAX => {
                     let (done, of) = (start.elapsed().as_secs(), time.as_secs());
                     (self.say)(LoadProgress { part, done: done.min(of), of });
