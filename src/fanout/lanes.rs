@@ -1,53 +1,81 @@
-//! Two queues of connections, so that neither waits for the length of the other: whoever takes from them says
-//! which has the precedence this time.
+//! Two queues of connections, so that neither waits for the length of the other. Each call that takes says
+//! which queue has the precedence this time.
 //!
-//! Owns the order only; whether a token still has an owner is the worker's to see.
+//! Owns the order only; the worker sees whether a token still has an owner.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 
 use super::conn::ConnToken;
 
-/// One of the two.
+/// Kinds of connections that are queued apart from each other.
+pub trait Lane: Copy {
+    /// Position of the lane's queue.
+    fn index(self) -> usize;
+}
+
+/// Lanes of connections to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// The operator's connections to read; short output.
-    First,
-    /// Public connections to read; long output.
-    Second,
+pub enum ReadLane {
+    /// Connections of the operator's listener.
+    Control,
+    /// Connections of the public listener.
+    Public,
 }
 
-/// See the module.
-#[derive(Debug, Default)]
-pub struct Lanes {
-    first: VecDeque<ConnToken>,
-    second: VecDeque<ConnToken>,
+/// Lanes of connections to be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteLane {
+    /// Answers, heartbeats, streams that fell behind, and the first frames of replays.
+    Short,
+    /// Replays that have much left to read.
+    Long,
 }
 
-impl Lanes {
-    /// Appends to one of the queues.
-    pub fn push(&mut self, lane: Lane, token: ConnToken) {
-        match lane {
-            Lane::First => self.first.push_back(token),
-            Lane::Second => self.second.push_back(token),
-        }
+impl Lane for ReadLane {
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Lane for WriteLane {
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Tokens of connections, in one queue for each lane of `L`.
+#[derive(Debug)]
+pub struct LaneQueues<L> {
+    queues: [VecDeque<ConnToken>; 2],
+    lanes: PhantomData<L>,
+}
+
+impl<L> Default for LaneQueues<L> {
+    fn default() -> LaneQueues<L> {
+        LaneQueues { queues: Default::default(), lanes: PhantomData }
+    }
+}
+
+impl<L: Lane> LaneQueues<L> {
+    /// Appends a token to the queue of `lane`.
+    pub fn push(&mut self, lane: L, token: ConnToken) {
+        self.queues[lane.index()].push_back(token);
     }
 
-    /// Takes from the first of these queues that has something; says which it was.
-    pub fn pop(&mut self, lanes: &[Lane]) -> Option<(ConnToken, Lane)> {
-        lanes.iter().find_map(|&lane| {
-            let queue = if lane == Lane::First { &mut self.first } else { &mut self.second };
-            queue.pop_front().map(|token| (token, lane))
-        })
+    /// Takes a token from the first of `lanes` that has any. Returns it with its lane.
+    pub fn pop(&mut self, lanes: &[L]) -> Option<(ConnToken, L)> {
+        lanes.iter().find_map(|&lane| self.queues[lane.index()].pop_front().map(|token| (token, lane)))
     }
 
-    /// Tokens in both.
+    /// Number of tokens in both queues.
     pub fn len(&self) -> usize {
-        self.first.len() + self.second.len()
+        self.queues.iter().map(VecDeque::len).sum()
     }
 
-    /// Whether neither has any.
+    /// Whether both queues are empty.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.queues.iter().all(VecDeque::is_empty)
     }
 }
 
@@ -57,17 +85,17 @@ mod tests {
 
     #[test]
     fn the_preferred_one_goes_first_and_an_empty_one_costs_the_other_nothing() {
-        use Lane::{First, Second};
-        let mut queues = Lanes::default();
-        for (lane, number) in [(Second, 0), (Second, 1), (First, 10), (First, 11)] {
+        use WriteLane::{Long, Short};
+        let mut queues = LaneQueues::default();
+        for (lane, number) in [(Long, 0), (Long, 1), (Short, 10), (Short, 11)] {
             queues.push(lane, ConnToken(number));
         }
-        let mut take = |lanes: &[Lane]| queues.pop(lanes).map(|(token, lane)| (token.0, lane));
-        assert_eq!(take(&[Second, First]), Some((0, Second)));
-        assert_eq!(take(&[First, Second]), Some((10, First)));
-        assert_eq!(take(&[First]), Some((11, First)));
-        assert_eq!(take(&[First]), None);
-        assert_eq!(take(&[First, Second]), Some((1, Second)));
+        let mut take = |lanes: &[WriteLane]| queues.pop(lanes).map(|(token, lane)| (token.0, lane));
+        assert_eq!(take(&[Long, Short]), Some((0, Long)));
+        assert_eq!(take(&[Short, Long]), Some((10, Short)));
+        assert_eq!(take(&[Short]), Some((11, Short)));
+        assert_eq!(take(&[Short]), None);
+        assert_eq!(take(&[Short, Long]), Some((1, Long)));
         assert!(queues.is_empty());
     }
 }

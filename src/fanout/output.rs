@@ -13,7 +13,7 @@ use std::sync::{Arc, MutexGuard};
 use super::batch::{PlannedSend, SendBatch, SendOutcome};
 use super::conn::{ConnState, Stream, SubscriberPlace, flag, mode};
 use super::hub::HubState;
-use super::lanes::Lane;
+use super::lanes::WriteLane;
 use super::node::Node;
 use super::rounds::gather_fresh;
 use super::seam::{CloseMode, Io, SendResult};
@@ -118,10 +118,10 @@ impl Worker {
             && steps < LOG_STEPS_PER_TURN
         {
             let half = bytes - replayed >= BATCH_BYTES_MAX / 2 || items.len() >= BATCH_SENDS_MAX / 2;
-            let lanes: &[Lane] = match (replayed >= replay_max, half) {
-                (true, _) => &[Lane::First],
-                (false, true) => &[Lane::Second, Lane::First],
-                (false, false) => &[Lane::First, Lane::Second],
+            let lanes: &[WriteLane] = match (replayed >= replay_max, half) {
+                (true, _) => &[WriteLane::Short],
+                (false, true) => &[WriteLane::Long, WriteLane::Short],
+                (false, false) => &[WriteLane::Short, WriteLane::Long],
             };
             let Some((token, lane)) = self.write_queue.pop(lanes) else { break };
             if !self.owns(token) {
@@ -138,7 +138,7 @@ impl Worker {
                 ConnState::Streaming(stream) if stream.reads_log() => {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());
                     steps += stream.places().len();
-                    let begins = lane == Lane::First && stream.replaying;
+                    let begins = lane == WriteLane::Short && stream.replaying;
                     let most = if begins { BEGINNING } else { ORDINARY };
                     match read_log(stream, &self.topics, hub, node.settings.slow_policy, most, kept) {
                         LogRead::Missed => {
@@ -159,7 +159,7 @@ impl Worker {
             steps += kept.len() - from;
             let read = kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
             bytes += read;
-            replayed += if lane == Lane::Second { read } else { 0 };
+            replayed += if lane == WriteLane::Long { read } else { 0 };
             items.push(OutputItem { slot, frames: from..kept.len(), upto, caught_up });
         }
         self.log_read = steps > 0;
@@ -274,7 +274,7 @@ impl Worker {
             } else {
                 stream.mode |= mode::BEHIND;
                 let long = stream.replaying && !caught_up;
-                self.queue_output(slot, if long { Lane::Second } else { Lane::First });
+                self.queue_output(slot, if long { WriteLane::Long } else { WriteLane::Short });
             }
         }
     }

@@ -21,7 +21,7 @@ pub use super::conn::ConnToken;
 use super::conn::{Conn, ConnState, ExchangePhase, Stream, flag, mode};
 use super::conn_trace::ConnTrace;
 use super::hash::SeededHash;
-use super::lanes::{Lane, Lanes};
+use super::lanes::{LaneQueues, ReadLane, WriteLane};
 use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
 use super::node::{Node, address_of};
 use super::seam::{CloseMode, Io};
@@ -92,10 +92,10 @@ pub struct Worker {
     pub(super) wheel: TimerWheel,
     /// Connections with bytes of their own to send, or frames to read from the log.
     /// Replays that have much to read are in the second lane.
-    pub(super) write_queue: Lanes,
+    pub(super) write_queue: LaneQueues<WriteLane>,
     /// Connections whose socket may have bytes. The operator's are in the first lane: a publisher does not
     /// stand behind a crowd of newcomers, nor they behind many publishers.
-    read_queue: Lanes,
+    read_queue: LaneQueues<ReadLane>,
     pub(super) scratch: Vec<u8>,
     pub(super) wake: u64,
     pub(super) drain_requested: bool,
@@ -141,8 +141,8 @@ impl Worker {
             conns: Slab::new(),
             topics: LocalTopics::new(hash.clone()),
             wheel: TimerWheel::new(0),
-            write_queue: Lanes::default(),
-            read_queue: Lanes::default(),
+            write_queue: LaneQueues::default(),
+            read_queue: LaneQueues::default(),
             scratch: vec![0; SCRATCH_BYTES],
             wake: 0,
             drain_requested: false,
@@ -396,7 +396,10 @@ impl Worker {
             if bytes >= READ_BYTES_PER_TURN || self.requests_taken >= REQUESTS_PER_TURN {
                 return;
             }
-            let lanes = if nth % 2 == 0 { [Lane::First, Lane::Second] } else { [Lane::Second, Lane::First] };
+            let lanes = match nth % 2 {
+                0 => [ReadLane::Control, ReadLane::Public],
+                _ => [ReadLane::Public, ReadLane::Control],
+            };
             let Some((token, _)) = self.read_queue.pop(&lanes) else { return };
             if self.owns(token) {
                 self.conns[token.slot() as usize].flags &= !flag::TO_READ;
@@ -504,8 +507,8 @@ impl Worker {
         if !conn.has(flag::TO_READ) {
             conn.flags |= flag::TO_READ;
             let lane = match conn.listener {
-                ListenerKind::Control => Lane::First,
-                ListenerKind::Public => Lane::Second,
+                ListenerKind::Control => ReadLane::Control,
+                ListenerKind::Public => ReadLane::Public,
             };
             self.read_queue.push(lane, ConnToken::new(slot, conn.generation));
         }
@@ -521,11 +524,11 @@ impl Worker {
 
     /// Queues a connection to be written to, unless its socket is known to be full.
     pub(super) fn queue_write(&mut self, slot: u32) {
-        self.queue_output(slot, Lane::First);
+        self.queue_output(slot, WriteLane::Short);
     }
 
     /// The same in one lane or the other.
-    pub(super) fn queue_output(&mut self, slot: u32, lane: Lane) {
+    pub(super) fn queue_output(&mut self, slot: u32, lane: WriteLane) {
         let conn = &mut self.conns[slot as usize];
         if conn.flags & (flag::TO_WRITE | flag::FULL) == 0 {
             conn.flags |= flag::TO_WRITE;
