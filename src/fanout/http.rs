@@ -38,7 +38,7 @@ pub(super) enum RequestFlow {
 }
 
 /// The parts of a request that shape every answer to it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ReplyContext<'a> {
     /// HTTP/1.1.
     pub http11: bool,
@@ -58,6 +58,12 @@ impl<'a> ReplyContext<'a> {
             head_only: head.method == head::Method::Head,
             origin: head.fields.origin,
         }
+    }
+
+    /// Forgets the `Origin`, which is borrowed from the request.
+    pub(super) fn without_origin(self) -> ReplyContext<'static> {
+        let ReplyContext { http11, keep_alive, head_only, origin: _ } = self;
+        ReplyContext { http11, keep_alive, head_only, origin: None }
     }
 
     /// Nothing is known of the request.

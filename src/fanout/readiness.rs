@@ -32,16 +32,16 @@ pub struct ReadinessMonitor {
     /// When the verdict was last looked at, milliseconds of uptime.
     judged_ms: u64,
     /// Workers that have taken no turn since a probe that is late was sent to them.
-    stuck: u64,
+    stuck_workers: u64,
     /// A probe has passed through every worker.
-    passed: bool,
+    has_passed: bool,
 }
 
 #[derive(Debug)]
 enum ProbeState {
-    NotDue(u64),
-    BlockedByFullMailboxes(ProbeWait, u64),
-    InFlight(ProbeWait, Arc<MailboxProbe>),
+    NotDue { due_ms: u64 },
+    BlockedByFullMailboxes { since: ProbeWait, full_mailboxes: u64 },
+    InFlight { since: ProbeWait, probe: Arc<MailboxProbe> },
 }
 
 /// When a wait began, and how many turns each worker had taken by then.
@@ -64,7 +64,13 @@ impl Default for ReadinessMonitor {
     /// Nothing has passed yet.
     fn default() -> ReadinessMonitor {
         let readiness = ReadinessVerdict { ok: false, reason: Some(STARTING.to_owned()), since_ms: 0 };
-        ReadinessMonitor { probe: ProbeState::NotDue(0), readiness, judged_ms: 0, stuck: 0, passed: false }
+        ReadinessMonitor {
+            probe: ProbeState::NotDue { due_ms: 0 },
+            readiness,
+            judged_ms: 0,
+            stuck_workers: 0,
+            has_passed: false,
+        }
     }
 }
 
@@ -74,9 +80,9 @@ impl Node {
     pub fn check_readiness(&self, now: Now, conditions: HostConditions) -> u64 {
         // The hub's lock is not taken under the other one: `/readyz` must answer whoever holds the hub.
         let is_due = match &self.monitor().probe {
-            ProbeState::NotDue(due_ms) => now.mono_ms >= *due_ms,
-            ProbeState::BlockedByFullMailboxes(..) => true,
-            ProbeState::InFlight(..) => false,
+            ProbeState::NotDue { due_ms } => now.mono_ms >= *due_ms,
+            ProbeState::BlockedByFullMailboxes { .. } => true,
+            ProbeState::InFlight { .. } => false,
         };
         let sent = (is_due && !self.is_draining()).then(|| self.send_probe());
         let mut monitor = self.monitor();
@@ -84,17 +90,19 @@ impl Node {
         match (sent, &monitor.probe) {
             (Some(Ok((probe, woken))), _) => {
                 wake = woken;
-                monitor.probe = ProbeState::InFlight(self.begin_wait(now), probe);
+                monitor.probe = ProbeState::InFlight { since: self.begin_wait(now), probe };
             }
-            (Some(Err(full)), ProbeState::BlockedByFullMailboxes(since, _)) => {
-                monitor.probe = ProbeState::BlockedByFullMailboxes(since.clone(), full)
+            (Some(Err(full_mailboxes)), ProbeState::BlockedByFullMailboxes { since, .. }) => {
+                let since = since.clone();
+                monitor.probe = ProbeState::BlockedByFullMailboxes { since, full_mailboxes }
             }
-            (Some(Err(full)), _) => {
-                monitor.probe = ProbeState::BlockedByFullMailboxes(self.begin_wait(now), full)
+            (Some(Err(full_mailboxes)), _) => {
+                let since = self.begin_wait(now);
+                monitor.probe = ProbeState::BlockedByFullMailboxes { since, full_mailboxes }
             }
-            (None, ProbeState::InFlight(since, probe)) if probe.unseen_workers() == 0 => {
-                monitor.probe = ProbeState::NotDue(since.ms + PROBE_PERIOD_MS);
-                monitor.passed = true;
+            (None, ProbeState::InFlight { since, probe }) if probe.unseen_workers() == 0 => {
+                monitor.probe = ProbeState::NotDue { due_ms: since.ms + PROBE_PERIOD_MS };
+                monitor.has_passed = true;
             }
             (None, _) => {}
         }
@@ -118,25 +126,26 @@ impl Node {
     fn judge(&self, monitor: &mut ReadinessMonitor, now_ms: u64, conditions: HostConditions) {
         let late = |since: &ProbeWait| now_ms.saturating_sub(since.ms) >= PROBE_MS;
         let mut reasons = Vec::new();
-        monitor.stuck = 0;
+        monitor.stuck_workers = 0;
         match &monitor.probe {
-            ProbeState::BlockedByFullMailboxes(since, full) if late(since) => {
-                monitor.stuck = self.workers_standing_still(since, *full);
-                let (who, how) = (name_workers(*full), describe_delay(monitor.stuck, *full));
-                reasons.push(format!("mailbox_full: no room for a probe at {who}, {how}"));
+            ProbeState::BlockedByFullMailboxes { since, full_mailboxes } if late(since) => {
+                let full = *full_mailboxes;
+                monitor.stuck_workers = self.workers_standing_still(since, full);
+                let (names, delay) = (name_workers(full), describe_delay(monitor.stuck_workers, full));
+                reasons.push(format!("mailbox_full: no room for a probe at {names}, {delay}"));
             }
-            ProbeState::InFlight(since, probe) if late(since) => {
+            ProbeState::InFlight { since, probe } if late(since) => {
                 let left = probe.unseen_workers();
-                monitor.stuck = self.workers_standing_still(since, left);
-                let (ms, who, how) =
-                    (now_ms - since.ms, name_workers(left), describe_delay(monitor.stuck, left));
-                reasons.push(format!("worker_late: a probe waits for {ms} ms at {who}, {how}"));
+                monitor.stuck_workers = self.workers_standing_still(since, left);
+                let (names, delay) = (name_workers(left), describe_delay(monitor.stuck_workers, left));
+                let ms = now_ms - since.ms;
+                reasons.push(format!("worker_late: a probe waits for {ms} ms at {names}, {delay}"));
                 let full = self.hub.full_mailboxes();
                 if full != 0 {
                     reasons.push(format!("mailbox_full: no room for an event at {}", name_workers(full)));
                 }
             }
-            _ if !monitor.passed => reasons.push(STARTING.to_owned()),
+            _ if !monitor.has_passed => reasons.push(STARTING.to_owned()),
             _ => {}
         }
         if conditions.log_fails {
@@ -144,7 +153,7 @@ impl Node {
         }
         if self.is_draining() {
             // Workers that have ended take no turns either; the drain has a deadline of its own.
-            monitor.stuck = 0;
+            monitor.stuck_workers = 0;
             reasons = vec!["draining: the server ends its streams".to_owned()];
         }
         let (ok, reason) = (reasons.is_empty(), reasons.join("; "));
@@ -183,12 +192,12 @@ impl Node {
 
     /// Whether a worker takes no turns: not busy, but standing still.
     pub fn has_stuck_worker(&self) -> bool {
-        self.monitor().stuck != 0
+        self.monitor().stuck_workers != 0
     }
 }
 
-fn describe_delay(stuck: u64, all: u64) -> &'static str {
-    if stuck == all { "standing still" } else { "behind with its frames" }
+fn describe_delay(stuck_workers: u64, all: u64) -> &'static str {
+    if stuck_workers == all { "standing still" } else { "behind with its frames" }
 }
 
 /// The workers of a mask: `worker 1` or `worker 0, worker 2`.

@@ -23,7 +23,8 @@ use crate::base::survey::{AddressCount, ConnectionId, ConnectionRow, ConnectionS
 #[derive(Clone, Debug)]
 pub enum SurveyQuestion {
     /// The first so many connections in an order.
-    Rank(ConnectionSort, usize),
+    #[allow(missing_docs, reason = "the names say it")]
+    Rank { sort: ConnectionSort, most: usize },
     /// All about these connections.
     Describe(Vec<ConnectionId>),
     /// To end this connection.
@@ -31,7 +32,8 @@ pub enum SurveyQuestion {
     /// From where the connections come.
     Addresses,
     /// The first so many topics in an order. Asked of one worker only: topics are the node's.
-    Topics(TopicSort, usize),
+    #[allow(missing_docs, reason = "the names say it")]
+    Topics { sort: TopicSort, most: usize },
 }
 
 /// A connection and its place in an order.
@@ -43,6 +45,24 @@ pub struct RankedConnection {
     pub id: ConnectionId,
 }
 
+/// A connection's row and its place on the page.
+#[derive(Debug)]
+pub struct PlacedRow {
+    /// Index of the connection in [`SurveyQuestion::Describe`].
+    pub place: usize,
+    /// Description of the connection.
+    pub row: ConnectionRow,
+}
+
+/// A connection that waits for a survey.
+#[derive(Clone, Copy, Debug)]
+pub struct SurveyAsker {
+    /// Index of its worker.
+    pub worker: usize,
+    /// Its name there.
+    pub token: ConnToken,
+}
+
 /// What workers have found.
 #[derive(Debug, Default)]
 pub struct SurveyFindings {
@@ -51,7 +71,7 @@ pub struct SurveyFindings {
     /// Of [`SurveyQuestion::Rank`].
     pub ranked: Vec<RankedConnection>,
     /// Of [`SurveyQuestion::Describe`], with their places in the question.
-    pub rows: Vec<(usize, ConnectionRow)>,
+    pub rows: Vec<PlacedRow>,
     /// Of [`SurveyQuestion::Topics`].
     pub topics: Vec<TopicRow>,
     /// Of [`SurveyQuestion::Addresses`].
@@ -66,7 +86,7 @@ pub struct Survey {
     /// What is asked.
     pub question: SurveyQuestion,
     /// The connection that waits for it, and its worker; none for the node itself.
-    asker: Option<(usize, ConnToken)>,
+    asker: Option<SurveyAsker>,
     /// Workers that have not handed in, a bit each.
     left: AtomicU64,
     dropped: AtomicBool,
@@ -122,7 +142,7 @@ impl Node {
     pub fn send_survey(
         &self,
         question: SurveyQuestion,
-        asker: Option<(usize, ConnToken)>,
+        asker: Option<SurveyAsker>,
         mask: u64,
     ) -> (Arc<Survey>, u64) {
         let found = Mutex::new(SurveyFindings::default());
@@ -143,7 +163,7 @@ impl Node {
             return 0;
         }
         match survey.asker {
-            Some((asker, token)) => {
+            Some(SurveyAsker { worker: asker, token }) => {
                 self.hub.mailbox(asker).send_control(ControlMessage::Surveyed(token, Arc::clone(survey)));
                 self.hub.claim_sleepers(1 << asker)
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::conn::{AfterAnswer, ConnState, ConnToken, ExchangePhase};
 use super::http::{ReplyContext, RequestFlow};
 use super::node::Node;
-use super::survey::{RankedConnection, Survey, SurveyQuestion};
+use super::survey::{RankedConnection, Survey, SurveyAsker, SurveyQuestion};
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, RefusalReason};
 use crate::base::limits::{SURVEY_FIND_MS, SURVEY_TELL_MS};
@@ -25,8 +25,8 @@ pub struct PendingSurvey {
     node: Arc<Node>,
     survey: Arc<Survey>,
     goal: SurveyGoal,
-    /// Whether the request was HTTP/1.1, asked to keep the connection, was `HEAD`.
-    context: [bool; 3],
+    /// Shape of the answer; the operator's pages need no `Origin`.
+    context: ReplyContext<'static>,
 }
 
 /// What the answer is to be.
@@ -55,7 +55,8 @@ impl Worker {
         context: ReplyContext<'_>,
         query: ConnectionsQuery,
     ) -> RequestFlow {
-        let question = SurveyQuestion::Rank(query.sort, query.paging.offset + query.paging.limit);
+        let most = query.paging.offset + query.paging.limit;
+        let question = SurveyQuestion::Rank { sort: query.sort, most };
         self.begin_survey(slot, context, SurveyGoal::Find(query), question, self.node.all_workers())
     }
 
@@ -66,7 +67,8 @@ impl Worker {
         context: ReplyContext<'_>,
         query: TopicsQuery,
     ) -> RequestFlow {
-        let question = SurveyQuestion::Topics(query.sort, query.paging.offset + query.paging.limit);
+        let most = query.paging.offset + query.paging.limit;
+        let question = SurveyQuestion::Topics { sort: query.sort, most };
         self.begin_survey(slot, context, SurveyGoal::Topics(query), question, 1 << self.index)
     }
 
@@ -96,15 +98,18 @@ impl Worker {
         if !self.node.surveys.try_take(1) {
             return self.refuse(slot, context, RefusalReason::Surveys);
         }
-        let token = self.token(slot);
         let node = Arc::clone(&self.node);
-        let (survey, wake) = node.send_survey(question, Some((self.index, token)), mask);
+        let (survey, wake) = node.send_survey(question, Some(self.survey_asker(slot)), mask);
         self.wake |= wake;
-        let context = [context.http11, context.keep_alive, context.head_only];
+        let context = context.without_origin();
         self.exchange_mut(slot).phase =
             ExchangePhase::Surveying(Box::new(PendingSurvey { node, survey, goal, context }));
         self.set_deadline(slot, self.now.tick().saturating_add(ticks_of_ms(SURVEY_FIND_MS)));
         RequestFlow::AwaitSurvey
+    }
+
+    fn survey_asker(&self, slot: u32) -> SurveyAsker {
+        SurveyAsker { worker: self.index, token: self.token(slot) }
     }
 
     /// All have handed in for a connection's survey, if it still waits for this one.
@@ -130,8 +135,7 @@ impl Worker {
         let left = pending.survey.pending_workers();
         let missing = (0..self.node.workers()).filter(|worker| left & 1 << worker != 0).collect();
         let found = pending.survey.take_findings();
-        let [http11, keep_alive, head_only] = pending.context;
-        let context = ReplyContext { http11, keep_alive, head_only, origin: None };
+        let context = pending.context;
         let pages = self.node.pages();
         let text = match pending.goal.clone() {
             SurveyGoal::Find(query) => {
@@ -145,8 +149,8 @@ impl Worker {
             }
             SurveyGoal::Describe(mut page) => {
                 let mut rows = found.rows;
-                rows.sort_unstable_by_key(|(place, _)| *place);
-                page.rows = rows.into_iter().map(|(_, row)| row).collect();
+                rows.sort_unstable_by_key(|row| row.place);
+                page.rows = rows.into_iter().map(|placed| placed.row).collect();
                 page.incomplete.extend(missing);
                 page.incomplete.sort_unstable();
                 page.incomplete.dedup();
@@ -178,7 +182,7 @@ impl Worker {
     ) {
         let mask = ids.iter().fold(0, |mask, id| mask | 1 << id.worker);
         let question = SurveyQuestion::Describe(ids);
-        let (survey, wake) = self.node.send_survey(question, Some((self.index, self.token(slot))), mask);
+        let (survey, wake) = self.node.send_survey(question, Some(self.survey_asker(slot)), mask);
         self.wake |= wake;
         std::mem::replace(&mut pending.survey, survey).abandon();
         pending.goal = SurveyGoal::Describe(page);
@@ -191,10 +195,10 @@ impl Worker {
         slot: u32,
         context: ReplyContext<'_>,
         id: ConnectionId,
-        told: bool,
+        answered: bool,
         ended: bool,
     ) {
-        let flow = match (told, ended) {
+        let flow = match (answered, ended) {
             (true, true) => self.answer(slot, context, reply::append_no_content),
             (true, false) => self.answer_problem(slot, context, &Problem::NoSuchConnection),
             (false, _) => {

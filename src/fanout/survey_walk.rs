@@ -12,7 +12,7 @@ use super::heavy_hitters::HeavyHitters;
 use super::hub::HubState;
 use super::node::address_of;
 use super::seam::{CloseMode, Io};
-use super::survey::{RankedConnection, Survey, SurveyFindings, SurveyQuestion};
+use super::survey::{PlacedRow, RankedConnection, Survey, SurveyFindings, SurveyQuestion};
 use super::top_k::TopK;
 use super::topics::LocalTopics;
 use super::worker::{ConnToken, Worker};
@@ -44,7 +44,7 @@ pub(super) struct SurveyWalk {
 #[derive(Debug)]
 enum WalkFindings {
     Ranked(ConnectionSort, TopK<RankedConnection>),
-    Rows(Vec<(usize, ConnectionRow)>),
+    Rows(Vec<PlacedRow>),
     Addresses(HeavyHitters),
     Topics(TopicSort, TopK<(Reverse<u64>, TopicByName)>),
 }
@@ -89,10 +89,10 @@ impl Worker {
                 );
                 return;
             }
-            SurveyQuestion::Rank(sort, most) => WalkFindings::Ranked(*sort, TopK::new(*most)),
+            SurveyQuestion::Rank { sort, most } => WalkFindings::Ranked(*sort, TopK::new(*most)),
             SurveyQuestion::Describe(_) => WalkFindings::Rows(Vec::new()),
             SurveyQuestion::Addresses => WalkFindings::Addresses(HeavyHitters::new(self.hash.clone())),
-            SurveyQuestion::Topics(sort, most) => WalkFindings::Topics(*sort, TopK::new(*most)),
+            SurveyQuestion::Topics { sort, most } => WalkFindings::Topics(*sort, TopK::new(*most)),
         };
         self.walks.push_back(SurveyWalk { survey, cursor: 0, total: 0, seen });
     }
@@ -206,7 +206,7 @@ impl Worker {
         io: &mut impl Io,
         cursor: &mut usize,
         ids: &[ConnectionId],
-        rows: &mut Vec<(usize, ConnectionRow)>,
+        rows: &mut Vec<PlacedRow>,
     ) -> bool {
         let mut looks = 0;
         while looks < SURVEY_LOOKS_PER_TURN {
@@ -219,7 +219,7 @@ impl Worker {
                 continue;
             }
             looks += 2 * KERNEL_LOOKS;
-            rows.push((place, self.connection_row(io, *id)));
+            rows.push(PlacedRow { place, row: self.connection_row(io, *id) });
         }
         false
     }

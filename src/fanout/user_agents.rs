@@ -20,9 +20,17 @@ const _: () = assert!(USER_AGENTS_MAX < u16::MAX as usize);
 #[derive(Debug)]
 pub struct UserAgents {
     numbers: HashMap<Box<str>, u16, SeededHash>,
-    /// By number less one: the text, empty while the number is free, and its holders.
-    entries: Vec<(Box<str>, u32)>,
+    /// Entries by number less one.
+    entries: Vec<AgentEntry>,
     free: Vec<u16>,
+}
+
+/// A text and the number of connections that have it.
+#[derive(Debug, Default)]
+struct AgentEntry {
+    /// Empty while the number is free.
+    text: Box<str>,
+    holders: u32,
 }
 
 impl UserAgents {
@@ -39,18 +47,18 @@ impl UserAgents {
             return NO_USER_AGENT;
         }
         if let Some(&number) = self.numbers.get(text) {
-            self.entries[usize::from(number) - 1].1 += 1;
+            self.entries[usize::from(number) - 1].holders += 1;
             return number;
         }
         let number = match self.free.pop() {
             Some(number) => number,
             None if self.entries.len() < USER_AGENTS_MAX => {
-                self.entries.push(("".into(), 0));
+                self.entries.push(AgentEntry::default());
                 self.entries.len() as u16
             }
             None => return NO_USER_AGENT,
         };
-        self.entries[usize::from(number) - 1] = (text.into(), 1);
+        self.entries[usize::from(number) - 1] = AgentEntry { text: text.into(), holders: 1 };
         self.numbers.insert(text.into(), number);
         number
     }
@@ -58,19 +66,19 @@ impl UserAgents {
     /// One holder less.
     pub fn release(&mut self, number: u16) {
         let Some(nth) = usize::from(number).checked_sub(1) else { return };
-        let (text, holders) = &mut self.entries[nth];
-        *holders -= 1;
-        if *holders == 0 {
-            self.numbers.remove(text);
-            *text = "".into();
+        let entry = &mut self.entries[nth];
+        entry.holders -= 1;
+        if entry.holders == 0 {
+            self.numbers.remove(&entry.text);
+            entry.text = Box::default();
             self.free.push(number);
         }
     }
 
     /// The text of a number.
     pub fn text(&self, number: u16) -> Option<&str> {
-        let (text, _) = self.entries.get(usize::from(number).checked_sub(1)?)?;
-        Some(text)
+        let entry = self.entries.get(usize::from(number).checked_sub(1)?)?;
+        Some(&entry.text)
     }
 }
 
