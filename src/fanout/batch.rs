@@ -1,7 +1,10 @@
-//! One batch of sends: what is offered to whom, and what came of it.
+//! One batch of sends: the slices offered to each connection, and the outcome of each send.
 //!
-//! Frames and bytes are borrowed while the kernel reads them; what must be remembered of a result is an
-//! [`SendOutcome`] that borrows nothing. Knows sizes and ids, not connections.
+//! Frames and bytes are borrowed while the kernel reads them. A result is kept as a [`SendOutcome`], which
+//! borrows nothing. Knows sizes and ids, not connections.
+//!
+//! The driver's contract: while `has_room`, add slices (`add_own` first, then `add_frames`) and a
+//! [`PlannedSend`] over them; then call `send`, which ends the batch.
 
 use std::io::IoSlice;
 use std::ops::Range;
@@ -18,7 +21,7 @@ use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
 #[derive(Default)]
 pub struct SendBatch<'a> {
     slices: Vec<IoSlice<'a>>,
-    /// For each slice the frame it is, or none for bytes of the connection's own.
+    /// The frame of each slice; none for a connection's own bytes.
     frames: Vec<Option<&'a Arc<SharedFrame>>>,
     planned: Vec<PlannedSend>,
     bytes: usize,
@@ -27,40 +30,40 @@ pub struct SendBatch<'a> {
 /// One send of the batch.
 #[derive(Clone, Debug)]
 pub struct PlannedSend {
-    /// The connection.
+    /// Slot of the connection.
     pub slot: u32,
-    /// Its slices, own bytes first.
+    /// Indices of its slices, own bytes first.
     pub parts: Range<usize>,
     /// Bytes in all slices.
     pub bytes: usize,
-    /// Bytes of its own in front of the frames.
+    /// Bytes in the slices of its own, which precede the frames.
     pub own: usize,
-    /// The position that it has reached when everything was taken.
+    /// The stream's position once the kernel has taken all slices.
     pub upto: EventId,
-    /// Nothing newer waited for it when the batch was put together that rounds would not offer it.
+    /// Rounds offer everything newer than `upto`: nothing else waited when the batch was put together.
     pub caught_up: bool,
-    /// What it holds is history to the connection: its age tells nothing of the server.
+    /// The frames are a replay: their age tells nothing of the server.
     pub replaying: bool,
 }
 
-/// What came of one send.
+/// The outcome of one send.
 #[derive(Debug)]
 pub struct SendOutcome {
-    /// The connection.
+    /// Slot of the connection.
     pub slot: u32,
-    /// What the kernel said.
+    /// Result from the kernel.
     pub result: SendResult,
-    /// Everything was taken.
+    /// The kernel took all slices.
     pub whole: bool,
-    /// Bytes taken of its own.
+    /// Bytes taken of the connection's own.
     pub own_taken: usize,
-    /// Frames taken whole.
+    /// Number of frames taken whole.
     pub delivered: u64,
-    /// The position reached by the frames taken; none when no frame was begun and not everything was taken.
+    /// The position that the taken frames reach; none if no frame was begun and slices are left.
     pub position: Option<EventId>,
-    /// A frame of which part was taken, and how much.
+    /// A frame that was taken in part, and the bytes of it that were.
     pub half: Option<(Arc<SharedFrame>, usize)>,
-    /// See [`PlannedSend::caught_up`].
+    /// Copied from [`PlannedSend::caught_up`].
     pub caught_up: bool,
 }
 
@@ -75,7 +78,7 @@ impl<'a> SendBatch<'a> {
         self.planned.is_empty()
     }
 
-    /// Adds frames that several sends may share. Returns their slices.
+    /// Adds frames that several sends may share. Returns the indices of their slices.
     pub fn add_frames(
         &mut self,
         frames: impl Iterator<Item = &'a Arc<SharedFrame>>,
@@ -89,7 +92,7 @@ impl<'a> SendBatch<'a> {
         start..self.slices.len()
     }
 
-    /// Adds bytes of a connection's own. Returns how many.
+    /// Adds a connection's own bytes. Returns their number.
     pub fn add_own(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> usize {
         let mut bytes = 0;
         for part in parts {
@@ -100,22 +103,22 @@ impl<'a> SendBatch<'a> {
         bytes
     }
 
-    /// Where the next slice goes.
+    /// Index that the next slice will have.
     pub fn cursor(&self) -> usize {
         self.slices.len()
     }
 
-    /// Bytes in some slices.
+    /// Sum of the bytes in a range of slices.
     pub fn bytes_of(&self, parts: Range<usize>) -> usize {
         self.slices[parts].iter().map(|slice| slice.len()).sum()
     }
 
-    /// The id of the frame in a slice.
+    /// Id of the frame in a slice; none for own bytes.
     pub fn frame_id(&self, part: usize) -> Option<EventId> {
         self.frames[part].map(|frame| frame.id())
     }
 
-    /// Adds a send; it must have a part.
+    /// Adds a send of at least one slice.
     pub fn add(&mut self, planned_send: PlannedSend) {
         debug_assert!(
             !planned_send.parts.is_empty() && planned_send.own <= planned_send.bytes,
@@ -125,7 +128,7 @@ impl<'a> SendBatch<'a> {
         self.planned.push(planned_send);
     }
 
-    /// Offers the batch to the kernel, and counts into `ages` how old each event was that it took whole.
+    /// Offers the batch to the kernel. Counts into `ages` the age of each event that the kernel took whole.
     pub fn send(self, io: &mut impl Io, ages: &AtomicHistogram) -> Vec<SendOutcome> {
         let offer = |planned_send: &PlannedSend| SendOp {
             slot: planned_send.slot,
@@ -143,7 +146,7 @@ impl<'a> SendBatch<'a> {
         outcomes
     }
 
-    /// Counts the frames of sends that were taken whole; those who share their slices are counted together.
+    /// Counts the frames of sends that were taken whole; sends with the same slices are counted together.
     fn count_whole(&self, sends: &[SendOp<'_>], ages: &mut DeliveryAges<'_>) {
         let whole = |(planned_send, send): &(&PlannedSend, &SendOp<'_>)| {
             !planned_send.replaying && send.result == SendResult::Bytes(planned_send.bytes)

@@ -1,6 +1,6 @@
-//! What the debug log is told of connections: made only while somebody wants it, written by the shell.
+//! Traces of connections for the debug log: made only while tracing is on, written by the shell.
 //!
-//! The core has no log. A note is plain data, its topics and user agent are strangers' text.
+//! The core has no log. A trace is plain data; its topics and user agent are strangers' text.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,63 +14,63 @@ use crate::base::limits::NOTES_PER_TURN_MAX;
 use crate::base::settings::ListenerKind;
 use crate::base::survey::ConnectionId;
 
-/// One line's worth.
+/// One event in the life of a connection, a line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnTrace {
-    /// The connection.
+    /// Id of the connection.
     pub id: ConnectionId,
-    /// Where it came in.
+    /// Listener that accepted the connection.
     pub listener: ListenerKind,
-    /// What happened to it.
+    /// The event and its details.
     pub event: TraceEvent,
 }
 
-/// What happened to a connection.
+/// An event in the life of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceEvent {
     /// It was accepted from this address.
     Opened(Option<IpAddr>),
-    /// It became a stream.
+    /// Its request was answered with a stream.
     Streams(ConnDetail),
-    /// It ended.
+    /// It was closed, by either side.
     Closed {
-        /// The client.
+        /// Address of the client.
         client: Option<IpAddr>,
-        /// Its port; none when the kernel has forgotten it, as after a reset.
+        /// Port of the client; none when the kernel has forgotten it, as after a reset.
         port: Option<u16>,
-        /// What it was for.
+        /// User agent and topics.
         detail: ConnDetail,
-        /// How long it was open.
+        /// Milliseconds from its acceptance to its end.
         duration_ms: u64,
-        /// Bytes it was sent, as far as the kernel knows.
+        /// Bytes sent to it, if the kernel still knows.
         bytes: Option<u64>,
-        /// Why it ended.
+        /// Reason of the end, as counted.
         reason: CloseReason,
     },
 }
 
-/// What a connection said that it is, and asked for.
+/// The user agent and the topics that a connection sent in its request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnDetail {
-    /// Its user agent.
+    /// Text of its `User-Agent`.
     pub user_agent: Option<Box<str>>,
-    /// Some of its topics.
+    /// The first of its topics.
     pub topics: Vec<Box<str>>,
-    /// How many more.
+    /// Number of topics beyond those named.
     pub topics_more: usize,
 }
 
 impl Worker {
-    /// Whether notes are wanted from now on.
+    /// Turns tracing on or off.
     pub fn set_tracing(&mut self, tracing: bool) {
         if !tracing {
-            // Their ends will not be noted.
+            // The ends of these connections will not be traced.
             self.peer_addresses = BTreeMap::new();
         }
         self.tracing = tracing;
     }
 
-    /// The notes since this was last called.
+    /// Returns the traces since the last call.
     pub fn take_traces(&mut self) -> Vec<ConnTrace> {
         std::mem::take(&mut self.traces)
     }

@@ -1,25 +1,26 @@
-//! How old events were when the kernel had them, counted by the run: events of one turn of their publisher
-//! carry the same moment, and thousands of deliveries cost a few counts.
+//! The age of events when the kernel takes them, counted by the run. Events of one turn of their publisher
+//! carry the same moment, so thousands of deliveries cost a few counts.
 
 use crate::base::histogram::AtomicHistogram;
 
-/// Counts into a distribution as long as it lives, as of one moment.
+/// A run of deliveries not yet counted into the histogram, all as of one moment; flushed on drop.
 #[derive(Debug)]
 pub struct DeliveryAges<'a> {
     histogram: &'a AtomicHistogram,
     now_us: u64,
-    /// Of the run: when its events were published, and how many there are.
+    /// Moment at which the events of the run were published.
     at_us: u64,
+    /// Deliveries in the run.
     count: u64,
 }
 
 impl<'a> DeliveryAges<'a> {
-    /// Nothing counted yet.
+    /// Begins with an empty run.
     pub fn new(histogram: &'a AtomicHistogram, now_us: u64) -> DeliveryAges<'a> {
         DeliveryAges { histogram, now_us, at_us: 0, count: 0 }
     }
 
-    /// Counts so many deliveries of what was published at a moment.
+    /// Counts `count` deliveries of events that were published at `at_us`.
     pub fn add(&mut self, at_us: u64, count: u64) {
         if at_us != self.at_us {
             self.flush();

@@ -7,13 +7,13 @@ use std::hash::{BuildHasher, DefaultHasher, Hasher};
 pub struct SeededHash([u64; 2]);
 
 impl SeededHash {
-    /// Hashers of the node with this secret.
+    /// Derives the secret block from `seed`.
     pub fn new(seed: u64) -> SeededHash {
         let mut prng = crate::base::prng::Prng::new(seed);
         SeededHash([prng.next_u64(), prng.next_u64()])
     }
 
-    /// One of several independent hashers.
+    /// Returns a hasher that is independent of those with another `salt`.
     pub fn hasher(&self, salt: u8) -> DefaultHasher {
         let mut hasher = self.build_hasher();
         hasher.write_u8(salt);

@@ -13,17 +13,17 @@ use crate::base::survey::AddressCount;
 /// Addresses that each worker counts connections of at once.
 const COUNTED_ADDRESSES_MAX: usize = 256;
 
-/// Counts of one worker's addresses.
+/// Connections of one worker by address, in bounded memory.
 #[derive(Debug)]
 pub struct HeavyHitters(HashMap<IpAddr, u64, SeededHash>);
 
 impl HeavyHitters {
-    /// Nobody yet.
+    /// Begins with no address counted.
     pub fn new(hash: SeededHash) -> HeavyHitters {
         HeavyHitters(HashMap::with_hasher(hash))
     }
 
-    /// One more connection of an address.
+    /// Counts one more connection of an address.
     pub fn add(&mut self, address: IpAddr) {
         if let Some(count) = self.0.get_mut(&address) {
             *count += 1;
@@ -37,13 +37,13 @@ impl HeavyHitters {
         }
     }
 
-    /// The counts, in no order.
+    /// Returns the counts, in no order.
     pub fn into_counts(self) -> Vec<AddressCount> {
         self.0.into_iter().map(|(address, connections)| AddressCount { address, connections }).collect()
     }
 }
 
-/// The `most` largest sums over all workers, largest first.
+/// Returns the `most` largest sums over all workers, largest first.
 pub fn largest(mut counts: Vec<AddressCount>, most: usize) -> Vec<AddressCount> {
     counts.sort_unstable_by_key(|count| count.address);
     counts.dedup_by(|next, sum| {

@@ -1,8 +1,10 @@
-//! Room for newcomers when files run short: connections of the operator's listener that ask for nothing are
-//! closed early. Nothing else bounds them, so without this whoever reaches that listener could lock out the
-//! operator and the public by opening connections alone. And the answer to newcomers that find no room.
+//! Early closing of idle connections of the operator's listener when files run short, and the answer to
+//! newcomers that find no room.
 //!
-//! Knows neither files nor limits: the shell says when, and how much room it wants.
+//! Nothing else bounds those connections. Without this, a client that reaches that listener could lock out
+//! the operator and the public by opening connections alone.
+//!
+//! Knows neither files nor limits: the shell says when, and how many sockets it wants closed.
 
 use super::conn::{Conn, ConnState, ExchangePhase, flag};
 use super::seam::{CloseMode, Io};
@@ -16,20 +18,20 @@ use crate::wire::reply::{self, Reply};
 
 /// Idle connections of the operator's listener that are closed in one tick when files run short: about 1 ms.
 const ROOM_CLOSES_PER_TICK: usize = 256;
-/// Milliseconds in which a client that has connected asks, on a busy machine too. A younger connection is
-/// closed for room only when no older one is idle, or a crowd of idle connections would keep others out.
+/// Milliseconds within which a connected client sends its request, even on a busy machine. A younger
+/// connection is closed for room only when no older one is idle: else idle ones would keep newcomers out.
 const FRESH_MS: u64 = 1_000;
 
-/// What a worker with too many sockets wants.
+/// Sockets that a worker with too many of them wants closed.
 #[derive(Clone, Copy, Debug)]
 pub struct EvictionRequest {
-    /// So many sockets closed.
+    /// Number of sockets to close.
     pub sockets: usize,
-    /// So many idle connections kept all the same: as many as find room beside the public's.
+    /// Idle connections to keep all the same: as many as find room beside the public's.
     pub keep: usize,
 }
 
-/// Whether a connection of the operator's listener waits for its peer, and nothing of it is under way.
+/// Whether a connection of the operator's listener waits for its peer and has nothing under way.
 fn is_idle(conn: &Conn) -> bool {
     let waits = match &conn.state {
         ConnState::Idle => true,
@@ -42,9 +44,9 @@ fn is_idle(conn: &Conn) -> bool {
 }
 
 impl Worker {
-    /// Closes idle connections of the operator's listener, those first whose time would be over first: who
-    /// has never asked, before who has; those that are fresh last. Looks at all connections, so once a tick
-    /// at most. Returns in how many milliseconds it may be worth while to come back.
+    /// Closes idle connections of the operator's listener in the order of their timers: those that never sent
+    /// a request come before those that did. Fresh ones come last. Looks at all connections, so at most once
+    /// a tick. Returns the milliseconds after which another call may close more.
     pub fn evict_idle(&mut self, io: &mut impl Io, now: Now, wanted: EvictionRequest) -> Option<u64> {
         if self.control_connections <= wanted.keep {
             return None;
@@ -65,7 +67,7 @@ impl Worker {
         (most > 0).then_some(if most < wanted.sockets { TICK_MS } else { 0 })
     }
 
-    /// Answer to a newcomer that cannot be taken in, whatever it asks for; counted.
+    /// Returns and counts the answer to a newcomer that finds no room, whichever request it sends.
     pub fn refusal(&mut self, now: Now, listener: ListenerKind) -> Vec<u8> {
         let draining = self.node.is_draining();
         let why = if draining { RefusalReason::Draining } else { RefusalReason::Connections };

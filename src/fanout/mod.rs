@@ -1,6 +1,6 @@
-//! The pure core: who is subscribed to what, what is kept, what each connection gets next.
+//! The pure core: subscriptions, kept frames, and the next bytes of each connection.
 //!
-//! Never contains sockets, a clock, threads, libc or operating-system randomness: bytes, time and seeds are
+//! Never contains sockets, a clock, threads, libc or operating-system randomness. Bytes, time and seeds are
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
 pub mod batch;

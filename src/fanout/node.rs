@@ -1,6 +1,6 @@
-//! What all workers of a node share: settings, hub, counters and the node-wide budgets.
+//! The state that all workers of a node share: settings, hub, counters and the node-wide budgets.
 //!
-//! Every budget is an atomic that is taken before and given back after; none is ever exceeded, whoever races.
+//! Every budget is an atomic. Its users take before and give back after; no race exceeds it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,7 +21,7 @@ use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::head::HeadLimits;
 use crate::wire::request::ListenerPolicy;
 
-/// A budget that many take from.
+/// A budget that several threads take from.
 #[derive(Debug, Default)]
 pub struct SharedBudget {
     taken: AtomicUsize,
@@ -33,24 +33,24 @@ impl SharedBudget {
         SharedBudget { taken: AtomicUsize::new(0), limit }
     }
 
-    /// Takes `amount` if it is left.
+    /// Takes `amount` if so much is left. Returns whether it did.
     pub fn try_take(&self, amount: usize) -> bool {
         let grown = |taken: usize| taken.checked_add(amount).filter(|&taken| taken <= self.limit);
         self.taken.fetch_update(Relaxed, Relaxed, grown).is_ok()
     }
 
-    /// Gives `amount` back.
+    /// Gives a taken `amount` back.
     pub fn release(&self, amount: usize) {
         let before = self.taken.fetch_sub(amount, Relaxed);
         debug_assert!(before >= amount, "only what was taken is given back");
     }
 
-    /// What is taken now.
+    /// Returns the amount taken now.
     pub fn taken(&self) -> usize {
         self.taken.load(Relaxed)
     }
 
-    /// The most that can be taken.
+    /// Returns the most that can be taken.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -71,10 +71,10 @@ pub struct TickSettings {
     pub linger: Tick,
 }
 
-/// See the module.
+/// The shared state of one process.
 #[derive(Debug)]
 pub struct Node {
-    /// The settings it runs on.
+    /// Settings of this run.
     pub settings: Settings,
     /// Topics and the publish order.
     pub hub: Hub,
@@ -86,7 +86,7 @@ pub struct Node {
     pub fingerprints: SeededHash,
     /// Bytes of long request heads that are arriving.
     pub heads: Arc<SharedBudget>,
-    /// Times in ticks.
+    /// The settings that are times.
     pub ticks: TickSettings,
     /// Limits of request heads.
     pub head_limits: HeadLimits,
@@ -99,17 +99,17 @@ pub struct Node {
     draining: AtomicBool,
     stopping: AtomicBool,
     monitor: Mutex<ReadinessMonitor>,
-    /// Questions under way about topics and connections.
+    /// Surveys under way about topics and connections.
     pub surveys: SharedBudget,
-    /// The count of addresses under way.
+    /// The survey of addresses under way, or the last one.
     address_survey: Mutex<Option<Arc<Survey>>>,
-    /// What the last one found.
+    /// Findings of the last survey of addresses.
     counted_addresses: Mutex<Vec<AddressCount>>,
     pages: Pages,
 }
 
 impl Node {
-    /// A node of `workers` workers that may hold `connections_max` connections, and the workers' inboxes.
+    /// Makes a node of `workers` workers and at most `connections_max` connections, and the workers' inboxes.
     /// `seed` must be unpredictable from outside.
     pub fn new(
         settings: Settings,
@@ -146,7 +146,7 @@ impl Node {
         (Arc::new(node), inboxes)
     }
 
-    /// What a listener serves.
+    /// Returns the routes and rules of a listener.
     pub fn policy(&self, listener: ListenerKind) -> &ListenerPolicy {
         match listener {
             ListenerKind::Public => &self.public,
@@ -154,24 +154,24 @@ impl Node {
         }
     }
 
-    /// A worker's counters.
+    /// Returns the counters of a worker.
     pub fn counters(&self, worker: usize) -> &Counters {
         &self.counters[worker]
     }
 
-    /// Workers.
+    /// Returns the number of workers.
     pub fn workers(&self) -> usize {
         self.counters.len()
     }
 
-    /// The sum of all workers' counters.
+    /// Returns the sum of all workers' counters.
     pub fn totals(&self) -> CounterTotals {
         let mut totals = CounterTotals::default();
         self.counters.iter().for_each(|counters| counters.add_to(&mut totals));
         totals
     }
 
-    /// The node at this moment.
+    /// Returns the figures of the node at this moment.
     pub fn snapshot(&self, uptime_ms: u64) -> Snapshot {
         let sizes = self.hub.sizes();
         let mut spread = DistributionTotals::default();
@@ -210,7 +210,7 @@ impl Node {
         }
     }
 
-    /// The greatest values since the last call; for one caller only.
+    /// Takes the greatest values since the last call; for one caller only.
     pub fn take_peaks(&self) -> LatencyPeaks {
         let most = |of: fn(&Counters) -> u64| self.counters.iter().map(of).max().unwrap_or(0);
         LatencyPeaks {
@@ -220,17 +220,17 @@ impl Node {
         }
     }
 
-    /// Bytes of all frames alive and of all bodies in flight.
+    /// Returns the bytes of all frames alive and of all bodies in flight.
     pub fn live_bytes(&self) -> usize {
         self.hub.sizes().alive_bytes + self.bodies.taken()
     }
 
-    /// The pages of the control listener.
+    /// Returns the pages of the control listener.
     pub fn pages(&self) -> &Pages {
         &self.pages
     }
 
-    /// A bit for each worker.
+    /// Returns a mask with a bit for each worker.
     pub fn all_workers(&self) -> u64 {
         mail::all_workers(self.workers())
     }
@@ -243,12 +243,12 @@ impl Node {
         self.counted_addresses.lock().expect("a panic ends the process")
     }
 
-    /// What is known of its readiness.
+    /// Locks the monitor of readiness.
     pub(super) fn monitor(&self) -> MutexGuard<'_, ReadinessMonitor> {
         self.monitor.lock().expect("a panic ends the process")
     }
 
-    /// Says whether resident memory is above its limit.
+    /// Records whether resident memory is above its limit.
     pub fn set_memory_full(&self, full: bool) {
         self.memory_full.store(full, Relaxed);
     }
@@ -263,7 +263,7 @@ impl Node {
         self.stopping.load(Relaxed)
     }
 
-    /// Starts or forces the end. Returns the workers to wake. The mail only makes each of them look: one
+    /// Starts or forces the end. Returns the workers to wake. The mail only makes each of them look. A worker
     /// whose mailbox is full looks as well, and must not miss the end.
     pub fn shut_down(&self, control: &ControlMessage) -> u64 {
         self.hub.refuse_publishes();
@@ -275,7 +275,7 @@ impl Node {
         self.hub.claim_sleepers(u64::MAX)
     }
 
-    /// Whether a newcomer must be refused now, whatever its address.
+    /// Returns the reason to refuse all newcomers now, if there is one.
     pub fn refuses_newcomers(&self) -> Option<RefusalReason> {
         if self.is_draining() {
             Some(RefusalReason::Draining)
@@ -286,7 +286,7 @@ impl Node {
         }
     }
 
-    /// Counts a connection of `peer`, an [`address_of`]; false when its address is at its cap.
+    /// Counts a connection of `peer`, an [`address_of`]. Returns false if the address is at its cap.
     pub fn take_address(&self, peer: IpAddr) -> bool {
         let mut addresses = self.addresses.lock().expect("a panic ends the process");
         let held = addresses.entry(peer).or_insert(0);
@@ -309,8 +309,8 @@ impl Node {
     }
 }
 
-/// What counts as one address: one of IPv4, even if mapped into IPv6, and a /64 of IPv6, which is what one
-/// host commonly has all to itself (RFC 4291 §2.5.4).
+/// Returns the part of a peer's address that is counted as one: an IPv4 address, even if mapped into IPv6, or
+/// a /64 of IPv6, which one host commonly has all to itself (RFC 4291 §2.5.4).
 pub fn address_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(peer) => IpAddr::V4(peer),

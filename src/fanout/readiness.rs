@@ -1,15 +1,18 @@
-//! Whether events pass: a probe goes through the hub and every mailbox each second, and what became of it is
-//! the verdict that `/readyz` repeats.
+//! Readiness: each second a probe goes through the hub and every mailbox, as events do. Its fate is the
+//! verdict that `/readyz` repeats.
 //!
 //! | state of the probe | leaves it when |
 //! | --- | --- |
-//! | none under way, next one due in `PROBE_PERIOD_MS` | it is due: pushed into all mailboxes, or into none |
-//! | kept out by full mailboxes | there is room in all of them |
-//! | under way, a bit for each worker that has not seen it | all have |
+//! | `NotDue`: none under way, the next one has a time | it is due: pushed into all mailboxes, or into none |
+//! | `BlockedByFullMailboxes`: not sent | there is room in all of them |
+//! | `InFlight`: a bit for each worker that has not seen it | all workers have seen it |
 //!
-//! In the last two states the verdict turns red after `PROBE_MS`. Only the main thread sends and judges, and
-//! never more than one probe at a time, so that a worker that stands still does not find thousands. A worker
-//! only repeats the verdict, and says so when it is old: then the main thread stands still.
+//! In the last two states the verdict turns red after `PROBE_MS`. Only the main thread sends and judges. It
+//! sends one probe at a time, so that a worker that stands still does not find thousands.
+//!
+//! The driver's contract: the main thread calls [`Node::check_readiness`] several times a second and wakes
+//! the workers that it returns. Workers call [`Node::readiness`] for each `/readyz`. It repeats the verdict,
+//! or says that the verdict is old: then the main thread stands still.
 
 use std::sync::Arc;
 
@@ -20,20 +23,20 @@ use crate::base::limits::{PROBE_MS, PROBE_PERIOD_MS};
 use crate::base::snapshot::ReadinessVerdict;
 use crate::base::time::Now;
 
-/// Milliseconds after which a verdict on readiness is too old to be repeated: the main thread looks twenty
-/// times a second.
+/// Milliseconds after which a verdict is too old to be repeated. The main thread judges twenty times a
+/// second.
 const VERDICT_MS: u64 = 2_500;
 
-/// See the module.
+/// The probe, and the verdict drawn from it.
 #[derive(Debug)]
 pub struct ReadinessMonitor {
     probe: ProbeState,
     readiness: ReadinessVerdict,
-    /// When the verdict was last looked at, milliseconds of uptime.
+    /// Moment of the last judgement, in milliseconds of uptime.
     judged_ms: u64,
-    /// Workers that have taken no turn since a probe that is late was sent to them.
+    /// A bit for each worker that has taken no turn since a late probe was sent to it.
     stuck_workers: u64,
-    /// A probe has passed through every worker.
+    /// Whether any probe has passed through every worker.
     has_passed: bool,
 }
 
@@ -44,7 +47,7 @@ enum ProbeState {
     InFlight { since: ProbeWait, probe: Arc<MailboxProbe> },
 }
 
-/// When a wait began, and how many turns each worker had taken by then.
+/// The beginning of a wait, and the turns that each worker had taken by then.
 #[derive(Clone, Debug)]
 struct ProbeWait {
     ms: u64,
@@ -53,15 +56,15 @@ struct ProbeWait {
 
 const STARTING: &str = "starting: no probe has passed through every worker yet";
 
-/// What the host says beside the probe.
+/// Faults of the host that the probe cannot show.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostConditions {
-    /// Lines of the log are being lost.
+    /// Whether lines of the log are being lost.
     pub log_fails: bool,
 }
 
 impl Default for ReadinessMonitor {
-    /// Nothing has passed yet.
+    /// Not ready: no probe has passed yet.
     fn default() -> ReadinessMonitor {
         let readiness = ReadinessVerdict { ok: false, reason: Some(STARTING.to_owned()), since_ms: 0 };
         ReadinessMonitor {
@@ -75,10 +78,9 @@ impl Default for ReadinessMonitor {
 }
 
 impl Node {
-    /// Sends the next probe if it is due, and judges. For the main thread, several times a second. Returns
-    /// the workers to wake.
+    /// Sends the next probe if it is due, and judges. Returns the workers to wake.
     pub fn check_readiness(&self, now: Now, conditions: HostConditions) -> u64 {
-        // The hub's lock is not taken under the other one: `/readyz` must answer whoever holds the hub.
+        // The hub's lock is never taken under the monitor's: `/readyz` must answer while the hub is locked.
         let is_due = match &self.monitor().probe {
             ProbeState::NotDue { due_ms } => now.mono_ms >= *due_ms,
             ProbeState::BlockedByFullMailboxes { .. } => true,
@@ -157,7 +159,7 @@ impl Node {
             reasons = vec!["draining: the server ends its streams".to_owned()];
         }
         let (ok, reason) = (reasons.is_empty(), reasons.join("; "));
-        // While nobody judged, it was not ready either, as every reader was told.
+        // While the main thread stood still, the node was not ready, as every answer said.
         let judge_was_late = now_ms.saturating_sub(monitor.judged_ms) >= VERDICT_MS;
         if monitor.readiness.ok != ok || ok && judge_was_late {
             monitor.readiness.since_ms = now_ms;
@@ -167,7 +169,7 @@ impl Node {
         monitor.judged_ms = now_ms;
     }
 
-    /// Which workers of a mask have taken no turn since.
+    /// Returns the workers of a mask that have taken no turn since the wait began.
     fn workers_standing_still(&self, since: &ProbeWait, mask: u64) -> u64 {
         let turns = since.turns.iter().enumerate();
         let still =
@@ -179,7 +181,7 @@ impl Node {
         self.counters(worker).get(Count::Turns)
     }
 
-    /// The verdict, as it is now.
+    /// Returns the verdict, as it is now.
     pub fn readiness(&self, now_ms: u64) -> ReadinessVerdict {
         let monitor = self.monitor();
         let old_ms = now_ms.saturating_sub(monitor.judged_ms);
@@ -190,7 +192,7 @@ impl Node {
         ReadinessVerdict { ok: false, reason, since_ms: monitor.judged_ms }
     }
 
-    /// Whether a worker takes no turns: not busy, but standing still.
+    /// Whether a worker stands still: it takes no turns, so it is not merely busy.
     pub fn has_stuck_worker(&self) -> bool {
         self.monitor().stuck_workers != 0
     }
@@ -200,7 +202,7 @@ fn describe_delay(stuck_workers: u64, all: u64) -> &'static str {
     if stuck_workers == all { "standing still" } else { "behind with its frames" }
 }
 
-/// The workers of a mask: `worker 1` or `worker 0, worker 2`.
+/// Names the workers of a mask: `worker 1` or `worker 0, worker 2`.
 fn name_workers(mask: u64) -> String {
     let names =
         (0..u64::BITS).filter(|worker| mask & 1 << worker != 0).map(|worker| format!("worker {worker}"));
@@ -237,7 +239,7 @@ mod tests {
         }
     }
 
-    /// What begins the reason at a moment; nothing when ready.
+    /// First word of the reason at a moment; empty when ready.
     fn verdict(node: &Node, ms: u64) -> String {
         node.check_readiness(at(ms), WELL);
         node.readiness(ms).reason.unwrap_or_default().split_once(':').map_or("", |(word, _)| word).to_owned()

@@ -1,12 +1,14 @@
-//! One question to several workers, and what they have handed in so far.
+//! One question to several workers, and the findings they have submitted so far.
 //!
 //! ```text
-//! asker ── Control::Survey ──► each worker: a slice a turn (`walk`) ── hand_in ──► the last tells the asker
+//! asker ── ControlMessage::Survey ──► each worker: a slice a turn (`continue_walk`) ── submit_findings
+//!   ▲                                                                                         │
+//!   └────────────── ControlMessage::Surveyed, from the last worker ◄──────────────────────────┘
 //! ```
 //!
-//! Nobody waits for anybody: an asker has a deadline, after which whoever has not handed in is named, and an
-//! asker who is gone or has answered has dropped the survey, so that workers stop. Shared by an `Arc`, so a
-//! worker that stands still and comes to it in an hour finds a question that nobody asks any more.
+//! Nothing waits for a worker: an asker has a deadline, after which its answer names the workers that have
+//! not submitted. An asker that is gone or has answered abandons the survey, so that workers stop. The survey
+//! is shared by an `Arc`: a worker that stands still for an hour then finds it abandoned.
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,19 +21,19 @@ use super::node::Node;
 use crate::base::limits::TOLD_ADDRESSES_MAX;
 use crate::base::survey::{AddressCount, ConnectionId, ConnectionRow, ConnectionSort, TopicRow, TopicSort};
 
-/// What is asked.
+/// A question to workers.
 #[derive(Clone, Debug)]
 pub enum SurveyQuestion {
-    /// The first so many connections in an order.
+    /// The first `most` connections in an order.
     #[allow(missing_docs, reason = "the names say it")]
     Rank { sort: ConnectionSort, most: usize },
-    /// All about these connections.
+    /// Rows of these connections.
     Describe(Vec<ConnectionId>),
-    /// To end this connection.
+    /// A request to end this connection.
     End(ConnectionId),
-    /// From where the connections come.
+    /// The client addresses with the most connections.
     Addresses,
-    /// The first so many topics in an order. Asked of one worker only: topics are the node's.
+    /// The first `most` topics in an order. Sent to one worker only: topics are the node's.
     #[allow(missing_docs, reason = "the names say it")]
     Topics { sort: TopicSort, most: usize },
 }
@@ -39,9 +41,9 @@ pub enum SurveyQuestion {
 /// A connection and its place in an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RankedConnection {
-    /// Larger comes first.
+    /// Sort key, the larger first.
     pub key: Reverse<u128>,
-    /// Then by this, so that pages fit together.
+    /// Tie-breaker, so that pages fit together.
     pub id: ConnectionId,
 }
 
@@ -59,58 +61,58 @@ pub struct PlacedRow {
 pub struct SurveyAsker {
     /// Index of its worker.
     pub worker: usize,
-    /// Its name there.
+    /// Token of the connection at that worker.
     pub token: ConnToken,
 }
 
-/// What workers have found.
+/// Answers of workers to a question, added up.
 #[derive(Debug, Default)]
 pub struct SurveyFindings {
-    /// Connections or topics looked at.
+    /// Number of connections or topics looked at.
     pub total: u64,
-    /// Of [`SurveyQuestion::Rank`].
+    /// Answer to [`SurveyQuestion::Rank`], unsorted.
     pub ranked: Vec<RankedConnection>,
-    /// Of [`SurveyQuestion::Describe`], with their places in the question.
+    /// Answer to [`SurveyQuestion::Describe`], unsorted.
     pub rows: Vec<PlacedRow>,
-    /// Of [`SurveyQuestion::Topics`].
+    /// Answer to [`SurveyQuestion::Topics`], in order.
     pub topics: Vec<TopicRow>,
-    /// Of [`SurveyQuestion::Addresses`].
+    /// Answer to [`SurveyQuestion::Addresses`], in no order.
     pub addresses: Vec<AddressCount>,
-    /// Of [`SurveyQuestion::End`]: there was such a connection.
+    /// Answer to [`SurveyQuestion::End`]: there was such a connection.
     pub ended: bool,
 }
 
-/// See the module.
+/// A question under way, shared by its asker and the workers.
 #[derive(Debug)]
 pub struct Survey {
-    /// What is asked.
+    /// The question, the same for all workers.
     pub question: SurveyQuestion,
-    /// The connection that waits for it, and its worker; none for the node itself.
+    /// The connection that waits for it; none for the node itself.
     asker: Option<SurveyAsker>,
-    /// Workers that have not handed in, a bit each.
+    /// A bit for each worker that has not submitted.
     left: AtomicU64,
     dropped: AtomicBool,
     found: Mutex<SurveyFindings>,
 }
 
 impl Survey {
-    /// Workers that have not handed in.
+    /// Returns a bit for each worker that has not submitted its findings.
     pub fn pending_workers(&self) -> u64 {
         self.left.load(Ordering::Acquire)
     }
 
-    /// Nobody wants the answer any more.
+    /// Whether the asker no longer wants the answer.
     pub fn is_abandoned(&self) -> bool {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// From now on it is not worth any work.
+    /// Tells workers to stop, and forgets the findings.
     pub fn abandon(&self) {
         self.dropped.store(true, Ordering::Relaxed);
         *self.findings() = SurveyFindings::default();
     }
 
-    /// What has been handed in.
+    /// Takes the findings submitted so far.
     pub fn take_findings(&self) -> SurveyFindings {
         std::mem::take(&mut *self.findings())
     }
@@ -119,7 +121,7 @@ impl Survey {
         self.found.lock().expect("a panic ends the process")
     }
 
-    /// Adds a worker's findings. Returns whether it was the last one.
+    /// Adds a worker's findings. Returns whether that worker was the last one.
     fn add(&self, worker: usize, mut part: SurveyFindings) -> bool {
         let mut found = self.findings();
         if !self.is_abandoned() {
@@ -137,8 +139,8 @@ impl Survey {
 }
 
 impl Node {
-    /// Asks the workers of a mask. Returns those to wake. A worker with many messages waiting stands still;
-    /// it is not asked, and counts as one that has not answered.
+    /// Sends a question to the workers of a mask. Returns the workers to wake. A worker with many messages
+    /// waiting stands still: it gets no question, and counts as one that has not answered.
     pub fn send_survey(
         &self,
         question: SurveyQuestion,
@@ -157,7 +159,7 @@ impl Node {
         (survey, self.hub.claim_sleepers(mask))
     }
 
-    /// A worker has done its part. Returns workers to wake.
+    /// Adds a worker's findings to a survey. Returns the workers to wake.
     pub(super) fn submit_findings(&self, survey: &Arc<Survey>, worker: usize, part: SurveyFindings) -> u64 {
         if !survey.add(worker, part) || survey.is_abandoned() {
             return 0;
@@ -175,8 +177,8 @@ impl Node {
         }
     }
 
-    /// Asks all workers from where their connections come; [`Node::top_addresses`] tells once all have
-    /// answered. Returns those to wake.
+    /// Begins a survey of client addresses. [`Node::top_addresses`] has the result once all workers have
+    /// answered. Returns the workers to wake.
     pub fn count_addresses(&self) -> u64 {
         let (survey, wake) = self.send_survey(SurveyQuestion::Addresses, None, self.all_workers());
         if let Some(unfinished) = self.address_survey().replace(survey) {
@@ -185,12 +187,12 @@ impl Node {
         wake
     }
 
-    /// They were counted too long ago to be told.
+    /// Forgets counts of addresses that are too old to be shown.
     pub fn forget_addresses(&self) {
         self.counted_addresses().clear();
     }
 
-    /// The addresses with most connections when they were last counted.
+    /// Returns the addresses with the most connections, as of the last survey.
     pub fn top_addresses(&self) -> Vec<AddressCount> {
         self.counted_addresses().clone()
     }

@@ -1,7 +1,7 @@
-//! Questions of the operator: a survey is sent, the connection waits for it, its answer is a page.
+//! The operator's requests that need a survey: the connection waits for it, and the answer is a page.
 //!
-//! `/connections` takes two surveys: the first finds which connections the page shows, the second describes
-//! only those. Each has a deadline; what has come by then is the answer, and who has not answered is named.
+//! `/connections` takes two surveys: the first finds the connections of the page, the second describes only
+//! those. Each has a deadline. The answer holds all findings by then, and names the workers without any.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::base::time::ticks_of_ms;
 use crate::wire::problem::Problem;
 use crate::wire::reply;
 
-/// A connection's wait for a survey. Dropped with the connection, and the survey with it.
+/// A connection's wait for a survey. Dropping it, as when the connection ends, abandons the survey.
 #[derive(Debug)]
 pub struct PendingSurvey {
     node: Arc<Node>,
@@ -29,12 +29,12 @@ pub struct PendingSurvey {
     context: ReplyContext<'static>,
 }
 
-/// What the answer is to be.
+/// The answer that a survey is made for.
 #[derive(Clone, Debug)]
 enum SurveyGoal {
-    /// Connections are being found.
+    /// A page of connections, in the survey that finds them.
     Find(ConnectionsQuery),
-    /// Those that were found are being described; the page lacks only them.
+    /// A page of connections, complete but for the rows that the second survey describes.
     Describe(ConnectionsPage),
     Topics(TopicsQuery),
     End(ConnectionId),
@@ -48,7 +48,7 @@ impl Drop for PendingSurvey {
 }
 
 impl Worker {
-    /// `GET /connections`
+    /// Begins the answer to `GET /connections`.
     pub(super) fn ask_connections(
         &mut self,
         slot: u32,
@@ -60,7 +60,7 @@ impl Worker {
         self.begin_survey(slot, context, SurveyGoal::Find(query), question, self.node.all_workers())
     }
 
-    /// `GET /topics`
+    /// Begins the answer to `GET /topics`.
     pub(super) fn ask_topics(
         &mut self,
         slot: u32,
@@ -72,10 +72,10 @@ impl Worker {
         self.begin_survey(slot, context, SurveyGoal::Topics(query), question, 1 << self.index)
     }
 
-    /// `DELETE /connections/{id}`
+    /// Begins the answer to `DELETE /connections/{id}`.
     pub(super) fn ask_end(&mut self, slot: u32, context: ReplyContext<'_>, id: ConnectionId) -> RequestFlow {
         if id == self.connection_id(slot, &self.conns[slot as usize]) {
-            // Its own: answered first.
+            // The request's own connection: answered first.
             let flow =
                 self.answer(slot, ReplyContext { keep_alive: false, ..context }, reply::append_no_content);
             self.exchange_mut(slot).after = AfterAnswer::Linger(CloseReason::Operator);
@@ -112,7 +112,7 @@ impl Worker {
         SurveyAsker { worker: self.index, token: self.token(slot) }
     }
 
-    /// All have handed in for a connection's survey, if it still waits for this one.
+    /// Answers a connection whose survey is complete, if it still waits for this one.
     pub(super) fn survey_completed(&mut self, token: ConnToken, survey: &Arc<Survey>) {
         if !self.owns(token) {
             return;
@@ -125,7 +125,7 @@ impl Worker {
         }
     }
 
-    /// A survey is complete, or its time is over: on with what has come.
+    /// Answers with the findings so far: the survey is complete, or its deadline has passed.
     pub(super) fn finish_survey(&mut self, slot: u32) {
         let exchange = self.exchange_mut(slot);
         let ExchangePhase::Surveying(pending) = std::mem::replace(&mut exchange.phase, ExchangePhase::Head)
@@ -172,7 +172,7 @@ impl Worker {
         self.finish_late_answer(slot, &flow);
     }
 
-    /// The second survey of `/connections`.
+    /// Begins the second survey of `/connections`.
     fn describe_page(
         &mut self,
         slot: u32,
@@ -208,7 +208,7 @@ impl Worker {
         self.finish_late_answer(slot, &flow);
     }
 
-    /// After an answer that was not given at once.
+    /// Lets the connection go on after an answer that was not given at once.
     fn finish_late_answer(&mut self, slot: u32, flow: &RequestFlow) {
         if let RequestFlow::Answered(_) = flow {
             self.queue_answers(slot);
@@ -216,11 +216,11 @@ impl Worker {
     }
 }
 
-/// The connections of a page, of all that the workers have put first.
+/// Selects the connections of a page from those that the workers ranked first.
 fn select_page(mut ranked: Vec<RankedConnection>, paging: PageRange) -> Vec<ConnectionId> {
     let most = paging.offset + paging.limit;
     if ranked.len() > most {
-        // Only what may be shown is worth sorting.
+        // The page can show only these.
         ranked.select_nth_unstable(most);
         ranked.truncate(most);
     }

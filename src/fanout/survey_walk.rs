@@ -25,18 +25,18 @@ use crate::base::time::{Now, TICK_MS, Tick};
 /// Connections or topics looked at for surveys in one turn, so that subscribers wait for a quarter of a
 /// batch.
 const SURVEY_LOOKS_PER_TURN: usize = 4_096;
-/// Looks that asking the kernel about a connection counts for.
+/// Looks that one question to the kernel counts for.
 const KERNEL_LOOKS: usize = 24;
-/// Topics named in one row of `/connections`; of more, only the number is told.
+/// Topics named in one row of `/connections`; the rest are only counted.
 const ROW_TOPICS_MAX: usize = 8;
 
-/// How far a worker has come with a survey.
+/// A worker's progress with a survey.
 #[derive(Debug)]
 pub(super) struct SurveyWalk {
     survey: Arc<Survey>,
-    /// The next slot, topic or place in the question.
+    /// Next slot, topic or place in the question.
     cursor: usize,
-    /// Connections or topics seen.
+    /// Number of connections or topics seen.
     total: u64,
     seen: WalkFindings,
 }
@@ -97,7 +97,7 @@ impl Worker {
         self.walks.push_back(SurveyWalk { survey, cursor: 0, total: 0, seen });
     }
 
-    /// A slice of the survey whose turn it is.
+    /// Looks at one slice of the first survey in the queue.
     pub(super) fn continue_walk(&mut self, io: &mut impl Io) {
         let Some(mut walk) = self.walks.pop_front() else { return };
         if walk.survey.is_abandoned() {
@@ -128,7 +128,7 @@ impl Worker {
         self.wake |= self.node.submit_findings(&walk.survey, self.index, part);
     }
 
-    /// One slice; returns whether it was the last.
+    /// Offers one slice of connections to a ranking or a count. Returns whether it was the last.
     fn scan_connections(
         &self,
         io: &mut impl Io,
@@ -184,8 +184,8 @@ impl Worker {
         false
     }
 
-    /// Larger comes first. Moments and not ages: workers look at different times, and pages must fit
-    /// together.
+    /// Returns the key of a connection in an order; the larger comes first. Keys are moments, not ages:
+    /// workers look at different times, and pages must fit together.
     fn sort_key(&self, io: &mut impl Io, slot: u32, conn: &Conn, sort: ConnectionSort) -> u128 {
         match (sort, &conn.state) {
             (ConnectionSort::Age, _) => u128::from(Tick::MAX - conn.opened),
@@ -200,7 +200,7 @@ impl Worker {
         }
     }
 
-    /// One slice; returns whether it was the last.
+    /// Describes one slice of the connections in question. Returns whether it was the last.
     fn describe_connections(
         &self,
         io: &mut impl Io,
@@ -253,7 +253,7 @@ impl Worker {
         row
     }
 
-    /// One slice; returns whether it was the last.
+    /// Offers one slice of the hub's topics. Returns whether it was the last.
     fn scan_topics(&self, cursor: &mut usize, total: &mut u64, mut offer: impl FnMut(TopicRow)) -> bool {
         let hub = self.node.hub.lock();
         let end = hub.topic_slots().min(*cursor + SURVEY_LOOKS_PER_TURN);
@@ -265,8 +265,8 @@ impl Worker {
         end == hub.topic_slots()
     }
 
-    /// Ends a connection: a stream after what is on its way to it, with a time to come back; any other at
-    /// once. Returns whether there was one.
+    /// Ends a connection. A stream is first sent all output on its way, and a time to come back; any other
+    /// connection ends at once. Returns whether there was such a connection.
     fn end_by_operator(&mut self, io: &mut impl Io, id: ConnectionId) -> bool {
         if !self.owns(ConnToken::new(id.slot, id.generation)) {
             return false;
@@ -275,7 +275,7 @@ impl Worker {
             self.close(io, id.slot, CloseMode::Orderly, CloseReason::Operator);
             return true;
         };
-        // One that is on its way out keeps its reason.
+        // A stream that is ending keeps its reason.
         if stream.mode & (mode::ENDING | mode::ENDED_BY_OPERATOR) == 0 {
             stream.mode |= mode::ENDED_BY_OPERATOR;
             stream.end_due = self.now.tick();
@@ -284,12 +284,12 @@ impl Worker {
         true
     }
 
-    /// Milliseconds since a connection was accepted.
+    /// Returns the milliseconds since a connection was accepted.
     pub(super) fn age_ms(&self, conn: &Conn) -> u64 {
         u64::from(self.now.tick().saturating_sub(conn.opened)) * TICK_MS
     }
 
-    /// A connection's name.
+    /// Returns the id that names a connection to the operator.
     pub(super) fn connection_id(&self, slot: u32, conn: &Conn) -> ConnectionId {
         ConnectionId { worker: self.index as u32, slot, generation: conn.generation }
     }
@@ -305,7 +305,7 @@ fn rank_topic(sort: TopicSort, row: TopicRow) -> (Reverse<u64>, TopicByName) {
     (Reverse(key), TopicByName(row))
 }
 
-/// IPv4 as mapped into IPv6, so that all have one order.
+/// Returns an address as bits of IPv6, IPv4 mapped into it, so that all have one order.
 fn address_bits(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
@@ -313,7 +313,8 @@ fn address_bits(address: IpAddr) -> u128 {
     }
 }
 
-/// Age of the oldest event that a stream has not been sent, and how many those are, before any filter.
+/// Returns the age of the oldest event that a stream has not been sent, and the number of such events, before
+/// any filter.
 fn measure_lag(stream: &Stream, topics: &LocalTopics, hub: &HubState, now: Now) -> (u64, u64) {
     let logs = stream.places().iter().map(|place| hub.log(topics.get(place.topic).hub));
     let (mut oldest, mut events) = (None, 0);
@@ -325,7 +326,7 @@ fn measure_lag(stream: &Stream, topics: &LocalTopics, hub: &HubState, now: Now) 
     (oldest.map_or(0, |id| now.wall_ms.saturating_sub(id.ms())), events)
 }
 
-/// The first of a stream's topics, and how many more there are.
+/// Returns the first of a stream's topics, and the number of those left out.
 pub(super) fn named_topics(stream: &Stream, topics: &LocalTopics, hub: &HubState) -> (Vec<Box<str>>, usize) {
     let places = stream.places();
     let named = places.iter().take(ROW_TOPICS_MAX).map(|place| hub.name(topics.get(place.topic).hub).into());

@@ -1,8 +1,8 @@
-//! The best few of many: what a page needs of a list that is longer than anyone wants to sort.
+//! The first few of many: a page of a list that is too long to sort.
 
 use std::collections::BinaryHeap;
 
-/// Keeps the `most` smallest of what it is offered; smaller is better.
+/// The `most` smallest of all items offered; smaller is better.
 #[derive(Debug)]
 pub struct TopK<T> {
     heap: BinaryHeap<T>,
@@ -10,12 +10,12 @@ pub struct TopK<T> {
 }
 
 impl<T: Ord> TopK<T> {
-    /// Nothing yet.
+    /// Begins without items.
     pub fn new(most: usize) -> TopK<T> {
         TopK { heap: BinaryHeap::new(), most }
     }
 
-    /// Offers one.
+    /// Keeps `item` if it is among the `most` smallest so far.
     pub fn offer(&mut self, item: T) {
         if self.heap.len() < self.most {
             self.heap.push(item);
@@ -26,7 +26,7 @@ impl<T: Ord> TopK<T> {
         }
     }
 
-    /// What was kept, best first.
+    /// Returns the kept items, smallest first.
     pub fn into_sorted(self) -> Vec<T> {
         self.heap.into_sorted_vec()
     }

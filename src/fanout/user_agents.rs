@@ -1,6 +1,7 @@
 //! The user agents of a worker's connections, each text once: thousands of subscribers have the same few.
 //!
-//! Bounded: a connection beyond has none. Counts holders, so that texts of those who have left make room.
+//! Bounded: with the table full, a connection with another text has none. Counts the holders of each text,
+//! so that a text without holders makes room.
 
 use std::collections::HashMap;
 
@@ -11,12 +12,12 @@ const USER_AGENT_BYTES_MAX: usize = 160;
 /// User agents kept by a worker.
 const USER_AGENTS_MAX: usize = 1_024;
 
-/// A text's number; this one stands for none.
+/// The number of connections without a user agent.
 pub const NO_USER_AGENT: u16 = 0;
 
 const _: () = assert!(USER_AGENTS_MAX < u16::MAX as usize);
 
-/// See the module.
+/// Table of user agents by number and by text.
 #[derive(Debug)]
 pub struct UserAgents {
     numbers: HashMap<Box<str>, u16, SeededHash>,
@@ -34,12 +35,13 @@ struct AgentEntry {
 }
 
 impl UserAgents {
-    /// None yet.
+    /// Begins with an empty table.
     pub fn new(hash: SeededHash) -> UserAgents {
         UserAgents { numbers: HashMap::with_hasher(hash), entries: Vec::new(), free: Vec::new() }
     }
 
-    /// One more holder of a text, which is cut to its bound; [`NO_USER_AGENT`] for none or without room.
+    /// Adds a holder of `text`, cut to its bound, and returns the number of it. Returns [`NO_USER_AGENT`] for
+    /// an empty text and for a new one when the table is full.
     pub fn acquire(&mut self, text: &[u8]) -> u16 {
         let text = String::from_utf8_lossy(&text[..text.len().min(USER_AGENT_BYTES_MAX)]);
         let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
@@ -63,7 +65,7 @@ impl UserAgents {
         number
     }
 
-    /// One holder less.
+    /// Removes a holder of a number.
     pub fn release(&mut self, number: u16) {
         let Some(nth) = usize::from(number).checked_sub(1) else { return };
         let entry = &mut self.entries[nth];
@@ -75,7 +77,7 @@ impl UserAgents {
         }
     }
 
-    /// The text of a number.
+    /// Returns the text of a number.
     pub fn text(&self, number: u16) -> Option<&str> {
         let entry = self.entries.get(usize::from(number).checked_sub(1)?)?;
         Some(&entry.text)

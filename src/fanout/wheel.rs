@@ -9,10 +9,12 @@
 //! ```
 //!
 //! Timers of a later lap are spread over the ticks when their lap begins, so that a worker whose timers are
-//! far away is woken once a lap and not at every tick. That is bounded as expiry is: mostly all timers of a
-//! worker are in that bucket. Buckets are doubly linked lists through one array
-//! indexed by slot: a timer costs 12 bytes and nothing allocates after the array has grown. Sending never
-//! touches the wheel: whoever armed a timer decides at expiry whether it is really due and arms it again.
+//! far away is woken once a lap and not at every tick. Spreading is bounded as expiry is, since mostly all
+//! timers of a worker are in one bucket. Buckets are doubly linked lists through one array indexed by slot: a
+//! timer costs 12 bytes and nothing allocates after the array has grown.
+//!
+//! Sending never touches the wheel: at expiry the owner of a timer decides whether it is really due, and arms
+//! it again if not.
 
 use crate::base::time::Tick;
 
@@ -22,7 +24,7 @@ const LAP: Tick = 2_048;
 const LAPS: Tick = 1_024;
 /// The bucket of timers whose lap has begun and that are not yet spread.
 const SPREADING: usize = (LAP + LAPS) as usize;
-/// No slot.
+/// The slot number that ends a list.
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
@@ -32,15 +34,15 @@ struct TimerNode {
     due: Tick,
 }
 
-/// See the module.
+/// Timers of one worker, at most one for each slot.
 #[derive(Debug)]
 pub struct TimerWheel {
-    /// First slots of the buckets: the ticks of this lap, the later laps, and those between.
+    /// First slot of each bucket: the ticks of this lap, the later laps, then `SPREADING`.
     heads: Vec<u32>,
     nodes: Vec<TimerNode>,
-    /// Every timer due before this tick has been handed out.
+    /// The earliest tick not handed out in full.
     now: Tick,
-    /// The lap whose timers are kept by their ticks.
+    /// The lap whose timers are in buckets of one tick.
     lap: Tick,
     armed: usize,
 }
@@ -48,7 +50,7 @@ pub struct TimerWheel {
 const IDLE: TimerNode = TimerNode { next: NONE, prev: NONE, due: Tick::MAX };
 
 impl TimerWheel {
-    /// An empty wheel at tick `now`.
+    /// Returns an empty wheel at tick `now`.
     pub fn new(now: Tick) -> TimerWheel {
         TimerWheel { heads: vec![NONE; SPREADING + 1], nodes: Vec::new(), now, lap: now / LAP, armed: 0 }
     }
@@ -91,19 +93,19 @@ impl TimerWheel {
         self.armed -= 1;
     }
 
-    /// When the slot's timer is due; without one, never.
+    /// Returns the tick of the slot's timer; without one, `Tick::MAX`.
     pub fn due(&self, slot: u32) -> Tick {
         self.nodes.get(slot as usize).map_or(Tick::MAX, |node| node.due)
     }
 
-    /// Where a timer due at a tick is kept.
+    /// Index of the bucket for a timer due at a tick.
     fn bucket(&self, due: Tick) -> usize {
         let lap = due / LAP;
         if lap == self.lap { (due % LAP) as usize } else { (LAP + lap % LAPS) as usize }
     }
 
-    /// Disarms and appends to `out` at most `most` slots due at or before `now`; those that are only spread
-    /// count, too. Returns whether more are to be looked at.
+    /// Disarms and appends to `out` at most `most` slots due at or before `now`. Timers that are only spread
+    /// count, too. Returns whether another call has more to do.
     pub fn expire(&mut self, now: Tick, most: usize, out: &mut Vec<u32>) -> bool {
         let mut left = most;
         while self.now <= now {
@@ -139,12 +141,12 @@ impl TimerWheel {
         false
     }
 
-    /// Ticks by which it is late: from the earliest tick not handed out in full until `now`.
+    /// Ticks by which expiry is late: from the earliest tick not handed out in full until `now`.
     pub fn lag(&self, now: Tick) -> Tick {
         now.saturating_sub(self.now)
     }
 
-    /// When to look again: the next tick that has a timer, or the beginning of the next lap.
+    /// The tick of the next `expire`: the next one that has a timer, or the beginning of the next lap.
     pub fn next_due(&self) -> Option<Tick> {
         if self.armed == 0 {
             return None;
