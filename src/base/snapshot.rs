@@ -14,7 +14,7 @@ pub struct Snapshot {
     /// Sums over all workers.
     pub totals: CounterTotals,
     /// Distributions, summed over all workers.
-    pub spread: DistributionTotals,
+    pub distributions: DistributionTotals,
     /// Each worker that serves connections, by index.
     pub workers: Vec<WorkerSnapshot>,
     /// Connections the node holds before it refuses newcomers.

@@ -17,7 +17,7 @@ use crate::doctor::judge::host::findings;
 use crate::doctor::judge::host_table::{TEXT, rows};
 use crate::doctor::judge::streams;
 use crate::doctor::probe::host;
-use crate::doctor::probe::streams::{ProbeOptions, look};
+use crate::doctor::probe::streams::{ProbeOptions, probe_streams};
 use crate::host::output::print;
 
 /// Seconds of `--idle-seconds`, a day: nobody waits longer for an answer.
@@ -89,14 +89,14 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
         None => judge_host(matches),
         Some(url) => {
             let seconds = *matches.get_one::<u64>("idle-seconds").expect("has a default");
-            let wishes = ProbeOptions {
+            let options = ProbeOptions {
                 url,
                 publish_url: text("publish-url").unwrap_or_default(),
                 idle: Duration::from_secs(seconds),
                 origin: text("origin"),
                 ca_file: text("ca-file"),
             };
-            let found = streams::findings(&look(&wishes)?);
+            let found = streams::findings(&probe_streams(&options)?);
             let heading = format!("The way to {}:", EscapedText(url));
             print_findings(&found, &heading, json!({ "url": url }), matches.get_flag("json"))
         }
@@ -111,7 +111,7 @@ fn judge_host(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
         return Err(CommandFailure::Run(format!("--pid {number}: there is no such process")));
     }
     let rows = rows(TEXT).expect("a test reads the table that is compiled in");
-    let host = host::read(Path::new("/"), process, &rows, connections, workers);
+    let host = host::read_host(Path::new("/"), process, &rows, connections, workers);
     let found = findings(&host, &rows);
     let subject = json!({ "connections": host.connections, "workers": host.workers });
     let heading = format!("This host, for {} connections on {} workers:", host.connections, host.workers);

@@ -71,7 +71,7 @@ impl RuleEntry {
 }
 
 /// All rules: the defaults in their order, each replaced by the written one of its name, then the others.
-pub fn laid_over_defaults(mut written: Vec<RuleEntry>) -> Vec<RuleEntry> {
+pub fn merge_with_defaults(mut written: Vec<RuleEntry>) -> Vec<RuleEntry> {
     let mut all = Vec::new();
     for default in DEFAULT_RULES {
         let own = written.iter().position(|entry| entry.name == default.name);
@@ -90,7 +90,7 @@ pub struct ConfigText<'a> {
 }
 
 /// Reads the value of `alerts`, which stands at `span`.
-pub fn read(
+pub fn read_rules(
     page: &ConfigText<'_>,
     span: Range<usize>,
     value: &DeValue<'_>,
@@ -105,7 +105,7 @@ pub fn read(
     let mut entries: Vec<RuleEntry> = Vec::new();
     for item in items {
         let DeValue::Table(table) = item.get_ref() else { return Err(no_list()) };
-        let entry = RuleReader { page, table, place: (page.place)(item.span()) }.entry()?;
+        let entry = RuleReader { page, table, place: (page.place)(item.span()) }.read_entry()?;
         if let Some(earlier) = entries.iter().find(|earlier| earlier.name == entry.name) {
             let words = format!("{}: alert {} stands also at {}", entry.place, entry.name, earlier.place);
             return Err(SettingsRefusal::Contradiction(words));
@@ -128,7 +128,7 @@ struct RuleReader<'a> {
 }
 
 impl RuleReader<'_> {
-    fn entry(self) -> Result<RuleEntry, SettingsRefusal> {
+    fn read_entry(self) -> Result<RuleEntry, SettingsRefusal> {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
             if !KEYS.contains(&name) {
@@ -137,18 +137,18 @@ impl RuleReader<'_> {
                 return Err(SettingsRefusal::UnknownName { place, name, nearest });
             }
         }
-        let name = self.name()?;
+        let name = self.read_name()?;
         let default = DEFAULT_RULES.iter().find(|default| default.name == name).map(RuleEntry::of_default);
-        let metric = self.metric()?.or(default.as_ref().map(|default| default.metric));
-        let enabled = self.get("enabled", "true or false", |value| value.as_bool())?.unwrap_or(true);
-        let bound = self.bound(&name)?.or(default.as_ref().and_then(|default| default.bound));
+        let metric = self.read_metric()?.or(default.as_ref().map(|default| default.metric));
+        let enabled = self.read_value("enabled", "true or false", |value| value.as_bool())?.unwrap_or(true);
+        let bound = self.read_bound(&name)?.or(default.as_ref().and_then(|default| default.bound));
         let (Some(metric), true) = (metric, bound.is_some() || !enabled) else {
             let wanted = if metric.is_none() { "metric, and above or below" } else { "above or below" };
             let words = format!("{}: alert {name} needs {wanted}", self.place);
             return Err(SettingsRefusal::Contradiction(words));
         };
-        let severity = self.choice("severity", Severity::named, &SEVERITY_NAMES)?;
-        let for_ms = self.milliseconds("for_ms")?;
+        let severity = self.read_choice("severity", Severity::named, &SEVERITY_NAMES)?;
+        let for_ms = self.read_milliseconds("for_ms")?;
         let inherited = |value: fn(&RuleEntry) -> u64| default.as_ref().map_or(0, value);
         Ok(RuleEntry {
             metric,
@@ -156,14 +156,14 @@ impl RuleReader<'_> {
             for_ms: for_ms.unwrap_or_else(|| inherited(|default| default.for_ms)),
             severity: severity
                 .unwrap_or(default.as_ref().map_or(Severity::Warning, |default| default.severity)),
-            cooldown_ms: self.milliseconds("cooldown_ms")?,
+            cooldown_ms: self.read_milliseconds("cooldown_ms")?,
             enabled,
             name,
             place: self.place,
         })
     }
 
-    fn name(&self) -> Result<String, SettingsRefusal> {
+    fn read_name(&self) -> Result<String, SettingsRefusal> {
         let good = |name: &str| {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             !name.is_empty() && name.len() <= ALERT_NAME_BYTES_MAX && name.bytes().all(plain)
@@ -171,18 +171,19 @@ impl RuleReader<'_> {
         let allowed = format!(
             "a text of 1 to {ALERT_NAME_BYTES_MAX} lower-case letters, digits and underscores, in quotes"
         );
-        let name =
-            self.get("name", &allowed, |value| value.as_str().filter(|name| good(name)).map(str::to_owned))?;
+        let name = self.read_value("name", &allowed, |value| {
+            value.as_str().filter(|name| good(name)).map(str::to_owned)
+        })?;
         name.ok_or_else(|| SettingsRefusal::Contradiction(format!("{}: this alert needs a name", self.place)))
     }
 
-    fn metric(&self) -> Result<Option<&'static AlertMetric>, SettingsRefusal> {
+    fn read_metric(&self) -> Result<Option<&'static AlertMetric>, SettingsRefusal> {
         let names: Vec<&str> = metrics().map(|metric| metric.name).collect();
-        self.choice("metric", metric_named, &names)
+        self.read_choice("metric", metric_named, &names)
     }
 
-    fn bound(&self, name: &str) -> Result<Option<AlertBound>, SettingsRefusal> {
-        let number = |key| self.get(key, "a number, without quotes", number_of);
+    fn read_bound(&self, name: &str) -> Result<Option<AlertBound>, SettingsRefusal> {
+        let number = |key| self.read_value(key, "a number, without quotes", parse_number);
         match (number("above")?, number("below")?) {
             (Some(_), Some(_)) => {
                 let words =
@@ -193,16 +194,16 @@ impl RuleReader<'_> {
         }
     }
 
-    fn milliseconds(&self, key: &'static str) -> Result<Option<u64>, SettingsRefusal> {
+    fn read_milliseconds(&self, key: &'static str) -> Result<Option<u64>, SettingsRefusal> {
         let number = |value: &DeValue<'_>| {
             let number = value.as_integer()?;
             let number = u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()?;
             (number <= ALERT_MS_MAX).then_some(number)
         };
-        self.get(key, &format!("a whole number from 0 to {ALERT_MS_MAX}"), number)
+        self.read_value(key, &format!("a whole number from 0 to {ALERT_MS_MAX}"), number)
     }
 
-    fn choice<T>(
+    fn read_choice<T>(
         &self,
         key: &'static str,
         named: impl Fn(&str) -> Option<T>,
@@ -212,11 +213,11 @@ impl RuleReader<'_> {
         let hint = nearest(typed, names.iter().copied())
             .map_or(String::new(), |near| format!("; did you mean {near}?"));
         let allowed = format!("one of {}{hint}", names.join(", "));
-        self.get(key, &allowed, |value| value.as_str().and_then(&named))
+        self.read_value(key, &allowed, |value| value.as_str().and_then(&named))
     }
 
     /// The value of a key, if it is there.
-    fn get<T>(
+    fn read_value<T>(
         &self,
         key: &'static str,
         allowed: &str,
@@ -232,7 +233,7 @@ impl RuleReader<'_> {
     }
 }
 
-fn number_of(value: &DeValue<'_>) -> Option<f64> {
+fn parse_number(value: &DeValue<'_>) -> Option<f64> {
     let number: f64 = match value {
         DeValue::Integer(number) if number.radix() == 10 => number.as_str().replace('_', "").parse().ok()?,
         DeValue::Float(number) => number.as_str().replace('_', "").parse().ok()?,
@@ -250,7 +251,7 @@ mod tests {
 
     fn rules(text: &str) -> Result<Vec<RuleEntry>, String> {
         file::parse(Path::new("f.toml"), text)
-            .map(|contents| laid_over_defaults(contents.alerts))
+            .map(|contents| merge_with_defaults(contents.alerts))
             .map_err(|refusal| refusal.to_string())
     }
 

@@ -27,26 +27,26 @@ const ORDERED: &[(&str, &str, &str)] = &[
 /// Makes defaults give way, then refuses the first contradiction found.
 pub fn check(resolved: &mut ResolvedSettings) -> Result<(), SettingsRefusal> {
     for (small, large, why) in ORDERED {
-        give_way(resolved, small, large);
-        ordered(resolved.entry(small), resolved.entry(large), why)?;
+        adjust_default(resolved, small, large);
+        check_order(resolved.entry(small), resolved.entry(large), why)?;
     }
-    addresses(resolved)?;
-    origins(resolved.entry("cors_origins"))?;
-    host_names(resolved.entry("control_names"))?;
-    programs(resolved)?;
-    mail_addresses(resolved.entry("alert_email_to"))?;
-    slow(resolved)
+    check_listeners(resolved)?;
+    check_origins(resolved.entry("cors_origins"))?;
+    check_host_names(resolved.entry("control_names"))?;
+    check_programs(resolved)?;
+    check_mail_addresses(resolved.entry("alert_email_to"))?;
+    check_slow_policy(resolved)
 }
 
-fn named(entry: &ResolvedEntry) -> String {
+fn describe_entry(entry: &ResolvedEntry) -> String {
     format!("{} = {} ({})", entry.spec.name, shown(&entry.text), entry.place())
 }
 
-fn refuse<T>(words: String) -> Result<T, SettingsRefusal> {
+fn refuse_contradiction<T>(words: String) -> Result<T, SettingsRefusal> {
     Err(SettingsRefusal::Contradiction(words))
 }
 
-fn malformed<T>(entry: &ResolvedEntry, item: &str, allowed: &str) -> Result<T, SettingsRefusal> {
+fn refuse_value<T>(entry: &ResolvedEntry, item: &str, allowed: &str) -> Result<T, SettingsRefusal> {
     Err(SettingsRefusal::Value {
         place: entry.place(),
         name: entry.spec.name,
@@ -55,15 +55,15 @@ fn malformed<T>(entry: &ResolvedEntry, item: &str, allowed: &str) -> Result<T, S
     })
 }
 
-fn ordered(small: &ResolvedEntry, large: &ResolvedEntry, why: &str) -> Result<(), SettingsRefusal> {
+fn check_order(small: &ResolvedEntry, large: &ResolvedEntry, why: &str) -> Result<(), SettingsRefusal> {
     if number(small) <= number(large) {
         return Ok(());
     }
-    refuse(format!("{} is larger than {}: {why}", named(small), named(large)))
+    refuse_contradiction(format!("{} is larger than {}: {why}", describe_entry(small), describe_entry(large)))
 }
 
 /// A default that exceeds what was set is lowered to it, one that is below what was set is raised.
-fn give_way(resolved: &mut ResolvedSettings, small: &str, large: &str) {
+fn adjust_default(resolved: &mut ResolvedSettings, small: &str, large: &str) {
     let (low, high) = (resolved.entry(small), resolved.entry(large));
     if number(low) <= number(high) {
         return;
@@ -82,7 +82,7 @@ fn number(entry: &ResolvedEntry) -> u64 {
 
 /// Whether a connection to one could end at the other. Port 0 is another port each time; a wildcard stands
 /// for addresses of its own family only, as the sockets are made.
-fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
+fn addresses_overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
         (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
@@ -95,13 +95,13 @@ fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     }
 }
 
-fn addresses(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
+fn check_listeners(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     let (listen, control) = (resolved.entry("listen"), resolved.entry("control"));
     let texts = split_list(&listen.text);
     let control_texts = [control.text.clone()];
     let control_texts = control_texts.iter().filter(|text| !text.is_empty());
     if texts.is_empty() {
-        return malformed(listen, "", "at least one address");
+        return refuse_value(listen, "", "at least one address");
     }
     let mut seen: Vec<(ListenAddress, &ResolvedEntry, &str)> = Vec::new();
     let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
@@ -111,10 +111,12 @@ fn addresses(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
                 "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most \
                  {UNIX_PATH_BYTES_MAX} bytes"
             );
-            return malformed(entry, text, &allowed);
+            return refuse_value(entry, text, &allowed);
         };
-        if let Some((_, other, earlier)) = seen.iter().find(|(earlier, _, _)| overlap(earlier, &place)) {
-            return refuse(format!(
+        if let Some((_, other, earlier)) =
+            seen.iter().find(|(earlier, _, _)| addresses_overlap(earlier, &place))
+        {
+            return refuse_contradiction(format!(
                 "{} {} ({}) and {} {} ({}) take the same address; give each listener its own",
                 other.spec.name,
                 shown(earlier),
@@ -129,10 +131,13 @@ fn addresses(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     Ok(())
 }
 
-fn origins(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
+fn check_origins(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     let origins = split_list(&entry.text);
     if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
-        return refuse(format!("{}: * allows every origin, so it must stand alone", named(entry)));
+        return refuse_contradiction(format!(
+            "{}: * allows every origin, so it must stand alone",
+            describe_entry(entry)
+        ));
     }
     for origin in origins.iter().filter(|origin| *origin != "*") {
         let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
@@ -140,54 +145,62 @@ fn origins(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
             !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/\\?#@\"'<>*".contains(&b))
         };
         if !host.is_some_and(plain) {
-            return malformed(entry, origin, "* or scheme://host[:port], without a path");
+            return refuse_value(entry, origin, "* or scheme://host[:port], without a path");
         }
         // Compared byte for byte with what browsers send (WHATWG HTML §7.1.1): another form is never met.
         let default_port = if origin.starts_with("https:") { ":443" } else { ":80" };
         if origin.ends_with(default_port) || origin.bytes().any(|b| b.is_ascii_uppercase()) {
-            return malformed(entry, origin, "in lower case and without a default port, as browsers send it");
+            return refuse_value(
+                entry,
+                origin,
+                "in lower case and without a default port, as browsers send it",
+            );
         }
     }
     Ok(())
 }
 
-fn host_names(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
+fn check_host_names(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     for name in split_list(&entry.text) {
         let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
         // Ports are not compared, so a name with one would never be met; only addresses may hold colons.
         if !name.bytes().all(plain) && inside.parse::<Ipv6Addr>().is_err() {
-            return malformed(entry, &name, "a host name, without scheme, port or path");
+            return refuse_value(entry, &name, "a host name, without scheme, port or path");
         }
     }
     Ok(())
 }
 
 /// Programs are run without a shell, so their arguments have no place here, and without a search.
-fn programs(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
+fn check_programs(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     for name in ["alert_command", "alert_sendmail"] {
         let entry = resolved.entry(name);
         if !entry.text.is_empty() && !entry.text.starts_with('/') {
-            return malformed(entry, &entry.text, "the whole path of a program, without arguments");
+            return refuse_value(entry, &entry.text, "the whole path of a program, without arguments");
         }
     }
     let (mail, program) = (resolved.entry("alert_email_to"), resolved.entry("alert_sendmail"));
     if !split_list(&mail.text).is_empty() && program.text.is_empty() {
-        return refuse(format!("{} needs a program: {}", named(mail), named(program)));
+        return refuse_contradiction(format!(
+            "{} needs a program: {}",
+            describe_entry(mail),
+            describe_entry(program)
+        ));
     }
     Ok(())
 }
 
 /// They become arguments of a program and part of a mail's head.
-fn mail_addresses(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
+fn check_mail_addresses(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     let addresses = split_list(&entry.text);
     if addresses.len() > ALERT_MAILS_MAX {
-        return malformed(entry, &entry.text, &format!("at most {ALERT_MAILS_MAX} addresses"));
+        return refuse_value(entry, &entry.text, &format!("at most {ALERT_MAILS_MAX} addresses"));
     }
     for address in addresses {
         let plain = |b: u8| b.is_ascii_graphic() && !b"\"<>()[]\\:;".contains(&b);
         if address.starts_with('-') || address.len() > MAIL_ADDRESS_BYTES_MAX || !address.bytes().all(plain) {
-            return malformed(entry, &address, "plain addresses, such as ops@example.org");
+            return refuse_value(entry, &address, "plain addresses, such as ops@example.org");
         }
     }
     Ok(())
@@ -195,7 +208,7 @@ fn mail_addresses(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
 
 /// The kernel gives up on a peer that acknowledges nothing for `user_timeout_ms`; a policy that keeps slow
 /// subscribers would never see one that stalls for longer.
-fn slow(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
+fn check_slow_policy(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     let settings: Settings = resolved.settings();
     if settings.slow_policy == SlowPolicy::Disconnect || settings.stall_ms < settings.user_timeout_ms {
         return Ok(());
@@ -207,6 +220,8 @@ fn slow(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
         return Ok(());
     }
     let [policy, stall, timeout] =
-        ["slow_policy", "stall_ms", "user_timeout_ms"].map(|name| named(resolved.entry(name)));
-    refuse(format!("{stall} is not below {timeout}, so {policy} could never act: the kernel cuts first"))
+        ["slow_policy", "stall_ms", "user_timeout_ms"].map(|name| describe_entry(resolved.entry(name)));
+    refuse_contradiction(format!(
+        "{stall} is not below {timeout}, so {policy} could never act: the kernel cuts first"
+    ))
 }

@@ -66,7 +66,7 @@ pub fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRefusal> {
     for (key, value) in table.get_ref() {
         let name: &str = key.get_ref();
         if name == alert_rules::KEY {
-            contents.alerts = alert_rules::read(&page, key.span(), value.get_ref())?;
+            contents.alerts = alert_rules::read_rules(&page, key.span(), value.get_ref())?;
             continue;
         }
         let names = || TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY]);
@@ -75,7 +75,7 @@ pub fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRefusal> {
             name: name.to_owned(),
             nearest: nearest(name, names()).map(str::to_owned),
         })?;
-        let text_of_value = text_of(spec, value.get_ref()).map_err(|allowed| SettingsRefusal::Value {
+        let text_of_value = value_text(spec, value.get_ref()).map_err(|allowed| SettingsRefusal::Value {
             place: place(key.span()),
             name: spec.name,
             value: shown(&spec.shown(text.get(value.span()).unwrap_or_default())),
@@ -93,7 +93,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// The table's text form of a value of the right type; else the type it should have, in words.
-fn text_of(spec: &SettingSpec, value: &DeValue<'_>) -> Result<String, &'static str> {
+fn value_text(spec: &SettingSpec, value: &DeValue<'_>) -> Result<String, &'static str> {
     match (spec.kind, value) {
         (SettingKind::Int { .. }, DeValue::Integer(number)) => {
             let digits = number.as_str().replace('_', "");

@@ -27,12 +27,12 @@ pub fn as_toml(resolved: &ResolvedSettings) -> String {
     }
     out.push_str("\n# rules of alerts; one with the name of a default replaces it; changed by SIGHUP\n");
     for entry in resolved.alerts() {
-        alert(&mut out, entry).expect("writing to a String cannot fail");
+        write_rule(&mut out, entry).expect("writing to a String cannot fail");
     }
     out
 }
 
-fn alert(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
+fn write_rule(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
     writeln!(out, "\n[[{}]] # {}\nname = {}", alert_rules::KEY, comment(&entry.place), quoted(&entry.name))?;
     writeln!(out, "metric = {}", quoted(entry.metric.name))?;
     if let Some(bound) = entry.bound {

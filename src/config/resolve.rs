@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::base::settings::{SettingSpec, TABLE};
-use crate::config::alert_rules::laid_over_defaults;
+use crate::config::alert_rules::merge_with_defaults;
 use crate::config::contradictions;
 use crate::config::file::{self, FileContents, FileEntry};
 use crate::config::refusal::{SettingsRefusal, nearest_setting};
@@ -39,23 +39,23 @@ impl ResolvedSettings {
         let path = inputs.config.as_deref().or(in_environment.map(|(_, path)| Path::new(path)));
         let path = path.filter(|path| !path.as_os_str().is_empty());
         let in_file = path.map(file::read).transpose()?.unwrap_or_default();
-        let mut resolved = ResolvedSettings::lay(inputs, path.unwrap_or(Path::new("")), in_file)?;
+        let mut resolved = ResolvedSettings::merge_sources(inputs, path.unwrap_or(Path::new("")), in_file)?;
         contradictions::check(&mut resolved)?;
         Ok(resolved)
     }
 
-    fn lay(
+    fn merge_sources(
         inputs: &SettingInputs,
         path: &Path,
         in_file: FileContents,
     ) -> Result<ResolvedSettings, SettingsRefusal> {
         let entry =
             |spec| ResolvedEntry { spec, text: spec.default.to_owned(), source: SettingSource::Default };
-        let alerts = laid_over_defaults(in_file.alerts);
+        let alerts = merge_with_defaults(in_file.alerts);
         let mut resolved = ResolvedSettings::new(TABLE.iter().map(entry).collect(), alerts);
         for FileEntry { spec, text, line } in in_file.entries {
             let source = SettingSource::File { path: path.to_owned(), line };
-            resolved.entry_mut(spec.name).put(text, source)?;
+            resolved.entry_mut(spec.name).set_text(text, source)?;
         }
         for (name, value) in &inputs.environment {
             let Some(spec) = spec_of_variable(name)? else { continue };
@@ -65,14 +65,14 @@ impl ResolvedSettings {
                 value: spec.shown(&value.to_string_lossy()),
                 allowed: "UTF-8 text".to_owned(),
             })?;
-            resolved.entry_mut(spec.name).put(text.to_owned(), SettingSource::Environment)?;
+            resolved.entry_mut(spec.name).set_text(text.to_owned(), SettingSource::Environment)?;
         }
         for (name, texts) in &inputs.flags {
-            resolved.entry_mut(name).put(texts.join(","), SettingSource::Flag)?;
+            resolved.entry_mut(name).set_text(texts.join(","), SettingSource::Flag)?;
         }
         let listen_untouched = resolved.entry("listen").source == SettingSource::Default;
         if resolved.entry("profile").text == "broadcast-benchmark" && listen_untouched {
-            resolved.entry_mut("listen").put(BENCHMARK_LISTEN.to_owned(), SettingSource::Profile)?;
+            resolved.entry_mut("listen").set_text(BENCHMARK_LISTEN.to_owned(), SettingSource::Profile)?;
         }
         Ok(resolved)
     }

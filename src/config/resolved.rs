@@ -78,7 +78,7 @@ impl ResolvedEntry {
     }
 
     /// Takes a text from a stronger source if the table allows it.
-    pub fn put(&mut self, text: String, source: SettingSource) -> Result<(), SettingsRefusal> {
+    pub fn set_text(&mut self, text: String, source: SettingSource) -> Result<(), SettingsRefusal> {
         let given = ResolvedEntry { spec: self.spec, text, source };
         if let Err(allowed) = given.spec.check(&given.text) {
             let (place, value) = (given.place(), given.shown());

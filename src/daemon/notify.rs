@@ -187,7 +187,7 @@ fn log_notice(notice: &AlertNotice) {
         (AlertChange::Firing, Severity::Critical) => Level::Error,
     };
     let (state, rule) = (notice.change.name(), &notice.rule);
-    let text = crate::monitor::alerts::sentence(rule, notice.value, notice.why.as_deref());
+    let text = crate::monitor::alerts::describe_alert(rule, notice.value, notice.why.as_deref());
     let (name, severity) = (&rule.name, rule.severity.name());
     log::log!(level, "event=alert state={state} alert={name} severity={severity} text={}", LogValue(&text));
 }

@@ -169,7 +169,7 @@ impl HostSampler {
         self.samples += 1;
         let line = self.samples.is_multiple_of(SUMMARY_SAMPLES).then(|| self.summary.line(&watch)).flatten();
         // While the server drains, the conditions that alerts watch for are normal.
-        let notices = if draining { Vec::new() } else { watch.judge(time) };
+        let notices = if draining { Vec::new() } else { watch.evaluate_alerts(time) };
         drop(watch);
         self.notifier.send_notices(&notices);
         if let Some(line) = line {

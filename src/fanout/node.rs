@@ -174,11 +174,11 @@ impl Node {
     /// Returns the figures of the node at this moment.
     pub fn snapshot(&self, uptime_ms: u64) -> Snapshot {
         let sizes = self.hub.sizes();
-        let mut spread = DistributionTotals::default();
-        self.counters.iter().for_each(|counters| counters.add_distributions_to(&mut spread));
+        let mut distributions = DistributionTotals::default();
+        self.counters.iter().for_each(|counters| counters.add_distributions_to(&mut distributions));
         Snapshot {
             totals: self.totals(),
-            spread,
+            distributions,
             workers: (0..self.workers()).map(|worker| self.worker_snapshot(worker)).collect(),
             connections_max: self.connections.limit(),
             uptime_ms,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Reads the files of one controller: a text for each group that has the file, innermost first.
 /// `process` is `self` or a number; `new` is the file's name in version 2, `old` in version 1.
-pub fn texts(root: &Path, process: &str, controller: &str, new: &str, old: &str) -> Vec<String> {
+pub fn read_limit_files(root: &Path, process: &str, controller: &str, new: &str, old: &str) -> Vec<String> {
     let Ok(groups) = fs::read_to_string(root.join(format!("proc/{process}/cgroup"))) else {
         return Vec::new();
     };
@@ -41,8 +41,8 @@ pub fn cpu_percent(root: &Path, process: &str) -> Option<u64> {
         let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
         quota.checked_mul(100)?.checked_div(period)
     };
-    let new = texts(root, process, "cpu", "cpu.max", "cpu.cfs_quota_us");
-    let periods = texts(root, process, "cpu", "cpu.max", "cpu.cfs_period_us");
+    let new = read_limit_files(root, process, "cpu", "cpu.max", "cpu.cfs_quota_us");
+    let periods = read_limit_files(root, process, "cpu", "cpu.max", "cpu.cfs_period_us");
     let shares = new.iter().zip(&periods).filter_map(|(quota, period)| match quota.split_once(' ') {
         Some((quota, period)) => share(quota, period),
         None => share(quota, period),

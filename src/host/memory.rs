@@ -51,7 +51,8 @@ impl MemoryReader {
     /// Returns the least limit of the control groups of `process`: a number, or `self`.
     pub fn group_bytes(&self, process: &str) -> Option<u64> {
         // The 2^63 of version 1 is no limit, and loses to the installed memory.
-        let texts = cgroups::texts(&self.root, process, "memory", "memory.max", "memory.limit_in_bytes");
+        let texts =
+            cgroups::read_limit_files(&self.root, process, "memory", "memory.max", "memory.limit_in_bytes");
         cgroups::least(&texts)
     }
 

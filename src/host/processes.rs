@@ -19,9 +19,9 @@ pub struct ProcessUsage {
 }
 
 /// Reads the usage of processes and of all their descendants.
-pub fn usage(pids: &[u32]) -> ProcessUsage {
+pub fn read_usage(pids: &[u32]) -> ProcessUsage {
     let mut usage = ProcessUsage::default();
-    for pid in descendants(pids) {
+    for pid in find_descendants(pids) {
         let resident = resident_bytes(pid);
         usage.processes += u64::from(resident > 0);
         usage.resident_bytes += resident;
@@ -31,7 +31,7 @@ pub fn usage(pids: &[u32]) -> ProcessUsage {
 }
 
 /// Finds the given processes and all their descendants, each once.
-fn descendants(pids: &[u32]) -> Vec<u32> {
+fn find_descendants(pids: &[u32]) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -81,7 +81,7 @@ pub fn available_bytes() -> u64 {
 }
 
 /// Returns the release of the kernel.
-pub fn kernel() -> String {
+pub fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
@@ -95,10 +95,10 @@ pub fn sysctl(name: &str) -> Option<u64> {
 /// table that several share counts for each of them, so only differences mean anything.
 pub fn open_files(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
-    threads.flatten().map(|thread| entries(&thread.path().join("fd"))).sum()
+    threads.flatten().map(|thread| count_entries(&thread.path().join("fd"))).sum()
 }
 
-fn entries(folder: &Path) -> u64 {
+fn count_entries(folder: &Path) -> u64 {
     fs::read_dir(folder).map_or(0, |entries| entries.count() as u64)
 }
 
@@ -117,7 +117,7 @@ pub fn slab_bytes() -> u64 {
 
 /// Sockets with local port `port` as process `pid` sees them: how many are established, and the bytes that
 /// wait in their send queues.
-pub fn sockets(pid: u32, port: u16) -> (u64, u64) {
+pub fn tcp_sockets(pid: u32, port: u16) -> (u64, u64) {
     let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
     let mine = format!(":{port:04X}");
     let mut found = (0, 0);
@@ -147,7 +147,7 @@ pub fn socket_memory(port: u16) -> Option<(u64, u64)> {
         match line.trim_start().strip_prefix("skmem:(") {
             None => server_end = line.split_whitespace().nth(3).is_some_and(|local| local.ends_with(&mine)),
             Some(fields) => {
-                let charged: u64 = fields.split(',').filter_map(charge).sum();
+                let charged: u64 = fields.split(',').filter_map(charged_bytes).sum();
                 *(if server_end { &mut sum.0 } else { &mut sum.1 }) += charged;
             }
         }
@@ -156,7 +156,7 @@ pub fn socket_memory(port: u16) -> Option<(u64, u64)> {
 }
 
 /// The fields of `ss` that are memory in use: received (r), queued to send (w), reserved (f).
-fn charge(field: &str) -> Option<u64> {
+fn charged_bytes(field: &str) -> Option<u64> {
     ["r", "w", "f"].iter().find_map(|name| field.strip_prefix(name)?.parse().ok())
 }
 

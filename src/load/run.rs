@@ -117,7 +117,7 @@ pub fn run_load(
         cut: false,
         report: LoadReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: processes::kernel(),
+            kernel: processes::kernel_release(),
             ..LoadReport::default()
         },
     };

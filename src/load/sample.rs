@@ -36,7 +36,7 @@ impl UsageSample {
     pub fn take(plan: &LoadPlan) -> UsageSample {
         UsageSample {
             at: Instant::now(),
-            usage: processes::usage(&plan.pids),
+            usage: processes::read_usage(&plan.pids),
             own_cpu_ns: processes::cpu_ns(std::process::id()),
             kernel_bytes: processes::slab_bytes() + processes::tcp_memory_bytes(),
         }

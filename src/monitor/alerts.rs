@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-pub use self::notice::{AlertChange, AlertNotice, sentence};
+pub use self::notice::{AlertChange, AlertNotice, describe_alert};
 pub use self::rule::{
     AlertBound, AlertMetric, AlertRule, DEFAULT_RULES, DefaultRule, MetricUnit, MetricValue, SEVERITY_NAMES,
     Severity,
@@ -48,7 +48,7 @@ struct RuleState {
     value: Option<f64>,
     why: Option<String>,
     /// When it was last told that the alert fires, monotonic.
-    told_ms: Option<u64>,
+    notified_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ enum AlertPhase {
         since_wall_ms: u64,
         /// Since when the bound has not been crossed.
         clear_since_ms: Option<u64>,
-        told: bool,
+        notified: bool,
     },
 }
 
@@ -80,7 +80,7 @@ struct PastChange {
 impl AlertRules {
     /// Holds every rule against its figure; the messages that go out. `figure` gives a metric's value, and
     /// what is known beyond it in words.
-    pub fn tick(
+    pub fn evaluate(
         &mut self,
         now: Now,
         figure: impl Fn(&str) -> (Option<f64>, Option<String>),
@@ -90,8 +90,8 @@ impl AlertRules {
             let (value, why) = figure(watched.rule.metric.name);
             watched.value = value.filter(|value| value.is_finite());
             watched.why = why.map(|why| why.chars().take(ALERT_WHY_CHARS_MAX).collect());
-            if let Some(change) = watched.step(now, &mut notices) {
-                remember(&mut self.history, watched, change, now);
+            if let Some(change) = watched.advance_phase(now, &mut notices) {
+                record_change(&mut self.history, watched, change, now);
             }
         }
         notices
@@ -103,7 +103,7 @@ impl AlertRules {
         let mut notices = Vec::new();
         let mut before = std::mem::take(&mut self.watched);
         for rule in rules {
-            let kept = before.iter().position(|watched| watched.rule.asks_the_same(&rule));
+            let kept = before.iter().position(|watched| watched.rule.has_same_condition(&rule));
             let phase = kept.map(|at| before.swap_remove(at));
             self.watched.push(match phase {
                 Some(watched) => RuleState { rule, ..watched },
@@ -111,15 +111,15 @@ impl AlertRules {
             });
         }
         for mut gone in before {
-            if let Some(change) = gone.end(now, &mut notices) {
-                remember(&mut self.history, &gone, change, now);
+            if let Some(change) = gone.resolve(now, &mut notices) {
+                record_change(&mut self.history, &gone, change, now);
             }
         }
         notices
     }
 
     /// How many fire now.
-    pub fn firing(&self) -> usize {
+    pub fn firing_count(&self) -> usize {
         self.watched.iter().filter(|watched| matches!(watched.phase, AlertPhase::Firing { .. })).count()
     }
 
@@ -134,7 +134,7 @@ impl AlertRules {
                 "since_ms": since_wall_ms,
                 "value": watched.value,
                 "threshold": rule.bound.limit(),
-                "text": sentence(rule, watched.value, watched.why.as_deref()),
+                "text": describe_alert(rule, watched.value, watched.why.as_deref()),
             }))
         });
         let past = |past: &PastChange| {
@@ -154,7 +154,7 @@ impl AlertRules {
     }
 }
 
-fn remember(history: &mut VecDeque<PastChange>, watched: &RuleState, change: AlertChange, now: Now) {
+fn record_change(history: &mut VecDeque<PastChange>, watched: &RuleState, change: AlertChange, now: Now) {
     if history.len() == ALERT_HISTORY_MAX {
         history.pop_front();
     }
@@ -165,11 +165,11 @@ fn remember(history: &mut VecDeque<PastChange>, watched: &RuleState, change: Ale
 
 impl RuleState {
     fn new(rule: AlertRule) -> RuleState {
-        RuleState { rule, phase: AlertPhase::Quiet, value: None, why: None, told_ms: None }
+        RuleState { rule, phase: AlertPhase::Quiet, value: None, why: None, notified_ms: None }
     }
 
     /// The next phase, by the table above; what changed, if anything did.
-    fn step(&mut self, now: Now, notices: &mut Vec<AlertNotice>) -> Option<AlertChange> {
+    fn advance_phase(&mut self, now: Now, notices: &mut Vec<AlertNotice>) -> Option<AlertChange> {
         let AlertRule { bound, for_ms, .. } = self.rule;
         let crossed = self.value.is_some_and(|value| bound.is_crossed_by(value));
         let long_enough = |since_ms: u64| now.mono_ms.saturating_sub(since_ms) >= for_ms;
@@ -179,7 +179,7 @@ impl RuleState {
                 return None;
             };
             let clear = *clear_since_ms.get_or_insert(now.mono_ms);
-            return if long_enough(clear) { self.end(now, notices) } else { None };
+            return if long_enough(clear) { self.resolve(now, notices) } else { None };
         }
         let mut change = None;
         if self.phase == AlertPhase::Quiet {
@@ -189,33 +189,33 @@ impl RuleState {
             && long_enough(since_ms)
         {
             let since_wall_ms = now.wall_ms;
-            self.phase = AlertPhase::Firing { since_wall_ms, clear_since_ms: None, told: false };
+            self.phase = AlertPhase::Firing { since_wall_ms, clear_since_ms: None, notified: false };
             change = Some(AlertChange::Firing);
         }
-        if let AlertPhase::Firing { since_wall_ms, clear_since_ms, told } = &mut self.phase {
+        if let AlertPhase::Firing { since_wall_ms, clear_since_ms, notified } = &mut self.phase {
             *clear_since_ms = None;
             let since_wall_ms = *since_wall_ms;
-            let waits = |told_ms: u64| now.mono_ms.saturating_sub(told_ms) < self.rule.cooldown_ms;
-            if !*told && !self.told_ms.is_some_and(waits) {
-                *told = true;
-                self.told_ms = Some(now.mono_ms);
-                notices.push(self.notice(AlertChange::Firing, now, since_wall_ms));
+            let waits = |notified_ms: u64| now.mono_ms.saturating_sub(notified_ms) < self.rule.cooldown_ms;
+            if !*notified && !self.notified_ms.is_some_and(waits) {
+                *notified = true;
+                self.notified_ms = Some(now.mono_ms);
+                notices.push(self.new_notice(AlertChange::Firing, now, since_wall_ms));
             }
         }
         change
     }
 
     /// Nothing fires any more.
-    fn end(&mut self, now: Now, notices: &mut Vec<AlertNotice>) -> Option<AlertChange> {
-        let AlertPhase::Firing { since_wall_ms, told, .. } = self.phase else { return None };
+    fn resolve(&mut self, now: Now, notices: &mut Vec<AlertNotice>) -> Option<AlertChange> {
+        let AlertPhase::Firing { since_wall_ms, notified, .. } = self.phase else { return None };
         self.phase = AlertPhase::Quiet;
-        if told {
-            notices.push(self.notice(AlertChange::Resolved, now, since_wall_ms));
+        if notified {
+            notices.push(self.new_notice(AlertChange::Resolved, now, since_wall_ms));
         }
         Some(AlertChange::Resolved)
     }
 
-    fn notice(&self, change: AlertChange, now: Now, since_ms: u64) -> AlertNotice {
+    fn new_notice(&self, change: AlertChange, now: Now, since_ms: u64) -> AlertNotice {
         let (rule, value, why) = (self.rule.clone(), self.value, self.why.clone());
         AlertNotice { rule, change, value, why, at_ms: now.wall_ms, since_ms }
     }

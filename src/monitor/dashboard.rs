@@ -35,12 +35,12 @@ const FILES: [(&str, &str, &[u8]); 17] = [
 /// A file by its name; `index.html` is the page.
 pub fn asset(name: &str) -> Option<DashboardAsset> {
     let &(_, content_type, bytes) = FILES.iter().find(|(known, ..)| *known == name)?;
-    Some(DashboardAsset { content_type, bytes, etag: tag(bytes) })
+    Some(DashboardAsset { content_type, bytes, etag: entity_tag(bytes) })
 }
 
 /// An entity tag from the bytes, by FNV-1a: it only has to differ between versions. A page is asked for
 /// rarely, so it is not kept.
-fn tag(bytes: &[u8]) -> String {
+fn entity_tag(bytes: &[u8]) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
@@ -65,7 +65,7 @@ mod tests {
         for name in ["", "/", "index", "INDEX.HTML", "../style.css", "style.css?x", "uPlot.min.css"] {
             assert_eq!(asset(name), None, "{name:?}");
         }
-        assert_ne!(tag(b"a"), tag(b"b"));
+        assert_ne!(entity_tag(b"a"), entity_tag(b"b"));
     }
 
     /// The page's content policy would stop any of these, in a browser and without a word to us.

@@ -27,7 +27,7 @@ const CLASSES: [ErrorClass; 5] = [
 ];
 
 /// The classes with how many faults each has had.
-pub fn by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static str, u64)> {
+pub fn count_by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static str, u64)> {
     CLASSES.iter().map(|class| {
         let closed: u64 = class.closed.iter().map(|why| totals.closed[*why as usize]).sum();
         let counts: u64 = class.counts.iter().map(|what| totals.counts[*what as usize]).sum();
@@ -36,8 +36,8 @@ pub fn by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static str, u
 }
 
 /// Faults of all classes.
-pub fn total(totals: &CounterTotals) -> u64 {
-    by_class(totals).map(|(_, count)| count).sum()
+pub fn count_all(totals: &CounterTotals) -> u64 {
+    count_by_class(totals).map(|(_, count)| count).sum()
 }
 
 #[cfg(test)]
@@ -51,8 +51,8 @@ mod tests {
         totals.counts[Count::RequestsBad as usize] = 5;
         totals.counts[Count::Delivered as usize] = 1_000;
         totals.refused[0] = 1_000;
-        let classes: Vec<_> = by_class(&totals).collect();
+        let classes: Vec<_> = count_by_class(&totals).collect();
         assert_eq!(classes, [("request", 5), ("timeout", 3), ("slow", 2), ("upstream", 1), ("host", 0)]);
-        assert_eq!(total(&totals), 11);
+        assert_eq!(count_all(&totals), 11);
     }
 }

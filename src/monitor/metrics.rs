@@ -62,33 +62,33 @@ fn counts(page: &mut Exposition, snapshot: &Snapshot) {
     page.counters("fanwheel_closed", "Connections ended.", "reason", closed);
     let help =
         "Faults that well-behaved clients on a healthy host do not cause; neither resets nor refusals.";
-    page.counters("fanwheel_errors", help, "class", error_classes::by_class(totals));
+    page.counters("fanwheel_errors", help, "class", error_classes::count_by_class(totals));
     let help = "Turns in which a step left work for the next turn, its budget used up.";
     page.counters("fanwheel_budget_exhausted", help, "step", STEP_NAMES.iter().zip(totals.exhausted));
 }
 
 fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
-    let spread = &snapshot.spread;
+    let distributions = &snapshot.distributions;
     page.histogram(
         "fanwheel_delivery_seconds",
         "Time from a publish until the kernel had the event's bytes for one subscriber; replays do not \
          count.",
-        &spread.delivery_each,
+        &distributions.delivery_each,
         MICROSECONDS,
     );
     page.histogram(
         "fanwheel_delivery_last_seconds",
         "Time from a publish until the kernel had the event's bytes for the last of its live subscribers; \
          those that are behind are not waited for.",
-        &spread.delivery_last,
+        &distributions.delivery_last,
         MICROSECONDS,
     );
     let help = "Time of a worker's turn, in which everyone else on the worker waits.";
-    page.histogram("fanwheel_turn_seconds", help, &spread.turn, MICROSECONDS);
+    page.histogram("fanwheel_turn_seconds", help, &distributions.turn, MICROSECONDS);
     let help = "Time from the opening of a connection to its end, to 32 ms.";
-    page.histogram("fanwheel_connection_duration_seconds", help, &spread.duration, MILLISECONDS);
+    page.histogram("fanwheel_connection_duration_seconds", help, &distributions.duration, MILLISECONDS);
     let help = "Events of the history that a subscriber got before it was live.";
-    page.histogram("fanwheel_replay_events", help, &spread.replay, 1);
+    page.histogram("fanwheel_replay_events", help, &distributions.replay, 1);
 }
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
@@ -114,7 +114,7 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
         ("idempotency_keys", "Idempotency keys remembered.", snapshot.idempotency_keys as u64),
         ("workers", "Threads that serve connections.", snapshot.workers.len() as u64),
         ("draining", "1 while the server ends its streams.", u64::from(snapshot.draining)),
-        ("alerts_firing", "Alerts that fire now.", watch.alerts().firing() as u64),
+        ("alerts_firing", "Alerts that fire now.", watch.alerts().firing_count() as u64),
         ("memory_full", "1 while newcomers are refused for memory.", u64::from(snapshot.memory_full)),
         (
             "memory_limit_bytes",
@@ -137,7 +137,7 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let help = "Growth of resident memory in a minute that nothing explains which the server is asked to \
                 hold; 0 unless it is judged to be a leak.";
     page.gauge("fanwheel_leak_bytes_per_minute", help, watch.leak().bytes_per_minute.round());
-    let accepted = watch.happened(Count::Accepted, RateWindow::Minute);
+    let accepted = watch.count_in_window(Count::Accepted, RateWindow::Minute);
     page.gauge("fanwheel_accepted_per_minute", "Connections accepted in the last minute.", accepted);
     page.gauge("fanwheel_uptime_seconds", "Time since the start.", snapshot.uptime_ms as f64 / 1_000.0);
     page.info(

@@ -33,8 +33,8 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "connections": {
             "open": totals.connections_open,
             "max": snapshot.connections_max,
-            "accepted_per_minute": watch.happened(Count::Accepted, RateWindow::Minute),
-            "duration_ms_mean": snapshot.spread.duration.mean().map(rounded),
+            "accepted_per_minute": watch.count_in_window(Count::Accepted, RateWindow::Minute),
+            "duration_ms_mean": snapshot.distributions.duration.mean().map(rounded),
             "by_address": by_address(snapshot),
         },
         "subscribers": {

@@ -7,7 +7,7 @@ use crate::base::counters::Count;
 #[derive(Debug, Default)]
 pub struct MinuteSummary {
     /// Connections, subscribers and topics of the last line.
-    told: Option<[u64; 3]>,
+    last_totals: Option<[u64; 3]>,
 }
 
 impl MinuteSummary {
@@ -16,11 +16,11 @@ impl MinuteSummary {
         let snapshot = &watch.last().snapshot;
         let totals = &snapshot.totals;
         let now = [totals.connections_open, totals.subscribers_open, snapshot.topics as u64];
-        let happened = |what| watch.happened(what, RateWindow::Minute);
-        let (accepted, requests) = (happened(Count::Accepted), happened(Count::Requests));
-        let (published, delivered) = (happened(Count::Published), happened(Count::Delivered));
+        let in_last_minute = |what| watch.count_in_window(what, RateWindow::Minute);
+        let (accepted, requests) = (in_last_minute(Count::Accepted), in_last_minute(Count::Requests));
+        let (published, delivered) = (in_last_minute(Count::Published), in_last_minute(Count::Delivered));
         let idle = accepted + requests + published + delivered == 0;
-        let unchanged = self.told.replace(now) == Some(now);
+        let unchanged = self.last_totals.replace(now) == Some(now);
         if idle && unchanged {
             return None;
         }
@@ -35,7 +35,7 @@ impl MinuteSummary {
             totals.lagging,
             lost(rates.refused),
             lost(rates.errors),
-            happened(Count::Gaps),
+            in_last_minute(Count::Gaps),
             rates.cpu_percent,
             host.resident_bytes,
         );

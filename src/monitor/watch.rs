@@ -69,7 +69,7 @@ pub struct LatencyQuantiles {
 }
 
 /// Connections beside which what else a process holds is little.
-const CONNECTIONS_TELLING: u64 = 1_000;
+const CONNECTIONS_MIN_FOR_ESTIMATE: u64 = 1_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub struct Watch {
     leaks: LeakJudge,
     last: WatchSample,
     /// Resident bytes before there was anyone, as far as that was seen.
-    bare_bytes: Option<u64>,
+    empty_server_bytes: Option<u64>,
     alerts: AlertRules,
 }
 
@@ -93,7 +93,7 @@ impl Watch {
             minute: MinuteWindow::default(),
             leaks: LeakJudge::default(),
             last: WatchSample::default(),
-            bare_bytes: None,
+            empty_server_bytes: None,
             alerts: AlertRules::default(),
         }
     }
@@ -101,21 +101,22 @@ impl Watch {
     /// Takes in the next sample; once a second.
     pub fn push(&mut self, sample: WatchSample) {
         self.minute.push(&sample);
-        let p99 = |of: fn(&DistributionTotals) -> &Distribution| self.minute.added_last(of).quantile(0.99);
+        let p99 =
+            |of: fn(&DistributionTotals) -> &Distribution| self.minute.added_last_second(of).quantile(0.99);
         self.ring.push(SecondPoint {
-            each_p99_us: p99(|spread| &spread.delivery_each),
-            last_p99_us: p99(|spread| &spread.delivery_last),
+            each_p99_us: p99(|distributions| &distributions.delivery_each),
+            last_p99_us: p99(|distributions| &distributions.delivery_last),
             ..SecondPoint::of(&sample)
         });
         self.leaks.push(&sample);
-        self.bare_bytes.get_or_insert(sample.host.resident_bytes);
+        self.empty_server_bytes.get_or_insert(sample.host.resident_bytes);
         self.last = sample;
     }
 
     /// Holds the alert rules against the newest sample; what is to be told.
-    pub fn judge(&mut self, now: Now) -> Vec<AlertNotice> {
+    pub fn evaluate_alerts(&mut self, now: Now) -> Vec<AlertNotice> {
         let mut alerts = std::mem::take(&mut self.alerts);
-        let notices = alerts.tick(now, |metric| (self.value(metric), self.why(metric)));
+        let notices = alerts.evaluate(now, |metric| (self.value(metric), self.explain(metric)));
         self.alerts = alerts;
         notices
     }
@@ -146,18 +147,18 @@ impl Watch {
     }
 
     /// How often something happened in a window.
-    pub fn happened(&self, what: Count, window: RateWindow) -> u64 {
+    pub fn count_in_window(&self, what: Count, window: RateWindow) -> u64 {
         self.ring.added(window, |point| point.count(what))
     }
 
     /// How many connections ended for a reason in a window.
-    pub fn ended(&self, reason: CloseReason, window: RateWindow) -> u64 {
+    pub fn closed_in_window(&self, reason: CloseReason, window: RateWindow) -> u64 {
         self.ring.added(window, |point| point.closed(reason))
     }
 
     /// How often something happened in each of the last minutes, the newest first; none of a minute that the
     /// server has not seen whole.
-    pub fn by_minute(&self, what: Count, minutes: usize) -> Option<Vec<u64>> {
+    pub fn count_by_minute(&self, what: Count, minutes: usize) -> Option<Vec<u64>> {
         let newest_ms = self.ring.points().last()?.mono_ms;
         let count = |age: u64| {
             let at_ms = newest_ms.checked_sub(age * 60_000)?;
@@ -168,8 +169,8 @@ impl Watch {
     }
 
     /// How many newcomers and publishes were refused in the last five minutes, for each reason.
-    pub fn refused(&self) -> Vec<u64> {
-        let Some((from, to)) = self.ring.ends(RateWindow::FiveMinutes) else { return Vec::new() };
+    pub fn refused_by_reason(&self) -> Vec<u64> {
+        let Some((from, to)) = self.ring.window_ends(RateWindow::FiveMinutes) else { return Vec::new() };
         to.refused.iter().zip(from.refused).map(|(to, from)| to.saturating_sub(from)).collect()
     }
 
@@ -181,18 +182,18 @@ impl Watch {
     /// From publish to each subscriber; none when nothing was delivered.
     pub fn latency_each(&self) -> Option<LatencyQuantiles> {
         let max_us = self.ring.points().rev().take(60).map(|point| point.each_max_us).max();
-        latency(&self.minute.added(|spread| &spread.delivery_each), max_us)
+        latency(&self.minute.added_last_minute(|distributions| &distributions.delivery_each), max_us)
     }
 
     /// From publish to the last live subscriber; none when nothing was delivered.
     pub fn latency_last(&self) -> Option<LatencyQuantiles> {
         let max_us = self.ring.points().rev().take(60).map(|point| point.last_max_us).max();
-        latency(&self.minute.added(|spread| &spread.delivery_last), max_us)
+        latency(&self.minute.added_last_minute(|distributions| &distributions.delivery_last), max_us)
     }
 
     /// Times of turns in the last minute, microseconds.
     pub fn turns(&self) -> Distribution {
-        self.minute.added(|spread| &spread.turn)
+        self.minute.added_last_minute(|distributions| &distributions.turn)
     }
 
     /// The longest turn of the last minute, microseconds.
@@ -210,9 +211,9 @@ impl Watch {
     /// nor a body. None for so few connections that this would tell of other things.
     pub fn bytes_per_connection(&self) -> Option<u64> {
         let (snapshot, connections) = (&self.last.snapshot, self.last.snapshot.totals.connections_open);
-        let else_held = self.bare_bytes? + (snapshot.history_bytes + snapshot.bodies_bytes) as u64;
+        let else_held = self.empty_server_bytes? + (snapshot.history_bytes + snapshot.bodies_bytes) as u64;
         let held = self.last.host.resident_bytes.saturating_sub(else_held);
-        (connections >= CONNECTIONS_TELLING).then(|| held / connections)
+        (connections >= CONNECTIONS_MIN_FOR_ESTIMATE).then(|| held / connections)
     }
 
     /// Whether resident memory leaks.
@@ -222,7 +223,7 @@ impl Watch {
 
     /// What an operator should know, most severe first.
     pub fn insights(&self) -> Vec<Insight> {
-        insights::of(self)
+        insights::find_insights(self)
     }
 
     /// The samples, oldest first.
@@ -258,7 +259,7 @@ mod tests {
         totals.refused[0] = 3 * second;
         sample.snapshot.connections_max = 100;
         each.add(2_000, 80);
-        each.add_to(&mut sample.snapshot.spread.delivery_each);
+        each.add_to(&mut sample.snapshot.distributions.delivery_each);
         sample.peaks.each_us = each.take_peak();
         let per_second = [(Count::Accepted, 4), (Count::BytesSent, 6), (Count::Gaps, 7), (Count::Skipped, 8)];
         for (what, rate) in per_second.into_iter().chain([(Count::Lagged, 9), (Count::Replayed, 10)]) {

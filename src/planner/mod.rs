@@ -180,7 +180,8 @@ pub struct CapacityPlan {
     /// A node's network.
     pub network: NodeNetwork,
     /// The way to one subscriber.
-    pub way: InFlightWindow,
+    #[serde(rename = "way")]
+    pub in_flight: InFlightWindow,
     /// A node's files and ports.
     pub files: NodeFiles,
     /// Losing a node.
@@ -254,8 +255,8 @@ impl<'a> CapacityPlanner<'a> {
     /// # Errors
     /// When a node holds not even one connection.
     pub fn plan(&self, ask: PlanRequest) -> Result<CapacityPlan, NodeTooSmall> {
-        let max_by = self.max_by(&ask, ask.headroom_percent)?;
-        let (bound_by, max) = first(&max_by);
+        let max_by = self.connections_max_by(&ask, ask.headroom_percent)?;
+        let (bound_by, max) = tightest(&max_by);
         let nodes = ask.connections.div_ceil(max);
         let connections = ask.connections.div_ceil(nodes);
         Ok(CapacityPlan {
@@ -267,15 +268,15 @@ impl<'a> CapacityPlanner<'a> {
             memory: self.memory(&ask, connections as f64),
             processor: self.processor(&ask, connections as f64),
             network: self.network(&ask, connections as f64),
-            way: self.way(&ask),
-            files: files(&ask, connections),
+            in_flight: self.in_flight(&ask),
+            files: files_needed(&ask, connections),
             loss: self.loss(&ask, nodes, connections)?,
             connections_max_by: max_by,
         })
     }
 
     /// The most connections of a node by each resource.
-    fn max_by(
+    fn connections_max_by(
         &self,
         ask: &PlanRequest,
         headroom_percent: f64,
@@ -287,17 +288,17 @@ impl<'a> CapacityPlanner<'a> {
             network.out_bits_per_s().max(network.in_bits_per_s)
         };
         let per_table = (files as f64 * TABLE_SHARE) as u64;
-        let files_max = workers(ask) * per_table.saturating_sub(RESERVED_FILES);
+        let files_max = worker_count(ask) * per_table.saturating_sub(RESERVED_FILES);
         if files_max == 0 {
             let needed = (RESERVED_FILES as f64 + 1.0) / TABLE_SHARE;
             return Err(NodeTooSmall { resource: NodeResource::Files, needed, free: files as f64 });
         }
         Ok(vec![
-            most(NodeResource::Memory, free(ram_bytes as f64), |c| self.memory(ask, c).bytes)?,
-            most(NodeResource::Processor, free(workers(ask) as f64 * 100.0), |c| {
+            search_max(NodeResource::Memory, free(ram_bytes as f64), |c| self.memory(ask, c).bytes)?,
+            search_max(NodeResource::Processor, free(worker_count(ask) as f64 * 100.0), |c| {
                 self.processor(ask, c).percent
             })?,
-            most(NodeResource::Network, free(nic_bits_per_s as f64), network)?,
+            search_max(NodeResource::Network, free(nic_bits_per_s as f64), network)?,
             (NodeResource::Files, files_max),
         ])
     }
@@ -306,18 +307,18 @@ impl<'a> CapacityPlanner<'a> {
     /// for all it is that one; events of a node's topics are all published to it.
     fn memory(&self, ask: &PlanRequest, connections: f64) -> NodeMemory {
         let MeasuredConstants { memory, kernel, .. } = self.constants;
-        let topics = topics(ask, connections);
-        let kept = self.kept(ask, topics);
-        let way = self.way(ask);
-        let under_way_each =
+        let topics = topics_per_node(ask, connections);
+        let history_bytes = self.history_bytes(ask, topics);
+        let in_flight = self.in_flight(ask);
+        let in_flight_each =
             ask.events_per_second * ask.rtt_ms / 1_000.0 * (kernel.frame_bytes + self.frame_bytes as f64);
         let mut sum = NodeMemory {
             connections_bytes: connections * memory.connection_bytes + topics * memory.topic_bytes,
             process_bytes: memory.process_bytes,
-            history_bytes: kept,
+            history_bytes,
             kernel_bytes: connections * kernel.connection_bytes,
-            in_flight_bytes: connections * under_way_each.min(way.bytes_max),
-            slow_bytes: connections * ask.slow_percent / 100.0 * way.bytes_max,
+            in_flight_bytes: connections * in_flight_each.min(in_flight.bytes_max),
+            slow_bytes: connections * ask.slow_percent / 100.0 * in_flight.bytes_max,
             bytes: 0.0,
             kernel_both_ends_bytes: connections * kernel.both_ends_bytes,
         };
@@ -325,7 +326,7 @@ impl<'a> CapacityPlanner<'a> {
         sum
     }
 
-    fn way(&self, ask: &PlanRequest) -> InFlightWindow {
+    fn in_flight(&self, ask: &PlanRequest) -> InFlightWindow {
         InFlightWindow {
             bytes: ask.events_per_second * ask.rtt_ms / 1_000.0 * self.frame_bytes as f64,
             bytes_max: 2.0 * self.settings.unsent_bytes_max as f64,
@@ -333,7 +334,7 @@ impl<'a> CapacityPlanner<'a> {
     }
 
     /// Bytes of the kept events, as the bounds of history leave them.
-    fn kept(&self, ask: &PlanRequest, topics: f64) -> f64 {
+    fn history_bytes(&self, ask: &PlanRequest, topics: f64) -> f64 {
         let Settings { history_ms, history_events, .. } = *self.settings;
         let each = self.kept_bytes as f64;
         let by_age = ask.events_per_second * history_ms as f64 / 1_000.0;
@@ -343,7 +344,7 @@ impl<'a> CapacityPlanner<'a> {
     }
 
     /// Heartbeats that a connection gets in a second: none while events come more often.
-    fn heartbeats(&self, ask: &PlanRequest) -> f64 {
+    fn heartbeats_per_second(&self, ask: &PlanRequest) -> f64 {
         (1_000.0 / self.settings.heartbeat_ms as f64 - ask.events_per_second).max(0.0)
     }
 
@@ -355,16 +356,16 @@ impl<'a> CapacityPlanner<'a> {
     fn processor(&self, ask: &PlanRequest, connections: f64) -> NodeProcessor {
         let processor = &self.constants.processor;
         let deliveries = connections * ask.events_per_second * self.delivery_us();
-        let publishes = topics(ask, connections) * ask.events_per_second * processor.publish_us;
-        let heartbeats = connections * self.heartbeats(ask) * processor.heartbeat_us;
+        let publishes = topics_per_node(ask, connections) * ask.events_per_second * processor.publish_us;
+        let heartbeats = connections * self.heartbeats_per_second(ask) * processor.heartbeat_us;
         let pulse = processor.idle_us_per_s;
-        let of_topic = connections / topics(ask, connections);
+        let of_topic = connections / topics_per_node(ask, connections);
         NodeProcessor {
             deliveries_percent: deliveries / MICROSECONDS_PER_PERCENT,
             publishes_percent: publishes / MICROSECONDS_PER_PERCENT,
             heartbeats_percent: (heartbeats + pulse) / MICROSECONDS_PER_PERCENT,
             percent: (deliveries + publishes + heartbeats + pulse) / MICROSECONDS_PER_PERCENT,
-            to_last_ms: of_topic * self.delivery_us() / 1_000.0 / workers(ask) as f64,
+            to_last_ms: of_topic * self.delivery_us() / 1_000.0 / worker_count(ask) as f64,
         }
     }
 
@@ -372,8 +373,8 @@ impl<'a> CapacityPlanner<'a> {
         let (event, heartbeat) = (WireCost::of(self.frame_bytes), WireCost::of(HEARTBEAT_CHUNKED.len()));
         let publish = WireCost::of(ask.bytes as usize + PUBLISH_HEAD_BYTES);
         let events = connections * ask.events_per_second;
-        let heartbeats = connections * self.heartbeats(ask);
-        let publishes = topics(ask, connections) * ask.events_per_second;
+        let heartbeats = connections * self.heartbeats_per_second(ask);
+        let publishes = topics_per_node(ask, connections) * ask.events_per_second;
         let back = events * event.back_bytes + heartbeats * heartbeat.back_bytes;
         NodeNetwork {
             deliveries_bits_per_s: 8.0 * (events * event.out_bytes + publishes * publish.back_bytes),
@@ -389,13 +390,13 @@ impl<'a> CapacityPlanner<'a> {
         // A restart gets everyone back on the same node.
         let others = nodes.saturating_sub(1).max(1);
         let busy = self.processor(ask, connections as f64).percent / 100.0;
-        let cores = workers(ask) as f64;
+        let cores = worker_count(ask) as f64;
         let spare = (cores - busy).max(RETURN_SHARE_MIN * cores);
         let each_s = self.constants.processor.resume_us / 1e6;
         let by_processor_s = connections as f64 / others as f64 * each_s / spare;
         let retry_percent = (100 + RETRY_JITTER_PERCENT) as f64;
         let retry_s = self.settings.retry_ms as f64 * retry_percent / 100.0 / 1_000.0;
-        let (_, most) = first(&self.max_by(ask, 0.0)?);
+        let (_, most) = tightest(&self.connections_max_by(ask, 0.0)?);
         let left = ask.connections.div_ceil(others);
         Ok(NodeLoss {
             connections,
@@ -420,17 +421,17 @@ impl NodeNetwork {
 }
 
 /// One for each processor, and no processor works without one.
-fn workers(ask: &PlanRequest) -> u64 {
+fn worker_count(ask: &PlanRequest) -> u64 {
     ask.machine.cores.clamp(1, WORKERS_MAX as u64)
 }
 
 /// Topics on a node with so many of the connections: its subscribers may be on any of them.
-fn topics(ask: &PlanRequest, connections: f64) -> f64 {
+fn topics_per_node(ask: &PlanRequest, connections: f64) -> f64 {
     (ask.topics as f64).min(connections).max(1.0)
 }
 
-fn files(ask: &PlanRequest, connections: u64) -> NodeFiles {
-    let workers = workers(ask);
+fn files_needed(ask: &PlanRequest, connections: u64) -> NodeFiles {
+    let workers = worker_count(ask);
     let in_table = connections.div_ceil(workers) + RESERVED_FILES;
     NodeFiles {
         files: connections + workers * RESERVED_FILES,
@@ -440,12 +441,12 @@ fn files(ask: &PlanRequest, connections: u64) -> NodeFiles {
     }
 }
 
-fn first(max_by: &[(NodeResource, u64)]) -> (NodeResource, u64) {
+fn tightest(max_by: &[(NodeResource, u64)]) -> (NodeResource, u64) {
     *max_by.iter().min_by_key(|(_, max)| *max).expect("there are four resources")
 }
 
 /// The most connections whose need, which grows with them, is no more than what is free.
-fn most(
+fn search_max(
     resource: NodeResource,
     free: f64,
     need: impl Fn(f64) -> f64,

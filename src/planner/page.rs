@@ -14,16 +14,16 @@ pub fn page(plan: &CapacityPlan, sizes: &[CapacityPlan], constants: &MeasuredCon
         let line = format!("{what:<27} {value}");
         writeln!(out, "{}", line.trim_end()).expect("writing to a String cannot fail");
     };
-    answer(plan, &mut row);
-    needs(plan, &mut row);
-    wires(plan, &mut row);
+    write_answer(plan, &mut row);
+    write_node_needs(plan, &mut row);
+    write_network_needs(plan, &mut row);
     let origin = &constants.origin;
     format!(
         "{out}\n{}\n\
          Measured on {}, Linux {}, {}, commit {}, by `{}`,\n\
          both ends on one machine: the receiving half of TCP is charged to the sender. Other processors\n\
          differ; `make bench` measures yours into benches/record/constants.toml, which --constants takes.\n",
-        table(sizes),
+        sizes_table(sizes),
         origin.machine,
         origin.kernel,
         origin.date,
@@ -32,25 +32,26 @@ pub fn page(plan: &CapacityPlan, sizes: &[CapacityPlan], constants: &MeasuredCon
     )
 }
 
-fn answer(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
+fn write_answer(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let ask = &plan.ask;
     let machine = &ask.machine;
-    row("connections", grouped(ask.connections));
+    row("connections", group_digits(ask.connections));
     let topics = if ask.topics == 1 { "one topic".to_owned() } else { format!("{} topics", ask.topics) };
     row("events", format!("{} a second to each, {} B, {topics}", ask.events_per_second, ask.bytes));
-    let (ram, nic) = (bytes(machine.ram_bytes as f64), bits(machine.nic_bits_per_s as f64));
+    let (ram, nic) = (bytes_text(machine.ram_bytes as f64), bits_text(machine.nic_bits_per_s as f64));
     row("a node", format!("{ram}, {} cores, {nic}; {} % stay free", machine.cores, ask.headroom_percent));
     let workers = plan.files.workers;
     if workers < machine.cores {
         row("  note", format!("a server has {workers} workers at most, so it uses no more cores than that"));
     }
     row("", String::new());
-    let (max, bound) = (grouped(plan.connections_per_node_max), name(plan.bound_by));
+    let (max, bound) = (group_digits(plan.connections_per_node_max), resource_name(plan.bound_by));
     row("nodes", plan.nodes.to_string());
     row("  a node holds", format!("{max} connections; {bound} binds first"));
     let others = plan.connections_max_by.iter().filter(|(resource, _)| *resource != plan.bound_by);
-    let others: Vec<String> =
-        others.map(|(resource, max)| format!("{} {}", name(*resource), grouped(*max))).collect();
+    let others: Vec<String> = others
+        .map(|(resource, max)| format!("{} {}", resource_name(*resource), group_digits(*max)))
+        .collect();
     row("  the others allow", others.join(", "));
     let loss = &plan.loss;
     let what = if plan.nodes == 1 { "restart, all back in" } else { "node lost, all back in" };
@@ -61,23 +62,26 @@ fn answer(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     }
 }
 
-fn needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
+fn write_node_needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let (memory, processor) = (&plan.memory, &plan.processor);
     row("", String::new());
-    row("each node", format!("{} connections", grouped(plan.connections_per_node)));
+    row("each node", format!("{} connections", group_digits(plan.connections_per_node)));
     let ram = plan.ask.machine.ram_bytes as f64;
-    row("memory", format!("{} of {} ({})", bytes(memory.bytes), bytes(ram), share(memory.bytes, ram)));
-    let added = [memory.process_bytes, memory.connections_bytes, memory.history_bytes].map(bytes);
+    row(
+        "memory",
+        format!("{} of {} ({})", bytes_text(memory.bytes), bytes_text(ram), percent_text(memory.bytes, ram)),
+    );
+    let added = [memory.process_bytes, memory.connections_bytes, memory.history_bytes].map(bytes_text);
     let [process, connections, history] = added;
-    let all = bytes(memory.server_bytes());
+    let all = bytes_text(memory.server_bytes());
     row("  server", format!("{all}: process {process}, connections {connections}, history {history}"));
-    row("  kernel, idle sockets", bytes(memory.kernel_bytes));
-    row("  kernel, frames under way", bytes(memory.in_flight_bytes));
-    row("  kernel, slow clients", bytes(memory.slow_bytes));
+    row("  kernel, idle sockets", bytes_text(memory.kernel_bytes));
+    row("  kernel, frames under way", bytes_text(memory.in_flight_bytes));
+    row("  kernel, slow clients", bytes_text(memory.slow_bytes));
     let cores = plan.files.workers as f64 * 100.0;
     row(
         "processor",
-        format!("{} % of one core ({})", rounded(processor.percent), share(processor.percent, cores)),
+        format!("{} % of one core ({})", rounded(processor.percent), percent_text(processor.percent, cores)),
     );
     let shares = [processor.deliveries_percent, processor.publishes_percent, processor.heartbeats_percent];
     let [deliveries, publishes, heartbeats] = shares.map(rounded);
@@ -88,33 +92,38 @@ fn needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     row("  to the last subscriber", format!("{} ms", rounded(processor.to_last_ms)));
 }
 
-fn wires(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
+fn write_network_needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let (network, files) = (&plan.network, &plan.files);
     let nic = plan.ask.machine.nic_bits_per_s as f64;
     let out = network.out_bits_per_s();
-    row("network, out", format!("{} ({}), headers included", bits(out), share(out, nic)));
-    row("  of which heartbeats", bits(network.heartbeats_bits_per_s));
-    row("network, in", format!("{} of acknowledgements and publishes", bits(network.in_bits_per_s)));
-    let InFlightWindow { bytes: under_way, bytes_max } = plan.way;
-    if under_way > bytes_max {
-        let (needed, kept) = (bytes(under_way), bytes(bytes_max));
-        let wanted = (under_way / 2.0).ceil();
+    row("network, out", format!("{} ({}), headers included", bits_text(out), percent_text(out, nic)));
+    row("  of which heartbeats", bits_text(network.heartbeats_bits_per_s));
+    row("network, in", format!("{} of acknowledgements and publishes", bits_text(network.in_bits_per_s)));
+    let InFlightWindow { bytes: in_flight, bytes_max } = plan.in_flight;
+    if in_flight > bytes_max {
+        let (needed, kept) = (bytes_text(in_flight), bytes_text(bytes_max));
+        let wanted = (in_flight / 2.0).ceil();
         row(
             "  note",
             format!("{needed} are on the way to each client, the kernel keeps {kept}: it falls behind"),
         );
         row("", format!("unless unsent_bytes_max is {wanted} or more"));
     }
-    row("packets", format!("{} a second", grouped(network.packets_per_s.ceil() as u64)));
+    row("packets", format!("{} a second", group_digits(network.packets_per_s.ceil() as u64)));
     row(
         "files",
-        format!("{}; LimitNOFILE={}, {} workers", grouped(files.files), files.limit_nofile, files.workers),
+        format!(
+            "{}; LimitNOFILE={}, {} workers",
+            group_digits(files.files),
+            files.limit_nofile,
+            files.workers
+        ),
     );
     row("ports", format!("one; behind a proxy it connects from {} addresses", files.proxy_addresses));
 }
 
 /// One line for each number of connections.
-fn table(sizes: &[CapacityPlan]) -> String {
+fn sizes_table(sizes: &[CapacityPlan]) -> String {
     let mut out = format!(
         "{:>12}  {:>10}  {:>10}  {:>9}  {:>12}  {:>5}  {}\n",
         "connections", "server", "kernel", "cores", "network", "nodes", "binds first"
@@ -125,13 +134,13 @@ fn table(sizes: &[CapacityPlan]) -> String {
         writeln!(
             out,
             "{:>12}  {:>10}  {:>10}  {:>9.2}  {:>12}  {:>5}  {}",
-            grouped(plan.ask.connections),
-            bytes(nodes * plan.memory.server_bytes()),
-            bytes(nodes * kernel),
+            group_digits(plan.ask.connections),
+            bytes_text(nodes * plan.memory.server_bytes()),
+            bytes_text(nodes * kernel),
             nodes * plan.processor.percent / 100.0,
-            bits(nodes * plan.network.out_bits_per_s()),
+            bits_text(nodes * plan.network.out_bits_per_s()),
             plan.nodes,
-            name(plan.bound_by),
+            resource_name(plan.bound_by),
         )
         .expect("writing to a String cannot fail");
     }
@@ -142,13 +151,13 @@ fn table(sizes: &[CapacityPlan]) -> String {
 pub fn too_small(fault: &NodeTooSmall) -> String {
     let NodeTooSmall { resource, needed, free } = *fault;
     let (what, needed, free, way) = match resource {
-        NodeResource::Memory => ("memory", bytes(needed), bytes(free), "raise --nodes-ram"),
+        NodeResource::Memory => ("memory", bytes_text(needed), bytes_text(free), "raise --nodes-ram"),
         NodeResource::Processor => {
             let cores = |percent: f64| format!("{} cores", rounded(percent / 100.0));
             ("processors", cores(needed), cores(free), "raise --cores, or lower --events-per-second")
         }
         NodeResource::Network => {
-            ("network", bits(needed), bits(free), "raise --nic, or lower --events-per-second")
+            ("network", bits_text(needed), bits_text(free), "raise --nic, or lower --events-per-second")
         }
         NodeResource::Files => {
             let files = |count: f64| format!("{} files", count.ceil());
@@ -158,7 +167,7 @@ pub fn too_small(fault: &NodeTooSmall) -> String {
     format!("a node holds not one connection: {what} for one {needed}, free {free}; {way}")
 }
 
-fn name(resource: NodeResource) -> &'static str {
+fn resource_name(resource: NodeResource) -> &'static str {
     match resource {
         NodeResource::Memory => "memory",
         NodeResource::Processor => "processor",
@@ -167,7 +176,7 @@ fn name(resource: NodeResource) -> &'static str {
     }
 }
 
-fn share(part: f64, whole: f64) -> String {
+fn percent_text(part: f64, whole: f64) -> String {
     format!("{} %", rounded(100.0 * part / whole))
 }
 
@@ -181,7 +190,7 @@ fn rounded(value: f64) -> String {
     }
 }
 
-fn bytes(value: f64) -> String {
+fn bytes_text(value: f64) -> String {
     let (size, unit) = match value {
         value if value >= GIB => (value / GIB, "GiB"),
         value if value >= GIB / 1_024.0 => (value / GIB * 1_024.0, "MiB"),
@@ -190,7 +199,7 @@ fn bytes(value: f64) -> String {
     format!("{} {unit}", rounded(size))
 }
 
-fn bits(value: f64) -> String {
+fn bits_text(value: f64) -> String {
     let (size, unit) = match value {
         value if value >= 1e9 => (value / 1e9, "Gbit/s"),
         value if value >= 1e6 => (value / 1e6, "Mbit/s"),
@@ -200,7 +209,7 @@ fn bits(value: f64) -> String {
 }
 
 /// `1 000 000`.
-fn grouped(value: u64) -> String {
+fn group_digits(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {

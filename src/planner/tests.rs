@@ -74,8 +74,8 @@ fn needs_are_what_the_constants_say() {
 #[test]
 fn a_client_too_far_away_for_the_kernels_share_is_told_of() {
     let near = plan(PlanRequest { events_per_second: 900.0, connections: 10, ..ASK });
-    assert_near(near.way.bytes, 900.0 * 0.1 * 335.0);
-    assert_near(near.way.bytes_max, 2.0 * 16_384.0);
+    assert_near(near.in_flight.bytes, 900.0 * 0.1 * 335.0);
+    assert_near(near.in_flight.bytes_max, 2.0 * 16_384.0);
     assert_near(near.memory.in_flight_bytes, 10.0 * 2.0 * 16_384.0);
     let far = PlanRequest { rtt_ms: 200.0, ..near.ask };
     let page = |plan: &CapacityPlan| page::page(plan, &[], &constants());

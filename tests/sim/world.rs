@@ -258,7 +258,7 @@ impl World {
         let (gauge, lagging) = (snapshot.workers[index].lagging, self.shell.lagging(index));
         assert_eq!(gauge, lagging as u64, "subscribers that lag");
         let count = |what: Count| snapshot.totals.counts[what as usize];
-        let (each, last) = (&snapshot.spread.delivery_each, &snapshot.spread.delivery_last);
+        let (each, last) = (&snapshot.distributions.delivery_each, &snapshot.distributions.delivery_last);
         let (delivered, replayed) = (count(Count::Delivered), count(Count::Replayed));
         assert_eq!(each.count() + replayed, delivered, "each delivery has an age or is a replay");
         assert!(last.count() <= count(Count::Published), "an event has one last subscriber");

@@ -79,19 +79,19 @@ pub struct HostFacts {
 
 /// All findings: those of the process first, then those of the kernel.
 pub fn findings(host: &HostFacts, rows: &[HostTableRow<'_>]) -> Vec<Finding> {
-    let mut all = vec![files(host), memory(host)];
-    all.extend(threads(host));
-    all.extend(processors(host));
-    all.extend(ring(host));
+    let mut all = vec![judge_files(host), judge_memory(host)];
+    all.extend(judge_threads(host));
+    all.extend(judge_cpu_quota(host));
+    all.extend(judge_io_uring(host));
     for row in rows.iter().filter(|row| row.key != "nofile") {
-        all.extend(of_row(host, row));
+        all.extend(judge_row(host, row));
     }
-    all.extend(ports(host));
-    all.extend(host.interfaces.iter().map(|interface| steering(host, interface)));
+    all.extend(judge_ports(host));
+    all.extend(host.interfaces.iter().map(|interface| judge_interface(host, interface)));
     all
 }
 
-fn finding(key: &str, unit: &str, found: String, needed: String, verdict: Verdict) -> Finding {
+fn new_finding(key: &str, unit: &str, found: String, needed: String, verdict: Verdict) -> Finding {
     let (key, unit) = (key.to_owned(), unit.to_owned());
     Finding { key, unit, found, needed, verdict, why: String::new(), price: String::new(), fix: Vec::new() }
 }
@@ -100,15 +100,16 @@ fn bad_unless(good: bool) -> Verdict {
     if good { Verdict::Ok } else { Verdict::Bad }
 }
 
-fn files(host: &HostFacts) -> Finding {
+fn judge_files(host: &HostFacts) -> Finding {
     let workers = host.workers.max(1);
     let needed = host.connections.div_ceil(workers) + RESERVED_FILES;
     let unit = format!("files of each of {workers} workers");
     let Some((found, whose)) = &host.files else {
-        return finding("nofile", &unit, "unreadable".to_owned(), needed.to_string(), Verdict::Unknown);
+        return new_finding("nofile", &unit, "unreadable".to_owned(), needed.to_string(), Verdict::Unknown);
     };
     let found_words = format!("{found}, {whose}");
-    let mut files = finding("nofile", &unit, found_words, needed.to_string(), bad_unless(*found >= needed));
+    let mut files =
+        new_finding("nofile", &unit, found_words, needed.to_string(), bad_unless(*found >= needed));
     let enough = needed.max(host.connections * 11 / 10);
     files.why = format!(
         "each worker has a file table of its own (fd_tables = private), {workers} × {found} files hold about \
@@ -126,7 +127,7 @@ fn files(host: &HostFacts) -> Finding {
     files
 }
 
-fn memory(host: &HostFacts) -> Finding {
+fn judge_memory(host: &HostFacts) -> Finding {
     let constants = MeasuredConstants::recorded();
     let each = (constants.memory.connection_bytes + constants.kernel.connection_bytes).ceil() as u64;
     let needed = host.connections * each + BASE_BYTES;
@@ -138,7 +139,7 @@ fn memory(host: &HostFacts) -> Finding {
     let mib = |bytes: u64| bytes / MIB as u64;
     let verdict = if found == 0 { Verdict::Unknown } else { bad_unless(found >= needed) };
     let found = format!("{} MiB {of}", mib(found));
-    let mut memory = finding("memory", "idle, with its sockets", found, mib(needed).to_string(), verdict);
+    let mut memory = new_finding("memory", "idle, with its sockets", found, mib(needed).to_string(), verdict);
     memory.why = format!(
         "{each} bytes for each idle connection, the kernel's side included, and {} MiB beside; a \
          control group counts the sockets too and stops whoever goes beyond it",
@@ -151,33 +152,33 @@ fn memory(host: &HostFacts) -> Finding {
     memory
 }
 
-fn threads(host: &HostFacts) -> Option<Finding> {
+fn judge_threads(host: &HostFacts) -> Option<Finding> {
     let (found, needed) = (host.group_threads?, host.workers + OTHER_THREADS);
     let verdict = bad_unless(found >= needed);
-    let mut row = finding("cgroup pids.max", "threads", found.to_string(), needed.to_string(), verdict);
+    let mut row = new_finding("cgroup pids.max", "threads", found.to_string(), needed.to_string(), verdict);
     "threads count as processes; when one cannot be made the server does not start".clone_into(&mut row.why);
     row.fix = vec![format!("TasksMax={needed} in the unit, --pids-limit={needed} in a container")];
     Some(row)
 }
 
-fn processors(host: &HostFacts) -> Option<Finding> {
+fn judge_cpu_quota(host: &HostFacts) -> Option<Finding> {
     let found = host.group_cpu_percent?;
     let needed = host.processors.min(host.workers) * 100;
     let verdict = if found >= needed { Verdict::Ok } else { Verdict::Note };
     let unit = "percent of one processor";
-    let mut row = finding("cgroup cpu.max", unit, found.to_string(), needed.to_string(), verdict);
+    let mut row = new_finding("cgroup cpu.max", unit, found.to_string(), needed.to_string(), verdict);
     "when the share is used up, all threads stand still for the rest of the period (100 ms): events are late"
         .clone_into(&mut row.why);
     row.fix = vec![format!("a larger CPUQuota= or --cpus, or --workers {}", (found / 100).max(1))];
     Some(row)
 }
 
-fn ring(host: &HostFacts) -> Option<Finding> {
+fn judge_io_uring(host: &HostFacts) -> Option<Finding> {
     let (found, verdict) = match host.ring.as_ref()? {
         IoUringSupport::Works => ("works".to_owned(), Verdict::Ok),
         IoUringSupport::Refused(reason) => (format!("refused: {reason}"), Verdict::Note),
     };
-    let mut row = finding("io_uring", "", found, String::new(), verdict);
+    let mut row = new_finding("io_uring", "", found, String::new(), verdict);
     let filter =
         if host.seccomp { "; system calls are filtered here (seccomp), as containers do" } else { "" };
     row.why = format!(
@@ -191,16 +192,17 @@ fn ring(host: &HostFacts) -> Option<Finding> {
     Some(row)
 }
 
-fn of_row(host: &HostFacts, row: &HostTableRow<'_>) -> Vec<Finding> {
+fn judge_row(host: &HostFacts, row: &HostTableRow<'_>) -> Vec<Finding> {
     let Some(readings) = host.values.get(row.key) else {
-        let mut absent = finding(row.key, &row.unit, "absent".to_owned(), String::new(), Verdict::Unknown);
+        let mut absent =
+            new_finding(row.key, &row.unit, "absent".to_owned(), String::new(), Verdict::Unknown);
         absent.why.clone_from(&row.why);
         return vec![absent];
     };
-    readings.iter().map(|reading| of_reading(host, row, reading)).collect()
+    readings.iter().map(|reading| judge_reading(host, row, reading)).collect()
 }
 
-fn of_reading(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> Finding {
+fn judge_reading(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> Finding {
     let needed = row.need.value(host.connections, host.memory_pages);
     let found = reading.value.clone().unwrap_or_else(|| "unreadable".to_owned());
     let met = reading
@@ -216,28 +218,30 @@ fn of_reading(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading)
         (Some(false), _) => Verdict::Note,
     };
     let needed = if host.connections < row.from { String::new() } else { needed };
-    let mut result = finding(&reading.label, &row.unit, found, needed, verdict);
+    let mut result = new_finding(&reading.label, &row.unit, found, needed, verdict);
     result.why.clone_from(&row.why);
     result.price.clone_from(&row.price);
-    result.fix = fixes(host, row, reading);
+    result.fix = list_fixes(host, row, reading);
     result
 }
 
-fn fixes(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> Vec<String> {
+fn list_fixes(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> Vec<String> {
     let (label, scripts) = (&reading.label, &host.scripts);
     let found = reading.value.as_deref().unwrap_or_default();
     let value = row.need.raised(found, host.connections, host.memory_pages);
-    let by_hand = if row.key.starts_with('/') {
+    let manual_command = if row.key.starts_with('/') {
         format!("echo {value} > {label}")
     } else {
         format!("sysctl -w {label}='{value}'")
     };
     match row.group {
-        "look" => vec![by_hand],
-        "limits" => vec![format!("sudo {scripts}/apply.sh --connections {}, or {by_hand}", host.connections)],
+        "look" => vec![manual_command],
+        "limits" => {
+            vec![format!("sudo {scripts}/apply.sh --connections {}, or {manual_command}", host.connections)]
+        }
         group => {
             vec![format!(
-                "sudo {scripts}/apply.sh --connections {} --with {group}, or {by_hand}",
+                "sudo {scripts}/apply.sh --connections {} --with {group}, or {manual_command}",
                 host.connections
             )]
         }
@@ -245,7 +249,7 @@ fn fixes(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> V
 }
 
 /// A proxy on this host needs a port for each connection to the same address and port.
-fn ports(host: &HostFacts) -> Option<Finding> {
+fn judge_ports(host: &HostFacts) -> Option<Finding> {
     let readings = host.values.get("net.ipv4.ip_local_port_range")?;
     let range = readings.first()?.value.as_deref()?;
     let (first, last) = range.split_once(' ')?;
@@ -254,7 +258,7 @@ fn ports(host: &HostFacts) -> Option<Finding> {
     let verdict = if ports >= host.connections { Verdict::Ok } else { Verdict::Note };
     let key = "ports of a proxy on this host";
     let unit = "for each address and port that it connects to";
-    let mut row = finding(key, unit, ports.to_string(), host.connections.to_string(), verdict);
+    let mut row = new_finding(key, unit, ports.to_string(), host.connections.to_string(), verdict);
     let addresses = host.connections.div_ceil(ports.max(1));
     row.why =
         "each connection from a proxy here to the server takes a port; when they are used up it answers 502 \
@@ -269,13 +273,13 @@ fn ports(host: &HostFacts) -> Option<Finding> {
     Some(row)
 }
 
-fn steering(host: &HostFacts, interface: &NetworkInterface) -> Finding {
+fn judge_interface(host: &HostFacts, interface: &NetworkInterface) -> Finding {
     let spread = interface.steered || interface.receive_queues >= host.processors;
     let verdict = if spread { Verdict::Ok } else { Verdict::Note };
     let found = format!("{} receive queues", interface.receive_queues);
     let found = if interface.steered { format!("{found}, RPS on") } else { found };
     let needed = format!("{}, or RPS", host.processors);
-    let mut row = finding(&format!("interface {}", interface.name), "", found, needed, verdict);
+    let mut row = new_finding(&format!("interface {}", interface.name), "", found, needed, verdict);
     row.why =
         "packets of fewer queues than processors are worked on by those few; the others idle in a storm. \
                Costs processor time, so only where one processor is full of interrupts (top, `si`)"

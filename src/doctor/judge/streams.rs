@@ -8,7 +8,7 @@ use crate::doctor::judge::publish_refusal::PublishObstacle;
 /// Beyond the time that the way itself takes, what comes later than this was kept back on purpose.
 pub const LATE_MS: u64 = 1_000;
 /// What comes later than this, every time, waited for a timer: delayed acknowledgements take 40 to 200 ms.
-const HELD_MS: u64 = 150;
+const HELD_BACK_MS: u64 = 150;
 
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +100,9 @@ pub struct StreamObservations {
     /// How the stream ended while events were published to it, and when.
     pub ended: Option<(StreamEnd, u64)>,
     /// What became of that stream's place; none when it could not be seen.
-    pub left: Option<DepartureResult>,
+    pub departure: Option<DepartureResult>,
     /// Whether a stream came at once that does not ask proxies for it; none when that could not be seen.
-    pub unasked: Option<bool>,
+    pub came_unasked: Option<bool>,
     /// What came of a request that allowed compression.
     pub compression: CompressionResult,
     /// Whether a stream resumed by the header, and by the query; none when it could not be seen.
@@ -114,7 +114,7 @@ pub struct StreamObservations {
     /// Whether the way begins with TLS.
     pub tls: bool,
     /// Whether the certificate is trusted only because the operator named that very one.
-    pub by_name: bool,
+    pub trusted_by_name: bool,
     /// What came of HTTP/2; none without TLS.
     pub http2: Option<Http2Result>,
     /// The stream that was left alone.
@@ -124,7 +124,7 @@ pub struct StreamObservations {
 impl StreamObservations {
     /// The value of every field of that name in the stream's answer.
     fn fields(&self, name: &str) -> Vec<&str> {
-        self.head.as_ref().map_or_else(Vec::new, |(_, fields)| named(fields, name))
+        self.head.as_ref().map_or_else(Vec::new, |(_, fields)| values_of(fields, name))
     }
 
     /// Late beyond what the way explains.
@@ -133,7 +133,7 @@ impl StreamObservations {
     }
 }
 
-fn named<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
+fn values_of<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
     let matching = fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
     matching.map(|(_, value)| &value[..]).collect()
 }
@@ -144,31 +144,31 @@ pub fn findings(seen: &StreamObservations) -> Vec<Finding> {
     let answers = [&seen.head, &seen.preflight].into_iter().flatten();
     let fields: Vec<(String, String)> = answers.flat_map(|(_, fields)| fields).cloned().collect();
     let proxies = recognised(&fields);
-    let mut all = vec![proxy(&proxies)];
+    let mut all = vec![report_proxies(&proxies)];
     if let Some((status, _)) = seen.head.as_ref().filter(|_| !is_stream(seen)) {
-        all.push(no_stream(seen, *status, &proxies));
+        all.push(report_no_stream(seen, *status, &proxies));
         return all;
     }
     if seen.head.is_none() && (seen.closed_ms.is_some() || seen.preflight.is_none()) {
-        all.push(no_answer(seen, &proxies));
+        all.push(report_no_answer(seen, &proxies));
         return all;
     }
-    all.push(first_byte(seen, &proxies));
-    all.push(events(seen, &proxies));
-    all.extend(buffering(seen, &proxies));
-    all.push(compression(seen, &proxies));
-    all.push(idle(seen, &proxies));
-    all.push(leaving(seen, &proxies));
-    all.push(resumption(seen, 0, "Last-Event-ID, header", &proxies));
-    all.push(resumption(seen, 1, "last_event_id, query", &proxies));
-    all.push(cors(seen, &proxies));
-    all.push(preflight(seen, &proxies));
-    all.push(http2(seen, &proxies));
-    if seen.by_name {
+    all.push(judge_first_byte(seen, &proxies));
+    all.push(judge_events(seen, &proxies));
+    all.extend(judge_buffering(seen, &proxies));
+    all.push(judge_compression(seen, &proxies));
+    all.push(judge_idle_stream(seen, &proxies));
+    all.push(judge_departure(seen, &proxies));
+    all.push(judge_resumption(seen, 0, "Last-Event-ID, header", &proxies));
+    all.push(judge_resumption(seen, 1, "last_event_id, query", &proxies));
+    all.push(judge_cors(seen, &proxies));
+    all.push(judge_preflight(seen, &proxies));
+    all.push(judge_http2(seen, &proxies));
+    if seen.trusted_by_name {
         let why =
             "browsers refuse it where it is not trusted by the system, and EventSource does not say why";
         let found = "trusted as --ca-file holds this very one".to_owned();
-        all.push(finding("certificate", found, "", Verdict::Note, why));
+        all.push(new_finding("certificate", found, "", Verdict::Note, why));
     }
     all
 }
@@ -179,7 +179,7 @@ fn is_stream(seen: &StreamObservations) -> bool {
     status == Some(200) && types.iter().any(|value| value.trim_start().starts_with("text/event-stream"))
 }
 
-fn finding(key: &str, found: String, needed: &str, verdict: Verdict, why: &str) -> Finding {
+fn new_finding(key: &str, found: String, needed: &str, verdict: Verdict, why: &str) -> Finding {
     let (key, needed, why) = (key.to_owned(), needed.to_owned(), why.to_owned());
     Finding { key, unit: String::new(), found, needed, verdict, why, price: String::new(), fix: Vec::new() }
 }
@@ -205,13 +205,13 @@ impl Finding {
     }
 }
 
-fn proxy(proxies: &[ProxyKind]) -> Finding {
+fn report_proxies(proxies: &[ProxyKind]) -> Finding {
     let names: Vec<String> = proxies.iter().map(ProxyKind::to_string).collect();
     let found = if names.is_empty() { "none that names itself".to_owned() } else { names.join(", ") };
-    finding("proxies", found, "", Verdict::Ok, "")
+    new_finding("proxies", found, "", Verdict::Ok, "")
 }
 
-fn no_stream(seen: &StreamObservations, status: u16, proxies: &[ProxyKind]) -> Finding {
+fn report_no_stream(seen: &StreamObservations, status: u16, proxies: &[ProxyKind]) -> Finding {
     let kind = seen.fields("content-type").first().copied().unwrap_or("no type").to_owned();
     let to = seen.fields("location").first().map(|to| format!(", to {to}")).unwrap_or_default();
     let found = format!("status {status}, {kind}{to}");
@@ -232,7 +232,7 @@ fn no_stream(seen: &StreamObservations, status: u16, proxies: &[ProxyKind]) -> F
         300..=399 => ("it leads elsewhere: name the address that it leads to", None),
         _ => ("a browser's EventSource gives up for good at this", None),
     };
-    let mut row = finding("answer", found, needed, Verdict::Bad, why);
+    let mut row = new_finding("answer", found, needed, Verdict::Bad, why);
     if let Some(fault) = fault {
         row = row.with_advice(fault, proxies);
     }
@@ -240,7 +240,7 @@ fn no_stream(seen: &StreamObservations, status: u16, proxies: &[ProxyKind]) -> F
 }
 
 /// Behind a buffer the preflight at least is answered, so this is something else.
-fn no_answer(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn report_no_answer(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let (found, why) = match seen.closed_ms {
         Some(ms) => {
             let why = match seen.tls {
@@ -261,11 +261,11 @@ fn no_answer(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
              vain for the server behind it",
         ),
     };
-    finding("answer", found, "status 200, text/event-stream", Verdict::Bad, why)
+    new_finding("answer", found, "status 200, text/event-stream", Verdict::Bad, why)
         .with_advice(ProxyFault::NoServer, proxies)
 }
 
-fn first_byte(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn judge_first_byte(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let limit_ms = seen.late_ms(LATE_MS);
     let (found, good) = match seen.first_byte_ms {
         Some(ms) => (format!("after {ms} ms"), ms <= limit_ms),
@@ -275,13 +275,13 @@ fn first_byte(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let why = "the server greets at once; something on the way buffers the answer, so pages stay in \
                CONNECTING and events wait until some kilobytes have gathered";
     let needed = format!("within {limit_ms} ms");
-    finding("first byte", found, &needed, verdict, why).with_advice(ProxyFault::Buffered, proxies)
+    new_finding("first byte", found, &needed, verdict, why).with_advice(ProxyFault::Buffered, proxies)
 }
 
-fn events(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn judge_events(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "events one by one";
     if let Some(cause) = &seen.unpublished {
-        let heartbeats = heartbeats(&seen.idle);
+        let heartbeats = heartbeats_text(&seen.idle);
         let reason = cause.reason();
         let stop = if reason.ends_with('?') { "" } else { "." };
         let why = format!(
@@ -289,12 +289,12 @@ fn events(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
         );
         let greeted = seen.first_byte_ms.is_some();
         let found = if greeted { "not published; the greeting came" } else { "not published" };
-        let mut row = finding(key, found.to_owned(), "", Verdict::Note, &why);
+        let mut row = new_finding(key, found.to_owned(), "", Verdict::Note, &why);
         row.fix = vec![cause.remedy()];
         return row;
     }
     if let Some((end, ms)) = seen.ended {
-        return ended_early(seen, end, ms, proxies);
+        return report_early_end(seen, end, ms, proxies);
     }
     let came: Vec<u64> = seen.events_ms.iter().copied().flatten().collect();
     let limit_ms = seen.late_ms(LATE_MS);
@@ -304,22 +304,23 @@ fn events(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     if in_time < all {
         let found = format!("{in_time} of {all} in time");
         let why = "something on the way buffers: events are kept until there are many, or the stream ends";
-        return finding(key, found, &needed, Verdict::Bad, why).with_advice(ProxyFault::Buffered, proxies);
+        return new_finding(key, found, &needed, Verdict::Bad, why)
+            .with_advice(ProxyFault::Buffered, proxies);
     }
-    let held_ms = seen.late_ms(HELD_MS);
+    let held_ms = seen.late_ms(HELD_BACK_MS);
     let quickest = quickest.unwrap_or(0);
     let found = format!("{all} of {all}, the quickest after {quickest} ms");
     if quickest > held_ms {
         let why =
             "even the quickest was held back: something on the way waits for more to send (a corked socket)";
-        return finding(key, found, &format!("within {held_ms} ms"), Verdict::Bad, why)
+        return new_finding(key, found, &format!("within {held_ms} ms"), Verdict::Bad, why)
             .with_advice(ProxyFault::HeldBack, proxies);
     }
-    finding(key, found, &needed, Verdict::Ok, "")
+    new_finding(key, found, &needed, Verdict::Ok, "")
 }
 
 /// The comments after the greeting, in words.
-fn heartbeats(idle: &IdleStream) -> String {
+fn heartbeats_text(idle: &IdleStream) -> String {
     match idle.comments.saturating_sub(1) {
         1 => "1 heartbeat".to_owned(),
         count => format!("{count} heartbeats"),
@@ -327,31 +328,31 @@ fn heartbeats(idle: &IdleStream) -> String {
 }
 
 /// The stream did not live long enough for all events.
-fn ended_early(seen: &StreamObservations, end: StreamEnd, ms: u64, proxies: &[ProxyKind]) -> Finding {
+fn report_early_end(seen: &StreamObservations, end: StreamEnd, ms: u64, proxies: &[ProxyKind]) -> Finding {
     let (key, events) = ("events one by one", seen.events_ms.len());
-    let after = seconds(ms);
+    let after = seconds_text(ms);
     match end {
         StreamEnd::Clean => {
             let found = format!("{events} until the stream ended in order after {after}");
             let why = "so soon an end leaves little to look at (max_connection_ms, or a proxy's)";
-            finding(key, found, "", Verdict::Note, why)
+            new_finding(key, found, "", Verdict::Note, why)
         }
         StreamEnd::Cut => {
             let found = format!("{events} until the stream was cut after {after}");
             let why = "something on the way limits the duration of streams, however much they have to say";
-            finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies)
+            new_finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies)
         }
     }
 }
 
 /// What a proxy does by itself shows where the server does not ask it to pass the stream on at once. Where
 /// that makes no difference there is nothing to tell.
-fn buffering(seen: &StreamObservations, proxies: &[ProxyKind]) -> Option<Finding> {
+fn judge_buffering(seen: &StreamObservations, proxies: &[ProxyKind]) -> Option<Finding> {
     let key = "proxy buffering";
     seen.first_byte_ms?;
-    match seen.unasked {
+    match seen.came_unasked {
         Some(true) => None,
-        None => Some(finding(key, "could not be seen".to_owned(), "off", Verdict::Unknown, "")),
+        None => Some(new_finding(key, "could not be seen".to_owned(), "off", Verdict::Unknown, "")),
         Some(false) => {
             let patience_ms = seen.patience_ms;
             let found = format!("on: nothing within {patience_ms} ms without X-Accel-Buffering: no");
@@ -359,7 +360,7 @@ fn buffering(seen: &StreamObservations, proxies: &[ProxyKind]) -> Option<Finding
                        keeps these streams out of it: whatever drops or ignores the field stops all events \
                        (proxy_ignore_headers, a cache, another proxy in between)";
             let mut row =
-                finding(key, found, "off", Verdict::Bad, why).with_advice(ProxyFault::Buffered, proxies);
+                new_finding(key, found, "off", Verdict::Bad, why).with_advice(ProxyFault::Buffered, proxies);
             // No other proxy knows that field.
             row.fix.retain(|line| line.starts_with(&ProxyKind::Nginx.to_string()));
             Some(row)
@@ -368,14 +369,14 @@ fn buffering(seen: &StreamObservations, proxies: &[ProxyKind]) -> Option<Finding
 }
 
 /// Whether the server is told that a client has gone.
-fn leaving(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn judge_departure(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "clients that leave";
-    let Some(left) = seen.left else {
-        return finding(key, "could not be seen".to_owned(), "freed", Verdict::Unknown, "");
+    let Some(departure) = seen.departure else {
+        return new_finding(key, "could not be seen".to_owned(), "freed", Verdict::Unknown, "");
     };
-    let (ms, events) = (left.ms, left.events);
+    let (ms, events) = (departure.ms, departure.events);
     // The server counts before it sends: at the first event it knew by itself, or not.
-    let (found, verdict, why) = match (left.freed, left.events) {
+    let (found, verdict, why) = match (departure.freed, departure.events) {
         (true, ..=1) => (format!("freed within {ms} ms"), Verdict::Ok, ""),
         (true, _) => {
             let why = "something on the way notices only when it has something to pass on, and then not at \
@@ -388,10 +389,10 @@ fn leaving(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
             (format!("still held after {events} events, {ms} ms"), Verdict::Bad, why)
         }
     };
-    finding(key, found, "freed", verdict, why).with_advice(ProxyFault::Abandoned, proxies)
+    new_finding(key, found, "freed", verdict, why).with_advice(ProxyFault::Abandoned, proxies)
 }
 
-fn compression(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn judge_compression(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let why = "a compressor that is not flushed after each event keeps them back";
     let (found, verdict) = match &seen.compression {
         CompressionResult::Unseen => ("could not be seen".to_owned(), Verdict::Unknown),
@@ -407,55 +408,55 @@ fn compression(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
             (format!("{encoding}, not known whether flushed"), Verdict::Note)
         }
     };
-    finding("compression", found, "none, or flushed", verdict, why)
+    new_finding("compression", found, "none, or flushed", verdict, why)
         .with_advice(ProxyFault::Compressed, proxies)
 }
 
-fn seconds(ms: u64) -> String {
+fn seconds_text(ms: u64) -> String {
     format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
 }
 
-fn idle(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn judge_idle_stream(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let idle = &seen.idle;
-    let watched = seconds(idle.watched_ms);
+    let watched = seconds_text(idle.watched_ms);
     let key = "quiet stream";
     match idle.ended {
         // The server says goodbye, so bytes come right before its end; a proxy ends in order after silence.
-        Some((StreamEnd::Clean, silence_ms)) if silence_ms < HELD_MS => {
+        Some((StreamEnd::Clean, silence_ms)) if silence_ms < HELD_BACK_MS => {
             let found = format!("ended in order after {watched}");
             let why =
                 "the server, or a proxy, ends streams at an age (max_connection_ms); clients resume by id";
-            finding(key, found, "", Verdict::Note, why)
+            new_finding(key, found, "", Verdict::Note, why)
         }
         // Whatever came before shows that the silence was not new: then it is the stream's age that ended it.
         Some((_, silence_ms)) if silence_ms * 2 < idle.longest_silence_ms => {
-            let found = format!("cut after {watched}, {} after its last byte", seconds(silence_ms));
+            let found = format!("cut after {watched}, {} after its last byte", seconds_text(silence_ms));
             let why = "it had outlived longer silences, so something on the way limits the whole duration";
-            finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies)
+            new_finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies)
         }
         Some((_, silence_ms)) => {
-            let found = format!("cut after {} of silence", seconds(silence_ms));
+            let found = format!("cut after {} of silence", seconds_text(silence_ms));
             let why = "a timeout on the way is shorter than the server's heartbeats (heartbeat_ms): clients \
                        come back again and again";
             let mut row =
-                finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies);
+                new_finding(key, found, "kept", Verdict::Bad, why).with_advice(ProxyFault::Cut, proxies);
             row.fix.push(format!("or the server: heartbeat_ms below {silence_ms}"));
             row
         }
         None if idle.comments > 1 => {
-            let silence = seconds(idle.longest_silence_ms);
-            let found = format!("kept for {watched}, {}", heartbeats(idle));
+            let silence = seconds_text(idle.longest_silence_ms);
+            let found = format!("kept for {watched}, {}", heartbeats_text(idle));
             let why = format!("no silence is longer than {silence}, so no longer timeout strikes");
-            finding(key, found, "kept", Verdict::Ok, &why)
+            new_finding(key, found, "kept", Verdict::Ok, &why)
         }
         None if idle.comments == 0 => {
-            finding(key, "could not be seen".to_owned(), "kept", Verdict::Unknown, "")
+            new_finding(key, "could not be seen".to_owned(), "kept", Verdict::Unknown, "")
         }
         None => {
             let found = format!("kept for {watched}, no heartbeat yet");
             let why = "watched for less than a heartbeat (heartbeat_ms, 15 s by default), so a later cut \
                        would not be seen";
-            let mut row = finding(key, found, "kept", Verdict::Note, why);
+            let mut row = new_finding(key, found, "kept", Verdict::Note, why);
             row.fix =
                 vec!["--idle-seconds above the server's heartbeat_ms and the proxies' timeouts".to_owned()];
             row
@@ -463,20 +464,20 @@ fn idle(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     }
 }
 
-fn resumption(seen: &StreamObservations, which: usize, key: &str, proxies: &[ProxyKind]) -> Finding {
+fn judge_resumption(seen: &StreamObservations, which: usize, key: &str, proxies: &[ProxyKind]) -> Finding {
     let (found, verdict) = match seen.resumed[which] {
         Some(true) => ("reaches the server", Verdict::Ok),
         Some(false) => ("lost on the way", Verdict::Bad),
         None => ("could not be seen", Verdict::Unknown),
     };
     let why = "whoever comes back gets nothing of what was missed";
-    finding(key, found.to_owned(), "", verdict, why).with_advice(ProxyFault::PositionLost, proxies)
+    new_finding(key, found.to_owned(), "", verdict, why).with_advice(ProxyFault::PositionLost, proxies)
 }
 
-fn cors(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn judge_cors(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "CORS, stream";
     if seen.head.is_none() {
-        return finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
+        return new_finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
     }
     let (origin, chosen) = (&seen.origin.0, seen.origin.1);
     let values = seen.fields("access-control-allow-origin");
@@ -493,28 +494,28 @@ fn cors(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
             (values.join(", "), Verdict::Bad, why)
         }
     };
-    let mut row = finding(key, found, &needed, verdict, why).with_advice(ProxyFault::Cors, proxies);
+    let mut row = new_finding(key, found, &needed, verdict, why).with_advice(ProxyFault::Cors, proxies);
     if verdict == Verdict::Note {
         row.fix = vec![format!("{origin} was only a guess: name the page's origin with --origin")];
     }
     row
 }
 
-fn preflight(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn judge_preflight(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "CORS, preflight";
     let Some((status, fields)) = &seen.preflight else {
-        return finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
+        return new_finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
     };
-    let allowed = named(fields, "access-control-allow-headers").join(", ");
+    let allowed = values_of(fields, "access-control-allow-headers").join(", ");
     let named = allowed.split(',').any(|name| name.trim().eq_ignore_ascii_case("last-event-id"));
     let good = (200..300).contains(status) && (named || allowed.trim() == "*");
     let verdict = if good { Verdict::Ok } else { Verdict::Bad };
     let found = format!("{status}, allows {}", if allowed.is_empty() { "nothing" } else { &allowed });
     let why = "clients that read the stream with fetch ask first, and do not connect without";
-    finding(key, found, "2xx, allows last-event-id", verdict, why).with_advice(ProxyFault::Cors, proxies)
+    new_finding(key, found, "2xx, allows last-event-id", verdict, why).with_advice(ProxyFault::Cors, proxies)
 }
 
-fn http2(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
+fn judge_http2(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let six = "with HTTP/1.1 a browser opens six connections to an origin, all tabs together: the seventh \
                stream hangs. The checks above were made with HTTP/1.1";
     let limit_ms = seen.late_ms(LATE_MS);
@@ -539,7 +540,7 @@ fn http2(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
         Some(Http2Result::NotOffered) => ("not offered".to_owned(), Verdict::Note, six, ProxyFault::NoHttp2),
         None => ("no TLS, so browsers do not use it".to_owned(), Verdict::Note, six, ProxyFault::NoHttp2),
     };
-    finding("HTTP/2", found, "spoken", verdict, why).with_advice(fault, proxies)
+    new_finding("HTTP/2", found, "spoken", verdict, why).with_advice(fault, proxies)
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ fn good() -> StreamObservations {
         patience_ms: 5_000,
         events_ms: vec![Some(3); 5],
         counted: true,
-        unasked: Some(true),
-        left: Some(DepartureResult { ms: 250, events: 1, freed: true }),
+        came_unasked: Some(true),
+        departure: Some(DepartureResult { ms: 250, events: 1, freed: true }),
         resumed: [Some(true); 2],
         origin: (PAGE.to_owned(), true),
         compression: CompressionResult::Plain,
@@ -227,16 +227,16 @@ fn an_answer_that_is_no_stream_is_the_finding() {
 fn a_proxy_that_only_a_field_keeps_from_buffering_is_told() {
     let nginx = head(&["Access-Control-Allow-Origin: *", "Server: nginx/1.22.1"]);
     let key = "proxy buffering";
-    let seen = StreamObservations { head: nginx, unasked: Some(false), ..good() };
+    let seen = StreamObservations { head: nginx, came_unasked: Some(false), ..good() };
     check(&seen, key, Verdict::Bad, "nginx: `proxy_buffering off;");
     let all = findings(&seen);
     let row = all.iter().find(|row| row.key == key).expect("told");
     assert_eq!(row.found, "on: nothing within 5000 ms without X-Accel-Buffering: no");
     assert_eq!(row.fix.len(), 1, "no other proxy knows that field");
     assert!(findings(&good()).iter().all(|row| !row.why.contains("buffer")), "a fault where there is none");
-    check(&StreamObservations { unasked: None, ..good() }, key, Verdict::Unknown, "");
+    check(&StreamObservations { came_unasked: None, ..good() }, key, Verdict::Unknown, "");
     // Where everything is kept back that is the fault to tell.
-    for seen in [StreamObservations { first_byte_ms: None, unasked: None, ..seen }, good()] {
+    for seen in [StreamObservations { first_byte_ms: None, came_unasked: None, ..seen }, good()] {
         assert!(findings(&seen).iter().all(|row| row.key != key), "{seen:?}");
     }
 }
@@ -277,26 +277,31 @@ fn http2_that_is_offered_must_be_spoken_and_bring_the_first_byte() {
 
 #[test]
 fn a_certificate_that_was_named_is_noted() {
-    check(&StreamObservations { by_name: true, ..good() }, "certificate", Verdict::Note, "");
+    check(&StreamObservations { trusted_by_name: true, ..good() }, "certificate", Verdict::Note, "");
 }
 
 #[test]
 fn a_place_that_is_not_freed_is_told_with_its_remedy() {
     let key = "clients that leave";
     let left = Some(DepartureResult { ms: 2_000, events: 8, freed: false });
-    check(&StreamObservations { left, ..good() }, key, Verdict::Bad, "nginx: no `proxy_ignore_client");
+    check(
+        &StreamObservations { departure: left, ..good() },
+        key,
+        Verdict::Bad,
+        "nginx: no `proxy_ignore_client",
+    );
     let left = Some(DepartureResult { ms: 750, events: 3, freed: true });
     let apache = head(&["Access-Control-Allow-Origin: *", "Server: Apache"]);
     check(
-        &StreamObservations { left, head: apache, ..good() },
+        &StreamObservations { departure: left, head: apache, ..good() },
         key,
         Verdict::Note,
         "Apache: it has no setting",
     );
     let alb = head(&["Access-Control-Allow-Origin: *", "Server: awselb/2.0"]);
-    let (_, _, fix) = only_fault(&StreamObservations { left, head: alb, ..good() });
+    let (_, _, fix) = only_fault(&StreamObservations { departure: left, head: alb, ..good() });
     assert_eq!(fix, "", "there is no advice for this one, and that of others is not asked for");
-    check(&StreamObservations { left: None, ..good() }, "clients that leave", Verdict::Unknown, "");
+    check(&StreamObservations { departure: None, ..good() }, "clients that leave", Verdict::Unknown, "");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::sys::process::page_bytes;
 use crate::sys::ring;
 
 /// Reads a host. `process` is the number of a running server whose limits count, or none for this process.
-pub fn read(
+pub fn read_host(
     root: &Path,
     process: Option<u32>,
     rows: &[HostTableRow<'_>],
@@ -28,13 +28,15 @@ pub fn read(
         connections,
         workers: workers.unwrap_or_else(|| processors.min(crate::base::limits::WORKERS_MAX as u64)),
         processors,
-        memory_pages: memory_pages(root),
+        memory_pages: read_memory_pages(root),
         page_bytes: page_bytes(),
-        scripts: scripts(),
-        values: values(root, rows),
-        files: hard_files(root, &name).map(|files| (files, whose)),
+        scripts: find_scripts(),
+        values: read_values(root, rows),
+        files: read_hard_file_limit(root, &name).map(|files| (files, whose)),
         group_memory_bytes: memory::MemoryReader::at(root).group_bytes(&name),
-        group_threads: cgroups::least(&cgroups::texts(root, &name, "pids", "pids.max", "pids.max")),
+        group_threads: cgroups::least(&cgroups::read_limit_files(
+            root, &name, "pids", "pids.max", "pids.max",
+        )),
         group_cpu_percent: cgroups::cpu_percent(root, &name),
         ring: Some(match ring::SendRing::new(1) {
             Ok(_) => IoUringSupport::Works,
@@ -43,12 +45,12 @@ pub fn read(
         seccomp: status
             .lines()
             .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0")),
-        interfaces: interfaces(root),
+        interfaces: read_interfaces(root),
     }
 }
 
 /// Where the scripts were installed beside this program, else where they are in a checkout.
-fn scripts() -> String {
+fn find_scripts() -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let prefix = program.parent().and_then(Path::parent);
     let installed = prefix.map(|prefix| prefix.join("share/fanwheel/tuning"));
@@ -58,7 +60,7 @@ fn scripts() -> String {
     }
 }
 
-fn memory_pages(root: &Path) -> u64 {
+fn read_memory_pages(root: &Path) -> u64 {
     let info = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     let kib: Option<u64> = line.split_whitespace().next().and_then(|number| number.parse().ok());
@@ -66,7 +68,7 @@ fn memory_pages(root: &Path) -> u64 {
 }
 
 /// The hard limit in `/proc/PID/limits`; `unlimited` is as many as a number can say.
-fn hard_files(root: &Path, process: &str) -> Option<u64> {
+fn read_hard_file_limit(root: &Path, process: &str) -> Option<u64> {
     let text = fs::read_to_string(root.join(format!("proc/{process}/limits"))).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     match line.split_whitespace().nth(1)? {
@@ -75,7 +77,7 @@ fn hard_files(root: &Path, process: &str) -> Option<u64> {
     }
 }
 
-fn values(root: &Path, rows: &[HostTableRow<'_>]) -> BTreeMap<String, Vec<KernelReading>> {
+fn read_values(root: &Path, rows: &[HostTableRow<'_>]) -> BTreeMap<String, Vec<KernelReading>> {
     let mut values = BTreeMap::new();
     for row in rows {
         let path = match row.key.strip_prefix('/') {
@@ -83,7 +85,7 @@ fn values(root: &Path, rows: &[HostTableRow<'_>]) -> BTreeMap<String, Vec<Kernel
             None => format!("proc/sys/{}", row.key.replace('.', "/")),
         };
         let readings: Vec<KernelReading> =
-            matching(root, &path).iter().map(|path| reading(root, row, path)).collect();
+            matching_files(root, &path).iter().map(|path| read_value(root, row, path)).collect();
         if !readings.is_empty() {
             values.insert(row.key.to_owned(), readings);
         }
@@ -91,7 +93,7 @@ fn values(root: &Path, rows: &[HostTableRow<'_>]) -> BTreeMap<String, Vec<Kernel
     values
 }
 
-fn reading(root: &Path, row: &HostTableRow<'_>, path: &Path) -> KernelReading {
+fn read_value(root: &Path, row: &HostTableRow<'_>, path: &Path) -> KernelReading {
     let label = if row.key.contains('*') {
         format!("/{}", path.strip_prefix(root).unwrap_or(path).display())
     } else {
@@ -106,16 +108,16 @@ fn reading(root: &Path, row: &HostTableRow<'_>, path: &Path) -> KernelReading {
 }
 
 /// The files that a path with `*` in its folders' names stands for, those that exist, in order.
-fn matching(root: &Path, path: &str) -> Vec<PathBuf> {
+fn matching_files(root: &Path, path: &str) -> Vec<PathBuf> {
     let mut found = vec![root.to_owned()];
     for part in path.split('/') {
-        found = found.iter().flat_map(|folder| entries(folder, part)).collect();
+        found = found.iter().flat_map(|folder| matching_entries(folder, part)).collect();
     }
     found.retain(|path| path.is_file());
     found
 }
 
-fn entries(folder: &Path, part: &str) -> Vec<PathBuf> {
+fn matching_entries(folder: &Path, part: &str) -> Vec<PathBuf> {
     let Some((before, after)) = part.split_once('*') else { return vec![folder.join(part)] };
     let mut names: Vec<String> = fs::read_dir(folder)
         .into_iter()
@@ -129,11 +131,11 @@ fn entries(folder: &Path, part: &str) -> Vec<PathBuf> {
 }
 
 /// Interfaces of hardware: others have no device.
-fn interfaces(root: &Path) -> Vec<NetworkInterface> {
+fn read_interfaces(root: &Path) -> Vec<NetworkInterface> {
     let folder = root.join("sys/class/net");
-    let all = entries(&folder, "*").into_iter().filter(|path| path.join("device").exists());
+    let all = matching_entries(&folder, "*").into_iter().filter(|path| path.join("device").exists());
     let interfaces = all.map(|path| {
-        let queues = entries(&path.join("queues"), "rx-*");
+        let queues = matching_entries(&path.join("queues"), "rx-*");
         let steered = queues.iter().any(|queue| {
             let mask = fs::read_to_string(queue.join("rps_cpus")).unwrap_or_default();
             mask.trim().bytes().any(|byte| byte != b'0' && byte != b',')
@@ -175,7 +177,7 @@ mod tests {
                 ("sys/class/net/eth0/queues/rx-0/rps_cpus", "00000000,00000003\n"),
             ],
         );
-        let host = read(root.path(), Some(7), &rows(TEXT).unwrap(), 5, Some(3));
+        let host = read_host(root.path(), Some(7), &rows(TEXT).unwrap(), 5, Some(3));
         assert_eq!(
             (host.connections, host.workers, host.memory_pages),
             (5, 3, 8 * 1_024 * 1_024 / page_bytes())

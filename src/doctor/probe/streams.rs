@@ -11,7 +11,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use connection::{ArrivalKind, ProbeConnection, open};
+use connection::{ArrivalKind, ProbeConnection, open_connection};
 use publisher::ProbePublisher;
 use tls::TlsTrust;
 use url::{StreamUrl, topic_pair};
@@ -65,68 +65,68 @@ struct StreamProbe {
 ///
 /// # Errors
 /// When the address is none, or nobody answers there.
-pub fn look(wishes: &ProbeOptions<'_>) -> Result<StreamObservations, CommandFailure> {
-    let mut visit = StreamProbe::new(wishes)?;
+pub fn probe_streams(options: &ProbeOptions<'_>) -> Result<StreamObservations, CommandFailure> {
+    let mut probe = StreamProbe::new(options)?;
     let mut seen = StreamObservations {
-        patience_ms: ms(DOCTOR_PATIENCE),
-        tls: visit.address.tls,
-        origin: (visit.origin.clone(), wishes.origin.is_some()),
+        patience_ms: whole_ms(DOCTOR_PATIENCE),
+        tls: probe.address.tls,
+        origin: (probe.origin.clone(), options.origin.is_some()),
         ..StreamObservations::default()
     };
-    let quiet_pair = [topic_pair(&format!("{}-quiet", visit.topic))];
-    let mut stream = visit.stream(&visit.topics.clone(), &[], &[])?;
-    seen.head = head_of(&mut stream);
+    let quiet_pair = [topic_pair(&format!("{}-quiet", probe.topic))];
+    let mut stream = probe.open_stream(&probe.topics.clone(), &[], &[])?;
+    seen.head = wait_for_head(&mut stream);
     // Where credentials are for certain topics only, a topic of our own is refused.
     let refused = matches!(&seen.head, Some((401 | 403, _)));
     let mut quiet_topics: &[String] = &quiet_pair;
-    let own = visit.address.topics();
+    let own = probe.address.topics();
     if refused && !own.is_empty() {
-        visit.topics = own;
-        quiet_topics = &visit.topics;
+        probe.topics = own;
+        quiet_topics = &probe.topics;
         seen.unpublished = Some(PublishObstacle::OwnTopicRefused);
-        stream = visit.stream(&visit.topics, &[], &[])?;
-        seen.head = head_of(&mut stream);
+        stream = probe.open_stream(&probe.topics, &[], &[])?;
+        seen.head = wait_for_head(&mut stream);
     }
     seen.connect_ms = stream.connect_ms;
     seen.closed_ms = stream.end().filter(|_| seen.head.is_none()).map(|(_, ms)| ms);
     if seen.closed_ms.is_some() || seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
         return Ok(seen);
     }
-    if let Some(trust) = &visit.trust {
-        seen.by_name = trust.by_name();
-        let target = visit.address.target(&visit.topics, &[]);
-        let looked = http2::look(&visit.address, trust, &target, DOCTOR_PATIENCE);
-        seen.http2 = Some(looked.map_err(|error| visit.unreachable(&error))?);
+    if let Some(trust) = &probe.trust {
+        seen.trusted_by_name = trust.trusted_by_name();
+        let target = probe.address.target(&probe.topics, &[]);
+        let looked = http2::probe_http2(&probe.address, trust, &target, DOCTOR_PATIENCE);
+        seen.http2 = Some(looked.map_err(|error| probe.explain_unreachable(&error))?);
     }
-    let mut quiet = visit.stream(quiet_topics, &[], &[])?;
-    let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| {
-        (arrival.what == ArrivalKind::Bytes).then_some(arrival.at)
+    let mut quiet = probe.open_stream(quiet_topics, &[], &[])?;
+    let first = stream.wait_for(stream.started + DOCTOR_PATIENCE, |arrival| {
+        (arrival.kind == ArrivalKind::Bytes).then_some(arrival.at)
     });
-    seen.first_byte_ms = first.map(|at| ms(at.saturating_duration_since(stream.started)));
-    let first_id = visit.events(&mut stream, &mut seen);
-    let left = stream.leave();
-    seen.preflight = visit.preflight()?;
+    seen.first_byte_ms = first.map(|at| whole_ms(at.saturating_duration_since(stream.started)));
+    let first_id = probe.publish_events(&mut stream, &mut seen);
+    let left_at = stream.close();
+    seen.preflight = probe.send_preflight()?;
     // Behind a buffer nothing more can be seen, so nobody should wait for it.
     if seen.first_byte_ms.is_some() || seen.events_ms.iter().any(Option::is_some) {
-        seen.left = visit.left(&seen, left);
-        seen.unasked = visit.unasked()?;
-        seen.compression = visit.compression(&seen)?;
-        seen.resumed = visit.resumed(first_id.as_deref())?;
-        quiet.watch(quiet.started + wishes.idle);
-        seen.idle = idle(&quiet);
+        seen.departure = probe.watch_departure(&seen, left_at);
+        seen.came_unasked = probe.probe_buffering()?;
+        seen.compression = probe.probe_compression(&seen)?;
+        seen.resumed = probe.probe_resumption(first_id.as_deref())?;
+        quiet.wait_for_end(quiet.started + options.idle);
+        seen.idle = summarize_idle(&quiet);
     }
     Ok(seen)
 }
 
-fn ms(duration: Duration) -> u64 {
+fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Status and fields.
 type AnswerHead = (u16, Vec<(String, String)>);
 
-fn head_of(stream: &mut ProbeConnection) -> Option<AnswerHead> {
-    stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
+fn wait_for_head(stream: &mut ProbeConnection) -> Option<AnswerHead> {
+    stream.wait_for(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.kind {
         ArrivalKind::Head(status, fields) => Some(Some((*status, fields.clone()))),
         ArrivalKind::Ended(_) => Some(None),
         _ => None,
@@ -134,10 +134,10 @@ fn head_of(stream: &mut ProbeConnection) -> Option<AnswerHead> {
 }
 
 impl StreamProbe {
-    fn new(wishes: &ProbeOptions<'_>) -> Result<StreamProbe, CommandFailure> {
-        let address = StreamUrl::new(wishes.url)?;
-        let trust = address.tls.then(|| TlsTrust::new(wishes.ca_file)).transpose();
-        let origin = wishes.origin.unwrap_or("https://fanwheel-doctor.invalid").to_owned();
+    fn new(options: &ProbeOptions<'_>) -> Result<StreamProbe, CommandFailure> {
+        let address = StreamUrl::new(options.url)?;
+        let trust = address.tls.then(|| TlsTrust::new(options.ca_file)).transpose();
+        let origin = options.origin.unwrap_or("https://fanwheel-doctor.invalid").to_owned();
         if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CommandFailure::Usage(format!(
                 "--origin {}: must be as https://page.example",
@@ -145,7 +145,7 @@ impl StreamProbe {
             )));
         }
         let topic = format!("fanwheel-doctor-{:016x}", random_seed());
-        let publisher = ProbePublisher::new(wishes.publish_url, &topic)?;
+        let publisher = ProbePublisher::new(options.publish_url, &topic)?;
         let topics = vec![topic_pair(&topic)];
         Ok(StreamProbe {
             address,
@@ -157,9 +157,9 @@ impl StreamProbe {
         })
     }
 
-    fn unreachable(&self, error: &io::Error) -> CommandFailure {
+    fn explain_unreachable(&self, error: &io::Error) -> CommandFailure {
         let (host, port) = (shown(&self.address.host), self.address.port);
-        let tls = tls::words(error, &host.to_string(), port);
+        let tls = tls::describe_tls_error(error, &host.to_string(), port);
         let error = match error.kind() {
             // A socket with a time limit calls that "temporarily unavailable".
             io::ErrorKind::WouldBlock => {
@@ -173,22 +173,23 @@ impl StreamProbe {
         }))
     }
 
-    fn open(&self, request: &[u8]) -> Result<ProbeConnection, CommandFailure> {
-        open(&self.address, self.trust.as_ref(), request).map_err(|error| self.unreachable(&error))
+    fn send_request(&self, request: &[u8]) -> Result<ProbeConnection, CommandFailure> {
+        open_connection(&self.address, self.trust.as_ref(), request)
+            .map_err(|error| self.explain_unreachable(&error))
     }
 
-    fn stream(
+    fn open_stream(
         &self,
         topics: &[String],
         more: &[(&str, &str)],
         fields: &[(&str, &str)],
     ) -> Result<ProbeConnection, CommandFailure> {
         let fields = [&[ACCEPT, ("Cache-Control", "no-cache"), ("Origin", &self.origin)], fields].concat();
-        self.open(&self.address.request("GET", topics, more, &fields))
+        self.send_request(&self.address.request("GET", topics, more, &fields))
     }
 
     /// Publishes some events one after the other; returns the first one's id.
-    fn events(&self, stream: &mut ProbeConnection, seen: &mut StreamObservations) -> Option<String> {
+    fn publish_events(&self, stream: &mut ProbeConnection, seen: &mut StreamObservations) -> Option<String> {
         let mut first = None;
         // Behind a buffer none comes: then two are enough to know.
         for number in 0..EVENTS {
@@ -203,10 +204,11 @@ impl StreamProbe {
             match self.publisher.publish(&data) {
                 Err(reason) => seen.unpublished = Some(reason),
                 Ok((id, subscribers)) => {
-                    let came = stream.wait(before + DOCTOR_EVENT_PATIENCE, |arrival| match &arrival.what {
-                        ArrivalKind::Event { data: text, .. } if *text == data => Some(arrival.at),
-                        _ => None,
-                    });
+                    let came =
+                        stream.wait_for(before + DOCTOR_EVENT_PATIENCE, |arrival| match &arrival.kind {
+                            ArrivalKind::Event { data: text, .. } if *text == data => Some(arrival.at),
+                            _ => None,
+                        });
                     // What ended had no chance, and the next ones have none.
                     seen.ended = stream.end().filter(|_| came.is_none());
                     if seen.ended.is_some() {
@@ -214,13 +216,13 @@ impl StreamProbe {
                     }
                     // Another node of the same service delivers though it has no subscriber itself.
                     if came.is_none() && subscribers == 0 {
-                        let asked = self.publisher.asked();
+                        let asked = self.publisher.request_line();
                         seen.unpublished = Some(PublishObstacle::AnotherServer { asked });
                         return None;
                     }
                     seen.counted |= subscribers > 0;
                     first.get_or_insert(id);
-                    seen.events_ms.push(came.map(|at| ms(at.saturating_duration_since(before))));
+                    seen.events_ms.push(came.map(|at| whole_ms(at.saturating_duration_since(before))));
                     thread::sleep(PAUSE);
                 }
             }
@@ -230,7 +232,7 @@ impl StreamProbe {
 
     /// Looks for the stream that was left until the server knows that it is gone. Each look publishes,
     /// because many proxies notice only when they have something to pass on.
-    fn left(&self, seen: &StreamObservations, since: Instant) -> Option<DepartureResult> {
+    fn watch_departure(&self, seen: &StreamObservations, since: Instant) -> Option<DepartureResult> {
         let all_came = !seen.events_ms.is_empty() && seen.events_ms.iter().all(Option::is_some);
         if !all_came || seen.ended.is_some() || !seen.counted {
             return None;
@@ -239,7 +241,7 @@ impl StreamProbe {
         while !left.freed && left.events < LEFT_LOOKS {
             thread::sleep(PAUSE + 2 * Duration::from_millis(seen.connect_ms));
             let (_, subscribers) = self.publisher.publish("gone?").ok()?;
-            left.ms = ms(since.elapsed());
+            left.ms = whole_ms(since.elapsed());
             left.events += 1;
             left.freed = subscribers == 0;
         }
@@ -247,9 +249,9 @@ impl StreamProbe {
     }
 
     /// Whether a stream comes at once that the server does not ask proxies to pass on so.
-    fn unasked(&self) -> Result<Option<bool>, CommandFailure> {
-        let mut stream = self.stream(&self.topics, &[("buffered", "1")], &[])?;
-        let first = stream.wait(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.what {
+    fn probe_buffering(&self) -> Result<Option<bool>, CommandFailure> {
+        let mut stream = self.open_stream(&self.topics, &[("buffered", "1")], &[])?;
+        let first = stream.wait_for(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.kind {
             ArrivalKind::Head(200, _) => None,
             ArrivalKind::Head(..) | ArrivalKind::Ended(_) => Some(None),
             ArrivalKind::Bytes => Some(Some(true)),
@@ -259,9 +261,9 @@ impl StreamProbe {
     }
 
     /// Asks for a compressed stream, after one without compression has come.
-    fn compression(&self, seen: &StreamObservations) -> Result<CompressionResult, CommandFailure> {
-        let mut stream = self.stream(&self.topics, &[], &[("Accept-Encoding", "gzip, br, zstd")])?;
-        let Some((200, fields)) = head_of(&mut stream) else { return Ok(CompressionResult::Withheld) };
+    fn probe_compression(&self, seen: &StreamObservations) -> Result<CompressionResult, CommandFailure> {
+        let mut stream = self.open_stream(&self.topics, &[], &[("Accept-Encoding", "gzip, br, zstd")])?;
+        let Some((200, fields)) = wait_for_head(&mut stream) else { return Ok(CompressionResult::Withheld) };
         let encoding = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
         let Some((_, encoding)) = encoding.filter(|(_, value)| !value.eq_ignore_ascii_case("identity"))
         else {
@@ -270,9 +272,9 @@ impl StreamProbe {
         // What is compressed cannot be read here, but nothing else is sent in this second than our event.
         let bytes_after = |stream: &mut ProbeConnection, since: Instant, patience: Duration| {
             let look = |arrival: &connection::StreamArrival| {
-                (arrival.what == ArrivalKind::Bytes && arrival.at >= since).then_some(())
+                (arrival.kind == ArrivalKind::Bytes && arrival.at >= since).then_some(())
             };
-            stream.wait(since + patience, look).is_some()
+            stream.wait_for(since + patience, look).is_some()
         };
         let started = stream.started;
         let greeted = bytes_after(&mut stream, started, PAUSE * 2);
@@ -287,17 +289,17 @@ impl StreamProbe {
     }
 
     /// Comes back after the first event, by the header and by the query.
-    fn resumed(&self, first_id: Option<&str>) -> Result<[Option<bool>; 2], CommandFailure> {
+    fn probe_resumption(&self, first_id: Option<&str>) -> Result<[Option<bool>; 2], CommandFailure> {
         let position = first_id.unwrap_or(ANCIENT_ID);
-        let by_header = self.stream(&self.topics, &[], &[("Last-Event-ID", position)])?;
-        let by_query = self.stream(&self.topics, &[("last_event_id", position)], &[])?;
+        let by_header = self.open_stream(&self.topics, &[], &[("Last-Event-ID", position)])?;
+        let by_query = self.open_stream(&self.topics, &[("last_event_id", position)], &[])?;
         let second = format!("{}-1", self.topic);
         Ok([by_header, by_query].map(|mut stream| {
             let until = stream.started + DOCTOR_EVENT_PATIENCE;
-            head_of(&mut stream).filter(|(status, _)| *status == 200)?;
+            wait_for_head(&mut stream).filter(|(status, _)| *status == 200)?;
             // Behind a buffer nothing can be seen: the greeting must come first.
-            stream.wait(until, |arrival| (arrival.what == ArrivalKind::Bytes).then_some(()))?;
-            let came = stream.wait(until, |arrival| match &arrival.what {
+            stream.wait_for(until, |arrival| (arrival.kind == ArrivalKind::Bytes).then_some(()))?;
+            let came = stream.wait_for(until, |arrival| match &arrival.kind {
                 ArrivalKind::Event { data, .. } if first_id.is_some() && *data == second => Some(()),
                 ArrivalKind::Event { name, .. } if first_id.is_none() && name == "fanwheel.gap" => Some(()),
                 _ => None,
@@ -307,25 +309,25 @@ impl StreamProbe {
     }
 
     /// Asks as a browser does before `fetch` sends fields of its own.
-    fn preflight(&self) -> Result<Option<AnswerHead>, CommandFailure> {
+    fn send_preflight(&self) -> Result<Option<AnswerHead>, CommandFailure> {
         let fields = [
             ("Origin", &self.origin[..]),
             ("Access-Control-Request-Method", "GET"),
             ("Access-Control-Request-Headers", "last-event-id"),
             ("Connection", "close"),
         ];
-        let mut answer = self.open(&self.address.request("OPTIONS", &self.topics, &[], &fields))?;
-        Ok(head_of(&mut answer))
+        let mut answer = self.send_request(&self.address.request("OPTIONS", &self.topics, &[], &fields))?;
+        Ok(wait_for_head(&mut answer))
     }
 }
 
 /// What a stream that was left alone did.
-fn idle(quiet: &ProbeConnection) -> IdleStream {
+fn summarize_idle(quiet: &ProbeConnection) -> IdleStream {
     let mut idle = IdleStream::default();
     let mut last = quiet.started;
     for arrival in &quiet.arrivals {
-        let silence_ms = ms(arrival.at.saturating_duration_since(last));
-        match arrival.what {
+        let silence_ms = whole_ms(arrival.at.saturating_duration_since(last));
+        match arrival.kind {
             ArrivalKind::Bytes => {
                 idle.longest_silence_ms = idle.longest_silence_ms.max(silence_ms);
                 last = arrival.at;
@@ -333,13 +335,13 @@ fn idle(quiet: &ProbeConnection) -> IdleStream {
             ArrivalKind::Comments(count) => idle.comments = count,
             ArrivalKind::Ended(end) => {
                 idle.ended = Some((end, silence_ms));
-                idle.watched_ms = ms(arrival.at.saturating_duration_since(quiet.started));
+                idle.watched_ms = whole_ms(arrival.at.saturating_duration_since(quiet.started));
             }
             _ => {}
         }
     }
     if idle.ended.is_none() {
-        idle.watched_ms = ms(quiet.started.elapsed());
+        idle.watched_ms = whole_ms(quiet.started.elapsed());
     }
     idle
 }

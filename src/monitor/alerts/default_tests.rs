@@ -63,10 +63,10 @@ impl Patient {
                 trouble(self);
             }
             let mut sample = self.sample.clone();
-            self.each.add_to(&mut sample.snapshot.spread.delivery_each);
+            self.each.add_to(&mut sample.snapshot.distributions.delivery_each);
             let now = Now { mono_ms: sample.mono_ms, mono_us: 0, wall_ms: sample.wall_ms };
             self.watch.push(sample);
-            let notices = self.watch.judge(now);
+            let notices = self.watch.evaluate_alerts(now);
             self.told.extend(notices.into_iter().map(|notice| (notice.rule.name, notice.change)));
         }
     }

@@ -42,12 +42,12 @@ pub struct AlertNotice {
 }
 
 /// `the share of connections_max in use is 91 %, above 85 %`, for a rule that fires or has fired.
-pub fn sentence(rule: &AlertRule, value: Option<f64>, why: Option<&str>) -> String {
+pub fn describe_alert(rule: &AlertRule, value: Option<f64>, why: Option<&str>) -> String {
     let why = why.map_or(String::new(), |why| format!(" ({why})"));
-    format!("{}{why}", comparison(rule, value))
+    format!("{}{why}", describe_value(rule, value))
 }
 
-fn comparison(rule: &AlertRule, value: Option<f64>) -> String {
+fn describe_value(rule: &AlertRule, value: Option<f64>) -> String {
     let AlertRule { metric, bound, .. } = rule;
     let now = value.map_or("unknown".to_owned(), |value| MetricValue(metric.unit, value).to_string());
     if metric.unit == MetricUnit::YesNo {
@@ -68,7 +68,7 @@ impl AlertNotice {
     pub fn text(&self, host: &str) -> String {
         let AlertNotice { rule, change, value, why, at_ms, since_ms } = self;
         // It becomes a line of a mail's head.
-        let sentence = EscapedText(&sentence(rule, *value, why.as_deref())).to_string();
+        let sentence = EscapedText(&describe_alert(rule, *value, why.as_deref())).to_string();
         match change {
             AlertChange::Firing => {
                 format!("{} alert {} on {host}: {sentence}", rule.severity.name(), rule.name)

@@ -114,7 +114,7 @@ pub struct AlertRule {
 
 impl AlertRule {
     /// Whether both fire and end at the same times.
-    pub fn asks_the_same(&self, other: &AlertRule) -> bool {
+    pub fn has_same_condition(&self, other: &AlertRule) -> bool {
         let question = |rule: &AlertRule| (rule.metric.name, rule.bound, rule.for_ms);
         self.name == other.name && question(self) == question(other)
     }
@@ -135,7 +135,7 @@ pub struct DefaultRule {
     pub severity: Severity,
 }
 
-const fn default(
+const fn default_rule(
     name: &'static str,
     metric: &'static str,
     bound: Option<AlertBound>,
@@ -149,20 +149,38 @@ const fn default(
 /// `message_rate_low` waits for a number. It looks at what is published, since deliveries also fall when
 /// subscribers go home.
 pub const DEFAULT_RULES: &[DefaultRule] = &[
-    default(
+    default_rule(
         "connections_near_cap",
         "connections_share",
         Some(AlertBound::Above(0.85)),
         30_000,
         Severity::Warning,
     ),
-    default("memory_high", "memory_share", Some(AlertBound::Above(0.9)), 30_000, Severity::Warning),
-    default("message_rate_low", "published_per_second", None, 60_000, Severity::Warning),
-    default("delivery_slow", "delivery_p99_ms", Some(AlertBound::Above(1_000.0)), 30_000, Severity::Warning),
-    default("subscribers_lagging", "lagging_share", Some(AlertBound::Above(0.1)), 60_000, Severity::Warning),
-    default("errors", "errors_per_second", Some(AlertBound::Above(1.0)), 60_000, Severity::Warning),
-    default("memory_leak", "leak_bytes_per_minute", Some(AlertBound::Above(0.0)), 60_000, Severity::Warning),
-    default("not_ready", "ready", Some(AlertBound::Below(1.0)), 3_000, Severity::Critical),
+    default_rule("memory_high", "memory_share", Some(AlertBound::Above(0.9)), 30_000, Severity::Warning),
+    default_rule("message_rate_low", "published_per_second", None, 60_000, Severity::Warning),
+    default_rule(
+        "delivery_slow",
+        "delivery_p99_ms",
+        Some(AlertBound::Above(1_000.0)),
+        30_000,
+        Severity::Warning,
+    ),
+    default_rule(
+        "subscribers_lagging",
+        "lagging_share",
+        Some(AlertBound::Above(0.1)),
+        60_000,
+        Severity::Warning,
+    ),
+    default_rule("errors", "errors_per_second", Some(AlertBound::Above(1.0)), 60_000, Severity::Warning),
+    default_rule(
+        "memory_leak",
+        "leak_bytes_per_minute",
+        Some(AlertBound::Above(0.0)),
+        60_000,
+        Severity::Warning,
+    ),
+    default_rule("not_ready", "ready", Some(AlertBound::Below(1.0)), 3_000, Severity::Critical),
 ];
 
 /// A value with its unit, for people.
@@ -173,28 +191,28 @@ impl fmt::Display for MetricValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MetricValue(unit, value) = *self;
         match unit {
-            MetricUnit::Count => write!(f, "{}", rounded(value)),
-            MetricUnit::Share => write!(f, "{} %", rounded(value * 100.0)),
-            MetricUnit::Bytes => bytes(f, value),
-            MetricUnit::BytesPerMinute => bytes(f, value).and_then(|()| f.write_str(" a minute")),
-            MetricUnit::Milliseconds => write!(f, "{} ms", rounded(value)),
-            MetricUnit::PerSecond => write!(f, "{}/s", rounded(value)),
-            MetricUnit::Percent => write!(f, "{} %", rounded(value)),
+            MetricUnit::Count => write!(f, "{}", round_to_hundredths(value)),
+            MetricUnit::Share => write!(f, "{} %", round_to_hundredths(value * 100.0)),
+            MetricUnit::Bytes => write_bytes(f, value),
+            MetricUnit::BytesPerMinute => write_bytes(f, value).and_then(|()| f.write_str(" a minute")),
+            MetricUnit::Milliseconds => write!(f, "{} ms", round_to_hundredths(value)),
+            MetricUnit::PerSecond => write!(f, "{}/s", round_to_hundredths(value)),
+            MetricUnit::Percent => write!(f, "{} %", round_to_hundredths(value)),
             MetricUnit::YesNo => f.write_str(if value > 0.0 { "yes" } else { "no" }),
         }
     }
 }
 
 /// Two digits after the point are enough for a sentence.
-fn rounded(value: f64) -> f64 {
+fn round_to_hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-fn bytes(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
+fn write_bytes(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
     let units = [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1_024.0)];
     match units.into_iter().find(|(_, size)| value.abs() >= *size) {
-        Some((name, size)) => write!(f, "{} {name}", rounded(value / size)),
-        None => write!(f, "{} B", rounded(value)),
+        Some((name, size)) => write!(f, "{} {name}", round_to_hundredths(value / size)),
+        None => write!(f, "{} B", round_to_hundredths(value)),
     }
 }
 

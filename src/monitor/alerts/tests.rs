@@ -36,7 +36,7 @@ fn told(rule: AlertRule, readings: Readings<'_>) -> Vec<(u64, &'static str)> {
     let mut rules = quiet_rules(vec![rule]);
     let mut told = Vec::new();
     for &(ms, value) in readings {
-        let notices = rules.tick(at(ms), |_| (value, None));
+        let notices = rules.evaluate(at(ms), |_| (value, None));
         told.extend(notices.iter().map(|notice| (notice.at_ms - WALL_MS, notice.change.name())));
     }
     told
@@ -102,7 +102,7 @@ fn a_cool_down_delays_what_still_fires_and_swallows_what_is_over() {
 fn the_history_has_what_the_cool_down_kept_quiet_and_is_bounded() {
     let mut rules = quiet_rules(vec![rule(AlertBound::Above(0.9), 0, 1_000_000)]);
     for second in 0..(2 * ALERT_HISTORY_MAX as u64) {
-        rules.tick(at(second * 1_000), |_| (if second % 2 == 0 { HIGH } else { LOW }, None));
+        rules.evaluate(at(second * 1_000), |_| (if second % 2 == 0 { HIGH } else { LOW }, None));
     }
     let status = rules.status();
     let history = status["history"].as_array().expect("a list");
@@ -116,8 +116,8 @@ fn the_history_has_what_the_cool_down_kept_quiet_and_is_bounded() {
 fn the_status_names_what_fires() {
     let mut rules = quiet_rules(vec![rule(AlertBound::Above(0.9), 0, 0)]);
     assert_eq!(rules.status(), json!({ "active": [], "history": [] }));
-    rules.tick(at(5_000), |metric| ((metric == "memory_share").then_some(0.95), None));
-    assert_eq!(rules.firing(), 1);
+    rules.evaluate(at(5_000), |metric| ((metric == "memory_share").then_some(0.95), None));
+    assert_eq!(rules.firing_count(), 1);
     assert_eq!(
         rules.status()["active"],
         json!([{
@@ -133,14 +133,14 @@ fn replaced_rules_keep_their_state_and_gone_ones_are_over() {
     let kept = rule(AlertBound::Above(0.9), 0, 0);
     let gone = AlertRule { name: "gone".to_owned(), ..kept.clone() };
     let mut rules = quiet_rules(vec![gone, kept.clone()]);
-    assert_eq!(rules.tick(at(0), |_| (HIGH, None)).len(), 2);
+    assert_eq!(rules.evaluate(at(0), |_| (HIGH, None)).len(), 2);
     let raised = AlertRule { name: "raised".to_owned(), bound: AlertBound::Above(0.99), ..kept.clone() };
     let kept = AlertRule { cooldown_ms: 9, severity: Severity::Info, ..kept };
     let notices = rules.replace(vec![kept, raised], at(1_000));
     let words: Vec<_> = notices.iter().map(|notice| (notice.rule.name.as_str(), notice.change)).collect();
     assert_eq!(words, [("gone", AlertChange::Resolved)]);
-    assert_eq!(rules.tick(at(2_000), |_| (HIGH, None)), []);
-    assert_eq!(rules.firing(), 1);
+    assert_eq!(rules.evaluate(at(2_000), |_| (HIGH, None)), []);
+    assert_eq!(rules.firing_count(), 1);
     assert_eq!(rules.status()["active"][0]["severity"], "info");
 }
 

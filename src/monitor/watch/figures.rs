@@ -12,7 +12,7 @@ struct MetricSource {
     value: fn(&Watch) -> Option<f64>,
 }
 
-const fn figure(
+const fn metric_source(
     name: &'static str,
     unit: MetricUnit,
     means: &'static str,
@@ -21,162 +21,174 @@ const fn figure(
     MetricSource { metric: AlertMetric { name, unit, means }, value }
 }
 
-static FIGURES: &[MetricSource] = &[
-    figure("connections_open", MetricUnit::Count, "the number of open connections", |watch| {
+static METRIC_SOURCES: &[MetricSource] = &[
+    metric_source("connections_open", MetricUnit::Count, "the number of open connections", |watch| {
         Some(watch.last.snapshot.totals.connections_open as f64)
     }),
-    figure("connections_share", MetricUnit::Share, "the share of connections_max in use", |watch| {
+    metric_source("connections_share", MetricUnit::Share, "the share of connections_max in use", |watch| {
         share(watch.last.snapshot.totals.connections_open, watch.last.snapshot.connections_max as u64)
     }),
-    figure("subscribers_open", MetricUnit::Count, "the number of open streams", |watch| {
+    metric_source("subscribers_open", MetricUnit::Count, "the number of open streams", |watch| {
         Some(watch.last.snapshot.totals.subscribers_open as f64)
     }),
-    figure("memory_resident_bytes", MetricUnit::Bytes, "resident memory", |watch| {
+    metric_source("memory_resident_bytes", MetricUnit::Bytes, "resident memory", |watch| {
         Some(watch.last.host.resident_bytes as f64)
     }),
-    figure("memory_share", MetricUnit::Share, "resident memory as a share of its limit", |watch| {
+    metric_source("memory_share", MetricUnit::Share, "resident memory as a share of its limit", |watch| {
         share(watch.last.host.resident_bytes, watch.bounds.memory_limit_bytes)
     }),
-    figure("messages_per_second", MetricUnit::PerSecond, "the rate of deliveries over a minute", |watch| {
-        Some(minute(watch).deliveries)
-    }),
-    figure(
+    metric_source(
+        "messages_per_second",
+        MetricUnit::PerSecond,
+        "the rate of deliveries over a minute",
+        |watch| Some(rates_of_minute(watch).deliveries),
+    ),
+    metric_source(
         "published_per_second",
         MetricUnit::PerSecond,
         "the rate of published events over a minute",
-        |watch| Some(minute(watch).published),
+        |watch| Some(rates_of_minute(watch).published),
     ),
-    figure(
+    metric_source(
         "delivery_p99_ms",
         MetricUnit::Milliseconds,
         "p99 from publish to each subscriber over a minute",
         |watch| watch.latency_each().map(|latency| latency.p99_ms),
     ),
-    figure(
+    metric_source(
         "delivery_last_p99_ms",
         MetricUnit::Milliseconds,
         "p99 from publish to the last subscriber over a minute",
         |watch| watch.latency_last().map(|latency| latency.p99_ms),
     ),
-    figure("lagging_share", MetricUnit::Share, "the share of subscribers that lag behind", |watch| {
+    metric_source("lagging_share", MetricUnit::Share, "the share of subscribers that lag behind", |watch| {
         share(watch.last.snapshot.totals.lagging, watch.last.snapshot.totals.subscribers_open)
     }),
-    figure("errors_per_second", MetricUnit::PerSecond, "the rate of errors over a minute", |watch| {
-        Some(minute(watch).errors)
+    metric_source("errors_per_second", MetricUnit::PerSecond, "the rate of errors over a minute", |watch| {
+        Some(rates_of_minute(watch).errors)
     }),
-    figure("refused_per_second", MetricUnit::PerSecond, "the rate of refusals over a minute", |watch| {
-        Some(minute(watch).refused)
-    }),
-    figure(
+    metric_source(
+        "refused_per_second",
+        MetricUnit::PerSecond,
+        "the rate of refusals over a minute",
+        |watch| Some(rates_of_minute(watch).refused),
+    ),
+    metric_source(
         "leak_bytes_per_minute",
         MetricUnit::BytesPerMinute,
         "growth of memory that nothing explains",
         |watch| Some(watch.leak().bytes_per_minute),
     ),
-    figure("ready", MetricUnit::YesNo, "readiness", |watch| {
+    metric_source("ready", MetricUnit::YesNo, "readiness", |watch| {
         Some(f64::from(u8::from(watch.last.readiness.ok)))
     }),
-    figure("cpu_percent", MetricUnit::Percent, "processor time over a minute", |watch| {
-        Some(minute(watch).cpu_percent)
+    metric_source("cpu_percent", MetricUnit::Percent, "processor time over a minute", |watch| {
+        Some(rates_of_minute(watch).cpu_percent)
     }),
-    figure("log_dropped", MetricUnit::Count, "the number of log lines dropped since the start", |watch| {
-        Some(watch.last.snapshot.totals.counts[Count::LogDropped as usize] as f64)
-    }),
-    figure(
+    metric_source(
+        "log_dropped",
+        MetricUnit::Count,
+        "the number of log lines dropped since the start",
+        |watch| Some(watch.last.snapshot.totals.counts[Count::LogDropped as usize] as f64),
+    ),
+    metric_source(
         "accepted_per_second",
         MetricUnit::PerSecond,
         "the rate of new connections over a minute",
-        |watch| Some(minute(watch).accepted),
+        |watch| Some(rates_of_minute(watch).accepted),
     ),
-    figure(
+    metric_source(
         "closed_per_second",
         MetricUnit::PerSecond,
         "the rate of connections that end over a minute",
-        |watch| Some(minute(watch).closed),
+        |watch| Some(rates_of_minute(watch).closed),
     ),
-    figure("bytes_per_second", MetricUnit::PerSecond, "the rate of bytes sent over a minute", |watch| {
-        Some(minute(watch).bytes)
+    metric_source(
+        "bytes_per_second",
+        MetricUnit::PerSecond,
+        "the rate of bytes sent over a minute",
+        |watch| Some(rates_of_minute(watch).bytes),
+    ),
+    metric_source("gaps_per_second", MetricUnit::PerSecond, "the rate of gaps told over a minute", |watch| {
+        Some(rates_of_minute(watch).gaps)
     }),
-    figure("gaps_per_second", MetricUnit::PerSecond, "the rate of gaps told over a minute", |watch| {
-        Some(minute(watch).gaps)
-    }),
-    figure(
+    metric_source(
         "skipped_per_second",
         MetricUnit::PerSecond,
         "the rate of slow subscribers moved on over a minute",
-        |watch| Some(minute(watch).skipped),
+        |watch| Some(rates_of_minute(watch).skipped),
     ),
-    figure(
+    metric_source(
         "lagged_per_second",
         MetricUnit::PerSecond,
         "the rate at which subscribers fall behind over a minute",
-        |watch| Some(minute(watch).lagged),
+        |watch| Some(rates_of_minute(watch).lagged),
     ),
-    figure(
+    metric_source(
         "replayed_per_second",
         MetricUnit::PerSecond,
         "the rate of replayed events over a minute",
-        |watch| Some(minute(watch).replayed),
+        |watch| Some(rates_of_minute(watch).replayed),
     ),
-    figure("lagging", MetricUnit::Count, "the number of subscribers that lag behind", |watch| {
+    metric_source("lagging", MetricUnit::Count, "the number of subscribers that lag behind", |watch| {
         Some(watch.last.snapshot.totals.lagging as f64)
     }),
-    figure("topics", MetricUnit::Count, "the number of topics", |watch| {
+    metric_source("topics", MetricUnit::Count, "the number of topics", |watch| {
         Some(watch.last.snapshot.topics as f64)
     }),
-    figure(
+    metric_source(
         "subscriptions",
         MetricUnit::Count,
         "the number of topics that streams listen to, each stream's counted",
         |watch| Some(watch.last.snapshot.subscriptions as f64),
     ),
-    figure("history_bytes", MetricUnit::Bytes, "the history", |watch| {
+    metric_source("history_bytes", MetricUnit::Bytes, "the history", |watch| {
         Some(watch.last.snapshot.history_bytes as f64)
     }),
-    figure("bodies_bytes", MetricUnit::Bytes, "the publish bodies that are being received", |watch| {
+    metric_source("bodies_bytes", MetricUnit::Bytes, "the publish bodies that are being received", |watch| {
         Some(watch.last.snapshot.bodies_bytes as f64)
     }),
-    figure("idempotency_keys", MetricUnit::Count, "the number of idempotency keys", |watch| {
+    metric_source("idempotency_keys", MetricUnit::Count, "the number of idempotency keys", |watch| {
         Some(watch.last.snapshot.idempotency_keys as f64)
     }),
-    figure("kernel_tcp_bytes", MetricUnit::Bytes, "the kernel's TCP memory of this host", |watch| {
+    metric_source("kernel_tcp_bytes", MetricUnit::Bytes, "the kernel's TCP memory of this host", |watch| {
         Some(watch.last.host.kernel_tcp_bytes as f64)
     }),
-    figure("connection_bytes", MetricUnit::Bytes, "resident memory for each connection", |watch| {
+    metric_source("connection_bytes", MetricUnit::Bytes, "resident memory for each connection", |watch| {
         watch.bytes_per_connection().map(|bytes| bytes as f64)
     }),
-    figure("files_open", MetricUnit::Count, "the number of open files", |watch| {
+    metric_source("files_open", MetricUnit::Count, "the number of open files", |watch| {
         Some(watch.last.host.files_open as f64)
     }),
-    figure(
+    metric_source(
         "worker_files_share",
         MetricUnit::Share,
         "the share of files in use of the worker that has most",
-        files_share,
+        worker_files_share,
     ),
-    figure(
+    metric_source(
         "worker_mailbox_events",
         MetricUnit::Count,
         "the number of events in the fullest mailbox",
-        |watch| most(watch, |worker| worker.mailbox as u64),
+        |watch| max_over_workers(watch, |worker| worker.mailbox as u64),
     ),
-    figure(
+    metric_source(
         "worker_wheel_lag_ms",
         MetricUnit::Milliseconds,
         "how late the latest worker is with its timers",
-        |watch| most(watch, |worker| worker.wheel_lag_ms),
+        |watch| max_over_workers(watch, |worker| worker.wheel_lag_ms),
     ),
-    figure("turn_max_ms", MetricUnit::Milliseconds, "the longest turn of a minute", |watch| {
+    metric_source("turn_max_ms", MetricUnit::Milliseconds, "the longest turn of a minute", |watch| {
         Some(watch.turn_max_us() as f64 / 1_000.0)
     }),
-    figure("uptime_seconds", MetricUnit::Count, "the number of seconds since the start", |watch| {
+    metric_source("uptime_seconds", MetricUnit::Count, "the number of seconds since the start", |watch| {
         Some(watch.last.mono_ms as f64 / 1_000.0)
     }),
 ];
 
 /// All metrics.
 pub fn metrics() -> impl Iterator<Item = &'static AlertMetric> {
-    FIGURES.iter().map(|figure| &figure.metric)
+    METRIC_SOURCES.iter().map(|figure| &figure.metric)
 }
 
 /// The metric of that name.
@@ -184,7 +196,7 @@ pub fn metric_named(name: &str) -> Option<&'static AlertMetric> {
     metrics().find(|metric| metric.name == name)
 }
 
-fn minute(watch: &Watch) -> WindowRates {
+fn rates_of_minute(watch: &Watch) -> WindowRates {
     watch.rates(RateWindow::Minute)
 }
 
@@ -193,24 +205,26 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// That of the worker which has most.
-fn most(watch: &Watch, of: fn(&WorkerSnapshot) -> u64) -> Option<f64> {
+fn max_over_workers(watch: &Watch, of: fn(&WorkerSnapshot) -> u64) -> Option<f64> {
     watch.last.snapshot.workers.iter().map(of).max().map(|it| it as f64)
 }
 
-fn files_share(watch: &Watch) -> Option<f64> {
+fn worker_files_share(watch: &Watch) -> Option<f64> {
     let files_max = watch.bounds.worker_files_max;
-    most(watch, |worker| worker.files).filter(|_| files_max > 0).map(|files| files / files_max as f64)
+    max_over_workers(watch, |worker| worker.files)
+        .filter(|_| files_max > 0)
+        .map(|files| files / files_max as f64)
 }
 
 impl Watch {
     /// A named figure for alert rules; none for an unknown name, and while there is nothing to tell.
     pub fn value(&self, metric: &str) -> Option<f64> {
-        let figure = FIGURES.iter().find(|figure| figure.metric.name == metric)?;
+        let figure = METRIC_SOURCES.iter().find(|figure| figure.metric.name == metric)?;
         (figure.value)(self)
     }
 
     /// What is known of a figure beyond its value, in words.
-    pub(super) fn why(&self, metric: &str) -> Option<String> {
+    pub(super) fn explain(&self, metric: &str) -> Option<String> {
         match metric {
             "ready" => self.last.readiness.reason.clone(),
             "leak_bytes_per_minute" => {

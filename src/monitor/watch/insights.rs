@@ -21,30 +21,30 @@ pub struct Insight {
 }
 
 /// Share of a limit in use that is worth a warning, and one that is critical.
-const NEAR: f64 = 0.8;
-const AT: f64 = 0.95;
+const SHARE_WARNING: f64 = 0.8;
+const SHARE_CRITICAL: f64 = 0.95;
 /// Share of subscribers that are behind, and how many there must be for a share to mean anything.
 const LAGGING_SHARE: f64 = 0.05;
 const LAGGING_MIN: u64 = 5;
 /// Time to the slowest of a hundred deliveries that users notice.
-const DELIVERY_MS: f64 = 1_000.0;
+const DELIVERY_SLOW_MS: f64 = 1_000.0;
 /// A publisher that fell silent published in each of so many minutes before, so many events at least.
 const STEADY_MINUTES: usize = 3;
 const STEADY_EVENTS_MIN: u64 = 10;
 /// Share of connections of one address that is worth a word, how many that must be, and how many addresses
 /// there must be: behind a proxy everybody has one of few.
-const CROWD_SHARE: f64 = 0.5;
-const CROWD_MIN: u64 = 100;
-const CROWD_ADDRESSES_MIN: usize = 5;
+const ADDRESS_SHARE: f64 = 0.5;
+const ADDRESS_CONNECTIONS_MIN: u64 = 100;
+const ADDRESSES_MIN: usize = 5;
 /// A worker that carries so many times the mean of all, and how many connections that must be.
-const UNEVEN: f64 = 2.0;
-const UNEVEN_MIN: u64 = 200;
+const UNEVEN_FACTOR: f64 = 2.0;
+const UNEVEN_CONNECTIONS_MIN: u64 = 200;
 /// Silence after which many proxies and load balancers cut a connection.
 const PROXY_SILENCE_MS: u64 = 60_000;
 /// A turn that keeps others waiting for so long is felt.
-const TURN_US: u64 = 250_000;
+const TURN_LONG_US: u64 = 250_000;
 /// Processor time of a worker, in percent of a processor, that leaves no room.
-const CPU_PERCENT: f64 = 90.0;
+const CPU_BUSY_PERCENT: f64 = 90.0;
 
 /// What to do about each reason of refusals, in the order of [`REFUSED_NAMES`].
 const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
@@ -72,37 +72,37 @@ fn insight(severity: Severity, text: String, advice: &'static str) -> OptionalIn
 }
 
 /// All that apply, most severe first.
-pub(super) fn of(watch: &Watch) -> Vec<Insight> {
+pub(super) fn find_insights(watch: &Watch) -> Vec<Insight> {
     let all = [
-        readiness(watch),
-        memory_full(watch),
-        connections(watch),
-        memory(watch),
-        leak(watch),
-        mailboxes(watch),
-        lagging(watch),
-        slow(watch),
-        delivery(watch),
-        gaps(watch),
-        refused(watch),
-        topics(watch),
-        idempotency_keys(watch),
-        silence(watch),
-        crowd(watch),
-        files(watch),
-        host_errors(watch),
-        log_dropped(watch),
-        busy(watch),
-        turns(watch),
-        uneven(watch),
-        heartbeats(watch),
+        check_readiness(watch),
+        check_memory_full(watch),
+        check_connections(watch),
+        check_memory(watch),
+        check_leak(watch),
+        check_mailboxes(watch),
+        check_lagging(watch),
+        check_slow_subscribers(watch),
+        check_delivery(watch),
+        check_gaps(watch),
+        check_refused(watch),
+        check_topics(watch),
+        check_idempotency_keys(watch),
+        check_publisher_silence(watch),
+        check_address_share(watch),
+        check_files(watch),
+        check_host_errors(watch),
+        check_log_dropped(watch),
+        check_busy_workers(watch),
+        check_turns(watch),
+        check_balance(watch),
+        check_heartbeats(watch),
     ];
     let mut found: Vec<Insight> = all.into_iter().flatten().collect();
     found.sort_by_key(|insight| Reverse(insight.severity));
     found
 }
 
-fn readiness(watch: &Watch) -> OptionalInsight {
+fn check_readiness(watch: &Watch) -> OptionalInsight {
     let ready = &watch.last().readiness;
     if watch.last().snapshot.draining {
         // Somebody asked for it.
@@ -124,7 +124,7 @@ fn readiness(watch: &Watch) -> OptionalInsight {
     insight(Severity::Critical, format!("The server is not ready: {reason}."), advice)
 }
 
-fn memory_full(watch: &Watch) -> OptionalInsight {
+fn check_memory_full(watch: &Watch) -> OptionalInsight {
     watch.last().snapshot.memory_full.then_some(())?;
     insight(
         Severity::Critical,
@@ -135,8 +135,8 @@ fn memory_full(watch: &Watch) -> OptionalInsight {
 
 fn share_severity(share: f64) -> Option<Severity> {
     match share {
-        _ if share >= AT => Some(Severity::Critical),
-        _ if share >= NEAR => Some(Severity::Warning),
+        _ if share >= SHARE_CRITICAL => Some(Severity::Critical),
+        _ if share >= SHARE_WARNING => Some(Severity::Warning),
         _ => None,
     }
 }
@@ -146,7 +146,7 @@ fn limit_severity(used: usize, most: usize) -> Option<Severity> {
     (most > 0).then(|| used as f64 / most as f64).and_then(share_severity)
 }
 
-fn connections(watch: &Watch) -> OptionalInsight {
+fn check_connections(watch: &Watch) -> OptionalInsight {
     let snapshot = &watch.last().snapshot;
     let severity = share_severity(watch.value("connections_share")?)?;
     insight(
@@ -159,7 +159,7 @@ fn connections(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn memory(watch: &Watch) -> OptionalInsight {
+fn check_memory(watch: &Watch) -> OptionalInsight {
     let share = watch.value("memory_share")?;
     let severity = share_severity(share).filter(|_| !watch.last().snapshot.memory_full)?;
     insight(
@@ -169,7 +169,7 @@ fn memory(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn leak(watch: &Watch) -> OptionalInsight {
+fn check_leak(watch: &Watch) -> OptionalInsight {
     let leak = watch.leak();
     (leak.judgement == LeakJudgement::Suspected).then_some(())?;
     insight(
@@ -179,7 +179,7 @@ fn leak(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn mailboxes(watch: &Watch) -> OptionalInsight {
+fn check_mailboxes(watch: &Watch) -> OptionalInsight {
     let workers = watch.last().snapshot.workers.iter().enumerate();
     let (index, fullest) = workers.max_by_key(|(_, worker)| worker.mailbox)?;
     (fullest.mailbox >= MAILBOX_FRAMES_MAX / 2).then_some(())?;
@@ -193,7 +193,7 @@ fn mailboxes(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn lagging(watch: &Watch) -> OptionalInsight {
+fn check_lagging(watch: &Watch) -> OptionalInsight {
     let totals = &watch.last().snapshot.totals;
     let share = watch.value("lagging_share")?;
     (share >= LAGGING_SHARE && totals.lagging >= LAGGING_MIN).then_some(())?;
@@ -205,10 +205,10 @@ fn lagging(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn slow(watch: &Watch) -> OptionalInsight {
+fn check_slow_subscribers(watch: &Watch) -> OptionalInsight {
     let [stalled, evicted] = [CloseReason::SlowStalled, CloseReason::SlowEvicted]
-        .map(|reason| watch.ended(reason, RateWindow::FiveMinutes));
-    let skipped = watch.happened(Count::Skipped, RateWindow::FiveMinutes);
+        .map(|reason| watch.closed_in_window(reason, RateWindow::FiveMinutes));
+    let skipped = watch.count_in_window(Count::Skipped, RateWindow::FiveMinutes);
     let parts = [
         (stalled, "ended because they took nothing"),
         (evicted, "ended because history had passed them by"),
@@ -228,8 +228,8 @@ fn slow(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn delivery(watch: &Watch) -> OptionalInsight {
-    let p99_ms = watch.value("delivery_p99_ms").filter(|&p99_ms| p99_ms >= DELIVERY_MS)?;
+fn check_delivery(watch: &Watch) -> OptionalInsight {
+    let p99_ms = watch.value("delivery_p99_ms").filter(|&p99_ms| p99_ms >= DELIVERY_SLOW_MS)?;
     insight(
         Severity::Warning,
         format!("One event in a hundred took {:.1} s or longer to its subscriber.", p99_ms / 1_000.0),
@@ -238,7 +238,7 @@ fn delivery(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn topics(watch: &Watch) -> OptionalInsight {
+fn check_topics(watch: &Watch) -> OptionalInsight {
     let (topics, most) = (watch.last().snapshot.topics, watch.bounds().topics_max);
     let severity = limit_severity(topics, most)?;
     insight(
@@ -248,7 +248,7 @@ fn topics(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn idempotency_keys(watch: &Watch) -> OptionalInsight {
+fn check_idempotency_keys(watch: &Watch) -> OptionalInsight {
     let (keys, most) = (watch.last().snapshot.idempotency_keys, watch.bounds().idempotency_keys_max);
     let severity = limit_severity(keys, most)?;
     insight(
@@ -259,8 +259,8 @@ fn idempotency_keys(watch: &Watch) -> OptionalInsight {
 }
 
 /// Somebody listens, and a publisher that had been steady has said nothing for a minute.
-fn silence(watch: &Watch) -> OptionalInsight {
-    let published = watch.by_minute(Count::Published, 1 + STEADY_MINUTES)?;
+fn check_publisher_silence(watch: &Watch) -> OptionalInsight {
+    let published = watch.count_by_minute(Count::Published, 1 + STEADY_MINUTES)?;
     let (last, before) = published.split_first()?;
     let steady = before.iter().all(|&events| events >= STEADY_EVENTS_MIN);
     let is_heard = watch.last().snapshot.totals.subscribers_open > 0;
@@ -276,15 +276,15 @@ fn silence(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn crowd(watch: &Watch) -> OptionalInsight {
+fn check_address_share(watch: &Watch) -> OptionalInsight {
     let snapshot = &watch.last().snapshot;
     let open = snapshot.totals.connections_open;
     let first = snapshot.top_addresses.first()?;
     // They were counted some time ago.
     let connections = first.connections.min(open);
-    let most = connections >= CROWD_MIN && connections as f64 >= CROWD_SHARE * open as f64;
-    let near = watch.value("connections_share").is_some_and(|share| share >= NEAR);
-    (most && (near || snapshot.top_addresses.len() >= CROWD_ADDRESSES_MIN)).then_some(())?;
+    let most = connections >= ADDRESS_CONNECTIONS_MIN && connections as f64 >= ADDRESS_SHARE * open as f64;
+    let near = watch.value("connections_share").is_some_and(|share| share >= SHARE_WARNING);
+    (most && (near || snapshot.top_addresses.len() >= ADDRESSES_MIN)).then_some(())?;
     insight(
         Severity::Info,
         format!("{} holds {connections} of {open} connections.", first.address),
@@ -293,8 +293,8 @@ fn crowd(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn gaps(watch: &Watch) -> OptionalInsight {
-    let gaps = watch.happened(Count::Gaps, RateWindow::FiveMinutes);
+fn check_gaps(watch: &Watch) -> OptionalInsight {
+    let gaps = watch.count_in_window(Count::Gaps, RateWindow::FiveMinutes);
     (gaps > 0).then_some(())?;
     insight(
         Severity::Warning,
@@ -303,8 +303,8 @@ fn gaps(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn refused(watch: &Watch) -> OptionalInsight {
-    let mut refused = watch.refused();
+fn check_refused(watch: &Watch) -> OptionalInsight {
+    let mut refused = watch.refused_by_reason();
     // A drain refuses everybody, as it should.
     if let Some(draining) = refused.get_mut(RefusalReason::Draining as usize) {
         *draining = 0;
@@ -320,12 +320,12 @@ fn refused(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn files(watch: &Watch) -> OptionalInsight {
+fn check_files(watch: &Watch) -> OptionalInsight {
     let most = watch.bounds().worker_files_max;
     let workers = watch.last().snapshot.workers.iter().enumerate();
     let (index, fullest) = workers.max_by_key(|(_, worker)| worker.files)?;
-    let near = most > 0 && fullest.files as f64 >= AT * most as f64;
-    let pauses = watch.happened(Count::ListenPauses, RateWindow::FiveMinutes);
+    let near = most > 0 && fullest.files as f64 >= SHARE_CRITICAL * most as f64;
+    let pauses = watch.count_in_window(Count::ListenPauses, RateWindow::FiveMinutes);
     (near || pauses > 0).then_some(())?;
     insight(
         Severity::Warning,
@@ -334,8 +334,8 @@ fn files(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn host_errors(watch: &Watch) -> OptionalInsight {
-    let count = |what| watch.happened(what, RateWindow::FiveMinutes);
+fn check_host_errors(watch: &Watch) -> OptionalInsight {
+    let count = |what| watch.count_in_window(what, RateWindow::FiveMinutes);
     let errors = count(Count::AcceptErrors) + count(Count::RegisterErrors);
     (errors > 0).then_some(())?;
     insight(
@@ -345,8 +345,8 @@ fn host_errors(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn log_dropped(watch: &Watch) -> OptionalInsight {
-    let dropped = watch.happened(Count::LogDropped, RateWindow::FiveMinutes);
+fn check_log_dropped(watch: &Watch) -> OptionalInsight {
+    let dropped = watch.count_in_window(Count::LogDropped, RateWindow::FiveMinutes);
     (dropped > 0).then_some(())?;
     insight(
         Severity::Warning,
@@ -355,9 +355,9 @@ fn log_dropped(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn busy(watch: &Watch) -> OptionalInsight {
+fn check_busy_workers(watch: &Watch) -> OptionalInsight {
     let workers = watch.workers();
-    let busy = workers.iter().filter(|worker| worker.cpu_percent >= CPU_PERCENT).count();
+    let busy = workers.iter().filter(|worker| worker.cpu_percent >= CPU_BUSY_PERCENT).count();
     (busy > 0 && busy == workers.len()).then_some(())?;
     insight(
         Severity::Warning,
@@ -367,10 +367,10 @@ fn busy(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn turns(watch: &Watch) -> OptionalInsight {
+fn check_turns(watch: &Watch) -> OptionalInsight {
     let workers = watch.workers();
     let (index, worst) = workers.iter().enumerate().max_by_key(|(_, worker)| worker.turn_us_max)?;
-    (worst.turn_us_max >= TURN_US).then_some(())?;
+    (worst.turn_us_max >= TURN_LONG_US).then_some(())?;
     insight(
         Severity::Info,
         format!(
@@ -381,12 +381,13 @@ fn turns(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn uneven(watch: &Watch) -> OptionalInsight {
+fn check_balance(watch: &Watch) -> OptionalInsight {
     let workers = &watch.last().snapshot.workers;
     let total: u64 = workers.iter().map(|worker| worker.connections).sum();
     let mean = total as f64 / workers.len().max(1) as f64;
     let (index, most) = workers.iter().enumerate().max_by_key(|(_, worker)| worker.connections)?;
-    (most.connections >= UNEVEN_MIN && most.connections as f64 > UNEVEN * mean).then_some(())?;
+    (most.connections >= UNEVEN_CONNECTIONS_MIN && most.connections as f64 > UNEVEN_FACTOR * mean)
+        .then_some(())?;
     insight(
         Severity::Info,
         format!("Worker {index} carries {} of {total} connections.", most.connections),
@@ -395,7 +396,7 @@ fn uneven(watch: &Watch) -> OptionalInsight {
     )
 }
 
-fn heartbeats(watch: &Watch) -> OptionalInsight {
+fn check_heartbeats(watch: &Watch) -> OptionalInsight {
     let heartbeat_ms = watch.bounds().heartbeat_ms;
     (heartbeat_ms >= PROXY_SILENCE_MS).then_some(())?;
     insight(

@@ -110,12 +110,12 @@ pub struct LeakReport {
 /// Judges; takes a sample a second.
 #[derive(Debug, Default)]
 pub(super) struct LeakJudge {
-    most: PeakHoldings,
+    peaks: PeakHoldings,
     /// Bytes of each whole minute that nothing explains, the least of it; may be below 0.
     minutes: VecDeque<f64>,
     /// Whole minutes seen.
     seen: usize,
-    running: Option<CurrentMinute>,
+    current: Option<CurrentMinute>,
     resident_bytes: u64,
     leak: LeakReport,
 }
@@ -132,7 +132,7 @@ struct PeakHoldings {
 }
 
 impl PeakHoldings {
-    fn see(&mut self, snapshot: &Snapshot) {
+    fn take_sample(&mut self, snapshot: &Snapshot) {
         let raise = |most: &mut u64, now: u64| *most = now.max(*most);
         raise(&mut self.connections, snapshot.totals.connections_open);
         raise(&mut self.subscriptions, snapshot.subscriptions as u64);
@@ -170,14 +170,14 @@ impl LeakJudge {
             return;
         }
         self.resident_bytes = sample.host.resident_bytes;
-        self.most.see(snapshot);
-        let unexplained = sample.host.resident_bytes as f64 - self.most.bytes() as f64;
-        let running =
-            self.running.get_or_insert(CurrentMinute { began_ms: sample.mono_ms, least: unexplained });
-        running.least = running.least.min(unexplained);
-        if sample.mono_ms >= running.began_ms + 60_000 {
-            let least = running.least;
-            self.running = Some(CurrentMinute { began_ms: sample.mono_ms, least: unexplained });
+        self.peaks.take_sample(snapshot);
+        let unexplained = sample.host.resident_bytes as f64 - self.peaks.bytes() as f64;
+        let current =
+            self.current.get_or_insert(CurrentMinute { began_ms: sample.mono_ms, least: unexplained });
+        current.least = current.least.min(unexplained);
+        if sample.mono_ms >= current.began_ms + 60_000 {
+            let least = current.least;
+            self.current = Some(CurrentMinute { began_ms: sample.mono_ms, least: unexplained });
             self.end_minute(least);
         } else if self.seen < LEARNING_MINUTES {
             self.judge();
@@ -200,10 +200,10 @@ impl LeakJudge {
             self.leak = LeakReport { judgement: LeakJudgement::Learning, bytes_per_minute: 0.0, why };
             return;
         }
-        let line = LinearFit::through(&self.minutes);
-        let worth = GROWTH_BYTES_MIN.max(GROWTH_SHARE_MIN * self.resident_bytes as f64);
-        let suspected = line.slope >= worth
-            && line.share >= LINE_SHARE_MIN
+        let line = LinearFit::fit(&self.minutes);
+        let growth_min = GROWTH_BYTES_MIN.max(GROWTH_SHARE_MIN * self.resident_bytes as f64);
+        let suspected = line.slope >= growth_min
+            && line.explained_share >= LINE_SHARE_MIN
             && rising_share(&self.minutes) >= RISING_SHARE_MIN;
         self.leak = if suspected {
             let why = format!(
@@ -211,10 +211,10 @@ impl LeakJudge {
                  nor topics ({}), history ({}) or idempotency keys ({}) explain it.",
                 megabytes(line.slope),
                 self.minutes.len(),
-                self.most.connections,
-                self.most.topics,
-                megabytes(self.most.history_bytes as f64),
-                self.most.idempotency_keys,
+                self.peaks.connections,
+                self.peaks.topics,
+                megabytes(self.peaks.history_bytes as f64),
+                self.peaks.idempotency_keys,
             );
             LeakReport { judgement: LeakJudgement::Suspected, bytes_per_minute: line.slope, why }
         } else {
@@ -240,11 +240,11 @@ struct LinearFit {
     /// Growth from one value to the next.
     slope: f64,
     /// Share of the values' variance that the line explains.
-    share: f64,
+    explained_share: f64,
 }
 
 impl LinearFit {
-    fn through(values: &VecDeque<f64>) -> LinearFit {
+    fn fit(values: &VecDeque<f64>) -> LinearFit {
         let count = values.len() as f64;
         let mean_x = (count - 1.0) / 2.0;
         let mean_y = values.iter().sum::<f64>() / count;
@@ -254,9 +254,9 @@ impl LinearFit {
             (xx, xy, yy) = (xx + x * x, xy + x * y, yy + y * y);
         }
         if xx == 0.0 || yy == 0.0 {
-            return LinearFit { slope: 0.0, share: 0.0 };
+            return LinearFit { slope: 0.0, explained_share: 0.0 };
         }
-        LinearFit { slope: xy / xx, share: xy * xy / (xx * yy) }
+        LinearFit { slope: xy / xx, explained_share: xy * xy / (xx * yy) }
     }
 }
 

@@ -27,7 +27,7 @@ pub struct WorkerRates {
 #[derive(Debug, Default)]
 struct MinuteSample {
     mono_ms: u64,
-    spread: DistributionTotals,
+    distributions: DistributionTotals,
     workers: Vec<WorkerSnapshot>,
     workers_cpu_seconds: Vec<f64>,
     turns_max_us: Vec<u64>,
@@ -44,7 +44,7 @@ impl MinuteWindow {
         }
         self.0.push_back(MinuteSample {
             mono_ms: sample.mono_ms,
-            spread: sample.snapshot.spread.clone(),
+            distributions: sample.snapshot.distributions.clone(),
             workers: sample.snapshot.workers.clone(),
             workers_cpu_seconds: sample.host.workers_cpu_seconds.clone(),
             turns_max_us: sample.peaks.turns_us.clone(),
@@ -52,22 +52,22 @@ impl MinuteWindow {
     }
 
     /// What was added to a distribution in the last minute.
-    pub fn added(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
-        self.difference(self.first(), of)
+    pub fn added_last_minute(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
+        self.difference(self.sample_a_minute_ago(), of)
     }
 
     /// What was added to it in the last second.
-    pub fn added_last(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
-        self.difference(self.before(), of)
+    pub fn added_last_second(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
+        self.difference(self.sample_before_last(), of)
     }
 
     /// The sample a minute ago; none when the server is younger, and began with nothing.
-    fn first(&self) -> Option<&MinuteSample> {
+    fn sample_a_minute_ago(&self) -> Option<&MinuteSample> {
         self.0.front().filter(|_| self.0.len() == WATCH_MINUTE_SAMPLES_MAX)
     }
 
     /// The sample before the last.
-    fn before(&self) -> Option<&MinuteSample> {
+    fn sample_before_last(&self) -> Option<&MinuteSample> {
         self.0.iter().nth_back(1)
     }
 
@@ -77,14 +77,18 @@ impl MinuteWindow {
         of: impl Fn(&DistributionTotals) -> &Distribution,
     ) -> Distribution {
         let Some(to) = self.0.back() else { return Distribution::default() };
-        from.map_or_else(|| of(&to.spread).clone(), |from| of(&to.spread).since(of(&from.spread)))
+        from.map_or_else(
+            || of(&to.distributions).clone(),
+            |from| of(&to.distributions).since(of(&from.distributions)),
+        )
     }
 
     /// The workers, by index.
     pub fn workers(&self) -> Vec<WorkerRates> {
         let Some(to) = self.0.back() else { return Vec::new() };
         let start = MinuteSample::default();
-        let (before, first) = (self.before().unwrap_or(&start), self.first().unwrap_or(&start));
+        let (before, first) =
+            (self.sample_before_last().unwrap_or(&start), self.sample_a_minute_ago().unwrap_or(&start));
         // A server's first look at itself comes at once, and would find enormous rates.
         let seconds = to.mono_ms.saturating_sub(before.mono_ms).max(500) as f64 / 1_000.0;
         let cpu_seconds = |detail: &MinuteSample, index: usize| {
@@ -118,12 +122,12 @@ mod tests {
     fn distributions_and_workers_are_differences_over_a_minute() {
         let histogram = AtomicHistogram::new(HistogramScale::Spans);
         let mut minute = MinuteWindow::default();
-        assert_eq!(minute.added(|spread| &spread.turn).count(), 0);
+        assert_eq!(minute.added_last_minute(|distributions| &distributions.turn).count(), 0);
         for second in 0..100_u64 {
             // A slow first quarter of a minute, which is forgotten in the end.
             histogram.add(if second < 15 { 1_000_000 } else { 100 }, 10);
-            let mut spread = DistributionTotals::default();
-            histogram.add_to(&mut spread.delivery_each);
+            let mut distributions = DistributionTotals::default();
+            histogram.add_to(&mut distributions.delivery_each);
             let worker = WorkerSnapshot {
                 delivered: second * second,
                 turns: 4 * second,
@@ -132,7 +136,7 @@ mod tests {
             };
             minute.push(&WatchSample {
                 mono_ms: second * 1_000,
-                snapshot: Snapshot { spread, workers: vec![worker], ..Snapshot::default() },
+                snapshot: Snapshot { distributions, workers: vec![worker], ..Snapshot::default() },
                 host: HostReading {
                     workers_cpu_seconds: vec![second as f64 / 4.0],
                     ..HostReading::default()
@@ -141,9 +145,9 @@ mod tests {
                 ..WatchSample::default()
             });
         }
-        let added = minute.added(|spread| &spread.delivery_each);
+        let added = minute.added_last_minute(|distributions| &distributions.delivery_each);
         assert_eq!((added.count(), added.quantile(0.99).map(f64::round)), (600, Some(100.0)));
-        assert_eq!(minute.added_last(|spread| &spread.delivery_each).count(), 10);
+        assert_eq!(minute.added_last_second(|distributions| &distributions.delivery_each).count(), 10);
         let expected = WorkerRates {
             deliveries_per_second: (99 * 99 - 98 * 98) as f64,
             cpu_percent: 25.0,

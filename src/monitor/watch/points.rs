@@ -88,7 +88,7 @@ impl SecondPoint {
             counts: totals.counts,
             refused: totals.refused,
             closed: totals.closed,
-            errors: error_classes::total(totals),
+            errors: error_classes::count_all(totals),
             cpu_seconds: sample.host.cpu_seconds,
             connections: totals.connections_open,
             lagging: totals.lagging,
@@ -141,7 +141,7 @@ impl PointRing {
 
     /// The point with which a window begins and the newest. For a window that began before the server did it
     /// is the start, when everything was 0.
-    pub fn ends(&self, window: RateWindow) -> Option<(SecondPoint, &SecondPoint)> {
+    pub fn window_ends(&self, window: RateWindow) -> Option<(SecondPoint, &SecondPoint)> {
         let newest = self.0.back()?;
         let least_ms = newest.mono_ms.saturating_sub(window.ms() - SLACK_MS);
         let older = self.0.partition_point(|point| point.mono_ms <= least_ms);
@@ -155,11 +155,11 @@ impl PointRing {
 
     /// How much a running sum has grown in a window.
     pub fn added(&self, window: RateWindow, sum: impl Fn(&SecondPoint) -> u64) -> u64 {
-        self.ends(window).map_or(0, |(from, to)| sum(to).saturating_sub(sum(&from)))
+        self.window_ends(window).map_or(0, |(from, to)| sum(to).saturating_sub(sum(&from)))
     }
 
     pub fn rates(&self, window: RateWindow) -> WindowRates {
-        let Some((from, to)) = self.ends(window) else { return WindowRates::default() };
+        let Some((from, to)) = self.window_ends(window) else { return WindowRates::default() };
         let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
         if seconds < LEAST_SECONDS {
             return WindowRates::default();

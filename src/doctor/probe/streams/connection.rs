@@ -55,7 +55,7 @@ pub struct StreamArrival {
     /// When it was read.
     pub at: Instant,
     /// What it was.
-    pub what: ArrivalKind,
+    pub kind: ArrivalKind,
 }
 
 /// The two kinds of connection.
@@ -114,7 +114,11 @@ pub fn connect(address: &StreamUrl) -> io::Result<TcpStream> {
 }
 
 /// Sends a request on a connection of its own.
-pub fn open(address: &StreamUrl, trust: Option<&TlsTrust>, request: &[u8]) -> io::Result<ProbeConnection> {
+pub fn open_connection(
+    address: &StreamUrl,
+    trust: Option<&TlsTrust>,
+    request: &[u8],
+) -> io::Result<ProbeConnection> {
     let before = Instant::now();
     let socket = connect(address)?;
     let connect_ms = u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -127,13 +131,13 @@ pub fn open(address: &StreamUrl, trust: Option<&TlsTrust>, request: &[u8]) -> io
     line.send(request)?;
     let started = Instant::now();
     let (to, arriving) = sync_channel(DOCTOR_ARRIVALS_MAX);
-    thread::spawn(move || read_on(line, &to));
+    thread::spawn(move || read_until_end(line, &to));
     Ok(ProbeConnection { started, connect_ms, socket: kept, arriving, arrivals: Vec::new() })
 }
 
 impl ProbeConnection {
     /// Waits until something that came satisfies `look`, what came before included.
-    pub fn wait<T>(&mut self, until: Instant, look: impl Fn(&StreamArrival) -> Option<T>) -> Option<T> {
+    pub fn wait_for<T>(&mut self, until: Instant, look: impl Fn(&StreamArrival) -> Option<T>) -> Option<T> {
         if let Some(found) = self.arrivals.iter().find_map(&look) {
             return Some(found);
         }
@@ -154,7 +158,7 @@ impl ProbeConnection {
 
     /// How and after how long it ended, as far as has been seen.
     pub fn end(&self) -> Option<(StreamEnd, u64)> {
-        self.arrivals.iter().find_map(|arrival| match arrival.what {
+        self.arrivals.iter().find_map(|arrival| match arrival.kind {
             ArrivalKind::Ended(end) => {
                 let life = arrival.at.saturating_duration_since(self.started);
                 Some((end, u64::try_from(life.as_millis()).unwrap_or(u64::MAX)))
@@ -164,19 +168,19 @@ impl ProbeConnection {
     }
 
     /// Goes as a closed browser tab does; returns when.
-    pub fn leave(self) -> Instant {
+    pub fn close(self) -> Instant {
         drop(self);
         Instant::now()
     }
 
     /// Waits for the end, or for the time to pass.
-    pub fn watch(&mut self, until: Instant) {
-        self.wait(until, |arrival| matches!(arrival.what, ArrivalKind::Ended(_)).then_some(()));
+    pub fn wait_for_end(&mut self, until: Instant) {
+        self.wait_for(until, |arrival| matches!(arrival.kind, ArrivalKind::Ended(_)).then_some(()));
     }
 }
 
 /// Reads until the end; nobody listens any more when the connection has been dropped.
-fn read_on(mut line: ProbeSocket, to: &SyncSender<StreamArrival>) {
+fn read_until_end(mut line: ProbeSocket, to: &SyncSender<StreamArrival>) {
     let mut reader = AnswerReader::default();
     let mut buffer = vec![0; 16 * 1_024];
     loop {
@@ -184,14 +188,14 @@ fn read_on(mut line: ProbeSocket, to: &SyncSender<StreamArrival>) {
         let at = Instant::now();
         let mut found = Vec::new();
         let goes_on = match read {
-            Ok(bytes) if bytes > 0 => reader.take(&buffer[..bytes], &mut found),
+            Ok(bytes) if bytes > 0 => reader.take_bytes(&buffer[..bytes], &mut found),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             _ => false,
         };
         if !goes_on && !matches!(found.last(), Some(ArrivalKind::Ended(_))) {
             found.push(ArrivalKind::Ended(StreamEnd::Cut));
         }
-        let sent = found.into_iter().try_for_each(|what| to.send(StreamArrival { at, what }));
+        let sent = found.into_iter().try_for_each(|kind| to.send(StreamArrival { at, kind }));
         if sent.is_err() || !goes_on {
             return;
         }
@@ -210,13 +214,13 @@ struct AnswerReader {
 
 impl AnswerReader {
     /// Takes bytes in; false at the end.
-    fn take(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
+    fn take_bytes(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
         if self.head_is_over {
             // The end alone says nothing: so that the silence before it can be told.
             if bytes != LAST_CHUNK {
                 found.push(ArrivalKind::Bytes);
             }
-            return self.body(bytes, found);
+            return self.take_body(bytes, found);
         }
         self.head.extend_from_slice(bytes);
         let mut headers = [httparse::EMPTY_HEADER; DOCTOR_HEADERS_MAX];
@@ -236,7 +240,7 @@ impl AnswerReader {
         if (100..200).contains(&status) {
             let rest = self.head.split_off(length);
             self.head.clear();
-            return rest.is_empty() || self.take(&rest, found);
+            return rest.is_empty() || self.take_bytes(&rest, found);
         }
         self.head_is_over = true;
         self.stream = (!compressed).then(ResponseStream::default);
@@ -246,10 +250,10 @@ impl AnswerReader {
             found.push(ArrivalKind::Bytes);
         }
         // The stream's own reader wants the head too: it says how the body is framed.
-        self.body(&whole, found)
+        self.take_body(&whole, found)
     }
 
-    fn body(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
+    fn take_body(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
         let Some(stream) = &mut self.stream else { return true };
         let mut ended = false;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -283,11 +287,11 @@ mod tests {
     fn read(answer: &str, piece: usize) -> Vec<ArrivalKind> {
         let (mut reader, mut found) = (AnswerReader::default(), Vec::new());
         for part in answer.as_bytes().chunks(piece) {
-            if !reader.take(part, &mut found) {
+            if !reader.take_bytes(part, &mut found) {
                 break;
             }
         }
-        found.retain(|what| *what != ArrivalKind::Bytes);
+        found.retain(|kind| *kind != ArrivalKind::Bytes);
         found
     }
 
@@ -327,15 +331,15 @@ mod tests {
         let started = Instant::now();
         let (soon, late) = (started + Duration::from_millis(1), started + Duration::from_secs(9));
         for at in [started, started, late, late, late] {
-            to.send(StreamArrival { at, what: ArrivalKind::Bytes }).unwrap();
+            to.send(StreamArrival { at, kind: ArrivalKind::Bytes }).unwrap();
         }
-        to.send(StreamArrival { at: late, what: ArrivalKind::Ended(StreamEnd::Clean) }).unwrap();
+        to.send(StreamArrival { at: late, kind: ArrivalKind::Ended(StreamEnd::Clean) }).unwrap();
         let mut stream = ProbeConnection { started, connect_ms: 0, socket, arriving, arrivals: Vec::new() };
-        stream.watch(soon);
+        stream.wait_for_end(soon);
         assert_eq!(stream.arrivals.len(), 3, "what came later is left for later");
-        stream.watch(late);
+        stream.wait_for_end(late);
         assert_eq!(stream.arrivals.len(), 6);
-        assert!(stream.wait(soon, |arrival| (arrival.at == started).then_some(())).is_some());
+        assert!(stream.wait_for(soon, |arrival| (arrival.at == started).then_some(())).is_some());
     }
 
     #[test]

@@ -24,7 +24,7 @@ const FRAME_BYTES_MAX: usize = 16_384;
 ///
 /// # Errors
 /// When nobody answers, or not with TLS that is trusted.
-pub fn look(
+pub fn probe_http2(
     address: &StreamUrl,
     trust: &TlsTrust,
     target: &str,
@@ -35,8 +35,8 @@ pub fn look(
         return Ok(Http2Result::NotOffered);
     }
     let mut request = PREFACE.to_vec();
-    request.extend(frame(SETTINGS, 0, 0, &[]));
-    request.extend(frame(HEADERS, END_STREAM_AND_HEADERS, 1, &fields(address, target)));
+    request.extend(encode_frame(SETTINGS, 0, 0, &[]));
+    request.extend(encode_frame(HEADERS, END_STREAM_AND_HEADERS, 1, &encode_fields(address, target)));
     let started = Instant::now();
     let mut spoken = None;
     let sent = session.write_all(&request).and_then(|()| session.flush());
@@ -44,11 +44,12 @@ pub fn look(
         patience.checked_sub(started.elapsed()).filter(|left| sent.is_ok() && !left.is_zero())
     {
         session.sock.set_read_timeout(Some(left))?;
-        let Some((kind, flags, stream, payload)) = next_frame(&mut session) else { break };
+        let Some((kind, flags, stream, payload)) = read_frame(&mut session) else { break };
         match (kind, stream) {
             (SETTINGS, 0) if flags & ACK == 0 => {
-                spoken.get_or_insert(streams_max(&payload));
-                let _ = session.write_all(&frame(SETTINGS, ACK, 0, &[])).and_then(|()| session.flush());
+                spoken.get_or_insert(find_streams_max(&payload));
+                let _ =
+                    session.write_all(&encode_frame(SETTINGS, ACK, 0, &[])).and_then(|()| session.flush());
             }
             (DATA, 1) if spoken.is_some() && !payload.is_empty() => {
                 let first_byte_ms = u64::try_from(started.elapsed().as_millis()).ok();
@@ -65,7 +66,7 @@ pub fn look(
     }))
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+fn encode_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("frames made here are short");
     let mut frame = length.to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
@@ -75,7 +76,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Kind, flags, stream and payload of what comes next; none at the end, or when it is no frame.
-fn next_frame(from: &mut impl Read) -> Option<(u8, u8, u32, Vec<u8>)> {
+fn read_frame(from: &mut impl Read) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     from.read_exact(&mut head).ok()?;
     let [a, b, c, kind, flags, stream @ ..] = head;
@@ -86,27 +87,27 @@ fn next_frame(from: &mut impl Read) -> Option<(u8, u8, u32, Vec<u8>)> {
 }
 
 /// How many streams the peer lets be open at once; none when it does not say.
-fn streams_max(settings: &[u8]) -> Option<u32> {
+fn find_streams_max(settings: &[u8]) -> Option<u32> {
     let mut found =
         settings.chunks_exact(6).filter(|entry| entry[..2] == MAX_CONCURRENT_STREAMS.to_be_bytes());
     found.next_back().map(|entry| u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]))
 }
 
 /// The request's fields, by the static table and uncompressed text (RFC 7541 §6.2.2, appendix A).
-fn fields(address: &StreamUrl, target: &str) -> Vec<u8> {
+fn encode_fields(address: &StreamUrl, target: &str) -> Vec<u8> {
     let (get, https) = (0x82, 0x87);
     let mut block = vec![get, https];
     let (authority, path, accept) = (1, 4, 19);
     for (name, value) in [(authority, address.authority()), (path, target), (accept, "text/event-stream")] {
-        integer(name, 0x0f, &mut block);
-        integer(value.len(), 0x7f, &mut block);
+        push_integer(name, 0x0f, &mut block);
+        push_integer(value.len(), 0x7f, &mut block);
         block.extend(value.as_bytes());
     }
     block
 }
 
 /// A number whose first byte has room for `room` (RFC 7541 §5.1).
-fn integer(value: usize, room: u8, block: &mut Vec<u8>) {
+fn push_integer(value: usize, room: u8, block: &mut Vec<u8>) {
     let low = |value: usize, mask: usize| u8::try_from(value & mask).expect("masked to a byte");
     if value < usize::from(room) {
         block.push(low(value, 0xff));
@@ -134,7 +135,7 @@ mod tests {
             (127, 0x7f, &[127, 0]),
         ] {
             let mut block = Vec::new();
-            integer(value, room, &mut block);
+            push_integer(value, room, &mut block);
             assert_eq!(block, expected, "{value} in {room}");
         }
     }
@@ -142,11 +143,11 @@ mod tests {
     #[test]
     fn frames_are_read_as_they_are_written_and_nothing_else_is() {
         let settings = [0, 2, 0, 0, 0, 0, 0, 3, 0, 0, 0, 128];
-        let written = frame(SETTINGS, ACK, 7, &settings);
-        assert_eq!(next_frame(&mut &written[..]), Some((SETTINGS, ACK, 7, settings.to_vec())));
-        assert_eq!(streams_max(&settings), Some(128));
-        assert_eq!(streams_max(&settings[..6]), None);
-        assert_eq!(next_frame(&mut &written[..12]), None, "cut short");
-        assert_eq!(next_frame(&mut &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]), None);
+        let written = encode_frame(SETTINGS, ACK, 7, &settings);
+        assert_eq!(read_frame(&mut &written[..]), Some((SETTINGS, ACK, 7, settings.to_vec())));
+        assert_eq!(find_streams_max(&settings), Some(128));
+        assert_eq!(find_streams_max(&settings[..6]), None);
+        assert_eq!(read_frame(&mut &written[..12]), None, "cut short");
+        assert_eq!(read_frame(&mut &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]), None);
     }
 }

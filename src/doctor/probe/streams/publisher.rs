@@ -20,7 +20,7 @@ const FLAG: &str = "--publish-url";
 pub struct ProbePublisher {
     agent: Agent,
     /// Without the query, which may hold credentials.
-    place: String,
+    url: String,
     query: String,
 }
 
@@ -43,14 +43,14 @@ impl ProbePublisher {
         let pairs: Vec<String> = std::iter::once(topic_pair(topic)).chain(kept_pairs(query)).collect();
         Ok(ProbePublisher {
             agent: http_agent(DOCTOR_PATIENCE),
-            place: base.url_with_path("/publish"),
+            url: base.url_with_path("/publish"),
             query: pairs.join("&"),
         })
     }
 
     /// The request, for people.
-    pub fn asked(&self) -> String {
-        format!("POST {}", self.place)
+    pub fn request_line(&self) -> String {
+        format!("POST {}", self.url)
     }
 
     /// Publishes: the id and how many subscribers that server has, or why not.
@@ -58,7 +58,7 @@ impl ProbePublisher {
     /// # Errors
     /// When no answer comes, or another one than this server's yes.
     pub fn publish(&self, data: &str) -> Result<(String, u64), PublishObstacle> {
-        let request = self.agent.post(format!("{}?{}", self.place, self.query));
+        let request = self.agent.post(format!("{}?{}", self.url, self.query));
         // An answer that drips would outlast each single limit.
         let sent = request.config().timeout_global(Some(DOCTOR_PUBLISH_TIMEOUT)).build().send(data);
         let mut response = sent.map_err(|error| {
@@ -66,19 +66,19 @@ impl ProbePublisher {
                 Error::Io(error) => error.to_string(),
                 other => other.to_string(),
             };
-            PublishObstacle::Unanswered { asked: self.asked(), error }
+            PublishObstacle::Unanswered { asked: self.request_line(), error }
         })?;
         if !response.status().is_success() {
             let refusal = read_refusal(response);
             let (status, words) = (refusal.status, refusal.words);
-            return Err(PublishObstacle::Refused { asked: self.asked(), status, words });
+            return Err(PublishObstacle::Refused { asked: self.request_line(), status, words });
         }
         let answer = response.body_mut().read_to_string().unwrap_or_default();
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let id = answer.get("id").and_then(Value::as_str);
         let subscribers = answer.get("subscribers").and_then(Value::as_u64).unwrap_or(0);
         let published = id.map(|id| (id.to_owned(), subscribers));
-        published.ok_or_else(|| PublishObstacle::NoId { asked: self.asked() })
+        published.ok_or_else(|| PublishObstacle::NoId { asked: self.request_line() })
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
         for (url, expected) in rows {
             let publisher =
                 ProbePublisher::new(url, "own").unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
-            assert_eq!(format!("{}?{}", publisher.place, publisher.query), expected, "{url}");
+            assert_eq!(format!("{}?{}", publisher.url, publisher.query), expected, "{url}");
         }
         for url in ["", "a:1", "http://", "http:///publish", "https://a/publish", "http://a/publish?a b"] {
             let Err(CommandFailure::Usage(line)) = ProbePublisher::new(url, "own") else {

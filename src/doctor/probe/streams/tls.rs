@@ -28,10 +28,10 @@ pub struct TlsTrust(Arc<TrustVerifier>);
 /// a self-signed one can be tested. Nobody else's key passes for them, because signatures are always checked.
 #[derive(Debug)]
 struct TrustVerifier {
-    strict: Arc<WebPkiServerVerifier>,
+    authorities: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
     /// Whether one of them was met.
-    met: AtomicBool,
+    named_peer_seen: AtomicBool,
 }
 
 impl TlsTrust {
@@ -58,14 +58,14 @@ impl TlsTrust {
         if store.is_empty() {
             return Err(unreadable(&"there is none in it"));
         }
-        let strict = WebPkiServerVerifier::builder(Arc::new(store)).build();
-        let strict = strict.map_err(|error| unreadable(&error))?;
-        Ok(TlsTrust(Arc::new(TrustVerifier { strict, named, met: AtomicBool::new(false) })))
+        let authorities = WebPkiServerVerifier::builder(Arc::new(store)).build();
+        let authorities = authorities.map_err(|error| unreadable(&error))?;
+        Ok(TlsTrust(Arc::new(TrustVerifier { authorities, named, named_peer_seen: AtomicBool::new(false) })))
     }
 
     /// Whether the peer was trusted only because its very certificate was named.
-    pub fn by_name(&self) -> bool {
-        self.0.met.load(Ordering::Relaxed)
+    pub fn trusted_by_name(&self) -> bool {
+        self.0.named_peer_seen.load(Ordering::Relaxed)
     }
 }
 
@@ -79,10 +79,10 @@ impl ServerCertVerifier for TrustVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if self.named.iter().any(|named| named == end_entity) {
-            self.met.store(true, Ordering::Relaxed);
+            self.named_peer_seen.store(true, Ordering::Relaxed);
             return Ok(ServerCertVerified::assertion());
         }
-        self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -91,7 +91,7 @@ impl ServerCertVerifier for TrustVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls12_signature(message, certificate, signature)
+        self.authorities.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -100,11 +100,11 @@ impl ServerCertVerifier for TrustVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls13_signature(message, certificate, signature)
+        self.authorities.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.strict.supported_verify_schemes()
+        self.authorities.supported_verify_schemes()
     }
 }
 
@@ -134,7 +134,7 @@ pub fn handshake(
 }
 
 /// What went wrong and what to do about it, if it has to do with TLS.
-pub fn words(error: &io::Error, host: &str, port: u16) -> Option<String> {
+pub fn describe_tls_error(error: &io::Error, host: &str, port: u16) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match error {
         Error::InvalidCertificate(why) => {

@@ -173,7 +173,7 @@ fn slow_deliveries_are_told() {
     let found = insights(bounds(), |at| {
         each.add(2_000_000, 10);
         let mut sample = quiet(at);
-        each.add_to(&mut sample.snapshot.spread.delivery_each);
+        each.add_to(&mut sample.snapshot.distributions.delivery_each);
         sample.peaks.each_us = each.take_peak();
         sample
     });
