@@ -44,7 +44,7 @@ impl HeavyHitters {
 }
 
 /// Returns the `most` largest sums over all workers, largest first.
-pub fn largest(mut counts: Vec<AddressCount>, most: usize) -> Vec<AddressCount> {
+pub fn select_largest(mut counts: Vec<AddressCount>, most: usize) -> Vec<AddressCount> {
     counts.sort_unstable_by_key(|count| count.address);
     counts.dedup_by(|next, sum| {
         let same = next.address == sum.address;
@@ -71,7 +71,7 @@ mod tests {
             (0..100).for_each(|nth| (0..=nth).for_each(|_| hitters.add(address(nth))));
             hitters.into_counts()
         });
-        let largest = largest(counts.collect(), 2);
+        let largest = select_largest(counts.collect(), 2);
         let expected = [(99, 400), (98, 396)];
         let expected = expected.map(|(nth, connections)| AddressCount { address: address(nth), connections });
         assert_eq!(largest, expected);
@@ -88,7 +88,7 @@ mod tests {
         }
         let counts = hitters.into_counts();
         assert!(counts.len() <= COUNTED_ADDRESSES_MAX);
-        let found = largest(counts, 1)[0];
+        let found = select_largest(counts, 1)[0];
         let error = 110_000 / (COUNTED_ADDRESSES_MAX as u64 + 1);
         assert_eq!(found.address, address(1));
         assert!((10_000 - error..=10_000).contains(&found.connections), "{found:?}");

@@ -373,7 +373,7 @@ impl Worker {
         over: Option<RefusalReason>,
         bench: bool,
     ) -> RequestFlow {
-        let refused = over.or_else(|| self.node.refuses_newcomers());
+        let refused = over.or_else(|| self.node.newcomer_refusal());
         let (chunked, buffered) = (subscribe.chunked, subscribe.buffered);
         let event_source = subscribe.event_source;
         let retry_ms = self.draw_retry_ms();

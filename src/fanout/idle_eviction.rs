@@ -67,8 +67,8 @@ impl Worker {
         (most > 0).then_some(if most < wanted.sockets { TICK_MS } else { 0 })
     }
 
-    /// Returns and counts the answer to a newcomer that finds no room, whichever request it sends.
-    pub fn refusal(&mut self, now: Now, listener: ListenerKind) -> Vec<u8> {
+    /// Counts the refusal of a newcomer that finds no room. Returns the answer to any request of it.
+    pub fn refuse_newcomer(&mut self, now: Now, listener: ListenerKind) -> Vec<u8> {
         let draining = self.node.is_draining();
         let why = if draining { RefusalReason::Draining } else { RefusalReason::Connections };
         self.counters().refuse(why);

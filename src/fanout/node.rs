@@ -276,7 +276,7 @@ impl Node {
     }
 
     /// Returns the reason to refuse all newcomers now, if there is one.
-    pub fn refuses_newcomers(&self) -> Option<RefusalReason> {
+    pub fn newcomer_refusal(&self) -> Option<RefusalReason> {
         if self.is_draining() {
             Some(RefusalReason::Draining)
         } else if self.memory_full.load(Relaxed) {

@@ -171,7 +171,7 @@ impl Node {
             }
             None => {
                 let counts = survey.take_findings().addresses;
-                *self.counted_addresses() = heavy_hitters::largest(counts, TOLD_ADDRESSES_MAX);
+                *self.counted_addresses() = heavy_hitters::select_largest(counts, TOLD_ADDRESSES_MAX);
                 0
             }
         }

@@ -113,7 +113,7 @@ impl Worker {
     }
 
     /// Answers a connection whose survey is complete, if it still waits for this one.
-    pub(super) fn survey_completed(&mut self, token: ConnToken, survey: &Arc<Survey>) {
+    pub(super) fn answer_completed_survey(&mut self, token: ConnToken, survey: &Arc<Survey>) {
         if !self.owns(token) {
             return;
         }

@@ -358,7 +358,7 @@ impl Worker {
             match control {
                 ControlMessage::Shed => self.shed_passed_by(io),
                 ControlMessage::Survey(survey) => self.begin_walk(io, survey),
-                ControlMessage::Surveyed(token, survey) => self.survey_completed(token, &survey),
+                ControlMessage::Surveyed(token, survey) => self.answer_completed_survey(token, &survey),
                 ControlMessage::Drain | ControlMessage::Stop => {}
             }
         }

@@ -175,7 +175,7 @@ enum AcceptFault {
 }
 
 /// Result of accepting: an error is a reason to rest.
-type Accepted = Result<(), (AcceptFault, io::Error)>;
+type AcceptResult = Result<(), (AcceptFault, io::Error)>;
 
 /// All listeners of a worker.
 #[derive(Debug)]
@@ -275,9 +275,9 @@ impl WorkerListeners {
     fn accept_beyond(
         &mut self,
         turn: &mut AcceptTurn<'_>,
-        mut result: Accepted,
+        mut result: AcceptResult,
         admit: &mut impl FnMut(Newcomer) -> usize,
-    ) -> (usize, Accepted) {
+    ) -> (usize, AcceptResult) {
         let ListenerSetup { worker_max, spare, index, .. } = self.setup;
         let since_ms = *self.full_since_ms.get_or_insert(turn.now_ms);
         let mut public_max = worker_max + spare / QUEUE_PART;
@@ -359,7 +359,7 @@ impl WorkerListeners {
         turn: &mut AcceptTurn<'_>,
         public_max: usize,
         admit: &mut impl FnMut(Newcomer) -> usize,
-    ) -> Accepted {
+    ) -> AcceptResult {
         let mut errors_in_a_row = 0;
         for listener in &mut self.listeners {
             let most = match listener.kind {
@@ -487,7 +487,7 @@ fn queues_migrate() -> bool {
     std::fs::read_to_string(MIGRATE_PATH).is_ok_and(|text| text.trim() == "1")
 }
 
-fn out_of_files(result: &Accepted) -> bool {
+fn out_of_files(result: &AcceptResult) -> bool {
     matches!(result, Err((AcceptFault::Files, _)))
 }
 

@@ -216,7 +216,7 @@ fn admit_newcomer(
         if !is_welcome {
             core.count_turned_away();
         }
-        reserve::answer_and_close(socket, &core.refusal(now, listener));
+        reserve::answer_and_close(socket, &core.refuse_newcomer(now, listener));
         return false;
     };
     let both = Interest::READABLE | Interest::WRITABLE;
