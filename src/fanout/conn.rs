@@ -9,6 +9,37 @@
 //!
 //! A stream is a position. It is *live* while the worker's rounds reach it; it is *behind* while it reads the
 //! hub's log on the individual path; *full* while its socket takes nothing. Full implies behind.
+//!
+//! Bits change in the methods named here and nowhere else.
+//!
+//! ```text
+//! Conn::flags  set by                              cleared by                        implies
+//! ------------ ----------------------------------- --------------------------------- ----------------------
+//! TO_WRITE     enter_write_queue: has output       leave_write_queue: its turn came  token in `write_queue`
+//! TO_READ      enter_read_queue: bytes may wait    leave_read_queue: its turn came   token in `read_queue`
+//! IN_BATCH     join_batch: a round plans a send    leave_batch: the send's outcome   a live stream
+//! UNREAD       defer_read: an answer still waits   take_deferred_read: all answered  not `Idle`
+//! OVER_NODE    new: over the node's limit          never                             not OVER_ADDRESS
+//! OVER_ADDRESS new: over its address's limit       never                             not OVER_NODE
+//! FULL         mark_full: a send was cut short     mark_writable: a readiness, only  no send; stream: BEHIND
+//! ENDED        mark_ended: the poll says so, once  clear_ended: a read found nothing any read is followed by
+//!                                                                                    another, however short
+//!
+//! Stream::mode set by                              cleared by                        implies
+//! ------------ ----------------------------------- --------------------------------- ----------------------
+//! CHUNKED      joining, for HTTP/1.1               never                             frames go as chunks
+//! CLOCK        joining, if asked for               never                             heartbeats tell time
+//! BEHIND       joining; fall_behind; mark_lagging; catch_up: log read to its end,    rounds pass it by
+//!              own_output_mut; queue_static        nothing pending
+//! ENDING       mark_ending: its end is queued      never                             BEHIND; reads no log
+//! NEWCOMER     joining                             take_newcomer: its first timer    no heartbeat so far
+//! LAGGING      mark_lagging: its socket was full   stop_lagging: caught up, or gone  BEHIND; counted in
+//!                                                                                    `Counters::lagging`
+//! PASSED_BY    mark_passed_by: history is gone,    stop_lagging                      LAGGING
+//!              under the policy `latest`
+//! ENDED_BY_    end_by_operator                     never                             its patience is short
+//!   OPERATOR
+//! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,6 +47,7 @@ use std::sync::Arc;
 use super::request_input::RequestInput;
 use super::survey_request::PendingSurvey;
 use super::topic_log::SharedFrame;
+use super::user_agents::NO_USER_AGENT;
 use crate::base::counters::CloseReason;
 use crate::base::id::EventId;
 use crate::base::settings::ListenerKind;
@@ -55,15 +87,23 @@ pub struct Conn {
     pub agent: u16,
     /// Which listener it came through.
     pub listener: ListenerKind,
-    /// Bits of [`flag`].
-    pub flags: u8,
-    /// What it is doing.
+    /// Bits of [`flag`], changed by methods only.
+    flags: u8,
+    /// Its place between two requests, in one, or as a stream.
     pub state: ConnState,
 }
 
-/// Bits of `Conn::flags`: what a worker's queues know about the connection.
-pub mod flag {
-    /// Waits in the worker's queue of connections to write to.
+/// A limit on public connections that a newcomer is over: it is here only to be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnLimit {
+    /// Connections of the node.
+    Node,
+    /// Connections of one client address.
+    Address,
+}
+
+/// Bits of `Conn::flags`, as in the table at the head of this file.
+mod flag {
     pub const TO_WRITE: u8 = 1;
     /// Waits in the worker's queue of connections to read from.
     pub const TO_READ: u8 = 2;
@@ -110,18 +150,21 @@ pub struct Stream {
     pub end_due: Tick,
     /// Bytes received after the request, in units of 64, each read rounded up.
     pub upstream: u16,
-    /// Bits of [`mode`].
-    pub mode: u8,
-    /// It has asked for history and has not been live since: what it is sent is a replay. A `bool`, so that
+    /// Bits of the stream, changed by its methods.
+    pub mode: StreamMode,
+    /// It has asked for history and has not been live since: all it is sent is a replay. A `bool`, so that
     /// [`ConnState`] finds room for its tag in here.
     pub replaying: bool,
     /// Events of that replay so far.
     pub replayed: u32,
 }
 
-/// Bits of `Stream::mode`.
-pub mod mode {
-    /// HTTP/1.1: frames are chunks.
+/// Bits of a stream: only `Stream`'s methods change them.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamMode(u8);
+
+/// Bits of `Stream::mode`, as in the table at the head of this file.
+mod mode {
     pub const CHUNKED: u8 = 1;
     /// Heartbeats carry the time.
     pub const CLOCK: u8 = 2;
@@ -261,17 +304,222 @@ impl AfterAnswer {
 }
 
 impl Conn {
-    /// Whether all bits are set.
-    pub fn has(&self, bits: u8) -> bool {
-        self.flags & bits == bits
+    /// A connection just accepted, with the limit that it is over, if any.
+    pub fn new(generation: u32, opened: Tick, listener: ListenerKind, over: Option<ConnLimit>) -> Conn {
+        let flags = match over {
+            None => 0,
+            Some(ConnLimit::Node) => flag::OVER_NODE,
+            Some(ConnLimit::Address) => flag::OVER_ADDRESS,
+        };
+        Conn { generation, opened, agent: NO_USER_AGENT, listener, flags, state: ConnState::Idle }
+    }
+
+    /// The limit that it was over when it was accepted.
+    pub fn over_limit(&self) -> Option<ConnLimit> {
+        match self.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
+            0 => None,
+            flag::OVER_NODE => Some(ConnLimit::Node),
+            _ => Some(ConnLimit::Address),
+        }
+    }
+
+    /// Whether the socket took less than it was offered, and has not been writable since.
+    pub fn is_full(&self) -> bool {
+        self.flags & flag::FULL != 0
+    }
+
+    /// Notes that the socket took less than it was offered: nothing is sent until it is writable.
+    pub fn mark_full(&mut self) {
+        self.flags |= flag::FULL;
+    }
+
+    /// Notes that the socket is writable. Returns whether it was full.
+    pub fn mark_writable(&mut self) -> bool {
+        self.take_flag(flag::FULL)
+    }
+
+    /// Whether the poll has said that the peer has finished, and reads have not come to the end.
+    pub fn has_ended(&self) -> bool {
+        self.flags & flag::ENDED != 0
+    }
+
+    /// Notes that the peer has finished or is gone. The poll says so once, so reads go on to the end.
+    pub fn mark_ended(&mut self) {
+        self.flags |= flag::ENDED;
+    }
+
+    /// Notes that a read found nothing.
+    pub fn clear_ended(&mut self) {
+        self.flags &= !flag::ENDED;
+    }
+
+    /// Whether it waits for its turn to be read.
+    pub fn is_in_read_queue(&self) -> bool {
+        self.flags & flag::TO_READ != 0
+    }
+
+    /// Notes that it is to be read. Returns whether its token has to be queued: it is not there yet.
+    pub fn enter_read_queue(&mut self) -> bool {
+        let enters = self.flags & flag::TO_READ == 0;
+        self.flags |= flag::TO_READ;
+        enters
+    }
+
+    /// Notes that its token was taken from the queue of reads.
+    pub fn leave_read_queue(&mut self) {
+        self.flags &= !flag::TO_READ;
+    }
+
+    /// Notes that bytes may wait which are not read while an answer does.
+    pub fn defer_read(&mut self) {
+        self.flags |= flag::UNREAD;
+    }
+
+    /// Returns whether a read was deferred; it no longer is.
+    pub fn take_deferred_read(&mut self) -> bool {
+        self.take_flag(flag::UNREAD)
+    }
+
+    /// Notes that it has output. Returns whether its token has to be queued: it is not there yet, and its
+    /// socket is not full.
+    pub fn enter_write_queue(&mut self) -> bool {
+        let enters = self.flags & (flag::TO_WRITE | flag::FULL) == 0;
+        if enters {
+            self.flags |= flag::TO_WRITE;
+        }
+        enters
+    }
+
+    /// Notes that its token was taken from the queue of writes.
+    pub fn leave_write_queue(&mut self) {
+        self.flags &= !flag::TO_WRITE;
+    }
+
+    /// Whether a send to it is part of the batch that is being put together.
+    pub fn is_in_batch(&self) -> bool {
+        self.flags & flag::IN_BATCH != 0
+    }
+
+    /// Notes that a round has planned a send to it.
+    pub fn join_batch(&mut self) {
+        self.flags |= flag::IN_BATCH;
+    }
+
+    /// Notes that the batch has been sent.
+    pub fn leave_batch(&mut self) {
+        self.flags &= !flag::IN_BATCH;
+    }
+
+    fn take_flag(&mut self, bit: u8) -> bool {
+        let was_set = self.flags & bit != 0;
+        self.flags &= !bit;
+        was_set
+    }
+}
+
+impl StreamMode {
+    /// Bits of a stream that joins: it is behind until it has read the log to its end.
+    pub fn joining(chunked: bool, clock: bool) -> StreamMode {
+        let chunked = if chunked { mode::CHUNKED } else { 0 };
+        let clock = if clock { mode::CLOCK } else { 0 };
+        StreamMode(mode::BEHIND | mode::NEWCOMER | chunked | clock)
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
     }
 }
 
 impl Stream {
     /// Whether rounds send to it. Whatever has bytes of its own to send is behind.
     pub fn is_live(&self) -> bool {
-        debug_assert!(self.pending.is_none() || self.mode & mode::BEHIND != 0, "own bytes go first");
-        self.mode & mode::BEHIND == 0
+        debug_assert!(self.pending.is_none() || self.mode.has(mode::BEHIND), "own bytes go first");
+        !self.mode.has(mode::BEHIND)
+    }
+
+    /// Leaves the rounds: it reads the log from its position on.
+    pub fn fall_behind(&mut self) {
+        self.mode.0 |= mode::BEHIND;
+    }
+
+    /// Joins the rounds: it has read the log to its end. If [`is_recovering`](Stream::is_recovering), that
+    /// ends, too.
+    pub fn catch_up(&mut self) {
+        debug_assert!(self.pending.is_none(), "own bytes go first");
+        self.mode.0 &= !mode::BEHIND;
+    }
+
+    /// Whether its socket was full and it has not caught up since.
+    pub fn is_lagging(&self) -> bool {
+        self.mode.has(mode::LAGGING)
+    }
+
+    /// Notes that its socket took less than it was offered. Returns whether it lags only since now.
+    pub fn mark_lagging(&mut self) -> bool {
+        let begins = !self.is_lagging();
+        self.mode.0 |= mode::BEHIND | mode::LAGGING;
+        begins
+    }
+
+    /// Notes that it has caught up or is gone. Returns whether it lagged.
+    pub fn stop_lagging(&mut self) -> bool {
+        let lagged = self.is_lagging();
+        self.mode.0 &= !(mode::LAGGING | mode::PASSED_BY);
+        lagged
+    }
+
+    /// Whether it has lost history under the policy `latest` and has not caught up since.
+    pub fn is_passed_by(&self) -> bool {
+        self.mode.has(mode::PASSED_BY)
+    }
+
+    /// Notes that history is gone which a lagging stream had still to read.
+    pub fn mark_passed_by(&mut self) {
+        debug_assert!(self.is_lagging(), "only a slow stream leaves out superseded frames");
+        self.mode.0 |= mode::PASSED_BY;
+    }
+
+    /// Whether its next catching up ends a replay or a lag.
+    pub fn is_recovering(&self) -> bool {
+        self.replaying || self.mode.has(mode::LAGGING | mode::PASSED_BY)
+    }
+
+    /// Whether its last bytes are queued.
+    pub fn is_ending(&self) -> bool {
+        self.mode.has(mode::ENDING)
+    }
+
+    /// Notes that its last bytes are queued: it reads no further frames.
+    pub fn mark_ending(&mut self) {
+        self.mode.0 |= mode::BEHIND | mode::ENDING;
+    }
+
+    /// Whether the operator ends it.
+    pub fn is_ended_by_operator(&self) -> bool {
+        self.mode.has(mode::ENDED_BY_OPERATOR)
+    }
+
+    /// Notes that the operator ends it. Returns false for a stream on its way out, which keeps its reason.
+    pub fn end_by_operator(&mut self, now: Tick) -> bool {
+        let begins = !self.mode.has(mode::ENDING | mode::ENDED_BY_OPERATOR);
+        if begins {
+            self.mode.0 |= mode::ENDED_BY_OPERATOR;
+            self.end_due = now;
+        }
+        begins
+    }
+
+    /// Returns whether this is its first timer: that heartbeat comes early by chance, so that streams which
+    /// came together part.
+    pub fn take_newcomer(&mut self) -> bool {
+        let newcomer = self.mode.has(mode::NEWCOMER);
+        self.mode.0 &= !mode::NEWCOMER;
+        newcomer
+    }
+
+    /// Whether heartbeats carry the time.
+    pub fn has_clock(&self) -> bool {
+        self.mode.has(mode::CLOCK)
     }
 
     /// Whether its filter, if it has one, lets a frame through.
@@ -281,12 +529,12 @@ impl Stream {
 
     /// Whether it has to read the log to go on.
     pub fn reads_log(&self) -> bool {
-        self.mode & (mode::BEHIND | mode::ENDING) == mode::BEHIND
+        self.mode.has(mode::BEHIND) && !self.mode.has(mode::ENDING)
     }
 
     /// Whether frames go out as chunks.
     pub fn chunked(&self) -> bool {
-        self.mode & mode::CHUNKED != 0
+        self.mode.has(mode::CHUNKED)
     }
 
     /// Its places in topics' lists.
@@ -310,7 +558,7 @@ impl Stream {
 
     /// Bytes that must go out before any further frame, for appending. Puts the stream behind.
     pub fn own_output_mut(&mut self) -> &mut Vec<u8> {
-        self.mode |= mode::BEHIND;
+        self.fall_behind();
         self.pending.get_or_insert_default().bytes.to_mut()
     }
 
@@ -323,7 +571,7 @@ impl Stream {
                     Some(Box::new(PendingOutput { bytes: Cow::Borrowed(bytes), ..PendingOutput::default() }))
             }
         }
-        self.mode |= mode::BEHIND;
+        self.fall_behind();
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::batch::SendOutcome;
-use super::conn::{AfterAnswer, ConnState, ExchangePhase, HttpExchange, flag};
+use super::conn::{AfterAnswer, ConnLimit, ConnState, ExchangePhase, HttpExchange};
 use super::node::Node;
 use super::request_input::RequestInput;
 use super::seam::{CloseMode, Io, ReadResult};
@@ -86,7 +86,7 @@ impl Worker {
                 ExchangePhase::Head => head_bytes,
                 ExchangePhase::Body(_) | ExchangePhase::Lingering(_) => self.scratch.len(),
                 ExchangePhase::Surveying(_) | ExchangePhase::Answering => {
-                    conn.flags |= flag::UNREAD;
+                    conn.defer_read();
                     return 0;
                 }
                 ExchangePhase::Queued => {
@@ -107,7 +107,7 @@ impl Worker {
                 self.queue_read_again(slot, bytes, most);
                 self.hurry_rest(io, slot);
             }
-            ReadResult::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
+            ReadResult::Empty => self.conns[slot as usize].clear_ended(),
             ReadResult::End => self.handle_peer_end(io, slot),
             ReadResult::Broken => self.close(io, slot, CloseMode::Reset, CloseReason::Reset),
         }
@@ -212,7 +212,7 @@ impl Worker {
         let conn = &self.conns[slot as usize];
         let first = matches!(conn.state, ConnState::Idle);
         // One that is only here to be refused gets no more time by beginning.
-        let over = conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
+        let over = conn.over_limit().is_some();
         let heads = Arc::clone(&self.node.heads);
         let input = &mut self.exchange_mut(slot).input;
         let kept = if hold {
@@ -247,11 +247,10 @@ impl Worker {
         self.requests_taken += 1;
         self.record_user_agent(slot, head.fields.user_agent);
         let conn = &self.conns[slot as usize];
-        let over = match conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
-            0 => None,
-            flag::OVER_NODE => Some(RefusalReason::Connections),
-            _ => Some(RefusalReason::Address),
-        };
+        let over = conn.over_limit().map(|limit| match limit {
+            ConnLimit::Node => RefusalReason::Connections,
+            ConnLimit::Address => RefusalReason::Address,
+        });
         let context = ReplyContext::of(head);
         match route(head, self.node.policy(conn.listener)) {
             Ok(request) => self.dispatch_request(slot, context, over, head, request, rest),
@@ -441,7 +440,7 @@ impl Worker {
         context: ReplyContext<'_>,
         build: impl FnOnce(&mut Vec<u8>, &Reply<'_>),
     ) -> RequestFlow {
-        let over = self.conns[slot as usize].flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0;
+        let over = self.conns[slot as usize].over_limit().is_some();
         let keep_alive = context.keep_alive && self.drain.is_none() && !over;
         let node = Arc::clone(&self.node);
         let reply = self.reply_to(slot, ReplyContext { keep_alive, ..context }, &node);
@@ -518,7 +517,7 @@ impl Worker {
         let ConnState::Requesting(exchange) = &mut conn.state else { return };
         exchange.sent += outcome.own_taken;
         if !outcome.whole {
-            conn.flags |= flag::FULL;
+            conn.mark_full();
             return;
         }
         exchange.out.clear();
@@ -547,8 +546,7 @@ impl Worker {
             exchange.phase = ExchangePhase::Queued;
             return self.queue_read(slot);
         }
-        let unread = conn.has(flag::UNREAD);
-        conn.flags &= !flag::UNREAD;
+        let unread = conn.take_deferred_read();
         conn.state = ConnState::Idle;
         self.wheel.arm(slot, idle_due);
         if unread {

@@ -6,7 +6,7 @@
 //!
 //! Knows neither files nor limits: the shell says when, and how many sockets it wants closed.
 
-use super::conn::{Conn, ConnState, ExchangePhase, flag};
+use super::conn::{Conn, ConnState, ExchangePhase};
 use super::seam::{CloseMode, Io};
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, Count, RefusalReason};
@@ -40,7 +40,7 @@ fn is_idle(conn: &Conn) -> bool {
         }
         ConnState::Streaming(_) => false,
     };
-    waits && conn.listener == ListenerKind::Control && !conn.has(flag::TO_READ)
+    waits && conn.listener == ListenerKind::Control && !conn.is_in_read_queue()
 }
 
 impl Worker {

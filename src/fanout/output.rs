@@ -11,7 +11,7 @@ use std::collections::binary_heap::PeekMut;
 use std::sync::{Arc, MutexGuard};
 
 use super::batch::{PlannedSend, SendBatch, SendOutcome};
-use super::conn::{ConnState, Stream, SubscriberPlace, flag, mode};
+use super::conn::{ConnState, Stream, SubscriberPlace};
 use super::hub::HubState;
 use super::lanes::WriteLane;
 use super::node::Node;
@@ -34,11 +34,24 @@ struct OutputItem {
     slot: u32,
     /// Frames from the log: indices into the batch's own list.
     frames: std::ops::Range<usize>,
-    upto: EventId,
-    caught_up: bool,
+    advance: StreamAdvance,
 }
 
-/// How much is read: not more than so many frames, and none after so many bytes.
+/// Point to which a stream gets when it has taken all that it is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamAdvance {
+    /// The position that it has then.
+    pub upto: EventId,
+    /// Nothing newer waits for it then, or rounds offer it the rest.
+    pub caught_up: bool,
+}
+
+impl StreamAdvance {
+    /// The advance of a connection that is offered no frames.
+    const NONE: StreamAdvance = StreamAdvance { upto: EventId::ZERO, caught_up: false };
+}
+
+/// Limit of one read: not more than so many frames, and none after so many bytes.
 #[derive(Clone, Copy)]
 struct ReadLimit {
     frames: usize,
@@ -52,9 +65,9 @@ const ORDINARY: ReadLimit = ReadLimit { frames: READ_FRAMES_MAX, bytes: usize::M
 
 /// What reading came to.
 enum LogRead {
-    /// Frames were appended; the position they lead to, and whether nothing newer waits.
-    Upto(EventId, bool),
-    /// What comes next is no longer held.
+    /// Frames, if any, were appended. They lead so far.
+    Upto(StreamAdvance),
+    /// The next frame is no longer held.
     Missed,
 }
 
@@ -87,18 +100,19 @@ impl Worker {
             };
             batch.add_frames(kept[item.frames.clone()].iter(), chunked);
             let parts = start..batch.cursor();
-            let OutputItem { slot, upto, caught_up, .. } = *item;
+            let OutputItem { slot, advance, .. } = *item;
             if parts.is_empty() {
-                idle.push((slot, upto, caught_up));
+                idle.push((slot, advance));
                 continue;
             }
             let bytes = batch.bytes_of(parts.clone());
+            let StreamAdvance { upto, caught_up } = advance;
             batch.add(PlannedSend { slot, parts, bytes, own, upto, caught_up, replaying });
         }
         let ages = &self.node.counters(self.index).delivery_each;
         let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, ages) };
-        for (slot, upto, caught_up) in idle {
-            self.advance_stream(slot, upto, caught_up);
+        for (slot, advance) in idle {
+            self.advance_stream(slot, advance);
         }
         let now_us = io.mono_us();
         self.apply_outcomes(io, outcomes, now_us);
@@ -129,8 +143,8 @@ impl Worker {
             }
             let slot = token.slot();
             let conn = &mut self.conns[slot as usize];
-            conn.flags &= !flag::TO_WRITE;
-            if conn.has(flag::FULL) {
+            conn.leave_write_queue();
+            if conn.is_full() {
                 continue;
             }
             let from = kept.len();
@@ -147,12 +161,12 @@ impl Worker {
                             steps += if all { self.topics.fresh_frames() } else { 0 };
                             read_after_gap(stream, &self.topics, hub, &node, self.index, most, kept)
                         }
-                        end @ LogRead::Upto(..) => end,
+                        end @ LogRead::Upto(_) => end,
                     }
                 }
-                _ => LogRead::Upto(EventId::ZERO, false),
+                _ => LogRead::Upto(StreamAdvance::NONE),
             };
-            let LogRead::Upto(upto, caught_up) = end else {
+            let LogRead::Upto(advance) = end else {
                 evicted.push(slot);
                 continue;
             };
@@ -160,7 +174,7 @@ impl Worker {
             let read = kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
             bytes += read;
             replayed += if lane == WriteLane::Long { read } else { 0 };
-            items.push(OutputItem { slot, frames: from..kept.len(), upto, caught_up });
+            items.push(OutputItem { slot, frames: from..kept.len(), advance });
         }
         self.log_read = steps > 0;
         (items, evicted)
@@ -181,7 +195,7 @@ impl Worker {
             }
             full += u64::from(!outcome.whole);
             let conn = &mut self.conns[outcome.slot as usize];
-            conn.flags &= !flag::IN_BATCH;
+            conn.leave_batch();
             if outcome.result == SendResult::Broken {
                 self.close(io, outcome.slot, CloseMode::Reset, CloseReason::Reset);
                 continue;
@@ -205,7 +219,7 @@ impl Worker {
         let tick = self.now.tick();
         let slot = outcome.slot;
         let conn = &mut self.conns[slot as usize];
-        let was_full = conn.has(flag::FULL);
+        let was_full = conn.is_full();
         let ConnState::Streaming(stream) = &mut conn.state else { return };
         let chunked = stream.chunked();
         let taken = matches!(outcome.result, SendResult::Bytes(_));
@@ -226,33 +240,31 @@ impl Worker {
             self.node.counters(self.index).add(Count::Replayed, replayed);
         }
         if outcome.whole {
-            let ending = stream.mode & mode::ENDING != 0;
-            if ending {
-                let why = match stream.mode & mode::ENDED_BY_OPERATOR {
-                    0 if self.drain.is_some() => CloseReason::Drain,
-                    0 => CloseReason::Life,
-                    _ => CloseReason::Operator,
+            if stream.is_ending() {
+                let why = match stream.is_ended_by_operator() {
+                    true => CloseReason::Operator,
+                    false if self.drain.is_some() => CloseReason::Drain,
+                    false => CloseReason::Life,
                 };
                 self.close(io, slot, CloseMode::Orderly, why);
             } else {
                 let upto = outcome.position.unwrap_or(EventId::ZERO);
-                self.advance_stream(slot, upto, outcome.caught_up);
+                self.advance_stream(slot, StreamAdvance { upto, caught_up: outcome.caught_up });
             }
         } else {
             stream.position = stream.position.max(outcome.position.unwrap_or(EventId::ZERO));
-            if stream.mode & mode::LAGGING == 0 {
+            if stream.mark_lagging() {
                 self.node.counters(self.index).lagging(1);
                 self.node.counters(self.index).count(Count::Lagged);
             }
-            stream.mode |= mode::BEHIND | mode::LAGGING;
             if let Some(half) = outcome.half {
                 assert!(stream.pending.is_none(), "frames follow own bytes");
                 stream.pending.get_or_insert_default().frame = Some(half);
             }
-            conn.flags |= flag::FULL;
             // Not only its slowness: once the socket takes bytes again, the next heartbeat may be due first.
             let wait = self.node.ticks.stall.min(self.node.ticks.heartbeat);
             self.wheel.arm(slot, tick.saturating_add(wait).min(stream.end_due));
+            conn.mark_full();
         }
         if let Some(at_us) = completed {
             self.counters().count(Count::Delivered);
@@ -262,17 +274,17 @@ impl Worker {
         }
     }
 
-    /// A stream has been handed everything up to an id; if nothing newer waited, rounds take over.
-    fn advance_stream(&mut self, slot: u32, upto: EventId, caught_up: bool) {
+    /// Moves a stream on when it has taken all that it was offered; if nothing newer waits, rounds take over.
+    fn advance_stream(&mut self, slot: u32, StreamAdvance { upto, caught_up }: StreamAdvance) {
         if let ConnState::Streaming(stream) = &mut self.conns[slot as usize].state {
             stream.position = stream.position.max(upto);
             if caught_up && stream.pending.is_none() {
-                stream.mode &= !mode::BEHIND;
-                if stream.replaying || stream.mode & (mode::LAGGING | mode::PASSED_BY) != 0 {
+                stream.catch_up();
+                if stream.is_recovering() {
                     mark_live(stream, self.node.counters(self.index));
                 }
             } else {
-                stream.mode |= mode::BEHIND;
+                stream.fall_behind();
                 let long = stream.replaying && !caught_up;
                 self.queue_output(slot, if long { WriteLane::Long } else { WriteLane::Short });
             }
@@ -282,11 +294,9 @@ impl Worker {
 
 /// A stream is live again, or ends: it lags no more, and its replay is over.
 pub(super) fn mark_live(stream: &mut Stream, counters: &Counters) {
-    if stream.mode & mode::LAGGING != 0 {
-        stream.mode &= !mode::LAGGING;
+    if stream.stop_lagging() {
         counters.lagging(-1);
     }
-    stream.mode &= !mode::PASSED_BY;
     if std::mem::take(&mut stream.replaying) {
         counters.replay.add(u64::from(stream.replayed), 1);
     }
@@ -309,12 +319,12 @@ fn read_after_gap(
     }
     let policy = node.settings.slow_policy;
     let counters = node.counters(worker);
-    let slow = stream.mode & mode::LAGGING != 0;
+    let slow = stream.is_lagging();
     if slow {
         match policy {
             SlowPolicy::Disconnect => return LogRead::Missed,
             SlowPolicy::Skip => {}
-            SlowPolicy::Latest => stream.mode |= mode::PASSED_BY,
+            SlowPolicy::Latest => stream.mark_passed_by(),
         }
         counters.count(Count::Skipped);
     }
@@ -333,14 +343,14 @@ fn read_fresh(
     kept: &mut Vec<Arc<SharedFrame>>,
 ) -> Option<LogRead> {
     let was_dropped = |place: &SubscriberPlace| topics.get(place.topic).dropped_up_to > stream.position;
-    if stream.mode & mode::PASSED_BY != 0 || stream.places().iter().any(was_dropped) {
+    if stream.is_passed_by() || stream.places().iter().any(was_dropped) {
         return None;
     }
     let mut found = Vec::new();
-    let (upto, caught_up) =
-        gather_fresh(topics, stream, most.frames, &mut found).unwrap_or((stream.position, true));
+    let nothing_new = StreamAdvance { upto: stream.position, caught_up: true };
+    let advance = gather_fresh(topics, stream, most.frames, &mut found).unwrap_or(nothing_new);
     kept.extend(found.into_iter().map(Arc::clone));
-    Some(LogRead::Upto(upto, caught_up))
+    Some(LogRead::Upto(advance))
 }
 
 /// Appends what comes next for a stream, at most `most`, merged in id order.
@@ -402,14 +412,14 @@ fn read_log(
         Some((last, _)) if more => last.id(),
         _ => hub.head(),
     };
-    // Of what a client has missed while it was away nothing is left out: it is not slow.
-    let slow = stream.mode & mode::PASSED_BY != 0 || more && !stream.replaying;
+    // A client that was away is not slow: of the frames that it has missed none is left out.
+    let slow = stream.is_passed_by() || more && !stream.replaying;
     let newest_only = policy == SlowPolicy::Latest && slow;
     found.retain(|(frame, index)| {
         stream.wants(frame) && !(newest_only && is_superseded(stream, hub, *index, frame))
     });
     kept.extend(found.into_iter().map(|(frame, _)| Arc::clone(frame)));
-    LogRead::Upto(upto, !more)
+    LogRead::Upto(StreamAdvance { upto, caught_up: !more })
 }
 
 /// Whether a newer frame with the same key comes later: one that the stream's filter lets through.

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::batch::{PlannedSend, SendBatch};
-use super::conn::{Conn, ConnState, Stream, SubscriberPlace, flag};
+use super::conn::{Conn, ConnState, Stream, SubscriberPlace};
 use super::delivery_age::DeliveryAges;
+use super::output::StreamAdvance;
 use super::seam::Io;
 use super::topic_log::{SharedFrame, first_after};
 use super::topics::{LocalTopic, LocalTopics};
@@ -82,9 +83,10 @@ fn fill_batch<'a>(
         left -= 1;
         let conn = &mut conns[slot as usize];
         let ConnState::Streaming(stream) = &mut conn.state else {
+        let in_batch = conn.is_in_batch();
             unreachable!("only streams are in topics' lists");
         };
-        if !stream.is_live() || conn.flags & flag::IN_BATCH != 0 {
+        if !stream.is_live() || in_batch {
             continue;
         }
         let planned_send = match &stream.selection {
@@ -101,7 +103,7 @@ fn fill_batch<'a>(
                 stream.position = stream.position.max(planned_send.upto)
             }
             Some(planned_send) => {
-                conn.flags |= flag::IN_BATCH;
+                conn.join_batch();
                 batch.add(planned_send);
             }
             None => {}
@@ -140,7 +142,7 @@ fn plan_selected<'a>(
     stream: &Stream,
     frames: &mut Vec<&'a Arc<SharedFrame>>,
 ) -> Option<PlannedSend> {
-    let (upto, caught_up) = gather_fresh(topics, stream, SEND_FRAMES_MAX, frames)?;
+    let StreamAdvance { upto, caught_up } = gather_fresh(topics, stream, SEND_FRAMES_MAX, frames)?;
     let parts = batch.add_frames(frames.iter().copied(), stream.chunked());
     let bytes = batch.bytes_of(parts.clone());
     Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up, replaying: false })
@@ -154,7 +156,7 @@ pub(super) fn gather_fresh<'a>(
     stream: &Stream,
     most: usize,
     frames: &mut Vec<&'a Arc<SharedFrame>>,
-) -> Option<(EventId, bool)> {
+) -> Option<StreamAdvance> {
     frames.clear();
     // Only a filter or a merge has to see all.
     let looks = if stream.selection.is_some() { usize::MAX } else { most + 1 };
@@ -171,13 +173,13 @@ pub(super) fn gather_fresh<'a>(
     frames.truncate(most);
     let upto = frames.last().filter(|_| !all).map_or(newest, |frame| frame.id());
     let carried = |place: &SubscriberPlace| topics.get(place.topic).carries_on_from(upto);
-    Some((upto, all || stream.places().iter().all(carried)))
+    Some(StreamAdvance { upto, caught_up: all || stream.places().iter().all(carried) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::conn::{StreamSelection, mode};
+    use crate::fanout::conn::{StreamMode, StreamSelection};
     use crate::fanout::hash::SeededHash;
     use crate::fanout::topic_log::{FrameMeter, TopicRef, Topics};
     use crate::wire::frame::Draft;
@@ -210,7 +212,7 @@ mod tests {
             last_write: 0,
             end_due: 0,
             upstream: 0,
-            mode: mode::CHUNKED,
+            mode: StreamMode::joining(true, false),
             replaying: false,
             replayed: 0,
         };
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_a_round_would_leave_behind_reads_on_by_itself() {
+    fn a_stream_that_a_round_would_leave_behind_reads_on_by_itself() {
         let most = SEND_FRAMES_MAX as u64;
         // The round of the second topic drops its frame, which one send had no room for.
         check_topics(&vec!["b"; SEND_FRAMES_MAX + 1], 1, 0, Some((SEND_FRAMES_MAX, most, false)));
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_applied_before_what_one_send_may_take_is_cut_off() {
+    fn a_filter_is_applied_before_frames_beyond_one_send_are_cut_off() {
         let most = SEND_FRAMES_MAX as u64;
         let many = SEND_FRAMES_MAX + 50;
         let unwanted_first = [vec!["a"; SEND_FRAMES_MAX], vec!["b"; 50]].concat();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::conn::{ConnState, Stream, StreamSelection, SubscriberPlace, flag, mode};
+use super::conn::{ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
 use super::hub::SubscribeOutcome;
 use super::node::TickSettings;
 use super::output::mark_live;
@@ -70,12 +70,10 @@ impl Worker {
             last_write: tick,
             end_due: self.draw_end_due(tick),
             upstream: 0,
-            mode: mode::BEHIND | mode::NEWCOMER,
+            mode: StreamMode::joining(subscribe.chunked, subscribe.clock),
             replaying: subscribe.start != StreamStart::Now,
             replayed: 0,
         };
-        stream.mode |= if subscribe.chunked { mode::CHUNKED } else { 0 };
-        stream.mode |= if subscribe.clock { mode::CLOCK } else { 0 };
         self.write_greeting(&mut stream, bytes, &subscribe, &joined);
         let half = node.ticks.heartbeat / 2;
         let wait = half + self.prng.below(u64::from(half) + 1) as Tick;
@@ -157,7 +155,7 @@ impl Worker {
                 }
                 return bytes;
             }
-            ReadResult::Empty => self.conns[slot as usize].flags &= !flag::ENDED,
+            ReadResult::Empty => self.conns[slot as usize].clear_ended(),
             ReadResult::End => self.close(io, slot, CloseMode::Orderly, CloseReason::Peer),
             ReadResult::Broken => self.close(io, slot, CloseMode::Reset, CloseReason::Reset),
         }
@@ -169,14 +167,14 @@ impl Worker {
         let tick = self.now.tick();
         let ticks = self.node.ticks;
         let conn = &mut self.conns[slot as usize];
-        let full = conn.has(flag::FULL);
+        let full = conn.is_full();
         let ConnState::Streaming(stream) = &mut conn.state else { return };
-        let ending = stream.mode & mode::ENDING != 0;
+        let ending = stream.is_ending();
         let patience = write_patience(stream, &ticks);
         if full && tick >= stream.last_write.saturating_add(patience) {
             let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
             if !stays || ending {
-                let by_operator = stream.mode & mode::ENDED_BY_OPERATOR != 0;
+                let by_operator = stream.is_ended_by_operator();
                 let why = if by_operator { CloseReason::Operator } else { CloseReason::SlowStalled };
                 return self.close(io, slot, CloseMode::Reset, why);
             }
@@ -186,8 +184,7 @@ impl Worker {
         if tick >= stream.end_due && !ending {
             return self.end_stream(slot);
         }
-        let newcomer = stream.mode & mode::NEWCOMER != 0;
-        stream.mode &= !mode::NEWCOMER;
+        let newcomer = stream.take_newcomer();
         let silence = if newcomer { ticks.heartbeat / 2 } else { ticks.heartbeat - (ticks.together - 1) };
         if !full && stream.is_live() && tick >= stream.last_write.saturating_add(silence) {
             queue_heartbeat(stream, self.now.wall_ms);
@@ -214,7 +211,7 @@ impl Worker {
         let patient =
             self.drain.is_some() || tick < stream.end_due.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
-        let by_operator = stream.mode & mode::ENDED_BY_OPERATOR != 0;
+        let by_operator = stream.is_ended_by_operator();
         let owed = mail_waits || !(stream.is_live() || by_operator);
         if patient && owed {
             self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
@@ -228,9 +225,9 @@ impl Worker {
         let tick = self.now.tick();
         let retry_ms = self.draw_retry_ms();
         let conn = &mut self.conns[slot as usize];
-        let full = conn.has(flag::FULL);
+        let full = conn.is_full();
         let ConnState::Streaming(stream) = &mut conn.state else { return };
-        if stream.mode & mode::ENDING != 0 {
+        if stream.is_ending() {
             return;
         }
         let chunked = stream.chunked();
@@ -238,9 +235,9 @@ impl Worker {
             reply::append_retry_line(stream.own_output_mut(), chunked, retry_ms);
         }
         stream.own_output_mut().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
-        stream.mode |= mode::ENDING;
-        // To end gives nobody who takes nothing more time, but the operator's moment.
-        if !full || stream.mode & mode::ENDED_BY_OPERATOR != 0 {
+        stream.mark_ending();
+        // A stream that takes nothing gets no more time because it ends, but for the operator's moment.
+        if !full || stream.is_ended_by_operator() {
             stream.last_write = tick;
         }
         let due = stream.last_write.saturating_add(write_patience(stream, &self.node.ticks));
@@ -256,16 +253,16 @@ impl Worker {
 
 /// How long a stream may take nothing.
 fn write_patience(stream: &Stream, ticks: &TickSettings) -> Tick {
-    match stream.mode & mode::ENDED_BY_OPERATOR {
-        0 => ticks.stall,
-        _ => ticks.stall.min(ticks_of_ms(OPERATOR_PATIENCE_MS)),
+    match stream.is_ended_by_operator() {
+        true => ticks.stall.min(ticks_of_ms(OPERATOR_PATIENCE_MS)),
+        false => ticks.stall,
     }
 }
 
 /// Puts a heartbeat in front of a live stream's next frame.
 fn queue_heartbeat(stream: &mut Stream, wall_ms: u64) {
     let chunked = stream.chunked();
-    if stream.mode & mode::CLOCK != 0 {
+    if stream.has_clock() {
         reply::append_clock_event(stream.own_output_mut(), chunked, wall_ms);
     } else {
         stream.queue_static(if chunked { reply::HEARTBEAT_CHUNKED } else { reply::HEARTBEAT_BARE });

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard};
 
-use super::conn::{Conn, ConnState, Stream, flag, mode};
+use super::conn::{Conn, ConnState, Stream};
 use super::heavy_hitters::HeavyHitters;
 use super::hub::HubState;
 use super::node::address_of;
@@ -193,7 +193,7 @@ impl Worker {
                 u128::from(io.traffic(slot).map_or(0, |traffic| traffic.bytes_sent))
             }
             (ConnectionSort::Address, _) => io.peer_address(slot).map_or(0, |peer| !address_bits(peer.ip())),
-            (ConnectionSort::Slow, ConnState::Streaming(stream)) if conn.has(flag::FULL) => {
+            (ConnectionSort::Slow, ConnState::Streaming(stream)) if conn.is_full() => {
                 u128::from(Tick::MAX - stream.last_write) + 1
             }
             (ConnectionSort::Slow | ConnectionSort::Lag, _) => 0,
@@ -242,7 +242,7 @@ impl Worker {
             let hub = self.node.hub.lock();
             (row.topics, row.topics_more) = named_topics(stream, &self.topics, &hub);
             row.state = match () {
-                () if conn.has(flag::FULL) => ConnectionState::Full,
+                () if conn.is_full() => ConnectionState::Full,
                 () if stream.is_live() => ConnectionState::Live,
                 () => ConnectionState::Behind,
             };
@@ -276,9 +276,7 @@ impl Worker {
             return true;
         };
         // A stream that is ending keeps its reason.
-        if stream.mode & (mode::ENDING | mode::ENDED_BY_OPERATOR) == 0 {
-            stream.mode |= mode::ENDED_BY_OPERATOR;
-            stream.end_due = self.now.tick();
+        if stream.end_by_operator(self.now.tick()) {
             self.end_stream(id.slot);
         }
         true

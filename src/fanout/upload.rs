@@ -27,7 +27,14 @@ use crate::wire::rules;
 /// Least growth of a charge for a chunked body, so that one-byte chunks do not charge one byte at a time.
 const CHARGE_STEP: usize = 4_096;
 
-/// What feeding a body came to.
+/// Events of a whole body.
+struct ParsedBody {
+    events: Vec<NewEvent>,
+    /// A warning about their names, if one needs it.
+    warning: Option<String>,
+}
+
+/// State of a body after bytes were fed to it.
 enum UploadProgress {
     /// It is whole; so many of the bytes given were left over.
     Whole(usize),
@@ -176,7 +183,7 @@ impl Worker {
         kind: &UploadKind,
         body: &[u8],
     ) -> RequestFlow {
-        let (posts, warning) = match self.parse_events(kind, body) {
+        let ParsedBody { events, warning } = match self.parse_events(kind, body) {
             Ok(parsed) => parsed,
             Err(problem) => {
                 self.counters().count(Count::RequestsBad);
@@ -184,7 +191,7 @@ impl Worker {
             }
         };
         let key = kind.idempotency_key(body, &self.node.fingerprints);
-        let published = match self.node.hub.publish(posts, key, self.now) {
+        let published = match self.node.hub.publish(events, key, self.now) {
             Ok(published) => published,
             Err(why) => {
                 if why == RefusalReason::Overload {
@@ -209,32 +216,29 @@ impl Worker {
         })
     }
 
-    /// Events of a body, and a warning about their names if one needs it.
-    fn parse_events(
-        &self,
-        kind: &UploadKind,
-        body: &[u8],
-    ) -> Result<(Vec<NewEvent>, Option<String>), Problem> {
+    /// Reads the events of a body.
+    fn parse_events(&self, kind: &UploadKind, body: &[u8]) -> Result<ParsedBody, Problem> {
         let text = || std::str::from_utf8(body).map_err(|_| Problem::NotUtf8);
         match kind {
             UploadKind::Publish(publish) => {
                 let draft =
                     Draft::new(publish.event.as_deref(), publish.retry_ms, text()?, publish.key.clone());
                 let warning = publish.event.as_deref().and_then(rules::warn_of_event).map(str::to_owned);
-                Ok((vec![NewEvent { topics: publish.topics.clone(), draft }], warning))
+                Ok(ParsedBody { events: vec![NewEvent { topics: publish.topics.clone(), draft }], warning })
             }
             UploadKind::Broadcast => {
                 let draft = Draft::unnumbered(None, text()?);
-                Ok((vec![NewEvent { topics: vec![BENCH_TOPIC.into()], draft }], None))
+                let events = vec![NewEvent { topics: vec![BENCH_TOPIC.into()], draft }];
+                Ok(ParsedBody { events, warning: None })
             }
             UploadKind::Batch(_) => {
                 let posts = batch::parse(body, self.node.settings.topics_per_connection_max)?;
                 let warning = batch::warn_of_events(&posts);
-                let post = |post: batch::BatchEvent| NewEvent {
+                let new_event = |post: batch::BatchEvent| NewEvent {
                     draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key),
                     topics: post.topics,
                 };
-                Ok((posts.into_iter().map(post).collect(), warning))
+                Ok(ParsedBody { events: posts.into_iter().map(new_event).collect(), warning })
             }
         }
     }

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use slab::Slab;
 
 pub use super::conn::ConnToken;
-use super::conn::{Conn, ConnState, ExchangePhase, Stream, flag, mode};
+use super::conn::{Conn, ConnLimit, ConnState, ExchangePhase, Stream};
 use super::conn_trace::ConnTrace;
 use super::hash::SeededHash;
 use super::lanes::{LaneQueues, ReadLane, WriteLane};
@@ -27,7 +27,7 @@ use super::node::{Node, address_of};
 use super::seam::{CloseMode, Io};
 use super::survey_walk::SurveyWalk;
 use super::topics::LocalTopics;
-use super::user_agents::{NO_USER_AGENT, UserAgents};
+use super::user_agents::UserAgents;
 use super::wheel::TimerWheel;
 use crate::base::counters::{CloseReason, Count, Counters, TurnStep};
 use crate::base::id::EventId;
@@ -171,20 +171,20 @@ impl Worker {
     pub fn open(&mut self, now: Now, listener: ListenerKind, peer: Option<IpAddr>) -> Option<ConnToken> {
         self.now = now;
         self.counters().count(Count::Accepted);
-        let (over, counted) = self.admit_connection(listener, peer);
-        if over != 0 && self.refusals >= REFUSALS_AT_ONCE_MAX {
+        let (over, counted) = match self.admit_connection(listener, peer) {
+            Ok(counted) => (None, counted),
+            Err(limit) => (Some(limit), None),
+        };
+        if over.is_some() && self.refusals >= REFUSALS_AT_ONCE_MAX {
             self.counters().close(CloseReason::Refused);
             return None;
         }
-        self.refusals += usize::from(over != 0);
+        self.refusals += usize::from(over.is_some());
         self.control_connections += usize::from(listener == ListenerKind::Control);
         self.generation = self.generation.wrapping_add(1);
-        let wait = if over == 0 { self.node.ticks.head } else { self.node.ticks.refusal };
+        let wait = if over.is_none() { self.node.ticks.head } else { self.node.ticks.refusal };
         let due = now.tick().saturating_add(wait);
-        let generation = self.generation;
-        let (opened, agent) = (now.tick(), NO_USER_AGENT);
-        let conn = Conn { generation, opened, agent, listener, flags: over, state: ConnState::Idle };
-        let slot = self.conns.insert(conn) as u32;
+        let slot = self.conns.insert(Conn::new(self.generation, now.tick(), listener, over)) as u32;
         self.wheel.arm(slot, due);
         self.counters().connections(1);
         if let Some(peer) = counted {
@@ -195,27 +195,31 @@ impl Worker {
         }
         self.queue_read(slot);
         self.trace_opened(slot, peer);
-        Some(ConnToken::new(slot, generation))
+        Some(ConnToken::new(slot, self.generation))
     }
 
-    /// Takes a new connection's share of the node's budgets. Returns the flag of the limit it is over, and
-    /// its address if that was counted. The operator's own connections are not limited.
-    fn admit_connection(&self, listener: ListenerKind, peer: Option<IpAddr>) -> (u8, Option<IpAddr>) {
+    /// Takes a new connection's share of the node's budgets and returns its address, if that was counted; or
+    /// the limit that it is over. The operator's own connections are not limited.
+    fn admit_connection(
+        &self,
+        listener: ListenerKind,
+        peer: Option<IpAddr>,
+    ) -> Result<Option<IpAddr>, ConnLimit> {
         if listener == ListenerKind::Control {
-            return (0, None);
+            return Ok(None);
         }
         if !self.node.connections.try_take(1) {
-            return (flag::OVER_NODE, None);
+            return Err(ConnLimit::Node);
         }
         if self.node.settings.connections_per_address_max == 0 {
-            return (0, None);
+            return Ok(None);
         }
         match peer.map(address_of) {
             Some(peer) if !self.node.take_address(peer) => {
                 self.node.connections.release(1);
-                (flag::OVER_ADDRESS, None)
+                Err(ConnLimit::Address)
             }
-            counted => (0, counted),
+            counted => Ok(counted),
         }
     }
 
@@ -235,10 +239,9 @@ impl Worker {
         let slot = token.slot();
         let conn = &mut self.conns[slot as usize];
         if readiness.ended {
-            conn.flags |= flag::ENDED;
+            conn.mark_ended();
         }
-        if readiness.writable && conn.has(flag::FULL) {
-            conn.flags &= !flag::FULL;
+        if readiness.writable && conn.mark_writable() {
             self.queue_write(slot);
         }
         if readiness.readable || readiness.ended {
@@ -270,10 +273,6 @@ impl Worker {
         let more = timers_left || self.has_work();
         TurnOutcome {
             wake: std::mem::take(&mut self.wake),
-            more,
-            due_in_ms: if more { Some(0) } else { self.due_in_ms() },
-            listening: !self.stopping,
-            rounds_left: !self.topics.rounds().is_empty(),
             drain_requested: std::mem::take(&mut self.drain_requested),
             finished,
         }
@@ -295,6 +294,10 @@ impl Worker {
     pub fn wake_up(&self) {
         self.node.hub.mailbox(self.index).wake_up();
     }
+            listening: !self.stopping,
+            rounds_left: !self.topics.rounds().is_empty(),
+            more,
+            due_in_ms: if more { Some(0) } else { self.due_in_ms() },
 
     /// Connections it holds.
     pub fn connections(&self) -> usize {
@@ -304,7 +307,7 @@ impl Worker {
     /// Streams that lag, counted one by one: for checks that the gauge never drifts.
     pub fn lagging(&self) -> usize {
         let lags = |conn: &Conn| match &conn.state {
-            ConnState::Streaming(stream) => stream.mode & mode::LAGGING != 0,
+            ConnState::Streaming(stream) => stream.is_lagging(),
             ConnState::Idle | ConnState::Requesting(_) => false,
         };
         self.conns.iter().filter(|(_, conn)| lags(conn)).count()
@@ -402,7 +405,7 @@ impl Worker {
             };
             let Some((token, _)) = self.read_queue.pop(&lanes) else { return };
             if self.owns(token) {
-                self.conns[token.slot() as usize].flags &= !flag::TO_READ;
+                self.conns[token.slot() as usize].leave_read_queue();
                 bytes += self.read_connection(io, token.slot());
             }
         }
@@ -463,7 +466,7 @@ impl Worker {
         };
         let kept = self.drain.is_some_and(|drain| self.now.tick() < drain.idle_until);
         let in_use = |conn: &Conn| match &conn.state {
-            ConnState::Idle => kept || conn.has(flag::TO_READ),
+            ConnState::Idle => kept || conn.is_in_read_queue(),
             ConnState::Requesting(_) | ConnState::Streaming(_) => true,
         };
         let over = self.stopping || self.now.tick() >= deadline;
@@ -504,8 +507,7 @@ impl Worker {
     /// Queues a connection to be read.
     pub(super) fn queue_read(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
-        if !conn.has(flag::TO_READ) {
-            conn.flags |= flag::TO_READ;
+        if conn.enter_read_queue() {
             let lane = match conn.listener {
                 ListenerKind::Control => ReadLane::Control,
                 ListenerKind::Public => ReadLane::Public,
@@ -516,7 +518,7 @@ impl Worker {
 
     /// After a read of `bytes` of at most `most`: reads again if more may wait and no readiness will tell.
     pub(super) fn queue_read_again(&mut self, slot: u32, bytes: usize, most: usize) {
-        let ended = self.conns.get(slot as usize).is_some_and(|conn| conn.has(flag::ENDED));
+        let ended = self.conns.get(slot as usize).is_some_and(Conn::has_ended);
         if ended || (bytes == most && self.conns.contains(slot as usize)) {
             self.queue_read(slot);
         }
@@ -530,8 +532,7 @@ impl Worker {
     /// The same in one lane or the other.
     pub(super) fn queue_output(&mut self, slot: u32, lane: WriteLane) {
         let conn = &mut self.conns[slot as usize];
-        if conn.flags & (flag::TO_WRITE | flag::FULL) == 0 {
-            conn.flags |= flag::TO_WRITE;
+        if conn.enter_write_queue() {
             self.write_queue.push(lane, ConnToken::new(slot, conn.generation));
         }
     }
@@ -553,7 +554,7 @@ impl Worker {
         let age = self.now.tick().saturating_sub(conn.opened);
         self.counters().duration.add(u64::from(age) * TICK_MS, 1);
         self.control_connections -= usize::from(conn.listener == ListenerKind::Control);
-        if conn.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) != 0 {
+        if conn.over_limit().is_some() {
             self.refusals -= 1;
         } else if conn.listener == ListenerKind::Public {
             self.node.connections.release(1);
