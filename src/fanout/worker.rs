@@ -51,23 +51,23 @@ pub struct PollReadiness {
     pub ended: bool,
 }
 
-/// What the shell has to do after a turn.
+/// Requests of a turn to the driver, in the order of [`Worker`]'s contract.
 #[derive(Clone, Copy, Debug)]
 pub struct TurnOutcome {
     /// Workers to wake, a bit each.
     pub wake: u64,
-    /// Work is left: poll without waiting.
-    pub more: bool,
-    /// Otherwise wait at most so long.
-    pub due_in_ms: Option<u64>,
+    /// The operator has asked for a drain of the whole server.
+    pub drain_requested: bool,
+    /// Everything has ended: no further turn.
+    pub finished: bool,
     /// Newcomers may be accepted.
     pub listening: bool,
     /// A round goes on: few newcomers may be accepted.
     pub rounds_left: bool,
-    /// Somebody asked for a drain.
-    pub drain_requested: bool,
-    /// Everything has ended: the thread may end.
-    pub finished: bool,
+    /// Work is left: poll without waiting.
+    pub more: bool,
+    /// Longest wait when no work is left; none for a wait without end.
+    pub due_in_ms: Option<u64>,
 }
 
 /// A drain in progress.
@@ -79,7 +79,26 @@ pub(super) struct DrainWindow {
     pub idle_until: Tick,
 }
 
-/// See the module.
+/// One worker of a node. It has no thread, clock or socket of its own: a driver lends it all three. That is
+/// a thread with its sockets in the server, and the simulator in tests.
+///
+/// The driver repeats these calls, in this order:
+///
+/// 1. [`note_readiness`](Worker::note_readiness) for each readiness since the last turn. Readinesses may be
+///    edges, come late, be false or bear a stale token.
+/// 2. [`turn`](Worker::turn), with a time that never goes back. It sends, reads and closes through [`Io`];
+///    [`Io::close`] is the last call for its slot. The [`TurnOutcome`] names the steps that follow.
+/// 3. Wakes the workers of `wake`, passes on `drain_requested`, and stops here if `finished`.
+/// 4. While `listening`, [`open`](Worker::open) for each accepted socket; few of them if `rounds_left`.
+///    `None`: closes the socket. A token: keeps the socket in the token's slot until [`Io::close`], or calls
+///    [`register_failed`](Worker::register_failed) and drops it. After a token the next turn must not wait.
+/// 5. Waits. Not at all if `more`, or if [`fall_asleep`](Worker::fall_asleep) returns false; else until a
+///    readiness, a wake by another worker, or `due_in_ms`.
+/// 6. [`wake_up`](Worker::wake_up), even if there was no wait.
+///
+/// `evict_idle` and `refusal` serve a driver that runs out of files, `set_tracing` and `take_traces` its log:
+/// all between two turns. [`connections`](Worker::connections), [`lagging`](Worker::lagging) and
+/// [`counters`](Worker::counters) only look.
 #[derive(Debug)]
 pub struct Worker {
     pub(super) node: Arc<Node>,
@@ -223,7 +242,7 @@ impl Worker {
         }
     }
 
-    /// The shell could not register the socket and has dropped it.
+    /// Gives a connection's slot back: the driver could not register its socket and has dropped it.
     pub fn register_failed(&mut self, token: ConnToken) {
         if self.owns(token) {
             self.counters().count(Count::RegisterErrors);
@@ -249,7 +268,7 @@ impl Worker {
         }
     }
 
-    /// One pass: see the module.
+    /// Makes one pass through the steps at the head of this file.
     pub fn turn(&mut self, io: &mut impl Io, now: Now) -> TurnOutcome {
         self.now = now;
         self.counters().count(Count::Turns);
@@ -285,12 +304,12 @@ impl Worker {
         }
     }
 
-    /// Announces sleep. False: mail came meanwhile, do not block.
+    /// Announces a wait. Returns false if mail came meanwhile: the driver must not block.
     pub fn fall_asleep(&self) -> bool {
         self.node.hub.mailbox(self.index).fall_asleep()
     }
 
-    /// The poll has returned.
+    /// Notes that the wait is over: other workers need not wake this one.
     pub fn wake_up(&self) {
         self.node.hub.mailbox(self.index).wake_up();
     }
