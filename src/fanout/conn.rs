@@ -1,10 +1,10 @@
 //! The data of one connection: plain, small, and all there is. No behaviour beyond its own consistency.
 //!
 //! ```text
-//!            first bytes        subscribe
-//! Waiting ───────────► Talking ──────────► Streaming ──► (closed)
-//!    ▲                    │ answered, kept alive
-//!    └────────────────────┘
+//!         first bytes           subscribe
+//! Idle ───────────────► Requesting ────────► Streaming ──► (closed)
+//!   ▲                       │ answered, kept alive
+//!   └───────────────────────┘
 //! ```
 //!
 //! A stream is a position. It is *live* while the worker's rounds reach it; it is *behind* while it reads the
@@ -60,17 +60,17 @@ use crate::wire::request::{BatchRequest, PublishRequest};
 pub struct ConnToken(pub u64);
 
 impl ConnToken {
-    /// The token of a slot's present owner.
+    /// Token of a slot's present owner.
     pub fn new(slot: u32, generation: u32) -> ConnToken {
         ConnToken(u64::from(generation) << 32 | u64::from(slot))
     }
 
-    /// The slot.
+    /// Index of the connection in its worker's slab.
     pub fn slot(self) -> u32 {
         self.0 as u32
     }
 
-    /// The generation.
+    /// Number that tells the slot's owners apart.
     pub fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
@@ -81,11 +81,11 @@ impl ConnToken {
 pub struct Conn {
     /// Tells this connection from an earlier one in the same slot.
     pub generation: u32,
-    /// When it was accepted.
+    /// Tick in which it was accepted.
     pub opened: Tick,
-    /// Its user agent, a number of the worker's [`Agents`](super::user_agents::Agents).
+    /// Its user agent, a number of the worker's [`UserAgents`](super::user_agents::UserAgents).
     pub agent: u16,
-    /// Which listener it came through.
+    /// Listener that accepted it.
     pub listener: ListenerKind,
     /// Bits of [`flag`], changed by methods only.
     flags: u8,
@@ -105,35 +105,27 @@ pub enum ConnLimit {
 /// Bits of `Conn::flags`, as in the table at the head of this file.
 mod flag {
     pub const TO_WRITE: u8 = 1;
-    /// Waits in the worker's queue of connections to read from.
     pub const TO_READ: u8 = 2;
-    /// Part of the batch that is being put together.
     pub const IN_BATCH: u8 = 4;
-    /// The socket has bytes that were not read because an answer still waits.
     pub const UNREAD: u8 = 8;
-    /// Over the node's connection limit: gets a refusal.
     pub const OVER_NODE: u8 = 16;
-    /// Over its address's connection limit: gets a refusal.
     pub const OVER_ADDRESS: u8 = 32;
-    /// The socket took less than was offered; writable readiness will tell.
     pub const FULL: u8 = 64;
-    /// The poll has said that the peer has finished or is gone, and it says so only once: what waits is read
-    /// to its end, however short a read was.
     pub const ENDED: u8 = 128;
 }
 
-/// What a connection is doing.
+/// States of a connection, as drawn at the head of this file.
 #[derive(Debug)]
 pub enum ConnState {
     /// Nothing of the next request has arrived.
     Idle,
     /// A request is arriving, being answered, or the connection is on its way out.
     Requesting(Box<HttpExchange>),
-    /// A subscriber.
+    /// A subscriber takes events.
     Streaming(Stream),
 }
 
-/// A subscriber.
+/// A subscriber: its position, and bytes on their way to it.
 #[derive(Debug)]
 pub struct Stream {
     /// Everything up to this id has been handed to the kernel or to `pending`.
@@ -144,9 +136,9 @@ pub struct Stream {
     pub selection: Option<Box<StreamSelection>>,
     /// The worker's index of its topic, and its place in that topic's list. Unused with `selection`.
     pub place: SubscriberPlace,
-    /// When the socket last took bytes, or when it began to refuse them.
+    /// Tick in which the socket last took bytes, or began to refuse them.
     pub last_write: Tick,
-    /// When the stream is to be ended: longest life, or departure in a drain.
+    /// Tick in which the stream is to be ended: longest life, or departure in a drain.
     pub end_due: Tick,
     /// Bytes received after the request, in units of 64, each read rounded up.
     pub upstream: u16,
@@ -166,19 +158,12 @@ pub struct StreamMode(u8);
 /// Bits of `Stream::mode`, as in the table at the head of this file.
 mod mode {
     pub const CHUNKED: u8 = 1;
-    /// Heartbeats carry the time.
     pub const CLOCK: u8 = 2;
-    /// Reads the hub's log; rounds pass it by.
     pub const BEHIND: u8 = 4;
-    /// `pending` ends the stream.
     pub const ENDING: u8 = 8;
-    /// Has had no heartbeat: its first one comes early by chance, so that those who came together part.
     pub const NEWCOMER: u8 = 16;
-    /// Its socket was full, and it has not caught up since: counted in `Counters::lagging`.
     pub const LAGGING: u8 = 32;
-    /// The operator ends it.
     pub const ENDED_BY_OPERATOR: u8 = 64;
-    /// Under the policy `latest`: history has passed it by, and it has not caught up since.
     pub const PASSED_BY: u8 = 128;
 }
 
@@ -191,12 +176,12 @@ pub struct SubscriberPlace {
     pub index: u32,
 }
 
-/// What only subscribers with several topics or filters need.
+/// The part of a stream that only several topics or a filter need.
 #[derive(Debug)]
 pub struct StreamSelection {
     /// One entry for each topic.
     pub places: Box<[SubscriberPlace]>,
-    /// For each topic the floor up to which losses have been told.
+    /// Floor of each topic up to which losses have been told.
     pub reported_floors: Box<[EventId]>,
     /// Only events of these names; empty for all.
     pub names: Box<[Box<str>]>,
@@ -209,7 +194,7 @@ pub struct PendingOutput {
     pub frame: Option<(Arc<SharedFrame>, usize)>,
     /// Own bytes: head, greeting, gap events, the end.
     pub bytes: Cow<'static, [u8]>,
-    /// How many of `bytes` have been sent.
+    /// Length of the part of `bytes` that has been sent.
     pub sent: usize,
 }
 
@@ -218,50 +203,50 @@ pub struct PendingOutput {
 pub struct HttpExchange {
     /// Bytes received and not yet understood.
     pub input: RequestInput,
-    /// What they belong to.
+    /// Part of the exchange that `input` belongs to.
     pub phase: ExchangePhase,
-    /// Answer bytes.
+    /// Bytes of answers, sent or not.
     pub out: Vec<u8>,
-    /// How many of `out` have been sent.
+    /// Length of the part of `out` that has been sent.
     pub sent: usize,
-    /// What follows when `out` is sent.
+    /// Fate of the connection when `out` is sent.
     pub after: AfterAnswer,
 }
 
-/// What a talking connection waits for.
+/// Phases of an exchange, each named after the thing it waits for or does.
 #[derive(Debug)]
 pub enum ExchangePhase {
-    /// The rest of a head.
+    /// Waits for the rest of a head.
     Head,
-    /// The rest of a publish body.
+    /// Waits for the rest of a publish body.
     Body(Box<PublishUpload>),
-    /// The workers to answer its question.
+    /// Waits for the workers to answer its question.
     Surveying(Box<PendingSurvey>),
-    /// The client to take its answer.
+    /// Waits for the client to take its answer.
     Answering,
-    /// Its turn to have further requests in `input` handled.
+    /// Waits for its turn to have further requests in `input` handled.
     Queued,
-    /// The peer to close: it has been answered, and what it still sends is thrown away, so many bytes of it.
+    /// Waits for the peer to close. It has been answered; so many bytes came since and were thrown away.
     Lingering(usize),
 }
 
-/// What follows an answer.
+/// Fate of a connection after its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterAnswer {
-    /// The next request.
+    /// It stays for the next request.
     KeepAlive,
-    /// The end, after reading on for a while: a reset would eat the answer.
+    /// It ends, after reading on for a while: a reset would eat the answer.
     Linger(CloseReason),
 }
 
 /// A publish body that arrives in pieces.
 #[derive(Debug)]
 pub struct PublishUpload {
-    /// What to do with it.
+    /// Request that the body belongs to.
     pub kind: UploadKind,
-    /// The body so far.
+    /// Bytes of the body so far.
     pub body: Vec<u8>,
-    /// How it is framed.
+    /// Marks of its end.
     pub framing: UploadFraming,
     /// Bytes charged to the node's budget.
     pub charged: usize,
@@ -271,30 +256,30 @@ pub struct PublishUpload {
     pub keep_alive: bool,
 }
 
-/// Which publish a body belongs to.
+/// Requests that publish, by their path.
 #[derive(Debug)]
 pub enum UploadKind {
-    /// `POST /publish`
+    /// `POST /publish`, one event.
     Publish(Box<PublishRequest>),
-    /// `POST /publish/batch`
+    /// `POST /publish/batch`, an event a line.
     Batch(Box<BatchRequest>),
     /// `POST /broadcast` of the benchmark profile.
     Broadcast,
 }
 
-/// How a body is framed.
+/// Ways in which a request tells where its body ends (RFC 9112 §6).
 #[derive(Debug)]
 pub enum UploadFraming {
-    /// `Content-Length`.
+    /// `Content-Length`, with its value.
     Bytes(usize),
-    /// `Transfer-Encoding: chunked`.
+    /// `Transfer-Encoding: chunked`, decoded as it comes.
     Chunked(ChunkedDecoder),
 }
 
 const _: () = assert!(size_of::<Conn>() <= 64, "an idle subscriber on one topic");
 
 impl AfterAnswer {
-    /// Why the connection ends, if it does.
+    /// Reason of the connection's end, if it ends.
     pub fn reason(self) -> CloseReason {
         match self {
             AfterAnswer::KeepAlive => CloseReason::Peer,
@@ -431,7 +416,7 @@ impl StreamMode {
 }
 
 impl Stream {
-    /// Whether rounds send to it. Whatever has bytes of its own to send is behind.
+    /// Whether rounds send to it. A stream with bytes of its own to send is behind.
     pub fn is_live(&self) -> bool {
         debug_assert!(self.pending.is_none() || self.mode.has(mode::BEHIND), "own bytes go first");
         !self.mode.has(mode::BEHIND)
@@ -545,7 +530,7 @@ impl Stream {
         }
     }
 
-    /// The same, to be moved.
+    /// Its place in the list of one of its topics, to be moved.
     pub fn place_mut(&mut self, topic: u32) -> &mut SubscriberPlace {
         match &mut self.selection {
             None => &mut self.place,
@@ -589,7 +574,7 @@ impl PendingOutput {
         frame.into_iter().chain([&self.bytes[self.sent..]]).filter(|part| !part.is_empty())
     }
 
-    /// Moves past `taken` bytes. Returns when the frame that they completed was published, if they did one.
+    /// Moves past `taken` bytes. If they completed a frame, returns the moment of its publish.
     pub fn advance(&mut self, mut taken: usize, chunked: bool) -> Option<u64> {
         let mut completed = None;
         if let Some((frame, sent)) = &mut self.frame {

@@ -1,8 +1,8 @@
 //! Requests: bytes of a head into a route, a route into an answer or a stream.
 //!
 //! Several requests may wait in one connection; they are answered in order, `ANSWERS_AT_ONCE` at a time. Then
-//! the answers are sent, and the connection waits for its turn among all that are to be read, so that whoever
-//! pipelines waits for everyone else and not they for it. Bodies are in `upload`.
+//! the answers are sent, and the connection waits for its turn among all that are to be read. So one that
+//! pipelines waits for all others, and not they for it. Bodies are in `upload`.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::wire::problem::Problem;
 use crate::wire::reply::{self, Reply};
 use crate::wire::request::{Request, SubscribeRequest, route};
 
-/// What handling one request came to.
+/// Course of a connection after one request was handled.
 pub(super) enum RequestFlow {
     /// Answered; so many bytes behind the head belonged to it. The next request may follow.
     Answered(usize),
@@ -40,13 +40,13 @@ pub(super) enum RequestFlow {
 /// The parts of a request that shape every answer to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReplyContext<'a> {
-    /// HTTP/1.1.
+    /// The request was HTTP/1.1.
     pub http11: bool,
-    /// Keep the connection.
+    /// The connection is to be kept.
     pub keep_alive: bool,
-    /// `HEAD`.
+    /// The request was a `HEAD`.
     pub head_only: bool,
-    /// `Origin`.
+    /// Value of its `Origin` field.
     pub origin: Option<&'a [u8]>,
 }
 
@@ -66,7 +66,7 @@ impl<'a> ReplyContext<'a> {
         ReplyContext { http11, keep_alive, head_only, origin: None }
     }
 
-    /// Nothing is known of the request.
+    /// Context of a request of which nothing is known.
     pub(super) const UNKNOWN: ReplyContext<'static> =
         ReplyContext { http11: true, keep_alive: false, head_only: false, origin: None };
 }
@@ -144,8 +144,8 @@ impl Worker {
         }
     }
 
-    /// The peer has finished sending: whatever it asked for in whole is still answered, and half a body is
-    /// thrown away. Only while a body comes can answers to what was before it wait unsent.
+    /// Acts on the end of the peer's input: whole requests are still answered, and half a body is thrown
+    /// away. Only while a body comes can answers to earlier requests wait unsent.
     fn handle_peer_end(&mut self, io: &mut impl Io, slot: u32) {
         if let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state
             && let ExchangePhase::Body(upload) = &exchange.phase
@@ -165,7 +165,7 @@ impl Worker {
         self.close(io, slot, CloseMode::Orderly, why);
     }
 
-    /// Handles the requests in `input`; what is left of it is kept with the connection.
+    /// Handles the requests in `input`; the connection keeps the rest of it.
     pub(super) fn handle_input(&mut self, slot: u32, input: &[u8]) {
         let limits = self.node.head_limits;
         let mut rest = input;
@@ -227,7 +227,7 @@ impl Worker {
         kept
     }
 
-    /// After requests were handled: answers are queued, and the phase says what comes next.
+    /// Queues the answers to requests that were handled, if there are any.
     pub(super) fn queue_answers(&mut self, slot: u32) {
         let answer_due = self.now.tick().saturating_add(self.node.ticks.answer);
         let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else { return };
@@ -241,7 +241,7 @@ impl Worker {
         self.queue_write(slot);
     }
 
-    /// Acts on one head; `rest` is what follows it in the buffer.
+    /// Acts on one head; `rest` follows it in the buffer.
     fn handle_head(&mut self, slot: u32, head: &Head<'_>, rest: &[u8]) -> RequestFlow {
         self.counters().count(Count::Requests);
         self.requests_taken += 1;
@@ -265,7 +265,7 @@ impl Worker {
         }
     }
 
-    /// Does what is asked for; a newcomer that is `over` a limit is refused what costs something.
+    /// Serves a request; a newcomer that is `over` a limit is refused streams and publishes.
     fn dispatch_request(
         &mut self,
         slot: u32,
@@ -330,7 +330,7 @@ impl Worker {
         self.answer(slot, context, |out, reply| reply::append_json(out, &Reply { status, ..*reply }, text))
     }
 
-    /// A file of the dashboard.
+    /// Answers with a file of the dashboard.
     fn answer_asset(
         &mut self,
         slot: u32,
@@ -353,7 +353,7 @@ impl Worker {
         }
     }
 
-    /// Remembers what the client calls itself, of its first request.
+    /// Remembers the user agent of a connection's first request.
     fn record_user_agent(&mut self, slot: u32, user_agent: Option<&[u8]>) {
         let conn = &mut self.conns[slot as usize];
         if conn.agent == NO_USER_AGENT
@@ -405,7 +405,7 @@ impl Worker {
         }
     }
 
-    /// 503 with the reason, counted.
+    /// Answers 503 with the reason, and counts it.
     pub(super) fn refuse(&mut self, slot: u32, context: ReplyContext<'_>, why: RefusalReason) -> RequestFlow {
         self.counters().refuse(why);
         self.answer_problem(slot, context, &Problem::Refused(why))
@@ -482,7 +482,7 @@ impl Worker {
         }
     }
 
-    /// A request or its answer has taken too long.
+    /// Ends a phase of an exchange that has taken too long.
     pub(super) fn handle_request_timer(&mut self, io: &mut impl Io, slot: u32) {
         let ConnState::Requesting(exchange) = &self.conns[slot as usize].state else { return };
         match &exchange.phase {
@@ -509,7 +509,7 @@ impl Worker {
         self.exchange_mut(slot).after = AfterAnswer::Linger(why);
     }
 
-    /// What a send of answer bytes came to.
+    /// Applies the outcome of a send of answer bytes.
     pub(super) fn apply_answer_outcome(&mut self, io: &mut impl Io, outcome: SendOutcome) {
         let slot = outcome.slot;
         let linger_due = self.now.tick().saturating_add(self.node.ticks.linger);
@@ -537,7 +537,7 @@ impl Worker {
         }
     }
 
-    /// All answers are out: on with what has arrived when its turn comes, or wait.
+    /// Queues the next request when all answers are out, or waits if none has arrived.
     fn queue_next_request(&mut self, slot: u32) {
         let idle_due = self.now.tick().saturating_add(self.node.ticks.idle);
         let conn = &mut self.conns[slot as usize];
@@ -554,7 +554,7 @@ impl Worker {
         }
     }
 
-    /// Handles what was kept while answers waited to be sent.
+    /// Handles requests that were kept while answers waited to be sent.
     fn handle_kept_input(&mut self, slot: u32) {
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
         let exchange = self.exchange_mut(slot);
@@ -566,7 +566,7 @@ impl Worker {
         self.queue_read(slot);
     }
 
-    /// The connection's conversation, begun if need be.
+    /// The connection's exchange, begun if need be.
     pub(super) fn exchange_mut(&mut self, slot: u32) -> &mut HttpExchange {
         let conn = &mut self.conns[slot as usize];
         if let ConnState::Idle = conn.state {

@@ -1,9 +1,9 @@
 //! Output that belongs to one connection: answers, greetings, the rest of a half-sent frame, and frames from
-//! the hub's log for whoever is behind. Also what every send's outcome does to its connection.
+//! the hub's log for streams that are behind. Also applies the outcome of every send to its connection.
 //!
 //! A stream leaves this path when it has read the log to its end: under the hub's lock nothing newer existed,
-//! and whatever came since is in the worker's mailbox with a higher id. Where the log does not reach back to
-//! it, it reads what this worker has still to offer, and leaves at the end of that.
+//! and all that came since is in the worker's mailbox with a higher id. If the log does not reach back to it,
+//! it reads the frames that this worker has still to offer, and leaves at the end of those.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -29,10 +29,10 @@ use crate::base::limits::{
 use crate::base::settings::SlowPolicy;
 use crate::wire::reply;
 
-/// What one connection is about to be offered.
+/// Offer to one connection: its own bytes, then frames from the log.
 struct OutputItem {
     slot: u32,
-    /// Frames from the log: indices into the batch's own list.
+    /// Indices of the frames in the batch's own list.
     frames: std::ops::Range<usize>,
     advance: StreamAdvance,
 }
@@ -58,12 +58,12 @@ struct ReadLimit {
     bytes: usize,
 }
 
-/// What a replay begins with.
+/// Limit of a replay's first read.
 const BEGINNING: ReadLimit = ReadLimit { frames: READ_FRAMES_SHORT, bytes: READ_BYTES_SHORT };
-/// What anyone else reads at a time.
+/// Limit of all other reads.
 const ORDINARY: ReadLimit = ReadLimit { frames: READ_FRAMES_MAX, bytes: usize::MAX };
 
-/// What reading came to.
+/// Result of a stream's read of frames that it has still to get.
 enum LogRead {
     /// Frames, if any, were appended. They lead so far.
     Upto(StreamAdvance),
@@ -118,8 +118,8 @@ impl Worker {
         self.apply_outcomes(io, outcomes, now_us);
     }
 
-    /// Takes connections from the queue and reads the log for those that are behind. Also returns those that
-    /// must be ended: they were slow, and the log has passed them by.
+    /// Takes connections from the queue and reads the log for those that are behind. Also returns the slots
+    /// of those that must be ended: they were slow, and the log has passed them by.
     fn collect_output(&mut self, kept: &mut Vec<Arc<SharedFrame>>) -> (Vec<OutputItem>, Vec<u32>) {
         let (mut items, mut evicted) = (Vec::new(), Vec::new());
         let node = Arc::clone(&self.node);
@@ -180,7 +180,7 @@ impl Worker {
         (items, evicted)
     }
 
-    /// Does to each connection what its send, which ended at `now_us`, came to.
+    /// Applies to each connection the outcome of its send, which ended at `now_us`.
     pub(super) fn apply_outcomes(&mut self, io: &mut impl Io, outcomes: Vec<SendOutcome>, now_us: u64) {
         if outcomes.is_empty() {
             return;
@@ -292,7 +292,7 @@ impl Worker {
     }
 }
 
-/// A stream is live again, or ends: it lags no more, and its replay is over.
+/// Ends the lag and the replay of a stream that is live again or ends, and counts both.
 pub(super) fn mark_live(stream: &mut Stream, counters: &Counters) {
     if stream.stop_lagging() {
         counters.lagging(-1);
@@ -302,8 +302,8 @@ pub(super) fn mark_live(stream: &mut Stream, counters: &Counters) {
     }
 }
 
-/// Appends what comes next for a stream that the log has passed by, at most `most`: what has not been
-/// offered here yet; else what is still kept, after a gap, or what its policy leaves it if it is slow.
+/// Appends the next frames for a stream that the log has passed by, at most `most`. They are frames that were
+/// not offered here yet; else those still kept, after a gap, or those that its policy leaves a slow stream.
 /// [`LogRead::Missed`]: it must be ended.
 fn read_after_gap(
     stream: &mut Stream,
@@ -334,8 +334,8 @@ fn read_after_gap(
     read_log(stream, topics, hub, policy, most, kept)
 }
 
-/// Appends what comes next for a stream from frames that have not been offered to everyone here, at most
-/// `most`; what it does not find there is still in the mailbox. None: some of it has been there and is gone.
+/// Appends the next frames for a stream from those that were not offered to everyone here, at most `most`;
+/// frames that are not among them are still in the mailbox. None: some of them were here and are gone.
 fn read_fresh(
     stream: &Stream,
     topics: &LocalTopics,
@@ -353,7 +353,7 @@ fn read_fresh(
     Some(LogRead::Upto(advance))
 }
 
-/// Appends what comes next for a stream, at most `most`, merged in id order.
+/// Appends the next frames of the log for a stream, at most `most`, merged in id order.
 fn read_log(
     stream: &Stream,
     topics: &LocalTopics,
@@ -428,7 +428,7 @@ fn is_superseded(stream: &Stream, hub: &HubState, index: u32, frame: &SharedFram
 }
 
 /// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
-/// to the newest, which it still gets. `oldest` of the gap is what comes next. Returns the gaps told.
+/// to the newest, which it still gets. `oldest` of the gap is the next frame's id. Returns the gaps told.
 fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_newest: bool) -> u64 {
     let after = stream.position;
     let chunked = stream.chunked();

@@ -1,9 +1,9 @@
 //! Rounds: fresh frames to the live subscribers of their topics, one send each for all frames of the turn.
 //!
 //! A subscriber of one topic without a filter shares its slices with all others of the topic. One with
-//! several topics or a filter gets its own selection, merged in id order from what is fresh in its topics;
-//! the mailbox is in publish order, so nothing older can come later. Whoever is behind is left out: it reads
-//! the log, and its position keeps it from getting a frame twice.
+//! several topics or a filter gets its own selection, merged in id order from the fresh frames of its topics;
+//! the mailbox is in publish order, so nothing older can come later. A subscriber that is behind is left out:
+//! it reads the log, and its position keeps it from getting a frame twice.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ struct RoundProgress {
 }
 
 impl Worker {
-    /// Sends one batch.
+    /// Sends one batch of the rounds.
     pub(super) fn send_rounds(&mut self, io: &mut impl Io) {
         if self.topics.rounds().is_empty() {
             return;
@@ -63,8 +63,9 @@ impl Worker {
     }
 }
 
-/// Adds sends for a topic's unserved subscribers while the batch has room and `looks` are left: those who
-/// want none of the frames cost one, too, and one for each topic that is merged. Returns the new cursor.
+/// Adds sends for a topic's unserved subscribers while the batch has room and `looks` are left. A subscriber
+/// that wants none of the frames costs one, too, and one for each topic that is merged. Returns the new
+/// cursor.
 fn fill_batch<'a>(
     batch: &mut SendBatch<'a>,
     topics: &'a LocalTopics,
@@ -82,8 +83,8 @@ fn fill_batch<'a>(
         cursor += 1;
         left -= 1;
         let conn = &mut conns[slot as usize];
-        let ConnState::Streaming(stream) = &mut conn.state else {
         let in_batch = conn.is_in_batch();
+        let ConnState::Streaming(stream) = &mut conn.state else {
             unreachable!("only streams are in topics' lists");
         };
         if !stream.is_live() || in_batch {
@@ -113,7 +114,7 @@ fn fill_batch<'a>(
     cursor
 }
 
-/// What a plain subscriber gets: the shared slices from its position on.
+/// Plans a send to a plain subscriber: the shared slices from its position on.
 fn plan_shared<'a>(
     batch: &mut SendBatch<'a>,
     shared: &mut SharedSlices,
@@ -133,8 +134,8 @@ fn plan_shared<'a>(
     Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up: true, replaying: false })
 }
 
-/// What a subscriber with several topics or a filter gets. A pick without parts only moves its position.
-/// `frames` is room to merge in, whatever it holds: one for all of a batch, not one for each delivery.
+/// Plans a send to a subscriber with several topics or a filter. One without parts only moves its position.
+/// `frames` is room to merge in, emptied first: one for all of a batch, not one for each delivery.
 fn plan_selected<'a>(
     batch: &mut SendBatch<'a>,
     topics: &'a LocalTopics,
@@ -148,9 +149,8 @@ fn plan_selected<'a>(
     Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up, replaying: false })
 }
 
-/// Puts what a stream wants of the fresh frames of its topics into `frames`, in id order, at most `most`.
-/// Returns the position to which they lead and whether rounds carry on from there; none if nothing is new to
-/// it.
+/// Puts the fresh frames of its topics that a stream wants into `frames`, in id order, at most `most`.
+/// Returns how far they lead; none if nothing is new to the stream.
 pub(super) fn gather_fresh<'a>(
     topics: &'a LocalTopics,
     stream: &Stream,
@@ -184,9 +184,9 @@ mod tests {
     use crate::fanout::topic_log::{FrameMeter, TopicRef, Topics};
     use crate::wire::frame::Draft;
 
-    /// Fresh frames with these names, ids from 1, the last `apart` of them in a topic of their own, and what
-    /// a stream that wants `b` picks of them from `position` on: how many, up to which id, and whether rounds
-    /// carry on from there.
+    /// Offers fresh frames with these names, ids from 1, to a stream at `position` that wants `b`; the last
+    /// `apart` of them are in a topic of their own. Expects a send of so many frames, up to this id, and
+    /// whether rounds carry on from there.
     fn check_topics(names: &[&str], apart: usize, position: u64, expected: Option<(usize, u64, bool)>) {
         let (mut topics, meter) = (LocalTopics::new(SeededHash::new(7)), Arc::new(FrameMeter::default()));
         let refs = [0, 1].map(|index| TopicRef { index, incarnation: 1 });

@@ -1,4 +1,4 @@
-//! The seam between the core and whatever moves bytes: sockets in the server, fakes in the simulator.
+//! The seam between the core and the shell that moves bytes: sockets in the server, fakes in the simulator.
 //!
 //! The core decides, the shell moves bytes. Batch first: up to `BATCH_SENDS_MAX` sends are offered at once,
 //! each naming a connection by slot and the byte slices to gather, and each result is written back.
@@ -11,15 +11,15 @@ use crate::base::survey::ConnectionTraffic;
 /// One send of a batch. At most one per connection in a batch.
 #[derive(Debug)]
 pub struct SendOp<'a> {
-    /// The connection's slot.
+    /// Slot of the connection that is sent to.
     pub slot: u32,
     /// Slices to gather, in order; never empty, at most 1 024 of them (IOV_MAX).
     pub parts: &'a [IoSlice<'a>],
-    /// Written by [`Io::send_all`].
+    /// Result, written by [`Io::send_all`].
     pub result: SendResult,
 }
 
-/// What became of a send.
+/// Result of one send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendResult {
     /// The kernel took this many bytes, at least one. Fewer than offered: the socket is full now.
@@ -30,7 +30,7 @@ pub enum SendResult {
     Broken,
 }
 
-/// What became of a read.
+/// Result of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadResult {
     /// So many bytes were read, at least one. Fewer than asked for: nothing more waits now.
@@ -43,10 +43,10 @@ pub enum ReadResult {
     Broken,
 }
 
-/// How a connection ends.
+/// Ways to close a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseMode {
-    /// What the kernel still holds is delivered first.
+    /// Bytes that the kernel still holds are delivered first.
     Orderly,
     /// Unsent bytes are thrown away and the kernel's memory is free at once.
     Reset,
@@ -56,20 +56,21 @@ pub enum CloseMode {
 pub trait Io {
     /// Offers every send to the kernel once, in order, and writes each `result`.
     fn send_all(&mut self, sends: &mut [SendOp<'_>]);
-    /// Microseconds since the start, by the clock of `Now`, at this moment. For what is measured: no decision
+    /// Microseconds since the start, by the clock of `Now`, at this moment. For measurements: no decision
     /// depends on it.
     fn mono_us(&mut self) -> u64;
-    /// Reads once.
+    /// Reads once from a connection, into all of `into` at most.
     fn read(&mut self, slot: u32, into: &mut [u8]) -> ReadResult;
     /// Acknowledges the bytes read so far at once: a peer may hold the rest of its request back until then.
     fn acknowledge(&mut self, slot: u32);
-    /// A body was admitted that is longer than the peer may send ahead: lets it send more at once.
+    /// Lets the peer send more at once: a body was admitted that is longer than it may send ahead.
     fn expect_body(&mut self, slot: u32);
     /// Tells the peer that nothing more will be sent; reading goes on.
     fn shutdown_write(&mut self, slot: u32);
-    /// Who is at the other end; none for what has no such address. Costs a system call: for surveys only.
+    /// Address of the peer; none for a socket that has no such address. Costs a system call, so
+    /// only for surveys.
     fn peer_address(&mut self, slot: u32) -> Option<SocketAddr>;
-    /// What the kernel has counted, where it does. Costs a system call, too.
+    /// Traffic that the kernel has counted, where it does. Costs a system call, too.
     fn traffic(&mut self, slot: u32) -> Option<ConnectionTraffic>;
     /// Ends the connection; the slot may be reused at once.
     fn close(&mut self, slot: u32, how: CloseMode);

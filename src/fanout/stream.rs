@@ -33,16 +33,16 @@ const _: () = assert!(UPSTREAM_BYTES_MAX / UPSTREAM_UNIT_BYTES < u16::MAX as usi
 /// Milliseconds after which a stream that could not be ended yet is looked at again.
 const END_RETRY_MS: u64 = 100;
 
-/// How a new stream is opened, beside what it subscribes to.
+/// A subscription about to become a stream.
 pub(super) struct StreamOpening {
     /// Bytes that precede the stream: earlier answers, the head, the greeting.
     pub bytes: Vec<u8>,
-    /// What is subscribed to.
+    /// Topics, filter and place to start from.
     pub subscribe: SubscribeRequest,
 }
 
 impl Worker {
-    /// Turns a talking connection into a stream. Refused: the connection is as it was.
+    /// Turns a connection with a request into a stream. Refused: the connection is as it was.
     pub(super) fn begin_stream(&mut self, slot: u32, opening: StreamOpening) -> Result<(), RefusalReason> {
         let StreamOpening { bytes, subscribe } = opening;
         let node = Arc::clone(&self.node);
@@ -119,7 +119,7 @@ impl Worker {
         }
     }
 
-    /// The reconnection time for one client.
+    /// Draws the reconnection time of one client.
     pub(super) fn draw_retry_ms(&mut self) -> u64 {
         self.prng.jittered(self.node.settings.retry_ms, RETRY_JITTER_PERCENT)
     }
@@ -139,8 +139,8 @@ impl Worker {
         }
     }
 
-    /// Reads what a subscriber sends after its request, which means nothing, until it sends too much or ends.
-    /// Returns how many bytes were read.
+    /// Reads bytes that a subscriber sends after its request, which mean nothing, until they are too many or
+    /// it ends. Returns how many bytes were read.
     pub(super) fn read_upstream(&mut self, io: &mut impl Io, slot: u32) -> usize {
         let read = io.read(slot, &mut self.scratch);
         match read {
@@ -162,7 +162,7 @@ impl Worker {
         0
     }
 
-    /// A stream's timer: its end, its slowness or its heartbeat, whichever is due; then the next one.
+    /// Acts on a stream's timer: its end, its slowness or its heartbeat, if due. Then arms the next one.
     pub(super) fn handle_stream_timer(&mut self, io: &mut impl Io, slot: u32) {
         let tick = self.now.tick();
         let ticks = self.node.ticks;
@@ -220,7 +220,7 @@ impl Worker {
         }
     }
 
-    /// Queues the end of a stream behind what is begun; it reads no further frames.
+    /// Queues the end of a stream behind bytes that wait; it reads no further frames.
     pub(super) fn queue_stream_end(&mut self, slot: u32) {
         let tick = self.now.tick();
         let retry_ms = self.draw_retry_ms();
@@ -245,13 +245,13 @@ impl Worker {
         self.queue_write(slot);
     }
 
-    /// The worker's own token of a connection.
+    /// Token of the present owner of a slot.
     pub(super) fn token(&self, slot: u32) -> ConnToken {
         ConnToken::new(slot, self.conns[slot as usize].generation)
     }
 }
 
-/// How long a stream may take nothing.
+/// Time for which a stream may take nothing.
 fn write_patience(stream: &Stream, ticks: &TickSettings) -> Tick {
     match stream.is_ended_by_operator() {
         true => ticks.stall.min(ticks_of_ms(OPERATOR_PATIENCE_MS)),

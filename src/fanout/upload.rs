@@ -38,16 +38,16 @@ struct ParsedBody {
 enum UploadProgress {
     /// It is whole; so many of the bytes given were left over.
     Whole(usize),
-    /// More is to come.
+    /// The rest is still to come.
     More,
-    /// It is broken.
+    /// Its bytes break a rule.
     Bad(Problem),
-    /// The node's budget is taken.
+    /// The node's budget for bodies is taken.
     NoRoom,
 }
 
 impl Worker {
-    /// Begins a publish: at once if the body is here, otherwise it is admitted or refused.
+    /// Begins a publish: publishes at once if the body is here, otherwise admits or refuses it.
     pub(super) fn begin_upload(
         &mut self,
         slot: u32,
@@ -116,7 +116,7 @@ impl Worker {
         }
     }
 
-    /// Bytes of a body that came after its head.
+    /// Takes in bytes of a body that came after its head.
     pub(super) fn feed_upload(&mut self, slot: u32, bytes: &[u8]) {
         if let RequestFlow::Answered(taken) = self.take_body_bytes(slot, bytes) {
             self.handle_input(slot, &bytes[taken..]);
@@ -124,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// Feeds the body; publishes and answers when it is whole.
+    /// Feeds the body, and publishes and answers when it is whole.
     fn take_body_bytes(&mut self, slot: u32, bytes: &[u8]) -> RequestFlow {
         let node = std::sync::Arc::clone(&self.node);
         let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else {
@@ -163,7 +163,7 @@ impl Worker {
         }
     }
 
-    /// Refuses a body that is still to come: nothing is published during a drain, and whoever sends it should
+    /// Refuses a body that is still to come: nothing is published during a drain, and its publisher should
     /// hear that now.
     pub(super) fn refuse_upload(&mut self, slot: u32) {
         let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else { return };
@@ -275,7 +275,7 @@ impl PublishUpload {
         match &mut self.framing {
             UploadFraming::Bytes(length) => {
                 let take = (*length - self.body.len()).min(bytes.len());
-                // Grow with what has come, never beyond what was announced.
+                // Grow with the bytes that have come, never beyond the announced length.
                 let room = (self.body.len() * 2).max(take).clamp(self.body.len() + take, *length);
                 if self.body.capacity() < self.body.len() + take {
                     self.body.reserve_exact(room - self.body.len());

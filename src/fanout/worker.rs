@@ -8,7 +8,7 @@
 //! Every step has a budget, and that of the reads is small while a round runs: a health check, a publish or a
 //! newcomer waits for one batch and never for a whole broadcast, and a crowd of newcomers costs each batch of
 //! existing subscribers a few reads. This file owns the queues between the steps and the life of a
-//! connection; the steps are in `rounds`, `exchange`, `stream` and `output`.
+//! connection; the steps are in `rounds`, `http`, `upload`, `stream` and `output`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ use crate::base::prng::Prng;
 use crate::base::settings::ListenerKind;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
 
-/// What the poll says about a connection.
+/// Readiness of one connection, as the poll reports it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PollReadiness {
     /// Bytes wait, or the peer has finished.
@@ -73,9 +73,9 @@ pub struct TurnOutcome {
 /// A drain in progress.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DrainWindow {
-    /// When whatever is left is cut.
+    /// Tick in which all that is left is cut.
     pub deadline: Tick,
-    /// Until when connections between two requests are kept.
+    /// Tick until which connections between two requests are kept.
     pub idle_until: Tick,
 }
 
@@ -130,18 +130,18 @@ pub struct Worker {
     refusals: usize,
     /// Connections of the operator's listener.
     pub(super) control_connections: usize,
-    /// When it last looked for idle ones among them.
+    /// Tick in which it last looked for idle ones among them.
     pub(super) evicted_at: Tick,
     sweep_at_ms: u64,
     /// Surveys that it takes part in, each a slice in turn.
     pub(super) walks: VecDeque<SurveyWalk>,
     pub(super) agents: UserAgents,
-    /// Whether somebody who is behind was served in the last turn.
+    /// Whether a stream read the log in the last turn.
     pub(super) log_read: bool,
     /// For tables whose keys clients choose.
     pub(super) hash: SeededHash,
     pub(super) tracing: bool,
-    /// From where connections came, by slot, while notes are wanted: after a reset the kernel cannot tell.
+    /// Addresses of peers by slot, while traces are wanted: after a reset the kernel cannot tell.
     pub(super) peer_addresses: BTreeMap<u32, IpAddr>,
     pub(super) traces: Vec<ConnTrace>,
 }
@@ -250,7 +250,7 @@ impl Worker {
         }
     }
 
-    /// Notes what the poll says. Stale tokens are ignored.
+    /// Queues a connection for its reads and writes of the next turn. Stale tokens are ignored.
     pub fn note_readiness(&mut self, token: ConnToken, readiness: PollReadiness) {
         if !self.owns(token) {
             return;
@@ -294,6 +294,10 @@ impl Worker {
             wake: std::mem::take(&mut self.wake),
             drain_requested: std::mem::take(&mut self.drain_requested),
             finished,
+            listening: !self.stopping,
+            rounds_left: !self.topics.rounds().is_empty(),
+            more,
+            due_in_ms: if more { Some(0) } else { self.due_in_ms() },
         }
     }
 
@@ -313,12 +317,8 @@ impl Worker {
     pub fn wake_up(&self) {
         self.node.hub.mailbox(self.index).wake_up();
     }
-            listening: !self.stopping,
-            rounds_left: !self.topics.rounds().is_empty(),
-            more,
-            due_in_ms: if more { Some(0) } else { self.due_in_ms() },
 
-    /// Connections it holds.
+    /// Number of connections, streams among them.
     pub fn connections(&self) -> usize {
         self.conns.len()
     }
@@ -351,14 +351,14 @@ impl Worker {
         Some(due.saturating_sub(self.now.mono_ms))
     }
 
-    /// Frames into their topics, probes onward; stops when too much waits to be offered, so that a publisher
-    /// that outruns this worker fills the mailbox and is refused.
+    /// Takes frames into their topics and marks probes; stops when too much waits to be offered, so that a
+    /// publisher that outruns this worker fills the mailbox and is refused.
     fn take_mail(&mut self) {
         let most = if self.drain.is_some() || self.stopping {
-            // At the end nothing more is published, and the time for what was is short.
+            // At the end nothing more is published, and the time for all that was is short.
             usize::MAX
         } else if self.log_read && self.inbox.frames.len() > MAIL_FRAMES_PER_TURN {
-            // Those who return or were full for a moment must not be passed by while they read.
+            // Streams that return or were full for a moment must not be passed by while they read.
             MAIL_FRAMES_BESIDE_READERS
         } else {
             MAIL_FRAMES_PER_TURN
@@ -390,10 +390,10 @@ impl Worker {
         }
     }
 
-    /// Ends those whose half-sent frame is no longer kept: history has passed them by, and together they hold
-    /// more memory than history may.
+    /// Ends streams whose half-sent frame is no longer kept: history has passed them by, and together they
+    /// hold more memory than history may.
     fn shed_passed_by(&mut self, io: &mut impl Io) {
-        // Publishers wait for a look at those who hold something, not at all connections.
+        // Publishers wait for a look at the streams that hold a frame, not at all connections.
         let holders = self.conns.iter().filter(|(_, conn)| half_sent(conn).is_some());
         let holders: Vec<u32> = holders.map(|(slot, _)| slot as u32).collect();
         let node = Arc::clone(&self.node);
@@ -442,7 +442,7 @@ impl Worker {
         more
     }
 
-    /// A timer has come. Streams decide whether it is really due; requests are late.
+    /// Acts on a timer. Streams decide whether anything is really due; requests are late.
     fn handle_timer(&mut self, io: &mut impl Io, slot: u32) {
         match &self.conns[slot as usize].state {
             ConnState::Streaming(_) => self.handle_stream_timer(io, slot),
@@ -471,14 +471,14 @@ impl Worker {
                     let ends = stream.end_due;
                     self.wheel.arm(slot, ends);
                 }
-                // A request may be under way, and whoever sent it would not know what became of it.
+                // A request may be under way, and its sender could not tell whether it was handled.
                 ConnState::Idle => self.wheel.arm(slot, idle_until),
                 ConnState::Requesting(_) => self.refuse_upload(slot),
             }
         }
     }
 
-    /// Whether a drain or stop has come to its end; ends what is left.
+    /// Whether a drain or stop has come to its end; then ends the connections that are left.
     fn is_finished(&mut self, io: &mut impl Io) -> bool {
         let Some(deadline) = self.drain.map(|drain| drain.deadline).or(self.stopping.then_some(0)) else {
             return false;
@@ -502,8 +502,8 @@ impl Worker {
         true
     }
 
-    /// The window has passed: whoever can take an end at once gets one, after what is begun. Frames that a
-    /// stream had still to read it gets where it comes back.
+    /// Sends streams their end when the window has passed: after a frame that is begun, and only if they take
+    /// it at once. Frames that a stream had still to read it gets where it comes back.
     fn end_remaining(&mut self, io: &mut impl Io) {
         for slot in self.all_slots() {
             self.queue_stream_end(slot);
@@ -535,7 +535,8 @@ impl Worker {
         }
     }
 
-    /// After a read of `bytes` of at most `most`: reads again if more may wait and no readiness will tell.
+    /// Queues another read after one of `bytes` of at most `most`, if more may wait and no readiness will
+    /// tell.
     pub(super) fn queue_read_again(&mut self, slot: u32, bytes: usize, most: usize) {
         let ended = self.conns.get(slot as usize).is_some_and(Conn::has_ended);
         if ended || (bytes == most && self.conns.contains(slot as usize)) {
@@ -543,12 +544,12 @@ impl Worker {
         }
     }
 
-    /// Queues a connection to be written to, unless its socket is known to be full.
+    /// Queues a connection with short output.
     pub(super) fn queue_write(&mut self, slot: u32) {
         self.queue_output(slot, WriteLane::Short);
     }
 
-    /// The same in one lane or the other.
+    /// Queues a connection in a lane of the write queue, unless its socket is known to be full.
     pub(super) fn queue_output(&mut self, slot: u32, lane: WriteLane) {
         let conn = &mut self.conns[slot as usize];
         if conn.enter_write_queue() {
@@ -556,7 +557,7 @@ impl Worker {
         }
     }
 
-    /// Ends a connection.
+    /// Closes a connection and frees its slot.
     pub(super) fn close(&mut self, io: &mut impl Io, slot: u32, how: CloseMode, why: CloseReason) {
         self.trace_closed(io, slot, why);
         self.release_connection(slot, why);
@@ -593,7 +594,7 @@ impl Worker {
     }
 }
 
-/// A stream that has been sent part of a frame, and the frame's id.
+/// The stream of a connection that has been sent part of a frame, and the frame's id.
 fn half_sent(conn: &Conn) -> Option<(&Stream, EventId)> {
     let ConnState::Streaming(stream) = &conn.state else { return None };
     let (frame, _) = stream.pending.as_ref()?.frame.as_ref()?;
