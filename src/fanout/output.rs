@@ -11,7 +11,7 @@ use std::collections::binary_heap::PeekMut;
 use std::sync::{Arc, MutexGuard};
 
 use super::batch::{PlannedSend, SendBatch, SendOutcome};
-use super::conn::{ConnState, Stream, SubscriberPlace};
+use super::conn::{Conn, ConnState, Stream, SubscriberPlace};
 use super::hub::HubState;
 use super::lanes::WriteLane;
 use super::node::Node;
@@ -180,6 +180,26 @@ impl Worker {
         (items, evicted)
     }
 
+    /// Ends streams whose half-sent frame is no longer kept: history has passed them by, and together they
+    /// hold more memory than history may.
+    pub(super) fn shed_passed_by(&mut self, io: &mut impl Io) {
+        // Publishers wait for a look at the streams that hold a frame, not at all connections.
+        let holders = self.conns.iter().filter(|(_, conn)| half_sent(conn).is_some());
+        let holders: Vec<u32> = holders.map(|(slot, _)| slot as u32).collect();
+        let node = Arc::clone(&self.node);
+        let hub = node.hub.lock();
+        let passed_by = |slot: &u32| {
+            half_sent(&self.conns[*slot as usize]).is_some_and(|(stream, id)| {
+                !stream.places().iter().any(|at| hub.log(self.topics.get(at.topic).hub).keeps(id))
+            })
+        };
+        let slots: Vec<u32> = holders.into_iter().filter(passed_by).collect();
+        drop(hub);
+        for slot in slots {
+            self.close(io, slot, CloseMode::Reset, CloseReason::SlowEvicted);
+        }
+    }
+
     /// Applies to each connection the outcome of its send, which ended at `now_us`.
     pub(super) fn apply_outcomes(&mut self, io: &mut impl Io, outcomes: Vec<SendOutcome>, now_us: u64) {
         if outcomes.is_empty() {
@@ -290,6 +310,13 @@ impl Worker {
             }
         }
     }
+}
+
+/// The stream of a connection that has been sent part of a frame, and the frame's id.
+fn half_sent(conn: &Conn) -> Option<(&Stream, EventId)> {
+    let ConnState::Streaming(stream) = &conn.state else { return None };
+    let (frame, _) = stream.pending.as_ref()?.frame.as_ref()?;
+    Some((stream, frame.id()))
 }
 
 /// Ends the lag and the replay of a stream that is live again or ends, and counts both.

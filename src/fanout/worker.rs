@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use slab::Slab;
 
 pub use super::conn::ConnToken;
-use super::conn::{Conn, ConnLimit, ConnState, ExchangePhase, Stream};
+use super::conn::{Conn, ConnLimit, ConnState, ExchangePhase};
 use super::conn_trace::ConnTrace;
 use super::hash::SeededHash;
 use super::lanes::{LaneQueues, ReadLane, WriteLane};
@@ -30,7 +30,6 @@ use super::topics::LocalTopics;
 use super::user_agents::UserAgents;
 use super::wheel::TimerWheel;
 use crate::base::counters::{CloseReason, Count, Counters, TurnStep};
-use crate::base::id::EventId;
 use crate::base::limits::{
     BATCH_SENDS_MAX, DRAIN_IDLE_MS, FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN,
     READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN,
@@ -390,26 +389,6 @@ impl Worker {
         }
     }
 
-    /// Ends streams whose half-sent frame is no longer kept: history has passed them by, and together they
-    /// hold more memory than history may.
-    fn shed_passed_by(&mut self, io: &mut impl Io) {
-        // Publishers wait for a look at the streams that hold a frame, not at all connections.
-        let holders = self.conns.iter().filter(|(_, conn)| half_sent(conn).is_some());
-        let holders: Vec<u32> = holders.map(|(slot, _)| slot as u32).collect();
-        let node = Arc::clone(&self.node);
-        let hub = node.hub.lock();
-        let passed_by = |slot: &u32| {
-            half_sent(&self.conns[*slot as usize]).is_some_and(|(stream, id)| {
-                !stream.places().iter().any(|at| hub.log(self.topics.get(at.topic).hub).keeps(id))
-            })
-        };
-        let slots: Vec<u32> = holders.into_iter().filter(passed_by).collect();
-        drop(hub);
-        for slot in slots {
-            self.close(io, slot, CloseMode::Reset, CloseReason::SlowEvicted);
-        }
-    }
-
     fn read_ready(&mut self, io: &mut impl Io) {
         let busy = !self.topics.rounds().is_empty();
         let mut bytes = 0;
@@ -592,11 +571,4 @@ impl Worker {
             ConnState::Streaming(stream) => self.leave_topics(stream),
         }
     }
-}
-
-/// The stream of a connection that has been sent part of a frame, and the frame's id.
-fn half_sent(conn: &Conn) -> Option<(&Stream, EventId)> {
-    let ConnState::Streaming(stream) = &conn.state else { return None };
-    let (frame, _) = stream.pending.as_ref()?.frame.as_ref()?;
-    Some((stream, frame.id()))
 }
