@@ -206,6 +206,17 @@ fn mistakes_end_with_2_and_one_line() {
 }
 
 #[test]
+fn a_kubernetes_service_of_the_same_name_does_not_stop_the_start() {
+    let mut command = program();
+    command.arg("config").env("FANWHEEL_SERVICE_HOST", "10.96.0.17").env("FANWHEEL_SERVICE_PORT", "8080");
+    command.env("FANWHEEL_PORT", "tcp://10.96.0.17:8080").env("FANWHEEL_PORT_8080_TCP_PORT", "8080");
+    let output = command.output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let line = refused(program().args(["config"]).env("FANWHEEL_PORT", "8080"), 2);
+    assert!(line.contains("unknown setting FANWHEEL_PORT"), "{line}");
+}
+
+#[test]
 fn a_start_that_fails_ends_with_1_and_says_what_to_do() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

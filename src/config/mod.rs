@@ -10,3 +10,4 @@ pub mod refusal;
 pub mod render;
 pub mod resolve;
 pub mod resolved;
+pub mod service_links;

@@ -15,6 +15,7 @@ use crate::config::refusal::{SettingsRefusal, nearest_setting};
 use crate::config::resolved::{
     ResolvedEntry, ResolvedSettings, SettingSource, VARIABLE_PREFIX, variable_name,
 };
+use crate::config::service_links::is_service_link;
 
 /// The variable that names the configuration file; a flag of the same name is stronger.
 pub const CONFIG_VARIABLE: &str = "FANWHEEL_CONFIG";
@@ -58,7 +59,7 @@ impl ResolvedSettings {
             resolved.entry_mut(spec.name).set_text(text, source)?;
         }
         for (name, value) in &inputs.environment {
-            let Some(spec) = spec_of_variable(name)? else { continue };
+            let Some(spec) = spec_of_variable(name, value)? else { continue };
             let text = value.to_str().ok_or_else(|| SettingsRefusal::Value {
                 place: variable_name(spec.name),
                 name: spec.name,
@@ -78,14 +79,18 @@ impl ResolvedSettings {
     }
 }
 
-/// The setting a variable names; none when it is not ours or only names the file.
-fn spec_of_variable(name: &OsStr) -> Result<Option<&'static SettingSpec>, SettingsRefusal> {
+/// The setting a variable names; none when it is not ours, comes from Kubernetes or only names the file.
+fn spec_of_variable(name: &OsStr, value: &OsStr) -> Result<Option<&'static SettingSpec>, SettingsRefusal> {
     let name = name.to_string_lossy();
     let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { return Ok(None) };
     if name == CONFIG_VARIABLE {
         return Ok(None);
     }
     let found = TABLE.iter().find(|spec| variable_name(spec.name) == name);
+    let behind_name = &name[VARIABLE_PREFIX.len() - 1..];
+    if found.is_none() && is_service_link(behind_name, &value.to_string_lossy()) {
+        return Ok(None);
+    }
     found.map(Some).ok_or_else(|| SettingsRefusal::UnknownName {
         place: "environment".to_owned(),
         name: name.clone().into_owned(),

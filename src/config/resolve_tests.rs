@@ -69,6 +69,22 @@ fn a_flag_names_another_file_than_the_variable() {
 }
 
 #[test]
+fn variables_of_kubernetes_services_are_no_settings() {
+    let environment = [
+        ("FANWHEEL_SERVICE_HOST", "10.96.0.17"),
+        ("FANWHEEL_SERVICE_PORT", "8080"),
+        ("FANWHEEL_PORT", "tcp://10.96.0.17:8080"),
+        ("FANWHEEL_PORT_8080_TCP", "tcp://10.96.0.17:8080"),
+        ("FANWHEEL_CONTROL_PORT_8081_TCP_PROTO", "tcp"),
+        ("FANWHEEL_WORKERS", "3"),
+    ];
+    let resolved = ResolvedSettings::read(&inputs(&[], &environment)).expect("good");
+    assert_eq!(resolved.settings().workers, 3);
+    let line = refusal(&[], &[("FANWHEEL_PORT", "8080")]);
+    assert!(line.starts_with("environment: unknown setting FANWHEEL_PORT"), "{line}");
+}
+
+#[test]
 fn repeated_flags_and_commas_make_one_list() {
     let flags = [("listen", "127.0.0.1:1"), ("listen", "127.0.0.1:2,unix:/run/x")];
     let resolved = ResolvedSettings::read(&inputs(&flags, &[])).expect("good");
