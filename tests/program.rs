@@ -369,6 +369,21 @@ fn sighup_applies_what_it_can_and_says_what_it_cannot() {
 }
 
 #[test]
+fn sighup_never_waits_for_a_pipe_in_the_place_of_the_configuration() {
+    let file = Scratch::new("pipe.toml");
+    fs::write(&file.0, "log_level = 'info'\n").unwrap();
+    let mut server = Server::ready(&["--config", file.arg()]);
+    fs::remove_file(&file.0).unwrap();
+    assert!(Command::new("mkfifo").arg(&file.0).status().unwrap().success());
+    server.signal("HUP");
+    let line = server.line("event=reload_refused");
+    assert!(line.contains("pipe.toml: it is a pipe"), "{line}");
+    assert!(server.get("/readyz").starts_with("HTTP/1.1 200"));
+    server.signal("TERM");
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
 fn a_log_that_is_rotated_under_load_goes_on_and_reaches_no_subscriber() {
     let (file, moved) = (Scratch::new("rotated.log"), Scratch::new("rotated.log.1"));
     let mut server = Server::start(&["--log-file", file.arg(), "--log-level", "debug"]);

@@ -3,8 +3,6 @@
 //!
 //! Owns the file's syntax and its types. Whether a value is in its bounds is decided where the sources meet.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -16,6 +14,7 @@ use crate::base::settings::{self, SettingKind, SettingSpec, TABLE};
 use crate::base::suggest::nearest;
 use crate::config::alert_rules::{self, ConfigText, RuleEntry};
 use crate::config::refusal::SettingsRefusal;
+use crate::host::named_file::{PipeWait, read_named_file};
 
 /// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
 const CONFIG_FILE_BYTES_MAX: usize = MIB;
@@ -41,15 +40,10 @@ pub struct FileContents {
 }
 
 /// Reads and checks a file's names and types.
-pub fn read(path: &Path) -> Result<FileContents, SettingsRefusal> {
+pub fn read(path: &Path, wait: PipeWait) -> Result<FileContents, SettingsRefusal> {
     let unreadable = |reason: String| SettingsRefusal::FileUnreadable(path.to_owned(), reason);
-    let mut bytes = Vec::new();
-    let limit = CONFIG_FILE_BYTES_MAX as u64;
-    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    read.map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() > CONFIG_FILE_BYTES_MAX {
-        return Err(unreadable(format!("it is larger than {CONFIG_FILE_BYTES_MAX} bytes")));
-    }
+    let bytes = read_named_file(path, CONFIG_FILE_BYTES_MAX, wait);
+    let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8 text".to_owned()))?;
     parse(path, &text)
 }

@@ -16,6 +16,7 @@ use crate::config::resolved::{
     ResolvedEntry, ResolvedSettings, SettingSource, VARIABLE_PREFIX, variable_name,
 };
 use crate::config::service_links::is_service_link;
+use crate::host::named_file::PipeWait;
 
 /// The variable that names the configuration file; a flag of the same name is stronger.
 pub const CONFIG_VARIABLE: &str = "FANWHEEL_CONFIG";
@@ -36,10 +37,19 @@ pub struct SettingInputs {
 impl ResolvedSettings {
     /// Reads the file, if one is named, and lays the sources over each other.
     pub fn read(inputs: &SettingInputs) -> Result<ResolvedSettings, SettingsRefusal> {
+        ResolvedSettings::read_sources(inputs, PipeWait::Allowed)
+    }
+
+    /// Does the same for a running server, which waits for no pipe.
+    pub fn read_again(inputs: &SettingInputs) -> Result<ResolvedSettings, SettingsRefusal> {
+        ResolvedSettings::read_sources(inputs, PipeWait::Refused)
+    }
+
+    fn read_sources(inputs: &SettingInputs, wait: PipeWait) -> Result<ResolvedSettings, SettingsRefusal> {
         let in_environment = inputs.environment.iter().find(|(name, _)| name == CONFIG_VARIABLE);
         let path = inputs.config.as_deref().or(in_environment.map(|(_, path)| Path::new(path)));
         let path = path.filter(|path| !path.as_os_str().is_empty());
-        let in_file = path.map(file::read).transpose()?.unwrap_or_default();
+        let in_file = path.map(|path| file::read(path, wait)).transpose()?.unwrap_or_default();
         let mut resolved = ResolvedSettings::merge_sources(inputs, path.unwrap_or(Path::new("")), in_file)?;
         contradictions::check(&mut resolved)?;
         Ok(resolved)

@@ -7,6 +7,7 @@
 
 pub mod disk;
 pub mod epoll;
+pub mod file;
 pub mod process;
 pub mod ring;
 pub mod socket;

@@ -1,6 +1,7 @@
 //! A message to a web address: JSON by POST, over TLS when the address says so. Owns which certificates are
 //! trusted: those of the host. Of an address only the host is ever shown.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,14 @@ use log::warn;
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-use crate::base::limits::ALERT_TRY_MS;
+use crate::base::limits::{ALERT_TRY_MS, MIB};
 use crate::base::settings::mask_url;
 use crate::host::ca_bundle;
+use crate::host::named_file::{PipeWait, read_named_file};
 use crate::monitor::alerts::AlertNotice;
+
+/// Bytes of a bundle of certificates: a host's own is a quarter of a MiB.
+const CA_BUNDLE_BYTES_MAX: usize = 8 * MIB;
 
 /// A web address that takes alerts.
 #[derive(Debug)]
@@ -62,7 +67,9 @@ fn webhook_agent(tls: bool) -> Agent {
 
 /// Reads the host's certificates; none when it has no bundle, and then no TLS connection is made.
 fn host_certificates() -> Vec<Certificate<'static>> {
-    let read = ca_bundle::file().and_then(|path| std::fs::read(&path).map_err(|_| path));
+    let read = ca_bundle::file().and_then(|path| {
+        read_named_file(Path::new(&path), CA_BUNDLE_BYTES_MAX, PipeWait::Refused).map_err(|_| path)
+    });
     let pem = match read {
         Ok(pem) => pem,
         Err(paths) => {
