@@ -1,22 +1,22 @@
-// Puts the page together: each part gets every new state and shows its own share of it.
+// Puts the page together: each part gets every new status and shows its own share of it.
 
 import { Alarms } from "./alarms.js";
 import { Table, byId, setText } from "./dom.js";
 import { Figures } from "./figures.js";
-import { byHand } from "./operator_actions.js";
-import { count, duration, percent, perSecond, words } from "./format.js";
-import { clients, topics } from "./pages.js";
+import { count, duration, percent, perSecond, spaceWords } from "./format.js";
+import { startForms } from "./operator_actions.js";
+import { createClientsTable, createTopicsTable } from "./pages.js";
 import { Plots } from "./plots.js";
-import { Source } from "./source.js";
+import { StatusSource } from "./source.js";
 
-/** Numbers older than this are shown in grey. */
+/** Age beyond which numbers are shown in grey. */
 const OLD_MS = 5000;
-/** Endings are also counted over the last so many states, about a minute. */
-const RECENT_STATES = 60;
+/** Statuses over which recent endings are counted, about a minute. */
+const RECENT_STATUSES = 60;
 
 const THEMES = ["auto", "light", "dark"];
 
-function themeButton(onChange) {
+function startThemeButton(onChange) {
   const button = byId("theme");
   const show = () => setText(button, `Theme: ${document.documentElement.dataset.theme ?? "auto"}`);
   button.addEventListener("click", () => {
@@ -36,7 +36,7 @@ function themeButton(onChange) {
   show();
 }
 
-function workersTable() {
+function createWorkersTable() {
   const columns = [
     { title: "Worker", header: true, text: (row) => String(row.index) },
     { title: "Connections", number: true, text: (row) => count(row.connections) },
@@ -53,30 +53,30 @@ function workersTable() {
   return new Table(document.querySelector("#workers table"), columns, (row) => row.index, "No worker yet.");
 }
 
-/** Reasons with their counts since the start and over about the last minute; the most frequent first. */
-class Reasons {
-  constructor(table, nothing) {
-    this.states = [];
+/** A table of reasons with their counts since the start and over the last minute, most frequent first. */
+class ReasonTable {
+  constructor(table, emptyText) {
+    this.recent = [];
     this.table = new Table(table, [
-      { title: "Reason", header: true, text: (row) => words(row.name) },
+      { title: "Reason", header: true, text: (row) => spaceWords(row.name) },
       { title: "Last minute", number: true, text: (row) => count(row.recent) },
       { title: "Since the start", number: true, text: (row) => count(row.total) },
-    ], (row) => row.name, nothing);
+    ], (row) => row.name, emptyText);
   }
 
   show(counts) {
-    const newest = this.states.at(-1);
-    if (newest && Object.keys(counts).some((name) => counts[name] < newest[name])) this.states = [];
-    this.states.push(counts);
-    if (this.states.length > RECENT_STATES + 1) this.states.shift();
-    const [oldest] = this.states;
+    const newest = this.recent.at(-1);
+    if (newest && Object.keys(counts).some((name) => counts[name] < newest[name])) this.recent = [];
+    this.recent.push(counts);
+    if (this.recent.length > RECENT_STATUSES + 1) this.recent.shift();
+    const [oldest] = this.recent;
     const rows = Object.entries(counts).filter(([, total]) => total > 0);
     this.table.fill(rows.map(([name, total]) => ({ name, total, recent: total - (oldest[name] ?? 0) }))
       .sort((a, b) => b.total - a.total));
   }
 }
 
-function addressesTable() {
+function createAddressesTable() {
   return new Table(byId("addresses"), [
     { title: "Address", header: true, text: (row) => row.address },
     { title: "Connections", number: true, text: (row) => count(row.connections) },
@@ -87,26 +87,26 @@ function start() {
   const alarms = new Alarms();
   const figures = new Figures(byId("figures-list"));
   const plots = new Plots(byId("plots-grid"));
-  const workers = workersTable();
-  const closed = new Reasons(byId("closed"), "No connection has ended yet.");
-  const refused = new Reasons(byId("refused"), "Nothing has been refused.");
-  const addresses = addressesTable();
+  const workers = createWorkersTable();
+  const closed = new ReasonTable(byId("closed"), "No connection has ended yet.");
+  const refused = new ReasonTable(byId("refused"), "Nothing has been refused.");
+  const addresses = createAddressesTable();
   setText(byId("place"), location.host);
-  themeButton(() => plots.rebuild());
+  startThemeButton(() => plots.rebuild());
   let version;
-  clients();
-  topics();
-  byHand();
-  new Source({
-    onSeries: (series) => plots.replace(series),
+  createClientsTable();
+  createTopicsTable();
+  startForms();
+  new StatusSource({
+    onSeries: (series) => plots.replaceSeries(series),
     onAge: (ms, error) => alarms.showAge(ms, error, OLD_MS),
     onStatus: (status) => {
-      // A newer program has taken the server's place: its page knows its numbers.
+      // A newer server has taken the place of the old one: its own page knows its numbers.
       version ??= status.version;
       if (status.version !== version) return location.reload();
       alarms.show(status);
       figures.show(status);
-      plots.add(status);
+      plots.addStatus(status);
       workers.fill(status.workers);
       closed.show(status.closed);
       refused.show(status.refused);

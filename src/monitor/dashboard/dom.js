@@ -1,72 +1,72 @@
-// Elements from data. Every text goes in as text, never as markup, and only when it has changed, so that
-// neither a reader nor the focus is disturbed once a second.
+// Elements from data. Every text goes in as text, never as markup. It goes in only when it has changed, so
+// that updates disturb neither screen readers nor the focus.
 
-/** The element with an id; the page is ours, so it is there. */
+/** Returns the element with an id; the page is our own, so the element exists. */
 export function byId(id) {
   return document.getElementById(id);
 }
 
-/** A new element with a class, which may be empty, and children or texts. */
-export function make(tag, className = "", ...children) {
+/** Creates an element with a class, which may be empty, and children or texts. */
+export function createElement(tag, className = "", ...children) {
   const element = document.createElement(tag);
   if (className) element.className = className;
   element.append(...children);
   return element;
 }
 
-/** Sets a text if it is another one. */
+/** Sets a text that differs from the present one. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Sets a class as a whole if it is another one. */
+/** Sets the whole class if it differs from the present one. */
 export function setClass(element, className) {
   if (element.className !== className) element.className = className;
 }
 
 /**
- * Makes the children of `parent` be one for each row, in order, reusing by key those that are there:
- * `create(row)` makes one, `update(element, row)` brings it up to date.
+ * Gives `parent` one child for each row, in order. It reuses the children it has, by key;
+ * `create(row)` creates one, `update(element, row)` updates one.
  */
 export function reconcile(parent, rows, keyOf, create, update) {
-  const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const childByKey = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   const wanted = rows.map((row) => {
     const key = String(keyOf(row));
-    const child = known.get(key) ?? create(row);
-    known.delete(key);
+    const child = childByKey.get(key) ?? create(row);
+    childByKey.delete(key);
     child.dataset.key = key;
     update(child, row);
     return child;
   });
   const focused = document.activeElement;
-  const stay = new Set(wanted);
-  for (const child of [...parent.children]) if (!stay.has(child)) child.remove();
+  const kept = new Set(wanted);
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
   wanted.forEach((child, index) => {
-    const there = parent.children[index] ?? null;
-    if (there !== child) parent.insertBefore(child, there);
+    const current = parent.children[index] ?? null;
+    if (current !== child) parent.insertBefore(child, current);
   });
-  // What is moved loses the focus.
+  // A moved element loses the focus.
   if (focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
 }
 
 /**
  * A table of columns `{ title, text(row), number?, long?, minor?, header?, action?(row) → element }`:
  * `number` aligns right, `long` may break lines anywhere, `minor` is left out on narrow screens, `header`
- * heads its row, `action` makes an element instead of a text.
+ * heads its row, `action` creates an element instead of a text.
  */
 export class Table {
-  constructor(table, columns, keyOf, nothing) {
+  constructor(table, columns, keyOf, emptyText) {
     this.columns = columns;
     this.keyOf = keyOf;
-    const head = make("tr", "", ...columns.map((column) => {
-      const cell = make("th", this.classOf(column), column.title);
+    const head = createElement("tr", "", ...columns.map((column) => {
+      const cell = createElement("th", this.classOf(column), column.title);
       cell.scope = "col";
       return cell;
     }));
-    this.body = make("tbody");
-    this.empty = make("td", "quiet", nothing);
+    this.body = createElement("tbody");
+    this.empty = createElement("td", "quiet", emptyText);
     this.empty.colSpan = columns.length;
-    table.append(make("thead", "", head), this.body);
+    table.append(createElement("thead", "", head), this.body);
     this.fill([]);
   }
 
@@ -77,7 +77,7 @@ export class Table {
   fill(rows) {
     if (rows.length === 0) {
       if (this.empty.isConnected) return;
-      this.body.replaceChildren(make("tr", "", this.empty));
+      this.body.replaceChildren(createElement("tr", "", this.empty));
       return;
     }
     if (this.empty.isConnected) this.body.replaceChildren();
@@ -86,8 +86,8 @@ export class Table {
   }
 
   createRow(row) {
-    return make("tr", "", ...this.columns.map((column) => {
-      const cell = make(column.header ? "th" : "td", this.classOf(column));
+    return createElement("tr", "", ...this.columns.map((column) => {
+      const cell = createElement(column.header ? "th" : "td", this.classOf(column));
       if (column.header) cell.scope = "row";
       if (column.action) cell.append(column.action(row));
       return cell;

@@ -1,15 +1,15 @@
-// An event stream read by fetch (WHATWG HTML §9.2.6), because EventSource tells only of event names that
-// are known beforehand, and whoever watches a topic wants all of them.
+// Reads an event stream with fetch (WHATWG HTML §9.2.6). EventSource delivers only events whose names are
+// registered beforehand, and a watched topic may have any.
 
-/** Reads until the stream ends or `signal` aborts; `onEvent({ id, name, data })` gets each event. */
+/** Reads until the stream ends or `signal` aborts, and calls `onEvent({ id, name, data })` for each event. */
 export async function readEvents(url, { signal, lastId, onOpen, onEvent }) {
   const headers = { Accept: "text/event-stream" };
   if (lastId) headers["Last-Event-ID"] = lastId;
   const answer = await fetch(url, { headers, signal, cache: "no-store" });
-  if (!answer.ok) throw new Refusal(await reasonOf(answer));
+  if (!answer.ok) throw new RefusedError(await readErrorMessage(answer));
   onOpen();
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  const parser = new Parser(onEvent);
+  const parser = new EventParser(onEvent);
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
@@ -17,24 +17,24 @@ export async function readEvents(url, { signal, lastId, onOpen, onEvent }) {
   }
 }
 
-/** The server said no, and would say it again. */
-export class Refusal extends Error {}
+/** A refusal by the server, which a retry would meet again. */
+export class RefusedError extends Error {}
 
-/** The message of an answer that is not a success. */
-export async function reasonOf(answer) {
+/** Returns the message of an answer that is not a success. */
+export async function readErrorMessage(answer) {
   const problem = await answer.json().catch(() => null);
   return problem?.message ?? `The server answers ${answer.status}.`;
 }
 
-class Parser {
+class EventParser {
   constructor(onEvent) {
     this.onEvent = onEvent;
     this.rest = "";
     this.id = "";
-    this.clear();
+    this.clearEvent();
   }
 
-  clear() {
+  clearEvent() {
     this.name = "";
     this.data = [];
   }
@@ -45,13 +45,13 @@ class Parser {
     const whole = this.rest.endsWith("\r") ? this.rest.slice(0, -1) : this.rest;
     const lines = whole.split(/\r\n|\n|\r/);
     this.rest = lines.pop() + this.rest.slice(whole.length);
-    lines.forEach((line) => this.line(line));
+    lines.forEach((line) => this.takeLine(line));
   }
 
-  line(line) {
+  takeLine(line) {
     if (line === "") {
       if (this.data.length > 0) this.onEvent({ id: this.id, name: this.name, data: this.data.join("\n") });
-      return this.clear();
+      return this.clearEvent();
     }
     const colon = line.indexOf(":");
     const field = colon < 0 ? line : line.slice(0, colon);

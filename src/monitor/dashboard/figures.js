@@ -1,16 +1,16 @@
-// The numbers of this moment, each with what it is to be held against. Owns their order and words.
+// The numbers of this moment, each with its limit or average beside it. Owns their order and words.
 
-import { make, setClass, setText } from "./dom.js";
+import { createElement, setClass, setText } from "./dom.js";
 import { NONE, bytes, count, decimal, duration, percent, perSecond, plural } from "./format.js";
 
-/** From here on a figure is shown as a warning: subscribers behind, refusals or errors, a limit's share. */
+/** Values from which a figure is shown as a warning: subscribers behind, refusals, errors, use of a limit. */
 const BEHIND_WARNS_PERCENT = 5;
 const TROUBLE_WARNS_PER_SECOND = 0.1;
 const FULL_WARNS_PERCENT = 80;
 
 const share = (part, whole) => (whole > 0 && typeof part === "number" ? (100 * part) / whole : null);
 
-/** Of a status: `value` in large, `note` below it, `share` of a limit as a bar, and whether it `warns`. */
+/** Functions of a status: the `value`, the `note` below it, the `share` of a limit, whether it `warns`. */
 const FIGURES = [
   { name: "Connections",
     value: ({ connections }) => count(connections.open),
@@ -19,8 +19,9 @@ const FIGURES = [
     share: ({ connections }) => share(connections.open, connections.max) },
   { name: "Subscribers",
     value: ({ subscribers }) => count(subscribers.open),
-    note: ({ subscribers }) => `${count(subscribers.lagging)} behind (${percent(behind(subscribers))})`,
-    warns: ({ subscribers }) => behind(subscribers) > BEHIND_WARNS_PERCENT },
+    note: ({ subscribers }) =>
+      `${count(subscribers.lagging)} behind (${percent(behindPercent(subscribers))})`,
+    warns: ({ subscribers }) => behindPercent(subscribers) > BEHIND_WARNS_PERCENT },
   { name: "Deliveries",
     value: ({ rates }) => perSecond(rates["1s"].deliveries),
     note: ({ rates }) => `${perSecond(rates["1m"].deliveries)} over 1 min; ${bytes(rates["1s"].bytes)}/s` },
@@ -33,7 +34,7 @@ const FIGURES = [
     note: ({ latency_ms }) => `last subscriber ${duration(latency_ms?.last?.p99)}` },
   { name: "Memory",
     value: ({ memory }) => bytes(memory.resident_bytes),
-    note: ({ memory }) => `${limit(memory.limit_bytes)}${growth(memory)}`,
+    note: ({ memory }) => `${limitText(memory.limit_bytes)}${growthText(memory)}`,
     share: ({ memory }) => share(memory.resident_bytes, memory.limit_bytes),
     warns: ({ memory }) => memory.leak?.judgement === "suspected" },
   { name: "Processor",
@@ -60,28 +61,28 @@ const FIGURES = [
       `on average; ${decimal(messages)} messages a stream` },
 ];
 
-function behind(subscribers) {
+function behindPercent(subscribers) {
   return share(subscribers.lagging, subscribers.open) ?? 0;
 }
 
-function limit(limit_bytes) {
+function limitText(limit_bytes) {
   return limit_bytes ? `of ${bytes(limit_bytes)}; ` : "";
 }
 
-function growth({ leak, bytes_per_connection, history_bytes }) {
+function growthText({ leak, bytes_per_connection, history_bytes }) {
   if (leak?.judgement === "suspected") return `leak? +${bytes(leak.bytes_per_minute)}/min`;
   const known = typeof bytes_per_connection === "number";
   return known ? `${bytes(bytes_per_connection)} per connection` : `${bytes(history_bytes)} history`;
 }
 
-/** All figures, in one list of terms. */
+/** Shows all figures in one list of terms. */
 export class Figures {
   constructor(list) {
     this.rows = FIGURES.map((figure) => {
-      const value = make("dd", "value", NONE);
-      const bar = make("div", "bar");
-      const note = make("dd", "note", "\u00a0");
-      const group = make("div", "figure", make("dt", "", figure.name), value, note);
+      const value = createElement("dd", "value", NONE);
+      const bar = createElement("div", "bar");
+      const note = createElement("dd", "note", "\u00a0");
+      const group = createElement("div", "figure", createElement("dt", "", figure.name), value, note);
       if (figure.share) note.append(bar);
       list.append(group);
       const text = document.createTextNode("");

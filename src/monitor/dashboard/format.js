@@ -1,4 +1,4 @@
-// Numbers, sizes and times as people read them. Knows nothing of the page.
+// Writes numbers, sizes and times for people. Knows nothing of the page.
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const oneDigit = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -8,7 +8,7 @@ const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const shortClock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 
-/** What stands where there is no number. */
+/** Stands in the place of a number that is not known. */
 export const NONE = "–";
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
@@ -24,7 +24,7 @@ export function plural(value, noun) {
 }
 
 /** 12K, 7.5, 0.25: for axes. */
-export function short(value) {
+export function compactNumber(value) {
   if (!isNumber(value)) return NONE;
   return Math.abs(value) < 1 ? twoDigits.format(value) : compact.format(value);
 }
@@ -81,7 +81,7 @@ export function minute(ms) {
   return shortClock.format(ms);
 }
 
-/** 14:03:59, local time of whoever looks. */
+/** 14:03:59, in the local time of the browser. */
 export function time(ms) {
   return isNumber(ms) ? clock.format(ms) : NONE;
 }
@@ -93,16 +93,16 @@ export function moment(ms) {
   return today ? clock.format(ms) : `${day.format(ms)} ${clock.format(ms)}`;
 }
 
-/** `slow_stalled` → `slow stalled`: names of the server's own reasons only. */
-export function words(name) {
+/** `slow_stalled` → `slow stalled`, for names of the server's own reasons. */
+export function spaceWords(name) {
   return String(name).replaceAll("_", " ");
 }
 
-/** What browsers call an address that does not answer; each has words of its own. */
+/** Messages of browsers for an address that does not answer; each browser has its own. */
 const UNREACHED = /^(failed to fetch|load failed|networkerror|network error)/i;
 
-/** Why an answer did not come. */
-export function failure(error) {
+/** Says why an answer did not come. */
+export function describeFailure(error) {
   if (error.name === "TimeoutError") return "it does not answer in time";
   return UNREACHED.test(error.message) ? "it cannot be reached" : error.message;
 }

@@ -1,15 +1,15 @@
-// Publishing and watching by hand. Owns both forms and the list of watched events.
+// Publishes and watches events by hand. Owns both forms and the list of watched events.
 
-import { byId, make, setText } from "./dom.js";
-import { Refusal, readEvents, reasonOf } from "./events.js";
-import { count, failure, time } from "./format.js";
+import { byId, createElement, setText } from "./dom.js";
+import { RefusedError, readEvents, readErrorMessage } from "./events.js";
+import { count, describeFailure, time } from "./format.js";
 
 const EVENTS_SHOWN = 200;
-/** An event longer than this is cut where it is shown. */
+/** Characters of an event that are shown. */
 const TEXT_SHOWN = 4000;
 const RETRY_MS = 1500;
 
-function publishForm() {
+function startPublishForm() {
   const form = byId("publish");
   const output = byId("published");
   form.addEventListener("submit", async (submit) => {
@@ -20,18 +20,18 @@ function publishForm() {
     setText(output, "Publishing…");
     try {
       const answer = await fetch(`publish?${query}`, { method: "POST", body: data.value });
-      if (!answer.ok) return setText(output, `Not published. ${await reasonOf(answer)}`);
+      if (!answer.ok) return setText(output, `Not published. ${await readErrorMessage(answer)}`);
       const { id, subscribers } = await answer.json();
-      const whom = subscribers === 1 ? "subscriber" : "subscribers";
-      setText(output, `Published ${id} to ${count(subscribers)} ${whom}.`);
+      const noun = subscribers === 1 ? "subscriber" : "subscribers";
+      setText(output, `Published ${id} to ${count(subscribers)} ${noun}.`);
     } catch (error) {
-      setText(output, `Not published: ${failure(error)}.`);
+      setText(output, `Not published: ${describeFailure(error)}.`);
     }
   });
 }
 
-/** One watched topic; follows it through breaks until it is stopped. */
-class Watch {
+/** Follows one topic through breaks until it is stopped. */
+class TopicWatch {
   constructor(topic, last) {
     this.query = new URLSearchParams({ topic });
     if (last > 0) this.query.set("last", last);
@@ -39,55 +39,55 @@ class Watch {
     this.abort = new AbortController();
     this.list = byId("events");
     this.list.replaceChildren();
-    this.waiting = [];
-    this.seen = 0;
+    this.undrawn = [];
+    this.eventCount = 0;
     this.lastId = "";
-    this.run();
+    this.follow();
   }
 
-  async run() {
+  async follow() {
     const options = {
       signal: this.abort.signal,
-      onOpen: () => this.say("waiting for events"),
-      onEvent: (event) => this.take(event),
+      onOpen: () => this.showState("waiting for events"),
+      onEvent: (event) => this.takeEvent(event),
     };
     while (!this.abort.signal.aborted) {
       try {
         await readEvents(`events?${this.query}`, { ...options, lastId: this.lastId });
-        this.say("the stream ended, coming back");
+        this.showState("the stream ended, coming back");
       } catch (error) {
         if (this.abort.signal.aborted) return;
-        this.say(failure(error));
-        if (error instanceof Refusal) return forget();
+        this.showState(describeFailure(error));
+        if (error instanceof RefusedError) return clearActiveWatch();
       }
       await new Promise((done) => { setTimeout(done, RETRY_MS); });
     }
   }
 
-  take(event) {
-    this.seen += 1;
+  takeEvent(event) {
+    this.eventCount += 1;
     this.lastId = event.id || this.lastId;
-    this.waiting.push({ ...event, at: Date.now() });
-    if (this.waiting.length > EVENTS_SHOWN) this.waiting.shift();
-    // However many come, they are drawn once in a frame.
+    this.undrawn.push({ ...event, at: Date.now() });
+    if (this.undrawn.length > EVENTS_SHOWN) this.undrawn.shift();
+    // All events of an animation frame are drawn together.
     this.frame ??= requestAnimationFrame(() => this.draw());
   }
 
   draw() {
     this.frame = undefined;
-    const rows = this.waiting.splice(0).reverse().map((event) => {
-      const name = make("b", "", event.name || "message");
-      const head = make("span", "note", `${time(event.at)} · ${event.id || "no id"} · `, name);
+    const rows = this.undrawn.splice(0).reverse().map((event) => {
+      const name = createElement("b", "", event.name || "message");
+      const head = createElement("span", "note", `${time(event.at)} · ${event.id || "no id"} · `, name);
       const cut = event.data.length > TEXT_SHOWN;
       const text = cut ? `${event.data.slice(0, TEXT_SHOWN)}…` : event.data;
-      return make("li", "", head, make("code", "", text));
+      return createElement("li", "", head, createElement("code", "", text));
     });
     this.list.prepend(...rows);
     while (this.list.children.length > EVENTS_SHOWN) this.list.lastElementChild.remove();
-    this.say(`${count(this.seen)} seen, newest first`);
+    this.showState(`${count(this.eventCount)} seen, newest first`);
   }
 
-  say(text) {
+  showState(text) {
     setText(byId("watched"), `${this.topic}: ${text}`);
   }
 
@@ -97,40 +97,40 @@ class Watch {
       cancelAnimationFrame(this.frame);
       this.draw();
     }
-    this.say(`stopped, ${count(this.seen)} seen`);
+    this.showState(`stopped, ${count(this.eventCount)} seen`);
   }
 }
 
-let watching = null;
+let activeWatch = null;
 
-function forget() {
-  watching = null;
+function clearActiveWatch() {
+  activeWatch = null;
   setText(byId("watch").querySelector("button"), "Watch");
 }
 
-function stop() {
-  watching?.stop();
-  forget();
+function stopActiveWatch() {
+  activeWatch?.stop();
+  clearActiveWatch();
 }
 
-function watchForm() {
+function startWatchForm() {
   const form = byId("watch");
   const button = form.querySelector("button");
   form.addEventListener("submit", (submit) => {
     submit.preventDefault();
     const { topic, last } = form.elements;
-    const watched = watching?.topic;
-    stop();
+    const watched = activeWatch?.topic;
+    stopActiveWatch();
     if (watched === topic.value) return;
-    watching = new Watch(topic.value, Number(last.value));
+    activeWatch = new TopicWatch(topic.value, Number(last.value));
     setText(button, "Stop");
   });
 }
 
-/** Makes both forms work. */
-export function byHand() {
-  publishForm();
-  watchForm();
+/** Starts both forms. */
+export function startForms() {
+  startPublishForm();
+  startWatchForm();
   // A page that the browser keeps for going back must not keep its connection.
-  addEventListener("pagehide", stop);
+  addEventListener("pagehide", stopActiveWatch);
 }

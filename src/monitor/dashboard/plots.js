@@ -1,16 +1,18 @@
-// The last five minutes as curves. Owns the data of all plots, which share one time axis and one cursor.
+// Draws the last five minutes. Owns the data of all plots, which share one time axis and one cursor.
 
-import { make, setText } from "./dom.js";
-import { NONE, bytes, count, decimal, duration, minute, percent, perSecond, short, time } from "./format.js";
+import { createElement, setText } from "./dom.js";
+import {
+  NONE, bytes, compactNumber, count, decimal, duration, minute, percent, perSecond, time,
+} from "./format.js";
 
 const SPAN_S = 300;
 const HEIGHT = 150;
 
 const PLOTS = [
-  { title: "Connections", axis: short, whole: true, series: [
+  { title: "Connections", axis: compactNumber, whole: true, series: [
     { name: "open", key: "connections", text: count, now: (status) => status.connections.open },
   ] },
-  { title: "Deliveries a second", axis: (value) => `${short(value)}/s`, series: [
+  { title: "Deliveries a second", axis: (value) => `${compactNumber(value)}/s`, series: [
     { name: "to all subscribers", key: "deliveries", text: perSecond,
       now: ({ rates }) => rates["1s"].deliveries },
   ] },
@@ -20,42 +22,43 @@ const PLOTS = [
     { name: "the last one", key: "latency_last_p99_ms", text: duration,
       now: ({ latency_ms }) => latency_ms["1s"].last_p99 },
   ] },
-  { title: "Processor", axis: (value) => `${short(value)} %`, series: [
+  { title: "Processor", axis: (value) => `${compactNumber(value)} %`, series: [
     { name: "of one core", key: "cpu_percent", text: percent, now: (status) => status.cpu_percent },
   ] },
   { title: "Memory", axis: bytes, binary: true, series: [
     { name: "resident", key: "resident_bytes", text: bytes, now: (status) => status.memory.resident_bytes },
   ] },
-  { title: "Subscribers behind", axis: short, whole: true, series: [
+  { title: "Subscribers behind", axis: compactNumber, whole: true, series: [
     { name: "have not caught up", key: "lagging", text: count, now: (status) => status.subscribers.lagging },
   ] },
 ];
 
 function axisDuration(ms) {
-  return ms >= 1000 ? `${decimal(ms / 1000)} s` : `${short(ms)} ms`;
+  return ms >= 1000 ? `${decimal(ms / 1000)} s` : `${compactNumber(ms)} ms`;
 }
 
-/** A colour as the style sheet has it in the present theme: a canvas knows no variables. */
+/** Returns a colour of the style sheet in the present theme: a canvas knows no variables. */
 function colourOf(element, property = "color") {
   return getComputedStyle(element)[property];
 }
 
 class Plot {
-  constructor(parent, plan) {
-    this.plan = plan;
-    this.values = plan.series.map(() => make("b", "value", NONE));
-    this.markers = plan.series.map((_, index) => make("i", `marker series-${index + 1}`));
-    const legend = plan.series.map((series, index) =>
-      make("span", "legend", this.markers[index], ` ${series.name} `, this.values[index]));
-    this.moment = make("span", "moment");
-    this.canvas = make("div", "canvas");
+  constructor(parent, spec) {
+    this.spec = spec;
+    this.values = spec.series.map(() => createElement("b", "value", NONE));
+    this.markers = spec.series.map((_, index) => createElement("i", `marker series-${index + 1}`));
+    const legend = spec.series.map((series, index) =>
+      createElement("span", "legend", this.markers[index], ` ${series.name} `, this.values[index]));
+    this.moment = createElement("span", "moment");
+    this.canvas = createElement("div", "canvas");
     this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", `${plan.title}: curve of five minutes; the newest value is above`);
-    const caption = make("figcaption", "", make("h3", "", plan.title), this.moment, make("p", "", ...legend));
-    parent.append(make("figure", "plot", caption, this.canvas));
+    this.canvas.setAttribute("aria-label", `${spec.title}: curve of five minutes; the newest value is above`);
+    const title = createElement("h3", "", spec.title);
+    const caption = createElement("figcaption", "", title, this.moment, createElement("p", "", ...legend));
+    parent.append(createElement("figure", "plot", caption, this.canvas));
   }
 
-  /** Draws anew, as at first and when the theme changes. */
+  /** Draws the plot at the start and after a change of theme. */
   build(data) {
     this.chart?.destroy();
     this.chart = new uPlot(this.options(), data, this.canvas);
@@ -72,17 +75,17 @@ class Plot {
       legend: { show: false },
       cursor: { sync: { key: "all" }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { x: { time: true, range: (_, __, newest) => [newest - SPAN_S, newest] },
-        y: { range: (_, __, most) => [0, ceiling(most, this.plan)] } },
+        y: { range: (_, __, most) => [0, axisTop(most, this.spec)] } },
       axes: [
         { ...axis, space: 56, size: 28, incrs: [60, 120],
           values: (_, splits) => splits.map((second) => minute(second * 1000)) },
-        { ...axis, space: 36, size: 68, values: (_, splits) => splits.map(this.plan.axis),
+        { ...axis, space: 36, size: 68, values: (_, splits) => splits.map(this.spec.axis),
           splits: (_, __, ___, most) => [0, most / 4, most / 2, (most * 3) / 4, most] },
       ],
-      series: [{}, ...this.plan.series.map((_, index) => ({
+      series: [{}, ...this.spec.series.map((_, index) => ({
         stroke: colourOf(this.markers[index]),
-        fill: this.plan.series.length === 1 ? colourOf(this.markers[index], "backgroundColor") : null,
-        // The second curve often lies on the first, which is seen through its gaps.
+        fill: this.spec.series.length === 1 ? colourOf(this.markers[index], "backgroundColor") : null,
+        // The second curve often covers the first, which shows through its gaps.
         dash: index > 0 ? [4, 4] : undefined,
         width: 1.75,
         points: { show: false },
@@ -91,14 +94,14 @@ class Plot {
     };
   }
 
-  /** The values at the cursor, or the newest ones. */
+  /** Shows the values at the cursor, or the newest ones. */
   show(index) {
     if (!this.chart) return;
     const data = this.chart.data;
     const hovered = index !== null && index !== undefined && this.chart.cursor.left >= 0;
     const at = hovered ? index : data[0].length - 1;
     setText(this.moment, hovered ? time(data[0][at] * 1000) : "");
-    this.plan.series.forEach((series, nth) => {
+    this.spec.series.forEach((series, nth) => {
       setText(this.values[nth], at < 0 ? NONE : series.text(data[nth + 1][at] ?? undefined));
     });
   }
@@ -113,8 +116,8 @@ class Plot {
 const TOPS = [1, 1.2, 1.6, 2, 2.4, 2.8, 3.2, 3.6, 4, 6, 8, 10];
 const BINARY_TOPS = [1, 1.25, 1.5, 1.75, 2];
 
-/** The top of an axis from 0, a little above `most`. What is counted in whole things has whole quarters. */
-function ceiling(most, { binary, whole }) {
+/** Returns the top of an axis from 0, a little above `most`. An axis of whole numbers has whole quarters. */
+function axisTop(most, { binary, whole }) {
   if (!(most > 0)) return binary ? 1024 * 1024 : 4;
   if (whole && most < 40) return 4 * Math.ceil((most * 1.02) / 4);
   const step = binary ? 2 ** Math.floor(Math.log2(most)) : 10 ** Math.floor(Math.log10(most));
@@ -122,36 +125,36 @@ function ceiling(most, { binary, whole }) {
   return step * tops.find((top) => step * top >= most * 1.02 || top === tops.at(-1));
 }
 
-/** All plots. */
+/** Owns all plots and their data. */
 export class Plots {
   constructor(parent) {
-    this.keys = PLOTS.flatMap((plan) => plan.series.map((series) => series.key));
+    this.keys = PLOTS.flatMap((spec) => spec.series.map((series) => series.key));
     this.times = [];
     this.columns = new Map(this.keys.map((key) => [key, []]));
-    this.plots = PLOTS.map((plan) => new Plot(parent, plan));
+    this.plots = PLOTS.map((spec) => new Plot(parent, spec));
     const observer = new ResizeObserver(() => this.plots.forEach((plot) => plot.resize()));
     observer.observe(parent);
     this.rebuild();
   }
 
   rebuild() {
-    this.plots.forEach((plot) => plot.build(this.dataOf(plot.plan)));
+    this.plots.forEach((plot) => plot.build(this.dataOf(plot.spec)));
   }
 
-  dataOf(plan) {
-    return [this.times, ...plan.series.map((series) => this.columns.get(series.key))];
+  dataOf(spec) {
+    return [this.times, ...spec.series.map((series) => this.columns.get(series.key))];
   }
 
-  /** The server's own memory of the last five minutes takes the place of ours. */
-  replace(series) {
+  /** Replaces all data by the server's record of the last five minutes. */
+  replaceSeries(series) {
     this.times = [];
     for (const key of this.keys) this.columns.set(key, []);
     series.at_ms.forEach((ms, index) => this.append(ms / 1000, ({ key }) => series[key]?.[index] ?? null));
     this.draw();
   }
 
-  /** One more second. */
-  add(status) {
+  /** Appends the values of one status. */
+  addStatus(status) {
     const second = status.now_ms / 1000;
     const last = this.times.at(-1);
     if (last !== undefined && second - last < 0.5) return;
@@ -159,7 +162,7 @@ export class Plots {
     this.draw();
   }
 
-  /** A hole stays a hole, not a straight line across it. */
+  /** Appends values; missing seconds stay a gap in the curve. */
   append(second, valueOf) {
     const last = this.times.at(-1);
     if (last !== undefined && second - last > 3) this.push(last + 1, () => null);
@@ -168,7 +171,7 @@ export class Plots {
 
   push(second, valueOf) {
     this.times.push(second);
-    for (const series of PLOTS.flatMap((plan) => plan.series)) {
+    for (const series of PLOTS.flatMap((spec) => spec.series)) {
       this.columns.get(series.key).push(valueOf(series));
     }
     const from = this.times.findIndex((at) => at > second - SPAN_S);
@@ -177,7 +180,7 @@ export class Plots {
 
   draw() {
     for (const plot of this.plots) {
-      plot.chart.setData(this.dataOf(plot.plan));
+      plot.chart.setData(this.dataOf(plot.spec));
       plot.show(plot.chart.cursor.idx);
     }
   }

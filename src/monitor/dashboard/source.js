@@ -1,85 +1,84 @@
-// Where the numbers come from: the stream of the topic fanwheel.status, and /status by request whenever
-// the stream is silent, as while the server starts, drains or is out of memory. Knows nothing of what is
-// shown.
+// Gets the status from the stream of the topic fanwheel.status. While the stream is silent, as when the
+// server starts, drains or is out of memory, it requests /status instead. Knows nothing of the page.
 
-import { failure } from "./format.js";
+import { describeFailure } from "./format.js";
 
-/** The topic, and the name of its events. */
+/** Name of the topic and of its events. */
 const STATUS_TOPIC = "fanwheel.status";
-/** The stream tells once a second; after so long without it we ask. */
+/** Silence of the stream, which sends once a second, after which /status is requested. */
 const SILENCE_MS = 2500;
-const ASK_EACH_MS = 2000;
-/** A hidden page only keeps its title true. */
-const ASK_HIDDEN_EACH_MS = 10_000;
-const ANSWER_MS = 5000;
-const LOOK_EACH_MS = 500;
-/** What is asked for tells the uptime of that moment, what is streamed that of the last look. */
+const REQUEST_EACH_MS = 2000;
+/** Time between requests of a hidden page, which only keeps its title true. */
+const REQUEST_HIDDEN_EACH_MS = 10_000;
+const ANSWER_TIMEOUT_MS = 5000;
+const CHECK_EACH_MS = 500;
+/** Uptimes differ by less without a restart: a request has that of its moment, the stream an older one. */
 const UPTIME_SLACK_MS = 1500;
-/** A hole this long in what was told is filled from the server's own series. */
+/** Gap between statuses that is filled from the server's own series. */
 const HOLE_MS = 3500;
 
 /**
- * Follows the server for good. `onStatus(status)` gets each new state, `onSeries(series)` the last five
- * minutes at the start, after holes and after a restart, `onAge(ms, error)` twice a second how old the
- * newest state is.
+ * Follows the server for good. `onStatus(status)` gets each new status. `onSeries(series)` gets the last
+ * five minutes: at the start, after gaps and after a restart. `onAge(ms, error)` gets the age of the newest
+ * status twice a second.
  */
-export class Source {
+export class StatusSource {
   constructor({ onStatus, onSeries, onAge }) {
     this.handlers = { onStatus, onSeries, onAge };
     this.newest = null;
     this.heardAt = null;
     this.streamedAt = -Infinity;
-    this.askedAt = -Infinity;
-    this.asking = false;
+    this.requestedAt = -Infinity;
+    this.requesting = false;
     this.wantsSeries = true;
     this.error = "";
   }
 
   start() {
-    this.listen();
-    this.look();
-    setInterval(() => this.look(), LOOK_EACH_MS);
-    document.addEventListener("visibilitychange", () => this.turn());
-    addEventListener("pageshow", (event) => event.persisted && this.turn());
+    this.openStream();
+    this.checkFreshness();
+    setInterval(() => this.checkFreshness(), CHECK_EACH_MS);
+    document.addEventListener("visibilitychange", () => this.reopenStream());
+    addEventListener("pageshow", (event) => event.persisted && this.reopenStream());
     addEventListener("pagehide", () => this.stream.close());
   }
 
-  /** A browser grants a host six connections for all of its tabs together, so a hidden one holds none. */
-  turn() {
+  /** Closes the stream of a hidden page: a browser allows six connections to a host, over all of its tabs. */
+  reopenStream() {
     this.stream.close();
     if (document.hidden) return;
     this.wantsSeries = true;
-    this.askedAt = -Infinity;
-    this.listen();
-    this.look();
+    this.requestedAt = -Infinity;
+    this.openStream();
+    this.checkFreshness();
   }
 
-  listen() {
+  openStream() {
     this.stream = new EventSource(`events?topic=${STATUS_TOPIC}`);
     this.stream.addEventListener(STATUS_TOPIC, (event) => {
       this.streamedAt = performance.now();
       this.error = "";
-      this.accept(JSON.parse(event.data));
+      this.acceptStatus(JSON.parse(event.data));
     });
   }
 
-  look() {
+  checkFreshness() {
     const now = performance.now();
-    const pause = document.hidden ? ASK_HIDDEN_EACH_MS : ASK_EACH_MS;
+    const pause = document.hidden ? REQUEST_HIDDEN_EACH_MS : REQUEST_EACH_MS;
     const silent = now - this.streamedAt > SILENCE_MS || this.wantsSeries;
-    if (silent && !this.asking && now - this.askedAt > pause) this.ask();
+    if (silent && !this.requesting && now - this.requestedAt > pause) this.requestStatus();
     if (document.hidden) return;
-    // Any answer but a stream ends an EventSource for good, so it is begun anew.
-    if (this.stream.readyState === EventSource.CLOSED) this.listen();
+    // Any answer but a stream ends an EventSource for good, so a new one is opened.
+    if (this.stream.readyState === EventSource.CLOSED) this.openStream();
     this.handlers.onAge(this.heardAt === null ? null : now - this.heardAt, this.error);
   }
 
-  async ask() {
-    this.asking = true;
-    this.askedAt = performance.now();
+  async requestStatus() {
+    this.requesting = true;
+    this.requestedAt = performance.now();
     try {
       const query = this.wantsSeries && !document.hidden ? "?series=1" : "";
-      const answer = await fetch(`status${query}`, { signal: AbortSignal.timeout(ANSWER_MS) });
+      const answer = await fetch(`status${query}`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
       if (!answer.ok) throw new Error(`it answers ${answer.status}`);
       const status = await answer.json();
       this.error = "";
@@ -88,16 +87,16 @@ export class Source {
         this.newest = status;
         this.handlers.onSeries(status.series);
       }
-      this.accept(status);
+      this.acceptStatus(status);
     } catch (error) {
-      this.error = failure(error);
+      this.error = describeFailure(error);
     } finally {
-      this.asking = false;
+      this.requesting = false;
     }
   }
 
-  /** The server's own clock says whether a state is new: one whose main thread is stuck repeats itself. */
-  accept(status) {
+  /** Takes a status if it is new by the server's own clock: a stuck main thread repeats its last one. */
+  acceptStatus(status) {
     const before = this.newest;
     const restarted = before !== null && status.uptime_ms < before.uptime_ms - UPTIME_SLACK_MS;
     const step = before === null ? 0 : status.now_ms - before.now_ms;
