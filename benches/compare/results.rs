@@ -131,5 +131,5 @@ fn spread(runs: &Runs, figure: &Figure) -> String {
 
 /// A number with as many digits as help.
 pub fn shown(value: f64) -> String {
-    fanwheel::load::report::short(value)
+    fanwheel::base::number_text::short_number(value)
 }

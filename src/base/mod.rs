@@ -7,6 +7,7 @@ pub mod histogram;
 pub mod id;
 pub mod limits;
 pub mod logfmt;
+pub mod number_text;
 pub mod prng;
 pub mod settings;
 pub mod snapshot;

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::host::cgroups;
+use crate::host::proc_text::kib_field_bytes;
 
 /// Per cent of the memory there is that `memory_bytes_max` is when it is not set: the rest is for the
 /// kernel's side of the sockets and for memory that an allocator gives back late.
@@ -45,7 +46,7 @@ impl MemoryReader {
 
     /// Returns the bytes of this process that are in memory.
     pub fn resident_bytes(&self) -> Option<u64> {
-        field_kib(&self.read("proc/self/status")?, "VmRSS:")
+        kib_field_bytes(&self.read("proc/self/status")?, "VmRSS:")
     }
 
     /// Returns the least limit of the control groups of `process`: a number, or `self`.
@@ -61,17 +62,10 @@ impl MemoryReader {
         if setting > 0 {
             return setting;
         }
-        let installed = self.read("proc/meminfo").and_then(|text| field_kib(&text, "MemTotal:"));
+        let installed = self.read("proc/meminfo").and_then(|text| kib_field_bytes(&text, "MemTotal:"));
         let least = installed.into_iter().chain(self.group_bytes("self")).min();
         least.map_or(u64::MAX, |bytes| bytes / 100 * MEMORY_SHARE_PERCENT)
     }
-}
-
-/// Reads a field of a `/proc` file whose unit is kB, in bytes.
-fn field_kib(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1_024)
 }
 
 /// Finds the moment when so much of events and bodies was freed that the allocator's free memory is worth

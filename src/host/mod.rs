@@ -12,5 +12,6 @@ pub mod memory;
 pub mod named_file;
 pub mod output;
 pub mod own_process;
+pub mod proc_text;
 pub mod processes;
 pub mod seed;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::snapshot::HostReading;
 use crate::host::memory::MemoryReader;
+use crate::host::proc_text::{tcp_memory_bytes, thread_cpu_ns};
 use crate::sys::process;
 
 /// Reads the figures of this process, once a second.
@@ -38,20 +39,14 @@ impl ProcessReader {
         HostReading {
             resident_bytes: self.host.resident_bytes().unwrap_or(0),
             cpu_seconds: cpu.as_secs_f64(),
-            workers_cpu_seconds: self.threads.iter().map(|folder| thread_seconds(folder)).collect(),
-            kernel_tcp_bytes: self.kernel_tcp_bytes(),
+            workers_cpu_seconds: self
+                .threads
+                .iter()
+                .map(|folder| thread_cpu_ns(folder) as f64 / 1e9)
+                .collect(),
+            kernel_tcp_bytes: tcp_memory_bytes(&self.root),
             files_open: self.files_before + sockets,
         }
-    }
-
-    /// Returns the memory of all TCP sockets of the host, or of its network namespace: the kernel does not
-    /// say which process they belong to.
-    fn kernel_tcp_bytes(&self) -> u64 {
-        let text = fs::read_to_string(self.root.join("proc/net/sockstat")).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
-        let mut words = line.split_whitespace().skip_while(|word| *word != "mem").skip(1);
-        let pages: u64 = words.next().and_then(|pages| pages.parse().ok()).unwrap_or(0);
-        pages * process::page_bytes()
     }
 }
 
@@ -62,13 +57,6 @@ fn thread_folder(root: &Path, index: usize) -> Option<PathBuf> {
     let is_named =
         |folder: &PathBuf| fs::read_to_string(folder.join("comm")).is_ok_and(|text| text.trim_end() == name);
     folders.into_iter().find(is_named)
-}
-
-/// Processor time of a thread: the first number of `schedstat`, nanoseconds.
-fn thread_seconds(folder: &Path) -> f64 {
-    let text = fs::read_to_string(folder.join("schedstat")).unwrap_or_default();
-    let ns: u64 = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
-    ns as f64 / 1e9
 }
 
 #[cfg(test)]

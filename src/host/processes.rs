@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::sys::process::page_bytes;
+use crate::host::proc_text::{self, kib_field_bytes, thread_cpu_ns};
 
 /// The resources that some processes have used so far and hold now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,24 +60,20 @@ fn find_descendants(pids: &[u32]) -> Vec<u32> {
 /// Reads the resident bytes of a process; 0 when it is gone.
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    number_after(&status, "VmRSS:") * 1_024
+    kib_field_bytes(&status, "VmRSS:").unwrap_or(0)
 }
 
 /// Reads the processor time of a process's threads, user and system, in nanoseconds; a thread that has ended
 /// no longer counts.
 pub fn cpu_ns(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
-    let ran = |path: &Path| {
-        let text = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
-        text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0)
-    };
-    threads.flatten().map(|thread| ran(&thread.path())).sum()
+    threads.flatten().map(|thread| thread_cpu_ns(&thread.path())).sum()
 }
 
 /// Reads the memory that is available without pushing anything out, in bytes.
 pub fn available_bytes() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    number_after(&info, "MemAvailable:") * 1_024
+    kib_field_bytes(&info, "MemAvailable:").unwrap_or(0)
 }
 
 /// Returns the release of the kernel.
@@ -102,17 +98,15 @@ fn count_entries(folder: &Path) -> u64 {
     fs::read_dir(folder).map_or(0, |entries| entries.count() as u64)
 }
 
-/// Kernel memory of all TCP sockets of this machine, both ends of a loopback connection included.
+/// Reads the kernel's memory of all TCP sockets of this machine, both ends of a loopback connection included.
 pub fn tcp_memory_bytes() -> u64 {
-    let stat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let line = stat.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
-    number_after(line, " mem ") * page_bytes()
+    proc_text::tcp_memory_bytes(Path::new("/"))
 }
 
 /// Kernel memory of everything kept in slabs, which is where idle sockets live.
 pub fn slab_bytes() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    number_after(&info, "Slab:") * 1_024
+    kib_field_bytes(&info, "Slab:").unwrap_or(0)
 }
 
 /// Sockets with local port `port` as process `pid` sees them: how many are established, and the bytes that
@@ -158,10 +152,4 @@ pub fn socket_memory(port: u16) -> Option<(u64, u64)> {
 /// The fields of `ss` that are memory in use: received (r), queued to send (w), reserved (f).
 fn charged_bytes(field: &str) -> Option<u64> {
     ["r", "w", "f"].iter().find_map(|name| field.strip_prefix(name)?.parse().ok())
-}
-
-/// The first number behind a word.
-fn number_after(text: &str, word: &str) -> u64 {
-    let rest = text.split_once(word).map_or("", |(_, rest)| rest);
-    rest.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::number_text::short_number;
 use crate::load::histogram::LatencyHistogram;
 use crate::load::tally::LossCounts;
 
@@ -36,10 +37,10 @@ impl LatencyFigures {
         let LatencyFigures { p50_ms, p99_ms, p999_ms, max_ms, .. } = self;
         format!(
             "p50 {} · p99 {} · p99.9 {} · max {} ms",
-            short(*p50_ms),
-            short(*p99_ms),
-            short(*p999_ms),
-            short(*max_ms)
+            short_number(*p50_ms),
+            short_number(*p99_ms),
+            short_number(*p999_ms),
+            short_number(*max_ms)
         )
     }
 }
@@ -206,18 +207,18 @@ impl OpenFigures {
         let OpenFigures { wanted, open, seconds, per_second, .. } = self;
         row(
             "subscribers open",
-            format!("{open} of {wanted} in {} s ({per_second:.0} a second)", short(*seconds)),
+            format!("{open} of {wanted} in {} s ({per_second:.0} a second)", short_number(*seconds)),
         );
         row("  to the response head", self.latency.percentiles_text());
         optional_row(row, "  server CPU each", self.cpu_us_each, "µs");
         optional_row(row, "  resident memory each", self.resident_bytes_each, "B");
-        row("  kernel memory each, both ends", format!("{} B", short(self.kernel_bytes_each)));
+        row("  kernel memory each, both ends", format!("{} B", short_number(self.kernel_bytes_each)));
     }
 }
 
 impl IdleFigures {
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
-        row("idle", format!("{} s, {} heartbeats", short(self.seconds), self.heartbeats));
+        row("idle", format!("{} s, {} heartbeats", short_number(self.seconds), self.heartbeats));
         optional_row(row, "  server CPU", self.cpu_percent, "% of one processor");
         optional_row(row, "  server CPU per heartbeat", self.cpu_us_each, "µs");
     }
@@ -226,12 +227,15 @@ impl IdleFigures {
 impl DeliveryFigures {
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
         let DeliveryFigures { events, deliveries, expected, seconds, refused, failed, unsent, .. } = self;
-        row("events", format!("{events} in {} s ({:.0} a second)", short(*seconds), self.events_per_second));
+        row(
+            "events",
+            format!("{events} in {} s ({:.0} a second)", short_number(*seconds), self.events_per_second),
+        );
         if refused + failed + unsent > 0 {
             row("  publishes", format!("{refused} refused, {failed} failed, {unsent} events not sent"));
         }
         row("deliveries", format!("{deliveries} of {expected} ({:.0} a second)", self.deliveries_per_second));
-        row("  events in one read", short(self.events_per_read));
+        row("  events in one read", short_number(self.events_per_read));
         row("  latency", self.latency.percentiles_text());
         row("  to the last subscriber", self.to_last.percentiles_text());
         row("  publish answered", self.answered.percentiles_text());
@@ -246,7 +250,7 @@ impl ReturnFigures {
         let ReturnFigures { subscribers, missed, caught_up, seconds, .. } = self;
         row(
             "came back",
-            format!("{caught_up} of {subscribers} in {} s, {missed} events missed", short(*seconds)),
+            format!("{caught_up} of {subscribers} in {} s, {missed} events missed", short_number(*seconds)),
         );
         row("  to the last missed event", self.latency.percentiles_text());
         optional_row(row, "  server CPU each", self.cpu_us_each, "µs");
@@ -266,15 +270,6 @@ impl LossCounts {
 
 fn optional_row(row: &mut impl FnMut(&str, String), what: &str, value: Option<f64>, unit: &str) {
     if let Some(value) = value {
-        row(what, format!("{} {unit}", short(value)));
-    }
-}
-
-/// Writes a number with three significant digits or so.
-pub fn short(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        row(what, format!("{} {unit}", short_number(value)));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::constants::MeasuredConstants;
 use super::{CapacityPlan, InFlightWindow, NodeResource, NodeTooSmall};
+use crate::base::number_text::short_number;
 
 const GIB: f64 = 1_073_741_824.0;
 
@@ -55,7 +56,7 @@ fn write_answer(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     row("  the others allow", others.join(", "));
     let loss = &plan.loss;
     let what = if plan.nodes == 1 { "restart, all back in" } else { "node lost, all back in" };
-    row(&format!("  {what}"), format!("{} s", rounded(loss.seconds)));
+    row(&format!("  {what}"), format!("{} s", short_number(loss.seconds)));
     if !loss.others_suffice {
         let more = "the others cannot hold a lost node's clients: plan one more";
         row("  note", more.to_owned());
@@ -81,15 +82,19 @@ fn write_node_needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let cores = plan.files.workers as f64 * 100.0;
     row(
         "processor",
-        format!("{} % of one core ({})", rounded(processor.percent), percent_text(processor.percent, cores)),
+        format!(
+            "{} % of one core ({})",
+            short_number(processor.percent),
+            percent_text(processor.percent, cores)
+        ),
     );
     let shares = [processor.deliveries_percent, processor.publishes_percent, processor.heartbeats_percent];
-    let [deliveries, publishes, heartbeats] = shares.map(rounded);
+    let [deliveries, publishes, heartbeats] = shares.map(short_number);
     row(
         "  of which",
         format!("deliveries {deliveries} %, publishes {publishes} %, heartbeats {heartbeats} %"),
     );
-    row("  to the last subscriber", format!("{} ms", rounded(processor.to_last_ms)));
+    row("  to the last subscriber", format!("{} ms", short_number(processor.to_last_ms)));
 }
 
 fn write_network_needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
@@ -153,7 +158,7 @@ pub fn too_small(fault: &NodeTooSmall) -> String {
     let (what, needed, free, way) = match resource {
         NodeResource::Memory => ("memory", bytes_text(needed), bytes_text(free), "raise --nodes-ram"),
         NodeResource::Processor => {
-            let cores = |percent: f64| format!("{} cores", rounded(percent / 100.0));
+            let cores = |percent: f64| format!("{} cores", short_number(percent / 100.0));
             ("processors", cores(needed), cores(free), "raise --cores, or lower --events-per-second")
         }
         NodeResource::Network => {
@@ -177,17 +182,7 @@ fn resource_name(resource: NodeResource) -> &'static str {
 }
 
 fn percent_text(part: f64, whole: f64) -> String {
-    format!("{} %", rounded(100.0 * part / whole))
-}
-
-/// Three digits, or all before the point.
-fn rounded(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        0.0 => "0".to_owned(),
-        _ => format!("{value:.2}"),
-    }
+    format!("{} %", short_number(100.0 * part / whole))
 }
 
 fn bytes_text(value: f64) -> String {
@@ -196,7 +191,7 @@ fn bytes_text(value: f64) -> String {
         value if value >= GIB / 1_024.0 => (value / GIB * 1_024.0, "MiB"),
         value => (value / 1_024.0, "KiB"),
     };
-    format!("{} {unit}", rounded(size))
+    format!("{} {unit}", short_number(size))
 }
 
 fn bits_text(value: f64) -> String {
@@ -205,7 +200,7 @@ fn bits_text(value: f64) -> String {
         value if value >= 1e6 => (value / 1e6, "Mbit/s"),
         value => (value / 1e3, "kbit/s"),
     };
-    format!("{} {unit}", rounded(size))
+    format!("{} {unit}", short_number(size))
 }
 
 /// `1 000 000`.

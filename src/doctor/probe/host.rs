@@ -9,6 +9,7 @@ use crate::doctor::judge::host::{HostFacts, IoUringSupport, KernelReading, Netwo
 use crate::doctor::judge::host_table::HostTableRow;
 use crate::host::cgroups;
 use crate::host::memory;
+use crate::host::proc_text::kib_field_bytes;
 use crate::sys::process::page_bytes;
 use crate::sys::ring;
 
@@ -62,9 +63,7 @@ fn find_scripts() -> String {
 
 fn read_memory_pages(root: &Path) -> u64 {
     let info = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
-    let kib: Option<u64> = line.split_whitespace().next().and_then(|number| number.parse().ok());
-    kib.unwrap_or(0) * 1_024 / page_bytes()
+    kib_field_bytes(&info, "MemTotal:").unwrap_or(0) / page_bytes()
 }
 
 /// The hard limit in `/proc/PID/limits`; `unlimited` is as many as a number can say.
