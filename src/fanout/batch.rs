@@ -68,9 +68,9 @@ pub struct SendOutcome {
 }
 
 impl<'a> SendBatch<'a> {
-    /// Whether another send may be added.
-    pub fn has_room(&self) -> bool {
-        self.planned.len() < BATCH_SENDS_MAX && self.bytes < BATCH_BYTES_MAX
+    /// Returns true while another send may be added to one of so many equal parts of the batch.
+    pub fn has_room(&self, parts: usize) -> bool {
+        self.planned.len() < BATCH_SENDS_MAX / parts && self.bytes < BATCH_BYTES_MAX / parts
     }
 
     /// Whether nothing is to be sent.

@@ -377,11 +377,11 @@ impl HubState {
 
     /// Seals an event, and puts it into the journal and the logs of its topics; `trim` must follow.
     fn keep(&mut self, event: NewEvent, id: EventId, meter: &Arc<FrameMeter>, now: Now) -> Arc<SharedFrame> {
-        let topic_ref = |name: &Box<str>| {
+        let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
             self.topics[index as usize].as_ref(index)
         };
-        let topics: Vec<TopicRef> = event.topics.iter().map(topic_ref).collect();
+        let topics: Vec<TopicRef> = event.topics.iter().map(|name| topic_ref(name)).collect();
         let (frame, sequence) = (event.draft.seal(id), self.journal.next_sequence());
         let kept = SharedFrame::new(frame, meter, now.mono_us, Topics::new(&topics), sequence);
         kept.enter_logs(topics.len() as u32);

@@ -125,7 +125,7 @@ impl Worker {
         let node = Arc::clone(&self.node);
         let mut lock: Option<MutexGuard<'_, HubState>> = None;
         let (mut bytes, mut steps, mut replayed) = (0, 0, 0);
-        let rounds_wait = !self.topics.rounds().is_empty();
+        let rounds_wait = self.topics.has_rounds();
         let replay_max = if rounds_wait { REPLAY_BYTES_BESIDE_ROUNDS } else { BATCH_BYTES_MAX };
         while items.len() + evicted.len() < BATCH_SENDS_MAX
             && bytes < BATCH_BYTES_MAX

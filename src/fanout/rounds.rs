@@ -16,10 +16,13 @@ use super::delivery_age::DeliveryAges;
 use super::output::StreamAdvance;
 use super::seam::Io;
 use super::topic_log::{SharedFrame, first_after};
-use super::topics::{LocalTopic, LocalTopics};
+use super::topics::{LocalTopic, LocalTopics, RoundLength};
 use super::worker::Worker;
 use crate::base::id::EventId;
 use crate::base::limits::{LOOKS_PER_BATCH, SEND_FRAMES_MAX};
+
+/// Fresh frames that a filter sees for the price of one look at a subscriber, whose data has left the caches.
+const FRAMES_PER_LOOK: usize = 8;
 
 /// The slices of one topic's fresh frames within a batch, in each form, made on first use.
 #[derive(Default)]
@@ -37,19 +40,26 @@ struct RoundProgress {
 impl Worker {
     /// Sends one batch of the rounds.
     pub(super) fn send_rounds(&mut self, io: &mut impl Io) {
-        if self.topics.rounds().is_empty() {
+        if !self.topics.has_rounds() {
             return;
         }
         let mut batch = SendBatch::default();
         let mut progress = Vec::new();
         let mut looks = LOOKS_PER_BATCH;
-        for &topic in self.topics.rounds() {
-            let local = self.topics.get(topic);
-            let cursor = fill_batch(&mut batch, &self.topics, local, &mut self.conns, &mut looks);
-            progress.push(RoundProgress { topic, cursor });
-            if cursor < local.subscribers.len() || !batch.has_room() {
-                break;
+        for length in [RoundLength::Short, RoundLength::Long] {
+            // Short rounds go first, and leave half to the long ones.
+            let shared = length == RoundLength::Short && !self.topics.rounds(RoundLength::Long).is_empty();
+            let (parts, kept_looks) = if shared { (2, LOOKS_PER_BATCH / 2) } else { (1, 0) };
+            looks -= kept_looks;
+            for &topic in self.topics.rounds(length) {
+                let local = self.topics.get(topic);
+                let cursor = fill_batch(&mut batch, parts, &self.topics, local, &mut self.conns, &mut looks);
+                progress.push(RoundProgress { topic, cursor });
+                if cursor < local.subscribers.len() || !batch.has_room(parts) {
+                    break;
+                }
             }
+            looks += kept_looks;
         }
         let counters = self.node.counters(self.index);
         let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, &counters.delivery_each) };
@@ -63,11 +73,12 @@ impl Worker {
     }
 }
 
-/// Adds sends for a topic's unserved subscribers while the batch has room and `looks` are left. A subscriber
-/// that wants none of the frames costs one, too, and one for each topic that is merged. Returns the new
-/// cursor.
+/// Adds sends for a topic's unserved subscribers while this part of the batch has room and `looks` are left.
+/// A subscriber costs one look, and one for each topic that is merged and for each few frames that its filter
+/// sees. Returns the new cursor.
 fn fill_batch<'a>(
     batch: &mut SendBatch<'a>,
+    parts: usize,
     topics: &'a LocalTopics,
     topic: &'a LocalTopic,
     conns: &mut Slab<Conn>,
@@ -78,7 +89,7 @@ fn fill_batch<'a>(
     let mut cursor = topic.cursor;
     let newest = topic.fresh.back().map_or(EventId::ZERO, |frame| frame.id());
     let mut left = *looks;
-    while cursor < topic.subscribers.len() && left > 0 && batch.has_room() {
+    while cursor < topic.subscribers.len() && left > 0 && batch.has_room(parts) {
         let slot = topic.subscribers[cursor];
         cursor += 1;
         left -= 1;
@@ -95,7 +106,9 @@ fn fill_batch<'a>(
             // It has had all of them with those of another topic.
             Some(_) if stream.position >= newest => None,
             Some(selection) => {
-                left = left.saturating_sub(selection.places.len());
+                let seen =
+                    |place: &SubscriberPlace| 1 + topics.get(place.topic).fresh.len() / FRAMES_PER_LOOK;
+                left = left.saturating_sub(selection.places.iter().map(seen).sum());
                 plan_selected(batch, topics, slot, stream, &mut merged)
             }
         };

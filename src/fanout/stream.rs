@@ -210,7 +210,7 @@ impl Worker {
         let ConnState::Streaming(stream) = &self.conns[slot as usize].state else { return };
         let patient =
             self.drain.is_some() || tick < stream.end_due.saturating_add(ticks_of_ms(END_PATIENCE_MS));
-        let mail_waits = !self.topics.rounds().is_empty() || !self.inbox.frames.is_empty();
+        let mail_waits = self.topics.has_rounds() || !self.inbox.frames.is_empty();
         let by_operator = stream.is_ended_by_operator();
         let owed = mail_waits || !(stream.is_live() || by_operator);
         if patient && owed {

@@ -7,6 +7,9 @@
 //!                         ▲ round           everyone has been offered them by then
 //! ```
 //!
+//! Rounds stand in two queues. A short one, of a topic with few subscribers, waits for no long one; long ones
+//! take turns, a batch each, so that no topic waits for the whole round of another.
+//!
 //! Frames that come during a round are offered to those not yet served as well; a subscriber's position
 //! tells what it has had. Removing a subscriber must not move an unserved one before the cursor.
 
@@ -18,7 +21,19 @@ use slab::Slab;
 use super::hash::SeededHash;
 use super::topic_log::{SharedFrame, TopicRef};
 use crate::base::id::EventId;
-use crate::base::limits::SEND_FRAMES_MAX;
+use crate::base::limits::{BATCH_SENDS_MAX, SEND_FRAMES_MAX};
+
+/// Subscribers up to which a topic's round is short: half of a batch.
+const SHORT_ROUND_SUBSCRIBERS: usize = BATCH_SENDS_MAX / 2;
+
+/// The queue in which a topic's round stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoundLength {
+    /// One batch serves its subscribers.
+    Short,
+    /// Its subscribers need several batches.
+    Long,
+}
 
 /// One topic with subscribers on this worker.
 #[derive(Debug)]
@@ -37,7 +52,7 @@ pub struct LocalTopic {
     pub dropped_up_to: EventId,
     /// Frames at the front of `fresh` that the running round drops at its end.
     round: usize,
-    queued: bool,
+    queued: Option<RoundLength>,
 }
 
 impl LocalTopic {
@@ -55,8 +70,10 @@ pub struct LocalTopics {
     /// The worker's index for the hub's. Not a list by the hub's index: of a million topics with a subscriber
     /// each, all would take room in every one of up to 64 workers.
     by_hub: HashMap<u32, u32, SeededHash>,
-    /// Topics whose round is not finished, in the order in which they became so.
-    rounds: VecDeque<u32>,
+    /// Topics whose short round is not finished, in the order in which they became so.
+    short_rounds: VecDeque<u32>,
+    /// Topics whose long round is not finished; the first is next.
+    long_rounds: VecDeque<u32>,
     fresh_frames: usize,
 }
 
@@ -66,7 +83,8 @@ impl LocalTopics {
         LocalTopics {
             topics: Slab::new(),
             by_hub: HashMap::with_hasher(hash),
-            rounds: VecDeque::new(),
+            short_rounds: VecDeque::new(),
+            long_rounds: VecDeque::new(),
             fresh_frames: 0,
         }
     }
@@ -81,9 +99,33 @@ impl LocalTopics {
         self.fresh_frames
     }
 
-    /// Topics of which a round is running, oldest first.
-    pub fn rounds(&self) -> &VecDeque<u32> {
-        &self.rounds
+    /// Topics of which a round of this length is running, the next one first.
+    pub fn rounds(&self, length: RoundLength) -> &VecDeque<u32> {
+        match length {
+            RoundLength::Short => &self.short_rounds,
+            RoundLength::Long => &self.long_rounds,
+        }
+    }
+
+    /// Returns true while a round of any topic is running.
+    pub fn has_rounds(&self) -> bool {
+        !self.short_rounds.is_empty() || !self.long_rounds.is_empty()
+    }
+
+    fn queue_of(&mut self, length: RoundLength) -> &mut VecDeque<u32> {
+        match length {
+            RoundLength::Short => &mut self.short_rounds,
+            RoundLength::Long => &mut self.long_rounds,
+        }
+    }
+
+    /// Puts a topic with fresh frames behind all others of its length.
+    fn queue_round(&mut self, topic: u32) {
+        let entry = &mut self.topics[topic as usize];
+        let short = entry.subscribers.len() <= SHORT_ROUND_SUBSCRIBERS;
+        let length = if short { RoundLength::Short } else { RoundLength::Long };
+        entry.queued = Some(length);
+        self.queue_of(length).push_back(topic);
     }
 
     /// Adds a subscriber to the topic with the hub's index; what is newer than `head` comes by mail. Returns
@@ -98,7 +140,7 @@ impl LocalTopics {
                 fresh: VecDeque::new(),
                 dropped_up_to: head,
                 round: 0,
-                queued: false,
+                queued: None,
             }) as u32
         });
         let subscribers = &mut self.topics[topic as usize].subscribers;
@@ -150,8 +192,8 @@ impl LocalTopics {
         for frame in entry.fresh {
             frame.finish_round();
         }
-        if entry.queued {
-            self.rounds.retain(|&queued| queued != topic);
+        if let Some(length) = entry.queued {
+            self.queue_of(length).retain(|&queued| queued != topic);
         }
     }
 
@@ -176,34 +218,41 @@ impl LocalTopics {
         let entry = &mut self.topics[topic as usize];
         entry.fresh.push_back(event);
         self.fresh_frames += 1;
-        if !entry.queued {
-            entry.queued = true;
+        if entry.queued.is_none() {
             entry.round = 1;
-            self.rounds.push_back(topic);
+            self.queue_round(topic);
         } else if entry.cursor == 0 {
             entry.round = entry.fresh.len().min(SEND_FRAMES_MAX);
         }
     }
 
-    /// Notes that the oldest round has come to `cursor`. At the end of the list the round's frames are
-    /// dropped, and the topic starts over behind all others if newer ones wait. `last` is called for each
-    /// frame dropped that no other worker has still to offer to anyone.
+    /// Notes that the next round of its length has come to `cursor`. A long round that is not at its end lets
+    /// the other long ones go first. At the end of the list the round's frames are dropped, and the topic
+    /// starts over behind all others if newer ones wait. `last` is called for each frame dropped that no
+    /// other worker has still to offer to anyone.
     pub fn advance_round(&mut self, topic: u32, cursor: usize, mut last: impl FnMut(&SharedFrame)) {
         let entry = &mut self.topics[topic as usize];
         entry.cursor = cursor;
-        if cursor < entry.subscribers.len() {
+        let length = entry.queued.expect("a topic whose round advances is queued");
+        let at_end = cursor >= entry.subscribers.len();
+        let queue = self.queue_of(length);
+        debug_assert_eq!(queue.front(), Some(&topic), "rounds advance in order");
+        if !at_end {
+            if length == RoundLength::Long {
+                queue.rotate_left(1);
+            }
             return;
         }
-        debug_assert_eq!(self.rounds.front(), Some(&topic), "rounds end in order");
-        self.rounds.pop_front();
+        queue.pop_front();
+        let entry = &mut self.topics[topic as usize];
+        entry.queued = None;
         entry.dropped_up_to = entry.dropped_up_to.max(entry.fresh[entry.round - 1].id());
         self.fresh_frames -= entry.round;
         entry.fresh.drain(..entry.round).filter(|frame| frame.finish_round()).for_each(|frame| last(&frame));
         entry.cursor = 0;
         entry.round = entry.fresh.len().min(SEND_FRAMES_MAX);
-        entry.queued = !entry.fresh.is_empty();
-        if entry.queued {
-            self.rounds.push_back(topic);
+        if !entry.fresh.is_empty() {
+            self.queue_round(topic);
         } else if entry.fresh.capacity() > 64 {
             entry.fresh.shrink_to_fit();
         }
@@ -214,6 +263,8 @@ impl LocalTopics {
 mod tests {
     use super::*;
     use crate::base::prng::Prng;
+    use crate::fanout::topic_log::{FrameMeter, Topics};
+    use crate::wire::frame::Draft;
     use std::collections::BTreeMap;
 
     #[test]
@@ -255,5 +306,29 @@ mod tests {
             }
             assert!(unserved.is_empty(), "seed {seed}: {unserved:?} were skipped");
         }
+    }
+
+    #[test]
+    fn short_rounds_wait_for_no_long_one_and_long_ones_take_turns() {
+        let mut topics = LocalTopics::new(SeededHash::new(1));
+        let meter = Arc::new(FrameMeter::default());
+        let refs = [0, 1, 2].map(|index| TopicRef { index, incarnation: 1 });
+        for (slot, topic) in (0..300).zip(refs.iter().cycle().take(200).chain([&refs[2]])) {
+            if topic.index < 2 || slot == 200 {
+                topics.add_subscriber(*topic, slot, EventId::ZERO);
+            }
+        }
+        for (nth, topic) in refs.iter().enumerate() {
+            let frame = Draft::new(None, None, "x", None).seal(EventId::at_ms(nth as u64 + 1));
+            topics.deliver(&SharedFrame::new(frame, &meter, 0, Topics::new(&[*topic]), 0));
+        }
+        assert_eq!(*topics.rounds(RoundLength::Short), [2]);
+        assert_eq!(*topics.rounds(RoundLength::Long), [0, 1]);
+        topics.advance_round(0, 10, |_| {});
+        assert_eq!(*topics.rounds(RoundLength::Long), [1, 0], "the other one is next");
+        topics.advance_round(1, topics.get(1).subscribers.len(), |_| {});
+        topics.advance_round(2, 1, |_| {});
+        assert!(topics.rounds(RoundLength::Short).is_empty());
+        assert_eq!((topics.get(0).cursor, *topics.rounds(RoundLength::Long) == [0]), (10, true));
     }
 }

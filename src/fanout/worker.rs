@@ -279,7 +279,7 @@ impl Worker {
         self.write_own_output(io);
         self.count_exhausted(TurnStep::Output, !self.write_queue.is_empty());
         self.send_rounds(io);
-        self.count_exhausted(TurnStep::Rounds, !self.topics.rounds().is_empty());
+        self.count_exhausted(TurnStep::Rounds, self.topics.has_rounds());
         let timers_left = self.expire_timers(io);
         self.count_exhausted(TurnStep::Timers, timers_left);
         self.continue_walk(io);
@@ -294,7 +294,7 @@ impl Worker {
             drain_requested: std::mem::take(&mut self.drain_requested),
             finished,
             listening: !self.stopping,
-            rounds_left: !self.topics.rounds().is_empty(),
+            rounds_left: self.topics.has_rounds(),
             more,
             due_in_ms: if more { Some(0) } else { self.due_in_ms() },
         }
@@ -338,7 +338,7 @@ impl Worker {
 
     fn has_work(&self) -> bool {
         let mail = !self.inbox.frames.is_empty() || !self.inbox.control.is_empty();
-        let output = !self.topics.rounds().is_empty() || !self.write_queue.is_empty();
+        let output = self.topics.has_rounds() || !self.write_queue.is_empty();
         mail || output || !self.read_queue.is_empty() || !self.walks.is_empty()
     }
 
@@ -390,7 +390,7 @@ impl Worker {
     }
 
     fn read_ready(&mut self, io: &mut impl Io) {
-        let busy = !self.topics.rounds().is_empty();
+        let busy = self.topics.has_rounds();
         let mut bytes = 0;
         self.requests_taken = 0;
         for nth in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,8 @@ def cargo(*arguments):
     environment["RUST_BACKTRACE"] = "0"
     command = ["cargo", *arguments, "--locked", "--quiet", "--test", "sim"]
     try:
-        done = subprocess.run(
+        # A group of its own, so that a mutant that hangs ends with the cargo that started it.
+        running = subprocess.Popen(
             command,
             cwd=TREE,
             env=environment,
@@ -86,12 +88,14 @@ def cargo(*arguments):
             errors="replace",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=SECONDS_MAX,
-            check=False,
+            start_new_session=True,
         )
+        output, _ = running.communicate(timeout=SECONDS_MAX)
     except subprocess.TimeoutExpired as expired:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
         return None, str(expired.output)
-    return done.returncode, done.stdout
+    return running.returncode, output
 
 
 def sweep(name):

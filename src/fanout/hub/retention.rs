@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | an event in a topic | the topic is over a bound of events or bytes; the oldest first |
 //! | an event | no topic keeps it; or the node is over its bound of bytes, or it is too old; the oldest first |
-//! | a topic | nobody listens, nothing is kept, and its last subscriber has been gone for `TOPIC_LINGER_MS` |
+//! | a topic | nobody listens, nothing is kept, and its last subscriber left `TOPIC_LINGER_MS` ago |
 //! | one that lingers | earlier, if others need its place |
 //!
 //! Everything here happens under the hub's lock, a bounded amount at a time. Knows nothing of mailboxes.
@@ -77,6 +77,8 @@ impl HubState {
                 self.retire_if_idle(index, now);
             }
         }
+        let next = self.journal.oldest().map(|next| next.sequence());
+        assert!(next != Some(event.sequence()), "an event that no topic keeps has left the journal");
         true
     }
 
