@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "program/clients.rs"]
+mod clients;
+
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -194,7 +197,8 @@ fn mistakes_end_with_2_and_one_line() {
         (&["config", "--config", "/nonexistent.toml"], "cannot read the configuration file"),
         (&["serve", "--control", "0.0.0.0:8080"], "take the same address"),
         (&["fly"], "unknown subcommand fly"),
-        (&["publish", "--url", "https://a", "t", "d"], "TLS is not supported"),
+        (&["publish", "--url", "ftp://a", "t", "d"], "must be http://HOST:PORT or https://HOST"),
+        (&["publish", "--header", "a", "t", "d"], "--header: must be 'NAME: VALUE'"),
         (&["subscribe", "t", "--count", "0"], "--count"),
     ];
     for (arguments, expected) in rows {

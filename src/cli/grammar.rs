@@ -14,6 +14,13 @@ pub fn option(name: &'static str, value_name: &'static str, help: &'static str) 
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
+/// The flag that adds fields to requests, named as curl names it.
+pub fn header() -> Arg {
+    option("header", "'NAME: VALUE'", "adds a field to each request (repeatable)")
+        .short('H')
+        .action(ArgAction::Append)
+}
+
 /// A flag with a whole number of at least `least`.
 pub fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
     option(name, "N", help).allow_negative_numbers(true).value_parser(whole(least..=u64::MAX))

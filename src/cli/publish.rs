@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{number, option};
+use crate::cli::grammar::{header, number, option};
 use crate::client::publish::{self, PublishOptions};
 
 /// Returns the subcommand's grammar.
@@ -20,6 +20,7 @@ pub fn command() -> Command {
                 .help("the payload; absent: each line of standard input is one event"),
         )
         .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))
+        .arg(header())
         .arg(option("event", "NAME", "name of the event"))
         .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
         .arg(number("retry-ms", 1, "reconnection time to send with the event"))
@@ -42,6 +43,7 @@ fn options(matches: &ArgMatches) -> PublishOptions {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     PublishOptions {
         url: text("url").expect("has a default"),
+        headers: matches.get_many::<String>("header").unwrap_or_default().cloned().collect(),
         topic: text("topic").expect("is required"),
         data: text("data"),
         event: text("event"),
@@ -57,10 +59,12 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_option() {
-        let line = "publish news -7 --url http://a --event b --key c --retry-ms 5 --idempotency-key d";
+        let line =
+            "publish news -7 --url http://a --header f:1 --event b --key c --retry-ms 5 --idempotency-key d";
         let text = |text: &str| Some(text.to_owned());
         let expected = PublishOptions {
             url: "http://a".to_owned(),
+            headers: vec!["f:1".to_owned()],
             topic: "news".to_owned(),
             data: text("-7"),
             event: text("b"),

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{number, option, switch};
+use crate::cli::grammar::{header, number, option, switch};
 use crate::client::event_text::EventFormat;
 use crate::client::subscribe::{self, SubscribeOptions};
+use crate::host::output::exit_when_reader_leaves;
 
 /// Returns the subcommand's grammar.
 pub fn command() -> Command {
@@ -22,6 +23,7 @@ pub fn command() -> Command {
                 .help("the topics"),
         )
         .arg(option("url", "URL", "public listener").default_value("http://127.0.0.1:8080"))
+        .arg(header())
         .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
         .arg(number("last", 1, "start with the newest N kept events"))
         .arg(option("last-event-id", "ID", "start after this event"))
@@ -35,6 +37,7 @@ pub fn command() -> Command {
 /// # Errors
 /// When the server cannot be reached from the start, or refuses for good.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+    exit_when_reader_leaves();
     subscribe::print_events(options(matches)).map(|()| ExitCode::SUCCESS)
 }
 
@@ -44,6 +47,7 @@ fn options(matches: &ArgMatches) -> SubscribeOptions {
     let number = |name: &str| matches.get_one::<u64>(name).copied();
     SubscribeOptions {
         url: text("url").expect("has a default"),
+        headers: texts("header"),
         topics: texts("topic"),
         events: texts("event"),
         last: number("last"),
@@ -63,11 +67,11 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_option() {
-        let line =
-            "subscribe a b --url http://c --event d --event e --last 2 --last-event-id 1-0 --count 3 --raw";
+        let line = "subscribe a b --url http://c -H f:1 --event d --event e --last 2 --last-event-id 1-0 --count 3 --raw";
         let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
         let expected = SubscribeOptions {
             url: "http://c".to_owned(),
+            headers: vec!["f:1".to_owned()],
             topics: texts(["a", "b"]),
             events: texts(["d", "e"]),
             last: Some(2),

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::uri::Authority;
-use ureq::http::{Response, Uri};
-use ureq::{Agent, Body};
+use ureq::http::{HeaderName, HeaderValue, Response, Uri};
+use ureq::{Agent, Body, RequestBuilder};
 
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
+use crate::host::ca_bundle;
 
 /// Longest wait of `publish` and `subscribe` for a connection: a host that is there answers sooner, a
 /// firewall that drops never does.
@@ -20,12 +21,15 @@ const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes read of an answer other than the one hoped for: enough for any message, and no page of a proxy's.
 const CLIENT_REFUSAL_BYTES_MAX: u64 = 4_096;
 
-/// A server's address that has been checked.
+/// A server's address that has been checked. Its scheme is in lower case, and no slash ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl(String);
 
+/// The schemes of addresses, with their end.
+const SCHEMES: [&str; 2] = ["http://", "https://"];
+
 impl ServerUrl {
-    /// Takes `http://HOST[:PORT][/PREFIX]` of `--url`.
+    /// Takes `http://HOST[:PORT][/PREFIX]` of `--url`, or the same with `https://`.
     pub fn new(url: &str) -> Result<ServerUrl, CommandFailure> {
         ServerUrl::from_flag("--url", url)
     }
@@ -33,10 +37,6 @@ impl ServerUrl {
     /// Takes such an address of another flag.
     pub fn from_flag(flag: &str, url: &str) -> Result<ServerUrl, CommandFailure> {
         let refuse = |why: &str| Err(CommandFailure::Usage(format!("{flag} {}: {why}", shown(url))));
-        if url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
-            return refuse("TLS is not supported here; use the server's own http:// address");
-        }
-        let rest = url.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://")).map(|_| &url[7..]);
         let plain = |rest: &str| {
             !rest.is_empty()
                 && !rest.starts_with('/')
@@ -46,10 +46,17 @@ impl ServerUrl {
         if uri.as_ref().and_then(Uri::authority).is_some_and(has_wrong_port) {
             return refuse("the port must be from 0 to 65535");
         }
-        match rest {
-            Some(rest) if plain(rest) => Ok(ServerUrl(format!("http://{}", rest.trim_end_matches('/')))),
-            _ => refuse("must be http://HOST:PORT"),
+        for scheme in SCHEMES {
+            let named = url.get(..scheme.len()).is_some_and(|given| given.eq_ignore_ascii_case(scheme));
+            if let Some(rest) = named.then(|| &url[scheme.len()..]).filter(|rest| plain(rest)) {
+                return Ok(ServerUrl(format!("{scheme}{}", rest.trim_end_matches('/'))));
+            }
         }
+        refuse("must be http://HOST:PORT or https://HOST")
+    }
+
+    fn is_tls(&self) -> bool {
+        self.0.starts_with("https:")
     }
 
     /// Returns the address of a path with a query.
@@ -61,8 +68,37 @@ impl ServerUrl {
 
     /// Returns the address of a path, which the server's address may end with already.
     pub fn url_with_path(&self, path: &str) -> String {
-        let host = &self.0["http://".len()..];
-        format!("http://{}{path}", host.strip_suffix(path).unwrap_or(host))
+        let at = self.0.find("://").map_or(0, |at| at + 3);
+        let (scheme, host) = self.0.split_at(at);
+        format!("{scheme}{}{path}", host.strip_suffix(path).unwrap_or(host))
+    }
+}
+
+/// Fields that an operator adds to each request.
+#[derive(Clone, Debug, Default)]
+pub struct RequestFields(Vec<(HeaderName, HeaderValue)>);
+
+impl RequestFields {
+    /// Takes each `NAME: VALUE` of `--header`.
+    ///
+    /// # Errors
+    /// When one is no field. The line keeps its value, which may be a secret, to itself.
+    pub fn parse(lines: &[String]) -> Result<RequestFields, CommandFailure> {
+        let field = |line: &String| {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            let refuse = || CommandFailure::Usage(format!("--header {}: must be 'NAME: VALUE'", shown(name)));
+            if name.len() == line.len() {
+                return Err(CommandFailure::Usage("--header: must be 'NAME: VALUE'".to_owned()));
+            }
+            let parsed = name.parse().ok().zip(HeaderValue::from_str(value.trim()).ok());
+            parsed.ok_or_else(refuse)
+        };
+        lines.iter().map(field).collect::<Result<_, _>>().map(RequestFields)
+    }
+
+    /// Returns the request with these fields added.
+    pub fn add_to<Body>(&self, request: RequestBuilder<Body>) -> RequestBuilder<Body> {
+        self.0.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 }
 
@@ -85,17 +121,30 @@ pub fn percent_encoded(text: &str) -> String {
 }
 
 /// Builds an agent that takes every status as an answer. `silence` bounds the time between two reads.
-pub fn http_agent(silence: Duration) -> Agent {
-    let config = Agent::config_builder()
+///
+/// # Errors
+/// When the address needs TLS and this host has no trusted certificates.
+pub fn http_agent(base: &ServerUrl, silence: Duration) -> Result<Agent, CommandFailure> {
+    let mut config = Agent::config_builder()
         .http_status_as_error(false)
         // A proxy of the environment is for the world outside; this talks to the operator's own server.
         .proxy(None)
+        // A POST that is sent elsewhere becomes a GET, and the operator's fields are for this server alone.
+        .max_redirects(0)
         .timeout_connect(Some(CLIENT_CONNECT_TIMEOUT))
         .timeout_recv_response(Some(CLIENT_ANSWER_TIMEOUT))
         .timeout_per_read(Some(silence))
-        .user_agent(concat!("fanwheel/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Agent::new_with_config(config)
+        .user_agent(concat!("fanwheel/", env!("CARGO_PKG_VERSION")));
+    if base.is_tls() {
+        let trusted = ca_bundle::certificates().map_err(|paths| {
+            let paths = shown(&paths);
+            CommandFailure::Run(format!(
+                "cannot read trusted certificates from {paths}; name a file in SSL_CERT_FILE"
+            ))
+        })?;
+        config = config.tls_config(ca_bundle::tls_config(trusted));
+    }
+    Ok(Agent::new_with_config(config.build()))
 }
 
 /// Describes a server that gave no answer at all.
@@ -128,16 +177,19 @@ pub fn read_refusal(response: Response<Body>) -> RefusedResponse {
     let status = response.status();
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let retry_after_s = header.and_then(|text| text.trim().parse().ok());
+    let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+    let moved = location.filter(|_| status.is_redirection()).map(|to| format!("moved to {}", shown(to)));
     let mut bytes = Vec::new();
     // A body that cannot be read leaves the status, which says enough.
     let _ = response.into_body().into_reader().take(CLIENT_REFUSAL_BYTES_MAX).read_to_end(&mut bytes);
     let told: Option<Value> = serde_json::from_slice(&bytes).ok();
     let message = told.as_ref().and_then(|told| told.get("message")).and_then(Value::as_str);
     let code = told.as_ref().and_then(|told| told.get("error")).and_then(Value::as_str);
-    let words = match (message, code) {
-        (Some(message), _) => message.to_owned(),
-        (None, Some(code)) => code.to_owned(),
-        (None, None) => status.canonical_reason().unwrap_or("no reason given").to_owned(),
+    let words = match (moved, message, code) {
+        (Some(moved), _, _) => moved,
+        (None, Some(message), _) => message.to_owned(),
+        (None, None, Some(code)) => code.to_owned(),
+        (None, None, None) => status.canonical_reason().unwrap_or("no reason given").to_owned(),
     };
     RefusedResponse { status: status.as_u16(), words, retry_after_s }
 }
@@ -147,12 +199,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_checked_and_tls_is_said_to_be_missing() {
+    fn addresses_are_checked() {
         let rows = [
             ("http://127.0.0.1:8081", Some("http://127.0.0.1:8081/x?a=b")),
             ("HTTP://host/prefix/", Some("http://host/prefix/x?a=b")),
             ("http://[::1]:1", Some("http://[::1]:1/x?a=b")),
+            ("HTTPS://host/prefix/", Some("https://host/prefix/x?a=b")),
+            ("https://host:1", Some("https://host:1/x?a=b")),
             ("127.0.0.1:8081", None),
+            ("https://", None),
+            ("unix:/run/x", None),
             ("http://", None),
             ("http:///x", None),
             ("http://a b", None),
@@ -166,8 +222,21 @@ mod tests {
             let address = ServerUrl::new(url).ok().map(|base| base.url_with_query("/x", &[("a", "b")]));
             assert_eq!(address.as_deref(), expected, "{url}");
         }
-        let Err(CommandFailure::Usage(line)) = ServerUrl::new("https://a") else { panic!("refused") };
-        assert!(line.contains("TLS is not supported"), "{line}");
+        for url in ["http://a/publish", "https://a/publish"] {
+            assert_eq!(ServerUrl::new(url).expect("good").url_with_path("/publish"), url);
+        }
+    }
+
+    #[test]
+    fn fields_are_checked_and_a_refusal_keeps_their_values() {
+        let parse = |line: &str| RequestFields::parse(&[line.to_owned()]);
+        for line in ["Authorization: Bearer secret", "a:", "x-b:1"] {
+            assert_eq!(parse(line).expect("a field").0.len(), 1, "{line}");
+        }
+        for line in ["secret", "a b: secret", ": secret", "a: sec\nret", "a: s\u{e9}cret\u{1}", ""] {
+            let Err(CommandFailure::Usage(words)) = parse(line) else { panic!("{line:?} is no field") };
+            assert!(words.starts_with("--header") && !words.contains("ret"), "{words}");
+        }
     }
 
     #[test]

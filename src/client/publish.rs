@@ -8,7 +8,7 @@ use ureq::Agent;
 use crate::base::failure::CommandFailure;
 use crate::base::limits::PUBLISH_BYTES_MAX;
 use crate::base::logfmt::EscapedText;
-use crate::client::http::{ServerUrl, http_agent, read_refusal, unreachable_failure};
+use crate::client::http::{RequestFields, ServerUrl, http_agent, read_refusal, unreachable_failure};
 use std::time::Duration;
 
 /// Longest wait of `publish` without a byte: a server that accepted a body and then says nothing for so long
@@ -18,8 +18,10 @@ const PUBLISH_SILENCE: Duration = Duration::from_secs(30);
 /// One publish, or one for each line of standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishOptions {
-    /// The control listener, `http://HOST:PORT`.
+    /// The control listener, `http://HOST:PORT` or `https://HOST`.
     pub url: String,
+    /// Fields to add to each request, as `NAME: VALUE`.
+    pub headers: Vec<String>,
     /// The topic to publish to.
     pub topic: String,
     /// The payload; without it each line of standard input is an event.
@@ -37,6 +39,7 @@ pub struct PublishOptions {
 struct EventPublisher<'a> {
     agent: Agent,
     address: String,
+    fields: RequestFields,
     idempotency_key: Option<&'a str>,
 }
 
@@ -56,7 +59,8 @@ pub fn publish_events(options: &PublishOptions) -> Result<(), CommandFailure> {
     let query: Vec<(&str, &str)> =
         query.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     let post = EventPublisher {
-        agent: http_agent(PUBLISH_SILENCE),
+        agent: http_agent(&base, PUBLISH_SILENCE)?,
+        fields: RequestFields::parse(&options.headers)?,
         address: base.url_with_query("/publish", &query),
         idempotency_key: options.idempotency_key.as_deref(),
     };
@@ -99,7 +103,8 @@ impl EventPublisher<'_> {
     }
 
     fn publish_one(&self, data: &[u8], idempotency_key: Option<&str>) -> Result<(), CommandFailure> {
-        let mut request = self.agent.post(&self.address).content_type("text/plain; charset=utf-8");
+        let request = self.agent.post(&self.address).content_type("text/plain; charset=utf-8");
+        let mut request = self.fields.add_to(request);
         if let Some(key) = idempotency_key {
             request = request.header("Idempotency-Key", key);
         }

@@ -19,7 +19,7 @@ use crate::base::limits::{MIB, PUBLISH_BYTES_MAX};
 use crate::base::logfmt::EscapedText;
 use crate::base::prng::Prng;
 use crate::client::event_text::{EventFormat, append_event};
-use crate::client::http::{ServerUrl, http_agent, read_refusal, unreachable_failure};
+use crate::client::http::{RequestFields, ServerUrl, http_agent, read_refusal, unreachable_failure};
 use crate::host::output::{printed, write_out};
 use crate::host::seed::random_seed;
 use crate::wire::sse::SseParser;
@@ -48,8 +48,10 @@ const GAP: &[u8] = b"fanwheel.gap";
 /// One subscription and how to print it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribeOptions {
-    /// The public listener, `http://HOST:PORT`.
+    /// The public listener, `http://HOST:PORT` or `https://HOST`.
     pub url: String,
+    /// Fields to add to each request, as `NAME: VALUE`.
+    pub headers: Vec<String>,
     /// The topics to subscribe to, at least one.
     pub topics: Vec<String>,
     /// The names of events to receive; none means all.
@@ -112,6 +114,7 @@ enum ConnectionEnd {
 struct EventSubscriber {
     agent: Agent,
     base: ServerUrl,
+    fields: RequestFields,
     topics: Vec<String>,
     events: Vec<String>,
     last: Option<u64>,
@@ -125,13 +128,15 @@ struct EventSubscriber {
 
 impl EventSubscriber {
     fn new(options: SubscribeOptions) -> Result<EventSubscriber, CommandFailure> {
-        let SubscribeOptions { url, topics, events, last, last_event_id, count, form } = options;
+        let SubscribeOptions { url, headers, topics, events, last, last_event_id, count, form } = options;
         if HeaderValue::from_str(&last_event_id).is_err() {
             return Err(CommandFailure::Usage("--last-event-id must be plain ASCII text".to_owned()));
         }
+        let base = ServerUrl::new(&url)?;
         Ok(EventSubscriber {
-            agent: http_agent(SUBSCRIBE_SILENCE),
-            base: ServerUrl::new(&url)?,
+            agent: http_agent(&base, SUBSCRIBE_SILENCE)?,
+            base,
+            fields: RequestFields::parse(&headers)?,
             topics,
             events,
             last,
@@ -154,7 +159,8 @@ impl EventSubscriber {
     }
 
     fn follow_stream(&mut self) -> Result<ConnectionEnd, CommandFailure> {
-        let mut request = self.agent.get(self.address()).header("Accept", "text/event-stream");
+        let request = self.agent.get(self.address()).header("Accept", "text/event-stream");
+        let mut request = self.fields.add_to(request);
         if !self.last_event_id.is_empty() {
             request = request.header("Last-Event-ID", &self.last_event_id);
         }

@@ -1,9 +1,18 @@
-//! Finds the host's file of trusted certificates. Knows no TLS.
+//! The host's file of trusted certificates, and TLS for HTTP clients that trust them.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use crate::base::limits::MIB;
+use crate::host::named_file::{PipeWait, read_named_file};
 
 /// The variable that names another file, as for most programs that speak TLS.
 pub const VARIABLE: &str = "SSL_CERT_FILE";
+
+/// Bytes of the file: a host's own has a quarter of a MiB.
+const CA_BUNDLE_BYTES_MAX: usize = 8 * MIB;
 
 /// The paths at which hosts keep it: Debian, Alpine and Arch; Fedora; SUSE; others.
 const FILES: [&str; 4] = [
@@ -23,4 +32,22 @@ pub fn file() -> Result<String, String> {
             found.map(|path| (*path).to_owned()).ok_or_else(|| FILES.join(", "))
         }
     }
+}
+
+/// Reads the certificates of the file; otherwise the paths that cannot be read.
+pub fn certificates() -> Result<Vec<Certificate<'static>>, String> {
+    let path = file()?;
+    let pem = read_named_file(Path::new(&path), CA_BUNDLE_BYTES_MAX, PipeWait::Refused).map_err(|_| path)?;
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    Ok(parse_pem(&pem).filter_map(certificate).collect())
+}
+
+/// Returns TLS for an HTTP client that trusts these certificates and no others.
+pub fn tls_config(trusted: Vec<Certificate<'static>>) -> TlsConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = RootCerts::Specific(Arc::new(trusted));
+    TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(roots).build()
 }

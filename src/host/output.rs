@@ -3,10 +3,23 @@
 use std::io::{self, Write};
 
 use crate::base::failure::CommandFailure;
+use crate::sys::file::wait_until_reader_left;
 
 /// Prints a whole text, or says why it could not.
 pub fn print(text: &str) -> Result<(), CommandFailure> {
     printed(write_out(text.as_bytes())).map(|_| ())
+}
+
+/// Ends the process, with exit code 0, as soon as nobody reads standard output any more. Without this a quiet
+/// stream before `| head` would hang until its next event.
+pub fn exit_when_reader_leaves() {
+    let watch = || {
+        if wait_until_reader_left(&io::stdout()).is_ok() {
+            std::process::exit(0);
+        }
+    };
+    // Without the thread the next write finds the closed output.
+    let _ = std::thread::Builder::new().name("output".to_owned()).spawn(watch);
 }
 
 /// Writes bytes and flushes.

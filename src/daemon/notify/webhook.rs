@@ -1,22 +1,17 @@
 //! A message to a web address: JSON by POST, over TLS when the address says so. Owns which certificates are
 //! trusted: those of the host. Of an address only the host is ever shown.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
 use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::Certificate;
 
-use crate::base::limits::{ALERT_TRY_MS, MIB};
+use crate::base::limits::ALERT_TRY_MS;
 use crate::base::settings::mask_url;
 use crate::host::ca_bundle;
-use crate::host::named_file::{PipeWait, read_named_file};
 use crate::monitor::alerts::AlertNotice;
-
-/// Bytes of a bundle of certificates: a host's own is a quarter of a MiB.
-const CA_BUNDLE_BYTES_MAX: usize = 8 * MIB;
 
 /// A web address that takes alerts.
 #[derive(Debug)]
@@ -56,34 +51,19 @@ fn webhook_agent(tls: bool) -> Agent {
         .max_idle_connections(0)
         .user_agent(concat!("fanwheel/", env!("CARGO_PKG_VERSION")));
     if tls {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = RootCerts::Specific(Arc::new(host_certificates()));
-        config = config.tls_config(
-            TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(roots).build(),
-        );
+        config = config.tls_config(ca_bundle::tls_config(host_certificates()));
     }
     Agent::new_with_config(config.build())
 }
 
 /// Reads the host's certificates; none when it has no bundle, and then no TLS connection is made.
 fn host_certificates() -> Vec<Certificate<'static>> {
-    let read = ca_bundle::file().and_then(|path| {
-        read_named_file(Path::new(&path), CA_BUNDLE_BYTES_MAX, PipeWait::Refused).map_err(|_| path)
-    });
-    let pem = match read {
-        Ok(pem) => pem,
-        Err(paths) => {
-            warn!(
-                "event=certificates_missing error=\"none of {paths} can be read; install ca-certificates or \
-                 set {}\"",
-                ca_bundle::VARIABLE
-            );
-            return Vec::new();
-        }
-    };
-    let certificate = |item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        _ => None,
-    };
-    parse_pem(&pem).filter_map(certificate).collect()
+    ca_bundle::certificates().unwrap_or_else(|paths| {
+        warn!(
+            "event=certificates_missing error=\"none of {paths} can be read; install ca-certificates or set \
+             {}\"",
+            ca_bundle::VARIABLE
+        );
+        Vec::new()
+    })
 }

@@ -42,7 +42,7 @@ impl ProbePublisher {
         let base = ServerUrl::from_flag(FLAG, front)?;
         let pairs: Vec<String> = std::iter::once(topic_pair(topic)).chain(kept_pairs(query)).collect();
         Ok(ProbePublisher {
-            agent: http_agent(DOCTOR_PATIENCE),
+            agent: http_agent(&base, DOCTOR_PATIENCE)?,
             url: base.url_with_path("/publish"),
             query: pairs.join("&"),
         })

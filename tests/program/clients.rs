@@ -1,0 +1,148 @@
+//! `fanwheel publish` and `fanwheel subscribe` beyond their first use: pipes, TLS, fields, and servers that
+//! refuse.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::{Scratch, Server, ended, program, refused, text};
+
+#[test]
+fn a_subscriber_ends_when_its_output_is_closed_though_no_event_comes() {
+    let server = Server::ready(&[]);
+    let mut reader = server.subscribe(&["--raw", "news"]);
+    server.streams(1);
+    assert!(server.publish(&["news", "one"]).status.success());
+    let mut lines = BufReader::new(reader.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "one\n");
+    drop(lines);
+    assert!(ended(&mut reader).success());
+    let mut errors = String::new();
+    reader.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(errors, "");
+}
+
+/// Answers each connection with the next of these answers; sends the heads that came.
+fn answer_in_turn(
+    answers: &'static [&'static str],
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (to, heads) = channel();
+    thread::spawn(move || {
+        for answer in answers {
+            let (socket, _) = listener.accept().unwrap();
+            let head = match &tls {
+                Some(config) => {
+                    let session = rustls::ServerConnection::new(Arc::clone(config)).unwrap();
+                    answer_once(rustls::StreamOwned::new(session, socket), answer)
+                }
+                None => answer_once::<TcpStream>(socket, answer),
+            };
+            let _ = to.send(head);
+        }
+    });
+    (address, heads)
+}
+
+/// Reads a request's head, and its body as far as it comes along; writes the answer and closes.
+fn answer_once<Stream: Read + Write>(stream: Stream, answer: &str) -> String {
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).unwrap() == 0 {
+            break;
+        }
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    stream.get_mut().write_all(answer.as_bytes()).unwrap();
+    stream.get_mut().flush().unwrap();
+    head
+}
+
+const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
+    retry: 50\n\nid: 7-0\ndata: one\n\n";
+const ACCEPTED: &str =
+    "HTTP/1.1 202 Accepted\r\nContent-Length: 12\r\nConnection: close\r\n\r\n{\"id\":\"7-0\"}";
+
+/// A certificate for 127.0.0.1 of an authority in `ca`; none when there is no openssl.
+fn certificate(ca: &Scratch) -> Option<Arc<rustls::ServerConfig>> {
+    let (ca_key, leaf, leaf_key) =
+        (Scratch::new("ca.key"), Scratch::new("leaf.pem"), Scratch::new("leaf.key"));
+    let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    let mut authority = Command::new("openssl");
+    authority.args(["req", "-x509", "-subj", "/CN=authority", "-keyout", ca_key.arg(), "-out", ca.arg()]);
+    let mut server = Command::new("openssl");
+    server.args(["req", "-x509", "-subj", "/CN=server", "-CA", ca.arg(), "-CAkey", ca_key.arg()]);
+    server.args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"]);
+    server.args(["-keyout", leaf_key.arg(), "-out", leaf.arg()]);
+    for command in [&mut authority, &mut server] {
+        let Ok(output) = command.args(new_key).output() else {
+            println!("skipped: openssl is not installed");
+            return None;
+        };
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let chain = CertificateDer::pem_file_iter(&leaf.0).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(&leaf_key.0).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Some(Arc::new(config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap()))
+}
+
+#[test]
+fn both_clients_speak_tls_and_send_the_fields_they_are_given() {
+    let ca = Scratch::new("ca.pem");
+    let Some(tls) = certificate(&ca) else { return };
+    let (address, heads) = answer_in_turn(&[ACCEPTED, STREAM], Some(tls));
+    let run = |words: &[&str]| {
+        let mut command = program();
+        command.args(&words[..1]).args(["--url", &format!("https://{address}/front")]).args(&words[1..]);
+        command.args(["-H", "Authorization: Bearer b", "--header", "X-Trace:7"]);
+        let output = command.env("SSL_CERT_FILE", ca.arg()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let head = heads.recv().unwrap();
+        for field in ["authorization: Bearer b\r\n", "x-trace: 7\r\n"] {
+            assert!(head.contains(field), "{head}");
+        }
+        (head, text(&output.stdout))
+    };
+    let (head, printed) = run(&["publish", "news", "one"]);
+    assert!(head.starts_with("POST /front/publish?topic=news HTTP/1.1\r\n"), "{head}");
+    assert_eq!(printed, "7-0\n");
+    let (head, printed) = run(&["subscribe", "news", "--raw", "--count", "1"]);
+    assert!(head.starts_with("GET /front/events?topic=news"), "{head}");
+    assert_eq!(printed, "one\n");
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_refused_in_one_line() {
+    let (ca, other) = (Scratch::new("unknown.pem"), Scratch::new("other.pem"));
+    let (Some(tls), Some(_)) = (certificate(&ca), certificate(&other)) else { return };
+    let (address, _heads) = answer_in_turn(&[ACCEPTED], Some(tls));
+    let mut command = program();
+    command.args(["publish", "--url", &format!("https://{address}"), "news", "one"]);
+    let line = refused(command.env("SSL_CERT_FILE", other.arg()), 1);
+    assert!(line.contains("no answer from 127.0.0.1") && line.contains("certificate"), "{line}");
+    let line = refused(command.env("SSL_CERT_FILE", "/nonexistent.pem"), 1);
+    assert!(line.contains("/nonexistent.pem; name a file in SSL_CERT_FILE"), "{line}");
+}
+
+#[test]
+fn a_redirect_is_told_and_not_followed() {
+    const MOVED: &str = "HTTP/1.1 301 Moved\r\nLocation: https://example.org/\r\nContent-Length: 0\r\n\r\n";
+    let (address, _heads) = answer_in_turn(&[MOVED], None);
+    let line = refused(program().args(["publish", "--url", &format!("http://{address}"), "news", "one"]), 1);
+    assert_eq!(line, "fanwheel: refused with 301: moved to https://example.org/\n");
+}
