@@ -17,7 +17,7 @@ pub fn command() -> Command {
             Arg::new("data")
                 .value_name("DATA")
                 .allow_hyphen_values(true)
-                .help("the payload; absent: each line of standard input is one event"),
+                .help("the payload; absent or -: each line of standard input is one event"),
         )
         .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))
         .arg(header())
@@ -45,7 +45,7 @@ fn options(matches: &ArgMatches) -> PublishOptions {
         url: text("url").expect("has a default"),
         headers: matches.get_many::<String>("header").unwrap_or_default().cloned().collect(),
         topic: text("topic").expect("is required"),
-        data: text("data"),
+        data: text("data").filter(|data| data != "-"),
         event: text("event"),
         key: text("key"),
         retry_ms: matches.get_one::<u64>("retry-ms").copied(),
@@ -75,5 +75,6 @@ mod tests {
         assert_eq!(options(&command().get_matches_from(line.split(' '))), expected);
         let bare = options(&command().get_matches_from(["publish", "news"]));
         assert_eq!((bare.url.as_str(), bare.data), ("http://127.0.0.1:8081", None));
+        assert_eq!(options(&command().get_matches_from(["publish", "news", "-"])).data, None);
     }
 }

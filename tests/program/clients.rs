@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -28,6 +28,18 @@ fn a_subscriber_ends_when_its_output_is_closed_though_no_event_comes() {
     let mut errors = String::new();
     reader.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!(errors, "");
+}
+
+#[test]
+fn a_dash_is_standard_input() {
+    let server = Server::ready(&[]);
+    let mut command = program();
+    command.args(["publish", "--url", &server.control, "news", "-"]);
+    let mut publish = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    publish.stdin.take().unwrap().write_all(b"one\n").unwrap();
+    assert!(publish.wait_with_output().unwrap().status.success());
+    let reader = server.subscribe(&["--raw", "--last", "2", "--count", "1", "news"]);
+    assert_eq!(text(&reader.wait_with_output().unwrap().stdout), "one\n");
 }
 
 /// Answers each connection with the next of these answers; sends the heads that came.
