@@ -124,6 +124,8 @@ struct EventSubscriber {
     retry_ms: u64,
     refusals: u32,
     was_connected: bool,
+    /// Whether an id has come. Until then a new connection asks for the newest events again.
+    has_own_id: bool,
 }
 
 impl EventSubscriber {
@@ -146,11 +148,12 @@ impl EventSubscriber {
             retry_ms: RETRY_MS,
             refusals: 0,
             was_connected: false,
+            has_own_id: false,
         })
     }
 
     fn address(&self) -> String {
-        let last = self.last.filter(|_| !self.was_connected).map(|last| last.to_string());
+        let last = self.last.filter(|_| !self.has_own_id).map(|last| last.to_string());
         let topics = self.topics.iter().map(|topic| ("topic", topic.as_str()));
         let events = self.events.iter().map(|event| ("event", event.as_str()));
         let query: Vec<(&str, &str)> =
@@ -210,6 +213,7 @@ impl EventSubscriber {
             };
             page.clear();
             let (form, left, last_event_id) = (self.form, &mut self.left, &mut self.last_event_id);
+            let has_own_id = &mut self.has_own_id;
             let fed = parser.feed(&buffer[..bytes], |event| {
                 if *left == Some(0) {
                     return;
@@ -217,6 +221,7 @@ impl EventSubscriber {
                 append_event(&mut page, &event, form);
                 if event.id_given {
                     *last_event_id = String::from_utf8_lossy(event.id).into_owned();
+                    *has_own_id = true;
                 }
                 if let Some(left) = left.as_mut().filter(|_| event.name != GAP) {
                     *left -= 1;

@@ -158,3 +158,17 @@ fn a_redirect_is_told_and_not_followed() {
     let line = refused(program().args(["publish", "--url", &format!("http://{address}"), "news", "one"]), 1);
     assert_eq!(line, "fanwheel: refused with 301: moved to https://example.org/\n");
 }
+
+#[test]
+fn the_newest_events_are_asked_for_until_an_id_has_come() {
+    const BUSY: &str = "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
+    const QUIET: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
+        retry: 50\n\n";
+    let (address, heads) = answer_in_turn(&[BUSY, QUIET, STREAM, STREAM], None);
+    let mut command = program();
+    command.args(["subscribe", "--url", &format!("http://{address}"), "--last", "3", "--count", "2", "news"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let asked: Vec<bool> = heads.iter().map(|head| head.contains("&last=3 ")).collect();
+    assert_eq!(asked, [true, true, true, false]);
+}
