@@ -150,8 +150,19 @@ fn the_first_event_looks_as_the_readme_shows_it() {
         command("curl -d")
     );
     let output = Sandbox::new().run(&script, 3).expect("the first commands work");
-    let shown = blocks.iter().find(|block| block.language == "text").expect("the README shows the output");
+    let shown = blocks.iter().find(|block| block.language == "text" && block.text.starts_with(":ok"));
+    let shown = shown.expect("the README shows the output");
     assert_eq!(without_numbers(output.trim()), without_numbers(shown.text.trim()));
+}
+
+#[test]
+fn the_start_prints_the_hint_that_the_readme_shows() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the project has a README");
+    let blocks = blocks::find(&readme);
+    let shown = blocks.iter().find(|block| block.text.starts_with("dashboard="));
+    let shown = shown.expect("the README shows the start");
+    let words: Vec<&str> = shown.text.split_whitespace().collect();
+    assert_eq!(without_numbers(Sandbox::new().hint()), without_numbers(&words.join(" ")));
 }
 
 /// An answer behind the commands that it belongs to: JSON after a shell block, a sentence at most between.

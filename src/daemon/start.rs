@@ -117,7 +117,8 @@ fn backend_name(settings: &Settings) -> &'static str {
     }
 }
 
-/// Returns the two commands that a newcomer wants first; none when they would not work as they stand.
+/// Returns the dashboard's address and the two commands that a newcomer wants first; none when they would not
+/// work as they stand.
 pub fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<String> {
     let authority = |listener: ListenerKind| {
         bound.iter().filter(|bound| bound.listener == listener).find_map(|bound| match &bound.address {
@@ -129,7 +130,11 @@ pub fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<String> 
     (settings.profile == UrlProfile::Standard).then(|| {
         let subscribe = format!("curl -N 'http://{public}/events?topic=news'");
         let publish = format!("curl -d hello 'http://{control}/publish?topic=news'");
-        format!("event=hint subscribe={} publish={}", LogValue(&subscribe), LogValue(&publish))
+        format!(
+            "event=hint dashboard=http://{control}/ subscribe={} publish={}",
+            LogValue(&subscribe),
+            LogValue(&publish)
+        )
     })
 }
 
@@ -247,7 +252,8 @@ mod tests {
             [bound(ListenerKind::Public, "0.0.0.0:8080"), bound(ListenerKind::Control, "127.0.0.1:8081")];
         assert_eq!(
             hint_line(&Settings::default(), &both).unwrap(),
-            "event=hint subscribe=\"curl -N 'http://127.0.0.1:8080/events?topic=news'\" \
+            "event=hint dashboard=http://127.0.0.1:8081/ \
+             subscribe=\"curl -N 'http://127.0.0.1:8080/events?topic=news'\" \
              publish=\"curl -d hello 'http://127.0.0.1:8081/publish?topic=news'\""
         );
         assert_eq!(hint_line(&Settings::default(), &both[..1]), None);

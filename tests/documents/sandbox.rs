@@ -54,6 +54,8 @@ struct Host {
     child: Child,
     public: String,
     control: String,
+    /// The line of the log that tells a newcomer how to begin.
+    hint: String,
     /// Kept open, so that there is a connection to look at and to end.
     stream: Option<TcpStream>,
     stream_id: String,
@@ -133,6 +135,12 @@ impl Sandbox {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// The words after `event=hint` in the server's log.
+    pub fn hint(&self) -> &str {
+        let host = self.host.as_ref().expect("a sandbox with a server");
+        host.hint.split_once("event=hint ").expect("found at the start").1.trim()
+    }
+
     /// The text with this server in place of the one that a document speaks of.
     fn localized(&self, text: &str) -> String {
         let text = text.replace("target/release/fanwheel", "fanwheel");
@@ -161,17 +169,22 @@ impl Host {
             command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");
         let mut log = BufReader::new(child.stderr.take().expect("piped above"));
         let mut line = String::new();
-        while !line.contains("event=started") {
-            line.clear();
-            assert!(log.read_line(&mut line).is_ok_and(|bytes| bytes > 0), "the server did not start");
-        }
+        let mut read_until = |words: &str, line: &mut String| {
+            while !line.contains(words) {
+                line.clear();
+                assert!(log.read_line(line).is_ok_and(|bytes| bytes > 0), "no {words}");
+            }
+        };
+        read_until("event=started", &mut line);
+        let mut hint = String::new();
+        read_until("event=hint", &mut hint);
         thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         let field = |name: &str| {
             let (_, rest) = line.split_once(name).expect("the line of the start has its addresses");
             rest.split_whitespace().next().expect("an address").to_owned()
         };
         let (public, control) = (field(" listen="), field(" control="));
-        let mut host = Host { child, public, control, stream: None, stream_id: String::new() };
+        let mut host = Host { child, public, control, hint, stream: None, stream_id: String::new() };
         host.await_answer("/readyz", |answer| answer.starts_with("HTTP/1.1 200"));
         host.open_stream();
         host
