@@ -100,6 +100,13 @@ def make_install_keeps_the_configuration_and_uninstall_the_rest_not():
         for name in ["opt/x/bin/fanwheel", "opt/x/share/man/man1/fanwheel-plan.1", "etc/fanwheel.toml",
                      "opt/x/share/bash-completion/completions/fanwheel", "opt/x/share/fanwheel/tuning/apply.sh"]:
             assert name in installed, sorted(installed)
+        built = os.path.getsize(PROGRAM)
+        assert len(installed["opt/x/bin/fanwheel"]) < built / 2, (len(installed["opt/x/bin/fanwheel"]), built)
+        assert len(installed["opt/x/bin/.debug/fanwheel.debug"]) > built / 2
+        link = said("objdump", "--section=.gnu_debuglink", "--full-contents", f"{folder}/opt/x/bin/fanwheel")
+        assert "fanwheel" in link, link
+        version = said(f"{folder}/opt/x/bin/fanwheel", "--version")
+        assert version.startswith("fanwheel "), version
         unit = installed["opt/x/lib/systemd/system/fanwheel.service"].decode()
         assert "\nExecStart=/opt/x/bin/fanwheel serve --config /etc/fanwheel.toml\n" in unit, unit
         settings = os.path.join(folder, "etc/fanwheel.toml")
