@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_option() {
-        let line = "subscribe a b --url http://c -H f:1 --event d --event e --last 2 --last-event-id 1-0 --count 3 --raw";
+        let line = "subscribe a b --url http://c -H f:1 --event d --event e --last 2 --last-event-id 1-0 \
+                    --count 3 --raw";
         let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
         let expected = SubscribeOptions {
             url: "http://c".to_owned(),
