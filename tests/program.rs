@@ -356,6 +356,17 @@ fn stray_signals_are_survived() {
 }
 
 #[test]
+fn the_debug_log_tells_status_and_reason_of_each_refused_request() {
+    let server = Server::ready(&["--log-level", "debug"]);
+    assert!(server.get("/nowhere").starts_with("HTTP/1.1 404"));
+    let line = server.line("event=request_refused");
+    assert!(line.contains("listener=control client=127.0.0.1 status=404 reason=not_found"), "{line}");
+    assert!(!server.publish(&["t", "x", "--event", "fanwheel.x"]).status.success());
+    let line = server.line("event=request_refused");
+    assert!(line.contains(" status=400 reason="), "{line}");
+}
+
+#[test]
 fn sighup_applies_what_it_can_and_says_what_it_cannot() {
     let file = Scratch::new("hup.toml");
     fs::write(&file.0, "log_level = 'info'\n").unwrap();

@@ -13,6 +13,7 @@ use crate::base::counters::{CloseReason, Count};
 use crate::base::limits::NOTES_PER_TURN_MAX;
 use crate::base::settings::ListenerKind;
 use crate::base::survey::ConnectionId;
+use crate::wire::problem::Problem;
 
 /// One event in the life of a connection, a line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,15 @@ pub enum TraceEvent {
     Opened(Option<IpAddr>),
     /// Its request was answered with a stream.
     Streams(ConnDetail),
+    /// Its request was answered with an error.
+    Refused {
+        /// Address of the client.
+        client: Option<IpAddr>,
+        /// Status of the answer.
+        status: u16,
+        /// Code of the answer, its `error`.
+        code: &'static str,
+    },
     /// It was closed, by either side.
     Closed {
         /// Address of the client.
@@ -88,6 +98,16 @@ impl Worker {
         if self.tracing {
             let detail = self.conn_detail(slot);
             self.push_trace(slot, TraceEvent::Streams(detail));
+        }
+    }
+
+    pub(super) fn trace_refused(&mut self, slot: u32, problem: &Problem) {
+        if self.tracing {
+            let client = self.peer_addresses.get(&slot).copied();
+            self.push_trace(
+                slot,
+                TraceEvent::Refused { client, status: problem.status(), code: problem.code() },
+            );
         }
     }
 

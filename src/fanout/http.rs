@@ -418,6 +418,7 @@ impl Worker {
         context: ReplyContext<'_>,
         problem: &Problem,
     ) -> RequestFlow {
+        self.trace_refused(slot, problem);
         let keep_alive = context.keep_alive && !problem.closes();
         let span = RETRY_AFTER_S.end - RETRY_AFTER_S.start;
         let retry_after_s = (problem.status() == 503).then(|| RETRY_AFTER_S.start + self.prng.below(span));

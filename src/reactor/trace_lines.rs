@@ -5,7 +5,7 @@ use crate::base::logfmt::LogValue;
 use crate::base::settings::ListenerKind;
 use crate::fanout::conn_trace::{ConnDetail, ConnTrace, TraceEvent};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A line; an address that is not known is a dash.
 pub fn format_trace(trace: &ConnTrace) -> String {
@@ -15,8 +15,15 @@ pub fn format_trace(trace: &ConnTrace) -> String {
     };
     let id = trace.id;
     match &trace.event {
+        TraceEvent::Refused { client, status, code } => {
+            let client = address_or_dash(*client);
+            format!(
+                "event=request_refused id={id} listener={listener} client={client} status={status} \
+                 reason={code}"
+            )
+        }
         TraceEvent::Opened(client) => {
-            let client = client.map_or("-".to_owned(), |client| client.to_string());
+            let client = address_or_dash(*client);
             format!("event=connection_opened id={id} listener={listener} client={client}")
         }
         TraceEvent::Streams(detail) => format!("event=stream_opened id={id} {}", DetailFields(detail)),
@@ -35,6 +42,10 @@ pub fn format_trace(trace: &ConnTrace) -> String {
             )
         }
     }
+}
+
+fn address_or_dash(client: Option<IpAddr>) -> String {
+    client.map_or("-".to_owned(), |client| client.to_string())
 }
 
 struct DetailFields<'a>(&'a ConnDetail);
