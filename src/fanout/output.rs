@@ -150,19 +150,24 @@ impl Worker {
             let from = kept.len();
             let end = match &mut conn.state {
                 ConnState::Streaming(stream) if stream.reads_log() => {
-                    let hub = lock.get_or_insert_with(|| node.hub.lock());
-                    steps += stream.places().len();
                     let begins = lane == WriteLane::Short && stream.replaying;
                     let most = if begins { BEGINNING } else { ORDINARY };
-                    match read_log(stream, &self.topics, hub, node.settings.slow_policy, most, kept) {
-                        LogRead::Missed => {
-                            // A filter or a merge looks at all of them.
-                            let all = stream.selection.is_some();
-                            steps += if all { self.topics.fresh_frames() } else { 0 };
-                            read_after_gap(stream, &self.topics, hub, &node, self.index, most, kept)
+                    // After a greeting or a heartbeat nothing is missing here, so the hub is not asked.
+                    let on_time = !stream.replaying && !stream.is_lagging();
+                    let fresh = if on_time { read_fresh(stream, &self.topics, most, kept) } else { None };
+                    fresh.unwrap_or_else(|| {
+                        let hub = lock.get_or_insert_with(|| node.hub.lock());
+                        steps += stream.places().len();
+                        match read_log(stream, &self.topics, hub, node.settings.slow_policy, most, kept) {
+                            LogRead::Missed => {
+                                // A filter or a merge looks at all of them.
+                                let all = stream.selection.is_some();
+                                steps += if all { self.topics.fresh_frames() } else { 0 };
+                                read_after_gap(stream, &self.topics, hub, &node, self.index, most, kept)
+                            }
+                            end @ LogRead::Upto(_) => end,
                         }
-                        end @ LogRead::Upto(_) => end,
-                    }
+                    })
                 }
                 _ => LogRead::Upto(StreamAdvance::NONE),
             };
@@ -170,7 +175,7 @@ impl Worker {
                 evicted.push(slot);
                 continue;
             };
-            steps += kept.len() - from;
+            steps += if lock.is_some() { kept.len() - from } else { 0 };
             let read = kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
             bytes += read;
             replayed += if lane == WriteLane::Long { read } else { 0 };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use fanwheel::base::counters::{CloseReason, Count};
-use fanwheel::base::limits::LOOKS_PER_BATCH;
+use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN};
 use fanwheel::base::settings::{ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
@@ -15,6 +15,7 @@ use crate::net::{Got, Net, Window};
 
 /// One worker on fake sockets.
 struct Bench {
+    node: Arc<Node>,
     worker: Worker,
     net: Net,
     now: Now,
@@ -28,7 +29,7 @@ impl Bench {
         let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
         let mut net = Net::new(1, 7);
         net.cuts = false;
-        Bench { worker, net, now }
+        Bench { node, worker, net, now }
     }
 
     fn connect(&mut self, listener: ListenerKind, request: &[u8]) -> usize {
@@ -207,6 +208,27 @@ fn a_stream_with_a_heartbeat_to_send_misses_nothing_of_a_burst_that_history_does
         (0..5).for_each(|_| bench.turn(1));
         bench.assert_brought(stream, 300);
     }
+}
+
+#[test]
+fn heartbeats_do_not_slow_a_publisher_down() {
+    let mut bench = Bench::new(Settings { heartbeat_ms: 1_000, ..Settings::default() });
+    let publisher = bench.connect(ListenerKind::Control, b"");
+    let reader = bench.connect(ListenerKind::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    let quiet = b"GET /events?topic=quiet HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..900 {
+        bench.connect(ListenerKind::Public, quiet);
+    }
+    (0..40).for_each(|_| bench.turn(1));
+    bench.assert_brought(reader, 0);
+    // All first heartbeats are due at once, and take many turns.
+    bench.turn(1_100);
+    bench.net.send(publisher, &batch(1_000));
+    (0..5).for_each(|_| bench.turn(0));
+    let left = bench.node.hub.mailbox(0).queued_frames();
+    assert!(left <= 1_000 - 5 * MAIL_FRAMES_PER_TURN, "{left} events wait in the mailbox");
+    (0..12).for_each(|_| bench.turn(0));
+    bench.assert_brought(reader, 1_000);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! | what | goes when |
 //! | --- | --- |
 //! | an event in a topic | the topic is over a bound of events or bytes; the oldest first |
-//! | an event | no topic keeps it; or the node is over its bound of bytes, or it is too old; the oldest first |
+//! | an event | no topic keeps it, the node is over its bound of bytes, or it is too old; the oldest first |
 //! | a topic | nobody listens, nothing is kept, and its last subscriber left `TOPIC_LINGER_MS` ago |
 //! | one that lingers | earlier, if others need its place |
 //!
