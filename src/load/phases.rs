@@ -74,6 +74,10 @@ impl LoadRun<'_> {
         let (before, due) = (UsageSample::take(&self.plan), self.due);
         let time = if self.plan.seconds.is_zero() { Duration::MAX } else { self.plan.seconds };
         let published = self.publish_phase("publishing", self.plan.events, time, self.plan.pace);
+        if self.refused {
+            // Nothing was measured, so there is no figure.
+            return;
+        }
         self.wait_for_arrivals();
         let span = UsageSample::take(&self.plan).since(&before);
         let tally = self.take();

@@ -11,8 +11,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver as Orders, Sender};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use serde_json::Value;
 
 use crate::base::limits::LOAD_HEADERS_MAX;
+use crate::base::logfmt::shown;
 use crate::base::prng::Prng;
 use crate::load::histogram::LatencyHistogram;
 use crate::load::plan::{LoadPlan, PublishPace, UrlTemplate};
@@ -56,6 +58,8 @@ pub struct PublishPhaseOutcome {
     pub wrong: u64,
     /// The last of these failures, in words.
     pub wrong_words: Option<String>,
+    /// Whether the server refused a publish for good: another try would be refused as well.
+    pub refused_for_good: bool,
     /// Events that should have been published but were not, when the part ended.
     pub unsent: u64,
     /// Latency from sending to the answer.
@@ -150,6 +154,10 @@ impl LoadPublisher {
             let reached = (self.done.accepted, self.state.in_flight.complete_events());
             if reached != progress || !self.has_work_in_flight(part, first) {
                 (progress, moved_ns) = (reached, now_ns);
+            }
+            if self.done.refused_for_good {
+                self.abandon_requests();
+                return Ok(());
             }
             if now_ns.saturating_sub(moved_ns) > patience_ns {
                 self.give_up();
@@ -317,7 +325,13 @@ impl LoadPublisher {
                     connection.socket = None;
                     return;
                 }
-                Ok(0) => return self.drop_connection(at, "the connection was closed before the answer"),
+                // A server that refuses a body often closes right behind its answer.
+                Ok(0) => match whole_answer(&connection.answer) {
+                    Ok(Some(answer)) => {
+                        return self.take_answer(at, PublishAnswer { closes: true, ..answer });
+                    }
+                    _ => return self.drop_connection(at, "the connection was closed before the answer"),
+                },
                 Ok(bytes) => connection.answer.extend_from_slice(&piece[..bytes]),
                 Err(os) if os.kind() == io::ErrorKind::WouldBlock => break,
                 Err(os) if os.kind() == io::ErrorKind::Interrupted => {}
@@ -353,7 +367,8 @@ impl LoadPublisher {
             self.done.refused += 1;
         } else {
             self.done.wrong += 1;
-            self.done.wrong_words = Some(format!("a publish was answered {}", answer.status));
+            self.done.wrong_words = Some(format!("refused with {}: {}", answer.status, answer.words));
+            self.done.refused_for_good = is_final(answer.status);
         }
     }
 
@@ -378,17 +393,28 @@ impl LoadPublisher {
         due.saturating_sub(self.index - first)
     }
 
-    /// Gives up on a server that does not answer: events without an answer count as not sent.
-    fn give_up(&mut self) {
+    /// Drops requests without an answer; their events count as not sent.
+    fn abandon_requests(&mut self) {
         for connection in self.connections.iter_mut().filter(|connection| !connection.is_free()) {
             self.done.unsent += connection.events;
             *connection = PublishConnection::default();
         }
+    }
+
+    /// Gives up on a server that does not answer: events without an answer count as not sent.
+    fn give_up(&mut self) {
+        self.abandon_requests();
         self.done.wrong += 1;
         self.done.wrong_words.get_or_insert_with(|| {
             format!("neither an answer nor a last delivery for {} s", self.plan.patience.as_secs())
         });
     }
+}
+
+/// Whether a status tells that no repeat of a request will be taken. 408 and 429 ask for one, and servers
+/// that answer 5xx may recover.
+fn is_final(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 429)
 }
 
 fn request_bytes(target: &UrlTemplate, topic: &str, kind: &str, body: &[u8]) -> Vec<u8> {
@@ -402,6 +428,18 @@ fn request_bytes(target: &UrlTemplate, topic: &str, kind: &str, body: &[u8]) -> 
 struct PublishAnswer {
     status: u16,
     closes: bool,
+    /// The server's own words: the message of its JSON, else the text's beginning.
+    words: String,
+}
+
+/// Characters of an answer that is not this server's, such as a proxy's page.
+const WORDS_MAX: usize = 200;
+
+fn words_of(body: &[u8]) -> String {
+    let told: Option<Value> = serde_json::from_slice(body).ok();
+    let message = told.as_ref().and_then(|told| told.get("message").or(told.get("error"))?.as_str());
+    let text = String::from_utf8_lossy(body);
+    shown(message.unwrap_or(text.trim()).chars().take(WORDS_MAX).collect::<String>().as_str())
 }
 
 /// Returns the answer that `bytes` begin with, once it is whole. One request is on its way at a time, so
@@ -422,7 +460,8 @@ fn whole_answer(bytes: &[u8]) -> Result<Option<PublishAnswer>, ()> {
         (None, Some(coding)) if coding.contains("chunked") => body.ends_with(b"0\r\n\r\n"),
         _ => true,
     };
-    Ok(whole.then_some(PublishAnswer { status, closes }))
+    let words = if (200..300).contains(&status) { String::new() } else { words_of(body) };
+    Ok(whole.then_some(PublishAnswer { status, closes, words }))
 }
 
 #[cfg(test)]

@@ -75,6 +75,8 @@ pub(super) struct LoadRun<'a> {
     pub(super) due: u64,
     /// Whether the share that reconnects is cut.
     pub(super) cut: bool,
+    /// Whether the server refused to publish for good, so that nothing more is due.
+    pub(super) refused: bool,
     pub(super) report: LoadReport,
 }
 
@@ -115,6 +117,7 @@ pub fn run_load(
         numbers,
         due: 0,
         cut: false,
+        refused: false,
         report: LoadReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: processes::kernel_release(),
@@ -174,9 +177,11 @@ impl LoadRun<'_> {
                 self.wait_for_arrivals();
                 self.take();
             }
-            self.measure_deliveries();
+            if !self.refused {
+                self.measure_deliveries();
+            }
         }
-        if whole && self.plan.reconnect_percent > 0.0 {
+        if whole && !self.refused && self.plan.reconnect_percent > 0.0 {
             self.measure_return();
         }
     }
@@ -209,7 +214,7 @@ impl LoadRun<'_> {
             if done != last {
                 (last, moved) = (done, Instant::now());
             }
-            if moved.elapsed() > self.plan.patience || self.state.is_stopped() {
+            if moved.elapsed() > self.plan.patience || self.state.is_stopped() || self.refused {
                 return false;
             }
             std::thread::sleep(LOOK);
@@ -233,8 +238,11 @@ impl LoadRun<'_> {
         loop {
             match done.recv_timeout(SAY) {
                 Ok(published) => {
-                    self.due += deliveries_due(&published.numbers, &self.numbers, &audience);
-                    self.numbers = published.numbers.clone();
+                    self.refused |= published.refused_for_good;
+                    if !self.refused {
+                        self.due += deliveries_due(&published.numbers, &self.numbers, &audience);
+                        self.numbers = published.numbers.clone();
+                    }
                     if let Some(words) = &published.wrong_words {
                         let to = self.plan.publishing().address;
                         self.report.faults.push(format!("publishing to {to}: {words}"));

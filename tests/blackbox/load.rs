@@ -120,6 +120,27 @@ fn a_publisher_that_nobody_answers_ends_every_part_and_is_said() {
 }
 
 #[test]
+fn a_server_that_refuses_ends_the_run_at_once_with_its_own_words() {
+    let server = Launch::workers(1).start();
+    // The public listener takes no publishes.
+    for flags in ["--events 5", "--events 5 --rate 100", "--warm-up 5 --events 5 --reconnect-percent 50"] {
+        let since = std::time::Instant::now();
+        let mut command = Command::new(program());
+        command.args(["load", "--json", "--patience-seconds", "60", "--subscribers", "5"]);
+        command.arg(format!("--subscribe-url=http://{}/events?topic={{topic}}", server.public));
+        command.arg(format!("--publish-url=http://{}/publish?topic={{topic}}", server.public));
+        command.args(flags.split_whitespace());
+        let (code, report, words) = read(&command.output().unwrap());
+        assert!(since.elapsed().as_secs() < 10, "{flags}: {:?}", since.elapsed());
+        assert_eq!(code, Some(1), "{flags}: {report} {words}");
+        let faults = report["faults"].to_string();
+        let expected = format!("publishing to {}: refused with 403: ", server.public);
+        assert!(faults.contains(&expected) && faults.contains("control"), "{flags}: {faults}");
+        assert_eq!((&report["delivered"], number(&report, "/losses/lost")), (&Value::Null, 0), "{flags}");
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_for_is_refused_in_one_line() {
     let nobody = free_port();
     let rows = [
