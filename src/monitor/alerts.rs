@@ -1,7 +1,7 @@
-//! Alerts: rules are held against figures once a second; messages come out when one fires or is over.
+//! Alerts: evaluates rules against metrics once a second, and makes messages when one fires or is resolved.
 //!
-//! Owns the state of each rule and the history. No clock and no delivery: time is an argument, and who is
-//! told is decided elsewhere.
+//! Owns the state of each rule and the history. Knows no clock and no delivery: time is an argument, and
+//! `daemon/notify` chooses the destinations.
 //!
 //! | state | bound crossed | not crossed |
 //! | --- | --- | --- |
@@ -9,9 +9,9 @@
 //! | pending | firing after `for_ms` | quiet |
 //! | firing | stays | quiet after `for_ms`: resolved |
 //!
-//! The history has every change. A message that an alert fires goes out at most once a `cooldown_ms`: one
-//! that fires again too early is told of when the time has come, if it still fires then. That it is over is
-//! told whenever it was told that it fires.
+//! The history has every change. An alert sends at most one message that it fires in a `cooldown_ms`. One
+//! that fires again too early sends it when that time is over, if it still fires then. A resolved alert sends
+//! a message if it has sent one that it fires.
 
 mod notice;
 mod rule;
@@ -27,27 +27,27 @@ pub use self::rule::{
 };
 use crate::base::time::Now;
 
-/// Changes of alerts that are remembered for people: a day of a nervous rule, and a page of `/status`.
+/// Changes in the history: a day of a nervous rule, and a page of `/status`.
 const ALERT_HISTORY_MAX: usize = 100;
 /// Characters of the reason that an alert gives beyond its value: a mail's subject holds it, and with all
 /// else it fits the smallest pipe.
 const ALERT_WHY_CHARS_MAX: usize = 400;
 
-/// See the module.
+/// The watched rules with their states, and the history of their changes.
 #[derive(Debug, Default)]
 pub struct AlertRules {
     watched: Vec<RuleState>,
     history: VecDeque<PastChange>,
 }
 
-/// A rule and where it stands.
+/// A rule, its phase and its last value.
 #[derive(Debug)]
 struct RuleState {
     rule: AlertRule,
     phase: AlertPhase,
     value: Option<f64>,
     why: Option<String>,
-    /// When it was last told that the alert fires, monotonic.
+    /// Monotonic time of the last message that the alert fires.
     notified_ms: Option<u64>,
 }
 
@@ -58,15 +58,15 @@ enum AlertPhase {
         since_ms: u64,
     },
     Firing {
-        /// Unix milliseconds.
+        /// Unix milliseconds of the change to firing.
         since_wall_ms: u64,
-        /// Since when the bound has not been crossed.
+        /// Time since which the bound has not been crossed.
         clear_since_ms: Option<u64>,
         notified: bool,
     },
 }
 
-/// A change that happened.
+/// An entry of the history.
 #[derive(Debug)]
 struct PastChange {
     name: String,
@@ -78,8 +78,8 @@ struct PastChange {
 }
 
 impl AlertRules {
-    /// Holds every rule against its figure; the messages that go out. `figure` gives a metric's value, and
-    /// what is known beyond it in words.
+    /// Evaluates every rule and returns the messages to send. `figure` gives a metric's value and, where
+    /// there is one, an explanation of it.
     pub fn evaluate(
         &mut self,
         now: Now,
@@ -97,8 +97,8 @@ impl AlertRules {
         notices
     }
 
-    /// Other rules from here on. Those that ask the same keep their state, whatever they say about severity
-    /// and cool-down; one that fires and is gone or asks something else is over.
+    /// Replaces all rules and returns the messages to send. A rule with the same condition keeps its state;
+    /// its severity and cool-down may differ. A firing rule without such a successor is resolved.
     pub fn replace(&mut self, rules: Vec<AlertRule>, now: Now) -> Vec<AlertNotice> {
         let mut notices = Vec::new();
         let mut before = std::mem::take(&mut self.watched);
@@ -118,12 +118,12 @@ impl AlertRules {
         notices
     }
 
-    /// How many fire now.
+    /// Counts the alerts that fire now.
     pub fn firing_count(&self) -> usize {
         self.watched.iter().filter(|watched| matches!(watched.phase, AlertPhase::Firing { .. })).count()
     }
 
-    /// `{"active":[…],"history":[…]}`, the newest change first.
+    /// Returns `{"active":[…],"history":[…]}`, the newest change first.
     pub fn status(&self) -> Value {
         let active = self.watched.iter().filter_map(|watched| {
             let AlertPhase::Firing { since_wall_ms, .. } = watched.phase else { return None };
@@ -168,7 +168,7 @@ impl RuleState {
         RuleState { rule, phase: AlertPhase::Quiet, value: None, why: None, notified_ms: None }
     }
 
-    /// The next phase, by the table above; what changed, if anything did.
+    /// Moves to the next phase by the table above; returns the change, if there is one.
     fn advance_phase(&mut self, now: Now, notices: &mut Vec<AlertNotice>) -> Option<AlertChange> {
         let AlertRule { bound, for_ms, .. } = self.rule;
         let crossed = self.value.is_some_and(|value| bound.is_crossed_by(value));
@@ -205,7 +205,7 @@ impl RuleState {
         change
     }
 
-    /// Nothing fires any more.
+    /// Ends a firing alert; returns the change, if it fired.
     fn resolve(&mut self, now: Now, notices: &mut Vec<AlertNotice>) -> Option<AlertChange> {
         let AlertPhase::Firing { since_wall_ms, notified, .. } = self.phase else { return None };
         self.phase = AlertPhase::Quiet;

@@ -1,7 +1,7 @@
 //! The dashboard: one page with its styles, scripts and plotting library, all inside the program.
 //!
-//! Owns the list of files, their types and tags. Knows no number that the page shows: its scripts ask
-//! `/status`, `/topics` and `/connections`, and listen to the topic `fanwheel.status`.
+//! Owns the list of files, their types and tags. Knows no number of the page: its scripts request
+//! `/status`, `/topics` and `/connections`, and subscribe to the topic `fanwheel.status`.
 
 use crate::base::snapshot::DashboardAsset;
 
@@ -32,14 +32,14 @@ const FILES: [(&str, &str, &[u8]); 17] = [
     ("uplot-licence.txt", TEXT, include_bytes!("../../vendor/uplot/LICENSE")),
 ];
 
-/// A file by its name; `index.html` is the page.
+/// Finds a file by its name; `index.html` is the page.
 pub fn asset(name: &str) -> Option<DashboardAsset> {
     let &(_, content_type, bytes) = FILES.iter().find(|(known, ..)| *known == name)?;
     Some(DashboardAsset { content_type, bytes, etag: entity_tag(bytes) })
 }
 
-/// An entity tag from the bytes, by FNV-1a: it only has to differ between versions. A page is asked for
-/// rarely, so it is not kept.
+/// Computes an entity tag from the bytes by FNV-1a: it only has to differ between versions. Requests for the
+/// page are rare, so the tag is not kept.
 fn entity_tag(bytes: &[u8]) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

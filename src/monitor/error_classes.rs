@@ -1,12 +1,12 @@
-//! Faults by class: which counts belong to which, so that pages and alerts mean the same by an error.
+//! Errors by class: the counters of each, so that pages and alerts mean the same by an error.
 //!
-//! An error is what should not happen with well-behaved clients on a healthy host. A refusal over a limit is
-//! none, nor is the end of a connection by a reset: phones and closed tabs leave like that. Those have
-//! counters of their own.
+//! An error does not happen with well-behaved clients on a healthy host. A refusal over a limit is no error,
+//! nor is a reset of a connection, since phones and closed tabs leave like that. Both have counters of
+//! their own.
 
 use crate::base::counters::{CloseReason, Count, CounterTotals};
 
-/// A class of faults and what it is made of.
+/// A class of errors and the counters that it sums.
 struct ErrorClass {
     name: &'static str,
     closed: &'static [CloseReason],
@@ -26,7 +26,7 @@ const CLASSES: [ErrorClass; 5] = [
     ErrorClass { name: "host", closed: &[], counts: &[Count::AcceptErrors, Count::RegisterErrors] },
 ];
 
-/// The classes with how many faults each has had.
+/// Returns each class with its number of errors.
 pub fn count_by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static str, u64)> {
     CLASSES.iter().map(|class| {
         let closed: u64 = class.closed.iter().map(|why| totals.closed[*why as usize]).sum();
@@ -35,7 +35,7 @@ pub fn count_by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static 
     })
 }
 
-/// Faults of all classes.
+/// Counts the errors of all classes.
 pub fn count_all(totals: &CounterTotals) -> u64 {
     count_by_class(totals).map(|(_, count)| count).sum()
 }

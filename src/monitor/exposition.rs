@@ -8,28 +8,28 @@ use std::fmt::Write;
 use crate::base::histogram::Distribution;
 use crate::base::snapshot::MetricsFormat;
 
-/// A page that is being written.
+/// A page of metrics that is being written.
 #[derive(Debug)]
 pub struct Exposition {
     out: String,
     format: MetricsFormat,
 }
 
-/// Room for a page at first.
+/// Bytes that a new page reserves.
 const PAGE_BYTES: usize = 32 * 1_024;
 
 impl Exposition {
-    /// An empty page.
+    /// Begins an empty page.
     pub fn new(format: MetricsFormat) -> Exposition {
         Exposition { out: String::with_capacity(PAGE_BYTES), format }
     }
 
-    /// A counter without labels. `name` is without `_total`.
+    /// Writes a counter without labels. `name` is without `_total`.
     pub fn counter(&mut self, name: &str, help: &str, value: impl Into<SampleValue>) {
         self.counters(name, help, "", [("", value)]);
     }
 
-    /// A counter for each value of one label. `name` is without `_total`.
+    /// Writes a counter for each value of one label. `name` is without `_total`.
     pub fn counters<T: AsRef<str>>(
         &mut self,
         name: &str,
@@ -45,12 +45,12 @@ impl Exposition {
         self.samples(&format!("{name}_total"), label, values);
     }
 
-    /// A gauge without labels.
+    /// Writes a gauge without labels.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<SampleValue>) {
         self.gauges(name, help, "", [("", value)]);
     }
 
-    /// A gauge for each value of one label.
+    /// Writes a gauge for each value of one label.
     pub fn gauges<T: AsRef<str>>(
         &mut self,
         name: &str,
@@ -62,7 +62,7 @@ impl Exposition {
         self.samples(name, label, values);
     }
 
-    /// What is always 1 and says something by a label. `name` is without `_info`.
+    /// Writes an info metric: always 1, with its content in a label. `name` is without `_info`.
     pub fn info(&mut self, name: &str, help: &str, label: &str, value: &str) {
         match self.format {
             MetricsFormat::Prometheus => self.announce(&format!("{name}_info"), "gauge", help),
@@ -71,7 +71,7 @@ impl Exposition {
         self.samples(&format!("{name}_info"), label, [(value, 1_u64)]);
     }
 
-    /// A distribution whose values are `units_per_second` to a second, or counted as they are when that is 1.
+    /// Writes a distribution. Its values have `units_per_second` to a second; 1 means plain numbers.
     pub fn histogram(&mut self, name: &str, help: &str, of: &Distribution, units_per_second: u64) {
         self.announce(name, "histogram", help);
         let bounds = of.scale.bounds();
@@ -92,7 +92,7 @@ impl Exposition {
         ));
     }
 
-    /// The page.
+    /// Ends the page and returns its text.
     pub fn finish(mut self) -> String {
         if self.format == MetricsFormat::OpenMetrics {
             self.out.push_str("# EOF\n");
@@ -100,7 +100,7 @@ impl Exposition {
         self.out
     }
 
-    /// OpenMetrics wants a bound to look like a float.
+    /// Writes a bound of a bucket; OpenMetrics requires the form of a float.
     fn bound(&self, bound: f64) -> String {
         match self.format {
             MetricsFormat::OpenMetrics if bound.fract() == 0.0 => format!("{bound:.1}"),

@@ -1,10 +1,10 @@
-//! `/topics` and `/connections`: rows that were found, as JSON. Texts of strangers are escaped by serde_json.
+//! `/topics` and `/connections`: the rows of a survey as JSON. serde_json escapes the texts of strangers.
 
 use serde::Serialize;
 
 use crate::base::survey::{ConnectionRow, ConnectionsPage, TopicRow, TopicsPage};
 
-/// The page of topics.
+/// Writes the page of topics.
 pub fn topics(page: &TopicsPage) -> String {
     let paging = page.query.paging;
     text(&TopicsJson {
@@ -16,7 +16,7 @@ pub fn topics(page: &TopicsPage) -> String {
     })
 }
 
-/// The page of connections.
+/// Writes the page of connections.
 pub fn connections(page: &ConnectionsPage) -> String {
     let paging = page.query.paging;
     let missing = page.incomplete.iter().map(|worker| format!("worker {worker}"));

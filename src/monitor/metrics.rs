@@ -1,5 +1,5 @@
-//! `/metrics`: which numbers are exposed, under which names. Its size is bounded: labels come from enums, and
-//! one from the workers, of which there are at most 64.
+//! `/metrics`: the numbers that are exposed, and their names. Its size is bounded: labels come from enums,
+//! and one from the workers, of which there are at most 64.
 
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES};
 use crate::base::snapshot::{MetricsFormat, Snapshot, WorkerSnapshot};
@@ -7,7 +7,7 @@ use crate::monitor::error_classes;
 use crate::monitor::exposition::{Exposition, SampleValue};
 use crate::monitor::watch::{RateWindow, Watch};
 
-/// What each count means, in the order of [`COUNT_NAMES`].
+/// The meaning of each count, in the order of [`COUNT_NAMES`].
 const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Connections accepted.",
     "Streams opened.",
@@ -40,7 +40,8 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
 const MICROSECONDS: u64 = 1_000_000;
 const MILLISECONDS: u64 = 1_000;
 
-/// The page: counts are the snapshot's; what the host tells is the watch's, a second old at most.
+/// Writes the page. Counts come from the snapshot; readings of the host come from the watch and are at most a
+/// second old.
 pub fn page(snapshot: &Snapshot, watch: &Watch, format: MetricsFormat) -> String {
     let mut page = Exposition::new(format);
     counts(&mut page, snapshot);
@@ -177,7 +178,7 @@ fn workers(page: &mut Exposition, snapshot: &Snapshot) {
     }
 }
 
-/// The names that every Prometheus client library uses.
+/// Writes the process metrics under the names that every Prometheus client library uses.
 fn process(page: &mut Exposition, watch: &Watch) {
     let host = &watch.last().host;
     page.counter("process_cpu_seconds", "Processor time of all threads.", host.cpu_seconds);

@@ -1,4 +1,4 @@
-//! `/status`: the numbers of `/metrics`, and what the last minutes were like, as one JSON object for people,
+//! `/status`: the numbers of `/metrics` and the figures of the last minutes, as one JSON object for people,
 //! scripts and the dashboard.
 
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use super::watch::{LatencyQuantiles, RateWindow, SecondPoint, Watch, WindowRates
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
 use crate::base::snapshot::{Snapshot, StatusQuery, WorkerSnapshot};
 
-/// The page: counts are the snapshot's, everything over time is the watch's.
+/// Writes the page. Counts come from the snapshot; everything over time comes from the watch.
 pub fn page(snapshot: &Snapshot, watch: &Watch, query: StatusQuery) -> String {
     let mut page = object(snapshot, watch);
     if query.series {
@@ -95,14 +95,14 @@ fn by_address(snapshot: &Snapshot) -> Vec<Value> {
     counts.map(|count| json!({ "address": count.address, "connections": count.connections })).collect()
 }
 
-/// Events that a stream has got on average, over all streams there have been.
+/// Returns the mean number of events of a stream, over all streams since the start.
 fn messages_per_connection(snapshot: &Snapshot) -> Option<f64> {
     let count = |what: Count| snapshot.totals.counts[what as usize];
     let streams = count(Count::Subscribed);
     (streams > 0).then(|| rounded(count(Count::Delivered) as f64 / streams as f64))
 }
 
-/// The newest values of the series of latencies.
+/// Returns the newest values of the series of latencies.
 fn newest_latency(watch: &Watch) -> Value {
     let newest = watch.points().last();
     let ms = |us: Option<f64>| us.map(|us| rounded(us / 1_000.0));
@@ -121,7 +121,7 @@ fn latency(latency: Option<LatencyQuantiles>) -> Value {
     })
 }
 
-/// Of the last minute. The least is known to a third only.
+/// Returns the turns of the last minute. The least is exact to a third only.
 fn turns(watch: &Watch) -> Value {
     let turns = watch.turns();
     let ms = |us: f64| rounded(us / 1_000.0);
@@ -174,7 +174,7 @@ fn memory(snapshot: &Snapshot, watch: &Watch) -> Value {
     })
 }
 
-/// One value for each second, oldest first.
+/// Returns one value for each second, oldest first.
 fn series(watch: &Watch) -> Value {
     let of = |value: fn(&SecondPoint) -> u64| -> Vec<u64> { watch.points().map(value).collect() };
     let ms = |value: fn(&SecondPoint) -> Option<f64>| -> Vec<Option<f64>> {
@@ -182,7 +182,7 @@ fn series(watch: &Watch) -> Value {
     };
     json!({
         "step_ms": 1_000,
-        // On one clock, so that a jump of the host's bends no curve back on itself.
+        // On one clock, so that a jump of the wall clock bends no curve back on itself.
         "at_ms": watch.points().map(|point| taken_ms(watch, point)).collect::<Vec<u64>>(),
         "connections": of(|point| point.connections),
         "deliveries": differences(watch, |point| point.count(Count::Delivered) as f64),
@@ -194,13 +194,13 @@ fn series(watch: &Watch) -> Value {
     })
 }
 
-/// When a point was taken, Unix milliseconds as the newest one reads the clock.
+/// Returns the time of a point in Unix milliseconds, by the wall clock of the newest one.
 fn taken_ms(watch: &Watch, point: &SecondPoint) -> u64 {
     let last = watch.last();
     last.wall_ms.saturating_sub(last.mono_ms.saturating_sub(point.mono_ms))
 }
 
-/// What was added in each second; nothing is known of the first.
+/// Returns the growth of a sum in each second; that of the first is not known.
 fn differences(watch: &Watch, value: fn(&SecondPoint) -> f64) -> Vec<Option<f64>> {
     let mut before: Option<&SecondPoint> = None;
     let difference = |point| {
@@ -211,7 +211,7 @@ fn differences(watch: &Watch, value: fn(&SecondPoint) -> f64) -> Vec<Option<f64>
     watch.points().map(difference).collect()
 }
 
-/// Three digits after the point are enough for anyone.
+/// Rounds to three decimals, which keep the page short.
 fn rounded(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }

@@ -1,9 +1,9 @@
-//! The line that goes into the log each minute: the minute in numbers, in logfmt.
+//! The line of the log for each minute: its figures in logfmt.
 
 use super::watch::{RateWindow, Watch};
 use crate::base::counters::Count;
 
-/// Writes the lines; remembers what the last one said.
+/// Writes the lines, and remembers the totals of the last one.
 #[derive(Debug, Default)]
 pub struct MinuteSummary {
     /// Connections, subscribers and topics of the last line.
@@ -11,7 +11,7 @@ pub struct MinuteSummary {
 }
 
 impl MinuteSummary {
-    /// The line of the minute that ends now; none when nothing happened in it and nothing is different.
+    /// Returns the line of the minute that ends now; none when it was idle and its totals are unchanged.
     pub fn line(&mut self, watch: &Watch) -> Option<String> {
         let snapshot = &watch.last().snapshot;
         let totals = &snapshot.totals;

@@ -1,7 +1,7 @@
-//! What the last five minutes were like: one sample a second goes in, rates, trends and judgements come out.
+//! The figures of the last five minutes: takes one sample a second, and returns rates, trends and judgements.
 //!
-//! Owns the rings of samples and the figures that alert rules may ask for. Plain values, no
-//! clock: whoever pushes says when it was. Knows no page.
+//! Owns the rings of samples and the metrics of alert rules. Knows no clock, since each sample carries its
+//! time, and no page.
 
 mod figures;
 mod insights;
@@ -23,24 +23,24 @@ use crate::base::histogram::Distribution;
 use crate::base::snapshot::{HostReading, LatencyPeaks, ReadinessVerdict, Snapshot};
 use crate::base::time::Now;
 
-/// Everything at one moment.
+/// All figures of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct WatchSample {
-    /// Unix milliseconds.
+    /// Wall clock in Unix milliseconds.
     pub wall_ms: u64,
     /// Milliseconds since the start, from the monotonic clock.
     pub mono_ms: u64,
-    /// The node.
+    /// The counts of the node.
     pub snapshot: Snapshot,
     /// The greatest values since the sample before.
     pub peaks: LatencyPeaks,
-    /// The process and the host.
+    /// Readings of process and host.
     pub host: HostReading,
-    /// Whether events pass through every worker.
+    /// The verdict whether events pass through every worker.
     pub readiness: ReadinessVerdict,
 }
 
-/// What does not change while the server runs.
+/// Limits that do not change while the server runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchBounds {
     /// Resident bytes above which newcomers are refused.
@@ -53,25 +53,28 @@ pub struct WatchBounds {
     pub topics_max: usize,
     /// Idempotency keys beyond which publishes with one are refused.
     pub idempotency_keys_max: usize,
-    /// When the process began, Unix milliseconds.
+    /// Start of the process, in Unix milliseconds.
     pub started_ms: u64,
 }
 
 /// Time from a publish until the kernel had the event, over the last minute, milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatencyQuantiles {
-    /// Half were quicker.
+    /// The time that half of them took at most.
     pub p50_ms: f64,
-    /// All but one in a hundred were quicker.
+    /// The time that 99 of 100 took at most.
     pub p99_ms: f64,
-    /// None was slower.
+    /// The longest time of all.
     pub max_ms: f64,
 }
 
-/// Connections beside which what else a process holds is little.
+/// Points of the last minute, one a second.
+const MINUTE_POINTS: usize = 60;
+
+/// Connections whose memory exceeds the rest of a process by far, so that their mean says something.
 const CONNECTIONS_MIN_FOR_ESTIMATE: u64 = 1_000;
 
-/// See the module.
+/// The samples of the last five minutes and everything that is derived from them.
 #[derive(Debug)]
 pub struct Watch {
     bounds: WatchBounds,
@@ -79,13 +82,13 @@ pub struct Watch {
     minute: MinuteWindow,
     leaks: LeakJudge,
     last: WatchSample,
-    /// Resident bytes before there was anyone, as far as that was seen.
+    /// Resident bytes of the first sample, when there was no connection.
     empty_server_bytes: Option<u64>,
     alerts: AlertRules,
 }
 
 impl Watch {
-    /// Nothing has been seen yet.
+    /// Creates a watch without samples.
     pub fn new(bounds: WatchBounds) -> Watch {
         Watch {
             bounds,
@@ -98,7 +101,7 @@ impl Watch {
         }
     }
 
-    /// Takes in the next sample; once a second.
+    /// Takes the next sample, once a second.
     pub fn push(&mut self, sample: WatchSample) {
         self.minute.push(&sample);
         let p99 =
@@ -113,7 +116,7 @@ impl Watch {
         self.last = sample;
     }
 
-    /// Holds the alert rules against the newest sample; what is to be told.
+    /// Evaluates the alert rules against the newest sample; returns the messages to send.
     pub fn evaluate_alerts(&mut self, now: Now) -> Vec<AlertNotice> {
         let mut alerts = std::mem::take(&mut self.alerts);
         let notices = alerts.evaluate(now, |metric| (self.value(metric), self.explain(metric)));
@@ -121,94 +124,94 @@ impl Watch {
         notices
     }
 
-    /// Other alert rules from here on; what is to be told of those that are gone.
+    /// Replaces the alert rules; returns the messages of those that are removed.
     pub fn replace_rules(&mut self, rules: Vec<AlertRule>, now: Now) -> Vec<AlertNotice> {
         self.alerts.replace(rules, now)
     }
 
-    /// The alert rules and where they stand.
+    /// Returns the alert rules with their states.
     pub fn alerts(&self) -> &AlertRules {
         &self.alerts
     }
 
-    /// What does not change.
+    /// Returns the limits that do not change.
     pub fn bounds(&self) -> &WatchBounds {
         &self.bounds
     }
 
-    /// The newest sample.
+    /// Returns the newest sample.
     pub fn last(&self) -> &WatchSample {
         &self.last
     }
 
-    /// What happened in each second of a window that ends with the newest sample.
+    /// Returns the rates a second over a window that ends with the newest sample.
     pub fn rates(&self, window: RateWindow) -> WindowRates {
         self.ring.rates(window)
     }
 
-    /// How often something happened in a window.
+    /// Returns the growth of a count in a window.
     pub fn count_in_window(&self, what: Count, window: RateWindow) -> u64 {
         self.ring.added(window, |point| point.count(what))
     }
 
-    /// How many connections ended for a reason in a window.
+    /// Counts the connections that ended for a reason in a window.
     pub fn closed_in_window(&self, reason: CloseReason, window: RateWindow) -> u64 {
         self.ring.added(window, |point| point.closed(reason))
     }
 
-    /// How often something happened in each of the last minutes, the newest first; none of a minute that the
-    /// server has not seen whole.
+    /// Returns the growth of a count in each of the last minutes, the newest first; none if the server has
+    /// not run through all of them.
     pub fn count_by_minute(&self, what: Count, minutes: usize) -> Option<Vec<u64>> {
         let newest_ms = self.ring.points().last()?.mono_ms;
         let count = |age: u64| {
-            let at_ms = newest_ms.checked_sub(age * 60_000)?;
+            let at_ms = newest_ms.checked_sub(age * RateWindow::Minute.ms())?;
             Some(self.ring.points().rev().find(|point| point.mono_ms <= at_ms)?.count(what))
         };
         let counts: Option<Vec<u64>> = (0..=minutes as u64).map(count).collect();
         Some(counts?.windows(2).map(|pair| pair[0].saturating_sub(pair[1])).collect())
     }
 
-    /// How many newcomers and publishes were refused in the last five minutes, for each reason.
+    /// Counts the refused newcomers and publishes of the last five minutes, for each reason.
     pub fn refused_by_reason(&self) -> Vec<u64> {
         let Some((from, to)) = self.ring.window_ends(RateWindow::FiveMinutes) else { return Vec::new() };
         to.refused.iter().zip(from.refused).map(|(to, from)| to.saturating_sub(from)).collect()
     }
 
-    /// What each worker did, by index.
+    /// Returns the rates of each worker, by index.
     pub fn workers(&self) -> Vec<WorkerRates> {
         self.minute.workers()
     }
 
-    /// From publish to each subscriber; none when nothing was delivered.
+    /// Returns the time from publish to each subscriber; none without deliveries.
     pub fn latency_each(&self) -> Option<LatencyQuantiles> {
-        let max_us = self.ring.points().rev().take(60).map(|point| point.each_max_us).max();
+        let max_us = self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.each_max_us).max();
         latency(&self.minute.added_last_minute(|distributions| &distributions.delivery_each), max_us)
     }
 
-    /// From publish to the last live subscriber; none when nothing was delivered.
+    /// Returns the time from publish to the last live subscriber; none without deliveries.
     pub fn latency_last(&self) -> Option<LatencyQuantiles> {
-        let max_us = self.ring.points().rev().take(60).map(|point| point.last_max_us).max();
+        let max_us = self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.last_max_us).max();
         latency(&self.minute.added_last_minute(|distributions| &distributions.delivery_last), max_us)
     }
 
-    /// Times of turns in the last minute, microseconds.
+    /// Returns the times of turns in the last minute, in microseconds.
     pub fn turns(&self) -> Distribution {
         self.minute.added_last_minute(|distributions| &distributions.turn)
     }
 
-    /// The longest turn of the last minute, microseconds.
+    /// Returns the longest turn of the last minute, in microseconds.
     pub fn turn_max_us(&self) -> u64 {
-        self.ring.points().rev().take(60).map(|point| point.turn_max_us).max().unwrap_or(0)
+        self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.turn_max_us).max().unwrap_or(0)
     }
 
-    /// Resident memory over the last five minutes.
+    /// Returns the trend of resident memory over the last five minutes.
     pub fn trend(&self) -> MemoryTrend {
         let points: Vec<&SecondPoint> = self.points().collect();
         MemoryTrend::of(points.iter().copied())
     }
 
-    /// Resident bytes that each connection takes: all that was not there at the start and is neither history
-    /// nor a body. None for so few connections that this would tell of other things.
+    /// Returns the resident bytes of each connection: the growth since the start without history and bodies.
+    /// None with so few connections that other memory would count for more.
     pub fn bytes_per_connection(&self) -> Option<u64> {
         let (snapshot, connections) = (&self.last.snapshot, self.last.snapshot.totals.connections_open);
         let else_held = self.empty_server_bytes? + (snapshot.history_bytes + snapshot.bodies_bytes) as u64;
@@ -216,17 +219,17 @@ impl Watch {
         (connections >= CONNECTIONS_MIN_FOR_ESTIMATE).then(|| held / connections)
     }
 
-    /// Whether resident memory leaks.
+    /// Returns the judgement whether resident memory leaks.
     pub fn leak(&self) -> &LeakReport {
         self.leaks.leak()
     }
 
-    /// What an operator should know, most severe first.
+    /// Returns the insights for an operator, most severe first.
     pub fn insights(&self) -> Vec<Insight> {
         insights::find_insights(self)
     }
 
-    /// The samples, oldest first.
+    /// Returns the points of all kept seconds, oldest first.
     pub fn points(&self) -> impl DoubleEndedIterator<Item = &SecondPoint> + ExactSizeIterator {
         self.ring.points()
     }
@@ -235,7 +238,7 @@ impl Watch {
 fn latency(added: &Distribution, max_us: Option<u64>) -> Option<LatencyQuantiles> {
     let ms = |us: f64| us / 1_000.0;
     let max_us = max_us.unwrap_or(0) as f64;
-    // Within its bucket a percentile is a guess; it is never above what was seen.
+    // Within its bucket a percentile is a guess; it never exceeds the greatest value.
     let quantile = |share| added.quantile(share).map(|us| if max_us > 0.0 { us.min(max_us) } else { us });
     Some(LatencyQuantiles { p50_ms: ms(quantile(0.5)?), p99_ms: ms(quantile(0.99)?), max_ms: ms(max_us) })
 }

@@ -1,5 +1,5 @@
-//! Facts about the default rules with their own numbers: over a made-up day each fires for its trouble, ends
-//! with it, and no other one minds.
+//! Facts about the default rules with their own numbers: over a simulated day each fires for its trouble
+//! alone and ends with it.
 
 use super::*;
 use crate::base::counters::Count;
@@ -9,7 +9,7 @@ use crate::monitor::watch::{Watch, WatchBounds, WatchSample, metric_named};
 
 const MB: u64 = 1_000_000;
 
-/// A server that is well, second by second, until something is done to it.
+/// A healthy server, second by second, until a trouble is set.
 struct Patient {
     sample: WatchSample,
     each: AtomicHistogram,
@@ -17,7 +17,7 @@ struct Patient {
     told: Vec<(String, AlertChange)>,
 }
 
-/// What is wrong with it in a second.
+/// A change to the samples of a second that stands for a trouble.
 type Trouble = fn(&mut Patient);
 
 impl Patient {
@@ -27,7 +27,7 @@ impl Patient {
         let rules = DEFAULT_RULES.iter().map(|default| AlertRule {
             name: default.name.to_owned(),
             metric: metric_named(default.metric).expect("in the table"),
-            // The one without a bound gets one from the operator.
+            // The rule without a default bound gets one from the operator.
             bound: default.bound.unwrap_or(AlertBound::Below(5.0)),
             for_ms: default.for_ms,
             severity: default.severity,
@@ -46,7 +46,7 @@ impl Patient {
         self.sample.snapshot.totals.counts[what as usize] += by;
     }
 
-    /// So many seconds of health, but for the trouble.
+    /// Passes a number of seconds, healthy but for the trouble.
     fn live(&mut self, seconds: u64, trouble: Option<Trouble>) {
         for _ in 0..seconds {
             self.sample.mono_ms += 1_000;

@@ -1,21 +1,21 @@
-//! What is told of an alert: one message, as a sentence, as JSON, as variables. Owns the words and the names.
+//! The message of an alert: as a sentence, as JSON, as variables, as a mail. Owns its words and names.
 
 use serde_json::{Value, json};
 
 use super::rule::{AlertBound, AlertRule, MetricUnit, MetricValue};
 use crate::base::logfmt::EscapedText;
 
-/// Which way an alert went.
+/// The direction of a change of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertChange {
-    /// It has begun.
+    /// The alert has begun to fire.
     Firing,
-    /// It is over.
+    /// The alert no longer fires.
     Resolved,
 }
 
 impl AlertChange {
-    /// The word.
+    /// Returns its word in messages and on `/status`.
     pub fn name(self) -> &'static str {
         match self {
             AlertChange::Firing => "firing",
@@ -24,16 +24,16 @@ impl AlertChange {
     }
 }
 
-/// One message.
+/// One message of an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertNotice {
-    /// The rule.
+    /// The rule that changed.
     pub rule: AlertRule,
-    /// What happened.
+    /// The change of the alert.
     pub change: AlertChange,
-    /// The metric's value; none when nothing is known of it any more.
+    /// The metric's value; none when it is not known any more.
     pub value: Option<f64>,
-    /// What is known beyond the value, in words: which worker, which growth.
+    /// An explanation of the value, such as the worker or the growth.
     pub why: Option<String>,
     /// Unix milliseconds of the change.
     pub at_ms: u64,
@@ -41,7 +41,7 @@ pub struct AlertNotice {
     pub since_ms: u64,
 }
 
-/// `the share of connections_max in use is 91 %, above 85 %`, for a rule that fires or has fired.
+/// Describes a rule that fires or has fired: `the share of connections_max in use is 91 %, above 85 %`.
 pub fn describe_alert(rule: &AlertRule, value: Option<f64>, why: Option<&str>) -> String {
     let why = why.map_or(String::new(), |why| format!(" ({why})"));
     format!("{}{why}", describe_value(rule, value))
@@ -64,7 +64,7 @@ fn describe_value(rule: &AlertRule, value: Option<f64>) -> String {
 }
 
 impl AlertNotice {
-    /// One line for people: a mail's subject and body, a chat's message. `host` is this machine's name.
+    /// Returns one line for people: a mail's subject and body, a chat's message. `host` names this machine.
     pub fn text(&self, host: &str) -> String {
         let AlertNotice { rule, change, value, why, at_ms, since_ms } = self;
         // It becomes a line of a mail's head.
@@ -80,8 +80,8 @@ impl AlertNotice {
         }
     }
 
-    /// The message of webhooks and commands. Chats that take Slack's messages show `text` and pass by the
-    /// rest, so what they would read as markup is escaped there.
+    /// Returns the message of webhooks and commands. Chats that take Slack's messages show only `text`, so
+    /// their markup is escaped there.
     pub fn json(&self, host: &str) -> Value {
         let text = self.text(host).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         json!({
@@ -100,12 +100,13 @@ impl AlertNotice {
         })
     }
 
-    /// The same as variables, `ALERT_NAME` and so on: what begins with `FANWHEEL_` is a setting.
+    /// Returns the JSON fields as variables, such as `ALERT_NAME`; names with `FANWHEEL_` are those of
+    /// settings.
     pub fn variables(&self, host: &str) -> Vec<(String, String)> {
         let Value::Object(fields) = self.json(host) else { return Vec::new() };
         let text_of = |(name, value): (String, Value)| {
             let value = match value {
-                // The markup is the chat's affair.
+                // Only chats need the markup escaped.
                 _ if name == "text" => self.text(host),
                 Value::String(text) => text,
                 Value::Null => String::new(),
@@ -116,7 +117,7 @@ impl AlertNotice {
         fields.into_iter().map(text_of).collect()
     }
 
-    /// A mail with its head, for `sendmail`. Lines end as programs on this host expect.
+    /// Returns a mail with its head, for `sendmail`. Its lines end as programs on this host expect.
     pub fn mail(&self, to: &[String], host: &str) -> String {
         let text = self.text(host);
         let mut rows = String::new();

@@ -1,77 +1,76 @@
-//! What an alert rule is: its metric, its bound, the defaults. Plain values and their words. Which metrics
-//! there are is the watch's to know.
+//! Alert rules as plain values: metric, bound, defaults and their words. `watch` owns the list of metrics.
 
 use std::fmt;
 
-/// How a metric's value is written for people.
+/// The unit in which a metric's value is written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricUnit {
-    /// A plain number.
+    /// A plain number without a unit.
     Count,
-    /// 0 to 1, written in per cent.
+    /// A share from 0 to 1, written in per cent.
     Share,
-    /// Bytes.
+    /// A size in bytes.
     Bytes,
-    /// Bytes that are added in a minute.
+    /// A growth in bytes each minute.
     BytesPerMinute,
-    /// Milliseconds.
+    /// A time in milliseconds.
     Milliseconds,
-    /// Times in a second.
+    /// A number of times each second.
     PerSecond,
-    /// 100 is one processor that is never idle.
+    /// Processor time; 100 is one processor that is never idle.
     Percent,
-    /// 1 or 0.
+    /// A condition, 1 or 0.
     YesNo,
 }
 
-/// A figure that rules may look at.
+/// A metric that rules may watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertMetric {
-    /// As rules write it.
+    /// Its name, as rules write it.
     pub name: &'static str,
-    /// How its values are written.
+    /// The unit of its values.
     pub unit: MetricUnit,
-    /// What it is, as the subject of a sentence.
+    /// Its meaning, as the subject of a sentence.
     pub means: &'static str,
 }
 
-/// How much an alert, or an insight, matters.
+/// The weight of an alert or an insight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Good to know.
+    /// A fact that is good to know.
     Info,
-    /// Look at it today.
+    /// Trouble to look at today.
     Warning,
-    /// Look at it now.
+    /// Trouble to look at now.
     Critical,
 }
 
-/// The words of [`Severity`], in its order.
+/// Words of [`Severity`], in its order.
 pub const SEVERITY_NAMES: [&str; 3] = ["info", "warning", "critical"];
 
 impl Severity {
-    /// The word.
+    /// Returns its word in rules and messages.
     pub fn name(self) -> &'static str {
         SEVERITY_NAMES[self as usize]
     }
 
-    /// From the word.
+    /// Finds the severity that a word names.
     pub fn named(name: &str) -> Option<Severity> {
         [Severity::Info, Severity::Warning, Severity::Critical].into_iter().find(|one| one.name() == name)
     }
 }
 
-/// What a value must not be.
+/// The side of a limit on which a value is bad.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AlertBound {
-    /// Larger than this.
+    /// Values above this number.
     Above(f64),
-    /// Smaller than this.
+    /// Values below this number.
     Below(f64),
 }
 
 impl AlertBound {
-    /// Whether a value is on the wrong side; what is no number is not.
+    /// Returns whether a value is on the bad side; NaN never is.
     pub fn is_crossed_by(self, value: f64) -> bool {
         match self {
             AlertBound::Above(limit) => value > limit,
@@ -79,7 +78,7 @@ impl AlertBound {
         }
     }
 
-    /// `above` or `below`.
+    /// Returns `above` or `below`.
     pub fn side(self) -> &'static str {
         match self {
             AlertBound::Above(_) => "above",
@@ -87,7 +86,7 @@ impl AlertBound {
         }
     }
 
-    /// The number.
+    /// Returns the number of the limit.
     pub fn limit(self) -> f64 {
         match self {
             AlertBound::Above(limit) | AlertBound::Below(limit) => limit,
@@ -95,25 +94,25 @@ impl AlertBound {
     }
 }
 
-/// A rule: when the metric is on the wrong side of the bound for long enough, the alert fires.
+/// A rule: its alert fires when the metric has been on the bad side of the bound for long enough.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertRule {
-    /// Its own; letters, digits and underscores.
+    /// Its unique name: letters, digits and underscores.
     pub name: String,
-    /// What it looks at.
+    /// The metric that it watches.
     pub metric: &'static AlertMetric,
-    /// When it minds.
+    /// The bound that must not be crossed.
     pub bound: AlertBound,
-    /// How long the bound must be crossed before it fires, and not crossed before it is over.
+    /// Time for which the bound must be crossed before it fires, and not crossed before it is resolved.
     pub for_ms: u64,
-    /// How much it matters.
+    /// The weight of its alert.
     pub severity: Severity,
-    /// Between two messages that it fires.
+    /// Least time between two messages that it fires.
     pub cooldown_ms: u64,
 }
 
 impl AlertRule {
-    /// Whether both fire and end at the same times.
+    /// Returns whether both rules fire and end at the same times.
     pub fn has_same_condition(&self, other: &AlertRule) -> bool {
         let question = |rule: &AlertRule| (rule.metric.name, rule.bound, rule.for_ms);
         self.name == other.name && question(self) == question(other)
@@ -123,15 +122,15 @@ impl AlertRule {
 /// A rule that holds unless the configuration says otherwise. The cool-down is a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct DefaultRule {
-    /// Its name.
+    /// The name of the rule.
     pub name: &'static str,
-    /// Its metric.
+    /// The name of its metric.
     pub metric: &'static str,
-    /// None while only the operator can know it; then the rule is off.
+    /// Its bound; none where only the operator can know one, and the rule is off.
     pub bound: Option<AlertBound>,
-    /// See [`AlertRule::for_ms`].
+    /// Time as in [`AlertRule::for_ms`].
     pub for_ms: u64,
-    /// See [`AlertRule::severity`].
+    /// Weight as in [`AlertRule::severity`].
     pub severity: Severity,
 }
 
@@ -145,9 +144,9 @@ const fn default_rule(
     DefaultRule { name, metric, bound, for_ms, severity }
 }
 
-/// What every server should be watched for. No rate is too low for every server: an idle one is no fault, so
-/// `message_rate_low` waits for a number. It looks at what is published, since deliveries also fall when
-/// subscribers go home.
+/// Rules that fit every server. No rate is too low for every server, since an idle one is no fault, so
+/// `message_rate_low` waits for a number. It watches publishes, since deliveries also fall when subscribers
+/// go home.
 pub const DEFAULT_RULES: &[DefaultRule] = &[
     default_rule(
         "connections_near_cap",
@@ -183,7 +182,7 @@ pub const DEFAULT_RULES: &[DefaultRule] = &[
     default_rule("not_ready", "ready", Some(AlertBound::Below(1.0)), 3_000, Severity::Critical),
 ];
 
-/// A value with its unit, for people.
+/// A value with its unit, as text for people.
 #[derive(Clone, Copy, Debug)]
 pub struct MetricValue(pub MetricUnit, pub f64);
 
@@ -203,7 +202,7 @@ impl fmt::Display for MetricValue {
     }
 }
 
-/// Two digits after the point are enough for a sentence.
+/// Rounds to two decimals, which are enough for a sentence.
 fn round_to_hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

@@ -1,9 +1,9 @@
-//! Facts about rules over synthetic time: when they fire, when they are over, what is told.
+//! Facts about rules over synthetic time: when they fire, when they are resolved, which messages they send.
 
 use super::*;
 use crate::monitor::watch::metric_named;
 
-/// The wall clock of these tests begins here.
+/// Start of the wall clock in these tests.
 const WALL_MS: u64 = 1_000_000;
 
 fn at(mono_ms: u64) -> Now {
@@ -28,10 +28,10 @@ fn quiet_rules(rules: Vec<AlertRule>) -> AlertRules {
     quiet
 }
 
-/// Milliseconds, and the value read then.
+/// Pairs of milliseconds and the value read then.
 type Readings<'a> = &'a [(u64, Option<f64>)];
 
-/// What a rule tells over readings at given times: `(ms, value)`; as `(ms, word)`.
+/// Returns the messages of a rule over `(ms, value)` readings, as `(ms, word)`.
 fn told(rule: AlertRule, readings: Readings<'_>) -> Vec<(u64, &'static str)> {
     let mut rules = quiet_rules(vec![rule]);
     let mut told = Vec::new();
@@ -61,7 +61,7 @@ fn an_alert_fires_after_its_time_and_is_over_after_the_same_time() {
             &[(0, HIGH), (3_000, HIGH), (4_000, LOW), (7_000, LOW), (8_000, LOW)],
             &[(3_000, "firing"), (7_000, "resolved")],
         ),
-        // What is not known crosses nothing.
+        // An unknown value crosses no bound.
         (&[(0, None), (9_000, None)], &[]),
         (
             &[(0, HIGH), (3_000, HIGH), (4_000, None), (7_000, None)],

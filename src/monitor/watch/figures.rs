@@ -1,5 +1,5 @@
-//! The figures that alert rules may look at: name, unit, words, and how each is read off the watch. Knows no
-//! rule.
+//! The metrics that alert rules may watch: name, unit, meaning, and the function that reads each from the
+//! watch. Knows no rule.
 
 use super::{LeakJudgement, RateWindow, Watch, WindowRates};
 use crate::base::counters::Count;
@@ -8,7 +8,7 @@ use crate::monitor::alerts::{AlertMetric, MetricUnit};
 
 struct MetricSource {
     metric: AlertMetric,
-    /// None while there is nothing to tell.
+    /// Reads the value; none while there is none.
     value: fn(&Watch) -> Option<f64>,
 }
 
@@ -186,12 +186,12 @@ static METRIC_SOURCES: &[MetricSource] = &[
     }),
 ];
 
-/// All metrics.
+/// Returns all metrics that rules may watch.
 pub fn metrics() -> impl Iterator<Item = &'static AlertMetric> {
     METRIC_SOURCES.iter().map(|figure| &figure.metric)
 }
 
-/// The metric of that name.
+/// Finds the metric of a name.
 pub fn metric_named(name: &str) -> Option<&'static AlertMetric> {
     metrics().find(|metric| metric.name == name)
 }
@@ -204,7 +204,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// That of the worker which has most.
+/// Returns the greatest value of any worker.
 fn max_over_workers(watch: &Watch, of: fn(&WorkerSnapshot) -> u64) -> Option<f64> {
     watch.last.snapshot.workers.iter().map(of).max().map(|it| it as f64)
 }
@@ -217,13 +217,13 @@ fn worker_files_share(watch: &Watch) -> Option<f64> {
 }
 
 impl Watch {
-    /// A named figure for alert rules; none for an unknown name, and while there is nothing to tell.
+    /// Returns the value of a metric; none for an unknown name, and while there is no value.
     pub fn value(&self, metric: &str) -> Option<f64> {
         let figure = METRIC_SOURCES.iter().find(|figure| figure.metric.name == metric)?;
         (figure.value)(self)
     }
 
-    /// What is known of a figure beyond its value, in words.
+    /// Explains the value of a metric in words, where there is an explanation.
     pub(super) fn explain(&self, metric: &str) -> Option<String> {
         match metric {
             "ready" => self.last.readiness.reason.clone(),

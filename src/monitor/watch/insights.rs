@@ -1,6 +1,6 @@
-//! What an operator should know of the numbers, in words, each with what to do about it.
+//! Insights: sentences about the numbers for an operator, each with advice.
 //!
-//! Each insight looks at one thing and knows its own threshold. What happened counts for five minutes.
+//! Each check looks at one thing and knows its own threshold. Events count for five minutes.
 
 use std::cmp::Reverse;
 
@@ -9,44 +9,44 @@ use crate::base::counters::{CloseReason, Count, REFUSED_NAMES, RefusalReason};
 use crate::base::limits::MAILBOX_FRAMES_MAX;
 use crate::monitor::alerts::Severity;
 
-/// One thing to know.
+/// A remark for an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Insight {
-    /// How bad it is.
+    /// Its weight among all insights.
     pub severity: Severity,
-    /// What is so.
+    /// The fact, as a sentence.
     pub text: String,
-    /// What can be done.
+    /// The remedy, as a sentence.
     pub advice: &'static str,
 }
 
 /// Share of a limit in use that is worth a warning, and one that is critical.
 const SHARE_WARNING: f64 = 0.8;
 const SHARE_CRITICAL: f64 = 0.95;
-/// Share of subscribers that are behind, and how many there must be for a share to mean anything.
+/// Share of subscribers that are behind, and the least number of them that means anything.
 const LAGGING_SHARE: f64 = 0.05;
 const LAGGING_MIN: u64 = 5;
 /// Time to the slowest of a hundred deliveries that users notice.
 const DELIVERY_SLOW_MS: f64 = 1_000.0;
-/// A publisher that fell silent published in each of so many minutes before, so many events at least.
+/// Minutes in which a steady publisher has published, and its events in each of them at least.
 const STEADY_MINUTES: usize = 3;
 const STEADY_EVENTS_MIN: u64 = 10;
-/// Share of connections of one address that is worth a word, how many that must be, and how many addresses
-/// there must be: behind a proxy everybody has one of few.
+/// Share of connections from one address that is worth a remark, the connections that it must be at least,
+/// and the addresses that there must be: behind a proxy all connections have one of few.
 const ADDRESS_SHARE: f64 = 0.5;
 const ADDRESS_CONNECTIONS_MIN: u64 = 100;
 const ADDRESSES_MIN: usize = 5;
-/// A worker that carries so many times the mean of all, and how many connections that must be.
+/// Load of a worker as a multiple of the mean, and the connections that it must carry at least.
 const UNEVEN_FACTOR: f64 = 2.0;
 const UNEVEN_CONNECTIONS_MIN: u64 = 200;
 /// Silence after which many proxies and load balancers cut a connection.
 const PROXY_SILENCE_MS: u64 = 60_000;
-/// A turn that keeps others waiting for so long is felt.
+/// Time of a turn that users notice, since all other clients of the worker wait.
 const TURN_LONG_US: u64 = 250_000;
 /// Processor time of a worker, in percent of a processor, that leaves no room.
 const CPU_BUSY_PERCENT: f64 = 90.0;
 
-/// What to do about each reason of refusals, in the order of [`REFUSED_NAMES`].
+/// Advice for each reason of refusals, in the order of [`REFUSED_NAMES`].
 const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Raise connections_max and LimitNOFILE, or add a node.",
     "One address has all that connections_per_address_max allows: raise it if that is a proxy or a network.",
@@ -71,7 +71,7 @@ fn insight(severity: Severity, text: String, advice: &'static str) -> OptionalIn
     Some(Insight { severity, text, advice })
 }
 
-/// All that apply, most severe first.
+/// Returns all insights that apply, most severe first.
 pub(super) fn find_insights(watch: &Watch) -> Vec<Insight> {
     let all = [
         check_readiness(watch),
@@ -105,7 +105,7 @@ pub(super) fn find_insights(watch: &Watch) -> Vec<Insight> {
 fn check_readiness(watch: &Watch) -> OptionalInsight {
     let ready = &watch.last().readiness;
     if watch.last().snapshot.draining {
-        // Somebody asked for it.
+        // A drain is on request, so it is no fault.
         return insight(
             Severity::Warning,
             "The server is draining: it ends its streams and takes no newcomers.".to_owned(),
@@ -141,7 +141,7 @@ fn share_severity(share: f64) -> Option<Severity> {
     }
 }
 
-/// The same of so many in use; a limit of 0 is none.
+/// Returns the severity of a number in use beside its limit; 0 is no limit.
 fn limit_severity(used: usize, most: usize) -> Option<Severity> {
     (most > 0).then(|| used as f64 / most as f64).and_then(share_severity)
 }
@@ -258,7 +258,7 @@ fn check_idempotency_keys(watch: &Watch) -> OptionalInsight {
     )
 }
 
-/// Somebody listens, and a publisher that had been steady has said nothing for a minute.
+/// Warns when there are subscribers and a steady publisher has published nothing for a minute.
 fn check_publisher_silence(watch: &Watch) -> OptionalInsight {
     let published = watch.count_by_minute(Count::Published, 1 + STEADY_MINUTES)?;
     let (last, before) = published.split_first()?;
@@ -280,7 +280,7 @@ fn check_address_share(watch: &Watch) -> OptionalInsight {
     let snapshot = &watch.last().snapshot;
     let open = snapshot.totals.connections_open;
     let first = snapshot.top_addresses.first()?;
-    // They were counted some time ago.
+    // Addresses were counted some time ago.
     let connections = first.connections.min(open);
     let most = connections >= ADDRESS_CONNECTIONS_MIN && connections as f64 >= ADDRESS_SHARE * open as f64;
     let near = watch.value("connections_share").is_some_and(|share| share >= SHARE_WARNING);
@@ -305,7 +305,7 @@ fn check_gaps(watch: &Watch) -> OptionalInsight {
 
 fn check_refused(watch: &Watch) -> OptionalInsight {
     let mut refused = watch.refused_by_reason();
-    // A drain refuses everybody, as it should.
+    // A drain refuses all newcomers, as it should.
     if let Some(draining) = refused.get_mut(RefusalReason::Draining as usize) {
         *draining = 0;
     }

@@ -1,9 +1,8 @@
-//! How resident memory moves: its trend over five minutes, and whether it leaks.
+//! The movement of resident memory: its trend over five minutes, and the judgement whether it leaks.
 //!
-//! A leak is growth that nothing the server is asked to hold explains. Connections, what they listen to,
-//! topics, history and idempotency keys explain as much as their greatest numbers so far, because an
-//! allocator keeps what was once needed. Of each minute only the least counts, so that what comes and goes
-//! is not growth.
+//! A leak is growth that the server's load does not explain. Connections, subscriptions, topics, history and
+//! idempotency keys explain as much as their greatest numbers so far, because an allocator keeps memory that
+//! was once needed. Only the least value of each minute counts, so that short peaks are not growth.
 
 use std::collections::VecDeque;
 
@@ -11,7 +10,7 @@ use super::WatchSample;
 use super::points::SecondPoint;
 use crate::base::snapshot::Snapshot;
 
-/// Minutes before anything is judged: caches, pools and the allocator's heaps fill first.
+/// Minutes before the first judgement: caches, pools and the allocator's heaps fill first.
 const LEARNING_MINUTES: usize = 10;
 /// Minutes that a judgement looks back on.
 const MINUTES_MAX: usize = 30;
@@ -42,18 +41,18 @@ const SPIKE_FACTOR: f64 = 1.5;
 /// Resident memory over the last five minutes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MemoryTrend {
-    /// The mean.
+    /// The mean over the points.
     pub average_bytes: u64,
-    /// The least.
+    /// The least of the points.
     pub min_bytes: u64,
-    /// The most.
+    /// The greatest of the points.
     pub max_bytes: u64,
-    /// How often it rose above the mean by half.
+    /// Number of times that it rose above the mean by half.
     pub spikes: u64,
 }
 
 impl MemoryTrend {
-    /// Of these points, oldest first.
+    /// Computes the trend of these points, oldest first.
     pub fn of<'a>(points: impl Iterator<Item = &'a SecondPoint> + Clone) -> MemoryTrend {
         let bytes = points.map(|point| point.resident_bytes).filter(|&bytes| bytes > 0);
         let (count, sum) = bytes.clone().fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
@@ -73,20 +72,20 @@ impl MemoryTrend {
     }
 }
 
-/// What is thought of memory's growth.
+/// A judgement of the growth of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LeakJudgement {
-    /// Too early to say.
+    /// Too early for a judgement.
     #[default]
     Learning,
-    /// It does not grow, or with what it is asked to hold.
+    /// Memory does not grow, or the load explains its growth.
     None,
-    /// It grows, and nothing explains it.
+    /// Memory grows, and the load does not explain it.
     Suspected,
 }
 
 impl LeakJudgement {
-    /// In one word.
+    /// Returns its word on `/status`.
     pub fn name(self) -> &'static str {
         match self {
             LeakJudgement::Learning => "learning",
@@ -99,28 +98,28 @@ impl LeakJudgement {
 /// A judgement with its reasons.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeakReport {
-    /// What is thought.
+    /// The judgement of the last minutes.
     pub judgement: LeakJudgement,
-    /// Growth that nothing explains; 0 unless suspected.
+    /// Growth without an explanation; 0 unless suspected.
     pub bytes_per_minute: f64,
-    /// Why, in words.
+    /// The reason of the judgement, as a sentence.
     pub why: String,
 }
 
-/// Judges; takes a sample a second.
+/// Judges the growth of memory from a sample a second.
 #[derive(Debug, Default)]
 pub(super) struct LeakJudge {
     peaks: PeakHoldings,
-    /// Bytes of each whole minute that nothing explains, the least of it; may be below 0.
+    /// The least unexplained bytes of each whole minute; may be below 0.
     minutes: VecDeque<f64>,
-    /// Whole minutes seen.
+    /// Whole minutes that have passed.
     seen: usize,
     current: Option<CurrentMinute>,
     resident_bytes: u64,
     leak: LeakReport,
 }
 
-/// The greatest numbers so far of what is held because somebody asked for it.
+/// The greatest numbers so far of everything that the load makes the server hold.
 #[derive(Debug, Default)]
 struct PeakHoldings {
     connections: u64,
@@ -142,7 +141,7 @@ impl PeakHoldings {
         self.topic_bytes = TOPIC_BYTES + TOPIC_WORKER_BYTES * snapshot.workers.len() as u64;
     }
 
-    /// Bytes that all this may take.
+    /// Returns the bytes that all of them explain.
     fn bytes(&self) -> u64 {
         self.connections * CONNECTION_BYTES
             + self.subscriptions * SUBSCRIPTION_BYTES
@@ -152,7 +151,7 @@ impl PeakHoldings {
     }
 }
 
-/// The minute that runs.
+/// The least value of the minute that runs.
 #[derive(Debug)]
 struct CurrentMinute {
     began_ms: u64,
@@ -229,13 +228,13 @@ fn megabytes(bytes: f64) -> String {
     format!("{:.1} MB", bytes / 1e6)
 }
 
-/// The share of steps that go up.
+/// Returns the share of steps that go up.
 fn rising_share(values: &VecDeque<f64>) -> f64 {
     let rising = values.iter().zip(values.iter().skip(1)).filter(|(before, after)| after > before).count();
     rising as f64 / (values.len().max(2) - 1) as f64
 }
 
-/// A straight line by least squares.
+/// A straight line, fitted by least squares.
 struct LinearFit {
     /// Growth from one value to the next.
     slope: f64,
@@ -268,7 +267,7 @@ mod tests {
 
     const MB: u64 = 1_000_000;
 
-    /// What a second is like: resident bytes, connections, bytes of history.
+    /// Values of a second: resident bytes, connections, bytes of history.
     type Second = (u64, u64, u64);
 
     /// The judgement after so many minutes, with some noise on resident memory.

@@ -1,4 +1,4 @@
-//! The last minute in detail: distributions and the workers, of which differences are taken.
+//! The last minute in detail: distributions and workers, from which differences are taken.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::base::snapshot::WorkerSnapshot;
 /// Samples of distributions that are kept: a minute and one, so that there is a difference over a minute.
 const WATCH_MINUTE_SAMPLES_MAX: usize = 61;
 
-/// What one worker did in a while.
+/// The rates of one worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WorkerRates {
     /// Frames handed whole to the kernel in the last second.
@@ -23,7 +23,7 @@ pub struct WorkerRates {
     pub turn_us_max: u64,
 }
 
-/// What is kept of a sample.
+/// The part of a sample that is kept for a minute.
 #[derive(Debug, Default)]
 struct MinuteSample {
     mono_ms: u64,
@@ -33,7 +33,7 @@ struct MinuteSample {
     turns_max_us: Vec<u64>,
 }
 
-/// See the module.
+/// The samples of the last minute, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct MinuteWindow(VecDeque<MinuteSample>);
 
@@ -51,22 +51,22 @@ impl MinuteWindow {
         });
     }
 
-    /// What was added to a distribution in the last minute.
+    /// Returns the values that a distribution gained in the last minute.
     pub fn added_last_minute(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
         self.difference(self.sample_a_minute_ago(), of)
     }
 
-    /// What was added to it in the last second.
+    /// Returns the values that a distribution gained in the last second.
     pub fn added_last_second(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
         self.difference(self.sample_before_last(), of)
     }
 
-    /// The sample a minute ago; none when the server is younger, and began with nothing.
+    /// Returns the sample of a minute ago; none when the server is younger, and began with zeros.
     fn sample_a_minute_ago(&self) -> Option<&MinuteSample> {
         self.0.front().filter(|_| self.0.len() == WATCH_MINUTE_SAMPLES_MAX)
     }
 
-    /// The sample before the last.
+    /// Returns the sample before the last.
     fn sample_before_last(&self) -> Option<&MinuteSample> {
         self.0.iter().nth_back(1)
     }
@@ -83,13 +83,13 @@ impl MinuteWindow {
         )
     }
 
-    /// The workers, by index.
+    /// Returns the rates of the workers, by index.
     pub fn workers(&self) -> Vec<WorkerRates> {
         let Some(to) = self.0.back() else { return Vec::new() };
         let start = MinuteSample::default();
         let (before, first) =
             (self.sample_before_last().unwrap_or(&start), self.sample_a_minute_ago().unwrap_or(&start));
-        // A server's first look at itself comes at once, and would find enormous rates.
+        // The second sample follows the first at once, which would give enormous rates.
         let seconds = to.mono_ms.saturating_sub(before.mono_ms).max(500) as f64 / 1_000.0;
         let cpu_seconds = |detail: &MinuteSample, index: usize| {
             detail.workers_cpu_seconds.get(index).copied().unwrap_or(0.0)

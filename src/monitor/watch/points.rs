@@ -10,24 +10,24 @@ use crate::monitor::error_classes;
 /// minutes.
 const WATCH_POINTS_MAX: usize = 301;
 
-/// A point that is so much too young for a window still counts: the main thread is a little late at times.
+/// Time by which a point may be too young for a window: the main thread is a little late at times.
 const SLACK_MS: u64 = 200;
 
-/// What happened in less says little of a second.
+/// Seconds that a rate needs at least to mean anything.
 const LEAST_SECONDS: f64 = 0.5;
 
 /// A sliding window that ends now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateWindow {
-    /// 1 s
+    /// The last second.
     Second,
-    /// 1 min
+    /// The last minute.
     Minute,
-    /// 5 min
+    /// The last five minutes.
     FiveMinutes,
 }
 
-/// What happened in each second of a window.
+/// Rates a second over a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "the names of the counters")]
 pub struct WindowRates {
@@ -46,41 +46,41 @@ pub struct WindowRates {
     pub cpu_percent: f64,
 }
 
-/// What is kept of a sample: counts since the start, and figures of the moment.
+/// The part of a sample that is kept for five minutes: counts since the start, and figures of the moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SecondPoint {
-    /// Milliseconds since the start.
+    /// Monotonic milliseconds since the start.
     pub mono_ms: u64,
-    /// In the order of [`COUNT_NAMES`].
+    /// Counts in the order of [`COUNT_NAMES`].
     pub counts: [u64; COUNT_NAMES.len()],
-    /// In the order of [`REFUSED_NAMES`].
+    /// Refusals in the order of [`REFUSED_NAMES`].
     pub refused: [u64; REFUSED_NAMES.len()],
-    /// In the order of [`CLOSED_NAMES`].
+    /// Closings in the order of [`CLOSED_NAMES`].
     pub closed: [u64; CLOSED_NAMES.len()],
-    /// Faults of any class.
+    /// Errors of all classes.
     pub errors: u64,
     /// Processor time of the process since its start.
     pub cpu_seconds: f64,
-    /// Connections open.
+    /// Connections that are open.
     pub connections: u64,
     /// Subscribers that are behind.
     pub lagging: u64,
     /// Bytes of this process that are in memory.
     pub resident_bytes: u64,
-    /// In the second before, from publish to each subscriber, the 99th percentile.
+    /// 99th percentile of the time from publish to each subscriber, in the second before.
     pub each_p99_us: Option<f64>,
-    /// The same to the last subscriber.
+    /// 99th percentile of the time from publish to the last subscriber, in the second before.
     pub last_p99_us: Option<f64>,
-    /// The greatest of the second before.
+    /// Greatest time to each subscriber in the second before.
     pub each_max_us: u64,
-    /// The greatest of the second before.
+    /// Greatest time to the last subscriber in the second before.
     pub last_max_us: u64,
     /// The longest turn of any worker in the second before.
     pub turn_max_us: u64,
 }
 
 impl SecondPoint {
-    /// What is kept of a sample; the percentiles are for others to fill in.
+    /// Takes a sample; the caller fills in the percentiles.
     pub fn of(sample: &WatchSample) -> SecondPoint {
         let totals: &CounterTotals = &sample.snapshot.totals;
         SecondPoint {
@@ -101,19 +101,19 @@ impl SecondPoint {
         }
     }
 
-    /// One count.
+    /// Returns one count since the start.
     pub fn count(&self, what: Count) -> u64 {
         self.counts[what as usize]
     }
 
-    /// Connections ended for one reason.
+    /// Returns the connections that ended for one reason.
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize]
     }
 }
 
 impl RateWindow {
-    /// Its length.
+    /// Returns its length in milliseconds.
     pub fn ms(self) -> u64 {
         match self {
             RateWindow::Second => 1_000,
@@ -123,7 +123,7 @@ impl RateWindow {
     }
 }
 
-/// See the module.
+/// The points of the last five minutes, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct PointRing(VecDeque<SecondPoint>);
 
@@ -139,8 +139,8 @@ impl PointRing {
         self.0.iter()
     }
 
-    /// The point with which a window begins and the newest. For a window that began before the server did it
-    /// is the start, when everything was 0.
+    /// Returns the point at the start of a window and the newest one. A window that is older than the server
+    /// begins with the start, when everything was 0.
     pub fn window_ends(&self, window: RateWindow) -> Option<(SecondPoint, &SecondPoint)> {
         let newest = self.0.back()?;
         let least_ms = newest.mono_ms.saturating_sub(window.ms() - SLACK_MS);
@@ -153,7 +153,7 @@ impl PointRing {
         Some((from, newest))
     }
 
-    /// How much a running sum has grown in a window.
+    /// Returns the growth of a running sum in a window.
     pub fn added(&self, window: RateWindow, sum: impl Fn(&SecondPoint) -> u64) -> u64 {
         self.window_ends(window).map_or(0, |(from, to)| sum(to).saturating_sub(sum(&from)))
     }
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_young_server_has_rates_over_what_there_is() {
         let mut ring = PointRing::default();
-        // What happened before the first sample counts.
+        // Counts from before the first sample are included.
         (1..=5).for_each(|second| ring.push(point(second, 50 * second)));
         let [last, minute, five] = published(&ring);
         assert_eq!(minute, five);

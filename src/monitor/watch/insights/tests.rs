@@ -1,4 +1,4 @@
-//! Each trouble on a node that is otherwise quiet. Knows no page.
+//! Facts about each trouble on a node that is otherwise quiet.
 
 use super::*;
 use crate::base::histogram::{AtomicHistogram, HistogramScale};
@@ -18,7 +18,7 @@ fn bounds() -> WatchBounds {
     }
 }
 
-/// A node on which there is nothing to remark.
+/// Samples of a node without any trouble.
 fn quiet(second: u64) -> WatchSample {
     let mut sample = WatchSample { mono_ms: second * 1_000, ..WatchSample::default() };
     sample.snapshot.connections_max = 1_000;
@@ -120,7 +120,7 @@ fn each_trouble_is_told_alone() {
     assert!(slow[0].1.contains("60000 ms of silence"), "{slow:?}");
 }
 
-/// So many connections of as many addresses.
+/// Rows of addresses with these numbers of connections.
 fn addresses(connections: &[u64]) -> Vec<AddressCount> {
     let row = |(nth, &connections): (usize, &u64)| AddressCount {
         address: [192, 0, 2, nth as u8].into(),
@@ -148,7 +148,7 @@ fn one_address_of_few_is_a_proxy_until_places_are_few() {
 
 #[test]
 fn a_steady_publisher_that_falls_silent_is_told_after_a_minute() {
-    // Published in each second, until this second; the newest second; who listens.
+    // Events of each second, the last second with events, the newest second, the number of subscribers.
     let told = |rate: u64, until: u64, now: u64, subscribers: u64| {
         let mut watch = Watch::new(bounds());
         (0..=now).for_each(|at| {
@@ -180,7 +180,7 @@ fn slow_deliveries_are_told() {
     assert!(matches!(&found[..], [(Severity::Warning, text)] if text.contains("took 2.0 s")), "{found:?}");
 }
 
-/// Something happens once a second.
+/// Raises a count by one in each second.
 fn count(sample: &mut WatchSample, what: Count) {
     sample.snapshot.totals.counts[what as usize] = sample.mono_ms / 1_000;
 }
