@@ -169,7 +169,7 @@ fn predicted(
 ) -> Option<CapacityPlan> {
     // Large enough for one node to hold all: a whole prediction is held against a whole measurement.
     let machine = NodeHardware { ram_bytes: 1 << 50, cores: 64, nic_bits_per_s: 1 << 50, files: 1 << 20 };
-    let ask = PlanRequest {
+    let request = PlanRequest {
         connections,
         events_per_second,
         bytes: EVENT_BYTES,
@@ -180,7 +180,7 @@ fn predicted(
         machine,
     };
     let settings = Settings { heartbeat_ms: HEARTBEAT_MS, ..Settings::default() };
-    CapacityPlanner::new(constants, &settings, EVENT_BYTES).plan(ask).ok()
+    CapacityPlanner::new(constants, &settings, EVENT_BYTES).plan(request).ok()
 }
 
 fn checked(constants: &MeasuredConstants, connections: u64, large: &BTreeMap<u64, Values>) -> Vec<Check> {

@@ -1,6 +1,6 @@
 //! Limits of the control groups that a process is in: its own and those around it, versions 2 and 1.
 //!
-//! Reads files under a given root, so that tests can bring their own; decides nothing.
+//! Reads files under a given root, so that tests can bring their own. Decides nothing.
 
 use std::fs;
 use std::path::Path;

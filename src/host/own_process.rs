@@ -1,4 +1,4 @@
-//! The host's figures of this process: memory, processor time by thread, files, the kernel's sockets.
+//! Readings of this process: memory, processor time by thread, files, and the kernel's memory of sockets.
 //!
 //! Reads `/proc` under a given root, so that tests can bring their own. A figure that cannot be read is 0.
 

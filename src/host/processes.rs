@@ -1,4 +1,4 @@
-//! The kernel's figures of processes and of TCP, read from `/proc`. Only reads; judges nothing.
+//! The kernel's figures of any processes and of TCP, read from `/proc`. Judges nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::host::proc_text::{self, kib_field_bytes, thread_cpu_ns};
 pub struct ProcessUsage {
     /// Processor time, user and system, in nanoseconds.
     pub cpu_ns: u64,
-    /// The resident bytes of all of them.
+    /// Resident bytes of all of them.
     pub resident_bytes: u64,
     /// Processes that were found.
     pub processes: u64,
@@ -57,7 +57,7 @@ fn find_descendants(pids: &[u32]) -> Vec<u32> {
     found
 }
 
-/// Reads the resident bytes of a process; 0 when it is gone.
+/// Reads the resident bytes of a process; 0 when it has ended.
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     kib_field_bytes(&status, "VmRSS:").unwrap_or(0)
@@ -87,8 +87,8 @@ pub fn sysctl(name: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// Open files over all threads. Threads with a table of their own count once each, which is the point; a
-/// table that several share counts for each of them, so only differences mean anything.
+/// Counts open files over all threads. A table that several threads share counts for each of them, so only
+/// differences mean anything.
 pub fn open_files(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     threads.flatten().map(|thread| count_entries(&thread.path().join("fd"))).sum()
@@ -103,14 +103,14 @@ pub fn tcp_memory_bytes() -> u64 {
     proc_text::tcp_memory_bytes(Path::new("/"))
 }
 
-/// Kernel memory of everything kept in slabs, which is where idle sockets live.
+/// Reads the kernel memory in slabs, which hold idle sockets.
 pub fn slab_bytes() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     kib_field_bytes(&info, "Slab:").unwrap_or(0)
 }
 
-/// Sockets with local port `port` as process `pid` sees them: how many are established, and the bytes that
-/// wait in their send queues.
+/// Reads the sockets with local port `port` in the network namespace of a process: the number that are
+/// established, and the bytes in their send queues.
 pub fn tcp_sockets(pid: u32, port: u16) -> (u64, u64) {
     let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
     let mine = format!(":{port:04X}");
@@ -129,8 +129,8 @@ pub fn tcp_sockets(pid: u32, port: u16) -> (u64, u64) {
     found
 }
 
-/// Kernel memory charged to the sockets of a server's port: its own end, and the other. Needs `ss`; without
-/// it, nothing.
+/// Reads the kernel memory charged to the sockets of a server's port: its own ends, and the other ends. None
+/// without the program `ss`.
 pub fn socket_memory(port: u16) -> Option<(u64, u64)> {
     let filter = format!("( sport = :{port} or dport = :{port} )");
     let output = Command::new("ss").args(["-tmnH", &filter]).stdin(Stdio::null()).output().ok()?;
@@ -149,7 +149,7 @@ pub fn socket_memory(port: u16) -> Option<(u64, u64)> {
     Some(sum)
 }
 
-/// The fields of `ss` that are memory in use: received (r), queued to send (w), reserved (f).
+/// Returns a field of `ss` that is memory in use: received (r), queued to send (w), reserved (f).
 fn charged_bytes(field: &str) -> Option<u64> {
     ["r", "w", "f"].iter().find_map(|name| field.strip_prefix(name)?.parse().ok())
 }

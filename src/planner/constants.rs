@@ -1,27 +1,27 @@
-//! The measured constants that a plan reckons with, and where they were measured.
+//! The measured constants of a plan, and the origin of their measurement.
 //!
-//! Owns the form of their file. Knows nothing of how they are measured: `benches/compare` writes the file.
+//! Owns the form of their file. `benches/compare` measures them and writes the file.
 
 use serde::{Deserialize, Serialize};
 
-/// The file that was written last, on the machine that it names.
+/// Text of the file that was written last, on the machine that it names.
 const RECORDED: &str = include_str!("../../benches/record/constants.toml");
 
-/// See the module.
+/// The constants of one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeasuredConstants {
-    /// Where they come from.
+    /// Machine, date and command of the measurement.
     pub origin: MeasurementOrigin,
     /// Resident memory of the server.
     pub memory: MemoryConstants,
-    /// Memory of the kernel.
+    /// Memory of the kernel for sockets.
     pub kernel: KernelConstants,
-    /// Processor time.
+    /// Processor time of the server.
     pub processor: ProcessorConstants,
 }
 
-/// Where and when they were measured.
+/// Machine, date and command of a measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -33,15 +33,15 @@ pub struct MeasurementOrigin {
     pub command: String,
 }
 
-/// Resident bytes.
+/// Resident bytes of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryConstants {
     /// The process without connections.
     pub process_bytes: f64,
-    /// Each idle subscriber on a topic that others have too.
+    /// An idle subscriber on a topic that others have too.
     pub connection_bytes: f64,
-    /// Each topic with a subscriber and without history.
+    /// A topic with a subscriber and without history.
     pub topic_bytes: f64,
 }
 
@@ -61,29 +61,32 @@ pub struct KernelConstants {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessorConstants {
-    /// A delivery of a small event.
+    /// Time of a delivery of a small event.
     pub delivery_us: f64,
-    /// What each KiB of it adds.
+    /// Time that each KiB of an event adds to its delivery.
     pub delivery_kib_us: f64,
-    /// A publish.
+    /// Time of one publish.
     pub publish_us: f64,
-    /// A heartbeat.
+    /// Time of one heartbeat.
     pub heartbeat_us: f64,
-    /// A newcomer, from its connection to the response head.
+    /// Time of a newcomer, from its connection to the response head.
     pub subscribe_us: f64,
-    /// The same for one that resumes over ten missed events.
+    /// Time of a newcomer that resumes over ten missed events.
     pub resume_us: f64,
-    /// The process in a second in which nothing happens.
+    /// Time of the process in an idle second.
     pub idle_us_per_s: f64,
 }
 
 impl MeasuredConstants {
-    /// Those that the program carries.
+    /// Returns the constants that the program carries.
     pub fn recorded() -> MeasuredConstants {
         MeasuredConstants::parse(RECORDED).expect("the recorded file is read by a test")
     }
 
-    /// Reads a file of them; otherwise what is wrong with it.
+    /// Reads the text of a file of constants.
+    ///
+    /// # Errors
+    /// The reason, in words, when a field is missing, unknown or no number from 0 on.
     pub fn parse(text: &str) -> Result<MeasuredConstants, String> {
         let constants: MeasuredConstants =
             toml::from_str(text).map_err(|error| error.message().to_owned())?;
@@ -121,7 +124,7 @@ mod tests {
     fn the_recorded_file_is_complete_and_says_where_it_comes_from() {
         let constants = MeasuredConstants::recorded();
         assert!(constants.origin.date.starts_with("20"), "{:?}", constants.origin);
-        // What is a difference of two measurements may be lost in their noise.
+        // A difference of two measurements may be lost in their noise.
         let differences = ["topic_bytes", "delivery_kib_us", "publish_us", "idle_us_per_s"];
         let lost = |(name, value): &(&str, f64)| *value == 0.0 && !differences.contains(name);
         assert_eq!(constants.named().into_iter().find(lost), None);

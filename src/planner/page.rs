@@ -1,4 +1,4 @@
-//! A plan as text for people: the answer, each node's needs, the table of sizes.
+//! A plan as text for people: the answer, the needs of each node, the table of sizes.
 
 use std::fmt::Write;
 
@@ -7,12 +7,14 @@ use super::{CapacityPlan, InFlightWindow, NodeResource, NodeTooSmall};
 use crate::base::number_text::short_number;
 
 const GIB: f64 = 1_073_741_824.0;
+/// Columns of the labels of rows.
+const LABEL_COLUMNS: usize = 27;
 
-/// The whole page. `sizes` are plans of the same ask for other numbers of connections.
+/// Writes the whole page. `sizes` are plans of the same request for other numbers of connections.
 pub fn page(plan: &CapacityPlan, sizes: &[CapacityPlan], constants: &MeasuredConstants) -> String {
     let mut out = String::new();
     let mut row = |what: &str, value: String| {
-        let line = format!("{what:<27} {value}");
+        let line = format!("{what:<LABEL_COLUMNS$} {value}");
         writeln!(out, "{}", line.trim_end()).expect("writing to a String cannot fail");
     };
     write_answer(plan, &mut row);
@@ -34,13 +36,14 @@ pub fn page(plan: &CapacityPlan, sizes: &[CapacityPlan], constants: &MeasuredCon
 }
 
 fn write_answer(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
-    let ask = &plan.ask;
-    let machine = &ask.machine;
-    row("connections", group_digits(ask.connections));
-    let topics = if ask.topics == 1 { "one topic".to_owned() } else { format!("{} topics", ask.topics) };
-    row("events", format!("{} a second to each, {} B, {topics}", ask.events_per_second, ask.bytes));
+    let request = &plan.request;
+    let machine = &request.machine;
+    row("connections", group_digits(request.connections));
+    let topics =
+        if request.topics == 1 { "one topic".to_owned() } else { format!("{} topics", request.topics) };
+    row("events", format!("{} a second to each, {} B, {topics}", request.events_per_second, request.bytes));
     let (ram, nic) = (bytes_text(machine.ram_bytes as f64), bits_text(machine.nic_bits_per_s as f64));
-    row("a node", format!("{ram}, {} cores, {nic}; {} % stay free", machine.cores, ask.headroom_percent));
+    row("a node", format!("{ram}, {} cores, {nic}; {} % stay free", machine.cores, request.headroom_percent));
     let workers = plan.files.workers;
     if workers < machine.cores {
         row("  note", format!("a server has {workers} workers at most, so it uses no more cores than that"));
@@ -67,7 +70,7 @@ fn write_node_needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let (memory, processor) = (&plan.memory, &plan.processor);
     row("", String::new());
     row("each node", format!("{} connections", group_digits(plan.connections_per_node)));
-    let ram = plan.ask.machine.ram_bytes as f64;
+    let ram = plan.request.machine.ram_bytes as f64;
     row(
         "memory",
         format!("{} of {} ({})", bytes_text(memory.bytes), bytes_text(ram), percent_text(memory.bytes, ram)),
@@ -99,7 +102,7 @@ fn write_node_needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
 
 fn write_network_needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     let (network, files) = (&plan.network, &plan.files);
-    let nic = plan.ask.machine.nic_bits_per_s as f64;
+    let nic = plan.request.machine.nic_bits_per_s as f64;
     let out = network.out_bits_per_s();
     row("network, out", format!("{} ({}), headers included", bits_text(out), percent_text(out, nic)));
     row("  of which heartbeats", bits_text(network.heartbeats_bits_per_s));
@@ -127,7 +130,7 @@ fn write_network_needs(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) 
     row("ports", format!("one; behind a proxy it connects from {} addresses", files.proxy_addresses));
 }
 
-/// One line for each number of connections.
+/// Writes one line for each number of connections.
 fn sizes_table(sizes: &[CapacityPlan]) -> String {
     let mut out = format!(
         "{:>12}  {:>10}  {:>10}  {:>9}  {:>12}  {:>5}  {}\n",
@@ -139,7 +142,7 @@ fn sizes_table(sizes: &[CapacityPlan]) -> String {
         writeln!(
             out,
             "{:>12}  {:>10}  {:>10}  {:>9.2}  {:>12}  {:>5}  {}",
-            group_digits(plan.ask.connections),
+            group_digits(plan.request.connections),
             bytes_text(nodes * plan.memory.server_bytes()),
             bytes_text(nodes * kernel),
             nodes * plan.processor.percent / 100.0,
@@ -152,7 +155,7 @@ fn sizes_table(sizes: &[CapacityPlan]) -> String {
     out
 }
 
-/// One line for a node that is too small for anything.
+/// Writes one line for a node that is too small for one connection.
 pub fn too_small(fault: &NodeTooSmall) -> String {
     let NodeTooSmall { resource, needed, free } = *fault;
     let (what, needed, free, way) = match resource {
@@ -203,7 +206,7 @@ fn bits_text(value: f64) -> String {
     format!("{} {unit}", short_number(size))
 }
 
-/// `1 000 000`.
+/// Writes a number in groups of three digits: `1 000 000`.
 fn group_digits(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();

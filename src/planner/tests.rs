@@ -1,4 +1,4 @@
-//! Plans against numbers worked out by hand, and against their own bounds.
+//! Facts about plans: numbers computed by hand, and their own bounds.
 
 use super::*;
 
@@ -34,12 +34,12 @@ const ASK: PlanRequest = PlanRequest {
     machine: MACHINE,
 };
 
-fn plan_with(ask: PlanRequest, settings: &Settings) -> CapacityPlan {
-    CapacityPlanner::new(&constants(), settings, ask.bytes).plan(ask).expect("a node that holds some")
+fn plan_with(request: PlanRequest, settings: &Settings) -> CapacityPlan {
+    CapacityPlanner::new(&constants(), settings, request.bytes).plan(request).expect("a node that holds some")
 }
 
-fn plan(ask: PlanRequest) -> CapacityPlan {
-    plan_with(ask, &Settings::default())
+fn plan(request: PlanRequest) -> CapacityPlan {
+    plan_with(request, &Settings::default())
 }
 
 fn assert_near(got: f64, expected: f64) {
@@ -77,7 +77,7 @@ fn a_client_too_far_away_for_the_kernels_share_is_told_of() {
     assert_near(near.in_flight.bytes, 900.0 * 0.1 * 335.0);
     assert_near(near.in_flight.bytes_max, 2.0 * 16_384.0);
     assert_near(near.memory.in_flight_bytes, 10.0 * 2.0 * 16_384.0);
-    let far = PlanRequest { rtt_ms: 200.0, ..near.ask };
+    let far = PlanRequest { rtt_ms: 200.0, ..near.request };
     let page = |plan: &CapacityPlan| page::page(plan, &[], &constants());
     assert!(!page(&near).contains("falls behind"));
     assert!(page(&plan(far)).contains("unless unsent_bytes_max is 30150 or more"), "{}", page(&plan(far)));
@@ -128,17 +128,17 @@ fn a_node_is_full_exactly_where_its_first_resource_ends() {
             NodeResource::Files,
         ),
     ];
-    for (ask, resource) in rows {
-        let plan_at = |connections| plan(PlanRequest { connections, ..ask });
+    for (request, resource) in rows {
+        let plan_at = |connections| plan(PlanRequest { connections, ..request });
         let most = plan_at(1).connections_per_node_max;
         assert_eq!(plan_at(1).bound_by, resource);
         assert_eq!((plan_at(most).nodes, plan_at(most + 1).nodes), (1, 2), "{resource:?}");
         assert_eq!(plan_at(10 * most).nodes, 10);
         let full = plan_at(most);
         let used = match resource {
-            NodeResource::Memory => full.memory.bytes / ask.machine.ram_bytes as f64,
-            NodeResource::Processor => full.processor.percent / 100.0 / ask.machine.cores as f64,
-            NodeResource::Network => full.network.out_bits_per_s() / ask.machine.nic_bits_per_s as f64,
+            NodeResource::Memory => full.memory.bytes / request.machine.ram_bytes as f64,
+            NodeResource::Processor => full.processor.percent / 100.0 / request.machine.cores as f64,
+            NodeResource::Network => full.network.out_bits_per_s() / request.machine.nic_bits_per_s as f64,
             NodeResource::Files => continue,
         };
         assert!((0.699..=0.7).contains(&used), "{resource:?}: {used}");
@@ -159,8 +159,8 @@ fn no_more_processors_are_reckoned_with_than_workers_use() {
 
 #[test]
 fn history_is_bounded_by_age_count_and_bytes() {
-    let kept = |settings: Settings, ask: PlanRequest| plan_with(ask, &settings).memory.history_bytes;
-    // 300 bytes, their framing, and what each kept event takes beside.
+    let kept = |settings: Settings, request: PlanRequest| plan_with(request, &settings).memory.history_bytes;
+    // 300 bytes, their framing, and the overhead of each kept event.
     let each = kept(Settings { history_events: 1, ..Settings::default() }, ASK);
     assert!((500.0..600.0).contains(&each), "{each}");
     assert_near(kept(Settings::default(), ASK), 600.0 * each);
@@ -182,15 +182,15 @@ fn topics_of_ones_own_are_published_and_remembered_one_by_one() {
 
 #[test]
 fn losing_a_node_brings_its_clients_back_to_the_others() {
-    let ask = PlanRequest { connections: 1_000_000, ..ASK };
-    let all = plan(ask);
+    let request = PlanRequest { connections: 1_000_000, ..ASK };
+    let all = plan(request);
     let each = all.connections_per_node;
     assert_eq!(all.nodes, 2);
     assert_eq!((all.loss.connections, all.loss.others_suffice), (each, false));
     let spare = 8.0 - all.processor.percent / 100.0;
     assert_near(all.loss.seconds, each as f64 * 25e-6 / spare);
-    assert!(plan(PlanRequest { connections: 10_000_000, ..ask }).loss.others_suffice);
-    let one = plan(PlanRequest { connections: 1_000, ..ask });
+    assert!(plan(PlanRequest { connections: 10_000_000, ..request }).loss.others_suffice);
+    let one = plan(PlanRequest { connections: 1_000, ..request });
     assert_eq!((one.nodes, one.loss.seconds, one.loss.others_suffice), (1, 2.4, true));
 }
 
