@@ -1,5 +1,6 @@
-//! What `doctor` has to say about one thing: found, needed, verdict, why, what to do; as text and as JSON.
-//! Knows neither hosts nor proxies. What was found may come from a stranger's server, so it is escaped.
+//! A finding of the doctor: value, need, verdict, reason and remedy, as text and as JSON.
+//!
+//! Knows neither hosts nor proxies. Values may come from a stranger's server, so they are escaped.
 
 use std::fmt::Write;
 
@@ -7,53 +8,57 @@ use serde::Serialize;
 
 use crate::base::logfmt::EscapedText;
 
-/// Whether it is good enough.
+/// Columns of the widest key and value to which the table is aligned; wider ones stick out.
+const KEY_COLUMNS_MAX: usize = 44;
+const VALUE_COLUMNS_MAX: usize = 28;
+
+/// The judgement of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Good enough.
+    /// The value is good enough.
     Ok,
     /// Something will go wrong: the exit code is 1.
     Bad,
-    /// It may be better, or matters only in some cases.
+    /// The value could be better, or matters only in some cases.
     Note,
-    /// It could not be looked at, or does not exist here.
+    /// The value could not be read, or does not exist here.
     Unknown,
 }
 
-/// One thing.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The key of a setting or the name of a check.
     pub key: String,
-    /// Of the values; empty for none.
+    /// Unit of the values; empty for none.
     pub unit: String,
-    /// What there is.
+    /// The value that was found.
     pub found: String,
-    /// What there should be; empty where nothing is judged.
+    /// The value that is needed; empty where nothing is judged.
     pub needed: String,
-    /// The judgement.
+    /// The judgement of the value.
     pub verdict: Verdict,
-    /// What goes wrong otherwise.
+    /// The trouble that a bad value causes.
     pub why: String,
-    /// What the remedy costs; empty for nothing.
+    /// The price of the remedy; empty for none.
     pub price: String,
-    /// What to do about it, a line each; empty when there is nothing to do.
+    /// Remedies, a line each; empty when there is nothing to do.
     pub fix: Vec<String>,
 }
 
-/// Whether nothing is bad.
+/// Returns whether no finding is bad.
 pub fn is_fine(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.verdict != Verdict::Bad)
 }
 
-/// A table with a line for each finding, and reason and remedy below those that are not good.
+/// Writes a table with a line for each finding, and reason and remedy below those that are not good.
 pub fn text(findings: &[Finding]) -> String {
     let width = |field: fn(&Finding) -> &str, most: usize| {
         findings.iter().map(|finding| field(finding).chars().count()).filter(|&width| width <= most).max()
     };
-    let keys = width(|finding| &finding.key, 44).unwrap_or(0);
-    let values = width(|finding| &finding.found, 28).unwrap_or(0);
+    let keys = width(|finding| &finding.key, KEY_COLUMNS_MAX).unwrap_or(0);
+    let values = width(|finding| &finding.found, VALUE_COLUMNS_MAX).unwrap_or(0);
     let mut out = String::new();
     for finding in findings {
         let verdict = match finding.verdict {

@@ -1,7 +1,7 @@
 //! Judges a host for a planned number of connections: readings in, findings out.
 //!
-//! Knows no file and no system call: `cli` reads, this compares. What is needed of the kernel stands in
-//! `tuning/host.table`; here is what depends on the process: files, memory, processors, io_uring.
+//! Knows no file and no system call: `probe` reads, this compares. Requirements on the kernel stand in
+//! `tuning/host.table`; here are those that depend on the process: files, memory, processors, io_uring.
 
 use std::collections::BTreeMap;
 
@@ -10,41 +10,43 @@ use crate::doctor::finding::{Finding, Verdict};
 use crate::doctor::judge::host_table::HostTableRow;
 use crate::planner::constants::MeasuredConstants;
 
-/// History, bodies in flight and the program itself, with the default settings.
+/// Bytes of history, of bodies in flight and of the program itself, with the default settings.
 const BASE_BYTES: u64 = 128 * MIB as u64;
 /// Threads beside the workers: main, log, signals, memory watch.
 const OTHER_THREADS: u64 = 16;
+/// Files that are advised, in per cent of the connections: a tenth is room for other files.
+const FILES_ADVISED_PERCENT: u64 = 110;
 
-/// What was read of one value.
+/// The reading of one value of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelReading {
-    /// The file, where a key stands for several; else the key.
+    /// The file, where a key stands for several files; else the key.
     pub label: String,
     /// Words with one space between them; none when it could not be read.
     pub value: Option<String>,
 }
 
-/// Whether io_uring can be used.
+/// The result of a try at io_uring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IoUringSupport {
     /// A ring could be made.
     Works,
-    /// The kernel's or a sandbox's reason.
+    /// A ring was refused, with the reason of the kernel or of a sandbox.
     Refused(String),
 }
 
 /// One network interface of hardware.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkInterface {
-    /// `eth0`
+    /// Its name, such as `eth0`.
     pub name: String,
-    /// Queues that packets come in by.
+    /// Queues for received packets.
     pub receive_queues: u64,
     /// Whether the kernel spreads them further (RPS).
     pub steered: bool,
 }
 
-/// What was found on a host.
+/// The facts about a host that are judged.
 #[derive(Clone, Debug, Default)]
 pub struct HostFacts {
     /// Connections that are planned.
@@ -57,11 +59,11 @@ pub struct HostFacts {
     pub memory_pages: u64,
     /// Bytes of one page.
     pub page_bytes: u64,
-    /// The folder of `apply.sh`, for those who are told to run it.
+    /// The folder of `apply.sh`, for the remedies that run it.
     pub scripts: String,
-    /// By key of the table; a key that is missing does not exist on this host.
+    /// Readings by key of the table; a key that is missing does not exist on this host.
     pub values: BTreeMap<String, Vec<KernelReading>>,
-    /// The hard `RLIMIT_NOFILE`, and of what: `this shell` or a process.
+    /// The hard `RLIMIT_NOFILE`, and its owner: `this shell` or a process.
     pub files: Option<(u64, String)>,
     /// The least memory that a control group allows.
     pub group_memory_bytes: Option<u64>,
@@ -73,11 +75,11 @@ pub struct HostFacts {
     pub ring: Option<IoUringSupport>,
     /// Whether system calls are filtered (`Seccomp:` of `/proc/self/status`).
     pub seccomp: bool,
-    /// Interfaces of hardware.
+    /// Network interfaces of hardware.
     pub interfaces: Vec<NetworkInterface>,
 }
 
-/// All findings: those of the process first, then those of the kernel.
+/// Returns all findings: those of the process first, then those of the kernel.
 pub fn findings(host: &HostFacts, rows: &[HostTableRow<'_>]) -> Vec<Finding> {
     let mut all = vec![judge_files(host), judge_memory(host)];
     all.extend(judge_threads(host));
@@ -110,7 +112,7 @@ fn judge_files(host: &HostFacts) -> Finding {
     let found_words = format!("{found}, {whose}");
     let mut files =
         new_finding("nofile", &unit, found_words, needed.to_string(), bad_unless(*found >= needed));
-    let enough = needed.max(host.connections * 11 / 10);
+    let enough = needed.max(host.connections * FILES_ADVISED_PERCENT / 100);
     files.why = format!(
         "each worker has a file table of its own (fd_tables = private), {workers} × {found} files hold about \
          {} connections; then newcomers are refused",
@@ -209,7 +211,7 @@ fn judge_reading(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReadi
         .value
         .as_deref()
         .and_then(|found| row.need.is_met(found, host.connections, host.memory_pages));
-    // Below its size nothing is judged; what is a trade-off of the whole host is only advised.
+    // Below its size nothing is judged; a trade-off of the whole host is only advised.
     let verdict = match (met, row.group) {
         (None, _) => Verdict::Unknown,
         (Some(true), _) => Verdict::Ok,
@@ -248,7 +250,7 @@ fn list_fixes(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading)
     }
 }
 
-/// A proxy on this host needs a port for each connection to the same address and port.
+/// Judges the local ports: a proxy on this host needs one for each connection to the same address and port.
 fn judge_ports(host: &HostFacts) -> Option<Finding> {
     let readings = host.values.get("net.ipv4.ip_local_port_range")?;
     let range = readings.first()?.value.as_deref()?;

@@ -1,62 +1,63 @@
-//! What a host needs for so many connections: the rows of `tuning/host.table`, which the scripts read too.
+//! Requirements on a host for a number of connections: the rows of `tuning/host.table`, which the scripts
+//! read too.
 //!
-//! Pure: numbers in, numbers out. Knows no file of a host and no words for people beyond what the table says.
+//! Pure: numbers in, numbers out. Knows no file of a host, and no words for people but those of the table.
 
-/// The table, part of the program so that it works where only the binary was copied to.
+/// Text of the table, part of the program so that the binary works alone.
 pub const TEXT: &str = include_str!("../../../tuning/host.table");
 
-/// What is needed of a value, as the table says it.
+/// A requirement on a value, as the table states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostRequirement<'a> {
     /// The floor, or this share of the connections if that is more, up to a ceiling.
     AtLeast {
-        /// Smallest value.
+        /// Smallest value that suffices.
         floor: u64,
-        /// Of the number of connections.
+        /// Share of the number of connections.
         percent: u64,
         /// Largest value that is ever needed.
         ceiling: u64,
     },
-    /// No more than this.
+    /// A number that must not be exceeded.
     AtMost(u64),
-    /// Three numbers of pages; see the table's head.
+    /// Three numbers of pages, explained at the head of the table.
     Memory {
-        /// Smallest last number.
+        /// Smallest last number that suffices.
         floor: u64,
-        /// Of the number of connections.
+        /// Share of the number of connections.
         percent: u64,
     },
     /// A range that reaches at least from the first to the last.
     Span(u64, u64),
-    /// One of the words; the first is the best.
+    /// One of several words, the best first.
     Choice(&'a str),
-    /// Nothing: it is only told.
+    /// No requirement: the value is only shown.
     Shown,
 }
 
-/// One row.
+/// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTableRow<'a> {
     /// A sysctl, or a path under `/sys` in which `*` stands for any name.
     pub key: &'a str,
-    /// Of the value.
+    /// Unit of the value.
     pub unit: String,
-    /// What is needed.
+    /// The requirement on the value.
     pub need: HostRequirement<'a>,
     /// `limits`, a group that is only applied when asked for, or `look`.
     pub group: &'a str,
-    /// Connections from which it matters.
+    /// Number of connections from which it matters.
     pub from: u64,
-    /// What goes wrong otherwise.
+    /// The trouble that an unmet requirement causes.
     pub why: String,
-    /// What it costs.
+    /// The price of meeting it.
     pub price: String,
 }
 
-/// All rows of a table's text. The one that is compiled in is tested to be whole.
+/// Reads all rows of a table's text. A test holds the compiled table to be whole.
 ///
 /// # Errors
-/// The block that lacks a field, or holds one that is not understood.
+/// The first block that lacks a field, or has one that is malformed.
 pub fn rows(text: &str) -> Result<Vec<HostTableRow<'_>>, String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let blocks = lines.split(|line| line.trim().is_empty()).filter(|block| !block.is_empty());
@@ -104,8 +105,8 @@ fn need(text: &str) -> Option<HostRequirement<'_>> {
 }
 
 impl HostRequirement<'_> {
-    /// The value to have for so many connections on a host with so many pages of memory, as the kernel's file
-    /// would show it; a choice lists its words.
+    /// Returns the required value for a number of connections on a host with that memory, as the kernel's
+    /// file shows it; a choice lists its words.
     pub fn value(self, connections: u64, memory_pages: u64) -> String {
         let share = |floor: u64, percent: u64| floor.max(connections.saturating_mul(percent) / 100);
         match self {
@@ -123,8 +124,8 @@ impl HostRequirement<'_> {
         }
     }
 
-    /// What to write over what was found so that it is good enough: of several numbers those that are so
-    /// already stay, and nothing is lowered. Of a choice the first word.
+    /// Returns the value to write so that the requirement is met. Of several numbers those that suffice stay,
+    /// and none is lowered; of a choice it is the first word.
     pub fn raised(self, found: &str, connections: u64, memory_pages: u64) -> String {
         let value = self.value(connections, memory_pages);
         let both =
@@ -144,8 +145,8 @@ impl HostRequirement<'_> {
         }
     }
 
-    /// Whether what was found, words with one space between them, is good enough; none when it does not have
-    /// the form it should have.
+    /// Returns whether a value, words with one space between them, meets the requirement; none when it is
+    /// malformed.
     pub fn is_met(self, found: &str, connections: u64, memory_pages: u64) -> Option<bool> {
         let value = self.value(connections, memory_pages);
         let numbers = |text: &str| -> Option<Vec<u64>> {

@@ -1,10 +1,10 @@
-//! The judgement of hosts that were made up.
+//! Facts about the judgement of invented hosts.
 
 use super::*;
 use crate::doctor::finding::{is_fine, text};
 use crate::doctor::judge::host_table::{HostRequirement, TEXT, rows};
 
-/// A host on which each key of the table is just good enough for so many connections.
+/// Invents a host on which each key of the table is just good enough for a number of connections.
 fn good_host(connections: u64) -> HostFacts {
     let mut host = HostFacts {
         connections,

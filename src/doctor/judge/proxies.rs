@@ -1,38 +1,38 @@
-//! Proxies: how their answers give them away, and what to change in each when a stream suffers. Words only.
+//! Proxies: recognises them by their answers, and advises changes for each fault of a stream. Words only.
 
 use std::fmt;
 
-/// A kind of proxy that there is advice for.
+/// A kind of proxy for which there is advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyKind {
-    /// nginx, and what is built on it.
+    /// nginx, and servers built on it.
     Nginx,
     /// HAProxy, which does not name itself.
     Haproxy,
-    /// Caddy.
+    /// Caddy, which names itself in `Via`.
     Caddy,
-    /// Apache httpd.
+    /// Apache httpd with mod_proxy.
     Apache,
-    /// Cloudflare.
+    /// The network of Cloudflare.
     Cloudflare,
     /// The application load balancer of AWS.
     Alb,
-    /// Varnish.
+    /// Varnish, which has a field of its own.
     Varnish,
 }
 
-/// What a proxy can do to a stream.
+/// A fault of a stream that a proxy can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyFault {
-    /// Bytes are kept back until there are many.
+    /// The proxy keeps bytes back until there are many.
     Buffered,
     /// Each event comes some 200 ms late.
     HeldBack,
-    /// It compresses and keeps what is compressed.
+    /// The proxy compresses, and does not flush after each event.
     Compressed,
-    /// It ends streams that are silent, or old.
+    /// The proxy ends streams that are silent, or old.
     Cut,
-    /// It reads on for clients that have left.
+    /// The proxy reads on for clients that have left.
     Abandoned,
     /// Browsers are not offered HTTP/2.
     NoHttp2,
@@ -40,11 +40,11 @@ pub enum ProxyFault {
     PositionLost,
     /// Fields for pages of other origins are missing or doubled.
     Cors,
-    /// It answers itself: the server behind it does not.
+    /// The proxy answers in the place of the server.
     NoServer,
 }
 
-/// All of them, in the order of advice.
+/// All kinds of proxies, in the order of advice.
 pub const ALL: [ProxyKind; 7] = [
     ProxyKind::Nginx,
     ProxyKind::Haproxy,
@@ -69,7 +69,7 @@ impl fmt::Display for ProxyKind {
     }
 }
 
-/// The proxies that an answer's fields give away, each once, in the order of [`ALL`].
+/// Recognises proxies by the fields of an answer, each once, in the order of [`ALL`].
 pub fn recognised(fields: &[(String, String)]) -> Vec<ProxyKind> {
     let says = |name: &str, word: &str| {
         fields.iter().any(|(field, value)| {
@@ -89,7 +89,7 @@ pub fn recognised(fields: &[(String, String)]) -> Vec<ProxyKind> {
     ALL.into_iter().filter(|proxy| is(*proxy)).collect()
 }
 
-/// What to change, a line for each proxy that has something to change: those that were recognised first.
+/// Advises changes for a fault, a line for each proxy that can cause it; recognised proxies come first.
 pub fn advice(fault: ProxyFault, recognised: &[ProxyKind]) -> Vec<String> {
     let others = ALL.into_iter().filter(|proxy| !recognised.contains(proxy));
     let ordered = recognised.iter().copied().chain(others);

@@ -1,14 +1,14 @@
-//! Why the doctor could not publish to the stream that it looks at, and what to write instead. Words only.
+//! Reasons that the doctor could not publish to the stream that it probes, each with a remedy. Words only.
 
-/// Where a control listener is told to listen, for those who named something else.
+/// An address of a control listener, as an example in remedies.
 const EXAMPLE: &str = "--publish-url http://127.0.0.1:8081 (or http://127.0.0.1:8081/publish)";
 
-/// Why.
+/// The reason that nothing could be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublishObstacle {
-    /// The stream is only for certain topics, and others read along on those.
+    /// The server allows only certain topics, which other clients read.
     OwnTopicRefused,
-    /// It was published, but not on the node that serves the stream.
+    /// The event was published, but not on the node that serves the stream.
     AnotherServer {
         /// The request, without its query.
         asked: String,
@@ -17,19 +17,19 @@ pub enum PublishObstacle {
     Unanswered {
         /// The request, without its query.
         asked: String,
-        /// The error's words.
+        /// The error, in words.
         error: String,
     },
-    /// An answer came that is no yes.
+    /// The server refused the publish.
     Refused {
         /// The request, without its query.
         asked: String,
-        /// Its status.
+        /// The status of the answer.
         status: u16,
-        /// The words of the one who refused.
+        /// The reason in the answer.
         words: String,
     },
-    /// A yes without the id that this server gives.
+    /// The answer was a success without an id.
     NoId {
         /// The request, without its query.
         asked: String,
@@ -37,7 +37,7 @@ pub enum PublishObstacle {
 }
 
 impl PublishObstacle {
-    /// What was asked and what was answered.
+    /// Returns the request and its answer, in words.
     pub fn reason(&self) -> String {
         match self {
             PublishObstacle::OwnTopicRefused => "the server refuses a topic of the doctor's own".to_owned(),
@@ -54,7 +54,7 @@ impl PublishObstacle {
         }
     }
 
-    /// What to write instead.
+    /// Returns the flags to write instead.
     pub fn remedy(&self) -> String {
         match self {
             PublishObstacle::OwnTopicRefused => {

@@ -1,38 +1,38 @@
-//! Judges the way from a client to the server, through whatever proxies stand on it: what was seen on some
-//! streams in, findings out. Knows no socket and no clock; times are milliseconds.
+//! Judges the path from a client to the server, with all proxies on it: observations of some streams in,
+//! findings out. Knows no socket and no clock; times are milliseconds.
 
 use crate::doctor::finding::{Finding, Verdict};
 use crate::doctor::judge::proxies::{ProxyFault, ProxyKind, advice, recognised};
 use crate::doctor::judge::publish_refusal::PublishObstacle;
 
-/// Beyond the time that the way itself takes, what comes later than this was kept back on purpose.
+/// Delay beyond that of the path from which bytes count as kept back.
 pub const LATE_MS: u64 = 1_000;
-/// What comes later than this, every time, waited for a timer: delayed acknowledgements take 40 to 200 ms.
+/// Delay of every event from which a timer holds them: delayed acknowledgements take 40 to 200 ms.
 const HELD_BACK_MS: u64 = 150;
 
-/// How a stream ended.
+/// The end of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// After its last chunk, as the server does it.
+    /// The stream ended with its last chunk, as the server ends it.
     Clean,
-    /// In the middle.
+    /// The stream ended in the middle.
     Cut,
 }
 
-/// What became of a stream that was left alone.
+/// Observations of a stream without events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdleStream {
-    /// For how long it was watched, or until it ended.
+    /// Time for which it was watched, at most until its end.
     pub watched_ms: u64,
-    /// The longest silence that it outlived.
+    /// The longest silence that it survived.
     pub longest_silence_ms: u64,
-    /// How it ended, and the silence before.
+    /// Its end, and the silence before.
     pub ended: Option<(StreamEnd, u64)>,
-    /// Comments that came, the greeting included.
+    /// Comments received, with the greeting.
     pub comments: u64,
 }
 
-/// What came of a request that allowed compression.
+/// The result of a request that allowed compression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CompressionResult {
     /// It was not tried, or nothing came without compression either.
@@ -42,68 +42,68 @@ pub enum CompressionResult {
     Withheld,
     /// An answer that is not compressed.
     Plain,
-    /// A compressed one.
+    /// An answer that is compressed.
     Squeezed {
-        /// `Content-Encoding`.
+        /// Its `Content-Encoding`.
         encoding: String,
         /// Whether an event came at once; none when that could not be seen.
         flushed: Option<bool>,
     },
 }
 
-/// What became of the place of a client that left, while events were published for it.
+/// The place of a client that left, observed while events were published for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DepartureResult {
-    /// How long after leaving it was looked at last.
+    /// Time from leaving to the last look.
     pub ms: u64,
     /// Events that were published meanwhile.
     pub events: usize,
-    /// Whether the server knew by then.
+    /// Whether the server had freed the place by then.
     pub freed: bool,
 }
 
-/// What came of HTTP/2, which TLS negotiates.
+/// The result of a try at HTTP/2, which TLS negotiates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http2Result {
-    /// It was not chosen though it was offered.
+    /// The peer did not choose it.
     NotOffered,
-    /// It was chosen, but what came then is another language, or nothing.
+    /// The peer chose it, but answered in another protocol or not at all.
     Unspoken,
-    /// It is spoken.
+    /// The peer speaks it.
     Spoken {
-        /// From the request to the first byte of the stream; none when it did not come.
+        /// Time from the request to the first byte of the stream; none when it did not come.
         first_byte_ms: Option<u64>,
-        /// Streams that may be open at once in a connection; none when it was not said.
+        /// Streams that may be open at once in a connection; none when the peer did not say.
         streams_max: Option<u32>,
     },
 }
 
-/// All that was seen.
+/// All observations of a path.
 #[derive(Clone, Debug, Default)]
 pub struct StreamObservations {
-    /// Time to connect: the way's own delay.
+    /// Time to connect, which is the delay of the path.
     pub connect_ms: u64,
     /// Status and fields of the stream's answer; none when no head came.
     pub head: Option<(u16, Vec<(String, String)>)>,
-    /// When the connection of the stream was closed without an answer; none where it was not.
+    /// Time until the connection was closed without an answer; none when it was not.
     pub closed_ms: Option<u64>,
-    /// From the request to the first byte of the body; none when none came.
+    /// Time from the request to the first byte of the body; none when none came.
     pub first_byte_ms: Option<u64>,
-    /// How long that was waited for.
+    /// Time for which the first byte was awaited.
     pub patience_ms: u64,
-    /// Why nothing could be published; none when it could.
+    /// Reason that nothing could be published; none when it could.
     pub unpublished: Option<PublishObstacle>,
-    /// From each publish to its event; none when it did not come.
+    /// Time from each publish to its event; none when it did not come.
     pub events_ms: Vec<Option<u64>>,
     /// Whether the server that was published to counted the stream among its subscribers.
     pub counted: bool,
-    /// How the stream ended while events were published to it, and when.
+    /// End of the stream while events were published, and its time.
     pub ended: Option<(StreamEnd, u64)>,
-    /// What became of that stream's place; none when it could not be seen.
+    /// The place of that stream after its end; none when it could not be seen.
     pub departure: Option<DepartureResult>,
-    /// Whether a stream came at once that does not ask proxies for it; none when that could not be seen.
+    /// Whether a stream came at once without a hint to proxies; none when that could not be seen.
     pub came_unasked: Option<bool>,
-    /// What came of a request that allowed compression.
+    /// The result of a request that allowed compression.
     pub compression: CompressionResult,
     /// Whether a stream resumed by the header, and by the query; none when it could not be seen.
     pub resumed: [Option<bool>; 2],
@@ -111,23 +111,23 @@ pub struct StreamObservations {
     pub origin: (String, bool),
     /// Status and fields of the answer to a preflight.
     pub preflight: Option<(u16, Vec<(String, String)>)>,
-    /// Whether the way begins with TLS.
+    /// Whether the URL is `https`.
     pub tls: bool,
     /// Whether the certificate is trusted only because the operator named that very one.
     pub trusted_by_name: bool,
-    /// What came of HTTP/2; none without TLS.
+    /// The result of a try at HTTP/2; none without TLS.
     pub http2: Option<Http2Result>,
-    /// The stream that was left alone.
+    /// The stream without events.
     pub idle: IdleStream,
 }
 
 impl StreamObservations {
-    /// The value of every field of that name in the stream's answer.
+    /// Returns the values of all fields of a name in the stream's answer.
     fn fields(&self, name: &str) -> Vec<&str> {
         self.head.as_ref().map_or_else(Vec::new, |(_, fields)| values_of(fields, name))
     }
 
-    /// Late beyond what the way explains.
+    /// Adds the delay of the path to a limit.
     fn late_ms(&self, limit_ms: u64) -> u64 {
         limit_ms + 2 * self.connect_ms
     }
@@ -138,7 +138,7 @@ fn values_of<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
     matching.map(|(_, value)| &value[..]).collect()
 }
 
-/// All findings. Where the answer is no stream, that is the one that counts.
+/// Returns all findings; where the answer is no stream, that finding alone.
 pub fn findings(seen: &StreamObservations) -> Vec<Finding> {
     // Behind a buffer the stream has no head, but the preflight's answer comes.
     let answers = [&seen.head, &seen.preflight].into_iter().flatten();
@@ -185,8 +185,8 @@ fn new_finding(key: &str, found: String, needed: &str, verdict: Verdict, why: &s
 }
 
 impl Finding {
-    /// Whatever is bad may be the fault of a proxy that does not name itself, so all get advice for all. Of
-    /// what is not wrong no fault is told.
+    /// Adds advice for a fault. A bad finding gets advice for all proxies, since one may not name itself; a
+    /// good one gets none.
     fn with_advice(mut self, fault: ProxyFault, proxies: &[ProxyKind]) -> Finding {
         let mut lines = advice(fault, proxies);
         match self.verdict {
@@ -239,7 +239,7 @@ fn report_no_stream(seen: &StreamObservations, status: u16, proxies: &[ProxyKind
     row
 }
 
-/// Behind a buffer the preflight at least is answered, so this is something else.
+/// Reports that no answer came at all. A buffering proxy would have answered the preflight.
 fn report_no_answer(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let (found, why) = match seen.closed_ms {
         Some(ms) => {
@@ -319,7 +319,7 @@ fn judge_events(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     new_finding(key, found, &needed, Verdict::Ok, "")
 }
 
-/// The comments after the greeting, in words.
+/// Writes the number of comments after the greeting.
 fn heartbeats_text(idle: &IdleStream) -> String {
     match idle.comments.saturating_sub(1) {
         1 => "1 heartbeat".to_owned(),
@@ -327,7 +327,7 @@ fn heartbeats_text(idle: &IdleStream) -> String {
     }
 }
 
-/// The stream did not live long enough for all events.
+/// Reports a stream that ended before all events were published.
 fn report_early_end(seen: &StreamObservations, end: StreamEnd, ms: u64, proxies: &[ProxyKind]) -> Finding {
     let (key, events) = ("events one by one", seen.events_ms.len());
     let after = seconds_text(ms);
@@ -345,8 +345,8 @@ fn report_early_end(seen: &StreamObservations, end: StreamEnd, ms: u64, proxies:
     }
 }
 
-/// What a proxy does by itself shows where the server does not ask it to pass the stream on at once. Where
-/// that makes no difference there is nothing to tell.
+/// Judges a stream without the server's hint to proxies, which shows their own buffering. None where the hint
+/// makes no difference.
 fn judge_buffering(seen: &StreamObservations, proxies: &[ProxyKind]) -> Option<Finding> {
     let key = "proxy buffering";
     seen.first_byte_ms?;
@@ -368,7 +368,7 @@ fn judge_buffering(seen: &StreamObservations, proxies: &[ProxyKind]) -> Option<F
     }
 }
 
-/// Whether the server is told that a client has gone.
+/// Judges whether the server learns that a client has left.
 fn judge_departure(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     let key = "clients that leave";
     let Some(departure) = seen.departure else {
@@ -428,7 +428,7 @@ fn judge_idle_stream(seen: &StreamObservations, proxies: &[ProxyKind]) -> Findin
                 "the server, or a proxy, ends streams at an age (max_connection_ms); clients resume by id";
             new_finding(key, found, "", Verdict::Note, why)
         }
-        // Whatever came before shows that the silence was not new: then it is the stream's age that ended it.
+        // A longer silence has been survived before, so the age of the stream ended it.
         Some((_, silence_ms)) if silence_ms * 2 < idle.longest_silence_ms => {
             let found = format!("cut after {watched}, {} after its last byte", seconds_text(silence_ms));
             let why = "it had outlived longer silences, so something on the way limits the whole duration";

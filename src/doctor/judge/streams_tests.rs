@@ -1,4 +1,4 @@
-//! The judgement of ways that were made up.
+//! Facts about the judgement of invented paths.
 
 use super::*;
 use crate::doctor::finding::{is_fine, text};
@@ -14,7 +14,7 @@ fn head(lines: &[&str]) -> Option<(u16, Vec<(String, String)>)> {
     Some((200, fields(&[&["Content-Type: text/event-stream"], lines].concat())))
 }
 
-/// A way on which nothing is wrong.
+/// Observations of a path without any fault.
 fn good() -> StreamObservations {
     StreamObservations {
         connect_ms: 5,
@@ -35,7 +35,7 @@ fn good() -> StreamObservations {
     }
 }
 
-/// The one finding that is not good: its key, verdict and first remedy.
+/// Returns the only finding that is not good: its key, verdict and first remedy.
 fn only_fault(seen: &StreamObservations) -> (String, Verdict, String) {
     let all = findings(seen);
     let not_good: Vec<&Finding> = all.iter().filter(|finding| finding.verdict != Verdict::Ok).collect();
@@ -235,7 +235,7 @@ fn a_proxy_that_only_a_field_keeps_from_buffering_is_told() {
     assert_eq!(row.fix.len(), 1, "no other proxy knows that field");
     assert!(findings(&good()).iter().all(|row| !row.why.contains("buffer")), "a fault where there is none");
     check(&StreamObservations { came_unasked: None, ..good() }, key, Verdict::Unknown, "");
-    // Where everything is kept back that is the fault to tell.
+    // A path that keeps everything back has that as its only fault.
     for seen in [StreamObservations { first_byte_ms: None, came_unasked: None, ..seen }, good()] {
         assert!(findings(&seen).iter().all(|row| row.key != key), "{seen:?}");
     }

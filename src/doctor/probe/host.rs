@@ -1,5 +1,5 @@
-//! What `doctor` reads of this host: the kernel's files under a given root, limits, control groups, a try at
-//! io_uring. Only reads; judges nothing.
+//! Reads this host for the doctor: the kernel's files under a given root, limits, control groups, and a try
+//! at io_uring. Judges nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,7 +50,7 @@ pub fn read_host(
     }
 }
 
-/// Where the scripts were installed beside this program, else where they are in a checkout.
+/// Finds the folder of the scripts: installed beside this program, else that of a checkout.
 fn find_scripts() -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let prefix = program.parent().and_then(Path::parent);
@@ -66,7 +66,7 @@ fn read_memory_pages(root: &Path) -> u64 {
     kib_field_bytes(&info, "MemTotal:").unwrap_or(0) / page_bytes()
 }
 
-/// The hard limit in `/proc/PID/limits`; `unlimited` is as many as a number can say.
+/// Reads the hard limit in `/proc/PID/limits`; `unlimited` becomes the greatest number.
 fn read_hard_file_limit(root: &Path, process: &str) -> Option<u64> {
     let text = fs::read_to_string(root.join(format!("proc/{process}/limits"))).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
@@ -106,7 +106,7 @@ fn read_value(root: &Path, row: &HostTableRow<'_>, path: &Path) -> KernelReading
     KernelReading { label, value }
 }
 
-/// The files that a path with `*` in its folders' names stands for, those that exist, in order.
+/// Lists the existing files of a path with `*` in the names of its folders, in order.
 fn matching_files(root: &Path, path: &str) -> Vec<PathBuf> {
     let mut found = vec![root.to_owned()];
     for part in path.split('/') {
@@ -129,7 +129,7 @@ fn matching_entries(folder: &Path, part: &str) -> Vec<PathBuf> {
     names.iter().map(|name| folder.join(name)).collect()
 }
 
-/// Interfaces of hardware: others have no device.
+/// Reads the interfaces of hardware; others have no device.
 fn read_interfaces(root: &Path) -> Vec<NetworkInterface> {
     let folder = root.join("sys/class/net");
     let all = matching_entries(&folder, "*").into_iter().filter(|path| path.join("device").exists());

@@ -1,5 +1,5 @@
-//! `fanwheel doctor --url`: opens streams through whatever stands on the way, publishes to them, and notes
-//! what came when. What it means is `ops::passage`'s to say.
+//! `fanwheel doctor --url`: opens streams through all proxies on the path, publishes to them, and records
+//! each arrival with its time. `judge/streams` makes findings of it.
 
 pub mod connection;
 pub mod http2;
@@ -26,45 +26,45 @@ use crate::host::seed::random_seed;
 /// Longest wait for an event that it has published.
 const DOCTOR_EVENT_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Events that are published.
+/// Number of events that are published.
 const EVENTS: usize = 5;
-/// Between two of them, so that none rides along with another.
+/// Pause between two events, so that none travels along with another.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How often a stream that was left is looked for.
+/// Number of looks for the place of a stream that was closed.
 const LEFT_LOOKS: usize = 8;
-/// An id from before every server's start: whoever comes back with it is told a gap.
+/// An id from before the start of any server: a client that resumes from it gets a gap.
 const ANCIENT_ID: &str = "1-0";
 const ACCEPT: (&str, &str) = ("Accept", "text/event-stream");
 
-/// What was asked for.
+/// The options of a probe.
 pub struct ProbeOptions<'a> {
-    /// The stream's address.
+    /// URL of the stream.
     pub url: &'a str,
-    /// The control listener's.
+    /// URL of the control listener.
     pub publish_url: &'a str,
-    /// How long a quiet stream is watched.
+    /// Time for which a quiet stream is watched.
     pub idle: Duration,
-    /// The page's origin.
+    /// Origin of the page that reads the stream.
     pub origin: Option<&'a str>,
     /// A file of trusted certificates.
     pub ca_file: Option<&'a str>,
 }
 
-/// One visit: what it needs to open streams and to publish.
+/// The parts that open streams and publish to them.
 struct StreamProbe {
     address: StreamUrl,
     trust: Option<TlsTrust>,
     publisher: ProbePublisher,
     topic: String,
-    /// Pairs of the query: of the topic above, or those of the URL where the server lets nobody have others.
+    /// Pairs of the query: the topic above, or those of the URL where the server allows no other.
     topics: Vec<String>,
     origin: String,
 }
 
-/// Looks, and says what it saw.
+/// Probes the streams of a URL and returns the observations.
 ///
 /// # Errors
-/// When the address is none, or nobody answers there.
+/// When the URL is malformed, or nothing answers there.
 pub fn probe_streams(options: &ProbeOptions<'_>) -> Result<StreamObservations, CommandFailure> {
     let mut probe = StreamProbe::new(options)?;
     let mut seen = StreamObservations {
@@ -106,7 +106,7 @@ pub fn probe_streams(options: &ProbeOptions<'_>) -> Result<StreamObservations, C
     let first_id = probe.publish_events(&mut stream, &mut seen);
     let left_at = stream.close();
     seen.preflight = probe.send_preflight()?;
-    // Behind a buffer nothing more can be seen, so nobody should wait for it.
+    // Behind a buffer nothing more can be seen, so waiting would be vain.
     if seen.first_byte_ms.is_some() || seen.events_ms.iter().any(Option::is_some) {
         seen.departure = probe.watch_departure(&seen, left_at);
         seen.came_unasked = probe.probe_buffering()?;
@@ -122,7 +122,7 @@ fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Status and fields.
+/// Status and fields of an answer.
 type AnswerHead = (u16, Vec<(String, String)>);
 
 fn wait_for_head(stream: &mut ProbeConnection) -> Option<AnswerHead> {
@@ -209,7 +209,7 @@ impl StreamProbe {
                             ArrivalKind::Event { data: text, .. } if *text == data => Some(arrival.at),
                             _ => None,
                         });
-                    // What ended had no chance, and the next ones have none.
+                    // A stream that has ended cannot bring this event or the next ones.
                     seen.ended = stream.end().filter(|_| came.is_none());
                     if seen.ended.is_some() {
                         break;
@@ -230,8 +230,8 @@ impl StreamProbe {
         first
     }
 
-    /// Looks for the stream that was left until the server knows that it is gone. Each look publishes,
-    /// because many proxies notice only when they have something to pass on.
+    /// Looks for the place of the closed stream until the server has freed it. Each look publishes, because
+    /// many proxies notice only when they have something to pass on.
     fn watch_departure(&self, seen: &StreamObservations, since: Instant) -> Option<DepartureResult> {
         let all_came = !seen.events_ms.is_empty() && seen.events_ms.iter().all(Option::is_some);
         if !all_came || seen.ended.is_some() || !seen.counted {
@@ -248,7 +248,7 @@ impl StreamProbe {
         Some(left)
     }
 
-    /// Whether a stream comes at once that the server does not ask proxies to pass on so.
+    /// Opens a stream without the server's hint to proxies; returns whether it comes at once.
     fn probe_buffering(&self) -> Result<Option<bool>, CommandFailure> {
         let mut stream = self.open_stream(&self.topics, &[("buffered", "1")], &[])?;
         let first = stream.wait_for(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.kind {
@@ -269,7 +269,7 @@ impl StreamProbe {
         else {
             return Ok(CompressionResult::Plain);
         };
-        // What is compressed cannot be read here, but nothing else is sent in this second than our event.
+        // The compressed bytes are not decoded here, but only our own event is sent in this second.
         let bytes_after = |stream: &mut ProbeConnection, since: Instant, patience: Duration| {
             let look = |arrival: &connection::StreamArrival| {
                 (arrival.kind == ArrivalKind::Bytes && arrival.at >= since).then_some(())
@@ -288,7 +288,7 @@ impl StreamProbe {
         Ok(CompressionResult::Squeezed { encoding: encoding.clone(), flushed })
     }
 
-    /// Comes back after the first event, by the header and by the query.
+    /// Resumes after the first event, by the header and by the query.
     fn probe_resumption(&self, first_id: Option<&str>) -> Result<[Option<bool>; 2], CommandFailure> {
         let position = first_id.unwrap_or(ANCIENT_ID);
         let by_header = self.open_stream(&self.topics, &[], &[("Last-Event-ID", position)])?;
@@ -308,7 +308,7 @@ impl StreamProbe {
         }))
     }
 
-    /// Asks as a browser does before `fetch` sends fields of its own.
+    /// Sends a preflight, as a browser does before `fetch` sends fields of its own.
     fn send_preflight(&self) -> Result<Option<AnswerHead>, CommandFailure> {
         let fields = [
             ("Origin", &self.origin[..]),
@@ -321,7 +321,7 @@ impl StreamProbe {
     }
 }
 
-/// What a stream that was left alone did.
+/// Summarizes the arrivals of a stream without events.
 fn summarize_idle(quiet: &ProbeConnection) -> IdleStream {
     let mut idle = IdleStream::default();
     let mut last = quiet.started;

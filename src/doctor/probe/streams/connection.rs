@@ -1,7 +1,6 @@
-//! One connection to a stream and what came on it, with the moment of each arrival.
+//! A connection to a stream, and its arrivals with their times.
 //!
-//! A thread reads until the end, so that nobody who looks late mistakes his own lateness for the proxy's.
-//! Judges nothing.
+//! A thread reads until the end, so that a late look is not mistaken for a late arrival. Judges nothing.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -15,50 +14,50 @@ use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, KIB};
 use crate::doctor::judge::streams::StreamEnd;
 use crate::wire::response_stream::{ResponseStream, StreamItem};
 
-/// Bytes of an answer's head: proxies add to it, and a page of theirs is none.
+/// Bytes of an answer's head, to which proxies add fields.
 const DOCTOR_HEAD_BYTES_MAX: usize = 64 * KIB;
 /// Fields of an answer's head.
 const DOCTOR_HEADERS_MAX: usize = 128;
 /// Arrivals that are kept of one stream; a public topic may be busy.
 const DOCTOR_ARRIVALS_MAX: usize = 100_000;
 
-/// How a chunked body ends when nothing else is sent with it.
+/// The end of a chunked body, when it is sent alone.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// Bytes of an event's data that are kept: enough to know one's own.
+/// Bytes of an event's data that are kept, enough to recognise own events.
 const DATA_BYTES_KEPT: usize = 64;
 
-/// What came.
+/// One thing that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ArrivalKind {
     /// Status and fields of the answer.
     Head(u16, Vec<(String, String)>),
-    /// Bytes of the body.
+    /// Some bytes of the body.
     Bytes,
-    /// So many comments in all.
+    /// Comments, with the number of all so far.
     Comments(u64),
     /// An event: id, name, the beginning of its data.
     Event {
-        /// Its own id or the last one's.
+        /// Its id, or that of the last event with one.
         id: String,
-        /// `message` unless named.
+        /// Its name, or `message`.
         name: String,
-        /// At most 64 bytes.
+        /// The first 64 bytes of its data at most.
         data: String,
     },
-    /// The end.
+    /// The end of the stream.
     Ended(StreamEnd),
 }
 
-/// What came when.
+/// A thing that arrived, with its time.
 #[derive(Clone, Debug)]
 pub struct StreamArrival {
-    /// When it was read.
+    /// The time when it was read.
     pub at: Instant,
-    /// What it was.
+    /// The thing that arrived.
     pub kind: ArrivalKind,
 }
 
-/// The two kinds of connection.
+/// A socket, with or without TLS.
 enum ProbeSocket {
     Plain(TcpStream),
     Tls(Box<TlsSession>),
@@ -82,21 +81,21 @@ impl ProbeSocket {
     }
 }
 
-/// A request that was sent, and what comes of it.
+/// A request that was sent, and the arrivals that follow.
 pub struct ProbeConnection {
-    /// When the request was sent.
+    /// The time when the request was sent.
     pub started: Instant,
-    /// How long connecting took, without TLS.
+    /// Time that connecting took, without TLS.
     pub connect_ms: u64,
     socket: TcpStream,
     arriving: Receiver<StreamArrival>,
-    /// What has come so far.
+    /// Arrivals that have been looked at.
     pub arrivals: Vec<StreamArrival>,
 }
 
 impl Drop for ProbeConnection {
     fn drop(&mut self) {
-        // Ends the thread that reads.
+        // The thread that reads ends with the socket.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
@@ -136,7 +135,7 @@ pub fn open_connection(
 }
 
 impl ProbeConnection {
-    /// Waits until something that came satisfies `look`, what came before included.
+    /// Waits for an arrival that satisfies `look`, earlier ones included.
     pub fn wait_for<T>(&mut self, until: Instant, look: impl Fn(&StreamArrival) -> Option<T>) -> Option<T> {
         if let Some(found) = self.arrivals.iter().find_map(&look) {
             return Some(found);
@@ -144,7 +143,7 @@ impl ProbeConnection {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let arrival = self.arriving.recv_timeout(left).ok()?;
-            // What comes without end is there even when no time is left.
+            // An endless flow has an arrival even when no time is left.
             let in_time = arrival.at <= until;
             let found = look(&arrival).filter(|_| in_time);
             if self.arrivals.len() < DOCTOR_ARRIVALS_MAX {
@@ -156,7 +155,7 @@ impl ProbeConnection {
         }
     }
 
-    /// How and after how long it ended, as far as has been seen.
+    /// Returns the end and its time, if it has been seen.
     pub fn end(&self) -> Option<(StreamEnd, u64)> {
         self.arrivals.iter().find_map(|arrival| match arrival.kind {
             ArrivalKind::Ended(end) => {
@@ -167,7 +166,7 @@ impl ProbeConnection {
         })
     }
 
-    /// Goes as a closed browser tab does; returns when.
+    /// Closes the connection as a closed browser tab does; returns the time.
     pub fn close(self) -> Instant {
         drop(self);
         Instant::now()
@@ -179,7 +178,7 @@ impl ProbeConnection {
     }
 }
 
-/// Reads until the end; nobody listens any more when the connection has been dropped.
+/// Reads until the end, or until the connection has been dropped.
 fn read_until_end(mut line: ProbeSocket, to: &SyncSender<StreamArrival>) {
     let mut reader = AnswerReader::default();
     let mut buffer = vec![0; 16 * 1_024];
@@ -202,7 +201,7 @@ fn read_until_end(mut line: ProbeSocket, to: &SyncSender<StreamArrival>) {
     }
 }
 
-/// Bytes of an answer become what they mean.
+/// Turns the bytes of an answer into arrivals.
 #[derive(Default)]
 struct AnswerReader {
     head: Vec<u8>,
@@ -213,10 +212,10 @@ struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// Takes bytes in; false at the end.
+    /// Takes bytes; returns false at the end.
     fn take_bytes(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
         if self.head_is_over {
-            // The end alone says nothing: so that the silence before it can be told.
+            // The end alone is no byte of the body, so that the silence before it can be measured.
             if bytes != LAST_CHUNK {
                 found.push(ArrivalKind::Bytes);
             }
@@ -249,7 +248,7 @@ impl AnswerReader {
         if whole.len() > length {
             found.push(ArrivalKind::Bytes);
         }
-        // The stream's own reader wants the head too: it says how the body is framed.
+        // The reader of the stream needs the head too: it has the framing of the body.
         self.take_body(&whole, found)
     }
 
@@ -273,7 +272,7 @@ impl AnswerReader {
         if ended {
             found.push(ArrivalKind::Ended(StreamEnd::Clean));
         }
-        // No stream at all: the head has said so, and what follows means nothing here.
+        // A body that is no stream has no meaning here; the head is enough.
         fed.is_ok() && !ended
     }
 }

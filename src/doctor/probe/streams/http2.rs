@@ -9,7 +9,7 @@ use super::tls::{TlsTrust, handshake};
 use super::url::StreamUrl;
 use crate::doctor::judge::streams::Http2Result;
 
-/// What a client says first (RFC 9113 §3.4).
+/// The preface of a client (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -20,10 +20,10 @@ const MAX_CONCURRENT_STREAMS: u16 = 3;
 /// Frames are no longer unless the receiver allows it, which this one does not (RFC 9113 §4.2).
 const FRAME_BYTES_MAX: usize = 16_384;
 
-/// Whether HTTP/2 is chosen, spoken, and brings a stream's first byte.
+/// Opens a stream over HTTP/2; returns whether the peer chooses it, speaks it, and sends a first byte.
 ///
 /// # Errors
-/// When nobody answers, or not with TLS that is trusted.
+/// When nothing answers, or the peer has no TLS that is trusted.
 pub fn probe_http2(
     address: &StreamUrl,
     trust: &TlsTrust,
@@ -75,7 +75,7 @@ fn encode_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Kind, flags, stream and payload of what comes next; none at the end, or when it is no frame.
+/// Reads the next frame: kind, flags, stream and payload. None at the end, or when it is no frame.
 fn read_frame(from: &mut impl Read) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     from.read_exact(&mut head).ok()?;
@@ -86,14 +86,14 @@ fn read_frame(from: &mut impl Read) -> Option<(u8, u8, u32, Vec<u8>)> {
     Some((kind, flags, u32::from_be_bytes(stream) & 0x7fff_ffff, payload))
 }
 
-/// How many streams the peer lets be open at once; none when it does not say.
+/// Returns the streams that the peer lets be open at once; none when it does not say.
 fn find_streams_max(settings: &[u8]) -> Option<u32> {
     let mut found =
         settings.chunks_exact(6).filter(|entry| entry[..2] == MAX_CONCURRENT_STREAMS.to_be_bytes());
     found.next_back().map(|entry| u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]))
 }
 
-/// The request's fields, by the static table and uncompressed text (RFC 7541 §6.2.2, appendix A).
+/// Encodes the fields of the request, by the static table and as plain text (RFC 7541 §6.2.2, appendix A).
 fn encode_fields(address: &StreamUrl, target: &str) -> Vec<u8> {
     let (get, https) = (0x82, 0x87);
     let mut block = vec![get, https];
@@ -106,7 +106,7 @@ fn encode_fields(address: &StreamUrl, target: &str) -> Vec<u8> {
     block
 }
 
-/// A number whose first byte has room for `room` (RFC 7541 §5.1).
+/// Encodes a number whose first byte has room for `room` (RFC 7541 §5.1).
 fn push_integer(value: usize, room: u8, block: &mut Vec<u8>) {
     let low = |value: usize, mask: usize| u8::try_from(value & mask).expect("masked to a byte");
     if value < usize::from(room) {

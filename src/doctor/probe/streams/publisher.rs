@@ -19,14 +19,14 @@ const FLAG: &str = "--publish-url";
 /// Publishes to one topic.
 pub struct ProbePublisher {
     agent: Agent,
-    /// Without the query, which may hold credentials.
+    /// URL without the query, which may hold credentials.
     url: String,
     query: String,
 }
 
 impl ProbePublisher {
-    /// Takes the base address of a control listener, or that with `/publish` behind, with or without a query;
-    /// of the query everything stays that does not say what is published.
+    /// Takes the base URL of a control listener, with or without `/publish` and a query. Parameters of the query
+    /// that describe an event are dropped; others stay.
     ///
     /// # Errors
     /// When it is no such address.
@@ -48,15 +48,15 @@ impl ProbePublisher {
         })
     }
 
-    /// The request, for people.
+    /// Returns the request for people, without its query.
     pub fn request_line(&self) -> String {
         format!("POST {}", self.url)
     }
 
-    /// Publishes: the id and how many subscribers that server has, or why not.
+    /// Publishes; returns the id, and the number of subscribers of that server.
     ///
     /// # Errors
-    /// When no answer comes, or another one than this server's yes.
+    /// When no answer comes, or an answer that is not this server's success.
     pub fn publish(&self, data: &str) -> Result<(String, u64), PublishObstacle> {
         let request = self.agent.post(format!("{}?{}", self.url, self.query));
         // An answer that drips would outlast each single limit.

@@ -1,4 +1,4 @@
-//! TLS to a stream: whom to trust, the handshake, and what went wrong in words. Knows no HTTP.
+//! TLS to a stream: the trusted certificates, the handshake, and its errors in words. Knows no HTTP.
 
 use std::io;
 use std::net::TcpStream;
@@ -17,20 +17,20 @@ use rustls::{
 use crate::base::limits::DOCTOR_CONNECT_TIMEOUT;
 use crate::host::ca_bundle;
 
-/// An open session.
+/// An open session over TLS.
 pub type TlsSession = StreamOwned<ClientConnection, TcpStream>;
 
-/// Whom to trust.
+/// The certificates to trust.
 #[derive(Clone, Debug)]
 pub struct TlsTrust(Arc<TrustVerifier>);
 
-/// As browsers judge, but for certificates that were named one by one: those are trusted as they are, so that
-/// a self-signed one can be tested. Nobody else's key passes for them, because signatures are always checked.
+/// Verifies certificates as browsers do, but trusts each certificate of `--ca-file` as it is, so that a
+/// self-signed one can be tested. No other key passes for it, because signatures are always checked.
 #[derive(Debug)]
 struct TrustVerifier {
     authorities: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
-    /// Whether one of them was met.
+    /// Whether a peer had one of the named certificates.
     named_peer_seen: AtomicBool,
 }
 
@@ -63,7 +63,7 @@ impl TlsTrust {
         Ok(TlsTrust(Arc::new(TrustVerifier { authorities, named, named_peer_seen: AtomicBool::new(false) })))
     }
 
-    /// Whether the peer was trusted only because its very certificate was named.
+    /// Returns whether the peer was trusted only because its very certificate was named.
     pub fn trusted_by_name(&self) -> bool {
         self.0.named_peer_seen.load(Ordering::Relaxed)
     }
@@ -133,7 +133,7 @@ pub fn handshake(
     Ok(stream)
 }
 
-/// What went wrong and what to do about it, if it has to do with TLS.
+/// Describes an error of TLS, with its remedy; none for other errors.
 pub fn describe_tls_error(error: &io::Error, host: &str, port: u16) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match error {

@@ -1,4 +1,4 @@
-//! The address of a stream, taken apart, and the requests for it. Knows no socket.
+//! The parsed URL of a stream, and the requests for it. Knows no socket.
 
 use ureq::http::Uri;
 
@@ -6,18 +6,18 @@ use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
 use crate::client::http::{has_wrong_port, percent_encoded};
 
-/// Parameters that say what is subscribed to, from where, or what is published: the doctor brings its own.
+/// Parameters of subscriptions and publishes, which the doctor replaces by its own.
 const OWN_PARAMETERS: [&str; 9] =
     ["topic", "event", "last", "clock", "buffered", "last_event_id", "lastEventId", "key", "retry"];
 
 /// A checked `--url` of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamUrl {
-    /// Whether it is `https`.
+    /// Whether its scheme is `https`.
     pub tls: bool,
-    /// Without the brackets of IPv6.
+    /// Its host, without the brackets of IPv6.
     pub host: String,
-    /// By default that of the scheme.
+    /// Its port, by default that of the scheme.
     pub port: u16,
     authority: String,
     path: String,
@@ -25,10 +25,10 @@ pub struct StreamUrl {
 }
 
 impl StreamUrl {
-    /// Takes `http[s]://HOST[:PORT][/PATH][?QUERY]`; without a path `/events`.
+    /// Parses `http[s]://HOST[:PORT][/PATH][?QUERY]`; without a path `/events`.
     ///
     /// # Errors
-    /// When it is no such address.
+    /// When it is no such URL.
     pub fn new(url: &str) -> Result<StreamUrl, CommandFailure> {
         let refuse = || {
             let url = shown(url);
@@ -58,13 +58,13 @@ impl StreamUrl {
         })
     }
 
-    /// The pairs of the query that say what to subscribe to.
+    /// Returns the pairs of the query that name topics.
     pub fn topics(&self) -> Vec<String> {
         self.query.iter().filter(|pair| name_of(pair) == "topic").cloned().collect()
     }
 
-    /// Path and query for these topics, given as pairs, with further pairs behind; what else the query holds,
-    /// credentials perhaps, stays.
+    /// Returns path and query for these topics, given as pairs, with further pairs behind. Other pairs of the
+    /// URL, such as credentials, stay.
     pub fn target(&self, topics: &[String], more: &[(&str, &str)]) -> String {
         let kept = self.query.iter().filter(|pair| !is_own(pair)).cloned();
         let more = more.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value)));
@@ -72,12 +72,12 @@ impl StreamUrl {
         format!("{}?{}", self.path, pairs.join("&"))
     }
 
-    /// Host and port as they were written.
+    /// Returns host and port as they were written.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The bytes of a request with these fields.
+    /// Returns the bytes of a request with these fields.
     pub fn request(
         &self,
         method: &str,
@@ -103,7 +103,7 @@ fn is_own(pair: &str) -> bool {
     OWN_PARAMETERS.contains(&name_of(pair))
 }
 
-/// What stays of a query: credentials perhaps.
+/// Returns the pairs of a query that stay, such as credentials.
 pub fn kept_pairs(query: &str) -> impl Iterator<Item = String> {
     query.split('&').filter(|pair| !pair.is_empty() && !is_own(pair)).map(str::to_owned)
 }
@@ -112,7 +112,7 @@ fn name_of(pair: &str) -> &str {
     pair.split('=').next().unwrap_or(pair)
 }
 
-/// The pair that subscribes to a topic.
+/// Returns the pair that subscribes to a topic.
 pub fn topic_pair(topic: &str) -> String {
     format!("topic={}", percent_encoded(topic))
 }
