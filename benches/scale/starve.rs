@@ -164,7 +164,7 @@ pub fn heads(options: &Options) -> io::Result<Report> {
     let grown = memory.saturating_sub(watch.before.resident) as f64 / count as f64;
     report.row("dripping heads", count as f64, "");
     report.at_most("resident growth, each", grown, "B", 1_024.0);
-    let (open, _) = processes::tcp_sockets(server.pid(), server.public.port());
+    let open = processes::tcp_sockets(server.pid(), server.public.port()).established;
     report.none("not cut at the deadline", open.saturating_sub(200));
     watch.finish(&server, &mut report)?;
     victims.finish(&mut report)?;

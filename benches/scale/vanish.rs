@@ -91,7 +91,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
         .stdin(Stdio::piped())
         .spawn()?;
     sleep(Duration::from_secs(2));
-    let (before, _) = processes::tcp_sockets(server.pid(), PUBLIC.port());
+    let before = processes::tcp_sockets(server.pid(), PUBLIC.port()).established;
     net.cut()?;
     let freed = wait_until_freed(&server);
     end(&mut publisher);
@@ -106,7 +106,7 @@ fn wait_until_freed(server: &Server) -> Duration {
     let start = Instant::now();
     let mut told = u64::MAX;
     while start.elapsed() < FREED * 2 {
-        let (open, _) = processes::tcp_sockets(server.pid(), PUBLIC.port());
+        let open = processes::tcp_sockets(server.pid(), PUBLIC.port()).established;
         if open == 0 {
             break;
         }

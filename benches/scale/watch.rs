@@ -35,7 +35,7 @@ impl Taken {
         let of_both = || {
             let [one, other] = ports.map(processes::socket_memory);
             let (one, other) = (one?, other?);
-            Some((one.0 + other.0, one.1 + other.1))
+            Some((one.server_bytes + other.server_bytes, one.client_bytes + other.client_bytes))
         };
         let looked = if each_socket { of_both() } else { None };
         let (own_end, other_end) = looked.unwrap_or_default();

@@ -109,40 +109,57 @@ pub fn slab_bytes() -> u64 {
     kib_field_bytes(&info, "Slab:").unwrap_or(0)
 }
 
-/// Reads the sockets with local port `port` in the network namespace of a process: the number that are
-/// established, and the bytes in their send queues.
-pub fn tcp_sockets(pid: u32, port: u16) -> (u64, u64) {
+/// Sockets of one local port.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PortSockets {
+    /// Established connections.
+    pub established: u64,
+    /// Bytes in the send queues of all of them.
+    pub send_queue_bytes: u64,
+}
+
+/// Reads the sockets with local port `port` in the network namespace of a process.
+pub fn tcp_sockets(pid: u32, port: u16) -> PortSockets {
     let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
     let mine = format!(":{port:04X}");
-    let mut found = (0, 0);
+    let mut found = PortSockets::default();
     for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, local, _, state, queues, ..] = fields[..] else { continue };
         if !local.ends_with(&mine) {
             continue;
         }
-        found.0 += u64::from(state == "01");
+        found.established += u64::from(state == "01");
         let waiting = queues.split(':').next().unwrap_or("0");
         // A listener's send queue is its backlog, not bytes.
-        found.1 += if state == "0A" { 0 } else { u64::from_str_radix(waiting, 16).unwrap_or(0) };
+        found.send_queue_bytes +=
+            if state == "0A" { 0 } else { u64::from_str_radix(waiting, 16).unwrap_or(0) };
     }
     found
 }
 
-/// Reads the kernel memory charged to the sockets of a server's port: its own ends, and the other ends. None
-/// without the program `ss`.
-pub fn socket_memory(port: u16) -> Option<(u64, u64)> {
+/// Kernel memory of the connections to a server's port on this machine, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketMemory {
+    /// Memory of the server's own sockets.
+    pub server_bytes: u64,
+    /// Memory of the sockets at the other ends.
+    pub client_bytes: u64,
+}
+
+/// Reads the kernel memory charged to the connections of a server's port. None without the program `ss`.
+pub fn socket_memory(port: u16) -> Option<SocketMemory> {
     let filter = format!("( sport = :{port} or dport = :{port} )");
     let output = Command::new("ss").args(["-tmnH", &filter]).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
-    let (mine, mut sum) = (format!(":{port}"), (0, 0));
+    let (mine, mut sum) = (format!(":{port}"), SocketMemory::default());
     let mut server_end = false;
     for line in text.lines() {
         match line.trim_start().strip_prefix("skmem:(") {
             None => server_end = line.split_whitespace().nth(3).is_some_and(|local| local.ends_with(&mine)),
             Some(fields) => {
                 let charged: u64 = fields.split(',').filter_map(charged_bytes).sum();
-                *(if server_end { &mut sum.0 } else { &mut sum.1 }) += charged;
+                *(if server_end { &mut sum.server_bytes } else { &mut sum.client_bytes }) += charged;
             }
         }
     }

@@ -78,6 +78,15 @@ pub enum Http2Result {
     },
 }
 
+/// Whether a stream resumed by each way of naming a position; none where that could not be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResumptionResult {
+    /// By the header `Last-Event-ID`.
+    pub by_header: Option<bool>,
+    /// By the parameter `last_event_id`.
+    pub by_query: Option<bool>,
+}
+
 /// All observations of a path.
 #[derive(Clone, Debug, Default)]
 pub struct StreamObservations {
@@ -105,10 +114,12 @@ pub struct StreamObservations {
     pub came_unasked: Option<bool>,
     /// The result of a request that allowed compression.
     pub compression: CompressionResult,
-    /// Whether a stream resumed by the header, and by the query; none when it could not be seen.
-    pub resumed: [Option<bool>; 2],
-    /// The origin that the requests named, and whether the operator has chosen it.
-    pub origin: (String, bool),
+    /// The ways in which a stream resumed.
+    pub resumed: ResumptionResult,
+    /// The origin that the requests named.
+    pub origin: String,
+    /// Whether the operator has chosen that origin.
+    pub origin_chosen: bool,
     /// Status and fields of the answer to a preflight.
     pub preflight: Option<(u16, Vec<(String, String)>)>,
     /// Whether the URL is `https`.
@@ -159,8 +170,8 @@ pub fn findings(seen: &StreamObservations) -> Vec<Finding> {
     all.push(judge_compression(seen, &proxies));
     all.push(judge_idle_stream(seen, &proxies));
     all.push(judge_departure(seen, &proxies));
-    all.push(judge_resumption(seen, 0, "Last-Event-ID, header", &proxies));
-    all.push(judge_resumption(seen, 1, "last_event_id, query", &proxies));
+    all.push(judge_resumption("Last-Event-ID, header", seen.resumed.by_header, &proxies));
+    all.push(judge_resumption("last_event_id, query", seen.resumed.by_query, &proxies));
     all.push(judge_cors(seen, &proxies));
     all.push(judge_preflight(seen, &proxies));
     all.push(judge_http2(seen, &proxies));
@@ -464,8 +475,8 @@ fn judge_idle_stream(seen: &StreamObservations, proxies: &[ProxyKind]) -> Findin
     }
 }
 
-fn judge_resumption(seen: &StreamObservations, which: usize, key: &str, proxies: &[ProxyKind]) -> Finding {
-    let (found, verdict) = match seen.resumed[which] {
+fn judge_resumption(key: &str, resumed: Option<bool>, proxies: &[ProxyKind]) -> Finding {
+    let (found, verdict) = match resumed {
         Some(true) => ("reaches the server", Verdict::Ok),
         Some(false) => ("lost on the way", Verdict::Bad),
         None => ("could not be seen", Verdict::Unknown),
@@ -479,7 +490,7 @@ fn judge_cors(seen: &StreamObservations, proxies: &[ProxyKind]) -> Finding {
     if seen.head.is_none() {
         return new_finding(key, "could not be seen".to_owned(), "", Verdict::Unknown, "");
     }
-    let (origin, chosen) = (&seen.origin.0, seen.origin.1);
+    let (origin, chosen) = (&seen.origin, seen.origin_chosen);
     let values = seen.fields("access-control-allow-origin");
     let missing = if chosen { Verdict::Bad } else { Verdict::Note };
     let needed = format!("* or {origin}, once");

@@ -25,8 +25,9 @@ fn good() -> StreamObservations {
         counted: true,
         came_unasked: Some(true),
         departure: Some(DepartureResult { ms: 250, events: 1, freed: true }),
-        resumed: [Some(true); 2],
-        origin: (PAGE.to_owned(), true),
+        resumed: ResumptionResult { by_header: Some(true), by_query: Some(true) },
+        origin: PAGE.to_owned(),
+        origin_chosen: true,
         compression: CompressionResult::Plain,
         preflight: Some((204, fields(&["Access-Control-Allow-Headers: last-event-id, authorization"]))),
         http2: Some(Http2Result::Spoken { first_byte_ms: Some(9), streams_max: Some(128) }),
@@ -117,18 +118,29 @@ fn a_silent_stream_that_ends_is_told_with_its_silence() {
 fn what_is_lost_on_the_way_is_told_with_its_remedy() {
     let (header, query) = ("Last-Event-ID, header", "last_event_id, query");
     check(
-        &StreamObservations { resumed: [Some(false), Some(true)], ..good() },
+        &StreamObservations {
+            resumed: ResumptionResult { by_header: Some(false), by_query: Some(true) },
+            ..good()
+        },
         header,
         Verdict::Bad,
         "nginx: no `proxy_set",
     );
     check(
-        &StreamObservations { resumed: [Some(true), Some(false)], ..good() },
+        &StreamObservations {
+            resumed: ResumptionResult { by_header: Some(true), by_query: Some(false) },
+            ..good()
+        },
         query,
         Verdict::Bad,
         "nginx: no `proxy_set",
     );
-    check(&StreamObservations { resumed: [None, Some(true)], ..good() }, header, Verdict::Unknown, "");
+    check(
+        &StreamObservations { resumed: ResumptionResult { by_header: None, by_query: Some(true) }, ..good() },
+        header,
+        Verdict::Unknown,
+        "",
+    );
     check(
         &StreamObservations { head: head(&[]), ..good() },
         "CORS, stream",
@@ -158,7 +170,7 @@ fn a_stream_that_is_kept_back_is_told_and_what_cannot_be_seen_is_not_judged() {
         first_byte_ms: None,
         events_ms: vec![None; 2],
         compression: CompressionResult::Unseen,
-        resumed: [None; 2],
+        resumed: ResumptionResult::default(),
         preflight: Some((204, fields(&["Server: nginx", "Access-Control-Allow-Headers: *"]))),
         idle: IdleStream { watched_ms: 20_000, ..IdleStream::default() },
         ..good()
@@ -197,7 +209,7 @@ fn origins_are_judged_as_browsers_do() {
         (&["Access-Control-Allow-Origin: *, *"], false, Verdict::Bad),
     ];
     for (lines, chosen, expected) in rows {
-        let seen = StreamObservations { head: head(lines), origin: (PAGE.to_owned(), *chosen), ..good() };
+        let seen = StreamObservations { head: head(lines), origin_chosen: *chosen, ..good() };
         let all = findings(&seen);
         let row = all.iter().find(|finding| finding.key == "CORS, stream").expect("always judged");
         assert_eq!(row.verdict, *expected, "{lines:?} {chosen}");

@@ -20,7 +20,9 @@ use crate::base::failure::CommandFailure;
 use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, DOCTOR_PATIENCE};
 use crate::base::logfmt::shown;
 use crate::doctor::judge::publish_refusal::PublishObstacle;
-use crate::doctor::judge::streams::{CompressionResult, DepartureResult, IdleStream, StreamObservations};
+use crate::doctor::judge::streams::{
+    CompressionResult, DepartureResult, IdleStream, ResumptionResult, StreamObservations,
+};
 use crate::host::seed::random_seed;
 
 /// Longest wait for an event that it has published.
@@ -70,7 +72,8 @@ pub fn probe_streams(options: &ProbeOptions<'_>) -> Result<StreamObservations, C
     let mut seen = StreamObservations {
         patience_ms: whole_ms(DOCTOR_PATIENCE),
         tls: probe.address.tls,
-        origin: (probe.origin.clone(), options.origin.is_some()),
+        origin: probe.origin.clone(),
+        origin_chosen: options.origin.is_some(),
         ..StreamObservations::default()
     };
     let quiet_pair = [topic_pair(&format!("{}-quiet", probe.topic))];
@@ -289,12 +292,12 @@ impl StreamProbe {
     }
 
     /// Resumes after the first event, by the header and by the query.
-    fn probe_resumption(&self, first_id: Option<&str>) -> Result<[Option<bool>; 2], CommandFailure> {
+    fn probe_resumption(&self, first_id: Option<&str>) -> Result<ResumptionResult, CommandFailure> {
         let position = first_id.unwrap_or(ANCIENT_ID);
         let by_header = self.open_stream(&self.topics, &[], &[("Last-Event-ID", position)])?;
         let by_query = self.open_stream(&self.topics, &[("last_event_id", position)], &[])?;
         let second = format!("{}-1", self.topic);
-        Ok([by_header, by_query].map(|mut stream| {
+        let has_resumed = |mut stream: ProbeConnection| {
             let until = stream.started + DOCTOR_EVENT_PATIENCE;
             wait_for_head(&mut stream).filter(|(status, _)| *status == 200)?;
             // Behind a buffer nothing can be seen: the greeting must come first.
@@ -305,7 +308,8 @@ impl StreamProbe {
                 _ => None,
             });
             Some(came.is_some())
-        }))
+        };
+        Ok(ResumptionResult { by_header: has_resumed(by_header), by_query: has_resumed(by_query) })
     }
 
     /// Sends a preflight, as a browser does before `fetch` sends fields of its own.
