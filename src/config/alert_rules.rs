@@ -1,7 +1,7 @@
 //! Alert rules as the configuration file writes them: `[[alerts]]`, one table for each rule, laid over the
 //! defaults.
 //!
-//! Owns their keys and their checks. A rule with the name of a default takes from it what is not written.
+//! Owns their keys and their checks. A rule with the name of a default inherits the keys that it leaves out.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::monitor::alerts::{
 };
 use crate::monitor::watch::{metric_named, metrics};
 
-/// Alert rules: each is looked at once a second under the lock of the pages.
+/// Alert rules: each is evaluated once a second under the lock of the pages.
 const ALERT_RULES_MAX: usize = 64;
 /// Bytes of a rule's name: it stands in a mail's subject and in each line of the log.
 const ALERT_NAME_BYTES_MAX: usize = 64;
@@ -25,24 +25,24 @@ const ALERT_NAME_BYTES_MAX: usize = 64;
 pub const KEY: &str = "alerts";
 const KEYS: [&str; 8] = ["name", "metric", "above", "below", "for_ms", "severity", "cooldown_ms", "enabled"];
 
-/// A rule, and where it came from.
+/// A rule with its origin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleEntry {
-    /// Its own.
+    /// Its unique name.
     pub name: String,
-    /// What it looks at.
+    /// The metric that it watches.
     pub metric: &'static AlertMetric,
-    /// None only while it is off.
+    /// Its bound; none only while it is off.
     pub bound: Option<AlertBound>,
-    /// See [`AlertRule::for_ms`].
+    /// Time as in [`AlertRule::for_ms`].
     pub for_ms: u64,
-    /// See [`AlertRule::severity`].
+    /// Weight as in [`AlertRule::severity`].
     pub severity: Severity,
-    /// None: the setting `alert_cooldown_ms`.
+    /// Its cool-down; none for the setting `alert_cooldown_ms`.
     pub cooldown_ms: Option<u64>,
-    /// Off rules are known and not watched.
+    /// Whether it is watched.
     pub enabled: bool,
-    /// `default`, or file and line.
+    /// Its origin: `default`, or file and line.
     pub place: String,
 }
 
@@ -61,7 +61,7 @@ impl RuleEntry {
         }
     }
 
-    /// The rule to be watched, if it is on.
+    /// Returns the rule to watch, if it is on.
     pub fn rule(&self, alert_cooldown_ms: u64) -> Option<AlertRule> {
         let (name, bound) = (self.name.clone(), self.bound.filter(|_| self.enabled)?);
         let RuleEntry { metric, for_ms, severity, .. } = *self;
@@ -70,7 +70,8 @@ impl RuleEntry {
     }
 }
 
-/// All rules: the defaults in their order, each replaced by the written one of its name, then the others.
+/// Merges written rules with the defaults: the defaults in their order, each replaced by the rule of its
+/// name, then the other rules.
 pub fn merge_with_defaults(mut written: Vec<RuleEntry>) -> Vec<RuleEntry> {
     let mut all = Vec::new();
     for default in DEFAULT_RULES {
@@ -83,9 +84,9 @@ pub fn merge_with_defaults(mut written: Vec<RuleEntry>) -> Vec<RuleEntry> {
 
 /// The file around a value, for refusals.
 pub struct ConfigText<'a> {
-    /// The whole text.
+    /// The whole text of the file.
     pub text: &'a str,
-    /// File and line of a part of it.
+    /// Returns file and line of a part of it.
     pub place: &'a dyn Fn(Range<usize>) -> String,
 }
 
@@ -120,7 +121,7 @@ pub fn read_rules(
     Ok(entries)
 }
 
-/// One table.
+/// Reads one table of a rule.
 struct RuleReader<'a> {
     page: &'a ConfigText<'a>,
     table: &'a DeTable<'a>,
@@ -216,7 +217,7 @@ impl RuleReader<'_> {
         self.read_value(key, &allowed, |value| value.as_str().and_then(&named))
     }
 
-    /// The value of a key, if it is there.
+    /// Reads the value of a key, if it is there.
     fn read_value<T>(
         &self,
         key: &'static str,

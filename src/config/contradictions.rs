@@ -1,6 +1,6 @@
-//! What no single row of the table can say: forms of addresses and origins, and settings that exclude each
-//! other. A refusal names both settings, their values and where each came from. Only what somebody wrote can
-//! contradict: a default gives way to the setting it would exclude.
+//! Checks beyond single rows of the table: forms of addresses and origins, and settings that exclude each
+//! other. A refusal names both settings, their values and their origins. Only written values contradict each
+//! other: a default gives way to the setting that it would exclude.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -24,7 +24,7 @@ const ORDERED: &[(&str, &str, &str)] = &[
     ("topics_per_connection_max", "topics_max", "one subscriber cannot have more topics than exist"),
 ];
 
-/// Makes defaults give way, then refuses the first contradiction found.
+/// Adjusts defaults, then refuses the first contradiction.
 pub fn check(resolved: &mut ResolvedSettings) -> Result<(), SettingsRefusal> {
     for (small, large, why) in ORDERED {
         adjust_default(resolved, small, large);
@@ -62,7 +62,7 @@ fn check_order(small: &ResolvedEntry, large: &ResolvedEntry, why: &str) -> Resul
     refuse_contradiction(format!("{} is larger than {}: {why}", describe_entry(small), describe_entry(large)))
 }
 
-/// A default that exceeds what was set is lowered to it, one that is below what was set is raised.
+/// Lowers a default that exceeds a written value to it, and raises one that is below.
 fn adjust_default(resolved: &mut ResolvedSettings, small: &str, large: &str) {
     let (low, high) = (resolved.entry(small), resolved.entry(large));
     if number(low) <= number(high) {
@@ -80,8 +80,8 @@ fn number(entry: &ResolvedEntry) -> u64 {
     entry.text.parse().expect("checked against the table")
 }
 
-/// Whether a connection to one could end at the other. Port 0 is another port each time; a wildcard stands
-/// for addresses of its own family only, as the sockets are made.
+/// Returns whether a connection to one address could end at the other. Port 0 is another port each time. A
+/// wildcard stands for addresses of its own family only, as the sockets are made.
 fn addresses_overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
@@ -147,7 +147,8 @@ fn check_origins(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
         if !host.is_some_and(plain) {
             return refuse_value(entry, origin, "* or scheme://host[:port], without a path");
         }
-        // Compared byte for byte with what browsers send (WHATWG HTML §7.1.1): another form is never met.
+        // Compared byte for byte with the header of browsers (WHATWG HTML §7.1.1): another form never
+        // matches.
         let default_port = if origin.starts_with("https:") { ":443" } else { ":80" };
         if origin.ends_with(default_port) || origin.bytes().any(|b| b.is_ascii_uppercase()) {
             return refuse_value(
@@ -172,7 +173,7 @@ fn check_host_names(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     Ok(())
 }
 
-/// Programs are run without a shell, so their arguments have no place here, and without a search.
+/// Checks programs: they run without a shell, so without arguments, and without a search.
 fn check_programs(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     for name in ["alert_command", "alert_sendmail"] {
         let entry = resolved.entry(name);
@@ -191,7 +192,7 @@ fn check_programs(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     Ok(())
 }
 
-/// They become arguments of a program and part of a mail's head.
+/// Checks mail addresses, which become arguments of a program and part of a mail's head.
 fn check_mail_addresses(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     let addresses = split_list(&entry.text);
     if addresses.len() > ALERT_MAILS_MAX {
@@ -206,8 +207,8 @@ fn check_mail_addresses(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
     Ok(())
 }
 
-/// The kernel gives up on a peer that acknowledges nothing for `user_timeout_ms`; a policy that keeps slow
-/// subscribers would never see one that stalls for longer.
+/// Checks that a policy for slow subscribers can act: the kernel gives up on a peer that acknowledges nothing
+/// for `user_timeout_ms`, so the policy would never see a longer stall.
 fn check_slow_policy(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     let settings: Settings = resolved.settings();
     if settings.slow_policy == SlowPolicy::Disconnect || settings.stall_ms < settings.user_timeout_ms {

@@ -22,24 +22,24 @@ const CONFIG_FILE_BYTES_MAX: usize = MIB;
 /// One key of the file.
 #[derive(Clone, Debug)]
 pub struct FileEntry {
-    /// The setting it names.
+    /// The setting that it names.
     pub spec: &'static SettingSpec,
     /// Its value in the text form of the table.
     pub text: String,
-    /// The line, from 1.
+    /// Its line, from 1.
     pub line: usize,
 }
 
-/// All that a file says.
+/// The contents of a file.
 #[derive(Clone, Debug, Default)]
 pub struct FileContents {
-    /// Settings, by line.
+    /// Settings in the order of lines.
     pub entries: Vec<FileEntry>,
-    /// Alert rules.
+    /// Alert rules in their order.
     pub alerts: Vec<RuleEntry>,
 }
 
-/// Reads and checks a file's names and types.
+/// Reads a file, and checks its names and types.
 pub fn read(path: &Path, wait: PipeWait) -> Result<FileContents, SettingsRefusal> {
     let unreadable = |reason: String| SettingsRefusal::FileUnreadable(path.to_owned(), reason);
     let bytes = read_named_file(path, CONFIG_FILE_BYTES_MAX, wait);
@@ -48,7 +48,7 @@ pub fn read(path: &Path, wait: PipeWait) -> Result<FileContents, SettingsRefusal
     parse(path, &text)
 }
 
-/// The same for a text that is there already.
+/// Checks the names and types of a text.
 pub fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRefusal> {
     let place = |span: Range<usize>| format!("{}:{}", path.display(), line_of(text, span.start));
     let table = DeTable::parse(text).map_err(|error| {
@@ -86,7 +86,10 @@ fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
 }
 
-/// The table's text form of a value of the right type; else the type it should have, in words.
+/// Returns the text of a value of the right type.
+///
+/// # Errors
+/// The type that it should have, in words.
 fn value_text(spec: &SettingSpec, value: &DeValue<'_>) -> Result<String, &'static str> {
     match (spec.kind, value) {
         (SettingKind::Int { .. }, DeValue::Integer(number)) => {

@@ -1,6 +1,6 @@
-//! Why settings are refused, in one line each.
+//! Reasons that settings are refused, in one line each.
 //!
-//! Owns the words. Knows nothing of where settings come from but what it is told.
+//! Owns the words. Places come to it as text, so it knows no source of settings.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,31 +10,31 @@ use crate::base::logfmt::{EscapedText, shown};
 use crate::base::settings::TABLE;
 use crate::base::suggest::nearest;
 
-/// Why the settings can't be used. The text is one line.
+/// The reason that settings can't be used. Its text is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingsRefusal {
-    /// The file can't be read; with the reason.
+    /// A file that can't be read, with the reason.
     FileUnreadable(PathBuf, String),
-    /// The file is not TOML: place and reason.
+    /// A file that is not TOML: place and reason.
     FileSyntax(String, String),
     /// A name that is not in the table.
     UnknownName {
-        /// File and line, or the variable.
+        /// Its file and line, or its variable.
         place: String,
-        /// As written.
+        /// The name as written.
         name: String,
-        /// What was probably meant.
+        /// The known name that is nearest.
         nearest: Option<String>,
     },
     /// A value of another type than the setting's, or one out of its bounds.
     Value {
-        /// File and line, variable or flag.
+        /// Its file and line, variable or flag.
         place: String,
-        /// The setting.
+        /// The name of the setting.
         name: &'static str,
-        /// As written.
+        /// The value as written.
         value: String,
-        /// What is allowed, in words.
+        /// The allowed values, in words.
         allowed: String,
     },
     /// Two settings that exclude each other, in words that name both, with their values and places.
@@ -71,7 +71,7 @@ impl fmt::Display for SettingsRefusal {
     }
 }
 
-/// The setting whose name is nearest to a mistyped one.
+/// Finds the setting whose name is nearest to a mistyped one.
 pub fn nearest_setting(typed: &str) -> Option<&'static str> {
     nearest(typed, TABLE.iter().map(|spec| spec.name))
 }

@@ -9,7 +9,7 @@ use crate::config::alert_rules::{self, RuleEntry};
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
 use crate::monitor::alerts::AlertBound;
 
-/// A configuration file that says what is in force, each value with its meaning, bounds and source.
+/// Writes the effective settings as a configuration file, each value with its meaning, bounds and source.
 pub fn as_toml(resolved: &ResolvedSettings) -> String {
     let mut out = String::from("# fanwheel: effective settings; each value with where it came from.\n");
     for entry in resolved.entries() {
@@ -45,7 +45,7 @@ fn write_rule(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
     writeln!(out, "enabled = {}", entry.enabled)
 }
 
-/// One object: each setting's name, with its value and where it came from.
+/// Writes one object: the name of each setting, with its value and source.
 pub fn as_json(resolved: &ResolvedSettings) -> String {
     let rows = resolved.entries().iter().map(|entry| {
         let value = match entry.spec.kind {
@@ -89,12 +89,12 @@ fn toml_value(entry: &ResolvedEntry) -> String {
     }
 }
 
-/// A TOML basic string.
+/// Writes a TOML basic string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// A comment must not hold control characters.
+/// Escapes the control characters of a comment.
 fn comment(text: &str) -> String {
     crate::base::logfmt::EscapedText(text).to_string()
 }

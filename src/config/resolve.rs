@@ -1,7 +1,7 @@
 //! The sources of settings laid over each other, weakest first: default, profile, file, environment, flag.
 //!
-//! Owns their order. Knows nothing of what a setting is for, except that a profile moves the default port;
-//! what contradicts what is in `contradictions`.
+//! Owns their order. Knows no meaning of a setting, except that a profile moves the default port.
+//! Contradictions have their own file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -23,19 +23,19 @@ pub const CONFIG_VARIABLE: &str = "FANWHEEL_CONFIG";
 /// The public address of the benchmark profile, whose contract fixes the port.
 const BENCHMARK_LISTEN: &str = "0.0.0.0:1942";
 
-/// What the sources say, unread and unchecked.
+/// The sources of settings, unread and unchecked.
 #[derive(Clone, Debug, Default)]
 pub struct SettingInputs {
-    /// `--config`.
+    /// The file that `--config` names.
     pub config: Option<PathBuf>,
     /// Settings given as flags, by setting name; several texts only for lists.
     pub flags: BTreeMap<&'static str, Vec<String>>,
-    /// The environment, all of it.
+    /// All variables of the environment.
     pub environment: Vec<(OsString, OsString)>,
 }
 
 impl ResolvedSettings {
-    /// Reads the file, if one is named, and lays the sources over each other.
+    /// Reads the file, if one is named, and merges the sources.
     pub fn read(inputs: &SettingInputs) -> Result<ResolvedSettings, SettingsRefusal> {
         ResolvedSettings::read_sources(inputs, PipeWait::Allowed)
     }

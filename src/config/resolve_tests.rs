@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::*;
 
-/// Names and texts.
+/// Pairs of names and texts.
 type TextPairs<'a> = &'a [(&'static str, &'static str)];
 
 fn inputs(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> SettingInputs {
@@ -22,7 +22,7 @@ fn refusal(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Stri
     ResolvedSettings::read(&inputs(flags, environment)).expect_err("refused").to_string()
 }
 
-/// A file of this test process's own that is gone when the value is.
+/// A file of this test process, removed when the value is dropped.
 struct ScratchFile(PathBuf);
 
 impl ScratchFile {

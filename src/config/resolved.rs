@@ -1,4 +1,4 @@
-//! Effective settings: for each row of the table a text and where it came from.
+//! Effective settings: a text and its source for each row of the table.
 //!
 //! Owns the names that a setting has in each source. How the sources come together is in `resolve`.
 
@@ -9,37 +9,37 @@ use crate::config::alert_rules::RuleEntry;
 use crate::config::refusal::SettingsRefusal;
 use crate::monitor::alerts::AlertRule;
 
-/// What the variables of all settings begin with.
+/// Prefix of the variables of all settings.
 pub const VARIABLE_PREFIX: &str = "FANWHEEL_";
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingSource {
-    /// The table.
+    /// The default of the table.
     Default,
-    /// The table, moved by `profile`.
+    /// The default of the profile.
     Profile,
     /// A line of the configuration file.
     File {
-        /// As it was named.
+        /// The path as it was named.
         path: PathBuf,
-        /// From 1.
+        /// The line, from 1.
         line: usize,
     },
-    /// A variable.
+    /// A variable of the environment.
     Environment,
-    /// A flag.
+    /// A flag of the command line.
     Flag,
 }
 
-/// One setting's effective text.
+/// The effective text of a setting.
 #[derive(Clone, Debug)]
 pub struct ResolvedEntry {
-    /// Its row.
+    /// Its row in the table.
     pub spec: &'static SettingSpec,
-    /// The text, lists separated by commas; passed [`SettingSpec::check`].
+    /// Its text, with commas between items of a list; passed [`SettingSpec::check`].
     pub text: String,
-    /// Where it came from.
+    /// The source of the text.
     pub source: SettingSource,
 }
 
@@ -50,18 +50,18 @@ pub struct ResolvedSettings {
     alerts: Vec<RuleEntry>,
 }
 
-/// `FANWHEEL_HEARTBEAT_MS` of `heartbeat_ms`.
+/// Returns `FANWHEEL_HEARTBEAT_MS` for `heartbeat_ms`.
 pub fn variable_name(setting: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", setting.to_uppercase())
 }
 
-/// `--heartbeat-ms` of `heartbeat_ms`.
+/// Returns `--heartbeat-ms` for `heartbeat_ms`.
 pub fn flag_name(setting: &str) -> String {
     format!("--{}", setting.replace('_', "-"))
 }
 
 impl ResolvedEntry {
-    /// Where the value came from, as it stands in error lines and in `fanwheel config`.
+    /// Returns the source of the value for error lines and `fanwheel config`.
     pub fn place(&self) -> String {
         match &self.source {
             SettingSource::Default => "default".to_owned(),
@@ -72,7 +72,7 @@ impl ResolvedEntry {
         }
     }
 
-    /// The text as it may be shown to anyone.
+    /// Returns the text without secrets.
     pub fn shown(&self) -> String {
         self.spec.shown(&self.text)
     }
@@ -90,40 +90,40 @@ impl ResolvedEntry {
 }
 
 impl ResolvedSettings {
-    /// From one entry for each row, in the order of the table, and all alert rules.
+    /// Takes one entry for each row, in the order of the table, and all alert rules.
     pub fn new(entries: Vec<ResolvedEntry>, alerts: Vec<RuleEntry>) -> ResolvedSettings {
         ResolvedSettings { entries, alerts }
     }
 
-    /// All alert rules, those that are off as well.
+    /// Returns all alert rules, those that are off as well.
     pub fn alerts(&self) -> &[RuleEntry] {
         &self.alerts
     }
 
-    /// The alert rules to be watched.
+    /// Returns the alert rules to watch.
     pub fn rules(&self) -> Vec<AlertRule> {
         let cooldown_ms = self.settings().alert_cooldown_ms;
         self.alerts.iter().filter_map(|entry| entry.rule(cooldown_ms)).collect()
     }
 
-    /// A setting, to be changed.
+    /// Returns one setting by name, to change it.
     pub fn entry_mut(&mut self, name: &str) -> &mut ResolvedEntry {
         let found = self.entries.iter_mut().find(|entry| entry.spec.name == name);
         found.expect("one entry a row, and names come from the table")
     }
 
-    /// One setting by name.
+    /// Returns one setting by name.
     pub fn entry(&self, name: &str) -> &ResolvedEntry {
         let found = self.entries.iter().find(|entry| entry.spec.name == name);
         found.expect("one entry a row, and names come from the table")
     }
 
-    /// All settings, in the order of the table.
+    /// Returns all settings, in the order of the table.
     pub fn entries(&self) -> &[ResolvedEntry] {
         &self.entries
     }
 
-    /// These settings, with those that `takes` says and all alert rules from another reading.
+    /// Returns these settings, with all alert rules and the settings chosen by `takes` from another reading.
     pub fn updated(
         &self,
         newer: &ResolvedSettings,
@@ -136,7 +136,7 @@ impl ResolvedSettings {
         ResolvedSettings { entries: pairs.map(pick).collect(), alerts: newer.alerts.clone() }
     }
 
-    /// The typed values.
+    /// Returns the typed values.
     pub fn settings(&self) -> Settings {
         Settings::from_texts(|name| &self.entry(name).text)
     }

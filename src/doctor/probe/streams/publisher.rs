@@ -25,8 +25,8 @@ pub struct ProbePublisher {
 }
 
 impl ProbePublisher {
-    /// Takes the base URL of a control listener, with or without `/publish` and a query. Parameters of the query
-    /// that describe an event are dropped; others stay.
+    /// Takes the base URL of a control listener, with or without `/publish` and a query. Parameters of the
+    /// query that describe an event are dropped; others stay.
     ///
     /// # Errors
     /// When it is no such address.
