@@ -107,7 +107,7 @@ mod tests {
                 ProbePublisher::new(url, "own").unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
             assert_eq!(format!("{}?{}", publisher.url, publisher.query), expected, "{url}");
         }
-        for url in ["", "a:1", "http://", "http:///publish", "https://a/publish", "http://a/publish?a b"] {
+        for url in ["", "a:1", "http://", "http:///publish", "ftp://a/publish", "http://a/publish?a b"] {
             let Err(CommandFailure::Usage(line)) = ProbePublisher::new(url, "own") else {
                 panic!("{url}: taken")
             };
