@@ -107,10 +107,11 @@ impl Worker {
         match &exchange.phase {
             ExchangePhase::Head if !exchange.input.is_empty() => io.acknowledge(slot),
             ExchangePhase::Body(upload) => {
-                io.acknowledge(slot);
+                // First, so that the acknowledgement tells the larger window.
                 if upload.may_exceed(HEAD_READ_BYTES) {
                     io.expect_body(slot);
                 }
+                io.acknowledge(slot);
             }
             _ => {}
         }

@@ -375,7 +375,7 @@ impl WorkerListeners {
                     Ok((socket, peer)) => {
                         errors_in_a_row = 0;
                         if matches!(listener.source, ListenerSource::Shared(_)) {
-                            listeners::set_accepted_options(&socket, self.setup.options);
+                            listeners::set_accepted_options(&socket, listener.kind, self.setup.options);
                         }
                         let listener = listener.kind;
                         turn.open = admit(Newcomer { listener, socket, peer, is_welcome: true });

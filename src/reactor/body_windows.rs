@@ -4,9 +4,9 @@
 
 use std::collections::VecDeque;
 
-/// Connections of one worker with such a window at once: 8 MiB of kernel memory when none of them is read.
+/// Connections of one worker with such a window at once: 10 MiB of kernel memory when none of them is read.
 /// The one that got it first loses it to the next.
-const BODY_WINDOWS_MAX: usize = 64;
+const BODY_WINDOWS_MAX: usize = 16;
 
 /// Slots with a window for bodies, the one that has had it longest first. A connection keeps it from body to
 /// body until it closes: a publisher sends many.

@@ -104,6 +104,9 @@ pub(super) fn message_of(parts: &[IoSlice<'_>]) -> libc::msghdr {
     message
 }
 
+/// Bit of `SO_BUF_LOCK` that keeps the send buffer as it was set (`SOCK_SNDBUF_LOCK`, linux/socket.h).
+const SEND_BUFFER_LOCK: libc::c_int = 1;
+
 /// How every send is made: never blocking, and without SIGPIPE.
 pub(super) const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
@@ -142,6 +145,21 @@ pub fn reset_on_close(socket: &Socket) -> io::Result<()> {
     // SAFETY: `linger` is valid for `bytes` bytes and only read by the call.
     let result =
         unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const linger).cast(), bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets the kernel choose the receive buffer from now on, beginning with the size that was set; the send
+/// buffer stays as it was set (`SO_BUF_LOCK`, since Linux 5.16).
+///
+/// # Errors
+/// When the kernel does not know the option.
+pub fn unlock_receive_buffer(socket: &impl AsRawFd) -> io::Result<()> {
+    let locks: libc::c_int = SEND_BUFFER_LOCK;
+    let bytes = size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_BUF_LOCK);
+    // SAFETY: `locks` is valid for `bytes` bytes and only read by the call.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const locks).cast(), bytes) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
