@@ -302,8 +302,8 @@ mod tests {
         assert_eq!(sockets.open_count(), 0);
     }
 
-    /// Bytes that a peer can send to a socket of the control listener that nobody reads, and whether the kernel
-    /// scales its window.
+    /// Bytes that a peer can send to a socket of the control listener that nobody reads, and whether the
+    /// kernel scales its window.
     fn sent_ahead(expects_body: bool) -> (usize, bool) {
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.set_recv_buffer_size(CONTROL_RECEIVE_BUFFER_BYTES).unwrap();
