@@ -112,7 +112,7 @@ impl Worker {
         let ages = &self.node.counters(self.index).delivery_each;
         let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, ages) };
         for (slot, advance) in idle {
-            self.advance_stream(slot, advance);
+            self.finish_or_advance(io, slot, advance);
         }
         let now_us = io.mono_us();
         self.apply_outcomes(io, outcomes, now_us);
@@ -265,17 +265,8 @@ impl Worker {
             self.node.counters(self.index).add(Count::Replayed, replayed);
         }
         if outcome.whole {
-            if stream.is_ending() {
-                let why = match stream.is_ended_by_operator() {
-                    true => CloseReason::Operator,
-                    false if self.drain.is_some() => CloseReason::Drain,
-                    false => CloseReason::Life,
-                };
-                self.close(io, slot, CloseMode::Orderly, why);
-            } else {
-                let upto = outcome.position.unwrap_or(EventId::ZERO);
-                self.advance_stream(slot, StreamAdvance { upto, caught_up: outcome.caught_up });
-            }
+            let upto = outcome.position.unwrap_or(EventId::ZERO);
+            self.finish_or_advance(io, slot, StreamAdvance { upto, caught_up: outcome.caught_up });
         } else {
             stream.position = stream.position.max(outcome.position.unwrap_or(EventId::ZERO));
             if stream.mark_lagging() {
@@ -297,6 +288,23 @@ impl Worker {
                 self.counters().delivery_each.add(now_us.saturating_sub(at_us), 1);
             }
         }
+    }
+
+    /// Closes a stream that has sent its end, or moves another one on. An end may have no bytes: over HTTP/1.0
+    /// in the benchmark's profile.
+    fn finish_or_advance(&mut self, io: &mut impl Io, slot: u32, advance: StreamAdvance) {
+        let ends = |stream: &Stream| stream.is_ending().then(|| stream.is_ended_by_operator());
+        let by_operator = match &self.conns[slot as usize].state {
+            ConnState::Streaming(stream) => ends(stream),
+            ConnState::Idle | ConnState::Requesting(_) => None,
+        };
+        let why = match by_operator {
+            None => return self.advance_stream(slot, advance),
+            Some(true) => CloseReason::Operator,
+            Some(false) if self.drain.is_some() => CloseReason::Drain,
+            Some(false) => CloseReason::Life,
+        };
+        self.close(io, slot, CloseMode::Orderly, why);
     }
 
     /// Moves a stream on when it has taken all that it was offered; if nothing newer waits, rounds take over.

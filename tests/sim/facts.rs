@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fanwheel::base::counters::{CloseReason, Count};
 use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN};
-use fanwheel::base::settings::{ListenerKind, Settings};
+use fanwheel::base::settings::{ListenerKind, Settings, UrlProfile};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::node::Node;
@@ -208,6 +208,18 @@ fn a_stream_with_a_heartbeat_to_send_misses_nothing_of_a_burst_that_history_does
         (0..5).for_each(|_| bench.turn(1));
         bench.assert_brought(stream, 300);
     }
+}
+
+#[test]
+fn a_stream_whose_end_has_no_bytes_is_closed_at_its_moment() {
+    let profile = UrlProfile::BroadcastBenchmark;
+    let mut bench = Bench::new(Settings { profile, max_connection_ms: 500, ..Settings::default() });
+    let stream = bench.connect(ListenerKind::Public, b"GET /sse HTTP/1.0\r\n\r\n");
+    (0..3).for_each(|_| bench.turn(1));
+    assert!(bench.read(stream).ends_with(":ok\n\n"));
+    (0..200).for_each(|_| bench.turn(10));
+    assert!(!bench.is_open(stream), "it is open long after its time");
+    assert_eq!(bench.worker.counters().get_closed(CloseReason::Life), 1);
 }
 
 #[test]
