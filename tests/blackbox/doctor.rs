@@ -195,7 +195,7 @@ fn mistakes_and_silence_are_one_line() {
         (format!("--url https://{nobody}/events --ca-file /nonexistent"), 1, "/nonexistent"),
         ("--url ftp://a/".to_owned(), 2, "must be http(s)://"),
         ("--url http://127.0.0.1:80800/".to_owned(), 2, "must be http(s)://"),
-        ("--url http://a/ --publish-url https://a/".to_owned(), 2, "--publish-url"),
+        ("--url http://a/ --publish-url ftp://a/".to_owned(), 2, "--publish-url"),
         ("--url http://a/ --idle-seconds 0".to_owned(), 2, "--idle-seconds"),
         ("--connections 0".to_owned(), 2, "--connections"),
         ("--connections lots".to_owned(), 2, "must be a whole number from 1 to 1000000000"),
