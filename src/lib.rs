@@ -3,11 +3,13 @@
 //! The layers, lowest first, and what each may import stand in ARCHITECTURE.md; `tests/tidy.rs` enforces
 //! them. The library exists so that tests, benchmarks and fuzz targets reach the same code as the program.
 
+#![warn(unreachable_pub)]
+
 pub mod base;
 pub mod cli;
-pub mod client;
-pub mod config;
-pub mod daemon;
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod daemon;
 pub mod doctor;
 pub mod fanout;
 pub mod host;

@@ -17,7 +17,7 @@ pub enum ListenAddress {
 
 impl ListenAddress {
     /// Reads the text form; `None` when it is none of the three.
-    pub fn parse(text: &str) -> Option<ListenAddress> {
+    pub(crate) fn parse(text: &str) -> Option<ListenAddress> {
         if let Some(path) = text.strip_prefix("unix:") {
             let fits = path.len() <= UNIX_PATH_BYTES_MAX && path.starts_with('/') && !path.ends_with('/');
             return (fits && !path.contains('\0')).then(|| ListenAddress::Unix(PathBuf::from(path)));

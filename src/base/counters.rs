@@ -142,7 +142,7 @@ pub enum CloseReason {
 /// The steps of a turn, each with a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum TurnStep {
+pub(crate) enum TurnStep {
     /// Requests and other bytes that come in.
     Reads,
     /// Events from the mailbox.
@@ -156,9 +156,9 @@ pub enum TurnStep {
 }
 
 /// The text names, in the order of the enum.
-pub const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
+pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub const COUNT_NAMES: [&str; 26] = [
+pub(crate) const COUNT_NAMES: [&str; 26] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -187,7 +187,7 @@ pub const COUNT_NAMES: [&str; 26] = [
     "alerts_failed",
 ];
 /// The text names, in the order of the enum.
-pub const REFUSED_NAMES: [&str; 15] = [
+pub(crate) const REFUSED_NAMES: [&str; 15] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -205,7 +205,7 @@ pub const REFUSED_NAMES: [&str; 15] = [
     "idempotency_key_reused",
 ];
 /// The text names, in the order of the enum.
-pub const CLOSED_NAMES: [&str; 16] = [
+pub(crate) const CLOSED_NAMES: [&str; 16] = [
     "peer",
     "reset",
     "answered",
@@ -241,23 +241,23 @@ pub struct Counters {
     /// Connections open now, of any kind.
     pub connections_open: AtomicU64,
     /// Event streams open now.
-    pub subscribers_open: AtomicU64,
+    pub(crate) subscribers_open: AtomicU64,
     /// Streams whose socket was full and that have not caught up since.
-    pub lagging: AtomicU64,
+    pub(crate) lagging: AtomicU64,
     /// Sockets that the worker holds.
-    pub files: AtomicU64,
+    pub(crate) files: AtomicU64,
     /// How late the worker is with its timers, milliseconds.
-    pub wheel_lag_ms: AtomicU64,
+    pub(crate) wheel_lag_ms: AtomicU64,
     /// From a publish until the kernel had the event for one subscriber, microseconds. Replays do not count.
-    pub delivery_each: AtomicHistogram,
+    pub(crate) delivery_each: AtomicHistogram,
     /// From a publish until the kernel had the event for the last live subscriber of the node, microseconds.
-    pub delivery_last: AtomicHistogram,
+    pub(crate) delivery_last: AtomicHistogram,
     /// Time of a turn, microseconds.
-    pub turn: AtomicHistogram,
+    pub(crate) turn: AtomicHistogram,
     /// Time from a connection's opening to its closing, milliseconds.
-    pub duration: AtomicHistogram,
+    pub(crate) duration: AtomicHistogram,
     /// Events of the history that one subscriber got before it was live.
-    pub replay: AtomicHistogram,
+    pub(crate) replay: AtomicHistogram,
 }
 
 impl Default for Counters {
@@ -283,42 +283,42 @@ impl Default for Counters {
 
 impl Counters {
     /// Adds one to a counter.
-    pub fn count(&self, what: Count) {
+    pub(crate) fn count(&self, what: Count) {
         bump(&self.counts[what as usize], 1);
     }
 
     /// Adds `by` to a counter.
-    pub fn add(&self, what: Count, by: u64) {
+    pub(crate) fn add(&self, what: Count, by: u64) {
         bump(&self.counts[what as usize], by);
     }
 
     /// Counts one refusal with its reason.
-    pub fn refuse(&self, why: RefusalReason) {
+    pub(crate) fn refuse(&self, why: RefusalReason) {
         bump(&self.refused[why as usize], 1);
     }
 
     /// Counts one closing with its reason.
-    pub fn close(&self, why: CloseReason) {
+    pub(crate) fn close(&self, why: CloseReason) {
         bump(&self.closed[why as usize], 1);
     }
 
     /// A step's budget was used up while work for it was left.
-    pub fn exhaust(&self, step: TurnStep) {
+    pub(crate) fn exhaust(&self, step: TurnStep) {
         bump(&self.exhausted[step as usize], 1);
     }
 
     /// A stream fell behind (+1), caught up or ended (-1).
-    pub fn lagging(&self, by: i64) {
+    pub(crate) fn lagging(&self, by: i64) {
         bump(&self.lagging, by as u64);
     }
 
     /// A stream opened (+1) or ended (-1).
-    pub fn subscribers(&self, by: i64) {
+    pub(crate) fn subscribers(&self, by: i64) {
         bump(&self.subscribers_open, by as u64);
     }
 
     /// A connection opened (+1) or ended (-1).
-    pub fn connections(&self, by: i64) {
+    pub(crate) fn connections(&self, by: i64) {
         bump(&self.connections_open, by as u64);
     }
 
@@ -338,7 +338,7 @@ impl Counters {
     }
 
     /// Adds this worker's cells to a sum over workers.
-    pub fn add_to(&self, sum: &mut CounterTotals) {
+    pub(crate) fn add_to(&self, sum: &mut CounterTotals) {
         for (total, cell) in sum.counts.iter_mut().zip(&self.counts) {
             *total += cell.load(Relaxed);
         }
@@ -357,7 +357,7 @@ impl Counters {
     }
 
     /// Adds this worker's distributions to sums over workers.
-    pub fn add_distributions_to(&self, sum: &mut DistributionTotals) {
+    pub(crate) fn add_distributions_to(&self, sum: &mut DistributionTotals) {
         self.delivery_each.add_to(&mut sum.delivery_each);
         self.delivery_last.add_to(&mut sum.delivery_last);
         self.turn.add_to(&mut sum.turn);
@@ -376,13 +376,13 @@ pub struct CounterTotals {
     /// In the order of [`CLOSED_NAMES`].
     pub closed: [u64; CLOSED_NAMES.len()],
     /// In the order of [`STEP_NAMES`].
-    pub exhausted: [u64; STEP_NAMES.len()],
+    pub(crate) exhausted: [u64; STEP_NAMES.len()],
     /// Connections open now, of any kind.
     pub connections_open: u64,
     /// Event streams open now.
     pub subscribers_open: u64,
     /// Streams that are behind.
-    pub lagging: u64,
+    pub(crate) lagging: u64,
 }
 
 /// Sums of the distributions over workers. The fields are those of [`Counters`].
@@ -391,7 +391,7 @@ pub struct CounterTotals {
 pub struct DistributionTotals {
     pub delivery_each: Distribution,
     pub delivery_last: Distribution,
-    pub turn: Distribution,
-    pub duration: Distribution,
-    pub replay: Distribution,
+    pub(crate) turn: Distribution,
+    pub(crate) duration: Distribution,
+    pub(crate) replay: Distribution,
 }

@@ -31,7 +31,7 @@ pub(super) fn bump(cell: &AtomicU64, by: u64) {
 
 /// Which bounds a distribution has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HistogramScale {
+pub(crate) enum HistogramScale {
     /// 10 to 800 000 000 units: 10 µs to 13 minutes, or 10 ms to 9 days.
     #[default]
     Spans,
@@ -41,7 +41,7 @@ pub enum HistogramScale {
 
 impl HistogramScale {
     /// The upper bounds, inclusive, rising. One more bucket is for values above all of them.
-    pub fn bounds(self) -> &'static [u64] {
+    pub(crate) fn bounds(self) -> &'static [u64] {
         match self {
             HistogramScale::Spans => &SPANS,
             HistogramScale::Sizes => &SIZES,
@@ -49,7 +49,7 @@ impl HistogramScale {
     }
 
     /// Indices of the bounds that are published: 1, 2 and 5 of each decade.
-    pub fn published(self) -> impl Iterator<Item = usize> {
+    pub(crate) fn published(self) -> impl Iterator<Item = usize> {
         let bounds = self.bounds();
         (0..bounds.len()).filter(move |&at| {
             let first = bounds[at] / 10_u64.pow(bounds[at].ilog10());
@@ -61,7 +61,7 @@ impl HistogramScale {
 
 /// The cells of one distribution of one worker. Written by that worker only, but for the peak.
 #[derive(Debug)]
-pub struct AtomicHistogram {
+pub(crate) struct AtomicHistogram {
     scale: HistogramScale,
     cells: Box<[AtomicU64]>,
     sum: AtomicU64,
@@ -70,13 +70,13 @@ pub struct AtomicHistogram {
 
 impl AtomicHistogram {
     /// An empty histogram of that scale.
-    pub fn new(scale: HistogramScale) -> AtomicHistogram {
+    pub(crate) fn new(scale: HistogramScale) -> AtomicHistogram {
         let cells = (0..=scale.bounds().len()).map(|_| AtomicU64::new(0)).collect();
         AtomicHistogram { scale, cells, sum: AtomicU64::new(0), peak: AtomicU64::new(0) }
     }
 
     /// Counts `value` so many times.
-    pub fn add(&self, value: u64, times: u64) {
+    pub(crate) fn add(&self, value: u64, times: u64) {
         let bucket = self.scale.bounds().partition_point(|&bound| bound < value);
         bump(&self.cells[bucket], times);
         bump(&self.sum, value.wrapping_mul(times));
@@ -87,17 +87,17 @@ impl AtomicHistogram {
     }
 
     /// The greatest value since the last time this was asked.
-    pub fn take_peak(&self) -> u64 {
+    pub(crate) fn take_peak(&self) -> u64 {
         self.peak.swap(0, Relaxed)
     }
 
     /// Sum of all values counted.
-    pub fn sum(&self) -> u64 {
+    pub(crate) fn sum(&self) -> u64 {
         self.sum.load(Relaxed)
     }
 
     /// Adds its counts to a sum over workers.
-    pub fn add_to(&self, sum: &mut Distribution) {
+    pub(crate) fn add_to(&self, sum: &mut Distribution) {
         sum.scale = self.scale;
         sum.counts.resize(self.cells.len(), 0);
         for (total, cell) in sum.counts.iter_mut().zip(&self.cells) {
@@ -111,11 +111,11 @@ impl AtomicHistogram {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
     /// Scale that its bounds are of.
-    pub scale: HistogramScale,
+    pub(crate) scale: HistogramScale,
     /// For each bucket how many values fell into it; empty when nothing is known.
-    pub counts: Vec<u64>,
+    pub(crate) counts: Vec<u64>,
     /// Sum of all values.
-    pub sum: u64,
+    pub(crate) sum: u64,
 }
 
 impl Distribution {
@@ -125,7 +125,7 @@ impl Distribution {
     }
 
     /// Returns the values that have come since an earlier moment.
-    pub fn since(&self, earlier: &Distribution) -> Distribution {
+    pub(crate) fn since(&self, earlier: &Distribution) -> Distribution {
         let before = earlier.counts.iter().copied().chain(std::iter::repeat(0));
         let counts = self.counts.iter().zip(before).map(|(now, before)| now.saturating_sub(before));
         let counts = counts.collect();
@@ -133,14 +133,14 @@ impl Distribution {
     }
 
     /// The mean; none without values.
-    pub fn mean(&self) -> Option<f64> {
+    pub(crate) fn mean(&self) -> Option<f64> {
         let count = self.count();
         (count > 0).then(|| self.sum as f64 / count as f64)
     }
 
     /// The value that the given share of all values does not exceed, as if those of a bucket were spread
     /// evenly over it; none without values. Values above all bounds count as the last bound.
-    pub fn quantile(&self, share: f64) -> Option<f64> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let count = self.count();
         let bounds = self.scale.bounds();
         let rank = share * count as f64;
@@ -159,7 +159,7 @@ impl Distribution {
     }
 
     /// The upper bound of the lowest bucket that holds something.
-    pub fn least(&self) -> Option<u64> {
+    pub(crate) fn least(&self) -> Option<u64> {
         let bucket = self.counts.iter().position(|&count| count > 0)?;
         let bounds = self.scale.bounds();
         Some(bounds[bucket.min(bounds.len() - 1)])
@@ -169,7 +169,7 @@ impl Distribution {
 #[cfg(test)]
 impl Distribution {
     /// Of these values, one each.
-    pub fn of(scale: HistogramScale, values: &[u64]) -> Distribution {
+    pub(crate) fn of(scale: HistogramScale, values: &[u64]) -> Distribution {
         let histogram = AtomicHistogram::new(scale);
         values.iter().for_each(|&value| histogram.add(value, 1));
         let mut sum = Distribution::default();

@@ -12,7 +12,7 @@ const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 /// The largest millisecond that fits; the year 2527.
 const MS_MAX: u64 = (1 << (64 - COUNT_BITS)) - 1;
 /// Bytes of the longest text form: 14 digits, a hyphen, 7 digits.
-pub const EVENT_ID_TEXT_BYTES_MAX: usize = 22;
+pub(crate) const EVENT_ID_TEXT_BYTES_MAX: usize = 22;
 
 /// The id of an event: 44 bits of Unix milliseconds, 20 bits of count. Also a subscriber's position.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -39,7 +39,7 @@ impl EventId {
 
     /// The next id of the node: the clock's millisecond, or one past the last id when the clock stands
     /// still or steps back. Strictly increasing until the year 2527.
-    pub fn next_after(self, unix_ms: u64) -> EventId {
+    pub(crate) fn next_after(self, unix_ms: u64) -> EventId {
         let by_clock = EventId::at_ms(unix_ms);
         if by_clock > self { by_clock } else { EventId(self.0.saturating_add(1)) }
     }

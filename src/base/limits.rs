@@ -9,43 +9,43 @@ use std::time::Duration;
 // Units.
 
 /// Bytes of one kibibyte.
-pub const KIB: usize = 1_024;
+pub(crate) const KIB: usize = 1_024;
 /// Bytes of one mebibyte.
-pub const MIB: usize = 1_024 * KIB;
+pub(crate) const MIB: usize = 1_024 * KIB;
 
 // Texts and bodies: `wire`, and those that make or keep them.
 
 /// Bytes of a latest-per-key key, and of an `Idempotency-Key`.
-pub const KEY_BYTES_MAX: usize = 256;
+pub(crate) const KEY_BYTES_MAX: usize = 256;
 /// Most field lines of one head: its storage, and so the most that the setting `headers_max` can be.
-pub const HEADERS_MAX: usize = 256;
+pub(crate) const HEADERS_MAX: usize = 256;
 /// Events in one NDJSON batch, counted once per topic. All of a batch must fit an empty mailbox at once.
 pub const BATCH_POSTS_MAX: usize = 2_048;
 /// The most that `publish_bytes_max` can be, and so one line of `publish` and one event of `load`.
-pub const PUBLISH_BYTES_MAX: usize = 64 * MIB;
+pub(crate) const PUBLISH_BYTES_MAX: usize = 64 * MIB;
 /// Bytes of memory that each kept event takes beside its encoded bytes and its key: the shared header, its
 /// places in the rings of its topic and of the node, which grow by doubling, and the allocator's rounding.
 /// For small events this is most of their memory, so history bounds count it.
-pub const KEPT_OVERHEAD_BYTES: usize = 192;
+pub(crate) const KEPT_OVERHEAD_BYTES: usize = 192;
 /// Bytes of a Unix socket's path: `sun_path` holds 108 with its end mark.
-pub const UNIX_PATH_BYTES_MAX: usize = 107;
+pub(crate) const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Fields of an answer's head that the load generator reads.
-pub const LOAD_HEADERS_MAX: usize = 64;
+pub(crate) const LOAD_HEADERS_MAX: usize = 64;
 
 // Workers, their mailboxes and their files.
 
 /// Workers: one bit each in a topic's interest mask.
 pub const WORKERS_MAX: usize = 64;
 /// Frames that wait in one worker's mailbox; a publisher that meets a full one gets a 503.
-pub const MAILBOX_FRAMES_MAX: usize = 4_096;
+pub(crate) const MAILBOX_FRAMES_MAX: usize = 4_096;
 /// Frames that a worker has taken from its mailbox and not yet offered to every subscriber.
-pub const FRESH_FRAMES_MAX: usize = 4_096;
+pub(crate) const FRESH_FRAMES_MAX: usize = 4_096;
 /// Control messages that wait for one worker: probes, drain, admin. Few, so a small number is generous.
-pub const CONTROL_MAILS_MAX: usize = 1_024;
+pub(crate) const CONTROL_MAILS_MAX: usize = 1_024;
 /// Files of a worker kept free for all that is not a connection: listeners, epoll, waker, refusals.
-pub const RESERVED_FILES: u64 = 320;
+pub(crate) const RESERVED_FILES: u64 = 320;
 /// Connections beyond the limit that a worker still talks to, so that each gets a polite refusal.
-pub const REFUSALS_AT_ONCE_MAX: usize = 256;
+pub(crate) const REFUSALS_AT_ONCE_MAX: usize = 256;
 
 const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(WORKERS_MAX == u64::BITS as usize, "masks of workers are words");
@@ -64,20 +64,20 @@ pub const BATCH_BYTES_MAX: usize = 256 * KIB;
 /// topics counts once more for each.
 pub const LOOKS_PER_BATCH: usize = 8_192;
 /// Frames gathered into one send on the shared path; IOV_MAX is 1 024.
-pub const SEND_FRAMES_MAX: usize = 256;
+pub(crate) const SEND_FRAMES_MAX: usize = 256;
 /// Frames that one subscriber on the individual path reads from the log at a time, under the hub's lock.
 /// Nearly as many as a live one gets: a subscriber that was full for a moment must catch up with a fast
 /// publisher.
-pub const READ_FRAMES_MAX: usize = 255;
+pub(crate) const READ_FRAMES_MAX: usize = 255;
 /// Frames that a replay begins with. A longer replay goes on in the lane of long output, to which half of a
 /// batch belongs, so that answers, newcomers and subscribers that were full for a moment do not stand behind
 /// it.
-pub const READ_FRAMES_SHORT: usize = 16;
+pub(crate) const READ_FRAMES_SHORT: usize = 16;
 /// Bytes after which such a beginning is over where events are large: a sixteenth of a batch.
-pub const READ_BYTES_SHORT: usize = 16 * KIB;
+pub(crate) const READ_BYTES_SHORT: usize = 16 * KIB;
 /// Bytes of a batch that such replays get while a round runs: one send or two, so that live subscribers wait
 /// for little more than without them.
-pub const REPLAY_BYTES_BESIDE_ROUNDS: usize = 32 * KIB;
+pub(crate) const REPLAY_BYTES_BESIDE_ROUNDS: usize = 32 * KIB;
 
 const _: () = assert!(SEND_FRAMES_MAX <= 1_024, "IOV_MAX");
 const _: () = assert!(READ_FRAMES_SHORT < READ_FRAMES_MAX && READ_FRAMES_MAX < SEND_FRAMES_MAX);
@@ -91,31 +91,31 @@ pub const MAIL_FRAMES_PER_TURN: usize = 128;
 /// Frames taken instead while more mail than that waits and a stream that is behind is being served: no more
 /// than each of several returning streams gets of a turn beside a round. A publisher that outruns the worker
 /// is then refused before history has passed by its readers.
-pub const MAIL_FRAMES_BESIDE_READERS: usize = 8;
+pub(crate) const MAIL_FRAMES_BESIDE_READERS: usize = 8;
 /// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers
 /// and other workers wait meanwhile.
-pub const LOG_STEPS_PER_TURN: usize = 8_192;
+pub(crate) const LOG_STEPS_PER_TURN: usize = 8_192;
 /// Connections whose readable bytes are handled in one turn.
-pub const READS_PER_TURN: usize = 256;
+pub(crate) const READS_PER_TURN: usize = 256;
 /// Connections read in one turn while a round runs: existing subscribers wait for about half a millisecond at
 /// most.
-pub const READS_BESIDE_ROUNDS: usize = 64;
+pub(crate) const READS_BESIDE_ROUNDS: usize = 64;
 /// Requests handled in one turn, and events published in it, after which no further connection is read: about
 /// a quarter of a millisecond. Subscribers wait for that, and for one batch, before each batch of theirs.
-pub const REQUESTS_PER_TURN: usize = 128;
+pub(crate) const REQUESTS_PER_TURN: usize = 128;
 /// Bytes read in one turn after which no further connection is read: large bodies are to be copied. With
 /// less, a connection with one small request would wait several turns behind those that pipeline.
-pub const READ_BYTES_PER_TURN: usize = MIB;
+pub(crate) const READ_BYTES_PER_TURN: usize = MIB;
 /// Wheel entries handled in one turn.
-pub const TIMERS_PER_TURN: usize = 1_024;
+pub(crate) const TIMERS_PER_TURN: usize = 1_024;
 /// Sweeps of the hub in one turn, each of `EVICTIONS_PER_CALL` entries: about 1 ms, then subscribers come
 /// first again.
-pub const SWEEP_CALLS_PER_TURN: usize = 32;
+pub(crate) const SWEEP_CALLS_PER_TURN: usize = 32;
 /// Notes that a worker takes in one turn for the debug log, which has no room for more lines either.
-pub const NOTES_PER_TURN_MAX: usize = 512;
+pub(crate) const NOTES_PER_TURN_MAX: usize = 512;
 /// Log lines that wait for the log's thread; more are dropped and counted, so that a stuck disk or pipe
 /// never stops a worker.
-pub const LOG_LINES_MAX: usize = 1_024;
+pub(crate) const LOG_LINES_MAX: usize = 1_024;
 
 const _: () = assert!(2 * MAIL_FRAMES_PER_TURN <= READ_FRAMES_MAX + 1);
 const _: () = assert!(NOTES_PER_TURN_MAX < LOG_LINES_MAX);
@@ -124,36 +124,36 @@ const _: () = assert!(NOTES_PER_TURN_MAX < LOG_LINES_MAX);
 
 /// Bytes read at a time from a connection of the operator's that is sending a head: a body of ordinary size
 /// comes with it, and is then never copied.
-pub const HEAD_READ_BYTES: usize = 16 * KIB;
+pub(crate) const HEAD_READ_BYTES: usize = 16 * KIB;
 /// Bytes that a connection of the control listener may send ahead of being read: a head and a body of
 /// ordinary size come in one flight. The kernel doubles it for its own overhead.
-pub const CONTROL_RECEIVE_BUFFER_BYTES: usize = 20 * KIB;
+pub(crate) const CONTROL_RECEIVE_BUFFER_BYTES: usize = 20 * KIB;
 /// Bytes read at a time from a connection of the public listener: more than an ordinary head. Bounds the
 /// bytes that a pipelining client can make the server store.
-pub const PUBLIC_READ_BYTES: usize = 4 * KIB;
+pub(crate) const PUBLIC_READ_BYTES: usize = 4 * KIB;
 /// Bytes of a worker's one scratch buffer; also the largest single read of a body.
-pub const SCRATCH_BYTES: usize = 64 * KIB;
+pub(crate) const SCRATCH_BYTES: usize = 64 * KIB;
 /// Answer bytes that may wait for a connection before no further request of it is handled.
-pub const ANSWER_BYTES_MAX: usize = 4 * KIB;
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 * KIB;
 /// Requests of one connection that are handled before everyone else's turn comes: enough to share a send,
 /// few enough that a publisher beside hundreds that pipeline waits for some of each and not for many.
-pub const ANSWERS_AT_ONCE: usize = 8;
+pub(crate) const ANSWERS_AT_ONCE: usize = 8;
 /// Per cent by which a reconnection time differs from the setting, so that clients do not come back at once.
-pub const RETRY_JITTER_PERCENT: u64 = 20;
+pub(crate) const RETRY_JITTER_PERCENT: u64 = 20;
 /// `Retry-After` of refusals, seconds: uniform between these, so that the refused do not return together.
-pub const RETRY_AFTER_S: Range<u64> = 1..8;
+pub(crate) const RETRY_AFTER_S: Range<u64> = 1..8;
 /// Milliseconds a connection beyond the limit may take to send its request.
 pub const REFUSAL_MS: u64 = 2_000;
 /// Milliseconds that an answered and half-closed connection is read on, so that no reset eats the answer.
 pub const LINGER_MS: u64 = 2_000;
 /// Bytes that a lingering connection may still send before it is cut.
-pub const LINGER_BYTES_MAX: usize = MIB;
+pub(crate) const LINGER_BYTES_MAX: usize = MIB;
 /// Milliseconds for which a connection between two requests is kept when a drain begins, so that a publisher
 /// that sends one after the other reads a refusal and not an end that may mean anything.
-pub const DRAIN_IDLE_MS: u64 = 250;
+pub(crate) const DRAIN_IDLE_MS: u64 = 250;
 /// Heartbeats that fall due within this share of their period go out together, with the earliest of them: a
 /// batch of many costs less than many batches, and sleeping workers wake seldom.
-pub const HEARTBEATS_TOGETHER_SHARE: u32 = 32;
+pub(crate) const HEARTBEATS_TOGETHER_SHARE: u32 = 32;
 
 const _: () = assert!(HEAD_READ_BYTES <= SCRATCH_BYTES);
 const _: () = assert!(HEAD_READ_BYTES < CONTROL_RECEIVE_BUFFER_BYTES);
@@ -165,18 +165,18 @@ const _: () = assert!(HEAD_READ_BYTES < CONTROL_RECEIVE_BUFFER_BYTES);
 pub const TOPIC_LINGER_MS: u64 = 30_000;
 /// Topics remembered in this way at once, so that subscribers that come and go with ever new topics fill
 /// neither memory nor `topics_max`; beyond, the one that has waited longest is forgotten early.
-pub const LINGERING_TOPICS_MAX: usize = 65_536;
+pub(crate) const LINGERING_TOPICS_MAX: usize = 65_536;
 /// Events that a topic of the server's own keeps: the newest state, and the one before for a slow reader.
-pub const RESERVED_TOPIC_EVENTS: usize = 2;
+pub(crate) const RESERVED_TOPIC_EVENTS: usize = 2;
 /// History entries dropped by one hub operation, so that none holds the lock for long.
-pub const EVICTIONS_PER_CALL: usize = 64;
+pub(crate) const EVICTIONS_PER_CALL: usize = 64;
 /// Milliseconds between two looks for expired events in the hub while nothing is published.
-pub const SWEEP_MS: u64 = 250;
+pub(crate) const SWEEP_MS: u64 = 250;
 /// Milliseconds between two times that workers look for connections that keep old frames alive: each worker
 /// looks at all of its own.
-pub const SHED_PAUSE_MS: u64 = 1_000;
+pub(crate) const SHED_PAUSE_MS: u64 = 1_000;
 /// Frame bytes in flight (mailboxes, half-sent) beyond the history before publishers are refused.
-pub const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
+pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
 
 // Readiness probes.
 
@@ -184,7 +184,7 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
 /// than the three seconds in which an operator is to know.
 pub const PROBE_MS: u64 = 1_200;
 /// Milliseconds from one readiness probe to the next.
-pub const PROBE_PERIOD_MS: u64 = 1_000;
+pub(crate) const PROBE_PERIOD_MS: u64 = 1_000;
 
 const _: () = assert!(PROBE_MS + PROBE_PERIOD_MS < 3_000);
 
@@ -192,15 +192,15 @@ const _: () = assert!(PROBE_MS + PROBE_PERIOD_MS < 3_000);
 
 /// Surveys under way at once, beside the one for addresses. Each worker keeps 32 bytes for each row that a
 /// page has or passes over: 320 KB at most.
-pub const SURVEYS_AT_ONCE_MAX: usize = 4;
+pub(crate) const SURVEYS_AT_ONCE_MAX: usize = 4;
 /// Milliseconds in which the workers find a page's connections; the answer holds those found by then.
-pub const SURVEY_FIND_MS: u64 = 700;
+pub(crate) const SURVEY_FIND_MS: u64 = 700;
 /// Milliseconds in which they then describe them. Together with the finding below a second.
 pub const SURVEY_TELL_MS: u64 = 200;
 /// Control messages that may wait for a worker before a survey leaves it out: it stands still.
-pub const SURVEY_MAILS_MAX: usize = 64;
+pub(crate) const SURVEY_MAILS_MAX: usize = 64;
 /// Addresses that one count names.
-pub const TOLD_ADDRESSES_MAX: usize = 20;
+pub(crate) const TOLD_ADDRESSES_MAX: usize = 20;
 
 const _: () = assert!(SURVEY_FIND_MS + SURVEY_TELL_MS < 1_000);
 const _: () = assert!(SURVEY_MAILS_MAX < CONTROL_MAILS_MAX);
@@ -208,18 +208,18 @@ const _: () = assert!(SURVEY_MAILS_MAX < CONTROL_MAILS_MAX);
 // Alerts.
 
 /// Webhooks: each has a thread of its own, so that a dead one holds up nobody else.
-pub const ALERT_WEBHOOKS_MAX: usize = 8;
+pub(crate) const ALERT_WEBHOOKS_MAX: usize = 8;
 /// Milliseconds of a rule's times: a day, as of `alert_cooldown_ms`.
-pub const ALERT_MS_MAX: u64 = 86_400_000;
+pub(crate) const ALERT_MS_MAX: u64 = 86_400_000;
 /// Milliseconds that a webhook may take to answer, or a command to end, before it is given up.
-pub const ALERT_TRY_MS: u64 = 10_000;
+pub(crate) const ALERT_TRY_MS: u64 = 10_000;
 
 // Subcommands.
 
 /// Connections that can be asked about: more than any node could hold; keeps products far from
 /// overflow.
-pub const PLANNED_CONNECTIONS_MAX: u64 = 1_000_000_000;
+pub(crate) const PLANNED_CONNECTIONS_MAX: u64 = 1_000_000_000;
 /// Longest wait of `doctor` for the first bytes of a stream, and for a head.
-pub const DOCTOR_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const DOCTOR_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest time for the doctor's connecting, and for each step of a handshake.
-pub const DOCTOR_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DOCTOR_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,15 +8,15 @@ use std::fmt::{self, Write};
 
 /// A logfmt value: bare where it can be, else in quotes with `"`, `\` and control characters escaped.
 #[derive(Clone, Copy, Debug)]
-pub struct LogValue<'a>(pub &'a str);
+pub(crate) struct LogValue<'a>(pub(crate) &'a str);
 
 /// Text with control characters escaped and nothing else changed; for messages that are sentences.
 #[derive(Clone, Copy, Debug)]
-pub struct EscapedText<'a>(pub &'a str);
+pub(crate) struct EscapedText<'a>(pub(crate) &'a str);
 
 /// Whether a terminal or a log reader could take the character for a command: C0, DEL, C1, the two Unicode
 /// line ends, and the marks that turn the reading direction (a line would show other words than it holds).
-pub fn is_control(c: char) -> bool {
+pub(crate) fn is_control(c: char) -> bool {
     let line_end = matches!(c, '\u{2028}' | '\u{2029}');
     let turns = matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     c.is_control() || line_end || turns
@@ -61,7 +61,7 @@ impl fmt::Display for LogValue<'_> {
 }
 
 /// A text of the operator's in an error line: on one line, and not a page of it.
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 160;
     let escaped = EscapedText(text).to_string();
     match escaped.char_indices().nth(SHOWN_CHARS_MAX) {

@@ -2,15 +2,15 @@
 
 pub mod address;
 pub mod counters;
-pub mod failure;
-pub mod histogram;
+pub(crate) mod failure;
+pub(crate) mod histogram;
 pub mod id;
 pub mod limits;
-pub mod logfmt;
+pub(crate) mod logfmt;
 pub mod number_text;
 pub mod prng;
 pub mod settings;
 pub mod snapshot;
-pub mod suggest;
+pub(crate) mod suggest;
 pub mod survey;
 pub mod time;

@@ -25,7 +25,7 @@ impl Prng {
     }
 
     /// `value` moved by a uniform share of itself, up to `percent` in either direction.
-    pub fn jittered(&mut self, value: u64, percent: u64) -> u64 {
+    pub(crate) fn jittered(&mut self, value: u64, percent: u64) -> u64 {
         let span = value.saturating_mul(percent) / 100;
         value - span + self.below(2 * span + 1)
     }

@@ -37,7 +37,7 @@ pub struct SettingSpec {
     /// The default, as one would write it; lists separated by commas.
     pub default: &'static str,
     /// Can be changed by SIGHUP in a running server.
-    pub reloadable: bool,
+    pub(crate) reloadable: bool,
     /// One sentence for `--help`, `config` and docs/configuration.md.
     pub help: &'static str,
 }
@@ -313,7 +313,7 @@ impl Settings {
     ///
     /// # Panics
     /// When `text` yields a text that the table does not allow: a bug of the caller, never input.
-    pub fn from_texts<'a>(text: impl Fn(&str) -> &'a str) -> Settings {
+    pub(crate) fn from_texts<'a>(text: impl Fn(&str) -> &'a str) -> Settings {
         let int = |name: &str| text(name).parse::<u64>().expect("checked against the table");
         let size = |name: &str| usize::try_from(int(name)).expect("bounded by the table, 64-bit hosts only");
         Settings {
@@ -384,7 +384,7 @@ impl Default for Settings {
 }
 
 /// The row of a setting.
-pub fn find_spec(name: &str) -> Option<&'static SettingSpec> {
+pub(crate) fn find_spec(name: &str) -> Option<&'static SettingSpec> {
     TABLE.iter().find(|spec| spec.name == name)
 }
 
@@ -395,7 +395,7 @@ pub fn split_list(text: &str) -> Vec<String> {
 
 impl SettingSpec {
     /// Whether `text` is allowed; otherwise the rule, in words for an error line.
-    pub fn check(&self, text: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, text: &str) -> Result<(), String> {
         match self.kind {
             SettingKind::Text | SettingKind::List => Ok(()),
             SettingKind::Urls => check_urls(&split_list(text)),
@@ -409,7 +409,7 @@ impl SettingSpec {
     }
 
     /// The text as it may be shown to anyone: in the log, in error lines, by `config`.
-    pub fn shown(&self, text: &str) -> String {
+    pub(crate) fn shown(&self, text: &str) -> String {
         match self.kind {
             SettingKind::Urls => {
                 split_list(text).iter().map(|url| mask_url(url)).collect::<Vec<_>>().join(",")
@@ -423,7 +423,7 @@ impl SettingSpec {
 const MASK: &str = "***";
 
 /// An address without the parts that only its owner should know: user, path and query.
-pub fn mask_url(url: &str) -> String {
+pub(crate) fn mask_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));

@@ -18,63 +18,63 @@ pub struct Snapshot {
     /// Each worker that serves connections, by index.
     pub workers: Vec<WorkerSnapshot>,
     /// Connections the node holds before it refuses newcomers.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
     /// Milliseconds since the start.
-    pub uptime_ms: u64,
+    pub(crate) uptime_ms: u64,
     /// The server ends its streams and takes no newcomers.
-    pub draining: bool,
+    pub(crate) draining: bool,
     /// Resident memory is above its limit and newcomers are refused.
-    pub memory_full: bool,
+    pub(crate) memory_full: bool,
     /// Topics that exist now.
-    pub topics: usize,
+    pub(crate) topics: usize,
     /// Topics that streams listen to, each stream's counted.
-    pub subscriptions: usize,
+    pub(crate) subscriptions: usize,
     /// Events kept for returning subscribers, each topic's copy counted.
-    pub history_events: usize,
+    pub(crate) history_events: usize,
     /// Bytes of those events.
-    pub history_bytes: usize,
+    pub(crate) history_bytes: usize,
     /// Bytes of publish bodies that are being received.
-    pub bodies_bytes: usize,
+    pub(crate) bodies_bytes: usize,
     /// Idempotency keys remembered now.
-    pub idempotency_keys: usize,
+    pub(crate) idempotency_keys: usize,
     /// The addresses with most connections, when they were last counted; a few.
-    pub top_addresses: Vec<AddressCount>,
+    pub(crate) top_addresses: Vec<AddressCount>,
 }
 
 /// One worker at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerSnapshot {
     /// Connections open now, of any kind.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Event streams open now.
-    pub subscribers: u64,
+    pub(crate) subscribers: u64,
     /// Those of them that are behind.
     pub lagging: u64,
     /// Frames handed whole to the kernel.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// Turns since the start.
-    pub turns: u64,
+    pub(crate) turns: u64,
     /// Microseconds that they took together.
-    pub turns_us: u64,
+    pub(crate) turns_us: u64,
     /// Steps of turns that left work for the next turn.
-    pub exhausted: u64,
+    pub(crate) exhausted: u64,
     /// Frames that wait in its mailbox.
-    pub mailbox: usize,
+    pub(crate) mailbox: usize,
     /// Sockets that it holds.
-    pub files: u64,
+    pub(crate) files: u64,
     /// How late it is with its timers, milliseconds.
-    pub wheel_lag_ms: u64,
+    pub(crate) wheel_lag_ms: u64,
 }
 
 /// The greatest values since somebody asked for the last time, microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LatencyPeaks {
+pub(crate) struct LatencyPeaks {
     /// From a publish until the kernel had the event for one subscriber.
-    pub each_us: u64,
+    pub(crate) each_us: u64,
     /// From a publish until the kernel had it for the last live subscriber of the node.
-    pub last_us: u64,
+    pub(crate) last_us: u64,
     /// Turns of each worker.
-    pub turns_us: Vec<u64>,
+    pub(crate) turns_us: Vec<u64>,
 }
 
 /// Whether events pass through every worker in time.
@@ -83,9 +83,9 @@ pub struct ReadinessVerdict {
     /// Events pass through every worker in time.
     pub ok: bool,
     /// Why not, in words; none when they do.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Since when it has been so, milliseconds of uptime.
-    pub since_ms: u64,
+    pub(crate) since_ms: u64,
 }
 
 impl Default for ReadinessVerdict {
@@ -108,29 +108,29 @@ pub enum MetricsFormat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusQuery {
     /// The figures of the last five minutes, one for each second.
-    pub series: bool,
+    pub(crate) series: bool,
 }
 
 /// Makes `/metrics` of a snapshot.
-pub type MetricsPage = Box<dyn Fn(&Snapshot, MetricsFormat) -> String + Send + Sync>;
+pub(crate) type MetricsPage = Box<dyn Fn(&Snapshot, MetricsFormat) -> String + Send + Sync>;
 /// Makes `/status`, one JSON object, of a snapshot.
-pub type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send + Sync>;
+pub(crate) type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send + Sync>;
 
 /// A file of the dashboard, which the program carries in itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DashboardAsset {
     /// Value of `Content-Type`.
-    pub content_type: &'static str,
+    pub(crate) content_type: &'static str,
     /// Contents of the file.
-    pub bytes: &'static [u8],
+    pub(crate) bytes: &'static [u8],
     /// `ETag` with its quotes; another one for other bytes.
-    pub etag: String,
+    pub(crate) etag: String,
 }
 
 /// Makes `/topics` of the topics that were found.
-pub type TopicsPageMaker = Box<dyn Fn(&TopicsPage) -> String + Send + Sync>;
+pub(crate) type TopicsPageMaker = Box<dyn Fn(&TopicsPage) -> String + Send + Sync>;
 /// Makes `/connections` of the connections that were found.
-pub type ConnectionsPageMaker = Box<dyn Fn(&ConnectionsPage) -> String + Send + Sync>;
+pub(crate) type ConnectionsPageMaker = Box<dyn Fn(&ConnectionsPage) -> String + Send + Sync>;
 
 /// The pages of the control listener. They hold all data beside their arguments themselves; any worker
 /// may call them at any time.
@@ -168,15 +168,15 @@ impl fmt::Debug for Pages {
 
 /// One reading of the process and the host. A figure that could not be read is 0.
 #[derive(Clone, Debug, Default)]
-pub struct HostReading {
+pub(crate) struct HostReading {
     /// Bytes of this process that are in memory.
-    pub resident_bytes: u64,
+    pub(crate) resident_bytes: u64,
     /// Processor time of the process since its start.
-    pub cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// Processor time of each worker's thread.
-    pub workers_cpu_seconds: Vec<f64>,
+    pub(crate) workers_cpu_seconds: Vec<f64>,
     /// Bytes that the kernel's TCP holds for all sockets of the host.
-    pub kernel_tcp_bytes: u64,
+    pub(crate) kernel_tcp_bytes: u64,
     /// Files open in all file tables of the process.
-    pub files_open: u64,
+    pub(crate) files_open: u64,
 }

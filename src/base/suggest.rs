@@ -1,7 +1,7 @@
 //! The nearest known name to a mistyped one. Knows words only.
 
 /// The candidate that a slip of the finger most likely meant; none when nothing is near.
-pub fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let typed: Vec<char> = typed.chars().take(64).collect();
     let far = typed.len() / 3 + 1;
     candidates

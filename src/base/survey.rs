@@ -10,7 +10,7 @@ use super::id::EventId;
 
 /// Order of the rows of `/connections`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ConnectionSort {
+pub(crate) enum ConnectionSort {
     /// Age of the oldest event that it has not been sent, oldest first.
     #[default]
     Lag,
@@ -26,7 +26,7 @@ pub enum ConnectionSort {
 
 /// Order of the rows of `/topics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TopicSort {
+pub(crate) enum TopicSort {
     /// The topic with most subscribers comes first.
     #[default]
     Subscribers,
@@ -40,31 +40,31 @@ pub enum TopicSort {
 
 /// Which rows of a sorted list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageRange {
+pub(crate) struct PageRange {
     /// At most so many.
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// Passed over before the first.
-    pub offset: usize,
+    pub(crate) offset: usize,
 }
 
 /// Parameters of `GET /connections`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionsQuery {
     /// Order of the rows.
-    pub sort: ConnectionSort,
+    pub(crate) sort: ConnectionSort,
     /// Section of the sorted rows.
-    pub paging: PageRange,
+    pub(crate) paging: PageRange,
     /// With round-trip times and the bytes under way.
-    pub info: bool,
+    pub(crate) info: bool,
 }
 
 /// Parameters of `GET /topics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicsQuery {
     /// Order of the rows.
-    pub sort: TopicSort,
+    pub(crate) sort: TopicSort,
     /// Section of the sorted rows.
-    pub paging: PageRange,
+    pub(crate) paging: PageRange,
 }
 
 /// Names one connection of the node for as long as it lives, and no other one afterwards:
@@ -72,11 +72,11 @@ pub struct TopicsQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// Index of its worker.
-    pub worker: u32,
+    pub(crate) worker: u32,
     /// Slot in that worker's tables.
-    pub slot: u32,
+    pub(crate) slot: u32,
     /// Tells it from earlier ones in that slot.
-    pub generation: u32,
+    pub(crate) generation: u32,
 }
 
 impl fmt::Display for ConnectionId {
@@ -87,7 +87,7 @@ impl fmt::Display for ConnectionId {
 
 impl ConnectionId {
     /// Reads an id exactly as it is displayed.
-    pub fn parse(text: &[u8]) -> Option<ConnectionId> {
+    pub(crate) fn parse(text: &[u8]) -> Option<ConnectionId> {
         let text = std::str::from_utf8(text).ok()?;
         let mut numbers = text.split('-').map(|number| number.parse::<u32>().ok());
         let (worker, slot, generation) = (numbers.next()??, numbers.next()??, numbers.next()??);
@@ -98,7 +98,7 @@ impl ConnectionId {
 
 /// Activity of a connection at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionState {
+pub(crate) enum ConnectionState {
     /// A stream that gets events as they come.
     Live,
     /// A stream that reads the events it has missed.
@@ -111,7 +111,7 @@ pub enum ConnectionState {
 
 impl ConnectionState {
     /// Its word in JSON.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             ConnectionState::Live => "live",
             ConnectionState::Behind => "behind",
@@ -136,70 +136,70 @@ pub struct ConnectionTraffic {
 
 /// One connection as a row of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectionRow {
+pub(crate) struct ConnectionRow {
     /// Name as used in paths and logs.
-    pub id: ConnectionId,
+    pub(crate) id: ConnectionId,
     /// Its client; none for a Unix socket.
-    pub address: Option<SocketAddr>,
+    pub(crate) address: Option<SocketAddr>,
     /// `User-Agent` of its first request, cut.
-    pub user_agent: Option<Box<str>>,
+    pub(crate) user_agent: Option<Box<str>>,
     /// Some of its topics.
-    pub topics: Vec<Box<str>>,
+    pub(crate) topics: Vec<Box<str>>,
     /// How many more it has.
-    pub topics_more: usize,
+    pub(crate) topics_more: usize,
     /// Milliseconds since it was accepted.
-    pub age_ms: u64,
+    pub(crate) age_ms: u64,
     /// Age of the oldest event that it has not been sent.
-    pub lag_ms: u64,
+    pub(crate) lag_ms: u64,
     /// Kept events of its topics that it has not been sent, before any filter.
-    pub lag_events: u64,
+    pub(crate) lag_events: u64,
     /// Its activity at the moment.
-    pub state: ConnectionState,
+    pub(crate) state: ConnectionState,
     /// None where the kernel has no such figures.
-    pub traffic: Option<ConnectionTraffic>,
+    pub(crate) traffic: Option<ConnectionTraffic>,
 }
 
 /// The answer to [`ConnectionsQuery`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionsPage {
     /// The question that was answered.
-    pub query: ConnectionsQuery,
+    pub(crate) query: ConnectionsQuery,
     /// Connections that were found.
-    pub total: u64,
+    pub(crate) total: u64,
     /// The rows, in order.
-    pub rows: Vec<ConnectionRow>,
+    pub(crate) rows: Vec<ConnectionRow>,
     /// Workers that have not answered in time.
-    pub incomplete: Vec<usize>,
+    pub(crate) incomplete: Vec<usize>,
 }
 
 /// One topic as a row of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicRow {
+pub(crate) struct TopicRow {
     /// Name of the topic.
-    pub topic: std::sync::Arc<str>,
+    pub(crate) topic: std::sync::Arc<str>,
     /// Subscribers on all workers.
-    pub subscribers: u64,
+    pub(crate) subscribers: u64,
     /// Events that are kept of it.
-    pub events: u64,
+    pub(crate) events: u64,
     /// Bytes of memory that they take.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Id of the oldest kept event.
-    pub oldest: Option<EventId>,
+    pub(crate) oldest: Option<EventId>,
     /// Id of the newest kept event.
-    pub newest: Option<EventId>,
+    pub(crate) newest: Option<EventId>,
 }
 
 /// The answer to [`TopicsQuery`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicsPage {
     /// The question that was answered.
-    pub query: TopicsQuery,
+    pub(crate) query: TopicsQuery,
     /// Topics that were found.
-    pub total: u64,
+    pub(crate) total: u64,
     /// The rows, in order.
-    pub rows: Vec<TopicRow>,
+    pub(crate) rows: Vec<TopicRow>,
     /// Not all topics were looked at in time.
-    pub incomplete: bool,
+    pub(crate) incomplete: bool,
 }
 
 /// An address, or a /64 of IPv6, and how many connections come from there.

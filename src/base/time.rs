@@ -15,16 +15,16 @@ pub struct Now {
 pub const TICK_MS: u64 = 32;
 
 /// A moment in ticks since the process started; 32 bits last for 4 years.
-pub type Tick = u32;
+pub(crate) type Tick = u32;
 
 impl Now {
     /// The tick that is running.
-    pub fn tick(self) -> Tick {
+    pub(crate) fn tick(self) -> Tick {
         (self.mono_ms / TICK_MS) as Tick
     }
 }
 
 /// Ticks that cover at least `ms`; never 0, so that a deadline lies ahead.
-pub fn ticks_of_ms(ms: u64) -> Tick {
+pub(crate) fn ticks_of_ms(ms: u64) -> Tick {
     ms.div_ceil(TICK_MS).clamp(1, u64::from(Tick::MAX / 2)) as Tick
 }

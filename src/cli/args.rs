@@ -49,7 +49,7 @@ fn with_settings(command: Command, more: &str) -> Command {
 }
 
 /// The flag that names the configuration file.
-pub fn config_file() -> Arg {
+pub(crate) fn config_file() -> Arg {
     Arg::new("config")
         .long("config")
         .value_name("FILE")
@@ -58,7 +58,7 @@ pub fn config_file() -> Arg {
 }
 
 /// The flag of one setting of the table.
-pub fn setting_named(name: &str) -> Arg {
+pub(crate) fn setting_named(name: &str) -> Arg {
     setting(find_spec(name).expect("a setting of the table"))
 }
 
@@ -84,7 +84,7 @@ fn setting(spec: &'static SettingSpec) -> Arg {
 }
 
 /// Collects settings from the environment and from the flags of a subcommand.
-pub fn setting_inputs(matches: &ArgMatches) -> SettingInputs {
+pub(crate) fn setting_inputs(matches: &ArgMatches) -> SettingInputs {
     let mut inputs = SettingInputs {
         config: matches.get_one::<PathBuf>("config").cloned(),
         environment: std::env::vars_os().collect(),
@@ -101,7 +101,7 @@ pub fn setting_inputs(matches: &ArgMatches) -> SettingInputs {
 
 /// Describes a mistake on the command line in one line; none when the error is the help or the version that
 /// was asked for. `words` begin with the program's name.
-pub fn mistake_line(error: &clap::Error, words: &[OsString]) -> Option<String> {
+pub(crate) fn mistake_line(error: &clap::Error, words: &[OsString]) -> Option<String> {
     let grammar = command();
     match error.kind() {
         ErrorKind::DisplayHelp

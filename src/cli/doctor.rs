@@ -33,7 +33,7 @@ Exit code 0: nothing is bad; 1: something is, or the address does not answer; 2:
   fanwheel doctor --url 'https://example.org/events?topic=news'";
 
 /// Returns the subcommand's grammar.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     Command::new("doctor")
         .about("Checks this host for many connections, or a URL through its proxies")
         .after_help(WORDS)
@@ -83,7 +83,7 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// When there is no such process, or the address of `--url` does not answer.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     match text("url") {
         None => judge_host(matches),

@@ -5,29 +5,31 @@ use std::ops::RangeInclusive;
 use clap::{Arg, ArgAction};
 
 /// A flag without a value.
-pub fn switch(name: &'static str, help: &'static str) -> Arg {
+pub(crate) fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
 /// A flag with a text.
-pub fn option(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+pub(crate) fn option(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
 /// The flag that adds fields to requests, named as curl names it.
-pub fn header() -> Arg {
+pub(crate) fn header() -> Arg {
     option("header", "'NAME: VALUE'", "adds a field to each request (repeatable)")
         .short('H')
         .action(ArgAction::Append)
 }
 
 /// A flag with a whole number of at least `least`.
-pub fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
+pub(crate) fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
     option(name, "N", help).allow_negative_numbers(true).value_parser(whole(least..=u64::MAX))
 }
 
 /// Parses whole numbers within bounds; the refusal of anything else names the bounds.
-pub fn whole(allowed: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
+pub(crate) fn whole(
+    allowed: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
     move |text| {
         let taken = text.parse().ok().filter(|number| allowed.contains(number));
         taken.ok_or_else(|| match (allowed.start(), allowed.end()) {

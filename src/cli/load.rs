@@ -30,7 +30,7 @@ could not be done; the table says why.
   fanwheel load --subscribers 10000 --reconnect-percent 100 --missed 10";
 
 /// Returns the subcommand's grammar.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let command = Command::new("load").about("Loads a server with subscribers and events, and judges it");
     let command = command.after_help(WORDS).args(address_args()).args(subscriber_args()).args(event_args());
     command.args([
@@ -113,7 +113,7 @@ fn real(name: &'static str, default: &'static str, help: &'static str) -> Arg {
 ///
 /// # Errors
 /// When the flags contradict themselves, or this host cannot hold the load.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let plan = load_plan(matches).map_err(CommandFailure::Usage)?;
     plan.validate().map_err(CommandFailure::Usage)?;
     let stop = Arc::new(AtomicBool::new(false));

@@ -6,12 +6,12 @@
 //! when a second SIGTERM or SIGINT cut a drain short.
 
 pub mod args;
-pub mod doctor;
-pub mod grammar;
-pub mod load;
-pub mod plan;
-pub mod publish;
-pub mod subscribe;
+pub(crate) mod doctor;
+pub(crate) mod grammar;
+pub(crate) mod load;
+pub(crate) mod plan;
+pub(crate) mod publish;
+pub(crate) mod subscribe;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

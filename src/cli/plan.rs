@@ -41,7 +41,7 @@ Reckons with constants that `make bench` measures, and with the settings that se
   fanwheel plan --connections 500000 --topics 500000 --events-per-second 0.1 --nodes-ram 8G";
 
 /// Returns the subcommand's grammar.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let real = |name, default, help| {
         let flag = option(name, "N", help).default_value(default).allow_negative_numbers(true);
         flag.value_parser(real_number)
@@ -82,7 +82,7 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// When a flag or a setting is wrong, or no node can be that small.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let settings = ResolvedSettings::read(&args::setting_inputs(matches))?.settings();
     let constants = constants(matches)?;
     let ask = ask(matches)?;

@@ -9,7 +9,7 @@ use crate::cli::grammar::{header, number, option};
 use crate::client::publish::{self, PublishOptions};
 
 /// Returns the subcommand's grammar.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     Command::new("publish")
         .about("Publishes one event, or one a line of standard input, and prints the ids")
         .arg(Arg::new("topic").value_name("TOPIC").required(true).help("the topic"))
@@ -35,7 +35,7 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// When the server cannot be reached or refuses.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     publish::publish_events(&options(matches)).map(|()| ExitCode::SUCCESS)
 }
 

@@ -11,7 +11,7 @@ use crate::client::subscribe::{self, SubscribeOptions};
 use crate::host::output::exit_when_reader_leaves;
 
 /// Returns the subcommand's grammar.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     Command::new("subscribe")
         .about("Prints the events of topics as they come, and resumes after a cut")
         .arg(
@@ -36,7 +36,7 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// When the server cannot be reached from the start, or refuses for good.
-pub fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     exit_when_reader_leaves();
     subscribe::print_events(options(matches)).map(|()| ExitCode::SUCCESS)
 }

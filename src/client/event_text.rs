@@ -10,7 +10,7 @@ use crate::wire::sse::SseEvent;
 
 /// The form in which events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventFormat {
+pub(crate) enum EventFormat {
     /// `ID NAME: DATA`, further lines of the data indented.
     Plain,
     /// One JSON object a line; an event without an id of its own has `null`.
@@ -28,7 +28,7 @@ struct JsonEvent<'a> {
 }
 
 /// Appends an event to the output in the given form.
-pub fn append_event(out: &mut Vec<u8>, event: &SseEvent<'_>, form: EventFormat) {
+pub(crate) fn append_event(out: &mut Vec<u8>, event: &SseEvent<'_>, form: EventFormat) {
     let data = String::from_utf8_lossy(event.data);
     let name = String::from_utf8_lossy(event.name);
     let id = event.id_given.then(|| String::from_utf8_lossy(event.id));

@@ -23,19 +23,19 @@ const CLIENT_REFUSAL_BYTES_MAX: u64 = 4_096;
 
 /// A server's address that has been checked. Its scheme is in lower case, and no slash ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerUrl(String);
+pub(crate) struct ServerUrl(String);
 
 /// The schemes of addresses, with their end.
 const SCHEMES: [&str; 2] = ["http://", "https://"];
 
 impl ServerUrl {
     /// Takes `http://HOST[:PORT][/PREFIX]` of `--url`, or the same with `https://`.
-    pub fn new(url: &str) -> Result<ServerUrl, CommandFailure> {
+    pub(crate) fn new(url: &str) -> Result<ServerUrl, CommandFailure> {
         ServerUrl::from_flag("--url", url)
     }
 
     /// Takes such an address of another flag.
-    pub fn from_flag(flag: &str, url: &str) -> Result<ServerUrl, CommandFailure> {
+    pub(crate) fn from_flag(flag: &str, url: &str) -> Result<ServerUrl, CommandFailure> {
         let refuse = |why: &str| Err(CommandFailure::Usage(format!("{flag} {}: {why}", shown(url))));
         let plain = |rest: &str| {
             !rest.is_empty()
@@ -60,14 +60,14 @@ impl ServerUrl {
     }
 
     /// Returns the address of a path with a query.
-    pub fn url_with_query(&self, path: &str, query: &[(&str, &str)]) -> String {
+    pub(crate) fn url_with_query(&self, path: &str, query: &[(&str, &str)]) -> String {
         let pairs: Vec<String> =
             query.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
         format!("{}{path}?{}", self.0, pairs.join("&"))
     }
 
     /// Returns the address of a path, which the server's address may end with already.
-    pub fn url_with_path(&self, path: &str) -> String {
+    pub(crate) fn url_with_path(&self, path: &str) -> String {
         let at = self.0.find("://").map_or(0, |at| at + 3);
         let (scheme, host) = self.0.split_at(at);
         format!("{scheme}{}{path}", host.strip_suffix(path).unwrap_or(host))
@@ -76,14 +76,14 @@ impl ServerUrl {
 
 /// Fields that an operator adds to each request.
 #[derive(Clone, Debug, Default)]
-pub struct RequestFields(Vec<(HeaderName, HeaderValue)>);
+pub(crate) struct RequestFields(Vec<(HeaderName, HeaderValue)>);
 
 impl RequestFields {
     /// Takes each `NAME: VALUE` of `--header`.
     ///
     /// # Errors
     /// When one is no field. The line keeps its value, which may be a secret, to itself.
-    pub fn parse(lines: &[String]) -> Result<RequestFields, CommandFailure> {
+    pub(crate) fn parse(lines: &[String]) -> Result<RequestFields, CommandFailure> {
         let field = |line: &String| {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
             let refuse = || CommandFailure::Usage(format!("--header {}: must be 'NAME: VALUE'", shown(name)));
@@ -97,18 +97,18 @@ impl RequestFields {
     }
 
     /// Returns the request with these fields added.
-    pub fn add_to<Body>(&self, request: RequestBuilder<Body>) -> RequestBuilder<Body> {
+    pub(crate) fn add_to<Body>(&self, request: RequestBuilder<Body>) -> RequestBuilder<Body> {
         self.0.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 }
 
 /// Whether the text behind the host is no port. The library would silently take the scheme's port instead.
-pub fn has_wrong_port(authority: &Authority) -> bool {
+pub(crate) fn has_wrong_port(authority: &Authority) -> bool {
     authority.port_u16().is_none() && !authority.as_str().ends_with(authority.host())
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986 §2.3.
-pub fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -124,7 +124,7 @@ pub fn percent_encoded(text: &str) -> String {
 ///
 /// # Errors
 /// When the address needs TLS and this host has no trusted certificates.
-pub fn http_agent(base: &ServerUrl, silence: Duration) -> Result<Agent, CommandFailure> {
+pub(crate) fn http_agent(base: &ServerUrl, silence: Duration) -> Result<Agent, CommandFailure> {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         // A proxy of the environment is for the world outside; this talks to the operator's own server.
@@ -148,7 +148,7 @@ pub fn http_agent(base: &ServerUrl, silence: Duration) -> Result<Agent, CommandF
 }
 
 /// Describes a server that gave no answer at all.
-pub fn unreachable_failure(address: &str, error: &ureq::Error) -> CommandFailure {
+pub(crate) fn unreachable_failure(address: &str, error: &ureq::Error) -> CommandFailure {
     let server = address.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(address);
     let server = shown(server);
     let why = match error {
@@ -163,17 +163,17 @@ pub fn unreachable_failure(address: &str, error: &ureq::Error) -> CommandFailure
 
 /// An answer with a status that is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedResponse {
+pub(crate) struct RefusedResponse {
     /// The status code of the answer.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The server's words, or the status alone.
-    pub words: String,
+    pub(crate) words: String,
     /// The answer's `Retry-After` in seconds.
-    pub retry_after_s: Option<u64>,
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 /// Reads a refusal: this server's JSON, or any body of a proxy.
-pub fn read_refusal(response: Response<Body>) -> RefusedResponse {
+pub(crate) fn read_refusal(response: Response<Body>) -> RefusedResponse {
     let status = response.status();
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let retry_after_s = header.and_then(|text| text.trim().parse().ok());

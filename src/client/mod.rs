@@ -2,7 +2,7 @@
 //!
 //! Knows the server only by its URLs and bytes.
 
-pub mod event_text;
-pub mod http;
-pub mod publish;
-pub mod subscribe;
+pub(crate) mod event_text;
+pub(crate) mod http;
+pub(crate) mod publish;
+pub(crate) mod subscribe;

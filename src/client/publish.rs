@@ -17,23 +17,23 @@ const PUBLISH_SILENCE: Duration = Duration::from_secs(30);
 
 /// One publish, or one for each line of standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishOptions {
+pub(crate) struct PublishOptions {
     /// The control listener, `http://HOST:PORT` or `https://HOST`.
-    pub url: String,
+    pub(crate) url: String,
     /// Fields to add to each request, as `NAME: VALUE`.
-    pub headers: Vec<String>,
+    pub(crate) headers: Vec<String>,
     /// The topic to publish to.
-    pub topic: String,
+    pub(crate) topic: String,
     /// The payload; without it each line of standard input is an event.
-    pub data: Option<String>,
+    pub(crate) data: Option<String>,
     /// The name of the event, if it has one.
-    pub event: Option<String>,
+    pub(crate) event: Option<String>,
     /// The key under which the newest event replaces older ones.
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// The reconnection time to send with the event.
-    pub retry_ms: Option<u64>,
+    pub(crate) retry_ms: Option<u64>,
     /// The `Idempotency-Key`; lines of standard input append their number to it.
-    pub idempotency_key: Option<String>,
+    pub(crate) idempotency_key: Option<String>,
 }
 
 struct EventPublisher<'a> {
@@ -47,7 +47,7 @@ struct EventPublisher<'a> {
 ///
 /// # Errors
 /// When the server cannot be reached or refuses; the line has the server's message.
-pub fn publish_events(options: &PublishOptions) -> Result<(), CommandFailure> {
+pub(crate) fn publish_events(options: &PublishOptions) -> Result<(), CommandFailure> {
     let base = ServerUrl::new(&options.url)?;
     let retry_ms = options.retry_ms.map(|ms| ms.to_string());
     let query = [

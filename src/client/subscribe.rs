@@ -47,30 +47,30 @@ const GAP: &[u8] = b"fanwheel.gap";
 
 /// One subscription and how to print it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeOptions {
+pub(crate) struct SubscribeOptions {
     /// The public listener, `http://HOST:PORT` or `https://HOST`.
-    pub url: String,
+    pub(crate) url: String,
     /// Fields to add to each request, as `NAME: VALUE`.
-    pub headers: Vec<String>,
+    pub(crate) headers: Vec<String>,
     /// The topics to subscribe to, at least one.
-    pub topics: Vec<String>,
+    pub(crate) topics: Vec<String>,
     /// The names of events to receive; none means all.
-    pub events: Vec<String>,
+    pub(crate) events: Vec<String>,
     /// How many kept events to start with.
-    pub last: Option<u64>,
+    pub(crate) last: Option<u64>,
     /// The event to start after; empty for none.
-    pub last_event_id: String,
+    pub(crate) last_event_id: String,
     /// How many events to print before the end; none means no end.
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// The form in which events are printed.
-    pub form: EventFormat,
+    pub(crate) form: EventFormat,
 }
 
 /// Subscribes until `count` events have come, the output is closed or the server says no.
 ///
 /// # Errors
 /// When the server cannot be reached from the start, or refuses for good.
-pub fn print_events(options: SubscribeOptions) -> Result<(), CommandFailure> {
+pub(crate) fn print_events(options: SubscribeOptions) -> Result<(), CommandFailure> {
     let mut client = EventSubscriber::new(options)?;
     let mut prng = Prng::new(random_seed());
     loop {

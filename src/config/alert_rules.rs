@@ -22,28 +22,28 @@ const ALERT_RULES_MAX: usize = 64;
 const ALERT_NAME_BYTES_MAX: usize = 64;
 
 /// The key of the file under which rules stand.
-pub const KEY: &str = "alerts";
+pub(crate) const KEY: &str = "alerts";
 const KEYS: [&str; 8] = ["name", "metric", "above", "below", "for_ms", "severity", "cooldown_ms", "enabled"];
 
 /// A rule with its origin.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RuleEntry {
+pub(crate) struct RuleEntry {
     /// Its unique name.
-    pub name: String,
+    pub(crate) name: String,
     /// The metric that it watches.
-    pub metric: &'static AlertMetric,
+    pub(crate) metric: &'static AlertMetric,
     /// Its bound; none only while it is off.
-    pub bound: Option<AlertBound>,
+    pub(crate) bound: Option<AlertBound>,
     /// Time as in [`AlertRule::for_ms`].
-    pub for_ms: u64,
+    pub(crate) for_ms: u64,
     /// Weight as in [`AlertRule::severity`].
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// Its cool-down; none for the setting `alert_cooldown_ms`.
-    pub cooldown_ms: Option<u64>,
+    pub(crate) cooldown_ms: Option<u64>,
     /// Whether it is watched.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// Its origin: `default`, or file and line.
-    pub place: String,
+    pub(crate) place: String,
 }
 
 impl RuleEntry {
@@ -62,7 +62,7 @@ impl RuleEntry {
     }
 
     /// Returns the rule to watch, if it is on.
-    pub fn rule(&self, alert_cooldown_ms: u64) -> Option<AlertRule> {
+    pub(crate) fn rule(&self, alert_cooldown_ms: u64) -> Option<AlertRule> {
         let (name, bound) = (self.name.clone(), self.bound.filter(|_| self.enabled)?);
         let RuleEntry { metric, for_ms, severity, .. } = *self;
         let cooldown_ms = self.cooldown_ms.unwrap_or(alert_cooldown_ms);
@@ -72,7 +72,7 @@ impl RuleEntry {
 
 /// Merges written rules with the defaults: the defaults in their order, each replaced by the rule of its
 /// name, then the other rules.
-pub fn merge_with_defaults(mut written: Vec<RuleEntry>) -> Vec<RuleEntry> {
+pub(crate) fn merge_with_defaults(mut written: Vec<RuleEntry>) -> Vec<RuleEntry> {
     let mut all = Vec::new();
     for default in DEFAULT_RULES {
         let own = written.iter().position(|entry| entry.name == default.name);
@@ -83,15 +83,15 @@ pub fn merge_with_defaults(mut written: Vec<RuleEntry>) -> Vec<RuleEntry> {
 }
 
 /// The file around a value, for refusals.
-pub struct ConfigText<'a> {
+pub(crate) struct ConfigText<'a> {
     /// The whole text of the file.
-    pub text: &'a str,
+    pub(crate) text: &'a str,
     /// Returns file and line of a part of it.
-    pub place: &'a dyn Fn(Range<usize>) -> String,
+    pub(crate) place: &'a dyn Fn(Range<usize>) -> String,
 }
 
 /// Reads the value of `alerts`, which stands at `span`.
-pub fn read_rules(
+pub(crate) fn read_rules(
     page: &ConfigText<'_>,
     span: Range<usize>,
     value: &DeValue<'_>,

@@ -25,7 +25,7 @@ const ORDERED: &[(&str, &str, &str)] = &[
 ];
 
 /// Adjusts defaults, then refuses the first contradiction.
-pub fn check(resolved: &mut ResolvedSettings) -> Result<(), SettingsRefusal> {
+pub(crate) fn check(resolved: &mut ResolvedSettings) -> Result<(), SettingsRefusal> {
     for (small, large, why) in ORDERED {
         adjust_default(resolved, small, large);
         check_order(resolved.entry(small), resolved.entry(large), why)?;

@@ -21,26 +21,26 @@ const CONFIG_FILE_BYTES_MAX: usize = MIB;
 
 /// One key of the file.
 #[derive(Clone, Debug)]
-pub struct FileEntry {
+pub(crate) struct FileEntry {
     /// The setting that it names.
-    pub spec: &'static SettingSpec,
+    pub(crate) spec: &'static SettingSpec,
     /// Its value in the text form of the table.
-    pub text: String,
+    pub(crate) text: String,
     /// Its line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 /// The contents of a file.
 #[derive(Clone, Debug, Default)]
-pub struct FileContents {
+pub(crate) struct FileContents {
     /// Settings in the order of lines.
-    pub entries: Vec<FileEntry>,
+    pub(crate) entries: Vec<FileEntry>,
     /// Alert rules in their order.
-    pub alerts: Vec<RuleEntry>,
+    pub(crate) alerts: Vec<RuleEntry>,
 }
 
 /// Reads a file, and checks its names and types.
-pub fn read(path: &Path, wait: PipeWait) -> Result<FileContents, SettingsRefusal> {
+pub(crate) fn read(path: &Path, wait: PipeWait) -> Result<FileContents, SettingsRefusal> {
     let unreadable = |reason: String| SettingsRefusal::FileUnreadable(path.to_owned(), reason);
     let bytes = read_named_file(path, CONFIG_FILE_BYTES_MAX, wait);
     let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
@@ -49,7 +49,7 @@ pub fn read(path: &Path, wait: PipeWait) -> Result<FileContents, SettingsRefusal
 }
 
 /// Checks the names and types of a text.
-pub fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRefusal> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRefusal> {
     let place = |span: Range<usize>| format!("{}:{}", path.display(), line_of(text, span.start));
     let table = DeTable::parse(text).map_err(|error| {
         let reason = error.message().lines().collect::<Vec<_>>().join(", ");

@@ -3,11 +3,11 @@
 //!
 //! Owns the words of refusals and the rules of alerts as the file writes them. Starts and serves nothing.
 
-pub mod alert_rules;
-pub mod contradictions;
-pub mod file;
-pub mod refusal;
-pub mod render;
-pub mod resolve;
-pub mod resolved;
-pub mod service_links;
+pub(crate) mod alert_rules;
+pub(crate) mod contradictions;
+pub(crate) mod file;
+pub(crate) mod refusal;
+pub(crate) mod render;
+pub(crate) mod resolve;
+pub(crate) mod resolved;
+pub(crate) mod service_links;

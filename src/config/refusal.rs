@@ -12,7 +12,7 @@ use crate::base::suggest::nearest;
 
 /// The reason that settings can't be used. Its text is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingsRefusal {
+pub(crate) enum SettingsRefusal {
     /// A file that can't be read, with the reason.
     FileUnreadable(PathBuf, String),
     /// A file that is not TOML: place and reason.
@@ -72,6 +72,6 @@ impl fmt::Display for SettingsRefusal {
 }
 
 /// Finds the setting whose name is nearest to a mistyped one.
-pub fn nearest_setting(typed: &str) -> Option<&'static str> {
+pub(crate) fn nearest_setting(typed: &str) -> Option<&'static str> {
     nearest(typed, TABLE.iter().map(|spec| spec.name))
 }

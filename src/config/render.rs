@@ -10,7 +10,7 @@ use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
 use crate::monitor::alerts::AlertBound;
 
 /// Writes the effective settings as a configuration file, each value with its meaning, bounds and source.
-pub fn as_toml(resolved: &ResolvedSettings) -> String {
+pub(crate) fn as_toml(resolved: &ResolvedSettings) -> String {
     let mut out = String::from("# fanwheel: effective settings; each value with where it came from.\n");
     for entry in resolved.entries() {
         let spec = entry.spec;
@@ -46,7 +46,7 @@ fn write_rule(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
 }
 
 /// Writes one object: the name of each setting, with its value and source.
-pub fn as_json(resolved: &ResolvedSettings) -> String {
+pub(crate) fn as_json(resolved: &ResolvedSettings) -> String {
     let rows = resolved.entries().iter().map(|entry| {
         let value = match entry.spec.kind {
             SettingKind::Int { .. } => json!(number(entry)),

@@ -19,29 +19,29 @@ use crate::config::service_links::is_service_link;
 use crate::host::named_file::PipeWait;
 
 /// The variable that names the configuration file; a flag of the same name is stronger.
-pub const CONFIG_VARIABLE: &str = "FANWHEEL_CONFIG";
+pub(crate) const CONFIG_VARIABLE: &str = "FANWHEEL_CONFIG";
 /// The public address of the benchmark profile, whose contract fixes the port.
 const BENCHMARK_LISTEN: &str = "0.0.0.0:1942";
 
 /// The sources of settings, unread and unchecked.
 #[derive(Clone, Debug, Default)]
-pub struct SettingInputs {
+pub(crate) struct SettingInputs {
     /// The file that `--config` names.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Settings given as flags, by setting name; several texts only for lists.
-    pub flags: BTreeMap<&'static str, Vec<String>>,
+    pub(crate) flags: BTreeMap<&'static str, Vec<String>>,
     /// All variables of the environment.
-    pub environment: Vec<(OsString, OsString)>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
 }
 
 impl ResolvedSettings {
     /// Reads the file, if one is named, and merges the sources.
-    pub fn read(inputs: &SettingInputs) -> Result<ResolvedSettings, SettingsRefusal> {
+    pub(crate) fn read(inputs: &SettingInputs) -> Result<ResolvedSettings, SettingsRefusal> {
         ResolvedSettings::read_sources(inputs, PipeWait::Allowed)
     }
 
     /// Does the same for a running server, which waits for no pipe.
-    pub fn read_again(inputs: &SettingInputs) -> Result<ResolvedSettings, SettingsRefusal> {
+    pub(crate) fn read_again(inputs: &SettingInputs) -> Result<ResolvedSettings, SettingsRefusal> {
         ResolvedSettings::read_sources(inputs, PipeWait::Refused)
     }
 

@@ -10,11 +10,11 @@ use crate::config::refusal::SettingsRefusal;
 use crate::monitor::alerts::AlertRule;
 
 /// Prefix of the variables of all settings.
-pub const VARIABLE_PREFIX: &str = "FANWHEEL_";
+pub(crate) const VARIABLE_PREFIX: &str = "FANWHEEL_";
 
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingSource {
+pub(crate) enum SettingSource {
     /// The default of the table.
     Default,
     /// The default of the profile.
@@ -34,35 +34,35 @@ pub enum SettingSource {
 
 /// The effective text of a setting.
 #[derive(Clone, Debug)]
-pub struct ResolvedEntry {
+pub(crate) struct ResolvedEntry {
     /// Its row in the table.
-    pub spec: &'static SettingSpec,
+    pub(crate) spec: &'static SettingSpec,
     /// Its text, with commas between items of a list; passed [`SettingSpec::check`].
-    pub text: String,
+    pub(crate) text: String,
     /// The source of the text.
-    pub source: SettingSource,
+    pub(crate) source: SettingSource,
 }
 
 /// All settings, in the order of the table, and the alert rules.
 #[derive(Clone, Debug)]
-pub struct ResolvedSettings {
+pub(crate) struct ResolvedSettings {
     entries: Vec<ResolvedEntry>,
     alerts: Vec<RuleEntry>,
 }
 
 /// Returns `FANWHEEL_HEARTBEAT_MS` for `heartbeat_ms`.
-pub fn variable_name(setting: &str) -> String {
+pub(crate) fn variable_name(setting: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", setting.to_uppercase())
 }
 
 /// Returns `--heartbeat-ms` for `heartbeat_ms`.
-pub fn flag_name(setting: &str) -> String {
+pub(crate) fn flag_name(setting: &str) -> String {
     format!("--{}", setting.replace('_', "-"))
 }
 
 impl ResolvedEntry {
     /// Returns the source of the value for error lines and `fanwheel config`.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         match &self.source {
             SettingSource::Default => "default".to_owned(),
             SettingSource::Profile => "default of the profile".to_owned(),
@@ -73,12 +73,12 @@ impl ResolvedEntry {
     }
 
     /// Returns the text without secrets.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.spec.shown(&self.text)
     }
 
     /// Takes a text from a stronger source if the table allows it.
-    pub fn set_text(&mut self, text: String, source: SettingSource) -> Result<(), SettingsRefusal> {
+    pub(crate) fn set_text(&mut self, text: String, source: SettingSource) -> Result<(), SettingsRefusal> {
         let given = ResolvedEntry { spec: self.spec, text, source };
         if let Err(allowed) = given.spec.check(&given.text) {
             let (place, value) = (given.place(), given.shown());
@@ -91,40 +91,40 @@ impl ResolvedEntry {
 
 impl ResolvedSettings {
     /// Takes one entry for each row, in the order of the table, and all alert rules.
-    pub fn new(entries: Vec<ResolvedEntry>, alerts: Vec<RuleEntry>) -> ResolvedSettings {
+    pub(crate) fn new(entries: Vec<ResolvedEntry>, alerts: Vec<RuleEntry>) -> ResolvedSettings {
         ResolvedSettings { entries, alerts }
     }
 
     /// Returns all alert rules, those that are off as well.
-    pub fn alerts(&self) -> &[RuleEntry] {
+    pub(crate) fn alerts(&self) -> &[RuleEntry] {
         &self.alerts
     }
 
     /// Returns the alert rules to watch.
-    pub fn rules(&self) -> Vec<AlertRule> {
+    pub(crate) fn rules(&self) -> Vec<AlertRule> {
         let cooldown_ms = self.settings().alert_cooldown_ms;
         self.alerts.iter().filter_map(|entry| entry.rule(cooldown_ms)).collect()
     }
 
     /// Returns one setting by name, to change it.
-    pub fn entry_mut(&mut self, name: &str) -> &mut ResolvedEntry {
+    pub(crate) fn entry_mut(&mut self, name: &str) -> &mut ResolvedEntry {
         let found = self.entries.iter_mut().find(|entry| entry.spec.name == name);
         found.expect("one entry a row, and names come from the table")
     }
 
     /// Returns one setting by name.
-    pub fn entry(&self, name: &str) -> &ResolvedEntry {
+    pub(crate) fn entry(&self, name: &str) -> &ResolvedEntry {
         let found = self.entries.iter().find(|entry| entry.spec.name == name);
         found.expect("one entry a row, and names come from the table")
     }
 
     /// Returns all settings, in the order of the table.
-    pub fn entries(&self) -> &[ResolvedEntry] {
+    pub(crate) fn entries(&self) -> &[ResolvedEntry] {
         &self.entries
     }
 
     /// Returns these settings, with all alert rules and the settings chosen by `takes` from another reading.
-    pub fn updated(
+    pub(crate) fn updated(
         &self,
         newer: &ResolvedSettings,
         takes: impl Fn(&SettingSpec) -> bool,
@@ -137,7 +137,7 @@ impl ResolvedSettings {
     }
 
     /// Returns the typed values.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings::from_texts(|name| &self.entry(name).text)
     }
 }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
 /// Whether Kubernetes writes such a variable for a Service. `rest` is the name behind `FANWHEEL`.
-pub fn is_service_link(rest: &str, value: &str) -> bool {
+pub(crate) fn is_service_link(rest: &str, value: &str) -> bool {
     let is_port = |text: &str| text.parse::<u16>().is_ok();
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
     if rest.ends_with("_SERVICE_HOST") {

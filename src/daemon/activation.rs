@@ -28,7 +28,7 @@ const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LIS
 
 /// A descriptor that was passed to the process and has not been checked yet.
 #[derive(Debug)]
-pub struct PassedSocket {
+pub(crate) struct PassedSocket {
     number: i32,
     name: String,
     file: OwnedFd,
@@ -39,7 +39,7 @@ pub struct PassedSocket {
 ///
 /// # Errors
 /// When the variables contradict each other, or a descriptor is not open.
-pub fn take_passed() -> Result<Vec<PassedSocket>, CommandFailure> {
+pub(crate) fn take_passed() -> Result<Vec<PassedSocket>, CommandFailure> {
     let names = passed_names(|name| std::env::var_os(name), std::process::id());
     process::forget_variables(&VARIABLES);
     let passed = (FIRST..).zip(names?).map(|(number, name)| match process::inherited(number) {
@@ -81,7 +81,7 @@ fn passed_names(
 ///
 /// # Errors
 /// When a descriptor is not a listening stream socket.
-pub fn join_listeners(
+pub(crate) fn join_listeners(
     passed: Vec<PassedSocket>,
     resolved: &ResolvedSettings,
 ) -> Result<(Settings, Vec<InheritedSocket>), CommandFailure> {

@@ -9,7 +9,7 @@
 //! the disk. Until then lines wait in the queue. A full disk, a full pipe or a closed one costs lines, which
 //! are counted, never a worker's time. [`RepeatedErrors`] gathers errors that come in floods.
 
-pub mod repeats;
+pub(crate) mod repeats;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -54,12 +54,12 @@ enum LogCommand {
 }
 
 /// Returns the number of lines dropped since the start.
-pub fn lines_dropped() -> u64 {
+pub(crate) fn lines_dropped() -> u64 {
     DROPPED.load(Relaxed)
 }
 
 /// Whether lines are being lost, as far as the log's thread has seen.
-pub fn is_failing() -> bool {
+pub(crate) fn is_failing() -> bool {
     FAILS.load(Relaxed) || FULL.load(Relaxed)
 }
 
@@ -96,19 +96,19 @@ fn clean_line(message: &str) -> String {
 }
 
 /// Returns the level that a `log_level` word names.
-pub fn parse_level(word: &str) -> LevelFilter {
+pub(crate) fn parse_level(word: &str) -> LevelFilter {
     word.parse().unwrap_or(LevelFilter::Info)
 }
 
 /// The main thread's handle on the log.
 #[derive(Clone, Debug)]
-pub struct LogHandle {
+pub(crate) struct LogHandle {
     commands: Sender<LogCommand>,
 }
 
 /// The log's queue before its thread is started.
 #[derive(Debug)]
-pub struct PendingLog {
+pub(crate) struct PendingLog {
     handle: LogHandle,
     received: Receiver<LogCommand>,
     file: Option<PathBuf>,
@@ -129,7 +129,7 @@ impl std::fmt::Debug for LogCommand {
 ///
 /// # Errors
 /// When the file cannot be opened: it is opened and closed once, so that the start fails rather than the log.
-pub fn install_logger(file: &str, level: LevelFilter) -> io::Result<PendingLog> {
+pub(crate) fn install_logger(file: &str, level: LevelFilter) -> io::Result<PendingLog> {
     let file = (!file.is_empty()).then(|| PathBuf::from(file));
     if let Some(path) = &file {
         open_file(path)?;
@@ -143,7 +143,7 @@ pub fn install_logger(file: &str, level: LevelFilter) -> io::Result<PendingLog> 
 
 impl PendingLog {
     /// Starts the thread, which opens the output and writes the lines that wait.
-    pub fn start(self) -> io::Result<LogHandle> {
+    pub(crate) fn start(self) -> io::Result<LogHandle> {
         let (received, file) = (self.received, self.file);
         thread::Builder::new()
             .name("log".to_owned())
@@ -154,19 +154,19 @@ impl PendingLog {
 
 impl LogHandle {
     /// Opens the file again, so that a rotated log continues under its old name.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         // Given up when the queue stays full: then the output is stuck, and no new one would help.
         let _ = self.commands.send_timeout(LogCommand::Reopen, Duration::from_millis(LOG_FLUSH_MS));
     }
 
     /// Asks for a check of the output; never waits.
-    pub fn check_output(&self) {
+    pub(crate) fn check_output(&self) {
         // A full queue has its own count of lost lines, and its thread is at work.
         let _ = self.commands.try_send(LogCommand::Check);
     }
 
     /// Waits until all earlier lines are written, but not for long: a stuck output must not hold up the exit.
-    pub fn flush(&self) -> bool {
+    pub(crate) fn flush(&self) -> bool {
         let deadline = Instant::now() + Duration::from_millis(LOG_FLUSH_MS);
         let (done, written) = bounded(1);
         let asked = self.commands.send_deadline(LogCommand::Flush(done), deadline);

@@ -2,14 +2,14 @@
 //!
 //! Owns the main thread. Holds no connection: those belong to the workers.
 
-pub mod activation;
-pub mod logging;
-pub mod notify;
-pub mod readiness_probe;
-pub mod reload;
-pub mod sampling;
-pub mod serve;
-pub mod signals;
-pub mod start;
-pub mod status_stream;
-pub mod systemd;
+pub(crate) mod activation;
+pub(crate) mod logging;
+pub(crate) mod notify;
+pub(crate) mod readiness_probe;
+pub(crate) mod reload;
+pub(crate) mod sampling;
+pub(crate) mod serve;
+pub(crate) mod signals;
+pub(crate) mod start;
+pub(crate) mod status_stream;
+pub(crate) mod systemd;

@@ -37,22 +37,23 @@ static FAILED: AtomicU64 = AtomicU64::new(0);
 static WAITING: AtomicU64 = AtomicU64::new(0);
 
 /// Returns the number of messages that wait for their destinations or are being tried.
-pub fn messages_waiting() -> u64 {
+pub(crate) fn messages_waiting() -> u64 {
     WAITING.load(Relaxed)
 }
 
 /// Returns the number of messages that a destination took since the start.
-pub fn messages_sent() -> u64 {
+pub(crate) fn messages_sent() -> u64 {
     SENT.load(Relaxed)
 }
 
 /// Returns the number of messages given up since the start.
-pub fn messages_failed() -> u64 {
+pub(crate) fn messages_failed() -> u64 {
     FAILED.load(Relaxed)
 }
 
 /// The settings that say where messages go.
-pub const DESTINATIONS: [&str; 4] = ["alert_webhook", "alert_command", "alert_email_to", "alert_sendmail"];
+pub(crate) const DESTINATIONS: [&str; 4] =
+    ["alert_webhook", "alert_command", "alert_email_to", "alert_sendmail"];
 
 /// A way out of the process.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl AlertDestination {
 
 /// All destinations of alerts, each with its queue.
 #[derive(Debug, Default)]
-pub struct AlertNotifier {
+pub(crate) struct AlertNotifier {
     queues: Vec<DestinationQueue>,
     /// Whether another notifier has taken its place: waiting messages are tried once more and not again.
     replaced: Arc<AtomicBool>,
@@ -103,7 +104,7 @@ struct DestinationQueue {
 
 impl AlertNotifier {
     /// Starts a thread for each destination. `seed` is for the jitter of their pauses.
-    pub fn new(settings: &Settings, seed: u64) -> AlertNotifier {
+    pub(crate) fn new(settings: &Settings, seed: u64) -> AlertNotifier {
         let host: Arc<str> = host_name().into();
         let webhooks = settings.alert_webhook.iter().map(|url| {
             (
@@ -140,7 +141,7 @@ impl AlertNotifier {
     }
 
     /// Writes messages into the log and gives them to every destination. Never waits.
-    pub fn send_notices(&self, notices: &[AlertNotice]) {
+    pub(crate) fn send_notices(&self, notices: &[AlertNotice]) {
         for notice in notices {
             log_notice(notice);
             for queue in &self.queues {

@@ -20,7 +20,7 @@ const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_PROBE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The main thread's part of the readiness probe.
-pub struct ReadinessProbe {
+pub(crate) struct ReadinessProbe {
     node: Arc<Node>,
     clock: Clock,
     wakers: Wakers,
@@ -32,7 +32,7 @@ pub struct ReadinessProbe {
 impl ReadinessProbe {
     /// Starts, and waits until a probe has passed through every worker, or is overdue. So a server that
     /// reports its start is also ready.
-    pub fn start(
+    pub(crate) fn start(
         node: Arc<Node>,
         clock: Clock,
         wakers: Wakers,
@@ -48,7 +48,7 @@ impl ReadinessProbe {
     }
 
     /// Sends a probe and checks the log when they are due, and logs a verdict that has changed.
-    pub fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         if now >= self.next_log_check {
             self.next_log_check = now + LOG_CHECK_INTERVAL;
             self.log_handle.check_output();

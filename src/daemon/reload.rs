@@ -18,7 +18,7 @@ struct SettingChange<'a> {
 
 /// Reads, applies and reports; returns the settings in force afterwards. A setting that needs a restart keeps
 /// its text, so that the next reload reports it again.
-pub fn reload_settings(inputs: &SettingInputs, running: &ResolvedSettings) -> ResolvedSettings {
+pub(crate) fn reload_settings(inputs: &SettingInputs, running: &ResolvedSettings) -> ResolvedSettings {
     let wanted = match ResolvedSettings::read_again(inputs) {
         Ok(wanted) => wanted,
         Err(refusal) => {

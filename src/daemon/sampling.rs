@@ -39,7 +39,7 @@ const SUMMARY_SAMPLES: u64 = 60;
 
 /// The watch, as the pages and the main thread share it.
 #[derive(Clone, Debug)]
-pub struct SharedWatch {
+pub(crate) struct SharedWatch {
     watch: Arc<Mutex<Watch>>,
     /// Whether `/status` was read since addresses were last counted. Counting asks the kernel about each
     /// connection, so it waits for a reader.
@@ -48,22 +48,22 @@ pub struct SharedWatch {
 
 impl SharedWatch {
     /// Makes a watch without samples.
-    pub fn new(bounds: WatchBounds) -> SharedWatch {
+    pub(crate) fn new(bounds: WatchBounds) -> SharedWatch {
         SharedWatch { watch: Arc::new(Mutex::new(Watch::new(bounds))), status_was_read: Arc::default() }
     }
 
     /// Locks the watch; hold it briefly.
-    pub fn lock(&self) -> MutexGuard<'_, Watch> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().expect("a panic ends the process, so the lock is never poisoned")
     }
 
     /// Notes that the state was read.
-    pub fn note_status_reader(&self) {
+    pub(crate) fn note_status_reader(&self) {
         self.status_was_read.store(true, Relaxed);
     }
 
     /// Returns the pages that read the watch.
-    pub fn pages(&self) -> Pages {
+    pub(crate) fn pages(&self) -> Pages {
         let (metrics, status) = (self.clone(), self.clone());
         Pages {
             metrics: Box::new(move |snapshot, format| {
@@ -91,7 +91,7 @@ fn with_process_counts(snapshot: &Snapshot) -> Snapshot {
 }
 
 /// Takes the samples of the main thread.
-pub struct HostSampler {
+pub(crate) struct HostSampler {
     node: Arc<Node>,
     clock: Clock,
     wakers: Wakers,
@@ -109,7 +109,7 @@ pub struct HostSampler {
 
 impl HostSampler {
     /// Makes a sampler without alerts, whose first sample is due at once.
-    pub fn new(
+    pub(crate) fn new(
         node: Arc<Node>,
         clock: Clock,
         wakers: Wakers,
@@ -136,7 +136,7 @@ impl HostSampler {
 
     /// Replaces the alert rules, and the destinations if there are new ones. Messages that wait for old
     /// destinations are still sent.
-    pub fn replace_alerts(&mut self, rules: Vec<AlertRule>, notifier: Option<AlertNotifier>) {
+    pub(crate) fn replace_alerts(&mut self, rules: Vec<AlertRule>, notifier: Option<AlertNotifier>) {
         if let Some(notifier) = notifier {
             self.notifier = notifier;
         }
@@ -145,7 +145,7 @@ impl HostSampler {
     }
 
     /// Takes a sample if a second has passed.
-    pub fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         if now < self.next {
             return;
         }

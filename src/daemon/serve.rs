@@ -49,7 +49,7 @@ const STOP_MS: u64 = 1_000;
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFailure> {
+pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFailure> {
     // Before anything is opened: only then are the numbers those of passed descriptors.
     let passed = activation::take_passed()?;
     // Other open descriptors are not for the programs that alerts run; an old kernel cannot say which they

@@ -13,7 +13,7 @@ use signal_hook::flag;
 
 /// The interval at which the main thread polls: short beside any drain, and 20 wake-ups a second cost
 /// nothing.
-pub const SIGNAL_POLL_MS: u64 = 50;
+pub(crate) const SIGNAL_POLL_MS: u64 = 50;
 
 /// The signals with a handler, and their actions. SIGPIPE needs none: the standard library ignores it.
 const ACTIONS: [(i32, SignalAction); 6] = [
@@ -27,7 +27,7 @@ const ACTIONS: [(i32, SignalAction); 6] = [
 
 /// The action that a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignalAction {
+pub(crate) enum SignalAction {
     /// Drains; if a drain is under way already, stops at once.
     End {
         /// The signal's name, for the log.
@@ -46,13 +46,13 @@ pub enum SignalAction {
 
 /// A flag for each signal with a handler.
 #[derive(Debug)]
-pub struct SignalFlags {
+pub(crate) struct SignalFlags {
     flags: Vec<(Arc<AtomicBool>, SignalAction)>,
 }
 
 impl SignalFlags {
     /// Takes the signals over, for the rest of the process's life.
-    pub fn take() -> io::Result<SignalFlags> {
+    pub(crate) fn take() -> io::Result<SignalFlags> {
         let take = |(signal, action)| {
             let flag = Arc::new(AtomicBool::new(false));
             flag::register(signal, Arc::clone(&flag)).map(|_| (flag, action))
@@ -61,7 +61,7 @@ impl SignalFlags {
     }
 
     /// Returns the actions of signals that came since the last call.
-    pub fn take_pending(&self) -> impl Iterator<Item = SignalAction> {
+    pub(crate) fn take_pending(&self) -> impl Iterator<Item = SignalAction> {
         self.flags.iter().filter(|(flag, _)| flag.swap(false, Relaxed)).map(|(_, action)| *action)
     }
 }

@@ -11,7 +11,7 @@ use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::reactor::{AddressSetting, BindFault, BoundAddress, Capacity, StartError};
 
 /// Describes a failed start in one line: the call, the value, the limit and the way out.
-pub fn start_failure(error: &StartError) -> CommandFailure {
+pub(crate) fn start_failure(error: &StartError) -> CommandFailure {
     CommandFailure::Run(match error {
         StartError::Address { setting, text } => {
             let setting = setting_name(*setting);
@@ -81,7 +81,7 @@ fn bind_advice(fault: BindFault, setting: &str, os: &std::io::Error) -> String {
 }
 
 /// The log line of a start that went well.
-pub fn started_line(
+pub(crate) fn started_line(
     settings: &Settings,
     capacity: &Capacity,
     bound: &[BoundAddress],
@@ -119,7 +119,7 @@ fn backend_name(settings: &Settings) -> &'static str {
 
 /// Returns the dashboard's address and the two commands that a newcomer wants first; none when they would not
 /// work as they stand.
-pub fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<String> {
+pub(crate) fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<String> {
     let authority = |listener: ListenerKind| {
         bound.iter().filter(|bound| bound.listener == listener).find_map(|bound| match &bound.address {
             ListenAddress::Tcp(address) => Some(reachable(*address)),
@@ -154,7 +154,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 const CONNECTIONS_HOPED_FOR: usize = 1_000;
 
 /// Returns a log line for each setting that is allowed and still probably a mistake.
-pub fn doubt_lines(
+pub(crate) fn doubt_lines(
     settings: &Settings,
     capacity: &Capacity,
     bound: &[BoundAddress],

@@ -16,19 +16,19 @@ use crate::wire::rules::STATUS_TOPIC;
 
 /// Publishes the server's state to `fanwheel.status`.
 #[derive(Debug)]
-pub struct StatusStream {
+pub(crate) struct StatusStream {
     node: Arc<Node>,
     wakers: Wakers,
 }
 
 impl StatusStream {
     /// Makes a stream that publishes through the node's hub; `wakers` are those of its workers.
-    pub fn new(node: Arc<Node>, wakers: Wakers) -> StatusStream {
+    pub(crate) fn new(node: Arc<Node>, wakers: Wakers) -> StatusStream {
         StatusStream { node, wakers }
     }
 
     /// Publishes the newest state if somebody listens; costs one short lock while nobody does.
-    pub fn publish_status(&self, shared: &SharedWatch, now: Now) {
+    pub(crate) fn publish_status(&self, shared: &SharedWatch, now: Now) {
         if !self.node.hub.has_subscribers(STATUS_TOPIC) {
             return;
         }

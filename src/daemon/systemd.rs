@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// The socket of the service manager, if there is one.
 #[derive(Debug, Default)]
-pub struct ServiceManager {
+pub(crate) struct ServiceManager {
     address: Option<SocketAddr>,
     /// Half of the watchdog's deadline.
     period: Option<Duration>,
@@ -21,7 +21,7 @@ pub struct ServiceManager {
 impl ServiceManager {
     /// Reads the variables of the protocol. `variable` looks one up, as `std::env::var_os` does; `pid` is
     /// this process's id.
-    pub fn from_environment(
+    pub(crate) fn from_environment(
         variable: impl Fn(&str) -> Option<std::ffi::OsString>,
         pid: u32,
     ) -> ServiceManager {
@@ -37,22 +37,22 @@ impl ServiceManager {
     }
 
     /// Reports that the server is ready.
-    pub fn notify_ready(&self) {
+    pub(crate) fn notify_ready(&self) {
         self.send("READY=1");
     }
 
     /// Reports that the configuration is being read again; [`ServiceManager::notify_ready`] ends it.
-    pub fn notify_reloading(&self) {
+    pub(crate) fn notify_reloading(&self) {
         self.send("RELOADING=1");
     }
 
     /// Reports that the server drains.
-    pub fn notify_stopping(&self) {
+    pub(crate) fn notify_stopping(&self) {
         self.send("STOPPING=1");
     }
 
     /// Reports that the process is alive, when the watchdog is due.
-    pub fn notify_alive(&mut self, now: Instant) {
+    pub(crate) fn notify_alive(&mut self, now: Instant) {
         let Some(period) = self.period else { return };
         if self.last_alive.is_none_or(|last| now.saturating_duration_since(last) >= period) {
             self.last_alive = Some(now);

@@ -15,7 +15,7 @@ const VALUE_COLUMNS_MAX: usize = 28;
 /// The judgement of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The value is good enough.
     Ok,
     /// Something will go wrong: the exit code is 1.
@@ -28,32 +28,32 @@ pub enum Verdict {
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The key of a setting or the name of a check.
-    pub key: String,
+    pub(crate) key: String,
     /// Unit of the values; empty for none.
-    pub unit: String,
+    pub(crate) unit: String,
     /// The value that was found.
-    pub found: String,
+    pub(crate) found: String,
     /// The value that is needed; empty where nothing is judged.
-    pub needed: String,
+    pub(crate) needed: String,
     /// The judgement of the value.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// The trouble that a bad value causes.
-    pub why: String,
+    pub(crate) why: String,
     /// The price of the remedy; empty for none.
-    pub price: String,
+    pub(crate) price: String,
     /// Remedies, a line each; empty when there is nothing to do.
-    pub fix: Vec<String>,
+    pub(crate) fix: Vec<String>,
 }
 
 /// Returns whether no finding is bad.
-pub fn is_fine(findings: &[Finding]) -> bool {
+pub(crate) fn is_fine(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.verdict != Verdict::Bad)
 }
 
 /// Writes a table with a line for each finding, and reason and remedy below those that are not good.
-pub fn text(findings: &[Finding]) -> String {
+pub(crate) fn text(findings: &[Finding]) -> String {
     let width = |field: fn(&Finding) -> &str, most: usize| {
         findings.iter().map(|finding| field(finding).chars().count()).filter(|&width| width <= most).max()
     };

@@ -2,6 +2,6 @@
 //!
 //! `probe` reads the host and opens streams. `judge` turns readings into findings and is pure.
 
-pub mod finding;
+pub(crate) mod finding;
 pub mod judge;
-pub mod probe;
+pub(crate) mod probe;

@@ -19,7 +19,7 @@ use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
 
 /// A batch that is being put together.
 #[derive(Default)]
-pub struct SendBatch<'a> {
+pub(crate) struct SendBatch<'a> {
     slices: Vec<IoSlice<'a>>,
     /// The frame of each slice; none for a connection's own bytes.
     frames: Vec<Option<&'a Arc<SharedFrame>>>,
@@ -29,57 +29,57 @@ pub struct SendBatch<'a> {
 
 /// One send of the batch.
 #[derive(Clone, Debug)]
-pub struct PlannedSend {
+pub(crate) struct PlannedSend {
     /// Slot of the connection.
-    pub slot: u32,
+    pub(crate) slot: u32,
     /// Indices of its slices, own bytes first.
-    pub parts: Range<usize>,
+    pub(crate) parts: Range<usize>,
     /// Bytes in all slices.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Bytes in the slices of its own, which precede the frames.
-    pub own: usize,
+    pub(crate) own: usize,
     /// The stream's position once the kernel has taken all slices.
-    pub upto: EventId,
+    pub(crate) upto: EventId,
     /// Rounds offer everything newer than `upto`: nothing else waited when the batch was put together.
-    pub caught_up: bool,
+    pub(crate) caught_up: bool,
     /// The frames are a replay: their age tells nothing of the server.
-    pub replaying: bool,
+    pub(crate) replaying: bool,
 }
 
 /// The outcome of one send.
 #[derive(Debug)]
-pub struct SendOutcome {
+pub(crate) struct SendOutcome {
     /// Slot of the connection.
-    pub slot: u32,
+    pub(crate) slot: u32,
     /// Result from the kernel.
-    pub result: SendResult,
+    pub(crate) result: SendResult,
     /// The kernel took all slices.
-    pub whole: bool,
+    pub(crate) whole: bool,
     /// Bytes taken of the connection's own.
-    pub own_taken: usize,
+    pub(crate) own_taken: usize,
     /// Number of frames taken whole.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// The position that the taken frames reach; none if no frame was begun and slices are left.
-    pub position: Option<EventId>,
+    pub(crate) position: Option<EventId>,
     /// A frame that was taken in part, and the bytes of it that were.
-    pub half: Option<(Arc<SharedFrame>, usize)>,
+    pub(crate) half: Option<(Arc<SharedFrame>, usize)>,
     /// Copied from [`PlannedSend::caught_up`].
-    pub caught_up: bool,
+    pub(crate) caught_up: bool,
 }
 
 impl<'a> SendBatch<'a> {
     /// Returns true while another send may be added to one of so many equal parts of the batch.
-    pub fn has_room(&self, parts: usize) -> bool {
+    pub(crate) fn has_room(&self, parts: usize) -> bool {
         self.planned.len() < BATCH_SENDS_MAX / parts && self.bytes < BATCH_BYTES_MAX / parts
     }
 
     /// Whether nothing is to be sent.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.planned.is_empty()
     }
 
     /// Adds frames that several sends may share. Returns the indices of their slices.
-    pub fn add_frames(
+    pub(crate) fn add_frames(
         &mut self,
         frames: impl Iterator<Item = &'a Arc<SharedFrame>>,
         chunked: bool,
@@ -93,7 +93,7 @@ impl<'a> SendBatch<'a> {
     }
 
     /// Adds a connection's own bytes. Returns their number.
-    pub fn add_own(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> usize {
+    pub(crate) fn add_own(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> usize {
         let mut bytes = 0;
         for part in parts {
             bytes += part.len();
@@ -104,22 +104,22 @@ impl<'a> SendBatch<'a> {
     }
 
     /// Index that the next slice will have.
-    pub fn cursor(&self) -> usize {
+    pub(crate) fn cursor(&self) -> usize {
         self.slices.len()
     }
 
     /// Sum of the bytes in a range of slices.
-    pub fn bytes_of(&self, parts: Range<usize>) -> usize {
+    pub(crate) fn bytes_of(&self, parts: Range<usize>) -> usize {
         self.slices[parts].iter().map(|slice| slice.len()).sum()
     }
 
     /// Id of the frame in a slice; none for own bytes.
-    pub fn frame_id(&self, part: usize) -> Option<EventId> {
+    pub(crate) fn frame_id(&self, part: usize) -> Option<EventId> {
         self.frames[part].map(|frame| frame.id())
     }
 
     /// Adds a send of at least one slice.
-    pub fn add(&mut self, planned_send: PlannedSend) {
+    pub(crate) fn add(&mut self, planned_send: PlannedSend) {
         debug_assert!(
             !planned_send.parts.is_empty() && planned_send.own <= planned_send.bytes,
             "a send offers something"
@@ -129,7 +129,7 @@ impl<'a> SendBatch<'a> {
     }
 
     /// Offers the batch to the kernel. Counts into `ages` the age of each event that the kernel took whole.
-    pub fn send(self, io: &mut impl Io, ages: &AtomicHistogram) -> Vec<SendOutcome> {
+    pub(crate) fn send(self, io: &mut impl Io, ages: &AtomicHistogram) -> Vec<SendOutcome> {
         let offer = |planned_send: &PlannedSend| SendOp {
             slot: planned_send.slot,
             parts: &self.slices[planned_send.parts.clone()],

@@ -57,7 +57,7 @@ use crate::wire::request::{BatchRequest, PublishRequest};
 
 /// A connection's slot and generation: a stale one never reaches the slot's new owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnToken(pub u64);
+pub struct ConnToken(pub(crate) u64);
 
 impl ConnToken {
     /// Token of a slot's present owner.
@@ -71,31 +71,31 @@ impl ConnToken {
     }
 
     /// Number that tells the slot's owners apart.
-    pub fn generation(self) -> u32 {
+    pub(crate) fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }
 
 /// One connection of a worker. Pinned to 64 bytes.
 #[derive(Debug)]
-pub struct Conn {
+pub(crate) struct Conn {
     /// Tells this connection from an earlier one in the same slot.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// Tick in which it was accepted.
-    pub opened: Tick,
+    pub(crate) opened: Tick,
     /// Its user agent, a number of the worker's [`UserAgents`](super::user_agents::UserAgents).
-    pub agent: u16,
+    pub(crate) agent: u16,
     /// Listener that accepted it.
-    pub listener: ListenerKind,
+    pub(crate) listener: ListenerKind,
     /// Bits of [`flag`], changed by methods only.
     flags: u8,
     /// Its place between two requests, in one, or as a stream.
-    pub state: ConnState,
+    pub(crate) state: ConnState,
 }
 
 /// A limit on public connections that a newcomer is over: it is here only to be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnLimit {
+pub(crate) enum ConnLimit {
     /// Connections of the node.
     Node,
     /// Connections of one client address.
@@ -104,19 +104,19 @@ pub enum ConnLimit {
 
 /// Bits of `Conn::flags`, as in the table at the head of this file.
 mod flag {
-    pub const TO_WRITE: u8 = 1;
-    pub const TO_READ: u8 = 2;
-    pub const IN_BATCH: u8 = 4;
-    pub const UNREAD: u8 = 8;
-    pub const OVER_NODE: u8 = 16;
-    pub const OVER_ADDRESS: u8 = 32;
-    pub const FULL: u8 = 64;
-    pub const ENDED: u8 = 128;
+    pub(crate) const TO_WRITE: u8 = 1;
+    pub(crate) const TO_READ: u8 = 2;
+    pub(crate) const IN_BATCH: u8 = 4;
+    pub(crate) const UNREAD: u8 = 8;
+    pub(crate) const OVER_NODE: u8 = 16;
+    pub(crate) const OVER_ADDRESS: u8 = 32;
+    pub(crate) const FULL: u8 = 64;
+    pub(crate) const ENDED: u8 = 128;
 }
 
 /// States of a connection, as drawn at the head of this file.
 #[derive(Debug)]
-pub enum ConnState {
+pub(crate) enum ConnState {
     /// Nothing of the next request has arrived.
     Idle,
     /// A request is arriving, being answered, or the connection is on its way out.
@@ -127,95 +127,95 @@ pub enum ConnState {
 
 /// A subscriber: its position, and bytes on their way to it.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// Everything up to this id has been handed to the kernel or to `pending`.
-    pub position: EventId,
+    pub(crate) position: EventId,
     /// Bytes that must be sent before anything else.
-    pub pending: Option<Box<PendingOutput>>,
+    pub(crate) pending: Option<Box<PendingOutput>>,
     /// Several topics or a filter: the individual path.
-    pub selection: Option<Box<StreamSelection>>,
+    pub(crate) selection: Option<Box<StreamSelection>>,
     /// The worker's index of its topic, and its place in that topic's list. Unused with `selection`.
-    pub place: SubscriberPlace,
+    pub(crate) place: SubscriberPlace,
     /// Tick in which the socket last took bytes, or began to refuse them.
-    pub last_write: Tick,
+    pub(crate) last_write: Tick,
     /// Tick in which the stream is to be ended: longest life, or departure in a drain.
-    pub end_due: Tick,
+    pub(crate) end_due: Tick,
     /// Bytes received after the request, in units of 64, each read rounded up.
-    pub upstream: u16,
+    pub(crate) upstream: u16,
     /// Bits of the stream, changed by its methods.
-    pub mode: StreamMode,
+    pub(crate) mode: StreamMode,
     /// It has asked for history and has not been live since: all it is sent is a replay. A `bool`, so that
     /// [`ConnState`] finds room for its tag in here.
-    pub replaying: bool,
+    pub(crate) replaying: bool,
     /// Events of that replay so far.
-    pub replayed: u32,
+    pub(crate) replayed: u32,
 }
 
 /// Bits of a stream: only `Stream`'s methods change them.
 #[derive(Clone, Copy, Debug)]
-pub struct StreamMode(u8);
+pub(crate) struct StreamMode(u8);
 
 /// Bits of `Stream::mode`, as in the table at the head of this file.
 mod mode {
-    pub const CHUNKED: u8 = 1;
-    pub const CLOCK: u8 = 2;
-    pub const BEHIND: u8 = 4;
-    pub const ENDING: u8 = 8;
-    pub const NEWCOMER: u8 = 16;
-    pub const LAGGING: u8 = 32;
-    pub const ENDED_BY_OPERATOR: u8 = 64;
-    pub const PASSED_BY: u8 = 128;
+    pub(crate) const CHUNKED: u8 = 1;
+    pub(crate) const CLOCK: u8 = 2;
+    pub(crate) const BEHIND: u8 = 4;
+    pub(crate) const ENDING: u8 = 8;
+    pub(crate) const NEWCOMER: u8 = 16;
+    pub(crate) const LAGGING: u8 = 32;
+    pub(crate) const ENDED_BY_OPERATOR: u8 = 64;
+    pub(crate) const PASSED_BY: u8 = 128;
 }
 
 /// A subscriber's entry in a topic's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SubscriberPlace {
+pub(crate) struct SubscriberPlace {
     /// The worker's index of the topic.
-    pub topic: u32,
+    pub(crate) topic: u32,
     /// Index in its list of subscribers.
-    pub index: u32,
+    pub(crate) index: u32,
 }
 
 /// The part of a stream that only several topics or a filter need.
 #[derive(Debug)]
-pub struct StreamSelection {
+pub(crate) struct StreamSelection {
     /// One entry for each topic.
-    pub places: Box<[SubscriberPlace]>,
+    pub(crate) places: Box<[SubscriberPlace]>,
     /// Floor of each topic up to which losses have been told.
-    pub reported_floors: Box<[EventId]>,
+    pub(crate) reported_floors: Box<[EventId]>,
     /// Only events of these names; empty for all.
-    pub names: Box<[Box<str>]>,
+    pub(crate) names: Box<[Box<str>]>,
 }
 
 /// Bytes on their way to one subscriber alone: the rest of a frame, then bytes of its own.
 #[derive(Debug, Default)]
-pub struct PendingOutput {
+pub(crate) struct PendingOutput {
     /// A frame of which part was sent, and the offset of the rest.
-    pub frame: Option<(Arc<SharedFrame>, usize)>,
+    pub(crate) frame: Option<(Arc<SharedFrame>, usize)>,
     /// Own bytes: head, greeting, gap events, the end.
-    pub bytes: Cow<'static, [u8]>,
+    pub(crate) bytes: Cow<'static, [u8]>,
     /// Length of the part of `bytes` that has been sent.
-    pub sent: usize,
+    pub(crate) sent: usize,
 }
 
 /// A connection between its request and its answer.
 #[derive(Debug)]
-pub struct HttpExchange {
+pub(crate) struct HttpExchange {
     /// Bytes received and not yet understood.
-    pub input: RequestInput,
+    pub(crate) input: RequestInput,
     /// Part of the exchange that `input` belongs to.
-    pub phase: ExchangePhase,
+    pub(crate) phase: ExchangePhase,
     /// Bytes of answers, sent or not.
-    pub out: Vec<u8>,
+    pub(crate) out: Vec<u8>,
     /// Length of the part of `out` that has been sent.
-    pub sent: usize,
+    pub(crate) sent: usize,
     /// Fate of the connection when `out` is sent.
-    pub after: AfterAnswer,
+    pub(crate) after: AfterAnswer,
 }
 
 /// Phases of an exchange, each named after the thing it waits for or does.
 #[derive(Debug)]
-pub enum ExchangePhase {
+pub(crate) enum ExchangePhase {
     /// Waits for the rest of a head.
     Head,
     /// Waits for the rest of a publish body.
@@ -232,7 +232,7 @@ pub enum ExchangePhase {
 
 /// Fate of a connection after its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterAnswer {
+pub(crate) enum AfterAnswer {
     /// It stays for the next request.
     KeepAlive,
     /// It ends, after reading on for a while: a reset would eat the answer.
@@ -241,24 +241,24 @@ pub enum AfterAnswer {
 
 /// A publish body that arrives in pieces.
 #[derive(Debug)]
-pub struct PublishUpload {
+pub(crate) struct PublishUpload {
     /// Request that the body belongs to.
-    pub kind: UploadKind,
+    pub(crate) kind: UploadKind,
     /// Bytes of the body so far.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Marks of its end.
-    pub framing: UploadFraming,
+    pub(crate) framing: UploadFraming,
     /// Bytes charged to the node's budget.
-    pub charged: usize,
+    pub(crate) charged: usize,
     /// The request was HTTP/1.1.
-    pub http11: bool,
+    pub(crate) http11: bool,
     /// The request asked to keep the connection.
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
 }
 
 /// Requests that publish, by their path.
 #[derive(Debug)]
-pub enum UploadKind {
+pub(crate) enum UploadKind {
     /// `POST /publish`, one event.
     Publish(Box<PublishRequest>),
     /// `POST /publish/batch`, an event a line.
@@ -269,7 +269,7 @@ pub enum UploadKind {
 
 /// Ways in which a request tells where its body ends (RFC 9112 §6).
 #[derive(Debug)]
-pub enum UploadFraming {
+pub(crate) enum UploadFraming {
     /// `Content-Length`, with its value.
     Bytes(usize),
     /// `Transfer-Encoding: chunked`, decoded as it comes.
@@ -280,7 +280,7 @@ const _: () = assert!(size_of::<Conn>() <= 64, "an idle subscriber on one topic"
 
 impl AfterAnswer {
     /// Reason of the connection's end, if it ends.
-    pub fn reason(self) -> CloseReason {
+    pub(crate) fn reason(self) -> CloseReason {
         match self {
             AfterAnswer::KeepAlive => CloseReason::Peer,
             AfterAnswer::Linger(why) => why,
@@ -290,7 +290,12 @@ impl AfterAnswer {
 
 impl Conn {
     /// A connection just accepted, with the limit that it is over, if any.
-    pub fn new(generation: u32, opened: Tick, listener: ListenerKind, over: Option<ConnLimit>) -> Conn {
+    pub(crate) fn new(
+        generation: u32,
+        opened: Tick,
+        listener: ListenerKind,
+        over: Option<ConnLimit>,
+    ) -> Conn {
         let flags = match over {
             None => 0,
             Some(ConnLimit::Node) => flag::OVER_NODE,
@@ -300,7 +305,7 @@ impl Conn {
     }
 
     /// The limit that it was over when it was accepted.
-    pub fn over_limit(&self) -> Option<ConnLimit> {
+    pub(crate) fn over_limit(&self) -> Option<ConnLimit> {
         match self.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
             0 => None,
             flag::OVER_NODE => Some(ConnLimit::Node),
@@ -309,65 +314,65 @@ impl Conn {
     }
 
     /// Whether the socket took less than it was offered, and has not been writable since.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.flags & flag::FULL != 0
     }
 
     /// Notes that the socket took less than it was offered: nothing is sent until it is writable.
-    pub fn mark_full(&mut self) {
+    pub(crate) fn mark_full(&mut self) {
         self.flags |= flag::FULL;
     }
 
     /// Notes that the socket is writable. Returns whether it was full.
-    pub fn mark_writable(&mut self) -> bool {
+    pub(crate) fn mark_writable(&mut self) -> bool {
         self.take_flag(flag::FULL)
     }
 
     /// Whether the poll has said that the peer has finished, and reads have not come to the end.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.flags & flag::ENDED != 0
     }
 
     /// Notes that the peer has finished or is gone. The poll says so once, so reads go on to the end.
-    pub fn mark_ended(&mut self) {
+    pub(crate) fn mark_ended(&mut self) {
         self.flags |= flag::ENDED;
     }
 
     /// Notes that a read found nothing.
-    pub fn clear_ended(&mut self) {
+    pub(crate) fn clear_ended(&mut self) {
         self.flags &= !flag::ENDED;
     }
 
     /// Whether it waits for its turn to be read.
-    pub fn is_in_read_queue(&self) -> bool {
+    pub(crate) fn is_in_read_queue(&self) -> bool {
         self.flags & flag::TO_READ != 0
     }
 
     /// Notes that it is to be read. Returns whether its token has to be queued: it is not there yet.
-    pub fn enter_read_queue(&mut self) -> bool {
+    pub(crate) fn enter_read_queue(&mut self) -> bool {
         let enters = self.flags & flag::TO_READ == 0;
         self.flags |= flag::TO_READ;
         enters
     }
 
     /// Notes that its token was taken from the queue of reads.
-    pub fn leave_read_queue(&mut self) {
+    pub(crate) fn leave_read_queue(&mut self) {
         self.flags &= !flag::TO_READ;
     }
 
     /// Notes that bytes may wait which are not read while an answer does.
-    pub fn defer_read(&mut self) {
+    pub(crate) fn defer_read(&mut self) {
         self.flags |= flag::UNREAD;
     }
 
     /// Returns whether a read was deferred; it no longer is.
-    pub fn take_deferred_read(&mut self) -> bool {
+    pub(crate) fn take_deferred_read(&mut self) -> bool {
         self.take_flag(flag::UNREAD)
     }
 
     /// Notes that it has output. Returns whether its token has to be queued: it is not there yet, and its
     /// socket is not full.
-    pub fn enter_write_queue(&mut self) -> bool {
+    pub(crate) fn enter_write_queue(&mut self) -> bool {
         let enters = self.flags & (flag::TO_WRITE | flag::FULL) == 0;
         if enters {
             self.flags |= flag::TO_WRITE;
@@ -376,22 +381,22 @@ impl Conn {
     }
 
     /// Notes that its token was taken from the queue of writes.
-    pub fn leave_write_queue(&mut self) {
+    pub(crate) fn leave_write_queue(&mut self) {
         self.flags &= !flag::TO_WRITE;
     }
 
     /// Whether a send to it is part of the batch that is being put together.
-    pub fn is_in_batch(&self) -> bool {
+    pub(crate) fn is_in_batch(&self) -> bool {
         self.flags & flag::IN_BATCH != 0
     }
 
     /// Notes that a round has planned a send to it.
-    pub fn join_batch(&mut self) {
+    pub(crate) fn join_batch(&mut self) {
         self.flags |= flag::IN_BATCH;
     }
 
     /// Notes that the batch has been sent.
-    pub fn leave_batch(&mut self) {
+    pub(crate) fn leave_batch(&mut self) {
         self.flags &= !flag::IN_BATCH;
     }
 
@@ -404,7 +409,7 @@ impl Conn {
 
 impl StreamMode {
     /// Bits of a stream that joins: it is behind until it has read the log to its end.
-    pub fn joining(chunked: bool, clock: bool) -> StreamMode {
+    pub(crate) fn joining(chunked: bool, clock: bool) -> StreamMode {
         let chunked = if chunked { mode::CHUNKED } else { 0 };
         let clock = if clock { mode::CLOCK } else { 0 };
         StreamMode(mode::BEHIND | mode::NEWCOMER | chunked | clock)
@@ -417,75 +422,75 @@ impl StreamMode {
 
 impl Stream {
     /// Whether rounds send to it. A stream with bytes of its own to send is behind.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         debug_assert!(self.pending.is_none() || self.mode.has(mode::BEHIND), "own bytes go first");
         !self.mode.has(mode::BEHIND)
     }
 
     /// Leaves the rounds: it reads the log from its position on.
-    pub fn fall_behind(&mut self) {
+    pub(crate) fn fall_behind(&mut self) {
         self.mode.0 |= mode::BEHIND;
     }
 
     /// Joins the rounds: it has read the log to its end. If [`is_recovering`](Stream::is_recovering), that
     /// ends, too.
-    pub fn catch_up(&mut self) {
+    pub(crate) fn catch_up(&mut self) {
         debug_assert!(self.pending.is_none(), "own bytes go first");
         self.mode.0 &= !mode::BEHIND;
     }
 
     /// Whether its socket was full and it has not caught up since.
-    pub fn is_lagging(&self) -> bool {
+    pub(crate) fn is_lagging(&self) -> bool {
         self.mode.has(mode::LAGGING)
     }
 
     /// Notes that its socket took less than it was offered. Returns whether it lags only since now.
-    pub fn mark_lagging(&mut self) -> bool {
+    pub(crate) fn mark_lagging(&mut self) -> bool {
         let begins = !self.is_lagging();
         self.mode.0 |= mode::BEHIND | mode::LAGGING;
         begins
     }
 
     /// Notes that it has caught up or is gone. Returns whether it lagged.
-    pub fn stop_lagging(&mut self) -> bool {
+    pub(crate) fn stop_lagging(&mut self) -> bool {
         let lagged = self.is_lagging();
         self.mode.0 &= !(mode::LAGGING | mode::PASSED_BY);
         lagged
     }
 
     /// Whether it has lost history under the policy `latest` and has not caught up since.
-    pub fn is_passed_by(&self) -> bool {
+    pub(crate) fn is_passed_by(&self) -> bool {
         self.mode.has(mode::PASSED_BY)
     }
 
     /// Notes that history is gone which a lagging stream had still to read.
-    pub fn mark_passed_by(&mut self) {
+    pub(crate) fn mark_passed_by(&mut self) {
         debug_assert!(self.is_lagging(), "only a slow stream leaves out superseded frames");
         self.mode.0 |= mode::PASSED_BY;
     }
 
     /// Whether its next catching up ends a replay or a lag.
-    pub fn is_recovering(&self) -> bool {
+    pub(crate) fn is_recovering(&self) -> bool {
         self.replaying || self.mode.has(mode::LAGGING | mode::PASSED_BY)
     }
 
     /// Whether its last bytes are queued.
-    pub fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.mode.has(mode::ENDING)
     }
 
     /// Notes that its last bytes are queued: it reads no further frames.
-    pub fn mark_ending(&mut self) {
+    pub(crate) fn mark_ending(&mut self) {
         self.mode.0 |= mode::BEHIND | mode::ENDING;
     }
 
     /// Whether the operator ends it.
-    pub fn is_ended_by_operator(&self) -> bool {
+    pub(crate) fn is_ended_by_operator(&self) -> bool {
         self.mode.has(mode::ENDED_BY_OPERATOR)
     }
 
     /// Notes that the operator ends it. Returns false for a stream on its way out, which keeps its reason.
-    pub fn end_by_operator(&mut self, now: Tick) -> bool {
+    pub(crate) fn end_by_operator(&mut self, now: Tick) -> bool {
         let begins = !self.mode.has(mode::ENDING | mode::ENDED_BY_OPERATOR);
         if begins {
             self.mode.0 |= mode::ENDED_BY_OPERATOR;
@@ -496,34 +501,34 @@ impl Stream {
 
     /// Returns whether this is its first timer: that heartbeat comes early by chance, so that streams which
     /// came together part.
-    pub fn take_newcomer(&mut self) -> bool {
+    pub(crate) fn take_newcomer(&mut self) -> bool {
         let newcomer = self.mode.has(mode::NEWCOMER);
         self.mode.0 &= !mode::NEWCOMER;
         newcomer
     }
 
     /// Whether heartbeats carry the time.
-    pub fn has_clock(&self) -> bool {
+    pub(crate) fn has_clock(&self) -> bool {
         self.mode.has(mode::CLOCK)
     }
 
     /// Whether its filter, if it has one, lets a frame through.
-    pub fn wants(&self, frame: &SharedFrame) -> bool {
+    pub(crate) fn wants(&self, frame: &SharedFrame) -> bool {
         self.selection.as_ref().is_none_or(|selection| selection.wants(frame))
     }
 
     /// Whether it has to read the log to go on.
-    pub fn reads_log(&self) -> bool {
+    pub(crate) fn reads_log(&self) -> bool {
         self.mode.has(mode::BEHIND) && !self.mode.has(mode::ENDING)
     }
 
     /// Whether frames go out as chunks.
-    pub fn chunked(&self) -> bool {
+    pub(crate) fn chunked(&self) -> bool {
         self.mode.has(mode::CHUNKED)
     }
 
     /// Its places in topics' lists.
-    pub fn places(&self) -> &[SubscriberPlace] {
+    pub(crate) fn places(&self) -> &[SubscriberPlace] {
         match &self.selection {
             Some(selection) => &selection.places,
             None => std::slice::from_ref(&self.place),
@@ -531,7 +536,7 @@ impl Stream {
     }
 
     /// Its place in the list of one of its topics, to be moved.
-    pub fn place_mut(&mut self, topic: u32) -> &mut SubscriberPlace {
+    pub(crate) fn place_mut(&mut self, topic: u32) -> &mut SubscriberPlace {
         match &mut self.selection {
             None => &mut self.place,
             Some(selection) => {
@@ -542,13 +547,13 @@ impl Stream {
     }
 
     /// Bytes that must go out before any further frame, for appending. Puts the stream behind.
-    pub fn own_output_mut(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn own_output_mut(&mut self) -> &mut Vec<u8> {
         self.fall_behind();
         self.pending.get_or_insert_default().bytes.to_mut()
     }
 
     /// Sends fixed bytes before any further frame. Puts the stream behind.
-    pub fn queue_static(&mut self, bytes: &'static [u8]) {
+    pub(crate) fn queue_static(&mut self, bytes: &'static [u8]) {
         match &self.pending {
             Some(_) => self.own_output_mut().extend_from_slice(bytes),
             None => {
@@ -562,20 +567,20 @@ impl Stream {
 
 impl StreamSelection {
     /// Whether the subscriber's filter lets a frame through.
-    pub fn wants(&self, frame: &SharedFrame) -> bool {
+    pub(crate) fn wants(&self, frame: &SharedFrame) -> bool {
         self.names.is_empty() || self.names.iter().any(|name| name.as_bytes() == frame.name())
     }
 }
 
 impl PendingOutput {
     /// The unsent parts, in order; none is empty.
-    pub fn parts(&self, chunked: bool) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn parts(&self, chunked: bool) -> impl Iterator<Item = &[u8]> {
         let frame = self.frame.as_ref().map(|(frame, sent)| &frame.form(chunked)[*sent..]);
         frame.into_iter().chain([&self.bytes[self.sent..]]).filter(|part| !part.is_empty())
     }
 
     /// Moves past `taken` bytes. If they completed a frame, returns the moment of its publish.
-    pub fn advance(&mut self, mut taken: usize, chunked: bool) -> Option<u64> {
+    pub(crate) fn advance(&mut self, mut taken: usize, chunked: bool) -> Option<u64> {
         let mut completed = None;
         if let Some((frame, sent)) = &mut self.frame {
             let rest = frame.form(chunked).len() - *sent;
@@ -593,7 +598,7 @@ impl PendingOutput {
     }
 
     /// Whether everything has been sent.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.frame.is_none() && self.sent == self.bytes.len()
     }
 }

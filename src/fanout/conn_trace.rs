@@ -17,18 +17,18 @@ use crate::wire::problem::Problem;
 
 /// One event in the life of a connection, a line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnTrace {
+pub(crate) struct ConnTrace {
     /// Id of the connection.
-    pub id: ConnectionId,
+    pub(crate) id: ConnectionId,
     /// Listener that accepted the connection.
-    pub listener: ListenerKind,
+    pub(crate) listener: ListenerKind,
     /// The event and its details.
-    pub event: TraceEvent,
+    pub(crate) event: TraceEvent,
 }
 
 /// An event in the life of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TraceEvent {
+pub(crate) enum TraceEvent {
     /// It was accepted from this address.
     Opened(Option<IpAddr>),
     /// Its request was answered with a stream.
@@ -61,18 +61,18 @@ pub enum TraceEvent {
 
 /// The user agent and the topics that a connection sent in its request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConnDetail {
+pub(crate) struct ConnDetail {
     /// Text of its `User-Agent`.
-    pub user_agent: Option<Box<str>>,
+    pub(crate) user_agent: Option<Box<str>>,
     /// The first of its topics.
-    pub topics: Vec<Box<str>>,
+    pub(crate) topics: Vec<Box<str>>,
     /// Number of topics beyond those named.
-    pub topics_more: usize,
+    pub(crate) topics_more: usize,
 }
 
 impl Worker {
     /// Turns tracing on or off.
-    pub fn set_tracing(&mut self, tracing: bool) {
+    pub(crate) fn set_tracing(&mut self, tracing: bool) {
         if !tracing {
             // The ends of these connections will not be traced.
             self.peer_addresses = BTreeMap::new();
@@ -81,7 +81,7 @@ impl Worker {
     }
 
     /// Returns the traces since the last call.
-    pub fn take_traces(&mut self) -> Vec<ConnTrace> {
+    pub(crate) fn take_traces(&mut self) -> Vec<ConnTrace> {
         std::mem::take(&mut self.traces)
     }
 

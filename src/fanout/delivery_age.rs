@@ -5,7 +5,7 @@ use crate::base::histogram::AtomicHistogram;
 
 /// A run of deliveries not yet counted into the histogram, all as of one moment; flushed on drop.
 #[derive(Debug)]
-pub struct DeliveryAges<'a> {
+pub(crate) struct DeliveryAges<'a> {
     histogram: &'a AtomicHistogram,
     now_us: u64,
     /// Moment at which the events of the run were published.
@@ -16,12 +16,12 @@ pub struct DeliveryAges<'a> {
 
 impl<'a> DeliveryAges<'a> {
     /// Begins with an empty run.
-    pub fn new(histogram: &'a AtomicHistogram, now_us: u64) -> DeliveryAges<'a> {
+    pub(crate) fn new(histogram: &'a AtomicHistogram, now_us: u64) -> DeliveryAges<'a> {
         DeliveryAges { histogram, now_us, at_us: 0, count: 0 }
     }
 
     /// Counts `count` deliveries of events that were published at `at_us`.
-    pub fn add(&mut self, at_us: u64, count: u64) {
+    pub(crate) fn add(&mut self, at_us: u64, count: u64) {
         if at_us != self.at_us {
             self.flush();
             self.at_us = at_us;

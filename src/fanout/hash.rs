@@ -4,17 +4,17 @@ use std::hash::{BuildHasher, DefaultHasher, Hasher};
 
 /// Builds hashers that depend on a secret seed, so that nobody outside can choose keys that collide.
 #[derive(Clone, Debug)]
-pub struct SeededHash([u64; 2]);
+pub(crate) struct SeededHash([u64; 2]);
 
 impl SeededHash {
     /// Derives the secret block from `seed`.
-    pub fn new(seed: u64) -> SeededHash {
+    pub(crate) fn new(seed: u64) -> SeededHash {
         let mut prng = crate::base::prng::Prng::new(seed);
         SeededHash([prng.next_u64(), prng.next_u64()])
     }
 
     /// Returns a hasher that is independent of those with another `salt`.
-    pub fn hasher(&self, salt: u8) -> DefaultHasher {
+    pub(crate) fn hasher(&self, salt: u8) -> DefaultHasher {
         let mut hasher = self.build_hasher();
         hasher.write_u8(salt);
         hasher

@@ -15,16 +15,16 @@ const COUNTED_ADDRESSES_MAX: usize = 256;
 
 /// Connections of one worker by address, in bounded memory.
 #[derive(Debug)]
-pub struct HeavyHitters(HashMap<IpAddr, u64, SeededHash>);
+pub(crate) struct HeavyHitters(HashMap<IpAddr, u64, SeededHash>);
 
 impl HeavyHitters {
     /// Begins with no address counted.
-    pub fn new(hash: SeededHash) -> HeavyHitters {
+    pub(crate) fn new(hash: SeededHash) -> HeavyHitters {
         HeavyHitters(HashMap::with_hasher(hash))
     }
 
     /// Counts one more connection of an address.
-    pub fn add(&mut self, address: IpAddr) {
+    pub(crate) fn add(&mut self, address: IpAddr) {
         if let Some(count) = self.0.get_mut(&address) {
             *count += 1;
         } else if self.0.len() < COUNTED_ADDRESSES_MAX {
@@ -38,13 +38,13 @@ impl HeavyHitters {
     }
 
     /// Returns the counts, in no order.
-    pub fn into_counts(self) -> Vec<AddressCount> {
+    pub(crate) fn into_counts(self) -> Vec<AddressCount> {
         self.0.into_iter().map(|(address, connections)| AddressCount { address, connections }).collect()
     }
 }
 
 /// Returns the `most` largest sums over all workers, largest first.
-pub fn select_largest(mut counts: Vec<AddressCount>, most: usize) -> Vec<AddressCount> {
+pub(crate) fn select_largest(mut counts: Vec<AddressCount>, most: usize) -> Vec<AddressCount> {
     counts.sort_unstable_by_key(|count| count.address);
     counts.dedup_by(|next, sum| {
         let same = next.address == sum.address;

@@ -41,13 +41,13 @@ pub(super) enum RequestFlow {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReplyContext<'a> {
     /// The request was HTTP/1.1.
-    pub http11: bool,
+    pub(crate) http11: bool,
     /// The connection is to be kept.
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// The request was a `HEAD`.
-    pub head_only: bool,
+    pub(crate) head_only: bool,
     /// Value of its `Origin` field.
-    pub origin: Option<&'a [u8]>,
+    pub(crate) origin: Option<&'a [u8]>,
 }
 
 impl<'a> ReplyContext<'a> {

@@ -101,7 +101,7 @@ pub struct Hub {
 
 impl Hub {
     /// A hub for the workers behind `mailboxes`. Ids start after `wall_ms`.
-    pub fn new(settings: &Settings, mailboxes: Vec<MailboxSender>, wall_ms: u64, seed: u64) -> Hub {
+    pub(crate) fn new(settings: &Settings, mailboxes: Vec<MailboxSender>, wall_ms: u64, seed: u64) -> Hub {
         let hash = SeededHash::new(seed);
         let start = EventId::at_ms(wall_ms);
         let keys_max = settings.idempotency_keys_max;
@@ -227,7 +227,7 @@ impl Hub {
 
     /// Sends a probe through every mailbox. Returns the workers to wake; when mailboxes are full, or during a
     /// drain, it is sent to nobody, and the full ones are returned.
-    pub fn push_probe(&self, probe: &Arc<MailboxProbe>) -> Result<u64, u64> {
+    pub(crate) fn push_probe(&self, probe: &Arc<MailboxProbe>) -> Result<u64, u64> {
         let inner = self.lock();
         let full = self.full_mailboxes();
         if inner.draining || full != 0 {
@@ -239,14 +239,14 @@ impl Hub {
     }
 
     /// Workers whose mailbox has no room, a bit each.
-    pub fn full_mailboxes(&self) -> u64 {
+    pub(crate) fn full_mailboxes(&self) -> u64 {
         let full = self.mailboxes.iter().enumerate().filter(|(_, mailbox)| mailbox.free_slots() == 0);
         full.fold(0, |mask, (worker, _)| mask | 1 << worker)
     }
 
     /// When frames that have left the history leave no room for new ones, tells the workers to shed those who
     /// hold them; once a second at most. Returns the workers to wake.
-    pub fn request_shedding(&self, now: Now) -> u64 {
+    pub(crate) fn request_shedding(&self, now: Now) -> u64 {
         let mut inner = self.lock();
         let in_flight = self.meter.bytes().saturating_sub(inner.journal.bytes());
         if in_flight < IN_FLIGHT_BYTES_MAX / 2 || now.mono_ms < inner.shed_ms + SHED_PAUSE_MS {
@@ -261,7 +261,7 @@ impl Hub {
     }
 
     /// From now on nothing is published.
-    pub fn refuse_publishes(&self) {
+    pub(crate) fn refuse_publishes(&self) {
         self.lock().draining = true;
     }
 
@@ -272,7 +272,7 @@ impl Hub {
     }
 
     /// Joins a subscriber of `worker` to the named topics (distinct) and finds its position.
-    pub fn subscribe(
+    pub(crate) fn subscribe(
         &self,
         worker: usize,
         names: &[Box<str>],
@@ -298,7 +298,7 @@ impl Hub {
     }
 
     /// A subscriber of `worker` leaves a topic; `last` when the worker has no other one there.
-    pub fn unsubscribe(&self, worker: usize, index: u32, last: bool, now: Now) {
+    pub(crate) fn unsubscribe(&self, worker: usize, index: u32, last: bool, now: Now) {
         let mut inner = self.lock();
         inner.subscriptions -= 1;
         let topic = &mut inner.topics[index as usize];
@@ -320,7 +320,7 @@ impl Hub {
     }
 
     /// Whether somebody listens to a topic.
-    pub fn has_subscribers(&self, name: &str) -> bool {
+    pub(crate) fn has_subscribers(&self, name: &str) -> bool {
         let inner = self.lock();
         inner.find_topic(name).is_some_and(|index| inner.topics[index as usize].subscribers > 0)
     }
@@ -416,7 +416,7 @@ impl HubState {
     }
 
     /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.
-    pub fn position_before_newest(&self, topics: &[u32], count: usize) -> EventId {
+    pub(crate) fn position_before_newest(&self, topics: &[u32], count: usize) -> EventId {
         let newest_first = |&index: &u32| self.topic(index).log.after(EventId::ZERO).rev();
         let mut logs: Vec<_> = topics.iter().map(newest_first).collect();
         let mut nexts = BinaryHeap::new();
@@ -446,17 +446,17 @@ impl HubState {
     }
 
     /// The oldest kept id of a topic.
-    pub fn oldest(&self, index: u32) -> Option<EventId> {
+    pub(crate) fn oldest(&self, index: u32) -> Option<EventId> {
         self.topic(index).log.oldest()
     }
 
     /// The name of a topic.
-    pub fn name(&self, index: u32) -> &str {
+    pub(crate) fn name(&self, index: u32) -> &str {
         &self.topic(index).name
     }
 
     /// The log of a topic.
-    pub fn log(&self, index: u32) -> &TopicLog {
+    pub(crate) fn log(&self, index: u32) -> &TopicLog {
         &self.topic(index).log
     }
 }

@@ -11,22 +11,22 @@ use crate::base::id::EventId;
 
 /// The answer of a publish that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PublishReceipt {
+pub(crate) struct PublishReceipt {
     /// The last event's id.
-    pub id: EventId,
+    pub(crate) id: EventId,
     /// Events published.
-    pub events: u64,
+    pub(crate) events: u64,
     /// Subscribers of their topics at that moment, summed over topics.
-    pub subscribers: u64,
+    pub(crate) subscribers: u64,
 }
 
 /// A publisher's key and the request that it stands for.
 #[derive(Clone, Copy, Debug)]
 pub struct IdempotencyKey<'a> {
     /// The key as it came.
-    pub text: &'a [u8],
+    pub(crate) text: &'a [u8],
     /// Hash of all else that the request would publish.
-    pub fingerprint: u64,
+    pub(crate) fingerprint: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ struct KnownAnswer {
 
 /// See the module.
 #[derive(Debug)]
-pub struct IdempotencyTable {
+pub(crate) struct IdempotencyTable {
     answers: HashMap<u128, KnownAnswer, SeededHash>,
     arrivals: VecDeque<(u64, u128)>,
     seed: SeededHash,
@@ -47,13 +47,13 @@ pub struct IdempotencyTable {
 
 impl IdempotencyTable {
     /// An empty table.
-    pub fn new(seed: SeededHash, keys_max: usize, keep_ms: u64) -> IdempotencyTable {
+    pub(crate) fn new(seed: SeededHash, keys_max: usize, keep_ms: u64) -> IdempotencyTable {
         let answers = HashMap::with_hasher(seed.clone());
         IdempotencyTable { answers, arrivals: VecDeque::new(), seed, keys_max, keep_ms }
     }
 
     /// The digest under which a key is remembered.
-    pub fn digest(&self, key: &[u8]) -> u128 {
+    pub(crate) fn digest(&self, key: &[u8]) -> u128 {
         let half = |salt: u8| {
             let mut hasher = self.seed.hasher(salt);
             hasher.write(key);
@@ -63,7 +63,7 @@ impl IdempotencyTable {
     }
 
     /// Returns the answer given before under this key; an error if it was given to another request.
-    pub fn find(
+    pub(crate) fn find(
         &self,
         digest: u128,
         key: IdempotencyKey<'_>,
@@ -74,28 +74,29 @@ impl IdempotencyTable {
     }
 
     /// Whether one more key can be remembered now.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.arrivals.len() < self.keys_max
     }
 
     /// Keys remembered.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.arrivals.len()
     }
 
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.arrivals.is_empty()
-    }
-
     /// Remembers an answer.
-    pub fn remember(&mut self, digest: u128, key: IdempotencyKey<'_>, receipt: PublishReceipt, mono_ms: u64) {
+    pub(crate) fn remember(
+        &mut self,
+        digest: u128,
+        key: IdempotencyKey<'_>,
+        receipt: PublishReceipt,
+        mono_ms: u64,
+    ) {
         self.answers.insert(digest, KnownAnswer { receipt, fingerprint: key.fingerprint });
         self.arrivals.push_back((mono_ms, digest));
     }
 
     /// Forgets at most `most` answers that are older than the table keeps them. Returns whether more are.
-    pub fn expire(&mut self, mono_ms: u64, most: usize) -> bool {
+    pub(crate) fn expire(&mut self, mono_ms: u64, most: usize) -> bool {
         for _ in 0..most {
             match self.arrivals.front() {
                 Some(&(at_ms, digest)) if at_ms + self.keep_ms <= mono_ms => {

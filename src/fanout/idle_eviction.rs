@@ -24,11 +24,11 @@ const FRESH_MS: u64 = 1_000;
 
 /// Sockets that a worker with too many of them wants closed.
 #[derive(Clone, Copy, Debug)]
-pub struct EvictionRequest {
+pub(crate) struct EvictionRequest {
     /// Number of sockets to close.
-    pub sockets: usize,
+    pub(crate) sockets: usize,
     /// Idle connections to keep all the same: as many as find room beside the public's.
-    pub keep: usize,
+    pub(crate) keep: usize,
 }
 
 /// Whether a connection of the operator's listener waits for its peer and has nothing under way.
@@ -47,7 +47,7 @@ impl Worker {
     /// Closes idle connections of the operator's listener in the order of their timers: those that never sent
     /// a request come before those that did. Fresh ones come last. Looks at all connections, so at most once
     /// a tick. Returns the milliseconds after which another call may close more.
-    pub fn evict_idle(&mut self, io: &mut impl Io, now: Now, wanted: EvictionRequest) -> Option<u64> {
+    pub(crate) fn evict_idle(&mut self, io: &mut impl Io, now: Now, wanted: EvictionRequest) -> Option<u64> {
         if self.control_connections <= wanted.keep {
             return None;
         }
@@ -68,7 +68,7 @@ impl Worker {
     }
 
     /// Counts the refusal of a newcomer that finds no room. Returns the answer to any request of it.
-    pub fn refuse_newcomer(&mut self, now: Now, listener: ListenerKind) -> Vec<u8> {
+    pub(crate) fn refuse_newcomer(&mut self, now: Now, listener: ListenerKind) -> Vec<u8> {
         let draining = self.node.is_draining();
         let why = if draining { RefusalReason::Draining } else { RefusalReason::Connections };
         self.counters().refuse(why);
@@ -92,7 +92,7 @@ impl Worker {
     }
 
     /// Counts a newcomer that was accepted only to be refused.
-    pub fn count_turned_away(&self) {
+    pub(crate) fn count_turned_away(&self) {
         self.counters().count(Count::Accepted);
         self.counters().close(CloseReason::Refused);
     }

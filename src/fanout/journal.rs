@@ -27,7 +27,7 @@ struct Chunk {
 
 /// All kept events, and their memory.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub(crate) struct Journal {
     /// None where every event of the chunk has left.
     chunks: VecDeque<Option<Chunk>>,
     /// Sequence number of the first slot of the first chunk.
@@ -47,22 +47,22 @@ impl Chunk {
 
 impl Journal {
     /// The sequence number that the next event gets.
-    pub fn next_sequence(&self) -> u64 {
+    pub(crate) fn next_sequence(&self) -> u64 {
         self.next
     }
 
     /// Events kept.
-    pub fn events(&self) -> usize {
+    pub(crate) fn events(&self) -> usize {
         self.events
     }
 
     /// Bytes of memory of the events kept.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Adds the newest event, whose sequence number is [`Journal::next_sequence`].
-    pub fn push(&mut self, event: Arc<SharedFrame>) {
+    pub(crate) fn push(&mut self, event: Arc<SharedFrame>) {
         assert_eq!(event.sequence(), self.next, "events are numbered in publish order");
         let nth = self.next - self.first;
         if nth / CHUNK_EVENTS == self.chunks.len() as u64 {
@@ -79,7 +79,7 @@ impl Journal {
     }
 
     /// Removes an event that no topic keeps any more.
-    pub fn remove(&mut self, sequence: u64) {
+    pub(crate) fn remove(&mut self, sequence: u64) {
         let nth = sequence - self.first;
         let place = &mut self.chunks[(nth / CHUNK_EVENTS) as usize];
         let chunk = place.as_mut().expect("an event that is kept has a chunk");
@@ -94,7 +94,7 @@ impl Journal {
 
     /// Returns the oldest event. `None` when nothing is kept, or when more empty chunks stand before it than
     /// one call passes: [`Journal::is_empty`] tells.
-    pub fn oldest(&mut self) -> Option<&Arc<SharedFrame>> {
+    pub(crate) fn oldest(&mut self) -> Option<&Arc<SharedFrame>> {
         for _ in 0..CHUNKS_PER_LOOK {
             match self.chunks.front() {
                 None => return None,
@@ -111,12 +111,12 @@ impl Journal {
     }
 
     /// Returns true when nothing is kept.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.events == 0
     }
 
     /// Returns memory that a burst took, when most of it is unused.
-    pub fn give_back(&mut self) {
+    pub(crate) fn give_back(&mut self) {
         if self.chunks.capacity() > 1_024 && self.chunks.len() < self.chunks.capacity() / 8 {
             self.chunks.shrink_to(self.chunks.len() * 2);
         }

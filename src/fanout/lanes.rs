@@ -9,14 +9,14 @@ use std::marker::PhantomData;
 use super::conn::ConnToken;
 
 /// Kinds of connections that are queued apart from each other.
-pub trait Lane: Copy {
+pub(crate) trait Lane: Copy {
     /// Position of the lane's queue.
     fn index(self) -> usize;
 }
 
 /// Lanes of connections to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadLane {
+pub(crate) enum ReadLane {
     /// Connections of the operator's listener.
     Control,
     /// Connections of the public listener.
@@ -25,7 +25,7 @@ pub enum ReadLane {
 
 /// Lanes of connections to be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteLane {
+pub(crate) enum WriteLane {
     /// Answers, heartbeats, streams that fell behind, and the first frames of replays.
     Short,
     /// Replays that have much left to read.
@@ -46,7 +46,7 @@ impl Lane for WriteLane {
 
 /// Tokens of connections, in one queue for each lane of `L`.
 #[derive(Debug)]
-pub struct LaneQueues<L> {
+pub(crate) struct LaneQueues<L> {
     queues: [VecDeque<ConnToken>; 2],
     lanes: PhantomData<L>,
 }
@@ -59,22 +59,22 @@ impl<L> Default for LaneQueues<L> {
 
 impl<L: Lane> LaneQueues<L> {
     /// Appends a token to the queue of `lane`.
-    pub fn push(&mut self, lane: L, token: ConnToken) {
+    pub(crate) fn push(&mut self, lane: L, token: ConnToken) {
         self.queues[lane.index()].push_back(token);
     }
 
     /// Takes a token from the first of `lanes` that has any. Returns it with its lane.
-    pub fn pop(&mut self, lanes: &[L]) -> Option<(ConnToken, L)> {
+    pub(crate) fn pop(&mut self, lanes: &[L]) -> Option<(ConnToken, L)> {
         lanes.iter().find_map(|&lane| self.queues[lane.index()].pop_front().map(|token| (token, lane)))
     }
 
     /// Number of tokens in both queues.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
     }
 
     /// Whether both queues are empty.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queues.iter().all(VecDeque::is_empty)
     }
 }

@@ -15,7 +15,7 @@ use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX, SURVEY_MAILS_MA
 
 /// One item of the ordered mailbox.
 #[derive(Debug)]
-pub enum MailboxItem {
+pub(crate) enum MailboxItem {
     /// An event for the subscribers of its topics.
     Frame(Arc<SharedFrame>),
     /// A readiness probe, in order with the frames.
@@ -24,30 +24,30 @@ pub enum MailboxItem {
 
 /// A probe that passes through every worker.
 #[derive(Debug)]
-pub struct MailboxProbe {
+pub(crate) struct MailboxProbe {
     /// Workers that have not seen it, a bit each.
     left: AtomicU64,
 }
 
 impl MailboxProbe {
     /// One that no worker has seen.
-    pub fn new(workers: usize) -> MailboxProbe {
+    pub(crate) fn new(workers: usize) -> MailboxProbe {
         MailboxProbe { left: AtomicU64::new(all_workers(workers)) }
     }
 
     /// A worker has come to it.
-    pub fn mark_seen(&self, worker: usize) {
+    pub(crate) fn mark_seen(&self, worker: usize) {
         self.left.fetch_and(!(1 << worker), Ordering::Relaxed);
     }
 
     /// Workers that have not.
-    pub fn unseen_workers(&self) -> u64 {
+    pub(crate) fn unseen_workers(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
 }
 
 /// A bit for each worker.
-pub fn all_workers(workers: usize) -> u64 {
+pub(crate) fn all_workers(workers: usize) -> u64 {
     u64::MAX >> (u64::BITS - workers as u32)
 }
 
@@ -78,14 +78,14 @@ pub struct MailboxSender {
 #[derive(Debug)]
 pub struct MailboxReceiver {
     /// Frames and probes in publish order.
-    pub frames: Receiver<MailboxItem>,
+    pub(crate) frames: Receiver<MailboxItem>,
     /// Control messages.
-    pub control: Receiver<ControlMessage>,
+    pub(crate) control: Receiver<ControlMessage>,
 }
 
 impl MailboxSender {
     /// A pair of connected ends.
-    pub fn pair() -> (MailboxSender, MailboxReceiver) {
+    pub(crate) fn pair() -> (MailboxSender, MailboxReceiver) {
         let (frames, frames_in) = bounded(MAILBOX_FRAMES_MAX);
         let (control, control_in) = bounded(CONTROL_MAILS_MAX);
         let mailbox = MailboxSender { frames, control, asleep: AtomicBool::new(false) };
@@ -93,7 +93,7 @@ impl MailboxSender {
     }
 
     /// Frames that fit now. Only the holder of the hub's lock may rely on it: others only take.
-    pub fn free_slots(&self) -> usize {
+    pub(crate) fn free_slots(&self) -> usize {
         MAILBOX_FRAMES_MAX - self.frames.len()
     }
 
@@ -103,7 +103,7 @@ impl MailboxSender {
     }
 
     /// Pushes where `room` was seen under the same lock.
-    pub fn push(&self, mail: MailboxItem) {
+    pub(crate) fn push(&self, mail: MailboxItem) {
         let pushed = self.frames.try_send(mail);
         // A worker that has ended has no subscribers left to miss it.
         assert!(!matches!(pushed, Err(TrySendError::Full(_))), "room was reserved under the hub's lock");
@@ -118,26 +118,26 @@ impl MailboxSender {
     }
 
     /// Whether the worker reads its control messages, as far as their number tells.
-    pub fn can_take_survey(&self) -> bool {
+    pub(crate) fn can_take_survey(&self) -> bool {
         self.control.len() < SURVEY_MAILS_MAX
     }
 
     /// Whether the worker slept and must be woken by the caller. Call after pushing.
-    pub fn claim_sleep(&self) -> bool {
+    pub(crate) fn claim_sleep(&self) -> bool {
         // Pairs with `fall_asleep`: either the worker sees the mail or we see that it sleeps.
         std::sync::atomic::fence(Ordering::SeqCst);
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst)
     }
 
     /// Announces sleep, then says whether the mailboxes are still empty, so that the worker may block.
-    pub fn fall_asleep(&self) -> bool {
+    pub(crate) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         std::sync::atomic::fence(Ordering::SeqCst);
         self.frames.is_empty() && self.control.is_empty()
     }
 
     /// The worker runs again.
-    pub fn wake_up(&self) {
+    pub(crate) fn wake_up(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }
 }

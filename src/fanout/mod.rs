@@ -3,18 +3,18 @@
 //! Never contains sockets, a clock, threads, libc or operating-system randomness. Bytes, time and seeds are
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
-pub mod batch;
-pub mod conn;
-pub mod conn_trace;
+pub(crate) mod batch;
+pub(crate) mod conn;
+pub(crate) mod conn_trace;
 mod delivery_age;
-pub mod hash;
-pub mod heavy_hitters;
+pub(crate) mod hash;
+pub(crate) mod heavy_hitters;
 mod http;
 pub mod hub;
-pub mod idempotency;
-pub mod idle_eviction;
-pub mod journal;
-pub mod lanes;
+pub(crate) mod idempotency;
+pub(crate) mod idle_eviction;
+pub(crate) mod journal;
+pub(crate) mod lanes;
 pub mod mail;
 pub mod node;
 mod output;
@@ -23,13 +23,13 @@ mod request_input;
 mod rounds;
 pub mod seam;
 mod stream;
-pub mod survey;
-pub mod survey_request;
+pub(crate) mod survey;
+pub(crate) mod survey_request;
 mod survey_walk;
-pub mod top_k;
-pub mod topic_log;
-pub mod topics;
+pub(crate) mod top_k;
+pub(crate) mod topic_log;
+pub(crate) mod topics;
 mod upload;
-pub mod user_agents;
+pub(crate) mod user_agents;
 pub mod wheel;
 pub mod worker;

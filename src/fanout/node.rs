@@ -34,13 +34,13 @@ impl SharedBudget {
     }
 
     /// Takes `amount` if so much is left. Returns whether it did.
-    pub fn try_take(&self, amount: usize) -> bool {
+    pub(crate) fn try_take(&self, amount: usize) -> bool {
         let grown = |taken: usize| taken.checked_add(amount).filter(|&taken| taken <= self.limit);
         self.taken.fetch_update(Relaxed, Relaxed, grown).is_ok()
     }
 
     /// Gives a taken `amount` back.
-    pub fn release(&self, amount: usize) {
+    pub(crate) fn release(&self, amount: usize) {
         let before = self.taken.fetch_sub(amount, Relaxed);
         debug_assert!(before >= amount, "only what was taken is given back");
     }
@@ -59,16 +59,16 @@ impl SharedBudget {
 /// The settings that are times, in ticks.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "the names of the settings")]
-pub struct TickSettings {
-    pub head: Tick,
-    pub body: Tick,
-    pub idle: Tick,
-    pub answer: Tick,
-    pub heartbeat: Tick,
-    pub together: Tick,
-    pub stall: Tick,
-    pub refusal: Tick,
-    pub linger: Tick,
+pub(crate) struct TickSettings {
+    pub(crate) head: Tick,
+    pub(crate) body: Tick,
+    pub(crate) idle: Tick,
+    pub(crate) answer: Tick,
+    pub(crate) heartbeat: Tick,
+    pub(crate) together: Tick,
+    pub(crate) stall: Tick,
+    pub(crate) refusal: Tick,
+    pub(crate) linger: Tick,
 }
 
 /// The shared state of one process.
@@ -83,13 +83,13 @@ pub struct Node {
     /// Bytes of publish bodies in flight.
     pub bodies: SharedBudget,
     /// Hash of requests that carry an `Idempotency-Key`.
-    pub fingerprints: SeededHash,
+    pub(crate) fingerprints: SeededHash,
     /// Bytes of long request heads that are arriving.
-    pub heads: Arc<SharedBudget>,
+    pub(crate) heads: Arc<SharedBudget>,
     /// The settings that are times.
-    pub ticks: TickSettings,
+    pub(crate) ticks: TickSettings,
     /// Limits of request heads.
-    pub head_limits: HeadLimits,
+    pub(crate) head_limits: HeadLimits,
     public: ListenerPolicy,
     control: ListenerPolicy,
     counters: Vec<Counters>,
@@ -147,7 +147,7 @@ impl Node {
     }
 
     /// Returns the routes and rules of a listener.
-    pub fn policy(&self, listener: ListenerKind) -> &ListenerPolicy {
+    pub(crate) fn policy(&self, listener: ListenerKind) -> &ListenerPolicy {
         match listener {
             ListenerKind::Public => &self.public,
             ListenerKind::Control => &self.control,
@@ -160,7 +160,7 @@ impl Node {
     }
 
     /// Returns the number of workers.
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.counters.len()
     }
 
@@ -211,7 +211,7 @@ impl Node {
     }
 
     /// Takes the greatest values since the last call; for one caller only.
-    pub fn take_peaks(&self) -> LatencyPeaks {
+    pub(crate) fn take_peaks(&self) -> LatencyPeaks {
         let most = |of: fn(&Counters) -> u64| self.counters.iter().map(of).max().unwrap_or(0);
         LatencyPeaks {
             each_us: most(|counters| counters.delivery_each.take_peak()),
@@ -221,17 +221,17 @@ impl Node {
     }
 
     /// Returns the bytes of all frames alive and of all bodies in flight.
-    pub fn live_bytes(&self) -> usize {
+    pub(crate) fn live_bytes(&self) -> usize {
         self.hub.sizes().alive_bytes + self.bodies.taken()
     }
 
     /// Returns the pages of the control listener.
-    pub fn pages(&self) -> &Pages {
+    pub(crate) fn pages(&self) -> &Pages {
         &self.pages
     }
 
     /// Returns a mask with a bit for each worker.
-    pub fn all_workers(&self) -> u64 {
+    pub(crate) fn all_workers(&self) -> u64 {
         mail::all_workers(self.workers())
     }
 
@@ -254,12 +254,12 @@ impl Node {
     }
 
     /// Whether the server drains.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
     /// Whether the server ends now.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
 
@@ -276,7 +276,7 @@ impl Node {
     }
 
     /// Returns the reason to refuse all newcomers now, if there is one.
-    pub fn newcomer_refusal(&self) -> Option<RefusalReason> {
+    pub(crate) fn newcomer_refusal(&self) -> Option<RefusalReason> {
         if self.is_draining() {
             Some(RefusalReason::Draining)
         } else if self.memory_full.load(Relaxed) {
@@ -298,7 +298,7 @@ impl Node {
     }
 
     /// Gives a counted connection of `peer` back.
-    pub fn release_address(&self, peer: IpAddr) {
+    pub(crate) fn release_address(&self, peer: IpAddr) {
         let mut addresses = self.addresses.lock().expect("a panic ends the process");
         if let Some(held) = addresses.get_mut(&peer) {
             *held -= 1;
@@ -311,7 +311,7 @@ impl Node {
 
 /// Returns the part of a peer's address that is counted as one: an IPv4 address, even if mapped into IPv6, or
 /// a /64 of IPv6, which one host commonly has all to itself (RFC 4291 §2.5.4).
-pub fn address_of(peer: IpAddr) -> IpAddr {
+pub(crate) fn address_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(peer) => IpAddr::V4(peer),
         IpAddr::V6(peer) => IpAddr::V6(Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64)),

@@ -41,9 +41,9 @@ struct OutputItem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamAdvance {
     /// The position that it has then.
-    pub upto: EventId,
+    pub(crate) upto: EventId,
     /// Nothing newer waits for it then, or rounds offer it the rest.
-    pub caught_up: bool,
+    pub(crate) caught_up: bool,
 }
 
 impl StreamAdvance {

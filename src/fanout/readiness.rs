@@ -29,7 +29,7 @@ const VERDICT_MS: u64 = 2_500;
 
 /// The probe, and the verdict drawn from it.
 #[derive(Debug)]
-pub struct ReadinessMonitor {
+pub(crate) struct ReadinessMonitor {
     probe: ProbeState,
     readiness: ReadinessVerdict,
     /// Moment of the last judgement, in milliseconds of uptime.
@@ -60,7 +60,7 @@ const STARTING: &str = "starting: no probe has passed through every worker yet";
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostConditions {
     /// Whether lines of the log are being lost.
-    pub log_fails: bool,
+    pub(crate) log_fails: bool,
 }
 
 impl Default for ReadinessMonitor {
@@ -193,7 +193,7 @@ impl Node {
     }
 
     /// Whether a worker stands still: it takes no turns, so it is not merely busy.
-    pub fn has_stuck_worker(&self) -> bool {
+    pub(crate) fn has_stuck_worker(&self) -> bool {
         self.monitor().stuck_workers != 0
     }
 }

@@ -14,7 +14,7 @@ const FREE_BYTES: usize = KIB;
 
 /// Bytes received and not parsed yet.
 #[derive(Debug, Default)]
-pub struct RequestInput {
+pub(crate) struct RequestInput {
     bytes: Vec<u8>,
     charge: Option<Charge>,
 }
@@ -33,30 +33,30 @@ impl Drop for Charge {
 
 impl RequestInput {
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Whether `more` bytes can neither end the head nor exceed `limit`, and parsing all of it again for each
     /// such piece would cost a peer that sends single bytes far less than the server.
-    pub fn only_grows(&self, more: &[u8], limit: usize) -> bool {
+    pub(crate) fn only_grows(&self, more: &[u8], limit: usize) -> bool {
         let total = self.bytes.len() + more.len();
         self.bytes.len() >= PUBLIC_READ_BYTES && total < limit && !more.contains(&b'\n')
     }
 
     /// Takes all bytes out.
-    pub fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         self.charge = None;
         std::mem::take(&mut self.bytes)
     }
 
     /// Keeps bytes until it is their turn; they came with requests that were served.
-    pub fn keep(&mut self, bytes: &[u8]) {
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
         *self = RequestInput { bytes: bytes.to_vec(), charge: None };
     }
 
     /// Adds bytes of a head that is still arriving. False when `budget` has no room for them.
-    pub fn try_add(&mut self, more: &[u8], budget: &Arc<SharedBudget>) -> bool {
+    pub(crate) fn try_add(&mut self, more: &[u8], budget: &Arc<SharedBudget>) -> bool {
         let wanted = self.bytes.len() + more.len();
         if wanted > self.bytes.capacity() {
             // Exact while it is short, which most are and all slow ones should be.

@@ -36,9 +36,9 @@ const END_RETRY_MS: u64 = 100;
 /// A subscription about to become a stream.
 pub(super) struct StreamOpening {
     /// Bytes that precede the stream: earlier answers, the head, the greeting.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Topics, filter and place to start from.
-    pub subscribe: SubscribeRequest,
+    pub(crate) subscribe: SubscribeRequest,
 }
 
 impl Worker {

@@ -23,7 +23,7 @@ use crate::base::survey::{AddressCount, ConnectionId, ConnectionRow, ConnectionS
 
 /// A question to workers.
 #[derive(Clone, Debug)]
-pub enum SurveyQuestion {
+pub(crate) enum SurveyQuestion {
     /// The first `most` connections in an order.
     #[allow(missing_docs, reason = "the names say it")]
     Rank { sort: ConnectionSort, most: usize },
@@ -40,53 +40,53 @@ pub enum SurveyQuestion {
 
 /// A connection and its place in an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RankedConnection {
+pub(crate) struct RankedConnection {
     /// Sort key, the larger first.
-    pub key: Reverse<u128>,
+    pub(crate) key: Reverse<u128>,
     /// Tie-breaker, so that pages fit together.
-    pub id: ConnectionId,
+    pub(crate) id: ConnectionId,
 }
 
 /// A connection's row and its place on the page.
 #[derive(Debug)]
-pub struct PlacedRow {
+pub(crate) struct PlacedRow {
     /// Index of the connection in [`SurveyQuestion::Describe`].
-    pub place: usize,
+    pub(crate) place: usize,
     /// Description of the connection.
-    pub row: ConnectionRow,
+    pub(crate) row: ConnectionRow,
 }
 
 /// A connection that waits for a survey.
 #[derive(Clone, Copy, Debug)]
-pub struct SurveyAsker {
+pub(crate) struct SurveyAsker {
     /// Index of its worker.
-    pub worker: usize,
+    pub(crate) worker: usize,
     /// Token of the connection at that worker.
-    pub token: ConnToken,
+    pub(crate) token: ConnToken,
 }
 
 /// Answers of workers to a question, added up.
 #[derive(Debug, Default)]
-pub struct SurveyFindings {
+pub(crate) struct SurveyFindings {
     /// Number of connections or topics looked at.
-    pub total: u64,
+    pub(crate) total: u64,
     /// Answer to [`SurveyQuestion::Rank`], unsorted.
-    pub ranked: Vec<RankedConnection>,
+    pub(crate) ranked: Vec<RankedConnection>,
     /// Answer to [`SurveyQuestion::Describe`], unsorted.
-    pub rows: Vec<PlacedRow>,
+    pub(crate) rows: Vec<PlacedRow>,
     /// Answer to [`SurveyQuestion::Topics`], in order.
-    pub topics: Vec<TopicRow>,
+    pub(crate) topics: Vec<TopicRow>,
     /// Answer to [`SurveyQuestion::Addresses`], in no order.
-    pub addresses: Vec<AddressCount>,
+    pub(crate) addresses: Vec<AddressCount>,
     /// Answer to [`SurveyQuestion::End`]: there was such a connection.
-    pub ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// A question under way, shared by its asker and the workers.
 #[derive(Debug)]
 pub struct Survey {
     /// The question, the same for all workers.
-    pub question: SurveyQuestion,
+    pub(crate) question: SurveyQuestion,
     /// The connection that waits for it; none for the node itself.
     asker: Option<SurveyAsker>,
     /// A bit for each worker that has not submitted.
@@ -97,23 +97,23 @@ pub struct Survey {
 
 impl Survey {
     /// Returns a bit for each worker that has not submitted its findings.
-    pub fn pending_workers(&self) -> u64 {
+    pub(crate) fn pending_workers(&self) -> u64 {
         self.left.load(Ordering::Acquire)
     }
 
     /// Whether the asker no longer wants the answer.
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.dropped.load(Ordering::Relaxed)
     }
 
     /// Tells workers to stop, and forgets the findings.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.dropped.store(true, Ordering::Relaxed);
         *self.findings() = SurveyFindings::default();
     }
 
     /// Takes the findings submitted so far.
-    pub fn take_findings(&self) -> SurveyFindings {
+    pub(crate) fn take_findings(&self) -> SurveyFindings {
         std::mem::take(&mut *self.findings())
     }
 
@@ -141,7 +141,7 @@ impl Survey {
 impl Node {
     /// Sends a question to the workers of a mask. Returns the workers to wake. A worker with many messages
     /// waiting stands still: it gets no question, and counts as one that has not answered.
-    pub fn send_survey(
+    pub(crate) fn send_survey(
         &self,
         question: SurveyQuestion,
         asker: Option<SurveyAsker>,
@@ -188,7 +188,7 @@ impl Node {
     }
 
     /// Forgets counts of addresses that are too old to be shown.
-    pub fn forget_addresses(&self) {
+    pub(crate) fn forget_addresses(&self) {
         self.counted_addresses().clear();
     }
 

@@ -21,7 +21,7 @@ use crate::wire::reply;
 
 /// A connection's wait for a survey. Dropping it, as when the connection ends, abandons the survey.
 #[derive(Debug)]
-pub struct PendingSurvey {
+pub(crate) struct PendingSurvey {
     node: Arc<Node>,
     survey: Arc<Survey>,
     goal: SurveyGoal,

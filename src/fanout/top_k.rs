@@ -4,19 +4,19 @@ use std::collections::BinaryHeap;
 
 /// The `most` smallest of all items offered; smaller is better.
 #[derive(Debug)]
-pub struct TopK<T> {
+pub(crate) struct TopK<T> {
     heap: BinaryHeap<T>,
     most: usize,
 }
 
 impl<T: Ord> TopK<T> {
     /// Begins without items.
-    pub fn new(most: usize) -> TopK<T> {
+    pub(crate) fn new(most: usize) -> TopK<T> {
         TopK { heap: BinaryHeap::new(), most }
     }
 
     /// Keeps `item` if it is among the `most` smallest so far.
-    pub fn offer(&mut self, item: T) {
+    pub(crate) fn offer(&mut self, item: T) {
         if self.heap.len() < self.most {
             self.heap.push(item);
         } else if let Some(mut worst) = self.heap.peek_mut()
@@ -27,7 +27,7 @@ impl<T: Ord> TopK<T> {
     }
 
     /// Returns the kept items, smallest first.
-    pub fn into_sorted(self) -> Vec<T> {
+    pub(crate) fn into_sorted(self) -> Vec<T> {
         self.heap.into_sorted_vec()
     }
 }

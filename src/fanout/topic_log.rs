@@ -13,11 +13,11 @@ use crate::wire::frame::Frame;
 
 /// Bytes of all frames that are alive anywhere: in logs, mailboxes and half-sent to somebody.
 #[derive(Debug, Default)]
-pub struct FrameMeter(AtomicUsize);
+pub(crate) struct FrameMeter(AtomicUsize);
 
 impl FrameMeter {
     /// The bytes now.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.0.load(Relaxed)
     }
 }
@@ -25,16 +25,16 @@ impl FrameMeter {
 /// A topic at one time: its index in the hub and the number of its incarnation, which tells it from a later
 /// topic at the same index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TopicRef {
+pub(crate) struct TopicRef {
     /// The hub's index.
-    pub index: u32,
+    pub(crate) index: u32,
     /// Counts the topics that the hub has made; wraps.
-    pub incarnation: u32,
+    pub(crate) incarnation: u32,
 }
 
 /// The topics of one event, distinct. One needs no memory of its own.
 #[derive(Debug)]
-pub enum Topics {
+pub(crate) enum Topics {
     /// The usual case.
     One(TopicRef),
     /// Several, or none.
@@ -43,7 +43,7 @@ pub enum Topics {
 
 impl Topics {
     /// Takes the topics of an event.
-    pub fn new(refs: &[TopicRef]) -> Topics {
+    pub(crate) fn new(refs: &[TopicRef]) -> Topics {
         match refs {
             &[only] => Topics::One(only),
             several => Topics::Many(several.into()),
@@ -52,12 +52,12 @@ impl Topics {
 
     /// No topic, for events that only tests look at.
     #[cfg(test)]
-    pub fn none() -> Topics {
+    pub(crate) fn none() -> Topics {
         Topics::Many(Box::default())
     }
 
     /// Returns them in the order in which the publisher named them.
-    pub fn as_slice(&self) -> &[TopicRef] {
+    pub(crate) fn as_slice(&self) -> &[TopicRef] {
         match self {
             Topics::One(only) => std::slice::from_ref(only),
             Topics::Many(several) => several,
@@ -67,7 +67,7 @@ impl Topics {
 
 /// An event that is counted as long as anyone holds it. There is one for all of its topics.
 #[derive(Debug)]
-pub struct SharedFrame {
+pub(crate) struct SharedFrame {
     frame: Frame,
     meter: Arc<FrameMeter>,
     topics: Topics,
@@ -88,7 +88,7 @@ const TOPIC_BYTES: usize = size_of::<TopicRef>() + 2 * size_of::<Arc<SharedFrame
 
 impl SharedFrame {
     /// Starts to count `frame`, published to `topics` at `at_us`, in `meter`.
-    pub fn new(
+    pub(crate) fn new(
         frame: Frame,
         meter: &Arc<FrameMeter>,
         at_us: u64,
@@ -109,47 +109,47 @@ impl SharedFrame {
     }
 
     /// Bytes of memory that an event of these topics takes beyond its frame.
-    pub fn topics_bytes(topics: usize) -> usize {
+    pub(crate) fn topics_bytes(topics: usize) -> usize {
         topics.saturating_sub(1) * TOPIC_BYTES
     }
 
     /// Bytes of memory that it takes, once for all of its topics.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.frame.memory_bytes() + SharedFrame::topics_bytes(self.topics().len())
     }
 
     /// Its topics, distinct.
-    pub fn topics(&self) -> &[TopicRef] {
+    pub(crate) fn topics(&self) -> &[TopicRef] {
         self.topics.as_slice()
     }
 
     /// Its place in the journal.
-    pub fn sequence(&self) -> u64 {
+    pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
 
     /// When it was published, microseconds since the start.
-    pub fn at_us(&self) -> u64 {
+    pub(crate) fn at_us(&self) -> u64 {
         self.at_us
     }
 
     /// Notes that so many logs hold it. To be said under the hub's lock.
-    pub fn enter_logs(&self, logs: u32) {
+    pub(crate) fn enter_logs(&self, logs: u32) {
         self.logs.store(logs, Relaxed);
     }
 
     /// One log has let it go; true when that was the last one.
-    pub fn leave_log(&self) -> bool {
+    pub(crate) fn leave_log(&self) -> bool {
         self.logs.fetch_sub(1, Relaxed) == 1
     }
 
     /// Expects so many more rounds. For mails, to be said before the first goes out.
-    pub fn expect_rounds(&self, rounds: u32) {
+    pub(crate) fn expect_rounds(&self, rounds: u32) {
         self.rounds_left.fetch_add(rounds, Relaxed);
     }
 
     /// A round has offered it to every subscriber concerned; true when that was the last one.
-    pub fn finish_round(&self) -> bool {
+    pub(crate) fn finish_round(&self) -> bool {
         self.rounds_left.fetch_sub(1, Relaxed) == 1
     }
 }
@@ -169,7 +169,7 @@ impl Deref for SharedFrame {
 
 /// The kept frames of one topic, ids strictly increasing.
 #[derive(Debug)]
-pub struct TopicLog {
+pub(crate) struct TopicLog {
     frames: VecDeque<Arc<SharedFrame>>,
     bytes: usize,
     floor: EventId,
@@ -180,13 +180,13 @@ pub struct TopicLog {
 impl TopicLog {
     /// An empty log in which anything up to `floor` may be missing. With `by_key` it knows the newest frame
     /// of each key.
-    pub fn new(floor: EventId, by_key: Option<SeededHash>) -> TopicLog {
+    pub(crate) fn new(floor: EventId, by_key: Option<SeededHash>) -> TopicLog {
         let newest_by_key = by_key.map(HashMap::with_hasher);
         TopicLog { frames: VecDeque::new(), bytes: 0, floor, newest_by_key }
     }
 
     /// Adds the newest frame.
-    pub fn append(&mut self, frame: Arc<SharedFrame>) {
+    pub(crate) fn append(&mut self, frame: Arc<SharedFrame>) {
         assert!(frame.id() > self.floor, "ids rise");
         assert!(self.frames.back().is_none_or(|newest| newest.id() < frame.id()), "ids rise");
         self.bytes += frame.memory_bytes();
@@ -197,7 +197,7 @@ impl TopicLog {
     }
 
     /// Drops the oldest frame, raises the floor to it, and returns it.
-    pub fn evict_oldest(&mut self) -> Option<Arc<SharedFrame>> {
+    pub(crate) fn evict_oldest(&mut self) -> Option<Arc<SharedFrame>> {
         let frame = self.frames.pop_front()?;
         self.floor = frame.id();
         self.bytes -= frame.memory_bytes();
@@ -213,60 +213,63 @@ impl TopicLog {
     }
 
     /// The newest kept frame with the same key, if it is newer.
-    pub fn superseder(&self, frame: &Frame) -> Option<&Arc<SharedFrame>> {
+    pub(crate) fn superseder(&self, frame: &Frame) -> Option<&Arc<SharedFrame>> {
         let id = *self.newest_by_key.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key))?;
         let found = self.frames.binary_search_by_key(&id, |frame| frame.id()).ok()?;
         Some(&self.frames[found]).filter(|newest| newest.id() > frame.id())
     }
 
     /// The id up to which something may be missing: a position at or above it has missed nothing.
-    pub fn floor(&self) -> EventId {
+    pub(crate) fn floor(&self) -> EventId {
         self.floor
     }
 
     /// The oldest kept id.
-    pub fn oldest(&self) -> Option<EventId> {
+    pub(crate) fn oldest(&self) -> Option<EventId> {
         self.frames.front().map(|frame| frame.id())
     }
 
     /// Whether the frame with this id is kept.
-    pub fn keeps(&self, id: EventId) -> bool {
+    pub(crate) fn keeps(&self, id: EventId) -> bool {
         self.frames.binary_search_by_key(&id, |frame| frame.id()).is_ok()
     }
 
     /// Frames kept.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.frames.len()
     }
 
     /// Whether nothing is kept.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
     /// Bytes kept.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// How many frames are newer than `position`.
-    pub fn count_after(&self, position: EventId) -> usize {
+    pub(crate) fn count_after(&self, position: EventId) -> usize {
         self.frames.len() - first_after(&self.frames, position)
     }
 
     /// The newest kept id.
-    pub fn newest(&self) -> Option<EventId> {
+    pub(crate) fn newest(&self) -> Option<EventId> {
         self.frames.back().map(|frame| frame.id())
     }
 
     /// The frames newer than `position`, oldest first.
-    pub fn after(&self, position: EventId) -> impl DoubleEndedIterator<Item = &Arc<SharedFrame>> + Clone {
+    pub(crate) fn after(
+        &self,
+        position: EventId,
+    ) -> impl DoubleEndedIterator<Item = &Arc<SharedFrame>> + Clone {
         self.frames.range(first_after(&self.frames, position)..)
     }
 }
 
 /// Index of the first frame newer than `position`.
-pub fn first_after(frames: &VecDeque<Arc<SharedFrame>>, position: EventId) -> usize {
+pub(crate) fn first_after(frames: &VecDeque<Arc<SharedFrame>>, position: EventId) -> usize {
     match (frames.front(), frames.back()) {
         (Some(oldest), _) if oldest.id() > position => 0,
         (_, Some(newest)) if newest.id() <= position => frames.len(),

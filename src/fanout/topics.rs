@@ -28,7 +28,7 @@ const SHORT_ROUND_SUBSCRIBERS: usize = BATCH_SENDS_MAX / 2;
 
 /// The queue in which a topic's round stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoundLength {
+pub(crate) enum RoundLength {
     /// One batch serves its subscribers.
     Short,
     /// Its subscribers need several batches.
@@ -37,19 +37,19 @@ pub enum RoundLength {
 
 /// One topic with subscribers on this worker.
 #[derive(Debug)]
-pub struct LocalTopic {
+pub(crate) struct LocalTopic {
     /// The hub's index.
-    pub hub: u32,
+    pub(crate) hub: u32,
     /// Which of the hub's topics at that index it is.
-    pub incarnation: u32,
+    pub(crate) incarnation: u32,
     /// Slots of its subscribers.
-    pub subscribers: Vec<u32>,
+    pub(crate) subscribers: Vec<u32>,
     /// Subscribers before it have been served in the running round.
-    pub cursor: usize,
+    pub(crate) cursor: usize,
     /// Frames that not everyone has been offered, in id order.
-    pub fresh: VecDeque<Arc<SharedFrame>>,
+    pub(crate) fresh: VecDeque<Arc<SharedFrame>>,
     /// Whatever is newer than this waits in `fresh` or in the mailbox.
-    pub dropped_up_to: EventId,
+    pub(crate) dropped_up_to: EventId,
     /// Frames at the front of `fresh` that the running round drops at its end.
     round: usize,
     queued: Option<RoundLength>,
@@ -57,7 +57,7 @@ pub struct LocalTopic {
 
 impl LocalTopic {
     /// Whether everything newer than `position` will be offered by rounds that have not begun.
-    pub fn carries_on_from(&self, position: EventId) -> bool {
+    pub(crate) fn carries_on_from(&self, position: EventId) -> bool {
         self.fresh.range(..self.round).next_back().is_none_or(|frame| frame.id() <= position)
             && self.dropped_up_to <= position
     }
@@ -65,7 +65,7 @@ impl LocalTopic {
 
 /// All topics of one worker.
 #[derive(Debug)]
-pub struct LocalTopics {
+pub(crate) struct LocalTopics {
     topics: Slab<LocalTopic>,
     /// The worker's index for the hub's. Not a list by the hub's index: of a million topics with a subscriber
     /// each, all would take room in every one of up to 64 workers.
@@ -79,7 +79,7 @@ pub struct LocalTopics {
 
 impl LocalTopics {
     /// None yet. Subscribers choose topics, so they could choose indices that collide without a keyed `hash`.
-    pub fn new(hash: SeededHash) -> LocalTopics {
+    pub(crate) fn new(hash: SeededHash) -> LocalTopics {
         LocalTopics {
             topics: Slab::new(),
             by_hub: HashMap::with_hasher(hash),
@@ -90,17 +90,17 @@ impl LocalTopics {
     }
 
     /// The topic with this worker's index.
-    pub fn get(&self, topic: u32) -> &LocalTopic {
+    pub(crate) fn get(&self, topic: u32) -> &LocalTopic {
         &self.topics[topic as usize]
     }
 
     /// Frames that wait in all topics.
-    pub fn fresh_frames(&self) -> usize {
+    pub(crate) fn fresh_frames(&self) -> usize {
         self.fresh_frames
     }
 
     /// Topics of which a round of this length is running, the next one first.
-    pub fn rounds(&self, length: RoundLength) -> &VecDeque<u32> {
+    pub(crate) fn rounds(&self, length: RoundLength) -> &VecDeque<u32> {
         match length {
             RoundLength::Short => &self.short_rounds,
             RoundLength::Long => &self.long_rounds,
@@ -108,7 +108,7 @@ impl LocalTopics {
     }
 
     /// Returns true while a round of any topic is running.
-    pub fn has_rounds(&self) -> bool {
+    pub(crate) fn has_rounds(&self) -> bool {
         !self.short_rounds.is_empty() || !self.long_rounds.is_empty()
     }
 
@@ -130,7 +130,7 @@ impl LocalTopics {
 
     /// Adds a subscriber to the topic with the hub's index; what is newer than `head` comes by mail. Returns
     /// this worker's index and the place in the list.
-    pub fn add_subscriber(&mut self, hub: TopicRef, slot: u32, head: EventId) -> (u32, u32) {
+    pub(crate) fn add_subscriber(&mut self, hub: TopicRef, slot: u32, head: EventId) -> (u32, u32) {
         let topic = *self.by_hub.entry(hub.index).or_insert_with(|| {
             self.topics.insert(LocalTopic {
                 hub: hub.index,
@@ -150,7 +150,7 @@ impl LocalTopics {
 
     /// Removes the subscriber at `index`; `moved(slot, index)` is called for each one that changes its place.
     /// Returns the hub's index, and whether it was the topic's last subscriber on this worker.
-    pub fn remove_subscriber(
+    pub(crate) fn remove_subscriber(
         &mut self,
         topic: u32,
         index: u32,
@@ -198,7 +198,7 @@ impl LocalTopics {
     }
 
     /// Takes in an event from the mailbox, for each of its topics that has subscribers here.
-    pub fn deliver(&mut self, event: &Arc<SharedFrame>) {
+    pub(crate) fn deliver(&mut self, event: &Arc<SharedFrame>) {
         let mut rounds = 0;
         for topic in event.topics() {
             let Some(&local) = self.by_hub.get(&topic.index) else { continue };
@@ -230,7 +230,7 @@ impl LocalTopics {
     /// the other long ones go first. At the end of the list the round's frames are dropped, and the topic
     /// starts over behind all others if newer ones wait. `last` is called for each frame dropped that no
     /// other worker has still to offer to anyone.
-    pub fn advance_round(&mut self, topic: u32, cursor: usize, mut last: impl FnMut(&SharedFrame)) {
+    pub(crate) fn advance_round(&mut self, topic: u32, cursor: usize, mut last: impl FnMut(&SharedFrame)) {
         let entry = &mut self.topics[topic as usize];
         entry.cursor = cursor;
         let length = entry.queued.expect("a topic whose round advances is queued");

@@ -13,13 +13,13 @@ const USER_AGENT_BYTES_MAX: usize = 160;
 const USER_AGENTS_MAX: usize = 1_024;
 
 /// The number of connections without a user agent.
-pub const NO_USER_AGENT: u16 = 0;
+pub(crate) const NO_USER_AGENT: u16 = 0;
 
 const _: () = assert!(USER_AGENTS_MAX < u16::MAX as usize);
 
 /// Table of user agents by number and by text.
 #[derive(Debug)]
-pub struct UserAgents {
+pub(crate) struct UserAgents {
     numbers: HashMap<Box<str>, u16, SeededHash>,
     /// Entries by number less one.
     entries: Vec<AgentEntry>,
@@ -36,13 +36,13 @@ struct AgentEntry {
 
 impl UserAgents {
     /// Begins with an empty table.
-    pub fn new(hash: SeededHash) -> UserAgents {
+    pub(crate) fn new(hash: SeededHash) -> UserAgents {
         UserAgents { numbers: HashMap::with_hasher(hash), entries: Vec::new(), free: Vec::new() }
     }
 
     /// Adds a holder of `text`, cut to its bound, and returns the number of it. Returns [`NO_USER_AGENT`] for
     /// an empty text and for a new one when the table is full.
-    pub fn acquire(&mut self, text: &[u8]) -> u16 {
+    pub(crate) fn acquire(&mut self, text: &[u8]) -> u16 {
         let text = String::from_utf8_lossy(&text[..text.len().min(USER_AGENT_BYTES_MAX)]);
         let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
         if text.is_empty() {
@@ -66,7 +66,7 @@ impl UserAgents {
     }
 
     /// Removes a holder of a number.
-    pub fn release(&mut self, number: u16) {
+    pub(crate) fn release(&mut self, number: u16) {
         let Some(nth) = usize::from(number).checked_sub(1) else { return };
         let entry = &mut self.entries[nth];
         entry.holders -= 1;
@@ -78,7 +78,7 @@ impl UserAgents {
     }
 
     /// Returns the text of a number.
-    pub fn text(&self, number: u16) -> Option<&str> {
+    pub(crate) fn text(&self, number: u16) -> Option<&str> {
         let entry = self.entries.get(usize::from(number).checked_sub(1)?)?;
         Some(&entry.text)
     }

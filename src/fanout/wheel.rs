@@ -73,7 +73,7 @@ impl TimerWheel {
     }
 
     /// Removes the slot's timer, if it has one.
-    pub fn disarm(&mut self, slot: u32) {
+    pub(crate) fn disarm(&mut self, slot: u32) {
         let Some(node) = self.nodes.get(slot as usize).copied().filter(|node| node.due != Tick::MAX) else {
             return;
         };
@@ -94,7 +94,7 @@ impl TimerWheel {
     }
 
     /// Returns the tick of the slot's timer; without one, `Tick::MAX`.
-    pub fn due(&self, slot: u32) -> Tick {
+    pub(crate) fn due(&self, slot: u32) -> Tick {
         self.nodes.get(slot as usize).map_or(Tick::MAX, |node| node.due)
     }
 
@@ -142,12 +142,12 @@ impl TimerWheel {
     }
 
     /// Ticks by which expiry is late: from the earliest tick not handed out in full until `now`.
-    pub fn lag(&self, now: Tick) -> Tick {
+    pub(crate) fn lag(&self, now: Tick) -> Tick {
         now.saturating_sub(self.now)
     }
 
     /// The tick of the next `expire`: the next one that has a timer, or the beginning of the next lap.
-    pub fn next_due(&self) -> Option<Tick> {
+    pub(crate) fn next_due(&self) -> Option<Tick> {
         if self.armed == 0 {
             return None;
         }

@@ -62,7 +62,7 @@ pub struct TurnOutcome {
     /// Newcomers may be accepted.
     pub listening: bool,
     /// A round goes on: few newcomers may be accepted.
-    pub rounds_left: bool,
+    pub(crate) rounds_left: bool,
     /// Work is left: poll without waiting.
     pub more: bool,
     /// Longest wait when no work is left; none for a wait without end.
@@ -73,9 +73,9 @@ pub struct TurnOutcome {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DrainWindow {
     /// Tick in which all that is left is cut.
-    pub deadline: Tick,
+    pub(crate) deadline: Tick,
     /// Tick until which connections between two requests are kept.
-    pub idle_until: Tick,
+    pub(crate) idle_until: Tick,
 }
 
 /// One worker of a node. It has no thread, clock or socket of its own: a driver lends it all three. That is

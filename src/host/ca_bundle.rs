@@ -9,7 +9,7 @@ use crate::base::limits::MIB;
 use crate::host::named_file::{PipeWait, read_named_file};
 
 /// The variable that names another file, as for most programs that speak TLS.
-pub const VARIABLE: &str = "SSL_CERT_FILE";
+pub(crate) const VARIABLE: &str = "SSL_CERT_FILE";
 
 /// Bytes of the file: a host's own has a quarter of a MiB.
 const CA_BUNDLE_BYTES_MAX: usize = 8 * MIB;
@@ -24,7 +24,7 @@ const FILES: [&str; 4] = [
 
 /// Returns the file that the environment names, whether or not it exists, else the first that exists;
 /// otherwise the paths that were tried.
-pub fn file() -> Result<String, String> {
+pub(crate) fn file() -> Result<String, String> {
     match std::env::var(VARIABLE) {
         Ok(named) if !named.is_empty() => Ok(named),
         _ => {
@@ -35,7 +35,7 @@ pub fn file() -> Result<String, String> {
 }
 
 /// Reads the certificates of the file; otherwise the paths that cannot be read.
-pub fn certificates() -> Result<Vec<Certificate<'static>>, String> {
+pub(crate) fn certificates() -> Result<Vec<Certificate<'static>>, String> {
     let path = file()?;
     let pem = read_named_file(Path::new(&path), CA_BUNDLE_BYTES_MAX, PipeWait::Refused).map_err(|_| path)?;
     let certificate = |item| match item {
@@ -46,7 +46,7 @@ pub fn certificates() -> Result<Vec<Certificate<'static>>, String> {
 }
 
 /// Returns TLS for an HTTP client that trusts these certificates and no others.
-pub fn tls_config(trusted: Vec<Certificate<'static>>) -> TlsConfig {
+pub(crate) fn tls_config(trusted: Vec<Certificate<'static>>) -> TlsConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = RootCerts::Specific(Arc::new(trusted));
     TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(roots).build()

@@ -7,7 +7,13 @@ use std::path::Path;
 
 /// Reads the files of one controller: a text for each group that has the file, innermost first.
 /// `process` is `self` or a number; `new` is the file's name in version 2, `old` in version 1.
-pub fn read_limit_files(root: &Path, process: &str, controller: &str, new: &str, old: &str) -> Vec<String> {
+pub(crate) fn read_limit_files(
+    root: &Path,
+    process: &str,
+    controller: &str,
+    new: &str,
+    old: &str,
+) -> Vec<String> {
     let Ok(groups) = fs::read_to_string(root.join(format!("proc/{process}/cgroup"))) else {
         return Vec::new();
     };
@@ -31,12 +37,12 @@ pub fn read_limit_files(root: &Path, process: &str, controller: &str, new: &str,
 }
 
 /// Returns the least number among them; "max" and -1 are no limits.
-pub fn least(texts: &[String]) -> Option<u64> {
+pub(crate) fn least(texts: &[String]) -> Option<u64> {
     texts.iter().filter_map(|text| text.trim().parse().ok()).min()
 }
 
 /// Returns the least share of processor time in percent of one processor.
-pub fn cpu_percent(root: &Path, process: &str) -> Option<u64> {
+pub(crate) fn cpu_percent(root: &Path, process: &str) -> Option<u64> {
     let share = |quota: &str, period: &str| {
         let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
         quota.checked_mul(100)?.checked_div(period)

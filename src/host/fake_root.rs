@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A root folder with fake files of the kernel.
-pub struct FakeRoot(PathBuf);
+pub(crate) struct FakeRoot(PathBuf);
 
 impl FakeRoot {
     /// Writes the files: paths below the root, and texts. `name` tells it from those of other tests.
-    pub fn new(name: &str, files: &[(&str, &str)]) -> FakeRoot {
+    pub(crate) fn new(name: &str, files: &[(&str, &str)]) -> FakeRoot {
         let root = std::env::temp_dir().join(format!("fanwheel-{}-root-{name}", std::process::id()));
         for (path, text) in files {
             let path = root.join(path);
@@ -19,7 +19,7 @@ impl FakeRoot {
     }
 
     /// Returns the path of the root folder.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

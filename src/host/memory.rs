@@ -18,25 +18,25 @@ const MEMORY_FREE_AGAIN_PERCENT: u64 = 95;
 
 /// Reads memory figures of the host and of this process.
 #[derive(Clone, Debug)]
-pub struct MemoryReader {
+pub(crate) struct MemoryReader {
     root: PathBuf,
 }
 
 /// The limit of resident memory, and whether it is exceeded.
 #[derive(Clone, Debug)]
-pub struct MemoryLimit {
+pub(crate) struct MemoryLimit {
     limit_bytes: u64,
     full: bool,
 }
 
 impl MemoryReader {
     /// Reads the host that this process runs on.
-    pub fn real() -> MemoryReader {
+    pub(crate) fn real() -> MemoryReader {
         MemoryReader::at(Path::new("/"))
     }
 
     /// Reads a host whose files are under `root`.
-    pub fn at(root: &Path) -> MemoryReader {
+    pub(crate) fn at(root: &Path) -> MemoryReader {
         MemoryReader { root: root.to_owned() }
     }
 
@@ -45,12 +45,12 @@ impl MemoryReader {
     }
 
     /// Returns the bytes of this process that are in memory.
-    pub fn resident_bytes(&self) -> Option<u64> {
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
         kib_field_bytes(&self.read("proc/self/status")?, "VmRSS:")
     }
 
     /// Returns the least limit of the control groups of `process`: a number, or `self`.
-    pub fn group_bytes(&self, process: &str) -> Option<u64> {
+    pub(crate) fn group_bytes(&self, process: &str) -> Option<u64> {
         // The 2^63 of version 1 is no limit, and loses to the installed memory.
         let texts =
             cgroups::read_limit_files(&self.root, process, "memory", "memory.max", "memory.limit_in_bytes");
@@ -58,7 +58,7 @@ impl MemoryReader {
     }
 
     /// Returns the limit for a setting, where 0 means a share of the memory that this process may have.
-    pub fn limit_bytes(&self, setting: u64) -> u64 {
+    pub(crate) fn limit_bytes(&self, setting: u64) -> u64 {
         if setting > 0 {
             return setting;
         }
@@ -71,7 +71,7 @@ impl MemoryReader {
 /// Finds the moment when so much of events and bodies was freed that the allocator's free memory is worth
 /// returning.
 #[derive(Clone, Debug, Default)]
-pub struct HeapTrim {
+pub(crate) struct HeapTrim {
     high_bytes: usize,
 }
 
@@ -80,7 +80,7 @@ const TRIM_BYTES_MIN: usize = 16 << 20;
 
 impl HeapTrim {
     /// Takes a reading of live bytes; returns whether they have fallen far since the last trim.
-    pub fn take_reading(&mut self, live_bytes: usize) -> bool {
+    pub(crate) fn take_reading(&mut self, live_bytes: usize) -> bool {
         self.high_bytes = self.high_bytes.max(live_bytes);
         let fallen = self.high_bytes - live_bytes >= TRIM_BYTES_MIN;
         if fallen {
@@ -92,17 +92,17 @@ impl HeapTrim {
 
 impl MemoryLimit {
     /// Makes a limit that is not exceeded yet.
-    pub fn new(limit_bytes: u64) -> MemoryLimit {
+    pub(crate) fn new(limit_bytes: u64) -> MemoryLimit {
         MemoryLimit { limit_bytes, full: false }
     }
 
     /// Returns the limit in bytes.
-    pub fn limit_bytes(&self) -> u64 {
+    pub(crate) fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }
 
     /// Takes a reading; returns whether memory is full, if that has changed.
-    pub fn take_reading(&mut self, resident_bytes: u64) -> Option<bool> {
+    pub(crate) fn take_reading(&mut self, resident_bytes: u64) -> Option<bool> {
         let free_again = self.limit_bytes / 100 * MEMORY_FREE_AGAIN_PERCENT;
         let full = if self.full { resident_bytes > free_again } else { resident_bytes > self.limit_bytes };
         (full != std::mem::replace(&mut self.full, full)).then_some(full)

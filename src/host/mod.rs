@@ -4,14 +4,14 @@
 //! Only reads and writes plain values; judges nothing and knows no connection. Files are read under a given
 //! root, so that tests can bring their own.
 
-pub mod ca_bundle;
-pub mod cgroups;
+pub(crate) mod ca_bundle;
+pub(crate) mod cgroups;
 #[cfg(test)]
-pub mod fake_root;
-pub mod memory;
-pub mod named_file;
-pub mod output;
-pub mod own_process;
-pub mod proc_text;
+pub(crate) mod fake_root;
+pub(crate) mod memory;
+pub(crate) mod named_file;
+pub(crate) mod output;
+pub(crate) mod own_process;
+pub(crate) mod proc_text;
 pub mod processes;
-pub mod seed;
+pub(crate) mod seed;

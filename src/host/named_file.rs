@@ -12,7 +12,7 @@ use crate::sys::file::open_without_waiting;
 
 /// Whether a reader may wait for a pipe's writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PipeWait {
+pub(crate) enum PipeWait {
     /// A command that has nothing else to do waits: `--config <(…)` works.
     Allowed,
     /// A running server never waits.
@@ -23,7 +23,7 @@ pub enum PipeWait {
 ///
 /// # Errors
 /// When it cannot be read, is longer, or is a pipe or socket and `wait` refuses these.
-pub fn read_named_file(path: &Path, bytes_max: usize, wait: PipeWait) -> io::Result<Vec<u8>> {
+pub(crate) fn read_named_file(path: &Path, bytes_max: usize, wait: PipeWait) -> io::Result<Vec<u8>> {
     let file = match wait {
         PipeWait::Allowed => File::open(path),
         PipeWait::Refused => open_without_waiting(path),

@@ -12,7 +12,7 @@ use crate::sys::process;
 
 /// Reads the figures of this process, once a second.
 #[derive(Debug)]
-pub struct ProcessReader {
+pub(crate) struct ProcessReader {
     host: MemoryReader,
     root: PathBuf,
     /// The folder of each worker's thread, by index.
@@ -23,7 +23,7 @@ pub struct ProcessReader {
 
 impl ProcessReader {
     /// Reads this process, whose workers have started.
-    pub fn real(workers: usize) -> ProcessReader {
+    pub(crate) fn real(workers: usize) -> ProcessReader {
         ProcessReader::at(Path::new("/"), workers)
     }
 
@@ -34,7 +34,7 @@ impl ProcessReader {
     }
 
     /// Takes a reading; `sockets` are those that the workers hold.
-    pub fn read(&self, sockets: u64) -> HostReading {
+    pub(crate) fn read(&self, sockets: u64) -> HostReading {
         let cpu = process::processor_time().unwrap_or_default();
         HostReading {
             resident_bytes: self.host.resident_bytes().unwrap_or(0),

@@ -8,21 +8,21 @@ use std::path::Path;
 use crate::sys::process::page_bytes;
 
 /// Returns a field whose unit is kB, in bytes; `name` ends with the colon.
-pub fn kib_field_bytes(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn kib_field_bytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1_024)
 }
 
 /// Reads the processor time of a thread from its folder, user and system, in nanoseconds; 0 without one.
-pub fn thread_cpu_ns(folder: &Path) -> u64 {
+pub(crate) fn thread_cpu_ns(folder: &Path) -> u64 {
     let text = fs::read_to_string(folder.join("schedstat")).unwrap_or_default();
     text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 /// Reads the kernel's memory of all TCP sockets of the host, or of its network namespace. On loopback that
 /// includes both ends of a connection; the kernel does not say to which process a socket belongs.
-pub fn tcp_memory_bytes(root: &Path) -> u64 {
+pub(crate) fn tcp_memory_bytes(root: &Path) -> u64 {
     let text = fs::read_to_string(root.join("proc/net/sockstat")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
     let mut words = line.split_whitespace().skip_while(|word| *word != "mem").skip(1);

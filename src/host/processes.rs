@@ -9,17 +9,17 @@ use crate::host::proc_text::{self, kib_field_bytes, thread_cpu_ns};
 
 /// The resources that some processes have used so far and hold now.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ProcessUsage {
+pub(crate) struct ProcessUsage {
     /// Processor time, user and system, in nanoseconds.
-    pub cpu_ns: u64,
+    pub(crate) cpu_ns: u64,
     /// Resident bytes of all of them.
-    pub resident_bytes: u64,
+    pub(crate) resident_bytes: u64,
     /// Processes that were found.
-    pub processes: u64,
+    pub(crate) processes: u64,
 }
 
 /// Reads the usage of processes and of all their descendants.
-pub fn read_usage(pids: &[u32]) -> ProcessUsage {
+pub(crate) fn read_usage(pids: &[u32]) -> ProcessUsage {
     let mut usage = ProcessUsage::default();
     for pid in find_descendants(pids) {
         let resident = resident_bytes(pid);
@@ -71,18 +71,18 @@ pub fn cpu_ns(pid: u32) -> u64 {
 }
 
 /// Reads the memory that is available without pushing anything out, in bytes.
-pub fn available_bytes() -> u64 {
+pub(crate) fn available_bytes() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     kib_field_bytes(&info, "MemAvailable:").unwrap_or(0)
 }
 
 /// Returns the release of the kernel.
-pub fn kernel_release() -> String {
+pub(crate) fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 /// Reads the number that a file under `/proc/sys` begins with.
-pub fn sysctl(name: &str) -> Option<u64> {
+pub(crate) fn sysctl(name: &str) -> Option<u64> {
     let text = fs::read_to_string(Path::new("/proc/sys").join(name.replace('.', "/"))).ok()?;
     text.split_whitespace().next()?.parse().ok()
 }
@@ -115,7 +115,7 @@ pub struct PortSockets {
     /// Established connections.
     pub established: u64,
     /// Bytes in the send queues of all of them.
-    pub send_queue_bytes: u64,
+    pub(crate) send_queue_bytes: u64,
 }
 
 /// Reads the sockets with local port `port` in the network namespace of a process.

@@ -20,7 +20,7 @@ const CONNECTION_BYTES: u64 = 10_000;
 ///
 /// # Errors
 /// When the limit cannot be read.
-pub fn raise_file_limit(plan: &LoadPlan) -> Result<u64, LoadFault> {
+pub(crate) fn raise_file_limit(plan: &LoadPlan) -> Result<u64, LoadFault> {
     let limit = process::files_limit().map_err(|os| LoadFault::System("cannot read the file limit", os))?;
     let wanted = (plan.subscribers as u64 + FILES_SPARE).min(limit.hard).max(limit.soft);
     // If this is refused, the old limit stays and is checked below.
@@ -34,7 +34,7 @@ pub fn raise_file_limit(plan: &LoadPlan) -> Result<u64, LoadFault> {
 ///
 /// # Errors
 /// When this host lacks files, ports or memory.
-pub fn check_host(plan: &LoadPlan, files: u64) -> Result<usize, LoadFault> {
+pub(crate) fn check_host(plan: &LoadPlan, files: u64) -> Result<usize, LoadFault> {
     let wanted = plan.subscribers as u64;
     let needed = threads_needed(wanted, files, plan.is_loopback());
     let threads = if plan.threads == 0 { needed } else { plan.threads as u64 };

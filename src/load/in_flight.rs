@@ -20,7 +20,7 @@ struct FlightSlot {
 }
 
 /// A ring of the events on their way.
-pub struct EventsInFlight {
+pub(crate) struct EventsInFlight {
     slots: Box<[FlightSlot]>,
     /// Index of the latest part's first event.
     first: AtomicU64,
@@ -29,7 +29,7 @@ pub struct EventsInFlight {
 
 impl EventsInFlight {
     /// Makes an empty ring.
-    pub fn new() -> EventsInFlight {
+    pub(crate) fn new() -> EventsInFlight {
         let slot =
             |_| FlightSlot { event: AtomicU64::new(0), sent_ns: AtomicU64::new(0), left: AtomicU32::new(0) };
         let slots = (0..LOAD_FLIGHT_EVENTS_MAX).map(slot).collect();
@@ -37,7 +37,7 @@ impl EventsInFlight {
     }
 
     /// Counts complete events anew, those from `first` on.
-    pub fn begin_phase(&self, first: u64) {
+    pub(crate) fn begin_phase(&self, first: u64) {
         self.first.store(first, Release);
         self.complete.store(0, Release);
     }
@@ -47,7 +47,7 @@ impl EventsInFlight {
     }
 
     /// Begins an event before it is sent; `audience` subscribers shall get it. With none it is complete.
-    pub fn begin_event(&self, index: u64, audience: u32, sent_ns: u64) {
+    pub(crate) fn begin_event(&self, index: u64, audience: u32, sent_ns: u64) {
         let slot = self.slot(index);
         slot.sent_ns.store(sent_ns, Release);
         slot.left.store(audience, Release);
@@ -58,7 +58,7 @@ impl EventsInFlight {
     }
 
     /// Counts arrivals of an event. If they were the last, returns when it was sent, in nanoseconds.
-    pub fn count_arrivals(&self, index: u64, count: u32) -> Option<u64> {
+    pub(crate) fn count_arrivals(&self, index: u64, count: u32) -> Option<u64> {
         let slot = self.slot(index);
         if slot.event.load(Acquire) != index + 1 {
             return None;
@@ -81,7 +81,7 @@ impl EventsInFlight {
     }
 
     /// Returns the events of the latest phase that have reached all their subscribers.
-    pub fn complete_events(&self) -> u64 {
+    pub(crate) fn complete_events(&self) -> u64 {
         self.complete.load(Acquire)
     }
 }

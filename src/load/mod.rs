@@ -13,18 +13,18 @@
 //! | `sample` | processor time and memory |
 //! | `report` | the numbers for people and machines |
 
-pub mod check;
+pub(crate) mod check;
 pub mod histogram;
-pub mod in_flight;
+pub(crate) mod in_flight;
 pub mod median;
 mod phases;
-pub mod plan;
-pub mod publisher;
+pub(crate) mod plan;
+pub(crate) mod publisher;
 pub mod receiver;
 pub mod report;
-pub mod run;
-pub mod run_state;
-pub mod sample;
-pub mod stamp;
-pub mod tally;
-pub mod topic_spread;
+pub(crate) mod run;
+pub(crate) mod run_state;
+pub(crate) mod sample;
+pub(crate) mod stamp;
+pub(crate) mod tally;
+pub(crate) mod topic_spread;

@@ -21,11 +21,11 @@ const TOPIC: &str = "{topic}";
 
 /// An `http://` address whose path may hold `{topic}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UrlTemplate {
+pub(crate) struct UrlTemplate {
     /// The address to connect to.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The value of the `Host` header.
-    pub host: String,
+    pub(crate) host: String,
     before: String,
     behind: Option<String>,
 }
@@ -35,7 +35,7 @@ impl UrlTemplate {
     ///
     /// # Errors
     /// In words that name the address.
-    pub fn parse(url: &str) -> Result<UrlTemplate, String> {
+    pub(crate) fn parse(url: &str) -> Result<UrlTemplate, String> {
         let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
         let slash = rest.find('/').unwrap_or(rest.len());
         let (host, path) = (&rest[..slash], if slash < rest.len() { &rest[slash..] } else { "/" });
@@ -55,7 +55,7 @@ impl UrlTemplate {
     }
 
     /// Returns the request target for a topic.
-    pub fn path(&self, topic: &str) -> String {
+    pub(crate) fn path(&self, topic: &str) -> String {
         match &self.behind {
             Some(behind) => format!("{}{topic}{behind}", self.before),
             None => self.before.clone(),
@@ -63,14 +63,14 @@ impl UrlTemplate {
     }
 
     /// Whether the path holds `{topic}`.
-    pub fn takes_topics(&self) -> bool {
+    pub(crate) fn takes_topics(&self) -> bool {
         self.behind.is_some()
     }
 }
 
 /// The pace at which events follow each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum PublishPace {
+pub(crate) enum PublishPace {
     /// Events a second, whatever the server does (open loop).
     Rate(f64),
     /// Events on their way at once: the next goes out when one has reached its last subscriber (closed loop).
@@ -79,62 +79,62 @@ pub enum PublishPace {
 
 /// The settings of a run.
 #[derive(Clone, Debug)]
-pub struct LoadPlan {
+pub(crate) struct LoadPlan {
     /// The address of subscriptions.
-    pub subscribe: UrlTemplate,
+    pub(crate) subscribe: UrlTemplate,
     /// The address of single publishes.
-    pub publish: UrlTemplate,
+    pub(crate) publish: UrlTemplate,
     /// The address of batches, for a `batch` above 1.
-    pub publish_batch: UrlTemplate,
+    pub(crate) publish_batch: UrlTemplate,
     /// The number of subscribers.
-    pub subscribers: usize,
+    pub(crate) subscribers: usize,
     /// The number of topics.
-    pub topics: usize,
+    pub(crate) topics: usize,
     /// The spread of both subscribers and events over topics.
-    pub shape: SpreadShape,
+    pub(crate) shape: SpreadShape,
     /// The beginning of each topic's name; its number follows.
-    pub topic_prefix: String,
+    pub(crate) topic_prefix: String,
     /// Threads of subscribers; 0 = as many as files make necessary.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// New subscribers a second; 0 = as fast as the server takes them.
-    pub ramp_per_s: u64,
+    pub(crate) ramp_per_s: u64,
     /// Connections on their way at once.
-    pub connecting_max: usize,
+    pub(crate) connecting_max: usize,
     /// How long to hold all subscribers idle before anything is published.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// Events to publish in the measured part; 0 = only the time counts.
-    pub events: u64,
+    pub(crate) events: u64,
     /// The longest that the measured part takes.
-    pub seconds: Duration,
+    pub(crate) seconds: Duration,
     /// Events to publish before anything is measured.
-    pub warm_up: u64,
+    pub(crate) warm_up: u64,
     /// The pace of the measured events.
-    pub pace: PublishPace,
+    pub(crate) pace: PublishPace,
     /// The number of connections that publish.
-    pub publishers: usize,
+    pub(crate) publishers: usize,
     /// Events in one request.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// The least bytes of an event's data.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// The most bytes; each event draws a size between the two.
-    pub bytes_max: usize,
+    pub(crate) bytes_max: usize,
     /// Share of the subscribers that stop reading before anything is published.
-    pub stall_percent: f64,
+    pub(crate) stall_percent: f64,
     /// Share of the subscribers that is cut after the measured phase and comes back at once.
-    pub reconnect_percent: f64,
+    pub(crate) reconnect_percent: f64,
     /// Events that cut subscribers miss.
-    pub missed: u64,
+    pub(crate) missed: u64,
     /// The time without progress after which the target counts as stopped.
-    pub patience: Duration,
+    pub(crate) patience: Duration,
     /// Processes to measure, with all that descend from them.
-    pub pids: Vec<u32>,
+    pub(crate) pids: Vec<u32>,
     /// The seed of sizes and topics.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl LoadPlan {
     /// Returns the address of publishes, single or in batches.
-    pub fn publishing(&self) -> &UrlTemplate {
+    pub(crate) fn publishing(&self) -> &UrlTemplate {
         if self.batch > 1 { &self.publish_batch } else { &self.publish }
     }
 
@@ -142,7 +142,7 @@ impl LoadPlan {
     ///
     /// # Errors
     /// The first contradiction found, in words.
-    pub fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         if !self.topic_prefix.bytes().all(plain) {
             return Err(format!("--topic-prefix {:?}: only letters, digits and -._~", self.topic_prefix));
@@ -180,19 +180,19 @@ impl LoadPlan {
     }
 
     /// Returns the name of a topic.
-    pub fn topic_name(&self, topic: usize) -> String {
+    pub(crate) fn topic_name(&self, topic: usize) -> String {
         format!("{}{topic}", self.topic_prefix)
     }
 
     /// Whether the target is this machine by its loopback address, so that sources can be chosen freely.
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         self.subscribe.address.is_ipv4() && self.subscribe.address.ip().is_loopback()
     }
 }
 
 /// Why a run cannot begin or go on.
 #[derive(Debug)]
-pub enum LoadFault {
+pub(crate) enum LoadFault {
     /// This host cannot hold the load; in words, with the command that mends it.
     Host(String),
     /// The operating system refused a call.

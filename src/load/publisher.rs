@@ -32,42 +32,42 @@ const SECOND_NS: f64 = 1e9;
 const ANSWER_BYTES: usize = 16_384;
 
 /// A phase of publishing.
-pub struct PublishPhase {
+pub(crate) struct PublishPhase {
     /// The most events to publish.
-    pub events: u64,
+    pub(crate) events: u64,
     /// The longest time to publish.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// The pace of events.
-    pub pace: PublishPace,
+    pub(crate) pace: PublishPace,
     /// Subscribers of each topic that read.
-    pub audience: Arc<Vec<u32>>,
+    pub(crate) audience: Arc<Vec<u32>>,
     /// Takes the outcome at the end.
-    pub done: Sender<PublishPhaseOutcome>,
+    pub(crate) done: Sender<PublishPhaseOutcome>,
 }
 
 /// The outcome of a phase of publishing.
 #[derive(Clone, Default)]
-pub struct PublishPhaseOutcome {
+pub(crate) struct PublishPhaseOutcome {
     /// Events taken by the server.
-    pub accepted: u64,
+    pub(crate) accepted: u64,
     /// Requests answered, refusals left out.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Answers 503 or 429, each followed by another try.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Other answers and broken connections, each followed by another try.
-    pub wrong: u64,
+    pub(crate) wrong: u64,
     /// The last of these failures, in words.
-    pub wrong_words: Option<String>,
+    pub(crate) wrong_words: Option<String>,
     /// Whether the server refused a publish for good: another try would be refused as well.
-    pub refused_for_good: bool,
+    pub(crate) refused_for_good: bool,
     /// Events that should have been published but were not, when the part ended.
-    pub unsent: u64,
+    pub(crate) unsent: u64,
     /// Latency from sending to the answer.
-    pub answered: LatencyHistogram,
+    pub(crate) answered: LatencyHistogram,
     /// The longest wait of an event for a free connection.
-    pub late_ns: u64,
+    pub(crate) late_ns: u64,
     /// The last number on each topic so far.
-    pub numbers: LastNumbers,
+    pub(crate) numbers: LastNumbers,
 }
 
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl PublishConnection {
 }
 
 /// The state of the publishing thread.
-pub struct LoadPublisher {
+pub(crate) struct LoadPublisher {
     plan: Arc<LoadPlan>,
     state: Arc<RunState>,
     poll: Poll,
@@ -106,7 +106,7 @@ pub struct LoadPublisher {
 
 impl LoadPublisher {
     /// Makes a publisher that waits for phases.
-    pub fn new(
+    pub(crate) fn new(
         plan: Arc<LoadPlan>,
         state: Arc<RunState>,
         poll: Poll,
@@ -131,7 +131,7 @@ impl LoadPublisher {
     ///
     /// # Errors
     /// When the poll does not work.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         while let Ok(part) = self.orders.recv() {
             self.done = PublishPhaseOutcome::default();
             self.publish_phase(&part)?;

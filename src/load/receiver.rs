@@ -29,7 +29,7 @@ use crate::wire::response_stream::{ResponseStream, StreamFault, StreamItem};
 use crate::wire::sse;
 
 /// The waker's token; subscribers' are their places.
-pub const WAKER: Token = Token(usize::MAX);
+pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The most bytes of one read: all that wait, unless a server sends megabytes.
 const READ_BYTES: usize = 256 * 1_024;
 const EVENTS: usize = 4_096;
@@ -43,10 +43,10 @@ const IDLE: Duration = Duration::from_millis(500);
 const TURN: Duration = Duration::from_millis(2);
 
 /// The last number of each publisher on each topic, `publisher * topics + topic`.
-pub type LastNumbers = Arc<Vec<u32>>;
+pub(crate) type LastNumbers = Arc<Vec<u32>>;
 
 /// An order to a receiver.
-pub enum ReceiverOrder {
+pub(crate) enum ReceiverOrder {
     /// Opens all subscribers of the receiver.
     Open,
     /// Lets the share that stalls stop reading.
@@ -85,7 +85,7 @@ struct LoadSubscriber {
 }
 
 /// A thread of subscribers and its state.
-pub struct LoadReceiver {
+pub(crate) struct LoadReceiver {
     plan: Arc<LoadPlan>,
     state: Arc<RunState>,
     index: usize,
@@ -112,7 +112,7 @@ pub struct LoadReceiver {
 
 impl LoadReceiver {
     /// Receiver `index`, with `count` subscribers from number `first` on.
-    pub fn new(
+    pub(crate) fn new(
         plan: Arc<LoadPlan>,
         state: Arc<RunState>,
         (index, first, count): (usize, u64, usize),
@@ -158,7 +158,7 @@ impl LoadReceiver {
     ///
     /// # Errors
     /// When the poll or a socket fails.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             let due = self.connect_due()?;

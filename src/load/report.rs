@@ -8,22 +8,22 @@ use crate::load::tally::LossCounts;
 
 /// A latency's distribution, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct LatencyFigures {
+pub(crate) struct LatencyFigures {
     /// The number of values.
-    pub count: u64,
+    pub(crate) count: u64,
     /// The median of all values.
-    pub p50_ms: f64,
+    pub(crate) p50_ms: f64,
     /// The 99th percentile of all values.
-    pub p99_ms: f64,
+    pub(crate) p99_ms: f64,
     /// The 99.9th percentile of all values.
-    pub p999_ms: f64,
+    pub(crate) p999_ms: f64,
     /// The largest of all values.
-    pub max_ms: f64,
+    pub(crate) max_ms: f64,
 }
 
 impl LatencyFigures {
     /// Reads the percentiles of a histogram.
-    pub fn of(histogram: &LatencyHistogram) -> LatencyFigures {
+    pub(crate) fn of(histogram: &LatencyHistogram) -> LatencyFigures {
         LatencyFigures {
             count: histogram.count(),
             p50_ms: histogram.ms(0.5),
@@ -47,127 +47,127 @@ impl LatencyFigures {
 
 /// Figures of opening all subscribers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct OpenFigures {
+pub(crate) struct OpenFigures {
     /// Subscribers that were asked for.
-    pub wanted: u64,
+    pub(crate) wanted: u64,
     /// Streams open at the end.
-    pub open: u64,
+    pub(crate) open: u64,
     /// The time that it took.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Connections opened a second.
-    pub per_second: f64,
+    pub(crate) per_second: f64,
     /// Latency from connecting to the response head.
-    pub latency: LatencyFigures,
+    pub(crate) latency: LatencyFigures,
     /// Processor time of the measured processes for each, in microseconds.
-    pub cpu_us_each: Option<f64>,
+    pub(crate) cpu_us_each: Option<f64>,
     /// Growth of their resident memory for each, in bytes.
-    pub resident_bytes_each: Option<f64>,
+    pub(crate) resident_bytes_each: Option<f64>,
     /// Growth of the kernel's memory (slabs and TCP buffers) for each, in bytes; on loopback, of both ends.
-    pub kernel_bytes_each: f64,
+    pub(crate) kernel_bytes_each: f64,
 }
 
 /// Figures of holding subscribers without an event.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct IdleFigures {
+pub(crate) struct IdleFigures {
     /// The time of holding.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Comment lines received meanwhile.
-    pub heartbeats: u64,
+    pub(crate) heartbeats: u64,
     /// Share of one processor that the measured processes took, in per cent.
-    pub cpu_percent: Option<f64>,
+    pub(crate) cpu_percent: Option<f64>,
     /// Their processor time for each heartbeat, in microseconds.
-    pub cpu_us_each: Option<f64>,
+    pub(crate) cpu_us_each: Option<f64>,
     /// Their resident memory at the end, in bytes.
-    pub resident_bytes: Option<u64>,
+    pub(crate) resident_bytes: Option<u64>,
 }
 
 /// Figures of publishing and delivery.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct DeliveryFigures {
+pub(crate) struct DeliveryFigures {
     /// Events that the server took.
-    pub events: u64,
+    pub(crate) events: u64,
     /// Requests that the server took.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Requests refused with 503 or 429, each tried again.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Requests that failed otherwise, each tried again.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// Events that were due and could not be sent.
-    pub unsent: u64,
+    pub(crate) unsent: u64,
     /// Events that subscribers received.
-    pub deliveries: u64,
+    pub(crate) deliveries: u64,
     /// Deliveries that were due.
-    pub expected: u64,
+    pub(crate) expected: u64,
     /// From the first event to the last delivery.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Events that the server took a second.
-    pub events_per_second: f64,
+    pub(crate) events_per_second: f64,
     /// Events that subscribers received a second.
-    pub deliveries_per_second: f64,
+    pub(crate) deliveries_per_second: f64,
     /// Events in one read, on average: the server's coalescing.
-    pub events_per_read: f64,
+    pub(crate) events_per_read: f64,
     /// Latency from the moment an event was due to each delivery.
-    pub latency: LatencyFigures,
+    pub(crate) latency: LatencyFigures,
     /// Latency to the last delivery of an event.
-    pub to_last: LatencyFigures,
+    pub(crate) to_last: LatencyFigures,
     /// Latency from sending a publish to its answer.
-    pub answered: LatencyFigures,
+    pub(crate) answered: LatencyFigures,
     /// The longest that a due event waited for a free connection, in milliseconds.
-    pub late_ms_max: f64,
+    pub(crate) late_ms_max: f64,
     /// Processor time of the measured processes, in seconds.
-    pub cpu_seconds: Option<f64>,
+    pub(crate) cpu_seconds: Option<f64>,
     /// Their processor time for each delivery, in microseconds.
-    pub cpu_us_per_delivery: Option<f64>,
+    pub(crate) cpu_us_per_delivery: Option<f64>,
     /// Their processor time for each event, publish and deliveries together, in microseconds.
-    pub cpu_us_per_event: Option<f64>,
+    pub(crate) cpu_us_per_event: Option<f64>,
     /// Their share of one processor, in per cent.
-    pub cpu_percent: Option<f64>,
+    pub(crate) cpu_percent: Option<f64>,
     /// The share of the processors this load may use that it did use, in per cent.
-    pub client_cpu_percent: f64,
+    pub(crate) client_cpu_percent: f64,
 }
 
 /// Figures of the return after a cut.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ReturnFigures {
+pub(crate) struct ReturnFigures {
     /// Subscribers that were cut.
-    pub subscribers: u64,
+    pub(crate) subscribers: u64,
     /// Events that were published during the cut.
-    pub missed: u64,
+    pub(crate) missed: u64,
     /// Subscribers that had every missed event in the end.
-    pub caught_up: u64,
+    pub(crate) caught_up: u64,
     /// The time until all of them had it.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Latency from connecting to the last missed event.
-    pub latency: LatencyFigures,
+    pub(crate) latency: LatencyFigures,
     /// Processor time of the measured processes for each, in microseconds.
-    pub cpu_us_each: Option<f64>,
+    pub(crate) cpu_us_each: Option<f64>,
 }
 
 /// The report of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoadReport {
     /// The command line of the run.
-    pub command: String,
+    pub(crate) command: String,
     /// The release of the kernel.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// The load generator's version; it does not know the target's.
-    pub version: String,
+    pub(crate) version: String,
     /// Figures of opening all subscribers.
-    pub opened: OpenFigures,
+    pub(crate) opened: OpenFigures,
     /// Figures of holding, if asked for.
-    pub idled: Option<IdleFigures>,
+    pub(crate) idled: Option<IdleFigures>,
     /// Figures of publishing, if asked for.
-    pub delivered: Option<DeliveryFigures>,
+    pub(crate) delivered: Option<DeliveryFigures>,
     /// Figures of the return, if asked for.
-    pub returned: Option<ReturnFigures>,
+    pub(crate) returned: Option<ReturnFigures>,
     /// Lost, repeated and foreign events, and failed subscriptions.
-    pub losses: LossCounts,
+    pub(crate) losses: LossCounts,
     /// Limits to the meaning of these numbers, in words.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// Failures of the run, in words.
-    pub faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
     /// Whether the run was interrupted.
-    pub interrupted: bool,
+    pub(crate) interrupted: bool,
 }
 
 impl LoadReport {

@@ -34,13 +34,13 @@ pub(super) const SAY: Duration = Duration::from_millis(250);
 
 /// The progress of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct LoadProgress {
+pub(crate) struct LoadProgress {
     /// The name of the phase.
-    pub part: &'static str,
+    pub(crate) part: &'static str,
     /// The amount that is done.
-    pub done: u64,
+    pub(crate) done: u64,
     /// The amount to do; `u64::MAX` when it is open.
-    pub of: u64,
+    pub(crate) of: u64,
 }
 
 /// Returns the deliveries due for events published since `before`.
@@ -84,7 +84,7 @@ pub(super) struct LoadRun<'a> {
 ///
 /// # Errors
 /// Before anything is opened, when this host cannot do it.
-pub fn run_load(
+pub(crate) fn run_load(
     plan: LoadPlan,
     stop: Arc<AtomicBool>,
     say: &mut dyn FnMut(LoadProgress),

@@ -11,31 +11,31 @@ use crate::load::in_flight::EventsInFlight;
 
 /// The counts of one receiver, written by it alone.
 #[derive(Default)]
-pub struct ReceiverCounts {
+pub(crate) struct ReceiverCounts {
     /// Streams that are open now.
-    pub open: AtomicU64,
+    pub(crate) open: AtomicU64,
     /// Events received so far.
-    pub deliveries: AtomicU64,
+    pub(crate) deliveries: AtomicU64,
     /// Returned subscribers that have all they missed.
-    pub caught_up: AtomicU64,
+    pub(crate) caught_up: AtomicU64,
 }
 
 /// State that all threads of a run share.
-pub struct RunState {
+pub(crate) struct RunState {
     start: Instant,
     /// Events on their way.
-    pub in_flight: EventsInFlight,
+    pub(crate) in_flight: EventsInFlight,
     /// The counts of each receiver.
-    pub receiver_counts: Vec<ReceiverCounts>,
+    pub(crate) receiver_counts: Vec<ReceiverCounts>,
     publisher_sleeps: AtomicBool,
     publisher: Waker,
     /// Whether the run was interrupted.
-    pub stop: Arc<AtomicBool>,
+    pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl RunState {
     /// Makes the state for so many receivers and the publisher behind the waker `publisher`.
-    pub fn new(receivers: usize, publisher: Waker, stop: Arc<AtomicBool>) -> RunState {
+    pub(crate) fn new(receivers: usize, publisher: Waker, stop: Arc<AtomicBool>) -> RunState {
         RunState {
             start: Instant::now(),
             in_flight: EventsInFlight::new(),
@@ -47,27 +47,27 @@ impl RunState {
     }
 
     /// Returns the nanoseconds since the run began.
-    pub fn now_ns(&self) -> u64 {
+    pub(crate) fn now_ns(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }
 
     /// Sums one count over all receivers.
-    pub fn sum(&self, count: impl Fn(&ReceiverCounts) -> &AtomicU64) -> u64 {
+    pub(crate) fn sum(&self, count: impl Fn(&ReceiverCounts) -> &AtomicU64) -> u64 {
         self.receiver_counts.iter().map(|cell| count(cell).load(Relaxed)).sum()
     }
 
     /// Whether the run was interrupted.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Relaxed)
     }
 
     /// Announces that the publisher is about to wait; it checks once more after that.
-    pub fn set_publisher_sleeps(&self, sleeps: bool) {
+    pub(crate) fn set_publisher_sleeps(&self, sleeps: bool) {
         self.publisher_sleeps.store(sleeps, SeqCst);
     }
 
     /// Wakes the publisher if it waits for completed events.
-    pub fn wake_sleeping_publisher(&self) {
+    pub(crate) fn wake_sleeping_publisher(&self) {
         if self.publisher_sleeps.swap(false, SeqCst) {
             // It looks again by itself after a while, so a lost wake-up costs time only.
             let _ = self.publisher.wake();
@@ -75,7 +75,7 @@ impl RunState {
     }
 
     /// Wakes the publisher for an order.
-    pub fn wake_publisher(&self) {
+    pub(crate) fn wake_publisher(&self) {
         let _ = self.publisher.wake();
     }
 }

@@ -8,32 +8,32 @@ use crate::load::plan::LoadPlan;
 
 /// The usage at one moment.
 #[derive(Clone, Copy)]
-pub struct UsageSample {
+pub(crate) struct UsageSample {
     at: Instant,
     /// The usage of the measured processes.
-    pub usage: ProcessUsage,
+    pub(crate) usage: ProcessUsage,
     own_cpu_ns: u64,
     kernel_bytes: u64,
 }
 
 /// The usage between two samples.
 #[derive(Clone, Copy)]
-pub struct UsageSpan {
+pub(crate) struct UsageSpan {
     /// The time between the samples.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Processor time of the measured processes, in microseconds; `None` when none is measured.
-    pub cpu_us: Option<f64>,
+    pub(crate) cpu_us: Option<f64>,
     /// Growth of their resident memory, in bytes.
-    pub resident_bytes: Option<f64>,
+    pub(crate) resident_bytes: Option<f64>,
     /// Growth of the kernel's memory, slabs and TCP buffers, in bytes.
-    pub kernel_bytes: f64,
+    pub(crate) kernel_bytes: f64,
     /// The load's own share of the processors that it may use, in per cent.
-    pub client_percent: f64,
+    pub(crate) client_percent: f64,
 }
 
 impl UsageSample {
     /// Takes a sample now.
-    pub fn take(plan: &LoadPlan) -> UsageSample {
+    pub(crate) fn take(plan: &LoadPlan) -> UsageSample {
         UsageSample {
             at: Instant::now(),
             usage: processes::read_usage(&plan.pids),
@@ -43,7 +43,7 @@ impl UsageSample {
     }
 
     /// Returns the usage between an earlier sample and this one.
-    pub fn since(&self, before: &UsageSample) -> UsageSpan {
+    pub(crate) fn since(&self, before: &UsageSample) -> UsageSpan {
         let measured = before.usage.processes > 0;
         let grown = |now: u64, then: u64| now as f64 - then as f64;
         let seconds = (self.at - before.at).as_secs_f64();

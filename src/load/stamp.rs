@@ -5,20 +5,20 @@ use std::io::Write;
 
 /// An event's stamp. As text: four decimals with a space behind each, then filling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventStamp {
+pub(crate) struct EventStamp {
     /// The index of the publisher's connection.
-    pub publisher: u32,
+    pub(crate) publisher: u32,
     /// Which event of this publisher on this topic, from 1 on without a hole.
-    pub number: u32,
+    pub(crate) number: u32,
     /// Which event of the whole run, from 0 on.
-    pub index: u64,
+    pub(crate) index: u64,
     /// When it was sent, or should have been, in nanoseconds since the run began.
-    pub sent_ns: u64,
+    pub(crate) sent_ns: u64,
 }
 
 impl EventStamp {
     /// Appends the text, filled up to `bytes`; longer if the stamp alone is.
-    pub fn write(&self, bytes: usize, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, bytes: usize, out: &mut Vec<u8>) {
         let start = out.len();
         let EventStamp { publisher, number, index, sent_ns } = self;
         write!(out, "{publisher} {number} {index} {sent_ns} ").expect("memory takes every write");
@@ -28,7 +28,7 @@ impl EventStamp {
     }
 
     /// Reads a stamp back; `None` for data that no run has sent.
-    pub fn read(data: &[u8]) -> Option<EventStamp> {
+    pub(crate) fn read(data: &[u8]) -> Option<EventStamp> {
         let mut rest = data;
         let publisher = u32::try_from(decimal(&mut rest)?).ok()?;
         let number = u32::try_from(decimal(&mut rest)?).ok()?;

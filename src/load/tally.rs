@@ -8,28 +8,28 @@ use crate::load::histogram::LatencyHistogram;
 
 /// The counts of one part of a run.
 #[derive(Clone, Default)]
-pub struct ReceiverTally {
+pub(crate) struct ReceiverTally {
     /// Events received, repeats left out.
-    pub deliveries: u64,
+    pub(crate) deliveries: u64,
     /// Reads that brought something.
-    pub reads: u64,
+    pub(crate) reads: u64,
     /// Comment lines, the heartbeats among them.
-    pub comments: u64,
+    pub(crate) comments: u64,
     /// Events and streams that were lost.
-    pub losses: LossCounts,
+    pub(crate) losses: LossCounts,
     /// Latency from publishing to reading.
-    pub latency: LatencyHistogram,
+    pub(crate) latency: LatencyHistogram,
     /// Latency from publishing to the reading of an event's last subscriber.
-    pub to_last: LatencyHistogram,
+    pub(crate) to_last: LatencyHistogram,
     /// Latency from connecting to the response head.
-    pub opening: LatencyHistogram,
+    pub(crate) opening: LatencyHistogram,
     /// Latency from connecting again to the last missed event.
-    pub resuming: LatencyHistogram,
+    pub(crate) resuming: LatencyHistogram,
 }
 
 impl ReceiverTally {
     /// Adds another thread's counts.
-    pub fn add(&mut self, other: &ReceiverTally) {
+    pub(crate) fn add(&mut self, other: &ReceiverTally) {
         self.deliveries += other.deliveries;
         self.reads += other.reads;
         self.comments += other.comments;
@@ -43,24 +43,24 @@ impl ReceiverTally {
 
 /// Events that were lost, repeated or foreign, and streams that failed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct LossCounts {
+pub(crate) struct LossCounts {
     /// Events missing between two others, or at the end, without an announced gap.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Events missing behind a gap that the server announced.
-    pub told: u64,
+    pub(crate) told: u64,
     /// Events with a number not above the last one: repeated, or out of order.
-    pub repeated: u64,
+    pub(crate) repeated: u64,
     /// Events that this run has not published.
-    pub foreign: u64,
+    pub(crate) foreign: u64,
     /// Streams that the server ended.
-    pub ended: u64,
+    pub(crate) ended: u64,
     /// Failed attempts to subscribe, by cause.
-    pub failed: BTreeMap<String, u64>,
+    pub(crate) failed: BTreeMap<String, u64>,
 }
 
 impl LossCounts {
     /// Adds the losses of a phase.
-    pub fn add(&mut self, other: &LossCounts) {
+    pub(crate) fn add(&mut self, other: &LossCounts) {
         let LossCounts { lost, told, repeated, foreign, ended, failed } = other;
         self.lost += lost;
         self.told += told;
@@ -73,7 +73,7 @@ impl LossCounts {
     }
 
     /// Counts a failed attempt to subscribe.
-    pub fn count_failed(&mut self, what: impl Into<String>) {
+    pub(crate) fn count_failed(&mut self, what: impl Into<String>) {
         *self.failed.entry(what.into()).or_default() += 1;
     }
 }

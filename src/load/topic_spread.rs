@@ -4,7 +4,7 @@ use crate::base::prng::Prng;
 
 /// The shape of a spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpreadShape {
+pub(crate) enum SpreadShape {
     /// One topic after the other, in a round.
     Even,
     /// The k-th topic has a share that goes with 1/k, in subscribers as in events (Zipf's law).
@@ -13,7 +13,7 @@ pub enum SpreadShape {
 
 /// A spread over a number of topics.
 #[derive(Clone)]
-pub struct TopicSpread {
+pub(crate) struct TopicSpread {
     topics: usize,
     /// Sums of the shares up to each topic; empty when even.
     sums: Vec<f64>,
@@ -21,7 +21,7 @@ pub struct TopicSpread {
 
 impl TopicSpread {
     /// Makes a spread over `topics`, at least one.
-    pub fn new(topics: usize, shape: SpreadShape) -> TopicSpread {
+    pub(crate) fn new(topics: usize, shape: SpreadShape) -> TopicSpread {
         let topics = topics.max(1);
         let share = |sum: &mut f64, rank: usize| {
             *sum += 1.0 / (rank + 1) as f64;
@@ -35,7 +35,7 @@ impl TopicSpread {
     }
 
     /// Returns the topic of the `index`-th subscriber or event; `seed` tells runs apart.
-    pub fn topic(&self, index: u64, seed: u64) -> usize {
+    pub(crate) fn topic(&self, index: u64, seed: u64) -> usize {
         let Some(whole) = self.sums.last() else { return (index % self.topics as u64) as usize };
         let draw = Prng::new(seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_u64();
         let wanted = (draw >> 11) as f64 / (1_u64 << 53) as f64 * whole;
@@ -44,7 +44,7 @@ impl TopicSpread {
 }
 
 /// Whether the `index`-th subscriber is one of a share of so many per cent, evenly over the indices.
-pub fn in_share(index: u64, percent: f64) -> bool {
+pub(crate) fn in_share(index: u64, percent: f64) -> bool {
     let upto = |count: u64| (count as f64 * percent / 100.0 + 1e-9).floor();
     upto(index + 1) > upto(index)
 }

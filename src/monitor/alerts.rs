@@ -20,8 +20,8 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-pub use self::notice::{AlertChange, AlertNotice, describe_alert};
-pub use self::rule::{
+pub(crate) use self::notice::{AlertChange, AlertNotice, describe_alert};
+pub(crate) use self::rule::{
     AlertBound, AlertMetric, AlertRule, DEFAULT_RULES, DefaultRule, MetricUnit, MetricValue, SEVERITY_NAMES,
     Severity,
 };
@@ -35,7 +35,7 @@ const ALERT_WHY_CHARS_MAX: usize = 400;
 
 /// The watched rules with their states, and the history of their changes.
 #[derive(Debug, Default)]
-pub struct AlertRules {
+pub(crate) struct AlertRules {
     watched: Vec<RuleState>,
     history: VecDeque<PastChange>,
 }
@@ -80,7 +80,7 @@ struct PastChange {
 impl AlertRules {
     /// Evaluates every rule and returns the messages to send. `figure` gives a metric's value and, where
     /// there is one, an explanation of it.
-    pub fn evaluate(
+    pub(crate) fn evaluate(
         &mut self,
         now: Now,
         figure: impl Fn(&str) -> (Option<f64>, Option<String>),
@@ -99,7 +99,7 @@ impl AlertRules {
 
     /// Replaces all rules and returns the messages to send. A rule with the same condition keeps its state;
     /// its severity and cool-down may differ. A firing rule without such a successor is resolved.
-    pub fn replace(&mut self, rules: Vec<AlertRule>, now: Now) -> Vec<AlertNotice> {
+    pub(crate) fn replace(&mut self, rules: Vec<AlertRule>, now: Now) -> Vec<AlertNotice> {
         let mut notices = Vec::new();
         let mut before = std::mem::take(&mut self.watched);
         for rule in rules {
@@ -119,12 +119,12 @@ impl AlertRules {
     }
 
     /// Counts the alerts that fire now.
-    pub fn firing_count(&self) -> usize {
+    pub(crate) fn firing_count(&self) -> usize {
         self.watched.iter().filter(|watched| matches!(watched.phase, AlertPhase::Firing { .. })).count()
     }
 
     /// Returns `{"active":[…],"history":[…]}`, the newest change first.
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let active = self.watched.iter().filter_map(|watched| {
             let AlertPhase::Firing { since_wall_ms, .. } = watched.phase else { return None };
             let rule = &watched.rule;

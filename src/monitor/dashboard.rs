@@ -33,7 +33,7 @@ const FILES: [(&str, &str, &[u8]); 17] = [
 ];
 
 /// Finds a file by its name; `index.html` is the page.
-pub fn asset(name: &str) -> Option<DashboardAsset> {
+pub(crate) fn asset(name: &str) -> Option<DashboardAsset> {
     let &(_, content_type, bytes) = FILES.iter().find(|(known, ..)| *known == name)?;
     Some(DashboardAsset { content_type, bytes, etag: entity_tag(bytes) })
 }

@@ -27,7 +27,7 @@ const CLASSES: [ErrorClass; 5] = [
 ];
 
 /// Returns each class with its number of errors.
-pub fn count_by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static str, u64)> {
+pub(crate) fn count_by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static str, u64)> {
     CLASSES.iter().map(|class| {
         let closed: u64 = class.closed.iter().map(|why| totals.closed[*why as usize]).sum();
         let counts: u64 = class.counts.iter().map(|what| totals.counts[*what as usize]).sum();
@@ -36,7 +36,7 @@ pub fn count_by_class(totals: &CounterTotals) -> impl Iterator<Item = (&'static 
 }
 
 /// Counts the errors of all classes.
-pub fn count_all(totals: &CounterTotals) -> u64 {
+pub(crate) fn count_all(totals: &CounterTotals) -> u64 {
     count_by_class(totals).map(|(_, count)| count).sum()
 }
 

@@ -10,7 +10,7 @@ use crate::base::snapshot::MetricsFormat;
 
 /// A page of metrics that is being written.
 #[derive(Debug)]
-pub struct Exposition {
+pub(crate) struct Exposition {
     out: String,
     format: MetricsFormat,
 }
@@ -20,17 +20,17 @@ const PAGE_BYTES: usize = 32 * 1_024;
 
 impl Exposition {
     /// Begins an empty page.
-    pub fn new(format: MetricsFormat) -> Exposition {
+    pub(crate) fn new(format: MetricsFormat) -> Exposition {
         Exposition { out: String::with_capacity(PAGE_BYTES), format }
     }
 
     /// Writes a counter without labels. `name` is without `_total`.
-    pub fn counter(&mut self, name: &str, help: &str, value: impl Into<SampleValue>) {
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: impl Into<SampleValue>) {
         self.counters(name, help, "", [("", value)]);
     }
 
     /// Writes a counter for each value of one label. `name` is without `_total`.
-    pub fn counters<T: AsRef<str>>(
+    pub(crate) fn counters<T: AsRef<str>>(
         &mut self,
         name: &str,
         help: &str,
@@ -46,12 +46,12 @@ impl Exposition {
     }
 
     /// Writes a gauge without labels.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<SampleValue>) {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: impl Into<SampleValue>) {
         self.gauges(name, help, "", [("", value)]);
     }
 
     /// Writes a gauge for each value of one label.
-    pub fn gauges<T: AsRef<str>>(
+    pub(crate) fn gauges<T: AsRef<str>>(
         &mut self,
         name: &str,
         help: &str,
@@ -63,7 +63,7 @@ impl Exposition {
     }
 
     /// Writes an info metric: always 1, with its content in a label. `name` is without `_info`.
-    pub fn info(&mut self, name: &str, help: &str, label: &str, value: &str) {
+    pub(crate) fn info(&mut self, name: &str, help: &str, label: &str, value: &str) {
         match self.format {
             MetricsFormat::Prometheus => self.announce(&format!("{name}_info"), "gauge", help),
             MetricsFormat::OpenMetrics => self.announce(name, "info", help),
@@ -72,7 +72,7 @@ impl Exposition {
     }
 
     /// Writes a distribution. Its values have `units_per_second` to a second; 1 means plain numbers.
-    pub fn histogram(&mut self, name: &str, help: &str, of: &Distribution, units_per_second: u64) {
+    pub(crate) fn histogram(&mut self, name: &str, help: &str, of: &Distribution, units_per_second: u64) {
         self.announce(name, "histogram", help);
         let bounds = of.scale.bounds();
         let mut published = of.scale.published().peekable();
@@ -93,7 +93,7 @@ impl Exposition {
     }
 
     /// Ends the page and returns its text.
-    pub fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> String {
         if self.format == MetricsFormat::OpenMetrics {
             self.out.push_str("# EOF\n");
         }
@@ -136,7 +136,7 @@ impl Exposition {
 
 /// A sample's value as text.
 #[derive(Debug)]
-pub struct SampleValue(String);
+pub(crate) struct SampleValue(String);
 
 impl From<u64> for SampleValue {
     fn from(value: u64) -> SampleValue {

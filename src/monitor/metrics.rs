@@ -42,7 +42,7 @@ const MILLISECONDS: u64 = 1_000;
 
 /// Writes the page. Counts come from the snapshot; readings of the host come from the watch and are at most a
 /// second old.
-pub fn page(snapshot: &Snapshot, watch: &Watch, format: MetricsFormat) -> String {
+pub(crate) fn page(snapshot: &Snapshot, watch: &Watch, format: MetricsFormat) -> String {
     let mut page = Exposition::new(format);
     counts(&mut page, snapshot);
     distributions(&mut page, snapshot);

@@ -3,12 +3,12 @@
 //! Pure functions from numbers to text. Knows no connection, no socket and no clock; labels never grow with
 //! topics, clients or user agents.
 
-pub mod alerts;
-pub mod dashboard;
-pub mod error_classes;
-pub mod exposition;
+pub(crate) mod alerts;
+pub(crate) mod dashboard;
+pub(crate) mod error_classes;
+pub(crate) mod exposition;
 pub mod listing;
-pub mod metrics;
-pub mod status;
-pub mod summary;
-pub mod watch;
+pub(crate) mod metrics;
+pub(crate) mod status;
+pub(crate) mod summary;
+pub(crate) mod watch;

@@ -8,7 +8,7 @@ use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
 use crate::base::snapshot::{Snapshot, StatusQuery, WorkerSnapshot};
 
 /// Writes the page. Counts come from the snapshot; everything over time comes from the watch.
-pub fn page(snapshot: &Snapshot, watch: &Watch, query: StatusQuery) -> String {
+pub(crate) fn page(snapshot: &Snapshot, watch: &Watch, query: StatusQuery) -> String {
     let mut page = object(snapshot, watch);
     if query.series {
         page["series"] = series(watch);

@@ -5,14 +5,14 @@ use crate::base::counters::Count;
 
 /// Writes the lines, and remembers the totals of the last one.
 #[derive(Debug, Default)]
-pub struct MinuteSummary {
+pub(crate) struct MinuteSummary {
     /// Connections, subscribers and topics of the last line.
     last_totals: Option<[u64; 3]>,
 }
 
 impl MinuteSummary {
     /// Returns the line of the minute that ends now; none when it was idle and its totals are unchanged.
-    pub fn line(&mut self, watch: &Watch) -> Option<String> {
+    pub(crate) fn line(&mut self, watch: &Watch) -> Option<String> {
         let snapshot = &watch.last().snapshot;
         let totals = &snapshot.totals;
         let now = [totals.connections_open, totals.subscribers_open, snapshot.topics as u64];

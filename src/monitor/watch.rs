@@ -9,14 +9,14 @@ mod memory;
 mod minute;
 mod points;
 
-pub use self::figures::{metric_named, metrics};
-pub use self::insights::Insight;
+pub(crate) use self::figures::{metric_named, metrics};
+pub(crate) use self::insights::Insight;
 use self::memory::LeakJudge;
-pub use self::memory::{LeakJudgement, LeakReport, MemoryTrend};
+pub(crate) use self::memory::{LeakJudgement, LeakReport, MemoryTrend};
 use self::minute::MinuteWindow;
-pub use self::minute::WorkerRates;
+pub(crate) use self::minute::WorkerRates;
 use self::points::PointRing;
-pub use self::points::{RateWindow, SecondPoint, WindowRates};
+pub(crate) use self::points::{RateWindow, SecondPoint, WindowRates};
 use super::alerts::{AlertNotice, AlertRule, AlertRules};
 use crate::base::counters::{CloseReason, Count, DistributionTotals};
 use crate::base::histogram::Distribution;
@@ -25,47 +25,47 @@ use crate::base::time::Now;
 
 /// All figures of one moment.
 #[derive(Clone, Debug, Default)]
-pub struct WatchSample {
+pub(crate) struct WatchSample {
     /// Wall clock in Unix milliseconds.
-    pub wall_ms: u64,
+    pub(crate) wall_ms: u64,
     /// Milliseconds since the start, from the monotonic clock.
-    pub mono_ms: u64,
+    pub(crate) mono_ms: u64,
     /// The counts of the node.
-    pub snapshot: Snapshot,
+    pub(crate) snapshot: Snapshot,
     /// The greatest values since the sample before.
-    pub peaks: LatencyPeaks,
+    pub(crate) peaks: LatencyPeaks,
     /// Readings of process and host.
-    pub host: HostReading,
+    pub(crate) host: HostReading,
     /// The verdict whether events pass through every worker.
-    pub readiness: ReadinessVerdict,
+    pub(crate) readiness: ReadinessVerdict,
 }
 
 /// Limits that do not change while the server runs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct WatchBounds {
+pub(crate) struct WatchBounds {
     /// Resident bytes above which newcomers are refused.
-    pub memory_limit_bytes: u64,
+    pub(crate) memory_limit_bytes: u64,
     /// Connections at which a worker stops listening.
-    pub worker_files_max: usize,
+    pub(crate) worker_files_max: usize,
     /// Time without other bytes after which a subscriber gets a heartbeat.
-    pub heartbeat_ms: u64,
+    pub(crate) heartbeat_ms: u64,
     /// Topics beyond which new ones are refused.
-    pub topics_max: usize,
+    pub(crate) topics_max: usize,
     /// Idempotency keys beyond which publishes with one are refused.
-    pub idempotency_keys_max: usize,
+    pub(crate) idempotency_keys_max: usize,
     /// Start of the process, in Unix milliseconds.
-    pub started_ms: u64,
+    pub(crate) started_ms: u64,
 }
 
 /// Time from a publish until the kernel had the event, over the last minute, milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LatencyQuantiles {
+pub(crate) struct LatencyQuantiles {
     /// The time that half of them took at most.
-    pub p50_ms: f64,
+    pub(crate) p50_ms: f64,
     /// The time that 99 of 100 took at most.
-    pub p99_ms: f64,
+    pub(crate) p99_ms: f64,
     /// The longest time of all.
-    pub max_ms: f64,
+    pub(crate) max_ms: f64,
 }
 
 /// Points of the last minute, one a second.
@@ -76,7 +76,7 @@ const CONNECTIONS_MIN_FOR_ESTIMATE: u64 = 1_000;
 
 /// The samples of the last five minutes and everything that is derived from them.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     bounds: WatchBounds,
     ring: PointRing,
     minute: MinuteWindow,
@@ -89,7 +89,7 @@ pub struct Watch {
 
 impl Watch {
     /// Creates a watch without samples.
-    pub fn new(bounds: WatchBounds) -> Watch {
+    pub(crate) fn new(bounds: WatchBounds) -> Watch {
         Watch {
             bounds,
             ring: PointRing::default(),
@@ -102,7 +102,7 @@ impl Watch {
     }
 
     /// Takes the next sample, once a second.
-    pub fn push(&mut self, sample: WatchSample) {
+    pub(crate) fn push(&mut self, sample: WatchSample) {
         self.minute.push(&sample);
         let p99 =
             |of: fn(&DistributionTotals) -> &Distribution| self.minute.added_last_second(of).quantile(0.99);
@@ -117,7 +117,7 @@ impl Watch {
     }
 
     /// Evaluates the alert rules against the newest sample; returns the messages to send.
-    pub fn evaluate_alerts(&mut self, now: Now) -> Vec<AlertNotice> {
+    pub(crate) fn evaluate_alerts(&mut self, now: Now) -> Vec<AlertNotice> {
         let mut alerts = std::mem::take(&mut self.alerts);
         let notices = alerts.evaluate(now, |metric| (self.value(metric), self.explain(metric)));
         self.alerts = alerts;
@@ -125,43 +125,43 @@ impl Watch {
     }
 
     /// Replaces the alert rules; returns the messages of those that are removed.
-    pub fn replace_rules(&mut self, rules: Vec<AlertRule>, now: Now) -> Vec<AlertNotice> {
+    pub(crate) fn replace_rules(&mut self, rules: Vec<AlertRule>, now: Now) -> Vec<AlertNotice> {
         self.alerts.replace(rules, now)
     }
 
     /// Returns the alert rules with their states.
-    pub fn alerts(&self) -> &AlertRules {
+    pub(crate) fn alerts(&self) -> &AlertRules {
         &self.alerts
     }
 
     /// Returns the limits that do not change.
-    pub fn bounds(&self) -> &WatchBounds {
+    pub(crate) fn bounds(&self) -> &WatchBounds {
         &self.bounds
     }
 
     /// Returns the newest sample.
-    pub fn last(&self) -> &WatchSample {
+    pub(crate) fn last(&self) -> &WatchSample {
         &self.last
     }
 
     /// Returns the rates a second over a window that ends with the newest sample.
-    pub fn rates(&self, window: RateWindow) -> WindowRates {
+    pub(crate) fn rates(&self, window: RateWindow) -> WindowRates {
         self.ring.rates(window)
     }
 
     /// Returns the growth of a count in a window.
-    pub fn count_in_window(&self, what: Count, window: RateWindow) -> u64 {
+    pub(crate) fn count_in_window(&self, what: Count, window: RateWindow) -> u64 {
         self.ring.added(window, |point| point.count(what))
     }
 
     /// Counts the connections that ended for a reason in a window.
-    pub fn closed_in_window(&self, reason: CloseReason, window: RateWindow) -> u64 {
+    pub(crate) fn closed_in_window(&self, reason: CloseReason, window: RateWindow) -> u64 {
         self.ring.added(window, |point| point.closed(reason))
     }
 
     /// Returns the growth of a count in each of the last minutes, the newest first; none if the server has
     /// not run through all of them.
-    pub fn count_by_minute(&self, what: Count, minutes: usize) -> Option<Vec<u64>> {
+    pub(crate) fn count_by_minute(&self, what: Count, minutes: usize) -> Option<Vec<u64>> {
         let newest_ms = self.ring.points().last()?.mono_ms;
         let count = |age: u64| {
             let at_ms = newest_ms.checked_sub(age * RateWindow::Minute.ms())?;
@@ -172,47 +172,47 @@ impl Watch {
     }
 
     /// Counts the refused newcomers and publishes of the last five minutes, for each reason.
-    pub fn refused_by_reason(&self) -> Vec<u64> {
+    pub(crate) fn refused_by_reason(&self) -> Vec<u64> {
         let Some((from, to)) = self.ring.window_ends(RateWindow::FiveMinutes) else { return Vec::new() };
         to.refused.iter().zip(from.refused).map(|(to, from)| to.saturating_sub(from)).collect()
     }
 
     /// Returns the rates of each worker, by index.
-    pub fn workers(&self) -> Vec<WorkerRates> {
+    pub(crate) fn workers(&self) -> Vec<WorkerRates> {
         self.minute.workers()
     }
 
     /// Returns the time from publish to each subscriber; none without deliveries.
-    pub fn latency_each(&self) -> Option<LatencyQuantiles> {
+    pub(crate) fn latency_each(&self) -> Option<LatencyQuantiles> {
         let max_us = self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.each_max_us).max();
         latency(&self.minute.added_last_minute(|distributions| &distributions.delivery_each), max_us)
     }
 
     /// Returns the time from publish to the last live subscriber; none without deliveries.
-    pub fn latency_last(&self) -> Option<LatencyQuantiles> {
+    pub(crate) fn latency_last(&self) -> Option<LatencyQuantiles> {
         let max_us = self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.last_max_us).max();
         latency(&self.minute.added_last_minute(|distributions| &distributions.delivery_last), max_us)
     }
 
     /// Returns the times of turns in the last minute, in microseconds.
-    pub fn turns(&self) -> Distribution {
+    pub(crate) fn turns(&self) -> Distribution {
         self.minute.added_last_minute(|distributions| &distributions.turn)
     }
 
     /// Returns the longest turn of the last minute, in microseconds.
-    pub fn turn_max_us(&self) -> u64 {
+    pub(crate) fn turn_max_us(&self) -> u64 {
         self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.turn_max_us).max().unwrap_or(0)
     }
 
     /// Returns the trend of resident memory over the last five minutes.
-    pub fn trend(&self) -> MemoryTrend {
+    pub(crate) fn trend(&self) -> MemoryTrend {
         let points: Vec<&SecondPoint> = self.points().collect();
         MemoryTrend::of(points.iter().copied())
     }
 
     /// Returns the resident bytes of each connection: the growth since the start without history and bodies.
     /// None with so few connections that other memory would count for more.
-    pub fn bytes_per_connection(&self) -> Option<u64> {
+    pub(crate) fn bytes_per_connection(&self) -> Option<u64> {
         let (snapshot, connections) = (&self.last.snapshot, self.last.snapshot.totals.connections_open);
         let else_held = self.empty_server_bytes? + (snapshot.history_bytes + snapshot.bodies_bytes) as u64;
         let held = self.last.host.resident_bytes.saturating_sub(else_held);
@@ -220,17 +220,17 @@ impl Watch {
     }
 
     /// Returns the judgement whether resident memory leaks.
-    pub fn leak(&self) -> &LeakReport {
+    pub(crate) fn leak(&self) -> &LeakReport {
         self.leaks.leak()
     }
 
     /// Returns the insights for an operator, most severe first.
-    pub fn insights(&self) -> Vec<Insight> {
+    pub(crate) fn insights(&self) -> Vec<Insight> {
         insights::find_insights(self)
     }
 
     /// Returns the points of all kept seconds, oldest first.
-    pub fn points(&self) -> impl DoubleEndedIterator<Item = &SecondPoint> + ExactSizeIterator {
+    pub(crate) fn points(&self) -> impl DoubleEndedIterator<Item = &SecondPoint> + ExactSizeIterator {
         self.ring.points()
     }
 }

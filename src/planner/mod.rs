@@ -4,7 +4,7 @@
 //! Reads no host. It reckons with plain HTTP over IPv4 and Ethernet; a proxy's bytes are left out.
 
 pub mod constants;
-pub mod page;
+pub(crate) mod page;
 
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ pub struct PlanRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum NodeResource {
+pub(crate) enum NodeResource {
     Memory,
     Processor,
     Network,
@@ -81,17 +81,17 @@ pub struct NodeMemory {
     /// Resident bytes that connections and their topics add to the server.
     pub connections_bytes: f64,
     /// The server without connections.
-    pub process_bytes: f64,
+    pub(crate) process_bytes: f64,
     /// Events kept for clients that return.
-    pub history_bytes: f64,
+    pub(crate) history_bytes: f64,
     /// The kernel's sockets, files and places in epoll.
-    pub kernel_bytes: f64,
+    pub(crate) kernel_bytes: f64,
     /// The kernel's buffers of frames in flight, on average.
-    pub in_flight_bytes: f64,
+    pub(crate) in_flight_bytes: f64,
     /// The kernel's buffers for clients that read nothing.
-    pub slow_bytes: f64,
+    pub(crate) slow_bytes: f64,
     /// The sum of all parts.
-    pub bytes: f64,
+    pub(crate) bytes: f64,
     /// Growth of the kernel's memory that `fanwheel load` on the same host sees, for both ends.
     pub kernel_both_ends_bytes: f64,
 }
@@ -100,62 +100,62 @@ pub struct NodeMemory {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct NodeProcessor {
     /// Deliveries of events.
-    pub deliveries_percent: f64,
+    pub(crate) deliveries_percent: f64,
     /// Publishes of events.
-    pub publishes_percent: f64,
+    pub(crate) publishes_percent: f64,
     /// Heartbeats, and the idle time of the process.
-    pub heartbeats_percent: f64,
+    pub(crate) heartbeats_percent: f64,
     /// The sum of all parts.
     pub percent: f64,
     /// Milliseconds until the last subscriber of a topic has an event, without other work.
-    pub to_last_ms: f64,
+    pub(crate) to_last_ms: f64,
 }
 
 /// Network of one node, in bits a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct NodeNetwork {
+pub(crate) struct NodeNetwork {
     /// Events out, with framing, TCP, IP and Ethernet.
-    pub deliveries_bits_per_s: f64,
+    pub(crate) deliveries_bits_per_s: f64,
     /// Heartbeats out, with the same overhead.
-    pub heartbeats_bits_per_s: f64,
+    pub(crate) heartbeats_bits_per_s: f64,
     /// Acknowledgements and publishes in.
-    pub in_bits_per_s: f64,
+    pub(crate) in_bits_per_s: f64,
     /// Packets a second, both ways.
-    pub packets_per_s: f64,
+    pub(crate) packets_per_s: f64,
 }
 
 /// Bytes in flight to one subscriber. The kernel keeps them until they are acknowledged, a round trip later.
 /// Beyond its bound the subscriber falls behind, however fast it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct InFlightWindow {
+pub(crate) struct InFlightWindow {
     /// Bytes in flight on average.
-    pub bytes: f64,
+    pub(crate) bytes: f64,
     /// Bytes that may be in flight: twice `unsent_bytes_max`, as the kernel reckons.
-    pub bytes_max: f64,
+    pub(crate) bytes_max: f64,
 }
 
 /// Files and ports of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct NodeFiles {
+pub(crate) struct NodeFiles {
     /// Files in all tables.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Workers with tables of their own, one for each processor.
-    pub workers: u64,
+    pub(crate) workers: u64,
     /// `LimitNOFILE`, with room for uneven spreading.
-    pub limit_nofile: u64,
+    pub(crate) limit_nofile: u64,
     /// Addresses that a proxy needs to connect from, or that the node needs.
-    pub proxy_addresses: u64,
+    pub(crate) proxy_addresses: u64,
 }
 
 /// The return of all clients after the loss of a node, or after the restart of the only one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct NodeLoss {
+pub(crate) struct NodeLoss {
     /// Connections that come back.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Seconds until all are back.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Whether the other nodes can hold them, without headroom. True for a restart.
-    pub others_suffice: bool,
+    pub(crate) others_suffice: bool,
 }
 
 /// The answer to a request.
@@ -163,30 +163,30 @@ pub struct NodeLoss {
 pub struct CapacityPlan {
     /// The request that it answers.
     #[serde(rename = "ask")]
-    pub request: PlanRequest,
+    pub(crate) request: PlanRequest,
     /// Number of nodes.
-    pub nodes: u64,
+    pub(crate) nodes: u64,
     /// Connections of each node.
-    pub connections_per_node: u64,
+    pub(crate) connections_per_node: u64,
     /// The most that a node holds beside its headroom.
-    pub connections_per_node_max: u64,
+    pub(crate) connections_per_node_max: u64,
     /// The resource that bounds it.
-    pub bound_by: NodeResource,
+    pub(crate) bound_by: NodeResource,
     /// The most connections by each resource.
-    pub connections_max_by: Vec<(NodeResource, u64)>,
+    pub(crate) connections_max_by: Vec<(NodeResource, u64)>,
     /// Memory that a node needs.
     pub memory: NodeMemory,
     /// Processor time that a node needs.
     pub processor: NodeProcessor,
     /// Network that a node needs.
-    pub network: NodeNetwork,
+    pub(crate) network: NodeNetwork,
     /// Bytes in flight to one subscriber.
     #[serde(rename = "way")]
-    pub in_flight: InFlightWindow,
+    pub(crate) in_flight: InFlightWindow,
     /// Files and ports that a node needs.
-    pub files: NodeFiles,
+    pub(crate) files: NodeFiles,
     /// The return after the loss of a node.
-    pub loss: NodeLoss,
+    pub(crate) loss: NodeLoss,
 }
 
 /// The reason that there is no plan: even one connection needs more of a resource than a node has. Numbers
@@ -194,15 +194,15 @@ pub struct CapacityPlan {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NodeTooSmall {
     /// The resource that is too small.
-    pub resource: NodeResource,
+    pub(crate) resource: NodeResource,
     /// The need of one connection.
-    pub needed: f64,
+    pub(crate) needed: f64,
     /// The amount beside the headroom.
-    pub free: f64,
+    pub(crate) free: f64,
 }
 
 /// Connections in the table of sizes, each with its plan.
-pub const SIZES: [u64; 9] =
+pub(crate) const SIZES: [u64; 9] =
     [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
 
 /// Room in file tables for connections that are spread unevenly, and for files that are no connections.
@@ -419,14 +419,14 @@ impl<'a> CapacityPlanner<'a> {
 
 impl NodeMemory {
     /// Returns the resident bytes of the server.
-    pub fn server_bytes(&self) -> f64 {
+    pub(crate) fn server_bytes(&self) -> f64 {
         self.connections_bytes + self.process_bytes + self.history_bytes
     }
 }
 
 impl NodeNetwork {
     /// Returns all bits that go out in a second.
-    pub fn out_bits_per_s(&self) -> f64 {
+    pub(crate) fn out_bits_per_s(&self) -> f64 {
         self.deliveries_bits_per_s + self.heartbeats_bits_per_s
     }
 }

@@ -11,7 +11,7 @@ const GIB: f64 = 1_073_741_824.0;
 const LABEL_COLUMNS: usize = 27;
 
 /// Writes the whole page. `sizes` are plans of the same request for other numbers of connections.
-pub fn page(plan: &CapacityPlan, sizes: &[CapacityPlan], constants: &MeasuredConstants) -> String {
+pub(crate) fn page(plan: &CapacityPlan, sizes: &[CapacityPlan], constants: &MeasuredConstants) -> String {
     let mut out = String::new();
     let mut row = |what: &str, value: String| {
         let line = format!("{what:<LABEL_COLUMNS$} {value}");
@@ -156,7 +156,7 @@ fn sizes_table(sizes: &[CapacityPlan]) -> String {
 }
 
 /// Writes one line for a node that is too small for one connection.
-pub fn too_small(fault: &NodeTooSmall) -> String {
+pub(crate) fn too_small(fault: &NodeTooSmall) -> String {
     let NodeTooSmall { resource, needed, free } = *fault;
     let (what, needed, free, way) = match resource {
         NodeResource::Memory => ("memory", bytes_text(needed), bytes_text(free), "raise --nodes-ram"),

@@ -36,10 +36,10 @@ use crate::sys::socket::{self, Socket};
 
 /// Connections accepted from one listener in one turn: 0.6 ms, less than a batch of sends, in which an event
 /// may come.
-pub const ACCEPTS_PER_TURN: usize = 64;
+pub(crate) const ACCEPTS_PER_TURN: usize = 64;
 /// Connections accepted from one listener in a turn while a round goes on: with the reads of the same turn,
 /// existing subscribers wait for one batch more.
-pub const ACCEPTS_BESIDE_ROUNDS: usize = 32;
+pub(crate) const ACCEPTS_BESIDE_ROUNDS: usize = 32;
 /// Newcomers refused in one turn because no socket is left for them: they cost as much as accepts.
 const REFUSALS_PER_TURN: usize = 64;
 /// Connections accepted from the control listener in one turn. All workers share that listener, and a small
@@ -71,11 +71,11 @@ const QUEUE_PART: usize = 2;
 
 /// Which workers listen to the public: bits by index. The last one never leaves.
 #[derive(Debug)]
-pub struct ListeningWorkers(AtomicU64);
+pub(crate) struct ListeningWorkers(AtomicU64);
 
 impl ListeningWorkers {
     /// A set of all workers: each listens.
-    pub fn all(workers: usize) -> ListeningWorkers {
+    pub(crate) fn all(workers: usize) -> ListeningWorkers {
         assert!((1..=WORKERS_MAX).contains(&workers));
         ListeningWorkers(AtomicU64::new(u64::MAX >> (WORKERS_MAX - workers)))
     }
@@ -111,21 +111,21 @@ struct WorkerListener {
 
 /// Worker that the listeners belong to, and how many sockets it may have.
 #[derive(Clone, Debug)]
-pub struct ListenerSetup {
+pub(crate) struct ListenerSetup {
     /// Index of the worker.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Shared by all workers.
-    pub listening: Arc<ListeningWorkers>,
+    pub(crate) listening: Arc<ListeningWorkers>,
     /// Sockets from which on newcomers are left to other workers.
-    pub worker_max: usize,
+    pub(crate) worker_max: usize,
     /// Sockets beyond, for refusals, the operator, and the queue of a listener that closes.
-    pub spare: usize,
+    pub(crate) spare: usize,
     /// The one that the worker is pinned to.
-    pub processor: Option<usize>,
+    pub(crate) processor: Option<usize>,
     /// Options of its listeners and of the sockets they accept.
-    pub options: SocketOptions,
+    pub(crate) options: SocketOptions,
     /// The listeners' tokens are this one and those above.
-    pub first_token: usize,
+    pub(crate) first_token: usize,
 }
 
 impl ListenerSetup {
@@ -137,30 +137,30 @@ impl ListenerSetup {
 
 /// A connection that was accepted.
 #[derive(Debug)]
-pub struct Newcomer {
+pub(crate) struct Newcomer {
     /// Kind of the listener that it came through.
-    pub listener: ListenerKind,
+    pub(crate) listener: ListenerKind,
     /// Its socket.
-    pub socket: Socket,
+    pub(crate) socket: Socket,
     /// Address of its client, if that has one.
-    pub peer: Option<IpAddr>,
+    pub(crate) peer: Option<IpAddr>,
     /// There is room for it; otherwise it is to be answered and closed.
-    pub is_welcome: bool,
+    pub(crate) is_welcome: bool,
 }
 
 /// One turn of accepting.
 #[derive(Debug)]
-pub struct AcceptTurn<'a> {
+pub(crate) struct AcceptTurn<'a> {
     /// The moment it begins.
-    pub now_ms: u64,
+    pub(crate) now_ms: u64,
     /// Epoll of the worker.
-    pub registry: &'a Registry,
+    pub(crate) registry: &'a Registry,
     /// Counters of the worker.
-    pub counters: &'a Counters,
+    pub(crate) counters: &'a Counters,
     /// Sockets that the worker has.
-    pub open: usize,
+    pub(crate) open: usize,
     /// Connections to accept from one public listener, at most.
-    pub accepts_max: usize,
+    pub(crate) accepts_max: usize,
 }
 
 /// Why a newcomer could not be taken in.
@@ -179,7 +179,7 @@ type AcceptResult = Result<(), (AcceptFault, io::Error)>;
 
 /// All listeners of a worker.
 #[derive(Debug)]
-pub struct WorkerListeners {
+pub(crate) struct WorkerListeners {
     listeners: Vec<WorkerListener>,
     setup: ListenerSetup,
     away: bool,
@@ -196,7 +196,7 @@ pub struct WorkerListeners {
 
 impl WorkerListeners {
     /// Opens and registers every listener. An error names the source by number.
-    pub fn open(
+    pub(crate) fn open(
         sources: &[(ListenerKind, ListenerSource)],
         registry: &Registry,
         setup: ListenerSetup,
@@ -222,7 +222,7 @@ impl WorkerListeners {
     }
 
     /// Notes that newcomers may wait at a listener.
-    pub fn mark_pending(&mut self, token: Token) {
+    pub(crate) fn mark_pending(&mut self, token: Token) {
         if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.token == token) {
             listener.pending = true;
         }
@@ -231,7 +231,7 @@ impl WorkerListeners {
     /// Takes newcomers in: `admit` gets each and returns how many sockets the worker has then. Returns in how
     /// many milliseconds this wants to be called again, if at all before the next readiness or the closing of
     /// a connection.
-    pub fn accept_newcomers(
+    pub(crate) fn accept_newcomers(
         &mut self,
         mut turn: AcceptTurn<'_>,
         mut admit: impl FnMut(Newcomer) -> usize,
@@ -341,7 +341,7 @@ impl WorkerListeners {
     }
 
     /// Answers newcomers in the queues that close with this worker. Call it last.
-    pub fn refuse_last(&mut self, mut admit: impl FnMut(Newcomer) -> usize) {
+    pub(crate) fn refuse_last(&mut self, mut admit: impl FnMut(Newcomer) -> usize) {
         let own = |listener: &WorkerListener| matches!(listener.source, ListenerSource::Own(_));
         for listener in &mut self.listeners {
             listener.pending = true;
@@ -395,7 +395,7 @@ impl WorkerListeners {
     }
 
     /// Room that is wanted when the worker has as many sockets as it may.
-    pub fn eviction_wanted(&self, open: usize) -> Option<EvictionRequest> {
+    pub(crate) fn eviction_wanted(&self, open: usize) -> Option<EvictionRequest> {
         let ListenerSetup { worker_max, spare, .. } = self.setup;
         let over = open.checked_sub(worker_max)?;
         Some(EvictionRequest { sockets: over + self.setup.reopen_room(), keep: spare / OPERATOR_PART })

@@ -11,11 +11,11 @@ const BODY_WINDOWS_MAX: usize = 16;
 /// Slots with a window for bodies, the one that has had it longest first. A connection keeps it from body to
 /// body until it closes: a publisher sends many.
 #[derive(Debug, Default)]
-pub struct BodyWindows(VecDeque<u32>);
+pub(crate) struct BodyWindows(VecDeque<u32>);
 
 impl BodyWindows {
     /// Adds a slot; false if it is here already.
-    pub fn add(&mut self, slot: u32) -> bool {
+    pub(crate) fn add(&mut self, slot: u32) -> bool {
         let is_new = !self.0.contains(&slot);
         if is_new {
             self.0.push_back(slot);
@@ -24,12 +24,12 @@ impl BodyWindows {
     }
 
     /// Takes out the slot that is one too many, if there is one.
-    pub fn take_surplus(&mut self) -> Option<u32> {
+    pub(crate) fn take_surplus(&mut self) -> Option<u32> {
         if self.0.len() > BODY_WINDOWS_MAX { self.0.pop_front() } else { None }
     }
 
     /// Forgets a slot that has closed.
-    pub fn remove(&mut self, slot: u32) {
+    pub(crate) fn remove(&mut self, slot: u32) {
         self.0.retain(|&held| held != slot);
     }
 }

@@ -5,18 +5,18 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Counts from the moment it was made. Copies agree.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     start: Instant,
 }
 
 impl Clock {
     /// A clock that starts now.
-    pub fn start() -> Clock {
+    pub(crate) fn start() -> Clock {
         Clock { start: Instant::now() }
     }
 
     /// Reads both clocks. A wall clock before 1970 reads 0.
-    pub fn now(self) -> Now {
+    pub(crate) fn now(self) -> Now {
         let mono_us = self.mono_us();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
@@ -24,7 +24,7 @@ impl Clock {
     }
 
     /// Reads the monotonic clock, in microseconds.
-    pub fn mono_us(self) -> u64 {
+    pub(crate) fn mono_us(self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }

@@ -16,11 +16,11 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub struct InheritedSocket {
     /// Which kind of listener it is to be; public at first.
-    pub listener: ListenerKind,
+    pub(crate) listener: ListenerKind,
     /// Name that its maker gave it.
-    pub name: String,
+    pub(crate) name: String,
     /// Address on which it listens.
-    pub address: ListenAddress,
+    pub(crate) address: ListenAddress,
     /// The socket, which is non-blocking.
     pub(super) socket: Socket,
     /// An IPv6 wildcard that takes IPv4 connections as well.
@@ -39,7 +39,7 @@ impl InheritedSocket {
     ///
     /// # Errors
     /// When it is not a listening stream socket of TCP or Unix.
-    pub fn new(number: i32, name: String, file: OwnedFd) -> Result<InheritedSocket, StartError> {
+    pub(crate) fn new(number: i32, name: String, file: OwnedFd) -> Result<InheritedSocket, StartError> {
         let socket = Socket::from(file);
         match inspect_socket(&socket) {
             Ok(Some(ListeningStream { address, takes_both })) => {
@@ -54,7 +54,7 @@ impl InheritedSocket {
     }
 
     /// Whether connections to a configured address of that listener come to this socket.
-    pub fn serves(&self, listener: ListenerKind, text: &str) -> bool {
+    pub(crate) fn serves(&self, listener: ListenerKind, text: &str) -> bool {
         let covered = match (&self.address, ListenAddress::parse(text)) {
             (ListenAddress::Tcp(own), Some(ListenAddress::Tcp(wanted))) => {
                 own == &wanted || self.includes(own, &wanted)

@@ -28,7 +28,7 @@ const _: () = assert!(BODY_WINDOW_BYTES as usize <= BODY_RECEIVE_BUFFER_BYTES);
 
 /// The sockets of one worker.
 #[derive(Debug)]
-pub struct Sockets {
+pub(crate) struct Sockets {
     slots: Vec<Option<Socket>>,
     open: usize,
     ring: Option<Box<SendRing>>,
@@ -38,7 +38,7 @@ pub struct Sockets {
 
 impl Sockets {
     /// No sockets yet. Must be called in the thread, and with the file table, that will use them: `worker`'s.
-    pub fn new(backend: SendBackend, worker: usize, clock: Clock) -> Sockets {
+    pub(crate) fn new(backend: SendBackend, worker: usize, clock: Clock) -> Sockets {
         let ring = match backend {
             SendBackend::Writev => None,
             SendBackend::Auto | SendBackend::IoUring => open_ring(backend, worker),
@@ -47,12 +47,12 @@ impl Sockets {
     }
 
     /// How many are open.
-    pub fn open_count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         self.open
     }
 
     /// Keeps a socket at the slot that the core has given it.
-    pub fn insert(&mut self, slot: u32, socket: Socket) {
+    pub(crate) fn insert(&mut self, slot: u32, socket: Socket) {
         let slot = slot as usize;
         if slot >= self.slots.len() {
             self.slots.resize_with(slot + 1, || None);
@@ -63,7 +63,7 @@ impl Sockets {
     }
 
     /// Takes the socket from the slot, if one is there.
-    pub fn remove(&mut self, slot: u32) -> Option<Socket> {
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<Socket> {
         let socket = self.slots.get_mut(slot as usize)?.take();
         self.open -= usize::from(socket.is_some());
         self.body_windows.remove(slot);

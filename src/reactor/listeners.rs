@@ -49,7 +49,7 @@ const KEEPALIVE_TRIES: u32 = 3;
 
 /// Options that accepted sockets inherit.
 #[derive(Clone, Copy, Debug)]
-pub struct SocketOptions {
+pub(crate) struct SocketOptions {
     unsent_bytes_max: usize,
     user_timeout: Duration,
     /// The processor whose newcomers a worker's own listener is to get first.
@@ -58,7 +58,7 @@ pub struct SocketOptions {
 
 impl SocketOptions {
     /// From the settings of the same names.
-    pub fn new(settings: &Settings) -> SocketOptions {
+    pub(crate) fn new(settings: &Settings) -> SocketOptions {
         SocketOptions {
             unsent_bytes_max: settings.unsent_bytes_max,
             user_timeout: Duration::from_millis(settings.user_timeout_ms),
@@ -67,18 +67,18 @@ impl SocketOptions {
     }
 
     /// Returns the options for a worker that is pinned to a processor.
-    pub fn on(self, processor: Option<usize>) -> SocketOptions {
+    pub(crate) fn on(self, processor: Option<usize>) -> SocketOptions {
         SocketOptions { processor, ..self }
     }
 }
 
 /// A listener that the settings ask for.
 #[derive(Clone, Debug)]
-pub struct WantedListener {
+pub(crate) struct WantedListener {
     /// Kind of the listener.
-    pub listener: ListenerKind,
+    pub(crate) listener: ListenerKind,
     /// Address that the text names.
-    pub address: ListenAddress,
+    pub(crate) address: ListenAddress,
     setting: AddressSetting,
     text: String,
 }
@@ -89,13 +89,13 @@ impl WantedListener {
     }
 
     /// A system call's error as a reason not to start.
-    pub fn start_error(&self, os: io::Error) -> StartError {
+    pub(crate) fn start_error(&self, os: io::Error) -> StartError {
         self.fault(bind_fault(&os), os)
     }
 }
 
 /// The listeners of the settings but for those that `inherited` has already, public ones first.
-pub fn wanted_listeners(
+pub(crate) fn wanted_listeners(
     settings: &Settings,
     inherited: &[InheritedSocket],
 ) -> Result<Vec<WantedListener>, StartError> {
@@ -125,7 +125,7 @@ fn bind_fault(error: &io::Error) -> BindFault {
 /// An address held for the server, whether or not a worker listens there at the moment. Made before the
 /// file tables part.
 #[derive(Debug)]
-pub struct AddressReservation {
+pub(crate) struct AddressReservation {
     /// Bound. Listens only if it is shared.
     socket: Arc<socket2::Socket>,
     /// With the port that the kernel chose.
@@ -138,7 +138,7 @@ pub struct AddressReservation {
 
 /// Where a worker gets its listener from.
 #[derive(Clone, Debug)]
-pub enum ListenerSource {
+pub(crate) enum ListenerSource {
     /// It makes one of its own.
     Own(SocketAddr),
     /// It copies the one that was opened before the file tables parted, under this number in each of them.
@@ -147,7 +147,7 @@ pub enum ListenerSource {
 
 /// A socket's file; removed when dropped, if it is still the same one.
 #[derive(Debug)]
-pub struct UnixFile {
+pub(crate) struct UnixFile {
     path: PathBuf,
     device_and_inode: (u64, u64),
 }
@@ -165,7 +165,7 @@ fn file_identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Takes an inherited socket for this server. Its backlog and its file stay as its maker wants them.
-pub fn adopt_socket(
+pub(crate) fn adopt_socket(
     inherited: InheritedSocket,
     options: SocketOptions,
 ) -> (WantedListener, AddressReservation) {
@@ -182,7 +182,7 @@ pub fn adopt_socket(
 }
 
 /// Takes the address of a wanted listener for this server.
-pub fn reserve_address(
+pub(crate) fn reserve_address(
     wanted: &WantedListener,
     options: SocketOptions,
 ) -> Result<AddressReservation, StartError> {
@@ -239,7 +239,7 @@ fn warn_if_refused(option: &str, result: io::Result<()>) -> bool {
 }
 
 /// A listener of the calling thread.
-pub fn open_listener(
+pub(crate) fn open_listener(
     source: &ListenerSource,
     listener: ListenerKind,
     options: SocketOptions,
@@ -321,7 +321,7 @@ fn reserve_unix(wanted: &WantedListener, path: &Path) -> Result<AddressReservati
 
 /// Sets the options on an accepted socket that it does not inherit: the bound on unsent bytes of a Unix
 /// socket, and the lock on the receive buffer of a connection to the control listener.
-pub fn set_accepted_options(socket: &Socket, listener: ListenerKind, options: SocketOptions) {
+pub(crate) fn set_accepted_options(socket: &Socket, listener: ListenerKind, options: SocketOptions) {
     let socket = socket2::SockRef::from(socket);
     // Refused: the kernel's own bounds hold, and a slow peer is found by time.
     let _ = socket.set_send_buffer_size(options.unsent_bytes_max);
@@ -332,12 +332,12 @@ pub fn set_accepted_options(socket: &Socket, listener: ListenerKind, options: So
 
 impl AddressReservation {
     /// The address with the port that the kernel chose.
-    pub fn address(&self) -> &ListenAddress {
+    pub(crate) fn address(&self) -> &ListenAddress {
         &self.address
     }
 
     /// Source from which a worker gets its listener there.
-    pub fn listener_source(&self) -> ListenerSource {
+    pub(crate) fn listener_source(&self) -> ListenerSource {
         match &self.address {
             ListenAddress::Tcp(address) if !self.shared => ListenerSource::Own(*address),
             ListenAddress::Tcp(_) | ListenAddress::Unix(_) => {

@@ -26,9 +26,9 @@ mod server;
 mod trace_lines;
 mod worker;
 
-pub use clock::Clock;
+pub(crate) use clock::Clock;
 pub use error::{AddressSetting, BindFault, StartError};
 pub use files::{Capacity, capacity};
-pub use inherited::InheritedSocket;
+pub(crate) use inherited::InheritedSocket;
 pub use notices::{Wakers, WorkerNotice};
 pub use server::{BoundAddress, Server, ServerLaunch, start};

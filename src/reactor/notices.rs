@@ -26,12 +26,12 @@ impl Wakers {
     }
 
     /// The file that wakes a worker.
-    pub fn file(&self, index: usize) -> &File {
+    pub(crate) fn file(&self, index: usize) -> &File {
         &self.0[index]
     }
 
     /// Wakes the workers whose bits are set.
-    pub fn wake(&self, mask: u64) {
+    pub(crate) fn wake(&self, mask: u64) {
         let mut left = mask;
         while left != 0 {
             let index = left.trailing_zeros() as usize;

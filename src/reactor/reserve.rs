@@ -16,23 +16,23 @@ const READ_BYTES: usize = 4_096;
 
 /// A descriptor that is only there to be closed.
 #[derive(Debug)]
-pub struct ReservedFile(Option<File>);
+pub(crate) struct ReservedFile(Option<File>);
 
 impl ReservedFile {
     /// Takes a descriptor if one is left.
-    pub fn take() -> ReservedFile {
+    pub(crate) fn take() -> ReservedFile {
         let mut reserved = ReservedFile(None);
         reserved.take_back();
         reserved
     }
 
     /// Makes room for one socket.
-    pub fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         self.0 = None;
     }
 
     /// Takes a descriptor again; where another thread of the table was quicker, at the next time.
-    pub fn take_back(&mut self) {
+    pub(crate) fn take_back(&mut self) {
         if self.0.is_none() {
             self.0 = process::open_wake_file().ok();
         }
@@ -41,7 +41,7 @@ impl ReservedFile {
 
 /// Answers a newcomer that is not taken in, and closes. What it has sent by now is read before: closing a
 /// socket with unread bytes resets it, and the peer might never see the answer.
-pub fn answer_and_close(newcomer: Socket, answer: &[u8]) {
+pub(crate) fn answer_and_close(newcomer: Socket, answer: &[u8]) {
     let mut scratch = [0; READ_BYTES];
     for _ in 0..READS_MAX {
         if !matches!(socket::receive(&newcomer, &mut scratch), Ok(READ_BYTES)) {

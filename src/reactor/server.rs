@@ -300,12 +300,12 @@ impl Server {
     }
 
     /// Returns the clock of all workers.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         self.clock
     }
 
     /// A handle for threads that post to the node by themselves.
-    pub fn wakers(&self) -> Wakers {
+    pub(crate) fn wakers(&self) -> Wakers {
         self.wakers.clone()
     }
 

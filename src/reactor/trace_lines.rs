@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// A line; an address that is not known is a dash.
-pub fn format_trace(trace: &ConnTrace) -> String {
+pub(crate) fn format_trace(trace: &ConnTrace) -> String {
     let listener = match trace.listener {
         ListenerKind::Public => "public",
         ListenerKind::Control => "control",

@@ -32,9 +32,9 @@ use crate::reactor::trace_lines;
 const READINESSES_PER_WAIT_MAX: usize = 16_384;
 
 /// The waker's token. The core never gives this one, nor those of the listeners, just below.
-pub const WAKER: Token = Token(usize::MAX);
+pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The first listener's token.
-pub const FIRST_LISTENER: usize = usize::MAX - 1_024;
+pub(crate) const FIRST_LISTENER: usize = usize::MAX - 1_024;
 /// Readinesses taken from the kernel at once, at first; doubled whenever there were as many.
 const EVENTS_MIN: usize = 256;
 /// Pause after a wait that failed for no known reason, so that a failing kernel isn't asked in a circle.
@@ -45,32 +45,32 @@ const OLD_LOOK_US: u64 = 100_000;
 
 /// All of a worker that lives in its thread.
 #[derive(Debug)]
-pub struct WorkerShell {
+pub(crate) struct WorkerShell {
     /// Index of the worker.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Other workers wait for this one's processor.
-    pub crowded: bool,
+    pub(crate) crowded: bool,
     /// The shared state of the node, for this worker's counters.
-    pub node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
     /// The part that decides.
-    pub core: core::Worker,
+    pub(crate) core: core::Worker,
     /// The epoll of the thread.
-    pub poll: Poll,
+    pub(crate) poll: Poll,
     /// Sockets of its connections.
-    pub sockets: Sockets,
+    pub(crate) sockets: Sockets,
     /// Listeners of this worker.
-    pub listeners: WorkerListeners,
+    pub(crate) listeners: WorkerListeners,
     /// Wakers of all workers.
-    pub wakers: Wakers,
+    pub(crate) wakers: Wakers,
     /// Clock that all workers share.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// To the main thread.
-    pub notices: Sender<WorkerNotice>,
+    pub(crate) notices: Sender<WorkerNotice>,
 }
 
 impl WorkerShell {
     /// Runs until the core has finished.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MIN);
         let mut events_max = EVENTS_MIN;
         let mut wait_ms = Some(0);

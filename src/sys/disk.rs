@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// When there is no such file, it is a device or a pipe, or its file system does not tell.
-pub fn bytes_free(path: &Path) -> io::Result<u64> {
+pub(crate) fn bytes_free(path: &Path) -> io::Result<u64> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
         return Err(io::ErrorKind::Unsupported.into());

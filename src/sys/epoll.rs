@@ -10,7 +10,7 @@ use crate::sys::socket::Socket;
 ///
 /// # Errors
 /// When the kernel is older than 4.5, or refuses for want of memory.
-pub fn add_exclusive(epoll: RawFd, listener: &Socket, token: usize) -> io::Result<()> {
+pub(crate) fn add_exclusive(epoll: RawFd, listener: &Socket, token: usize) -> io::Result<()> {
     let events = (libc::EPOLLIN | libc::EPOLLET | libc::EPOLLEXCLUSIVE) as u32;
     let mut event = libc::epoll_event { events, u64: token as u64 };
     let fd = listener.as_raw_fd();

@@ -11,7 +11,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// When the system refuses.
-pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+pub(crate) fn open_without_waiting(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
@@ -20,7 +20,7 @@ pub fn open_without_waiting(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// When the descriptor is not open.
-pub fn wait_until_reader_left(output: &impl AsFd) -> io::Result<()> {
+pub(crate) fn wait_until_reader_left(output: &impl AsFd) -> io::Result<()> {
     let mut polled = libc::pollfd { fd: output.as_fd().as_raw_fd(), events: 0, revents: 0 };
     loop {
         // SAFETY: `polled` is one valid record for the length of the call.

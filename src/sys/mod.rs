@@ -5,10 +5,10 @@
 
 #![allow(unsafe_code)]
 
-pub mod disk;
-pub mod epoll;
-pub mod file;
+pub(crate) mod disk;
+pub(crate) mod epoll;
+pub(crate) mod file;
 pub mod process;
-pub mod ring;
-pub mod socket;
-pub mod tcp;
+pub(crate) mod ring;
+pub(crate) mod socket;
+pub(crate) mod tcp;

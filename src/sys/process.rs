@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceLimit {
     /// The value that is enforced.
-    pub soft: u64,
+    pub(crate) soft: u64,
     /// Up to where the soft value may be raised without a privilege.
     pub hard: u64,
 }
@@ -42,7 +42,7 @@ pub fn processors() -> io::Result<Vec<usize>> {
 ///
 /// # Errors
 /// When the number is larger, or the thread may not run there.
-pub fn pin_thread(processor: usize) -> io::Result<()> {
+pub(crate) fn pin_thread(processor: usize) -> io::Result<()> {
     if processor >= libc::CPU_SETSIZE as usize {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -63,7 +63,7 @@ pub fn files_limit() -> io::Result<ResourceLimit> {
 }
 
 /// Sets both values of `RLIMIT_NOFILE`.
-pub fn set_files_limit(limit: ResourceLimit) -> io::Result<()> {
+pub(crate) fn set_files_limit(limit: ResourceLimit) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
     // SAFETY: `limit` is a valid rlimit, only read by the call.
     checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
@@ -82,7 +82,7 @@ pub fn open_wake_file() -> io::Result<File> {
 ///
 /// # Errors
 /// When the number is not open, is a standard stream, is 64 or more, or was taken before.
-pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     static TAKEN: AtomicU64 = AtomicU64::new(0b111);
     let bit = u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number));
     let bit = bit.ok_or(io::ErrorKind::InvalidInput)?;
@@ -98,7 +98,7 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
 
 /// Removes variables from the environment, so that no child takes them for its own. Does nothing once there
 /// is a second thread, which might be reading them.
-pub fn forget_variables(names: &[&str]) {
+pub(crate) fn forget_variables(names: &[&str]) {
     if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1) {
         for name in names {
             // SAFETY: this is the process's only thread, so nobody reads the environment meanwhile.
@@ -110,7 +110,7 @@ pub fn forget_variables(names: &[&str]) {
 /// Keeps every descriptor of the calling thread's table but the standard streams from programs that are
 /// started later: a file that this process opens is closed on exec anyway, one left open for it is not
 /// (`close_range(2)`, Linux 5.11).
-pub fn keep_files_from_children() -> io::Result<()> {
+pub(crate) fn keep_files_from_children() -> io::Result<()> {
     // SAFETY: takes no pointer; sets a flag of descriptors, none is closed.
     checked(unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) })
         .map(drop)
@@ -118,7 +118,7 @@ pub fn keep_files_from_children() -> io::Result<()> {
 
 /// Ends at once a child that leads a process group, and all others in the group (`kill(2)`). To be called
 /// before the child is waited for, or the number may be another's.
-pub fn kill_group(child: &std::process::Child) -> io::Result<()> {
+pub(crate) fn kill_group(child: &std::process::Child) -> io::Result<()> {
     let leader = libc::pid_t::try_from(child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // 0 and -1 mean other groups than one's own.
     if leader <= 1 {
@@ -131,7 +131,7 @@ pub fn kill_group(child: &std::process::Child) -> io::Result<()> {
 /// Asks the scheduler to give the calling thread its processor time in slices of `slice`, so that more
 /// threads than processors take turns sooner (`sched_setattr(2)`; kernels before 6.12 ignore it). All else
 /// stays.
-pub fn set_time_slice(slice: Duration) -> io::Result<()> {
+pub(crate) fn set_time_slice(slice: Duration) -> io::Result<()> {
     let bytes = size_of::<libc::sched_attr>() as u32;
     // SAFETY: sched_attr is plain data for which all zeros is valid.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
@@ -149,7 +149,7 @@ pub fn set_time_slice(slice: Duration) -> io::Result<()> {
 }
 
 /// Processor time of all threads of this process since its start (`CLOCK_PROCESS_CPUTIME_ID`).
-pub fn processor_time() -> io::Result<Duration> {
+pub(crate) fn processor_time() -> io::Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid, writable timespec for the length of the call.
     checked(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) })?;
@@ -158,14 +158,14 @@ pub fn processor_time() -> io::Result<Duration> {
 }
 
 /// Bytes of a page of memory.
-pub fn page_bytes() -> u64 {
+pub(crate) fn page_bytes() -> u64 {
     // SAFETY: takes no pointer.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
 }
 
 /// Returns to the operating system the memory that the allocator holds and nobody uses (`malloc_trim(3)`).
 /// Holds up allocations of other threads for some milliseconds for each 100 MB.
-pub fn give_memory_back() {
+pub(crate) fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer; the allocator locks its heaps itself.
     unsafe {

@@ -19,7 +19,7 @@ const ONE_PART_BYTES_MAX: usize = i32::MAX as usize;
 
 /// Result of one send of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RingOutcome {
+pub(crate) enum RingOutcome {
     /// The kernel took so many bytes.
     Bytes(usize),
     /// The kernel refused with this `errno`.
@@ -33,7 +33,7 @@ pub enum RingOutcome {
 }
 
 /// A ring of one thread and the memory that its sends point to.
-pub struct SendRing {
+pub(crate) struct SendRing {
     ring: IoUring,
     /// One header for each send of the batch; never grows after it was made, so headers don't move.
     messages: Vec<libc::msghdr>,
@@ -52,7 +52,7 @@ impl SendRing {
     /// # Errors
     /// When the kernel has no io_uring (ENOSYS), it is forbidden (EPERM, EACCES), or memory, locked memory or
     /// files run out (ENOMEM, EMFILE, ENFILE).
-    pub fn new(batch_max: usize) -> io::Result<SendRing> {
+    pub(crate) fn new(batch_max: usize) -> io::Result<SendRing> {
         let entries = u32::try_from(batch_max).map_err(|_| io::ErrorKind::InvalidInput)?;
         // A completion queue is twice as long as its submission queue, so one batch always fits.
         let ring = match IoUring::builder().setup_single_issuer().setup_submit_all().build(entries) {
@@ -69,7 +69,7 @@ impl SendRing {
     ///
     /// # Panics
     /// When there are more sends than the ring was made for.
-    pub fn send_all<'a>(
+    pub(crate) fn send_all<'a>(
         &mut self,
         sends: impl ExactSizeIterator<Item = (Option<&'a Socket>, &'a [IoSlice<'a>])>,
     ) -> (&[RingOutcome], io::Result<()>) {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Owns a descriptor in the file table of this thread and closes it when dropped.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     fd: OwnedFd,
     /// Not `Send`, not `Sync`: elsewhere the number may be another file.
     here_only: PhantomData<*const ()>,
@@ -45,7 +45,7 @@ fn counted(result: libc::ssize_t) -> io::Result<usize> {
 
 /// Takes one connection from a listener's queue, non-blocking and closed on exec. The address is that of an
 /// IP peer, and `None` for any other (`accept4(2)`).
-pub fn accept(listener: &Socket) -> io::Result<(Socket, Option<IpAddr>)> {
+pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, Option<IpAddr>)> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut bytes = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -81,7 +81,7 @@ fn ip_of(name: &libc::sockaddr_storage) -> Option<IpAddr> {
 }
 
 /// Reads waiting bytes, up to the buffer's length, without blocking; 0 is the end (`recv(2)`).
-pub fn receive(socket: &Socket, into: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn receive(socket: &Socket, into: &mut [u8]) -> io::Result<usize> {
     loop {
         // SAFETY: `into` is writable for its length for the length of the call.
         let result = unsafe {
@@ -112,7 +112,7 @@ pub(super) const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGN
 
 /// Offers the parts in order; returns how many bytes were taken (`sendmsg(2)`, or `send(2)` for one part,
 /// where the kernel has no header to copy and check). At most 1 024 parts.
-pub fn send(socket: &Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+pub(crate) fn send(socket: &Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let message = message_of(parts);
     let fd = socket.as_raw_fd();
     loop {
@@ -131,14 +131,14 @@ pub fn send(socket: &Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
 }
 
 /// Tells the peer that nothing more will be sent (`shutdown(2)`, `SHUT_WR`).
-pub fn finish(socket: &Socket) -> io::Result<()> {
+pub(crate) fn finish(socket: &Socket) -> io::Result<()> {
     // SAFETY: takes no pointer.
     let result = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Makes the coming close throw unsent bytes away and reset the connection (`SO_LINGER` of 0 seconds).
-pub fn reset_on_close(socket: &Socket) -> io::Result<()> {
+pub(crate) fn reset_on_close(socket: &Socket) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let bytes = size_of::<libc::linger>() as libc::socklen_t;
     let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
@@ -153,7 +153,7 @@ pub fn reset_on_close(socket: &Socket) -> io::Result<()> {
 ///
 /// # Errors
 /// When the kernel does not know the option.
-pub fn unlock_receive_buffer(socket: &impl AsRawFd) -> io::Result<()> {
+pub(crate) fn unlock_receive_buffer(socket: &impl AsRawFd) -> io::Result<()> {
     let locks: libc::c_int = SEND_BUFFER_LOCK;
     let bytes = size_of::<libc::c_int>() as libc::socklen_t;
     let (level, name) = (libc::SOL_SOCKET, libc::SO_BUF_LOCK);

@@ -19,7 +19,7 @@ const BYTES_RETRANS_AT: usize = 208;
 ///
 /// # Errors
 /// When it is not TCP, or the kernel does not count bytes yet.
-pub fn traffic(socket: &Socket) -> io::Result<ConnectionTraffic> {
+pub(crate) fn traffic(socket: &Socket) -> io::Result<ConnectionTraffic> {
     let mut info = [0_u8; INFO_BYTES];
     let mut bytes = INFO_BYTES as libc::socklen_t;
     let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
@@ -49,7 +49,7 @@ pub fn traffic(socket: &Socket) -> io::Result<ConnectionTraffic> {
 ///
 /// # Errors
 /// When it is not TCP.
-pub fn acknowledge(socket: &Socket) -> io::Result<()> {
+pub(crate) fn acknowledge(socket: &Socket) -> io::Result<()> {
     set_option(socket, libc::TCP_QUICKACK, 1_u32)
 }
 
@@ -58,7 +58,7 @@ pub fn acknowledge(socket: &Socket) -> io::Result<()> {
 ///
 /// # Errors
 /// When it is not TCP.
-pub fn clamp_window(socket: &Socket, bytes: u32) -> io::Result<()> {
+pub(crate) fn clamp_window(socket: &Socket, bytes: u32) -> io::Result<()> {
     set_option(socket, libc::TCP_WINDOW_CLAMP, bytes)
 }
 

@@ -5,7 +5,7 @@
 
 /// The verdict of all `Accept` lines of one request so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AcceptHeader {
+pub(crate) struct AcceptHeader {
     present: bool,
     /// For each precision of range, whether one of it has a quality above 0.
     exact: Option<bool>,
@@ -21,7 +21,7 @@ const QUALITY_MOST: u16 = 1_000;
 
 impl AcceptHeader {
     /// Takes in one field line.
-    pub fn add(&mut self, value: &[u8]) {
+    pub(crate) fn add(&mut self, value: &[u8]) {
         for element in value.split(|&b| b == b',') {
             let mut parts = element.split(|&b| b == b';').map(<[u8]>::trim_ascii);
             let range = parts.next().unwrap_or_default();
@@ -56,18 +56,18 @@ impl AcceptHeader {
     }
 
     /// Whether OpenMetrics is named, and liked no less than plain text.
-    pub fn prefers_openmetrics(self) -> bool {
+    pub(crate) fn prefers_openmetrics(self) -> bool {
         self.openmetrics > 0 && self.openmetrics >= self.plain
     }
 
     /// Whether an event stream may be sent: no `Accept`, or the most specific range that covers it has a
     /// quality above 0.
-    pub fn takes_event_stream(self) -> bool {
+    pub(crate) fn takes_event_stream(self) -> bool {
         !self.present || self.exact.or(self.text).or(self.any).unwrap_or(false)
     }
 
     /// Whether the type is named itself, as a browser's EventSource does.
-    pub fn names_event_stream(self) -> bool {
+    pub(crate) fn names_event_stream(self) -> bool {
         self.exact == Some(true)
     }
 }

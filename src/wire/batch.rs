@@ -25,7 +25,7 @@ pub struct BatchEvent {
     /// Key for latest-per-key; never empty.
     pub key: Option<Box<str>>,
     /// Reconnection time to tell subscribers with the event.
-    pub retry_ms: Option<u64>,
+    pub(crate) retry_ms: Option<u64>,
     /// Payload of the event.
     pub data: String,
 }
@@ -84,7 +84,7 @@ pub fn parse(body: &[u8], topics_max: usize) -> Result<Vec<BatchEvent>, Problem>
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// A warning about the first name that needs one, with its line: blank ones stand only behind the last event.
-pub fn warn_of_events(events: &[BatchEvent]) -> Option<String> {
+pub(crate) fn warn_of_events(events: &[BatchEvent]) -> Option<String> {
     let names = events.iter().map(|event| event.event.as_deref().unwrap_or_default());
     let mut warnings =
         names.enumerate().filter_map(|(index, name)| Some((index, rules::warn_of_event(name)?)));

@@ -14,7 +14,7 @@ pub enum Cors {
 impl Cors {
     /// From the setting `cors_origins`. A `*` anywhere means everyone; `null` is never listed, because any
     /// sandboxed page can claim it; an empty list switches CORS off.
-    pub fn from_setting(origins: &[String]) -> Cors {
+    pub(crate) fn from_setting(origins: &[String]) -> Cors {
         if origins.iter().any(|origin| origin == "*") {
             return Cors::Any;
         }
@@ -24,7 +24,7 @@ impl Cors {
     }
 
     /// Appends the header lines for a request with this `Origin`.
-    pub fn append(&self, out: &mut Vec<u8>, origin: Option<&[u8]>) {
+    pub(crate) fn append(&self, out: &mut Vec<u8>, origin: Option<&[u8]>) {
         match self {
             Cors::Off => {}
             Cors::Any => out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n"),
@@ -40,7 +40,7 @@ impl Cors {
     }
 
     /// Appends the line that lets pages read `Retry-After`, too, which is not among what all may read.
-    pub fn append_exposed(&self, out: &mut Vec<u8>, origin: Option<&[u8]>) {
+    pub(crate) fn append_exposed(&self, out: &mut Vec<u8>, origin: Option<&[u8]>) {
         if *self == Cors::Any || origin.is_some_and(|origin| self.allows(origin)) {
             out.extend_from_slice(b"Access-Control-Expose-Headers: Retry-After\r\n");
         }

@@ -9,7 +9,7 @@ use crate::wire::rules::parse_decimal;
 
 /// How long the body is (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BodyLength {
+pub(crate) enum BodyLength {
     /// Neither `Content-Length` nor `Transfer-Encoding`: no body.
     #[default]
     None,
@@ -24,7 +24,7 @@ const LIST_LINES_MAX: usize = 4;
 
 /// The lines of a list field, which may be repeated (RFC 9110 §5.3); the first `LIST_LINES_MAX` of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ListLines<'a> {
+pub(crate) struct ListLines<'a> {
     lines: [&'a [u8]; LIST_LINES_MAX],
     count: usize,
 }
@@ -38,13 +38,13 @@ impl<'a> ListLines<'a> {
     }
 
     /// All members, trimmed, in order; empty ones are passed over.
-    pub fn members(&self) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &'a [u8]> {
         let lines = self.lines;
         lines.into_iter().take(self.count).flat_map(members)
     }
 
     /// The lines as one, or none if the field is missing.
-    pub fn joined(&self) -> Option<Box<[u8]>> {
+    pub(crate) fn joined(&self) -> Option<Box<[u8]>> {
         (self.count > 0).then(|| self.lines[..self.count].join(&b", "[..]).into())
     }
 }
@@ -65,36 +65,36 @@ pub struct FieldValues<'a> {
     /// Value of `Origin`, as it came.
     pub origin: Option<&'a [u8]>,
     /// All `Accept` lines, judged together.
-    pub accept: AcceptHeader,
+    pub(crate) accept: AcceptHeader,
     /// Value of `Content-Type`, as it came.
     pub content_type: Option<&'a [u8]>,
     /// Value of the first `Last-Event-ID`.
     pub last_event_id: Option<&'a [u8]>,
     /// There was a second `Last-Event-ID`.
-    pub last_event_id_repeated: bool,
+    pub(crate) last_event_id_repeated: bool,
     /// Value of `Idempotency-Key`, as it came.
-    pub idempotency_key: Option<&'a [u8]>,
+    pub(crate) idempotency_key: Option<&'a [u8]>,
     /// All lines of `If-None-Match`.
-    pub if_none_match: ListLines<'a>,
+    pub(crate) if_none_match: ListLines<'a>,
     /// All lines of `Access-Control-Request-Headers`.
-    pub request_headers: ListLines<'a>,
+    pub(crate) request_headers: ListLines<'a>,
     /// `Cache-Control` has `no-cache`.
-    pub no_cache: bool,
+    pub(crate) no_cache: bool,
     /// `Content-Encoding` names a coding other than `identity`.
-    pub encoded: bool,
+    pub(crate) encoded: bool,
     /// The first `User-Agent`; believed by nobody, so a second one hurts nobody.
-    pub user_agent: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
     /// Value of `Sec-Fetch-Site`, as it came.
-    pub fetch_site: Option<&'a [u8]>,
+    pub(crate) fetch_site: Option<&'a [u8]>,
     /// Value of `Sec-Fetch-Mode`, as it came.
-    pub fetch_mode: Option<&'a [u8]>,
+    pub(crate) fetch_mode: Option<&'a [u8]>,
 }
 
 /// The field lines seen so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct HeadFields<'a> {
+pub(crate) struct HeadFields<'a> {
     /// Values that the server acts upon.
-    pub values: FieldValues<'a>,
+    pub(crate) values: FieldValues<'a>,
     /// `Authorization`: not acted upon, but each reader could choose another of two.
     authorization: Option<&'a [u8]>,
     length: Option<u64>,
@@ -108,18 +108,18 @@ pub struct HeadFields<'a> {
 
 /// Framing that fields and version give together.
 #[derive(Clone, Copy, Debug)]
-pub struct MessageFraming {
+pub(crate) struct MessageFraming {
     /// How long the body is.
-    pub body: BodyLength,
+    pub(crate) body: BodyLength,
     /// Another request may follow.
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// The client waits for `100 Continue`.
-    pub expect_continue: bool,
+    pub(crate) expect_continue: bool,
 }
 
 impl<'a> HeadFields<'a> {
     /// Takes in one field line; `value` is trimmed and holds no CR, LF, NUL or other control but HTAB.
-    pub fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Problem> {
+    pub(crate) fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Problem> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
             4 if is("host") => {
@@ -208,7 +208,7 @@ impl<'a> HeadFields<'a> {
 
     /// Judges all fields together. The order is fixed, so that a request with several faults
     /// always gets the same answer.
-    pub fn judge_framing(&self, http11: bool) -> Result<MessageFraming, Problem> {
+    pub(crate) fn judge_framing(&self, http11: bool) -> Result<MessageFraming, Problem> {
         if self.chunked && self.length.is_some() {
             return Err(Problem::BadFraming("Content-Length and Transfer-Encoding exclude each other."));
         }
@@ -249,7 +249,7 @@ fn set_field_once<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(
 }
 
 /// Whether a byte may stand in a token: a method or a field name (RFC 9110 §5.6.2).
-pub fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     matches!(byte,
         b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|'
         | b'~'
@@ -258,7 +258,7 @@ pub fn is_token_byte(byte: u8) -> bool {
 
 /// Whether `text` is a host with an optional port: a name, an IPv4 address, or an IPv6 address in brackets.
 /// Narrower than RFC 3986 §3.2.2: no escapes, no sub-delimiters, no user.
-pub fn is_authority(text: &[u8]) -> bool {
+pub(crate) fn is_authority(text: &[u8]) -> bool {
     let (host, port) = split_port(text);
     let port_ok = port.is_none_or(|port| port.len() <= 5 && port.iter().all(u8::is_ascii_digit));
     let host_ok = match host.strip_prefix(b"[") {
@@ -275,7 +275,7 @@ pub fn is_authority(text: &[u8]) -> bool {
 }
 
 /// Host and port of an authority; the host keeps its brackets.
-pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(crate) fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let after_brackets = authority.iter().rposition(|&b| b == b']').map_or(0, |at| at + 1);
     match authority[after_brackets..].iter().position(|&b| b == b':') {
         Some(colon) => (&authority[..after_brackets + colon], Some(&authority[after_brackets + colon + 1..])),

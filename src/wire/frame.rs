@@ -71,14 +71,14 @@ impl Draft {
 
     /// Encodes an event that is sent without its id: the broadcast-benchmark form, `data: <body>` and a blank
     /// line, and the server's own events, after which no client shall resume.
-    pub fn unnumbered(name: Option<&str>, body: &str) -> Draft {
+    pub(crate) fn unnumbered(name: Option<&str>, body: &str) -> Draft {
         let mut draft = Draft::new(name, None, body, None);
         draft.numbered = false;
         draft
     }
 
     /// Bytes of memory that the sealed frame will take.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         memory_bytes(&self.bytes, self.key.as_deref())
     }
 
@@ -131,38 +131,38 @@ fn memory_bytes(bytes: &[u8], key: Option<&str>) -> usize {
 
 impl Frame {
     /// Returns the id of the event.
-    pub fn id(&self) -> EventId {
+    pub(crate) fn id(&self) -> EventId {
         self.id
     }
 
     /// The frame as one HTTP/1.1 chunk.
-    pub fn chunked(&self) -> &[u8] {
+    pub(crate) fn chunked(&self) -> &[u8] {
         &self.bytes[usize::from(self.start)..]
     }
 
     /// The frame alone, for HTTP/1.0.
-    pub fn bare(&self) -> &[u8] {
+    pub(crate) fn bare(&self) -> &[u8] {
         &self.bytes[usize::from(self.bare_start)..self.bytes.len() - CHUNK_END.len()]
     }
 
     /// The form a connection gets.
-    pub fn form(&self, chunked: bool) -> &[u8] {
+    pub(crate) fn form(&self, chunked: bool) -> &[u8] {
         if chunked { self.chunked() } else { self.bare() }
     }
 
     /// The event's name; `message` when it has none, as clients see it.
-    pub fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         let name = &self.bytes[self.name.start as usize..self.name.end as usize];
         if name.is_empty() { UNNAMED_EVENT.as_bytes() } else { name }
     }
 
     /// The key under which only the newest event matters, if any.
-    pub fn key(&self) -> Option<&str> {
+    pub(crate) fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
     /// Bytes of memory it takes where it is kept; history bounds count these.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         memory_bytes(&self.bytes, self.key.as_deref())
     }
 }

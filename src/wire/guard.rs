@@ -11,14 +11,14 @@ use crate::wire::head::{Head, Method};
 use crate::wire::problem::Problem;
 
 /// Whether a browser asks for a page to show it by itself, as it does when a link is followed.
-pub fn is_navigation(head: &Head<'_>) -> bool {
+pub(crate) fn is_navigation(head: &Head<'_>) -> bool {
     head.method == Method::Get && head.fields.fetch_mode == Some(b"navigate")
 }
 
 /// [`RefusalReason::Host`] unless the request names loopback or one of `hosts`; [`RefusalReason::Origin`]
 /// when a browser says that a page of another origin made it. Ports are not compared: forwarded ones
 /// differ. `link` says that following another site's link here does no harm, as the answer only shows a page.
-pub fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(), Problem> {
+pub(crate) fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(), Problem> {
     let (host, _) = split_port(head.fields.host.unwrap_or_default());
     let host = std::str::from_utf8(host).unwrap_or_default();
     if !is_ours(host, hosts) {

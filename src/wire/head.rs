@@ -11,8 +11,8 @@ use crate::wire::fields::{FieldValues, HeadFields};
 use crate::wire::line::{self, RequestLine};
 use crate::wire::problem::Problem;
 
-pub use crate::wire::fields::BodyLength;
-pub use crate::wire::line::Method;
+pub(crate) use crate::wire::fields::BodyLength;
+pub(crate) use crate::wire::line::Method;
 
 /// Bounds of one head; both are settings.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub enum ParsedHead<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// Method of the request.
-    pub method: Method,
+    pub(crate) method: Method,
     /// The path as it came, undecoded, without query; begins with `/`, or is `*`.
     pub path: &'a [u8],
     /// Text after the first `?`, undecoded; empty without one.
@@ -47,11 +47,11 @@ pub struct Head<'a> {
     /// The version is HTTP/1.1, not 1.0.
     pub http11: bool,
     /// The client allows another request on this connection.
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// How long the body is.
-    pub body: BodyLength,
+    pub(crate) body: BodyLength,
     /// The client waits for `100 Continue` before it sends the body.
-    pub expect_continue: bool,
+    pub(crate) expect_continue: bool,
     /// Values of the fields; the host is the target's authority if it has one. Only HTTP/1.0 may lack it.
     pub fields: FieldValues<'a>,
 }
@@ -59,7 +59,7 @@ pub struct Head<'a> {
 impl Head<'_> {
     /// Whether body bytes follow the head. A request that is answered without reading them ends its
     /// connection.
-    pub fn has_body(&self) -> bool {
+    pub(crate) fn has_body(&self) -> bool {
         !matches!(self.body, BodyLength::None | BodyLength::Bytes(0))
     }
 }

@@ -11,7 +11,7 @@ const METHOD_BYTES_MAX: usize = 32;
 /// The methods that some path knows. Compared by case (RFC 9110 §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as in HTTP; `Other` is any other token")]
-pub enum Method {
+pub(crate) enum Method {
     Get,
     Head,
     Post,
@@ -22,19 +22,19 @@ pub enum Method {
 
 /// A whole request line.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestLine<'a> {
+pub(crate) struct RequestLine<'a> {
     /// Method of the request.
-    pub method: Method,
+    pub(crate) method: Method,
     /// Begins with `/`, or is `*`.
-    pub path: &'a [u8],
+    pub(crate) path: &'a [u8],
     /// Text after the first `?`, undecoded.
-    pub query: &'a [u8],
+    pub(crate) query: &'a [u8],
     /// The authority of an absolute target.
-    pub authority: Option<&'a [u8]>,
+    pub(crate) authority: Option<&'a [u8]>,
     /// The version is HTTP/1.1, not 1.0.
-    pub http11: bool,
+    pub(crate) http11: bool,
     /// Bytes of the line with its CRLF.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 const TOO_LONG_METHOD: Problem = Problem::Malformed("The method is too long.");
@@ -43,7 +43,7 @@ const NO_VERSION: Problem = Problem::Malformed("The request line does not end wi
 
 /// Reads the line at the start of `buf`; `None` while it is not whole and nothing is wrong with it yet.
 /// Each byte is judged in order, so the verdict does not depend on how many came at once.
-pub fn parse(buf: &[u8]) -> Result<Option<RequestLine<'_>>, Problem> {
+pub(crate) fn parse(buf: &[u8]) -> Result<Option<RequestLine<'_>>, Problem> {
     let Some(method_end) = find_method_end(buf)? else { return Ok(None) };
     let Some(target_end) = find_target_end(buf, method_end + 1)? else { return Ok(None) };
     let Some(http11) = parse_version(buf, target_end + 1)? else { return Ok(None) };

@@ -20,7 +20,7 @@ const PAGE_OFFSET_MAX: usize = 9_000;
 const _: () = assert!(PAGE_ROWS_DEFAULT <= PAGE_ROWS_MAX);
 
 /// Beginning of the path of one connection.
-pub const CONNECTION: &[u8] = b"/connections/";
+pub(crate) const CONNECTION: &[u8] = b"/connections/";
 
 const CONNECTION_SORTS: [(&str, ConnectionSort); 5] = [
     ("lag", ConnectionSort::Lag),
@@ -37,14 +37,14 @@ const TOPIC_SORTS: [(&str, TopicSort); 4] = [
 ];
 
 /// The query of `/topics`.
-pub fn parse_topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
+pub(crate) fn parse_topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
     let rule = "must be one of subscribers, events, bytes, name";
     let listing = ListingQuery::parse(query, &TOPIC_SORTS, rule)?;
     Ok(TopicsQuery { sort: listing.sort.unwrap_or_default(), paging: listing.paging })
 }
 
 /// The query of `/connections`.
-pub fn parse_connections(query: &[u8]) -> Result<ConnectionsQuery, Problem> {
+pub(crate) fn parse_connections(query: &[u8]) -> Result<ConnectionsQuery, Problem> {
     let rule = "must be one of lag, age, bytes, slow, address";
     let listing = ListingQuery::parse(query, &CONNECTION_SORTS, rule)?;
     Ok(ConnectionsQuery {
@@ -55,7 +55,7 @@ pub fn parse_connections(query: &[u8]) -> Result<ConnectionsQuery, Problem> {
 }
 
 /// The connection that a path names.
-pub fn parse_connection_path(path: &[u8]) -> Result<ConnectionId, Problem> {
+pub(crate) fn parse_connection_path(path: &[u8]) -> Result<ConnectionId, Problem> {
     path.strip_prefix(CONNECTION).and_then(ConnectionId::parse).ok_or(Problem::NoSuchConnection)
 }
 

@@ -3,20 +3,20 @@
 //! Never contains sockets, time or knowledge of topics' contents: functions of bytes, and small incremental
 //! decoders that give the same result however their input is cut.
 
-pub mod accept;
+pub(crate) mod accept;
 pub mod batch;
 pub mod body;
 pub mod cors;
-pub mod fields;
+pub(crate) mod fields;
 pub mod frame;
-pub mod guard;
+pub(crate) mod guard;
 pub mod head;
-pub mod line;
-pub mod listing;
+pub(crate) mod line;
+pub(crate) mod listing;
 pub mod problem;
 pub mod query;
 pub mod reply;
 pub mod request;
-pub mod response_stream;
-pub mod rules;
+pub(crate) mod response_stream;
+pub(crate) mod rules;
 pub mod sse;

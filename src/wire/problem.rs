@@ -187,7 +187,7 @@ impl Problem {
     }
 
     /// The machine-readable code, stable between versions.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Problem::Malformed(_) => "bad_request",
             Problem::BadFraming(_) => "bad_framing",
@@ -372,7 +372,7 @@ impl Problem {
     }
 
     /// The value of `Allow` for a 405 (RFC 9110 §15.5.6).
-    pub fn allow(&self) -> Option<&'static str> {
+    pub(crate) fn allow(&self) -> Option<&'static str> {
         match self {
             Problem::MethodNotAllowed(allow) => Some(allow),
             _ => None,

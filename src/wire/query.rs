@@ -99,7 +99,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// The text of a decoded part; [`Problem::BadQuery`] when it is not UTF-8.
-pub fn utf8_text(part: &[u8]) -> Result<&str, Problem> {
+pub(crate) fn utf8_text(part: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(part).map_err(|_| Problem::BadQuery("A value of the query is not valid UTF-8."))
 }
 

@@ -29,16 +29,16 @@ const TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; cha
 /// `Content-Type` of `/metrics` in the Prometheus text format.
 const TYPE_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The interim answer to `Expect: 100-continue`.
-pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// A heartbeat as one chunk: a comment line without a blank line after it.
-pub const HEARTBEAT_CHUNKED: &[u8] = b"2\r\n:\n\r\n";
+pub(crate) const HEARTBEAT_CHUNKED: &[u8] = b"2\r\n:\n\r\n";
 /// A heartbeat for an HTTP/1.0 stream.
-pub const HEARTBEAT_BARE: &[u8] = b":\n";
+pub(crate) const HEARTBEAT_BARE: &[u8] = b":\n";
 /// The end of a chunked stream.
-pub const END_CHUNKED: &[u8] = b"0\r\n\r\n";
+pub(crate) const END_CHUNKED: &[u8] = b"0\r\n\r\n";
 
 /// Value of `Content-Type` for `/metrics`.
-pub fn metrics_type(format: MetricsFormat) -> &'static str {
+pub(crate) fn metrics_type(format: MetricsFormat) -> &'static str {
     match format {
         MetricsFormat::Prometheus => TYPE_METRICS,
         MetricsFormat::OpenMetrics => TYPE_OPENMETRICS,
@@ -71,7 +71,7 @@ pub struct Reply<'a> {
 }
 
 /// An answer with any body.
-pub fn append_body(out: &mut Vec<u8>, reply: &Reply<'_>, content_type: &str, body: &[u8]) {
+pub(crate) fn append_body(out: &mut Vec<u8>, reply: &Reply<'_>, content_type: &str, body: &[u8]) {
     append_start(out, reply);
     append_field(out, "Content-Type", content_type);
     push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", body.len()));
@@ -81,7 +81,7 @@ pub fn append_body(out: &mut Vec<u8>, reply: &Reply<'_>, content_type: &str, bod
 }
 
 /// A JSON answer; `text` is the JSON. A line end follows it, so that a terminal's prompt does not.
-pub fn append_json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
+pub(crate) fn append_json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
     append_start(out, reply);
     append_field(out, "Content-Type", TYPE_JSON);
     push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", text.len() + 1));
@@ -93,7 +93,7 @@ pub fn append_json(out: &mut Vec<u8>, reply: &Reply<'_>, text: &str) {
 
 /// The answer to people who look at the public listener with a browser. It names neither version nor address:
 /// strangers read it, too.
-pub fn append_landing(out: &mut Vec<u8>, reply: &Reply<'_>) {
+pub(crate) fn append_landing(out: &mut Vec<u8>, reply: &Reply<'_>) {
     append_body(out, reply, TYPE_TEXT, LANDING.as_bytes());
 }
 
@@ -109,7 +109,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 
 /// A part of the dashboard, or 304 when the client has it already. It is asked for again each time, so that
 /// page and server are always of one version.
-pub fn append_asset(
+pub(crate) fn append_asset(
     out: &mut Vec<u8>,
     reply: &Reply<'_>,
     asset: &DashboardAsset,
@@ -142,19 +142,19 @@ fn has_tag(tags: &[u8], tag: &str) -> bool {
 
 /// Outcome of a publish that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// Id of its event, of the last one for a batch.
-    pub id: EventId,
+    pub(crate) id: EventId,
     /// Events of a batch.
-    pub events: Option<u64>,
+    pub(crate) events: Option<u64>,
     /// Subscribers of its topics, summed over topics.
-    pub subscribers: u64,
+    pub(crate) subscribers: u64,
     /// One sentence about something that will surprise the publisher.
-    pub warning: Option<String>,
+    pub(crate) warning: Option<String>,
 }
 
 /// The answer to a publish: 202 with its outcome.
-pub fn append_accepted(out: &mut Vec<u8>, reply: &Reply<'_>, accepted: &Accepted) {
+pub(crate) fn append_accepted(out: &mut Vec<u8>, reply: &Reply<'_>, accepted: &Accepted) {
     let mut text = format!("{{\"id\":\"{}\"", accepted.id).into_bytes();
     if let Some(events) = accepted.events {
         push_fmt(&mut text, format_args!(",\"events\":{events}"));
@@ -187,14 +187,19 @@ pub fn append_problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
 }
 
 /// 204: done, and there is nothing more to say.
-pub fn append_no_content(out: &mut Vec<u8>, reply: &Reply<'_>) {
+pub(crate) fn append_no_content(out: &mut Vec<u8>, reply: &Reply<'_>) {
     append_start(out, &Reply { status: 204, ..*reply });
     out.extend_from_slice(b"\r\n");
 }
 
 /// 204 to a CORS preflight, or to any other `OPTIONS` of the path. Allows the fields of event stream clients,
 /// and those that are `asked` for: tracing libraries add fields to each request, which must not break a page.
-pub fn append_preflight(out: &mut Vec<u8>, reply: &Reply<'_>, allow: &'static str, asked: &ListLines<'_>) {
+pub(crate) fn append_preflight(
+    out: &mut Vec<u8>,
+    reply: &Reply<'_>,
+    allow: &'static str,
+    asked: &ListLines<'_>,
+) {
     append_start(out, &Reply { status: 204, allow: Some(allow), ..*reply });
     append_field(out, "Access-Control-Allow-Methods", allow);
     out.extend_from_slice(b"Access-Control-Allow-Headers: ");
@@ -304,7 +309,7 @@ fn reason_phrase(status: u16) -> &'static str {
 
 /// The head of a stream and its greeting `:ok\nretry: N\n`, which is the first chunk: no blank line, or some
 /// clients would deliver an empty message. A `buffered` one does not ask proxies to pass it on at once.
-pub fn append_stream_head(
+pub(crate) fn append_stream_head(
     out: &mut Vec<u8>,
     reply: &Reply<'_>,
     chunked: bool,
@@ -318,7 +323,7 @@ pub fn append_stream_head(
 
 /// The head of a stream alone, as `HEAD` gets it. A stream that is not chunked ends with its connection,
 /// whatever `reply` says.
-pub fn append_stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool) {
+pub(crate) fn append_stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool) {
     append_stream_start(out, reply, false);
     append_stream_framing(out, chunked, reply.keep_alive);
 }
@@ -347,7 +352,7 @@ fn append_stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
 
 /// A whole stream that only says when to come back. A browser's EventSource gets it instead of a 503,
 /// after which it would never come back. The connection closes after it.
-pub fn append_overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, retry_ms: u64) {
+pub(crate) fn append_overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, retry_ms: u64) {
     append_stream_head_only(out, &Reply { keep_alive: false, ..*reply }, chunked);
     append_retry_line(out, chunked, retry_ms);
     if chunked {
@@ -356,12 +361,18 @@ pub fn append_overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: boo
 }
 
 /// The line `retry: N`, without a blank line.
-pub fn append_retry_line(out: &mut Vec<u8>, chunked: bool, retry_ms: u64) {
+pub(crate) fn append_retry_line(out: &mut Vec<u8>, chunked: bool, retry_ms: u64) {
     append_chunk(out, chunked, |out| push_fmt(out, format_args!("retry: {retry_ms}\n")));
 }
 
 /// `event: fanwheel.gap`: events of `topic` after `after` may be missing; `oldest` is the oldest one kept.
-pub fn append_gap_event(out: &mut Vec<u8>, chunked: bool, topic: &str, after: &str, oldest: Option<EventId>) {
+pub(crate) fn append_gap_event(
+    out: &mut Vec<u8>,
+    chunked: bool,
+    topic: &str,
+    after: &str,
+    oldest: Option<EventId>,
+) {
     append_chunk(out, chunked, |out| {
         out.extend_from_slice(b"event: fanwheel.gap\ndata: {\"topic\":");
         append_json_string(out, topic);
@@ -375,7 +386,7 @@ pub fn append_gap_event(out: &mut Vec<u8>, chunked: bool, topic: &str, after: &s
 }
 
 /// `event: fanwheel.clock` with the server's time in Unix milliseconds.
-pub fn append_clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
+pub(crate) fn append_clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
     append_chunk(out, chunked, |out| {
         push_fmt(out, format_args!("event: fanwheel.clock\ndata: {{\"now_ms\":{now_ms}}}\n\n"));
     });
@@ -416,7 +427,7 @@ pub fn append_json_string(out: &mut Vec<u8>, text: &str) {
 const BENCH_CORS: &str = "Access-Control-Allow-Origin: *\r\n";
 
 /// Broadcast-benchmark profile: the head of a stream with its first body bytes `:ok\n\n`.
-pub fn append_bench_stream_head(out: &mut Vec<u8>, chunked: bool) {
+pub(crate) fn append_bench_stream_head(out: &mut Vec<u8>, chunked: bool) {
     out.extend_from_slice(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n",
     );
@@ -426,18 +437,18 @@ pub fn append_bench_stream_head(out: &mut Vec<u8>, chunked: bool) {
 }
 
 /// Broadcast-benchmark profile: the number of open streams; closes.
-pub fn append_bench_connections(out: &mut Vec<u8>, streams: u64) {
+pub(crate) fn append_bench_connections(out: &mut Vec<u8>, streams: u64) {
     append_bench_text(out, 200, &streams.to_string(), true, false);
 }
 
 /// Broadcast-benchmark profile: 204; closes.
-pub fn append_bench_options(out: &mut Vec<u8>) {
+pub(crate) fn append_bench_options(out: &mut Vec<u8>) {
     push_fmt(out, format_args!("HTTP/1.1 204 No Content\r\n{BENCH_CORS}Connection: close\r\n\r\n"));
 }
 
 /// Broadcast-benchmark profile: 202 to a broadcast. `keep_alive` and `http11` as in [`Reply`]; that profile's
 /// own test expects the connection to close.
-pub fn append_bench_accepted(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
+pub(crate) fn append_bench_accepted(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
     append_bench_text(out, 202, "", http11, keep_alive);
 }
 

@@ -28,22 +28,22 @@ const LAST_EVENT_ID_TEXT_BYTES_MAX: usize = 128;
 #[derive(Clone, Debug)]
 pub struct ListenerPolicy {
     /// Kind of the listener.
-    pub listener: ListenerKind,
+    pub(crate) listener: ListenerKind,
     /// Which URLs the public listener serves; the control listener always serves the standard ones.
-    pub profile: UrlProfile,
+    pub(crate) profile: UrlProfile,
     /// Hosts (without port) that the control listener answers to besides loopback: its bound address and
     /// `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
-    pub control_hosts: Vec<String>,
+    pub(crate) control_hosts: Vec<String>,
     /// There is a control listener, for publishing elsewhere than on the public one.
-    pub has_control: bool,
+    pub(crate) has_control: bool,
     /// `GET /` of the public listener says what this is.
-    pub landing: bool,
+    pub(crate) landing: bool,
     /// Topics of one subscriber or publish.
-    pub topics_per_connection_max: usize,
+    pub(crate) topics_per_connection_max: usize,
     /// Bytes of a publish body.
-    pub publish_bytes_max: usize,
+    pub(crate) publish_bytes_max: usize,
     /// Origins that may read answers.
-    pub cors: Cors,
+    pub(crate) cors: Cors,
 }
 
 impl ListenerPolicy {
@@ -126,7 +126,7 @@ pub enum Request {
 
 /// Where a stream begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StreamStart {
+pub(crate) enum StreamStart {
     /// With the events that come from now on.
     Now,
     /// With the newest so many kept events; at least 1.
@@ -144,18 +144,18 @@ pub struct SubscribeRequest {
     /// At least one; order kept, duplicates dropped.
     pub topics: Vec<Box<str>>,
     /// Only events of these names; empty for all. An event without a name counts as `message`.
-    pub events: Vec<Box<str>>,
+    pub(crate) events: Vec<Box<str>>,
     /// Position where the stream begins.
-    pub start: StreamStart,
+    pub(crate) start: StreamStart,
     /// `clock=1`: the stream begins with the server's time.
-    pub clock: bool,
+    pub(crate) clock: bool,
     /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees how
     /// they treat it by themselves.
-    pub buffered: bool,
+    pub(crate) buffered: bool,
     /// HTTP/1.1: the stream is chunked.
-    pub chunked: bool,
+    pub(crate) chunked: bool,
     /// An EventSource, which a status other than 200 would silence for good.
-    pub event_source: bool,
+    pub(crate) event_source: bool,
 }
 
 /// A publish, but for its payload.
@@ -164,20 +164,20 @@ pub struct PublishRequest {
     /// At least one; order kept, duplicates dropped.
     pub topics: Vec<Box<str>>,
     /// Event name; never empty.
-    pub event: Option<Box<str>>,
+    pub(crate) event: Option<Box<str>>,
     /// Key for latest-per-key; never empty.
-    pub key: Option<Box<str>>,
+    pub(crate) key: Option<Box<str>>,
     /// Reconnection time to tell subscribers with the event.
-    pub retry_ms: Option<u64>,
+    pub(crate) retry_ms: Option<u64>,
     /// Value of `Idempotency-Key`; never empty.
-    pub idempotency_key: Option<Box<[u8]>>,
+    pub(crate) idempotency_key: Option<Box<[u8]>>,
 }
 
 /// A batch, but for its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchRequest {
     /// Value of `Idempotency-Key`; never empty.
-    pub idempotency_key: Option<Box<[u8]>>,
+    pub(crate) idempotency_key: Option<Box<[u8]>>,
 }
 
 const READ: &str = "GET, HEAD";

@@ -11,7 +11,7 @@ const LOAD_EVENT_BYTES_MAX: usize = 16 * MIB;
 
 /// A part of the answer that came whole.
 #[derive(Debug)]
-pub enum StreamItem<'a> {
+pub(crate) enum StreamItem<'a> {
     /// The head of an event stream.
     Opened,
     /// An event of the stream.
@@ -22,7 +22,7 @@ pub enum StreamItem<'a> {
 
 /// Why reading goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamFault {
+pub(crate) enum StreamFault {
     /// Another status than 200.
     Status(u16),
     /// 200, but no event stream.
@@ -47,7 +47,7 @@ enum ResponseFraming {
 }
 
 /// The state of one answer.
-pub struct ResponseStream {
+pub(crate) struct ResponseStream {
     framing: ResponseFraming,
     /// The beginning of a head or of a size line that has not come whole.
     rest: Vec<u8>,
@@ -66,17 +66,17 @@ impl Default for ResponseStream {
 
 impl ResponseStream {
     /// The id to resume after; empty for none.
-    pub fn last_event_id(&self) -> &[u8] {
+    pub(crate) fn last_event_id(&self) -> &[u8] {
         self.parser.last_event_id()
     }
 
     /// Comments that came, the heartbeats among them.
-    pub fn comments(&self) -> u64 {
+    pub(crate) fn comments(&self) -> u64 {
         self.parser.comments()
     }
 
     /// Takes in the bytes that were read. A fault is final.
-    pub fn feed(
+    pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
         take: &mut impl FnMut(StreamItem<'_>),

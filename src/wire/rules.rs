@@ -14,20 +14,20 @@ const EVENT_NAME_BYTES_MAX: usize = 128;
 const RETRY_MS_MAX: u64 = 3_600_000;
 
 /// The type of an event that was published without a name (WHATWG HTML §9.2.6).
-pub const UNNAMED_EVENT: &str = "message";
+pub(crate) const UNNAMED_EVENT: &str = "message";
 
 /// Beginning of the names of the server's own events and topics.
 const RESERVED: &str = "fanwheel.";
 
 /// The topic on which the server tells its own state, once a second while somebody listens; its events have
 /// the same name.
-pub const STATUS_TOPIC: &str = "fanwheel.status";
+pub(crate) const STATUS_TOPIC: &str = "fanwheel.status";
 
 const _: () =
     assert!(TOPIC_BYTES_MAX == 128 && EVENT_NAME_BYTES_MAX == 128 && KEY_BYTES_MAX == 256, "texts below");
 
 /// A topic: 1 to 128 bytes without control characters (C0, DEL, C1).
-pub fn check_topic(text: &str) -> Result<(), &'static str> {
+pub(crate) fn check_topic(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("must not be empty");
     }
@@ -39,7 +39,7 @@ pub fn check_topic(text: &str) -> Result<(), &'static str> {
 
 /// An event name. Besides controls, a name like a field line of the event stream is refused: no honest
 /// name begins so, and clients with lax parsers have been fooled by it.
-pub fn check_event(text: &str) -> Result<(), &'static str> {
+pub(crate) fn check_event(text: &str) -> Result<(), &'static str> {
     if text.len() > EVENT_NAME_BYTES_MAX {
         return Err("must be at most 128 bytes");
     }
@@ -52,13 +52,13 @@ pub fn check_event(text: &str) -> Result<(), &'static str> {
 }
 
 /// Whether an event name is one of the server's own, which no publisher may use: subscribers trust a gap.
-pub fn is_reserved_event(text: &str) -> bool {
+pub(crate) fn is_reserved_event(text: &str) -> bool {
     text.starts_with(RESERVED)
 }
 
 /// One sentence about a name that an `EventSource` gives to events of its own as well (WHATWG HTML §9.2.3): a
 /// page's handler for these runs at a published event, too.
-pub fn warn_of_event(name: &str) -> Option<&'static str> {
+pub(crate) fn warn_of_event(name: &str) -> Option<&'static str> {
     match name {
         "error" => {
             Some("An event named error also runs onerror in pages; only the browser's own has no data.")
@@ -70,12 +70,12 @@ pub fn warn_of_event(name: &str) -> Option<&'static str> {
 
 /// Whether a topic is one of the server's own, which no publisher may use and only the control listener
 /// serves: it may tell addresses and names of clients.
-pub fn is_reserved_topic(text: &str) -> bool {
+pub(crate) fn is_reserved_topic(text: &str) -> bool {
     text.starts_with(RESERVED)
 }
 
 /// A key for latest-per-key.
-pub fn check_key(text: &str) -> Result<(), &'static str> {
+pub(crate) fn check_key(text: &str) -> Result<(), &'static str> {
     if text.len() > KEY_BYTES_MAX {
         return Err("must be at most 256 bytes");
     }
@@ -83,20 +83,20 @@ pub fn check_key(text: &str) -> Result<(), &'static str> {
 }
 
 /// A reconnection time in decimal digits and nothing else.
-pub fn parse_retry_ms(digits: &[u8]) -> Result<u64, &'static str> {
+pub(crate) fn parse_retry_ms(digits: &[u8]) -> Result<u64, &'static str> {
     check_retry_ms(parse_decimal(digits).unwrap_or(0))
 }
 
 /// A reconnection time: neither none, with which clients would come back without a pause, nor beyond what
 /// timers of 31 bits take for none.
-pub fn check_retry_ms(retry_ms: u64) -> Result<u64, &'static str> {
+pub(crate) fn check_retry_ms(retry_ms: u64) -> Result<u64, &'static str> {
     const _: () = assert!(RETRY_MS_MAX == 3_600_000, "text below");
     let within = (1..=RETRY_MS_MAX).contains(&retry_ms);
     within.then_some(retry_ms).ok_or("must be a whole number of milliseconds from 1 to 3600000")
 }
 
 /// Decimal digits only; `None` for anything else, for no digits, and for a number that `u64` cannot hold.
-pub fn parse_decimal(digits: &[u8]) -> Option<u64> {
+pub(crate) fn parse_decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -107,7 +107,7 @@ pub fn parse_decimal(digits: &[u8]) -> Option<u64> {
 }
 
 /// Adds a text unless it is there.
-pub fn push_unique(list: &mut Vec<Box<str>>, text: &str) {
+pub(crate) fn push_unique(list: &mut Vec<Box<str>>, text: &str) {
     if !list.iter().any(|known| **known == *text) {
         list.push(text.into());
     }

@@ -25,7 +25,7 @@ const OTHERS: &str = "others";
 
 /// The errors of the current minute, each kind once.
 #[derive(Debug, Default)]
-pub struct RepeatedErrors {
+pub(crate) struct RepeatedErrors {
     errors: Vec<RepeatedError>,
 }
 
@@ -47,7 +47,7 @@ struct RepeatedError {
 
 impl RepeatedErrors {
     /// Takes a line and returns the line to write now, if any.
-    pub fn admit_line(&mut self, now_ms: u64, level: Level, line: String) -> Option<String> {
+    pub(crate) fn admit_line(&mut self, now_ms: u64, level: Level, line: String) -> Option<String> {
         if level > Level::Warn || !line.contains(" error=") {
             return Some(line);
         }
@@ -76,13 +76,13 @@ impl RepeatedErrors {
     }
 
     /// Milliseconds until [`RepeatedErrors::due_lines`] has something to do.
-    pub fn ms_until_due(&self, now_ms: u64) -> Option<u64> {
+    pub(crate) fn ms_until_due(&self, now_ms: u64) -> Option<u64> {
         let ends = self.errors.iter().map(|error| error.minute_began_ms + MINUTE_MS);
         ends.min().map(|end| end.saturating_sub(now_ms))
     }
 
     /// Returns the lines for the minutes that are over. A kind that was quiet for a minute is forgotten.
-    pub fn due_lines(&mut self, now_ms: u64) -> Vec<(Level, String)> {
+    pub(crate) fn due_lines(&mut self, now_ms: u64) -> Vec<(Level, String)> {
         let mut lines = Vec::new();
         self.errors.retain_mut(|error| {
             let over = now_ms.saturating_sub(error.minute_began_ms) >= MINUTE_MS;
@@ -101,7 +101,7 @@ impl RepeatedErrors {
     }
 
     /// Returns the lines for all held errors, before the process ends.
-    pub fn take_held_lines(&mut self) -> Vec<(Level, String)> {
+    pub(crate) fn take_held_lines(&mut self) -> Vec<(Level, String)> {
         let lines = self.errors.iter().filter_map(RepeatedError::held_line).collect();
         for error in &mut self.errors {
             error.held = 0;

@@ -28,19 +28,19 @@ const READS_PER_LOOK: usize = 64;
 
 /// A program of the operator's, by its path.
 #[derive(Debug)]
-pub struct AlertProgram {
+pub(crate) struct AlertProgram {
     path: String,
     patience: Duration,
 }
 
 impl AlertProgram {
     /// Names a program without checking that it exists: it may be installed later than the server starts.
-    pub fn new(path: &str) -> AlertProgram {
+    pub(crate) fn new(path: &str) -> AlertProgram {
         AlertProgram { path: path.to_owned(), patience: Duration::from_millis(ALERT_TRY_MS) }
     }
 
     /// Runs the program once to its end. `input` is small enough for any pipe, so writing it never waits.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         arguments: &[String],
         variables: Vec<(String, String)>,

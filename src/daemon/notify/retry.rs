@@ -21,19 +21,19 @@ const ALERT_JITTER_PERCENT: u64 = 20;
 
 /// Sends messages to one destination, with retries.
 #[derive(Debug)]
-pub struct RetryingSender {
+pub(crate) struct RetryingSender {
     destination: String,
     prng: Prng,
 }
 
 impl RetryingSender {
     /// Makes a sender for a destination; its name is for the log.
-    pub fn new(destination: String, seed: u64) -> RetryingSender {
+    pub(crate) fn new(destination: String, seed: u64) -> RetryingSender {
         RetryingSender { destination, prng: Prng::new(seed) }
     }
 
     /// Tries until the message is delivered or the tries are used up; returns whether it was delivered.
-    pub fn send_with_retries(
+    pub(crate) fn send_with_retries(
         &mut self,
         notice: &AlertNotice,
         mut deliver: impl FnMut(&AlertNotice) -> Result<(), String>,

@@ -15,7 +15,7 @@ use crate::monitor::alerts::AlertNotice;
 
 /// A web address that takes alerts.
 #[derive(Debug)]
-pub struct AlertWebhook {
+pub(crate) struct AlertWebhook {
     url: String,
     host: Arc<str>,
     /// Made at the first message, so that a server without alerts reads no certificates.
@@ -24,12 +24,12 @@ pub struct AlertWebhook {
 
 impl AlertWebhook {
     /// A checked address; `host` is this machine's name.
-    pub fn new(url: &str, host: Arc<str>) -> AlertWebhook {
+    pub(crate) fn new(url: &str, host: Arc<str>) -> AlertWebhook {
         AlertWebhook { url: url.to_owned(), host, agent: None }
     }
 
     /// Posts one message, without retries.
-    pub fn post(&mut self, notice: &AlertNotice) -> Result<(), String> {
+    pub(crate) fn post(&mut self, notice: &AlertNotice) -> Result<(), String> {
         let agent = self.agent.get_or_insert_with(|| webhook_agent(self.url.starts_with("https:")));
         let body = notice.json(&self.host).to_string();
         let sent = agent.post(&self.url).content_type("application/json").send(body);

@@ -19,16 +19,16 @@ const FILES_ADVISED_PERCENT: u64 = 110;
 
 /// The reading of one value of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KernelReading {
+pub(crate) struct KernelReading {
     /// The file, where a key stands for several files; else the key.
-    pub label: String,
+    pub(crate) label: String,
     /// Words with one space between them; none when it could not be read.
-    pub value: Option<String>,
+    pub(crate) value: Option<String>,
 }
 
 /// The result of a try at io_uring.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IoUringSupport {
+pub(crate) enum IoUringSupport {
     /// A ring could be made.
     Works,
     /// A ring was refused, with the reason of the kernel or of a sandbox.
@@ -37,50 +37,50 @@ pub enum IoUringSupport {
 
 /// One network interface of hardware.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NetworkInterface {
+pub(crate) struct NetworkInterface {
     /// Its name, such as `eth0`.
-    pub name: String,
+    pub(crate) name: String,
     /// Queues for received packets.
-    pub receive_queues: u64,
+    pub(crate) receive_queues: u64,
     /// Whether the kernel spreads them further (RPS).
-    pub steered: bool,
+    pub(crate) steered: bool,
 }
 
 /// The facts about a host that are judged.
 #[derive(Clone, Debug, Default)]
-pub struct HostFacts {
+pub(crate) struct HostFacts {
     /// Connections that are planned.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Threads that would serve them.
-    pub workers: u64,
+    pub(crate) workers: u64,
     /// Processors that this process may use.
-    pub processors: u64,
+    pub(crate) processors: u64,
     /// Installed memory in pages.
-    pub memory_pages: u64,
+    pub(crate) memory_pages: u64,
     /// Bytes of one page.
-    pub page_bytes: u64,
+    pub(crate) page_bytes: u64,
     /// The folder of `apply.sh`, for the remedies that run it.
-    pub scripts: String,
+    pub(crate) scripts: String,
     /// Readings by key of the table; a key that is missing does not exist on this host.
-    pub values: BTreeMap<String, Vec<KernelReading>>,
+    pub(crate) values: BTreeMap<String, Vec<KernelReading>>,
     /// The hard `RLIMIT_NOFILE`, and its owner: `this shell` or a process.
-    pub files: Option<(u64, String)>,
+    pub(crate) files: Option<(u64, String)>,
     /// The least memory that a control group allows.
-    pub group_memory_bytes: Option<u64>,
+    pub(crate) group_memory_bytes: Option<u64>,
     /// The least number of threads that a control group allows.
-    pub group_threads: Option<u64>,
+    pub(crate) group_threads: Option<u64>,
     /// Processor time that a control group allows, in percent of one processor.
-    pub group_cpu_percent: Option<u64>,
+    pub(crate) group_cpu_percent: Option<u64>,
     /// Whether io_uring works here.
-    pub ring: Option<IoUringSupport>,
+    pub(crate) ring: Option<IoUringSupport>,
     /// Whether system calls are filtered (`Seccomp:` of `/proc/self/status`).
-    pub seccomp: bool,
+    pub(crate) seccomp: bool,
     /// Network interfaces of hardware.
-    pub interfaces: Vec<NetworkInterface>,
+    pub(crate) interfaces: Vec<NetworkInterface>,
 }
 
 /// Returns all findings: those of the process first, then those of the kernel.
-pub fn findings(host: &HostFacts, rows: &[HostTableRow<'_>]) -> Vec<Finding> {
+pub(crate) fn findings(host: &HostFacts, rows: &[HostTableRow<'_>]) -> Vec<Finding> {
     let mut all = vec![judge_files(host), judge_memory(host)];
     all.extend(judge_threads(host));
     all.extend(judge_cpu_quota(host));

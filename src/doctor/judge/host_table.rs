@@ -126,7 +126,7 @@ impl HostRequirement<'_> {
 
     /// Returns the value to write so that the requirement is met. Of several numbers those that suffice stay,
     /// and none is lowered; of a choice it is the first word.
-    pub fn raised(self, found: &str, connections: u64, memory_pages: u64) -> String {
+    pub(crate) fn raised(self, found: &str, connections: u64, memory_pages: u64) -> String {
         let value = self.value(connections, memory_pages);
         let both =
             |found: &str, needed: &str| Some((found.parse::<u64>().ok()?, needed.parse::<u64>().ok()?));
@@ -147,7 +147,7 @@ impl HostRequirement<'_> {
 
     /// Returns whether a value, words with one space between them, meets the requirement; none when it is
     /// malformed.
-    pub fn is_met(self, found: &str, connections: u64, memory_pages: u64) -> Option<bool> {
+    pub(crate) fn is_met(self, found: &str, connections: u64, memory_pages: u64) -> Option<bool> {
         let value = self.value(connections, memory_pages);
         let numbers = |text: &str| -> Option<Vec<u64>> {
             text.split_whitespace().map(|word| word.parse().ok()).collect()

@@ -1,7 +1,7 @@
 //! Readings in, findings out. Pure: no file, no socket, no clock.
 
-pub mod host;
+pub(crate) mod host;
 pub mod host_table;
-pub mod proxies;
-pub mod publish_refusal;
-pub mod streams;
+pub(crate) mod proxies;
+pub(crate) mod publish_refusal;
+pub(crate) mod streams;

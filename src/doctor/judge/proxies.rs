@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A kind of proxy for which there is advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyKind {
+pub(crate) enum ProxyKind {
     /// nginx, and servers built on it.
     Nginx,
     /// HAProxy, which does not name itself.
@@ -23,7 +23,7 @@ pub enum ProxyKind {
 
 /// A fault of a stream that a proxy can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyFault {
+pub(crate) enum ProxyFault {
     /// The proxy keeps bytes back until there are many.
     Buffered,
     /// Each event comes some 200 ms late.
@@ -45,7 +45,7 @@ pub enum ProxyFault {
 }
 
 /// All kinds of proxies, in the order of advice.
-pub const ALL: [ProxyKind; 7] = [
+pub(crate) const ALL: [ProxyKind; 7] = [
     ProxyKind::Nginx,
     ProxyKind::Haproxy,
     ProxyKind::Caddy,
@@ -70,7 +70,7 @@ impl fmt::Display for ProxyKind {
 }
 
 /// Recognises proxies by the fields of an answer, each once, in the order of [`ALL`].
-pub fn recognised(fields: &[(String, String)]) -> Vec<ProxyKind> {
+pub(crate) fn recognised(fields: &[(String, String)]) -> Vec<ProxyKind> {
     let says = |name: &str, word: &str| {
         fields.iter().any(|(field, value)| {
             field.eq_ignore_ascii_case(name) && value.to_ascii_lowercase().contains(word)
@@ -90,7 +90,7 @@ pub fn recognised(fields: &[(String, String)]) -> Vec<ProxyKind> {
 }
 
 /// Advises changes for a fault, a line for each proxy that can cause it; recognised proxies come first.
-pub fn advice(fault: ProxyFault, recognised: &[ProxyKind]) -> Vec<String> {
+pub(crate) fn advice(fault: ProxyFault, recognised: &[ProxyKind]) -> Vec<String> {
     let others = ALL.into_iter().filter(|proxy| !recognised.contains(proxy));
     let ordered = recognised.iter().copied().chain(others);
     ordered.filter_map(|proxy| one(fault, proxy).map(|words| format!("{proxy}: {words}"))).collect()

@@ -5,7 +5,7 @@ const EXAMPLE: &str = "--publish-url http://127.0.0.1:8081 (or http://127.0.0.1:
 
 /// The reason that nothing could be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublishObstacle {
+pub(crate) enum PublishObstacle {
     /// The server allows only certain topics, which other clients read.
     OwnTopicRefused,
     /// The event was published, but not on the node that serves the stream.
@@ -38,7 +38,7 @@ pub enum PublishObstacle {
 
 impl PublishObstacle {
     /// Returns the request and its answer, in words.
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match self {
             PublishObstacle::OwnTopicRefused => "the server refuses a topic of the doctor's own".to_owned(),
             PublishObstacle::AnotherServer { asked } => format!(
@@ -55,7 +55,7 @@ impl PublishObstacle {
     }
 
     /// Returns the flags to write instead.
-    pub fn remedy(&self) -> String {
+    pub(crate) fn remedy(&self) -> String {
         match self {
             PublishObstacle::OwnTopicRefused => {
                 "--url with credentials for a topic of any name, on a server where nobody else is".to_owned()

@@ -6,13 +6,13 @@ use crate::doctor::judge::proxies::{ProxyFault, ProxyKind, advice, recognised};
 use crate::doctor::judge::publish_refusal::PublishObstacle;
 
 /// Delay beyond that of the path from which bytes count as kept back.
-pub const LATE_MS: u64 = 1_000;
+pub(crate) const LATE_MS: u64 = 1_000;
 /// Delay of every event from which a timer holds them: delayed acknowledgements take 40 to 200 ms.
 const HELD_BACK_MS: u64 = 150;
 
 /// The end of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamEnd {
+pub(crate) enum StreamEnd {
     /// The stream ended with its last chunk, as the server ends it.
     Clean,
     /// The stream ended in the middle.
@@ -21,20 +21,20 @@ pub enum StreamEnd {
 
 /// Observations of a stream without events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdleStream {
+pub(crate) struct IdleStream {
     /// Time for which it was watched, at most until its end.
-    pub watched_ms: u64,
+    pub(crate) watched_ms: u64,
     /// The longest silence that it survived.
-    pub longest_silence_ms: u64,
+    pub(crate) longest_silence_ms: u64,
     /// Its end, and the silence before.
-    pub ended: Option<(StreamEnd, u64)>,
+    pub(crate) ended: Option<(StreamEnd, u64)>,
     /// Comments received, with the greeting.
-    pub comments: u64,
+    pub(crate) comments: u64,
 }
 
 /// The result of a request that allowed compression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CompressionResult {
+pub(crate) enum CompressionResult {
     /// It was not tried, or nothing came without compression either.
     #[default]
     Unseen,
@@ -53,18 +53,18 @@ pub enum CompressionResult {
 
 /// The place of a client that left, observed while events were published for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DepartureResult {
+pub(crate) struct DepartureResult {
     /// Time from leaving to the last look.
-    pub ms: u64,
+    pub(crate) ms: u64,
     /// Events that were published meanwhile.
-    pub events: usize,
+    pub(crate) events: usize,
     /// Whether the server had freed the place by then.
-    pub freed: bool,
+    pub(crate) freed: bool,
 }
 
 /// The result of a try at HTTP/2, which TLS negotiates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Http2Result {
+pub(crate) enum Http2Result {
     /// The peer did not choose it.
     NotOffered,
     /// The peer chose it, but answered in another protocol or not at all.
@@ -80,56 +80,56 @@ pub enum Http2Result {
 
 /// Whether a stream resumed by each way of naming a position; none where that could not be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResumptionResult {
+pub(crate) struct ResumptionResult {
     /// By the header `Last-Event-ID`.
-    pub by_header: Option<bool>,
+    pub(crate) by_header: Option<bool>,
     /// By the parameter `last_event_id`.
-    pub by_query: Option<bool>,
+    pub(crate) by_query: Option<bool>,
 }
 
 /// All observations of a path.
 #[derive(Clone, Debug, Default)]
-pub struct StreamObservations {
+pub(crate) struct StreamObservations {
     /// Time to connect, which is the delay of the path.
-    pub connect_ms: u64,
+    pub(crate) connect_ms: u64,
     /// Status and fields of the stream's answer; none when no head came.
-    pub head: Option<(u16, Vec<(String, String)>)>,
+    pub(crate) head: Option<(u16, Vec<(String, String)>)>,
     /// Time until the connection was closed without an answer; none when it was not.
-    pub closed_ms: Option<u64>,
+    pub(crate) closed_ms: Option<u64>,
     /// Time from the request to the first byte of the body; none when none came.
-    pub first_byte_ms: Option<u64>,
+    pub(crate) first_byte_ms: Option<u64>,
     /// Time for which the first byte was awaited.
-    pub patience_ms: u64,
+    pub(crate) patience_ms: u64,
     /// Reason that nothing could be published; none when it could.
-    pub unpublished: Option<PublishObstacle>,
+    pub(crate) unpublished: Option<PublishObstacle>,
     /// Time from each publish to its event; none when it did not come.
-    pub events_ms: Vec<Option<u64>>,
+    pub(crate) events_ms: Vec<Option<u64>>,
     /// Whether the server that was published to counted the stream among its subscribers.
-    pub counted: bool,
+    pub(crate) counted: bool,
     /// End of the stream while events were published, and its time.
-    pub ended: Option<(StreamEnd, u64)>,
+    pub(crate) ended: Option<(StreamEnd, u64)>,
     /// The place of that stream after its end; none when it could not be seen.
-    pub departure: Option<DepartureResult>,
+    pub(crate) departure: Option<DepartureResult>,
     /// Whether a stream came at once without a hint to proxies; none when that could not be seen.
-    pub came_unasked: Option<bool>,
+    pub(crate) came_unasked: Option<bool>,
     /// The result of a request that allowed compression.
-    pub compression: CompressionResult,
+    pub(crate) compression: CompressionResult,
     /// The ways in which a stream resumed.
-    pub resumed: ResumptionResult,
+    pub(crate) resumed: ResumptionResult,
     /// The origin that the requests named.
-    pub origin: String,
+    pub(crate) origin: String,
     /// Whether the operator has chosen that origin.
-    pub origin_chosen: bool,
+    pub(crate) origin_chosen: bool,
     /// Status and fields of the answer to a preflight.
-    pub preflight: Option<(u16, Vec<(String, String)>)>,
+    pub(crate) preflight: Option<(u16, Vec<(String, String)>)>,
     /// Whether the URL is `https`.
-    pub tls: bool,
+    pub(crate) tls: bool,
     /// Whether the certificate is trusted only because the operator named that very one.
-    pub trusted_by_name: bool,
+    pub(crate) trusted_by_name: bool,
     /// The result of a try at HTTP/2; none without TLS.
-    pub http2: Option<Http2Result>,
+    pub(crate) http2: Option<Http2Result>,
     /// The stream without events.
-    pub idle: IdleStream,
+    pub(crate) idle: IdleStream,
 }
 
 impl StreamObservations {
@@ -150,7 +150,7 @@ fn values_of<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
 }
 
 /// Returns all findings; where the answer is no stream, that finding alone.
-pub fn findings(seen: &StreamObservations) -> Vec<Finding> {
+pub(crate) fn findings(seen: &StreamObservations) -> Vec<Finding> {
     // Behind a buffer the stream has no head, but the preflight's answer comes.
     let answers = [&seen.head, &seen.preflight].into_iter().flatten();
     let fields: Vec<(String, String)> = answers.flat_map(|(_, fields)| fields).cloned().collect();

@@ -14,7 +14,7 @@ use crate::sys::process::page_bytes;
 use crate::sys::ring;
 
 /// Reads a host. `process` is the number of a running server whose limits count, or none for this process.
-pub fn read_host(
+pub(crate) fn read_host(
     root: &Path,
     process: Option<u32>,
     rows: &[HostTableRow<'_>],

@@ -1,4 +1,4 @@
 //! Reads the host and opens streams through proxies. Judges nothing.
 
-pub mod host;
-pub mod streams;
+pub(crate) mod host;
+pub(crate) mod streams;

@@ -1,11 +1,11 @@
 //! `fanwheel doctor --url`: opens streams through all proxies on the path, publishes to them, and records
 //! each arrival with its time. `judge/streams` makes findings of it.
 
-pub mod connection;
-pub mod http2;
-pub mod publisher;
-pub mod tls;
-pub mod url;
+pub(crate) mod connection;
+pub(crate) mod http2;
+pub(crate) mod publisher;
+pub(crate) mod tls;
+pub(crate) mod url;
 
 use std::io;
 use std::thread;
@@ -39,17 +39,17 @@ const ANCIENT_ID: &str = "1-0";
 const ACCEPT: (&str, &str) = ("Accept", "text/event-stream");
 
 /// The options of a probe.
-pub struct ProbeOptions<'a> {
+pub(crate) struct ProbeOptions<'a> {
     /// URL of the stream.
-    pub url: &'a str,
+    pub(crate) url: &'a str,
     /// URL of the control listener.
-    pub publish_url: &'a str,
+    pub(crate) publish_url: &'a str,
     /// Time for which a quiet stream is watched.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// Origin of the page that reads the stream.
-    pub origin: Option<&'a str>,
+    pub(crate) origin: Option<&'a str>,
     /// A file of trusted certificates.
-    pub ca_file: Option<&'a str>,
+    pub(crate) ca_file: Option<&'a str>,
 }
 
 /// The parts that open streams and publish to them.
@@ -67,7 +67,7 @@ struct StreamProbe {
 ///
 /// # Errors
 /// When the URL is malformed, or nothing answers there.
-pub fn probe_streams(options: &ProbeOptions<'_>) -> Result<StreamObservations, CommandFailure> {
+pub(crate) fn probe_streams(options: &ProbeOptions<'_>) -> Result<StreamObservations, CommandFailure> {
     let mut probe = StreamProbe::new(options)?;
     let mut seen = StreamObservations {
         patience_ms: whole_ms(DOCTOR_PATIENCE),

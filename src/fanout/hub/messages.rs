@@ -18,26 +18,26 @@ pub struct NewEvent {
 #[derive(Clone, Copy, Debug)]
 pub struct PublishOutcome {
     /// What the publisher is told.
-    pub receipt: PublishReceipt,
+    pub(crate) receipt: PublishReceipt,
     /// The answer was given before; nothing was published now.
-    pub repeated: bool,
+    pub(crate) repeated: bool,
     /// Workers to wake, a bit each.
-    pub wake: u64,
+    pub(crate) wake: u64,
 }
 
 /// A subscriber that has joined its topics.
 #[derive(Debug)]
 pub struct SubscribeOutcome {
     /// The hub's topics, in the order of the names.
-    pub topics: Vec<TopicRef>,
+    pub(crate) topics: Vec<TopicRef>,
     /// Everything newer than this is still to be delivered.
-    pub position: EventId,
+    pub(crate) position: EventId,
     /// The node's newest id at that moment: what is newer comes by mail.
-    pub head: EventId,
+    pub(crate) head: EventId,
     /// For each topic the floor that the subscriber has been told of, or has no claim to.
-    pub reported_floors: Vec<EventId>,
+    pub(crate) reported_floors: Vec<EventId>,
     /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
-    pub gaps: Vec<(usize, Option<EventId>)>,
+    pub(crate) gaps: Vec<(usize, Option<EventId>)>,
 }
 
 /// What the hub holds at a moment.
@@ -46,7 +46,7 @@ pub struct HubSizes {
     /// Topics that exist.
     pub topics: usize,
     /// Topics that streams listen to, each stream's counted.
-    pub subscriptions: usize,
+    pub(crate) subscriptions: usize,
     /// Frames kept in logs.
     pub frames: usize,
     /// Their bytes.

@@ -7,12 +7,12 @@ use crate::base::survey::TopicRow;
 
 impl HubState {
     /// Topics by index are below this.
-    pub fn topic_slots(&self) -> usize {
+    pub(crate) fn topic_slots(&self) -> usize {
         self.topics.capacity()
     }
 
     /// What there is to tell of the topic with an index, if there is one.
-    pub fn topic_row(&self, index: u32) -> Option<TopicRow> {
+    pub(crate) fn topic_row(&self, index: u32) -> Option<TopicRow> {
         let topic = self.topics.get(index as usize)?;
         Some(TopicRow {
             topic: Arc::clone(&topic.name),

@@ -7,7 +7,7 @@ use crate::base::logfmt::EscapedText;
 
 /// The direction of a change of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlertChange {
+pub(crate) enum AlertChange {
     /// The alert has begun to fire.
     Firing,
     /// The alert no longer fires.
@@ -16,7 +16,7 @@ pub enum AlertChange {
 
 impl AlertChange {
     /// Returns its word in messages and on `/status`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             AlertChange::Firing => "firing",
             AlertChange::Resolved => "resolved",
@@ -26,23 +26,23 @@ impl AlertChange {
 
 /// One message of an alert.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AlertNotice {
+pub(crate) struct AlertNotice {
     /// The rule that changed.
-    pub rule: AlertRule,
+    pub(crate) rule: AlertRule,
     /// The change of the alert.
-    pub change: AlertChange,
+    pub(crate) change: AlertChange,
     /// The metric's value; none when it is not known any more.
-    pub value: Option<f64>,
+    pub(crate) value: Option<f64>,
     /// An explanation of the value, such as the worker or the growth.
-    pub why: Option<String>,
+    pub(crate) why: Option<String>,
     /// Unix milliseconds of the change.
-    pub at_ms: u64,
+    pub(crate) at_ms: u64,
     /// Unix milliseconds of the moment when it fired.
-    pub since_ms: u64,
+    pub(crate) since_ms: u64,
 }
 
 /// Describes a rule that fires or has fired: `the share of connections_max in use is 91 %, above 85 %`.
-pub fn describe_alert(rule: &AlertRule, value: Option<f64>, why: Option<&str>) -> String {
+pub(crate) fn describe_alert(rule: &AlertRule, value: Option<f64>, why: Option<&str>) -> String {
     let why = why.map_or(String::new(), |why| format!(" ({why})"));
     format!("{}{why}", describe_value(rule, value))
 }
@@ -65,7 +65,7 @@ fn describe_value(rule: &AlertRule, value: Option<f64>) -> String {
 
 impl AlertNotice {
     /// Returns one line for people: a mail's subject and body, a chat's message. `host` names this machine.
-    pub fn text(&self, host: &str) -> String {
+    pub(crate) fn text(&self, host: &str) -> String {
         let AlertNotice { rule, change, value, why, at_ms, since_ms } = self;
         // It becomes a line of a mail's head.
         let sentence = EscapedText(&describe_alert(rule, *value, why.as_deref())).to_string();
@@ -82,7 +82,7 @@ impl AlertNotice {
 
     /// Returns the message of webhooks and commands. Chats that take Slack's messages show only `text`, so
     /// their markup is escaped there.
-    pub fn json(&self, host: &str) -> Value {
+    pub(crate) fn json(&self, host: &str) -> Value {
         let text = self.text(host).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         json!({
             "text": text,
@@ -102,7 +102,7 @@ impl AlertNotice {
 
     /// Returns the JSON fields as variables, such as `ALERT_NAME`; names with `FANWHEEL_` are those of
     /// settings.
-    pub fn variables(&self, host: &str) -> Vec<(String, String)> {
+    pub(crate) fn variables(&self, host: &str) -> Vec<(String, String)> {
         let Value::Object(fields) = self.json(host) else { return Vec::new() };
         let text_of = |(name, value): (String, Value)| {
             let value = match value {
@@ -118,7 +118,7 @@ impl AlertNotice {
     }
 
     /// Returns a mail with its head, for `sendmail`. Its lines end as programs on this host expect.
-    pub fn mail(&self, to: &[String], host: &str) -> String {
+    pub(crate) fn mail(&self, to: &[String], host: &str) -> String {
         let text = self.text(host);
         let mut rows = String::new();
         for (name, value) in self.variables(host) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The unit in which a metric's value is written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricUnit {
+pub(crate) enum MetricUnit {
     /// A plain number without a unit.
     Count,
     /// A share from 0 to 1, written in per cent.
@@ -25,18 +25,18 @@ pub enum MetricUnit {
 
 /// A metric that rules may watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AlertMetric {
+pub(crate) struct AlertMetric {
     /// Its name, as rules write it.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The unit of its values.
-    pub unit: MetricUnit,
+    pub(crate) unit: MetricUnit,
     /// Its meaning, as the subject of a sentence.
-    pub means: &'static str,
+    pub(crate) means: &'static str,
 }
 
 /// The weight of an alert or an insight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// A fact that is good to know.
     Info,
     /// Trouble to look at today.
@@ -46,23 +46,23 @@ pub enum Severity {
 }
 
 /// Words of [`Severity`], in its order.
-pub const SEVERITY_NAMES: [&str; 3] = ["info", "warning", "critical"];
+pub(crate) const SEVERITY_NAMES: [&str; 3] = ["info", "warning", "critical"];
 
 impl Severity {
     /// Returns its word in rules and messages.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         SEVERITY_NAMES[self as usize]
     }
 
     /// Finds the severity that a word names.
-    pub fn named(name: &str) -> Option<Severity> {
+    pub(crate) fn named(name: &str) -> Option<Severity> {
         [Severity::Info, Severity::Warning, Severity::Critical].into_iter().find(|one| one.name() == name)
     }
 }
 
 /// The side of a limit on which a value is bad.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum AlertBound {
+pub(crate) enum AlertBound {
     /// Values above this number.
     Above(f64),
     /// Values below this number.
@@ -71,7 +71,7 @@ pub enum AlertBound {
 
 impl AlertBound {
     /// Returns whether a value is on the bad side; NaN never is.
-    pub fn is_crossed_by(self, value: f64) -> bool {
+    pub(crate) fn is_crossed_by(self, value: f64) -> bool {
         match self {
             AlertBound::Above(limit) => value > limit,
             AlertBound::Below(limit) => value < limit,
@@ -79,7 +79,7 @@ impl AlertBound {
     }
 
     /// Returns `above` or `below`.
-    pub fn side(self) -> &'static str {
+    pub(crate) fn side(self) -> &'static str {
         match self {
             AlertBound::Above(_) => "above",
             AlertBound::Below(_) => "below",
@@ -87,7 +87,7 @@ impl AlertBound {
     }
 
     /// Returns the number of the limit.
-    pub fn limit(self) -> f64 {
+    pub(crate) fn limit(self) -> f64 {
         match self {
             AlertBound::Above(limit) | AlertBound::Below(limit) => limit,
         }
@@ -96,24 +96,24 @@ impl AlertBound {
 
 /// A rule: its alert fires when the metric has been on the bad side of the bound for long enough.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AlertRule {
+pub(crate) struct AlertRule {
     /// Its unique name: letters, digits and underscores.
-    pub name: String,
+    pub(crate) name: String,
     /// The metric that it watches.
-    pub metric: &'static AlertMetric,
+    pub(crate) metric: &'static AlertMetric,
     /// The bound that must not be crossed.
-    pub bound: AlertBound,
+    pub(crate) bound: AlertBound,
     /// Time for which the bound must be crossed before it fires, and not crossed before it is resolved.
-    pub for_ms: u64,
+    pub(crate) for_ms: u64,
     /// The weight of its alert.
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// Least time between two messages that it fires.
-    pub cooldown_ms: u64,
+    pub(crate) cooldown_ms: u64,
 }
 
 impl AlertRule {
     /// Returns whether both rules fire and end at the same times.
-    pub fn has_same_condition(&self, other: &AlertRule) -> bool {
+    pub(crate) fn has_same_condition(&self, other: &AlertRule) -> bool {
         let question = |rule: &AlertRule| (rule.metric.name, rule.bound, rule.for_ms);
         self.name == other.name && question(self) == question(other)
     }
@@ -121,17 +121,17 @@ impl AlertRule {
 
 /// A rule that holds unless the configuration says otherwise. The cool-down is a setting.
 #[derive(Clone, Copy, Debug)]
-pub struct DefaultRule {
+pub(crate) struct DefaultRule {
     /// The name of the rule.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The name of its metric.
-    pub metric: &'static str,
+    pub(crate) metric: &'static str,
     /// Its bound; none where only the operator can know one, and the rule is off.
-    pub bound: Option<AlertBound>,
+    pub(crate) bound: Option<AlertBound>,
     /// Time as in [`AlertRule::for_ms`].
-    pub for_ms: u64,
+    pub(crate) for_ms: u64,
     /// Weight as in [`AlertRule::severity`].
-    pub severity: Severity,
+    pub(crate) severity: Severity,
 }
 
 const fn default_rule(
@@ -147,7 +147,7 @@ const fn default_rule(
 /// Rules that fit every server. No rate is too low for every server, since an idle one is no fault, so
 /// `message_rate_low` waits for a number. It watches publishes, since deliveries also fall when subscribers
 /// go home.
-pub const DEFAULT_RULES: &[DefaultRule] = &[
+pub(crate) const DEFAULT_RULES: &[DefaultRule] = &[
     default_rule(
         "connections_near_cap",
         "connections_share",
@@ -184,7 +184,7 @@ pub const DEFAULT_RULES: &[DefaultRule] = &[
 
 /// A value with its unit, as text for people.
 #[derive(Clone, Copy, Debug)]
-pub struct MetricValue(pub MetricUnit, pub f64);
+pub(crate) struct MetricValue(pub(crate) MetricUnit, pub(crate) f64);
 
 impl fmt::Display for MetricValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

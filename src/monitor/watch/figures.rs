@@ -187,12 +187,12 @@ static METRIC_SOURCES: &[MetricSource] = &[
 ];
 
 /// Returns all metrics that rules may watch.
-pub fn metrics() -> impl Iterator<Item = &'static AlertMetric> {
+pub(crate) fn metrics() -> impl Iterator<Item = &'static AlertMetric> {
     METRIC_SOURCES.iter().map(|figure| &figure.metric)
 }
 
 /// Finds the metric of a name.
-pub fn metric_named(name: &str) -> Option<&'static AlertMetric> {
+pub(crate) fn metric_named(name: &str) -> Option<&'static AlertMetric> {
     metrics().find(|metric| metric.name == name)
 }
 
@@ -218,7 +218,7 @@ fn worker_files_share(watch: &Watch) -> Option<f64> {
 
 impl Watch {
     /// Returns the value of a metric; none for an unknown name, and while there is no value.
-    pub fn value(&self, metric: &str) -> Option<f64> {
+    pub(crate) fn value(&self, metric: &str) -> Option<f64> {
         let figure = METRIC_SOURCES.iter().find(|figure| figure.metric.name == metric)?;
         (figure.value)(self)
     }

@@ -11,13 +11,13 @@ use crate::monitor::alerts::Severity;
 
 /// A remark for an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Insight {
+pub(crate) struct Insight {
     /// Its weight among all insights.
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// The fact, as a sentence.
-    pub text: String,
+    pub(crate) text: String,
     /// The remedy, as a sentence.
-    pub advice: &'static str,
+    pub(crate) advice: &'static str,
 }
 
 /// Share of a limit in use that is worth a warning, and one that is critical.

@@ -40,20 +40,20 @@ const SPIKE_FACTOR: f64 = 1.5;
 
 /// Resident memory over the last five minutes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct MemoryTrend {
+pub(crate) struct MemoryTrend {
     /// The mean over the points.
-    pub average_bytes: u64,
+    pub(crate) average_bytes: u64,
     /// The least of the points.
-    pub min_bytes: u64,
+    pub(crate) min_bytes: u64,
     /// The greatest of the points.
-    pub max_bytes: u64,
+    pub(crate) max_bytes: u64,
     /// Number of times that it rose above the mean by half.
-    pub spikes: u64,
+    pub(crate) spikes: u64,
 }
 
 impl MemoryTrend {
     /// Computes the trend of these points, oldest first.
-    pub fn of<'a>(points: impl Iterator<Item = &'a SecondPoint> + Clone) -> MemoryTrend {
+    pub(crate) fn of<'a>(points: impl Iterator<Item = &'a SecondPoint> + Clone) -> MemoryTrend {
         let bytes = points.map(|point| point.resident_bytes).filter(|&bytes| bytes > 0);
         let (count, sum) = bytes.clone().fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
         if count == 0 {
@@ -74,7 +74,7 @@ impl MemoryTrend {
 
 /// A judgement of the growth of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LeakJudgement {
+pub(crate) enum LeakJudgement {
     /// Too early for a judgement.
     #[default]
     Learning,
@@ -86,7 +86,7 @@ pub enum LeakJudgement {
 
 impl LeakJudgement {
     /// Returns its word on `/status`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             LeakJudgement::Learning => "learning",
             LeakJudgement::None => "none",
@@ -97,13 +97,13 @@ impl LeakJudgement {
 
 /// A judgement with its reasons.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LeakReport {
+pub(crate) struct LeakReport {
     /// The judgement of the last minutes.
-    pub judgement: LeakJudgement,
+    pub(crate) judgement: LeakJudgement,
     /// Growth without an explanation; 0 unless suspected.
-    pub bytes_per_minute: f64,
+    pub(crate) bytes_per_minute: f64,
     /// The reason of the judgement, as a sentence.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 /// Judges the growth of memory from a sample a second.
@@ -159,11 +159,11 @@ struct CurrentMinute {
 }
 
 impl LeakJudge {
-    pub fn leak(&self) -> &LeakReport {
+    pub(crate) fn leak(&self) -> &LeakReport {
         &self.leak
     }
 
-    pub fn push(&mut self, sample: &WatchSample) {
+    pub(crate) fn push(&mut self, sample: &WatchSample) {
         let snapshot = &sample.snapshot;
         if sample.host.resident_bytes == 0 {
             return;

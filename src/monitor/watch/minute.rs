@@ -12,15 +12,15 @@ const WATCH_MINUTE_SAMPLES_MAX: usize = 61;
 
 /// The rates of one worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WorkerRates {
+pub(crate) struct WorkerRates {
     /// Frames handed whole to the kernel in the last second.
-    pub deliveries_per_second: f64,
+    pub(crate) deliveries_per_second: f64,
     /// Processor time in the last second, 100 for a processor that is never idle.
-    pub cpu_percent: f64,
+    pub(crate) cpu_percent: f64,
     /// Mean time of a turn in the last minute; none without turns.
-    pub turn_us_mean: Option<f64>,
+    pub(crate) turn_us_mean: Option<f64>,
     /// The longest turn of the last minute.
-    pub turn_us_max: u64,
+    pub(crate) turn_us_max: u64,
 }
 
 /// The part of a sample that is kept for a minute.
@@ -38,7 +38,7 @@ struct MinuteSample {
 pub(super) struct MinuteWindow(VecDeque<MinuteSample>);
 
 impl MinuteWindow {
-    pub fn push(&mut self, sample: &WatchSample) {
+    pub(crate) fn push(&mut self, sample: &WatchSample) {
         if self.0.len() == WATCH_MINUTE_SAMPLES_MAX {
             self.0.pop_front();
         }
@@ -52,12 +52,18 @@ impl MinuteWindow {
     }
 
     /// Returns the values that a distribution gained in the last minute.
-    pub fn added_last_minute(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
+    pub(crate) fn added_last_minute(
+        &self,
+        of: impl Fn(&DistributionTotals) -> &Distribution,
+    ) -> Distribution {
         self.difference(self.sample_a_minute_ago(), of)
     }
 
     /// Returns the values that a distribution gained in the last second.
-    pub fn added_last_second(&self, of: impl Fn(&DistributionTotals) -> &Distribution) -> Distribution {
+    pub(crate) fn added_last_second(
+        &self,
+        of: impl Fn(&DistributionTotals) -> &Distribution,
+    ) -> Distribution {
         self.difference(self.sample_before_last(), of)
     }
 
@@ -84,7 +90,7 @@ impl MinuteWindow {
     }
 
     /// Returns the rates of the workers, by index.
-    pub fn workers(&self) -> Vec<WorkerRates> {
+    pub(crate) fn workers(&self) -> Vec<WorkerRates> {
         let Some(to) = self.0.back() else { return Vec::new() };
         let start = MinuteSample::default();
         let (before, first) =

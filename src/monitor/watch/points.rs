@@ -18,7 +18,7 @@ const LEAST_SECONDS: f64 = 0.5;
 
 /// A sliding window that ends now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RateWindow {
+pub(crate) enum RateWindow {
     /// The last second.
     Second,
     /// The last minute.
@@ -30,58 +30,58 @@ pub enum RateWindow {
 /// Rates a second over a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "the names of the counters")]
-pub struct WindowRates {
-    pub published: f64,
-    pub deliveries: f64,
-    pub bytes: f64,
-    pub accepted: f64,
-    pub closed: f64,
-    pub refused: f64,
-    pub errors: f64,
-    pub gaps: f64,
-    pub skipped: f64,
-    pub lagged: f64,
-    pub replayed: f64,
+pub(crate) struct WindowRates {
+    pub(crate) published: f64,
+    pub(crate) deliveries: f64,
+    pub(crate) bytes: f64,
+    pub(crate) accepted: f64,
+    pub(crate) closed: f64,
+    pub(crate) refused: f64,
+    pub(crate) errors: f64,
+    pub(crate) gaps: f64,
+    pub(crate) skipped: f64,
+    pub(crate) lagged: f64,
+    pub(crate) replayed: f64,
     /// Processor time, 100 for one processor that is never idle.
-    pub cpu_percent: f64,
+    pub(crate) cpu_percent: f64,
 }
 
 /// The part of a sample that is kept for five minutes: counts since the start, and figures of the moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SecondPoint {
+pub(crate) struct SecondPoint {
     /// Monotonic milliseconds since the start.
-    pub mono_ms: u64,
+    pub(crate) mono_ms: u64,
     /// Counts in the order of [`COUNT_NAMES`].
-    pub counts: [u64; COUNT_NAMES.len()],
+    pub(crate) counts: [u64; COUNT_NAMES.len()],
     /// Refusals in the order of [`REFUSED_NAMES`].
-    pub refused: [u64; REFUSED_NAMES.len()],
+    pub(crate) refused: [u64; REFUSED_NAMES.len()],
     /// Closings in the order of [`CLOSED_NAMES`].
-    pub closed: [u64; CLOSED_NAMES.len()],
+    pub(crate) closed: [u64; CLOSED_NAMES.len()],
     /// Errors of all classes.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// Processor time of the process since its start.
-    pub cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// Connections that are open.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Subscribers that are behind.
-    pub lagging: u64,
+    pub(crate) lagging: u64,
     /// Bytes of this process that are in memory.
-    pub resident_bytes: u64,
+    pub(crate) resident_bytes: u64,
     /// 99th percentile of the time from publish to each subscriber, in the second before.
-    pub each_p99_us: Option<f64>,
+    pub(crate) each_p99_us: Option<f64>,
     /// 99th percentile of the time from publish to the last subscriber, in the second before.
-    pub last_p99_us: Option<f64>,
+    pub(crate) last_p99_us: Option<f64>,
     /// Greatest time to each subscriber in the second before.
-    pub each_max_us: u64,
+    pub(crate) each_max_us: u64,
     /// Greatest time to the last subscriber in the second before.
-    pub last_max_us: u64,
+    pub(crate) last_max_us: u64,
     /// The longest turn of any worker in the second before.
-    pub turn_max_us: u64,
+    pub(crate) turn_max_us: u64,
 }
 
 impl SecondPoint {
     /// Takes a sample; the caller fills in the percentiles.
-    pub fn of(sample: &WatchSample) -> SecondPoint {
+    pub(crate) fn of(sample: &WatchSample) -> SecondPoint {
         let totals: &CounterTotals = &sample.snapshot.totals;
         SecondPoint {
             mono_ms: sample.mono_ms,
@@ -102,19 +102,19 @@ impl SecondPoint {
     }
 
     /// Returns one count since the start.
-    pub fn count(&self, what: Count) -> u64 {
+    pub(crate) fn count(&self, what: Count) -> u64 {
         self.counts[what as usize]
     }
 
     /// Returns the connections that ended for one reason.
-    pub fn closed(&self, reason: CloseReason) -> u64 {
+    pub(crate) fn closed(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize]
     }
 }
 
 impl RateWindow {
     /// Returns its length in milliseconds.
-    pub fn ms(self) -> u64 {
+    pub(crate) fn ms(self) -> u64 {
         match self {
             RateWindow::Second => 1_000,
             RateWindow::Minute => 60_000,
@@ -128,20 +128,20 @@ impl RateWindow {
 pub(super) struct PointRing(VecDeque<SecondPoint>);
 
 impl PointRing {
-    pub fn push(&mut self, point: SecondPoint) {
+    pub(crate) fn push(&mut self, point: SecondPoint) {
         if self.0.len() == WATCH_POINTS_MAX {
             self.0.pop_front();
         }
         self.0.push_back(point);
     }
 
-    pub fn points(&self) -> impl DoubleEndedIterator<Item = &SecondPoint> + ExactSizeIterator {
+    pub(crate) fn points(&self) -> impl DoubleEndedIterator<Item = &SecondPoint> + ExactSizeIterator {
         self.0.iter()
     }
 
     /// Returns the point at the start of a window and the newest one. A window that is older than the server
     /// begins with the start, when everything was 0.
-    pub fn window_ends(&self, window: RateWindow) -> Option<(SecondPoint, &SecondPoint)> {
+    pub(crate) fn window_ends(&self, window: RateWindow) -> Option<(SecondPoint, &SecondPoint)> {
         let newest = self.0.back()?;
         let least_ms = newest.mono_ms.saturating_sub(window.ms() - SLACK_MS);
         let older = self.0.partition_point(|point| point.mono_ms <= least_ms);
@@ -154,11 +154,11 @@ impl PointRing {
     }
 
     /// Returns the growth of a running sum in a window.
-    pub fn added(&self, window: RateWindow, sum: impl Fn(&SecondPoint) -> u64) -> u64 {
+    pub(crate) fn added(&self, window: RateWindow, sum: impl Fn(&SecondPoint) -> u64) -> u64 {
         self.window_ends(window).map_or(0, |(from, to)| sum(to).saturating_sub(sum(&from)))
     }
 
-    pub fn rates(&self, window: RateWindow) -> WindowRates {
+    pub(crate) fn rates(&self, window: RateWindow) -> WindowRates {
         let Some((from, to)) = self.window_ends(window) else { return WindowRates::default() };
         let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
         if seconds < LEAST_SECONDS {

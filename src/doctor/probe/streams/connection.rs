@@ -28,7 +28,7 @@ const DATA_BYTES_KEPT: usize = 64;
 
 /// One thing that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ArrivalKind {
+pub(crate) enum ArrivalKind {
     /// Status and fields of the answer.
     Head(u16, Vec<(String, String)>),
     /// Some bytes of the body.
@@ -50,11 +50,11 @@ pub enum ArrivalKind {
 
 /// A thing that arrived, with its time.
 #[derive(Clone, Debug)]
-pub struct StreamArrival {
+pub(crate) struct StreamArrival {
     /// The time when it was read.
-    pub at: Instant,
+    pub(crate) at: Instant,
     /// The thing that arrived.
-    pub kind: ArrivalKind,
+    pub(crate) kind: ArrivalKind,
 }
 
 /// A socket, with or without TLS.
@@ -82,15 +82,15 @@ impl ProbeSocket {
 }
 
 /// A request that was sent, and the arrivals that follow.
-pub struct ProbeConnection {
+pub(crate) struct ProbeConnection {
     /// The time when the request was sent.
-    pub started: Instant,
+    pub(crate) started: Instant,
     /// Time that connecting took, without TLS.
-    pub connect_ms: u64,
+    pub(crate) connect_ms: u64,
     socket: TcpStream,
     arriving: Receiver<StreamArrival>,
     /// Arrivals that have been looked at.
-    pub arrivals: Vec<StreamArrival>,
+    pub(crate) arrivals: Vec<StreamArrival>,
 }
 
 impl Drop for ProbeConnection {
@@ -101,7 +101,7 @@ impl Drop for ProbeConnection {
 }
 
 /// Connects to the first address of that name that answers.
-pub fn connect(address: &StreamUrl) -> io::Result<TcpStream> {
+pub(crate) fn connect(address: &StreamUrl) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for one in (address.host.as_str(), address.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&one, DOCTOR_CONNECT_TIMEOUT) {
@@ -113,7 +113,7 @@ pub fn connect(address: &StreamUrl) -> io::Result<TcpStream> {
 }
 
 /// Sends a request on a connection of its own.
-pub fn open_connection(
+pub(crate) fn open_connection(
     address: &StreamUrl,
     trust: Option<&TlsTrust>,
     request: &[u8],
@@ -136,7 +136,11 @@ pub fn open_connection(
 
 impl ProbeConnection {
     /// Waits for an arrival that satisfies `look`, earlier ones included.
-    pub fn wait_for<T>(&mut self, until: Instant, look: impl Fn(&StreamArrival) -> Option<T>) -> Option<T> {
+    pub(crate) fn wait_for<T>(
+        &mut self,
+        until: Instant,
+        look: impl Fn(&StreamArrival) -> Option<T>,
+    ) -> Option<T> {
         if let Some(found) = self.arrivals.iter().find_map(&look) {
             return Some(found);
         }
@@ -156,7 +160,7 @@ impl ProbeConnection {
     }
 
     /// Returns the end and its time, if it has been seen.
-    pub fn end(&self) -> Option<(StreamEnd, u64)> {
+    pub(crate) fn end(&self) -> Option<(StreamEnd, u64)> {
         self.arrivals.iter().find_map(|arrival| match arrival.kind {
             ArrivalKind::Ended(end) => {
                 let life = arrival.at.saturating_duration_since(self.started);
@@ -167,13 +171,13 @@ impl ProbeConnection {
     }
 
     /// Closes the connection as a closed browser tab does; returns the time.
-    pub fn close(self) -> Instant {
+    pub(crate) fn close(self) -> Instant {
         drop(self);
         Instant::now()
     }
 
     /// Waits for the end, or for the time to pass.
-    pub fn wait_for_end(&mut self, until: Instant) {
+    pub(crate) fn wait_for_end(&mut self, until: Instant) {
         self.wait_for(until, |arrival| matches!(arrival.kind, ArrivalKind::Ended(_)).then_some(()));
     }
 }

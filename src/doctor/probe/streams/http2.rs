@@ -24,7 +24,7 @@ const FRAME_BYTES_MAX: usize = 16_384;
 ///
 /// # Errors
 /// When nothing answers, or the peer has no TLS that is trusted.
-pub fn probe_http2(
+pub(crate) fn probe_http2(
     address: &StreamUrl,
     trust: &TlsTrust,
     target: &str,

@@ -17,7 +17,7 @@ const DOCTOR_PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 const FLAG: &str = "--publish-url";
 
 /// Publishes to one topic.
-pub struct ProbePublisher {
+pub(crate) struct ProbePublisher {
     agent: Agent,
     /// URL without the query, which may hold credentials.
     url: String,
@@ -30,7 +30,7 @@ impl ProbePublisher {
     ///
     /// # Errors
     /// When it is no such address.
-    pub fn new(url: &str, topic: &str) -> Result<ProbePublisher, CommandFailure> {
+    pub(crate) fn new(url: &str, topic: &str) -> Result<ProbePublisher, CommandFailure> {
         let url = url.split('#').next().unwrap_or(url);
         let (front, query) = url.split_once('?').unwrap_or((url, ""));
         if !query.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -49,7 +49,7 @@ impl ProbePublisher {
     }
 
     /// Returns the request for people, without its query.
-    pub fn request_line(&self) -> String {
+    pub(crate) fn request_line(&self) -> String {
         format!("POST {}", self.url)
     }
 
@@ -57,7 +57,7 @@ impl ProbePublisher {
     ///
     /// # Errors
     /// When no answer comes, or an answer that is not this server's success.
-    pub fn publish(&self, data: &str) -> Result<(String, u64), PublishObstacle> {
+    pub(crate) fn publish(&self, data: &str) -> Result<(String, u64), PublishObstacle> {
         let request = self.agent.post(format!("{}?{}", self.url, self.query));
         // An answer that drips would outlast each single limit.
         let sent = request.config().timeout_global(Some(DOCTOR_PUBLISH_TIMEOUT)).build().send(data);

@@ -18,11 +18,11 @@ use crate::base::limits::DOCTOR_CONNECT_TIMEOUT;
 use crate::host::ca_bundle;
 
 /// An open session over TLS.
-pub type TlsSession = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type TlsSession = StreamOwned<ClientConnection, TcpStream>;
 
 /// The certificates to trust.
 #[derive(Clone, Debug)]
-pub struct TlsTrust(Arc<TrustVerifier>);
+pub(crate) struct TlsTrust(Arc<TrustVerifier>);
 
 /// Verifies certificates as browsers do, but trusts each certificate of `--ca-file` as it is, so that a
 /// self-signed one can be tested. No other key passes for it, because signatures are always checked.
@@ -39,7 +39,7 @@ impl TlsTrust {
     ///
     /// # Errors
     /// When there is no such file, or no certificate in it.
-    pub fn new(file: Option<&str>) -> Result<TlsTrust, String> {
+    pub(crate) fn new(file: Option<&str>) -> Result<TlsTrust, String> {
         let bundle = file.map_or_else(ca_bundle::file, |file| Ok(file.to_owned())).map_err(|_| {
             "this host has no file of trusted certificates; name one with --ca-file".to_owned()
         })?;
@@ -64,7 +64,7 @@ impl TlsTrust {
     }
 
     /// Returns whether the peer was trusted only because its very certificate was named.
-    pub fn trusted_by_name(&self) -> bool {
+    pub(crate) fn trusted_by_name(&self) -> bool {
         self.0.named_peer_seen.load(Ordering::Relaxed)
     }
 }
@@ -112,7 +112,7 @@ impl ServerCertVerifier for TrustVerifier {
 ///
 /// # Errors
 /// When the peer speaks no TLS, is not trusted, or takes too long.
-pub fn handshake(
+pub(crate) fn handshake(
     socket: TcpStream,
     host: &str,
     trust: &TlsTrust,
@@ -134,7 +134,7 @@ pub fn handshake(
 }
 
 /// Describes an error of TLS, with its remedy; none for other errors.
-pub fn describe_tls_error(error: &io::Error, host: &str, port: u16) -> Option<String> {
+pub(crate) fn describe_tls_error(error: &io::Error, host: &str, port: u16) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match error {
         Error::InvalidCertificate(why) => {

@@ -12,13 +12,13 @@ const OWN_PARAMETERS: [&str; 9] =
 
 /// A checked `--url` of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamUrl {
+pub(crate) struct StreamUrl {
     /// Whether its scheme is `https`.
-    pub tls: bool,
+    pub(crate) tls: bool,
     /// Its host, without the brackets of IPv6.
-    pub host: String,
+    pub(crate) host: String,
     /// Its port, by default that of the scheme.
-    pub port: u16,
+    pub(crate) port: u16,
     authority: String,
     path: String,
     query: Vec<String>,
@@ -29,7 +29,7 @@ impl StreamUrl {
     ///
     /// # Errors
     /// When it is no such URL.
-    pub fn new(url: &str) -> Result<StreamUrl, CommandFailure> {
+    pub(crate) fn new(url: &str) -> Result<StreamUrl, CommandFailure> {
         let refuse = || {
             let url = shown(url);
             CommandFailure::Usage(format!("--url {url}: must be http(s)://HOST[:PORT]/events?topic=TOPIC"))
@@ -59,13 +59,13 @@ impl StreamUrl {
     }
 
     /// Returns the pairs of the query that name topics.
-    pub fn topics(&self) -> Vec<String> {
+    pub(crate) fn topics(&self) -> Vec<String> {
         self.query.iter().filter(|pair| name_of(pair) == "topic").cloned().collect()
     }
 
     /// Returns path and query for these topics, given as pairs, with further pairs behind. Other pairs of the
     /// URL, such as credentials, stay.
-    pub fn target(&self, topics: &[String], more: &[(&str, &str)]) -> String {
+    pub(crate) fn target(&self, topics: &[String], more: &[(&str, &str)]) -> String {
         let kept = self.query.iter().filter(|pair| !is_own(pair)).cloned();
         let more = more.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value)));
         let pairs: Vec<String> = topics.iter().cloned().chain(kept).chain(more).collect();
@@ -73,12 +73,12 @@ impl StreamUrl {
     }
 
     /// Returns host and port as they were written.
-    pub fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
     /// Returns the bytes of a request with these fields.
-    pub fn request(
+    pub(crate) fn request(
         &self,
         method: &str,
         topics: &[String],
@@ -104,7 +104,7 @@ fn is_own(pair: &str) -> bool {
 }
 
 /// Returns the pairs of a query that stay, such as credentials.
-pub fn kept_pairs(query: &str) -> impl Iterator<Item = String> {
+pub(crate) fn kept_pairs(query: &str) -> impl Iterator<Item = String> {
     query.split('&').filter(|pair| !pair.is_empty() && !is_own(pair)).map(str::to_owned)
 }
 
@@ -113,7 +113,7 @@ fn name_of(pair: &str) -> &str {
 }
 
 /// Returns the pair that subscribes to a topic.
-pub fn topic_pair(topic: &str) -> String {
+pub(crate) fn topic_pair(topic: &str) -> String {
     format!("topic={}", percent_encoded(topic))
 }
 
