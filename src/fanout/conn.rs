@@ -46,6 +46,7 @@ use std::sync::Arc;
 
 use super::request_input::RequestInput;
 use super::survey_request::PendingSurvey;
+pub use super::token::ConnToken;
 use super::topic_log::SharedFrame;
 use super::user_agents::NO_USER_AGENT;
 use crate::base::counters::CloseReason;
@@ -54,27 +55,6 @@ use crate::base::settings::ListenerKind;
 use crate::base::time::Tick;
 use crate::wire::body::ChunkedDecoder;
 use crate::wire::request::{BatchRequest, PublishRequest};
-
-/// A connection's slot and generation: a stale one never reaches the slot's new owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnToken(pub(crate) u64);
-
-impl ConnToken {
-    /// Token of a slot's present owner.
-    pub fn new(slot: u32, generation: u32) -> ConnToken {
-        ConnToken(u64::from(generation) << 32 | u64::from(slot))
-    }
-
-    /// Index of the connection in its worker's slab.
-    pub fn slot(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// Number that tells the slot's owners apart.
-    pub(crate) fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-}
 
 /// One connection of a worker. Pinned to 64 bytes.
 #[derive(Debug)]

@@ -26,6 +26,7 @@ mod stream;
 pub(crate) mod survey;
 pub(crate) mod survey_request;
 mod survey_walk;
+pub(crate) mod token;
 pub(crate) mod top_k;
 pub(crate) mod topic_log;
 pub(crate) mod topics;

@@ -290,8 +290,8 @@ impl Worker {
         }
     }
 
-    /// Closes a stream that has sent its end, or moves another one on. An end may have no bytes: over HTTP/1.0
-    /// in the benchmark's profile.
+    /// Closes a stream that has sent its end, or moves another one on. An end may have no bytes: over
+    /// HTTP/1.0 in the benchmark's profile.
     fn finish_or_advance(&mut self, io: &mut impl Io, slot: u32, advance: StreamAdvance) {
         let ends = |stream: &Stream| stream.is_ending().then(|| stream.is_ended_by_operator());
         let by_operator = match &self.conns[slot as usize].state {
