@@ -64,11 +64,26 @@ def wall(unit):
     return made
 
 
-def served(port):
-    """Whether one event passes; also which calls sent it."""
-    base = f"http://127.0.0.1:{port}"
-    stream = urllib.request.urlopen(f"{base}/events?topic=a", timeout=10)
-    request = urllib.request.Request(f"http://127.0.0.1:{port + 1}/publish?topic=a", data=b"inside", method="POST")
+def started(log, words):
+    """Reads the log up to the line of the start, into `words`; returns the addresses of both listeners."""
+    for line in log:
+        words.append(line)
+        found = re.search(r"event=started .*?listen=(\S+) control=(\S+)", line)
+        if found:
+            return found.groups()
+    raise AssertionError("it ended before its start: " + "".join(words))
+
+
+def served(public, control):
+    """Passes one event, once both workers are ready."""
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(f"http://{public}/readyz", timeout=5)
+            break
+        except OSError:
+            time.sleep(0.1)
+    stream = urllib.request.urlopen(f"http://{public}/events?topic=a", timeout=10)
+    request = urllib.request.Request(f"http://{control}/publish?topic=a", data=b"inside", method="POST")
     assert json.load(urllib.request.urlopen(request, timeout=10))["subscribers"] == 1
     for _ in range(10):
         if stream.readline() == b"data: inside\n":
@@ -81,27 +96,26 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         unit = file.read()
     made = wall(unit)
-    port = 20000 + os.getpid() % 20000
-    log, write = os.pipe()
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.dup2(write, 2)
-        os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
-        made.load()
-        os.execv(sys.argv[2], [sys.argv[2], "serve", "--listen", f"127.0.0.1:{port}", "--control",
-                               f"127.0.0.1:{port + 1}", "--send-backend", "io_uring", "--workers", "2",
-                               "--pin-workers", "on"])
-    os.close(write)
+        try:
+            os.dup2(writing, 2)
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            made.load()
+            os.execv(sys.argv[2], [sys.argv[2], "serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0",
+                                   "--send-backend", "io_uring", "--workers", "2", "--pin-workers", "on"])
+        except OSError as error:
+            os.write(2, f"{sys.argv[2]}: {error}\n".encode())
+        finally:
+            os._exit(127)
+    os.close(writing)
+    words = []
+    log = os.fdopen(reading, encoding="utf-8")
     try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.1)
-        served(port)
+        served(*started(log, words))
         with open(f"/proc/{child}/status", encoding="utf-8") as file:
             assert "Seccomp:\t2\n" in file.read(), "the filter is not in force"
         rings = [os.readlink(path) for path in worker_files(child)]
@@ -109,10 +123,10 @@ def main():
     finally:
         os.kill(child, 15)
         os.waitpid(child, 0)
-        with os.fdopen(log, encoding="utf-8") as file:
-            words = file.read()
-    assert "refused" not in words and "level=warn" not in words.lower(), words
-    print(words)
+        words += log.readlines()
+        words = "".join(words)
+        print(words)
+    assert "refused" not in words and "[WARN]" not in words
 
 
 def worker_files(process):
