@@ -1,9 +1,6 @@
 //! What ARCHITECTURE.md says of the tree is held against the tree: the names it gives in backticks exist, and
 //! its code maps leave no file out. Knows no other rule.
 
-/// Layers whose every file has a row in a code map.
-const MAPPED: [&str; 3] = ["fanout", "wire", "reactor"];
-
 /// What is wrong, a line each; `files` are paths and contents of all texts, `exists` knows other files too.
 pub fn judge(document: &str, files: &[(String, String)], exists: impl Fn(&str) -> bool) -> Vec<String> {
     let names = quoted(document);
@@ -28,11 +25,11 @@ pub fn judge(document: &str, files: &[(String, String)], exists: impl Fn(&str) -
     faults
 }
 
-/// The name under which a map should have a file: files directly in a mapped layer, but for `mod.rs`.
+/// The name under which a map should have a file: files directly in a layer, but for `mod.rs` and tests.
 fn mapped_name(path: &str) -> Option<&str> {
-    let (layer, name) = path.strip_prefix("src/")?.split_once('/')?;
-    let wanted = MAPPED.contains(&layer) && !name.contains('/') && name.ends_with(".rs");
-    (wanted && name != "mod.rs").then_some(name)
+    let (_, name) = path.strip_prefix("src/")?.split_once('/')?;
+    let wanted = !name.contains('/') && name.ends_with(".rs") && !name.ends_with("_tests.rs");
+    (wanted && !["mod.rs", "tests.rs"].contains(&name)).then_some(name)
 }
 
 /// Everything between backticks, code blocks left out.
@@ -55,10 +52,10 @@ fn is_symbol(name: &str) -> bool {
 
 #[test]
 fn stale_names_and_missing_files_are_found() {
-    let files = [("src/fanout/hub.rs", "fn publish() {}"), ("src/fanout/log.rs", ""), ("src/sys/x.rs", "")];
+    let files = [("src/fanout/hub.rs", "fn publish() {}"), ("src/fanout/log.rs", ""), ("src/sys/a/x.rs", "")];
     let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
     let rows: &[(&str, &[&str])] = &[
-        ("`hub.rs`, `log.rs`, `hub::publish`, `/var/lib/x`, `fanout/`, `src/sys/x.rs`", &[]),
+        ("`hub.rs`, `log.rs`, `hub::publish`, `/var/lib/x`, `fanout/`, `src/sys/a/x.rs`", &[]),
         ("`hub.rs`, `fanout/log.rs`, `wheel.rs`", &["there is no file wheel.rs"]),
         ("`hub.rs`, `log.rs`, `reactor/accept`", &["there is no file reactor/accept"]),
         ("`hub.rs`, `log.rs`, `hub::vanished`", &["nothing is called vanished"]),
