@@ -16,6 +16,7 @@ use crate::daemon::logging;
 use crate::daemon::notify::{self, AlertNotifier};
 use crate::daemon::status_stream::StatusStream;
 use crate::fanout::node::Node;
+use crate::fanout::survey_mail;
 use crate::host::memory::{HeapTrim, MemoryLimit};
 use crate::host::own_process::ProcessReader;
 use crate::monitor;
@@ -186,7 +187,7 @@ impl HostSampler {
             let connections = self.node.totals().connections_open;
             let pause_ms = connections.clamp(ADDRESS_SURVEY_MS_MIN, ADDRESS_SURVEY_MS_MAX);
             self.next_address_survey = now + Duration::from_millis(pause_ms);
-            self.wakers.wake(self.node.count_addresses());
+            self.wakers.wake(survey_mail::count_addresses(&self.node));
         } else if overdue >= Duration::from_millis(ADDRESS_SURVEY_MS_MAX) {
             self.node.forget_addresses();
         }

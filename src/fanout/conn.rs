@@ -44,8 +44,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::pending_survey::PendingSurvey;
 use super::request_input::RequestInput;
-use super::survey_request::PendingSurvey;
 pub use super::token::ConnToken;
 use super::topic_log::SharedFrame;
 use super::user_agents::NO_USER_AGENT;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::batch::SendOutcome;
 use super::conn::{AfterAnswer, ConnLimit, ConnState, ExchangePhase, HttpExchange};
 use super::node::Node;
+use super::reply_context::ReplyContext;
 use super::request_input::RequestInput;
 use super::seam::{CloseMode, Io, ReadResult};
 use super::stream::{StreamOpening, bench_subscription};
@@ -35,40 +36,6 @@ pub(super) enum RequestFlow {
     AwaitSurvey,
     /// The connection has become a stream, or will be closed: nothing behind the head matters.
     Done,
-}
-
-/// The parts of a request that shape every answer to it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReplyContext<'a> {
-    /// The request was HTTP/1.1.
-    pub(crate) http11: bool,
-    /// The connection is to be kept.
-    pub(crate) keep_alive: bool,
-    /// The request was a `HEAD`.
-    pub(crate) head_only: bool,
-    /// Value of its `Origin` field.
-    pub(crate) origin: Option<&'a [u8]>,
-}
-
-impl<'a> ReplyContext<'a> {
-    fn of(head: &Head<'a>) -> ReplyContext<'a> {
-        ReplyContext {
-            http11: head.http11,
-            keep_alive: head.keep_alive && !head.has_body(),
-            head_only: head.method == head::Method::Head,
-            origin: head.fields.origin,
-        }
-    }
-
-    /// Forgets the `Origin`, which is borrowed from the request.
-    pub(super) fn without_origin(self) -> ReplyContext<'static> {
-        let ReplyContext { http11, keep_alive, head_only, origin: _ } = self;
-        ReplyContext { http11, keep_alive, head_only, origin: None }
-    }
-
-    /// Context of a request of which nothing is known.
-    pub(super) const UNKNOWN: ReplyContext<'static> =
-        ReplyContext { http11: true, keep_alive: false, head_only: false, origin: None };
 }
 
 impl Worker {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 
-use super::conn::ConnToken;
+use super::token::ConnToken;
 
 /// Kinds of connections that are queued apart from each other.
 pub(crate) trait Lane: Copy {

@@ -4,6 +4,7 @@
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
 pub(crate) mod batch;
+pub(crate) mod budget;
 pub(crate) mod conn;
 pub(crate) mod conn_trace;
 mod delivery_age;
@@ -18,12 +19,15 @@ pub(crate) mod lanes;
 pub mod mail;
 pub mod node;
 mod output;
+mod pending_survey;
 pub mod readiness;
+mod reply_context;
 mod request_input;
 mod rounds;
 pub mod seam;
 mod stream;
 pub(crate) mod survey;
+pub mod survey_mail;
 pub(crate) mod survey_request;
 mod survey_walk;
 pub(crate) mod token;

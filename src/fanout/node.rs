@@ -1,60 +1,26 @@
 //! The state that all workers of a node share: settings, hub, counters and the node-wide budgets.
 //!
-//! Every budget is an atomic. Its users take before and give back after; no race exceeds it.
+//! Knows what a worker takes and counts, not what workers do with it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::budget::SharedBudget;
 use super::hash::SeededHash;
 use super::hub::Hub;
 use super::mail::{self, ControlMessage, MailboxReceiver, MailboxSender};
-use super::readiness::ReadinessMonitor;
+use super::readiness::{HostConditions, ObservedWorkers, ReadinessMonitor};
 use super::survey::Survey;
 use crate::base::counters::{Count, CounterTotals, Counters, DistributionTotals, RefusalReason};
 use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
-use crate::base::snapshot::{LatencyPeaks, Pages, Snapshot, WorkerSnapshot};
+use crate::base::snapshot::{LatencyPeaks, Pages, ReadinessVerdict, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
-use crate::base::time::{Tick, ticks_of_ms};
+use crate::base::time::{Now, Tick, ticks_of_ms};
 use crate::wire::head::HeadLimits;
 use crate::wire::request::ListenerPolicy;
-
-/// A budget that several threads take from.
-#[derive(Debug, Default)]
-pub struct SharedBudget {
-    taken: AtomicUsize,
-    limit: usize,
-}
-
-impl SharedBudget {
-    pub(super) fn new(limit: usize) -> SharedBudget {
-        SharedBudget { taken: AtomicUsize::new(0), limit }
-    }
-
-    /// Takes `amount` if so much is left. Returns whether it did.
-    pub(crate) fn try_take(&self, amount: usize) -> bool {
-        let grown = |taken: usize| taken.checked_add(amount).filter(|&taken| taken <= self.limit);
-        self.taken.fetch_update(Relaxed, Relaxed, grown).is_ok()
-    }
-
-    /// Gives a taken `amount` back.
-    pub(crate) fn release(&self, amount: usize) {
-        let before = self.taken.fetch_sub(amount, Relaxed);
-        debug_assert!(before >= amount, "only what was taken is given back");
-    }
-
-    /// Returns the amount taken now.
-    pub fn taken(&self) -> usize {
-        self.taken.load(Relaxed)
-    }
-
-    /// Returns the most that can be taken.
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-}
 
 /// The settings that are times, in ticks.
 #[derive(Clone, Copy, Debug)]
@@ -98,9 +64,9 @@ pub struct Node {
     memory_full: AtomicBool,
     draining: AtomicBool,
     stopping: AtomicBool,
-    monitor: Mutex<ReadinessMonitor>,
+    monitor: ReadinessMonitor,
     /// Surveys under way about topics and connections.
-    pub surveys: SharedBudget,
+    pub surveys: Arc<SharedBudget>,
     /// The survey of addresses under way, or the last one.
     address_survey: Mutex<Option<Arc<Survey>>>,
     /// Findings of the last survey of addresses.
@@ -136,8 +102,8 @@ impl Node {
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            monitor: Mutex::default(),
-            surveys: SharedBudget::new(SURVEYS_AT_ONCE_MAX),
+            monitor: ReadinessMonitor::default(),
+            surveys: Arc::new(SharedBudget::new(SURVEYS_AT_ONCE_MAX)),
             address_survey: Mutex::default(),
             counted_addresses: Mutex::default(),
             pages,
@@ -235,17 +201,45 @@ impl Node {
         mail::all_workers(self.workers())
     }
 
-    pub(super) fn address_survey(&self) -> MutexGuard<'_, Option<Arc<Survey>>> {
-        self.address_survey.lock().expect("a panic ends the process")
+    /// Makes `survey` the one of addresses under way. Returns the one before.
+    pub(super) fn replace_address_survey(&self, survey: Arc<Survey>) -> Option<Arc<Survey>> {
+        self.address_survey.lock().expect("a panic ends the process").replace(survey)
     }
 
-    pub(super) fn counted_addresses(&self) -> MutexGuard<'_, Vec<AddressCount>> {
+    fn counted_addresses(&self) -> MutexGuard<'_, Vec<AddressCount>> {
         self.counted_addresses.lock().expect("a panic ends the process")
     }
 
-    /// Locks the monitor of readiness.
-    pub(super) fn monitor(&self) -> MutexGuard<'_, ReadinessMonitor> {
-        self.monitor.lock().expect("a panic ends the process")
+    /// Replaces the addresses with the most connections by those of a newer survey.
+    pub(super) fn set_top_addresses(&self, counts: Vec<AddressCount>) {
+        *self.counted_addresses() = counts;
+    }
+
+    /// Forgets counts of addresses that are too old to be shown.
+    pub(crate) fn forget_addresses(&self) {
+        self.counted_addresses().clear();
+    }
+
+    /// Returns the addresses with the most connections, as of the last survey.
+    pub fn top_addresses(&self) -> Vec<AddressCount> {
+        self.counted_addresses().clone()
+    }
+
+    /// Sends the next probe if it is due, and judges. Returns the workers to wake.
+    pub fn check_readiness(&self, now: Now, conditions: HostConditions) -> u64 {
+        let observed =
+            ObservedWorkers { hub: &self.hub, counters: &self.counters, draining: self.is_draining() };
+        self.monitor.check(&observed, now, conditions)
+    }
+
+    /// Returns the verdict, as it is now.
+    pub fn readiness(&self, now_ms: u64) -> ReadinessVerdict {
+        self.monitor.verdict(now_ms)
+    }
+
+    /// Whether a worker stands still: it takes no turns, so it is not merely busy.
+    pub(crate) fn has_stuck_worker(&self) -> bool {
+        self.monitor.has_stuck_worker()
     }
 
     /// Records whether resident memory is above its limit.

@@ -10,15 +10,15 @@
 //! In the last two states the verdict turns red after `PROBE_MS`. Only the main thread sends and judges. It
 //! sends one probe at a time, so that a worker that stands still does not find thousands.
 //!
-//! The driver's contract: the main thread calls [`Node::check_readiness`] several times a second and wakes
-//! the workers that it returns. Workers call [`Node::readiness`] for each `/readyz`. It repeats the verdict,
-//! or says that the verdict is old: then the main thread stands still.
+//! The driver's contract: the main thread calls [`ReadinessMonitor::check`] several times a second and wakes
+//! the workers that it returns. Workers call [`ReadinessMonitor::verdict`] for each `/readyz`. It repeats the
+//! verdict, or says that the verdict is old: then the main thread stands still.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::hub::Hub;
 use super::mail::MailboxProbe;
-use super::node::Node;
-use crate::base::counters::Count;
+use crate::base::counters::{Count, Counters};
 use crate::base::limits::{PROBE_MS, PROBE_PERIOD_MS};
 use crate::base::snapshot::ReadinessVerdict;
 use crate::base::time::Now;
@@ -27,9 +27,25 @@ use crate::base::time::Now;
 /// second.
 const VERDICT_MS: u64 = 2_500;
 
-/// The probe, and the verdict drawn from it.
-#[derive(Debug)]
+/// The probe, and the verdict drawn from it, for all threads.
+#[derive(Debug, Default)]
 pub(crate) struct ReadinessMonitor {
+    state: Mutex<MonitorState>,
+}
+
+/// Workers as the monitor sees them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ObservedWorkers<'a> {
+    /// The hub that sends the probes.
+    pub(crate) hub: &'a Hub,
+    /// Counters of each worker.
+    pub(crate) counters: &'a [Counters],
+    /// The server ends its streams.
+    pub(crate) draining: bool,
+}
+
+#[derive(Debug)]
+struct MonitorState {
     probe: ProbeState,
     readiness: ReadinessVerdict,
     /// Moment of the last judgement, in milliseconds of uptime.
@@ -63,11 +79,11 @@ pub struct HostConditions {
     pub(crate) log_fails: bool,
 }
 
-impl Default for ReadinessMonitor {
+impl Default for MonitorState {
     /// Not ready: no probe has passed yet.
-    fn default() -> ReadinessMonitor {
+    fn default() -> MonitorState {
         let readiness = ReadinessVerdict { ok: false, reason: Some(STARTING.to_owned()), since_ms: 0 };
-        ReadinessMonitor {
+        MonitorState {
             probe: ProbeState::NotDue { due_ms: 0 },
             readiness,
             judged_ms: 0,
@@ -77,29 +93,29 @@ impl Default for ReadinessMonitor {
     }
 }
 
-impl Node {
+impl ReadinessMonitor {
     /// Sends the next probe if it is due, and judges. Returns the workers to wake.
-    pub fn check_readiness(&self, now: Now, conditions: HostConditions) -> u64 {
+    pub(crate) fn check(&self, workers: &ObservedWorkers<'_>, now: Now, conditions: HostConditions) -> u64 {
         // The hub's lock is never taken under the monitor's: `/readyz` must answer while the hub is locked.
-        let is_due = match &self.monitor().probe {
+        let is_due = match &self.lock().probe {
             ProbeState::NotDue { due_ms } => now.mono_ms >= *due_ms,
             ProbeState::BlockedByFullMailboxes { .. } => true,
             ProbeState::InFlight { .. } => false,
         };
-        let sent = (is_due && !self.is_draining()).then(|| self.send_probe());
-        let mut monitor = self.monitor();
+        let sent = (is_due && !workers.draining).then(|| workers.send_probe());
+        let mut monitor = self.lock();
         let mut wake = 0;
         match (sent, &monitor.probe) {
             (Some(Ok((probe, woken))), _) => {
                 wake = woken;
-                monitor.probe = ProbeState::InFlight { since: self.begin_wait(now), probe };
+                monitor.probe = ProbeState::InFlight { since: workers.begin_wait(now), probe };
             }
             (Some(Err(full_mailboxes)), ProbeState::BlockedByFullMailboxes { since, .. }) => {
                 let since = since.clone();
                 monitor.probe = ProbeState::BlockedByFullMailboxes { since, full_mailboxes }
             }
             (Some(Err(full_mailboxes)), _) => {
-                let since = self.begin_wait(now);
+                let since = workers.begin_wait(now);
                 monitor.probe = ProbeState::BlockedByFullMailboxes { since, full_mailboxes }
             }
             (None, ProbeState::InFlight { since, probe }) if probe.unseen_workers() == 0 => {
@@ -108,82 +124,13 @@ impl Node {
             }
             (None, _) => {}
         }
-        self.judge(&mut monitor, now.mono_ms, conditions);
+        monitor.judge(workers, now.mono_ms, conditions);
         wake
     }
 
-    fn send_probe(&self) -> Result<(Arc<MailboxProbe>, u64), u64> {
-        let probe = Arc::new(MailboxProbe::new(self.workers()));
-        let wake = self.hub.push_probe(&probe)?;
-        Ok((probe, wake))
-    }
-
-    fn begin_wait(&self, now: Now) -> ProbeWait {
-        ProbeWait {
-            ms: now.mono_ms,
-            turns: (0..self.workers()).map(|worker| self.turns_taken(worker)).collect(),
-        }
-    }
-
-    fn judge(&self, monitor: &mut ReadinessMonitor, now_ms: u64, conditions: HostConditions) {
-        let late = |since: &ProbeWait| now_ms.saturating_sub(since.ms) >= PROBE_MS;
-        let mut reasons = Vec::new();
-        monitor.stuck_workers = 0;
-        match &monitor.probe {
-            ProbeState::BlockedByFullMailboxes { since, full_mailboxes } if late(since) => {
-                let full = *full_mailboxes;
-                monitor.stuck_workers = self.workers_standing_still(since, full);
-                let (names, delay) = (name_workers(full), describe_delay(monitor.stuck_workers, full));
-                reasons.push(format!("mailbox_full: no room for a probe at {names}, {delay}"));
-            }
-            ProbeState::InFlight { since, probe } if late(since) => {
-                let left = probe.unseen_workers();
-                monitor.stuck_workers = self.workers_standing_still(since, left);
-                let (names, delay) = (name_workers(left), describe_delay(monitor.stuck_workers, left));
-                let ms = now_ms - since.ms;
-                reasons.push(format!("worker_late: a probe waits for {ms} ms at {names}, {delay}"));
-                let full = self.hub.full_mailboxes();
-                if full != 0 {
-                    reasons.push(format!("mailbox_full: no room for an event at {}", name_workers(full)));
-                }
-            }
-            _ if !monitor.has_passed => reasons.push(STARTING.to_owned()),
-            _ => {}
-        }
-        if conditions.log_fails {
-            reasons.push("log_failing: the log's lines are lost, its disk may be full".to_owned());
-        }
-        if self.is_draining() {
-            // Workers that have ended take no turns either; the drain has a deadline of its own.
-            monitor.stuck_workers = 0;
-            reasons = vec!["draining: the server ends its streams".to_owned()];
-        }
-        let (ok, reason) = (reasons.is_empty(), reasons.join("; "));
-        // While the main thread stood still, the node was not ready, as every answer said.
-        let judge_was_late = now_ms.saturating_sub(monitor.judged_ms) >= VERDICT_MS;
-        if monitor.readiness.ok != ok || ok && judge_was_late {
-            monitor.readiness.since_ms = now_ms;
-        }
-        monitor.readiness.ok = ok;
-        monitor.readiness.reason = (!ok).then_some(reason);
-        monitor.judged_ms = now_ms;
-    }
-
-    /// Returns the workers of a mask that have taken no turn since the wait began.
-    fn workers_standing_still(&self, since: &ProbeWait, mask: u64) -> u64 {
-        let turns = since.turns.iter().enumerate();
-        let still =
-            turns.filter(|(worker, turns)| mask & 1 << worker != 0 && **turns == self.turns_taken(*worker));
-        still.fold(0, |mask, (worker, _)| mask | 1 << worker)
-    }
-
-    fn turns_taken(&self, worker: usize) -> u64 {
-        self.counters(worker).get(Count::Turns)
-    }
-
     /// Returns the verdict, as it is now.
-    pub fn readiness(&self, now_ms: u64) -> ReadinessVerdict {
-        let monitor = self.monitor();
+    pub(crate) fn verdict(&self, now_ms: u64) -> ReadinessVerdict {
+        let monitor = self.lock();
         let old_ms = now_ms.saturating_sub(monitor.judged_ms);
         if old_ms < VERDICT_MS {
             return monitor.readiness.clone();
@@ -194,8 +141,83 @@ impl Node {
 
     /// Whether a worker stands still: it takes no turns, so it is not merely busy.
     pub(crate) fn has_stuck_worker(&self) -> bool {
-        self.monitor().stuck_workers != 0
+        self.lock().stuck_workers != 0
     }
+
+    fn lock(&self) -> MutexGuard<'_, MonitorState> {
+        self.state.lock().expect("a panic ends the process")
+    }
+}
+
+impl ObservedWorkers<'_> {
+    fn send_probe(&self) -> Result<(Arc<MailboxProbe>, u64), u64> {
+        let probe = Arc::new(MailboxProbe::new(self.counters.len()));
+        let wake = self.hub.push_probe(&probe)?;
+        Ok((probe, wake))
+    }
+
+    fn begin_wait(&self, now: Now) -> ProbeWait {
+        ProbeWait { ms: now.mono_ms, turns: self.counters.iter().map(turns_taken).collect() }
+    }
+
+    /// Returns the workers of a mask that have taken no turn since the wait began.
+    fn standing_still(&self, since: &ProbeWait, mask: u64) -> u64 {
+        let pairs = since.turns.iter().zip(self.counters).enumerate();
+        let still = pairs.filter(|(worker, (turns, counters))| {
+            mask & 1 << worker != 0 && **turns == turns_taken(counters)
+        });
+        still.fold(0, |mask, (worker, _)| mask | 1 << worker)
+    }
+}
+
+impl MonitorState {
+    fn judge(&mut self, workers: &ObservedWorkers<'_>, now_ms: u64, conditions: HostConditions) {
+        let late = |since: &ProbeWait| now_ms.saturating_sub(since.ms) >= PROBE_MS;
+        let mut reasons = Vec::new();
+        self.stuck_workers = 0;
+        match &self.probe {
+            ProbeState::BlockedByFullMailboxes { since, full_mailboxes } if late(since) => {
+                let full = *full_mailboxes;
+                self.stuck_workers = workers.standing_still(since, full);
+                let (names, delay) = (name_workers(full), describe_delay(self.stuck_workers, full));
+                reasons.push(format!("mailbox_full: no room for a probe at {names}, {delay}"));
+            }
+            ProbeState::InFlight { since, probe } if late(since) => {
+                let left = probe.unseen_workers();
+                self.stuck_workers = workers.standing_still(since, left);
+                let (names, delay) = (name_workers(left), describe_delay(self.stuck_workers, left));
+                let ms = now_ms - since.ms;
+                reasons.push(format!("worker_late: a probe waits for {ms} ms at {names}, {delay}"));
+                let full = workers.hub.full_mailboxes();
+                if full != 0 {
+                    reasons.push(format!("mailbox_full: no room for an event at {}", name_workers(full)));
+                }
+            }
+            _ if !self.has_passed => reasons.push(STARTING.to_owned()),
+            _ => {}
+        }
+        if conditions.log_fails {
+            reasons.push("log_failing: the log's lines are lost, its disk may be full".to_owned());
+        }
+        if workers.draining {
+            // Workers that have ended take no turns either; the drain has a deadline of its own.
+            self.stuck_workers = 0;
+            reasons = vec!["draining: the server ends its streams".to_owned()];
+        }
+        let (ok, reason) = (reasons.is_empty(), reasons.join("; "));
+        // While the main thread stood still, the node was not ready, as every answer said.
+        let judge_was_late = now_ms.saturating_sub(self.judged_ms) >= VERDICT_MS;
+        if self.readiness.ok != ok || ok && judge_was_late {
+            self.readiness.since_ms = now_ms;
+        }
+        self.readiness.ok = ok;
+        self.readiness.reason = (!ok).then_some(reason);
+        self.judged_ms = now_ms;
+    }
+}
+
+fn turns_taken(counters: &Counters) -> u64 {
+    counters.get(Count::Turns)
 }
 
 fn describe_delay(stuck_workers: u64, all: u64) -> &'static str {
@@ -217,6 +239,7 @@ mod tests {
     use crate::base::snapshot::Pages;
     use crate::fanout::hub::NewEvent;
     use crate::fanout::mail::{MailboxItem, MailboxReceiver};
+    use crate::fanout::node::Node;
     use crate::wire::frame::Draft;
     use crate::wire::request::StreamStart;
 

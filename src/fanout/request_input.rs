@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::node::SharedBudget;
+use super::budget::{BudgetShare, SharedBudget};
 use crate::base::limits::{KIB, PUBLIC_READ_BYTES};
 
 /// Bytes of a head for which nothing is charged: twenty thousand slow heads of them are 20 MiB.
@@ -16,19 +16,7 @@ const FREE_BYTES: usize = KIB;
 #[derive(Debug, Default)]
 pub(crate) struct RequestInput {
     bytes: Vec<u8>,
-    charge: Option<Charge>,
-}
-
-#[derive(Debug)]
-struct Charge {
-    budget: Arc<SharedBudget>,
-    bytes: usize,
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.budget.release(self.bytes);
-    }
+    charge: Option<BudgetShare>,
 }
 
 impl RequestInput {
@@ -65,18 +53,14 @@ impl RequestInput {
         }
         self.bytes.extend_from_slice(more);
         let cost = self.bytes.capacity().saturating_sub(FREE_BYTES);
-        let paid = self.charge.as_ref().map_or(0, |charge| charge.bytes);
-        if cost <= paid {
-            return true;
-        }
-        if !budget.try_take(cost - paid) {
-            return false;
-        }
         match &mut self.charge {
-            Some(charge) => charge.bytes = cost,
-            None => self.charge = Some(Charge { budget: Arc::clone(budget), bytes: cost }),
+            Some(charge) => charge.try_grow_to(cost),
+            None if cost == 0 => true,
+            None => {
+                self.charge = BudgetShare::try_take(budget, cost);
+                self.charge.is_some()
+            }
         }
-        true
     }
 }
 

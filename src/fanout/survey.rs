@@ -1,10 +1,5 @@
-//! One question to several workers, and the findings they have submitted so far.
-//!
-//! ```text
-//! asker ── ControlMessage::Survey ──► each worker: a slice a turn (`continue_walk`) ── submit_findings
-//!   ▲                                                                                         │
-//!   └────────────── ControlMessage::Surveyed, from the last worker ◄──────────────────────────┘
-//! ```
+//! One question to several workers, and the findings they have submitted so far. Plain data: `survey_mail`
+//! sends it around.
 //!
 //! Nothing waits for a worker: an asker has a deadline, after which its answer names the workers that have
 //! not submitted. An asker that is gone or has answered abandons the survey, so that workers stop. The survey
@@ -12,13 +7,9 @@
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
-use super::conn::ConnToken;
-use super::heavy_hitters;
-use super::mail::ControlMessage;
-use super::node::Node;
-use crate::base::limits::TOLD_ADDRESSES_MAX;
+use super::token::ConnToken;
 use crate::base::survey::{AddressCount, ConnectionId, ConnectionRow, ConnectionSort, TopicRow, TopicSort};
 
 /// A question to workers.
@@ -96,6 +87,18 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// A question to the workers of a mask, of which none has submitted.
+    pub(crate) fn new(question: SurveyQuestion, asker: Option<SurveyAsker>, mask: u64) -> Survey {
+        let found = Mutex::new(SurveyFindings::default());
+        let (left, dropped) = (AtomicU64::new(mask), AtomicBool::new(false));
+        Survey { question, asker, left, dropped, found }
+    }
+
+    /// Returns the connection that waits for it; none for the node itself.
+    pub(crate) fn asker(&self) -> Option<SurveyAsker> {
+        self.asker
+    }
+
     /// Returns a bit for each worker that has not submitted its findings.
     pub(crate) fn pending_workers(&self) -> u64 {
         self.left.load(Ordering::Acquire)
@@ -122,7 +125,7 @@ impl Survey {
     }
 
     /// Adds a worker's findings. Returns whether that worker was the last one.
-    fn add(&self, worker: usize, mut part: SurveyFindings) -> bool {
+    pub(crate) fn add(&self, worker: usize, mut part: SurveyFindings) -> bool {
         let mut found = self.findings();
         if !self.is_abandoned() {
             found.total += part.total;
@@ -135,65 +138,5 @@ impl Survey {
         drop(found);
         let bit = 1 << worker;
         self.left.fetch_and(!bit, Ordering::AcqRel) == bit
-    }
-}
-
-impl Node {
-    /// Sends a question to the workers of a mask. Returns the workers to wake. A worker with many messages
-    /// waiting stands still: it gets no question, and counts as one that has not answered.
-    pub(crate) fn send_survey(
-        &self,
-        question: SurveyQuestion,
-        asker: Option<SurveyAsker>,
-        mask: u64,
-    ) -> (Arc<Survey>, u64) {
-        let found = Mutex::new(SurveyFindings::default());
-        let (left, dropped) = (AtomicU64::new(mask), AtomicBool::new(false));
-        let survey = Arc::new(Survey { question, asker, left, dropped, found });
-        for worker in (0..self.workers()).filter(|worker| mask & 1 << worker != 0) {
-            let mailbox = self.hub.mailbox(worker);
-            if mailbox.can_take_survey() {
-                mailbox.send_control(ControlMessage::Survey(Arc::clone(&survey)));
-            }
-        }
-        (survey, self.hub.claim_sleepers(mask))
-    }
-
-    /// Adds a worker's findings to a survey. Returns the workers to wake.
-    pub(super) fn submit_findings(&self, survey: &Arc<Survey>, worker: usize, part: SurveyFindings) -> u64 {
-        if !survey.add(worker, part) || survey.is_abandoned() {
-            return 0;
-        }
-        match survey.asker {
-            Some(SurveyAsker { worker: asker, token }) => {
-                self.hub.mailbox(asker).send_control(ControlMessage::Surveyed(token, Arc::clone(survey)));
-                self.hub.claim_sleepers(1 << asker)
-            }
-            None => {
-                let counts = survey.take_findings().addresses;
-                *self.counted_addresses() = heavy_hitters::select_largest(counts, TOLD_ADDRESSES_MAX);
-                0
-            }
-        }
-    }
-
-    /// Begins a survey of client addresses. [`Node::top_addresses`] has the result once all workers have
-    /// answered. Returns the workers to wake.
-    pub fn count_addresses(&self) -> u64 {
-        let (survey, wake) = self.send_survey(SurveyQuestion::Addresses, None, self.all_workers());
-        if let Some(unfinished) = self.address_survey().replace(survey) {
-            unfinished.abandon();
-        }
-        wake
-    }
-
-    /// Forgets counts of addresses that are too old to be shown.
-    pub(crate) fn forget_addresses(&self) {
-        self.counted_addresses().clear();
-    }
-
-    /// Returns the addresses with the most connections, as of the last survey.
-    pub fn top_addresses(&self) -> Vec<AddressCount> {
-        self.counted_addresses().clone()
     }
 }

@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
+use super::budget::BudgetShare;
 use super::conn::{AfterAnswer, ConnState, ConnToken, ExchangePhase};
-use super::http::{ReplyContext, RequestFlow};
-use super::node::Node;
+use super::http::RequestFlow;
+use super::pending_survey::{PendingSurvey, SurveyGoal};
+use super::reply_context::ReplyContext;
 use super::survey::{RankedConnection, Survey, SurveyAsker, SurveyQuestion};
+use super::survey_mail::send_survey;
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, RefusalReason};
 use crate::base::limits::{SURVEY_FIND_MS, SURVEY_TELL_MS};
@@ -18,34 +21,6 @@ use crate::base::survey::{
 use crate::base::time::ticks_of_ms;
 use crate::wire::problem::Problem;
 use crate::wire::reply;
-
-/// A connection's wait for a survey. Dropping it, as when the connection ends, abandons the survey.
-#[derive(Debug)]
-pub(crate) struct PendingSurvey {
-    node: Arc<Node>,
-    survey: Arc<Survey>,
-    goal: SurveyGoal,
-    /// Shape of the answer; the operator's pages need no `Origin`.
-    context: ReplyContext<'static>,
-}
-
-/// The answer that a survey is made for.
-#[derive(Clone, Debug)]
-enum SurveyGoal {
-    /// A page of connections, in the survey that finds them.
-    Find(ConnectionsQuery),
-    /// A page of connections, complete but for the rows that the second survey describes.
-    Describe(ConnectionsPage),
-    Topics(TopicsQuery),
-    End(ConnectionId),
-}
-
-impl Drop for PendingSurvey {
-    fn drop(&mut self) {
-        self.survey.abandon();
-        self.node.surveys.release(1);
-    }
-}
 
 impl Worker {
     /// Begins the answer to `GET /connections`.
@@ -95,15 +70,14 @@ impl Worker {
         question: SurveyQuestion,
         mask: u64,
     ) -> RequestFlow {
-        if !self.node.surveys.try_take(1) {
+        let Some(place) = BudgetShare::try_take(&self.node.surveys, 1) else {
             return self.refuse(slot, context, RefusalReason::Surveys);
-        }
-        let node = Arc::clone(&self.node);
-        let (survey, wake) = node.send_survey(question, Some(self.survey_asker(slot)), mask);
+        };
+        let (survey, wake) = send_survey(&self.node, question, Some(self.survey_asker(slot)), mask);
         self.wake |= wake;
         let context = context.without_origin();
         self.exchange_mut(slot).phase =
-            ExchangePhase::Surveying(Box::new(PendingSurvey { node, survey, goal, context }));
+            ExchangePhase::Surveying(Box::new(PendingSurvey::new(survey, goal, context, place)));
         self.set_deadline(slot, self.now.tick().saturating_add(ticks_of_ms(SURVEY_FIND_MS)));
         RequestFlow::AwaitSurvey
     }
@@ -182,7 +156,7 @@ impl Worker {
     ) {
         let mask = ids.iter().fold(0, |mask, id| mask | 1 << id.worker);
         let question = SurveyQuestion::Describe(ids);
-        let (survey, wake) = self.node.send_survey(question, Some(self.survey_asker(slot)), mask);
+        let (survey, wake) = send_survey(&self.node, question, Some(self.survey_asker(slot)), mask);
         self.wake |= wake;
         std::mem::replace(&mut pending.survey, survey).abandon();
         pending.goal = SurveyGoal::Describe(page);

@@ -13,6 +13,7 @@ use super::hub::HubState;
 use super::node::address_of;
 use super::seam::{CloseMode, Io};
 use super::survey::{PlacedRow, RankedConnection, Survey, SurveyFindings, SurveyQuestion};
+use super::survey_mail::submit_findings;
 use super::top_k::TopK;
 use super::topics::LocalTopics;
 use super::worker::{ConnToken, Worker};
@@ -82,7 +83,8 @@ impl Worker {
         let seen = match &survey.question {
             SurveyQuestion::End(id) => {
                 let ended = self.end_by_operator(io, *id);
-                self.wake |= self.node.submit_findings(
+                self.wake |= submit_findings(
+                    &self.node,
                     &survey,
                     self.index,
                     SurveyFindings { ended, ..SurveyFindings::default() },
@@ -125,7 +127,7 @@ impl Worker {
                 part.topics = top.into_sorted().into_iter().map(|(_, TopicByName(row))| row).collect();
             }
         }
-        self.wake |= self.node.submit_findings(&walk.survey, self.index, part);
+        self.wake |= submit_findings(&self.node, &walk.survey, self.index, part);
     }
 
     /// Offers one slice of connections to a ranking or a count. Returns whether it was the last.

@@ -7,9 +7,10 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 
 use super::conn::{ConnState, ExchangePhase, PublishUpload, UploadFraming, UploadKind};
 use super::hash::SeededHash;
-use super::http::{ReplyContext, RequestFlow};
+use super::http::RequestFlow;
 use super::hub::{NewEvent, PublishOutcome};
 use super::idempotency::IdempotencyKey;
+use super::reply_context::ReplyContext;
 use super::seam::Io;
 use super::stream::BENCH_TOPIC;
 use super::worker::Worker;

@@ -11,6 +11,7 @@ use fanwheel::base::time::Now;
 use fanwheel::fanout::mail::ControlMessage;
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::readiness::HostConditions;
+use fanwheel::fanout::survey_mail;
 use fanwheel::fanout::worker::{ConnToken, Worker};
 
 use crate::cover::Branch;
@@ -83,7 +84,7 @@ impl Shell {
 
     /// Does the main thread's occasional work.
     pub fn count_addresses(&mut self) {
-        let wake = self.node.count_addresses();
+        let wake = survey_mail::count_addresses(&self.node);
         self.wake(wake);
     }
 
