@@ -2,7 +2,7 @@
 //! socket that takes everything. `make bench` runs it; compare ratios within one run, machines differ.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use fanwheel::base::id::EventId;
+use fanwheel::base::id::{EventId, IdTag};
 use fanwheel::base::settings::{ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::survey::ConnectionTraffic;
@@ -56,10 +56,14 @@ fn at(mono_ms: u64) -> Now {
     Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: 1_700_000_000_000 + mono_ms }
 }
 
+fn start() -> EventId {
+    EventId::start_of_run(at(0).wall_ms, IdTag::from_random(7))
+}
+
 /// A worker with subscribers of one topic, all of them live.
 fn audience() -> (Arc<Node>, Worker) {
     let pages = Pages::default();
-    let (node, mut inboxes) = Node::new(Settings::default(), 1, 1 << 20, pages, 1_700_000_000_000, 7);
+    let (node, mut inboxes) = Node::new(Settings::default(), 1, 1 << 20, pages, start(), 7);
     let mut worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
     for _ in 0..SUBSCRIBERS {
         worker.open(at(1), ListenerKind::Public, None).expect("there is room");
@@ -116,7 +120,7 @@ fn fan_out(c: &mut Criterion) {
     group.finish();
     c.bench_function("hub publish, nobody listens", |b| {
         let pages = Pages::default();
-        let (node, _inboxes) = Node::new(Settings::default(), 1, 1, pages, 1, 7);
+        let (node, _inboxes) = Node::new(Settings::default(), 1, 1, pages, start(), 7);
         b.iter_batched(post, |post| node.hub.publish(post, None, at(1)), BatchSize::SmallInput);
     });
 }

@@ -5,6 +5,7 @@
 
 use fanwheel::base::address::ListenAddress;
 use fanwheel::base::counters::Count;
+use fanwheel::base::id::{EventId, IdTag};
 use fanwheel::base::settings::{ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::fanout::mail::ControlMessage;
@@ -37,8 +38,9 @@ fn launched(settings: &Settings) -> Result<Running, StartError> {
 }
 
 fn launched_with(settings: &Settings, capacity: Capacity) -> Result<Running, StartError> {
-    let (node, inboxes) =
-        Node::new(settings.clone(), capacity.workers, capacity.connections_max, Pages::default(), 0, 1);
+    let start_id = EventId::start_of_run(0, IdTag::from_random(1));
+    let (workers, most) = (capacity.workers, capacity.connections_max);
+    let (node, inboxes) = Node::new(settings.clone(), workers, most, Pages::default(), start_id, 1);
     let server = start(ServerLaunch {
         settings,
         inherited: vec![],

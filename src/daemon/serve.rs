@@ -20,6 +20,7 @@ use crossbeam_channel::RecvTimeoutError;
 use log::{debug, error, info, warn};
 
 use crate::base::failure::CommandFailure;
+use crate::base::id::{EventId, IdTag};
 use crate::base::logfmt::shown;
 use crate::base::settings::Settings;
 use crate::config::resolve::SettingInputs;
@@ -119,14 +120,14 @@ fn start_server(
     capacity: Capacity,
     watch: &SharedWatch,
 ) -> Result<(Arc<Node>, Server), CommandFailure> {
-    let seed = random_seed();
+    let start = EventId::start_of_run(wall_ms(), IdTag::from_random(random_seed()));
     let (node, inboxes) = Node::new(
         settings.clone(),
         capacity.workers,
         capacity.connections_max,
         watch.pages(),
-        wall_ms(),
-        seed,
+        start,
+        random_seed(),
     );
     let shared_node = Arc::clone(&node);
     let launch =

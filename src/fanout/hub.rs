@@ -9,6 +9,7 @@
 //! be told a gap without need, but never loses silently. What goes when is in `retention`.
 
 mod messages;
+mod resume;
 mod retention;
 mod rows;
 
@@ -71,6 +72,8 @@ struct HubBounds {
 #[derive(Debug)]
 pub struct HubState {
     head: EventId,
+    /// The position at which this run began; its tag is that of all ids of the run.
+    start: EventId,
     removed_floor: EventId,
     names: HashMap<Arc<str>, u32, SeededHash>,
     topics: Slab<HubTopic>,
@@ -100,14 +103,15 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub for the workers behind `mailboxes`. Ids start after `wall_ms`.
-    pub(crate) fn new(settings: &Settings, mailboxes: Vec<MailboxSender>, wall_ms: u64, seed: u64) -> Hub {
+    /// A hub for the workers behind `mailboxes`. Ids follow `start` and bear its tag.
+    pub(crate) fn new(settings: &Settings, mailboxes: Vec<MailboxSender>, start: EventId, seed: u64) -> Hub {
+        assert!(start.tag().is_some(), "a run has a tag");
         let hash = SeededHash::new(seed);
-        let start = EventId::at_ms(wall_ms);
         let keys_max = settings.idempotency_keys_max;
         let by_key = (settings.slow_policy == SlowPolicy::Latest).then(|| hash.clone());
         let inner = HubState {
             head: start,
+            start,
             removed_floor: start,
             names: HashMap::with_hasher(hash.clone()),
             topics: Slab::new(),
@@ -390,29 +394,6 @@ impl HubState {
         }
         self.journal.push(Arc::clone(&kept));
         kept
-    }
-
-    /// Finds where a subscriber that has just joined starts.
-    fn place_subscriber(&self, topics: Vec<u32>, start: &StreamStart) -> SubscribeOutcome {
-        let floors: Vec<EventId> = topics.iter().map(|&index| self.topic(index).log.floor()).collect();
-        let mut gaps = Vec::new();
-        let mut position = match *start {
-            StreamStart::Now => self.head,
-            StreamStart::Newest(count) => self.position_before_newest(&topics, count),
-            StreamStart::After(after) if after <= self.head => after,
-            // Not ours: from a restarted or another server. Whatever is kept may be new to the client.
-            StreamStart::After(_) | StreamStart::Unknown(_) => EventId::ZERO,
-        };
-        if matches!(start, StreamStart::After(_) | StreamStart::Unknown(_)) {
-            let missed = |&(_, floor): &(usize, &EventId)| *floor > position;
-            gaps.extend(floors.iter().enumerate().filter(missed).map(|(i, _)| (i, self.oldest(topics[i]))));
-        }
-        if let [floor] = floors[..] {
-            position = position.max(floor);
-        }
-        let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
-        let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
-        SubscribeOutcome { topics, position, head: self.head, reported_floors: floors, gaps }
     }
 
     /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.

@@ -14,6 +14,7 @@ use super::mail::{self, ControlMessage, MailboxReceiver, MailboxSender};
 use super::readiness::{HostConditions, ObservedWorkers, ReadinessMonitor};
 use super::survey::Survey;
 use crate::base::counters::{Count, CounterTotals, Counters, DistributionTotals, RefusalReason};
+use crate::base::id::EventId;
 use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::base::snapshot::{LatencyPeaks, Pages, ReadinessVerdict, Snapshot, WorkerSnapshot};
@@ -76,19 +77,19 @@ pub struct Node {
 
 impl Node {
     /// Makes a node of `workers` workers and at most `connections_max` connections, and the workers' inboxes.
-    /// `seed` must be unpredictable from outside.
+    /// Ids follow `start` and bear its tag. `seed` must be unpredictable from outside.
     pub fn new(
         settings: Settings,
         workers: usize,
         connections_max: usize,
         pages: Pages,
-        wall_ms: u64,
+        start: EventId,
         seed: u64,
     ) -> (Arc<Node>, Vec<MailboxReceiver>) {
         let (mailboxes, inboxes): (Vec<MailboxSender>, Vec<MailboxReceiver>) =
             (0..workers).map(|_| MailboxSender::pair()).unzip();
         let node = Node {
-            hub: Hub::new(&settings, mailboxes, wall_ms, seed),
+            hub: Hub::new(&settings, mailboxes, start, seed),
             connections: SharedBudget::new(connections_max),
             bodies: SharedBudget::new(settings.bodies_bytes_max),
             fingerprints: SeededHash::new(seed ^ 2),

@@ -234,6 +234,7 @@ fn name_workers(mask: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::id::{EventId, IdTag};
     use crate::base::limits::MAILBOX_FRAMES_MAX;
     use crate::base::settings::Settings;
     use crate::base::snapshot::Pages;
@@ -251,7 +252,8 @@ mod tests {
 
     /// A node of two workers that take mail only when told to.
     fn node() -> (Arc<Node>, Vec<MailboxReceiver>) {
-        Node::new(Settings::default(), 2, 10, Pages::default(), 1_000, 7)
+        let start = EventId::start_of_run(1_000, IdTag::from_random(7));
+        Node::new(Settings::default(), 2, 10, Pages::default(), start, 7)
     }
 
     fn take_mail(inbox: &MailboxReceiver, worker: usize) {

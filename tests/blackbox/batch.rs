@@ -1,6 +1,6 @@
 //! `POST /publish/batch`: NDJSON, all or nothing.
 
-use crate::harness::{Launch, Response, Server, assert_problem, ms, with_1_and_4_workers};
+use crate::harness::{Id, Launch, Response, Server, accepted_id, assert_problem, ms, with_1_and_4_workers};
 
 fn batch(server: &Server, headers: &str, body: &[u8]) -> Response {
     let head = format!(
@@ -180,4 +180,23 @@ fn empty_batches_and_line_ends_of_both_kinds() {
     let body = "{\"topic\":\"a\",\"data\":\"1\"}\r\n{\"topic\":\"a\",\"data\":\"2\"}\r\n";
     assert_eq!(batch(&server, NDJSON, body.as_bytes()).status, 202);
     assert_eq!(stream.data(2), ["1", "2"]);
+}
+
+#[test]
+fn batch_larger_than_a_millisecond_has_ids_takes_those_of_the_next_ones() {
+    let server = Launch::workers(1).start();
+    let mut stream = server.subscribe("topic=a");
+    let lines: String = (0..2_048).map(|n| format!("{{\"topic\":\"a\",\"data\":\"{n}\"}}\n")).collect();
+    let head = format!("POST /publish/batch HTTP/1.1\r\nHost: {}\r\n", server.control);
+    let answer =
+        server.connect_control().ask(format!("{head}Content-Length: {}\r\n\r\n{lines}", lines.len()));
+    let last = Id::parse(&accepted_id(&answer));
+    let ids: Vec<Id> = (0..2_048).map(|_| Id::parse(&stream.event().id.expect("each has one"))).collect();
+    assert!(ids.is_sorted_by(|one, next| one < next) && ids[2_047] == last, "{last:?}");
+    assert_eq!(ids.iter().filter(|id| id.0 == ids[0].0).count(), 1_024);
+    assert_eq!(last.0, ids[0].0 + 1, "a millisecond ahead");
+    let tags: Vec<u64> = ids.iter().map(|id| id.1 % 1_024).collect();
+    assert!(tags[0] != 0 && tags.iter().all(|&tag| tag == tags[0]), "one tag for the run");
+    let next = Id::parse(&server.publish("a", "next"));
+    assert!(next > last, "{next:?} after {last:?}");
 }

@@ -69,6 +69,23 @@ fn wall_clock_that_jumps_neither_breaks_order_nor_resume_nor_any_deadline() {
 }
 
 #[test]
+fn restart_with_the_clock_stepped_back_loses_nothing_in_silence() {
+    let Some((server, clocks)) = Clocks::of("ahead", Launch::workers(2)) else { return };
+    clocks.set(6, 0);
+    let seen = server.publish("a", "seen");
+    server.publish("a", "gone with its run");
+    drop(server);
+    let Some((server, clocks)) = Clocks::of("back", Launch::workers(2)) else { return };
+    server.publish("a", "missed");
+    clocks.set(10, 0);
+    let later = server.publish("a", "later");
+    assert!(Id::parse(&later) > Id::parse(&seen), "{later} follows {seen} by number alone");
+    let mut stream = server.resume("topic=a", &seen);
+    assert!(stream.any_event(SOON).is_gap(), "an id of another run was believed");
+    assert_eq!(stream.data(2), ["missed", "later"]);
+}
+
+#[test]
 fn panic_of_one_worker_ends_the_server_and_is_in_the_log() {
     let launch = Launch::workers(3);
     let Some((server, clocks)) = Clocks::of("panic", launch) else { return };

@@ -1,7 +1,7 @@
 //! Coming back: exactly what was missed, in order, then live, with no hole and no repeat; and a gap event
 //! whenever something may be missing. A loss is never silent.
 
-use crate::harness::{Event, Launch, Server, Stream, ms, percent, with_1_and_4_workers};
+use crate::harness::{Event, Id, Launch, Server, Stream, ms, percent, with_1_and_4_workers};
 
 fn eight(server: &Server, topic: &str) -> Vec<String> {
     server.publish_all(topic, (0..8).map(|n| format!("e{n}")))
@@ -136,6 +136,46 @@ fn position_of_a_former_life_of_the_server_is_a_gap() {
     assert_eq!(gap_body(&stream.any_event(ms(3_000)))["after"], id.as_str());
     server.publish("a", "after");
     assert_eq!(stream.event().data, "after");
+}
+
+#[test]
+fn client_that_hops_between_two_unconnected_nodes_is_told_so_each_time() {
+    with_1_and_4_workers(|workers| {
+        let nodes = [(); 2].map(|()| Launch::workers(workers).start());
+        let mut last: Option<String> = None;
+        for hop in 0..6 {
+            let (here, there) = (&nodes[hop % 2], &nodes[(hop + 1) % 2]);
+            // The ids of either node are newer than those of the other, by turns.
+            there.publish("a", format!("{hop} there"));
+            std::thread::sleep(ms(3));
+            let id = here.publish("a", format!("{hop} here"));
+            let Some(seen) = last.replace(id) else { continue };
+            let mut stream = here.resume("topic=a", &seen);
+            assert!(stream.any_event(ms(3_000)).is_gap(), "hop {hop}: an id of the other node was believed");
+            // Everything that this node keeps, for who knows what the client has of it.
+            assert!(stream.data(hop + 1).contains(&format!("{hop} here")));
+        }
+    });
+}
+
+#[test]
+fn stream_begins_at_a_moment_without_a_gap() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).start();
+        let ids = eight(&server, "a");
+        let moment = |id: &str, by: i64| format!("{}-0", Id::parse(id).0.strict_add_signed(by));
+        let mut stream = server.subscribe(&format!("topic=a&last_event_id={}", moment(&ids[0], 0)));
+        assert_eq!(stream.event().data, "e0", "events of that millisecond come, too");
+        let mut stream = server.subscribe(&format!("topic=new&last_event_id={}", moment(&ids[0], 0)));
+        stream.assert_quiet(ms(50));
+        // A page's clock may be ahead.
+        let mut stream = server.subscribe(&format!("topic=new&last_event_id={}", moment(&ids[7], 60_000)));
+        stream.assert_quiet(ms(50));
+        server.publish("new", "live");
+        assert_eq!(stream.event().data, "live");
+        let mut stream = server.subscribe(&format!("topic=new&lastEventID={}", moment(&ids[0], -60_000)));
+        assert!(stream.any_event(ms(3_000)).is_gap(), "what another run has published since is gone");
+    });
 }
 
 /// Values of `Last-Event-ID` that are not positions of ours.

@@ -88,6 +88,8 @@ branches! {
     HugeTimeStep
     ResumeUnknown
     ResumeForeign
+    ResumeOtherRun
+    ResumeMoment
     ResumeLast
     HalfClosedPeer
     StreamBehindAnswers

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use fanwheel::base::counters::{CloseReason, Count};
+use fanwheel::base::id::{EventId, IdTag};
 use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN};
 use fanwheel::base::settings::{ListenerKind, Settings, UrlProfile};
 use fanwheel::base::snapshot::Pages;
@@ -25,7 +26,8 @@ impl Bench {
     fn new(settings: Settings) -> Bench {
         let now = Now { mono_ms: 1, mono_us: 1_000, wall_ms: 1_700_000_000_000 };
         let pages = Pages::default();
-        let (node, mut inboxes) = Node::new(settings, 1, 1_000, pages, now.wall_ms, 7);
+        let start = EventId::start_of_run(now.wall_ms, IdTag::from_random(7));
+        let (node, mut inboxes) = Node::new(settings, 1, 1_000, pages, start, 7);
         let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
         let mut net = Net::new(1, 7);
         net.cuts = false;

@@ -10,6 +10,9 @@ use fanwheel::base::id::EventId;
 
 use crate::items::Event;
 
+/// Ids that fit into a millisecond, and as many tags of runs: the number behind the hyphen is count * 1 024 +
+/// tag.
+pub const IDS_PER_MS: u64 = 1_024;
 /// Bytes of a frame beyond its payload and name, at most: framing, id, and the server's own record of it.
 const FRAME_OVERHEAD: usize = 400;
 
@@ -209,7 +212,7 @@ impl Ledger {
 
 /// The id so many places before `id`.
 fn back(id: EventId, places: u64) -> EventId {
-    let (ms, count) = (id.ms(), id.count());
-    assert!(count >= places, "batches of the simulator never cross a millisecond");
-    EventId::parse(format!("{ms}-{}", count - places).as_bytes()).expect("an id before a good one")
+    let (counts, tag) = (id.ms() * IDS_PER_MS + id.n() / IDS_PER_MS - places, id.n() % IDS_PER_MS);
+    let n = counts % IDS_PER_MS * IDS_PER_MS + tag;
+    EventId::parse(format!("{}-{n}", counts / IDS_PER_MS).as_bytes()).expect("an id before a good one")
 }

@@ -9,6 +9,7 @@ use fanwheel::base::settings::{ListenerKind, SlowPolicy};
 use crate::answer::{Answer, Asked, Got};
 use crate::cover::Branch;
 use crate::items::Item;
+use crate::ledger::IDS_PER_MS;
 use crate::net::Net;
 use crate::peer::{Appetite, End, Peer};
 use crate::scene::{Scene, encode};
@@ -115,6 +116,14 @@ impl Subscriber {
             1 => {
                 scene.hit(Branch::ResumeForeign);
                 Begin::Foreign(pick(&mut scene.prng, &["0-0", "1-5", "17592186044415-3", "12345-0"]).into())
+            }
+            6 if !known.is_empty() => {
+                scene.hit(Branch::ResumeOtherRun);
+                Begin::Foreign(of_another_run(pick(&mut scene.prng, &known)))
+            }
+            7 if !known.is_empty() => {
+                scene.hit(Branch::ResumeMoment);
+                Begin::After(EventId::at_ms(pick(&mut scene.prng, &known).ms()))
             }
             2 if !known.is_empty() => Begin::After(pick(&mut scene.prng, &known)),
             3 | 4 if self.last.is_none() => {
@@ -263,6 +272,12 @@ impl Subscriber {
             }
         }
     }
+}
+
+/// The id that another run would have given in place of this one.
+fn of_another_run(id: EventId) -> String {
+    let (count, tag) = (id.n() / IDS_PER_MS, id.n() % IDS_PER_MS);
+    format!("{}-{}", id.ms(), count * IDS_PER_MS + if tag == 1 { 2 } else { tag - 1 })
 }
 
 /// A stream may be refused for a limit, or because the request was never whole.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use fanwheel::base::counters::Count;
+use fanwheel::base::id::{EventId, IdTag};
 use fanwheel::base::prng::Prng;
 use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::snapshot::Pages;
@@ -71,7 +72,7 @@ impl World {
             plan.workers,
             plan.connections_max,
             pages,
-            now.wall_ms,
+            EventId::start_of_run(now.wall_ms, IdTag::from_random(prng.next_u64())),
             prng.next_u64(),
         );
         let worker = |(index, inbox)| Worker::new(Arc::clone(&node), index, inbox, seed ^ index as u64);

@@ -1,6 +1,7 @@
 //! Facts about the hub, one worker or two, without sockets.
 
 use super::*;
+use crate::base::id::IdTag;
 use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, TOPIC_LINGER_MS};
 use crate::fanout::mail::MailboxReceiver;
 use crate::wire::frame::Draft;
@@ -9,7 +10,12 @@ fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>) {
     let mut settings = Settings::default();
     edit(&mut settings);
     let (mailboxes, inboxes) = (0..2).map(|_| MailboxSender::pair()).unzip();
-    (Hub::new(&settings, mailboxes, 1_000, 7), inboxes)
+    (Hub::new(&settings, mailboxes, start(1_000, 7), 7), inboxes)
+}
+
+/// The start of a run at a time, with a tag of its own.
+fn start(wall_ms: u64, tag: u64) -> EventId {
+    EventId::start_of_run(wall_ms, IdTag::from_random(tag))
 }
 
 fn at(mono_ms: u64) -> Now {
@@ -98,13 +104,40 @@ fn a_position_within_history_has_no_gap_and_one_below_the_floor_has() {
 fn ids_that_are_not_ours_are_told_as_gaps_and_get_all_that_is_kept() {
     let (hub, _inboxes) = hub(|_| {});
     let id = publish(&hub, &["a"], at(1));
-    let future = EventId::at_ms(99_999_999);
-    for start in
-        [StreamStart::After(future), StreamStart::After(EventId::ZERO), StreamStart::Unknown("$-1".into())]
-    {
+    // Of this run's tag, but from before it and from after it; of another run, older, as old, and newer; of
+    // none; and no id at all.
+    let foreign = [start(999, 7), start(99_999_999, 7), start(999, 8), start(1_001, 8), start(1_002, 6)];
+    let never_given = EventId::parse(b"1001-1024").expect("in range");
+    let ids = foreign.into_iter().chain([never_given]).map(StreamStart::After);
+    for start in ids.chain([StreamStart::Unknown("$-1".into())]) {
         let joined = join(&hub, &["a"], start, at(2));
         assert_eq!(joined.gaps, [(0, Some(id))]);
         assert!(joined.position < id);
+    }
+}
+
+#[test]
+fn a_stream_may_begin_at_any_moment_of_this_run() {
+    let (hub, _inboxes) = hub(|settings| settings.history_events = 2);
+    let ids: Vec<EventId> = (1..=4).map(|ms| publish(&hub, &["a"], at(ms))).collect();
+    let oldest = Some(ids[2]);
+    // What was published in the moment's millisecond comes, too.
+    let rows = [
+        (1_004, 1, vec![]),
+        (1_003, 2, vec![]),
+        (1_002, 2, vec![(0, oldest)]),
+        (900, 2, vec![(0, oldest)]),
+        (99_999_999, 0, vec![]),
+    ];
+    for (ms, events, gaps) in rows {
+        let joined = join(&hub, &["a"], StreamStart::After(EventId::at_ms(ms)), at(5));
+        assert_eq!(joined.gaps, gaps, "from {ms}");
+        let follow = hub.lock().log(joined.topics[0].index).count_after(joined.position);
+        assert_eq!(follow, events, "from {ms}");
+    }
+    for (ms, gaps) in [(1_001, vec![]), (99_999_999, vec![]), (1_000, vec![(0, None)])] {
+        let joined = join(&hub, &["new"], StreamStart::After(EventId::at_ms(ms)), at(5));
+        assert_eq!(joined.gaps, gaps, "an unknown topic from {ms}");
     }
 }
 
