@@ -385,7 +385,8 @@ pub struct CounterTotals {
     pub(crate) lagging: u64,
 }
 
-/// Sums of the distributions over workers. The fields are those of [`Counters`].
+/// Sums of the distributions over workers. The fields are those of [`Counters`], and `hub_hold`: for how long
+/// the hub's lock was held each time, microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "see there")]
 pub struct DistributionTotals {
@@ -394,4 +395,5 @@ pub struct DistributionTotals {
     pub(crate) turn: Distribution,
     pub(crate) duration: Distribution,
     pub(crate) replay: Distribution,
+    pub(crate) hub_hold: Distribution,
 }

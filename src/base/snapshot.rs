@@ -73,6 +73,8 @@ pub(crate) struct LatencyPeaks {
     pub(crate) each_us: u64,
     /// From a publish until the kernel had it for the last live subscriber of the node.
     pub(crate) last_us: u64,
+    /// Holds of the hub's lock.
+    pub(crate) hub_hold_us: u64,
     /// Turns of each worker.
     pub(crate) turns_us: Vec<u64>,
 }

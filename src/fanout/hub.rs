@@ -8,16 +8,19 @@
 //! topic may have lost is remembered in one id for all of them, `removed_floor`: a returning subscriber may
 //! be told a gap without need, but never loses silently. What goes when is in `retention`.
 
+mod hold;
 mod messages;
 mod resume;
 mod retention;
 mod rows;
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use slab::Slab;
 
+use self::hold::HoldMeter;
+pub use self::hold::{HoldClock, HubGuard};
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
 use super::hash::SeededHash;
 use super::idempotency::{IdempotencyKey, IdempotencyTable, PublishReceipt};
@@ -25,6 +28,7 @@ use super::journal::Journal;
 use super::mail::{ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
 use super::topic_log::{FrameMeter, SharedFrame, TopicLog, TopicRef, Topics};
 use crate::base::counters::RefusalReason;
+use crate::base::histogram::Distribution;
 use crate::base::id::EventId;
 use crate::base::limits::{
     EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, RESERVED_TOPIC_EVENTS, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
@@ -100,6 +104,7 @@ pub struct Hub {
     inner: Mutex<HubState>,
     mailboxes: Vec<MailboxSender>,
     meter: Arc<FrameMeter>,
+    holds: HoldMeter,
 }
 
 impl Hub {
@@ -131,12 +136,28 @@ impl Hub {
             },
             by_key,
         };
-        Hub { inner: Mutex::new(inner), mailboxes, meter: Arc::default() }
+        Hub { inner: Mutex::new(inner), mailboxes, meter: Arc::default(), holds: HoldMeter::new() }
     }
 
     /// The lock, for several reads in one go.
-    pub fn lock(&self) -> MutexGuard<'_, HubState> {
-        self.inner.lock().expect("a panic ends the process, so the lock is never poisoned")
+    pub fn lock(&self) -> HubGuard<'_> {
+        let state = self.inner.lock().expect("a panic ends the process, so the lock is never poisoned");
+        HubGuard::new(state, &self.holds)
+    }
+
+    /// Measures from now on how long the lock is held.
+    pub fn measure_holds(&self, clock: HoldClock) {
+        self.holds.start(clock);
+    }
+
+    /// Returns how long the lock was held each time, microseconds.
+    pub fn holds_us(&self) -> Distribution {
+        self.holds.distribution()
+    }
+
+    /// Returns the longest hold since the last call, microseconds; for one caller only.
+    pub(crate) fn take_hold_peak_us(&self) -> u64 {
+        self.holds.holds_us().take_peak()
     }
 
     /// The mailboxes of a worker.

@@ -143,6 +143,7 @@ impl Node {
         let sizes = self.hub.sizes();
         let mut distributions = DistributionTotals::default();
         self.counters.iter().for_each(|counters| counters.add_distributions_to(&mut distributions));
+        distributions.hub_hold = self.hub.holds_us();
         Snapshot {
             totals: self.totals(),
             distributions,
@@ -182,6 +183,7 @@ impl Node {
         let most = |of: fn(&Counters) -> u64| self.counters.iter().map(of).max().unwrap_or(0);
         LatencyPeaks {
             each_us: most(|counters| counters.delivery_each.take_peak()),
+            hub_hold_us: self.hub.take_hold_peak_us(),
             last_us: most(|counters| counters.delivery_last.take_peak()),
             turns_us: self.counters.iter().map(|counters| counters.turn.take_peak()).collect(),
         }

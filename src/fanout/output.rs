@@ -8,11 +8,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use super::batch::{PlannedSend, SendBatch, SendOutcome};
 use super::conn::{Conn, ConnState, Stream, SubscriberPlace};
-use super::hub::HubState;
+use super::hub::{HubGuard, HubState};
 use super::lanes::WriteLane;
 use super::node::Node;
 use super::rounds::gather_fresh;
@@ -123,7 +123,7 @@ impl Worker {
     fn collect_output(&mut self, kept: &mut Vec<Arc<SharedFrame>>) -> (Vec<OutputItem>, Vec<u32>) {
         let (mut items, mut evicted) = (Vec::new(), Vec::new());
         let node = Arc::clone(&self.node);
-        let mut lock: Option<MutexGuard<'_, HubState>> = None;
+        let mut lock: Option<HubGuard<'_>> = None;
         let (mut bytes, mut steps, mut replayed) = (0, 0, 0);
         let rounds_wait = self.topics.has_rounds();
         let replay_max = if rounds_wait { REPLAY_BYTES_BESIDE_ROUNDS } else { BATCH_BYTES_MAX };

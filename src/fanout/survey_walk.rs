@@ -5,11 +5,11 @@
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use super::conn::{Conn, ConnState, Stream};
 use super::heavy_hitters::HeavyHitters;
-use super::hub::HubState;
+use super::hub::{HubGuard, HubState};
 use super::node::address_of;
 use super::seam::{CloseMode, Io};
 use super::survey::{PlacedRow, RankedConnection, Survey, SurveyFindings, SurveyQuestion};
@@ -138,7 +138,7 @@ impl Worker {
         total: &mut u64,
         seen: &mut WalkFindings,
     ) -> bool {
-        let mut hub: Option<MutexGuard<'_, HubState>> = None;
+        let mut hub: Option<HubGuard<'_>> = None;
         let mut looks = 0;
         while looks < SURVEY_LOOKS_PER_TURN {
             if *cursor >= self.conns.capacity() {

@@ -86,6 +86,9 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
     );
     let help = "Time of a worker's turn, in which everyone else on the worker waits.";
     page.histogram("fanwheel_turn_seconds", help, &distributions.turn, MICROSECONDS);
+    let help = "Time for which the lock of topics and publish order was held; publishes and subscribes wait \
+                for it.";
+    page.histogram("fanwheel_hub_hold_seconds", help, &distributions.hub_hold, MICROSECONDS);
     let help = "Time from the opening of a connection to its end, to 32 ms.";
     page.histogram("fanwheel_connection_duration_seconds", help, &distributions.duration, MILLISECONDS);
     let help = "Events of the history that a subscriber got before it was live.";

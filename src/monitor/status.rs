@@ -53,6 +53,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
             "1s": newest_latency(watch),
         },
         "turn_ms": turns(watch),
+        "hub_hold_ms": hub_holds(watch),
         "cpu_percent": rounded(watch.rates(RateWindow::Second).cpu_percent),
         "memory": memory(snapshot, watch),
         "topics": snapshot.topics,
@@ -129,6 +130,19 @@ fn turns(watch: &Watch) -> Value {
         "min": turns.least().map(|us| ms(us as f64)),
         "mean": turns.mean().map(ms),
         "max": turns.mean().map(|_| ms(watch.turn_max_us() as f64)),
+    })
+}
+
+/// Returns the holds of the hub's lock in the last minute.
+fn hub_holds(watch: &Watch) -> Value {
+    let holds = watch.hub_holds();
+    let max_us = watch.hub_hold_max_us();
+    // Within its bucket a percentile is a guess; it never exceeds the greatest value.
+    let quantile = |share| holds.quantile(share).map(|us| rounded(us.min(max_us as f64) / 1_000.0));
+    json!({
+        "p99": quantile(0.99),
+        "p999": quantile(0.999),
+        "max": holds.mean().map(|_| rounded(max_us as f64 / 1_000.0)),
     })
 }
 

@@ -204,6 +204,16 @@ impl Watch {
         self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.turn_max_us).max().unwrap_or(0)
     }
 
+    /// Returns the holds of the hub's lock in the last minute, in microseconds.
+    pub(crate) fn hub_holds(&self) -> Distribution {
+        self.minute.added_last_minute(|distributions| &distributions.hub_hold)
+    }
+
+    /// Returns the longest of them, in microseconds.
+    pub(crate) fn hub_hold_max_us(&self) -> u64 {
+        self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.hub_hold_max_us).max().unwrap_or(0)
+    }
+
     /// Returns the trend of resident memory over the last five minutes.
     pub(crate) fn trend(&self) -> MemoryTrend {
         let points: Vec<&SecondPoint> = self.points().collect();

@@ -1,6 +1,7 @@
 //! The two clocks of the shell: the only place that reads time for the core.
 
 use crate::base::time::Now;
+use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Counts from the moment it was made. Copies agree.
@@ -27,4 +28,12 @@ impl Clock {
     pub(crate) fn mono_us(self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// Start of [`hold_clock_us`].
+static HOLD_CLOCK_START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Reads a monotonic clock that any thread may use, in microseconds since its first reading.
+pub(crate) fn hold_clock_us() -> u64 {
+    u64::try_from(HOLD_CLOCK_START.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

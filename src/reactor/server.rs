@@ -6,7 +6,7 @@ use crate::fanout::mail::{ControlMessage, MailboxReceiver};
 use crate::fanout::node::Node;
 use crate::fanout::worker as core;
 use crate::reactor::accept::{ListenerSetup, ListeningWorkers, WorkerListeners};
-use crate::reactor::clock::Clock;
+use crate::reactor::clock::{Clock, hold_clock_us};
 use crate::reactor::error::StartError;
 use crate::reactor::files::Capacity;
 use crate::reactor::inherited::InheritedSocket;
@@ -117,6 +117,7 @@ pub fn start(launch: ServerLaunch<'_>) -> Result<Server, StartError> {
     let sources: Arc<[_]> = sources.collect();
     let wakers = Wakers::new(capacity.workers).map_err(|os| StartError::Os { call: "eventfd", os })?;
     let clock = Clock::start();
+    node.hub.measure_holds(hold_clock_us);
     let processors = pinned_processors(settings)?;
     let (notices_to, notices) = unbounded();
     let (reports_to, reports) = unbounded();

@@ -319,3 +319,20 @@ fn of_topics_that_are_idle_together_one_may_push_the_other_out() {
     publish(&hub, &["b", "a"], at(2));
     assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
 }
+
+#[test]
+fn each_hold_of_the_lock_is_measured_by_the_drivers_clock() {
+    thread_local!(static NOW_US: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+    let (hub, _inboxes) = hub(|_| {});
+    drop(hub.lock());
+    hub.measure_holds(|| NOW_US.get());
+    assert_eq!(hub.holds_us().count(), 0, "nothing is measured without a clock");
+    for held_us in [3, 700, 2_000] {
+        let guard = hub.lock();
+        NOW_US.set(NOW_US.get() + held_us);
+        drop(guard);
+        NOW_US.set(NOW_US.get() + 50);
+    }
+    let holds = hub.holds_us();
+    assert_eq!((holds.count(), holds.sum, hub.take_hold_peak_us()), (3, 2_703, 2_000));
+}

@@ -77,6 +77,8 @@ pub(crate) struct SecondPoint {
     pub(crate) last_max_us: u64,
     /// The longest turn of any worker in the second before.
     pub(crate) turn_max_us: u64,
+    /// The longest hold of the hub's lock in the second before.
+    pub(crate) hub_hold_max_us: u64,
 }
 
 impl SecondPoint {
@@ -97,6 +99,7 @@ impl SecondPoint {
             last_p99_us: None,
             each_max_us: sample.peaks.each_us,
             last_max_us: sample.peaks.last_us,
+            hub_hold_max_us: sample.peaks.hub_hold_us,
             turn_max_us: sample.peaks.turns_us.iter().copied().max().unwrap_or(0),
         }
     }
