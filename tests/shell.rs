@@ -6,7 +6,7 @@
 use fanwheel::base::address::ListenAddress;
 use fanwheel::base::counters::Count;
 use fanwheel::base::id::{EventId, IdTag};
-use fanwheel::base::settings::{ListenerKind, Settings};
+use fanwheel::base::settings::{FileTables, ListenerKind, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::fanout::mail::ControlMessage;
 use fanwheel::fanout::node::Node;
@@ -89,7 +89,7 @@ fn every_listener_of_every_worker_serves() {
         let path = std::env::temp_dir().join(format!("fanwheel-serves-{private}-{}", std::process::id()));
         let unix = format!("unix:{}", path.display());
         let mut settings = settings(&["127.0.0.1:0", &unix, "127.0.0.1:0"], 3);
-        settings.fd_tables_private = private;
+        settings.fd_tables = if private { FileTables::Private } else { FileTables::Shared };
         let running = launched(&settings).unwrap();
         assert_eq!(running.server.bound().len(), 4);
         assert_eq!(running.server.bound()[3].listener, ListenerKind::Control);

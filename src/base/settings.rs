@@ -88,9 +88,9 @@ pub const TABLE: &[SettingSpec] = &[
     int("workers", "0", 0, WORKERS_MAX as u64, "threads that serve connections; 0 = one a processor"),
     row(
         "fd_tables",
-        SettingKind::Choice(&["private", "shared"]),
-        "private",
-        "a file table for each worker, or one",
+        SettingKind::Choice(&["auto", "private", "shared"]),
+        "auto",
+        "a file table for each worker where the system allows it, always, or one for all",
     ),
     row(
         "send_backend",
@@ -234,6 +234,17 @@ pub enum UrlProfile {
     BroadcastBenchmark,
 }
 
+/// Which workers share a file table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileTables {
+    /// One for each worker where the system allows it, else one for all.
+    Auto,
+    /// One for each worker, or no start.
+    Private,
+    /// One for all.
+    Shared,
+}
+
 /// How frames are handed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendBackend {
@@ -265,7 +276,7 @@ pub struct Settings {
     pub control_names: Vec<String>,
     pub profile: UrlProfile,
     pub workers: usize,
-    pub fd_tables_private: bool,
+    pub fd_tables: FileTables,
     pub send_backend: SendBackend,
     pub pin_workers: bool,
     pub connections_max: usize,
@@ -325,7 +336,11 @@ impl Settings {
                 _ => UrlProfile::Standard,
             },
             workers: size("workers"),
-            fd_tables_private: text("fd_tables") == "private",
+            fd_tables: match text("fd_tables") {
+                "private" => FileTables::Private,
+                "shared" => FileTables::Shared,
+                _ => FileTables::Auto,
+            },
             send_backend: match text("send_backend") {
                 "writev" => SendBackend::Writev,
                 "io_uring" => SendBackend::IoUring,

@@ -48,7 +48,7 @@ pub(crate) fn start_failure(error: &StartError) -> CommandFailure {
              `ulimit -n` (`fanwheel doctor` says how)"
         ),
         StartError::FileTable(os) => {
-            format!("cannot give each worker a file table: {os}; use --fd-tables shared")
+            format!("cannot give each worker a file table: {os}; use --fd-tables auto")
         }
         StartError::Os { call, os } => format!("cannot start: {call} failed: {os}"),
     })
@@ -265,6 +265,7 @@ mod tests {
         let capacity = |connections_max| Capacity {
             workers: 2,
             crowded: false,
+            private_tables: true,
             files: 64,
             worker_max: connections_max / 2,
             spare: 16,

@@ -78,7 +78,7 @@ pub enum StartError {
         /// The smallest that would do.
         needed: u64,
     },
-    /// `unshare(CLONE_FILES)` was refused; `fd_tables = shared` does without.
+    /// `unshare(CLONE_FILES)` was refused; `fd_tables = auto` or `shared` does without.
     FileTable(io::Error),
     /// A system call that every server needs was refused.
     Os {

@@ -1,12 +1,16 @@
-//! How many connections the file limits allow: raises the soft limit and shares out the files.
+//! How many connections the file limits allow: raises the soft limit, chooses private or shared file tables,
+//! and shares out the files. Tables are chosen before anything is planned with them, since where the system
+//! refuses private ones all workers share one limit.
 
 use crate::base::limits::RESERVED_FILES;
-use crate::base::settings::Settings;
+use crate::base::settings::{FileTables, Settings};
 use crate::reactor::error::StartError;
-use crate::sys::process::{ResourceLimit, files_limit, set_files_limit};
+use crate::sys::process::{ResourceLimit, files_limit, set_files_limit, unshare_files};
 
 /// Standard streams, epoll, a ring, and files that `main` had open before: all but wakers and listeners.
 const BASE_FILES: u64 = 12;
+/// Files that a table holds where the system does not tell its limit: what Linux gives a process at first.
+const UNKNOWN_FILES_LIMIT: u64 = 1_024;
 /// Where files are few, this part of them is reserved instead of `RESERVED_FILES`.
 const RESERVED_PART: u64 = 4;
 /// Files of each table for polite refusals, however small the limit.
@@ -21,6 +25,8 @@ pub struct Capacity {
     pub workers: usize,
     /// More of them than processors, so that they give way to each other between their turns.
     pub crowded: bool,
+    /// Each worker has a file table of its own.
+    pub private_tables: bool,
     /// `RLIMIT_NOFILE`, raised as far as allowed.
     pub files: u64,
     /// Sockets at which a worker stops listening and leaves newcomers to the others.
@@ -36,27 +42,69 @@ pub struct Capacity {
 /// # Errors
 /// When `connections_max` is more than the files allow, or the limit leaves no room at all.
 pub fn capacity(settings: &Settings, inherited: usize) -> Result<Capacity, StartError> {
-    let limit = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?;
-    if limit.soft < limit.hard {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let private_tables = choose_tables(settings.fd_tables)?;
+    derive_capacity(
+        settings,
+        inherited,
+        HostAllowance { files: raise_files_limit(), processors, private_tables },
+    )
+}
+
+/// Raises the soft file limit as far as the system allows, and returns it.
+fn raise_files_limit() -> u64 {
+    let raised = files_limit().and_then(|limit| {
         // Refused (a sandbox, or a hard limit above fs.nr_open): then the soft limit stays as it is.
         let _ = set_files_limit(ResourceLimit { soft: limit.hard, hard: limit.hard });
+        files_limit()
+    });
+    raised.map_or_else(
+        |error| {
+            log::warn!("event=files_limit_refused files={UNKNOWN_FILES_LIMIT} error=\"{error}\"");
+            UNKNOWN_FILES_LIMIT
+        },
+        |limit| limit.soft,
+    )
+}
+
+/// Tells whether workers get private file tables. A thread that ends at once tries it, so that this thread's
+/// table stays shared with those to come.
+fn choose_tables(setting: FileTables) -> Result<bool, StartError> {
+    if setting == FileTables::Shared {
+        return Ok(false);
     }
-    let files = files_limit().map_err(|os| StartError::Os { call: "getrlimit", os })?.soft;
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    derive_capacity(settings, inherited, files, processors)
+    let tried = std::thread::Builder::new().name("probe".to_owned()).spawn(unshare_files);
+    let tried = tried.map_err(|os| StartError::Os { call: "clone", os })?;
+    match (tried.join().expect("one system call does not panic"), setting) {
+        (Ok(()), _) => Ok(true),
+        (Err(os), FileTables::Private) => Err(StartError::FileTable(os)),
+        (Err(error), _) => {
+            // The ordinary thing in a container.
+            log::info!("event=file_tables_refused fd_tables=shared error=\"{error}\"");
+            Ok(false)
+        }
+    }
+}
+
+/// Facts about the host that bound the capacity.
+#[derive(Clone, Copy, Debug)]
+struct HostAllowance {
+    files: u64,
+    processors: usize,
+    private_tables: bool,
 }
 
 fn derive_capacity(
     settings: &Settings,
     inherited: usize,
-    files: u64,
-    processors: usize,
+    host: HostAllowance,
 ) -> Result<Capacity, StartError> {
+    let HostAllowance { files, processors, private_tables } = host;
     let workers = match settings.workers {
         0 => processors.clamp(1, crate::base::limits::WORKERS_MAX),
         set => set,
     };
-    let tables = if settings.fd_tables_private { 1 } else { workers as u64 };
+    let tables = if private_tables { 1 } else { workers as u64 };
     // Each table holds every worker's waker, the addresses held, and the listeners of one worker or of all.
     let listeners = (settings.listen.len() + 1 + inherited) as u64;
     let fixed = BASE_FILES + workers as u64 + listeners + tables * (listeners + 2);
@@ -76,20 +124,27 @@ fn derive_capacity(
             possible: all,
             workers,
             files,
-            private: settings.fd_tables_private,
+            private: private_tables,
         });
     }
     let connections_max = if settings.connections_max == 0 { all } else { settings.connections_max };
     let spare = usize::try_from((reserved - fixed) / tables).unwrap_or(0);
-    Ok(Capacity { workers, crowded: workers > processors, files, worker_max, spare, connections_max })
+    let crowded = workers > processors;
+    Ok(Capacity { workers, crowded, private_tables, files, worker_max, spare, connections_max })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(workers: usize, private: bool, connections_max: usize) -> Settings {
-        Settings { workers, fd_tables_private: private, connections_max, ..Settings::default() }
+    fn derived(
+        workers: usize,
+        connections_max: usize,
+        host: (u64, usize, bool),
+    ) -> Result<Capacity, StartError> {
+        let settings = Settings { workers, connections_max, ..Settings::default() };
+        let (files, processors, private_tables) = host;
+        derive_capacity(&settings, 0, HostAllowance { files, processors, private_tables })
     }
 
     #[test]
@@ -102,20 +157,20 @@ mod tests {
             (8, true, 1_024, 768, 6_144),
         ];
         for &(workers, private, files, worker_max, connections_max) in rows {
-            let got = derive_capacity(&settings(workers, private, 0), 0, files, 2).unwrap();
+            let got = derived(workers, 0, (files, 2, private)).unwrap();
             assert_eq!((got.worker_max, got.connections_max), (worker_max, connections_max), "{files}");
         }
     }
 
     #[test]
     fn workers_default_to_the_processors() {
-        assert_eq!(derive_capacity(&settings(0, true, 0), 0, 20_000, 6).unwrap().workers, 6);
-        assert_eq!(derive_capacity(&settings(0, true, 0), 0, 20_000, 500).unwrap().workers, 64);
+        assert_eq!(derived(0, 0, (20_000, 6, true)).unwrap().workers, 6);
+        assert_eq!(derived(0, 0, (20_000, 500, true)).unwrap().workers, 64);
     }
 
     #[test]
     fn more_connections_than_files_is_an_error_that_has_the_numbers() {
-        let error = derive_capacity(&settings(8, true, 100_000), 0, 1_024, 2).unwrap_err();
+        let error = derived(8, 100_000, (1_024, 2, true)).unwrap_err();
         assert!(matches!(
             error,
             StartError::Connections {
@@ -126,9 +181,6 @@ mod tests {
                 private: true
             }
         ));
-        assert!(matches!(
-            derive_capacity(&settings(4, true, 0), 0, 16, 2),
-            Err(StartError::Files { files: 16, .. })
-        ));
+        assert!(matches!(derived(4, 0, (16, 2, true)), Err(StartError::Files { files: 16, .. })));
     }
 }

@@ -4,7 +4,7 @@
 //! ([`crate::fanout`]) decides; this layer moves bytes and tells it the results.
 //!
 //! # File tables
-//! With `fd_tables = private` each worker takes a file table of its own before it opens anything, so
+//! Unless `fd_tables = shared`, each worker takes a file table of its own before it opens anything, so
 //! `RLIMIT_NOFILE` bounds a worker and not the process. The price: **a descriptor number means a different
 //! file in every worker.** A descriptor is therefore opened, used and closed by one thread. Sockets are not
 //! `Send`; the wakers, which every thread uses, are opened before the first worker starts and are thus in

@@ -118,7 +118,7 @@ pub fn start(launch: ServerLaunch<'_>) -> Result<Server, StartError> {
     let wakers = Wakers::new(capacity.workers).map_err(|os| StartError::Os { call: "eventfd", os })?;
     let clock = Clock::start();
     node.hub.measure_holds(hold_clock_us);
-    let processors = pinned_processors(settings)?;
+    let processors = pinned_processors(settings);
     let (notices_to, notices) = unbounded();
     let (reports_to, reports) = unbounded();
     let mut starting = StartingWorkers { threads: Vec::new(), go: Vec::new(), reports };
@@ -128,7 +128,7 @@ pub fn start(launch: ServerLaunch<'_>) -> Result<Server, StartError> {
         let setup = WorkerSetup {
             inbox,
             seed: seed.wrapping_add(index as u64),
-            private: settings.fd_tables_private,
+            private: capacity.private_tables,
             crowded: capacity.crowded,
             backend: settings.send_backend,
             listeners: listener_setup(index, &listening, capacity, options, &processors),
@@ -166,12 +166,15 @@ fn take_addresses(
     Ok(all.into_iter().unzip())
 }
 
-/// Those that workers are pinned to, in turn; none when they are not.
-fn pinned_processors(settings: &Settings) -> Result<Vec<usize>, StartError> {
+/// Processors that workers are pinned to, in turn; none when they are not, or when the system tells none.
+fn pinned_processors(settings: &Settings) -> Vec<usize> {
     if !settings.pin_workers {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    process::processors().map_err(|os| StartError::Os { call: "sched_getaffinity", os })
+    process::processors().unwrap_or_else(|error| {
+        log::warn!("event=pin_refused error=\"{error}\"");
+        Vec::new()
+    })
 }
 
 fn listener_setup(

@@ -41,6 +41,7 @@ mod planning;
 mod publish;
 mod readiness;
 mod received;
+mod refused_calls;
 mod resume;
 mod rows;
 mod signals;

@@ -114,8 +114,8 @@ fn judge_files(host: &HostFacts) -> Finding {
         new_finding("nofile", &unit, found_words, needed.to_string(), bad_unless(*found >= needed));
     let enough = needed.max(host.connections * FILES_ADVISED_PERCENT / 100);
     files.why = format!(
-        "each worker has a file table of its own (fd_tables = private), {workers} × {found} files hold about \
-         {} connections; then newcomers are refused",
+        "each worker has a file table of its own (unless fd_tables = shared), {workers} × {found} files hold \
+         about {} connections; then newcomers are refused",
         found.saturating_sub(RESERVED_FILES).saturating_mul(workers)
     );
     files.fix = vec![
