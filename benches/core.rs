@@ -49,6 +49,7 @@ impl Io for Sink {
     fn traffic(&mut self, _slot: u32) -> Option<ConnectionTraffic> {
         None
     }
+    fn wake(&mut self, _mask: u64) {}
     fn close(&mut self, _slot: u32, _how: CloseMode) {}
 }
 

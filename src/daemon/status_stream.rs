@@ -42,7 +42,7 @@ impl StatusStream {
         let post = NewEvent { topics: vec![STATUS_TOPIC.into()], draft };
         // Refused while the server drains or is overloaded; then the pages ask by themselves.
         if let Ok(published) = self.node.hub.publish(vec![post], None, now) {
-            self.wakers.wake(published.wake);
+            self.wakers.wake(self.node.hub.claim_sleepers(published.mailed));
         }
     }
 }

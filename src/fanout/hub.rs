@@ -25,7 +25,7 @@ pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
 use super::hash::SeededHash;
 use super::idempotency::{IdempotencyKey, IdempotencyTable, PublishReceipt};
 use super::journal::Journal;
-use super::mail::{ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
+use super::mail::{self, ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
 use super::topic_log::{FrameMeter, SharedFrame, TopicLog, TopicRef, Topics};
 use crate::base::counters::RefusalReason;
 use crate::base::histogram::Distribution;
@@ -176,7 +176,7 @@ impl Hub {
         inner.expire(now, EVICTIONS_PER_CALL);
         let key = key.map(|key| (inner.idempotency.digest(key.text), key));
         if let Some(known) = key.and_then(|(digest, key)| inner.idempotency.find(digest, key)) {
-            return Ok(PublishOutcome { receipt: known?, repeated: true, wake: 0 });
+            return Ok(PublishOutcome { receipt: known?, repeated: true, mailed: 0 });
         }
         self.admit(&mut inner, &posts, key.is_some())?;
         let mut receipt = PublishReceipt { id: inner.head, events: posts.len() as u64, subscribers: 0 };
@@ -191,7 +191,7 @@ impl Hub {
             inner.idempotency.remember(digest, key, receipt, now.mono_ms);
         }
         drop(inner);
-        Ok(PublishOutcome { receipt, repeated: false, wake: self.claim_sleepers(interested) })
+        Ok(PublishOutcome { receipt, repeated: false, mailed: interested })
     }
 
     /// Keeps an event under the next id of the publish order and mails it to each interested worker once.
@@ -270,7 +270,7 @@ impl Hub {
     }
 
     /// When frames that have left the history leave no room for new ones, tells the workers to shed those who
-    /// hold them; once a second at most. Returns the workers to wake.
+    /// hold them; once a second at most. Returns the workers that have mail, a bit each.
     pub(crate) fn request_shedding(&self, now: Now) -> u64 {
         let mut inner = self.lock();
         let in_flight = self.meter.bytes().saturating_sub(inner.journal.bytes());
@@ -282,7 +282,7 @@ impl Hub {
         for mailbox in &self.mailboxes {
             mailbox.send_control(ControlMessage::Shed);
         }
-        self.claim_sleepers(u64::MAX)
+        mail::all_workers(self.mailboxes.len())
     }
 
     /// From now on nothing is published.
@@ -290,7 +290,8 @@ impl Hub {
         self.lock().draining = true;
     }
 
-    /// Which of the workers in `mask` sleep; each is reported once and must then be woken.
+    /// Which of the workers in `mask` sleep. Each is reported once, and must be woken at once: nobody else
+    /// will do it.
     pub fn claim_sleepers(&self, mask: u64) -> u64 {
         let asleep = |worker: &usize| mask & (1 << worker) != 0 && self.mailboxes[*worker].claim_sleep();
         (0..self.mailboxes.len()).filter(asleep).fold(0, |wake, worker| wake | 1 << worker)

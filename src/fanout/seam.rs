@@ -72,6 +72,8 @@ pub trait Io {
     fn peer_address(&mut self, slot: u32) -> Option<SocketAddr>;
     /// Traffic that the kernel has counted, where it does. Costs a system call, too.
     fn traffic(&mut self, slot: u32) -> Option<ConnectionTraffic>;
+    /// Wakes the workers of `mask`, a bit each, at once: they slept, and mail came to them.
+    fn wake(&mut self, mask: u64);
     /// Ends the connection; the slot may be reused at once.
     fn close(&mut self, slot: u32, how: CloseMode);
 }

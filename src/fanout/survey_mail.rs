@@ -6,7 +6,7 @@
 //!   └────────────── ControlMessage::Surveyed, from the last worker ◄──────────────────────────┘
 //! ```
 //!
-//! Functions over the node. Each returns the workers to wake, a bit each.
+//! Functions over the node. Masks have a bit for each worker.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use super::node::Node;
 use super::survey::{Survey, SurveyAsker, SurveyFindings, SurveyQuestion};
 use crate::base::limits::TOLD_ADDRESSES_MAX;
 
-/// Sends a question to the workers of a mask. Returns the workers to wake. A worker with many messages
-/// waiting stands still: it gets no question, and counts as one that has not answered.
+/// Sends a question to the workers of a mask. A worker with many messages waiting stands still: it gets no
+/// question, and counts as one that has not answered.
 pub(crate) fn send_survey(
     node: &Node,
     question: SurveyQuestion,
     asker: Option<SurveyAsker>,
     mask: u64,
-) -> (Arc<Survey>, u64) {
+) -> Arc<Survey> {
     let survey = Arc::new(Survey::new(question, asker, mask));
     for worker in (0..node.workers()).filter(|worker| mask & 1 << worker != 0) {
         let mailbox = node.hub.mailbox(worker);
@@ -31,10 +31,10 @@ pub(crate) fn send_survey(
             mailbox.send_control(ControlMessage::Survey(Arc::clone(&survey)));
         }
     }
-    (survey, node.hub.claim_sleepers(mask))
+    survey
 }
 
-/// Adds a worker's findings to a survey. Returns the workers to wake.
+/// Adds a worker's findings to a survey. Returns the workers that have mail of it.
 pub(crate) fn submit_findings(node: &Node, survey: &Arc<Survey>, worker: usize, part: SurveyFindings) -> u64 {
     if !survey.add(worker, part) || survey.is_abandoned() {
         return 0;
@@ -42,7 +42,7 @@ pub(crate) fn submit_findings(node: &Node, survey: &Arc<Survey>, worker: usize, 
     match survey.asker() {
         Some(SurveyAsker { worker: asker, token }) => {
             node.hub.mailbox(asker).send_control(ControlMessage::Surveyed(token, Arc::clone(survey)));
-            node.hub.claim_sleepers(1 << asker)
+            1 << asker
         }
         None => {
             let counts = survey.take_findings().addresses;
@@ -55,9 +55,9 @@ pub(crate) fn submit_findings(node: &Node, survey: &Arc<Survey>, worker: usize, 
 /// Begins a survey of client addresses. [`Node::top_addresses`] has the result once all workers have
 /// answered. Returns the workers to wake.
 pub fn count_addresses(node: &Node) -> u64 {
-    let (survey, wake) = send_survey(node, SurveyQuestion::Addresses, None, node.all_workers());
+    let survey = send_survey(node, SurveyQuestion::Addresses, None, node.all_workers());
     if let Some(unfinished) = node.replace_address_survey(survey) {
         unfinished.abandon();
     }
-    wake
+    node.hub.claim_sleepers(node.all_workers())
 }

@@ -73,8 +73,8 @@ impl Worker {
         let Some(place) = BudgetShare::try_take(&self.node.surveys, 1) else {
             return self.refuse(slot, context, RefusalReason::Surveys);
         };
-        let (survey, wake) = send_survey(&self.node, question, Some(self.survey_asker(slot)), mask);
-        self.wake |= wake;
+        let survey = send_survey(&self.node, question, Some(self.survey_asker(slot)), mask);
+        self.mailed |= mask;
         let context = context.without_origin();
         self.exchange_mut(slot).phase =
             ExchangePhase::Surveying(Box::new(PendingSurvey::new(survey, goal, context, place)));
@@ -156,8 +156,8 @@ impl Worker {
     ) {
         let mask = ids.iter().fold(0, |mask, id| mask | 1 << id.worker);
         let question = SurveyQuestion::Describe(ids);
-        let (survey, wake) = send_survey(&self.node, question, Some(self.survey_asker(slot)), mask);
-        self.wake |= wake;
+        let survey = send_survey(&self.node, question, Some(self.survey_asker(slot)), mask);
+        self.mailed |= mask;
         std::mem::replace(&mut pending.survey, survey).abandon();
         pending.goal = SurveyGoal::Describe(page);
         self.exchange_mut(slot).phase = ExchangePhase::Surveying(pending);

@@ -83,7 +83,7 @@ impl Worker {
         let seen = match &survey.question {
             SurveyQuestion::End(id) => {
                 let ended = self.end_by_operator(io, *id);
-                self.wake |= submit_findings(
+                self.mailed |= submit_findings(
                     &self.node,
                     &survey,
                     self.index,
@@ -127,7 +127,7 @@ impl Worker {
                 part.topics = top.into_sorted().into_iter().map(|(_, TopicByName(row))| row).collect();
             }
         }
-        self.wake |= submit_findings(&self.node, &walk.survey, self.index, part);
+        self.mailed |= submit_findings(&self.node, &walk.survey, self.index, part);
     }
 
     /// Offers one slice of connections to a ranking or a count. Returns whether it was the last.

@@ -197,13 +197,13 @@ impl Worker {
             Ok(published) => published,
             Err(why) => {
                 if why == RefusalReason::Overload {
-                    self.wake |= self.node.hub.request_shedding(self.now);
+                    self.mailed |= self.node.hub.request_shedding(self.now);
                 }
                 return self.refuse(slot, context, why);
             }
         };
-        let PublishOutcome { receipt, repeated, wake } = published;
-        self.wake |= wake;
+        let PublishOutcome { receipt, repeated, mailed } = published;
+        self.mailed |= mailed;
         if repeated {
             self.counters().count(Count::PublishRepeated);
         } else {

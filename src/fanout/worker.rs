@@ -1,8 +1,8 @@
 //! One worker: its connections, its topics, its timers, and the order of work in a turn.
 //!
 //! ```text
-//! turn: control → some reads → mail → one batch of own output → one batch of the rounds → timers
-//!       → a slice of a survey
+//! turn: control → some reads → wakes of others → mail → one batch of own output → one batch of the rounds
+//!       → timers → a slice of a survey
 //! ```
 //!
 //! Every step has a budget, and that of the reads is small while a round runs: a health check, a publish or a
@@ -53,8 +53,6 @@ pub struct PollReadiness {
 /// Requests of a turn to the driver, in the order of [`Worker`]'s contract.
 #[derive(Clone, Copy, Debug)]
 pub struct TurnOutcome {
-    /// Workers to wake, a bit each.
-    pub wake: u64,
     /// The operator has asked for a drain of the whole server.
     pub drain_requested: bool,
     /// Everything has ended: no further turn.
@@ -87,7 +85,7 @@ pub(super) struct DrainWindow {
 ///    edges, come late, be false or bear a stale token.
 /// 2. [`turn`](Worker::turn), with a time that never goes back. It sends, reads and closes through [`Io`];
 ///    [`Io::close`] is the last call for its slot. The [`TurnOutcome`] names the steps that follow.
-/// 3. Wakes the workers of `wake`, passes on `drain_requested`, and stops here if `finished`.
+/// 3. Passes on `drain_requested`, and stops here if `finished`.
 /// 4. While `listening`, [`open`](Worker::open) for each accepted socket; few of them if `rounds_left`.
 ///    `None`: closes the socket. A token: keeps the socket in the token's slot until [`Io::close`], or calls
 ///    [`register_failed`](Worker::register_failed) and drops it. After a token the next turn must not wait.
@@ -115,7 +113,8 @@ pub struct Worker {
     /// stand behind a crowd of newcomers, nor they behind many publishers.
     read_queue: LaneQueues<ReadLane>,
     pub(super) scratch: Vec<u8>,
-    pub(super) wake: u64,
+    /// Workers that were sent mail since the last wake, a bit each.
+    pub(super) mailed: u64,
     pub(super) drain_requested: bool,
     pub(super) drain: Option<DrainWindow>,
     pub(super) stopping: bool,
@@ -162,7 +161,7 @@ impl Worker {
             write_queue: LaneQueues::default(),
             read_queue: LaneQueues::default(),
             scratch: vec![0; SCRATCH_BYTES],
-            wake: 0,
+            mailed: 0,
             drain_requested: false,
             drain: None,
             stopping: false,
@@ -273,6 +272,8 @@ impl Worker {
         self.counters().count(Count::Turns);
         self.take_control(io);
         self.read_ready(io);
+        // Now and not at the end of the turn: they need not wait for this worker's own subscribers.
+        self.wake_mailed(io);
         self.count_exhausted(TurnStep::Reads, !self.read_queue.is_empty());
         self.take_mail();
         self.count_exhausted(TurnStep::Mail, !self.inbox.frames.is_empty());
@@ -283,6 +284,7 @@ impl Worker {
         let timers_left = self.expire_timers(io);
         self.count_exhausted(TurnStep::Timers, timers_left);
         self.continue_walk(io);
+        self.wake_mailed(io);
         if self.index == 0 && now.mono_ms >= self.sweep_at_ms {
             let more = self.node.hub.sweep(now);
             self.sweep_at_ms = now.mono_ms + if more { 0 } else { SWEEP_MS };
@@ -290,7 +292,6 @@ impl Worker {
         let finished = self.is_finished(io);
         let more = timers_left || self.has_work();
         TurnOutcome {
-            wake: std::mem::take(&mut self.wake),
             drain_requested: std::mem::take(&mut self.drain_requested),
             finished,
             listening: !self.stopping,
@@ -304,6 +305,16 @@ impl Worker {
     fn count_exhausted(&self, step: TurnStep, left: bool) {
         if left {
             self.counters().exhaust(step);
+        }
+    }
+
+    /// Wakes those workers that sleep over mail of this one. A sleeper is taken only here, where the wake
+    /// follows at once: to others it would seem awake meanwhile.
+    fn wake_mailed(&mut self, io: &mut impl Io) {
+        let mailed = std::mem::take(&mut self.mailed);
+        let sleepers = if mailed == 0 { 0 } else { self.node.hub.claim_sleepers(mailed) };
+        if sleepers != 0 {
+            io.wake(sleepers);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::base::survey::ConnectionTraffic;
 use crate::fanout::seam::{CloseMode, Io, ReadResult, SendOp, SendResult};
 use crate::reactor::body_windows::BodyWindows;
 use crate::reactor::clock::Clock;
+use crate::reactor::notices::Wakers;
 use crate::sys::ring::{RingOutcome, SendRing};
 use crate::sys::socket::{self, Socket};
 use crate::sys::tcp;
@@ -34,16 +35,17 @@ pub(crate) struct Sockets {
     ring: Option<Box<SendRing>>,
     body_windows: BodyWindows,
     clock: Clock,
+    wakers: Wakers,
 }
 
 impl Sockets {
     /// No sockets yet. Must be called in the thread, and with the file table, that will use them: `worker`'s.
-    pub(crate) fn new(backend: SendBackend, worker: usize, clock: Clock) -> Sockets {
+    pub(crate) fn new(backend: SendBackend, worker: usize, clock: Clock, wakers: Wakers) -> Sockets {
         let ring = match backend {
             SendBackend::Writev => None,
             SendBackend::Auto | SendBackend::IoUring => open_ring(backend, worker),
         };
-        Sockets { slots: Vec::new(), open: 0, ring, body_windows: BodyWindows::default(), clock }
+        Sockets { slots: Vec::new(), open: 0, ring, body_windows: BodyWindows::default(), clock, wakers }
     }
 
     /// How many are open.
@@ -204,6 +206,10 @@ impl Io for Sockets {
         self.get(slot).and_then(|socket| tcp::traffic(socket).ok())
     }
 
+    fn wake(&mut self, mask: u64) {
+        self.wakers.wake(mask);
+    }
+
     fn close(&mut self, slot: u32, how: CloseMode) {
         let Some(socket) = self.remove(slot) else { return };
         if how == CloseMode::Reset {
@@ -230,9 +236,13 @@ mod tests {
         (Socket::from(OwnedFd::from(near)), listener.accept().unwrap().0)
     }
 
+    fn sockets_of(backend: SendBackend) -> Sockets {
+        Sockets::new(backend, 0, Clock::start(), Wakers::new(1).unwrap())
+    }
+
     /// Results of a backend on sockets that are idle, full, gone, and for a send too large for a buffer.
     fn results(backend: SendBackend) -> Vec<SendResult> {
-        let mut sockets = Sockets::new(backend, 0, Clock::start());
+        let mut sockets = sockets_of(backend);
         let (mut near, mut peers): (Vec<_>, Vec<_>) = (0..8).map(|_| pair()).unzip();
         // Full at once and for good: a TCP peer makes room later, when bytes on their way have arrived.
         let mut filled = Vec::new();
@@ -283,7 +293,7 @@ mod tests {
     #[test]
     fn reads_tell_empty_bytes_end_and_broken_apart() {
         use std::io::Write;
-        let mut sockets = Sockets::new(SendBackend::Writev, 0, Clock::start());
+        let mut sockets = sockets_of(SendBackend::Writev);
         let mut buffer = [0; 16];
         let (near, mut peer) = pair();
         sockets.insert(3, near);
@@ -312,7 +322,7 @@ mod tests {
         listener.listen(1).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         let mut peer = TcpStream::connect(address).unwrap();
-        let mut sockets = Sockets::new(SendBackend::Writev, 0, Clock::start());
+        let mut sockets = sockets_of(SendBackend::Writev);
         let socket = Socket::from(OwnedFd::from(listener.accept().unwrap().0));
         let options = SocketOptions::new(&Settings::default());
         set_accepted_options(&socket, ListenerKind::Control, options);

@@ -285,11 +285,11 @@ fn prepare_worker(setup: WorkerSetup) -> Result<WorkerShell, StartFault> {
     poll.registry()
         .register(&mut SourceFd(&waker), worker::WAKER, Interest::READABLE)
         .map_err(os("epoll_ctl"))?;
-    let sockets = Sockets::new(backend, index, clock);
+    let sockets = Sockets::new(backend, index, clock, wakers);
     let listeners = WorkerListeners::open(&sources, poll.registry(), listeners)
         .map_err(|(number, error)| StartFault::Listener(number, error))?;
     let core = core::Worker::new(Arc::clone(&node), index, inbox, seed);
-    Ok(WorkerShell { index, crowded, node, core, poll, sockets, listeners, wakers, clock, notices })
+    Ok(WorkerShell { index, crowded, node, core, poll, sockets, listeners, clock, notices })
 }
 
 impl Server {

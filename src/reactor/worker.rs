@@ -24,7 +24,7 @@ use crate::reactor::accept::{
 };
 use crate::reactor::clock::Clock;
 use crate::reactor::io::Sockets;
-use crate::reactor::notices::{Wakers, WorkerNotice};
+use crate::reactor::notices::WorkerNotice;
 use crate::reactor::reserve;
 use crate::reactor::trace_lines;
 
@@ -60,8 +60,6 @@ pub(crate) struct WorkerShell {
     pub(crate) sockets: Sockets,
     /// Listeners of this worker.
     pub(crate) listeners: WorkerListeners,
-    /// Wakers of all workers.
-    pub(crate) wakers: Wakers,
     /// Clock that all workers share.
     pub(crate) clock: Clock,
     /// To the main thread.
@@ -84,7 +82,6 @@ impl WorkerShell {
             let (ready, now) = self.wait_for_events(&mut events, wait_ms, ended_us);
             self.core.set_tracing(log::log_enabled!(log::Level::Debug));
             let turn = self.core.turn(&mut self.sockets, now);
-            self.wakers.wake(turn.wake & !(1 << self.index));
             if turn.drain_requested && !drain_told {
                 drain_told = true;
                 // A main thread that listens no more is on its way out.

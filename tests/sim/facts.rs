@@ -9,6 +9,7 @@ use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN};
 use fanwheel::base::settings::{ListenerKind, Settings, UrlProfile};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::Now;
+use fanwheel::fanout::mail::MailboxReceiver;
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Worker;
 
@@ -22,12 +23,17 @@ struct Bench {
     now: Now,
 }
 
+const START: Now = Now { mono_ms: 1, mono_us: 1_000, wall_ms: 1_700_000_000_000 };
+
+fn node(settings: Settings, workers: usize) -> (Arc<Node>, Vec<MailboxReceiver>) {
+    let start = EventId::start_of_run(START.wall_ms, IdTag::from_random(7));
+    Node::new(settings, workers, 1_000, Pages::default(), start, 7)
+}
+
 impl Bench {
     fn new(settings: Settings) -> Bench {
-        let now = Now { mono_ms: 1, mono_us: 1_000, wall_ms: 1_700_000_000_000 };
-        let pages = Pages::default();
-        let start = EventId::start_of_run(now.wall_ms, IdTag::from_random(7));
-        let (node, mut inboxes) = Node::new(settings, 1, 1_000, pages, start, 7);
+        let now = START;
+        let (node, mut inboxes) = node(settings, 1);
         let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
         let mut net = Net::new(1, 7);
         net.cuts = false;
@@ -348,6 +354,31 @@ fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
     // Nobody wants anything of it, and all are looked at for each topic.
     let turns = unfinished(&bench) - before;
     assert!(turns as usize >= 900 * 60 / LOOKS_PER_BATCH, "all within {turns} turns");
+}
+
+#[test]
+fn a_sleeping_worker_is_woken_before_the_publishing_one_serves_its_own_subscribers() {
+    let mut bench = Bench::new(Settings::default());
+    let (node, mut inboxes) = node(Settings::default(), 2);
+    bench.worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
+    let mut sleeper = Worker::new(node, 1, inboxes.remove(0), 7);
+    bench.net = Net::new(2, 7);
+    let subscribe = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
+    bench.connect(ListenerKind::Public, subscribe);
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let remote = bench.net.connect(1, ListenerKind::Public, address, Window::Large);
+    let token = sleeper.open(bench.now, ListenerKind::Public, Some(address)).expect("there is room");
+    bench.net.opened(remote, token);
+    bench.net.send(remote, subscribe);
+    (0..3).for_each(|_| {
+        bench.turn(1);
+        sleeper.turn(&mut bench.net.port(1), bench.now);
+    });
+    assert!(sleeper.fall_asleep(), "nothing waits for it");
+    bench.net.woken = 0;
+    bench.connect(ListenerKind::Control, &batch(1));
+    bench.turn(1);
+    assert_eq!(bench.net.woken_before_send, 1 << 1, "it sleeps while others are sent to");
 }
 
 #[test]

@@ -135,6 +135,10 @@ pub struct Net {
     pub batch_full: Vec<bool>,
     /// The time on the workers' clock.
     pub now_us: u64,
+    /// Workers woken since this was last taken, a bit each.
+    pub woken: u64,
+    /// Those that were woken when a batch was last sent.
+    pub woken_before_send: u64,
     /// Now and then the kernel takes less than there is room for.
     pub cuts: bool,
     slots: Vec<Vec<Option<usize>>>,
@@ -196,6 +200,8 @@ impl Net {
             closures: Vec::new(),
             batch_full: vec![false; workers],
             now_us: 0,
+            woken: 0,
+            woken_before_send: 0,
             cuts: true,
             slots: vec![Vec::new(); workers],
             prng: Prng::new(seed),
@@ -472,6 +478,7 @@ impl Io for Port<'_> {
         let slots: BTreeSet<u32> = sends.iter().map(|send| send.slot).collect();
         assert_eq!(slots.len(), sends.len(), "two sends to one connection in a batch");
         let bytes: usize = sends.iter().flat_map(|send| send.parts).map(|part| part.len()).sum();
+        self.net.woken_before_send = self.net.woken;
         self.net.batch_full[self.worker] = bytes >= BATCH_BYTES_MAX;
         for send in sends {
             send.result = self.send_one(send);
@@ -524,6 +531,11 @@ impl Io for Port<'_> {
             bytes_sent: self.net.socks[conn].bytes_taken,
             ..ConnectionTraffic::default()
         })
+    }
+
+    fn wake(&mut self, mask: u64) {
+        assert!(mask != 0, "a wake of nobody");
+        self.net.woken |= mask;
     }
 
     fn close(&mut self, slot: u32, how: CloseMode) {

@@ -258,7 +258,8 @@ impl Shell {
             let refused = std::mem::take(&mut net.backlog[index]);
             refused.into_iter().for_each(|conn| net.drop_socket(conn));
         }
-        self.wake(turn.wake);
+        let woken = std::mem::take(&mut net.woken);
+        self.wake(woken);
         if turn.drain_requested && !self.draining {
             self.control(&ControlMessage::Drain);
         }

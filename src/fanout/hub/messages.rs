@@ -21,8 +21,8 @@ pub struct PublishOutcome {
     pub(crate) receipt: PublishReceipt,
     /// The answer was given before; nothing was published now.
     pub(crate) repeated: bool,
-    /// Workers to wake, a bit each.
-    pub(crate) wake: u64,
+    /// Workers that have mail of it, a bit each: those of them that sleep are to be woken.
+    pub(crate) mailed: u64,
 }
 
 /// A subscriber that has joined its topics.

@@ -336,3 +336,15 @@ fn each_hold_of_the_lock_is_measured_by_the_drivers_clock() {
     let holds = hub.holds_us();
     assert_eq!((holds.count(), holds.sum, hub.take_hold_peak_us()), (3, 2_703, 2_000));
 }
+
+#[test]
+fn a_publish_leaves_sleepers_to_those_who_write_the_wake() {
+    let (hub, _inboxes) = hub(|_| {});
+    join(&hub, &["a"], StreamStart::Now, at(1));
+    assert!(hub.mailbox(0).fall_asleep(), "nothing waits for it");
+    let publish = || hub.publish(vec![post(&["a"], "x")], None, at(2)).expect("there is room").mailed;
+    let (first, second) = (publish(), publish());
+    assert_eq!((first, second), (1, 1));
+    assert_eq!(hub.claim_sleepers(second), 1, "whoever comes first to write wakes it");
+    assert_eq!(hub.claim_sleepers(first), 0);
+}
