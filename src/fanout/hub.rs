@@ -320,7 +320,7 @@ impl Hub {
             topic.subscribers += 1;
         }
         inner.subscriptions += topics.len();
-        Ok(inner.place_subscriber(topics, start))
+        Ok(inner.place_subscriber(topics, start, now.wall_ms))
     }
 
     /// A subscriber of `worker` leaves a topic; `last` when the worker has no other one there.

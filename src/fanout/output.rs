@@ -27,7 +27,7 @@ use crate::base::limits::{
     READ_FRAMES_SHORT, REPLAY_BYTES_BESIDE_ROUNDS,
 };
 use crate::base::settings::SlowPolicy;
-use crate::wire::reply;
+use crate::wire::gap::{GapReason, TopicGap, append_gap_events};
 
 /// Offer to one connection: its own bytes, then frames from the log.
 struct OutputItem {
@@ -476,22 +476,15 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
     if to_newest {
         stream.position = after.max(hub.position_before_newest(&places, 1));
     }
-    let mut gaps = 0;
+    let mut gaps = Vec::new();
     for (nth, &index) in places.iter().enumerate() {
         let log = hub.log(index);
         let reported_floors =
             stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
-        let next = log.after(stream.position).next().map(|frame| frame.id());
+        let oldest = log.after(stream.position).next().map(|frame| frame.id());
         let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
         if passed_over || log.floor() > after.max(reported_floors) {
-            reply::append_gap_event(
-                stream.own_output_mut(),
-                chunked,
-                hub.name(index),
-                &after.to_string(),
-                next,
-            );
-            gaps += 1;
+            gaps.push(TopicGap { topic: hub.name(index), oldest });
         }
         if let Some(selection) = &mut stream.selection {
             selection.reported_floors[nth] = log.floor();
@@ -500,5 +493,10 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
     if let [only] = places[..] {
         stream.position = stream.position.max(hub.log(only).floor());
     }
-    gaps
+    let told = gaps.len() as u64;
+    if told > 0 {
+        let own = stream.own_output_mut();
+        append_gap_events(own, chunked, &after.to_string(), GapReason::Evicted, &mut gaps);
+    }
+    told
 }

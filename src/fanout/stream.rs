@@ -12,6 +12,7 @@ use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{KIB, RETRY_JITTER_PERCENT};
 use crate::base::settings::{SlowPolicy, UrlProfile};
 use crate::base::time::{Tick, ticks_of_ms};
+use crate::wire::gap::{TopicGap, append_gap_events};
 use crate::wire::reply;
 use crate::wire::request::{StreamStart, SubscribeRequest};
 
@@ -107,9 +108,9 @@ impl Worker {
         };
         self.counters().count(Count::Resumed);
         self.counters().add(Count::Gaps, joined.gaps.len() as u64);
-        for &(nth, oldest) in &joined.gaps {
-            reply::append_gap_event(own, chunked, &subscribe.topics[nth], &after, oldest);
-        }
+        let gap = |&(nth, oldest): &(usize, _)| TopicGap { topic: &subscribe.topics[nth], oldest };
+        let mut gaps: Vec<TopicGap<'_>> = joined.gaps.iter().map(gap).collect();
+        append_gap_events(own, chunked, &after, joined.gap_reason, &mut gaps);
     }
 
     fn draw_end_due(&mut self, tick: Tick) -> Tick {

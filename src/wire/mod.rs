@@ -9,6 +9,7 @@ pub mod body;
 pub mod cors;
 pub(crate) mod fields;
 pub mod frame;
+pub(crate) mod gap;
 pub(crate) mod guard;
 pub mod head;
 pub(crate) mod line;

@@ -365,26 +365,6 @@ pub(crate) fn append_retry_line(out: &mut Vec<u8>, chunked: bool, retry_ms: u64)
     append_chunk(out, chunked, |out| push_fmt(out, format_args!("retry: {retry_ms}\n")));
 }
 
-/// `event: fanwheel.gap`: events of `topic` after `after` may be missing; `oldest` is the oldest one kept.
-pub(crate) fn append_gap_event(
-    out: &mut Vec<u8>,
-    chunked: bool,
-    topic: &str,
-    after: &str,
-    oldest: Option<EventId>,
-) {
-    append_chunk(out, chunked, |out| {
-        out.extend_from_slice(b"event: fanwheel.gap\ndata: {\"topic\":");
-        append_json_string(out, topic);
-        out.extend_from_slice(b",\"after\":");
-        append_json_string(out, after);
-        match oldest {
-            Some(id) => push_fmt(out, format_args!(",\"oldest\":\"{id}\"}}\n\n")),
-            None => out.extend_from_slice(b",\"oldest\":null}\n\n"),
-        }
-    });
-}
-
 /// `event: fanwheel.clock` with the server's time in Unix milliseconds.
 pub(crate) fn append_clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
     append_chunk(out, chunked, |out| {
@@ -393,7 +373,7 @@ pub(crate) fn append_clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) 
 }
 
 /// Appends the bytes of `content` as one chunk of a chunked stream.
-fn append_chunk(out: &mut Vec<u8>, chunked: bool, content: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn append_chunk(out: &mut Vec<u8>, chunked: bool, content: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     content(out);
     if !chunked {

@@ -61,9 +61,10 @@ fn position_wins_over_last_n() {
 fn gap_body(event: &Event) -> serde_json::Value {
     assert!(event.is_gap(), "a gap event was expected, not {event:?}");
     let body: serde_json::Value = serde_json::from_str(&event.data).expect("a gap's data is JSON");
-    for field in ["topic", "after", "oldest"] {
+    for field in ["after", "oldest", "reason"] {
         assert!(body.get(field).is_some(), "no {field} in {body}");
     }
+    assert!(body.get("topic").is_some() != body.get("topics").is_some(), "one topic or several: {body}");
     body
 }
 
@@ -78,6 +79,7 @@ fn gap_is_told_before_the_first_later_event_when_history_is_gone() {
             assert_eq!(gap["topic"], "a");
             assert_eq!(gap["after"], id.as_str());
             assert_eq!(gap["oldest"], ids[5].as_str());
+            assert_eq!(gap["reason"], "evicted");
             assert_eq!(stream.data(3), ["e5", "e6", "e7"]);
         }
         for (n, id) in ids.iter().enumerate().skip(5) {
@@ -109,7 +111,8 @@ fn unknown_id_is_quoted_safely_in_the_gap_event() {
     for id in ["\"", "\\", "\",\"topic\":\"forged", "\n\ndata: x", "\r", "\u{2028}", "\u{0}", "</script>"] {
         let mut stream = server.subscribe(&format!("topic=a&last_event_id={}", percent(id)));
         let event = stream.any_event(ms(1_000));
-        assert_eq!(gap_body(&event)["topic"], "a", "{id:?}");
+        let gap = gap_body(&event);
+        assert_eq!((&gap["topic"], &gap["reason"]), (&"a".into(), &"unknown_id".into()), "{id:?}");
         stream.assert_quiet(ms(20));
     }
 }
@@ -133,9 +136,30 @@ fn position_of_a_former_life_of_the_server_is_a_gap() {
     drop(server);
     let server = Launch::workers(2).start();
     let mut stream = server.resume("topic=a", &id);
-    assert_eq!(gap_body(&stream.any_event(ms(3_000)))["after"], id.as_str());
+    let gap = gap_body(&stream.any_event(ms(3_000)));
+    assert_eq!((&gap["after"], &gap["reason"]), (&id.as_str().into(), &"restart".into()));
     server.publish("a", "after");
     assert_eq!(stream.event().data, "after");
+}
+
+#[test]
+fn topics_that_lost_the_same_share_one_gap() {
+    let server = Launch::workers(2).set("history_events", 2).start();
+    let start = server.publish("busy", "0");
+    server.publish_all("busy", (1..5).map(|n| n.to_string()));
+    let all = "topic=quiet&topic=busy&topic=calm";
+    let gaps = |id: &str, count: usize| {
+        let mut stream = server.resume(all, id);
+        (0..count).map(|_| gap_body(&stream.any_event(ms(3_000)))).collect::<Vec<_>>()
+    };
+    let told = gaps("1-5", 2);
+    assert_eq!(told[0]["topics"], serde_json::json!(["quiet", "calm"]), "nothing is kept of either");
+    assert_eq!((&told[1]["topic"], &told[1]["reason"]), (&"busy".into(), &"restart".into()));
+    assert_eq!(gaps(&start, 1)[0]["topic"], "busy");
+    let next_hour = format!("{}-{}", Id::parse(&start).0 + 3_600_000, Id::parse(&start).1);
+    for id in ["1700000000000-2048", &next_hour, "17592186044415-1"] {
+        assert!(gaps(id, 2).iter().all(|gap| gap["reason"] == "unknown_id"), "no run gave {id}");
+    }
 }
 
 #[test]

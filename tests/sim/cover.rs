@@ -29,6 +29,7 @@ branches! {
     GapAtResume
     GapWhileRunning
     NeedlessGap
+    GapOfSeveralTopics
     Skipped
     Superseded
     StaleReadiness

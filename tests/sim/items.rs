@@ -38,12 +38,14 @@ pub struct Event {
 /// A gap as told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Which topic.
-    pub topic: String,
+    /// Which topics.
+    pub topics: Vec<String>,
     /// After which id.
     pub after: String,
     /// The oldest id that is kept.
     pub oldest: Option<EventId>,
+    /// Why.
+    pub reason: String,
 }
 
 /// Bytes of the item at the start of `buf`, if it is whole. `scanned` bytes are known to hold no blank line.
@@ -92,13 +94,24 @@ fn parse_own(own: &str) -> Item {
     assert!(!json.contains('\n'), "a control event has one line of data: {own:?}");
     let json: serde_json::Value = serde_json::from_str(json).expect("its data is JSON");
     match name {
-        "gap" => Item::Gap(Gap {
-            topic: json["topic"].as_str().expect("a topic").to_owned(),
-            after: json["after"].as_str().expect("an id").to_owned(),
-            oldest: json["oldest"].as_str().map(|id| EventId::parse(id.as_bytes()).expect("our id")),
-        }),
+        "gap" => Item::Gap(parse_gap(&json)),
         "clock" => Item::Clock(json["now_ms"].as_u64().expect("a time")),
         other => panic!("unknown control event {other:?}"),
+    }
+}
+
+fn parse_gap(json: &serde_json::Value) -> Gap {
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    let topics = match json.get("topics") {
+        Some(topics) => topics.as_array().expect("a list").iter().map(text).collect(),
+        None => vec![text(&json["topic"])],
+    };
+    assert_eq!(topics.len() == 1, json.get("topics").is_none(), "a list is for several: {json}");
+    Gap {
+        topics,
+        after: text(&json["after"]),
+        oldest: json["oldest"].as_str().map(|id| EventId::parse(id.as_bytes()).expect("our id")),
+        reason: text(&json["reason"]),
     }
 }
 

@@ -15,6 +15,9 @@ use crate::ledger::Ledger;
 use crate::session::Session;
 use crate::setup::{Finale, Plan, one_in};
 
+/// The time of day at which a run begins, Unix milliseconds.
+pub const START_MS: u64 = 1_700_000_000_000;
+
 /// Topics there may be; those beyond the plan's come and go.
 pub const TOPICS: usize = 40;
 

@@ -8,6 +8,7 @@ use fanwheel::base::settings::{Settings, SlowPolicy};
 
 use crate::items::{Event, Gap};
 use crate::ledger::Ledger;
+use crate::scene::START_MS;
 
 /// Where a stream was asked to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,9 +144,23 @@ impl Session {
             let after = after.unwrap_or_else(|| panic!("a gap after no id of ours: {gap:?}"));
             assert!(self.last.is_none_or(|last| last <= after), "{gap:?} told after {:?}", self.last);
         }
+        assert_eq!(gap.reason, self.gap_reason(at_resume, head), "{gap:?} in {self:#?}");
         let oldest = gap.oldest;
         self.entries.push(Entry::Gap(Told { topic, after, oldest, head, at_ms, at_resume }));
         at_resume
+    }
+
+    /// The reason that a gap must give.
+    fn gap_reason(&self, at_resume: bool, head: EventId) -> &'static str {
+        match &self.begin {
+            Begin::Foreign(text) if at_resume => match EventId::parse(text.as_bytes()) {
+                Some(id) if id.ms() <= head.ms() => "restart",
+                _ => "unknown_id",
+            },
+            // The run began later in that millisecond.
+            Begin::After(id) if at_resume && *id == EventId::at_ms(START_MS) => "restart",
+            Begin::Now | Begin::Newest(_) | Begin::After(_) | Begin::Foreign(_) => "evicted",
+        }
     }
 
     /// Looks for losses that were not told. `upto` is the node's newest id if the stream is open, is read

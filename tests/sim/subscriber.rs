@@ -8,11 +8,11 @@ use fanwheel::base::settings::{ListenerKind, SlowPolicy};
 
 use crate::answer::{Answer, Asked, Got};
 use crate::cover::Branch;
-use crate::items::Item;
+use crate::items::{Gap, Item};
 use crate::ledger::IDS_PER_MS;
 use crate::net::Net;
 use crate::peer::{Appetite, End, Peer};
-use crate::scene::{Scene, encode};
+use crate::scene::{Scene, TOPICS, encode};
 use crate::session::{Begin, Ending, Session, topic_of};
 use crate::setup::pick;
 
@@ -365,15 +365,21 @@ impl Link {
                 scene.cover.hit_if(caught_up && live, Branch::CaughtUpThenLive);
             }
             Item::Gap(gap) => {
-                let topic = (0..crate::scene::TOPICS).find(|&number| topic_of(number) == gap.topic);
-                let topic = topic.unwrap_or_else(|| panic!("a gap in a topic nobody knows: {gap:?}"));
-                let head = scene.head;
-                let at_resume = self.session_mut(scene).gap(&gap, topic, head, now.mono_ms);
-                scene.hit(if at_resume { Branch::GapAtResume } else { Branch::GapWhileRunning });
-                let ends = scene.plan.settings.slow_policy == SlowPolicy::Disconnect;
-                scene.cover.hit_if(ends && !at_resume, Branch::PassedByWithoutBeingSlow);
+                scene.cover.hit_if(gap.topics.len() > 1, Branch::GapOfSeveralTopics);
+                gap.topics.iter().for_each(|topic| self.take_gap(scene, &gap, topic));
             }
         }
+    }
+
+    /// A gap was told, among others of this topic.
+    fn take_gap(&mut self, scene: &mut Scene, gap: &Gap, topic: &str) {
+        let number = (0..TOPICS).find(|&number| topic_of(number) == topic);
+        let number = number.unwrap_or_else(|| panic!("a gap in a topic nobody knows: {gap:?}"));
+        let (head, at_ms) = (scene.head, scene.now.mono_ms);
+        let at_resume = self.session_mut(scene).gap(gap, number, head, at_ms);
+        scene.hit(if at_resume { Branch::GapAtResume } else { Branch::GapWhileRunning });
+        let ends = scene.plan.settings.slow_policy == SlowPolicy::Disconnect;
+        scene.cover.hit_if(ends && !at_resume, Branch::PassedByWithoutBeingSlow);
     }
 
     /// The server has ended the connection.

@@ -23,7 +23,7 @@ use crate::ledger::Ledger;
 use crate::net::{Net, Window};
 use crate::prober::Prober;
 use crate::publisher::Publisher;
-use crate::scene::{Scene, TOPICS};
+use crate::scene::{START_MS, Scene, TOPICS};
 use crate::setup::{Plan, pick};
 use crate::shell::Shell;
 use crate::subscriber::Subscriber;
@@ -59,7 +59,7 @@ impl World {
         let mut prng = Prng::new(seed);
         let plan = Arc::new(Plan::draw(&mut prng));
         let mono_ms = prng.below(1_000);
-        let now = Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: 1_700_000_000_000 };
+        let now = Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: START_MS };
         let pages = Pages {
             metrics: Box::new(|_, _| "metrics".to_owned()),
             status: Box::new(|_, _| "{}".to_owned()),

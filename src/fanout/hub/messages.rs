@@ -4,6 +4,7 @@ use crate::base::id::EventId;
 use crate::fanout::idempotency::PublishReceipt;
 use crate::fanout::topic_log::TopicRef;
 use crate::wire::frame::Draft;
+use crate::wire::gap::GapReason;
 
 /// An event on its way in: its topics (distinct, at least one) and its encoded form.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct SubscribeOutcome {
     pub(crate) reported_floors: Vec<EventId>,
     /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
     pub(crate) gaps: Vec<(usize, Option<EventId>)>,
+    /// Cause of them, if there are any.
+    pub(crate) gap_reason: GapReason,
 }
 
 /// What the hub holds at a moment.

@@ -1,10 +1,12 @@
 //! Where a stream begins: how far the id that a client comes with is believed.
 //!
-//! | the client comes with | position | a gap in each topic that |
-//! | --- | --- | --- |
-//! | an id of this run | the id | has lost events after it |
-//! | a moment, `<ms>-0` | the moment, or now if it lies ahead | has lost events after it |
-//! | anything else | before everything kept | it names |
+//! | the client comes with | position | a gap in each topic that | reason |
+//! | --- | --- | --- | --- |
+//! | an id of this run | the id | has lost events after it | evicted |
+//! | a moment of this run, or one ahead | the moment, or now | has lost events after it | evicted |
+//! | a moment from before this run | the moment | it names | restart |
+//! | an id of another run, or from before this run | before everything kept | it names | restart |
+//! | an id from the future, or that no run gives; no id | before everything kept | it names | unknown id |
 //!
 //! An id of another run is older or newer than ours by chance alone: the clock may have been stepped back in
 //! between, or the other run goes on behind the same balancer. So its order is never compared with ours.
@@ -12,20 +14,31 @@
 use super::{HubState, SubscribeOutcome};
 use crate::base::id::EventId;
 use crate::fanout::topic_log::TopicRef;
+use crate::wire::gap::GapReason;
 use crate::wire::request::StreamStart;
+
+/// Milliseconds by which the clocks of two servers, or of two runs, may differ. An id further ahead is none
+/// that was given.
+const CLOCKS_APART_MS: u64 = 3_600_000;
 
 impl HubState {
     /// Finds where a subscriber that has just joined starts.
-    pub(super) fn place_subscriber(&self, topics: Vec<u32>, start: &StreamStart) -> SubscribeOutcome {
+    pub(super) fn place_subscriber(
+        &self,
+        topics: Vec<u32>,
+        start: &StreamStart,
+        wall_ms: u64,
+    ) -> SubscribeOutcome {
         let floors: Vec<EventId> = topics.iter().map(|&index| self.topic(index).log.floor()).collect();
+        let gap_reason = self.gap_reason(start, wall_ms);
         let mut gaps = Vec::new();
-        let mut position = match *start {
-            StreamStart::Now => self.head,
-            StreamStart::Newest(count) => self.position_before_newest(&topics, count),
-            StreamStart::After(moment) if moment.is_moment() => moment.min(self.head),
-            StreamStart::After(id) if self.has_given(id) => id,
+        let mut position = match (start, gap_reason) {
+            (StreamStart::Now, _) => self.head,
+            (&StreamStart::Newest(count), _) => self.position_before_newest(&topics, count),
+            (&StreamStart::After(moment), _) if moment.is_moment() => moment.min(self.head),
+            (&StreamStart::After(id), GapReason::Evicted) => id,
             // Whatever is kept may be new to the client.
-            StreamStart::After(_) | StreamStart::Unknown(_) => EventId::ZERO,
+            (StreamStart::After(_) | StreamStart::Unknown(_), _) => EventId::ZERO,
         };
         if matches!(start, StreamStart::After(_) | StreamStart::Unknown(_)) {
             let missed = |&(_, floor): &(usize, &EventId)| *floor > position;
@@ -36,11 +49,21 @@ impl HubState {
         }
         let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
         let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
-        SubscribeOutcome { topics, position, head: self.head, reported_floors: floors, gaps }
+        SubscribeOutcome { topics, position, head: self.head, reported_floors: floors, gaps, gap_reason }
     }
 
-    /// Whether this run has given an id, or could have.
-    fn has_given(&self, id: EventId) -> bool {
-        id.tag() == self.start.tag() && (self.start..=self.head).contains(&id)
+    /// Why events that follow `start` would be missing. Evicted: it is a place in the order of this run.
+    fn gap_reason(&self, start: &StreamStart, wall_ms: u64) -> GapReason {
+        let future = wall_ms.max(self.head.ms()).saturating_add(CLOCKS_APART_MS);
+        match *start {
+            StreamStart::Now | StreamStart::Newest(_) => GapReason::Evicted,
+            StreamStart::Unknown(_) => GapReason::UnknownId,
+            StreamStart::After(id) if id.is_moment() && id >= self.start => GapReason::Evicted,
+            StreamStart::After(id) if id.is_moment() => GapReason::Restart,
+            StreamStart::After(id) if id.tag().is_none() || id.ms() > future => GapReason::UnknownId,
+            StreamStart::After(id) if id.tag() != self.start.tag() || id < self.start => GapReason::Restart,
+            StreamStart::After(id) if id > self.head => GapReason::UnknownId,
+            StreamStart::After(_) => GapReason::Evicted,
+        }
     }
 }

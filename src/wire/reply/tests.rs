@@ -316,22 +316,6 @@ fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
 
 #[test]
 fn the_servers_own_events_are_single_chunks_of_single_lines() {
-    let id = EventId::parse(b"9-1").expect("an id");
-    let topic = "a\"b\\c\r\nid: 1\u{2028}<\u{1}\u{85}ä";
-    let data =
-        "{\"topic\":\"a\\\"b\\\\c\\r\\nid: 1\\u2028<\\u0001\\u0085ä\",\"after\":\"x\\n\",\"oldest\":\"9-1\"}";
-    let event = format!("event: fanwheel.gap\ndata: {data}\n\n");
-    assert_eq!(written(|out| append_gap_event(out, false, topic, "x\n", Some(id))), event);
-    assert_eq!(
-        written(|out| append_gap_event(out, true, topic, "x\n", Some(id))),
-        format!("{:x}\r\n{event}\r\n", event.len())
-    );
-    let parsed: serde_json::Value = serde_json::from_str(data).expect("JSON");
-    assert_eq!(parsed["topic"], topic);
-    assert_eq!(
-        written(|out| append_gap_event(out, false, "t", "", None)),
-        "event: fanwheel.gap\ndata: {\"topic\":\"t\",\"after\":\"\",\"oldest\":null}\n\n"
-    );
     assert_eq!(
         written(|out| append_clock_event(out, true, 1_700_000_000_000)),
         "36\r\nevent: fanwheel.clock\ndata: {\"now_ms\":1700000000000}\n\n\r\n"
