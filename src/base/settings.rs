@@ -113,7 +113,13 @@ pub const TABLE: &[SettingSpec] = &[
         "open connections of one client address, or one /64 of IPv6; 0 = no cap",
     ),
     int("topics_per_connection_max", "64", 1, 1_024, "topics of one subscriber"),
-    int("topics_max", "1000000", 1, COUNT_MAX, "topics that exist at once"),
+    int(
+        "topics_max",
+        "1000000",
+        1,
+        COUNT_MAX,
+        "topics that have events; for a subscriber's new topic, topics of any kind",
+    ),
     int("publish_bytes_max", "262144", 1, PUBLISH_BYTES_MAX as u64, "bytes of one publish body"),
     int("head_bytes_max", "32768", 512, 64 * KIB as u64, "bytes of one request head"),
     int(

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub(crate) memory_full: bool,
     /// Topics that exist now.
     pub(crate) topics: usize,
+    /// Those of them that no event was published to.
+    pub(crate) unpublished_topics: usize,
     /// Topics that streams listen to, each stream's counted.
     pub(crate) subscriptions: usize,
     /// Events kept for returning subscribers, each topic's copy counted.

@@ -22,6 +22,7 @@ use slab::Slab;
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
+use self::retention::TopicMaker;
 use super::hash::SeededHash;
 use super::idempotency::{IdempotencyKey, IdempotencyTable, PublishReceipt};
 use super::journal::Journal;
@@ -53,6 +54,8 @@ struct HubTopic {
     abandoned_ms: u64,
     /// It has an entry in `lingering`.
     lingers: bool,
+    /// An event was published to it. Else only subscribers have named it, and it counts for them alone.
+    published: bool,
 }
 
 impl HubTopic {
@@ -81,6 +84,8 @@ pub struct HubState {
     removed_floor: EventId,
     names: HashMap<Arc<str>, u32, SeededHash>,
     topics: Slab<HubTopic>,
+    /// Topics that an event was published to.
+    published_topics: usize,
     /// The sum of all topics' subscribers.
     subscriptions: usize,
     incarnation: u32,
@@ -120,6 +125,7 @@ impl Hub {
             removed_floor: start,
             names: HashMap::with_hasher(hash.clone()),
             topics: Slab::new(),
+            published_topics: 0,
             subscriptions: 0,
             incarnation: 0,
             journal: Journal::default(),
@@ -233,16 +239,16 @@ impl Hub {
         for post in posts {
             let mut interested = 0;
             for name in &post.topics {
-                match inner.find_topic(name) {
-                    Some(index) => interested |= inner.topics[index as usize].interest,
-                    None => new_topics += 1,
-                }
+                let topic = inner.find_topic(name).map(|index| &inner.topics[index as usize]);
+                interested |= topic.map_or(0, |topic| topic.interest);
+                new_topics += usize::from(topic.is_none_or(|topic| !topic.published));
             }
             set_bits(interested).for_each(|worker| wanted[worker] += 1);
         }
         let names = || posts.iter().flat_map(|post| &post.topics).map(|name| &**name);
-        if inner.topics.len() + new_topics > inner.bounds.topics_max
-            && !inner.free_topic_slots(names().collect())
+        if new_topics > 0
+            && inner.topics.len() + new_topics > inner.bounds.topics_max
+            && !inner.make_topic_room(names().collect(), TopicMaker::Publisher)
         {
             return Err(RefusalReason::Topics);
         }
@@ -308,8 +314,9 @@ impl Hub {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
         let new_topics = names.iter().filter(|name| inner.find_topic(name).is_none()).count();
-        if inner.topics.len() + new_topics > inner.bounds.topics_max
-            && !inner.free_topic_slots(names.iter().map(|name| &**name).collect())
+        if new_topics > 0
+            && inner.topics.len() + new_topics > inner.bounds.topics_max
+            && !inner.make_topic_room(names.iter().map(|name| &**name).collect(), TopicMaker::Subscriber)
         {
             return Err(RefusalReason::Topics);
         }
@@ -356,6 +363,7 @@ impl Hub {
         let inner = self.lock();
         HubSizes {
             topics: inner.topics.len(),
+            unpublished_topics: inner.topics.len() - inner.published_topics,
             subscriptions: inner.subscriptions,
             frames: inner.journal.events(),
             bytes: inner.journal.bytes(),
@@ -396,6 +404,7 @@ impl HubState {
             incarnation: self.incarnation,
             abandoned_ms: 0,
             lingers: false,
+            published: false,
         }) as u32;
         self.names.insert(name, index);
         index
@@ -405,7 +414,9 @@ impl HubState {
     fn keep(&mut self, event: NewEvent, id: EventId, meter: &Arc<FrameMeter>, now: Now) -> Arc<SharedFrame> {
         let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
-            self.topics[index as usize].as_ref(index)
+            let topic = &mut self.topics[index as usize];
+            self.published_topics += usize::from(!std::mem::replace(&mut topic.published, true));
+            topic.as_ref(index)
         };
         let topics: Vec<TopicRef> = event.topics.iter().map(|name| topic_ref(name)).collect();
         let (frame, sequence) = (event.draft.seal(id), self.journal.next_sequence());

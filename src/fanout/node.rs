@@ -153,6 +153,7 @@ impl Node {
             draining: self.is_draining(),
             memory_full: self.memory_full.load(Relaxed),
             topics: sizes.topics,
+            unpublished_topics: sizes.unpublished_topics,
             subscriptions: sizes.subscriptions,
             history_events: sizes.frames,
             history_bytes: sizes.bytes,

@@ -97,7 +97,7 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let (totals, last) = (&snapshot.totals, watch.last());
-    let rows: [(&str, &str, u64); 17] = [
+    let rows: [(&str, &str, u64); 18] = [
         ("connections", "Connections open now.", totals.connections_open),
         (
             "connections_max",
@@ -107,6 +107,11 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
         ("subscribers", "Streams open now.", totals.subscribers_open),
         ("lagging", "Streams whose socket was full and that have not caught up since.", totals.lagging),
         ("topics", "Topics that exist.", snapshot.topics as u64),
+        (
+            "topics_unpublished",
+            "Topics that only subscribers have named.",
+            snapshot.unpublished_topics as u64,
+        ),
         (
             "subscriptions",
             "Topics that streams listen to, each stream's counted.",

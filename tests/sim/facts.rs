@@ -382,6 +382,22 @@ fn a_sleeping_worker_is_woken_before_the_publishing_one_serves_its_own_subscribe
 }
 
 #[test]
+fn streams_that_name_all_topics_there_may_be_refuse_no_publisher_a_fresh_one() {
+    let mut bench = Bench::new(Settings { topics_max: 1_000, ..Settings::default() });
+    for stream in 0..16 {
+        let topics: Vec<String> = (0..64).map(|nth| format!("topic=s{stream}-{nth}")).collect();
+        let request = format!("GET /events?{} HTTP/1.1\r\nHost: a\r\n\r\n", topics.join("&"));
+        bench.connect(ListenerKind::Public, request.as_bytes());
+    }
+    (0..3).for_each(|_| bench.turn(1));
+    assert!(bench.node.hub.sizes().topics > 900, "{:?}", bench.node.hub.sizes());
+    let lines: String = (0..900).map(|nth| format!("{{\"topic\":\"p{nth}\",\"data\":\"x\"}}\n")).collect();
+    let publisher = bench.connect(ListenerKind::Control, &batch_of(&lines));
+    (0..3).for_each(|_| bench.turn(1));
+    assert!(bench.read(publisher).starts_with("HTTP/1.1 202"), "a publisher was refused");
+}
+
+#[test]
 fn its_age_gives_a_stream_that_takes_nothing_no_more_time() {
     let settings = Settings { max_connection_ms: 500, stall_ms: 2_000, ..Settings::default() };
     let mut bench = Bench::new(settings);

@@ -244,7 +244,8 @@ impl World {
         self.scene.head = self.node.hub.lock().head();
         let plan = &self.scene.plan;
         let sizes = self.node.hub.sizes();
-        assert!(sizes.topics <= plan.settings.topics_max, "{} topics", sizes.topics);
+        let (topics_max, published) = (plan.settings.topics_max, sizes.topics - sizes.unpublished_topics);
+        assert!(published <= topics_max && sizes.topics <= 2 * topics_max, "{sizes:?}");
         assert!(sizes.frames <= sizes.topics * plan.settings.history_events, "{} frames", sizes.frames);
         assert!(sizes.bytes <= plan.settings.history_bytes_max, "{} bytes", sizes.bytes);
         assert!(sizes.bytes <= sizes.topics * plan.settings.history_topic_bytes_max);

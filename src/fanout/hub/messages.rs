@@ -48,6 +48,8 @@ pub struct SubscribeOutcome {
 pub struct HubSizes {
     /// Topics that exist.
     pub topics: usize,
+    /// Those of them that no event was published to: only subscribers have named them.
+    pub unpublished_topics: usize,
     /// Topics that streams listen to, each stream's counted.
     pub(crate) subscriptions: usize,
     /// Frames kept in logs.

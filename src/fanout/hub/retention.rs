@@ -7,12 +7,15 @@
 //! | a topic | nobody listens, nothing is kept, and its last subscriber left `TOPIC_LINGER_MS` ago |
 //! | one that lingers | earlier, if others need its place |
 //!
+//! At most `topics_max` topics have events. Those that only subscribers have named may be as many while both
+//! together are no more; so they refuse each other, and never a publisher.
+//!
 //! Everything here happens under the hub's lock, a bounded amount at a time. Knows nothing of mailboxes.
 
 use std::sync::Arc;
 
 use super::{HubState, HubTopic};
-use crate::base::limits::{KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
+use crate::base::limits::{EVICTIONS_PER_CALL, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
 use crate::base::time::Now;
 use crate::fanout::topic_log::{SharedFrame, TopicRef};
 
@@ -30,6 +33,15 @@ const _: () = assert!(
         <= KEPT_OVERHEAD_BYTES,
     "what a kept event takes beside its bytes"
 );
+
+/// Whoever wants a topic that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TopicMaker {
+    /// An event is to be published to it.
+    Publisher,
+    /// A stream listens to it.
+    Subscriber,
+}
 
 impl HubTopic {
     /// Whether somebody listens or something is kept.
@@ -102,6 +114,7 @@ impl HubState {
 
     fn remove(&mut self, index: u32) {
         let topic = self.topics.remove(index as usize);
+        self.published_topics -= usize::from(topic.published);
         self.names.remove(&topic.name);
         self.removed_floor = self.removed_floor.max(topic.log.floor());
     }
@@ -128,19 +141,32 @@ impl HubState {
         false
     }
 
-    /// Whether all these topics can exist beside those in use. Topics that only linger give way: a gap told
-    /// without need is better than a refusal.
-    pub(super) fn free_topic_slots(&mut self, mut names: Vec<&str>) -> bool {
+    /// Makes room for these topics beside those in use. Topics that only linger give way first: a gap told
+    /// without need is better than a refusal. Returns whether `maker` may have all of them.
+    pub(super) fn make_topic_room(&mut self, mut names: Vec<&str>, maker: TopicMaker) -> bool {
         names.sort_unstable();
         names.dedup();
+        // Not all that linger in one hold: where many publishers have made topics, many may be too many.
+        let mut most = names.len() + EVICTIONS_PER_CALL;
         loop {
             // Counted anew, because a name may be that of a topic that has just given way.
-            let new_topics = names.iter().filter(|name| self.find_topic(name).is_none()).count();
-            let excess = (self.topics.len() + new_topics).saturating_sub(self.bounds.topics_max);
-            if excess == 0 || !(0..excess).all(|_| self.remove_lingering()) {
-                return excess == 0;
+            let made = names.iter().filter(|name| self.find_topic(name).is_none()).count();
+            let excess = (self.topics.len() + made).saturating_sub(self.bounds.topics_max);
+            let go = excess.min(most);
+            most -= go;
+            if go == 0 || !(0..go).all(|_| self.remove_lingering()) {
+                return excess == 0 || self.may_exceed_topics(&names, maker);
             }
         }
+    }
+
+    /// Whether a maker may have these topics although more than `topics_max` exist then: those that only
+    /// subscribers have named do not count against a publisher.
+    fn may_exceed_topics(&self, names: &[&str], maker: TopicMaker) -> bool {
+        let published =
+            |name: &&str| self.find_topic(name).is_some_and(|index| self.topics[index as usize].published);
+        let made = names.iter().filter(|name| !published(name)).count();
+        maker == TopicMaker::Publisher && self.published_topics + made <= self.bounds.topics_max
     }
 
     /// Drops at most `most` of everything that is too old. Returns whether more is.

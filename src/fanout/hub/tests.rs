@@ -281,6 +281,23 @@ fn topics_that_only_linger_give_way_to_new_ones() {
 }
 
 #[test]
+fn topics_that_only_subscribers_have_named_refuse_no_publisher() {
+    let (hub, _inboxes) = hub(|settings| settings.topics_max = 4);
+    let name = |name: &str| hub.subscribe(0, &[name.into()], &StreamStart::Now, at(1)).map(|_| ());
+    let post = |names: &[&str]| hub.publish(vec![post(names, "x")], None, at(2)).map(|_| ());
+    join(&hub, &["s1", "s2", "s3", "s4"], StreamStart::Now, at(1));
+    assert_eq!(name("s5"), Err(RefusalReason::Topics), "subscribers refuse each other");
+    for names in [["p1"], ["p2"], ["s1"]] {
+        assert_eq!(post(&names), Ok(()), "{names:?}");
+    }
+    assert_eq!((hub.sizes().topics, hub.sizes().unpublished_topics), (6, 3));
+    assert_eq!(post(&["p3", "s2"]), Err(RefusalReason::Topics), "both at once are too many");
+    assert_eq!(post(&["p3", "p2"]), Ok(()));
+    assert_eq!(post(&["s2"]), Err(RefusalReason::Topics), "it would be a fifth with events");
+    assert_eq!((name("s6"), name("p3")), (Err(RefusalReason::Topics), Ok(())));
+}
+
+#[test]
 fn topics_never_exceed_their_limit_even_if_one_that_gives_way_is_wanted_itself() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     publish(&hub, &["kept"], at(1));
