@@ -19,6 +19,7 @@ pub(crate) mod lanes;
 pub mod mail;
 pub mod node;
 mod output;
+mod pending_output;
 mod pending_survey;
 pub mod readiness;
 mod reply_context;
