@@ -87,6 +87,11 @@ impl EventId {
         if by_clock > self { by_clock } else { EventId(self.0.saturating_add(STEP)) }
     }
 
+    /// The largest id of its run before this one.
+    pub(crate) fn preceding(self) -> EventId {
+        EventId(self.0.saturating_sub(STEP))
+    }
+
     /// Reads the text form. Strict: decimal digits, one hyphen, no sign, no leading zero but a lone one, in
     /// range. Anything else is not one of our ids.
     pub fn parse(text: &[u8]) -> Option<EventId> {

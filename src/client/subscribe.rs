@@ -156,8 +156,10 @@ impl EventSubscriber {
         let last = self.last.filter(|_| !self.has_own_id).map(|last| last.to_string());
         let topics = self.topics.iter().map(|topic| ("topic", topic.as_str()));
         let events = self.events.iter().map(|event| ("event", event.as_str()));
+        // A cut before the first event then loses nothing.
+        let prime = [("prime", "1")];
         let query: Vec<(&str, &str)> =
-            topics.chain(events).chain(last.as_deref().map(|last| ("last", last))).collect();
+            topics.chain(events).chain(prime).chain(last.as_deref().map(|last| ("last", last))).collect();
         self.base.url_with_query("/events", &query)
     }
 
@@ -212,22 +214,22 @@ impl EventSubscriber {
                 Err(error) => return Ok(ConnectionEnd::Cut(format!("the stream was cut: {error}"))),
             };
             page.clear();
-            let (form, left, last_event_id) = (self.form, &mut self.left, &mut self.last_event_id);
-            let has_own_id = &mut self.has_own_id;
+            let (form, left) = (self.form, &mut self.left);
             let fed = parser.feed(&buffer[..bytes], |event| {
                 if *left == Some(0) {
                     return;
                 }
                 append_event(&mut page, &event, form);
-                if event.id_given {
-                    *last_event_id = String::from_utf8_lossy(event.id).into_owned();
-                    *has_own_id = true;
-                }
                 if let Some(left) = left.as_mut().filter(|_| event.name != GAP) {
                     *left -= 1;
                 }
             });
             self.retry_ms = parser.retry_ms().unwrap_or(self.retry_ms);
+            // Blocks that hold an id alone count, too.
+            if !parser.last_event_id().is_empty() {
+                self.last_event_id = String::from_utf8_lossy(parser.last_event_id()).into_owned();
+                self.has_own_id = true;
+            }
             let wanted = printed(write_out(&page))?;
             if !wanted || self.left == Some(0) {
                 return Ok(ConnectionEnd::Done);

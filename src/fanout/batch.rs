@@ -44,6 +44,8 @@ pub(crate) struct PlannedSend {
     pub(crate) caught_up: bool,
     /// The frames are a replay: their age tells nothing of the server.
     pub(crate) replaying: bool,
+    /// `upto` lies beyond the id of the last frame.
+    pub(crate) beyond: bool,
 }
 
 /// The outcome of one send.
@@ -65,6 +67,8 @@ pub(crate) struct SendOutcome {
     pub(crate) half: Option<(Arc<SharedFrame>, usize)>,
     /// Copied from [`PlannedSend::caught_up`].
     pub(crate) caught_up: bool,
+    /// Copied from [`PlannedSend::beyond`], when the kernel took all slices.
+    pub(crate) beyond: bool,
 }
 
 impl<'a> SendBatch<'a> {
@@ -185,6 +189,7 @@ impl<'a> SendBatch<'a> {
             position: None,
             half: None,
             caught_up: planned_send.caught_up,
+            beyond: taken == planned_send.bytes && planned_send.beyond,
         };
         if outcome.whole {
             let whole =

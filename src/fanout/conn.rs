@@ -24,6 +24,9 @@
 //! FULL         mark_full: a send was cut short     mark_writable: a readiness, only  no send; stream: BEHIND
 //! ENDED        mark_ended: the poll says so, once  clear_ended: a read found nothing any read is followed by
 //!                                                                                    another, however short
+//! PRIMED       prime: the client is told its position never                             a stream
+//! ID_OWED      note_ids: its position has passed the  take_owed_id: told; note_ids: a   PRIMED
+//!              last id sent                        frame with that id was sent
 //!
 //! Stream::mode set by                              cleared by                        implies
 //! ------------ ----------------------------------- --------------------------------- ----------------------
@@ -68,7 +71,7 @@ pub(crate) struct Conn {
     /// Listener that accepted it.
     pub(crate) listener: ListenerKind,
     /// Bits of [`flag`], changed by methods only.
-    flags: u8,
+    flags: u16,
     /// Its place between two requests, in one, or as a stream.
     pub(crate) state: ConnState,
 }
@@ -84,14 +87,16 @@ pub(crate) enum ConnLimit {
 
 /// Bits of `Conn::flags`, as in the table at the head of this file.
 mod flag {
-    pub(crate) const TO_WRITE: u8 = 1;
-    pub(crate) const TO_READ: u8 = 2;
-    pub(crate) const IN_BATCH: u8 = 4;
-    pub(crate) const UNREAD: u8 = 8;
-    pub(crate) const OVER_NODE: u8 = 16;
-    pub(crate) const OVER_ADDRESS: u8 = 32;
-    pub(crate) const FULL: u8 = 64;
-    pub(crate) const ENDED: u8 = 128;
+    pub(crate) const TO_WRITE: u16 = 1;
+    pub(crate) const TO_READ: u16 = 2;
+    pub(crate) const IN_BATCH: u16 = 4;
+    pub(crate) const UNREAD: u16 = 8;
+    pub(crate) const OVER_NODE: u16 = 16;
+    pub(crate) const OVER_ADDRESS: u16 = 32;
+    pub(crate) const FULL: u16 = 64;
+    pub(crate) const ENDED: u16 = 128;
+    pub(crate) const PRIMED: u16 = 256;
+    pub(crate) const ID_OWED: u16 = 512;
 }
 
 /// States of a connection, as drawn at the head of this file.
@@ -369,7 +374,31 @@ impl Conn {
         self.flags &= !flag::IN_BATCH;
     }
 
-    fn take_flag(&mut self, bit: u8) -> bool {
+    /// Notes that the client of its stream is told its position by blocks that hold an id alone.
+    pub(crate) fn prime(&mut self) {
+        self.flags |= flag::PRIMED;
+    }
+
+    /// Whether the client of its stream is told its position.
+    pub(crate) fn is_primed(&self) -> bool {
+        self.flags & flag::PRIMED != 0
+    }
+
+    /// Notes the ids of an advance: the frames sent, if any, and whether the position lies beyond the last.
+    pub(crate) fn note_ids(&mut self, frames: u64, beyond: bool) {
+        if beyond && self.is_primed() {
+            self.flags |= flag::ID_OWED;
+        } else if frames > 0 {
+            self.flags &= !flag::ID_OWED;
+        }
+    }
+
+    /// Returns whether the client has still to be told its position; it is then taken as told.
+    pub(crate) fn take_owed_id(&mut self) -> bool {
+        self.take_flag(flag::ID_OWED)
+    }
+
+    fn take_flag(&mut self, bit: u16) -> bool {
         let was_set = self.flags & bit != 0;
         self.flags &= !bit;
         was_set

@@ -28,6 +28,7 @@ use crate::base::limits::{
 };
 use crate::base::settings::SlowPolicy;
 use crate::wire::gap::{GapReason, TopicGap, append_gap_events};
+use crate::wire::reply;
 
 /// Offer to one connection: its own bytes, then frames from the log.
 struct OutputItem {
@@ -101,17 +102,20 @@ impl Worker {
             batch.add_frames(kept[item.frames.clone()].iter(), chunked);
             let parts = start..batch.cursor();
             let OutputItem { slot, advance, .. } = *item;
+            let last = kept[item.frames.clone()].last().map(|frame| frame.id());
+            let beyond = is_beyond(&self.conns[slot as usize], advance, last);
             if parts.is_empty() {
-                idle.push((slot, advance));
+                idle.push((slot, advance, beyond));
                 continue;
             }
             let bytes = batch.bytes_of(parts.clone());
             let StreamAdvance { upto, caught_up } = advance;
-            batch.add(PlannedSend { slot, parts, bytes, own, upto, caught_up, replaying });
+            batch.add(PlannedSend { slot, parts, bytes, own, upto, caught_up, replaying, beyond });
         }
         let ages = &self.node.counters(self.index).delivery_each;
         let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, ages) };
-        for (slot, advance) in idle {
+        for (slot, advance, beyond) in idle {
+            self.conns[slot as usize].note_ids(0, beyond);
             self.finish_or_advance(io, slot, advance);
         }
         let now_us = io.mono_us();
@@ -148,6 +152,7 @@ impl Worker {
                 continue;
             }
             let from = kept.len();
+            let primed = conn.is_primed();
             let end = match &mut conn.state {
                 ConnState::Streaming(stream) if stream.reads_log() => {
                     let begins = lane == WriteLane::Short && stream.replaying;
@@ -163,7 +168,8 @@ impl Worker {
                                 // A filter or a merge looks at all of them.
                                 let all = stream.selection.is_some();
                                 steps += if all { self.topics.fresh_frames() } else { 0 };
-                                read_after_gap(stream, &self.topics, hub, &node, self.index, most, kept)
+                                let missed = MissedRead { node: &node, worker: self.index, primed };
+                                missed.read_on(stream, &self.topics, hub, most, kept)
                             }
                             end @ LogRead::Upto(_) => end,
                         }
@@ -221,6 +227,7 @@ impl Worker {
             full += u64::from(!outcome.whole);
             let conn = &mut self.conns[outcome.slot as usize];
             conn.leave_batch();
+            conn.note_ids(outcome.delivered + u64::from(outcome.half.is_some()), outcome.beyond);
             if outcome.result == SendResult::Broken {
                 self.close(io, outcome.slot, CloseMode::Reset, CloseReason::Reset);
                 continue;
@@ -325,6 +332,14 @@ impl Worker {
     }
 }
 
+/// Whether an advance leads a primed stream beyond the frames sent with it, of which the last has this id.
+fn is_beyond(conn: &Conn, advance: StreamAdvance, last: Option<EventId>) -> bool {
+    match &conn.state {
+        ConnState::Streaming(stream) if conn.is_primed() => advance.upto > last.unwrap_or(stream.position),
+        ConnState::Idle | ConnState::Requesting(_) | ConnState::Streaming(_) => false,
+    }
+}
+
 /// The stream of a connection that has been sent part of a frame, and the frame's id.
 fn half_sent(conn: &Conn) -> Option<(&Stream, EventId)> {
     let ConnState::Streaming(stream) = &conn.state else { return None };
@@ -342,36 +357,50 @@ pub(super) fn mark_live(stream: &mut Stream, counters: &Counters) {
     }
 }
 
-/// Appends the next frames for a stream that the log has passed by, at most `most`. They are frames that were
-/// not offered here yet; else those still kept, after a gap, or those that its policy leaves a slow stream.
-/// [`LogRead::Missed`]: it must be ended.
-fn read_after_gap(
-    stream: &mut Stream,
-    topics: &LocalTopics,
-    hub: &HubState,
-    node: &Node,
+/// A read by a stream that the log has passed by.
+struct MissedRead<'a> {
+    node: &'a Node,
+    /// Index of the stream's worker.
     worker: usize,
-    most: ReadLimit,
-    kept: &mut Vec<Arc<SharedFrame>>,
-) -> LogRead {
-    if let Some(end) = read_fresh(stream, topics, most, kept) {
-        return end;
-    }
-    let policy = node.settings.slow_policy;
-    let counters = node.counters(worker);
-    let slow = stream.is_lagging();
-    if slow {
-        match policy {
-            SlowPolicy::Disconnect => return LogRead::Missed,
-            SlowPolicy::Skip => {}
-            SlowPolicy::Latest => stream.mark_passed_by(),
+    /// The stream's client is told its position.
+    primed: bool,
+}
+
+impl MissedRead<'_> {
+    /// Appends the next frames, at most `most`. They are frames that were not offered here yet; else those
+    /// still kept, after a gap, or those that the stream's policy leaves a slow one. [`LogRead::Missed`]:
+    /// the stream must be ended.
+    fn read_on(
+        &self,
+        stream: &mut Stream,
+        topics: &LocalTopics,
+        hub: &HubState,
+        most: ReadLimit,
+        kept: &mut Vec<Arc<SharedFrame>>,
+    ) -> LogRead {
+        if let Some(end) = read_fresh(stream, topics, most, kept) {
+            return end;
         }
-        counters.count(Count::Skipped);
+        let policy = self.node.settings.slow_policy;
+        let counters = self.node.counters(self.worker);
+        let slow = stream.is_lagging();
+        if slow {
+            match policy {
+                SlowPolicy::Disconnect => return LogRead::Missed,
+                SlowPolicy::Skip => {}
+                SlowPolicy::Latest => stream.mark_passed_by(),
+            }
+            counters.count(Count::Skipped);
+        }
+        let gaps = skip_missed(stream, topics, hub, slow && policy == SlowPolicy::Skip);
+        counters.add(Count::Gaps, gaps);
+        if self.primed {
+            let (position, chunked) = (stream.position, stream.chunked());
+            reply::append_position(stream.own_output_mut(), chunked, position);
+        }
+        // A gap has just been told under the same lock, so this time nothing is missed.
+        read_log(stream, topics, hub, policy, most, kept)
     }
-    let gaps = skip_missed(stream, topics, hub, slow && policy == SlowPolicy::Skip);
-    counters.add(Count::Gaps, gaps);
-    // A gap has just been told under the same lock, so this time nothing is missed.
-    read_log(stream, topics, hub, policy, most, kept)
 }
 
 /// Appends the next frames for a stream from those that were not offered to everyone here, at most `most`;
@@ -493,6 +522,7 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
     if let [only] = places[..] {
         stream.position = stream.position.max(hub.log(only).floor());
     }
+    stream.position = hub.latest_position(&places, stream.position);
     let told = gaps.len() as u64;
     if told > 0 {
         let own = stream.own_output_mut();

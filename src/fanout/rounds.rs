@@ -114,7 +114,8 @@ fn fill_batch<'a>(
         };
         match planned_send {
             Some(planned_send) if planned_send.parts.is_empty() => {
-                stream.position = stream.position.max(planned_send.upto)
+                stream.position = stream.position.max(planned_send.upto);
+                conn.note_ids(0, true);
             }
             Some(planned_send) => {
                 conn.join_batch();
@@ -144,7 +145,7 @@ fn plan_shared<'a>(
     let parts = (all.start + skip).min(all.end)..all.end;
     let upto = parts.clone().last().and_then(|last| batch.frame_id(last))?;
     let bytes = batch.bytes_of(parts.clone());
-    Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up: true, replaying: false })
+    Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up: true, replaying: false, beyond: false })
 }
 
 /// Plans a send to a subscriber with several topics or a filter. One without parts only moves its position.
@@ -159,7 +160,8 @@ fn plan_selected<'a>(
     let StreamAdvance { upto, caught_up } = gather_fresh(topics, stream, SEND_FRAMES_MAX, frames)?;
     let parts = batch.add_frames(frames.iter().copied(), stream.chunked());
     let bytes = batch.bytes_of(parts.clone());
-    Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up, replaying: false })
+    let beyond = frames.last().is_some_and(|frame| frame.id() < upto);
+    Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up, replaying: false, beyond })
 }
 
 /// Puts the fresh frames of its topics that a stream wants into `frames`, in id order, at most `most`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::conn::{ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
+use super::conn::{Conn, ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
 use super::hub::SubscribeOutcome;
 use super::node::TickSettings;
 use super::output::mark_live;
@@ -79,7 +79,11 @@ impl Worker {
         let half = node.ticks.heartbeat / 2;
         let wait = half + self.prng.below(u64::from(half) + 1) as Tick;
         let due = tick.saturating_add(wait).max(tick + 1).min(stream.end_due);
-        self.conns[slot as usize].state = ConnState::Streaming(stream);
+        let conn = &mut self.conns[slot as usize];
+        conn.state = ConnState::Streaming(stream);
+        if subscribe.prime {
+            conn.prime();
+        }
         self.wheel.arm(slot, due);
         self.queue_write(slot);
         self.counters().subscribers(1);
@@ -102,15 +106,20 @@ impl Worker {
             reply::append_clock_event(own, chunked, self.now.wall_ms);
         }
         let after = match &subscribe.start {
-            StreamStart::After(id) => id.to_string(),
-            StreamStart::Unknown(text) => text.clone(),
-            StreamStart::Now | StreamStart::Newest(_) => return,
+            StreamStart::After(id) => Some(id.to_string()),
+            StreamStart::Unknown(text) => Some(text.clone()),
+            StreamStart::Now | StreamStart::Newest(_) => None,
         };
-        self.counters().count(Count::Resumed);
-        self.counters().add(Count::Gaps, joined.gaps.len() as u64);
-        let gap = |&(nth, oldest): &(usize, _)| TopicGap { topic: &subscribe.topics[nth], oldest };
-        let mut gaps: Vec<TopicGap<'_>> = joined.gaps.iter().map(gap).collect();
-        append_gap_events(own, chunked, &after, joined.gap_reason, &mut gaps);
+        if let Some(after) = after {
+            self.counters().count(Count::Resumed);
+            self.counters().add(Count::Gaps, joined.gaps.len() as u64);
+            let gap = |&(nth, oldest): &(usize, _)| TopicGap { topic: &subscribe.topics[nth], oldest };
+            let mut gaps: Vec<TopicGap<'_>> = joined.gaps.iter().map(gap).collect();
+            append_gap_events(own, chunked, &after, joined.gap_reason, &mut gaps);
+        }
+        if subscribe.prime {
+            reply::append_position(own, chunked, joined.position);
+        }
     }
 
     fn draw_end_due(&mut self, tick: Tick) -> Tick {
@@ -188,8 +197,7 @@ impl Worker {
         let newcomer = stream.take_newcomer();
         let silence = if newcomer { ticks.heartbeat / 2 } else { ticks.heartbeat - (ticks.together - 1) };
         if !full && stream.is_live() && tick >= stream.last_write.saturating_add(silence) {
-            queue_heartbeat(stream, self.now.wall_ms);
-            stream.last_write = tick;
+            queue_heartbeat(conn, self.now.wall_ms, tick);
             self.counters().count(Count::Heartbeats);
             self.queue_write(slot);
         }
@@ -260,9 +268,16 @@ fn write_patience(stream: &Stream, ticks: &TickSettings) -> Tick {
     }
 }
 
-/// Puts a heartbeat in front of a live stream's next frame.
-fn queue_heartbeat(stream: &mut Stream, wall_ms: u64) {
-    let chunked = stream.chunked();
+/// Puts a heartbeat in front of a live stream's next frame, after the position that its client has still to
+/// be told.
+fn queue_heartbeat(conn: &mut Conn, wall_ms: u64, tick: Tick) {
+    let owes_id = conn.take_owed_id();
+    let ConnState::Streaming(stream) = &mut conn.state else { return };
+    stream.last_write = tick;
+    let (chunked, position) = (stream.chunked(), stream.position);
+    if owes_id {
+        reply::append_position(stream.own_output_mut(), chunked, position);
+    }
     if stream.has_clock() {
         reply::append_clock_event(stream.own_output_mut(), chunked, wall_ms);
     } else {
@@ -283,5 +298,6 @@ pub(super) fn bench_subscription(chunked: bool) -> SubscribeRequest {
         buffered: false,
         chunked,
         event_source: false,
+        prime: false,
     }
 }

@@ -184,6 +184,14 @@ impl LoadPlan {
         format!("{}{topic}", self.topic_prefix)
     }
 
+    /// Returns the request target of a topic's subscribers. Those that are to come back ask for their
+    /// position: they may be cut before their first event.
+    pub(crate) fn subscribe_path(&self, topic: usize) -> String {
+        let path = self.subscribe.path(&self.topic_name(topic));
+        let asks = self.reconnect_percent > 0.0 && path.starts_with("/events?");
+        if asks { path + "&prime=1" } else { path }
+    }
+
     /// Whether the target is this machine by its loopback address, so that sources can be chosen freely.
     pub(crate) fn is_loopback(&self) -> bool {
         self.subscribe.address.is_ipv4() && self.subscribe.address.ip().is_loopback()

@@ -226,12 +226,12 @@ impl LoadReceiver {
         (0..self.subscribers.len()).filter(chosen).collect()
     }
 
-    /// Counts missed events as received if the subscriber had no event before the cut: without a position it
+    /// Counts missed events as received if the subscriber had no id before the cut: without a position it
     /// cannot resume.
     fn forgive_newcomer(&mut self, place: usize) {
         let publishers = self.plan.publishers;
         let lasts = &mut self.lasts[place * publishers..][..publishers];
-        if lasts.iter().all(|&last| last == 0) {
+        if self.subscribers[place].last_id.is_empty() && lasts.iter().all(|&last| last == 0) {
             let topic = self.subscribers[place].topic as usize;
             for (publisher, last) in lasts.iter_mut().enumerate() {
                 *last = self.numbers[publisher * self.plan.topics + topic];
@@ -339,7 +339,7 @@ impl LoadReceiver {
         if let Ok(Some(os)) | Err(os) = socket.take_error() {
             return self.count_failure(place, &os.to_string());
         }
-        let target = self.plan.subscribe.path(&self.plan.topic_name(subscriber.topic as usize));
+        let target = self.plan.subscribe_path(subscriber.topic as usize);
         let resume = match subscriber.last_id.escape_ascii().to_string() {
             id if id.is_empty() => String::new(),
             id => format!("Last-Event-ID: {id}\r\n"),

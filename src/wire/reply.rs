@@ -365,6 +365,12 @@ pub(crate) fn append_retry_line(out: &mut Vec<u8>, chunked: bool, retry_ms: u64)
     append_chunk(out, chunked, |out| push_fmt(out, format_args!("retry: {retry_ms}\n")));
 }
 
+/// A block that holds the id alone: it sets the client's last id, and no event is dispatched for it (WHATWG
+/// HTML §9.2.6).
+pub(crate) fn append_position(out: &mut Vec<u8>, chunked: bool, position: EventId) {
+    append_chunk(out, chunked, |out| push_fmt(out, format_args!("id: {position}\n\n")));
+}
+
 /// `event: fanwheel.clock` with the server's time in Unix milliseconds.
 pub(crate) fn append_clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
     append_chunk(out, chunked, |out| {

@@ -156,6 +156,8 @@ pub struct SubscribeRequest {
     pub(crate) chunked: bool,
     /// An EventSource, which a status other than 200 would silence for good.
     pub(crate) event_source: bool,
+    /// The client is told its position, by blocks that hold an id alone.
+    pub(crate) prime: bool,
 }
 
 /// A publish, but for its payload.
@@ -377,6 +379,7 @@ fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Subscribe
     let mut last = None;
     let mut clock = None;
     let mut buffered = None;
+    let mut prime = None;
     let mut snake_id = ResumeIds::default();
     let mut camel_id = ResumeIds::default();
     let mut other_id = ResumeIds::default();
@@ -387,6 +390,7 @@ fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Subscribe
             b"last" => set_once(&mut last, "last", parse_last(&pair.value()?)?)?,
             b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &pair.value()?)?)?,
             b"buffered" => set_once(&mut buffered, "buffered", parse_switch("buffered", &pair.value()?)?)?,
+            b"prime" => set_once(&mut prime, "prime", parse_switch("prime", &pair.value()?)?)?,
             b"last_event_id" => snake_id.add(pair.value()?),
             b"lastEventId" => camel_id.add(pair.value()?),
             other if is_last_event_id(other) => other_id.add(pair.value()?),
@@ -409,6 +413,10 @@ fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Subscribe
     // Fetch makes both of the cache mode of an EventSource on every scheme (WHATWG HTML §9.2.2); clients made
     // of `fetch` name the type alone, and understand a 503.
     let event_source = head.fields.no_cache && head.fields.accept.names_event_stream();
+    // Browsers dispatch nothing for a block without data. Other clients that look like an EventSource may
+    // deliver an empty message, so they have to ask. Events of the server's own topics have no ids.
+    let browser = event_source && head.fields.user_agent.is_some_and(|agent| agent.starts_with(b"Mozilla/"));
+    let own_topics = topics.iter().any(|topic| rules::is_reserved_topic(topic));
     Ok(SubscribeRequest {
         topics,
         events,
@@ -417,6 +425,7 @@ fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Subscribe
         buffered: buffered.unwrap_or(false),
         chunked: head.http11,
         event_source,
+        prime: prime.unwrap_or(browser && !own_topics),
     })
 }
 

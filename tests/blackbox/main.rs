@@ -38,6 +38,7 @@ mod payloads;
 mod pipelines;
 mod placement;
 mod planning;
+mod primed;
 mod publish;
 mod readiness;
 mod received;

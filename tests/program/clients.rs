@@ -169,6 +169,22 @@ fn the_newest_events_are_asked_for_until_an_id_has_come() {
     command.args(["subscribe", "--url", &format!("http://{address}"), "--last", "3", "--count", "2", "news"]);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
+    let heads: Vec<String> = heads.iter().collect();
     let asked: Vec<bool> = heads.iter().map(|head| head.contains("&last=3 ")).collect();
     assert_eq!(asked, [true, true, true, false]);
+    assert!(heads.iter().all(|head| head.contains("&prime=1")), "{heads:?}");
+}
+
+#[test]
+fn a_stream_cut_before_its_first_event_goes_on_where_it_began() {
+    const PRIMED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
+        :ok\nretry: 50\nid: 6-1\n\n";
+    let (address, heads) = answer_in_turn(&[PRIMED, STREAM], None);
+    let mut command = program();
+    command.args(["subscribe", "--url", &format!("http://{address}"), "--last", "3", "--count", "1", "news"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text(&output.stdout).lines().count(), 1, "the position is no event");
+    let heads: Vec<String> = heads.iter().collect();
+    assert!(heads[1].contains("last-event-id: 6-1\r\n") && !heads[1].contains("last="), "{heads:?}");
 }

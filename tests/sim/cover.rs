@@ -53,6 +53,8 @@ branches! {
     PublishDuringRound
     EventLargerThanHistory
     HeartbeatAfterEvent
+    PositionBeforeHeartbeat
+    PositionAfterGap
     EndedByLife
     EndedByDrain
     DrainPostponed

@@ -409,3 +409,27 @@ fn its_age_gives_a_stream_that_takes_nothing_no_more_time() {
     assert!(!bench.is_open(full), "its age has come in between");
     assert_eq!(bench.worker.counters().get_closed(CloseReason::SlowStalled), 1, "by stall_ms");
 }
+
+#[test]
+fn a_filter_lets_a_position_run_ahead_and_the_next_heartbeat_tells_it_once() {
+    let mut bench = Bench::new(Settings { history_events: 50, heartbeat_ms: 1_000, ..Settings::default() });
+    let request = "GET /events?topic=t&event=mine&prime=1";
+    let stream =
+        bench.connect(ListenerKind::Public, format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    bench.turn(1);
+    assert_eq!(bench.read(stream).matches("id: ").count(), 1, "with the greeting");
+    bench.connect(ListenerKind::Control, &batch(200));
+    (0..3).for_each(|_| bench.turn(1));
+    assert_eq!(bench.read(stream), "", "its filter lets none through");
+    (0..150).for_each(|_| bench.turn(20));
+    let text = bench.read(stream);
+    assert_eq!(text.matches("id: ").count(), 1, "told once: {text}");
+    let (before, after) = text.split_once("id: ").expect("a position");
+    assert!(!before.contains(":\n"), "before the heartbeat: {text}");
+    assert!(after.matches("\r\n:\n").count() >= 2, "later heartbeats tell nothing: {text}");
+    let id = after.split_once('\n').expect("a line").0;
+    let resume = format!("{request}&last_event_id={id} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let stream = bench.connect(ListenerKind::Public, resume.as_bytes());
+    (0..3).for_each(|_| bench.turn(1));
+    bench.assert_brought(stream, 1);
+}

@@ -20,6 +20,8 @@ pub enum Item {
     Gap(Gap),
     /// `fanwheel.clock`
     Clock(u64),
+    /// An id alone.
+    Position(EventId),
 }
 
 /// A published event as received.
@@ -85,8 +87,14 @@ pub fn parse(item: &[u8]) -> Item {
     let body = text.strip_suffix("\n\n").expect("an event ends with a blank line");
     match body.strip_prefix("event: fanwheel.") {
         Some(own) => parse_own(own),
+        None if !body.contains('\n') => Item::Position(parse_id(body)),
         None => Item::Event(parse_event(body)),
     }
+}
+
+fn parse_id(line: &str) -> EventId {
+    let id = line.strip_prefix("id: ").expect("an event begins with its id");
+    EventId::parse(id.as_bytes()).expect("an id of ours")
 }
 
 fn parse_own(own: &str) -> Item {
@@ -117,8 +125,7 @@ fn parse_gap(json: &serde_json::Value) -> Gap {
 
 fn parse_event(body: &str) -> Event {
     let mut lines = body.split('\n').peekable();
-    let id = lines.next().and_then(|line| line.strip_prefix("id: ")).expect("an event begins with its id");
-    let id = EventId::parse(id.as_bytes()).expect("an id of ours");
+    let id = parse_id(lines.next().expect("a line"));
     let mut field = |prefix: &str| {
         let line = lines.next_if(|line| line.starts_with(prefix))?;
         Some(line[prefix.len()..].to_owned())

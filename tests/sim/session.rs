@@ -4,10 +4,11 @@
 //! rest or at its end, when everything that was published is known.
 
 use fanwheel::base::id::EventId;
+use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::settings::{Settings, SlowPolicy};
 
 use crate::items::{Event, Gap};
-use crate::ledger::Ledger;
+use crate::ledger::{IDS_PER_MS, Ledger};
 use crate::scene::START_MS;
 
 /// Where a stream was asked to begin.
@@ -45,6 +46,8 @@ pub enum Entry {
     Event(EventId),
     /// A gap.
     Gap(Told),
+    /// An id alone: nothing up to it is missing that was not told.
+    Position(EventId),
 }
 
 /// A gap that was told.
@@ -64,6 +67,15 @@ pub struct Told {
     pub at_resume: bool,
 }
 
+/// Primed streams of the same topics, each of which went on where the one before stopped.
+#[derive(Clone, Debug)]
+pub struct Earlier {
+    /// When the last of them was asked for.
+    pub asked_ms: u64,
+    /// The gaps that they told.
+    pub told: Vec<Told>,
+}
+
 /// One stream.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -75,6 +87,8 @@ pub struct Session {
     pub filter: Vec<String>,
     /// `clock=1`
     pub clock: bool,
+    /// It is told its position.
+    pub primed: bool,
     /// HTTP/1.1.
     pub http11: bool,
     /// Where it began.
@@ -85,8 +99,14 @@ pub struct Session {
     pub greeted: Option<EventId>,
     /// The items that it brought.
     pub entries: Vec<Entry>,
-    /// The last event received.
+    /// The last event or position received.
     pub last: Option<EventId>,
+    /// When it was asked for.
+    pub asked_ms: u64,
+    /// The streams before it, if it goes on where the last of them stopped.
+    pub earlier: Option<Earlier>,
+    /// A gap has been told and no position since.
+    pub owes_position: bool,
     /// The greeting has been received.
     pub is_open: bool,
     /// A reconnection time alone has been received: the end is near.
@@ -116,6 +136,7 @@ impl Session {
         );
         assert!(self.wants(event.name.as_deref()), "event {id} of a name not asked for");
         assert!(self.last.is_none_or(|last| last < id), "event {id} after {:?}", self.last);
+        self.check_told(&format!("event {id}"));
         match self.begin {
             Begin::Now => assert!(id > self.head_before, "event {id} is from before the request"),
             Begin::After(after) => assert!(id > after, "event {id} is not after {after}"),
@@ -123,6 +144,35 @@ impl Session {
         }
         self.last = Some(id);
         self.entries.push(Entry::Event(id));
+    }
+
+    /// Checks a position on arrival. `head` is the node's newest id.
+    pub fn position(&mut self, id: EventId, head: EventId) {
+        assert!(self.primed && self.is_open && !self.farewell, "position {id} out of place");
+        assert!(id <= head && id.n() % IDS_PER_MS == head.n() % IDS_PER_MS, "{id} is no place in this run");
+        assert!(self.last.is_none_or(|last| last <= id), "position {id} after {:?}", self.last);
+        self.last = Some(id);
+        self.owes_position = false;
+        self.entries.push(Entry::Position(id));
+    }
+
+    /// A primed stream tells its position before anything but gaps, and after each gap.
+    pub fn check_told(&self, item: &str) {
+        assert!(!self.primed || self.last.is_some() && !self.owes_position, "{item} before the position");
+    }
+
+    /// These streams, for one that goes on after them.
+    pub fn as_earlier(&self) -> Earlier {
+        let foreign = matches!(self.begin, Begin::Foreign(_));
+        let own = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Gap(told) if told.at_resume && foreign => Some(Told { after: None, ..told.clone() }),
+            Entry::Gap(told) => Some(told.clone()),
+            Entry::Event(_) | Entry::Position(_) => None,
+        });
+        let before = self.earlier.iter().flat_map(|earlier| earlier.told.iter().cloned());
+        // The last may have been cut between a gap and its position.
+        let told = if self.owes_position { before.collect() } else { before.chain(own).collect() };
+        Earlier { asked_ms: self.asked_ms, told }
     }
 
     /// Checks a gap on arrival.
@@ -135,7 +185,7 @@ impl Session {
             Begin::Foreign(text) => Some(text.clone()),
         };
         let earlier = |entry: &Entry| match entry {
-            Entry::Event(_) => true,
+            Entry::Event(_) | Entry::Position(_) => true,
             Entry::Gap(told) => told.topic == topic,
         };
         let at_resume = asked_after.as_ref() == Some(&gap.after) && !self.entries.iter().any(earlier);
@@ -146,6 +196,7 @@ impl Session {
         }
         assert_eq!(gap.reason, self.gap_reason(at_resume, head), "{gap:?} in {self:#?}");
         let oldest = gap.oldest;
+        self.owes_position = self.primed;
         self.entries.push(Entry::Gap(Told { topic, after, oldest, head, at_ms, at_resume }));
         at_resume
     }
@@ -178,11 +229,12 @@ impl Session {
     /// Everything newer than this was to be brought.
     fn lower_bound(&self) -> Option<EventId> {
         let first = self.entries.iter().find_map(|entry| match entry {
-            Entry::Event(id) => Some(*id),
+            Entry::Event(id) | Entry::Position(id) => Some(*id),
             Entry::Gap(_) => None,
         });
         match self.begin {
             Begin::After(after) => Some(after),
+            Begin::Now if self.primed => first,
             Begin::Foreign(_) => Some(EventId::ZERO),
             Begin::Now => match (self.greeted, first) {
                 (Some(greeted), Some(first)) => Some(greeted.min(first)),
@@ -213,12 +265,13 @@ impl Session {
             // A gap tells of this event if no later event of its topic came before the gap.
             let later = |entry: &Entry| match entry {
                 Entry::Event(other) => *other >= id && known.contains_key(other),
+                Entry::Position(other) => *other >= id,
                 Entry::Gap(_) => false,
             };
             while let Some(entry) = rest.next_if(|entry| !later(entry)) {
                 match entry {
                     Entry::Gap(gap) if gap.topic == topic => gaps.push(gap),
-                    Entry::Gap(_) | Entry::Event(_) => {}
+                    Entry::Gap(_) | Entry::Event(_) | Entry::Position(_) => {}
                 }
             }
             let received = matches!(rest.peek(), Some(Entry::Event(next)) if *next == id);
@@ -264,6 +317,9 @@ impl Session {
             let missed = known.range(after..=gap.head).any(|(id, _)| *id > after);
             needless += u64::from(!missed);
             assert!(missed || gap.at_resume, "nothing of {name:?} is newer than {gap:?}");
+            if gap.at_resume {
+                self.judge_return(ledger, settings, gap, after);
+            }
             // A skip passes over events that are kept.
             let jumps = settings.slow_policy == SlowPolicy::Skip && (!gap.at_resume || self.topics.len() > 1);
             assert!(
@@ -276,6 +332,38 @@ impl Session {
         needless
     }
 
+    /// Looks at a gap that was told to a primed client that came back with its last id: something was lost,
+    /// and no earlier gap had told it.
+    fn judge_return(&self, ledger: &Ledger, settings: &Settings, gap: &Told, after: EventId) {
+        let Some(earlier) = &self.earlier else { return };
+        let few = settings.topics_max < Settings::default().topics_max;
+        if few || gap.at_ms >= earlier.asked_ms + TOPIC_LINGER_MS {
+            // The topic may have been forgotten.
+            return;
+        }
+        let later = |topic: usize| {
+            ledger.topics[topic].range(after..=gap.head).map(|(&id, _)| id).skip_while(move |&id| id == after)
+        };
+        let told = |id: EventId| {
+            let tells = |told: &Told| {
+                let from = told.after.is_none_or(|after| id > after);
+                told.topic == gap.topic
+                    && from
+                    && id <= told.head
+                    && told.oldest.is_none_or(|oldest| id < oldest)
+            };
+            earlier.told.iter().any(tells)
+        };
+        // It was cut before it had read what comes before the loss in other topics.
+        let unread = |id: EventId| {
+            self.topics
+                .iter()
+                .any(|&topic| topic != gap.topic && later(topic).next().is_some_and(|first| first <= id))
+        };
+        let lost = later(gap.topic).any(|id| !told(id) || unread(id));
+        assert!(lost, "told again, or for nothing: {gap:?} in {self:#?}");
+    }
+
     /// A stream that began after an id that is not ours must have told a gap for every topic before its
     /// first event.
     pub fn judge_foreign(&self) {
@@ -286,7 +374,7 @@ impl Session {
         let told: Vec<usize> = first
             .filter_map(|entry| match entry {
                 Entry::Gap(gap) => Some(gap.topic),
-                Entry::Event(_) => None,
+                Entry::Event(_) | Entry::Position(_) => None,
             })
             .collect();
         assert!(self.topics.iter().all(|topic| told.contains(topic)), "no gap for a foreign id in {self:#?}");

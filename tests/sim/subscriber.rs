@@ -13,7 +13,7 @@ use crate::ledger::IDS_PER_MS;
 use crate::net::Net;
 use crate::peer::{Appetite, End, Peer};
 use crate::scene::{Scene, TOPICS, encode};
-use crate::session::{Begin, Ending, Session, topic_of};
+use crate::session::{Begin, Earlier, Ending, Session, topic_of};
 use crate::setup::pick;
 
 /// Event names that publishers use and subscribers may ask for.
@@ -27,6 +27,8 @@ pub struct Subscriber {
     topics: Vec<usize>,
     filter: Vec<String>,
     last: Option<EventId>,
+    /// The streams so far, if the last was primed.
+    earlier: Option<Earlier>,
     link: Option<Link>,
 }
 
@@ -51,7 +53,7 @@ impl Subscriber {
         let filters = scene.one_in(if bursts { 1 } else { 4 });
         let names = if filters { 1 + scene.prng.below(2) } else { 0 };
         let filter = (0..names).map(|_| pick(&mut scene.prng, &NAMES).to_owned()).collect();
-        Subscriber { topics, filter, last: None, link: None }
+        Subscriber { topics, filter, last: None, earlier: None, link: None }
     }
 
     /// Does a little.
@@ -67,6 +69,7 @@ impl Subscriber {
         if scene.one_in(8) {
             self.topics = scene.draw_topics(4);
             self.last = None;
+            self.earlier = None;
         }
         let begin = self.draw_begin(scene);
         let listener = if scene.one_in(10) { ListenerKind::Control } else { ListenerKind::Public };
@@ -74,7 +77,10 @@ impl Subscriber {
         let http11 = !scene.one_in(4);
         let clock = scene.one_in(5);
         let browser = scene.one_in(4);
+        let (primed, prime) = draw_prime(scene, browser);
+        let goes_on = self.last.is_some_and(|last| begin == Begin::After(last));
         let request = self.request(scene, &begin, http11, clock, browser, listener);
+        let request = request.replacen(" HTTP/", &format!("{prime} HTTP/"), 1);
         scene.trace(|| format!("conn {} asks {:?}", peer.conn, request.lines().next()));
         if scene.one_in(6) {
             scene.hit(Branch::StreamBehindAnswers);
@@ -89,12 +95,16 @@ impl Subscriber {
             topics: self.topics.clone(),
             filter: self.filter.clone(),
             clock,
+            primed,
             http11,
             begin,
             head_before: scene.head,
             greeted: None,
             entries: Vec::new(),
             last: None,
+            asked_ms: scene.now.mono_ms,
+            earlier: self.earlier.take().filter(|_| goes_on),
+            owes_position: false,
             is_open: false,
             farewell: false,
             ending: Ending::Open,
@@ -170,6 +180,7 @@ impl Subscriber {
         }
         if browser {
             fields.push_str("Accept: text/event-stream\r\nCache-Control: no-cache\r\n");
+            fields.push_str("User-Agent: Mozilla/5.0 (X11)\r\n");
         }
         let host = if listener == ListenerKind::Control { "127.0.0.1:8081" } else { "example.org" };
         let version = if http11 { "1.1" } else { "1.0" };
@@ -189,8 +200,10 @@ impl Subscriber {
         for item in got {
             link.take(net, scene, item);
         }
-        if let Some(last) = link.session_mut(scene).last {
+        let session = link.session_mut(scene);
+        if let Some(last) = session.last {
             self.last = Some(last);
+            self.earlier = session.primed.then(|| session.as_earlier());
         }
         if let Some(end) = link.peer.end {
             link.ended(net, scene, end);
@@ -274,6 +287,15 @@ impl Subscriber {
     }
 }
 
+/// Whether a stream is told its position, and the parameter by which it asks.
+fn draw_prime(scene: &mut Scene, browser: bool) -> (bool, &'static str) {
+    match scene.prng.below(4) {
+        0 => (false, "&prime=0"),
+        1 => (true, "&prime=1"),
+        _ => (browser, ""),
+    }
+}
+
 /// The id that another run would have given in place of this one.
 fn of_another_run(id: EventId) -> String {
     let (count, tag) = (id.n() / IDS_PER_MS, id.n() % IDS_PER_MS);
@@ -338,9 +360,18 @@ impl Link {
             }
             Item::Heartbeat => {
                 assert!(session.is_open && !session.clock, "a heartbeat out of place");
+                session.check_told("a heartbeat");
                 session.heartbeats += 1;
                 let late = session.last.is_some();
                 scene.cover.hit_if(late, Branch::HeartbeatAfterEvent);
+            }
+            Item::Position(id) => {
+                let head = scene.head;
+                let session = self.session_mut(scene);
+                let (heartbeats, gap) = (session.heartbeats > 0, session.owes_position);
+                session.position(id, head);
+                scene.cover.hit_if(heartbeats && !gap, Branch::PositionBeforeHeartbeat);
+                scene.cover.hit_if(gap, Branch::PositionAfterGap);
             }
             Item::Clock(_) => {
                 assert!(session.is_open && session.clock, "a clock event that was not asked for");

@@ -47,9 +47,17 @@ impl HubState {
         if let [floor] = floors[..] {
             position = position.max(floor);
         }
+        let position = self.latest_position(&topics, position);
         let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
         let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
         SubscribeOutcome { topics, position, head: self.head, reported_floors: floors, gaps, gap_reason }
+    }
+
+    /// The latest position from which the same events of these topics follow: an id of this run, before which
+    /// nothing is kept that a gap has not told.
+    pub(crate) fn latest_position(&self, topics: &[u32], position: EventId) -> EventId {
+        let next = |&index: &u32| self.topic(index).log.after(position).next().map(|frame| frame.id());
+        topics.iter().filter_map(next).min().map_or(self.head, EventId::preceding)
     }
 
     /// Why events that follow `start` would be missing. Evicted: it is a place in the order of this run.

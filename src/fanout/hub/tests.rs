@@ -1,5 +1,7 @@
 //! Facts about the hub, one worker or two, without sockets.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::base::id::IdTag;
 use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, TOPIC_LINGER_MS};
@@ -34,6 +36,14 @@ fn publish(hub: &Hub, topics: &[&str], now: Now) -> EventId {
 fn join(hub: &Hub, topics: &[&str], start: StreamStart, now: Now) -> SubscribeOutcome {
     let names: Vec<Box<str>> = topics.iter().map(|&topic| topic.into()).collect();
     hub.subscribe(0, &names, &start, now).expect("there is room")
+}
+
+/// The kept events that a subscriber still gets.
+fn following(hub: &Hub, joined: &SubscribeOutcome) -> Vec<EventId> {
+    let hub = hub.lock();
+    let after = |topic: &TopicRef| hub.log(topic.index).after(joined.position).map(|frame| frame.id());
+    let all: BTreeSet<EventId> = joined.topics.iter().flat_map(after).collect();
+    all.into_iter().collect()
 }
 
 #[test]
@@ -96,7 +106,7 @@ fn a_position_within_history_has_no_gap_and_one_below_the_floor_has() {
         let joined = join(&hub, &["a"], StreamStart::After(*id), at(9));
         let expected = if nth == 0 { vec![(0, Some(ids[2]))] } else { vec![] };
         assert_eq!(joined.gaps, expected, "after event {nth}");
-        assert_eq!(joined.position, if nth == 0 { ids[1] } else { *id });
+        assert_eq!(following(&hub, &joined), ids[nth.max(1) + 1..], "after event {nth}");
     }
 }
 
@@ -132,8 +142,7 @@ fn a_stream_may_begin_at_any_moment_of_this_run() {
     for (ms, events, gaps) in rows {
         let joined = join(&hub, &["a"], StreamStart::After(EventId::at_ms(ms)), at(5));
         assert_eq!(joined.gaps, gaps, "from {ms}");
-        let follow = hub.lock().log(joined.topics[0].index).count_after(joined.position);
-        assert_eq!(follow, events, "from {ms}");
+        assert_eq!(following(&hub, &joined).len(), events, "from {ms}");
     }
     for (ms, gaps) in [(1_001, vec![]), (99_999_999, vec![]), (1_000, vec![(0, None)])] {
         let joined = join(&hub, &["new"], StreamStart::After(EventId::at_ms(ms)), at(5));
@@ -142,12 +151,30 @@ fn a_stream_may_begin_at_any_moment_of_this_run() {
 }
 
 #[test]
+fn a_position_passes_over_what_other_topics_have_and_no_further() {
+    let (hub, _inboxes) = hub(|settings| settings.history_events = 2);
+    let first = publish(&hub, &["a"], at(1));
+    for ms in 2..9 {
+        publish(&hub, &["b"], at(ms));
+    }
+    let kept = publish(&hub, &["a"], at(9));
+    let head = publish(&hub, &["b"], at(10));
+    let joined = join(&hub, &["a"], StreamStart::After(first), at(11));
+    assert_eq!((joined.position.next_after(0), joined.gaps), (kept, vec![]));
+    let joined = join(&hub, &["a", "c"], StreamStart::After(kept), at(11));
+    assert_eq!((joined.position, joined.gaps), (head, vec![]));
+    let moment = join(&hub, &["c"], StreamStart::After(EventId::at_ms(1_003)), at(11));
+    assert_eq!(moment.position, head, "a client is never told a moment as its position");
+}
+
+#[test]
 fn newest_counts_over_all_topics() {
     let (hub, _inboxes) = hub(|_| {});
     let ids: Vec<EventId> =
         (1..=6).map(|ms| publish(&hub, if ms % 2 == 0 { &["a"] } else { &["b"] }, at(ms))).collect();
-    assert_eq!(join(&hub, &["a", "b"], StreamStart::Newest(2), at(9)).position, ids[3]);
-    assert_eq!(join(&hub, &["a"], StreamStart::Newest(2), at(9)).position, ids[1]);
+    let newest = |topics: &[&str]| following(&hub, &join(&hub, topics, StreamStart::Newest(2), at(9)));
+    assert_eq!(newest(&["a", "b"]), ids[4..]);
+    assert_eq!(newest(&["a"]), [ids[3], ids[5]]);
     let all = join(&hub, &["a", "b"], StreamStart::Newest(50), at(9));
     assert!(all.position < ids[0] && all.gaps.is_empty());
 }

@@ -321,6 +321,9 @@ fn the_servers_own_events_are_single_chunks_of_single_lines() {
         "36\r\nevent: fanwheel.clock\ndata: {\"now_ms\":1700000000000}\n\n\r\n"
     );
     assert_eq!(written(|out| append_retry_line(out, true, 1)), "9\r\nretry: 1\n\r\n");
+    let id = EventId::parse(b"9-1").expect("an id");
+    assert_eq!(written(|out| append_position(out, true, id)), "9\r\nid: 9-1\n\n\r\n");
+    assert_eq!(written(|out| append_position(out, false, id)), "id: 9-1\n\n");
     assert_eq!(written(|out| append_retry_line(out, false, 1)), "retry: 1\n");
     assert_eq!(HEARTBEAT_CHUNKED, format!("{:x}\r\n{}\r\n", HEARTBEAT_BARE.len(), ":\n").as_bytes());
 }

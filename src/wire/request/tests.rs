@@ -233,6 +233,25 @@ fn an_event_source_is_known_by_what_it_asks_of_caches() {
 }
 
 #[test]
+fn browsers_and_those_that_ask_are_told_their_position() {
+    let source = "Accept: text/event-stream\r\nCache-Control: no-cache\r\n";
+    let browser = format!("{source}User-Agent: Mozilla/5.0 (X11)\r\n");
+    let rows = [
+        ("topic=a", &browser[..], true),
+        ("topic=a&prime=0", &browser, false),
+        ("topic=a&prime=1", "", true),
+        ("topic=a", "User-Agent: Mozilla/5.0\r\n", false),
+        ("topic=a", source, false),
+        ("topic=a", &format!("{source}User-Agent: mozilla/5.0\r\n"), false),
+    ];
+    for (query, fields, expected) in rows {
+        assert_eq!(subscribed(query, fields).prime, expected, "{query} {fields}");
+    }
+    let own = control("GET /events?topic=fanwheel.status", &browser);
+    assert!(matches!(own, Ok(Request::Subscribe(own)) if !own.prime), "its events have no ids");
+}
+
+#[test]
 fn encoded_bodies_and_envelopes_are_not_published_as_they_are() {
     let rows = [
         ("Content-Encoding: identity\r\n", "Publish"),

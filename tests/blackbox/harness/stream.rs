@@ -61,6 +61,8 @@ pub enum Item {
     Retry(u64),
     /// An event.
     Event(Event),
+    /// An id alone, for clients that are told their position.
+    Position(String),
     /// The end.
     End(Finish),
 }
@@ -71,6 +73,8 @@ pub struct Stream {
     /// The answer's head.
     pub head: Response,
     chunked: bool,
+    /// It is told its position.
+    primed: bool,
     newest: Option<Id>,
     waiting: VecDeque<Item>,
     bare: Vec<u8>,
@@ -83,8 +87,10 @@ impl Stream {
         let request = format!(
             "GET /events?{query} HTTP/1.1\r\nHost: fan.test\r\nAccept: text/event-stream\r\n{headers}\r\n"
         );
+        let browser = headers.contains("Mozilla/") && !query.contains("prime=0");
         conn.send(request);
         let mut stream = Stream::from(conn);
+        stream.primed = query.contains("prime=1") || browser;
         stream.greeting();
         stream
     }
@@ -104,7 +110,7 @@ impl Stream {
         assert_eq!(head.header("content-length"), None, "{shown}");
         let chunked = head.header("transfer-encoding") == Some("chunked");
         let waiting = VecDeque::new();
-        Stream { conn, head, chunked, newest: None, waiting, bare: Vec::new(), finish: None }
+        Stream { conn, head, chunked, primed: false, newest: None, waiting, bare: Vec::new(), finish: None }
     }
 
     /// Reads the greeting; the reconnection time in it.
@@ -201,6 +207,12 @@ impl Stream {
     }
 
     fn admit(&mut self, item: Item) {
+        if let Item::Position(text) = &item {
+            let id = Id::parse(text);
+            assert!(self.primed, "position {text}, not asked for");
+            assert!(self.newest <= Some(id), "position {text} after {:?}", self.newest);
+            self.newest = Some(id);
+        }
         if let Item::Event(event) = &item {
             match &event.id {
                 Some(text) => {
@@ -281,7 +293,7 @@ fn parse_chunk(chunk: &[u8]) -> Result<Vec<Item>, String> {
         items.push(item?);
         rest = &rest[length..];
     }
-    let events = items.iter().filter(|item| matches!(item, Item::Event(_))).count();
+    let events = items.iter().filter(|item| matches!(item, Item::Event(_) | Item::Position(_))).count();
     if events > 1 || (events == 1 && items.len() > 1) {
         return Err(format!("{} items", items.len()));
     }
@@ -303,7 +315,12 @@ fn first_bare_item(bytes: &[u8]) -> Option<(usize, Result<Item, String>)> {
         return Some((line_end + 1, digits(&line[7..]).map(Item::Retry)));
     }
     let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
-    Some((end + 2, parse_event(&bytes[..end]).map(Item::Event)))
+    let block = &bytes[..end];
+    let item = match block.strip_prefix(b"id: ").filter(|id| !id.contains(&b'\n')) {
+        Some(id) => Ok(Item::Position(String::from_utf8_lossy(id).into_owned())),
+        None => parse_event(block).map(Item::Event),
+    };
+    Some((end + 2, item))
 }
 
 fn digits(bytes: &[u8]) -> Result<u64, String> {
@@ -341,12 +358,20 @@ mod tests {
 
     #[test]
     fn the_reader_itself_refuses_what_it_must() {
-        for good in [":ok\nretry: 5\n", ":\n", "id: 1-0\nevent: a\ndata: x\ndata: \n\n", "data:\n\n"] {
+        for good in
+            [":ok\nretry: 5\n", ":\n", "id: 1-1\n\n", "id: 1-0\nevent: a\ndata: x\ndata: \n\n", "data:\n\n"]
+        {
             assert!(parse_chunk(good.as_bytes()).is_ok(), "{good:?}");
         }
         let torn = ["id: 1-0\ndata: x\n", "data: x", ":ok"];
-        let wrong =
-            [":\n\n", "id: 1-0\n\n", "data: a\n\ndata: b\n\n", "da: x\n\n", "data: a\rb\n\n", "retry: 5s\n"];
+        let wrong = [
+            ":\n\n",
+            "id: 1-0\nevent: a\n\n",
+            "data: a\n\ndata: b\n\n",
+            "da: x\n\n",
+            "data: a\rb\n\n",
+            "retry: 5s\n",
+        ];
         for bad in torn.iter().chain(&wrong) {
             assert!(parse_chunk(bad.as_bytes()).is_err(), "{bad:?}");
         }

@@ -7,8 +7,8 @@ use crate::base::logfmt::shown;
 use crate::client::http::{has_wrong_port, percent_encoded};
 
 /// Parameters of subscriptions and publishes, which the doctor replaces by its own.
-const OWN_PARAMETERS: [&str; 9] =
-    ["topic", "event", "last", "clock", "buffered", "last_event_id", "lastEventId", "key", "retry"];
+const OWN_PARAMETERS: [&str; 10] =
+    ["topic", "event", "last", "clock", "buffered", "prime", "last_event_id", "lastEventId", "key", "retry"];
 
 /// A checked `--url` of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
