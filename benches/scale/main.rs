@@ -8,7 +8,9 @@
 mod ahead;
 mod child;
 mod churn;
+mod greedy;
 mod hold;
+mod holds;
 mod load;
 mod overrun;
 mod probe;
@@ -73,6 +75,8 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     ("pipeline", rush::pipeline, "200 connections pipeline without end: connections, seconds"),
     ("storm", rush::storm, "connections come and are reset as fast as can be: seconds"),
     ("replay", rush::replay, "1 000 clients resume history again and again: clients, events, seconds"),
+    ("greedy", greedy::run, "streams on 64 topics with much history, again and again: rate, events, seconds"),
+    ("holds", holds::run, "how long the hub's lock is held at its worst: events, replays, keys, topics"),
     ("cgroup", squeeze::cgroup, "readers that never read, in 256 MiB: subscribers, seconds"),
     ("starved", squeeze::starved, "busy loops take the processors: loops, seconds"),
     ("vanish", vanish::run, "peers that vanish without a word: subscribers"),

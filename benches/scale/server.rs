@@ -38,13 +38,19 @@ impl Server {
     /// The same with one worker on a processor of its own, if there is another for everybody else: those who
     /// attack it are elsewhere then, and take no processor time from it.
     pub fn start_apart(name: &str) -> io::Result<Server> {
+        Server::start_apart_with(name, &[])
+    }
+
+    /// The same with further flags.
+    pub fn start_apart_with(name: &str, flags: &[&str]) -> io::Result<Server> {
+        let flags = [&["--workers", "1"], flags].concat();
         let last = *LAST_PROCESSOR;
         if last == 0 {
-            return Server::start(name, &["--workers", "1"]);
+            return Server::start(name, &flags);
         }
         // Threads and processes that are started from here on inherit it.
         run_on(&format!("1-{last}"))?;
-        let mut server = Server::start_under(name, &["taskset", "-c", "0"], &["--workers", "1"])?;
+        let mut server = Server::start_under(name, &["taskset", "-c", "0"], &flags)?;
         server.apart = true;
         Ok(server)
     }

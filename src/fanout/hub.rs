@@ -13,16 +13,16 @@ mod messages;
 mod resume;
 mod retention;
 mod rows;
+mod topic_table;
 
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, Mutex};
-
-use slab::Slab;
 
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
 use self::retention::TopicMaker;
+use self::topic_table::TopicTable;
 use super::hash::SeededHash;
 use super::idempotency::{IdempotencyKey, IdempotencyTable, PublishReceipt};
 use super::journal::Journal;
@@ -82,8 +82,7 @@ pub struct HubState {
     /// The position at which this run began; its tag is that of all ids of the run.
     start: EventId,
     removed_floor: EventId,
-    names: HashMap<Arc<str>, u32, SeededHash>,
-    topics: Slab<HubTopic>,
+    topics: TopicTable,
     /// Topics that an event was published to.
     published_topics: usize,
     /// The sum of all topics' subscribers.
@@ -123,8 +122,7 @@ impl Hub {
             head: start,
             start,
             removed_floor: start,
-            names: HashMap::with_hasher(hash.clone()),
-            topics: Slab::new(),
+            topics: TopicTable::new(hash.clone()),
             published_topics: 0,
             subscriptions: 0,
             incarnation: 0,
@@ -208,7 +206,7 @@ impl Hub {
         let kept = inner.keep(event, id, &self.meter, now);
         let (mut interested, mut subscribers) = (0, 0);
         for topic in kept.topics() {
-            let topic = &inner.topics[topic.index as usize];
+            let topic = &inner.topics[topic.index];
             interested |= topic.interest;
             subscribers += u64::from(topic.subscribers);
         }
@@ -239,7 +237,7 @@ impl Hub {
         for post in posts {
             let mut interested = 0;
             for name in &post.topics {
-                let topic = inner.find_topic(name).map(|index| &inner.topics[index as usize]);
+                let topic = inner.find_topic(name).map(|index| &inner.topics[index]);
                 interested |= topic.map_or(0, |topic| topic.interest);
                 new_topics += usize::from(topic.is_none_or(|topic| !topic.published));
             }
@@ -322,7 +320,7 @@ impl Hub {
         }
         let topics: Vec<u32> = names.iter().map(|name| inner.find_or_create(name)).collect();
         for &index in &topics {
-            let topic = &mut inner.topics[index as usize];
+            let topic = &mut inner.topics[index];
             topic.interest |= 1 << worker;
             topic.subscribers += 1;
         }
@@ -334,7 +332,7 @@ impl Hub {
     pub(crate) fn unsubscribe(&self, worker: usize, index: u32, last: bool, now: Now) {
         let mut inner = self.lock();
         inner.subscriptions -= 1;
-        let topic = &mut inner.topics[index as usize];
+        let topic = &mut inner.topics[index];
         topic.subscribers -= 1;
         if last {
             topic.interest &= !(1 << worker);
@@ -355,7 +353,7 @@ impl Hub {
     /// Whether somebody listens to a topic.
     pub(crate) fn has_subscribers(&self, name: &str) -> bool {
         let inner = self.lock();
-        inner.find_topic(name).is_some_and(|index| inner.topics[index as usize].subscribers > 0)
+        inner.find_topic(name).is_some_and(|index| inner.topics[index].subscribers > 0)
     }
 
     /// The hub's sizes.
@@ -384,7 +382,7 @@ fn set_bits(mut mask: u64) -> impl Iterator<Item = usize> {
 
 impl HubState {
     fn find_topic(&self, name: &str) -> Option<u32> {
-        self.names.get(name).copied()
+        self.topics.find(name)
     }
 
     fn find_or_create(&mut self, name: &str) -> u32 {
@@ -394,9 +392,8 @@ impl HubState {
         self.incarnation = self.incarnation.wrapping_add(1);
         let reserved = rules::is_reserved_topic(name);
         let events_max = if reserved { RESERVED_TOPIC_EVENTS } else { self.bounds.events };
-        let name: Arc<str> = Arc::from(name);
-        let index = self.topics.insert(HubTopic {
-            name: Arc::clone(&name),
+        self.topics.insert(HubTopic {
+            name: Arc::from(name),
             log: TopicLog::new(self.removed_floor, self.by_key.clone()),
             events_max,
             interest: 0,
@@ -405,16 +402,14 @@ impl HubState {
             abandoned_ms: 0,
             lingers: false,
             published: false,
-        }) as u32;
-        self.names.insert(name, index);
-        index
+        })
     }
 
     /// Seals an event, and puts it into the journal and the logs of its topics; `trim` must follow.
     fn keep(&mut self, event: NewEvent, id: EventId, meter: &Arc<FrameMeter>, now: Now) -> Arc<SharedFrame> {
         let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
-            let topic = &mut self.topics[index as usize];
+            let topic = &mut self.topics[index];
             self.published_topics += usize::from(!std::mem::replace(&mut topic.published, true));
             topic.as_ref(index)
         };
@@ -423,7 +418,7 @@ impl HubState {
         let kept = SharedFrame::new(frame, meter, now.mono_us, Topics::new(&topics), sequence);
         kept.enter_logs(topics.len() as u32);
         for topic in &topics {
-            self.topics[topic.index as usize].log.append(Arc::clone(&kept));
+            self.topics[topic.index].log.append(Arc::clone(&kept));
         }
         self.journal.push(Arc::clone(&kept));
         kept
@@ -451,7 +446,7 @@ impl HubState {
     }
 
     fn topic(&self, index: u32) -> &HubTopic {
-        &self.topics[index as usize]
+        &self.topics[index]
     }
 
     /// The newest id of the node.

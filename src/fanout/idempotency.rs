@@ -2,10 +2,11 @@
 //!
 //! Keys are kept as 128 bits of a seeded hash, so the table's size does not depend on what publishers send.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hasher;
 
 use super::hash::SeededHash;
+use super::sharded_table::ShardedTable;
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 
@@ -29,17 +30,36 @@ pub struct IdempotencyKey<'a> {
     pub(crate) fingerprint: u64,
 }
 
+/// Shards of the answers: of a million, a thousand each.
+const ANSWER_SHARDS: usize = 1_024;
+/// Arrivals of one block: the most that a new one allocates at once.
+const BLOCK_ARRIVALS: usize = 4_096;
+
 #[derive(Clone, Copy, Debug)]
 struct KnownAnswer {
+    digest: u128,
     receipt: PublishReceipt,
     fingerprint: u64,
+}
+
+/// A key in the order in which keys are forgotten.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    at_ms: u64,
+    digest: u128,
+}
+
+/// The hash of a digest, which is one already.
+fn hash_of(digest: u128) -> u64 {
+    digest as u64
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct IdempotencyTable {
-    answers: HashMap<u128, KnownAnswer, SeededHash>,
-    arrivals: VecDeque<(u64, u128)>,
+    answers: ShardedTable<KnownAnswer>,
+    /// In blocks, so that one more moves no others.
+    arrivals: VecDeque<VecDeque<Arrival>>,
     seed: SeededHash,
     keys_max: usize,
     keep_ms: u64,
@@ -48,7 +68,7 @@ pub(crate) struct IdempotencyTable {
 impl IdempotencyTable {
     /// An empty table.
     pub(crate) fn new(seed: SeededHash, keys_max: usize, keep_ms: u64) -> IdempotencyTable {
-        let answers = HashMap::with_hasher(seed.clone());
+        let answers = ShardedTable::new(ANSWER_SHARDS);
         IdempotencyTable { answers, arrivals: VecDeque::new(), seed, keys_max, keep_ms }
     }
 
@@ -68,19 +88,19 @@ impl IdempotencyTable {
         digest: u128,
         key: IdempotencyKey<'_>,
     ) -> Option<Result<PublishReceipt, RefusalReason>> {
-        let known = self.answers.get(&digest)?;
+        let known = self.answers.find(hash_of(digest), |known| known.digest == digest)?;
         let same = known.fingerprint == key.fingerprint;
         Some(if same { Ok(known.receipt) } else { Err(RefusalReason::KeyReused) })
     }
 
     /// Whether one more key can be remembered now.
     pub(crate) fn has_room(&self) -> bool {
-        self.arrivals.len() < self.keys_max
+        self.answers.len() < self.keys_max
     }
 
     /// Keys remembered.
     pub(crate) fn len(&self) -> usize {
-        self.arrivals.len()
+        self.answers.len()
     }
 
     /// Remembers an answer.
@@ -91,30 +111,31 @@ impl IdempotencyTable {
         receipt: PublishReceipt,
         mono_ms: u64,
     ) {
-        self.answers.insert(digest, KnownAnswer { receipt, fingerprint: key.fingerprint });
-        self.arrivals.push_back((mono_ms, digest));
+        let known = KnownAnswer { digest, receipt, fingerprint: key.fingerprint };
+        self.answers.insert(hash_of(digest), known, |known| hash_of(known.digest));
+        if self.arrivals.back().is_none_or(|block| block.len() == BLOCK_ARRIVALS) {
+            self.arrivals.push_back(VecDeque::with_capacity(BLOCK_ARRIVALS));
+        }
+        let newest = self.arrivals.back_mut().expect("pushed above, or it has room");
+        newest.push_back(Arrival { at_ms: mono_ms, digest });
     }
 
     /// Forgets at most `most` answers that are older than the table keeps them. Returns whether more are.
     pub(crate) fn expire(&mut self, mono_ms: u64, most: usize) -> bool {
         for _ in 0..most {
-            match self.arrivals.front() {
-                Some(&(at_ms, digest)) if at_ms + self.keep_ms <= mono_ms => {
-                    self.answers.remove(&digest);
-                    self.arrivals.pop_front();
-                }
-                _ => return self.shrink_tables(),
+            let Some(block) = self.arrivals.front_mut() else { return false };
+            let Some(&Arrival { at_ms, digest }) = block.front() else {
+                self.arrivals.pop_front();
+                continue;
+            };
+            if at_ms + self.keep_ms > mono_ms {
+                return false;
             }
+            block.pop_front();
+            let is_it = |known: &KnownAnswer| known.digest == digest;
+            self.answers.remove(hash_of(digest), is_it, |known| hash_of(known.digest));
         }
         true
-    }
-
-    fn shrink_tables(&mut self) -> bool {
-        if self.arrivals.capacity() > 1_024 && self.arrivals.len() < self.arrivals.capacity() / 8 {
-            self.arrivals.shrink_to(self.arrivals.len() * 2);
-            self.answers.shrink_to(self.answers.len() * 2);
-        }
-        false
     }
 }
 

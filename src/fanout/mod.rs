@@ -26,6 +26,7 @@ mod reply_context;
 mod request_input;
 mod rounds;
 pub mod seam;
+pub(crate) mod sharded_table;
 mod stream;
 pub(crate) mod survey;
 pub mod survey_mail;

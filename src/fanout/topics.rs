@@ -13,18 +13,23 @@
 //! Frames that come during a round are offered to those not yet served as well; a subscriber's position
 //! tells what it has had. Removing a subscriber must not move an unserved one before the cursor.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use slab::Slab;
 
 use super::hash::SeededHash;
+use super::sharded_table::ShardedTable;
 use super::topic_log::{SharedFrame, TopicRef};
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_SENDS_MAX, SEND_FRAMES_MAX};
 
 /// Subscribers up to which a topic's round is short: half of a batch.
 const SHORT_ROUND_SUBSCRIBERS: usize = BATCH_SENDS_MAX / 2;
+
+/// Shards of the indices. Each worker has them, and a turn of many thousand moved entries would be felt.
+const INDEX_SHARDS: usize = 256;
 
 /// The queue in which a topic's round stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +72,11 @@ impl LocalTopic {
 #[derive(Debug)]
 pub(crate) struct LocalTopics {
     topics: Slab<LocalTopic>,
-    /// The worker's index for the hub's. Not a list by the hub's index: of a million topics with a subscriber
-    /// each, all would take room in every one of up to 64 workers.
-    by_hub: HashMap<u32, u32, SeededHash>,
+    /// The worker's indices by the hub's. Not a list by the hub's index: of a million topics with a
+    /// subscriber each, all would take room in every one of up to 64 workers.
+    by_hub: ShardedTable<u32>,
+    /// Of the hub's indices, for `by_hub`.
+    hash: SeededHash,
     /// Topics whose short round is not finished, in the order in which they became so.
     short_rounds: VecDeque<u32>,
     /// Topics whose long round is not finished; the first is next.
@@ -82,7 +89,8 @@ impl LocalTopics {
     pub(crate) fn new(hash: SeededHash) -> LocalTopics {
         LocalTopics {
             topics: Slab::new(),
-            by_hub: HashMap::with_hasher(hash),
+            by_hub: ShardedTable::new(INDEX_SHARDS),
+            hash,
             short_rounds: VecDeque::new(),
             long_rounds: VecDeque::new(),
             fresh_frames: 0,
@@ -131,21 +139,33 @@ impl LocalTopics {
     /// Adds a subscriber to the topic with the hub's index; what is newer than `head` comes by mail. Returns
     /// this worker's index and the place in the list.
     pub(crate) fn add_subscriber(&mut self, hub: TopicRef, slot: u32, head: EventId) -> (u32, u32) {
-        let topic = *self.by_hub.entry(hub.index).or_insert_with(|| {
-            self.topics.insert(LocalTopic {
-                hub: hub.index,
-                incarnation: hub.incarnation,
-                subscribers: Vec::new(),
-                cursor: 0,
-                fresh: VecDeque::new(),
-                dropped_up_to: head,
-                round: 0,
-                queued: None,
-            }) as u32
-        });
+        let topic = self.find(hub.index).unwrap_or_else(|| self.insert(hub, head));
         let subscribers = &mut self.topics[topic as usize].subscribers;
         subscribers.push(slot);
         (topic, subscribers.len() as u32 - 1)
+    }
+
+    /// Returns this worker's index of the topic with the hub's index.
+    fn find(&self, hub: u32) -> Option<u32> {
+        let is_it = |&topic: &u32| self.topics[topic as usize].hub == hub;
+        self.by_hub.find(self.hash.hash_one(hub), is_it).copied()
+    }
+
+    fn insert(&mut self, hub: TopicRef, head: EventId) -> u32 {
+        let topic = self.topics.insert(LocalTopic {
+            hub: hub.index,
+            incarnation: hub.incarnation,
+            subscribers: Vec::new(),
+            cursor: 0,
+            fresh: VecDeque::new(),
+            dropped_up_to: head,
+            round: 0,
+            queued: None,
+        }) as u32;
+        let LocalTopics { topics, by_hub, hash, .. } = self;
+        let hash_of = |&topic: &u32| hash.hash_one(topics[topic as usize].hub);
+        by_hub.insert(hash.hash_one(hub.index), topic, hash_of);
+        topic
     }
 
     /// Removes the subscriber at `index`; `moved(slot, index)` is called for each one that changes its place.
@@ -183,11 +203,10 @@ impl LocalTopics {
     }
 
     fn remove(&mut self, topic: u32) {
+        let LocalTopics { topics, by_hub, hash, .. } = self;
+        let hash_of = |&topic: &u32| hash.hash_one(topics[topic as usize].hub);
+        by_hub.remove(hash_of(&topic), |&other| other == topic, hash_of);
         let entry = self.topics.remove(topic as usize);
-        self.by_hub.remove(&entry.hub);
-        if self.by_hub.len() < self.by_hub.capacity() / 8 {
-            self.by_hub.shrink_to(self.by_hub.len() * 2);
-        }
         self.fresh_frames -= entry.fresh.len();
         for frame in entry.fresh {
             frame.finish_round();
@@ -201,7 +220,7 @@ impl LocalTopics {
     pub(crate) fn deliver(&mut self, event: &Arc<SharedFrame>) {
         let mut rounds = 0;
         for topic in event.topics() {
-            let Some(&local) = self.by_hub.get(&topic.index) else { continue };
+            let Some(local) = self.find(topic.index) else { continue };
             if self.topics[local as usize].incarnation == topic.incarnation {
                 rounds += 1;
                 // The mail stands for one round.

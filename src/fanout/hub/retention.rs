@@ -59,7 +59,7 @@ impl HubState {
         for topic in newest.topics() {
             let over =
                 |topic: &HubTopic| topic.log.len() > topic.events_max || topic.log.bytes() > topic_bytes;
-            while over(&self.topics[topic.index as usize]) {
+            while over(&self.topics[topic.index]) {
                 self.evict_from_topic(topic.index);
             }
         }
@@ -70,7 +70,7 @@ impl HubState {
 
     /// Drops the oldest event of a topic; from the journal, too, when no other topic keeps it.
     fn evict_from_topic(&mut self, index: u32) {
-        if let Some(event) = self.topics[index as usize].log.evict_oldest()
+        if let Some(event) = self.topics[index].log.evict_oldest()
             && event.leave_log()
         {
             self.journal.remove(event.sequence());
@@ -83,7 +83,7 @@ impl HubState {
         for &TopicRef { index, .. } in event.topics() {
             // A topic that keeps it keeps nothing older; one at the same index that is newer keeps nothing as
             // old.
-            let log = self.topics.get(index as usize).map(|topic| &topic.log);
+            let log = self.topics.get(index).map(|topic| &topic.log);
             if log.and_then(|log| log.oldest()) == Some(event.id()) {
                 self.evict_from_topic(index);
                 self.retire_if_idle(index, now);
@@ -97,7 +97,7 @@ impl HubState {
     /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
     pub(super) fn retire_if_idle(&mut self, index: u32, now: Now) {
         // It may have given way to one that was retired a moment ago.
-        let Some(topic) = self.topics.get_mut(index as usize).filter(|topic| !topic.is_in_use()) else {
+        let Some(topic) = self.topics.get_mut(index).filter(|topic| !topic.is_in_use()) else {
             return;
         };
         let due_ms = topic.abandoned_ms + TOPIC_LINGER_MS;
@@ -113,16 +113,15 @@ impl HubState {
     }
 
     fn remove(&mut self, index: u32) {
-        let topic = self.topics.remove(index as usize);
+        let topic = self.topics.remove(index);
         self.published_topics -= usize::from(topic.published);
-        self.names.remove(&topic.name);
         self.removed_floor = self.removed_floor.max(topic.log.floor());
     }
 
     /// Takes the oldest entry of `lingering`; returns the topic, unless it is gone.
     fn take_lingering(&mut self) -> Option<u32> {
         let (_, topic) = self.lingering.pop_front()?;
-        let found = self.topics.get_mut(topic.index as usize)?;
+        let found = self.topics.get_mut(topic.index)?;
         let same = found.incarnation == topic.incarnation;
         found.lingers &= !same;
         same.then_some(topic.index)
@@ -131,9 +130,7 @@ impl HubState {
     /// Removes the topic that has lingered longest; false when none does.
     fn remove_lingering(&mut self) -> bool {
         while !self.lingering.is_empty() {
-            if let Some(index) =
-                self.take_lingering().filter(|&index| !self.topics[index as usize].is_in_use())
-            {
+            if let Some(index) = self.take_lingering().filter(|&index| !self.topics[index].is_in_use()) {
                 self.remove(index);
                 return true;
             }
@@ -163,8 +160,7 @@ impl HubState {
     /// Whether a maker may have these topics although more than `topics_max` exist then: those that only
     /// subscribers have named do not count against a publisher.
     fn may_exceed_topics(&self, names: &[&str], maker: TopicMaker) -> bool {
-        let published =
-            |name: &&str| self.find_topic(name).is_some_and(|index| self.topics[index as usize].published);
+        let published = |name: &&str| self.find_topic(name).is_some_and(|index| self.topics[index].published);
         let made = names.iter().filter(|name| !published(name)).count();
         maker == TopicMaker::Publisher && self.published_topics + made <= self.bounds.topics_max
     }
@@ -197,10 +193,6 @@ impl HubState {
         self.journal.give_back();
         if self.lingering.capacity() > 4_096 && self.lingering.len() < self.lingering.capacity() / 8 {
             self.lingering.shrink_to(self.lingering.len() * 2);
-        }
-        if self.names.capacity() > 4_096 && self.names.len() < self.names.capacity() / 8 {
-            self.names.shrink_to(self.names.len() * 2);
-            self.topics.shrink_to_fit();
         }
     }
 }

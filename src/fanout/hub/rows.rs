@@ -8,12 +8,12 @@ use crate::base::survey::TopicRow;
 impl HubState {
     /// Topics by index are below this.
     pub(crate) fn topic_slots(&self) -> usize {
-        self.topics.capacity()
+        self.topics.index_end()
     }
 
     /// What there is to tell of the topic with an index, if there is one.
     pub(crate) fn topic_row(&self, index: u32) -> Option<TopicRow> {
-        let topic = self.topics.get(index as usize)?;
+        let topic = self.topics.get(index)?;
         Some(TopicRow {
             topic: Arc::clone(&topic.name),
             subscribers: u64::from(topic.subscribers),

@@ -358,8 +358,8 @@ fn of_topics_that_are_idle_together_one_may_push_the_other_out() {
     visit("a");
     let b = join(&hub, &["b"], StreamStart::Now, at(1));
     (1..LINGERING_TOPICS_MAX).for_each(|nth| visit(&format!("topic {nth}")));
-    hub.lock().topics[b.topics[0].index as usize].subscribers = 0;
-    hub.lock().topics[b.topics[0].index as usize].abandoned_ms = 1;
+    hub.lock().topics[b.topics[0].index].subscribers = 0;
+    hub.lock().topics[b.topics[0].index].abandoned_ms = 1;
     publish(&hub, &["b", "a"], at(2));
     assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
 }
