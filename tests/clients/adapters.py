@@ -34,6 +34,10 @@ class Client:
 
     #: Remembers the id of an event when the event is dispatched, as the standard wants, not before.
     takes_id_with_event = True
+    #: Takes a block that holds an id alone as the standard says: it sets the last id and is no event.
+    takes_position = True
+    #: The server tells it its position without being asked, as it does with browsers.
+    is_browser = False
 
     @staticmethod
     def can_hold(_text):
@@ -129,6 +133,7 @@ class EventSourcePackage(NodeClient):
 
     name = "eventsource"
     command = ("node", "node/eventsource.mjs")
+    takes_position = False
 
 
 class EventSourcePackage2(NodeClient):
@@ -145,11 +150,19 @@ class FetchEventSource(NodeClient):
     name = "fetch-event-source"
     command = ("node", "node/fetch-event-source.mjs")
     takes_id_with_event = False
+    takes_position = False
 
     @staticmethod
     def can_hold(text):
         """It drops empty lines at the beginning of the data."""
         return not text.startswith("\n")
+
+
+class HttpAgent(NodeClient):
+    """Node's own `http` with an agent that keeps connections for the next request."""
+
+    name = "http-agent"
+    command = ("node", "node/http-agent.mjs")
 
 
 class PythonClient(ProcessClient):
@@ -168,6 +181,7 @@ class HttpxSse(PythonClient):
 
     name = "httpx-sse"
     command = ("python3", "python/httpx_sse_client.py")
+    takes_position = False
 
 
 class SseClientPy(PythonClient):
@@ -175,6 +189,14 @@ class SseClientPy(PythonClient):
 
     name = "sseclient-py"
     command = ("python3", "python/sseclient_client.py")
+    takes_position = False
+
+
+class RequestsUnicode(PythonClient):
+    """`requests` alone, which decodes lines by the charset of the answer."""
+
+    name = "requests-decode-unicode"
+    command = ("python3", "python/requests_client.py")
 
 
 class Curl(Client):
@@ -243,4 +265,5 @@ class Curl(Client):
             self.process.wait()
 
 
-ALL = [Curl, EventSourcePackage, EventSourcePackage2, FetchEventSource, HttpxSse, SseClientPy]
+ALL = [Curl, EventSourcePackage, EventSourcePackage2, FetchEventSource, HttpAgent, HttpxSse, SseClientPy,
+       RequestsUnicode]

@@ -4,11 +4,12 @@ Owns a page server; the scenarios see the same shape as of any other client.
 """
 
 import http.server
+import os
 import threading
 import time
 
 import driver
-from adapters import Client, Failure
+from adapters import HERE, Client, Failure
 
 PAGE = b"""<!doctype html><meta charset="utf-8"><title>fanwheel client test</title><script>
 const records = [], sources = [];
@@ -23,18 +24,47 @@ function open(url, names) {
       record(stream, "event", { event: event.type, data: event.data, id: event.lastEventId }));
   return stream;
 }
+</script><script type="module">
+import { fetchEventSource } from "/package/index";
+window.openFetch = (url) => {
+  const stream = sources.length, abort = new AbortController();
+  sources.push({ close: () => abort.abort() });
+  fetchEventSource(url, {
+    signal: abort.signal,
+    openWhenHidden: true,
+    async onopen(response) {
+      if (response.status !== 200) throw new Error(`status ${response.status}`);
+      record(stream, "open");
+    },
+    onmessage: (message) =>
+      record(stream, "event", { event: message.event || "message", data: message.data, id: message.id }),
+    // Without this the package takes an ended stream for the end of all.
+    onclose: () => { throw new Error("ended"); },
+    onerror: (error) => record(stream, "error", { text: String(error) }),
+  });
+  return stream;
+};
 </script>"""
+
+#: The npm package, as it is published.
+PACKAGE = os.path.join(HERE, "node", "node_modules", "@microsoft", "fetch-event-source", "lib", "esm")
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """Answers every request with the page."""
+    """Answers every request with the page, but for the modules of the package."""
 
     def do_GET(self):
+        kind, body = "text/html", PAGE
+        if self.path.startswith("/package/"):
+            # Its modules name each other without an ending.
+            module = os.path.basename(self.path).removesuffix(".js") + ".js"
+            path = os.path.join(PACKAGE, module)
+            kind, body = "text/javascript", open(path, "rb").read() if os.path.exists(path) else b""
         self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(PAGE)))
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(PAGE)
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass
@@ -43,14 +73,16 @@ class Page(http.server.BaseHTTPRequestHandler):
 class Browser(driver.Driver):
     """One browser session with the page open; records of all its streams are fetched by one thread."""
 
-    def __init__(self):
+    def __init__(self, host="127.0.0.1"):
         self.pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
         threading.Thread(target=self.pages.serve_forever, daemon=True).start()
         self.page_port = self.pages.server_address[1]
         self.clients = {}
         self.closed = False
-        super().__init__()
-        self.visit("127.0.0.1")
+        # A name that is not `localhost` makes an origin that is not trustworthy: no `Sec-Fetch-*` over plain
+        # HTTP (Fetch Metadata §2).
+        super().__init__([] if host[0].isdigit() else [f"--host-resolver-rules=MAP {host} 127.0.0.1"])
+        self.visit(host)
         threading.Thread(target=self._collect, daemon=True).start()
 
     def visit(self, host):
@@ -59,14 +91,15 @@ class Browser(driver.Driver):
             self.clients.clear()
             self._ask("/url", {"url": f"http://{host}:{self.page_port}/"})
 
-    def follow(self, client, url):
-        """Opens an EventSource whose records go to `client`."""
+    def follow(self, client, url, opener):
+        """Opens a stream whose records go to `client`."""
         with self.lock:
-            client.stream = self._run("return open(arguments[0], arguments[1])", [url, ["likes", "fanwheel.gap"]])
+            script = "return window[arguments[0]](arguments[1], arguments[2])"
+            client.stream = self._run(script, [opener, url, ["likes", "fanwheel.gap"]])
             self.clients[client.stream] = client
 
     def forget(self, client):
-        """Closes its EventSource."""
+        """Closes its stream."""
         self.run("sources[arguments[0]]?.close()", client.stream)
 
     def _collect(self):
@@ -92,7 +125,11 @@ class Chromium(Client):
     """An EventSource in the page."""
 
     name = "chromium"
+    is_browser = True
+    host = "127.0.0.1"
     browser = None
+    #: The page's function that opens a stream.
+    opener = "open"
 
     @classmethod
     def missing(cls):
@@ -102,7 +139,7 @@ class Chromium(Client):
     @classmethod
     def prepare(cls):
         """Starts the browser, once for all scenarios."""
-        cls.browser = Browser()
+        cls.browser = Browser(cls.host)
 
     @classmethod
     def finish(cls):
@@ -111,9 +148,35 @@ class Chromium(Client):
             cls.browser.close()
 
     def start(self, url):
-        """Opens an EventSource on `url`."""
-        self.browser.follow(self, url)
+        """Opens a stream on `url`."""
+        self.browser.follow(self, url.replace("127.0.0.1", self.host), self.opener)
 
     def stop(self):
         """Closes it."""
         self.browser.forget(self)
+
+
+class ChromiumByName(Chromium):
+    """An EventSource in a page of plain HTTP under a host name, as in many a company's network."""
+
+    name = "chromium-plain-http"
+    host = "fanwheel.test"
+
+
+class ChromiumFetch(Chromium):
+    """`@microsoft/fetch-event-source` in a page."""
+
+    name = "chromium-fetch"
+    is_browser = False
+    takes_id_with_event = False
+    takes_position = False
+    opener = "openFetch"
+
+    @staticmethod
+    def can_hold(text):
+        """It drops empty lines at the beginning of the data."""
+        return not text.startswith("\n")
+
+    @classmethod
+    def missing(cls):
+        return super().missing() or (None if os.path.isdir(PACKAGE) else "its npm package is not installed")

@@ -32,7 +32,8 @@ def missing():
 class Driver:
     """One browser session. Its calls are made by one thread at a time."""
 
-    def __init__(self):
+    def __init__(self, arguments=()):
+        self.arguments = [*ARGUMENTS, *arguments]
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -54,7 +55,7 @@ class Driver:
             raise Failure("chromedriver did not start")
         # What it says later must not fill the pipe.
         threading.Thread(target=self.driver.stdout.read, daemon=True).start()
-        options = {"args": [*ARGUMENTS, f"--user-data-dir={self.profile.name}"],
+        options = {"args": [*self.arguments, f"--user-data-dir={self.profile.name}"],
                    "binary": shutil.which("chromium")}
         capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options,
                                         "goog:loggingPrefs": {"browser": "ALL"}}}

@@ -83,7 +83,9 @@ def main():
     """The program."""
     results, wanted = Results(), sys.argv[1:]
     chromium.Chromium.scenarios = scenarios.ALL + browser_scenarios.ALL
-    clients = [dashboard.Dashboard, chromium.Chromium, *adapters.ALL]
+    chromium.ChromiumByName.scenarios = chromium.ChromiumFetch.scenarios = scenarios.ALL
+    pages = [chromium.Chromium, chromium.ChromiumByName, chromium.ChromiumFetch]
+    clients = [dashboard.Dashboard, *pages, *adapters.ALL]
     with ThreadPoolExecutor(CLIENTS_AT_ONCE) as pool:
         list(pool.map(lambda client: run_client(client, wanted, results), clients))
     counts = results.counts

@@ -145,6 +145,67 @@ def resume_after_torn_frame(world):
     expect("the event that was cut", client.texts()[1] == big, True)
 
 
+def address(world, more=""):
+    """The topic through the proxy. Who takes a position and is not told it unasked, asks for it."""
+    client = world.client_class
+    asks = "&prime=1" if client.takes_position and not client.is_browser else ""
+    return world.server.url(world.topic, world.proxy.port) + asks + more
+
+
+def before_first_event(world):
+    """A client that is cut before its first event has missed nothing, if it can be told where it was; no
+    other gets a message that nobody published."""
+    for reset in (True, False):
+        client = world.client(address(world))
+        client.wait_open()
+        time.sleep(0.3)
+        world.proxy.leave(reset)
+        world.publish("1", "2", "3")
+        world.proxy.come_back()
+        client.wait_open(2)
+        time.sleep(0.3)
+        world.publish("4")
+        client.wait("the last event", lambda: "4" in client.texts())
+        expect("events", client.texts(), list("1234") if client.takes_position else ["4"])
+        client.stop()
+
+
+def behind_filter(world):
+    """What a filter keeps away from a client is no gap when the client comes back, although the history has
+    moved past its last event."""
+    client = world.client(address(world, "&event=likes"))
+    client.wait_open()
+    world.publish("before", event="likes")
+    client.wait_events(1)
+    world.publish(*map(str, range(200)))
+    # A heartbeat tells the position.
+    time.sleep(0.5)
+    world.proxy.leave(reset=True)
+    world.publish("meanwhile", event="likes")
+    world.proxy.come_back()
+    client.wait_open(2)
+    world.publish("live", event="likes")
+    client.wait("the last event", lambda: "live" in client.texts())
+    names = [event["event"] for event in client.events()]
+    wanted = ["likes"] * 3 if client.takes_position else ["likes", "fanwheel.gap", "likes", "likes"]
+    expect("names", names, wanted)
+
+
+def silent_position(world):
+    """No client gets a message from the position, unless it asked for what it cannot take."""
+    client = world.client(world.server.url(world.topic, world.proxy.port) + "&event=likes")
+    client.wait_open()
+    for _ in range(3):
+        world.publish("kept away")
+        time.sleep(0.4)
+    told = world.proxy.downstream.count(b"\r\nid: ")
+    expect("told its position", told > 0, client.is_browser)
+    expect("messages", client.events(), [])
+    world.publish("only", event="likes")
+    client.wait_events(1)
+    expect("messages", client.texts(), ["only"])
+
+
 def gap(world):
     """A client that was away for longer than the history is told so, and then gets what is kept."""
     client = world.client()
@@ -211,6 +272,7 @@ def renewal(world):
     client.wait_events(len(wanted))
     time.sleep(0.2)
     expect("events", client.texts(), wanted)
+    expect("requests that failed on a kept connection", client.count("broken"), 0)
     codes = {record["code"] for record in client.records if "code" in record}
     expect("exit codes of curl other than an orderly end", codes - {0}, set())
 
@@ -248,5 +310,5 @@ def enter(world, server):
     return guest
 
 
-ALL = [receive, quiet, resume_after_reset, resume_after_close, resume_after_torn_frame, gap, restart, drain,
-       renewal, overload]
+ALL = [receive, quiet, silent_position, before_first_event, behind_filter, resume_after_reset,
+       resume_after_close, resume_after_torn_frame, gap, restart, drain, renewal, overload]

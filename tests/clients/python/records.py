@@ -25,6 +25,9 @@ def follow(stream):
             for event in stream(url, headers):
                 last_id = event.id or last_id
                 retry_ms = event.retry or retry_ms
+                # Blocks without data are no events (WHATWG HTML §9.2.6), for those who parse by hand.
+                if event.data is None:
+                    continue
                 record("event", event=event.event or "message", data=event.data, id=event.id or "")
             record("error", text="ended")
         except Exception as error:
