@@ -159,7 +159,7 @@ impl Worker {
                         let hub = hub.get_or_insert_with(|| self.node.hub.lock());
                         let (age_ms, _) = measure_lag(stream, &self.topics, hub, self.now);
                         // The moment, as in `key`.
-                        key = if age_ms == 0 { 0 } else { u64::MAX - (self.now.wall_ms - age_ms) };
+                        key = if age_ms == 0 { 0 } else { u64::MAX - (self.now.mono_ms - age_ms) };
                     }
                     top.offer(RankedConnection {
                         key: Reverse(u128::from(key)),
@@ -319,11 +319,12 @@ fn measure_lag(stream: &Stream, topics: &LocalTopics, hub: &HubState, now: Now) 
     let logs = stream.places().iter().map(|place| hub.log(topics.get(place.topic).hub));
     let (mut oldest, mut events) = (None, 0);
     for log in logs {
-        let next = log.after(stream.position).next().map(|frame| frame.id());
+        // Not by the id: its time is that of a clock that may be set, and a burst runs ahead of it.
+        let next = log.after(stream.position).next().map(|frame| frame.at_us());
         oldest = [oldest, next].into_iter().flatten().min();
         events += log.count_after(stream.position) as u64;
     }
-    (oldest.map_or(0, |id| now.wall_ms.saturating_sub(id.ms())), events)
+    (oldest.map_or(0, |at_us| now.mono_us.saturating_sub(at_us) / 1_000), events)
 }
 
 /// Returns the first of a stream's topics, and the number of those left out.

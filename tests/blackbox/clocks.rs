@@ -2,7 +2,10 @@
 //! set; and a panic in one worker, which a failing clock plants from outside, ends the whole server. The
 //! clocks are those of `odd_clock.c`.
 
-use crate::harness::{Id, Launch, SOON, Server, Stream, accepted_id, ms, preload, with_1_and_4_workers};
+use crate::harness::{
+    Conn, Id, Launch, SOON, Server, Stream, accepted_id, ms, poll_until, preload, with_1_and_4_workers,
+};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 const HOUR_S: i64 = 3_600;
@@ -83,6 +86,24 @@ fn restart_with_the_clock_stepped_back_loses_nothing_in_silence() {
     let mut stream = server.resume("topic=a", &seen);
     assert!(stream.any_event(SOON).is_gap(), "an id of another run was believed");
     assert_eq!(stream.data(2), ["missed", "later"]);
+}
+
+#[test]
+fn lag_of_a_slow_subscriber_is_no_hour_because_the_clock_was_set() {
+    let launch = Launch::workers(1).set("unsent_bytes_max", 4_096);
+    let Some((server, clocks)) = Clocks::of("lag", launch) else { return };
+    let conn = Conn::open_from(Ipv4Addr::LOCALHOST, server.public, 4_096).expect("loopback");
+    let _slow = Stream::open(conn, "topic=a", "");
+    server.publish_all("a", (0..60).map(|_| "x".repeat(8_000)));
+    for off_s in [HOUR_S, -HOUR_S] {
+        clocks.set(off_s, 0);
+        let lag = || {
+            let page = server.get("/connections?sort=lag&limit=1").json();
+            page["connections"][0]["lag_ms"].as_u64().filter(|&lag_ms| lag_ms > 0)
+        };
+        let lag_ms = poll_until(SOON, lag).expect("a lag, whatever the clock says");
+        assert!(lag_ms < 60_000, "{lag_ms} ms at {off_s} s");
+    }
 }
 
 #[test]
