@@ -95,6 +95,11 @@ pub(crate) const MAIL_FRAMES_BESIDE_READERS: usize = 8;
 /// Topics looked at and frames found under the hub's lock in one turn by those that are behind: publishers
 /// and other workers wait meanwhile.
 pub(crate) const LOG_STEPS_PER_TURN: usize = 8_192;
+/// Steps of a search for the newest events of several topics in one hold of the hub's lock: half a
+/// millisecond where events have left the caches.
+pub(crate) const SEARCH_STEPS_PER_HOLD: usize = 8_192;
+/// Steps of a subscribe that count as a request: topics named and events looked at.
+pub(crate) const SUBSCRIBE_STEPS_PER_REQUEST: usize = 64;
 /// Connections whose readable bytes are handled in one turn.
 pub(crate) const READS_PER_TURN: usize = 256;
 /// Connections read in one turn while a round runs: existing subscribers wait for about half a millisecond at

@@ -8,6 +8,7 @@
 //! topic may have lost is remembered in one id for all of them, `removed_floor`: a returning subscriber may
 //! be told a gap without need, but never loses silently. What goes when is in `retention`.
 
+mod event_walk;
 mod hold;
 mod messages;
 mod resume;
@@ -15,9 +16,11 @@ mod retention;
 mod rows;
 mod topic_table;
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+pub(crate) use self::event_walk::{FollowedTopics, WalkStep};
+use self::event_walk::{NewestSearch, SearchProgress};
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
@@ -32,7 +35,8 @@ use crate::base::counters::RefusalReason;
 use crate::base::histogram::Distribution;
 use crate::base::id::EventId;
 use crate::base::limits::{
-    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, RESERVED_TOPIC_EVENTS, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, RESERVED_TOPIC_EVENTS, SEARCH_STEPS_PER_HOLD, SHED_PAUSE_MS,
+    SWEEP_CALLS_PER_TURN,
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
@@ -325,7 +329,21 @@ impl Hub {
             topic.subscribers += 1;
         }
         inner.subscriptions += topics.len();
-        Ok(inner.place_subscriber(topics, start, now.wall_ms))
+        let (mut newest, mut steps) = (EventId::ZERO, topics.len());
+        if let StreamStart::Newest(count) = *start {
+            let mut search = NewestSearch::new(count);
+            newest = loop {
+                match search.run(&inner, &topics, SEARCH_STEPS_PER_HOLD) {
+                    SearchProgress::Found(position) => break position,
+                    SearchProgress::More(more) => steps += more,
+                }
+                // It has joined already, so it misses nothing while others have the lock.
+                drop(inner);
+                inner = self.lock();
+            };
+        }
+        let placed = inner.place_subscriber(topics, start, newest, now.wall_ms);
+        Ok(SubscribeOutcome { steps, ..placed })
     }
 
     /// A subscriber of `worker` leaves a topic; `last` when the worker has no other one there.
@@ -422,27 +440,6 @@ impl HubState {
         }
         self.journal.push(Arc::clone(&kept));
         kept
-    }
-
-    /// The position after which exactly the newest `count` frames of the topics follow, or all that are kept.
-    pub(crate) fn position_before_newest(&self, topics: &[u32], count: usize) -> EventId {
-        let newest_first = |&index: &u32| self.topic(index).log.after(EventId::ZERO).rev();
-        let mut logs: Vec<_> = topics.iter().map(newest_first).collect();
-        let mut nexts = BinaryHeap::new();
-        for (nth, log) in logs.iter_mut().enumerate() {
-            nexts.extend(log.next().map(|frame| (frame.id(), nth)));
-        }
-        let (mut found, mut last) = (0, None);
-        while let Some((id, nth)) = nexts.pop() {
-            if last != Some(id) {
-                if found == count {
-                    return id;
-                }
-                (found, last) = (found + 1, Some(id));
-            }
-            nexts.extend(logs[nth].next().map(|frame| (frame.id(), nth)));
-        }
-        EventId::ZERO
     }
 
     fn topic(&self, index: u32) -> &HubTopic {

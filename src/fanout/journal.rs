@@ -61,6 +61,13 @@ impl Journal {
         self.bytes
     }
 
+    /// Returns the event with a sequence number; none if it has left, or is still to come.
+    pub(crate) fn get(&self, sequence: u64) -> Option<&Arc<SharedFrame>> {
+        let nth = sequence.checked_sub(self.first)?;
+        let chunk = self.chunks.get((nth / CHUNK_EVENTS) as usize)?.as_ref()?;
+        chunk.slots[(nth % CHUNK_EVENTS) as usize].as_ref()
+    }
+
     /// Adds the newest event, whose sequence number is [`Journal::next_sequence`].
     pub(crate) fn push(&mut self, event: Arc<SharedFrame>) {
         assert_eq!(event.sequence(), self.next, "events are numbered in publish order");

@@ -5,14 +5,11 @@
 //! and all that came since is in the worker's mailbox with a higher id. If the log does not reach back to it,
 //! it reads the frames that this worker has still to offer, and leaves at the end of those.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
 use super::batch::{PlannedSend, SendBatch, SendOutcome};
 use super::conn::{Conn, ConnState, Stream, SubscriberPlace};
-use super::hub::{HubGuard, HubState};
+use super::hub::{FollowedTopics, HubGuard, HubState, WalkStep};
 use super::lanes::WriteLane;
 use super::node::Node;
 use super::rounds::gather_fresh;
@@ -63,6 +60,9 @@ struct ReadLimit {
 const BEGINNING: ReadLimit = ReadLimit { frames: READ_FRAMES_SHORT, bytes: READ_BYTES_SHORT };
 /// Limit of all other reads.
 const ORDINARY: ReadLimit = ReadLimit { frames: READ_FRAMES_MAX, bytes: usize::MAX };
+
+/// Least steps of a read, so that a stream with many topics gets on however little of a turn is left.
+const READ_STEPS_MIN: usize = 256;
 
 /// Result of a stream's read of frames that it has still to get.
 enum LogRead {
@@ -152,6 +152,7 @@ impl Worker {
                 continue;
             }
             let from = kept.len();
+            let left = LOG_STEPS_PER_TURN - steps;
             let primed = conn.is_primed();
             let end = match &mut conn.state {
                 ConnState::Streaming(stream) if stream.reads_log() => {
@@ -162,17 +163,20 @@ impl Worker {
                     let fresh = if on_time { read_fresh(stream, &self.topics, most, kept) } else { None };
                     fresh.unwrap_or_else(|| {
                         let hub = lock.get_or_insert_with(|| node.hub.lock());
-                        steps += stream.places().len();
-                        match read_log(stream, &self.topics, hub, node.settings.slow_policy, most, kept) {
+                        let policy = node.settings.slow_policy;
+                        let mut log = LogReader { hub, policy, steps_max: left, steps: 0 };
+                        let end = match log.read(stream, &self.topics, most, kept) {
                             LogRead::Missed => {
                                 // A filter or a merge looks at all of them.
                                 let all = stream.selection.is_some();
-                                steps += if all { self.topics.fresh_frames() } else { 0 };
+                                log.steps += if all { self.topics.fresh_frames() } else { 0 };
                                 let missed = MissedRead { node: &node, worker: self.index, primed };
-                                missed.read_on(stream, &self.topics, hub, most, kept)
+                                missed.read_on(stream, &self.topics, &mut log, most, kept)
                             }
                             end @ LogRead::Upto(_) => end,
-                        }
+                        };
+                        steps += log.steps;
+                        end
                     })
                 }
                 _ => LogRead::Upto(StreamAdvance::NONE),
@@ -181,7 +185,6 @@ impl Worker {
                 evicted.push(slot);
                 continue;
             };
-            steps += if lock.is_some() { kept.len() - from } else { 0 };
             let read = kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
             bytes += read;
             replayed += if lane == WriteLane::Long { read } else { 0 };
@@ -374,7 +377,7 @@ impl MissedRead<'_> {
         &self,
         stream: &mut Stream,
         topics: &LocalTopics,
-        hub: &HubState,
+        log: &mut LogReader<'_>,
         most: ReadLimit,
         kept: &mut Vec<Arc<SharedFrame>>,
     ) -> LogRead {
@@ -392,14 +395,14 @@ impl MissedRead<'_> {
             }
             counters.count(Count::Skipped);
         }
-        let gaps = skip_missed(stream, topics, hub, slow && policy == SlowPolicy::Skip);
+        let gaps = skip_missed(stream, topics, log.hub, slow && policy == SlowPolicy::Skip);
         counters.add(Count::Gaps, gaps);
         if self.primed {
             let (position, chunked) = (stream.position, stream.chunked());
             reply::append_position(stream.own_output_mut(), chunked, position);
         }
         // A gap has just been told under the same lock, so this time nothing is missed.
-        read_log(stream, topics, hub, policy, most, kept)
+        log.read(stream, topics, most, kept)
     }
 }
 
@@ -422,78 +425,76 @@ fn read_fresh(
     Some(LogRead::Upto(advance))
 }
 
-/// Appends the next frames of the log for a stream, at most `most`, merged in id order.
-fn read_log(
-    stream: &Stream,
-    topics: &LocalTopics,
-    hub: &HubState,
+/// Reads the hub's logs for those that are behind, under its lock.
+struct LogReader<'a> {
+    hub: &'a HubState,
     policy: SlowPolicy,
-    most: ReadLimit,
-    kept: &mut Vec<Arc<SharedFrame>>,
-) -> LogRead {
-    // The next frame of each log that has one, the rest of that log, and its topic.
-    let mut logs = Vec::new();
-    let mut nexts = BinaryHeap::new();
-    for (nth, place) in stream.places().iter().enumerate() {
-        let index = topics.get(place.topic).hub;
-        let log = hub.log(index);
-        let reported_floors =
-            stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
-        if log.floor() > stream.position.max(reported_floors) {
-            return LogRead::Missed;
-        }
-        let mut after = log.after(stream.position);
-        if let Some(frame) = after.next() {
-            nexts.push(Reverse((frame.id(), logs.len())));
-            logs.push((frame, after, index));
-        }
-    }
-    let mut found: Vec<(&Arc<SharedFrame>, u32)> = Vec::new();
-    let (mut more, mut bytes) = (false, 0);
-    while let Some(mut next) = nexts.peek_mut() {
-        let Reverse((id, nth)) = *next;
-        let (frame, after, index) = &mut logs[nth];
-        match found.last_mut() {
-            Some((last, kept_index)) if last.id() == id => {
-                // Of a frame in several topics the one stays in which no newer frame has its key, if any.
-                if policy == SlowPolicy::Latest && is_superseded(stream, hub, *kept_index, last) {
-                    *kept_index = *index;
-                }
-            }
-            _ => {
-                more = found.len() == most.frames || bytes >= most.bytes;
-                if more {
-                    break;
-                }
-                bytes += frame.chunked().len();
-                found.push((*frame, *index));
-            }
-        }
-        match after.next() {
-            Some(newer) => {
-                *frame = newer;
-                *next = Reverse((newer.id(), nth));
-            }
-            None => drop(PeekMut::pop(next)),
-        }
-    }
-    let upto = match found.last() {
-        Some((last, _)) if more => last.id(),
-        _ => hub.head(),
-    };
-    // A client that was away is not slow: of the frames that it has missed none is left out.
-    let slow = stream.is_passed_by() || more && !stream.replaying;
-    let newest_only = policy == SlowPolicy::Latest && slow;
-    found.retain(|(frame, index)| {
-        stream.wants(frame) && !(newest_only && is_superseded(stream, hub, *index, frame))
-    });
-    kept.extend(found.into_iter().map(|(frame, _)| Arc::clone(frame)));
-    LogRead::Upto(StreamAdvance { upto, caught_up: !more })
+    /// Steps after which a read is cut short.
+    steps_max: usize,
+    /// Topics and frames that were looked at, also for nothing.
+    steps: usize,
 }
 
-/// Whether a newer frame with the same key comes later: one that the stream's filter lets through.
-fn is_superseded(stream: &Stream, hub: &HubState, index: u32, frame: &SharedFrame) -> bool {
-    hub.log(index).superseder(frame).is_some_and(|newer| stream.wants(newer))
+impl LogReader<'_> {
+    /// Appends the next frames of the log for a stream, at most `most`, in id order.
+    fn read(
+        &mut self,
+        stream: &Stream,
+        topics: &LocalTopics,
+        most: ReadLimit,
+        kept: &mut Vec<Arc<SharedFrame>>,
+    ) -> LogRead {
+        let LogReader { hub, policy, .. } = *self;
+        let mut indices = Vec::with_capacity(stream.places().len());
+        for (nth, place) in stream.places().iter().enumerate() {
+            let index = topics.get(place.topic).hub;
+            let reported_floors =
+                stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
+            if hub.log(index).floor() > stream.position.max(reported_floors) {
+                return LogRead::Missed;
+            }
+            indices.push(index);
+        }
+        self.steps += indices.len();
+        let mut walk = hub.walk_after(&indices, stream.position);
+        let steps_max = walk.steps() + self.steps_max.max(READ_STEPS_MIN);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let mut upto = stream.position;
+        let more = loop {
+            let full = found.len() == most.frames || bytes >= most.bytes;
+            match walk.step(steps_max) {
+                WalkStep::End => break false,
+                WalkStep::Enough => {
+                    upto = walk.seen();
+                    break true;
+                }
+                WalkStep::Event(_) if full => break true,
+                WalkStep::Event(frame) => {
+                    bytes += frame.chunked().len();
+                    upto = frame.id();
+                    found.push(frame);
+                }
+            }
+        };
+        let upto = if more { upto } else { hub.head() };
+        // A client that was away is not slow: of the frames that it has missed none is left out.
+        let slow = stream.is_passed_by() || more && !stream.replaying;
+        let newest_only = policy == SlowPolicy::Latest && slow;
+        let topics = walk.topics();
+        found.retain(|frame| {
+            stream.wants(frame) && !(newest_only && is_superseded(stream, hub, topics, frame))
+        });
+        kept.extend(found.into_iter().map(Arc::clone));
+        self.steps += walk.steps();
+        LogRead::Upto(StreamAdvance { upto, caught_up: !more })
+    }
+}
+
+/// Whether a newer frame with the same key comes later in each of its topics: one that the stream's filter
+/// lets through.
+fn is_superseded(stream: &Stream, hub: &HubState, topics: &FollowedTopics, frame: &SharedFrame) -> bool {
+    let newer = |index| hub.log(index).superseder(frame);
+    topics.keeping(frame).all(|index| newer(index).is_some_and(|newer| stream.wants(newer)))
 }
 
 /// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
@@ -503,7 +504,7 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
     let chunked = stream.chunked();
     let places: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
     if to_newest {
-        stream.position = after.max(hub.position_before_newest(&places, 1));
+        stream.position = after.max(hub.position_before_last(&places));
     }
     let mut gaps = Vec::new();
     for (nth, &index) in places.iter().enumerate() {

@@ -9,7 +9,7 @@ use super::output::mark_live;
 use super::seam::{CloseMode, Io, ReadResult};
 use super::worker::{ConnToken, Worker};
 use crate::base::counters::{CloseReason, Count, RefusalReason};
-use crate::base::limits::{KIB, RETRY_JITTER_PERCENT};
+use crate::base::limits::{KIB, RETRY_JITTER_PERCENT, SUBSCRIBE_STEPS_PER_REQUEST};
 use crate::base::settings::{SlowPolicy, UrlProfile};
 use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::gap::{TopicGap, append_gap_events};
@@ -48,6 +48,7 @@ impl Worker {
         let StreamOpening { bytes, subscribe } = opening;
         let node = Arc::clone(&self.node);
         let joined = node.hub.subscribe(self.index, &subscribe.topics, &subscribe.start, self.now)?;
+        self.requests_taken += joined.steps / SUBSCRIBE_STEPS_PER_REQUEST;
         let places: Vec<SubscriberPlace> = joined
             .topics
             .iter()

@@ -259,6 +259,11 @@ impl TopicLog {
         self.frames.back().map(|frame| frame.id())
     }
 
+    /// All kept frames, oldest first.
+    pub(crate) fn frames(&self) -> &VecDeque<Arc<SharedFrame>> {
+        &self.frames
+    }
+
     /// The frames newer than `position`, oldest first.
     pub(crate) fn after(
         &self,

@@ -41,6 +41,8 @@ pub struct SubscribeOutcome {
     pub(crate) gaps: Vec<(usize, Option<EventId>)>,
     /// Cause of them, if there are any.
     pub(crate) gap_reason: GapReason,
+    /// Topics and events that were looked at for it.
+    pub(crate) steps: usize,
 }
 
 /// What the hub holds at a moment.

@@ -22,11 +22,13 @@ use crate::wire::request::StreamStart;
 const CLOCKS_APART_MS: u64 = 3_600_000;
 
 impl HubState {
-    /// Finds where a subscriber that has just joined starts.
+    /// Finds where a subscriber that has just joined starts. `newest` is the position before the newest
+    /// events that it has asked for, if it has.
     pub(super) fn place_subscriber(
         &self,
         topics: Vec<u32>,
         start: &StreamStart,
+        newest: EventId,
         wall_ms: u64,
     ) -> SubscribeOutcome {
         let floors: Vec<EventId> = topics.iter().map(|&index| self.topic(index).log.floor()).collect();
@@ -34,7 +36,7 @@ impl HubState {
         let mut gaps = Vec::new();
         let mut position = match (start, gap_reason) {
             (StreamStart::Now, _) => self.head,
-            (&StreamStart::Newest(count), _) => self.position_before_newest(&topics, count),
+            (StreamStart::Newest(_), _) => newest,
             (&StreamStart::After(moment), _) if moment.is_moment() => moment.min(self.head),
             (&StreamStart::After(id), GapReason::Evicted) => id,
             // Whatever is kept may be new to the client.
@@ -50,7 +52,8 @@ impl HubState {
         let position = self.latest_position(&topics, position);
         let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
         let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
-        SubscribeOutcome { topics, position, head: self.head, reported_floors: floors, gaps, gap_reason }
+        let (head, reported_floors) = (self.head, floors);
+        SubscribeOutcome { topics, position, head, reported_floors, gaps, gap_reason, steps: 0 }
     }
 
     /// The latest position from which the same events of these topics follow: an id of this run, before which
@@ -58,6 +61,16 @@ impl HubState {
     pub(crate) fn latest_position(&self, topics: &[u32], position: EventId) -> EventId {
         let next = |&index: &u32| self.topic(index).log.after(position).next().map(|frame| frame.id());
         topics.iter().filter_map(next).min().map_or(self.head, EventId::preceding)
+    }
+
+    /// The position after which exactly the newest event of these topics follows; zero if it is the only one.
+    pub(crate) fn position_before_last(&self, topics: &[u32]) -> EventId {
+        let newest =
+            |&index: &u32| self.topic(index).log.frames().iter().rev().take(2).map(|frame| frame.id());
+        let mut ids: Vec<EventId> = topics.iter().flat_map(newest).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.iter().rev().nth(1).copied().unwrap_or(EventId::ZERO)
     }
 
     /// Why events that follow `start` would be missing. Evicted: it is a place in the order of this run.

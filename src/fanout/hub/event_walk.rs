@@ -1,0 +1,273 @@
+//! The kept events of several topics in id order, each once, by the shorter of two ways.
+//!
+//! ```text
+//! the journal  · t1 · t1,t2 · · t2 · ·     every event of the node: for topics that share most of it
+//! the logs     t1: e4 e9   t2: e9 e20      the least of the next ones: for topics among many others
+//! ```
+//!
+//! Steps count what was looked at, not what was found, so that whoever holds the lock can stop in time. Knows
+//! no stream: a position and the topics' indices are arguments.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::HubState;
+use crate::base::id::EventId;
+use crate::fanout::topic_log::{SharedFrame, TopicRef, first_after};
+
+/// Slots of the journal that are as cheap as one frame in a log.
+const SLOTS_PER_FRAME: u64 = 2;
+/// Topics of an event that are looked up for the price of one step, and logs compared for it.
+const LOOKS_PER_STEP: usize = 8;
+
+/// Topics of one reader, by the hub's index, with the floor of each.
+#[derive(Debug)]
+pub(crate) struct FollowedTopics(Vec<(TopicRef, EventId)>);
+
+impl FollowedTopics {
+    fn new(hub: &HubState, indices: &[u32]) -> FollowedTopics {
+        let followed = |&index: &u32| (hub.topic(index).as_ref(index), hub.topic(index).log.floor());
+        let mut topics: Vec<_> = indices.iter().map(followed).collect();
+        topics.sort_unstable_by_key(|(topic, _)| topic.index);
+        FollowedTopics(topics)
+    }
+
+    /// Returns those topics that keep an event.
+    pub(crate) fn keeping<'a>(&'a self, event: &'a SharedFrame) -> impl Iterator<Item = u32> + 'a {
+        event.topics().iter().filter_map(|topic| {
+            let found = self.0.binary_search_by_key(&topic.index, |(followed, _)| followed.index).ok()?;
+            let (followed, floor) = self.0[found];
+            (followed == *topic && event.id() > floor).then_some(topic.index)
+        })
+    }
+
+    fn keep(&self, event: &SharedFrame) -> bool {
+        self.keeping(event).next().is_some()
+    }
+}
+
+/// Next event of a walk.
+pub(crate) enum WalkStep<'a> {
+    /// An event that some of the topics keep.
+    Event(&'a Arc<SharedFrame>),
+    /// Nothing newer is kept.
+    End,
+    /// So many steps were made that the walk has to go on another time.
+    Enough,
+}
+
+/// A walk towards newer events.
+pub(crate) struct EventWalk<'a> {
+    hub: &'a HubState,
+    topics: FollowedTopics,
+    way: Way<'a>,
+    /// Everything up to here was looked at.
+    seen: EventId,
+    steps: usize,
+}
+
+enum Way<'a> {
+    /// Sequence numbers of the journal.
+    Journal { next: u64, end: u64 },
+    /// The rest of each log that has one.
+    Logs(Vec<LogRest<'a>>),
+}
+
+struct LogRest<'a> {
+    frames: &'a VecDeque<Arc<SharedFrame>>,
+    next: usize,
+    id: EventId,
+}
+
+impl<'a> EventWalk<'a> {
+    /// Number of steps so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// The id up to which the walk has come.
+    pub(crate) fn seen(&self) -> EventId {
+        self.seen
+    }
+
+    /// The topics that it is about.
+    pub(crate) fn topics(&self) -> &FollowedTopics {
+        &self.topics
+    }
+
+    /// Goes on to the next event, while fewer than `steps_max` steps were made.
+    pub(crate) fn step(&mut self, steps_max: usize) -> WalkStep<'a> {
+        match &mut self.way {
+            Way::Logs(rests) => {
+                let Some(id) = rests.iter().map(|rest| rest.id).min() else { return WalkStep::End };
+                if self.steps >= steps_max {
+                    return WalkStep::Enough;
+                }
+                self.steps += 1 + rests.len() / LOOKS_PER_STEP;
+                self.seen = id;
+                let mut found = None;
+                let mut ended = false;
+                for rest in rests.iter_mut().filter(|rest| rest.id == id) {
+                    found = Some(&rest.frames[rest.next]);
+                    rest.next += 1;
+                    self.steps += 1;
+                    match rest.frames.get(rest.next) {
+                        Some(frame) => rest.id = frame.id(),
+                        None => ended = true,
+                    }
+                }
+                if ended {
+                    rests.retain(|rest| rest.next < rest.frames.len());
+                }
+                found.map_or(WalkStep::End, WalkStep::Event)
+            }
+            Way::Journal { next, end } => {
+                while *next < *end {
+                    if self.steps >= steps_max {
+                        return WalkStep::Enough;
+                    }
+                    let event = self.hub.journal.get(*next);
+                    *next += 1;
+                    self.steps += 1;
+                    let Some(event) = event else { continue };
+                    self.steps += event.topics().len() / LOOKS_PER_STEP;
+                    self.seen = event.id();
+                    if self.topics.keep(event) {
+                        return WalkStep::Event(event);
+                    }
+                }
+                WalkStep::End
+            }
+        }
+    }
+}
+
+impl HubState {
+    /// Begins a walk over all that the topics keep after a position.
+    pub(crate) fn walk_after(&self, indices: &[u32], position: EventId) -> EventWalk<'_> {
+        let (mut frames, mut rests) = (0, Vec::new());
+        let (mut first, mut end) = (u64::MAX, 0);
+        for &index in indices {
+            let log = self.topic(index).log.frames();
+            let next = first_after(log, position);
+            let Some(frame) = log.get(next) else { continue };
+            frames += (log.len() - next) as u64;
+            first = first.min(frame.sequence());
+            end = end.max(log.back().map_or(0, |newest| newest.sequence() + 1));
+            rests.push(LogRest { frames: log, next, id: frame.id() });
+        }
+        let by_journal = rests.len() > 1 && end - first <= SLOTS_PER_FRAME * frames;
+        let way = if by_journal { Way::Journal { next: first, end } } else { Way::Logs(rests) };
+        let topics = FollowedTopics::new(self, indices);
+        EventWalk { hub: self, topics, way, seen: position, steps: indices.len() }
+    }
+}
+
+/// A search for the position after which exactly so many events of some topics follow. It goes from the
+/// newest to older ones in slices, between which the lock is free.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewestSearch {
+    /// Events still to be found.
+    left: usize,
+    /// All found so far have this id or a later one. None: nothing was found.
+    below: Option<EventId>,
+}
+
+/// Progress of a [`NewestSearch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SearchProgress {
+    /// The position; zero when the topics keep no more than that.
+    Found(EventId),
+    /// So many steps were made; the next slice goes on.
+    More(usize),
+}
+
+impl NewestSearch {
+    /// A search for the newest `count` events.
+    pub(crate) fn new(count: usize) -> NewestSearch {
+        NewestSearch { left: count, below: None }
+    }
+
+    /// Goes on, in about `steps_max` steps.
+    pub(crate) fn run(&mut self, hub: &HubState, indices: &[u32], steps_max: usize) -> SearchProgress {
+        // The logs without what was found.
+        let older = |index: u32| {
+            let log = hub.topic(index).log.frames();
+            let end = self.below.map_or(log.len(), |below| first_after(log, below.preceding()));
+            (log, end)
+        };
+        let mut logs: Vec<_> =
+            indices.iter().map(|&index| older(index)).filter(|(_, end)| *end > 0).collect();
+        let frames: usize = logs.iter().map(|(_, end)| end).sum();
+        if self.left >= frames {
+            return SearchProgress::Found(EventId::ZERO);
+        }
+        if let [(log, end)] = logs[..] {
+            return SearchProgress::Found(log[end - 1 - self.left].id());
+        }
+        let first = logs.iter().map(|(log, _)| log[0].sequence()).min().unwrap_or(0);
+        let newest = logs.iter().map(|(log, end)| log[end - 1].sequence()).max().unwrap_or(0);
+        if newest - first < SLOTS_PER_FRAME * frames as u64 {
+            return self.run_by_journal(hub, indices, (first, newest), steps_max);
+        }
+        let mut steps = 0;
+        let newest_of = |(log, end): &(&VecDeque<Arc<SharedFrame>>, usize)| log[end - 1].id();
+        let mut ids: Vec<EventId> = logs.iter().map(newest_of).collect();
+        while let Some(id) = ids.iter().copied().max() {
+            if self.left == 0 {
+                return SearchProgress::Found(id);
+            }
+            if steps >= steps_max {
+                return SearchProgress::More(steps);
+            }
+            (self.left, self.below) = (self.left - 1, Some(id));
+            steps += 1 + ids.len() / LOOKS_PER_STEP;
+            let mut nth = 0;
+            while nth < ids.len() {
+                if ids[nth] == id {
+                    steps += 1;
+                    logs[nth].1 -= 1;
+                    if logs[nth].1 == 0 {
+                        logs.swap_remove(nth);
+                        ids.swap_remove(nth);
+                        continue;
+                    }
+                    ids[nth] = newest_of(&logs[nth]);
+                }
+                nth += 1;
+            }
+        }
+        SearchProgress::Found(EventId::ZERO)
+    }
+
+    fn run_by_journal(
+        &mut self,
+        hub: &HubState,
+        indices: &[u32],
+        (first, newest): (u64, u64),
+        steps_max: usize,
+    ) -> SearchProgress {
+        let topics = FollowedTopics::new(hub, indices);
+        let mut steps = 0;
+        for sequence in (first..=newest).rev() {
+            steps += 1;
+            let Some(event) = hub.journal.get(sequence) else { continue };
+            steps += event.topics().len() / LOOKS_PER_STEP;
+            if !topics.keep(event) {
+                continue;
+            }
+            if self.left == 0 {
+                return SearchProgress::Found(event.id());
+            }
+            (self.left, self.below) = (self.left - 1, Some(event.id()));
+            if steps >= steps_max {
+                return SearchProgress::More(steps);
+            }
+        }
+        SearchProgress::Found(EventId::ZERO)
+    }
+}
+
+#[cfg(test)]
+#[path = "event_walk_tests.rs"]
+mod tests;

@@ -1,0 +1,93 @@
+//! Walks and searches against a slow twin: all frames of all logs, sorted.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::base::id::IdTag;
+use crate::base::prng::Prng;
+use crate::base::settings::Settings;
+use crate::base::time::Now;
+use crate::fanout::hub::{Hub, NewEvent};
+use crate::fanout::mail::MailboxSender;
+use crate::wire::frame::Draft;
+use crate::wire::request::StreamStart;
+
+const TOPICS: u64 = 12;
+
+fn at(ms: u64) -> Now {
+    Now { mono_ms: ms, mono_us: ms * 1_000, wall_ms: 1_000 + ms }
+}
+
+/// A hub whose events are in one topic each, or in many, and that has forgotten some.
+fn filled_hub(prng: &mut Prng) -> (Hub, Vec<u32>) {
+    let settings = Settings { history_events: 1 + prng.below(60) as usize, ..Settings::default() };
+    let (mailboxes, _inboxes): (Vec<_>, Vec<_>) = (0..1).map(|_| MailboxSender::pair()).unzip();
+    let hub = Hub::new(&settings, mailboxes, EventId::start_of_run(1_000, IdTag::from_random(7)), 7);
+    let names: Vec<Box<str>> = (0..TOPICS).map(|nth| nth.to_string().into()).collect();
+    let joined = hub.subscribe(0, &names, &StreamStart::Now, at(1)).expect("there is room");
+    let share = prng.below(101);
+    for ms in 0..200 {
+        let mut topics: Vec<Box<str>> = names.iter().filter(|_| prng.below(100) < share).cloned().collect();
+        if topics.is_empty() {
+            topics.push(names[prng.below(TOPICS) as usize].clone());
+        }
+        let event = NewEvent { topics, draft: Draft::new(None, None, "x", None) };
+        hub.publish(vec![event], None, at(ms)).expect("there is room");
+    }
+    let indices = joined.topics.iter().map(|topic| topic.index).collect();
+    (hub, indices)
+}
+
+#[test]
+fn a_walk_finds_each_event_once_in_order_however_often_it_is_cut() {
+    for seed in 0..200 {
+        let mut prng = Prng::new(seed);
+        let (hub, all) = filled_hub(&mut prng);
+        let indices = &all[..1 + prng.below(TOPICS) as usize];
+        let hub = hub.lock();
+        let ids = |index: &u32| hub.log(*index).frames().iter().map(|frame| frame.id());
+        let twin: BTreeSet<EventId> = indices.iter().flat_map(ids).collect();
+        let nth = prng.below(twin.len() as u64 + 1) as usize;
+        let mut position = twin.iter().nth(nth).copied().unwrap_or(EventId::ZERO);
+        let expected: Vec<EventId> = twin.range(position..).filter(|id| **id > position).copied().collect();
+        let mut got = Vec::new();
+        'walks: loop {
+            let mut walk = hub.walk_after(indices, position);
+            let steps_max = walk.steps() + 1 + prng.below(40) as usize;
+            loop {
+                match walk.step(steps_max) {
+                    WalkStep::Event(event) => got.push(event.id()),
+                    WalkStep::Enough => break,
+                    WalkStep::End => break 'walks,
+                }
+                assert_eq!(got.last(), Some(&walk.seen()));
+            }
+            assert!(walk.seen() > position, "seed {seed}: a walk that does not get on");
+            position = walk.seen();
+        }
+        assert_eq!(got, expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_search_finds_the_position_before_the_newest_in_slices_of_any_length() {
+    for seed in 0..200 {
+        let mut prng = Prng::new(seed);
+        let (hub, all) = filled_hub(&mut prng);
+        let indices = &all[..1 + prng.below(TOPICS) as usize];
+        let hub = hub.lock();
+        let ids = |index: &u32| hub.log(*index).frames().iter().map(|frame| frame.id());
+        let twin: BTreeSet<EventId> = indices.iter().flat_map(ids).collect();
+        for count in [0, 1, 2, prng.below(100) as usize, twin.len(), twin.len() + 1] {
+            let expected = twin.iter().rev().nth(count).copied().unwrap_or(EventId::ZERO);
+            let mut search = NewestSearch::new(count);
+            let found = loop {
+                let steps_max = indices.len() + 1 + prng.below(60) as usize;
+                if let SearchProgress::Found(position) = search.run(&hub, indices, steps_max) {
+                    break position;
+                }
+            };
+            assert_eq!(found, expected, "seed {seed}, the newest {count}");
+        }
+    }
+}
