@@ -8,7 +8,7 @@ pub(crate) mod page;
 
 use serde::Serialize;
 
-use crate::base::id::EventId;
+use crate::base::id::{EventId, IdTag};
 use crate::base::limits::{KIB, RESERVED_FILES, RETRY_JITTER_PERCENT, WORKERS_MAX};
 use crate::base::settings::Settings;
 use crate::wire::frame::Draft;
@@ -25,10 +25,16 @@ const ETHERNET_BYTES: usize = 14 + 4 + 8 + 12;
 const PUBLISH_HEAD_BYTES: usize = 300;
 /// Ports of one address from which a proxy on a tuned host can connect to one server: 10 240 to 65 535.
 const PLANNED_PORTS_PER_ADDRESS: u64 = 65_536 - 10_240;
-/// A moment of the year 2027, whose id is as long as all present ones.
+/// A moment of the year 2027. Ids of these years are as long, but for the number behind the hyphen.
 const SAMPLE_EVENT_MS: u64 = 1_800_000_000_000;
 /// Share of the processors that returning clients always get, so that their return ends.
 const RETURN_SHARE_MIN: f64 = 0.05;
+
+/// The id of an event on a server that is not busy: the first of its millisecond, with one of the tags of
+/// three digits, as most are.
+fn sample_id() -> EventId {
+    EventId::start_of_run(SAMPLE_EVENT_MS, IdTag::from_random(500))
+}
 
 /// The resources of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -254,7 +260,7 @@ impl<'a> CapacityPlanner<'a> {
     /// Creates a planner for events with `bytes` bytes of data, in one line.
     pub fn new(constants: &'a MeasuredConstants, settings: &'a Settings, bytes: u64) -> CapacityPlanner<'a> {
         let data = "x".repeat(usize::try_from(bytes).expect("64-bit hosts only"));
-        let frame = Draft::new(None, None, &data, None).seal(EventId::at_ms(SAMPLE_EVENT_MS));
+        let frame = Draft::new(None, None, &data, None).seal(sample_id());
         let (frame_bytes, kept_bytes) = (frame.chunked().len(), frame.memory_bytes());
         CapacityPlanner { constants, settings, frame_bytes, kept_bytes }
     }
