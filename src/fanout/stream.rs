@@ -236,11 +236,15 @@ impl Worker {
         let retry_ms = self.draw_retry_ms();
         let conn = &mut self.conns[slot as usize];
         let full = conn.is_full();
+        let owes_id = conn.take_owed_id();
         let ConnState::Streaming(stream) = &mut conn.state else { return };
         if stream.is_ending() {
             return;
         }
-        let chunked = stream.chunked();
+        let (chunked, position) = (stream.chunked(), stream.position);
+        if owes_id {
+            reply::append_position(stream.own_output_mut(), chunked, position);
+        }
         if self.node.settings.profile == UrlProfile::Standard {
             reply::append_retry_line(stream.own_output_mut(), chunked, retry_ms);
         }

@@ -55,6 +55,7 @@ branches! {
     HeartbeatAfterEvent
     PositionBeforeHeartbeat
     PositionAfterGap
+    PositionBeforeEnd
     EndedByLife
     EndedByDrain
     DrainPostponed

@@ -433,3 +433,17 @@ fn a_filter_lets_a_position_run_ahead_and_the_next_heartbeat_tells_it_once() {
     (0..3).for_each(|_| bench.turn(1));
     bench.assert_brought(stream, 1);
 }
+
+#[test]
+fn a_stream_that_ends_by_age_behind_a_filter_is_told_its_position_first() {
+    let mut bench = Bench::new(Settings { max_connection_ms: 1_000, ..Settings::default() });
+    let request = b"GET /events?topic=t&event=mine&prime=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let stream = bench.connect(ListenerKind::Public, request);
+    bench.turn(1);
+    bench.read(stream);
+    bench.connect(ListenerKind::Control, &batch(3));
+    (0..110).for_each(|_| bench.turn(20));
+    let text = bench.read(stream);
+    assert_eq!(text.matches("id: ").count(), 1, "{text}");
+    assert!(text.find("id: ") < text.find("retry: ") && text.ends_with("0\r\n\r\n"), "{text}");
+}

@@ -13,7 +13,7 @@ use crate::ledger::IDS_PER_MS;
 use crate::net::Net;
 use crate::peer::{Appetite, End, Peer};
 use crate::scene::{Scene, TOPICS, encode};
-use crate::session::{Begin, Earlier, Ending, Session, topic_of};
+use crate::session::{Begin, Earlier, Ending, Entry, Session, topic_of};
 use crate::setup::pick;
 
 /// Event names that publishers use and subscribers may ask for.
@@ -379,10 +379,12 @@ impl Link {
             }
             // Before the greeting it is all there is: the stream that a refused browser gets.
             Item::Retry(_) => {
+                let told = matches!(session.entries.last(), Some(Entry::Position(_)));
                 session.farewell = true;
                 let refused = !session.is_open;
                 assert!(!refused || self.browser, "not a browser");
                 scene.cover.hit_if(refused, Branch::OverloadStream);
+                scene.cover.hit_if(told, Branch::PositionBeforeEnd);
             }
             Item::Event(event) => {
                 let number = scene.ledger.sight(&event, now.mono_ms);
