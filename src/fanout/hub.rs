@@ -48,7 +48,7 @@ struct HubTopic {
     name: Arc<str>,
     log: TopicLog,
     /// Events that the log keeps.
-    events_max: usize,
+    events_max: u32,
     /// One bit for each worker that has subscribers.
     interest: u64,
     subscribers: u32,
@@ -94,6 +94,8 @@ pub struct HubState {
     incarnation: u32,
     /// Every event that some topic keeps, once, in publish order.
     journal: Journal,
+    /// Memory of the keys that topics know the newest event of.
+    key_bytes: usize,
     /// Topics to look at again because they lost their last subscriber, one entry each: when to look, and
     /// which.
     lingering: VecDeque<(u64, TopicRef)>,
@@ -131,6 +133,7 @@ impl Hub {
             subscriptions: 0,
             incarnation: 0,
             journal: Journal::default(),
+            key_bytes: 0,
             lingering: VecDeque::new(),
             idempotency: IdempotencyTable::new(hash, keys_max, settings.idempotency_ms),
             draining: false,
@@ -382,7 +385,7 @@ impl Hub {
             unpublished_topics: inner.topics.len() - inner.published_topics,
             subscriptions: inner.subscriptions,
             frames: inner.journal.events(),
-            bytes: inner.journal.bytes(),
+            bytes: inner.journal.bytes() + inner.key_bytes,
             alive_bytes: self.meter.bytes(),
             idempotency_keys: inner.idempotency.len(),
         }
@@ -412,8 +415,8 @@ impl HubState {
         let events_max = if reserved { RESERVED_TOPIC_EVENTS } else { self.bounds.events };
         self.topics.insert(HubTopic {
             name: Arc::from(name),
-            log: TopicLog::new(self.removed_floor, self.by_key.clone()),
-            events_max,
+            log: TopicLog::new(self.removed_floor),
+            events_max: events_max as u32,
             interest: 0,
             subscribers: 0,
             incarnation: self.incarnation,
@@ -436,7 +439,10 @@ impl HubState {
         let kept = SharedFrame::new(frame, meter, now.mono_us, Topics::new(&topics), sequence);
         kept.enter_logs(topics.len() as u32);
         for topic in &topics {
-            self.topics[topic.index].log.append(Arc::clone(&kept));
+            let log = &mut self.topics[topic.index].log;
+            let before = log.key_bytes();
+            log.append(Arc::clone(&kept), self.by_key.as_ref());
+            self.key_bytes += log.key_bytes() - before;
         }
         self.journal.push(Arc::clone(&kept));
         kept

@@ -28,6 +28,7 @@ mod rounds;
 pub mod seam;
 pub(crate) mod sharded_table;
 mod stream;
+pub(crate) mod subscriber_list;
 pub(crate) mod survey;
 pub mod survey_mail;
 pub(crate) mod survey_request;

@@ -167,56 +167,80 @@ impl Deref for SharedFrame {
     }
 }
 
-/// The kept frames of one topic, ids strictly increasing.
+/// The kept frames of one topic, ids strictly increasing. Small while nothing is kept: most topics of many
+/// keep nothing most of the time.
 #[derive(Debug)]
 pub(crate) struct TopicLog {
-    frames: VecDeque<Arc<SharedFrame>>,
-    bytes: usize,
     floor: EventId,
-    /// The newest kept id of each key; only where somebody reads by it.
-    newest_by_key: Option<HashMap<Box<str>, EventId, SeededHash>>,
+    kept: Option<Box<KeptFrames>>,
 }
 
+const _: () = assert!(size_of::<TopicLog>() <= 16);
+
+#[derive(Debug, Default)]
+struct KeptFrames {
+    frames: VecDeque<Arc<SharedFrame>>,
+    bytes: usize,
+    /// The newest kept id of each key; only where somebody reads by it.
+    newest_by_key: Option<HashMap<Box<str>, EventId, SeededHash>>,
+    /// Memory of those keys.
+    key_bytes: usize,
+}
+
+/// The frames of a log that keeps none.
+static NO_FRAMES: VecDeque<Arc<SharedFrame>> = VecDeque::new();
+
+/// Bytes of memory that a key in `newest_by_key` takes beside its text: its entry, in a table that is half
+/// empty, and the allocator's part.
+const KEY_OVERHEAD_BYTES: usize = 2 * (size_of::<Box<str>>() + size_of::<EventId>() + 1) + 16;
+
 impl TopicLog {
-    /// An empty log in which anything up to `floor` may be missing. With `by_key` it knows the newest frame
-    /// of each key.
-    pub(crate) fn new(floor: EventId, by_key: Option<SeededHash>) -> TopicLog {
-        let newest_by_key = by_key.map(HashMap::with_hasher);
-        TopicLog { frames: VecDeque::new(), bytes: 0, floor, newest_by_key }
+    /// An empty log in which anything up to `floor` may be missing.
+    pub(crate) fn new(floor: EventId) -> TopicLog {
+        TopicLog { floor, kept: None }
     }
 
-    /// Adds the newest frame.
-    pub(crate) fn append(&mut self, frame: Arc<SharedFrame>) {
+    /// Adds the newest frame. With `by_key` the log knows the newest frame of each key.
+    pub(crate) fn append(&mut self, frame: Arc<SharedFrame>, by_key: Option<&SeededHash>) {
         assert!(frame.id() > self.floor, "ids rise");
-        assert!(self.frames.back().is_none_or(|newest| newest.id() < frame.id()), "ids rise");
-        self.bytes += frame.memory_bytes();
-        if let (Some(newest), Some(key)) = (&mut self.newest_by_key, frame.key()) {
-            newest.insert(key.into(), frame.id());
+        assert!(self.newest().is_none_or(|newest| newest < frame.id()), "ids rise");
+        let kept = self.kept.get_or_insert_default();
+        kept.bytes += frame.memory_bytes();
+        if let (Some(hash), Some(key)) = (by_key, frame.key()) {
+            let newest = kept.newest_by_key.get_or_insert_with(|| HashMap::with_hasher(hash.clone()));
+            if newest.insert(key.into(), frame.id()).is_none() {
+                kept.key_bytes += key.len() + KEY_OVERHEAD_BYTES;
+            }
         }
-        self.frames.push_back(frame);
+        kept.frames.push_back(frame);
     }
 
     /// Drops the oldest frame, raises the floor to it, and returns it.
     pub(crate) fn evict_oldest(&mut self) -> Option<Arc<SharedFrame>> {
-        let frame = self.frames.pop_front()?;
+        let kept = self.kept.as_mut()?;
+        let frame = kept.frames.pop_front()?;
         self.floor = frame.id();
-        self.bytes -= frame.memory_bytes();
-        if let (Some(newest), Some(key)) = (&mut self.newest_by_key, frame.key())
+        kept.bytes -= frame.memory_bytes();
+        if let (Some(newest), Some(key)) = (&mut kept.newest_by_key, frame.key())
             && newest.get(key) == Some(&frame.id())
         {
             newest.remove(key);
+            kept.key_bytes -= key.len() + KEY_OVERHEAD_BYTES;
         }
-        if self.frames.len() < self.frames.capacity() / 8 {
-            self.frames.shrink_to(self.frames.len() * 2);
+        if kept.frames.is_empty() {
+            self.kept = None;
+        } else if kept.frames.len() < kept.frames.capacity() / 8 {
+            kept.frames.shrink_to(kept.frames.len() * 2);
         }
         Some(frame)
     }
 
     /// The newest kept frame with the same key, if it is newer.
     pub(crate) fn superseder(&self, frame: &Frame) -> Option<&Arc<SharedFrame>> {
-        let id = *self.newest_by_key.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key))?;
-        let found = self.frames.binary_search_by_key(&id, |frame| frame.id()).ok()?;
-        Some(&self.frames[found]).filter(|newest| newest.id() > frame.id())
+        let kept = self.kept.as_ref()?;
+        let id = *kept.newest_by_key.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key))?;
+        let found = kept.frames.binary_search_by_key(&id, |frame| frame.id()).ok()?;
+        Some(&kept.frames[found]).filter(|newest| newest.id() > frame.id())
     }
 
     /// The id up to which something may be missing: a position at or above it has missed nothing.
@@ -226,42 +250,47 @@ impl TopicLog {
 
     /// The oldest kept id.
     pub(crate) fn oldest(&self) -> Option<EventId> {
-        self.frames.front().map(|frame| frame.id())
+        self.frames().front().map(|frame| frame.id())
     }
 
     /// Whether the frame with this id is kept.
     pub(crate) fn keeps(&self, id: EventId) -> bool {
-        self.frames.binary_search_by_key(&id, |frame| frame.id()).is_ok()
+        self.frames().binary_search_by_key(&id, |frame| frame.id()).is_ok()
     }
 
     /// Frames kept.
     pub(crate) fn len(&self) -> usize {
-        self.frames.len()
+        self.frames().len()
     }
 
     /// Whether nothing is kept.
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.kept.is_none()
     }
 
-    /// Bytes kept.
+    /// Bytes kept, the keys that it knows included.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.kept.as_ref().map_or(0, |kept| kept.bytes + kept.key_bytes)
+    }
+
+    /// Bytes of the keys that it knows.
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.key_bytes)
     }
 
     /// How many frames are newer than `position`.
     pub(crate) fn count_after(&self, position: EventId) -> usize {
-        self.frames.len() - first_after(&self.frames, position)
+        self.len() - first_after(self.frames(), position)
     }
 
     /// The newest kept id.
     pub(crate) fn newest(&self) -> Option<EventId> {
-        self.frames.back().map(|frame| frame.id())
+        self.frames().back().map(|frame| frame.id())
     }
 
     /// All kept frames, oldest first.
     pub(crate) fn frames(&self) -> &VecDeque<Arc<SharedFrame>> {
-        &self.frames
+        self.kept.as_ref().map_or(&NO_FRAMES, |kept| &kept.frames)
     }
 
     /// The frames newer than `position`, oldest first.
@@ -269,7 +298,7 @@ impl TopicLog {
         &self,
         position: EventId,
     ) -> impl DoubleEndedIterator<Item = &Arc<SharedFrame>> + Clone {
-        self.frames.range(first_after(&self.frames, position)..)
+        self.frames().range(first_after(self.frames(), position)..)
     }
 }
 
@@ -290,11 +319,11 @@ mod tests {
     #[test]
     fn floor_rises_with_eviction_and_bytes_return_to_zero() {
         let meter = Arc::new(FrameMeter::default());
-        let mut log = TopicLog::new(EventId::at_ms(10), None);
+        let mut log = TopicLog::new(EventId::at_ms(10));
         let ids: Vec<EventId> = (11..15).map(EventId::at_ms).collect();
         for &id in &ids {
             let frame = Draft::new(None, None, "x", None).seal(id);
-            log.append(SharedFrame::new(frame, &meter, 0, Topics::none(), 0));
+            log.append(SharedFrame::new(frame, &meter, 0, Topics::none(), 0), None);
         }
         assert_eq!(log.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
         assert_eq!(log.after(EventId::ZERO).count(), 4);

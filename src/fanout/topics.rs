@@ -21,6 +21,7 @@ use slab::Slab;
 
 use super::hash::SeededHash;
 use super::sharded_table::ShardedTable;
+use super::subscriber_list::SubscriberList;
 use super::topic_log::{SharedFrame, TopicRef};
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_SENDS_MAX, SEND_FRAMES_MAX};
@@ -48,7 +49,7 @@ pub(crate) struct LocalTopic {
     /// Which of the hub's topics at that index it is.
     pub(crate) incarnation: u32,
     /// Slots of its subscribers.
-    pub(crate) subscribers: Vec<u32>,
+    pub(crate) subscribers: SubscriberList,
     /// Subscribers before it have been served in the running round.
     pub(crate) cursor: usize,
     /// Frames that not everyone has been offered, in id order.
@@ -59,6 +60,8 @@ pub(crate) struct LocalTopic {
     round: usize,
     queued: Option<RoundLength>,
 }
+
+const _: () = assert!(size_of::<LocalTopic>() <= 96, "a topic with one subscriber on this worker");
 
 impl LocalTopic {
     /// Whether everything newer than `position` will be offered by rounds that have not begun.
@@ -155,7 +158,7 @@ impl LocalTopics {
         let topic = self.topics.insert(LocalTopic {
             hub: hub.index,
             incarnation: hub.incarnation,
-            subscribers: Vec::new(),
+            subscribers: SubscriberList::new(),
             cursor: 0,
             fresh: VecDeque::new(),
             dropped_up_to: head,
@@ -193,9 +196,6 @@ impl LocalTopics {
             moved(slot, hole as u32);
         }
         let (hub, last) = (entry.hub, entry.subscribers.is_empty());
-        if entry.subscribers.len() < entry.subscribers.capacity() / 4 {
-            entry.subscribers.shrink_to(entry.subscribers.len() * 2);
-        }
         if last {
             self.remove(topic);
         }

@@ -57,20 +57,25 @@ impl HubState {
     pub(super) fn trim(&mut self, newest: &SharedFrame, now: Now) {
         let (topic_bytes, bytes) = (self.bounds.topic_bytes, self.bounds.bytes);
         for topic in newest.topics() {
-            let over =
-                |topic: &HubTopic| topic.log.len() > topic.events_max || topic.log.bytes() > topic_bytes;
+            let over = |topic: &HubTopic| {
+                topic.log.len() > topic.events_max as usize || topic.log.bytes() > topic_bytes
+            };
             while over(&self.topics[topic.index]) {
                 self.evict_from_topic(topic.index);
             }
         }
         // An event larger than its topic may keep is gone at once, and its topic with it if nobody listens.
         newest.topics().iter().for_each(|topic| self.retire_if_idle(topic.index, now));
-        while self.journal.bytes() > bytes && self.evict_oldest(now) {}
+        while self.journal.bytes() + self.key_bytes > bytes && self.evict_oldest(now) {}
     }
 
     /// Drops the oldest event of a topic; from the journal, too, when no other topic keeps it.
     fn evict_from_topic(&mut self, index: u32) {
-        if let Some(event) = self.topics[index].log.evict_oldest()
+        let log = &mut self.topics[index].log;
+        let before = log.key_bytes();
+        let evicted = log.evict_oldest();
+        self.key_bytes -= before - log.key_bytes();
+        if let Some(event) = evicted
             && event.leave_log()
         {
             self.journal.remove(event.sequence());

@@ -392,3 +392,25 @@ fn a_publish_leaves_sleepers_to_those_who_write_the_wake() {
     assert_eq!(hub.claim_sleepers(second), 1, "whoever comes first to write wakes it");
     assert_eq!(hub.claim_sleepers(first), 0);
 }
+
+#[test]
+fn keys_that_are_known_count_as_history() {
+    let (hub, _inboxes) = hub(|settings| {
+        settings.slow_policy = SlowPolicy::Latest;
+        settings.history_bytes_max = 100_000;
+    });
+    let keyed = |nth: u64| {
+        let key = format!("{nth} {}", "k".repeat(200));
+        let draft = Draft::new(None, None, "x", Some(key.into()));
+        hub.publish(vec![NewEvent { topics: vec!["a".into()], draft }], None, at(nth))
+            .expect("there is room");
+        hub.sizes()
+    };
+    let first = keyed(1);
+    let frame = hub.lock().log(0).frames()[0].memory_bytes();
+    assert!(first.bytes >= frame + 200, "{first:?} for a frame of {frame} and its key");
+    let full = (2..500).map(keyed).last().expect("there are some");
+    assert!(full.bytes <= 100_000 && full.frames < 100_000 / (frame + 200), "{full:?}");
+    while hub.sweep(at(500 + Settings::default().history_ms)) {}
+    assert_eq!((hub.sizes().frames, hub.sizes().bytes), (0, 0));
+}

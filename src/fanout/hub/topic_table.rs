@@ -15,10 +15,35 @@ use super::HubTopic;
 use crate::fanout::hash::SeededHash;
 use crate::fanout::sharded_table::ShardedTable;
 
+const _: () = assert!(size_of::<HubTopic>() <= 64, "a topic that keeps nothing");
+
 /// Topics of one block: the most that are moved when a block grows.
 const BLOCK_TOPICS: usize = 4_096;
 /// Shards of the names: of a million, a thousand each.
 const NAME_SHARDS: usize = 1_024;
+
+/// A topic by the hash of its name, of which it keeps what a shard looks at: so moving entries needs no name.
+#[derive(Clone, Copy, Debug)]
+struct NameEntry {
+    index: u32,
+    folded: u32,
+}
+
+/// Lowest bits of a hash that are kept; the rest of the entry's 32 bits are the hash's highest.
+const LOW_BITS: u32 = 25;
+
+impl NameEntry {
+    fn new(index: u32, hash: u64) -> NameEntry {
+        let low = hash as u32 & ((1 << LOW_BITS) - 1);
+        NameEntry { index, folded: ((hash >> (32 + LOW_BITS)) as u32) << LOW_BITS | low }
+    }
+
+    /// A hash that a shard takes for the whole one.
+    fn hash(&self) -> u64 {
+        let low = u64::from(self.folded) & ((1 << LOW_BITS) - 1);
+        u64::from(self.folded >> LOW_BITS) << (32 + LOW_BITS) | low
+    }
+}
 
 /// All topics.
 #[derive(Debug)]
@@ -26,7 +51,7 @@ pub(super) struct TopicTable {
     blocks: Vec<Slab<HubTopic>>,
     /// Blocks that have room.
     open: BTreeSet<u32>,
-    names: ShardedTable<u32>,
+    names: ShardedTable<NameEntry>,
     hash: SeededHash,
 }
 
@@ -49,8 +74,8 @@ impl TopicTable {
 
     /// Returns the index of the topic with that name.
     pub(super) fn find(&self, name: &str) -> Option<u32> {
-        let is_it = |&index: &u32| *self[index].name == *name;
-        self.names.find(self.hash.hash_one(name), is_it).copied()
+        let is_it = |entry: &NameEntry| *self[entry.index].name == *name;
+        self.names.find(self.hash.hash_one(name), is_it).map(|entry| entry.index)
     }
 
     /// Returns the topic at an index, if there is one.
@@ -81,17 +106,15 @@ impl TopicTable {
             self.open.remove(&(block as u32));
         }
         let index = (block * BLOCK_TOPICS + place) as u32;
-        let TopicTable { blocks, names, hash: seeded, .. } = self;
-        names.insert(hash, index, |&other| hash_of(blocks, seeded, other));
+        self.names.insert(hash, NameEntry::new(index, hash), NameEntry::hash);
         index
     }
 
     /// Removes the topic at an index, which must be there.
     pub(super) fn remove(&mut self, index: u32) -> HubTopic {
-        let TopicTable { blocks, names, hash: seeded, .. } = self;
-        let hash = hash_of(blocks, seeded, index);
-        let gone = names.remove(hash, |&other| other == index, |&other| hash_of(blocks, seeded, other));
-        assert_eq!(gone, Some(index), "each topic has its name");
+        let hash = self.hash.hash_one(&*self[index].name);
+        let gone = self.names.remove(hash, |entry| entry.index == index, NameEntry::hash);
+        assert!(gone.is_some(), "each topic has its name");
         let (block, place) = split(index);
         let topic = self.blocks[block].remove(place);
         self.open.insert(block as u32);
@@ -110,11 +133,6 @@ fn split(index: u32) -> (usize, usize) {
     (index as usize / BLOCK_TOPICS, index as usize % BLOCK_TOPICS)
 }
 
-fn hash_of(blocks: &[Slab<HubTopic>], hash: &SeededHash, index: u32) -> u64 {
-    let (block, place) = split(index);
-    hash.hash_one(&*blocks[block][place].name)
-}
-
 impl Index<u32> for TopicTable {
     type Output = HubTopic;
     fn index(&self, index: u32) -> &HubTopic {
@@ -127,5 +145,18 @@ impl IndexMut<u32> for TopicTable {
     fn index_mut(&mut self, index: u32) -> &mut HubTopic {
         let (block, place) = split(index);
         &mut self.blocks[block][place]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_keeps_what_its_shard_looks_at() {
+        for hash in [0, u64::MAX, 0x1234_5678_9abc_def0] {
+            let kept = NameEntry::new(3, hash).hash();
+            assert_eq!((kept >> 57, kept & 0x1ff_ffff), (hash >> 57, hash & 0x1ff_ffff), "{hash:x}");
+        }
     }
 }
