@@ -1,6 +1,7 @@
 //! Facts that every layer shares: bounds, ids, time, randomness, settings, counters. No I/O, no state.
 
 pub mod address;
+pub mod class;
 pub mod counters;
 pub(crate) mod failure;
 pub(crate) mod histogram;
@@ -14,3 +15,4 @@ pub mod snapshot;
 pub(crate) mod suggest;
 pub mod survey;
 pub mod time;
+pub mod topic;

@@ -3,6 +3,7 @@
 //! The table is the only list: flags, environment, file, `config` and the tables of docs/configuration.md all
 //! come from it. Where a value comes from is decided in `cli`; this file knows no sources.
 
+use crate::base::class::NamedClass;
 use crate::base::limits::{
     ALERT_MS_MAX, ALERT_WEBHOOKS_MAX, HEADERS_MAX, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX,
 };
@@ -38,6 +39,8 @@ pub struct SettingSpec {
     pub default: &'static str,
     /// Can be changed by SIGHUP in a running server.
     pub(crate) reloadable: bool,
+    /// A class of topics can have a value of its own.
+    pub(crate) per_class: bool,
     /// One sentence for `--help`, `config` and docs/configuration.md.
     pub help: &'static str,
 }
@@ -49,7 +52,14 @@ const fn int(
     max: u64,
     help: &'static str,
 ) -> SettingSpec {
-    SettingSpec { name, kind: SettingKind::Int { min, max }, default, reloadable: false, help }
+    SettingSpec {
+        name,
+        kind: SettingKind::Int { min, max },
+        default,
+        reloadable: false,
+        per_class: false,
+        help,
+    }
 }
 const fn row(
     name: &'static str,
@@ -57,11 +67,15 @@ const fn row(
     default: &'static str,
     help: &'static str,
 ) -> SettingSpec {
-    SettingSpec { name, kind, default, reloadable: false, help }
+    SettingSpec { name, kind, default, reloadable: false, per_class: false, help }
 }
 
 const fn live(spec: SettingSpec) -> SettingSpec {
     SettingSpec { reloadable: true, ..spec }
+}
+
+const fn class(spec: SettingSpec) -> SettingSpec {
+    SettingSpec { per_class: true, ..spec }
 }
 
 const HOUR_MS: u64 = 3_600_000;
@@ -142,15 +156,15 @@ pub const TABLE: &[SettingSpec] = &[
         16 * MIB as u64,
         "bytes the kernel keeps for one connection until acknowledged",
     ),
-    int("history_events", "10000", 1, 1_000_000, "events kept for each topic"),
-    int("history_ms", "300000", 1, 30 * DAY_MS, "age up to which an event is kept"),
-    int(
+    class(int("history_events", "10000", 1, 1_000_000, "events kept for each topic")),
+    class(int("history_ms", "300000", 1, 30 * DAY_MS, "age up to which an event is kept")),
+    class(int(
         "history_topic_bytes_max",
         "8388608",
         4_096,
         BYTES_MAX,
         "bytes of memory for the events kept of each topic",
-    ),
+    )),
     int(
         "history_bytes_max",
         "67108864",
@@ -169,14 +183,20 @@ pub const TABLE: &[SettingSpec] = &[
     int("idempotency_keys_max", "1000000", 1, COUNT_MAX, "Idempotency-Keys remembered at once"),
     int("heartbeat_ms", "15000", 100, HOUR_MS, "silence after which a subscriber gets a comment"),
     int("retry_ms", "2000", 1, HOUR_MS, "reconnection time told to subscribers, jittered by 20 %"),
-    int("max_connection_ms", "0", 0, 365 * DAY_MS, "longest life of a stream, jittered by 10 %; 0 = no end"),
+    class(int(
+        "max_connection_ms",
+        "0",
+        0,
+        365 * DAY_MS,
+        "longest life of a stream, jittered by 10 %; 0 = no end",
+    )),
     int("stall_ms", "15000", 100, HOUR_MS, "time a subscriber may take nothing before it counts as slow"),
-    row(
+    class(row(
         "slow_policy",
         SettingKind::Choice(&["disconnect", "skip", "latest"]),
         "disconnect",
         "what happens to a slow subscriber",
-    ),
+    )),
     int(
         "user_timeout_ms",
         "20000",
@@ -262,8 +282,8 @@ pub enum SendBackend {
     IoUring,
 }
 
-/// Treatment of a subscriber that cannot keep up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Treatment of a subscriber that cannot keep up, the most careful first: a resumed one loses nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SlowPolicy {
     /// Ended; it comes back and resumes by id.
     Disconnect,
@@ -322,6 +342,8 @@ pub struct Settings {
     pub alert_cooldown_ms: u64,
     pub log_file: String,
     pub log_level: String,
+    /// Classes of topics in their order; the other fields are the values of the default class.
+    pub classes: Vec<NamedClass>,
 }
 
 impl Settings {
@@ -378,11 +400,7 @@ impl Settings {
             retry_ms: int("retry_ms"),
             max_connection_ms: int("max_connection_ms"),
             stall_ms: int("stall_ms"),
-            slow_policy: match text("slow_policy") {
-                "skip" => SlowPolicy::Skip,
-                "latest" => SlowPolicy::Latest,
-                _ => SlowPolicy::Disconnect,
-            },
+            slow_policy: SlowPolicy::from_text(text("slow_policy")),
             user_timeout_ms: int("user_timeout_ms"),
             drain_ms: int("drain_ms"),
             landing: text("landing") == "on",
@@ -394,6 +412,17 @@ impl Settings {
             alert_cooldown_ms: int("alert_cooldown_ms"),
             log_file: text("log_file").to_owned(),
             log_level: text("log_level").to_owned(),
+            classes: Vec::new(),
+        }
+    }
+}
+
+impl SlowPolicy {
+    fn from_text(text: &str) -> SlowPolicy {
+        match text {
+            "skip" => SlowPolicy::Skip,
+            "latest" => SlowPolicy::Latest,
+            _ => SlowPolicy::Disconnect,
         }
     }
 }

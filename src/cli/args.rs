@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::base::logfmt::shown;
 use crate::base::settings::{SettingKind, SettingSpec, TABLE, find_spec};
 use crate::base::suggest::nearest;
-use crate::cli::grammar::switch;
+use crate::cli::grammar::{option, switch};
 use crate::cli::{doctor, load, plan, publish, subscribe};
 use crate::config::resolve::{CONFIG_VARIABLE, SettingInputs};
 
@@ -35,7 +35,8 @@ pub fn command() -> Command {
         .subcommand(
             with_settings(Command::new("config"), "")
                 .about("Prints the effective settings, with where each value came from")
-                .arg(switch("json", "one JSON object instead of a configuration file")),
+                .arg(switch("json", "one JSON object instead of a configuration file"))
+                .arg(option("topic", "TOPIC", "says which class holds for a topic, and why")),
         )
 }
 

@@ -17,8 +17,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::ArgMatches;
+
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::EscapedText;
+use crate::config::class_report;
 use crate::config::render;
 use crate::config::resolved::ResolvedSettings;
 use crate::daemon::serve;
@@ -42,17 +45,26 @@ pub fn main() -> ExitCode {
         Some(("subscribe", matches)) => subscribe::run(matches),
         Some(("serve", matches)) => serve::run_server(&args::setting_inputs(matches)),
         Some(("config", matches)) => {
-            let text = ResolvedSettings::read(&args::setting_inputs(matches))
-                .map_err(CommandFailure::from)
-                .map(|resolved| {
-                    let json = matches.get_flag("json");
-                    if json { render::as_json(&resolved) } else { render::as_toml(&resolved) }
-                });
+            let text = config_text(matches);
             text.and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
         _ => Err(CommandFailure::Usage("a subcommand is required; see --help".to_owned())),
     };
     ended.unwrap_or_else(|failure| report(&failure))
+}
+
+/// Returns the text of `fanwheel config`.
+fn config_text(matches: &ArgMatches) -> Result<String, CommandFailure> {
+    let resolved = ResolvedSettings::read(&args::setting_inputs(matches))?;
+    let topic: Option<&String> = matches.get_one("topic");
+    match (topic, matches.get_flag("json")) {
+        (None, false) => Ok(render::as_toml(&resolved)),
+        (None, true) => Ok(render::as_json(&resolved)),
+        (Some(topic), json) => {
+            let report = if json { class_report::topic_as_json } else { class_report::topic_as_text };
+            report(&resolved, topic).map_err(CommandFailure::Usage)
+        }
+    }
 }
 
 /// Prints a failure as one line on standard error and returns its exit code.

@@ -8,6 +8,7 @@ use crate::base::address::ListenAddress;
 use crate::base::limits::UNIX_PATH_BYTES_MAX;
 use crate::base::logfmt::shown;
 use crate::base::settings::{Settings, SlowPolicy, split_list};
+use crate::config::class_tables::check_classes;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings, SettingSource};
 
@@ -35,7 +36,8 @@ pub(crate) fn check(resolved: &mut ResolvedSettings) -> Result<(), SettingsRefus
     check_host_names(resolved.entry("control_names"))?;
     check_programs(resolved)?;
     check_mail_addresses(resolved.entry("alert_email_to"))?;
-    check_slow_policy(resolved)
+    check_slow_policy(resolved)?;
+    check_classes(resolved)
 }
 
 fn describe_entry(entry: &ResolvedEntry) -> String {

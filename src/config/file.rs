@@ -1,5 +1,5 @@
 //! The configuration file: TOML at the top level, each key the name of a setting, each with its line; and
-//! `[[alerts]]`.
+//! `[[alerts]]` and `[[class]]`.
 //!
 //! Owns the file's syntax and its types. Whether a value is in its bounds is decided where the sources meet.
 
@@ -13,6 +13,7 @@ use crate::base::logfmt::shown;
 use crate::base::settings::{self, SettingKind, SettingSpec, TABLE};
 use crate::base::suggest::nearest;
 use crate::config::alert_rules::{self, ConfigText, RuleEntry};
+use crate::config::class_tables::{self, ClassEntry};
 use crate::config::refusal::SettingsRefusal;
 use crate::host::named_file::{PipeWait, read_named_file};
 
@@ -37,6 +38,8 @@ pub(crate) struct FileContents {
     pub(crate) entries: Vec<FileEntry>,
     /// Alert rules in their order.
     pub(crate) alerts: Vec<RuleEntry>,
+    /// Classes of topics in their order.
+    pub(crate) classes: Vec<ClassEntry>,
 }
 
 /// Reads a file, and checks its names and types.
@@ -63,7 +66,11 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRef
             contents.alerts = alert_rules::read_rules(&page, key.span(), value.get_ref())?;
             continue;
         }
-        let names = || TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY]);
+        if name == class_tables::KEY {
+            contents.classes = class_tables::read_classes(&page, key.span(), value.get_ref())?;
+            continue;
+        }
+        let names = || TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY, class_tables::KEY]);
         let spec = settings::find_spec(name).ok_or_else(|| SettingsRefusal::UnknownName {
             place: place(key.span()),
             name: name.to_owned(),
@@ -90,7 +97,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 ///
 /// # Errors
 /// The type that it should have, in words.
-fn value_text(spec: &SettingSpec, value: &DeValue<'_>) -> Result<String, &'static str> {
+pub(crate) fn value_text(spec: &SettingSpec, value: &DeValue<'_>) -> Result<String, &'static str> {
     match (spec.kind, value) {
         (SettingKind::Int { .. }, DeValue::Integer(number)) => {
             let digits = number.as_str().replace('_', "");

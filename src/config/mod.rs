@@ -1,9 +1,12 @@
 //! Settings: file, environment and flags become one set of values, each with its origin; contradictions are
 //! refused in one line.
 //!
-//! Owns the words of refusals and the rules of alerts as the file writes them. Starts and serves nothing.
+//! Owns the words of refusals, and rules of alerts and classes of topics as the file writes them. Starts and
+//! serves nothing.
 
 pub(crate) mod alert_rules;
+pub(crate) mod class_report;
+pub(crate) mod class_tables;
 pub(crate) mod contradictions;
 pub(crate) mod file;
 pub(crate) mod refusal;

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::base::settings::{SettingKind, split_list};
 use crate::config::alert_rules::{self, RuleEntry};
+use crate::config::class_report::{class_as_json, write_class};
+use crate::config::class_tables;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
 use crate::monitor::alerts::AlertBound;
 
@@ -28,6 +30,12 @@ pub(crate) fn as_toml(resolved: &ResolvedSettings) -> String {
     out.push_str("\n# rules of alerts; one with the name of a default replaces it; changed by SIGHUP\n");
     for entry in resolved.alerts() {
         write_rule(&mut out, entry).expect("writing to a String cannot fail");
+    }
+    if !resolved.classes().is_empty() {
+        out.push_str("\n# classes of topics; the first that matches holds\n");
+    }
+    for entry in resolved.classes() {
+        write_class(&mut out, resolved, entry).expect("writing to a String cannot fail");
     }
     out
 }
@@ -57,7 +65,9 @@ pub(crate) fn as_json(resolved: &ResolvedSettings) -> String {
     });
     let alerts = resolved.alerts().iter().map(alert_json);
     let alerts = (alert_rules::KEY.to_owned(), Value::Array(alerts.collect()));
-    format!("{}\n", Value::Object(rows.chain([alerts]).collect::<Map<_, _>>()))
+    let classes = resolved.classes().iter().map(|entry| class_as_json(resolved, entry));
+    let classes = (class_tables::KEY.to_owned(), Value::Array(classes.collect()));
+    format!("{}\n", Value::Object(rows.chain([alerts, classes]).collect::<Map<_, _>>()))
 }
 
 fn alert_json(entry: &RuleEntry) -> Value {
@@ -153,7 +163,7 @@ mod tests {
             serde_json::from_str(&as_json(&resolved(&[("heartbeat_ms", "500")]))).expect("JSON");
         assert_eq!(json["heartbeat_ms"], json!({ "value": 500, "source": "--heartbeat-ms" }));
         assert_eq!(json["listen"], json!({ "value": ["0.0.0.0:8080"], "source": "default" }));
-        assert_eq!(json.as_object().map(Map::len), Some(TABLE.len() + 1));
+        assert_eq!(json.as_object().map(Map::len), Some(TABLE.len() + 2));
         assert_eq!(json["alerts"][0]["above"], json!(0.85));
     }
 }

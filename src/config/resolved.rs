@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::base::settings::{SettingSpec, Settings};
 use crate::config::alert_rules::RuleEntry;
+use crate::config::class_tables::ClassEntry;
 use crate::config::refusal::SettingsRefusal;
 use crate::monitor::alerts::AlertRule;
 
@@ -43,11 +44,12 @@ pub(crate) struct ResolvedEntry {
     pub(crate) source: SettingSource,
 }
 
-/// All settings, in the order of the table, and the alert rules.
+/// All settings, in the order of the table, the alert rules and the classes of topics.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedSettings {
     entries: Vec<ResolvedEntry>,
     alerts: Vec<RuleEntry>,
+    classes: Vec<ClassEntry>,
 }
 
 /// Returns `FANWHEEL_HEARTBEAT_MS` for `heartbeat_ms`.
@@ -90,9 +92,18 @@ impl ResolvedEntry {
 }
 
 impl ResolvedSettings {
-    /// Takes one entry for each row, in the order of the table, and all alert rules.
-    pub(crate) fn new(entries: Vec<ResolvedEntry>, alerts: Vec<RuleEntry>) -> ResolvedSettings {
-        ResolvedSettings { entries, alerts }
+    /// Takes one entry for each row, in the order of the table, all alert rules and all classes.
+    pub(crate) fn new(
+        entries: Vec<ResolvedEntry>,
+        alerts: Vec<RuleEntry>,
+        classes: Vec<ClassEntry>,
+    ) -> ResolvedSettings {
+        ResolvedSettings { entries, alerts, classes }
+    }
+
+    /// Returns the classes of topics, in their order.
+    pub(crate) fn classes(&self) -> &[ClassEntry] {
+        &self.classes
     }
 
     /// Returns all alert rules, those that are off as well.
@@ -133,11 +144,16 @@ impl ResolvedSettings {
         let pick = |(old, new): (&ResolvedEntry, &ResolvedEntry)| {
             if takes(old.spec) { new.clone() } else { old.clone() }
         };
-        ResolvedSettings { entries: pairs.map(pick).collect(), alerts: newer.alerts.clone() }
+        ResolvedSettings {
+            entries: pairs.map(pick).collect(),
+            alerts: newer.alerts.clone(),
+            classes: self.classes.clone(),
+        }
     }
 
     /// Returns the typed values.
     pub(crate) fn settings(&self) -> Settings {
-        Settings::from_texts(|name| &self.entry(name).text)
+        let classes = self.classes.iter().map(|entry| entry.named_class(self)).collect();
+        Settings { classes, ..Settings::from_texts(|name| &self.entry(name).text) }
     }
 }

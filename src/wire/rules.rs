@@ -1,12 +1,13 @@
-//! Rules for the texts that publishers and subscribers choose: topics, event names, keys, times.
+//! Rules for the texts that publishers and subscribers choose: event names, keys, times. Those for topics are
+//! in `base`.
 //!
 //! Owns these rules once for queries, headers and batches. Each returns the rule that is broken, as words
 //! that continue a sentence which begins with the parameter's name. Knows nothing of requests.
 
 use crate::base::limits::KEY_BYTES_MAX;
+use crate::base::topic::{RESERVED_PREFIX, check_controls};
+pub(crate) use crate::base::topic::{check_topic, is_reserved_topic};
 
-/// Bytes of a topic's percent-decoded name. Long enough for a path with ids, short enough to store a million.
-const TOPIC_BYTES_MAX: usize = 128;
 /// Bytes of an event's name: it is repeated in every frame.
 const EVENT_NAME_BYTES_MAX: usize = 128;
 /// Milliseconds of a reconnection time: an hour. Node's clients take a time beyond 31 bits for 1 ms, and
@@ -16,26 +17,11 @@ const RETRY_MS_MAX: u64 = 3_600_000;
 /// The type of an event that was published without a name (WHATWG HTML §9.2.6).
 pub(crate) const UNNAMED_EVENT: &str = "message";
 
-/// Beginning of the names of the server's own events and topics.
-const RESERVED: &str = "fanwheel.";
-
 /// The topic on which the server tells its own state, once a second while somebody listens; its events have
 /// the same name.
 pub(crate) const STATUS_TOPIC: &str = "fanwheel.status";
 
-const _: () =
-    assert!(TOPIC_BYTES_MAX == 128 && EVENT_NAME_BYTES_MAX == 128 && KEY_BYTES_MAX == 256, "texts below");
-
-/// A topic: 1 to 128 bytes without control characters (C0, DEL, C1).
-pub(crate) fn check_topic(text: &str) -> Result<(), &'static str> {
-    if text.is_empty() {
-        return Err("must not be empty");
-    }
-    if text.len() > TOPIC_BYTES_MAX {
-        return Err("must be at most 128 bytes");
-    }
-    no_controls(text)
-}
+const _: () = assert!(EVENT_NAME_BYTES_MAX == 128 && KEY_BYTES_MAX == 256, "texts below");
 
 /// An event name. Besides controls, a name like a field line of the event stream is refused: no honest
 /// name begins so, and clients with lax parsers have been fooled by it.
@@ -43,7 +29,7 @@ pub(crate) fn check_event(text: &str) -> Result<(), &'static str> {
     if text.len() > EVENT_NAME_BYTES_MAX {
         return Err("must be at most 128 bytes");
     }
-    no_controls(text)?;
+    check_controls(text)?;
     let start = text.trim_start();
     if ["data:", "event:", "id:", "retry:", ":"].iter().any(|field| start.starts_with(field)) {
         return Err("must not look like a field of the event stream");
@@ -53,7 +39,7 @@ pub(crate) fn check_event(text: &str) -> Result<(), &'static str> {
 
 /// Whether an event name is one of the server's own, which no publisher may use: subscribers trust a gap.
 pub(crate) fn is_reserved_event(text: &str) -> bool {
-    text.starts_with(RESERVED)
+    text.starts_with(RESERVED_PREFIX)
 }
 
 /// One sentence about a name that an `EventSource` gives to events of its own as well (WHATWG HTML §9.2.3): a
@@ -68,18 +54,12 @@ pub(crate) fn warn_of_event(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a topic is one of the server's own, which no publisher may use and only the control listener
-/// serves: it may tell addresses and names of clients.
-pub(crate) fn is_reserved_topic(text: &str) -> bool {
-    text.starts_with(RESERVED)
-}
-
 /// A key for latest-per-key.
 pub(crate) fn check_key(text: &str) -> Result<(), &'static str> {
     if text.len() > KEY_BYTES_MAX {
         return Err("must be at most 256 bytes");
     }
-    no_controls(text)
+    check_controls(text)
 }
 
 /// A reconnection time in decimal digits and nothing else.
@@ -113,45 +93,9 @@ pub(crate) fn push_unique(list: &mut Vec<Box<str>>, text: &str) {
     }
 }
 
-fn no_controls(text: &str) -> Result<(), &'static str> {
-    // `is_control` is exactly C0, DEL and C1.
-    if text.chars().any(char::is_control) { Err("must not hold control characters") } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn topics_are_short_texts_without_controls() {
-        let long = "x".repeat(128);
-        let longer = "x".repeat(129);
-        let rows: &[(&str, bool)] = &[
-            ("a", true),
-            (" a ", true),
-            ("../", true),
-            ("<script>", true),
-            ("*", true),
-            ("%25", true),
-            ("ä€😀", true),
-            ("\u{a0}\u{2028}\u{feff}", true),
-            (&long, true),
-            ("", false),
-            (&longer, false),
-            ("a\n", false),
-            ("x\r\nFLUSHALL", false),
-            ("\0", false),
-            ("a\tb", false),
-            ("a\x1bb", false),
-            ("\x7f", false),
-            ("\u{80}", false),
-            ("\u{85}", false),
-            ("\u{9f}", false),
-        ];
-        for (text, ok) in rows {
-            assert_eq!(check_topic(text).is_ok(), *ok, "{text:?}");
-        }
-    }
 
     #[test]
     fn event_names_neither_break_nor_imitate_lines() {

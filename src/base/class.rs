@@ -1,0 +1,57 @@
+//! Classes of topics: which settings hold for which topics.
+//!
+//! Owns what a class is and which one a topic belongs to: the first that has a matching pattern, else the
+//! default class, whose values are the settings of the whole node. Knows no file and no topic that exists.
+
+use crate::base::settings::{Settings, SlowPolicy};
+use crate::base::topic::TopicPattern;
+
+/// Classes that an operator may name. Each is a value of labels in the metrics, and each has a journal of its
+/// own in the hub.
+pub const NAMED_CLASSES_MAX: usize = 63;
+/// Patterns of all classes: a topic that is created is held against each, under the hub's lock.
+pub const CLASS_PATTERNS_MAX: usize = 256;
+/// Name of the class of topics that no other class matches.
+pub const DEFAULT_CLASS_NAME: &str = "default";
+
+/// The values that hold for the topics of one class. Each field is the setting of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ClassSettings {
+    pub history_events: usize,
+    pub history_ms: u64,
+    pub history_topic_bytes_max: usize,
+    pub slow_policy: SlowPolicy,
+    pub max_connection_ms: u64,
+}
+
+/// A class that an operator has named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedClass {
+    /// Its name, for logs and metrics.
+    pub name: String,
+    /// Patterns of its topics.
+    pub patterns: Vec<TopicPattern>,
+    /// Values that hold for them.
+    pub settings: ClassSettings,
+}
+
+impl ClassSettings {
+    /// The values of the default class.
+    pub fn of_node(settings: &Settings) -> ClassSettings {
+        ClassSettings {
+            history_events: settings.history_events,
+            history_ms: settings.history_ms,
+            history_topic_bytes_max: settings.history_topic_bytes_max,
+            slow_policy: settings.slow_policy,
+            max_connection_ms: settings.max_connection_ms,
+        }
+    }
+}
+
+impl NamedClass {
+    /// The first of its patterns that matches a topic's name.
+    pub fn matching_pattern(&self, topic: &str) -> Option<&TopicPattern> {
+        self.patterns.iter().find(|pattern| pattern.matches(topic))
+    }
+}
