@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::id::EventId;
+use super::settings::ListenerKind;
 
 /// Order of the rows of `/connections`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) enum TopicSort {
     Events,
     /// Most kept bytes first.
     Bytes,
+    /// Most events a second first.
+    Rate,
     /// By name, ascending by bytes.
     Name,
 }
@@ -47,11 +50,42 @@ pub(crate) struct PageRange {
     pub(crate) offset: usize,
 }
 
+/// Bytes of a search text: those of the longest topic.
+pub(crate) const SEARCH_BYTES_MAX: usize = 128;
+
+/// A text to look for in names, without regard to the case of ASCII letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SearchText(Box<str>);
+
+impl SearchText {
+    /// Takes a text; none if it is empty, which every name holds, or too long.
+    pub(crate) fn new(text: &str) -> Option<SearchText> {
+        (1..=SEARCH_BYTES_MAX).contains(&text.len()).then(|| SearchText(text.into()))
+    }
+
+    /// Whether a name holds the text.
+    pub(crate) fn is_in(&self, name: &str) -> bool {
+        let wanted = self.0.as_bytes();
+        name.as_bytes().windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted))
+    }
+}
+
+/// The connections that a page may show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ConnectionFilter {
+    /// Only those that this listener accepted.
+    pub(crate) listener: Option<ListenerKind>,
+    /// Only those whose address, user agent or one of whose topics holds a text.
+    pub(crate) search: Option<SearchText>,
+}
+
 /// Parameters of `GET /connections`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionsQuery {
     /// Order of the rows.
     pub(crate) sort: ConnectionSort,
+    /// Restriction to some connections.
+    pub(crate) filter: ConnectionFilter,
     /// Section of the sorted rows.
     pub(crate) paging: PageRange,
     /// With round-trip times and the bytes under way.
@@ -59,10 +93,12 @@ pub struct ConnectionsQuery {
 }
 
 /// Parameters of `GET /topics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicsQuery {
     /// Order of the rows.
     pub(crate) sort: TopicSort,
+    /// Only topics whose name holds a text.
+    pub(crate) search: Option<SearchText>,
     /// Section of the sorted rows.
     pub(crate) paging: PageRange,
 }
@@ -155,6 +191,10 @@ pub(crate) struct ConnectionRow {
     pub(crate) lag_events: u64,
     /// Its activity at the moment.
     pub(crate) state: ConnectionState,
+    /// Milliseconds for which its socket has taken nothing; none while the socket takes bytes.
+    pub(crate) stalled_ms: Option<u64>,
+    /// The listener that accepted it.
+    pub(crate) listener: ListenerKind,
     /// None where the kernel has no such figures.
     pub(crate) traffic: Option<ConnectionTraffic>,
 }
@@ -187,6 +227,24 @@ pub(crate) struct TopicRow {
     pub(crate) oldest: Option<EventId>,
     /// Id of the newest kept event.
     pub(crate) newest: Option<EventId>,
+    /// Its newest events, for its rate.
+    pub(crate) recent: RecentEvents,
+}
+
+/// The events of a topic in a span that ends now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecentEvents {
+    /// Number of events.
+    pub(crate) events: u64,
+    /// Length of the span, milliseconds; never 0.
+    pub(crate) span_ms: u64,
+}
+
+impl RecentEvents {
+    /// Returns the events in a thousand seconds.
+    pub(crate) fn per_thousand_seconds(self) -> u64 {
+        self.events.saturating_mul(1_000_000) / self.span_ms
+    }
 }
 
 /// The answer to [`TopicsQuery`].
@@ -225,5 +283,17 @@ mod tests {
             assert_eq!(ConnectionId::parse(text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(ConnectionId::parse(b"1-2-\xff"), None);
+    }
+
+    #[test]
+    fn a_text_is_found_anywhere_in_a_name_and_no_empty_one_is_looked_for() {
+        let search = SearchText::new("Prices.é").expect("a text");
+        for (name, found) in [("eu.prices.éa", true), ("PRICES.é", true), ("prices.É", false), ("", false)]
+        {
+            assert_eq!(search.is_in(name), found, "{name}");
+        }
+        assert_eq!(SearchText::new(""), None);
+        assert_eq!(SearchText::new(&"x".repeat(SEARCH_BYTES_MAX + 1)), None);
+        assert!(SearchText::new(&"x".repeat(SEARCH_BYTES_MAX)).is_some());
     }
 }

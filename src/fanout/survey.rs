@@ -10,14 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::token::ConnToken;
-use crate::base::survey::{AddressCount, ConnectionId, ConnectionRow, ConnectionSort, TopicRow, TopicSort};
+use crate::base::survey::{
+    AddressCount, ConnectionFilter, ConnectionId, ConnectionRow, ConnectionSort, SearchText, TopicRow,
+    TopicSort,
+};
 
 /// A question to workers.
 #[derive(Clone, Debug)]
 pub(crate) enum SurveyQuestion {
     /// The first `most` connections in an order.
     #[allow(missing_docs, reason = "the names say it")]
-    Rank { sort: ConnectionSort, most: usize },
+    Rank { sort: ConnectionSort, filter: ConnectionFilter, most: usize },
     /// Rows of these connections.
     Describe(Vec<ConnectionId>),
     /// A request to end this connection.
@@ -26,7 +29,7 @@ pub(crate) enum SurveyQuestion {
     Addresses,
     /// The first `most` topics in an order. Sent to one worker only: topics are the node's.
     #[allow(missing_docs, reason = "the names say it")]
-    Topics { sort: TopicSort, most: usize },
+    Topics { sort: TopicSort, search: Option<SearchText>, most: usize },
 }
 
 /// A connection and its place in an order.

@@ -31,7 +31,7 @@ impl Worker {
         query: ConnectionsQuery,
     ) -> RequestFlow {
         let most = query.paging.offset + query.paging.limit;
-        let question = SurveyQuestion::Rank { sort: query.sort, most };
+        let question = SurveyQuestion::Rank { sort: query.sort, filter: query.filter.clone(), most };
         self.begin_survey(slot, context, SurveyGoal::Find(query), question, self.node.all_workers())
     }
 
@@ -43,7 +43,7 @@ impl Worker {
         query: TopicsQuery,
     ) -> RequestFlow {
         let most = query.paging.offset + query.paging.limit;
-        let question = SurveyQuestion::Topics { sort: query.sort, most };
+        let question = SurveyQuestion::Topics { sort: query.sort, search: query.search.clone(), most };
         self.begin_survey(slot, context, SurveyGoal::Topics(query), question, 1 << self.index)
     }
 

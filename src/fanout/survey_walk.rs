@@ -19,7 +19,8 @@ use super::topics::LocalTopics;
 use super::worker::{ConnToken, Worker};
 use crate::base::counters::CloseReason;
 use crate::base::survey::{
-    ConnectionId, ConnectionRow, ConnectionSort, ConnectionState, TopicRow, TopicSort,
+    ConnectionFilter, ConnectionId, ConnectionRow, ConnectionSort, ConnectionState, SearchText, TopicRow,
+    TopicSort,
 };
 use crate::base::time::{Now, TICK_MS, Tick};
 
@@ -91,10 +92,10 @@ impl Worker {
                 );
                 return;
             }
-            SurveyQuestion::Rank { sort, most } => WalkFindings::Ranked(*sort, TopK::new(*most)),
+            SurveyQuestion::Rank { sort, most, .. } => WalkFindings::Ranked(*sort, TopK::new(*most)),
             SurveyQuestion::Describe(_) => WalkFindings::Rows(Vec::new()),
             SurveyQuestion::Addresses => WalkFindings::Addresses(HeavyHitters::new(self.hash.clone())),
-            SurveyQuestion::Topics { sort, most } => WalkFindings::Topics(*sort, TopK::new(*most)),
+            SurveyQuestion::Topics { sort, most, .. } => WalkFindings::Topics(*sort, TopK::new(*most)),
         };
         self.walks.push_back(SurveyWalk { survey, cursor: 0, total: 0, seen });
     }
@@ -109,11 +110,19 @@ impl Worker {
             (SurveyQuestion::Describe(ids), WalkFindings::Rows(rows)) => {
                 self.describe_connections(io, &mut walk.cursor, ids, rows)
             }
-            (_, WalkFindings::Topics(sort, top)) => {
+            (SurveyQuestion::Topics { search, .. }, WalkFindings::Topics(sort, top)) => {
                 let sort = *sort;
-                self.scan_topics(&mut walk.cursor, &mut walk.total, |row| top.offer(rank_topic(sort, row)))
+                self.scan_topics(&mut walk.cursor, &mut walk.total, search.as_ref(), |row| {
+                    top.offer(rank_topic(sort, row));
+                })
             }
-            (_, seen) => self.scan_connections(io, &mut walk.cursor, &mut walk.total, seen),
+            (SurveyQuestion::Rank { filter, .. }, seen) => {
+                self.scan_connections(io, &mut walk.cursor, &mut walk.total, filter, seen)
+            }
+            (_, seen) => {
+                let all = ConnectionFilter::default();
+                self.scan_connections(io, &mut walk.cursor, &mut walk.total, &all, seen)
+            }
         };
         if !over {
             return self.walks.push_back(walk);
@@ -136,6 +145,7 @@ impl Worker {
         io: &mut impl Io,
         cursor: &mut usize,
         total: &mut u64,
+        filter: &ConnectionFilter,
         seen: &mut WalkFindings,
     ) -> bool {
         let mut hub: Option<HubGuard<'_>> = None;
@@ -148,6 +158,17 @@ impl Worker {
             *cursor += 1;
             looks += 1;
             let Some(conn) = self.conns.get(slot as usize) else { continue };
+            if filter.listener.is_some_and(|kind| kind != conn.listener) {
+                continue;
+            }
+            if let Some(search) = &filter.search {
+                looks += KERNEL_LOOKS;
+                // It takes the lock itself, and not while it asks the kernel.
+                hub = None;
+                if !self.names_hold(io, slot, conn, search) {
+                    continue;
+                }
+            }
             *total += 1;
             match seen {
                 WalkFindings::Ranked(ConnectionSort::Lag, top) => {
@@ -184,6 +205,21 @@ impl Worker {
             }
         }
         false
+    }
+
+    /// Whether a connection's user agent, one of its topics or its address holds a text.
+    fn names_hold(&self, io: &mut impl Io, slot: u32, conn: &Conn, search: &SearchText) -> bool {
+        if self.agents.text(conn.agent).is_some_and(|agent| search.is_in(agent)) {
+            return true;
+        }
+        if let ConnState::Streaming(stream) = &conn.state {
+            let hub = self.node.hub.lock();
+            let name = |topic: u32| hub.name(self.topics.get(topic).hub);
+            if stream.places().iter().any(|place| search.is_in(name(place.topic))) {
+                return true;
+            }
+        }
+        io.peer_address(slot).is_some_and(|peer| search.is_in(&peer.to_string()))
     }
 
     /// Returns the key of a connection in an order; the larger comes first. Keys are moments, not ages:
@@ -238,6 +274,8 @@ impl Worker {
             lag_ms: 0,
             lag_events: 0,
             state: ConnectionState::Talking,
+            stalled_ms: None,
+            listener: conn.listener,
             traffic: io.traffic(id.slot),
         };
         if let ConnState::Streaming(stream) = &conn.state {
@@ -248,6 +286,7 @@ impl Worker {
                 () if stream.is_live() => ConnectionState::Live,
                 () => ConnectionState::Behind,
             };
+            row.stalled_ms = conn.is_full().then(|| self.ms_since(stream.last_write));
             if !stream.is_live() {
                 (row.lag_ms, row.lag_events) = measure_lag(stream, &self.topics, &hub, self.now);
             }
@@ -256,10 +295,17 @@ impl Worker {
     }
 
     /// Offers one slice of the hub's topics. Returns whether it was the last.
-    fn scan_topics(&self, cursor: &mut usize, total: &mut u64, mut offer: impl FnMut(TopicRow)) -> bool {
+    fn scan_topics(
+        &self,
+        cursor: &mut usize,
+        total: &mut u64,
+        search: Option<&SearchText>,
+        mut offer: impl FnMut(TopicRow),
+    ) -> bool {
         let hub = self.node.hub.lock();
         let end = hub.topic_slots().min(*cursor + SURVEY_LOOKS_PER_TURN);
-        for row in (*cursor..end).filter_map(|index| hub.topic_row(index as u32)) {
+        let rows = (*cursor..end).filter_map(|index| hub.topic_row(index as u32, self.now.wall_ms));
+        for row in rows.filter(|row| search.is_none_or(|search| search.is_in(&row.topic))) {
             *total += 1;
             offer(row);
         }
@@ -286,7 +332,11 @@ impl Worker {
 
     /// Returns the milliseconds since a connection was accepted.
     pub(super) fn age_ms(&self, conn: &Conn) -> u64 {
-        u64::from(self.now.tick().saturating_sub(conn.opened)) * TICK_MS
+        self.ms_since(conn.opened)
+    }
+
+    fn ms_since(&self, tick: Tick) -> u64 {
+        u64::from(self.now.tick().saturating_sub(tick)) * TICK_MS
     }
 
     /// Returns the id that names a connection to the operator.
@@ -300,6 +350,7 @@ fn rank_topic(sort: TopicSort, row: TopicRow) -> (Reverse<u64>, TopicByName) {
         TopicSort::Subscribers => row.subscribers,
         TopicSort::Events => row.events,
         TopicSort::Bytes => row.bytes,
+        TopicSort::Rate => row.recent.per_thousand_seconds(),
         TopicSort::Name => 0,
     };
     (Reverse(key), TopicByName(row))

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::base::settings::ListenerKind;
 use crate::base::survey::{ConnectionRow, ConnectionsPage, TopicRow, TopicsPage};
 
 /// Writes the page of topics.
@@ -51,6 +52,7 @@ struct TopicJson<'a> {
     bytes: u64,
     oldest: Option<String>,
     newest: Option<String>,
+    events_per_second: f64,
 }
 
 fn topic(row: &TopicRow) -> TopicJson<'_> {
@@ -61,6 +63,7 @@ fn topic(row: &TopicRow) -> TopicJson<'_> {
         bytes: row.bytes,
         oldest: row.oldest.map(|id| id.to_string()),
         newest: row.newest.map(|id| id.to_string()),
+        events_per_second: row.recent.per_thousand_seconds() as f64 / 1_000.0,
     }
 }
 
@@ -88,6 +91,8 @@ struct ConnectionJson<'a> {
     lag_events: u64,
     bytes: Option<u64>,
     state: &'static str,
+    stalled_ms: Option<u64>,
+    listener: &'static str,
     #[serde(flatten)]
     info: Option<TcpInfoJson>,
 }
@@ -112,6 +117,11 @@ fn connection(row: &ConnectionRow, info: bool) -> ConnectionJson<'_> {
         lag_events: row.lag_events,
         bytes: row.traffic.map(|traffic| traffic.bytes_sent),
         state: row.state.name(),
+        stalled_ms: row.stalled_ms,
+        listener: match row.listener {
+            ListenerKind::Public => "public",
+            ListenerKind::Control => "control",
+        },
         info: row.traffic.filter(|_| info).map(|traffic| TcpInfoJson {
             rtt_us: traffic.rtt_us,
             unacked: traffic.unacked,
@@ -126,7 +136,8 @@ mod tests {
 
     use super::*;
     use crate::base::survey::{
-        ConnectionId, ConnectionSort, ConnectionState, ConnectionTraffic, ConnectionsQuery, PageRange,
+        ConnectionFilter, ConnectionId, ConnectionSort, ConnectionState, ConnectionTraffic, ConnectionsQuery,
+        PageRange,
     };
 
     #[test]
@@ -142,11 +153,14 @@ mod tests {
             lag_ms: 2,
             lag_events: 3,
             state: ConnectionState::Full,
+            stalled_ms: Some(5),
+            listener: ListenerKind::Control,
             traffic: Some(ConnectionTraffic { bytes_sent: 9, rtt_us: 8, unacked: 7, unsent_bytes: 6 }),
         };
         let bare = ConnectionRow { topics_more: 0, traffic: None, address: None, ..row.clone() };
         let paging = PageRange { limit: 10, offset: 20 };
-        let query = ConnectionsQuery { sort: ConnectionSort::Lag, paging, info: true };
+        let filter = ConnectionFilter::default();
+        let query = ConnectionsQuery { sort: ConnectionSort::Lag, filter, paging, info: true };
         let page = ConnectionsPage { query, total: 22, rows: vec![row, bare], incomplete: vec![3] };
         let page: Value = serde_json::from_str(&connections(&page)).expect("JSON");
         assert_eq!((&page["total"], &page["offset"], &page["limit"]), (&json!(22), &json!(20), &json!(10)));
@@ -155,6 +169,7 @@ mod tests {
         assert_eq!((&first["id"], &first["user_agent"]), (&json!("1-2-3"), &json!(hostile)));
         assert_eq!((&first["address"], &first["topics_more"]), (&json!("[2001:db8::1]:5"), &json!(4)));
         assert_eq!((&first["bytes"], &first["state"]), (&json!(9), &json!("full")));
+        assert_eq!((&first["stalled_ms"], &first["listener"]), (&json!(5), &json!("control")));
         assert_eq!(page["connections"][1].get("rtt_us"), None);
         assert_eq!(page["connections"][1]["address"], Value::Null);
     }

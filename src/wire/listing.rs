@@ -3,11 +3,13 @@
 //! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
 //! the usual one. Further parameters are passed over, as everywhere.
 
+use crate::base::settings::ListenerKind;
 use crate::base::survey::{
-    ConnectionId, ConnectionSort, ConnectionsQuery, PageRange, TopicSort, TopicsQuery,
+    ConnectionFilter, ConnectionId, ConnectionSort, ConnectionsQuery, PageRange, SEARCH_BYTES_MAX,
+    SearchText, TopicSort, TopicsQuery,
 };
 use crate::wire::problem::Problem;
-use crate::wire::query::pairs;
+use crate::wire::query::{pairs, utf8_text};
 use crate::wire::rules::parse_decimal;
 
 /// Rows of one page of `/topics` or `/connections`.
@@ -29,18 +31,21 @@ const CONNECTION_SORTS: [(&str, ConnectionSort); 5] = [
     ("slow", ConnectionSort::Slow),
     ("address", ConnectionSort::Address),
 ];
-const TOPIC_SORTS: [(&str, TopicSort); 4] = [
+const TOPIC_SORTS: [(&str, TopicSort); 5] = [
     ("subscribers", TopicSort::Subscribers),
     ("events", TopicSort::Events),
     ("bytes", TopicSort::Bytes),
+    ("rate", TopicSort::Rate),
     ("name", TopicSort::Name),
 ];
+const LISTENERS: [(&str, ListenerKind); 2] =
+    [("public", ListenerKind::Public), ("control", ListenerKind::Control)];
 
 /// The query of `/topics`.
 pub(crate) fn parse_topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
-    let rule = "must be one of subscribers, events, bytes, name";
+    let rule = "must be one of subscribers, events, bytes, rate, name";
     let listing = ListingQuery::parse(query, &TOPIC_SORTS, rule)?;
-    Ok(TopicsQuery { sort: listing.sort.unwrap_or_default(), paging: listing.paging })
+    Ok(TopicsQuery { sort: listing.sort.unwrap_or_default(), search: listing.search, paging: listing.paging })
 }
 
 /// The query of `/connections`.
@@ -49,6 +54,7 @@ pub(crate) fn parse_connections(query: &[u8]) -> Result<ConnectionsQuery, Proble
     let listing = ListingQuery::parse(query, &CONNECTION_SORTS, rule)?;
     Ok(ConnectionsQuery {
         sort: listing.sort.unwrap_or_default(),
+        filter: ConnectionFilter { listener: listing.listener, search: listing.search },
         paging: listing.paging,
         info: listing.info.unwrap_or(false),
     })
@@ -63,6 +69,8 @@ struct ListingQuery<Sort> {
     sort: Option<Sort>,
     paging: PageRange,
     info: Option<bool>,
+    listener: Option<ListenerKind>,
+    search: Option<SearchText>,
 }
 
 impl<Sort: Copy> ListingQuery<Sort> {
@@ -72,6 +80,7 @@ impl<Sort: Copy> ListingQuery<Sort> {
         sort_rule: &'static str,
     ) -> Result<ListingQuery<Sort>, Problem> {
         let (mut sort, mut limit, mut offset, mut info) = (None, None, None, None);
+        let (mut listener, mut search) = (None, None);
         for pair in pairs(query) {
             match &*pair.name {
                 b"sort" => {
@@ -82,11 +91,13 @@ impl<Sort: Copy> ListingQuery<Sort> {
                 b"limit" => set_once(&mut limit, "limit", parse_limit(&pair.value()?))?,
                 b"offset" => set_once(&mut offset, "offset", parse_offset(&pair.value()?))?,
                 b"info" => set_once(&mut info, "info", parse_switch(&pair.value()?))?,
+                b"listener" => set_once(&mut listener, "listener", parse_listener(&pair.value()?))?,
+                b"q" => set_once(&mut search, "q", parse_search(utf8_text(&pair.value()?)?))?,
                 _ => {}
             }
         }
         let paging = PageRange { limit: limit.unwrap_or(PAGE_ROWS_DEFAULT), offset: offset.unwrap_or(0) };
-        Ok(ListingQuery { sort, paging, info })
+        Ok(ListingQuery { sort, paging, info, listener, search: search.flatten() })
     }
 }
 
@@ -118,6 +129,18 @@ fn parse_offset(value: &[u8]) -> Result<usize, &'static str> {
     offset.ok_or("must be a whole number up to 9000; sort otherwise to see the other end of the list")
 }
 
+fn parse_listener(value: &[u8]) -> Result<ListenerKind, &'static str> {
+    let known = LISTENERS.iter().find(|(word, _)| word.as_bytes() == value);
+    known.map(|(_, kind)| *kind).ok_or("must be public or control")
+}
+
+/// Reads the text of a search; an empty one asks for everything, as an empty search field does.
+fn parse_search(value: &str) -> Result<Option<SearchText>, &'static str> {
+    const _: () = assert!(SEARCH_BYTES_MAX == 128, "text below");
+    let search = SearchText::new(value);
+    if search.is_some() || value.is_empty() { Ok(search) } else { Err("must be at most 128 bytes") }
+}
+
 fn parse_switch(value: &[u8]) -> Result<bool, &'static str> {
     match value {
         b"0" => Ok(false),
@@ -132,13 +155,17 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_read_and_what_is_not_known_is_refused_in_words() {
-        let asked = parse_connections(b"sort=slow&limit=7&offset=30&info=1&else=x").expect("well-formed");
+        let asked = parse_connections(b"sort=slow&limit=7&offset=30&info=1&listener=public&q=A%20b&else=x")
+            .expect("well-formed");
         let paging = PageRange { limit: 7, offset: 30 };
-        assert_eq!(asked, ConnectionsQuery { sort: ConnectionSort::Slow, paging, info: true });
-        let asked = parse_topics(b"").expect("well-formed");
+        let filter =
+            ConnectionFilter { listener: Some(ListenerKind::Public), search: SearchText::new("A b") };
+        assert_eq!(asked, ConnectionsQuery { sort: ConnectionSort::Slow, filter, paging, info: true });
+        let asked = parse_topics(b"q=").expect("well-formed");
         let paging = PageRange { limit: PAGE_ROWS_DEFAULT, offset: 0 };
-        assert_eq!(asked, TopicsQuery { sort: TopicSort::Subscribers, paging });
-        let rows: [(&[u8], &str); 12] = [
+        assert_eq!(asked, TopicsQuery { sort: TopicSort::Subscribers, search: None, paging });
+        let long = [&b"q="[..], &[b'x'; 129]].concat();
+        let rows: [(&[u8], &str); 15] = [
             (b"sort=lagg", "sort must be one of lag, age, bytes, slow, address."),
             (b"sort=", "sort must be one of lag, age, bytes, slow, address."),
             (b"sort=lag&sort=age", "sort may be given only once."),
@@ -150,6 +177,9 @@ mod tests {
             (b"offset=x", "offset must be a whole number up to 9000"),
             (b"offset=9001", "offset must be a whole number up to 9000"),
             (b"info=yes", "info must be 0 or 1."),
+            (b"listener=both", "listener must be public or control."),
+            (&long, "q must be at most 128 bytes."),
+            (b"q=%ff", "A value of the query is not valid UTF-8."),
             (b"sort=%zz", "An escape"),
         ];
         for (query, words) in rows {

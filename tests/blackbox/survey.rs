@@ -108,8 +108,72 @@ fn the_slowest_comes_first_and_says_why() {
         });
         let first = first.unwrap_or_else(|| panic!("sort={sort}: another one is first"));
         assert_eq!(first["state"], "full");
+        let stalled = poll_until(SOON, || {
+            let row = row_of(&server, "sleepy")?;
+            row["stalled_ms"].as_u64().filter(|&stalled_ms| stalled_ms >= 300)
+        });
+        assert!(stalled.is_some(), "its socket takes nothing, and nothing says for how long");
+        assert_eq!(row_of(&server, "quick").expect("it is there")["stalled_ms"], Value::Null);
         assert!(first["lag_ms"].as_u64() > Some(0) && first["lag_events"].as_u64() > Some(0), "{first}");
     }
+}
+
+#[test]
+fn a_search_finds_addresses_topics_and_user_agents_in_every_order() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).start();
+        let open = |last, query: &str, agent: &str| {
+            let conn = Conn::open_from(Ipv4Addr::new(127, 0, 0, last), server.public, 0).expect("loopback");
+            Stream::open(conn, query, &format!("User-Agent: {agent}\r\n"))
+        };
+        let _streams = [
+            open(7, "topic=prices.eu", "shop/1"),
+            open(8, "topic=news&topic=Prices.us", "shop/2"),
+            open(9, "topic=sports", "kiosk"),
+        ];
+        let _others: Vec<Stream> = (0..10).map(|_| server.subscribe("topic=other")).collect();
+        for sort in ["lag", "age", "bytes", "slow", "address"] {
+            let found = |query: &str| {
+                let complete = || {
+                    let page = page(&server, &format!("/connections?sort={sort}&{query}"));
+                    page.get("incomplete").is_none().then_some(page)
+                };
+                let page = poll_until(SOON, complete).expect("all workers answer");
+                assert_eq!(page["total"], rows(&page, "connections").len(), "{sort} {query}");
+                page["total"].as_u64()
+            };
+            assert_eq!(found("q=pRICES"), Some(2), "{sort}");
+            assert_eq!(found("q=127.0.0.9"), Some(1), "{sort}");
+            assert_eq!(found("q=shop/"), Some(2), "{sort}");
+            assert_eq!(found("q=%3Cscript%3E"), Some(0), "{sort}");
+            assert_eq!(found("listener=public&q="), Some(13), "{sort}");
+            assert_eq!(found("listener=control&q=prices"), Some(0), "{sort}");
+        }
+        let own = page(&server, "/connections?listener=control");
+        assert!(rows(&own, "connections").iter().all(|row| row["listener"] == "control"), "{own}");
+        let topics = page(&server, "/topics?sort=name&q=PRICES");
+        let names: Vec<&Value> = rows(&topics, "topics").iter().map(|row| &row["topic"]).collect();
+        assert_eq!((names, &topics["total"]), (vec![&json!("Prices.us"), &json!("prices.eu")], &json!(2)));
+    });
+}
+
+#[test]
+fn the_rate_of_a_topic_is_that_of_its_last_minute_or_of_what_is_kept() {
+    let server = Launch::workers(2).set("history_events", 10).start();
+    let _slow = server.publish("slow", "x");
+    server.publish_all("quick", (0..200).map(|n| n.to_string()));
+    let _silent = server.subscribe("topic=silent");
+    let topics = page(&server, "/topics?sort=rate");
+    let rates: Vec<(&Value, f64)> = rows(&topics, "topics")
+        .iter()
+        .map(|row| (&row["topic"], row["events_per_second"].as_f64().expect("a number")))
+        .collect();
+    assert_eq!(
+        (rates[0].0, rates[1].0, rates[2]),
+        (&json!("quick"), &json!("slow"), (&json!("silent"), 0.0))
+    );
+    assert!(rates[0].1 >= 5.0 && rates[0].1 <= 10.0, "ten kept events within a second or two: {rates:?}");
+    assert!(rates[1].1 > 0.0 && rates[1].1 <= 1.0, "{rates:?}");
 }
 
 #[test]

@@ -3,7 +3,14 @@
 use std::sync::Arc;
 
 use super::HubState;
-use crate::base::survey::TopicRow;
+use crate::base::id::EventId;
+use crate::base::survey::{RecentEvents, TopicRow};
+use crate::fanout::topic_log::TopicLog;
+
+/// Span over which a topic's rate is taken, as far as its log reaches back.
+const RATE_SPAN_MS: u64 = 60_000;
+/// Least such span: a rate over less would be that of one burst.
+const RATE_SPAN_MS_MIN: u64 = 1_000;
 
 impl HubState {
     /// Topics by index are below this.
@@ -12,7 +19,7 @@ impl HubState {
     }
 
     /// What there is to tell of the topic with an index, if there is one.
-    pub(crate) fn topic_row(&self, index: u32) -> Option<TopicRow> {
+    pub(crate) fn topic_row(&self, index: u32, wall_ms: u64) -> Option<TopicRow> {
         let topic = self.topics.get(index)?;
         Some(TopicRow {
             topic: Arc::clone(&topic.name),
@@ -21,6 +28,14 @@ impl HubState {
             bytes: topic.log.bytes() as u64,
             oldest: topic.log.oldest(),
             newest: topic.log.newest(),
+            recent: recent_events(&topic.log, wall_ms),
         })
     }
+}
+
+/// Counts the newest events of a log. What it has let go is unknown, so the span begins after that.
+fn recent_events(log: &TopicLog, wall_ms: u64) -> RecentEvents {
+    let from = log.floor().max(EventId::at_ms(wall_ms.saturating_sub(RATE_SPAN_MS)));
+    let span_ms = wall_ms.saturating_sub(from.ms()).clamp(RATE_SPAN_MS_MIN, RATE_SPAN_MS);
+    RecentEvents { events: log.count_after(from) as u64, span_ms }
 }
