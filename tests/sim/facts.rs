@@ -398,6 +398,33 @@ fn streams_that_name_all_topics_there_may_be_refuse_no_publisher_a_fresh_one() {
 }
 
 #[test]
+fn many_that_read_many_topics_at_once_get_all_although_each_read_is_cut_short() {
+    let mut bench = Bench::new(Settings::default());
+    let publisher = bench.connect(ListenerKind::Control, b"");
+    // Others make most of what is kept, so that the journal is no shorter way.
+    let line = |nth: usize| match nth % 4 {
+        0 => format!("{{\"topic\":\"t{}\",\"data\":\"x\"}}\n", nth / 4 % 64),
+        _ => "{\"topic\":\"other\",\"data\":\"x\"}\n".to_owned(),
+    };
+    for _ in 0..4 {
+        bench.net.send(publisher, &batch_of(&(0..2_000).map(line).collect::<String>()));
+        bench.turn(1);
+    }
+    let topics: Vec<String> = (0..64).map(|nth| format!("topic=t{nth}")).collect();
+    let request = format!("GET /events?{}&last=1000 HTTP/1.1\r\nHost: a\r\n\r\n", topics.join("&"));
+    let streams: Vec<usize> =
+        (0..20).map(|_| bench.connect(ListenerKind::Public, request.as_bytes())).collect();
+    let mut brought = vec![0; streams.len()];
+    for _ in 0..1_000 {
+        bench.turn(1);
+        for (conn, brought) in streams.iter().zip(&mut brought) {
+            *brought += bench.read(*conn).matches("id: ").count();
+        }
+    }
+    assert_eq!(brought, vec![1_000; streams.len()]);
+}
+
+#[test]
 fn its_age_gives_a_stream_that_takes_nothing_no_more_time() {
     let settings = Settings { max_connection_ms: 500, stall_ms: 2_000, ..Settings::default() };
     let mut bench = Bench::new(settings);
