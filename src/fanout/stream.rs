@@ -182,15 +182,13 @@ impl Worker {
         let ConnState::Streaming(stream) = &mut conn.state else { return };
         let ending = stream.is_ending();
         let patience = write_patience(stream, &ticks);
-        if full && tick >= stream.last_write.saturating_add(patience) {
-            let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect;
-            if !stays || ending {
-                let by_operator = stream.is_ended_by_operator();
-                let why = if by_operator { CloseReason::Operator } else { CloseReason::SlowStalled };
-                return self.close(io, slot, CloseMode::Reset, why);
-            }
-            // It costs no memory beyond the log, and the kernel gives up on a peer that never reads.
-            stream.last_write = tick;
+        let stalled = full && tick >= stream.last_write.saturating_add(patience);
+        // Else it costs no memory beyond the log, and the kernel gives up on a peer that never reads.
+        let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect && !ending;
+        if stalled && !stays {
+            let by_operator = stream.is_ended_by_operator();
+            let why = if by_operator { CloseReason::Operator } else { CloseReason::SlowStalled };
+            return self.close(io, slot, CloseMode::Reset, why);
         }
         if tick >= stream.end_due && !ending {
             return self.end_stream(slot);
@@ -203,7 +201,9 @@ impl Worker {
             self.queue_write(slot);
         }
         let ConnState::Streaming(stream) = &self.conns[slot as usize].state else { return };
-        let next = if full {
+        let next = if stalled {
+            tick.saturating_add(ticks.heartbeat)
+        } else if full {
             stream.last_write.saturating_add(patience).min(tick.saturating_add(ticks.heartbeat))
         } else {
             let due = stream.last_write.saturating_add(ticks.heartbeat);

@@ -27,6 +27,8 @@ use crate::base::time::{Now, TICK_MS, Tick};
 /// Connections or topics looked at for surveys in one turn, so that subscribers wait for a quarter of a
 /// batch.
 const SURVEY_LOOKS_PER_TURN: usize = 4_096;
+/// Topics looked at in one hold of the hub's lock: each is read where the caches do not have it.
+const TOPICS_PER_HOLD: usize = 1_024;
 /// Looks that one question to the kernel counts for.
 const KERNEL_LOOKS: usize = 24;
 /// Topics named in one row of `/connections`; the rest are only counted.
@@ -303,7 +305,7 @@ impl Worker {
         mut offer: impl FnMut(TopicRow),
     ) -> bool {
         let hub = self.node.hub.lock();
-        let end = hub.topic_slots().min(*cursor + SURVEY_LOOKS_PER_TURN);
+        let end = hub.topic_slots().min(*cursor + TOPICS_PER_HOLD);
         let rows = (*cursor..end).filter_map(|index| hub.topic_row(index as u32, self.now.wall_ms));
         for row in rows.filter(|row| search.is_none_or(|search| search.is_in(&row.topic))) {
             *total += 1;

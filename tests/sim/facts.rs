@@ -6,8 +6,9 @@ use std::sync::Arc;
 use fanwheel::base::counters::{CloseReason, Count};
 use fanwheel::base::id::{EventId, IdTag};
 use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN};
-use fanwheel::base::settings::{ListenerKind, Settings, UrlProfile};
+use fanwheel::base::settings::{ListenerKind, Settings, SlowPolicy, UrlProfile};
 use fanwheel::base::snapshot::Pages;
+use fanwheel::base::survey::ConnectionsPage;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::mail::MailboxReceiver;
 use fanwheel::fanout::node::Node;
@@ -27,7 +28,8 @@ const START: Now = Now { mono_ms: 1, mono_us: 1_000, wall_ms: 1_700_000_000_000 
 
 fn node(settings: Settings, workers: usize) -> (Arc<Node>, Vec<MailboxReceiver>) {
     let start = EventId::start_of_run(START.wall_ms, IdTag::from_random(7));
-    Node::new(settings, workers, 1_000, Pages::default(), start, 7)
+    let connections = Box::new(|page: &ConnectionsPage| format!("{page:?}"));
+    Node::new(settings, workers, 1_000, Pages { connections, ..Pages::default() }, start, 7)
 }
 
 impl Bench {
@@ -422,6 +424,33 @@ fn many_that_read_many_topics_at_once_get_all_although_each_read_is_cut_short() 
         }
     }
     assert_eq!(brought, vec![1_000; streams.len()]);
+}
+
+#[test]
+fn a_stream_that_stays_although_it_takes_nothing_is_told_as_stalled_since_then() {
+    let slow_policy = SlowPolicy::Skip;
+    let mut bench = Bench::new(Settings { slow_policy, stall_ms: 2_000, ..Settings::default() });
+    let stall = |bench: &mut Bench, topic: &str| {
+        let request = format!("GET /events?topic={topic} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let conn = bench.connect(ListenerKind::Public, request.as_bytes());
+        bench.turn(20);
+        bench.net.set_window(conn, Window::Tiny);
+        let event = format!("{{\"topic\":\"{topic}\",\"data\":\"{}\"}}\n", "x".repeat(4_000));
+        bench.connect(ListenerKind::Control, &batch_of(&event.repeat(20)));
+        conn
+    };
+    let first = stall(&mut bench, "first");
+    (0..150).for_each(|_| bench.turn(20));
+    let second = stall(&mut bench, "second");
+    // The first one has stood for its time twice and a little, the second once and longer.
+    (0..175).for_each(|_| bench.turn(20));
+    assert!(bench.is_open(first) && bench.is_open(second), "the policy keeps them");
+    let page = b"GET /connections?sort=slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let asker = bench.connect(ListenerKind::Control, page);
+    (0..5).for_each(|_| bench.turn(1));
+    let page = bench.read(asker);
+    let [first, second] = ["first", "second"].map(|topic| page.find(&format!("\"{topic}\"")));
+    assert!(first.is_some() && first < second, "{page}");
 }
 
 #[test]
