@@ -8,6 +8,7 @@
 mod ahead;
 mod child;
 mod churn;
+mod crowds;
 mod greedy;
 mod hold;
 mod holds;
@@ -75,6 +76,13 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     ("pipeline", rush::pipeline, "200 connections pipeline without end: connections, seconds"),
     ("storm", rush::storm, "connections come and are reset as fast as can be: seconds"),
     ("replay", rush::replay, "1 000 clients resume history again and again: clients, events, seconds"),
+    ("beside", crowds::beside, "an event for one beside broadcasts to 60 000: subscribers, events"),
+    ("heartbeats", crowds::heartbeats, "a publisher beside the heartbeats of 10 000: subscribers, seconds"),
+    (
+        "filtered",
+        crowds::filtered,
+        "4 000 streams whose filter lets nothing through: subscribers, pause, seconds",
+    ),
     ("greedy", greedy::run, "streams on 64 topics with much history, again and again: rate, events, seconds"),
     ("holds", holds::run, "how long the hub's lock is held at its worst: events, replays, keys, topics"),
     ("cgroup", squeeze::cgroup, "readers that never read, in 256 MiB: subscribers, seconds"),
