@@ -1,7 +1,8 @@
 //! Clients that are told their position by a block that holds an id alone: those that ask, and browsers. A
 //! cut before the first event, or behind a filter, loses nothing and tells no gap; a gap is told once.
 
-use crate::harness::{Id, Item, Launch, SOON, Server, Stream, ms, with_1_and_4_workers};
+use crate::harness::{Id, Item, Launch, SOON, Server, Stream, ms, poll_until, program, with_1_and_4_workers};
+use std::process::{Command, Stdio};
 
 const BROWSER: &str = "Cache-Control: no-cache\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n";
 
@@ -118,4 +119,26 @@ fn returned(server: &Server, query: &str, mut stream: Stream) -> String {
     assert_eq!(told, last, "{query}");
     server.assert_healthy(query);
     last
+}
+
+#[test]
+fn command_line_client_that_is_cut_before_its_first_event_misses_nothing() {
+    let server = Launch::workers(2).set("retry_ms", 1_000).start();
+    let mut command = Command::new(program());
+    command.args(["subscribe", "a", "--raw", "--count", "1", "--url", &format!("http://{}", server.public)]);
+    let client = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let connection = poll_until(SOON, || {
+        let page = server.get("/connections").json();
+        let rows = page["connections"].as_array().expect("rows").clone();
+        rows.iter()
+            .find(|row| row["topics"][0] == "a")
+            .map(|row| row["id"].as_str().expect("an id").to_owned())
+    });
+    let path = format!("/connections/{}", connection.expect("the client's connection"));
+    let delete = format!("DELETE {path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
+    assert_eq!(server.connect_control().ask(delete).status, 204);
+    server.await_metric("no subscriber", SOON, |metrics| metrics.get("subscribers") == 0);
+    server.publish("a", "meanwhile");
+    let output = client.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "meanwhile\n");
 }

@@ -503,3 +503,23 @@ fn a_stream_that_ends_by_age_behind_a_filter_is_told_its_position_first() {
     assert_eq!(text.matches("id: ").count(), 1, "{text}");
     assert!(text.find("id: ") < text.find("retry: ") && text.ends_with("0\r\n\r\n"), "{text}");
 }
+
+#[test]
+fn events_of_other_topics_that_a_replay_passes_over_are_told_as_a_position() {
+    let mut bench = Bench::new(Settings { heartbeat_ms: 1_000, ..Settings::default() });
+    bench.connect(ListenerKind::Control, &batch(1));
+    bench.turn(1);
+    bench.connect(ListenerKind::Control, &batch_of("{\"topic\":\"other\",\"data\":\"x\"}\n"));
+    bench.turn(1);
+    let request = b"GET /events?topic=t&last=1&prime=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let stream = bench.connect(ListenerKind::Public, request);
+    (0..3).for_each(|_| bench.turn(1));
+    let ids =
+        |text: &str| text.lines().filter_map(|line| line.strip_prefix("id: ")).map(str::to_owned).collect();
+    let before: Vec<String> = ids(&bench.read(stream));
+    assert_eq!(before.len(), 2, "its position and an event");
+    (0..150).for_each(|_| bench.turn(20));
+    let after: Vec<String> = ids(&bench.read(stream));
+    assert_eq!(after, [bench.node.hub.lock().head().to_string()]);
+    assert_ne!(after[0], before[1]);
+}
