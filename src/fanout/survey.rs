@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use super::token::ConnToken;
+use super::token::Asker;
 use crate::base::survey::{
     AddressCount, ConnectionFilter, ConnectionId, ConnectionRow, ConnectionSort, SearchText, TopicRow,
     TopicSort,
@@ -50,15 +50,6 @@ pub(crate) struct PlacedRow {
     pub(crate) row: ConnectionRow,
 }
 
-/// A connection that waits for a survey.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SurveyAsker {
-    /// Index of its worker.
-    pub(crate) worker: usize,
-    /// Token of the connection at that worker.
-    pub(crate) token: ConnToken,
-}
-
 /// Answers of workers to a question, added up.
 #[derive(Debug, Default)]
 pub(crate) struct SurveyFindings {
@@ -82,7 +73,7 @@ pub struct Survey {
     /// The question, the same for all workers.
     pub(crate) question: SurveyQuestion,
     /// The connection that waits for it; none for the node itself.
-    asker: Option<SurveyAsker>,
+    asker: Option<Asker>,
     /// A bit for each worker that has not submitted.
     left: AtomicU64,
     dropped: AtomicBool,
@@ -91,14 +82,14 @@ pub struct Survey {
 
 impl Survey {
     /// A question to the workers of a mask, of which none has submitted.
-    pub(crate) fn new(question: SurveyQuestion, asker: Option<SurveyAsker>, mask: u64) -> Survey {
+    pub(crate) fn new(question: SurveyQuestion, asker: Option<Asker>, mask: u64) -> Survey {
         let found = Mutex::new(SurveyFindings::default());
         let (left, dropped) = (AtomicU64::new(mask), AtomicBool::new(false));
         Survey { question, asker, left, dropped, found }
     }
 
     /// Returns the connection that waits for it; none for the node itself.
-    pub(crate) fn asker(&self) -> Option<SurveyAsker> {
+    pub(crate) fn asker(&self) -> Option<Asker> {
         self.asker
     }
 

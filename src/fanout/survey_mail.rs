@@ -13,7 +13,8 @@ use std::sync::Arc;
 use super::heavy_hitters;
 use super::mail::ControlMessage;
 use super::node::Node;
-use super::survey::{Survey, SurveyAsker, SurveyFindings, SurveyQuestion};
+use super::survey::{Survey, SurveyFindings, SurveyQuestion};
+use super::token::Asker;
 use crate::base::limits::TOLD_ADDRESSES_MAX;
 
 /// Sends a question to the workers of a mask. A worker with many messages waiting stands still: it gets no
@@ -21,7 +22,7 @@ use crate::base::limits::TOLD_ADDRESSES_MAX;
 pub(crate) fn send_survey(
     node: &Node,
     question: SurveyQuestion,
-    asker: Option<SurveyAsker>,
+    asker: Option<Asker>,
     mask: u64,
 ) -> Arc<Survey> {
     let survey = Arc::new(Survey::new(question, asker, mask));
@@ -40,7 +41,7 @@ pub(crate) fn submit_findings(node: &Node, survey: &Arc<Survey>, worker: usize, 
         return 0;
     }
     match survey.asker() {
-        Some(SurveyAsker { worker: asker, token }) => {
+        Some(Asker { worker: asker, token }) => {
             node.hub.mailbox(asker).send_control(ControlMessage::Surveyed(token, Arc::clone(survey)));
             1 << asker
         }

@@ -10,8 +10,9 @@ use super::conn::{AfterAnswer, ConnState, ConnToken, ExchangePhase};
 use super::http::RequestFlow;
 use super::pending_survey::{PendingSurvey, SurveyGoal};
 use super::reply_context::ReplyContext;
-use super::survey::{RankedConnection, Survey, SurveyAsker, SurveyQuestion};
+use super::survey::{RankedConnection, Survey, SurveyQuestion};
 use super::survey_mail::send_survey;
+use super::token::Asker;
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, RefusalReason};
 use crate::base::limits::{SURVEY_FIND_MS, SURVEY_TELL_MS};
@@ -73,7 +74,7 @@ impl Worker {
         let Some(place) = BudgetShare::try_take(&self.node.surveys, 1) else {
             return self.refuse(slot, context, RefusalReason::Surveys);
         };
-        let survey = send_survey(&self.node, question, Some(self.survey_asker(slot)), mask);
+        let survey = send_survey(&self.node, question, Some(self.asker(slot)), mask);
         self.mailed |= mask;
         let context = context.without_origin();
         self.exchange_mut(slot).phase =
@@ -82,8 +83,9 @@ impl Worker {
         RequestFlow::AwaitSurvey
     }
 
-    fn survey_asker(&self, slot: u32) -> SurveyAsker {
-        SurveyAsker { worker: self.index, token: self.token(slot) }
+    /// Names a connection to those who answer it later.
+    pub(super) fn asker(&self, slot: u32) -> Asker {
+        Asker { worker: self.index, token: self.token(slot) }
     }
 
     /// Answers a connection whose survey is complete, if it still waits for this one.
@@ -156,7 +158,7 @@ impl Worker {
     ) {
         let mask = ids.iter().fold(0, |mask, id| mask | 1 << id.worker);
         let question = SurveyQuestion::Describe(ids);
-        let survey = send_survey(&self.node, question, Some(self.survey_asker(slot)), mask);
+        let survey = send_survey(&self.node, question, Some(self.asker(slot)), mask);
         self.mailed |= mask;
         std::mem::replace(&mut pending.survey, survey).abandon();
         pending.goal = SurveyGoal::Describe(page);

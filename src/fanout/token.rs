@@ -22,3 +22,12 @@ impl ConnToken {
         (self.0 >> 32) as u32
     }
 }
+
+/// A connection that waits for an answer from elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    /// Index of its worker.
+    pub(crate) worker: usize,
+    /// Its token at that worker.
+    pub(crate) token: ConnToken,
+}
