@@ -113,7 +113,7 @@ fn fan_out(c: &mut Criterion) {
     group.bench_function("10 000 subscribers, no kernel", |b| {
         b.iter(|| {
             ms += 1;
-            node.hub.publish(post(), None, at(ms)).expect("there is room");
+            node.hub.publish_at_once(post(), None, at(ms)).expect("there is room");
             // The clock stands, so no heartbeat falls into the measurement.
             while worker.turn(&mut Sink, at(2)).more {}
         });
@@ -122,7 +122,7 @@ fn fan_out(c: &mut Criterion) {
     c.bench_function("hub publish, nobody listens", |b| {
         let pages = Pages::default();
         let (node, _inboxes) = Node::new(Settings::default(), 1, 1, pages, start(), 7);
-        b.iter_batched(post, |post| node.hub.publish(post, None, at(1)), BatchSize::SmallInput);
+        b.iter_batched(post, |post| node.hub.publish_at_once(post, None, at(1)), BatchSize::SmallInput);
     });
 }
 

@@ -99,6 +99,12 @@ pub enum RefusalReason {
     Heads,
     /// An `Idempotency-Key` that came with another request before.
     KeyReused,
+    /// Bytes of events that wait for their place in the publish order.
+    OrderFull,
+    /// A place in the publish order that was not given in time.
+    OrderLate,
+    /// A publish that got no place in the publish order.
+    OrderFailed,
 }
 
 /// Why a connection ended.
@@ -187,7 +193,7 @@ pub(crate) const COUNT_NAMES: [&str; 26] = [
     "alerts_failed",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 15] = [
+pub(crate) const REFUSED_NAMES: [&str; 18] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -203,6 +209,9 @@ pub(crate) const REFUSED_NAMES: [&str; 15] = [
     "wrong_host",
     "heads_full",
     "idempotency_key_reused",
+    "order_full",
+    "order_late",
+    "order_failed",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const CLOSED_NAMES: [&str; 16] = [
@@ -225,7 +234,7 @@ pub(crate) const CLOSED_NAMES: [&str; 16] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::KeyReused as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::OrderFailed as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);
 

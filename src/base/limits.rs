@@ -183,6 +183,17 @@ pub(crate) const SHED_PAUSE_MS: u64 = 1_000;
 /// Frame bytes in flight (mailboxes, half-sent) beyond the history before publishers are refused.
 pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 64 * MIB;
 
+/// Bytes of events handed to an orderer whose publishers have no answer: as many as may be in flight to
+/// subscribers, and the largest event at least twice.
+pub(crate) const ORDER_BYTES_MAX: usize = 128 * MIB;
+/// Milliseconds that a publisher waits for the order of its event before it is told that nobody knows. Longer
+/// than a slow disk's pause, shorter than the patience of most clients.
+pub const ORDER_MS: u64 = 5_000;
+/// Events committed in one hold of the hub's lock, after which others come first.
+pub(crate) const COMMIT_EVENTS_PER_HOLD: usize = 64;
+
+const _: () = assert!(2 * PUBLISH_BYTES_MAX <= ORDER_BYTES_MAX);
+
 // Readiness probes.
 
 /// Milliseconds in which a readiness probe must pass through every worker. With the period before it, less

@@ -46,8 +46,8 @@
 
 use std::borrow::Cow;
 
+use super::awaited::Awaited;
 use super::pending_output::PendingOutput;
-use super::pending_survey::PendingSurvey;
 use super::request_input::RequestInput;
 pub use super::token::ConnToken;
 use super::topic_log::SharedFrame;
@@ -194,8 +194,8 @@ pub(crate) enum ExchangePhase {
     Head,
     /// Waits for the rest of a publish body.
     Body(Box<PublishUpload>),
-    /// Waits for the workers to answer its question.
-    Surveying(Box<PendingSurvey>),
+    /// Waits for somebody else, until its deadline.
+    Awaiting(Awaited),
     /// Waits for the client to take its answer.
     Answering,
     /// Waits for its turn to have further requests in `input` handled.

@@ -32,10 +32,21 @@ pub(super) enum RequestFlow {
     Answered(usize),
     /// All bytes behind the head have been taken; the connection waits for something.
     AwaitBody,
-    /// A survey decides; bytes behind the head are kept.
-    AwaitSurvey,
+    /// Somebody else decides. So many bytes behind the head belonged to the request; those after are kept.
+    Await(usize),
     /// The connection has become a stream, or will be closed: nothing behind the head matters.
     Done,
+}
+
+impl RequestFlow {
+    /// Adds the body's bytes to those that belonged to the request.
+    pub(super) fn after_body(self, bytes: usize) -> RequestFlow {
+        match self {
+            RequestFlow::Answered(_) => RequestFlow::Answered(bytes),
+            RequestFlow::Await(_) => RequestFlow::Await(bytes),
+            flow => flow,
+        }
+    }
 }
 
 impl Worker {
@@ -52,7 +63,7 @@ impl Worker {
             ConnState::Requesting(exchange) => match exchange.phase {
                 ExchangePhase::Head => head_bytes,
                 ExchangePhase::Body(_) | ExchangePhase::Lingering(_) => self.scratch.len(),
-                ExchangePhase::Surveying(_) | ExchangePhase::Answering => {
+                ExchangePhase::Awaiting(_) | ExchangePhase::Answering => {
                     conn.defer_read();
                     return 0;
                 }
@@ -103,7 +114,7 @@ impl Worker {
                         self.close(io, slot, CloseMode::Reset, why);
                     }
                 }
-                ExchangePhase::Surveying(_) | ExchangePhase::Answering | ExchangePhase::Queued => {
+                ExchangePhase::Awaiting(_) | ExchangePhase::Answering | ExchangePhase::Queued => {
                     unreachable!("not read in these phases")
                 }
             },
@@ -155,7 +166,10 @@ impl Worker {
                             let waits = self.exchange_mut(slot).out.len();
                             hold = answers == ANSWERS_AT_ONCE || waits >= ANSWER_BYTES_MAX;
                         }
-                        RequestFlow::AwaitSurvey => hold = true,
+                        RequestFlow::Await(taken) => {
+                            rest = &rest[taken..];
+                            hold = true;
+                        }
                         RequestFlow::AwaitBody => rest = &[],
                         RequestFlow::Done => return,
                     }
@@ -463,7 +477,7 @@ impl Worker {
                 self.exchange_mut(slot).phase = ExchangePhase::Head;
                 self.answer_timeout(slot, CloseReason::BodyTimeout, &Problem::BodyTimeout);
             }
-            ExchangePhase::Surveying(_) => self.finish_survey(slot),
+            ExchangePhase::Awaiting(_) => self.finish_waiting(slot),
             ExchangePhase::Answering => self.close(io, slot, CloseMode::Reset, CloseReason::AnswerTimeout),
             ExchangePhase::Lingering(_) => {
                 let why = exchange.after.reason();

@@ -11,6 +11,8 @@
 mod event_walk;
 mod hold;
 mod messages;
+mod order;
+mod restore;
 mod resume;
 mod retention;
 mod rows;
@@ -24,10 +26,17 @@ use self::event_walk::{NewestSearch, SearchProgress};
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
+use self::order::OrderDesk;
+pub(crate) use self::order::OrderSettlement;
+pub use self::order::{
+    Acceptance, CommitOutcome, CommitStop, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer,
+    Ticket,
+};
 use self::retention::TopicMaker;
 use self::topic_table::TopicTable;
 use super::hash::SeededHash;
-use super::idempotency::{IdempotencyKey, IdempotencyTable, PublishReceipt};
+pub use super::idempotency::PublishReceipt;
+use super::idempotency::{IdempotencyKey, IdempotencyTable};
 use super::journal::Journal;
 use super::mail::{self, ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
 use super::topic_log::{FrameMeter, SharedFrame, TopicLog, TopicRef, Topics};
@@ -35,8 +44,8 @@ use crate::base::counters::RefusalReason;
 use crate::base::histogram::Distribution;
 use crate::base::id::EventId;
 use crate::base::limits::{
-    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, RESERVED_TOPIC_EVENTS, SEARCH_STEPS_PER_HOLD, SHED_PAUSE_MS,
-    SWEEP_CALLS_PER_TURN,
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, ORDER_BYTES_MAX, RESERVED_TOPIC_EVENTS, SEARCH_STEPS_PER_HOLD,
+    SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
@@ -115,6 +124,7 @@ pub struct Hub {
     mailboxes: Vec<MailboxSender>,
     meter: Arc<FrameMeter>,
     holds: HoldMeter,
+    desk: OrderDesk,
 }
 
 impl Hub {
@@ -147,7 +157,8 @@ impl Hub {
             },
             by_key,
         };
-        Hub { inner: Mutex::new(inner), mailboxes, meter: Arc::default(), holds: HoldMeter::new() }
+        let (holds, desk) = (HoldMeter::new(), OrderDesk::new(ORDER_BYTES_MAX));
+        Hub { inner: Mutex::new(inner), mailboxes, meter: Arc::default(), holds, desk }
     }
 
     /// The lock, for several reads in one go.
@@ -177,7 +188,7 @@ impl Hub {
     }
 
     /// Orders and keeps the posts, all or none, and hands them to the interested workers.
-    pub fn publish(
+    pub fn publish_at_once(
         &self,
         posts: Vec<NewEvent>,
         key: Option<IdempotencyKey<'_>>,
@@ -194,7 +205,7 @@ impl Hub {
         let mut interested = 0;
         for post in posts {
             receipt.id = inner.head.next_after(now.wall_ms);
-            let (workers, subscribers) = self.commit(&mut inner, receipt.id, post, now);
+            let (workers, subscribers) = self.commit_event(&mut inner, receipt.id, post, now);
             receipt.subscribers += subscribers;
             interested |= workers;
         }
@@ -207,7 +218,7 @@ impl Hub {
 
     /// Keeps an event under the next id of the publish order and mails it to each interested worker once.
     /// Returns those workers, a bit each, and the subscribers of its topics, summed.
-    fn commit(&self, inner: &mut HubState, id: EventId, event: NewEvent, now: Now) -> (u64, u64) {
+    fn commit_event(&self, inner: &mut HubState, id: EventId, event: NewEvent, now: Now) -> (u64, u64) {
         assert!(id > inner.head, "ids rise");
         inner.head = id;
         let kept = inner.keep(event, id, &self.meter, now);
@@ -233,9 +244,7 @@ impl Hub {
         if keyed && !inner.idempotency.has_room() {
             return Err(RefusalReason::IdempotencyKeys);
         }
-        let bytes =
-            |post: &NewEvent| post.draft.memory_bytes() + SharedFrame::topics_bytes(post.topics.len());
-        let bytes: usize = posts.iter().map(bytes).sum();
+        let bytes: usize = posts.iter().map(NewEvent::memory_bytes).sum();
         if self.meter.bytes() + bytes > inner.bounds.bytes + IN_FLIGHT_BYTES_MAX {
             return Err(RefusalReason::Overload);
         }
@@ -473,5 +482,7 @@ impl HubState {
     }
 }
 
+#[cfg(test)]
+mod order_tests;
 #[cfg(test)]
 mod tests;

@@ -12,13 +12,13 @@ use crate::base::id::EventId;
 
 /// The answer of a publish that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PublishReceipt {
+pub struct PublishReceipt {
     /// The last event's id.
-    pub(crate) id: EventId,
+    pub id: EventId,
     /// Events published.
-    pub(crate) events: u64,
+    pub events: u64,
     /// Subscribers of their topics at that moment, summed over topics.
-    pub(crate) subscribers: u64,
+    pub subscribers: u64,
 }
 
 /// A publisher's key and the request that it stands for.

@@ -1,4 +1,5 @@
-//! What one worker tells another: frames in publish order, and rare control messages.
+//! What one worker tells another: frames in publish order, and rare control messages; and what an orderer
+//! tells a worker.
 //!
 //! Owns the mailboxes and the sleep protocol. A publisher pushes under the hub's lock, so all mailboxes see
 //! the node's one order; whoever pushed to a worker that sleeps wakes it after the lock.
@@ -6,8 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
+use super::hub::OrderSettlement;
 use super::survey::Survey;
 use super::token::ConnToken;
 use super::topic_log::SharedFrame;
@@ -71,6 +73,8 @@ pub enum ControlMessage {
 pub struct MailboxSender {
     frames: Sender<MailboxItem>,
     control: Sender<ControlMessage>,
+    /// Bounded by the tickets there are: each is settled once, and holds its share until then.
+    settlements: Sender<OrderSettlement>,
     asleep: AtomicBool,
 }
 
@@ -81,6 +85,8 @@ pub struct MailboxReceiver {
     pub(crate) frames: Receiver<MailboxItem>,
     /// Control messages.
     pub(crate) control: Receiver<ControlMessage>,
+    /// Answers to publishes that wait for their order.
+    pub(crate) settlements: Receiver<OrderSettlement>,
 }
 
 impl MailboxSender {
@@ -88,8 +94,9 @@ impl MailboxSender {
     pub(crate) fn pair() -> (MailboxSender, MailboxReceiver) {
         let (frames, frames_in) = bounded(MAILBOX_FRAMES_MAX);
         let (control, control_in) = bounded(CONTROL_MAILS_MAX);
-        let mailbox = MailboxSender { frames, control, asleep: AtomicBool::new(false) };
-        (mailbox, MailboxReceiver { frames: frames_in, control: control_in })
+        let (settlements, settlements_in) = unbounded();
+        let mailbox = MailboxSender { frames, control, settlements, asleep: AtomicBool::new(false) };
+        (mailbox, MailboxReceiver { frames: frames_in, control: control_in, settlements: settlements_in })
     }
 
     /// Frames that fit now. Only the holder of the hub's lock may rely on it: others only take.
@@ -117,6 +124,11 @@ impl MailboxSender {
         }
     }
 
+    /// Sends the answer of a publisher. A worker that has ended has nobody left to answer.
+    pub(crate) fn settle(&self, settlement: OrderSettlement) {
+        let _ = self.settlements.send(settlement);
+    }
+
     /// Whether the worker reads its control messages, as far as their number tells.
     pub(crate) fn can_take_survey(&self) -> bool {
         self.control.len() < SURVEY_MAILS_MAX
@@ -133,7 +145,7 @@ impl MailboxSender {
     pub(crate) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         std::sync::atomic::fence(Ordering::SeqCst);
-        self.frames.is_empty() && self.control.is_empty()
+        self.frames.is_empty() && self.control.is_empty() && self.settlements.is_empty()
     }
 
     /// The worker runs again.

@@ -3,6 +3,7 @@
 //! Never contains sockets, a clock, threads, libc or operating-system randomness. Bytes, time and seeds are
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
+mod awaited;
 pub(crate) mod batch;
 pub(crate) mod budget;
 pub(crate) mod conn;
@@ -21,6 +22,7 @@ pub mod node;
 mod output;
 mod pending_output;
 mod pending_survey;
+mod publish_answer;
 pub mod readiness;
 mod reply_context;
 mod request_input;

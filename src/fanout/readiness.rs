@@ -299,7 +299,7 @@ mod tests {
         node.hub.subscribe(1, &["a".into()], &StreamStart::Now, at(0)).expect("there is room");
         let post = || NewEvent { topics: vec!["a".into()], draft: Draft::new(None, None, "x", None) };
         let posts = (0..MAILBOX_FRAMES_MAX).map(|_| post()).collect();
-        node.hub.publish(posts, None, at(0)).expect("there is room");
+        node.hub.publish_at_once(posts, None, at(0)).expect("there is room");
         assert_eq!(verdict(&node, 0), "starting");
         assert_eq!(verdict(&node, PROBE_MS), "mailbox_full");
         let reason = node.readiness(PROBE_MS).reason.unwrap_or_default();

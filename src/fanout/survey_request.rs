@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::awaited::Awaited;
 use super::budget::BudgetShare;
 use super::conn::{AfterAnswer, ConnState, ConnToken, ExchangePhase};
 use super::http::RequestFlow;
@@ -77,10 +78,11 @@ impl Worker {
         let survey = send_survey(&self.node, question, Some(self.asker(slot)), mask);
         self.mailed |= mask;
         let context = context.without_origin();
-        self.exchange_mut(slot).phase =
-            ExchangePhase::Surveying(Box::new(PendingSurvey::new(survey, goal, context, place)));
+        self.exchange_mut(slot).phase = ExchangePhase::Awaiting(Awaited::Survey(Box::new(
+            PendingSurvey::new(survey, goal, context, place),
+        )));
         self.set_deadline(slot, self.now.tick().saturating_add(ticks_of_ms(SURVEY_FIND_MS)));
-        RequestFlow::AwaitSurvey
+        RequestFlow::Await(0)
     }
 
     /// Names a connection to those who answer it later.
@@ -94,7 +96,7 @@ impl Worker {
             return;
         }
         let ConnState::Requesting(exchange) = &self.conns[token.slot() as usize].state else { return };
-        if let ExchangePhase::Surveying(pending) = &exchange.phase
+        if let ExchangePhase::Awaiting(Awaited::Survey(pending)) = &exchange.phase
             && Arc::ptr_eq(&pending.survey, survey)
         {
             self.finish_survey(token.slot());
@@ -104,7 +106,8 @@ impl Worker {
     /// Answers with the findings so far: the survey is complete, or its deadline has passed.
     pub(super) fn finish_survey(&mut self, slot: u32) {
         let exchange = self.exchange_mut(slot);
-        let ExchangePhase::Surveying(pending) = std::mem::replace(&mut exchange.phase, ExchangePhase::Head)
+        let ExchangePhase::Awaiting(Awaited::Survey(pending)) =
+            std::mem::replace(&mut exchange.phase, ExchangePhase::Head)
         else {
             unreachable!("called only in this phase");
         };
@@ -162,7 +165,7 @@ impl Worker {
         self.mailed |= mask;
         std::mem::replace(&mut pending.survey, survey).abandon();
         pending.goal = SurveyGoal::Describe(page);
-        self.exchange_mut(slot).phase = ExchangePhase::Surveying(pending);
+        self.exchange_mut(slot).phase = ExchangePhase::Awaiting(Awaited::Survey(pending));
         self.set_deadline(slot, self.now.tick().saturating_add(ticks_of_ms(SURVEY_TELL_MS)));
     }
 
@@ -185,7 +188,7 @@ impl Worker {
     }
 
     /// Lets the connection go on after an answer that was not given at once.
-    fn finish_late_answer(&mut self, slot: u32, flow: &RequestFlow) {
+    pub(super) fn finish_late_answer(&mut self, slot: u32, flow: &RequestFlow) {
         if let RequestFlow::Answered(_) = flow {
             self.queue_answers(slot);
         }

@@ -5,10 +5,11 @@
 
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 
+use super::awaited::AnswerForm;
 use super::conn::{ConnState, ExchangePhase, PublishUpload, UploadFraming, UploadKind};
 use super::hash::SeededHash;
 use super::http::RequestFlow;
-use super::hub::{NewEvent, PublishOutcome};
+use super::hub::{Acceptance, NewEvent};
 use super::idempotency::IdempotencyKey;
 use super::reply_context::ReplyContext;
 use super::seam::Io;
@@ -21,7 +22,7 @@ use crate::wire::body::ChunkedDecoder;
 use crate::wire::frame::Draft;
 use crate::wire::head::{BodyLength, Head};
 use crate::wire::problem::Problem;
-use crate::wire::reply::{self, Accepted};
+use crate::wire::reply;
 use crate::wire::request::Request;
 use crate::wire::rules;
 
@@ -75,10 +76,7 @@ impl Worker {
         let mut charged = 0;
         if let UploadFraming::Bytes(length) = framing {
             if rest.len() >= length {
-                return match self.publish_body(slot, context, &kind, &rest[..length]) {
-                    RequestFlow::Answered(_) => RequestFlow::Answered(length),
-                    flow => flow,
-                };
+                return self.publish_body(slot, context, &kind, &rest[..length]).after_body(length);
             }
             if !self.node.bodies.try_take(length) {
                 return self.refuse(
@@ -120,9 +118,13 @@ impl Worker {
 
     /// Takes in bytes of a body that came after its head.
     pub(super) fn feed_upload(&mut self, slot: u32, bytes: &[u8]) {
-        if let RequestFlow::Answered(taken) = self.take_body_bytes(slot, bytes) {
-            self.handle_input(slot, &bytes[taken..]);
-            self.queue_answers(slot);
+        match self.take_body_bytes(slot, bytes) {
+            RequestFlow::Answered(taken) => {
+                self.handle_input(slot, &bytes[taken..]);
+                self.queue_answers(slot);
+            }
+            RequestFlow::Await(taken) => self.exchange_mut(slot).input.keep(&bytes[taken..]),
+            RequestFlow::AwaitBody | RequestFlow::Done => {}
         }
     }
 
@@ -149,11 +151,9 @@ impl Worker {
             return RequestFlow::Done;
         };
         match fed {
-            UploadProgress::Whole(left) => match self.publish_body(slot, context, &upload.kind, &upload.body)
-            {
-                RequestFlow::Answered(_) => RequestFlow::Answered(bytes.len() - left),
-                flow => flow,
-            },
+            UploadProgress::Whole(left) => {
+                self.publish_body(slot, context, &upload.kind, &upload.body).after_body(bytes.len() - left)
+            }
             UploadProgress::Bad(problem) => {
                 self.counters().count(Count::RequestsBad);
                 self.answer_problem(slot, ReplyContext { keep_alive: false, ..context }, &problem)
@@ -193,29 +193,26 @@ impl Worker {
             }
         };
         let key = kind.idempotency_key(body, &self.node.fingerprints);
-        let published = match self.node.hub.publish(events, key, self.now) {
-            Ok(published) => published,
+        let form = match kind {
+            UploadKind::Publish(_) => AnswerForm::Single { warning },
+            UploadKind::Batch(_) => AnswerForm::Batch { warning },
+            UploadKind::Broadcast => AnswerForm::Broadcast,
+        };
+        match self.node.hub.publish(events, key, self.asker(slot), self.now) {
+            Ok(Acceptance::Now(outcome)) => {
+                self.mailed |= outcome.mailed;
+                self.count_published(&outcome);
+                self.requests_taken += if outcome.repeated { 0 } else { outcome.receipt.events as usize };
+                self.answer_published(slot, context, form, outcome)
+            }
+            Ok(Acceptance::Later(number)) => self.await_ticket(slot, context, form, number),
             Err(why) => {
                 if why == RefusalReason::Overload {
                     self.mailed |= self.node.hub.request_shedding(self.now);
                 }
-                return self.refuse(slot, context, why);
+                self.refuse(slot, context, why)
             }
-        };
-        let PublishOutcome { receipt, repeated, mailed } = published;
-        self.mailed |= mailed;
-        if repeated {
-            self.counters().count(Count::PublishRepeated);
-        } else {
-            self.counters().add(Count::Published, receipt.events);
-            self.requests_taken += receipt.events as usize;
         }
-        let events = matches!(kind, UploadKind::Batch(_)).then_some(receipt.events);
-        let accepted = Accepted { id: receipt.id, events, subscribers: receipt.subscribers, warning };
-        self.answer(slot, context, |out, reply| match kind {
-            UploadKind::Publish(_) | UploadKind::Batch(_) => reply::append_accepted(out, reply, &accepted),
-            UploadKind::Broadcast => reply::append_bench_accepted(out, reply.http11, reply.keep_alive),
-        })
     }
 
     /// Reads the events of a body.

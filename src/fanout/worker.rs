@@ -348,7 +348,8 @@ impl Worker {
     }
 
     fn has_work(&self) -> bool {
-        let mail = !self.inbox.frames.is_empty() || !self.inbox.control.is_empty();
+        let inbox = &self.inbox;
+        let mail = !inbox.frames.is_empty() || !inbox.control.is_empty() || !inbox.settlements.is_empty();
         let output = self.topics.has_rounds() || !self.write_queue.is_empty();
         mail || output || !self.read_queue.is_empty() || !self.walks.is_empty()
     }
@@ -394,6 +395,7 @@ impl Worker {
                 ControlMessage::Drain | ControlMessage::Stop => {}
             }
         }
+        self.take_settlements();
         self.stopping |= self.node.is_stopping();
         if self.node.is_draining() && !self.stopping {
             self.begin_drain();
@@ -495,6 +497,7 @@ impl Worker {
     /// Sends streams their end when the window has passed: after a frame that is begun, and only if they take
     /// it at once. Frames that a stream had still to read it gets where it comes back.
     fn end_remaining(&mut self, io: &mut impl Io) {
+        self.finish_all_waiting();
         for slot in self.all_slots() {
             self.queue_stream_end(slot);
         }
@@ -503,7 +506,7 @@ impl Worker {
         }
     }
 
-    fn all_slots(&self) -> Vec<u32> {
+    pub(super) fn all_slots(&self) -> Vec<u32> {
         self.conns.iter().map(|(slot, _)| slot as u32).collect()
     }
 

@@ -398,6 +398,12 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::Bodies => "Too many publish bodies are in flight; try again later.",
         RefusalReason::Overload => "Publishers are faster than the server can deliver; try again later.",
         RefusalReason::IdempotencyKeys => "Too many idempotency keys are remembered; try again later.",
+        RefusalReason::OrderFull => "Too many events wait for their place in the order; try again later.",
+        RefusalReason::OrderLate => {
+            "The event was not confirmed in time and may still be published; send it again with the same \
+             Idempotency-Key."
+        }
+        RefusalReason::OrderFailed => "The event got no place in the order; nothing was published.",
         RefusalReason::Draining => "The server is shutting down; try another one or later.",
         RefusalReason::Credentials => "Publishing here needs credentials.",
         RefusalReason::Surveys => {

@@ -32,7 +32,7 @@ fn filled_hub(prng: &mut Prng) -> (Hub, Vec<u32>) {
             topics.push(names[prng.below(TOPICS) as usize].clone());
         }
         let event = NewEvent { topics, draft: Draft::new(None, None, "x", None) };
-        hub.publish(vec![event], None, at(ms)).expect("there is room");
+        hub.publish_at_once(vec![event], None, at(ms)).expect("there is room");
     }
     let indices = joined.topics.iter().map(|topic| topic.index).collect();
     (hub, indices)

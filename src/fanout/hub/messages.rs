@@ -2,7 +2,7 @@
 
 use crate::base::id::EventId;
 use crate::fanout::idempotency::PublishReceipt;
-use crate::fanout::topic_log::TopicRef;
+use crate::fanout::topic_log::{SharedFrame, TopicRef};
 use crate::wire::frame::Draft;
 use crate::wire::gap::GapReason;
 
@@ -13,6 +13,13 @@ pub struct NewEvent {
     pub topics: Vec<Box<str>>,
     /// All but the id.
     pub draft: Draft,
+}
+
+impl NewEvent {
+    /// Bytes of memory that it will take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.draft.memory_bytes() + SharedFrame::topics_bytes(self.topics.len())
+    }
 }
 
 /// What a publish came to.

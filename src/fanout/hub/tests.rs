@@ -8,7 +8,7 @@ use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, TOPIC_LINGER
 use crate::fanout::mail::MailboxReceiver;
 use crate::wire::frame::Draft;
 
-fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>) {
+pub(super) fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>) {
     let mut settings = Settings::default();
     edit(&mut settings);
     let (mailboxes, inboxes) = (0..2).map(|_| MailboxSender::pair()).unzip();
@@ -20,20 +20,20 @@ fn start(wall_ms: u64, tag: u64) -> EventId {
     EventId::start_of_run(wall_ms, IdTag::from_random(tag))
 }
 
-fn at(mono_ms: u64) -> Now {
+pub(super) fn at(mono_ms: u64) -> Now {
     Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: 1_000 + mono_ms }
 }
 
-fn post(topics: &[&str], data: &str) -> NewEvent {
+pub(super) fn post(topics: &[&str], data: &str) -> NewEvent {
     let topics = topics.iter().map(|&topic| topic.into()).collect();
     NewEvent { topics, draft: Draft::new(None, None, data, None) }
 }
 
-fn publish(hub: &Hub, topics: &[&str], now: Now) -> EventId {
-    hub.publish(vec![post(topics, "x")], None, now).expect("there is room").receipt.id
+pub(super) fn publish(hub: &Hub, topics: &[&str], now: Now) -> EventId {
+    hub.publish_at_once(vec![post(topics, "x")], None, now).expect("there is room").receipt.id
 }
 
-fn join(hub: &Hub, topics: &[&str], start: StreamStart, now: Now) -> SubscribeOutcome {
+pub(super) fn join(hub: &Hub, topics: &[&str], start: StreamStart, now: Now) -> SubscribeOutcome {
     let names: Vec<Box<str>> = topics.iter().map(|&topic| topic.into()).collect();
     hub.subscribe(0, &names, &start, now).expect("there is room")
 }
@@ -184,12 +184,12 @@ fn a_full_mailbox_refuses_the_whole_publish() {
     let (hub, inboxes) = hub(|settings| settings.history_bytes_max = 1 << 30);
     join(&hub, &["a"], StreamStart::Now, at(1));
     let batch = |events: usize| (0..events).map(|_| post(&["a"], "x")).collect::<Vec<_>>();
-    hub.publish(batch(MAILBOX_FRAMES_MAX - 1), None, at(2)).expect("it fits");
-    let refused = hub.publish(batch(2), None, at(2)).map(|_| ());
+    hub.publish_at_once(batch(MAILBOX_FRAMES_MAX - 1), None, at(2)).expect("it fits");
+    let refused = hub.publish_at_once(batch(2), None, at(2)).map(|_| ());
     assert_eq!(refused, Err(RefusalReason::Overload));
     assert_eq!(inboxes[0].frames.len(), MAILBOX_FRAMES_MAX - 1);
     publish(&hub, &["nobody listens"], at(2));
-    hub.publish(batch(1), None, at(2)).expect("one still fits");
+    hub.publish_at_once(batch(1), None, at(2)).expect("one still fits");
 }
 
 #[test]
@@ -226,7 +226,10 @@ fn history_bytes_of_the_node_are_never_exceeded_and_the_oldest_go_first() {
     for nth in 0..2_000 {
         let topic = format!("{}", nth % 7);
         ids.push(
-            hub.publish(vec![post(&[&topic], &"x".repeat(300))], None, at(nth)).expect("room").receipt.id,
+            hub.publish_at_once(vec![post(&[&topic], &"x".repeat(300))], None, at(nth))
+                .expect("room")
+                .receipt
+                .id,
         );
         assert!(hub.sizes().bytes <= 100_000);
     }
@@ -242,13 +245,13 @@ fn history_bytes_of_the_node_are_never_exceeded_and_the_oldest_go_first() {
 fn a_repeated_key_gives_the_first_answer_and_publishes_nothing() {
     let (hub, _inboxes) = hub(|settings| settings.idempotency_keys_max = 1);
     let send = |text: &[u8], ms| {
-        hub.publish(vec![post(&["a"], "x")], Some(IdempotencyKey { text, fingerprint: 7 }), at(ms))
+        hub.publish_at_once(vec![post(&["a"], "x")], Some(IdempotencyKey { text, fingerprint: 7 }), at(ms))
     };
     let first = send(b"k", 1).expect("room");
     let again = send(b"k", 2).expect("known");
     assert_eq!((again.receipt, again.repeated, hub.sizes().frames), (first.receipt, true, 1));
     let reused = Some(IdempotencyKey { text: b"k", fingerprint: 8 });
-    let reused = hub.publish(vec![post(&["a"], "y")], reused, at(2)).map(|_| ());
+    let reused = hub.publish_at_once(vec![post(&["a"], "y")], reused, at(2)).map(|_| ());
     assert_eq!((reused, hub.sizes().frames), (Err(RefusalReason::KeyReused), 1));
     assert_eq!(send(b"other", 3).map(|_| ()), Err(RefusalReason::IdempotencyKeys));
     assert!(!send(b"other", 600_001).expect("the first key is forgotten").repeated);
@@ -258,7 +261,8 @@ fn a_repeated_key_gives_the_first_answer_and_publishes_nothing() {
 fn topics_beyond_the_limit_are_refused_whole() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     publish(&hub, &["a"], at(1));
-    let refused = hub.publish(vec![post(&["a"], "x"), post(&["b", "c"], "x")], None, at(2)).map(|_| ());
+    let refused =
+        hub.publish_at_once(vec![post(&["a"], "x"), post(&["b", "c"], "x")], None, at(2)).map(|_| ());
     assert_eq!(refused, Err(RefusalReason::Topics));
     assert_eq!((hub.sizes().topics, hub.sizes().frames), (1, 1));
     let names: Vec<Box<str>> = vec!["b".into(), "c".into()];
@@ -303,7 +307,10 @@ fn topics_that_only_linger_give_way_to_new_ones() {
         hub.unsubscribe(0, joined.topics[0].index, true, at(1));
     }
     publish(&hub, &["e", "f"], at(2));
-    assert_eq!(hub.publish(vec![post(&["g"], "x")], None, at(3)).map(|_| ()), Err(RefusalReason::Topics));
+    assert_eq!(
+        hub.publish_at_once(vec![post(&["g"], "x")], None, at(3)).map(|_| ()),
+        Err(RefusalReason::Topics)
+    );
     assert_eq!(hub.sizes().topics, 2);
 }
 
@@ -311,7 +318,7 @@ fn topics_that_only_linger_give_way_to_new_ones() {
 fn topics_that_only_subscribers_have_named_refuse_no_publisher() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 4);
     let name = |name: &str| hub.subscribe(0, &[name.into()], &StreamStart::Now, at(1)).map(|_| ());
-    let post = |names: &[&str]| hub.publish(vec![post(names, "x")], None, at(2)).map(|_| ());
+    let post = |names: &[&str]| hub.publish_at_once(vec![post(names, "x")], None, at(2)).map(|_| ());
     join(&hub, &["s1", "s2", "s3", "s4"], StreamStart::Now, at(1));
     assert_eq!(name("s5"), Err(RefusalReason::Topics), "subscribers refuse each other");
     for names in [["p1"], ["p2"], ["s1"]] {
@@ -331,7 +338,7 @@ fn topics_never_exceed_their_limit_even_if_one_that_gives_way_is_wanted_itself()
     let joined = join(&hub, &["a"], StreamStart::Now, at(1));
     hub.unsubscribe(0, joined.topics[0].index, true, at(1));
     assert_eq!(
-        hub.publish(vec![post(&["a", "b"], "x")], None, at(2)).map(|_| ()),
+        hub.publish_at_once(vec![post(&["a", "b"], "x")], None, at(2)).map(|_| ()),
         Err(RefusalReason::Topics)
     );
     publish(&hub, &["b"], at(2));
@@ -386,7 +393,7 @@ fn a_publish_leaves_sleepers_to_those_who_write_the_wake() {
     let (hub, _inboxes) = hub(|_| {});
     join(&hub, &["a"], StreamStart::Now, at(1));
     assert!(hub.mailbox(0).fall_asleep(), "nothing waits for it");
-    let publish = || hub.publish(vec![post(&["a"], "x")], None, at(2)).expect("there is room").mailed;
+    let publish = || hub.publish_at_once(vec![post(&["a"], "x")], None, at(2)).expect("there is room").mailed;
     let (first, second) = (publish(), publish());
     assert_eq!((first, second), (1, 1));
     assert_eq!(hub.claim_sleepers(second), 1, "whoever comes first to write wakes it");
@@ -402,7 +409,7 @@ fn keys_that_are_known_count_as_history() {
     let keyed = |nth: u64| {
         let key = format!("{nth} {}", "k".repeat(200));
         let draft = Draft::new(None, None, "x", Some(key.into()));
-        hub.publish(vec![NewEvent { topics: vec!["a".into()], draft }], None, at(nth))
+        hub.publish_at_once(vec![NewEvent { topics: vec!["a".into()], draft }], None, at(nth))
             .expect("there is room");
         hub.sizes()
     };

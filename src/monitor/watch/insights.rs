@@ -63,6 +63,9 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Somebody calls the control listener by another name: if it is one of its own, add it to control_names.",
     "Long request heads arrive and do not end: look who sends them, or raise heads_bytes_max.",
     "A publisher sends an Idempotency-Key again with another event: each event needs a key of its own.",
+    "Events wait for their place in the order: see that the disk or backplane keeps up, or publish less.",
+    "Whatever orders the events is late: look at the disk or backplane; retries need an Idempotency-Key.",
+    "Whatever orders the events refuses them: look at the disk or backplane.",
 ];
 
 type OptionalInsight = Option<Insight>;

@@ -1,0 +1,303 @@
+//! Publishes whose order is given outside of the hub: by a disk, a backplane, or a simulator.
+//!
+//! ```text
+//! publisher ── Hub::publish ──► Orderer::submit(OrderRequest) ──► ids, in the orderer's own time
+//!     ▲                                                             │
+//!     │ 202, 503 or 422                                             ▼
+//! its worker ◄── OrderSettlement ◄── Hub::commit, Hub::refuse or Hub::repeat
+//! ```
+//!
+//! Without an orderer, ids are given at once and all of this costs one load. With one, a publish is admitted,
+//! charged to `ORDER_BYTES_MAX` and handed over with its [`Ticket`]. A ticket is settled once, and carries
+//! the charge until its publisher's worker has taken the answer. A ticket that is dropped settles nothing:
+//! the publisher's deadline answers, and the event was published or not at all.
+//!
+//! The orderer's contract: it gives rising ids, and calls [`Hub::commit`] with all events in the order of
+//! their ids, its own and those of other nodes. After each call here it wakes the workers of the returned
+//! mask ([`Hub::claim_sleepers`]). It knows repeated idempotency keys, and repeats an answer only when the
+//! event of that answer is committed here.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use super::retention::TopicMaker;
+use super::{Hub, HubState, NewEvent, PublishOutcome, PublishReceipt, set_bits};
+use crate::base::counters::RefusalReason;
+use crate::base::id::EventId;
+use crate::base::limits::{COMMIT_EVENTS_PER_HOLD, EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX};
+use crate::base::time::Now;
+use crate::fanout::budget::{BudgetShare, SharedBudget};
+use crate::fanout::idempotency::IdempotencyKey;
+use crate::fanout::mail::MailboxSender;
+use crate::fanout::token::{Asker, ConnToken};
+
+/// A place outside of the hub where publishes get their order.
+pub trait Orderer: Debug + Send + Sync {
+    /// Takes an admitted publish in. Must not wait: a worker calls it.
+    fn submit(&self, request: OrderRequest);
+}
+
+/// A publish on its way to the orderer.
+#[derive(Debug)]
+pub struct OrderRequest {
+    /// Its claim to an answer.
+    pub ticket: Ticket,
+    /// Its events; they get consecutive places in the order.
+    pub events: Vec<NewEvent>,
+    /// Its idempotency key, if it has one.
+    pub key: Option<OrderKey>,
+}
+
+/// The idempotency key of a publish, as an orderer keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderKey {
+    /// The key as it came.
+    pub text: Box<[u8]>,
+    /// Hash of all else that the request would publish.
+    pub fingerprint: u64,
+}
+
+/// The claim of one publisher to one answer. Cannot be copied, so nobody is answered twice.
+#[derive(Debug)]
+pub struct Ticket {
+    asker: Asker,
+    number: u64,
+    /// The publish's share of `ORDER_BYTES_MAX`.
+    share: BudgetShare,
+}
+
+/// The answer to a ticket on its way to the publisher's worker.
+#[derive(Debug)]
+pub(crate) struct OrderSettlement {
+    /// The publisher's connection, which may be gone.
+    pub(crate) token: ConnToken,
+    /// Tells this ticket from later ones of the same connection.
+    pub(crate) number: u64,
+    /// The answer.
+    pub(crate) outcome: Result<PublishOutcome, RefusalReason>,
+    /// Held until the worker has taken the answer, so that mail of this kind is bounded, too.
+    _share: BudgetShare,
+}
+
+/// State of an accepted publish.
+#[derive(Clone, Copy, Debug)]
+pub enum Acceptance {
+    /// It is in the publish order.
+    Now(PublishOutcome),
+    /// The orderer has it; the ticket of this number will be settled.
+    Later(u64),
+}
+
+/// An event with its place in the publish order.
+#[derive(Debug)]
+pub struct OrderedEvent {
+    /// Its id, given by the orderer.
+    pub id: EventId,
+    /// The event.
+    pub event: NewEvent,
+}
+
+/// Events that are committed together: a publish of this node, or some of another node.
+#[derive(Debug)]
+pub struct OrderedPublish {
+    /// At least one event, ids rising; no more than `BATCH_POSTS_MAX`.
+    pub events: Vec<OrderedEvent>,
+    /// The claim of the publisher; none for events of other nodes.
+    pub ticket: Option<Ticket>,
+}
+
+/// Result of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct CommitOutcome {
+    /// Workers that have mail of it, a bit each.
+    pub mailed: u64,
+    /// Cause for which it stopped before the end.
+    pub stop: Option<CommitStop>,
+}
+
+/// Cause for which a commit leaves events where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitStop {
+    /// Mailboxes or the memory for events in flight have no room. Try again in a moment.
+    NoRoom,
+    /// The first id that is left does not follow the ids before it. No later try changes that.
+    OutOfOrder,
+}
+
+/// The hub's side of the orderer.
+#[derive(Debug)]
+pub(super) struct OrderDesk {
+    orderer: OnceLock<Arc<dyn Orderer>>,
+    /// Bytes of events that the orderer has.
+    bytes: Arc<SharedBudget>,
+    tickets: AtomicU64,
+}
+
+impl OrderDesk {
+    /// A desk without an orderer.
+    pub(super) fn new(bytes_max: usize) -> OrderDesk {
+        let bytes = Arc::new(SharedBudget::new(bytes_max));
+        OrderDesk { orderer: OnceLock::new(), bytes, tickets: 0.into() }
+    }
+}
+
+impl Hub {
+    /// Has all publishes ordered by `orderer` from now on. To be called once, before the workers run.
+    pub fn install_orderer(&self, orderer: Arc<dyn Orderer>) {
+        self.desk.orderer.set(orderer).expect("a node has one orderer");
+    }
+
+    /// The budget of bytes that are at the orderer, or have an answer that no worker has taken.
+    pub fn order_bytes(&self) -> &SharedBudget {
+        &self.desk.bytes
+    }
+
+    /// Publishes the events, all or none: at once, or through the orderer.
+    pub(crate) fn publish(
+        &self,
+        events: Vec<NewEvent>,
+        key: Option<IdempotencyKey<'_>>,
+        asker: Asker,
+        now: Now,
+    ) -> Result<Acceptance, RefusalReason> {
+        match self.desk.orderer.get() {
+            None => self.publish_at_once(events, key, now).map(Acceptance::Now),
+            Some(orderer) => self.submit(&**orderer, events, key, asker, now).map(Acceptance::Later),
+        }
+    }
+
+    fn submit(
+        &self,
+        orderer: &dyn Orderer,
+        events: Vec<NewEvent>,
+        key: Option<IdempotencyKey<'_>>,
+        asker: Asker,
+        now: Now,
+    ) -> Result<u64, RefusalReason> {
+        let mut inner = self.lock();
+        inner.expire(now, EVICTIONS_PER_CALL);
+        self.admit(&mut inner, &events, false)?;
+        drop(inner);
+        let bytes = events.iter().map(NewEvent::memory_bytes).sum();
+        let share = BudgetShare::try_take(&self.desk.bytes, bytes).ok_or(RefusalReason::OrderFull)?;
+        let number = self.desk.tickets.fetch_add(1, Relaxed);
+        let ticket = Ticket { asker, number, share };
+        let key = key.map(|key| OrderKey { text: key.text.into(), fingerprint: key.fingerprint });
+        orderer.submit(OrderRequest { ticket, events, key });
+        Ok(number)
+    }
+
+    /// Keeps and mails ordered events, and settles the tickets that come with them. Takes from the front what
+    /// it commits, each publish whole; what is left tells how far it came. The lock is given up now and then.
+    pub fn commit(&self, publishes: &mut VecDeque<OrderedPublish>, now: Now) -> CommitOutcome {
+        let mut outcome = CommitOutcome { mailed: 0, stop: None };
+        while !publishes.is_empty() && outcome.stop.is_none() {
+            self.commit_some(publishes, &mut outcome, now);
+        }
+        if outcome.stop == Some(CommitStop::NoRoom) {
+            outcome.mailed |= self.request_shedding(now);
+        }
+        outcome
+    }
+
+    /// Commits in one hold of the lock.
+    fn commit_some(&self, publishes: &mut VecDeque<OrderedPublish>, outcome: &mut CommitOutcome, now: Now) {
+        let mut settled = Vec::new();
+        let mut inner = self.lock();
+        inner.expire(now, EVICTIONS_PER_CALL);
+        let mut left = COMMIT_EVENTS_PER_HOLD;
+        while left > 0
+            && let Some(next) = publishes.front()
+        {
+            outcome.stop = self.stop_before(&inner, &next.events);
+            if outcome.stop.is_some() {
+                break;
+            }
+            let OrderedPublish { events, ticket } = publishes.pop_front().expect("it was just seen");
+            left = left.saturating_sub(events.len());
+            let mut receipt = PublishReceipt { id: inner.head, events: events.len() as u64, subscribers: 0 };
+            for OrderedEvent { id, event } in events {
+                let (workers, subscribers) = self.commit_ordered(&mut inner, id, event, now);
+                receipt.id = id;
+                receipt.subscribers += subscribers;
+                outcome.mailed |= workers;
+            }
+            settled.extend(ticket.map(|ticket| (ticket, receipt)));
+        }
+        drop(inner);
+        for (ticket, receipt) in settled {
+            outcome.mailed |= self.settle(ticket, Ok(PublishOutcome { receipt, repeated: false, mailed: 0 }));
+        }
+    }
+
+    /// Returns the cause for which these events cannot be committed now, if there is one.
+    fn stop_before(&self, inner: &HubState, events: &[OrderedEvent]) -> Option<CommitStop> {
+        let first = events.first().map_or(EventId::ZERO, |first| first.id);
+        if first <= inner.head || events.windows(2).any(|pair| pair[0].id >= pair[1].id) {
+            return Some(CommitStop::OutOfOrder);
+        }
+        // Whatever their own size, so that a large one is not left for ever.
+        if self.meter.bytes() > inner.bounds.bytes + IN_FLIGHT_BYTES_MAX {
+            return Some(CommitStop::NoRoom);
+        }
+        let mut wanted = vec![0usize; self.mailboxes.len()];
+        for OrderedEvent { event, .. } in events {
+            let interest = |name| inner.find_topic(name).map_or(0, |index| inner.topics[index].interest);
+            let interested = event.topics.iter().fold(0, |mask, name| mask | interest(name));
+            set_bits(interested).for_each(|worker| wanted[worker] += 1);
+        }
+        let fits = |(mailbox, wanted): (&MailboxSender, &usize)| mailbox.free_slots() >= *wanted;
+        (!self.mailboxes.iter().zip(&wanted).all(fits)).then_some(CommitStop::NoRoom)
+    }
+
+    /// Commits an event that cannot be refused. A topic for which there is no room here has no subscriber
+    /// here: the event counts as one that this topic has had and lost.
+    fn commit_ordered(&self, inner: &mut HubState, id: EventId, mut event: NewEvent, now: Now) -> (u64, u64) {
+        let all = event.topics.len();
+        event.topics.retain(|name| inner.make_topic(name));
+        let lost = event.topics.len() < all;
+        let reached = match event.topics.is_empty() {
+            true => (0, 0),
+            false => self.commit_event(inner, id, event, now),
+        };
+        inner.head = id;
+        if lost {
+            inner.removed_floor = inner.removed_floor.max(id);
+        }
+        reached
+    }
+
+    /// Answers that nothing was published. Returns the worker that has mail of it, as a mask.
+    pub fn refuse(&self, ticket: Ticket, why: RefusalReason) -> u64 {
+        self.settle(ticket, Err(why))
+    }
+
+    /// Answers as an earlier publish with the same key was. Returns the worker that has mail of it, as a
+    /// mask.
+    pub fn repeat(&self, ticket: Ticket, receipt: PublishReceipt) -> u64 {
+        debug_assert!(receipt.id <= self.lock().head, "an answer is repeated when its event is committed");
+        self.settle(ticket, Ok(PublishOutcome { receipt, repeated: true, mailed: 0 }))
+    }
+
+    fn settle(&self, ticket: Ticket, outcome: Result<PublishOutcome, RefusalReason>) -> u64 {
+        let Ticket { asker: Asker { worker, token }, number, share } = ticket;
+        self.mailboxes[worker].settle(OrderSettlement { token, number, outcome, _share: share });
+        1 << worker
+    }
+}
+
+impl HubState {
+    /// Makes a topic for an event, if it does not exist and there is room. Returns whether it exists now.
+    fn make_topic(&mut self, name: &str) -> bool {
+        let exists = self.find_topic(name).is_some()
+            || self.topics.len() < self.bounds.topics_max
+            || self.make_topic_room(vec![name], TopicMaker::Publisher);
+        if exists {
+            self.find_or_create(name);
+        }
+        exists
+    }
+}
