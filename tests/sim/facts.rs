@@ -429,7 +429,8 @@ fn many_that_read_many_topics_at_once_get_all_although_each_read_is_cut_short() 
 #[test]
 fn a_stream_that_stays_although_it_takes_nothing_is_told_as_stalled_since_then() {
     let slow_policy = SlowPolicy::Skip;
-    let mut bench = Bench::new(Settings { slow_policy, stall_ms: 2_000, ..Settings::default() });
+    let settings = Settings { slow_policy, stall_ms: 2_000, heartbeat_ms: 1_000, ..Settings::default() };
+    let mut bench = Bench::new(settings);
     let stall = |bench: &mut Bench, topic: &str| {
         let request = format!("GET /events?topic={topic} HTTP/1.1\r\nHost: a\r\n\r\n");
         let conn = bench.connect(ListenerKind::Public, request.as_bytes());
