@@ -82,7 +82,7 @@ impl EventId {
 
     /// The next id of the run that gave this one: the clock's millisecond, or one past this id when the clock
     /// stands still or steps back. Strictly increasing until the year 2527.
-    pub(crate) fn next_after(self, unix_ms: u64) -> EventId {
+    pub fn next_after(self, unix_ms: u64) -> EventId {
         let by_clock = EventId(EventId::at_ms(unix_ms).0 | self.0 & TAG_MAX);
         if by_clock > self { by_clock } else { EventId(self.0.saturating_add(STEP)) }
     }

@@ -435,13 +435,18 @@ impl HubState {
         })
     }
 
+    /// Counts a topic among those with events.
+    fn mark_published(&mut self, index: u32) {
+        let published = &mut self.topics[index].published;
+        self.published_topics += usize::from(!std::mem::replace(published, true));
+    }
+
     /// Seals an event, and puts it into the journal and the logs of its topics; `trim` must follow.
     fn keep(&mut self, event: NewEvent, id: EventId, meter: &Arc<FrameMeter>, now: Now) -> Arc<SharedFrame> {
         let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
-            let topic = &mut self.topics[index];
-            self.published_topics += usize::from(!std::mem::replace(&mut topic.published, true));
-            topic.as_ref(index)
+            self.mark_published(index);
+            self.topics[index].as_ref(index)
         };
         let topics: Vec<TopicRef> = event.topics.iter().map(|name| topic_ref(name)).collect();
         let (frame, sequence) = (event.draft.seal(id), self.journal.next_sequence());

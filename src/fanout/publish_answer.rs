@@ -112,13 +112,17 @@ impl Worker {
         self.finish_late_answer(slot, &flow);
     }
 
-    /// At the end of a drain: nobody who waits is left without an answer.
-    pub(super) fn finish_all_waiting(&mut self) {
+    /// Answers all publishers that still wait at the end of a drain.
+    pub(super) fn finish_all_tickets(&mut self) {
         while let Ok(settlement) = self.inbox.settlements.try_recv() {
             self.take_settlement(settlement);
         }
         for slot in self.all_slots() {
-            self.finish_waiting(slot);
+            if let ConnState::Requesting(exchange) = &self.conns[slot as usize].state
+                && let ExchangePhase::Awaiting(Awaited::Ticket(_)) = exchange.phase
+            {
+                self.finish_ticket(slot, Err(RefusalReason::OrderLate));
+            }
         }
     }
 }

@@ -497,7 +497,7 @@ impl Worker {
     /// Sends streams their end when the window has passed: after a frame that is begun, and only if they take
     /// it at once. Frames that a stream had still to read it gets where it comes back.
     fn end_remaining(&mut self, io: &mut impl Io) {
-        self.finish_all_waiting();
+        self.finish_all_tickets();
         for slot in self.all_slots() {
             self.queue_stream_end(slot);
         }

@@ -98,6 +98,12 @@ branches! {
     HalfClosedPeer
     StreamBehindAnswers
     ControlMailboxFull
+    ForeignEvent
+    OrderedOutOfTurn
+    OrderRepeated
+    OrderLost
+    RefusedOrderLate
+    RefusedOrderFailed
 }
 
 /// How often each branch was hit.

@@ -8,6 +8,7 @@ use fanwheel::fanout::mail::ControlMessage;
 
 use crate::answer::{Asked, Got};
 use crate::cover::{Branch, Cover};
+use crate::orderer::SeededOrderer;
 use crate::peer::Peer;
 use crate::session::Ending;
 use crate::setup::Finale;
@@ -94,7 +95,8 @@ impl World {
         // Nothing has been published since, and what was is finished first, unless the window has passed. Of
         // streams that may have ended by age, nobody knows when they did.
         let settings = &self.scene.plan.settings;
-        if settings.max_connection_ms > 0 {
+        // An orderer goes on for those that it has taken.
+        if settings.max_connection_ms > 0 || self.orderer.is_some() {
             return;
         }
         for session in open.into_iter().filter(clean).map(|index| &self.scene.sessions[index]) {
@@ -130,6 +132,7 @@ impl World {
     }
 
     fn judge_emptiness(&mut self) {
+        self.orderer.iter_mut().for_each(SeededOrderer::drop_all);
         let settings = &self.scene.plan.settings;
         let totals = self.node.totals();
         assert_eq!((totals.connections_open, totals.subscribers_open), (0, 0));
@@ -154,13 +157,15 @@ impl World {
         if self.shell.has_ended() || self.scene.plan.finale == Finale::Leave {
             self.shell.drop_workers();
             assert_eq!(self.node.hub.sizes().alive_bytes, 0, "a frame is held by nobody");
+            assert_eq!(self.node.hub.order_bytes().taken(), 0, "a ticket is held by nobody");
         }
     }
 
     fn judge_streams(&mut self) {
+        let counted = self.node.totals().counts[Count::Published as usize];
+        let published = self.events_published(counted);
         let scene = &mut self.scene;
         let settings = &scene.plan.settings;
-        let published = self.node.totals().counts[Count::Published as usize];
         let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain(scene.now.mono_ms));
         assert!(known <= published, "{known} events are known, {published} were published");
         assert!(published <= known + uncertain, "{published} events, {known} known, {uncertain} uncertain");
@@ -201,6 +206,8 @@ fn counted(totals: &CounterTotals) -> Vec<(Branch, u64)> {
         (Branch::RefusedCredentials, refused(RefusalReason::Credentials)),
         (Branch::RefusedOrigin, refused(RefusalReason::Origin)),
         (Branch::RefusedHost, refused(RefusalReason::Host)),
+        (Branch::RefusedOrderLate, refused(RefusalReason::OrderLate)),
+        (Branch::RefusedOrderFailed, refused(RefusalReason::OrderFailed)),
         (Branch::EndedByLife, closed(CloseReason::Life)),
         (Branch::EndedByDrain, closed(CloseReason::Drain)),
         (Branch::ClosedPeer, closed(CloseReason::Peer)),

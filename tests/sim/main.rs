@@ -13,6 +13,7 @@ mod inspector;
 mod items;
 mod ledger;
 mod net;
+mod orderer;
 mod peer;
 mod prober;
 mod publisher;

@@ -205,6 +205,12 @@ impl Publisher {
                     self.again.push(job);
                 }
             }
+            // Nobody knows: only a key makes another try safe.
+            503 if answer.body.contains("\"order_late\"") => {
+                if job.keyed {
+                    self.again.push(job);
+                }
+            }
             // Nothing was published: to try again must publish once.
             503 | 408 if job.faults.is_empty() => {
                 if scene.one_in(2) {
@@ -223,6 +229,8 @@ impl Publisher {
         for (job, _) in std::mem::take(&mut self.flying) {
             if job.keyed {
                 self.again.push(job);
+            } else if scene.plan.orders && scene.ledger.groups[job.group].sent_whole {
+                // It may have been at the orderer.
             } else if end == End::Orderly && !scene.stops() && !scene.may_be_drained() {
                 scene.ledger.forbid(job.group, "the connection was ended without an answer");
             }

@@ -62,6 +62,8 @@ pub struct Plan {
     pub sheds: bool,
     /// The wall clock steps.
     pub wall_steps: bool,
+    /// Publishes are ordered outside of the hub. By the seed's number, so that all else is as without.
+    pub orders: bool,
     /// How it ends.
     pub finale: Finale,
 }
@@ -115,6 +117,7 @@ impl Plan {
             sheds: one_in(prng, 3),
             wall_steps: one_in(prng, 3),
             finale: pick(prng, &Finale::ALL),
+            orders: false,
             settings,
         }
     }

@@ -88,7 +88,8 @@ impl Shell {
         self.wake(wake);
     }
 
-    fn wake(&mut self, mask: u64) {
+    /// Wakes workers that sleep.
+    pub fn wake(&mut self, mask: u64) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.woken |= mask & (1 << index) != 0;
         }

@@ -109,9 +109,11 @@ pub struct OrderedPublish {
 }
 
 /// Result of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct CommitOutcome {
+    /// Answers to the tickets among them, in order: what a repeated key is to get.
+    pub receipts: Vec<PublishReceipt>,
     /// Workers that have mail of it, a bit each.
     pub mailed: u64,
     /// Cause for which it stopped before the end.
@@ -193,7 +195,7 @@ impl Hub {
     /// Keeps and mails ordered events, and settles the tickets that come with them. Takes from the front what
     /// it commits, each publish whole; what is left tells how far it came. The lock is given up now and then.
     pub fn commit(&self, publishes: &mut VecDeque<OrderedPublish>, now: Now) -> CommitOutcome {
-        let mut outcome = CommitOutcome { mailed: 0, stop: None };
+        let mut outcome = CommitOutcome { receipts: Vec::new(), mailed: 0, stop: None };
         while !publishes.is_empty() && outcome.stop.is_none() {
             self.commit_some(publishes, &mut outcome, now);
         }
@@ -229,6 +231,7 @@ impl Hub {
         }
         drop(inner);
         for (ticket, receipt) in settled {
+            outcome.receipts.push(receipt);
             outcome.mailed |= self.settle(ticket, Ok(PublishOutcome { receipt, repeated: false, mailed: 0 }));
         }
     }
@@ -296,7 +299,9 @@ impl HubState {
             || self.topics.len() < self.bounds.topics_max
             || self.make_topic_room(vec![name], TopicMaker::Publisher);
         if exists {
-            self.find_or_create(name);
+            let index = self.find_or_create(name);
+            // Now, so that it counts when the next name of the same event is looked at.
+            self.mark_published(index);
         }
         exists
     }

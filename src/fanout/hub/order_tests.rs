@@ -65,11 +65,12 @@ fn a_publish_is_in_no_mailbox_and_not_answered_before_its_commit() {
     assert!(hub.order_bytes().taken() > 10 && hub.lock().head() < id(1));
     let mut publishes = VecDeque::from([foreign(1, &["a"]), own(2, take(&shelf)), foreign(3, &["b"])]);
     let outcome = hub.commit(&mut publishes, at(2));
-    assert_eq!((outcome, publishes.len()), (CommitOutcome { mailed: 0b11, stop: None }, 0));
+    assert_eq!((outcome.mailed, outcome.stop, publishes.len()), (0b11, None, 0));
     assert_eq!(frames(&inboxes[0]), [id(1), id(2)]);
     let settlement = inboxes[1].settlements.try_recv().expect("it is answered");
     let receipt = settlement.outcome.as_ref().expect("it was accepted").receipt;
     assert_eq!(receipt, PublishReceipt { id: id(2), events: 1, subscribers: 1 });
+    assert_eq!(outcome.receipts, [receipt]);
     assert_eq!((settlement.token, settlement.number), (ConnToken::new(3, 4), number));
     assert!(inboxes[1].settlements.is_empty() && hub.order_bytes().taken() > 0);
     drop(settlement);
