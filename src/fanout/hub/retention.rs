@@ -85,6 +85,12 @@ impl HubState {
     /// Drops the oldest event of the node from all topics that keep it. False when none was found.
     fn evict_oldest(&mut self, now: Now) -> bool {
         let Some(event) = self.journal.oldest().map(Arc::clone) else { return !self.journal.is_empty() };
+        self.evict(&event, now);
+        true
+    }
+
+    /// Drops the oldest event of the node, which is this one, from all topics that keep it.
+    fn evict(&mut self, event: &SharedFrame, now: Now) {
         for &TopicRef { index, .. } in event.topics() {
             // A topic that keeps it keeps nothing older; one at the same index that is newer keeps nothing as
             // old.
@@ -94,9 +100,7 @@ impl HubState {
                 self.retire_if_idle(index, now);
             }
         }
-        let next = self.journal.oldest().map(|next| next.sequence());
-        assert!(next != Some(event.sequence()), "an event that no topic keeps has left the journal");
-        true
+        assert!(!event.is_in_logs(), "an event that no topic keeps has left the journal");
     }
 
     /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
@@ -175,10 +179,11 @@ impl HubState {
         let mut left = most;
         let age_ms = self.bounds.age_ms;
         let is_old = |event: &SharedFrame| event.at_us() / 1_000 + age_ms <= now.mono_ms;
-        while left > 0 && self.journal.oldest().is_some_and(|event| is_old(event)) {
-            let topics = self.journal.oldest().map_or(0, |event| event.topics().len());
-            self.evict_oldest(now);
-            left = left.saturating_sub(topics.max(1));
+        while left > 0
+            && let Some(event) = self.journal.oldest().filter(|event| is_old(event)).map(Arc::clone)
+        {
+            left = left.saturating_sub(event.topics().len().max(1));
+            self.evict(&event, now);
         }
         while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
             if let Some(index) = self.take_lingering() {
