@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use fanwheel::base::counters::{CloseReason, Count};
 use fanwheel::base::id::{EventId, IdTag};
-use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN};
+use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN, ORDER_MS};
 use fanwheel::base::settings::{ListenerKind, Settings, SlowPolicy, UrlProfile};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::survey::ConnectionsPage;
-use fanwheel::base::time::Now;
-use fanwheel::fanout::mail::MailboxReceiver;
+use fanwheel::base::time::{Now, TICK_MS};
+use fanwheel::fanout::mail::{ControlMessage, MailboxReceiver};
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Worker;
 
 use crate::net::{Got, Net, Window};
+use crate::orderer::SeededOrderer;
 
 /// One worker on fake sockets.
 struct Bench {
@@ -523,4 +524,27 @@ fn events_of_other_topics_that_a_replay_passes_over_are_told_as_a_position() {
     let after: Vec<String> = ids(&bench.read(stream));
     assert_eq!(after, [bench.node.hub.lock().head().to_string()]);
     assert_ne!(after[0], before[1]);
+}
+
+#[test]
+fn a_publisher_that_waits_for_its_order_is_answered_by_its_deadline_and_by_the_end_of_a_drain() {
+    for drains in [false, true] {
+        let mut bench = Bench::new(Settings { drain_ms: 500, ..Settings::default() });
+        let mut orderer = SeededOrderer::install(&bench.node);
+        let publisher = bench.connect(ListenerKind::Control, &batch(1));
+        (0..3).for_each(|_| bench.turn(1));
+        assert_eq!(bench.read(publisher), "", "answered without an order");
+        assert!(bench.node.hub.order_bytes().taken() > 0);
+        let turns = if drains { 500 / TICK_MS } else { ORDER_MS / TICK_MS };
+        if drains {
+            bench.node.shut_down(&ControlMessage::Drain);
+        }
+        (0..turns - 2).for_each(|_| bench.turn(TICK_MS));
+        assert_eq!(bench.read(publisher), "", "answered early");
+        (0..4).for_each(|_| bench.turn(TICK_MS));
+        let answer = bench.read(publisher);
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("order_late"), "{answer}");
+        orderer.drop_all();
+        assert_eq!(bench.node.hub.order_bytes().taken(), 0);
+    }
 }
