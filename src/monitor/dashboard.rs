@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Name, type and bytes of each file.
-const FILES: [(&str, &str, &[u8]); 17] = [
+const FILES: [(&str, &str, &[u8]); 18] = [
     ("index.html", HTML, include_bytes!("dashboard/index.html")),
     ("style.css", STYLE, include_bytes!("dashboard/style.css")),
     ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str, &[u8]); 17] = [
     ("pages.js", SCRIPT, include_bytes!("dashboard/pages.js")),
     ("plots.js", SCRIPT, include_bytes!("dashboard/plots.js")),
     ("source.js", SCRIPT, include_bytes!("dashboard/source.js")),
+    ("stalled_readers.js", SCRIPT, include_bytes!("dashboard/stalled_readers.js")),
     ("theme.js", SCRIPT, include_bytes!("dashboard/theme.js")),
     ("uplot.js", SCRIPT, include_bytes!("../../vendor/uplot/uPlot.iife.min.js")),
     ("uplot.css", STYLE, include_bytes!("../../vendor/uplot/uPlot.min.css")),

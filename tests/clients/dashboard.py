@@ -323,6 +323,32 @@ def a_second_question_gets_its_own_answer(world):
     quiet_console(browser)
 
 
+def readers_that_stop_are_named_while_they_do(world):
+    """A subscriber that takes nothing is named before it is cut, and is the one that a search finds."""
+    browser = opened(world)
+    browser.wait("table that nobody sees", "return document.querySelector('#clients tbody').textContent"
+                 " === 'Asked for when it is seen.'")
+    sleeper = socket.socket()
+    sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sleeper.connect(("127.0.0.1", world.server.port))
+    world.closers.append(sleeper.close)
+    sleeper.sendall(b"GET /events?topic=sleepy HTTP/1.1\r\nHost: a\r\nUser-Agent: <b>sleeper\r\n\r\n")
+    time.sleep(0.5)
+    for _ in range(60):
+        world.server.publish("sleepy", "x" * 60_000)
+    said = browser.wait("name of the sleeper", "const line = document.getElementById('stalled');"
+                        " return !line.hidden && line.textContent", seconds=25)
+    if "1 subscriber has stopped reading" not in said or "(<b>sleeper) on sleepy" not in said:
+        raise Failure(f"the page says {said!r}")
+    crowd(world, "awake", 3, "awake")
+    browser.run(TO, "clients")
+    browser.run("const search = document.querySelector('#clients input'); search.value = 'SLEEPER';"
+                " search.dispatchEvent(new Event('input'))")
+    await_row(browser, "#clients", c1="<b>sleeper", c2="sleepy")
+    browser.wait("only the sleeper", "return document.querySelectorAll('#clients tbody button').length === 1")
+    quiet_console(browser)
+
+
 def panels_ask_only_while_seen(world):
     """What costs the server a walk over its connections is asked for only while somebody looks."""
     browser = opened(world)
@@ -402,6 +428,7 @@ class Dashboard(Client):
     scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
+                 readers_that_stop_are_named_while_they_do,
                  accessible_in_light_and_dark, fits_a_phone, console_is_heard]
 
     @classmethod

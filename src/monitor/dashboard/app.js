@@ -8,6 +8,7 @@ import { startForms } from "./operator_actions.js";
 import { createClientsTable, createTopicsTable } from "./pages.js";
 import { Plots } from "./plots.js";
 import { StatusSource } from "./source.js";
+import { StalledReaders } from "./stalled_readers.js";
 
 /** Age beyond which numbers are shown in grey. */
 const OLD_MS = 5000;
@@ -85,6 +86,7 @@ function createAddressesTable() {
 
 function start() {
   const alarms = new Alarms();
+  const stalled = new StalledReaders();
   const figures = new Figures(byId("figures-list"));
   const plots = new Plots(byId("plots-grid"));
   const workers = createWorkersTable();
@@ -105,6 +107,7 @@ function start() {
       version ??= status.version;
       if (status.version !== version) return location.reload();
       alarms.show(status);
+      stalled.show(status);
       figures.show(status);
       plots.addStatus(status);
       workers.fill(status.workers);

@@ -2,18 +2,23 @@
 // visible, one request at a time. Owns their order, their pages and the button that ends a connection.
 
 import { Table, byId, createElement, setText } from "./dom.js";
-import { bytes, count, describeFailure, duration, moment, spaceWords } from "./format.js";
+import { bytes, count, describeFailure, duration, moment, perSecond, spaceWords } from "./format.js";
 
 const REFRESH_MS = 3000;
 const ANSWER_TIMEOUT_MS = 10_000;
 const ROWS = 25;
+/** Stands in an empty table that nobody sees, of which nothing is known. */
+const UNSEEN_TEXT = "Asked for when it is seen.";
 
 /** A table that is requested page by page. */
 class PagedTable {
   constructor({ section, path, rowsOf, query, columns, keyOf, emptyText }) {
     Object.assign(this, { path, rowsOf, query });
-    this.table = new Table(section.querySelector("table"), columns, keyOf, emptyText);
+    this.emptyText = emptyText;
+    this.table = new Table(section.querySelector("table"), columns, keyOf, UNSEEN_TEXT);
     this.sort = section.querySelector("select");
+    this.search = section.querySelector("input");
+    this.search.addEventListener("input", () => this.goTo(0));
     this.offset = 0;
     this.total = 0;
     this.visible = false;
@@ -22,6 +27,7 @@ class PagedTable {
     new IntersectionObserver((entries) => {
       // Several entries may have queued up; only the newest is true.
       this.visible = entries.at(-1).isIntersecting;
+      if (!this.visible) setText(this.table.empty, UNSEEN_TEXT);
       this.refreshIfVisible();
     }).observe(section);
     setInterval(() => this.refreshIfVisible(), REFRESH_MS);
@@ -54,7 +60,9 @@ class PagedTable {
     this.requesting = true;
     this.stale = false;
     try {
-      const query = `sort=${this.sort.value}&limit=${ROWS}&offset=${this.offset}${this.query ?? ""}`;
+      const search = encodeURIComponent(this.search.value.trim());
+      const range = `limit=${ROWS}&offset=${this.offset}`;
+      const query = `sort=${this.sort.value}&${range}&q=${search}${this.query ?? ""}`;
       const answer = await fetch(`${this.path}?${query}`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
       if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
       this.show(await answer.json());
@@ -71,6 +79,8 @@ class PagedTable {
     this.total = page.total;
     if (this.offset > 0 && this.offset >= page.total) return this.goTo(0);
     const rows = this.rowsOf(page);
+    const emptyText = this.search.value.trim() ? "Nothing found." : this.emptyText;
+    setText(this.table.empty, this.visible ? emptyText : UNSEEN_TEXT);
     this.table.fill(rows);
     const from = page.offset + Math.min(rows.length, 1);
     setText(this.rangeText, `${count(from)} to ${count(page.offset + rows.length)} of ${count(page.total)}`);
@@ -94,6 +104,7 @@ export function createTopicsTable() {
     columns: [
       { title: "Topic", header: true, long: true, text: (row) => row.topic },
       { title: "Subscribers", number: true, text: (row) => count(row.subscribers) },
+      { title: "Rate", number: true, text: (row) => perSecond(row.events_per_second) },
       { title: "Events kept", number: true, text: (row) => count(row.events) },
       { title: "Bytes kept", number: true, text: (row) => bytes(row.bytes) },
       { title: "Oldest", number: true, minor: true, text: (row) => publishTime(row.oldest) },
@@ -108,7 +119,8 @@ export function createClientsTable() {
   const paged = new PagedTable({
     section: byId("clients"),
     path: "connections",
-    query: "&info=1",
+    // Those of the control listener are the operator's own, this page among them.
+    query: "&info=1&listener=public",
     rowsOf: (page) => page.connections,
     keyOf: (row) => row.id,
     emptyText: "Nobody is connected.",
@@ -147,7 +159,8 @@ function confirmEnd(row, button, refresh) {
   const dialog = byId("end");
   const userAgent = row.user_agent ? ` (${row.user_agent})` : "";
   const address = row.address ?? "an unknown address";
-  setText(byId("end-text"), `${row.id}, from ${address}${userAgent}, ${topicsText(row)}`);
+  const parts = [row.id, `from ${address}${userAgent}`, topicsText(row)];
+  setText(byId("end-text"), parts.filter(Boolean).join(", "));
   dialog.returnValue = "";
   // Replaces the handler of an earlier dialog, whose close event may arrive while this one is open.
   dialog.onclose = async () => {
