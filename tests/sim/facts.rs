@@ -548,3 +548,22 @@ fn a_publisher_that_waits_for_its_order_is_answered_by_its_deadline_and_by_the_e
         assert_eq!(bench.node.hub.order_bytes().taken(), 0);
     }
 }
+
+#[test]
+fn an_answer_that_comes_late_is_not_given_to_the_next_publish_of_its_connection() {
+    let mut bench = Bench::new(Settings::default());
+    let mut orderer = SeededOrderer::install(&bench.node);
+    let publisher = bench.connect(ListenerKind::Control, &batch(1));
+    bench.turn(1);
+    bench.turn(ORDER_MS + 2 * TICK_MS);
+    bench.turn(1);
+    assert!(bench.read(publisher).contains("order_late"));
+    bench.net.send(publisher, &batch(1));
+    (0..2).for_each(|_| bench.turn(1));
+    orderer.refuse_first(&bench.node);
+    (0..2).for_each(|_| bench.turn(1));
+    assert_eq!(bench.read(publisher), "", "it has the answer of the publish before");
+    orderer.refuse_first(&bench.node);
+    (0..2).for_each(|_| bench.turn(1));
+    assert!(bench.read(publisher).contains("order_failed"));
+}

@@ -186,6 +186,12 @@ impl SeededOrderer {
         lost
     }
 
+    /// Refuses the oldest request that it has not looked at.
+    pub fn refuse_first(&mut self, node: &Node) {
+        let request = self.inbox.0.lock().expect("nobody panics with it").remove(0);
+        node.hub.refuse(request.ticket, RefusalReason::OrderFailed);
+    }
+
     /// Drops all that it has.
     pub fn drop_all(&mut self) {
         self.inbox.0.lock().expect("nobody panics with it").clear();
