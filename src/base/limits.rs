@@ -139,7 +139,7 @@ pub(crate) const PUBLIC_READ_BYTES: usize = 4 * KIB;
 /// Bytes of a worker's one scratch buffer; also the largest single read of a body.
 pub(crate) const SCRATCH_BYTES: usize = 64 * KIB;
 /// Answer bytes that may wait for a connection before no further request of it is handled.
-pub(crate) const ANSWER_BYTES_MAX: usize = 4 * KIB;
+pub(crate) const ANSWER_BYTES_MAX: usize = 2 * KIB;
 /// Requests of one connection that are handled before everyone else's turn comes: enough to share a send,
 /// few enough that a publisher beside hundreds that pipeline waits for some of each and not for many.
 pub(crate) const ANSWERS_AT_ONCE: usize = 8;

@@ -30,15 +30,15 @@ use crate::sys::socket::{self, Socket};
 /// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const LISTEN_BACKLOG: i32 = 65_535;
 /// Bytes that a public connection may send ahead of being read: more than an ordinary head. A client that
-/// pipelines and reads nothing fills the send buffer, too, with up to 56 KiB. The kernel doubles the value
-/// for its own overhead.
+/// pipelines and reads nothing fills the send buffer, too, and a segment beyond it: up to 50 KiB. The kernel
+/// doubles the value for its own overhead.
 const PUBLIC_RECEIVE_BUFFER_BYTES: usize = 6 * KIB;
 /// Bytes of one TCP segment at most; three quarters of the buffer that the kernel makes of `unsent_bytes_max`
 /// if that is less. Only loopback's are larger (64 KiB). One that fills a socket's send buffer is
 /// acknowledged when the next comes, which does not fit, or else 40 ms later: a proxy on the same host would
 /// wait as long for each such part of an event. Not less, or events of 16 KiB cost a segment and an
-/// acknowledgement more.
-const SEGMENT_BYTES_MAX: usize = 24 * KIB;
+/// acknowledgement more; not more, as a reader that stalls holds a send buffer and one segment.
+const SEGMENT_BYTES_MAX: usize = 18 * KIB;
 /// Silence after which the kernel asks whether the peer is still there. Longer than a heartbeat, so that it
 /// costs nothing while heartbeats do the asking.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 const EACH_MAX: u64 = 65_536;
 /// What the process itself may grow by beside its connections: arenas of the allocator, and its tables.
-const PROCESS_BYTES: u64 = 2_000_000;
+const PROCESS_BYTES: u64 = 500_000;
 
 /// Bytes of kernel memory in use for the server's end of its connections; nothing without `ss`.
 fn kernel_bytes(server: &Server) -> Option<u64> {
