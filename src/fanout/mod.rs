@@ -17,6 +17,7 @@ pub(crate) mod idempotency;
 pub(crate) mod idle_eviction;
 pub(crate) mod journal;
 pub(crate) mod lanes;
+mod log_read;
 pub mod mail;
 pub mod node;
 mod output;

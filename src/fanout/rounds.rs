@@ -13,7 +13,7 @@ use slab::Slab;
 use super::batch::{PlannedSend, SendBatch};
 use super::conn::{Conn, ConnState, Stream, SubscriberPlace};
 use super::delivery_age::DeliveryAges;
-use super::output::StreamAdvance;
+use super::log_read::{StreamAdvance, gather_fresh};
 use super::seam::Io;
 use super::topic_log::{SharedFrame, first_after};
 use super::topics::{LocalTopic, LocalTopics, RoundLength};
@@ -162,33 +162,6 @@ fn plan_selected<'a>(
     let bytes = batch.bytes_of(parts.clone());
     let beyond = frames.last().is_some_and(|frame| frame.id() < upto);
     Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up, replaying: false, beyond })
-}
-
-/// Puts the fresh frames of its topics that a stream wants into `frames`, in id order, at most `most`.
-/// Returns how far they lead; none if nothing is new to the stream.
-pub(super) fn gather_fresh<'a>(
-    topics: &'a LocalTopics,
-    stream: &Stream,
-    most: usize,
-    frames: &mut Vec<&'a Arc<SharedFrame>>,
-) -> Option<StreamAdvance> {
-    frames.clear();
-    // Only a filter or a merge has to see all.
-    let looks = if stream.selection.is_some() { usize::MAX } else { most + 1 };
-    for place in stream.places() {
-        let fresh = &topics.get(place.topic).fresh;
-        frames.extend(fresh.range(first_after(fresh, stream.position)..).take(looks));
-    }
-    frames.sort_unstable_by_key(|frame| frame.id());
-    frames.dedup_by_key(|frame| frame.id());
-    let newest = frames.last()?.id();
-    // Filter before the cut: a pick without parts is not offered again, so it must have seen all.
-    frames.retain(|frame| stream.wants(frame));
-    let all = frames.len() <= most;
-    frames.truncate(most);
-    let upto = frames.last().filter(|_| !all).map_or(newest, |frame| frame.id());
-    let carried = |place: &SubscriberPlace| topics.get(place.topic).carries_on_from(upto);
-    Some(StreamAdvance { upto, caught_up: all || stream.places().iter().all(carried) })
 }
 
 #[cfg(test)]

@@ -1,0 +1,255 @@
+//! Which frames come next for a stream: from the hub's log for one that is behind, or from those that this
+//! worker has still to offer. Sends nothing and changes no queue.
+//!
+//! A stream that the log has passed by reads the frames that were not offered here yet; else those still kept,
+//! after a gap. All reads are bounded in frames, bytes and steps.
+
+use std::sync::Arc;
+
+use super::conn::{Stream, SubscriberPlace};
+use super::hub::{FollowedTopics, HubState, WalkStep};
+use super::node::Node;
+use super::topic_log::{SharedFrame, first_after};
+use super::topics::LocalTopics;
+use crate::base::counters::Count;
+use crate::base::id::EventId;
+use crate::base::limits::{READ_BYTES_SHORT, READ_FRAMES_MAX, READ_FRAMES_SHORT};
+use crate::base::settings::SlowPolicy;
+use crate::wire::gap::{GapReason, TopicGap, append_gap_events};
+use crate::wire::reply;
+
+/// Point to which a stream gets when it has taken all that it is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamAdvance {
+    /// The position that it has then.
+    pub(crate) upto: EventId,
+    /// Nothing newer waits for it then, or rounds offer it the rest.
+    pub(crate) caught_up: bool,
+}
+
+impl StreamAdvance {
+    /// The advance of a connection that is offered no frames.
+    pub(super) const NONE: StreamAdvance = StreamAdvance { upto: EventId::ZERO, caught_up: false };
+}
+
+/// Limit of one read: not more than so many frames, and none after so many bytes.
+#[derive(Clone, Copy)]
+pub(super) struct ReadLimit {
+    pub(super) frames: usize,
+    pub(super) bytes: usize,
+}
+
+/// Limit of a replay's first read.
+pub(super) const BEGINNING: ReadLimit = ReadLimit { frames: READ_FRAMES_SHORT, bytes: READ_BYTES_SHORT };
+/// Limit of all other reads.
+pub(super) const ORDINARY: ReadLimit = ReadLimit { frames: READ_FRAMES_MAX, bytes: usize::MAX };
+
+/// Least steps of a read, so that a stream with many topics gets on however little of a turn is left.
+const READ_STEPS_MIN: usize = 256;
+
+/// Result of a stream's read of frames that it has still to get.
+pub(super) enum LogRead {
+    /// Frames, if any, were appended. They lead so far.
+    Upto(StreamAdvance),
+    /// The next frame is no longer held.
+    Missed,
+}
+
+/// A read by a stream that the log has passed by.
+pub(super) struct MissedRead<'a> {
+    pub(super) node: &'a Node,
+    /// Index of the stream's worker.
+    pub(super) worker: usize,
+    /// The stream's client is told its position.
+    pub(super) primed: bool,
+}
+
+impl MissedRead<'_> {
+    /// Appends the next frames, at most `most`. They are frames that were not offered here yet; else those
+    /// still kept, after a gap, or those that the stream's policy leaves a slow one. [`LogRead::Missed`]:
+    /// the stream must be ended.
+    pub(super) fn read_on(
+        &self,
+        stream: &mut Stream,
+        topics: &LocalTopics,
+        log: &mut LogReader<'_>,
+        most: ReadLimit,
+        kept: &mut Vec<Arc<SharedFrame>>,
+    ) -> LogRead {
+        if let Some(end) = read_fresh(stream, topics, most, kept) {
+            return end;
+        }
+        let policy = self.node.settings.slow_policy;
+        let counters = self.node.counters(self.worker);
+        let slow = stream.is_lagging();
+        if slow {
+            match policy {
+                SlowPolicy::Disconnect => return LogRead::Missed,
+                SlowPolicy::Skip => {}
+                SlowPolicy::Latest => stream.mark_passed_by(),
+            }
+            counters.count(Count::Skipped);
+        }
+        let gaps = skip_missed(stream, topics, log.hub, slow && policy == SlowPolicy::Skip);
+        counters.add(Count::Gaps, gaps);
+        if self.primed {
+            let (position, chunked) = (stream.position, stream.chunked());
+            reply::append_position(stream.own_output_mut(), chunked, position);
+        }
+        // A gap has just been told under the same lock, so this time nothing is missed.
+        log.read(stream, topics, most, kept)
+    }
+}
+
+/// Appends the next frames for a stream from those that were not offered to everyone here, at most `most`;
+/// frames that are not among them are still in the mailbox. None: some of them were here and are gone.
+pub(super) fn read_fresh(
+    stream: &Stream,
+    topics: &LocalTopics,
+    most: ReadLimit,
+    kept: &mut Vec<Arc<SharedFrame>>,
+) -> Option<LogRead> {
+    let was_dropped = |place: &SubscriberPlace| topics.get(place.topic).dropped_up_to > stream.position;
+    if stream.is_passed_by() || stream.places().iter().any(was_dropped) {
+        return None;
+    }
+    let mut found = Vec::new();
+    let nothing_new = StreamAdvance { upto: stream.position, caught_up: true };
+    let advance = gather_fresh(topics, stream, most.frames, &mut found).unwrap_or(nothing_new);
+    kept.extend(found.into_iter().map(Arc::clone));
+    Some(LogRead::Upto(advance))
+}
+
+/// Reads the hub's logs for those that are behind, under its lock.
+pub(super) struct LogReader<'a> {
+    pub(super) hub: &'a HubState,
+    pub(super) policy: SlowPolicy,
+    /// Steps after which a read is cut short.
+    pub(super) steps_max: usize,
+    /// Topics and frames that were looked at, also for nothing.
+    pub(super) steps: usize,
+}
+
+impl LogReader<'_> {
+    /// Appends the next frames of the log for a stream, at most `most`, in id order.
+    pub(super) fn read(
+        &mut self,
+        stream: &Stream,
+        topics: &LocalTopics,
+        most: ReadLimit,
+        kept: &mut Vec<Arc<SharedFrame>>,
+    ) -> LogRead {
+        let LogReader { hub, policy, .. } = *self;
+        let mut indices = Vec::with_capacity(stream.places().len());
+        for (nth, place) in stream.places().iter().enumerate() {
+            let index = topics.get(place.topic).hub;
+            let reported_floors =
+                stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
+            if hub.log(index).floor() > stream.position.max(reported_floors) {
+                return LogRead::Missed;
+            }
+            indices.push(index);
+        }
+        self.steps += indices.len();
+        let mut walk = hub.walk_after(&indices, stream.position);
+        let steps_max = walk.steps() + self.steps_max.max(READ_STEPS_MIN);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let mut upto = stream.position;
+        let more = loop {
+            let full = found.len() == most.frames || bytes >= most.bytes;
+            match walk.step(steps_max) {
+                WalkStep::End => break false,
+                WalkStep::Enough => {
+                    upto = walk.seen();
+                    break true;
+                }
+                WalkStep::Event(_) if full => break true,
+                WalkStep::Event(frame) => {
+                    bytes += frame.chunked().len();
+                    upto = frame.id();
+                    found.push(frame);
+                }
+            }
+        };
+        let upto = if more { upto } else { hub.head() };
+        // A client that was away is not slow: of the frames that it has missed none is left out.
+        let slow = stream.is_passed_by() || more && !stream.replaying;
+        let newest_only = policy == SlowPolicy::Latest && slow;
+        let topics = walk.topics();
+        found.retain(|frame| {
+            stream.wants(frame) && !(newest_only && is_superseded(stream, hub, topics, frame))
+        });
+        kept.extend(found.into_iter().map(Arc::clone));
+        self.steps += walk.steps();
+        LogRead::Upto(StreamAdvance { upto, caught_up: !more })
+    }
+}
+
+/// Whether a newer frame with the same key comes later in each of its topics: one that the stream's filter
+/// lets through.
+fn is_superseded(stream: &Stream, hub: &HubState, topics: &FollowedTopics, frame: &SharedFrame) -> bool {
+    let newer = |index| hub.log(index).superseder(frame);
+    topics.keeping(frame).all(|index| newer(index).is_some_and(|newer| stream.wants(newer)))
+}
+
+/// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
+/// to the newest, which it still gets. `oldest` of the gap is the next frame's id. Returns the gaps told.
+fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_newest: bool) -> u64 {
+    let after = stream.position;
+    let chunked = stream.chunked();
+    let places: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
+    if to_newest {
+        stream.position = after.max(hub.position_before_last(&places));
+    }
+    let mut gaps = Vec::new();
+    for (nth, &index) in places.iter().enumerate() {
+        let log = hub.log(index);
+        let reported_floors =
+            stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
+        let oldest = log.after(stream.position).next().map(|frame| frame.id());
+        let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
+        if passed_over || log.floor() > after.max(reported_floors) {
+            gaps.push(TopicGap { topic: hub.name(index), oldest });
+        }
+        if let Some(selection) = &mut stream.selection {
+            selection.reported_floors[nth] = log.floor();
+        }
+    }
+    if let [only] = places[..] {
+        stream.position = stream.position.max(hub.log(only).floor());
+    }
+    stream.position = hub.latest_position(&places, stream.position);
+    let told = gaps.len() as u64;
+    if told > 0 {
+        let own = stream.own_output_mut();
+        append_gap_events(own, chunked, &after.to_string(), GapReason::Evicted, &mut gaps);
+    }
+    told
+}
+
+/// Puts the fresh frames of its topics that a stream wants into `frames`, in id order, at most `most`.
+/// Returns how far they lead; none if nothing is new to the stream.
+pub(super) fn gather_fresh<'a>(
+    topics: &'a LocalTopics,
+    stream: &Stream,
+    most: usize,
+    frames: &mut Vec<&'a Arc<SharedFrame>>,
+) -> Option<StreamAdvance> {
+    frames.clear();
+    // Only a filter or a merge has to see all.
+    let looks = if stream.selection.is_some() { usize::MAX } else { most + 1 };
+    for place in stream.places() {
+        let fresh = &topics.get(place.topic).fresh;
+        frames.extend(fresh.range(first_after(fresh, stream.position)..).take(looks));
+    }
+    frames.sort_unstable_by_key(|frame| frame.id());
+    frames.dedup_by_key(|frame| frame.id());
+    let newest = frames.last()?.id();
+    // Filter before the cut: a pick without parts is not offered again, so it must have seen all.
+    frames.retain(|frame| stream.wants(frame));
+    let all = frames.len() <= most;
+    frames.truncate(most);
+    let upto = frames.last().filter(|_| !all).map_or(newest, |frame| frame.id());
+    let carried = |place: &SubscriberPlace| topics.get(place.topic).carries_on_from(upto);
+    Some(StreamAdvance { upto, caught_up: all || stream.places().iter().all(carried) })
+}
