@@ -16,6 +16,7 @@ mod restore;
 mod resume;
 mod retention;
 mod rows;
+pub(super) mod ticket;
 mod topic_table;
 
 use std::collections::VecDeque;
@@ -27,12 +28,11 @@ use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
 use self::order::OrderDesk;
-pub(crate) use self::order::OrderSettlement;
 pub use self::order::{
     Acceptance, CommitOutcome, CommitStop, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer,
-    Ticket,
 };
 use self::retention::TopicMaker;
+pub use self::ticket::Ticket;
 use self::topic_table::TopicTable;
 use super::hash::SeededHash;
 pub use super::idempotency::PublishReceipt;

@@ -1,8 +1,8 @@
 //! Which frames come next for a stream: from the hub's log for one that is behind, or from those that this
 //! worker has still to offer. Sends nothing and changes no queue.
 //!
-//! A stream that the log has passed by reads the frames that were not offered here yet; else those still kept,
-//! after a gap. All reads are bounded in frames, bytes and steps.
+//! A stream that the log has passed by reads the frames that were not offered here yet; else those still
+//! kept, after a gap. All reads are bounded in frames, bytes and steps.
 
 use std::sync::Arc;
 

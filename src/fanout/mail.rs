@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
-use super::hub::OrderSettlement;
+use super::hub::ticket::OrderSettlement;
 use super::survey::Survey;
 use super::token::ConnToken;
 use super::topic_log::SharedFrame;

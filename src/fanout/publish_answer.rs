@@ -6,7 +6,8 @@
 use super::awaited::{AnswerForm, Awaited, PendingTicket};
 use super::conn::{ConnState, ExchangePhase};
 use super::http::RequestFlow;
-use super::hub::{OrderSettlement, PublishOutcome};
+use super::hub::PublishOutcome;
+use super::hub::ticket::OrderSettlement;
 use super::reply_context::ReplyContext;
 use super::worker::Worker;
 use crate::base::counters::{Count, RefusalReason};

@@ -14,6 +14,7 @@ use super::node::address_of;
 use super::seam::{CloseMode, Io};
 use super::survey::{PlacedRow, RankedConnection, Survey, SurveyFindings, SurveyQuestion};
 use super::survey_mail::submit_findings;
+use super::survey_progress::{SurveyWalk, TopicByName, WalkFindings};
 use super::top_k::TopK;
 use super::topics::LocalTopics;
 use super::worker::{ConnToken, Worker};
@@ -33,49 +34,6 @@ const TOPICS_PER_HOLD: usize = 1_024;
 const KERNEL_LOOKS: usize = 24;
 /// Topics named in one row of `/connections`; the rest are only counted.
 const ROW_TOPICS_MAX: usize = 8;
-
-/// A worker's progress with a survey.
-#[derive(Debug)]
-pub(super) struct SurveyWalk {
-    survey: Arc<Survey>,
-    /// Next slot, topic or place in the question.
-    cursor: usize,
-    /// Number of connections or topics seen.
-    total: u64,
-    seen: WalkFindings,
-}
-
-#[derive(Debug)]
-enum WalkFindings {
-    Ranked(ConnectionSort, TopK<RankedConnection>),
-    Rows(Vec<PlacedRow>),
-    Addresses(HeavyHitters),
-    Topics(TopicSort, TopK<(Reverse<u64>, TopicByName)>),
-}
-
-/// A topic in the order of its name.
-#[derive(Debug)]
-struct TopicByName(TopicRow);
-
-impl PartialEq for TopicByName {
-    fn eq(&self, other: &TopicByName) -> bool {
-        self.0.topic == other.0.topic
-    }
-}
-
-impl Eq for TopicByName {}
-
-impl PartialOrd for TopicByName {
-    fn partial_cmp(&self, other: &TopicByName) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for TopicByName {
-    fn cmp(&self, other: &TopicByName) -> std::cmp::Ordering {
-        self.0.topic.cmp(&other.0.topic)
-    }
-}
 
 impl Worker {
     /// Takes a question in.

@@ -25,7 +25,7 @@ use super::lanes::{LaneQueues, ReadLane, WriteLane};
 use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
 use super::node::{Node, address_of};
 use super::seam::{CloseMode, Io};
-use super::survey_walk::SurveyWalk;
+use super::survey_progress::SurveyWalk;
 use super::topics::LocalTopics;
 use super::user_agents::UserAgents;
 use super::wheel::TimerWheel;

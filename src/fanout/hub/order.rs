@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use super::retention::TopicMaker;
+use super::ticket::{OrderSettlement, Ticket};
 use super::{Hub, HubState, NewEvent, PublishOutcome, PublishReceipt, set_bits};
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
@@ -31,7 +32,7 @@ use crate::base::time::Now;
 use crate::fanout::budget::{BudgetShare, SharedBudget};
 use crate::fanout::idempotency::IdempotencyKey;
 use crate::fanout::mail::MailboxSender;
-use crate::fanout::token::{Asker, ConnToken};
+use crate::fanout::token::Asker;
 
 /// A place outside of the hub where publishes get their order.
 pub trait Orderer: Debug + Send + Sync {
@@ -57,28 +58,6 @@ pub struct OrderKey {
     pub text: Box<[u8]>,
     /// Hash of all else that the request would publish.
     pub fingerprint: u64,
-}
-
-/// The claim of one publisher to one answer. Cannot be copied, so nobody is answered twice.
-#[derive(Debug)]
-pub struct Ticket {
-    asker: Asker,
-    number: u64,
-    /// The publish's share of `ORDER_BYTES_MAX`.
-    share: BudgetShare,
-}
-
-/// The answer to a ticket on its way to the publisher's worker.
-#[derive(Debug)]
-pub(crate) struct OrderSettlement {
-    /// The publisher's connection, which may be gone.
-    pub(crate) token: ConnToken,
-    /// Tells this ticket from later ones of the same connection.
-    pub(crate) number: u64,
-    /// The answer.
-    pub(crate) outcome: Result<PublishOutcome, RefusalReason>,
-    /// Held until the worker has taken the answer, so that mail of this kind is bounded, too.
-    _share: BudgetShare,
 }
 
 /// State of an accepted publish.
