@@ -3,6 +3,8 @@
 //!
 //! Each rule is also tried on a planted fault, so that a rule that has gone blind is noticed.
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/comments.rs"]
 mod comments;
 #[path = "tidy/documents.rs"]
@@ -50,6 +52,11 @@ fn the_layers_form_no_circle() {
     let texts = tree::texts().into_iter().filter(|(path, _)| path.ends_with(".rs"));
     let sources: Vec<Source> = texts.map(|(path, text)| Source::new(&path, &text)).collect();
     assert_eq!(layers::cycle(&sources), None);
+}
+
+#[test]
+fn the_files_of_the_core_form_no_circle() {
+    assert_eq!(circles::find("fanout", &tree::texts()), None);
 }
 
 #[test]
