@@ -17,15 +17,18 @@ pub(crate) fn is_navigation(head: &Head<'_>) -> bool {
 
 /// [`RefusalReason::Host`] unless the request names loopback or one of `hosts`; [`RefusalReason::Origin`]
 /// when a browser says that a page of another origin made it. Ports are not compared: forwarded ones
-/// differ. `link` says that following another site's link here does no harm, as the answer only shows a page.
+/// differ. A proxy may send its own idea of `Host`, so a page whose origin is one of the names in `hosts`, on
+/// the scheme's own port, is ours, too. `link` says that following another site's link here does no harm, as the answer only shows a page.
 pub(crate) fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(), Problem> {
     let (host, _) = split_port(head.fields.host.unwrap_or_default());
     let host = std::str::from_utf8(host).unwrap_or_default();
     if !is_ours(host, hosts) {
         return Err(Problem::Refused(RefusalReason::Host));
     }
-    let own_origin =
-        head.fields.origin.is_none_or(|origin| is_same_host(origin, head.fields.host.unwrap_or_default()));
+    let own_origin = head.fields.origin.is_none_or(|origin| {
+        is_same_host(origin, head.fields.host.unwrap_or_default())
+            || hosts.iter().any(|ours| is_name(ours) && is_same_host(origin, ours.as_bytes()))
+    });
     // `none` is the operator's own address bar; `same-origin` a page that this listener served.
     let own_site = head.fields.fetch_site.is_none_or(|site| link || matches!(site, b"same-origin" | b"none"));
     if own_origin && own_site { Ok(()) } else { Err(Problem::Refused(RefusalReason::Origin)) }
@@ -44,6 +47,11 @@ fn is_ours(host: &str, hosts: &[String]) -> bool {
         (None, None) => !host.is_empty() && host.eq_ignore_ascii_case(ours),
         _ => false,
     })
+}
+
+/// Whether a host is neither empty nor an address literal.
+fn is_name(host: &str) -> bool {
+    !host.is_empty() && parse_address(host).is_none()
 }
 
 /// An address literal, in brackets or not; an IPv4 address mapped into IPv6 is that IPv4 address.
@@ -119,6 +127,27 @@ mod tests {
             assert_eq!(verdict(&format!("Host: {host}\r\n"), "", hosts), *expected, "{host}");
         }
         assert_eq!(verdict("", "", &[""]), 421, "no Host at all");
+    }
+
+    #[test]
+    fn a_page_of_a_configured_name_is_ours_whatever_host_its_proxy_sends() {
+        let hosts: &[&str] = &["10.1.2.3", "ops.example.org"];
+        let rows: &[(&str, u16)] = &[
+            ("Origin: https://ops.example.org\r\nSec-Fetch-Site: same-origin\r\n", 200),
+            ("Origin: http://OPS.example.org\r\n", 200),
+            ("Origin: https://ops.example.org:443\r\n", 200),
+            ("Origin: https://ops.example.org:8443\r\n", 403),
+            ("Origin: http://ops.example.org:443\r\n", 403),
+            ("Origin: https://ops.example.org\r\nSec-Fetch-Site: same-site\r\n", 403),
+            ("Origin: https://www.example.org\r\n", 403),
+            ("Origin: https://ops.example.org.evil.test\r\n", 403),
+            // Another service of the same host.
+            ("Origin: http://10.1.2.3\r\n", 403),
+        ];
+        for (fields, expected) in rows {
+            assert_eq!(verdict("Host: 127.0.0.1:8081\r\n", fields, hosts), *expected, "{fields:?}");
+        }
+        assert_eq!(verdict("Host: localhost\r\n", "Origin: http://\r\n", &[""]), 403);
     }
 
     #[test]

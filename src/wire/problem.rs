@@ -409,7 +409,10 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::Surveys => {
             "Too many questions like this one are being answered; try again in a second."
         }
-        RefusalReason::Origin => "The control listener refuses requests made by pages of other sites.",
+        RefusalReason::Origin => {
+            "The control listener refuses requests made by pages of other sites; if this page is its own, \
+             behind a proxy, add the page's host to control_names."
+        }
         RefusalReason::Host => {
             "The control listener does not answer to this Host; use its address, or set control_names."
         }

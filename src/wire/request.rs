@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use crate::base::address::ListenAddress;
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::limits::KEY_BYTES_MAX;
@@ -49,8 +50,10 @@ pub struct ListenerPolicy {
 impl ListenerPolicy {
     /// Returns the policy of one of the listeners under the given settings.
     pub fn from_settings(settings: &Settings, listener: ListenerKind) -> ListenerPolicy {
-        let bound =
-            settings.control.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+        let bound = match ListenAddress::parse(&settings.control) {
+            Some(ListenAddress::Tcp(address)) => Some(address.ip().to_string()),
+            Some(ListenAddress::Unix(_)) | None => None,
+        };
         ListenerPolicy {
             listener,
             profile: settings.profile,
