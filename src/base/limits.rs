@@ -149,10 +149,16 @@ pub(crate) const RETRY_JITTER_PERCENT: u64 = 20;
 pub(crate) const RETRY_AFTER_S: Range<u64> = 1..8;
 /// Milliseconds a connection beyond the limit may take to send its request.
 pub const REFUSAL_MS: u64 = 2_000;
-/// Milliseconds that an answered and half-closed connection is read on, so that no reset eats the answer.
+/// Milliseconds of silence for which an answered and half-closed connection is read on, so that no reset eats
+/// the answer.
 pub const LINGER_MS: u64 = 2_000;
-/// Bytes that a lingering connection may still send before it is cut.
-pub(crate) const LINGER_BYTES_MAX: usize = MIB;
+/// Milliseconds for which it is read on while bytes come: clients that send a whole body before they read
+/// find the answer to a large one then.
+pub const LINGER_TOTAL_MS: u64 = 30_000;
+/// Bytes that a lingering connection may send without a charge.
+pub(crate) const LINGER_FREE_BYTES: usize = MIB;
+/// Bytes beyond it that all connections that linger at the same time may send. They cost time, not memory.
+pub(crate) const LINGER_BUDGET_BYTES: usize = 256 * MIB;
 /// Milliseconds for which a connection between two requests is kept when a drain begins, so that a publisher
 /// that sends one after the other reads a refusal and not an end that may mean anything.
 pub(crate) const DRAIN_IDLE_MS: u64 = 250;

@@ -47,6 +47,7 @@
 use std::borrow::Cow;
 
 use super::awaited::Awaited;
+use super::linger::Linger;
 use super::pending_output::PendingOutput;
 use super::request_input::RequestInput;
 pub use super::token::ConnToken;
@@ -200,8 +201,8 @@ pub(crate) enum ExchangePhase {
     Answering,
     /// Waits for its turn to have further requests in `input` handled.
     Queued,
-    /// Waits for the peer to close. It has been answered; so many bytes came since and were thrown away.
-    Lingering(usize),
+    /// Waits for the peer to close. It has been answered; bytes that come are thrown away.
+    Lingering(Linger),
 }
 
 /// Fate of a connection after its answer.

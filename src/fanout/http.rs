@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::batch::SendOutcome;
 use super::conn::{AfterAnswer, ConnLimit, ConnState, ExchangePhase, HttpExchange};
+use super::linger::Linger;
 use super::node::Node;
 use super::reply_context::ReplyContext;
 use super::request_input::RequestInput;
@@ -17,7 +18,7 @@ use super::user_agents::NO_USER_AGENT;
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{
-    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, LINGER_BYTES_MAX, PUBLIC_READ_BYTES, RETRY_AFTER_S,
+    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, PUBLIC_READ_BYTES, RETRY_AFTER_S,
 };
 use crate::base::settings::ListenerKind;
 use crate::base::time::Tick;
@@ -107,9 +108,11 @@ impl Worker {
                     }
                 }
                 ExchangePhase::Body(_) => self.feed_upload(slot, bytes),
-                ExchangePhase::Lingering(thrown) => {
-                    *thrown += bytes.len();
-                    if *thrown > LINGER_BYTES_MAX {
+                ExchangePhase::Lingering(linger) => {
+                    if linger.try_throw(bytes.len(), &self.node.lingering) {
+                        let due = linger.due(self.now.tick());
+                        self.set_deadline(slot, due);
+                    } else {
                         let why = exchange.after.reason();
                         self.close(io, slot, CloseMode::Reset, why);
                     }
@@ -494,8 +497,9 @@ impl Worker {
     /// Applies the outcome of a send of answer bytes.
     pub(super) fn apply_answer_outcome(&mut self, io: &mut impl Io, outcome: SendOutcome) {
         let slot = outcome.slot;
-        let linger_due = self.now.tick().saturating_add(self.node.ticks.linger);
+        let now = self.now.tick();
         let conn = &mut self.conns[slot as usize];
+        let briefly = conn.over_limit().is_some();
         let ConnState::Requesting(exchange) = &mut conn.state else { return };
         exchange.sent += outcome.own_taken;
         if !outcome.whole {
@@ -510,10 +514,12 @@ impl Worker {
         match exchange.after {
             AfterAnswer::KeepAlive => self.queue_next_request(slot),
             AfterAnswer::Linger(_) => {
-                exchange.phase = ExchangePhase::Lingering(0);
+                let linger = Linger::begin(now, briefly);
+                let due = linger.due(now);
+                exchange.phase = ExchangePhase::Lingering(linger);
                 exchange.out = Vec::new();
                 io.shutdown_write(slot);
-                self.set_deadline(slot, linger_due);
+                self.set_deadline(slot, due);
                 self.queue_read(slot);
             }
         }

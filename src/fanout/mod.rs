@@ -18,6 +18,7 @@ pub(crate) mod idempotency;
 pub(crate) mod idle_eviction;
 pub(crate) mod journal;
 pub(crate) mod lanes;
+mod linger;
 mod log_read;
 pub mod mail;
 pub mod node;

@@ -15,7 +15,7 @@ use super::readiness::{HostConditions, ObservedWorkers, ReadinessMonitor};
 use super::survey::Survey;
 use crate::base::counters::{Count, CounterTotals, Counters, DistributionTotals, RefusalReason};
 use crate::base::id::EventId;
-use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_MS, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
+use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_BUDGET_BYTES, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::base::snapshot::{LatencyPeaks, Pages, ReadinessVerdict, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
@@ -35,7 +35,6 @@ pub(crate) struct TickSettings {
     pub(crate) together: Tick,
     pub(crate) stall: Tick,
     pub(crate) refusal: Tick,
-    pub(crate) linger: Tick,
 }
 
 /// The shared state of one process.
@@ -53,6 +52,8 @@ pub struct Node {
     pub(crate) fingerprints: SeededHash,
     /// Bytes of long request heads that are arriving.
     pub(crate) heads: Arc<SharedBudget>,
+    /// Bytes thrown away for connections that linger.
+    pub(crate) lingering: Arc<SharedBudget>,
     /// The settings that are times.
     pub(crate) ticks: TickSettings,
     /// Limits of request heads.
@@ -94,6 +95,7 @@ impl Node {
             bodies: SharedBudget::new(settings.bodies_bytes_max),
             fingerprints: SeededHash::new(seed ^ 2),
             heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
+            lingering: Arc::new(SharedBudget::new(LINGER_BUDGET_BYTES)),
             ticks: TickSettings::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
             public: ListenerPolicy::from_settings(&settings, ListenerKind::Public),
@@ -330,7 +332,6 @@ impl TickSettings {
             together: (heartbeat / HEARTBEATS_TOGETHER_SHARE).clamp(1, Tick::MAX / 4),
             stall: ticks_of_ms(settings.stall_ms),
             refusal: ticks_of_ms(REFUSAL_MS),
-            linger: ticks_of_ms(LINGER_MS),
         }
     }
 }

@@ -112,6 +112,7 @@ impl Worker {
                 }
                 io.acknowledge(slot);
             }
+            ExchangePhase::Lingering(linger) if linger.is_long() => io.expect_body(slot),
             _ => {}
         }
     }

@@ -27,6 +27,7 @@ mod figures;
 mod harness;
 mod head_attacks;
 mod injected;
+mod large_bodies;
 mod leak;
 mod lifetime;
 mod load;
