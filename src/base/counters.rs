@@ -131,6 +131,8 @@ pub enum CloseReason {
     SlowStalled,
     /// A slow subscriber: the history it needed is no longer kept.
     SlowEvicted,
+    /// A slow subscriber: the kernel gave up since sent bytes stayed unacknowledged for `user_timeout_ms`.
+    SlowUnacknowledged,
     /// Too many bytes sent upstream by a subscriber.
     Upstream,
     /// The longest life of a stream was reached.
@@ -214,7 +216,7 @@ pub(crate) const REFUSED_NAMES: [&str; 18] = [
     "order_failed",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const CLOSED_NAMES: [&str; 16] = [
+pub(crate) const CLOSED_NAMES: [&str; 17] = [
     "peer",
     "reset",
     "answered",
@@ -225,6 +227,7 @@ pub(crate) const CLOSED_NAMES: [&str; 16] = [
     "answer_timeout",
     "slow_stalled",
     "slow_evicted",
+    "slow_unacknowledged",
     "upstream",
     "life",
     "drain",

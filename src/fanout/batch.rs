@@ -177,7 +177,7 @@ impl<'a> SendBatch<'a> {
     ) -> SendOutcome {
         let taken = match result {
             SendResult::Bytes(taken) => taken,
-            SendResult::Full | SendResult::Broken => 0,
+            SendResult::Full | SendResult::Broken | SendResult::TimedOut => 0,
         };
         assert!(taken <= planned_send.bytes, "the kernel cannot take more than was offered");
         let mut outcome = SendOutcome {

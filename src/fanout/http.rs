@@ -89,6 +89,7 @@ impl Worker {
             ReadResult::Empty => self.conns[slot as usize].clear_ended(),
             ReadResult::End => self.handle_peer_end(io, slot),
             ReadResult::Broken => self.close(io, slot, CloseMode::Reset, CloseReason::Reset),
+            ReadResult::TimedOut => self.close_timed_out(io, slot),
         }
         self.scratch = scratch;
         taken

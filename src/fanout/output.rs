@@ -186,9 +186,16 @@ impl Worker {
             let conn = &mut self.conns[outcome.slot as usize];
             conn.leave_batch();
             conn.note_ids(outcome.delivered + u64::from(outcome.half.is_some()), outcome.beyond);
-            if outcome.result == SendResult::Broken {
-                self.close(io, outcome.slot, CloseMode::Reset, CloseReason::Reset);
-                continue;
+            match outcome.result {
+                SendResult::Broken => {
+                    self.close(io, outcome.slot, CloseMode::Reset, CloseReason::Reset);
+                    continue;
+                }
+                SendResult::TimedOut => {
+                    self.close_timed_out(io, outcome.slot);
+                    continue;
+                }
+                SendResult::Bytes(_) | SendResult::Full => {}
             }
             match &conn.state {
                 ConnState::Streaming(_) => self.apply_stream_outcome(io, outcome, now_us),

@@ -28,6 +28,8 @@ pub enum SendResult {
     Full,
     /// The connection is gone.
     Broken,
+    /// The connection is gone, since the peer acknowledged nothing for too long.
+    TimedOut,
 }
 
 /// Result of one read.
@@ -41,6 +43,8 @@ pub enum ReadResult {
     End,
     /// The connection is gone.
     Broken,
+    /// The connection is gone, since the peer acknowledged nothing for too long.
+    TimedOut,
 }
 
 /// Ways to close a socket.

@@ -169,8 +169,18 @@ impl Worker {
             ReadResult::Empty => self.conns[slot as usize].clear_ended(),
             ReadResult::End => self.close(io, slot, CloseMode::Orderly, CloseReason::Peer),
             ReadResult::Broken => self.close(io, slot, CloseMode::Reset, CloseReason::Reset),
+            ReadResult::TimedOut => self.close_timed_out(io, slot),
         }
         0
+    }
+
+    /// Closes a connection that the kernel has given up on. A subscriber there was slow: it took nothing.
+    pub(super) fn close_timed_out(&mut self, io: &mut impl Io, slot: u32) {
+        let why = match &self.conns[slot as usize].state {
+            ConnState::Streaming(_) => CloseReason::SlowUnacknowledged,
+            ConnState::Idle | ConnState::Requesting(_) => CloseReason::Reset,
+        };
+        self.close(io, slot, CloseMode::Reset, why);
     }
 
     /// Acts on a stream's timer: its end, its slowness or its heartbeat, if due. Then arms the next one.

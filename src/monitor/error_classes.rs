@@ -21,7 +21,11 @@ const CLASSES: [ErrorClass; 5] = [
         closed: &[CloseReason::HeadTimeout, CloseReason::BodyTimeout, CloseReason::AnswerTimeout],
         counts: &[],
     },
-    ErrorClass { name: "slow", closed: &[CloseReason::SlowStalled, CloseReason::SlowEvicted], counts: &[] },
+    ErrorClass {
+        name: "slow",
+        closed: &[CloseReason::SlowStalled, CloseReason::SlowEvicted, CloseReason::SlowUnacknowledged],
+        counts: &[],
+    },
     ErrorClass { name: "upstream", closed: &[CloseReason::Upstream], counts: &[] },
     ErrorClass { name: "host", closed: &[], counts: &[Count::AcceptErrors, Count::RegisterErrors] },
 ];
@@ -52,7 +56,7 @@ mod tests {
         totals.counts[Count::Delivered as usize] = 1_000;
         totals.refused[0] = 1_000;
         let classes: Vec<_> = count_by_class(&totals).collect();
-        assert_eq!(classes, [("request", 5), ("timeout", 3), ("slow", 2), ("upstream", 1), ("host", 0)]);
+        assert_eq!(classes, [("request", 5), ("timeout", 3), ("slow", 3), ("upstream", 1), ("host", 0)]);
         assert_eq!(count_all(&totals), 11);
     }
 }

@@ -139,7 +139,11 @@ fn sent(bytes: usize) -> SendResult {
 /// A full socket tells when it is writable again. For any other fault, memory of the kernel (ENOBUFS,
 /// ENOMEM) included, no readiness would ever come, so the connection ends and its client resumes.
 fn refused(kind: io::ErrorKind) -> SendResult {
-    if kind == io::ErrorKind::WouldBlock { SendResult::Full } else { SendResult::Broken }
+    match kind {
+        io::ErrorKind::WouldBlock => SendResult::Full,
+        io::ErrorKind::TimedOut => SendResult::TimedOut,
+        _ => SendResult::Broken,
+    }
 }
 
 impl Io for Sockets {
@@ -168,6 +172,7 @@ impl Io for Sockets {
             Some(Ok(0)) => ReadResult::End,
             Some(Ok(bytes)) => ReadResult::Bytes(bytes),
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => ReadResult::Empty,
+            Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => ReadResult::TimedOut,
             Some(Err(_)) | None => ReadResult::Broken,
         }
     }

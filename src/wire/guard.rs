@@ -18,7 +18,8 @@ pub(crate) fn is_navigation(head: &Head<'_>) -> bool {
 /// [`RefusalReason::Host`] unless the request names loopback or one of `hosts`; [`RefusalReason::Origin`]
 /// when a browser says that a page of another origin made it. Ports are not compared: forwarded ones
 /// differ. A proxy may send its own idea of `Host`, so a page whose origin is one of the names in `hosts`, on
-/// the scheme's own port, is ours, too. `link` says that following another site's link here does no harm, as the answer only shows a page.
+/// the scheme's own port, is ours, too. `link` says that following another site's link here does no harm, as
+/// the answer only shows a page.
 pub(crate) fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(), Problem> {
     let (host, _) = split_port(head.fields.host.unwrap_or_default());
     let host = std::str::from_utf8(host).unwrap_or_default();

@@ -119,7 +119,7 @@ fn stuck_reader_under_a_skipping_policy_is_cut_by_the_kernel() {
             let mut witness = Witness::of(&server);
             let mut stream = sleepy(&server, "topic=a");
             server.publish_all("a", (0..60).map(body));
-            server.await_metric("cut", ms(10_000), |m| m.labelled("closed", "reset") == 1);
+            server.await_metric("cut", ms(10_000), |m| m.labelled("closed", "slow_unacknowledged") == 1);
             assert!(stream.ends_within(SOON), "counted as ended, but still open");
             witness.check(policy);
         }
@@ -312,4 +312,18 @@ fn frames_that_only_stuck_readers_hold_make_room_for_new_ones() {
     server.await_metric("shed", SOON, |m| m.labelled("closed", "slow_evicted") >= 200);
     drop(stuck);
     witness.check("stuck readers with old frames");
+}
+
+#[test]
+fn a_reader_that_the_kernel_gives_up_on_counts_as_slow() {
+    with_1_and_4_workers(|workers| {
+        let server = Launch::workers(workers).set("user_timeout_ms", 1_000).set("heartbeat_ms", 500).start();
+        let _stalled = sleepy(&server, "topic=a");
+        let published = poll_until(ms(20_000), || {
+            server.publish("a", body(1));
+            (server.metrics().labelled("closed", "slow_unacknowledged") == 1).then_some(())
+        });
+        assert!(published.is_some(), "{}", server.metrics().shown());
+        assert_eq!(server.metrics().labelled("errors", "slow"), 1);
+    });
 }

@@ -69,6 +69,7 @@ branches! {
     ClosedAnswerTimeout
     ClosedSlowStalled
     ClosedSlowEvicted
+    ClosedSlowUnacknowledged
     PassedByWithoutBeingSlow
     Shed
     ClosedUpstream

@@ -219,6 +219,7 @@ fn counted(totals: &CounterTotals) -> Vec<(Branch, u64)> {
         (Branch::ClosedAnswerTimeout, closed(CloseReason::AnswerTimeout)),
         (Branch::ClosedSlowStalled, closed(CloseReason::SlowStalled)),
         (Branch::ClosedSlowEvicted, closed(CloseReason::SlowEvicted)),
+        (Branch::ClosedSlowUnacknowledged, closed(CloseReason::SlowUnacknowledged)),
         (Branch::ClosedUpstream, closed(CloseReason::Upstream)),
         (Branch::ClosedHost, closed(CloseReason::Host)),
         (Branch::ClosedOperator, closed(CloseReason::Operator)),

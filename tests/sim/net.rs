@@ -494,7 +494,8 @@ impl Io for Port<'_> {
         let sock = &mut self.net.socks[conn];
         assert!(!into.is_empty(), "a read of nothing");
         if sock.reset {
-            return ReadResult::Broken;
+            // The kernel's own timer is a reset, too, after a peer has taken nothing.
+            return if sock.was_full { ReadResult::TimedOut } else { ReadResult::Broken };
         }
         let bytes = sock.inbound.len().min(into.len());
         into[..bytes].copy_from_slice(&sock.inbound.take(bytes));

@@ -26,6 +26,8 @@ const SHARE_CRITICAL: f64 = 0.95;
 /// Share of subscribers that are behind, and the least number of them that means anything.
 const LAGGING_SHARE: f64 = 0.05;
 const LAGGING_MIN: u64 = 5;
+/// Seconds in each of which somebody is behind, if somebody has stopped reading.
+const STALLED_SECONDS: usize = 5;
 /// Time to the slowest of a hundred deliveries that users notice.
 const DELIVERY_SLOW_MS: f64 = 1_000.0;
 /// Minutes in which a steady publisher has published, and its events in each of them at least.
@@ -199,7 +201,9 @@ fn check_mailboxes(watch: &Watch) -> OptionalInsight {
 fn check_lagging(watch: &Watch) -> OptionalInsight {
     let totals = &watch.last().snapshot.totals;
     let share = watch.value("lagging_share")?;
-    (share >= LAGGING_SHARE && totals.lagging >= LAGGING_MIN).then_some(())?;
+    if share < LAGGING_SHARE || totals.lagging < LAGGING_MIN {
+        return check_stalled(watch);
+    }
     insight(
         Severity::Warning,
         format!("{} of {} subscribers are behind.", totals.lagging, totals.subscribers_open),
@@ -208,12 +212,28 @@ fn check_lagging(watch: &Watch) -> OptionalInsight {
     )
 }
 
+/// Tells of few subscribers that stay behind: those that have stopped reading, before they are ended.
+fn check_stalled(watch: &Watch) -> OptionalInsight {
+    let recent: Vec<u64> = watch.points().rev().take(STALLED_SECONDS).map(|point| point.lagging).collect();
+    let always = recent.iter().copied().min().filter(|_| recent.len() == STALLED_SECONDS)?;
+    (always > 0).then_some(())?;
+    let (noun, verb) = if always == 1 { ("subscriber", "has") } else { ("subscribers", "have") };
+    insight(
+        Severity::Warning,
+        format!("{always} {noun} {verb} stopped reading, or {verb} been behind for {STALLED_SECONDS} s."),
+        "Their clients or networks take nothing; /connections?sort=slow names them. They are ended after \
+         stall_ms.",
+    )
+}
+
 fn check_slow_subscribers(watch: &Watch) -> OptionalInsight {
-    let [stalled, evicted] = [CloseReason::SlowStalled, CloseReason::SlowEvicted]
-        .map(|reason| watch.closed_in_window(reason, RateWindow::FiveMinutes));
+    let [stalled, evicted, unacknowledged] =
+        [CloseReason::SlowStalled, CloseReason::SlowEvicted, CloseReason::SlowUnacknowledged]
+            .map(|reason| watch.closed_in_window(reason, RateWindow::FiveMinutes));
     let skipped = watch.count_in_window(Count::Skipped, RateWindow::FiveMinutes);
     let parts = [
         (stalled, "ended because they took nothing"),
+        (unacknowledged, "ended because they acknowledged nothing"),
         (evicted, "ended because history had passed them by"),
         (skipped, "moved to the newest event"),
     ];

@@ -52,7 +52,7 @@ fn nothing_is_remarked_on_a_quiet_node() {
 fn each_trouble_is_told_alone() {
     use Severity::{Critical, Info, Warning};
     type InsightCase = (fn(&mut WatchSample), Severity, &'static str);
-    let rows: [InsightCase; 22] = [
+    let rows: [InsightCase; 24] = [
         (
             |it| {
                 let reason = Some("worker_late: worker 1".to_owned());
@@ -67,6 +67,12 @@ fn each_trouble_is_told_alone() {
         (|it| it.host.resident_bytes = 850, Warning, "at 85 % of its limit"),
         (|it| it.snapshot.workers[1].mailbox = 3_000, Warning, "worker 1: 3000 of 4096"),
         (|it| it.snapshot.totals.lagging = 40, Warning, "40 of 400 subscribers"),
+        (|it| it.snapshot.totals.lagging = 3, Warning, "3 subscribers have stopped reading"),
+        (
+            |it| it.snapshot.totals.closed[CloseReason::SlowUnacknowledged as usize] = it.mono_ms / 1_000,
+            Warning,
+            "9 times ended because they acknowledged nothing",
+        ),
         (|it| count(it, Count::Gaps), Warning, "9 times"),
         (|it| count(it, Count::Skipped), Warning, "9 times moved to the newest"),
         (
@@ -100,7 +106,7 @@ fn each_trouble_is_told_alone() {
             Info,
             "Worker 3 carries 500 of 500",
         ),
-        (|it| it.snapshot.totals.lagging = 3, Info, ""),
+        (|it| it.snapshot.totals.lagging = 3 * u64::from(it.mono_ms % 3_000 > 0), Info, ""),
     ];
     for (change, severity, words) in rows {
         let found = insights(bounds(), |at| {
