@@ -159,9 +159,12 @@ pub const LINGER_TOTAL_MS: u64 = 30_000;
 pub(crate) const LINGER_FREE_BYTES: usize = MIB;
 /// Bytes beyond it that all connections that linger at the same time may send. They cost time, not memory.
 pub(crate) const LINGER_BUDGET_BYTES: usize = 256 * MIB;
+/// Streams of the node whose clients would hurt if they came back at once: a drain takes all of `drain_ms`
+/// for as many, and as much less for fewer. With 10 s that is a thousand clients a second.
+pub const DRAIN_STREAMS_FULL: u64 = 10_000;
 /// Milliseconds for which a connection between two requests is kept when a drain begins, so that a publisher
 /// that sends one after the other reads a refusal and not an end that may mean anything.
-pub(crate) const DRAIN_IDLE_MS: u64 = 250;
+pub(crate) const DRAIN_IDLE_MS: u64 = 100;
 /// Heartbeats that fall due within this share of their period go out together, with the earliest of them: a
 /// batch of many costs less than many batches, and sleeping workers wake seldom.
 pub(crate) const HEARTBEATS_TOGETHER_SHARE: u32 = 32;

@@ -10,6 +10,7 @@ pub(crate) mod conn;
 pub(crate) mod conn_trace;
 mod conn_tracing;
 mod delivery_age;
+mod drain_window;
 pub(crate) mod hash;
 pub(crate) mod heavy_hitters;
 mod http;

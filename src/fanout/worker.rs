@@ -20,6 +20,7 @@ use slab::Slab;
 pub use super::conn::ConnToken;
 use super::conn::{Conn, ConnLimit, ConnState, ExchangePhase};
 use super::conn_trace::ConnTrace;
+use super::drain_window::{DrainWindow, drain_ends_within_ms};
 use super::hash::SeededHash;
 use super::lanes::{LaneQueues, ReadLane, WriteLane};
 use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
@@ -65,15 +66,6 @@ pub struct TurnOutcome {
     pub more: bool,
     /// Longest wait when no work is left; none for a wait without end.
     pub due_in_ms: Option<u64>,
-}
-
-/// A drain in progress.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DrainWindow {
-    /// Tick in which all that is left is cut.
-    pub(crate) deadline: Tick,
-    /// Tick until which connections between two requests are kept.
-    pub(crate) idle_until: Tick,
 }
 
 /// One worker of a node. It has no thread, clock or socket of its own: a driver lends it all three. That is
@@ -451,14 +443,14 @@ impl Worker {
             return;
         }
         let drain_ms = self.node.settings.drain_ms;
+        let ends_within_ms = drain_ends_within_ms(drain_ms, self.node.totals().subscribers_open);
         let idle_until = self.now.tick().saturating_add(ticks_of_ms(DRAIN_IDLE_MS));
         let deadline = self.now.tick().saturating_add(ticks_of_ms(drain_ms));
         self.drain = Some(DrainWindow { deadline, idle_until });
         for slot in self.all_slots() {
             match &mut self.conns[slot as usize].state {
-                // The last fifth of the window is for those that are slow to take their end.
                 ConnState::Streaming(stream) => {
-                    let wait = self.prng.below(drain_ms * 4 / 5 + 1);
+                    let wait = self.prng.below(ends_within_ms + 1);
                     stream.end_due = self.now.tick().saturating_add(ticks_of_ms(wait));
                     let ends = stream.end_due;
                     self.wheel.arm(slot, ends);

@@ -50,10 +50,16 @@ fn publish_on(server: &Server, name: usize) -> Vec<String> {
     ids
 }
 
+/// The `drain_ms` with which so many streams take `window_ms` to end: they take all of it from 10 000 on.
+fn window_for(streams: u64, window_ms: u64) -> u64 {
+    window_ms * 10_000 / streams
+}
+
 #[test]
 fn sigterm_under_load_ends_every_stream_whole_and_delivers_every_202() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("drain_ms", 1_500).set("retry_ms", 1_000).start();
+        let server =
+            Launch::workers(workers).set("drain_ms", window_for(50, 1_500)).set("retry_ms", 1_000).start();
         let streams: Vec<Stream> = (0..50).map(|_| server.subscribe("topic=a")).collect();
         let (departed, accepted, start) = std::thread::scope(|scope| {
             let publishers: Vec<_> = (0..2)
@@ -96,7 +102,7 @@ fn answer_or_refusal(addr: std::net::SocketAddr, request: &str) -> Option<u16> {
 #[test]
 fn draining_server_is_not_ready_and_refuses_newcomers() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("drain_ms", 3_000).start();
+        let server = Launch::workers(workers).set("drain_ms", window_for(12, 3_000)).start();
         let mut streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
         let mut kept = server.connect_control();
         let ready = format!("GET /readyz HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
@@ -124,7 +130,7 @@ fn draining_server_is_not_ready_and_refuses_newcomers() {
 #[test]
 fn publish_in_flight_is_answered_while_draining() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("drain_ms", 2_000).start();
+        let server = Launch::workers(workers).set("drain_ms", window_for(12, 2_000)).start();
         let streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
         let whole = server.publish_bytes("topic=a", "", b"in flight");
         let mut conns: Vec<(usize, Conn)> = (1..whole.len())
@@ -244,7 +250,7 @@ fn stuck_reader_does_not_hold_up_the_drain() {
 #[test]
 fn second_sigterm_stops_now() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("drain_ms", 30_000).start();
+        let server = Launch::workers(workers).set("drain_ms", window_for(30, 10_000)).start();
         let _streams: Vec<Stream> = (0..30).map(|_| server.subscribe("topic=a")).collect();
         server.signal("TERM");
         assert!(server.exit(ms(400)).is_none(), "the drain was not waited for");
@@ -256,7 +262,7 @@ fn second_sigterm_stops_now() {
 #[test]
 fn first_signal_after_a_requested_drain_lets_it_go_on() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("drain_ms", 1_200).start();
+        let server = Launch::workers(workers).set("drain_ms", window_for(12, 1_200)).start();
         let streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
         let request = format!("POST /drain HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
         assert_eq!(server.connect_control().ask(request).status, 202);
@@ -267,7 +273,7 @@ fn first_signal_after_a_requested_drain_lets_it_go_on() {
         }
         assert_eq!(server.exit(SOON).expect("ends").code(), Some(0), "{}", server.log());
     });
-    let server = Launch::workers(1).set("drain_ms", 30_000).start();
+    let server = Launch::workers(1).set("drain_ms", window_for(30, 10_000)).start();
     let _streams: Vec<Stream> = (0..30).map(|_| server.subscribe("topic=a")).collect();
     let request = format!("POST /drain HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
     assert_eq!(server.connect_control().ask(request).status, 202);
@@ -284,4 +290,23 @@ fn sigint_drains_too() {
     server.signal("INT");
     assert_eq!(stream.read_to_end(ms(3_000)).1, Finish::Clean);
     assert_eq!(server.exit(SOON).expect("ends").code(), Some(0));
+}
+
+#[test]
+fn a_drain_of_ten_streams_is_over_at_once() {
+    with_1_and_4_workers(|workers| {
+        let quickest = (0..3).map(|_| {
+            let server = Launch::workers(workers).start();
+            let mut streams: Vec<Stream> = (0..10).map(|_| server.subscribe("topic=a")).collect();
+            let _publisher = server.connect_control();
+            server.signal("TERM");
+            let began = Instant::now();
+            assert_eq!(server.exit(ms(5_000)).expect("ends").code(), Some(0));
+            let took = began.elapsed();
+            streams.iter_mut().for_each(|stream| assert_eq!(stream.read_to_end(SOON).1, Finish::Clean));
+            took
+        });
+        let quickest = quickest.min().expect("three");
+        assert!(quickest < ms(300), "{quickest:?}");
+    });
 }

@@ -73,7 +73,7 @@ def all_of_it(browser, one, path):
 
 def other_states(browser, path):
     """A server without anything, one that drains, one that is gone."""
-    one = server.Server(heartbeat_ms=15_000, drain_ms=20_000)
+    one = server.Server(heartbeat_ms=15_000, drain_ms=3_600_000)
     show(browser, one, 1280, 900, "light")
     whole(browser, path("empty"), 1280, "light")
     show(browser, one, 390, 844, "dark")

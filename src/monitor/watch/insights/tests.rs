@@ -69,17 +69,13 @@ fn each_trouble_is_told_alone() {
         (|it| it.snapshot.totals.lagging = 40, Warning, "40 of 400 subscribers"),
         (|it| it.snapshot.totals.lagging = 3, Warning, "3 subscribers have stopped reading"),
         (
-            |it| it.snapshot.totals.closed[CloseReason::SlowUnacknowledged as usize] = it.mono_ms / 1_000,
+            |it| close(it, CloseReason::SlowUnacknowledged),
             Warning,
             "9 times ended because they acknowledged nothing",
         ),
         (|it| count(it, Count::Gaps), Warning, "9 times"),
         (|it| count(it, Count::Skipped), Warning, "9 times moved to the newest"),
-        (
-            |it| it.snapshot.totals.closed[CloseReason::SlowStalled as usize] = it.mono_ms / 1_000,
-            Warning,
-            "9 times ended because they took nothing",
-        ),
+        (|it| close(it, CloseReason::SlowStalled), Warning, "9 times ended because they took nothing"),
         (|it| it.snapshot.topics = 80, Warning, "80 of 100 topics"),
         (|it| it.snapshot.idempotency_keys = 99, Critical, "99 of 100 idempotency keys"),
         (
@@ -187,6 +183,10 @@ fn slow_deliveries_are_told() {
 }
 
 /// Raises a count by one in each second.
+fn close(sample: &mut WatchSample, reason: CloseReason) {
+    sample.snapshot.totals.closed[reason as usize] = sample.mono_ms / 1_000;
+}
+
 fn count(sample: &mut WatchSample, what: Count) {
     sample.snapshot.totals.counts[what as usize] = sample.mono_ms / 1_000;
 }
