@@ -57,6 +57,6 @@ mod tests {
         totals.refused[0] = 1_000;
         let classes: Vec<_> = count_by_class(&totals).collect();
         assert_eq!(classes, [("request", 5), ("timeout", 3), ("slow", 3), ("upstream", 1), ("host", 0)]);
-        assert_eq!(count_all(&totals), 11);
+        assert_eq!(count_all(&totals), 12);
     }
 }

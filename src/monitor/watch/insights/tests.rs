@@ -1,5 +1,6 @@
 //! Facts about each trouble on a node that is otherwise quiet.
 
+use super::Severity::{Critical, Info, Warning};
 use super::*;
 use crate::base::histogram::{AtomicHistogram, HistogramScale};
 use crate::base::settings::TABLE;
@@ -48,10 +49,11 @@ fn nothing_is_remarked_on_a_quiet_node() {
     );
 }
 
+/// A change of a quiet sample, and the insight that it brings.
+type InsightCase = (fn(&mut WatchSample), Severity, &'static str);
+
 #[test]
 fn each_trouble_is_told_alone() {
-    use Severity::{Critical, Info, Warning};
-    type InsightCase = (fn(&mut WatchSample), Severity, &'static str);
     let rows: [InsightCase; 24] = [
         (
             |it| {
