@@ -249,8 +249,12 @@ fn a_log_that_takes_nothing_turns_readiness_red_until_it_does() {
     log_to(&file);
     server.signal("HUP");
     await_green(&server);
-    let text = std::fs::read_to_string(&file).expect("the log");
-    assert!(text.contains("event=ready"), "{text}");
+    // The log's thread writes the line when it gets to it.
+    let text = || std::fs::read_to_string(&file).expect("the log");
+    while !text().contains("event=ready") {
+        assert!(since.elapsed() < ms(20_000), "{}", text());
+        std::thread::sleep(ms(20));
+    }
     drop(server);
     let _ = std::fs::remove_dir_all(&folder);
 }
