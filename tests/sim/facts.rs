@@ -567,3 +567,17 @@ fn an_answer_that_comes_late_is_not_given_to_the_next_publish_of_its_connection(
     (0..2).for_each(|_| bench.turn(1));
     assert!(bench.read(publisher).contains("order_failed"));
 }
+
+#[test]
+fn an_event_of_another_node_whose_topic_finds_no_room_is_told_as_lost() {
+    let mut bench = Bench::new(Settings { topics_max: 1, history_ms: 1_000, ..Settings::default() });
+    let mut orderer = SeededOrderer::install(&bench.node);
+    let seen = orderer.commit_foreign(&bench.node, bench.now, "kept");
+    orderer.commit_foreign(&bench.node, bench.now, "new");
+    (0..10).for_each(|_| bench.turn(500));
+    let request = format!("GET /events?topic=new&last_event_id={seen} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let subscriber = bench.connect(ListenerKind::Public, request.as_bytes());
+    (0..3).for_each(|_| bench.turn(1));
+    let text = bench.read(subscriber);
+    assert!(text.contains("fanwheel.gap"), "lost in silence: {text}");
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use fanwheel::base::counters::RefusalReason;
 use fanwheel::base::id::EventId;
+use fanwheel::base::time::Now;
 use fanwheel::fanout::hub::{
     NewEvent, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer, PublishReceipt,
 };
@@ -184,6 +185,16 @@ impl SeededOrderer {
         self.forgotten.clear();
         scene.cover.hit_if(lost, Branch::OrderLost);
         lost
+    }
+
+    /// Commits an event of another node to a topic. Returns its id.
+    pub fn commit_foreign(&mut self, node: &Node, now: Now, topic: &str) -> EventId {
+        self.head = self.head.next_after(now.wall_ms);
+        let event = NewEvent { topics: vec![topic.into()], draft: Draft::new(None, None, "x", None) };
+        let events = vec![OrderedEvent { id: self.head, event }];
+        let outcome = node.hub.commit(&mut VecDeque::from([OrderedPublish { events, ticket: None }]), now);
+        assert_eq!(outcome.stop, None, "there is room");
+        self.head
     }
 
     /// Refuses the oldest request that it has not looked at.
