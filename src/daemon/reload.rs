@@ -7,6 +7,7 @@ use crate::base::settings::SettingSpec;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
 use crate::daemon::logging::parse_level;
+use crate::daemon::start::refuse_classes;
 
 /// A setting whose text differs from the one in force.
 #[derive(Debug)]
@@ -19,7 +20,8 @@ struct SettingChange<'a> {
 /// Reads, applies and reports; returns the settings in force afterwards. A setting that needs a restart keeps
 /// its text, so that the next reload reports it again.
 pub(crate) fn reload_settings(inputs: &SettingInputs, running: &ResolvedSettings) -> ResolvedSettings {
-    let wanted = match ResolvedSettings::read_again(inputs) {
+    let read = ResolvedSettings::read_again(inputs);
+    let wanted = match read.and_then(|wanted| refuse_classes(&wanted).map(|()| wanted)) {
         Ok(wanted) => wanted,
         Err(refusal) => {
             error!("event=reload_refused reason={}", LogValue(&refusal.to_string()));
@@ -86,6 +88,8 @@ mod tests {
         assert_eq!((after.settings().workers, after.settings().log_level.as_str()), (2, "debug"));
         let broken = inputs(&file, "log_level = 'loud'\n");
         assert_eq!(reload_settings(&broken, &after).settings().log_level, "debug");
+        let class = "log_level = 'warn'\n[[class]]\nname = 'a'\ntopics = ['a']\nhistory_events = 5\n";
+        assert_eq!(reload_settings(&inputs(&file, class), &after).settings().log_level, "debug");
         let _ = std::fs::remove_file(&file);
     }
 }

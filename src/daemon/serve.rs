@@ -57,6 +57,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     // are.
     let _ = process::keep_files_from_children();
     let resolved = ResolvedSettings::read(inputs)?;
+    start::refuse_classes(&resolved)?;
     let (settings, inherited) = activation::join_listeners(passed, &resolved)?;
     let pending = logging::install_logger(&settings.log_file, logging::parse_level(&settings.log_level))
         .map_err(|os| {

@@ -61,6 +61,27 @@ fn bad_configuration_exits_2_with_one_line_that_names_everything() {
 }
 
 #[test]
+fn a_class_of_topics_is_never_ignored() {
+    let prices = "[[class]]\nname = \"prices\"\ntopics = [\"prices.*\"]\n";
+    let rows: &[(&str, String, &[&str])] = &[
+        ("sound", format!("{prices}history_events = 5\n"), &["prices", "not in force", "config --topic"]),
+        ("no topic", "[[class]]\nname = \"prices\"\ntopics = []\n".to_owned(), &["prices", "topics"]),
+        ("twice", format!("{prices}{prices}"), &["class prices stands also at"]),
+        ("unknown", format!("{prices}hearbeat_ms = 5\n"), &["prices", "hearbeat_ms"]),
+        ("range", format!("{prices}history_events = 0\n"), &["prices", "history_events", "0"]),
+        (
+            "hidden",
+            format!("{prices}[[class]]\nname = \"b\"\ntopics = [\"prices.x\"]\n"),
+            &["prices.x", "prices"],
+        ),
+    ];
+    for (case, text, words) in rows {
+        let path = config_file(&format!("class-{}", case.replace(' ', "-")), text);
+        assert_refused(case, Launch::workers(1).set("config", &path), 2, words);
+    }
+}
+
+#[test]
 fn unknown_flag_exits_2() {
     let (exit, lines) = Launch::workers(1).set("hartbeat_ms", 500).refuse();
     assert_eq!(exit, Some(2), "{lines:?}");

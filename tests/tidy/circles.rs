@@ -115,7 +115,8 @@ fn expand(base: &str, text: &str, paths: &mut Vec<String>) {
 
 #[test]
 fn circles_of_files_are_found() {
-    let rows: &[(&[(&str, &str)], Option<&str>)] = &[
+    type Files<'a> = &'a [(&'a str, &'a str)];
+    let rows: &[(Files<'_>, Option<&str>)] = &[
         (&[("a", "use super::b::B;"), ("b", "use super::c::{C, D};"), ("c", "")], None),
         (&[("a", "use super::b::B;"), ("b", "use crate::fanout::a::A;")], Some("a → b → a")),
         (&[("a", "use super::{b::B, c::C};"), ("b", ""), ("c", "use super::a;")], Some("a → c → a")),
