@@ -9,6 +9,7 @@ pub(crate) mod budget;
 pub(crate) mod conn;
 pub(crate) mod conn_trace;
 mod conn_tracing;
+pub mod connection_budget;
 mod delivery_age;
 mod drain_window;
 pub(crate) mod hash;

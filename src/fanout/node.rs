@@ -2,12 +2,11 @@
 //!
 //! Knows what a worker takes and counts, not what workers do with it.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::budget::SharedBudget;
+use super::connection_budget::ConnectionBudget;
 use super::hash::SeededHash;
 use super::hub::Hub;
 use super::mail::{self, ControlMessage, MailboxReceiver, MailboxSender};
@@ -45,7 +44,7 @@ pub struct Node {
     /// Topics and the publish order.
     pub hub: Hub,
     /// Connections on the public listener.
-    pub connections: SharedBudget,
+    pub connections: ConnectionBudget,
     /// Bytes of publish bodies in flight.
     pub bodies: SharedBudget,
     /// Hash of requests that carry an `Idempotency-Key`.
@@ -61,8 +60,6 @@ pub struct Node {
     public: ListenerPolicy,
     control: ListenerPolicy,
     counters: Vec<Counters>,
-    /// Connections by client address; only when there is a cap.
-    addresses: Mutex<HashMap<IpAddr, usize, SeededHash>>,
     memory_full: AtomicBool,
     draining: AtomicBool,
     stopping: AtomicBool,
@@ -91,7 +88,11 @@ impl Node {
             (0..workers).map(|_| MailboxSender::pair()).unzip();
         let node = Node {
             hub: Hub::new(&settings, mailboxes, start, seed),
-            connections: SharedBudget::new(connections_max),
+            connections: ConnectionBudget::new(
+                connections_max,
+                settings.connections_per_address_max,
+                SeededHash::new(seed ^ 1),
+            ),
             bodies: SharedBudget::new(settings.bodies_bytes_max),
             fingerprints: SeededHash::new(seed ^ 2),
             heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
@@ -101,7 +102,6 @@ impl Node {
             public: ListenerPolicy::from_settings(&settings, ListenerKind::Public),
             control: ListenerPolicy::from_settings(&settings, ListenerKind::Control),
             counters: (0..workers).map(|_| Counters::default()).collect(),
-            addresses: Mutex::new(HashMap::with_hasher(SeededHash::new(seed ^ 1))),
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -285,37 +285,6 @@ impl Node {
             None
         }
     }
-
-    /// Counts a connection of `peer`, an [`address_of`]. Returns false if the address is at its cap.
-    pub fn take_address(&self, peer: IpAddr) -> bool {
-        let mut addresses = self.addresses.lock().expect("a panic ends the process");
-        let held = addresses.entry(peer).or_insert(0);
-        if *held >= self.settings.connections_per_address_max {
-            return false;
-        }
-        *held += 1;
-        true
-    }
-
-    /// Gives a counted connection of `peer` back.
-    pub(crate) fn release_address(&self, peer: IpAddr) {
-        let mut addresses = self.addresses.lock().expect("a panic ends the process");
-        if let Some(held) = addresses.get_mut(&peer) {
-            *held -= 1;
-            if *held == 0 {
-                addresses.remove(&peer);
-            }
-        }
-    }
-}
-
-/// Returns the part of a peer's address that is counted as one: an IPv4 address, even if mapped into IPv6, or
-/// a /64 of IPv6, which one host commonly has all to itself (RFC 4291 §2.5.4).
-pub(crate) fn address_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(peer) => IpAddr::V4(peer),
-        IpAddr::V6(peer) => IpAddr::V6(Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64)),
-    }
 }
 
 impl TickSettings {
@@ -332,27 +301,6 @@ impl TickSettings {
             together: (heartbeat / HEARTBEATS_TOGETHER_SHARE).clamp(1, Tick::MAX / 4),
             stall: ticks_of_ms(settings.stall_ms),
             refusal: ticks_of_ms(REFUSAL_MS),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_of_ipv6_and_an_address_of_ipv4_count_as_one() {
-        let rows = [
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::"),
-            ("2001:db8:1:3::1", "2001:db8:1:3::"),
-            ("::1", "::"),
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-        ];
-        for (peer, counted) in rows {
-            let [peer, counted] = [peer, counted].map(|text| text.parse::<IpAddr>().expect("an address"));
-            assert_eq!(address_of(peer), counted);
         }
     }
 }

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::conn::{Conn, ConnState, Stream};
+use super::connection_budget::address_of;
 use super::heavy_hitters::HeavyHitters;
 use super::hub::{HubGuard, HubState};
-use super::node::address_of;
 use super::seam::{CloseMode, Io};
 use super::survey::{PlacedRow, RankedConnection, Survey, SurveyFindings, SurveyQuestion};
 use super::survey_mail::submit_findings;

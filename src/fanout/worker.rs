@@ -18,13 +18,13 @@ use std::sync::atomic::Ordering;
 use slab::Slab;
 
 pub use super::conn::ConnToken;
-use super::conn::{Conn, ConnLimit, ConnState, ExchangePhase};
+use super::conn::{Conn, ConnState, ExchangePhase};
 use super::conn_trace::ConnTrace;
 use super::drain_window::{DrainWindow, drain_ends_within_ms};
 use super::hash::SeededHash;
 use super::lanes::{LaneQueues, ReadLane, WriteLane};
 use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
-use super::node::{Node, address_of};
+use super::node::Node;
 use super::seam::{CloseMode, Io};
 use super::survey_progress::SurveyWalk;
 use super::topics::LocalTopics;
@@ -180,7 +180,12 @@ impl Worker {
     pub fn open(&mut self, now: Now, listener: ListenerKind, peer: Option<IpAddr>) -> Option<ConnToken> {
         self.now = now;
         self.counters().count(Count::Accepted);
-        let (over, counted) = match self.admit_connection(listener, peer) {
+        let taken = match listener {
+            // The operator's own connections are not limited.
+            ListenerKind::Control => Ok(None),
+            ListenerKind::Public => self.node.connections.try_take(peer),
+        };
+        let (over, counted) = match taken {
             Ok(counted) => (None, counted),
             Err(limit) => (Some(limit), None),
         };
@@ -205,31 +210,6 @@ impl Worker {
         self.queue_read(slot);
         self.trace_opened(slot, peer);
         Some(ConnToken::new(slot, self.generation))
-    }
-
-    /// Takes a new connection's share of the node's budgets and returns its address, if that was counted; or
-    /// the limit that it is over. The operator's own connections are not limited.
-    fn admit_connection(
-        &self,
-        listener: ListenerKind,
-        peer: Option<IpAddr>,
-    ) -> Result<Option<IpAddr>, ConnLimit> {
-        if listener == ListenerKind::Control {
-            return Ok(None);
-        }
-        if !self.node.connections.try_take(1) {
-            return Err(ConnLimit::Node);
-        }
-        if self.node.settings.connections_per_address_max == 0 {
-            return Ok(None);
-        }
-        match peer.map(address_of) {
-            Some(peer) if !self.node.take_address(peer) => {
-                self.node.connections.release(1);
-                Err(ConnLimit::Address)
-            }
-            counted => Ok(counted),
-        }
     }
 
     /// Gives a connection's slot back: the driver could not register its socket and has dropped it.
@@ -559,13 +539,11 @@ impl Worker {
         let age = self.now.tick().saturating_sub(conn.opened);
         self.counters().duration.add(u64::from(age) * TICK_MS, 1);
         self.control_connections -= usize::from(conn.listener == ListenerKind::Control);
+        let counted = self.addresses.get_mut(slot as usize).and_then(Option::take);
         if conn.over_limit().is_some() {
             self.refusals -= 1;
         } else if conn.listener == ListenerKind::Public {
-            self.node.connections.release(1);
-        }
-        if let Some(peer) = self.addresses.get_mut(slot as usize).and_then(Option::take) {
-            self.node.release_address(peer);
+            self.node.connections.release(counted);
         }
         match conn.state {
             ConnState::Idle => {}

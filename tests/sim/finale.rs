@@ -142,7 +142,10 @@ impl World {
         assert_eq!(self.node.surveys.taken(), 0, "a survey has no asker");
         for last in 0..4 {
             for _ in 0..settings.connections_per_address_max {
-                assert!(self.node.take_address([10, 0, 0, last].into()), "an address was not given back");
+                assert!(
+                    self.node.connections.take_address([10, 0, 0, last].into()),
+                    "an address was not given back"
+                );
             }
         }
         let wait_ms = settings.history_ms.max(settings.idempotency_ms).max(TOPIC_LINGER_MS) + 1_000;
