@@ -99,6 +99,13 @@ impl Journal {
         self.bytes -= event.memory_bytes();
     }
 
+    /// Whether the event with this sequence number is kept.
+    pub(crate) fn keeps(&self, sequence: u64) -> bool {
+        let nth = sequence.checked_sub(self.first);
+        let chunk = nth.and_then(|nth| self.chunks.get((nth / CHUNK_EVENTS) as usize)?.as_ref());
+        chunk.is_some_and(|chunk| chunk.slots[((sequence - self.first) % CHUNK_EVENTS) as usize].is_some())
+    }
+
     /// Returns the oldest event. `None` when nothing is kept, or when more empty chunks stand before it than
     /// one call passes: [`Journal::is_empty`] tells.
     pub(crate) fn oldest(&mut self) -> Option<&Arc<SharedFrame>> {
@@ -164,6 +171,8 @@ mod tests {
                     twin.remove(&sequence);
                     journal.remove(sequence);
                 }
+                let asked = prng.below(journal.next_sequence() + 2);
+                assert_eq!(journal.keeps(asked), twin.contains_key(&asked), "seed {seed}, step {step}");
                 let oldest = journal.oldest().map(|event| event.sequence());
                 assert_eq!(oldest, twin.keys().next().copied(), "seed {seed}, step {step}");
                 assert_eq!((journal.events(), journal.is_empty()), (twin.len(), twin.is_empty()));

@@ -143,11 +143,6 @@ impl SharedFrame {
         self.logs.fetch_sub(1, Relaxed) == 1
     }
 
-    /// Whether any log holds it. To be asked under the hub's lock.
-    pub(crate) fn is_in_logs(&self) -> bool {
-        self.logs.load(Relaxed) > 0
-    }
-
     /// Expects so many more rounds. For mails, to be said before the first goes out.
     pub(crate) fn expect_rounds(&self, rounds: u32) {
         self.rounds_left.fetch_add(rounds, Relaxed);
