@@ -1,7 +1,7 @@
 //! Classes of topics: which settings hold for which topics.
 //!
-//! Owns what a class is and which one a topic belongs to: the first that has a matching pattern, else the
-//! default class, whose values are the settings of the whole node. Knows no file and no topic that exists.
+//! Owns what a class is. A topic belongs to the first that has a matching pattern, else to the default class,
+//! whose values are the settings of the whole node. Knows no file and no topic that exists.
 
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::topic::TopicPattern;
@@ -46,12 +46,5 @@ impl ClassSettings {
             slow_policy: settings.slow_policy,
             max_connection_ms: settings.max_connection_ms,
         }
-    }
-}
-
-impl NamedClass {
-    /// The first of its patterns that matches a topic's name.
-    pub fn matching_pattern(&self, topic: &str) -> Option<&TopicPattern> {
-        self.patterns.iter().find(|pattern| pattern.matches(topic))
     }
 }

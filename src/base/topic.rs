@@ -96,46 +96,37 @@ impl TopicPattern {
         if !name.starts_with(&pattern[..self.literal]) {
             return false;
         }
-        let (mut pattern, mut name) = (&pattern[self.literal..], &name[self.literal..]);
-        loop {
-            let (wanted, pattern_rest) = split_segment(pattern);
-            if wanted == b"**" {
-                return true;
-            }
-            let (segment, name_rest) = split_segment(name);
-            if wanted != b"*" && wanted != segment {
-                return false;
-            }
-            match (pattern_rest, name_rest) {
-                ([], []) => return true,
-                ([end, pattern_next @ ..], [other, name_next @ ..]) if end == other => {
-                    (pattern, name) = (pattern_next, name_next);
-                }
-                _ => return false,
-            }
-        }
+        follows(&pattern[self.literal..], &name[self.literal..])
     }
 
     /// Whether it matches every name that `other` matches.
     pub fn covers(&self, other: &TopicPattern) -> bool {
-        let (mut wide, mut narrow) = (self.text.as_bytes(), other.text.as_bytes());
-        loop {
-            let (wide_segment, wide_rest) = split_segment(wide);
-            let (narrow_segment, narrow_rest) = split_segment(narrow);
-            match (wide_segment, narrow_segment) {
-                (b"**", _) => return true,
-                (_, b"**") => return false,
-                (b"*", _) => {}
-                _ if wide_segment == narrow_segment => {}
-                _ => return false,
+        follows(self.text.as_bytes(), other.text.as_bytes()) && (self.is_open() || !other.is_open())
+    }
+
+    /// Whether names of any length match it.
+    fn is_open(&self) -> bool {
+        self.text.ends_with("**")
+    }
+}
+
+/// Whether a text follows a pattern segment by segment. Wildcards of the text stand for themselves.
+fn follows(mut pattern: &[u8], mut text: &[u8]) -> bool {
+    loop {
+        let (wanted, pattern_rest) = split_segment(pattern);
+        if wanted == b"**" {
+            return true;
+        }
+        let (segment, text_rest) = split_segment(text);
+        if wanted != b"*" && wanted != segment {
+            return false;
+        }
+        match (pattern_rest, text_rest) {
+            ([], []) => return true,
+            ([end, pattern_next @ ..], [other, text_next @ ..]) if end == other => {
+                (pattern, text) = (pattern_next, text_next);
             }
-            match (wide_rest, narrow_rest) {
-                ([], []) => return true,
-                ([end, wide_next @ ..], [other, narrow_next @ ..]) if end == other => {
-                    (wide, narrow) = (wide_next, narrow_next);
-                }
-                _ => return false,
-            }
+            _ => return false,
         }
     }
 }
