@@ -54,8 +54,25 @@ impl BudgetShare {
         budget.try_take(amount).then(|| BudgetShare { budget: Arc::clone(budget), amount })
     }
 
+    /// Makes sure that `share` holds at least `amount`; there is none while nothing is held. Returns whether
+    /// so much was left.
+    pub(crate) fn try_cover(
+        share: &mut Option<BudgetShare>,
+        budget: &Arc<SharedBudget>,
+        amount: usize,
+    ) -> bool {
+        match share {
+            Some(share) => share.try_grow_to(amount),
+            None if amount == 0 => true,
+            None => {
+                *share = BudgetShare::try_take(budget, amount);
+                share.is_some()
+            }
+        }
+    }
+
     /// Takes what is missing to `amount`. Returns whether so much was left.
-    pub(crate) fn try_grow_to(&mut self, amount: usize) -> bool {
+    fn try_grow_to(&mut self, amount: usize) -> bool {
         let grows = self.budget.try_take(amount.saturating_sub(self.amount));
         if grows {
             self.amount = self.amount.max(amount);

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use super::budget::{BudgetShare, SharedBudget};
-use crate::base::limits::{LINGER_FREE_BYTES, LINGER_MS, LINGER_TOTAL_MS};
+use crate::base::limits::{KIB, LINGER_FREE_BYTES, LINGER_MS, LINGER_TOTAL_MS};
 use crate::base::time::{Tick, ticks_of_ms};
 
 /// Largest read of a lingering connection without a larger window for the rest of its body.
-const SMALL_REST_BYTES: usize = 64 * 1_024;
+const SMALL_REST_BYTES: usize = 64 * KIB;
 
 /// A connection that was answered and is read on.
 #[derive(Debug)]
@@ -39,14 +39,7 @@ impl Linger {
     pub(super) fn try_throw(&mut self, bytes: usize, budget: &Arc<SharedBudget>) -> bool {
         self.thrown += bytes;
         let cost = self.thrown.saturating_sub(LINGER_FREE_BYTES);
-        match &mut self.charge {
-            Some(charge) => charge.try_grow_to(cost),
-            None if cost == 0 => true,
-            None => {
-                self.charge = BudgetShare::try_take(budget, cost);
-                self.charge.is_some()
-            }
-        }
+        BudgetShare::try_cover(&mut self.charge, budget, cost)
     }
 
     /// Whether so much has come that the rest should come faster.

@@ -53,14 +53,7 @@ impl RequestInput {
         }
         self.bytes.extend_from_slice(more);
         let cost = self.bytes.capacity().saturating_sub(FREE_BYTES);
-        match &mut self.charge {
-            Some(charge) => charge.try_grow_to(cost),
-            None if cost == 0 => true,
-            None => {
-                self.charge = BudgetShare::try_take(budget, cost);
-                self.charge.is_some()
-            }
-        }
+        BudgetShare::try_cover(&mut self.charge, budget, cost)
     }
 }
 
