@@ -251,6 +251,16 @@ pub enum ListenerKind {
     Control,
 }
 
+impl ListenerKind {
+    /// Its name on pages, in queries and in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ListenerKind::Public => "public",
+            ListenerKind::Control => "control",
+        }
+    }
+}
+
 /// Which URLs are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrlProfile {

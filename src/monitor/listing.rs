@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::base::settings::ListenerKind;
 use crate::base::survey::{ConnectionRow, ConnectionsPage, TopicRow, TopicsPage};
 
 /// Writes the page of topics.
@@ -118,10 +117,7 @@ fn connection(row: &ConnectionRow, info: bool) -> ConnectionJson<'_> {
         bytes: row.traffic.map(|traffic| traffic.bytes_sent),
         state: row.state.name(),
         stalled_ms: row.stalled_ms,
-        listener: match row.listener {
-            ListenerKind::Public => "public",
-            ListenerKind::Control => "control",
-        },
+        listener: row.listener.name(),
         info: row.traffic.filter(|_| info).map(|traffic| TcpInfoJson {
             rtt_us: traffic.rtt_us,
             unacked: traffic.unacked,
@@ -135,6 +131,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::base::settings::ListenerKind;
     use crate::base::survey::{
         ConnectionFilter, ConnectionId, ConnectionSort, ConnectionState, ConnectionTraffic, ConnectionsQuery,
         PageRange,

@@ -2,17 +2,13 @@
 
 use crate::base::counters::CLOSED_NAMES;
 use crate::base::logfmt::LogValue;
-use crate::base::settings::ListenerKind;
 use crate::fanout::conn_trace::{ConnDetail, ConnTrace, TraceEvent};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// A line; an address that is not known is a dash.
 pub(crate) fn format_trace(trace: &ConnTrace) -> String {
-    let listener = match trace.listener {
-        ListenerKind::Public => "public",
-        ListenerKind::Control => "control",
-    };
+    let listener = trace.listener.name();
     let id = trace.id;
     match &trace.event {
         TraceEvent::Refused { client, status, code } => {
@@ -65,6 +61,7 @@ impl fmt::Display for DetailFields<'_> {
 mod tests {
     use super::*;
     use crate::base::counters::CloseReason;
+    use crate::base::settings::ListenerKind;
     use crate::base::survey::ConnectionId;
 
     #[test]

@@ -38,8 +38,6 @@ const TOPIC_SORTS: [(&str, TopicSort); 5] = [
     ("rate", TopicSort::Rate),
     ("name", TopicSort::Name),
 ];
-const LISTENERS: [(&str, ListenerKind); 2] =
-    [("public", ListenerKind::Public), ("control", ListenerKind::Control)];
 
 /// The query of `/topics`.
 pub(crate) fn parse_topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
@@ -130,8 +128,8 @@ fn parse_offset(value: &[u8]) -> Result<usize, &'static str> {
 }
 
 fn parse_listener(value: &[u8]) -> Result<ListenerKind, &'static str> {
-    let known = LISTENERS.iter().find(|(word, _)| word.as_bytes() == value);
-    known.map(|(_, kind)| *kind).ok_or("must be public or control")
+    let known = [ListenerKind::Public, ListenerKind::Control];
+    known.into_iter().find(|kind| kind.name().as_bytes() == value).ok_or("must be public or control")
 }
 
 /// Reads the text of a search; an empty one asks for everything, as an empty search field does.
