@@ -58,6 +58,7 @@ use crate::base::id::EventId;
 use crate::base::settings::ListenerKind;
 use crate::base::time::Tick;
 use crate::wire::body::ChunkedDecoder;
+use crate::wire::reply;
 use crate::wire::request::{BatchRequest, PublishRequest};
 
 /// One connection of a worker. Pinned to 64 bytes.
@@ -549,6 +550,12 @@ impl Stream {
     pub(crate) fn own_output_mut(&mut self) -> &mut Vec<u8> {
         self.fall_behind();
         self.pending.get_or_insert_default().bytes.to_mut()
+    }
+
+    /// Tells the client its position, before any further frame. Puts the stream behind.
+    pub(crate) fn queue_position(&mut self) {
+        let (chunked, position) = (self.chunked(), self.position);
+        reply::append_position(self.own_output_mut(), chunked, position);
     }
 
     /// Sends fixed bytes before any further frame. Puts the stream behind.

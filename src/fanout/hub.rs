@@ -266,8 +266,13 @@ impl Hub {
         {
             return Err(RefusalReason::Topics);
         }
+        if self.has_mail_room(&wanted) { Ok(()) } else { Err(RefusalReason::Overload) }
+    }
+
+    /// Whether each worker's mailbox takes so many frames, by the worker's index.
+    fn has_mail_room(&self, wanted: &[usize]) -> bool {
         let fits = |(mailbox, wanted): (&MailboxSender, &usize)| mailbox.free_slots() >= *wanted;
-        if self.mailboxes.iter().zip(&wanted).all(fits) { Ok(()) } else { Err(RefusalReason::Overload) }
+        self.mailboxes.iter().zip(wanted).all(fits)
     }
 
     /// Sends a probe through every mailbox. Returns the workers to wake; when mailboxes are full, or during a

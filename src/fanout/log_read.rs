@@ -16,7 +16,6 @@ use crate::base::id::EventId;
 use crate::base::limits::{READ_BYTES_SHORT, READ_FRAMES_MAX, READ_FRAMES_SHORT};
 use crate::base::settings::SlowPolicy;
 use crate::wire::gap::{GapReason, TopicGap, append_gap_events};
-use crate::wire::reply;
 
 /// Point to which a stream gets when it has taken all that it is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +92,7 @@ impl MissedRead<'_> {
         let gaps = skip_missed(stream, topics, log.hub, slow && policy == SlowPolicy::Skip);
         counters.add(Count::Gaps, gaps);
         if self.primed {
-            let (position, chunked) = (stream.position, stream.chunked());
-            reply::append_position(stream.own_output_mut(), chunked, position);
+            stream.queue_position();
         }
         // A gap has just been told under the same lock, so this time nothing is missed.
         log.read(stream, topics, most, kept)

@@ -251,9 +251,9 @@ impl Worker {
         if stream.is_ending() {
             return;
         }
-        let (chunked, position) = (stream.chunked(), stream.position);
+        let chunked = stream.chunked();
         if owes_id {
-            reply::append_position(stream.own_output_mut(), chunked, position);
+            stream.queue_position();
         }
         if self.node.settings.profile == UrlProfile::Standard {
             reply::append_retry_line(stream.own_output_mut(), chunked, retry_ms);
@@ -289,9 +289,9 @@ fn queue_heartbeat(conn: &mut Conn, wall_ms: u64, tick: Tick) {
     let owes_id = conn.take_owed_id();
     let ConnState::Streaming(stream) = &mut conn.state else { return };
     stream.last_write = tick;
-    let (chunked, position) = (stream.chunked(), stream.position);
+    let chunked = stream.chunked();
     if owes_id {
-        reply::append_position(stream.own_output_mut(), chunked, position);
+        stream.queue_position();
     }
     if stream.has_clock() {
         reply::append_clock_event(stream.own_output_mut(), chunked, wall_ms);

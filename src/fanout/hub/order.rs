@@ -31,7 +31,6 @@ use crate::base::limits::{COMMIT_EVENTS_PER_HOLD, EVICTIONS_PER_CALL, IN_FLIGHT_
 use crate::base::time::Now;
 use crate::fanout::budget::{BudgetShare, SharedBudget};
 use crate::fanout::idempotency::IdempotencyKey;
-use crate::fanout::mail::MailboxSender;
 use crate::fanout::token::Asker;
 
 /// A place outside of the hub where publishes get their order.
@@ -231,8 +230,7 @@ impl Hub {
             let interested = event.topics.iter().fold(0, |mask, name| mask | interest(name));
             set_bits(interested).for_each(|worker| wanted[worker] += 1);
         }
-        let fits = |(mailbox, wanted): (&MailboxSender, &usize)| mailbox.free_slots() >= *wanted;
-        (!self.mailboxes.iter().zip(&wanted).all(fits)).then_some(CommitStop::NoRoom)
+        (!self.has_mail_room(&wanted)).then_some(CommitStop::NoRoom)
     }
 
     /// Commits an event that cannot be refused. A topic for which there is no room here has no subscriber
