@@ -3,26 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::base::id::IdTag;
 use crate::base::prng::Prng;
-use crate::base::settings::Settings;
-use crate::base::time::Now;
+use crate::fanout::hub::tests::{at, hub};
 use crate::fanout::hub::{Hub, NewEvent};
-use crate::fanout::mail::MailboxSender;
 use crate::wire::frame::Draft;
 use crate::wire::request::StreamStart;
 
 const TOPICS: u64 = 12;
 
-fn at(ms: u64) -> Now {
-    Now { mono_ms: ms, mono_us: ms * 1_000, wall_ms: 1_000 + ms }
-}
-
 /// A hub whose events are in one topic each, or in many, and that has forgotten some.
 fn filled_hub(prng: &mut Prng) -> (Hub, Vec<u32>) {
-    let settings = Settings { history_events: 1 + prng.below(60) as usize, ..Settings::default() };
-    let (mailboxes, _inboxes): (Vec<_>, Vec<_>) = (0..1).map(|_| MailboxSender::pair()).unzip();
-    let hub = Hub::new(&settings, mailboxes, EventId::start_of_run(1_000, IdTag::from_random(7)), 7);
+    let history_events = 1 + prng.below(60) as usize;
+    let (hub, _inboxes) = hub(|settings| settings.history_events = history_events);
     let names: Vec<Box<str>> = (0..TOPICS).map(|nth| nth.to_string().into()).collect();
     let joined = hub.subscribe(0, &names, &StreamStart::Now, at(1)).expect("there is room");
     let share = prng.below(101);
@@ -38,6 +30,12 @@ fn filled_hub(prng: &mut Prng) -> (Hub, Vec<u32>) {
     (hub, indices)
 }
 
+/// All events that these topics keep.
+fn kept_ids(hub: &HubState, indices: &[u32]) -> BTreeSet<EventId> {
+    let ids = |index: &u32| hub.log(*index).frames().iter().map(|frame| frame.id());
+    indices.iter().flat_map(ids).collect()
+}
+
 #[test]
 fn a_walk_finds_each_event_once_in_order_however_often_it_is_cut() {
     for seed in 0..200 {
@@ -45,8 +43,7 @@ fn a_walk_finds_each_event_once_in_order_however_often_it_is_cut() {
         let (hub, all) = filled_hub(&mut prng);
         let indices = &all[..1 + prng.below(TOPICS) as usize];
         let hub = hub.lock();
-        let ids = |index: &u32| hub.log(*index).frames().iter().map(|frame| frame.id());
-        let twin: BTreeSet<EventId> = indices.iter().flat_map(ids).collect();
+        let twin = kept_ids(&hub, indices);
         let nth = prng.below(twin.len() as u64 + 1) as usize;
         let mut position = twin.iter().nth(nth).copied().unwrap_or(EventId::ZERO);
         let expected: Vec<EventId> = twin.range(position..).filter(|id| **id > position).copied().collect();
@@ -76,8 +73,7 @@ fn a_search_finds_the_position_before_the_newest_in_slices_of_any_length() {
         let (hub, all) = filled_hub(&mut prng);
         let indices = &all[..1 + prng.below(TOPICS) as usize];
         let hub = hub.lock();
-        let ids = |index: &u32| hub.log(*index).frames().iter().map(|frame| frame.id());
-        let twin: BTreeSet<EventId> = indices.iter().flat_map(ids).collect();
+        let twin = kept_ids(&hub, indices);
         for count in [0, 1, 2, prng.below(100) as usize, twin.len(), twin.len() + 1] {
             let expected = twin.iter().rev().nth(count).copied().unwrap_or(EventId::ZERO);
             let mut search = NewestSearch::new(count);

@@ -184,11 +184,12 @@ fn slow_deliveries_are_told() {
     assert!(matches!(&found[..], [(Severity::Warning, text)] if text.contains("took 2.0 s")), "{found:?}");
 }
 
-/// Raises a count by one in each second.
+/// Raises a count of closings by one in each second.
 fn close(sample: &mut WatchSample, reason: CloseReason) {
     sample.snapshot.totals.closed[reason as usize] = sample.mono_ms / 1_000;
 }
 
+/// Raises a count by one in each second.
 fn count(sample: &mut WatchSample, what: Count) {
     sample.snapshot.totals.counts[what as usize] = sample.mono_ms / 1_000;
 }
