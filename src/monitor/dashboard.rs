@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Name, type and bytes of each file.
-const FILES: [(&str, &str, &[u8]); 18] = [
+const FILES: [(&str, &str, &[u8]); 21] = [
     ("index.html", HTML, include_bytes!("dashboard/index.html")),
     ("style.css", STYLE, include_bytes!("dashboard/style.css")),
     ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
@@ -22,12 +22,15 @@ const FILES: [(&str, &str, &[u8]); 18] = [
     ("events.js", SCRIPT, include_bytes!("dashboard/events.js")),
     ("figures.js", SCRIPT, include_bytes!("dashboard/figures.js")),
     ("format.js", SCRIPT, include_bytes!("dashboard/format.js")),
+    ("marks.js", SCRIPT, include_bytes!("dashboard/marks.js")),
     ("operator_actions.js", SCRIPT, include_bytes!("dashboard/operator_actions.js")),
+    ("page_memory.js", SCRIPT, include_bytes!("dashboard/page_memory.js")),
     ("pages.js", SCRIPT, include_bytes!("dashboard/pages.js")),
     ("plots.js", SCRIPT, include_bytes!("dashboard/plots.js")),
     ("source.js", SCRIPT, include_bytes!("dashboard/source.js")),
     ("stalled_readers.js", SCRIPT, include_bytes!("dashboard/stalled_readers.js")),
     ("theme.js", SCRIPT, include_bytes!("dashboard/theme.js")),
+    ("time_series.js", SCRIPT, include_bytes!("dashboard/time_series.js")),
     ("uplot.js", SCRIPT, include_bytes!("../../vendor/uplot/uPlot.iife.min.js")),
     ("uplot.css", STYLE, include_bytes!("../../vendor/uplot/uPlot.min.css")),
     ("uplot-licence.txt", TEXT, include_bytes!("../../vendor/uplot/LICENSE")),

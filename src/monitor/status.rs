@@ -24,6 +24,8 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "state": if snapshot.draining { "draining" } else { "serving" },
         "now_ms": last.wall_ms,
         "uptime_ms": snapshot.uptime_ms,
+        "started_ms": watch.bounds().started_ms,
+        "draining_since_ms": watch.draining_since_ms(),
         "ready": {
             "ok": last.readiness.ok,
             "reason": last.readiness.reason,
@@ -246,6 +248,20 @@ mod tests {
             watch.push(WatchSample { mono_ms: second * 1_000, wall_ms, ..WatchSample::default() });
         }
         assert_eq!(series(&watch)["at_ms"], json!([897_000, 898_000, 899_000, 900_000]));
+    }
+
+    #[test]
+    fn start_and_drain_have_moments_that_stay() {
+        let mut watch = Watch::new(WatchBounds { started_ms: 50_000, ..WatchBounds::default() });
+        let mut moments = |draining: bool, wall_ms: u64| {
+            let snapshot = Snapshot { draining, ..Snapshot::default() };
+            watch.push(WatchSample { wall_ms, snapshot: snapshot.clone(), ..WatchSample::default() });
+            let page = object(&snapshot, &watch);
+            [page["started_ms"].clone(), page["draining_since_ms"].clone()]
+        };
+        assert_eq!(moments(false, 51_000), [json!(50_000), Value::Null]);
+        assert_eq!(moments(true, 52_000), [json!(50_000), json!(52_000)]);
+        assert_eq!(moments(true, 53_000), [json!(50_000), json!(52_000)]);
     }
 
     #[test]

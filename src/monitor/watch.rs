@@ -84,6 +84,8 @@ pub(crate) struct Watch {
     last: WatchSample,
     /// Resident bytes of the first sample, when there was no connection.
     empty_server_bytes: Option<u64>,
+    /// Unix milliseconds of the first sample of a drain.
+    draining_since_ms: Option<u64>,
     alerts: AlertRules,
 }
 
@@ -97,6 +99,7 @@ impl Watch {
             leaks: LeakJudge::default(),
             last: WatchSample::default(),
             empty_server_bytes: None,
+            draining_since_ms: None,
             alerts: AlertRules::default(),
         }
     }
@@ -113,6 +116,9 @@ impl Watch {
         });
         self.leaks.push(&sample);
         self.empty_server_bytes.get_or_insert(sample.host.resident_bytes);
+        if sample.snapshot.draining {
+            self.draining_since_ms.get_or_insert(sample.wall_ms);
+        }
         self.last = sample;
     }
 
@@ -137,6 +143,11 @@ impl Watch {
     /// Returns the limits that do not change.
     pub(crate) fn bounds(&self) -> &WatchBounds {
         &self.bounds
+    }
+
+    /// Returns the beginning of the drain in Unix milliseconds; none while the server serves.
+    pub(crate) fn draining_since_ms(&self) -> Option<u64> {
+        self.draining_since_ms
     }
 
     /// Returns the newest sample.

@@ -6,6 +6,7 @@ Each scenario opens the page of its own server; after each the browser's console
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from urllib.parse import quote
@@ -35,6 +36,31 @@ SUBMIT = """const [id, values] = arguments, form = document.getElementById(id);
   form.requestSubmit()"""
 ASKED = """return performance.getEntriesByType("resource")
   .filter((entry) => entry.name.includes(arguments[0])).length"""
+#: The marks in words, newest first, without their signs and times.
+MARKS = """return [...document.querySelectorAll("#marks li span")].map((one) =>
+  one.textContent.trim().split(" ").slice(1).join(" "))"""
+#: Dots on the first curve that have the colour of a start's mark, and the columns they are in.
+MARK_DOTS = """const canvas = document.querySelector("#plots canvas"), sample = document.createElement("canvas");
+  const pen = sample.getContext("2d");
+  pen.fillStyle = getComputedStyle(document.querySelector("#marks .mark-start")).color;
+  pen.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = pen.getImageData(0, 0, 1, 1).data;
+  const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const columns = new Map();
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at] !== red || data[at + 1] !== green || data[at + 2] !== blue || data[at + 3] !== 255) continue;
+    const column = (at / 4) % width;
+    columns.set(column, (columns.get(column) ?? 0) + 1);
+  }
+  return [...columns.values()].filter((dots) => dots > 40).length"""
+#: Moves over the first curve from its right end to its left; returns the moments and values it told.
+HOVERED = """const over = document.querySelector("#plots .u-over"), box = over.getBoundingClientRect(), told = [];
+  for (let x = box.right - 1; x > box.left; x -= 1) {
+    over.dispatchEvent(new MouseEvent("mousemove", { bubbles: true, clientX: x, clientY: box.top + 9 }));
+    told.push([document.querySelector("#plots .moment").textContent,
+      document.querySelector("#plots .legend .value").textContent]);
+  }
+  return told"""
 SCRIPT_TOPIC = "<script>alert(1)</script>"
 HOSTILE_AGENT = "<img src=x onerror=alert(2)>"
 
@@ -209,6 +235,48 @@ def survives_a_restart(world):
     if "min" in uptime or float(uptime.split("up ")[1].split()[0]) > 30:
         raise Failure(f"the page shows the first process: {uptime}")
     quiet_console(browser, but=["net::ERR_"])
+
+
+def restarts_are_marks_that_stay(world):
+    """A kill and a start are a mark on the curves and in words; both outlive a reload of the page."""
+    browser = opened(world)
+    crowd(world, "before", 40)
+    await_figure(browser, "Subscribers", "41")
+    time.sleep(1.5)
+    world.server.kill()
+    time.sleep(1)
+    world.server.start()
+    twice = ["server started"] * 2
+    marks = browser.wait("second start", MARKS.replace("return", "const marks =") +
+                         "; return marks.length > 1 && marks", seconds=15)
+    expect("marks", marks, twice)
+    browser.open("about:blank")
+    browser.open(f"http://127.0.0.1:{world.server.control_port}/")
+    browser.wait("live numbers", LIVE)
+    expect("marks after a reload", browser.run(MARKS), twice)
+    expect("marks on the curve", browser.run(MARK_DOTS), 2)
+    told = browser.run(HOVERED)
+    if not any(number(value) > 40 for _, value in told if value[0].isdigit()):
+        raise Failure(f"the curve has forgotten the time before the restart: {told[:20]}")
+    if not any(moment.endswith("server started") for moment, _ in told):
+        raise Failure("the cursor does not name the mark")
+    quiet_console(browser, but=["net::ERR_"])
+
+
+def alerts_and_drains_are_marks(world):
+    """An alert that fires and a drain that begins are marks like a start."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+        config.write('[[alerts]]\nname = "anyone"\nmetric = "subscribers_open"\nabove = 0\n')
+        config.flush()
+        server, _ = world.serve(drain_ms=2_800_000, config=config.name)
+        crowd(world, "a", 20, server=server)
+        browser = opened(world, server=server)
+        wanted = ["alert anyone firing", "server started"]
+        browser.wait("mark of the alert", MARKS + ".join() === arguments[0]", ",".join(wanted))
+        expect("drain", server.request("POST", "/drain")[0], 202)
+        browser.wait("mark of the drain", MARKS + ".join() === arguments[0]",
+                     ",".join(["drain began", *wanted]))
+        quiet_console(browser, but=["net::ERR_"])
 
 
 def drain_is_shown(world):
@@ -425,7 +493,8 @@ class Dashboard(Client):
 
     name = "dashboard"
     browser = None
-    scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart, drain_is_shown,
+    scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart,
+                 restarts_are_marks_that_stay, alerts_and_drains_are_marks, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
                  readers_that_stop_are_named_while_they_do,

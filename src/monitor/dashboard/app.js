@@ -4,7 +4,9 @@ import { Alarms } from "./alarms.js";
 import { Table, byId, setText } from "./dom.js";
 import { Figures } from "./figures.js";
 import { count, duration, percent, perSecond, spaceWords } from "./format.js";
+import { Marks } from "./marks.js";
 import { startForms } from "./operator_actions.js";
+import { keepSeen, recallSeen } from "./page_memory.js";
 import { createClientsTable, createTopicsTable } from "./pages.js";
 import { Plots } from "./plots.js";
 import { StatusSource } from "./source.js";
@@ -88,7 +90,10 @@ function start() {
   const alarms = new Alarms();
   const stalled = new StalledReaders();
   const figures = new Figures(byId("figures-list"));
-  const plots = new Plots(byId("plots-grid"));
+  const seen = recallSeen();
+  const marks = new Marks(byId("marks"), seen.marks);
+  const plots = new Plots(byId("plots-grid"), marks, seen.curves);
+  keepSeen(() => ({ marks: marks.toKept(), curves: plots.toKept() }));
   const workers = createWorkersTable();
   const closed = new ReasonTable(byId("closed"), "No connection has ended yet.");
   const refused = new ReasonTable(byId("refused"), "Nothing has been refused.");
@@ -100,7 +105,7 @@ function start() {
   createTopicsTable();
   startForms();
   new StatusSource({
-    onSeries: (series) => plots.replaceSeries(series),
+    onSeries: (series) => plots.takeRecord(series),
     onAge: (ms, error) => alarms.showAge(ms, error, OLD_MS),
     onStatus: (status) => {
       // A newer server has taken the place of the old one: its own page knows its numbers.

@@ -1,12 +1,18 @@
-// Draws the last five minutes. Owns the data of all plots, which share one time axis and one cursor.
+// Draws the last five minutes, with the marks on them. All plots share one time axis and one cursor.
 
 import { createElement, setText } from "./dom.js";
 import {
   NONE, bytes, compactNumber, count, decimal, duration, minute, percent, perSecond, time,
 } from "./format.js";
+import { Marks } from "./marks.js";
+import { TimeSeries } from "./time_series.js";
 
 const SPAN_S = 300;
-const HEIGHT = 150;
+const HEIGHT = 162;
+/** Room for the signs of marks above the curves, in pixels of the page. */
+const SIGNS_HEIGHT = 14;
+/** Distance from a mark within which the cursor names it. */
+const NEAR_PX = 6;
 
 const PLOTS = [
   { title: "Connections", axis: compactNumber, whole: true, series: [
@@ -33,6 +39,9 @@ const PLOTS = [
   ] },
 ];
 
+/** Functions of a status by key: the newest value of each curve. */
+const NOW = new Map(PLOTS.flatMap((spec) => spec.series.map(({ key, now }) => [key, now])));
+
 function axisDuration(ms) {
   return ms >= 1000 ? `${decimal(ms / 1000)} s` : `${compactNumber(ms)} ms`;
 }
@@ -43,8 +52,9 @@ function colourOf(element, property = "color") {
 }
 
 class Plot {
-  constructor(parent, spec) {
+  constructor(parent, spec, marks) {
     this.spec = spec;
+    this.marks = marks;
     this.values = spec.series.map(() => createElement("b", "value", NONE));
     this.markers = spec.series.map((_, index) => createElement("i", `marker series-${index + 1}`));
     const legend = spec.series.map((series, index) =>
@@ -61,6 +71,7 @@ class Plot {
   /** Draws the plot at the start and after a change of theme. */
   build(data) {
     this.chart?.destroy();
+    this.markColours = Marks.colours();
     this.chart = new uPlot(this.options(), data, this.canvas);
     this.show(null);
   }
@@ -72,6 +83,7 @@ class Plot {
     return {
       width: Math.max(this.canvas.clientWidth, 120),
       height: HEIGHT,
+      padding: [SIGNS_HEIGHT + 4, 8, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "all" }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { x: { time: true, range: (_, __, newest) => [newest - SPAN_S, newest] },
@@ -90,8 +102,37 @@ class Plot {
         width: 1.75,
         points: { show: false },
       }))],
-      hooks: { setCursor: [(chart) => this.show(chart.cursor.idx)] },
+      hooks: {
+        draw: [(chart) => this.drawMarks(chart)],
+        setCursor: [(chart) => this.show(chart.cursor.idx)],
+      },
     };
+  }
+
+  drawMarks({ ctx, bbox, scales, valToPos }) {
+    const pixels = devicePixelRatio;
+    ctx.save();
+    ctx.font = `${11 * pixels}px system-ui, sans-serif`;
+    ctx.textAlign = "center";
+    ctx.lineWidth = pixels;
+    ctx.setLineDash([3 * pixels, 3 * pixels]);
+    for (const { second, kind, sign } of this.marks.since(scales.x.min ?? Infinity)) {
+      const x = Math.round(valToPos(second, "x", true)) + 0.5;
+      ctx.strokeStyle = ctx.fillStyle = this.markColours[kind];
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.fillText(sign, x, bbox.top - 3 * pixels);
+    }
+    ctx.restore();
+  }
+
+  /** Returns the newest mark near the cursor in words, or nothing. */
+  markAt({ cursor, scales, valToPos }) {
+    const near = ({ second }) => Math.abs(valToPos(second, "x") - cursor.left) <= NEAR_PX;
+    const mark = this.marks.since(scales.x.min ?? Infinity).reverse().find(near);
+    return mark ? `${time(mark.ms)} ${mark.text}` : "";
   }
 
   /** Shows the values at the cursor, or the newest ones. */
@@ -100,7 +141,7 @@ class Plot {
     const data = this.chart.data;
     const hovered = index !== null && index !== undefined && this.chart.cursor.left >= 0;
     const at = hovered ? index : data[0].length - 1;
-    setText(this.moment, hovered ? time(data[0][at] * 1000) : "");
+    setText(this.moment, hovered ? this.markAt(this.chart) || time(data[0][at] * 1000) : "");
     this.spec.series.forEach((series, nth) => {
       setText(this.values[nth], at < 0 ? NONE : series.text(data[nth + 1][at] ?? undefined));
     });
@@ -125,13 +166,14 @@ function axisTop(most, { binary, whole }) {
   return step * tops.find((top) => step * top >= most * 1.02 || top === tops.at(-1));
 }
 
-/** Owns all plots and their data. */
+/** Owns all plots and their data, and the marks on them. */
 export class Plots {
-  constructor(parent) {
-    this.keys = PLOTS.flatMap((spec) => spec.series.map((series) => series.key));
-    this.times = [];
-    this.columns = new Map(this.keys.map((key) => [key, []]));
-    this.plots = PLOTS.map((spec) => new Plot(parent, spec));
+  constructor(parent, marks, kept) {
+    this.marks = marks;
+    const keys = PLOTS.flatMap((spec) => spec.series.map((series) => series.key));
+    this.series = new TimeSeries(keys, { spanSeconds: SPAN_S, stepSeconds: 1 });
+    if (Array.isArray(kept?.at_ms)) this.series.takeRecord(kept);
+    this.plots = PLOTS.map((spec) => new Plot(parent, spec, marks));
     const observer = new ResizeObserver(() => this.plots.forEach((plot) => plot.resize()));
     observer.observe(parent);
     this.rebuild();
@@ -142,40 +184,20 @@ export class Plots {
   }
 
   dataOf(spec) {
-    return [this.times, ...spec.series.map((series) => this.columns.get(series.key))];
+    return this.series.dataOf(spec.series.map((series) => series.key));
   }
 
-  /** Replaces all data by the server's record of the last five minutes. */
-  replaceSeries(series) {
-    this.times = [];
-    for (const key of this.keys) this.columns.set(key, []);
-    series.at_ms.forEach((ms, index) => this.append(ms / 1000, ({ key }) => series[key]?.[index] ?? null));
+  /** Takes the server's record of the last five minutes. */
+  takeRecord(record) {
+    this.series.takeRecord(record);
     this.draw();
   }
 
   /** Appends the values of one status. */
   addStatus(status) {
-    const second = status.now_ms / 1000;
-    const last = this.times.at(-1);
-    if (last !== undefined && second - last < 0.5) return;
-    this.append(second, (series) => series.now(status) ?? null);
+    this.marks.addStatus(status);
+    this.series.append(status.now_ms / 1000, (key) => NOW.get(key)(status));
     this.draw();
-  }
-
-  /** Appends values; missing seconds stay a gap in the curve. */
-  append(second, valueOf) {
-    const last = this.times.at(-1);
-    if (last !== undefined && second - last > 3) this.push(last + 1, () => null);
-    this.push(second, valueOf);
-  }
-
-  push(second, valueOf) {
-    this.times.push(second);
-    for (const series of PLOTS.flatMap((spec) => spec.series)) {
-      this.columns.get(series.key).push(valueOf(series));
-    }
-    const from = this.times.findIndex((at) => at > second - SPAN_S);
-    if (from > 0) [this.times, ...this.columns.values()].forEach((column) => column.splice(0, from));
   }
 
   draw() {
@@ -183,5 +205,11 @@ export class Plots {
       plot.chart.setData(this.dataOf(plot.spec));
       plot.show(plot.chart.cursor.idx);
     }
+    this.marks.listSince((this.series.times.at(-1) ?? 0) - SPAN_S);
+  }
+
+  /** Returns the curves, to be kept. */
+  toKept() {
+    return this.series.toRecord();
   }
 }

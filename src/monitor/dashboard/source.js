@@ -12,8 +12,6 @@ const REQUEST_EACH_MS = 2000;
 const REQUEST_HIDDEN_EACH_MS = 10_000;
 const ANSWER_TIMEOUT_MS = 5000;
 const CHECK_EACH_MS = 500;
-/** Uptimes differ by less without a restart: a request has that of its moment, the stream an older one. */
-const UPTIME_SLACK_MS = 1500;
 /** Gap between statuses that is filled from the server's own series. */
 const HOLE_MS = 3500;
 
@@ -98,7 +96,7 @@ export class StatusSource {
   /** Takes a status if it is new by the server's own clock: a stuck main thread repeats its last one. */
   acceptStatus(status) {
     const before = this.newest;
-    const restarted = before !== null && status.uptime_ms < before.uptime_ms - UPTIME_SLACK_MS;
+    const restarted = before !== null && status.started_ms !== before.started_ms;
     const step = before === null ? 0 : status.now_ms - before.now_ms;
     if (restarted || step > HOLE_MS || step < -HOLE_MS) this.wantsSeries = true;
     if (this.heardAt === null || step !== 0) this.heardAt = performance.now();
