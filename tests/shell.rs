@@ -79,7 +79,7 @@ fn status(mut stream: impl Read + Write) -> u16 {
 
 fn settings(listen: &[&str], workers: usize) -> Settings {
     let listen = listen.iter().map(|&text| text.to_owned()).collect();
-    Settings { listen, control: "127.0.0.1:0".to_owned(), workers, ..Settings::default() }
+    Settings { listen, control: vec!["127.0.0.1:0".to_owned()], workers, ..Settings::default() }
 }
 
 #[test]

@@ -91,7 +91,12 @@ pub const TABLE: &[SettingSpec] = &[
         "0.0.0.0:8080",
         "public listeners: ADDR:PORT, [ADDR6]:PORT or unix:/path",
     ),
-    row("control", SettingKind::Text, "127.0.0.1:8081", "control listener; empty for none"),
+    row(
+        "control",
+        SettingKind::List,
+        "127.0.0.1:8081",
+        "control listeners, in the same forms; empty for none",
+    ),
     row("control_names", SettingKind::List, "", "further Host names that the control listener answers to"),
     row(
         "profile",
@@ -308,7 +313,7 @@ pub enum SlowPolicy {
 #[allow(missing_docs)]
 pub struct Settings {
     pub listen: Vec<String>,
-    pub control: String,
+    pub control: Vec<String>,
     pub control_names: Vec<String>,
     pub profile: UrlProfile,
     pub workers: usize,
@@ -367,7 +372,7 @@ impl Settings {
         let size = |name: &str| usize::try_from(int(name)).expect("bounded by the table, 64-bit hosts only");
         Settings {
             listen: split_list(text("listen")),
-            control: text("control").to_owned(),
+            control: split_list(text("control")),
             control_names: split_list(text("control_names")),
             profile: match text("profile") {
                 "broadcast-benchmark" => UrlProfile::BroadcastBenchmark,

@@ -100,13 +100,12 @@ fn addresses_overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
 fn check_listeners(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     let (listen, control) = (resolved.entry("listen"), resolved.entry("control"));
     let texts = split_list(&listen.text);
-    let control_texts = [control.text.clone()];
-    let control_texts = control_texts.iter().filter(|text| !text.is_empty());
+    let control_texts = split_list(&control.text);
     if texts.is_empty() {
         return refuse_value(listen, "", "at least one address");
     }
     let mut seen: Vec<(ListenAddress, &ResolvedEntry, &str)> = Vec::new();
-    let all = texts.iter().map(|text| (listen, text)).chain(control_texts.map(|text| (control, text)));
+    let all = texts.iter().map(|text| (listen, text)).chain(control_texts.iter().map(|text| (control, text)));
     for (entry, text) in all {
         let Some(place) = ListenAddress::parse(text) else {
             let allowed = format!(

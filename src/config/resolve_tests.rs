@@ -212,6 +212,7 @@ fn listeners_need_an_address_each() {
         &[("listen", "127.0.0.1:8080"), ("listen", "127.0.0.2:8080")],
         &[("listen", "0.0.0.0:8080"), ("listen", "[::1]:8080")],
         &[("listen", "0.0.0.0:8080"), ("listen", "[::]:8080"), ("control", "")],
+        &[("control", "127.0.0.1:8081"), ("control", "10.0.0.7:8081"), ("control", "unix:/run/c")],
     ];
     for flags in good {
         assert!(ResolvedSettings::read(&inputs(flags, &[])).is_ok(), "{flags:?}");
@@ -223,6 +224,8 @@ fn listeners_need_an_address_each() {
         &[("listen", "127.0.0.1:9"), ("listen", "127.0.0.1:9")],
         &[("listen", "unix:/run/a"), ("control", "unix:/run/a")],
         &[("listen", "0.0.0.0:8081")],
+        &[("control", "0.0.0.0:9"), ("control", "127.0.0.1:9")],
+        &[("listen", "127.0.0.1:9"), ("control", "127.0.0.1:8"), ("control", "127.0.0.1:9")],
     ];
     for flags in overlapping {
         let line = refusal(flags, &[]);

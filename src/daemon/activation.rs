@@ -21,7 +21,7 @@ const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and 
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
-/// The name that makes a socket the control listener.
+/// The name that makes a socket a control listener.
 const CONTROL: &str = "control";
 /// Variables that are removed even when meant for another process, so that no child takes them for its own.
 const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
@@ -77,7 +77,7 @@ fn passed_names(
 }
 
 /// Makes listeners of passed descriptors and returns the settings that go with them. A default address gives
-/// way to a socket of its kind; the control listener answers to a control socket's own address.
+/// way to a socket of its kind; control listeners answer to the addresses of all of them.
 ///
 /// # Errors
 /// When a descriptor is not a listening stream socket.
@@ -86,12 +86,12 @@ pub(crate) fn join_listeners(
     resolved: &ResolvedSettings,
 ) -> Result<(Settings, Vec<InheritedSocket>), CommandFailure> {
     let mut settings = resolved.settings();
-    let control = ListenAddress::parse(&settings.control);
+    let control: Vec<_> = settings.control.iter().filter_map(|text| ListenAddress::parse(text)).collect();
     let mut sockets = Vec::with_capacity(passed.len());
     for PassedSocket { number, name, file } in passed {
         let mut socket =
             InheritedSocket::new(number, name, file).map_err(|error| start::start_failure(&error))?;
-        if socket.name == CONTROL || Some(&socket.address) == control.as_ref() {
+        if socket.name == CONTROL || control.contains(&socket.address) {
             socket.listener = ListenerKind::Control;
         }
         sockets.push(socket);
@@ -101,17 +101,13 @@ pub(crate) fn join_listeners(
     if default("listen") && sockets.iter().any(|socket| socket.listener == ListenerKind::Public) {
         settings.listen.clear();
     }
-    for socket in sockets.iter().filter(|socket| socket.listener == ListenerKind::Control) {
-        if let ListenAddress::Tcp(address) = &socket.address {
-            settings.control_names.push(address.ip().to_string());
-        }
+    let own: Vec<_> = sockets.iter().filter(|socket| socket.listener == ListenerKind::Control).collect();
+    if default("control") && !own.is_empty() {
+        settings.control.clear();
     }
-    let first = sockets.iter().find(|socket| socket.listener == ListenerKind::Control);
-    if let Some(first) = first
-        && (default("control") || settings.control.is_empty())
-    {
-        settings.control = first.address.to_string();
-    }
+    // Named as well, so that its Host is answered; what a passed socket serves is not bound again.
+    let unnamed = own.iter().filter(|socket| !control.contains(&socket.address));
+    settings.control.extend(unnamed.map(|socket| socket.address.to_string()));
     Ok((settings, sockets))
 }
 
@@ -167,22 +163,24 @@ mod tests {
         let (settings, sockets) = join_listeners(vec![public], &resolved(&[])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Public);
         assert!(settings.listen.is_empty());
-        assert_eq!(settings.control, "127.0.0.1:8081");
+        assert_eq!(settings.control, ["127.0.0.1:8081"]);
 
         let (named, address) = passed(CONTROL);
         let (settings, sockets) =
             join_listeners(vec![named], &resolved(&[("listen", "127.0.0.1:9")])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Control);
         assert_eq!(settings.listen, ["127.0.0.1:9"]);
-        assert_eq!((settings.control, settings.control_names), (address, vec!["127.0.0.1".to_owned()]));
+        assert_eq!(settings.control, [address]);
 
-        let (named, _) = passed(CONTROL);
+        let (named, address) = passed(CONTROL);
         let (settings, _) = join_listeners(vec![named], &resolved(&[("control", "127.0.0.1:9")])).unwrap();
-        assert_eq!(settings.control, "127.0.0.1:9");
+        assert_eq!(settings.control, ["127.0.0.1:9", &address]);
         assert_eq!(settings.listen, ["0.0.0.0:8080"]);
 
         let (unnamed, address) = passed("unknown");
-        let (_, sockets) = join_listeners(vec![unnamed], &resolved(&[("control", &address)])).unwrap();
+        let both = format!("127.0.0.1:9,{address}");
+        let (settings, sockets) = join_listeners(vec![unnamed], &resolved(&[("control", &both)])).unwrap();
+        assert_eq!(settings.control, ["127.0.0.1:9", &address]);
         assert_eq!(sockets[0].listener, ListenerKind::Control);
         assert!(sockets[0].serves(ListenerKind::Control, &address));
     }

@@ -512,11 +512,8 @@ mod tests {
 
     #[test]
     fn a_turn_takes_no_more_newcomers_than_its_budget() {
-        let settings = Settings {
-            listen: vec!["127.0.0.1:0".to_owned()],
-            control: String::new(),
-            ..Settings::default()
-        };
+        let settings =
+            Settings { listen: vec!["127.0.0.1:0".to_owned()], control: Vec::new(), ..Settings::default() };
         let options = SocketOptions::new(&settings);
         let held = reserve_address(&wanted_listeners(&settings, &[]).unwrap()[0], options).unwrap();
         let poll = mio::Poll::new().unwrap();

@@ -106,7 +106,7 @@ fn derive_capacity(
     };
     let tables = if private_tables { 1 } else { workers as u64 };
     // Each table holds every worker's waker, the addresses held, and the listeners of one worker or of all.
-    let listeners = (settings.listen.len() + 1 + inherited) as u64;
+    let listeners = (settings.listen.len() + settings.control.len() + inherited) as u64;
     let fixed = BASE_FILES + workers as u64 + listeners + tables * (listeners + 2);
     // However small the limit, some room is left to refuse politely.
     let reserved =

@@ -100,9 +100,10 @@ pub(crate) fn wanted_listeners(
     inherited: &[InheritedSocket],
 ) -> Result<Vec<WantedListener>, StartError> {
     let public = settings.listen.iter().map(|text| (ListenerKind::Public, AddressSetting::Listen, text));
-    let control = std::iter::once((ListenerKind::Control, AddressSetting::Control, &settings.control));
+    let control = settings.control.iter();
+    let control = control.map(|text| (ListenerKind::Control, AddressSetting::Control, text));
     public
-        .chain(control.filter(|(_, _, text)| !text.is_empty()))
+        .chain(control)
         .filter(|(listener, _, text)| !inherited.iter().any(|one| one.serves(*listener, text)))
         .map(|(listener, setting, text)| {
             let address = ListenAddress::parse(text)
@@ -356,8 +357,7 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
     fn wanted_at(text: &str) -> WantedListener {
-        let settings =
-            Settings { listen: vec![text.to_owned()], control: String::new(), ..Settings::default() };
+        let settings = Settings { listen: vec![text.to_owned()], control: Vec::new(), ..Settings::default() };
         wanted_listeners(&settings, &[]).unwrap().remove(0)
     }
 
@@ -550,7 +550,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_names_its_setting() {
-        let settings = Settings { control: "nonsense".to_owned(), ..Settings::default() };
+        let settings = Settings { control: vec!["nonsense".to_owned()], ..Settings::default() };
         let error = wanted_listeners(&settings, &[]).unwrap_err();
         assert!(matches!(error, StartError::Address { setting: AddressSetting::Control, .. }));
     }

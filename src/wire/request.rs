@@ -32,7 +32,7 @@ pub struct ListenerPolicy {
     pub(crate) listener: ListenerKind,
     /// Which URLs the public listener serves; the control listener always serves the standard ones.
     pub(crate) profile: UrlProfile,
-    /// Hosts (without port) that the control listener answers to besides loopback: its bound address and
+    /// Hosts (without port) that the control listener answers to besides loopback: its bound addresses and
     /// `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
     pub(crate) control_hosts: Vec<String>,
     /// There is a control listener, for publishing elsewhere than on the public one.
@@ -50,14 +50,14 @@ pub struct ListenerPolicy {
 impl ListenerPolicy {
     /// Returns the policy of one of the listeners under the given settings.
     pub fn from_settings(settings: &Settings, listener: ListenerKind) -> ListenerPolicy {
-        let bound = match ListenAddress::parse(&settings.control) {
+        let bound = settings.control.iter().filter_map(|text| match ListenAddress::parse(text) {
             Some(ListenAddress::Tcp(address)) => Some(address.ip().to_string()),
             Some(ListenAddress::Unix(_)) | None => None,
-        };
+        });
         ListenerPolicy {
             listener,
             profile: settings.profile,
-            control_hosts: bound.into_iter().chain(settings.control_names.iter().cloned()).collect(),
+            control_hosts: bound.chain(settings.control_names.iter().cloned()).collect(),
             has_control: !settings.control.is_empty(),
             landing: settings.landing && listener == ListenerKind::Public,
             topics_per_connection_max: settings.topics_per_connection_max,

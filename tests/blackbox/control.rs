@@ -1,6 +1,6 @@
 //! The control listener: its access rules, health, readiness, metrics, status.
 
-use crate::harness::{Conn, Launch, Server, Witness, assert_problem, ms, with_1_and_4_workers};
+use crate::harness::{Conn, Launch, Server, Witness, assert_problem, free_port, ms, with_1_and_4_workers};
 
 fn ask(server: &Server, method: &str, path: &str, headers: &str) -> crate::harness::Response {
     let mut conn = Conn::open(server.control);
@@ -104,6 +104,25 @@ fn health_and_readiness_are_on_both_listeners_the_rest_is_not() {
         let answer = Conn::open(server.public).ask(drain);
         assert!(matches!(answer.status, 403..=405), "/drain on the public listener: {}", answer.status);
         server.assert_healthy("after /drain on the public listener");
+    });
+}
+
+#[test]
+fn every_control_address_is_the_operators() {
+    with_1_and_4_workers(|workers| {
+        let second = free_port();
+        let launch = Launch::workers(workers).set("control", "127.0.0.1:0").set("control", second);
+        let server = launch.start();
+        let mut stream = server.subscribe("topic=a");
+        for (control, text) in [(server.control, "one"), (second, "two")] {
+            assert_eq!(Server::get_from(control, "/metrics").status, 200, "{control}");
+            let head =
+                format!("POST /publish?topic=a HTTP/1.1\r\nHost: {control}\r\nContent-Length: 3\r\n\r\n");
+            assert_eq!(Conn::open(control).ask(format!("{head}{text}")).status, 202, "{control}");
+            assert_eq!(stream.event().data, text);
+        }
+        let expected = format!(" control={},{second} ", server.control);
+        assert!(server.log().contains(&expected), "{expected} is not in {}", server.log());
     });
 }
 

@@ -14,6 +14,16 @@ fn policy(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
     ListenerPolicy::from_settings(&settings, listener)
 }
 
+#[test]
+fn hosts_of_every_control_address_are_known() {
+    let control = ["127.0.0.1:8081", "unix:/run/control", "10.1.2.3:8081", "[fd00::7]:9"];
+    let control = control.map(str::to_owned).to_vec();
+    let settings =
+        Settings { control, control_names: vec!["hub.internal".to_owned()], ..Settings::default() };
+    let policy = ListenerPolicy::from_settings(&settings, ListenerKind::Control);
+    assert_eq!(policy.control_hosts, ["127.0.0.1", "10.1.2.3", "fd00::7", "hub.internal"]);
+}
+
 fn ask(policy: &ListenerPolicy, line: &str, fields: &str) -> Result<Request, Problem> {
     let text = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     match parse(text.as_bytes(), HeadLimits { bytes_max: 8_192, headers_max: 64 }) {

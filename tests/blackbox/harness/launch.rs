@@ -229,7 +229,7 @@ fn ports_in(log: &str) -> Option<(SocketAddr, SocketAddr)> {
         match key {
             "state" | "event" => serving |= matches!(value, "serving" | "started"),
             "listen" => public = public.or(value.split(',').find_map(|addr| addr.parse().ok())),
-            "control" => control = control.or(value.parse().ok()),
+            "control" => control = control.or(value.split(',').find_map(|addr| addr.parse().ok())),
             _ => {}
         }
     }
