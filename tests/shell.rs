@@ -20,8 +20,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Time for anything that is merely awaited. Machines that run tests stand still for seconds, and only a test
+/// that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn alone() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -134,19 +138,17 @@ fn finished_workers_tell_and_the_channel_closes() {
 
 fn connected(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("somebody listens");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
     stream
 }
 
 /// Waits until `fact` holds; fails after a while.
 fn wait_for(what: &str, fact: impl Fn() -> bool) {
-    for _ in 0..500 {
-        if fact() {
-            return;
-        }
+    let deadline = Instant::now() + PATIENCE;
+    while !fact() {
+        assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("never: {what}");
 }
 
 #[test]
@@ -195,21 +197,35 @@ fn a_worker_that_is_full_for_a_moment_keeps_its_listener() {
     let running = launched_with(&settings, capacity).unwrap();
     let public = running.port(0);
     let open = |worker: usize| running.node.counters(worker).connections_open.load(Relaxed);
-    for round in 0..5 {
+    let pauses = || running.node.totals().counts[Count::ListenPauses as usize];
+    // A worker may be full for 100 ms. A round in which this thread stood still for half of that says nothing.
+    let (mut rounds, mut quick_rounds) = (0, 0);
+    while quick_rounds < 5 {
+        let pauses_before = pauses();
+        let mut full_since = None;
         let mut streams: Vec<TcpStream> = Vec::new();
         while open(0) < 41 && open(1) < 41 && streams.len() < 80 {
+            if open(0) >= 39 || open(1) >= 39 {
+                full_since.get_or_insert_with(Instant::now);
+            }
             streams.push(connected(public));
-            assert_eq!(status(streams.last().expect("just added")), 200, "{round}");
+            assert_eq!(status(streams.last().expect("just added")), 200, "{rounds}");
         }
         drop(streams);
+        let is_quick = full_since.is_some_and(|since| since.elapsed() < Duration::from_millis(50));
         wait_for("all closed", || open(0) + open(1) == 0);
+        if is_quick {
+            assert_eq!(pauses(), pauses_before, "full for a moment, and yet a listener was closed");
+            quick_rounds += 1;
+        }
+        rounds += 1;
+        assert!(rounds < 200, "only {quick_rounds} of {rounds} rounds were quick");
     }
-    assert_eq!(running.node.totals().counts[Count::ListenPauses as usize], 0);
     running.stop();
 }
 
-/// Connects from eight threads until each worker is full, and asks on every connection; tells how many were
-/// reset or ended without an answer.
+/// Connects from eight threads at once, more than all workers may hold, and asks on every connection. Tells
+/// how many were reset or ended without an answer.
 fn lost_while_workers_fill() -> usize {
     let settings = settings(&["127.0.0.1:0"], 4);
     let capacity = Capacity {
@@ -220,21 +236,26 @@ fn lost_while_workers_fill() -> usize {
     };
     let running = launched_with(&settings, capacity).expect("a free port");
     let public = running.port(0);
-    let client = move || {
+    let together = Barrier::new(8);
+    let client = || {
+        together.wait();
         let streams: Vec<_> = (0..30).map(|_| TcpStream::connect(public)).collect();
         let answered = |stream: &TcpStream| {
-            stream.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
+            stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
             matches!(status(stream), 200 | 503)
         };
-        streams.iter().filter(|stream| !stream.as_ref().is_ok_and(answered)).count()
+        let lost = streams.iter().filter(|stream| !stream.as_ref().is_ok_and(answered)).count();
+        (streams, lost)
     };
-    let lost = std::thread::scope(|scope| {
+    let (streams, lost): (Vec<_>, Vec<usize>) = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8).map(|_| scope.spawn(client)).collect();
-        clients.into_iter().map(|client| client.join().expect("no panic")).sum()
+        clients.into_iter().map(|client| client.join().expect("no panic")).unzip()
     });
-    assert!(running.node.totals().counts[Count::ListenPauses as usize] > 0, "no listener was closed");
+    // 160 are open now, so that one of four workers has at least its 40, however the kernel spread them.
+    wait_for("a listener that is closed", || running.node.totals().counts[Count::ListenPauses as usize] > 0);
+    drop(streams);
     running.stop();
-    lost
+    lost.iter().sum()
 }
 
 /// In a network namespace of its own, because how the kernel treats a closing listener's queue is a setting
