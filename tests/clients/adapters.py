@@ -12,6 +12,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+#: Time for anything that is awaited: only a failing run waits so long.
+PATIENCE_SECONDS = 60
 TARGET = os.path.join(os.path.dirname(os.path.dirname(HERE)), "target", "clients")
 
 
@@ -67,7 +69,7 @@ class Client:
         """How many records of a kind there are."""
         return sum(record["kind"] == kind for record in self.records)
 
-    def wait(self, what, condition, seconds=10):
+    def wait(self, what, condition, seconds=PATIENCE_SECONDS):
         """Waits until `condition()`; fails with what was seen instead."""
         deadline = time.monotonic() + seconds
         with self.changed:

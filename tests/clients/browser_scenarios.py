@@ -10,7 +10,7 @@ FETCH = """
 const [url, headers, text] = arguments;
 return (async () => {
   const abort = new AbortController();
-  setTimeout(() => abort.abort(), 5000);
+  setTimeout(() => abort.abort(), 30000);
   const answer = await fetch(url, { headers, signal: abort.signal });
   const reader = answer.body.getReader(), decoder = new TextDecoder();
   let seen = "";

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import adapters
 import driver
-from adapters import Client, Failure
+from adapters import PATIENCE_SECONDS, Client, Failure
 from scenarios import expect
 
 AXE = os.path.join(adapters.HERE, "node", "node_modules", "axe-core", "axe.min.js")
@@ -71,7 +71,7 @@ class Crowd:
     def __init__(self, server, topic, number, agent="crowd"):
         self.sockets = []
         for _ in range(number):
-            one = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+            one = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS)
             head = f"GET /events?topic={quote(topic)} HTTP/1.1\r\nHost: a\r\nUser-Agent: {agent}\r\n\r\n"
             one.sendall(head.encode())
             self.sockets.append(one)
@@ -80,8 +80,8 @@ class Crowd:
                 raise Failure("a subscriber was refused")
 
     def hears(self, text):
-        """Whether the first of them gets so much as this text within 5 s."""
-        data, deadline = b"", time.monotonic() + 5
+        """Whether the first of them gets so much as this text."""
+        data, deadline = b"", time.monotonic() + PATIENCE_SECONDS
         self.sockets[0].settimeout(1)
         while text.encode() not in data and time.monotonic() < deadline:
             try:
@@ -91,8 +91,8 @@ class Crowd:
         return text.encode() in data
 
     def ended(self):
-        """Whether the server ends the first of them within 5 s, whatever it says before."""
-        deadline = time.monotonic() + 5
+        """Whether the server ends the first of them, whatever it says before."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         self.sockets[0].settimeout(1)
         while time.monotonic() < deadline:
             try:
@@ -129,7 +129,7 @@ def opened(world, width=1280, height=900, theme="light", server=None):
     return browser
 
 
-def await_figure(browser, name, value, seconds=10):
+def await_figure(browser, name, value, seconds=PATIENCE_SECONDS):
     """Waits for a figure's value."""
     deadline = time.monotonic() + seconds
     while (shown := browser.run(FIGURES)[name][0]) != value:
@@ -222,12 +222,12 @@ def survives_a_restart(world):
     browser.run("window.mark = 'same page'")
     world.server.kill()
     said = browser.wait("sign of age", "return document.body.classList.contains('old')"
-                        " && document.getElementById('contact').textContent", seconds=15)
+                        " && document.getElementById('contact').textContent")
     if "No news from the server" not in said:
         raise Failure(f"the page says {said!r}")
     time.sleep(1)
     world.server.start()
-    browser.wait("live numbers", LIVE, seconds=15)
+    browser.wait("live numbers", LIVE)
     expect("page", browser.run("return window.mark"), "same page")
     crowd(world, "again", 7)
     await_figure(browser, "Subscribers", "8")
@@ -286,7 +286,7 @@ def drain_is_shown(world):
     browser = opened(world, server=server)
     expect("drain", server.request("POST", "/drain")[0], 202)
     browser.wait("sign of the drain", "return document.getElementById('state').textContent === 'draining'"
-                 " && document.getElementById('attention-list').textContent.includes('draining')", seconds=5)
+                 " && document.getElementById('attention-list').textContent.includes('draining')")
     quiet_console(browser, but=["net::ERR_"])
 
 
@@ -296,7 +296,7 @@ def hidden_page_holds_no_connection(world):
     streams = lambda: json.loads(world.server.request("GET", "/status")[1])["subscribers"]["open"]
     expect("streams of the page", streams(), 1)
     front = browser.tab()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while streams() > 0:
         if time.monotonic() > deadline:
             raise Failure("a hidden page keeps its stream")
@@ -307,7 +307,7 @@ def hidden_page_holds_no_connection(world):
     for _ in range(8):
         browser.open(browser.run("return location.href"))
         browser.run(SUBMIT, "watch", {"topic": "a", "last": "5"})
-    browser.wait("live numbers after eight loads", LIVE, seconds=4)
+    browser.wait("live numbers after eight loads", LIVE)
     quiet_console(browser)
 
 
@@ -405,7 +405,7 @@ def readers_that_stop_are_named_while_they_do(world):
     for _ in range(60):
         world.server.publish("sleepy", "x" * 60_000)
     said = browser.wait("name of the sleeper", "const line = document.getElementById('stalled');"
-                        " return !line.hidden && line.textContent", seconds=25)
+                        " return !line.hidden && line.textContent")
     if "1 subscriber has stopped reading" not in said or "(<b>sleeper) on sleepy" not in said:
         raise Failure(f"the page says {said!r}")
     crowd(world, "awake", 3, "awake")

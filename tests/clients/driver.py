@@ -19,6 +19,10 @@ from adapters import Failure
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
              "--no-proxy-server"]
+#: Tries to start chromedriver: beside others that start, one may end at once.
+STARTS = 5
+#: Time for a start, a session and each command. Four browsers start at once, on a machine that does more.
+PATIENCE_SECONDS = 60
 #: What a key is called by WebDriver.
 KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Space": " ", "Shift": "\ue008"}
 
@@ -35,26 +39,39 @@ class Driver:
     def __init__(self, arguments=()):
         self.arguments = [*ARGUMENTS, *arguments]
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                       start_new_session=True)
         self.session = None
         self.lock = threading.Lock()
+        self._start()
         try:
             self._open_session()
         except Exception:
             self.close()
             raise
 
+    def _start(self):
+        """Starts chromedriver on a port of the kernel's choice; again, on another one, if it ends."""
+        for _ in range(STARTS):
+            self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL,
+                                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                           start_new_session=True)
+            # Its end ends the reading below.
+            watch = threading.Timer(PATIENCE_SECONDS, self.driver.kill)
+            watch.start()
+            said = []
+            for line in self.driver.stdout:
+                said.append(line.decode(errors="replace").strip())
+                if "started successfully on port" in said[-1]:
+                    watch.cancel()
+                    self.driver_port = int(said[-1].split()[-1].rstrip("."))
+                    # What it says later must not fill the pipe.
+                    threading.Thread(target=self.driver.stdout.read, daemon=True).start()
+                    return
+            watch.cancel()
+            code = self.driver.wait()
+        self.profile.cleanup()
+        raise Failure(f"chromedriver did not start, {STARTS} times; exit code {code}: {' '.join(said)}")
+
     def _open_session(self):
-        for line in self.driver.stdout:
-            if b"started successfully on port" in line:
-                self.driver_port = int(line.split()[-1].rstrip(b"."))
-                break
-        else:
-            raise Failure("chromedriver did not start")
-        # What it says later must not fill the pipe.
-        threading.Thread(target=self.driver.stdout.read, daemon=True).start()
         options = {"args": [*self.arguments, f"--user-data-dir={self.profile.name}"],
                    "binary": shutil.which("chromium")}
         capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options,
@@ -62,7 +79,7 @@ class Driver:
         self.session = self._call("POST", "/session", {"capabilities": capabilities})["sessionId"]
 
     def _call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.driver_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.driver_port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, body=None if body is None else json.dumps(body))
             value = json.loads(connection.getresponse().read())["value"]
@@ -88,7 +105,7 @@ class Driver:
         with self.lock:
             return self._run(script, arguments)
 
-    def wait(self, what, script, *arguments, seconds=10):
+    def wait(self, what, script, *arguments, seconds=PATIENCE_SECONDS):
         """Runs a function body until it returns something true; fails with what it returned last."""
         deadline = time.monotonic() + seconds
         while True:

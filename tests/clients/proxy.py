@@ -10,6 +10,8 @@ import socket
 import struct
 import threading
 
+#: Time for the other side to take a connection or bytes.
+PATIENCE_SECONDS = 60
 LINGER_NONE = struct.pack("ii", 1, 0)
 
 
@@ -73,11 +75,11 @@ class CuttingProxy:
             return
         client, _ = self.listener.accept()
         try:
-            server = socket.create_connection(("127.0.0.1", self.upstream_port), timeout=5)
+            server = socket.create_connection(("127.0.0.1", self.upstream_port), timeout=PATIENCE_SECONDS)
         except OSError:
             _end(client, reset=True)
             return
-        client.settimeout(5)
+        client.settimeout(PATIENCE_SECONDS)
         self.opened += 1
         self.clients.add(client)
         self.other_end[client], self.other_end[server] = server, client

@@ -7,7 +7,7 @@ import json
 import socket
 import time
 
-from adapters import Failure, Impossible, shorten
+from adapters import PATIENCE_SECONDS, Failure, Impossible, shorten
 from proxy import CuttingProxy
 from server import Server
 
@@ -90,9 +90,7 @@ def quiet(world):
     client = world.client()
     client.wait_open()
     time.sleep(1.0)
-    heartbeats = world.proxy.downstream.count(b"2\r\n:\n\r\n")
-    if heartbeats < 3:
-        raise Failure(f"only {heartbeats} heartbeats in a second of silence")
+    client.wait("third heartbeat", lambda: world.proxy.downstream.count(b"2\r\n:\n\r\n") >= 3)
     world.publish("only")
     client.wait_events(1)
     expect("messages", client.texts(), ["only"])
@@ -288,7 +286,7 @@ def overload(world):
     expect("messages", client.texts(), [])
     for guest in guests:
         guest.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not client.texts() and time.monotonic() < deadline:
         server.publish(world.topic, "room")
         time.sleep(0.1)
@@ -298,7 +296,7 @@ def overload(world):
 
 def enter(world, server):
     """A subscriber that only takes up room: its socket, once the server has greeted it."""
-    guest = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+    guest = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS)
     world.closers.append(guest.close)
     guest.sendall(b"GET /events?topic=crowd HTTP/1.1\r\nHost: localhost\r\n\r\n")
     greeting = b""

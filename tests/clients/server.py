@@ -16,7 +16,8 @@ from urllib.parse import quote
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
 BINARY = os.environ.get("SERVER_BIN") or os.path.join(TARGET, "debug", "fanwheel")
-START_SECONDS = 10
+#: Time for a start, an answer and an end: far more than they take, because only a failing run waits so long.
+PATIENCE_SECONDS = 60
 #: Settings that the tester's own environment may hold do not belong to these servers.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANWHEEL_")}
 
@@ -54,7 +55,7 @@ class Server:
             command += ["--" + name.replace("_", "-"), str(value)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         env=ENVIRONMENT)
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._healthy():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
@@ -69,7 +70,7 @@ class Server:
 
     def request(self, method, path, body=None, headers=None, port=None):
         """One request on a connection of its own: status and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.control_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.control_port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, body=body, headers=headers or {})
             answer = connection.getresponse()
@@ -92,7 +93,7 @@ class Server:
     def drain(self):
         """Asks for a drain and returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
     def kill(self):
         """Ends the process without any courtesy."""
