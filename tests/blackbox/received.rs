@@ -5,7 +5,7 @@ use crate::harness::{Launch, Server, Witness, ms};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const EACH_MAX: u64 = 65_536;
 /// What the process itself may grow by beside its connections: arenas of the allocator, and its tables.
@@ -62,6 +62,39 @@ impl Sender {
     }
 }
 
+/// The most memory that the senders took together.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    kernel: u64,
+    process: u64,
+}
+
+/// A server before its senders came, and with them.
+struct Watch<'a> {
+    server: &'a Server,
+    before: Taken,
+    most: Taken,
+}
+
+impl Watch<'_> {
+    /// Lets all send and measures meanwhile: for some time, and three times at least. Returns the most up to
+    /// now.
+    fn send_and_measure(&mut self, senders: &mut [Sender], reads: bool, time: Duration) -> Taken {
+        let start = Instant::now();
+        let mut measured = 0;
+        while measured < 3 || start.elapsed() < time {
+            senders.iter_mut().for_each(|sender| sender.push(reads));
+            let kernel = kernel_bytes(self.server).expect("as before").saturating_sub(self.before.kernel);
+            let process = self.server.resident_bytes().saturating_sub(self.before.process);
+            if kernel + process > self.most.kernel + self.most.process {
+                self.most = Taken { kernel, process };
+            }
+            measured += 1;
+        }
+        self.most
+    }
+}
+
 /// Many that send `bytes` each, for some seconds. Fails if the server holds too much for them at any time.
 fn assert_held(
     case: &str,
@@ -72,8 +105,8 @@ fn assert_held(
     reads: bool,
 ) {
     let mut witness = Witness::of(server);
-    let before = server.resident_bytes();
-    let Some(kernel_before) = kernel_bytes(server) else {
+    let process = server.resident_bytes();
+    let Some(kernel) = kernel_bytes(server) else {
         println!("{case}: skipped, no ss");
         return;
     };
@@ -85,25 +118,17 @@ fn assert_held(
         socket2::SockRef::from(&socket).set_recv_buffer_size(4_096).expect("a socket");
         senders.push(Sender { socket: Some(socket), bytes: bytes.to_vec(), sent: 0, answer: Vec::new() });
     }
-    server.signal("STOP");
-    let (start, mut most, mut stands_still) = (Instant::now(), (0, 0), true);
-    while start.elapsed() < ms(2_500) {
-        if stands_still && start.elapsed() > ms(500) {
-            println!("{case}, standing still: the kernel's {} B each", most.0 / count as u64);
-            server.signal("CONT");
-            stands_still = false;
-        }
-        senders.iter_mut().for_each(|sender| sender.push(reads));
-        let kernel = kernel_bytes(server).expect("as before").saturating_sub(kernel_before);
-        let resident = server.resident_bytes().saturating_sub(before);
-        if kernel + resident > most.0 + most.1 {
-            most = (kernel, resident);
-        }
-    }
+    let mut watch = Watch { server, before: Taken { kernel, process }, most: Taken::default() };
     let count = count as u64;
-    println!("{case}: the kernel's {} B each, the process's {} B", most.0 / count, most.1 / count);
+    server.signal("STOP");
+    let still = watch.send_and_measure(&mut senders, reads, ms(500));
+    println!("{case}, standing still: the kernel's {} B each", still.kernel / count);
+    server.signal("CONT");
+    let most = watch.send_and_measure(&mut senders, reads, ms(2_000));
+    println!("{case}: the kernel's {} B each, the process's {} B", most.kernel / count, most.process / count);
     assert!(senders.iter().all(|sender| sender.sent > 0), "{case}: nothing was sent");
-    assert!(most.0 + most.1 <= EACH_MAX * count + PROCESS_BYTES, "{case}: {most:?} for {count}");
+    let all = most.kernel + most.process;
+    assert!(all <= EACH_MAX * count + PROCESS_BYTES, "{case}: {all} for {count}");
     drop(senders);
     witness.check(case);
 }

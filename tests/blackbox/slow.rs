@@ -269,16 +269,15 @@ fn event_larger_than_every_buffer_arrives_whole() {
     });
 }
 
-/// Each stuck reader joins live and holds another event half-sent, which history soon drops: together they
-/// hold more than may be in flight. They have to make room, not the publisher to wait for `stall_ms`.
 #[test]
 fn reader_on_the_same_host_does_not_wait_for_late_acknowledgements() {
     // A segment of loopback may hold 64 KiB, more than a socket's send buffer. The receiver waits for the
-    // second one before it acknowledges the first, and then for its timer: 40 ms for each 64 KiB.
+    // second one before it acknowledges the first, and then for its timer: 40 ms for each 64 KiB. A young
+    // connection acknowledges sooner.
     let server = Launch::workers(1).start();
     let mut stream = server.subscribe("topic=a");
     let payload = "x".repeat(200_000);
-    let mut took: Vec<_> = (0..11)
+    let took: Vec<_> = (0..30)
         .map(|_| {
             server.publish("a", &payload);
             let published = Instant::now();
@@ -286,10 +285,13 @@ fn reader_on_the_same_host_does_not_wait_for_late_acknowledgements() {
             published.elapsed()
         })
         .collect();
-    took.sort_unstable();
-    assert!(took[5] < ms(40), "from the answer to the whole event: {took:?}");
+    // Other work of the machine makes some slow, but the timer would make all: 130 ms at least.
+    let least = took[10..].iter().min().expect("twenty");
+    assert!(*least < ms(80), "from the answer to the whole event: {took:?}");
 }
 
+/// Each stuck reader joins live and holds another event half-sent, which history soon drops: together they
+/// hold more than may be in flight. They have to make room, not the publisher to wait for `stall_ms`.
 #[test]
 fn frames_that_only_stuck_readers_hold_make_room_for_new_ones() {
     let server = Launch::workers(2)
