@@ -198,7 +198,7 @@ fn a_worker_that_is_full_for_a_moment_keeps_its_listener() {
     let public = running.port(0);
     let open = |worker: usize| running.node.counters(worker).connections_open.load(Relaxed);
     let pauses = || running.node.totals().counts[Count::ListenPauses as usize];
-    // A worker may be full for 100 ms. A round in which this thread stood still for half of that says nothing.
+    // A worker may be full for 100 ms. A round in which this thread stood still for half of it says nothing.
     let (mut rounds, mut quick_rounds) = (0, 0);
     while quick_rounds < 5 {
         let pauses_before = pauses();
