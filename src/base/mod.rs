@@ -16,3 +16,4 @@ pub(crate) mod suggest;
 pub mod survey;
 pub mod time;
 pub mod topic;
+pub(crate) mod webhook_url;

@@ -4,9 +4,8 @@
 //! come from it. Where a value comes from is decided in `cli`; this file knows no sources.
 
 use crate::base::class::NamedClass;
-use crate::base::limits::{
-    ALERT_MS_MAX, ALERT_WEBHOOKS_MAX, HEADERS_MAX, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX,
-};
+use crate::base::limits::{ALERT_MS_MAX, HEADERS_MAX, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX};
+use crate::base::webhook_url::{check_urls, mask_url};
 
 /// Rule for the text of a setting.
 #[derive(Clone, Copy, Debug)]
@@ -484,43 +483,10 @@ impl SettingSpec {
     }
 }
 
-/// Mask in place of the secret part of an address.
-const MASK: &str = "***";
-
-/// An address without the parts that only its owner should know: user, path and query.
-pub(crate) fn mask_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
-    let user = if user.is_empty() { String::new() } else { format!("{MASK}@") };
-    let path = if path.is_empty() || path == "/" { path.to_owned() } else { format!("/{MASK}") };
-    format!("{scheme}://{user}{host}{path}")
-}
-
-fn check_urls(urls: &[String]) -> Result<(), String> {
-    if urls.len() > ALERT_WEBHOOKS_MAX {
-        return Err(format!("at most {ALERT_WEBHOOKS_MAX} addresses"));
-    }
-    for url in urls {
-        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        let good = |rest: &str| {
-            !rest.is_empty()
-                && !rest.starts_with(['/', '?', '#', ':', '@'])
-                && rest.bytes().all(|b| b.is_ascii_graphic())
-        };
-        if !rest.is_some_and(good) {
-            return Err("http://HOST/PATH or https://HOST/PATH".to_owned());
-        }
-        if url.contains(MASK) {
-            return Err("the address itself, not as `fanwheel config` masks it".to_owned());
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::ALERT_WEBHOOKS_MAX;
 
     #[test]
     fn every_default_passes_its_own_check_and_becomes_a_value() {
@@ -533,19 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_secret_in_an_address_is_masked() {
-        let rows = [
-            ("https://hooks.example/services/T0/B0/secret", "https://hooks.example/***"),
-            ("https://example.org", "https://example.org"),
-            ("http://127.0.0.1:9/", "http://127.0.0.1:9/"),
-            ("http://h?token=x", "http://h/***"),
-            ("http://me:word@h:1/", "http://***@h:1/"),
-            ("http://me:p@ss@h/x", "http://***@h/***"),
-            ("secret", "***"),
-        ];
-        for (url, expected) in rows {
-            assert_eq!(mask_url(url), expected);
-        }
+    fn addresses_with_secrets_are_checked_and_shown_masked() {
         let webhook = find_spec("alert_webhook").expect("in the table");
         assert_eq!(webhook.shown("http://a/b, http://c/d"), "http://a/***,http://c/***");
         for good in ["", "http://a", "https://a:1/b?c=d,http://[::1]:9/x"] {

@@ -21,7 +21,8 @@ use self::child::AlertProgram;
 use self::retry::RetryingSender;
 use self::webhook::AlertWebhook;
 use crate::base::logfmt::LogValue;
-use crate::base::settings::{Settings, mask_url};
+use crate::base::settings::Settings;
+use crate::base::webhook_url::mask_url;
 use crate::monitor::alerts::{AlertChange, AlertNotice, Severity};
 
 /// Messages that wait for one destination; further ones count as failed, so that a dead one costs no memory.

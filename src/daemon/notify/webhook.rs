@@ -9,7 +9,7 @@ use ureq::Agent;
 use ureq::tls::Certificate;
 
 use crate::base::limits::ALERT_TRY_MS;
-use crate::base::settings::mask_url;
+use crate::base::webhook_url::mask_url;
 use crate::host::ca_bundle;
 use crate::monitor::alerts::AlertNotice;
 
