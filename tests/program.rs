@@ -198,6 +198,8 @@ fn mistakes_end_with_2_and_one_line() {
     let rows: &[(&[&str], &str)] = &[
         (&["serve", "--heartbeat-ms", "5"], "--heartbeat-ms: heartbeat_ms = 5 is not allowed"),
         (&["serve", "--heartbeet-ms", "5"], "did you mean --heartbeat-ms?"),
+        (&["serve", "--port", "8080"], "did you mean --listen 127.0.0.1:PORT?"),
+        (&["serve", "--heartbeat-ms", "2M"], "or written as 250ms, 15s, 2m or 1h"),
         (&["config", "--config", "/nonexistent.toml"], "cannot read the configuration file"),
         (&["serve", "--control", "0.0.0.0:8080"], "take the same address"),
         (&["fly"], "unknown subcommand fly"),
@@ -211,6 +213,30 @@ fn mistakes_end_with_2_and_one_line() {
     }
     let line = refused(program().args(["serve"]).env("FANWHEEL_WORKERS", "many"), 2);
     assert!(line.contains("FANWHEEL_WORKERS: workers = many"), "{line}");
+}
+
+#[test]
+fn values_are_taken_as_people_write_them() {
+    let file = Scratch::new("units.toml");
+    fs::write(&file.0, "heartbeat_ms = '15s'\nlog_level = 'WARN'\n").unwrap();
+    let mut command = program();
+    command.args(["config", "--config", file.arg(), "--connections-max", "500k", "--listen", ":8080"]);
+    let output = command.env("FANWHEEL_HISTORY_BYTES_MAX", "64MiB").output().unwrap();
+    let printed = text(&output.stdout);
+    let lines = [
+        "\nheartbeat_ms = 15000 ",
+        "\nlog_level = \"warn\" ",
+        "\nconnections_max = 500000 ",
+        "\nhistory_bytes_max = 67108864 ",
+    ];
+    for line in lines {
+        assert!(printed.contains(line), "{line} is not in {printed}");
+    }
+    fs::write(&file.0, "log_level = warn\n").unwrap();
+    let line = refused(program().args(["config", "--config", file.arg()]), 2);
+    assert!(line.ends_with("units.toml:1: a text needs quotes: log_level = \"warn\"\n"), "{line}");
+    let server = Server::ready(&["--listen", "localhost:0"]);
+    assert!(server.public.starts_with("http://127.0.0.1:"), "{}", server.public);
 }
 
 #[test]

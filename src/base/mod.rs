@@ -10,6 +10,7 @@ pub mod limits;
 pub(crate) mod logfmt;
 pub mod number_text;
 pub mod prng;
+pub(crate) mod quantity;
 pub mod settings;
 pub mod snapshot;
 pub(crate) mod suggest;

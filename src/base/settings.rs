@@ -5,6 +5,8 @@
 
 use crate::base::class::NamedClass;
 use crate::base::limits::{ALERT_MS_MAX, HEADERS_MAX, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX};
+use crate::base::quantity::{QuantityUnit, parse_within};
+use crate::base::suggest::nearest;
 use crate::base::webhook_url::{check_urls, mask_url};
 
 /// Rule for the text of a setting.
@@ -361,7 +363,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Typed values from texts that passed [`SettingSpec::check`]. `text` returns the text of a
+    /// Typed values from texts in the form of [`SettingSpec::normalize`]. `text` returns the text of a
     /// setting by name.
     ///
     /// # Panics
@@ -458,17 +460,19 @@ pub fn split_list(text: &str) -> Vec<String> {
 }
 
 impl SettingSpec {
-    /// Whether `text` is allowed; otherwise the rule, in words for an error line.
-    pub(crate) fn check(&self, text: &str) -> Result<(), String> {
+    /// Returns an allowed text in the form in which it is kept: a number without unit, a word in lower case.
+    ///
+    /// # Errors
+    /// The rule that the text breaks, for an error line.
+    pub(crate) fn normalize(&self, text: &str) -> Result<String, String> {
         match self.kind {
-            SettingKind::Text | SettingKind::List => Ok(()),
-            SettingKind::Urls => check_urls(&split_list(text)),
-            SettingKind::Choice(words) if words.contains(&text) => Ok(()),
-            SettingKind::Choice(words) => Err(format!("one of {}", words.join(", "))),
-            SettingKind::Int { min, max } => match text.parse::<u64>() {
-                Ok(value) if (min..=max).contains(&value) => Ok(()),
-                _ => Err(format!("a whole number from {min} to {max}")),
-            },
+            SettingKind::Text | SettingKind::List => Ok(text.to_owned()),
+            SettingKind::Urls => check_urls(&split_list(text)).map(|()| text.to_owned()),
+            SettingKind::Choice(words) => choose_word(words, text),
+            SettingKind::Int { min, max } => {
+                let number = parse_within(text, QuantityUnit::of_name(self.name), min..=max);
+                number.map(|number| number.to_string()).map_err(|rule| rule.to_string())
+            }
         }
     }
 
@@ -483,6 +487,20 @@ impl SettingSpec {
     }
 }
 
+/// Finds a word whatever its case. A switch takes `true` and `false`, too.
+fn choose_word(words: &[&str], text: &str) -> Result<String, String> {
+    let typed = text.to_ascii_lowercase();
+    let meant = match typed.as_str() {
+        "true" => "on",
+        "false" => "off",
+        word => word,
+    };
+    if words.contains(&meant) {
+        return Ok(meant.to_owned());
+    }
+    let hint = nearest(meant, words.iter().copied()).map(|near| format!("; did you mean {near}?"));
+    Err(format!("one of {}{}", words.join(", "), hint.unwrap_or_default()))
+}
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -491,7 +509,7 @@ mod tests {
     #[test]
     fn every_default_passes_its_own_check_and_becomes_a_value() {
         for spec in TABLE {
-            assert_eq!(spec.check(spec.default), Ok(()), "{}", spec.name);
+            assert_eq!(spec.normalize(spec.default).as_deref(), Ok(spec.default), "{}", spec.name);
         }
         let settings = Settings::default();
         assert_eq!(settings.heartbeat_ms, 15_000);
@@ -503,19 +521,43 @@ mod tests {
         let webhook = find_spec("alert_webhook").expect("in the table");
         assert_eq!(webhook.shown("http://a/b, http://c/d"), "http://a/***,http://c/***");
         for good in ["", "http://a", "https://a:1/b?c=d,http://[::1]:9/x"] {
-            assert_eq!(webhook.check(good), Ok(()), "{good}");
+            assert_eq!(webhook.normalize(good).as_deref(), Ok(good));
         }
         for bad in ["a", "ftp://a", "http://", "https:///x", "http://a b", "http://a/***", "http://a\u{7f}"] {
-            assert!(webhook.check(bad).is_err(), "{bad}");
+            assert!(webhook.normalize(bad).is_err(), "{bad}");
         }
-        assert!(webhook.check(&["http://a"; ALERT_WEBHOOKS_MAX + 1].join(",")).is_err());
+        assert!(webhook.normalize(&["http://a"; ALERT_WEBHOOKS_MAX + 1].join(",")).is_err());
     }
 
     #[test]
     fn values_out_of_range_are_refused_with_the_range() {
         let spec = find_spec("heartbeat_ms").expect("in the table");
-        for text in ["99", "3600001", "-1", "1e3", "", "15s"] {
-            assert_eq!(spec.check(text), Err("a whole number from 100 to 3600000".to_owned()), "{text}");
+        for text in ["99", "3600001", "-1", "", "99ms", "2h"] {
+            assert_eq!(spec.normalize(text), Err("a whole number from 100 to 3600000".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_take_the_units_of_their_names_and_words_any_case() {
+        let rows = [
+            ("heartbeat_ms", "15s", "15000"),
+            ("max_connection_ms", "1h", "3600000"),
+            ("connections_max", "500k", "500000"),
+            ("history_bytes_max", "64M", "67108864"),
+            ("memory_bytes_max", "16GiB", "17179869184"),
+            ("memory_bytes_max", "16GB", "16000000000"),
+            ("log_level", "WARN", "warn"),
+            ("landing", "FALSE", "off"),
+            ("pin_workers", "true", "on"),
+        ];
+        for (name, text, expected) in rows {
+            let spec = find_spec(name).expect("in the table");
+            assert_eq!(spec.normalize(text).as_deref(), Ok(expected), "{name} = {text}");
+        }
+        let level = find_spec("log_level").expect("in the table");
+        for (text, hint) in [("warning", "; did you mean warn?"), ("true", ""), ("", "")] {
+            let expected = format!("one of error, warn, info, debug, trace{hint}");
+            assert_eq!(level.normalize(text), Err(expected));
         }
     }
 }

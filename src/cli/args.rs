@@ -12,6 +12,7 @@ use crate::base::settings::{SettingKind, SettingSpec, TABLE, find_spec};
 use crate::base::suggest::nearest;
 use crate::cli::grammar::{option, switch};
 use crate::cli::{doctor, load, plan, publish, subscribe};
+use crate::config::familiar_names;
 use crate::config::resolve::{CONFIG_VARIABLE, SettingInputs};
 
 const SIGNALS: &str = "\
@@ -123,11 +124,38 @@ pub(crate) fn mistake_line(error: &clap::Error, words: &[OsString]) -> Option<St
 
 /// Suggests an argument that resembles one the subcommand does not know.
 fn argument_hint(typed: &str, asked: &Command) -> Option<String> {
+    let bare = typed.trim_start_matches('-');
+    if let Some(hint) = (bare != typed).then(|| familiar_flag(bare, asked)).flatten() {
+        return Some(hint);
+    }
     match typed.strip_prefix("--") {
         Some(flag) => nearest(flag, asked.get_arguments().filter_map(Arg::get_long))
             .map(|near| format!("did you mean --{near}?")),
+        None if typed.starts_with('-') && asked.get_name() == "publish" => {
+            Some("to publish it, put -- before it".to_owned())
+        }
         None if typed.starts_with('-') => None,
         None => Some("quote what has spaces, or see --help".to_owned()),
+    }
+}
+
+/// Leads from a flag of other programs to the one that this subcommand has for it.
+fn familiar_flag(bare: &str, asked: &Command) -> Option<String> {
+    let has = |name: &str| asked.get_arguments().any(|argument| argument.get_id() == name);
+    let familiar = familiar_names::setting_of(bare).filter(|familiar| has(familiar.setting()));
+    if let Some(familiar) = familiar {
+        return Some(format!("did you mean {}?", familiar.as_flag()));
+    }
+    match bare {
+        "p" | "port" | "host" | "address" | "addr" if has("url") => {
+            Some("did you mean --url http://127.0.0.1:PORT?".to_owned())
+        }
+        "t" | "topic" | "topics" if has("topic") => Some("the topic stands without a flag".to_owned()),
+        "d" | "data" | "message" if has("data") => Some("the data stands behind the topic".to_owned()),
+        "n" | "clients" | "connections" if has("subscribers") => {
+            Some("did you mean --subscribers N?".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -188,7 +216,21 @@ mod tests {
             ("subscribe a --evnt b", "unknown argument --evnt; did you mean --event?"),
             ("subscribe a --heartbeat-ms 9", "unknown argument --heartbeat-ms; see --help"),
             ("load --subscriber 5", "unknown argument --subscriber; did you mean --subscribers?"),
-            ("serve -p 80", "unknown argument -p; see --help"),
+            ("serve -p 80", "unknown argument -p; did you mean --listen 127.0.0.1:PORT?"),
+            ("serve --port=80", "unknown argument --port; did you mean --listen 127.0.0.1:PORT?"),
+            ("config --verbose", "unknown argument --verbose; did you mean --log-level debug?"),
+            ("serve -x", "unknown argument -x; see --help"),
+            ("subscribe a --port 80", "unknown argument --port; did you mean --url http://127.0.0.1:PORT?"),
+            ("subscribe --topic a", "unknown argument --topic; the topic stands without a flag"),
+            ("publish a -d b", "unknown argument -d; the data stands behind the topic"),
+            ("publish a --evnt b", "unknown argument --evnt; did you mean --event?"),
+            ("publish a -x", "unknown argument -x; to publish it, put -- before it"),
+            ("plan --port 80", "unknown argument --port; see --help"),
+            (
+                "doctor --connections 5m",
+                "invalid value '5m' for '--connections <N>': must be a whole number from 1 to 1000000000, or \
+                 written as 500k or 2M (k is 1000); see --help",
+            ),
             ("publish news two words", "unknown argument words; quote what has spaces, or see --help"),
             ("server", "unknown subcommand server; did you mean serve?"),
             ("fly", "unknown subcommand fly; see --help"),

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::base::failure::CommandFailure;
 use crate::base::limits::{PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
 use crate::base::logfmt::EscapedText;
-use crate::cli::grammar::{number, option, switch, whole};
+use crate::cli::grammar::{number_within, option, switch};
 use crate::doctor::finding::{Finding, Verdict, is_fine, text};
 use crate::doctor::judge::host::findings;
 use crate::doctor::judge::host_table::{TEXT, rows};
@@ -38,22 +38,26 @@ pub(crate) fn command() -> Command {
         .about("Checks this host for many connections, or a URL through its proxies")
         .after_help(WORDS)
         .arg(
-            number("connections", 1, "connections to hold on this host")
-                .value_parser(whole(1..=PLANNED_CONNECTIONS_MAX))
+            number_within("connections", 1..=PLANNED_CONNECTIONS_MAX, "connections to hold on this host")
                 .default_value("100000")
                 .conflicts_with("url"),
         )
         .arg(
-            option("workers", "N", "threads that would serve them [one a processor]")
-                .allow_negative_numbers(true)
-                .value_parser(whole(1..=WORKERS_MAX as u64))
-                .conflicts_with("url"),
+            number_within(
+                "workers",
+                1..=WORKERS_MAX as u64,
+                "threads that would serve them [one a processor]",
+            )
+            .conflicts_with("url"),
         )
         .arg(
-            option("pid", "PID", "a running server, whose limits count instead of this shell's")
-                .allow_negative_numbers(true)
-                .value_parser(whole(1..=u64::from(u32::MAX)))
-                .conflicts_with("url"),
+            number_within(
+                "pid",
+                1..=u64::from(u32::MAX),
+                "a running server, whose limits count instead of this shell's",
+            )
+            .value_name("PID")
+            .conflicts_with("url"),
         )
         .arg(option("url", "URL", "looks at this stream through its proxies instead of at the host"))
         .arg(
@@ -66,8 +70,7 @@ pub(crate) fn command() -> Command {
             .requires("url"),
         )
         .arg(
-            number("idle-seconds", 1, "how long a quiet stream is watched")
-                .value_parser(whole(1..=DOCTOR_IDLE_SECONDS_MAX))
+            number_within("idle-seconds", 1..=DOCTOR_IDLE_SECONDS_MAX, "how long a quiet stream is watched")
                 .default_value("20")
                 .requires("url"),
         )

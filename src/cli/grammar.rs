@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 
 use clap::{Arg, ArgAction};
 
+use crate::base::quantity::{QuantityUnit, parse_real, parse_within};
+
 /// A flag without a value.
 pub(crate) fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
@@ -21,20 +23,31 @@ pub(crate) fn header() -> Arg {
         .action(ArgAction::Append)
 }
 
-/// A flag with a whole number of at least `least`.
+/// A flag with a whole number of at least `least`. Its name tells the unit.
 pub(crate) fn number(name: &'static str, least: u64, help: &'static str) -> Arg {
-    option(name, "N", help).allow_negative_numbers(true).value_parser(whole(least..=u64::MAX))
+    number_within(name, least..=u64::MAX, help)
 }
 
-/// Parses whole numbers within bounds; the refusal of anything else names the bounds.
-pub(crate) fn whole(
+/// A flag with a whole number within bounds, which its refusal names. Its name tells the unit.
+pub(crate) fn number_within(name: &'static str, allowed: RangeInclusive<u64>, help: &'static str) -> Arg {
+    quantity(name, "N", QuantityUnit::of_name(name), allowed, help)
+}
+
+/// A flag with a whole number of a unit within bounds.
+pub(crate) fn quantity(
+    name: &'static str,
+    value_name: &'static str,
+    unit: QuantityUnit,
     allowed: RangeInclusive<u64>,
-) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
-    move |text| {
-        let taken = text.parse().ok().filter(|number| allowed.contains(number));
-        taken.ok_or_else(|| match (allowed.start(), allowed.end()) {
-            (least, &u64::MAX) => format!("must be a whole number of at least {least}"),
-            (least, most) => format!("must be a whole number from {least} to {most}"),
-        })
-    }
+    help: &'static str,
+) -> Arg {
+    let parse =
+        move |text: &str| parse_within(text, unit, allowed.clone()).map_err(|rule| format!("must be {rule}"));
+    option(name, value_name, help).allow_negative_numbers(true).value_parser(parse)
+}
+
+/// A flag with a number that need not be whole.
+pub(crate) fn real(name: &'static str, help: &'static str) -> Arg {
+    let parse = |text: &str| parse_real(text).ok_or("must be a number, such as 0.5 or 20k");
+    option(name, "N", help).allow_negative_numbers(true).value_parser(parse)
 }

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{number, option, switch};
+use crate::cli::grammar::{number, number_within, option, real, switch};
 use crate::host::output::print;
 use crate::load::plan::{LoadFault, LoadPlan, PublishPace, UrlTemplate};
 use crate::load::run::{self, LoadProgress};
@@ -68,10 +68,9 @@ fn subscriber_args() -> Vec<Arg> {
         count("threads", 0, "0", "threads of subscribers, each with its own files; 0: as many as files need"),
         count("ramp-per-second", 0, "0", "new subscribers a second; 0: as fast as the server takes them"),
         count("connecting-max", 1, "512", "connections on their way at once"),
-        real("stall-percent", "0", "subscribers that stop reading before events flow"),
-        real(
+        percent("stall-percent", "subscribers that stop reading before events flow"),
+        percent(
             "reconnect-percent",
-            "0",
             "subscribers that are cut in the end and come back at once with their last id",
         ),
         count("missed", 0, "10", "events that they miss meanwhile"),
@@ -84,16 +83,13 @@ fn event_args() -> Vec<Arg> {
         count("events", 0, "0", "events to publish; 0: as many as --seconds allow"),
         count("seconds", 0, "0", "publish for at most so long; 0: until --events are out"),
         count("warm-up", 0, "0", "events to publish before those that are measured"),
-        option("rate", "N", "events a second, whatever the server does (open loop)")
-            .value_parser(value_parser!(f64))
-            .conflicts_with("window"),
-        count(
+        real("rate", "events a second, whatever the server does (open loop)").conflicts_with("window"),
+        number_within(
             "window",
-            1,
-            "1",
+            1..=32_768,
             "events on their way at once, until their last subscriber has them (closed loop)",
         )
-        .value_parser(value_parser!(u64).range(1..=32_768)),
+        .default_value("1"),
         count("publishers", 0, "0", "connections that publish; 0: one, or up to 16 with a larger --window"),
         count("batch", 1, "1", "events in one request (NDJSON, as this server takes it)"),
         count("bytes", 1, "64", "bytes of an event's data"),
@@ -105,8 +101,8 @@ fn count(name: &'static str, least: u64, default: &'static str, help: &'static s
     number(name, least, help).default_value(default)
 }
 
-fn real(name: &'static str, default: &'static str, help: &'static str) -> Arg {
-    option(name, "N", help).default_value(default).value_parser(value_parser!(f64))
+fn percent(name: &'static str, help: &'static str) -> Arg {
+    real(name, help).default_value("0")
 }
 
 /// Runs a load and prints its report.

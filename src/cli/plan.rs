@@ -4,14 +4,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use crate::base::failure::CommandFailure;
 use crate::base::limits::PLANNED_CONNECTIONS_MAX;
 use crate::base::logfmt::shown;
+use crate::base::quantity::{QuantityUnit, parse_quantity};
 use crate::cli::args;
-use crate::cli::grammar::{number, option, switch, whole};
+use crate::cli::grammar::{number_within, option, real, switch};
 use crate::config::resolved::ResolvedSettings;
 use crate::host::output::print;
 use crate::planner::constants::MeasuredConstants;
@@ -21,6 +22,9 @@ use crate::planner::{CapacityPlan, CapacityPlanner, NodeHardware, NodeTooSmall, 
 const NR_OPEN_DEFAULT: u64 = 1_048_576;
 /// Files of one worker that can be asked about: the most that `fs.nr_open` may be on 64-bit kernels.
 const PLANNED_FILES_MAX: u64 = 1 << 30;
+
+/// Bytes of a node's memory, or bits a second of its network: more than any machine has.
+const SIZE_MAX: u64 = 1_000_000_000_000_000_000;
 
 /// Settings that cost memory, processor time or network; the rest of the configuration changes no plan.
 const COSTLY: [&str; 7] = [
@@ -35,36 +39,35 @@ const COSTLY: [&str; 7] = [
 
 const WORDS: &str = "\
 Reckons with constants that `make bench` measures, and with the settings that serve would run with: \
---config, FANWHEEL_* and the flags below. Sizes are 512M, 16G (binary); rates are 500M, 10G (bits a second).
+--config, FANWHEEL_* and the flags below. Sizes are 512M, 16GiB (binary) or 16GB (decimal); rates are 500M, \
+10G (bits a second).
 
-  fanwheel plan --connections 500000 --events-per-second 2 --bytes 300
+  fanwheel plan --connections 500k --events-per-second 2 --bytes 300
   fanwheel plan --connections 500000 --topics 500000 --events-per-second 0.1 --nodes-ram 8G";
 
 /// Returns the subcommand's grammar.
 pub(crate) fn command() -> Command {
-    let real = |name, default, help| {
-        let flag = option(name, "N", help).default_value(default).allow_negative_numbers(true);
-        flag.value_parser(real_number)
-    };
-    let size = |name, default, help| option(name, "SIZE", help).default_value(default).value_parser(size);
-    let rate = |name, default, help| option(name, "RATE", help).default_value(default).value_parser(rate);
+    let real = |name, default, help| real(name, help).default_value(default);
     let asked = [
-        number("connections", 1, "connections in all")
-            .default_value("100000")
-            .value_parser(whole(1..=PLANNED_CONNECTIONS_MAX)),
+        number_within("connections", 1..=PLANNED_CONNECTIONS_MAX, "connections in all")
+            .default_value("100000"),
         real("events-per-second", "1", "events that each connection receives in a second"),
-        number("bytes", 0, "bytes of an event's data").default_value("200").value_parser(whole(0..=64 << 20)),
-        number("topics", 1, "topics, each subscriber on one; all publish at that rate")
-            .default_value("1")
-            .value_parser(whole(1..=PLANNED_CONNECTIONS_MAX)),
+        number_within("bytes", 0..=64 << 20, "bytes of an event's data").default_value("200"),
+        number_within(
+            "topics",
+            1..=PLANNED_CONNECTIONS_MAX,
+            "topics, each subscriber on one; all publish at that rate",
+        )
+        .default_value("1"),
         real("slow-percent", "1", "share of the connections that take nothing for a while"),
         real("rtt-ms", "100", "time to a client and back"),
         real("headroom-percent", "30", "share of each node that stays free"),
-        size("nodes-ram", "16G", "memory of a node"),
-        number("cores", 1, "processors of a node").default_value("8").value_parser(whole(1..=4_096)),
-        rate("nic", "10G", "network of a node, bits a second each way"),
-        number("files", 1, "files that a worker may have (LimitNOFILE)")
-            .value_parser(whole(1..=PLANNED_FILES_MAX)),
+        size("nodes-ram", QuantityUnit::Bytes, "memory of a node").value_name("SIZE").default_value("16GiB"),
+        number_within("cores", 1..=4_096, "processors of a node").default_value("8"),
+        size("nic", QuantityUnit::BitsPerSecond, "network of a node, bits a second each way")
+            .value_name("RATE")
+            .default_value("10G"),
+        number_within("files", 1..=PLANNED_FILES_MAX, "files that a worker may have (LimitNOFILE)"),
         option("constants", "FILE", "measured constants of another machine")
             .value_parser(value_parser!(PathBuf)),
         switch("json", "one JSON object"),
@@ -149,28 +152,13 @@ fn ask(matches: &ArgMatches) -> Result<PlanRequest, CommandFailure> {
     })
 }
 
-fn real_number(text: &str) -> Result<f64, String> {
-    text.parse::<f64>().ok().filter(|value| value.is_finite()).ok_or("it is not a number".to_owned())
-}
-
-/// `512M`, `16G`, `1T`, with or without `iB`; binary.
-fn size(text: &str) -> Result<u64, String> {
-    let bare = text.strip_suffix("iB").or(text.strip_suffix('B')).unwrap_or(text);
-    scaled(bare, 1_024).ok_or("write it as 512M or 16G".to_owned())
-}
-
-/// `500M`, `10G`, with or without `bit/s`; decimal.
-fn rate(text: &str) -> Result<u64, String> {
-    let bare = text.strip_suffix("bit/s").or(text.strip_suffix("bit")).unwrap_or(text);
-    scaled(bare, 1_000).ok_or("write it as 500M or 10G, bits a second".to_owned())
-}
-
-/// A number with a unit: bare numbers are more likely a forgotten unit than a machine of 16 bytes.
-fn scaled(text: &str, step: u64) -> Option<u64> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let power = "KMGT".find(unit.to_ascii_uppercase().as_str()).filter(|_| !unit.is_empty())? as u32 + 1;
-    let value = digits.parse::<f64>().ok()? * step.pow(power) as f64;
-    (1.0..=1e18).contains(&value).then_some(value as u64)
+/// A flag with a size or a rate. A bare number is more likely a forgotten unit than a machine of 16 bytes.
+fn size(name: &'static str, unit: QuantityUnit, help: &'static str) -> Arg {
+    option(name, "N", help).value_parser(move |text: &str| {
+        let value = parse_quantity(text, unit).filter(|_| !text.bytes().all(|b| b.is_ascii_digit()));
+        let within = value.filter(|value| (1..=SIZE_MAX).contains(value));
+        within.ok_or_else(|| format!("write it as {}", unit.spellings()))
+    })
 }
 
 #[cfg(test)]
@@ -179,14 +167,21 @@ mod tests {
 
     #[test]
     fn sizes_are_binary_rates_are_decimal_and_units_are_not_guessed() {
+        let planned = |flag: &str, text: &str| {
+            let matches = command().try_get_matches_from(["plan", flag, text]).ok()?;
+            matches.get_one::<u64>(flag.trim_start_matches('-')).copied()
+        };
+        let (size, rate) = (|text| planned("--nodes-ram", text), |text| planned("--nic", text));
         let rows = [
             (size("16G"), Some(16 << 30)),
             (size("1.5GiB"), Some(3 << 29)),
+            (size("16GB"), Some(16_000_000_000)),
             (size("512m"), Some(512 << 20)),
             (size("16"), None),
             (size("G"), None),
             (size(""), None),
             (size("-1G"), None),
+            (size("0G"), None),
             (size("16X"), None),
             (size("1e300T"), None),
             (size("16€"), None),
@@ -194,8 +189,8 @@ mod tests {
             (rate("2.5Gbit/s"), Some(2_500_000_000)),
             (rate("nanG"), None),
         ];
-        for (got, expected) in rows {
-            assert_eq!(got.ok(), expected);
+        for (nth, (got, expected)) in rows.into_iter().enumerate() {
+            assert_eq!(got, expected, "row {nth}");
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn command() -> Command {
         .arg(
             Arg::new("data")
                 .value_name("DATA")
-                .allow_hyphen_values(true)
+                .allow_negative_numbers(true)
                 .help("the payload; absent or -: each line of standard input is one event"),
         )
         .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))

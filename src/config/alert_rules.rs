@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::limits::ALERT_MS_MAX;
 use crate::base::logfmt::shown;
+use crate::base::quantity::{QuantityUnit, parse_quantity};
 use crate::base::suggest::nearest;
 use crate::config::refusal::SettingsRefusal;
 use crate::monitor::alerts::{
@@ -133,9 +134,13 @@ impl RuleReader<'_> {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
             if !KEYS.contains(&name) {
-                let (place, name) = ((self.page.place)(key.span()), name.to_owned());
-                let nearest = nearest(&name, KEYS.into_iter()).map(str::to_owned);
-                return Err(SettingsRefusal::UnknownName { place, name, nearest });
+                let place = (self.page.place)(key.span());
+                let hint = match nearest(name, KEYS.into_iter()) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("an alert has {}", KEYS.join(", ")),
+                };
+                let words = format!("{place}: unknown setting {} of an alert; {hint}", shown(name));
+                return Err(SettingsRefusal::Contradiction(words));
             }
         }
         let name = self.read_name()?;
@@ -196,12 +201,17 @@ impl RuleReader<'_> {
     }
 
     fn read_milliseconds(&self, key: &'static str) -> Result<Option<u64>, SettingsRefusal> {
-        let number = |value: &DeValue<'_>| {
-            let number = value.as_integer()?;
-            let number = u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()?;
-            (number <= ALERT_MS_MAX).then_some(number)
+        let number = |value: &DeValue<'_>| match value {
+            DeValue::Integer(number) => {
+                u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
+            }
+            value => parse_quantity(value.as_str()?, QuantityUnit::Milliseconds),
         };
-        self.read_value(key, &format!("a whole number from 0 to {ALERT_MS_MAX}"), number)
+        let bounded = |value: &DeValue<'_>| number(value).filter(|&number| number <= ALERT_MS_MAX);
+        let spellings = QuantityUnit::Milliseconds.spellings();
+        let allowed =
+            format!("a whole number from 0 to {ALERT_MS_MAX}, or in quotes one such as {spellings}");
+        self.read_value(key, &allowed, bounded)
     }
 
     fn read_choice<T>(
@@ -274,7 +284,7 @@ mod tests {
     fn a_written_rule_takes_the_rest_from_the_default_of_its_name() {
         let text = "[[alerts]]\nname = 'message_rate_low'\nbelow = 5\n\n[[alerts]]\nname = 'not_ready'\n\
                     enabled = false\n\n[[alerts]]\nname = 'crowd'\nmetric = 'subscribers_open'\n\
-                    above = 1_000.5\nfor_ms = 10\ncooldown_ms = 20\nseverity = 'info'\n";
+                    above = 1_000.5\nfor_ms = '10ms'\ncooldown_ms = 20\nseverity = 'info'\n";
         let rules = rules(text).expect("good");
         let low = named(&rules, "message_rate_low");
         assert_eq!((low.bound, low.for_ms, low.enabled), (Some(AlertBound::Below(5.0)), 60_000, true));
@@ -295,9 +305,13 @@ mod tests {
             ("[[alerts]]\nmetric = 'ready'", "f.toml:1: this alert needs a name"),
             (
                 "[[alerts]]\nname = 'x'\ntreshold = 1",
-                "f.toml:3: unknown setting treshold; `fanwheel config` lists all settings",
+                "f.toml:3: unknown setting treshold of an alert; an alert has name, metric, above, below, \
+                 for_ms, severity, cooldown_ms, enabled",
             ),
-            ("[[alerts]]\nname = 'x'\nfor_s = 1", "f.toml:3: unknown setting for_s; did you mean for_ms?"),
+            (
+                "[[alerts]]\nname = 'x'\nfor_s = 1",
+                "f.toml:3: unknown setting for_s of an alert; did you mean for_ms?",
+            ),
             ("[[alerts]]\nname = 'x'", "f.toml:1: alert x needs metric, and above or below"),
             (
                 "[[alerts]]\nname = 'message_rate_low'",
@@ -321,7 +335,8 @@ mod tests {
             ),
             (
                 "[[alerts]]\nname = 'not_ready'\nfor_ms = -1",
-                "f.toml:3: for_ms = -1 is not allowed: must be a whole number from 0 to 86400000",
+                "f.toml:3: for_ms = -1 is not allowed: must be a whole number from 0 to 86400000, or in \
+                 quotes one such as 250ms, 15s, 2m or 1h",
             ),
             (
                 "[[alerts]]\nname = 'Not Ready'",

@@ -224,8 +224,9 @@ impl ClassReader<'_> {
         };
         let span = value.span();
         let text = value_text(spec, value.get_ref())
-            .map_err(|allowed| self.refused_value(class, spec.name, place.clone(), span.clone(), allowed))?;
-        spec.check(&text)
+            .map_err(|allowed| self.refused_value(class, spec.name, place.clone(), span.clone(), &allowed))?;
+        let text = spec
+            .normalize(&text)
             .map_err(|allowed| self.refused_value(class, spec.name, place.clone(), span, &allowed))?;
         Ok(ClassValue { name: spec.name, text, place })
     }
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_class_has_a_name_patterns_and_some_values_each_with_its_line() {
-        let text = "[[class]]\nname = 'prices'\ntopics = ['prices.*', 'fx.**']\nhistory_ms = 1_000\n\
+        let text = "[[class]]\nname = 'prices'\ntopics = ['prices.*', 'fx.**']\nhistory_ms = '1s'\n\
                     history_events = 5\n\n[[class]]\nname = 'chat-1'\ntopics = 'chat:**'\n";
         let classes = classes(text).expect("good");
         let [prices, chat] = &classes[..] else { panic!("{classes:?}") };
@@ -365,9 +366,14 @@ mod tests {
                  1000000",
             ),
             (
-                class("topics = ['x']\nhistory_events = '5'"),
-                "f.toml:4: class a: history_events = '5' is not allowed: must be a whole number, \
-                 without quotes",
+                class("topics = ['x']\nhistory_events = '5m'"),
+                "f.toml:4: class a: history_events = '5m' is not allowed: must be a whole number from 1 to \
+                 1000000, or written as 500k or 2M (k is 1000)",
+            ),
+            (
+                class("topics = ['x']\nhistory_events = 0.5"),
+                "f.toml:4: class a: history_events = 0.5 is not allowed: must be a whole number, or in \
+                 quotes one such as 500k or 2M (k is 1000)",
             ),
             (
                 class("topics = ['x']\n[[class]]\nname = 'a'\ntopics = ['y']"),

@@ -109,8 +109,8 @@ fn check_listeners(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
     for (entry, text) in all {
         let Some(place) = ListenAddress::parse(text) else {
             let allowed = format!(
-                "ADDR:PORT, [ADDR6]:PORT with a numeric address, or unix:/path of at most \
-                 {UNIX_PATH_BYTES_MAX} bytes"
+                "ADDR:PORT or [ADDR6]:PORT with a numeric address, :PORT, localhost:PORT, or unix:/path of \
+                 at most {UNIX_PATH_BYTES_MAX} bytes"
             );
             return refuse_value(entry, text, &allowed);
         };

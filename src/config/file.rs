@@ -10,11 +10,13 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::limits::MIB;
 use crate::base::logfmt::shown;
+use crate::base::quantity::QuantityUnit;
 use crate::base::settings::{self, SettingKind, SettingSpec, TABLE};
 use crate::base::suggest::nearest;
 use crate::config::alert_rules::{self, ConfigText, RuleEntry};
 use crate::config::class_tables::{self, ClassEntry};
 use crate::config::refusal::SettingsRefusal;
+use crate::config::{familiar_names, missing_quotes};
 use crate::host::named_file::{PipeWait, read_named_file};
 
 /// Bytes of a configuration file: a wrong path (a log, a device) must not be read into memory.
@@ -55,8 +57,11 @@ pub(crate) fn read(path: &Path, wait: PipeWait) -> Result<FileContents, Settings
 pub(crate) fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRefusal> {
     let place = |span: Range<usize>| format!("{}:{}", path.display(), line_of(text, span.start));
     let table = DeTable::parse(text).map_err(|error| {
-        let reason = error.message().lines().collect::<Vec<_>>().join(", ");
-        SettingsRefusal::FileSyntax(place(error.span().unwrap_or(0..0)), reason)
+        let span = error.span().unwrap_or(0..0);
+        let reason = missing_quotes::quoted_line(text, span.start)
+            .map(|line| format!("a text needs quotes: {line}"))
+            .unwrap_or_else(|| error.message().lines().collect::<Vec<_>>().join(", "));
+        SettingsRefusal::FileSyntax(place(span), reason)
     })?;
     let page = ConfigText { text, place: &place };
     let mut contents = FileContents::default();
@@ -70,17 +75,16 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRef
             contents.classes = class_tables::read_classes(&page, key.span(), value.get_ref())?;
             continue;
         }
-        let names = || TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY, class_tables::KEY]);
         let spec = settings::find_spec(name).ok_or_else(|| SettingsRefusal::UnknownName {
             place: place(key.span()),
             name: name.to_owned(),
-            nearest: nearest(name, names()).map(str::to_owned),
+            nearest: nearest_key(name),
         })?;
         let text_of_value = value_text(spec, value.get_ref()).map_err(|allowed| SettingsRefusal::Value {
             place: place(key.span()),
             name: spec.name,
             value: shown(&spec.shown(text.get(value.span()).unwrap_or_default())),
-            allowed: allowed.to_owned(),
+            allowed,
         })?;
         let line = line_of(text, key.span().start);
         contents.entries.push(FileEntry { spec, text: text_of_value, line });
@@ -89,32 +93,47 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRef
     Ok(contents)
 }
 
+/// Returns the key that was most likely meant, for a name of another server with an example of its value.
+fn nearest_key(name: &str) -> Option<String> {
+    if let Some(familiar) = familiar_names::setting_of(name) {
+        return Some(familiar.as_toml());
+    }
+    let names = TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY, class_tables::KEY]);
+    nearest(name, names).map(str::to_owned)
+}
+
 fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
 }
 
-/// Returns the text of a value of the right type.
+/// Returns the text of a value of the right type. A number in quotes may have a unit.
 ///
 /// # Errors
 /// The type that it should have, in words.
-pub(crate) fn value_text(spec: &SettingSpec, value: &DeValue<'_>) -> Result<String, &'static str> {
+pub(crate) fn value_text(spec: &SettingSpec, value: &DeValue<'_>) -> Result<String, String> {
     match (spec.kind, value) {
         (SettingKind::Int { .. }, DeValue::Integer(number)) => {
             let digits = number.as_str().replace('_', "");
             let parsed = i128::from_str_radix(&digits, number.radix());
             Ok(parsed.map_or(digits, |number| number.to_string()))
         }
-        (SettingKind::Int { .. }, _) => Err("a whole number, without quotes"),
+        (SettingKind::Int { .. }, DeValue::String(text)) => Ok(text.clone().into_owned()),
+        (SettingKind::Int { .. }, _) => {
+            let spellings = QuantityUnit::of_name(spec.name).spellings();
+            Err(format!("a whole number, or in quotes one such as {spellings}"))
+        }
         (
             SettingKind::Choice(_) | SettingKind::Text | SettingKind::List | SettingKind::Urls,
             DeValue::String(text),
         ) => Ok(text.clone().into_owned()),
-        (SettingKind::Choice(_) | SettingKind::Text, _) => Err("a text in quotes"),
+        (SettingKind::Choice(words), DeValue::Boolean(on)) if words.contains(&"on") => Ok(on.to_string()),
+        (SettingKind::Choice(words), _) => Err(format!("one of {}, in quotes", words.join(", "))),
+        (SettingKind::Text, _) => Err("a text in quotes".to_owned()),
         (SettingKind::List | SettingKind::Urls, DeValue::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
-            texts.map(|texts| texts.join(",")).ok_or("a list of texts in quotes")
+            texts.map(|texts| texts.join(",")).ok_or("a list of texts in quotes".to_owned())
         }
-        (SettingKind::List | SettingKind::Urls, _) => Err("a list of texts in quotes"),
+        (SettingKind::List | SettingKind::Urls, _) => Err("a list of texts in quotes".to_owned()),
     }
 }
 
@@ -148,6 +167,10 @@ mod tests {
                 ("log_level", "debug", 5),
             ]),
         );
+        check(
+            "heartbeat_ms = '15s'\nhistory_bytes_max = \"64MiB\"\nlanding = false",
+            Ok(&[("heartbeat_ms", "15s", 1), ("history_bytes_max", "64MiB", 2), ("landing", "false", 3)]),
+        );
         check("workers = 0x10", Ok(&[("workers", "16", 1)]));
         check("workers = -1", Ok(&[("workers", "-1", 1)]));
         check("listen = '0.0.0.0:80'", Ok(&[("listen", "0.0.0.0:80", 1)]));
@@ -162,18 +185,32 @@ mod tests {
             Err("f.toml:1: unknown setting server; `fanwheel config` lists all settings"),
         );
         check(
-            "heartbeat_ms = \"15000\"",
-            Err("f.toml:1: heartbeat_ms = \"15000\" is not allowed: must be a whole number, without quotes"),
-        );
-        check(
             "heartbeat_ms = 1.5",
-            Err("f.toml:1: heartbeat_ms = 1.5 is not allowed: must be a whole number, without quotes"),
+            Err(
+                "f.toml:1: heartbeat_ms = 1.5 is not allowed: must be a whole number, or in quotes one such \
+                 as 250ms, 15s, 2m or 1h",
+            ),
         );
-        check("log_level = 3", Err("f.toml:1: log_level = 3 is not allowed: must be a text in quotes"));
+        check("port = 80", Err("f.toml:1: unknown setting port; did you mean listen = \"127.0.0.1:PORT\"?"));
+        check(
+            "log_level = 3",
+            Err(
+                "f.toml:1: log_level = 3 is not allowed: must be one of error, warn, info, debug, trace, in \
+                 quotes",
+            ),
+        );
+        check("log_file = 3", Err("f.toml:1: log_file = 3 is not allowed: must be a text in quotes"));
         check(
             "listen = [1]",
             Err("f.toml:1: listen = [1] is not allowed: must be a list of texts in quotes"),
         );
+    }
+
+    #[test]
+    fn a_text_without_quotes_is_shown_with_them() {
+        check("\nlog_level = warn", Err("f.toml:2: a text needs quotes: log_level = \"warn\""));
+        check("heartbeat_ms = 15s", Err("f.toml:1: a text needs quotes: heartbeat_ms = \"15s\""));
+        check("listen = [:8080]", Err("f.toml:1: a text needs quotes: listen = [\":8080\"]"));
     }
 
     #[test]

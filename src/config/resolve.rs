@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::base::settings::{SettingSpec, TABLE};
 use crate::config::alert_rules::merge_with_defaults;
 use crate::config::contradictions;
+use crate::config::familiar_names::{self, FamiliarName};
 use crate::config::file::{self, FileContents, FileEntry};
 use crate::config::refusal::{SettingsRefusal, nearest_setting};
 use crate::config::resolved::{
@@ -104,8 +105,14 @@ fn spec_of_variable(name: &OsStr, value: &OsStr) -> Result<Option<&'static Setti
     found.map(Some).ok_or_else(|| SettingsRefusal::UnknownName {
         place: "environment".to_owned(),
         name: name.clone().into_owned(),
-        nearest: nearest_setting(&rest.to_lowercase()).map(variable_name),
+        nearest: nearest_variable(&rest.to_lowercase()),
     })
+}
+
+/// Returns the variable that was most likely meant by a name without its prefix.
+fn nearest_variable(rest: &str) -> Option<String> {
+    let familiar = familiar_names::setting_of(rest).map(FamiliarName::as_variable);
+    familiar.or_else(|| nearest_setting(rest).map(variable_name))
 }
 
 #[cfg(test)]

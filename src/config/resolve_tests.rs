@@ -61,6 +61,18 @@ fn stronger_sources_win_and_each_value_knows_its_source() {
 }
 
 #[test]
+fn units_are_taken_from_every_source() {
+    let file = ScratchFile::new("units.toml", "heartbeat_ms = '20s'\nlog_level = 'WARN'\n");
+    let mut inputs = inputs(&[("connections_max", "500k")], &[("FANWHEEL_HISTORY_BYTES_MAX", "64MiB")]);
+    inputs.config = Some(file.0.clone());
+    let resolved = ResolvedSettings::read(&inputs).expect("good");
+    let settings = resolved.settings();
+    assert_eq!((settings.heartbeat_ms, settings.connections_max), (20_000, 500_000));
+    assert_eq!((settings.history_bytes_max, settings.log_level.as_str()), (64 << 20, "warn"));
+    assert_eq!(resolved.entry("heartbeat_ms").text, "20000", "one form whatever the source");
+}
+
+#[test]
 fn a_flag_names_another_file_than_the_variable() {
     let file = ScratchFile::new("flag.toml", "workers = 3\n");
     let mut inputs = inputs(&[], &[("FANWHEEL_CONFIG", "/nonexistent/fanwheel.toml")]);
@@ -172,6 +184,26 @@ fn refusals_name_key_value_limit_and_place() {
 }
 
 #[test]
+fn refusals_lead_to_the_right_name_and_the_right_spelling() {
+    let rows: &[(TextPairs<'_>, TextPairs<'_>, &str)] = &[
+        (
+            &[],
+            &[("FANWHEEL_PORT", "8080")],
+            "environment: unknown setting FANWHEEL_PORT; did you mean FANWHEEL_LISTEN=127.0.0.1:PORT?",
+        ),
+        (
+            &[("history_bytes_max", "64Mb")],
+            &[],
+            "--history-bytes-max: history_bytes_max = 64Mb is not allowed: must be a whole number from 65536 \
+             to 4398046511104, or written as 64KiB, 64MiB, 16GiB or 16GB (GiB is 2^30, GB is 10^9)",
+        ),
+    ];
+    for (flags, environment, expected) in rows {
+        assert_eq!(refusal(flags, environment), *expected);
+    }
+}
+
+#[test]
 fn destinations_of_alerts_are_refused_without_their_secrets() {
     let rows: &[(TextPairs<'_>, TextPairs<'_>, &str)] = &[
         (
@@ -213,6 +245,7 @@ fn listeners_need_an_address_each() {
         &[("listen", "0.0.0.0:8080"), ("listen", "[::1]:8080")],
         &[("listen", "0.0.0.0:8080"), ("listen", "[::]:8080"), ("control", "")],
         &[("control", "127.0.0.1:8081"), ("control", "10.0.0.7:8081"), ("control", "unix:/run/c")],
+        &[("listen", ":8080"), ("listen", "80"), ("control", "localhost:8081")],
     ];
     for flags in good {
         assert!(ResolvedSettings::read(&inputs(flags, &[])).is_ok(), "{flags:?}");
@@ -226,12 +259,15 @@ fn listeners_need_an_address_each() {
         &[("listen", "0.0.0.0:8081")],
         &[("control", "0.0.0.0:9"), ("control", "127.0.0.1:9")],
         &[("listen", "127.0.0.1:9"), ("control", "127.0.0.1:8"), ("control", "127.0.0.1:9")],
+        &[("listen", ":8081")],
+        &[("listen", ":9"), ("control", "localhost:9")],
     ];
     for flags in overlapping {
         let line = refusal(flags, &[]);
         assert!(line.contains("take the same address"), "{line}");
     }
-    for text in ["8080", ":8080", "localhost:8080", "127.0.0.1", "unix:", "unix:x", "1.2.3.4:70000", "", ","]
+    for text in
+        ["127.0.0.1", "localhost", "a.example:80", "unix:", "unix:x", "1.2.3.4:70000", "70000", "", ","]
     {
         let line = refusal(&[("listen", text)], &[]);
         assert!(line.starts_with("--listen: listen = "), "{line}");

@@ -38,7 +38,7 @@ pub(crate) enum SettingSource {
 pub(crate) struct ResolvedEntry {
     /// Its row in the table.
     pub(crate) spec: &'static SettingSpec,
-    /// Its text, with commas between items of a list; passed [`SettingSpec::check`].
+    /// Its text in the form of [`SettingSpec::normalize`], with commas between items of a list.
     pub(crate) text: String,
     /// The source of the text.
     pub(crate) source: SettingSource,
@@ -81,11 +81,13 @@ impl ResolvedEntry {
 
     /// Takes a text from a stronger source if the table allows it.
     pub(crate) fn set_text(&mut self, text: String, source: SettingSource) -> Result<(), SettingsRefusal> {
-        let given = ResolvedEntry { spec: self.spec, text, source };
-        if let Err(allowed) = given.spec.check(&given.text) {
-            let (place, value) = (given.place(), given.shown());
-            return Err(SettingsRefusal::Value { place, name: given.spec.name, value, allowed });
-        }
+        let mut given = ResolvedEntry { spec: self.spec, text, source };
+        given.text = given.spec.normalize(&given.text).map_err(|allowed| SettingsRefusal::Value {
+            place: given.place(),
+            name: given.spec.name,
+            value: given.shown(),
+            allowed,
+        })?;
         *self = given;
         Ok(())
     }

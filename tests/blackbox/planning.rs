@@ -53,7 +53,7 @@ fn settings_are_those_that_serve_would_run_with() {
 #[test]
 fn mistakes_are_one_line_that_says_the_way_out() {
     let rows = [
-        ("--nodes-ram 16", "write it as 512M or 16G"),
+        ("--nodes-ram 16", "write it as 64KiB, 64MiB, 16GiB or 16GB"),
         ("--nic fast", "write it as 500M or 10G"),
         ("--connections 0", "must be a whole number from 1 to 1000000000"),
         ("--connections 1e6", "must be a whole number from 1 to 1000000000"),
