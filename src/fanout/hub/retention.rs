@@ -178,7 +178,7 @@ impl HubState {
     pub(super) fn expire(&mut self, now: Now, most: usize) -> bool {
         let mut left = most;
         let age_ms = self.bounds.age_ms;
-        let is_old = |event: &SharedFrame| event.at_us() / 1_000 + age_ms <= now.mono_ms;
+        let is_old = |event: &SharedFrame| event.age_ms(now.mono_ms) >= age_ms;
         while left > 0
             && let Some(event) = self.journal.oldest().filter(|event| is_old(event)).map(Arc::clone)
         {
