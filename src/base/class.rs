@@ -3,6 +3,8 @@
 //! Owns what a class is. A topic belongs to the first that has a matching pattern, else to the default class,
 //! whose values are the settings of the whole node. Knows no file and no topic that exists.
 
+use std::sync::Arc;
+
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::topic::TopicPattern;
 
@@ -11,6 +13,8 @@ use crate::base::topic::TopicPattern;
 pub const NAMED_CLASSES_MAX: usize = 63;
 /// Patterns of all classes: a topic that is created is held against each, under the hub's lock.
 pub const CLASS_PATTERNS_MAX: usize = 256;
+/// Bytes of a class's name: it stands in labels and in lines of the log.
+pub(crate) const CLASS_NAME_BYTES_MAX: usize = 64;
 /// Name of the class of topics that no other class matches.
 pub const DEFAULT_CLASS_NAME: &str = "default";
 
@@ -29,11 +33,25 @@ pub struct ClassSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedClass {
     /// Its name, for logs and metrics.
-    pub name: String,
+    pub name: Arc<str>,
     /// Patterns of its topics.
     pub patterns: Vec<TopicPattern>,
     /// Values that hold for them.
     pub settings: ClassSettings,
+}
+
+impl NamedClass {
+    /// Whether a topic of this name belongs to it, if no class before it takes the topic.
+    pub(crate) fn matches(&self, topic: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(topic))
+    }
+}
+
+impl Settings {
+    /// Whether all topics have the same classes with the same values under other settings.
+    pub(crate) fn same_classes(&self, other: &Settings) -> bool {
+        self.classes == other.classes && ClassSettings::of_node(self) == ClassSettings::of_node(other)
+    }
 }
 
 impl ClassSettings {

@@ -63,6 +63,8 @@ pub enum Count {
     AlertsSent,
     /// Messages of alerts that were given up.
     AlertsFailed,
+    /// Reloads refused for a mistake in the configuration.
+    ReloadsRefused,
 }
 
 /// Why a newcomer or a publish was refused.
@@ -166,7 +168,7 @@ pub(crate) enum TurnStep {
 /// The text names, in the order of the enum.
 pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub(crate) const COUNT_NAMES: [&str; 26] = [
+pub(crate) const COUNT_NAMES: [&str; 27] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -193,6 +195,7 @@ pub(crate) const COUNT_NAMES: [&str; 26] = [
     "log_dropped",
     "alerts_sent",
     "alerts_failed",
+    "reloads_refused",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const REFUSED_NAMES: [&str; 18] = [
@@ -236,7 +239,7 @@ pub(crate) const CLOSED_NAMES: [&str; 17] = [
     "operator",
 ];
 
-const _: () = assert!(COUNT_NAMES.len() == Count::AlertsFailed as usize + 1);
+const _: () = assert!(COUNT_NAMES.len() == Count::ReloadsRefused as usize + 1);
 const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::OrderFailed as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);

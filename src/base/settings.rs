@@ -40,7 +40,7 @@ pub struct SettingSpec {
     pub default: &'static str,
     /// Can be changed by SIGHUP in a running server.
     pub(crate) reloadable: bool,
-    /// A class of topics can have a value of its own.
+    /// A class of topics can have a value of its own. Then it is reloadable, too.
     pub(crate) per_class: bool,
     /// One sentence for `--help`, `config` and docs/configuration.md.
     pub help: &'static str,
@@ -76,7 +76,7 @@ const fn live(spec: SettingSpec) -> SettingSpec {
 }
 
 const fn class(spec: SettingSpec) -> SettingSpec {
-    SettingSpec { per_class: true, ..spec }
+    SettingSpec { per_class: true, reloadable: true, ..spec }
 }
 
 const HOUR_MS: u64 = 3_600_000;

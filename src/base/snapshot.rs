@@ -4,6 +4,7 @@
 //! the core a [`Pages`]. Plain data, no I/O. Nothing here grows with topics, clients or user agents.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::base::counters::{CounterTotals, DistributionTotals};
 use crate::base::survey::{AddressCount, ConnectionsPage, TopicsPage};
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub(crate) unpublished_topics: usize,
     /// Topics that streams listen to, each stream's counted.
     pub(crate) subscriptions: usize,
+    /// The classes of topics, the default class first.
+    pub(crate) classes: Vec<ClassSnapshot>,
     /// Events kept for returning subscribers, each topic's copy counted.
     pub(crate) history_events: usize,
     /// Bytes of those events.
@@ -66,6 +69,23 @@ pub struct WorkerSnapshot {
     pub(crate) files: u64,
     /// How late it is with its timers, milliseconds.
     pub(crate) wheel_lag_ms: u64,
+}
+
+/// One class of topics at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClassSnapshot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Topics that belong to it now.
+    pub topics: usize,
+    /// Topics of it that streams listen to, each stream's counted.
+    pub(crate) subscriptions: usize,
+    /// Events that were published to its topics, each once.
+    pub published: u64,
+    /// Events that it keeps. One of several classes counts for the class that keeps it longest.
+    pub history_events: usize,
+    /// Bytes of those events.
+    pub(crate) history_bytes: usize,
 }
 
 /// The greatest values since somebody asked for the last time, microseconds.

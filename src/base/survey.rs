@@ -217,6 +217,8 @@ pub struct ConnectionsPage {
 pub(crate) struct TopicRow {
     /// Name of the topic.
     pub(crate) topic: std::sync::Arc<str>,
+    /// Name of its class.
+    pub(crate) class: std::sync::Arc<str>,
     /// Subscribers on all workers.
     pub(crate) subscribers: u64,
     /// Events that are kept of it.

@@ -8,7 +8,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use crate::base::class::{
-    CLASS_PATTERNS_MAX, ClassSettings, DEFAULT_CLASS_NAME, NAMED_CLASSES_MAX, NamedClass,
+    CLASS_NAME_BYTES_MAX, CLASS_PATTERNS_MAX, ClassSettings, DEFAULT_CLASS_NAME, NAMED_CLASSES_MAX,
+    NamedClass,
 };
 use crate::base::logfmt::shown;
 use crate::base::settings::{self, SettingSpec, Settings, SlowPolicy, TABLE};
@@ -21,8 +22,6 @@ use crate::config::resolved::{ResolvedSettings, SettingSource};
 
 /// The key of the file under which classes stand.
 pub(crate) const KEY: &str = "class";
-/// Bytes of a class's name: it stands in labels and in lines of the log.
-const CLASS_NAME_BYTES_MAX: usize = 64;
 
 /// One setting that a class has of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl ClassEntry {
         };
         // Any other setting of the node is the same for all classes.
         let settings = ClassSettings::of_node(&Settings::from_texts(text));
-        NamedClass { name: self.name.clone(), patterns: self.patterns.clone(), settings }
+        NamedClass { name: self.name.as_str().into(), patterns: self.patterns.clone(), settings }
     }
 }
 

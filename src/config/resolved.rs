@@ -136,7 +136,8 @@ impl ResolvedSettings {
         &self.entries
     }
 
-    /// Returns these settings, with all alert rules and the settings chosen by `takes` from another reading.
+    /// Returns these settings, with all alert rules, all classes and the settings chosen by `takes` from
+    /// another reading.
     pub(crate) fn updated(
         &self,
         newer: &ResolvedSettings,
@@ -149,7 +150,7 @@ impl ResolvedSettings {
         ResolvedSettings {
             entries: pairs.map(pick).collect(),
             alerts: newer.alerts.clone(),
-            classes: self.classes.clone(),
+            classes: newer.classes.clone(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! SIGHUP: reads the settings again, applies those that a running server can change and reports the others.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use log::{error, info, warn};
 
 use crate::base::logfmt::LogValue;
@@ -7,7 +9,14 @@ use crate::base::settings::SettingSpec;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
 use crate::daemon::logging::parse_level;
-use crate::daemon::start::refuse_classes;
+
+/// Reloads that were refused.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of reloads that were refused.
+pub(crate) fn reloads_refused() -> u64 {
+    REFUSED.load(Relaxed)
+}
 
 /// A setting whose text differs from the one in force.
 #[derive(Debug)]
@@ -20,10 +29,10 @@ struct SettingChange<'a> {
 /// Reads, applies and reports; returns the settings in force afterwards. A setting that needs a restart keeps
 /// its text, so that the next reload reports it again.
 pub(crate) fn reload_settings(inputs: &SettingInputs, running: &ResolvedSettings) -> ResolvedSettings {
-    let read = ResolvedSettings::read_again(inputs);
-    let wanted = match read.and_then(|wanted| refuse_classes(&wanted).map(|()| wanted)) {
+    let wanted = match ResolvedSettings::read_again(inputs) {
         Ok(wanted) => wanted,
         Err(refusal) => {
+            REFUSED.fetch_add(1, Relaxed);
             error!("event=reload_refused reason={}", LogValue(&refusal.to_string()));
             return running.clone();
         }
@@ -42,7 +51,11 @@ pub(crate) fn reload_settings(inputs: &SettingInputs, running: &ResolvedSettings
     if rules_changed {
         info!("event=reloaded setting=alerts rules={}", wanted.rules().len());
     }
-    if changes.is_empty() && !rules_changed {
+    let classes_changed = running.classes() != wanted.classes();
+    if classes_changed {
+        info!("event=reloaded setting=class classes={}", wanted.classes().len());
+    }
+    if changes.is_empty() && !rules_changed && !classes_changed {
         info!("event=reloaded changes=0");
     }
     let after = running.updated(&wanted, |spec| spec.reloadable);
@@ -89,7 +102,11 @@ mod tests {
         let broken = inputs(&file, "log_level = 'loud'\n");
         assert_eq!(reload_settings(&broken, &after).settings().log_level, "debug");
         let class = "log_level = 'warn'\n[[class]]\nname = 'a'\ntopics = ['a']\nhistory_events = 5\n";
-        assert_eq!(reload_settings(&inputs(&file, class), &after).settings().log_level, "debug");
+        let classed = reload_settings(&inputs(&file, class), &after);
+        assert_eq!(classed.settings().classes[0].settings.history_events, 5);
+        let hidden = format!("{class}[[class]]\nname = 'b'\ntopics = ['a']\n");
+        let kept = reload_settings(&inputs(&file, &hidden), &classed);
+        assert!(kept.settings().same_classes(&classed.settings()) && reloads_refused() == 2);
         let _ = std::fs::remove_file(&file);
     }
 }

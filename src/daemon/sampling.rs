@@ -14,6 +14,7 @@ use crate::base::counters::Count;
 use crate::base::snapshot::{Pages, Snapshot};
 use crate::daemon::logging;
 use crate::daemon::notify::{self, AlertNotifier};
+use crate::daemon::reload;
 use crate::daemon::status_stream::StatusStream;
 use crate::fanout::node::Node;
 use crate::fanout::survey_mail;
@@ -88,6 +89,7 @@ fn with_process_counts(snapshot: &Snapshot) -> Snapshot {
     counts[Count::LogDropped as usize] += logging::lines_dropped();
     counts[Count::AlertsSent as usize] += notify::messages_sent();
     counts[Count::AlertsFailed as usize] += notify::messages_failed();
+    counts[Count::ReloadsRefused as usize] += reload::reloads_refused();
     snapshot
 }
 

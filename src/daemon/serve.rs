@@ -57,7 +57,6 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     // are.
     let _ = process::keep_files_from_children();
     let resolved = ResolvedSettings::read(inputs)?;
-    start::refuse_classes(&resolved)?;
     let (settings, inherited) = activation::join_listeners(passed, &resolved)?;
     let pending = logging::install_logger(&settings.log_file, logging::parse_level(&settings.log_level))
         .map_err(|os| {
@@ -236,6 +235,7 @@ impl MainThread {
                 let after = reload_settings(inputs, &self.resolved);
                 let before = std::mem::replace(&mut self.resolved, after);
                 self.reload_alerts(&before);
+                self.reload_classes(&before);
                 self.service_manager.notify_ready();
             }
             // The end goes on; only the log may have been rotated.
@@ -251,6 +251,19 @@ impl MainThread {
             DESTINATIONS.iter().any(|name| before.entry(name).text != self.resolved.entry(name).text);
         let notifier = changed.then(|| AlertNotifier::new(&self.resolved.settings(), random_seed()));
         self.sampler.replace_alerts(self.resolved.rules(), notifier);
+    }
+
+    /// Puts changed classes in force. The lock of the hub is free between two slices of topics.
+    fn reload_classes(&self, before: &ResolvedSettings) {
+        let settings = self.resolved.settings();
+        if settings.same_classes(&before.settings()) {
+            return;
+        }
+        let clock = self.server.clock();
+        self.node.hub.replace_classes(&settings);
+        while self.node.hub.sort_topics(clock.now()) {
+            std::thread::yield_now();
+        }
     }
 
     fn begin_drain(&mut self, reason: &str, signalled: bool) {

@@ -8,22 +8,7 @@ use crate::base::failure::CommandFailure;
 use crate::base::logfmt::LogValue;
 use crate::base::logfmt::shown;
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
-use crate::config::refusal::SettingsRefusal;
-use crate::config::resolved::ResolvedSettings;
 use crate::reactor::{AddressSetting, BindFault, BoundAddress, Capacity, StartError};
-
-/// Refuses a configuration with classes of topics: the hub does not know them, and a value that is read and
-/// has no effect would mislead.
-pub(crate) fn refuse_classes(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
-    resolved.classes().first().map_or(Ok(()), |class| {
-        Err(SettingsRefusal::Contradiction(format!(
-            "[[class]] {} ({}) is not in force in this version: remove it to serve; fanwheel config --topic \
-             tells which class would hold for a topic",
-            shown(&class.name),
-            class.place
-        )))
-    })
-}
 
 /// Describes a failed start in one line: the call, the value, the limit and the way out.
 pub(crate) fn start_failure(error: &StartError) -> CommandFailure {

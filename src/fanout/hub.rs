@@ -8,6 +8,7 @@
 //! topic may have lost is remembered in one id for all of them, `removed_floor`: a returning subscriber may
 //! be told a gap without need, but never loses silently. What goes when is in `retention`.
 
+mod classes;
 mod event_walk;
 mod hold;
 mod messages;
@@ -22,6 +23,7 @@ mod topic_table;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use self::classes::HubClasses;
 pub(crate) use self::event_walk::{FollowedTopics, WalkStep};
 use self::event_walk::{NewestSearch, SearchProgress};
 use self::hold::HoldMeter;
@@ -31,22 +33,22 @@ use self::order::OrderDesk;
 pub use self::order::{
     Acceptance, CommitOutcome, CommitStop, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer,
 };
-pub use self::restore::RestoredKey;
 use self::retention::TopicMaker;
 pub use self::ticket::Ticket;
 use self::topic_table::TopicTable;
+use super::class_table::{ClassSlot, ClassTable};
 use super::hash::SeededHash;
 pub use super::idempotency::PublishReceipt;
 use super::idempotency::{IdempotencyKey, IdempotencyTable};
-use super::journal::Journal;
+use super::journals::{Journals, share_journal};
 use super::mail::{self, ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
 use super::topic_log::{FrameMeter, SharedFrame, TopicLog, TopicRef, Topics};
 use crate::base::counters::RefusalReason;
 use crate::base::histogram::Distribution;
 use crate::base::id::EventId;
 use crate::base::limits::{
-    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, ORDER_BYTES_MAX, RESERVED_TOPIC_EVENTS, SEARCH_STEPS_PER_HOLD,
-    SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, ORDER_BYTES_MAX, SEARCH_STEPS_PER_HOLD, SHED_PAUSE_MS,
+    SWEEP_CALLS_PER_TURN,
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
@@ -57,8 +59,6 @@ use crate::wire::rules;
 struct HubTopic {
     name: Arc<str>,
     log: TopicLog,
-    /// Events that the log keeps.
-    events_max: u32,
     /// One bit for each worker that has subscribers.
     interest: u64,
     subscribers: u32,
@@ -70,6 +70,11 @@ struct HubTopic {
     lingers: bool,
     /// An event was published to it. Else only subscribers have named it, and it counts for them alone.
     published: bool,
+    /// It is one of the server's own.
+    reserved: bool,
+    /// Events of its log may stand in several journals.
+    mixed: bool,
+    class: ClassSlot,
 }
 
 impl HubTopic {
@@ -79,14 +84,11 @@ impl HubTopic {
     }
 }
 
-/// The bounds the hub works with, from the settings of the same names.
+/// The bounds of the node, from the settings of the same names. Those of single topics are in their classes.
 #[derive(Clone, Debug)]
 struct HubBounds {
     topics_max: usize,
-    events: usize,
-    topic_bytes: usize,
     bytes: usize,
-    age_ms: u64,
 }
 
 /// Everything under the lock.
@@ -102,8 +104,9 @@ pub struct HubState {
     /// The sum of all topics' subscribers.
     subscriptions: usize,
     incarnation: u32,
-    /// Every event that some topic keeps, once, in publish order.
-    journal: Journal,
+    /// Every event that some topic keeps, once.
+    journals: Journals,
+    classes: HubClasses,
     /// Memory of the keys that topics know the newest event of.
     key_bytes: usize,
     /// Topics to look at again because they lost their last subscriber, one entry each: when to look, and
@@ -114,8 +117,8 @@ pub struct HubState {
     /// When the workers were last told to shed, monotonic milliseconds.
     shed_ms: u64,
     bounds: HubBounds,
-    /// Set when slow subscribers read only the newest frame of each key.
-    by_key: Option<SeededHash>,
+    /// Hash of the keys of which logs know the newest event.
+    key_hash: SeededHash,
 }
 
 /// See the module.
@@ -134,7 +137,7 @@ impl Hub {
         assert!(start.tag().is_some(), "a run has a tag");
         let hash = SeededHash::new(seed);
         let keys_max = settings.idempotency_keys_max;
-        let by_key = (settings.slow_policy == SlowPolicy::Latest).then(|| hash.clone());
+        let table = ClassTable::new(settings);
         let inner = HubState {
             head: start,
             start,
@@ -143,20 +146,15 @@ impl Hub {
             published_topics: 0,
             subscriptions: 0,
             incarnation: 0,
-            journal: Journal::default(),
+            journals: Journals::new(table.slots()),
+            classes: HubClasses::new(table),
             key_bytes: 0,
             lingering: VecDeque::new(),
+            key_hash: hash.clone(),
             idempotency: IdempotencyTable::new(hash, keys_max, settings.idempotency_ms),
             draining: false,
             shed_ms: 0,
-            bounds: HubBounds {
-                topics_max: settings.topics_max,
-                events: settings.history_events,
-                topic_bytes: settings.history_topic_bytes_max,
-                bytes: settings.history_bytes_max,
-                age_ms: settings.history_ms,
-            },
-            by_key,
+            bounds: HubBounds { topics_max: settings.topics_max, bytes: settings.history_bytes_max },
         };
         let (holds, desk) = (HoldMeter::new(), OrderDesk::new(ORDER_BYTES_MAX));
         Hub { inner: Mutex::new(inner), mailboxes, meter: Arc::default(), holds, desk }
@@ -197,7 +195,8 @@ impl Hub {
     ) -> Result<PublishOutcome, RefusalReason> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
-        if let Some(known) = key.and_then(|key| inner.idempotency.find(key)) {
+        let key = key.map(|key| (inner.idempotency.digest(key.text), key));
+        if let Some(known) = key.and_then(|(digest, key)| inner.idempotency.find(digest, key)) {
             return Ok(PublishOutcome { receipt: known?, repeated: true, mailed: 0 });
         }
         self.admit(&mut inner, &posts, key.is_some())?;
@@ -209,8 +208,8 @@ impl Hub {
             receipt.subscribers += subscribers;
             interested |= workers;
         }
-        if let Some(key) = key {
-            inner.idempotency.remember(key, receipt, 0, now.mono_ms);
+        if let Some((digest, key)) = key {
+            inner.idempotency.remember(digest, key, receipt, now.mono_ms);
         }
         drop(inner);
         Ok(PublishOutcome { receipt, repeated: false, mailed: interested })
@@ -221,7 +220,8 @@ impl Hub {
     fn commit_event(&self, inner: &mut HubState, id: EventId, event: NewEvent, now: Now) -> (u64, u64) {
         assert!(id > inner.head, "ids rise");
         inner.head = id;
-        let kept = inner.keep(event, id, &self.meter, now.mono_us as i64);
+        let kept = inner.keep(event, id, &self.meter, now);
+        inner.count_published(kept.topics());
         let (mut interested, mut subscribers) = (0, 0);
         for topic in kept.topics() {
             let topic = &inner.topics[topic.index];
@@ -241,7 +241,7 @@ impl Hub {
         if inner.draining {
             return Err(RefusalReason::Draining);
         }
-        if keyed && !inner.idempotency.has_room(self.desk.keys()) {
+        if keyed && !inner.idempotency.has_room() {
             return Err(RefusalReason::IdempotencyKeys);
         }
         let bytes: usize = posts.iter().map(NewEvent::memory_bytes).sum();
@@ -298,7 +298,7 @@ impl Hub {
     /// hold them; once a second at most. Returns the workers that have mail, a bit each.
     pub(crate) fn request_shedding(&self, now: Now) -> u64 {
         let mut inner = self.lock();
-        let in_flight = self.meter.bytes().saturating_sub(inner.journal.bytes());
+        let in_flight = self.meter.bytes().saturating_sub(inner.journals.bytes());
         if in_flight < IN_FLIGHT_BYTES_MAX / 2 || now.mono_ms < inner.shed_ms + SHED_PAUSE_MS {
             return 0;
         }
@@ -344,6 +344,8 @@ impl Hub {
             let topic = &mut inner.topics[index];
             topic.interest |= 1 << worker;
             topic.subscribers += 1;
+            let class = topic.class;
+            inner.classes.add_subscription(class);
         }
         inner.subscriptions += topics.len();
         let (mut newest, mut steps) = (EventId::ZERO, topics.len());
@@ -359,16 +361,19 @@ impl Hub {
                 inner = self.lock();
             };
         }
+        let life_ms = inner.stream_rules(topics.iter().copied()).life_ms;
         let placed = inner.place_subscriber(topics, start, newest, now.wall_ms);
-        Ok(SubscribeOutcome { steps, ..placed })
+        Ok(SubscribeOutcome { steps, life_ms, ..placed })
     }
 
     /// A subscriber of `worker` leaves a topic; `last` when the worker has no other one there.
     pub(crate) fn unsubscribe(&self, worker: usize, index: u32, last: bool, now: Now) {
         let mut inner = self.lock();
+        let inner = &mut *inner;
         inner.subscriptions -= 1;
         let topic = &mut inner.topics[index];
         topic.subscribers -= 1;
+        inner.classes.remove_subscription(topic.class);
         if last {
             topic.interest &= !(1 << worker);
         }
@@ -398,8 +403,8 @@ impl Hub {
             topics: inner.topics.len(),
             unpublished_topics: inner.topics.len() - inner.published_topics,
             subscriptions: inner.subscriptions,
-            frames: inner.journal.events(),
-            bytes: inner.journal.bytes() + inner.key_bytes,
+            frames: inner.journals.events(),
+            bytes: inner.journals.bytes() + inner.key_bytes,
             alive_bytes: self.meter.bytes(),
             idempotency_keys: inner.idempotency.len(),
         }
@@ -425,18 +430,20 @@ impl HubState {
             return index;
         }
         self.incarnation = self.incarnation.wrapping_add(1);
-        let reserved = rules::is_reserved_topic(name);
-        let events_max = if reserved { RESERVED_TOPIC_EVENTS } else { self.bounds.events };
+        let class = self.classes.table().class_of(name);
+        self.classes.add_topic(class, 0);
         self.topics.insert(HubTopic {
             name: Arc::from(name),
             log: TopicLog::new(self.removed_floor),
-            events_max: events_max as u32,
             interest: 0,
             subscribers: 0,
             incarnation: self.incarnation,
             abandoned_ms: 0,
             lingers: false,
             published: false,
+            reserved: rules::is_reserved_topic(name),
+            mixed: false,
+            class,
         })
     }
 
@@ -446,31 +453,28 @@ impl HubState {
         self.published_topics += usize::from(!std::mem::replace(published, true));
     }
 
-    /// Seals an event that was published at `at_us`, and puts it into the journal and the logs of its topics;
-    /// `trim` must follow.
-    fn keep(
-        &mut self,
-        event: NewEvent,
-        id: EventId,
-        meter: &Arc<FrameMeter>,
-        at_us: i64,
-    ) -> Arc<SharedFrame> {
+    /// Seals an event, and puts it into the journal and the logs of its topics; `trim` must follow.
+    fn keep(&mut self, event: NewEvent, id: EventId, meter: &Arc<FrameMeter>, now: Now) -> Arc<SharedFrame> {
         let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
             self.mark_published(index);
             self.topics[index].as_ref(index)
         };
         let topics: Vec<TopicRef> = event.topics.iter().map(|name| topic_ref(name)).collect();
-        let (frame, sequence) = (event.draft.seal(id), self.journal.next_sequence());
-        let kept = SharedFrame::new(frame, meter, at_us, Topics::new(&topics), sequence);
+        let frame = event.draft.seal(id);
+        let sequence = self.journals.next_sequence(self.journal_class(&topics));
+        let kept = SharedFrame::new(frame, meter, now.mono_us, Topics::new(&topics), sequence);
         kept.enter_logs(topics.len() as u32);
         for topic in &topics {
-            let log = &mut self.topics[topic.index].log;
+            let HubTopic { log, class, mixed, .. } = &mut self.topics[topic.index];
+            let policy = self.classes.table().settings(*class).slow_policy;
+            let by_key = (policy == SlowPolicy::Latest).then_some(&self.key_hash);
             let before = log.key_bytes();
-            log.append(Arc::clone(&kept), self.by_key.as_ref());
+            *mixed = log.frames().back().is_some_and(|newest| *mixed || !share_journal(newest, &kept));
+            log.append(Arc::clone(&kept), by_key);
             self.key_bytes += log.key_bytes() - before;
         }
-        self.journal.push(Arc::clone(&kept));
+        self.journals.push(Arc::clone(&kept));
         kept
     }
 

@@ -1,4 +1,5 @@
-//! The journal: every kept event of the node once, in publish order, so that the oldest goes first.
+//! A journal: the kept events of one class of topics, each once, in publish order, so that the oldest goes
+//! first.
 //!
 //! ```text
 //! chunks   [ · · e3 · ] [ e5 e6 · e8 ] [ None ] [ e13 ]     an event leaves from anywhere: its slot empties
@@ -46,6 +47,11 @@ impl Chunk {
 }
 
 impl Journal {
+    /// An empty journal whose first event gets the number `first`.
+    pub(crate) fn numbered_from(first: u64) -> Journal {
+        Journal { first, next: first, ..Journal::default() }
+    }
+
     /// The sequence number that the next event gets.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.next
@@ -85,8 +91,8 @@ impl Journal {
         chunk.slots[(nth % CHUNK_EVENTS) as usize] = Some(event);
     }
 
-    /// Removes an event that no topic keeps any more.
-    pub(crate) fn remove(&mut self, sequence: u64) {
+    /// Removes an event that no topic keeps any more, and returns it.
+    pub(crate) fn remove(&mut self, sequence: u64) -> Arc<SharedFrame> {
         let nth = sequence - self.first;
         let place = &mut self.chunks[(nth / CHUNK_EVENTS) as usize];
         let chunk = place.as_mut().expect("an event that is kept has a chunk");
@@ -97,17 +103,11 @@ impl Journal {
         }
         self.events -= 1;
         self.bytes -= event.memory_bytes();
-    }
-
-    /// Whether the event with this sequence number is kept.
-    pub(crate) fn keeps(&self, sequence: u64) -> bool {
-        let nth = sequence.checked_sub(self.first);
-        let chunk = nth.and_then(|nth| self.chunks.get((nth / CHUNK_EVENTS) as usize)?.as_ref());
-        chunk.is_some_and(|chunk| chunk.slots[((sequence - self.first) % CHUNK_EVENTS) as usize].is_some())
+        event
     }
 
     /// Returns the oldest event. `None` when nothing is kept, or when more empty chunks stand before it than
-    /// one call passes: [`Journal::is_empty`] tells.
+    /// one call passes: [`Journal::events`] tells.
     pub(crate) fn oldest(&mut self) -> Option<&Arc<SharedFrame>> {
         for _ in 0..CHUNKS_PER_LOOK {
             match self.chunks.front() {
@@ -122,11 +122,6 @@ impl Journal {
         let found = chunk.slots[self.passed..].iter().position(Option::is_some);
         self.passed += found.expect("a chunk with an event behind those passed");
         self.chunks.front()?.as_ref()?.slots[self.passed].as_ref()
-    }
-
-    /// Returns true when nothing is kept.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events == 0
     }
 
     /// Returns memory that a burst took, when most of it is unused.
@@ -172,10 +167,14 @@ mod tests {
                     journal.remove(sequence);
                 }
                 let asked = prng.below(journal.next_sequence() + 2);
-                assert_eq!(journal.keeps(asked), twin.contains_key(&asked), "seed {seed}, step {step}");
+                assert_eq!(
+                    journal.get(asked).is_some(),
+                    twin.contains_key(&asked),
+                    "seed {seed}, step {step}"
+                );
                 let oldest = journal.oldest().map(|event| event.sequence());
                 assert_eq!(oldest, twin.keys().next().copied(), "seed {seed}, step {step}");
-                assert_eq!((journal.events(), journal.is_empty()), (twin.len(), twin.is_empty()));
+                assert_eq!(journal.events(), twin.len());
                 let bytes: usize = twin.values().map(|event| event.memory_bytes()).sum();
                 assert_eq!(journal.bytes(), bytes);
                 let span = twin.keys().next().map_or(0, |oldest| journal.next_sequence() - oldest);
@@ -206,6 +205,6 @@ mod tests {
         while !journal.chunks.is_empty() && journal.chunks.len() > 1 {
             assert!(journal.oldest().is_none());
         }
-        assert!(journal.is_empty() && meter.bytes() == 0);
+        assert!(journal.events() == 0 && meter.bytes() == 0);
     }
 }

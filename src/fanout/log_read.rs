@@ -78,10 +78,10 @@ impl MissedRead<'_> {
         if let Some(end) = read_fresh(stream, topics, most, kept) {
             return end;
         }
-        let policy = self.node.settings.slow_policy;
         let counters = self.node.counters(self.worker);
         let slow = stream.is_lagging();
-        if slow {
+        let policy = slow.then(|| log.hub.stream_rules(hub_topics(stream, topics)).slow_policy);
+        if let Some(policy) = policy {
             match policy {
                 SlowPolicy::Disconnect => return LogRead::Missed,
                 SlowPolicy::Skip => {}
@@ -89,7 +89,7 @@ impl MissedRead<'_> {
             }
             counters.count(Count::Skipped);
         }
-        let gaps = skip_missed(stream, topics, log.hub, slow && policy == SlowPolicy::Skip);
+        let gaps = skip_missed(stream, topics, log.hub, policy == Some(SlowPolicy::Skip));
         counters.add(Count::Gaps, gaps);
         if self.primed {
             stream.queue_position();
@@ -121,7 +121,6 @@ pub(super) fn read_fresh(
 /// Reads the hub's logs for those that are behind, under its lock.
 pub(super) struct LogReader<'a> {
     pub(super) hub: &'a HubState,
-    pub(super) policy: SlowPolicy,
     /// Steps after which a read is cut short.
     pub(super) steps_max: usize,
     /// Topics and frames that were looked at, also for nothing.
@@ -137,7 +136,7 @@ impl LogReader<'_> {
         most: ReadLimit,
         kept: &mut Vec<Arc<SharedFrame>>,
     ) -> LogRead {
-        let LogReader { hub, policy, .. } = *self;
+        let hub = self.hub;
         let mut indices = Vec::with_capacity(stream.places().len());
         for (nth, place) in stream.places().iter().enumerate() {
             let index = topics.get(place.topic).hub;
@@ -172,7 +171,7 @@ impl LogReader<'_> {
         let upto = if more { upto } else { hub.head() };
         // A client that was away is not slow: of the frames that it has missed none is left out.
         let slow = stream.is_passed_by() || more && !stream.replaying;
-        let newest_only = policy == SlowPolicy::Latest && slow;
+        let newest_only = slow && hub.stream_rules(indices.iter().copied()).slow_policy == SlowPolicy::Latest;
         let topics = walk.topics();
         found.retain(|frame| {
             stream.wants(frame) && !(newest_only && is_superseded(stream, hub, topics, frame))
@@ -181,6 +180,11 @@ impl LogReader<'_> {
         self.steps += walk.steps();
         LogRead::Upto(StreamAdvance { upto, caught_up: !more })
     }
+}
+
+/// Returns the hub's indices of a stream's topics.
+pub(super) fn hub_topics<'a>(stream: &'a Stream, topics: &'a LocalTopics) -> impl Iterator<Item = u32> + 'a {
+    stream.places().iter().map(|place| topics.get(place.topic).hub)
 }
 
 /// Whether a newer frame with the same key comes later in each of its topics: one that the stream's filter
@@ -195,7 +199,7 @@ fn is_superseded(stream: &Stream, hub: &HubState, topics: &FollowedTopics, frame
 fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_newest: bool) -> u64 {
     let after = stream.position;
     let chunked = stream.chunked();
-    let places: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
+    let places: Vec<u32> = hub_topics(stream, topics).collect();
     if to_newest {
         stream.position = after.max(hub.position_before_last(&places));
     }

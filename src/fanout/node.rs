@@ -47,6 +47,8 @@ pub struct Node {
     pub connections: ConnectionBudget,
     /// Bytes of publish bodies in flight.
     pub bodies: SharedBudget,
+    /// Hash of requests that carry an `Idempotency-Key`.
+    pub(crate) fingerprints: SeededHash,
     /// Bytes of long request heads that are arriving.
     pub(crate) heads: Arc<SharedBudget>,
     /// Bytes thrown away for connections that linger.
@@ -92,6 +94,7 @@ impl Node {
                 SeededHash::new(seed ^ 1),
             ),
             bodies: SharedBudget::new(settings.bodies_bytes_max),
+            fingerprints: SeededHash::new(seed ^ 2),
             heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
             lingering: Arc::new(SharedBudget::new(LINGER_BUDGET_BYTES)),
             ticks: TickSettings::new(&settings),
@@ -154,6 +157,7 @@ impl Node {
             topics: sizes.topics,
             unpublished_topics: sizes.unpublished_topics,
             subscriptions: sizes.subscriptions,
+            classes: self.hub.class_figures(),
             history_events: sizes.frames,
             history_bytes: sizes.bytes,
             bodies_bytes: self.bodies.taken(),

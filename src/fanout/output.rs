@@ -118,8 +118,7 @@ impl Worker {
                     let fresh = if on_time { read_fresh(stream, &self.topics, most, kept) } else { None };
                     fresh.unwrap_or_else(|| {
                         let hub = lock.get_or_insert_with(|| node.hub.lock());
-                        let policy = node.settings.slow_policy;
-                        let mut log = LogReader { hub, policy, steps_max: left, steps: 0 };
+                        let mut log = LogReader { hub, steps_max: left, steps: 0 };
                         let end = match log.read(stream, &self.topics, most, kept) {
                             LogRead::Missed => {
                                 // A filter or a merge looks at all of them.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::conn::{Conn, ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
 use super::hub::SubscribeOutcome;
-use super::node::TickSettings;
+use super::log_read::hub_topics;
+use super::node::{Node, TickSettings};
 use super::output::mark_live;
 use super::seam::{CloseMode, Io, ReadResult};
+use super::topics::LocalTopics;
 use super::worker::{ConnToken, Worker};
 use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{KIB, RETRY_JITTER_PERCENT, SUBSCRIBE_STEPS_PER_REQUEST};
@@ -70,7 +72,7 @@ impl Worker {
             selection,
             place: places[0],
             last_write: tick,
-            end_due: self.draw_end_due(tick),
+            end_due: self.draw_end_due(tick, joined.life_ms),
             upstream: 0,
             mode: StreamMode::joining(subscribe.chunked, subscribe.clock),
             replaying: subscribe.start != StreamStart::Now,
@@ -123,8 +125,8 @@ impl Worker {
         }
     }
 
-    fn draw_end_due(&mut self, tick: Tick) -> Tick {
-        match self.node.settings.max_connection_ms {
+    fn draw_end_due(&mut self, tick: Tick, life_ms: u64) -> Tick {
+        match life_ms {
             0 => Tick::MAX,
             life_ms => tick.saturating_add(ticks_of_ms(self.prng.jittered(life_ms, LIFE_JITTER_PERCENT))),
         }
@@ -193,9 +195,7 @@ impl Worker {
         let ending = stream.is_ending();
         let patience = write_patience(stream, &ticks);
         let stalled = full && tick >= stream.last_write.saturating_add(patience);
-        // Else it costs no memory beyond the log, and the kernel gives up on a peer that never reads.
-        let stays = self.node.settings.slow_policy != SlowPolicy::Disconnect && !ending;
-        if stalled && !stays {
+        if stalled && (ending || !stays_when_slow(&self.node, stream, &self.topics)) {
             let by_operator = stream.is_ended_by_operator();
             let why = if by_operator { CloseReason::Operator } else { CloseReason::SlowStalled };
             return self.close(io, slot, CloseMode::Reset, why);
@@ -273,6 +273,12 @@ impl Worker {
     pub(super) fn token(&self, slot: u32) -> ConnToken {
         ConnToken::new(slot, self.conns[slot as usize].generation)
     }
+}
+
+/// Whether a stream that takes nothing stays. Then it costs no memory beyond the log, and the kernel gives up
+/// on a peer that never reads.
+fn stays_when_slow(node: &Node, stream: &Stream, topics: &LocalTopics) -> bool {
+    node.hub.lock().stream_rules(hub_topics(stream, topics)).slow_policy != SlowPolicy::Disconnect
 }
 
 /// Time for which a stream may take nothing.

@@ -46,6 +46,7 @@ struct TopicsJson<'a> {
 #[derive(Serialize)]
 struct TopicJson<'a> {
     topic: &'a str,
+    class: &'a str,
     subscribers: u64,
     events: u64,
     bytes: u64,
@@ -57,6 +58,7 @@ struct TopicJson<'a> {
 fn topic(row: &TopicRow) -> TopicJson<'_> {
     TopicJson {
         topic: &row.topic,
+        class: &row.class,
         subscribers: row.subscribers,
         events: row.events,
         bytes: row.bytes,

@@ -1,8 +1,8 @@
 //! `/metrics`: the numbers that are exposed, and their names. Its size is bounded: labels come from enums,
-//! and one from the workers, of which there are at most 64.
+//! from the workers and from the classes of topics, of which there are at most 64 each.
 
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES};
-use crate::base::snapshot::{MetricsFormat, Snapshot, WorkerSnapshot};
+use crate::base::snapshot::{ClassSnapshot, MetricsFormat, Snapshot, WorkerSnapshot};
 use crate::monitor::error_classes;
 use crate::monitor::exposition::{Exposition, SampleValue};
 use crate::monitor::watch::{RateWindow, Watch};
@@ -35,6 +35,7 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Log lines dropped because the log's output was behind or full.",
     "Messages of alerts that a webhook, the command or sendmail took.",
     "Messages of alerts given up after the last try, or because too many waited.",
+    "Reloads refused for a mistake in the configuration; the settings before stay in force.",
 ];
 
 const MICROSECONDS: u64 = 1_000_000;
@@ -48,6 +49,7 @@ pub(crate) fn page(snapshot: &Snapshot, watch: &Watch, format: MetricsFormat) ->
     distributions(&mut page, snapshot);
     gauges(&mut page, snapshot, watch);
     workers(&mut page, snapshot);
+    classes(&mut page, snapshot);
     process(&mut page, watch);
     page.finish()
 }
@@ -186,6 +188,26 @@ fn workers(page: &mut Exposition, snapshot: &Snapshot) {
     }
 }
 
+fn classes(page: &mut Exposition, snapshot: &Snapshot) {
+    type ClassMetric = (&'static str, &'static str, fn(&ClassSnapshot) -> usize);
+    let rows = || snapshot.classes.iter();
+    let published = rows().map(|class| (&class.name, class.published));
+    let help = "Events published to topics of a class, each once.";
+    page.counters("fanwheel_class_published", help, "class", published);
+    let gauges: [ClassMetric; 4] = [
+        ("topics", "Topics of a class.", |class| class.topics),
+        ("subscriptions", "Topics of a class that streams listen to, each stream's counted.", |class| {
+            class.subscriptions
+        }),
+        ("history_events", "Events that a class keeps.", |class| class.history_events),
+        ("history_bytes", "Bytes of the events that a class keeps.", |class| class.history_bytes),
+    ];
+    for (name, help, of) in gauges {
+        let values = rows().map(|class| (&class.name, of(class) as u64));
+        page.gauges(&format!("fanwheel_class_{name}"), help, "class", values);
+    }
+}
+
 /// Writes the process metrics under the names that every Prometheus client library uses.
 fn process(page: &mut Exposition, watch: &Watch) {
     let host = &watch.last().host;
@@ -205,6 +227,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::base::class::{CLASS_NAME_BYTES_MAX, NAMED_CLASSES_MAX};
     use crate::base::counters::{CloseReason, Count, RefusalReason};
     use crate::base::limits::WORKERS_MAX;
     use crate::base::snapshot::HostReading;
@@ -218,6 +241,9 @@ mod tests {
             draining: true,
             ..Snapshot::default()
         };
+        let name = |nth: usize| format!("{nth:n>CLASS_NAME_BYTES_MAX$}").into();
+        let class = |nth| ClassSnapshot { name: name(nth), published: 70, ..ClassSnapshot::default() };
+        snapshot.classes = (0..workers).map(class).collect();
         snapshot.totals.counts[Count::Delivered as usize] = u64::MAX;
         snapshot.totals.counts[Count::LogDropped as usize] = 3;
         snapshot.totals.refused[RefusalReason::Memory as usize] = 5;
@@ -309,10 +335,11 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_small_with_as_many_workers_as_there_can_be() {
+    fn the_page_is_small_with_as_many_workers_and_classes_as_there_can_be() {
+        let classes_bytes = (1 + NAMED_CLASSES_MAX) * 600;
         for format in [MetricsFormat::Prometheus, MetricsFormat::OpenMetrics] {
             let bytes = text(WORKERS_MAX, format).len();
-            assert!(bytes < 60_000, "{bytes}");
+            assert!(bytes < 60_000 + classes_bytes, "{bytes}");
         }
     }
 }

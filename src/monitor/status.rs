@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::watch::{LatencyQuantiles, RateWindow, SecondPoint, Watch, WindowRates, WorkerRates};
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
-use crate::base::snapshot::{Snapshot, StatusQuery, WorkerSnapshot};
+use crate::base::snapshot::{ClassSnapshot, Snapshot, StatusQuery, WorkerSnapshot};
 
 /// Writes the page. Counts come from the snapshot; everything over time comes from the watch.
 pub(crate) fn page(snapshot: &Snapshot, watch: &Watch, query: StatusQuery) -> String {
@@ -61,6 +61,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "topics": snapshot.topics,
         "subscriptions": snapshot.subscriptions,
         "history": { "events": snapshot.history_events, "bytes": snapshot.history_bytes },
+        "classes": snapshot.classes.iter().map(class).collect::<Vec<Value>>(),
         "bodies_bytes": snapshot.bodies_bytes,
         "idempotency_keys": snapshot.idempotency_keys,
         "memory_full": snapshot.memory_full,
@@ -91,6 +92,16 @@ fn workers(snapshot: &Snapshot, watch: &Watch) -> Vec<Value> {
         })
     };
     snapshot.workers.iter().enumerate().map(row).collect()
+}
+
+fn class(class: &ClassSnapshot) -> Value {
+    json!({
+        "name": &*class.name,
+        "topics": class.topics,
+        "subscriptions": class.subscriptions,
+        "published": class.published,
+        "history": { "events": class.history_events, "bytes": class.history_bytes },
+    })
 }
 
 fn by_address(snapshot: &Snapshot) -> Vec<Value> {

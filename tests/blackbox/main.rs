@@ -12,6 +12,7 @@ mod answers;
 mod batch;
 mod bench_profile;
 mod body_attacks;
+mod classes;
 mod clocks;
 mod collisions;
 mod control;

@@ -61,10 +61,9 @@ fn bad_configuration_exits_2_with_one_line_that_names_everything() {
 }
 
 #[test]
-fn a_class_of_topics_is_never_ignored() {
+fn mistakes_in_a_class_of_topics_stop_the_start() {
     let prices = "[[class]]\nname = \"prices\"\ntopics = [\"prices.*\"]\n";
     let rows: &[(&str, String, &[&str])] = &[
-        ("sound", format!("{prices}history_events = 5\n"), &["prices", "not in force", "config --topic"]),
         ("no topic", "[[class]]\nname = \"prices\"\ntopics = []\n".to_owned(), &["prices", "topics"]),
         ("twice", format!("{prices}{prices}"), &["class prices stands also at"]),
         ("unknown", format!("{prices}hearbeat_ms = 5\n"), &["prices", "hearbeat_ms"]),

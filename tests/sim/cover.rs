@@ -101,8 +101,6 @@ branches! {
     ControlMailboxFull
     ForeignEvent
     OrderedOutOfTurn
-    OutOfOrder
-    Restarted
     OrderRepeated
     OrderLost
     RefusedOrderLate

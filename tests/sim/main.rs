@@ -17,7 +17,6 @@ mod orderer;
 mod peer;
 mod prober;
 mod publisher;
-mod restart;
 mod scene;
 mod session;
 mod setup;

@@ -278,13 +278,9 @@ impl Publisher {
         }
     }
 
-    /// Loses its connection.
+    /// Leaves for good.
     pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
         self.cut(net, scene);
-    }
-
-    /// Publishes no more.
-    pub fn give_up(&mut self) {
         self.again.clear();
     }
 }

@@ -272,7 +272,7 @@ impl Subscriber {
         }
     }
 
-    /// Loses its connection.
+    /// Leaves for good.
     pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
         if let Some(mut link) = self.link.take() {
             if scene.one_in(2) {

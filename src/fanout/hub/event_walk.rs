@@ -1,7 +1,7 @@
 //! The kept events of several topics in id order, each once, by the shorter of two ways.
 //!
 //! ```text
-//! the journal  · t1 · t1,t2 · · t2 · ·     every event of the node: for topics that share most of it
+//! a journal    · t1 · t1,t2 · · t2 · ·     every event of a class: for topics that share most of it
 //! the logs     t1: e4 e9   t2: e9 e20      the least of the next ones: for topics among many others
 //! ```
 //!
@@ -126,7 +126,7 @@ impl<'a> EventWalk<'a> {
                     if self.steps >= steps_max {
                         return WalkStep::Enough;
                     }
-                    let event = self.hub.journal.get(*next);
+                    let event = self.hub.journals.get(*next);
                     *next += 1;
                     self.steps += 1;
                     let Some(event) = event else { continue };
@@ -146,17 +146,20 @@ impl HubState {
     /// Begins a walk over all that the topics keep after a position.
     pub(crate) fn walk_after(&self, indices: &[u32], position: EventId) -> EventWalk<'_> {
         let (mut frames, mut rests) = (0, Vec::new());
-        let (mut first, mut end) = (u64::MAX, 0);
+        let (mut first, mut end, mut mixed) = (u64::MAX, 0, false);
         for &index in indices {
-            let log = self.topic(index).log.frames();
+            let topic = self.topic(index);
+            let log = topic.log.frames();
             let next = first_after(log, position);
             let Some(frame) = log.get(next) else { continue };
             frames += (log.len() - next) as u64;
+            mixed |= topic.mixed;
             first = first.min(frame.sequence());
             end = end.max(log.back().map_or(0, |newest| newest.sequence() + 1));
             rests.push(LogRest { frames: log, next, id: frame.id() });
         }
-        let by_journal = rests.len() > 1 && end - first <= SLOTS_PER_FRAME * frames;
+        // Numbers of different journals are far apart.
+        let by_journal = rests.len() > 1 && !mixed && end - first <= SLOTS_PER_FRAME * frames;
         let way = if by_journal { Way::Journal { next: first, end } } else { Way::Logs(rests) };
         let topics = FollowedTopics::new(self, indices);
         EventWalk { hub: self, topics, way, seen: position, steps: indices.len() }
@@ -207,7 +210,8 @@ impl NewestSearch {
         }
         let first = logs.iter().map(|(log, _)| log[0].sequence()).min().unwrap_or(0);
         let newest = logs.iter().map(|(log, end)| log[end - 1].sequence()).max().unwrap_or(0);
-        if newest - first < SLOTS_PER_FRAME * frames as u64 {
+        let mixed = indices.iter().any(|&index| hub.topic(index).mixed);
+        if !mixed && newest - first < SLOTS_PER_FRAME * frames as u64 {
             return self.run_by_journal(hub, indices, (first, newest), steps_max);
         }
         let mut steps = 0;
@@ -251,7 +255,7 @@ impl NewestSearch {
         let mut steps = 0;
         for sequence in (first..=newest).rev() {
             steps += 1;
-            let Some(event) = hub.journal.get(sequence) else { continue };
+            let Some(event) = hub.journals.get(sequence) else { continue };
             steps += event.topics().len() / LOOKS_PER_STEP;
             if !topics.keep(event) {
                 continue;

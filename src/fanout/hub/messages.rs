@@ -7,7 +7,7 @@ use crate::wire::frame::Draft;
 use crate::wire::gap::GapReason;
 
 /// An event on its way in: its topics (distinct, at least one) and its encoded form.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NewEvent {
     /// Names, distinct.
     pub topics: Vec<Box<str>>,
@@ -50,6 +50,8 @@ pub struct SubscribeOutcome {
     pub(crate) gap_reason: GapReason,
     /// Topics and events that were looked at for it.
     pub(crate) steps: usize,
+    /// Longest life that the classes of its topics allow, milliseconds; 0 for no end.
+    pub(crate) life_ms: u64,
 }
 
 /// What the hub holds at a moment.

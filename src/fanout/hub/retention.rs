@@ -3,7 +3,8 @@
 //! | what | goes when |
 //! | --- | --- |
 //! | an event in a topic | the topic is over a bound of events or bytes; the oldest first |
-//! | an event | no topic keeps it, the node is over its bound of bytes, or it is too old; the oldest first |
+//! | an event | no topic keeps it, or the node is over its bound of bytes; the oldest of all first |
+//! | an event | it is too old for its class; the oldest of its journal first |
 //! | a topic | nobody listens, nothing is kept, and its last subscriber left `TOPIC_LINGER_MS` ago |
 //! | one that lingers | earlier, if others need its place |
 //!
@@ -14,6 +15,7 @@
 
 use std::sync::Arc;
 
+use super::classes::is_older;
 use super::{HubState, HubTopic};
 use crate::base::limits::{EVICTIONS_PER_CALL, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
 use crate::base::time::Now;
@@ -55,22 +57,17 @@ impl HubState {
     /// logs of all of them: a topic that cannot keep it may be retired, and one made after that would begin
     /// above the event.
     pub(super) fn trim(&mut self, newest: &SharedFrame, now: Now) {
-        let (topic_bytes, bytes) = (self.bounds.topic_bytes, self.bounds.bytes);
+        let (most, bytes) = (self.trims_max(), self.bounds.bytes);
         for topic in newest.topics() {
-            let over = |topic: &HubTopic| {
-                topic.log.len() > topic.events_max as usize || topic.log.bytes() > topic_bytes
-            };
-            while over(&self.topics[topic.index]) {
-                self.evict_from_topic(topic.index);
-            }
+            self.trim_topic(topic.index, most);
         }
         // An event larger than its topic may keep is gone at once, and its topic with it if nobody listens.
         newest.topics().iter().for_each(|topic| self.retire_if_idle(topic.index, now));
-        while self.journal.bytes() + self.key_bytes > bytes && self.evict_oldest(now) {}
+        while self.journals.bytes() + self.key_bytes > bytes && self.evict_oldest(now) {}
     }
 
     /// Drops the oldest event of a topic; from the journal, too, when no other topic keeps it.
-    fn evict_from_topic(&mut self, index: u32) {
+    pub(super) fn evict_from_topic(&mut self, index: u32) {
         let log = &mut self.topics[index].log;
         let before = log.key_bytes();
         let evicted = log.evict_oldest();
@@ -78,29 +75,36 @@ impl HubState {
         if let Some(event) = evicted
             && event.leave_log()
         {
-            self.journal.remove(event.sequence());
+            self.journals.remove(event.sequence());
         }
     }
 
     /// Drops the oldest event of the node from all topics that keep it. False when none was found.
     fn evict_oldest(&mut self, now: Now) -> bool {
-        let Some(event) = self.journal.oldest().map(Arc::clone) else { return !self.journal.is_empty() };
-        self.evict(&event, now);
+        let Some(event) = self.journals.oldest().map(Arc::clone) else { return !self.journals.is_empty() };
+        self.evict(&event, now, EVICTIONS_PER_CALL);
         true
     }
 
-    /// Drops the oldest event of the node, which is this one, from all topics that keep it.
-    fn evict(&mut self, event: &SharedFrame, now: Now) {
+    /// Drops an event that is the oldest of its journal from all topics that keep it, with the older ones of
+    /// these topics: they stand in journals that keep them longer, for another topic. After `most` drops it
+    /// stays for a later call. Returns the drops, at least one.
+    fn evict(&mut self, event: &SharedFrame, now: Now, most: usize) -> usize {
+        let mut drops = 0;
         for &TopicRef { index, .. } in event.topics() {
-            // A topic that keeps it keeps nothing older; one at the same index that is newer keeps nothing as
-            // old.
-            let log = self.topics.get(index).map(|topic| &topic.log);
-            if log.and_then(|log| log.oldest()) == Some(event.id()) {
+            // A newer topic at the same index keeps nothing as old.
+            let keeps = |topic: &HubTopic| topic.log.oldest().is_some_and(|oldest| oldest <= event.id());
+            while self.topics.get(index).is_some_and(keeps) {
+                if drops >= most.max(event.topics().len()) {
+                    return drops;
+                }
                 self.evict_from_topic(index);
                 self.retire_if_idle(index, now);
+                drops += 1;
             }
         }
-        assert!(!self.journal.keeps(event.sequence()), "an event that no topic keeps has left the journal");
+        assert!(!self.journals.keeps(event.sequence()), "an event that no topic keeps has left its journal");
+        drops.max(1)
     }
 
     /// Removes a topic that has neither subscribers nor frames, at once or after it has lingered.
@@ -124,6 +128,7 @@ impl HubState {
     fn remove(&mut self, index: u32) {
         let topic = self.topics.remove(index);
         self.published_topics -= usize::from(topic.published);
+        self.classes.remove_topic(topic.class, topic.subscribers);
         self.removed_floor = self.removed_floor.max(topic.log.floor());
     }
 
@@ -177,13 +182,14 @@ impl HubState {
     /// Drops at most `most` of everything that is too old. Returns whether more is.
     pub(super) fn expire(&mut self, now: Now, most: usize) -> bool {
         let mut left = most;
-        let age_ms = self.bounds.age_ms;
-        let is_old = |event: &SharedFrame| event.age_ms(now.mono_ms) >= age_ms;
-        while left > 0
-            && let Some(event) = self.journal.oldest().filter(|event| is_old(event)).map(Arc::clone)
-        {
-            left = left.saturating_sub(event.topics().len().max(1));
-            self.evict(&event, now);
+        for slot in self.journals.slots() {
+            let age_ms = self.classes.table().settings(slot).history_ms;
+            let is_old = |event: &&Arc<SharedFrame>| is_older(event, age_ms, now);
+            while left > 0
+                && let Some(event) = self.journals.oldest_of(slot).filter(is_old).map(Arc::clone)
+            {
+                left = left.saturating_sub(self.evict(&event, now, left));
+            }
         }
         while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
             if let Some(index) = self.take_lingering() {
@@ -200,7 +206,7 @@ impl HubState {
 
     /// Returns memory that a burst of short-lived topics took, when most of it is unused.
     fn shrink_tables(&mut self) {
-        self.journal.give_back();
+        self.journals.give_back();
         if self.lingering.capacity() > 4_096 && self.lingering.len() < self.lingering.capacity() / 8 {
             self.lingering.shrink_to(self.lingering.len() * 2);
         }

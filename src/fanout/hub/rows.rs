@@ -23,6 +23,7 @@ impl HubState {
         let topic = self.topics.get(index)?;
         Some(TopicRow {
             topic: Arc::clone(&topic.name),
+            class: Arc::clone(self.classes.table().name(topic.class)),
             subscribers: u64::from(topic.subscribers),
             events: topic.log.len() as u64,
             bytes: topic.log.bytes() as u64,

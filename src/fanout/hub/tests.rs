@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::base::id::IdTag;
-use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, TOPIC_LINGER_MS};
+use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, RESERVED_TOPIC_EVENTS, TOPIC_LINGER_MS};
 use crate::fanout::mail::MailboxReceiver;
 use crate::wire::frame::Draft;
 
@@ -78,7 +78,7 @@ fn an_event_of_many_topics_leaves_each_by_its_own_bounds_and_the_node_with_the_l
     publish(&hub, &["b"], at(6));
     publish(&hub, &["b"], at(7));
     assert_eq!(hub.sizes().frames, 4);
-    let kept = hub.lock().journal.oldest().map(|event| event.id());
+    let kept = hub.lock().journals.oldest().map(|event| event.id());
     assert_eq!(kept, Some(newer[1]));
 }
 

@@ -1,0 +1,209 @@
+//! Classes of topics in the hub: the class of each topic, the bounds that follow from it, and a reload.
+//!
+//! A topic is held against patterns when it is made, and once more after a reload, some topics in each hold
+//! of the lock. Until then it keeps its slot, which means the class of the same name, else the default class.
+//! Events that are kept stay in their journals.
+
+use std::sync::Arc;
+
+use super::{Hub, HubState, HubTopic};
+use crate::base::limits::{EVICTIONS_PER_CALL, RESERVED_TOPIC_EVENTS};
+use crate::base::settings::Settings;
+use crate::base::snapshot::ClassSnapshot;
+use crate::base::time::Now;
+use crate::fanout::class_table::{ClassSlot, ClassTable, StreamRules};
+use crate::fanout::journal::Journal;
+use crate::fanout::topic_log::{SharedFrame, TopicRef};
+
+/// Topics that are sorted in one hold of the lock, each held against up to `CLASS_PATTERNS_MAX` patterns.
+const SORTS_PER_HOLD: u32 = 256;
+
+/// Figures of the topics that have a slot.
+#[derive(Clone, Debug, Default)]
+struct ClassCounts {
+    topics: usize,
+    subscriptions: usize,
+    published: u64,
+}
+
+/// The classes in force.
+#[derive(Debug)]
+pub(super) struct HubClasses {
+    table: ClassTable,
+    /// By slot, those of gone classes included.
+    counts: Vec<ClassCounts>,
+    /// Index from which topics are still to be sorted, while a reload is under way.
+    unsorted_from: Option<u32>,
+}
+
+impl HubClasses {
+    /// Puts a first table in force.
+    pub(super) fn new(table: ClassTable) -> HubClasses {
+        let counts = vec![ClassCounts::default(); table.slots()];
+        HubClasses { table, counts, unsorted_from: None }
+    }
+
+    /// Returns the table in force.
+    pub(super) fn table(&self) -> &ClassTable {
+        &self.table
+    }
+
+    /// Counts a topic that was made, or came from another class.
+    pub(super) fn add_topic(&mut self, slot: ClassSlot, subscribers: u32) {
+        let counts = &mut self.counts[slot.index()];
+        counts.topics += 1;
+        counts.subscriptions += subscribers as usize;
+    }
+
+    /// Takes back a topic that was removed, or went to another class.
+    pub(super) fn remove_topic(&mut self, slot: ClassSlot, subscribers: u32) {
+        let counts = &mut self.counts[slot.index()];
+        counts.topics -= 1;
+        counts.subscriptions -= subscribers as usize;
+    }
+
+    /// Counts a subscriber of a topic.
+    pub(super) fn add_subscription(&mut self, slot: ClassSlot) {
+        self.counts[slot.index()].subscriptions += 1;
+    }
+
+    /// Takes back a subscriber of a topic.
+    pub(super) fn remove_subscription(&mut self, slot: ClassSlot) {
+        self.counts[slot.index()].subscriptions -= 1;
+    }
+
+    /// Puts the classes of newer settings in force. A slot that another class gets counts its events anew.
+    fn replace(&mut self, settings: &Settings) {
+        let table = self.table.successor(settings);
+        self.counts.resize(table.slots().max(self.counts.len()), ClassCounts::default());
+        for slot in table.in_order().filter(|slot| self.table.name(*slot) != table.name(*slot)) {
+            self.counts[slot.index()].published = 0;
+        }
+        (self.table, self.unsorted_from) = (table, Some(0));
+    }
+}
+
+impl HubTopic {
+    /// Whether its log keeps more than its class allows.
+    fn is_over_bounds(&self, table: &ClassTable) -> bool {
+        let class = table.settings(self.class);
+        let events_max = if self.reserved { RESERVED_TOPIC_EVENTS } else { class.history_events };
+        self.log.len() > events_max || self.log.bytes() > class.history_topic_bytes_max
+    }
+}
+
+/// Whether an event has reached an age.
+pub(super) fn is_older(event: &SharedFrame, age_ms: u64, now: Now) -> bool {
+    event.at_us() / 1_000 + age_ms <= now.mono_ms
+}
+
+impl HubState {
+    /// Returns the class in whose journal an event of these topics is kept: the one that keeps it longest.
+    pub(super) fn journal_class(&self, topics: &[TopicRef]) -> ClassSlot {
+        if let [only] = topics {
+            return self.topics[only.index].class;
+        }
+        let classes = topics.iter().map(|topic| self.topics[topic.index].class);
+        classes.max_by_key(|slot| self.classes.table.settings(*slot).history_ms).unwrap_or_default()
+    }
+
+    /// Returns the longest age to which topics of these names keep an event.
+    pub(super) fn history_ms_of(&self, names: &[Box<str>]) -> u64 {
+        let table = &self.classes.table;
+        names.iter().map(|name| table.settings(table.class_of(name)).history_ms).max().unwrap_or(0)
+    }
+
+    /// Returns the values that hold for a stream of these topics.
+    pub(crate) fn stream_rules(&self, topics: impl Iterator<Item = u32>) -> StreamRules {
+        self.classes.table.stream_rules(topics.map(|index| self.topics[index].class))
+    }
+
+    /// Counts an event of these topics, once for each of their classes.
+    pub(super) fn count_published(&mut self, topics: &[TopicRef]) {
+        let mut counted = 0u128;
+        for topic in topics {
+            let slot = self.topics[topic.index].class.index();
+            self.classes.counts[slot].published += u64::from(counted & (1 << slot) == 0);
+            counted |= 1 << slot;
+        }
+    }
+
+    /// Drops the oldest events of a topic that is over the bounds of its class, `most` at most. Returns the
+    /// drops.
+    pub(super) fn trim_topic(&mut self, index: u32, most: usize) -> usize {
+        let mut drops = 0;
+        while drops < most && self.topics[index].is_over_bounds(&self.classes.table) {
+            self.evict_from_topic(index);
+            drops += 1;
+        }
+        drops
+    }
+
+    /// Returns the most events that a publish drops from a topic by its class. All that is too much, unless
+    /// bounds have just been lowered: then the sorting drops the rest, in many holds.
+    pub(super) fn trims_max(&self) -> usize {
+        if self.classes.unsorted_from.is_some() { EVICTIONS_PER_CALL } else { usize::MAX }
+    }
+
+    /// Gives some topics the class that the table in force has for them, and drops events that this class
+    /// does not keep. Returns whether more are left.
+    fn sort_some(&mut self, now: Now) -> bool {
+        let Some(from) = self.classes.unsorted_from else { return false };
+        let end = self.topics.index_end() as u32;
+        let upto = end.min(from.saturating_add(SORTS_PER_HOLD));
+        let mut left = EVICTIONS_PER_CALL;
+        for index in from..upto {
+            let Some(topic) = self.topics.get_mut(index) else { continue };
+            let class = self.classes.table.class_of(&topic.name);
+            let (before, subscribers) = (std::mem::replace(&mut topic.class, class), topic.subscribers);
+            self.classes.remove_topic(before, subscribers);
+            self.classes.add_topic(class, subscribers);
+            left -= self.trim_topic(index, left);
+            self.retire_if_idle(index, now);
+            if left == 0 {
+                self.classes.unsorted_from = Some(index);
+                return true;
+            }
+        }
+        self.classes.unsorted_from = (upto < end).then_some(upto);
+        upto < end
+    }
+}
+
+impl Hub {
+    /// Puts the classes of newer settings in force. [`Hub::sort_topics`] must follow until nothing is left.
+    pub fn replace_classes(&self, settings: &Settings) {
+        let mut inner = self.lock();
+        inner.classes.replace(settings);
+        let slots = inner.classes.table.slots();
+        inner.journals.ensure_slots(slots);
+    }
+
+    /// Returns the figures of all classes, the default class first.
+    pub(crate) fn class_figures(&self) -> Vec<ClassSnapshot> {
+        let inner = self.lock();
+        let HubClasses { table, counts, .. } = &inner.classes;
+        let figures = |slot: ClassSlot| {
+            let (counts, journal) = (&counts[slot.index()], inner.journals.of_class(slot));
+            ClassSnapshot {
+                name: Arc::clone(table.name(slot)),
+                topics: counts.topics,
+                subscriptions: counts.subscriptions,
+                published: counts.published,
+                history_events: journal.map_or(0, Journal::events),
+                history_bytes: journal.map_or(0, Journal::bytes),
+            }
+        };
+        table.in_order().map(figures).collect()
+    }
+
+    /// Sorts some topics into the classes in force, in one short hold of the lock. Returns whether more are
+    /// left.
+    pub fn sort_topics(&self, now: Now) -> bool {
+        self.lock().sort_some(now)
+    }
+}
+
+#[cfg(test)]
+#[path = "class_tests.rs"]
+mod tests;

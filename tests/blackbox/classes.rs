@@ -1,0 +1,179 @@
+//! Classes of topics: each has its own history, slow policy and life; a reload changes them under live
+//! streams, whole or not at all.
+
+use crate::harness::{Conn, Finish, Launch, Server, Stream, ms, poll_until, with_1_and_4_workers};
+use std::net::Ipv4Addr;
+
+/// A configuration file of one test.
+struct ConfigFile(String);
+
+impl ConfigFile {
+    fn new(name: &str, text: &str) -> ConfigFile {
+        let path = format!("{}/{name}-{}.toml", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        let file = ConfigFile(path);
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).expect("the scratch folder takes files");
+    }
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A server of two workers with these classes.
+fn serve(file: &ConfigFile) -> Server {
+    Launch::workers(2).set("config", &file.0).start()
+}
+
+/// Has the file read again, and waits for the line that says so.
+fn reload(server: &Server, line: &str) {
+    let lines = |server: &Server| server.log().matches(line).count();
+    let before = lines(server);
+    server.signal("HUP");
+    let told = poll_until(ms(5_000), || (lines(server) > before).then_some(()));
+    assert!(told.is_some(), "no line {line} in\n{}", server.log());
+}
+
+/// Payloads of all that a topic keeps.
+fn kept(server: &Server, topic: &str) -> Vec<String> {
+    let mut stream = server.subscribe(&format!("topic={topic}&last=1000"));
+    std::iter::from_fn(|| stream.try_event(ms(300))).map(|event| event.data).collect()
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[test]
+fn each_class_keeps_its_own_history() {
+    let file = ConfigFile::new(
+        "class-history",
+        "history_events = 5\n\
+         [[class]]\nname = 'prices'\ntopics = ['prices.*']\nhistory_events = 2\n\
+         [[class]]\nname = 'brief'\ntopics = ['brief.**']\nhistory_ms = 400\n",
+    );
+    let server = serve(&file);
+    for topic in ["prices.eur", "brief.a.b", "other"] {
+        server.publish_all(topic, numbers(0..10));
+    }
+    assert_eq!(kept(&server, "prices.eur"), numbers(8..10));
+    assert_eq!(kept(&server, "other"), numbers(5..10));
+    let gone = poll_until(ms(5_000), || kept(&server, "brief.a.b").is_empty().then_some(()));
+    assert!(gone.is_some(), "events outlive their class's time");
+    assert_eq!(kept(&server, "other"), numbers(5..10));
+    let status = server.get("/status").json();
+    let classes = status["classes"].as_array().expect("a list");
+    let row = |name: &str| classes.iter().find(|class| class["name"] == name).expect("a class").clone();
+    assert_eq!((&row("prices")["published"], &row("prices")["history"]["events"]), (&10.into(), &2.into()));
+    assert_eq!(row("brief")["history"]["events"], 0);
+    assert_eq!(server.metrics().labelled("class_published", "default"), 10);
+    let topics = server.get("/topics?q=prices").json();
+    assert_eq!(topics["topics"][0]["class"], "prices");
+}
+
+#[test]
+fn each_class_has_its_own_life_and_a_stream_of_several_the_shortest() {
+    let file = ConfigFile::new(
+        "class-life",
+        "retry_ms = 1000\n[[class]]\nname = 'brief'\ntopics = ['brief']\nmax_connection_ms = 600\n",
+    );
+    let server = serve(&file);
+    let mut long = server.subscribe("topic=long");
+    for query in ["topic=brief", "topic=long&topic=brief"] {
+        let mut brief = server.subscribe(query);
+        let (_, finish) = brief.read_to_end(ms(3_000));
+        assert_eq!(finish, Finish::Clean, "{query}");
+    }
+    server.publish("long", "x");
+    assert_eq!(long.event().data, "x");
+    assert_eq!(server.metrics().labelled("closed", "life"), 2);
+}
+
+#[test]
+fn each_class_has_its_own_slow_policy() {
+    with_1_and_4_workers(|workers| {
+        let file = ConfigFile::new(
+            &format!("class-policy-{workers}"),
+            "unsent_bytes_max = 4096\nhistory_events = 20\n\
+             [[class]]\nname = 'skips'\ntopics = ['skips']\nslow_policy = 'skip'\n",
+        );
+        let server = Launch::workers(workers).set("config", &file.0).start();
+        let slow = |query: &str| {
+            let conn = Conn::open_from(Ipv4Addr::LOCALHOST, server.public, 4_096).expect("loopback");
+            Stream::open(conn, query, "")
+        };
+        let mut skips = slow("topic=skips");
+        // The more careful of two policies holds.
+        let mut careful = [slow("topic=strict"), slow("topic=strict&topic=skips")];
+        for topic in ["skips", "strict"] {
+            server.publish_all(topic, (0..200).map(|n| format!("{n} {}", "x".repeat(8_000))));
+        }
+        server.publish("skips", "end");
+        for stream in &mut careful {
+            stream.read_to_end(ms(10_000));
+        }
+        let mut gaps = 0;
+        while let Some(event) = skips.try_event(ms(5_000)) {
+            gaps += usize::from(event.is_gap());
+            if event.data == "end" {
+                break;
+            }
+        }
+        assert!(gaps > 0, "no gap was told");
+        server.await_metric("evicted", ms(5_000), |metrics| metrics.labelled("closed", "slow_evicted") == 2);
+        assert!(server.metrics().get("skipped") > 0);
+    });
+}
+
+#[test]
+fn a_reload_changes_classes_under_live_streams() {
+    let class = |events: usize| {
+        format!("[[class]]\nname = 'prices'\ntopics = ['prices.*']\nhistory_events = {events}\n")
+    };
+    let file = ConfigFile::new("class-reload", "");
+    let server = serve(&file);
+    let mut live: Vec<Stream> = (0..8).map(|_| server.subscribe("topic=prices.eur&topic=other")).collect();
+    server.publish_all("prices.eur", numbers(0..10));
+    server.publish("other", "o");
+    file.write(&class(3));
+    reload(&server, "event=reloaded setting=class");
+    assert_eq!(kept(&server, "prices.eur"), numbers(7..10), "what is too much goes at once");
+    file.write(&format!("log_level = 'info'\n{}", class(5)));
+    reload(&server, "event=reloaded setting=class");
+    server.publish_all("prices.eur", numbers(10..20));
+    assert_eq!(kept(&server, "prices.eur"), numbers(15..20));
+    file.write("history_events = 4\n");
+    reload(&server, "event=reloaded setting=history_events");
+    assert_eq!(kept(&server, "prices.eur"), numbers(16..20), "the default class takes its topics back");
+    for stream in &mut live {
+        let expected: Vec<String> = [numbers(0..10), vec!["o".to_owned()], numbers(10..20)].concat();
+        assert_eq!(stream.data(21), expected);
+    }
+    assert_eq!(server.metrics().get("reloads_refused"), 0);
+}
+
+#[test]
+fn a_reload_with_a_mistake_changes_nothing_and_is_counted() {
+    let good = "[[class]]\nname = 'prices'\ntopics = ['prices.*']\nhistory_events = 3\n";
+    let file = ConfigFile::new("class-refused", good);
+    let server = serve(&file);
+    for (nth, mistake) in
+        ["topics = []", "topics = ['x']\nhistory_events = 0", "topics = ['prices.eur']"].iter().enumerate()
+    {
+        // The part before the mistake is good, and must not be taken.
+        let before = good.replace("history_events = 3", "history_events = 9");
+        file.write(&format!("{before}[[class]]\nname = 'b'\n{mistake}\n"));
+        reload(&server, "event=reload_refused");
+        let line = server.log().lines().last().map(str::to_owned).unwrap_or_default();
+        assert!(line.contains(&file.0) && line.contains("class"), "{line}");
+        server.publish_all("prices.eur", numbers(0..5));
+        assert_eq!(kept(&server, "prices.eur"), numbers(2..5), "{mistake}");
+        assert_eq!(server.metrics().get("reloads_refused"), nth as u64 + 1);
+    }
+}
