@@ -2,7 +2,7 @@
 //! own tool where there is one.
 
 use crate::harness::{
-    Conn, Launch, Server, Stream, free_port, ms, poll_until, program, with_1_and_4_workers,
+    Conn, Launch, SOON, Server, Stream, free_port, ms, poll_until, program, with_1_and_4_workers,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -101,8 +101,7 @@ fn configured_addresses_that_are_passed_are_not_bound_again_and_others_are() {
     let server = launch.set("listen", other).set("control", control).on(public, control).start();
     assert_event_passes(&server, public);
     assert_event_passes(&server, other);
-    let line =
-        poll_until(ms(3_000), || server.log().contains("event=started").then(|| started_line(&server)));
+    let line = poll_until(SOON, || server.log().contains("event=started").then(|| started_line(&server)));
     let expected = format!(" listen={public},{other} control={control} ");
     assert!(line.as_ref().is_some_and(|line| line.contains(&expected)), "{expected} is not in {line:?}");
 }
@@ -131,7 +130,7 @@ fn passed_unix_socket_serves_and_its_file_outlives_the_server() {
     let server = launch.without_addresses().start();
     for _ in 0..20 {
         let mut socket = UnixStream::connect(&path).expect("it listens");
-        socket.set_read_timeout(Some(ms(3_000))).expect("options");
+        socket.set_read_timeout(Some(SOON)).expect("options");
         socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("taken");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer");
@@ -191,8 +190,8 @@ fn systemd_socket_activate_starts_the_server_with_the_first_connection() {
     let _activator = Activator(child.expect("it has told its version"));
     // Connecting does not start it before both listen, so wait until they do.
     let taken = |addr: SocketAddr| TcpListener::bind(addr).is_err();
-    assert!(poll_until(ms(3_000), || (taken(public) && taken(control)).then_some(())).is_some());
-    let first = poll_until(ms(3_000), || TcpStream::connect(public).ok());
+    assert!(poll_until(SOON, || (taken(public) && taken(control)).then_some(())).is_some());
+    let first = poll_until(SOON, || TcpStream::connect(public).ok());
     assert!(first.is_some(), "nobody listens on {public}");
     let mut stream = Stream::open(Conn::open(public), "topic=a", "");
     let mut conn = Conn::open(control);

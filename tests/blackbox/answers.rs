@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Launch, Response, Server, Stream, assert_problem, ms, with_1_and_4_workers};
+use crate::harness::{Launch, Response, SOON, Server, Stream, assert_problem, ms, with_1_and_4_workers};
 
 /// One request on the public listener, answered whole.
 fn public(server: &Server, line: &str, fields: &str) -> Response {
@@ -284,7 +284,7 @@ fn a_rest_of_a_request_in_a_write_of_its_own_waits_for_no_delayed_acknowledgemen
     let (line, fields) = head.split_at(30);
     for parts in [[head.as_str(), "hello"], [line, &format!("{fields}hello")]] {
         let mut socket = TcpStream::connect(server.control).expect("loopback");
-        socket.set_read_timeout(Some(ms(3_000))).expect("a fresh socket takes options");
+        socket.set_read_timeout(Some(SOON)).expect("a fresh socket takes options");
         let mut took: Vec<Duration> = (0..40)
             .map(|_| {
                 let start = Instant::now();
@@ -295,7 +295,9 @@ fn a_rest_of_a_request_in_a_write_of_its_own_waits_for_no_delayed_acknowledgemen
                 start.elapsed()
             })
             .collect();
-        took.sort_unstable();
-        assert!(took[20] < ms(20), "median {:?}, slowest {:?}", took[20], took[39]);
+        // The first are acknowledged at once in any case. The timer of 40 ms would hold up all others.
+        let later = &mut took[10..];
+        later.sort_unstable();
+        assert!(later[7] < ms(20), "a quarter within {:?}, slowest {:?}", later[7], later[29]);
     }
 }

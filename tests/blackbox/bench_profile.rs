@@ -1,6 +1,6 @@
 //! `--profile broadcast-benchmark`: the public contract of that benchmark, byte for byte.
 
-use crate::harness::{Conn, Launch, Response, Server, ms, with_1_and_4_workers};
+use crate::harness::{Conn, Launch, Response, SOON, Server, with_1_and_4_workers};
 use std::time::Instant;
 
 fn launch(workers: usize) -> Server {
@@ -18,14 +18,14 @@ impl BenchStream {
     fn open(server: &Server) -> (BenchStream, Response) {
         let mut conn = server.connect();
         conn.send("GET /sse HTTP/1.1\r\nHost: bench.test\r\n\r\n");
-        let head = conn.head(ms(3_000)).expect("a head");
+        let head = conn.head(SOON).expect("a head");
         let chunked = head.header("transfer-encoding") == Some("chunked");
         (BenchStream { conn, chunked, text: String::new() }, head)
     }
 
     /// Reads until the text is as long as the expected one; they must be equal.
     fn expect(&mut self, expected: &str) {
-        let deadline = Instant::now() + ms(3_000);
+        let deadline = Instant::now() + SOON;
         while self.text.len() < expected.len() {
             let bytes = if self.chunked {
                 self.conn.chunk(deadline).expect("a chunk").expect("not the last chunk")
@@ -105,11 +105,11 @@ fn number_of_open_streams_is_told_as_text() {
     with_1_and_4_workers(|workers| {
         let server = launch(workers);
         let count = |expected: usize| {
-            let answer = crate::harness::poll_until(ms(3_000), || {
+            let answer = crate::harness::poll_until(SOON, || {
                 let mut conn = server.connect();
                 let answer = conn.ask("GET /connections HTTP/1.1\r\nHost: bench.test\r\n\r\n");
                 (answer.text().trim() == expected.to_string()).then(|| {
-                    conn.assert_ends("Connection: close is kept", ms(2_000));
+                    conn.assert_ends("Connection: close is kept", SOON);
                     answer
                 })
             });
@@ -136,7 +136,7 @@ fn options_is_204_and_anything_else_404() {
             let answer = conn.ask(format!("OPTIONS {path} HTTP/1.1\r\nHost: bench.test\r\n\r\n"));
             assert_eq!((answer.status, answer.closes()), (204, true), "{path}");
             assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-            conn.assert_ends(path, ms(2_000));
+            conn.assert_ends(path, SOON);
         }
         for (method, path) in [
             ("GET", "/"),

@@ -1,6 +1,6 @@
 //! The control listener: its access rules, health, readiness, metrics, status.
 
-use crate::harness::{Conn, Launch, Server, Witness, assert_problem, free_port, ms, with_1_and_4_workers};
+use crate::harness::{Conn, Launch, SOON, Server, Witness, assert_problem, free_port, with_1_and_4_workers};
 
 fn ask(server: &Server, method: &str, path: &str, headers: &str) -> crate::harness::Response {
     let mut conn = Conn::open(server.control);
@@ -144,7 +144,7 @@ fn metrics_parse_and_count_what_happened() {
         let mut streams: Vec<_> = (0..3).map(|_| server.subscribe("topic=a")).collect();
         server.publish_all("a", (0..5).map(|n| n.to_string()));
         streams.iter_mut().for_each(|stream| drop(stream.data(5)));
-        let metrics = server.await_metric("deliveries", ms(3_000), |m| m.get("delivered") == 15);
+        let metrics = server.await_metric("deliveries", SOON, |m| m.get("delivered") == 15);
         assert_eq!(metrics.get("published"), 5);
         assert_eq!(metrics.get("subscribed"), 3);
         assert_eq!(metrics.get("subscribers"), 3);
@@ -153,7 +153,7 @@ fn metrics_parse_and_count_what_happened() {
             assert!(line.starts_with("# ") || sample, "not a sample: {line:?}");
         }
         drop(streams);
-        server.await_metric("streams closed", ms(3_000), |m| m.get("subscribers") == 0);
+        server.await_metric("streams closed", SOON, |m| m.get("subscribers") == 0);
     });
 }
 

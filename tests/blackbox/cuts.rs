@@ -29,7 +29,7 @@ impl Seen {
         }
         let mut bytes = 0;
         while self.numbers.len() < EVENTS && bytes < bytes_max {
-            let Ok(Some(chunk)) = conn.chunk(Instant::now() + ms(2_000)) else { break };
+            let Ok(Some(chunk)) = conn.chunk(Instant::now() + SOON) else { break };
             bytes += chunk.len();
             let text = String::from_utf8(chunk).expect("UTF-8");
             let Some(event) = text.strip_prefix("id: ") else { continue };
@@ -104,7 +104,7 @@ fn cut_all(server: &Server) -> bool {
 fn streams_that_are_cut_from_between_are_resumed_without_loss_or_repeat() {
     let server = Launch::workers(2).set("unsent_bytes_max", 4_096).start();
     let mut idle = server.subscribe("topic=idle");
-    if !cut_all(&server) || !idle.ends_within(ms(2_000)) {
+    if !cut_all(&server) || !idle.ends_within(SOON) {
         println!("skipped: connections cannot be cut from between here (ss -K)");
         return;
     }

@@ -1,6 +1,8 @@
 //! The dashboard as a client of the control listener sees it: its files, and the stream of the state.
 
-use crate::harness::{Conn, Event, Item, Launch, Server, Stream, assert_problem, ms, with_1_and_4_workers};
+use crate::harness::{
+    Conn, Event, Item, Launch, SOON, Server, Stream, assert_problem, ms, with_1_and_4_workers,
+};
 use std::time::Instant;
 
 fn watch(server: &Server) -> Stream {
@@ -12,7 +14,7 @@ fn watch(server: &Server) -> Stream {
 }
 
 fn state(stream: &mut Stream) -> serde_json::Value {
-    let deadline = Instant::now() + ms(5_000);
+    let deadline = Instant::now() + SOON;
     loop {
         match stream.try_next(deadline.saturating_duration_since(Instant::now())) {
             Some(Item::Event(Event { id: None, name: Some(name), data, .. }))
@@ -22,7 +24,7 @@ fn state(stream: &mut Stream) -> serde_json::Value {
             }
             Some(Item::End(finish)) => panic!("the stream ended: {finish:?}"),
             Some(_) => {}
-            None => panic!("no state within 5 s"),
+            None => panic!("no state in time"),
         }
     }
 }
@@ -109,7 +111,7 @@ fn nothing_is_made_while_nobody_listens_and_little_is_kept_after() {
     (0..4).for_each(|_| drop(state(&mut stream)));
     assert!(history(&server) <= 2, "{}", history(&server));
     drop(stream);
-    server.await_metric("the end of the stream", ms(3_000), |metrics| metrics.get("subscribers") == 0);
+    server.await_metric("the end of the stream", SOON, |metrics| metrics.get("subscribers") == 0);
     let (oldest, newest) = (history(&server), server.metrics().get("delivered"));
     std::thread::sleep(ms(2_200));
     assert!(history(&server) <= oldest);

@@ -39,7 +39,7 @@ fn assert_survives_the_limit(case: &str, server: &Server) {
     assert!(used < 500, "{case}: {used} ms of processor time in a second at the limit");
     drop(others);
     streams.truncate(10);
-    let recovered = poll_until(ms(4_000), || {
+    let recovered = poll_until(SOON, || {
         let mut conn = server.connect_control();
         conn.send(server.publish_bytes("topic=a", "", b"after"));
         conn.answer(ms(500)).ok().filter(|answer| answer.status == 202)
@@ -54,7 +54,7 @@ fn assert_survives_the_limit(case: &str, server: &Server) {
 
 /// Soon, if not at the first try.
 fn assert_newcomers_get_in(case: &str, server: &Server) {
-    let newcomer = poll_until(ms(4_000), || {
+    let newcomer = poll_until(SOON, || {
         let mut conn = server.connect();
         conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n");
         conn.head(ms(500)).ok().filter(|head| head.status == 200)
@@ -93,7 +93,7 @@ fn a_newcomer_to_a_full_node_is_told_within_a_second() {
             let start = std::time::Instant::now();
             let mut conn = server.connect();
             conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n");
-            let answer = conn.answer(ms(1_000));
+            let answer = conn.answer(SOON);
             let told = answer.as_ref().is_ok_and(|answer| answer.status == 503);
             assert!(told, "{case}: newcomer {nth}: {answer:?} after {:?}", start.elapsed());
         }

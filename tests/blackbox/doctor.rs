@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::harness::{Launch, free_port, ms, program};
+use crate::harness::{Launch, SOON, free_port, program};
 
 /// Exit code, standard output, standard error.
 type Said = (Option<i32>, String, String);
@@ -81,7 +81,7 @@ fn a_way_without_a_proxy_has_no_fault() {
     assert_eq!(of(&report, "Last-Event-ID, header", "verdict"), "ok", "{report}");
     assert_eq!(of(&report, "proxies", "found"), "none that names itself");
     assert!(of(&report, "clients that leave", "found").starts_with("freed within "), "{report}");
-    server.await_metric("no stream left", ms(5_000), |metrics| metrics.get("subscribers") == 0);
+    server.await_metric("no stream left", SOON, |metrics| metrics.get("subscribers") == 0);
 }
 
 #[test]

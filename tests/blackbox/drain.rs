@@ -37,7 +37,7 @@ fn publish_on(server: &Server, name: usize) -> Vec<String> {
     for n in 0.. {
         let Ok(mut conn) = Conn::try_open(control) else { break };
         conn.send(server.publish_bytes("topic=a", "", format!("{name}:{n}").as_bytes()));
-        match conn.answer(ms(3_000)) {
+        match conn.answer(SOON) {
             Ok(answer) if answer.status == 202 => {
                 ids.push(answer.json()["id"].as_str().expect("id").to_owned())
             }
@@ -71,14 +71,14 @@ fn sigterm_under_load_ends_every_stream_whole_and_delivers_every_202() {
             server.await_metric("load", SOON, |m| m.get("published") >= 20);
             server.signal("TERM");
             let start = Instant::now();
-            let departed = departures(streams, start, ms(8_000));
+            let departed = departures(streams, start, SOON);
             let accepted: BTreeSet<String> =
                 publishers.into_iter().flat_map(|thread| thread.join().expect("answered")).collect();
             (departed, accepted, start)
         });
         let exit = server.exit(SOON).expect("the process ends with its last stream");
         assert_eq!(exit.code(), Some(0), "{}", server.log());
-        assert!(start.elapsed() < ms(1_500 + 3_000), "took {:?}", start.elapsed());
+        assert!(start.elapsed() < ms(1_500) + SOON, "took {:?}", start.elapsed());
         assert!(accepted.len() >= 20, "too little load: {}", accepted.len());
         for departure in &departed {
             assert_eq!(departure.finish, Finish::Clean);
@@ -96,19 +96,19 @@ fn sigterm_under_load_ends_every_stream_whole_and_delivers_every_202() {
 fn answer_or_refusal(addr: std::net::SocketAddr, request: &str) -> Option<u16> {
     let mut conn = Conn::try_open(addr).ok()?;
     conn.send(request);
-    conn.head(ms(1_000)).ok().map(|head| head.status)
+    conn.head(SOON).ok().map(|head| head.status)
 }
 
 #[test]
 fn draining_server_is_not_ready_and_refuses_newcomers() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("drain_ms", window_for(12, 3_000)).start();
-        let mut streams: Vec<Stream> = (0..12).map(|_| server.subscribe("topic=a")).collect();
+        let server = Launch::workers(workers).set("drain_ms", window_for(24, 6_000)).start();
+        let mut streams: Vec<Stream> = (0..24).map(|_| server.subscribe("topic=a")).collect();
         let mut kept = server.connect_control();
         let ready = format!("GET /readyz HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
         assert_eq!(kept.ask(&ready).status, 200);
         server.signal("TERM");
-        let told = crate::harness::poll_until(ms(1_500), || {
+        let told = crate::harness::poll_until(ms(5_000), || {
             let status = answer_or_refusal(server.control, &ready);
             assert!(status.is_some(), "readiness can't be asked while draining");
             (status == Some(503)).then_some(())
@@ -121,7 +121,7 @@ fn draining_server_is_not_ready_and_refuses_newcomers() {
         let publish = format!("POST /publish?topic=a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\n\r\nx");
         assert_eq!(answer_or_refusal(server.control, &publish), Some(503));
         for stream in &mut streams {
-            assert_eq!(stream.read_to_end(ms(6_000)).1, Finish::Clean);
+            assert_eq!(stream.read_to_end(SOON).1, Finish::Clean);
         }
         assert_eq!(server.exit(SOON).expect("ends").code(), Some(0));
     });
@@ -153,7 +153,7 @@ fn publish_in_flight_is_answered_while_draining() {
             accepted += usize::from(answer.status == 202);
         }
         drop(conns);
-        for departure in departures(streams, start, ms(6_000)) {
+        for departure in departures(streams, start, SOON) {
             assert_eq!(departure.finish, Finish::Clean);
             assert!(departure.events.len() >= accepted, "answered 202 and lost");
         }
@@ -192,18 +192,18 @@ fn publishers_on_kept_connections_are_answered_to_the_last() {
 #[test]
 fn half_sent_publish_is_refused_when_a_drain_begins() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("drain_ms", 5_000).start();
+        let server = Launch::workers(workers).set("drain_ms", 60_000).start();
         let mut conn = server.connect_control();
         let whole = server.publish_bytes("topic=a", "", &[b'x'; 100]);
         conn.send(&whole[..whole.len() - 50]);
         server.await_metric("accepted", SOON, |m| m.get("connections") >= 2);
         std::thread::sleep(ms(100));
         server.signal("TERM");
-        let answer = conn.answer(ms(2_000)).expect("an answer while there is time");
+        let answer = conn.answer(SOON).expect("an answer while there is time");
         assert_eq!(answer.status, 503, "{}", answer.text());
         assert!(answer.closes());
         drop(conn);
-        assert_eq!(server.exit(ms(4_000)).expect("nothing is left").code(), Some(0));
+        assert_eq!(server.exit(SOON).expect("nothing is left").code(), Some(0));
     });
 }
 
@@ -217,7 +217,7 @@ fn drain_by_request_is_the_same_as_by_signal() {
         let answer = conn.ask(format!("POST /drain HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
         assert!(matches!(answer.status, 200 | 202), "{}", answer.status);
         for stream in &mut streams {
-            let (items, finish) = stream.read_to_end(ms(3_000));
+            let (items, finish) = stream.read_to_end(SOON);
             assert_eq!(finish, Finish::Clean);
             assert!(matches!(items.last(), Some(Item::Retry(_))), "{items:?}");
         }
@@ -231,7 +231,7 @@ fn drain_of_a_server_without_streams_is_quick() {
         let server = Launch::workers(workers).set("drain_ms", 20_000).start();
         let _idle = server.connect();
         server.signal("TERM");
-        let exit = server.exit(ms(3_000)).expect("nothing to wait for");
+        let exit = server.exit(SOON).expect("nothing to wait for");
         assert_eq!(exit.code(), Some(0));
     });
 }
@@ -244,18 +244,18 @@ fn stuck_reader_does_not_hold_up_the_drain() {
     server.await_metric("subscribed", SOON, |m| m.get("subscribers") == 1);
     server.publish_all("a", (0..20).map(|n| format!("{n}{}", "x".repeat(60_000))));
     server.signal("TERM");
-    assert_eq!(server.exit(ms(3_500)).expect("ends within drain_ms and a little").code(), Some(0));
+    assert_eq!(server.exit(SOON).expect("ends soon after drain_ms").code(), Some(0));
 }
 
 #[test]
 fn second_sigterm_stops_now() {
     with_1_and_4_workers(|workers| {
-        let server = Launch::workers(workers).set("drain_ms", window_for(30, 10_000)).start();
-        let _streams: Vec<Stream> = (0..30).map(|_| server.subscribe("topic=a")).collect();
+        let server = Launch::workers(workers).set("drain_ms", window_for(60, 20_000)).start();
+        let _streams: Vec<Stream> = (0..60).map(|_| server.subscribe("topic=a")).collect();
         server.signal("TERM");
         assert!(server.exit(ms(400)).is_none(), "the drain was not waited for");
         server.signal("TERM");
-        assert!(server.exit(ms(5_000)).is_some(), "still running 5 s after the second SIGTERM");
+        assert!(server.exit(SOON).is_some(), "still running long after the second SIGTERM");
     });
 }
 
@@ -267,20 +267,20 @@ fn first_signal_after_a_requested_drain_lets_it_go_on() {
         let request = format!("POST /drain HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
         assert_eq!(server.connect_control().ask(request).status, 202);
         server.signal("TERM");
-        for departure in departures(streams, Instant::now(), ms(6_000)) {
+        for departure in departures(streams, Instant::now(), SOON) {
             assert_eq!(departure.finish, Finish::Clean);
             assert!(matches!(departure.last, Some(Item::Retry(_))), "{:?}", departure.last);
         }
         assert_eq!(server.exit(SOON).expect("ends").code(), Some(0), "{}", server.log());
     });
-    let server = Launch::workers(1).set("drain_ms", window_for(30, 10_000)).start();
-    let _streams: Vec<Stream> = (0..30).map(|_| server.subscribe("topic=a")).collect();
+    let server = Launch::workers(1).set("drain_ms", window_for(60, 20_000)).start();
+    let _streams: Vec<Stream> = (0..60).map(|_| server.subscribe("topic=a")).collect();
     let request = format!("POST /drain HTTP/1.1\r\nHost: {}\r\n\r\n", server.control);
     assert_eq!(server.connect_control().ask(request).status, 202);
     server.signal("TERM");
     assert!(server.exit(ms(400)).is_none(), "the first signal stopped it");
     server.signal("TERM");
-    assert!(server.exit(ms(5_000)).is_some(), "still running 5 s after the second signal");
+    assert!(server.exit(SOON).is_some(), "still running long after the second signal");
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn sigint_drains_too() {
     let server = Launch::workers(1).set("drain_ms", 400).start();
     let mut stream = server.subscribe("topic=a");
     server.signal("INT");
-    assert_eq!(stream.read_to_end(ms(3_000)).1, Finish::Clean);
+    assert_eq!(stream.read_to_end(SOON).1, Finish::Clean);
     assert_eq!(server.exit(SOON).expect("ends").code(), Some(0));
 }
 
@@ -301,12 +301,12 @@ fn a_drain_of_ten_streams_is_over_at_once() {
             let _publisher = server.connect_control();
             server.signal("TERM");
             let began = Instant::now();
-            assert_eq!(server.exit(ms(5_000)).expect("ends").code(), Some(0));
+            assert_eq!(server.exit(SOON).expect("ends").code(), Some(0));
             let took = began.elapsed();
             streams.iter_mut().for_each(|stream| assert_eq!(stream.read_to_end(SOON).1, Finish::Clean));
             took
         });
         let quickest = quickest.min().expect("three");
-        assert!(quickest < ms(300), "{quickest:?}");
+        assert!(quickest < ms(1_500), "{quickest:?}");
     });
 }

@@ -1,6 +1,6 @@
 //! A stream's life in time: heartbeats, and the longest life with its clean end.
 
-use crate::harness::{Finish, Item, Launch, Stream, ms, with_1_and_4_workers};
+use crate::harness::{Finish, Item, Launch, SOON, Stream, ms, with_1_and_4_workers};
 use std::time::Instant;
 
 #[test]
@@ -13,10 +13,10 @@ fn idle_stream_gets_a_comment_line_without_a_blank_line() {
         let mut bare = Stream::from(bare);
         bare.greeting();
         for _ in 0..4 {
-            assert_eq!(stream.next(ms(1_000)), Item::Comment(String::new()));
-            assert_eq!(bare.next(ms(1_000)), Item::Comment(String::new()));
+            assert_eq!(stream.next(SOON), Item::Comment(String::new()));
+            assert_eq!(bare.next(SOON), Item::Comment(String::new()));
         }
-        let deadline = Instant::now() + ms(1_000);
+        let deadline = Instant::now() + SOON;
         let raw = stream.conn().take(6, deadline).expect("a heartbeat");
         assert_eq!(raw, b"2\r\n:\n\r\n".get(..6).expect("longer").to_vec());
     });
@@ -30,7 +30,7 @@ fn heartbeats_come_at_their_period_and_only_to_idle_streams() {
         let mut busy = server.subscribe("topic=busy");
         let (start, mut published) = (Instant::now(), Instant::now());
         let mut comments = 0;
-        while start.elapsed() < ms(3_600) {
+        while start.elapsed() < ms(3_600) || (comments < 3 && start.elapsed() < ms(20_000)) {
             // A machine that stops for long makes the busy stream an idle one: then nothing is proved.
             let on_time = published.elapsed() < ms(300);
             server.publish("busy", "x");
@@ -56,7 +56,7 @@ fn heartbeats_of_many_streams_are_spread_over_the_period() {
     let mut first = Vec::new();
     std::thread::scope(|scope| {
         let wait = |stream: &mut Stream| {
-            stream.next(ms(3_000));
+            stream.next(SOON);
             start.elapsed().as_millis() as u64
         };
         let threads: Vec<_> = streams.iter_mut().map(|stream| scope.spawn(move || wait(stream))).collect();
@@ -80,15 +80,15 @@ fn longest_life_ends_a_stream_after_a_whole_frame_with_a_retry_line() {
         streams.push(bare);
         server.publish("a", "x");
         for stream in &mut streams {
-            let (items, finish) = stream.read_to_end(ms(4_000));
+            let (items, finish) = stream.read_to_end(SOON);
             assert_eq!(finish, Finish::Clean);
             assert!(matches!(&items[0], Item::Event(event) if event.data == "x"), "{items:?}");
             let Some(Item::Retry(retry)) = items.last() else { panic!("no retry line last: {items:?}") };
             assert!((800..=1_200).contains(retry), "{retry} is not 1000 ± 20 %");
         }
         let lived = start.elapsed();
-        assert!(lived >= ms(1_300) && lived < ms(4_000), "lived {lived:?} instead of 1.5 s ± 10 %");
-        server.await_metric("counted", ms(2_000), |m| m.labelled("closed", "life") == 7);
+        assert!(lived >= ms(1_300) && lived < ms(8_000), "lived {lived:?} instead of 1.5 s ± 10 %");
+        server.await_metric("counted", SOON, |m| m.labelled("closed", "life") == 7);
     });
 }
 
@@ -106,7 +106,7 @@ fn stream_cut_by_its_longest_life_resumes_without_loss() {
         });
         let (mut received, mut lives) = (Vec::new(), 1);
         while received.len() < 60 {
-            match stream.try_event(ms(3_000)) {
+            match stream.try_event(SOON) {
                 Some(event) => received.push(event.data),
                 None => {
                     stream = match stream.newest() {

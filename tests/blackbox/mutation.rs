@@ -1,7 +1,7 @@
 //! Some seconds of seeded random damage to good requests: the server stays alive, answers nothing with a 5xx
 //! that says "my fault", and its files and memory stay level. `MUTATION_SEED=` repeats a run.
 
-use crate::harness::{Conn, Fail, Launch, Rng, Server, Witness, ms};
+use crate::harness::{Conn, Fail, Launch, Rng, SOON, Server, Witness, ms};
 use std::time::Instant;
 
 /// Byte strings that parsers trip over.
@@ -167,7 +167,7 @@ fn damaged_requests_hurt_nobody() {
     });
     println!("{tried} damaged requests, seed {seed}");
     witness.check("damaged requests");
-    let level = crate::harness::poll_until(ms(3_000), || (server.files_open() <= files).then_some(()));
+    let level = crate::harness::poll_until(SOON, || (server.files_open() <= files).then_some(()));
     assert!(level.is_some(), "{} files, {files} before, seed {seed}", server.files_open());
     let grown = server.resident_bytes().saturating_sub(memory);
     assert!(grown < 12_000_000, "memory grew by {grown} over {tried} requests, seed {seed}");

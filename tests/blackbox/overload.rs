@@ -2,7 +2,7 @@
 //! subscriber dropped.
 
 use crate::harness::{Conn, Finish, Item, Launch, Response, Server, Stream, Witness, assert_problem, ms};
-use crate::harness::{poll_until, with_1_and_4_workers};
+use crate::harness::{SOON, poll_until, with_1_and_4_workers};
 use std::net::Ipv4Addr;
 
 /// Fields that an EventSource adds to it on every scheme.
@@ -15,7 +15,7 @@ fn fill(server: &Server, most: usize) -> (Vec<Stream>, Response) {
     loop {
         let mut conn = server.connect();
         conn.send(format!("{SUBSCRIBE}\r\n"));
-        let head = conn.head(ms(3_000)).expect("a stream or a refusal");
+        let head = conn.head(SOON).expect("a stream or a refusal");
         if head.status != 200 {
             let mut conn = server.connect();
             return (streams, conn.ask(format!("{SUBSCRIBE}\r\n")));
@@ -54,7 +54,7 @@ fn full_server_refuses_newcomers_and_keeps_its_streams() {
         }
         assert!(server.metrics().labelled("refused", "connections_full") >= 20);
         streams.truncate(4);
-        let back = poll_until(ms(3_000), || {
+        let back = poll_until(SOON, || {
             let mut conn = server.connect();
             conn.send(format!("{SUBSCRIBE}\r\n"));
             conn.head(ms(1_000)).ok().filter(|head| head.status == 200).map(drop)
@@ -73,7 +73,7 @@ fn browser_is_told_to_come_back_instead_of_a_status_that_silences_it() {
             let mut conn = server.connect();
             conn.send(format!("{SUBSCRIBE}{EVENT_SOURCE}\r\n"));
             let mut stream = Stream::from(conn);
-            let (items, finish) = stream.read_to_end(ms(3_000));
+            let (items, finish) = stream.read_to_end(SOON);
             assert_eq!(finish, Finish::Clean);
             let [Item::Retry(retry)] = items[..] else { panic!("only a retry line: {items:?}") };
             retries.push(retry);
@@ -85,7 +85,7 @@ fn browser_is_told_to_come_back_instead_of_a_status_that_silences_it() {
         bare.send(
             "GET /events?topic=a HTTP/1.0\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n",
         );
-        let (items, finish) = Stream::from(bare).read_to_end(ms(3_000));
+        let (items, finish) = Stream::from(bare).read_to_end(SOON);
         assert!(matches!(items[..], [Item::Retry(_)]) && finish == Finish::Clean, "{items:?}, {finish:?}");
         // A client made of `fetch` sends what browsers add for trustworthy origins, and understands a 503.
         for fields in
@@ -120,7 +120,7 @@ fn newcomer_that_can_only_be_refused_gets_no_more_time_by_beginning_a_request() 
     let _stream = server.subscribe("topic=a");
     let mut conn = server.connect();
     conn.send("GET /even");
-    let (_, end) = conn.rest(ms(5_000));
+    let (_, end) = conn.rest(SOON);
     assert!(end.is_ok(), "2 s for those beyond the limit: {end:?}");
 }
 
@@ -134,7 +134,7 @@ fn one_address_cannot_take_everything() {
         for _ in 0..16 {
             let mut conn = Conn::open_from(hoarder, server.public, 0).expect("loopback");
             conn.send(format!("{SUBSCRIBE}\r\n"));
-            match conn.head(ms(3_000)).expect("a stream or a refusal") {
+            match conn.head(SOON).expect("a stream or a refusal") {
                 head if head.status == 200 => kept.push(conn),
                 head => {
                     assert_eq!(head.status, 503);
@@ -149,7 +149,7 @@ fn one_address_cannot_take_everything() {
         assert_eq!(other.event().data, "x");
         assert!(server.metrics().labelled("refused", "address_full") >= 10);
         kept.truncate(2);
-        let back = poll_until(ms(3_000), || {
+        let back = poll_until(SOON, || {
             let mut conn = Conn::open_from(hoarder, server.public, 0).expect("loopback");
             conn.send(format!("{SUBSCRIBE}\r\n"));
             conn.head(ms(1_000)).ok().filter(|head| head.status == 200).map(drop)
@@ -167,7 +167,7 @@ fn forwarded_headers_of_strangers_do_not_move_the_cap() {
         let mut conn = Conn::open_from(hoarder, server.public, 0).expect("loopback");
         let headers = format!("X-Forwarded-For: 10.0.0.{n}\r\nForwarded: for=10.0.0.{n}\r\n");
         conn.send(format!("{SUBSCRIBE}{headers}\r\n"));
-        if conn.head(ms(3_000)).expect("an answer").status == 200 {
+        if conn.head(SOON).expect("an answer").status == 200 {
             kept.push(conn);
         }
     }
@@ -189,7 +189,7 @@ fn topics_beyond_the_limit_are_refused_and_existing_ones_go_on() {
         }
         let mut conn = server.connect();
         conn.send("GET /events?topic=unseen HTTP/1.1\r\nHost: fan.test\r\n\r\n");
-        let head = conn.head(ms(3_000)).expect("an answer");
+        let head = conn.head(SOON).expect("an answer");
         assert_eq!(head.status, 503, "a subscriber of a topic too many");
         drop(conn);
         assert_eq!(server.post("topic=t0", "", "x").status, 202, "existing topics go on");
@@ -203,8 +203,8 @@ fn newcomers_are_refused_for_memory_and_existing_streams_stay() {
     let server = Launch::workers(2).set("memory_bytes_max", 1_000_000).start();
     let mut conn = server.connect();
     conn.send(format!("{SUBSCRIBE}\r\n"));
-    let early = conn.head(ms(3_000)).is_ok_and(|head| head.status == 200);
-    let refusal = poll_until(ms(5_000), || {
+    let early = conn.head(SOON).is_ok_and(|head| head.status == 200);
+    let refusal = poll_until(SOON, || {
         let mut conn = server.connect();
         conn.send(format!("{SUBSCRIBE}\r\n"));
         conn.head(ms(1_000)).ok().filter(|head| head.status == 503)
@@ -214,7 +214,7 @@ fn newcomers_are_refused_for_memory_and_existing_streams_stay() {
     assert!(server.metrics().labelled("refused", "memory_full") >= 1);
     if early {
         assert_eq!(server.post("topic=a", "", "still here").status, 202);
-        let deadline = std::time::Instant::now() + ms(3_000);
+        let deadline = std::time::Instant::now() + SOON;
         conn.take_through(b"data: still here", deadline).expect("an existing stream goes on");
     }
 }
@@ -225,16 +225,21 @@ fn bodies_in_flight_share_one_budget() {
         let server = Launch::workers(workers)
             .set("bodies_bytes_max", 400_000)
             .set("publish_bytes_max", 100_000)
-            .set("body_ms", 1_500)
+            .set("body_ms", 60_000)
             .start();
         let mut witness = Witness::of(&server);
         let before = server.resident_bytes();
+        let whole = server.publish_bytes("topic=canary", "", &[b'x'; 100_000]);
+        let begin = || {
+            let mut conn = server.connect_control();
+            conn.send(&whole[..whole.len() - 20_000]);
+            conn
+        };
+        let all: Vec<Conn> = (0..40).map(|_| begin()).collect();
+        server.await_metric("refused", SOON, |m| m.labelled("refused", "bodies_full") >= 32);
         let mut waiting = Vec::new();
         let mut refused = 0;
-        for _ in 0..40 {
-            let mut conn = server.connect_control();
-            let whole = server.publish_bytes("topic=canary", "", &[b'x'; 100_000]);
-            conn.send(&whole[..whole.len() - 20_000]);
+        for mut conn in all {
             match conn.answer(ms(60)) {
                 Ok(answer) => {
                     assert_problem("bodies full", &answer, &[503]);
@@ -249,7 +254,7 @@ fn bodies_in_flight_share_one_budget() {
         assert!(grown < 8_000_000, "{grown} bytes for bodies of 400000 at most");
         witness.check_service("bodies full");
         drop(waiting);
-        let again = poll_until(ms(4_000), || {
+        let again = poll_until(SOON, || {
             (server.post("topic=b", "", vec![b'x'; 100_000]).status == 202).then_some(())
         });
         assert!(again.is_some(), "the budget is not given back");

@@ -1,6 +1,6 @@
 //! `POST /publish`: the answer, every refusal, idempotency, and that a refused publish publishes nothing.
 
-use crate::harness::{Launch, Server, Witness, assert_problem, ms, with_1_and_4_workers};
+use crate::harness::{Launch, SOON, Server, Witness, assert_problem, ms, with_1_and_4_workers};
 
 fn raw(server: &Server, head: &str, body: &[u8]) -> crate::harness::Response {
     let head = format!("{head}\r\nHost: {}\r\n", server.control);
@@ -22,7 +22,7 @@ fn answer_is_202_with_id_and_number_of_subscribers() {
             assert_eq!(stream.event().id.as_deref(), Some(id.as_str()));
         }
         drop(streams);
-        server.await_metric("no subscribers", ms(3_000), |m| m.get("subscribers") == 0);
+        server.await_metric("no subscribers", SOON, |m| m.get("subscribers") == 0);
         assert_eq!(server.post("topic=a", "", "z").json()["subscribers"], 0);
     });
 }
@@ -182,7 +182,7 @@ fn idempotency_key_is_forgotten_after_its_time() {
     let server = Launch::workers(2).set("idempotency_ms", 300).start();
     let post = || server.post("topic=a", "Idempotency-Key: k\r\n", "x").json()["id"].clone();
     let first = post();
-    let forgotten = crate::harness::poll_until(ms(5_000), || (post() != first).then_some(()));
+    let forgotten = crate::harness::poll_until(SOON, || (post() != first).then_some(()));
     assert!(forgotten.is_some(), "a key lives for idempotency_ms, not for ever");
 }
 
@@ -213,7 +213,7 @@ fn http_1_0_publisher_is_answered_and_closed() {
     let answer =
         conn.ask(format!("POST /publish?topic=a HTTP/1.0\r\nHost: {host}\r\nContent-Length: 1\r\n\r\nx"));
     assert_eq!(answer.status, 202);
-    conn.assert_ends("HTTP/1.0 without keep-alive", ms(2_000));
+    conn.assert_ends("HTTP/1.0 without keep-alive", SOON);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Coming back: exactly what was missed, in order, then live, with no hole and no repeat; and a gap event
 //! whenever something may be missing. A loss is never silent.
 
-use crate::harness::{Event, Id, Launch, Server, Stream, ms, percent, with_1_and_4_workers};
+use crate::harness::{Event, Id, Launch, SOON, Server, Stream, ms, percent, with_1_and_4_workers};
 
 fn eight(server: &Server, topic: &str) -> Vec<String> {
     server.publish_all(topic, (0..8).map(|n| format!("e{n}")))
@@ -75,7 +75,7 @@ fn gap_is_told_before_the_first_later_event_when_history_is_gone() {
         let ids = eight(&server, "a");
         for id in &ids[..4] {
             let mut stream = server.resume("topic=a", id);
-            let gap = gap_body(&stream.any_event(ms(3_000)));
+            let gap = gap_body(&stream.any_event(SOON));
             assert_eq!(gap["topic"], "a");
             assert_eq!(gap["after"], id.as_str());
             assert_eq!(gap["oldest"], ids[5].as_str());
@@ -99,7 +99,7 @@ fn gap_event_is_json_whatever_the_topic_is_called() {
     {
         let ids = server.publish_all(topic, (0..3).map(|n| n.to_string()));
         let mut stream = server.resume(&format!("topic={}", percent(topic)), &ids[0]);
-        let gap = gap_body(&stream.any_event(ms(3_000)));
+        let gap = gap_body(&stream.any_event(SOON));
         assert_eq!(gap["topic"], topic);
         assert_eq!(stream.event().data, "2");
     }
@@ -110,7 +110,7 @@ fn unknown_id_is_quoted_safely_in_the_gap_event() {
     let server = Launch::workers(1).start();
     for id in ["\"", "\\", "\",\"topic\":\"forged", "\n\ndata: x", "\r", "\u{2028}", "\u{0}", "</script>"] {
         let mut stream = server.subscribe(&format!("topic=a&last_event_id={}", percent(id)));
-        let event = stream.any_event(ms(1_000));
+        let event = stream.any_event(SOON);
         let gap = gap_body(&event);
         assert_eq!((&gap["topic"], &gap["reason"]), (&"a".into(), &"unknown_id".into()), "{id:?}");
         stream.assert_quiet(ms(20));
@@ -121,7 +121,7 @@ fn unknown_id_is_quoted_safely_in_the_gap_event() {
 fn gap_is_told_when_history_grew_too_old() {
     let server = Launch::workers(2).set("history_ms", 200).start();
     let ids = eight(&server, "a");
-    let told = crate::harness::poll_until(ms(5_000), || {
+    let told = crate::harness::poll_until(SOON, || {
         let first = server.resume("topic=a", &ids[0]).try_event(ms(300))?;
         first.is_gap().then_some(())
     });
@@ -136,7 +136,7 @@ fn position_of_a_former_life_of_the_server_is_a_gap() {
     drop(server);
     let server = Launch::workers(2).start();
     let mut stream = server.resume("topic=a", &id);
-    let gap = gap_body(&stream.any_event(ms(3_000)));
+    let gap = gap_body(&stream.any_event(SOON));
     assert_eq!((&gap["after"], &gap["reason"]), (&id.as_str().into(), &"restart".into()));
     server.publish("a", "after");
     assert_eq!(stream.event().data, "after");
@@ -150,7 +150,7 @@ fn topics_that_lost_the_same_share_one_gap() {
     let all = "topic=quiet&topic=busy&topic=calm";
     let gaps = |id: &str, count: usize| {
         let mut stream = server.resume(all, id);
-        (0..count).map(|_| gap_body(&stream.any_event(ms(3_000)))).collect::<Vec<_>>()
+        (0..count).map(|_| gap_body(&stream.any_event(SOON))).collect::<Vec<_>>()
     };
     let told = gaps("1-5", 2);
     assert_eq!(told[0]["topics"], serde_json::json!(["quiet", "calm"]), "nothing is kept of either");
@@ -175,7 +175,7 @@ fn client_that_hops_between_two_unconnected_nodes_is_told_so_each_time() {
             let id = here.publish("a", format!("{hop} here"));
             let Some(seen) = last.replace(id) else { continue };
             let mut stream = here.resume("topic=a", &seen);
-            assert!(stream.any_event(ms(3_000)).is_gap(), "hop {hop}: an id of the other node was believed");
+            assert!(stream.any_event(SOON).is_gap(), "hop {hop}: an id of the other node was believed");
             // Everything that this node keeps, for who knows what the client has of it.
             assert!(stream.data(hop + 1).contains(&format!("{hop} here")));
         }
@@ -198,7 +198,7 @@ fn stream_begins_at_a_moment_without_a_gap() {
         server.publish("new", "live");
         assert_eq!(stream.event().data, "live");
         let mut stream = server.subscribe(&format!("topic=new&lastEventID={}", moment(&ids[0], -60_000)));
-        assert!(stream.any_event(ms(3_000)).is_gap(), "what another run has published since is gone");
+        assert!(stream.any_event(SOON).is_gap(), "what another run has published since is gone");
     });
 }
 
@@ -236,8 +236,7 @@ fn unknown_ids_are_a_gap_and_the_stream_goes_on() {
             conn.send([&head[..], &id, b"\r\n\r\n"].concat());
             let mut stream = Stream::from(conn);
             stream.greeting();
-            let told =
-                stream.try_event(ms(1_000)).unwrap_or_else(|| panic!("{case}: neither gap nor replay"));
+            let told = stream.try_event(SOON).unwrap_or_else(|| panic!("{case}: neither gap nor replay"));
             let whole_replay = !told.is_gap() && told.data == "e0";
             assert!(told.is_gap() || whole_replay, "{case}: {told:?}");
             if told.is_gap() {
@@ -258,7 +257,7 @@ fn unknown_ids_in_the_query_are_a_gap_too() {
     for (case, id) in unknown_ids() {
         let parameter = String::from_utf8_lossy(&id).into_owned();
         let mut stream = server.subscribe(&format!("topic=a&last_event_id={}", percent(&parameter)));
-        let told = stream.any_event(ms(1_000));
+        let told = stream.any_event(SOON);
         assert!(told.is_gap() || told.data == "e0", "{case}: {told:?}");
     }
 }
@@ -270,7 +269,7 @@ fn empty_id_and_two_ids_still_open_a_stream() {
     for query in ["topic=a", "topic=a&last_event_id=", "topic=a&lastEventId="] {
         let mut stream = server.subscribe_with(query, "Last-Event-ID:\r\n");
         server.publish("a", "live");
-        let first = stream.any_event(ms(1_000));
+        let first = stream.any_event(SOON);
         assert!(first.is_gap() || first.data == "live" || first.data == "e0", "{query}: {first:?}");
     }
     let mut conn = server.connect();
@@ -278,7 +277,7 @@ fn empty_id_and_two_ids_still_open_a_stream() {
         "GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\nLast-Event-ID: {}\r\nLast-Event-ID: {}\r\n\r\n",
         ids[2], ids[5]
     ));
-    let head = conn.head(ms(1_000)).expect("an answer");
+    let head = conn.head(SOON).expect("an answer");
     assert_eq!(head.status, 200, "two ids");
 }
 
@@ -309,7 +308,7 @@ fn gap_in_one_topic_does_not_hide_the_history_of_another() {
         let mut stream = server.resume("topic=quiet&topic=busy", &start);
         let (mut gaps, mut data) = (Vec::new(), Vec::new());
         while data.len() < 3 {
-            let event = stream.any_event(ms(3_000));
+            let event = stream.any_event(SOON);
             match event.is_gap() {
                 true => gaps.push(gap_body(&event)["topic"].clone()),
                 false => data.push(event.data),

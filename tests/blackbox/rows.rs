@@ -3,7 +3,7 @@
 //!
 //! Owns how a row is run. The tables belong to the modules that use it.
 
-use crate::harness::{Conn, Fail, Server, Witness, assert_problem, ms};
+use crate::harness::{Conn, Fail, SOON, Server, Witness, assert_problem, ms};
 
 /// In a row's list of statuses: the server may also hang up without an answer.
 pub const CLOSE: u16 = 0;
@@ -63,13 +63,13 @@ pub fn assert_refused(case: &str, conn: &mut Conn, bytes: &[u8], size: usize, al
         conn.send_pieces(bytes, size);
         None
     };
-    match conn.answer(ms(1_000)) {
+    match conn.answer(SOON) {
         Ok(answer) => {
             assert!(allowed.contains(&answer.status), "{case}: {} {}", answer.status, answer.text());
             if answer.status >= 400 {
                 assert_problem(case, &answer, allowed);
             }
-            conn.assert_ends(case, ms(3_000));
+            conn.assert_ends(case, SOON);
         }
         Err(Fail::Ended(_)) => assert!(allowed.contains(&CLOSE), "{case}: hung up without an answer"),
         Err(fail) => panic!("{case}: {fail:?} instead of one of {allowed:?}"),
@@ -87,7 +87,7 @@ pub fn assert_answered_once(server: &Server, rows: &[Row]) {
         let mut conn = server.connect_control();
         conn.send(&row.bytes);
         let method = String::from_utf8_lossy(&row.bytes).split(' ').next().unwrap_or("").to_owned();
-        match conn.answer_to(&method, ms(1_000)) {
+        match conn.answer_to(&method, SOON) {
             Ok(answer) => {
                 let status = answer.status;
                 assert!(row.allowed.contains(&status), "{}: {status} {}", row.name, answer.text());

@@ -1,6 +1,8 @@
 //! Signals that must not hurt: reload, stray ones, stop and continue; and logs that cannot be written.
 
-use crate::harness::{Launch, Server, Stream, Witness, free_port, ms, poll_until, with_1_and_4_workers};
+use crate::harness::{
+    Launch, SOON, Server, Stream, Witness, free_port, ms, poll_until, with_1_and_4_workers,
+};
 use std::fs::OpenOptions;
 use std::process::Stdio;
 
@@ -49,7 +51,7 @@ fn log_is_reopened_and_never_reaches_a_stream() {
             std::fs::rename(&path, &moved).expect("the log is there");
             server.signal("HUP");
             server.publish_all("a", (0..20).map(|n| n.to_string()));
-            let again = poll_until(ms(3_000), || std::fs::metadata(&path).ok().filter(|file| file.len() > 0));
+            let again = poll_until(SOON, || std::fs::metadata(&path).ok().filter(|file| file.len() > 0));
             assert!(again.is_some(), "round {round}: no new log after SIGHUP");
             let expected: Vec<String> = (0..20).map(|n| n.to_string()).collect();
             for stream in &mut streams {

@@ -26,7 +26,7 @@ fn sleepy(server: &Server, query: &str) -> Stream {
 fn read_to_marker(stream: &mut Stream, marker: &str) -> (Vec<usize>, usize) {
     let (mut numbers, mut gaps, mut gap_told) = (Vec::new(), 0, false);
     loop {
-        let event = stream.any_event(ms(5_000));
+        let event = stream.any_event(SOON);
         if event.data == marker {
             return (numbers, gaps);
         }
@@ -100,7 +100,7 @@ fn stalled_reader_is_ended_and_counted() {
         server.publish_all("a", (0..60).map(body));
         let unsent = server.kernel_unsent_bytes().into_iter().max().unwrap_or(0);
         assert!(unsent <= 200_000, "{unsent} bytes in the kernel for one stuck reader");
-        server.await_metric("ended", ms(6_000), |m| m.labelled("closed", "slow_stalled") == 1);
+        server.await_metric("ended", SOON, |m| m.labelled("closed", "slow_stalled") == 1);
         assert!(stream.ends_within(SOON), "counted as ended, but still open");
         witness.check("stalled");
     });
@@ -223,7 +223,7 @@ fn latest_policy_ends_with_the_newest_event_of_each_key() {
         let mut since_gap = Vec::new();
         let mut gaps = 0;
         loop {
-            let event = stream.any_event(ms(5_000));
+            let event = stream.any_event(SOON);
             if event.data == "end" {
                 break;
             }

@@ -1,6 +1,6 @@
 //! Starts and refused starts: one line, the right exit code; ports that are taken; a restart at once.
 
-use crate::harness::{Launch, free_port, ms, poll_until, program};
+use crate::harness::{Launch, SOON, free_port, poll_until, program};
 use std::net::TcpListener;
 use std::process::Command;
 
@@ -120,7 +120,7 @@ fn killed_server_can_be_started_again_at_once() {
     server.kill();
     let begin = std::time::Instant::now();
     let server = start().start();
-    assert!(begin.elapsed() < ms(3_000), "rebinding took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < SOON, "rebinding took {:?}", begin.elapsed());
     server.assert_healthy("restarted");
 }
 
@@ -208,9 +208,9 @@ fn unix_socket_listener_serves_and_is_taken_over_after_a_crash() {
         let (public, control) = (free_port(), free_port());
         let launch = Launch::workers(2).set("listen", &addr).set("listen", public).on(public, control);
         let server = launch.start();
-        let ready = poll_until(ms(3_000), || std::os::unix::net::UnixStream::connect(&path).ok());
+        let ready = poll_until(SOON, || std::os::unix::net::UnixStream::connect(&path).ok());
         let mut socket = ready.unwrap_or_else(|| panic!("round {round}: nobody listens on {path}"));
-        socket.set_read_timeout(Some(ms(3_000))).expect("options");
+        socket.set_read_timeout(Some(SOON)).expect("options");
         socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("taken");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer");

@@ -8,7 +8,7 @@ type Act = fn(Conn, &str);
 
 fn assert_level_again(case: &str, server: &Server, files: usize, witness: &mut Witness<'_>) {
     witness.check(case);
-    let back = crate::harness::poll_until(ms(3_000), || (server.files_open() <= files).then_some(()));
+    let back = crate::harness::poll_until(SOON, || (server.files_open() <= files).then_some(()));
     assert!(back.is_some(), "{case}: {} files open, {files} before", server.files_open());
 }
 
@@ -29,7 +29,7 @@ fn storms_of_short_connections_leave_nothing_behind() {
             }),
             ("subscribe, read, reset", |mut conn, subscribe| {
                 conn.send(subscribe);
-                conn.head(ms(3_000)).expect("a stream");
+                conn.head(SOON).expect("a stream");
                 conn.reset();
             }),
             ("half a head, close", |mut conn, subscribe| conn.send(&subscribe[..30])),
@@ -95,7 +95,7 @@ fn half_closed_requests_are_answered() {
         conn.send("GET /healthz HTTP/1.1\r\nHost: fan.test\r\n\r\n");
         conn.finish();
         assert_eq!(conn.answer(SOON).expect("answered").status, 200);
-        conn.assert_ends("after a half-closed request", ms(3_000));
+        conn.assert_ends("after a half-closed request", SOON);
         let mut conn = server.connect_control();
         conn.send(server.publish_bytes("topic=a", "", b"x"));
         conn.finish();
@@ -128,7 +128,7 @@ fn half_a_body_then_fin_or_reset_publishes_nothing() {
                     conn.reset();
                 } else {
                     conn.finish();
-                    let answer = conn.answer(ms(3_000));
+                    let answer = conn.answer(SOON);
                     let fine =
                         matches!(&answer, Ok(a) if a.status == 400) || matches!(answer, Err(Fail::Ended(_)));
                     assert!(fine, "{answer:?}");

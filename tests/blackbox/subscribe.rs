@@ -1,9 +1,7 @@
 //! How a subscribe request is answered: the head, negotiation, methods, refusals. The stream's own bytes are
 //! in `streams`.
 
-use crate::harness::{
-    Conn, Launch, Response, SOON, Server, Stream, assert_problem, ms, with_1_and_4_workers,
-};
+use crate::harness::{Conn, Launch, Response, SOON, Server, Stream, assert_problem, with_1_and_4_workers};
 
 fn get(server: &Server, target: &str, headers: &str) -> Response {
     request(server, "GET", target, headers)
@@ -15,12 +13,12 @@ fn request(server: &Server, method: &str, target: &str, headers: &str) -> Respon
     conn.send(format!("{method} {target} HTTP/1.1\r\nHost: fan.test\r\n{headers}\r\n"));
     let streams = method == "GET" && target.starts_with("/events");
     let case = format!("{method} {target} {headers:?}");
-    let head = if streams { conn.head(ms(3_000)) } else { conn.answer_to(method, ms(3_000)) };
+    let head = if streams { conn.head(SOON) } else { conn.answer_to(method, SOON) };
     let mut head = head.unwrap_or_else(|fail| panic!("{case}: {fail:?}"));
     if streams && head.status != 200 {
         let length =
             head.header("content-length").and_then(|n| n.parse().ok()).expect("errors have a length");
-        head.body = conn.take(length, std::time::Instant::now() + ms(3_000)).expect("the announced body");
+        head.body = conn.take(length, std::time::Instant::now() + SOON).expect("the announced body");
     }
     head
 }
@@ -83,7 +81,7 @@ fn first_bytes_are_the_greeting_in_one_chunk_with_jittered_retry() {
             let mut conn = server.connect();
             conn.send("GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n\r\n");
             let mut stream = Stream::from(conn);
-            let deadline = std::time::Instant::now() + ms(1_000);
+            let deadline = std::time::Instant::now() + SOON;
             let first = stream.conn().chunk(deadline).expect("a chunk").expect("not the last one");
             let text = String::from_utf8(first).expect("UTF-8");
             let retry = text.strip_prefix(":ok\nretry: ").and_then(|rest| rest.strip_suffix('\n'));
@@ -150,7 +148,7 @@ fn head_of_a_stream_that_ends_with_its_connection_ends_it() {
     conn.send("HEAD /events?topic=a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let head = conn.answer_to("HEAD", SOON).expect("an answer");
     assert_eq!((head.status, head.closes()), (200, true), "{head:?}");
-    conn.assert_ends("after HEAD over HTTP/1.0", ms(1_500));
+    conn.assert_ends("after HEAD over HTTP/1.0", SOON);
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn a_stream_is_ended_by_id_after_a_whole_frame_and_only_once() {
             assert_eq!(stream.event().data, "before", "stream {nth}");
         }
         let mut ended = streams.remove(3);
-        assert_eq!(ended.read_to_end(ms(3_000)).1, Finish::Clean);
+        assert_eq!(ended.read_to_end(SOON).1, Finish::Clean);
         server.publish("all", "after");
         for stream in &mut streams {
             assert_eq!(stream.event().data, "after");
@@ -252,7 +252,7 @@ fn a_stream_that_takes_nothing_is_ended_by_the_operator_all_the_same() {
         server.publish_all("sleepy", (0..60).map(|_| "x".repeat(8_000)));
         let id = row_of(&server, "sleepy").expect("it is there")["id"].as_str().expect("text").to_owned();
         assert_eq!(delete(&server, &id, "").status, 204);
-        server.await_metric("closing", ms(4_000), |m| m.labelled("closed", "operator") == 1);
+        server.await_metric("closing", SOON, |m| m.labelled("closed", "operator") == 1);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns one socket and the bytes read from it. Knows nothing of events.
 
-use super::{SOON, ms};
+use super::SOON;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -122,7 +122,7 @@ impl Conn {
 
     fn over(stream: TcpStream) -> Conn {
         stream.set_nodelay(true).expect("a fresh socket takes options");
-        stream.set_write_timeout(Some(ms(3_000))).expect("a fresh socket takes options");
+        stream.set_write_timeout(Some(SOON)).expect("a fresh socket takes options");
         Conn { stream, buffer: Vec::new(), end: None }
     }
 

@@ -3,13 +3,17 @@
 //! Finds the bound ports in the log's `event=started` line, as an operator would.
 
 use super::process::{Log, Server};
-use super::{ms, poll_until};
+use super::{SOON, ms, poll_until};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Time for a start, or for its refusal.
+const START: Duration = Duration::from_secs(60);
 
 /// The program under test: the one just built, or `BLACKBOX_PROGRAM`, such as a release build.
 pub fn program() -> String {
@@ -148,20 +152,20 @@ impl Launch {
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let log = Arc::new(Log::default());
         log.follow(child.stderr.take().expect("piped just above"));
-        let outcome = poll_until(ms(15_000), || match child.try_wait().expect("our own child") {
+        let outcome = poll_until(START, || match child.try_wait().expect("our own child") {
             Some(exit) => Some(Err(exit.code())),
             None => ports_in(&self.log_text(&log)).or_else(|| self.serving_where_told()).map(Ok),
         });
         match outcome {
             Some(Ok((public, control))) => Ok(Server::new(child, public, control, log)),
             Some(Err(code)) => {
-                log.await_end(ms(1_000));
+                log.await_end(SOON);
                 Err((code, log.text()))
             }
             None => {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("no line with event=started in 15 s:\n{}", self.log_text(&log));
+                panic!("no line with event=started in {START:?}:\n{}", self.log_text(&log));
             }
         }
     }
@@ -195,12 +199,12 @@ impl Launch {
     }
 
     fn await_fixed(&self, mut child: Child) -> Server {
-        let ports = poll_until(ms(15_000), || {
+        let ports = poll_until(START, || {
             let exit = child.try_wait().expect("our own child");
             assert!(exit.is_none(), "ended with {exit:?} instead of serving");
             self.serving_where_told()
         });
-        let (public, control) = ports.expect("serves within 15 s");
+        let (public, control) = ports.expect("serves in time");
         Server::new(child, public, control, Arc::new(Log::default()))
     }
 
@@ -209,7 +213,7 @@ impl Launch {
         let mut command = self.command();
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be run");
-        let exit = poll_until(ms(10_000), || child.try_wait().expect("our own child"));
+        let exit = poll_until(START, || child.try_wait().expect("our own child"));
         if exit.is_none() {
             let _ = child.kill();
         }

@@ -260,7 +260,7 @@ impl Server {
         reached.ok_or(now)
     }
 
-    /// Fails unless `/healthz` answers 200 on both listeners: within a second, and two more for a machine
+    /// Fails unless `/healthz` answers 200 on both listeners: within a second, and some more for a machine
     /// that others use, too.
     pub fn assert_healthy(&self, case: &str) {
         assert!(self.runs(), "{case}: the process is gone:\n{}", self.log());
@@ -268,7 +268,7 @@ impl Server {
             let request = format!("GET /healthz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
             let mut conn = Conn::open(addr);
             conn.send(request);
-            let answer = conn.answer(ms(3_000));
+            let answer = conn.answer(ms(6_000));
             assert!(answer.as_ref().is_ok_and(|a| a.status == 200), "{case}: /healthz on {addr}: {answer:?}");
         }
     }
