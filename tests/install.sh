@@ -74,7 +74,7 @@ subcommand() {
 
 for part in "$@"; do
     case "$part" in
-        blackbox) debian strace=strace openssl=openssl shellcheck=shellcheck ss=iproute2 ;;
+        blackbox) debian kill=procps strace=strace openssl=openssl shellcheck=shellcheck ss=iproute2 ;;
         clients) clients ;;
         proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy \
             apache2=apache2-bin openssl=openssl ;;

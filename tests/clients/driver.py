@@ -18,7 +18,9 @@ from adapters import Failure
 
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             "--no-proxy-server"]
+             "--no-proxy-server",
+             # A container has 64 MiB of shared memory.
+             "--disable-dev-shm-usage"]
 #: Tries to start chromedriver: beside others that start, one may end at once.
 STARTS = 5
 #: Time for a start, a session and each command. Four browsers start at once, on a machine that does more.
