@@ -13,9 +13,11 @@
 
 use std::fmt;
 
+use crate::base::number_text::parse_decimal;
+
 /// Bits that tell runs apart.
 const TAG_BITS: u32 = 10;
-/// The largest tag.
+/// All bits of a tag set; 0 is no tag, so this is also the number of tags.
 const TAG_MAX: u64 = (1 << TAG_BITS) - 1;
 /// Bits below the millisecond: the count within it, and the tag.
 const N_BITS: u32 = 20;
@@ -96,21 +98,16 @@ impl EventId {
     /// range. Anything else is not one of our ids.
     pub fn parse(text: &[u8]) -> Option<EventId> {
         let hyphen = text.iter().position(|&b| b == b'-')?;
-        let ms = parse_decimal(&text[..hyphen])?;
-        let n = parse_decimal(&text[hyphen + 1..])?;
+        let ms = parse_canonical(&text[..hyphen])?;
+        let n = parse_canonical(&text[hyphen + 1..])?;
         (ms <= MS_MAX && n <= N_MAX).then_some(EventId(ms << N_BITS | n))
     }
 }
 
-fn parse_decimal(digits: &[u8]) -> Option<u64> {
-    let canonical = !digits.is_empty() && (digits.len() == 1 || digits[0] != b'0');
-    if !canonical || digits.len() > 19 {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |value, &digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        value.checked_mul(10)?.checked_add(digit)
-    })
+/// Reads a decimal in the one form in which it is written: without leading zeros.
+fn parse_canonical(digits: &[u8]) -> Option<u64> {
+    let is_canonical = digits.len() == 1 || digits.first() != Some(&b'0');
+    parse_decimal(digits).filter(|_| is_canonical)
 }
 
 impl fmt::Display for EventId {

@@ -12,6 +12,12 @@ use std::time::Duration;
 pub(crate) const KIB: usize = 1_024;
 /// Bytes of one mebibyte.
 pub(crate) const MIB: usize = 1_024 * KIB;
+/// Bytes of one gibibyte.
+pub(crate) const GIB: usize = 1_024 * MIB;
+/// Milliseconds of a minute.
+pub(crate) const MINUTE_MS: u64 = 60_000;
+/// Milliseconds of an hour.
+pub(crate) const HOUR_MS: u64 = 60 * MINUTE_MS;
 
 // Texts and bodies: `wire`, and those that make or keep them.
 

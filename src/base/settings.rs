@@ -1,10 +1,10 @@
 //! Every setting: one table that names, bounds and explains it, and the typed values the program runs on.
 //!
 //! The table is the only list: flags, environment, file, `config` and the tables of docs/configuration.md all
-//! come from it. Where a value comes from is decided in `cli`; this file knows no sources.
+//! come from it. Where a value comes from is decided in `config`; this file knows no sources.
 
 use crate::base::class::NamedClass;
-use crate::base::limits::{ALERT_MS_MAX, HEADERS_MAX, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX};
+use crate::base::limits::{ALERT_MS_MAX, HEADERS_MAX, HOUR_MS, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX};
 use crate::base::quantity::{QuantityUnit, parse_within};
 use crate::base::suggest::nearest;
 use crate::base::webhook_url::{check_urls, mask_url};
@@ -79,7 +79,6 @@ const fn class(spec: SettingSpec) -> SettingSpec {
     SettingSpec { per_class: true, reloadable: true, ..spec }
 }
 
-const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const COUNT_MAX: u64 = 1_000_000_000;
 const BYTES_MAX: u64 = 1 << 42;

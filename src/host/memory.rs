@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::host::cgroups;
-use crate::host::proc_text::kib_field_bytes;
+use crate::host::proc_text::{kib_field_bytes, meminfo_bytes};
 
 /// Per cent of the memory there is that `memory_bytes_max` is when it is not set: the rest is for the
 /// kernel's side of the sockets and for memory that an allocator gives back late.
@@ -62,7 +62,7 @@ impl MemoryReader {
         if setting > 0 {
             return setting;
         }
-        let installed = self.read("proc/meminfo").and_then(|text| kib_field_bytes(&text, "MemTotal:"));
+        let installed = meminfo_bytes(&self.root, "MemTotal:");
         let least = installed.into_iter().chain(self.group_bytes("self")).min();
         least.map_or(u64::MAX, |bytes| bytes / 100 * MEMORY_SHARE_PERCENT)
     }

@@ -14,6 +14,11 @@ pub(crate) fn kib_field_bytes(text: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1_024)
 }
 
+/// Reads a field of `/proc/meminfo`, in bytes; `name` ends with the colon.
+pub(crate) fn meminfo_bytes(root: &Path, name: &str) -> Option<u64> {
+    kib_field_bytes(&fs::read_to_string(root.join("proc/meminfo")).ok()?, name)
+}
+
 /// Reads the processor time of a thread from its folder, user and system, in nanoseconds; 0 without one.
 pub(crate) fn thread_cpu_ns(folder: &Path) -> u64 {
     let text = fs::read_to_string(folder.join("schedstat")).unwrap_or_default();

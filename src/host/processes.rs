@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::host::proc_text::{self, kib_field_bytes, thread_cpu_ns};
+use crate::host::proc_text::{self, kib_field_bytes, meminfo_bytes, thread_cpu_ns};
 
 /// The resources that some processes have used so far and hold now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,8 +72,7 @@ pub fn cpu_ns(pid: u32) -> u64 {
 
 /// Reads the memory that is available without pushing anything out, in bytes.
 pub(crate) fn available_bytes() -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    kib_field_bytes(&info, "MemAvailable:").unwrap_or(0)
+    meminfo_bytes(Path::new("/"), "MemAvailable:").unwrap_or(0)
 }
 
 /// Returns the release of the kernel.
@@ -105,8 +104,7 @@ pub fn tcp_memory_bytes() -> u64 {
 
 /// Reads the kernel memory in slabs, which hold idle sockets.
 pub fn slab_bytes() -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    kib_field_bytes(&info, "Slab:").unwrap_or(0)
+    meminfo_bytes(Path::new("/"), "Slab:").unwrap_or(0)
 }
 
 /// Sockets of one local port.

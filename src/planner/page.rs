@@ -4,9 +4,8 @@ use std::fmt::Write;
 
 use super::constants::MeasuredConstants;
 use super::{CapacityPlan, InFlightWindow, NodeResource, NodeTooSmall};
-use crate::base::number_text::short_number;
+use crate::base::number_text::{byte_unit, short_number};
 
-const GIB: f64 = 1_073_741_824.0;
 /// Columns of the labels of rows.
 const LABEL_COLUMNS: usize = 27;
 
@@ -189,12 +188,8 @@ fn percent_text(part: f64, whole: f64) -> String {
 }
 
 fn bytes_text(value: f64) -> String {
-    let (size, unit) = match value {
-        value if value >= GIB => (value / GIB, "GiB"),
-        value if value >= GIB / 1_024.0 => (value / GIB * 1_024.0, "MiB"),
-        value => (value / 1_024.0, "KiB"),
-    };
-    format!("{} {unit}", short_number(size))
+    let unit = byte_unit(value);
+    format!("{} {}", short_number(value / unit.bytes as f64), unit.symbol)
 }
 
 fn bits_text(value: f64) -> String {

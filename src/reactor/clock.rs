@@ -26,8 +26,12 @@ impl Clock {
 
     /// Reads the monotonic clock, in microseconds.
     pub(crate) fn mono_us(self) -> u64 {
-        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+        us_since(self.start)
     }
+}
+
+fn us_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Start of [`hold_clock_us`].
@@ -35,5 +39,5 @@ static HOLD_CLOCK_START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Reads a monotonic clock that any thread may use, in microseconds since its first reading.
 pub(crate) fn hold_clock_us() -> u64 {
-    u64::try_from(HOLD_CLOCK_START.elapsed().as_micros()).unwrap_or(u64::MAX)
+    us_since(*HOLD_CLOCK_START)
 }

@@ -3,9 +3,9 @@
 //! Owns the rules for each field's value and how often it may stand (RFC 9110, RFC 9112 §6.3). Knows neither
 //! the request line nor how lines are cut.
 
+use crate::base::number_text::parse_decimal;
 use crate::wire::accept::AcceptHeader;
 use crate::wire::problem::Problem;
-use crate::wire::rules::parse_decimal;
 
 /// How long the body is (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
 //! the usual one. Further parameters are passed over, as everywhere.
 
+use crate::base::number_text::parse_decimal;
 use crate::base::settings::ListenerKind;
 use crate::base::survey::{
     ConnectionFilter, ConnectionId, ConnectionSort, ConnectionsQuery, PageRange, SEARCH_BYTES_MAX,
@@ -10,7 +11,6 @@ use crate::base::survey::{
 };
 use crate::wire::problem::Problem;
 use crate::wire::query::{pairs, utf8_text};
-use crate::wire::rules::parse_decimal;
 
 /// Rows of one page of `/topics` or `/connections`.
 const PAGE_ROWS_MAX: usize = 1_000;

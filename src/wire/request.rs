@@ -8,6 +8,7 @@ use crate::base::address::ListenAddress;
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::limits::KEY_BYTES_MAX;
+use crate::base::number_text::parse_decimal;
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::suggest::nearest;
@@ -512,7 +513,7 @@ fn set_once<T>(place: &mut Option<T>, name: &'static str, value: T) -> Result<()
 
 fn parse_last(value: &[u8]) -> Result<usize, Problem> {
     const _: () = assert!(LAST_EVENTS_MAX == 1_000, "text below");
-    let wanted = rules::parse_decimal(value).and_then(|wanted| usize::try_from(wanted).ok());
+    let wanted = parse_decimal(value).and_then(|wanted| usize::try_from(wanted).ok());
     let within = wanted.filter(|&wanted| wanted <= LAST_EVENTS_MAX);
     within.ok_or(Problem::BadParameter { name: "last", rule: "must be a whole number up to 1000" })
 }

@@ -5,6 +5,7 @@
 //! that continue a sentence which begins with the parameter's name. Knows nothing of requests.
 
 use crate::base::limits::KEY_BYTES_MAX;
+use crate::base::number_text::parse_decimal;
 use crate::base::topic::{RESERVED_PREFIX, check_controls};
 pub(crate) use crate::base::topic::{check_topic, is_reserved_topic};
 
@@ -75,17 +76,6 @@ pub(crate) fn check_retry_ms(retry_ms: u64) -> Result<u64, &'static str> {
     within.then_some(retry_ms).ok_or("must be a whole number of milliseconds from 1 to 3600000")
 }
 
-/// Decimal digits only; `None` for anything else, for no digits, and for a number that `u64` cannot hold.
-pub(crate) fn parse_decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |value, &digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        value.checked_mul(10)?.checked_add(digit)
-    })
-}
-
 /// Adds a text unless it is there.
 pub(crate) fn push_unique(list: &mut Vec<Box<str>>, text: &str) {
     if !list.iter().any(|known| **known == *text) {
@@ -127,30 +117,6 @@ mod tests {
             [("error", true), ("open", true), ("Error", false), ("message", false), ("", false)]
         {
             assert_eq!(warn_of_event(name).is_some(), warns, "{name}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_digits_that_fit() {
-        let rows: &[(&str, Option<u64>)] = &[
-            ("0", Some(0)),
-            ("007", Some(7)),
-            ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551616", None),
-            ("18446744073709551621", None),
-            ("9999999999999999999999999999999999999999", None),
-            ("", None),
-            ("+5", None),
-            ("-5", None),
-            ("5 5", None),
-            ("5,6", None),
-            ("0x5", None),
-            ("5\0", None),
-            ("1e3", None),
-            ("٣", None),
-        ];
-        for (text, expected) in rows {
-            assert_eq!(parse_decimal(text.as_bytes()), *expected, "{text:?}");
         }
     }
 

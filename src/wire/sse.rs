@@ -3,7 +3,8 @@
 //! Used by `subscribe` and the load generator. Knows nothing of HTTP: its input is the decoded body. Lines
 //! that come whole are read where they lie; only a line that is cut is copied.
 
-use crate::wire::rules::{UNNAMED_EVENT, parse_decimal};
+use crate::base::number_text::parse_decimal;
+use crate::wire::rules::UNNAMED_EVENT;
 
 /// A dispatched event. Bytes are UTF-8 if the server keeps to the standard; decode lossily to show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,8 @@
 
 use log::Level;
 
+use crate::base::limits::MINUTE_MS;
+
 /// Kinds of errors that are told apart within a minute; further ones share a line.
 const LOG_KINDS_MAX: usize = 64;
 /// Errors of a kind in one minute from which on the log calls them frequent.
@@ -18,8 +20,6 @@ const LOG_FREQUENT_MIN: u64 = 10;
 /// Minutes on end after which the log calls frequent errors repeated.
 const LOG_REPEATED_MINUTES: u32 = 3;
 
-/// The time over which errors are gathered into one line.
-const MINUTE_MS: u64 = 60_000;
 /// The key of errors beyond [`LOG_KINDS_MAX`] kinds.
 const OTHERS: &str = "others";
 

@@ -23,6 +23,9 @@ const ALERT_WORDS_BYTES_MAX: usize = 256;
 /// The interval between two checks of a program that runs.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Bytes of one read of standard error: a page, as pipes keep them.
+const READ_BYTES: usize = 4_096;
+
 /// Reads of standard error at each check: more than a pipe holds.
 const READS_PER_LOOK: usize = 64;
 
@@ -109,7 +112,7 @@ impl StderrExcerpt {
     }
 
     fn read(&mut self) {
-        let mut buffer = [0; 4_096];
+        let mut buffer = [0; READ_BYTES];
         // One that never stops talking is left to its deadline, not listened to until then.
         for _ in 0..READS_PER_LOOK {
             let Some(pipe) = &mut self.pipe else { return };

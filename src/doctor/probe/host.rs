@@ -9,7 +9,7 @@ use crate::doctor::judge::host::{HostFacts, IoUringSupport, KernelReading, Netwo
 use crate::doctor::judge::host_table::HostTableRow;
 use crate::host::cgroups;
 use crate::host::memory;
-use crate::host::proc_text::kib_field_bytes;
+use crate::host::proc_text::meminfo_bytes;
 use crate::sys::process::page_bytes;
 use crate::sys::ring;
 
@@ -62,8 +62,7 @@ fn find_scripts() -> String {
 }
 
 fn read_memory_pages(root: &Path) -> u64 {
-    let info = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-    kib_field_bytes(&info, "MemTotal:").unwrap_or(0) / page_bytes()
+    meminfo_bytes(root, "MemTotal:").unwrap_or(0) / page_bytes()
 }
 
 /// Reads the hard limit in `/proc/PID/limits`; `unlimited` becomes the greatest number.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::base::number_text::byte_unit;
+
 /// The unit in which a metric's value is written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MetricUnit {
@@ -208,11 +210,8 @@ fn round_to_hundredths(value: f64) -> f64 {
 }
 
 fn write_bytes(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
-    let units = [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1_024.0)];
-    match units.into_iter().find(|(_, size)| value.abs() >= *size) {
-        Some((name, size)) => write!(f, "{} {name}", round_to_hundredths(value / size)),
-        None => write!(f, "{} B", round_to_hundredths(value)),
-    }
+    let unit = byte_unit(value);
+    write!(f, "{} {}", round_to_hundredths(value / unit.bytes as f64), unit.symbol)
 }
 
 #[cfg(test)]

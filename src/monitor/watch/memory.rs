@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::WatchSample;
 use super::points::SecondPoint;
+use crate::base::limits::MINUTE_MS;
 use crate::base::snapshot::Snapshot;
 
 /// Minutes before the first judgement: caches, pools and the allocator's heaps fill first.
@@ -174,7 +175,7 @@ impl LeakJudge {
         let current =
             self.current.get_or_insert(CurrentMinute { began_ms: sample.mono_ms, least: unexplained });
         current.least = current.least.min(unexplained);
-        if sample.mono_ms >= current.began_ms + 60_000 {
+        if sample.mono_ms >= current.began_ms + MINUTE_MS {
             let least = current.least;
             self.current = Some(CurrentMinute { began_ms: sample.mono_ms, least: unexplained });
             self.end_minute(least);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::WatchSample;
+use super::points::RATE_SECONDS_MIN;
 use crate::base::counters::DistributionTotals;
 use crate::base::histogram::Distribution;
 use crate::base::snapshot::WorkerSnapshot;
@@ -72,7 +73,6 @@ impl MinuteWindow {
         self.0.front().filter(|_| self.0.len() == WATCH_MINUTE_SAMPLES_MAX)
     }
 
-    /// Returns the sample before the last.
     fn sample_before_last(&self) -> Option<&MinuteSample> {
         self.0.iter().nth_back(1)
     }
@@ -96,7 +96,7 @@ impl MinuteWindow {
         let (before, first) =
             (self.sample_before_last().unwrap_or(&start), self.sample_a_minute_ago().unwrap_or(&start));
         // The second sample follows the first at once, which would give enormous rates.
-        let seconds = to.mono_ms.saturating_sub(before.mono_ms).max(500) as f64 / 1_000.0;
+        let seconds = (to.mono_ms.saturating_sub(before.mono_ms) as f64 / 1_000.0).max(RATE_SECONDS_MIN);
         let cpu_seconds = |detail: &MinuteSample, index: usize| {
             detail.workers_cpu_seconds.get(index).copied().unwrap_or(0.0)
         };

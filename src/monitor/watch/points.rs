@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::WatchSample;
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, CloseReason, Count, CounterTotals, REFUSED_NAMES};
+use crate::base::limits::MINUTE_MS;
 use crate::monitor::error_classes;
 
 /// Seconds of figures that are kept: five minutes, and one more so that there is a difference over five
@@ -14,7 +15,7 @@ const WATCH_POINTS_MAX: usize = 301;
 const SLACK_MS: u64 = 200;
 
 /// Seconds that a rate needs at least to mean anything.
-const LEAST_SECONDS: f64 = 0.5;
+pub(super) const RATE_SECONDS_MIN: f64 = 0.5;
 
 /// A sliding window that ends now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +121,8 @@ impl RateWindow {
     pub(crate) fn ms(self) -> u64 {
         match self {
             RateWindow::Second => 1_000,
-            RateWindow::Minute => 60_000,
-            RateWindow::FiveMinutes => 300_000,
+            RateWindow::Minute => MINUTE_MS,
+            RateWindow::FiveMinutes => 5 * MINUTE_MS,
         }
     }
 }
@@ -164,7 +165,7 @@ impl PointRing {
     pub(crate) fn rates(&self, window: RateWindow) -> WindowRates {
         let Some((from, to)) = self.window_ends(window) else { return WindowRates::default() };
         let seconds = (to.mono_ms - from.mono_ms) as f64 / 1_000.0;
-        if seconds < LEAST_SECONDS {
+        if seconds < RATE_SECONDS_MIN {
             return WindowRates::default();
         }
         let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / seconds;
