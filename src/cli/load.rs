@@ -14,7 +14,7 @@ use signal_hook::flag;
 use crate::base::failure::CommandFailure;
 use crate::cli::grammar::{number, number_within, option, real, switch};
 use crate::host::output::print;
-use crate::load::plan::{LoadFault, LoadPlan, PublishPace, UrlTemplate};
+use crate::load::plan::{LOAD_WINDOW_MAX, LoadFault, LoadPlan, PublishPace, UrlTemplate};
 use crate::load::run::{self, LoadProgress};
 use crate::load::topic_spread::SpreadShape;
 
@@ -86,7 +86,7 @@ fn event_args() -> Vec<Arg> {
         real("rate", "events a second, whatever the server does (open loop)").conflicts_with("window"),
         number_within(
             "window",
-            1..=32_768,
+            1..=LOAD_WINDOW_MAX,
             "events on their way at once, until their last subscriber has them (closed loop)",
         )
         .default_value("1"),

@@ -2,12 +2,9 @@
 //! refusal names the command that mends it.
 
 use crate::host::processes;
-use crate::load::plan::{LoadFault, LoadPlan};
+use crate::load::plan::{LOAD_THREADS_MAX, LoadFault, LoadPlan};
 use crate::load::receiver::PORT_FIRST;
 use crate::sys::process::{self, ResourceLimit};
-
-/// Threads: sources of loopback subscribers are 127.0.1.1 to 127.0.254.1.
-const LOAD_THREADS_MAX: u64 = 254;
 
 /// Files of a thread that are not subscribers: poll, waker, standard streams, the publisher's.
 const FILES_SPARE: u64 = 64;

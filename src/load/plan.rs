@@ -13,6 +13,12 @@ const LOAD_BATCH_MAX: usize = 10_000;
 const LOAD_TOPICS_MAX: usize = 10_000_000;
 /// Publishers: each subscriber keeps a number for each of them.
 const LOAD_PUBLISHERS_MAX: usize = 1_024;
+/// Threads of subscribers: their sources on loopback are 127.0.1.1 to 127.0.254.1.
+pub(crate) const LOAD_THREADS_MAX: u64 = 254;
+/// Events a second: more than any publisher here sends, so that a slip of the hand is noticed.
+const LOAD_RATE_MAX: u64 = 10_000_000;
+/// Events on their way at once: each holds a place until its last subscriber has it.
+pub(crate) const LOAD_WINDOW_MAX: u64 = 32_768;
 /// Seconds that a part may be given: 31 years, whose nanoseconds fit a word.
 const LOAD_SECONDS_MAX: u64 = 1_000_000_000;
 
@@ -167,9 +173,9 @@ impl LoadPlan {
             return Err(format!("--bytes-max {} is below --bytes {}", self.bytes_max, self.bytes));
         }
         if let PublishPace::Rate(rate) = self.pace
-            && !(rate > 0.0 && rate <= 10_000_000.0)
+            && !(rate > 0.0 && rate <= LOAD_RATE_MAX as f64)
         {
-            return Err(format!("--rate {rate}: above 0, at most 10000000"));
+            return Err(format!("--rate {rate}: above 0, at most {LOAD_RATE_MAX}"));
         }
         for (flag, percent) in [("stall", self.stall_percent), ("reconnect", self.reconnect_percent)] {
             if !(0.0..=100.0).contains(&percent) {

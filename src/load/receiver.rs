@@ -20,7 +20,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::load::plan::LoadPlan;
+use crate::load::plan::{LOAD_THREADS_MAX, LoadPlan};
 use crate::load::run_state::RunState;
 use crate::load::stamp::EventStamp;
 use crate::load::tally::ReceiverTally;
@@ -32,6 +32,7 @@ use crate::wire::sse;
 pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The most bytes of one read: all that wait, unless a server sends megabytes.
 const READ_BYTES: usize = 256 * 1_024;
+/// Readinesses taken from the kernel at once.
 const EVENTS: usize = 4_096;
 /// The first port of the search for free ports of an address.
 pub const PORT_FIRST: u16 = 10_000;
@@ -84,6 +85,31 @@ struct LoadSubscriber {
     last_id: Vec<u8>,
 }
 
+/// The part of a run's subscribers that one receiver has.
+#[derive(Clone, Copy)]
+pub(crate) struct ReceiverShare {
+    /// Number of the receiver.
+    pub(crate) index: usize,
+    /// Number of its first subscriber in the whole run.
+    pub(crate) first: u64,
+    /// Number of its subscribers.
+    pub(crate) count: usize,
+}
+
+/// A subscriber that is to connect, not before a moment.
+#[derive(Clone, Copy)]
+struct DueConnect {
+    due: Instant,
+    place: u32,
+}
+
+/// Arrivals of one event at subscribers of this receiver.
+#[derive(Clone, Copy, Default)]
+struct EventArrivals {
+    index: u64,
+    count: u32,
+}
+
 /// A thread of subscribers and its state.
 pub(crate) struct LoadReceiver {
     plan: Arc<LoadPlan>,
@@ -97,28 +123,29 @@ pub(crate) struct LoadReceiver {
     /// The last number of each publisher, for each subscriber.
     lasts: Vec<u32>,
     numbers: LastNumbers,
-    /// Subscribers that are to connect, in order, not before the time given.
-    away: VecDeque<(Instant, u32)>,
+    /// Subscribers that are to connect, in order.
+    away: VecDeque<DueConnect>,
     connecting: usize,
     opened_from: Option<Instant>,
     tally: ReceiverTally,
     /// Events received in the whole run.
     delivered: u64,
-    /// Arrivals of one event that are not yet told to the flight.
-    arrivals: (u64, u32),
+    /// Arrivals that are not yet told to the flight.
+    arrivals: EventArrivals,
     port: u16,
     scratch: Vec<u8>,
 }
 
 impl LoadReceiver {
-    /// Receiver `index`, with `count` subscribers from number `first` on.
+    /// Makes a receiver whose subscribers are all away.
     pub(crate) fn new(
         plan: Arc<LoadPlan>,
         state: Arc<RunState>,
-        (index, first, count): (usize, u64, usize),
+        share: ReceiverShare,
         poll: Poll,
         orders: Orders<ReceiverOrder>,
     ) -> LoadReceiver {
+        let ReceiverShare { index, first, count } = share;
         let spread = TopicSpread::new(plan.topics, plan.shape);
         let subscriber = |place: u64| LoadSubscriber {
             socket: None,
@@ -148,7 +175,7 @@ impl LoadReceiver {
             opened_from: None,
             tally: ReceiverTally::default(),
             delivered: 0,
-            arrivals: (0, 0),
+            arrivals: EventArrivals::default(),
             port: PORT_FIRST,
             scratch: vec![0; READ_BYTES],
         }
@@ -186,7 +213,8 @@ impl LoadReceiver {
             ReceiverOrder::Open => {
                 let now = Instant::now();
                 self.opened_from = Some(now);
-                self.away.extend((0..self.subscribers.len() as u32).map(|place| (now, place)));
+                self.away
+                    .extend((0..self.subscribers.len() as u32).map(|place| DueConnect { due: now, place }));
             }
             ReceiverOrder::Stall => {
                 for place in self.places_in_share(self.plan.stall_percent) {
@@ -208,7 +236,8 @@ impl LoadReceiver {
                 let now = Instant::now();
                 let returning = self.places_in_share(self.plan.reconnect_percent);
                 returning.iter().for_each(|&place| self.forgive_newcomer(place));
-                self.away.extend(returning.into_iter().map(|place| (now, place as u32)));
+                self.away
+                    .extend(returning.into_iter().map(|place| DueConnect { due: now, place: place as u32 }));
             }
             ReceiverOrder::Take(to) => drop(to.send(std::mem::take(&mut self.tally))),
             ReceiverOrder::Judge(numbers, to) => {
@@ -256,7 +285,7 @@ impl LoadReceiver {
     fn connect_due(&mut self) -> io::Result<bool> {
         let now = Instant::now();
         let limit = (self.plan.connecting_max / self.state.receiver_counts.len()).max(1);
-        while let Some(&(due, place)) = self.away.front() {
+        while let Some(&DueConnect { due, place }) = self.away.front() {
             if due > now || self.connecting >= limit || !self.ramp_allows(now) {
                 return Ok(true);
             }
@@ -282,7 +311,7 @@ impl LoadReceiver {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         if self.plan.is_loopback() {
-            let source = Ipv4Addr::new(127, 0, (self.index % 254) as u8 + 1, 1);
+            let source = Ipv4Addr::new(127, 0, (self.index % LOAD_THREADS_MAX as usize) as u8 + 1, 1);
             bind(&socket, source, &mut self.port)?;
         }
         match socket.connect(&address.into()) {
@@ -414,16 +443,16 @@ impl LoadReceiver {
 
     /// Counts an arrival; arrivals of the same event are reported together.
     fn count_arrival(&mut self, index: u64) {
-        if self.arrivals.0 != index {
+        if self.arrivals.index != index {
             self.report_arrivals();
-            self.arrivals.0 = index;
+            self.arrivals.index = index;
         }
-        self.arrivals.1 += 1;
+        self.arrivals.count += 1;
     }
 
     fn report_arrivals(&mut self) {
-        let (index, count) = self.arrivals;
-        self.arrivals.1 = 0;
+        let EventArrivals { index, count } = self.arrivals;
+        self.arrivals.count = 0;
         if count > 0
             && let Some(sent_ns) = self.state.in_flight.count_arrivals(index, count)
         {
@@ -453,7 +482,7 @@ impl LoadReceiver {
         if self.subscribers[place].phase == SubscriberPhase::Open {
             self.tally.losses.ended += 1;
             self.drop_socket(place);
-            self.away.push_back((Instant::now() + AWAY, place as u32));
+            self.away.push_back(DueConnect { due: Instant::now() + AWAY, place: place as u32 });
         } else {
             self.count_failure(place, "closed before an answer");
         }
@@ -470,7 +499,7 @@ impl LoadReceiver {
     fn count_failure(&mut self, place: usize, what: &str) {
         self.tally.losses.count_failed(what);
         self.drop_socket(place);
-        self.away.push_back((Instant::now() + AWAY, place as u32));
+        self.away.push_back(DueConnect { due: Instant::now() + AWAY, place: place as u32 });
     }
 
     fn drop_socket(&mut self, place: usize) {

@@ -15,7 +15,7 @@ use crate::host::processes;
 use crate::load::check;
 use crate::load::plan::{LoadFault, LoadPlan, PublishPace};
 use crate::load::publisher::{LoadPublisher, PublishPhase, PublishPhaseOutcome};
-use crate::load::receiver::{LastNumbers, LoadReceiver, ReceiverOrder, WAKER};
+use crate::load::receiver::{LastNumbers, LoadReceiver, ReceiverOrder, ReceiverShare, WAKER};
 use crate::load::report::LoadReport;
 use crate::load::run_state::RunState;
 use crate::load::sample::UsageSample;
@@ -143,7 +143,13 @@ fn start_receivers(
             Waker::new(poll.registry(), WAKER).map_err(|os| LoadFault::System("cannot make a waker", os))?;
         let (orders, inbox) = unbounded();
         prepared.push((
-            LoadReceiver::new(plan.clone(), state.clone(), (index, first, count), poll, inbox),
+            LoadReceiver::new(
+                plan.clone(),
+                state.clone(),
+                ReceiverShare { index, first, count },
+                poll,
+                inbox,
+            ),
             orders,
             Arc::new(waker),
         ));

@@ -23,7 +23,7 @@ pub(crate) struct ReceiverCounts {
 /// State that all threads of a run share.
 pub(crate) struct RunState {
     start: Instant,
-    /// Events on their way.
+    /// Shared by the publisher, which adds, and the receivers, which take away.
     pub(crate) in_flight: EventsInFlight,
     /// The counts of each receiver.
     pub(crate) receiver_counts: Vec<ReceiverCounts>,

@@ -10,6 +10,15 @@ use crate::wire::fields::split_port;
 use crate::wire::head::{Head, Method};
 use crate::wire::problem::Problem;
 
+/// Effect that a link of another site may have here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForeignLink {
+    /// Refused, since the answer is more than a page to look at.
+    Refused,
+    /// Followed, since the answer only shows a page.
+    Followed,
+}
+
 /// Whether a browser asks for a page to show it by itself, as it does when a link is followed.
 pub(crate) fn is_navigation(head: &Head<'_>) -> bool {
     head.method == Method::Get && head.fields.fetch_mode == Some(b"navigate")
@@ -18,9 +27,8 @@ pub(crate) fn is_navigation(head: &Head<'_>) -> bool {
 /// [`RefusalReason::Host`] unless the request names loopback or one of `hosts`; [`RefusalReason::Origin`]
 /// when a browser says that a page of another origin made it. Ports are not compared: forwarded ones
 /// differ. A proxy may send its own idea of `Host`, so a page whose origin is one of the names in `hosts`, on
-/// the scheme's own port, is ours, too. `link` says that following another site's link here does no harm, as
-/// the answer only shows a page.
-pub(crate) fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(), Problem> {
+/// the scheme's own port, is ours, too.
+pub(crate) fn check(head: &Head<'_>, hosts: &[String], link: ForeignLink) -> Result<(), Problem> {
     let (host, _) = split_port(head.fields.host.unwrap_or_default());
     let host = std::str::from_utf8(host).unwrap_or_default();
     if !is_ours(host, hosts) {
@@ -31,7 +39,10 @@ pub(crate) fn check(head: &Head<'_>, hosts: &[String], link: bool) -> Result<(),
             || hosts.iter().any(|ours| is_name(ours) && is_same_host(origin, ours.as_bytes()))
     });
     // `none` is the operator's own address bar; `same-origin` a page that this listener served.
-    let own_site = head.fields.fetch_site.is_none_or(|site| link || matches!(site, b"same-origin" | b"none"));
+    let own_site = head
+        .fields
+        .fetch_site
+        .is_none_or(|site| link == ForeignLink::Followed || matches!(site, b"same-origin" | b"none"));
     if own_origin && own_site { Ok(()) } else { Err(Problem::Refused(RefusalReason::Origin)) }
 }
 
@@ -88,7 +99,7 @@ mod tests {
         let text = format!("POST /publish HTTP/1.0\r\n{host}{fields}\r\n");
         match parse(text.as_bytes(), HeadLimits { bytes_max: 8_192, headers_max: 64 }) {
             ParsedHead::Head(head, _) => {
-                check(&head, &hosts, false).err().map_or(200, |problem| problem.status())
+                check(&head, &hosts, ForeignLink::Refused).err().map_or(200, |problem| problem.status())
             }
             other => panic!("{text:?}: {other:?}"),
         }

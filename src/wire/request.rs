@@ -14,7 +14,7 @@ use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::suggest::nearest;
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
 use crate::wire::cors::Cors;
-use crate::wire::guard;
+use crate::wire::guard::{self, ForeignLink};
 use crate::wire::head::{BodyLength, Head, Method};
 use crate::wire::listing;
 use crate::wire::problem::Problem;
@@ -213,7 +213,8 @@ const NOT_IN_PROFILE: &str = "There is nothing at this path in the broadcast-ben
 /// else.
 pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Problem> {
     if policy.listener == ListenerKind::Control {
-        let link = head.path == b"/" && guard::is_navigation(head);
+        let shows_page = head.path == b"/" && guard::is_navigation(head);
+        let link = if shows_page { ForeignLink::Followed } else { ForeignLink::Refused };
         guard::check(head, &policy.control_hosts, link)?;
     } else if policy.profile == UrlProfile::BroadcastBenchmark {
         return route_benchmark(head, policy);
