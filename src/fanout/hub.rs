@@ -1,4 +1,4 @@
-//! The hub: topics, their logs, who is interested, and the node's one publish order.
+//! The hub: topics, their logs, the workers that are interested, and the node's one publish order.
 //!
 //! One short lock gives an event its id, appends it to its topics' logs and pushes it into the mailboxes of
 //! the interested workers, so everyone sees one order. A subscribe takes the same lock: history and live
@@ -78,7 +78,7 @@ struct HubTopic {
 }
 
 impl HubTopic {
-    /// Names it for those who meet it again later, by its index in the slab.
+    /// Names it by its index in the slab, so that it can be known again later.
     fn as_ref(&self, index: u32) -> TopicRef {
         TopicRef { index, incarnation: self.incarnation }
     }
@@ -294,8 +294,8 @@ impl Hub {
         full.fold(0, |mask, (worker, _)| mask | 1 << worker)
     }
 
-    /// When frames that have left the history leave no room for new ones, tells the workers to shed those who
-    /// hold them; once a second at most. Returns the workers that have mail, a bit each.
+    /// When frames that have left the history leave no room for new ones, tells the workers to shed the
+    /// streams that hold them; once a second at most. Returns the workers that have mail, a bit each.
     pub(crate) fn request_shedding(&self, now: Now) -> u64 {
         let mut inner = self.lock();
         let in_flight = self.meter.bytes().saturating_sub(inner.journals.bytes());

@@ -2,7 +2,7 @@
 //! tells a worker.
 //!
 //! Owns the mailboxes and the sleep protocol. A publisher pushes under the hub's lock, so all mailboxes see
-//! the node's one order; whoever pushed to a worker that sleeps wakes it after the lock.
+//! the node's one order. A publisher that pushed to a worker that sleeps wakes it after the lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -62,9 +62,9 @@ pub enum ControlMessage {
     Stop,
     /// A question about connections or topics.
     Survey(Arc<Survey>),
-    /// A connection's question has been answered by all who were asked.
+    /// A connection's question has been answered by all workers that were asked.
     Surveyed(ConnToken, Arc<Survey>),
-    /// Frames in flight leave no room: end whoever holds one that history no longer keeps.
+    /// Frames in flight leave no room: end the streams that hold one which history no longer keeps.
     Shed,
 }
 

@@ -11,7 +11,7 @@ use crate::base::survey::ConnectionTraffic;
 /// One send of a batch. At most one per connection in a batch.
 #[derive(Debug)]
 pub struct SendOp<'a> {
-    /// Slot of the connection that is sent to.
+    /// Names the connection, valid as [`Io`] says.
     pub slot: u32,
     /// Slices to gather, in order; never empty, at most 1 024 of them (IOV_MAX).
     pub parts: &'a [IoSlice<'a>],

@@ -85,7 +85,7 @@ impl Worker {
         RequestFlow::Await(0)
     }
 
-    /// Names a connection to those who answer it later.
+    /// Names a connection to the workers that answer it later.
     pub(super) fn asker(&self, slot: u32) -> Asker {
         Asker { worker: self.index, token: self.token(slot) }
     }

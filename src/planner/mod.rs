@@ -170,7 +170,6 @@ pub struct CapacityPlan {
     /// The request that it answers.
     #[serde(rename = "ask")]
     pub(crate) request: PlanRequest,
-    /// Number of nodes.
     pub(crate) nodes: u64,
     /// Connections of each node.
     pub(crate) connections_per_node: u64,

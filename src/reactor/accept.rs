@@ -62,7 +62,7 @@ const REOPEN_MS: u64 = 500;
 const REOPEN_ROOM: usize = 16;
 /// That room is no larger than this part of a worker's sockets, where file limits are tight.
 const REOPEN_ROOM_PART: usize = 4;
-/// Whether queues migrate, in the network namespace of whoever reads it (Linux 5.14).
+/// Whether queues migrate, in the network namespace of the reading thread (Linux 5.14).
 const MIGRATE_PATH: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
 /// This part of a worker's spare sockets is for the operator, the rest for refusals.
 const OPERATOR_PART: usize = 8;
@@ -112,7 +112,6 @@ struct WorkerListener {
 /// Worker that the listeners belong to, and how many sockets it may have.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerSetup {
-    /// Index of the worker.
     pub(crate) index: usize,
     /// Shared by all workers.
     pub(crate) listening: Arc<ListeningWorkers>,
@@ -140,7 +139,6 @@ impl ListenerSetup {
 pub(crate) struct Newcomer {
     /// Kind of the listener that it came through.
     pub(crate) listener: ListenerKind,
-    /// Its socket.
     pub(crate) socket: Socket,
     /// Address of its client, if that has one.
     pub(crate) peer: Option<IpAddr>,

@@ -40,7 +40,7 @@ pub enum HostRequirement<'a> {
 pub struct HostTableRow<'a> {
     /// A sysctl, or a path under `/sys` in which `*` stands for any name.
     pub key: &'a str,
-    /// Unit of the value.
+    /// Word behind the value, such as `files`.
     pub unit: String,
     /// The requirement on the value.
     pub need: HostRequirement<'a>,

@@ -5,7 +5,7 @@
 //! the logs     t1: e4 e9   t2: e9 e20      the least of the next ones: for topics among many others
 //! ```
 //!
-//! Steps count what was looked at, not what was found, so that whoever holds the lock can stop in time. Knows
+//! Steps count what was looked at, not what was found, so that the holder of the lock can stop in time. Knows
 //! no stream: a position and the topics' indices are arguments.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! The hub's lock with the time for which it is held: whoever publishes or subscribes waits for that.
+//! The hub's lock with the time for which it is held: publishers and subscribers wait for that.
 //!
 //! Owns the guard and the histogram. The clock is lent by the driver; without one nothing is measured.
 

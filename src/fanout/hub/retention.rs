@@ -36,7 +36,7 @@ const _: () = assert!(
     "what a kept event takes beside its bytes"
 );
 
-/// Whoever wants a topic that does not exist.
+/// Reason to make a topic that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TopicMaker {
     /// An event is to be published to it.
