@@ -41,8 +41,8 @@ impl StatusStream {
         let draft = Draft::unnumbered(Some(STATUS_TOPIC), &text);
         let post = NewEvent { topics: vec![STATUS_TOPIC.into()], draft };
         // Refused while the server drains or is overloaded; then the pages ask by themselves.
-        if let Ok(published) = self.node.hub.publish_at_once(vec![post], None, now) {
-            self.wakers.wake(self.node.hub.claim_sleepers(published.mailed));
+        if let Ok(mailed) = self.node.hub.publish_local(post, now) {
+            self.wakers.wake(self.node.hub.claim_sleepers(mailed));
         }
     }
 }

@@ -33,6 +33,7 @@ use self::order::OrderDesk;
 pub use self::order::{
     Acceptance, CommitOutcome, CommitStop, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer,
 };
+pub use self::restore::RestoredKey;
 use self::retention::TopicMaker;
 pub use self::ticket::Ticket;
 use self::topic_table::TopicTable;
@@ -195,8 +196,7 @@ impl Hub {
     ) -> Result<PublishOutcome, RefusalReason> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
-        let key = key.map(|key| (inner.idempotency.digest(key.text), key));
-        if let Some(known) = key.and_then(|(digest, key)| inner.idempotency.find(digest, key)) {
+        if let Some(known) = key.and_then(|key| inner.idempotency.find(key)) {
             return Ok(PublishOutcome { receipt: known?, repeated: true, mailed: 0 });
         }
         self.admit(&mut inner, &posts, key.is_some())?;
@@ -208,8 +208,8 @@ impl Hub {
             receipt.subscribers += subscribers;
             interested |= workers;
         }
-        if let Some((digest, key)) = key {
-            inner.idempotency.remember(digest, key, receipt, now.mono_ms);
+        if let Some(key) = key {
+            inner.idempotency.remember(key, receipt, 0, now.mono_ms);
         }
         drop(inner);
         Ok(PublishOutcome { receipt, repeated: false, mailed: interested })
@@ -220,7 +220,7 @@ impl Hub {
     fn commit_event(&self, inner: &mut HubState, id: EventId, event: NewEvent, now: Now) -> (u64, u64) {
         assert!(id > inner.head, "ids rise");
         inner.head = id;
-        let kept = inner.keep(event, id, &self.meter, now);
+        let kept = inner.keep(event, id, &self.meter, now.mono_us as i64);
         inner.count_published(kept.topics());
         let (mut interested, mut subscribers) = (0, 0);
         for topic in kept.topics() {
@@ -241,7 +241,7 @@ impl Hub {
         if inner.draining {
             return Err(RefusalReason::Draining);
         }
-        if keyed && !inner.idempotency.has_room() {
+        if keyed && !inner.idempotency.has_room(self.desk.keys()) {
             return Err(RefusalReason::IdempotencyKeys);
         }
         let bytes: usize = posts.iter().map(NewEvent::memory_bytes).sum();
@@ -453,8 +453,15 @@ impl HubState {
         self.published_topics += usize::from(!std::mem::replace(published, true));
     }
 
-    /// Seals an event, and puts it into the journal and the logs of its topics; `trim` must follow.
-    fn keep(&mut self, event: NewEvent, id: EventId, meter: &Arc<FrameMeter>, now: Now) -> Arc<SharedFrame> {
+    /// Seals an event that was published at `at_us`, and puts it into the journal and the logs of its topics;
+    /// `trim` must follow.
+    fn keep(
+        &mut self,
+        event: NewEvent,
+        id: EventId,
+        meter: &Arc<FrameMeter>,
+        at_us: i64,
+    ) -> Arc<SharedFrame> {
         let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
             self.mark_published(index);
@@ -463,7 +470,7 @@ impl HubState {
         let topics: Vec<TopicRef> = event.topics.iter().map(|name| topic_ref(name)).collect();
         let frame = event.draft.seal(id);
         let sequence = self.journals.next_sequence(self.journal_class(&topics));
-        let kept = SharedFrame::new(frame, meter, now.mono_us, Topics::new(&topics), sequence);
+        let kept = SharedFrame::new(frame, meter, at_us, Topics::new(&topics), sequence);
         kept.enter_logs(topics.len() as u32);
         for topic in &topics {
             let HubTopic { log, class, mixed, .. } = &mut self.topics[topic.index];

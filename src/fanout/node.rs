@@ -47,8 +47,6 @@ pub struct Node {
     pub connections: ConnectionBudget,
     /// Bytes of publish bodies in flight.
     pub bodies: SharedBudget,
-    /// Hash of requests that carry an `Idempotency-Key`.
-    pub(crate) fingerprints: SeededHash,
     /// Bytes of long request heads that are arriving.
     pub(crate) heads: Arc<SharedBudget>,
     /// Bytes thrown away for connections that linger.
@@ -94,7 +92,6 @@ impl Node {
                 SeededHash::new(seed ^ 1),
             ),
             bodies: SharedBudget::new(settings.bodies_bytes_max),
-            fingerprints: SeededHash::new(seed ^ 2),
             heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
             lingering: Arc::new(SharedBudget::new(LINGER_BUDGET_BYTES)),
             ticks: TickSettings::new(&settings),

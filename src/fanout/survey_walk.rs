@@ -328,14 +328,14 @@ fn address_bits(address: IpAddr) -> u128 {
 /// any filter.
 fn measure_lag(stream: &Stream, topics: &LocalTopics, hub: &HubState, now: Now) -> (u64, u64) {
     let logs = stream.places().iter().map(|place| hub.log(topics.get(place.topic).hub));
-    let (mut oldest, mut events) = (None, 0);
+    let (mut age_ms, mut events) = (0, 0);
     for log in logs {
         // Not by the id: its time is that of a clock that may be set, and a burst runs ahead of it.
-        let next = log.after(stream.position).next().map(|frame| frame.at_us());
-        oldest = [oldest, next].into_iter().flatten().min();
+        let next = log.after(stream.position).next().map_or(0, |frame| frame.age_ms(now.mono_ms));
+        age_ms = age_ms.max(next);
         events += log.count_after(stream.position) as u64;
     }
-    (oldest.map_or(0, |at_us| now.mono_us.saturating_sub(at_us) / 1_000), events)
+    (age_ms, events)
 }
 
 /// Returns the first of a stream's topics, and the number of those left out.

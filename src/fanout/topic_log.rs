@@ -73,8 +73,8 @@ pub(crate) struct SharedFrame {
     topics: Topics,
     /// Its place in the journal.
     sequence: u64,
-    /// When it was published, microseconds since the start.
-    at_us: u64,
+    /// When it was published, microseconds since the start; negative for an event of an earlier run.
+    at_us: i64,
     /// Topics whose logs hold it. Changed under the hub's lock only.
     logs: AtomicU32,
     /// Rounds that have not offered it to all of their live subscribers: one for each mail, and on the worker
@@ -91,7 +91,7 @@ impl SharedFrame {
     pub(crate) fn new(
         frame: Frame,
         meter: &Arc<FrameMeter>,
-        at_us: u64,
+        at_us: i64,
         topics: Topics,
         sequence: u64,
     ) -> Arc<SharedFrame> {
@@ -128,9 +128,14 @@ impl SharedFrame {
         self.sequence
     }
 
-    /// When it was published, microseconds since the start.
+    /// When it was published, microseconds since the start; 0 for an event of an earlier run.
     pub(crate) fn at_us(&self) -> u64 {
-        self.at_us
+        self.at_us.max(0) as u64
+    }
+
+    /// Milliseconds since it was published.
+    pub(crate) fn age_ms(&self, mono_ms: u64) -> u64 {
+        mono_ms.saturating_add_signed(-self.at_us.div_euclid(1_000))
     }
 
     /// Notes that so many logs hold it. To be said under the hub's lock.

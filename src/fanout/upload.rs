@@ -3,11 +3,9 @@
 //! A body that came in one piece with its head is never copied. Any other is charged to the node's budget:
 //! by its announced length before it is read, or piece by piece when chunked.
 
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
-
 use super::awaited::AnswerForm;
 use super::conn::{ConnState, ExchangePhase, PublishUpload, UploadFraming, UploadKind};
-use super::hash::SeededHash;
+use super::fingerprint::Fingerprint;
 use super::http::RequestFlow;
 use super::hub::{Acceptance, NewEvent};
 use super::idempotency::IdempotencyKey;
@@ -193,7 +191,7 @@ impl Worker {
                 return self.answer_problem(slot, context, &problem);
             }
         };
-        let key = kind.idempotency_key(body, &self.node.fingerprints);
+        let key = kind.idempotency_key(body);
         let form = match kind {
             UploadKind::Publish(_) => AnswerForm::Single { warning },
             UploadKind::Batch(_) => AnswerForm::Batch { warning },
@@ -246,18 +244,23 @@ impl Worker {
 
 impl UploadKind {
     /// The publisher's key, if it sent one. Its fingerprint covers the path, all parameters and the body.
-    fn idempotency_key(&self, body: &[u8], fingerprints: &SeededHash) -> Option<IdempotencyKey<'_>> {
+    fn idempotency_key(&self, body: &[u8]) -> Option<IdempotencyKey<'_>> {
         let text = match self {
             UploadKind::Publish(publish) => publish.idempotency_key.as_deref()?,
             UploadKind::Batch(batch) => batch.idempotency_key.as_deref()?,
             UploadKind::Broadcast => return None,
         };
-        let mut hasher = fingerprints.build_hasher();
+        let mut fingerprint = Fingerprint::default();
         if let UploadKind::Publish(publish) = self {
-            publish.hash(&mut hasher);
+            fingerprint.add_number(publish.topics.len() as u64);
+            publish.topics.iter().for_each(|topic| fingerprint.add(topic.as_bytes()));
+            fingerprint.add_optional(publish.event.as_deref().map(str::as_bytes));
+            fingerprint.add_optional(publish.key.as_deref().map(str::as_bytes));
+            fingerprint
+                .add_optional(publish.retry_ms.map(u64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice));
         }
-        body.hash(&mut hasher);
-        Some(IdempotencyKey { text, fingerprint: hasher.finish() })
+        fingerprint.add(body);
+        Some(IdempotencyKey { text, fingerprint: fingerprint.finish() })
     }
 }
 

@@ -19,7 +19,7 @@ const RETRY_DIGITS_MAX: usize = 20;
 const CHUNK_END: &[u8] = b"\r\n";
 
 /// An encoded event without its id.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Draft {
     bytes: Vec<u8>,
     name: Range<u32>,

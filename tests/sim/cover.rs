@@ -101,6 +101,8 @@ branches! {
     ControlMailboxFull
     ForeignEvent
     OrderedOutOfTurn
+    OutOfOrder
+    Restarted
     OrderRepeated
     OrderLost
     RefusedOrderLate

@@ -1,21 +1,22 @@
 //! Facts that chance meets too seldom: each a short run of one worker, laid out by hand.
 
+mod order;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use fanwheel::base::counters::{CloseReason, Count};
 use fanwheel::base::id::{EventId, IdTag};
-use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN, ORDER_MS};
+use fanwheel::base::limits::{LOOKS_PER_BATCH, MAIL_FRAMES_PER_TURN};
 use fanwheel::base::settings::{ListenerKind, Settings, SlowPolicy, UrlProfile};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::survey::ConnectionsPage;
-use fanwheel::base::time::{Now, TICK_MS};
-use fanwheel::fanout::mail::{ControlMessage, MailboxReceiver};
+use fanwheel::base::time::Now;
+use fanwheel::fanout::mail::MailboxReceiver;
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Worker;
 
 use crate::net::{Got, Net, Window};
-use crate::orderer::SeededOrderer;
 
 /// One worker on fake sockets.
 struct Bench {
@@ -524,60 +525,4 @@ fn events_of_other_topics_that_a_replay_passes_over_are_told_as_a_position() {
     let after: Vec<String> = ids(&bench.read(stream));
     assert_eq!(after, [bench.node.hub.lock().head().to_string()]);
     assert_ne!(after[0], before[1]);
-}
-
-#[test]
-fn a_publisher_that_waits_for_its_order_is_answered_by_its_deadline_and_by_the_end_of_a_drain() {
-    for drains in [false, true] {
-        let mut bench = Bench::new(Settings { drain_ms: 500, ..Settings::default() });
-        let mut orderer = SeededOrderer::install(&bench.node);
-        let publisher = bench.connect(ListenerKind::Control, &batch(1));
-        (0..3).for_each(|_| bench.turn(1));
-        assert_eq!(bench.read(publisher), "", "answered without an order");
-        assert!(bench.node.hub.order_bytes().taken() > 0);
-        let turns = if drains { 500 / TICK_MS } else { ORDER_MS / TICK_MS };
-        if drains {
-            bench.node.shut_down(&ControlMessage::Drain);
-        }
-        (0..turns - 2).for_each(|_| bench.turn(TICK_MS));
-        assert_eq!(bench.read(publisher), "", "answered early");
-        (0..4).for_each(|_| bench.turn(TICK_MS));
-        let answer = bench.read(publisher);
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("order_late"), "{answer}");
-        orderer.drop_all();
-        assert_eq!(bench.node.hub.order_bytes().taken(), 0);
-    }
-}
-
-#[test]
-fn an_answer_that_comes_late_is_not_given_to_the_next_publish_of_its_connection() {
-    let mut bench = Bench::new(Settings::default());
-    let mut orderer = SeededOrderer::install(&bench.node);
-    let publisher = bench.connect(ListenerKind::Control, &batch(1));
-    bench.turn(1);
-    bench.turn(ORDER_MS + 2 * TICK_MS);
-    bench.turn(1);
-    assert!(bench.read(publisher).contains("order_late"));
-    bench.net.send(publisher, &batch(1));
-    (0..2).for_each(|_| bench.turn(1));
-    orderer.refuse_first(&bench.node);
-    (0..2).for_each(|_| bench.turn(1));
-    assert_eq!(bench.read(publisher), "", "it has the answer of the publish before");
-    orderer.refuse_first(&bench.node);
-    (0..2).for_each(|_| bench.turn(1));
-    assert!(bench.read(publisher).contains("order_failed"));
-}
-
-#[test]
-fn an_event_of_another_node_whose_topic_finds_no_room_is_told_as_lost() {
-    let mut bench = Bench::new(Settings { topics_max: 1, history_ms: 1_000, ..Settings::default() });
-    let mut orderer = SeededOrderer::install(&bench.node);
-    let seen = orderer.commit_foreign(&bench.node, bench.now, "kept");
-    orderer.commit_foreign(&bench.node, bench.now, "new");
-    (0..10).for_each(|_| bench.turn(500));
-    let request = format!("GET /events?topic=new&last_event_id={seen} HTTP/1.1\r\nHost: a\r\n\r\n");
-    let subscriber = bench.connect(ListenerKind::Public, request.as_bytes());
-    (0..3).for_each(|_| bench.turn(1));
-    let text = bench.read(subscriber);
-    assert!(text.contains("fanwheel.gap"), "lost in silence: {text}");
 }

@@ -184,7 +184,8 @@ impl World {
         }
     }
 
-    fn note_counters(&mut self) {
+    /// Notes the branches that counters tell of.
+    pub fn note_counters(&mut self) {
         let totals = self.node.totals();
         for (branch, hits) in counted(&totals) {
             self.scene.cover.hit_if(hits > 0, branch);

@@ -74,6 +74,8 @@ pub struct Ledger {
     pub groups: Vec<Group>,
     /// Published events by id, for each topic.
     pub topics: Vec<BTreeMap<EventId, Known>>,
+    /// When servers began that know the history of the one before.
+    pub restarts_ms: Vec<u64>,
     by_id: BTreeMap<EventId, usize>,
     idempotency_ms: u64,
 }

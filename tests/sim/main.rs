@@ -17,6 +17,7 @@ mod orderer;
 mod peer;
 mod prober;
 mod publisher;
+mod restart;
 mod scene;
 mod session;
 mod setup;

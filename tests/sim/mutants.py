@@ -106,7 +106,7 @@ def sweep(name):
     code, output = cargo("test")
     if code is None:
         return True, f"in more than {SECONDS_MAX} s"
-    found = re.search(r"^(seed \d+) failed$|^    facts::(\w+)$", output, re.MULTILINE)
+    found = re.search(r"^(seed \d+) failed$|^    facts::(?:\w+::)?(\w+)$", output, re.MULTILINE)
     if code != 0 and found is None:
         sys.exit(f"{name}: the sweep failed without a seed or a fact:\n{output}")
     return code != 0, (found[1] or found[2]) if found else ""

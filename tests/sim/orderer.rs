@@ -1,14 +1,16 @@
 //! An orderer from a seed: it answers late, in another turn than asked, with a refusal, or never, and brings
-//! events of other nodes. In a calm world it does at once all that it has to do.
+//! events of other nodes. In a calm world it does at once all that it has to do. It keeps what it commits,
+//! for a server that begins anew.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use fanwheel::base::counters::RefusalReason;
 use fanwheel::base::id::EventId;
 use fanwheel::base::time::Now;
 use fanwheel::fanout::hub::{
-    NewEvent, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer, PublishReceipt,
+    CommitStop, NewEvent, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer, PublishReceipt,
+    RestoredKey,
 };
 use fanwheel::fanout::node::Node;
 use fanwheel::wire::frame::Draft;
@@ -30,18 +32,34 @@ impl Orderer for Inbox {
 
 /// Facts about a publish that has its ids and waits for its commit.
 struct Ordered {
-    events: u64,
+    events: Vec<OrderedEvent>,
     key: Option<OrderKey>,
-    /// The group of an event of another node.
-    foreign: Option<usize>,
-    last: EventId,
+    origin: Origin,
 }
 
-/// An answer that a repeated key gets, and when it was given.
+/// The place where a publish came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A publisher of this node.
+    Publisher,
+    /// The node itself, for its own subscribers.
+    Node,
+    /// Another node; the group of its event.
+    Elsewhere(usize),
+}
+
+/// A key with the answer that a repeat gets, and when it was given.
 struct Answered {
-    fingerprint: u64,
+    key: OrderKey,
     receipt: PublishReceipt,
     at_ms: u64,
+}
+
+/// All that has been committed, as a disk would hold it.
+#[derive(Default)]
+struct Store {
+    events: Vec<OrderedEvent>,
+    answers: Vec<Answered>,
 }
 
 /// The orderer of a run.
@@ -53,7 +71,7 @@ pub struct SeededOrderer {
     forgotten: Vec<OrderRequest>,
     queue: VecDeque<OrderedPublish>,
     ordered: VecDeque<Ordered>,
-    answered: BTreeMap<Box<[u8]>, Answered>,
+    store: Store,
     head: EventId,
     /// Events committed for publishers of this node.
     pub own_events: u64,
@@ -72,7 +90,7 @@ impl SeededOrderer {
             forgotten: Vec::new(),
             queue: VecDeque::new(),
             ordered: VecDeque::new(),
-            answered: BTreeMap::new(),
+            store: Store::default(),
             head: node.hub.lock().head(),
             own_events: 0,
             foreign_events: 0,
@@ -99,6 +117,9 @@ impl SeededOrderer {
                 break;
             }
         }
+        if scene.one_in(60) {
+            self.commit_again(node, scene);
+        }
         if !self.queue.is_empty() && (scene.calm || scene.one_in(6)) {
             mailed = Some(mailed.unwrap_or(0) | self.commit(node, scene));
         }
@@ -108,8 +129,6 @@ impl SeededOrderer {
     /// Decides about one request, in no order. Returns the workers with mail, and whether it was decided.
     fn decide(&mut self, node: &Node, scene: &mut Scene) -> (Option<u64>, bool) {
         let nth = scene.prng.below(self.waiting.len() as u64) as usize;
-        let keep_ms = scene.plan.settings.idempotency_ms;
-        self.answered.retain(|_, answered| scene.now.mono_ms < answered.at_ms + keep_ms);
         if let Some(key) = &self.waiting[nth].key {
             if self
                 .ordered
@@ -118,22 +137,22 @@ impl SeededOrderer {
             {
                 return (None, false);
             }
-            if let Some(answered) = self.answered.get(&key.text) {
-                assert_eq!(answered.fingerprint, key.fingerprint, "publishers use a key for one request");
+            if let Some(known) = node.hub.known_answer(key) {
+                let receipt = known.expect("publishers use a key for one request");
                 let OrderRequest { ticket, .. } = self.waiting.remove(nth);
                 scene.hit(Branch::OrderRepeated);
-                return (Some(node.hub.repeat(ticket, answered.receipt)), true);
+                return (Some(node.hub.repeat(ticket, receipt)), true);
             }
         }
         scene.cover.hit_if(nth > 0, Branch::OrderedOutOfTurn);
-        let OrderRequest { ticket, events, key } = self.waiting.remove(nth);
+        let OrderRequest { ticket, events, key, local } = self.waiting.remove(nth);
         if scene.one_in(10) {
             return (Some(node.hub.refuse(ticket, RefusalReason::OrderFailed)), true);
         }
-        let count = events.len() as u64;
         let events: Vec<OrderedEvent> = events.into_iter().map(|event| self.give_id(scene, event)).collect();
-        self.ordered.push_back(Ordered { events: count, key, foreign: None, last: self.head });
-        self.queue.push_back(OrderedPublish { events, ticket: Some(ticket) });
+        let origin = if local { Origin::Node } else { Origin::Publisher };
+        self.ordered.push_back(Ordered { events: events.clone(), key: key.clone(), origin });
+        self.queue.push_back(OrderedPublish { events, ticket: Some(ticket), key });
         (None, true)
     }
 
@@ -153,27 +172,42 @@ impl SeededOrderer {
             Submission { topics, name: None, key: None, retry: None, data, ids: Vec::new(), group: 0 };
         let group = scene.ledger.submit(vec![submission], false, scene.now.mono_ms);
         scene.ledger.groups[group].sent_whole = true;
-        let event = self.give_id(scene, event);
-        self.ordered.push_back(Ordered { events: 1, key: None, foreign: Some(group), last: self.head });
-        self.queue.push_back(OrderedPublish { events: vec![event], ticket: None });
+        let events = vec![self.give_id(scene, event)];
+        let origin = Origin::Elsewhere(group);
+        self.ordered.push_back(Ordered { events: events.clone(), key: None, origin });
+        self.queue.push_back(OrderedPublish { events, ticket: None, key: None });
+    }
+
+    /// Tries an event that is committed already, which the hub must not take.
+    fn commit_again(&self, node: &Node, scene: &mut Scene) {
+        let Some(event) = self.store.events.last().cloned() else { return };
+        scene.hit(Branch::OutOfOrder);
+        let mut again = VecDeque::from([OrderedPublish { events: vec![event], ticket: None, key: None }]);
+        let outcome = node.hub.commit(&mut again, scene.now);
+        let left = (outcome.stop, again.len(), outcome.mailed);
+        assert_eq!(left, (Some(CommitStop::OutOfOrder), 1, 0), "an event was taken twice");
     }
 
     fn commit(&mut self, node: &Node, scene: &mut Scene) -> u64 {
         let before = self.queue.len();
         let outcome = node.hub.commit(&mut self.queue, scene.now);
+        assert_ne!(outcome.stop, Some(CommitStop::OutOfOrder), "something else gave an id");
         let mut receipts = outcome.receipts.into_iter();
         for _ in self.queue.len()..before {
-            let done = self.ordered.pop_front().expect("one for each");
-            if let Some(group) = done.foreign {
-                self.foreign_events += done.events;
-                scene.ledger.accept(group, done.last, scene.now.mono_ms);
-                continue;
+            let Ordered { events, key, origin } = self.ordered.pop_front().expect("one for each");
+            let (count, last) = (events.len() as u64, events[events.len() - 1].id);
+            if let Origin::Elsewhere(group) = origin {
+                self.foreign_events += count;
+                scene.ledger.accept(group, last, scene.now.mono_ms);
+            } else {
+                let receipt = receipts.next().expect("one for each ticket");
+                assert_eq!((receipt.id, receipt.events), (last, count));
+                let answered = |key| Answered { key, receipt, at_ms: scene.now.mono_ms };
+                self.store.answers.extend(key.map(answered));
             }
-            self.own_events += done.events;
-            let receipt = receipts.next().expect("one for each ticket");
-            assert_eq!((receipt.id, receipt.events), (done.last, done.events));
-            if let Some(OrderKey { text, fingerprint }) = done.key {
-                self.answered.insert(text, Answered { fingerprint, receipt, at_ms: scene.now.mono_ms });
+            if origin != Origin::Node {
+                self.own_events += if origin == Origin::Publisher { count } else { 0 };
+                self.store.events.extend(events);
             }
         }
         outcome.mailed
@@ -187,20 +221,40 @@ impl SeededOrderer {
         lost
     }
 
-    /// Commits an event of another node to a topic. Returns its id.
-    pub fn commit_foreign(&mut self, node: &Node, now: Now, topic: &str) -> EventId {
+    /// Gives an event of another node its place.
+    pub fn order_foreign_event(&mut self, now: Now, topic: &str) -> OrderedPublish {
         self.head = self.head.next_after(now.wall_ms);
         let event = NewEvent { topics: vec![topic.into()], draft: Draft::new(None, None, "x", None) };
-        let events = vec![OrderedEvent { id: self.head, event }];
-        let outcome = node.hub.commit(&mut VecDeque::from([OrderedPublish { events, ticket: None }]), now);
+        OrderedPublish { events: vec![OrderedEvent { id: self.head, event }], ticket: None, key: None }
+    }
+
+    /// Commits an event of another node to a topic. Returns its id.
+    pub fn commit_foreign(&mut self, node: &Node, now: Now, topic: &str) -> EventId {
+        let publish = self.order_foreign_event(now, topic);
+        let outcome = node.hub.commit(&mut VecDeque::from([publish]), now);
         assert_eq!(outcome.stop, None, "there is room");
         self.head
     }
 
+    /// Orders and commits the oldest request that it has not looked at.
+    pub fn commit_first(&mut self, node: &Node, now: Now) {
+        let OrderRequest { ticket, events, key, .. } = self.take_first();
+        let mut give_id = |event| {
+            self.head = self.head.next_after(now.wall_ms);
+            OrderedEvent { id: self.head, event }
+        };
+        let events = events.into_iter().map(&mut give_id).collect();
+        let publish = OrderedPublish { events, ticket: Some(ticket), key };
+        assert_eq!(node.hub.commit(&mut VecDeque::from([publish]), now).stop, None, "there is room");
+    }
+
+    fn take_first(&mut self) -> OrderRequest {
+        self.inbox.0.lock().expect("nobody panics with it").remove(0)
+    }
+
     /// Refuses the oldest request that it has not looked at.
     pub fn refuse_first(&mut self, node: &Node) {
-        let request = self.inbox.0.lock().expect("nobody panics with it").remove(0);
-        node.hub.refuse(request.ticket, RefusalReason::OrderFailed);
+        node.hub.refuse(self.take_first().ticket, RefusalReason::OrderFailed);
     }
 
     /// Drops all that it has.
@@ -209,5 +263,21 @@ impl SeededOrderer {
         self.waiting.clear();
         self.forgotten.clear();
         self.queue.clear();
+        self.ordered.clear();
+    }
+
+    /// Loses all that is not committed, and becomes the orderer of a node that begins in place of the one
+    /// before it. Gives it the history and the keys that it has kept.
+    pub fn restart(&mut self, node: &Node, now: Now) {
+        self.drop_all();
+        node.hub.install_orderer(Arc::<Inbox>::clone(&self.inbox));
+        node.hub.restore(self.store.events.iter().cloned(), now);
+        node.hub.restore_head(self.head);
+        let key = |answered: &Answered| RestoredKey {
+            key: answered.key.clone(),
+            receipt: answered.receipt,
+            age_ms: now.mono_ms - answered.at_ms,
+        };
+        node.hub.restore_keys(self.store.answers.iter().map(key), now);
     }
 }

@@ -278,9 +278,13 @@ impl Publisher {
         }
     }
 
-    /// Leaves for good.
+    /// Loses its connection.
     pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
         self.cut(net, scene);
+    }
+
+    /// Publishes no more.
+    pub fn give_up(&mut self) {
         self.again.clear();
     }
 }

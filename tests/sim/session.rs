@@ -337,7 +337,8 @@ impl Session {
     fn judge_return(&self, ledger: &Ledger, settings: &Settings, gap: &Told, after: EventId) {
         let Some(earlier) = &self.earlier else { return };
         let few = settings.topics_max < Settings::default().topics_max;
-        if few || gap.at_ms >= earlier.asked_ms + TOPIC_LINGER_MS {
+        let restarted = ledger.restarts_ms.iter().any(|at_ms| (earlier.asked_ms..=gap.at_ms).contains(at_ms));
+        if few || restarted || gap.at_ms >= earlier.asked_ms + TOPIC_LINGER_MS {
             // The topic may have been forgotten.
             return;
         }
@@ -389,6 +390,9 @@ impl Session {
     }
 }
 
+/// Bytes of the server's own events that are kept, at most.
+const STATUS_BYTES_MAX: usize = 2 * 400;
+
 /// Whether a topic's log certainly held everything after an id at the time of a gap: its newest event up to
 /// there was still kept, by every bound.
 fn covers(ledger: &Ledger, settings: &Settings, gap: &Told, after: EventId) -> bool {
@@ -399,7 +403,7 @@ fn covers(ledger: &Ledger, settings: &Settings, gap: &Told, after: EventId) -> b
     since.len() <= settings.history_events
         && bytes <= settings.history_topic_bytes_max
         && gap.at_ms < oldest.since_ms + settings.history_ms
-        && ledger.bytes_between(base, gap.head) <= settings.history_bytes_max
+        && ledger.bytes_between(base, gap.head) + STATUS_BYTES_MAX <= settings.history_bytes_max
 }
 
 /// The name of a topic.

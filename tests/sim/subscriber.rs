@@ -272,7 +272,7 @@ impl Subscriber {
         }
     }
 
-    /// Leaves for good.
+    /// Loses its connection.
     pub fn leave(&mut self, net: &mut Net, scene: &mut Scene) {
         if let Some(mut link) = self.link.take() {
             if scene.one_in(2) {

@@ -14,9 +14,11 @@ use fanwheel::base::prng::Prng;
 use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::{Now, TICK_MS};
+use fanwheel::fanout::hub::NewEvent;
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::Worker;
 use fanwheel::monitor::listing;
+use fanwheel::wire::frame::Draft;
 
 use crate::cover::{Branch, Cover};
 use crate::inspector::{Inspector, judge_addresses};
@@ -32,6 +34,9 @@ use crate::subscriber::Subscriber;
 
 /// Rounds after which a world that does not come to rest is called spinning.
 const ROUNDS_MAX: usize = 20_000;
+
+/// A topic of the server's own.
+const STATUS_TOPIC: &str = "fanwheel.status";
 
 /// Steps for which a worker is left without a turn, and then not.
 const STARVED_STEPS: usize = 400;
@@ -55,6 +60,24 @@ pub struct World {
     /// Connections that say nothing.
     flood: Vec<usize>,
     steps: usize,
+    /// The position before all events of the run.
+    pub start: EventId,
+}
+
+/// A node with a plan's settings, and its workers.
+pub fn begin_node(plan: &Plan, start: EventId, seed: u64) -> (Arc<Node>, Vec<Worker>) {
+    let pages = Pages {
+        metrics: Box::new(|_, _| "metrics".to_owned()),
+        status: Box::new(|_, _| "{}".to_owned()),
+        topics: Box::new(listing::topics),
+        connections: Box::new(listing::connections),
+        ..Pages::default()
+    };
+    let (node, inboxes) =
+        Node::new(plan.settings.clone(), plan.workers, plan.connections_max, pages, start, seed);
+    let worker = |(index, inbox)| Worker::new(Arc::clone(&node), index, inbox, seed ^ index as u64);
+    let workers = inboxes.into_iter().enumerate().map(worker).collect();
+    (node, workers)
 }
 
 impl World {
@@ -64,23 +87,8 @@ impl World {
         let plan = Arc::new(Plan { orders: seed % 3 == 2, ..Plan::draw(&mut prng) });
         let mono_ms = prng.below(1_000);
         let now = Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: START_MS };
-        let pages = Pages {
-            metrics: Box::new(|_, _| "metrics".to_owned()),
-            status: Box::new(|_, _| "{}".to_owned()),
-            topics: Box::new(listing::topics),
-            connections: Box::new(listing::connections),
-            ..Pages::default()
-        };
-        let (node, inboxes) = Node::new(
-            plan.settings.clone(),
-            plan.workers,
-            plan.connections_max,
-            pages,
-            EventId::start_of_run(now.wall_ms, IdTag::from_random(prng.next_u64())),
-            prng.next_u64(),
-        );
-        let worker = |(index, inbox)| Worker::new(Arc::clone(&node), index, inbox, seed ^ index as u64);
-        let workers = inboxes.into_iter().enumerate().map(worker).collect();
+        let start = EventId::start_of_run(now.wall_ms, IdTag::from_random(prng.next_u64()));
+        let (node, workers) = begin_node(&plan, start, prng.next_u64());
         let mut scene = Scene {
             prng: Prng::new(prng.next_u64()),
             now,
@@ -106,6 +114,7 @@ impl World {
             orderer: plan.orders.then(|| SeededOrderer::install(&node)),
             flood: Vec::new(),
             steps: 0,
+            start,
             scene,
             node,
         }
@@ -116,6 +125,10 @@ impl World {
         for _ in 0..self.scene.plan.phases {
             (0..self.scene.plan.steps).for_each(|_| self.step());
             self.node.set_memory_full(false);
+            // Ages of what is restored are those of ids.
+            if self.scene.plan.orders && !self.scene.plan.wall_steps && self.scene.one_in(2) {
+                self.restart();
+            }
             self.settle();
         }
         self.be_silent();
@@ -228,8 +241,19 @@ impl World {
             60..65 if self.scene.plan.sheds => self.shell.shed(),
             65..70 => self.shell.count_addresses(),
             70..200 => self.shell.check_readiness(self.scene.now),
+            200..240 => self.tell_status(),
             _ => {}
         }
+    }
+
+    /// The server publishes an event of its own.
+    fn tell_status(&mut self) {
+        let draft = Draft::new(Some(STATUS_TOPIC), None, "{}", None);
+        let event = NewEvent { topics: vec![STATUS_TOPIC.into()], draft };
+        if let Ok(mailed) = self.node.hub.publish_local(event, self.scene.now) {
+            self.shell.wake(self.node.hub.claim_sleepers(mailed));
+        }
+        self.scene.head = self.node.hub.lock().head();
     }
 
     /// The silent ones leave.
@@ -275,7 +299,9 @@ impl World {
         // Events of other nodes come to topics that have subscribers, however many others have events.
         let published_max = if plan.orders { 2 * topics_max } else { topics_max };
         assert!(published <= published_max && sizes.topics <= 2 * topics_max, "{sizes:?}");
-        assert!(sizes.frames <= sizes.topics * plan.settings.history_events, "{} frames", sizes.frames);
+        // The topic of the server's own keeps two events, whatever the setting.
+        let frames_max = sizes.topics * plan.settings.history_events + 1;
+        assert!(sizes.frames <= frames_max, "{} frames", sizes.frames);
         assert!(sizes.bytes <= plan.settings.history_bytes_max, "{} bytes", sizes.bytes);
         assert!(sizes.bytes <= sizes.topics * plan.settings.history_topic_bytes_max);
         assert!(sizes.idempotency_keys <= plan.settings.idempotency_keys_max);
@@ -389,6 +415,12 @@ impl World {
 
     /// Everyone leaves for good.
     pub fn disperse(&mut self) {
+        self.cut_everyone();
+        self.publishers.iter_mut().for_each(Publisher::give_up);
+    }
+
+    /// Everyone loses their connections.
+    pub fn cut_everyone(&mut self) {
         self.end_flood();
         let (net, scene) = (&mut self.net, &mut self.scene);
         self.subscribers.iter_mut().for_each(|actor| actor.leave(net, scene));

@@ -94,7 +94,7 @@ impl HubTopic {
 
 /// Whether an event has reached an age.
 pub(super) fn is_older(event: &SharedFrame, age_ms: u64, now: Now) -> bool {
-    event.at_us() / 1_000 + age_ms <= now.mono_ms
+    event.age_ms(now.mono_ms) >= age_ms
 }
 
 impl HubState {

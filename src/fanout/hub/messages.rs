@@ -7,7 +7,7 @@ use crate::wire::frame::Draft;
 use crate::wire::gap::GapReason;
 
 /// An event on its way in: its topics (distinct, at least one) and its encoded form.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewEvent {
     /// Names, distinct.
     pub topics: Vec<Box<str>>,

@@ -14,8 +14,12 @@
 //!
 //! The orderer's contract: it gives rising ids, and calls [`Hub::commit`] with all events in the order of
 //! their ids, its own and those of other nodes. After each call here it wakes the workers of the returned
-//! mask ([`Hub::claim_sleepers`]). It knows repeated idempotency keys, and repeats an answer only when the
-//! event of that answer is committed here.
+//! mask ([`Hub::claim_sleepers`]). The hub remembers the idempotency keys of what is committed here. A
+//! request whose key the orderer has not committed yet waits, and is looked up again
+//! ([`Hub::known_answer`]) when that key is decided.
+//!
+//! The server's own events go the same way while there is an orderer. An id that the hub gave by itself could
+//! pass one that the orderer has given, and its commit would be out of order.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -48,6 +52,8 @@ pub struct OrderRequest {
     pub events: Vec<NewEvent>,
     /// Its idempotency key, if it has one.
     pub key: Option<OrderKey>,
+    /// Only subscribers of this node are meant: the orderer gives it a place in the order, and keeps nothing.
+    pub local: bool,
 }
 
 /// The idempotency key of a publish, as an orderer keeps it.
@@ -57,6 +63,13 @@ pub struct OrderKey {
     pub text: Box<[u8]>,
     /// Hash of all else that the request would publish.
     pub fingerprint: u64,
+}
+
+impl OrderKey {
+    /// Lends it to the table of keys.
+    pub(super) fn as_key(&self) -> IdempotencyKey<'_> {
+        IdempotencyKey { text: &self.text, fingerprint: self.fingerprint }
+    }
 }
 
 /// State of an accepted publish.
@@ -69,7 +82,7 @@ pub enum Acceptance {
 }
 
 /// An event with its place in the publish order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct OrderedEvent {
     /// Its id, given by the orderer.
     pub id: EventId,
@@ -84,6 +97,8 @@ pub struct OrderedPublish {
     pub events: Vec<OrderedEvent>,
     /// The claim of the publisher; none for events of other nodes.
     pub ticket: Option<Ticket>,
+    /// Its idempotency key, if it has one: a repeat gets the same answer from now on.
+    pub key: Option<OrderKey>,
 }
 
 /// Result of a commit.
@@ -107,20 +122,33 @@ pub enum CommitStop {
     OutOfOrder,
 }
 
+/// Events of the server's own that may be at the orderer. The newest state is of use, not all of them.
+const OWN_EVENTS_AT_ORDERER: usize = 1;
+
 /// The hub's side of the orderer.
 #[derive(Debug)]
 pub(super) struct OrderDesk {
     orderer: OnceLock<Arc<dyn Orderer>>,
     /// Bytes of events that the orderer has.
     bytes: Arc<SharedBudget>,
+    /// Idempotency keys that the orderer has and the hub does not know yet.
+    keys: Arc<SharedBudget>,
+    /// Events of the server's own that the orderer has.
+    own: Arc<SharedBudget>,
     tickets: AtomicU64,
 }
 
 impl OrderDesk {
     /// A desk without an orderer.
     pub(super) fn new(bytes_max: usize) -> OrderDesk {
-        let bytes = Arc::new(SharedBudget::new(bytes_max));
-        OrderDesk { orderer: OnceLock::new(), bytes, tickets: 0.into() }
+        let budget = |limit| Arc::new(SharedBudget::new(limit));
+        let (bytes, keys, own) = (budget(bytes_max), budget(usize::MAX), budget(OWN_EVENTS_AT_ORDERER));
+        OrderDesk { orderer: OnceLock::new(), bytes, keys, own, tickets: 0.into() }
+    }
+
+    /// Idempotency keys that the orderer has.
+    pub(super) fn keys(&self) -> usize {
+        self.keys.taken()
     }
 }
 
@@ -145,8 +173,25 @@ impl Hub {
     ) -> Result<Acceptance, RefusalReason> {
         match self.desk.orderer.get() {
             None => self.publish_at_once(events, key, now).map(Acceptance::Now),
-            Some(orderer) => self.submit(&**orderer, events, key, asker, now).map(Acceptance::Later),
+            Some(orderer) => self.submit(&**orderer, events, key, asker, now),
         }
+    }
+
+    /// Publishes an event of the server's own to the subscribers of this node. Returns the workers that have
+    /// mail of it; with an orderer none yet.
+    pub fn publish_local(&self, event: NewEvent, now: Now) -> Result<u64, RefusalReason> {
+        let events = vec![event];
+        let Some(orderer) = self.desk.orderer.get() else {
+            return self.publish_at_once(events, None, now).map(|outcome| outcome.mailed);
+        };
+        let mut inner = self.lock();
+        inner.expire(now, EVICTIONS_PER_CALL);
+        self.admit(&mut inner, &events, false)?;
+        drop(inner);
+        let share = BudgetShare::try_take(&self.desk.own, 1).ok_or(RefusalReason::OrderFull)?;
+        let ticket = self.new_ticket(None, share, None);
+        orderer.submit(OrderRequest { ticket, events, key: None, local: true });
+        Ok(0)
     }
 
     fn submit(
@@ -156,18 +201,33 @@ impl Hub {
         key: Option<IdempotencyKey<'_>>,
         asker: Asker,
         now: Now,
-    ) -> Result<u64, RefusalReason> {
+    ) -> Result<Acceptance, RefusalReason> {
         let mut inner = self.lock();
         inner.expire(now, EVICTIONS_PER_CALL);
-        self.admit(&mut inner, &events, false)?;
+        if let Some(known) = key.and_then(|key| inner.idempotency.find(key)) {
+            return Ok(Acceptance::Now(PublishOutcome { receipt: known?, repeated: true, mailed: 0 }));
+        }
+        self.admit(&mut inner, &events, key.is_some())?;
+        // Under the lock, like the question whether there is room for it.
+        let key_share = key.and_then(|_| BudgetShare::try_take(&self.desk.keys, 1));
         drop(inner);
         let bytes = events.iter().map(NewEvent::memory_bytes).sum();
         let share = BudgetShare::try_take(&self.desk.bytes, bytes).ok_or(RefusalReason::OrderFull)?;
-        let number = self.desk.tickets.fetch_add(1, Relaxed);
-        let ticket = Ticket { asker, number, share };
+        let ticket = self.new_ticket(Some(asker), share, key_share);
+        let number = ticket.number;
         let key = key.map(|key| OrderKey { text: key.text.into(), fingerprint: key.fingerprint });
-        orderer.submit(OrderRequest { ticket, events, key });
-        Ok(number)
+        orderer.submit(OrderRequest { ticket, events, key, local: false });
+        Ok(Acceptance::Later(number))
+    }
+
+    fn new_ticket(&self, asker: Option<Asker>, share: BudgetShare, key_share: Option<BudgetShare>) -> Ticket {
+        Ticket { asker, number: self.desk.tickets.fetch_add(1, Relaxed), share, _key_share: key_share }
+    }
+
+    /// Returns the answer that a publish with this key was given here; an error if it was given to another
+    /// request.
+    pub fn known_answer(&self, key: &OrderKey) -> Option<Result<PublishReceipt, RefusalReason>> {
+        self.lock().idempotency.find(key.as_key())
     }
 
     /// Keeps and mails ordered events, and settles the tickets that come with them. Takes from the front what
@@ -196,7 +256,7 @@ impl Hub {
             if outcome.stop.is_some() {
                 break;
             }
-            let OrderedPublish { events, ticket } = publishes.pop_front().expect("it was just seen");
+            let OrderedPublish { events, ticket, key } = publishes.pop_front().expect("it was just seen");
             left = left.saturating_sub(events.len());
             let mut receipt = PublishReceipt { id: inner.head, events: events.len() as u64, subscribers: 0 };
             for OrderedEvent { id, event } in events {
@@ -204,6 +264,9 @@ impl Hub {
                 receipt.id = id;
                 receipt.subscribers += subscribers;
                 outcome.mailed |= workers;
+            }
+            if let Some(key) = key {
+                inner.idempotency.remember(key.as_key(), receipt, 0, now.mono_ms);
             }
             settled.extend(ticket.map(|ticket| (ticket, receipt)));
         }
@@ -236,9 +299,7 @@ impl Hub {
     /// Commits an event that cannot be refused. A topic for which there is no room here has no subscriber
     /// here: the event counts as one that this topic has had and lost.
     fn commit_ordered(&self, inner: &mut HubState, id: EventId, mut event: NewEvent, now: Now) -> (u64, u64) {
-        let all = event.topics.len();
-        event.topics.retain(|name| inner.make_topic(name));
-        let lost = event.topics.len() < all;
+        let lost = inner.leave_topics_with_room(&mut event);
         let reached = match event.topics.is_empty() {
             true => (0, 0),
             false => self.commit_event(inner, id, event, now),
@@ -263,13 +324,22 @@ impl Hub {
     }
 
     fn settle(&self, ticket: Ticket, outcome: Result<PublishOutcome, RefusalReason>) -> u64 {
-        let Ticket { asker: Asker { worker, token }, number, share } = ticket;
+        let Ticket { asker, number, share, .. } = ticket;
+        let Some(Asker { worker, token }) = asker else { return 0 };
         self.mailboxes[worker].settle(OrderSettlement { token, number, outcome, _share: share });
         1 << worker
     }
 }
 
 impl HubState {
+    /// Leaves an event those of its topics for which there is room, and makes them. Returns whether it has
+    /// lost any.
+    pub(super) fn leave_topics_with_room(&mut self, event: &mut NewEvent) -> bool {
+        let all = event.topics.len();
+        event.topics.retain(|name| self.make_topic(name));
+        event.topics.len() < all
+    }
+
     /// Makes a topic for an event, if it does not exist and there is room. Returns whether it exists now.
     fn make_topic(&mut self, name: &str) -> bool {
         let exists = self.find_topic(name).is_some()

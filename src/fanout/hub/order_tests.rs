@@ -6,6 +6,7 @@ use super::tests::{at, hub, join, post, publish};
 use super::*;
 use crate::base::id::IdTag;
 use crate::base::limits::{COMMIT_EVENTS_PER_HOLD, MAILBOX_FRAMES_MAX};
+use crate::fanout::idempotency::IdempotencyKey;
 use crate::fanout::mail::MailboxReceiver;
 use crate::fanout::token::{Asker, ConnToken};
 
@@ -26,9 +27,27 @@ fn ordered_hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>, 
     (hub, inboxes, shelf)
 }
 
+fn asker() -> Asker {
+    Asker { worker: 1, token: ConnToken::new(3, 4) }
+}
+
 fn submit(hub: &Hub, topics: &[&str], bytes: usize) -> Result<Acceptance, RefusalReason> {
-    let asker = Asker { worker: 1, token: ConnToken::new(3, 4) };
-    hub.publish(vec![post(topics, &"x".repeat(bytes))], None, asker, at(1))
+    hub.publish(vec![post(topics, &"x".repeat(bytes))], None, asker(), at(1))
+}
+
+/// Publishes with a key. Returns the answer, if there is one at once.
+fn submit_keyed(
+    hub: &Hub,
+    text: &[u8],
+    fingerprint: u64,
+    ms: u64,
+) -> Result<Option<PublishReceipt>, RefusalReason> {
+    let key = IdempotencyKey { text, fingerprint };
+    let accepted = hub.publish(vec![post(&["a"], "x")], Some(key), asker(), at(ms))?;
+    Ok(match accepted {
+        Acceptance::Now(outcome) => Some(outcome.receipt).filter(|_| outcome.repeated),
+        Acceptance::Later(_) => None,
+    })
 }
 
 fn take(shelf: &Shelf) -> OrderRequest {
@@ -40,12 +59,14 @@ fn id(nth: u64) -> EventId {
 }
 
 fn foreign(nth: u64, topics: &[&str]) -> OrderedPublish {
-    OrderedPublish { events: vec![OrderedEvent { id: id(nth), event: post(topics, "x") }], ticket: None }
+    let events = vec![OrderedEvent { id: id(nth), event: post(topics, "x") }];
+    OrderedPublish { events, ticket: None, key: None }
 }
 
 fn own(nth: u64, request: OrderRequest) -> OrderedPublish {
     let event = |event| OrderedEvent { id: id(nth), event };
-    OrderedPublish { events: request.events.into_iter().map(event).collect(), ticket: Some(request.ticket) }
+    let OrderRequest { ticket, events, key, .. } = request;
+    OrderedPublish { events: events.into_iter().map(event).collect(), ticket: Some(ticket), key }
 }
 
 fn frames(inbox: &MailboxReceiver) -> Vec<EventId> {
@@ -142,6 +163,81 @@ fn a_committed_event_finds_no_room_for_its_topic_and_the_loss_is_told() {
     assert_eq!((outcome.stop, hub.sizes().topics, hub.sizes().frames), (None, 2, 2));
     assert_eq!((frames(&inboxes[0]), hub.lock().head()), (vec![id(2)], id(3)));
     assert_eq!(hub.lock().removed_floor, id(3), "whoever names it later has missed something");
+}
+
+#[test]
+fn a_committed_key_is_answered_at_once_and_a_refused_or_lost_one_is_free_again() {
+    let (hub, _inboxes, shelf) = ordered_hub(|settings| settings.idempotency_keys_max = 2);
+    assert_eq!(submit_keyed(&hub, b"k", 7, 1), Ok(None));
+    assert_eq!(submit_keyed(&hub, b"other", 7, 1), Ok(None));
+    assert_eq!(
+        submit_keyed(&hub, b"third", 7, 1),
+        Err(RefusalReason::IdempotencyKeys),
+        "two are at the orderer"
+    );
+    let first = take(&shelf);
+    let key = first.key.clone().expect("it has one");
+    assert_eq!(hub.known_answer(&key), None);
+    let outcome = hub.commit(&mut VecDeque::from([own(1, first)]), at(2));
+    assert_eq!(submit_keyed(&hub, b"k", 7, 3), Ok(Some(outcome.receipts[0])));
+    assert_eq!(submit_keyed(&hub, b"k", 8, 3), Err(RefusalReason::KeyReused));
+    assert_eq!(hub.known_answer(&key), Some(Ok(outcome.receipts[0])));
+    hub.refuse(take(&shelf).ticket, RefusalReason::OrderFailed);
+    for _ in 0..2 {
+        assert_eq!(submit_keyed(&hub, b"other", 9, 4), Ok(None), "nothing was published with it");
+        drop(take(&shelf));
+    }
+    assert_eq!(hub.sizes().idempotency_keys, 1);
+}
+
+#[test]
+fn an_event_of_the_server_goes_through_the_order_one_at_a_time() {
+    let (hub, inboxes, shelf) = ordered_hub(|_| {});
+    join(&hub, &["fanwheel.status"], StreamStart::Now, at(1));
+    let tell = || hub.publish_local(post(&["fanwheel.status"], "x"), at(1));
+    assert_eq!((tell(), tell()), (Ok(0), Err(RefusalReason::OrderFull)));
+    assert!(inboxes[0].frames.is_empty() && hub.lock().head() < id(1), "it has an id before its commit");
+    let request = take(&shelf);
+    assert!(request.local);
+    // Given before, committed before.
+    let mut publishes = VecDeque::from([foreign(1, &["a"]), own(2, request)]);
+    let outcome = hub.commit(&mut publishes, at(2));
+    assert_eq!((outcome.stop, outcome.mailed), (None, 0b01), "nobody waits for an answer");
+    assert_eq!(frames(&inboxes[0]), [id(2)]);
+    assert_eq!(tell(), Ok(0));
+}
+
+#[test]
+fn restored_keys_get_their_answers_for_the_rest_of_their_time() {
+    let (hub, _inboxes) = hub(|settings| settings.idempotency_ms = 1_000);
+    let receipt = PublishReceipt { id: id(1), events: 1, subscribers: 5 };
+    let restored = |text: &[u8], age_ms| RestoredKey {
+        key: OrderKey { text: text.into(), fingerprint: 7 },
+        receipt,
+        age_ms,
+    };
+    hub.restore_keys([restored(b"old", 1_000), restored(b"new", 600)], at(5));
+    hub.restore_head(id(1));
+    assert_eq!(submit_keyed(&hub, b"new", 7, 404), Ok(Some(receipt)));
+    assert_eq!(submit_keyed(&hub, b"new", 8, 404), Err(RefusalReason::KeyReused));
+    assert_eq!(submit_keyed(&hub, b"new", 8, 405), Ok(None), "it is forgotten");
+    assert_eq!(submit_keyed(&hub, b"old", 7, 405), Ok(None));
+}
+
+#[test]
+fn restored_events_are_as_old_as_their_ids_say_and_need_room_for_their_topics() {
+    let (hub, _inboxes) = hub(|settings| (settings.history_ms, settings.topics_max) = (1_000, 2));
+    // The clock of the process began a moment ago.
+    let now = Now { mono_ms: 5, mono_us: 5_000, wall_ms: 2_100 };
+    let restored = [(200, "a"), (300, "b"), (400, "c")].map(|(nth, topic)| foreign(nth, &[topic]));
+    hub.restore(restored.into_iter().flat_map(|publish| publish.events), now);
+    let sizes = hub.sizes();
+    assert_eq!((sizes.frames, sizes.topics, hub.lock().removed_floor), (2, 2, id(400)));
+    let later = |ms: u64| Now { mono_ms: now.mono_ms + ms, mono_us: 0, wall_ms: now.wall_ms + ms };
+    for (ms, frames) in [(99, 2), (100, 1), (199, 1), (200, 0)] {
+        hub.sweep(later(ms));
+        assert_eq!(hub.sizes().frames, frames, "after {ms} ms");
+    }
 }
 
 #[test]

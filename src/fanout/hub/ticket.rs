@@ -8,12 +8,14 @@ use crate::fanout::token::{Asker, ConnToken};
 /// The claim of one publisher to one answer. Cannot be copied, so nobody is answered twice.
 #[derive(Debug)]
 pub struct Ticket {
-    /// The publisher's connection.
-    pub(super) asker: Asker,
+    /// The publisher's connection. None: the server itself publishes, and waits for nothing.
+    pub(super) asker: Option<Asker>,
     /// Tells it from other tickets of the connection.
     pub(super) number: u64,
     /// The publish's share of `ORDER_BYTES_MAX`.
     pub(super) share: BudgetShare,
+    /// Room for its idempotency key, until the key is remembered.
+    pub(super) _key_share: Option<BudgetShare>,
 }
 
 /// The answer to a ticket on its way to the publisher's worker.

@@ -1,0 +1,106 @@
+//! Facts about publishes whose order is given outside of the hub.
+
+use std::collections::VecDeque;
+
+use fanwheel::base::limits::ORDER_MS;
+use fanwheel::base::settings::{ListenerKind, Settings};
+use fanwheel::base::time::TICK_MS;
+use fanwheel::fanout::hub::{NewEvent, OrderedEvent};
+use fanwheel::fanout::mail::ControlMessage;
+use fanwheel::wire::frame::Draft;
+
+use super::{Bench, START, batch};
+use crate::orderer::SeededOrderer;
+
+#[test]
+fn a_publisher_that_waits_for_its_order_is_answered_by_its_deadline_and_by_the_end_of_a_drain() {
+    for drains in [false, true] {
+        let mut bench = Bench::new(Settings { drain_ms: 500, ..Settings::default() });
+        let mut orderer = SeededOrderer::install(&bench.node);
+        let publisher = bench.connect(ListenerKind::Control, &batch(1));
+        (0..3).for_each(|_| bench.turn(1));
+        assert_eq!(bench.read(publisher), "", "answered without an order");
+        assert!(bench.node.hub.order_bytes().taken() > 0);
+        let turns = if drains { 500 / TICK_MS } else { ORDER_MS / TICK_MS };
+        if drains {
+            bench.node.shut_down(&ControlMessage::Drain);
+        }
+        (0..turns - 2).for_each(|_| bench.turn(TICK_MS));
+        assert_eq!(bench.read(publisher), "", "answered early");
+        (0..4).for_each(|_| bench.turn(TICK_MS));
+        let answer = bench.read(publisher);
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("order_late"), "{answer}");
+        orderer.drop_all();
+        assert_eq!(bench.node.hub.order_bytes().taken(), 0);
+    }
+}
+
+#[test]
+fn an_answer_that_comes_late_is_not_given_to_the_next_publish_of_its_connection() {
+    let mut bench = Bench::new(Settings::default());
+    let mut orderer = SeededOrderer::install(&bench.node);
+    let publisher = bench.connect(ListenerKind::Control, &batch(1));
+    bench.turn(1);
+    bench.turn(ORDER_MS + 2 * TICK_MS);
+    bench.turn(1);
+    assert!(bench.read(publisher).contains("order_late"));
+    bench.net.send(publisher, &batch(1));
+    (0..2).for_each(|_| bench.turn(1));
+    orderer.refuse_first(&bench.node);
+    (0..2).for_each(|_| bench.turn(1));
+    assert_eq!(bench.read(publisher), "", "it has the answer of the publish before");
+    orderer.refuse_first(&bench.node);
+    (0..2).for_each(|_| bench.turn(1));
+    assert!(bench.read(publisher).contains("order_failed"));
+}
+
+#[test]
+fn an_event_of_another_node_whose_topic_finds_no_room_is_told_as_lost() {
+    let mut bench = Bench::new(Settings { topics_max: 1, history_ms: 1_000, ..Settings::default() });
+    let mut orderer = SeededOrderer::install(&bench.node);
+    let seen = orderer.commit_foreign(&bench.node, bench.now, "kept");
+    orderer.commit_foreign(&bench.node, bench.now, "new");
+    (0..10).for_each(|_| bench.turn(500));
+    let request = format!("GET /events?topic=new&last_event_id={seen} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let subscriber = bench.connect(ListenerKind::Public, request.as_bytes());
+    (0..3).for_each(|_| bench.turn(1));
+    let text = bench.read(subscriber);
+    assert!(text.contains("fanwheel.gap"), "lost in silence: {text}");
+}
+
+/// An event of the server's own or of an earlier run.
+fn event(topic: &str) -> NewEvent {
+    NewEvent { topics: vec![topic.into()], draft: Draft::new(None, None, "x", None) }
+}
+
+#[test]
+fn a_status_event_does_not_pass_an_event_that_has_its_id_and_waits() {
+    let mut bench = Bench::new(Settings::default());
+    let mut orderer = SeededOrderer::install(&bench.node);
+    let status = b"GET /events?topic=fanwheel.status HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let status = bench.connect(ListenerKind::Control, status);
+    let stream = bench.connect(ListenerKind::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    bench.turn(1);
+    let waiting = orderer.order_foreign_event(bench.now, "t");
+    assert_eq!(bench.node.hub.publish_local(event("fanwheel.status"), bench.now), Ok(0));
+    let mut waiting = VecDeque::from([waiting]);
+    assert_eq!(bench.node.hub.commit(&mut waiting, bench.now).stop, None, "something passed it");
+    orderer.commit_first(&bench.node, bench.now);
+    (0..3).for_each(|_| bench.turn(1));
+    bench.assert_brought(stream, 1);
+    bench.assert_brought(status, 1);
+}
+
+#[test]
+fn an_event_of_an_earlier_run_goes_when_its_time_has_come_and_not_when_the_process_is_as_old() {
+    let mut bench = Bench::new(Settings { history_ms: 60_000, ..Settings::default() });
+    let head = bench.node.hub.lock().head();
+    let event = |ms: u64| OrderedEvent { id: head.next_after(START.wall_ms + ms), event: event("t") };
+    bench.turn(50_000);
+    bench.node.hub.restore([event(5_000), event(40_000)], bench.now);
+    for (ms, kept) in [(14_000, 2), (2_000, 1), (33_000, 1), (2_000, 0)] {
+        bench.turn(ms);
+        while bench.node.hub.sweep(bench.now) {}
+        assert_eq!(bench.node.hub.sizes().frames, kept);
+    }
+}
