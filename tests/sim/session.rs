@@ -61,6 +61,8 @@ pub struct Told {
     pub oldest: Option<EventId>,
     /// The node's newest id when the gap was received.
     pub head: EventId,
+    /// The position that was told after it: what is lost beyond is another loss.
+    pub position: Option<EventId>,
     /// The time then.
     pub at_ms: u64,
     /// It answers the position the stream was asked to begin after.
@@ -153,6 +155,10 @@ impl Session {
         assert!(self.last.is_none_or(|last| last <= id), "position {id} after {:?}", self.last);
         self.last = Some(id);
         self.owes_position = false;
+        for entry in self.entries.iter_mut().rev() {
+            let Entry::Gap(told) = entry else { break };
+            told.position = Some(id);
+        }
         self.entries.push(Entry::Position(id));
     }
 
@@ -197,7 +203,7 @@ impl Session {
         assert_eq!(gap.reason, self.gap_reason(at_resume, head), "{gap:?} in {self:#?}");
         let oldest = gap.oldest;
         self.owes_position = self.primed;
-        self.entries.push(Entry::Gap(Told { topic, after, oldest, head, at_ms, at_resume }));
+        self.entries.push(Entry::Gap(Told { topic, after, oldest, head, position: None, at_ms, at_resume }));
         at_resume
     }
 
@@ -350,7 +356,7 @@ impl Session {
                 let from = told.after.is_none_or(|after| id > after);
                 told.topic == gap.topic
                     && from
-                    && id <= told.head
+                    && id <= told.position.unwrap_or(told.head)
                     && told.oldest.is_none_or(|oldest| id < oldest)
             };
             earlier.told.iter().any(tells)
