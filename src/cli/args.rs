@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 
 use crate::base::logfmt::shown;
 use crate::base::settings::{SettingKind, SettingSpec, TABLE, find_spec};
 use crate::base::suggest::nearest;
-use crate::cli::grammar::{option, switch};
+use crate::cli::grammar::{OfferedWords, file, option, switch};
 use crate::cli::{doctor, load, plan, publish, subscribe};
 use crate::config::familiar_names;
 use crate::config::resolve::{CONFIG_VARIABLE, SettingInputs};
@@ -18,6 +18,16 @@ use crate::config::resolve::{CONFIG_VARIABLE, SettingInputs};
 const SIGNALS: &str = "\
 SIGTERM and SIGINT end every stream in order within drain_ms; a second one stops at once (exit 143, 130).
 SIGHUP reopens the log file, reads the settings again and says which need a restart.";
+
+const FIRST_STEPS: &str = "  fanwheel serve
+  fanwheel subscribe news
+  fanwheel publish news hello";
+const SERVE_EXAMPLES: &str = "  fanwheel serve --listen :8080 --control localhost:8081
+  fanwheel serve --config /etc/fanwheel.toml
+  FANWHEEL_HEARTBEAT_MS=20s fanwheel serve --connections-max 500k";
+const CONFIG_EXAMPLES: &str = "  fanwheel config
+  fanwheel config --config /etc/fanwheel.toml --topic prices.eur
+  fanwheel config --json | jq .heartbeat_ms";
 
 /// Returns the grammar of the program with all its subcommands.
 pub fn command() -> Command {
@@ -27,14 +37,18 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .max_term_width(110)
-        .subcommand(with_settings(Command::new("serve").about("Runs the server"), SIGNALS))
+        .after_help(FIRST_STEPS)
+        .subcommand(with_settings(
+            Command::new("serve").about("Runs the server"),
+            &format!("{SIGNALS}\n\n{SERVE_EXAMPLES}"),
+        ))
         .subcommand(load::command())
         .subcommand(doctor::command())
         .subcommand(publish::command())
         .subcommand(subscribe::command())
         .subcommand(plan::command())
         .subcommand(
-            with_settings(Command::new("config"), "")
+            with_settings(Command::new("config"), &format!("\n{CONFIG_EXAMPLES}"))
                 .about("Prints the effective settings, with where each value came from")
                 .arg(switch("json", "one JSON object instead of a configuration file"))
                 .arg(option("topic", "TOPIC", "says which class holds for a topic, and why")),
@@ -52,9 +66,7 @@ fn with_settings(command: Command, more: &str) -> Command {
 
 /// The flag that names the configuration file.
 pub(crate) fn config_file() -> Arg {
-    Arg::new("config")
-        .long("config")
-        .value_name("FILE")
+    file("config", "")
         .value_parser(value_parser!(PathBuf))
         .help(format!("configuration file (TOML); also {CONFIG_VARIABLE}"))
 }
@@ -76,8 +88,18 @@ fn setting(spec: &'static SettingSpec) -> Arg {
     };
     let default = if spec.default.is_empty() { String::new() } else { format!(" [{}]", spec.default) };
     let many = matches!(spec.kind, SettingKind::List | SettingKind::Urls);
-    Arg::new(spec.name)
-        .long(spec.name.replace('_', "-"))
+    let hint = match spec.name {
+        "log_file" => ValueHint::FilePath,
+        "alert_command" | "alert_sendmail" => ValueHint::ExecutablePath,
+        _ => ValueHint::Other,
+    };
+    let flag = match spec.kind {
+        SettingKind::Choice(words) => {
+            Arg::new(spec.name).value_parser(OfferedWords(words)).hide_possible_values(true)
+        }
+        _ => Arg::new(spec.name).value_hint(hint),
+    };
+    flag.long(spec.name.replace('_', "-"))
         .value_name(value_name)
         .action(if many { ArgAction::Append } else { ArgAction::Set })
         .allow_negative_numbers(true)

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::base::failure::CommandFailure;
 use crate::base::limits::{PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
 use crate::base::logfmt::EscapedText;
-use crate::cli::grammar::{number_within, option, switch};
+use crate::cli::grammar::{file, number_within, option, switch};
 use crate::doctor::finding::{Finding, Verdict, is_fine, text};
 use crate::doctor::judge::host::findings;
 use crate::doctor::judge::host_table::{TEXT, rows};
@@ -28,8 +28,8 @@ Without --url: reads this host and compares it with what --connections need. Wit
 through whatever proxies stand in front of that address and looks at what they do to them. Changes nothing. \
 Exit code 0: nothing is bad; 1: something is, or the address does not answer; 2: wrong arguments.
 
-  fanwheel doctor --connections 200000
-  fanwheel doctor --connections 200000 --pid $(pidof fanwheel)
+  fanwheel doctor --connections 200k
+  fanwheel doctor --connections 200k --pid $(pidof fanwheel)
   fanwheel doctor --url 'https://example.org/events?topic=news'";
 
 /// Returns the subcommand's grammar.
@@ -78,7 +78,7 @@ pub(crate) fn command() -> Command {
             option("origin", "ORIGIN", "the page that will read the stream, as https://page.example")
                 .requires("url"),
         )
-        .arg(option("ca-file", "FILE", "certificates to trust (PEM) [the system's]").requires("url"))
+        .arg(file("ca-file", "certificates to trust (PEM) [the system's]").requires("url"))
         .arg(switch("json", "one JSON object"))
 }
 

@@ -1,8 +1,10 @@
 //! The small pieces of subcommands' grammars.
 
+use std::ffi::OsStr;
 use std::ops::RangeInclusive;
 
-use clap::{Arg, ArgAction};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, ArgAction, Command, ValueHint};
 
 use crate::base::quantity::{QuantityUnit, parse_real, parse_within};
 
@@ -11,9 +13,35 @@ pub(crate) fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-/// A flag with a text.
+/// A flag with a text, for which a shell offers nothing.
 pub(crate) fn option(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value_name).help(help)
+    Arg::new(name).long(name).value_name(value_name).value_hint(ValueHint::Other).help(help)
+}
+
+/// A flag with the name of a file, for which a shell offers files.
+pub(crate) fn file(name: &'static str, help: &'static str) -> Arg {
+    option(name, "FILE", help).value_hint(ValueHint::FilePath)
+}
+
+/// Takes any text; a shell offers the words. The text is checked elsewhere.
+#[derive(Clone)]
+pub(crate) struct OfferedWords(pub(crate) &'static [&'static str]);
+
+impl TypedValueParser for OfferedWords {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|word| PossibleValue::new(*word))))
+    }
 }
 
 /// The flag that adds fields to requests, named as curl names it.

@@ -9,6 +9,7 @@ pub mod args;
 pub(crate) mod doctor;
 pub(crate) mod grammar;
 pub(crate) mod load;
+pub mod manual;
 pub(crate) mod plan;
 pub(crate) mod publish;
 pub(crate) mod subscribe;

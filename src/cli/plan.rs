@@ -12,7 +12,7 @@ use crate::base::limits::PLANNED_CONNECTIONS_MAX;
 use crate::base::logfmt::shown;
 use crate::base::quantity::{QuantityUnit, parse_quantity};
 use crate::cli::args;
-use crate::cli::grammar::{number_within, option, real, switch};
+use crate::cli::grammar::{file, number_within, option, real, switch};
 use crate::config::resolved::ResolvedSettings;
 use crate::host::output::print;
 use crate::planner::constants::MeasuredConstants;
@@ -43,7 +43,7 @@ Reckons with constants that `make bench` measures, and with the settings that se
 10G (bits a second).
 
   fanwheel plan --connections 500k --events-per-second 2 --bytes 300
-  fanwheel plan --connections 500000 --topics 500000 --events-per-second 0.1 --nodes-ram 8G";
+  fanwheel plan --connections 500k --topics 500k --events-per-second 0.1 --nodes-ram 8GiB";
 
 /// Returns the subcommand's grammar.
 pub(crate) fn command() -> Command {
@@ -68,8 +68,7 @@ pub(crate) fn command() -> Command {
             .value_name("RATE")
             .default_value("10G"),
         number_within("files", 1..=PLANNED_FILES_MAX, "files that a worker may have (LimitNOFILE)"),
-        option("constants", "FILE", "measured constants of another machine")
-            .value_parser(value_parser!(PathBuf)),
+        file("constants", "measured constants of another machine").value_parser(value_parser!(PathBuf)),
         switch("json", "one JSON object"),
     ];
     let settings = COSTLY.map(args::setting_named);

@@ -2,21 +2,37 @@
 
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command, ValueHint};
 
 use crate::base::failure::CommandFailure;
 use crate::cli::grammar::{header, number, option};
 use crate::client::publish::{self, PublishOptions};
 
+const EXAMPLES: &str = "\
+Data that begins with a dash stands behind --.
+
+  fanwheel publish news hello
+  fanwheel publish --event likes --key post-7 news '{\"likes\":3}'
+  tail -f app.log | fanwheel publish log
+  fanwheel publish --url https://push.example -H 'Authorization: Bearer TOKEN' news hello";
+
 /// Returns the subcommand's grammar.
 pub(crate) fn command() -> Command {
     Command::new("publish")
         .about("Publishes one event, or one a line of standard input, and prints the ids")
-        .arg(Arg::new("topic").value_name("TOPIC").required(true).help("the topic"))
+        .after_help(EXAMPLES)
+        .arg(
+            Arg::new("topic")
+                .value_name("TOPIC")
+                .required(true)
+                .value_hint(ValueHint::Other)
+                .help("the topic"),
+        )
         .arg(
             Arg::new("data")
                 .value_name("DATA")
                 .allow_negative_numbers(true)
+                .value_hint(ValueHint::Other)
                 .help("the payload; absent or -: each line of standard input is one event"),
         )
         .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::base::failure::CommandFailure;
 use crate::cli::grammar::{header, number, option, switch};
@@ -10,16 +10,26 @@ use crate::client::event_text::EventFormat;
 use crate::client::subscribe::{self, SubscribeOptions};
 use crate::host::output::exit_when_reader_leaves;
 
+const EXAMPLES: &str = "\
+Goes on after a cut where it was, and ends when its output is closed.
+
+  fanwheel subscribe news
+  fanwheel subscribe --last 10 --json news orders | jq .data
+  fanwheel subscribe --raw --count 1 news
+  fanwheel subscribe --url https://push.example -H 'Authorization: Bearer TOKEN' news";
+
 /// Returns the subcommand's grammar.
 pub(crate) fn command() -> Command {
     Command::new("subscribe")
         .about("Prints the events of topics as they come, and resumes after a cut")
+        .after_help(EXAMPLES)
         .arg(
             Arg::new("topic")
                 .value_name("TOPIC")
                 .required(true)
                 .action(ArgAction::Append)
                 .num_args(1..)
+                .value_hint(ValueHint::Other)
                 .help("the topics"),
         )
         .arg(option("url", "URL", "public listener").default_value("http://127.0.0.1:8080"))

@@ -3,6 +3,9 @@
 //!
 //! `cargo run --example pages -- FOLDER`; `make pages` does so.
 
+mod bash;
+mod manual;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -37,8 +40,14 @@ fn write(folder: &Path) -> io::Result<()> {
         }
         fs::create_dir_all(folder)?;
     }
-    clap_mangen::generate_to(args::command().disable_help_subcommand(true), &manual)?;
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+    let mut grammar = args::command().disable_help_subcommand(true);
+    grammar.build();
+    for command in std::iter::once(&grammar).chain(grammar.get_subcommands()) {
+        let name = command.get_display_name().unwrap_or(NAME);
+        fs::write(manual.join(format!("{name}.1")), manual::manual_page(command)?)?;
+    }
+    fs::write(completions.join(format!("{NAME}.bash")), bash::bash_completion(&grammar))?;
+    for shell in [Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut args::command(), NAME, &completions)?;
     }
     fs::write(folder.join("fanwheel.toml"), configuration())
