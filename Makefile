@@ -35,7 +35,7 @@ COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compar
 	$(TARGET_DIR)/release/examples/compare
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check test words clients proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
+.PHONY: help run build check test words clients client-test proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
 	pages install uninstall deb package-test
 
 help: ## List these targets
@@ -74,6 +74,9 @@ words: ## Measure the words of names, comments and documents (OFFENDERS=1 lists 
 
 clients: ## Only the real clients against the real server
 	tests/clients/run
+
+client-test: ## Only the client library of pages, under Node
+	tests/library/run
 
 monitoring: ## Only the shipped Prometheus rules and Grafana dashboard, with a real Prometheus
 	tests/monitoring/run

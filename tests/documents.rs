@@ -23,7 +23,7 @@ use blocks::Block;
 use sandbox::Sandbox;
 
 /// Folders with documents, beside the root.
-const FOLDERS: [&str; 6] = [".", "docs", "tuning", "monitoring", "packaging", "benches/peers"];
+const FOLDERS: [&str; 7] = [".", "docs", "tuning", "monitoring", "packaging", "benches/peers", "clients/js"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

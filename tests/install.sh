@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
-# Usage: tests/install.sh blackbox|clients|proxies|monitoring|package|lintian|fuzz|deny|scale...
+# Usage: tests/install.sh blackbox|clients|library|proxies|monitoring|package|lintian|fuzz|deny|scale...
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -63,6 +63,12 @@ clients() {
         python3 -m pip install --quiet --target target/clients/python -r tests/clients/requirements.txt
 }
 
+library() {
+    debian node=nodejs npm=npm
+    folder clients/js/package-lock.json clients/js/node_modules \
+        npm --prefix clients/js ci --no-audit --no-fund
+}
+
 # Installs a cargo subcommand if it is missing: subcommand NAME VERSION. Without optimization it is built in
 # a third of the time, and quick enough for what it does here.
 subcommand() {
@@ -76,6 +82,7 @@ for part in "$@"; do
     case "$part" in
         blackbox) debian kill=procps strace=strace openssl=openssl shellcheck=shellcheck ss=iproute2 ;;
         clients) clients ;;
+        library) library ;;
         proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy \
             apache2=apache2-bin openssl=openssl ;;
         monitoring) debian prometheus=prometheus promtool=prometheus python3=python3 ;;

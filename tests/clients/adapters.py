@@ -160,6 +160,14 @@ class FetchEventSource(NodeClient):
         return not text.startswith("\n")
 
 
+class Library(ProcessClient):
+    """The project's own client library under Node, as it is handed out."""
+
+    name = "library"
+    command = ("node", "node/library.mjs")
+    is_browser = True
+
+
 class HttpAgent(NodeClient):
     """Node's own `http` with an agent that keeps connections for the next request."""
 
@@ -267,5 +275,5 @@ class Curl(Client):
             self.process.wait()
 
 
-ALL = [Curl, EventSourcePackage, EventSourcePackage2, FetchEventSource, HttpAgent, HttpxSse, SseClientPy,
+ALL = [Curl, Library, EventSourcePackage, EventSourcePackage2, FetchEventSource, HttpAgent, HttpxSse, SseClientPy,
        RequestsUnicode]

@@ -44,17 +44,42 @@ window.openFetch = (url) => {
   });
   return stream;
 };
+</script><script type="module">
+import { connect } from "/client.js";
+const connectWith = (options) => (url, names) => {
+  const stream = sources.length, address = new URL(url), { searchParams } = address;
+  const topics = searchParams.getAll("topic"), events = searchParams.getAll("event");
+  searchParams.delete("topic");
+  searchParams.delete("event");
+  const client = connect(address, { topics, events, ...options });
+  sources.push(client);
+  client.on("fanwheel.state", ({ state }) => {
+    if (state === "open") record(stream, "open");
+    if (state === "waiting") record(stream, "error", { state: 0 });
+    if (state === "closed") record(stream, "error", { state: 2 });
+  });
+  for (const name of ["message", ...names])
+    client.on(name, ({ type, data, id }) => record(stream, "event", { event: type, data, id }));
+  return stream;
+};
+window.openLibrary = connectWith({ clock: false });
+window.openLibrarySource = connectWith({ transport: "eventsource" });
+window.openLibraryShared = connectWith({ share: true, clock: false });
 </script>"""
 
+#: The project's own library, as it is handed out.
+LIBRARY = os.path.join(os.path.dirname(os.path.dirname(HERE)), "clients", "js", "fanwheel.min.js")
 #: The npm package, as it is published.
 PACKAGE = os.path.join(HERE, "node", "node_modules", "@microsoft", "fetch-event-source", "lib", "esm")
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """Answers every request with the page, but for the modules of the package."""
+    """Answers every request with the page, but for the library and the modules of the package."""
 
     def do_GET(self):
         kind, body = "text/html", PAGE
+        if self.path == "/client.js":
+            kind, body = "text/javascript", open(LIBRARY, "rb").read()
         if self.path.startswith("/package/"):
             # Its modules name each other without an ending.
             module = os.path.basename(self.path).removesuffix(".js") + ".js"
@@ -180,3 +205,25 @@ class ChromiumFetch(Chromium):
     @classmethod
     def missing(cls):
         return super().missing() or (None if os.path.isdir(PACKAGE) else "its npm package is not installed")
+
+
+class ChromiumLibrary(Chromium):
+    """The project's own library in a page."""
+
+    name = "chromium-library"
+    opener = "openLibrary"
+
+
+class ChromiumLibrarySource(Chromium):
+    """The same over an EventSource. The clock tells it its position."""
+
+    name = "chromium-library-source"
+    opener = "openLibrarySource"
+
+
+class ChromiumLibraryShared(Chromium):
+    """The same over a connection that tabs share, in a page without Web Locks."""
+
+    name = "chromium-library-shared"
+    opener = "openLibraryShared"
+    host = "fanwheel.test"

@@ -84,7 +84,11 @@ def main():
     results, wanted = Results(), sys.argv[1:]
     chromium.Chromium.scenarios = scenarios.ALL + browser_scenarios.ALL
     chromium.ChromiumByName.scenarios = chromium.ChromiumFetch.scenarios = scenarios.ALL
-    pages = [chromium.Chromium, chromium.ChromiumByName, chromium.ChromiumFetch]
+    chromium.ChromiumLibrary.scenarios = chromium.ChromiumLibraryShared.scenarios = scenarios.ALL
+    # The clock takes the place of heartbeats.
+    chromium.ChromiumLibrarySource.scenarios = [one for one in scenarios.ALL if one is not scenarios.quiet]
+    pages = [chromium.Chromium, chromium.ChromiumByName, chromium.ChromiumFetch, chromium.ChromiumLibrary,
+             chromium.ChromiumLibrarySource, chromium.ChromiumLibraryShared]
     clients = [dashboard.Dashboard, *pages, *adapters.ALL]
     with ThreadPoolExecutor(CLIENTS_AT_ONCE) as pool:
         list(pool.map(lambda client: run_client(client, wanted, results), clients))

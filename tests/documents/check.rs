@@ -27,7 +27,7 @@ const RUN: [&str; 14] = [
     "timeout",
 ];
 /// Programs that change the host, reach other hosts, or are not on every host: only their grammar is judged.
-const ELSEWHERE: [&str; 24] = [
+const ELSEWHERE: [&str; 25] = [
     "apt-get",
     "cd",
     "chown",
@@ -42,6 +42,7 @@ const ELSEWHERE: [&str; 24] = [
     "logrotate",
     "mkdir",
     "nginx",
+    "npm",
     "nstat",
     "pidof",
     "promtool",

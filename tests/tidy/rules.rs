@@ -45,7 +45,7 @@ pub fn text(path: &str, text: &str) -> Vec<Fault> {
     let machine =
         [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
     let ours = [".rs", ".sh", ".js", ".css", ".html"].iter().any(|ending| path.ends_with(ending));
-    let wide = ours && !path.starts_with("vendor/");
+    let wide = ours && !path.starts_with("vendor/") && !path.ends_with(".min.js");
     let mut faults = Vec::new();
     let mut fault = |line: usize, words: String| faults.push(Fault { path: path.to_owned(), line, words });
     for (index, line) in text.lines().enumerate() {
