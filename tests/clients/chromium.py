@@ -62,6 +62,7 @@ const connectWith = (options) => (url, names) => {
     client.on(name, ({ type, data, id }) => record(stream, "event", { event: type, data, id }));
   return stream;
 };
+window.connectLibrary = connect;
 window.openLibrary = connectWith({ clock: false });
 window.openLibrarySource = connectWith({ transport: "eventsource" });
 window.openLibraryShared = connectWith({ share: true, clock: false });

@@ -153,6 +153,25 @@ class Driver:
             self._ask("/window", {"handle": handle})
         return before
 
+    def handle(self):
+        """The handle of the tab in front."""
+        with self.lock:
+            return self._call("GET", f"/session/{self.session}/window")
+
+    def close_tab(self, then):
+        """Closes the tab in front and brings another one there."""
+        with self.lock:
+            self._call("DELETE", f"/session/{self.session}/window")
+            self._ask("/window", {"handle": then})
+
+    def crash_tab(self):
+        """Ends the process of the tab in front without any courtesy."""
+        try:
+            self.command("Page.crash")
+        except Failure as failure:
+            if "crash" not in str(failure):
+                raise
+
     def complaints(self):
         """What the console has said since the last time, but for mere information."""
         with self.lock:

@@ -14,6 +14,7 @@ import adapters
 import browser_scenarios
 import chromium
 import dashboard
+import library
 import scenarios
 
 CLIENTS_AT_ONCE = 4
@@ -89,7 +90,7 @@ def main():
     chromium.ChromiumLibrarySource.scenarios = [one for one in scenarios.ALL if one is not scenarios.quiet]
     pages = [chromium.Chromium, chromium.ChromiumByName, chromium.ChromiumFetch, chromium.ChromiumLibrary,
              chromium.ChromiumLibrarySource, chromium.ChromiumLibraryShared]
-    clients = [dashboard.Dashboard, *pages, *adapters.ALL]
+    clients = [dashboard.Dashboard, library.LibraryTabs, *pages, *adapters.ALL]
     with ThreadPoolExecutor(CLIENTS_AT_ONCE) as pool:
         list(pool.map(lambda client: run_client(client, wanted, results), clients))
     counts = results.counts

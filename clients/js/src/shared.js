@@ -155,10 +155,11 @@ export function createShared(settings, emit, read) {
       else post("sync");
     }, settings.silenceMs / 4);
     try {
+      if (!settings.worker) throw 0;
       new SharedWorker(settings.worker, { type: "module", name }).onerror = () => queueForLead();
       timer = setTimeout(queueForLead, WORKER_MS);
     } catch {
-      // There is none, or it is of another origin, or the page's policy forbids it.
+      // No module is known for a worker, or it is of another origin, or there are no workers.
       queueForLead(steal);
     }
     join();

@@ -360,16 +360,23 @@ test("mistakes are told at once", () => {
   for (const [options, expected] of rows) assert.throws(() => connect(ADDRESS, options), expected);
 });
 
-test("two hundred clients come back evenly over the window", async (test) => {
-  const { delayBefore } = await import("../src/connection.js");
-  const classes = Array(10).fill(0), clients = 200, rounds = 50;
-  let worst = 0;
-  for (let round = 0; round < rounds; round++) {
-    classes.fill(0);
-    for (let client = 0; client < clients; client++) classes[Math.floor(delayBefore(0, 2_000, 30_000, 0) / 200)]++;
-    const square = classes.reduce((sum, count) => sum + (count - clients / 10) ** 2 / (clients / 10), 0);
-    // 99.9 % of uniform draws stay below 27.88 with nine degrees of freedom.
-    worst += square > 27.88;
+test("two hundred clients that were cut together come back evenly over the window", async (test) => {
+  const { random } = Math;
+  const world = takeOver(test, { random });
+  const classes = Array(10).fill(0), clients = 200;
+  for (let client = 0; client < clients; client++) await follow(test, {}, world);
+  for (const request of [...world.requests]) await request.stream(":ok\nretry: 5000\n");
+  for (const request of [...world.requests]) await request.cut();
+  const begun = world.now;
+  for (let at = 0; at < 10; at++) {
+    const before = world.requests.length;
+    await world.advance(500);
+    classes[at] = world.requests.length - before;
   }
-  assert.ok(worst <= 2, `${worst} of ${rounds} rounds are not uniform`);
+  assert.equal(world.now - begun, 5_000);
+  assert.equal(classes.reduce((sum, count) => sum + count), clients);
+  const square = classes.reduce((sum, count) => sum + (count - clients / 10) ** 2 / (clients / 10), 0);
+  test.diagnostic(`chi-square ${square.toFixed(1)} with nine degrees of freedom`);
+  // Of uniform draws, one in a million exceeds this.
+  assert.ok(square < 46, `${square}: ${classes}`);
 });
