@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::batch::SendOutcome;
-use super::conn::{AfterAnswer, ConnLimit, ConnState, ExchangePhase, HttpExchange};
+use super::conn::{ConnLimit, ConnState};
+use super::exchange::{AfterAnswer, ExchangePhase, HttpExchange};
 use super::linger::Linger;
 use super::node::Node;
 use super::reply_context::ReplyContext;

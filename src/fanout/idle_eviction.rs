@@ -6,7 +6,8 @@
 //!
 //! Knows neither files nor limits: the shell says when, and how many sockets it wants closed.
 
-use super::conn::{Conn, ConnState, ExchangePhase};
+use super::conn::{Conn, ConnState};
+use super::exchange::ExchangePhase;
 use super::seam::{CloseMode, Io};
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, Count, RefusalReason};

@@ -13,6 +13,7 @@ mod conn_tracing;
 pub mod connection_budget;
 mod delivery_age;
 mod drain_window;
+pub(crate) mod exchange;
 mod fingerprint;
 pub(crate) mod hash;
 pub(crate) mod heavy_hitters;

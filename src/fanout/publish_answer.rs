@@ -4,7 +4,8 @@
 //! same `Idempotency-Key` publishes it once.
 
 use super::awaited::{AnswerForm, Awaited, PendingTicket};
-use super::conn::{ConnState, ExchangePhase};
+use super::conn::ConnState;
+use super::exchange::ExchangePhase;
 use super::http::RequestFlow;
 use super::hub::PublishOutcome;
 use super::hub::ticket::OrderSettlement;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::awaited::Awaited;
 use super::budget::BudgetShare;
-use super::conn::{AfterAnswer, ConnState, ConnToken, ExchangePhase};
+use super::conn::{ConnState, ConnToken};
+use super::exchange::{AfterAnswer, ExchangePhase};
 use super::http::RequestFlow;
 use super::pending_survey::{PendingSurvey, SurveyGoal};
 use super::reply_context::ReplyContext;

@@ -4,7 +4,8 @@
 //! by its announced length before it is read, or piece by piece when chunked.
 
 use super::awaited::AnswerForm;
-use super::conn::{ConnState, ExchangePhase, PublishUpload, UploadFraming, UploadKind};
+use super::conn::ConnState;
+use super::exchange::{ExchangePhase, PublishUpload, UploadFraming, UploadKind};
 use super::fingerprint::Fingerprint;
 use super::http::RequestFlow;
 use super::hub::{Acceptance, NewEvent};

@@ -18,9 +18,10 @@ use std::sync::atomic::Ordering;
 use slab::Slab;
 
 pub use super::conn::ConnToken;
-use super::conn::{Conn, ConnState, ExchangePhase};
+use super::conn::{Conn, ConnState};
 use super::conn_trace::ConnTrace;
 use super::drain_window::{DrainWindow, drain_ends_within_ms};
+use super::exchange::ExchangePhase;
 use super::hash::SeededHash;
 use super::lanes::{LaneQueues, ReadLane, WriteLane};
 use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
