@@ -187,6 +187,17 @@ impl Conn {
         Conn { generation, opened, agent: NO_USER_AGENT, listener, flags, state: ConnState::Idle }
     }
 
+    /// The exchange of a connection that is no stream, begun if need be.
+    pub(crate) fn exchange_mut(&mut self) -> &mut HttpExchange {
+        if let ConnState::Idle = self.state {
+            self.state = ConnState::Requesting(Box::default());
+        }
+        match &mut self.state {
+            ConnState::Requesting(exchange) => exchange,
+            ConnState::Idle | ConnState::Streaming(_) => unreachable!("streams do not answer requests"),
+        }
+    }
+
     /// The limit that it was over when it was accepted.
     pub(crate) fn over_limit(&self) -> Option<ConnLimit> {
         match self.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {

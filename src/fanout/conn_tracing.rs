@@ -58,15 +58,15 @@ impl Worker {
             let detail = self.conn_detail(slot);
             let (known, peer) = (self.peer_addresses.remove(&slot), io.peer_address(slot));
             let (client, port) = (peer.map(|peer| peer.ip()).or(known), peer.map(|peer| peer.port()));
-            let duration_ms = self.age_ms(&self.conns[slot as usize]);
+            let duration_ms = self.age_ms(self.roster.conn(slot));
             let bytes = io.traffic(slot).map(|traffic| traffic.bytes_sent);
             self.push_trace(slot, TraceEvent::Closed { client, port, detail, duration_ms, bytes, reason });
         }
     }
 
     fn conn_detail(&self, slot: u32) -> ConnDetail {
-        let conn = &self.conns[slot as usize];
-        let user_agent = self.agents.text(conn.agent).map(Box::from);
+        let conn = self.roster.conn(slot);
+        let user_agent = self.roster.user_agent(conn).map(Box::from);
         let (topics, topics_more) = match &conn.state {
             ConnState::Streaming(stream) => named_topics(stream, &self.topics, &self.node.hub.lock()),
             ConnState::Idle | ConnState::Requesting(_) => (Vec::new(), 0),
@@ -78,7 +78,7 @@ impl Worker {
         if self.traces.len() >= NOTES_PER_TURN_MAX {
             return self.counters().count(Count::LogDropped);
         }
-        let conn = &self.conns[slot as usize];
+        let conn = self.roster.conn(slot);
         let trace = ConnTrace { id: self.connection_id(slot, conn), listener: conn.listener, event };
         self.traces.push(trace);
     }

@@ -17,7 +17,7 @@ use crate::wire::body::ChunkedDecoder;
 use crate::wire::request::{BatchRequest, PublishRequest};
 
 /// A connection between its request and its answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct HttpExchange {
     /// Bytes received and not yet understood.
     pub(crate) input: RequestInput,
@@ -32,9 +32,10 @@ pub(crate) struct HttpExchange {
 }
 
 /// Phases of an exchange, each named after the thing it waits for or does.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum ExchangePhase {
     /// Waits for the rest of a head.
+    #[default]
     Head,
     /// Waits for the rest of a publish body.
     Body(Box<PublishUpload>),
@@ -49,9 +50,10 @@ pub(crate) enum ExchangePhase {
 }
 
 /// Fate of a connection after its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum AfterAnswer {
     /// It stays for the next request.
+    #[default]
     KeepAlive,
     /// It ends, after reading on for a while: a reset would eat the answer.
     Linger(CloseReason),

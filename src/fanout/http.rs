@@ -8,21 +8,19 @@ use std::sync::Arc;
 
 use super::batch::SendOutcome;
 use super::conn::{ConnLimit, ConnState};
-use super::exchange::{AfterAnswer, ExchangePhase, HttpExchange};
+use super::exchange::{AfterAnswer, ExchangePhase};
 use super::linger::Linger;
 use super::node::Node;
 use super::reply_context::ReplyContext;
 use super::request_input::RequestInput;
 use super::seam::{CloseMode, Io, ReadResult};
 use super::stream::{StreamOpening, bench_subscription};
-use super::user_agents::NO_USER_AGENT;
 use super::worker::Worker;
 use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{
     ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, PUBLIC_READ_BYTES, RETRY_AFTER_S,
 };
 use crate::base::settings::ListenerKind;
-use crate::base::time::Tick;
 use crate::wire::head::{self, Head, ParsedHead};
 use crate::wire::problem::Problem;
 use crate::wire::reply::{self, Reply};
@@ -54,7 +52,7 @@ impl RequestFlow {
 impl Worker {
     /// Reads once from a connection and acts on it. Returns how many bytes were read.
     pub(super) fn read_connection(&mut self, io: &mut impl Io, slot: u32) -> usize {
-        let conn = &mut self.conns[slot as usize];
+        let conn = self.roster.conn_mut(slot);
         let head_bytes = match conn.listener {
             ListenerKind::Public => PUBLIC_READ_BYTES,
             ListenerKind::Control => HEAD_READ_BYTES,
@@ -84,10 +82,10 @@ impl Worker {
                 self.receive_bytes(io, slot, &scratch[..bytes]);
                 // The slot may have a new owner only after another `open`, so this is still our connection
                 // or nobody's.
-                self.queue_read_again(slot, bytes, most);
+                self.roster.queue_read_again(slot, bytes, most);
                 self.hurry_rest(io, slot);
             }
-            ReadResult::Empty => self.conns[slot as usize].clear_ended(),
+            ReadResult::Empty => self.roster.conn_mut(slot).clear_ended(),
             ReadResult::End => self.handle_peer_end(io, slot),
             ReadResult::Broken => self.close(io, slot, CloseMode::Reset, CloseReason::Reset),
             ReadResult::TimedOut => self.close_timed_out(io, slot),
@@ -97,7 +95,7 @@ impl Worker {
     }
 
     fn receive_bytes(&mut self, io: &mut impl Io, slot: u32, bytes: &[u8]) {
-        match &mut self.conns[slot as usize].state {
+        match &mut self.roster.conn_mut(slot).state {
             ConnState::Idle => self.handle_input(slot, bytes),
             ConnState::Requesting(exchange) => match &mut exchange.phase {
                 ExchangePhase::Head => {
@@ -113,7 +111,7 @@ impl Worker {
                 ExchangePhase::Lingering(linger) => {
                     if linger.try_throw(bytes.len(), &self.node.lingering) {
                         let due = linger.due(self.now.tick());
-                        self.set_deadline(slot, due);
+                        self.roster.arm(slot, due);
                     } else {
                         let why = exchange.after.reason();
                         self.close(io, slot, CloseMode::Reset, why);
@@ -130,7 +128,7 @@ impl Worker {
     /// Acts on the end of the peer's input: whole requests are still answered, and half a body is thrown
     /// away. Only while a body comes can answers to earlier requests wait unsent.
     fn handle_peer_end(&mut self, io: &mut impl Io, slot: u32) {
-        if let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state
+        if let ConnState::Requesting(exchange) = &mut self.roster.conn_mut(slot).state
             && let ExchangePhase::Body(upload) = &exchange.phase
             && !exchange.out.is_empty()
         {
@@ -139,7 +137,7 @@ impl Worker {
             exchange.after = AfterAnswer::Linger(CloseReason::Peer);
             return self.queue_answers(slot);
         }
-        let why = match &self.conns[slot as usize].state {
+        let why = match &self.roster.conn(slot).state {
             ConnState::Requesting(exchange) if matches!(exchange.phase, ExchangePhase::Lingering(_)) => {
                 exchange.after.reason()
             }
@@ -168,7 +166,7 @@ impl Worker {
                         RequestFlow::Answered(taken) => {
                             rest = &rest[taken..];
                             answers += 1;
-                            let waits = self.exchange_mut(slot).out.len();
+                            let waits = self.roster.exchange_mut(slot).out.len();
                             hold = answers == ANSWERS_AT_ONCE || waits >= ANSWER_BYTES_MAX;
                         }
                         RequestFlow::Await(taken) => {
@@ -195,12 +193,12 @@ impl Worker {
             return true;
         }
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
-        let conn = &self.conns[slot as usize];
+        let conn = self.roster.conn(slot);
         let first = matches!(conn.state, ConnState::Idle);
         // One that is only here to be refused gets no more time by beginning.
         let over = conn.over_limit().is_some();
         let heads = Arc::clone(&self.node.heads);
-        let input = &mut self.exchange_mut(slot).input;
+        let input = &mut self.roster.exchange_mut(slot).input;
         let kept = if hold {
             input.keep(rest);
             true
@@ -208,7 +206,7 @@ impl Worker {
             input.try_add(rest, &heads)
         };
         if first && !over {
-            self.set_deadline(slot, head_due);
+            self.roster.arm(slot, head_due);
         }
         kept
     }
@@ -216,23 +214,23 @@ impl Worker {
     /// Queues the answers to requests that were handled, if there are any.
     pub(super) fn queue_answers(&mut self, slot: u32) {
         let answer_due = self.now.tick().saturating_add(self.node.ticks.answer);
-        let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else { return };
+        let ConnState::Requesting(exchange) = &mut self.roster.conn_mut(slot).state else { return };
         if exchange.out.is_empty() {
             return;
         }
         if matches!(exchange.phase, ExchangePhase::Head) {
             exchange.phase = ExchangePhase::Answering;
-            self.set_deadline(slot, answer_due);
+            self.roster.arm(slot, answer_due);
         }
-        self.queue_write(slot);
+        self.roster.queue_write(slot);
     }
 
     /// Acts on one head; `rest` follows it in the buffer.
     fn handle_head(&mut self, slot: u32, head: &Head<'_>, rest: &[u8]) -> RequestFlow {
         self.counters().count(Count::Requests);
         self.requests_taken += 1;
-        self.record_user_agent(slot, head.fields.user_agent);
-        let conn = &self.conns[slot as usize];
+        self.roster.record_user_agent(slot, head.fields.user_agent);
+        let conn = self.roster.conn(slot);
         let over = conn.over_limit().map(|limit| match limit {
             ConnLimit::Node => RefusalReason::Connections,
             ConnLimit::Address => RefusalReason::Address,
@@ -339,16 +337,6 @@ impl Worker {
         }
     }
 
-    /// Remembers the user agent of a connection's first request.
-    fn record_user_agent(&mut self, slot: u32, user_agent: Option<&[u8]>) {
-        let conn = &mut self.conns[slot as usize];
-        if conn.agent == NO_USER_AGENT
-            && let Some(text) = user_agent
-        {
-            conn.agent = self.agents.acquire(text);
-        }
-    }
-
     /// Opens a stream, or refuses it in the way that its client understands.
     fn open_stream(
         &mut self,
@@ -365,7 +353,7 @@ impl Worker {
         let joined = match refused {
             Some(why) => Err(why),
             None => {
-                let mut bytes = match &mut self.conns[slot as usize].state {
+                let mut bytes = match &mut self.roster.conn_mut(slot).state {
                     ConnState::Requesting(exchange) => exchange.out[exchange.sent..].to_vec(),
                     _ => Vec::new(),
                 };
@@ -413,7 +401,7 @@ impl Worker {
         });
         if problem.closes() {
             let refused = matches!(problem, Problem::Refused(_));
-            self.exchange_mut(slot).after =
+            self.roster.exchange_mut(slot).after =
                 AfterAnswer::Linger(if refused { CloseReason::Refused } else { CloseReason::BadRequest });
         }
         flow
@@ -427,11 +415,11 @@ impl Worker {
         context: ReplyContext<'_>,
         build: impl FnOnce(&mut Vec<u8>, &Reply<'_>),
     ) -> RequestFlow {
-        let over = self.conns[slot as usize].over_limit().is_some();
+        let over = self.roster.conn(slot).over_limit().is_some();
         let keep_alive = context.keep_alive && self.drain.is_none() && !over;
         let node = Arc::clone(&self.node);
         let reply = self.reply_to(slot, ReplyContext { keep_alive, ..context }, &node);
-        let exchange = self.exchange_mut(slot);
+        let exchange = self.roster.exchange_mut(slot);
         build(&mut exchange.out, &reply);
         if keep_alive {
             return RequestFlow::Answered(0);
@@ -449,7 +437,7 @@ impl Worker {
             keep_alive: context.keep_alive,
             idle_ms: node.settings.idle_ms,
             head_only: context.head_only,
-            cors: &node.policy(self.conns[slot as usize].listener).cors,
+            cors: &node.policy(self.roster.conn(slot).listener).cors,
             origin: context.origin,
             retry_after_s: None,
             allow: None,
@@ -471,15 +459,15 @@ impl Worker {
 
     /// Ends a phase of an exchange that has taken too long.
     pub(super) fn handle_request_timer(&mut self, io: &mut impl Io, slot: u32) {
-        let ConnState::Requesting(exchange) = &self.conns[slot as usize].state else { return };
+        let ConnState::Requesting(exchange) = &self.roster.conn(slot).state else { return };
         match &exchange.phase {
             ExchangePhase::Head | ExchangePhase::Queued => {
-                self.exchange_mut(slot).phase = ExchangePhase::Head;
+                self.roster.exchange_mut(slot).phase = ExchangePhase::Head;
                 self.answer_timeout(slot, CloseReason::HeadTimeout, &Problem::HeadTimeout);
             }
             ExchangePhase::Body(upload) => {
                 self.node.bodies.release(upload.charged);
-                self.exchange_mut(slot).phase = ExchangePhase::Head;
+                self.roster.exchange_mut(slot).phase = ExchangePhase::Head;
                 self.answer_timeout(slot, CloseReason::BodyTimeout, &Problem::BodyTimeout);
             }
             ExchangePhase::Awaiting(_) => self.finish_waiting(slot),
@@ -493,14 +481,14 @@ impl Worker {
 
     fn answer_timeout(&mut self, slot: u32, why: CloseReason, problem: &Problem) {
         self.answer_problem(slot, ReplyContext::UNKNOWN, problem);
-        self.exchange_mut(slot).after = AfterAnswer::Linger(why);
+        self.roster.exchange_mut(slot).after = AfterAnswer::Linger(why);
     }
 
     /// Applies the outcome of a send of answer bytes.
     pub(super) fn apply_answer_outcome(&mut self, io: &mut impl Io, outcome: SendOutcome) {
         let slot = outcome.slot;
         let now = self.now.tick();
-        let conn = &mut self.conns[slot as usize];
+        let conn = self.roster.conn_mut(slot);
         let briefly = conn.over_limit().is_some();
         let ConnState::Requesting(exchange) = &mut conn.state else { return };
         exchange.sent += outcome.own_taken;
@@ -521,8 +509,8 @@ impl Worker {
                 exchange.phase = ExchangePhase::Lingering(linger);
                 exchange.out = Vec::new();
                 io.shutdown_write(slot);
-                self.set_deadline(slot, due);
-                self.queue_read(slot);
+                self.roster.arm(slot, due);
+                self.roster.queue_read(slot);
             }
         }
     }
@@ -530,52 +518,29 @@ impl Worker {
     /// Queues the next request when all answers are out, or waits if none has arrived.
     fn queue_next_request(&mut self, slot: u32) {
         let idle_due = self.now.tick().saturating_add(self.node.ticks.idle);
-        let conn = &mut self.conns[slot as usize];
+        let conn = self.roster.conn_mut(slot);
         let ConnState::Requesting(exchange) = &mut conn.state else { return };
         if !exchange.input.is_empty() {
             exchange.phase = ExchangePhase::Queued;
-            return self.queue_read(slot);
+            return self.roster.queue_read(slot);
         }
         let unread = conn.take_deferred_read();
         conn.state = ConnState::Idle;
-        self.wheel.arm(slot, idle_due);
+        self.roster.arm(slot, idle_due);
         if unread {
-            self.queue_read(slot);
+            self.roster.queue_read(slot);
         }
     }
 
     /// Handles requests that were kept while answers waited to be sent.
     fn handle_kept_input(&mut self, slot: u32) {
         let head_due = self.now.tick().saturating_add(self.node.ticks.head);
-        let exchange = self.exchange_mut(slot);
+        let exchange = self.roster.exchange_mut(slot);
         exchange.phase = ExchangePhase::Head;
         let input = exchange.input.take();
-        self.set_deadline(slot, head_due);
+        self.roster.arm(slot, head_due);
         self.handle_input(slot, &input);
         // A readiness that came while it was queued has not been noted anywhere else.
-        self.queue_read(slot);
-    }
-
-    /// The connection's exchange, begun if need be.
-    pub(super) fn exchange_mut(&mut self, slot: u32) -> &mut HttpExchange {
-        let conn = &mut self.conns[slot as usize];
-        if let ConnState::Idle = conn.state {
-            conn.state = ConnState::Requesting(Box::new(HttpExchange {
-                input: RequestInput::default(),
-                phase: ExchangePhase::Head,
-                out: Vec::new(),
-                sent: 0,
-                after: AfterAnswer::KeepAlive,
-            }));
-        }
-        match &mut conn.state {
-            ConnState::Requesting(exchange) => exchange,
-            ConnState::Idle | ConnState::Streaming(_) => unreachable!("streams do not answer requests"),
-        }
-    }
-
-    /// Moves the deadline of the running phase.
-    pub(super) fn set_deadline(&mut self, slot: u32, due: Tick) {
-        self.wheel.arm(slot, due);
+        self.roster.queue_read(slot);
     }
 }

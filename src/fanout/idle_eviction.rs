@@ -49,7 +49,7 @@ impl Worker {
     /// a request come before those that did. Fresh ones come last. Looks at all connections, so at most once
     /// a tick. Returns the milliseconds after which another call may close more.
     pub(crate) fn evict_idle(&mut self, io: &mut impl Io, now: Now, wanted: EvictionRequest) -> Option<u64> {
-        if self.control_connections <= wanted.keep {
+        if self.roster.control_connections() <= wanted.keep {
             return None;
         }
         if self.evicted_at == now.tick() {
@@ -57,8 +57,8 @@ impl Worker {
         }
         self.evicted_at = now.tick();
         let fresh = |conn: &Conn| now.tick().saturating_sub(conn.opened) < ticks_of_ms(FRESH_MS);
-        let idle = self.conns.iter().filter(|(_, conn)| is_idle(conn));
-        let idle = idle.map(|(slot, conn)| (fresh(conn), self.wheel.due(slot as u32), slot as u32));
+        let idle = self.roster.iter().filter(|(_, conn)| is_idle(conn));
+        let idle = idle.map(|(slot, conn)| (fresh(conn), self.roster.wheel().due(slot), slot));
         let mut idle: Vec<(bool, Tick, u32)> = idle.collect();
         let most = idle.len().saturating_sub(wanted.keep).min(wanted.sockets).min(ROOM_CLOSES_PER_TICK);
         idle.sort_unstable();

@@ -35,6 +35,7 @@ mod publish_answer;
 pub mod readiness;
 mod reply_context;
 mod request_input;
+pub(crate) mod roster;
 mod rounds;
 pub mod seam;
 pub(crate) mod sharded_table;

@@ -31,7 +31,7 @@ impl Worker {
     /// Sends one batch of own output.
     pub(super) fn write_own_output(&mut self, io: &mut impl Io) {
         self.log_read = false;
-        if self.write_queue.is_empty() {
+        if self.roster.queued_writes() == 0 {
             return;
         }
         let mut kept: Vec<Arc<SharedFrame>> = Vec::new();
@@ -43,7 +43,7 @@ impl Worker {
         let mut idle = Vec::new();
         for item in &items {
             let start = batch.cursor();
-            let (own, chunked, replaying) = match &self.conns[item.slot as usize].state {
+            let (own, chunked, replaying) = match &self.roster.conn(item.slot).state {
                 ConnState::Idle => (0, true, false),
                 ConnState::Requesting(exchange) => {
                     let rest = Some(&exchange.out[exchange.sent..]).filter(|rest| !rest.is_empty());
@@ -58,7 +58,7 @@ impl Worker {
             let parts = start..batch.cursor();
             let OutputItem { slot, advance, .. } = *item;
             let last = kept[item.frames.clone()].last().map(|frame| frame.id());
-            let beyond = is_beyond(&self.conns[slot as usize], advance, last);
+            let beyond = is_beyond(self.roster.conn(slot), advance, last);
             if parts.is_empty() {
                 idle.push((slot, advance, beyond));
                 continue;
@@ -70,7 +70,7 @@ impl Worker {
         let ages = &self.node.counters(self.index).delivery_each;
         let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, ages) };
         for (slot, advance, beyond) in idle {
-            self.conns[slot as usize].note_ids(0, beyond);
+            self.roster.conn_mut(slot).note_ids(0, beyond);
             self.finish_or_advance(io, slot, advance);
         }
         let now_us = io.mono_us();
@@ -96,16 +96,8 @@ impl Worker {
                 (false, true) => &[WriteLane::Long, WriteLane::Short],
                 (false, false) => &[WriteLane::Short, WriteLane::Long],
             };
-            let Some((token, lane)) = self.write_queue.pop(lanes) else { break };
-            if !self.owns(token) {
-                continue;
-            }
-            let slot = token.slot();
-            let conn = &mut self.conns[slot as usize];
-            conn.leave_write_queue();
-            if conn.is_full() {
-                continue;
-            }
+            let Some((slot, lane)) = self.roster.next_write(lanes) else { break };
+            let conn = self.roster.conn_mut(slot);
             let from = kept.len();
             let left = LOG_STEPS_PER_TURN - steps;
             let primed = conn.is_primed();
@@ -152,12 +144,12 @@ impl Worker {
     /// hold more memory than history may.
     pub(super) fn shed_passed_by(&mut self, io: &mut impl Io) {
         // Publishers wait for a look at the streams that hold a frame, not at all connections.
-        let holders = self.conns.iter().filter(|(_, conn)| half_sent(conn).is_some());
-        let holders: Vec<u32> = holders.map(|(slot, _)| slot as u32).collect();
+        let holders = self.roster.iter().filter(|(_, conn)| half_sent(conn).is_some());
+        let holders: Vec<u32> = holders.map(|(slot, _)| slot).collect();
         let node = Arc::clone(&self.node);
         let hub = node.hub.lock();
         let passed_by = |slot: &u32| {
-            half_sent(&self.conns[*slot as usize]).is_some_and(|(stream, id)| {
+            half_sent(self.roster.conn(*slot)).is_some_and(|(stream, id)| {
                 !stream.places().iter().any(|at| hub.log(self.topics.get(at.topic).hub).keeps(id))
             })
         };
@@ -182,7 +174,7 @@ impl Worker {
                 bytes += taken as u64;
             }
             full += u64::from(!outcome.whole);
-            let conn = &mut self.conns[outcome.slot as usize];
+            let conn = self.roster.conn_mut(outcome.slot);
             conn.leave_batch();
             conn.note_ids(outcome.delivered + u64::from(outcome.half.is_some()), outcome.beyond);
             match outcome.result {
@@ -214,7 +206,7 @@ impl Worker {
     fn apply_stream_outcome(&mut self, io: &mut impl Io, outcome: SendOutcome, now_us: u64) {
         let tick = self.now.tick();
         let slot = outcome.slot;
-        let conn = &mut self.conns[slot as usize];
+        let conn = self.roster.conn_mut(slot);
         let was_full = conn.is_full();
         let ConnState::Streaming(stream) = &mut conn.state else { return };
         let chunked = stream.chunked();
@@ -250,8 +242,9 @@ impl Worker {
             }
             // Not only its slowness: once the socket takes bytes again, the next heartbeat may be due first.
             let wait = self.node.ticks.stall.min(self.node.ticks.heartbeat);
-            self.wheel.arm(slot, tick.saturating_add(wait).min(stream.end_due));
+            let due = tick.saturating_add(wait).min(stream.end_due);
             conn.mark_full();
+            self.roster.arm(slot, due);
         }
         if let Some(at_us) = completed {
             self.counters().count(Count::Delivered);
@@ -265,7 +258,7 @@ impl Worker {
     /// HTTP/1.0 in the benchmark's profile.
     fn finish_or_advance(&mut self, io: &mut impl Io, slot: u32, advance: StreamAdvance) {
         let ends = |stream: &Stream| stream.is_ending().then(|| stream.is_ended_by_operator());
-        let by_operator = match &self.conns[slot as usize].state {
+        let by_operator = match &self.roster.conn(slot).state {
             ConnState::Streaming(stream) => ends(stream),
             ConnState::Idle | ConnState::Requesting(_) => None,
         };
@@ -280,7 +273,7 @@ impl Worker {
 
     /// Moves a stream on when it has taken all that it was offered; if nothing newer waits, rounds take over.
     fn advance_stream(&mut self, slot: u32, StreamAdvance { upto, caught_up }: StreamAdvance) {
-        if let ConnState::Streaming(stream) = &mut self.conns[slot as usize].state {
+        if let ConnState::Streaming(stream) = &mut self.roster.conn_mut(slot).state {
             stream.position = stream.position.max(upto);
             if caught_up && stream.pending.is_none() {
                 stream.catch_up();
@@ -290,7 +283,7 @@ impl Worker {
             } else {
                 stream.fall_behind();
                 let long = stream.replaying && !caught_up;
-                self.queue_output(slot, if long { WriteLane::Long } else { WriteLane::Short });
+                self.roster.queue_output(slot, if long { WriteLane::Long } else { WriteLane::Short });
             }
         }
     }

@@ -26,8 +26,8 @@ impl Worker {
         number: u64,
     ) -> RequestFlow {
         let pending = PendingTicket { number, form, context: context.without_origin() };
-        self.exchange_mut(slot).phase = ExchangePhase::Awaiting(Awaited::Ticket(Box::new(pending)));
-        self.set_deadline(slot, self.now.tick().saturating_add(ticks_of_ms(ORDER_MS)));
+        self.roster.exchange_mut(slot).phase = ExchangePhase::Awaiting(Awaited::Ticket(Box::new(pending)));
+        self.roster.arm(slot, self.now.tick().saturating_add(ticks_of_ms(ORDER_MS)));
         RequestFlow::Await(0)
     }
 
@@ -75,11 +75,11 @@ impl Worker {
         if let Ok(outcome) = &settlement.outcome {
             self.count_published(outcome);
         }
-        if !self.owns(settlement.token) {
+        if !self.roster.owns(settlement.token) {
             return;
         }
         let slot = settlement.token.slot();
-        let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else { return };
+        let ConnState::Requesting(exchange) = &mut self.roster.conn_mut(slot).state else { return };
         if let ExchangePhase::Awaiting(Awaited::Ticket(pending)) = &exchange.phase
             && pending.number == settlement.number
         {
@@ -89,7 +89,7 @@ impl Worker {
 
     /// Answers a connection whose wait has come to its deadline.
     pub(super) fn finish_waiting(&mut self, slot: u32) {
-        let ConnState::Requesting(exchange) = &self.conns[slot as usize].state else { return };
+        let ConnState::Requesting(exchange) = &self.roster.conn(slot).state else { return };
         match exchange.phase {
             ExchangePhase::Awaiting(Awaited::Survey(_)) => self.finish_survey(slot),
             ExchangePhase::Awaiting(Awaited::Ticket(_)) => {
@@ -100,7 +100,7 @@ impl Worker {
     }
 
     fn finish_ticket(&mut self, slot: u32, outcome: Result<PublishOutcome, RefusalReason>) {
-        let exchange = self.exchange_mut(slot);
+        let exchange = self.roster.exchange_mut(slot);
         let ExchangePhase::Awaiting(Awaited::Ticket(pending)) =
             std::mem::replace(&mut exchange.phase, ExchangePhase::Head)
         else {
@@ -119,8 +119,8 @@ impl Worker {
         while let Ok(settlement) = self.inbox.settlements.try_recv() {
             self.take_settlement(settlement);
         }
-        for slot in self.all_slots() {
-            if let ConnState::Requesting(exchange) = &self.conns[slot as usize].state
+        for slot in self.roster.used_slots() {
+            if let ConnState::Requesting(exchange) = &self.roster.conn(slot).state
                 && let ExchangePhase::Awaiting(Awaited::Ticket(_)) = exchange.phase
             {
                 self.finish_ticket(slot, Err(RefusalReason::OrderLate));

@@ -8,12 +8,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use slab::Slab;
-
 use super::batch::{PlannedSend, SendBatch};
-use super::conn::{Conn, ConnState, Stream, SubscriberPlace};
+use super::conn::{ConnState, Stream, SubscriberPlace};
 use super::delivery_age::DeliveryAges;
 use super::log_read::{StreamAdvance, gather_fresh};
+use super::roster::Roster;
 use super::seam::Io;
 use super::topic_log::{SharedFrame, first_after};
 use super::topics::{LocalTopic, LocalTopics, RoundLength};
@@ -53,7 +52,7 @@ impl Worker {
             looks -= kept_looks;
             for &topic in self.topics.rounds(length) {
                 let local = self.topics.get(topic);
-                let cursor = fill_batch(&mut batch, parts, &self.topics, local, &mut self.conns, &mut looks);
+                let cursor = fill_batch(&mut batch, parts, &self.topics, local, &mut self.roster, &mut looks);
                 progress.push(RoundProgress { topic, cursor });
                 if cursor < local.subscribers.len() || !batch.has_room(parts) {
                     break;
@@ -81,7 +80,7 @@ fn fill_batch<'a>(
     parts: usize,
     topics: &'a LocalTopics,
     topic: &'a LocalTopic,
-    conns: &mut Slab<Conn>,
+    roster: &mut Roster,
     looks: &mut usize,
 ) -> usize {
     let mut shared = SharedSlices::default();
@@ -93,7 +92,7 @@ fn fill_batch<'a>(
         let slot = topic.subscribers[cursor];
         cursor += 1;
         left -= 1;
-        let conn = &mut conns[slot as usize];
+        let conn = roster.conn_mut(slot);
         let in_batch = conn.is_in_batch();
         let ConnState::Streaming(stream) = &mut conn.state else {
             unreachable!("only streams are in topics' lists");

@@ -9,7 +9,7 @@ use super::node::{Node, TickSettings};
 use super::output::mark_live;
 use super::seam::{CloseMode, Io, ReadResult};
 use super::topics::LocalTopics;
-use super::worker::{ConnToken, Worker};
+use super::worker::Worker;
 use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{KIB, RETRY_JITTER_PERCENT, SUBSCRIBE_STEPS_PER_REQUEST};
 use crate::base::settings::{SlowPolicy, UrlProfile};
@@ -82,13 +82,13 @@ impl Worker {
         let half = node.ticks.heartbeat / 2;
         let wait = half + self.prng.below(u64::from(half) + 1) as Tick;
         let due = tick.saturating_add(wait).max(tick + 1).min(stream.end_due);
-        let conn = &mut self.conns[slot as usize];
+        let conn = self.roster.conn_mut(slot);
         conn.state = ConnState::Streaming(stream);
         if subscribe.prime {
             conn.prime();
         }
-        self.wheel.arm(slot, due);
-        self.queue_write(slot);
+        self.roster.arm(slot, due);
+        self.roster.queue_write(slot);
         self.counters().subscribers(1);
         self.counters().count(Count::Subscribed);
         self.trace_stream(slot);
@@ -142,9 +142,9 @@ impl Worker {
         mark_live(&mut stream, self.counters());
         self.counters().subscribers(-1);
         for place in stream.places() {
-            let conns = &mut self.conns;
+            let roster = &mut self.roster;
             let (hub, last) = self.topics.remove_subscriber(place.topic, place.index, |slot, index| {
-                if let ConnState::Streaming(moved) = &mut conns[slot as usize].state {
+                if let Some(moved) = roster.stream_mut(slot) {
                     moved.place_mut(place.topic).index = index;
                 }
             });
@@ -159,16 +159,18 @@ impl Worker {
         match read {
             ReadResult::Bytes(bytes) => {
                 let most = self.scratch.len();
-                let ConnState::Streaming(stream) = &mut self.conns[slot as usize].state else { return bytes };
+                let ConnState::Streaming(stream) = &mut self.roster.conn_mut(slot).state else {
+                    return bytes;
+                };
                 stream.upstream = stream.upstream.saturating_add(bytes.div_ceil(UPSTREAM_UNIT_BYTES) as u16);
                 if usize::from(stream.upstream) > UPSTREAM_BYTES_MAX / UPSTREAM_UNIT_BYTES {
                     self.close(io, slot, CloseMode::Reset, CloseReason::Upstream);
                 } else {
-                    self.queue_read_again(slot, bytes, most);
+                    self.roster.queue_read_again(slot, bytes, most);
                 }
                 return bytes;
             }
-            ReadResult::Empty => self.conns[slot as usize].clear_ended(),
+            ReadResult::Empty => self.roster.conn_mut(slot).clear_ended(),
             ReadResult::End => self.close(io, slot, CloseMode::Orderly, CloseReason::Peer),
             ReadResult::Broken => self.close(io, slot, CloseMode::Reset, CloseReason::Reset),
             ReadResult::TimedOut => self.close_timed_out(io, slot),
@@ -178,7 +180,7 @@ impl Worker {
 
     /// Closes a connection that the kernel has given up on. A subscriber there was slow: it took nothing.
     pub(super) fn close_timed_out(&mut self, io: &mut impl Io, slot: u32) {
-        let why = match &self.conns[slot as usize].state {
+        let why = match &self.roster.conn(slot).state {
             ConnState::Streaming(_) => CloseReason::SlowUnacknowledged,
             ConnState::Idle | ConnState::Requesting(_) => CloseReason::Reset,
         };
@@ -189,7 +191,7 @@ impl Worker {
     pub(super) fn handle_stream_timer(&mut self, io: &mut impl Io, slot: u32) {
         let tick = self.now.tick();
         let ticks = self.node.ticks;
-        let conn = &mut self.conns[slot as usize];
+        let conn = self.roster.conn_mut(slot);
         let full = conn.is_full();
         let ConnState::Streaming(stream) = &mut conn.state else { return };
         let ending = stream.is_ending();
@@ -208,9 +210,9 @@ impl Worker {
         if !full && stream.is_live() && tick >= stream.last_write.saturating_add(silence) {
             queue_heartbeat(conn, self.now.wall_ms, tick);
             self.counters().count(Count::Heartbeats);
-            self.queue_write(slot);
+            self.roster.queue_write(slot);
         }
-        let ConnState::Streaming(stream) = &self.conns[slot as usize].state else { return };
+        let ConnState::Streaming(stream) = &self.roster.conn(slot).state else { return };
         let next = if stalled {
             tick.saturating_add(ticks.heartbeat)
         } else if full {
@@ -220,21 +222,21 @@ impl Worker {
             due - due % ticks.together
         };
         let ends = if ending { Tick::MAX } else { stream.end_due };
-        self.wheel.arm(slot, next.max(tick + 1).min(ends));
+        self.roster.arm(slot, next.max(tick + 1).min(ends));
     }
 
     /// Ends a stream after a whole frame, with a time to come back; later, if it still has frames to get. The
     /// operator does not wait for one that is behind.
     pub(super) fn end_stream(&mut self, slot: u32) {
         let tick = self.now.tick();
-        let ConnState::Streaming(stream) = &self.conns[slot as usize].state else { return };
+        let ConnState::Streaming(stream) = &self.roster.conn(slot).state else { return };
         let patient =
             self.drain.is_some() || tick < stream.end_due.saturating_add(ticks_of_ms(END_PATIENCE_MS));
         let mail_waits = self.topics.has_rounds() || !self.inbox.frames.is_empty();
         let by_operator = stream.is_ended_by_operator();
         let owed = mail_waits || !(stream.is_live() || by_operator);
         if patient && owed {
-            self.wheel.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
+            self.roster.arm(slot, tick.saturating_add(ticks_of_ms(END_RETRY_MS)));
         } else {
             self.queue_stream_end(slot);
         }
@@ -244,7 +246,7 @@ impl Worker {
     pub(super) fn queue_stream_end(&mut self, slot: u32) {
         let tick = self.now.tick();
         let retry_ms = self.draw_retry_ms();
-        let conn = &mut self.conns[slot as usize];
+        let conn = self.roster.conn_mut(slot);
         let full = conn.is_full();
         let owes_id = conn.take_owed_id();
         let ConnState::Streaming(stream) = &mut conn.state else { return };
@@ -265,13 +267,8 @@ impl Worker {
             stream.last_write = tick;
         }
         let due = stream.last_write.saturating_add(write_patience(stream, &self.node.ticks));
-        self.wheel.arm(slot, due.max(tick + 1));
-        self.queue_write(slot);
-    }
-
-    /// Token of the present owner of a slot.
-    pub(super) fn token(&self, slot: u32) -> ConnToken {
-        ConnToken::new(slot, self.conns[slot as usize].generation)
+        self.roster.arm(slot, due.max(tick + 1));
+        self.roster.queue_write(slot);
     }
 }
 

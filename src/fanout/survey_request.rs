@@ -52,11 +52,11 @@ impl Worker {
 
     /// Begins the answer to `DELETE /connections/{id}`.
     pub(super) fn ask_end(&mut self, slot: u32, context: ReplyContext<'_>, id: ConnectionId) -> RequestFlow {
-        if id == self.connection_id(slot, &self.conns[slot as usize]) {
+        if id == self.connection_id(slot, self.roster.conn(slot)) {
             // The request's own connection: answered first.
             let flow =
                 self.answer(slot, ReplyContext { keep_alive: false, ..context }, reply::append_no_content);
-            self.exchange_mut(slot).after = AfterAnswer::Linger(CloseReason::Operator);
+            self.roster.exchange_mut(slot).after = AfterAnswer::Linger(CloseReason::Operator);
             return flow;
         }
         if id.worker as usize >= self.node.workers() {
@@ -79,24 +79,24 @@ impl Worker {
         let survey = send_survey(&self.node, question, Some(self.asker(slot)), mask);
         self.mailed |= mask;
         let context = context.without_origin();
-        self.exchange_mut(slot).phase = ExchangePhase::Awaiting(Awaited::Survey(Box::new(
+        self.roster.exchange_mut(slot).phase = ExchangePhase::Awaiting(Awaited::Survey(Box::new(
             PendingSurvey::new(survey, goal, context, place),
         )));
-        self.set_deadline(slot, self.now.tick().saturating_add(ticks_of_ms(SURVEY_FIND_MS)));
+        self.roster.arm(slot, self.now.tick().saturating_add(ticks_of_ms(SURVEY_FIND_MS)));
         RequestFlow::Await(0)
     }
 
     /// Names a connection to the workers that answer it later.
     pub(super) fn asker(&self, slot: u32) -> Asker {
-        Asker { worker: self.index, token: self.token(slot) }
+        Asker { worker: self.index, token: self.roster.token(slot) }
     }
 
     /// Answers a connection whose survey is complete, if it still waits for this one.
     pub(super) fn answer_completed_survey(&mut self, token: ConnToken, survey: &Arc<Survey>) {
-        if !self.owns(token) {
+        if !self.roster.owns(token) {
             return;
         }
-        let ConnState::Requesting(exchange) = &self.conns[token.slot() as usize].state else { return };
+        let ConnState::Requesting(exchange) = &self.roster.conn(token.slot()).state else { return };
         if let ExchangePhase::Awaiting(Awaited::Survey(pending)) = &exchange.phase
             && Arc::ptr_eq(&pending.survey, survey)
         {
@@ -106,7 +106,7 @@ impl Worker {
 
     /// Answers with the findings so far: the survey is complete, or its deadline has passed.
     pub(super) fn finish_survey(&mut self, slot: u32) {
-        let exchange = self.exchange_mut(slot);
+        let exchange = self.roster.exchange_mut(slot);
         let ExchangePhase::Awaiting(Awaited::Survey(pending)) =
             std::mem::replace(&mut exchange.phase, ExchangePhase::Head)
         else {
@@ -166,8 +166,8 @@ impl Worker {
         self.mailed |= mask;
         std::mem::replace(&mut pending.survey, survey).abandon();
         pending.goal = SurveyGoal::Describe(page);
-        self.exchange_mut(slot).phase = ExchangePhase::Awaiting(Awaited::Survey(pending));
-        self.set_deadline(slot, self.now.tick().saturating_add(ticks_of_ms(SURVEY_TELL_MS)));
+        self.roster.exchange_mut(slot).phase = ExchangePhase::Awaiting(Awaited::Survey(pending));
+        self.roster.arm(slot, self.now.tick().saturating_add(ticks_of_ms(SURVEY_TELL_MS)));
     }
 
     fn answer_end(

@@ -111,13 +111,13 @@ impl Worker {
         let mut hub: Option<HubGuard<'_>> = None;
         let mut looks = 0;
         while looks < SURVEY_LOOKS_PER_TURN {
-            if *cursor >= self.conns.capacity() {
+            if *cursor >= self.roster.slots() {
                 return true;
             }
             let slot = *cursor as u32;
             *cursor += 1;
             looks += 1;
-            let Some(conn) = self.conns.get(slot as usize) else { continue };
+            let Some(conn) = self.roster.find(slot) else { continue };
             if filter.listener.is_some_and(|kind| kind != conn.listener) {
                 continue;
             }
@@ -169,7 +169,7 @@ impl Worker {
 
     /// Whether a connection's user agent, one of its topics or its address holds a text.
     fn names_hold(&self, io: &mut impl Io, slot: u32, conn: &Conn, search: &SearchText) -> bool {
-        if self.agents.text(conn.agent).is_some_and(|agent| search.is_in(agent)) {
+        if self.roster.user_agent(conn).is_some_and(|agent| search.is_in(agent)) {
             return true;
         }
         if let ConnState::Streaming(stream) = &conn.state {
@@ -213,7 +213,7 @@ impl Worker {
             *cursor += 1;
             looks += 1;
             let token = ConnToken::new(id.slot, id.generation);
-            if id.worker as usize != self.index || !self.owns(token) {
+            if id.worker as usize != self.index || !self.roster.owns(token) {
                 continue;
             }
             looks += 2 * KERNEL_LOOKS;
@@ -223,11 +223,11 @@ impl Worker {
     }
 
     fn connection_row(&self, io: &mut impl Io, id: ConnectionId) -> ConnectionRow {
-        let conn = &self.conns[id.slot as usize];
+        let conn = self.roster.conn(id.slot);
         let mut row = ConnectionRow {
             id,
             address: io.peer_address(id.slot),
-            user_agent: self.agents.text(conn.agent).map(Box::from),
+            user_agent: self.roster.user_agent(conn).map(Box::from),
             topics: Vec::new(),
             topics_more: 0,
             age_ms: self.age_ms(conn),
@@ -276,10 +276,10 @@ impl Worker {
     /// Ends a connection. A stream is first sent all output on its way, and a time to come back; any other
     /// connection ends at once. Returns whether there was such a connection.
     fn end_by_operator(&mut self, io: &mut impl Io, id: ConnectionId) -> bool {
-        if !self.owns(ConnToken::new(id.slot, id.generation)) {
+        if !self.roster.owns(ConnToken::new(id.slot, id.generation)) {
             return false;
         }
-        let ConnState::Streaming(stream) = &mut self.conns[id.slot as usize].state else {
+        let ConnState::Streaming(stream) = &mut self.roster.conn_mut(id.slot).state else {
             self.close(io, id.slot, CloseMode::Orderly, CloseReason::Operator);
             return true;
         };

@@ -88,19 +88,19 @@ impl Worker {
         }
         let upload = PublishUpload { kind, body: Vec::new(), framing, charged, http11, keep_alive };
         let due = self.now.tick().saturating_add(self.node.ticks.body);
-        let exchange = self.exchange_mut(slot);
+        let exchange = self.roster.exchange_mut(slot);
         exchange.phase = ExchangePhase::Body(Box::new(upload));
         if head.expect_continue && rest.is_empty() {
             exchange.out.extend_from_slice(reply::CONTINUE);
         }
-        self.set_deadline(slot, due);
+        self.roster.arm(slot, due);
         self.take_body_bytes(slot, rest)
     }
 
     /// Hurries the rest of a request that has begun to arrive: its first part is acknowledged at once, and a
     /// peer whose body is longer than one read may send more ahead.
     pub(super) fn hurry_rest(&self, io: &mut impl Io, slot: u32) {
-        let state = self.conns.get(slot as usize).map(|conn| &conn.state);
+        let state = self.roster.find(slot).map(|conn| &conn.state);
         let Some(ConnState::Requesting(exchange)) = state else { return };
         match &exchange.phase {
             ExchangePhase::Head if !exchange.input.is_empty() => io.acknowledge(slot),
@@ -123,7 +123,7 @@ impl Worker {
                 self.handle_input(slot, &bytes[taken..]);
                 self.queue_answers(slot);
             }
-            RequestFlow::Await(taken) => self.exchange_mut(slot).input.keep(&bytes[taken..]),
+            RequestFlow::Await(taken) => self.roster.exchange_mut(slot).input.keep(&bytes[taken..]),
             RequestFlow::AwaitBody | RequestFlow::Done => {}
         }
     }
@@ -131,7 +131,7 @@ impl Worker {
     /// Feeds the body, and publishes and answers when it is whole.
     fn take_body_bytes(&mut self, slot: u32, bytes: &[u8]) -> RequestFlow {
         let node = std::sync::Arc::clone(&self.node);
-        let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else {
+        let ConnState::Requesting(exchange) = &mut self.roster.conn_mut(slot).state else {
             return RequestFlow::Done;
         };
         let ExchangePhase::Body(upload) = &mut exchange.phase else { return RequestFlow::Done };
@@ -168,7 +168,7 @@ impl Worker {
     /// Refuses a body that is still to come: nothing is published during a drain, and its publisher should
     /// hear that now.
     pub(super) fn refuse_upload(&mut self, slot: u32) {
-        let ConnState::Requesting(exchange) = &mut self.conns[slot as usize].state else { return };
+        let ConnState::Requesting(exchange) = &mut self.roster.conn_mut(slot).state else { return };
         let ExchangePhase::Body(upload) = &exchange.phase else { return };
         let context =
             ReplyContext { http11: upload.http11, keep_alive: false, head_only: false, origin: None };

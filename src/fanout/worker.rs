@@ -1,4 +1,4 @@
-//! One worker: its connections, its topics, its timers, and the order of work in a turn.
+//! One worker: its topics, and the order of work in a turn.
 //!
 //! ```text
 //! turn: control → some reads → wakes of others → mail → one batch of own output → one batch of the rounds
@@ -7,15 +7,13 @@
 //!
 //! Every step has a budget, and that of the reads is small while a round runs: a health check, a publish or a
 //! newcomer waits for one batch and never for a whole broadcast, and a crowd of newcomers costs each batch of
-//! existing subscribers a few reads. This file owns the queues between the steps and the life of a
-//! connection; the steps are in `rounds`, `http`, `upload`, `stream` and `output`.
+//! existing subscribers a few reads. The connections are in `roster`; the steps are in `rounds`, `http`,
+//! `upload`, `stream` and `output`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use slab::Slab;
 
 pub use super::conn::ConnToken;
 use super::conn::{Conn, ConnState};
@@ -23,19 +21,18 @@ use super::conn_trace::ConnTrace;
 use super::drain_window::{DrainWindow, drain_ends_within_ms};
 use super::exchange::ExchangePhase;
 use super::hash::SeededHash;
-use super::lanes::{LaneQueues, ReadLane, WriteLane};
+use super::lanes::ReadLane;
 use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
 use super::node::Node;
+use super::roster::{Arrival, Roster};
 use super::seam::{CloseMode, Io};
 use super::survey_progress::SurveyWalk;
 use super::topics::LocalTopics;
-use super::user_agents::UserAgents;
-use super::wheel::TimerWheel;
 use crate::base::counters::{CloseReason, Count, Counters, TurnStep};
 use crate::base::limits::{
     BATCH_SENDS_MAX, DRAIN_IDLE_MS, FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN,
-    READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN, REFUSALS_AT_ONCE_MAX, REQUESTS_PER_TURN,
-    SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
+    READ_BYTES_PER_TURN, READS_BESIDE_ROUNDS, READS_PER_TURN, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS,
+    TIMERS_PER_TURN,
 };
 use crate::base::prng::Prng;
 use crate::base::settings::ListenerKind;
@@ -96,37 +93,22 @@ pub struct Worker {
     pub(super) inbox: MailboxReceiver,
     pub(super) prng: Prng,
     pub(super) now: Now,
-    pub(super) conns: Slab<Conn>,
+    pub(super) roster: Roster,
     pub(super) topics: LocalTopics,
-    pub(super) wheel: TimerWheel,
-    /// Connections with bytes of their own to send, or frames to read from the log.
-    /// Replays that have much to read are in the second lane.
-    pub(super) write_queue: LaneQueues<WriteLane>,
-    /// Connections whose socket may have bytes. The operator's are in the first lane: a publisher does not
-    /// stand behind a crowd of newcomers, nor they behind many publishers.
-    read_queue: LaneQueues<ReadLane>,
     pub(super) scratch: Vec<u8>,
     /// Workers that were sent mail since the last wake, a bit each.
     pub(super) mailed: u64,
     pub(super) drain_requested: bool,
     pub(super) drain: Option<DrainWindow>,
     pub(super) stopping: bool,
-    generation: u32,
     due: Vec<u32>,
-    /// Client addresses by slot; only when there is a cap for each.
-    addresses: Vec<Option<IpAddr>>,
     /// Requests handled and events published in this turn.
     pub(super) requests_taken: usize,
-    /// Connections that are only here to be refused.
-    refusals: usize,
-    /// Connections of the operator's listener.
-    pub(super) control_connections: usize,
     /// Tick in which it last looked for idle ones among them.
     pub(super) evicted_at: Tick,
     sweep_at_ms: u64,
     /// Surveys that it takes part in, each a slice in turn.
     pub(super) walks: VecDeque<SurveyWalk>,
-    pub(super) agents: UserAgents,
     /// Whether a stream read the log in the last turn.
     pub(super) log_read: bool,
     /// For tables whose keys clients choose.
@@ -148,27 +130,19 @@ impl Worker {
             inbox,
             prng: Prng::new(seed),
             now: Now { mono_ms: 0, mono_us: 0, wall_ms: 0 },
-            conns: Slab::new(),
+            roster: Roster::new(hash.clone()),
             topics: LocalTopics::new(hash.clone()),
-            wheel: TimerWheel::new(0),
-            write_queue: LaneQueues::default(),
-            read_queue: LaneQueues::default(),
             scratch: vec![0; SCRATCH_BYTES],
             mailed: 0,
             drain_requested: false,
             drain: None,
             stopping: false,
-            generation: 0,
             due: Vec::new(),
-            addresses: Vec::new(),
             requests_taken: 0,
-            refusals: 0,
-            control_connections: 0,
             evicted_at: Tick::MAX,
             sweep_at_ms: 0,
             walks: VecDeque::new(),
             log_read: false,
-            agents: UserAgents::new(hash.clone()),
             hash,
             tracing: false,
             peer_addresses: BTreeMap::new(),
@@ -181,41 +155,21 @@ impl Worker {
     pub fn open(&mut self, now: Now, listener: ListenerKind, peer: Option<IpAddr>) -> Option<ConnToken> {
         self.now = now;
         self.counters().count(Count::Accepted);
-        let taken = match listener {
-            // The operator's own connections are not limited.
-            ListenerKind::Control => Ok(None),
-            ListenerKind::Public => self.node.connections.try_take(peer),
-        };
-        let (over, counted) = match taken {
-            Ok(counted) => (None, counted),
-            Err(limit) => (Some(limit), None),
-        };
-        if over.is_some() && self.refusals >= REFUSALS_AT_ONCE_MAX {
+        let ticks = &self.node.ticks;
+        let arrival =
+            Arrival { listener, peer, tick: now.tick(), head_wait: ticks.head, refusal_wait: ticks.refusal };
+        let Some(token) = self.roster.open(&self.node.connections, &arrival) else {
             self.counters().close(CloseReason::Refused);
             return None;
-        }
-        self.refusals += usize::from(over.is_some());
-        self.control_connections += usize::from(listener == ListenerKind::Control);
-        self.generation = self.generation.wrapping_add(1);
-        let wait = if over.is_none() { self.node.ticks.head } else { self.node.ticks.refusal };
-        let due = now.tick().saturating_add(wait);
-        let slot = self.conns.insert(Conn::new(self.generation, now.tick(), listener, over)) as u32;
-        self.wheel.arm(slot, due);
+        };
         self.counters().connections(1);
-        if let Some(peer) = counted {
-            if self.addresses.len() <= slot as usize {
-                self.addresses.resize(slot as usize + 1, None);
-            }
-            self.addresses[slot as usize] = Some(peer);
-        }
-        self.queue_read(slot);
-        self.trace_opened(slot, peer);
-        Some(ConnToken::new(slot, self.generation))
+        self.trace_opened(token.slot(), peer);
+        Some(token)
     }
 
     /// Gives a connection's slot back: the driver could not register its socket and has dropped it.
     pub fn register_failed(&mut self, token: ConnToken) {
-        if self.owns(token) {
+        if self.roster.owns(token) {
             self.counters().count(Count::RegisterErrors);
             self.release_connection(token.slot(), CloseReason::Host);
         }
@@ -223,19 +177,19 @@ impl Worker {
 
     /// Queues a connection for its reads and writes of the next turn. Stale tokens are ignored.
     pub fn note_readiness(&mut self, token: ConnToken, readiness: PollReadiness) {
-        if !self.owns(token) {
+        if !self.roster.owns(token) {
             return;
         }
         let slot = token.slot();
-        let conn = &mut self.conns[slot as usize];
+        let conn = self.roster.conn_mut(slot);
         if readiness.ended {
             conn.mark_ended();
         }
         if readiness.writable && conn.mark_writable() {
-            self.queue_write(slot);
+            self.roster.queue_write(slot);
         }
         if readiness.readable || readiness.ended {
-            self.queue_read(slot);
+            self.roster.queue_read(slot);
         }
     }
 
@@ -247,11 +201,11 @@ impl Worker {
         self.read_ready(io);
         // Now and not at the end of the turn: they need not wait for this worker's own subscribers.
         self.wake_mailed(io);
-        self.count_exhausted(TurnStep::Reads, !self.read_queue.is_empty());
+        self.count_exhausted(TurnStep::Reads, self.roster.has_reads());
         self.take_mail();
         self.count_exhausted(TurnStep::Mail, !self.inbox.frames.is_empty());
         self.write_own_output(io);
-        self.count_exhausted(TurnStep::Output, !self.write_queue.is_empty());
+        self.count_exhausted(TurnStep::Output, self.roster.queued_writes() > 0);
         self.send_rounds(io);
         self.count_exhausted(TurnStep::Rounds, self.topics.has_rounds());
         let timers_left = self.expire_timers(io);
@@ -303,7 +257,7 @@ impl Worker {
 
     /// Number of connections, streams among them.
     pub fn connections(&self) -> usize {
-        self.conns.len()
+        self.roster.len()
     }
 
     /// Streams that lag, counted one by one: for checks that the gauge never drifts.
@@ -312,7 +266,7 @@ impl Worker {
             ConnState::Streaming(stream) => stream.is_lagging(),
             ConnState::Idle | ConnState::Requesting(_) => false,
         };
-        self.conns.iter().filter(|(_, conn)| lags(conn)).count()
+        self.roster.iter().filter(|(_, conn)| lags(conn)).count()
     }
 
     /// Its counters; the worker is their only writer.
@@ -323,12 +277,12 @@ impl Worker {
     fn has_work(&self) -> bool {
         let inbox = &self.inbox;
         let mail = !inbox.frames.is_empty() || !inbox.control.is_empty() || !inbox.settlements.is_empty();
-        let output = self.topics.has_rounds() || !self.write_queue.is_empty();
-        mail || output || !self.read_queue.is_empty() || !self.walks.is_empty()
+        let output = self.topics.has_rounds() || self.roster.queued_writes() > 0;
+        mail || output || self.roster.has_reads() || !self.walks.is_empty()
     }
 
     fn due_in_ms(&self) -> Option<u64> {
-        let timer = self.wheel.next_due().map(|tick| u64::from(tick) * TICK_MS);
+        let timer = self.roster.wheel().next_due().map(|tick| u64::from(tick) * TICK_MS);
         let sweep = (self.index == 0).then_some(self.sweep_at_ms);
         let drain = self.drain.map(|drain| u64::from(drain.deadline) * TICK_MS);
         let due = [timer, sweep, drain].into_iter().flatten().min()?;
@@ -387,29 +341,26 @@ impl Worker {
                 0 => [ReadLane::Control, ReadLane::Public],
                 _ => [ReadLane::Public, ReadLane::Control],
             };
-            let Some((token, _)) = self.read_queue.pop(&lanes) else { return };
-            if self.owns(token) {
-                self.conns[token.slot() as usize].leave_read_queue();
-                bytes += self.read_connection(io, token.slot());
-            }
+            let Some(slot) = self.roster.next_read(&lanes) else { return };
+            bytes += self.read_connection(io, slot);
         }
     }
 
     fn expire_timers(&mut self, io: &mut impl Io) -> bool {
         let mut due = std::mem::take(&mut self.due);
-        let more = self.wheel.expire(self.now.tick(), TIMERS_PER_TURN, &mut due);
+        let more = self.roster.expire(self.now.tick(), TIMERS_PER_TURN, &mut due);
         for slot in due.drain(..) {
             self.handle_timer(io, slot);
         }
         self.due = due;
-        let lag_ms = u64::from(self.wheel.lag(self.now.tick())) * TICK_MS;
+        let lag_ms = u64::from(self.roster.wheel().lag(self.now.tick())) * TICK_MS;
         self.counters().wheel_lag_ms.store(lag_ms, Ordering::Relaxed);
         more
     }
 
     /// Acts on a timer. Streams decide whether anything is really due; requests are late.
     fn handle_timer(&mut self, io: &mut impl Io, slot: u32) {
-        match &self.conns[slot as usize].state {
+        match &self.roster.conn(slot).state {
             ConnState::Streaming(_) => self.handle_stream_timer(io, slot),
             ConnState::Idle => {
                 let why = if self.drain.is_some() { CloseReason::Drain } else { CloseReason::Idle };
@@ -428,16 +379,16 @@ impl Worker {
         let idle_until = self.now.tick().saturating_add(ticks_of_ms(DRAIN_IDLE_MS));
         let deadline = self.now.tick().saturating_add(ticks_of_ms(drain_ms));
         self.drain = Some(DrainWindow { deadline, idle_until });
-        for slot in self.all_slots() {
-            match &mut self.conns[slot as usize].state {
+        for slot in self.roster.used_slots() {
+            match &mut self.roster.conn_mut(slot).state {
                 ConnState::Streaming(stream) => {
                     let wait = self.prng.below(ends_within_ms + 1);
                     stream.end_due = self.now.tick().saturating_add(ticks_of_ms(wait));
                     let ends = stream.end_due;
-                    self.wheel.arm(slot, ends);
+                    self.roster.arm(slot, ends);
                 }
                 // A request may be under way, and its sender could not tell whether it was handled.
-                ConnState::Idle => self.wheel.arm(slot, idle_until),
+                ConnState::Idle => self.roster.arm(slot, idle_until),
                 ConnState::Requesting(_) => self.refuse_upload(slot),
             }
         }
@@ -454,13 +405,13 @@ impl Worker {
             ConnState::Requesting(_) | ConnState::Streaming(_) => true,
         };
         let over = self.stopping || self.now.tick() >= deadline;
-        if !over && self.conns.iter().any(|(_, conn)| in_use(conn)) {
+        if !over && self.roster.iter().any(|(_, conn)| in_use(conn)) {
             return false;
         }
         if !self.stopping {
             self.end_remaining(io);
         }
-        for slot in self.all_slots() {
+        for slot in self.roster.used_slots() {
             self.close(io, slot, CloseMode::Orderly, CloseReason::Drain);
         }
         self.stopping = true;
@@ -471,55 +422,11 @@ impl Worker {
     /// it at once. Frames that a stream had still to read it gets where it comes back.
     fn end_remaining(&mut self, io: &mut impl Io) {
         self.finish_all_tickets();
-        for slot in self.all_slots() {
+        for slot in self.roster.used_slots() {
             self.queue_stream_end(slot);
         }
-        for _ in 0..=self.write_queue.len() / BATCH_SENDS_MAX {
+        for _ in 0..=self.roster.queued_writes() / BATCH_SENDS_MAX {
             self.write_own_output(io);
-        }
-    }
-
-    pub(super) fn all_slots(&self) -> Vec<u32> {
-        self.conns.iter().map(|(slot, _)| slot as u32).collect()
-    }
-
-    /// Whether the token's connection is still the slot's owner.
-    pub(super) fn owns(&self, token: ConnToken) -> bool {
-        let conn = self.conns.get(token.slot() as usize);
-        conn.is_some_and(|conn| conn.generation == token.generation())
-    }
-
-    /// Queues a connection to be read.
-    pub(super) fn queue_read(&mut self, slot: u32) {
-        let conn = &mut self.conns[slot as usize];
-        if conn.enter_read_queue() {
-            let lane = match conn.listener {
-                ListenerKind::Control => ReadLane::Control,
-                ListenerKind::Public => ReadLane::Public,
-            };
-            self.read_queue.push(lane, ConnToken::new(slot, conn.generation));
-        }
-    }
-
-    /// Queues another read after one of `bytes` of at most `most`, if more may wait and no readiness will
-    /// tell.
-    pub(super) fn queue_read_again(&mut self, slot: u32, bytes: usize, most: usize) {
-        let ended = self.conns.get(slot as usize).is_some_and(Conn::has_ended);
-        if ended || (bytes == most && self.conns.contains(slot as usize)) {
-            self.queue_read(slot);
-        }
-    }
-
-    /// Queues a connection with short output.
-    pub(super) fn queue_write(&mut self, slot: u32) {
-        self.queue_output(slot, WriteLane::Short);
-    }
-
-    /// Queues a connection in a lane of the write queue, unless its socket is known to be full.
-    pub(super) fn queue_output(&mut self, slot: u32, lane: WriteLane) {
-        let conn = &mut self.conns[slot as usize];
-        if conn.enter_write_queue() {
-            self.write_queue.push(lane, ConnToken::new(slot, conn.generation));
         }
     }
 
@@ -532,20 +439,11 @@ impl Worker {
 
     /// Gives back everything a connection holds but its socket.
     fn release_connection(&mut self, slot: u32, why: CloseReason) {
-        self.wheel.disarm(slot);
-        let conn = self.conns.remove(slot as usize);
-        self.agents.release(conn.agent);
+        let conn = self.roster.release(&self.node.connections, slot);
         self.counters().close(why);
         self.counters().connections(-1);
         let age = self.now.tick().saturating_sub(conn.opened);
         self.counters().duration.add(u64::from(age) * TICK_MS, 1);
-        self.control_connections -= usize::from(conn.listener == ListenerKind::Control);
-        let counted = self.addresses.get_mut(slot as usize).and_then(Option::take);
-        if conn.over_limit().is_some() {
-            self.refusals -= 1;
-        } else if conn.listener == ListenerKind::Public {
-            self.node.connections.release(counted);
-        }
         match conn.state {
             ConnState::Idle => {}
             ConnState::Requesting(exchange) => {
