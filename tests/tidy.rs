@@ -17,6 +17,8 @@ mod lexer;
 mod links;
 #[path = "tidy/names.rs"]
 mod names;
+#[path = "tidy/parts.rs"]
+mod parts;
 #[path = "tidy/prose.rs"]
 mod prose;
 #[path = "tidy/rules.rs"]
@@ -57,6 +59,24 @@ fn the_layers_form_no_circle() {
 #[test]
 fn the_files_of_the_core_form_no_circle() {
     assert_eq!(circles::find("fanout", &tree::texts()), None);
+}
+
+#[test]
+fn the_worker_keeps_its_fields_and_its_methods_to_one_file() {
+    let core = tree::texts().into_iter().filter(|(path, _)| path.starts_with("src/fanout/"));
+    let core: Vec<Source> = core.map(|(path, text)| Source::new(&path, &text)).collect();
+    let homes: Vec<&str> = core
+        .iter()
+        .filter(|source| parts::has_methods(source, "Worker"))
+        .map(|source| source.path.as_str())
+        .collect();
+    assert_eq!(
+        homes,
+        ["src/fanout/worker.rs"],
+        "the parts do the work: functions over the state they change"
+    );
+    let visible: Vec<&str> = core.iter().flat_map(|source| parts::visible_fields(source, "Worker")).collect();
+    assert_eq!(visible, [""; 0], "fields that other files see");
 }
 
 #[test]

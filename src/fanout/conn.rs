@@ -51,6 +51,7 @@ use super::pending_output::PendingOutput;
 pub use super::token::ConnToken;
 use super::topic_log::SharedFrame;
 use super::user_agents::NO_USER_AGENT;
+use crate::base::counters::Counters;
 use crate::base::id::EventId;
 use crate::base::settings::ListenerKind;
 use crate::base::time::Tick;
@@ -385,6 +386,16 @@ impl Stream {
     pub(crate) fn mark_passed_by(&mut self) {
         debug_assert!(self.is_lagging(), "only a slow stream leaves out superseded frames");
         self.mode.0 |= mode::PASSED_BY;
+    }
+
+    /// Ends the lag and the replay of a stream that is live again or ends, and counts both.
+    pub(crate) fn mark_live(&mut self, counters: &Counters) {
+        if self.stop_lagging() {
+            counters.lagging(-1);
+        }
+        if std::mem::take(&mut self.replaying) {
+            counters.replay.add(u64::from(self.replayed), 1);
+        }
     }
 
     /// Whether its next catching up ends a replay or a lag.

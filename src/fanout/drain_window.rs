@@ -1,7 +1,28 @@
-//! The time that a drain takes: the window of the whole, and the part of it in which streams end.
+//! The drain or stop of one worker as data: the window of the whole, and the part of it in which streams end.
 
 use crate::base::limits::DRAIN_STREAMS_FULL;
 use crate::base::time::Tick;
+
+/// How far a worker is with its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shutdown {
+    /// The drain in progress.
+    pub(super) window: Option<DrainWindow>,
+    /// Everything ends now, or has ended.
+    pub(super) stopping: bool,
+}
+
+impl Shutdown {
+    /// Whether the worker drains: it has told its streams when to end.
+    pub(super) fn is_draining(self) -> bool {
+        self.window.is_some()
+    }
+
+    /// Tick in which connections that are left are cut; none while nothing ends.
+    pub(super) fn deadline(self) -> Option<Tick> {
+        self.window.map(|window| window.deadline).or(self.stopping.then_some(0))
+    }
+}
 
 /// A drain in progress.
 #[derive(Clone, Copy, Debug)]

@@ -12,11 +12,12 @@ use super::batch::{PlannedSend, SendBatch};
 use super::conn::{ConnState, Stream, SubscriberPlace};
 use super::delivery_age::DeliveryAges;
 use super::log_read::{StreamAdvance, gather_fresh};
+use super::outcomes::apply_outcomes;
 use super::roster::Roster;
 use super::seam::Io;
 use super::topic_log::{SharedFrame, first_after};
 use super::topics::{LocalTopic, LocalTopics, RoundLength};
-use super::worker::Worker;
+use super::turn_context::TurnContext;
 use crate::base::id::EventId;
 use crate::base::limits::{LOOKS_PER_BATCH, SEND_FRAMES_MAX};
 
@@ -36,40 +37,42 @@ struct RoundProgress {
     cursor: usize,
 }
 
-impl Worker {
-    /// Sends one batch of the rounds.
-    pub(super) fn send_rounds(&mut self, io: &mut impl Io) {
-        if !self.topics.has_rounds() {
-            return;
-        }
-        let mut batch = SendBatch::default();
-        let mut progress = Vec::new();
-        let mut looks = LOOKS_PER_BATCH;
-        for length in [RoundLength::Short, RoundLength::Long] {
-            // Short rounds go first, and leave half to the long ones.
-            let shared = length == RoundLength::Short && !self.topics.rounds(RoundLength::Long).is_empty();
-            let (parts, kept_looks) = if shared { (2, LOOKS_PER_BATCH / 2) } else { (1, 0) };
-            looks -= kept_looks;
-            for &topic in self.topics.rounds(length) {
-                let local = self.topics.get(topic);
-                let cursor = fill_batch(&mut batch, parts, &self.topics, local, &mut self.roster, &mut looks);
-                progress.push(RoundProgress { topic, cursor });
-                if cursor < local.subscribers.len() || !batch.has_room(parts) {
-                    break;
-                }
-            }
-            looks += kept_looks;
-        }
-        let counters = self.node.counters(self.index);
-        let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(io, &counters.delivery_each) };
-        let now_us = io.mono_us();
-        let mut ages = DeliveryAges::new(&counters.delivery_last, now_us);
-        for RoundProgress { topic, cursor } in progress {
-            self.topics.advance_round(topic, cursor, |frame| ages.add(frame.at_us(), 1));
-        }
-        drop(ages);
-        self.apply_outcomes(io, outcomes, now_us);
+/// Sends one batch of the rounds.
+pub(super) fn send_rounds(
+    roster: &mut Roster,
+    topics: &mut LocalTopics,
+    turn: &mut TurnContext<'_, impl Io>,
+) {
+    if !topics.has_rounds() {
+        return;
     }
+    let mut batch = SendBatch::default();
+    let mut progress = Vec::new();
+    let mut looks = LOOKS_PER_BATCH;
+    for length in [RoundLength::Short, RoundLength::Long] {
+        // Short rounds go first, and leave half to the long ones.
+        let shared = length == RoundLength::Short && !topics.rounds(RoundLength::Long).is_empty();
+        let (parts, kept_looks) = if shared { (2, LOOKS_PER_BATCH / 2) } else { (1, 0) };
+        looks -= kept_looks;
+        for &topic in topics.rounds(length) {
+            let local = topics.get(topic);
+            let cursor = fill_batch(&mut batch, parts, topics, local, roster, &mut looks);
+            progress.push(RoundProgress { topic, cursor });
+            if cursor < local.subscribers.len() || !batch.has_room(parts) {
+                break;
+            }
+        }
+        looks += kept_looks;
+    }
+    let counters = turn.counters();
+    let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(turn.io, &counters.delivery_each) };
+    let now_us = turn.io.mono_us();
+    let mut ages = DeliveryAges::new(&counters.delivery_last, now_us);
+    for RoundProgress { topic, cursor } in progress {
+        topics.advance_round(topic, cursor, |frame| ages.add(frame.at_us(), 1));
+    }
+    drop(ages);
+    apply_outcomes(roster, topics, turn, outcomes, now_us);
 }
 
 /// Adds sends for a topic's unserved subscribers while this part of the batch has room and `looks` are left.

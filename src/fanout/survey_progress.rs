@@ -12,12 +12,19 @@ use crate::base::survey::{ConnectionSort, TopicRow, TopicSort};
 #[derive(Debug)]
 pub(super) struct SurveyWalk {
     pub(super) survey: Arc<Survey>,
+    /// How far it is.
+    pub(super) place: WalkPlace,
+    /// Findings so far.
+    pub(super) seen: WalkFindings,
+}
+
+/// How far a walk is.
+#[derive(Debug, Default)]
+pub(super) struct WalkPlace {
     /// Next slot, topic or place in the question.
     pub(super) cursor: usize,
     /// Number of connections or topics seen.
     pub(super) total: u64,
-    /// Findings so far.
-    pub(super) seen: WalkFindings,
 }
 
 /// Findings of a walk so far, by its question.

@@ -3,19 +3,20 @@
 //! A body that came in one piece with its head is never copied. Any other is charged to the node's budget:
 //! by its announced length before it is read, or piece by piece when chunked.
 
+use super::answers::{RequestFlow, answer_problem, refuse};
 use super::awaited::AnswerForm;
 use super::conn::ConnState;
 use super::exchange::{ExchangePhase, PublishUpload, UploadFraming, UploadKind};
 use super::fingerprint::Fingerprint;
-use super::http::RequestFlow;
 use super::hub::{Acceptance, NewEvent};
 use super::idempotency::IdempotencyKey;
+use super::joining::BENCH_TOPIC;
+use super::publish_answer::{answer_published, await_ticket, count_published};
 use super::reply_context::ReplyContext;
+use super::roster::Roster;
 use super::seam::Io;
-use super::stream::BENCH_TOPIC;
-use super::worker::Worker;
+use super::turn_context::TurnContext;
 use crate::base::counters::{Count, RefusalReason};
-use crate::base::limits::HEAD_READ_BYTES;
 use crate::wire::batch;
 use crate::wire::body::ChunkedDecoder;
 use crate::wire::frame::Draft;
@@ -47,198 +48,162 @@ enum UploadProgress {
     NoRoom,
 }
 
-impl Worker {
-    /// Begins a publish: publishes at once if the body is here, otherwise admits or refuses it.
-    pub(super) fn begin_upload(
-        &mut self,
-        slot: u32,
-        head: &Head<'_>,
-        request: Request,
-        rest: &[u8],
-    ) -> RequestFlow {
-        let kind = match request {
-            Request::Publish(publish) => UploadKind::Publish(publish),
-            Request::Batch(batch) => UploadKind::Batch(batch),
-            _ => UploadKind::Broadcast,
-        };
-        // The benchmark's contract ends the connection after a broadcast.
-        let (http11, keep_alive) = (head.http11, head.keep_alive && !matches!(kind, UploadKind::Broadcast));
-        let context = ReplyContext { http11, keep_alive, head_only: false, origin: None };
-        if self.node.is_draining() {
-            return self.refuse(slot, ReplyContext { keep_alive: false, ..context }, RefusalReason::Draining);
-        }
-        let framing = match head.body {
-            BodyLength::Chunked => UploadFraming::Chunked(ChunkedDecoder::new()),
-            BodyLength::Bytes(length) => UploadFraming::Bytes(length as usize),
-            BodyLength::None => UploadFraming::Bytes(0),
-        };
-        let mut charged = 0;
-        if let UploadFraming::Bytes(length) = framing {
-            if rest.len() >= length {
-                return self.publish_body(slot, context, &kind, &rest[..length]).after_body(length);
-            }
-            if !self.node.bodies.try_take(length) {
-                return self.refuse(
-                    slot,
-                    ReplyContext { keep_alive: false, ..context },
-                    RefusalReason::Bodies,
-                );
-            }
-            charged = length;
-        }
-        let upload = PublishUpload { kind, body: Vec::new(), framing, charged, http11, keep_alive };
-        let due = self.now.tick().saturating_add(self.node.ticks.body);
-        let exchange = self.roster.exchange_mut(slot);
-        exchange.phase = ExchangePhase::Body(Box::new(upload));
-        if head.expect_continue && rest.is_empty() {
-            exchange.out.extend_from_slice(reply::CONTINUE);
-        }
-        self.roster.arm(slot, due);
-        self.take_body_bytes(slot, rest)
+/// Begins a publish: publishes at once if the body is here, otherwise admits or refuses it.
+pub(super) fn begin_upload(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    head: &Head<'_>,
+    request: Request,
+    rest: &[u8],
+) -> RequestFlow {
+    let kind = match request {
+        Request::Publish(publish) => UploadKind::Publish(publish),
+        Request::Batch(batch) => UploadKind::Batch(batch),
+        _ => UploadKind::Broadcast,
+    };
+    // The benchmark's contract ends the connection after a broadcast.
+    let (http11, keep_alive) = (head.http11, head.keep_alive && !matches!(kind, UploadKind::Broadcast));
+    let context = ReplyContext { http11, keep_alive, head_only: false, origin: None };
+    let last = ReplyContext { keep_alive: false, ..context };
+    if turn.node.is_draining() {
+        return refuse(roster, turn, slot, last, RefusalReason::Draining);
     }
-
-    /// Hurries the rest of a request that has begun to arrive: its first part is acknowledged at once, and a
-    /// peer whose body is longer than one read may send more ahead.
-    pub(super) fn hurry_rest(&self, io: &mut impl Io, slot: u32) {
-        let state = self.roster.find(slot).map(|conn| &conn.state);
-        let Some(ConnState::Requesting(exchange)) = state else { return };
-        match &exchange.phase {
-            ExchangePhase::Head if !exchange.input.is_empty() => io.acknowledge(slot),
-            ExchangePhase::Body(upload) => {
-                // First, so that the acknowledgement tells the larger window.
-                if upload.may_exceed(HEAD_READ_BYTES) {
-                    io.expect_body(slot);
-                }
-                io.acknowledge(slot);
-            }
-            ExchangePhase::Lingering(linger) if linger.is_long() => io.expect_body(slot),
-            _ => {}
+    let framing = match head.body {
+        BodyLength::Chunked => UploadFraming::Chunked(ChunkedDecoder::new()),
+        BodyLength::Bytes(length) => UploadFraming::Bytes(length as usize),
+        BodyLength::None => UploadFraming::Bytes(0),
+    };
+    let mut charged = 0;
+    if let UploadFraming::Bytes(length) = framing {
+        if rest.len() >= length {
+            return publish_body(roster, turn, slot, context, &kind, &rest[..length]).after_body(length);
         }
-    }
-
-    /// Takes in bytes of a body that came after its head.
-    pub(super) fn feed_upload(&mut self, slot: u32, bytes: &[u8]) {
-        match self.take_body_bytes(slot, bytes) {
-            RequestFlow::Answered(taken) => {
-                self.handle_input(slot, &bytes[taken..]);
-                self.queue_answers(slot);
-            }
-            RequestFlow::Await(taken) => self.roster.exchange_mut(slot).input.keep(&bytes[taken..]),
-            RequestFlow::AwaitBody | RequestFlow::Done => {}
+        if !turn.node.bodies.try_take(length) {
+            return refuse(roster, turn, slot, last, RefusalReason::Bodies);
         }
+        charged = length;
     }
+    let upload = PublishUpload { kind, body: Vec::new(), framing, charged, http11, keep_alive };
+    let exchange = roster.exchange_mut(slot);
+    exchange.phase = ExchangePhase::Body(Box::new(upload));
+    if head.expect_continue && rest.is_empty() {
+        exchange.out.extend_from_slice(reply::CONTINUE);
+    }
+    roster.arm(slot, turn.tick_after(turn.node.ticks.body));
+    take_body_bytes(roster, turn, slot, rest)
+}
 
-    /// Feeds the body, and publishes and answers when it is whole.
-    fn take_body_bytes(&mut self, slot: u32, bytes: &[u8]) -> RequestFlow {
-        let node = std::sync::Arc::clone(&self.node);
-        let ConnState::Requesting(exchange) = &mut self.roster.conn_mut(slot).state else {
-            return RequestFlow::Done;
-        };
-        let ExchangePhase::Body(upload) = &mut exchange.phase else { return RequestFlow::Done };
-        let bytes_max = node.settings.publish_bytes_max;
-        let fed = upload.feed(bytes, bytes_max, |more| node.bodies.try_take(more));
-        if matches!(fed, UploadProgress::More) {
-            return RequestFlow::AwaitBody;
+/// Feeds the body, and publishes and answers when it is whole.
+pub(super) fn take_body_bytes(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    bytes: &[u8],
+) -> RequestFlow {
+    let node = turn.node;
+    let ConnState::Requesting(exchange) = &mut roster.conn_mut(slot).state else {
+        return RequestFlow::Done;
+    };
+    let ExchangePhase::Body(upload) = &mut exchange.phase else { return RequestFlow::Done };
+    let bytes_max = node.settings.publish_bytes_max;
+    let fed = upload.feed(bytes, bytes_max, |more| node.bodies.try_take(more));
+    if matches!(fed, UploadProgress::More) {
+        return RequestFlow::AwaitBody;
+    }
+    node.bodies.release(upload.charged);
+    let context =
+        ReplyContext { http11: upload.http11, keep_alive: upload.keep_alive, head_only: false, origin: None };
+    let last = ReplyContext { keep_alive: false, ..context };
+    let ExchangePhase::Body(upload) = std::mem::replace(&mut exchange.phase, ExchangePhase::Head) else {
+        return RequestFlow::Done;
+    };
+    match fed {
+        UploadProgress::Whole(left) => publish_body(roster, turn, slot, context, &upload.kind, &upload.body)
+            .after_body(bytes.len() - left),
+        UploadProgress::Bad(problem) => {
+            turn.counters().count(Count::RequestsBad);
+            answer_problem(roster, turn, slot, last, &problem)
         }
-        node.bodies.release(upload.charged);
-        let context = ReplyContext {
-            http11: upload.http11,
-            keep_alive: upload.keep_alive,
-            head_only: false,
-            origin: None,
-        };
-        let ExchangePhase::Body(upload) = std::mem::replace(&mut exchange.phase, ExchangePhase::Head) else {
-            return RequestFlow::Done;
-        };
-        match fed {
-            UploadProgress::Whole(left) => {
-                self.publish_body(slot, context, &upload.kind, &upload.body).after_body(bytes.len() - left)
-            }
-            UploadProgress::Bad(problem) => {
-                self.counters().count(Count::RequestsBad);
-                self.answer_problem(slot, ReplyContext { keep_alive: false, ..context }, &problem)
-            }
-            UploadProgress::NoRoom => {
-                self.refuse(slot, ReplyContext { keep_alive: false, ..context }, RefusalReason::Bodies)
-            }
-            UploadProgress::More => RequestFlow::AwaitBody,
-        }
+        UploadProgress::NoRoom => refuse(roster, turn, slot, last, RefusalReason::Bodies),
+        UploadProgress::More => RequestFlow::AwaitBody,
     }
+}
 
-    /// Refuses a body that is still to come: nothing is published during a drain, and its publisher should
-    /// hear that now.
-    pub(super) fn refuse_upload(&mut self, slot: u32) {
-        let ConnState::Requesting(exchange) = &mut self.roster.conn_mut(slot).state else { return };
-        let ExchangePhase::Body(upload) = &exchange.phase else { return };
-        let context =
-            ReplyContext { http11: upload.http11, keep_alive: false, head_only: false, origin: None };
-        self.node.bodies.release(upload.charged);
-        exchange.phase = ExchangePhase::Head;
-        self.refuse(slot, context, RefusalReason::Draining);
-    }
+/// Refuses a body that is still to come: nothing is published during a drain, and its publisher should
+/// hear that now.
+pub(super) fn refuse_upload(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) {
+    let ConnState::Requesting(exchange) = &mut roster.conn_mut(slot).state else { return };
+    let ExchangePhase::Body(upload) = &exchange.phase else { return };
+    let context = ReplyContext { http11: upload.http11, keep_alive: false, head_only: false, origin: None };
+    turn.node.bodies.release(upload.charged);
+    exchange.phase = ExchangePhase::Head;
+    refuse(roster, turn, slot, context, RefusalReason::Draining);
+}
 
-    /// Publishes a whole body and appends the answer.
-    fn publish_body(
-        &mut self,
-        slot: u32,
-        context: ReplyContext<'_>,
-        kind: &UploadKind,
-        body: &[u8],
-    ) -> RequestFlow {
-        let ParsedBody { events, warning } = match self.parse_events(kind, body) {
+/// Publishes a whole body and appends the answer.
+fn publish_body(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    context: ReplyContext<'_>,
+    kind: &UploadKind,
+    body: &[u8],
+) -> RequestFlow {
+    let ParsedBody { events, warning } =
+        match parse_events(kind, body, turn.node.settings.topics_per_connection_max) {
             Ok(parsed) => parsed,
             Err(problem) => {
-                self.counters().count(Count::RequestsBad);
-                return self.answer_problem(slot, context, &problem);
+                turn.counters().count(Count::RequestsBad);
+                return answer_problem(roster, turn, slot, context, &problem);
             }
         };
-        let key = kind.idempotency_key(body);
-        let form = match kind {
-            UploadKind::Publish(_) => AnswerForm::Single { warning },
-            UploadKind::Batch(_) => AnswerForm::Batch { warning },
-            UploadKind::Broadcast => AnswerForm::Broadcast,
-        };
-        match self.node.hub.publish(events, key, self.asker(slot), self.now) {
-            Ok(Acceptance::Now(outcome)) => {
-                self.mailed |= outcome.mailed;
-                self.count_published(&outcome);
-                self.requests_taken += if outcome.repeated { 0 } else { outcome.receipt.events as usize };
-                self.answer_published(slot, context, form, outcome)
+    let key = kind.idempotency_key(body);
+    let form = match kind {
+        UploadKind::Publish(_) => AnswerForm::Single { warning },
+        UploadKind::Batch(_) => AnswerForm::Batch { warning },
+        UploadKind::Broadcast => AnswerForm::Broadcast,
+    };
+    match turn.node.hub.publish(events, key, turn.asker(roster.token(slot)), turn.now) {
+        Ok(Acceptance::Now(outcome)) => {
+            turn.carried.note_mailed(outcome.mailed);
+            count_published(turn.counters(), &outcome);
+            let events = if outcome.repeated { 0 } else { outcome.receipt.events as usize };
+            turn.carried.count_requests(events);
+            answer_published(roster, turn, slot, context, form, outcome)
+        }
+        Ok(Acceptance::Later(number)) => await_ticket(roster, turn, slot, context, form, number),
+        Err(why) => {
+            if why == RefusalReason::Overload {
+                turn.carried.note_mailed(turn.node.hub.request_shedding(turn.now));
             }
-            Ok(Acceptance::Later(number)) => self.await_ticket(slot, context, form, number),
-            Err(why) => {
-                if why == RefusalReason::Overload {
-                    self.mailed |= self.node.hub.request_shedding(self.now);
-                }
-                self.refuse(slot, context, why)
-            }
+            refuse(roster, turn, slot, context, why)
         }
     }
+}
 
-    /// Reads the events of a body.
-    fn parse_events(&self, kind: &UploadKind, body: &[u8]) -> Result<ParsedBody, Problem> {
-        let text = || std::str::from_utf8(body).map_err(|_| Problem::NotUtf8);
-        match kind {
-            UploadKind::Publish(publish) => {
-                let draft =
-                    Draft::new(publish.event.as_deref(), publish.retry_ms, text()?, publish.key.clone());
-                let warning = publish.event.as_deref().and_then(rules::warn_of_event).map(str::to_owned);
-                Ok(ParsedBody { events: vec![NewEvent { topics: publish.topics.clone(), draft }], warning })
-            }
-            UploadKind::Broadcast => {
-                let draft = Draft::unnumbered(None, text()?);
-                let events = vec![NewEvent { topics: vec![BENCH_TOPIC.into()], draft }];
-                Ok(ParsedBody { events, warning: None })
-            }
-            UploadKind::Batch(_) => {
-                let posts = batch::parse(body, self.node.settings.topics_per_connection_max)?;
-                let warning = batch::warn_of_events(&posts);
-                let new_event = |post: batch::BatchEvent| NewEvent {
-                    draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key),
-                    topics: post.topics,
-                };
-                Ok(ParsedBody { events: posts.into_iter().map(new_event).collect(), warning })
-            }
+/// Reads the events of a body, each on at most `topics_max` topics.
+fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize) -> Result<ParsedBody, Problem> {
+    let text = || std::str::from_utf8(body).map_err(|_| Problem::NotUtf8);
+    match kind {
+        UploadKind::Publish(publish) => {
+            let draft = Draft::new(publish.event.as_deref(), publish.retry_ms, text()?, publish.key.clone());
+            let warning = publish.event.as_deref().and_then(rules::warn_of_event).map(str::to_owned);
+            Ok(ParsedBody { events: vec![NewEvent { topics: publish.topics.clone(), draft }], warning })
+        }
+        UploadKind::Broadcast => {
+            let draft = Draft::unnumbered(None, text()?);
+            let events = vec![NewEvent { topics: vec![BENCH_TOPIC.into()], draft }];
+            Ok(ParsedBody { events, warning: None })
+        }
+        UploadKind::Batch(_) => {
+            let posts = batch::parse(body, topics_max)?;
+            let warning = batch::warn_of_events(&posts);
+            let new_event = |post: batch::BatchEvent| NewEvent {
+                draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key),
+                topics: post.topics,
+            };
+            Ok(ParsedBody { events: posts.into_iter().map(new_event).collect(), warning })
         }
     }
 }
@@ -267,7 +232,7 @@ impl UploadKind {
 
 impl PublishUpload {
     /// Whether more than `bytes` may be to come.
-    fn may_exceed(&self, bytes: usize) -> bool {
+    pub(super) fn may_exceed(&self, bytes: usize) -> bool {
         match self.framing {
             UploadFraming::Bytes(length) => length - self.body.len() > bytes,
             UploadFraming::Chunked(_) => true,

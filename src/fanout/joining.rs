@@ -1,0 +1,139 @@
+//! A subscription becomes a stream: it joins its topics, and its first bytes are made.
+
+use super::conn::{ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
+use super::conn_tracing::trace_stream;
+use super::hub::SubscribeOutcome;
+use super::roster::Roster;
+use super::seam::Io;
+use super::topics::LocalTopics;
+use super::turn_context::TurnContext;
+use crate::base::counters::{Count, RefusalReason};
+use crate::base::limits::SUBSCRIBE_STEPS_PER_REQUEST;
+use crate::base::time::Tick;
+use crate::wire::gap::{TopicGap, append_gap_events};
+use crate::wire::reply;
+use crate::wire::request::{StreamStart, SubscribeRequest};
+
+/// Per cent by which a stream's longest life differs from the setting.
+const LIFE_JITTER_PERCENT: u64 = 10;
+
+/// A subscription about to become a stream.
+pub(super) struct StreamOpening {
+    /// Bytes that precede the stream: earlier answers, the head, the greeting.
+    pub(crate) bytes: Vec<u8>,
+    /// Topics, filter and place to start from.
+    pub(crate) subscribe: SubscribeRequest,
+}
+
+/// Turns a connection with a request into a stream. Refused: the connection is as it was.
+pub(super) fn begin_stream(
+    roster: &mut Roster,
+    topics: &mut LocalTopics,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    opening: StreamOpening,
+) -> Result<(), RefusalReason> {
+    let StreamOpening { bytes, subscribe } = opening;
+    let node = turn.node;
+    let joined = node.hub.subscribe(turn.index, &subscribe.topics, &subscribe.start, turn.now)?;
+    turn.carried.count_requests(joined.steps / SUBSCRIBE_STEPS_PER_REQUEST);
+    let places: Vec<SubscriberPlace> = joined
+        .topics
+        .iter()
+        .map(|&hub| {
+            let (topic, index) = topics.add_subscriber(hub, slot, joined.head);
+            SubscriberPlace { topic, index }
+        })
+        .collect();
+    let plain = places.len() == 1 && subscribe.events.is_empty();
+    let selection = (!plain).then(|| {
+        let names = subscribe.events.clone().into_boxed_slice();
+        let reported_floors = joined.reported_floors.clone().into_boxed_slice();
+        Box::new(StreamSelection { places: places.clone().into_boxed_slice(), reported_floors, names })
+    });
+    let tick = turn.tick();
+    let mut stream = Stream {
+        position: joined.position,
+        pending: None,
+        selection,
+        place: places[0],
+        last_write: tick,
+        end_due: draw_end_due(turn, joined.life_ms),
+        upstream: 0,
+        mode: StreamMode::joining(subscribe.chunked, subscribe.clock),
+        replaying: subscribe.start != StreamStart::Now,
+        replayed: 0,
+    };
+    write_greeting(turn, &mut stream, bytes, &subscribe, &joined);
+    let half = node.ticks.heartbeat / 2;
+    let wait = half + turn.carried.draw_below(u64::from(half) + 1) as Tick;
+    let due = tick.saturating_add(wait).max(tick + 1).min(stream.end_due);
+    let conn = roster.conn_mut(slot);
+    conn.state = ConnState::Streaming(stream);
+    if subscribe.prime {
+        conn.prime();
+    }
+    roster.arm(slot, due);
+    roster.queue_write(slot);
+    turn.counters().subscribers(1);
+    turn.counters().count(Count::Subscribed);
+    trace_stream(roster, topics, turn, slot);
+    Ok(())
+}
+
+fn write_greeting(
+    turn: &TurnContext<'_, impl Io>,
+    stream: &mut Stream,
+    bytes: Vec<u8>,
+    subscribe: &SubscribeRequest,
+    joined: &SubscribeOutcome,
+) {
+    let chunked = stream.chunked();
+    let own = stream.own_output_mut();
+    *own = bytes;
+    if subscribe.clock {
+        reply::append_clock_event(own, chunked, turn.now.wall_ms);
+    }
+    let after = match &subscribe.start {
+        StreamStart::After(id) => Some(id.to_string()),
+        StreamStart::Unknown(text) => Some(text.clone()),
+        StreamStart::Now | StreamStart::Newest(_) => None,
+    };
+    if let Some(after) = after {
+        turn.counters().count(Count::Resumed);
+        turn.counters().add(Count::Gaps, joined.gaps.len() as u64);
+        let gap = |&(nth, oldest): &(usize, _)| TopicGap { topic: &subscribe.topics[nth], oldest };
+        let mut gaps: Vec<TopicGap<'_>> = joined.gaps.iter().map(gap).collect();
+        append_gap_events(own, chunked, &after, joined.gap_reason, &mut gaps);
+    }
+    if subscribe.prime {
+        reply::append_position(own, chunked, joined.position);
+    }
+}
+
+fn draw_end_due(turn: &mut TurnContext<'_, impl Io>, life_ms: u64) -> Tick {
+    match life_ms {
+        0 => Tick::MAX,
+        life_ms => {
+            let life_ms = turn.carried.draw_near(life_ms, LIFE_JITTER_PERCENT);
+            turn.tick_after_ms(life_ms)
+        }
+    }
+}
+
+/// A topic name that no client can subscribe to: names have no control characters.
+pub(super) const BENCH_TOPIC: &str = "\u{1}broadcast";
+
+/// The subscription of the broadcast-benchmark profile.
+pub(super) fn bench_subscription(chunked: bool) -> SubscribeRequest {
+    SubscribeRequest {
+        topics: vec![BENCH_TOPIC.into()],
+        events: Vec::new(),
+        start: StreamStart::Now,
+        clock: false,
+        buffered: false,
+        chunked,
+        event_source: false,
+        prime: false,
+    }
+}
