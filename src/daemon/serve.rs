@@ -176,6 +176,14 @@ enum ServeState {
     },
 }
 
+/// Origin of a drain.
+enum DrainOrigin {
+    /// A signal, by its name.
+    Signal(&'static str),
+    /// `POST /drain`. The first signal after it lets the drain go on.
+    Request,
+}
+
 /// The state of the main thread after the start.
 struct MainThread {
     node: Arc<Node>,
@@ -195,7 +203,7 @@ impl MainThread {
     fn run_until_ended(mut self, inputs: &SettingInputs) -> ExitCode {
         loop {
             match self.server.notices().recv_timeout(Duration::from_millis(SIGNAL_POLL_MS)) {
-                Ok(WorkerNotice::DrainRequested) => self.begin_drain("request", false),
+                Ok(WorkerNotice::DrainRequested) => self.begin_drain(DrainOrigin::Request),
                 Ok(WorkerNotice::Finished(_)) => self.workers_left = self.workers_left.saturating_sub(1),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => self.workers_left = 0,
@@ -219,7 +227,9 @@ impl MainThread {
 
     fn act_on_signal(&mut self, asked: SignalAction, inputs: &SettingInputs) {
         match (asked, self.state) {
-            (SignalAction::End { name, .. }, ServeState::Serving) => self.begin_drain(name, true),
+            (SignalAction::End { name, .. }, ServeState::Serving) => {
+                self.begin_drain(DrainOrigin::Signal(name))
+            }
             (SignalAction::End { name, .. }, ServeState::Draining { deadline, signalled: false }) => {
                 info!("event=drain_goes_on reason={name}");
                 self.state = ServeState::Draining { deadline, signalled: true };
@@ -266,10 +276,14 @@ impl MainThread {
         }
     }
 
-    fn begin_drain(&mut self, reason: &str, signalled: bool) {
+    fn begin_drain(&mut self, origin: DrainOrigin) {
         if !matches!(self.state, ServeState::Serving) {
             return;
         }
+        let (reason, signalled) = match origin {
+            DrainOrigin::Signal(name) => (name, true),
+            DrainOrigin::Request => ("request", false),
+        };
         let streams = self.node.totals().subscribers_open;
         // After Ctrl-C a drain should not look like a hang.
         let hint = if streams > 0 { " hint=\"a second signal stops at once\"" } else { "" };
