@@ -80,7 +80,9 @@ subcommand() {
 
 for part in "$@"; do
     case "$part" in
-        blackbox) debian curl=curl ps=procps strace=strace openssl=openssl shellcheck=shellcheck ss=iproute2 ;;
+        blackbox)
+            debian curl=curl ps=procps strace=strace openssl=openssl shellcheck=shellcheck ss=iproute2
+            ;;
         clients) clients ;;
         library) library ;;
         proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy \
