@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::delivery_age::DeliveryAges;
 use super::seam::{Io, SendOp, SendResult};
-use super::topic_log::SharedFrame;
+use super::shared_frame::SharedFrame;
 use crate::base::histogram::AtomicHistogram;
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};

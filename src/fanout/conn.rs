@@ -48,8 +48,8 @@ use std::borrow::Cow;
 
 use super::exchange::HttpExchange;
 use super::pending_output::PendingOutput;
+use super::shared_frame::SharedFrame;
 pub use super::token::ConnToken;
-use super::topic_log::SharedFrame;
 use super::user_agents::NO_USER_AGENT;
 use crate::base::counters::Counters;
 use crate::base::id::EventId;

@@ -43,7 +43,9 @@ pub use super::idempotency::PublishReceipt;
 use super::idempotency::{IdempotencyKey, IdempotencyTable};
 use super::journals::{Journals, share_journal};
 use super::mail::{self, ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
-use super::topic_log::{FrameMeter, SharedFrame, TopicLog, TopicRef, Topics};
+use super::shared_frame::{FrameMeter, SharedFrame, TopicRef, Topics};
+use super::topic_lists::TopicLists;
+use super::topic_log::{LogView, TopicLog};
 use crate::base::counters::RefusalReason;
 use crate::base::histogram::Distribution;
 use crate::base::id::EventId;
@@ -107,6 +109,8 @@ pub struct HubState {
     incarnation: u32,
     /// Every event that some topic keeps, once.
     journals: Journals,
+    topic_lists: TopicLists,
+    meter: Arc<FrameMeter>,
     classes: HubClasses,
     /// Memory of the keys that topics know the newest event of.
     key_bytes: usize,
@@ -139,6 +143,7 @@ impl Hub {
         let hash = SeededHash::new(seed);
         let keys_max = settings.idempotency_keys_max;
         let table = ClassTable::new(settings);
+        let meter = Arc::<FrameMeter>::default();
         let inner = HubState {
             head: start,
             start,
@@ -148,6 +153,8 @@ impl Hub {
             subscriptions: 0,
             incarnation: 0,
             journals: Journals::new(table.slots()),
+            topic_lists: TopicLists::new(hash.clone()),
+            meter: Arc::clone(&meter),
             classes: HubClasses::new(table),
             key_bytes: 0,
             lingering: VecDeque::new(),
@@ -158,7 +165,7 @@ impl Hub {
             bounds: HubBounds { topics_max: settings.topics_max, bytes: settings.history_bytes_max },
         };
         let (holds, desk) = (HoldMeter::new(), OrderDesk::new(ORDER_BYTES_MAX));
-        Hub { inner: Mutex::new(inner), mailboxes, meter: Arc::default(), holds, desk }
+        Hub { inner: Mutex::new(inner), mailboxes, meter, holds, desk }
     }
 
     /// The lock, for several reads in one go.
@@ -220,7 +227,7 @@ impl Hub {
     fn commit_event(&self, inner: &mut HubState, id: EventId, event: NewEvent, now: Now) -> (u64, u64) {
         assert!(id > inner.head, "ids rise");
         inner.head = id;
-        let kept = inner.keep(event, id, &self.meter, now.mono_us as i64);
+        let kept = inner.keep(event, id, now.mono_us as i64);
         inner.count_published(kept.topics());
         let (mut interested, mut subscribers) = (0, 0);
         for topic in kept.topics() {
@@ -404,8 +411,9 @@ impl Hub {
             unpublished_topics: inner.topics.len() - inner.published_topics,
             subscriptions: inner.subscriptions,
             frames: inner.journals.events(),
-            bytes: inner.journals.bytes() + inner.key_bytes,
-            alive_bytes: self.meter.bytes(),
+            bytes: inner.history_bytes(),
+            list_bytes: self.meter.list_bytes(),
+            alive_bytes: self.meter.bytes() + self.meter.list_bytes(),
             idempotency_keys: inner.idempotency.len(),
         }
     }
@@ -455,13 +463,7 @@ impl HubState {
 
     /// Seals an event that was published at `at_us`, and puts it into the journal and the logs of its topics;
     /// `trim` must follow.
-    fn keep(
-        &mut self,
-        event: NewEvent,
-        id: EventId,
-        meter: &Arc<FrameMeter>,
-        at_us: i64,
-    ) -> Arc<SharedFrame> {
+    fn keep(&mut self, event: NewEvent, id: EventId, at_us: i64) -> Arc<SharedFrame> {
         let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
             self.mark_published(index);
@@ -470,19 +472,28 @@ impl HubState {
         let topics: Vec<TopicRef> = event.topics.iter().map(|name| topic_ref(name)).collect();
         let frame = event.draft.seal(id);
         let sequence = self.journals.next_sequence(self.journal_class(&topics));
-        let kept = SharedFrame::new(frame, meter, at_us, Topics::new(&topics), sequence);
+        let several = match topics[..] {
+            [only] => Topics::One(only),
+            _ => Topics::Many(self.topic_lists.share(&topics, &self.meter)),
+        };
+        let kept = SharedFrame::new(frame, &self.meter, at_us, several, sequence);
         kept.enter_logs(topics.len() as u32);
         for topic in &topics {
             let HubTopic { log, class, mixed, .. } = &mut self.topics[topic.index];
             let policy = self.classes.table().settings(*class).slow_policy;
             let by_key = (policy == SlowPolicy::Latest).then_some(&self.key_hash);
             let before = log.key_bytes();
-            *mixed = log.frames().back().is_some_and(|newest| *mixed || !share_journal(newest, &kept));
-            log.append(Arc::clone(&kept), by_key);
+            *mixed = log.newest_sequence().is_some_and(|newest| *mixed || !share_journal(newest, sequence));
+            log.append(&kept, by_key);
             self.key_bytes += log.key_bytes() - before;
         }
         self.journals.push(Arc::clone(&kept));
         kept
+    }
+
+    /// Bytes of memory of all that is kept.
+    fn history_bytes(&self) -> usize {
+        self.journals.bytes() + self.key_bytes + self.meter.list_bytes()
     }
 
     fn topic(&self, index: u32) -> &HubTopic {
@@ -496,7 +507,7 @@ impl HubState {
 
     /// The oldest kept id of a topic.
     pub(crate) fn oldest(&self, index: u32) -> Option<EventId> {
-        self.topic(index).log.oldest()
+        self.log(index).oldest()
     }
 
     /// The name of a topic.
@@ -505,8 +516,8 @@ impl HubState {
     }
 
     /// The log of a topic.
-    pub(crate) fn log(&self, index: u32) -> &TopicLog {
-        &self.topic(index).log
+    pub(crate) fn log(&self, index: u32) -> LogView<'_> {
+        LogView::new(&self.topic(index).log, &self.journals)
     }
 }
 

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::topic_log::SharedFrame;
+use super::shared_frame::SharedFrame;
 
 /// Events of one chunk. Few, because a single event that is kept for long holds all slots of its chunk.
 const CHUNK_EVENTS: u64 = 64;
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::base::id::EventId;
     use crate::base::prng::Prng;
-    use crate::fanout::topic_log::{FrameMeter, Topics};
+    use crate::fanout::shared_frame::{FrameMeter, Topics};
     use crate::wire::frame::Draft;
     use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::class_table::ClassSlot;
 use super::journal::Journal;
-use super::topic_log::SharedFrame;
+use super::shared_frame::SharedFrame;
 
 /// Bits of a sequence number below those that tell the journal: a million events a second for two thousand
 /// years.
@@ -27,9 +27,9 @@ fn index_of(sequence: u64) -> usize {
     (sequence >> NUMBER_BITS) as usize
 }
 
-/// Whether two events are in one journal.
-pub(crate) fn share_journal(a: &SharedFrame, b: &SharedFrame) -> bool {
-    index_of(a.sequence()) == index_of(b.sequence())
+/// Whether two sequence numbers are of one journal.
+pub(crate) fn share_journal(a: u64, b: u64) -> bool {
+    index_of(a) == index_of(b)
 }
 
 impl Journals {
@@ -121,7 +121,7 @@ impl Journals {
 mod tests {
     use super::*;
     use crate::base::id::EventId;
-    use crate::fanout::topic_log::{FrameMeter, Topics};
+    use crate::fanout::shared_frame::{FrameMeter, Topics};
     use crate::wire::frame::Draft;
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::conn::{Stream, SubscriberPlace};
 use super::hub::{FollowedTopics, HubState, WalkStep};
 use super::node::Node;
-use super::topic_log::{SharedFrame, first_after};
+use super::shared_frame::{SharedFrame, first_after};
 use super::topics::LocalTopics;
 use crate::base::counters::Count;
 use crate::base::id::EventId;

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
 use super::hub::ticket::OrderSettlement;
+use super::shared_frame::SharedFrame;
 use super::survey::Survey;
 use super::token::ConnToken;
-use super::topic_log::SharedFrame;
 use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX, SURVEY_MAILS_MAX};
 
 /// One item of the ordered mailbox.

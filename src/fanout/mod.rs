@@ -45,6 +45,7 @@ mod rounds;
 pub mod seam;
 mod serve;
 pub(crate) mod sharded_table;
+pub(crate) mod shared_frame;
 #[cfg(test)]
 mod stage_tests;
 mod stream;
@@ -57,6 +58,7 @@ mod survey_row;
 mod survey_walk;
 pub(crate) mod token;
 pub(crate) mod top_k;
+mod topic_lists;
 pub(crate) mod topic_log;
 pub(crate) mod topics;
 mod turn_context;

@@ -16,7 +16,7 @@ use super::log_read::{BEGINNING, LogRead, LogReader, MissedRead, ORDINARY, Strea
 use super::outcomes::{apply_outcomes, finish_or_advance};
 use super::roster::Roster;
 use super::seam::{CloseMode, Io};
-use super::topic_log::SharedFrame;
+use super::shared_frame::SharedFrame;
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use crate::base::counters::CloseReason;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::topic_log::SharedFrame;
+use super::shared_frame::SharedFrame;
 
 /// Bytes on their way to one subscriber alone: the rest of a frame, then bytes of its own.
 #[derive(Debug, Default)]

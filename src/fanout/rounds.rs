@@ -15,7 +15,7 @@ use super::log_read::{StreamAdvance, gather_fresh};
 use super::outcomes::apply_outcomes;
 use super::roster::Roster;
 use super::seam::Io;
-use super::topic_log::{SharedFrame, first_after};
+use super::shared_frame::{SharedFrame, first_after};
 use super::topics::{LocalTopic, LocalTopics, RoundLength};
 use super::turn_context::TurnContext;
 use crate::base::id::EventId;
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::fanout::conn::{StreamMode, StreamSelection};
     use crate::fanout::hash::SeededHash;
-    use crate::fanout::topic_log::{FrameMeter, TopicRef, Topics};
+    use crate::fanout::shared_frame::{FrameMeter, TopicRef, Topics};
     use crate::wire::frame::Draft;
 
     /// Offers fresh frames with these names, ids from 1, to a stream at `position` that wants `b`; the last
@@ -186,7 +186,7 @@ mod tests {
         });
         for (nth, name) in names.iter().enumerate() {
             let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(nth as u64 + 1));
-            let topic = Topics::new(&[refs[usize::from(nth >= names.len() - apart)]]);
+            let topic = Topics::One(refs[usize::from(nth >= names.len() - apart)]);
             topics.deliver(&SharedFrame::new(frame, &meter, 0, topic, 0));
         }
         let selection = StreamSelection {

@@ -1,179 +1,92 @@
 //! A topic's log: the frames that are kept, oldest first, and the floor below which something may be missing.
+//! It has their sequence numbers; the journals hold the frames.
 //!
 //! Knows nothing of subscribers: they are positions that read from here.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use super::hash::SeededHash;
+use super::journals::Journals;
+use super::shared_frame::SharedFrame;
 use crate::base::id::EventId;
 use crate::wire::frame::Frame;
 
-/// Bytes of all frames that are alive anywhere: in logs, mailboxes and half-sent to somebody.
-#[derive(Debug, Default)]
-pub(crate) struct FrameMeter(AtomicUsize);
-
-impl FrameMeter {
-    /// The bytes now.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-}
-
-/// A topic at one time: its index in the hub and the number of its incarnation, which tells it from a later
-/// topic at the same index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TopicRef {
-    /// The hub's index.
-    pub(crate) index: u32,
-    /// Counts the topics that the hub has made; wraps.
-    pub(crate) incarnation: u32,
-}
-
-/// The topics of one event, distinct. One needs no memory of its own.
+/// Sequence numbers of a log's events, oldest first. Four bytes each while they lie close together, as those
+/// of one journal do.
 #[derive(Debug)]
-pub(crate) enum Topics {
-    /// The usual case.
-    One(TopicRef),
-    /// Several, or none.
-    Many(Box<[TopicRef]>),
+enum SequenceRing {
+    Near { base: u64, offsets: VecDeque<u32> },
+    Far(VecDeque<u64>),
 }
 
-impl Topics {
-    /// Takes the topics of an event.
-    pub(crate) fn new(refs: &[TopicRef]) -> Topics {
-        match refs {
-            &[only] => Topics::One(only),
-            several => Topics::Many(several.into()),
-        }
+impl Default for SequenceRing {
+    fn default() -> SequenceRing {
+        SequenceRing::Near { base: 0, offsets: VecDeque::new() }
     }
+}
 
-    /// No topic, for events that only tests look at.
-    #[cfg(test)]
-    pub(crate) fn none() -> Topics {
-        Topics::Many(Box::default())
-    }
-
-    /// Returns them in the order in which the publisher named them.
-    pub(crate) fn as_slice(&self) -> &[TopicRef] {
+impl SequenceRing {
+    fn len(&self) -> usize {
         match self {
-            Topics::One(only) => std::slice::from_ref(only),
-            Topics::Many(several) => several,
+            SequenceRing::Near { offsets, .. } => offsets.len(),
+            SequenceRing::Far(sequences) => sequences.len(),
+        }
+    }
+
+    fn get(&self, nth: usize) -> Option<u64> {
+        match self {
+            SequenceRing::Near { base, offsets } => offsets.get(nth).map(|&offset| base + u64::from(offset)),
+            SequenceRing::Far(sequences) => sequences.get(nth).copied(),
+        }
+    }
+
+    fn push(&mut self, sequence: u64) {
+        if let SequenceRing::Near { base, offsets } = self {
+            if offsets.is_empty() {
+                *base = sequence;
+            }
+            let offset = sequence.checked_sub(*base).and_then(|offset| u32::try_from(offset).ok());
+            if let Some(offset) = offset {
+                return push_tight(offsets, offset);
+            }
+            *self = SequenceRing::Far(offsets.iter().map(|&offset| *base + u64::from(offset)).collect());
+        }
+        if let SequenceRing::Far(sequences) = self {
+            push_tight(sequences, sequence);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<u64> {
+        match self {
+            SequenceRing::Near { base, offsets } => {
+                pop_tight(offsets).map(|offset| *base + u64::from(offset))
+            }
+            SequenceRing::Far(sequences) => pop_tight(sequences),
         }
     }
 }
 
-/// An event that is counted as long as anyone holds it. There is one for all of its topics.
-#[derive(Debug)]
-pub(crate) struct SharedFrame {
-    frame: Frame,
-    meter: Arc<FrameMeter>,
-    topics: Topics,
-    /// Its place in the journal.
-    sequence: u64,
-    /// When it was published, microseconds since the start; negative for an event of an earlier run.
-    at_us: i64,
-    /// Topics whose logs hold it. Changed under the hub's lock only.
-    logs: AtomicU32,
-    /// Rounds that have not offered it to all of their live subscribers: one for each mail, and on the worker
-    /// that takes the mail one for each of its topics there.
-    rounds_left: AtomicU32,
+/// Adds to a ring that grows by a quarter, not by doubling: a log has many places, and most of them stay.
+fn push_tight<T>(ring: &mut VecDeque<T>, entry: T) {
+    if ring.len() == ring.capacity() {
+        ring.reserve_exact(4.max(ring.len() / 4));
+    }
+    ring.push_back(entry);
 }
 
-/// Bytes that each further topic of an event takes: its entry in the event, and its place in that topic's
-/// log, which grows by doubling.
-const TOPIC_BYTES: usize = size_of::<TopicRef>() + 2 * size_of::<Arc<SharedFrame>>();
-
-impl SharedFrame {
-    /// Starts to count `frame`, published to `topics` at `at_us`, in `meter`.
-    pub(crate) fn new(
-        frame: Frame,
-        meter: &Arc<FrameMeter>,
-        at_us: i64,
-        topics: Topics,
-        sequence: u64,
-    ) -> Arc<SharedFrame> {
-        let kept = SharedFrame {
-            frame,
-            meter: Arc::clone(meter),
-            topics,
-            sequence,
-            at_us,
-            logs: AtomicU32::new(0),
-            rounds_left: AtomicU32::new(0),
-        };
-        meter.0.fetch_add(kept.memory_bytes(), Relaxed);
-        Arc::new(kept)
+/// Takes from a ring that gives memory back when half of it is empty.
+fn pop_tight<T>(ring: &mut VecDeque<T>) -> Option<T> {
+    let entry = ring.pop_front()?;
+    if ring.capacity() > 16 && ring.len() < ring.capacity() / 2 {
+        ring.shrink_to(ring.len() + ring.len() / 4);
     }
-
-    /// Bytes of memory that an event of these topics takes beyond its frame.
-    pub(crate) fn topics_bytes(topics: usize) -> usize {
-        topics.saturating_sub(1) * TOPIC_BYTES
-    }
-
-    /// Bytes of memory that it takes, once for all of its topics.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.frame.memory_bytes() + SharedFrame::topics_bytes(self.topics().len())
-    }
-
-    /// Its topics, distinct.
-    pub(crate) fn topics(&self) -> &[TopicRef] {
-        self.topics.as_slice()
-    }
-
-    /// Its place in the journal.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// When it was published, microseconds since the start; 0 for an event of an earlier run.
-    pub(crate) fn at_us(&self) -> u64 {
-        self.at_us.max(0) as u64
-    }
-
-    /// Milliseconds since it was published.
-    pub(crate) fn age_ms(&self, mono_ms: u64) -> u64 {
-        mono_ms.saturating_add_signed(-self.at_us.div_euclid(1_000))
-    }
-
-    /// Notes that so many logs hold it. To be said under the hub's lock.
-    pub(crate) fn enter_logs(&self, logs: u32) {
-        self.logs.store(logs, Relaxed);
-    }
-
-    /// One log has let it go; true when that was the last one.
-    pub(crate) fn leave_log(&self) -> bool {
-        self.logs.fetch_sub(1, Relaxed) == 1
-    }
-
-    /// Expects so many more rounds. For mails, to be said before the first goes out.
-    pub(crate) fn expect_rounds(&self, rounds: u32) {
-        self.rounds_left.fetch_add(rounds, Relaxed);
-    }
-
-    /// A round has offered it to every subscriber concerned; true when that was the last one.
-    pub(crate) fn finish_round(&self) -> bool {
-        self.rounds_left.fetch_sub(1, Relaxed) == 1
-    }
+    Some(entry)
 }
 
-impl Drop for SharedFrame {
-    fn drop(&mut self) {
-        self.meter.0.fetch_sub(self.memory_bytes(), Relaxed);
-    }
-}
-
-impl Deref for SharedFrame {
-    type Target = Frame;
-    fn deref(&self) -> &Frame {
-        &self.frame
-    }
-}
-
-/// The kept frames of one topic, ids strictly increasing. Small while nothing is kept: most topics of many
-/// keep nothing most of the time.
+/// The kept frames of one topic, ids strictly increasing; the journals hold them. Small while nothing is
+/// kept: most topics of many keep nothing most of the time.
 #[derive(Debug)]
 pub(crate) struct TopicLog {
     floor: EventId,
@@ -184,16 +97,14 @@ const _: () = assert!(size_of::<TopicLog>() <= 16);
 
 #[derive(Debug, Default)]
 struct KeptFrames {
-    frames: VecDeque<Arc<SharedFrame>>,
+    sequences: SequenceRing,
+    newest: EventId,
     bytes: usize,
     /// The newest kept id of each key; only where somebody reads by it.
     newest_by_key: Option<HashMap<Box<str>, EventId, SeededHash>>,
     /// Memory of those keys.
     key_bytes: usize,
 }
-
-/// The frames of a log that keeps none.
-static NO_FRAMES: VecDeque<Arc<SharedFrame>> = VecDeque::new();
 
 /// Bytes of memory that a key in `newest_by_key` takes beside its text: its entry, in a table that is half
 /// empty, and the allocator's part.
@@ -205,8 +116,9 @@ impl TopicLog {
         TopicLog { floor, kept: None }
     }
 
-    /// Adds the newest frame. With `by_key` the log knows the newest frame of each key.
-    pub(crate) fn append(&mut self, frame: Arc<SharedFrame>, by_key: Option<&SeededHash>) {
+    /// Adds the newest frame, which its journal must get, too. With `by_key` the log knows the newest frame
+    /// of each key.
+    pub(crate) fn append(&mut self, frame: &SharedFrame, by_key: Option<&SeededHash>) {
         assert!(frame.id() > self.floor, "ids rise");
         assert!(self.newest().is_none_or(|newest| newest < frame.id()), "ids rise");
         let kept = self.kept.get_or_insert_default();
@@ -217,13 +129,14 @@ impl TopicLog {
                 kept.key_bytes += key.len() + KEY_OVERHEAD_BYTES;
             }
         }
-        kept.frames.push_back(frame);
+        kept.newest = frame.id();
+        kept.sequences.push(frame.sequence());
     }
 
     /// Drops the oldest frame, raises the floor to it, and returns it.
-    pub(crate) fn evict_oldest(&mut self) -> Option<Arc<SharedFrame>> {
+    pub(crate) fn evict_oldest(&mut self, journals: &Journals) -> Option<Arc<SharedFrame>> {
         let kept = self.kept.as_mut()?;
-        let frame = kept.frames.pop_front()?;
+        let frame = Arc::clone(frame_of(journals, kept.sequences.pop_front()?));
         self.floor = frame.id();
         kept.bytes -= frame.memory_bytes();
         if let (Some(newest), Some(key)) = (&mut kept.newest_by_key, frame.key())
@@ -232,20 +145,10 @@ impl TopicLog {
             newest.remove(key);
             kept.key_bytes -= key.len() + KEY_OVERHEAD_BYTES;
         }
-        if kept.frames.is_empty() {
+        if kept.sequences.len() == 0 {
             self.kept = None;
-        } else if kept.frames.len() < kept.frames.capacity() / 8 {
-            kept.frames.shrink_to(kept.frames.len() * 2);
         }
         Some(frame)
-    }
-
-    /// The newest kept frame with the same key, if it is newer.
-    pub(crate) fn superseder(&self, frame: &Frame) -> Option<&Arc<SharedFrame>> {
-        let kept = self.kept.as_ref()?;
-        let id = *kept.newest_by_key.as_ref().zip(frame.key()).and_then(|(newest, key)| newest.get(key))?;
-        let found = kept.frames.binary_search_by_key(&id, |frame| frame.id()).ok()?;
-        Some(&kept.frames[found]).filter(|newest| newest.id() > frame.id())
     }
 
     /// The id up to which something may be missing: a position at or above it has missed nothing.
@@ -253,19 +156,9 @@ impl TopicLog {
         self.floor
     }
 
-    /// The oldest kept id.
-    pub(crate) fn oldest(&self) -> Option<EventId> {
-        self.frames().front().map(|frame| frame.id())
-    }
-
-    /// Whether the frame with this id is kept.
-    pub(crate) fn keeps(&self, id: EventId) -> bool {
-        self.frames().binary_search_by_key(&id, |frame| frame.id()).is_ok()
-    }
-
     /// Frames kept.
     pub(crate) fn len(&self) -> usize {
-        self.frames().len()
+        self.kept.as_ref().map_or(0, |kept| kept.sequences.len())
     }
 
     /// Whether nothing is kept.
@@ -283,58 +176,159 @@ impl TopicLog {
         self.kept.as_ref().map_or(0, |kept| kept.key_bytes)
     }
 
-    /// How many frames are newer than `position`.
-    pub(crate) fn count_after(&self, position: EventId) -> usize {
-        self.len() - first_after(self.frames(), position)
-    }
-
     /// The newest kept id.
     pub(crate) fn newest(&self) -> Option<EventId> {
-        self.frames().back().map(|frame| frame.id())
+        self.kept.as_ref().map(|kept| kept.newest)
     }
 
-    /// All kept frames, oldest first.
-    pub(crate) fn frames(&self) -> &VecDeque<Arc<SharedFrame>> {
-        self.kept.as_ref().map_or(&NO_FRAMES, |kept| &kept.frames)
+    /// The sequence number of a kept frame, counted from the oldest.
+    pub(crate) fn sequence(&self, nth: usize) -> Option<u64> {
+        self.kept.as_ref()?.sequences.get(nth)
+    }
+
+    /// The sequence number of the newest kept frame.
+    pub(crate) fn newest_sequence(&self) -> Option<u64> {
+        self.sequence(self.len().checked_sub(1)?)
+    }
+}
+
+fn frame_of(journals: &Journals, sequence: u64) -> &Arc<SharedFrame> {
+    journals.get(sequence).expect("a frame that a log keeps is in its journal")
+}
+
+/// A log with the journals in which its frames stand.
+#[derive(Clone, Copy)]
+pub(crate) struct LogView<'a> {
+    log: &'a TopicLog,
+    journals: &'a Journals,
+}
+
+impl<'a> LogView<'a> {
+    /// Looks at a log of these journals.
+    pub(crate) fn new(log: &'a TopicLog, journals: &'a Journals) -> LogView<'a> {
+        LogView { log, journals }
+    }
+
+    /// A kept frame, counted from the oldest.
+    pub(crate) fn frame(self, nth: usize) -> Option<&'a Arc<SharedFrame>> {
+        self.log.sequence(nth).map(|sequence| frame_of(self.journals, sequence))
+    }
+
+    /// The id of a kept frame, counted from the oldest.
+    pub(crate) fn id(self, nth: usize) -> Option<EventId> {
+        self.frame(nth).map(|frame| frame.id())
+    }
+
+    /// The oldest kept id.
+    pub(crate) fn oldest(self) -> Option<EventId> {
+        self.id(0)
+    }
+
+    /// Index of the first frame newer than `position`.
+    pub(crate) fn first_after(self, position: EventId) -> usize {
+        let len = self.log.len();
+        if self.log.newest().is_none_or(|newest| newest <= position) {
+            return len;
+        }
+        let (mut first, mut end) = (0, len);
+        while first < end {
+            let middle = first + (end - first) / 2;
+            if self.id(middle) <= Some(position) { first = middle + 1 } else { end = middle }
+        }
+        first
     }
 
     /// The frames newer than `position`, oldest first.
     pub(crate) fn after(
-        &self,
+        self,
         position: EventId,
-    ) -> impl DoubleEndedIterator<Item = &Arc<SharedFrame>> + Clone {
-        self.frames().range(first_after(self.frames(), position)..)
+    ) -> impl DoubleEndedIterator<Item = &'a Arc<SharedFrame>> + Clone {
+        (self.first_after(position)..self.log.len()).filter_map(move |nth| self.frame(nth))
+    }
+
+    /// How many frames are newer than `position`.
+    pub(crate) fn count_after(self, position: EventId) -> usize {
+        self.log.len() - self.first_after(position)
+    }
+
+    /// Whether the frame with this id is kept.
+    pub(crate) fn keeps(self, id: EventId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// The newest kept frame with the same key, if it is newer.
+    pub(crate) fn superseder(self, frame: &Frame) -> Option<&'a Arc<SharedFrame>> {
+        let newest_by_key = self.log.kept.as_ref()?.newest_by_key.as_ref()?;
+        self.find(*newest_by_key.get(frame.key()?)?).filter(|newest| newest.id() > frame.id())
+    }
+
+    fn find(self, id: EventId) -> Option<&'a Arc<SharedFrame>> {
+        self.frame(self.first_after(id.preceding())).filter(|frame| frame.id() == id)
     }
 }
 
-/// Index of the first frame newer than `position`.
-pub(crate) fn first_after(frames: &VecDeque<Arc<SharedFrame>>, position: EventId) -> usize {
-    match (frames.front(), frames.back()) {
-        (Some(oldest), _) if oldest.id() > position => 0,
-        (_, Some(newest)) if newest.id() <= position => frames.len(),
-        _ => frames.partition_point(|frame| frame.id() <= position),
+impl Deref for LogView<'_> {
+    type Target = TopicLog;
+    fn deref(&self) -> &TopicLog {
+        self.log
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::prng::Prng;
+    use crate::fanout::class_table::ClassSlot;
+    use crate::fanout::shared_frame::{FrameMeter, Topics};
     use crate::wire::frame::Draft;
 
     #[test]
     fn floor_rises_with_eviction_and_bytes_return_to_zero() {
         let meter = Arc::new(FrameMeter::default());
-        let mut log = TopicLog::new(EventId::at_ms(10));
+        let (mut log, mut journals) = (TopicLog::new(EventId::at_ms(10)), Journals::new(1));
         let ids: Vec<EventId> = (11..15).map(EventId::at_ms).collect();
         for &id in &ids {
             let frame = Draft::new(None, None, "x", None).seal(id);
-            log.append(SharedFrame::new(frame, &meter, 0, Topics::none(), 0), None);
+            let sequence = journals.next_sequence(ClassSlot::default());
+            let frame = SharedFrame::new(frame, &meter, 0, Topics::none(), sequence);
+            log.append(&frame, None);
+            journals.push(frame);
         }
-        assert_eq!(log.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
-        assert_eq!(log.after(EventId::ZERO).count(), 4);
-        log.evict_oldest();
-        assert_eq!((log.floor(), log.oldest()), (ids[0], Some(ids[1])));
-        while log.evict_oldest().is_some() {}
-        assert_eq!((log.bytes(), meter.bytes(), log.floor()), (0, 0, ids[3]));
+        let view = LogView::new(&log, &journals);
+        assert_eq!(view.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
+        assert_eq!((view.after(EventId::ZERO).count(), view.count_after(ids[3])), (4, 0));
+        assert!(view.keeps(ids[2]) && !view.keeps(EventId::at_ms(10)) && !view.keeps(EventId::at_ms(15)));
+        log.evict_oldest(&journals);
+        assert_eq!((log.floor(), LogView::new(&log, &journals).oldest()), (ids[0], Some(ids[1])));
+        while log.evict_oldest(&journals).is_some() {}
+        assert_eq!((log.bytes(), log.floor(), log.newest()), (0, ids[3], None));
+        drop(journals);
+        assert_eq!(meter.bytes(), 0);
+    }
+
+    #[test]
+    fn a_ring_gives_back_what_it_was_given_and_holds_little_more_than_that() {
+        for seed in 0..50 {
+            let mut prng = Prng::new(seed);
+            let (mut ring, mut twin, mut next) = (SequenceRing::default(), VecDeque::new(), 0);
+            for step in 0..2_000 {
+                if prng.below(100) < if step < 1_200 { 70 } else { 30 } {
+                    next += 1 + if prng.below(200) == 0 { 1 << 31 } else { prng.below(9) };
+                    // Another journal, now and then of some seeds.
+                    let other = if seed % 2 == 1 && prng.below(300) == 0 { 1 << 56 } else { 0 };
+                    ring.push(next + other);
+                    twin.push_back(next + other);
+                } else {
+                    assert_eq!(ring.pop_front(), twin.pop_front(), "seed {seed}, step {step}");
+                }
+                let nth = prng.below(twin.len() as u64 + 1) as usize;
+                assert_eq!((ring.len(), ring.get(nth)), (twin.len(), twin.get(nth).copied()));
+                let capacity = match &ring {
+                    SequenceRing::Near { offsets, .. } => offsets.capacity(),
+                    SequenceRing::Far(sequences) => sequences.capacity(),
+                };
+                assert!(capacity <= (2 * twin.len() + 1).max(16), "{capacity} places for {}", twin.len());
+            }
+        }
     }
 }

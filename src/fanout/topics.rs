@@ -21,8 +21,8 @@ use slab::Slab;
 
 use super::hash::SeededHash;
 use super::sharded_table::ShardedTable;
+use super::shared_frame::{SharedFrame, TopicRef};
 use super::subscriber_list::SubscriberList;
-use super::topic_log::{SharedFrame, TopicRef};
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_SENDS_MAX, SEND_FRAMES_MAX};
 
@@ -282,7 +282,7 @@ impl LocalTopics {
 mod tests {
     use super::*;
     use crate::base::prng::Prng;
-    use crate::fanout::topic_log::{FrameMeter, Topics};
+    use crate::fanout::shared_frame::{FrameMeter, Topics};
     use crate::wire::frame::Draft;
     use std::collections::BTreeMap;
 
@@ -339,7 +339,7 @@ mod tests {
         }
         for (nth, topic) in refs.iter().enumerate() {
             let frame = Draft::new(None, None, "x", None).seal(EventId::at_ms(nth as u64 + 1));
-            topics.deliver(&SharedFrame::new(frame, &meter, 0, Topics::new(&[*topic]), 0));
+            topics.deliver(&SharedFrame::new(frame, &meter, 0, Topics::One(*topic), 0));
         }
         assert_eq!(*topics.rounds(RoundLength::Short), [2]);
         assert_eq!(*topics.rounds(RoundLength::Long), [0, 1]);

@@ -13,7 +13,7 @@ use crate::base::snapshot::ClassSnapshot;
 use crate::base::time::Now;
 use crate::fanout::class_table::{ClassSlot, ClassTable, StreamRules};
 use crate::fanout::journal::Journal;
-use crate::fanout::topic_log::{SharedFrame, TopicRef};
+use crate::fanout::shared_frame::{SharedFrame, TopicRef};
 
 /// Topics that are sorted in one hold of the lock, each held against up to `CLASS_PATTERNS_MAX` patterns.
 const SORTS_PER_HOLD: u32 = 256;

@@ -8,12 +8,12 @@
 //! Steps count what was looked at, not what was found, so that the holder of the lock can stop in time. Knows
 //! no stream: a position and the topics' indices are arguments.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::HubState;
 use crate::base::id::EventId;
-use crate::fanout::topic_log::{SharedFrame, TopicRef, first_after};
+use crate::fanout::shared_frame::{SharedFrame, TopicRef};
+use crate::fanout::topic_log::LogView;
 
 /// Slots of the journal that are as cheap as one frame in a log.
 const SLOTS_PER_FRAME: u64 = 2;
@@ -74,7 +74,7 @@ enum Way<'a> {
 }
 
 struct LogRest<'a> {
-    frames: &'a VecDeque<Arc<SharedFrame>>,
+    log: LogView<'a>,
     next: usize,
     id: EventId,
 }
@@ -108,16 +108,16 @@ impl<'a> EventWalk<'a> {
                 let mut found = None;
                 let mut ended = false;
                 for rest in rests.iter_mut().filter(|rest| rest.id == id) {
-                    found = Some(&rest.frames[rest.next]);
+                    found = rest.log.frame(rest.next);
                     rest.next += 1;
                     self.steps += 1;
-                    match rest.frames.get(rest.next) {
-                        Some(frame) => rest.id = frame.id(),
+                    match rest.log.id(rest.next) {
+                        Some(id) => rest.id = id,
                         None => ended = true,
                     }
                 }
                 if ended {
-                    rests.retain(|rest| rest.next < rest.frames.len());
+                    rests.retain(|rest| rest.next < rest.log.len());
                 }
                 found.map_or(WalkStep::End, WalkStep::Event)
             }
@@ -149,14 +149,14 @@ impl HubState {
         let (mut first, mut end, mut mixed) = (u64::MAX, 0, false);
         for &index in indices {
             let topic = self.topic(index);
-            let log = topic.log.frames();
-            let next = first_after(log, position);
-            let Some(frame) = log.get(next) else { continue };
+            let log = self.log(index);
+            let next = log.first_after(position);
+            let (Some(frame), Some(newest)) = (log.frame(next), log.newest_sequence()) else { continue };
             frames += (log.len() - next) as u64;
             mixed |= topic.mixed;
             first = first.min(frame.sequence());
-            end = end.max(log.back().map_or(0, |newest| newest.sequence() + 1));
-            rests.push(LogRest { frames: log, next, id: frame.id() });
+            end = end.max(newest + 1);
+            rests.push(LogRest { log, next, id: frame.id() });
         }
         // Numbers of different journals are far apart.
         let by_journal = rests.len() > 1 && !mixed && end - first <= SLOTS_PER_FRAME * frames;
@@ -195,8 +195,8 @@ impl NewestSearch {
     pub(crate) fn run(&mut self, hub: &HubState, indices: &[u32], steps_max: usize) -> SearchProgress {
         // The logs without what was found.
         let older = |index: u32| {
-            let log = hub.topic(index).log.frames();
-            let end = self.below.map_or(log.len(), |below| first_after(log, below.preceding()));
+            let log = hub.log(index);
+            let end = self.below.map_or(log.len(), |below| log.first_after(below.preceding()));
             (log, end)
         };
         let mut logs: Vec<_> =
@@ -206,16 +206,16 @@ impl NewestSearch {
             return SearchProgress::Found(EventId::ZERO);
         }
         if let [(log, end)] = logs[..] {
-            return SearchProgress::Found(log[end - 1 - self.left].id());
+            return SearchProgress::Found(log.id(end - 1 - self.left).unwrap_or_default());
         }
-        let first = logs.iter().map(|(log, _)| log[0].sequence()).min().unwrap_or(0);
-        let newest = logs.iter().map(|(log, end)| log[end - 1].sequence()).max().unwrap_or(0);
+        let first = logs.iter().filter_map(|(log, _)| log.sequence(0)).min().unwrap_or(0);
+        let newest = logs.iter().filter_map(|(log, end)| log.sequence(end - 1)).max().unwrap_or(0);
         let mixed = indices.iter().any(|&index| hub.topic(index).mixed);
         if !mixed && newest - first < SLOTS_PER_FRAME * frames as u64 {
             return self.run_by_journal(hub, indices, (first, newest), steps_max);
         }
         let mut steps = 0;
-        let newest_of = |(log, end): &(&VecDeque<Arc<SharedFrame>>, usize)| log[end - 1].id();
+        let newest_of = |(log, end): &(LogView<'_>, usize)| log.id(end - 1).unwrap_or_default();
         let mut ids: Vec<EventId> = logs.iter().map(newest_of).collect();
         while let Some(id) = ids.iter().copied().max() {
             if self.left == 0 {

@@ -2,7 +2,7 @@
 
 use crate::base::id::EventId;
 use crate::fanout::idempotency::PublishReceipt;
-use crate::fanout::topic_log::{SharedFrame, TopicRef};
+use crate::fanout::shared_frame::{SharedFrame, TopicRef};
 use crate::wire::frame::Draft;
 use crate::wire::gap::GapReason;
 
@@ -67,6 +67,8 @@ pub struct HubSizes {
     pub frames: usize,
     /// Their bytes.
     pub bytes: usize,
+    /// Those of these bytes that hold lists of topics: no single topic counts them as its own.
+    pub list_bytes: usize,
     /// Bytes of all frames alive, logs included.
     pub alive_bytes: usize,
     /// Idempotency keys remembered.

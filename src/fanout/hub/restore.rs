@@ -39,7 +39,7 @@ impl Hub {
             if !too_old && !event.topics.is_empty() {
                 // Before the start of the process, as a rule.
                 let at_us = now.mono_us as i64 - age_ms.saturating_mul(1_000) as i64;
-                let kept = inner.keep(event, id, &self.meter, at_us);
+                let kept = inner.keep(event, id, at_us);
                 inner.trim(&kept, now);
             }
         }

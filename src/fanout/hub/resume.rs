@@ -13,7 +13,7 @@
 
 use super::{HubState, SubscribeOutcome};
 use crate::base::id::EventId;
-use crate::fanout::topic_log::TopicRef;
+use crate::fanout::shared_frame::TopicRef;
 use crate::wire::gap::GapReason;
 use crate::wire::request::StreamStart;
 
@@ -59,14 +59,14 @@ impl HubState {
     /// The latest position from which the same events of these topics follow: an id of this run, before which
     /// nothing is kept that a gap has not told.
     pub(crate) fn latest_position(&self, topics: &[u32], position: EventId) -> EventId {
-        let next = |&index: &u32| self.topic(index).log.after(position).next().map(|frame| frame.id());
+        let next = |&index: &u32| self.log(index).after(position).next().map(|frame| frame.id());
         topics.iter().filter_map(next).min().map_or(self.head, EventId::preceding)
     }
 
     /// The position after which exactly the newest event of these topics follows; zero if it is the only one.
     pub(crate) fn position_before_last(&self, topics: &[u32]) -> EventId {
         let newest =
-            |&index: &u32| self.topic(index).log.frames().iter().rev().take(2).map(|frame| frame.id());
+            |&index: &u32| self.log(index).after(EventId::ZERO).rev().take(2).map(|frame| frame.id());
         let mut ids: Vec<EventId> = topics.iter().flat_map(newest).collect();
         ids.sort_unstable();
         ids.dedup();

@@ -19,7 +19,8 @@ use super::classes::is_older;
 use super::{HubState, HubTopic};
 use crate::base::limits::{EVICTIONS_PER_CALL, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
 use crate::base::time::Now;
-use crate::fanout::topic_log::{SharedFrame, TopicRef};
+use crate::fanout::shared_frame::{SharedFrame, TopicRef};
+use crate::fanout::topic_log::LogView;
 
 /// Bytes that an allocator adds to a block, rounding and header: 16 in the worst ordinary case.
 const BLOCK_BYTES: usize = 16;
@@ -63,14 +64,14 @@ impl HubState {
         }
         // An event larger than its topic may keep is gone at once, and its topic with it if nobody listens.
         newest.topics().iter().for_each(|topic| self.retire_if_idle(topic.index, now));
-        while self.journals.bytes() + self.key_bytes > bytes && self.evict_oldest(now) {}
+        while self.history_bytes() > bytes && self.evict_oldest(now) {}
     }
 
     /// Drops the oldest event of a topic; from the journal, too, when no other topic keeps it.
     pub(super) fn evict_from_topic(&mut self, index: u32) {
         let log = &mut self.topics[index].log;
         let before = log.key_bytes();
-        let evicted = log.evict_oldest();
+        let evicted = log.evict_oldest(&self.journals);
         self.key_bytes -= before - log.key_bytes();
         if let Some(event) = evicted
             && event.leave_log()
@@ -93,8 +94,10 @@ impl HubState {
         let mut drops = 0;
         for &TopicRef { index, .. } in event.topics() {
             // A newer topic at the same index keeps nothing as old.
-            let keeps = |topic: &HubTopic| topic.log.oldest().is_some_and(|oldest| oldest <= event.id());
-            while self.topics.get(index).is_some_and(keeps) {
+            let keeps = |hub: &HubState, topic: &HubTopic| {
+                LogView::new(&topic.log, &hub.journals).oldest().is_some_and(|oldest| oldest <= event.id())
+            };
+            while self.topics.get(index).is_some_and(|topic| keeps(self, topic)) {
                 if drops >= most.max(event.topics().len()) {
                     return drops;
                 }
