@@ -41,7 +41,7 @@ fn check_head(head: &Head<'_>) {
     }
     assert!(head.path.starts_with(b"/") || head.path == b"*");
     assert!(head.fields.host.is_some() || !head.http11);
-    for listener in [ListenerKind::Public, ListenerKind::Control] {
+    for listener in [ListenerKind::Public, ListenerKind::Control, ListenerKind::Metrics] {
         for profile in [UrlProfile::Standard, UrlProfile::BroadcastBenchmark] {
             match route(head, &policy(listener, profile)) {
                 Ok(request) => check_request(&request),

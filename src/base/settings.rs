@@ -97,7 +97,18 @@ pub const TABLE: &[SettingSpec] = &[
         "127.0.0.1:8081",
         "control listeners, in the same forms; empty for none",
     ),
-    row("control_names", SettingKind::List, "", "further Host names that the control listener answers to"),
+    row(
+        "metrics_listen",
+        SettingKind::List,
+        "",
+        "listeners that serve /metrics, /healthz and /readyz alone, in the same forms; empty for none",
+    ),
+    row(
+        "control_names",
+        SettingKind::List,
+        "",
+        "further Host names that control and metrics listeners answer to",
+    ),
     row(
         "profile",
         SettingKind::Choice(&["standard", "broadcast-benchmark"]),
@@ -247,22 +258,61 @@ pub const TABLE: &[SettingSpec] = &[
     )),
 ];
 
-/// Which of the two kinds of listener a connection came through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Kind of the listener that a connection came through, in the order of addresses in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ListenerKind {
     /// Reachable by anyone: subscribe and health.
     Public,
     /// Reachable by the operator: everything.
     Control,
+    /// Reachable by monitoring: health and metrics, nothing that changes anything.
+    Metrics,
 }
 
 impl ListenerKind {
+    /// All kinds, in their order.
+    pub(crate) const ALL: [ListenerKind; 3] =
+        [ListenerKind::Public, ListenerKind::Control, ListenerKind::Metrics];
+
     /// Its name on pages, in queries and in the log.
     pub(crate) fn name(self) -> &'static str {
         match self {
             ListenerKind::Public => "public",
             ListenerKind::Control => "control",
+            ListenerKind::Metrics => "metrics",
         }
+    }
+
+    /// Returns the name of the setting with its addresses.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            ListenerKind::Public => "listen",
+            ListenerKind::Control => "control",
+            ListenerKind::Metrics => "metrics_listen",
+        }
+    }
+
+    /// Returns the addresses that the settings give it.
+    pub(crate) fn addresses(self, settings: &Settings) -> &[String] {
+        match self {
+            ListenerKind::Public => &settings.listen,
+            ListenerKind::Control => &settings.control,
+            ListenerKind::Metrics => &settings.metrics_listen,
+        }
+    }
+
+    /// Gives the same list to be changed.
+    pub(crate) fn addresses_mut(self, settings: &mut Settings) -> &mut Vec<String> {
+        match self {
+            ListenerKind::Public => &mut settings.listen,
+            ListenerKind::Control => &mut settings.control,
+            ListenerKind::Metrics => &mut settings.metrics_listen,
+        }
+    }
+
+    /// Tells whether it answers the operator's people and programs, so without limits on connections.
+    pub(crate) fn is_operators(self) -> bool {
+        self != ListenerKind::Public
     }
 }
 
@@ -314,6 +364,7 @@ pub enum SlowPolicy {
 pub struct Settings {
     pub listen: Vec<String>,
     pub control: Vec<String>,
+    pub metrics_listen: Vec<String>,
     pub control_names: Vec<String>,
     pub profile: UrlProfile,
     pub workers: usize,
@@ -373,6 +424,7 @@ impl Settings {
         Settings {
             listen: split_list(text("listen")),
             control: split_list(text("control")),
+            metrics_listen: split_list(text("metrics_listen")),
             control_names: split_list(text("control_names")),
             profile: match text("profile") {
                 "broadcast-benchmark" => UrlProfile::BroadcastBenchmark,

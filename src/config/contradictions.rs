@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use crate::base::address::ListenAddress;
 use crate::base::limits::UNIX_PATH_BYTES_MAX;
 use crate::base::logfmt::shown;
-use crate::base::settings::{Settings, SlowPolicy, split_list};
+use crate::base::settings::{ListenerKind, Settings, SlowPolicy, split_list};
 use crate::config::class_tables::check_classes;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings, SettingSource};
@@ -98,15 +98,16 @@ fn addresses_overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
 }
 
 fn check_listeners(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
-    let (listen, control) = (resolved.entry("listen"), resolved.entry("control"));
-    let texts = split_list(&listen.text);
-    let control_texts = split_list(&control.text);
-    if texts.is_empty() {
+    let listen = resolved.entry("listen");
+    if split_list(&listen.text).is_empty() {
         return refuse_value(listen, "", "at least one address");
     }
+    let entries = ListenerKind::ALL.iter().map(|kind| resolved.entry(kind.setting()));
+    let all: Vec<_> = entries
+        .flat_map(|entry| split_list(&entry.text).into_iter().map(move |text| (entry, text)))
+        .collect();
     let mut seen: Vec<(ListenAddress, &ResolvedEntry, &str)> = Vec::new();
-    let all = texts.iter().map(|text| (listen, text)).chain(control_texts.iter().map(|text| (control, text)));
-    for (entry, text) in all {
+    for (entry, text) in &all {
         let Some(place) = ListenAddress::parse(text) else {
             let allowed = format!(
                 "ADDR:PORT or [ADDR6]:PORT with a numeric address, :PORT, localhost:PORT, or unix:/path of \

@@ -246,6 +246,7 @@ fn listeners_need_an_address_each() {
         &[("listen", "0.0.0.0:8080"), ("listen", "[::]:8080"), ("control", "")],
         &[("control", "127.0.0.1:8081"), ("control", "10.0.0.7:8081"), ("control", "unix:/run/c")],
         &[("listen", ":8080"), ("listen", "80"), ("control", "localhost:8081")],
+        &[("metrics_listen", "10.0.0.7:8081"), ("metrics_listen", "unix:/run/m")],
     ];
     for flags in good {
         assert!(ResolvedSettings::read(&inputs(flags, &[])).is_ok(), "{flags:?}");
@@ -258,6 +259,8 @@ fn listeners_need_an_address_each() {
         &[("listen", "unix:/run/a"), ("control", "unix:/run/a")],
         &[("listen", "0.0.0.0:8081")],
         &[("control", "0.0.0.0:9"), ("control", "127.0.0.1:9")],
+        &[("metrics_listen", "0.0.0.0:8081")],
+        &[("metrics_listen", "127.0.0.1:9"), ("listen", "127.0.0.1:9")],
         &[("listen", "127.0.0.1:9"), ("control", "127.0.0.1:8"), ("control", "127.0.0.1:9")],
         &[("listen", ":8081")],
         &[("listen", ":9"), ("control", "localhost:9")],

@@ -21,8 +21,6 @@ const _: () = assert!(INHERITED_SOCKETS_MAX + 3 < 64, "the standard streams and 
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
-/// The name that makes a socket a control listener.
-const CONTROL: &str = "control";
 /// Variables that are removed even when meant for another process, so that no child takes them for its own.
 const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
@@ -77,7 +75,7 @@ fn passed_names(
 }
 
 /// Makes listeners of passed descriptors and returns the settings that go with them. A default address gives
-/// way to a socket of its kind; control listeners answer to the addresses of all of them.
+/// way to a socket of its kind; the operator's listeners answer to the addresses of their sockets.
 ///
 /// # Errors
 /// When a descriptor is not a listening stream socket.
@@ -86,29 +84,41 @@ pub(crate) fn join_listeners(
     resolved: &ResolvedSettings,
 ) -> Result<(Settings, Vec<InheritedSocket>), CommandFailure> {
     let mut settings = resolved.settings();
-    let control: Vec<_> = settings.control.iter().filter_map(|text| ListenAddress::parse(text)).collect();
     let mut sockets = Vec::with_capacity(passed.len());
     for PassedSocket { number, name, file } in passed {
         let mut socket =
             InheritedSocket::new(number, name, file).map_err(|error| start::start_failure(&error))?;
-        if socket.name == CONTROL || control.contains(&socket.address) {
-            socket.listener = ListenerKind::Control;
-        }
+        socket.listener = listener_of(&socket, &settings);
         sockets.push(socket);
     }
     let default =
         |name| matches!(resolved.entry(name).source, SettingSource::Default | SettingSource::Profile);
-    if default("listen") && sockets.iter().any(|socket| socket.listener == ListenerKind::Public) {
-        settings.listen.clear();
+    for listener in ListenerKind::ALL {
+        let own = sockets.iter().filter(|socket| socket.listener == listener);
+        let passed: Vec<String> = own.map(|socket| socket.address.to_string()).collect();
+        let addresses = listener.addresses_mut(&mut settings);
+        if default(listener.setting()) && !passed.is_empty() {
+            addresses.clear();
+        }
+        // Named as well, so that their Hosts are answered; what a passed socket serves is not bound again.
+        for address in passed {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
     }
-    let own: Vec<_> = sockets.iter().filter(|socket| socket.listener == ListenerKind::Control).collect();
-    if default("control") && !own.is_empty() {
-        settings.control.clear();
-    }
-    // Named as well, so that its Host is answered; what a passed socket serves is not bound again.
-    let unnamed = own.iter().filter(|socket| !control.contains(&socket.address));
-    settings.control.extend(unnamed.map(|socket| socket.address.to_string()));
     Ok((settings, sockets))
+}
+
+/// The kind that a socket's name says, else the one whose setting has its address, else public.
+fn listener_of(socket: &InheritedSocket, settings: &Settings) -> ListenerKind {
+    let configured = |listener: &ListenerKind| {
+        let mut addresses = listener.addresses(settings).iter().map(|text| ListenAddress::parse(text));
+        addresses.any(|address| address.as_ref() == Some(&socket.address))
+    };
+    let mut kinds = ListenerKind::ALL.into_iter();
+    let by_name = kinds.find(|kind| kind.is_operators() && kind.name() == socket.name);
+    by_name.or_else(|| ListenerKind::ALL.into_iter().find(configured)).unwrap_or(ListenerKind::Public)
 }
 
 #[cfg(test)]
@@ -130,7 +140,7 @@ mod tests {
             (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "0"), ("LISTEN_FDNAMES", "")], Some(&[])),
             (
                 &[("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:control")],
-                Some(&["a", CONTROL]),
+                Some(&["a", "control"]),
             ),
             (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "control")], None),
             (&[("LISTEN_PID", "7")], None),
@@ -159,23 +169,36 @@ mod tests {
 
     #[test]
     fn defaults_give_way_to_sockets_of_their_kind_and_settings_stay() {
-        let (public, _) = passed("fanwheel.socket");
+        let (public, address) = passed("fanwheel.socket");
         let (settings, sockets) = join_listeners(vec![public], &resolved(&[])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Public);
-        assert!(settings.listen.is_empty());
+        assert_eq!(settings.listen, [address]);
         assert_eq!(settings.control, ["127.0.0.1:8081"]);
 
-        let (named, address) = passed(CONTROL);
+        let (named, address) = passed("control");
         let (settings, sockets) =
             join_listeners(vec![named], &resolved(&[("listen", "127.0.0.1:9")])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Control);
         assert_eq!(settings.listen, ["127.0.0.1:9"]);
         assert_eq!(settings.control, [address]);
 
-        let (named, address) = passed(CONTROL);
+        let (named, address) = passed("control");
         let (settings, _) = join_listeners(vec![named], &resolved(&[("control", "127.0.0.1:9")])).unwrap();
         assert_eq!(settings.control, ["127.0.0.1:9", &address]);
         assert_eq!(settings.listen, ["0.0.0.0:8080"]);
+
+        let (named, address) = passed("metrics");
+        let both = [("control", address.as_str()), ("metrics_listen", "127.0.0.1:9")];
+        let (settings, sockets) = join_listeners(vec![named], &resolved(&both[1..])).unwrap();
+        assert_eq!(sockets[0].listener, ListenerKind::Metrics);
+        assert_eq!(settings.metrics_listen, ["127.0.0.1:9", &address]);
+        let (named, _) = passed("metrics");
+        let (settings, _) = join_listeners(vec![named], &resolved(&both[..1])).unwrap();
+        assert_eq!(
+            (settings.control, settings.metrics_listen.len()),
+            (vec![address], 1),
+            "a name counts more"
+        );
 
         let (unnamed, address) = passed("unknown");
         let both = format!("127.0.0.1:9,{address}");

@@ -8,18 +8,18 @@ use crate::base::failure::CommandFailure;
 use crate::base::logfmt::LogValue;
 use crate::base::logfmt::shown;
 use crate::base::settings::{ListenerKind, Settings, UrlProfile};
-use crate::reactor::{AddressSetting, BindFault, BoundAddress, Capacity, StartError};
+use crate::reactor::{BindFault, BoundAddress, Capacity, StartError};
 
 /// Describes a failed start in one line: the call, the value, the limit and the way out.
 pub(crate) fn start_failure(error: &StartError) -> CommandFailure {
     CommandFailure::Run(match error {
-        StartError::Address { setting, text } => {
-            let setting = setting_name(*setting);
+        StartError::Address { listener, text } => {
+            let setting = listener.setting();
             return CommandFailure::Usage(format!("{setting} = {} is not an address", shown(text)));
         }
-        StartError::Bind { setting, text, fault, os } => {
-            let advice = bind_advice(*fault, setting_name(*setting), os);
-            format!("cannot listen on {} ({}): {advice}", shown(text), setting_name(*setting))
+        StartError::Bind { listener, text, fault, os } => {
+            let advice = bind_advice(*fault, *listener, os);
+            format!("cannot listen on {} ({}): {advice}", shown(text), listener.setting())
         }
         StartError::Inherited { number, name, os } => {
             let reason = os.as_ref().map_or_else(
@@ -54,17 +54,11 @@ pub(crate) fn start_failure(error: &StartError) -> CommandFailure {
     })
 }
 
-fn setting_name(setting: AddressSetting) -> &'static str {
-    match setting {
-        AddressSetting::Listen => "listen",
-        AddressSetting::Control => "control",
-    }
-}
-
-fn bind_advice(fault: BindFault, setting: &str, os: &std::io::Error) -> String {
+fn bind_advice(fault: BindFault, listener: ListenerKind, os: &std::io::Error) -> String {
     match fault {
         BindFault::InUse => {
-            format!("the address is in use; stop what has it or choose another with --{setting}")
+            let flag = listener.setting().replace('_', "-");
+            format!("the address is in use; stop what has it or choose another with --{flag}")
         }
         BindFault::Permission => {
             "permission denied; a port below 1024 needs CAP_NET_BIND_SERVICE, a socket file a folder that \
@@ -95,9 +89,11 @@ pub(crate) fn started_line(
             .collect();
         addresses.join(",")
     };
-    let (listen, control) = (of(ListenerKind::Public), of(ListenerKind::Control));
+    let [listen, control, metrics] = ListenerKind::ALL.map(of);
+    let metrics =
+        if metrics.is_empty() { String::new() } else { format!(" metrics_listen={}", LogValue(&metrics)) };
     format!(
-        "event=started version={} listen={} control={} workers={} connections_max={} files={} \
+        "event=started version={} listen={} control={}{metrics} workers={} connections_max={} files={} \
          send_backend={} memory_bytes_max={memory_bytes_max}",
         env!("CARGO_PKG_VERSION"),
         LogValue(&listen),
@@ -213,9 +209,15 @@ mod tests {
     #[test]
     fn failures_name_the_value_the_limit_and_the_way_out() {
         let bind = |fault| StartError::Bind {
-            setting: AddressSetting::Listen,
+            listener: ListenerKind::Public,
             text: "0.0.0.0:80".to_owned(),
             fault,
+            os: io::Error::other("odd"),
+        };
+        let metrics = StartError::Bind {
+            listener: ListenerKind::Metrics,
+            text: "127.0.0.1:9".to_owned(),
+            fault: BindFault::InUse,
             os: io::Error::other("odd"),
         };
         let rows = [
@@ -223,6 +225,11 @@ mod tests {
                 bind(BindFault::InUse),
                 "cannot listen on 0.0.0.0:80 (listen): the address is in use; stop what has it or choose \
                  another with --listen",
+            ),
+            (
+                metrics,
+                "cannot listen on 127.0.0.1:9 (metrics_listen): the address is in use; stop what has it or \
+                 choose another with --metrics-listen",
             ),
             (bind(BindFault::Other), "cannot listen on 0.0.0.0:80 (listen): odd"),
             (

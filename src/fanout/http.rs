@@ -65,7 +65,7 @@ pub(super) fn read_connection(
 ) -> usize {
     let conn = roster.conn_mut(slot);
     let head_bytes = match conn.listener {
-        ListenerKind::Public => PUBLIC_READ_BYTES,
+        ListenerKind::Public | ListenerKind::Metrics => PUBLIC_READ_BYTES,
         ListenerKind::Control => HEAD_READ_BYTES,
     };
     let most = match &conn.state {

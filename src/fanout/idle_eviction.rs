@@ -1,4 +1,4 @@
-//! Early closing of idle connections of the operator's listener when files run short, and the answer to
+//! Early closing of idle connections of the operator's listeners when files run short, and the answer to
 //! newcomers that find no room.
 //!
 //! Nothing else bounds those connections. Without this, a client that reaches that listener could lock out
@@ -20,7 +20,7 @@ use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
 use crate::wire::problem::Problem;
 use crate::wire::reply::{self, Reply};
 
-/// Idle connections of the operator's listener that are closed in one tick when files run short: about 1 ms.
+/// Idle connections of the operator's listeners that are closed in one tick when files run short: about 1 ms.
 const ROOM_CLOSES_PER_TICK: usize = 256;
 /// Milliseconds within which a connected client sends its request, even on a busy machine. A younger
 /// connection is closed for room only when no older one is idle: else idle ones would keep newcomers out.
@@ -35,7 +35,7 @@ pub(crate) struct EvictionRequest {
     pub(crate) keep: usize,
 }
 
-/// Whether a connection of the operator's listener waits for its peer and has nothing under way.
+/// Whether a connection of an operator's listener waits for its peer and has nothing under way.
 fn is_idle(conn: &Conn) -> bool {
     let waits = match &conn.state {
         ConnState::Idle => true,
@@ -44,7 +44,7 @@ fn is_idle(conn: &Conn) -> bool {
         }
         ConnState::Streaming(_) => false,
     };
-    waits && conn.listener == ListenerKind::Control && !conn.is_in_read_queue()
+    waits && conn.listener.is_operators() && !conn.is_in_read_queue()
 }
 
 /// The times of closing for room: a look at all connections costs, so there is one in a tick.
@@ -59,7 +59,7 @@ impl IdleEviction {
         IdleEviction { looked_at: None }
     }
 
-    /// Closes idle connections of the operator's listener in the order of their timers: those that never sent
+    /// Closes idle connections of the operator's listeners in the order of their timers: those that never sent
     /// a request come before those that did. Fresh ones come last. Looks at all connections, so at most once
     /// a tick. Returns the milliseconds after which another call may close more.
     pub(super) fn evict(

@@ -17,7 +17,7 @@ pub(crate) trait Lane: Copy {
 /// Lanes of connections to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadLane {
-    /// Connections of the operator's listener.
+    /// Connections of the operator's listeners.
     Control,
     /// Connections of the public listener.
     Public,

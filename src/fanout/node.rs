@@ -55,8 +55,8 @@ pub struct Node {
     pub(crate) ticks: TickSettings,
     /// Limits of request heads.
     pub(crate) head_limits: HeadLimits,
-    public: ListenerPolicy,
-    control: ListenerPolicy,
+    /// By the order of kinds.
+    policies: [ListenerPolicy; 3],
     counters: Vec<Counters>,
     memory_full: AtomicBool,
     draining: AtomicBool,
@@ -96,8 +96,7 @@ impl Node {
             lingering: Arc::new(SharedBudget::new(LINGER_BUDGET_BYTES)),
             ticks: TickSettings::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
-            public: ListenerPolicy::from_settings(&settings, ListenerKind::Public),
-            control: ListenerPolicy::from_settings(&settings, ListenerKind::Control),
+            policies: ListenerKind::ALL.map(|listener| ListenerPolicy::from_settings(&settings, listener)),
             counters: (0..workers).map(|_| Counters::default()).collect(),
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -114,10 +113,7 @@ impl Node {
 
     /// Returns the routes and rules of a listener.
     pub(crate) fn policy(&self, listener: ListenerKind) -> &ListenerPolicy {
-        match listener {
-            ListenerKind::Public => &self.public,
-            ListenerKind::Control => &self.control,
-        }
+        &self.policies[listener as usize]
     }
 
     /// Returns the counters of a worker.

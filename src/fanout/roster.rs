@@ -53,7 +53,7 @@ pub(crate) struct Roster {
     addresses: Vec<Option<IpAddr>>,
     /// Connections that are only here to be refused.
     refusals: usize,
-    /// Connections of the operator's listener.
+    /// Connections of the operator's listeners.
     control_connections: usize,
     agents: UserAgents,
 }
@@ -79,7 +79,7 @@ impl Roster {
     pub(crate) fn open(&mut self, budget: &ConnectionBudget, arrival: &Arrival) -> Option<ConnToken> {
         let Arrival { listener, peer, tick, head_wait, refusal_wait } = *arrival;
         let taken = match listener {
-            ListenerKind::Control => Ok(None),
+            ListenerKind::Control | ListenerKind::Metrics => Ok(None),
             ListenerKind::Public => budget.try_take(peer),
         };
         let (over, counted) = match taken {
@@ -88,7 +88,7 @@ impl Roster {
             Err(limit) => (Some(limit), None),
         };
         self.refusals += usize::from(over.is_some());
-        self.control_connections += usize::from(listener == ListenerKind::Control);
+        self.control_connections += usize::from(listener.is_operators());
         self.generation = self.generation.wrapping_add(1);
         let slot = self.conns.insert(Conn::new(self.generation, tick, listener, over)) as u32;
         let wait = if over.is_none() { head_wait } else { refusal_wait };
@@ -112,7 +112,7 @@ impl Roster {
         self.wheel.disarm(slot);
         let conn = self.conns.remove(slot as usize);
         self.agents.release(conn.agent);
-        self.control_connections -= usize::from(conn.listener == ListenerKind::Control);
+        self.control_connections -= usize::from(conn.listener.is_operators());
         let counted = self.addresses.get_mut(slot as usize).and_then(Option::take);
         if conn.over_limit().is_some() {
             self.refusals -= 1;
@@ -132,7 +132,7 @@ impl Roster {
         self.conns.capacity()
     }
 
-    /// Number of connections of the operator's listener.
+    /// Number of connections of the operator's listeners.
     pub(crate) fn control_connections(&self) -> usize {
         self.control_connections
     }
@@ -191,7 +191,7 @@ impl Roster {
         let conn = &mut self.conns[slot as usize];
         if conn.enter_read_queue() {
             let lane = match conn.listener {
-                ListenerKind::Control => ReadLane::Control,
+                ListenerKind::Control | ListenerKind::Metrics => ReadLane::Control,
                 ListenerKind::Public => ReadLane::Public,
             };
             self.read_queue.push(lane, ConnToken::new(slot, conn.generation));

@@ -241,7 +241,7 @@ impl Worker {
         self.node.hub.mailbox(self.index).wake_up();
     }
 
-    /// Closes idle connections of the operator's listener, as [`IdleEviction::evict`] says.
+    /// Closes idle connections of the operator's listeners, as [`IdleEviction::evict`] says.
     pub(crate) fn evict_idle(&mut self, io: &mut impl Io, now: Now, wanted: EvictionRequest) -> Option<u64> {
         let Worker { node, index, inbox, roster, topics, carried, eviction, .. } = self;
         let mut turn = TurnContext { node, index: *index, inbox, now, io, carried };

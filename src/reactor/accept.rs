@@ -13,8 +13,8 @@
 //!
 //! In each state a fault of the host (no files, no memory) is followed by a rest, which the closing of any
 //! connection ends early. Nothing here ever spins: a queue that has newcomers is remembered, because an
-//! edge-triggered listener tells of it only once. The control listener stays open in every state, so that the
-//! operator gets in when nobody else does. Knows no use of the connections.
+//! edge-triggered listener tells of it only once. The operator's listeners stay open in every state, so that
+//! the operator gets in when nobody else does. Knows no use of the connections.
 
 use std::io;
 use std::net::IpAddr;
@@ -42,7 +42,7 @@ pub(crate) const ACCEPTS_PER_TURN: usize = 64;
 pub(crate) const ACCEPTS_BESIDE_ROUNDS: usize = 32;
 /// Newcomers refused in one turn because no socket is left for them: they cost as much as accepts.
 const REFUSALS_PER_TURN: usize = 64;
-/// Connections accepted from the control listener in one turn. All workers share that listener, and a small
+/// Connections accepted from a control or metrics listener in one turn. All workers share it, and a small
 /// number keeps publishers that come together from being all taken by the worker that was woken first.
 const CONTROL_ACCEPTS_PER_TURN: usize = 2;
 /// Connections that fail in a row before the queue is left alone for a moment.
@@ -362,7 +362,7 @@ impl WorkerListeners {
         for listener in &mut self.listeners {
             let most = match listener.kind {
                 ListenerKind::Public => turn.accepts_max,
-                ListenerKind::Control => CONTROL_ACCEPTS_PER_TURN,
+                ListenerKind::Control | ListenerKind::Metrics => CONTROL_ACCEPTS_PER_TURN,
             };
             for _ in 0..most {
                 if !listener.can_accept(turn.open, public_max) {
@@ -452,8 +452,7 @@ impl WorkerListener {
         let socket = listeners::open_listener(&self.source, self.kind, options)?;
         // All workers wait for the operator, and one is enough. The public's shared listener wakes all: there
         // the quickest should take most.
-        let one_is_enough =
-            self.kind == ListenerKind::Control && matches!(self.source, ListenerSource::Shared(_));
+        let one_is_enough = self.kind.is_operators() && matches!(self.source, ListenerSource::Shared(_));
         if !one_is_enough || epoll::add_exclusive(registry.as_raw_fd(), &socket, self.token.0).is_err() {
             registry.register(&mut SourceFd(&socket.as_raw_fd()), self.token, Interest::READABLE)?;
         }
@@ -474,7 +473,7 @@ impl WorkerListener {
     }
 
     fn can_accept(&self, open: usize, public_max: usize) -> bool {
-        let room = self.kind == ListenerKind::Control || open < public_max;
+        let room = self.kind.is_operators() || open < public_max;
         self.pending && room && self.socket.is_some()
     }
 }

@@ -2,14 +2,7 @@
 
 use std::io;
 
-/// Which setting an address came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressSetting {
-    /// The setting `listen`, for the public.
-    Listen,
-    /// The setting `control`, for the operator.
-    Control,
-}
+use crate::base::settings::ListenerKind;
 
 /// Why a listening socket could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +26,15 @@ pub enum BindFault {
 pub enum StartError {
     /// An address is none of `ADDR:PORT`, `[ADDR6]:PORT`, `unix:/path`. A fault of the configuration.
     Address {
-        /// The setting that has it.
-        setting: AddressSetting,
+        /// Kind of the listener whose setting has it.
+        listener: ListenerKind,
         /// The text as given.
         text: String,
     },
     /// No listening socket could be made there.
     Bind {
-        /// The setting that has the address.
-        setting: AddressSetting,
+        /// Kind of the listener whose setting has the address.
+        listener: ListenerKind,
         /// The address as given.
         text: String,
         /// The cause as far as it is known.

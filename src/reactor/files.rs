@@ -3,7 +3,7 @@
 //! refuses private ones all workers share one limit.
 
 use crate::base::limits::RESERVED_FILES;
-use crate::base::settings::{FileTables, Settings};
+use crate::base::settings::{FileTables, ListenerKind, Settings};
 use crate::reactor::error::StartError;
 use crate::sys::process::{ResourceLimit, files_limit, set_files_limit, unshare_files};
 
@@ -106,7 +106,8 @@ fn derive_capacity(
     };
     let tables = if private_tables { 1 } else { workers as u64 };
     // Each table holds every worker's waker, the addresses held, and the listeners of one worker or of all.
-    let listeners = (settings.listen.len() + settings.control.len() + inherited) as u64;
+    let listeners = ListenerKind::ALL.iter().map(|kind| kind.addresses(settings).len()).sum::<usize>();
+    let listeners = (listeners + inherited) as u64;
     let fixed = BASE_FILES + workers as u64 + listeners + tables * (listeners + 2);
     // However small the limit, some room is left to refuse politely.
     let reserved =

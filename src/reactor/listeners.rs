@@ -23,7 +23,7 @@ use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 use crate::base::address::ListenAddress;
 use crate::base::limits::{CONTROL_RECEIVE_BUFFER_BYTES, KIB};
 use crate::base::settings::{ListenerKind, Settings};
-use crate::reactor::error::{AddressSetting, BindFault, StartError};
+use crate::reactor::error::{BindFault, StartError};
 use crate::reactor::inherited::InheritedSocket;
 use crate::sys::socket::{self, Socket};
 
@@ -79,13 +79,12 @@ pub(crate) struct WantedListener {
     pub(crate) listener: ListenerKind,
     /// Address that the text names.
     pub(crate) address: ListenAddress,
-    setting: AddressSetting,
     text: String,
 }
 
 impl WantedListener {
     fn fault(&self, fault: BindFault, os: io::Error) -> StartError {
-        StartError::Bind { setting: self.setting, text: self.text.clone(), fault, os }
+        StartError::Bind { listener: self.listener, text: self.text.clone(), fault, os }
     }
 
     /// A system call's error as a reason not to start.
@@ -99,16 +98,14 @@ pub(crate) fn wanted_listeners(
     settings: &Settings,
     inherited: &[InheritedSocket],
 ) -> Result<Vec<WantedListener>, StartError> {
-    let public = settings.listen.iter().map(|text| (ListenerKind::Public, AddressSetting::Listen, text));
-    let control = settings.control.iter();
-    let control = control.map(|text| (ListenerKind::Control, AddressSetting::Control, text));
-    public
-        .chain(control)
-        .filter(|(listener, _, text)| !inherited.iter().any(|one| one.serves(*listener, text)))
-        .map(|(listener, setting, text)| {
+    let all = ListenerKind::ALL
+        .into_iter()
+        .flat_map(|listener| listener.addresses(settings).iter().map(move |text| (listener, text)));
+    all.filter(|(listener, text)| !inherited.iter().any(|one| one.serves(*listener, text)))
+        .map(|(listener, text)| {
             let address = ListenAddress::parse(text)
-                .ok_or_else(|| StartError::Address { setting, text: text.clone() })?;
-            Ok(WantedListener { listener, address, setting, text: text.clone() })
+                .ok_or_else(|| StartError::Address { listener, text: text.clone() })?;
+            Ok(WantedListener { listener, address, text: text.clone() })
         })
         .collect()
 }
@@ -174,11 +171,7 @@ pub(crate) fn adopt_socket(
     if matches!(address, ListenAddress::Tcp(_)) {
         set_inherited_options(&socket, listener, options);
     }
-    let setting = match listener {
-        ListenerKind::Public => AddressSetting::Listen,
-        ListenerKind::Control => AddressSetting::Control,
-    };
-    let wanted = WantedListener { listener, address: address.clone(), setting, text: address.to_string() };
+    let wanted = WantedListener { listener, address: address.clone(), text: address.to_string() };
     (wanted, AddressReservation { socket: Arc::new(socket), address, shared: true, _file: None })
 }
 
@@ -205,8 +198,7 @@ fn reserve_tcp(
     let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     // Bound sockets that do not listen don't exclude each other, but a second server's must be excluded by
     // our workers, and these must not exclude each other.
-    let shared =
-        listener == ListenerKind::Control || !warn_if_refused("SO_REUSEPORT", socket.set_reuse_port(true));
+    let shared = listener.is_operators() || !warn_if_refused("SO_REUSEPORT", socket.set_reuse_port(true));
     if shared {
         set_inherited_options(&socket, listener, options);
         socket.listen(LISTEN_BACKLOG)?;
@@ -285,7 +277,7 @@ fn set_inherited_options(socket: &socket2::Socket, listener: ListenerKind, optio
 /// Bytes that a connection may send ahead of being read, while no body of it is admitted.
 fn receive_buffer_bytes(listener: ListenerKind) -> usize {
     match listener {
-        ListenerKind::Public => PUBLIC_RECEIVE_BUFFER_BYTES,
+        ListenerKind::Public | ListenerKind::Metrics => PUBLIC_RECEIVE_BUFFER_BYTES,
         ListenerKind::Control => CONTROL_RECEIVE_BUFFER_BYTES,
     }
 }
@@ -394,6 +386,7 @@ mod tests {
         for (listener, receive_bytes, reservation) in [
             (ListenerKind::Public, 2 * PUBLIC_RECEIVE_BUFFER_BYTES, own()),
             (ListenerKind::Control, 2 * CONTROL_RECEIVE_BUFFER_BYTES, own()),
+            (ListenerKind::Metrics, 2 * PUBLIC_RECEIVE_BUFFER_BYTES, own()),
             (ListenerKind::Public, 2 * PUBLIC_RECEIVE_BUFFER_BYTES, adopted()),
         ] {
             let address = tcp_address(&reservation);
@@ -552,6 +545,6 @@ mod tests {
     fn an_address_that_is_none_names_its_setting() {
         let settings = Settings { control: vec!["nonsense".to_owned()], ..Settings::default() };
         let error = wanted_listeners(&settings, &[]).unwrap_err();
-        assert!(matches!(error, StartError::Address { setting: AddressSetting::Control, .. }));
+        assert!(matches!(error, StartError::Address { listener: ListenerKind::Control, .. }));
     }
 }

@@ -27,7 +27,7 @@ mod trace_lines;
 mod worker;
 
 pub(crate) use clock::Clock;
-pub use error::{AddressSetting, BindFault, StartError};
+pub use error::{BindFault, StartError};
 pub use files::{Capacity, capacity};
 pub(crate) use inherited::InheritedSocket;
 pub use notices::{Wakers, WorkerNotice};

@@ -162,7 +162,7 @@ fn take_addresses(
         let held = listeners::reserve_address(&wanted, options)?;
         all.push((wanted, held));
     }
-    all.sort_by_key(|(wanted, _)| wanted.listener == ListenerKind::Control);
+    all.sort_by_key(|(wanted, _)| wanted.listener);
     Ok(all.into_iter().unzip())
 }
 

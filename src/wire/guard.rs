@@ -1,4 +1,4 @@
-//! Admission to the control listener: requests to its own names, not made by pages of other sites.
+//! Admission to the operator's listeners: requests to their own names, not made by pages of other sites.
 //!
 //! Owns the defence against DNS rebinding (`Host`) and cross-site requests (`Origin`, `Sec-Fetch-Site`), so
 //! that a web page cannot publish through the operator's browser. Knows no path.

@@ -128,8 +128,8 @@ fn parse_offset(value: &[u8]) -> Result<usize, &'static str> {
 }
 
 fn parse_listener(value: &[u8]) -> Result<ListenerKind, &'static str> {
-    let known = [ListenerKind::Public, ListenerKind::Control];
-    known.into_iter().find(|kind| kind.name().as_bytes() == value).ok_or("must be public or control")
+    let mut known = ListenerKind::ALL.into_iter();
+    known.find(|kind| kind.name().as_bytes() == value).ok_or("must be public, control or metrics")
 }
 
 /// Reads the text of a search; an empty one asks for everything, as an empty search field does.

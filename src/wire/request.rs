@@ -31,11 +31,11 @@ const LAST_EVENT_ID_TEXT_BYTES_MAX: usize = 128;
 pub struct ListenerPolicy {
     /// Kind of the listener.
     pub(crate) listener: ListenerKind,
-    /// Which URLs the public listener serves; the control listener always serves the standard ones.
+    /// Which URLs the public listener serves; the others always serve the standard ones.
     pub(crate) profile: UrlProfile,
-    /// Hosts (without port) that the control listener answers to besides loopback: its bound addresses and
-    /// `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
-    pub(crate) control_hosts: Vec<String>,
+    /// Hosts (without port) that a listener of the operator answers to besides loopback: its bound addresses
+    /// and `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
+    pub(crate) own_hosts: Vec<String>,
     /// There is a control listener, for publishing elsewhere than on the public one.
     pub(crate) has_control: bool,
     /// `GET /` of the public listener says what this is.
@@ -51,21 +51,21 @@ pub struct ListenerPolicy {
 impl ListenerPolicy {
     /// Returns the policy of one of the listeners under the given settings.
     pub fn from_settings(settings: &Settings, listener: ListenerKind) -> ListenerPolicy {
-        let bound = settings.control.iter().filter_map(|text| match ListenAddress::parse(text) {
+        let bound = listener.addresses(settings).iter().filter_map(|text| match ListenAddress::parse(text) {
             Some(ListenAddress::Tcp(address)) => Some(address.ip().to_string()),
             Some(ListenAddress::Unix(_)) | None => None,
         });
         ListenerPolicy {
             listener,
             profile: settings.profile,
-            control_hosts: bound.chain(settings.control_names.iter().cloned()).collect(),
+            own_hosts: bound.chain(settings.control_names.iter().cloned()).collect(),
             has_control: !settings.control.is_empty(),
             landing: settings.landing && listener == ListenerKind::Public,
             topics_per_connection_max: settings.topics_per_connection_max,
             publish_bytes_max: settings.publish_bytes_max,
             cors: match listener {
                 ListenerKind::Public => Cors::from_setting(&settings.cors_origins),
-                ListenerKind::Control => Cors::Off,
+                ListenerKind::Control | ListenerKind::Metrics => Cors::Off,
             },
         }
     }
@@ -206,18 +206,31 @@ const PUBLISH_PATHS: &str =
     "There is nothing at this path; publish with POST /publish?topic=NAME, or many at /publish/batch.";
 const PUBLISH_ON_CONTROL: &str =
     "There is nothing at this path; publish with POST /publish?topic=NAME on the control listener.";
+const METRICS_ALONE: &str =
+    "There is nothing at this path; this listener serves /metrics, /healthz and /readyz alone.";
 const ON_CONTROL: &str = "This path is served on the control listener only.";
 const NOT_IN_PROFILE: &str = "There is nothing at this path in the broadcast-benchmark profile.";
 
-/// Turns `head` into a request to `policy`. The control listener judges `Host` and `Origin` before anything
-/// else.
+/// Turns `head` into a request to `policy`. The operator's listeners judge `Host` and `Origin` before
+/// anything else.
 pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Problem> {
-    if policy.listener == ListenerKind::Control {
-        let shows_page = head.path == b"/" && guard::is_navigation(head);
-        let link = if shows_page { ForeignLink::Followed } else { ForeignLink::Refused };
-        guard::check(head, &policy.control_hosts, link)?;
-    } else if policy.profile == UrlProfile::BroadcastBenchmark {
-        return route_benchmark(head, policy);
+    // Links of other sites may lead to what only shows a page.
+    let link = match (policy.listener, head.path) {
+        (ListenerKind::Control, b"/") | (ListenerKind::Metrics, _) if guard::is_navigation(head) => {
+            ForeignLink::Followed
+        }
+        _ => ForeignLink::Refused,
+    };
+    match policy.listener {
+        ListenerKind::Control => guard::check(head, &policy.own_hosts, link)?,
+        ListenerKind::Metrics => {
+            guard::check(head, &policy.own_hosts, link)?;
+            return route_metrics(head);
+        }
+        ListenerKind::Public if policy.profile == UrlProfile::BroadcastBenchmark => {
+            return route_benchmark(head, policy);
+        }
+        ListenerKind::Public => {}
     }
     let control = policy.listener == ListenerKind::Control;
     match head.path {
@@ -283,6 +296,16 @@ fn asset_request(head: &Head<'_>, name: &[u8]) -> Request {
     }
 }
 
+/// Routes a request to a metrics listener, where nothing changes anything.
+fn route_metrics(head: &Head<'_>) -> Result<Request, Problem> {
+    match head.path {
+        b"/metrics" => allow_read(head, Request::Metrics(metrics_format(head))),
+        b"/healthz" => allow_read(head, Request::Health),
+        b"/readyz" => allow_read(head, Request::Ready),
+        _ => Err(Problem::NotFound(METRICS_ALONE)),
+    }
+}
+
 /// The profile knows no 405: anything that it does not name is 404.
 fn route_benchmark(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Problem> {
     match (head.method, head.path) {
@@ -322,9 +345,7 @@ fn parse_status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
 fn check_publish_allowed(head: &Head<'_>, policy: &ListenerPolicy) -> Result<(), Problem> {
     match (head.method, policy.listener) {
         (Method::Post, ListenerKind::Control) => Ok(()),
-        (Method::Post, ListenerKind::Public) => {
-            Err(Problem::PublishNotAllowed { has_control: policy.has_control })
-        }
+        (Method::Post, _) => Err(Problem::PublishNotAllowed { has_control: policy.has_control }),
         _ => Err(Problem::MethodNotAllowed(POST)),
     }
 }

@@ -127,6 +127,58 @@ fn every_control_address_is_the_operators() {
 }
 
 #[test]
+fn metrics_listener_reads_and_does_nothing_else() {
+    with_1_and_4_workers(|workers| {
+        let metrics = free_port();
+        let launch = Launch::workers(workers).set("metrics_listen", metrics).set("control_names", "ops.test");
+        let server = launch.set("connections_max", 4).start();
+        let ask = |method: &str, path: &str, fields: &str| {
+            Conn::open(metrics).ask(format!("{method} {path} HTTP/1.1\r\n{fields}Content-Length: 0\r\n\r\n"))
+        };
+        let own = format!("Host: {metrics}\r\n");
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            assert_eq!(ask("GET", path, &own).status, 200, "{path}");
+            assert_eq!(ask("HEAD", path, "Host: ops.test\r\n").status, 200, "{path}");
+            for method in ["POST", "DELETE", "OPTIONS"] {
+                let answer = ask(method, path, &own);
+                assert_problem(&format!("{method} {path}"), &answer, &[405]);
+                assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{method} {path}");
+            }
+            assert_problem(path, &ask("GET", path, "Host: evil.test\r\n"), &[421]);
+            let page = format!("{own}Origin: http://evil.test\r\n");
+            assert_problem(path, &ask("GET", path, &page), &[403]);
+            let link = format!("{own}Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n");
+            assert_eq!(ask("GET", path, &link).status, 200, "a link to {path}");
+        }
+        let mut witness = Witness::of(&server);
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/events?topic=canary"),
+            ("GET", "/status"),
+            ("GET", "/topics"),
+            ("GET", "/connections"),
+            ("GET", "/dashboard/main.js"),
+            ("POST", "/publish?topic=canary"),
+            ("POST", "/publish/batch"),
+            ("POST", "/drain"),
+            ("DELETE", "/connections/0-1-1"),
+            ("DELETE", "/topics?topic=canary"),
+            ("GET", "/sse"),
+        ] {
+            let answer = ask(method, path, &own);
+            assert_problem(&format!("{method} {path}"), &answer, &[404]);
+            assert_eq!(answer.text().lines().count(), 1, "{}", answer.text());
+        }
+        witness.check("requests to the metrics listener");
+        let log = server.log();
+        assert!(log.contains(&format!(" metrics_listen={metrics} ")), "{log}");
+        // Neither the limit of connections nor a crowd of subscribers keeps Prometheus out.
+        let crowd: Vec<_> = (0..12).map(|_| Conn::open(server.public)).collect();
+        assert_eq!(ask("GET", "/metrics", &own).status, 200, "beside {} connections", crowd.len());
+    });
+}
+
+#[test]
 fn control_listener_serves_streams_too() {
     let server = Launch::workers(2).start();
     let mut conn = server.connect_control();

@@ -17,6 +17,7 @@ struct Row(ListenerKind, &'static str, &'static [u16]);
 
 const PUBLIC: ListenerKind = ListenerKind::Public;
 const CONTROL: ListenerKind = ListenerKind::Control;
+const METRICS: ListenerKind = ListenerKind::Metrics;
 
 const TABLE: &[Row] = &[
     Row(PUBLIC, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
@@ -40,6 +41,16 @@ const TABLE: &[Row] = &[
     Row(PUBLIC, "GET /events?topic=t0 HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n", &[406]),
     Row(PUBLIC, "POST /publish?topic=t0 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", &[403]),
     Row(CONTROL, "POST /publish?topic=t0 HTTP/1.1\r\nHost: localhost\r\n\r\n", &[411]),
+    Row(METRICS, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", &[200]),
+    Row(METRICS, "HEAD /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n", &[200, 503]),
+    Row(METRICS, "GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", &[421]),
+    Row(METRICS, "GET /events?topic=t0 HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+    Row(
+        METRICS,
+        "POST /publish?topic=t0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+        &[404],
+    ),
+    Row(METRICS, "POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", &[404]),
     Row(PUBLIC, "BLAH\r\n\r\n", &[400]),
     Row(PUBLIC, "GET /healthz HTTP/1.1\r\nHost: a\r\nbad field\r\n\r\n", &[400]),
 ];
@@ -48,6 +59,7 @@ const TABLE: &[Row] = &[
 const UNFINISHED: &[Row] = &[
     Row(PUBLIC, "GET /heal", &[408]),
     Row(PUBLIC, "GET /healthz HTTP/1.1\r\nHost: a\r\n", &[408]),
+    Row(METRICS, "GET /metr", &[408]),
     Row(
         CONTROL,
         "POST /publish?topic=t0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nnot all",
@@ -79,7 +91,11 @@ impl Prober {
     /// Does a little.
     pub fn step(&mut self, net: &mut Net, scene: &mut Scene) {
         if self.conversation.wants_to_connect(scene, 4) {
-            self.listener = if scene.one_in(3) { CONTROL } else { PUBLIC };
+            self.listener = match scene.prng.below(6) {
+                0 | 1 => CONTROL,
+                2 => METRICS,
+                _ => PUBLIC,
+            };
             self.conversation.connect(net, scene, self.listener);
             (self.is_stuck, self.finishes) = (false, false);
         }

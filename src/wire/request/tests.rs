@@ -21,7 +21,7 @@ fn hosts_of_every_control_address_are_known() {
     let settings =
         Settings { control, control_names: vec!["hub.internal".to_owned()], ..Settings::default() };
     let policy = ListenerPolicy::from_settings(&settings, ListenerKind::Control);
-    assert_eq!(policy.control_hosts, ["127.0.0.1", "10.1.2.3", "fd00::7", "hub.internal"]);
+    assert_eq!(policy.own_hosts, ["127.0.0.1", "10.1.2.3", "fd00::7", "hub.internal"]);
 }
 
 fn ask(policy: &ListenerPolicy, line: &str, fields: &str) -> Result<Request, Problem> {
