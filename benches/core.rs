@@ -3,7 +3,8 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fanwheel::base::id::{EventId, IdTag};
-use fanwheel::base::settings::{ListenerKind, Settings};
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::Settings;
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::survey::ConnectionTraffic;
 use fanwheel::base::time::Now;

@@ -6,7 +6,8 @@
 use fanwheel::base::address::ListenAddress;
 use fanwheel::base::counters::Count;
 use fanwheel::base::id::{EventId, IdTag};
-use fanwheel::base::settings::{FileTables, ListenerKind, Settings};
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::{FileTables, Settings};
 use fanwheel::base::snapshot::Pages;
 use fanwheel::fanout::mail::ControlMessage;
 use fanwheel::fanout::node::Node;

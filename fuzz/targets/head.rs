@@ -1,12 +1,14 @@
 //! Request heads and routes: no panic, nothing consumed that is not there, the same verdict byte by byte.
 #![no_main]
 
-use fanwheel::base::settings::{ListenerKind, Settings, UrlProfile};
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::{Settings, UrlProfile};
 use fanwheel::wire::cors::Cors;
 use fanwheel::wire::head::{Head, HeadLimits, ParsedHead, parse};
 use fanwheel::wire::problem::Problem;
 use fanwheel::wire::reply::{self, Reply};
-use fanwheel::wire::request::{ListenerPolicy, Request, route};
+use fanwheel::wire::policy::ListenerPolicy;
+use fanwheel::wire::request::{Request, route};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 1_024, headers_max: 16 };

@@ -7,6 +7,7 @@ pub(crate) mod failure;
 pub(crate) mod histogram;
 pub mod id;
 pub mod limits;
+pub mod listener;
 pub(crate) mod logfmt;
 pub mod number_text;
 pub mod prng;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::id::EventId;
-use super::settings::ListenerKind;
+use super::listener::ListenerKind;
 
 /// Order of the rows of `/connections`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::base::address::ListenAddress;
 use crate::base::limits::UNIX_PATH_BYTES_MAX;
+use crate::base::listener::ListenerKind;
 use crate::base::logfmt::shown;
-use crate::base::settings::{ListenerKind, Settings, SlowPolicy, split_list};
+use crate::base::settings::{Settings, SlowPolicy, split_list};
 use crate::config::class_tables::check_classes;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings, SettingSource};

@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 
 use crate::base::address::ListenAddress;
 use crate::base::failure::CommandFailure;
+use crate::base::listener::ListenerKind;
 use crate::base::logfmt::shown;
-use crate::base::settings::{ListenerKind, Settings};
+use crate::base::settings::Settings;
 use crate::config::resolved::{ResolvedSettings, SettingSource};
 use crate::daemon::start;
 use crate::reactor::{InheritedSocket, StartError};

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::base::address::ListenAddress;
 use crate::base::failure::CommandFailure;
+use crate::base::listener::ListenerKind;
 use crate::base::logfmt::LogValue;
 use crate::base::logfmt::shown;
-use crate::base::settings::{ListenerKind, Settings, UrlProfile};
+use crate::base::settings::{Settings, UrlProfile};
 use crate::reactor::{BindFault, BoundAddress, Capacity, StartError};
 
 /// Describes a failed start in one line: the call, the value, the limit and the way out.

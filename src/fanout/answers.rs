@@ -19,7 +19,7 @@ use super::roster::Roster;
 use super::seam::Io;
 use super::turn_context::TurnContext;
 use crate::base::counters::{CloseReason, RefusalReason};
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::wire::problem::Problem;
 use crate::wire::reply::{self, Reply};
 
@@ -228,7 +228,8 @@ fn queue_next_request(roster: &mut Roster, turn: &TurnContext<'_, impl Io>, slot
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::settings::{ListenerKind, Settings};
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::Settings;
     use crate::fanout::seam::SendResult;
     use crate::fanout::stage_tests::Stage;
 

@@ -80,7 +80,8 @@ fn leave_topics(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::settings::{ListenerKind, Settings};
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::Settings;
     use crate::fanout::stage_tests::Stage;
 
     #[test]

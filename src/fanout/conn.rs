@@ -53,7 +53,7 @@ pub use super::token::ConnToken;
 use super::user_agents::NO_USER_AGENT;
 use crate::base::counters::Counters;
 use crate::base::id::EventId;
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::base::time::Tick;
 use crate::wire::reply;
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::base::counters::{CloseReason, Count, Counters};
 use crate::base::limits::NOTES_PER_TURN_MAX;
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::base::survey::ConnectionId;
 
 /// One event in the life of a connection, a line of the log.

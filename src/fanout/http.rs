@@ -22,10 +22,11 @@ use super::turn_context::TurnContext;
 use super::upload::take_body_bytes;
 use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, PUBLIC_READ_BYTES};
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::wire::head::{self, Head, HeadLimits, ParsedHead};
+use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
-use crate::wire::request::{ListenerPolicy, Request, route};
+use crate::wire::request::{Request, route};
 
 /// The next thing that the bytes of a connection ask for.
 enum Demand<'a> {

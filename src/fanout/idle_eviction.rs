@@ -15,7 +15,7 @@ use super::seam::{CloseMode, Io};
 use super::topics::LocalTopics;
 use super::turn_context::{CarriedState, TurnContext};
 use crate::base::counters::{CloseReason, RefusalReason};
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
 use crate::wire::problem::Problem;
 use crate::wire::reply::{self, Reply};
@@ -59,9 +59,9 @@ impl IdleEviction {
         IdleEviction { looked_at: None }
     }
 
-    /// Closes idle connections of the operator's listeners in the order of their timers: those that never sent
-    /// a request come before those that did. Fresh ones come last. Looks at all connections, so at most once
-    /// a tick. Returns the milliseconds after which another call may close more.
+    /// Closes idle connections of the operator's listeners in the order of their timers: those that never
+    /// sent a request come before those that did. Fresh ones come last. Looks at all connections, so at most
+    /// once a tick. Returns the milliseconds after which another call may close more.
     pub(super) fn evict(
         &mut self,
         roster: &mut Roster,

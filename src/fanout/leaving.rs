@@ -186,7 +186,8 @@ fn half_sent(conn: &Conn) -> Option<(&Stream, EventId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::settings::{ListenerKind, Settings};
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::Settings;
     use crate::fanout::lanes::ReadLane;
     use crate::fanout::mail::ControlMessage;
     use crate::fanout::seam::SendResult;

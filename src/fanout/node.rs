@@ -15,12 +15,13 @@ use super::survey::Survey;
 use crate::base::counters::{Count, CounterTotals, Counters, DistributionTotals, RefusalReason};
 use crate::base::id::EventId;
 use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_BUDGET_BYTES, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
-use crate::base::settings::{ListenerKind, Settings, UrlProfile};
+use crate::base::listener::ListenerKind;
+use crate::base::settings::{Settings, UrlProfile};
 use crate::base::snapshot::{LatencyPeaks, Pages, ReadinessVerdict, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
 use crate::base::time::{Now, Tick, ticks_of_ms};
 use crate::wire::head::HeadLimits;
-use crate::wire::request::ListenerPolicy;
+use crate::wire::policy::ListenerPolicy;
 
 /// The settings that are times, in ticks.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,7 @@ use super::token::ConnToken;
 use super::user_agents::{NO_USER_AGENT, UserAgents};
 use super::wheel::TimerWheel;
 use crate::base::limits::REFUSALS_AT_ONCE_MAX;
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::base::time::Tick;
 
 /// An accepted connection that asks for a slot.

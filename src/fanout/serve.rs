@@ -210,7 +210,8 @@ fn answer_ready(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::settings::{ListenerKind, Settings};
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::Settings;
     use crate::fanout::stage_tests::Stage;
 
     const SUBSCRIBE: &str = "GET /events?topic=a HTTP/1.1\r\nHost: a\r\n";

@@ -50,7 +50,7 @@ use crate::base::limits::{
     FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN,
     READS_BESIDE_ROUNDS, READS_PER_TURN, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::base::survey::ConnectionId;
 use crate::base::time::{Now, TICK_MS};
 

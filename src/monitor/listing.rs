@@ -133,7 +133,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::base::settings::ListenerKind;
+    use crate::base::listener::ListenerKind;
     use crate::base::survey::{
         ConnectionFilter, ConnectionId, ConnectionSort, ConnectionState, ConnectionTraffic, ConnectionsQuery,
         PageRange,

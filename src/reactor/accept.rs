@@ -27,7 +27,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::base::counters::{Count, Counters};
 use crate::base::limits::WORKERS_MAX;
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::fanout::idle_eviction::EvictionRequest;
 use crate::reactor::listeners::{self, ListenerSource, SocketOptions};
 use crate::reactor::reserve::ReservedFile;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 
 /// Why a listening socket could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

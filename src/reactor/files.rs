@@ -3,7 +3,8 @@
 //! refuses private ones all workers share one limit.
 
 use crate::base::limits::RESERVED_FILES;
-use crate::base::settings::{FileTables, ListenerKind, Settings};
+use crate::base::listener::ListenerKind;
+use crate::base::settings::{FileTables, Settings};
 use crate::reactor::error::StartError;
 use crate::sys::process::{ResourceLimit, files_limit, set_files_limit, unshare_files};
 

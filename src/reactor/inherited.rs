@@ -4,7 +4,7 @@
 //! listener it is to be, which its name or the settings say, nor when to accept from it.
 
 use crate::base::address::ListenAddress;
-use crate::base::settings::ListenerKind;
+use crate::base::listener::ListenerKind;
 use crate::reactor::error::StartError;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;

@@ -227,7 +227,8 @@ impl Io for Sockets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::settings::{ListenerKind, Settings};
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::Settings;
     use crate::reactor::listeners::{SocketOptions, set_accepted_options};
     use std::io::IoSlice;
     use std::net::{TcpListener, TcpStream};

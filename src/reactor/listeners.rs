@@ -22,7 +22,8 @@ use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
 use crate::base::address::ListenAddress;
 use crate::base::limits::{CONTROL_RECEIVE_BUFFER_BYTES, KIB};
-use crate::base::settings::{ListenerKind, Settings};
+use crate::base::listener::ListenerKind;
+use crate::base::settings::Settings;
 use crate::reactor::error::{BindFault, StartError};
 use crate::reactor::inherited::InheritedSocket;
 use crate::sys::socket::{self, Socket};

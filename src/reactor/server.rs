@@ -1,7 +1,8 @@
 //! Starts the workers in step and hands out the calls by which the program reaches them.
 
 use crate::base::address::ListenAddress;
-use crate::base::settings::{ListenerKind, SendBackend, Settings};
+use crate::base::listener::ListenerKind;
+use crate::base::settings::{SendBackend, Settings};
 use crate::fanout::mail::{ControlMessage, MailboxReceiver};
 use crate::fanout::node::Node;
 use crate::fanout::worker as core;

@@ -61,7 +61,7 @@ impl fmt::Display for DetailFields<'_> {
 mod tests {
     use super::*;
     use crate::base::counters::CloseReason;
-    use crate::base::settings::ListenerKind;
+    use crate::base::listener::ListenerKind;
     use crate::base::survey::ConnectionId;
 
     #[test]

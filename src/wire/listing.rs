@@ -3,8 +3,8 @@
 //! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
 //! the usual one. Further parameters are passed over, as everywhere.
 
+use crate::base::listener::ListenerKind;
 use crate::base::number_text::parse_decimal;
-use crate::base::settings::ListenerKind;
 use crate::base::survey::{
     ConnectionFilter, ConnectionId, ConnectionSort, ConnectionsQuery, PageRange, SEARCH_BYTES_MAX,
     SearchText, TopicSort, TopicsQuery,

@@ -14,6 +14,7 @@ pub(crate) mod guard;
 pub mod head;
 pub(crate) mod line;
 pub(crate) mod listing;
+pub mod policy;
 pub mod problem;
 pub mod query;
 pub mod reply;

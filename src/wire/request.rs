@@ -4,19 +4,19 @@
 
 use std::borrow::Cow;
 
-use crate::base::address::ListenAddress;
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::limits::KEY_BYTES_MAX;
+use crate::base::listener::ListenerKind;
 use crate::base::number_text::parse_decimal;
-use crate::base::settings::{ListenerKind, Settings, UrlProfile};
+use crate::base::settings::UrlProfile;
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::suggest::nearest;
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
-use crate::wire::cors::Cors;
 use crate::wire::guard::{self, ForeignLink};
 use crate::wire::head::{BodyLength, Head, Method};
 use crate::wire::listing;
+use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
 use crate::wire::query::{pairs, utf8_text};
 use crate::wire::rules;
@@ -25,51 +25,6 @@ use crate::wire::rules;
 const EVENT_FILTERS_MAX: usize = 32;
 /// Bytes of a foreign `Last-Event-ID` that are told back in a gap event.
 const LAST_EVENT_ID_TEXT_BYTES_MAX: usize = 128;
-
-/// URLs that a listener serves, and its limits.
-#[derive(Clone, Debug)]
-pub struct ListenerPolicy {
-    /// Kind of the listener.
-    pub(crate) listener: ListenerKind,
-    /// Which URLs the public listener serves; the others always serve the standard ones.
-    pub(crate) profile: UrlProfile,
-    /// Hosts (without port) that a listener of the operator answers to besides loopback: its bound addresses
-    /// and `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
-    pub(crate) own_hosts: Vec<String>,
-    /// There is a control listener, for publishing elsewhere than on the public one.
-    pub(crate) has_control: bool,
-    /// `GET /` of the public listener says what this is.
-    pub(crate) landing: bool,
-    /// Topics of one subscriber or publish.
-    pub(crate) topics_per_connection_max: usize,
-    /// Bytes of a publish body.
-    pub(crate) publish_bytes_max: usize,
-    /// Origins that may read answers.
-    pub(crate) cors: Cors,
-}
-
-impl ListenerPolicy {
-    /// Returns the policy of one of the listeners under the given settings.
-    pub fn from_settings(settings: &Settings, listener: ListenerKind) -> ListenerPolicy {
-        let bound = listener.addresses(settings).iter().filter_map(|text| match ListenAddress::parse(text) {
-            Some(ListenAddress::Tcp(address)) => Some(address.ip().to_string()),
-            Some(ListenAddress::Unix(_)) | None => None,
-        });
-        ListenerPolicy {
-            listener,
-            profile: settings.profile,
-            own_hosts: bound.chain(settings.control_names.iter().cloned()).collect(),
-            has_control: !settings.control.is_empty(),
-            landing: settings.landing && listener == ListenerKind::Public,
-            topics_per_connection_max: settings.topics_per_connection_max,
-            publish_bytes_max: settings.publish_bytes_max,
-            cors: match listener {
-                ListenerKind::Public => Cors::from_setting(&settings.cors_origins),
-                ListenerKind::Control | ListenerKind::Metrics => Cors::Off,
-            },
-        }
-    }
-}
 
 /// A request that some path serves.
 #[derive(Clone, Debug, PartialEq, Eq)]

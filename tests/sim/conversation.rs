@@ -2,7 +2,7 @@
 //!
 //! Owns when it is opened and left, and that no answer stays owed. Knows no requests: actors do.
 
-use fanwheel::base::settings::ListenerKind;
+use fanwheel::base::listener::ListenerKind;
 
 use crate::answer::{Answer, Got};
 use crate::net::Net;

@@ -2,7 +2,7 @@
 
 use fanwheel::base::counters::{CloseReason, Count, CounterTotals, RefusalReason};
 use fanwheel::base::limits::TOPIC_LINGER_MS;
-use fanwheel::base::settings::ListenerKind;
+use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::time::TICK_MS;
 use fanwheel::fanout::mail::ControlMessage;
 

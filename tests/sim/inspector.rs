@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fanwheel::base::limits::SURVEY_TELL_MS;
-use fanwheel::base::settings::ListenerKind;
+use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::time::{Now, TICK_MS};
 use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::ConnToken;

@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use fanwheel::base::id::EventId;
 use fanwheel::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
+use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::prng::Prng;
-use fanwheel::base::settings::ListenerKind;
 use fanwheel::base::survey::ConnectionTraffic;
 use fanwheel::fanout::seam::{CloseMode, Io, ReadResult, SendOp, SendResult};
 use fanwheel::fanout::worker::{ConnToken, PollReadiness};

@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::prng::Prng;
-use fanwheel::base::settings::ListenerKind;
 
 use crate::answer::{Asked, Got, Reader};
 use crate::net::{self, Net, Window};

@@ -2,7 +2,7 @@
 //!
 //! Owns a table of requests and the statuses that each may be answered with.
 
-use fanwheel::base::settings::ListenerKind;
+use fanwheel::base::listener::ListenerKind;
 
 use crate::answer::Asked;
 use crate::conversation::Conversation;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use fanwheel::base::id::EventId;
 use fanwheel::base::limits::BATCH_POSTS_MAX;
-use fanwheel::base::settings::ListenerKind;
+use fanwheel::base::listener::ListenerKind;
 
 use crate::answer::{Answer, Asked, Got};
 use crate::cover::Branch;

@@ -4,7 +4,8 @@
 //! with rubbish.
 
 use fanwheel::base::id::EventId;
-use fanwheel::base::settings::{ListenerKind, SlowPolicy};
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::SlowPolicy;
 
 use crate::answer::{Answer, Asked, Got};
 use crate::cover::Branch;

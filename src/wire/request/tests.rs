@@ -1,6 +1,7 @@
 //! Routes and parameters as tables: a request in short form, and its result.
 
 use super::*;
+use crate::base::settings::Settings;
 use crate::wire::head::{HeadLimits, ParsedHead, parse};
 
 fn policy(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {

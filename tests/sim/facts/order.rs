@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use fanwheel::base::limits::ORDER_MS;
-use fanwheel::base::settings::{ListenerKind, Settings};
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::Settings;
 use fanwheel::base::time::TICK_MS;
 use fanwheel::fanout::hub::{NewEvent, OrderedEvent};
 use fanwheel::fanout::mail::ControlMessage;
