@@ -131,8 +131,19 @@ pub enum MetricsFormat {
 /// Parts of `/status` that a request asks for beside the page itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusQuery {
-    /// The figures of the last five minutes, one for each second.
-    pub(crate) series: bool,
+    /// The curves of a time until now; none are asked for without it.
+    pub(crate) series: Option<SeriesRange>,
+}
+
+/// Time that curves of `/status` reach back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeriesRange {
+    /// One value for each second.
+    FiveMinutes,
+    /// One value for each 15 s.
+    Hour,
+    /// One value for each 2 minutes.
+    Day,
 }
 
 /// Makes `/metrics` of a snapshot.

@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Name, type and bytes of each file.
-const FILES: [(&str, &str, &[u8]); 21] = [
+const FILES: [(&str, &str, &[u8]); 22] = [
     ("index.html", HTML, include_bytes!("dashboard/index.html")),
     ("style.css", STYLE, include_bytes!("dashboard/style.css")),
     ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
@@ -27,6 +27,7 @@ const FILES: [(&str, &str, &[u8]); 21] = [
     ("page_memory.js", SCRIPT, include_bytes!("dashboard/page_memory.js")),
     ("pages.js", SCRIPT, include_bytes!("dashboard/pages.js")),
     ("plots.js", SCRIPT, include_bytes!("dashboard/plots.js")),
+    ("ranges.js", SCRIPT, include_bytes!("dashboard/ranges.js")),
     ("source.js", SCRIPT, include_bytes!("dashboard/source.js")),
     ("stalled_readers.js", SCRIPT, include_bytes!("dashboard/stalled_readers.js")),
     ("theme.js", SCRIPT, include_bytes!("dashboard/theme.js")),

@@ -9,6 +9,7 @@ pub(crate) mod error_classes;
 pub(crate) mod exposition;
 pub mod listing;
 pub(crate) mod metrics;
+mod series;
 pub(crate) mod status;
 pub(crate) mod summary;
 pub(crate) mod watch;

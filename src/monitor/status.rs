@@ -3,15 +3,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::watch::{LatencyQuantiles, RateWindow, SecondPoint, Watch, WindowRates, WorkerRates};
+use super::series;
+use super::watch::{LatencyQuantiles, RateWindow, Watch, WindowRates, WorkerRates};
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
 use crate::base::snapshot::{ClassSnapshot, Snapshot, StatusQuery, WorkerSnapshot};
 
 /// Writes the page. Counts come from the snapshot; everything over time comes from the watch.
 pub(crate) fn page(snapshot: &Snapshot, watch: &Watch, query: StatusQuery) -> String {
     let mut page = object(snapshot, watch);
-    if query.series {
-        page["series"] = series(watch);
+    if let Some(range) = query.series {
+        page["series"] = series::object(watch, range);
     }
     page.to_string()
 }
@@ -201,45 +202,8 @@ fn memory(snapshot: &Snapshot, watch: &Watch) -> Value {
     })
 }
 
-/// Returns one value for each second, oldest first.
-fn series(watch: &Watch) -> Value {
-    let of = |value: fn(&SecondPoint) -> u64| -> Vec<u64> { watch.points().map(value).collect() };
-    let ms = |value: fn(&SecondPoint) -> Option<f64>| -> Vec<Option<f64>> {
-        watch.points().map(|point| value(point).map(|us| rounded(us / 1_000.0))).collect()
-    };
-    json!({
-        "step_ms": 1_000,
-        // On one clock, so that a jump of the wall clock bends no curve back on itself.
-        "at_ms": watch.points().map(|point| taken_ms(watch, point)).collect::<Vec<u64>>(),
-        "connections": of(|point| point.connections),
-        "deliveries": differences(watch, |point| point.count(Count::Delivered) as f64),
-        "latency_p99_ms": ms(|point| point.each_p99_us),
-        "latency_last_p99_ms": ms(|point| point.last_p99_us),
-        "cpu_percent": differences(watch, |point| point.cpu_seconds * 100.0),
-        "resident_bytes": of(|point| point.resident_bytes),
-        "lagging": of(|point| point.lagging),
-    })
-}
-
-/// Returns the time of a point in Unix milliseconds, by the wall clock of the newest one.
-fn taken_ms(watch: &Watch, point: &SecondPoint) -> u64 {
-    let last = watch.last();
-    last.wall_ms.saturating_sub(last.mono_ms.saturating_sub(point.mono_ms))
-}
-
-/// Returns the growth of a sum in each second; that of the first is not known.
-fn differences(watch: &Watch, value: fn(&SecondPoint) -> f64) -> Vec<Option<f64>> {
-    let mut before: Option<&SecondPoint> = None;
-    let difference = |point| {
-        let before = before.replace(point)?;
-        let seconds = (point.mono_ms - before.mono_ms).max(1) as f64 / 1_000.0;
-        Some(rounded((value(point) - value(before)).max(0.0) / seconds))
-    };
-    watch.points().map(difference).collect()
-}
-
 /// Rounds to three decimals, which keep the page short.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 
@@ -250,16 +214,8 @@ fn named(names: &[&str], values: &[u64]) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::snapshot::SeriesRange;
     use crate::monitor::watch::{WatchBounds, WatchSample};
-
-    #[test]
-    fn a_clock_that_jumps_bends_no_curve() {
-        let mut watch = Watch::new(WatchBounds::default());
-        for (second, wall_ms) in [(1, 100_000), (2, 101_000), (3, 50_000), (4, 900_000)] {
-            watch.push(WatchSample { mono_ms: second * 1_000, wall_ms, ..WatchSample::default() });
-        }
-        assert_eq!(series(&watch)["at_ms"], json!([897_000, 898_000, 899_000, 900_000]));
-    }
 
     #[test]
     fn start_and_drain_have_moments_that_stay() {
@@ -282,8 +238,12 @@ mod tests {
         snapshot.totals.connections_open = 3;
         let mut watch = Watch::new(WatchBounds::default());
         watch.push(WatchSample { snapshot: snapshot.clone(), ..WatchSample::default() });
-        let page: Value =
-            serde_json::from_str(&page(&snapshot, &watch, StatusQuery { series: true })).expect("JSON");
+        let page: Value = serde_json::from_str(&page(
+            &snapshot,
+            &watch,
+            StatusQuery { series: Some(SeriesRange::FiveMinutes) },
+        ))
+        .expect("JSON");
         assert_eq!(page["state"], "serving");
         assert_eq!(page["topics"], 2);
         assert_eq!(page["counts"]["accepted"], 5);

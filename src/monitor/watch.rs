@@ -1,4 +1,5 @@
-//! The figures of the last five minutes: takes one sample a second, and returns rates, trends and judgements.
+//! The figures of the last five minutes, and few of an hour and a day: takes one sample a second, and returns
+//! rates, trends and judgements.
 //!
 //! Owns the rings of samples and the metrics of alert rules. Knows no clock, since each sample carries its
 //! time, and no page.
@@ -8,6 +9,7 @@ mod insights;
 mod memory;
 mod minute;
 mod points;
+mod spans;
 
 pub(crate) use self::figures::{metric_named, metrics};
 pub(crate) use self::insights::Insight;
@@ -17,6 +19,7 @@ use self::minute::MinuteWindow;
 pub(crate) use self::minute::WorkerRates;
 use self::points::PointRing;
 pub(crate) use self::points::{RateWindow, SecondPoint, WindowRates};
+pub(crate) use self::spans::{SpanPoint, SpanRing};
 use super::alerts::{AlertNotice, AlertRule, AlertRules};
 use crate::base::counters::{CloseReason, Count, DistributionTotals};
 use crate::base::histogram::Distribution;
@@ -79,6 +82,8 @@ const CONNECTIONS_MIN_FOR_ESTIMATE: u64 = 1_000;
 pub(crate) struct Watch {
     bounds: WatchBounds,
     ring: PointRing,
+    hour: SpanRing,
+    day: SpanRing,
     minute: MinuteWindow,
     leaks: LeakJudge,
     last: WatchSample,
@@ -95,6 +100,8 @@ impl Watch {
         Watch {
             bounds,
             ring: PointRing::default(),
+            hour: SpanRing::hour(),
+            day: SpanRing::day(),
             minute: MinuteWindow::default(),
             leaks: LeakJudge::default(),
             last: WatchSample::default(),
@@ -109,11 +116,14 @@ impl Watch {
         self.minute.push(&sample);
         let p99 =
             |of: fn(&DistributionTotals) -> &Distribution| self.minute.added_last_second(of).quantile(0.99);
-        self.ring.push(SecondPoint {
+        let second = SecondPoint {
             each_p99_us: p99(|distributions| &distributions.delivery_each),
             last_p99_us: p99(|distributions| &distributions.delivery_last),
             ..SecondPoint::of(&sample)
-        });
+        };
+        self.ring.push(second);
+        self.hour.push(&second);
+        self.day.push(&second);
         self.leaks.push(&sample);
         self.empty_server_bytes.get_or_insert(sample.host.resident_bytes);
         if sample.snapshot.draining {
@@ -248,6 +258,16 @@ impl Watch {
     /// Returns the insights for an operator, most severe first.
     pub(crate) fn insights(&self) -> Vec<Insight> {
         insights::find_insights(self)
+    }
+
+    /// Returns the spans of the last hour.
+    pub(crate) fn hour(&self) -> &SpanRing {
+        &self.hour
+    }
+
+    /// Returns the spans of the last day.
+    pub(crate) fn day(&self) -> &SpanRing {
+        &self.day
     }
 
     /// Returns the points of all kept seconds, oldest first.

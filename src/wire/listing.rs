@@ -1,10 +1,11 @@
-//! Parameters of `/topics`, `/connections` and `/connections/{id}`: order, paging, id.
+//! Parameters of `/status`, `/topics`, `/connections` and `/connections/{id}`: curves, order, paging, id.
 //!
 //! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
 //! the usual one. Further parameters are passed over, as everywhere.
 
 use crate::base::listener::ListenerKind;
 use crate::base::number_text::parse_decimal;
+use crate::base::snapshot::{SeriesRange, StatusQuery};
 use crate::base::survey::{
     ConnectionFilter, ConnectionId, ConnectionSort, ConnectionsQuery, PageRange, SEARCH_BYTES_MAX,
     SearchText, TopicSort, TopicsQuery,
@@ -56,6 +57,17 @@ pub(crate) fn parse_connections(query: &[u8]) -> Result<ConnectionsQuery, Proble
         paging: listing.paging,
         info: listing.info.unwrap_or(false),
     })
+}
+
+/// The parameters of `/status`.
+pub(crate) fn parse_status(query: &[u8]) -> Result<StatusQuery, Problem> {
+    let mut series = None;
+    for pair in pairs(query) {
+        if *pair.name == *b"series" {
+            set_once(&mut series, "series", parse_range(&pair.value()?))?;
+        }
+    }
+    Ok(StatusQuery { series: series.flatten() })
 }
 
 /// The connection that a path names.
@@ -139,6 +151,16 @@ fn parse_search(value: &str) -> Result<Option<SearchText>, &'static str> {
     if search.is_some() || value.is_empty() { Ok(search) } else { Err("must be at most 128 bytes") }
 }
 
+fn parse_range(value: &[u8]) -> Result<Option<SeriesRange>, &'static str> {
+    match value {
+        b"0" => Ok(None),
+        b"1" => Ok(Some(SeriesRange::FiveMinutes)),
+        b"hour" => Ok(Some(SeriesRange::Hour)),
+        b"day" => Ok(Some(SeriesRange::Day)),
+        _ => Err("must be 0, 1, hour or day"),
+    }
+}
+
 fn parse_switch(value: &[u8]) -> Result<bool, &'static str> {
     match value {
         b"0" => Ok(false),
@@ -150,6 +172,19 @@ fn parse_switch(value: &[u8]) -> Result<bool, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn curves_are_asked_for_by_their_range() {
+        let series = |query| parse_status(query).map(|query| query.series);
+        assert_eq!(series(b""), Ok(None));
+        assert_eq!(series(b"series=0&else=x"), Ok(None));
+        assert_eq!(series(b"series=1"), Ok(Some(SeriesRange::FiveMinutes)));
+        assert_eq!(series(b"series=hour"), Ok(Some(SeriesRange::Hour)));
+        assert_eq!(series(b"series=day"), Ok(Some(SeriesRange::Day)));
+        for refused in [&b"series=week"[..], b"series=", b"series=1&series=day"] {
+            assert_eq!(series(refused).expect_err("refused").code(), "bad_parameter");
+        }
+    }
 
     #[test]
     fn what_is_asked_is_read_and_what_is_not_known_is_refused_in_words() {

@@ -212,7 +212,7 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
         b"/healthz" => allow_read(head, Request::Health),
         b"/readyz" => allow_read(head, Request::Ready),
         b"/metrics" if control => allow_read(head, Request::Metrics(metrics_format(head))),
-        b"/status" if control => allow_read(head, Request::Status(parse_status_query(head)?)),
+        b"/status" if control => allow_read(head, Request::Status(listing::parse_status(head.query)?)),
         b"/topics" if control => allow_read(head, Request::Topics(listing::parse_topics(head.query)?)),
         b"/connections" if control => {
             allow_read(head, Request::Connections(listing::parse_connections(head.query)?))
@@ -285,16 +285,6 @@ fn metrics_format(head: &Head<'_>) -> MetricsFormat {
     } else {
         MetricsFormat::Prometheus
     }
-}
-
-fn parse_status_query(head: &Head<'_>) -> Result<StatusQuery, Problem> {
-    let mut series = None;
-    for pair in pairs(head.query) {
-        if *pair.name == *b"series" {
-            set_once(&mut series, "series", parse_switch("series", &pair.value()?)?)?;
-        }
-    }
-    Ok(StatusQuery { series: series.unwrap_or(false) })
 }
 
 fn check_publish_allowed(head: &Head<'_>, policy: &ListenerPolicy) -> Result<(), Problem> {

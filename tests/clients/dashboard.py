@@ -279,6 +279,27 @@ def alerts_and_drains_are_marks(world):
         quiet_console(browser, but=["net::ERR_"])
 
 
+def an_hour_and_a_day_are_shown(world):
+    """The curves of an hour and a day are asked for when they are chosen, and drawn."""
+    browser = opened(world)
+    crowd(world, "a", 9)
+    await_figure(browser, "Subscribers", "10")
+    expect("asked before", browser.run(ASKED, "series=hour"), 0)
+    value = "return document.querySelector('#plots .legend .value').textContent"
+    for name in ("hour", "day"):
+        browser.run("document.querySelector(`#ranges [value=${arguments[0]}]`).click()", name)
+        browser.wait(f"question for a {name}", f"{ASKED} > 0", f"series={name}")
+        # A mean of the time since the start, which was without them.
+        browser.wait("mean", value.replace("return", "const shown = Number(") + "); return shown > 0 && shown <= 10")
+        pressed = "return [...document.querySelectorAll('#ranges [aria-pressed=true]')].map((one) => one.value)"
+        expect("chosen", browser.run(pressed), [name])
+        expect("marks on the curve", browser.run(MARK_DOTS), 1)
+    browser.run("document.querySelector('#ranges [value=minutes]').click()")
+    if number(browser.run(value)) < 10:
+        raise Failure("the last five minutes have stood still meanwhile")
+    quiet_console(browser)
+
+
 def drain_is_shown(world):
     """While the server drains the stream has ended, and the page asks instead."""
     server, _ = world.serve(drain_ms=2_800_000)  # for 21 streams: 10 000 would take all of it
@@ -494,7 +515,8 @@ class Dashboard(Client):
     name = "dashboard"
     browser = None
     scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart,
-                 restarts_are_marks_that_stay, alerts_and_drains_are_marks, drain_is_shown,
+                 restarts_are_marks_that_stay, alerts_and_drains_are_marks,
+                 an_hour_and_a_day_are_shown, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
                  readers_that_stop_are_named_while_they_do,

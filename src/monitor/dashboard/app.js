@@ -9,6 +9,7 @@ import { startForms } from "./operator_actions.js";
 import { keepSeen, recallSeen } from "./page_memory.js";
 import { createClientsTable, createTopicsTable } from "./pages.js";
 import { Plots } from "./plots.js";
+import { RangeChoice } from "./ranges.js";
 import { StatusSource } from "./source.js";
 import { StalledReaders } from "./stalled_readers.js";
 
@@ -93,6 +94,7 @@ function start() {
   const seen = recallSeen();
   const marks = new Marks(byId("marks"), seen.marks);
   const plots = new Plots(byId("plots-grid"), marks, seen.curves);
+  new RangeChoice(plots);
   keepSeen(() => ({ marks: marks.toKept(), curves: plots.toKept() }));
   const workers = createWorkersTable();
   const closed = new ReasonTable(byId("closed"), "No connection has ended yet.");
@@ -105,7 +107,7 @@ function start() {
   createTopicsTable();
   startForms();
   new StatusSource({
-    onSeries: (series) => plots.takeRecord(series),
+    onSeries: (series) => plots.takeRecord("minutes", series),
     onAge: (ms, error) => alarms.showAge(ms, error, OLD_MS),
     onStatus: (status) => {
       // A newer server has taken the place of the old one: its own page knows its numbers.

@@ -1,13 +1,18 @@
-// Draws the last five minutes, with the marks on them. All plots share one time axis and one cursor.
+// Draws the curves of a range, with the marks on them. All plots share one time axis and one cursor.
 
 import { createElement, setText } from "./dom.js";
 import {
-  NONE, bytes, compactNumber, count, decimal, duration, minute, percent, perSecond, time,
+  NONE, bytes, compactNumber, count, decimal, duration, minute, moment, percent, perSecond,
 } from "./format.js";
 import { Marks } from "./marks.js";
 import { TimeSeries } from "./time_series.js";
 
-const SPAN_S = 300;
+/** Each range: its length, the time between its points, and the possible distances of the axis's marks. */
+const RANGES = {
+  minutes: { spanSeconds: 300, stepSeconds: 1, ticks: [60, 120] },
+  hour: { spanSeconds: 3600, stepSeconds: 15, ticks: [600, 1200] },
+  day: { spanSeconds: 86_400, stepSeconds: 120, ticks: [10_800, 21_600] },
+};
 const HEIGHT = 162;
 /** Room for the signs of marks above the curves, in pixels of the page. */
 const SIGNS_HEIGHT = 14;
@@ -62,14 +67,15 @@ class Plot {
     this.moment = createElement("span", "moment");
     this.canvas = createElement("div", "canvas");
     this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", `${spec.title}: curve of five minutes; the newest value is above`);
+    this.canvas.setAttribute("aria-label", `${spec.title}: curve; the newest value is above`);
     const title = createElement("h3", "", spec.title);
     const caption = createElement("figcaption", "", title, this.moment, createElement("p", "", ...legend));
     parent.append(createElement("figure", "plot", caption, this.canvas));
   }
 
-  /** Draws the plot at the start and after a change of theme. */
-  build(data) {
+  /** Draws the plot at the start and after a change of theme or range. */
+  build(data, range) {
+    this.range = range;
     this.chart?.destroy();
     this.markColours = Marks.colours();
     this.chart = new uPlot(this.options(), data, this.canvas);
@@ -86,10 +92,10 @@ class Plot {
       padding: [SIGNS_HEIGHT + 4, 8, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "all" }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { x: { time: true, range: (_, __, newest) => [newest - SPAN_S, newest] },
+      scales: { x: { time: true, range: (chart) => this.shownSpan(chart.data[0].at(-1)) },
         y: { range: (_, __, most) => [0, axisTop(most, this.spec)] } },
       axes: [
-        { ...axis, space: 56, size: 28, incrs: [60, 120],
+        { ...axis, space: 56, size: 28, incrs: this.range.ticks,
           values: (_, splits) => splits.map((second) => minute(second * 1000)) },
         { ...axis, space: 36, size: 68, values: (_, splits) => splits.map(this.spec.axis),
           splits: (_, __, ___, most) => [0, most / 4, most / 2, (most * 3) / 4, most] },
@@ -107,6 +113,11 @@ class Plot {
         setCursor: [(chart) => this.show(chart.cursor.idx)],
       },
     };
+  }
+
+  /** Returns the ends of the axis of time. uPlot itself would add years to a single point. */
+  shownSpan(newest = Date.now() / 1000) {
+    return [newest - this.range.spanSeconds, newest];
   }
 
   drawMarks({ ctx, bbox, scales, valToPos }) {
@@ -132,7 +143,7 @@ class Plot {
   markAt({ cursor, scales, valToPos }) {
     const near = ({ second }) => Math.abs(valToPos(second, "x") - cursor.left) <= NEAR_PX;
     const mark = this.marks.since(scales.x.min ?? Infinity).reverse().find(near);
-    return mark ? `${time(mark.ms)} ${mark.text}` : "";
+    return mark ? `${moment(mark.ms)} ${mark.text}` : "";
   }
 
   /** Shows the values at the cursor, or the newest ones. */
@@ -141,7 +152,7 @@ class Plot {
     const data = this.chart.data;
     const hovered = index !== null && index !== undefined && this.chart.cursor.left >= 0;
     const at = hovered ? index : data[0].length - 1;
-    setText(this.moment, hovered ? this.markAt(this.chart) || time(data[0][at] * 1000) : "");
+    setText(this.moment, hovered ? this.markAt(this.chart) || moment(data[0][at] * 1000) : "");
     this.spec.series.forEach((series, nth) => {
       setText(this.values[nth], at < 0 ? NONE : series.text(data[nth + 1][at] ?? undefined));
     });
@@ -166,13 +177,16 @@ function axisTop(most, { binary, whole }) {
   return step * tops.find((top) => step * top >= most * 1.02 || top === tops.at(-1));
 }
 
-/** Owns all plots and their data, and the marks on them. */
+/** Owns all plots, their data of each range, and the marks on them. */
 export class Plots {
   constructor(parent, marks, kept) {
     this.marks = marks;
     const keys = PLOTS.flatMap((spec) => spec.series.map((series) => series.key));
-    this.series = new TimeSeries(keys, { spanSeconds: SPAN_S, stepSeconds: 1 });
-    if (Array.isArray(kept?.at_ms)) this.series.takeRecord(kept);
+    this.ranges = new Map(Object.entries(RANGES).map(([name, range]) => [name, new TimeSeries(keys, range)]));
+    for (const [name, series] of this.ranges) {
+      if (Array.isArray(kept?.[name]?.at_ms)) series.takeRecord(kept[name]);
+    }
+    this.shown = "minutes";
     this.plots = PLOTS.map((spec) => new Plot(parent, spec, marks));
     const observer = new ResizeObserver(() => this.plots.forEach((plot) => plot.resize()));
     observer.observe(parent);
@@ -180,24 +194,31 @@ export class Plots {
   }
 
   rebuild() {
-    this.plots.forEach((plot) => plot.build(this.dataOf(plot.spec)));
+    this.plots.forEach((plot) => plot.build(this.dataOf(plot.spec), RANGES[this.shown]));
   }
 
   dataOf(spec) {
-    return this.series.dataOf(spec.series.map((series) => series.key));
+    return this.ranges.get(this.shown).dataOf(spec.series.map((series) => series.key));
   }
 
-  /** Takes the server's record of the last five minutes. */
-  takeRecord(record) {
-    this.series.takeRecord(record);
+  /** Shows another range. */
+  showRange(name) {
+    this.shown = name;
+    this.rebuild();
     this.draw();
   }
 
-  /** Appends the values of one status. */
+  /** Takes the server's record of a range. */
+  takeRecord(name, record) {
+    this.ranges.get(name).takeRecord(record);
+    if (name === this.shown) this.draw();
+  }
+
+  /** Appends the values of one status to the curves that have one each second. */
   addStatus(status) {
-    this.marks.addStatus(status);
-    this.series.append(status.now_ms / 1000, (key) => NOW.get(key)(status));
-    this.draw();
+    const marked = this.marks.addStatus(status);
+    this.ranges.get("minutes").append(status.now_ms / 1000, (key) => NOW.get(key)(status));
+    if (marked || this.shown === "minutes") this.draw();
   }
 
   draw() {
@@ -205,11 +226,12 @@ export class Plots {
       plot.chart.setData(this.dataOf(plot.spec));
       plot.show(plot.chart.cursor.idx);
     }
-    this.marks.listSince((this.series.times.at(-1) ?? 0) - SPAN_S);
+    const newest = this.ranges.get(this.shown).times.at(-1) ?? 0;
+    this.marks.listSince(newest - RANGES[this.shown].spanSeconds);
   }
 
-  /** Returns the curves, to be kept. */
+  /** Returns the curves of all ranges, to be kept. */
   toKept() {
-    return this.series.toRecord();
+    return Object.fromEntries([...this.ranges].map(([name, series]) => [name, series.toRecord()]));
   }
 }

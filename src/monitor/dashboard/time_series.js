@@ -1,5 +1,8 @@
 // Figures over one span of time, on one axis. Owns their columns; knows no plot and no page.
 
+/** Time between two points below which they count as one. */
+const LEAST_SECONDS = 0.5;
+
 /** Columns of values, one for each key, over common times in seconds. */
 export class TimeSeries {
   constructor(keys, { spanSeconds, stepSeconds }) {
@@ -16,7 +19,7 @@ export class TimeSeries {
   /** Takes the server's record. What is older stays: the server forgets it with a restart. */
   takeRecord({ at_ms, ...record }) {
     const first = (at_ms[0] ?? Infinity) / 1000;
-    const kept = this.times.findIndex((second) => second >= first - this.stepSeconds / 2);
+    const kept = this.times.findIndex((second) => second > first - LEAST_SECONDS);
     if (kept >= 0) this.allColumns().forEach((column) => column.splice(kept));
     at_ms.forEach((ms, index) => this.append(ms / 1000, (key) => record[key]?.[index]));
   }
@@ -24,7 +27,7 @@ export class TimeSeries {
   /** Appends one value for each key. Missing steps stay a gap in the curve. */
   append(second, valueOf) {
     const last = this.times.at(-1);
-    if (last !== undefined && second - last < this.stepSeconds / 2) return;
+    if (last !== undefined && second - last < LEAST_SECONDS) return;
     if (last !== undefined && second - last > 3 * this.stepSeconds) {
       this.push(last + this.stepSeconds, () => null);
     }

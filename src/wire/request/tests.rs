@@ -90,6 +90,7 @@ fn each_listener_answers_its_own_paths_and_methods() {
         ("POST /metrics", "404 not_found", "405 method_not_allowed"),
         ("GET /status", "404 not_found", "Status"),
         ("GET /status?series=1&x=y", "404 not_found", "Status"),
+        ("GET /status?series=day", "404 not_found", "Status"),
         ("GET /status?series=yes", "404 not_found", "400 bad_parameter"),
         ("POST /drain", "404 not_found", "Drain"),
         ("GET /drain", "404 not_found", "405 method_not_allowed"),
