@@ -151,6 +151,9 @@ pub(crate) type MetricsPage = Box<dyn Fn(&Snapshot, MetricsFormat) -> String + S
 /// Makes `/status`, one JSON object, of a snapshot.
 pub(crate) type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send + Sync>;
 
+/// Makes a page that needs no figures of the core.
+pub(crate) type TextPage = Box<dyn Fn() -> String + Send + Sync>;
+
 /// A file of the dashboard, which the program carries in itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DashboardAsset {
@@ -174,6 +177,8 @@ pub struct Pages {
     pub metrics: MetricsPage,
     /// Maker of `/status`.
     pub status: StatusPage,
+    /// Maker of `/settings`, one JSON object.
+    pub settings: TextPage,
     /// A file of the dashboard by its name; `index.html` is the page itself.
     pub asset: fn(&str) -> Option<DashboardAsset>,
     /// Maker of `/topics`.
@@ -188,6 +193,7 @@ impl Default for Pages {
         Pages {
             metrics: Box::new(|_, _| String::new()),
             status: Box::new(|_, _| String::new()),
+            settings: Box::new(String::new),
             asset: |_| None,
             topics: Box::new(|_| String::new()),
             connections: Box::new(|_| String::new()),

@@ -9,6 +9,7 @@ pub(crate) mod readiness_probe;
 pub(crate) mod reload;
 pub(crate) mod sampling;
 pub(crate) mod serve;
+mod settings_page;
 pub(crate) mod signals;
 pub(crate) mod start;
 pub(crate) mod status_stream;

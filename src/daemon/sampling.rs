@@ -15,6 +15,7 @@ use crate::base::snapshot::{Pages, Snapshot};
 use crate::daemon::logging;
 use crate::daemon::notify::{self, AlertNotifier};
 use crate::daemon::reload;
+use crate::daemon::settings_page::SettingsPage;
 use crate::daemon::status_stream::StatusStream;
 use crate::fanout::node::Node;
 use crate::fanout::survey_mail;
@@ -64,8 +65,8 @@ impl SharedWatch {
         self.status_was_read.store(true, Relaxed);
     }
 
-    /// Returns the pages that read the watch.
-    pub(crate) fn pages(&self) -> Pages {
+    /// Returns all pages: those that read the watch, and the others.
+    pub(crate) fn pages(&self, settings: SettingsPage) -> Pages {
         let (metrics, status) = (self.clone(), self.clone());
         Pages {
             metrics: Box::new(move |snapshot, format| {
@@ -75,6 +76,7 @@ impl SharedWatch {
                 status.note_status_reader();
                 monitor::status::page(&with_process_counts(snapshot), &status.lock(), query)
             }),
+            settings: Box::new(move || settings.text()),
             topics: Box::new(monitor::listing::topics),
             connections: Box::new(monitor::listing::connections),
             asset: monitor::dashboard::asset,

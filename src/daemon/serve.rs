@@ -23,6 +23,7 @@ use crate::base::failure::CommandFailure;
 use crate::base::id::{EventId, IdTag};
 use crate::base::logfmt::shown;
 use crate::base::settings::Settings;
+use crate::base::snapshot::Pages;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
 use crate::daemon::logging;
@@ -30,6 +31,7 @@ use crate::daemon::notify::{self, AlertNotifier, DESTINATIONS};
 use crate::daemon::readiness_probe::ReadinessProbe;
 use crate::daemon::reload::reload_settings;
 use crate::daemon::sampling::{HostSampler, SharedWatch};
+use crate::daemon::settings_page::SettingsPage;
 use crate::daemon::signals::{SIGNAL_POLL_MS, SignalAction, SignalFlags};
 use crate::daemon::systemd::ServiceManager;
 use crate::daemon::{activation, start};
@@ -79,7 +81,9 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
         idempotency_keys_max: settings.idempotency_keys_max,
         started_ms: wall_ms(),
     });
-    let (node, server) = start_server(&settings, inherited, capacity, &watch)?;
+    let settings_page = SettingsPage::new(&resolved);
+    let pages = watch.pages(settings_page.clone());
+    let (node, server) = start_server(&settings, inherited, capacity, pages)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
     let log_handle =
         pending.start().map_err(|os| CommandFailure::Run(format!("cannot start the log's thread: {os}")))?;
@@ -107,6 +111,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
         readiness_probe,
         service_manager,
         resolved,
+        settings_page,
         state: ServeState::Serving,
         workers_left: capacity.workers,
         drain_ms: settings.drain_ms,
@@ -118,17 +123,11 @@ fn start_server(
     settings: &Settings,
     inherited: Vec<InheritedSocket>,
     capacity: Capacity,
-    watch: &SharedWatch,
+    pages: Pages,
 ) -> Result<(Arc<Node>, Server), CommandFailure> {
     let start = EventId::start_of_run(wall_ms(), IdTag::from_random(random_seed()));
-    let (node, inboxes) = Node::new(
-        settings.clone(),
-        capacity.workers,
-        capacity.connections_max,
-        watch.pages(),
-        start,
-        random_seed(),
-    );
+    let (node, inboxes) =
+        Node::new(settings.clone(), capacity.workers, capacity.connections_max, pages, start, random_seed());
     let shared_node = Arc::clone(&node);
     let launch =
         ServerLaunch { settings, inherited, capacity, node: shared_node, inboxes, seed: random_seed() };
@@ -194,6 +193,7 @@ struct MainThread {
     readiness_probe: ReadinessProbe,
     service_manager: ServiceManager,
     resolved: ResolvedSettings,
+    settings_page: SettingsPage,
     state: ServeState,
     workers_left: usize,
     drain_ms: u64,
@@ -244,6 +244,7 @@ impl MainThread {
                 self.log_handle.reopen();
                 let after = reload_settings(inputs, &self.resolved);
                 let before = std::mem::replace(&mut self.resolved, after);
+                self.settings_page.replace(&self.resolved);
                 self.reload_alerts(&before);
                 self.reload_classes(&before);
                 self.service_manager.notify_ready();

@@ -102,6 +102,10 @@ fn serve_request(
             let text = (turn.node.pages().status)(&turn.node.snapshot(turn.now.mono_ms), query);
             answer_json(roster, turn, slot, context, 200, &text)
         }
+        Request::Settings => {
+            let text = (turn.node.pages().settings)();
+            answer_json(roster, turn, slot, context, 200, &text)
+        }
         Request::Metrics(format) => {
             let text = (turn.node.pages().metrics)(&turn.node.snapshot(turn.now.mono_ms), format);
             answer(roster, turn, slot, context, |out, reply| {

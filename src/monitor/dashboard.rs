@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Name, type and bytes of each file.
-const FILES: [(&str, &str, &[u8]); 22] = [
+const FILES: [(&str, &str, &[u8]); 24] = [
     ("index.html", HTML, include_bytes!("dashboard/index.html")),
     ("style.css", STYLE, include_bytes!("dashboard/style.css")),
     ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
@@ -28,6 +28,8 @@ const FILES: [(&str, &str, &[u8]); 22] = [
     ("pages.js", SCRIPT, include_bytes!("dashboard/pages.js")),
     ("plots.js", SCRIPT, include_bytes!("dashboard/plots.js")),
     ("ranges.js", SCRIPT, include_bytes!("dashboard/ranges.js")),
+    ("seen_panel.js", SCRIPT, include_bytes!("dashboard/seen_panel.js")),
+    ("settings.js", SCRIPT, include_bytes!("dashboard/settings.js")),
     ("source.js", SCRIPT, include_bytes!("dashboard/source.js")),
     ("stalled_readers.js", SCRIPT, include_bytes!("dashboard/stalled_readers.js")),
     ("theme.js", SCRIPT, include_bytes!("dashboard/theme.js")),

@@ -46,6 +46,8 @@ pub enum Request {
     Ready,
     /// `GET` or `HEAD /status`
     Status(StatusQuery),
+    /// `GET` or `HEAD /settings`
+    Settings,
     /// `GET` or `HEAD /metrics`
     Metrics(MetricsFormat),
     /// `GET` or `HEAD /topics`
@@ -150,7 +152,8 @@ const LAST_EVENTS_MAX: usize = 1_000;
 /// Characters of an unknown parameter that are told back.
 const PARAMETER_NAME_CHARS_MAX: usize = 64;
 /// Paths that people look for on the public listener in vain.
-const OF_CONTROL: [&[u8]; 6] = [b"/", b"/metrics", b"/status", b"/topics", b"/connections", b"/drain"];
+const OF_CONTROL: [&[u8]; 7] =
+    [b"/", b"/metrics", b"/status", b"/settings", b"/topics", b"/connections", b"/drain"];
 /// Names of a publish's parameters.
 const PUBLISH_PARAMETERS: [&str; 4] = ["topic", "event", "key", "retry"];
 const PUBLISH_TAKES: &str = "a publish takes topic, event, key and retry";
@@ -213,6 +216,7 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
         b"/readyz" => allow_read(head, Request::Ready),
         b"/metrics" if control => allow_read(head, Request::Metrics(metrics_format(head))),
         b"/status" if control => allow_read(head, Request::Status(listing::parse_status(head.query)?)),
+        b"/settings" if control => allow_read(head, Request::Settings),
         b"/topics" if control => allow_read(head, Request::Topics(listing::parse_topics(head.query)?)),
         b"/connections" if control => {
             allow_read(head, Request::Connections(listing::parse_connections(head.query)?))

@@ -1,7 +1,7 @@
 //! The dashboard as a client of the control listener sees it: its files, and the stream of the state.
 
 use crate::harness::{
-    Conn, Event, Item, Launch, SOON, Server, Stream, assert_problem, ms, with_1_and_4_workers,
+    Conn, Event, Item, Launch, SOON, Server, Stream, assert_problem, ms, poll_until, with_1_and_4_workers,
 };
 use std::time::Instant;
 
@@ -59,6 +59,34 @@ fn the_page_and_its_parts_are_on_the_control_listener_only_and_policed() {
     for unknown in ["/dashboard/", "/dashboard/../status", "/dashboard/%2e%2e/x", "/dashboard/APP.js"] {
         assert_problem(unknown, &server.get(unknown), &[404]);
     }
+}
+
+#[test]
+fn settings_in_force_stand_with_their_sources_and_a_reload_renews_them() {
+    let file = std::env::temp_dir().join(format!("fanwheel-{}-settings-page.toml", std::process::id()));
+    let path = file.to_string_lossy().into_owned();
+    std::fs::write(&file, "log_level = \"info\"\nworkers = 2\n").expect("a writable folder");
+    let server = Launch::workers(1)
+        .set("config", &path)
+        .set("alert_webhook", "http://127.0.0.1:9/T0/secret")
+        .env("FANWHEEL_RETRY_MS", "1234")
+        .start();
+    let setting = |name: &str| server.get("/settings").json()[name].clone();
+    let row =
+        |value: serde_json::Value, source: &str| serde_json::json!({ "value": value, "source": source });
+    assert_eq!(setting("workers"), row(1.into(), "--workers"), "a flag is stronger than the file");
+    assert_eq!(setting("retry_ms"), row(1_234.into(), "FANWHEEL_RETRY_MS"));
+    assert_eq!(setting("log_level"), row("info".into(), &format!("{path}:1")));
+    assert_eq!(setting("slow_policy")["source"], "default");
+    assert_eq!(setting("alert_webhook")["value"], serde_json::json!(["http://127.0.0.1:9/***"]));
+    assert!(!server.get("/settings").text().contains("secret"));
+    std::fs::write(&file, "# later\nlog_level = \"warn\"\n").expect("a writable folder");
+    server.signal("HUP");
+    let renewed = poll_until(ms(3_000), || (setting("log_level")["value"] == "warn").then_some(()));
+    assert!(renewed.is_some(), "{}", setting("log_level"));
+    assert_eq!(setting("log_level")["source"], format!("{path}:2"));
+    assert_problem("public", &Server::get_from(server.public, "/settings"), &[404]);
+    let _ = std::fs::remove_file(file);
 }
 
 #[test]

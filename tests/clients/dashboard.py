@@ -300,6 +300,20 @@ def an_hour_and_a_day_are_shown(world):
     quiet_console(browser)
 
 
+def settings_are_shown_with_their_sources(world):
+    """Each setting in force stands with its value and its source, those that are set first, secrets masked."""
+    server, _ = world.serve(alert_webhook="http://127.0.0.1:9/T0/secret", slow_policy="skip")
+    browser = opened(world, server=server)
+    expect("asked unseen", browser.run(ASKED, f"{server.control_port}/settings"), 0)
+    browser.run(TO, "settings")
+    await_row(browser, "#settings", c0="slow_policy", c1="skip", c3="--slow-policy")
+    await_row(browser, "#settings", c0="alert_webhook", c1="http://127.0.0.1:9/***", c3="--alert-webhook")
+    await_row(browser, "#settings", c0="workers", c1="2", c2="2", c3="--workers")
+    sources = [row[3] for row in browser.run(ROWS, "#settings")]
+    expect("defaults last", sources, sorted(sources, key=lambda source: source == "default"))
+    quiet_console(browser)
+
+
 def drain_is_shown(world):
     """While the server drains the stream has ended, and the page asks instead."""
     server, _ = world.serve(drain_ms=2_800_000)  # for 21 streams: 10 000 would take all of it
@@ -516,7 +530,8 @@ class Dashboard(Client):
     browser = None
     scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart,
                  restarts_are_marks_that_stay, alerts_and_drains_are_marks,
-                 an_hour_and_a_day_are_shown, drain_is_shown,
+                 an_hour_and_a_day_are_shown,
+                 settings_are_shown_with_their_sources, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
                  readers_that_stop_are_named_while_they_do,

@@ -10,6 +10,7 @@ import { keepSeen, recallSeen } from "./page_memory.js";
 import { createClientsTable, createTopicsTable } from "./pages.js";
 import { Plots } from "./plots.js";
 import { RangeChoice } from "./ranges.js";
+import { Settings } from "./settings.js";
 import { StatusSource } from "./source.js";
 import { StalledReaders } from "./stalled_readers.js";
 
@@ -102,6 +103,7 @@ function start() {
   const addresses = createAddressesTable();
   setText(byId("place"), location.host);
   startThemeButton(() => plots.rebuild());
+  const settings = new Settings();
   let version;
   createClientsTable();
   createTopicsTable();
@@ -116,6 +118,7 @@ function start() {
       alarms.show(status);
       stalled.show(status);
       figures.show(status);
+      settings.status = status;
       plots.addStatus(status);
       workers.fill(status.workers);
       closed.show(status.closed);

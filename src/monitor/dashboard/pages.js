@@ -3,6 +3,7 @@
 
 import { Table, byId, createElement, setText } from "./dom.js";
 import { bytes, count, describeFailure, duration, moment, perSecond, spaceWords } from "./format.js";
+import { SeenPanel } from "./seen_panel.js";
 
 const REFRESH_MS = 3000;
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -21,16 +22,10 @@ class PagedTable {
     this.search.addEventListener("input", () => this.goTo(0));
     this.offset = 0;
     this.total = 0;
-    this.visible = false;
     this.makePager(section.querySelector(".pager"));
     this.sort.addEventListener("change", () => this.goTo(0));
-    new IntersectionObserver((entries) => {
-      // Several entries may have queued up; only the newest is true.
-      this.visible = entries.at(-1).isIntersecting;
-      if (!this.visible) setText(this.table.empty, UNSEEN_TEXT);
-      this.refreshIfVisible();
-    }).observe(section);
-    setInterval(() => this.refreshIfVisible(), REFRESH_MS);
+    const forget = () => setText(this.table.empty, UNSEEN_TEXT);
+    this.panel = new SeenPanel(section, REFRESH_MS, () => this.requestPage(), forget);
   }
 
   makePager(pager) {
@@ -48,17 +43,10 @@ class PagedTable {
 
   goTo(offset) {
     this.offset = Math.max(0, offset);
-    this.stale = true;
-    this.refreshIfVisible();
-  }
-
-  refreshIfVisible() {
-    if (this.visible && !document.hidden && !this.requesting) this.requestPage();
+    this.panel.askAnew();
   }
 
   async requestPage() {
-    this.requesting = true;
-    this.stale = false;
     try {
       const search = encodeURIComponent(this.search.value.trim());
       const range = `limit=${ROWS}&offset=${this.offset}`;
@@ -68,19 +56,16 @@ class PagedTable {
       this.show(await answer.json());
     } catch (error) {
       setText(this.rangeText, `cannot be shown now: ${describeFailure(error)}`);
-    } finally {
-      this.requesting = false;
     }
-    if (this.stale) this.refreshIfVisible();
   }
 
   show(page) {
-    if (this.stale) return;
+    if (this.panel.stale) return;
     this.total = page.total;
     if (this.offset > 0 && this.offset >= page.total) return this.goTo(0);
     const rows = this.rowsOf(page);
     const emptyText = this.search.value.trim() ? "Nothing found." : this.emptyText;
-    setText(this.table.empty, this.visible ? emptyText : UNSEEN_TEXT);
+    setText(this.table.empty, this.panel.visible ? emptyText : UNSEEN_TEXT);
     this.table.fill(rows);
     const from = page.offset + Math.min(rows.length, 1);
     setText(this.rangeText, `${count(from)} to ${count(page.offset + rows.length)} of ${count(page.total)}`);
@@ -136,7 +121,7 @@ export function createClientsTable() {
       { title: "Round trip", number: true, minor: true, text: (row) => duration(row.rtt_us / 1000) },
       { title: "Unconfirmed", number: true, minor: true, text: (row) => count(row.unacked) },
       { title: "Id", minor: true, text: (row) => row.id },
-      { title: "End", action: (row) => createEndButton(row, () => paged.refreshIfVisible()) },
+      { title: "End", action: (row) => createEndButton(row, () => paged.panel.refresh()) },
     ],
   });
   return paged;

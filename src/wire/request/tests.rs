@@ -92,6 +92,8 @@ fn each_listener_answers_its_own_paths_and_methods() {
         ("GET /status?series=1&x=y", "404 not_found", "Status"),
         ("GET /status?series=day", "404 not_found", "Status"),
         ("GET /status?series=yes", "404 not_found", "400 bad_parameter"),
+        ("GET /settings", "404 not_found", "Settings"),
+        ("PUT /settings", "404 not_found", "405 method_not_allowed"),
         ("POST /drain", "404 not_found", "Drain"),
         ("GET /drain", "404 not_found", "405 method_not_allowed"),
         ("OPTIONS *", "404 not_found", "404 not_found"),
