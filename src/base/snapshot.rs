@@ -179,6 +179,8 @@ pub struct Pages {
     pub status: StatusPage,
     /// Maker of `/settings`, one JSON object.
     pub settings: TextPage,
+    /// Maker of `/log`, one JSON object.
+    pub log: TextPage,
     /// A file of the dashboard by its name; `index.html` is the page itself.
     pub asset: fn(&str) -> Option<DashboardAsset>,
     /// Maker of `/topics`.
@@ -194,6 +196,7 @@ impl Default for Pages {
             metrics: Box::new(|_, _| String::new()),
             status: Box::new(|_, _| String::new()),
             settings: Box::new(String::new),
+            log: Box::new(String::new),
             asset: |_| None,
             topics: Box::new(|_| String::new()),
             connections: Box::new(|_| String::new()),

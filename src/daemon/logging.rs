@@ -10,6 +10,7 @@
 //! are counted, never a worker's time. [`RepeatedErrors`] gathers errors that come in floods.
 
 pub(crate) mod repeats;
+pub(crate) mod tail;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -17,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -26,10 +27,11 @@ use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 use crate::base::limits::{KIB, LOG_LINES_MAX};
 use crate::base::logfmt::{EscapedText, LogValue};
 use crate::daemon::logging::repeats::RepeatedErrors;
+use crate::daemon::logging::tail::LogTail;
 use crate::sys::disk;
 
 /// Bytes of one log line's message; a longer one is cut. Bounds a full queue to 4 MiB.
-const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+pub(crate) const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Bytes free on the log's disk below which it counts as full: the longest line would not fit.
 const LOG_DISK_BYTES_MIN: u64 = 2 * LOG_LINE_BYTES_MAX as u64;
 /// Milliseconds at exit in which the log may write the lines that wait.
@@ -112,6 +114,7 @@ pub(crate) struct PendingLog {
     handle: LogHandle,
     received: Receiver<LogCommand>,
     file: Option<PathBuf>,
+    tail: LogTail,
 }
 
 impl std::fmt::Debug for LogCommand {
@@ -138,16 +141,21 @@ pub(crate) fn install_logger(file: &str, level: LevelFilter) -> io::Result<Pendi
     // Fails only when a logger is set already, which a second server in one test process would do.
     let _ = log::set_boxed_logger(Box::new(QueueLogger(commands.clone())));
     log::set_max_level(level);
-    Ok(PendingLog { handle: LogHandle { commands }, received, file })
+    Ok(PendingLog { handle: LogHandle { commands }, received, file, tail: LogTail::default() })
 }
 
 impl PendingLog {
+    /// Returns the newest lines, those that the thread will write among them.
+    pub(crate) fn tail(&self) -> LogTail {
+        self.tail.clone()
+    }
+
     /// Starts the thread, which opens the output and writes the lines that wait.
     pub(crate) fn start(self) -> io::Result<LogHandle> {
-        let (received, file) = (self.received, self.file);
+        let (received, file, tail) = (self.received, self.file, self.tail);
         thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || run_log_thread(received, file.as_deref()))?;
+            .spawn(move || run_log_thread(received, file.as_deref(), tail))?;
         Ok(self.handle)
     }
 }
@@ -179,13 +187,29 @@ fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
-fn run_log_thread(received: Receiver<LogCommand>, file: Option<&Path>) {
-    let mut logger = open_logger(file).unwrap_or_else(|| line_logger(LogOutput::new(io::stderr())));
+/// The places that the log's thread writes a line to.
+struct LineWriter {
+    logger: Box<WriteLogger<LogOutput>>,
+    tail: LogTail,
+}
+
+impl LineWriter {
+    /// Writes a line. What the output does not take is still in the tail.
+    fn write_line(&self, level: Level, line: &str) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.tail.keep(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX), level, line);
+        write_line(&self.logger, level, line);
+    }
+}
+
+fn run_log_thread(received: Receiver<LogCommand>, file: Option<&Path>, tail: LogTail) {
+    let logger = open_logger(file).unwrap_or_else(|| line_logger(LogOutput::new(io::stderr())));
+    let mut writer = LineWriter { logger, tail };
     let (mut repeats, begun) = (RepeatedErrors::default(), Instant::now());
     loop {
         let now_ms = ms_since(begun);
         for (level, line) in repeats.due_lines(now_ms) {
-            write_line(&logger, level, &line);
+            writer.write_line(level, &line);
         }
         let command = match repeats.ms_until_due(now_ms) {
             Some(ms) => match received.recv_timeout(Duration::from_millis(ms)) {
@@ -198,20 +222,20 @@ fn run_log_thread(received: Receiver<LogCommand>, file: Option<&Path>) {
         match command {
             LogCommand::Line(level, line) => {
                 if let Some(line) = repeats.admit_line(ms_since(begun), level, line) {
-                    write_line(&logger, level, &line);
+                    writer.write_line(level, &line);
                 }
             }
             LogCommand::Reopen => {
                 if let Some(reopened) = file.and_then(|path| open_logger(Some(path))) {
-                    logger = reopened;
+                    writer.logger = reopened;
                 }
             }
-            LogCommand::Check => check_output(&logger, file),
+            LogCommand::Check => check_output(&writer, file),
             LogCommand::Flush(done) => {
                 for (level, line) in repeats.take_held_lines() {
-                    write_line(&logger, level, &line);
+                    writer.write_line(level, &line);
                 }
-                logger.flush();
+                writer.logger.flush();
                 let _ = done.try_send(());
             }
         }
@@ -224,13 +248,13 @@ fn ms_since(begun: Instant) -> u64 {
 
 /// Checks the disk and retries a failed output. A log with few lines would notice a full disk late, and room
 /// on it never.
-fn check_output(logger: &WriteLogger<LogOutput>, file: Option<&Path>) {
+fn check_output(writer: &LineWriter, file: Option<&Path>) {
     let free = file.and_then(|path| disk::bytes_free(path).ok());
     let full = free.is_some_and(|bytes| bytes < LOG_DISK_BYTES_MIN);
     FULL.store(full, Relaxed);
     if !full && FAILS.load(Relaxed) {
         // A line that is taken says by itself that lines are taken again.
-        write_line(logger, Level::Warn, &format!("event=log_writes_again lines_lost={}", lines_dropped()));
+        writer.write_line(Level::Warn, &format!("event=log_writes_again lines_lost={}", lines_dropped()));
     }
 }
 
@@ -413,7 +437,7 @@ mod tests {
         let moved = path.with_extension("1");
         let (commands, received) = bounded(8);
         let handle = LogHandle { commands: commands.clone() };
-        let pending = PendingLog { handle, received, file: Some(path.clone()) };
+        let pending = PendingLog { handle, received, file: Some(path.clone()), tail: LogTail::default() };
         let handle = pending.start().unwrap();
         let line = |text: &str| commands.send(LogCommand::Line(Level::Info, text.to_owned())).unwrap();
         line("first");

@@ -12,7 +12,7 @@ use log::{info, warn};
 
 use crate::base::counters::Count;
 use crate::base::snapshot::{Pages, Snapshot};
-use crate::daemon::logging;
+use crate::daemon::logging::{self, tail::LogTail};
 use crate::daemon::notify::{self, AlertNotifier};
 use crate::daemon::reload;
 use crate::daemon::settings_page::SettingsPage;
@@ -66,7 +66,7 @@ impl SharedWatch {
     }
 
     /// Returns all pages: those that read the watch, and the others.
-    pub(crate) fn pages(&self, settings: SettingsPage) -> Pages {
+    pub(crate) fn pages(&self, settings: SettingsPage, log_tail: LogTail) -> Pages {
         let (metrics, status) = (self.clone(), self.clone());
         Pages {
             metrics: Box::new(move |snapshot, format| {
@@ -77,6 +77,7 @@ impl SharedWatch {
                 monitor::status::page(&with_process_counts(snapshot), &status.lock(), query)
             }),
             settings: Box::new(move || settings.text()),
+            log: Box::new(move || log_tail.page()),
             topics: Box::new(monitor::listing::topics),
             connections: Box::new(monitor::listing::connections),
             asset: monitor::dashboard::asset,

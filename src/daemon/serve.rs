@@ -82,7 +82,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
         started_ms: wall_ms(),
     });
     let settings_page = SettingsPage::new(&resolved);
-    let pages = watch.pages(settings_page.clone());
+    let pages = watch.pages(settings_page.clone(), pending.tail());
     let (node, server) = start_server(&settings, inherited, capacity, pages)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
     let log_handle =

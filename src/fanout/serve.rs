@@ -15,6 +15,7 @@ use super::turn_context::TurnContext;
 use super::upload::begin_upload;
 use crate::base::counters::{Count, RefusalReason};
 use crate::base::settings::UrlProfile;
+use crate::base::snapshot::{Pages, TextPage};
 use crate::wire::head::Head;
 use crate::wire::problem::Problem;
 use crate::wire::reply;
@@ -102,10 +103,8 @@ fn serve_request(
             let text = (turn.node.pages().status)(&turn.node.snapshot(turn.now.mono_ms), query);
             answer_json(roster, turn, slot, context, 200, &text)
         }
-        Request::Settings => {
-            let text = (turn.node.pages().settings)();
-            answer_json(roster, turn, slot, context, 200, &text)
-        }
+        Request::Settings => answer_page(roster, turn, slot, context, |pages| &pages.settings),
+        Request::Log => answer_page(roster, turn, slot, context, |pages| &pages.log),
         Request::Metrics(format) => {
             let text = (turn.node.pages().metrics)(&turn.node.snapshot(turn.now.mono_ms), format);
             answer(roster, turn, slot, context, |out, reply| {
@@ -128,6 +127,18 @@ fn serve_request(
         }
         Request::BenchOptions => answer(roster, turn, slot, last, |out, _| reply::append_bench_options(out)),
     }
+}
+
+/// Answers with a page that needs no figures of the core.
+fn answer_page(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    context: ReplyContext<'_>,
+    pick: fn(&Pages) -> &TextPage,
+) -> RequestFlow {
+    let text = pick(turn.node.pages())();
+    answer_json(roster, turn, slot, context, 200, &text)
 }
 
 /// Answers with a file of the dashboard.

@@ -48,6 +48,8 @@ pub enum Request {
     Status(StatusQuery),
     /// `GET` or `HEAD /settings`
     Settings,
+    /// `GET` or `HEAD /log`
+    Log,
     /// `GET` or `HEAD /metrics`
     Metrics(MetricsFormat),
     /// `GET` or `HEAD /topics`
@@ -152,8 +154,8 @@ const LAST_EVENTS_MAX: usize = 1_000;
 /// Characters of an unknown parameter that are told back.
 const PARAMETER_NAME_CHARS_MAX: usize = 64;
 /// Paths that people look for on the public listener in vain.
-const OF_CONTROL: [&[u8]; 7] =
-    [b"/", b"/metrics", b"/status", b"/settings", b"/topics", b"/connections", b"/drain"];
+const OF_CONTROL: [&[u8]; 8] =
+    [b"/", b"/metrics", b"/status", b"/settings", b"/log", b"/topics", b"/connections", b"/drain"];
 /// Names of a publish's parameters.
 const PUBLISH_PARAMETERS: [&str; 4] = ["topic", "event", "key", "retry"];
 const PUBLISH_TAKES: &str = "a publish takes topic, event, key and retry";
@@ -217,6 +219,7 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
         b"/metrics" if control => allow_read(head, Request::Metrics(metrics_format(head))),
         b"/status" if control => allow_read(head, Request::Status(listing::parse_status(head.query)?)),
         b"/settings" if control => allow_read(head, Request::Settings),
+        b"/log" if control => allow_read(head, Request::Log),
         b"/topics" if control => allow_read(head, Request::Topics(listing::parse_topics(head.query)?)),
         b"/connections" if control => {
             allow_read(head, Request::Connections(listing::parse_connections(head.query)?))

@@ -90,6 +90,25 @@ fn settings_in_force_stand_with_their_sources_and_a_reload_renews_them() {
 }
 
 #[test]
+fn newest_log_lines_are_a_page_of_bounded_size() {
+    let server = Launch::workers(2).set("log_level", "debug").start();
+    let lines = || server.get("/log").json()["lines"].as_array().expect("an array").clone();
+    let started = |lines: &[serde_json::Value]| {
+        lines.iter().any(|line| line["text"].as_str().expect("a text").starts_with("event=started "))
+    };
+    // The log has a thread of its own.
+    assert!(poll_until(ms(3_000), || started(&lines()).then_some(())).is_some());
+    // Each connection is two lines or more.
+    (0..250).for_each(|_| drop(server.get("/healthz")));
+    assert!(poll_until(ms(5_000), || (lines().len() == 200 && !started(&lines())).then_some(())).is_some());
+    let newest = lines();
+    let at_ms: Vec<u64> = newest.iter().filter_map(|line| line["at_ms"].as_u64()).collect();
+    assert!(at_ms.len() == 200 && at_ms.is_sorted(), "{at_ms:?}");
+    assert!(newest.iter().all(|line| line["level"] == "debug"), "{newest:?}");
+    assert_problem("public", &Server::get_from(server.public, "/log"), &[404]);
+}
+
+#[test]
 fn a_link_from_another_site_opens_the_page_but_reaches_no_number() {
     let server = Launch::workers(1).start();
     let follow = |path: &str| {

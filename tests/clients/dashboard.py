@@ -314,6 +314,24 @@ def settings_are_shown_with_their_sources(world):
     quiet_console(browser)
 
 
+def log_lines_are_shown_as_text(world):
+    """The newest lines of the log are shown, newest first, and whatever strangers wrote into them is text."""
+    server, _ = world.serve(log_level="debug")
+    browser = opened(world, server=server)
+    expect("asked unseen", browser.run(ASKED, f"{server.control_port}/log"), 0)
+    browser.run(TO, "log")
+    lines = "return [...document.querySelectorAll('#log-lines code')].map((one) => one.textContent)"
+    browser.wait("line of the start", lines + ".some((line) => line.startsWith('event=started '))")
+    crowd(world, SCRIPT_TOPIC, 1, HOSTILE_AGENT, server)
+    browser.wait("line of the client", lines + ".some((line) => line.includes(arguments[0]))", HOSTILE_AGENT)
+    shown = browser.run(lines)
+    started = next(at for at, line in enumerate(shown) if line.startswith("event=started "))
+    client = next(at for at, line in enumerate(shown) if HOSTILE_AGENT in line)
+    expect("newest first", client < started, True)
+    expect("elements made of texts", browser.run("return document.querySelectorAll('#log img, #log script').length"), 0)
+    quiet_console(browser)
+
+
 def drain_is_shown(world):
     """While the server drains the stream has ended, and the page asks instead."""
     server, _ = world.serve(drain_ms=2_800_000)  # for 21 streams: 10 000 would take all of it
@@ -531,7 +549,7 @@ class Dashboard(Client):
     scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart,
                  restarts_are_marks_that_stay, alerts_and_drains_are_marks,
                  an_hour_and_a_day_are_shown,
-                 settings_are_shown_with_their_sources, drain_is_shown,
+                 settings_are_shown_with_their_sources, log_lines_are_shown_as_text, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
                  readers_that_stop_are_named_while_they_do,

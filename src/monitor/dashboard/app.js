@@ -4,6 +4,7 @@ import { Alarms } from "./alarms.js";
 import { Table, byId, setText } from "./dom.js";
 import { Figures } from "./figures.js";
 import { count, duration, percent, perSecond, spaceWords } from "./format.js";
+import { LogLines } from "./log.js";
 import { Marks } from "./marks.js";
 import { startForms } from "./operator_actions.js";
 import { keepSeen, recallSeen } from "./page_memory.js";
@@ -104,6 +105,7 @@ function start() {
   setText(byId("place"), location.host);
   startThemeButton(() => plots.rebuild());
   const settings = new Settings();
+  new LogLines();
   let version;
   createClientsTable();
   createTopicsTable();

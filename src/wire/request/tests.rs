@@ -94,6 +94,8 @@ fn each_listener_answers_its_own_paths_and_methods() {
         ("GET /status?series=yes", "404 not_found", "400 bad_parameter"),
         ("GET /settings", "404 not_found", "Settings"),
         ("PUT /settings", "404 not_found", "405 method_not_allowed"),
+        ("HEAD /log", "404 not_found", "Log"),
+        ("DELETE /log", "404 not_found", "405 method_not_allowed"),
         ("POST /drain", "404 not_found", "Drain"),
         ("GET /drain", "404 not_found", "405 method_not_allowed"),
         ("OPTIONS *", "404 not_found", "404 not_found"),
