@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Name, type and bytes of each file.
-const FILES: [(&str, &str, &[u8]); 25] = [
+const FILES: [(&str, &str, &[u8]); 26] = [
     ("index.html", HTML, include_bytes!("dashboard/index.html")),
     ("style.css", STYLE, include_bytes!("dashboard/style.css")),
     ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
@@ -22,6 +22,7 @@ const FILES: [(&str, &str, &[u8]); 25] = [
     ("events.js", SCRIPT, include_bytes!("dashboard/events.js")),
     ("figures.js", SCRIPT, include_bytes!("dashboard/figures.js")),
     ("format.js", SCRIPT, include_bytes!("dashboard/format.js")),
+    ("glance.js", SCRIPT, include_bytes!("dashboard/glance.js")),
     ("log.js", SCRIPT, include_bytes!("dashboard/log.js")),
     ("marks.js", SCRIPT, include_bytes!("dashboard/marks.js")),
     ("operator_actions.js", SCRIPT, include_bytes!("dashboard/operator_actions.js")),

@@ -40,7 +40,8 @@ ASKED = """return performance.getEntriesByType("resource")
 MARKS = """return [...document.querySelectorAll("#marks li span")].map((one) =>
   one.textContent.trim().split(" ").slice(1).join(" "))"""
 #: Dots on the first curve that have the colour of a start's mark, and the columns they are in.
-MARK_DOTS = """const canvas = document.querySelector("#plots canvas"), sample = document.createElement("canvas");
+MARK_DOTS = """const canvas = document.querySelector("#plots canvas");
+  const sample = document.createElement("canvas");
   const pen = sample.getContext("2d");
   pen.fillStyle = getComputedStyle(document.querySelector("#marks .mark-start")).color;
   pen.fillRect(0, 0, 1, 1);
@@ -54,13 +55,22 @@ MARK_DOTS = """const canvas = document.querySelector("#plots canvas"), sample = 
   }
   return [...columns.values()].filter((dots) => dots > 40).length"""
 #: Moves over the first curve from its right end to its left; returns the moments and values it told.
-HOVERED = """const over = document.querySelector("#plots .u-over"), box = over.getBoundingClientRect(), told = [];
+HOVERED = """const over = document.querySelector("#plots .u-over"), told = [];
+  const box = over.getBoundingClientRect();
   for (let x = box.right - 1; x > box.left; x -= 1) {
     over.dispatchEvent(new MouseEvent("mousemove", { bubbles: true, clientX: x, clientY: box.top + 9 }));
     told.push([document.querySelector("#plots .moment").textContent,
       document.querySelector("#plots .legend .value").textContent]);
   }
   return told"""
+#: The large words and numbers of the first screen.
+GLANCE = "return [...document.querySelectorAll('#glance strong')].map((one) => one.textContent)"
+#: Those that are wider than their tile.
+CLIPPED = """return [...document.querySelectorAll("#glance strong")].filter((one) => {
+    const text = document.createRange();
+    text.selectNodeContents(one);
+    return text.getBoundingClientRect().right > one.closest(".tile").getBoundingClientRect().right - 4;
+  }).map((one) => one.textContent)"""
 SCRIPT_TOPIC = "<script>alert(1)</script>"
 HOSTILE_AGENT = "<img src=x onerror=alert(2)>"
 
@@ -109,6 +119,13 @@ class Crowd:
         """All of them go."""
         for one in self.sockets:
             one.close()
+
+
+def axe_check():
+    """A script that returns the violations which axe-core finds on the page."""
+    with open(AXE, encoding="utf-8") as file:
+        return file.read() + "; return axe.run().then((result) => result.violations.map((one) =>" \
+            " [one.id, one.nodes.map((node) => node.target.join(' ')).slice(0, 3)]))"
 
 
 def number(text):
@@ -290,7 +307,8 @@ def an_hour_and_a_day_are_shown(world):
         browser.run("document.querySelector(`#ranges [value=${arguments[0]}]`).click()", name)
         browser.wait(f"question for a {name}", f"{ASKED} > 0", f"series={name}")
         # A mean of the time since the start, which was without them.
-        browser.wait("mean", value.replace("return", "const shown = Number(") + "); return shown > 0 && shown <= 10")
+        mean = value.replace("return", "const shown = Number(") + "); return shown > 0 && shown <= 10"
+        browser.wait("mean", mean)
         pressed = "return [...document.querySelectorAll('#ranges [aria-pressed=true]')].map((one) => one.value)"
         expect("chosen", browser.run(pressed), [name])
         expect("marks on the curve", browser.run(MARK_DOTS), 1)
@@ -301,7 +319,7 @@ def an_hour_and_a_day_are_shown(world):
 
 
 def settings_are_shown_with_their_sources(world):
-    """Each setting in force stands with its value and its source, those that are set first, secrets masked."""
+    """Each setting in force stands with its value and source, those that are set first, secrets masked."""
     server, _ = world.serve(alert_webhook="http://127.0.0.1:9/T0/secret", slow_policy="skip")
     browser = opened(world, server=server)
     expect("asked unseen", browser.run(ASKED, f"{server.control_port}/settings"), 0)
@@ -328,7 +346,8 @@ def log_lines_are_shown_as_text(world):
     started = next(at for at, line in enumerate(shown) if line.startswith("event=started "))
     client = next(at for at, line in enumerate(shown) if HOSTILE_AGENT in line)
     expect("newest first", client < started, True)
-    expect("elements made of texts", browser.run("return document.querySelectorAll('#log img, #log script').length"), 0)
+    made = "return document.querySelectorAll('#log img, #log script').length"
+    expect("elements made of texts", browser.run(made), 0)
     quiet_console(browser)
 
 
@@ -461,6 +480,10 @@ def readers_that_stop_are_named_while_they_do(world):
                         " return !line.hidden && line.textContent")
     if "1 subscriber has stopped reading" not in said or "(<b>sleeper) on sleepy" not in said:
         raise Failure(f"the page says {said!r}")
+    script = """const [, value, note] = document.getElementById("hurts").children;
+      return note.textContent.startsWith("stopped") && [value.textContent, note.textContent]"""
+    hurts = browser.wait("who hurts", script)
+    expect("who hurts", [hurts[0], hurts[1].endswith(" on sleepy")], ["1", True])
     crowd(world, "awake", 3, "awake")
     browser.run(TO, "clients")
     browser.run("const search = document.querySelector('#clients input'); search.value = 'SLEEPER';"
@@ -468,6 +491,39 @@ def readers_that_stop_are_named_while_they_do(world):
     await_row(browser, "#clients", c1="<b>sleeper", c2="sleepy")
     browser.wait("only the sleeper", "return document.querySelectorAll('#clients tbody button').length === 1")
     quiet_console(browser)
+
+
+def one_glance_tells_how_it_is(world):
+    """The first screen says in large letters: is it well, how many, how fast, who hurts."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+        config.write('[[alerts]]\nname = "crowded"\nmetric = "subscribers_open"\nabove = 3\n')
+        config.flush()
+        server, _ = world.serve(config=config.name)
+    for width, height in ((390, 844), (1400, 900)):
+        browser = opened(world, width, height, server=server)
+        browser.wait("good word", GLANCE + "[0] === 'All well'")
+        browser.wait("the page's own stream", GLANCE + "[1] === '1'")
+        expect("trouble", browser.run(GLANCE)[3], "Nobody")
+        visitors = crowd(world, "a", 5, server=server)
+        browser.wait("warning", GLANCE + "[0] === 'Warning'")
+        why = browser.run("return document.getElementById('verdict-why').textContent")
+        if not why.startswith("Alert crowded:"):
+            raise Failure(f"the warning says {why!r}")
+        browser.wait("subscribers", GLANCE + "[1] === '6'")
+        expect("clipped texts", browser.run(CLIPPED), [])
+        visitors.leave()
+        browser.wait("good word", GLANCE + "[0] === 'All well'")
+    least = browser.run("return Math.min(...[...document.querySelectorAll('#glance strong')]"
+                        ".map((one) => parseFloat(getComputedStyle(one).fontSize)))")
+    if least < 44:
+        raise Failure(f"{least} pixels cannot be read across a room")
+    lowest = browser.run("return document.getElementById('glance').getBoundingClientRect().bottom")
+    expect("on the first screen", lowest < 400, True)
+    server.kill()
+    browser.wait("sign of no contact", GLANCE + "[0] === 'No contact'", seconds=15)
+    expect("clipped texts", browser.run(CLIPPED), [])
+    expect("violations in grey", browser.run(axe_check()), [])
+    quiet_console(browser, but=["net::ERR_"])
 
 
 def panels_ask_only_while_seen(world):
@@ -490,8 +546,7 @@ def panels_ask_only_while_seen(world):
 
 def accessible_in_light_and_dark(world):
     """axe-core finds nothing, in both themes, wide and narrow, with rows, events and an open question."""
-    with open(AXE, encoding="utf-8") as file:
-        axe = file.read()
+    check = axe_check()
     crowd(world, "a", 3)
     for theme, width in (("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)):
         browser = opened(world, width=width, theme=theme)
@@ -499,8 +554,6 @@ def accessible_in_light_and_dark(world):
         world.server.publish("a", "x", "named")
         browser.run(TO, "clients")
         browser.wait("row", "return document.querySelector('#clients tbody button')")
-        check = axe + "; return axe.run().then((result) => result.violations.map((one) =>" \
-            " [one.id, one.nodes.map((node) => node.target.join(' ')).slice(0, 3)]))"
         expect(f"violations in {theme}, {width} wide", browser.run(check), [])
         browser.run("document.querySelector('#clients tbody button').click()")
         expect(f"violations of the question in {theme}", browser.run(check), [])
@@ -552,7 +605,7 @@ class Dashboard(Client):
                  settings_are_shown_with_their_sources, log_lines_are_shown_as_text, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
-                 readers_that_stop_are_named_while_they_do,
+                 readers_that_stop_are_named_while_they_do, one_glance_tells_how_it_is,
                  accessible_in_light_and_dark, fits_a_phone, console_is_heard]
 
     @classmethod

@@ -12,7 +12,7 @@ const NO_ALERT =
 const LIVE_MS = 3000;
 
 /** Lists everything that is wrong or worth knowing, worst first: `{ severity, text, advice }`. */
-function listConcerns(status) {
+export function listConcerns(status) {
   const found = [];
   const add = (severity, text, advice) => found.push({ severity, text, advice: advice ?? "" });
   for (const { name, severity, text, since_ms } of status.alerts.active) {
@@ -56,10 +56,9 @@ export class Alarms {
     if (document.title !== title) document.title = title;
   }
 
-  /** Shows the age of the newest numbers, and a warning when they are too old to be trusted. */
-  showAge(ms, error, oldMs) {
+  /** Shows the age of the newest numbers and whether they are `old`, too old to be trusted. */
+  showAge(ms, error, old) {
     const contact = byId("contact");
-    const old = ms === null ? error !== "" : ms > oldMs;
     document.body.classList.toggle("old", old);
     contact.hidden = !old;
     const age = duration(Math.floor((ms ?? 0) / 1000) * 1000);

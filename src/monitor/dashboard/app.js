@@ -4,6 +4,7 @@ import { Alarms } from "./alarms.js";
 import { Table, byId, setText } from "./dom.js";
 import { Figures } from "./figures.js";
 import { count, duration, percent, perSecond, spaceWords } from "./format.js";
+import { Glance } from "./glance.js";
 import { LogLines } from "./log.js";
 import { Marks } from "./marks.js";
 import { startForms } from "./operator_actions.js";
@@ -92,6 +93,7 @@ function createAddressesTable() {
 function start() {
   const alarms = new Alarms();
   const stalled = new StalledReaders();
+  const glance = new Glance();
   const figures = new Figures(byId("figures-list"));
   const seen = recallSeen();
   const marks = new Marks(byId("marks"), seen.marks);
@@ -112,13 +114,18 @@ function start() {
   startForms();
   new StatusSource({
     onSeries: (series) => plots.takeRecord("minutes", series),
-    onAge: (ms, error) => alarms.showAge(ms, error, OLD_MS),
+    onAge: (ms, error) => {
+      const old = ms === null ? error !== "" : ms > OLD_MS;
+      alarms.showAge(ms, error, old);
+      glance.showContact(old);
+    },
     onStatus: (status) => {
       // A newer server has taken the place of the old one: its own page knows its numbers.
       version ??= status.version;
       if (status.version !== version) return location.reload();
       alarms.show(status);
       stalled.show(status);
+      glance.show(status, stalled.stalled);
       figures.show(status);
       settings.status = status;
       plots.addStatus(status);

@@ -18,6 +18,11 @@ export function count(value) {
   return isNumber(value) ? whole.format(value) : NONE;
 }
 
+/** 12,345, but 123K and 1.2M: as short as can be read from afar. */
+export function shortCount(value) {
+  return isNumber(value) && value >= 100_000 ? compact.format(value) : count(value);
+}
+
 /** 1 topic, 12 topics */
 export function plural(value, noun) {
   return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;

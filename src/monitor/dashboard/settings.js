@@ -45,7 +45,7 @@ export class Settings {
     this.table = new Table(document.querySelector("#settings table"), [
       { title: "Setting", header: true, text: (row) => row.name },
       { title: "Value", long: true, text: (row) => row.value },
-      { title: "In effect", text: (row) => this.inEffect(row.name) },
+      { title: "In effect", minor: true, text: (row) => this.inEffect(row.name) },
       { title: "Source", long: true, text: (row) => row.source },
     ], (row) => row.name, "Asked for when it is seen.");
     new SeenPanel(byId("settings"), REFRESH_MS, () => this.request());

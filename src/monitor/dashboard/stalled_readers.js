@@ -17,10 +17,12 @@ export class StalledReaders {
   constructor() {
     this.line = byId("stalled");
     this.askedAt = -Infinity;
+    /** Rows of those that have stopped, as far as is known. */
+    this.stalled = [];
   }
 
   async show({ subscribers }) {
-    if (subscribers.lagging === 0) this.line.hidden = true;
+    if (subscribers.lagging === 0) this.name([]);
     const now = performance.now();
     if (subscribers.lagging === 0 || document.hidden || now - this.askedAt < ASK_EACH_MS) return;
     this.askedAt = now;
@@ -32,6 +34,7 @@ export class StalledReaders {
   }
 
   name(stalled) {
+    this.stalled = stalled;
     this.line.hidden = stalled.length === 0;
     if (stalled.length === 0) return;
     const names = stalled.slice(0, NAMED).map((row) => {
