@@ -203,7 +203,7 @@ fn mistakes_end_with_2_and_one_line() {
         (&["config", "--config", "/nonexistent.toml"], "cannot read the configuration file"),
         (&["serve", "--control", "0.0.0.0:8080"], "take the same address"),
         (&["fly"], "unknown subcommand fly"),
-        (&["publish", "--url", "ftp://a", "t", "d"], "must be http://HOST:PORT or https://HOST"),
+        (&["publish", "--url", "ftp://a", "t", "d"], "must be http://HOST:PORT, https://HOST or unix:/path"),
         (&["publish", "--header", "a", "t", "d"], "--header: must be 'NAME: VALUE'"),
         (&["subscribe", "t", "--count", "0"], "--count"),
     ];

@@ -172,6 +172,8 @@ fn familiar_flag(bare: &str, asked: &Command) -> Option<String> {
         "p" | "port" | "host" | "address" | "addr" if has("url") => {
             Some("did you mean --url http://127.0.0.1:PORT?".to_owned())
         }
+        "unix-socket" if has("url") => Some("did you mean --url unix:/path?".to_owned()),
+        "cacert" if has("ca-file") => Some("did you mean --ca-file FILE?".to_owned()),
         "t" | "topic" | "topics" if has("topic") => Some("the topic stands without a flag".to_owned()),
         "d" | "data" | "message" if has("data") => Some("the data stands behind the topic".to_owned()),
         "n" | "clients" | "connections" if has("subscribers") => {
@@ -247,6 +249,8 @@ mod tests {
             ("publish a -d b", "unknown argument -d; the data stands behind the topic"),
             ("publish a --evnt b", "unknown argument --evnt; did you mean --event?"),
             ("publish a -x", "unknown argument -x; to publish it, put -- before it"),
+            ("publish --unix-socket /x", "unknown argument --unix-socket; did you mean --url unix:/path?"),
+            ("subscribe --cacert x", "unknown argument --cacert; did you mean --ca-file FILE?"),
             ("plan --port 80", "unknown argument --port; see --help"),
             (
                 "doctor --connections 5m",

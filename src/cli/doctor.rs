@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::base::failure::CommandFailure;
 use crate::base::limits::{PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
 use crate::base::logfmt::EscapedText;
-use crate::cli::grammar::{file, number_within, option, switch};
+use crate::cli::grammar::{ca_file, number_within, option, switch};
 use crate::doctor::finding::{Finding, Verdict, is_fine, text};
 use crate::doctor::judge::host::findings;
 use crate::doctor::judge::host_table::{TEXT, rows};
@@ -78,7 +78,7 @@ pub(crate) fn command() -> Command {
             option("origin", "ORIGIN", "the page that will read the stream, as https://page.example")
                 .requires("url"),
         )
-        .arg(file("ca-file", "certificates to trust (PEM) [the system's]").requires("url"))
+        .arg(ca_file().requires("url"))
         .arg(switch("json", "one JSON object"))
 }
 

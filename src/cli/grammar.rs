@@ -44,6 +44,11 @@ impl TypedValueParser for OfferedWords {
     }
 }
 
+/// The flag that names certificates to trust.
+pub(crate) fn ca_file() -> Arg {
+    file("ca-file", "certificates to trust (PEM) [the system's]")
+}
+
 /// The flag that adds fields to requests, named as curl names it.
 pub(crate) fn header() -> Arg {
     option("header", "'NAME: VALUE'", "adds a field to each request (repeatable)")

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, ValueHint};
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{header, number, option};
+use crate::cli::grammar::{ca_file, header, number, option};
 use crate::client::publish::{self, PublishOptions};
 
 const EXAMPLES: &str = "\
@@ -14,6 +14,7 @@ Data that begins with a dash stands behind --.
   fanwheel publish news hello
   fanwheel publish --event likes --key post-7 news '{\"likes\":3}'
   tail -f app.log | fanwheel publish log
+  fanwheel publish --url unix:/run/fanwheel/control.sock news hello
   fanwheel publish --url https://push.example -H 'Authorization: Bearer TOKEN' news hello";
 
 /// Returns the subcommand's grammar.
@@ -35,8 +36,12 @@ pub(crate) fn command() -> Command {
                 .value_hint(ValueHint::Other)
                 .help("the payload; absent or -: each line of standard input is one event"),
         )
-        .arg(option("url", "URL", "control listener").default_value("http://127.0.0.1:8081"))
+        .arg(
+            option("url", "URL", "control listener; unix:/path for a socket file")
+                .default_value("http://127.0.0.1:8081"),
+        )
         .arg(header())
+        .arg(ca_file())
         .arg(option("event", "NAME", "name of the event"))
         .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
         .arg(number("retry-ms", 1, "reconnection time to send with the event"))
@@ -60,6 +65,7 @@ fn options(matches: &ArgMatches) -> PublishOptions {
     PublishOptions {
         url: text("url").expect("has a default"),
         headers: matches.get_many::<String>("header").unwrap_or_default().cloned().collect(),
+        ca_file: text("ca-file"),
         topic: text("topic").expect("is required"),
         data: text("data").filter(|data| data != "-"),
         event: text("event"),
@@ -75,12 +81,13 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_option() {
-        let line =
-            "publish news -7 --url http://a --header f:1 --event b --key c --retry-ms 5 --idempotency-key d";
+        let line = "publish news -7 --url http://a --header f:1 --ca-file g --event b --key c --retry-ms 5 \
+                    --idempotency-key d";
         let text = |text: &str| Some(text.to_owned());
         let expected = PublishOptions {
             url: "http://a".to_owned(),
             headers: vec!["f:1".to_owned()],
+            ca_file: text("g"),
             topic: "news".to_owned(),
             data: text("-7"),
             event: text("b"),

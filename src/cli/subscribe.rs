@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{header, number, option, switch};
+use crate::cli::grammar::{ca_file, header, number, option, switch};
 use crate::client::event_text::EventFormat;
 use crate::client::subscribe::{self, SubscribeOptions};
 use crate::host::output::exit_when_reader_leaves;
@@ -32,8 +32,12 @@ pub(crate) fn command() -> Command {
                 .value_hint(ValueHint::Other)
                 .help("the topics"),
         )
-        .arg(option("url", "URL", "public listener").default_value("http://127.0.0.1:8080"))
+        .arg(
+            option("url", "URL", "public listener; unix:/path for a socket file")
+                .default_value("http://127.0.0.1:8080"),
+        )
         .arg(header())
+        .arg(ca_file())
         .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
         .arg(number("last", 1, "start with the newest N kept events"))
         .arg(option("last-event-id", "ID", "start after this event"))
@@ -58,6 +62,7 @@ fn options(matches: &ArgMatches) -> SubscribeOptions {
     SubscribeOptions {
         url: text("url").expect("has a default"),
         headers: texts("header"),
+        ca_file: text("ca-file"),
         topics: texts("topic"),
         events: texts("event"),
         last: number("last"),
@@ -77,12 +82,13 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_option() {
-        let line = "subscribe a b --url http://c -H f:1 --event d --event e --last 2 --last-event-id 1-0 \
-                    --count 3 --raw";
+        let line = "subscribe a b --url http://c -H f:1 --ca-file g --event d --event e --last 2 \
+                    --last-event-id 1-0 --count 3 --raw";
         let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
         let expected = SubscribeOptions {
             url: "http://c".to_owned(),
             headers: vec!["f:1".to_owned()],
+            ca_file: Some("g".to_owned()),
             topics: texts(["a", "b"]),
             events: texts(["d", "e"]),
             last: Some(2),

@@ -2,15 +2,19 @@
 //! Knows no topics and no event streams.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::uri::Authority;
 use ureq::http::{HeaderName, HeaderValue, Response, Uri};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, RequestBuilder};
 
+use crate::base::address::ListenAddress;
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
+use crate::client::unix_socket::UnixConnector;
 use crate::host::ca_bundle;
 
 /// Longest wait of `publish` and `subscribe` for a connection: a host that is there answers sooner, a
@@ -21,15 +25,22 @@ const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes read of an answer other than the one hoped for: enough for any message, and no page of a proxy's.
 const CLIENT_REFUSAL_BYTES_MAX: u64 = 4_096;
 
-/// A server's address that has been checked. Its scheme is in lower case, and no slash ends it.
+/// A server's address that has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServerUrl(String);
+pub(crate) struct ServerUrl {
+    /// The URL that requests begin with. Its scheme is in lower case, and no slash ends it.
+    url: String,
+    /// The socket file to connect to in place of the URL's host.
+    socket: Option<PathBuf>,
+}
 
 /// The schemes of addresses, with their end.
 const SCHEMES: [&str; 2] = ["http://", "https://"];
+/// Host of requests over a socket file: it needs no name service, and a control listener answers to it.
+const SOCKET_URL: &str = "http://127.0.0.1";
 
 impl ServerUrl {
-    /// Takes `http://HOST[:PORT][/PREFIX]` of `--url`, or the same with `https://`.
+    /// Takes `http://HOST[:PORT][/PREFIX]` of `--url`, the same with `https://`, `HOST:PORT` or `unix:/path`.
     pub(crate) fn new(url: &str) -> Result<ServerUrl, CommandFailure> {
         ServerUrl::from_flag("--url", url)
     }
@@ -42,36 +53,63 @@ impl ServerUrl {
                 && !rest.starts_with('/')
                 && rest.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\".contains(&b))
         };
-        let uri: Option<Uri> = url.parse().ok();
+        const FORMS: &str = "must be http://HOST:PORT, https://HOST or unix:/path";
+        if url.starts_with("unix:") {
+            let Some(ListenAddress::Unix(path)) = ListenAddress::parse(url) else { return refuse(FORMS) };
+            return Ok(ServerUrl { url: SOCKET_URL.to_owned(), socket: Some(path) });
+        }
+        let whole = if is_host_and_port(url) { format!("http://{url}") } else { url.to_owned() };
+        let uri: Option<Uri> = whole.parse().ok();
         if uri.as_ref().and_then(Uri::authority).is_some_and(has_wrong_port) {
             return refuse("the port must be from 0 to 65535");
         }
         for scheme in SCHEMES {
-            let named = url.get(..scheme.len()).is_some_and(|given| given.eq_ignore_ascii_case(scheme));
-            if let Some(rest) = named.then(|| &url[scheme.len()..]).filter(|rest| plain(rest)) {
-                return Ok(ServerUrl(format!("{scheme}{}", rest.trim_end_matches('/'))));
+            let named = whole.get(..scheme.len()).is_some_and(|given| given.eq_ignore_ascii_case(scheme));
+            if let Some(rest) = named.then(|| &whole[scheme.len()..]).filter(|rest| plain(rest)) {
+                return Ok(ServerUrl {
+                    url: format!("{scheme}{}", rest.trim_end_matches('/')),
+                    socket: None,
+                });
             }
         }
-        refuse("must be http://HOST:PORT or https://HOST")
+        refuse(FORMS)
     }
 
     fn is_tls(&self) -> bool {
-        self.0.starts_with("https:")
+        self.url.starts_with("https:")
     }
 
     /// Returns the address of a path with a query.
     pub(crate) fn url_with_query(&self, path: &str, query: &[(&str, &str)]) -> String {
         let pairs: Vec<String> =
             query.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
-        format!("{}{path}?{}", self.0, pairs.join("&"))
+        format!("{}{path}?{}", self.url, pairs.join("&"))
     }
 
     /// Returns the address of a path, which the server's address may end with already.
     pub(crate) fn url_with_path(&self, path: &str) -> String {
-        let at = self.0.find("://").map_or(0, |at| at + 3);
-        let (scheme, host) = self.0.split_at(at);
+        let at = self.url.find("://").map_or(0, |at| at + 3);
+        let (scheme, host) = self.url.split_at(at);
         format!("{scheme}{}{path}", host.strip_suffix(path).unwrap_or(host))
     }
+
+    /// Returns the server for people: its host and port, or its socket file.
+    pub(crate) fn server_name(&self) -> String {
+        match &self.socket {
+            Some(path) => shown(&format!("unix:{}", path.display())),
+            None => {
+                let host = self.url.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+                shown(host.unwrap_or(&self.url))
+            }
+        }
+    }
+}
+
+/// Whether a text is `HOST:PORT`, which needs no scheme, as for curl.
+fn is_host_and_port(text: &str) -> bool {
+    let port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let host = |host: &str| !host.is_empty() && !host.contains('/');
+    text.rsplit_once(':').is_some_and(|(before, behind)| host(before) && port(behind))
 }
 
 /// Fields that an operator adds to each request.
@@ -120,11 +158,16 @@ pub(crate) fn percent_encoded(text: &str) -> String {
     out
 }
 
-/// Builds an agent that takes every status as an answer. `silence` bounds the time between two reads.
+/// Builds an agent that takes every status as an answer. `silence` bounds the time between two reads; the
+/// certificates of `ca_file` are trusted in place of the system's.
 ///
 /// # Errors
-/// When the address needs TLS and this host has no trusted certificates.
-pub(crate) fn http_agent(base: &ServerUrl, silence: Duration) -> Result<Agent, CommandFailure> {
+/// When the address needs TLS and there are no trusted certificates.
+pub(crate) fn http_agent(
+    base: &ServerUrl,
+    silence: Duration,
+    ca_file: Option<&str>,
+) -> Result<Agent, CommandFailure> {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         // A proxy of the environment is for the world outside; this talks to the operator's own server.
@@ -136,21 +179,25 @@ pub(crate) fn http_agent(base: &ServerUrl, silence: Duration) -> Result<Agent, C
         .timeout_per_read(Some(silence))
         .user_agent(concat!("fanwheel/", env!("CARGO_PKG_VERSION")));
     if base.is_tls() {
-        let trusted = ca_bundle::certificates().map_err(|paths| {
+        let trusted = ca_bundle::certificates(ca_file).map_err(|paths| {
             let paths = shown(&paths);
             CommandFailure::Run(format!(
-                "cannot read trusted certificates from {paths}; name a file in SSL_CERT_FILE"
+                "cannot read trusted certificates from {paths}; name a file with --ca-file or SSL_CERT_FILE"
             ))
         })?;
         config = config.tls_config(ca_bundle::tls_config(trusted));
     }
-    Ok(Agent::new_with_config(config.build()))
+    Ok(match &base.socket {
+        Some(path) => {
+            Agent::with_parts(config.build(), UnixConnector(path.clone()), DefaultResolver::default())
+        }
+        None => Agent::new_with_config(config.build()),
+    })
 }
 
 /// Describes a server that gave no answer at all.
-pub(crate) fn unreachable_failure(address: &str, error: &ureq::Error) -> CommandFailure {
-    let server = address.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(address);
-    let server = shown(server);
+pub(crate) fn unreachable_failure(base: &ServerUrl, error: &ureq::Error) -> CommandFailure {
+    let server = base.server_name();
     let why = match error {
         // Without the library's prefix, which names a kind of error and not a cause.
         ureq::Error::Io(os) => os.to_string(),
@@ -206,9 +253,16 @@ mod tests {
             ("http://[::1]:1", Some("http://[::1]:1/x?a=b")),
             ("HTTPS://host/prefix/", Some("https://host/prefix/x?a=b")),
             ("https://host:1", Some("https://host:1/x?a=b")),
-            ("127.0.0.1:8081", None),
+            ("127.0.0.1:8081", Some("http://127.0.0.1:8081/x?a=b")),
+            ("localhost:8081", Some("http://localhost:8081/x?a=b")),
+            ("[::1]:8081", Some("http://[::1]:8081/x?a=b")),
+            ("unix:/run/x", Some("http://127.0.0.1/x?a=b")),
+            ("127.0.0.1", None),
+            ("localhost:", None),
+            ("localhost:80800", None),
+            ("unix:x", None),
+            ("unix:80", None),
             ("https://", None),
-            ("unix:/run/x", None),
             ("http://", None),
             ("http:///x", None),
             ("http://a b", None),
@@ -221,6 +275,10 @@ mod tests {
         for (url, expected) in rows {
             let address = ServerUrl::new(url).ok().map(|base| base.url_with_query("/x", &[("a", "b")]));
             assert_eq!(address.as_deref(), expected, "{url}");
+        }
+        let names = [("https://a:1/b", "a:1"), ("a:1", "a:1"), ("unix:/run/x", "unix:/run/x")];
+        for (url, name) in names {
+            assert_eq!(ServerUrl::new(url).expect("good").server_name(), name);
         }
         for url in ["http://a/publish", "https://a/publish"] {
             assert_eq!(ServerUrl::new(url).expect("good").url_with_path("/publish"), url);

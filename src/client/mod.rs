@@ -6,3 +6,4 @@ pub(crate) mod event_text;
 pub(crate) mod http;
 pub(crate) mod publish;
 pub(crate) mod subscribe;
+pub(crate) mod unix_socket;

@@ -18,10 +18,12 @@ const PUBLISH_SILENCE: Duration = Duration::from_secs(30);
 /// One publish, or one for each line of standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PublishOptions {
-    /// The control listener, `http://HOST:PORT` or `https://HOST`.
+    /// The control listener, in a form of [`ServerUrl`].
     pub(crate) url: String,
     /// Fields to add to each request, as `NAME: VALUE`.
     pub(crate) headers: Vec<String>,
+    /// A file of certificates to trust in place of the system's.
+    pub(crate) ca_file: Option<String>,
     /// The topic to publish to.
     pub(crate) topic: String,
     /// The payload; without it each line of standard input is an event.
@@ -38,6 +40,7 @@ pub(crate) struct PublishOptions {
 
 struct EventPublisher<'a> {
     agent: Agent,
+    base: ServerUrl,
     address: String,
     fields: RequestFields,
     idempotency_key: Option<&'a str>,
@@ -59,10 +62,11 @@ pub(crate) fn publish_events(options: &PublishOptions) -> Result<(), CommandFail
     let query: Vec<(&str, &str)> =
         query.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     let post = EventPublisher {
-        agent: http_agent(&base, PUBLISH_SILENCE)?,
+        agent: http_agent(&base, PUBLISH_SILENCE, options.ca_file.as_deref())?,
         fields: RequestFields::parse(&options.headers)?,
         address: base.url_with_query("/publish", &query),
         idempotency_key: options.idempotency_key.as_deref(),
+        base,
     };
     match &options.data {
         Some(data) => post.publish_one(data.as_bytes(), post.idempotency_key),
@@ -112,7 +116,7 @@ impl EventPublisher<'_> {
             ureq::Error::Http(_) => {
                 CommandFailure::Usage("--idempotency-key must be plain ASCII text".to_owned())
             }
-            error => unreachable_failure(&self.address, &error),
+            error => unreachable_failure(&self.base, &error),
         })?;
         if !response.status().is_success() {
             let refusal = read_refusal(response);

@@ -48,10 +48,12 @@ const GAP: &[u8] = b"fanwheel.gap";
 /// One subscription and how to print it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubscribeOptions {
-    /// The public listener, `http://HOST:PORT` or `https://HOST`.
+    /// The public listener, in a form of [`ServerUrl`].
     pub(crate) url: String,
     /// Fields to add to each request, as `NAME: VALUE`.
     pub(crate) headers: Vec<String>,
+    /// A file of certificates to trust in place of the system's.
+    pub(crate) ca_file: Option<String>,
     /// The topics to subscribe to, at least one.
     pub(crate) topics: Vec<String>,
     /// The names of events to receive; none means all.
@@ -130,13 +132,14 @@ struct EventSubscriber {
 
 impl EventSubscriber {
     fn new(options: SubscribeOptions) -> Result<EventSubscriber, CommandFailure> {
-        let SubscribeOptions { url, headers, topics, events, last, last_event_id, count, form } = options;
+        let SubscribeOptions { url, headers, ca_file, topics, events, last, last_event_id, count, form } =
+            options;
         if HeaderValue::from_str(&last_event_id).is_err() {
             return Err(CommandFailure::Usage("--last-event-id must be plain ASCII text".to_owned()));
         }
         let base = ServerUrl::new(&url)?;
         Ok(EventSubscriber {
-            agent: http_agent(&base, SUBSCRIBE_SILENCE)?,
+            agent: http_agent(&base, SUBSCRIBE_SILENCE, ca_file.as_deref())?,
             base,
             fields: RequestFields::parse(&headers)?,
             topics,
@@ -177,7 +180,7 @@ impl EventSubscriber {
                     retry_after_ms: None,
                 });
             }
-            Err(error) => return Err(unreachable_failure(&self.address(), &error)),
+            Err(error) => return Err(unreachable_failure(&self.base, &error)),
         };
         let status = response.status().as_u16();
         if status != 200 {

@@ -34,15 +34,17 @@ pub(crate) fn file() -> Result<String, String> {
     }
 }
 
-/// Reads the certificates of the file; otherwise the paths that cannot be read.
-pub(crate) fn certificates() -> Result<Vec<Certificate<'static>>, String> {
-    let path = file()?;
-    let pem = read_named_file(Path::new(&path), CA_BUNDLE_BYTES_MAX, PipeWait::Refused).map_err(|_| path)?;
+/// Reads the certificates of a named file, else of the host's; otherwise the paths that cannot be read.
+pub(crate) fn certificates(named: Option<&str>) -> Result<Vec<Certificate<'static>>, String> {
+    let path = named.map_or_else(file, |named| Ok(named.to_owned()))?;
+    let pem = read_named_file(Path::new(&path), CA_BUNDLE_BYTES_MAX, PipeWait::Refused)
+        .map_err(|_| path.clone())?;
     let certificate = |item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,
     };
-    Ok(parse_pem(&pem).filter_map(certificate).collect())
+    let found: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
+    if found.is_empty() { Err(path) } else { Ok(found) }
 }
 
 /// Returns TLS for an HTTP client that trusts these certificates and no others.

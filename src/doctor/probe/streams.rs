@@ -148,7 +148,7 @@ impl StreamProbe {
             )));
         }
         let topic = format!("fanwheel-doctor-{:016x}", random_seed());
-        let publisher = ProbePublisher::new(options.publish_url, &topic)?;
+        let publisher = ProbePublisher::new(options.publish_url, &topic, options.ca_file)?;
         let topics = vec![topic_pair(&topic)];
         Ok(StreamProbe {
             address,

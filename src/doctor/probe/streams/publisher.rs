@@ -30,7 +30,11 @@ impl ProbePublisher {
     ///
     /// # Errors
     /// When it is no such address.
-    pub(crate) fn new(url: &str, topic: &str) -> Result<ProbePublisher, CommandFailure> {
+    pub(crate) fn new(
+        url: &str,
+        topic: &str,
+        ca_file: Option<&str>,
+    ) -> Result<ProbePublisher, CommandFailure> {
         let url = url.split('#').next().unwrap_or(url);
         let (front, query) = url.split_once('?').unwrap_or((url, ""));
         if !query.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -42,7 +46,7 @@ impl ProbePublisher {
         let base = ServerUrl::from_flag(FLAG, front)?;
         let pairs: Vec<String> = std::iter::once(topic_pair(topic)).chain(kept_pairs(query)).collect();
         Ok(ProbePublisher {
-            agent: http_agent(&base, DOCTOR_PATIENCE)?,
+            agent: http_agent(&base, DOCTOR_PATIENCE, ca_file)?,
             url: base.url_with_path("/publish"),
             query: pairs.join("&"),
         })
@@ -104,11 +108,11 @@ mod tests {
         ];
         for (url, expected) in rows {
             let publisher =
-                ProbePublisher::new(url, "own").unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
+                ProbePublisher::new(url, "own", None).unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
             assert_eq!(format!("{}?{}", publisher.url, publisher.query), expected, "{url}");
         }
-        for url in ["", "a:1", "http://", "http:///publish", "ftp://a/publish", "http://a/publish?a b"] {
-            let Err(CommandFailure::Usage(line)) = ProbePublisher::new(url, "own") else {
+        for url in ["", "a", "http://", "http:///publish", "ftp://a/publish", "http://a/publish?a b"] {
+            let Err(CommandFailure::Usage(line)) = ProbePublisher::new(url, "own", None) else {
                 panic!("{url}: taken")
             };
             assert!(line.starts_with(FLAG), "{line}");

@@ -6,9 +6,10 @@ use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
 use crate::client::http::{has_wrong_port, percent_encoded};
 
-/// Parameters of subscriptions and publishes, which the doctor replaces by its own.
-const OWN_PARAMETERS: [&str; 10] =
-    ["topic", "event", "last", "clock", "buffered", "prime", "last_event_id", "lastEventId", "key", "retry"];
+/// Parameters of subscriptions and publishes, which the doctor replaces by its own. Those of a position have
+/// further spellings.
+const OWN_PARAMETERS: [&str; 9] =
+    ["topic", "event", "last", "clock", "buffered", "prime", "lasteventid", "key", "retry"];
 
 /// A checked `--url` of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +101,8 @@ impl StreamUrl {
 }
 
 fn is_own(pair: &str) -> bool {
-    OWN_PARAMETERS.contains(&name_of(pair))
+    let plain = name_of(pair).replace(['_', '-'], "").to_ascii_lowercase();
+    OWN_PARAMETERS.contains(&plain.as_str())
 }
 
 /// Returns the pairs of a query that stay, such as credentials.
@@ -129,6 +131,13 @@ mod tests {
                 "a",
                 80,
                 "/events?topic=new&token=t%26&clock=1",
+                "a",
+            ),
+            (
+                "http://a/events?lastEventID=1-0&last_event_id=1-0&lastEventId=1-0&last-event-id=1-0&a=b",
+                "a",
+                80,
+                "/events?topic=new&a=b&clock=1",
                 "a",
             ),
             ("https://a:1/p?event=x", "a", 1, "/p?topic=new&clock=1", "a:1"),
