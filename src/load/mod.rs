@@ -8,7 +8,8 @@
 //! | `run`, `phases` | the threads and the order of phases; the meaning of each phase's numbers |
 //! | `receiver`, `stamp` | subscribers; the text of an event, by which they judge it |
 //! | `publisher`, `topic_spread` | events, their pace, their topics |
-//! | `flight`, `board` | state that threads share |
+//! | `refusal` | a server that refuses, and its words |
+//! | `in_flight`, `run_state` | state that threads share |
 //! | `tally`, `histogram`, `median` | counts, latencies, rounds |
 //! | `sample` | processor time and memory |
 //! | `report` | the numbers for people and machines |
@@ -21,6 +22,7 @@ mod phases;
 pub(crate) mod plan;
 pub(crate) mod publisher;
 pub mod receiver;
+pub(crate) mod refusal;
 pub mod report;
 pub(crate) mod run;
 pub(crate) mod run_state;

@@ -7,7 +7,6 @@ use crate::load::receiver::ReceiverOrder;
 use crate::load::report::{DeliveryFigures, IdleFigures, LatencyFigures, OpenFigures, ReturnFigures};
 use crate::load::run::{LoadProgress, LoadRun, SAY};
 use crate::load::sample::{UsageSample, UsageSpan};
-use crate::load::topic_spread::in_share;
 
 /// The kernel gives memory back a little later than it is given up.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -15,6 +14,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 const CLIENT_BUSY: f64 = 90.0;
 /// A server that is less busy than this, in per cent of one processor, was not the limit.
 const SERVER_BUSY: f64 = 90.0;
+/// Subscribers from which on the kernel's growth is theirs: with fewer, that of the whole host is larger.
+const KERNEL_SUBSCRIBERS_MIN: u64 = 1_000;
 /// Missed events are published so many at a time.
 const MISSED_WINDOW: u64 = 16;
 
@@ -28,7 +29,10 @@ impl LoadRun<'_> {
         {
             let open = self.state.sum(|cell| &cell.open);
             let patience = self.plan.patience.as_secs();
-            let fault = format!("{open} of {wanted} subscribers open, and no more for {patience} s");
+            let fault = match self.state.opening_fault.get().filter(|_| open == 0) {
+                Some(words) => format!("subscribing at {}: {words}", self.plan.subscribe.address),
+                None => format!("{open} of {wanted} subscribers open, and no more for {patience} s"),
+            };
             self.report.faults.push(fault);
         }
         let seconds = start.elapsed().as_secs_f64();
@@ -36,16 +40,17 @@ impl LoadRun<'_> {
         let span = UsageSample::take(&self.plan).since(&self.before);
         let tally = self.take();
         let open = self.state.sum(|cell| &cell.open);
-        let each = |total: f64| total / open.max(1) as f64;
+        // What shrank meanwhile, or is shared by too few, tells nothing of one subscriber.
+        let grown = |total: f64, least: u64| (total > 0.0 && open >= least).then(|| total / open as f64);
         self.report.opened = OpenFigures {
             wanted,
             open,
             seconds,
             per_second: open as f64 / seconds,
             latency: LatencyFigures::of(&tally.opening),
-            cpu_us_each: span.cpu_us.map(each),
-            resident_bytes_each: span.resident_bytes.map(each),
-            kernel_bytes_each: each(span.kernel_bytes),
+            cpu_us_each: span.cpu_us.and_then(|us| grown(us, 1)),
+            resident_bytes_each: span.resident_bytes.and_then(|bytes| grown(bytes, 1)),
+            kernel_bytes_each: grown(span.kernel_bytes, KERNEL_SUBSCRIBERS_MIN),
         };
     }
 
@@ -100,7 +105,10 @@ impl LoadRun<'_> {
             late_ms_max: published.late_ns as f64 / 1e6,
             cpu_seconds: span.cpu_us.map(|cpu| cpu / 1e6),
             cpu_us_per_delivery: span.cpu_us.filter(|_| deliveries > 0).map(|cpu| cpu / deliveries as f64),
-            cpu_us_per_event: span.cpu_us.map(|cpu| cpu / published.accepted.max(1) as f64),
+            cpu_us_per_event: span
+                .cpu_us
+                .filter(|_| published.accepted > 0)
+                .map(|cpu| cpu / published.accepted as f64),
             cpu_percent: percent(&span),
             client_cpu_percent: span.client_percent,
         });
@@ -158,16 +166,14 @@ impl LoadRun<'_> {
             caught_up: self.state.sum(|cell| &cell.caught_up),
             seconds: span.seconds,
             latency: LatencyFigures::of(&tally.resuming),
-            cpu_us_each: span.cpu_us.map(|cpu| cpu / subscribers.max(1) as f64),
+            cpu_us_each: span.cpu_us.filter(|_| subscribers > 0).map(|cpu| cpu / subscribers as f64),
         });
     }
 
     /// Returns the subscribers that a cut leaves open, whether they read or stall.
     fn subscribers_staying(&self) -> u64 {
-        let stays = |index: &u64| {
-            let stalled = in_share(*index, self.plan.stall_percent);
-            stalled || !in_share(*index, self.plan.reconnect_percent)
-        };
+        let (stalling, reconnecting) = (self.plan.stalling(), self.plan.reconnecting());
+        let stays = |index: &u64| stalling.has(*index) || !reconnecting.has(*index);
         (0..self.plan.subscribers as u64).filter(stays).count() as u64
     }
 }

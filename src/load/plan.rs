@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::base::limits::PUBLISH_BYTES_MAX;
-use crate::load::topic_spread::SpreadShape;
+use crate::load::topic_spread::{DrawnShare, SpreadShape};
 
 /// Events in one request's batch: a server takes fewer in one body.
 const LOAD_BATCH_MAX: usize = 10_000;
@@ -42,6 +42,11 @@ impl UrlTemplate {
     /// # Errors
     /// In words that name the address.
     pub(crate) fn parse(url: &str) -> Result<UrlTemplate, String> {
+        if url.starts_with("https://") {
+            return Err(format!(
+                "{url}: the load speaks no TLS; name the server behind it, as http://HOST:PORT"
+            ));
+        }
         let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
         let slash = rest.find('/').unwrap_or(rest.len());
         let (host, path) = (&rest[..slash], if slash < rest.len() { &rest[slash..] } else { "/" });
@@ -183,6 +188,20 @@ impl LoadPlan {
             }
         }
         Ok(())
+    }
+
+    /// Returns the subscribers that stop reading.
+    pub(crate) fn stalling(&self) -> DrawnShare {
+        self.share(self.stall_percent, 2)
+    }
+
+    /// Returns the subscribers that are cut and come back.
+    pub(crate) fn reconnecting(&self) -> DrawnShare {
+        self.share(self.reconnect_percent, 3)
+    }
+
+    fn share(&self, percent: f64, draw: u64) -> DrawnShare {
+        DrawnShare { percent, subscribers: self.subscribers as u64, seed: self.seed.rotate_left(32) ^ draw }
     }
 
     /// Returns the name of a topic.

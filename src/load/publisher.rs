@@ -11,14 +11,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver as Orders, Sender};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use serde_json::Value;
 
 use crate::base::limits::LOAD_HEADERS_MAX;
-use crate::base::logfmt::shown;
 use crate::base::prng::Prng;
 use crate::load::histogram::LatencyHistogram;
 use crate::load::plan::{LoadPlan, PublishPace, UrlTemplate};
 use crate::load::receiver::{LastNumbers, WAKER};
+use crate::load::refusal::{is_final, words_of};
 use crate::load::run_state::RunState;
 use crate::load::stamp::EventStamp;
 use crate::load::topic_spread::TopicSpread;
@@ -260,7 +259,7 @@ impl LoadPublisher {
             if connection.not_before_ns > now_ns {
                 next_ns = next_ns.min(connection.not_before_ns);
             } else if let Err(os) = self.send(at, now_ns) {
-                self.drop_connection(at, &os.to_string());
+                self.break_connection(at, &os);
             }
         }
         next_ns
@@ -335,10 +334,7 @@ impl LoadPublisher {
                 Ok(bytes) => connection.answer.extend_from_slice(&piece[..bytes]),
                 Err(os) if os.kind() == io::ErrorKind::WouldBlock => break,
                 Err(os) if os.kind() == io::ErrorKind::Interrupted => {}
-                Err(os) => {
-                    let words = os.to_string();
-                    return self.drop_connection(at, &words);
-                }
+                Err(os) => return self.break_connection(at, &os),
             }
         }
         match whole_answer(&self.connections[at].answer) {
@@ -370,6 +366,14 @@ impl LoadPublisher {
             self.done.wrong_words = Some(format!("refused with {}: {}", answer.status, answer.words));
             self.done.refused_for_good = is_final(answer.status);
         }
+    }
+
+    /// Drops a connection that the system gave up on. Where nothing listens and nothing was ever taken,
+    /// another try is vain.
+    fn break_connection(&mut self, at: usize, os: &io::Error) {
+        self.drop_connection(at, &os.to_string());
+        self.done.refused_for_good |=
+            os.kind() == io::ErrorKind::ConnectionRefused && self.done.accepted == 0;
     }
 
     /// Drops a connection; its request is sent again on the next one.
@@ -411,12 +415,6 @@ impl LoadPublisher {
     }
 }
 
-/// Whether a status tells that no repeat of a request will be taken. 408 and 429 ask for one, and servers
-/// that answer 5xx may recover.
-fn is_final(status: u16) -> bool {
-    (400..500).contains(&status) && !matches!(status, 408 | 429)
-}
-
 fn request_bytes(target: &UrlTemplate, topic: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     let (path, host, length) = (target.path(topic), &target.host, body.len());
     let head = format!(
@@ -430,16 +428,6 @@ struct PublishAnswer {
     closes: bool,
     /// The server's own words: the message of its JSON, else the text's beginning.
     words: String,
-}
-
-/// Characters of an answer that is not this server's, such as a proxy's page.
-const WORDS_MAX: usize = 200;
-
-fn words_of(body: &[u8]) -> String {
-    let told: Option<Value> = serde_json::from_slice(body).ok();
-    let message = told.as_ref().and_then(|told| told.get("message").or(told.get("error"))?.as_str());
-    let text = String::from_utf8_lossy(body);
-    shown(message.unwrap_or(text.trim()).chars().take(WORDS_MAX).collect::<String>().as_str())
 }
 
 /// Returns the answer that `bytes` begin with, once it is whole. One request is on its way at a time, so

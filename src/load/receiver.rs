@@ -21,10 +21,11 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::load::plan::{LOAD_THREADS_MAX, LoadPlan};
+use crate::load::refusal::{is_final, refusal_words};
 use crate::load::run_state::RunState;
 use crate::load::stamp::EventStamp;
 use crate::load::tally::ReceiverTally;
-use crate::load::topic_spread::{TopicSpread, in_share};
+use crate::load::topic_spread::{DrawnShare, TopicSpread};
 use crate::wire::response_stream::{ResponseStream, StreamFault, StreamItem};
 use crate::wire::sse;
 
@@ -217,7 +218,7 @@ impl LoadReceiver {
                     .extend((0..self.subscribers.len() as u32).map(|place| DueConnect { due: now, place }));
             }
             ReceiverOrder::Stall => {
-                for place in self.places_in_share(self.plan.stall_percent) {
+                for place in self.places_in_share(self.plan.stalling()) {
                     let subscriber = &mut self.subscribers[place];
                     subscriber.stalled = true;
                     if let Some(socket) = &mut subscriber.socket {
@@ -226,7 +227,7 @@ impl LoadReceiver {
                 }
             }
             ReceiverOrder::Cut => {
-                for place in self.places_in_share(self.plan.reconnect_percent) {
+                for place in self.places_in_share(self.plan.reconnecting()) {
                     self.drop_socket(place);
                     self.subscribers[place].returning = true;
                 }
@@ -234,7 +235,7 @@ impl LoadReceiver {
             ReceiverOrder::Return(numbers) => {
                 self.numbers = numbers;
                 let now = Instant::now();
-                let returning = self.places_in_share(self.plan.reconnect_percent);
+                let returning = self.places_in_share(self.plan.reconnecting());
                 returning.iter().for_each(|&place| self.forgive_newcomer(place));
                 self.away
                     .extend(returning.into_iter().map(|place| DueConnect { due: now, place: place as u32 }));
@@ -249,9 +250,9 @@ impl LoadReceiver {
     }
 
     /// Returns the places of a share of the subscribers, without the stalled ones.
-    fn places_in_share(&self, percent: f64) -> Vec<usize> {
+    fn places_in_share(&self, share: DrawnShare) -> Vec<usize> {
         let chosen =
-            |&place: &usize| in_share(self.first + place as u64, percent) && !self.subscribers[place].stalled;
+            |&place: &usize| share.has(self.first + place as u64) && !self.subscribers[place].stalled;
         (0..self.subscribers.len()).filter(chosen).collect()
     }
 
@@ -347,7 +348,7 @@ impl LoadReceiver {
                 Ok(0) => return self.handle_end(place),
                 Ok(bytes) => {
                     if let Err(fault) = self.take(place, bytes) {
-                        return self.count_refusal(place, fault);
+                        return self.count_refusal(place, fault, bytes);
                     }
                     // A short read has emptied the socket, and readiness will tell of more, unless it has
                     // told of the end already.
@@ -366,6 +367,9 @@ impl LoadReceiver {
         let subscriber = &mut self.subscribers[place];
         let Some(socket) = &mut subscriber.socket else { return };
         if let Ok(Some(os)) | Err(os) = socket.take_error() {
+            if os.kind() == io::ErrorKind::ConnectionRefused {
+                let _ = self.state.opening_fault.set(format!("{os}; is `fanwheel serve` running there?"));
+            }
             return self.count_failure(place, &os.to_string());
         }
         let target = self.plan.subscribe_path(subscriber.topic as usize);
@@ -488,9 +492,16 @@ impl LoadReceiver {
         }
     }
 
-    fn count_refusal(&mut self, place: usize, fault: StreamFault) {
+    /// Counts an answer that is no stream; `bytes` of it came in the last read.
+    fn count_refusal(&mut self, place: usize, fault: StreamFault, bytes: usize) {
         match fault {
-            StreamFault::Status(status) => self.count_failure(place, &format!("answered {status}")),
+            StreamFault::Status(status) => {
+                if is_final(status) {
+                    let words = refusal_words(&self.scratch[..bytes]);
+                    let _ = self.state.opening_fault.set(format!("refused with {status}: {words}"));
+                }
+                self.count_failure(place, &format!("answered {status}"));
+            }
             StreamFault::NoStream => self.count_failure(place, "answered without an event stream"),
             StreamFault::Broken => self.count_failure(place, "answered in broken HTTP"),
         }

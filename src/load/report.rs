@@ -63,7 +63,8 @@ pub(crate) struct OpenFigures {
     /// Growth of their resident memory for each, in bytes.
     pub(crate) resident_bytes_each: Option<f64>,
     /// Growth of the kernel's memory (slabs and TCP buffers) for each, in bytes; on loopback, of both ends.
-    pub(crate) kernel_bytes_each: f64,
+    /// Only with so many that it stands out from the rest of the host.
+    pub(crate) kernel_bytes_each: Option<f64>,
 }
 
 /// Figures of holding subscribers without an event.
@@ -209,10 +210,10 @@ impl OpenFigures {
             "subscribers open",
             format!("{open} of {wanted} in {} s ({per_second:.0} a second)", short_number(*seconds)),
         );
-        row("  to the response head", self.latency.percentiles_text());
+        latency_row(row, "  to the response head", &self.latency);
         optional_row(row, "  server CPU each", self.cpu_us_each, "µs");
         optional_row(row, "  resident memory each", self.resident_bytes_each, "B");
-        row("  kernel memory each, both ends", format!("{} B", short_number(self.kernel_bytes_each)));
+        optional_row(row, "  kernel memory each, both ends", self.kernel_bytes_each, "B");
     }
 }
 
@@ -235,10 +236,10 @@ impl DeliveryFigures {
             row("  publishes", format!("{refused} refused, {failed} failed, {unsent} events not sent"));
         }
         row("deliveries", format!("{deliveries} of {expected} ({:.0} a second)", self.deliveries_per_second));
-        row("  events in one read", short_number(self.events_per_read));
-        row("  latency", self.latency.percentiles_text());
-        row("  to the last subscriber", self.to_last.percentiles_text());
-        row("  publish answered", self.answered.percentiles_text());
+        optional_row(row, "  events in one read", Some(self.events_per_read).filter(|_| *deliveries > 0), "");
+        latency_row(row, "  latency", &self.latency);
+        latency_row(row, "  to the last subscriber", &self.to_last);
+        latency_row(row, "  publish answered", &self.answered);
         optional_row(row, "  server CPU per delivery", self.cpu_us_per_delivery, "µs");
         optional_row(row, "  server CPU", self.cpu_seconds, "s");
         optional_row(row, "  of one processor", self.cpu_percent, "%");
@@ -252,7 +253,7 @@ impl ReturnFigures {
             "came back",
             format!("{caught_up} of {subscribers} in {} s, {missed} events missed", short_number(*seconds)),
         );
-        row("  to the last missed event", self.latency.percentiles_text());
+        latency_row(row, "  to the last missed event", &self.latency);
         optional_row(row, "  server CPU each", self.cpu_us_each, "µs");
     }
 }
@@ -268,8 +269,31 @@ impl LossCounts {
     }
 }
 
+/// Writes a row of a latency that was measured at least once.
+fn latency_row(row: &mut impl FnMut(&str, String), what: &str, latency: &LatencyFigures) {
+    if latency.count > 0 {
+        row(what, latency.percentiles_text());
+    }
+}
+
 fn optional_row(row: &mut impl FnMut(&str, String), what: &str, value: Option<f64>, unit: &str) {
     if let Some(value) = value {
-        row(what, format!("{} {unit}", short_number(value)));
+        row(what, format!("{} {unit}", short_number(value)).trim_end().to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_a_run_that_measured_nothing_has_no_figure() {
+        let opened = OpenFigures { wanted: 3, seconds: 0.1, ..OpenFigures::default() };
+        let delivered = Some(DeliveryFigures { expected: 3, seconds: 0.1, ..DeliveryFigures::default() });
+        let table = LoadReport { opened, delivered, ..LoadReport::default() }.table();
+        for absent in ["kernel memory", "response head", "latency", "answered", "one read", "CPU"] {
+            assert!(!table.contains(absent), "{absent} in {table}");
+        }
+        assert!(table.contains("0 of 3"), "{table}");
     }
 }

@@ -20,7 +20,7 @@ use crate::load::report::LoadReport;
 use crate::load::run_state::RunState;
 use crate::load::sample::UsageSample;
 use crate::load::tally::ReceiverTally;
-use crate::load::topic_spread::{TopicSpread, in_share};
+use crate::load::topic_spread::TopicSpread;
 use crate::sys::process;
 
 /// Longest wait for the counts of a receiver: it may be in the middle of a turn on a processor that has
@@ -220,7 +220,8 @@ impl LoadRun<'_> {
             if done != last {
                 (last, moved) = (done, Instant::now());
             }
-            if moved.elapsed() > self.plan.patience || self.state.is_stopped() || self.refused {
+            let vain = done == 0 && self.state.opening_fault.get().is_some();
+            if moved.elapsed() > self.plan.patience || self.state.is_stopped() || self.refused || vain {
                 return false;
             }
             std::thread::sleep(LOOK);
@@ -271,10 +272,11 @@ impl LoadRun<'_> {
     /// Returns the subscribers of each topic that read now.
     fn audience(&self) -> Vec<u32> {
         let spread = TopicSpread::new(self.plan.topics, self.plan.shape);
+        let (stalling, reconnecting) = (self.plan.stalling(), self.plan.reconnecting());
         let mut audience = vec![0; self.plan.topics];
         for index in 0..self.plan.subscribers as u64 {
-            let stalled = in_share(index, self.plan.stall_percent);
-            let cut = self.cut && in_share(index, self.plan.reconnect_percent);
+            let stalled = stalling.has(index);
+            let cut = self.cut && reconnecting.has(index);
             audience[spread.topic(index, self.plan.seed)] += u32::from(!stalled && !cut);
         }
         audience

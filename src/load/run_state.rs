@@ -1,8 +1,8 @@
 //! State that the threads of a run share: the clock's start, events on their way, and each receiver's counts.
 //! Plain atomics; no thread holds up another.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use mio::Waker;
@@ -27,6 +27,8 @@ pub(crate) struct RunState {
     pub(crate) in_flight: EventsInFlight,
     /// The counts of each receiver.
     pub(crate) receiver_counts: Vec<ReceiverCounts>,
+    /// Why the first subscribers cannot be opened, when another try would fail as well.
+    pub(crate) opening_fault: OnceLock<String>,
     publisher_sleeps: AtomicBool,
     publisher: Waker,
     /// Whether the run was interrupted.
@@ -40,6 +42,7 @@ impl RunState {
             start: Instant::now(),
             in_flight: EventsInFlight::new(),
             receiver_counts: (0..receivers).map(|_| ReceiverCounts::default()).collect(),
+            opening_fault: OnceLock::new(),
             publisher_sleeps: AtomicBool::new(false),
             publisher,
             stop,

@@ -43,10 +43,41 @@ impl TopicSpread {
     }
 }
 
-/// Whether the `index`-th subscriber is one of a share of so many per cent, evenly over the indices.
-pub(crate) fn in_share(index: u64, percent: f64) -> bool {
-    let upto = |count: u64| (count as f64 * percent / 100.0 + 1e-9).floor();
-    upto(index + 1) > upto(index)
+/// A share of all subscribers, drawn at random: a round spread would otherwise put it all on some topics.
+/// Every thread draws the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DrawnShare {
+    /// Its size, in per cent.
+    pub(crate) percent: f64,
+    /// The number of all subscribers.
+    pub(crate) subscribers: u64,
+    /// The seed; the same seed, the same share.
+    pub(crate) seed: u64,
+}
+
+impl DrawnShare {
+    /// Whether the `index`-th subscriber is one of the share. The indices are cut into runs, and each run
+    /// gives one, so that the size is exact.
+    pub(crate) fn has(&self, index: u64) -> bool {
+        if self.percent <= 0.0 {
+            return false;
+        }
+        let mut run = (index as f64 * self.percent / 100.0) as u64;
+        // Rounding may put it one run off.
+        while self.run_start(run) > index {
+            run -= 1;
+        }
+        while self.run_start(run + 1) <= index {
+            run += 1;
+        }
+        let (start, end) = (self.run_start(run), self.run_start(run + 1));
+        let drawn = Prng::new(self.seed ^ run.wrapping_mul(0x9E37_79B9_7F4A_7C15)).below(end - start);
+        end <= self.subscribers && start + drawn == index
+    }
+
+    fn run_start(&self, run: u64) -> u64 {
+        (run as f64 * 100.0 / self.percent - 1e-9).ceil() as u64
+    }
 }
 
 #[cfg(test)]
@@ -70,10 +101,28 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_exact_and_even() {
-        for (percent, wanted) in [(0.0, 0), (1.0, 100), (33.3, 3_330), (100.0, 10_000)] {
-            assert_eq!((0..10_000).filter(|&index| in_share(index, percent)).count(), wanted, "{percent}");
+    fn a_share_is_exact_and_the_same_for_the_same_seed() {
+        let drawn = |percent, seed| {
+            let share = DrawnShare { percent, subscribers: 10_000, seed };
+            (0..10_000).filter(|&index| share.has(index)).collect::<Vec<u64>>()
+        };
+        for (percent, wanted) in
+            [(0.0, 0), (0.5, 50), (1.0, 100), (33.3, 3_330), (70.0, 7_000), (100.0, 10_000)]
+        {
+            assert_eq!(drawn(percent, 1).len(), wanted, "{percent}");
         }
-        assert_eq!((0..300).filter(|&index| in_share(index, 1.0)).collect::<Vec<_>>(), [99, 199, 299]);
+        assert_eq!(drawn(1.0, 1), drawn(1.0, 1));
+        assert_ne!(drawn(1.0, 1), drawn(1.0, 2));
+        let one = DrawnShare { percent: 1.0, subscribers: 99, seed: 1 };
+        assert!(!(0..99).any(|index| one.has(index)), "less than one of them");
+    }
+
+    #[test]
+    fn a_share_falls_on_all_topics() {
+        let share = DrawnShare { percent: 1.0, subscribers: 10_000, seed: 1 };
+        let spread = TopicSpread::new(10, SpreadShape::Even);
+        let mut counts = [0_u32; 10];
+        (0..10_000).filter(|&index| share.has(index)).for_each(|index| counts[spread.topic(index, 1)] += 1);
+        assert!(counts.iter().all(|count| (2..30).contains(count)), "{counts:?}");
     }
 }
