@@ -50,6 +50,10 @@ fn write_answer(plan: &CapacityPlan, row: &mut impl FnMut(&str, String)) {
     row("", String::new());
     let (max, bound) = (group_digits(plan.connections_per_node_max), resource_name(plan.bound_by));
     row("nodes", plan.nodes.to_string());
+    if plan.nodes > 1 {
+        // One line: it must stand beside the number that it limits.
+        row("  note", "nodes know nothing of each other: publish each event to all".to_owned());
+    }
     row("  a node holds", format!("{max} connections; {bound} binds first"));
     let others = plan.connections_max_by.iter().filter(|(resource, _)| *resource != plan.bound_by);
     let others: Vec<String> = others

@@ -223,10 +223,12 @@ fn the_page_has_the_answer_each_need_and_a_line_for_each_size() {
     for line in [
         "connections                 1 000 000",
         "nodes                       2",
+        "  note                      nodes know nothing of each other: publish each event to all",
         "each node                   500 000 connections",
     ] {
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");
     }
+    assert!(!page::page(&sizes[0], &sizes, &constants).contains("know nothing"), "one node has no others");
     assert!(page.contains("processor binds first"), "{page}");
     assert!(page.contains("plan one more"), "{page}");
     let rows = page.lines().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit()));
