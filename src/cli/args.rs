@@ -137,7 +137,10 @@ pub(crate) fn mistake_line(error: &clap::Error, words: &[OsString]) -> Option<St
         }
         ErrorKind::InvalidSubcommand => {
             let names = || grammar.get_subcommands().map(Command::get_name);
-            let hint = |typed: &str| nearest(typed, names()).map(|near| format!("did you mean {near}?"));
+            let hint = |typed: &str| match typed {
+                "version" => Some("did you mean --version?".to_owned()),
+                _ => nearest(typed, names()).map(|near| format!("did you mean {near}?")),
+            };
             Some(unknown(error, "subcommand", ContextKind::InvalidSubcommand, hint))
         }
         _ => Some(first_line(error)),
@@ -147,6 +150,14 @@ pub(crate) fn mistake_line(error: &clap::Error, words: &[OsString]) -> Option<St
 /// Suggests an argument that resembles one the subcommand does not know.
 fn argument_hint(typed: &str, asked: &Command) -> Option<String> {
     let bare = typed.trim_start_matches('-');
+    if asked.has_subcommands() {
+        // A flag of `serve`, which is what most people start.
+        let known = asked.find_subcommand("serve")?.get_arguments().any(|flag| flag.get_long() == Some(bare));
+        return known.then(|| format!("did you mean fanwheel serve {typed}?"));
+    }
+    if typed == "help" {
+        return Some("did you mean --help?".to_owned());
+    }
     if let Some(hint) = (bare != typed).then(|| familiar_flag(bare, asked)).flatten() {
         return Some(hint);
     }
@@ -260,6 +271,15 @@ mod tests {
             ("publish news two words", "unknown argument words; quote what has spaces, or see --help"),
             ("server", "unknown subcommand server; did you mean serve?"),
             ("fly", "unknown subcommand fly; see --help"),
+            ("version", "unknown subcommand version; did you mean --version?"),
+            ("--listen :80", "unknown argument --listen; did you mean fanwheel serve --listen?"),
+            ("--port 80", "unknown argument --port; see --help"),
+            ("serve help", "unknown argument help; did you mean --help?"),
+            (
+                "plan --rtt-ms soon",
+                "invalid value 'soon' for '--rtt-ms <N>': must be a number, or written as 250ms, 15s, 2m or \
+                 1h; see --help",
+            ),
             ("serve --workers", "a value is required for '--workers <N>' but none was supplied; see --help"),
             ("publish", "the following required arguments were not provided: <TOPIC>; see --help"),
             (
@@ -269,6 +289,23 @@ mod tests {
         ];
         for (line, expected) in rows {
             assert_eq!(refused(line).as_deref(), Some(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_need_not_be_whole_take_the_units_of_their_names() {
+        let rows = [
+            ("plan", "rtt-ms", "0.5", 0.5),
+            ("plan", "rtt-ms", "2s", 2_000.0),
+            ("plan", "slow-percent", "1.5%", 1.5),
+            ("plan", "events-per-second", "20k", 20_000.0),
+            ("load", "rate", "1.5k", 1_500.0),
+            ("load", "stall-percent", "5%", 5.0),
+        ];
+        for (subcommand, flag, text, expected) in rows {
+            let matches = command().get_matches_from(["fanwheel", subcommand, &format!("--{flag}={text}")]);
+            let (_, matches) = matches.subcommand().expect("a subcommand");
+            assert_eq!(matches.get_one::<f64>(flag), Some(&expected), "--{flag} {text}");
         }
     }
 

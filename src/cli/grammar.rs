@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Command, ValueHint};
 
-use crate::base::quantity::{QuantityUnit, parse_real, parse_within};
+use crate::base::quantity::{QuantityUnit, parse_quantity, parse_real, parse_within};
 
 /// A flag without a value.
 pub(crate) fn switch(name: &'static str, help: &'static str) -> Arg {
@@ -79,8 +79,21 @@ pub(crate) fn quantity(
     option(name, value_name, help).allow_negative_numbers(true).value_parser(parse)
 }
 
-/// A flag with a number that need not be whole.
+/// A flag with a number that need not be whole. Its name tells the unit.
 pub(crate) fn real(name: &'static str, help: &'static str) -> Arg {
-    let parse = |text: &str| parse_real(text).ok_or("must be a number, such as 0.5 or 20k");
+    let unit = QuantityUnit::of_name(name);
+    let parse = move |text: &str| {
+        let bare = if name.ends_with("percent") { text.strip_suffix('%').unwrap_or(text) } else { text };
+        let with_unit = || parse_quantity(text, unit).map(|number| number as f64);
+        match unit {
+            QuantityUnit::Count => parse_real(bare).ok_or("must be a number, such as 0.5 or 20k".to_owned()),
+            _ => bare
+                .parse()
+                .ok()
+                .filter(|value: &f64| value.is_finite())
+                .or_else(with_unit)
+                .ok_or_else(|| format!("must be a number, or written as {}", unit.spellings())),
+        }
+    };
     option(name, "N", help).allow_negative_numbers(true).value_parser(parse)
 }

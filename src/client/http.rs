@@ -105,11 +105,11 @@ impl ServerUrl {
     }
 }
 
-/// Whether a text is `HOST:PORT`, which needs no scheme, as for curl.
+/// Whether a text begins with `HOST:PORT`, which needs no scheme, as for curl.
 fn is_host_and_port(text: &str) -> bool {
-    let port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let host = |host: &str| !host.is_empty() && !host.contains('/');
-    text.rsplit_once(':').is_some_and(|(before, behind)| host(before) && port(behind))
+    let authority = text.split('/').next().unwrap_or(text);
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }
 
 /// Fields that an operator adds to each request.
@@ -256,6 +256,7 @@ mod tests {
             ("127.0.0.1:8081", Some("http://127.0.0.1:8081/x?a=b")),
             ("localhost:8081", Some("http://localhost:8081/x?a=b")),
             ("[::1]:8081", Some("http://[::1]:8081/x?a=b")),
+            ("localhost:8081/prefix/", Some("http://localhost:8081/prefix/x?a=b")),
             ("unix:/run/x", Some("http://127.0.0.1/x?a=b")),
             ("127.0.0.1", None),
             ("localhost:", None),

@@ -58,8 +58,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRef
     let place = |span: Range<usize>| format!("{}:{}", path.display(), line_of(text, span.start));
     let table = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        let reason = missing_quotes::quoted_line(text, span.start)
-            .map(|line| format!("a text needs quotes: {line}"))
+        let reason = missing_quotes::explain_line(text, span.start)
             .unwrap_or_else(|| error.message().lines().collect::<Vec<_>>().join(", "));
         SettingsRefusal::FileSyntax(place(span), reason)
     })?;
@@ -74,6 +73,11 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRef
         if name == class_tables::KEY {
             contents.classes = class_tables::read_classes(&page, key.span(), value.get_ref())?;
             continue;
+        }
+        if value.get_ref().is_table() {
+            let (place, name) = (place(key.span()), shown(name));
+            let words = format!("{place}: unknown section {name}; settings stand at the top, in no section");
+            return Err(SettingsRefusal::Contradiction(words));
         }
         let spec = settings::find_spec(name).ok_or_else(|| SettingsRefusal::UnknownName {
             place: place(key.span()),
@@ -133,7 +137,7 @@ pub(crate) fn value_text(spec: &SettingSpec, value: &DeValue<'_>) -> Result<Stri
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             texts.map(|texts| texts.join(",")).ok_or("a list of texts in quotes".to_owned())
         }
-        (SettingKind::List | SettingKind::Urls, _) => Err("a list of texts in quotes".to_owned()),
+        (SettingKind::List | SettingKind::Urls, _) => Err("a text in quotes, or a list of them".to_owned()),
     }
 }
 
@@ -182,7 +186,7 @@ mod tests {
         check("\n\nheartbeat = 1", Err("f.toml:3: unknown setting heartbeat; did you mean heartbeat_ms?"));
         check(
             "[server]\nlisten='a'",
-            Err("f.toml:1: unknown setting server; `fanwheel config` lists all settings"),
+            Err("f.toml:1: unknown section server; settings stand at the top, in no section"),
         );
         check(
             "heartbeat_ms = 1.5",
@@ -200,6 +204,11 @@ mod tests {
             ),
         );
         check("log_file = 3", Err("f.toml:1: log_file = 3 is not allowed: must be a text in quotes"));
+        check(
+            "listen = 80",
+            Err("f.toml:1: listen = 80 is not allowed: must be a text in quotes, or a list of them"),
+        );
+        check("unheard = 1", Err("f.toml:1: unknown setting unheard; `fanwheel config` lists all settings"));
         check(
             "listen = [1]",
             Err("f.toml:1: listen = [1] is not allowed: must be a list of texts in quotes"),

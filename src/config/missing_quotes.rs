@@ -1,7 +1,7 @@
 //! A text that stands in the file without quotes, which TOML refuses in words of its own.
 //!
-//! Owns the guess that quotes are all that is missing. Reads one line, and never the meaning of its key
-//! beyond the table of settings.
+//! Owns the guess that quotes are missing. Reads one line, and never the meaning of its key beyond the table
+//! of settings.
 
 use toml::de::DeTable;
 
@@ -10,8 +10,9 @@ use crate::base::settings::{SettingKind, find_spec};
 /// Keys of alerts and classes whose values are texts.
 const TEXT_KEYS: [&str; 4] = ["name", "topics", "metric", "severity"];
 
-/// Returns the line at an offset with its value in quotes, if that makes it good.
-pub(super) fn quoted_line(text: &str, offset: usize) -> Option<String> {
+/// Returns the mistake of the line at an offset: it with its value in quotes, if that makes it good, or the
+/// rule of a number whose unit nobody knows.
+pub(super) fn explain_line(text: &str, offset: usize) -> Option<String> {
     let start = text.get(..offset)?.rfind('\n').map_or(0, |end| end + 1);
     let line = text.get(start..)?.lines().next()?;
     let (key, value) = line.split_once('=')?;
@@ -23,9 +24,25 @@ pub(super) fn quoted_line(text: &str, offset: usize) -> Option<String> {
         Some(inside) => format!("[{}]", inside.split(',').map(quote_item).collect::<Vec<_>>().join(", ")),
         None => quote_item(value),
     };
-    let mended = format!("{key} = {quoted}");
+    let (written, mended) = (format!("{key} = {value}"), format!("{key} = {quoted}"));
     let is_good = |line: &str| DeTable::parse(line).is_ok();
-    (takes_text(key, value) && !is_good(&format!("{key} = {value}")) && is_good(&mended)).then_some(mended)
+    if is_good(&written) || !is_good(&mended) {
+        return None;
+    }
+    match find_spec(key) {
+        Some(spec) if matches!(spec.kind, SettingKind::Int { .. }) => match spec.normalize(value) {
+            Ok(_) => Some(quotes_needed(&mended)),
+            // Two numbers in a row are no number with a unit.
+            Err(_) if value.contains(char::is_whitespace) => None,
+            Err(allowed) => Some(format!("{written} is not allowed: must be {allowed}")),
+        },
+        Some(_) => Some(quotes_needed(&mended)),
+        None => (TEXT_KEYS.contains(&key) || key.ends_with("_ms")).then(|| quotes_needed(&mended)),
+    }
+}
+
+fn quotes_needed(mended: &str) -> String {
+    format!("a text needs quotes: {mended}")
 }
 
 /// Returns the value without a comment. A `#` inside of a text has no space before it.
@@ -35,15 +52,6 @@ fn without_comment(value: &str) -> &str {
 
 fn quote_item(item: &str) -> String {
     toml::Value::String(item.trim().to_owned()).to_string()
-}
-
-/// Whether the key may have such a text. Two numbers in a row are no text that somebody forgot to quote.
-fn takes_text(key: &str, value: &str) -> bool {
-    match find_spec(key) {
-        Some(spec) if matches!(spec.kind, SettingKind::Int { .. }) => spec.normalize(value).is_ok(),
-        Some(_) => true,
-        None => TEXT_KEYS.contains(&key) || key.ends_with("_ms"),
-    }
 }
 
 #[cfg(test)]
@@ -57,7 +65,6 @@ mod tests {
             ("log_level=warn # all", Some("log_level = \"warn\"")),
             ("heartbeat_ms = 15s", Some("heartbeat_ms = \"15s\"")),
             ("heartbeat_ms = 1 2", None),
-            ("heartbeat_ms = soon", None),
             ("listen = [0.0.0.0:80, unix:/run/x]", Some("listen = [\"0.0.0.0:80\", \"unix:/run/x\"]")),
             ("listen = [80]", None),
             ("log_file = /var/log/x", Some("log_file = \"/var/log/x\"")),
@@ -70,10 +77,14 @@ mod tests {
             ("log_level", None),
         ];
         for (line, expected) in rows {
-            assert_eq!(quoted_line(line, 0).as_deref(), expected, "{line}");
+            let expected = expected.map(quotes_needed);
+            assert_eq!(explain_line(line, 0), expected, "{line}");
         }
         let text = "workers = 1\nlog_level = warn\nretry_ms = 5";
-        assert_eq!(quoted_line(text, 24).as_deref(), Some("log_level = \"warn\""));
-        assert_eq!(quoted_line("log_level = wärn", 14), None, "not at a character");
+        assert_eq!(explain_line(text, 24), Some(quotes_needed("log_level = \"warn\"")));
+        assert_eq!(explain_line("log_level = wärn", 14), None, "not at a character");
+        let unknown = explain_line("heartbeat_ms = 1h30m", 0).expect("explained");
+        assert!(unknown.starts_with("heartbeat_ms = 1h30m is not allowed: must be a whole number from"));
+        assert!(unknown.ends_with("or written as 250ms, 15s, 2m or 1h"), "{unknown}");
     }
 }

@@ -19,7 +19,12 @@ pub(crate) fn start_failure(error: &StartError) -> CommandFailure {
             return CommandFailure::Usage(format!("{setting} = {} is not an address", shown(text)));
         }
         StartError::Bind { listener, text, fault, os } => {
-            let advice = bind_advice(*fault, *listener, os);
+            let advice = match fault {
+                BindFault::NotAvailable if text.starts_with("unix:") => {
+                    "the folder of the socket file is missing".to_owned()
+                }
+                fault => bind_advice(*fault, *listener, os),
+            };
             format!("cannot listen on {} ({}): {advice}", shown(text), listener.setting())
         }
         StartError::Inherited { number, name, os } => {
@@ -66,9 +71,7 @@ fn bind_advice(fault: BindFault, listener: ListenerKind, os: &std::io::Error) ->
              may be written"
                 .to_owned()
         }
-        BindFault::NotAvailable => {
-            "no interface has this address, or the folder of the socket file is missing".to_owned()
-        }
+        BindFault::NotAvailable => "no interface has this address".to_owned(),
         BindFault::FamilyMissing => "this kernel does not offer the address family".to_owned(),
         BindFault::NotASocket => "a file that is not a socket has this name; move it away".to_owned(),
         BindFault::Other => os.to_string(),
