@@ -59,6 +59,10 @@ pub(crate) fn command() -> Command {
             .value_name("PID")
             .conflicts_with("url"),
         )
+        .arg(
+            switch("connects-here", "a proxy or load generator on this host opens the connections")
+                .conflicts_with("url"),
+        )
         .arg(option("url", "URL", "looks at this stream through its proxies instead of at the host"))
         .arg(
             option(
@@ -114,7 +118,8 @@ fn judge_host(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
         return Err(CommandFailure::Run(format!("--pid {number}: there is no such process")));
     }
     let rows = rows(TEXT).expect("a test reads the table that is compiled in");
-    let host = host::read_host(Path::new("/"), process, &rows, connections, workers);
+    let mut host = host::read_host(Path::new("/"), process, &rows, connections, workers);
+    host.connects_here = matches.get_flag("connects-here");
     let found = findings(&host, &rows);
     let subject = json!({ "connections": host.connections, "workers": host.workers });
     let heading = format!("This host, for {} connections on {} workers:", host.connections, host.workers);

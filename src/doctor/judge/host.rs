@@ -14,6 +14,8 @@ use crate::planner::constants::MeasuredConstants;
 const BASE_BYTES: u64 = 128 * MIB as u64;
 /// Threads beside the workers: main, log, signals, memory watch.
 const OTHER_THREADS: u64 = 16;
+/// The key of the range of ports from which connections start.
+const LOCAL_PORTS: &str = "net.ipv4.ip_local_port_range";
 /// Files that are advised, in per cent of the connections: a tenth is room for other files.
 const FILES_ADVISED_PERCENT: u64 = 110;
 
@@ -59,8 +61,10 @@ pub(crate) struct HostFacts {
     pub(crate) memory_pages: u64,
     /// Bytes of one page.
     pub(crate) page_bytes: u64,
-    /// The folder of `apply.sh`, for the remedies that run it.
-    pub(crate) scripts: String,
+    /// A proxy or a load generator on this host opens the connections, so that its ports limit them.
+    pub(crate) connects_here: bool,
+    /// The folder of `apply.sh`, for the remedies that run it; none when it is not installed.
+    pub(crate) scripts: Option<String>,
     /// Readings by key of the table; a key that is missing does not exist on this host.
     pub(crate) values: BTreeMap<String, Vec<KernelReading>>,
     /// The hard `RLIMIT_NOFILE`, and its owner: `this shell` or a process.
@@ -118,11 +122,11 @@ fn judge_files(host: &HostFacts) -> Finding {
          about {} connections; then newcomers are refused",
         found.saturating_sub(RESERVED_FILES).saturating_mul(workers)
     );
+    let script = host.scripts.as_ref().map_or_else(String::new, |scripts| {
+        format!(", or sudo {scripts}/apply.sh --connections {}, which writes a drop-in", host.connections)
+    });
     files.fix = vec![
-        format!(
-            "under systemd: LimitNOFILE={enough} in the unit, or {}/apply.sh, which writes a drop-in",
-            host.scripts
-        ),
+        format!("under systemd: LimitNOFILE={enough} in the unit{script}"),
         format!("at a login: `fanwheel - nofile {enough}` in /etc/security/limits.d/, then log in again"),
         format!("in a container: --ulimit nofile={enough}:{enough}"),
     ];
@@ -216,6 +220,7 @@ fn judge_reading(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReadi
         (None, _) => Verdict::Unknown,
         (Some(true), _) => Verdict::Ok,
         (Some(false), _) if host.connections < row.from => Verdict::Ok,
+        (Some(false), "limits") if row.key == LOCAL_PORTS && !ports_bind(host) => Verdict::Note,
         (Some(false), "limits") => Verdict::Bad,
         (Some(false), _) => Verdict::Note,
     };
@@ -228,7 +233,7 @@ fn judge_reading(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReadi
 }
 
 fn list_fixes(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> Vec<String> {
-    let (label, scripts) = (&reading.label, &host.scripts);
+    let label = &reading.label;
     let found = reading.value.as_deref().unwrap_or_default();
     let value = row.need.raised(found, host.connections, host.memory_pages);
     let manual_command = if row.key.starts_with('/') {
@@ -236,28 +241,41 @@ fn list_fixes(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading)
     } else {
         format!("sysctl -w {label}='{value}'")
     };
-    match row.group {
-        "look" => vec![manual_command],
-        "limits" => {
-            vec![format!("sudo {scripts}/apply.sh --connections {}, or {manual_command}", host.connections)]
+    let group = match row.group {
+        "limits" => String::new(),
+        group => format!(" --with {group}"),
+    };
+    match &host.scripts {
+        Some(scripts) if row.group != "look" => {
+            let connections = host.connections;
+            let script = format!("sudo {scripts}/apply.sh --connections {connections}{group}");
+            vec![format!("{script}, or {manual_command}")]
         }
-        group => {
-            vec![format!(
-                "sudo {scripts}/apply.sh --connections {} --with {group}, or {manual_command}",
-                host.connections
-            )]
-        }
+        _ => vec![manual_command],
     }
+}
+
+/// Ports from which connections can start; none when the range could not be read.
+fn local_ports(host: &HostFacts) -> Option<u64> {
+    let range = host.values.get(LOCAL_PORTS)?.first()?.value.as_deref()?;
+    let (first, last) = range.split_once(' ')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    Some((last + 1).saturating_sub(first))
+}
+
+/// Whether connections that start on this host use its ports up.
+fn ports_bind(host: &HostFacts) -> bool {
+    host.connects_here && local_ports(host).is_some_and(|ports| ports < host.connections)
 }
 
 /// Judges the local ports: a proxy on this host needs one for each connection to the same address and port.
 fn judge_ports(host: &HostFacts) -> Option<Finding> {
-    let readings = host.values.get("net.ipv4.ip_local_port_range")?;
-    let range = readings.first()?.value.as_deref()?;
-    let (first, last) = range.split_once(' ')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    let ports = (last + 1).saturating_sub(first);
-    let verdict = if ports >= host.connections { Verdict::Ok } else { Verdict::Note };
+    let ports = local_ports(host)?;
+    let verdict = match ports >= host.connections {
+        true => Verdict::Ok,
+        false if host.connects_here => Verdict::Bad,
+        false => Verdict::Note,
+    };
     let key = "ports of a proxy on this host";
     let unit = "for each address and port that it connects to";
     let mut row = new_finding(key, unit, ports.to_string(), host.connections.to_string(), verdict);
@@ -286,10 +304,10 @@ fn judge_interface(host: &HostFacts, interface: &NetworkInterface) -> Finding {
         "packets of fewer queues than processors are worked on by those few; the others idle in a storm. \
                Costs processor time, so only where one processor is full of interrupts (top, `si`)"
             .to_owned();
-    row.fix = vec![
-        format!("ethtool -L {} combined {} where the hardware can", interface.name, host.processors),
-        format!("or sudo {}/apply.sh --with steering", host.scripts),
-    ];
+    row.fix =
+        vec![format!("ethtool -L {} combined {} where the hardware can", interface.name, host.processors)];
+    let script = host.scripts.as_ref();
+    row.fix.extend(script.map(|scripts| format!("or sudo {scripts}/apply.sh --with steering")));
     row
 }
 

@@ -12,7 +12,7 @@ fn good_host(connections: u64) -> HostFacts {
         processors: 2,
         memory_pages: 6_000_000,
         page_bytes: 4_096,
-        scripts: "/usr/share/fanwheel/tuning".to_owned(),
+        scripts: Some("/usr/share/fanwheel/tuning".to_owned()),
         files: Some((connections.div_ceil(2) + RESERVED_FILES, "this shell".to_owned())),
         ring: Some(IoUringSupport::Works),
         ..HostFacts::default()
@@ -67,7 +67,8 @@ fn each_key_that_is_set_wrong_is_named() {
         }
         let label = row.key.to_owned();
         host.values.insert(row.key.to_owned(), vec![KernelReading { label, value: Some(wrong) }]);
-        let expected = if row.group == "limits" { Verdict::Bad } else { Verdict::Note };
+        let is_bad = row.group == "limits" && row.key != LOCAL_PORTS;
+        let expected = if is_bad { Verdict::Bad } else { Verdict::Note };
         assert_eq!(verdict(&host, row.key), expected, "{}", row.key);
         let all = judged(&host);
         let fix = &all.iter().find(|finding| finding.key == row.key).expect("judged").fix[0];
@@ -78,7 +79,7 @@ fn each_key_that_is_set_wrong_is_named() {
             .filter(|finding| finding.verdict == Verdict::Bad)
             .map(|finding| finding.key)
             .collect();
-        assert_eq!(bad.len(), usize::from(row.group == "limits"), "{}: {bad:?}", row.key);
+        assert_eq!(bad.len(), usize::from(is_bad), "{}: {bad:?}", row.key);
     }
 }
 
@@ -105,11 +106,39 @@ fn the_process_and_its_groups_are_judged() {
             Verdict::Note,
         ),
         ("ports of a proxy on this host", good.clone(), Verdict::Note),
+        ("ports of a proxy on this host", HostFacts { connects_here: true, ..good.clone() }, Verdict::Bad),
         ("ports of a proxy on this host", good_host(20_000), Verdict::Ok),
     ];
     for (key, host, expected) in rows {
         assert_eq!(verdict(host, key), *expected, "{key}: {host:?}");
     }
+}
+
+#[test]
+fn local_ports_are_bad_only_where_connections_start_here_and_use_them_up() {
+    let rows = [
+        (10_000, false, Verdict::Note),
+        (1_000_000, false, Verdict::Note),
+        (10_000, true, Verdict::Note),
+        (30_000, true, Verdict::Bad),
+    ];
+    for (connections, connects_here, expected) in rows {
+        let mut host = HostFacts { connects_here, ..good_host(connections) };
+        let label = LOCAL_PORTS.to_owned();
+        let usual = KernelReading { label: label.clone(), value: Some("32768 60999".to_owned()) };
+        host.values.insert(label, vec![usual]);
+        assert_eq!(verdict(&host, LOCAL_PORTS), expected, "{connections} {connects_here}");
+    }
+}
+
+#[test]
+fn without_scripts_a_remedy_is_the_command_alone() {
+    let low = KernelReading { label: "net.core.somaxconn".to_owned(), value: Some("128".to_owned()) };
+    let mut host = HostFacts { scripts: None, ..good_host(100_000) };
+    host.values.insert("net.core.somaxconn".to_owned(), vec![low]);
+    let fixes: Vec<String> = judged(&host).into_iter().flat_map(|finding| finding.fix).collect();
+    assert!(fixes.iter().any(|fix| fix == "sysctl -w net.core.somaxconn='10000'"), "{fixes:?}");
+    assert!(!fixes.iter().any(|fix| fix.contains("apply.sh")), "{fixes:?}");
 }
 
 #[test]

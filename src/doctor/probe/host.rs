@@ -31,7 +31,8 @@ pub(crate) fn read_host(
         processors,
         memory_pages: read_memory_pages(root),
         page_bytes: page_bytes(),
-        scripts: find_scripts(),
+        connects_here: false,
+        scripts: find_scripts(&std::env::current_exe().unwrap_or_default()),
         values: read_values(root, rows),
         files: read_hard_file_limit(root, &name).map(|files| (files, whose)),
         group_memory_bytes: memory::MemoryReader::at(root).group_bytes(&name),
@@ -50,15 +51,13 @@ pub(crate) fn read_host(
     }
 }
 
-/// Finds the folder of the scripts: installed beside this program, else that of a checkout.
-fn find_scripts() -> String {
-    let program = std::env::current_exe().unwrap_or_default();
-    let prefix = program.parent().and_then(Path::parent);
-    let installed = prefix.map(|prefix| prefix.join("share/fanwheel/tuning"));
-    match installed.filter(|folder| folder.join("apply.sh").is_file()) {
-        Some(folder) => folder.display().to_string(),
-        None => "tuning".to_owned(),
-    }
+/// Finds the folder of the scripts of this installation: beside the program, as packages and archives have
+/// it, or in the checkout that it was built in.
+fn find_scripts(program: &Path) -> Option<String> {
+    let beside = program.ancestors().nth(2).map(|prefix| prefix.join("share/fanwheel/tuning"));
+    let above = program.ancestors().skip(1).map(|folder| folder.join("tuning"));
+    let found = beside.into_iter().chain(above).find(|folder| folder.join("apply.sh").is_file());
+    found.map(|folder| folder.display().to_string())
 }
 
 fn read_memory_pages(root: &Path) -> u64 {
@@ -149,6 +148,23 @@ mod tests {
     use super::*;
     use crate::doctor::judge::host_table::{TEXT, rows};
     use crate::host::fake_root::FakeRoot;
+
+    #[test]
+    fn scripts_are_those_of_this_installation() {
+        let files = ["usr/share/fanwheel/tuning", "archive/share/fanwheel/tuning", "checkout/tuning"];
+        let paths = files.map(|folder| format!("{folder}/apply.sh"));
+        let root = FakeRoot::new("scripts", &paths.each_ref().map(|path| (path.as_str(), "")));
+        let rows = [
+            ("usr/bin/fanwheel", Some(files[0])),
+            ("archive/bin/fanwheel", Some(files[1])),
+            ("checkout/target/release/fanwheel", Some(files[2])),
+            ("opt/bin/fanwheel", None),
+        ];
+        for (program, expected) in rows {
+            let expected = expected.map(|folder| root.path().join(folder).display().to_string());
+            assert_eq!(find_scripts(&root.path().join(program)), expected, "{program}");
+        }
+    }
 
     #[test]
     fn values_limits_and_interfaces_are_read_as_the_kernel_writes_them() {
