@@ -10,7 +10,7 @@ import time
 import attacks
 from server import Server
 from proxies import SOFT_STOP_MS
-from stream import Impossible, Stream, expect
+from stream import PATIENCE_SECONDS, Impossible, Stream, expect
 
 HEARTBEAT_MS = 1_000
 #: Just above the heartbeat.
@@ -55,7 +55,7 @@ def events_come_at_once_and_heartbeats_keep_a_quiet_stream(kind):
         for number in range(5):
             published = time.monotonic()
             world.server.publish("news", f"event {number}")
-            stream.await_events([f"event {at}" for at in range(number + 1)], 1)
+            stream.await_events([f"event {at}" for at in range(number + 1)])
             quickest = min(quickest, time.monotonic() - published)
         # A corked socket holds each back for 200 ms.
         expect(quickest < 0.15, f"the quickest of five events took {quickest:.3f} s")
@@ -64,7 +64,7 @@ def events_come_at_once_and_heartbeats_keep_a_quiet_stream(kind):
         expect(stream.ended is None, f"the stream was ended: {stream.ended}")
         expect(stream.comments - before >= 3, f"{stream.comments - before} heartbeats came")
         world.server.publish("news", "after the silence")
-        stream.await_events([*(f"event {at}" for at in range(5)), "after the silence"], 1)
+        stream.await_events([*(f"event {at}" for at in range(5)), "after the silence"])
 
 
 def a_timeout_below_the_heartbeat_cuts(kind):
@@ -82,9 +82,9 @@ def a_restart_of_the_proxy_loses_nothing(kind):
         expected = ["before 0", "before 1"]
         for text in expected:
             world.server.publish("news", text)
-        stream.await_events(expected, 1)
+        stream.await_events(expected)
         world.proxy.stop()
-        stream.read(2)
+        stream.read(PATIENCE_SECONDS)
         expect(stream.ended == "cut", f"a proxy that is gone ended the stream: {stream.ended}")
         missed = [f"missed {at}" for at in range(20)]
         for text in missed:
@@ -92,7 +92,7 @@ def a_restart_of_the_proxy_loses_nothing(kind):
         world.proxy.start()
         again = world.subscribe(stream.last_id)
         world.server.publish("news", "live")
-        again.await_events([*missed, "live"], 2)
+        again.await_events([*missed, "live"])
 
 
 def a_soft_stop_of_the_proxy_ends_streams(kind):
@@ -103,7 +103,7 @@ def a_soft_stop_of_the_proxy_ends_streams(kind):
         stream = world.subscribe()
         world.proxy.process.send_signal(kind.soft_stop)
         started = time.monotonic()
-        stream.read(SOFT_STOP_MS / 1_000 + 4)
+        stream.read(SOFT_STOP_MS / 1_000 + PATIENCE_SECONDS)
         expect(stream.ended == "cut", f"a stream through a proxy that stops softly ended: {stream.ended}")
         expect(time.monotonic() - started > SOFT_STOP_MS / 2_000, "the stop was not soft")
 
@@ -116,7 +116,7 @@ def a_drain_ends_streams_cleanly(kind):
         drain = threading.Thread(target=world.server.drain)
         drain.start()
         for stream, before in zip(streams, told):
-            stream.read(5)
+            stream.read(PATIENCE_SECONDS)
             expect(stream.ended == "clean", f"a drained stream ended: {stream.ended}")
             expect(stream.retry_lines == before + 1, "no retry line came before the end")
         drain.join()
@@ -130,10 +130,10 @@ def a_client_that_leaves_frees_its_place(kind):
         expect(world.metric("subscribers") == 10, "not all are counted")
         for stream in streams:
             stream.close()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (left := world.metric("subscribers")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        expect(left == 0, f"{left} of 10 places are still taken after 5 s")
+        expect(left == 0, f"{left} of 10 places are still taken")
 
 
 def attacked(kind, door):
@@ -154,7 +154,7 @@ def attacked(kind, door):
 
         attacks.try_all(getattr(world.proxy, door), answered, canaries)
         attacks.answers_to(world.server.control_port, attacks.CANARY, attacks.SILENCE_SECONDS)
-        expect(watcher.read(1, lambda: watcher.events == ["canary"]), "a canary that nobody guards is not seen")
+        expect(watcher.read(PATIENCE_SECONDS, lambda: watcher.events == ["canary"]), "a canary that nobody guards is not seen")
 
 
 def no_request_is_smuggled_to_the_public_listener(kind):

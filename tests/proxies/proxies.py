@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 from server import free_port  # noqa: E402
 
 ALLOWED = "/publish?topic=allowed"
-START_SECONDS = 15
+START_SECONDS = 60
 #: Time that streams have when a proxy is reloaded.
 SOFT_STOP_MS = 1_000
 

@@ -7,6 +7,9 @@ is looked at here.
 import socket
 import time
 
+#: Time for anything that is awaited: only a failing run waits so long.
+PATIENCE_SECONDS = 20
+
 
 class Failure(Exception):
     """What was seen is not what had to be."""
@@ -30,7 +33,7 @@ class Stream:
         self.comments, self.last_id, self.retry_lines = 0, last_id, 0
         #: `clean` after the last chunk, `cut` after anything else.
         self.ended = None
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
         resume = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
         self.socket.sendall(f"GET /events?topic={topic} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
                             f"Accept: text/event-stream\r\n{resume}\r\n".encode())
@@ -93,10 +96,10 @@ class Stream:
         elif line.startswith("data: "):
             self.events.append(line[6:])
 
-    def await_events(self, expected, seconds):
+    def await_events(self, expected):
         """Fails unless exactly these have come, in time."""
-        self.read(seconds, lambda: len(self.events) >= len(expected))
-        expect(self.events == expected, f"events {self.events} instead of {expected} in {seconds} s, {self.ended=}")
+        self.read(PATIENCE_SECONDS, lambda: len(self.events) >= len(expected))
+        expect(self.events == expected, f"events {self.events} instead of {expected}, {self.ended=}")
 
     def close(self):
         """Leaves."""
