@@ -256,7 +256,10 @@ fn bad_rules_are_refused_in_one_line_with_code_2_and_good_ones_are_shown() {
     let folder = Folder::new("alerts-config");
     let rows = [
         ("[[alerts]]\nname = 'x'\nmetric = 'redy'\nbelow = 1\n", "did you mean ready?"),
-        ("[[alerts]]\nname = 'x'\nmetrik = 'ready'\n", ":3: unknown setting metrik; did you mean metric?"),
+        (
+            "[[alerts]]\nname = 'x'\nmetrik = 'ready'\n",
+            ":3: unknown setting metrik of an alert; did you mean metric?",
+        ),
         ("[[alerts]]\nname = 'errors'\nseverity = 'loud'\n", "one of info, warning, critical"),
         ("alert_webhook = 'hooks.example/secret'\n", "http://HOST/PATH or https://HOST/PATH"),
     ];

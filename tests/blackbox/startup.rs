@@ -25,7 +25,7 @@ fn bad_configuration_exits_2_with_one_line_that_names_everything() {
     let limit = &["heartbeat_ms", "5", "100"];
     assert_refused("flag too small", base().set("heartbeat_ms", 5), 2, limit);
     assert_refused("flag too large", base().set("heartbeat_ms", 99_999_999), 2, &["heartbeat_ms", "3600000"]);
-    assert_refused("not a number", base().set("retry_ms", "2s"), 2, &["retry_ms", "2s"]);
+    assert_refused("not a number", base().set("retry_ms", "2 apples"), 2, &["retry_ms", "2 apples"]);
     assert_refused("not a choice", base().set("slow_policy", "maybe"), 2, &["slow_policy", "maybe", "skip"]);
     let variable = base().env("FANWHEEL_HEARTBEAT_MS", "abc");
     assert_refused("environment", variable, 2, &["abc", "FANWHEEL_HEARTBEAT_MS"]);
