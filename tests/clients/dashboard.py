@@ -481,7 +481,7 @@ def readers_that_stop_are_named_while_they_do(world):
     if "1 subscriber has stopped reading" not in said or "(<b>sleeper) on sleepy" not in said:
         raise Failure(f"the page says {said!r}")
     script = """const [, value, note] = document.getElementById("hurts").children;
-      return note.textContent.startsWith("stopped") && [value.textContent, note.textContent]"""
+      return note.textContent.startsWith("not reading:") && [value.textContent, note.textContent]"""
     hurts = browser.wait("who hurts", script)
     expect("who hurts", [hurts[0], hurts[1].endswith(" on sleepy")], ["1", True])
     crowd(world, "awake", 3, "awake")
@@ -557,6 +557,9 @@ def accessible_in_light_and_dark(world):
         expect(f"violations in {theme}, {width} wide", browser.run(check), [])
         browser.run("document.querySelector('#clients tbody button').click()")
         expect(f"violations of the question in {theme}", browser.run(check), [])
+    moving = """return getComputedStyle(document.documentElement).scrollBehavior !== "auto"
+      || document.getAnimations().length > 0"""
+    expect("motion that nobody wants", browser.run(moving), False)
     if not browser.run("document.querySelector('#end button').textContent = ''; " + check):
         raise Failure("a button without a name was not found")
     quiet_console(browser)

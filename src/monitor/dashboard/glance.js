@@ -27,8 +27,8 @@ function judge(status) {
 function findTrouble({ subscribers, rates }, stalled) {
   if (stalled.length > 0) {
     const [{ address, id, topics }] = stalled;
-    const more = stalled.length > 1 ? `, and ${plural(stalled.length - 1, "other")}` : "";
-    const note = `stopped reading: ${address ?? id} on ${topics[0]}${more}`;
+    const such = stalled.length > 1 ? ", such as" : ":";
+    const note = `not reading${such} ${address ?? id} on ${topics[0]}`;
     return { value: shortCount(stalled.length), note };
   }
   if (subscribers.lagging > 0) {
