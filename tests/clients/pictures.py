@@ -1,13 +1,15 @@
-"""Pictures of the dashboard under a real load: those of the README, or the whole page for whoever changes it.
+"""Pictures of the dashboard under a real load: those of the documents, or the whole page for its authors.
 
 Usage: pictures.py FOLDER [--all] [--seconds N]. The pictures are dashboard-light, -dark and -phone; with
 --all they are whole pages in each width and theme, and what an empty, a draining and a dead server look
-like. Curves are N (300) seconds long, so run it on a machine that does nothing else. SERVER_BIN names the
-server; the development build is taken otherwise.
+like. Curves are N (300) seconds long, with a kill and a restart in their middle, so run it on a machine that
+does nothing else. SERVER_BIN names the server; the development build is taken otherwise. Those of the
+documents are made smaller by pngquant, a Debian package.
 """
 
 import argparse
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -21,8 +23,8 @@ metric = "subscribers_open"
 above = 1500
 for_ms = 5000
 """
-#: Those of the README: name, width, height, theme.
-SCREENS = (("light", 1280, 1160, "light"), ("dark", 1280, 1100, "dark"), ("phone", 360, 740, "light"))
+#: Those of the documents: name, width, height, theme.
+SCREENS = (("light", 1280, 1060, "light"), ("dark", 1280, 1060, "dark"), ("phone", 390, 844, "light"))
 #: Something in every part that asks for it.
 BY_HAND = """for (const [id, values] of Object.entries({ watch: { topic: "load.0", last: 3 },
     publish: { topic: "news", event: "headline", data: "Fans turn" } })) {
@@ -34,13 +36,31 @@ HEIGHT = "return document.documentElement.scrollHeight"
 
 
 def load(one, seconds):
-    """2 000 subscribers of ten topics, five events a second, and some who stop reading."""
+    """2 000 subscribers of ten topics, five events a second."""
     command = [server.BINARY, "load", "--subscribers", "2000", "--topics", "10", "--rate", "5",
-               "--bytes", "8000", "--stall-percent", "1", "--seconds", str(seconds),
+               "--bytes", "8000", "--seconds", str(seconds),
                "--topic-prefix", "load.",
                "--subscribe-url", f"http://127.0.0.1:{one.port}/events?topic={{topic}}",
                "--publish-url", f"http://127.0.0.1:{one.control_port}/publish?topic={{topic}}"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def sleepers(one, count):
+    """Subscribers that read nothing, until they are closed."""
+    sockets = []
+    for number in range(count):
+        sleeper = socket.socket()
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sleeper.connect(("127.0.0.1", one.port))
+        head = f"GET /events?topic=load.{number % 10} HTTP/1.1\r\nHost: a\r\nUser-Agent: sleeper\r\n\r\n"
+        sleeper.sendall(head.encode())
+        sockets.append(sleeper)
+    return sockets
+
+
+def shrink(path):
+    """Few colours are enough for a page of text and lines."""
+    subprocess.run(["pngquant", "--force", "--strip", "--speed", "1", "--output", path, "40", path], check=True)
 
 
 def show(browser, one, width, height, theme):
@@ -48,7 +68,8 @@ def show(browser, one, width, height, theme):
     browser.screen(width, height, theme)
     browser.open(f"http://127.0.0.1:{one.control_port}/")
     browser.wait("live numbers", "return document.getElementById('age').textContent === 'live'")
-    time.sleep(2)
+    # The names of stalled readers are asked for after the first numbers.
+    time.sleep(4)
 
 
 def whole(browser, path, width, theme):
@@ -64,7 +85,7 @@ def whole(browser, path, width, theme):
 
 def all_of_it(browser, one, path):
     """Each width and theme, whole."""
-    for width, height in ((1280, 900), (390, 844)):
+    for width, height in ((1400, 900), (390, 844)):
         for theme in ("light", "dark"):
             show(browser, one, width, height, theme)
             browser.run(BY_HAND)
@@ -104,9 +125,17 @@ def main():
         config.flush()
         one = server.Server(config=config.name, heartbeat_ms=15_000, history_events=1000, stall_ms=90_000,
                             user_timeout_ms=120_000)
-        work, browser = load(one, options.seconds + 180), driver.Driver()
+        work, browser, asleep = load(one, options.seconds + 180), driver.Driver(), []
         try:
-            time.sleep(options.seconds)
+            # The page sees both processes, and shows what the second no longer knows.
+            show(browser, one, 1280, 900, "light")
+            time.sleep(options.seconds / 2)
+            one.kill()
+            time.sleep(2)
+            one.start()
+            time.sleep(options.seconds / 4)
+            asleep = sleepers(one, 12)
+            time.sleep(options.seconds / 4)
             if options.all:
                 all_of_it(browser, one, path)
                 other_states(browser, path)
@@ -114,8 +143,11 @@ def main():
                 for name, width, height, theme in SCREENS:
                     show(browser, one, width, height, theme)
                     browser.picture(path(f"dashboard-{name}"))
+                    shrink(path(f"dashboard-{name}"))
         finally:
             browser.close()
+            for sleeper in asleep:
+                sleeper.close()
             work.terminate()
             work.wait()
             one.kill()
