@@ -104,6 +104,8 @@ pub(crate) const LOG_STEPS_PER_TURN: usize = 8_192;
 /// Steps of a search for the newest events of several topics in one hold of the hub's lock: half a
 /// millisecond where events have left the caches.
 pub(crate) const SEARCH_STEPS_PER_HOLD: usize = 8_192;
+/// Steps of a subscribe from which on it waits for those that ask for less: it weighs eight requests.
+pub(crate) const COSTLY_SUBSCRIBE_STEPS: usize = 8 * SUBSCRIBE_STEPS_PER_REQUEST;
 /// Steps of a subscribe that count as a request: topics named and events looked at.
 pub(crate) const SUBSCRIBE_STEPS_PER_REQUEST: usize = 64;
 /// Connections whose readable bytes are handled in one turn.

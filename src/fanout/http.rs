@@ -10,6 +10,7 @@ use super::awaited::Awaited;
 use super::closing::{close, close_timed_out};
 use super::conn::ConnState;
 use super::exchange::{AfterAnswer, ExchangePhase};
+use super::hub::search_steps_max;
 use super::publish_answer::finish_late_ticket;
 use super::reply_context::ReplyContext;
 use super::roster::Roster;
@@ -21,12 +22,14 @@ use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use super::upload::take_body_bytes;
 use crate::base::counters::{CloseReason, Count, RefusalReason};
-use crate::base::limits::{ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, HEAD_READ_BYTES, PUBLIC_READ_BYTES};
+use crate::base::limits::{
+    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, COSTLY_SUBSCRIBE_STEPS, HEAD_READ_BYTES, PUBLIC_READ_BYTES,
+};
 use crate::base::listener::ListenerKind;
 use crate::wire::head::{self, Head, HeadLimits, ParsedHead};
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
-use crate::wire::request::{Request, route};
+use crate::wire::request::{Request, StreamStart, route};
 
 /// The next thing that the bytes of a connection ask for.
 enum Demand<'a> {
@@ -194,6 +197,11 @@ fn handle_input(
                 answer_problem(roster, turn, slot, ReplyContext::UNKNOWN, &problem);
                 return;
             }
+            Demand::Request { asked: Ok(request), .. }
+                if !turn.carried.admits_costly() && is_costly(&request) =>
+            {
+                return wait_for_costly_turn(roster, turn, slot, left);
+            }
             Demand::Request { head, asked, rest } => {
                 match serve_head(roster, topics, turn, slot, &head, asked, rest) {
                     RequestFlow::Answered(taken) => {
@@ -216,6 +224,34 @@ fn handle_input(
         queue_answers(roster, turn, slot);
     } else {
         refuse(roster, turn, slot, ReplyContext::UNKNOWN, RefusalReason::Heads);
+    }
+}
+
+/// Whether a request may cost so much that others go first.
+fn is_costly(request: &Request) -> bool {
+    match request {
+        Request::Subscribe(subscribe) => match subscribe.start {
+            StreamStart::Newest(count) => {
+                search_steps_max(subscribe.topics.len(), count) >= COSTLY_SUBSCRIBE_STEPS
+            }
+            // Their events are looked for when it is their turn to be sent.
+            StreamStart::Now | StreamStart::After(_) | StreamStart::Unknown(_) => false,
+        },
+        _ => false,
+    }
+}
+
+/// Keeps `input`, which begins with a costly request, until it is its turn and answers to earlier requests
+/// are on their way.
+fn wait_for_costly_turn(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32, input: &[u8]) {
+    turn.carried.count_requests(1);
+    keep_input(roster, turn, slot, input, true);
+    let exchange = roster.exchange_mut(slot);
+    if exchange.out.is_empty() {
+        exchange.phase = ExchangePhase::Queued;
+        roster.queue_costly_read(slot);
+    } else {
+        queue_answers(roster, turn, slot);
     }
 }
 

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use self::classes::HubClasses;
-pub(crate) use self::event_walk::{FollowedTopics, WalkStep};
+pub(crate) use self::event_walk::{FollowedTopics, WalkStep, search_steps_max};
 use self::event_walk::{NewestSearch, SearchProgress};
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};

@@ -1,5 +1,5 @@
-//! Two queues of connections, so that neither waits for the length of the other. Each call that takes says
-//! which queue has the precedence this time.
+//! Queues of connections, so that none waits for the length of another. Each call that takes says which
+//! queue has the precedence this time.
 //!
 //! Owns the order only; the worker sees whether a token still has an owner.
 
@@ -21,6 +21,8 @@ pub(crate) enum ReadLane {
     Control,
     /// Connections of the public listener.
     Public,
+    /// Connections whose request asks for much: it was looked at, and waits for those who ask for little.
+    Costly,
 }
 
 /// Lanes of connections to be written to.
@@ -44,10 +46,13 @@ impl Lane for WriteLane {
     }
 }
 
+/// The most lanes of one kind.
+const LANES_MAX: usize = 3;
+
 /// Tokens of connections, in one queue for each lane of `L`.
 #[derive(Debug)]
 pub(crate) struct LaneQueues<L> {
-    queues: [VecDeque<ConnToken>; 2],
+    queues: [VecDeque<ConnToken>; LANES_MAX],
     lanes: PhantomData<L>,
 }
 
@@ -68,12 +73,12 @@ impl<L: Lane> LaneQueues<L> {
         lanes.iter().find_map(|&lane| self.queues[lane.index()].pop_front().map(|token| (token, lane)))
     }
 
-    /// Number of tokens in both queues.
+    /// Number of tokens in all queues.
     pub(crate) fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
     }
 
-    /// Whether both queues are empty.
+    /// Whether all queues are empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.queues.iter().all(VecDeque::is_empty)
     }

@@ -198,6 +198,14 @@ impl Roster {
         }
     }
 
+    /// Queues a connection whose request asks for much behind those that ask for little.
+    pub(crate) fn queue_costly_read(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.enter_read_queue() {
+            self.read_queue.push(ReadLane::Costly, ConnToken::new(slot, conn.generation));
+        }
+    }
+
     /// Queues another read after one of `bytes` of at most `most`, if more may wait and no readiness will
     /// tell.
     pub(crate) fn queue_read_again(&mut self, slot: u32, bytes: usize, most: usize) {

@@ -46,6 +46,8 @@ pub(super) struct CarriedState {
     drain_requested: bool,
     /// Requests handled and events published in this turn.
     requests_taken: usize,
+    /// The request that is read now may cost much: it is its turn.
+    admits_costly: bool,
 }
 
 impl CarriedState {
@@ -58,6 +60,7 @@ impl CarriedState {
             mailed: 0,
             drain_requested: false,
             requests_taken: 0,
+            admits_costly: false,
         }
     }
 
@@ -89,6 +92,16 @@ impl CarriedState {
     /// Requests counted since [`CarriedState::forget_requests`].
     pub(super) fn requests_taken(&self) -> usize {
         self.requests_taken
+    }
+
+    /// Says whether the requests that are read from now on may cost much.
+    pub(super) fn admit_costly(&mut self, admits: bool) {
+        self.admits_costly = admits;
+    }
+
+    /// Whether requests that are read now may cost much.
+    pub(super) fn admits_costly(&self) -> bool {
+        self.admits_costly
     }
 
     /// Begins to count requests anew.

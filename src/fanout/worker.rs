@@ -362,14 +362,20 @@ fn read_ready(
     turn.carried.forget_requests();
     for nth in 0..if busy { READS_BESIDE_ROUNDS } else { READS_PER_TURN } {
         if bytes >= READ_BYTES_PER_TURN || turn.carried.requests_taken() >= REQUESTS_PER_TURN {
-            return;
+            break;
         }
         let lanes = match nth % 2 {
             0 => [ReadLane::Control, ReadLane::Public],
             _ => [ReadLane::Public, ReadLane::Control],
         };
-        let Some(slot) = roster.next_read(&lanes) else { return };
+        let Some(slot) = roster.next_read(&lanes) else { break };
         bytes += read_connection(roster, topics, turn, scratch, slot);
+    }
+    // One a turn, after all that ask for little, and however many of those there are.
+    if let Some(slot) = roster.next_read(&[ReadLane::Costly]) {
+        turn.carried.admit_costly(true);
+        read_connection(roster, topics, turn, scratch, slot);
+        turn.carried.admit_costly(false);
     }
 }
 

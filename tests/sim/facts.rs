@@ -151,6 +151,33 @@ fn a_publisher_does_not_stand_behind_a_crowd_of_newcomers_nor_they_behind_publis
 }
 
 #[test]
+fn a_newcomer_that_asks_for_little_does_not_stand_behind_those_that_ask_for_much() {
+    let mut bench = Bench::new(Settings::default());
+    let publisher = bench.connect(ListenerKind::Control, b"");
+    let names: Vec<String> = (0..64).map(|nth| format!("\"t{nth}\"")).collect();
+    let line = format!("{{\"topic\":[{}],\"data\":\"x\"}}\n", names.join(","));
+    for _ in 0..40 {
+        bench.net.send(publisher, &batch_of(&line.repeat(25)));
+        bench.turn(1);
+        bench.read(publisher);
+    }
+    let topics: Vec<String> = (0..64).map(|nth| format!("topic=t{nth}")).collect();
+    let much = format!("GET /events?{}&last=1000 HTTP/1.1\r\nHost: a\r\n\r\n", topics.join("&"));
+    let greedy: Vec<usize> = (0..50).map(|_| bench.connect(ListenerKind::Public, much.as_bytes())).collect();
+    let little = bench.connect(ListenerKind::Public, b"GET /events?topic=u HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answered = |bench: &mut Bench| {
+        bench.turn(1);
+        !bench.read(little).is_empty()
+    };
+    let turns = (1..1_000).find(|_| answered(&mut bench)).expect("an answer");
+    assert!(turns <= 3, "waited {turns} turns");
+    // They come, too, one a turn.
+    (0..60).for_each(|_| bench.turn(1));
+    let begun = greedy.into_iter().filter(|conn| !bench.read(*conn).is_empty()).count();
+    assert_eq!(begun, 50);
+}
+
+#[test]
 fn whoever_has_missed_little_does_not_stand_behind_those_who_read_all_of_history() {
     let mut bench = Bench::new(Settings::default());
     let publisher = bench.connect(ListenerKind::Control, b"");

@@ -176,6 +176,12 @@ pub(crate) struct NewestSearch {
     below: Option<EventId>,
 }
 
+/// Steps that a search for the newest `count` events of so many topics takes, about and at most.
+pub(crate) fn search_steps_max(topics: usize, count: usize) -> usize {
+    // A single log knows the place.
+    if topics == 1 { 1 } else { topics + count * (1 + topics / LOOKS_PER_STEP) }
+}
+
 /// Progress of a [`NewestSearch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SearchProgress {
