@@ -16,6 +16,7 @@ use super::shared_frame::SharedFrame;
 use crate::base::histogram::AtomicHistogram;
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX};
+use crate::wire::frame::FrameForm;
 
 /// A batch that is being put together.
 #[derive(Default)]
@@ -86,11 +87,11 @@ impl<'a> SendBatch<'a> {
     pub(crate) fn add_frames(
         &mut self,
         frames: impl Iterator<Item = &'a Arc<SharedFrame>>,
-        chunked: bool,
+        form: FrameForm,
     ) -> Range<usize> {
         let start = self.slices.len();
         for frame in frames {
-            self.slices.push(IoSlice::new(frame.form(chunked)));
+            self.slices.push(IoSlice::new(frame.form(form)));
             self.frames.push(Some(frame));
         }
         start..self.slices.len()

@@ -7,7 +7,7 @@ use super::conn_tracing::trace_closed;
 use super::exchange::ExchangePhase;
 use super::roster::Roster;
 use super::seam::{CloseMode, Io};
-use super::topics::LocalTopics;
+use super::topics::{LocalDeparture, LocalTopics};
 use super::turn_context::TurnContext;
 use crate::base::counters::{CloseReason, Counters};
 use crate::base::time::{TICK_MS, Tick};
@@ -68,12 +68,12 @@ fn leave_topics(
     stream.mark_live(turn.counters());
     turn.counters().subscribers(-1);
     for place in stream.places() {
-        let (hub, last) = topics.remove_subscriber(place.topic, place.index, |slot, index| {
+        let LocalDeparture { hub, interest } = topics.remove_subscriber(*place, |slot, index| {
             if let Some(moved) = roster.stream_mut(slot) {
                 moved.place_mut(place.topic).index = index;
             }
         });
-        turn.node.hub.unsubscribe(turn.index, hub, last, turn.now);
+        turn.node.hub.unsubscribe(turn.index, hub, interest, turn.now);
     }
 }
 

@@ -25,13 +25,13 @@
 //! ENDED        mark_ended: the poll says so, once  clear_ended: a read found nothing any read is followed by
 //!                                                                                    another, however short
 //! PRIMED       prime: the client is told its position never                             a stream
-//! ID_OWED      note_ids: its position has passed the  take_owed_id: told; note_ids: a   PRIMED
+//! ID_OWED      owe_id: its position has passed the take_owed_id: told; settle_id: a  PRIMED
 //!              last id sent                        frame with that id was sent
 //!
 //! Stream::mode set by                              cleared by                        implies
 //! ------------ ----------------------------------- --------------------------------- ----------------------
 //! CHUNKED      joining, for HTTP/1.1               never                             frames go as chunks
-//! CLOCK        joining, if asked for               never                             heartbeats tell time
+//! CLOCK        with_clock, if asked for             never                             heartbeats tell time
 //! BEHIND       joining; fall_behind; mark_lagging; catch_up: log read to its end,    rounds pass it by
 //!              own_output_mut; queue_static        nothing pending
 //! ENDING       mark_ending: its end is queued      never                             BEHIND; reads no log
@@ -55,6 +55,7 @@ use crate::base::counters::Counters;
 use crate::base::id::EventId;
 use crate::base::listener::ListenerKind;
 use crate::base::time::Tick;
+use crate::wire::frame::FrameForm;
 use crate::wire::reply;
 
 /// One connection of a worker. Pinned to 64 bytes.
@@ -305,13 +306,16 @@ impl Conn {
         self.flags & flag::PRIMED != 0
     }
 
-    /// Notes the ids of an advance: the frames sent, if any, and whether the position lies beyond the last.
-    pub(crate) fn note_ids(&mut self, frames: u64, beyond: bool) {
-        if beyond && self.is_primed() {
+    /// Notes that its position has passed the last id sent.
+    pub(crate) fn owe_id(&mut self) {
+        if self.is_primed() {
             self.flags |= flag::ID_OWED;
-        } else if frames > 0 {
-            self.flags &= !flag::ID_OWED;
         }
+    }
+
+    /// Notes that it was sent a frame whose id is its position.
+    pub(crate) fn settle_id(&mut self) {
+        self.flags &= !flag::ID_OWED;
     }
 
     /// Returns whether the client has still to be told its position; it is then taken as told.
@@ -328,10 +332,17 @@ impl Conn {
 
 impl StreamMode {
     /// Bits of a stream that joins: it is behind until it has read the log to its end.
-    pub(crate) fn joining(chunked: bool, clock: bool) -> StreamMode {
-        let chunked = if chunked { mode::CHUNKED } else { 0 };
-        let clock = if clock { mode::CLOCK } else { 0 };
-        StreamMode(mode::BEHIND | mode::NEWCOMER | chunked | clock)
+    pub(crate) fn joining(form: FrameForm) -> StreamMode {
+        let chunked = match form {
+            FrameForm::Chunk => mode::CHUNKED,
+            FrameForm::Bare => 0,
+        };
+        StreamMode(mode::BEHIND | mode::NEWCOMER | chunked)
+    }
+
+    /// The same with heartbeats that carry the time.
+    pub(crate) fn with_clock(self) -> StreamMode {
+        StreamMode(self.0 | mode::CLOCK)
     }
 
     fn has(self, bit: u8) -> bool {
@@ -451,9 +462,9 @@ impl Stream {
         self.mode.has(mode::BEHIND) && !self.mode.has(mode::ENDING)
     }
 
-    /// Whether frames go out as chunks.
-    pub(crate) fn chunked(&self) -> bool {
-        self.mode.has(mode::CHUNKED)
+    /// The form in which frames go out.
+    pub(crate) fn form(&self) -> FrameForm {
+        if self.mode.has(mode::CHUNKED) { FrameForm::Chunk } else { FrameForm::Bare }
     }
 
     /// Its places in topics' lists.
@@ -483,8 +494,8 @@ impl Stream {
 
     /// Tells the client its position, before any further frame. Puts the stream behind.
     pub(crate) fn queue_position(&mut self) {
-        let (chunked, position) = (self.chunked(), self.position);
-        reply::append_position(self.own_output_mut(), chunked, position);
+        let (form, position) = (self.form(), self.position);
+        reply::append_position(self.own_output_mut(), form, position);
     }
 
     /// Sends fixed bytes before any further frame. Puts the stream behind.

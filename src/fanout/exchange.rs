@@ -11,6 +11,7 @@
 
 use super::awaited::Awaited;
 use super::linger::Linger;
+use super::reply_context::ReplyContext;
 use super::request_input::RequestInput;
 use crate::base::counters::CloseReason;
 use crate::wire::body::ChunkedDecoder;
@@ -70,10 +71,8 @@ pub(crate) struct PublishUpload {
     pub(crate) framing: UploadFraming,
     /// Bytes charged to the node's budget.
     pub(crate) charged: usize,
-    /// The request was HTTP/1.1.
-    pub(crate) http11: bool,
-    /// The request asked to keep the connection.
-    pub(crate) keep_alive: bool,
+    /// Shape of the answer; publishers get no `Origin`.
+    pub(crate) context: ReplyContext<'static>,
 }
 
 /// Requests that publish, by their path.

@@ -28,7 +28,7 @@ pub(crate) use self::event_walk::{FollowedTopics, WalkStep, search_steps_max};
 use self::event_walk::{NewestSearch, SearchProgress};
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
-pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome};
+pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome, WorkerInterest};
 use self::order::OrderDesk;
 pub use self::order::{
     Acceptance, CommitOutcome, CommitStop, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer,
@@ -373,15 +373,15 @@ impl Hub {
         Ok(SubscribeOutcome { steps, life_ms, ..placed })
     }
 
-    /// A subscriber of `worker` leaves a topic; `last` when the worker has no other one there.
-    pub(crate) fn unsubscribe(&self, worker: usize, index: u32, last: bool, now: Now) {
+    /// A subscriber of `worker` leaves a topic.
+    pub(crate) fn unsubscribe(&self, worker: usize, index: u32, interest: WorkerInterest, now: Now) {
         let mut inner = self.lock();
         let inner = &mut *inner;
         inner.subscriptions -= 1;
         let topic = &mut inner.topics[index];
         topic.subscribers -= 1;
         inner.classes.remove_subscription(topic.class);
-        if last {
+        if interest == WorkerInterest::Ends {
             topic.interest &= !(1 << worker);
         }
         assert!(topic.subscribers > 0 || topic.interest == 0, "interest without subscribers");

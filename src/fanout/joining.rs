@@ -10,6 +10,7 @@ use super::turn_context::TurnContext;
 use crate::base::counters::{Count, RefusalReason};
 use crate::base::limits::SUBSCRIBE_STEPS_PER_REQUEST;
 use crate::base::time::Tick;
+use crate::wire::frame::FrameForm;
 use crate::wire::gap::{TopicGap, append_gap_events};
 use crate::wire::reply;
 use crate::wire::request::{StreamStart, SubscribeRequest};
@@ -37,14 +38,8 @@ pub(super) fn begin_stream(
     let node = turn.node;
     let joined = node.hub.subscribe(turn.index, &subscribe.topics, &subscribe.start, turn.now)?;
     turn.carried.count_requests(joined.steps / SUBSCRIBE_STEPS_PER_REQUEST);
-    let places: Vec<SubscriberPlace> = joined
-        .topics
-        .iter()
-        .map(|&hub| {
-            let (topic, index) = topics.add_subscriber(hub, slot, joined.head);
-            SubscriberPlace { topic, index }
-        })
-        .collect();
+    let places: Vec<SubscriberPlace> =
+        joined.topics.iter().map(|&hub| topics.add_subscriber(hub, slot, joined.head)).collect();
     let plain = places.len() == 1 && subscribe.events.is_empty();
     let selection = (!plain).then(|| {
         let names = subscribe.events.clone().into_boxed_slice();
@@ -52,6 +47,7 @@ pub(super) fn begin_stream(
         Box::new(StreamSelection { places: places.clone().into_boxed_slice(), reported_floors, names })
     });
     let tick = turn.tick();
+    let mode = StreamMode::joining(subscribe.form);
     let mut stream = Stream {
         position: joined.position,
         pending: None,
@@ -60,7 +56,7 @@ pub(super) fn begin_stream(
         last_write: tick,
         end_due: draw_end_due(turn, joined.life_ms),
         upstream: 0,
-        mode: StreamMode::joining(subscribe.chunked, subscribe.clock),
+        mode: if subscribe.clock { mode.with_clock() } else { mode },
         replaying: subscribe.start != StreamStart::Now,
         replayed: 0,
     };
@@ -88,11 +84,11 @@ fn write_greeting(
     subscribe: &SubscribeRequest,
     joined: &SubscribeOutcome,
 ) {
-    let chunked = stream.chunked();
+    let form = stream.form();
     let own = stream.own_output_mut();
     *own = bytes;
     if subscribe.clock {
-        reply::append_clock_event(own, chunked, turn.now.wall_ms);
+        reply::append_clock_event(own, form, turn.now.wall_ms);
     }
     let after = match &subscribe.start {
         StreamStart::After(id) => Some(id.to_string()),
@@ -104,10 +100,10 @@ fn write_greeting(
         turn.counters().add(Count::Gaps, joined.gaps.len() as u64);
         let gap = |&(nth, oldest): &(usize, _)| TopicGap { topic: &subscribe.topics[nth], oldest };
         let mut gaps: Vec<TopicGap<'_>> = joined.gaps.iter().map(gap).collect();
-        append_gap_events(own, chunked, &after, joined.gap_reason, &mut gaps);
+        append_gap_events(own, form, &after, joined.gap_reason, &mut gaps);
     }
     if subscribe.prime {
-        reply::append_position(own, chunked, joined.position);
+        reply::append_position(own, form, joined.position);
     }
 }
 
@@ -125,14 +121,14 @@ fn draw_end_due(turn: &mut TurnContext<'_, impl Io>, life_ms: u64) -> Tick {
 pub(super) const BENCH_TOPIC: &str = "\u{1}broadcast";
 
 /// The subscription of the broadcast-benchmark profile.
-pub(super) fn bench_subscription(chunked: bool) -> SubscribeRequest {
+pub(super) fn bench_subscription(form: FrameForm) -> SubscribeRequest {
     SubscribeRequest {
         topics: vec![BENCH_TOPIC.into()],
         events: Vec::new(),
         start: StreamStart::Now,
         clock: false,
         buffered: false,
-        chunked,
+        form,
         event_source: false,
         prime: false,
     }

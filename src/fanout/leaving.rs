@@ -63,14 +63,14 @@ fn queue_stream_end(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>, sl
     if stream.is_ending() {
         return;
     }
-    let chunked = stream.chunked();
+    let form = stream.form();
     if owes_id {
         stream.queue_position();
     }
     if turn.node.settings.profile == UrlProfile::Standard {
-        reply::append_retry_line(stream.own_output_mut(), chunked, retry_ms);
+        reply::append_retry_line(stream.own_output_mut(), form, retry_ms);
     }
-    stream.own_output_mut().extend_from_slice(if chunked { reply::END_CHUNKED } else { b"" });
+    stream.own_output_mut().extend_from_slice(reply::stream_end(form));
     stream.mark_ending();
     // A stream that takes nothing gets no more time because it ends, but for the operator's moment.
     if !full || stream.is_ended_by_operator() {

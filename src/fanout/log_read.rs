@@ -198,7 +198,7 @@ fn is_superseded(stream: &Stream, hub: &HubState, topics: &FollowedTopics, frame
 /// to the newest, which it still gets. `oldest` of the gap is the next frame's id. Returns the gaps told.
 fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_newest: bool) -> u64 {
     let after = stream.position;
-    let chunked = stream.chunked();
+    let form = stream.form();
     let places: Vec<u32> = hub_topics(stream, topics).collect();
     if to_newest {
         stream.position = after.max(hub.position_before_last(&places));
@@ -224,7 +224,7 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
     let told = gaps.len() as u64;
     if told > 0 {
         let own = stream.own_output_mut();
-        append_gap_events(own, chunked, &after.to_string(), GapReason::Evicted, &mut gaps);
+        append_gap_events(own, form, &after.to_string(), GapReason::Evicted, &mut gaps);
     }
     told
 }

@@ -42,7 +42,11 @@ pub(super) fn apply_outcomes(
         full += u64::from(!outcome.whole);
         let conn = roster.conn_mut(outcome.slot);
         conn.leave_batch();
-        conn.note_ids(outcome.delivered + u64::from(outcome.half.is_some()), outcome.beyond);
+        if outcome.beyond {
+            conn.owe_id();
+        } else if outcome.delivered > 0 || outcome.half.is_some() {
+            conn.settle_id();
+        }
         match outcome.result {
             SendResult::Broken => {
                 close(roster, topics, turn, outcome.slot, CloseMode::Reset, CloseReason::Reset);
@@ -82,14 +86,14 @@ fn apply_stream_outcome(
     let conn = roster.conn_mut(slot);
     let was_full = conn.is_full();
     let ConnState::Streaming(stream) = &mut conn.state else { return };
-    let chunked = stream.chunked();
+    let form = stream.form();
     let taken = matches!(outcome.result, SendResult::Bytes(_));
     if taken || !was_full {
         stream.last_write = tick;
     }
     let mut completed = None;
     if let Some(pending) = &mut stream.pending {
-        completed = pending.advance(outcome.own_taken, chunked);
+        completed = pending.advance(outcome.own_taken, form);
         if pending.is_done() {
             stream.pending = None;
         }

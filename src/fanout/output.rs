@@ -22,6 +22,7 @@ use super::turn_context::TurnContext;
 use crate::base::counters::CloseReason;
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, REPLAY_BYTES_BESIDE_ROUNDS};
+use crate::wire::frame::FrameForm;
 
 /// Offer to one connection: its own bytes, then frames from the log.
 struct OutputItem {
@@ -58,18 +59,18 @@ pub(super) fn write_own_output(
     let mut idle = Vec::new();
     for item in &items {
         let start = batch.cursor();
-        let (own, chunked, replaying) = match &roster.conn(item.slot).state {
-            ConnState::Idle => (0, true, false),
+        let (own, form, replaying) = match &roster.conn(item.slot).state {
+            ConnState::Idle => (0, FrameForm::Bare, false),
             ConnState::Requesting(exchange) => {
                 let rest = Some(&exchange.out[exchange.sent..]).filter(|rest| !rest.is_empty());
-                (batch.add_own(rest.into_iter()), true, false)
+                (batch.add_own(rest.into_iter()), FrameForm::Bare, false)
             }
             ConnState::Streaming(stream) => {
-                let parts = stream.pending.iter().flat_map(|pending| pending.parts(stream.chunked()));
-                (batch.add_own(parts), stream.chunked(), stream.replaying)
+                let parts = stream.pending.iter().flat_map(|pending| pending.parts(stream.form()));
+                (batch.add_own(parts), stream.form(), stream.replaying)
             }
         };
-        batch.add_frames(kept[item.frames.clone()].iter(), chunked);
+        batch.add_frames(kept[item.frames.clone()].iter(), form);
         let parts = start..batch.cursor();
         let OutputItem { slot, advance, .. } = *item;
         let last = kept[item.frames.clone()].last().map(|frame| frame.id());
@@ -85,7 +86,9 @@ pub(super) fn write_own_output(
     let ages = &turn.counters().delivery_each;
     let outcomes = if batch.is_empty() { Vec::new() } else { batch.send(turn.io, ages) };
     for (slot, advance, beyond) in idle {
-        roster.conn_mut(slot).note_ids(0, beyond);
+        if beyond {
+            roster.conn_mut(slot).owe_id();
+        }
         finish_or_advance(roster, topics, turn, slot, advance);
     }
     let now_us = turn.io.mono_us();

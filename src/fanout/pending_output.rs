@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::shared_frame::SharedFrame;
+use crate::wire::frame::FrameForm;
 
 /// Bytes on their way to one subscriber alone: the rest of a frame, then bytes of its own.
 #[derive(Debug, Default)]
@@ -21,16 +22,16 @@ pub(crate) struct PendingOutput {
 
 impl PendingOutput {
     /// The unsent parts, in order; none is empty.
-    pub(crate) fn parts(&self, chunked: bool) -> impl Iterator<Item = &[u8]> {
-        let frame = self.frame.as_ref().map(|(frame, sent)| &frame.form(chunked)[*sent..]);
+    pub(crate) fn parts(&self, form: FrameForm) -> impl Iterator<Item = &[u8]> {
+        let frame = self.frame.as_ref().map(|(frame, sent)| &frame.form(form)[*sent..]);
         frame.into_iter().chain([&self.bytes[self.sent..]]).filter(|part| !part.is_empty())
     }
 
     /// Moves past `taken` bytes. If they completed a frame, returns the moment of its publish.
-    pub(crate) fn advance(&mut self, mut taken: usize, chunked: bool) -> Option<u64> {
+    pub(crate) fn advance(&mut self, mut taken: usize, form: FrameForm) -> Option<u64> {
         let mut completed = None;
         if let Some((frame, sent)) = &mut self.frame {
-            let rest = frame.form(chunked).len() - *sent;
+            let rest = frame.form(form).len() - *sent;
             let here = taken.min(rest);
             *sent += here;
             taken -= here;

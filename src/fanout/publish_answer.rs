@@ -47,7 +47,7 @@ pub(super) fn answer_published(
         AnswerForm::Batch { warning } => (Some(receipt.events), warning),
         AnswerForm::Broadcast => {
             return answer(roster, turn, slot, context, |out, reply| {
-                reply::append_bench_accepted(out, reply.http11, reply.keep_alive);
+                reply::append_bench_accepted(out, reply);
             });
         }
     };

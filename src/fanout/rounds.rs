@@ -20,6 +20,7 @@ use super::topics::{LocalTopic, LocalTopics, RoundLength};
 use super::turn_context::TurnContext;
 use crate::base::id::EventId;
 use crate::base::limits::{LOOKS_PER_BATCH, SEND_FRAMES_MAX};
+use crate::wire::frame::FrameForm;
 
 /// Fresh frames that a filter sees for the price of one look at a subscriber, whose data has left the caches.
 const FRAMES_PER_LOOK: usize = 8;
@@ -117,7 +118,7 @@ fn fill_batch<'a>(
         match planned_send {
             Some(planned_send) if planned_send.parts.is_empty() => {
                 stream.position = stream.position.max(planned_send.upto);
-                conn.note_ids(0, true);
+                conn.owe_id();
             }
             Some(planned_send) => {
                 conn.join_batch();
@@ -138,10 +139,13 @@ fn plan_shared<'a>(
     slot: u32,
     stream: &Stream,
 ) -> Option<PlannedSend> {
-    let chunked = stream.chunked();
-    let form = if chunked { &mut shared.chunked } else { &mut shared.bare };
-    let all = form
-        .get_or_insert_with(|| batch.add_frames(topic.fresh.iter().take(SEND_FRAMES_MAX), chunked))
+    let form = stream.form();
+    let slices = match form {
+        FrameForm::Chunk => &mut shared.chunked,
+        FrameForm::Bare => &mut shared.bare,
+    };
+    let all = slices
+        .get_or_insert_with(|| batch.add_frames(topic.fresh.iter().take(SEND_FRAMES_MAX), form))
         .clone();
     let skip = first_after(&topic.fresh, stream.position);
     let parts = (all.start + skip).min(all.end)..all.end;
@@ -160,7 +164,7 @@ fn plan_selected<'a>(
     frames: &mut Vec<&'a Arc<SharedFrame>>,
 ) -> Option<PlannedSend> {
     let StreamAdvance { upto, caught_up } = gather_fresh(topics, stream, SEND_FRAMES_MAX, frames)?;
-    let parts = batch.add_frames(frames.iter().copied(), stream.chunked());
+    let parts = batch.add_frames(frames.iter().copied(), stream.form());
     let bytes = batch.bytes_of(parts.clone());
     let beyond = frames.last().is_some_and(|frame| frame.id() < upto);
     Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up, replaying: false, beyond })
@@ -180,10 +184,7 @@ mod tests {
     fn check_topics(names: &[&str], apart: usize, position: u64, expected: Option<(usize, u64, bool)>) {
         let (mut topics, meter) = (LocalTopics::new(SeededHash::new(7)), Arc::new(FrameMeter::default()));
         let refs = [0, 1].map(|index| TopicRef { index, incarnation: 1 });
-        let places = refs.map(|hub| {
-            let (topic, index) = topics.add_subscriber(hub, 0, EventId::ZERO);
-            SubscriberPlace { topic, index }
-        });
+        let places = refs.map(|hub| topics.add_subscriber(hub, 0, EventId::ZERO));
         for (nth, name) in names.iter().enumerate() {
             let frame = Draft::new(Some(name), None, "x", None).seal(EventId::at_ms(nth as u64 + 1));
             let topic = Topics::One(refs[usize::from(nth >= names.len() - apart)]);
@@ -202,7 +203,7 @@ mod tests {
             last_write: 0,
             end_due: 0,
             upstream: 0,
-            mode: StreamMode::joining(true, false),
+            mode: StreamMode::joining(FrameForm::Chunk),
             replaying: false,
             replayed: 0,
         };

@@ -16,6 +16,7 @@ use super::upload::begin_upload;
 use crate::base::counters::{Count, RefusalReason};
 use crate::base::settings::UrlProfile;
 use crate::base::snapshot::{Pages, TextPage};
+use crate::wire::frame::FrameForm;
 use crate::wire::head::Head;
 use crate::wire::problem::Problem;
 use crate::wire::reply;
@@ -78,19 +79,20 @@ fn serve_request(
         Request::Subscribe(subscribe) => {
             open_stream(roster, topics, turn, requester, *subscribe, UrlProfile::Standard)
         }
-        Request::BenchSubscribe { chunked } => {
-            let subscribe = bench_subscription(chunked);
+        Request::BenchSubscribe { form } => {
+            let subscribe = bench_subscription(form);
             open_stream(roster, topics, turn, requester, subscribe, UrlProfile::BroadcastBenchmark)
         }
         Request::Publish(_) | Request::Batch(_) | Request::BenchBroadcast => match over {
             Some(why) => refuse(roster, turn, slot, context, why),
             None => begin_upload(roster, turn, slot, head, request, rest),
         },
-        Request::SubscribeHead { chunked } => {
+        Request::SubscribeHead { form } => {
             // A stream that is not chunked says that its connection ends, so it does.
-            let context = ReplyContext { keep_alive: context.keep_alive && chunked, ..context };
+            let context =
+                ReplyContext { keep_alive: context.keep_alive && form == FrameForm::Chunk, ..context };
             answer(roster, turn, slot, context, |out, reply| {
-                reply::append_stream_head_only(out, reply, chunked);
+                reply::append_stream_head_only(out, reply, form);
             })
         }
         Request::Landing => answer(roster, turn, slot, context, reply::append_landing),
@@ -173,7 +175,7 @@ fn open_stream(
 ) -> RequestFlow {
     let Requester { slot, context, over } = requester;
     let refused = over.or_else(|| turn.node.newcomer_refusal());
-    let (chunked, event_source) = (subscribe.chunked, subscribe.event_source);
+    let SubscribeRequest { form, buffered, event_source, .. } = subscribe;
     let retry_ms = turn.draw_retry_ms();
     let joined = match refused {
         Some(why) => Err(why),
@@ -184,11 +186,11 @@ fn open_stream(
                 ConnState::Idle | ConnState::Streaming(_) => Vec::new(),
             };
             match profile {
-                UrlProfile::BroadcastBenchmark => reply::append_bench_stream_head(&mut bytes, chunked),
+                UrlProfile::BroadcastBenchmark => reply::append_bench_stream_head(&mut bytes, form),
                 UrlProfile::Standard => {
                     let reply = reply_to(turn, conn.listener, context);
-                    let buffered = subscribe.buffered;
-                    reply::append_stream_head(&mut bytes, &reply, chunked, buffered, retry_ms);
+                    let greeting = reply::StreamGreeting { form, buffered, retry_ms };
+                    reply::append_stream_head(&mut bytes, &reply, &greeting);
                 }
             }
             begin_stream(roster, topics, turn, slot, StreamOpening { bytes, subscribe })
@@ -199,7 +201,7 @@ fn open_stream(
         Err(why) if event_source => {
             turn.counters().refuse(why);
             answer(roster, turn, slot, ReplyContext { keep_alive: false, ..context }, |out, reply| {
-                reply::append_overload_stream(out, reply, chunked, retry_ms);
+                reply::append_overload_stream(out, reply, form, retry_ms);
             })
         }
         Err(why) => refuse(roster, turn, slot, context, why),

@@ -104,13 +104,13 @@ fn queue_heartbeat(conn: &mut Conn, wall_ms: u64, tick: Tick) {
     let owes_id = conn.take_owed_id();
     let ConnState::Streaming(stream) = &mut conn.state else { return };
     stream.last_write = tick;
-    let chunked = stream.chunked();
+    let form = stream.form();
     if owes_id {
         stream.queue_position();
     }
     if stream.has_clock() {
-        reply::append_clock_event(stream.own_output_mut(), chunked, wall_ms);
+        reply::append_clock_event(stream.own_output_mut(), form, wall_ms);
     } else {
-        stream.queue_static(if chunked { reply::HEARTBEAT_CHUNKED } else { reply::HEARTBEAT_BARE });
+        stream.queue_static(reply::heartbeat(form));
     }
 }

@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::conn::SubscriberPlace;
 use super::hash::SeededHash;
+use super::hub::WorkerInterest;
 use super::sharded_table::ShardedTable;
 use super::shared_frame::{SharedFrame, TopicRef};
 use super::subscriber_list::SubscriberList;
@@ -69,6 +71,15 @@ impl LocalTopic {
         self.fresh.range(..self.round).next_back().is_none_or(|frame| frame.id() <= position)
             && self.dropped_up_to <= position
     }
+}
+
+/// A subscriber's leave of one topic, as the hub has to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LocalDeparture {
+    /// The hub's index of the topic.
+    pub(crate) hub: u32,
+    /// Whether others of this worker stay.
+    pub(crate) interest: WorkerInterest,
 }
 
 /// All topics of one worker.
@@ -140,12 +151,12 @@ impl LocalTopics {
     }
 
     /// Adds a subscriber to the topic with the hub's index; what is newer than `head` comes by mail. Returns
-    /// this worker's index and the place in the list.
-    pub(crate) fn add_subscriber(&mut self, hub: TopicRef, slot: u32, head: EventId) -> (u32, u32) {
+    /// its place.
+    pub(crate) fn add_subscriber(&mut self, hub: TopicRef, slot: u32, head: EventId) -> SubscriberPlace {
         let topic = self.find(hub.index).unwrap_or_else(|| self.insert(hub, head));
         let subscribers = &mut self.topics[topic as usize].subscribers;
         subscribers.push(slot);
-        (topic, subscribers.len() as u32 - 1)
+        SubscriberPlace { topic, index: subscribers.len() as u32 - 1 }
     }
 
     /// Returns this worker's index of the topic with the hub's index.
@@ -171,14 +182,12 @@ impl LocalTopics {
         topic
     }
 
-    /// Removes the subscriber at `index`; `moved(slot, index)` is called for each one that changes its place.
-    /// Returns the hub's index, and whether it was the topic's last subscriber on this worker.
+    /// Removes the subscriber at a place; `moved(slot, index)` is called for each one that changes its place.
     pub(crate) fn remove_subscriber(
         &mut self,
-        topic: u32,
-        index: u32,
+        SubscriberPlace { topic, index }: SubscriberPlace,
         mut moved: impl FnMut(u32, u32),
-    ) -> (u32, bool) {
+    ) -> LocalDeparture {
         let entry = &mut self.topics[topic as usize];
         let mut hole = index as usize;
         if hole < entry.cursor {
@@ -199,7 +208,8 @@ impl LocalTopics {
         if last {
             self.remove(topic);
         }
-        (hub, last)
+        let interest = if last { WorkerInterest::Ends } else { WorkerInterest::Stays };
+        LocalDeparture { hub, interest }
     }
 
     fn remove(&mut self, topic: u32) {
@@ -295,7 +305,9 @@ mod tests {
                 .map(|slot| {
                     (
                         slot,
-                        topics.add_subscriber(TopicRef { index: 7, incarnation: 1 }, slot, EventId::ZERO).1,
+                        topics
+                            .add_subscriber(TopicRef { index: 7, incarnation: 1 }, slot, EventId::ZERO)
+                            .index,
                     )
                 })
                 .collect();
@@ -313,7 +325,7 @@ mod tests {
                 } else {
                     let nth = prng.below(places.len() as u64) as usize;
                     let (&slot, &index) = places.iter().nth(nth).expect("not empty");
-                    topics.remove_subscriber(topic, index, |slot, index| {
+                    topics.remove_subscriber(SubscriberPlace { topic, index }, |slot, index| {
                         places.insert(slot, index);
                     });
                     places.remove(&slot);

@@ -63,8 +63,8 @@ pub(super) fn begin_upload(
         _ => UploadKind::Broadcast,
     };
     // The benchmark's contract ends the connection after a broadcast.
-    let (http11, keep_alive) = (head.http11, head.keep_alive && !matches!(kind, UploadKind::Broadcast));
-    let context = ReplyContext { http11, keep_alive, head_only: false, origin: None };
+    let keep_alive = head.keep_alive && !matches!(kind, UploadKind::Broadcast);
+    let context = ReplyContext { http11: head.http11, keep_alive, head_only: false, origin: None };
     let last = ReplyContext { keep_alive: false, ..context };
     if turn.node.is_draining() {
         return refuse(roster, turn, slot, last, RefusalReason::Draining);
@@ -84,7 +84,7 @@ pub(super) fn begin_upload(
         }
         charged = length;
     }
-    let upload = PublishUpload { kind, body: Vec::new(), framing, charged, http11, keep_alive };
+    let upload = PublishUpload { kind, body: Vec::new(), framing, charged, context };
     let exchange = roster.exchange_mut(slot);
     exchange.phase = ExchangePhase::Body(Box::new(upload));
     if head.expect_continue && rest.is_empty() {
@@ -112,8 +112,7 @@ pub(super) fn take_body_bytes(
         return RequestFlow::AwaitBody;
     }
     node.bodies.release(upload.charged);
-    let context =
-        ReplyContext { http11: upload.http11, keep_alive: upload.keep_alive, head_only: false, origin: None };
+    let context = upload.context;
     let last = ReplyContext { keep_alive: false, ..context };
     let ExchangePhase::Body(upload) = std::mem::replace(&mut exchange.phase, ExchangePhase::Head) else {
         return RequestFlow::Done;
@@ -135,7 +134,7 @@ pub(super) fn take_body_bytes(
 pub(super) fn refuse_upload(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) {
     let ConnState::Requesting(exchange) = &mut roster.conn_mut(slot).state else { return };
     let ExchangePhase::Body(upload) = &exchange.phase else { return };
-    let context = ReplyContext { http11: upload.http11, keep_alive: false, head_only: false, origin: None };
+    let context = ReplyContext { keep_alive: false, ..upload.context };
     turn.node.bodies.release(upload.charged);
     exchange.phase = ExchangePhase::Head;
     refuse(roster, turn, slot, context, RefusalReason::Draining);

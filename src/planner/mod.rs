@@ -12,7 +12,8 @@ use crate::base::id::{EventId, IdTag};
 use crate::base::limits::{KIB, RESERVED_FILES, RETRY_JITTER_PERCENT, WORKERS_MAX};
 use crate::base::settings::Settings;
 use crate::wire::frame::Draft;
-use crate::wire::reply::HEARTBEAT_CHUNKED;
+use crate::wire::frame::FrameForm;
+use crate::wire::reply::heartbeat;
 use constants::MeasuredConstants;
 
 /// Bytes of data in one TCP segment over Ethernet: 1 500 less the headers, with timestamps.
@@ -385,7 +386,8 @@ impl<'a> CapacityPlanner<'a> {
     }
 
     fn network(&self, request: &PlanRequest, connections: f64) -> NodeNetwork {
-        let (event, heartbeat) = (WireCost::of(self.frame_bytes), WireCost::of(HEARTBEAT_CHUNKED.len()));
+        let (event, heartbeat) =
+            (WireCost::of(self.frame_bytes), WireCost::of(heartbeat(FrameForm::Chunk).len()));
         let publish = WireCost::of(request.bytes as usize + PUBLISH_HEAD_BYTES);
         let events = connections * request.events_per_second;
         let heartbeats = connections * self.heartbeats_per_second(request);

@@ -129,6 +129,15 @@ fn memory_bytes(bytes: &[u8], key: Option<&str>) -> usize {
     bytes.len() + key.map_or(0, str::len) + KEPT_OVERHEAD_BYTES
 }
 
+/// The form in which a stream gets its frames, and the server's own events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameForm {
+    /// Each is one HTTP/1.1 chunk.
+    Chunk,
+    /// The bytes alone, for HTTP/1.0: the end of the connection is the end of the stream.
+    Bare,
+}
+
 impl Frame {
     /// Returns the id of the event.
     pub(crate) fn id(&self) -> EventId {
@@ -145,9 +154,12 @@ impl Frame {
         &self.bytes[usize::from(self.bare_start)..self.bytes.len() - CHUNK_END.len()]
     }
 
-    /// The form a connection gets.
-    pub(crate) fn form(&self, chunked: bool) -> &[u8] {
-        if chunked { self.chunked() } else { self.bare() }
+    /// The bytes that a connection gets.
+    pub(crate) fn form(&self, form: FrameForm) -> &[u8] {
+        match form {
+            FrameForm::Chunk => self.chunked(),
+            FrameForm::Bare => self.bare(),
+        }
     }
 
     /// The event's name; `message` when it has none, as clients see it.

@@ -5,6 +5,7 @@
 //! anew then does so once, not once for each topic. Never decides whether there is a gap.
 
 use crate::base::id::EventId;
+use crate::wire::frame::FrameForm;
 use crate::wire::reply::{append_chunk, append_json_string};
 
 /// Cause of a gap.
@@ -41,14 +42,14 @@ impl GapReason {
 /// gave, or the last event it was sent.
 pub(crate) fn append_gap_events(
     out: &mut Vec<u8>,
-    chunked: bool,
+    form: FrameForm,
     after: &str,
     reason: GapReason,
     gaps: &mut [TopicGap<'_>],
 ) {
     gaps.sort_by_key(|gap| gap.oldest);
     for gaps in gaps.chunk_by(|one, next| one.oldest == next.oldest) {
-        append_chunk(out, chunked, |out| append_gap_event(out, after, reason, gaps));
+        append_chunk(out, form, |out| append_gap_event(out, after, reason, gaps));
     }
 }
 
@@ -84,9 +85,9 @@ fn append_gap_event(out: &mut Vec<u8>, after: &str, reason: GapReason, gaps: &[T
 mod tests {
     use super::*;
 
-    fn written(chunked: bool, after: &str, reason: GapReason, gaps: &mut [TopicGap<'_>]) -> String {
+    fn written(form: FrameForm, after: &str, reason: GapReason, gaps: &mut [TopicGap<'_>]) -> String {
         let mut out = Vec::new();
-        append_gap_events(&mut out, chunked, after, reason, gaps);
+        append_gap_events(&mut out, form, after, reason, gaps);
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -98,9 +99,9 @@ mod tests {
                     \"oldest\":\"9-1\",\"reason\":\"evicted\"}";
         let event = format!("event: fanwheel.gap\ndata: {data}\n\n");
         let mut gaps = [TopicGap { topic, oldest }];
-        assert_eq!(written(false, "x\n", GapReason::Evicted, &mut gaps), event);
+        assert_eq!(written(FrameForm::Bare, "x\n", GapReason::Evicted, &mut gaps), event);
         let chunk = format!("{:x}\r\n{event}\r\n", event.len());
-        assert_eq!(written(true, "x\n", GapReason::Evicted, &mut gaps), chunk);
+        assert_eq!(written(FrameForm::Chunk, "x\n", GapReason::Evicted, &mut gaps), chunk);
         let parsed: serde_json::Value = serde_json::from_str(data).expect("JSON");
         assert_eq!(parsed["topic"], topic);
     }
@@ -117,10 +118,10 @@ mod tests {
             )
         };
         let expected = shared("\"a\",\"c\",\"e\"", "null") + &shared("\"b\",\"d\"", "\"9-1\"");
-        assert_eq!(written(false, "", GapReason::UnknownId, &mut gaps), expected);
+        assert_eq!(written(FrameForm::Bare, "", GapReason::UnknownId, &mut gaps), expected);
         let data = "{\"topic\":\"t\",\"after\":\"\",\"oldest\":null,\"reason\":\"restart\"}";
         let expected = format!("event: fanwheel.gap\ndata: {data}\n\n");
-        assert_eq!(written(false, "", GapReason::Restart, &mut [gap("t", None)]), expected);
-        assert_eq!(written(false, "", GapReason::Restart, &mut []), "");
+        assert_eq!(written(FrameForm::Bare, "", GapReason::Restart, &mut [gap("t", None)]), expected);
+        assert_eq!(written(FrameForm::Bare, "", GapReason::Restart, &mut []), "");
     }
 }

@@ -13,6 +13,7 @@ use crate::base::id::EventId;
 use crate::base::snapshot::{DashboardAsset, MetricsFormat};
 use crate::wire::cors::Cors;
 use crate::wire::fields::{ListLines, is_token_byte};
+use crate::wire::frame::FrameForm;
 use crate::wire::problem::Problem;
 
 /// The last millisecond of the year 9999: the form of `Date` has no later years.
@@ -30,13 +31,6 @@ const TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; cha
 const TYPE_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The interim answer to `Expect: 100-continue`.
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// A heartbeat as one chunk: a comment line without a blank line after it.
-pub(crate) const HEARTBEAT_CHUNKED: &[u8] = b"2\r\n:\n\r\n";
-/// A heartbeat for an HTTP/1.0 stream.
-pub(crate) const HEARTBEAT_BARE: &[u8] = b":\n";
-/// The end of a chunked stream.
-pub(crate) const END_CHUNKED: &[u8] = b"0\r\n\r\n";
-
 /// Value of `Content-Type` for `/metrics`.
 pub(crate) fn metrics_type(format: MetricsFormat) -> &'static str {
     match format {
@@ -305,25 +299,31 @@ fn reason_phrase(status: u16) -> &'static str {
     }
 }
 
+/// The parts of a stream's first bytes that differ from one stream to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamGreeting {
+    /// Form of the stream's frames.
+    pub(crate) form: FrameForm,
+    /// Proxies may hold it back: it does not ask them to pass it on at once.
+    pub(crate) buffered: bool,
+    /// Reconnection time that it tells.
+    pub(crate) retry_ms: u64,
+}
+
 /// The head of a stream and its greeting `:ok\nretry: N\n`, which is the first chunk: no blank line, or some
-/// clients would deliver an empty message. A `buffered` one does not ask proxies to pass it on at once.
-pub(crate) fn append_stream_head(
-    out: &mut Vec<u8>,
-    reply: &Reply<'_>,
-    chunked: bool,
-    buffered: bool,
-    retry_ms: u64,
-) {
+/// clients would deliver an empty message.
+pub(crate) fn append_stream_head(out: &mut Vec<u8>, reply: &Reply<'_>, greeting: &StreamGreeting) {
+    let StreamGreeting { form, buffered, retry_ms } = *greeting;
     append_stream_start(out, reply, buffered);
-    append_stream_framing(out, chunked, false);
-    append_chunk(out, chunked, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
+    append_stream_framing(out, form, false);
+    append_chunk(out, form, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
 }
 
 /// The head of a stream alone, as `HEAD` gets it. A stream that is not chunked ends with its connection,
 /// whatever `reply` says.
-pub(crate) fn append_stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool) {
+pub(crate) fn append_stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, form: FrameForm) {
     append_stream_start(out, reply, false);
-    append_stream_framing(out, chunked, reply.keep_alive);
+    append_stream_framing(out, form, reply.keep_alive);
 }
 
 /// The head of a stream but for its framing.
@@ -340,7 +340,8 @@ fn append_stream_start(out: &mut Vec<u8>, reply: &Reply<'_>, buffered: bool) {
 
 /// Ends the head of a stream. Only the answer to `HEAD` and the benchmark's streams may leave the connection
 /// open: any other stream takes its connection with it, and a pool of connections must know that beforehand.
-fn append_stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
+fn append_stream_framing(out: &mut Vec<u8>, form: FrameForm, keep_alive: bool) {
+    let chunked = form == FrameForm::Chunk;
     if chunked {
         append_field(out, "Transfer-Encoding", "chunked");
     }
@@ -350,37 +351,51 @@ fn append_stream_framing(out: &mut Vec<u8>, chunked: bool, keep_alive: bool) {
 
 /// A whole stream that only says when to come back. A browser's EventSource gets it instead of a 503,
 /// after which it would never come back. The connection closes after it.
-pub(crate) fn append_overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, chunked: bool, retry_ms: u64) {
-    append_stream_head_only(out, &Reply { keep_alive: false, ..*reply }, chunked);
-    append_retry_line(out, chunked, retry_ms);
-    if chunked {
-        out.extend_from_slice(END_CHUNKED);
+pub(crate) fn append_overload_stream(out: &mut Vec<u8>, reply: &Reply<'_>, form: FrameForm, retry_ms: u64) {
+    append_stream_head_only(out, &Reply { keep_alive: false, ..*reply }, form);
+    append_retry_line(out, form, retry_ms);
+    out.extend_from_slice(stream_end(form));
+}
+
+/// The bytes that end a stream.
+pub(crate) fn stream_end(form: FrameForm) -> &'static [u8] {
+    match form {
+        FrameForm::Chunk => b"0\r\n\r\n",
+        FrameForm::Bare => b"",
+    }
+}
+
+/// The comment that tells a silent stream's client that the server is there.
+pub(crate) fn heartbeat(form: FrameForm) -> &'static [u8] {
+    match form {
+        FrameForm::Chunk => b"2\r\n:\n\r\n",
+        FrameForm::Bare => b":\n",
     }
 }
 
 /// The line `retry: N`, without a blank line.
-pub(crate) fn append_retry_line(out: &mut Vec<u8>, chunked: bool, retry_ms: u64) {
-    append_chunk(out, chunked, |out| push_fmt(out, format_args!("retry: {retry_ms}\n")));
+pub(crate) fn append_retry_line(out: &mut Vec<u8>, form: FrameForm, retry_ms: u64) {
+    append_chunk(out, form, |out| push_fmt(out, format_args!("retry: {retry_ms}\n")));
 }
 
 /// A block that holds the id alone: it sets the client's last id, and no event is dispatched for it (WHATWG
 /// HTML §9.2.6).
-pub(crate) fn append_position(out: &mut Vec<u8>, chunked: bool, position: EventId) {
-    append_chunk(out, chunked, |out| push_fmt(out, format_args!("id: {position}\n\n")));
+pub(crate) fn append_position(out: &mut Vec<u8>, form: FrameForm, position: EventId) {
+    append_chunk(out, form, |out| push_fmt(out, format_args!("id: {position}\n\n")));
 }
 
 /// `event: fanwheel.clock` with the server's time in Unix milliseconds.
-pub(crate) fn append_clock_event(out: &mut Vec<u8>, chunked: bool, now_ms: u64) {
-    append_chunk(out, chunked, |out| {
+pub(crate) fn append_clock_event(out: &mut Vec<u8>, form: FrameForm, now_ms: u64) {
+    append_chunk(out, form, |out| {
         push_fmt(out, format_args!("event: fanwheel.clock\ndata: {{\"now_ms\":{now_ms}}}\n\n"));
     });
 }
 
-/// Appends the bytes of `content` as one chunk of a chunked stream.
-pub(super) fn append_chunk(out: &mut Vec<u8>, chunked: bool, content: impl FnOnce(&mut Vec<u8>)) {
+/// Appends the bytes of `content` in a form.
+pub(super) fn append_chunk(out: &mut Vec<u8>, form: FrameForm, content: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     content(out);
-    if !chunked {
+    if form == FrameForm::Bare {
         return;
     }
     let mut size = Vec::with_capacity(18);
@@ -411,13 +426,13 @@ pub fn append_json_string(out: &mut Vec<u8>, text: &str) {
 const BENCH_CORS: &str = "Access-Control-Allow-Origin: *\r\n";
 
 /// Broadcast-benchmark profile: the head of a stream with its first body bytes `:ok\n\n`.
-pub(crate) fn append_bench_stream_head(out: &mut Vec<u8>, chunked: bool) {
+pub(crate) fn append_bench_stream_head(out: &mut Vec<u8>, form: FrameForm) {
     out.extend_from_slice(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n",
     );
     out.extend_from_slice(BENCH_CORS.as_bytes());
-    append_stream_framing(out, chunked, chunked);
-    append_chunk(out, chunked, |out| out.extend_from_slice(b":ok\n\n"));
+    append_stream_framing(out, form, true);
+    append_chunk(out, form, |out| out.extend_from_slice(b":ok\n\n"));
 }
 
 /// Broadcast-benchmark profile: the number of open streams; closes.
@@ -432,8 +447,8 @@ pub(crate) fn append_bench_options(out: &mut Vec<u8>) {
 
 /// Broadcast-benchmark profile: 202 to a broadcast. `keep_alive` and `http11` as in [`Reply`]; that profile's
 /// own test expects the connection to close.
-pub(crate) fn append_bench_accepted(out: &mut Vec<u8>, http11: bool, keep_alive: bool) {
-    append_bench_text(out, 202, "", http11, keep_alive);
+pub(crate) fn append_bench_accepted(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    append_bench_text(out, 202, "", reply.http11, reply.keep_alive);
 }
 
 fn append_bench_text(out: &mut Vec<u8>, status: u16, text: &str, http11: bool, keep_alive: bool) {

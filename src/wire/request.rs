@@ -13,6 +13,7 @@ use crate::base::settings::UrlProfile;
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::suggest::nearest;
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
+use crate::wire::frame::FrameForm;
 use crate::wire::guard::{self, ForeignLink};
 use crate::wire::head::{BodyLength, Head, Method};
 use crate::wire::listing;
@@ -33,8 +34,8 @@ pub enum Request {
     Subscribe(Box<SubscribeRequest>),
     /// `HEAD /events`: the same head, no stream.
     SubscribeHead {
-        /// The stream is chunked, as in [`SubscribeRequest::chunked`].
-        chunked: bool,
+        /// Form of the stream, as in [`SubscribeRequest::form`].
+        form: FrameForm,
     },
     /// `POST /publish`; the body's length has been checked as far as it is known.
     Publish(Box<PublishRequest>),
@@ -76,8 +77,8 @@ pub enum Request {
     },
     /// `GET /sse` of the broadcast-benchmark profile.
     BenchSubscribe {
-        /// The stream is chunked, as in [`SubscribeRequest::chunked`].
-        chunked: bool,
+        /// Form of the stream, as in [`SubscribeRequest::form`].
+        form: FrameForm,
     },
     /// `GET /connections` of that profile.
     BenchConnections,
@@ -115,8 +116,8 @@ pub struct SubscribeRequest {
     /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees how
     /// they treat it by themselves.
     pub(crate) buffered: bool,
-    /// HTTP/1.1: the stream is chunked.
-    pub(crate) chunked: bool,
+    /// Form of the stream's frames, by the version of HTTP.
+    pub(crate) form: FrameForm,
     /// An EventSource, which a status other than 200 would silence for good.
     pub(crate) event_source: bool,
     /// The client is told its position, by blocks that hold an id alone.
@@ -197,7 +198,7 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
         b"/events" => match head.method {
             Method::Get => Ok(Request::Subscribe(Box::new(parse_subscribe(head, policy)?))),
             Method::Head => {
-                parse_subscribe(head, policy).map(|_| Request::SubscribeHead { chunked: head.http11 })
+                parse_subscribe(head, policy).map(|_| Request::SubscribeHead { form: stream_form(head) })
             }
             Method::Options => Ok(Request::Preflight { allow: STREAM }),
             _ => Err(Problem::MethodNotAllowed(STREAM)),
@@ -268,10 +269,14 @@ fn route_metrics(head: &Head<'_>) -> Result<Request, Problem> {
     }
 }
 
+fn stream_form(head: &Head<'_>) -> FrameForm {
+    if head.http11 { FrameForm::Chunk } else { FrameForm::Bare }
+}
+
 /// The profile knows no 405: anything that it does not name is 404.
 fn route_benchmark(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Problem> {
     match (head.method, head.path) {
-        (Method::Get, b"/sse") => Ok(Request::BenchSubscribe { chunked: head.http11 }),
+        (Method::Get, b"/sse") => Ok(Request::BenchSubscribe { form: stream_form(head) }),
         (Method::Get, b"/connections") => Ok(Request::BenchConnections),
         (Method::Options, b"/sse" | b"/connections") => Ok(Request::BenchOptions),
         (Method::Post, b"/broadcast") => check_body(head, policy).map(|()| Request::BenchBroadcast),
@@ -401,7 +406,7 @@ fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Subscribe
         start,
         clock: clock.unwrap_or(false),
         buffered: buffered.unwrap_or(false),
-        chunked: head.http11,
+        form: stream_form(head),
         event_source,
         prime: prime.unwrap_or(browser && !own_topics),
     })

@@ -5,6 +5,7 @@ use crate::base::class::{ClassSettings, NamedClass};
 use crate::base::id::EventId;
 use crate::base::settings::SlowPolicy;
 use crate::base::topic::TopicPattern;
+use crate::fanout::hub::WorkerInterest;
 use crate::fanout::hub::tests::{at, hub, join, post, publish};
 use crate::wire::request::StreamStart;
 
@@ -135,7 +136,7 @@ fn a_reload_sorts_topics_a_few_at_a_time_and_drops_what_is_too_much() {
     assert_eq!((kept(&hub, "t.0"), kept(&hub, "t.599")), (3, 1));
     let figures = hub.class_figures();
     assert_eq!((figures[0].topics, figures[1].topics, figures[1].subscriptions), (0, 600, 1));
-    hub.unsubscribe(0, joined.topics[0].index, true, at(302));
+    hub.unsubscribe(0, joined.topics[0].index, WorkerInterest::Ends, at(302));
     assert_eq!(hub.class_figures()[1].subscriptions, 0);
     let slots = hub.lock().topics.index_end();
     assert_eq!(reload(&hub, Vec::new(), at(303)), slots.div_ceil(SORTS_PER_HOLD as usize));

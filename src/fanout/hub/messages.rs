@@ -74,3 +74,12 @@ pub struct HubSizes {
     /// Idempotency keys remembered.
     pub idempotency_keys: usize,
 }
+
+/// The interest of a worker in a topic after one of its subscribers there has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerInterest {
+    /// Other subscribers of the worker stay.
+    Stays,
+    /// That was its last one.
+    Ends,
+}

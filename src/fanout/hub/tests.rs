@@ -114,7 +114,7 @@ fn topics_of_the_server_keep_its_newest_states_only() {
             publish(&hub, &["fanwheel.status"], at(ms));
         }
         assert_eq!(hub.sizes().frames, RESERVED_TOPIC_EVENTS);
-        hub.unsubscribe(0, joined.topics[0].index, true, at(9));
+        hub.unsubscribe(0, joined.topics[0].index, WorkerInterest::Ends, at(9));
         assert!(!hub.has_subscribers("fanwheel.status"));
     }
 }
@@ -220,7 +220,7 @@ fn topics_are_gone_after_their_history_and_a_moment_after_their_last_subscriber(
         publish(&hub, &[&format!("topic {nth}")], at(1));
     }
     let joined = join(&hub, &["kept", "left"], StreamStart::Now, at(2));
-    hub.unsubscribe(0, joined.topics[1].index, true, at(3));
+    hub.unsubscribe(0, joined.topics[1].index, WorkerInterest::Ends, at(3));
     assert_eq!((hub.sizes().topics, hub.sizes().subscriptions), (10_002, 1));
     let turns = (0..).take_while(|_| hub.sweep(at(101))).count();
     assert_eq!(turns, 10_000 / (SWEEP_CALLS_PER_TURN * EVICTIONS_PER_CALL), "no turn does it all");
@@ -310,7 +310,7 @@ fn a_topic_lingers_once_however_often_it_is_left_or_published_to() {
     let (hub, _inboxes) = hub(|settings| settings.history_events = 0);
     for ms in 1..1_000 {
         let joined = join(&hub, &["a"], StreamStart::Now, at(ms));
-        hub.unsubscribe(0, joined.topics[0].index, true, at(ms));
+        hub.unsubscribe(0, joined.topics[0].index, WorkerInterest::Ends, at(ms));
         publish(&hub, &["a"], at(ms));
         assert_eq!(hub.lock().lingering.len(), 1);
     }
@@ -325,7 +325,7 @@ fn topics_that_only_linger_give_way_to_new_ones() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     for name in ["a", "b", "c", "d"] {
         let joined = join(&hub, &[name], StreamStart::Now, at(1));
-        hub.unsubscribe(0, joined.topics[0].index, true, at(1));
+        hub.unsubscribe(0, joined.topics[0].index, WorkerInterest::Ends, at(1));
     }
     publish(&hub, &["e", "f"], at(2));
     assert_eq!(
@@ -357,7 +357,7 @@ fn topics_never_exceed_their_limit_even_if_one_that_gives_way_is_wanted_itself()
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 2);
     publish(&hub, &["kept"], at(1));
     let joined = join(&hub, &["a"], StreamStart::Now, at(1));
-    hub.unsubscribe(0, joined.topics[0].index, true, at(1));
+    hub.unsubscribe(0, joined.topics[0].index, WorkerInterest::Ends, at(1));
     assert_eq!(
         hub.publish_at_once(vec![post(&["a", "b"], "x")], None, at(2)).map(|_| ()),
         Err(RefusalReason::Topics)
@@ -371,7 +371,7 @@ fn lingering_topics_are_bounded() {
     let (hub, _inboxes) = hub(|_| {});
     for nth in 0..LINGERING_TOPICS_MAX + 1_000 {
         let joined = join(&hub, &[&format!("topic {nth}")], StreamStart::Now, at(1));
-        hub.unsubscribe(0, joined.topics[0].index, true, at(1));
+        hub.unsubscribe(0, joined.topics[0].index, WorkerInterest::Ends, at(1));
     }
     assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
 }
@@ -381,7 +381,7 @@ fn of_topics_that_are_idle_together_one_may_push_the_other_out() {
     let (hub, _inboxes) = hub(|settings| settings.history_events = 0);
     let visit = |name: &str| {
         let joined = join(&hub, &[name], StreamStart::Now, at(1));
-        hub.unsubscribe(0, joined.topics[0].index, true, at(1));
+        hub.unsubscribe(0, joined.topics[0].index, WorkerInterest::Ends, at(1));
     };
     visit("a");
     let b = join(&hub, &["b"], StreamStart::Now, at(1));

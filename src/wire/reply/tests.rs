@@ -1,5 +1,6 @@
 //! Answers as exact bytes.
 
+use super::FrameForm::{Bare, Chunk};
 use super::*;
 use crate::base::counters::{REFUSED_NAMES, RefusalReason};
 
@@ -283,6 +284,10 @@ fn a_preflight_allows_what_event_stream_clients_send() {
     }
 }
 
+fn greeting(form: FrameForm, buffered: bool, retry_ms: u64) -> StreamGreeting {
+    StreamGreeting { form, buffered, retry_ms }
+}
+
 #[test]
 fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
     let head = format!(
@@ -295,37 +300,38 @@ fn streams_begin_with_their_head_and_a_greeting_without_a_blank_line() {
     let chunked = format!("{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
     let bare = format!("{head}Connection: close\r\n\r\n");
     assert_eq!(
-        written(|out| append_stream_head(out, &any, true, false, 2_000)),
+        written(|out| append_stream_head(out, &any, &greeting(Chunk, false, 2_000))),
         format!("{chunked}10\r\n:ok\nretry: 2000\n\r\n")
     );
     // B14
     let greeted = format!("{bare}:ok\nretry: 5\n");
-    assert_eq!(written(|out| append_stream_head(out, &any, false, false, 5)), greeted);
+    assert_eq!(written(|out| append_stream_head(out, &any, &greeting(Bare, false, 5))), greeted);
     assert_eq!(
-        written(|out| append_stream_head(out, &any, false, true, 5)),
+        written(|out| append_stream_head(out, &any, &greeting(Bare, true, 5))),
         greeted.replace("X-Accel-Buffering: no\r\n", "")
     );
-    assert_eq!(written(|out| append_stream_head_only(out, &any, true)), kept);
-    assert_eq!(written(|out| append_stream_head_only(out, &any, false)), bare);
+    assert_eq!(written(|out| append_stream_head_only(out, &any, Chunk)), kept);
+    assert_eq!(written(|out| append_stream_head_only(out, &any, Bare)), bare);
     assert_eq!(
-        written(|out| append_overload_stream(out, &any, true, 31_000)),
+        written(|out| append_overload_stream(out, &any, Chunk, 31_000)),
         format!("{chunked}d\r\nretry: 31000\n\r\n0\r\n\r\n")
     );
-    assert_eq!(written(|out| append_overload_stream(out, &any, false, 31)), format!("{bare}retry: 31\n"));
+    assert_eq!(written(|out| append_overload_stream(out, &any, Bare, 31)), format!("{bare}retry: 31\n"));
 }
 
 #[test]
 fn the_servers_own_events_are_single_chunks_of_single_lines() {
     assert_eq!(
-        written(|out| append_clock_event(out, true, 1_700_000_000_000)),
+        written(|out| append_clock_event(out, Chunk, 1_700_000_000_000)),
         "36\r\nevent: fanwheel.clock\ndata: {\"now_ms\":1700000000000}\n\n\r\n"
     );
-    assert_eq!(written(|out| append_retry_line(out, true, 1)), "9\r\nretry: 1\n\r\n");
+    assert_eq!(written(|out| append_retry_line(out, Chunk, 1)), "9\r\nretry: 1\n\r\n");
     let id = EventId::parse(b"9-1").expect("an id");
-    assert_eq!(written(|out| append_position(out, true, id)), "9\r\nid: 9-1\n\n\r\n");
-    assert_eq!(written(|out| append_position(out, false, id)), "id: 9-1\n\n");
-    assert_eq!(written(|out| append_retry_line(out, false, 1)), "retry: 1\n");
-    assert_eq!(HEARTBEAT_CHUNKED, format!("{:x}\r\n{}\r\n", HEARTBEAT_BARE.len(), ":\n").as_bytes());
+    assert_eq!(written(|out| append_position(out, Chunk, id)), "9\r\nid: 9-1\n\n\r\n");
+    assert_eq!(written(|out| append_position(out, Bare, id)), "id: 9-1\n\n");
+    assert_eq!(written(|out| append_retry_line(out, Bare, 1)), "retry: 1\n");
+    let bare = heartbeat(Bare);
+    assert_eq!(heartbeat(Chunk), format!("{:x}\r\n{}\r\n", bare.len(), ":\n").as_bytes());
 }
 
 #[test]
@@ -333,11 +339,11 @@ fn the_benchmark_profile_is_answered_byte_for_byte() {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
                 Access-Control-Allow-Origin: *\r\n";
     assert_eq!(
-        written(|out| append_bench_stream_head(out, true)),
+        written(|out| append_bench_stream_head(out, Chunk)),
         format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n:ok\n\n\r\n")
     );
     assert_eq!(
-        written(|out| append_bench_stream_head(out, false)),
+        written(|out| append_bench_stream_head(out, Bare)),
         format!("{head}Connection: close\r\n\r\n:ok\n\n")
     );
     assert_eq!(
@@ -350,7 +356,7 @@ fn the_benchmark_profile_is_answered_byte_for_byte() {
         "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
     );
     assert_eq!(
-        written(|out| append_bench_accepted(out, true, false)),
+        written(|out| append_bench_accepted(out, &Reply { http11: true, keep_alive: false, ..reply(&ANY) })),
         "HTTP/1.1 202 Accepted\r\nContent-Type: text/plain\r\nCache-Control: no-cache\r\n\
          Access-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     );

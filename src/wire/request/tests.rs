@@ -395,8 +395,8 @@ fn topics_are_decoded_checked_and_told_apart() {
 fn filters_last_and_clock_are_read() {
     let plain = subscribed("topic=a", "");
     assert_eq!(
-        (plain.events.len(), plain.start, plain.clock, plain.chunked),
-        (0, StreamStart::Now, false, true)
+        (plain.events.len(), plain.start, plain.clock, plain.form),
+        (0, StreamStart::Now, false, FrameForm::Chunk)
     );
     let events = subscribed("topic=a&event=x&event=y+z&event=x&event=", "").events;
     assert_eq!(events, ["x".into(), "y z".into(), "message".into()] as [Box<str>; 3]);
