@@ -154,9 +154,9 @@ pub(crate) type StatusPage = Box<dyn Fn(&Snapshot, StatusQuery) -> String + Send
 /// Makes a page that needs no figures of the core.
 pub(crate) type TextPage = Box<dyn Fn() -> String + Send + Sync>;
 
-/// A file of the dashboard, which the program carries in itself.
+/// A file that the program carries in itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DashboardAsset {
+pub struct EmbeddedFile {
     /// Value of `Content-Type`.
     pub(crate) content_type: &'static str,
     /// Contents of the file.
@@ -182,7 +182,7 @@ pub struct Pages {
     /// Maker of `/log`, one JSON object.
     pub log: TextPage,
     /// A file of the dashboard by its name; `index.html` is the page itself.
-    pub asset: fn(&str) -> Option<DashboardAsset>,
+    pub asset: fn(&str) -> Option<EmbeddedFile>,
     /// Maker of `/topics`.
     pub topics: TopicsPageMaker,
     /// Maker of `/connections`.

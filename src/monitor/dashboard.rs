@@ -3,7 +3,7 @@
 //! Owns the list of files, their types and tags. Knows no number of the page: its scripts request
 //! `/status`, `/topics` and `/connections`, and subscribe to the topic `fanwheel.status`.
 
-use crate::base::snapshot::DashboardAsset;
+use crate::base::snapshot::EmbeddedFile;
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -42,9 +42,9 @@ const FILES: [(&str, &str, &[u8]); 26] = [
 ];
 
 /// Finds a file by its name; `index.html` is the page.
-pub(crate) fn asset(name: &str) -> Option<DashboardAsset> {
+pub(crate) fn asset(name: &str) -> Option<EmbeddedFile> {
     let &(_, content_type, bytes) = FILES.iter().find(|(known, ..)| *known == name)?;
-    Some(DashboardAsset { content_type, bytes, etag: entity_tag(bytes) })
+    Some(EmbeddedFile { content_type, bytes, etag: entity_tag(bytes) })
 }
 
 /// Computes an entity tag from the bytes by FNV-1a: it only has to differ between versions. Requests for the

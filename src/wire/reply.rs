@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use httpdate::HttpDate;
 
 use crate::base::id::EventId;
-use crate::base::snapshot::{DashboardAsset, MetricsFormat};
+use crate::base::snapshot::{EmbeddedFile, MetricsFormat};
 use crate::wire::cors::Cors;
 use crate::wire::fields::{ListLines, is_token_byte};
 use crate::wire::frame::FrameForm;
@@ -106,7 +106,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 pub(crate) fn append_asset(
     out: &mut Vec<u8>,
     reply: &Reply<'_>,
-    asset: &DashboardAsset,
+    asset: &EmbeddedFile,
     if_none_match: Option<&[u8]>,
 ) {
     let known = if_none_match.is_some_and(|tags| has_tag(tags, &asset.etag));

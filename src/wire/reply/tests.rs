@@ -75,7 +75,7 @@ fn answers_say_length_type_origin_and_whether_the_connection_stays() {
 
 #[test]
 fn a_part_of_the_dashboard_is_sent_once_and_then_only_confirmed() {
-    let part = DashboardAsset { content_type: "text/css", bytes: b"a {}", etag: "\"7f\"".to_owned() };
+    let part = EmbeddedFile { content_type: "text/css", bytes: b"a {}", etag: "\"7f\"".to_owned() };
     let sent = |reply: Reply<'_>, tags: Option<&[u8]>| written(|out| append_asset(out, &reply, &part, tags));
     let first = sent(reply(&Cors::Off), None);
     let begin = format!("HTTP/1.1 200 OK\r\n{DATE}Cache-Control: no-cache\r\n");
