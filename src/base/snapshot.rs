@@ -183,6 +183,8 @@ pub struct Pages {
     pub log: TextPage,
     /// A file of the dashboard by its name; `index.html` is the page itself.
     pub asset: fn(&str) -> Option<EmbeddedFile>,
+    /// The client library of pages.
+    pub client_library: fn() -> EmbeddedFile,
     /// Maker of `/topics`.
     pub topics: TopicsPageMaker,
     /// Maker of `/connections`.
@@ -198,6 +200,7 @@ impl Default for Pages {
             settings: Box::new(String::new),
             log: Box::new(String::new),
             asset: |_| None,
+            client_library: || EmbeddedFile { content_type: "", bytes: b"", etag: String::new() },
             topics: Box::new(|_| String::new()),
             connections: Box::new(|_| String::new()),
         }

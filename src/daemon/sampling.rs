@@ -81,6 +81,7 @@ impl SharedWatch {
             topics: Box::new(monitor::listing::topics),
             connections: Box::new(monitor::listing::connections),
             asset: monitor::dashboard::asset,
+            client_library: monitor::dashboard::client_library,
         }
     }
 }

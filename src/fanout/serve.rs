@@ -119,6 +119,9 @@ fn serve_request(
         Request::Asset { name, if_none_match } => {
             answer_asset(roster, turn, slot, context, &name, if_none_match.as_deref())
         }
+        Request::ClientLibrary { version, if_none_match } => {
+            answer_client_library(roster, turn, slot, context, &version, if_none_match.as_deref())
+        }
         Request::Drain => {
             turn.carried.request_drain();
             answer_json(roster, turn, slot, context, 202, "{\"status\":\"draining\"}")
@@ -141,6 +144,21 @@ fn answer_page(
 ) -> RequestFlow {
     let text = pick(turn.node.pages())();
     answer_json(roster, turn, slot, context, 200, &text)
+}
+
+/// Answers with the client library of pages.
+fn answer_client_library(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    context: ReplyContext<'_>,
+    version: &[u8],
+    if_none_match: Option<&[u8]>,
+) -> RequestFlow {
+    let file = (turn.node.pages().client_library)();
+    answer(roster, turn, slot, context, |out, reply| {
+        reply::append_client_library(out, reply, &file, version, if_none_match);
+    })
 }
 
 /// Answers with a file of the dashboard.

@@ -47,6 +47,12 @@ pub(crate) fn asset(name: &str) -> Option<EmbeddedFile> {
     Some(EmbeddedFile { content_type, bytes, etag: entity_tag(bytes) })
 }
 
+/// Returns the client library of pages, which any page may load.
+pub(crate) fn client_library() -> EmbeddedFile {
+    let bytes = include_bytes!("../../clients/js/fanwheel.min.js");
+    EmbeddedFile { content_type: SCRIPT, bytes, etag: entity_tag(bytes) }
+}
+
 /// Computes an entity tag from the bytes by FNV-1a: it only has to differ between versions. Requests for the
 /// page are rare, so the tag is not kept.
 fn entity_tag(bytes: &[u8]) -> String {

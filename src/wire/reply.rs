@@ -117,13 +117,41 @@ pub(crate) fn append_asset(
     append_field(out, "X-Content-Type-Options", "nosniff");
     append_field(out, "Referrer-Policy", "no-referrer");
     append_field(out, "Cross-Origin-Resource-Policy", "same-origin");
-    if known {
+    append_file(out, &reply, asset);
+}
+
+/// The client library of pages, or 304 when the client has it already. A page of any origin may load it. One
+/// that names the `version` it was made for may keep it for a year; any other asks each time.
+pub(crate) fn append_client_library(
+    out: &mut Vec<u8>,
+    reply: &Reply<'_>,
+    file: &EmbeddedFile,
+    version: &[u8],
+    if_none_match: Option<&[u8]>,
+) {
+    let known = if_none_match.is_some_and(|tags| has_tag(tags, &file.etag));
+    let is_named = file.etag.trim_matches('"').as_bytes() == version;
+    let reply = Reply { status: if known { 304 } else { 200 }, cors: &Cors::Any, ..*reply };
+    append_cached_start(
+        out,
+        &reply,
+        if is_named { "public, max-age=31536000, immutable" } else { "no-cache" },
+    );
+    append_field(out, "ETag", &file.etag);
+    append_field(out, "X-Content-Type-Options", "nosniff");
+    append_field(out, "Cross-Origin-Resource-Policy", "cross-origin");
+    append_file(out, &reply, file);
+}
+
+/// The end of the head of an answer with a file, and the file unless the client has it already.
+fn append_file(out: &mut Vec<u8>, reply: &Reply<'_>, file: &EmbeddedFile) {
+    if reply.status == 304 {
         return out.extend_from_slice(b"\r\n");
     }
-    append_field(out, "Content-Type", asset.content_type);
-    push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", asset.bytes.len()));
+    append_field(out, "Content-Type", file.content_type);
+    push_fmt(out, format_args!("Content-Length: {}\r\n\r\n", file.bytes.len()));
     if !reply.head_only {
-        out.extend_from_slice(asset.bytes);
+        out.extend_from_slice(file.bytes);
     }
 }
 

@@ -68,6 +68,13 @@ pub enum Request {
         /// Value of `If-None-Match`, as it came.
         if_none_match: Option<Box<[u8]>>,
     },
+    /// `GET` or `HEAD /client.js`: the client library of pages.
+    ClientLibrary {
+        /// Value of `v`, the version that the page names; empty without one.
+        version: Box<[u8]>,
+        /// Value of `If-None-Match`, as it came.
+        if_none_match: Option<Box<[u8]>>,
+    },
     /// `GET` or `HEAD` of `/` on the public listener.
     Landing,
     /// `OPTIONS /events`: answer with `reply::append_preflight`.
@@ -217,6 +224,7 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
         }
         b"/healthz" => allow_read(head, Request::Health),
         b"/readyz" => allow_read(head, Request::Ready),
+        b"/client.js" => allow_read(head, client_library_request(head)?),
         b"/metrics" if control => allow_read(head, Request::Metrics(metrics_format(head))),
         b"/status" if control => allow_read(head, Request::Status(listing::parse_status(head.query)?)),
         b"/settings" if control => allow_read(head, Request::Settings),
@@ -271,6 +279,19 @@ fn route_metrics(head: &Head<'_>) -> Result<Request, Problem> {
 
 fn stream_form(head: &Head<'_>) -> FrameForm {
     if head.http11 { FrameForm::Chunk } else { FrameForm::Bare }
+}
+
+fn client_library_request(head: &Head<'_>) -> Result<Request, Problem> {
+    let mut version = None;
+    for pair in pairs(head.query) {
+        if *pair.name == *b"v" {
+            set_once(&mut version, "v", Box::from(&*pair.value()?))?;
+        }
+    }
+    Ok(Request::ClientLibrary {
+        version: version.unwrap_or_default(),
+        if_none_match: head.fields.if_none_match.joined(),
+    })
 }
 
 /// The profile knows no 405: anything that it does not name is 404.

@@ -105,6 +105,28 @@ fn a_part_of_the_dashboard_is_sent_once_and_then_only_confirmed() {
 }
 
 #[test]
+fn the_client_library_may_be_loaded_from_anywhere_and_kept_when_its_version_is_named() {
+    let file = EmbeddedFile { content_type: "text/javascript", bytes: b"go()", etag: "\"7f\"".to_owned() };
+    let listed = Cors::Listed(vec!["https://a.test".into()]);
+    let rows: &[(&[u8], Option<&[u8]>, &str, &str)] = &[
+        (b"", None, "200 OK", "no-cache"),
+        (b"7e", None, "200 OK", "no-cache"),
+        (b"7f", None, "200 OK", "public, max-age=31536000, immutable"),
+        (b"", Some(b"\"7f\""), "304 Not Modified", "no-cache"),
+        (b"7f", Some(b"\"7f\""), "304 Not Modified", "public, max-age=31536000, immutable"),
+    ];
+    for &(version, tags, status, cache) in rows {
+        let text = written(|out| append_client_library(out, &reply(&listed), &file, version, tags));
+        let begin = format!("HTTP/1.1 {status}\r\n{DATE}Cache-Control: {cache}\r\n");
+        assert!(text.starts_with(&begin), "{text}");
+        for field in ["Access-Control-Allow-Origin: *\r\n", "ETag: \"7f\"\r\n", "Policy: cross-origin\r\n"] {
+            assert!(text.contains(field), "{field} in {text}");
+        }
+        assert_eq!(text.ends_with("Content-Length: 4\r\n\r\ngo()"), tags.is_none(), "{text}");
+    }
+}
+
+#[test]
 fn landing_page_is_three_lines_for_people() {
     let page = written(|out| append_landing(out, &reply(&ANY)));
     let (head, text) = page.split_once("\r\n\r\n").expect("a head");

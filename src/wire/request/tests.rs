@@ -100,6 +100,8 @@ fn each_listener_answers_its_own_paths_and_methods() {
         ("GET /drain", "404 not_found", "405 method_not_allowed"),
         ("OPTIONS *", "404 not_found", "404 not_found"),
         ("GET /", "Landing", "Asset"),
+        ("GET /client.js", "ClientLibrary", "ClientLibrary"),
+        ("POST /client.js", "405 method_not_allowed", "405 method_not_allowed"),
         ("HEAD /?x=1", "Landing", "Asset"),
         ("POST /", "405 method_not_allowed", "405 method_not_allowed"),
         ("GET /dashboard/app.js", "404 not_found", "Asset"),
