@@ -149,6 +149,70 @@ pub enum CloseReason {
     Operator,
 }
 
+/// A figure of pages, added up from their beacons. Its name is the metric's, without `fanwheel_client_` and
+/// `_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum ClientCount {
+    /// Beacons that were taken.
+    Beacons,
+    /// Beacons beyond the rate that is taken.
+    BeaconsDropped,
+    /// Streams that were opened.
+    Connects,
+    /// Milliseconds that it took to open them.
+    ConnectMs,
+    /// Milliseconds with an open stream.
+    ConnectedMs,
+    /// Milliseconds that the beacons tell of.
+    ObservedMs,
+    /// Events that came.
+    Events,
+    /// Bytes of the streams.
+    Bytes,
+    /// Gaps that were told.
+    Gaps,
+    /// Events that came again and were dropped.
+    Duplicates,
+}
+
+/// Why a stream or an attempt of a page ended, as its beacon tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum ClientCause {
+    /// The server ended the stream in order.
+    Ended,
+    /// The network cut the stream.
+    Cut,
+    /// Nothing came for too long.
+    Silent,
+    /// An answer other than a stream.
+    Refused,
+    /// No answer.
+    Failed,
+    /// No answer in time.
+    Timeout,
+    /// An answer without a byte of its stream.
+    Held,
+}
+
+/// The text names, in the order of the enum.
+pub(crate) const CLIENT_COUNT_NAMES: [&str; 10] = [
+    "beacons",
+    "beacons_dropped",
+    "connects",
+    "connect_milliseconds",
+    "connected_milliseconds",
+    "observed_milliseconds",
+    "events",
+    "bytes",
+    "gaps",
+    "duplicates",
+];
+/// The text names, in the order of the enum.
+pub(crate) const CLIENT_CAUSE_NAMES: [&str; 7] =
+    ["ended", "cut", "silent", "refused", "failed", "timeout", "held"];
+
 /// The steps of a turn, each with a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -242,6 +306,8 @@ pub(crate) const CLOSED_NAMES: [&str; 17] = [
 const _: () = assert!(COUNT_NAMES.len() == Count::ReloadsRefused as usize + 1);
 const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::OrderFailed as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
+const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
+const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);
 
 /// The cells of one worker. Written by that worker only, and aligned so that no other one writes to the same
@@ -253,6 +319,8 @@ pub struct Counters {
     refused: [AtomicU64; REFUSED_NAMES.len()],
     closed: [AtomicU64; CLOSED_NAMES.len()],
     exhausted: [AtomicU64; STEP_NAMES.len()],
+    client_counts: [AtomicU64; CLIENT_COUNT_NAMES.len()],
+    client_causes: [AtomicU64; CLIENT_CAUSE_NAMES.len()],
     /// Connections open now, of any kind.
     pub connections_open: AtomicU64,
     /// Event streams open now.
@@ -273,6 +341,8 @@ pub struct Counters {
     pub(crate) duration: AtomicHistogram,
     /// Events of the history that one subscriber got before it was live.
     pub(crate) replay: AtomicHistogram,
+    /// From a publish to the listener in a page, as the beacons of pages tell, microseconds.
+    pub(crate) client_delay: AtomicHistogram,
 }
 
 impl Default for Counters {
@@ -282,6 +352,8 @@ impl Default for Counters {
             refused: [const { AtomicU64::new(0) }; REFUSED_NAMES.len()],
             closed: [const { AtomicU64::new(0) }; CLOSED_NAMES.len()],
             exhausted: [const { AtomicU64::new(0) }; STEP_NAMES.len()],
+            client_counts: [const { AtomicU64::new(0) }; CLIENT_COUNT_NAMES.len()],
+            client_causes: [const { AtomicU64::new(0) }; CLIENT_CAUSE_NAMES.len()],
             connections_open: AtomicU64::new(0),
             subscribers_open: AtomicU64::new(0),
             lagging: AtomicU64::new(0),
@@ -292,6 +364,7 @@ impl Default for Counters {
             turn: AtomicHistogram::new(HistogramScale::Spans),
             duration: AtomicHistogram::new(HistogramScale::Spans),
             replay: AtomicHistogram::new(HistogramScale::Sizes),
+            client_delay: AtomicHistogram::new(HistogramScale::Spans),
         }
     }
 }
@@ -320,6 +393,16 @@ impl Counters {
     /// A step's budget was used up while work for it was left.
     pub(crate) fn exhaust(&self, step: TurnStep) {
         bump(&self.exhausted[step as usize], 1);
+    }
+
+    /// Adds `by` to a figure of pages.
+    pub(crate) fn add_client(&self, what: ClientCount, by: u64) {
+        bump(&self.client_counts[what as usize], by);
+    }
+
+    /// Counts ends of streams and attempts of pages with their cause.
+    pub(crate) fn end_client_streams(&self, cause: ClientCause, times: u64) {
+        bump(&self.client_causes[cause as usize], times);
     }
 
     /// A stream fell behind (+1), caught up or ended (-1).
@@ -366,6 +449,12 @@ impl Counters {
         for (total, cell) in sum.exhausted.iter_mut().zip(&self.exhausted) {
             *total += cell.load(Relaxed);
         }
+        for (total, cell) in sum.client_counts.iter_mut().zip(&self.client_counts) {
+            *total += cell.load(Relaxed);
+        }
+        for (total, cell) in sum.client_causes.iter_mut().zip(&self.client_causes) {
+            *total += cell.load(Relaxed);
+        }
         sum.connections_open += self.connections_open.load(Relaxed);
         sum.subscribers_open += self.subscribers_open.load(Relaxed);
         sum.lagging += self.lagging.load(Relaxed);
@@ -378,6 +467,7 @@ impl Counters {
         self.turn.add_to(&mut sum.turn);
         self.duration.add_to(&mut sum.duration);
         self.replay.add_to(&mut sum.replay);
+        self.client_delay.add_to(&mut sum.client_delay);
     }
 }
 
@@ -392,6 +482,10 @@ pub struct CounterTotals {
     pub closed: [u64; CLOSED_NAMES.len()],
     /// In the order of [`STEP_NAMES`].
     pub(crate) exhausted: [u64; STEP_NAMES.len()],
+    /// In the order of [`CLIENT_COUNT_NAMES`].
+    pub(crate) client_counts: [u64; CLIENT_COUNT_NAMES.len()],
+    /// In the order of [`CLIENT_CAUSE_NAMES`].
+    pub(crate) client_causes: [u64; CLIENT_CAUSE_NAMES.len()],
     /// Connections open now, of any kind.
     pub connections_open: u64,
     /// Event streams open now.
@@ -410,5 +504,6 @@ pub struct DistributionTotals {
     pub(crate) turn: Distribution,
     pub(crate) duration: Distribution,
     pub(crate) replay: Distribution,
+    pub(crate) client_delay: Distribution,
     pub(crate) hub_hold: Distribution,
 }

@@ -146,6 +146,12 @@ pub(crate) const CONTROL_RECEIVE_BUFFER_BYTES: usize = 20 * KIB;
 pub(crate) const PUBLIC_READ_BYTES: usize = 4 * KIB;
 /// Bytes of a worker's one scratch buffer; also the largest single read of a body.
 pub(crate) const SCRATCH_BYTES: usize = 64 * KIB;
+/// Bytes of a page's beacon: the client library sends some 500.
+pub(crate) const BEACON_BYTES_MAX: usize = 2 * KIB;
+/// Beacons that a worker takes in a second: 6 000 pages that send one a minute.
+pub(crate) const BEACONS_PER_SECOND_MAX: u32 = 100;
+/// Largest number that a beacon may tell, so that one page cannot upset a sum: a gigabyte, or eleven days.
+pub(crate) const BEACON_NUMBER_MAX: u64 = 1_000_000_000;
 /// Answer bytes that may wait for a connection before no further request of it is handled.
 pub(crate) const ANSWER_BYTES_MAX: usize = 2 * KIB;
 /// Requests of one connection that are handled before everyone else's turn comes: enough to share a send,

@@ -84,6 +84,8 @@ pub(crate) enum UploadKind {
     Batch(Box<BatchRequest>),
     /// `POST /broadcast` of the benchmark profile.
     Broadcast,
+    /// `POST /client-metrics`, which publishes nothing.
+    Beacon,
 }
 
 /// Ways in which a request tells where its body ends (RFC 9112 §6).

@@ -6,6 +6,8 @@
 mod answers;
 mod awaited;
 pub(crate) mod batch;
+mod beacon;
+mod beacon_rate;
 pub(crate) mod budget;
 pub(crate) mod class_table;
 mod closing;

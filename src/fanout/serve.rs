@@ -83,7 +83,7 @@ fn serve_request(
             let subscribe = bench_subscription(form);
             open_stream(roster, topics, turn, requester, subscribe, UrlProfile::BroadcastBenchmark)
         }
-        Request::Publish(_) | Request::Batch(_) | Request::BenchBroadcast => match over {
+        Request::Publish(_) | Request::Batch(_) | Request::BenchBroadcast | Request::Beacon => match over {
             Some(why) => refuse(roster, turn, slot, context, why),
             None => begin_upload(roster, turn, slot, head, request, rest),
         },

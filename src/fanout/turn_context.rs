@@ -3,6 +3,7 @@
 //!
 //! Owns no connection and no topic.
 
+use super::beacon_rate::BeaconRate;
 use super::conn::Conn;
 use super::conn_trace::ConnTraces;
 use super::drain_window::Shutdown;
@@ -40,6 +41,8 @@ pub(super) struct CarriedState {
     pub(super) shutdown: Shutdown,
     /// Traces of connections for the debug log.
     pub(super) traces: ConnTraces,
+    /// Beacons of pages in this second.
+    pub(super) beacons: BeaconRate,
     prng: Prng,
     /// Workers that were sent mail since the last wake, a bit each.
     mailed: u64,
@@ -56,6 +59,7 @@ impl CarriedState {
         CarriedState {
             shutdown: Shutdown::default(),
             traces: ConnTraces::default(),
+            beacons: BeaconRate::default(),
             prng: Prng::new(seed),
             mailed: 0,
             drain_requested: false,

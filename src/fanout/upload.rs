@@ -5,6 +5,7 @@
 
 use super::answers::{RequestFlow, answer_problem, refuse};
 use super::awaited::AnswerForm;
+use super::beacon::take_beacon;
 use super::conn::ConnState;
 use super::exchange::{ExchangePhase, PublishUpload, UploadFraming, UploadKind};
 use super::fingerprint::Fingerprint;
@@ -60,6 +61,7 @@ pub(super) fn begin_upload(
     let kind = match request {
         Request::Publish(publish) => UploadKind::Publish(publish),
         Request::Batch(batch) => UploadKind::Batch(batch),
+        Request::Beacon => UploadKind::Beacon,
         _ => UploadKind::Broadcast,
     };
     // The benchmark's contract ends the connection after a broadcast.
@@ -77,7 +79,7 @@ pub(super) fn begin_upload(
     let mut charged = 0;
     if let UploadFraming::Bytes(length) = framing {
         if rest.len() >= length {
-            return publish_body(roster, turn, slot, context, &kind, &rest[..length]).after_body(length);
+            return act_on_body(roster, turn, slot, context, &kind, &rest[..length]).after_body(length);
         }
         if !turn.node.bodies.try_take(length) {
             return refuse(roster, turn, slot, last, RefusalReason::Bodies);
@@ -118,7 +120,7 @@ pub(super) fn take_body_bytes(
         return RequestFlow::Done;
     };
     match fed {
-        UploadProgress::Whole(left) => publish_body(roster, turn, slot, context, &upload.kind, &upload.body)
+        UploadProgress::Whole(left) => act_on_body(roster, turn, slot, context, &upload.kind, &upload.body)
             .after_body(bytes.len() - left),
         UploadProgress::Bad(problem) => {
             turn.counters().count(Count::RequestsBad);
@@ -138,6 +140,23 @@ pub(super) fn refuse_upload(roster: &mut Roster, turn: &mut TurnContext<'_, impl
     turn.node.bodies.release(upload.charged);
     exchange.phase = ExchangePhase::Head;
     refuse(roster, turn, slot, context, RefusalReason::Draining);
+}
+
+/// Acts on a whole body and appends the answer.
+fn act_on_body(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    context: ReplyContext<'_>,
+    kind: &UploadKind,
+    body: &[u8],
+) -> RequestFlow {
+    match kind {
+        UploadKind::Beacon => take_beacon(roster, turn, slot, context, body),
+        UploadKind::Publish(_) | UploadKind::Batch(_) | UploadKind::Broadcast => {
+            publish_body(roster, turn, slot, context, kind, body)
+        }
+    }
 }
 
 /// Publishes a whole body and appends the answer.
@@ -161,7 +180,7 @@ fn publish_body(
     let form = match kind {
         UploadKind::Publish(_) => AnswerForm::Single { warning },
         UploadKind::Batch(_) => AnswerForm::Batch { warning },
-        UploadKind::Broadcast => AnswerForm::Broadcast,
+        UploadKind::Broadcast | UploadKind::Beacon => AnswerForm::Broadcast,
     };
     match turn.node.hub.publish(events, key, turn.asker(roster.token(slot)), turn.now) {
         Ok(Acceptance::Now(outcome)) => {
@@ -190,6 +209,7 @@ fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize) -> Result<Par
             let warning = publish.event.as_deref().and_then(rules::warn_of_event).map(str::to_owned);
             Ok(ParsedBody { events: vec![NewEvent { topics: publish.topics.clone(), draft }], warning })
         }
+        UploadKind::Beacon => unreachable!("a beacon publishes nothing"),
         UploadKind::Broadcast => {
             let draft = Draft::unnumbered(None, text()?);
             let events = vec![NewEvent { topics: vec![BENCH_TOPIC.into()], draft }];
@@ -213,7 +233,7 @@ impl UploadKind {
         let text = match self {
             UploadKind::Publish(publish) => publish.idempotency_key.as_deref()?,
             UploadKind::Batch(batch) => batch.idempotency_key.as_deref()?,
-            UploadKind::Broadcast => return None,
+            UploadKind::Broadcast | UploadKind::Beacon => return None,
         };
         let mut fingerprint = Fingerprint::default();
         if let UploadKind::Publish(publish) = self {

@@ -1,7 +1,9 @@
 //! `/metrics`: the numbers that are exposed, and their names. Its size is bounded: labels come from enums,
 //! from the workers and from the classes of topics, of which there are at most 64 each.
 
-use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES};
+use crate::base::counters::{
+    CLIENT_CAUSE_NAMES, CLIENT_COUNT_NAMES, CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES,
+};
 use crate::base::snapshot::{ClassSnapshot, MetricsFormat, Snapshot, WorkerSnapshot};
 use crate::monitor::error_classes;
 use crate::monitor::exposition::{Exposition, SampleValue};
@@ -37,6 +39,19 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Messages of alerts given up after the last try, or because too many waited.",
     "Reloads refused for a mistake in the configuration; the settings before stay in force.",
 ];
+/// The meaning of each figure of pages, in the order of [`CLIENT_COUNT_NAMES`].
+const CLIENT_COUNT_HELP: [&str; CLIENT_COUNT_NAMES.len()] = [
+    "Beacons of pages that were taken.",
+    "Beacons of pages beyond the rate that is taken.",
+    "Streams that pages opened, by their beacons.",
+    "Time that pages took to open them, by their beacons.",
+    "Time with an open stream of pages, by their beacons.",
+    "Time that the beacons of pages tell of.",
+    "Events that pages got, by their beacons.",
+    "Bytes of the streams of pages, by their beacons.",
+    "Gaps that pages were told, by their beacons.",
+    "Events that came to pages again and were dropped, by their beacons.",
+];
 
 const MICROSECONDS: u64 = 1_000_000;
 const MILLISECONDS: u64 = 1_000;
@@ -66,6 +81,12 @@ fn counts(page: &mut Exposition, snapshot: &Snapshot) {
     let help =
         "Faults that well-behaved clients on a healthy host do not cause; neither resets nor refusals.";
     page.counters("fanwheel_errors", help, "class", error_classes::count_by_class(totals));
+    for ((name, help), value) in CLIENT_COUNT_NAMES.iter().zip(CLIENT_COUNT_HELP).zip(totals.client_counts) {
+        page.counter(&format!("fanwheel_client_{name}"), help, value);
+    }
+    let ended = CLIENT_CAUSE_NAMES.iter().zip(totals.client_causes);
+    let help = "Ends of streams and failed attempts of pages, by their beacons.";
+    page.counters("fanwheel_client_reconnects", help, "cause", ended);
     let help = "Turns in which a step left work for the next turn, its budget used up.";
     page.counters("fanwheel_budget_exhausted", help, "step", STEP_NAMES.iter().zip(totals.exhausted));
 }
@@ -95,6 +116,8 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
     page.histogram("fanwheel_connection_duration_seconds", help, &distributions.duration, MILLISECONDS);
     let help = "Events of the history that a subscriber got before it was live.";
     page.histogram("fanwheel_replay_events", help, &distributions.replay, 1);
+    let help = "Time from a publish to the listener in a page, by the beacons of pages; in their classes.";
+    page.histogram("fanwheel_client_delay_seconds", help, &distributions.client_delay, MICROSECONDS);
 }
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {

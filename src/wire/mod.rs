@@ -5,6 +5,7 @@
 
 pub(crate) mod accept;
 pub mod batch;
+pub(crate) mod beacon;
 pub mod body;
 pub mod cors;
 pub(crate) mod fields;

@@ -54,6 +54,8 @@ pub enum Problem {
         /// The fault, continuing the sentence.
         reason: String,
     },
+    /// 400: a beacon that is too long, or not as the client library makes it.
+    BadBeacon,
     /// 400: a batch without a line.
     EmptyBatch,
     /// 400: an event name of the server's own.
@@ -161,6 +163,7 @@ impl Problem {
             | Problem::TooManyTopics { .. }
             | Problem::NotUtf8
             | Problem::BadBatchLine { .. }
+            | Problem::BadBeacon
             | Problem::EmptyBatch
             | Problem::ReservedEvent { .. }
             | Problem::ReservedTopic { .. } => 400,
@@ -211,6 +214,7 @@ impl Problem {
             Problem::TooManyTopics { .. } => "too_many_topics",
             Problem::NotUtf8 => "not_utf8",
             Problem::BadBatchLine { .. } => "bad_batch_line",
+            Problem::BadBeacon => "bad_beacon",
             Problem::EmptyBatch => "empty_batch",
             Problem::ReservedEvent { .. } => "reserved_event",
             Problem::ReservedTopic { .. } => REFUSED_NAMES[RefusalReason::ReservedTopic as usize],
@@ -294,6 +298,7 @@ impl Problem {
             Problem::NotAcceptable => "This path answers with text/event-stream, which Accept excludes.",
             Problem::HeadTimeout => "The request head did not arrive in time.",
             Problem::BodyTimeout => "The request body did not arrive in time.",
+            Problem::BadBeacon => "A beacon is what the client library sends, at most 2048 bytes.",
             Problem::LengthRequired => "Send Content-Length or Transfer-Encoding: chunked.",
             Problem::UnsupportedType => "A batch is application/x-ndjson: one JSON object a line.",
             Problem::UnsupportedCoding => UNSUPPORTED_CODING,
@@ -327,6 +332,7 @@ impl Problem {
             | Problem::BadHost(_)
             | Problem::BadTarget(_)
             | Problem::BadChunk(_)
+            | Problem::BadBeacon
             | Problem::HeadTimeout
             | Problem::BodyTimeout
             | Problem::LengthRequired

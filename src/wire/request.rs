@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
-use crate::base::limits::KEY_BYTES_MAX;
+use crate::base::limits::{BEACON_BYTES_MAX, KEY_BYTES_MAX};
 use crate::base::listener::ListenerKind;
 use crate::base::number_text::parse_decimal;
 use crate::base::settings::UrlProfile;
@@ -41,6 +41,8 @@ pub enum Request {
     Publish(Box<PublishRequest>),
     /// `POST /publish/batch`; the length has been checked likewise.
     Batch(Box<BatchRequest>),
+    /// `POST /client-metrics`: figures of a page, in its body.
+    Beacon,
     /// `GET` or `HEAD /healthz`
     Health,
     /// `GET` or `HEAD /readyz`
@@ -222,6 +224,7 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
             check_body(head, policy)?;
             Ok(Request::Batch(Box::new(batch(head)?)))
         }
+        b"/client-metrics" => route_beacon(head),
         b"/healthz" => allow_read(head, Request::Health),
         b"/readyz" => allow_read(head, Request::Ready),
         b"/client.js" => allow_read(head, client_library_request(head)?),
@@ -279,6 +282,15 @@ fn route_metrics(head: &Head<'_>) -> Result<Request, Problem> {
 
 fn stream_form(head: &Head<'_>) -> FrameForm {
     if head.http11 { FrameForm::Chunk } else { FrameForm::Bare }
+}
+
+/// A beacon is small enough to be judged by its announced length.
+fn route_beacon(head: &Head<'_>) -> Result<Request, Problem> {
+    match (head.method, head.body) {
+        (Method::Post, BodyLength::Bytes(bytes)) if bytes <= BEACON_BYTES_MAX as u64 => Ok(Request::Beacon),
+        (Method::Post, _) => Err(Problem::BadBeacon),
+        _ => Err(Problem::MethodNotAllowed(POST)),
+    }
 }
 
 fn client_library_request(head: &Head<'_>) -> Result<Request, Problem> {

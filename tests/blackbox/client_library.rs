@@ -1,6 +1,6 @@
-//! The client library of pages: the module that the server hands out.
+//! The client library of pages: the module that the server hands out, and the beacons that it sends back.
 
-use crate::harness::{Launch, Server, assert_problem};
+use crate::harness::{Launch, Response, Server, assert_problem};
 
 #[test]
 fn a_page_of_any_origin_loads_the_library_and_keeps_it_by_its_version() {
@@ -29,4 +29,57 @@ fn a_page_of_any_origin_loads_the_library_and_keeps_it_by_its_version() {
     let post = "POST /client.js HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
     assert_problem("POST", &server.connect().ask(post), &[405]);
     assert_problem("two versions", &Server::get_from(server.public, "/client.js?v=1&v=2"), &[400]);
+}
+
+fn beacon(server: &Server, body: &str) -> Response {
+    let length = body.len();
+    server.connect().ask(format!(
+        "POST /client-metrics HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    ))
+}
+
+#[test]
+fn beacons_of_pages_add_up_and_a_lie_is_bounded() {
+    let server = Launch::workers(1).start();
+    let body = |events: u64| {
+        format!(
+            "{{\"connects\":1,\"connect_ms\":12,\"connected_ms\":900,\"total_ms\":1000,\"events\":{events},\
+             \"bytes\":321,\"gaps\":2,\"duplicates\":3,\"delays\":[1,0,0,0,4,0,0,0,0,0,0,2],\
+             \"reconnects\":{{\"cut\":2}}}}"
+        )
+    };
+    for _ in 0..3 {
+        let answer = beacon(&server, &body(5));
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, Some("*")));
+    }
+    let long = format!("{}{}", body(5), " ".repeat(2_048));
+    for (what, bad) in [("a lie", body(u64::MAX)), ("no beacon", "{}".to_owned()), ("too long", long)] {
+        assert_problem(what, &beacon(&server, &bad), &[400]);
+    }
+    assert_problem("GET", &Server::get_from(server.public, "/client-metrics"), &[405]);
+    let page = server.get("/metrics").text().to_owned();
+    for line in [
+        "fanwheel_client_beacons_total 3",
+        "fanwheel_client_connects_total 3",
+        "fanwheel_client_connected_milliseconds_total 2700",
+        "fanwheel_client_observed_milliseconds_total 3000",
+        "fanwheel_client_events_total 15",
+        "fanwheel_client_gaps_total 6",
+        "fanwheel_client_duplicates_total 9",
+        "fanwheel_client_reconnects_total{cause=\"cut\"} 6",
+        "fanwheel_client_reconnects_total{cause=\"held\"} 0",
+        "fanwheel_client_delay_seconds_bucket{le=\"0.005\"} 3",
+        "fanwheel_client_delay_seconds_bucket{le=\"0.1\"} 15",
+        "fanwheel_client_delay_seconds_count 21",
+    ] {
+        assert!(page.lines().any(|have| have == line), "{line} is missing");
+    }
+    for _ in 0..400 {
+        assert_eq!(beacon(&server, &body(1)).status, 204);
+    }
+    let page = server.get("/metrics").text().to_owned();
+    let dropped = page.lines().find_map(|line| line.strip_prefix("fanwheel_client_beacons_dropped_total "));
+    let dropped: u64 = dropped.expect("the counter").parse().expect("a number");
+    assert!(dropped > 0, "400 beacons at once are more than a second's share");
 }

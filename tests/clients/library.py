@@ -276,6 +276,33 @@ def reloaded_page_goes_on(world):
     tabs.await_seen(list("456"))
 
 
+def beacon_reaches_the_server(world):
+    """Figures of pages become metrics of the server, at an interval and when a page is left."""
+    server, _ = serve(world)
+    tabs = Tabs(world, address(server.port), 1, {"beacon": True, "beaconMs": 300})
+    tabs.await_seen([server.publish(world.topic, text) and text for text in "123"])
+
+    def metric(name):
+        lines = server.request("GET", "/metrics")[1].decode().splitlines()
+        return next(int(line.split()[-1]) for line in lines if line.startswith(f"fanwheel_client_{name} "))
+
+    deadline = time.monotonic() + 5
+    while metric("events_total") < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    expect("events and streams", (metric("events_total"), metric("connects_total")), (3, 1))
+    expect("delays", metric("delay_seconds_count"), 3)
+    tabs.browser.run("client.close()")
+    time.sleep(0.5)
+    taken = metric("beacons_total")
+    tabs.browser.run(FOLLOW, address(server.port), world.topic, {"beacon": True})
+    tabs.browser.wait("open stream", OPEN)
+    tabs.browser.open("about:blank")
+    deadline = time.monotonic() + 5
+    while metric("beacons_total") == taken and time.monotonic() < deadline:
+        time.sleep(0.05)
+    expect("beacons after leaving", metric("beacons_total"), taken + 1)
+
+
 def time_is_that_of_the_server(world):
     """Delays are told within 5 ms of the truth, and pages that joined at different moments agree."""
     server, _ = serve(world)
@@ -307,7 +334,7 @@ class LibraryTabs(Client):
     browser = None
     scenarios = [twenty_tabs_use_one_connection, leader_tab_is_closed, leader_tab_crashes, leader_tab_is_frozen,
                  worker_is_killed, network_is_cut, server_is_killed_and_restarted, hidden_page_is_paused,
-                 reloaded_page_goes_on, time_is_that_of_the_server]
+                 reloaded_page_goes_on, beacon_reaches_the_server, time_is_that_of_the_server]
 
     @classmethod
     def missing(cls):

@@ -101,6 +101,8 @@ fn each_listener_answers_its_own_paths_and_methods() {
         ("OPTIONS *", "404 not_found", "404 not_found"),
         ("GET /", "Landing", "Asset"),
         ("GET /client.js", "ClientLibrary", "ClientLibrary"),
+        ("POST /client-metrics", "400 bad_beacon", "400 bad_beacon"),
+        ("GET /client-metrics", "405 method_not_allowed", "405 method_not_allowed"),
         ("POST /client.js", "405 method_not_allowed", "405 method_not_allowed"),
         ("HEAD /?x=1", "Landing", "Asset"),
         ("POST /", "405 method_not_allowed", "405 method_not_allowed"),
