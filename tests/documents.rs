@@ -23,7 +23,8 @@ use blocks::Block;
 use sandbox::Sandbox;
 
 /// Folders with documents, beside the root.
-const FOLDERS: [&str; 7] = [".", "docs", "tuning", "monitoring", "packaging", "benches/peers", "clients/js"];
+const FOLDERS: [&str; 8] =
+    [".", "docs", "tuning", "monitoring", "packaging", "benches/peers", "clients/js", "examples/browser"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
