@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Name, type and bytes of each file.
-const FILES: [(&str, &str, &[u8]); 26] = [
+const FILES: [(&str, &str, &[u8]); 27] = [
     ("index.html", HTML, include_bytes!("dashboard/index.html")),
     ("style.css", STYLE, include_bytes!("dashboard/style.css")),
     ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
@@ -20,6 +20,7 @@ const FILES: [(&str, &str, &[u8]); 26] = [
     ("alarms.js", SCRIPT, include_bytes!("dashboard/alarms.js")),
     ("dom.js", SCRIPT, include_bytes!("dashboard/dom.js")),
     ("events.js", SCRIPT, include_bytes!("dashboard/events.js")),
+    ("fetch_json.js", SCRIPT, include_bytes!("dashboard/fetch_json.js")),
     ("figures.js", SCRIPT, include_bytes!("dashboard/figures.js")),
     ("format.js", SCRIPT, include_bytes!("dashboard/format.js")),
     ("glance.js", SCRIPT, include_bytes!("dashboard/glance.js")),

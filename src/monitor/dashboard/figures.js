@@ -5,7 +5,7 @@ import { NONE, bytes, count, decimal, duration, percent, perSecond, plural } fro
 
 /** Values from which a figure is shown as a warning: subscribers behind, refusals, errors, use of a limit. */
 const BEHIND_WARNS_PERCENT = 5;
-const TROUBLE_WARNS_PER_SECOND = 0.1;
+export const TROUBLE_WARNS_PER_SECOND = 0.1;
 const FULL_WARNS_PERCENT = 80;
 
 const share = (part, whole) => (whole > 0 && typeof part === "number" ? (100 * part) / whole : null);

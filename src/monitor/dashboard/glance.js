@@ -3,10 +3,8 @@
 
 import { listConcerns } from "./alarms.js";
 import { byId, setClass, setText } from "./dom.js";
+import { TROUBLE_WARNS_PER_SECOND } from "./figures.js";
 import { duration, perSecond, plural, shortCount } from "./format.js";
-
-/** Refusals and errors a second from which on they are trouble, over the last minute. */
-const TROUBLE_PER_SECOND = 0.1;
 
 /** Characters beyond which a value is set smaller. */
 const LONG_CHARS = 8;
@@ -35,10 +33,10 @@ function findTrouble({ subscribers, rates }, stalled) {
     return { value: shortCount(subscribers.lagging), note: "behind, of all subscribers" };
   }
   const { refused, errors } = rates["1m"];
-  if (refused > TROUBLE_PER_SECOND) {
+  if (refused > TROUBLE_WARNS_PER_SECOND) {
     return { value: shortCount(Math.round(refused * 60)), note: "refused in the last minute" };
   }
-  if (errors > TROUBLE_PER_SECOND) {
+  if (errors > TROUBLE_WARNS_PER_SECOND) {
     return { value: shortCount(Math.round(errors * 60)), note: "errors in the last minute" };
   }
   return null;

@@ -1,11 +1,11 @@
 // The newest lines of the log, newest first. Asked for while they are seen.
 
 import { byId, createElement, reconcile, setClass, setText } from "./dom.js";
+import { fetchJson } from "./fetch_json.js";
 import { count, describeFailure, moment } from "./format.js";
 import { SeenPanel } from "./seen_panel.js";
 
 const REFRESH_MS = 3000;
-const ANSWER_TIMEOUT_MS = 5000;
 const LEVELS = ["error", "warn", "info", "debug", "trace"];
 
 /** The list of lines. */
@@ -18,9 +18,7 @@ export class LogLines {
 
   async request() {
     try {
-      const answer = await fetch("log", { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
-      if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-      this.show(await answer.json());
+      this.show(await fetchJson("log"));
     } catch (error) {
       setText(this.note, `Cannot be shown now: ${describeFailure(error)}.`);
     }

@@ -2,11 +2,11 @@
 // visible, one request at a time. Owns their order, their pages and the button that ends a connection.
 
 import { Table, byId, createElement, setText } from "./dom.js";
+import { fetchJson } from "./fetch_json.js";
 import { bytes, count, describeFailure, duration, moment, perSecond, spaceWords } from "./format.js";
 import { SeenPanel } from "./seen_panel.js";
 
 const REFRESH_MS = 3000;
-const ANSWER_TIMEOUT_MS = 10_000;
 const ROWS = 25;
 /** Stands in an empty table that nobody sees, of which nothing is known. */
 const UNSEEN_TEXT = "Asked for when it is seen.";
@@ -51,9 +51,7 @@ class PagedTable {
       const search = encodeURIComponent(this.search.value.trim());
       const range = `limit=${ROWS}&offset=${this.offset}`;
       const query = `sort=${this.sort.value}&${range}&q=${search}${this.query ?? ""}`;
-      const answer = await fetch(`${this.path}?${query}`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
-      if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-      this.show(await answer.json());
+      this.show(await fetchJson(`${this.path}?${query}`));
     } catch (error) {
       setText(this.rangeText, `cannot be shown now: ${describeFailure(error)}`);
     }

@@ -1,8 +1,8 @@
 // The choice of the curves' range. Asks the server for those of an hour or a day, while they are shown only.
 
 import { byId } from "./dom.js";
+import { fetchJson } from "./fetch_json.js";
 
-const ANSWER_TIMEOUT_MS = 5000;
 /** Time between two requests: the points of an hour are 15 s apart. */
 const REFRESH_MS = 15_000;
 const MINUTES = "minutes";
@@ -27,9 +27,7 @@ export class RangeChoice {
   async refresh() {
     const name = this.plots.shown;
     if (name === MINUTES || document.hidden) return;
-    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
-    const answer = await fetch(`status?series=${name}`, { signal }).catch(() => null);
-    const status = answer?.ok ? await answer.json().catch(() => null) : null;
+    const status = await fetchJson(`status?series=${name}`).catch(() => null);
     if (status) this.plots.takeRecord(name, status.series);
   }
 }

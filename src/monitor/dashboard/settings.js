@@ -1,11 +1,11 @@
 // The settings in force with their sources, and the alert rules. Asked for while they are seen.
 
 import { Table, byId, setText } from "./dom.js";
+import { fetchJson } from "./fetch_json.js";
 import { bytes, count, describeFailure, duration } from "./format.js";
 import { SeenPanel } from "./seen_panel.js";
 
 const REFRESH_MS = 10_000;
-const ANSWER_TIMEOUT_MS = 5000;
 const DEFAULT = "default";
 
 /** What the server made of settings that leave the choice to it, from a status. */
@@ -57,9 +57,7 @@ export class Settings {
 
   async request() {
     try {
-      const answer = await fetch("settings", { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
-      if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-      const rows = rowsOf(await answer.json());
+      const rows = rowsOf(await fetchJson("settings"));
       this.table.fill(rows);
       const set = rows.filter((row) => row.source !== DEFAULT).length;
       setText(this.note, `${count(set)} of ${count(rows.length)} are not defaults; those come first.`);

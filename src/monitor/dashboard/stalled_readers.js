@@ -2,10 +2,10 @@
 // and the page is in front, since the answer costs a walk over all connections.
 
 import { byId, setText } from "./dom.js";
+import { fetchJson } from "./fetch_json.js";
 import { count, duration } from "./format.js";
 
 const ASK_EACH_MS = 5000;
-const ANSWER_TIMEOUT_MS = 10_000;
 /** Connections that one question brings; of those only the first few are named. */
 const ROWS = 100;
 const NAMED = 5;
@@ -26,10 +26,8 @@ export class StalledReaders {
     const now = performance.now();
     if (subscribers.lagging === 0 || document.hidden || now - this.askedAt < ASK_EACH_MS) return;
     this.askedAt = now;
-    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
     const query = `sort=slow&listener=public&limit=${ROWS}`;
-    const answer = await fetch(`connections?${query}`, { signal }).catch(() => null);
-    const page = answer?.ok ? await answer.json().catch(() => null) : null;
+    const page = await fetchJson(`connections?${query}`).catch(() => null);
     if (page) this.name(page.connections.filter((row) => row.stalled_ms >= STALLED_MS));
   }
 
