@@ -348,6 +348,7 @@ fn foreign_parameters_of_a_publish_are_refused_with_what_they_resemble() {
 fn topics_are_decoded_checked_and_told_apart() {
     let long = "x".repeat(128);
     // B8, B9
+    let longest = [long.as_str()];
     let rows: &[(&str, Result<&[&str], &str>)] = &[
         ("topic=a", Ok(&["a"])),
         ("topic=b&topic=a", Ok(&["b", "a"])),
@@ -360,7 +361,7 @@ fn topics_are_decoded_checked_and_told_apart() {
         ("topic=%3Cscript%3E", Ok(&["<script>"])),
         ("topic=../*[a]?b", Ok(&["../*[a]?b"])),
         ("%74opic=a", Ok(&["a"])),
-        (&format!("topic={long}"), Ok(&[&long])),
+        (&format!("topic={long}"), Ok(&longest)),
         (&format!("topic={long}x"), Err("400 bad_topic")),
         ("", Err("400 no_topic")),
         ("topic=", Err("400 bad_topic")),
