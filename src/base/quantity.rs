@@ -310,10 +310,10 @@ mod tests {
             ("15S", "a whole number from 100 to 3600000, or written as 250ms, 15s, 2m or 1h"),
         ];
         for (text, expected) in rows {
-            let refused = parse_within(text, Milliseconds, 100..=3_600_000).err().expect("refused");
+            let refused = parse_within(text, Milliseconds, 100..=3_600_000).expect_err("refused");
             assert_eq!(refused.to_string(), expected);
         }
-        let refused = parse_within("0", Count, 1..=u64::MAX).err().expect("refused");
+        let refused = parse_within("0", Count, 1..=u64::MAX).expect_err("refused");
         assert_eq!(refused.to_string(), "a whole number of at least 1");
     }
 }

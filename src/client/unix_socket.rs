@@ -70,12 +70,12 @@ impl Transport for UnixTransport {
 
     fn is_open(&mut self) -> bool {
         // Nothing is to be read between two requests: bytes are as strange as an end.
-        let is_quiet = |stream: &mut UnixStream| {
+        let is_quiet = |stream: &mut UnixStream| -> io::Result<bool> {
             stream.set_nonblocking(true)?;
             let read = stream.read(&mut [0]);
             stream.set_nonblocking(false)?;
             Ok(matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock))
         };
-        is_quiet(&mut self.stream).unwrap_or_else(|_: io::Error| false)
+        is_quiet(&mut self.stream).unwrap_or(false)
     }
 }

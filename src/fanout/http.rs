@@ -32,6 +32,7 @@ use crate::wire::problem::Problem;
 use crate::wire::request::{Request, StreamStart, route};
 
 /// The next thing that the bytes of a connection ask for.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once, and never kept")]
 enum Demand<'a> {
     /// Nothing yet: their head is not whole.
     More,
