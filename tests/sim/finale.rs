@@ -160,7 +160,8 @@ impl World {
         if self.shell.has_ended() || self.scene.plan.finale == Finale::Leave {
             self.shell.drop_workers();
             assert_eq!(self.node.hub.sizes().alive_bytes, 0, "a frame is held by nobody");
-            assert_eq!(self.node.hub.order_bytes().taken(), 0, "a ticket is held by nobody");
+            let orders = (self.node.hub.order_bytes().taken(), self.node.hub.order_keys());
+            assert_eq!(orders, (0, 0), "a ticket is held by nobody");
         }
     }
 

@@ -163,6 +163,11 @@ impl Hub {
         &self.desk.bytes
     }
 
+    /// Idempotency keys of publishes that are undecided at the orderer.
+    pub fn order_keys(&self) -> usize {
+        self.desk.keys()
+    }
+
     /// Publishes the events, all or none: at once, or through the orderer.
     pub(crate) fn publish(
         &self,

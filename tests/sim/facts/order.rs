@@ -105,3 +105,16 @@ fn an_event_of_an_earlier_run_goes_when_its_time_has_come_and_not_when_the_proce
         assert_eq!(bench.node.hub.sizes().frames, kept);
     }
 }
+
+#[test]
+fn a_client_comes_back_over_a_restart_with_the_newest_id_although_its_event_is_not_kept() {
+    let mut bench = Bench::new(Settings::default());
+    let kept = bench.node.hub.lock().head().next_after(START.wall_ms + 5);
+    let newest = kept.next_after(START.wall_ms + 10);
+    bench.node.hub.restore([OrderedEvent { id: kept, event: event("t") }], bench.now);
+    bench.node.hub.restore_head(newest);
+    let request = format!("GET /events?topic=t&last_event_id={newest} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let stream = bench.connect(ListenerKind::Public, request.as_bytes());
+    (0..3).for_each(|_| bench.turn(1));
+    bench.assert_brought(stream, 0);
+}
