@@ -387,6 +387,16 @@ fn stray_signals_are_survived() {
 }
 
 #[test]
+fn the_ordinary_log_counts_a_flood_of_refusals_by_reason() {
+    let server = Server::ready(&[]);
+    for _ in 0..30 {
+        assert!(server.get("/nowhere").starts_with("HTTP/1.1 404"));
+    }
+    let line = server.line(" total=30");
+    assert!(line.contains("event=requests_refused reason=requests_bad count="), "{line}");
+}
+
+#[test]
 fn the_debug_log_tells_status_and_reason_of_each_refused_request() {
     let server = Server::ready(&["--log-level", "debug"]);
     assert!(server.get("/nowhere").starts_with("HTTP/1.1 404"));

@@ -23,6 +23,7 @@ use crate::host::memory::{HeapTrim, MemoryLimit};
 use crate::host::own_process::ProcessReader;
 use crate::monitor;
 use crate::monitor::alerts::AlertRule;
+use crate::monitor::refusal_lines::RefusalLines;
 use crate::monitor::summary::MinuteSummary;
 use crate::monitor::watch::{Watch, WatchBounds, WatchSample};
 use crate::reactor::{Clock, Wakers};
@@ -108,6 +109,7 @@ pub(crate) struct HostSampler {
     memory_limit: MemoryLimit,
     heap_trim: HeapTrim,
     summary: MinuteSummary,
+    refusal_lines: RefusalLines,
     status_stream: StatusStream,
     samples: u64,
     notifier: AlertNotifier,
@@ -135,6 +137,7 @@ impl HostSampler {
             memory_limit,
             heap_trim: HeapTrim::default(),
             summary: MinuteSummary::default(),
+            refusal_lines: RefusalLines::default(),
             samples: 0,
             notifier: AlertNotifier::default(),
             next: now,
@@ -162,6 +165,9 @@ impl HostSampler {
         let snapshot = with_process_counts(&self.node.snapshot(time.mono_ms));
         let host = self.process_reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
         self.check_memory(host.resident_bytes);
+        for line in self.refusal_lines.lines(&snapshot.totals) {
+            info!("{line}");
+        }
         let draining = snapshot.draining;
         let sample = WatchSample {
             wall_ms: time.wall_ms,
