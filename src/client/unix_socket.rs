@@ -74,7 +74,7 @@ impl Transport for UnixTransport {
             stream.set_nonblocking(true)?;
             let read = stream.read(&mut [0]);
             stream.set_nonblocking(false)?;
-            Ok(matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock))
+            Ok::<bool, io::Error>(matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock))
         };
         is_quiet(&mut self.stream).unwrap_or(false)
     }

@@ -210,7 +210,7 @@ mod tests {
             (b"offset=x", "offset must be a whole number up to 9000"),
             (b"offset=9001", "offset must be a whole number up to 9000"),
             (b"info=yes", "info must be 0 or 1."),
-            (b"listener=both", "listener must be public or control."),
+            (b"listener=both", "listener must be public, control or metrics."),
             (&long, "q must be at most 128 bytes."),
             (b"q=%ff", "A value of the query is not valid UTF-8."),
             (b"sort=%zz", "An escape"),

@@ -108,7 +108,8 @@ fn a_part_of_the_dashboard_is_sent_once_and_then_only_confirmed() {
 fn the_client_library_may_be_loaded_from_anywhere_and_kept_when_its_version_is_named() {
     let file = EmbeddedFile { content_type: "text/javascript", bytes: b"go()", etag: "\"7f\"".to_owned() };
     let listed = Cors::Listed(vec!["https://a.test".into()]);
-    let rows: &[(&[u8], Option<&[u8]>, &str, &str)] = &[
+    type AssetRow<'a> = (&'a [u8], Option<&'a [u8]>, &'a str, &'a str);
+    let rows: &[AssetRow<'_>] = &[
         (b"", None, "200 OK", "no-cache"),
         (b"7e", None, "200 OK", "no-cache"),
         (b"7f", None, "200 OK", "public, max-age=31536000, immutable"),
