@@ -33,7 +33,7 @@ pub struct Snapshot {
     /// Topics that streams listen to, each stream's counted.
     pub(crate) subscriptions: usize,
     /// The classes of topics, the default class first.
-    pub(crate) classes: Vec<ClassSnapshot>,
+    pub classes: Vec<ClassSnapshot>,
     /// Events kept for returning subscribers, each topic's copy counted.
     pub(crate) history_events: usize,
     /// Bytes of those events.

@@ -100,6 +100,11 @@ impl ClassTable {
         self.order.iter().find(matches).copied().unwrap_or_default()
     }
 
+    /// Whether a slot is that of a class, and not that of a gone one.
+    pub(crate) fn has(&self, slot: ClassSlot) -> bool {
+        self.slots.get(slot.index()).is_some_and(Option::is_some)
+    }
+
     fn class(&self, slot: ClassSlot) -> &NamedClass {
         let own = self.slots.get(slot.index()).and_then(Option::as_ref);
         own.or(self.slots[0].as_ref()).expect("the default class is always there")

@@ -103,6 +103,8 @@ branches! {
     OrderedOutOfTurn
     OutOfOrder
     Restarted
+    Reloaded
+    PublishedWhileSorting
     OrderRepeated
     OrderLost
     RefusedOrderLate

@@ -40,6 +40,7 @@ impl World {
                 self.settle_after_end();
             }
         }
+        self.sort_topics(true);
         self.judge_emptiness();
         self.judge_streams();
         self.note_counters();
@@ -94,16 +95,15 @@ impl World {
         self.scene.cover.hit_if(postponed, Branch::DrainPostponed);
         // Nothing has been published since, and what was is finished first, unless the window has passed. Of
         // streams that may have ended by age, nobody knows when they did.
-        let settings = &self.scene.plan.settings;
         // An orderer goes on for those that it has taken.
-        if settings.max_connection_ms > 0 || self.orderer.is_some() {
+        if self.scene.plan.classes.ends_by_age() || self.orderer.is_some() {
             return;
         }
         for session in open.into_iter().filter(clean).map(|index| &self.scene.sessions[index]) {
             // Whoever the operator has ended does not get what comes, nor a browser that was refused.
             let operated = self.scene.operated.contains(&session.conn);
             if session.is_open && !operated && session.item_ms + DRAIN_SLACK_MS < self.scene.drained_ms {
-                session.judge_losses(&self.scene.ledger, settings.slow_policy, Some(self.scene.head));
+                session.judge_losses(&self.scene.ledger, &self.scene.plan.classes, Some(self.scene.head));
             }
         }
     }
@@ -148,7 +148,9 @@ impl World {
                 );
             }
         }
-        let wait_ms = settings.history_ms.max(settings.idempotency_ms).max(TOPIC_LINGER_MS) + 1_000;
+        let wait_ms =
+            self.scene.plan.classes.most().history_ms.max(settings.idempotency_ms).max(TOPIC_LINGER_MS)
+                + 1_000;
         // Topics linger after their history has expired.
         for _ in 0..2 {
             self.advance(wait_ms);
@@ -169,17 +171,16 @@ impl World {
         let counted = self.node.totals().counts[Count::Published as usize];
         let published = self.events_published(counted);
         let scene = &mut self.scene;
-        let settings = &scene.plan.settings;
         let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain(scene.now.mono_ms));
         assert!(known <= published, "{known} events are known, {published} were published");
         assert!(published <= known + uncertain, "{published} events, {known} known, {uncertain} uncertain");
         for session in &scene.sessions {
-            let superseded = session.judge_losses(&scene.ledger, settings.slow_policy, None);
+            let superseded = session.judge_losses(&scene.ledger, &scene.plan.classes, None);
             scene.cover.hit_if(superseded > 0, Branch::Superseded);
             session.judge_foreign();
-            session.judge_newest();
+            session.judge_newest(&scene.plan.classes);
             if known == published {
-                let needless = session.judge_gaps(&scene.ledger, settings);
+                let needless = session.judge_gaps(&scene.ledger, &scene.plan);
                 scene.cover.hit_if(needless > 0, Branch::NeedlessGap);
             }
         }

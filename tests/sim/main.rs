@@ -5,6 +5,7 @@
 //! failure prints its seed and the end of its trace.
 
 mod answer;
+mod classes;
 mod conversation;
 mod cover;
 mod facts;

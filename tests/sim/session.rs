@@ -7,9 +7,11 @@ use fanwheel::base::id::EventId;
 use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::settings::{Settings, SlowPolicy};
 
+use crate::classes::ClassPlan;
 use crate::items::{Event, Gap};
 use crate::ledger::{IDS_PER_MS, Ledger};
 use crate::scene::START_MS;
+use crate::setup::Plan;
 
 /// Where a stream was asked to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,10 +225,11 @@ impl Session {
     /// Looks for losses that were not told. `upto` is the node's newest id if the stream is open, is read
     /// and everything is at rest; otherwise its end is the last event it brought.
     /// Returns how many events were left out for a newer one with the same key.
-    pub fn judge_losses(&self, ledger: &Ledger, policy: SlowPolicy, upto: Option<EventId>) -> u64 {
+    pub fn judge_losses(&self, ledger: &Ledger, classes: &ClassPlan, upto: Option<EventId>) -> u64 {
+        let latest = classes.may_have(&self.topics, SlowPolicy::Latest);
         match (self.lower_bound(), upto.or(self.last)) {
             (Some(begin), Some(upto)) if begin < upto => {
-                self.topics.iter().map(|&topic| self.judge_topic(ledger, policy, topic, begin, upto)).sum()
+                self.topics.iter().map(|&topic| self.judge_topic(ledger, latest, topic, begin, upto)).sum()
             }
             _ => 0,
         }
@@ -251,14 +254,7 @@ impl Session {
         }
     }
 
-    fn judge_topic(
-        &self,
-        ledger: &Ledger,
-        policy: SlowPolicy,
-        topic: usize,
-        begin: EventId,
-        upto: EventId,
-    ) -> u64 {
+    fn judge_topic(&self, ledger: &Ledger, latest: bool, topic: usize, begin: EventId, upto: EventId) -> u64 {
         let known = &ledger.topics[topic];
         let mut gaps: Vec<&Told> = Vec::new();
         let mut superseded_events = 0;
@@ -286,7 +282,7 @@ impl Session {
             }
             let after = known.range(id..).skip(1).map(|(_, other)| &ledger.submissions[other.submission]);
             let key = submission.key.as_ref();
-            let superseded = policy == SlowPolicy::Latest
+            let superseded = latest
                 && key.is_some()
                 && after.chain(ledger.unseen(topic)).any(|other| {
                     // Left out for one that the filter keeps away, the key would never be heard of.
@@ -310,7 +306,8 @@ impl Session {
 
     /// Looks at the gaps: each must have had a reason. Returns how many had none but that a topic was
     /// forgotten.
-    pub fn judge_gaps(&self, ledger: &Ledger, settings: &Settings) -> u64 {
+    pub fn judge_gaps(&self, ledger: &Ledger, plan: &Plan) -> u64 {
+        let settings = &plan.settings;
         let mut needless = 0;
         for entry in &self.entries {
             let Entry::Gap(gap) = entry else { continue };
@@ -327,11 +324,9 @@ impl Session {
                 self.judge_return(ledger, settings, gap, after);
             }
             // A skip passes over events that are kept.
-            let jumps = settings.slow_policy == SlowPolicy::Skip && (!gap.at_resume || self.topics.len() > 1);
-            assert!(
-                jumps || !covers(ledger, settings, gap, after),
-                "{name:?} had it all: {gap:?} in {self:#?}"
-            );
+            let jumps = plan.classes.may_have(&self.topics, SlowPolicy::Skip)
+                && (!gap.at_resume || self.topics.len() > 1);
+            assert!(jumps || !covers(ledger, plan, gap, after), "{name:?} had it all: {gap:?} in {self:#?}");
             let oldest = gap.oldest.is_none_or(|oldest| oldest > after && known.contains_key(&oldest));
             assert!(oldest, "{name:?} never had the event that is said to come next: {gap:?}");
         }
@@ -387,12 +382,13 @@ impl Session {
         assert!(self.topics.iter().all(|topic| told.contains(topic)), "no gap for a foreign id in {self:#?}");
     }
 
-    /// At most as many old events as were asked for.
-    pub fn judge_newest(&self) {
+    /// At most as many old events as were asked for, and as the topic's class keeps.
+    pub fn judge_newest(&self, classes: &ClassPlan) {
         let Begin::Newest(count) = self.begin else { return };
         let old = |entry: &&Entry| matches!(entry, Entry::Event(id) if *id <= self.head_before);
         let old = self.entries.iter().filter(old).count();
-        assert!(old <= count, "{old} old events instead of {count} in {self:#?}");
+        let most: usize = self.topics.iter().map(|&topic| classes.most_events(topic)).sum();
+        assert!(old <= count.min(most), "{old} old events instead of {count} in {self:#?}");
     }
 }
 
@@ -401,15 +397,16 @@ const STATUS_BYTES_MAX: usize = 2 * 400;
 
 /// Whether a topic's log certainly held everything after an id at the time of a gap: its newest event up to
 /// there was still kept, by every bound.
-fn covers(ledger: &Ledger, settings: &Settings, gap: &Told, after: EventId) -> bool {
+fn covers(ledger: &Ledger, plan: &Plan, gap: &Told, after: EventId) -> bool {
+    let class = plan.classes.least(gap.topic);
     let known = &ledger.topics[gap.topic];
     let Some((&base, oldest)) = known.range(..=after).next_back() else { return false };
     let since: Vec<_> = known.range(base..=gap.head).collect();
     let bytes: usize = since.iter().map(|(_, event)| event.bytes_max).sum();
-    since.len() <= settings.history_events
-        && bytes <= settings.history_topic_bytes_max
-        && gap.at_ms < oldest.since_ms + settings.history_ms
-        && ledger.bytes_between(base, gap.head) + STATUS_BYTES_MAX <= settings.history_bytes_max
+    since.len() <= class.history_events
+        && bytes <= class.history_topic_bytes_max
+        && gap.at_ms < oldest.since_ms + class.history_ms
+        && ledger.bytes_between(base, gap.head) + STATUS_BYTES_MAX <= plan.settings.history_bytes_max
 }
 
 /// The name of a topic.

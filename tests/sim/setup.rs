@@ -6,6 +6,8 @@
 use fanwheel::base::prng::Prng;
 use fanwheel::base::settings::{Settings, SlowPolicy};
 
+use crate::classes::ClassPlan;
+
 /// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finale {
@@ -64,6 +66,8 @@ pub struct Plan {
     pub wall_steps: bool,
     /// Publishes are ordered outside of the hub. By the seed's number, so that all else is as without.
     pub orders: bool,
+    /// Classes of topics. By the seed's number, too.
+    pub classes: ClassPlan,
     /// How it ends.
     pub finale: Finale,
 }
@@ -79,6 +83,16 @@ pub fn one_in(prng: &mut Prng, n: u64) -> bool {
 }
 
 impl Plan {
+    /// The plan of a seed, with an orderer and classes by its number.
+    pub fn of_seed(seed: u64, prng: &mut Prng) -> Plan {
+        let mut plan = Plan { orders: seed % 3 == 2, ..Plan::draw(prng) };
+        if seed % 4 == 1 {
+            plan.classes = ClassPlan::draw(&plan.settings, &mut Prng::new(!seed));
+            plan.settings.classes = plan.classes.first();
+        }
+        plan
+    }
+
     /// The plan of a seed.
     pub fn draw(prng: &mut Prng) -> Plan {
         let large = one_in(prng, 7);
@@ -118,6 +132,7 @@ impl Plan {
             wall_steps: one_in(prng, 3),
             finale: pick(prng, &Finale::ALL),
             orders: false,
+            classes: ClassPlan::plain(&settings),
             settings,
         }
     }

@@ -3,7 +3,6 @@
 //! Nothing is sent or published meanwhile; the clock moves from one deadline of the workers to the next.
 
 use fanwheel::base::limits::{LINGER_MS, PROBE_MS, REFUSAL_MS};
-use fanwheel::base::settings::SlowPolicy;
 use fanwheel::base::time::TICK_MS;
 
 use crate::session::{Ending, Session};
@@ -17,7 +16,7 @@ impl World {
     pub fn be_silent(&mut self) {
         let settings = self.scene.plan.settings.clone();
         let lasts = |world: &mut World, ms: u64| ms <= 2_500 || world.scene.one_in(8);
-        if settings.slow_policy == SlowPolicy::Disconnect && lasts(self, settings.stall_ms) {
+        if self.scene.plan.classes.ends_all_slow() && lasts(self, settings.stall_ms) {
             (0..self.scene.prng.below(200)).for_each(|_| self.step());
             self.wait_for_the_slow(settings.stall_ms);
         }

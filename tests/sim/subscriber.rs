@@ -262,8 +262,7 @@ impl Subscriber {
         let session = link.index.map(|index| &scene.sessions[index]);
         let session = session.unwrap_or_else(|| panic!("conn {} got no answer", link.peer.conn));
         assert!(session.is_open && link.peer.reader.is_between(), "conn {} got half", link.peer.conn);
-        let policy = scene.plan.settings.slow_policy;
-        session.judge_losses(&scene.ledger, policy, Some(scene.head));
+        session.judge_losses(&scene.ledger, &scene.plan.classes, Some(scene.head));
     }
 
     /// Widens or narrows the window.
@@ -412,7 +411,7 @@ impl Link {
         let (head, at_ms) = (scene.head, scene.now.mono_ms);
         let at_resume = self.session_mut(scene).gap(gap, number, head, at_ms);
         scene.hit(if at_resume { Branch::GapAtResume } else { Branch::GapWhileRunning });
-        let ends = scene.plan.settings.slow_policy == SlowPolicy::Disconnect;
+        let ends = scene.plan.classes.ends_all_slow();
         scene.cover.hit_if(ends && !at_resume, Branch::PassedByWithoutBeingSlow);
     }
 
@@ -444,14 +443,15 @@ impl Link {
         if left || self.noisy || !self.session_mut(scene).is_open {
             return;
         }
-        let settings = &scene.plan.settings;
+        let classes = &scene.plan.classes;
+        let topics = self.index.map_or(&[][..], |index| &scene.sessions[index].topics);
         let cut = scene.ending && was_full;
         let allowed = match ending {
             Ending::Torn => cut || scene.stops(),
             Ending::Reset => {
                 let operated = scene.operated.contains(&self.peer.conn);
-                let timed = scene.ending || settings.max_connection_ms > 0 || operated;
-                (settings.slow_policy == SlowPolicy::Disconnect || timed || scene.plan.sheds) && was_full
+                let timed = scene.ending || classes.ends_by_age() || operated;
+                (classes.may_have(topics, SlowPolicy::Disconnect) || timed || scene.plan.sheds) && was_full
             }
             Ending::Clean | Ending::Open | Ending::Left => true,
         };

@@ -60,6 +60,8 @@ pub struct World {
     /// Connections that say nothing.
     flood: Vec<usize>,
     steps: usize,
+    /// Topics are still to be sorted into the classes of a reload.
+    pub sorting: bool,
     /// The position before all events of the run.
     pub start: EventId,
 }
@@ -84,7 +86,7 @@ impl World {
     /// The world of a seed.
     pub fn new(seed: u64) -> World {
         let mut prng = Prng::new(seed);
-        let plan = Arc::new(Plan { orders: seed % 3 == 2, ..Plan::draw(&mut prng) });
+        let plan = Arc::new(Plan::of_seed(seed, &mut prng));
         let mono_ms = prng.below(1_000);
         let now = Now { mono_ms, mono_us: mono_ms * 1_000, wall_ms: START_MS };
         let start = EventId::start_of_run(now.wall_ms, IdTag::from_random(prng.next_u64()));
@@ -114,6 +116,7 @@ impl World {
             orderer: plan.orders.then(|| SeededOrderer::install(&node)),
             flood: Vec::new(),
             steps: 0,
+            sorting: false,
             start,
             scene,
             node,
@@ -139,6 +142,7 @@ impl World {
         self.steps += 1;
         self.pass_time();
         self.disturb();
+        self.sort_topics(false);
         self.step_orderer();
         if self.scene.one_in(2) {
             let workers = self.scene.plan.workers;
@@ -242,6 +246,7 @@ impl World {
             65..70 => self.shell.count_addresses(),
             70..200 => self.shell.check_readiness(self.scene.now),
             200..240 => self.tell_status(),
+            240..246 if self.scene.plan.classes.changes() => self.reload_classes(),
             _ => {}
         }
     }
@@ -288,11 +293,14 @@ impl World {
     }
 
     fn run_worker(&mut self, index: usize) {
+        let before = self.scene.head;
         self.shell.run(index, &mut self.net, self.scene.now, self.scene.calm);
         if self.steps.is_multiple_of(8) {
             self.judge_figures(index);
+            self.judge_classes();
         }
         self.scene.head = self.node.hub.lock().head();
+        self.scene.cover.hit_if(self.sorting && self.scene.head > before, Branch::PublishedWhileSorting);
         let plan = &self.scene.plan;
         let sizes = self.node.hub.sizes();
         let (topics_max, published) = (plan.settings.topics_max, sizes.topics - sizes.unpublished_topics);
@@ -300,10 +308,11 @@ impl World {
         let published_max = if plan.orders { 2 * topics_max } else { topics_max };
         assert!(published <= published_max && sizes.topics <= 2 * topics_max, "{sizes:?}");
         // The topic of the server's own keeps two events, whatever the setting.
-        let frames_max = sizes.topics * plan.settings.history_events + 1;
+        let most = plan.classes.most();
+        let frames_max = sizes.topics * most.history_events + 1;
         assert!(sizes.frames <= frames_max, "{} frames", sizes.frames);
         assert!(sizes.bytes <= plan.settings.history_bytes_max, "{} bytes", sizes.bytes);
-        assert!(sizes.bytes <= sizes.topics * plan.settings.history_topic_bytes_max);
+        assert!(sizes.bytes <= sizes.topics * most.history_topic_bytes_max);
         assert!(sizes.idempotency_keys <= plan.settings.idempotency_keys_max);
         assert!(self.node.bodies.taken() <= self.node.bodies.limit());
         assert!(self.node.connections.taken() <= plan.connections_max);

@@ -179,22 +179,27 @@ impl Hub {
         inner.journals.ensure_slots(slots);
     }
 
-    /// Returns the figures of all classes, the default class first.
+    /// Returns the figures of all classes, the default class first. It has those of gone classes, too.
     pub(crate) fn class_figures(&self) -> Vec<ClassSnapshot> {
         let inner = self.lock();
         let HubClasses { table, counts, .. } = &inner.classes;
-        let figures = |slot: ClassSlot| {
+        let add = |figures: &mut ClassSnapshot, slot: ClassSlot| {
             let (counts, journal) = (&counts[slot.index()], inner.journals.of_class(slot));
-            ClassSnapshot {
-                name: Arc::clone(table.name(slot)),
-                topics: counts.topics,
-                subscriptions: counts.subscriptions,
-                published: counts.published,
-                history_events: journal.map_or(0, Journal::events),
-                history_bytes: journal.map_or(0, Journal::bytes),
-            }
+            figures.topics += counts.topics;
+            figures.subscriptions += counts.subscriptions;
+            figures.history_events += journal.map_or(0, Journal::events);
+            figures.history_bytes += journal.map_or(0, Journal::bytes);
         };
-        table.in_order().map(figures).collect()
+        let of_class = |slot: ClassSlot| {
+            let (name, published) = (Arc::clone(table.name(slot)), counts[slot.index()].published);
+            let mut figures = ClassSnapshot { name, published, ..ClassSnapshot::default() };
+            add(&mut figures, slot);
+            figures
+        };
+        let mut all: Vec<ClassSnapshot> = table.in_order().map(of_class).collect();
+        let gone = (0..counts.len()).map(ClassSlot::at).filter(|slot| !table.has(*slot));
+        gone.for_each(|slot| add(&mut all[0], slot));
+        all
     }
 
     /// Sorts some topics into the classes in force, in one short hold of the lock. Returns whether more are

@@ -1,0 +1,163 @@
+//! Classes of topics in a run: those of its start, those that reloads bring, and the values that a topic may
+//! have had.
+//!
+//! While a reload is under way, and of streams that outlive one, nobody knows which table held. So the judges
+//! get the loosest or the strictest value of all tables. A run without a reload is judged exactly.
+
+use fanwheel::base::class::{ClassSettings, NamedClass};
+use fanwheel::base::prng::Prng;
+use fanwheel::base::settings::{Settings, SlowPolicy};
+use fanwheel::base::topic::TopicPattern;
+
+use crate::cover::Branch;
+use crate::session::topic_of;
+use crate::setup::pick;
+use crate::world::World;
+
+/// Patterns that match some of the topics of a run.
+const PATTERNS: [&str; 6] = ["t0", "t4", "quo\"te", "ü/*", "ü/**", "*"];
+
+/// The classes of each moment of a run.
+#[derive(Clone, Debug)]
+pub struct ClassPlan {
+    /// The classes at the start, then those of each reload, which are drawn.
+    tables: Vec<Vec<NamedClass>>,
+    default: ClassSettings,
+}
+
+impl ClassPlan {
+    /// No class but the default one.
+    pub fn plain(settings: &Settings) -> ClassPlan {
+        ClassPlan { tables: vec![Vec::new()], default: ClassSettings::of_node(settings) }
+    }
+
+    /// Some classes, with values like those of `settings`.
+    pub fn draw(settings: &Settings, prng: &mut Prng) -> ClassPlan {
+        let tables = pick(prng, &[1, 1, 2, 3]);
+        let default = ClassSettings::of_node(settings);
+        ClassPlan { tables: (0..tables).map(|_| draw_table(default, prng)).collect(), default }
+    }
+
+    /// The classes of the start.
+    pub fn first(&self) -> Vec<NamedClass> {
+        self.tables[0].clone()
+    }
+
+    /// Whether reloads bring others.
+    pub fn changes(&self) -> bool {
+        self.tables.len() > 1
+    }
+
+    /// The values of all classes that a run may have.
+    fn all(&self) -> impl Iterator<Item = ClassSettings> + '_ {
+        self.tables.iter().flatten().map(|class| class.settings).chain([self.default])
+    }
+
+    /// The values that a topic has in each table.
+    fn of_topic(&self, topic: usize) -> impl Iterator<Item = ClassSettings> + use<> {
+        let name = topic_of(topic);
+        let of_table = |table: &Vec<NamedClass>| {
+            let matches = |class: &&NamedClass| class.patterns.iter().any(|pattern| pattern.matches(&name));
+            table.iter().find(matches).map_or(self.default, |class| class.settings)
+        };
+        self.tables.iter().map(of_table).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Whether the slow policy of a stream of these topics may be this one at some time.
+    pub fn may_have(&self, topics: &[usize], policy: SlowPolicy) -> bool {
+        let policies = |&topic: &usize| self.of_topic(topic).map(|class| class.slow_policy);
+        let may_be_as_lax = |topic: &usize| policies(topic).any(|of_topic| of_topic >= policy);
+        topics.iter().all(may_be_as_lax) && topics.iter().flat_map(policies).any(|other| other == policy)
+    }
+
+    /// Whether every stream is ended when it is slow.
+    pub fn ends_all_slow(&self) -> bool {
+        self.all().all(|class| class.slow_policy == SlowPolicy::Disconnect)
+    }
+
+    /// Whether some stream may end by its age.
+    pub fn ends_by_age(&self) -> bool {
+        self.all().any(|class| class.max_connection_ms > 0)
+    }
+
+    /// Values that a topic's history has at least at any time. An event may stand in the journal of any class
+    /// that once had a topic of it.
+    pub fn least(&self, topic: usize) -> ClassSettings {
+        let tables = || self.of_topic(topic);
+        ClassSettings {
+            history_events: tables().map(|class| class.history_events).min().unwrap_or(0),
+            history_topic_bytes_max: tables().map(|class| class.history_topic_bytes_max).min().unwrap_or(0),
+            history_ms: self.all().map(|class| class.history_ms).min().unwrap_or(0),
+            ..self.default
+        }
+    }
+
+    /// Most events that a topic keeps at any time.
+    pub fn most_events(&self, topic: usize) -> usize {
+        self.of_topic(topic).map(|class| class.history_events).max().unwrap_or(0)
+    }
+
+    /// Values of a topic's history that no topic exceeds.
+    pub fn most(&self) -> ClassSettings {
+        ClassSettings {
+            history_events: self.all().map(|class| class.history_events).max().unwrap_or(0),
+            history_topic_bytes_max: self.all().map(|class| class.history_topic_bytes_max).max().unwrap_or(0),
+            history_ms: self.all().map(|class| class.history_ms).max().unwrap_or(0),
+            ..self.default
+        }
+    }
+}
+
+fn draw_table(default: ClassSettings, prng: &mut Prng) -> Vec<NamedClass> {
+    let mut table: Vec<NamedClass> = Vec::new();
+    for name in ["a", "b", "c"] {
+        if prng.below(4) == 0 {
+            continue;
+        }
+        let mut settings = default;
+        if prng.below(2) == 0 {
+            settings.history_events = pick(prng, &[1, 3, 30, 400]);
+        }
+        if prng.below(2) == 0 {
+            settings.history_ms = pick(prng, &[40, 700, 5_000, 400_000]);
+        }
+        if prng.below(2) == 0 {
+            settings.slow_policy =
+                pick(prng, &[SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest]);
+        }
+        if prng.below(5) == 0 {
+            settings.max_connection_ms = pick(prng, &[0, 100, 1_000]);
+        }
+        let patterns = (0..1 + prng.below(2)).map(|_| pick(prng, &PATTERNS));
+        let parse = |text| TopicPattern::parse(text).expect("a pattern");
+        table.push(NamedClass { name: name.into(), patterns: patterns.map(parse).collect(), settings });
+    }
+    table
+}
+
+impl World {
+    /// Reads the settings again, which have other classes now.
+    pub fn reload_classes(&mut self) {
+        let tables = &self.scene.plan.classes.tables;
+        let classes = tables[self.scene.prng.below(tables.len() as u64) as usize].clone();
+        self.scene.trace(|| format!("a reload: {classes:#?}"));
+        self.node.hub.replace_classes(&Settings { classes, ..self.scene.plan.settings.clone() });
+        self.scene.hit(Branch::Reloaded);
+        self.sorting = true;
+    }
+
+    /// Sorts some topics into the classes of the last reload, or all of them.
+    pub fn sort_topics(&mut self, all: bool) {
+        while self.sorting && (all || self.scene.one_in(8)) {
+            self.sorting = self.node.hub.sort_topics(self.scene.now);
+        }
+    }
+
+    /// Asserts that the figures of classes are those of the node, taken apart.
+    pub fn judge_classes(&self) {
+        let (sizes, snapshot) = (self.node.hub.sizes(), self.node.snapshot(self.scene.now.mono_ms));
+        let classes = &snapshot.classes;
+        assert_eq!(classes.iter().map(|class| class.topics).sum::<usize>(), sizes.topics, "{classes:?}");
+        assert_eq!(classes.iter().map(|class| class.history_events).sum::<usize>(), sizes.frames);
+    }
+}
