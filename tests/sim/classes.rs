@@ -80,14 +80,18 @@ impl ClassPlan {
         self.all().any(|class| class.max_connection_ms > 0)
     }
 
-    /// Values that a topic's history has at least at any time. An event may stand in the journal of any class
-    /// that once had a topic of it.
+    /// Values that a topic's history has at least at any time. After a reload an event may still stand in the
+    /// journal of another class.
     pub fn least(&self, topic: usize) -> ClassSettings {
         let tables = || self.of_topic(topic);
         ClassSettings {
             history_events: tables().map(|class| class.history_events).min().unwrap_or(0),
             history_topic_bytes_max: tables().map(|class| class.history_topic_bytes_max).min().unwrap_or(0),
-            history_ms: self.all().map(|class| class.history_ms).min().unwrap_or(0),
+            history_ms: match self.changes() {
+                true => self.all().map(|class| class.history_ms).min(),
+                false => tables().map(|class| class.history_ms).min(),
+            }
+            .unwrap_or(0),
             ..self.default
         }
     }
