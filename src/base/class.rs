@@ -27,6 +27,8 @@ pub struct ClassSettings {
     pub history_topic_bytes_max: usize,
     pub slow_policy: SlowPolicy,
     pub max_connection_ms: u64,
+    pub max_idle_ms: u64,
+    pub event_from_topic: bool,
 }
 
 /// A class that an operator has named.
@@ -63,6 +65,8 @@ impl ClassSettings {
             history_topic_bytes_max: settings.history_topic_bytes_max,
             slow_policy: settings.slow_policy,
             max_connection_ms: settings.max_connection_ms,
+            max_idle_ms: settings.max_idle_ms,
+            event_from_topic: settings.event_from_topic,
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct StreamRules {
     pub(crate) slow_policy: SlowPolicy,
     /// Milliseconds of its longest life; 0 for no end.
     pub(crate) life_ms: u64,
+    /// Milliseconds without an event of its topics after which it ends; 0 for no end.
+    pub(crate) idle_ms: u64,
 }
 
 /// All classes, immutable. A reload makes another table.
@@ -125,15 +127,25 @@ impl ClassTable {
         [ClassSlot::default()].into_iter().chain(self.order.iter().copied())
     }
 
+    /// Whether some class names events after topics.
+    pub(crate) fn names_events(&self) -> bool {
+        self.slots.iter().flatten().any(|class| class.settings.event_from_topic)
+    }
+
     /// The values for a stream of topics of these classes, at least one.
     pub(crate) fn stream_rules(&self, classes: impl IntoIterator<Item = ClassSlot>) -> StreamRules {
         let of_class = |slot| {
             let class = self.settings(slot);
-            StreamRules { slow_policy: class.slow_policy, life_ms: class.max_connection_ms }
+            StreamRules {
+                slow_policy: class.slow_policy,
+                life_ms: class.max_connection_ms,
+                idle_ms: class.max_idle_ms,
+            }
         };
         let strictest = |a: StreamRules, b: StreamRules| StreamRules {
             slow_policy: a.slow_policy.min(b.slow_policy),
             life_ms: shorter(a.life_ms, b.life_ms),
+            idle_ms: shorter(a.idle_ms, b.idle_ms),
         };
         let rules = classes.into_iter().map(of_class).reduce(strictest);
         rules.unwrap_or_else(|| of_class(ClassSlot::default()))
@@ -196,15 +208,15 @@ mod tests {
     fn a_stream_of_several_classes_has_the_strictest_values() {
         let (table, _) = table(vec![
             class("a", "a", |a| (a.slow_policy, a.max_connection_ms) = (SlowPolicy::Latest, 500)),
-            class("b", "b", |b| b.slow_policy = SlowPolicy::Skip),
+            class("b", "b", |b| (b.slow_policy, b.max_idle_ms) = (SlowPolicy::Skip, 70)),
             class("c", "c", |c| (c.slow_policy, c.max_connection_ms) = (SlowPolicy::Latest, 400)),
         ]);
         let rules = |topics: &[&str]| {
             let rules = table.stream_rules(topics.iter().map(|topic| table.class_of(topic)));
-            (rules.slow_policy, rules.life_ms)
+            (rules.slow_policy, rules.life_ms, rules.idle_ms)
         };
-        assert_eq!(rules(&["a", "c"]), (SlowPolicy::Latest, 400));
-        assert_eq!(rules(&["b", "a"]), (SlowPolicy::Skip, 500));
-        assert_eq!(rules(&["b", "other"]), (SlowPolicy::Disconnect, 0));
+        assert_eq!(rules(&["a", "c"]), (SlowPolicy::Latest, 400, 0));
+        assert_eq!(rules(&["b", "a"]), (SlowPolicy::Skip, 500, 70));
+        assert_eq!(rules(&["b", "other"]), (SlowPolicy::Disconnect, 0, 70));
     }
 }

@@ -21,6 +21,7 @@ pub(super) mod ticket;
 mod topic_table;
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use self::classes::HubClasses;
@@ -134,6 +135,8 @@ pub struct Hub {
     meter: Arc<FrameMeter>,
     holds: HoldMeter,
     desk: OrderDesk,
+    /// Whether some class names events after topics.
+    names_events: AtomicBool,
 }
 
 impl Hub {
@@ -144,6 +147,7 @@ impl Hub {
         let keys_max = settings.idempotency_keys_max;
         let table = ClassTable::new(settings);
         let meter = Arc::<FrameMeter>::default();
+        let names_events = table.names_events().into();
         let inner = HubState {
             head: start,
             start,
@@ -165,7 +169,7 @@ impl Hub {
             bounds: HubBounds { topics_max: settings.topics_max, bytes: settings.history_bytes_max },
         };
         let (holds, desk) = (HoldMeter::new(), OrderDesk::new(ORDER_BYTES_MAX));
-        Hub { inner: Mutex::new(inner), mailboxes, meter, holds, desk }
+        Hub { inner: Mutex::new(inner), mailboxes, meter, holds, desk, names_events }
     }
 
     /// The lock, for several reads in one go.
@@ -368,9 +372,8 @@ impl Hub {
                 inner = self.lock();
             };
         }
-        let life_ms = inner.stream_rules(topics.iter().copied()).life_ms;
         let placed = inner.place_subscriber(topics, start, newest, now.wall_ms);
-        Ok(SubscribeOutcome { steps, life_ms, ..placed })
+        Ok(SubscribeOutcome { steps, ..placed })
     }
 
     /// A subscriber of `worker` leaves a topic.

@@ -1,6 +1,7 @@
 //! A subscription becomes a stream: it joins its topics, and its first bytes are made.
 
-use super::conn::{ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
+use super::class_table::StreamRules;
+use super::conn::{Conn, ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
 use super::conn_tracing::trace_stream;
 use super::hub::SubscribeOutcome;
 use super::roster::Roster;
@@ -9,14 +10,15 @@ use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use crate::base::counters::{Count, RefusalReason};
 use crate::base::limits::SUBSCRIBE_STEPS_PER_REQUEST;
-use crate::base::time::Tick;
+use crate::base::prng::Prng;
+use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::frame::FrameForm;
 use crate::wire::gap::{TopicGap, append_gap_events};
 use crate::wire::reply;
 use crate::wire::request::{StreamStart, SubscribeRequest};
 
-/// Per cent by which a stream's longest life differs from the setting.
-const LIFE_JITTER_PERCENT: u64 = 10;
+/// Per cent by which a stream's longest life, or silence, differs from the setting.
+const END_JITTER_PERCENT: u64 = 10;
 
 /// A subscription about to become a stream.
 pub(super) struct StreamOpening {
@@ -54,7 +56,7 @@ pub(super) fn begin_stream(
         selection,
         place: places[0],
         last_write: tick,
-        end_due: draw_end_due(turn, joined.life_ms),
+        end_due: end_due(roster.conn(slot), joined.rules, [tick, tick]),
         upstream: 0,
         mode: if subscribe.clock { mode.with_clock() } else { mode },
         replaying: subscribe.start != StreamStart::Now,
@@ -107,14 +109,18 @@ fn write_greeting(
     }
 }
 
-fn draw_end_due(turn: &mut TurnContext<'_, impl Io>, life_ms: u64) -> Tick {
-    match life_ms {
+/// Returns the tick in which a stream of these rules is to be ended: by its longest life, counted from the
+/// first of `since`, or for silence, counted from the second. The jitter of a connection is always the same.
+pub(super) fn end_due(conn: &Conn, rules: StreamRules, since: [Tick; 2]) -> Tick {
+    let due = |(since, ms): (Tick, u64)| match ms {
         0 => Tick::MAX,
-        life_ms => {
-            let life_ms = turn.carried.draw_near(life_ms, LIFE_JITTER_PERCENT);
-            turn.tick_after_ms(life_ms)
+        ms => {
+            let jittered = Prng::new(conn.generation.into()).jittered(ms, END_JITTER_PERCENT);
+            since.saturating_add(ticks_of_ms(jittered))
         }
-    }
+    };
+    let [life, idle] = since;
+    due((life, rules.life_ms)).min(due((idle, rules.idle_ms)))
 }
 
 /// A topic name that no client can subscribe to: names have no control characters.

@@ -2,6 +2,7 @@
 
 use super::closing::{close, close_timed_out};
 use super::conn::{Conn, ConnState, Stream};
+use super::joining::end_due;
 use super::leaving::{end_stream, write_patience};
 use super::log_read::hub_topics;
 use super::node::Node;
@@ -70,8 +71,13 @@ pub(super) fn handle_stream_timer(
         return close(roster, topics, turn, slot, CloseMode::Reset, why);
     }
     if tick >= stream.end_due && !ending {
-        return end_stream(roster, topics, turn, slot);
+        match postponed_end(roster.conn(slot), topics, turn) {
+            None => return end_stream(roster, topics, turn, slot),
+            Some(due) => roster.stream_mut(slot).expect("it was one above").end_due = due,
+        }
     }
+    let conn = roster.conn_mut(slot);
+    let ConnState::Streaming(stream) = &mut conn.state else { return };
     let newcomer = stream.take_newcomer();
     let silence = if newcomer { ticks.heartbeat / 2 } else { ticks.heartbeat - (ticks.together - 1) };
     if !full && stream.is_live() && tick >= stream.last_write.saturating_add(silence) {
@@ -90,6 +96,19 @@ pub(super) fn handle_stream_timer(
     };
     let ends = if ending { Tick::MAX } else { stream.end_due };
     roster.arm(slot, next.max(tick + 1).min(ends));
+}
+
+/// Returns the tick to which the end of a stream is put off: it is due for silence alone, and there was an
+/// event meanwhile. Its life counts from the opening of its connection then.
+fn postponed_end(conn: &Conn, topics: &LocalTopics, turn: &TurnContext<'_, impl Io>) -> Option<Tick> {
+    let ConnState::Streaming(stream) = &conn.state else { return None };
+    if turn.carried.shutdown.is_draining() || stream.is_ended_by_operator() {
+        return None;
+    }
+    let rules = turn.node.hub.lock().stream_rules(hub_topics(stream, topics));
+    let last_event = stream.places().iter().map(|place| topics.get(place.topic).last_event).max()?;
+    let due = end_due(conn, rules, [conn.opened, last_event]);
+    (rules.idle_ms > 0 && due > turn.tick()).then_some(due)
 }
 
 /// Whether a stream that takes nothing stays. Then it costs no memory beyond the log, and the kernel gives up

@@ -27,6 +27,7 @@ use super::shared_frame::{SharedFrame, TopicRef};
 use super::subscriber_list::SubscriberList;
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_SENDS_MAX, SEND_FRAMES_MAX};
+use crate::base::time::{TICK_MS, Tick};
 
 /// Subscribers up to which a topic's round is short: half of a batch.
 const SHORT_ROUND_SUBSCRIBERS: usize = BATCH_SENDS_MAX / 2;
@@ -58,6 +59,8 @@ pub(crate) struct LocalTopic {
     pub(crate) fresh: VecDeque<Arc<SharedFrame>>,
     /// Whatever is newer than this waits in `fresh` or in the mailbox.
     pub(crate) dropped_up_to: EventId,
+    /// Tick of its newest event since it came to this worker; 0 before.
+    pub(crate) last_event: Tick,
     /// Frames at the front of `fresh` that the running round drops at its end.
     round: usize,
     queued: Option<RoundLength>,
@@ -173,6 +176,7 @@ impl LocalTopics {
             cursor: 0,
             fresh: VecDeque::new(),
             dropped_up_to: head,
+            last_event: 0,
             round: 0,
             queued: None,
         }) as u32;
@@ -245,6 +249,7 @@ impl LocalTopics {
 
     fn offer(&mut self, topic: u32, event: Arc<SharedFrame>) {
         let entry = &mut self.topics[topic as usize];
+        entry.last_event = (event.at_us() / 1_000 / TICK_MS) as Tick;
         entry.fresh.push_back(event);
         self.fresh_frames += 1;
         if entry.queued.is_none() {

@@ -9,7 +9,7 @@ use super::beacon::take_beacon;
 use super::conn::ConnState;
 use super::exchange::{ExchangePhase, PublishUpload, UploadFraming, UploadKind};
 use super::fingerprint::Fingerprint;
-use super::hub::{Acceptance, NewEvent};
+use super::hub::{Acceptance, Hub, NewEvent};
 use super::idempotency::IdempotencyKey;
 use super::joining::BENCH_TOPIC;
 use super::publish_answer::{answer_published, await_ticket, count_published};
@@ -169,7 +169,7 @@ fn publish_body(
     body: &[u8],
 ) -> RequestFlow {
     let ParsedBody { events, warning } =
-        match parse_events(kind, body, turn.node.settings.topics_per_connection_max) {
+        match parse_events(kind, body, turn.node.settings.topics_per_connection_max, &turn.node.hub) {
             Ok(parsed) => parsed,
             Err(problem) => {
                 turn.counters().count(Count::RequestsBad);
@@ -200,13 +200,17 @@ fn publish_body(
     }
 }
 
-/// Reads the events of a body, each on at most `topics_max` topics.
-fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize) -> Result<ParsedBody, Problem> {
+/// Reads the events of a body, each on at most `topics_max` topics. Those without a name may get it from
+/// their topics.
+fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize, hub: &Hub) -> Result<ParsedBody, Problem> {
     let text = || std::str::from_utf8(body).map_err(|_| Problem::NotUtf8);
     match kind {
         UploadKind::Publish(publish) => {
-            let draft = Draft::new(publish.event.as_deref(), publish.retry_ms, text()?, publish.key.clone());
-            let warning = publish.event.as_deref().and_then(rules::warn_of_event).map(str::to_owned);
+            let own = publish.event.as_deref();
+            let from_topics = || hub.lock_for_names()?.name_from_topics(&publish.topics);
+            let name = own.or_else(from_topics);
+            let draft = Draft::new(name, publish.retry_ms, text()?, publish.key.clone());
+            let warning = name.and_then(rules::warn_of_event).map(str::to_owned);
             Ok(ParsedBody { events: vec![NewEvent { topics: publish.topics.clone(), draft }], warning })
         }
         UploadKind::Beacon => unreachable!("a beacon publishes nothing"),
@@ -216,7 +220,12 @@ fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize) -> Result<Par
             Ok(ParsedBody { events, warning: None })
         }
         UploadKind::Batch(_) => {
-            let posts = batch::parse(body, topics_max)?;
+            let mut posts = batch::parse(body, topics_max)?;
+            if let Some(names) = hub.lock_for_names() {
+                for post in posts.iter_mut().filter(|post| post.event.is_none()) {
+                    post.event = names.name_from_topics(&post.topics).map(Into::into);
+                }
+            }
             let warning = batch::warn_of_events(&posts);
             let new_event = |post: batch::BatchEvent| NewEvent {
                 draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key),

@@ -1,8 +1,9 @@
 //! Classes of topics: each has its own history, slow policy and life; a reload changes them under live
 //! streams, whole or not at all.
 
-use crate::harness::{Conn, Finish, Launch, Server, Stream, ms, poll_until, with_1_and_4_workers};
+use crate::harness::{Conn, Finish, Item, Launch, Server, Stream, ms, poll_until, with_1_and_4_workers};
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
 /// A configuration file of one test.
 struct ConfigFile(String);
@@ -176,4 +177,83 @@ fn a_reload_with_a_mistake_changes_nothing_and_is_counted() {
         assert_eq!(kept(&server, "prices.eur"), numbers(2..5), "{mistake}");
         assert_eq!(server.metrics().get("reloads_refused"), nth as u64 + 1);
     }
+}
+
+#[test]
+fn a_stream_without_events_for_long_ends_cleanly_and_one_with_events_goes_on() {
+    with_1_and_4_workers(|workers| {
+        let file = ConfigFile::new(
+            &format!("class-idle-{workers}"),
+            "heartbeat_ms = 200\nretry_ms = 1000\n\
+             [[class]]\nname = 'quiet'\ntopics = ['quiet.*']\nmax_idle_ms = 1000\n",
+        );
+        let server = Launch::workers(workers).set("config", &file.0).start();
+        let start = Instant::now();
+        let mut other = server.subscribe("topic=other");
+        let mut idle: Vec<Stream> =
+            ["topic=quiet.a", "topic=quiet.a&event=x"].map(|query| server.subscribe(query)).into();
+        let mut busy = server.subscribe("topic=quiet.b");
+        let mut both = server.subscribe("topic=quiet.a&topic=quiet.b");
+        while start.elapsed() < ms(2_500) {
+            server.publish("quiet.b", "x");
+            std::thread::sleep(ms(150));
+        }
+        for stream in &mut idle {
+            let (items, finish) = stream.read_to_end(ms(500));
+            assert_eq!(finish, Finish::Clean);
+            assert!(matches!(items.last(), Some(Item::Retry(_))), "{items:?}");
+        }
+        server.publish("other", "x");
+        assert_eq!(other.event().data, "x");
+        for stream in [&mut busy, &mut both] {
+            assert!(stream.data(10).iter().all(|data| data == "x"));
+            // Silence begins with the last event.
+            let (_, finish) = stream.read_to_end(ms(3_000));
+            assert_eq!(finish, Finish::Clean);
+        }
+        server.await_metric("counted", ms(2_000), |metrics| metrics.labelled("closed", "life") == 4);
+    });
+}
+
+#[test]
+fn events_without_a_name_get_their_topic_where_the_class_says_so() {
+    let file = ConfigFile::new(
+        "class-names",
+        "[[class]]\nname = 'named'\ntopics = ['named.**']\nevent_from_topic = true\n",
+    );
+    let server = serve(&file);
+    let mut stream = server.subscribe("topic=plain&topic=named.a&topic=named.b");
+    let mut filtered = server.subscribe("topic=named.a&event=named.a");
+    server.publish("plain", "0");
+    server.publish("named.a", "1");
+    let own = server.publish_bytes("topic=named.a&event=own", "", b"2");
+    assert_eq!(server.connect_control().ask(own).status, 202);
+    let two = server.publish_bytes("topic=plain&topic=named.b&topic=named.a", "", b"3");
+    assert_eq!(server.connect_control().ask(two).status, 202);
+    let lines = "{\"topic\":\"named.a\",\"data\":\"4\"}\n{\"topic\":\"plain\",\"data\":\"5\"}\n";
+    let head = format!(
+        "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n\
+         Content-Length: {}\r\n\r\n{lines}",
+        lines.len()
+    );
+    assert_eq!(server.connect_control().ask(head).status, 202);
+    let named = |stream: &mut Stream, count: usize| -> Vec<(Option<String>, String)> {
+        (0..count).map(|_| stream.event()).map(|event| (event.name, event.data)).collect()
+    };
+    let row = |name: Option<&str>, data: &str| (name.map(str::to_owned), data.to_owned());
+    let expected = [
+        row(None, "0"),
+        row(Some("named.a"), "1"),
+        row(Some("own"), "2"),
+        row(Some("named.b"), "3"),
+        row(Some("named.a"), "4"),
+        row(None, "5"),
+    ];
+    assert_eq!(named(&mut stream, 6), expected);
+    assert_eq!(named(&mut filtered, 2), [expected[1].clone(), expected[4].clone()]);
+    // A reload takes it back.
+    file.write("");
+    reload(&server, "event=reloaded setting=class");
+    server.publish("named.a", "6");
+    assert_eq!(named(&mut stream, 1), [row(None, "6")]);
 }

@@ -167,7 +167,7 @@ fn a_stream_of_several_topics_has_the_most_careful_policy_of_their_classes() {
         let joined = join(hub, topics, StreamStart::Now, at(1));
         let state = hub.lock();
         let rules = state.stream_rules(joined.topics.iter().map(|topic| topic.index));
-        assert_eq!(joined.life_ms, rules.life_ms);
+        assert_eq!(joined.rules, rules);
         (rules.slow_policy, rules.life_ms)
     };
     assert_eq!(rules(&hub, &["a", "b"]), (SlowPolicy::Latest, 0));

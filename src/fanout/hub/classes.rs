@@ -5,8 +5,9 @@
 //! Events that are kept stay in their journals.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Hub, HubState, HubTopic};
+use super::{Hub, HubGuard, HubState, HubTopic};
 use crate::base::limits::{EVICTIONS_PER_CALL, RESERVED_TOPIC_EVENTS};
 use crate::base::settings::Settings;
 use crate::base::snapshot::ClassSnapshot;
@@ -14,6 +15,7 @@ use crate::base::time::Now;
 use crate::fanout::class_table::{ClassSlot, ClassTable, StreamRules};
 use crate::fanout::journal::Journal;
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
+use crate::wire::rules;
 
 /// Topics that are sorted in one hold of the lock, each held against up to `CLASS_PATTERNS_MAX` patterns.
 const SORTS_PER_HOLD: u32 = 256;
@@ -128,6 +130,18 @@ impl HubState {
         }
     }
 
+    /// Returns the name that an event of these topics gets if it has none: the first topic of a class that
+    /// names events so, unless an event must not have that name.
+    pub(crate) fn name_from_topics<'a>(&self, topics: &'a [Box<str>]) -> Option<&'a str> {
+        let table = &self.classes.table;
+        let class = |topic: &str| match self.find_topic(topic) {
+            Some(index) => self.topics[index].class,
+            None => table.class_of(topic),
+        };
+        let found = topics.iter().find(|topic| table.settings(class(topic)).event_from_topic)?;
+        rules::check_event(found).is_ok().then_some(&**found)
+    }
+
     /// Drops the oldest events of a topic that is over the bounds of its class, `most` at most. Returns the
     /// drops.
     pub(super) fn trim_topic(&mut self, index: u32, most: usize) -> usize {
@@ -177,6 +191,7 @@ impl Hub {
         inner.classes.replace(settings);
         let slots = inner.classes.table.slots();
         inner.journals.ensure_slots(slots);
+        self.names_events.store(inner.classes.table.names_events(), Relaxed);
     }
 
     /// Returns the figures of all classes, the default class first. It has those of gone classes, too.
@@ -200,6 +215,11 @@ impl Hub {
         let gone = (0..counts.len()).map(ClassSlot::at).filter(|slot| !table.has(*slot));
         gone.for_each(|slot| add(&mut all[0], slot));
         all
+    }
+
+    /// Takes the lock for [`HubState::name_from_topics`]; none while no class names events.
+    pub(crate) fn lock_for_names(&self) -> Option<HubGuard<'_>> {
+        self.names_events.load(Relaxed).then(|| self.lock())
     }
 
     /// Sorts some topics into the classes in force, in one short hold of the lock. Returns whether more are

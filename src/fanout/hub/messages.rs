@@ -1,6 +1,7 @@
 //! What goes into the hub and what comes out of it. Plain data.
 
 use crate::base::id::EventId;
+use crate::fanout::class_table::StreamRules;
 use crate::fanout::idempotency::PublishReceipt;
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
 use crate::wire::frame::Draft;
@@ -50,8 +51,8 @@ pub struct SubscribeOutcome {
     pub(crate) gap_reason: GapReason,
     /// Topics and events that were looked at for it.
     pub(crate) steps: usize,
-    /// Longest life that the classes of its topics allow, milliseconds; 0 for no end.
-    pub(crate) life_ms: u64,
+    /// The values that hold for it, by the classes of its topics.
+    pub(crate) rules: StreamRules,
 }
 
 /// What the hub holds at a moment.

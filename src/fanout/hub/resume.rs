@@ -50,10 +50,11 @@ impl HubState {
             position = position.max(floor);
         }
         let position = self.latest_position(&topics, position);
+        let rules = self.stream_rules(topics.iter().copied());
         let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
         let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
         let (head, reported_floors) = (self.head, floors);
-        SubscribeOutcome { topics, position, head, reported_floors, gaps, gap_reason, steps: 0, life_ms: 0 }
+        SubscribeOutcome { topics, position, head, reported_floors, gaps, gap_reason, steps: 0, rules }
     }
 
     /// The latest position from which the same events of these topics follow: an id of this run, before which
