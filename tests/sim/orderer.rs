@@ -103,7 +103,7 @@ impl SeededOrderer {
             let forgets = !scene.calm && scene.one_in(6);
             if forgets { self.forgotten.push(request) } else { self.waiting.push(request) }
         }
-        if scene.calm || scene.one_in(40) {
+        if scene.calm || scene.one_in(400) {
             self.waiting.append(&mut self.forgotten);
         }
         let mut mailed = None;
