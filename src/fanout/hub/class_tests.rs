@@ -5,8 +5,9 @@ use crate::base::class::{ClassSettings, NamedClass};
 use crate::base::id::EventId;
 use crate::base::settings::SlowPolicy;
 use crate::base::topic::TopicPattern;
-use crate::fanout::hub::WorkerInterest;
+use crate::fanout::hub::order_tests::id;
 use crate::fanout::hub::tests::{at, hub, join, post, publish};
+use crate::fanout::hub::{OrderedEvent, WorkerInterest};
 use crate::wire::request::StreamStart;
 
 /// A class of the topics that one pattern matches.
@@ -175,4 +176,19 @@ fn a_stream_of_several_topics_has_the_most_careful_policy_of_their_classes() {
     // A topic that is there gets its new class with the reload.
     reload(&hub, vec![class("skip", "b", |_| {})], at(2));
     assert_eq!(rules(&hub, &["s.1"]), (SlowPolicy::Disconnect, 0));
+}
+
+#[test]
+fn a_restored_event_that_is_too_old_leaves_no_hole_behind_older_ones() {
+    let (hub, _inboxes) = hub(|settings| {
+        settings.history_ms = 1_000;
+        settings.classes = vec![class("short", "short.*", |short| short.history_ms = 100)];
+    });
+    let now = Now { mono_ms: 5, mono_us: 5_000, wall_ms: 1_800 };
+    let event = |(nth, topics): (u64, &[&str])| OrderedEvent { id: id(nth), event: post(topics, "x") };
+    let rows: [(u64, &[&str]); 3] = [(600, &["long", "short.a"]), (650, &["short.a"]), (750, &["short.a"])];
+    hub.restore(rows.map(event), now);
+    let joined = join(&hub, &["short.a"], StreamStart::After(id(500)), now);
+    assert_eq!(joined.gaps, [(0, Some(id(750)))], "the first is no longer kept for this topic");
+    assert_eq!((kept(&hub, "short.a"), kept(&hub, "long")), (1, 1));
 }

@@ -54,7 +54,7 @@ fn take(shelf: &Shelf) -> OrderRequest {
     shelf.0.lock().expect("nobody panics").remove(0)
 }
 
-fn id(nth: u64) -> EventId {
+pub(super) fn id(nth: u64) -> EventId {
     EventId::start_of_run(1_000 + nth, IdTag::from_random(7))
 }
 

@@ -33,14 +33,20 @@ impl Hub {
             inner.head = id;
             let age_ms = now.wall_ms.saturating_sub(id.ms());
             let too_old = age_ms >= inner.history_ms_of(&event.topics);
-            if too_old || inner.leave_topics_with_room(&mut event) {
+            if inner.leave_topics_with_room(&mut event) {
                 inner.removed_floor = id;
             }
-            if !too_old && !event.topics.is_empty() {
-                // Before the start of the process, as a rule.
-                let at_us = now.mono_us as i64 - age_ms.saturating_mul(1_000) as i64;
-                let kept = inner.keep(event, id, at_us);
-                inner.trim(&kept, now);
+            if event.topics.is_empty() {
+                continue;
+            }
+            // Before the start of the process, as a rule.
+            let at_us = now.mono_us as i64 - age_ms.saturating_mul(1_000) as i64;
+            let kept = inner.keep(event, id, at_us);
+            inner.trim(&kept, now);
+            if too_old {
+                // Not left out at once: its topics may keep older events, in journals of longer ages, and
+                // would have a hole that nobody is told of.
+                inner.evict(&kept, now, usize::MAX);
             }
         }
     }

@@ -90,7 +90,7 @@ impl HubState {
     /// Drops an event that is the oldest of its journal from all topics that keep it, with the older ones of
     /// these topics: they stand in journals that keep them longer, for another topic. After `most` drops it
     /// stays for a later call. Returns the drops, at least one.
-    fn evict(&mut self, event: &SharedFrame, now: Now, most: usize) -> usize {
+    pub(super) fn evict(&mut self, event: &SharedFrame, now: Now, most: usize) -> usize {
         let mut drops = 0;
         for &TopicRef { index, .. } in event.topics() {
             // A newer topic at the same index keeps nothing as old.
