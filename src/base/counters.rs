@@ -150,7 +150,7 @@ pub enum CloseReason {
 }
 
 /// A figure of pages, added up from their beacons. Its name is the metric's, without `fanwheel_client_` and
-/// `_total`.
+/// `_total`; what is counted in milliseconds is shown in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ClientCount {
@@ -201,9 +201,9 @@ pub(crate) const CLIENT_COUNT_NAMES: [&str; 10] = [
     "beacons",
     "beacons_dropped",
     "connects",
-    "connect_milliseconds",
-    "connected_milliseconds",
-    "observed_milliseconds",
+    "connect_seconds",
+    "connected_seconds",
+    "observed_seconds",
     "events",
     "bytes",
     "gaps",

@@ -82,7 +82,11 @@ fn counts(page: &mut Exposition, snapshot: &Snapshot) {
         "Faults that well-behaved clients on a healthy host do not cause; neither resets nor refusals.";
     page.counters("fanwheel_errors", help, "class", error_classes::count_by_class(totals));
     for ((name, help), value) in CLIENT_COUNT_NAMES.iter().zip(CLIENT_COUNT_HELP).zip(totals.client_counts) {
-        page.counter(&format!("fanwheel_client_{name}"), help, value);
+        let name = format!("fanwheel_client_{name}");
+        match name.ends_with("_seconds") {
+            true => page.counter(&name, help, value as f64 / MILLISECONDS as f64),
+            false => page.counter(&name, help, value),
+        }
     }
     let ended = CLIENT_CAUSE_NAMES.iter().zip(totals.client_causes);
     let help = "Ends of streams and failed attempts of pages, by their beacons.";
