@@ -30,9 +30,9 @@ mod words;
 
 use fanwheel::base::settings::{SettingKind, SettingSpec, TABLE};
 use lexer::Source;
-use rules::Fault;
+use rules::Violation;
 
-fn judge(path: &str, text: &str) -> Vec<Fault> {
+fn judge(path: &str, text: &str) -> Vec<Violation> {
     let source = Source::new(path, text);
     let mut faults = rules::judge(&source);
     faults.extend(layers::judge(&source));
@@ -44,7 +44,7 @@ fn the_tree_obeys_the_rules() {
     let mut faults = Vec::new();
     for (path, text) in tree::texts() {
         let found = if path.ends_with(".rs") { judge(&path, &text) } else { rules::text(&path, &text) };
-        faults.extend(found.iter().map(Fault::to_string));
+        faults.extend(found.iter().map(Violation::to_string));
     }
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }

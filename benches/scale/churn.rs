@@ -56,7 +56,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     sleep(SETTLE);
     let after = (processes::open_files(pid), processes::resident_bytes(pid));
     let published = publisher.stop()?;
-    let behind = readers.settle(0, published.accepted, Duration::from_secs(10))?;
+    let behind = readers.await_event(0, published.accepted, Duration::from_secs(10))?;
     let tally = readers.report()?;
     report.row("connections", count as f64, "");
     report.row("connections a second", (count - count / 10) as f64 / time.as_secs_f64(), "");

@@ -34,7 +34,7 @@ pub fn beside(options: &Options) -> io::Result<Report> {
     std::thread::sleep(Duration::from_secs(2));
     let pace = Pace { rate: RATE, ..Pace::to(&server, "one") };
     let done = publish_for(&pace, Duration::from_secs(events / u64::from(RATE)))?;
-    let behind = one.settle(0, done.accepted, SETTLE)?;
+    let behind = one.await_event(0, done.accepted, SETTLE)?;
     let broadcasts = broadcasts.stop()?;
     let tally = one.report()?;
     report.row("subscribers", count as f64, "");
@@ -70,7 +70,7 @@ pub fn heartbeats(options: &Options) -> io::Result<Report> {
         let begun = Instant::now();
         let done = publish_for(&Pace { batch: 16, ..Pace::to(&server, "busy") }, time)?;
         rates.push(done.accepted as f64 / begun.elapsed().as_secs_f64());
-        report.none("events that did not come", reader.settle(0, done.accepted, SETTLE)?);
+        report.none("events that did not come", reader.await_event(0, done.accepted, SETTLE)?);
         report.row(format!("heartbeats, one each {heartbeat_ms} ms"), quiet.report()?.heartbeats as f64, "");
         report.row("events taken a second", rates[rates.len() - 1], "");
         report.row("publishes answered 503", done.refused as f64, "");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::report::Report;
-use crate::server::{Line, Server};
+use crate::server::{ControlConnection, Server};
 use crate::victims::Victims;
 use crate::watch::Watch;
 
@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
 
 /// Publishes events to all topics at once; returns the id of the first.
 fn fill(control: SocketAddr, events: u64) -> io::Result<String> {
-    let mut line = Line::open(control)?;
+    let mut line = ControlConnection::open(control)?;
     let topics: Vec<String> = (0..TOPICS).map(|nth| format!("\"shared{nth}\"")).collect();
     let topics = topics.join(",");
     let first = line.ask("POST", "/publish?topic=shared0", "the one they have had", 202)?;

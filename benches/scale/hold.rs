@@ -10,7 +10,7 @@ use crate::child::{Plan, unix_us};
 use crate::probe::Probes;
 use crate::publisher::{Pace, Publisher};
 use crate::report::Report;
-use crate::server::{Line, Server, request};
+use crate::server::{ControlConnection, Server, request};
 use crate::swarm::Swarm;
 use fanwheel::host::processes;
 use fanwheel::load::histogram::LatencyHistogram;
@@ -66,7 +66,8 @@ fn read_metrics(server: &Server, swarm: &mut Swarm, report: &mut Report, time: D
     swarm.give_way()?;
     swarm.reset()?;
     let publisher = Publisher::start(Pace { publisher: 1, rate: 1, ..Pace::to(server, "all") });
-    let (mut line, mut latency, mut largest) = (Line::open(server.control)?, LatencyHistogram::default(), 0);
+    let (mut line, mut latency, mut largest) =
+        (ControlConnection::open(server.control)?, LatencyHistogram::default(), 0);
     let start = Instant::now();
     for turn in 1.. {
         let asked = Instant::now();
@@ -79,7 +80,7 @@ fn read_metrics(server: &Server, swarm: &mut Swarm, report: &mut Report, time: D
         sleep((start + READING * turn).saturating_duration_since(Instant::now()));
     }
     let done = publisher.stop()?;
-    let behind = swarm.settle(1, done.accepted, BROADCAST)?;
+    let behind = swarm.await_event(1, done.accepted, BROADCAST)?;
     report.row("beside /metrics: broadcasts, one a second", done.accepted as f64, "");
     report.none("beside /metrics: without the last one", behind);
     report.row("/metrics: readings, one each 50 ms", latency.count() as f64, "");
@@ -112,7 +113,7 @@ fn broadcast(
         if answer.status != 202 {
             return Err(io::Error::other(format!("publish answered {}: {}", answer.status, answer.body)));
         }
-        swarm.settle(0, number, BROADCAST)?;
+        swarm.await_event(0, number, BROADCAST)?;
         sleep(Duration::from_secs(1));
     }
     let busy = (processes::cpu_ns(server.pid()) - busy) / 1_000_000;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::Options;
 use crate::report::Report;
-use crate::server::{Line, Server, request};
+use crate::server::{ControlConnection, Server, request};
 use fanwheel::host::processes;
 
 /// Topics of one stream: the default of `topics_per_connection_max`.
@@ -104,7 +104,7 @@ impl Holds {
 
     /// Publishes events of a few bytes to some topics, in batches of the largest size.
     fn publish_tiny(&self, events: u64, topics: u64) -> io::Result<()> {
-        let mut line = Line::open(self.server.control)?;
+        let mut line = ControlConnection::open(self.server.control)?;
         for batch in 0..events / BATCH {
             let event = |nth: u64| format!("{{\"topic\":\"tiny{}\",\"data\":\"{nth}\"}}\n", nth % topics);
             let body: String = (batch * BATCH..(batch + 1) * BATCH).map(event).collect();

@@ -54,7 +54,7 @@ fn run(name: &'static str, flags: &[&str], options: &Options) -> io::Result<Repo
     let done: Vec<Done> = crowd.into_iter().map(Publisher::stop).collect::<io::Result<_>>()?;
     let (mut behind, start) = (0, Instant::now());
     for (publisher, done) in done.iter().enumerate() {
-        behind += swarm.settle(publisher, done.accepted, SETTLE.saturating_sub(start.elapsed()))?;
+        behind += swarm.await_event(publisher, done.accepted, SETTLE.saturating_sub(start.elapsed()))?;
     }
     let took = begun.elapsed();
     let tally = swarm.report()?;

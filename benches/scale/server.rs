@@ -189,18 +189,18 @@ pub fn request(to: SocketAddr, method: &str, target: &str, body: &str) -> io::Re
 }
 
 /// A connection to the server that is kept for many requests.
-pub struct Line {
+pub struct ControlConnection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-impl Line {
+impl ControlConnection {
     /// Connects.
-    pub fn open(to: SocketAddr) -> io::Result<Line> {
+    pub fn open(to: SocketAddr) -> io::Result<ControlConnection> {
         let stream = TcpStream::connect_timeout(&to, REQUEST)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REQUEST))?;
-        Ok(Line { stream, buffer: Vec::new() })
+        Ok(ControlConnection { stream, buffer: Vec::new() })
     }
 
     /// One request and its answer, which must have this status.

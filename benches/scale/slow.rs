@@ -51,7 +51,7 @@ fn stalled_run(options: &Options, stalled: u64, report: &mut Report) -> io::Resu
     let busy = fanwheel::host::processes::cpu_ns(server.pid());
     let done = publish_for(&pace, time)?;
     let busy = (fanwheel::host::processes::cpu_ns(server.pid()) - busy) / 1_000_000;
-    let behind = swarm.settle(0, done.accepted, SETTLE)?;
+    let behind = swarm.await_event(0, done.accepted, SETTLE)?;
     let tally = swarm.report()?;
     let healthy = count - stalled;
     report.row("stalled subscribers", stalled as f64, "");

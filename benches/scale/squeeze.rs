@@ -37,7 +37,7 @@ pub fn cgroup(options: &Options) -> io::Result<Report> {
     let pace = Pace { publisher: 1, rate: 50, ..Pace::to(&server, "beside") };
     let beside = publish_for(&pace, Duration::from_secs(options.get("seconds", 20)))?;
     let large = large.stop()?;
-    let behind = healthy.settle(1, beside.accepted, SETTLE)?;
+    let behind = healthy.await_event(1, beside.accepted, SETTLE)?;
     let tally = healthy.report()?;
     report.row("subscribers that never read", count as f64, "");
     report.row("large events published", large.accepted as f64, "");
@@ -122,7 +122,7 @@ pub fn starved(options: &Options) -> io::Result<Report> {
     let silence =
         idle.into_iter().map(|one| one.join().unwrap_or_else(|_| Err(io::Error::other("a reader broke"))));
     let silence = silence.collect::<io::Result<Vec<Duration>>>()?.into_iter().max().unwrap_or_default();
-    let behind = swarm.settle(0, done.accepted, SETTLE)?;
+    let behind = swarm.await_event(0, done.accepted, SETTLE)?;
     load.stop()?;
     let tally = swarm.report()?;
     report.row("events published", done.accepted as f64, "");

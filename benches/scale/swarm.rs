@@ -90,7 +90,7 @@ impl Swarm {
     }
 
     /// Waits until all have seen that number or patience ends; how many have not.
-    pub fn settle(&mut self, publisher: usize, number: u64, patience: Duration) -> io::Result<u64> {
+    pub fn await_event(&mut self, publisher: usize, number: u64, patience: Duration) -> io::Result<u64> {
         let start = Instant::now();
         loop {
             let behind = self.behind(publisher, number)?;

@@ -33,7 +33,7 @@ impl Victims {
         let mut swarm = Swarm::open(&Plan::readers(server, "victims", 200), ahead::wrap(), OPEN)?;
         let pace = Pace { bytes: 100, rate: 50, ..Pace::to(server, "victims") };
         let quiet = publish_for(&pace, QUIET)?;
-        swarm.settle(0, quiet.accepted, SETTLE)?;
+        swarm.await_event(0, quiet.accepted, SETTLE)?;
         let tally = swarm.report()?;
         let (quiet_p50_ms, quiet_p99_ms) = (tally.latency.ms(0.5), tally.latency.ms(0.99));
         swarm.reset()?;
@@ -54,7 +54,7 @@ impl Victims {
 
     fn judge(mut self, report: &mut Report, by_slowest: bool) -> io::Result<()> {
         let done = self.publisher.stop()?;
-        let behind = self.swarm.settle(1, done.accepted, SETTLE)?;
+        let behind = self.swarm.await_event(1, done.accepted, SETTLE)?;
         let tally = self.swarm.report()?;
         let p50 = tally.latency.ms(0.5);
         report.row("victims p50, quiet", self.quiet_p50_ms, "ms");

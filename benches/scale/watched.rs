@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::Options;
 use crate::child::{Plan, unix_us};
 use crate::report::Report;
-use crate::server::{Line, Server};
+use crate::server::{ControlConnection, Server};
 use crate::swarm::Swarm;
 use fanwheel::host::processes;
 use fanwheel::load::histogram::BUCKET_SHARE;
@@ -48,7 +48,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let count = options.get("subscribers", 10_000);
     let server = Server::start_apart("watched")?;
     let swarm = Swarm::open(&Plan::readers(&server, "all", count as usize), &[], OPEN)?;
-    let line = Line::open(server.control)?;
+    let line = ControlConnection::open(server.control)?;
     let mut bench = Bench { server, swarm, line, count, published: 0, deliveries: 0 };
     let rate = bench.warm_up()?;
     let seconds = options.get("still_seconds", 4);
@@ -72,7 +72,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
 struct Bench {
     server: Server,
     swarm: Swarm,
-    line: Line,
+    line: ControlConnection,
     count: u64,
     published: u64,
     /// Counted in windows that are over.
@@ -252,7 +252,7 @@ impl Eyes {
 
 /// Asks for all targets each so often, for the first time in the middle of the first second.
 fn ask_each(control: SocketAddr, targets: &[&str], each: Duration, closed: &AtomicBool) -> io::Result<u64> {
-    let (mut line, mut answers) = (Line::open(control)?, 0);
+    let (mut line, mut answers) = (ControlConnection::open(control)?, 0);
     let mut due = Instant::now() + LEAD + READING_EACH / 2;
     while !closed.load(Relaxed) {
         if Instant::now() < due {

@@ -24,7 +24,7 @@
 //! FULL         mark_full: a send was cut short     mark_writable: a readiness, only  no send; stream: BEHIND
 //! ENDED        mark_ended: the poll says so, once  clear_ended: a read found nothing any read is followed by
 //!                                                                                    another, however short
-//! PRIMED       prime: the client is told its position never                             a stream
+//! PRIMED       prime: is told its position         never                             a stream
 //! ID_OWED      owe_id: its position has passed the take_owed_id: told; settle_id: a  PRIMED
 //!              last id sent                        frame with that id was sent
 //!

@@ -124,8 +124,8 @@ impl MailboxSender {
         }
     }
 
-    /// Sends the answer of a publisher. A worker that has ended has nobody left to answer.
-    pub(crate) fn settle(&self, settlement: OrderSettlement) {
+    /// Sends the answer of a publisher. A worker that has ended answers nobody.
+    pub(crate) fn send_settlement(&self, settlement: OrderSettlement) {
         let _ = self.settlements.send(settlement);
     }
 

@@ -8,7 +8,7 @@ use crate::items::{self, Item};
 
 /// A request, as far as its answer's framing depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct AwaitedAnswer {
     /// The asker's own number for it.
     pub tag: usize,
     /// `HEAD`.
@@ -45,7 +45,7 @@ pub enum Got {
     StreamEnd,
 }
 
-enum State {
+enum ReaderState {
     Head,
     Body(Answer, usize),
     Chunks,
@@ -55,8 +55,8 @@ enum State {
 
 /// The reader of one connection.
 pub struct Reader {
-    asked: VecDeque<Asked>,
-    state: State,
+    asked: VecDeque<AwaitedAnswer>,
+    state: ReaderState,
     buf: Vec<u8>,
     scanned: usize,
 }
@@ -64,11 +64,11 @@ pub struct Reader {
 impl Reader {
     /// A reader of a new connection.
     pub fn new() -> Reader {
-        Reader { asked: VecDeque::new(), state: State::Head, buf: Vec::new(), scanned: 0 }
+        Reader { asked: VecDeque::new(), state: ReaderState::Head, buf: Vec::new(), scanned: 0 }
     }
 
     /// A request has been sent, or begun.
-    pub fn ask(&mut self, asked: Asked) {
+    pub fn ask(&mut self, asked: AwaitedAnswer) {
         self.asked.push_back(asked);
     }
 
@@ -79,7 +79,7 @@ impl Reader {
 
     /// Whether nothing is half received.
     pub fn is_between(&self) -> bool {
-        self.buf.is_empty() && !matches!(self.state, State::Body(..))
+        self.buf.is_empty() && !matches!(self.state, ReaderState::Body(..))
     }
 
     /// Takes in bytes.
@@ -92,36 +92,38 @@ impl Reader {
             out.extend(got);
         }
         self.buf.drain(..at);
-        self.scanned = if matches!(self.state, State::Bare) { self.buf.len() } else { 0 };
+        self.scanned = if matches!(self.state, ReaderState::Bare) { self.buf.len() } else { 0 };
     }
 
     /// Returns the item that the bytes from `at` on complete, and its length; `None` when more must come.
     fn next(&mut self, at: usize) -> Option<(Option<Got>, usize)> {
         let rest = &self.buf[at..];
         match &self.state {
-            State::Head => self.head(at),
-            State::Body(_, length) if rest.len() < *length => None,
-            State::Body(..) => {
-                let State::Body(mut answer, length) = std::mem::replace(&mut self.state, State::Head) else {
+            ReaderState::Head => self.head(at),
+            ReaderState::Body(_, length) if rest.len() < *length => None,
+            ReaderState::Body(..) => {
+                let ReaderState::Body(mut answer, length) =
+                    std::mem::replace(&mut self.state, ReaderState::Head)
+                else {
                     unreachable!("it was just seen");
                 };
                 answer.body = String::from_utf8(self.buf[at..at + length].to_vec()).expect("UTF-8");
                 check_body(&answer);
                 Some((Some(Got::Answer(answer)), length))
             }
-            State::Chunks => {
+            ReaderState::Chunks => {
                 let (chunk, used) = take_chunk(rest)?;
                 if chunk.is_empty() {
-                    self.state = State::Ended;
+                    self.state = ReaderState::Ended;
                     return Some((Some(Got::StreamEnd), used));
                 }
                 Some((Some(Got::Item(items::parse(chunk))), used))
             }
-            State::Bare => {
+            ReaderState::Bare => {
                 let length = items::item_len(rest, self.scanned)?;
                 Some((Some(Got::Item(items::parse(&rest[..length]))), length))
             }
-            State::Ended => {
+            ReaderState::Ended => {
                 assert!(rest.is_empty(), "bytes after the end of a stream: {rest:?}");
                 None
             }
@@ -151,7 +153,7 @@ impl Reader {
         }
         let answer = Answer { tag: asked.tag, status, body: String::new(), closes };
         if stream && !asked.head_only {
-            self.state = if asked.http11 { State::Chunks } else { State::Bare };
+            self.state = if asked.http11 { ReaderState::Chunks } else { ReaderState::Bare };
             return Some((Some(Got::Stream), used));
         }
         let length = field("Content-Length").map(|length| length.parse::<usize>().expect("a length"));
@@ -163,7 +165,7 @@ impl Reader {
         if asked.head_only || status == 204 {
             return Some((Some(Got::Answer(answer)), used));
         }
-        self.state = State::Body(answer, length.expect("it was just checked"));
+        self.state = ReaderState::Body(answer, length.expect("it was just checked"));
         Some((None, used))
     }
 }

@@ -326,17 +326,17 @@ fn a_newcomer_whose_head_waits_behind_others_is_not_slow() {
     let head = "POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16000\r\n\r\n";
     let publish = [head.as_bytes(), &[b'x'; 16_000]].concat();
     // Each by another publisher: their answers wait, too.
-    let go_on = |bench: &mut Bench| {
+    let proceed = |bench: &mut Bench| {
         bench.connect(ListenerKind::Control, &publish);
         bench.turn(1);
     };
-    (0..20).for_each(|_| go_on(&mut bench));
+    (0..20).for_each(|_| proceed(&mut bench));
     // The first frames of all of them fill a batch.
     let resume = b"GET /events?topic=t&last=16 HTTP/1.1\r\nHost: a\r\n\r\n";
     let now = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut newcomers: Vec<usize> = (0..50).map(|_| bench.connect(ListenerKind::Public, resume)).collect();
     newcomers.push(bench.connect(ListenerKind::Public, now));
-    (0..120).for_each(|_| go_on(&mut bench));
+    (0..120).for_each(|_| proceed(&mut bench));
     for conn in newcomers {
         let text = bench.read(conn);
         assert!(bench.is_open(conn) && text.starts_with("HTTP/1.1 200"), "ended after {} bytes", text.len());

@@ -6,7 +6,7 @@ use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::time::TICK_MS;
 use fanwheel::fanout::mail::ControlMessage;
 
-use crate::answer::{Asked, Got};
+use crate::answer::{AwaitedAnswer, Got};
 use crate::cover::{Branch, Cover};
 use crate::orderer::SeededOrderer;
 use crate::peer::Peer;
@@ -37,7 +37,7 @@ impl World {
             Finale::Stop => {
                 self.announce_end();
                 self.shell.control(&ControlMessage::Stop);
-                self.settle_after_end();
+                self.come_to_rest_after_end();
             }
         }
         self.sort_topics(true);
@@ -62,7 +62,7 @@ impl World {
     fn request_drain(&mut self) {
         let mut peer = Peer::connect(&mut self.net, &mut self.scene, ListenerKind::Control);
         let request = b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
-        peer.ask(request, Asked { tag: 0, head_only: false, http11: true });
+        peer.ask(request, AwaitedAnswer { tag: 0, head_only: false, http11: true });
         self.set_calm(true);
         peer.set_calm(&mut self.net, true);
         let mut status = None;
@@ -71,7 +71,7 @@ impl World {
                 let Got::Answer(answer) = got else { panic!("a drain was answered with {got:?}") };
                 status = Some(answer.status);
             }
-            self.settle_quietly();
+            self.run_until_still();
         }
         assert_eq!((status, self.shell.draining), (Some(202), true));
         self.net.leave(peer.conn);
@@ -89,7 +89,7 @@ impl World {
             self.step();
         }
         self.advance(DRAIN_SLACK_MS);
-        self.settle_after_end();
+        self.come_to_rest_after_end();
         let clean = |index: &usize| self.scene.sessions[*index].ending == Ending::Clean;
         let postponed = slow.iter().any(clean);
         self.scene.cover.hit_if(postponed, Branch::DrainPostponed);
@@ -109,9 +109,9 @@ impl World {
     }
 
     /// Reads the bytes that are left, and asserts that the workers have ended.
-    fn settle_after_end(&mut self) {
+    fn come_to_rest_after_end(&mut self) {
         self.set_calm(true);
-        self.settle_quietly();
+        self.run_until_still();
         assert!(self.shell.has_ended(), "a worker outlives the drain");
         self.disperse();
     }
@@ -121,7 +121,7 @@ impl World {
         self.disperse();
         self.set_calm(true);
         for _ in 0..5_000 {
-            self.settle_quietly();
+            self.run_until_still();
             if self.shell.connections() == 0 {
                 return;
             }

@@ -13,7 +13,7 @@ use fanwheel::fanout::node::Node;
 use fanwheel::fanout::worker::ConnToken;
 use serde_json::Value;
 
-use crate::answer::{Answer, Asked};
+use crate::answer::{Answer, AwaitedAnswer};
 use crate::conversation::Conversation;
 use crate::cover::Branch;
 use crate::net::Net;
@@ -114,7 +114,7 @@ impl Inspector {
             }
         };
         let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        peer.ask(request.as_bytes(), Asked { tag: self.asked.len(), head_only: false, http11: true });
+        peer.ask(request.as_bytes(), AwaitedAnswer { tag: self.asked.len(), head_only: false, http11: true });
         let conn = peer.conn;
         scene.trace(|| format!("conn {conn} asks {line}"));
         self.asked.push((question, scene.now.mono_ms));

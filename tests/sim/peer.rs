@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::prng::Prng;
 
-use crate::answer::{Asked, Got, Reader};
+use crate::answer::{AwaitedAnswer, Got, Reader};
 use crate::net::{self, Net, Window};
 use crate::scene::Scene;
 use crate::setup::{one_in, pick};
@@ -80,7 +80,7 @@ impl Peer {
     }
 
     /// Queues a request.
-    pub fn ask(&mut self, bytes: &[u8], asked: Asked) {
+    pub fn ask(&mut self, bytes: &[u8], asked: AwaitedAnswer) {
         self.out.extend_from_slice(bytes);
         self.reader.ask(asked);
     }

@@ -4,7 +4,7 @@
 
 use fanwheel::base::listener::ListenerKind;
 
-use crate::answer::Asked;
+use crate::answer::AwaitedAnswer;
 use crate::conversation::Conversation;
 use crate::cover::Branch;
 use crate::net::Net;
@@ -177,5 +177,5 @@ fn row(tag: usize) -> &'static Row {
 fn ask_row(peer: &mut Peer, tag: usize) {
     let Row(_, request, _) = row(tag);
     let http11 = !request.contains("HTTP/1.0");
-    peer.ask(request.as_bytes(), Asked { tag, head_only: request.starts_with("HEAD"), http11 });
+    peer.ask(request.as_bytes(), AwaitedAnswer { tag, head_only: request.starts_with("HEAD"), http11 });
 }

@@ -9,7 +9,7 @@ use fanwheel::base::id::EventId;
 use fanwheel::base::limits::BATCH_POSTS_MAX;
 use fanwheel::base::listener::ListenerKind;
 
-use crate::answer::{Answer, Asked, Got};
+use crate::answer::{Answer, AwaitedAnswer, Got};
 use crate::cover::Branch;
 use crate::ledger::Submission;
 use crate::net::Net;
@@ -62,11 +62,11 @@ impl Publisher {
                 self.peer = Some(Peer::connect(net, scene, ListenerKind::Control));
             }
             None => {}
-            Some(_) => self.go_on(net, scene),
+            Some(_) => self.proceed(net, scene),
         }
     }
 
-    fn go_on(&mut self, net: &mut Net, scene: &mut Scene) {
+    fn proceed(&mut self, net: &mut Net, scene: &mut Scene) {
         if self.flying.is_empty() && !scene.calm && scene.one_in(3) {
             for _ in 0..pick(&mut scene.prng, &[1, 1, 1, 2, 4]).max(self.spree) {
                 self.begin(scene);
@@ -113,7 +113,7 @@ impl Publisher {
         }
         let (conn, group) = (peer.conn, job.group);
         scene.trace(|| format!("conn {conn} publishes group {group} {:?}", job.faults));
-        peer.ask(&job.bytes, Asked { tag: job.group, head_only: false, http11: job.http11 });
+        peer.ask(&job.bytes, AwaitedAnswer { tag: job.group, head_only: false, http11: job.http11 });
         scene.ledger.groups[group].attempts += 1;
         self.flying.push_back((job, peer.queued()));
     }

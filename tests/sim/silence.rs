@@ -20,7 +20,7 @@ impl World {
             (0..self.scene.prng.below(200)).for_each(|_| self.step());
             self.wait_for_the_slow(settings.stall_ms);
         }
-        self.settle();
+        self.come_to_rest();
         if lasts(self, settings.heartbeat_ms) {
             self.listen_to_heartbeats(settings.heartbeat_ms);
         }
@@ -70,7 +70,7 @@ impl World {
         let end_ms = start_ms + 2 * heartbeat_ms + SLACK_MS;
         while self.scene.now.mono_ms < end_ms {
             self.skip_ahead(end_ms);
-            self.settle_quietly();
+            self.run_until_still();
             for session in self.scene.sessions.iter().filter(|session| self.is_open(session)) {
                 let silent_ms = self.scene.now.mono_ms - session.item_ms.max(start_ms);
                 assert!(silent_ms <= heartbeat_ms + SLACK_MS, "{silent_ms} ms of silence in {session:#?}");
@@ -85,7 +85,7 @@ impl World {
         let end_ms = self.scene.now.mono_ms + longest_ms + SLACK_MS;
         while self.scene.now.mono_ms < end_ms {
             self.skip_ahead(end_ms);
-            self.settle_quietly();
+            self.run_until_still();
         }
         let streams = self.scene.sessions.iter().filter(|session| self.is_open(session)).count();
         let held = self.shell.connections();

@@ -7,7 +7,7 @@ use fanwheel::base::id::EventId;
 use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::settings::SlowPolicy;
 
-use crate::answer::{Answer, Asked, Got};
+use crate::answer::{Answer, AwaitedAnswer, Got};
 use crate::cover::Branch;
 use crate::items::{Gap, Item};
 use crate::ledger::IDS_PER_MS;
@@ -62,7 +62,7 @@ impl Subscriber {
         match &mut self.link {
             None if !scene.calm && scene.one_in(3) => self.connect(net, scene),
             None => {}
-            Some(_) => self.go_on(net, scene),
+            Some(_) => self.proceed(net, scene),
         }
     }
 
@@ -87,10 +87,10 @@ impl Subscriber {
             scene.hit(Branch::StreamBehindAnswers);
             for _ in 0..1 + scene.prng.below(3) {
                 let first = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-                peer.ask(first, Asked { tag: BEFORE, head_only: false, http11: true });
+                peer.ask(first, AwaitedAnswer { tag: BEFORE, head_only: false, http11: true });
             }
         }
-        peer.ask(request.as_bytes(), Asked { tag: 0, head_only: false, http11 });
+        peer.ask(request.as_bytes(), AwaitedAnswer { tag: 0, head_only: false, http11 });
         let session = Session {
             conn: peer.conn,
             topics: self.topics.clone(),
@@ -188,7 +188,7 @@ impl Subscriber {
         format!("GET /events?{} HTTP/{version}\r\nHost: {host}\r\n{fields}\r\n", query.join("&"))
     }
 
-    fn go_on(&mut self, net: &mut Net, scene: &mut Scene) {
+    fn proceed(&mut self, net: &mut Net, scene: &mut Scene) {
         let Some(link) = &mut self.link else { return };
         let mut got = link.peer.pump(net, scene);
         got.retain(|got| !matches!(got, Got::Answer(Answer { tag: BEFORE, .. })));

@@ -132,7 +132,7 @@ impl World {
             if self.scene.plan.orders && !self.scene.plan.wall_steps && self.scene.one_in(2) {
                 self.restart();
             }
-            self.settle();
+            self.come_to_rest();
         }
         self.be_silent();
     }
@@ -338,9 +338,9 @@ impl World {
 
     /// Everyone reads and sends all they have, time stands still, nothing new begins, until nothing moves.
     /// Then everything that was published must have arrived.
-    pub fn settle(&mut self) {
+    pub fn come_to_rest(&mut self) {
         self.set_calm(true);
-        self.settle_quietly();
+        self.run_until_still();
         for subscriber in &self.subscribers {
             subscriber.check_at_rest(&self.net, &self.scene);
         }
@@ -361,14 +361,14 @@ impl World {
     fn look(&mut self) {
         self.shell.count_addresses();
         self.shell.check_readiness(self.scene.now);
-        self.settle_quietly();
+        self.run_until_still();
         judge_addresses(&self.net, &self.node);
         self.shell.check_readiness(self.scene.now);
         let readiness = self.node.readiness(self.scene.now.mono_ms);
         assert!(readiness.ok, "{readiness:?}");
         if let Some(inspector) = self.inspectors.first_mut() {
             inspector.begin_look(&mut self.net, &mut self.scene);
-            self.settle_quietly();
+            self.run_until_still();
             self.inspectors[0].end_look(&self.net, &mut self.scene, &self.node);
         }
     }
@@ -382,8 +382,8 @@ impl World {
         self.inspectors.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
     }
 
-    /// The moving part of `settle`.
-    pub fn settle_quietly(&mut self) {
+    /// The moving part of `come_to_rest`.
+    pub fn run_until_still(&mut self) {
         for _ in 0..ROUNDS_MAX {
             let mut moved = false;
             let (net, scene) = (&mut self.net, &mut self.scene);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::lexer::Source;
-use super::rules::Fault;
+use super::rules::Violation;
 
 /// A folder of `src/`.
 struct Layer {
@@ -115,30 +115,38 @@ fn imported(source: &Source) -> Vec<(String, usize)> {
 }
 
 /// The import table, the banned words and what only the whole crate may do.
-pub fn judge(source: &Source) -> Vec<Fault> {
+pub fn judge(source: &Source) -> Vec<Violation> {
     let mut faults = nowhere(source);
     let Some(name) = layer_of(&source.path) else { return faults };
     let Some(layer) = layer(name) else {
-        faults.push(Fault::new(source, 1, format!("layer {name} is missing from the table in tests/tidy")));
+        faults.push(Violation::new(
+            source,
+            1,
+            format!("layer {name} is missing from the table in tests/tidy"),
+        ));
         return faults;
     };
     for (import, line) in imported(source) {
         let is_layer = LAYERS.iter().any(|layer| layer.name == import);
         if is_layer && import != name && !layer.imports.contains(&import.as_str()) {
-            faults.push(Fault::new(source, line, format!("{name} must not import {import}")));
+            faults.push(Violation::new(source, line, format!("{name} must not import {import}")));
         }
     }
     for at in 0..source.tokens.len() {
         let line = source.tokens[at].line;
         if source.stands(at, &["super", ":", ":", "super"]) {
-            faults.push(Fault::new(source, line, "super::super hides an import: write crate::".to_owned()));
+            faults.push(Violation::new(
+                source,
+                line,
+                "super::super hides an import: write crate::".to_owned(),
+            ));
         }
         if layer.name != "cli" && path_stands(source, at, COMMAND_LINE) {
-            faults.push(Fault::new(source, line, format!("{name} must not contain {COMMAND_LINE}")));
+            faults.push(Violation::new(source, line, format!("{name} must not contain {COMMAND_LINE}")));
         }
         for words in layer.never.iter().flat_map(|group| expand(group)) {
             if !source.is_test(line) && path_stands(source, at, words) {
-                faults.push(Fault::new(source, line, format!("{name} must not contain {words}")));
+                faults.push(Violation::new(source, line, format!("{name} must not contain {words}")));
             }
         }
     }
@@ -165,16 +173,18 @@ fn path_stands(source: &Source, at: usize, path: &str) -> bool {
     source.stands(at, &words)
 }
 
-fn nowhere(source: &Source) -> Vec<Fault> {
+fn nowhere(source: &Source) -> Vec<Violation> {
     if source.path.starts_with(PEERS) {
         return Vec::new();
     }
     let banned = source.tokens.iter().filter(|token| NOWHERE.contains(&token.text.as_str()));
-    banned.map(|token| Fault::new(source, token.line, format!("{} has no place here", token.text))).collect()
+    banned
+        .map(|token| Violation::new(source, token.line, format!("{} has no place here", token.text)))
+        .collect()
 }
 
 /// Names are compared by their parts, so that `assert` does not contain `sse`.
-fn foreign(source: &Source, layer: &Layer) -> Vec<Fault> {
+fn foreign(source: &Source, layer: &Layer) -> Vec<Violation> {
     let mut faults = Vec::new();
     for token in source.tokens.iter().chain(&source.strings) {
         let parts = parts(&token.text);
@@ -182,7 +192,7 @@ fn foreign(source: &Source, layer: &Layer) -> Vec<Fault> {
             let whole = token.text.to_lowercase().contains(word) && word.contains('-');
             if whole || parts.iter().any(|part| part == word) {
                 let words = format!("{} must know nothing of {word}: {}", layer.name, token.text.trim());
-                faults.push(Fault::new(source, token.line, words));
+                faults.push(Violation::new(source, token.line, words));
             }
         }
     }

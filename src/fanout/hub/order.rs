@@ -278,7 +278,8 @@ impl Hub {
         drop(inner);
         for (ticket, receipt) in settled {
             outcome.receipts.push(receipt);
-            outcome.mailed |= self.settle(ticket, Ok(PublishOutcome { receipt, repeated: false, mailed: 0 }));
+            outcome.mailed |=
+                self.send_answer(ticket, Ok(PublishOutcome { receipt, repeated: false, mailed: 0 }));
         }
     }
 
@@ -318,20 +319,20 @@ impl Hub {
 
     /// Answers that nothing was published. Returns the worker that has mail of it, as a mask.
     pub fn refuse(&self, ticket: Ticket, why: RefusalReason) -> u64 {
-        self.settle(ticket, Err(why))
+        self.send_answer(ticket, Err(why))
     }
 
     /// Answers as an earlier publish with the same key was. Returns the worker that has mail of it, as a
     /// mask.
     pub fn repeat(&self, ticket: Ticket, receipt: PublishReceipt) -> u64 {
         debug_assert!(receipt.id <= self.lock().head, "an answer is repeated when its event is committed");
-        self.settle(ticket, Ok(PublishOutcome { receipt, repeated: true, mailed: 0 }))
+        self.send_answer(ticket, Ok(PublishOutcome { receipt, repeated: true, mailed: 0 }))
     }
 
-    fn settle(&self, ticket: Ticket, outcome: Result<PublishOutcome, RefusalReason>) -> u64 {
+    fn send_answer(&self, ticket: Ticket, outcome: Result<PublishOutcome, RefusalReason>) -> u64 {
         let Ticket { asker, number, share, .. } = ticket;
         let Some(Asker { worker, token }) = asker else { return 0 };
-        self.mailboxes[worker].settle(OrderSettlement { token, number, outcome, _share: share });
+        self.mailboxes[worker].send_settlement(OrderSettlement { token, number, outcome, _share: share });
         1 << worker
     }
 }
