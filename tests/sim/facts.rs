@@ -1,5 +1,6 @@
 //! Facts that chance meets too seldom: each a short run of one worker, laid out by hand.
 
+mod classes;
 mod order;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -248,29 +249,6 @@ fn a_stream_with_a_heartbeat_to_send_misses_nothing_of_a_burst_that_history_does
         (0..5).for_each(|_| bench.turn(1));
         bench.assert_brought(stream, 300);
     }
-}
-
-#[test]
-fn a_stream_ends_when_its_topics_are_silent_and_not_before() {
-    let mut bench = Bench::new(Settings { max_idle_ms: 500, heartbeat_ms: 100, ..Settings::default() });
-    let mut subscribe = |query: &str| {
-        let request = format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
-        bench.connect(ListenerKind::Public, request.as_bytes())
-    };
-    let silent = subscribe("topic=u");
-    let others = ["topic=t", "topic=u&topic=t", "topic=t&event=never"].map(&mut subscribe);
-    let publisher = bench.connect(ListenerKind::Control, b"");
-    for _ in 0..40 {
-        bench.net.send(publisher, &batch(1));
-        (0..5).for_each(|_| bench.turn(10));
-        (0..bench.net.socks.len()).for_each(|conn| drop(bench.read(conn)));
-    }
-    assert!(!bench.is_open(silent), "no event for 2 s");
-    assert!(others.iter().all(|conn| bench.is_open(*conn)), "an event every 50 ms");
-    // The time differs by a tenth, and is looked at with the timer of the stream.
-    (0..60).for_each(|_| bench.turn(10));
-    assert!(others.iter().all(|conn| !bench.is_open(*conn)), "no event for 600 ms");
-    assert_eq!(bench.worker.counters().get_closed(CloseReason::Life), 4);
 }
 
 #[test]
