@@ -295,17 +295,21 @@ def overload(world):
 
 
 def enter(world, server):
-    """A subscriber that only takes up room: its socket, once the server has greeted it."""
-    guest = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS)
-    world.closers.append(guest.close)
-    guest.sendall(b"GET /events?topic=crowd HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    greeting = b""
-    while b":ok\n" not in greeting:
-        more = guest.recv(4_096)
-        if not more:
-            raise Failure(f"a guest was refused: {greeting!r}")
-        greeting += more
-    return guest
+    """A subscriber that only takes up room: its socket, once the server has greeted it. Refused, it comes
+    again: the check that the server has started may not have left yet."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        guest = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS)
+        world.closers.append(guest.close)
+        guest.sendall(b"GET /events?topic=crowd HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while b":ok\n" not in answer and (more := guest.recv(4_096)):
+            answer += more
+        if b":ok\n" in answer:
+            return guest
+        if time.monotonic() > deadline:
+            raise Failure(f"a guest was refused: {answer!r}")
+        time.sleep(0.02)
 
 
 ALL = [receive, quiet, silent_position, before_first_event, behind_filter, resume_after_reset,
