@@ -360,7 +360,8 @@ def example_ticker_has_the_newest_price(world):
     browser.wait("kept prices", f"return (() => {{ {rows} }})() === 'ABC 2.00,XYZ 5.00'")
     server.publish("prices", json.dumps({"share": "XYZ", "price": 6.5}))
     browser.wait("new price", f"return (() => {{ {rows} }})() === 'ABC 2.00,XYZ 6.50'")
-    expect("changed", browser.run("return document.querySelectorAll('.changed').length"), 1)
+    # A frame of the page later.
+    browser.wait("one change", "return document.querySelectorAll('.changed').length === 1")
 
 
 def example_rendered_page_misses_nothing(world):
