@@ -109,12 +109,6 @@ impl HubState {
         classes.max_by_key(|slot| self.classes.table.settings(*slot).history_ms).unwrap_or_default()
     }
 
-    /// Returns the longest age to which topics of these names keep an event.
-    pub(super) fn history_ms_of(&self, names: &[Box<str>]) -> u64 {
-        let table = &self.classes.table;
-        names.iter().map(|name| table.settings(table.class_of(name)).history_ms).max().unwrap_or(0)
-    }
-
     /// Returns the values that hold for a stream of these topics.
     pub(crate) fn stream_rules(&self, topics: impl Iterator<Item = u32>) -> StreamRules {
         self.classes.table.stream_rules(topics.map(|index| self.topics[index].class))

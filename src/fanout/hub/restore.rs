@@ -32,7 +32,6 @@ impl Hub {
             assert!(id > inner.head, "ids rise");
             inner.head = id;
             let age_ms = now.wall_ms.saturating_sub(id.ms());
-            let too_old = age_ms >= inner.history_ms_of(&event.topics);
             if inner.leave_topics_with_room(&mut event) {
                 inner.removed_floor = id;
             }
@@ -42,8 +41,10 @@ impl Hub {
             // Before the start of the process, as a rule.
             let at_us = now.mono_us as i64 - age_ms.saturating_mul(1_000) as i64;
             let kept = inner.keep(event, id, at_us);
+            let class = inner.journal_class(kept.topics());
+            let history_ms = inner.classes.table().settings(class).history_ms;
             inner.trim(&kept, now);
-            if too_old {
+            if age_ms >= history_ms {
                 // Not left out at once: its topics may keep older events, in journals of longer ages, and
                 // would have a hole that nobody is told of.
                 inner.evict(&kept, now, usize::MAX);
