@@ -29,7 +29,8 @@ use crate::base::listener::ListenerKind;
 use crate::wire::head::{self, Head, HeadLimits, ParsedHead};
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
-use crate::wire::request::{Request, StreamStart, route};
+use crate::wire::request::{Request, route};
+use crate::wire::subscription::StreamStart;
 
 /// The next thing that the bytes of a connection ask for.
 #[allow(clippy::large_enum_variant, reason = "it is taken apart at once, and never kept")]

@@ -56,8 +56,8 @@ use crate::base::limits::{
 };
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::time::Now;
-use crate::wire::request::StreamStart;
 use crate::wire::rules;
+use crate::wire::subscription::StreamStart;
 
 #[derive(Debug)]
 struct HubTopic {

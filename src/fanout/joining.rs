@@ -15,7 +15,7 @@ use crate::base::time::{Tick, ticks_of_ms};
 use crate::wire::frame::FrameForm;
 use crate::wire::gap::{TopicGap, append_gap_events};
 use crate::wire::reply;
-use crate::wire::request::{StreamStart, SubscribeRequest};
+use crate::wire::subscription::{StreamStart, SubscribeRequest};
 
 /// Per cent by which a stream's longest life, or silence, differs from the setting.
 const END_JITTER_PERCENT: u64 = 10;

@@ -242,7 +242,7 @@ mod tests {
     use crate::fanout::mail::{MailboxItem, MailboxReceiver};
     use crate::fanout::node::Node;
     use crate::wire::frame::Draft;
-    use crate::wire::request::StreamStart;
+    use crate::wire::subscription::StreamStart;
 
     const WELL: HostConditions = HostConditions { log_fails: false };
 

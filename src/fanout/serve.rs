@@ -20,7 +20,8 @@ use crate::wire::frame::FrameForm;
 use crate::wire::head::Head;
 use crate::wire::problem::Problem;
 use crate::wire::reply;
-use crate::wire::request::{Request, SubscribeRequest};
+use crate::wire::request::Request;
+use crate::wire::subscription::SubscribeRequest;
 
 /// A connection that has sent a whole head.
 #[derive(Clone, Copy)]

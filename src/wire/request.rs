@@ -1,14 +1,10 @@
 //! Routing: listener, path, method and parameters of a head, checked and turned into a [`Request`].
 //!
-//! Owns the routes and the parameters of each. Never sees a body, a topic's state or a connection.
+//! Owns the routes, and the parameters of all but subscriptions. Never sees a body, a topic's state or a
+//! connection.
 
-use std::borrow::Cow;
-
-use crate::base::counters::RefusalReason;
-use crate::base::id::EventId;
 use crate::base::limits::{BEACON_BYTES_MAX, KEY_BYTES_MAX};
 use crate::base::listener::ListenerKind;
-use crate::base::number_text::parse_decimal;
 use crate::base::settings::UrlProfile;
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::suggest::nearest;
@@ -17,15 +13,12 @@ use crate::wire::frame::FrameForm;
 use crate::wire::guard::{self, ForeignLink};
 use crate::wire::head::{BodyLength, Head, Method};
 use crate::wire::listing;
+use crate::wire::parameters::{parse_checked, push_topic, set_once};
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
-use crate::wire::query::{pairs, utf8_text};
+use crate::wire::query::pairs;
 use crate::wire::rules;
-
-/// Event names that one subscriber may filter by: each is compared with each event.
-const EVENT_FILTERS_MAX: usize = 32;
-/// Bytes of a foreign `Last-Event-ID` that are told back in a gap event.
-const LAST_EVENT_ID_TEXT_BYTES_MAX: usize = 128;
+use crate::wire::subscription::{SubscribeRequest, parse_subscribe, stream_form};
 
 /// A request that some path serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,42 +90,6 @@ pub enum Request {
     BenchBroadcast,
 }
 
-/// Where a stream begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StreamStart {
-    /// With the events that come from now on.
-    Now,
-    /// With the newest so many kept events; at least 1.
-    Newest(usize),
-    /// After the event of this id.
-    After(EventId),
-    /// After an id that is not ours, or several ids: told as a gap. The text, for the gap event, is cut to
-    /// `LAST_EVENT_ID_TEXT_BYTES_MAX`.
-    Unknown(String),
-}
-
-/// A subscription, as `GET /events` asks for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeRequest {
-    /// At least one; order kept, duplicates dropped.
-    pub topics: Vec<Box<str>>,
-    /// Only events of these names; empty for all. An event without a name counts as `message`.
-    pub(crate) events: Vec<Box<str>>,
-    /// Position where the stream begins.
-    pub(crate) start: StreamStart,
-    /// `clock=1`: the stream begins with the server's time.
-    pub(crate) clock: bool,
-    /// `buffered=1`: proxies are not asked to pass the stream on unbuffered, so that the doctor sees how
-    /// they treat it by themselves.
-    pub(crate) buffered: bool,
-    /// Form of the stream's frames, by the version of HTTP.
-    pub(crate) form: FrameForm,
-    /// An EventSource, which a status other than 200 would silence for good.
-    pub(crate) event_source: bool,
-    /// The client is told its position, by blocks that hold an id alone.
-    pub(crate) prime: bool,
-}
-
 /// A publish, but for its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublishRequest {
@@ -159,8 +116,6 @@ const READ: &str = "GET, HEAD";
 const STREAM: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST";
 const DELETE: &str = "DELETE";
-/// Kept events that `last=N` may ask for: their beginning is looked for one by one, under the hub's lock.
-const LAST_EVENTS_MAX: usize = 1_000;
 /// Characters of an unknown parameter that are told back.
 const PARAMETER_NAME_CHARS_MAX: usize = 64;
 /// Paths that people look for on the public listener in vain.
@@ -280,10 +235,6 @@ fn route_metrics(head: &Head<'_>) -> Result<Request, Problem> {
     }
 }
 
-fn stream_form(head: &Head<'_>) -> FrameForm {
-    if head.http11 { FrameForm::Chunk } else { FrameForm::Bare }
-}
-
 /// A beacon is small enough to be judged by its announced length.
 fn route_beacon(head: &Head<'_>) -> Result<Request, Problem> {
     match (head.method, head.body) {
@@ -386,65 +337,6 @@ fn unknown_parameter(name: &[u8], near: Option<&'static str>, takes: &'static st
     Problem::UnknownParameter { name, near, takes }
 }
 
-fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Result<SubscribeRequest, Problem> {
-    if !head.fields.accept.takes_event_stream() {
-        return Err(Problem::NotAcceptable);
-    }
-    let mut topics = Vec::new();
-    let mut events = Vec::new();
-    let mut last = None;
-    let mut clock = None;
-    let mut buffered = None;
-    let mut prime = None;
-    let mut snake_id = ResumeIds::default();
-    let mut camel_id = ResumeIds::default();
-    let mut other_id = ResumeIds::default();
-    for pair in pairs(head.query) {
-        match &*pair.name {
-            b"topic" => push_topic(&mut topics, &pair.value()?, policy.topics_per_connection_max)?,
-            b"event" => push_filter(&mut events, &pair.value()?)?,
-            b"last" => set_once(&mut last, "last", parse_last(&pair.value()?)?)?,
-            b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &pair.value()?)?)?,
-            b"buffered" => set_once(&mut buffered, "buffered", parse_switch("buffered", &pair.value()?)?)?,
-            b"prime" => set_once(&mut prime, "prime", parse_switch("prime", &pair.value()?)?)?,
-            b"last_event_id" => snake_id.add(pair.value()?),
-            b"lastEventId" => camel_id.add(pair.value()?),
-            other if is_last_event_id(other) => other_id.add(pair.value()?),
-            // Links carry parameters of others; nobody looks at their values.
-            _ => {}
-        }
-    }
-    if topics.is_empty() {
-        return Err(Problem::NoTopic);
-    }
-    if policy.listener == ListenerKind::Public && topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
-        return Err(Problem::Refused(RefusalReason::ReservedTopic));
-    }
-    // On a reconnection the URL still says `last=`; where the client stopped counts more.
-    let resumed = resume_from_header(head).or(snake_id).or(camel_id).or(other_id).start();
-    let start = resumed.unwrap_or(match last {
-        None | Some(0) => StreamStart::Now,
-        Some(newest) => StreamStart::Newest(newest),
-    });
-    // Fetch makes both of the cache mode of an EventSource on every scheme (WHATWG HTML §9.2.2); clients made
-    // of `fetch` name the type alone, and understand a 503.
-    let event_source = head.fields.no_cache && head.fields.accept.names_event_stream();
-    // Browsers dispatch nothing for a block without data. Other clients that look like an EventSource may
-    // deliver an empty message, so they have to ask. Events of the server's own topics have no ids.
-    let browser = event_source && head.fields.user_agent.is_some_and(|agent| agent.starts_with(b"Mozilla/"));
-    let own_topics = topics.iter().any(|topic| rules::is_reserved_topic(topic));
-    Ok(SubscribeRequest {
-        topics,
-        events,
-        start,
-        clock: clock.unwrap_or(false),
-        buffered: buffered.unwrap_or(false),
-        form: stream_form(head),
-        event_source,
-        prime: prime.unwrap_or(browser && !own_topics),
-    })
-}
-
 fn parse_publish(head: &Head<'_>, policy: &ListenerPolicy) -> Result<PublishRequest, Problem> {
     let mut topics = Vec::new();
     let mut event = None;
@@ -490,106 +382,8 @@ fn parse_idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> 
     Err(Problem::BadParameter { name: "Idempotency-Key", rule })
 }
 
-fn parse_checked(
-    name: &'static str,
-    value: &[u8],
-    check: impl Fn(&str) -> Result<(), &'static str>,
-) -> Result<Box<str>, Problem> {
-    let value = utf8_text(value)?;
-    check(value).map_err(|rule| Problem::BadParameter { name, rule })?;
-    Ok(value.into())
-}
-
-fn push_topic(topics: &mut Vec<Box<str>>, value: &[u8], topics_max: usize) -> Result<(), Problem> {
-    let topic = parse_checked("topic", value, rules::check_topic)?;
-    rules::push_unique(topics, &topic);
-    if topics.len() > topics_max { Err(Problem::TooManyTopics { topics_max }) } else { Ok(()) }
-}
-
-fn push_filter(events: &mut Vec<Box<str>>, value: &[u8]) -> Result<(), Problem> {
-    let name = parse_checked("event", value, rules::check_event)?;
-    rules::push_unique(events, if name.is_empty() { rules::UNNAMED_EVENT } else { &name });
-    const _: () = assert!(EVENT_FILTERS_MAX == 32, "text below");
-    if events.len() > EVENT_FILTERS_MAX {
-        return Err(Problem::BadParameter { name: "event", rule: "may be repeated at most 32 times" });
-    }
-    Ok(())
-}
-
-fn set_once<T>(place: &mut Option<T>, name: &'static str, value: T) -> Result<(), Problem> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Problem::BadParameter { name, rule: "may be given only once" }),
-    }
-}
-
-fn parse_last(value: &[u8]) -> Result<usize, Problem> {
-    const _: () = assert!(LAST_EVENTS_MAX == 1_000, "text below");
-    let wanted = parse_decimal(value).and_then(|wanted| usize::try_from(wanted).ok());
-    let within = wanted.filter(|&wanted| wanted <= LAST_EVENTS_MAX);
-    within.ok_or(Problem::BadParameter { name: "last", rule: "must be a whole number up to 1000" })
-}
-
-/// Whether a name is one of the many that clients give the last event id: `lastEventID`, `Last-Event-ID`.
-fn is_last_event_id(name: &[u8]) -> bool {
-    let letters = name.iter().filter(|b| !matches!(b, b'-' | b'_')).map(u8::to_ascii_lowercase);
-    letters.eq(b"lasteventid".iter().copied())
-}
-
-fn parse_switch(name: &'static str, value: &[u8]) -> Result<bool, Problem> {
-    match value {
-        b"1" => Ok(true),
-        b"0" => Ok(false),
-        _ => Err(Problem::BadParameter { name, rule: "must be 0 or 1" }),
-    }
-}
-
 fn parse_retry(value: &[u8]) -> Result<u64, Problem> {
     rules::parse_retry_ms(value).map_err(|rule| Problem::BadParameter { name: "retry", rule })
-}
-
-/// Last event ids from one source.
-#[derive(Default)]
-struct ResumeIds<'a> {
-    /// The first that is not empty.
-    first: Option<Cow<'a, [u8]>>,
-    /// There was another: which one is meant is unknown, so none is believed.
-    repeated: bool,
-}
-
-fn resume_from_header<'a>(head: &Head<'a>) -> ResumeIds<'a> {
-    let first = head.fields.last_event_id.filter(|id| !id.is_empty() || head.fields.last_event_id_repeated);
-    ResumeIds { first: first.map(Cow::Borrowed), repeated: head.fields.last_event_id_repeated }
-}
-
-impl<'a> ResumeIds<'a> {
-    fn add(&mut self, id: Cow<'a, [u8]>) {
-        if !id.is_empty() {
-            self.repeated |= self.first.is_some();
-            self.first.get_or_insert(id);
-        }
-    }
-
-    fn or(self, other: ResumeIds<'a>) -> ResumeIds<'a> {
-        if self.first.is_some() { self } else { other }
-    }
-
-    fn start(self) -> Option<StreamStart> {
-        let id = self.first?;
-        match EventId::parse(&id) {
-            Some(id) if !self.repeated => Some(StreamStart::After(id)),
-            _ => Some(StreamStart::Unknown(cut_text(&id))),
-        }
-    }
-}
-
-/// The beginning of a foreign id as text, whatever its bytes are.
-fn cut_text(id: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(&id[..id.len().min(LAST_EVENT_ID_TEXT_BYTES_MAX)]).into_owned();
-    while text.len() > LAST_EVENT_ID_TEXT_BYTES_MAX {
-        text.pop();
-    }
-    text
 }
 
 #[cfg(test)]

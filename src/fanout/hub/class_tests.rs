@@ -8,7 +8,7 @@ use crate::base::topic::TopicPattern;
 use crate::fanout::hub::order_tests::id;
 use crate::fanout::hub::tests::{at, hub, join, post, publish};
 use crate::fanout::hub::{OrderedEvent, WorkerInterest};
-use crate::wire::request::StreamStart;
+use crate::wire::subscription::StreamStart;
 
 /// A class of the topics that one pattern matches.
 fn class(name: &str, pattern: &str, edit: impl FnOnce(&mut ClassSettings)) -> NamedClass {

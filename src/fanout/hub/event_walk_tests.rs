@@ -7,7 +7,7 @@ use crate::base::prng::Prng;
 use crate::fanout::hub::tests::{at, hub};
 use crate::fanout::hub::{Hub, NewEvent};
 use crate::wire::frame::Draft;
-use crate::wire::request::StreamStart;
+use crate::wire::subscription::StreamStart;
 
 const TOPICS: u64 = 12;
 

@@ -15,7 +15,7 @@ use super::{HubState, SubscribeOutcome};
 use crate::base::id::EventId;
 use crate::fanout::shared_frame::TopicRef;
 use crate::wire::gap::GapReason;
-use crate::wire::request::StreamStart;
+use crate::wire::subscription::StreamStart;
 
 /// Milliseconds by which the clocks of two servers, or of two runs, may differ. An id further ahead is none
 /// that was given.
