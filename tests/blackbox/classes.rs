@@ -1,44 +1,15 @@
 //! Classes of topics: each has its own history, slow policy and life; a reload changes them under live
 //! streams, whole or not at all.
 
-use crate::harness::{Conn, Finish, Item, Launch, Server, Stream, ms, poll_until, with_1_and_4_workers};
+use crate::harness::{
+    ConfigFile, Conn, Finish, Item, Launch, Server, Stream, ms, poll_until, reload, with_1_and_4_workers,
+};
 use std::net::Ipv4Addr;
 use std::time::Instant;
-
-/// A configuration file of one test.
-struct ConfigFile(String);
-
-impl ConfigFile {
-    fn new(name: &str, text: &str) -> ConfigFile {
-        let path = format!("{}/{name}-{}.toml", env!("CARGO_TARGET_TMPDIR"), std::process::id());
-        let file = ConfigFile(path);
-        file.write(text);
-        file
-    }
-
-    fn write(&self, text: &str) {
-        std::fs::write(&self.0, text).expect("the scratch folder takes files");
-    }
-}
-
-impl Drop for ConfigFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 /// A server of two workers with these classes.
 fn serve(file: &ConfigFile) -> Server {
     Launch::workers(2).set("config", &file.0).start()
-}
-
-/// Has the file read again, and waits for the line that says so.
-fn reload(server: &Server, line: &str) {
-    let lines = |server: &Server| server.log().matches(line).count();
-    let before = lines(server);
-    server.signal("HUP");
-    let told = poll_until(ms(5_000), || (lines(server) > before).then_some(()));
-    assert!(told.is_some(), "no line {line} in\n{}", server.log());
 }
 
 /// Payloads of all that a topic keeps.
