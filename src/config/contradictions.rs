@@ -8,7 +8,7 @@ use crate::base::address::ListenAddress;
 use crate::base::limits::UNIX_PATH_BYTES_MAX;
 use crate::base::listener::ListenerKind;
 use crate::base::logfmt::shown;
-use crate::base::settings::{Settings, SlowPolicy, split_list};
+use crate::base::settings::{SettingSpec, Settings, SlowPolicy, split_list};
 use crate::config::class_tables::check_classes;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings, SettingSource};
@@ -28,8 +28,20 @@ const ORDERED: &[(&str, &str, &str)] = &[
 
 /// Adjusts defaults, then refuses the first contradiction.
 pub(crate) fn check(resolved: &mut ResolvedSettings) -> Result<(), SettingsRefusal> {
+    check_and_adjust(resolved, |_| true)
+}
+
+/// Does the same for a running server, in which only some defaults can still give way.
+pub(crate) fn check_running(resolved: &mut ResolvedSettings) -> Result<(), SettingsRefusal> {
+    check_and_adjust(resolved, |spec| spec.reloadable)
+}
+
+fn check_and_adjust(
+    resolved: &mut ResolvedSettings,
+    can_change: fn(&SettingSpec) -> bool,
+) -> Result<(), SettingsRefusal> {
     for (small, large, why) in ORDERED {
-        adjust_default(resolved, small, large);
+        adjust_default(resolved, small, large, can_change);
         check_order(resolved.entry(small), resolved.entry(large), why)?;
     }
     check_listeners(resolved)?;
@@ -65,17 +77,23 @@ fn check_order(small: &ResolvedEntry, large: &ResolvedEntry, why: &str) -> Resul
     refuse_contradiction(format!("{} is larger than {}: {why}", describe_entry(small), describe_entry(large)))
 }
 
-/// Lowers a default that exceeds a written value to it, and raises one that is below.
-fn adjust_default(resolved: &mut ResolvedSettings, small: &str, large: &str) {
+/// Lowers a default that exceeds another value to it, or raises one that is below.
+fn adjust_default(
+    resolved: &mut ResolvedSettings,
+    small: &str,
+    large: &str,
+    can_change: fn(&SettingSpec) -> bool,
+) {
     let (low, high) = (resolved.entry(small), resolved.entry(large));
     if number(low) <= number(high) {
         return;
     }
     let (low_text, high_text) = (low.text.clone(), high.text.clone());
-    match (&low.source, &high.source) {
-        (SettingSource::Default, _) => resolved.entry_mut(small).text = high_text,
-        (_, SettingSource::Default) => resolved.entry_mut(large).text = low_text,
-        _ => {}
+    let gives_way = |entry: &ResolvedEntry| entry.source == SettingSource::Default && can_change(entry.spec);
+    if gives_way(low) {
+        resolved.entry_mut(small).text = high_text;
+    } else if gives_way(high) {
+        resolved.entry_mut(large).text = low_text;
     }
 }
 

@@ -1,14 +1,18 @@
-//! SIGHUP: reads the settings again, applies those that a running server can change and reports the others.
+//! SIGHUP: reads the settings again, and reports which of the changes a running server can apply.
+//!
+//! A reading with a mistake is refused whole and counted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use log::{error, info, warn};
 
 use crate::base::logfmt::LogValue;
 use crate::base::settings::SettingSpec;
+use crate::config::refusal::SettingsRefusal;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
-use crate::daemon::logging::parse_level;
+use crate::daemon::running_settings::RunningSettings;
 
 /// Reloads that were refused.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -16,6 +20,15 @@ static REFUSED: AtomicU64 = AtomicU64::new(0);
 /// Returns the number of reloads that were refused.
 pub(crate) fn reloads_refused() -> u64 {
     REFUSED.load(Relaxed)
+}
+
+/// A reading that may be put in force.
+#[derive(Debug)]
+pub(crate) struct SettingsReload {
+    /// The value to put in force.
+    pub(crate) next: Arc<RunningSettings>,
+    /// Everything that the sources say, settings that need a restart among it.
+    wanted: ResolvedSettings,
 }
 
 /// A setting whose text differs from the one in force.
@@ -26,41 +39,45 @@ struct SettingChange<'a> {
     wanted: &'a str,
 }
 
-/// Reads, applies and reports; returns the settings in force afterwards. A setting that needs a restart keeps
-/// its text, so that the next reload reports it again.
-pub(crate) fn reload_settings(inputs: &SettingInputs, running: &ResolvedSettings) -> ResolvedSettings {
-    let wanted = match ResolvedSettings::read_again(inputs) {
-        Ok(wanted) => wanted,
-        Err(refusal) => {
-            REFUSED.fetch_add(1, Relaxed);
-            error!("event=reload_refused reason={}", LogValue(&refusal.to_string()));
-            return running.clone();
-        }
+/// Reads the settings again. Returns none when a mistake refuses the reading: then the old value stays whole.
+pub(crate) fn read_reload(inputs: &SettingInputs, running: &RunningSettings) -> Option<SettingsReload> {
+    let refuse = |refusal: SettingsRefusal, hint: &str| {
+        REFUSED.fetch_add(1, Relaxed);
+        error!("event=reload_refused reason={}", LogValue(&format!("{refusal}{hint}")));
     };
-    let changes = changed_settings(running, &wanted);
-    for SettingChange { spec, running, wanted } in &changes {
-        let (running, wanted) = (spec.shown(running), spec.shown(wanted));
-        let (name, running, wanted) = (spec.name, LogValue(&running), LogValue(&wanted));
-        if spec.reloadable {
-            info!("event=reloaded setting={name} was={running} is={wanted}");
-        } else {
-            warn!("event=reload_needs_restart setting={name} running={running} wanted={wanted}");
+    let wanted = ResolvedSettings::read_again(inputs).map_err(|refusal| refuse(refusal, "")).ok()?;
+    // A contradiction is between a new value and one that needs a restart.
+    let next =
+        running.reloaded(&wanted).map_err(|refusal| refuse(refusal, "; a restart applies both")).ok()?;
+    Some(SettingsReload { next: Arc::new(next), wanted })
+}
+
+impl SettingsReload {
+    /// Writes a line for each change. Call it when the changes are in force.
+    pub(crate) fn report_changes(&self, before: &RunningSettings) {
+        let (running, wanted) = (before.resolved(), &self.wanted);
+        let changes = changed_settings(running, wanted);
+        for SettingChange { spec, running, wanted } in &changes {
+            let (running, wanted) = (spec.shown(running), spec.shown(wanted));
+            let (name, running, wanted) = (spec.name, LogValue(&running), LogValue(&wanted));
+            if spec.reloadable {
+                info!("event=reloaded setting={name} was={running} is={wanted}");
+            } else {
+                warn!("event=reload_needs_restart setting={name} running={running} wanted={wanted}");
+            }
+        }
+        let rules_changed = before.rules() != self.next.rules();
+        if rules_changed {
+            info!("event=reloaded setting=alerts rules={}", self.next.rules().len());
+        }
+        let classes_changed = running.classes() != wanted.classes();
+        if classes_changed {
+            info!("event=reloaded setting=class classes={}", wanted.classes().len());
+        }
+        if changes.is_empty() && !rules_changed && !classes_changed {
+            info!("event=reloaded changes=0");
         }
     }
-    let rules_changed = running.rules() != wanted.rules();
-    if rules_changed {
-        info!("event=reloaded setting=alerts rules={}", wanted.rules().len());
-    }
-    let classes_changed = running.classes() != wanted.classes();
-    if classes_changed {
-        info!("event=reloaded setting=class classes={}", wanted.classes().len());
-    }
-    if changes.is_empty() && !rules_changed && !classes_changed {
-        info!("event=reloaded changes=0");
-    }
-    let after = running.updated(&wanted, |spec| spec.reloadable);
-    log::set_max_level(parse_level(&after.entry("log_level").text));
-    after
 }
 
 fn changed_settings<'a>(
@@ -90,23 +107,28 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_kept_and_what_does_not_is_applied() {
         let file = std::env::temp_dir().join(format!("fanwheel-{}-reload.toml", std::process::id()));
-        let first = ResolvedSettings::read(&inputs(&file, "log_level = 'info'\nworkers = 2\n")).unwrap();
-        let again = inputs(&file, "log_level = 'debug'\nworkers = 3\n");
-        let wanted = ResolvedSettings::read(&again).unwrap();
+        let read = |text: &str| ResolvedSettings::read(&inputs(&file, text)).unwrap();
+        let first = RunningSettings::new(read("log_level = 'info'\nworkers = 2\n"));
+        let again = "log_level = 'debug'\nworkers = 3\n";
+        let wanted = read(again);
         let names: Vec<&str> =
-            changed_settings(&first, &wanted).iter().map(|change| change.spec.name).collect();
+            changed_settings(first.resolved(), &wanted).iter().map(|change| change.spec.name).collect();
         assert_eq!(names, ["workers", "log_level"]);
 
-        let after = reload_settings(&again, &first);
-        assert_eq!((after.settings().workers, after.settings().log_level.as_str()), (2, "debug"));
-        let broken = inputs(&file, "log_level = 'loud'\n");
-        assert_eq!(reload_settings(&broken, &after).settings().log_level, "debug");
+        let reload =
+            |text: &str, running: &RunningSettings| Some(read_reload(&inputs(&file, text), running)?.next);
+        let after = reload(again, &first).expect("no mistake");
+        assert_eq!((after.settings().workers, after.log_level()), (2, log::LevelFilter::Debug));
         let class = "log_level = 'warn'\n[[class]]\nname = 'a'\ntopics = ['a']\nhistory_events = 5\n";
-        let classed = reload_settings(&inputs(&file, class), &after);
+        let classed = reload(class, &after).expect("no mistake");
         assert_eq!(classed.settings().classes[0].settings.history_events, 5);
+
         let hidden = format!("{class}[[class]]\nname = 'b'\ntopics = ['a']\n");
-        let kept = reload_settings(&inputs(&file, &hidden), &classed);
-        assert!(kept.settings().same_classes(&classed.settings()) && reloads_refused() == 2);
+        let running_contradicts = "history_topic_bytes_max = 5000\n";
+        for refused in ["log_level = 'loud'\n", &hidden, running_contradicts] {
+            assert!(reload(refused, &classed).is_none(), "{refused}");
+        }
+        assert_eq!(reloads_refused(), 3);
         let _ = std::fs::remove_file(&file);
     }
 }

@@ -15,7 +15,7 @@ use crate::base::snapshot::{Pages, Snapshot};
 use crate::daemon::logging::{self, tail::LogTail};
 use crate::daemon::notify::{self, AlertNotifier};
 use crate::daemon::reload;
-use crate::daemon::settings_page::SettingsPage;
+use crate::daemon::running_settings::SettingsInForce;
 use crate::daemon::status_stream::StatusStream;
 use crate::fanout::node::Node;
 use crate::fanout::survey_mail;
@@ -67,7 +67,7 @@ impl SharedWatch {
     }
 
     /// Returns all pages: those that read the watch, and the others.
-    pub(crate) fn pages(&self, settings: SettingsPage, log_tail: LogTail) -> Pages {
+    pub(crate) fn pages(&self, settings: SettingsInForce, log_tail: LogTail) -> Pages {
         let (metrics, status) = (self.clone(), self.clone());
         Pages {
             metrics: Box::new(move |snapshot, format| {
@@ -77,7 +77,7 @@ impl SharedWatch {
                 status.note_status_reader();
                 monitor::status::page(&with_process_counts(snapshot), &status.lock(), query)
             }),
-            settings: Box::new(move || settings.text()),
+            settings: Box::new(move || settings.current().page()),
             log: Box::new(move || log_tail.page()),
             topics: Box::new(monitor::listing::topics),
             connections: Box::new(monitor::listing::connections),
@@ -146,11 +146,11 @@ impl HostSampler {
 
     /// Replaces the alert rules, and the destinations if there are new ones. Messages that wait for old
     /// destinations are still sent.
-    pub(crate) fn replace_alerts(&mut self, rules: Vec<AlertRule>, notifier: Option<AlertNotifier>) {
+    pub(crate) fn replace_alerts(&mut self, rules: &[AlertRule], notifier: Option<AlertNotifier>) {
         if let Some(notifier) = notifier {
             self.notifier = notifier;
         }
-        let notices = self.shared.lock().replace_rules(rules, self.clock.now());
+        let notices = self.shared.lock().replace_rules(rules.to_vec(), self.clock.now());
         self.notifier.send_notices(&notices);
     }
 

@@ -27,11 +27,11 @@ use crate::base::snapshot::Pages;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
 use crate::daemon::logging;
-use crate::daemon::notify::{self, AlertNotifier, DESTINATIONS};
+use crate::daemon::notify::{self, AlertNotifier};
 use crate::daemon::readiness_probe::ReadinessProbe;
-use crate::daemon::reload::reload_settings;
+use crate::daemon::reload::read_reload;
+use crate::daemon::running_settings::{RunningSettings, SettingsInForce};
 use crate::daemon::sampling::{HostSampler, SharedWatch};
-use crate::daemon::settings_page::SettingsPage;
 use crate::daemon::signals::{SIGNAL_POLL_MS, SignalAction, SignalFlags};
 use crate::daemon::systemd::ServiceManager;
 use crate::daemon::{activation, start};
@@ -81,8 +81,8 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
         idempotency_keys_max: settings.idempotency_keys_max,
         started_ms: wall_ms(),
     });
-    let settings_page = SettingsPage::new(&resolved);
-    let pages = watch.pages(settings_page.clone(), pending.tail());
+    let in_force = SettingsInForce::new(RunningSettings::new(resolved));
+    let pages = watch.pages(in_force.clone(), pending.tail());
     let (node, server) = start_server(&settings, inherited, capacity, pages)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
     let log_handle =
@@ -101,7 +101,8 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     service_manager.notify_ready();
     let mut sampler =
         HostSampler::new(Arc::clone(&node), server.clock(), server.wakers(), watch, memory_limit);
-    sampler.replace_alerts(resolved.rules(), Some(AlertNotifier::new(&settings, random_seed())));
+    let notifier = AlertNotifier::new(&settings, random_seed());
+    sampler.replace_alerts(in_force.current().rules(), Some(notifier));
     let main_thread = MainThread {
         node,
         server,
@@ -110,8 +111,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
         sampler,
         readiness_probe,
         service_manager,
-        resolved,
-        settings_page,
+        in_force,
         state: ServeState::Serving,
         workers_left: capacity.workers,
         drain_ms: settings.drain_ms,
@@ -192,8 +192,7 @@ struct MainThread {
     sampler: HostSampler,
     readiness_probe: ReadinessProbe,
     service_manager: ServiceManager,
-    resolved: ResolvedSettings,
-    settings_page: SettingsPage,
+    in_force: SettingsInForce,
     state: ServeState,
     workers_left: usize,
     drain_ms: u64,
@@ -242,11 +241,7 @@ impl MainThread {
             (SignalAction::Reload, ServeState::Serving) => {
                 self.service_manager.notify_reloading();
                 self.log_handle.reopen();
-                let after = reload_settings(inputs, &self.resolved);
-                let before = std::mem::replace(&mut self.resolved, after);
-                self.settings_page.replace(&self.resolved);
-                self.reload_alerts(&before);
-                self.reload_classes(&before);
+                self.reload_settings(inputs);
                 self.service_manager.notify_ready();
             }
             // The end goes on; only the log may have been rotated.
@@ -255,23 +250,33 @@ impl MainThread {
         }
     }
 
+    /// Reads the settings again. Puts all that can change in force, or nothing when there is a mistake.
+    fn reload_settings(&mut self, inputs: &SettingInputs) {
+        let Some(reload) = read_reload(inputs, &self.in_force.current()) else { return };
+        let (before, after) = (self.in_force.replace(Arc::clone(&reload.next)), &reload.next);
+        self.apply_alerts(&before, after);
+        self.apply_classes(&before, after);
+        // A change of the level is told at the more talkative one.
+        log::set_max_level(before.log_level().max(after.log_level()));
+        reload.report_changes(&before);
+        log::set_max_level(after.log_level());
+    }
+
     /// Replaces alert rules, and destinations whose settings changed. Unchanged destinations keep their
     /// threads and the order of their queues.
-    fn reload_alerts(&mut self, before: &ResolvedSettings) {
-        let changed =
-            DESTINATIONS.iter().any(|name| before.entry(name).text != self.resolved.entry(name).text);
-        let notifier = changed.then(|| AlertNotifier::new(&self.resolved.settings(), random_seed()));
-        self.sampler.replace_alerts(self.resolved.rules(), notifier);
+    fn apply_alerts(&mut self, before: &RunningSettings, after: &RunningSettings) {
+        let changed = !before.same_destinations(after);
+        let notifier = changed.then(|| AlertNotifier::new(after.settings(), random_seed()));
+        self.sampler.replace_alerts(after.rules(), notifier);
     }
 
     /// Puts changed classes in force. The lock of the hub is free between two slices of topics.
-    fn reload_classes(&self, before: &ResolvedSettings) {
-        let settings = self.resolved.settings();
-        if settings.same_classes(&before.settings()) {
+    fn apply_classes(&mut self, before: &RunningSettings, after: &RunningSettings) {
+        if after.settings().same_classes(before.settings()) {
             return;
         }
         let clock = self.server.clock();
-        self.node.hub.replace_classes(&settings);
+        self.node.hub.replace_classes(after.settings());
         while self.node.hub.sort_topics(clock.now()) {
             std::thread::yield_now();
         }

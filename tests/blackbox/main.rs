@@ -46,6 +46,7 @@ mod publish;
 mod readiness;
 mod received;
 mod refused_calls;
+mod reloads;
 mod resume;
 mod rows;
 mod signals;
