@@ -114,11 +114,15 @@ impl HubState {
         self.classes.table.stream_rules(topics.map(|index| self.topics[index].class))
     }
 
-    /// Counts an event of these topics, once for each of their classes.
+    /// Counts an event of these topics, once for each of their classes. The server's own events do not count.
     pub(super) fn count_published(&mut self, topics: &[TopicRef]) {
         let mut counted = 0u128;
         for topic in topics {
-            let slot = self.topics[topic.index].class.index();
+            let topic = &self.topics[topic.index];
+            if topic.reserved {
+                continue;
+            }
+            let slot = topic.class.index();
             self.classes.counts[slot].published += u64::from(counted & (1 << slot) == 0);
             counted |= 1 << slot;
         }
