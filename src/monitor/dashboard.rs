@@ -12,12 +12,13 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Name, type and bytes of each file.
-const FILES: [(&str, &str, &[u8]); 27] = [
+const FILES: [(&str, &str, &[u8]); 29] = [
     ("index.html", HTML, include_bytes!("dashboard/index.html")),
     ("style.css", STYLE, include_bytes!("dashboard/style.css")),
     ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
     ("app.js", SCRIPT, include_bytes!("dashboard/app.js")),
     ("alarms.js", SCRIPT, include_bytes!("dashboard/alarms.js")),
+    ("classes.js", SCRIPT, include_bytes!("dashboard/classes.js")),
     ("dom.js", SCRIPT, include_bytes!("dashboard/dom.js")),
     ("events.js", SCRIPT, include_bytes!("dashboard/events.js")),
     ("fetch_json.js", SCRIPT, include_bytes!("dashboard/fetch_json.js")),
@@ -31,6 +32,7 @@ const FILES: [(&str, &str, &[u8]); 27] = [
     ("pages.js", SCRIPT, include_bytes!("dashboard/pages.js")),
     ("plots.js", SCRIPT, include_bytes!("dashboard/plots.js")),
     ("ranges.js", SCRIPT, include_bytes!("dashboard/ranges.js")),
+    ("recent_counts.js", SCRIPT, include_bytes!("dashboard/recent_counts.js")),
     ("seen_panel.js", SCRIPT, include_bytes!("dashboard/seen_panel.js")),
     ("settings.js", SCRIPT, include_bytes!("dashboard/settings.js")),
     ("source.js", SCRIPT, include_bytes!("dashboard/source.js")),

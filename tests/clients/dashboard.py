@@ -332,6 +332,30 @@ def settings_are_shown_with_their_sources(world):
     quiet_console(browser)
 
 
+def classes_are_shown_when_some_are_set(world):
+    """Each class has a row with its share; a topic names its class; without any set nothing is said of them."""
+    hidden = "return [...document.querySelectorAll('#classes, nav [href=\"#classes\"]')].map((one) => one.hidden)"
+    browser = opened(world)
+    expect("classes when none is set", browser.run(hidden), [True, True])
+    file = tempfile.NamedTemporaryFile("w", suffix=".toml")
+    world.closers.append(file.close)
+    file.write("[[class]]\nname = 'prices'\ntopics = ['prices.*']\nhistory_events = 2\n")
+    file.flush()
+    server, _ = world.serve(config=file.name)
+    browser = opened(world, server=server)
+    expect("classes when one is set", browser.run(hidden), [False, False])
+    crowd(world, "prices.oil", 3, server=server)
+    for _ in range(5):
+        server.publish("prices.oil", "x" * 100)
+    server.publish("other", "x")
+    await_row(browser, "#classes", c0="prices", c1="1", c2="3", c3="5", c4="5", c5="2")
+    await_row(browser, "#classes", c0="default", c3="1", c4="1")
+    browser.run(TO, "topics")
+    await_row(browser, "#topics", c0="prices.oil", c7="prices")
+    await_row(browser, "#topics", c0="other", c7="default")
+    quiet_console(browser)
+
+
 def log_lines_are_shown_as_text(world):
     """The newest lines of the log are shown, newest first, and whatever strangers wrote into them is text."""
     server, _ = world.serve(log_level="debug")
@@ -604,8 +628,8 @@ class Dashboard(Client):
     browser = None
     scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart,
                  restarts_are_marks_that_stay, alerts_and_drains_are_marks,
-                 an_hour_and_a_day_are_shown,
-                 settings_are_shown_with_their_sources, log_lines_are_shown_as_text, drain_is_shown,
+                 an_hour_and_a_day_are_shown, settings_are_shown_with_their_sources,
+                 classes_are_shown_when_some_are_set, log_lines_are_shown_as_text, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
                  readers_that_stop_are_named_while_they_do, one_glance_tells_how_it_is,

@@ -1,6 +1,7 @@
 // Puts the page together: each part gets every new status and shows its own share of it.
 
 import { Alarms } from "./alarms.js";
+import { ClassesTable } from "./classes.js";
 import { Table, byId, setText } from "./dom.js";
 import { Figures } from "./figures.js";
 import { count, duration, percent, perSecond, spaceWords } from "./format.js";
@@ -12,14 +13,13 @@ import { keepSeen, recallSeen } from "./page_memory.js";
 import { createClientsTable, createTopicsTable } from "./pages.js";
 import { Plots } from "./plots.js";
 import { RangeChoice } from "./ranges.js";
+import { RecentCounts } from "./recent_counts.js";
 import { Settings } from "./settings.js";
 import { StatusSource } from "./source.js";
 import { StalledReaders } from "./stalled_readers.js";
 
 /** Age beyond which numbers are shown in grey. */
 const OLD_MS = 5000;
-/** Statuses over which recent endings are counted, about a minute. */
-const RECENT_STATUSES = 60;
 
 const THEMES = ["auto", "light", "dark"];
 
@@ -63,7 +63,7 @@ function createWorkersTable() {
 /** A table of reasons with their counts since the start and over the last minute, most frequent first. */
 class ReasonTable {
   constructor(table, emptyText) {
-    this.recent = [];
+    this.recent = new RecentCounts();
     this.table = new Table(table, [
       { title: "Reason", header: true, text: (row) => spaceWords(row.name) },
       { title: "Last minute", number: true, text: (row) => count(row.recent) },
@@ -72,13 +72,9 @@ class ReasonTable {
   }
 
   show(counts) {
-    const newest = this.recent.at(-1);
-    if (newest && Object.keys(counts).some((name) => counts[name] < newest[name])) this.recent = [];
-    this.recent.push(counts);
-    if (this.recent.length > RECENT_STATUSES + 1) this.recent.shift();
-    const [oldest] = this.recent;
+    const recent = this.recent.take(counts);
     const rows = Object.entries(counts).filter(([, total]) => total > 0);
-    this.table.fill(rows.map(([name, total]) => ({ name, total, recent: total - (oldest[name] ?? 0) }))
+    this.table.fill(rows.map(([name, total]) => ({ name, total, recent: recent[name] }))
       .sort((a, b) => b.total - a.total));
   }
 }
@@ -104,6 +100,7 @@ function start() {
   const closed = new ReasonTable(byId("closed"), "No connection has ended yet.");
   const refused = new ReasonTable(byId("refused"), "Nothing has been refused.");
   const addresses = createAddressesTable();
+  const classes = new ClassesTable();
   setText(byId("place"), location.host);
   startThemeButton(() => plots.rebuild());
   const settings = new Settings();
@@ -133,6 +130,7 @@ function start() {
       closed.show(status.closed);
       refused.show(status.refused);
       addresses.fill(status.connections.by_address);
+      classes.show(status.classes);
       setText(byId("build"), `version ${status.version}, up ${duration(status.uptime_ms)}`);
     },
   }).start();

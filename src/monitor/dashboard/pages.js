@@ -92,6 +92,7 @@ export function createTopicsTable() {
       { title: "Bytes kept", number: true, text: (row) => bytes(row.bytes) },
       { title: "Oldest", number: true, minor: true, text: (row) => publishTime(row.oldest) },
       { title: "Newest", number: true, text: (row) => publishTime(row.newest) },
+      { title: "Class", minor: true, text: (row) => row.class },
     ],
   });
 }
