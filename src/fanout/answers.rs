@@ -183,7 +183,7 @@ pub(super) fn apply_answer_outcome(
 ) {
     let slot = outcome.slot;
     let conn = roster.conn_mut(slot);
-    let briefly = conn.over_limit().is_some();
+    let over = conn.over_limit().is_some();
     let ConnState::Requesting(exchange) = &mut conn.state else { return };
     exchange.sent += outcome.own_taken;
     if !outcome.whole {
@@ -198,8 +198,9 @@ pub(super) fn apply_answer_outcome(
     match exchange.after {
         AfterAnswer::KeepAlive => queue_next_request(roster, turn, slot),
         AfterAnswer::Linger(_) => {
-            let linger = Linger::begin(turn.tick(), briefly);
-            let due = linger.due(turn.tick());
+            let tick = turn.tick();
+            let linger = if over { Linger::begin_brief(tick) } else { Linger::begin(tick) };
+            let due = linger.due(tick);
             exchange.phase = ExchangePhase::Lingering(linger);
             exchange.out = Vec::new();
             turn.io.shutdown_write(slot);

@@ -49,6 +49,15 @@ enum Demand<'a> {
     },
 }
 
+/// Reason for which bytes of a connection are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeptInput {
+    /// Their request is not whole.
+    Incomplete,
+    /// Earlier requests of the connection, or other connections, come first.
+    NotItsTurn,
+}
+
 /// Reads the first request of `bytes`.
 fn receive<'a>(bytes: &'a [u8], limits: HeadLimits, policy: &ListenerPolicy) -> Demand<'a> {
     match head::parse(bytes, limits) {
@@ -189,9 +198,9 @@ fn handle_input(
 ) {
     let policy = turn.node.policy(roster.conn(slot).listener);
     let mut left = input;
-    let mut hold = false;
+    let mut kept = KeptInput::Incomplete;
     let mut answers = 0;
-    while !left.is_empty() && !hold {
+    while !left.is_empty() && kept == KeptInput::Incomplete {
         match receive(left, turn.node.head_limits, policy) {
             Demand::More => break,
             Demand::Refusal(problem) => {
@@ -210,11 +219,13 @@ fn handle_input(
                         left = &rest[taken..];
                         answers += 1;
                         let waits = roster.exchange_mut(slot).out.len();
-                        hold = answers == ANSWERS_AT_ONCE || waits >= ANSWER_BYTES_MAX;
+                        if answers == ANSWERS_AT_ONCE || waits >= ANSWER_BYTES_MAX {
+                            kept = KeptInput::NotItsTurn;
+                        }
                     }
                     RequestFlow::Await(taken) => {
                         left = &rest[taken..];
-                        hold = true;
+                        kept = KeptInput::NotItsTurn;
                     }
                     RequestFlow::AwaitBody => left = &[],
                     RequestFlow::Done => return,
@@ -222,7 +233,7 @@ fn handle_input(
             }
         }
     }
-    if keep_input(roster, turn, slot, left, hold) {
+    if try_keep_input(roster, turn, slot, left, kept) {
         queue_answers(roster, turn, slot);
     } else {
         refuse(roster, turn, slot, ReplyContext::UNKNOWN, RefusalReason::Heads);
@@ -247,7 +258,7 @@ fn is_costly(request: &Request) -> bool {
 /// are on their way.
 fn wait_for_costly_turn(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32, input: &[u8]) {
     turn.carried.count_requests(1);
-    keep_input(roster, turn, slot, input, true);
+    try_keep_input(roster, turn, slot, input, KeptInput::NotItsTurn);
     let exchange = roster.exchange_mut(slot);
     if exchange.out.is_empty() {
         exchange.phase = ExchangePhase::Queued;
@@ -257,14 +268,13 @@ fn wait_for_costly_turn(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>
     }
 }
 
-/// Keeps bytes of a request whose turn has not come, as on `hold`, or that is not whole. False when there is
-/// no room for the latter.
-fn keep_input(
+/// Keeps bytes for later. False when there is no room for one more incomplete request.
+fn try_keep_input(
     roster: &mut Roster,
     turn: &TurnContext<'_, impl Io>,
     slot: u32,
     rest: &[u8],
-    hold: bool,
+    why: KeptInput,
 ) -> bool {
     if rest.is_empty() {
         return true;
@@ -274,11 +284,12 @@ fn keep_input(
     // One that is only here to be refused gets no more time by beginning.
     let over = conn.over_limit().is_some();
     let input = &mut conn.exchange_mut().input;
-    let kept = if hold {
-        input.keep(rest);
-        true
-    } else {
-        input.try_add(rest, &turn.node.heads)
+    let kept = match why {
+        KeptInput::Incomplete => input.try_add(rest, &turn.node.heads),
+        KeptInput::NotItsTurn => {
+            input.keep(rest);
+            true
+        }
     };
     if first && !over {
         roster.arm(slot, turn.tick_after(turn.node.ticks.head));

@@ -35,6 +35,16 @@ pub(crate) struct EvictionRequest {
     pub(crate) keep: usize,
 }
 
+/// A connection that may be closed for room. The least is closed first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct IdleConnection {
+    /// It is younger than [`FRESH_MS`].
+    fresh: bool,
+    /// Tick of its timer, which comes sooner for one that never sent a request.
+    due: Tick,
+    slot: u32,
+}
+
 /// Whether a connection of an operator's listener waits for its peer and has nothing under way.
 fn is_idle(conn: &Conn) -> bool {
     let waits = match &conn.state {
@@ -78,11 +88,12 @@ impl IdleEviction {
         }
         let fresh = |conn: &Conn| tick.saturating_sub(conn.opened) < ticks_of_ms(FRESH_MS);
         let idle = roster.iter().filter(|(_, conn)| is_idle(conn));
-        let idle = idle.map(|(slot, conn)| (fresh(conn), roster.wheel().due(slot), slot));
-        let mut idle: Vec<(bool, Tick, u32)> = idle.collect();
+        let due = |slot| roster.wheel().due(slot);
+        let idle = idle.map(|(slot, conn)| IdleConnection { fresh: fresh(conn), due: due(slot), slot });
+        let mut idle: Vec<IdleConnection> = idle.collect();
         let most = idle.len().saturating_sub(wanted.keep).min(wanted.sockets).min(ROOM_CLOSES_PER_TICK);
         idle.sort_unstable();
-        for &(_, _, slot) in &idle[..most] {
+        for &IdleConnection { slot, .. } in &idle[..most] {
             close(roster, topics, turn, slot, CloseMode::Orderly, CloseReason::Idle);
         }
         (most > 0).then_some(if most < wanted.sockets { TICK_MS } else { 0 })

@@ -24,9 +24,17 @@ pub(crate) struct Linger {
 }
 
 impl Linger {
-    /// Begins at `now`. One that is to stay `briefly` gets no time beyond the first silence.
-    pub(super) fn begin(now: Tick, briefly: bool) -> Linger {
-        let time_ms = if briefly { LINGER_MS } else { LINGER_TOTAL_MS };
+    /// Begins at `now`.
+    pub(super) fn begin(now: Tick) -> Linger {
+        Linger::lasting(now, LINGER_TOTAL_MS)
+    }
+
+    /// Begins at `now` for a connection that gets no time beyond the first silence.
+    pub(super) fn begin_brief(now: Tick) -> Linger {
+        Linger::lasting(now, LINGER_MS)
+    }
+
+    fn lasting(now: Tick, time_ms: u64) -> Linger {
         Linger { thrown: 0, charge: None, until: now.saturating_add(ticks_of_ms(time_ms)) }
     }
 
@@ -55,7 +63,7 @@ mod tests {
     #[test]
     fn a_short_rest_is_free_and_all_long_ones_share_a_budget() {
         let budget = Arc::new(SharedBudget::new(1_000));
-        let [mut first, mut second] = [Linger::begin(0, false), Linger::begin(0, false)];
+        let [mut first, mut second] = [Linger::begin(0), Linger::begin(0)];
         assert!(first.try_throw(LINGER_FREE_BYTES, &budget) && !first.try_throw(1_001, &budget));
         assert!(second.try_throw(LINGER_FREE_BYTES + 600, &budget) && second.is_long());
         assert!(!second.try_throw(401, &budget));
@@ -66,10 +74,9 @@ mod tests {
     #[test]
     fn bytes_move_the_end_up_to_a_bound_and_not_when_it_is_to_be_brief() {
         let (silence, total) = (ticks_of_ms(LINGER_MS), ticks_of_ms(LINGER_TOTAL_MS));
-        for (briefly, at, expected) in
-            [(false, 0, silence), (false, 10, 10 + silence), (false, total - 1, total), (true, 10, silence)]
-        {
-            assert_eq!(Linger::begin(0, briefly).due(at), expected, "{briefly} {at}");
+        for (at, expected) in [(0, silence), (10, 10 + silence), (total - 1, total)] {
+            assert_eq!(Linger::begin(0).due(at), expected, "{at}");
         }
+        assert_eq!(Linger::begin_brief(0).due(10), silence);
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct CarriedState {
     pub(super) traces: ConnTraces,
     /// Beacons of pages in this second.
     pub(super) beacons: BeaconRate,
+    /// The last batch of own output served a stream that is behind.
+    pub(super) log_was_read: bool,
     prng: Prng,
     /// Workers that were sent mail since the last wake, a bit each.
     mailed: u64,
@@ -60,6 +62,7 @@ impl CarriedState {
             shutdown: Shutdown::default(),
             traces: ConnTraces::default(),
             beacons: BeaconRate::default(),
+            log_was_read: false,
             prng: Prng::new(seed),
             mailed: 0,
             drain_requested: false,

@@ -116,8 +116,6 @@ pub struct Worker {
     scratch: Vec<u8>,
     /// Slots whose timers have expired.
     due: Vec<u32>,
-    /// A stream read the log in the last turn.
-    log_read: bool,
     sweep_at_ms: u64,
 }
 
@@ -138,7 +136,6 @@ impl Worker {
             eviction: IdleEviction::new(),
             scratch: vec![0; SCRATCH_BYTES],
             due: Vec::new(),
-            log_read: false,
             sweep_at_ms: 0,
         }
     }
@@ -205,9 +202,9 @@ impl Worker {
         // Now and not at the end of the turn: they need not wait for this worker's own subscribers.
         turn.wake_mailed();
         turn.count_exhausted(TurnStep::Reads, roster.has_reads());
-        take_mail(topics, turn, self.log_read);
+        take_mail(topics, turn);
         turn.count_exhausted(TurnStep::Mail, !turn.inbox.frames.is_empty());
-        self.log_read = write_own_output(roster, topics, turn);
+        turn.carried.log_was_read = write_own_output(roster, topics, turn);
         turn.count_exhausted(TurnStep::Output, roster.queued_writes() > 0);
         send_rounds(roster, topics, turn);
         turn.count_exhausted(TurnStep::Rounds, topics.has_rounds());
@@ -305,14 +302,13 @@ impl Worker {
 }
 
 /// Takes frames into their topics and marks probes; stops when too much waits to be offered, so that a
-/// publisher that outruns this worker fills the mailbox and is refused. `log_read`: a stream that is behind
-/// was served in the last turn.
-fn take_mail(topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>, log_read: bool) {
+/// publisher that outruns this worker fills the mailbox and is refused.
+fn take_mail(topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>) {
     let shutdown = turn.carried.shutdown;
     let most = if shutdown.is_draining() || shutdown.stopping {
         // At the end nothing more is published, and the time for all that was is short.
         usize::MAX
-    } else if log_read && turn.inbox.frames.len() > MAIL_FRAMES_PER_TURN {
+    } else if turn.carried.log_was_read && turn.inbox.frames.len() > MAIL_FRAMES_PER_TURN {
         // Streams that return or were full for a moment must not be passed by while they read.
         MAIL_FRAMES_BESIDE_READERS
     } else {
