@@ -57,6 +57,8 @@ pub enum Count {
     AcceptErrors,
     /// Sockets that could not be registered with epoll.
     RegisterErrors,
+    /// Events that topics forgot because the operator asked, once for each topic.
+    Forgotten,
     /// Log lines dropped because the log's reader was behind.
     LogDropped,
     /// Messages of alerts that a destination took.
@@ -232,7 +234,7 @@ pub(crate) enum TurnStep {
 /// The text names, in the order of the enum.
 pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub(crate) const COUNT_NAMES: [&str; 27] = [
+pub(crate) const COUNT_NAMES: [&str; 28] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -256,6 +258,7 @@ pub(crate) const COUNT_NAMES: [&str; 27] = [
     "listen_pauses",
     "accept_errors",
     "register_errors",
+    "forgotten",
     "log_dropped",
     "alerts_sent",
     "alerts_failed",

@@ -10,6 +10,7 @@
 
 mod classes;
 mod event_walk;
+mod forgetting;
 mod hold;
 mod messages;
 mod order;
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex};
 use self::classes::HubClasses;
 pub(crate) use self::event_walk::{FollowedTopics, WalkStep, search_steps_max};
 use self::event_walk::{NewestSearch, SearchProgress};
+pub(crate) use self::forgetting::TopicForgetting;
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome, WorkerInterest};
@@ -78,6 +80,8 @@ struct HubTopic {
     reserved: bool,
     /// Events of its log may stand in several journals.
     mixed: bool,
+    /// The newest event that its log has let go was forgotten because the operator asked.
+    forgot: bool,
     class: ClassSlot,
 }
 
@@ -454,6 +458,7 @@ impl HubState {
             published: false,
             reserved: rules::is_reserved_topic(name),
             mixed: false,
+            forgot: false,
             class,
         })
     }

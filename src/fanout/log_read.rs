@@ -79,7 +79,8 @@ impl MissedRead<'_> {
             return end;
         }
         let counters = self.node.counters(self.worker);
-        let slow = stream.is_lagging();
+        // A reader is not slow because the operator has taken the history away.
+        let slow = stream.is_lagging() && !has_been_forgotten(stream, topics, log.hub);
         let policy = slow.then(|| log.hub.stream_rules(hub_topics(stream, topics)).slow_policy);
         if let Some(policy) = policy {
             match policy {
@@ -140,9 +141,7 @@ impl LogReader<'_> {
         let mut indices = Vec::with_capacity(stream.places().len());
         for (nth, place) in stream.places().iter().enumerate() {
             let index = topics.get(place.topic).hub;
-            let reported_floors =
-                stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
-            if hub.log(index).floor() > stream.position.max(reported_floors) {
+            if hub.log(index).floor() > stream.position.max(reported_floor(stream, nth)) {
                 return LogRead::Missed;
             }
             indices.push(index);
@@ -187,6 +186,20 @@ pub(super) fn hub_topics<'a>(stream: &'a Stream, topics: &'a LocalTopics) -> imp
     stream.places().iter().map(|place| topics.get(place.topic).hub)
 }
 
+/// Whether what a stream misses was forgotten because the operator asked, in some topic.
+fn has_been_forgotten(stream: &Stream, topics: &LocalTopics, hub: &HubState) -> bool {
+    let forgotten = |(nth, index)| {
+        hub.forgotten_up_to(index)
+            .is_some_and(|floor| floor > stream.position.max(reported_floor(stream, nth)))
+    };
+    hub_topics(stream, topics).enumerate().any(forgotten)
+}
+
+/// Returns the floor up to which a stream has been told of losses in its nth topic.
+fn reported_floor(stream: &Stream, nth: usize) -> EventId {
+    stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth])
+}
+
 /// Whether a newer frame with the same key comes later in each of its topics: one that the stream's filter
 /// lets through.
 fn is_superseded(stream: &Stream, hub: &HubState, topics: &FollowedTopics, frame: &SharedFrame) -> bool {
@@ -206,11 +219,9 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
     let mut gaps = Vec::new();
     for (nth, &index) in places.iter().enumerate() {
         let log = hub.log(index);
-        let reported_floors =
-            stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth]);
         let oldest = log.after(stream.position).next().map(|frame| frame.id());
         let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
-        if passed_over || log.floor() > after.max(reported_floors) {
+        if passed_over || log.floor() > after.max(reported_floor(stream, nth)) {
             gaps.push(TopicGap { topic: hub.name(index), oldest });
         }
         if let Some(selection) = &mut stream.selection {

@@ -31,6 +31,8 @@ pub(crate) enum SurveyGoal {
     Topics(TopicsQuery),
     /// The end of a connection.
     End(ConnectionId),
+    /// Word that a topic has forgotten its events.
+    Forget,
 }
 
 impl PendingSurvey {

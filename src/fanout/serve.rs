@@ -9,7 +9,7 @@ use super::joining::{StreamOpening, begin_stream, bench_subscription};
 use super::reply_context::ReplyContext;
 use super::roster::Roster;
 use super::seam::Io;
-use super::survey_request::{ask_connections, ask_end, ask_topics};
+use super::survey_request::{ask_connections, ask_end, ask_forgetting, ask_topics};
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use super::upload::begin_upload;
@@ -116,6 +116,7 @@ fn serve_request(
         }
         Request::Connections(query) => ask_connections(roster, turn, slot, context, query),
         Request::Topics(query) => ask_topics(roster, turn, slot, context, query),
+        Request::ForgetTopic(topic) => ask_forgetting(roster, turn, slot, context, topic),
         Request::EndConnection(id) => ask_end(roster, turn, slot, context, id),
         Request::Asset { name, if_none_match } => {
             answer_asset(roster, turn, slot, context, &name, if_none_match.as_deref())

@@ -27,6 +27,8 @@ pub(crate) enum SurveyQuestion {
     End(ConnectionId),
     /// The client addresses with the most connections.
     Addresses,
+    /// A request to forget the events that the topic of this name keeps. Sent to one worker only.
+    Forget(Box<str>),
     /// The first `most` topics in an order. Sent to one worker only: topics are the node's.
     #[allow(missing_docs, reason = "the names say it")]
     Topics { sort: TopicSort, search: Option<SearchText>, most: usize },
@@ -65,6 +67,8 @@ pub(crate) struct SurveyFindings {
     pub(crate) addresses: Vec<AddressCount>,
     /// Answer to [`SurveyQuestion::End`]: there was such a connection.
     pub(crate) ended: bool,
+    /// Answer to [`SurveyQuestion::Forget`]: events that the topic has let go; none without such a topic.
+    pub(crate) forgotten: Option<u64>,
 }
 
 /// A question under way, shared by its asker and the workers.
@@ -128,6 +132,7 @@ impl Survey {
             found.topics.append(&mut part.topics);
             found.addresses.append(&mut part.addresses);
             found.ended |= part.ended;
+            found.forgotten = found.forgotten.or(part.forgotten);
         }
         drop(found);
         let bit = 1 << worker;

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::heavy_hitters::HeavyHitters;
+use super::hub::TopicForgetting;
 use super::survey::{PlacedRow, RankedConnection, Survey};
 use super::top_k::TopK;
 use crate::base::survey::{ConnectionSort, TopicRow, TopicSort};
@@ -34,6 +35,7 @@ pub(super) enum WalkFindings {
     Rows(Vec<PlacedRow>),
     Addresses(HeavyHitters),
     Topics(TopicSort, TopK<(Reverse<u64>, TopicByName)>),
+    Forgotten(TopicForgetting),
 }
 
 /// A topic in the order of its name.

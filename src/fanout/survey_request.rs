@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::answers::{RequestFlow, answer, answer_problem, finish_late_answer, refuse};
+use super::answers::{RequestFlow, answer, answer_json, answer_problem, finish_late_answer, refuse};
 use super::awaited::Awaited;
 use super::budget::BudgetShare;
 use super::conn::{ConnState, ConnToken};
@@ -75,6 +75,18 @@ pub(super) fn ask_end(
         return answer_problem(roster, turn, slot, context, &Problem::NoSuchConnection);
     }
     begin_survey(roster, turn, slot, context, SurveyGoal::End(id), SurveyQuestion::End(id), 1 << id.worker)
+}
+
+/// Begins the answer to `DELETE /topics`.
+pub(super) fn ask_forgetting(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    context: ReplyContext<'_>,
+    topic: Box<str>,
+) -> RequestFlow {
+    let question = SurveyQuestion::Forget(topic);
+    begin_survey(roster, turn, slot, context, SurveyGoal::Forget, question, 1 << turn.index)
 }
 
 fn begin_survey(
@@ -157,6 +169,10 @@ pub(super) fn finish_survey(roster: &mut Roster, turn: &mut TurnContext<'_, impl
             drop(pending);
             return answer_end(roster, turn, slot, context, id, left == 0, found.ended);
         }
+        SurveyGoal::Forget => {
+            drop(pending);
+            return answer_forgotten(roster, turn, slot, context, left == 0, found.forgotten);
+        }
     };
     drop(pending);
     let flow = answer(roster, turn, slot, context, |out, reply| reply::append_json(out, reply, &text));
@@ -196,6 +212,26 @@ fn answer_end(
         (true, false) => answer_problem(roster, turn, slot, context, &Problem::NoSuchConnection),
         (false, _) => {
             answer_problem(roster, turn, slot, context, &Problem::WorkerLate { worker: id.worker as usize })
+        }
+    };
+    finish_late_answer(roster, turn, slot, &flow);
+}
+
+fn answer_forgotten(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    context: ReplyContext<'_>,
+    answered: bool,
+    forgotten: Option<u64>,
+) {
+    let flow = match (answered, forgotten) {
+        (true, Some(events)) => {
+            answer_json(roster, turn, slot, context, 200, &format!("{{\"events\":{events}}}"))
+        }
+        (true, None) => answer_problem(roster, turn, slot, context, &Problem::NoSuchTopic),
+        (false, _) => {
+            answer_problem(roster, turn, slot, context, &Problem::WorkerLate { worker: turn.index })
         }
     };
     finish_late_answer(roster, turn, slot, &flow);

@@ -24,7 +24,7 @@ use super::token::ConnToken;
 use super::top_k::TopK;
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
-use crate::base::counters::CloseReason;
+use crate::base::counters::{CloseReason, Count};
 use crate::base::survey::{ConnectionFilter, ConnectionId, ConnectionSort, SearchText, TopicRow, TopicSort};
 
 /// Connections or topics looked at for surveys in one turn, so that subscribers wait for a quarter of a
@@ -76,6 +76,13 @@ impl SurveyWalks {
             SurveyQuestion::Describe(_) => WalkFindings::Rows(Vec::new()),
             SurveyQuestion::Addresses => WalkFindings::Addresses(HeavyHitters::new(self.hash.clone())),
             SurveyQuestion::Topics { sort, most, .. } => WalkFindings::Topics(*sort, TopK::new(*most)),
+            SurveyQuestion::Forget(topic) => match turn.node.hub.begin_forgetting(topic) {
+                Some(forgetting) => WalkFindings::Forgotten(forgetting),
+                None => {
+                    let mailed = submit_findings(turn.node, &survey, turn.index, SurveyFindings::default());
+                    return turn.carried.note_mailed(mailed);
+                }
+            },
         };
         self.walks.push_back(SurveyWalk { survey, place: WalkPlace::default(), seen });
     }
@@ -101,6 +108,12 @@ impl SurveyWalks {
                     top.offer(rank_topic(sort, row));
                 })
             }
+            (SurveyQuestion::Forget(_), WalkFindings::Forgotten(forgetting)) => {
+                let before = forgetting.events();
+                let more = turn.node.hub.forget_some(forgetting, turn.now);
+                turn.counters().add(Count::Forgotten, forgetting.events() - before);
+                !more
+            }
             (SurveyQuestion::Rank { filter, .. }, seen) => {
                 scan_connections(roster, topics, turn, &mut walk.place, filter, seen)
             }
@@ -119,6 +132,10 @@ impl SurveyWalks {
             WalkFindings::Addresses(hitters) => part.addresses = hitters.into_counts(),
             WalkFindings::Topics(_, top) => {
                 part.topics = top.into_sorted().into_iter().map(|(_, TopicByName(row))| row).collect();
+            }
+            WalkFindings::Forgotten(forgetting) => {
+                part.forgotten = Some(forgetting.events());
+                turn.carried.note_forgotten(forgetting);
             }
         }
         let mailed = submit_findings(turn.node, &walk.survey, turn.index, part);
@@ -186,7 +203,7 @@ fn scan_connections(
                     hitters.add(address_of(peer.ip()));
                 }
             }
-            WalkFindings::Rows(_) | WalkFindings::Topics(..) => {
+            WalkFindings::Rows(_) | WalkFindings::Topics(..) | WalkFindings::Forgotten(_) => {
                 unreachable!("these do not look at all connections")
             }
         }

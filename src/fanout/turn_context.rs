@@ -7,6 +7,7 @@ use super::beacon_rate::BeaconRate;
 use super::conn::Conn;
 use super::conn_trace::ConnTraces;
 use super::drain_window::Shutdown;
+use super::hub::TopicForgetting;
 use super::mail::MailboxReceiver;
 use super::node::Node;
 use super::seam::Io;
@@ -49,6 +50,8 @@ pub(super) struct CarriedState {
     /// Workers that were sent mail since the last wake, a bit each.
     mailed: u64,
     drain_requested: bool,
+    /// Topics that have forgotten their events, for the log.
+    forgotten: Vec<TopicForgetting>,
     /// Requests handled and events published in this turn.
     requests_taken: usize,
     /// The request that is read now may cost much: it is its turn.
@@ -66,6 +69,7 @@ impl CarriedState {
             prng: Prng::new(seed),
             mailed: 0,
             drain_requested: false,
+            forgotten: Vec::new(),
             requests_taken: 0,
             admits_costly: false,
         }
@@ -89,6 +93,16 @@ impl CarriedState {
     /// Returns whether a drain was asked for since the last call.
     pub(super) fn take_drain_request(&mut self) -> bool {
         std::mem::take(&mut self.drain_requested)
+    }
+
+    /// Notes a topic that has forgotten its events.
+    pub(super) fn note_forgotten(&mut self, topic: TopicForgetting) {
+        self.forgotten.push(topic);
+    }
+
+    /// Returns the topics noted since the last call: one a turn at most.
+    pub(super) fn take_forgotten(&mut self) -> Vec<TopicForgetting> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// Counts requests that were handled, events that were published, and work that weighs as much.

@@ -30,6 +30,7 @@ use super::conn::{Conn, ConnState};
 use super::conn_trace::{ConnTrace, TraceEvent};
 use super::hash::SeededHash;
 use super::http::{handle_request_timer, read_connection};
+use super::hub::TopicForgetting;
 use super::idle_eviction::{EvictionRequest, IdleEviction, refuse_newcomer};
 use super::lanes::ReadLane;
 use super::leaving::{begin_drain, is_finished, shed_passed_by};
@@ -99,9 +100,9 @@ pub struct TurnOutcome {
 ///    readiness, a wake by another worker, or `due_in_ms`.
 /// 6. [`wake_up`](Worker::wake_up), even if there was no wait.
 ///
-/// `evict_idle` and `refuse_newcomer` serve a driver that runs out of files, `set_tracing` and `take_traces`
-/// its log: all between two turns. [`connections`](Worker::connections), [`lagging`](Worker::lagging) and
-/// [`counters`](Worker::counters) only look.
+/// `evict_idle` and `refuse_newcomer` serve a driver that runs out of files, `set_tracing`, `take_traces` and
+/// `take_forgotten` its log: all between two turns. [`connections`](Worker::connections),
+/// [`lagging`](Worker::lagging) and [`counters`](Worker::counters) only look.
 #[derive(Debug)]
 pub struct Worker {
     node: Arc<Node>,
@@ -264,6 +265,11 @@ impl Worker {
     /// Returns the traces since the last call.
     pub(crate) fn take_traces(&mut self) -> Vec<ConnTrace> {
         self.carried.traces.take()
+    }
+
+    /// Returns the topics that have forgotten their events since the last call.
+    pub(crate) fn take_forgotten(&mut self) -> Vec<TopicForgetting> {
+        self.carried.take_forgotten()
     }
 
     /// Number of connections, streams among them.

@@ -34,6 +34,7 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Times a worker stopped listening because it had no files left.",
     "Connections that could not be accepted for another reason.",
     "Sockets that could not be registered with epoll.",
+    "Events that topics forgot because you asked, once for each topic.",
     "Log lines dropped because the log's output was behind or full.",
     "Messages of alerts that a webhook, the command or sendmail took.",
     "Messages of alerts given up after the last try, or because too many waited.",

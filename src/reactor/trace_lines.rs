@@ -1,8 +1,10 @@
-//! Writes the core's notes about connections into the debug log, a line each.
+//! Lines of the log for the core's notes: about connections, for the debug log, and about topics that have
+//! forgotten their events.
 
 use crate::base::counters::CLOSED_NAMES;
 use crate::base::logfmt::LogValue;
 use crate::fanout::conn_trace::{ConnDetail, ConnTrace, TraceEvent};
+use crate::fanout::hub::TopicForgetting;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -38,6 +40,12 @@ pub(crate) fn format_trace(trace: &ConnTrace) -> String {
             )
         }
     }
+}
+
+/// Formats the line for a topic that has forgotten its events.
+pub(crate) fn format_forgotten(forgotten: &TopicForgetting) -> String {
+    let (topic, events) = (forgotten.name(), forgotten.events());
+    format!("event=topic_forgotten topic={} events={events}", LogValue(topic))
 }
 
 fn address_or_dash(client: Option<IpAddr>) -> String {

@@ -100,7 +100,7 @@ impl WorkerShell {
         }
     }
 
-    /// Answers newcomers that nobody will take in, and writes the last traces.
+    /// Answers newcomers that nobody will take in, and writes the last lines.
     fn end(&mut self, now: Now) {
         let WorkerShell { core, poll, sockets, listeners, .. } = self;
         let registry = poll.registry();
@@ -114,6 +114,9 @@ impl WorkerShell {
     fn log_traces(&mut self) {
         for trace in self.core.take_traces() {
             log::debug!("{}", trace_lines::format_trace(&trace));
+        }
+        for forgotten in self.core.take_forgotten() {
+            log::info!("{}", trace_lines::format_forgotten(&forgotten));
         }
     }
 

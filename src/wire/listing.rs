@@ -1,7 +1,9 @@
-//! Parameters of `/status`, `/topics`, `/connections` and `/connections/{id}`: curves, order, paging, id.
+//! Parameters of `/status`, `/topics`, `/connections` and `/connections/{id}`: curves, order, paging, topic,
+//! id.
 //!
 //! A word that is not known is refused with the words that are, so that a misspelt order is never taken for
-//! the usual one. Further parameters are passed over, as everywhere.
+//! the usual one. Further parameters are passed over, but for those of `DELETE`: one that was meant to spare
+//! something must not be passed over.
 
 use crate::base::listener::ListenerKind;
 use crate::base::number_text::parse_decimal;
@@ -10,8 +12,12 @@ use crate::base::survey::{
     ConnectionFilter, ConnectionId, ConnectionSort, ConnectionsQuery, PageRange, SEARCH_BYTES_MAX,
     SearchText, TopicSort, TopicsQuery,
 };
+use crate::wire::head::{Head, Method};
+use crate::wire::parameters::parse_checked;
 use crate::wire::problem::Problem;
 use crate::wire::query::{pairs, utf8_text};
+use crate::wire::request::{Request, unknown_parameter};
+use crate::wire::rules;
 
 /// Rows of one page of `/topics` or `/connections`.
 const PAGE_ROWS_MAX: usize = 1_000;
@@ -40,8 +46,37 @@ const TOPIC_SORTS: [(&str, TopicSort); 5] = [
     ("name", TopicSort::Name),
 ];
 
-/// The query of `/topics`.
-pub(crate) fn parse_topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
+const TOPICS_METHODS: &str = "GET, HEAD, DELETE";
+const FORGETTING_TAKES: &str = "only topic says what is forgotten";
+
+/// Routes a request for `/topics` by its method.
+pub(crate) fn route_topics(head: &Head<'_>) -> Result<Request, Problem> {
+    match head.method {
+        Method::Get | Method::Head => parse_topics(head.query).map(Request::Topics),
+        Method::Delete => parse_forgotten_topic(head.query).map(Request::ForgetTopic),
+        _ => Err(Problem::MethodNotAllowed(TOPICS_METHODS)),
+    }
+}
+
+/// Reads the one topic that is to be forgotten.
+fn parse_forgotten_topic(query: &[u8]) -> Result<Box<str>, Problem> {
+    let mut topic = None;
+    for pair in pairs(query) {
+        if *pair.name != *b"topic" {
+            return Err(unknown_parameter(&pair.name, None, FORGETTING_TAKES));
+        }
+        let name = parse_checked("topic", &pair.value()?, rules::check_topic)?;
+        set_once(&mut topic, "topic", Ok(name))?;
+    }
+    match topic {
+        None => Err(Problem::NoTopic),
+        Some(topic) if rules::is_reserved_topic(&topic) => Err(Problem::ReservedTopic { line: None }),
+        Some(topic) => Ok(topic),
+    }
+}
+
+/// The query of `GET /topics`.
+fn parse_topics(query: &[u8]) -> Result<TopicsQuery, Problem> {
     let rule = "must be one of subscribers, events, bytes, rate, name";
     let listing = ListingQuery::parse(query, &TOPIC_SORTS, rule)?;
     Ok(TopicsQuery { sort: listing.sort.unwrap_or_default(), search: listing.search, paging: listing.paging })
@@ -221,6 +256,23 @@ mod tests {
             assert!(problem.message().starts_with(words), "{words} {}", problem.message());
         }
         assert_eq!(parse_topics(b"sort=lag").expect_err("of the other list").code(), "bad_parameter");
+    }
+
+    #[test]
+    fn one_topic_is_forgotten_and_never_one_that_was_not_meant() {
+        assert_eq!(parse_forgotten_topic(b"topic=a%2Fb"), Ok("a/b".into()));
+        let rows: [(&[u8], &str); 6] = [
+            (b"", "no_topic"),
+            (b"topic=", "bad_topic"),
+            (b"topic=a&topic=b", "bad_topic"),
+            (b"topic=a&older_than_ms=5", "unknown_parameter"),
+            (b"topic=a%0a", "bad_topic"),
+            (b"topic=fanwheel.status", "topic_reserved"),
+        ];
+        for (query, code) in rows {
+            let problem = parse_forgotten_topic(query).expect_err("refused");
+            assert_eq!((problem.status(), problem.code()), (400, code));
+        }
     }
 
     #[test]

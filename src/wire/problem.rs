@@ -72,6 +72,8 @@ pub enum Problem {
     NotFound(&'static str),
     /// 404: no such connection, or no longer.
     NoSuchConnection,
+    /// 404: no topic of this name.
+    NoSuchTopic,
     /// 403: publish on the public listener; the text says where instead, but to strangers no address.
     PublishNotAllowed {
         /// There is a control listener.
@@ -171,7 +173,7 @@ impl Problem {
             Problem::Refused(
                 RefusalReason::Credentials | RefusalReason::Origin | RefusalReason::ReservedTopic,
             ) => 403,
-            Problem::NotFound(_) | Problem::NoSuchConnection => 404,
+            Problem::NotFound(_) | Problem::NoSuchConnection | Problem::NoSuchTopic => 404,
             Problem::MethodNotAllowed(_) => 405,
             Problem::NotAcceptable => 406,
             Problem::HeadTimeout | Problem::BodyTimeout => 408,
@@ -221,6 +223,7 @@ impl Problem {
             Problem::PublishNotAllowed { .. } => "publish_not_allowed",
             Problem::NotFound(_) => "not_found",
             Problem::NoSuchConnection => "no_such_connection",
+            Problem::NoSuchTopic => "no_such_topic",
             Problem::MethodNotAllowed(_) => "method_not_allowed",
             Problem::NotAcceptable => "not_acceptable",
             Problem::HeadTimeout => "head_timeout",
@@ -295,6 +298,7 @@ impl Problem {
             Problem::PublishNotAllowed { has_control: false } => PUBLISH_NOWHERE,
             Problem::PublishNotAllowed { has_control: true } => PUBLISH_ELSEWHERE,
             Problem::NoSuchConnection => "There is no connection with this id, or no longer.",
+            Problem::NoSuchTopic => "There is no topic of this name, or no longer.",
             Problem::NotAcceptable => "This path answers with text/event-stream, which Accept excludes.",
             Problem::HeadTimeout => "The request head did not arrive in time.",
             Problem::BodyTimeout => "The request body did not arrive in time.",
@@ -366,6 +370,7 @@ impl Problem {
             | Problem::PublishNotAllowed { .. }
             | Problem::NotFound(_)
             | Problem::NoSuchConnection
+            | Problem::NoSuchTopic
             | Problem::MethodNotAllowed(_)
             | Problem::NotAcceptable
             | Problem::BatchTooLong { .. }

@@ -50,6 +50,8 @@ pub enum Request {
     Metrics(MetricsFormat),
     /// `GET` or `HEAD /topics`
     Topics(TopicsQuery),
+    /// `DELETE /topics`: forgets the events that this topic keeps.
+    ForgetTopic(Box<str>),
     /// `GET` or `HEAD /connections`
     Connections(ConnectionsQuery),
     /// `DELETE /connections/{id}`: ends a connection.
@@ -187,7 +189,7 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
         b"/status" if control => allow_read(head, Request::Status(listing::parse_status(head.query)?)),
         b"/settings" if control => allow_read(head, Request::Settings),
         b"/log" if control => allow_read(head, Request::Log),
-        b"/topics" if control => allow_read(head, Request::Topics(listing::parse_topics(head.query)?)),
+        b"/topics" if control => listing::route_topics(head),
         b"/connections" if control => {
             allow_read(head, Request::Connections(listing::parse_connections(head.query)?))
         }
@@ -331,7 +333,7 @@ fn batch(head: &Head<'_>) -> Result<BatchRequest, Problem> {
     Ok(BatchRequest { idempotency_key: parse_idempotency_key(head)? })
 }
 
-fn unknown_parameter(name: &[u8], near: Option<&'static str>, takes: &'static str) -> Problem {
+pub(super) fn unknown_parameter(name: &[u8], near: Option<&'static str>, takes: &'static str) -> Problem {
     let name = String::from_utf8_lossy(name);
     let name = name.chars().take(PARAMETER_NAME_CHARS_MAX).collect::<String>().into();
     Problem::UnknownParameter { name, near, takes }

@@ -26,6 +26,7 @@ mod doctor;
 mod drain;
 mod extremes;
 mod figures;
+mod forgetting;
 mod harness;
 mod head_attacks;
 mod injected;

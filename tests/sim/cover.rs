@@ -81,6 +81,7 @@ branches! {
     ProbeTimedOut
     EndedByOperator
     EndedBefore
+    Forgotten
     RefusedSurveys
     SurveyIncomplete
     AskerGone

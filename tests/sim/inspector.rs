@@ -16,8 +16,9 @@ use serde_json::Value;
 use crate::answer::{Answer, AwaitedAnswer};
 use crate::conversation::Conversation;
 use crate::cover::Branch;
+use crate::ledger::Forgetting;
 use crate::net::Net;
-use crate::scene::Scene;
+use crate::scene::{Scene, encode};
 use crate::session::topic_of;
 use crate::setup::pick;
 
@@ -34,6 +35,8 @@ enum Question {
     Topics(&'static str),
     /// A connection that may have ended since, with its number; none for an id that never was.
     End(String, Option<usize>),
+    /// A topic's number, and that of the request in the ledger.
+    Forget(usize, usize),
 }
 
 /// An actor that reads the server's surveys and ends connections.
@@ -88,6 +91,7 @@ impl Inspector {
     fn draw(&self, scene: &mut Scene) -> Question {
         match scene.prng.below(8) {
             0..4 => Question::Connections(pick(&mut scene.prng, &CONNECTION_SORTS)),
+            4 if scene.one_in(3) => self.draw_forgetting(scene),
             4 => Question::Topics(pick(&mut scene.prng, &TOPIC_SORTS)),
             5 => Question::End(format!("0-{}-9999999", scene.prng.below(9)), None),
             _ => {
@@ -103,6 +107,13 @@ impl Inspector {
         }
     }
 
+    fn draw_forgetting(&self, scene: &mut Scene) -> Question {
+        let topic = scene.draw_topics(1)[0];
+        let (asked_ms, asked_at) = (scene.now.mono_ms, scene.head);
+        scene.ledger.forgettings.push(Forgetting { topic, asked_ms, asked_at, answered_at: None });
+        Question::Forget(topic, scene.ledger.forgettings.len() - 1)
+    }
+
     fn ask(&mut self, scene: &mut Scene, question: Question) {
         let Some(peer) = &mut self.conversation.peer else { return };
         let line = match &question {
@@ -112,6 +123,7 @@ impl Inspector {
                 scene.operated.extend(conn);
                 format!("DELETE /connections/{id}")
             }
+            Question::Forget(topic, _) => format!("DELETE /topics?topic={}", encode(&topic_of(*topic))),
         };
         let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         peer.ask(request.as_bytes(), AwaitedAnswer { tag: self.asked.len(), head_only: false, http11: true });
@@ -148,6 +160,11 @@ impl Inspector {
                 scene.hit(Branch::EndedBefore);
             }
             (Question::End(_, None), 404) => {}
+            (&Question::Forget(_, nth), 200 | 404) => {
+                scene.ledger.note_forgotten(nth, scene.head);
+                let some = answer.status == 200 && !answer.body.contains("{\"events\":0}");
+                scene.cover.hit_if(some, Branch::Forgotten);
+            }
             (question, status) => panic!("{status} {:?} to {question:?}", answer.body),
         }
         if let Question::End(id, _) = &question {

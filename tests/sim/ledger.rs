@@ -65,6 +65,19 @@ pub struct Known {
     pub bytes_max: usize,
 }
 
+/// A request that a topic forgets its events.
+#[derive(Clone, Copy, Debug)]
+pub struct Forgetting {
+    /// The topic's number.
+    pub topic: usize,
+    /// When it was asked.
+    pub asked_ms: u64,
+    /// The node's newest id when it was asked.
+    pub asked_at: EventId,
+    /// The node's newest id when it was answered, if it was: nothing newer is forgotten.
+    pub answered_at: Option<EventId>,
+}
+
 /// All submissions of a run.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -76,6 +89,11 @@ pub struct Ledger {
     pub topics: Vec<BTreeMap<EventId, Known>>,
     /// When servers began that know the history of the one before.
     pub restarts_ms: Vec<u64>,
+    /// Requests that topics forget their events.
+    pub forgettings: Vec<Forgetting>,
+    /// The newest id of the node before such a request that was answered, by topic: nothing up to there is
+    /// kept. A server that begins anew may know it again.
+    pub forgotten: BTreeMap<usize, EventId>,
     by_id: BTreeMap<EventId, usize>,
     idempotency_ms: u64,
 }
@@ -84,6 +102,22 @@ impl Ledger {
     /// A ledger of so many topics.
     pub fn new(topics: usize, idempotency_ms: u64) -> Ledger {
         Ledger { topics: vec![BTreeMap::new(); topics], idempotency_ms, ..Ledger::default() }
+    }
+
+    /// A request to forget was answered by a server whose newest id is `head`.
+    pub fn note_forgotten(&mut self, nth: usize, head: EventId) {
+        let forgetting = &mut self.forgettings[nth];
+        forgetting.answered_at = Some(head);
+        let upto = self.forgotten.entry(forgetting.topic).or_default();
+        *upto = forgetting.asked_at.max(*upto);
+    }
+
+    /// Whether a gap after this id, told then, may tell of events that were forgotten.
+    pub fn may_have_forgotten(&self, topic: usize, after: EventId, told_ms: u64) -> bool {
+        self.forgettings.iter().any(|one| {
+            let newer = one.answered_at.is_none_or(|upto| upto > after);
+            one.topic == topic && one.asked_ms <= told_ms && newer
+        })
     }
 
     /// The number that the next submission will have.

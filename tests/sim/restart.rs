@@ -21,6 +21,7 @@ impl World {
         self.note_counters();
         self.scene.hit(Branch::Restarted);
         self.scene.ledger.restarts_ms.push(self.scene.now.mono_ms);
+        self.scene.ledger.forgotten.clear();
         self.cut_everyone();
         drop_sockets(&mut self.net);
         self.scene.head = node.hub.lock().head();

@@ -104,6 +104,7 @@ impl Subscriber {
             entries: Vec::new(),
             last: None,
             asked_ms: scene.now.mono_ms,
+            forgotten: scene.ledger.forgotten.clone(),
             earlier: self.earlier.take().filter(|_| goes_on),
             owes_position: false,
             is_open: false,

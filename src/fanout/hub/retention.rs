@@ -5,6 +5,7 @@
 //! | an event in a topic | the topic is over a bound of events or bytes; the oldest first |
 //! | an event | no topic keeps it, or the node is over its bound of bytes; the oldest of all first |
 //! | an event | it is too old for its class; the oldest of its journal first |
+//! | an event in a topic | the operator asks: `forgetting` |
 //! | a topic | nobody listens, nothing is kept, and its last subscriber left `TOPIC_LINGER_MS` ago |
 //! | one that lingers | earlier, if others need its place |
 //!
@@ -69,7 +70,9 @@ impl HubState {
 
     /// Drops the oldest event of a topic; from the journal, too, when no other topic keeps it.
     pub(super) fn evict_from_topic(&mut self, index: u32) {
-        let log = &mut self.topics[index].log;
+        let topic = &mut self.topics[index];
+        topic.forgot = false;
+        let log = &mut topic.log;
         let before = log.key_bytes();
         let evicted = log.evict_oldest(&self.journals);
         self.key_bytes -= before - log.key_bytes();

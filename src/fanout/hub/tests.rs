@@ -7,6 +7,7 @@ use crate::base::id::IdTag;
 use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, RESERVED_TOPIC_EVENTS, TOPIC_LINGER_MS};
 use crate::fanout::mail::MailboxReceiver;
 use crate::wire::frame::Draft;
+use crate::wire::gap::GapReason;
 
 pub(super) fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>) {
     let mut settings = Settings::default();
@@ -441,4 +442,56 @@ fn keys_that_are_known_count_as_history() {
     assert!(full.bytes <= 100_000 && full.frames < 100_000 / (frame + 200), "{full:?}");
     while hub.sweep(at(500 + Settings::default().history_ms)) {}
     assert_eq!((hub.sizes().frames, hub.sizes().bytes), (0, 0));
+}
+
+/// Forgets all that a topic keeps; returns the events that went.
+fn forget(hub: &Hub, topic: &str, now: Now) -> Option<u64> {
+    let mut forgetting = hub.begin_forgetting(topic)?;
+    while hub.forget_some(&mut forgetting, now) {}
+    Some(forgetting.events())
+}
+
+#[test]
+fn a_topic_forgets_its_events_and_those_that_return_are_told_once() {
+    let (hub, _inboxes) = hub(|_| {});
+    let ids: Vec<EventId> = (1..5).map(|ms| publish(&hub, &["a"], at(ms))).collect();
+    let shared = publish(&hub, &["a", "b"], at(5));
+    join(&hub, &["a"], StreamStart::Now, at(6));
+    assert_eq!((forget(&hub, "a", at(7)), forget(&hub, "a", at(7))), (Some(5), Some(0)));
+    assert_eq!(hub.sizes().frames, 1, "the other topic keeps what it shares");
+    let returned = join(&hub, &["a"], StreamStart::After(ids[1]), at(8));
+    assert_eq!((&returned.gaps[..], returned.gap_reason), (&[(0, None)][..], GapReason::Evicted));
+    assert_eq!(following(&hub, &returned), []);
+    // A primed client is told this position.
+    assert!(join(&hub, &["a"], StreamStart::After(returned.position), at(8)).gaps.is_empty());
+    assert!(join(&hub, &["a"], StreamStart::After(shared), at(8)).gaps.is_empty(), "it has missed nothing");
+    assert_eq!(following(&hub, &join(&hub, &["b"], StreamStart::Newest(9), at(8))), [shared]);
+    let later = publish(&hub, &["a"], at(9));
+    assert_eq!(following(&hub, &join(&hub, &["a"], StreamStart::After(ids[1]), at(9))), [later]);
+}
+
+#[test]
+fn a_topic_without_subscribers_goes_with_its_events_and_no_loss_is_silent() {
+    let (hub, _inboxes) = hub(|_| {});
+    let first = publish(&hub, &["a"], at(1));
+    publish(&hub, &["a"], at(2));
+    assert_eq!((forget(&hub, "a", at(3)), hub.sizes().topics), (Some(2), 0));
+    assert_eq!(forget(&hub, "a", at(3)), None, "there is no such topic any more");
+    assert_eq!(join(&hub, &["a"], StreamStart::After(first), at(4)).gaps, [(0, None)]);
+}
+
+#[test]
+fn events_that_come_while_a_topic_forgets_are_kept() {
+    let (hub, _inboxes) = hub(|_| {});
+    let most = EVICTIONS_PER_CALL * SWEEP_CALLS_PER_TURN;
+    (0..most + 10).for_each(|_| {
+        publish(&hub, &["a"], at(1));
+    });
+    let mut forgetting = hub.begin_forgetting("a").expect("it exists");
+    assert!(hub.forget_some(&mut forgetting, at(2)), "not all in one turn");
+    assert_eq!(forgetting.events() as usize, most);
+    let later = publish(&hub, &["a"], at(3));
+    assert!(!hub.forget_some(&mut forgetting, at(4)));
+    assert_eq!((forgetting.events() as usize, hub.sizes().frames), (most + 10, 1));
+    assert_eq!(following(&hub, &join(&hub, &["a"], StreamStart::Newest(9), at(5))), [later]);
 }
