@@ -12,6 +12,7 @@ pub(crate) mod logfmt;
 pub mod number_text;
 pub mod prng;
 pub(crate) mod quantity;
+pub(crate) mod setting_spec;
 pub mod settings;
 pub mod snapshot;
 pub(crate) mod suggest;
