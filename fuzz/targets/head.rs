@@ -79,6 +79,7 @@ fn check_answer(problem: &Problem) {
         origin: None,
         retry_after_s: None,
         allow: None,
+        challenge: None,
         wall_ms: 0,
     };
     reply::append_problem(&mut out, problem, &reply);

@@ -109,6 +109,10 @@ pub enum RefusalReason {
     OrderLate,
     /// A publish that got no place in the publish order.
     OrderFailed,
+    /// A request to the control listener without its token.
+    ControlTokenMissing,
+    /// A request to the control listener with another token than its own.
+    ControlTokenUnknown,
 }
 
 /// Why a connection ended.
@@ -265,7 +269,7 @@ pub(crate) const COUNT_NAMES: [&str; 28] = [
     "reloads_refused",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 18] = [
+pub(crate) const REFUSED_NAMES: [&str; 20] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -284,6 +288,8 @@ pub(crate) const REFUSED_NAMES: [&str; 18] = [
     "order_full",
     "order_late",
     "order_failed",
+    "control_token_missing",
+    "control_token_unknown",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const CLOSED_NAMES: [&str; 17] = [
@@ -307,7 +313,7 @@ pub(crate) const CLOSED_NAMES: [&str; 17] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::ReloadsRefused as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::OrderFailed as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::ControlTokenUnknown as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);

@@ -71,6 +71,12 @@ pub const TABLE: &[SettingSpec] = &[
         "",
         "further Host names that control and metrics listeners answer to",
     ),
+    live(row(
+        "control_token_file",
+        SettingKind::Text,
+        "",
+        "file of tokens, one a line, of which control listeners ask for one; empty = they ask for none",
+    )),
     row(
         "profile",
         SettingKind::Choice(&["standard", "broadcast-benchmark"]),
@@ -283,6 +289,7 @@ pub struct Settings {
     pub control: Vec<String>,
     pub metrics_listen: Vec<String>,
     pub control_names: Vec<String>,
+    pub control_token_file: String,
     pub profile: UrlProfile,
     pub workers: usize,
     pub fd_tables: FileTables,
@@ -345,6 +352,7 @@ impl Settings {
             control: split_list(text("control")),
             metrics_listen: split_list(text("metrics_listen")),
             control_names: split_list(text("control_names")),
+            control_token_file: text("control_token_file").to_owned(),
             profile: match text("profile") {
                 "broadcast-benchmark" => UrlProfile::BroadcastBenchmark,
                 _ => UrlProfile::Standard,

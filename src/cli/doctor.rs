@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::base::failure::CommandFailure;
 use crate::base::limits::{PLANNED_CONNECTIONS_MAX, WORKERS_MAX};
 use crate::base::logfmt::EscapedText;
-use crate::cli::grammar::{ca_file, number_within, option, switch};
+use crate::cli::grammar::{ca_file, chosen_token_file, number_within, option, switch, token_file};
 use crate::doctor::finding::{Finding, Verdict, is_fine, text};
 use crate::doctor::judge::host::findings;
 use crate::doctor::judge::host_table::{TEXT, rows};
@@ -83,6 +83,7 @@ pub(crate) fn command() -> Command {
                 .requires("url"),
         )
         .arg(ca_file().requires("url"))
+        .arg(token_file().requires("url").help("token of the control listener [$FANWHEEL_TOKEN_FILE]"))
         .arg(switch("json", "one JSON object"))
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     match text("url") {
         None => judge_host(matches),
         Some(url) => {
+            let token_file = chosen_token_file(matches);
             let seconds = *matches.get_one::<u64>("idle-seconds").expect("has a default");
             let options = ProbeOptions {
                 url,
@@ -102,6 +104,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
                 idle: Duration::from_secs(seconds),
                 origin: text("origin"),
                 ca_file: text("ca-file"),
+                token_file: token_file.as_deref(),
             };
             let found = streams::findings(&probe_streams(&options)?);
             let heading = format!("The way to {}:", EscapedText(url));

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::ops::RangeInclusive;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
-use clap::{Arg, ArgAction, Command, ValueHint};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::base::quantity::{QuantityUnit, parse_quantity, parse_real, parse_within};
 
@@ -47,6 +47,20 @@ impl TypedValueParser for OfferedWords {
 /// The flag that names certificates to trust.
 pub(crate) fn ca_file() -> Arg {
     file("ca-file", "certificates to trust (PEM) [the system's]")
+}
+
+/// The variable that names a file with a token; the flag of the same name is stronger.
+pub(crate) const TOKEN_FILE_VARIABLE: &str = "FANWHEEL_TOKEN_FILE";
+
+/// The flag that names a file with a token. A token itself never stands on a command line.
+pub(crate) fn token_file() -> Arg {
+    file("token-file", "sends the token in this file [$FANWHEEL_TOKEN_FILE]")
+}
+
+/// The file with a token that the flag names, else the variable.
+pub(crate) fn chosen_token_file(matches: &ArgMatches) -> Option<String> {
+    let named = matches.get_one::<String>("token-file").cloned();
+    named.or_else(|| std::env::var(TOKEN_FILE_VARIABLE).ok()).filter(|path| !path.is_empty())
 }
 
 /// The flag that adds fields to requests, named as curl names it.

@@ -12,8 +12,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{number, number_within, option, real, switch};
+use crate::cli::grammar::{chosen_token_file, number, number_within, option, real, switch, token_file};
 use crate::host::output::print;
+use crate::host::token_file::read_token;
 use crate::load::plan::{LOAD_WINDOW_MAX, LoadFault, LoadPlan, PublishPace, UrlTemplate};
 use crate::load::run::{self, LoadProgress};
 use crate::load::topic_spread::SpreadShape;
@@ -54,6 +55,7 @@ fn address_args() -> Vec<Arg> {
             "URL",
             "where to publish when --batch is above 1 [default: /publish/batch at the host of --publish-url]",
         ),
+        token_file().help("publishes with the token in this file [$FANWHEEL_TOKEN_FILE]"),
     ]
 }
 
@@ -110,7 +112,9 @@ fn percent(name: &'static str, help: &'static str) -> Arg {
 /// # Errors
 /// When the flags contradict themselves, or this host cannot hold the load.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
-    let plan = load_plan(matches).map_err(CommandFailure::Usage)?;
+    let token_file = chosen_token_file(matches);
+    let publish_token = token_file.map(|path| read_token(&path)).transpose()?;
+    let plan = LoadPlan { publish_token, ..load_plan(matches).map_err(CommandFailure::Usage)? };
     plan.validate().map_err(CommandFailure::Usage)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -169,6 +173,7 @@ fn load_plan(matches: &ArgMatches) -> Result<LoadPlan, String> {
         subscribe: UrlTemplate::parse(text("subscribe-url"))?,
         publish,
         publish_batch,
+        publish_token: None,
         subscribers: size("subscribers")?,
         topics: size("topics")?,
         shape: if text("spread") == "zipf" { SpreadShape::Zipf } else { SpreadShape::Even },

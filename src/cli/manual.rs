@@ -36,6 +36,8 @@ const CONFIG_VARIABLES: [ManualRow; 2] = [
          than the flag.",
     ),
 ];
+const TOKEN_FILE: ManualRow =
+    row("FANWHEEL_TOKEN_FILE", "A file with the token to send; the flag --token-file is stronger.");
 const CERTIFICATES: ManualRow =
     row("SSL_CERT_FILE", "The trusted certificates for https://; without it those of the system.");
 
@@ -75,7 +77,8 @@ fn exit_codes(subcommand: &str) -> Vec<ManualRow> {
 fn variables(subcommand: &str) -> Vec<ManualRow> {
     let mut rows = match subcommand {
         "" | "serve" | "config" | "plan" => CONFIG_VARIABLES.to_vec(),
-        "publish" | "subscribe" | "doctor" => vec![CERTIFICATES],
+        "publish" | "subscribe" | "doctor" => vec![TOKEN_FILE, CERTIFICATES],
+        "load" => vec![TOKEN_FILE],
         _ => Vec::new(),
     };
     if subcommand == "serve" {

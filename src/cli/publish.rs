@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, ValueHint};
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{ca_file, header, number, option};
+use crate::cli::grammar::{ca_file, chosen_token_file, header, number, option, token_file};
 use crate::client::publish::{self, PublishOptions};
 
 const EXAMPLES: &str = "\
@@ -15,7 +15,7 @@ Data that begins with a dash stands behind --.
   fanwheel publish --event likes --key post-7 news '{\"likes\":3}'
   tail -f app.log | fanwheel publish log
   fanwheel publish --url unix:/run/fanwheel/control.sock news hello
-  fanwheel publish --url https://push.example -H 'Authorization: Bearer TOKEN' news hello";
+  fanwheel publish --url https://push.example --token-file token news hello";
 
 /// Returns the subcommand's grammar.
 pub(crate) fn command() -> Command {
@@ -41,6 +41,7 @@ pub(crate) fn command() -> Command {
                 .default_value("http://127.0.0.1:8081"),
         )
         .arg(header())
+        .arg(token_file())
         .arg(ca_file())
         .arg(option("event", "NAME", "name of the event"))
         .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
@@ -65,6 +66,7 @@ fn options(matches: &ArgMatches) -> PublishOptions {
     PublishOptions {
         url: text("url").expect("has a default"),
         headers: matches.get_many::<String>("header").unwrap_or_default().cloned().collect(),
+        token_file: chosen_token_file(matches),
         ca_file: text("ca-file"),
         topic: text("topic").expect("is required"),
         data: text("data").filter(|data| data != "-"),
@@ -81,12 +83,14 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_option() {
-        let line = "publish news -7 --url http://a --header f:1 --ca-file g --event b --key c --retry-ms 5 \
+        let line = "publish news -7 --url http://a --header f:1 --token-file t \
+                    --ca-file g --event b --key c --retry-ms 5 \
                     --idempotency-key d";
         let text = |text: &str| Some(text.to_owned());
         let expected = PublishOptions {
             url: "http://a".to_owned(),
             headers: vec!["f:1".to_owned()],
+            token_file: text("t"),
             ca_file: text("g"),
             topic: "news".to_owned(),
             data: text("-7"),

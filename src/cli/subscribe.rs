@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{ca_file, header, number, option, switch};
+use crate::cli::grammar::{ca_file, chosen_token_file, header, number, option, switch, token_file};
 use crate::client::event_text::EventFormat;
 use crate::client::subscribe::{self, SubscribeOptions};
 use crate::host::output::exit_when_reader_leaves;
@@ -16,7 +16,7 @@ Goes on after a cut where it was, and ends when its output is closed.
   fanwheel subscribe news
   fanwheel subscribe --last 10 --json news orders | jq .data
   fanwheel subscribe --raw --count 1 news
-  fanwheel subscribe --url https://push.example -H 'Authorization: Bearer TOKEN' news";
+  fanwheel subscribe --url https://push.example --token-file token news";
 
 /// Returns the subcommand's grammar.
 pub(crate) fn command() -> Command {
@@ -37,6 +37,7 @@ pub(crate) fn command() -> Command {
                 .default_value("http://127.0.0.1:8080"),
         )
         .arg(header())
+        .arg(token_file())
         .arg(ca_file())
         .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
         .arg(number("last", 1, "start with the newest N kept events"))
@@ -62,6 +63,7 @@ fn options(matches: &ArgMatches) -> SubscribeOptions {
     SubscribeOptions {
         url: text("url").expect("has a default"),
         headers: texts("header"),
+        token_file: chosen_token_file(matches),
         ca_file: text("ca-file"),
         topics: texts("topic"),
         events: texts("event"),
@@ -82,12 +84,14 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_option() {
-        let line = "subscribe a b --url http://c -H f:1 --ca-file g --event d --event e --last 2 \
+        let line = "subscribe a b --url http://c -H f:1 --token-file t \
+                    --ca-file g --event d --event e --last 2 \
                     --last-event-id 1-0 --count 3 --raw";
         let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
         let expected = SubscribeOptions {
             url: "http://c".to_owned(),
             headers: vec!["f:1".to_owned()],
+            token_file: Some("t".to_owned()),
             ca_file: Some("g".to_owned()),
             topics: texts(["a", "b"]),
             events: texts(["d", "e"]),

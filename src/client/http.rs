@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::http::header::AUTHORIZATION;
 use ureq::http::uri::Authority;
 use ureq::http::{HeaderName, HeaderValue, Response, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, RequestBuilder};
+use zeroize::Zeroizing;
 
 use crate::base::address::ListenAddress;
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
 use crate::client::unix_socket::UnixConnector;
 use crate::host::ca_bundle;
+use crate::host::token_file::read_token;
 
 /// Longest wait of `publish` and `subscribe` for a connection: a host that is there answers sooner, a
 /// firewall that drops never does.
@@ -117,11 +120,20 @@ fn is_host_and_port(text: &str) -> bool {
 pub(crate) struct RequestFields(Vec<(HeaderName, HeaderValue)>);
 
 impl RequestFields {
-    /// Takes each `NAME: VALUE` of `--header`.
+    /// Takes each `NAME: VALUE` of `--header`, and the token in a file.
     ///
     /// # Errors
-    /// When one is no field. The line keeps its value, which may be a secret, to itself.
-    pub(crate) fn parse(lines: &[String]) -> Result<RequestFields, CommandFailure> {
+    /// When one is no field, or the file holds no token. The line keeps secrets to itself.
+    pub(crate) fn new(lines: &[String], token_file: Option<&str>) -> Result<RequestFields, CommandFailure> {
+        let mut fields = RequestFields::parse(lines)?;
+        let given = fields.0.iter().any(|(name, _)| *name == AUTHORIZATION);
+        if let Some(path) = token_file.filter(|_| !given) {
+            fields.0.push((AUTHORIZATION, authorization_value(path)?));
+        }
+        Ok(fields)
+    }
+
+    fn parse(lines: &[String]) -> Result<RequestFields, CommandFailure> {
         let field = |line: &String| {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
             let refuse = || CommandFailure::Usage(format!("--header {}: must be 'NAME: VALUE'", shown(name)));
@@ -138,6 +150,18 @@ impl RequestFields {
     pub(crate) fn add_to<Body>(&self, request: RequestBuilder<Body>) -> RequestBuilder<Body> {
         self.0.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
+}
+
+/// Returns the value of `Authorization` with the token in a file.
+///
+/// # Errors
+/// When the file holds no token.
+pub(crate) fn authorization_value(token_file: &str) -> Result<HeaderValue, CommandFailure> {
+    let token = read_token(token_file)?;
+    let line = Zeroizing::new(format!("Bearer {}", *token));
+    let mut value = HeaderValue::from_str(&line).expect("a token is plain text");
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Whether the text behind the host is no port. The library would silently take the scheme's port instead.
@@ -296,6 +320,22 @@ mod tests {
             let Err(CommandFailure::Usage(words)) = parse(line) else { panic!("{line:?} is no field") };
             assert!(words.starts_with("--header") && !words.contains("ret"), "{words}");
         }
+    }
+
+    #[test]
+    fn a_token_comes_from_a_file_unless_a_field_has_one() {
+        let path = std::env::temp_dir().join(format!("fanwheel-{}-fields.token", std::process::id()));
+        std::fs::write(&path, "abc.def\n").expect("a writable temporary directory");
+        let path = path.display().to_string();
+        let fields = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+            let fields = RequestFields::new(&lines, Some(&path)).expect("fields").0;
+            fields.iter().map(|(_, value)| value.to_str().expect("text").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&["a: b"]), ["b", "Bearer abc.def"]);
+        assert_eq!(fields(&["authorization: Basic x"]), ["Basic x"]);
+        let _ = std::fs::remove_file(&path);
+        assert!(RequestFields::new(&[], Some(&path)).is_err());
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct PublishOptions {
     pub(crate) url: String,
     /// Fields to add to each request, as `NAME: VALUE`.
     pub(crate) headers: Vec<String>,
+    /// A file with the token to send.
+    pub(crate) token_file: Option<String>,
     /// A file of certificates to trust in place of the system's.
     pub(crate) ca_file: Option<String>,
     /// The topic to publish to.
@@ -63,7 +65,7 @@ pub(crate) fn publish_events(options: &PublishOptions) -> Result<(), CommandFail
         query.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     let post = EventPublisher {
         agent: http_agent(&base, PUBLISH_SILENCE, options.ca_file.as_deref())?,
-        fields: RequestFields::parse(&options.headers)?,
+        fields: RequestFields::new(&options.headers, options.token_file.as_deref())?,
         address: base.url_with_query("/publish", &query),
         idempotency_key: options.idempotency_key.as_deref(),
         base,

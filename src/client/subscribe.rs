@@ -52,6 +52,8 @@ pub(crate) struct SubscribeOptions {
     pub(crate) url: String,
     /// Fields to add to each request, as `NAME: VALUE`.
     pub(crate) headers: Vec<String>,
+    /// A file with the token to send.
+    pub(crate) token_file: Option<String>,
     /// A file of certificates to trust in place of the system's.
     pub(crate) ca_file: Option<String>,
     /// The topics to subscribe to, at least one.
@@ -132,8 +134,18 @@ struct EventSubscriber {
 
 impl EventSubscriber {
     fn new(options: SubscribeOptions) -> Result<EventSubscriber, CommandFailure> {
-        let SubscribeOptions { url, headers, ca_file, topics, events, last, last_event_id, count, form } =
-            options;
+        let SubscribeOptions {
+            url,
+            headers,
+            token_file,
+            ca_file,
+            topics,
+            events,
+            last,
+            last_event_id,
+            count,
+            form,
+        } = options;
         if HeaderValue::from_str(&last_event_id).is_err() {
             return Err(CommandFailure::Usage("--last-event-id must be plain ASCII text".to_owned()));
         }
@@ -141,7 +153,7 @@ impl EventSubscriber {
         Ok(EventSubscriber {
             agent: http_agent(&base, SUBSCRIBE_SILENCE, ca_file.as_deref())?,
             base,
-            fields: RequestFields::parse(&headers)?,
+            fields: RequestFields::new(&headers, token_file.as_deref())?,
             topics,
             events,
             last,

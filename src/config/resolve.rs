@@ -21,6 +21,8 @@ use crate::host::named_file::PipeWait;
 
 /// The variable that names the configuration file; a flag of the same name is stronger.
 pub(crate) const CONFIG_VARIABLE: &str = "FANWHEEL_CONFIG";
+/// The variable that names the token file of the one-shot clients.
+const CLIENT_TOKEN_VARIABLE: &str = "FANWHEEL_TOKEN_FILE";
 /// The public address of the benchmark profile, whose contract fixes the port.
 const BENCHMARK_LISTEN: &str = "0.0.0.0:1942";
 
@@ -90,11 +92,12 @@ impl ResolvedSettings {
     }
 }
 
-/// The setting a variable names; none when it is not ours, comes from Kubernetes or only names the file.
+/// The setting a variable names; none when it is not ours, comes from Kubernetes, only names the file,
+/// or is for clients.
 fn spec_of_variable(name: &OsStr, value: &OsStr) -> Result<Option<&'static SettingSpec>, SettingsRefusal> {
     let name = name.to_string_lossy();
     let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { return Ok(None) };
-    if name == CONFIG_VARIABLE {
+    if name == CONFIG_VARIABLE || name == CLIENT_TOKEN_VARIABLE {
         return Ok(None);
     }
     let found = TABLE.iter().find(|spec| variable_name(spec.name) == name);

@@ -9,10 +9,13 @@ use log::{error, info, warn};
 
 use crate::base::logfmt::LogValue;
 use crate::base::settings::SettingSpec;
+use crate::config::credentials::load_access;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
 use crate::daemon::running_settings::RunningSettings;
+use crate::host::named_file::PipeWait;
+use crate::wire::auth::access::AccessRules;
 
 /// Reloads that were refused.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -27,6 +30,8 @@ pub(crate) fn reloads_refused() -> u64 {
 pub(crate) struct SettingsReload {
     /// The value to put in force.
     pub(crate) next: Arc<RunningSettings>,
+    /// Its credentials, read from their files.
+    pub(crate) access: Arc<AccessRules>,
     /// Everything that the sources say, settings that need a restart among it.
     wanted: ResolvedSettings,
 }
@@ -49,7 +54,9 @@ pub(crate) fn read_reload(inputs: &SettingInputs, running: &RunningSettings) -> 
     // A contradiction is between a new value and one that needs a restart.
     let next =
         running.reloaded(&wanted).map_err(|refusal| refuse(refusal, "; a restart applies both")).ok()?;
-    Some(SettingsReload { next: Arc::new(next), wanted })
+    let access = load_access(next.resolved(), PipeWait::Refused);
+    let access = access.map_err(|refusal| refuse(refusal, "")).ok()?;
+    Some(SettingsReload { next: Arc::new(next), access: Arc::new(access), wanted })
 }
 
 impl SettingsReload {

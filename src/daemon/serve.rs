@@ -24,6 +24,7 @@ use crate::base::id::{EventId, IdTag};
 use crate::base::logfmt::shown;
 use crate::base::settings::Settings;
 use crate::base::snapshot::Pages;
+use crate::config::credentials::load_access;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
 use crate::daemon::logging;
@@ -38,10 +39,12 @@ use crate::daemon::{activation, start};
 use crate::fanout::mail::ControlMessage;
 use crate::fanout::node::Node;
 use crate::host::memory::{MemoryLimit, MemoryReader};
+use crate::host::named_file::PipeWait;
 use crate::host::seed::random_seed;
 use crate::monitor::watch::WatchBounds;
 use crate::reactor::{self, Capacity, InheritedSocket, Server, ServerLaunch, WorkerNotice};
 use crate::sys::process;
+use crate::wire::auth::access::AccessRules;
 
 /// Milliseconds beyond `drain_ms`: the last answers and closings take their time.
 const DRAIN_GRACE_MS: u64 = 2_000;
@@ -59,6 +62,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     // are.
     let _ = process::keep_files_from_children();
     let resolved = ResolvedSettings::read(inputs)?;
+    let access = load_access(&resolved, PipeWait::Allowed)?;
     let (settings, inherited) = activation::join_listeners(passed, &resolved)?;
     let pending = logging::install_logger(&settings.log_file, logging::parse_level(&settings.log_level))
         .map_err(|os| {
@@ -83,7 +87,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     });
     let in_force = SettingsInForce::new(RunningSettings::new(resolved));
     let pages = watch.pages(in_force.clone(), pending.tail());
-    let (node, server) = start_server(&settings, inherited, capacity, pages)?;
+    let (node, server) = start_server(&settings, access, inherited, capacity, pages)?;
     // Only now have the workers their own file tables, so only now may the log open its file.
     let log_handle =
         pending.start().map_err(|os| CommandFailure::Run(format!("cannot start the log's thread: {os}")))?;
@@ -121,6 +125,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
 
 fn start_server(
     settings: &Settings,
+    access: AccessRules,
     inherited: Vec<InheritedSocket>,
     capacity: Capacity,
     pages: Pages,
@@ -128,6 +133,7 @@ fn start_server(
     let start = EventId::start_of_run(wall_ms(), IdTag::from_random(random_seed()));
     let (node, inboxes) =
         Node::new(settings.clone(), capacity.workers, capacity.connections_max, pages, start, random_seed());
+    node.replace_access(Arc::new(access));
     let shared_node = Arc::clone(&node);
     let launch =
         ServerLaunch { settings, inherited, capacity, node: shared_node, inboxes, seed: random_seed() };
@@ -254,6 +260,7 @@ impl MainThread {
     fn reload_settings(&mut self, inputs: &SettingInputs) {
         let Some(reload) = read_reload(inputs, &self.in_force.current()) else { return };
         let (before, after) = (self.in_force.replace(Arc::clone(&reload.next)), &reload.next);
+        self.node.replace_access(Arc::clone(&reload.access));
         self.apply_alerts(&before, after);
         self.apply_classes(&before, after);
         // A change of the level is told at the more talkative one.

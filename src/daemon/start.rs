@@ -129,7 +129,11 @@ pub(crate) fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<S
     let (public, control) = (authority(ListenerKind::Public)?, authority(ListenerKind::Control)?);
     (settings.profile == UrlProfile::Standard).then(|| {
         let subscribe = format!("curl -N 'http://{public}/events?topic=news'");
-        let publish = format!("curl -d hello 'http://{control}/publish?topic=news'");
+        // The token stays out of the list of processes.
+        let publish = match settings.control_token_file.as_str() {
+            "" => format!("curl -d hello 'http://{control}/publish?topic=news'"),
+            file => format!("fanwheel publish --url http://{control} --token-file {file} news hello"),
+        };
         format!(
             "event=hint dashboard=http://{control}/ subscribe={} publish={}",
             LogValue(&subscribe),
@@ -170,12 +174,12 @@ pub(crate) fn doubt_lines(
     }
     for bound in bound.iter().filter(|bound| bound.listener == ListenerKind::Control) {
         let ListenAddress::Tcp(address) = &bound.address else { continue };
-        if address.ip().is_loopback() {
+        if address.ip().is_loopback() || !settings.control_token_file.is_empty() {
             continue;
         }
         doubts.push(format!(
-            "event=doubt setting=control value={address} reason=\"whoever reaches this address may publish \
-             without credentials\""
+            "event=doubt setting=control value={address} reason=\"everybody who reaches this address may \
+             publish, see clients and end the server; set control_token_file, or listen on loopback\""
         ));
     }
     let held = settings.history_bytes_max as u64 + settings.bodies_bytes_max as u64;
@@ -268,6 +272,11 @@ mod tests {
              publish=\"curl -d hello 'http://127.0.0.1:8081/publish?topic=news'\""
         );
         assert_eq!(hint_line(&Settings::default(), &both[..1]), None);
+        let guarded = Settings { control_token_file: "/run/token".to_owned(), ..Settings::default() };
+        let hint = hint_line(&guarded, &both).unwrap();
+        let publish =
+            "publish=\"fanwheel publish --url http://127.0.0.1:8081 --token-file /run/token news hello\"";
+        assert!(hint.ends_with(publish), "{hint}");
         assert_eq!(reachable("[::]:1".parse().unwrap()).to_string(), "[::1]:1");
     }
 
@@ -286,6 +295,8 @@ mod tests {
         let [open, closed] =
             ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(ListenerKind::Control, address)]);
         assert_eq!(doubt_lines(&settings, &capacity(92), &open, 1_000_000).len(), 3);
+        let guarded = Settings { control_token_file: "/run/token".to_owned(), ..Settings::default() };
+        assert_eq!(doubt_lines(&guarded, &capacity(92), &open, 1_000_000).len(), 2);
         let command = |path: &str| Settings { alert_command: path.to_owned(), ..Settings::default() };
         assert_eq!(doubt_lines(&command("/nonexistent/x"), &capacity(20_000), &closed, u64::MAX).len(), 1);
         assert_eq!(doubt_lines(&command("/etc/passwd"), &capacity(20_000), &closed, u64::MAX).len(), 1);

@@ -134,6 +134,7 @@ pub(super) fn reply_to<'a>(
         origin: context.origin,
         retry_after_s: None,
         allow: None,
+        challenge: None,
         wall_ms: turn.now.wall_ms,
     }
 }

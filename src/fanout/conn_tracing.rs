@@ -32,7 +32,7 @@ pub(super) fn trace_refused(
 ) {
     if turn.carried.traces.is_on() {
         let client = turn.carried.traces.client(slot);
-        let refused = TraceEvent::Refused { client, status: problem.status(), code: problem.code() };
+        let refused = TraceEvent::Refused { client, status: problem.status(), code: problem.reason() };
         push_trace(roster, turn, slot, refused);
     }
 }

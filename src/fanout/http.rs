@@ -197,6 +197,7 @@ fn handle_input(
     input: &[u8],
 ) {
     let policy = turn.node.policy(roster.conn(slot).listener);
+    let access = turn.node.access();
     let mut left = input;
     let mut kept = KeptInput::Incomplete;
     let mut answers = 0;
@@ -214,6 +215,10 @@ fn handle_input(
                 return wait_for_costly_turn(roster, turn, slot, left);
             }
             Demand::Request { head, asked, rest } => {
+                let asked = match &access {
+                    Some(access) => access.admit(policy, &head, asked),
+                    None => asked,
+                };
                 match serve_head(roster, topics, turn, slot, &head, asked, rest) {
                     RequestFlow::Answered(taken) => {
                         left = &rest[taken..];

@@ -121,6 +121,7 @@ pub(super) fn refuse_newcomer(
         origin: None,
         retry_after_s: Some(carried.draw_retry_after_s()),
         allow: None,
+        challenge: None,
         wall_ms: now.wall_ms,
     };
     let mut answer = Vec::new();

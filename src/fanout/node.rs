@@ -20,6 +20,7 @@ use crate::base::settings::{Settings, UrlProfile};
 use crate::base::snapshot::{LatencyPeaks, Pages, ReadinessVerdict, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
 use crate::base::time::{Now, Tick, ticks_of_ms};
+use crate::wire::auth::access::AccessRules;
 use crate::wire::head::HeadLimits;
 use crate::wire::policy::ListenerPolicy;
 
@@ -58,6 +59,9 @@ pub struct Node {
     pub(crate) head_limits: HeadLimits,
     /// By the order of kinds.
     policies: [ListenerPolicy; 3],
+    access: Mutex<Arc<AccessRules>>,
+    /// There are credentials: a server without any never looks for them.
+    has_access_rules: AtomicBool,
     counters: Vec<Counters>,
     memory_full: AtomicBool,
     draining: AtomicBool,
@@ -98,6 +102,8 @@ impl Node {
             ticks: TickSettings::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
             policies: ListenerKind::ALL.map(|listener| ListenerPolicy::from_settings(&settings, listener)),
+            access: Mutex::default(),
+            has_access_rules: AtomicBool::new(false),
             counters: (0..workers).map(|_| Counters::default()).collect(),
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -115,6 +121,19 @@ impl Node {
     /// Returns the routes and rules of a listener.
     pub(crate) fn policy(&self, listener: ListenerKind) -> &ListenerPolicy {
         &self.policies[listener as usize]
+    }
+
+    /// Returns the credentials in force; none where there is none.
+    pub(crate) fn access(&self) -> Option<Arc<AccessRules>> {
+        let any = self.has_access_rules.load(Relaxed);
+        any.then(|| Arc::clone(&self.access.lock().expect("a panic ends the process")))
+    }
+
+    /// Puts credentials in force. Requests that are under way keep those that they have found.
+    pub(crate) fn replace_access(&self, rules: Arc<AccessRules>) {
+        let any = !rules.is_empty();
+        *self.access.lock().expect("a panic ends the process") = rules;
+        self.has_access_rules.store(any, Relaxed);
     }
 
     /// Returns the counters of a worker.

@@ -15,3 +15,4 @@ pub(crate) mod own_process;
 pub(crate) mod proc_text;
 pub mod processes;
 pub(crate) mod seed;
+pub(crate) mod token_file;

@@ -8,6 +8,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use crate::sys::file::open_without_waiting;
 
 /// Whether a reader may wait for a pipe's writer.
@@ -24,6 +26,12 @@ pub(crate) enum PipeWait {
 /// # Errors
 /// When it cannot be read, is longer, or is a pipe or socket and `wait` refuses these.
 pub(crate) fn read_named_file(path: &Path, bytes_max: usize, wait: PipeWait) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read_into(path, bytes_max, wait, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_into(path: &Path, bytes_max: usize, wait: PipeWait, bytes: &mut Vec<u8>) -> io::Result<()> {
     let file = match wait {
         PipeWait::Allowed => File::open(path),
         PipeWait::Refused => open_without_waiting(path),
@@ -31,11 +39,25 @@ pub(crate) fn read_named_file(path: &Path, bytes_max: usize, wait: PipeWait) -> 
     if wait == PipeWait::Refused && is_pipe(&file)? {
         return Err(io::Error::other("it is a pipe, which a running server does not wait for; use a file"));
     }
-    let mut bytes = Vec::new();
-    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(bytes_max as u64 + 1).read_to_end(bytes)?;
     if bytes.len() > bytes_max {
         return Err(io::Error::other(format!("it is larger than {bytes_max} bytes")));
     }
+    Ok(())
+}
+
+/// Reads such a file whose bytes are a secret: they are gone from memory when the value is.
+///
+/// # Errors
+/// As [`read_named_file`].
+pub(crate) fn read_secret_file(
+    path: &Path,
+    bytes_max: usize,
+    wait: PipeWait,
+) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all of it at once: a buffer that grows would leave copies.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_max + 2));
+    read_into(path, bytes_max, wait, &mut bytes)?;
     Ok(bytes)
 }
 

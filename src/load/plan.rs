@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::base::limits::PUBLISH_BYTES_MAX;
 use crate::load::topic_spread::{DrawnShare, SpreadShape};
 
@@ -97,6 +99,8 @@ pub(crate) struct LoadPlan {
     pub(crate) publish: UrlTemplate,
     /// The address of batches, for a `batch` above 1.
     pub(crate) publish_batch: UrlTemplate,
+    /// The token that publishes are sent with.
+    pub(crate) publish_token: Option<Zeroizing<String>>,
     /// The number of subscribers.
     pub(crate) subscribers: usize,
     /// The number of topics.

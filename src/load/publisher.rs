@@ -243,7 +243,8 @@ impl LoadPublisher {
         let kind = if self.plan.batch > 1 { "application/x-ndjson" } else { "text/plain" };
         let name = self.plan.topic_name(topic);
         let connection = &mut self.connections[at];
-        connection.request = request_bytes(self.plan.publishing(), &name, kind, &body);
+        let token = self.plan.publish_token.as_ref().map(|token| token.as_str());
+        connection.request = request_bytes(self.plan.publishing(), &name, token, kind, &body);
         (connection.written, connection.events, connection.not_before_ns) = (0, events, 0);
     }
 
@@ -415,10 +416,12 @@ impl LoadPublisher {
     }
 }
 
-fn request_bytes(target: &UrlTemplate, topic: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+fn request_bytes(target: &UrlTemplate, topic: &str, token: Option<&str>, kind: &str, body: &[u8]) -> Vec<u8> {
     let (path, host, length) = (target.path(topic), &target.host, body.len());
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\n{token}Content-Type: {kind}\r\n\
+         Content-Length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
 }

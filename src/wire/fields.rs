@@ -62,6 +62,8 @@ impl<'a> FromIterator<&'a [u8]> for ListLines<'a> {
 pub struct FieldValues<'a> {
     /// Value of `Host`, which is valid or empty (RFC 9112 §3.2).
     pub host: Option<&'a [u8]>,
+    /// Value of `Authorization`, as it came.
+    pub(crate) authorization: Option<&'a [u8]>,
     /// Value of `Origin`, as it came.
     pub origin: Option<&'a [u8]>,
     /// All `Accept` lines, judged together.
@@ -95,8 +97,6 @@ pub struct FieldValues<'a> {
 pub(crate) struct HeadFields<'a> {
     /// Values that the server acts upon.
     pub(crate) values: FieldValues<'a>,
-    /// `Authorization`: not acted upon, but each reader could choose another of two.
-    authorization: Option<&'a [u8]>,
     length: Option<u64>,
     chunked: bool,
     close: bool,
@@ -160,7 +160,7 @@ impl<'a> HeadFields<'a> {
                 self.values.no_cache |= members(value).any(|one| one.eq_ignore_ascii_case(b"no-cache"));
                 Ok(())
             }
-            13 if is("authorization") => set_field_once(&mut self.authorization, value),
+            13 if is("authorization") => set_field_once(&mut self.values.authorization, value),
             14 if is("content-length") => {
                 let length =
                     parse_decimal(value).ok_or(Problem::BadFraming("Content-Length is not a number."))?;

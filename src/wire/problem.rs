@@ -133,8 +133,9 @@ pub enum Problem {
         /// Number of that worker.
         worker: usize,
     },
-    /// Over a limit (503), or not allowed: 403 for [`RefusalReason::Credentials`], [`RefusalReason::Origin`]
-    /// and [`RefusalReason::ReservedTopic`], 421 for [`RefusalReason::Host`]. The code is the counter's name.
+    /// Over a limit (503), without a credential (401), or not allowed: 403 for
+    /// [`RefusalReason::Credentials`], [`RefusalReason::Origin`] and [`RefusalReason::ReservedTopic`], 421
+    /// for [`RefusalReason::Host`]. The code is the counter's name, but for a 401.
     Refused(RefusalReason),
 }
 
@@ -169,6 +170,7 @@ impl Problem {
             | Problem::EmptyBatch
             | Problem::ReservedEvent { .. }
             | Problem::ReservedTopic { .. } => 400,
+            Problem::Refused(RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown) => 401,
             Problem::PublishNotAllowed { .. } => 403,
             Problem::Refused(
                 RefusalReason::Credentials | RefusalReason::Origin | RefusalReason::ReservedTopic,
@@ -194,6 +196,8 @@ impl Problem {
     /// The machine-readable code, stable between versions.
     pub(crate) fn code(&self) -> &'static str {
         match self {
+            // Why a credential is not taken is for the operator alone.
+            _ if self.status() == 401 => "unauthorized",
             Problem::Malformed(_) => "bad_request",
             Problem::BadFraming(_) => "bad_framing",
             Problem::BadHost(_) => "bad_host",
@@ -242,6 +246,14 @@ impl Problem {
             Problem::WorkerLate { .. } => "worker_late",
             Problem::VersionNotSupported => "version_not_supported",
             Problem::Refused(why) => REFUSED_NAMES[*why as usize],
+        }
+    }
+
+    /// The cause for the operator: the code, unless clients must not learn more than it.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Problem::Refused(why) => REFUSED_NAMES[*why as usize],
+            other => other.code(),
         }
     }
 
@@ -382,6 +394,17 @@ impl Problem {
         }
     }
 
+    /// The value of `WWW-Authenticate` for a 401 (RFC 9110 §15.5.2). A browser asks people for the token of
+    /// control, as for a password.
+    pub(crate) fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Problem::Refused(RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown) => {
+                Some("Basic realm=\"fanwheel\", charset=\"UTF-8\", Bearer realm=\"fanwheel\"")
+            }
+            _ => None,
+        }
+    }
+
     /// The value of `Allow` for a 405 (RFC 9110 §15.5.6).
     pub(crate) fn allow(&self) -> Option<&'static str> {
         match self {
@@ -417,6 +440,9 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::OrderFailed => "The event got no place in the order; nothing was published.",
         RefusalReason::Draining => "The server is shutting down; try another one or later.",
         RefusalReason::Credentials => "Publishing here needs credentials.",
+        RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown => {
+            "The control listener needs its token: Authorization: Bearer TOKEN, or the password of a browser."
+        }
         RefusalReason::Surveys => {
             "Too many questions like this one are being answered; try again in a second."
         }

@@ -60,6 +60,8 @@ pub struct Reply<'a> {
     pub retry_after_s: Option<u64>,
     /// Value of `Allow`, the methods of the path.
     pub allow: Option<&'static str>,
+    /// Value of `WWW-Authenticate`.
+    pub challenge: Option<&'static str>,
     /// Time for `Date`, Unix milliseconds.
     pub wall_ms: u64,
 }
@@ -203,6 +205,7 @@ pub fn append_problem(out: &mut Vec<u8>, problem: &Problem, reply: &Reply<'_>) {
         status: problem.status(),
         keep_alive: reply.keep_alive && !problem.closes(),
         allow: problem.allow(),
+        challenge: problem.challenge(),
         ..*reply
     };
     append_body(out, &reply, TYPE_JSON, &text);
@@ -270,6 +273,9 @@ fn append_cached_start(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str
     if let Some(allow) = reply.allow {
         append_field(out, "Allow", allow);
     }
+    if let Some(challenge) = reply.challenge {
+        append_field(out, "WWW-Authenticate", challenge);
+    }
 }
 
 /// The status line, and the `Date` that a server with a clock must tell (RFC 9110 §6.6.1).
@@ -305,6 +311,7 @@ fn reason_phrase(status: u16) -> &'static str {
         204 => "No Content",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

@@ -17,6 +17,7 @@ mod client_library;
 mod clocks;
 mod collisions;
 mod control;
+mod control_token;
 mod crowds;
 mod cuts;
 mod dashboard;

@@ -52,7 +52,7 @@ const LAYERS: &[Layer] = &[
             never: &["mio", "libc", "socket2", "TcpStream", "TcpListener"] },
     Layer { name: "monitor", imports: &["base", "wire"], foreign: &[],
             never: &["*sockets", "*clocks", "*host"] },
-    Layer { name: "config", imports: &["base", "host", "monitor"], foreign: &[],
+    Layer { name: "config", imports: &["base", "wire", "host", "monitor"], foreign: &[],
             never: &["*sockets", "*clocks"] },
     Layer { name: "planner", imports: &["base", "wire"], foreign: &[],
             never: &["*sockets", "*clocks", "*host"] },

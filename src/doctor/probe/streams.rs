@@ -50,6 +50,8 @@ pub(crate) struct ProbeOptions<'a> {
     pub(crate) origin: Option<&'a str>,
     /// A file of trusted certificates.
     pub(crate) ca_file: Option<&'a str>,
+    /// A file with the token of the control listener.
+    pub(crate) token_file: Option<&'a str>,
 }
 
 /// The parts that open streams and publish to them.
@@ -148,7 +150,8 @@ impl StreamProbe {
             )));
         }
         let topic = format!("fanwheel-doctor-{:016x}", random_seed());
-        let publisher = ProbePublisher::new(options.publish_url, &topic, options.ca_file)?;
+        let publisher =
+            ProbePublisher::new(options.publish_url, &topic, options.ca_file, options.token_file)?;
         let topics = vec![topic_pair(&topic)];
         Ok(StreamProbe {
             address,

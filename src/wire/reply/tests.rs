@@ -18,6 +18,7 @@ fn reply(cors: &Cors) -> Reply<'_> {
         origin: Some(b"https://app.test"),
         retry_after_s: None,
         allow: None,
+        challenge: None,
         wall_ms: 784_111_777_000,
     }
 }
@@ -255,6 +256,7 @@ fn every_problem_has_a_known_status_a_snake_case_code_and_one_sentence() {
         Problem::Refused(RefusalReason::Credentials),
         Problem::Refused(RefusalReason::Origin),
         Problem::Refused(RefusalReason::Host),
+        Problem::Refused(RefusalReason::ControlTokenMissing),
         Problem::Refused(RefusalReason::ReservedTopic),
         Problem::ReservedTopic { line: None },
         Problem::ReservedTopic { line: Some(2) },

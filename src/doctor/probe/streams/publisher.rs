@@ -7,7 +7,7 @@ use super::url::{kept_pairs, topic_pair};
 use crate::base::failure::CommandFailure;
 use crate::base::limits::DOCTOR_PATIENCE;
 use crate::base::logfmt::shown;
-use crate::client::http::{ServerUrl, http_agent, read_refusal};
+use crate::client::http::{RequestFields, ServerUrl, http_agent, read_refusal};
 use crate::doctor::judge::publish_refusal::PublishObstacle;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub(crate) struct ProbePublisher {
     /// URL without the query, which may hold credentials.
     url: String,
     query: String,
+    /// The token of the control listener, if it has one.
+    fields: RequestFields,
 }
 
 impl ProbePublisher {
@@ -34,6 +36,7 @@ impl ProbePublisher {
         url: &str,
         topic: &str,
         ca_file: Option<&str>,
+        token_file: Option<&str>,
     ) -> Result<ProbePublisher, CommandFailure> {
         let url = url.split('#').next().unwrap_or(url);
         let (front, query) = url.split_once('?').unwrap_or((url, ""));
@@ -49,6 +52,7 @@ impl ProbePublisher {
             agent: http_agent(&base, DOCTOR_PATIENCE, ca_file)?,
             url: base.url_with_path("/publish"),
             query: pairs.join("&"),
+            fields: RequestFields::new(&[], token_file)?,
         })
     }
 
@@ -62,7 +66,7 @@ impl ProbePublisher {
     /// # Errors
     /// When no answer comes, or an answer that is not this server's success.
     pub(crate) fn publish(&self, data: &str) -> Result<(String, u64), PublishObstacle> {
-        let request = self.agent.post(format!("{}?{}", self.url, self.query));
+        let request = self.fields.add_to(self.agent.post(format!("{}?{}", self.url, self.query)));
         // An answer that drips would outlast each single limit.
         let sent = request.config().timeout_global(Some(DOCTOR_PUBLISH_TIMEOUT)).build().send(data);
         let mut response = sent.map_err(|error| {
@@ -107,12 +111,12 @@ mod tests {
             ("http://a/events", "http://a/events/publish?topic=own"),
         ];
         for (url, expected) in rows {
-            let publisher =
-                ProbePublisher::new(url, "own", None).unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
+            let publisher = ProbePublisher::new(url, "own", None, None)
+                .unwrap_or_else(|failure| panic!("{url}: {failure:?}"));
             assert_eq!(format!("{}?{}", publisher.url, publisher.query), expected, "{url}");
         }
         for url in ["", "a", "http://", "http:///publish", "ftp://a/publish", "http://a/publish?a b"] {
-            let Err(CommandFailure::Usage(line)) = ProbePublisher::new(url, "own", None) else {
+            let Err(CommandFailure::Usage(line)) = ProbePublisher::new(url, "own", None, None) else {
                 panic!("{url}: taken")
             };
             assert!(line.starts_with(FLAG), "{line}");

@@ -1,0 +1,7 @@
+//! Credentials: which one a request brings, and what its owner may do here.
+//!
+//! Pure: keys and the time are arguments. Reads no file, and knows neither topics nor connections.
+
+pub(crate) mod access;
+pub(crate) mod presented;
+pub(crate) mod token_hash;
