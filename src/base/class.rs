@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::base::settings::{Settings, SlowPolicy};
+use crate::base::settings::{Settings, SlowPolicy, SubscribeAccess};
 use crate::base::topic::TopicPattern;
 
 /// Classes that an operator may name. Each is a value of labels in the metrics, and each has a journal of its
@@ -29,6 +29,7 @@ pub struct ClassSettings {
     pub max_connection_ms: u64,
     pub max_idle_ms: u64,
     pub event_from_topic: bool,
+    pub subscribe: SubscribeAccess,
 }
 
 /// A class that an operator has named.
@@ -67,6 +68,7 @@ impl ClassSettings {
             max_connection_ms: settings.max_connection_ms,
             max_idle_ms: settings.max_idle_ms,
             event_from_topic: settings.event_from_topic,
+            subscribe: settings.subscribe,
         }
     }
 }

@@ -113,6 +113,12 @@ pub enum RefusalReason {
     ControlTokenMissing,
     /// A request to the control listener with another token than its own.
     ControlTokenUnknown,
+    /// A request without a credential where one is needed.
+    TokenMissing,
+    /// A credential that is none of those that are taken.
+    TokenUnknown,
+    /// A credential that does not open the topic.
+    NotGranted,
 }
 
 /// Why a connection ended.
@@ -269,7 +275,7 @@ pub(crate) const COUNT_NAMES: [&str; 28] = [
     "reloads_refused",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 20] = [
+pub(crate) const REFUSED_NAMES: [&str; 23] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -290,6 +296,9 @@ pub(crate) const REFUSED_NAMES: [&str; 20] = [
     "order_failed",
     "control_token_missing",
     "control_token_unknown",
+    "token_missing",
+    "token_unknown",
+    "topic_not_granted",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const CLOSED_NAMES: [&str; 17] = [
@@ -313,7 +322,7 @@ pub(crate) const CLOSED_NAMES: [&str; 17] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::ReloadsRefused as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::ControlTokenUnknown as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::NotGranted as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);

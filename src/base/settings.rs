@@ -201,6 +201,19 @@ pub const TABLE: &[SettingSpec] = &[
         "off",
         "whether an event without a name gets its topic as name",
     )),
+    class(row(
+        "subscribe",
+        SettingKind::Choice(&["anyone", "token"]),
+        "anyone",
+        "who may subscribe on the public listener: anyone, or owners of a credential for the topic",
+    )),
+    class(row(
+        "publish",
+        SettingKind::Choice(&["token"]),
+        "token",
+        "who may publish on the public listener: owners of a credential for the topic",
+    )),
+    live(row("token_cookie", SettingKind::Text, "", "name of a cookie that may hold a token; empty = none")),
     int("drain_ms", "10000", 0, HOUR_MS, "time over which streams are ended at SIGTERM"),
     row(
         "landing",
@@ -281,6 +294,15 @@ pub enum SlowPolicy {
     Latest,
 }
 
+/// Whether a subscription on the public listener needs a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeAccess {
+    /// It needs none.
+    Anyone,
+    /// It needs one that opens the topic.
+    Token,
+}
+
 /// The values the server runs on. Each field is the setting of that name; see [`TABLE`] for units.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -324,6 +346,8 @@ pub struct Settings {
     pub slow_policy: SlowPolicy,
     pub user_timeout_ms: u64,
     pub event_from_topic: bool,
+    pub subscribe: SubscribeAccess,
+    pub token_cookie: String,
     pub drain_ms: u64,
     pub landing: bool,
     pub cors_origins: Vec<String>,
@@ -358,16 +382,8 @@ impl Settings {
                 _ => UrlProfile::Standard,
             },
             workers: size("workers"),
-            fd_tables: match text("fd_tables") {
-                "private" => FileTables::Private,
-                "shared" => FileTables::Shared,
-                _ => FileTables::Auto,
-            },
-            send_backend: match text("send_backend") {
-                "writev" => SendBackend::Writev,
-                "io_uring" => SendBackend::IoUring,
-                _ => SendBackend::Auto,
-            },
+            fd_tables: FileTables::from_text(text("fd_tables")),
+            send_backend: SendBackend::from_text(text("send_backend")),
             pin_workers: text("pin_workers") == "on",
             connections_max: size("connections_max"),
             connections_per_address_max: size("connections_per_address_max"),
@@ -398,6 +414,8 @@ impl Settings {
             slow_policy: SlowPolicy::from_text(text("slow_policy")),
             user_timeout_ms: int("user_timeout_ms"),
             event_from_topic: text("event_from_topic") == "on",
+            subscribe: SubscribeAccess::from_text(text("subscribe")),
+            token_cookie: text("token_cookie").to_owned(),
             drain_ms: int("drain_ms"),
             landing: text("landing") == "on",
             cors_origins: split_list(text("cors_origins")),
@@ -410,6 +428,32 @@ impl Settings {
             log_level: text("log_level").to_owned(),
             classes: Vec::new(),
         }
+    }
+}
+
+impl FileTables {
+    fn from_text(text: &str) -> FileTables {
+        match text {
+            "private" => FileTables::Private,
+            "shared" => FileTables::Shared,
+            _ => FileTables::Auto,
+        }
+    }
+}
+
+impl SendBackend {
+    fn from_text(text: &str) -> SendBackend {
+        match text {
+            "writev" => SendBackend::Writev,
+            "io_uring" => SendBackend::IoUring,
+            _ => SendBackend::Auto,
+        }
+    }
+}
+
+impl SubscribeAccess {
+    fn from_text(text: &str) -> SubscribeAccess {
+        if text == "token" { SubscribeAccess::Token } else { SubscribeAccess::Anyone }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::base::logfmt::shown;
 use crate::base::settings::{SettingKind, SettingSpec, TABLE, find_spec};
 use crate::base::suggest::nearest;
 use crate::cli::grammar::{OfferedWords, file, option, switch};
-use crate::cli::{doctor, load, plan, publish, subscribe};
+use crate::cli::{doctor, load, plan, publish, subscribe, token};
 use crate::config::familiar_names;
 use crate::config::resolve::{CONFIG_VARIABLE, SettingInputs};
 
@@ -27,7 +27,8 @@ const SERVE_EXAMPLES: &str = "  fanwheel serve --listen :8080 --control localhos
   FANWHEEL_HEARTBEAT_MS=20s fanwheel serve --connections-max 500k";
 const CONFIG_EXAMPLES: &str = "  fanwheel config
   fanwheel config --config /etc/fanwheel.toml --topic prices.eur
-  fanwheel config --json | jq .heartbeat_ms";
+  fanwheel config --json | jq .heartbeat_ms
+  fanwheel config --config /etc/fanwheel.toml --explain @token --topic prices.eur";
 
 /// Returns the grammar of the program with all its subcommands.
 pub fn command() -> Command {
@@ -47,11 +48,21 @@ pub fn command() -> Command {
         .subcommand(publish::command())
         .subcommand(subscribe::command())
         .subcommand(plan::command())
+        .subcommand(token::command())
         .subcommand(
             with_settings(Command::new("config"), &format!("\n{CONFIG_EXAMPLES}"))
                 .about("Prints the effective settings, with where each value came from")
                 .arg(switch("json", "one JSON object instead of a configuration file"))
-                .arg(option("topic", "TOPIC", "says which class holds for a topic, and why")),
+                .arg(option("topic", "TOPIC", "says which class holds for a topic, and why"))
+                .arg(
+                    option(
+                        "explain",
+                        "TOKEN",
+                        "says which rule lets a credential use --topic or not; - reads it from standard \
+                         input, @FILE from a file",
+                    )
+                    .conflicts_with("json"),
+                ),
         )
 }
 

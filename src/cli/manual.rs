@@ -76,7 +76,7 @@ fn exit_codes(subcommand: &str) -> Vec<ManualRow> {
 
 fn variables(subcommand: &str) -> Vec<ManualRow> {
     let mut rows = match subcommand {
-        "" | "serve" | "config" | "plan" => CONFIG_VARIABLES.to_vec(),
+        "" | "serve" | "config" | "plan" | "token" => CONFIG_VARIABLES.to_vec(),
         "publish" | "subscribe" | "doctor" => vec![TOKEN_FILE, CERTIFICATES],
         "load" => vec![TOKEN_FILE],
         _ => Vec::new(),
@@ -101,7 +101,7 @@ fn files(subcommand: &str) -> Vec<ManualRow> {
             row("/run/fanwheel", "Socket files of the installed service."),
             row("/var/log/fanwheel", "Log files of the installed service, where log_file names one."),
         ],
-        "config" | "plan" => vec![CONFIGURATION],
+        "config" | "plan" | "token" => vec![CONFIGURATION],
         "doctor" => vec![row("/proc, /sys", "Facts about this host. Nothing is written.")],
         _ => Vec::new(),
     }
@@ -117,11 +117,13 @@ fn other_pages(subcommand: &str) -> Vec<ManualRow> {
             "fanwheel-doctor(1)",
             "fanwheel-plan(1)",
             "fanwheel-load(1)",
+            "fanwheel-token(1)",
         ],
         "serve" => &["fanwheel(1)", "fanwheel-config(1)", "fanwheel-doctor(1)", "systemd.service(5)"],
         "publish" => &["fanwheel(1)", "fanwheel-subscribe(1)", "curl(1)"],
         "subscribe" => &["fanwheel(1)", "fanwheel-publish(1)", "curl(1)"],
-        "config" => &["fanwheel(1)", "fanwheel-serve(1)"],
+        "config" => &["fanwheel(1)", "fanwheel-serve(1)", "fanwheel-token(1)"],
+        "token" => &["fanwheel(1)", "fanwheel-config(1)"],
         "doctor" => &["fanwheel(1)", "fanwheel-plan(1)", "sysctl(8)", "prlimit(1)"],
         "plan" => &["fanwheel(1)", "fanwheel-doctor(1)", "fanwheel-load(1)"],
         _ => &["fanwheel(1)", "fanwheel-plan(1)"],

@@ -13,6 +13,7 @@ pub mod manual;
 pub(crate) mod plan;
 pub(crate) mod publish;
 pub(crate) mod subscribe;
+pub(crate) mod token;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
         Some(("plan", matches)) => plan::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("subscribe", matches)) => subscribe::run(matches),
+        Some(("token", matches)) => token::run(matches),
         Some(("serve", matches)) => serve::run_server(&args::setting_inputs(matches)),
         Some(("config", matches)) => {
             let text = config_text(matches);
@@ -58,6 +60,10 @@ pub fn main() -> ExitCode {
 fn config_text(matches: &ArgMatches) -> Result<String, CommandFailure> {
     let resolved = ResolvedSettings::read(&args::setting_inputs(matches))?;
     let topic: Option<&String> = matches.get_one("topic");
+    if let Some(credential) = matches.get_one::<String>("explain") {
+        let credential = token::read_credential(credential)?;
+        return token::explain(&resolved, &credential, topic.map(String::as_str));
+    }
     match (topic, matches.get_flag("json")) {
         (None, false) => Ok(render::as_toml(&resolved)),
         (None, true) => Ok(render::as_json(&resolved)),

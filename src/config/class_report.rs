@@ -90,6 +90,14 @@ fn effective_values<'a>(
     })
 }
 
+/// Returns the value of a class setting for a topic, and its source.
+pub(crate) fn class_value(resolved: &ResolvedSettings, topic: &str, name: &str) -> (String, String) {
+    let found = TopicVerdict::of(resolved, topic).found;
+    let value = effective_values(resolved, found.map(|(entry, _)| entry)).find(|value| value.name == name);
+    let value = value.expect("a setting of classes");
+    (value.text.to_owned(), value.source)
+}
+
 /// Says which class applies to a topic, and its settings.
 ///
 /// # Errors

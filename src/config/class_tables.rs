@@ -105,6 +105,24 @@ pub(crate) fn read_classes(
     Ok(entries)
 }
 
+/// Reads a list of patterns, or a single one.
+///
+/// # Errors
+/// Where one that is none stands, and the rule that it breaks.
+pub(crate) fn parse_patterns(
+    value: &toml::Spanned<DeValue<'_>>,
+) -> Result<Vec<TopicPattern>, (Range<usize>, &'static str)> {
+    let items: Vec<(Option<&str>, Range<usize>)> = match value.get_ref() {
+        DeValue::Array(items) => items.iter().map(|item| (item.get_ref().as_str(), item.span())).collect(),
+        single => vec![(single.as_str(), value.span())],
+    };
+    let parse = |(text, span): (Option<&str>, Range<usize>)| {
+        let parsed = text.map_or(Err("a list of patterns in quotes"), TopicPattern::parse);
+        parsed.map_err(|rule| (span, rule))
+    };
+    items.into_iter().map(parse).collect()
+}
+
 /// Refuses a class of which an earlier one takes all topics of a pattern.
 fn refuse_hidden(earlier: &[ClassEntry], entry: &ClassEntry) -> Result<(), SettingsRefusal> {
     for pattern in &entry.patterns {
@@ -176,24 +194,11 @@ impl ClassReader<'_> {
         let no_topics =
             || format!("{}: class {class} names no topic; write topics = [\"{class}.*\"]", self.place);
         let Some(value) = self.table.get("topics") else { return refuse(no_topics()) };
-        let items: Vec<(Option<&str>, Range<usize>)> = match value.get_ref() {
-            DeValue::Array(items) => {
-                items.iter().map(|item| (item.get_ref().as_str(), item.span())).collect()
-            }
-            single => vec![(single.as_str(), value.span())],
-        };
-        if items.is_empty() {
-            return refuse(no_topics());
-        }
-        let mut patterns = Vec::new();
-        for (text, span) in items {
-            let parsed = text.map_or(Err("a list of patterns in quotes"), TopicPattern::parse);
-            patterns.push(parsed.map_err(|allowed| {
-                let place = (self.page.place)(span.clone());
-                self.refused_value(class, "topics", place, span.clone(), allowed)
-            })?);
-        }
-        Ok(patterns)
+        let patterns = parse_patterns(value).map_err(|(span, allowed)| {
+            let place = (self.page.place)(span.clone());
+            self.refused_value(class, "topics", place, span, allowed)
+        })?;
+        if patterns.is_empty() { refuse(no_topics()) } else { Ok(patterns) }
     }
 
     fn read_setting(

@@ -10,6 +10,7 @@ use crate::base::listener::ListenerKind;
 use crate::base::logfmt::shown;
 use crate::base::settings::{SettingSpec, Settings, SlowPolicy, split_list};
 use crate::config::class_tables::check_classes;
+use crate::config::credentials::check_credentials;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings, SettingSource};
 
@@ -50,7 +51,8 @@ fn check_and_adjust(
     check_programs(resolved)?;
     check_mail_addresses(resolved.entry("alert_email_to"))?;
     check_slow_policy(resolved)?;
-    check_classes(resolved)
+    check_classes(resolved)?;
+    check_credentials(resolved)
 }
 
 fn describe_entry(entry: &ResolvedEntry) -> String {

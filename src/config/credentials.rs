@@ -3,15 +3,19 @@
 //! Owns the form of key files and the words for their mistakes. No word repeats a secret.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::base::logfmt::shown;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
+use crate::config::token_tables::{TokenEntry, TokenSource};
 use crate::host::named_file::{PipeWait, read_secret_file};
-use crate::wire::auth::access::AccessRules;
+use crate::wire::auth::access::{AccessRules, StaticToken};
+use crate::wire::auth::class_access::ClassAccess;
 use crate::wire::auth::token_hash::{TokenHash, check_token};
+use crate::wire::fields::is_token_byte;
 
 /// Tokens of one file: an old and a new one while they are changed, and some to spare.
 const FILE_TOKENS_MAX: usize = 8;
@@ -26,22 +30,87 @@ pub(crate) fn load_access(
     resolved: &ResolvedSettings,
     wait: PipeWait,
 ) -> Result<AccessRules, SettingsRefusal> {
-    let control_tokens = read_token_file(resolved.entry("control_token_file"), wait)?;
-    Ok(AccessRules { control_tokens })
+    let settings = resolved.settings();
+    let control = resolved.entry("control_token_file");
+    let control_tokens = match settings.control_token_file.as_str() {
+        "" => Vec::new(),
+        path => read_token_file(Path::new(path), wait).map_err(|why| refuse_file(control, &why))?,
+    };
+    let mut tokens = Vec::new();
+    for entry in resolved.tokens() {
+        tokens.extend(read_static_tokens(entry, wait)?);
+    }
+    let cookie = settings.token_cookie.as_bytes();
+    Ok(AccessRules {
+        control_tokens,
+        tokens,
+        cookie: (!cookie.is_empty()).then(|| cookie.into()),
+        classes: ClassAccess::new(&settings),
+    })
 }
 
-/// Reads the tokens of a setting's file, one a line; none where the setting is empty.
-fn read_token_file(entry: &ResolvedEntry, wait: PipeWait) -> Result<Vec<TokenHash>, SettingsRefusal> {
-    if entry.text.is_empty() {
-        return Ok(Vec::new());
+/// Refuses settings under which nobody could get in, and cookies that no browser sends.
+pub(crate) fn check_credentials(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
+    let cookie = resolved.entry("token_cookie");
+    if !cookie.text.bytes().all(is_token_byte) {
+        return Err(SettingsRefusal::Value {
+            place: cookie.place(),
+            name: "token_cookie",
+            value: cookie.text.clone(),
+            allowed: "a name of letters, digits or !#$%&'*+-.^_`|~".to_owned(),
+        });
     }
-    let refuse = |why: String| {
-        let (name, file, place) = (entry.spec.name, shown(&entry.text), entry.place());
-        SettingsRefusal::Contradiction(format!("{name} = {file} ({place}): {why}"))
+    let Some(asking) = asking_place(resolved) else { return Ok(()) };
+    let profile = resolved.entry("profile");
+    if profile.text != "standard" {
+        let (value, place) = (&profile.text, profile.place());
+        return Err(SettingsRefusal::Contradiction(format!(
+            "{asking}: profile = {value} ({place}) lets everybody subscribe"
+        )));
+    }
+    if resolved.tokens().is_empty() {
+        return Err(SettingsRefusal::Contradiction(format!(
+            "{asking} lets nobody in, because there is no credential; add a [[token]]"
+        )));
+    }
+    Ok(())
+}
+
+/// Describes the first setting that asks subscribers for a credential.
+fn asking_place(resolved: &ResolvedSettings) -> Option<String> {
+    let node = resolved.entry("subscribe");
+    let of_node = || format!("subscribe = {} ({})", node.text, node.place());
+    let classes = resolved.classes().iter().filter_map(|class| Some((class, class.value("subscribe")?)));
+    let mut asking = classes.filter(|(_, value)| value.text == "token");
+    let class = asking
+        .next()
+        .map(|(class, value)| format!("{}: class {}: subscribe = {}", value.place, class.name, value.text));
+    (node.text == "token").then(of_node).or(class)
+}
+
+fn refuse_file(entry: &ResolvedEntry, why: &str) -> SettingsRefusal {
+    let (name, file, place) = (entry.spec.name, shown(&entry.text), entry.place());
+    SettingsRefusal::Contradiction(format!("{name} = {file} ({place}): {why}"))
+}
+
+/// Returns the tokens of an entry: one, or those of its file.
+fn read_static_tokens(entry: &TokenEntry, wait: PipeWait) -> Result<Vec<StaticToken>, SettingsRefusal> {
+    let hashes = match &entry.source {
+        TokenSource::Hash(hash) => vec![*hash],
+        TokenSource::File(path) => read_token_file(path, wait).map_err(|why| {
+            let (file, place, name) = (shown(&path.to_string_lossy()), &entry.place, &entry.name);
+            SettingsRefusal::Contradiction(format!("{place}: token {name}: file = {file}: {why}"))
+        })?,
     };
-    let bytes = read_secret_file(Path::new(&entry.text), TOKEN_FILE_BYTES_MAX, wait)
-        .map_err(|error| refuse(format!("cannot read it: {error}")))?;
-    read_tokens(&bytes).map_err(refuse)
+    let (name, grant): (Arc<str>, _) = (entry.name.as_str().into(), Arc::new(entry.grant.clone()));
+    let token = |hash| StaticToken { name: Arc::clone(&name), hash, grant: Arc::clone(&grant) };
+    Ok(hashes.into_iter().map(token).collect())
+}
+
+/// Reads the tokens of a file, one a line.
+fn read_token_file(path: &Path, wait: PipeWait) -> Result<Vec<TokenHash>, String> {
+    let bytes = read_secret_file(path, TOKEN_FILE_BYTES_MAX, wait);
+    read_tokens(&bytes.map_err(|error| format!("cannot read it: {error}"))?)
 }
 
 /// Takes each line that is not empty as a token.

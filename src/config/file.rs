@@ -16,6 +16,7 @@ use crate::base::suggest::nearest;
 use crate::config::alert_rules::{self, ConfigText, RuleEntry};
 use crate::config::class_tables::{self, ClassEntry};
 use crate::config::refusal::SettingsRefusal;
+use crate::config::token_tables::{self, TokenEntry};
 use crate::config::{familiar_names, missing_quotes};
 use crate::host::named_file::{PipeWait, read_named_file};
 
@@ -42,6 +43,8 @@ pub(crate) struct FileContents {
     pub(crate) alerts: Vec<RuleEntry>,
     /// Classes of topics in their order.
     pub(crate) classes: Vec<ClassEntry>,
+    /// Tokens in their order.
+    pub(crate) tokens: Vec<TokenEntry>,
 }
 
 /// Reads a file, and checks its names and types.
@@ -74,6 +77,10 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<FileContents, SettingsRef
             contents.classes = class_tables::read_classes(&page, key.span(), value.get_ref())?;
             continue;
         }
+        if name == token_tables::KEY {
+            contents.tokens = token_tables::read_tokens(&page, key.span(), value.get_ref())?;
+            continue;
+        }
         if value.get_ref().is_table() {
             let (place, name) = (place(key.span()), shown(name));
             let words = format!("{place}: unknown section {name}; settings stand at the top, in no section");
@@ -102,7 +109,8 @@ fn nearest_key(name: &str) -> Option<String> {
     if let Some(familiar) = familiar_names::setting_of(name) {
         return Some(familiar.as_toml());
     }
-    let names = TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY, class_tables::KEY]);
+    let names =
+        TABLE.iter().map(|spec| spec.name).chain([alert_rules::KEY, class_tables::KEY, token_tables::KEY]);
     nearest(name, names).map(str::to_owned)
 }
 

@@ -5,10 +5,12 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use crate::base::settings::{SettingKind, split_list};
+use crate::base::topic::TopicPattern;
 use crate::config::alert_rules::{self, RuleEntry};
 use crate::config::class_report::{class_as_json, write_class};
 use crate::config::class_tables;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
+use crate::config::token_tables::{self, TokenEntry, TokenSource};
 use crate::monitor::alerts::AlertBound;
 
 /// Writes the effective settings as a configuration file, each value with its meaning, bounds and source.
@@ -37,6 +39,12 @@ pub(crate) fn as_toml(resolved: &ResolvedSettings) -> String {
     for entry in resolved.classes() {
         write_class(&mut out, resolved, entry).expect("writing to a String cannot fail");
     }
+    if !resolved.tokens().is_empty() {
+        out.push_str("\n# tokens of the public listener; changed by SIGHUP\n");
+    }
+    for entry in resolved.tokens() {
+        write_token(&mut out, entry).expect("writing to a String cannot fail");
+    }
     out
 }
 
@@ -53,6 +61,29 @@ fn write_rule(out: &mut String, entry: &RuleEntry) -> std::fmt::Result {
     writeln!(out, "enabled = {}", entry.enabled)
 }
 
+/// Writes one token as a table of the file. Its hash is masked: whoever has it may try guesses.
+fn write_token(out: &mut String, entry: &TokenEntry) -> std::fmt::Result {
+    let place = comment(&entry.place);
+    writeln!(out, "\n[[{}]] # {place}\nname = {}", token_tables::KEY, quoted(&entry.name))?;
+    match &entry.source {
+        TokenSource::Hash(_) => writeln!(out, "hash = \"***\"")?,
+        TokenSource::File(path) => writeln!(out, "file = {}", quoted(&path.to_string_lossy()))?,
+    }
+    for (key, patterns) in [("subscribe", &entry.grant.subscribe), ("publish", &entry.grant.publish)] {
+        let patterns: Vec<String> = patterns.iter().map(|pattern| quoted(pattern.text())).collect();
+        writeln!(out, "{key} = [{}]", patterns.join(", "))?;
+    }
+    Ok(())
+}
+
+fn token_json(entry: &TokenEntry) -> Value {
+    let texts = |patterns: &[TopicPattern]| {
+        patterns.iter().map(|pattern| pattern.text().to_owned()).collect::<Vec<_>>()
+    };
+    let (subscribe, publish) = (texts(&entry.grant.subscribe), texts(&entry.grant.publish));
+    json!({ "name": entry.name, "subscribe": subscribe, "publish": publish, "source": entry.place })
+}
+
 /// Writes one object: the name of each setting, with its value and source.
 pub(crate) fn as_json(resolved: &ResolvedSettings) -> String {
     let rows = resolved.entries().iter().map(|entry| {
@@ -67,7 +98,9 @@ pub(crate) fn as_json(resolved: &ResolvedSettings) -> String {
     let alerts = (alert_rules::KEY.to_owned(), Value::Array(alerts.collect()));
     let classes = resolved.classes().iter().map(|entry| class_as_json(resolved, entry));
     let classes = (class_tables::KEY.to_owned(), Value::Array(classes.collect()));
-    format!("{}\n", Value::Object(rows.chain([alerts, classes]).collect::<Map<_, _>>()))
+    let tokens = resolved.tokens().iter().map(token_json);
+    let tokens = (token_tables::KEY.to_owned(), Value::Array(tokens.collect()));
+    format!("{}\n", Value::Object(rows.chain([alerts, classes, tokens]).collect::<Map<_, _>>()))
 }
 
 fn alert_json(entry: &RuleEntry) -> Value {
@@ -163,7 +196,7 @@ mod tests {
             serde_json::from_str(&as_json(&resolved(&[("heartbeat_ms", "500")]))).expect("JSON");
         assert_eq!(json["heartbeat_ms"], json!({ "value": 500, "source": "--heartbeat-ms" }));
         assert_eq!(json["listen"], json!({ "value": ["0.0.0.0:8080"], "source": "default" }));
-        assert_eq!(json.as_object().map(Map::len), Some(TABLE.len() + 2));
+        assert_eq!(json.as_object().map(Map::len), Some(TABLE.len() + 3));
         assert_eq!(json["alerts"][0]["above"], json!(0.85));
     }
 }

@@ -66,7 +66,8 @@ impl ResolvedSettings {
         let entry =
             |spec| ResolvedEntry { spec, text: spec.default.to_owned(), source: SettingSource::Default };
         let alerts = merge_with_defaults(in_file.alerts);
-        let mut resolved = ResolvedSettings::new(TABLE.iter().map(entry).collect(), alerts, in_file.classes);
+        let mut resolved =
+            ResolvedSettings::new(TABLE.iter().map(entry).collect(), alerts, in_file.classes, in_file.tokens);
         for FileEntry { spec, text, line } in in_file.entries {
             let source = SettingSource::File { path: path.to_owned(), line };
             resolved.entry_mut(spec.name).set_text(text, source)?;

@@ -8,6 +8,7 @@ use crate::base::settings::{SettingSpec, Settings};
 use crate::config::alert_rules::RuleEntry;
 use crate::config::class_tables::ClassEntry;
 use crate::config::refusal::SettingsRefusal;
+use crate::config::token_tables::TokenEntry;
 use crate::monitor::alerts::AlertRule;
 
 /// Prefix of the variables of all settings.
@@ -44,12 +45,13 @@ pub(crate) struct ResolvedEntry {
     pub(crate) source: SettingSource,
 }
 
-/// All settings, in the order of the table, the alert rules and the classes of topics.
+/// All settings, in the order of the table, the alert rules, the classes of topics and the tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedSettings {
     entries: Vec<ResolvedEntry>,
     alerts: Vec<RuleEntry>,
     classes: Vec<ClassEntry>,
+    tokens: Vec<TokenEntry>,
 }
 
 /// Returns `FANWHEEL_HEARTBEAT_MS` for `heartbeat_ms`.
@@ -94,13 +96,20 @@ impl ResolvedEntry {
 }
 
 impl ResolvedSettings {
-    /// Takes one entry for each row, in the order of the table, all alert rules and all classes.
+    /// Takes one entry for each row, in the order of the table, all alert rules, all classes and all
+    /// tokens.
     pub(crate) fn new(
         entries: Vec<ResolvedEntry>,
         alerts: Vec<RuleEntry>,
         classes: Vec<ClassEntry>,
+        tokens: Vec<TokenEntry>,
     ) -> ResolvedSettings {
-        ResolvedSettings { entries, alerts, classes }
+        ResolvedSettings { entries, alerts, classes, tokens }
+    }
+
+    /// Returns the tokens, in their order.
+    pub(crate) fn tokens(&self) -> &[TokenEntry] {
+        &self.tokens
     }
 
     /// Returns the classes of topics, in their order.
@@ -136,7 +145,7 @@ impl ResolvedSettings {
         &self.entries
     }
 
-    /// Returns these settings, with all alert rules, all classes and the settings chosen by `takes` from
+    /// Returns these settings, with all alert rules, classes, tokens and the settings chosen by `takes` from
     /// another reading.
     pub(crate) fn updated(
         &self,
@@ -151,6 +160,7 @@ impl ResolvedSettings {
             entries: pairs.map(pick).collect(),
             alerts: newer.alerts.clone(),
             classes: newer.classes.clone(),
+            tokens: newer.tokens.clone(),
         }
     }
 

@@ -81,7 +81,11 @@ impl SettingsReload {
         if classes_changed {
             info!("event=reloaded setting=class classes={}", wanted.classes().len());
         }
-        if changes.is_empty() && !rules_changed && !classes_changed {
+        let tokens_changed = running.tokens() != wanted.tokens();
+        if tokens_changed {
+            info!("event=reloaded setting=token tokens={}", wanted.tokens().len());
+        }
+        if changes.is_empty() && !rules_changed && !classes_changed && !tokens_changed {
             info!("event=reloaded changes=0");
         }
     }

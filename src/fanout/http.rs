@@ -196,8 +196,8 @@ fn handle_input(
     slot: u32,
     input: &[u8],
 ) {
-    let policy = turn.node.policy(roster.conn(slot).listener);
     let access = turn.node.access();
+    let policy = turn.node.policy_under(roster.conn(slot).listener, access.as_deref());
     let mut left = input;
     let mut kept = KeptInput::Incomplete;
     let mut answers = 0;

@@ -59,6 +59,8 @@ pub struct Node {
     pub(crate) head_limits: HeadLimits,
     /// By the order of kinds.
     policies: [ListenerPolicy; 3],
+    /// That of the public listener while publishers are let in by their credentials.
+    publishing_policy: ListenerPolicy,
     access: Mutex<Arc<AccessRules>>,
     /// There are credentials: a server without any never looks for them.
     has_access_rules: AtomicBool,
@@ -101,6 +103,8 @@ impl Node {
             lingering: Arc::new(SharedBudget::new(LINGER_BUDGET_BYTES)),
             ticks: TickSettings::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
+            publishing_policy: ListenerPolicy::from_settings(&settings, ListenerKind::Public)
+                .with_publishers(),
             policies: ListenerKind::ALL.map(|listener| ListenerPolicy::from_settings(&settings, listener)),
             access: Mutex::default(),
             has_access_rules: AtomicBool::new(false),
@@ -121,6 +125,18 @@ impl Node {
     /// Returns the routes and rules of a listener.
     pub(crate) fn policy(&self, listener: ListenerKind) -> &ListenerPolicy {
         &self.policies[listener as usize]
+    }
+
+    /// Returns them under these credentials.
+    pub(crate) fn policy_under(
+        &self,
+        listener: ListenerKind,
+        access: Option<&AccessRules>,
+    ) -> &ListenerPolicy {
+        match (listener, access) {
+            (ListenerKind::Public, Some(access)) if access.takes_publishers() => &self.publishing_policy,
+            _ => self.policy(listener),
+        }
     }
 
     /// Returns the credentials in force; none where there is none.

@@ -88,14 +88,7 @@ fn serve_request(
             Some(why) => refuse(roster, turn, slot, context, why),
             None => begin_upload(roster, turn, slot, head, request, rest),
         },
-        Request::SubscribeHead { form } => {
-            // A stream that is not chunked says that its connection ends, so it does.
-            let context =
-                ReplyContext { keep_alive: context.keep_alive && form == FrameForm::Chunk, ..context };
-            answer(roster, turn, slot, context, |out, reply| {
-                reply::append_stream_head_only(out, reply, form);
-            })
-        }
+        Request::SubscribeHead(subscribe) => answer_stream_head(roster, turn, slot, context, subscribe.form),
         Request::Landing => answer(roster, turn, slot, context, reply::append_landing),
         Request::Preflight { allow } => answer(roster, turn, slot, context, |out, reply| {
             reply::append_preflight(out, reply, allow, &head.fields.request_headers);
@@ -134,6 +127,19 @@ fn serve_request(
         }
         Request::BenchOptions => answer(roster, turn, slot, last, |out, _| reply::append_bench_options(out)),
     }
+}
+
+/// Answers with the head of a stream alone. A stream that is not chunked says that its connection ends, so it
+/// does.
+fn answer_stream_head(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    context: ReplyContext<'_>,
+    form: FrameForm,
+) -> RequestFlow {
+    let context = ReplyContext { keep_alive: context.keep_alive && form == FrameForm::Chunk, ..context };
+    answer(roster, turn, slot, context, |out, reply| reply::append_stream_head_only(out, reply, form))
 }
 
 /// Answers with a page that needs no figures of the core.

@@ -3,6 +3,8 @@
 //! A body that came in one piece with its head is never copied. Any other is charged to the node's budget:
 //! by its announced length before it is read, or piece by piece when chunked.
 
+use std::sync::Arc;
+
 use super::answers::{RequestFlow, answer_problem, refuse};
 use super::awaited::AnswerForm;
 use super::beacon::take_beacon;
@@ -18,6 +20,7 @@ use super::roster::Roster;
 use super::seam::Io;
 use super::turn_context::TurnContext;
 use crate::base::counters::{Count, RefusalReason};
+use crate::wire::auth::topic_grant::{TopicGrant, TopicUse};
 use crate::wire::batch;
 use crate::wire::body::ChunkedDecoder;
 use crate::wire::frame::Draft;
@@ -171,6 +174,7 @@ fn publish_body(
     let ParsedBody { events, warning } =
         match parse_events(kind, body, turn.node.settings.topics_per_connection_max, &turn.node.hub) {
             Ok(parsed) => parsed,
+            Err(Problem::Refused(why)) => return refuse(roster, turn, slot, context, why),
             Err(problem) => {
                 turn.counters().count(Count::RequestsBad);
                 return answer_problem(roster, turn, slot, context, &problem);
@@ -219,8 +223,13 @@ fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize, hub: &Hub) ->
             let events = vec![NewEvent { topics: vec![BENCH_TOPIC.into()], draft }];
             Ok(ParsedBody { events, warning: None })
         }
-        UploadKind::Batch(_) => {
+        UploadKind::Batch(request) => {
             let mut posts = batch::parse(body, topics_max)?;
+            let mut topics = posts.iter().flat_map(|post| &post.topics).map(|topic| &**topic);
+            let closed = |grant: &Arc<TopicGrant>| !grant.opens(TopicUse::Publish, &mut topics);
+            if request.grant.as_ref().is_some_and(closed) {
+                return Err(Problem::Refused(RefusalReason::NotGranted));
+            }
             if let Some(names) = hub.lock_for_names() {
                 for post in posts.iter_mut().filter(|post| post.event.is_none()) {
                     post.event = names.name_from_topics(&post.topics).map(Into::into);

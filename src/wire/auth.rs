@@ -3,5 +3,7 @@
 //! Pure: keys and the time are arguments. Reads no file, and knows neither topics nor connections.
 
 pub(crate) mod access;
+pub(crate) mod class_access;
 pub(crate) mod presented;
 pub(crate) mod token_hash;
+pub(crate) mod topic_grant;

@@ -46,6 +46,11 @@ impl Cors {
         }
     }
 
+    /// Whether an origin is listed by name, so that its pages may act with credentials.
+    pub(crate) fn lists(&self, origin: &[u8]) -> bool {
+        matches!(self, Cors::Listed(_)) && self.allows(origin)
+    }
+
     fn allows(&self, origin: &[u8]) -> bool {
         match self {
             Cors::Off => false,

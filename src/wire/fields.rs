@@ -37,6 +37,11 @@ impl<'a> ListLines<'a> {
         }
     }
 
+    /// The lines in order.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.lines.into_iter().take(self.count)
+    }
+
     /// All members, trimmed, in order; empty ones are passed over.
     pub(crate) fn members(&self) -> impl Iterator<Item = &'a [u8]> {
         let lines = self.lines;
@@ -64,6 +69,8 @@ pub struct FieldValues<'a> {
     pub host: Option<&'a [u8]>,
     /// Value of `Authorization`, as it came.
     pub(crate) authorization: Option<&'a [u8]>,
+    /// All lines of `Cookie`: a browser sends one, a proxy may split it.
+    pub(crate) cookie: ListLines<'a>,
     /// Value of `Origin`, as it came.
     pub origin: Option<&'a [u8]>,
     /// All `Accept` lines, judged together.
@@ -133,6 +140,10 @@ impl<'a> HeadFields<'a> {
                 Ok(())
             }
             6 if is("origin") => set_field_once(&mut self.values.origin, value),
+            6 if is("cookie") => {
+                self.values.cookie.push(value);
+                Ok(())
+            }
             6 if is("expect") => {
                 let known = value.eq_ignore_ascii_case(b"100-continue");
                 *(if known { &mut self.expect_continue } else { &mut self.expect_other }) = true;

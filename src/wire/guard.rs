@@ -74,7 +74,7 @@ fn parse_address(host: &str) -> Option<IpAddr> {
 
 /// Whether an origin (`http://host:port`) is that of the page's own server. The scheme may differ: a proxy in
 /// front may speak TLS. A default port may be left out on either side.
-fn is_same_host(origin: &[u8], host: &[u8]) -> bool {
+pub(crate) fn is_same_host(origin: &[u8], host: &[u8]) -> bool {
     let lower = origin.to_ascii_lowercase();
     let (authority, default_port) = if let Some(authority) = lower.strip_prefix(b"http://") {
         (authority, &b"80"[..])

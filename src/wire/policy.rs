@@ -15,6 +15,8 @@ pub struct ListenerPolicy {
     /// Hosts (without port) that a listener of the operator answers to besides loopback: its bound addresses
     /// and `control_names`. An unspecified address (`0.0.0.0`, `::`) stands for every IP literal.
     pub(crate) own_hosts: Vec<String>,
+    /// Publishers are let in: all of them on a control listener, those with credentials on the public one.
+    pub(crate) takes_publishers: bool,
     /// There is a control listener, for publishing elsewhere than on the public one.
     pub(crate) has_control: bool,
     /// `GET /` of the public listener says what this is.
@@ -28,6 +30,11 @@ pub struct ListenerPolicy {
 }
 
 impl ListenerPolicy {
+    /// Returns the policy under which publishers are let in whose credentials are taken.
+    pub(crate) fn with_publishers(self) -> ListenerPolicy {
+        ListenerPolicy { takes_publishers: true, ..self }
+    }
+
     /// Returns the policy of one of the listeners under the given settings.
     pub fn from_settings(settings: &Settings, listener: ListenerKind) -> ListenerPolicy {
         let bound = listener.addresses(settings).iter().filter_map(|text| match ListenAddress::parse(text) {
@@ -38,6 +45,7 @@ impl ListenerPolicy {
             listener,
             profile: settings.profile,
             own_hosts: bound.chain(settings.control_names.iter().cloned()).collect(),
+            takes_publishers: listener == ListenerKind::Control,
             has_control: !settings.control.is_empty(),
             landing: settings.landing && listener == ListenerKind::Public,
             topics_per_connection_max: settings.topics_per_connection_max,

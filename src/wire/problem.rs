@@ -170,10 +170,18 @@ impl Problem {
             | Problem::EmptyBatch
             | Problem::ReservedEvent { .. }
             | Problem::ReservedTopic { .. } => 400,
-            Problem::Refused(RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown) => 401,
+            Problem::Refused(
+                RefusalReason::ControlTokenMissing
+                | RefusalReason::ControlTokenUnknown
+                | RefusalReason::TokenMissing
+                | RefusalReason::TokenUnknown,
+            ) => 401,
             Problem::PublishNotAllowed { .. } => 403,
             Problem::Refused(
-                RefusalReason::Credentials | RefusalReason::Origin | RefusalReason::ReservedTopic,
+                RefusalReason::Credentials
+                | RefusalReason::NotGranted
+                | RefusalReason::Origin
+                | RefusalReason::ReservedTopic,
             ) => 403,
             Problem::NotFound(_) | Problem::NoSuchConnection | Problem::NoSuchTopic => 404,
             Problem::MethodNotAllowed(_) => 405,
@@ -401,6 +409,8 @@ impl Problem {
             Problem::Refused(RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown) => {
                 Some("Basic realm=\"fanwheel\", charset=\"UTF-8\", Bearer realm=\"fanwheel\"")
             }
+            Problem::Refused(RefusalReason::TokenMissing) => Some("Bearer realm=\"fanwheel\""),
+            problem if problem.status() == 401 => Some("Bearer realm=\"fanwheel\", error=\"invalid_token\""),
             _ => None,
         }
     }
@@ -443,12 +453,16 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown => {
             "The control listener needs its token: Authorization: Bearer TOKEN, or the password of a browser."
         }
+        RefusalReason::TokenMissing | RefusalReason::TokenUnknown => {
+            "This needs a credential that is taken here: send Authorization: Bearer TOKEN."
+        }
+        RefusalReason::NotGranted => "The credential does not open this topic.",
         RefusalReason::Surveys => {
             "Too many questions like this one are being answered; try again in a second."
         }
         RefusalReason::Origin => {
-            "The control listener refuses requests made by pages of other sites; if this page is its own, \
-             behind a proxy, add the page's host to control_names."
+            "Requests made by pages of other sites are refused here; if this page is your own, add its host \
+             to control_names, or its origin to cors_origins for publishing with a cookie."
         }
         RefusalReason::Host => {
             "The control listener does not answer to this Host; use its address, or set control_names."

@@ -3,12 +3,15 @@
 //! Owns the routes, and the parameters of all but subscriptions. Never sees a body, a topic's state or a
 //! connection.
 
+use std::sync::Arc;
+
 use crate::base::limits::{BEACON_BYTES_MAX, KEY_BYTES_MAX};
 use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::suggest::nearest;
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
+use crate::wire::auth::topic_grant::TopicGrant;
 use crate::wire::frame::FrameForm;
 use crate::wire::guard::{self, ForeignLink};
 use crate::wire::head::{BodyLength, Head, Method};
@@ -26,10 +29,7 @@ pub enum Request {
     /// `GET /events`: opens a stream.
     Subscribe(Box<SubscribeRequest>),
     /// `HEAD /events`: the same head, no stream.
-    SubscribeHead {
-        /// Form of the stream, as in [`SubscribeRequest::form`].
-        form: FrameForm,
-    },
+    SubscribeHead(Box<SubscribeRequest>),
     /// `POST /publish`; the body's length has been checked as far as it is known.
     Publish(Box<PublishRequest>),
     /// `POST /publish/batch`; the length has been checked likewise.
@@ -112,6 +112,8 @@ pub struct PublishRequest {
 pub struct BatchRequest {
     /// Value of `Idempotency-Key`; never empty.
     pub(crate) idempotency_key: Option<Box<[u8]>>,
+    /// Topics that its lines may name; none where all are open to it.
+    pub(crate) grant: Option<Arc<TopicGrant>>,
 }
 
 const READ: &str = "GET, HEAD";
@@ -163,9 +165,7 @@ pub fn route(head: &Head<'_>, policy: &ListenerPolicy) -> Result<Request, Proble
     match head.path {
         b"/events" => match head.method {
             Method::Get => Ok(Request::Subscribe(Box::new(parse_subscribe(head, policy)?))),
-            Method::Head => {
-                parse_subscribe(head, policy).map(|_| Request::SubscribeHead { form: stream_form(head) })
-            }
+            Method::Head => Ok(Request::SubscribeHead(Box::new(parse_subscribe(head, policy)?))),
             Method::Options => Ok(Request::Preflight { allow: STREAM }),
             _ => Err(Problem::MethodNotAllowed(STREAM)),
         },
@@ -286,9 +286,9 @@ fn metrics_format(head: &Head<'_>) -> MetricsFormat {
 }
 
 fn check_publish_allowed(head: &Head<'_>, policy: &ListenerPolicy) -> Result<(), Problem> {
-    match (head.method, policy.listener) {
-        (Method::Post, ListenerKind::Control) => Ok(()),
-        (Method::Post, _) => Err(Problem::PublishNotAllowed { has_control: policy.has_control }),
+    match head.method {
+        Method::Post if policy.takes_publishers => Ok(()),
+        Method::Post => Err(Problem::PublishNotAllowed { has_control: policy.has_control }),
         _ => Err(Problem::MethodNotAllowed(POST)),
     }
 }
@@ -330,7 +330,7 @@ fn batch(head: &Head<'_>) -> Result<BatchRequest, Problem> {
     if let Some(pair) = pairs(head.query).next() {
         return Err(unknown_parameter(&pair.name, None, BATCH_TAKES));
     }
-    Ok(BatchRequest { idempotency_key: parse_idempotency_key(head)? })
+    Ok(BatchRequest { idempotency_key: parse_idempotency_key(head)?, grant: None })
 }
 
 pub(super) fn unknown_parameter(name: &[u8], near: Option<&'static str>, takes: &'static str) -> Problem {

@@ -58,3 +58,4 @@ mod storms;
 mod streams;
 mod subscribe;
 mod survey;
+mod tokens;

@@ -70,6 +70,9 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Whatever orders the events refuses them: look at the disk or backplane.",
     "Somebody asks the control listener without its token: give it the token, or find out who asks.",
     "Somebody asks the control listener with a wrong token: look for one that was changed, or who guesses.",
+    "Clients come without the credential that a topic needs: docs/credentials.md says how they bring it.",
+    "Clients come with credentials that are not taken: `fanwheel token explain` says what they are.",
+    "Clients ask for topics that their credentials do not open: `fanwheel config --explain` names the rule.",
 ];
 
 type OptionalInsight = Option<Insight>;

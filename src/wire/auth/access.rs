@@ -1,46 +1,94 @@
-//! The credentials that a server takes, and what it lets in. One value, made of settings and key files; a
-//! reload makes another.
+//! The credentials that a server takes, and which requests they let in. One value, made of settings and key
+//! files; a reload makes another.
+
+use std::sync::Arc;
 
 use crate::base::counters::RefusalReason;
 use crate::base::listener::ListenerKind;
-use crate::wire::auth::presented::{basic_password, bearer_token};
+use crate::base::settings::UrlProfile;
+use crate::wire::auth::class_access::ClassAccess;
+use crate::wire::auth::presented::{PresentedToken, basic_password, bearer_token, presented_token};
 use crate::wire::auth::token_hash::TokenHash;
-use crate::wire::head::Head;
+use crate::wire::auth::topic_grant::{TopicGrant, TopicUse};
+use crate::wire::cors::Cors;
+use crate::wire::guard;
+use crate::wire::head::{Head, Method};
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
+use crate::wire::request::Request;
+use crate::wire::subscription::SubscribeRequest;
+
+/// A token that the operator has named.
+#[derive(Clone, Debug)]
+pub(crate) struct StaticToken {
+    /// Its name, for reports.
+    pub(crate) name: Arc<str>,
+    /// Hash of its text.
+    pub(crate) hash: TokenHash,
+    /// Topics that it opens.
+    pub(crate) grant: Arc<TopicGrant>,
+}
 
 /// All credentials of a server. Without any it lets in as its listeners do by themselves.
 #[derive(Debug, Default)]
 pub(crate) struct AccessRules {
     /// Tokens of the control listener; none of them: it is open to all who reach it.
     pub(crate) control_tokens: Vec<TokenHash>,
+    /// Tokens of the public listener.
+    pub(crate) tokens: Vec<StaticToken>,
+    /// Name of the cookie that may hold a token.
+    pub(crate) cookie: Option<Box<[u8]>>,
+    /// Topics that need a credential.
+    pub(crate) classes: ClassAccess,
+}
+
+/// The owner of a credential that is taken.
+#[derive(Clone, Debug)]
+pub(crate) struct CredentialOwner {
+    /// Name of the credential, for reports.
+    pub(crate) name: Arc<str>,
+    /// Topics that it opens.
+    pub(crate) grant: Arc<TopicGrant>,
 }
 
 /// Paths that tell whether the server is well, and nothing else: probes have no credentials.
 const OPEN_PATHS: [&[u8]; 2] = [b"/healthz", b"/readyz"];
+/// Paths that publish.
+const PUBLISH_PATHS: [&[u8]; 2] = [b"/publish", b"/publish/batch"];
 
 impl AccessRules {
-    /// Whether there is no credential at all.
+    /// Whether there is no credential at all, and nothing that asks for one.
     pub(crate) fn is_empty(&self) -> bool {
-        self.control_tokens.is_empty()
+        self.control_tokens.is_empty() && !self.takes_publishers() && !self.classes.asks_anywhere()
+    }
+
+    /// Whether some credential can let a publisher in on the public listener.
+    pub(crate) fn takes_publishers(&self) -> bool {
+        !self.tokens.is_empty()
     }
 
     /// Lets a request in that was understood as `asked`, or refuses it. One without a credential learns
     /// nothing about what it has asked for.
-    pub(crate) fn admit<T>(
+    pub(crate) fn admit(
         &self,
         policy: &ListenerPolicy,
         head: &Head<'_>,
-        asked: Result<T, Problem>,
-    ) -> Result<T, Problem> {
+        asked: Result<Request, Problem>,
+    ) -> Result<Request, Problem> {
         // Pages of other sites are refused first, whatever a browser adds to their requests.
         if let Err(Problem::Refused(RefusalReason::Host | RefusalReason::Origin)) = &asked {
             return asked;
         }
-        if policy.listener == ListenerKind::Control && !OPEN_PATHS.contains(&head.path) {
-            self.check_control(head).map_err(Problem::Refused)?;
+        match policy.listener {
+            ListenerKind::Control if !OPEN_PATHS.contains(&head.path) => {
+                self.check_control(head).map_err(Problem::Refused)?;
+                asked
+            }
+            ListenerKind::Public if policy.profile == UrlProfile::Standard => {
+                self.admit_public(policy, head, asked)
+            }
+            ListenerKind::Control | ListenerKind::Public | ListenerKind::Metrics => asked,
         }
-        asked
     }
 
     fn check_control(&self, head: &Head<'_>) -> Result<(), RefusalReason> {
@@ -58,89 +106,100 @@ impl AccessRules {
         let found = self.control_tokens.iter().filter(|token| token.matches(&presented)).count();
         if found > 0 { Ok(()) } else { Err(RefusalReason::ControlTokenUnknown) }
     }
+
+    fn admit_public(
+        &self,
+        policy: &ListenerPolicy,
+        head: &Head<'_>,
+        asked: Result<Request, Problem>,
+    ) -> Result<Request, Problem> {
+        if policy.takes_publishers && head.method == Method::Post && PUBLISH_PATHS.contains(&head.path) {
+            let owner = self.check_publisher(policy, head).map_err(Problem::Refused)?;
+            return asked.and_then(|request| grant_publish(request, owner.grant).map_err(Problem::Refused));
+        }
+        match &asked {
+            Ok(Request::Subscribe(subscribe) | Request::SubscribeHead(subscribe)) => {
+                self.check_subscriber(head, subscribe).map_err(Problem::Refused)?;
+            }
+            _ => {}
+        }
+        asked
+    }
+
+    fn check_publisher(
+        &self,
+        policy: &ListenerPolicy,
+        head: &Head<'_>,
+    ) -> Result<CredentialOwner, RefusalReason> {
+        let presented = presented_token(head, self.cookie.as_deref());
+        let presented = presented.ok_or(RefusalReason::TokenMissing)?;
+        // A browser adds a cookie to requests of any page, so the page must be one that may act here.
+        if presented.is_cookie && !is_own_page(head, &policy.cors) {
+            return Err(RefusalReason::Origin);
+        }
+        self.find_owner(presented.token)
+    }
+
+    fn check_subscriber(&self, head: &Head<'_>, subscribe: &SubscribeRequest) -> Result<(), RefusalReason> {
+        // All fields are named, so that a new way to choose topics does not pass unseen.
+        let SubscribeRequest {
+            topics,
+            events: _,
+            start: _,
+            clock: _,
+            buffered: _,
+            form: _,
+            event_source: _,
+            prime: _,
+        } = subscribe;
+        let mut asking =
+            topics.iter().map(|topic| &**topic).filter(|topic| self.classes.asks_for(topic)).peekable();
+        if asking.peek().is_none() {
+            return Ok(());
+        }
+        let presented = presented_token(head, self.cookie.as_deref());
+        let PresentedToken { token, .. } = presented.ok_or(RefusalReason::TokenMissing)?;
+        let owner = self.find_owner(token)?;
+        if owner.grant.opens(TopicUse::Subscribe, asking) { Ok(()) } else { Err(RefusalReason::NotGranted) }
+    }
+
+    /// Returns the owner of a token.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(crate) fn find_owner(&self, token: &[u8]) -> Result<CredentialOwner, RefusalReason> {
+        let hash = TokenHash::of(token);
+        let found = self.tokens.iter().filter(|known| known.hash.matches(&hash)).last();
+        let StaticToken { name, grant, .. } = found.ok_or(RefusalReason::TokenUnknown)?;
+        Ok(CredentialOwner { name: Arc::clone(name), grant: Arc::clone(grant) })
+    }
+}
+
+/// Whether a browser's request comes from a page of this host, or of a listed origin. Without the fields it
+/// comes from no page.
+fn is_own_page(head: &Head<'_>, cors: &Cors) -> bool {
+    let own_host = |origin| guard::is_same_host(origin, head.fields.host.unwrap_or_default());
+    match head.fields.origin {
+        Some(origin) => own_host(origin) || cors.lists(origin),
+        None => head.fields.fetch_site.is_none_or(|site| matches!(site, b"same-origin" | b"none")),
+    }
+}
+
+/// Holds a publish against a grant. The topics of a batch are known when its body has come.
+fn grant_publish(request: Request, grant: Arc<TopicGrant>) -> Result<Request, RefusalReason> {
+    match request {
+        Request::Publish(publish) => {
+            let topics = publish.topics.iter().map(|topic| &**topic);
+            let opens = grant.opens(TopicUse::Publish, topics);
+            if opens { Ok(Request::Publish(publish)) } else { Err(RefusalReason::NotGranted) }
+        }
+        Request::Batch(mut batch) => {
+            batch.grant = Some(grant);
+            Ok(Request::Batch(batch))
+        }
+        other => Ok(other),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::settings::Settings;
-    use crate::wire::head::{HeadLimits, ParsedHead, parse};
-    use crate::wire::request::route;
-
-    const OLD: &str = "old-token-of-control";
-    const NEW: &str = "new-token-of-control";
-
-    fn ask(rules: &AccessRules, listener: ListenerKind, line: &str, fields: &str) -> String {
-        let policy = ListenerPolicy::from_settings(&Settings::default(), listener);
-        let text = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
-        let ParsedHead::Head(head, _) =
-            parse(text.as_bytes(), HeadLimits { bytes_max: 8_192, headers_max: 64 })
-        else {
-            panic!("{text:?} is no head")
-        };
-        match rules.admit(&policy, &head, route(&head, &policy)) {
-            Ok(_) => "in".to_owned(),
-            Err(problem) => format!("{} {}", problem.status(), problem.reason()),
-        }
-    }
-
-    fn guarded() -> AccessRules {
-        let control_tokens = [OLD, NEW].map(|token| TokenHash::of(token.as_bytes())).to_vec();
-        AccessRules { control_tokens, ..AccessRules::default() }
-    }
-
-    #[test]
-    fn a_control_listener_with_a_token_tells_strangers_nothing() {
-        let rules = guarded();
-        let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
-        let unknown = "401 control_token_unknown".to_owned();
-        let missing = "401 control_token_missing".to_owned();
-        let rows = [
-            ("GET /status", bearer(OLD), "in".to_owned()),
-            ("GET /status", bearer(NEW), "in".to_owned()),
-            ("GET /status", bearer("old-token-of-controL"), unknown.clone()),
-            ("GET /status", bearer("Old-token-of-control"), unknown.clone()),
-            ("GET /status", bearer("old-token-of-contro"), unknown.clone()),
-            ("GET /status", bearer("old-token-of-controll"), unknown.clone()),
-            ("GET /status", bearer(&format!("{OLD}{OLD}")), unknown.clone()),
-            ("GET /status", bearer(&format!("{OLD} {OLD}")), unknown.clone()),
-            ("GET /status", bearer(""), unknown.clone()),
-            ("GET /status", String::new(), missing.clone()),
-            ("GET /status", format!("Authorization: {OLD}\r\n"), missing.clone()),
-            ("GET /status", format!("Cookie: token={OLD}\r\n"), missing.clone()),
-            // People get in with a browser, under any name.
-            (
-                "GET /",
-                "Authorization: Basic b3BzOm9sZC10b2tlbi1vZi1jb250cm9s\r\n".to_owned(),
-                "in".to_owned(),
-            ),
-            ("GET /", "Authorization: Basic b2xkLXRva2VuLW9mLWNvbnRyb2w6\r\n".to_owned(), unknown),
-            // Neither paths nor mistakes are told.
-            ("GET /nowhere", String::new(), missing.clone()),
-            ("PUT /status", String::new(), missing.clone()),
-            ("GET /events", String::new(), missing.clone()),
-            ("POST /publish?topic=a", String::new(), missing),
-            ("GET /nowhere", bearer(OLD), "404 not_found".to_owned()),
-            ("GET /healthz", String::new(), "in".to_owned()),
-            ("GET /readyz", bearer("wrong"), "in".to_owned()),
-        ];
-        for (line, fields, expected) in rows {
-            assert_eq!(ask(&rules, ListenerKind::Control, line, &fields), expected, "{line} {fields:?}");
-        }
-        let foreign = format!("{}Origin: http://evil.test\r\n", bearer(OLD));
-        assert_eq!(
-            ask(&rules, ListenerKind::Control, "GET /status", &foreign),
-            "403 origin_not_allowed",
-            "a page of another site, with credentials of the operator's browser"
-        );
-    }
-
-    #[test]
-    fn the_token_of_control_is_for_no_other_listener() {
-        let rules = guarded();
-        assert!(!rules.is_empty() && AccessRules::default().is_empty());
-        assert_eq!(ask(&rules, ListenerKind::Public, "GET /events?topic=a", ""), "in");
-        assert_eq!(ask(&rules, ListenerKind::Metrics, "GET /metrics", ""), "in");
-        assert_eq!(ask(&AccessRules::default(), ListenerKind::Control, "GET /status", ""), "in");
-    }
-}
+mod tests;

@@ -23,6 +23,33 @@ pub(crate) fn bearer_token<'a>(head: &Head<'a>) -> Option<&'a [u8]> {
     Some(if sound { token } else { &[] })
 }
 
+/// A token as it came with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PresentedToken<'a> {
+    /// Its bytes; empty if they cannot be a token.
+    pub(crate) token: &'a [u8],
+    /// A browser added it to the request, whichever page made that.
+    pub(crate) is_cookie: bool,
+}
+
+/// Returns the token that a request presents: in `Authorization`, else in the cookie of a name.
+pub(crate) fn presented_token<'a>(head: &Head<'a>, cookie: Option<&[u8]>) -> Option<PresentedToken<'a>> {
+    let bearer = || bearer_token(head).map(|token| PresentedToken { token, is_cookie: false });
+    let cookie = || cookie_token(head, cookie?).map(|token| PresentedToken { token, is_cookie: true });
+    bearer().or_else(cookie)
+}
+
+/// Returns the value of a cookie (RFC 6265 §5.4). Of several that differ nobody knows which is meant: another
+/// host of the same domain can add one.
+fn cookie_token<'a>(head: &Head<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    let pairs = head.fields.cookie.lines().flat_map(|line| line.split(|&byte| byte == b';'));
+    let value = |pair: &'a [u8]| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=");
+    let mut values = pairs.filter_map(value);
+    let first = values.next()?;
+    let sound = first.iter().all(|&byte| is_token_char(byte)) && values.all(|other| other == first);
+    Some(if sound { first } else { &[] })
+}
+
 /// Returns the password of `Authorization: Basic` (RFC 7617), for browsers, which ask people for one. The
 /// user's name says nothing.
 pub(crate) fn basic_password(head: &Head<'_>) -> Option<Zeroizing<Vec<u8>>> {
@@ -68,6 +95,35 @@ mod tests {
             });
             assert_eq!(found.as_deref(), expected, "{fields:?}");
         }
+    }
+
+    #[test]
+    fn a_cookie_counts_where_no_bearer_token_is_and_must_not_be_ambiguous() {
+        let cookie = |token| Some((token, true));
+        let rows = [
+            ("Cookie: token=abc\r\n", cookie("abc")),
+            ("Cookie: a=b; token=abc;c=d\r\n", cookie("abc")),
+            ("Cookie: a=b\r\nCookie: token=abc\r\n", cookie("abc")),
+            ("Cookie: token=abc; token=abc\r\n", cookie("abc")),
+            ("Cookie: token=abc; token=abd\r\n", cookie("")),
+            ("Cookie: token=\r\n", cookie("")),
+            ("Cookie: token=a b\r\n", cookie("")),
+            ("Cookie: xtoken=abc\r\n", None),
+            ("Cookie: Token=abc\r\n", None),
+            ("Cookie: tokens=abc\r\n", None),
+            ("Cookie: token\r\n", None),
+            ("Cookie: token=abc\r\nAuthorization: Bearer xyz\r\n", Some(("xyz", false))),
+            ("Cookie: token=abc\r\nAuthorization: Basic YTpi\r\n", cookie("abc")),
+        ];
+        for (fields, expected) in rows {
+            let found = with_head(fields, |head| {
+                let presented = presented_token(head, Some(b"token"))?;
+                Some((String::from_utf8_lossy(presented.token).into_owned(), presented.is_cookie))
+            });
+            let found = found.as_ref().map(|(token, is_cookie)| (token.as_str(), *is_cookie));
+            assert_eq!(found, expected, "{fields:?}");
+        }
+        assert_eq!(with_head("Cookie: token=abc\r\n", |head| presented_token(head, None).is_some()), false);
     }
 
     #[test]

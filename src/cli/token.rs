@@ -1,0 +1,163 @@
+//! `fanwheel token`: makes tokens and their hashes, and explains them.
+//!
+//! Tokens come from files or standard input: a command line is visible to everybody on the host.
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
+use zeroize::Zeroizing;
+
+use crate::base::failure::CommandFailure;
+use crate::base::logfmt::shown;
+use crate::base::topic::TopicPattern;
+use crate::cli::args::{config_file, setting_inputs};
+use crate::cli::grammar::{OfferedWords, file, option};
+use crate::config::credential_report::{owner_as_text, topic_as_text};
+use crate::config::credentials::load_access;
+use crate::config::resolved::ResolvedSettings;
+use crate::config::token_maker::{TokenOutline, draw_token, hash_text, token_table};
+use crate::host::named_file::PipeWait;
+use crate::host::output::print;
+use crate::host::token_file::read_token;
+
+/// Bytes of a credential on standard input.
+const STDIN_TOKEN_BYTES_MAX: u64 = 16_384;
+
+const WORDS: &str = "\
+new      draws a token; prints its [[token]] table, and the token itself or puts it into --out
+hash     prints the hash of a token for a [[token]] table
+explain  says what a token is, and which topics it opens
+
+hash and explain read the token from --token-file, else from standard input.
+
+  fanwheel token new --name backend --publish 'news.**' --out backend.token >> fanwheel.toml
+  fanwheel token hash --token-file backend.token
+  fanwheel token explain --config fanwheel.toml --token-file backend.token";
+
+/// Returns the subcommand's grammar.
+pub(crate) fn command() -> Command {
+    let patterns =
+        |name: &'static str, help: &'static str| option(name, "PATTERN", help).action(ArgAction::Append);
+    Command::new("token")
+        .about("Makes and explains tokens")
+        .after_help(WORDS)
+        .arg(
+            Arg::new("action")
+                .value_name("ACTION")
+                .required(true)
+                .value_parser(OfferedWords(&["new", "hash", "explain"]))
+                .hide_possible_values(true)
+                .help("new, hash or explain"),
+        )
+        .arg(option("name", "NAME", "name of the new token").default_value("token"))
+        .arg(patterns("subscribe", "topics that its owner may subscribe to (repeatable)"))
+        .arg(patterns("publish", "topics that its owner may publish to (repeatable)"))
+        .arg(file("out", "a new file that takes the token, for its owner alone to read"))
+        .arg(file("token-file", "the token to hash or explain [standard input]"))
+        .arg(config_file())
+        .arg(option("topic", "TOPIC", "explains the use of this topic").value_hint(ValueHint::Other))
+}
+
+/// Does as the flags say.
+///
+/// # Errors
+/// When a pattern, a file or the configuration is wrong.
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
+    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    let page = match text("action").unwrap_or_default() {
+        "new" => make_token(&outline(matches)?, text("out"))?,
+        "hash" => Zeroizing::new(format!("{}\n", hash_text(&given_token(matches)?))),
+        "explain" => {
+            let resolved = ResolvedSettings::read(&setting_inputs(matches))?;
+            Zeroizing::new(explain(&resolved, &given_token(matches)?, text("topic"))?)
+        }
+        other => {
+            let words = format!("unknown action {}; it is new, hash or explain", shown(other));
+            return Err(CommandFailure::Usage(words));
+        }
+    };
+    print(&page).map(|()| ExitCode::SUCCESS)
+}
+
+fn outline(matches: &ArgMatches) -> Result<TokenOutline, CommandFailure> {
+    let patterns = |name: &str| -> Result<Vec<String>, CommandFailure> {
+        let texts: Vec<String> = matches.get_many(name).unwrap_or_default().cloned().collect();
+        for text in &texts {
+            TopicPattern::parse(text)
+                .map_err(|rule| CommandFailure::Usage(format!("--{name} {}: must be {rule}", shown(text))))?;
+        }
+        Ok(texts)
+    };
+    let outline = TokenOutline {
+        name: matches.get_one::<String>("name").cloned().unwrap_or_default(),
+        subscribe: patterns("subscribe")?,
+        publish: patterns("publish")?,
+    };
+    if outline.subscribe.is_empty() && outline.publish.is_empty() {
+        let words = "the token would open no topic; name some with --subscribe or --publish";
+        return Err(CommandFailure::Usage(words.to_owned()));
+    }
+    Ok(outline)
+}
+
+fn make_token(outline: &TokenOutline, out: Option<&str>) -> Result<Zeroizing<String>, CommandFailure> {
+    let token = draw_token()?;
+    let table = token_table(outline, &hash_text(&token));
+    let Some(path) = out else {
+        return Ok(Zeroizing::new(format!("# the token, which is shown only now: {}\n{table}", *token)));
+    };
+    let unwritable =
+        |error: io::Error| CommandFailure::Run(format!("cannot write --out {}: {error}", shown(path)));
+    let mut options = std::fs::OpenOptions::new();
+    // A file that is there may be a token in use.
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(unwritable)?;
+    file.write_all(token.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(unwritable)?;
+    Ok(Zeroizing::new(table))
+}
+
+fn given_token(matches: &ArgMatches) -> Result<Zeroizing<String>, CommandFailure> {
+    match matches.get_one::<String>("token-file") {
+        Some(path) => read_token(path),
+        None => read_stdin(),
+    }
+}
+
+/// Reads a credential as `--explain` names it: itself, `@FILE`, or `-` for standard input.
+///
+/// # Errors
+/// When a file or standard input holds none.
+pub(crate) fn read_credential(named: &str) -> Result<Zeroizing<String>, CommandFailure> {
+    match named.strip_prefix('@') {
+        Some(path) => read_token(path),
+        None if named == "-" => read_stdin(),
+        None => Ok(Zeroizing::new(named.to_owned())),
+    }
+}
+
+fn read_stdin() -> Result<Zeroizing<String>, CommandFailure> {
+    let mut text = Zeroizing::new(String::with_capacity(STDIN_TOKEN_BYTES_MAX as usize));
+    let read = io::stdin().take(STDIN_TOKEN_BYTES_MAX).read_to_string(&mut text);
+    read.map_err(|error| CommandFailure::Run(format!("cannot read standard input: {error}")))?;
+    match text.trim() {
+        "" => Err(CommandFailure::Usage("standard input holds no token".to_owned())),
+        token => Ok(Zeroizing::new(token.to_owned())),
+    }
+}
+
+/// Says what a credential is, or what it opens of one topic.
+///
+/// # Errors
+/// When a key file cannot be read, or no topic has that name.
+pub(crate) fn explain(
+    resolved: &ResolvedSettings,
+    credential: &str,
+    topic: Option<&str>,
+) -> Result<String, CommandFailure> {
+    let rules = load_access(resolved, PipeWait::Allowed)?;
+    match topic {
+        Some(topic) => topic_as_text(&rules, resolved, credential, topic).map_err(CommandFailure::Usage),
+        None => Ok(owner_as_text(&rules, resolved, credential)),
+    }
+}
