@@ -67,6 +67,8 @@ pub enum Count {
     AlertsFailed,
     /// Reloads refused for a mistake in the configuration.
     ReloadsRefused,
+    /// Long polls answered: subscriptions with `wait_ms`, with events or without.
+    Polls,
 }
 
 /// Why a newcomer or a publish was refused.
@@ -244,7 +246,7 @@ pub(crate) enum TurnStep {
 /// The text names, in the order of the enum.
 pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub(crate) const COUNT_NAMES: [&str; 28] = [
+pub(crate) const COUNT_NAMES: [&str; 29] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -273,6 +275,7 @@ pub(crate) const COUNT_NAMES: [&str; 28] = [
     "alerts_sent",
     "alerts_failed",
     "reloads_refused",
+    "polls",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const REFUSED_NAMES: [&str; 23] = [
@@ -321,7 +324,7 @@ pub(crate) const CLOSED_NAMES: [&str; 17] = [
     "operator",
 ];
 
-const _: () = assert!(COUNT_NAMES.len() == Count::ReloadsRefused as usize + 1);
+const _: () = assert!(COUNT_NAMES.len() == Count::Polls as usize + 1);
 const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::NotGranted as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);

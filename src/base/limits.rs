@@ -81,6 +81,8 @@ pub(crate) const READ_FRAMES_MAX: usize = 255;
 pub(crate) const READ_FRAMES_SHORT: usize = 16;
 /// Bytes after which such a beginning is over where events are large: a sixteenth of a batch.
 pub(crate) const READ_BYTES_SHORT: usize = 16 * KIB;
+/// Bytes of the answer to a long poll after which no further event is added: the client asks again at once.
+pub(crate) const POLL_BYTES: usize = 64 * KIB;
 /// Bytes of a batch that such replays get while a round runs: one send or two, so that live subscribers wait
 /// for little more than without them.
 pub(crate) const REPLAY_BYTES_BESIDE_ROUNDS: usize = 32 * KIB;

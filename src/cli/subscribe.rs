@@ -1,14 +1,20 @@
 //! `fanwheel subscribe`: its flags, as the options of the client that subscribes.
 
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{ca_file, chosen_token_file, header, number, option, switch, token_file};
+use crate::cli::grammar::{
+    ca_file, chosen_token_file, header, number, number_within, option, switch, token_file,
+};
 use crate::client::event_text::EventFormat;
 use crate::client::subscribe::{self, SubscribeOptions};
 use crate::host::output::exit_when_reader_leaves;
+
+/// Milliseconds that an answer may wait: the server's bound, and a pause between empty answers.
+const POLL_MS: RangeInclusive<u64> = 100..=60_000;
 
 const EXAMPLES: &str = "\
 Goes on after a cut where it was, and ends when its output is closed.
@@ -16,6 +22,7 @@ Goes on after a cut where it was, and ends when its output is closed.
   fanwheel subscribe news
   fanwheel subscribe --last 10 --json news orders | jq .data
   fanwheel subscribe --raw --count 1 news
+  fanwheel subscribe --wait-ms 25s news      # where the network holds streams back
   fanwheel subscribe --url https://push.example --token-file token news";
 
 /// Returns the subcommand's grammar.
@@ -42,6 +49,11 @@ pub(crate) fn command() -> Command {
         .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
         .arg(number("last", 1, "start with the newest N kept events"))
         .arg(option("last-event-id", "ID", "start after this event"))
+        .arg(number_within(
+            "wait-ms",
+            POLL_MS,
+            "ask for one answer at a time, each with the events of at most so long",
+        ))
         .arg(number("count", 1, "end after N events"))
         .arg(switch("json", "one JSON object a line: id, event, data").conflicts_with("raw"))
         .arg(switch("raw", "print only the data, as it is, terminal commands included"))
@@ -69,6 +81,7 @@ fn options(matches: &ArgMatches) -> SubscribeOptions {
         events: texts("event"),
         last: number("last"),
         last_event_id: text("last-event-id").unwrap_or_default(),
+        wait_ms: number("wait-ms"),
         count: number("count"),
         form: match (matches.get_flag("json"), matches.get_flag("raw")) {
             (true, _) => EventFormat::Json,
@@ -86,7 +99,7 @@ mod tests {
     fn every_flag_reaches_its_option() {
         let line = "subscribe a b --url http://c -H f:1 --token-file t \
                     --ca-file g --event d --event e --last 2 \
-                    --last-event-id 1-0 --count 3 --raw";
+                    --last-event-id 1-0 --wait-ms 500 --count 3 --raw";
         let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
         let expected = SubscribeOptions {
             url: "http://c".to_owned(),
@@ -97,6 +110,7 @@ mod tests {
             events: texts(["d", "e"]),
             last: Some(2),
             last_event_id: "1-0".to_owned(),
+            wait_ms: Some(500),
             count: Some(3),
             form: EventFormat::Raw,
         };

@@ -2,6 +2,7 @@
 //!
 //! | event | reaction |
 //! | --- | --- |
+//! | the answer to a poll is whole | asks for the next one at once |
 //! | the stream ends or breaks | comes back after the server's `retry:`, with the last event id |
 //! | 429, 5xx, or no connection after there was one | waits for `Retry-After`, else longer each time |
 //! | no connection from the start, any other status | ends with one line |
@@ -64,6 +65,8 @@ pub(crate) struct SubscribeOptions {
     pub(crate) last: Option<u64>,
     /// The event to start after; empty for none.
     pub(crate) last_event_id: String,
+    /// Milliseconds that one answer at a time may wait for its events; none means a stream.
+    pub(crate) wait_ms: Option<u64>,
     /// How many events to print before the end; none means no end.
     pub(crate) count: Option<u64>,
     /// The form in which events are printed.
@@ -80,10 +83,12 @@ pub(crate) fn print_events(options: SubscribeOptions) -> Result<(), CommandFailu
     loop {
         let (what, wait_ms) = match client.follow_stream()? {
             ConnectionEnd::Done => return Ok(()),
-            ConnectionEnd::Cut(why) => {
+            ConnectionEnd::Answered => {
                 client.refusals = 0;
-                (why, client.retry_ms)
+                continue;
             }
+            ConnectionEnd::Ended => client.come_back("the stream has ended".to_owned()),
+            ConnectionEnd::Cut(why) => client.come_back(why),
             ConnectionEnd::Refused { why, retry_after_ms } => {
                 let grown =
                     client.retry_ms.saturating_mul(1 << client.refusals).min(SUBSCRIBE_BACKOFF_MS_MAX);
@@ -109,6 +114,10 @@ pub(crate) fn print_events(options: SubscribeOptions) -> Result<(), CommandFailu
 enum ConnectionEnd {
     /// All that was asked for has been printed, or nobody reads on.
     Done,
+    /// It was no stream but an answer, which is whole.
+    Answered,
+    /// The server has ended the stream.
+    Ended,
     /// The stream was cut; with the reason.
     Cut(String),
     /// The server does not want this client now.
@@ -123,6 +132,7 @@ struct EventSubscriber {
     events: Vec<String>,
     last: Option<u64>,
     last_event_id: String,
+    wait_ms: Option<u64>,
     left: Option<u64>,
     form: EventFormat,
     retry_ms: u64,
@@ -143,6 +153,7 @@ impl EventSubscriber {
             events,
             last,
             last_event_id,
+            wait_ms,
             count,
             form,
         } = options;
@@ -158,6 +169,7 @@ impl EventSubscriber {
             events,
             last,
             last_event_id,
+            wait_ms,
             left: count,
             form,
             retry_ms: RETRY_MS,
@@ -167,14 +179,22 @@ impl EventSubscriber {
         })
     }
 
+    /// Notes that there was a stream. Returns its end and the wait for the next one.
+    fn come_back(&mut self, why: String) -> (String, u64) {
+        self.refusals = 0;
+        (why, self.retry_ms)
+    }
+
     fn address(&self) -> String {
         let last = self.last.filter(|_| !self.has_own_id).map(|last| last.to_string());
         let topics = self.topics.iter().map(|topic| ("topic", topic.as_str()));
         let events = self.events.iter().map(|event| ("event", event.as_str()));
         // A cut before the first event then loses nothing.
         let prime = [("prime", "1")];
-        let query: Vec<(&str, &str)> =
-            topics.chain(events).chain(prime).chain(last.as_deref().map(|last| ("last", last))).collect();
+        let wait_ms = self.wait_ms.map(|wait_ms| wait_ms.to_string());
+        let options = [("last", last.as_deref()), ("wait_ms", wait_ms.as_deref())];
+        let options = options.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let query: Vec<(&str, &str)> = topics.chain(events).chain(prime).chain(options).collect();
         self.base.url_with_query("/events", &query)
     }
 
@@ -214,7 +234,9 @@ impl EventSubscriber {
             let _ = writeln!(io::stderr(), "fanwheel: subscribed; events follow as they come, Ctrl-C ends");
         }
         self.was_connected = true;
-        self.print_stream(response.into_body().into_reader())
+        let has_length = response.headers().contains_key("content-length");
+        let end = self.print_stream(response.into_body().into_reader())?;
+        Ok(if has_length && matches!(end, ConnectionEnd::Ended) { ConnectionEnd::Answered } else { end })
     }
 
     fn print_stream(&mut self, mut stream: BodyReader<'static>) -> Result<ConnectionEnd, CommandFailure> {
@@ -223,7 +245,7 @@ impl EventSubscriber {
         let mut page = Vec::new();
         loop {
             let bytes = match stream.read(&mut buffer) {
-                Ok(0) => return Ok(ConnectionEnd::Cut("the stream has ended".to_owned())),
+                Ok(0) => return Ok(ConnectionEnd::Ended),
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Ok(ConnectionEnd::Cut(format!("the stream was cut: {error}"))),

@@ -184,7 +184,6 @@ pub(super) fn apply_answer_outcome(
 ) {
     let slot = outcome.slot;
     let conn = roster.conn_mut(slot);
-    let over = conn.over_limit().is_some();
     let ConnState::Requesting(exchange) = &mut conn.state else { return };
     exchange.sent += outcome.own_taken;
     if !outcome.whole {
@@ -193,9 +192,16 @@ pub(super) fn apply_answer_outcome(
     }
     exchange.out.clear();
     exchange.sent = 0;
-    if !matches!(exchange.phase, ExchangePhase::Answering) {
-        return;
+    if matches!(exchange.phase, ExchangePhase::Answering) {
+        finish_answers(roster, turn, slot);
     }
+}
+
+/// Lets a connection go on whose answers are out: with its next request, or until its peer closes.
+pub(super) fn finish_answers(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) {
+    let conn = roster.conn_mut(slot);
+    let over = conn.over_limit().is_some();
+    let ConnState::Requesting(exchange) = &mut conn.state else { return };
     match exchange.after {
         AfterAnswer::KeepAlive => queue_next_request(roster, turn, slot),
         AfterAnswer::Linger(_) => {

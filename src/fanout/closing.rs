@@ -59,7 +59,7 @@ pub(super) fn count_closed(counters: &Counters, conn: &Conn, tick: Tick, why: Cl
 }
 
 /// Takes an ended stream out of its topics.
-fn leave_topics(
+pub(super) fn leave_topics(
     roster: &mut Roster,
     topics: &mut LocalTopics,
     turn: &TurnContext<'_, impl Io>,

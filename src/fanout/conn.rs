@@ -47,6 +47,7 @@
 use std::borrow::Cow;
 
 use super::exchange::HttpExchange;
+use super::long_poll::LongPoll;
 use super::pending_output::PendingOutput;
 use super::shared_frame::SharedFrame;
 pub use super::token::ConnToken;
@@ -169,6 +170,8 @@ pub(crate) struct StreamSelection {
     pub(crate) reported_floors: Box<[EventId]>,
     /// Only events of these names; empty for all.
     pub(crate) names: Box<[Box<str>]>,
+    /// The client gets one answer instead of a stream.
+    pub(crate) poll: Option<Box<LongPoll>>,
 }
 
 const _: () = assert!(size_of::<Conn>() <= 64, "an idle subscriber on one topic");
@@ -486,9 +489,27 @@ impl Stream {
         }
     }
 
+    /// Its long poll, answered or not, if it is one.
+    pub(crate) fn poll(&self) -> Option<&LongPoll> {
+        self.selection.as_ref()?.poll.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn poll_mut(&mut self) -> Option<&mut LongPoll> {
+        self.selection.as_mut()?.poll.as_deref_mut()
+    }
+
+    /// Whether it is a long poll without an answer: no byte of its own may be sent.
+    pub(crate) fn waits(&self) -> bool {
+        self.poll().is_some() && !self.is_ending()
+    }
+
     /// Bytes that must go out before any further frame, for appending. Puts the stream behind.
     pub(crate) fn own_output_mut(&mut self) -> &mut Vec<u8> {
         self.fall_behind();
+        if self.waits() {
+            return &mut self.poll_mut().expect("it was just seen").preface;
+        }
         self.pending.get_or_insert_default().bytes.to_mut()
     }
 

@@ -4,6 +4,8 @@ use super::class_table::StreamRules;
 use super::conn::{Conn, ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
 use super::conn_tracing::trace_stream;
 use super::hub::SubscribeOutcome;
+use super::long_poll::LongPoll;
+use super::pending_output::PendingOutput;
 use super::roster::Roster;
 use super::seam::Io;
 use super::topics::LocalTopics;
@@ -26,6 +28,8 @@ pub(super) struct StreamOpening {
     pub(crate) bytes: Vec<u8>,
     /// Topics, filter and place to start from.
     pub(crate) subscribe: SubscribeRequest,
+    /// It gets one answer.
+    pub(crate) poll: Option<Box<LongPoll>>,
 }
 
 /// Turns a connection with a request into a stream. Refused: the connection is as it was.
@@ -36,17 +40,18 @@ pub(super) fn begin_stream(
     slot: u32,
     opening: StreamOpening,
 ) -> Result<(), RefusalReason> {
-    let StreamOpening { bytes, subscribe } = opening;
+    let StreamOpening { bytes, subscribe, poll } = opening;
     let node = turn.node;
     let joined = node.hub.subscribe(turn.index, &subscribe.topics, &subscribe.start, turn.now)?;
     turn.carried.count_requests(joined.steps / SUBSCRIBE_STEPS_PER_REQUEST);
     let places: Vec<SubscriberPlace> =
         joined.topics.iter().map(|&hub| topics.add_subscriber(hub, slot, joined.head)).collect();
-    let plain = places.len() == 1 && subscribe.events.is_empty();
+    let poll_due = poll.as_ref().map_or(Tick::MAX, |poll| poll.due);
+    let plain = places.len() == 1 && subscribe.events.is_empty() && poll.is_none();
     let selection = (!plain).then(|| {
         let names = subscribe.events.clone().into_boxed_slice();
         let reported_floors = joined.reported_floors.clone().into_boxed_slice();
-        Box::new(StreamSelection { places: places.clone().into_boxed_slice(), reported_floors, names })
+        Box::new(StreamSelection { places: places.clone().into_boxed_slice(), reported_floors, names, poll })
     });
     let tick = turn.tick();
     let mode = StreamMode::joining(subscribe.form);
@@ -65,10 +70,12 @@ pub(super) fn begin_stream(
     write_greeting(turn, &mut stream, bytes, &subscribe, &joined);
     let half = node.ticks.heartbeat / 2;
     let wait = half + turn.carried.draw_below(u64::from(half) + 1) as Tick;
-    let due = tick.saturating_add(wait).max(tick + 1).min(stream.end_due);
+    let beats = tick.saturating_add(wait).max(tick + 1);
+    let due = if stream.waits() { poll_due } else { beats }.min(stream.end_due);
+    let is_primed = subscribe.prime && !stream.waits();
     let conn = roster.conn_mut(slot);
     conn.state = ConnState::Streaming(stream);
-    if subscribe.prime {
+    if is_primed {
         conn.prime();
     }
     roster.arm(slot, due);
@@ -87,9 +94,13 @@ fn write_greeting(
     joined: &SubscribeOutcome,
 ) {
     let form = stream.form();
+    if !bytes.is_empty() {
+        stream.pending = Some(Box::new(PendingOutput { bytes: bytes.into(), ..PendingOutput::default() }));
+    }
+    // What a poll is told stands in its answer.
+    let polls = stream.waits();
     let own = stream.own_output_mut();
-    *own = bytes;
-    if subscribe.clock {
+    if subscribe.clock && !polls {
         reply::append_clock_event(own, form, turn.now.wall_ms);
     }
     let after = match &subscribe.start {
@@ -104,7 +115,7 @@ fn write_greeting(
         let mut gaps: Vec<TopicGap<'_>> = joined.gaps.iter().map(gap).collect();
         append_gap_events(own, form, &after, joined.gap_reason, &mut gaps);
     }
-    if subscribe.prime {
+    if subscribe.prime && !polls {
         reply::append_position(own, form, joined.position);
     }
 }
@@ -137,5 +148,6 @@ pub(super) fn bench_subscription(form: FrameForm) -> SubscribeRequest {
         form,
         event_source: false,
         prime: false,
+        wait_ms: None,
     }
 }

@@ -7,6 +7,7 @@ use super::conn::{Conn, ConnState, Stream};
 use super::drain_window::{DrainWindow, drain_ends_within_ms};
 use super::node::TickSettings;
 use super::output::write_own_output;
+use super::poll_answer::{PolledFrames, answer_poll};
 use super::publish_answer::finish_all_tickets;
 use super::roster::Roster;
 use super::seam::{CloseMode, Io};
@@ -62,6 +63,10 @@ fn queue_stream_end(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>, sl
     let ConnState::Streaming(stream) = &mut conn.state else { return };
     if stream.is_ending() {
         return;
+    }
+    if stream.waits() {
+        answer_poll(roster, turn, slot, PolledFrames::NONE);
+        return roster.queue_write(slot);
     }
     let form = stream.form();
     if owes_id {
@@ -176,11 +181,10 @@ pub(super) fn shed_passed_by(
     }
 }
 
-/// The stream of a connection that has been sent part of a frame, and the frame's id.
+/// The stream of a connection that holds a frame, sent in part or to be sent, and the frame's id.
 fn half_sent(conn: &Conn) -> Option<(&Stream, EventId)> {
     let ConnState::Streaming(stream) = &conn.state else { return None };
-    let (frame, _) = stream.pending.as_ref()?.frame.as_ref()?;
-    Some((stream, frame.id()))
+    Some((stream, stream.pending.as_ref()?.oldest_frame()?.id()))
 }
 
 #[cfg(test)]

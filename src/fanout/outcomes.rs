@@ -13,6 +13,7 @@ use super::closing::{close, close_timed_out};
 use super::conn::{ConnState, Stream};
 use super::lanes::WriteLane;
 use super::log_read::StreamAdvance;
+use super::poll_answer::finish_poll;
 use super::roster::Roster;
 use super::seam::{CloseMode, Io, SendResult};
 use super::topics::LocalTopics;
@@ -91,16 +92,16 @@ fn apply_stream_outcome(
     if taken || !was_full {
         stream.last_write = tick;
     }
-    let mut completed = None;
+    let mut completed: Vec<u64> = Vec::new();
     if let Some(pending) = &mut stream.pending {
-        completed = pending.advance(outcome.own_taken, form);
+        pending.advance(outcome.own_taken, form, |at_us| completed.push(at_us));
         if pending.is_done() {
             stream.pending = None;
         }
     }
     let replaying = stream.replaying;
     if replaying {
-        let replayed = outcome.delivered + u64::from(completed.is_some());
+        let replayed = outcome.delivered + completed.len() as u64;
         stream.replayed = stream.replayed.saturating_add(replayed as u32);
         turn.counters().add(Count::Replayed, replayed);
     }
@@ -123,7 +124,7 @@ fn apply_stream_outcome(
         conn.mark_full();
         roster.arm(slot, due);
     }
-    if let Some(at_us) = completed {
+    for at_us in completed {
         turn.counters().count(Count::Delivered);
         if !replaying {
             turn.counters().delivery_each.add(now_us.saturating_sub(at_us), 1);
@@ -141,6 +142,7 @@ pub(super) fn finish_or_advance(
     advance: StreamAdvance,
 ) {
     let ends = |stream: &Stream| stream.is_ending().then(|| stream.is_ended_by_operator());
+    let polled = roster.stream_mut(slot).is_some_and(|stream| stream.poll().is_some());
     let by_operator = match &roster.conn(slot).state {
         ConnState::Streaming(stream) => ends(stream),
         ConnState::Idle | ConnState::Requesting(_) => None,
@@ -148,6 +150,7 @@ pub(super) fn finish_or_advance(
     let why = match by_operator {
         None => return advance_stream(roster, turn.counters(), slot, advance),
         Some(true) => CloseReason::Operator,
+        Some(false) if polled => return finish_poll(roster, topics, turn, slot),
         Some(false) if turn.carried.shutdown.is_draining() => CloseReason::Drain,
         Some(false) => CloseReason::Life,
     };

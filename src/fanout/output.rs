@@ -14,6 +14,7 @@ use super::hub::HubGuard;
 use super::lanes::WriteLane;
 use super::log_read::{BEGINNING, LogRead, LogReader, MissedRead, ORDINARY, StreamAdvance, read_fresh};
 use super::outcomes::{apply_outcomes, finish_or_advance};
+use super::poll_answer::{ANSWER, PolledFrames, answer_poll, is_due};
 use super::roster::Roster;
 use super::seam::{CloseMode, Io};
 use super::shared_frame::SharedFrame;
@@ -51,10 +52,11 @@ pub(super) fn write_own_output(
         return false;
     }
     let mut kept: Vec<Arc<SharedFrame>> = Vec::new();
-    let CollectedOutput { items, evicted, log_read } = collect_output(roster, topics, turn, &mut kept);
+    let CollectedOutput { mut items, evicted, log_read } = collect_output(roster, topics, turn, &mut kept);
     for slot in evicted {
         close(roster, topics, turn, slot, CloseMode::Reset, CloseReason::SlowEvicted);
     }
+    items.iter_mut().for_each(|item| answer_if_due(roster, turn, item, &kept));
     let mut batch = SendBatch::default();
     let mut idle = Vec::new();
     for item in &items {
@@ -96,6 +98,21 @@ pub(super) fn write_own_output(
     log_read
 }
 
+/// Answers a poll that has frames, or must be answered without: its own output holds the frames then.
+fn answer_if_due(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    item: &mut OutputItem,
+    kept: &[Arc<SharedFrame>],
+) {
+    let Some(stream) = roster.stream_mut(item.slot).filter(|stream| stream.waits()) else { return };
+    if !item.frames.is_empty() || is_due(stream, turn.tick()) {
+        let frames = kept[std::mem::take(&mut item.frames)].to_vec();
+        let upto = std::mem::replace(&mut item.advance, StreamAdvance::NONE).upto;
+        answer_poll(roster, turn, item.slot, PolledFrames { frames, upto });
+    }
+}
+
 /// Takes connections from the queue and reads the log for those that are behind, into `kept`.
 fn collect_output(
     roster: &mut Roster,
@@ -127,9 +144,14 @@ fn collect_output(
         let end = match &mut conn.state {
             ConnState::Streaming(stream) if stream.reads_log() => {
                 let begins = lane == WriteLane::Short && stream.replaying;
-                let most = if begins { BEGINNING } else { ORDINARY };
+                let waits = stream.waits();
+                let most = match (waits, begins) {
+                    (true, _) => ANSWER,
+                    (false, true) => BEGINNING,
+                    (false, false) => ORDINARY,
+                };
                 // After a greeting or a heartbeat nothing is missing here, so the hub is not asked.
-                let on_time = !stream.replaying && !stream.is_lagging();
+                let on_time = !stream.replaying && !stream.is_lagging() && !waits;
                 let fresh = if on_time { read_fresh(stream, topics, most, kept) } else { None };
                 fresh.unwrap_or_else(|| {
                     let hub = lock.get_or_insert_with(|| node.hub.lock());

@@ -1,9 +1,10 @@
 //! Bytes on their way to one subscriber alone, ahead of all further frames: the rest of a half-sent frame,
-//! then bytes of its own.
+//! then bytes of its own, then the frames of an answer that has a length.
 //!
 //! Owns the order of these parts and how much of them was sent. Knows no connection.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::shared_frame::SharedFrame;
@@ -18,35 +19,59 @@ pub(crate) struct PendingOutput {
     pub(crate) bytes: Cow<'static, [u8]>,
     /// Length of the part of `bytes` that has been sent.
     pub(crate) sent: usize,
+    /// Frames that the head among `bytes` has promised; no others follow them.
+    pub(crate) frames: VecDeque<Arc<SharedFrame>>,
+    /// Length of the part of the first of them that has been sent.
+    pub(crate) frame_sent: usize,
 }
 
 impl PendingOutput {
     /// The unsent parts, in order; none is empty.
     pub(crate) fn parts(&self, form: FrameForm) -> impl Iterator<Item = &[u8]> {
-        let frame = self.frame.as_ref().map(|(frame, sent)| &frame.form(form)[*sent..]);
-        frame.into_iter().chain([&self.bytes[self.sent..]]).filter(|part| !part.is_empty())
+        let rest = self.frame.as_ref().map(|(frame, sent)| &frame.form(form)[*sent..]);
+        let cut = |nth| if nth == 0 { self.frame_sent } else { 0 };
+        let frames = self.frames.iter().enumerate().map(move |(nth, frame)| &frame.form(form)[cut(nth)..]);
+        rest.into_iter().chain([&self.bytes[self.sent..]]).chain(frames).filter(|part| !part.is_empty())
     }
 
-    /// Moves past `taken` bytes. If they completed a frame, returns the moment of its publish.
-    pub(crate) fn advance(&mut self, mut taken: usize, form: FrameForm) -> Option<u64> {
-        let mut completed = None;
+    /// Moves past `taken` bytes. Calls `completed` with the moment of the publish of each frame that they
+    /// complete.
+    pub(crate) fn advance(&mut self, mut taken: usize, form: FrameForm, mut completed: impl FnMut(u64)) {
         if let Some((frame, sent)) = &mut self.frame {
             let rest = frame.form(form).len() - *sent;
             let here = taken.min(rest);
             *sent += here;
             taken -= here;
-            completed = (here == rest).then(|| frame.at_us());
+            if here == rest {
+                completed(frame.at_us());
+                self.frame = None;
+            }
         }
-        if completed.is_some() {
-            self.frame = None;
+        let own = taken.min(self.bytes.len() - self.sent);
+        self.sent += own;
+        taken -= own;
+        while let Some(frame) = self.frames.front().filter(|_| taken > 0) {
+            let rest = frame.form(form).len() - self.frame_sent;
+            if taken < rest {
+                self.frame_sent += taken;
+                return;
+            }
+            taken -= rest;
+            self.frame_sent = 0;
+            completed(frame.at_us());
+            self.frames.pop_front();
         }
-        self.sent += taken;
-        assert!(self.sent <= self.bytes.len(), "the kernel cannot take more than was offered");
-        completed
+        assert!(taken == 0, "the kernel cannot take more than was offered");
+    }
+
+    /// The oldest frame that it holds.
+    pub(crate) fn oldest_frame(&self) -> Option<&SharedFrame> {
+        let half = self.frame.as_ref().map(|(frame, _)| frame);
+        half.or(self.frames.front()).map(|frame| &**frame)
     }
 
     /// Whether everything has been sent.
     pub(crate) fn is_done(&self) -> bool {
-        self.frame.is_none() && self.sent == self.bytes.len()
+        self.frame.is_none() && self.sent == self.bytes.len() && self.frames.is_empty()
     }
 }

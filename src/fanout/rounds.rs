@@ -120,6 +120,11 @@ fn fill_batch<'a>(
                 stream.position = stream.position.max(planned_send.upto);
                 conn.owe_id();
             }
+            // It reads them with all that come until its turn, as one answer.
+            Some(_) if stream.waits() => {
+                stream.fall_behind();
+                roster.queue_write(slot);
+            }
             Some(planned_send) => {
                 conn.join_batch();
                 batch.add(planned_send);
@@ -194,6 +199,7 @@ mod tests {
             places: places.into(),
             reported_floors: [EventId::ZERO; 2].into(),
             names: [Box::from("b")].into(),
+            poll: None,
         };
         let stream = Stream {
             position: EventId::at_ms(position),

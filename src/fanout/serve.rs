@@ -6,6 +6,7 @@
 use super::answers::{RequestFlow, answer, answer_json, answer_problem, refuse, reply_to};
 use super::conn::{ConnLimit, ConnState};
 use super::joining::{StreamOpening, begin_stream, bench_subscription};
+use super::long_poll::LongPoll;
 use super::reply_context::ReplyContext;
 use super::roster::Roster;
 use super::seam::Io;
@@ -23,6 +24,9 @@ use crate::wire::reply;
 use crate::wire::request::Request;
 use crate::wire::subscription::SubscribeRequest;
 
+/// A poll without events is answered up to this share of its time sooner.
+const POLL_JITTER_SHARE: u64 = 10;
+
 /// A connection that has sent a whole head.
 #[derive(Clone, Copy)]
 struct Requester<'a> {
@@ -30,6 +34,14 @@ struct Requester<'a> {
     context: ReplyContext<'a>,
     /// A newcomer over this limit is refused streams and publishes.
     over: Option<RefusalReason>,
+}
+
+impl Requester<'_> {
+    /// Its connection is not kept if it has sent more than its request: a stream reads nothing.
+    fn alone(self, rest: &[u8]) -> Self {
+        let keep_alive = self.context.keep_alive && rest.is_empty();
+        Requester { context: ReplyContext { keep_alive, ..self.context }, ..self }
+    }
 }
 
 /// Acts on one head and the request that was made of it, if any; `rest` follows the head in the buffer.
@@ -78,6 +90,7 @@ fn serve_request(
     let last = ReplyContext { keep_alive: false, ..context };
     match request {
         Request::Subscribe(subscribe) => {
+            let requester = requester.alone(rest);
             open_stream(roster, topics, turn, requester, *subscribe, UrlProfile::Standard)
         }
         Request::BenchSubscribe { form } => {
@@ -211,7 +224,10 @@ fn open_stream(
                 ConnState::Requesting(exchange) => exchange.out[exchange.sent..].to_vec(),
                 ConnState::Idle | ConnState::Streaming(_) => Vec::new(),
             };
+            let poll = subscribe.wait_ms.map(|wait_ms| open_poll(turn, context, wait_ms, subscribe.prime));
             match profile {
+                // Its head comes with its answer.
+                _ if poll.is_some() => {}
                 UrlProfile::BroadcastBenchmark => reply::append_bench_stream_head(&mut bytes, form),
                 UrlProfile::Standard => {
                     let reply = reply_to(turn, conn.listener, context);
@@ -219,7 +235,7 @@ fn open_stream(
                     reply::append_stream_head(&mut bytes, &reply, &greeting);
                 }
             }
-            begin_stream(roster, topics, turn, slot, StreamOpening { bytes, subscribe })
+            begin_stream(roster, topics, turn, slot, StreamOpening { bytes, subscribe, poll })
         }
     };
     match joined {
@@ -232,6 +248,22 @@ fn open_stream(
         }
         Err(why) => refuse(roster, turn, slot, context, why),
     }
+}
+
+/// Opens a poll that waits for so long at most. Those that began together part, so none waits longer.
+fn open_poll(
+    turn: &mut TurnContext<'_, impl Io>,
+    context: ReplyContext<'_>,
+    wait_ms: u64,
+    primed: bool,
+) -> Box<LongPoll> {
+    let sooner = turn.carried.draw_below(wait_ms / POLL_JITTER_SHARE + 1);
+    let due = match wait_ms - sooner {
+        // At once, not in the next tick.
+        0 => turn.tick(),
+        ms => turn.tick_after_ms(ms),
+    };
+    Box::new(LongPoll::new(context, due, primed))
 }
 
 /// Repeats the verdict on readiness. It is made elsewhere, so this never waits for another worker.

@@ -6,6 +6,7 @@ use super::joining::end_due;
 use super::leaving::{end_stream, write_patience};
 use super::log_read::hub_topics;
 use super::node::Node;
+use super::poll_answer::handle_poll_timer;
 use super::roster::Roster;
 use super::seam::{CloseMode, Io, ReadResult};
 use super::topics::LocalTopics;
@@ -62,6 +63,9 @@ pub(super) fn handle_stream_timer(
     let conn = roster.conn_mut(slot);
     let full = conn.is_full();
     let ConnState::Streaming(stream) = &mut conn.state else { return };
+    if stream.waits() && !full {
+        return handle_poll_timer(roster, turn, slot);
+    }
     let ending = stream.is_ending();
     let patience = write_patience(stream, &ticks);
     let stalled = full && tick >= stream.last_write.saturating_add(patience);

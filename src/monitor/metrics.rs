@@ -39,6 +39,7 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Messages of alerts that a webhook, the command or sendmail took.",
     "Messages of alerts given up after the last try, or because too many waited.",
     "Reloads refused for a mistake in the configuration; the settings before stay in force.",
+    "Long polls answered, with events or without.",
 ];
 /// The meaning of each figure of pages, in the order of [`CLIENT_COUNT_NAMES`].
 const CLIENT_COUNT_HELP: [&str; CLIENT_COUNT_NAMES.len()] = [

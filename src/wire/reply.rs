@@ -354,6 +354,13 @@ pub(crate) fn append_stream_head(out: &mut Vec<u8>, reply: &Reply<'_>, greeting:
     append_chunk(out, form, |out| push_fmt(out, format_args!(":ok\nretry: {retry_ms}\n")));
 }
 
+/// The head of a long poll's answer, whose body has so many bytes.
+pub(crate) fn append_poll_head(out: &mut Vec<u8>, reply: &Reply<'_>, bytes: usize) {
+    append_stream_start(out, reply, false);
+    append_connection(out, reply.http11, reply.keep_alive);
+    push_fmt(out, format_args!("Content-Length: {bytes}\r\n\r\n"));
+}
+
 /// The head of a stream alone, as `HEAD` gets it. A stream that is not chunked ends with its connection,
 /// whatever `reply` says.
 pub(crate) fn append_stream_head_only(out: &mut Vec<u8>, reply: &Reply<'_>, form: FrameForm) {

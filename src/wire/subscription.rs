@@ -24,6 +24,8 @@ const LAST_EVENT_ID_TEXT_BYTES_MAX: usize = 128;
 
 /// Kept events that `last=N` may ask for: their beginning is looked for one by one, under the hub's lock.
 const LAST_EVENTS_MAX: usize = 1_000;
+/// Milliseconds that a long poll may wait: proxies cut requests without an answer after 60 s and more.
+const WAIT_MS_MAX: u64 = 60_000;
 
 /// Where a stream begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct SubscribeRequest {
     pub(crate) event_source: bool,
     /// The client is told its position, by blocks that hold an id alone.
     pub(crate) prime: bool,
+    /// `wait_ms=N`: instead of a stream one answer, with the first events of at most so many milliseconds.
+    pub(crate) wait_ms: Option<u64>,
 }
 
 /// Returns the form in which the frames of a stream go out to the client with this head.
@@ -77,6 +81,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
     let mut clock = None;
     let mut buffered = None;
     let mut prime = None;
+    let mut wait_ms = None;
     let mut snake_id = ResumeIds::default();
     let mut camel_id = ResumeIds::default();
     let mut other_id = ResumeIds::default();
@@ -88,6 +93,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
             b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &pair.value()?)?)?,
             b"buffered" => set_once(&mut buffered, "buffered", parse_switch("buffered", &pair.value()?)?)?,
             b"prime" => set_once(&mut prime, "prime", parse_switch("prime", &pair.value()?)?)?,
+            b"wait_ms" => set_once(&mut wait_ms, "wait_ms", parse_wait(&pair.value()?)?)?,
             b"last_event_id" => snake_id.add(pair.value()?),
             b"lastEventId" => camel_id.add(pair.value()?),
             other if is_last_event_id(other) => other_id.add(pair.value()?),
@@ -120,9 +126,11 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
         start,
         clock: clock.unwrap_or(false),
         buffered: buffered.unwrap_or(false),
-        form: stream_form(head),
-        event_source,
+        form: if wait_ms.is_some() { FrameForm::Bare } else { stream_form(head) },
+        // A poll that is refused by a stream would look answered, and come again at once.
+        event_source: event_source && wait_ms.is_none(),
         prime: prime.unwrap_or(browser && !own_topics),
+        wait_ms,
     })
 }
 
@@ -141,6 +149,13 @@ fn parse_last(value: &[u8]) -> Result<usize, Problem> {
     let wanted = parse_decimal(value).and_then(|wanted| usize::try_from(wanted).ok());
     let within = wanted.filter(|&wanted| wanted <= LAST_EVENTS_MAX);
     within.ok_or(Problem::BadParameter { name: "last", rule: "must be a whole number up to 1000" })
+}
+
+fn parse_wait(value: &[u8]) -> Result<u64, Problem> {
+    const _: () = assert!(WAIT_MS_MAX == 60_000, "text below");
+    let wait_ms = parse_decimal(value).filter(|&wait_ms| wait_ms <= WAIT_MS_MAX);
+    let rule = "must be a whole number of milliseconds, at most 60000";
+    wait_ms.ok_or(Problem::BadParameter { name: "wait_ms", rule })
 }
 
 /// Whether a name is one of the many that clients give the last event id: `lastEventID`, `Last-Event-ID`.

@@ -43,6 +43,7 @@ mod payloads;
 mod pipelines;
 mod placement;
 mod planning;
+mod polls;
 mod primed;
 mod publish;
 mod readiness;

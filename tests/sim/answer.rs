@@ -43,6 +43,13 @@ pub enum Got {
     Item(Item),
     /// The end of a chunked stream.
     StreamEnd,
+    /// The head of an answer that holds the items of a stream and has a length.
+    Poll,
+    /// Its end.
+    PollEnd {
+        /// The server will end the connection.
+        closes: bool,
+    },
 }
 
 enum ReaderState {
@@ -50,6 +57,8 @@ enum ReaderState {
     Body(Answer, usize),
     Chunks,
     Bare,
+    /// So many bytes of items are left; the connection ends after them.
+    Items(usize, bool),
     Ended,
 }
 
@@ -79,7 +88,7 @@ impl Reader {
 
     /// Whether nothing is half received.
     pub fn is_between(&self) -> bool {
-        self.buf.is_empty() && !matches!(self.state, ReaderState::Body(..))
+        self.buf.is_empty() && !matches!(self.state, ReaderState::Body(..) | ReaderState::Items(..))
     }
 
     /// Takes in bytes.
@@ -123,6 +132,15 @@ impl Reader {
                 let length = items::item_len(rest, self.scanned)?;
                 Some((Some(Got::Item(items::parse(&rest[..length]))), length))
             }
+            &ReaderState::Items(0, closes) => {
+                self.state = if closes { ReaderState::Ended } else { ReaderState::Head };
+                Some((Some(Got::PollEnd { closes }), 0))
+            }
+            &ReaderState::Items(left, closes) => {
+                let length = items::item_len(&rest[..rest.len().min(left)], 0)?;
+                self.state = ReaderState::Items(left - length, closes);
+                Some((Some(Got::Item(items::parse(&rest[..length]))), length))
+            }
             ReaderState::Ended => {
                 assert!(rest.is_empty(), "bytes after the end of a stream: {rest:?}");
                 None
@@ -147,7 +165,11 @@ impl Reader {
             assert_eq!(status, 200);
             assert_eq!(field("Cache-Control"), Some("no-cache, no-transform"));
             assert_eq!(field("X-Accel-Buffering"), Some("no"));
-            assert_eq!(field("Content-Length"), None);
+            if let Some(length) = field("Content-Length") {
+                assert_eq!(field("Transfer-Encoding"), None);
+                self.state = ReaderState::Items(length.parse().expect("a length"), closes);
+                return Some((Some(Got::Poll), used));
+            }
             assert_eq!(field("Transfer-Encoding"), asked.http11.then_some("chunked"));
             assert!(closes || asked.head_only, "a stream takes its connection with it");
         }

@@ -97,6 +97,9 @@ branches! {
     ResumeOtherRun
     ResumeMoment
     ResumeLast
+    PolledEvents
+    PolledInVain
+    PolledAgain
     HalfClosedPeer
     StreamBehindAnswers
     ControlMailboxFull

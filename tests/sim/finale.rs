@@ -174,7 +174,7 @@ impl World {
         let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain(scene.now.mono_ms));
         assert!(known <= published, "{known} events are known, {published} were published");
         assert!(published <= known + uncertain, "{published} events, {known} known, {uncertain} uncertain");
-        for session in &scene.sessions {
+        for session in scene.sessions.iter().chain(&scene.polled) {
             let superseded = session.judge_losses(&scene.ledger, &scene.plan.classes, None);
             scene.cover.hit_if(superseded > 0, Branch::Superseded);
             session.judge_foreign();

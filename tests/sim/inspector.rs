@@ -185,10 +185,10 @@ impl Inspector {
             if row["state"] != "talking" {
                 self.known.insert(row["id"].as_str().expect("an id").to_owned(), conn);
             }
-            if let Some(session) = scene.sessions.iter().find(|session| session.conn == conn)
-                && row["state"] != "talking"
-            {
-                let names: Vec<String> = session.topics.iter().map(|&topic| topic_of(topic)).collect();
+            let session = scene.sessions.iter().find(|session| session.conn == conn);
+            let topics = session.map(|session| &session.topics).or(scene.polls.get(&conn));
+            if let Some(topics) = topics.filter(|_| row["state"] != "talking") {
+                let names: Vec<String> = topics.iter().map(|&topic| topic_of(topic)).collect();
                 assert_eq!(row["topics"], serde_json::json!(names), "conn {conn}");
             }
         }
@@ -303,7 +303,9 @@ fn judge_all_topics(net: &Net, scene: &Scene, page: &Value, sort: &str, node: &N
     let open = open_conns(net);
     // A refused browser gets an answer that looks like a stream, but is never greeted.
     let streams = scene.sessions.iter().filter(|session| session.is_open && open.contains(&session.conn));
-    let listened: Vec<String> = streams.flat_map(|s| s.topics.iter().map(|&topic| topic_of(topic))).collect();
+    let polls = scene.polls.iter().filter(|(conn, _)| open.contains(conn)).map(|(_, topics)| topics);
+    let listened = streams.map(|session| &session.topics).chain(polls).flatten();
+    let listened: Vec<String> = listened.map(|&topic| topic_of(topic)).collect();
     for row in rows {
         let name = row["topic"].as_str().expect("a name");
         let subscribers = listened.iter().filter(|topic| *topic == name).count();

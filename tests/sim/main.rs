@@ -16,6 +16,7 @@ mod ledger;
 mod net;
 mod orderer;
 mod peer;
+mod poller;
 mod prober;
 mod publisher;
 mod restart;

@@ -3,7 +3,7 @@
 //! Knows no sockets and no workers. Also keeps the trace that a failure prints.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fanwheel::base::id::EventId;
@@ -50,6 +50,10 @@ pub struct Scene {
     pub ledger: Ledger,
     /// All streams, in the order of their beginning.
     pub sessions: Vec<Session>,
+    /// Long polls that are over.
+    pub polled: Vec<Session>,
+    /// Topics of the long polls that are not, by connection.
+    pub polls: BTreeMap<usize, Vec<usize>>,
     /// Branches hit.
     pub cover: Cover,
     /// Nothing new is begun, everyone reads and sends all.

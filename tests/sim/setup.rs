@@ -44,6 +44,8 @@ pub struct Plan {
     pub probers: usize,
     /// Actors that ask about connections, and end some.
     pub inspectors: usize,
+    /// Actors that poll. By the seed's number, so that all else is as without.
+    pub pollers: usize,
     /// Topics in use.
     pub topics: usize,
     /// Parts of the run, each of which ends at rest.
@@ -86,6 +88,9 @@ impl Plan {
     /// The plan of a seed, with an orderer and classes by its number.
     pub fn of_seed(seed: u64, prng: &mut Prng) -> Plan {
         let mut plan = Plan { orders: seed % 3 == 2, ..Plan::draw(prng) };
+        if seed % 5 == 3 {
+            plan.pollers = 1 + Prng::new(!seed).below(4) as usize;
+        }
         if seed % 4 == 1 {
             plan.classes = ClassPlan::draw(&plan.settings, &mut Prng::new(!seed));
             plan.settings.classes = plan.classes.first();
@@ -120,6 +125,7 @@ impl Plan {
             publishers: if bursts || large { 4 } else { 1 + prng.below(4) as usize },
             probers: prng.below(4) as usize,
             inspectors: pick(prng, &[0, 1, 2, 6]),
+            pollers: 0,
             topics: if bursts { 2 } else { 1 + prng.below(if large { 2 } else { 6 }) as usize },
             heavy: if large { 16 } else { 4 },
             phases: 1 + prng.below(if bursts { 2 } else { 4 }) as usize,

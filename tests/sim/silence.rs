@@ -88,7 +88,7 @@ impl World {
             self.run_until_still();
         }
         let streams = self.scene.sessions.iter().filter(|session| self.is_open(session)).count();
-        let held = self.shell.connections();
+        let held = self.shell.connections() - self.waiting_polls();
         assert_eq!(held, streams, "{held} connections, {streams} of them streams, after {longest_ms} ms");
         self.set_calm(false);
     }

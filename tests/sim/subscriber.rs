@@ -337,7 +337,9 @@ impl Link {
                 assert!(session.farewell, "a stream ended without a reconnection time");
                 session.ending = Ending::Clean;
             }
-            Got::Answer(_) | Got::Interim => panic!("a stream brought {got:?}"),
+            Got::Answer(_) | Got::Interim | Got::Poll | Got::PollEnd { .. } => {
+                panic!("a stream brought {got:?}")
+            }
         }
     }
 

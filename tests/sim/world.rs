@@ -3,7 +3,7 @@
 //! Owns the order of events and the checks that must hold at any time or at rest. How a run ends and what
 //! must then be true is in `finale`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use crate::inspector::{Inspector, judge_addresses};
 use crate::ledger::Ledger;
 use crate::net::{Net, Window};
 use crate::orderer::SeededOrderer;
+use crate::poller::Poller;
 use crate::prober::Prober;
 use crate::publisher::Publisher;
 use crate::scene::{START_MS, Scene, TOPICS};
@@ -55,6 +56,7 @@ pub struct World {
     publishers: Vec<Publisher>,
     probers: Vec<Prober>,
     inspectors: Vec<Inspector>,
+    pollers: Vec<Poller>,
     /// The place where publishes are ordered, if that is not the hub.
     pub orderer: Option<SeededOrderer>,
     /// Connections that say nothing.
@@ -97,6 +99,8 @@ impl World {
             head: node.hub.lock().head(),
             ledger: Ledger::new(TOPICS, plan.settings.idempotency_ms),
             sessions: Vec::new(),
+            polled: Vec::new(),
+            polls: BTreeMap::new(),
             cover: Cover::default(),
             calm: false,
             ending: false,
@@ -113,6 +117,7 @@ impl World {
             publishers: (0..plan.publishers as u64).map(Publisher::new).collect(),
             probers: (0..plan.probers).map(|_| Prober::new()).collect(),
             inspectors: (0..plan.inspectors).map(|_| Inspector::new()).collect(),
+            pollers: (0..plan.pollers).map(|_| Poller::new(&mut scene)).collect(),
             orderer: plan.orders.then(|| SeededOrderer::install(&node)),
             flood: Vec::new(),
             steps: 0,
@@ -155,7 +160,7 @@ impl World {
             }
             return;
         }
-        let others = self.probers.len() + self.inspectors.len();
+        let others = self.probers.len() + self.inspectors.len() + self.pollers.len();
         let actors = self.subscribers.len() + self.publishers.len() + others;
         let nth = self.scene.prng.below(actors as u64) as usize;
         let (net, scene) = (&mut self.net, &mut self.scene);
@@ -167,9 +172,13 @@ impl World {
             return publisher.step(net, scene);
         }
         let nth = nth - self.publishers.len();
-        match self.probers.get_mut(nth) {
-            Some(prober) => prober.step(net, scene),
-            None => self.inspectors[nth - self.probers.len()].step(net, scene),
+        if let Some(prober) = self.probers.get_mut(nth) {
+            return prober.step(net, scene);
+        }
+        let nth = nth - self.probers.len();
+        match self.inspectors.get_mut(nth) {
+            Some(inspector) => inspector.step(net, scene),
+            None => self.pollers[nth - self.inspectors.len()].step(net, scene),
         }
     }
 
@@ -344,6 +353,7 @@ impl World {
         for subscriber in &self.subscribers {
             subscriber.check_at_rest(&self.net, &self.scene);
         }
+        self.pollers.iter_mut().for_each(|poller| poller.check_at_rest(&self.net, &self.scene));
         self.publishers.iter().for_each(|publisher| publisher.check_at_rest(&self.net));
         self.probers.iter().for_each(|prober| prober.check_at_rest(&self.net));
         self.inspectors.iter().for_each(|inspector| inspector.check_at_rest(&self.net, self.scene.now));
@@ -380,6 +390,7 @@ impl World {
         self.publishers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
         self.probers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
         self.inspectors.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
+        self.pollers.iter().for_each(|actor| actor.set_calm(&mut self.net, calm));
     }
 
     /// The moving part of `come_to_rest`.
@@ -403,6 +414,10 @@ impl World {
                 actor.step(net, scene);
                 moved = true;
             }
+            for actor in self.pollers.iter_mut().filter(|actor| actor.has_news(net)).collect::<Vec<_>>() {
+                actor.step(net, scene);
+                moved = true;
+            }
             moved |= self.run_runnable();
             moved |= self.step_orderer();
             if !moved {
@@ -410,6 +425,11 @@ impl World {
             }
         }
         panic!("the world does not come to rest: a worker spins");
+    }
+
+    /// Connections that wait for the answer to a long poll.
+    pub fn waiting_polls(&self) -> usize {
+        self.pollers.iter().filter(|poller| poller.waits(&self.net)).count()
     }
 
     /// Workers run until they rest; their peers do nothing.
@@ -436,5 +456,6 @@ impl World {
         self.publishers.iter_mut().for_each(|actor| actor.leave(net, scene));
         self.probers.iter_mut().for_each(|actor| actor.leave(net, scene));
         self.inspectors.iter_mut().for_each(|actor| actor.leave(net, scene));
+        self.pollers.iter_mut().for_each(|actor| actor.leave(net, scene));
     }
 }

@@ -151,6 +151,7 @@ impl AccessRules {
             form: _,
             event_source: _,
             prime: _,
+            wait_ms: _,
         } = subscribe;
         let mut asking =
             topics.iter().map(|topic| &**topic).filter(|topic| self.classes.asks_for(topic)).peekable();

@@ -43,6 +43,7 @@ fn an_event_source_is_known_by_what_it_asks_of_caches() {
     ];
     for (fields, expected) in rows {
         assert_eq!(subscribed("topic=a", fields).event_source, expected, "{fields:?}");
+        assert!(!subscribed("topic=a&wait_ms=1", fields).event_source, "a poll takes a status");
     }
 }
 
@@ -86,7 +87,14 @@ fn filters_last_and_clock_are_read() {
     assert!(subscribed("topic=a&clock=1", "").clock);
     assert!(!subscribed("topic=a&clock=0", "").clock);
     assert!(subscribed("topic=a&buffered=1", "").buffered && !subscribed("topic=a", "").buffered);
+    let polled = subscribed("topic=a&wait_ms=60000&clock=1", "");
+    assert_eq!((polled.wait_ms, polled.form), (Some(60_000), FrameForm::Bare));
+    assert_eq!((subscribed("topic=a&wait_ms=0", "").wait_ms, plain.wait_ms), (Some(0), None));
     let refused = [
+        ("wait_ms=60001", "400 bad_parameter"),
+        ("wait_ms=", "400 bad_parameter"),
+        ("wait_ms=-1", "400 bad_parameter"),
+        ("wait_ms=1&wait_ms=1", "400 bad_parameter"),
         ("last=", "400 bad_last"),
         ("last=-1", "400 bad_last"),
         ("last=1.5", "400 bad_last"),
