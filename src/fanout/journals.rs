@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::class_table::ClassSlot;
 use super::journal::Journal;
 use super::shared_frame::SharedFrame;
+use crate::base::id::EventId;
 
 /// Bits of a sequence number below those that tell the journal: a million events a second for two thousand
 /// years.
@@ -18,6 +19,8 @@ const NUMBER_BITS: u32 = 56;
 #[derive(Debug)]
 pub(crate) struct Journals {
     by_slot: Vec<Journal>,
+    /// Everything up to this id has been lost at once, for all topics.
+    floor: EventId,
     events: usize,
     bytes: usize,
 }
@@ -35,7 +38,7 @@ pub(crate) fn share_journal(a: u64, b: u64) -> bool {
 impl Journals {
     /// Empty journals for so many slots.
     pub(crate) fn new(slots: usize) -> Journals {
-        let mut journals = Journals { by_slot: Vec::new(), events: 0, bytes: 0 };
+        let mut journals = Journals { by_slot: Vec::new(), floor: EventId::ZERO, events: 0, bytes: 0 };
         journals.ensure_slots(slots);
         journals
     }
@@ -50,6 +53,17 @@ impl Journals {
     /// Slots that have a journal.
     pub(crate) fn slots(&self) -> impl Iterator<Item = ClassSlot> + use<> {
         (0..self.by_slot.len()).map(ClassSlot::at)
+    }
+
+    /// The id up to which something may be missing of every topic.
+    pub(crate) fn floor(&self) -> EventId {
+        self.floor
+    }
+
+    /// Notes that everything up to an id is lost. Nothing is kept at this moment.
+    pub(crate) fn raise_floor(&mut self, floor: EventId) {
+        assert!(self.is_empty() && floor >= self.floor, "a floor rises, below all that is kept");
+        self.floor = floor;
     }
 
     /// Events kept.
@@ -120,7 +134,6 @@ impl Journals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::id::EventId;
     use crate::fanout::shared_frame::{FrameMeter, Topics};
     use crate::wire::frame::Draft;
 

@@ -79,7 +79,7 @@ impl MissedRead<'_> {
             return end;
         }
         let counters = self.node.counters(self.worker);
-        // A reader is not slow because the operator has taken the history away.
+        // A reader is not slow because the operator has taken the history away, or the orderer has lost it.
         let slow = stream.is_lagging() && !has_been_forgotten(stream, topics, log.hub);
         let policy = slow.then(|| log.hub.stream_rules(hub_topics(stream, topics)).slow_policy);
         if let Some(policy) = policy {
@@ -186,7 +186,7 @@ pub(super) fn hub_topics<'a>(stream: &'a Stream, topics: &'a LocalTopics) -> imp
     stream.places().iter().map(|place| topics.get(place.topic).hub)
 }
 
-/// Whether what a stream misses was forgotten because the operator asked, in some topic.
+/// Whether a stream misses events of some topic that it could not have read in time, however fast it is.
 fn has_been_forgotten(stream: &Stream, topics: &LocalTopics, hub: &HubState) -> bool {
     let forgotten = |(nth, index)| {
         hub.forgotten_up_to(index)

@@ -13,6 +13,7 @@ use super::hub::ticket::OrderSettlement;
 use super::shared_frame::SharedFrame;
 use super::survey::Survey;
 use super::token::ConnToken;
+use crate::base::id::EventId;
 use crate::base::limits::{CONTROL_MAILS_MAX, MAILBOX_FRAMES_MAX, SURVEY_MAILS_MAX};
 
 /// One item of the ordered mailbox.
@@ -22,6 +23,8 @@ pub(crate) enum MailboxItem {
     Frame(Arc<SharedFrame>),
     /// A readiness probe, in order with the frames.
     Probe(Arc<MailboxProbe>),
+    /// Events up to this id are lost, and come to nobody.
+    Loss(EventId),
 }
 
 /// A probe that passes through every worker.

@@ -151,8 +151,8 @@ impl TopicLog {
         Some(frame)
     }
 
-    /// The id up to which something may be missing: a position at or above it has missed nothing.
-    pub(crate) fn floor(&self) -> EventId {
+    /// The id up to which something may be missing by this log alone; [`LogView::floor`] knows all.
+    pub(crate) fn own_floor(&self) -> EventId {
         self.floor
     }
 
@@ -207,6 +207,11 @@ impl<'a> LogView<'a> {
     /// Looks at a log of these journals.
     pub(crate) fn new(log: &'a TopicLog, journals: &'a Journals) -> LogView<'a> {
         LogView { log, journals }
+    }
+
+    /// The id up to which something may be missing: a position at or above it has missed nothing.
+    pub(crate) fn floor(self) -> EventId {
+        self.log.own_floor().max(self.journals.floor())
     }
 
     /// A kept frame, counted from the oldest.
@@ -299,9 +304,9 @@ mod tests {
         assert_eq!((view.after(EventId::ZERO).count(), view.count_after(ids[3])), (4, 0));
         assert!(view.keeps(ids[2]) && !view.keeps(EventId::at_ms(10)) && !view.keeps(EventId::at_ms(15)));
         log.evict_oldest(&journals);
-        assert_eq!((log.floor(), LogView::new(&log, &journals).oldest()), (ids[0], Some(ids[1])));
+        assert_eq!((log.own_floor(), LogView::new(&log, &journals).oldest()), (ids[0], Some(ids[1])));
         while log.evict_oldest(&journals).is_some() {}
-        assert_eq!((log.bytes(), log.floor(), log.newest()), (0, ids[3], None));
+        assert_eq!((log.bytes(), log.own_floor(), log.newest()), (0, ids[3], None));
         drop(journals);
         assert_eq!(meter.bytes(), 0);
     }

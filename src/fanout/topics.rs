@@ -247,6 +247,14 @@ impl LocalTopics {
         }
     }
 
+    /// Notes that everything up to an id which waits nowhere here is lost. Fresh frames before it are not
+    /// offered to those that read on from here.
+    pub(crate) fn note_loss(&mut self, upto: EventId) {
+        for (_, topic) in &mut self.topics {
+            topic.dropped_up_to = topic.dropped_up_to.max(upto);
+        }
+    }
+
     fn offer(&mut self, topic: u32, event: Arc<SharedFrame>) {
         let entry = &mut self.topics[topic as usize];
         entry.last_event = (event.at_us() / 1_000 / TICK_MS) as Tick;

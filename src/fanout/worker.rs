@@ -41,7 +41,7 @@ use super::publish_answer::take_settlements;
 use super::roster::{Arrival, Roster};
 use super::rounds::send_rounds;
 use super::seam::{CloseMode, Io};
-use super::stream::handle_stream_timer;
+use super::stream::{handle_stream_timer, pass_all_by};
 use super::survey_request::answer_completed_survey;
 use super::survey_walk::SurveyWalks;
 use super::topics::LocalTopics;
@@ -203,7 +203,7 @@ impl Worker {
         // Now and not at the end of the turn: they need not wait for this worker's own subscribers.
         turn.wake_mailed();
         turn.count_exhausted(TurnStep::Reads, roster.has_reads());
-        take_mail(topics, turn);
+        take_mail(roster, topics, turn);
         turn.count_exhausted(TurnStep::Mail, !turn.inbox.frames.is_empty());
         turn.carried.log_was_read = write_own_output(roster, topics, turn);
         turn.count_exhausted(TurnStep::Output, roster.queued_writes() > 0);
@@ -309,7 +309,7 @@ impl Worker {
 
 /// Takes frames into their topics and marks probes; stops when too much waits to be offered, so that a
 /// publisher that outruns this worker fills the mailbox and is refused.
-fn take_mail(topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>) {
+fn take_mail(roster: &mut Roster, topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>) {
     let shutdown = turn.carried.shutdown;
     let most = if shutdown.is_draining() || shutdown.stopping {
         // At the end nothing more is published, and the time for all that was is short.
@@ -327,6 +327,7 @@ fn take_mail(topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>) {
         match turn.inbox.frames.try_recv() {
             Ok(MailboxItem::Frame(frame)) => topics.deliver(&frame),
             Ok(MailboxItem::Probe(probe)) => probe.mark_seen(turn.index),
+            Ok(MailboxItem::Loss(upto)) => pass_all_by(roster, topics, upto),
             Err(_) => return,
         }
     }

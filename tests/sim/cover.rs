@@ -111,6 +111,7 @@ branches! {
     PublishedWhileSorting
     OrderRepeated
     OrderLost
+    HistoryLost
     RefusedOrderLate
     RefusedOrderFailed
 }

@@ -87,6 +87,8 @@ pub struct Ledger {
     pub groups: Vec<Group>,
     /// Published events by id, for each topic.
     pub topics: Vec<BTreeMap<EventId, Known>>,
+    /// Ids up to which everything was lost that nobody had been sent.
+    pub losses: Vec<EventId>,
     /// When servers began that know the history of the one before.
     pub restarts_ms: Vec<u64>,
     /// Requests that topics forget their events.
@@ -202,6 +204,21 @@ impl Ledger {
     /// Ids of all known events.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = EventId> + '_ {
         self.by_id.keys().copied()
+    }
+
+    /// Whether something was lost for all topics, up to an id after `after` and up to `upto`.
+    pub fn has_loss(&self, after: EventId, upto: EventId) -> bool {
+        self.losses.iter().any(|&loss| after < loss && loss <= upto)
+    }
+
+    /// Ids after `after` and up to `upto` up to which a client of a topic may miss something: those of its
+    /// events, and those of losses.
+    pub fn missable(&self, topic: usize, after: EventId, upto: EventId) -> Vec<EventId> {
+        let events = self.topics[topic].range(after..=upto).map(|(&id, _)| id);
+        let losses = self.losses.iter().copied().filter(|&id| id <= upto);
+        let mut ids: Vec<EventId> = events.chain(losses).filter(|&id| id > after).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Known events, by id, within a range of ids.

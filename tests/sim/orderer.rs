@@ -62,6 +62,13 @@ struct Store {
     answers: Vec<Answered>,
 }
 
+/// Events of other nodes that come to nobody.
+struct Loss {
+    /// The group of each event, and its id.
+    events: Vec<(usize, EventId)>,
+    upto: EventId,
+}
+
 /// The orderer of a run.
 pub struct SeededOrderer {
     inbox: Arc<Inbox>,
@@ -73,6 +80,10 @@ pub struct SeededOrderer {
     ordered: VecDeque<Ordered>,
     store: Store,
     head: EventId,
+    /// Events that it cannot bring any more, and the hub does not know that.
+    losing: Option<Loss>,
+    /// The id up to which it has lost everything.
+    lost: EventId,
     /// Events committed for publishers of this node.
     pub own_events: u64,
     /// Events committed for other nodes.
@@ -92,6 +103,8 @@ impl SeededOrderer {
             ordered: VecDeque::new(),
             store: Store::default(),
             head: node.hub.lock().head(),
+            losing: None,
+            lost: EventId::ZERO,
             own_events: 0,
             foreign_events: 0,
         }
@@ -120,7 +133,13 @@ impl SeededOrderer {
         if scene.one_in(60) {
             self.commit_again(node, scene);
         }
-        if !self.queue.is_empty() && (scene.calm || scene.one_in(6)) {
+        if self.queue.is_empty() && self.losing.is_none() && !scene.calm && !scene.ending && scene.one_in(600)
+        {
+            self.lose_events(scene);
+        }
+        if let Some(loss) = self.losing.take() {
+            mailed = self.tell_loss(node, scene, loss).map(|mask| mailed.unwrap_or(0) | mask).or(mailed);
+        } else if !self.queue.is_empty() && (scene.calm || scene.one_in(6)) {
             mailed = Some(mailed.unwrap_or(0) | self.commit(node, scene));
         }
         mailed.map(|mailed| node.hub.claim_sleepers(mailed))
@@ -164,6 +183,14 @@ impl SeededOrderer {
     /// Brings an event of another node.
     fn order_foreign(&mut self, scene: &mut Scene) {
         scene.hit(Branch::ForeignEvent);
+        let (group, event) = self.submit_foreign(scene);
+        let origin = Origin::Elsewhere(group);
+        self.ordered.push_back(Ordered { events: vec![event.clone()], key: None, origin });
+        self.queue.push_back(OrderedPublish { events: vec![event], ticket: None, key: None });
+    }
+
+    /// Has another node publish. Returns the event's group in the ledger, and the event with its id.
+    fn submit_foreign(&mut self, scene: &mut Scene) -> (usize, OrderedEvent) {
         let topics = scene.draw_topics(3);
         let data = format!("e{}.t{}.", scene.ledger.next(), topics[0]);
         let names = topics.iter().map(|&topic| topic_of(topic).into()).collect();
@@ -172,10 +199,42 @@ impl SeededOrderer {
             Submission { topics, name: None, key: None, retry: None, data, ids: Vec::new(), group: 0 };
         let group = scene.ledger.submit(vec![submission], false, scene.now.mono_ms);
         scene.ledger.groups[group].sent_whole = true;
-        let events = vec![self.give_id(scene, event)];
-        let origin = Origin::Elsewhere(group);
-        self.ordered.push_back(Ordered { events: events.clone(), key: None, origin });
-        self.queue.push_back(OrderedPublish { events, ticket: None, key: None });
+        (group, self.give_id(scene, event))
+    }
+
+    /// Loses some events of other nodes, and everything that it has kept.
+    fn lose_events(&mut self, scene: &mut Scene) {
+        let count = scene.prng.below(4);
+        let mut lose = || {
+            let (group, event) = self.submit_foreign(scene);
+            (group, event.id)
+        };
+        let events = (0..count).map(|_| lose()).collect();
+        self.head = self.head.next_after(scene.now.wall_ms);
+        self.losing = Some(Loss { events, upto: self.head });
+    }
+
+    /// Tells the hub of a loss; another time, if it has no room. Returns the workers with mail.
+    fn tell_loss(&mut self, node: &Node, scene: &mut Scene, loss: Loss) -> Option<u64> {
+        match node.hub.lose_history(loss.upto, scene.now) {
+            Ok(mailed) => {
+                scene.hit(Branch::HistoryLost);
+                scene.trace(|| format!("history is lost up to {}", loss.upto));
+                for (group, id) in loss.events {
+                    self.foreign_events += 1;
+                    scene.ledger.accept(group, id, scene.now.mono_ms);
+                }
+                scene.ledger.losses.push(loss.upto);
+                self.store.events.clear();
+                self.lost = loss.upto;
+                Some(mailed)
+            }
+            Err(stop) => {
+                assert_eq!(stop, CommitStop::NoRoom, "something else gave an id");
+                self.losing = Some(loss);
+                None
+            }
+        }
     }
 
     /// Tries an event that is committed already, which the hub must not take.
@@ -252,6 +311,13 @@ impl SeededOrderer {
         self.inbox.0.lock().expect("nobody panics with it").remove(0)
     }
 
+    /// Loses everything up to an id that it has just given. Returns the id.
+    pub fn lose_all(&mut self, node: &Node, now: Now) -> EventId {
+        self.head = self.head.next_after(now.wall_ms);
+        node.hub.lose_history(self.head, now).expect("there is room");
+        self.head
+    }
+
     /// Refuses the oldest request that it has not looked at.
     pub fn refuse_first(&mut self, node: &Node) {
         node.hub.refuse(self.take_first().ticket, RefusalReason::OrderFailed);
@@ -264,6 +330,7 @@ impl SeededOrderer {
         self.forgotten.clear();
         self.queue.clear();
         self.ordered.clear();
+        self.losing = None;
     }
 
     /// Loses all that is not committed, and becomes the orderer of a node that begins in place of the one
@@ -271,6 +338,9 @@ impl SeededOrderer {
     pub fn restart(&mut self, node: &Node, now: Now) {
         self.drop_all();
         node.hub.install_orderer(Arc::<Inbox>::clone(&self.inbox));
+        if self.lost > node.hub.lock().head() {
+            node.hub.lose_history(self.lost, now).expect("nobody has mail");
+        }
         node.hub.restore(self.store.events.iter().cloned(), now);
         node.hub.restore_head(self.head);
         let key = |answered: &Answered| RestoredKey {

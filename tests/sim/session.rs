@@ -324,7 +324,7 @@ impl Session {
             }
             let known = &ledger.topics[gap.topic];
             let name = topic_of(gap.topic);
-            let missed = known.range(after..=gap.head).any(|(id, _)| *id > after);
+            let missed = !ledger.missable(gap.topic, after, gap.head).is_empty();
             needless += u64::from(!missed);
             assert!(missed || gap.at_resume, "nothing of {name:?} is newer than {gap:?}");
             if gap.at_resume {
@@ -354,9 +354,7 @@ impl Session {
             // The topic may have been forgotten.
             return;
         }
-        let later = |topic: usize| {
-            ledger.topics[topic].range(after..=gap.head).map(|(&id, _)| id).skip_while(move |&id| id == after)
-        };
+        let later = |topic: usize| ledger.missable(topic, after, gap.head).into_iter();
         let told = |id: EventId| {
             let tells = |told: &Told| {
                 let from = told.after.is_none_or(|after| id > after);
@@ -414,7 +412,8 @@ fn covers(ledger: &Ledger, plan: &Plan, gap: &Told, after: EventId) -> bool {
     let Some((&base, oldest)) = known.range(..=after).next_back() else { return false };
     let since: Vec<_> = known.range(base..=gap.head).collect();
     let bytes: usize = since.iter().map(|(_, event)| event.bytes_max).sum();
-    since.len() <= class.history_events
+    !ledger.has_loss(base, gap.head)
+        && since.len() <= class.history_events
         && bytes <= class.history_topic_bytes_max
         && gap.at_ms < oldest.since_ms + class.history_ms
         && ledger.bytes_between(base, gap.head) + STATUS_BYTES_MAX <= plan.settings.history_bytes_max

@@ -26,7 +26,7 @@ pub(crate) struct FollowedTopics(Vec<(TopicRef, EventId)>);
 
 impl FollowedTopics {
     fn new(hub: &HubState, indices: &[u32]) -> FollowedTopics {
-        let followed = |&index: &u32| (hub.topic(index).as_ref(index), hub.topic(index).log.floor());
+        let followed = |&index: &u32| (hub.topic(index).as_ref(index), hub.log(index).floor());
         let mut topics: Vec<_> = indices.iter().map(followed).collect();
         topics.sort_unstable_by_key(|(topic, _)| topic.index);
         FollowedTopics(topics)

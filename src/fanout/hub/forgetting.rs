@@ -73,10 +73,11 @@ impl HubState {
         true
     }
 
-    /// Returns the id up to which a topic has forgotten its events because the operator asked; none once its
-    /// log has let newer events go for another reason.
+    /// Returns the id up to which a topic has forgotten its events because the operator asked, or has lost
+    /// them with all others; none once its log has let newer events go for another reason.
     pub(crate) fn forgotten_up_to(&self, index: u32) -> Option<EventId> {
         let topic = self.topic(index);
-        topic.forgot.then(|| topic.log.floor())
+        let (own, lost) = (topic.log.own_floor(), self.journals.floor());
+        if own <= lost { Some(lost) } else { topic.forgot.then_some(own) }
     }
 }

@@ -18,6 +18,8 @@
 //! request whose key the orderer has not committed yet waits, and is looked up again
 //! ([`Hub::known_answer`]) when that key is decided.
 //!
+//! An orderer that has lost events says so ([`Hub::lose_history`]), and goes on after them.
+//!
 //! The server's own events go the same way while there is an orderer. An id that the hub gave by itself could
 //! pass one that the orderer has given, and its commit would be out of order.
 
@@ -35,6 +37,7 @@ use crate::base::limits::{COMMIT_EVENTS_PER_HOLD, EVICTIONS_PER_CALL, IN_FLIGHT_
 use crate::base::time::Now;
 use crate::fanout::budget::{BudgetShare, SharedBudget};
 use crate::fanout::idempotency::IdempotencyKey;
+use crate::fanout::mail::{self, MailboxItem};
 use crate::fanout::token::Asker;
 
 /// A place outside of the hub where publishes get their order.
@@ -280,6 +283,32 @@ impl Hub {
             outcome.receipts.push(receipt);
             outcome.mailed |=
                 self.send_answer(ticket, Ok(PublishOutcome { receipt, repeated: false, mailed: 0 }));
+        }
+    }
+
+    /// Gives up all events up to `upto` that are not committed: the orderer cannot bring them any more. Drops
+    /// what is kept, because events before and after a hole must not look like one history. Every stream is
+    /// told a gap, once. Returns the workers that have mail of it.
+    ///
+    /// # Errors
+    /// [`CommitStop::NoRoom`] while a mailbox is full: nobody has been told then.
+    pub fn lose_history(&self, upto: EventId, now: Now) -> Result<u64, CommitStop> {
+        loop {
+            let mut inner = self.lock();
+            if upto <= inner.head {
+                return Err(CommitStop::OutOfOrder);
+            }
+            if self.full_mailboxes() != 0 {
+                return Err(CommitStop::NoRoom);
+            }
+            // In many holds of the lock. Nothing is committed between them.
+            if inner.drop_kept(now, EVICTIONS_PER_CALL) {
+                continue;
+            }
+            inner.head = upto;
+            inner.journals.raise_floor(upto);
+            self.mailboxes.iter().for_each(|mailbox| mailbox.push(MailboxItem::Loss(upto)));
+            return Ok(mail::all_workers(self.mailboxes.len()));
         }
     }
 

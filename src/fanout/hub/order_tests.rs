@@ -72,7 +72,7 @@ fn own(nth: u64, request: OrderRequest) -> OrderedPublish {
 fn frames(inbox: &MailboxReceiver) -> Vec<EventId> {
     let id = |mail| match mail {
         MailboxItem::Frame(frame) => frame.id(),
-        MailboxItem::Probe(_) => unreachable!("none was sent"),
+        other => unreachable!("only frames were sent: {other:?}"),
     };
     inbox.frames.try_iter().map(id).collect()
 }
@@ -148,6 +148,48 @@ fn events_out_of_order_are_not_committed() {
     assert_eq!((publishes.len(), hub.sizes().frames), (1, 1));
     let mut publishes = VecDeque::from([foreign(2, &["a"])]);
     assert_eq!(hub.commit(&mut publishes, at(1)).stop, Some(CommitStop::OutOfOrder));
+}
+
+#[test]
+fn lost_history_leaves_one_floor_for_all_topics_and_mail_for_all_workers() {
+    let (hub, inboxes, _shelf) = ordered_hub(|_| {});
+    let many = (1..=EVICTIONS_PER_CALL as u64 + 10).map(|nth| foreign(nth, &["a", "b"]));
+    let last = id(EVICTIONS_PER_CALL as u64 + 10);
+    let mut publishes: VecDeque<_> = many.collect();
+    assert_eq!(hub.commit(&mut publishes, at(1)).stop, None);
+    assert_eq!(hub.lose_history(last, at(2)), Err(CommitStop::OutOfOrder));
+    let upto = id(90_000);
+    assert_eq!(hub.lose_history(upto, at(2)), Ok(0b11));
+    assert_eq!(hub.lose_history(upto, at(2)), Err(CommitStop::OutOfOrder));
+    let sizes = hub.sizes();
+    assert_eq!((sizes.frames, sizes.bytes, hub.lock().head()), (0, 0, upto), "nothing from before is kept");
+    for inbox in &inboxes {
+        let mail: Vec<MailboxItem> = inbox.frames.try_iter().collect();
+        assert!(matches!(mail[..], [MailboxItem::Loss(told)] if told == upto), "{mail:?}");
+    }
+    let rows = [(StreamStart::After(last), 1), (StreamStart::After(upto), 0), (StreamStart::Now, 0)];
+    for (topic, (start, gaps)) in
+        ["a", "new", "newer"].iter().flat_map(|topic| rows.iter().map(move |row| (topic, row)))
+    {
+        let joined = join(&hub, &[topic], start.clone(), at(3));
+        assert_eq!((joined.gaps.len(), joined.position), (*gaps, upto), "{topic} after {start:?}");
+    }
+    let outcome = hub.commit(&mut VecDeque::from([foreign(90_001, &["a"])]), at(4));
+    assert_eq!((outcome.stop, hub.sizes().frames), (None, 1), "the order goes on");
+}
+
+#[test]
+fn history_is_lost_for_nobody_while_somebody_cannot_be_told() {
+    let (hub, inboxes, _shelf) = ordered_hub(|_| {});
+    join(&hub, &["a"], StreamStart::Now, at(1));
+    let mut publishes: VecDeque<_> =
+        (1..=MAILBOX_FRAMES_MAX as u64).map(|nth| foreign(nth, &["a"])).collect();
+    assert_eq!(hub.commit(&mut publishes, at(1)).stop, None);
+    let kept = hub.sizes().frames;
+    assert_eq!(hub.lose_history(id(90_000), at(2)), Err(CommitStop::NoRoom));
+    assert_eq!((hub.sizes().frames, inboxes[1].frames.len()), (kept, 0));
+    inboxes[0].frames.try_iter().for_each(drop);
+    assert_eq!(hub.lose_history(id(90_000), at(2)), Ok(0b11));
 }
 
 #[test]

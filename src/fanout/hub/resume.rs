@@ -31,7 +31,7 @@ impl HubState {
         newest: EventId,
         wall_ms: u64,
     ) -> SubscribeOutcome {
-        let floors: Vec<EventId> = topics.iter().map(|&index| self.topic(index).log.floor()).collect();
+        let floors: Vec<EventId> = topics.iter().map(|&index| self.log(index).floor()).collect();
         let gap_reason = self.gap_reason(start, wall_ms);
         let mut gaps = Vec::new();
         let mut position = match (start, gap_reason) {

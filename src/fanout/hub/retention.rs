@@ -90,6 +90,17 @@ impl HubState {
         true
     }
 
+    /// Drops at most `most` of the kept events, of all classes, oldest first. Returns whether more is kept.
+    pub(super) fn drop_kept(&mut self, now: Now, most: usize) -> bool {
+        let mut left = most;
+        while left > 0
+            && let Some(event) = self.journals.oldest().map(Arc::clone)
+        {
+            left = left.saturating_sub(self.evict(&event, now, left));
+        }
+        !self.journals.is_empty()
+    }
+
     /// Drops an event that is the oldest of its journal from all topics that keep it, with the older ones of
     /// these topics: they stand in journals that keep them longer, for another topic. After `most` drops it
     /// stays for a later call. Returns the drops, at least one.
@@ -135,7 +146,7 @@ impl HubState {
         let topic = self.topics.remove(index);
         self.published_topics -= usize::from(topic.published);
         self.classes.remove_topic(topic.class, topic.subscribers);
-        self.removed_floor = self.removed_floor.max(topic.log.floor());
+        self.removed_floor = self.removed_floor.max(topic.log.own_floor());
     }
 
     /// Takes the oldest entry of `lingering`; returns the topic, unless it is gone.

@@ -57,7 +57,7 @@ fn one_event_in_two_topics_has_one_id_and_reaches_a_worker_once() {
         .try_iter()
         .map(|mail| match mail {
             MailboxItem::Frame(frame) => frame.id(),
-            MailboxItem::Probe(_) => unreachable!("none was sent"),
+            other => unreachable!("only frames were sent: {other:?}"),
         })
         .collect();
     assert_eq!(got, [id]);

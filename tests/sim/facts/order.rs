@@ -11,6 +11,7 @@ use fanwheel::fanout::mail::ControlMessage;
 use fanwheel::wire::frame::Draft;
 
 use super::{Bench, START, batch};
+use crate::net::Window;
 use crate::orderer::SeededOrderer;
 
 #[test]
@@ -67,6 +68,65 @@ fn an_event_of_another_node_whose_topic_finds_no_room_is_told_as_lost() {
     (0..3).for_each(|_| bench.turn(1));
     let text = bench.read(subscriber);
     assert!(text.contains("fanwheel.gap"), "lost in silence: {text}");
+}
+
+#[test]
+fn every_stream_is_told_once_that_history_is_lost() {
+    let mut bench = Bench::new(Settings::default());
+    let mut orderer = SeededOrderer::install(&bench.node);
+    let kept = orderer.commit_foreign(&bench.node, bench.now, "t");
+    let resumed = format!("topic=t&last_event_id={kept}");
+    let queries =
+        ["topic=t", "topic=t&topic=u", "topic=t&event=none", "topic=t&prime=1", "topic=v", &resumed];
+    let streams = queries.map(|query| {
+        let request = format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+        bench.connect(ListenerKind::Public, request.as_bytes())
+    });
+    bench.turn(1);
+    // One more event that nobody has been offered, and the loss behind it.
+    orderer.commit_foreign(&bench.node, bench.now, "t");
+    let upto = orderer.lose_all(&bench.node, bench.now);
+    (0..3).for_each(|_| bench.turn(1));
+    for (conn, query) in streams.into_iter().zip(queries) {
+        let text = bench.read(conn);
+        assert!(bench.is_open(conn) && text.matches("fanwheel.gap").count() == 1, "{query}: {text}");
+        assert!(!query.contains("prime=1") || text.ends_with(&format!("id: {upto}\n\n\r\n")), "{text}");
+    }
+    let first = orderer.commit_foreign(&bench.node, bench.now, "t");
+    (0..3).for_each(|_| bench.turn(1));
+    streams.into_iter().zip(queries).for_each(|(conn, query)| {
+        let events = usize::from(!query.contains("event=none") && query != "topic=v");
+        bench.assert_brought(conn, events);
+    });
+    let request = format!("GET /events?topic=t&last_event_id={kept} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let late = bench.connect(ListenerKind::Public, request.as_bytes());
+    (0..3).for_each(|_| bench.turn(1));
+    let text = bench.read(late);
+    assert!(text.matches("fanwheel.gap").count() == 1 && text.contains(&format!("id: {first}\n")), "{text}");
+}
+
+#[test]
+fn a_reader_whose_history_is_lost_is_told_and_not_ended_as_slow() {
+    let mut bench = Bench::new(Settings::default());
+    let mut orderer = SeededOrderer::install(&bench.node);
+    let stream = bench.connect(ListenerKind::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");
+    bench.turn(1);
+    bench.read(stream);
+    bench.net.set_window(stream, Window::Tiny);
+    for _ in 0..600 {
+        orderer.commit_foreign(&bench.node, bench.now, "t");
+        bench.turn(1);
+    }
+    orderer.lose_all(&bench.node, bench.now);
+    bench.turn(1);
+    bench.net.set_window(stream, Window::Large);
+    (0..5).for_each(|_| bench.turn(1));
+    let text = bench.read(stream);
+    assert!(bench.is_open(stream), "ended as slow: {text}");
+    assert_eq!(text.matches("fanwheel.gap").count(), 1, "{text}");
+    orderer.commit_foreign(&bench.node, bench.now, "t");
+    (0..3).for_each(|_| bench.turn(1));
+    bench.assert_brought(stream, 1);
 }
 
 /// An event of the server's own or of an earlier run.
