@@ -121,6 +121,8 @@ pub enum RefusalReason {
     TokenUnknown,
     /// A credential that does not open the topic.
     NotGranted,
+    /// A credential whose time is over.
+    TokenExpired,
 }
 
 /// Why a connection ended.
@@ -161,6 +163,8 @@ pub enum CloseReason {
     Host,
     /// The operator ended it: `DELETE /connections/{id}`.
     Operator,
+    /// The credential of a stream ended.
+    TokenExpired,
 }
 
 /// A figure of pages, added up from their beacons. Its name is the metric's, without `fanwheel_client_` and
@@ -278,7 +282,7 @@ pub(crate) const COUNT_NAMES: [&str; 29] = [
     "polls",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 23] = [
+pub(crate) const REFUSED_NAMES: [&str; 24] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -302,9 +306,10 @@ pub(crate) const REFUSED_NAMES: [&str; 23] = [
     "token_missing",
     "token_unknown",
     "topic_not_granted",
+    "token_expired",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const CLOSED_NAMES: [&str; 17] = [
+pub(crate) const CLOSED_NAMES: [&str; 18] = [
     "peer",
     "reset",
     "answered",
@@ -322,11 +327,12 @@ pub(crate) const CLOSED_NAMES: [&str; 17] = [
     "refused",
     "host",
     "operator",
+    "token_expired",
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::Polls as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::NotGranted as usize + 1);
-const _: () = assert!(CLOSED_NAMES.len() == CloseReason::Operator as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenExpired as usize + 1);
+const _: () = assert!(CLOSED_NAMES.len() == CloseReason::TokenExpired as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);

@@ -213,6 +213,12 @@ pub const TABLE: &[SettingSpec] = &[
         "token",
         "who may publish on the public listener: owners of a credential for the topic",
     )),
+    live(row(
+        "signing_key_file",
+        SettingKind::Text,
+        "",
+        "file of keys, one a line, of which one signs a URL; empty = no URL is signed",
+    )),
     live(row("token_cookie", SettingKind::Text, "", "name of a cookie that may hold a token; empty = none")),
     int("drain_ms", "10000", 0, HOUR_MS, "time over which streams are ended at SIGTERM"),
     row(
@@ -348,6 +354,7 @@ pub struct Settings {
     pub event_from_topic: bool,
     pub subscribe: SubscribeAccess,
     pub token_cookie: String,
+    pub signing_key_file: String,
     pub drain_ms: u64,
     pub landing: bool,
     pub cors_origins: Vec<String>,
@@ -416,6 +423,7 @@ impl Settings {
             event_from_topic: text("event_from_topic") == "on",
             subscribe: SubscribeAccess::from_text(text("subscribe")),
             token_cookie: text("token_cookie").to_owned(),
+            signing_key_file: text("signing_key_file").to_owned(),
             drain_ms: int("drain_ms"),
             landing: text("landing") == "on",
             cors_origins: split_list(text("cors_origins")),

@@ -3,13 +3,15 @@
 
 use std::fmt::Write;
 
-use crate::base::counters::REFUSED_NAMES;
+use crate::base::counters::{REFUSED_NAMES, RefusalReason};
 use crate::base::logfmt::{EscapedText, shown};
-use crate::base::topic::{TopicPattern, check_topic, is_reserved_topic};
+use crate::base::topic::{check_topic, is_reserved_topic};
 use crate::config::class_report::class_value;
 use crate::config::resolved::ResolvedSettings;
 use crate::wire::auth::access::{AccessRules, CredentialOwner};
-use crate::wire::auth::topic_grant::{TopicGrant, TopicUse};
+use crate::wire::auth::signed_url::{check_signature, is_signed};
+use crate::wire::auth::topic_grant::TopicUse;
+use crate::wire::query::pairs;
 
 /// Both uses of a topic, with their words.
 const USES: [(TopicUse, &str); 2] = [(TopicUse::Subscribe, "subscribe"), (TopicUse::Publish, "publish")];
@@ -30,16 +32,73 @@ impl UseVerdict {
     }
 }
 
-/// Says who a credential is and which topics it opens.
-pub(crate) fn owner_as_text(rules: &AccessRules, resolved: &ResolvedSettings, token: &str) -> String {
-    let mut out = owner_line(rules, resolved, token);
-    if let Ok(owner) = rules.find_owner(token.as_bytes()) {
-        for (of, name) in USES {
-            let patterns = owner.grant.patterns(of).iter().map(|pattern| shown(pattern.text()));
-            let patterns = patterns.collect::<Vec<_>>().join(", ");
-            let patterns = if patterns.is_empty() { "nothing".to_owned() } else { patterns };
-            writeln!(out, "{name}: {patterns}").expect("writing to a String cannot fail");
+/// A credential that is taken.
+enum Identified {
+    /// A token.
+    Owner(CredentialOwner),
+    /// A signed URL, with its topics.
+    Url { topics: Vec<String>, ends_ms: u64 },
+}
+
+/// Takes a credential apart as the server would: a URL with a signature, or a token.
+fn identify(rules: &AccessRules, credential: &str, now_ms: u64) -> Result<Identified, RefusalReason> {
+    let Some((place, query)) = credential.split_once('?').filter(|(_, query)| is_signed(query.as_bytes()))
+    else {
+        return rules.find_owner(credential.as_bytes()).map(Identified::Owner);
+    };
+    let host_at = place.find("://").map_or(0, |at| at + 3);
+    let path = place[host_at..].find('/').map_or("", |slash| &place[host_at + slash..]);
+    let ends_ms = check_signature(path.as_bytes(), query.as_bytes(), &rules.signing_keys, now_ms)?;
+    let topics = pairs(query.as_bytes()).filter(|pair| *pair.name == *b"topic");
+    let topics = topics.filter_map(|pair| String::from_utf8(pair.value().ok()?.into_owned()).ok());
+    Ok(Identified::Url { topics: topics.collect(), ends_ms })
+}
+
+impl Identified {
+    /// Names it with the place of its entry.
+    fn described(&self, resolved: &ResolvedSettings) -> String {
+        match self {
+            Identified::Owner(owner) => {
+                let entry = resolved.tokens().iter().find(|entry| *entry.name == *owner.name);
+                let place = entry.map_or(String::new(), |entry| format!(" ({})", entry.place));
+                format!("token {}{place}", owner.name)
+            }
+            Identified::Url { ends_ms, .. } => format!("signed URL until {}", ends_ms / 1_000),
         }
+    }
+
+    /// The topics that it opens, as patterns or names.
+    fn opened(&self, of: TopicUse) -> Vec<String> {
+        match (self, of) {
+            (Identified::Owner(owner), _) => {
+                owner.grant.patterns(of).iter().map(|pattern| pattern.text().to_owned()).collect()
+            }
+            (Identified::Url { topics, .. }, TopicUse::Subscribe) => topics.clone(),
+            (Identified::Url { .. }, TopicUse::Publish) => Vec::new(),
+        }
+    }
+
+    /// The pattern or name that opens a topic.
+    fn find(&self, of: TopicUse, topic: &str) -> Option<String> {
+        match self {
+            Identified::Owner(owner) => owner.grant.find(of, topic).map(|pattern| pattern.text().to_owned()),
+            Identified::Url { .. } => self.opened(of).into_iter().find(|opened| opened == topic),
+        }
+    }
+}
+
+/// Says what a credential is and which topics it opens.
+pub(crate) fn owner_as_text(
+    rules: &AccessRules,
+    resolved: &ResolvedSettings,
+    credential: &str,
+    now_ms: u64,
+) -> String {
+    let identified = identify(rules, credential, now_ms);
+    let mut out = credential_line(&identified, resolved);
+    for (of, name) in USES.into_iter().filter(|_| identified.is_ok()) {
+        let opened = identified.as_ref().map_or(Vec::new(), |identified| identified.opened(of));
+        writeln!(out, "{name}: {}", listed(&opened)).expect("writing to a String cannot fail");
     }
     out
 }
@@ -51,14 +110,30 @@ pub(crate) fn owner_as_text(rules: &AccessRules, resolved: &ResolvedSettings, to
 pub(crate) fn topic_as_text(
     rules: &AccessRules,
     resolved: &ResolvedSettings,
-    token: &str,
+    credential: &str,
     topic: &str,
+    now_ms: u64,
 ) -> Result<String, String> {
     check_topic(topic).map_err(|rule| format!("--topic: {} {rule}", shown(topic)))?;
-    let mut out = owner_line(rules, resolved, token);
+    let identified = identify(rules, credential, now_ms);
+    let mut out = credential_line(&identified, resolved);
     writeln!(out, "topic: {}", shown(topic)).expect("writing to a String cannot fail");
     for (of, name) in USES {
-        let verdict = judge_use(rules, resolved, token, topic, of);
+        let free = of == TopicUse::Subscribe && !rules.classes.asks_for(topic);
+        let verdict = match &identified {
+            _ if is_reserved_topic(topic) => {
+                UseVerdict::closed("it is a topic of the server's own, for the control listener".to_owned())
+            }
+            _ if free => {
+                let (access, place) = class_value(resolved, topic, "subscribe");
+                UseVerdict::open(format!("subscribe = {access} ({place}) asks for no credential"))
+            }
+            Ok(identified) => judge_use(identified, resolved, topic, of),
+            Err(why) => {
+                let why = REFUSED_NAMES[*why as usize];
+                UseVerdict::closed(format!("the credential is not taken ({why})"))
+            }
+        };
         let word = if verdict.is_open { "yes" } else { "no" };
         let line = format!("{name}: {word}, {}", verdict.reason);
         writeln!(out, "{}", EscapedText(&line)).expect("writing to a String cannot fail");
@@ -66,58 +141,29 @@ pub(crate) fn topic_as_text(
     Ok(out)
 }
 
-fn owner_line(rules: &AccessRules, resolved: &ResolvedSettings, token: &str) -> String {
-    match rules.find_owner(token.as_bytes()) {
-        Ok(owner) => format!("credential: {}\n", EscapedText(&described(&owner, resolved))),
-        Err(why) => format!("credential: not taken ({})\n", REFUSED_NAMES[why as usize]),
+fn credential_line(identified: &Result<Identified, RefusalReason>, resolved: &ResolvedSettings) -> String {
+    match identified {
+        Ok(identified) => format!("credential: {}\n", EscapedText(&identified.described(resolved))),
+        Err(why) => format!("credential: not taken ({})\n", REFUSED_NAMES[*why as usize]),
     }
 }
 
-/// Names an owner with the place of its entry.
-fn described(owner: &CredentialOwner, resolved: &ResolvedSettings) -> String {
-    let entry = resolved.tokens().iter().find(|entry| *entry.name == *owner.name);
-    let place = entry.map_or(String::new(), |entry| format!(" ({})", entry.place));
-    format!("token {}{place}", owner.name)
-}
-
-fn judge_use(
-    rules: &AccessRules,
-    resolved: &ResolvedSettings,
-    token: &str,
-    topic: &str,
-    of: TopicUse,
-) -> UseVerdict {
-    if is_reserved_topic(topic) {
-        return UseVerdict::closed("it is a topic of the server's own, for the control listener".to_owned());
-    }
-    if of == TopicUse::Subscribe && !rules.classes.asks_for(topic) {
-        let (access, place) = class_value(resolved, topic, "subscribe");
-        return UseVerdict::open(format!("subscribe = {access} ({place}) asks for no credential"));
-    }
-    let owner = match rules.find_owner(token.as_bytes()) {
-        Ok(owner) => owner,
-        Err(why) => {
-            return UseVerdict::closed(format!(
-                "the credential is not taken ({})",
-                REFUSED_NAMES[why as usize]
-            ));
-        }
-    };
-    match owner.grant.find(of, topic) {
-        Some(pattern) => UseVerdict::open(opening(&owner, resolved, pattern)),
-        None => UseVerdict::closed(missing(&owner, resolved, &owner.grant, of)),
+fn listed(opened: &[String]) -> String {
+    match opened {
+        [] => "nothing".to_owned(),
+        opened => opened.iter().map(|one| shown(one)).collect::<Vec<_>>().join(", "),
     }
 }
 
-fn opening(owner: &CredentialOwner, resolved: &ResolvedSettings, pattern: &TopicPattern) -> String {
-    format!("{} opens {}", described(owner, resolved), shown(pattern.text()))
-}
-
-fn missing(owner: &CredentialOwner, resolved: &ResolvedSettings, grant: &TopicGrant, of: TopicUse) -> String {
-    let patterns: Vec<String> = grant.patterns(of).iter().map(|pattern| shown(pattern.text())).collect();
-    let opens =
-        if patterns.is_empty() { "nothing".to_owned() } else { format!("only {}", patterns.join(", ")) };
-    format!("{} opens {opens}", described(owner, resolved))
+fn judge_use(identified: &Identified, resolved: &ResolvedSettings, topic: &str, of: TopicUse) -> UseVerdict {
+    let described = identified.described(resolved);
+    match identified.find(of, topic) {
+        Some(opened) => UseVerdict::open(format!("{described} opens {}", shown(&opened))),
+        None => match &identified.opened(of)[..] {
+            [] => UseVerdict::closed(format!("{described} opens nothing")),
+            opened => UseVerdict::closed(format!("{described} opens only {}", listed(opened))),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +173,38 @@ mod tests {
     use crate::config::resolve::SettingInputs;
     use crate::config::token_maker::hash_text;
     use crate::host::named_file::PipeWait;
+
+    const NOW_MS: u64 = 1_789_999_999_000;
+
+    #[test]
+    fn a_signed_url_is_explained_with_its_topics_and_its_end() {
+        let file = std::env::temp_dir().join(format!("fanwheel-{}-explain.key", std::process::id()));
+        std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").expect("a writable temporary directory");
+        let mut inputs = SettingInputs::default();
+        inputs.flags.insert("signing_key_file", vec![file.display().to_string()]);
+        inputs.flags.insert("subscribe", vec!["token".to_owned()]);
+        let resolved = ResolvedSettings::read(&inputs).expect("good");
+        let rules = load_access(&resolved, PipeWait::Refused).expect("a key");
+        let _ = std::fs::remove_file(&file);
+        let signature = rules.signing_keys[0].sign("/events", &[("topic", "a"), ("expires", "1790000000")]);
+        let url = format!("https://x.example/events?topic=a&expires=1790000000&signature={signature}");
+        let report = |url: &str, topic: &str, now_ms| {
+            topic_as_text(&rules, &resolved, url, topic, now_ms).expect("a topic")
+        };
+        assert_eq!(
+            report(&url, "a", NOW_MS),
+            "credential: signed URL until 1790000000\ntopic: a\n\
+             subscribe: yes, signed URL until 1790000000 opens a\n\
+             publish: no, signed URL until 1790000000 opens nothing\n"
+        );
+        assert!(
+            report(&url, "b", NOW_MS).contains("subscribe: no, signed URL until 1790000000 opens only a")
+        );
+        assert!(report(&url, "a", 1_790_000_000_000).starts_with("credential: not taken (token_expired)"));
+        assert!(
+            report(&url.replace("=a&", "=b&"), "b", NOW_MS).starts_with("credential: not taken (token_unk")
+        );
+    }
 
     #[test]
     fn the_deciding_rule_is_named_and_the_token_is_not() {
@@ -144,7 +222,7 @@ mod tests {
         let _ = std::fs::remove_file(&file);
         let place = file.display().to_string();
         let report = |token: &str, topic: &str| {
-            let text = topic_as_text(&rules, &resolved, token, topic).expect("a topic");
+            let text = topic_as_text(&rules, &resolved, token, topic, NOW_MS).expect("a topic");
             assert!(!text.contains("0123456789abcdef"), "{text}");
             text.replace(&place, "F")
         };
@@ -171,8 +249,8 @@ mod tests {
             "{open}"
         );
         assert!(report(token, "fanwheel.status").contains("publish: no, it is a topic of the server's own"));
-        let owner = owner_as_text(&rules, &resolved, token).replace(&place, "F");
+        let owner = owner_as_text(&rules, &resolved, token, NOW_MS).replace(&place, "F");
         assert_eq!(owner, "credential: token app (F:5)\nsubscribe: secret.a\npublish: nothing\n");
-        assert!(topic_as_text(&rules, &resolved, token, "").is_err());
+        assert!(topic_as_text(&rules, &resolved, token, "", NOW_MS).is_err());
     }
 }

@@ -5,8 +5,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use crate::base::logfmt::shown;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
@@ -14,11 +12,14 @@ use crate::config::token_tables::{TokenEntry, TokenSource};
 use crate::host::named_file::{PipeWait, read_secret_file};
 use crate::wire::auth::access::{AccessRules, StaticToken};
 use crate::wire::auth::class_access::ClassAccess;
+use crate::wire::auth::signed_url::SigningKey;
 use crate::wire::auth::token_hash::{TokenHash, check_token};
 use crate::wire::fields::is_token_byte;
 
-/// Tokens of one file: an old and a new one while they are changed, and some to spare.
-const FILE_TOKENS_MAX: usize = 8;
+/// Tokens or keys of one file: an old and a new one while they are changed, and some to spare.
+const FILE_SECRETS_MAX: usize = 8;
+/// Bytes of the shortest key, as many as its signature has (RFC 2104 §3).
+const SIGNING_KEY_BYTES_MIN: usize = 32;
 /// Bytes of a file of tokens.
 const TOKEN_FILE_BYTES_MAX: usize = 8_192;
 
@@ -40,10 +41,16 @@ pub(crate) fn load_access(
     for entry in resolved.tokens() {
         tokens.extend(read_static_tokens(entry, wait)?);
     }
+    let signing = resolved.entry("signing_key_file");
+    let signing_keys = match settings.signing_key_file.as_str() {
+        "" => Vec::new(),
+        path => read_signing_keys(Path::new(path), wait).map_err(|why| refuse_file(signing, &why))?,
+    };
     let cookie = settings.token_cookie.as_bytes();
     Ok(AccessRules {
         control_tokens,
         tokens,
+        signing_keys,
         cookie: (!cookie.is_empty()).then(|| cookie.into()),
         classes: ClassAccess::new(&settings),
     })
@@ -68,9 +75,9 @@ pub(crate) fn check_credentials(resolved: &ResolvedSettings) -> Result<(), Setti
             "{asking}: profile = {value} ({place}) lets everybody subscribe"
         )));
     }
-    if resolved.tokens().is_empty() {
+    if resolved.tokens().is_empty() && resolved.entry("signing_key_file").text.is_empty() {
         return Err(SettingsRefusal::Contradiction(format!(
-            "{asking} lets nobody in, because there is no credential; add a [[token]]"
+            "{asking} lets nobody in, because there is no credential; add a [[token]] or signing_key_file"
         )));
     }
     Ok(())
@@ -113,21 +120,39 @@ fn read_token_file(path: &Path, wait: PipeWait) -> Result<Vec<TokenHash>, String
     read_tokens(&bytes.map_err(|error| format!("cannot read it: {error}"))?)
 }
 
-/// Takes each line that is not empty as a token.
-fn read_tokens(bytes: &Zeroizing<Vec<u8>>) -> Result<Vec<TokenHash>, String> {
-    let mut tokens = Vec::new();
+/// Reads the keys of a file, one a line; the first signs, all are taken.
+pub(crate) fn read_signing_keys(path: &Path, wait: PipeWait) -> Result<Vec<SigningKey>, String> {
+    let bytes = read_secret_file(path, TOKEN_FILE_BYTES_MAX, wait);
+    let check = |key: &[u8]| match key.len() >= SIGNING_KEY_BYTES_MIN {
+        true => check_token(key),
+        false => Err("a key of at least 32 letters, digits or -._~+/="),
+    };
+    read_lines(&bytes.map_err(|error| format!("cannot read it: {error}"))?, check, SigningKey::new)
+}
+
+fn read_tokens(bytes: &[u8]) -> Result<Vec<TokenHash>, String> {
+    read_lines(bytes, check_token, TokenHash::of)
+}
+
+/// Takes each line that is not empty as a secret.
+fn read_lines<T>(
+    bytes: &[u8],
+    check: impl Fn(&[u8]) -> Result<(), &'static str>,
+    take: impl Fn(&[u8]) -> T,
+) -> Result<Vec<T>, String> {
+    let mut taken = Vec::new();
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let token = line.trim_ascii();
-        if token.is_empty() {
+        let secret = line.trim_ascii();
+        if secret.is_empty() {
             continue;
         }
-        check_token(token).map_err(|rule| format!("line {} must be {rule}", index + 1))?;
-        tokens.push(TokenHash::of(token));
+        check(secret).map_err(|rule| format!("line {} must be {rule}", index + 1))?;
+        taken.push(take(secret));
     }
-    match tokens.len() {
-        0 => Err("it holds no token".to_owned()),
-        1..=FILE_TOKENS_MAX => Ok(tokens),
-        _ => Err(format!("it holds more than {FILE_TOKENS_MAX} tokens, one a line")),
+    match taken.len() {
+        0 => Err("it is empty".to_owned()),
+        1..=FILE_SECRETS_MAX => Ok(taken),
+        _ => Err(format!("it holds more than {FILE_SECRETS_MAX} lines")),
     }
 }
 
@@ -155,13 +180,13 @@ mod tests {
         let tokens = tokens.expect("two tokens");
         assert!(tokens.len() == 2 && tokens[1].matches(&TokenHash::of(b"fedcba9876543210")));
         let rows = [
-            ("empty", "\n \n".to_owned(), "it holds no token"),
+            ("empty", "\n \n".to_owned(), "it is empty"),
             (
                 "short",
                 "0123456789abcdef\nsecret".to_owned(),
                 "line 2 must be a token of 16 to 512 letters, digits or -._~+/=",
             ),
-            ("many", "0123456789abcdef\n".repeat(9), "it holds more than 8 tokens, one a line"),
+            ("many", "0123456789abcdef\n".repeat(9), "it holds more than 8 lines"),
             ("large", "0".repeat(9_000), "cannot read it: it is larger than 8192 bytes"),
         ];
         for (name, text, expected) in rows {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::base::failure::CommandFailure;
 use crate::wire::auth::token_hash::TokenHash;
 
-/// Random bytes of a token: nobody guesses one of so many.
+/// Random bytes of a token or key: nobody guesses one of so many.
 const TOKEN_RANDOM_BYTES: usize = 32;
 
 /// A table `[[token]]` to be written.
@@ -29,11 +29,18 @@ pub(crate) struct TokenOutline {
 /// # Errors
 /// When the operating system has no random numbers.
 pub(crate) fn draw_token() -> Result<Zeroizing<String>, CommandFailure> {
+    Ok(Zeroizing::new(format!("fw_{}", *draw_key()?)))
+}
+
+/// Draws a key that signs URLs.
+///
+/// # Errors
+/// When the operating system has no random numbers.
+pub(crate) fn draw_key() -> Result<Zeroizing<String>, CommandFailure> {
     let mut bytes = Zeroizing::new([0; TOKEN_RANDOM_BYTES]);
     let no_randomness = |_| CommandFailure::Run("the system gives no random numbers".to_owned());
     SystemRandom::new().fill(&mut *bytes).map_err(no_randomness)?;
-    let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*bytes));
-    Ok(Zeroizing::new(format!("fw_{}", *text)))
+    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*bytes)))
 }
 
 /// Returns the hash of a token as the configuration takes it.

@@ -216,7 +216,7 @@ fn handle_input(
             }
             Demand::Request { head, asked, rest } => {
                 let asked = match &access {
-                    Some(access) => access.admit(policy, &head, asked),
+                    Some(access) => access.admit(policy, &head, asked, turn.now.wall_ms),
                     None => asked,
                 };
                 match serve_head(roster, topics, turn, slot, &head, asked, rest) {

@@ -1,7 +1,7 @@
 //! A subscription becomes a stream: it joins its topics, and its first bytes are made.
 
 use super::class_table::StreamRules;
-use super::conn::{Conn, ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
+use super::conn::{ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
 use super::conn_tracing::trace_stream;
 use super::hub::SubscribeOutcome;
 use super::long_poll::LongPoll;
@@ -13,7 +13,7 @@ use super::turn_context::TurnContext;
 use crate::base::counters::{Count, RefusalReason};
 use crate::base::limits::SUBSCRIBE_STEPS_PER_REQUEST;
 use crate::base::prng::Prng;
-use crate::base::time::{Tick, ticks_of_ms};
+use crate::base::time::{TICK_MS, Tick, ticks_of_ms};
 use crate::wire::frame::FrameForm;
 use crate::wire::gap::{TopicGap, append_gap_events};
 use crate::wire::reply;
@@ -54,6 +54,9 @@ pub(super) fn begin_stream(
         Box::new(StreamSelection { places: places.clone().into_boxed_slice(), reported_floors, names, poll })
     });
     let tick = turn.tick();
+    // Not before: a client that comes back at once must find that the credential has ended.
+    let left_ms = |ends_ms: u64| ends_ms.saturating_sub(turn.now.wall_ms).saturating_add(TICK_MS);
+    roster.set_access_end(slot, subscribe.access_ends_ms.map(|ends_ms| turn.tick_after_ms(left_ms(ends_ms))));
     let mode = StreamMode::joining(subscribe.form);
     let mut stream = Stream {
         position: joined.position,
@@ -61,7 +64,7 @@ pub(super) fn begin_stream(
         selection,
         place: places[0],
         last_write: tick,
-        end_due: end_due(roster.conn(slot), joined.rules, [tick, tick]),
+        end_due: end_due(roster, slot, joined.rules, [tick, tick]),
         upstream: 0,
         mode: if subscribe.clock { mode.with_clock() } else { mode },
         replaying: subscribe.start != StreamStart::Now,
@@ -120,9 +123,11 @@ fn write_greeting(
     }
 }
 
-/// Returns the tick in which a stream of these rules is to be ended: by its longest life, counted from the
-/// first of `since`, or for silence, counted from the second. The jitter of a connection is always the same.
-pub(super) fn end_due(conn: &Conn, rules: StreamRules, since: [Tick; 2]) -> Tick {
+/// Returns the tick in which a stream of these rules is to be ended: with its credential, by its longest
+/// life, counted from the first of `since`, or for silence, counted from the second. The jitter of a
+/// connection is always the same.
+pub(super) fn end_due(roster: &Roster, slot: u32, rules: StreamRules, since: [Tick; 2]) -> Tick {
+    let conn = roster.conn(slot);
     let due = |(since, ms): (Tick, u64)| match ms {
         0 => Tick::MAX,
         ms => {
@@ -131,7 +136,7 @@ pub(super) fn end_due(conn: &Conn, rules: StreamRules, since: [Tick; 2]) -> Tick
         }
     };
     let [life, idle] = since;
-    due((life, rules.life_ms)).min(due((idle, rules.idle_ms)))
+    due((life, rules.life_ms)).min(due((idle, rules.idle_ms))).min(roster.access_end(slot))
 }
 
 /// A topic name that no client can subscribe to: names have no control characters.
@@ -149,5 +154,6 @@ pub(super) fn bench_subscription(form: FrameForm) -> SubscribeRequest {
         event_source: false,
         prime: false,
         wait_ms: None,
+        access_ends_ms: None,
     }
 }

@@ -152,6 +152,7 @@ pub(super) fn finish_or_advance(
         Some(true) => CloseReason::Operator,
         Some(false) if polled => return finish_poll(roster, topics, turn, slot),
         Some(false) if turn.carried.shutdown.is_draining() => CloseReason::Drain,
+        Some(false) if roster.access_end(slot) <= turn.tick() => CloseReason::TokenExpired,
         Some(false) => CloseReason::Life,
     };
     close(roster, topics, turn, slot, CloseMode::Orderly, why);

@@ -6,6 +6,7 @@
 //! A token names a slot's owner. It is stale once the slot has another one, so queues may hold stale tokens:
 //! they are passed over when their turn comes.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use slab::Slab;
@@ -56,6 +57,8 @@ pub(crate) struct Roster {
     /// Connections of the operator's listeners.
     control_connections: usize,
     agents: UserAgents,
+    /// Ticks in which streams end because their credential does, by slot; only of those that have one.
+    access_ends: BTreeMap<u32, Tick>,
 }
 
 impl Roster {
@@ -71,6 +74,7 @@ impl Roster {
             refusals: 0,
             control_connections: 0,
             agents: UserAgents::new(hash),
+            access_ends: BTreeMap::new(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Roster {
         self.wheel.disarm(slot);
         let conn = self.conns.remove(slot as usize);
         self.agents.release(conn.agent);
+        self.set_access_end(slot, None);
         self.control_connections -= usize::from(conn.listener.is_operators());
         let counted = self.addresses.get_mut(slot as usize).and_then(Option::take);
         if conn.over_limit().is_some() {
@@ -120,6 +125,20 @@ impl Roster {
             budget.release(counted);
         }
         conn
+    }
+
+    /// Notes when the credential of a stream ends, if it does.
+    pub(crate) fn set_access_end(&mut self, slot: u32, end: Option<Tick>) {
+        match end {
+            Some(end) => drop(self.access_ends.insert(slot, end)),
+            None if self.access_ends.is_empty() => {}
+            None => drop(self.access_ends.remove(&slot)),
+        }
+    }
+
+    /// The tick in which the credential of a stream ends; the last one where it does not.
+    pub(crate) fn access_end(&self, slot: u32) -> Tick {
+        self.access_ends.get(&slot).copied().unwrap_or(Tick::MAX)
     }
 
     /// Number of connections.

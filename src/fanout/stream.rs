@@ -87,7 +87,7 @@ pub(super) fn handle_stream_timer(
         return close(roster, topics, turn, slot, CloseMode::Reset, why);
     }
     if tick >= stream.end_due && !ending {
-        match postponed_end(roster.conn(slot), topics, turn) {
+        match postponed_end(roster, topics, turn, slot) {
             None => return end_stream(roster, topics, turn, slot),
             Some(due) => roster.stream_mut(slot).expect("it was one above").end_due = due,
         }
@@ -116,14 +116,20 @@ pub(super) fn handle_stream_timer(
 
 /// Returns the tick to which the end of a stream is put off: it is due for silence alone, and there was an
 /// event meanwhile. Its life counts from the opening of its connection then.
-fn postponed_end(conn: &Conn, topics: &LocalTopics, turn: &TurnContext<'_, impl Io>) -> Option<Tick> {
+fn postponed_end(
+    roster: &Roster,
+    topics: &LocalTopics,
+    turn: &TurnContext<'_, impl Io>,
+    slot: u32,
+) -> Option<Tick> {
+    let conn = roster.conn(slot);
     let ConnState::Streaming(stream) = &conn.state else { return None };
     if turn.carried.shutdown.is_draining() || stream.is_ended_by_operator() {
         return None;
     }
     let rules = turn.node.hub.lock().stream_rules(hub_topics(stream, topics));
     let last_event = stream.places().iter().map(|place| topics.get(place.topic).last_event).max()?;
-    let due = end_due(conn, rules, [conn.opened, last_event]);
+    let due = end_due(roster, slot, rules, [conn.opened, last_event]);
     (rules.idle_ms > 0 && due > turn.tick()).then_some(due)
 }
 
@@ -147,5 +153,66 @@ fn queue_heartbeat(conn: &mut Conn, wall_ms: u64, tick: Tick) {
         reply::append_clock_event(stream.own_output_mut(), form, wall_ms);
     } else {
         stream.queue_static(reply::heartbeat(form));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::settings::{Settings, SubscribeAccess};
+    use crate::base::time::ticks_of_ms;
+    use crate::fanout::stage_tests::Stage;
+    use crate::wire::auth::access::AccessRules;
+    use crate::wire::auth::class_access::ClassAccess;
+    use crate::wire::auth::signed_url::SigningKey;
+
+    /// Milliseconds of the stage's clock in which the signed URL ends.
+    const ENDS_MS: u64 = 60_000;
+
+    fn stage(max_idle_ms: u64) -> (Stage, u32) {
+        let settings = Settings { max_idle_ms, subscribe: SubscribeAccess::Token, ..Settings::default() };
+        let key = SigningKey::new(b"0123456789abcdef0123456789abcdef");
+        let signature = key.sign("/events", &[("topic", "a"), ("expires", "60")]);
+        let classes = ClassAccess::new(&settings);
+        let mut stage = Stage::new(settings);
+        let rules = AccessRules { signing_keys: vec![key], classes, ..AccessRules::default() };
+        stage.node.replace_access(Arc::new(rules));
+        let slot = stage.subscribe(&format!("topic=a&expires=60&signature={signature}"));
+        (stage, slot)
+    }
+
+    fn timer(stage: &mut Stage, slot: u32, now_ms: u64) {
+        stage.now_ms = now_ms;
+        stage.step(|roster, topics, turn| handle_stream_timer(roster, topics, turn, slot));
+        stage.write();
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_credential_and_no_event_puts_that_off() {
+        let (mut stage, slot) = stage(40_000);
+        stage.now_ms = 30_000;
+        stage.publish("a", "x");
+        stage.send_rounds();
+        // Its silence would be over by now, but for the event; with it only after the credential's end.
+        timer(&mut stage, slot, 50_000);
+        let due = ticks_of_ms(ENDS_MS);
+        assert!(!stage.stream(slot).is_ending() && stage.stream(slot).end_due <= due + 2);
+        timer(&mut stage, slot, ENDS_MS + 64);
+        assert_eq!(
+            (stage.closed_for(CloseReason::TokenExpired), stage.closed_for(CloseReason::Life)),
+            (1, 0)
+        );
+        assert!(stage.take_sent(slot).ends_with("0\r\n\r\n"));
+    }
+
+    #[test]
+    fn the_next_owner_of_a_slot_has_no_end_of_another() {
+        let (mut stage, slot) = stage(0);
+        timer(&mut stage, slot, ENDS_MS + 64);
+        stage.node.replace_access(Arc::default());
+        let next = stage.subscribe("topic=a");
+        assert_eq!((next, stage.stream(next).end_due), (slot, Tick::MAX));
     }
 }

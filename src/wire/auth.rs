@@ -5,5 +5,6 @@
 pub(crate) mod access;
 pub(crate) mod class_access;
 pub(crate) mod presented;
+pub(crate) mod signed_url;
 pub(crate) mod token_hash;
 pub(crate) mod topic_grant;

@@ -174,7 +174,8 @@ impl Problem {
                 RefusalReason::ControlTokenMissing
                 | RefusalReason::ControlTokenUnknown
                 | RefusalReason::TokenMissing
-                | RefusalReason::TokenUnknown,
+                | RefusalReason::TokenUnknown
+                | RefusalReason::TokenExpired,
             ) => 401,
             Problem::PublishNotAllowed { .. } => 403,
             Problem::Refused(
@@ -453,7 +454,7 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown => {
             "The control listener needs its token: Authorization: Bearer TOKEN, or the password of a browser."
         }
-        RefusalReason::TokenMissing | RefusalReason::TokenUnknown => {
+        RefusalReason::TokenMissing | RefusalReason::TokenUnknown | RefusalReason::TokenExpired => {
             "This needs a credential that is taken here: send Authorization: Bearer TOKEN."
         }
         RefusalReason::NotGranted => "The credential does not open this topic.",

@@ -63,6 +63,8 @@ pub struct SubscribeRequest {
     pub(crate) prime: bool,
     /// `wait_ms=N`: instead of a stream one answer, with the first events of at most so many milliseconds.
     pub(crate) wait_ms: Option<u64>,
+    /// Unix milliseconds in which the credential ends that has let it in.
+    pub(crate) access_ends_ms: Option<u64>,
 }
 
 /// Returns the form in which the frames of a stream go out to the client with this head.
@@ -131,6 +133,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
         event_source: event_source && wait_ms.is_none(),
         prime: prime.unwrap_or(browser && !own_topics),
         wait_ms,
+        access_ends_ms: None,
     })
 }
 
@@ -159,7 +162,7 @@ fn parse_wait(value: &[u8]) -> Result<u64, Problem> {
 }
 
 /// Whether a name is one of the many that clients give the last event id: `lastEventID`, `Last-Event-ID`.
-fn is_last_event_id(name: &[u8]) -> bool {
+pub(crate) fn is_last_event_id(name: &[u8]) -> bool {
     let letters = name.iter().filter(|b| !matches!(b, b'-' | b'_')).map(u8::to_ascii_lowercase);
     letters.eq(b"lasteventid".iter().copied())
 }

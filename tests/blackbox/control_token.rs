@@ -92,7 +92,7 @@ fn a_reload_changes_the_token_and_a_broken_file_keeps_the_old_one() {
 #[test]
 fn a_missing_or_empty_file_stops_the_start() {
     let empty = ConfigFile::new("empty-token", "\n");
-    for (path, why) in [("/nonexistent/token", "cannot read it"), (empty.0.as_str(), "it holds no token")] {
+    for (path, why) in [("/nonexistent/token", "cannot read it"), (empty.0.as_str(), "it is empty")] {
         let (code, lines) = Launch::workers(1).set("control_token_file", path).refuse();
         assert_eq!((code, lines.len()), (Some(2), 1), "{lines:?}");
         assert!(lines[0].contains(path) && lines[0].contains(why), "{lines:?}");

@@ -53,6 +53,7 @@ mod reloads;
 mod resume;
 mod rows;
 mod signals;
+mod signed_urls;
 mod slow;
 mod startup;
 mod storms;

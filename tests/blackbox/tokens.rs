@@ -224,7 +224,7 @@ fn a_new_token_works_and_is_explained() {
     let mistakes: [(&[&str], &str); 3] = [
         (&["token", "new", "--publish", "a*"], "--publish a*: must be a pattern"),
         (&["token", "new"], "the token would open no topic"),
-        (&["token", "make"], "unknown action make; it is new, hash or explain"),
+        (&["token", "make"], "unknown action make; it is new, hash, explain, key or url"),
     ];
     for (words, why) in mistakes {
         let output = run(words, "");

@@ -73,6 +73,7 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Clients come without the credential that a topic needs: docs/credentials.md says how they bring it.",
     "Clients come with credentials that are not taken: `fanwheel token explain` says what they are.",
     "Clients ask for topics that their credentials do not open: `fanwheel config --explain` names the rule.",
+    "Clients come with credentials whose time is over: let them fetch new ones earlier; compare the clocks.",
 ];
 
 type OptionalInsight = Option<Insight>;

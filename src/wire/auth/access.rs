@@ -7,7 +7,8 @@ use crate::base::counters::RefusalReason;
 use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
 use crate::wire::auth::class_access::ClassAccess;
-use crate::wire::auth::presented::{PresentedToken, basic_password, bearer_token, presented_token};
+use crate::wire::auth::presented::{basic_password, bearer_token, presented_token};
+use crate::wire::auth::signed_url::{SigningKey, check_signature, is_signed};
 use crate::wire::auth::token_hash::TokenHash;
 use crate::wire::auth::topic_grant::{TopicGrant, TopicUse};
 use crate::wire::cors::Cors;
@@ -36,6 +37,8 @@ pub(crate) struct AccessRules {
     pub(crate) control_tokens: Vec<TokenHash>,
     /// Tokens of the public listener.
     pub(crate) tokens: Vec<StaticToken>,
+    /// Keys that sign URLs.
+    pub(crate) signing_keys: Vec<SigningKey>,
     /// Name of the cookie that may hold a token.
     pub(crate) cookie: Option<Box<[u8]>>,
     /// Topics that need a credential.
@@ -74,6 +77,7 @@ impl AccessRules {
         policy: &ListenerPolicy,
         head: &Head<'_>,
         asked: Result<Request, Problem>,
+        wall_ms: u64,
     ) -> Result<Request, Problem> {
         // Pages of other sites are refused first, whatever a browser adds to their requests.
         if let Err(Problem::Refused(RefusalReason::Host | RefusalReason::Origin)) = &asked {
@@ -85,7 +89,7 @@ impl AccessRules {
                 asked
             }
             ListenerKind::Public if policy.profile == UrlProfile::Standard => {
-                self.admit_public(policy, head, asked)
+                self.admit_public(policy, head, asked, wall_ms)
             }
             ListenerKind::Control | ListenerKind::Public | ListenerKind::Metrics => asked,
         }
@@ -111,17 +115,16 @@ impl AccessRules {
         &self,
         policy: &ListenerPolicy,
         head: &Head<'_>,
-        asked: Result<Request, Problem>,
+        mut asked: Result<Request, Problem>,
+        wall_ms: u64,
     ) -> Result<Request, Problem> {
         if policy.takes_publishers && head.method == Method::Post && PUBLISH_PATHS.contains(&head.path) {
             let owner = self.check_publisher(policy, head).map_err(Problem::Refused)?;
             return asked.and_then(|request| grant_publish(request, owner.grant).map_err(Problem::Refused));
         }
-        match &asked {
-            Ok(Request::Subscribe(subscribe) | Request::SubscribeHead(subscribe)) => {
-                self.check_subscriber(head, subscribe).map_err(Problem::Refused)?;
-            }
-            _ => {}
+        if let Ok(Request::Subscribe(subscribe) | Request::SubscribeHead(subscribe)) = &mut asked {
+            let ends_ms = self.check_subscriber(head, subscribe, wall_ms).map_err(Problem::Refused)?;
+            subscribe.access_ends_ms = ends_ms;
         }
         asked
     }
@@ -140,7 +143,13 @@ impl AccessRules {
         self.find_owner(presented.token)
     }
 
-    fn check_subscriber(&self, head: &Head<'_>, subscribe: &SubscribeRequest) -> Result<(), RefusalReason> {
+    /// Returns the Unix milliseconds in which the subscriber's credential ends, if it has one that ends.
+    fn check_subscriber(
+        &self,
+        head: &Head<'_>,
+        subscribe: &SubscribeRequest,
+        wall_ms: u64,
+    ) -> Result<Option<u64>, RefusalReason> {
         // All fields are named, so that a new way to choose topics does not pass unseen.
         let SubscribeRequest {
             topics,
@@ -152,16 +161,22 @@ impl AccessRules {
             event_source: _,
             prime: _,
             wait_ms: _,
+            access_ends_ms: _,
         } = subscribe;
         let mut asking =
             topics.iter().map(|topic| &**topic).filter(|topic| self.classes.asks_for(topic)).peekable();
         if asking.peek().is_none() {
-            return Ok(());
+            return Ok(None);
         }
-        let presented = presented_token(head, self.cookie.as_deref());
-        let PresentedToken { token, .. } = presented.ok_or(RefusalReason::TokenMissing)?;
-        let owner = self.find_owner(token)?;
-        if owner.grant.opens(TopicUse::Subscribe, asking) { Ok(()) } else { Err(RefusalReason::NotGranted) }
+        let Some(presented) = presented_token(head, self.cookie.as_deref()) else {
+            // A signature is for the whole URL, so for all of its topics.
+            return match is_signed(head.query) && !self.signing_keys.is_empty() {
+                true => check_signature(head.path, head.query, &self.signing_keys, wall_ms).map(Some),
+                false => Err(RefusalReason::TokenMissing),
+            };
+        };
+        let owner = self.find_owner(presented.token)?;
+        if owner.grant.opens(TopicUse::Subscribe, asking) { Ok(None) } else { Err(RefusalReason::NotGranted) }
     }
 
     /// Returns the owner of a token.

@@ -7,6 +7,7 @@ use crate::base::topic::TopicPattern;
 use crate::wire::head::{HeadLimits, ParsedHead, parse};
 use crate::wire::request::route;
 
+const NOW_MS: u64 = 1_789_999_999_000;
 const OLD: &str = "old-token-of-control";
 const NEW: &str = "new-token-of-control";
 const READER: &str = "token-of-the-reader";
@@ -32,7 +33,7 @@ impl Asked<'_> {
         else {
             panic!("{text:?} is no head")
         };
-        self.rules.admit(&self.policy, &head, route(&head, &self.policy))
+        self.rules.admit(&self.policy, &head, route(&head, &self.policy), NOW_MS)
     }
 
     fn check(&self, line: &str, fields: &str, expected: &str) {
@@ -225,4 +226,38 @@ fn a_cookie_publishes_for_own_pages_alone() {
         let token = format!("{}Content-Length: 1\r\n{fields}", bearer(WRITER));
         public.check("POST /publish?topic=news.a", &token, "in");
     }
+}
+
+#[test]
+fn a_signed_url_opens_its_topics_until_it_ends_and_publishes_nothing() {
+    let signing_keys = vec![SigningKey::new(b"0123456789abcdef0123456789abcdef")];
+    let rules = AccessRules { signing_keys, ..with_tokens() };
+    let signed = |topic: &str, expires: &str| {
+        let signature = rules.signing_keys[0].sign("/events", &[("topic", topic), ("expires", expires)]);
+        format!("topic={topic}&expires={expires}&signature={signature}")
+    };
+    let public = Asked::of(&rules, ListenerKind::Public);
+    let good = signed("secret.x", "1790000000");
+    let rows = [
+        (format!("GET /events?{good}"), "in"),
+        (format!("HEAD /events?{good}"), "in"),
+        (format!("GET /events?{good}&topic=secret.y"), "401 token_unknown"),
+        (format!("GET /events?{good}&topic=news"), "401 token_unknown"),
+        (format!("GET /events?{}", signed("secret.x", "1789999999")), "401 token_expired"),
+        (format!("GET /events?{}", good.replace("secret.x", "secret.y")), "401 token_unknown"),
+        (format!("POST /publish?{}", good.replace("secret.x", "news.a")), "401 token_missing"),
+    ];
+    for (line, expected) in rows {
+        public.check(&line, "", expected);
+    }
+    let request = public.request(&format!("GET /events?{good}"), "");
+    let Ok(Request::Subscribe(subscribe)) = request else { panic!("{request:?}") };
+    assert_eq!(subscribe.access_ends_ms, Some(1_790_000_000_000));
+    // A token that is presented counts alone.
+    public.check(&format!("GET /events?{good}"), &bearer(WRITER), "403 topic_not_granted");
+    Asked::of(&with_tokens(), ListenerKind::Public).check(
+        &format!("GET /events?{good}"),
+        "",
+        "401 token_missing",
+    );
 }
