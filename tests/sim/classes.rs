@@ -17,6 +17,15 @@ use crate::world::World;
 /// Patterns that match some of the topics of a run.
 const PATTERNS: [&str; 6] = ["t0", "t4", "quo\"te", "ü/*", "ü/**", "*"];
 
+/// Times after which a stream ends, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamEnds {
+    /// Its longest life.
+    pub life_ms: Option<u64>,
+    /// Its longest silence.
+    pub idle_ms: Option<u64>,
+}
+
 /// The classes of each moment of a run.
 #[derive(Clone, Debug)]
 pub struct ClassPlan {
@@ -31,16 +40,15 @@ impl ClassPlan {
         ClassPlan { tables: vec![Vec::new()], default: ClassSettings::of_node(settings) }
     }
 
-    /// Some classes, with values like those of `settings`.
-    pub fn draw(settings: &Settings, prng: &mut Prng) -> ClassPlan {
+    /// Some classes, with values like those of `settings`. Puts those of the start into `settings`.
+    pub fn draw(settings: &mut Settings, prng: &mut Prng) -> ClassPlan {
         let tables = pick(prng, &[1, 1, 2, 3]);
+        settings.event_from_topic = prng.below(8) == 0;
+        settings.max_idle_ms = pick(prng, &[0, 0, 0, 1_000]);
         let default = ClassSettings::of_node(settings);
-        ClassPlan { tables: (0..tables).map(|_| draw_table(default, prng)).collect(), default }
-    }
-
-    /// The classes of the start.
-    pub fn first(&self) -> Vec<NamedClass> {
-        self.tables[0].clone()
+        let plan = ClassPlan { tables: (0..tables).map(|_| draw_table(default, prng)).collect(), default };
+        settings.classes = plan.tables[0].clone();
+        plan
     }
 
     /// Whether reloads bring others.
@@ -75,9 +83,36 @@ impl ClassPlan {
         self.all().all(|class| class.slow_policy == SlowPolicy::Disconnect)
     }
 
-    /// Whether some stream may end by its age.
+    /// Whether some stream may end by its age or its silence.
     pub fn ends_by_age(&self) -> bool {
-        self.all().any(|class| class.max_connection_ms > 0)
+        self.all().any(|class| class.max_connection_ms > 0 || class.max_idle_ms > 0)
+    }
+
+    /// The times that end a stream of these topics; none when a reload may have changed them.
+    pub fn ends_of(&self, topics: &[usize]) -> Option<StreamEnds> {
+        let shortest = |of: fn(ClassSettings) -> u64| {
+            topics.iter().flat_map(|&topic| self.of_topic(topic)).map(of).filter(|&ms| ms > 0).min()
+        };
+        (!self.changes()).then(|| StreamEnds {
+            life_ms: shortest(|class| class.max_connection_ms),
+            idle_ms: shortest(|class| class.max_idle_ms),
+        })
+    }
+
+    /// Whether events without a name may get that of a topic.
+    pub fn names_events(&self) -> bool {
+        self.all().any(|class| class.event_from_topic)
+    }
+
+    /// Names that an event of these topics may have which was published without one.
+    pub fn names_of(&self, topics: &[usize]) -> Vec<Option<String>> {
+        let name = |&topic: &usize| Some(topic_of(topic));
+        if self.changes() && self.names_events() {
+            // A topic that is not sorted yet may have any class.
+            return topics.iter().map(name).chain([None]).collect();
+        }
+        let named = |topic: &&usize| self.of_topic(**topic).all(|class| class.event_from_topic);
+        vec![topics.iter().find(named).and_then(name)]
     }
 
     /// Values that a topic's history has at least at any time. After a reload an event may still stand in the
@@ -131,6 +166,12 @@ fn draw_table(default: ClassSettings, prng: &mut Prng) -> Vec<NamedClass> {
         }
         if prng.below(5) == 0 {
             settings.max_connection_ms = pick(prng, &[0, 100, 1_000]);
+        }
+        if prng.below(4) == 0 {
+            settings.max_idle_ms = pick(prng, &[0, 100, 400, 2_000]);
+        }
+        if prng.below(3) == 0 {
+            settings.event_from_topic = !settings.event_from_topic;
         }
         let patterns = (0..1 + prng.below(2)).map(|_| pick(prng, &PATTERNS));
         let parse = |text| TopicPattern::parse(text).expect("a pattern");

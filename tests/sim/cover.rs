@@ -57,6 +57,8 @@ branches! {
     PositionAfterGap
     PositionBeforeEnd
     EndedByLife
+    EndedBySilence
+    NamedAfterTopic
     EndedByDrain
     DrainPostponed
     CutAtDrainDeadline

@@ -88,6 +88,11 @@ impl Inspector {
         self.asked.clear();
     }
 
+    /// Forgets the ids of a server that has ended: the next one gives them to other connections.
+    pub fn forget_ids(&mut self) {
+        self.known.clear();
+    }
+
     fn draw(&self, scene: &mut Scene) -> Question {
         match scene.prng.below(8) {
             0..4 => Question::Connections(pick(&mut scene.prng, &CONNECTION_SORTS)),

@@ -21,8 +21,10 @@ const FRAME_OVERHEAD: usize = 400;
 pub struct Submission {
     /// Topics, by number.
     pub topics: Vec<usize>,
-    /// Event name.
+    /// Event name, if its publisher gave one.
     pub name: Option<String>,
+    /// Names that its event may have; one of them, once it has been seen.
+    pub names: Vec<Option<String>>,
     /// Key for latest-per-key.
     pub key: Option<String>,
     /// Reconnection time.
@@ -172,8 +174,12 @@ impl Ledger {
         let number: usize = number.unwrap_or_else(|| panic!("nobody published {event:?}"));
         let submission = &self.submissions[number];
         assert_eq!(event.data, submission.data, "payload of event {}", event.id);
-        assert_eq!(event.name, submission.name, "name of event {}", event.id);
+        assert!(submission.names.contains(&event.name), "name of event {event:?}: {submission:?}");
         assert_eq!(event.retry, submission.retry, "reconnection time of event {}", event.id);
+        // Published again, it might get another name after a reload.
+        if !self.groups[submission.group].keyed {
+            self.submissions[number].names = vec![event.name.clone()];
+        }
         self.assign(number, event.id, now_ms);
         number
     }
@@ -190,7 +196,7 @@ impl Ledger {
         submission.ids.push(id);
         let bytes_max = submission.data.len()
             + submission.data.matches('\n').count() * 7
-            + submission.name.as_ref().map_or(0, String::len)
+            + submission.names.iter().flatten().map(String::len).max().unwrap_or(0)
             + submission.key.as_ref().map_or(0, String::len)
             + FRAME_OVERHEAD;
         let known = Known { submission: number, since_ms: group.sent_ms, bytes_max };

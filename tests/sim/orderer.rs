@@ -195,8 +195,16 @@ impl SeededOrderer {
         let data = format!("e{}.t{}.", scene.ledger.next(), topics[0]);
         let names = topics.iter().map(|&topic| topic_of(topic).into()).collect();
         let event = NewEvent { topics: names, draft: Draft::new(None, None, &data, None) };
-        let submission =
-            Submission { topics, name: None, key: None, retry: None, data, ids: Vec::new(), group: 0 };
+        let submission = Submission {
+            topics,
+            name: None,
+            names: vec![None],
+            key: None,
+            retry: None,
+            data,
+            ids: Vec::new(),
+            group: 0,
+        };
         let group = scene.ledger.submit(vec![submission], false, scene.now.mono_ms);
         scene.ledger.groups[group].sent_whole = true;
         (group, self.give_id(scene, event))

@@ -422,7 +422,10 @@ impl Draft {
             }
             raw = line.to_string();
         }
-        (Submission { topics, name, key, retry, data, ids: Vec::new(), group: 0 }, raw)
+        let from_topics = || scene.plan.classes.names_of(&topics);
+        let names = if name.is_some() { vec![name.clone()] } else { from_topics() };
+        scene.cover.hit_if(name.is_none() && names.iter().all(Option::is_some), Branch::NamedAfterTopic);
+        (Submission { topics, name, names, key, retry, data, ids: Vec::new(), group: 0 }, raw)
     }
 }
 

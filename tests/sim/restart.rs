@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fanwheel::base::prng::Prng;
 
 use crate::cover::Branch;
+use crate::inspector::Inspector;
 use crate::net::Net;
 use crate::shell::Shell;
 use crate::world::{World, begin_node};
@@ -23,6 +24,7 @@ impl World {
         self.scene.ledger.restarts_ms.push(self.scene.now.mono_ms);
         self.scene.ledger.forgotten.clear();
         self.cut_everyone();
+        self.inspectors.iter_mut().for_each(Inspector::forget_ids);
         drop_sockets(&mut self.net);
         self.scene.head = node.hub.lock().head();
         self.shell = Shell::new(Arc::clone(&node), workers, Prng::new(seed).next_u64());

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use fanwheel::base::id::EventId;
 use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::settings::{Settings, SlowPolicy};
+use fanwheel::base::time::TICK_MS;
 
-use crate::classes::ClassPlan;
+use crate::classes::{ClassPlan, StreamEnds};
 use crate::items::{Event, Gap};
 use crate::ledger::{IDS_PER_MS, Ledger};
 use crate::scene::START_MS;
@@ -132,6 +133,11 @@ impl Session {
     fn wants(&self, name: Option<&str>) -> bool {
         let name = name.filter(|name| !name.is_empty()).unwrap_or("message");
         self.filter.is_empty() || self.filter.iter().any(|wanted| wanted == name)
+    }
+
+    /// Whether an event is asked for, whichever of these names it has.
+    fn wants_all(&self, names: &[Option<String>]) -> bool {
+        names.iter().all(|name| self.wants(name.as_deref()))
     }
 
     /// Checks an event on arrival. `topics` are those it was published to.
@@ -268,7 +274,7 @@ impl Session {
         let mut rest = self.entries.iter().peekable();
         for (&id, event) in known.range(begin..=upto).filter(|(id, _)| **id > begin) {
             let submission = &ledger.submissions[event.submission];
-            if !self.wants(submission.name.as_deref()) {
+            if !self.wants_all(&submission.names) {
                 continue;
             }
             // A gap tells of this event if no later event of its topic came before the gap.
@@ -293,7 +299,7 @@ impl Session {
                 && key.is_some()
                 && after.chain(ledger.unseen(topic)).any(|other| {
                     // Left out for one that the filter keeps away, the key would never be heard of.
-                    other.key.as_ref() == key && self.wants(other.name.as_deref())
+                    other.key.as_ref() == key && other.names.iter().any(|name| self.wants(name.as_deref()))
                 });
             let name = topic_of(topic);
             superseded_events += 1;
@@ -389,6 +395,23 @@ impl Session {
             })
             .collect();
         assert!(self.topics.iter().all(|topic| told.contains(topic)), "no gap for a foreign id in {self:#?}");
+    }
+
+    /// Looks at a clean end that nobody has asked for, read at a time: the stream has lived too long, or been
+    /// silent too long. Returns whether it was its silence.
+    pub fn judge_end(&self, ledger: &Ledger, classes: &ClassPlan, read_ms: u64) -> bool {
+        let Some(StreamEnds { life_ms: None, idle_ms }) = classes.ends_of(&self.topics) else { return false };
+        let least_ms = idle_ms.unwrap_or_else(|| panic!("ended for nothing: {self:#?}")) * 9 / 10;
+        let published_ms = |entry: &Entry| match entry {
+            Entry::Event(id) => {
+                self.topics.iter().find_map(|&topic| Some(ledger.topics[topic].get(id)?.since_ms))
+            }
+            Entry::Gap(_) | Entry::Position(_) => None,
+        };
+        let last_ms = self.entries.iter().filter_map(published_ms).chain([self.asked_ms]).max();
+        let silent_ms = read_ms - last_ms.expect("it was asked for");
+        assert!(silent_ms + TICK_MS >= least_ms, "ended after {silent_ms} ms of silence: {self:#?}");
+        true
     }
 
     /// At most as many old events as were asked for, and as the topic's class keeps.

@@ -92,8 +92,7 @@ impl Plan {
             plan.pollers = 1 + Prng::new(!seed).below(4) as usize;
         }
         if seed % 4 == 1 {
-            plan.classes = ClassPlan::draw(&plan.settings, &mut Prng::new(!seed));
-            plan.settings.classes = plan.classes.first();
+            plan.classes = ClassPlan::draw(&mut plan.settings, &mut Prng::new(!seed));
         }
         plan
     }

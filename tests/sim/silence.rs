@@ -63,6 +63,16 @@ impl World {
         }
     }
 
+    /// After so long without an event, no stream is open that silence ends earlier.
+    fn judge_silence(&self, silent_ms: u64) {
+        for session in self.scene.sessions.iter().filter(|session| self.is_open(session)) {
+            let ends = self.scene.plan.classes.ends_of(&session.topics);
+            let Some(idle_ms) = ends.and_then(|ends| ends.idle_ms) else { continue };
+            let late_ms = idle_ms * 11 / 10 + SLACK_MS;
+            assert!(silent_ms < late_ms, "open after {silent_ms} ms of silence: {session:#?}");
+        }
+    }
+
     /// Every open stream shows a sign of life once a period.
     fn listen_to_heartbeats(&mut self, heartbeat_ms: u64) {
         self.set_calm(true);
@@ -76,6 +86,7 @@ impl World {
                 assert!(silent_ms <= heartbeat_ms + SLACK_MS, "{silent_ms} ms of silence in {session:#?}");
             }
         }
+        self.judge_silence(self.scene.now.mono_ms - start_ms);
         self.set_calm(false);
     }
 
@@ -87,6 +98,7 @@ impl World {
             self.skip_ahead(end_ms);
             self.run_until_still();
         }
+        self.judge_silence(longest_ms);
         let streams = self.scene.sessions.iter().filter(|session| self.is_open(session)).count();
         let held = self.shell.connections() - self.waiting_polls();
         assert_eq!(held, streams, "{held} connections, {streams} of them streams, after {longest_ms} ms");

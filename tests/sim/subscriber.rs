@@ -53,7 +53,10 @@ impl Subscriber {
         let topics = scene.draw_topics(if many { 4 } else { 1 });
         let filters = scene.one_in(if bursts { 1 } else { 4 });
         let names = if filters { 1 + scene.prng.below(2) } else { 0 };
-        let filter = (0..names).map(|_| pick(&mut scene.prng, &NAMES).to_owned()).collect();
+        let mut filter: Vec<String> = (0..names).map(|_| pick(&mut scene.prng, &NAMES).to_owned()).collect();
+        if names > 0 && scene.plan.classes.names_events() {
+            filter.push(topic_of(topics[0]));
+        }
         Subscriber { topics, filter, last: None, earlier: None, link: None }
     }
 
@@ -458,6 +461,11 @@ impl Link {
             }
             Ending::Clean | Ending::Open | Ending::Left => true,
         };
+        if ending == Ending::Clean && !scene.ending && !scene.operated.contains(&self.peer.conn) {
+            let session = self.index.map_or(&self.session, |index| &scene.sessions[index]);
+            let silent = session.judge_end(&scene.ledger, classes, scene.now.mono_ms);
+            scene.cover.hit_if(silent, Branch::EndedBySilence);
+        }
         assert!(allowed, "a stream was ended as {ending:?}: {:#?}", self.session_mut(scene));
         scene.cover.hit_if(ending == Ending::Torn && cut, Branch::CutAtDrainDeadline);
     }

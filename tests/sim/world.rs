@@ -55,7 +55,8 @@ pub struct World {
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
     probers: Vec<Prober>,
-    inspectors: Vec<Inspector>,
+    /// Actors that ask about connections and topics.
+    pub inspectors: Vec<Inspector>,
     pollers: Vec<Poller>,
     /// The place where publishes are ordered, if that is not the hub.
     pub orderer: Option<SeededOrderer>,
