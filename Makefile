@@ -28,15 +28,18 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/site-functions
 PURGE ?=
 PLACES = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" UNITDIR="$(UNITDIR)" \
 	ZSH_COMPLETIONS="$(ZSH_COMPLETIONS)" PROGRAM="$(PROGRAM)" PAGES="$(PAGES)"
-# Where `deb` puts the package.
+# Where `deb` puts the package, and `dist` the tarball.
 DEB_DIR ?= $(TARGET_DIR)/deb
+DIST_DIR ?= $(TARGET_DIR)/dist
+# The tarball's program is built apart, by the compiler as `packaging/rustc-remapped` runs it.
+DIST_BUILD = $(abspath $(DIST_DIR))/build
 
 COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compare && \
 	$(TARGET_DIR)/release/examples/compare
 
 .DEFAULT_GOAL := help
 .PHONY: help run build check test words clients client-test proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
-	pages install uninstall deb package-test
+	pages install uninstall deb dist package-test
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,10 +61,17 @@ install: ## Install what `make build pages` made (PREFIX=/usr/local DESTDIR=)
 uninstall: ## Remove what `make install` installed; PURGE=1 removes the configuration file too
 	$(PLACES) PURGE="$(PURGE)" packaging/uninstall
 
-deb: ## Make a Debian package of the program, units, pages and tuning scripts
+deb: ## Make a Debian package of the program, units, pages, documents, tuning and monitoring
 	$(MAKE) --no-print-directory pages
 	cargo build $(PROFILE_FLAG) --locked --quiet --bin fanwheel
 	PROGRAM=$(PROGRAM) PAGES=$(PAGES) packaging/build-deb $(DEB_DIR)
+
+dist: ## Make a tarball of the same, for hosts without Rust: the same bytes in whatever folder it is built
+	DIST_BUILD=$(DIST_BUILD) DIST_SOURCE=$(CURDIR) CARGO_TARGET_DIR=$(DIST_BUILD) CARGO_INCREMENTAL=0 \
+		RUSTC_WRAPPER=$(CURDIR)/packaging/rustc-remapped \
+		cargo build $(PROFILE_FLAG) --locked --quiet --bin fanwheel --example pages
+	$(DIST_BUILD)/$(PROFILE)/examples/pages $(DIST_BUILD)/pages
+	PROGRAM=$(DIST_BUILD)/$(PROFILE)/fanwheel PAGES=$(DIST_BUILD)/pages packaging/build-dist $(DIST_DIR)
 
 check: ## The quick loop: format, lints, unit tests, house rules, simulator (two minutes after a build)
 	tests/check

@@ -27,7 +27,7 @@ const RUN: [&str; 14] = [
     "timeout",
 ];
 /// Programs that change the host, reach other hosts, or are not on every host: only their grammar is judged.
-const ELSEWHERE: [&str; 25] = [
+const ELSEWHERE: [&str; 27] = [
     "apt-get",
     "cd",
     "chown",
@@ -46,11 +46,13 @@ const ELSEWHERE: [&str; 25] = [
     "nstat",
     "pidof",
     "promtool",
+    "sha256sum",
     "ss",
     "ssh",
     "sysctl",
     "systemctl",
     "systemd-analyze",
+    "tar",
     "top",
     "ulimit",
 ];

@@ -25,13 +25,18 @@ PYTHON = "/usr/bin/python3"
 EXPOSURE_MAX = 20
 
 
+#: Documents of the sources that only people need who change the program.
+FOR_DEVELOPERS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "benches/", "packaging/", "docs/ARCHITECTURE.md",
+                  "clients/js/src/", "clients/js/test/")
+
+
 class Impossible(Exception):
     """The fact cannot be looked at here."""
 
 
-def said(*words, code=0, **more):
+def said(*words, code=0, cwd=ROOT, **more):
     """What a command says on both outputs; it must end with `code`."""
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd,
                           stdin=subprocess.DEVNULL, timeout=200, **more)
     assert done.returncode == code, f"{' '.join(words)}: exit {done.returncode}: {done.stdout.strip()[-2000:]}"
     return done.stdout
@@ -102,7 +107,9 @@ def make_install_keeps_the_configuration_and_uninstall_the_rest_not():
         said(*make, "install", *places)
         installed = files_under(folder)
         for name in ["opt/x/bin/fanwheel", "opt/x/share/man/man1/fanwheel-plan.1", "etc/fanwheel.toml",
-                     "opt/x/share/bash-completion/completions/fanwheel", "opt/x/share/fanwheel/tuning/apply.sh"]:
+                     "opt/x/share/bash-completion/completions/fanwheel", "opt/x/share/fanwheel/tuning/apply.sh",
+                     "opt/x/share/fanwheel/monitoring/fanwheel.rules.yml",
+                     "opt/x/share/doc/fanwheel/docs/deploying.md"]:
             assert name in installed, sorted(installed)
         built = os.path.getsize(PROGRAM)
         assert len(installed["opt/x/bin/fanwheel"]) < built / 2, (len(installed["opt/x/bin/fanwheel"]), built)
@@ -123,6 +130,84 @@ def make_install_keeps_the_configuration_and_uninstall_the_rest_not():
         assert files_under(folder) == {}
         missing = said(*make, "install", *places, "PROGRAM=/nowhere", code=2)
         assert "first run `make build pages`" in missing, missing
+
+
+def installed_documents_lead_to_installed_files():
+    """A document's link leads to a file beside it, unless it is for people who change the program."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = [f"DESTDIR={folder}", "PREFIX=/usr", f"PROGRAM={PROGRAM}", f"PAGES={PAGES}"]
+        said("make", "--no-print-directory", "--silent", "install", *places)
+        documents = os.path.join(folder, "usr/share/doc/fanwheel")
+        links = 0
+        for path in glob.glob(os.path.join(documents, "**/*.md"), recursive=True):
+            with open(path, encoding="utf-8") as file:
+                text = re.sub(r"(?s)```.*?```", "", file.read())
+            for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+                target = os.path.normpath(os.path.join(os.path.dirname(path), link))
+                inside = os.path.relpath(target, documents)
+                if ":" in link or inside.startswith(FOR_DEVELOPERS):
+                    continue
+                links += 1
+                assert os.path.exists(target), f"{os.path.relpath(path, documents)}: {link}"
+        assert links > 50, links
+
+
+def tarball(folder, **environment):
+    """Makes the tarball of this checkout, or says what forbids it."""
+    more = {"PROGRAM": PROGRAM, "PAGES": PAGES, "GLIBC_MAX": "99", **environment}
+    return said("packaging/build-dist", folder, env={**os.environ, **more})
+
+
+def tarball_is_packed_twice_alike_and_installs_what_it_has():
+    """Other folder and other modes, same bytes; unpacked, it is whole, runs and installs itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = tarball(folder)
+        name = made.split()[0]
+        with open(name, "rb") as file:
+            first = file.read()
+        other = os.path.join(folder, "checkout")
+        copied = said("git", "-c", f"safe.directory={ROOT}", "ls-files", "-z").split("\0")
+        for path in filter(os.path.isfile, copied[:-1]):
+            os.makedirs(os.path.join(other, os.path.dirname(path)), exist_ok=True)
+            shutil.copy(os.path.join(ROOT, path), os.path.join(other, path))
+            os.chmod(os.path.join(other, path), 0o700)
+        committed_s = said("sh", "-c", ". packaging/lib.sh; committed_s").strip()
+        environment = {**os.environ, "PROGRAM": PROGRAM, "PAGES": PAGES, "GLIBC_MAX": "99",
+                       "SOURCE_DATE_EPOCH": committed_s}
+        again = said(os.path.join(other, "packaging/build-dist"), os.path.join(folder, "again"), env=environment)
+        with open(again.split()[0], "rb") as file:
+            assert file.read() == first
+        said("sha256sum", "--check", "--quiet", f"{os.path.basename(name)}.sha256", cwd=folder)
+        said("tar", "--extract", "--gzip", "--file", name, "--directory", folder)
+        root = os.path.join(folder, os.path.basename(name).removesuffix(".tar.gz"))
+        said("sha256sum", "--check", "--quiet", "SHA256SUMS", cwd=root)
+        assert said(os.path.join(root, "bin/fanwheel"), "--version").startswith("fanwheel ")
+        for path in ["README.md", "docs/monitoring.md", "monitoring/fanwheel.rules.yml", "tuning/apply.sh",
+                     "packaging/systemd/fanwheel.socket", "pages/man/fanwheel-serve.1",
+                     "pages/completions/fanwheel.fish", "pages/fanwheel.toml", "LICENSE-MIT"]:
+            assert os.path.isfile(os.path.join(root, path)), path
+        target = os.path.join(folder, "target")
+        plain = {name: value for name, value in os.environ.items() if name not in ("PROGRAM", "PAGES", "PREFIX")}
+        said(os.path.join(root, "packaging/install"), env={**plain, "DESTDIR": target})
+        by_make = os.path.join(folder, "make")
+        said("make", "--no-print-directory", "--silent", "install", f"DESTDIR={by_make}", f"PROGRAM={PROGRAM}",
+             f"PAGES={PAGES}")
+        symbols = {"usr/local/bin/.debug/fanwheel.debug"}
+        assert set(files_under(target)) == set(files_under(by_make)) - symbols
+        said(os.path.join(root, "packaging/uninstall"), env={**plain, "DESTDIR": target, "PURGE": "1"})
+        assert files_under(target) == {}
+
+
+def tarball_is_refused_where_it_would_not_start_on_older_hosts():
+    """The program names the C library that it needs, and a newer one than allowed is an error."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = tarball(folder)
+        needed = re.search(r"\(glibc (2\.[0-9]+) or newer\)", made)
+        assert needed, made
+        refused = subprocess.run(
+            ["packaging/build-dist", folder], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, "PROGRAM": PROGRAM, "PAGES": PAGES, "GLIBC_MAX": "2.17"})
+        assert refused.returncode == 1 and f"needs glibc {needed[1]}" in refused.stderr, refused
 
 
 def default_configuration_says_the_defaults():
@@ -172,7 +257,9 @@ def server_serves_inside_the_units_walls():
 
 
 FACTS = [package_pleases_lintian, package_is_built_twice_alike, installs_serves_and_is_purged_without_a_trace,
-         make_install_keeps_the_configuration_and_uninstall_the_rest_not, default_configuration_says_the_defaults,
+         make_install_keeps_the_configuration_and_uninstall_the_rest_not,
+         installed_documents_lead_to_installed_files, tarball_is_packed_twice_alike_and_installs_what_it_has,
+         tarball_is_refused_where_it_would_not_start_on_older_hosts, default_configuration_says_the_defaults,
          completions_are_scripts_of_their_shells, unit_is_shut_tight, server_serves_inside_the_units_walls]
 
 
