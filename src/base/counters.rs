@@ -123,6 +123,8 @@ pub enum RefusalReason {
     NotGranted,
     /// A credential whose time is over.
     TokenExpired,
+    /// A signed token that is not for this server, or not yet, or whose claims are wrong.
+    TokenUnfit,
 }
 
 /// Why a connection ended.
@@ -282,7 +284,7 @@ pub(crate) const COUNT_NAMES: [&str; 29] = [
     "polls",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 24] = [
+pub(crate) const REFUSED_NAMES: [&str; 25] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -307,6 +309,7 @@ pub(crate) const REFUSED_NAMES: [&str; 24] = [
     "token_unknown",
     "topic_not_granted",
     "token_expired",
+    "token_unfit",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const CLOSED_NAMES: [&str; 18] = [
@@ -331,7 +334,7 @@ pub(crate) const CLOSED_NAMES: [&str; 18] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::Polls as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenExpired as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenUnfit as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::TokenExpired as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);

@@ -84,8 +84,9 @@ fn choose_word(words: &[&str], text: &str) -> Result<String, String> {
         "false" => "off",
         word => word,
     };
-    if words.contains(&meant) {
-        return Ok(meant.to_owned());
+    // Names such as HS256 keep the case in which the table has them.
+    if let Some(word) = words.iter().find(|word| word.eq_ignore_ascii_case(meant)) {
+        return Ok((*word).to_owned());
     }
     let hint = nearest(meant, words.iter().copied()).map(|near| format!("; did you mean {near}?"));
     Err(format!("one of {}{}", words.join(", "), hint.unwrap_or_default()))

@@ -8,7 +8,8 @@ use crate::base::logfmt::{EscapedText, shown};
 use crate::base::topic::{check_topic, is_reserved_topic};
 use crate::config::class_report::class_value;
 use crate::config::resolved::ResolvedSettings;
-use crate::wire::auth::access::{AccessRules, CredentialOwner};
+use crate::wire::auth::access::{AccessRules, CredentialOwner, SignatureWork};
+use crate::wire::auth::jwt::JWT_NAME;
 use crate::wire::auth::signed_url::{check_signature, is_signed};
 use crate::wire::auth::topic_grant::TopicUse;
 use crate::wire::query::pairs;
@@ -44,7 +45,8 @@ enum Identified {
 fn identify(rules: &AccessRules, credential: &str, now_ms: u64) -> Result<Identified, RefusalReason> {
     let Some((place, query)) = credential.split_once('?').filter(|(_, query)| is_signed(query.as_bytes()))
     else {
-        return rules.find_owner(credential.as_bytes()).map(Identified::Owner);
+        let mut work = SignatureWork::default();
+        return rules.find_owner(credential.as_bytes(), now_ms, &mut work).map(Identified::Owner);
     };
     let host_at = place.find("://").map_or(0, |at| at + 3);
     let path = place[host_at..].find('/').map_or("", |slash| &place[host_at + slash..]);
@@ -58,6 +60,10 @@ impl Identified {
     /// Names it with the place of its entry.
     fn described(&self, resolved: &ResolvedSettings) -> String {
         match self {
+            Identified::Owner(owner) if *owner.name == *JWT_NAME => match owner.ends_ms {
+                Some(ends_ms) => format!("JSON Web Token until {}", ends_ms / 1_000),
+                None => "JSON Web Token without an end".to_owned(),
+            },
             Identified::Owner(owner) => {
                 let entry = resolved.tokens().iter().find(|entry| *entry.name == *owner.name);
                 let place = entry.map_or(String::new(), |entry| format!(" ({})", entry.place));

@@ -2,7 +2,7 @@
 //!
 //! Owns the form of key files and the words for their mistakes. No word repeats a secret.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::logfmt::shown;
@@ -12,6 +12,8 @@ use crate::config::token_tables::{TokenEntry, TokenSource};
 use crate::host::named_file::{PipeWait, read_secret_file};
 use crate::wire::auth::access::{AccessRules, StaticToken};
 use crate::wire::auth::class_access::ClassAccess;
+use crate::wire::auth::jwt::JwtRules;
+use crate::wire::auth::jwt_key::{JwtAlgorithm, JwtKey, read_key_file, read_key_set};
 use crate::wire::auth::signed_url::SigningKey;
 use crate::wire::auth::token_hash::{TokenHash, check_token};
 use crate::wire::fields::is_token_byte;
@@ -20,6 +22,10 @@ use crate::wire::fields::is_token_byte;
 const FILE_SECRETS_MAX: usize = 8;
 /// Bytes of the shortest key, as many as its signature has (RFC 2104 §3).
 const SIGNING_KEY_BYTES_MIN: usize = 32;
+/// Bytes of a file of keys: a set has certificates beside them.
+const JWT_FILE_BYTES_MAX: usize = 262_144;
+/// Settings of files with keys that let in on the public listener.
+const KEY_FILES: [&str; 3] = ["signing_key_file", "jwt_key_file", "jwks_file"];
 /// Bytes of a file of tokens.
 const TOKEN_FILE_BYTES_MAX: usize = 8_192;
 
@@ -46,10 +52,16 @@ pub(crate) fn load_access(
         "" => Vec::new(),
         path => read_signing_keys(Path::new(path), wait).map_err(|why| refuse_file(signing, &why))?,
     };
+    let jwt = JwtRules {
+        keys: read_jwt_keys(resolved, wait)?,
+        audience: some_text(&settings.jwt_audience),
+        issuer: some_text(&settings.jwt_issuer),
+    };
     let cookie = settings.token_cookie.as_bytes();
     Ok(AccessRules {
         control_tokens,
         tokens,
+        jwt,
         signing_keys,
         cookie: (!cookie.is_empty()).then(|| cookie.into()),
         classes: ClassAccess::new(&settings),
@@ -67,6 +79,16 @@ pub(crate) fn check_credentials(resolved: &ResolvedSettings) -> Result<(), Setti
             allowed: "a name of letters, digits or !#$%&'*+-.^_`|~".to_owned(),
         });
     }
+    let [key, set] = ["jwt_key_file", "jwks_file"].map(|name| resolved.entry(name));
+    if !key.text.is_empty() && !set.text.is_empty() {
+        return Err(SettingsRefusal::Contradiction(format!(
+            "jwt_key_file = {} ({}) and jwks_file = {} ({}) exclude each other",
+            shown(&key.text),
+            key.place(),
+            shown(&set.text),
+            set.place()
+        )));
+    }
     let Some(asking) = asking_place(resolved) else { return Ok(()) };
     let profile = resolved.entry("profile");
     if profile.text != "standard" {
@@ -75,9 +97,11 @@ pub(crate) fn check_credentials(resolved: &ResolvedSettings) -> Result<(), Setti
             "{asking}: profile = {value} ({place}) lets everybody subscribe"
         )));
     }
-    if resolved.tokens().is_empty() && resolved.entry("signing_key_file").text.is_empty() {
+    let named = KEY_FILES.iter().any(|name| !resolved.entry(name).text.is_empty());
+    if resolved.tokens().is_empty() && !named {
         return Err(SettingsRefusal::Contradiction(format!(
-            "{asking} lets nobody in, because there is no credential; add a [[token]] or signing_key_file"
+            "{asking} lets nobody in, because there is no credential; add a [[token]], or set one of {}",
+            KEY_FILES.join(", ")
         )));
     }
     Ok(())
@@ -118,6 +142,39 @@ fn read_static_tokens(entry: &TokenEntry, wait: PipeWait) -> Result<Vec<StaticTo
 fn read_token_file(path: &Path, wait: PipeWait) -> Result<Vec<TokenHash>, String> {
     let bytes = read_secret_file(path, TOKEN_FILE_BYTES_MAX, wait);
     read_tokens(&bytes.map_err(|error| format!("cannot read it: {error}"))?)
+}
+
+fn some_text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Reads the keys that verify tokens of others.
+fn read_jwt_keys(resolved: &ResolvedSettings, wait: PipeWait) -> Result<Vec<JwtKey>, SettingsRefusal> {
+    let read = |entry: &ResolvedEntry| {
+        let bytes = read_secret_file(Path::new(&entry.text), JWT_FILE_BYTES_MAX, wait);
+        bytes.map_err(|error| refuse_file(entry, &format!("cannot read it: {error}")))
+    };
+    let [key, set] = ["jwt_key_file", "jwks_file"].map(|name| resolved.entry(name));
+    let algorithm = JwtAlgorithm::from_name(&resolved.entry("jwt_algorithm").text);
+    let algorithm = algorithm.expect("a word of the table of settings");
+    if !key.text.is_empty() {
+        return read_key_file(&read(key)?, algorithm).map_err(|why| refuse_file(key, &format!("it {why}")));
+    }
+    if !set.text.is_empty() {
+        return read_key_set(&read(set)?).map_err(|why| refuse_file(set, &format!("it {why}")));
+    }
+    Ok(Vec::new())
+}
+
+/// Returns the files from which credentials are read.
+pub(crate) fn credential_files(resolved: &ResolvedSettings) -> Vec<PathBuf> {
+    let named = KEY_FILES.iter().chain(&["control_token_file"]).map(|name| &resolved.entry(name).text);
+    let named = named.filter(|text| !text.is_empty()).map(PathBuf::from);
+    let of_tokens = resolved.tokens().iter().filter_map(|entry| match &entry.source {
+        TokenSource::Hash(_) => None,
+        TokenSource::File(path) => Some(path.clone()),
+    });
+    named.chain(of_tokens).collect()
 }
 
 /// Reads the keys of a file, one a line; the first signs, all are taken.

@@ -3,6 +3,7 @@
 //! Owns the main thread. Holds no connection: those belong to the workers.
 
 pub(crate) mod activation;
+pub(crate) mod credential_watch;
 pub(crate) mod logging;
 pub(crate) mod notify;
 pub(crate) mod readiness_probe;

@@ -21,12 +21,13 @@ use log::{debug, error, info, warn};
 
 use crate::base::failure::CommandFailure;
 use crate::base::id::{EventId, IdTag};
-use crate::base::logfmt::shown;
+use crate::base::logfmt::{LogValue, shown};
 use crate::base::settings::Settings;
 use crate::base::snapshot::Pages;
 use crate::config::credentials::load_access;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
+use crate::daemon::credential_watch::CredentialWatch;
 use crate::daemon::logging;
 use crate::daemon::notify::{self, AlertNotifier};
 use crate::daemon::readiness_probe::ReadinessProbe;
@@ -115,6 +116,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
         sampler,
         readiness_probe,
         service_manager,
+        credential_watch: CredentialWatch::new(in_force.current().resolved(), Instant::now()),
         in_force,
         state: ServeState::Serving,
         workers_left: capacity.workers,
@@ -156,7 +158,7 @@ fn log_panics(log_handle: logging::LogHandle) {
         let payload = panic.payload();
         let literal = payload.downcast_ref::<&str>().copied();
         let words = literal.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
-        error!("event=panic place={place} message={}", crate::base::logfmt::LogValue(words));
+        error!("event=panic place={place} message={}", LogValue(words));
         log_handle.flush();
     }));
 }
@@ -199,6 +201,7 @@ struct MainThread {
     readiness_probe: ReadinessProbe,
     service_manager: ServiceManager,
     in_force: SettingsInForce,
+    credential_watch: CredentialWatch,
     state: ServeState,
     workers_left: usize,
     drain_ms: u64,
@@ -220,6 +223,7 @@ impl MainThread {
             let now = Instant::now();
             self.sampler.tick(now);
             self.readiness_probe.tick(now);
+            self.reread_credentials(now);
             // A worker that stands still holds its subscribers: better to begin anew than to look alive.
             if !self.node.has_stuck_worker() {
                 self.service_manager.notify_alive(now);
@@ -267,6 +271,23 @@ impl MainThread {
         log::set_max_level(before.log_level().max(after.log_level()));
         reload.report_changes(&before);
         log::set_max_level(after.log_level());
+    }
+
+    /// Reads credentials again when a file of theirs has changed; those in force stay when it has a mistake.
+    fn reread_credentials(&mut self, now: Instant) {
+        let in_force = self.in_force.current();
+        if !self.credential_watch.has_changed(in_force.resolved(), now) {
+            return;
+        }
+        match load_access(in_force.resolved(), PipeWait::Refused) {
+            Ok(access) => {
+                self.node.replace_access(Arc::new(access));
+                info!("event=credentials_reloaded");
+            }
+            Err(refusal) => {
+                error!("event=credentials_refused reason={}", LogValue(&refusal.to_string()));
+            }
+        }
     }
 
     /// Replaces alert rules, and destinations whose settings changed. Unchanged destinations keep their

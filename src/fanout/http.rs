@@ -26,6 +26,7 @@ use crate::base::limits::{
     ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, COSTLY_SUBSCRIBE_STEPS, HEAD_READ_BYTES, PUBLIC_READ_BYTES,
 };
 use crate::base::listener::ListenerKind;
+use crate::wire::auth::access::SignatureWork;
 use crate::wire::head::{self, Head, HeadLimits, ParsedHead};
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
@@ -216,7 +217,12 @@ fn handle_input(
             }
             Demand::Request { head, asked, rest } => {
                 let asked = match &access {
-                    Some(access) => access.admit(policy, &head, asked, turn.now.wall_ms),
+                    Some(access) => {
+                        let mut work = SignatureWork::default();
+                        let asked = access.admit(policy, &head, asked, turn.now.wall_ms, &mut work);
+                        turn.carried.count_requests(work.requests);
+                        asked
+                    }
                     None => asked,
                 };
                 match serve_head(roster, topics, turn, slot, &head, asked, rest) {

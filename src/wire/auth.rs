@@ -4,6 +4,8 @@
 
 pub(crate) mod access;
 pub(crate) mod class_access;
+pub(crate) mod jwt;
+pub(crate) mod jwt_key;
 pub(crate) mod presented;
 pub(crate) mod signed_url;
 pub(crate) mod token_hash;

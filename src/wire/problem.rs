@@ -175,7 +175,8 @@ impl Problem {
                 | RefusalReason::ControlTokenUnknown
                 | RefusalReason::TokenMissing
                 | RefusalReason::TokenUnknown
-                | RefusalReason::TokenExpired,
+                | RefusalReason::TokenExpired
+                | RefusalReason::TokenUnfit,
             ) => 401,
             Problem::PublishNotAllowed { .. } => 403,
             Problem::Refused(
@@ -454,7 +455,10 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown => {
             "The control listener needs its token: Authorization: Bearer TOKEN, or the password of a browser."
         }
-        RefusalReason::TokenMissing | RefusalReason::TokenUnknown | RefusalReason::TokenExpired => {
+        RefusalReason::TokenMissing
+        | RefusalReason::TokenUnknown
+        | RefusalReason::TokenExpired
+        | RefusalReason::TokenUnfit => {
             "This needs a credential that is taken here: send Authorization: Bearer TOKEN."
         }
         RefusalReason::NotGranted => "The credential does not open this topic.",

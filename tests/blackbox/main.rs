@@ -31,6 +31,7 @@ mod forgetting;
 mod harness;
 mod head_attacks;
 mod injected;
+mod jwt;
 mod large_bodies;
 mod leak;
 mod lifetime;

@@ -74,6 +74,7 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Clients come with credentials that are not taken: `fanwheel token explain` says what they are.",
     "Clients ask for topics that their credentials do not open: `fanwheel config --explain` names the rule.",
     "Clients come with credentials whose time is over: let them fetch new ones earlier; compare the clocks.",
+    "Clients come with signed tokens for another audience, issuer or time: compare them with the settings.",
 ];
 
 type OptionalInsight = Option<Insight>;

@@ -7,6 +7,7 @@ use crate::base::counters::RefusalReason;
 use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
 use crate::wire::auth::class_access::ClassAccess;
+use crate::wire::auth::jwt::{JwtRules, is_jwt};
 use crate::wire::auth::presented::{basic_password, bearer_token, presented_token};
 use crate::wire::auth::signed_url::{SigningKey, check_signature, is_signed};
 use crate::wire::auth::token_hash::TokenHash;
@@ -37,6 +38,8 @@ pub(crate) struct AccessRules {
     pub(crate) control_tokens: Vec<TokenHash>,
     /// Tokens of the public listener.
     pub(crate) tokens: Vec<StaticToken>,
+    /// Tokens that somebody else issues.
+    pub(crate) jwt: JwtRules,
     /// Keys that sign URLs.
     pub(crate) signing_keys: Vec<SigningKey>,
     /// Name of the cookie that may hold a token.
@@ -52,6 +55,15 @@ pub(crate) struct CredentialOwner {
     pub(crate) name: Arc<str>,
     /// Topics that it opens.
     pub(crate) grant: Arc<TopicGrant>,
+    /// Unix milliseconds in which it ends, if it does.
+    pub(crate) ends_ms: Option<u64>,
+}
+
+/// Work that the signatures of a request have cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SignatureWork {
+    /// In requests that cost as much.
+    pub(crate) requests: usize,
 }
 
 /// Paths that tell whether the server is well, and nothing else: probes have no credentials.
@@ -67,7 +79,7 @@ impl AccessRules {
 
     /// Whether some credential can let a publisher in on the public listener.
     pub(crate) fn takes_publishers(&self) -> bool {
-        !self.tokens.is_empty()
+        !self.tokens.is_empty() || !self.jwt.keys.is_empty()
     }
 
     /// Lets a request in that was understood as `asked`, or refuses it. One without a credential learns
@@ -78,6 +90,7 @@ impl AccessRules {
         head: &Head<'_>,
         asked: Result<Request, Problem>,
         wall_ms: u64,
+        work: &mut SignatureWork,
     ) -> Result<Request, Problem> {
         // Pages of other sites are refused first, whatever a browser adds to their requests.
         if let Err(Problem::Refused(RefusalReason::Host | RefusalReason::Origin)) = &asked {
@@ -89,7 +102,7 @@ impl AccessRules {
                 asked
             }
             ListenerKind::Public if policy.profile == UrlProfile::Standard => {
-                self.admit_public(policy, head, asked, wall_ms)
+                self.admit_public(policy, head, asked, wall_ms, work)
             }
             ListenerKind::Control | ListenerKind::Public | ListenerKind::Metrics => asked,
         }
@@ -117,13 +130,14 @@ impl AccessRules {
         head: &Head<'_>,
         mut asked: Result<Request, Problem>,
         wall_ms: u64,
+        work: &mut SignatureWork,
     ) -> Result<Request, Problem> {
         if policy.takes_publishers && head.method == Method::Post && PUBLISH_PATHS.contains(&head.path) {
-            let owner = self.check_publisher(policy, head).map_err(Problem::Refused)?;
+            let owner = self.check_publisher(policy, head, wall_ms, work).map_err(Problem::Refused)?;
             return asked.and_then(|request| grant_publish(request, owner.grant).map_err(Problem::Refused));
         }
         if let Ok(Request::Subscribe(subscribe) | Request::SubscribeHead(subscribe)) = &mut asked {
-            let ends_ms = self.check_subscriber(head, subscribe, wall_ms).map_err(Problem::Refused)?;
+            let ends_ms = self.check_subscriber(head, subscribe, wall_ms, work).map_err(Problem::Refused)?;
             subscribe.access_ends_ms = ends_ms;
         }
         asked
@@ -133,6 +147,8 @@ impl AccessRules {
         &self,
         policy: &ListenerPolicy,
         head: &Head<'_>,
+        wall_ms: u64,
+        work: &mut SignatureWork,
     ) -> Result<CredentialOwner, RefusalReason> {
         let presented = presented_token(head, self.cookie.as_deref());
         let presented = presented.ok_or(RefusalReason::TokenMissing)?;
@@ -140,7 +156,7 @@ impl AccessRules {
         if presented.is_cookie && !is_own_page(head, &policy.cors) {
             return Err(RefusalReason::Origin);
         }
-        self.find_owner(presented.token)
+        self.find_owner(presented.token, wall_ms, work)
     }
 
     /// Returns the Unix milliseconds in which the subscriber's credential ends, if it has one that ends.
@@ -149,6 +165,7 @@ impl AccessRules {
         head: &Head<'_>,
         subscribe: &SubscribeRequest,
         wall_ms: u64,
+        work: &mut SignatureWork,
     ) -> Result<Option<u64>, RefusalReason> {
         // All fields are named, so that a new way to choose topics does not pass unseen.
         let SubscribeRequest {
@@ -175,19 +192,34 @@ impl AccessRules {
                 false => Err(RefusalReason::TokenMissing),
             };
         };
-        let owner = self.find_owner(presented.token)?;
-        if owner.grant.opens(TopicUse::Subscribe, asking) { Ok(None) } else { Err(RefusalReason::NotGranted) }
+        let owner = self.find_owner(presented.token, wall_ms, work)?;
+        let opens = owner.grant.opens(TopicUse::Subscribe, asking);
+        if opens { Ok(owner.ends_ms) } else { Err(RefusalReason::NotGranted) }
     }
 
     /// Returns the owner of a token.
     ///
     /// # Errors
     /// Why it is not taken.
-    pub(crate) fn find_owner(&self, token: &[u8]) -> Result<CredentialOwner, RefusalReason> {
+    pub(crate) fn find_owner(
+        &self,
+        token: &[u8],
+        wall_ms: u64,
+        work: &mut SignatureWork,
+    ) -> Result<CredentialOwner, RefusalReason> {
         let hash = TokenHash::of(token);
+        // All are compared, so that the time tells no place in the list.
         let found = self.tokens.iter().filter(|known| known.hash.matches(&hash)).last();
-        let StaticToken { name, grant, .. } = found.ok_or(RefusalReason::TokenUnknown)?;
-        Ok(CredentialOwner { name: Arc::clone(name), grant: Arc::clone(grant) })
+        match found {
+            Some(StaticToken { name, grant, .. }) => {
+                Ok(CredentialOwner { name: Arc::clone(name), grant: Arc::clone(grant), ends_ms: None })
+            }
+            None if is_jwt(token) => {
+                work.requests += self.jwt.weight();
+                self.jwt.find_owner(token, wall_ms)
+            }
+            None => Err(RefusalReason::TokenUnknown),
+        }
     }
 }
 

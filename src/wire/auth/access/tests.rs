@@ -33,7 +33,13 @@ impl Asked<'_> {
         else {
             panic!("{text:?} is no head")
         };
-        self.rules.admit(&self.policy, &head, route(&head, &self.policy), NOW_MS)
+        self.rules.admit(
+            &self.policy,
+            &head,
+            route(&head, &self.policy),
+            NOW_MS,
+            &mut SignatureWork::default(),
+        )
     }
 
     fn check(&self, line: &str, fields: &str, expected: &str) {
