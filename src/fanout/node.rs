@@ -146,7 +146,7 @@ impl Node {
     }
 
     /// Puts credentials in force. Requests that are under way keep those that they have found.
-    pub(crate) fn replace_access(&self, rules: Arc<AccessRules>) {
+    pub fn replace_access(&self, rules: Arc<AccessRules>) {
         let any = !rules.is_empty();
         *self.access.lock().expect("a panic ends the process") = rules;
         self.has_access_rules.store(any, Relaxed);

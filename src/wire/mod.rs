@@ -4,7 +4,7 @@
 //! decoders that give the same result however their input is cut.
 
 pub(crate) mod accept;
-pub(crate) mod auth;
+pub mod auth;
 pub mod batch;
 pub(crate) mod beacon;
 pub mod body;

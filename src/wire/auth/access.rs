@@ -33,7 +33,7 @@ pub(crate) struct StaticToken {
 
 /// All credentials of a server. Without any it lets in as its listeners do by themselves.
 #[derive(Debug, Default)]
-pub(crate) struct AccessRules {
+pub struct AccessRules {
     /// Tokens of the control listener; none of them: it is open to all who reach it.
     pub(crate) control_tokens: Vec<TokenHash>,
     /// Tokens of the public listener.
@@ -41,11 +41,11 @@ pub(crate) struct AccessRules {
     /// Tokens that somebody else issues.
     pub(crate) jwt: JwtRules,
     /// Keys that sign URLs.
-    pub(crate) signing_keys: Vec<SigningKey>,
+    pub signing_keys: Vec<SigningKey>,
     /// Name of the cookie that may hold a token.
     pub(crate) cookie: Option<Box<[u8]>>,
     /// Topics that need a credential.
-    pub(crate) classes: ClassAccess,
+    pub classes: ClassAccess,
 }
 
 /// The owner of a credential that is taken.
@@ -201,16 +201,18 @@ impl AccessRules {
     ///
     /// # Errors
     /// Why it is not taken.
-    pub(crate) fn find_owner(
-        &self,
+    pub(crate) fn find_owner<'a>(
+        &'a self,
         token: &[u8],
         wall_ms: u64,
         work: &mut SignatureWork,
     ) -> Result<CredentialOwner, RefusalReason> {
         let hash = TokenHash::of(token);
         // All are compared, so that the time tells no place in the list.
-        let found = self.tokens.iter().filter(|known| known.hash.matches(&hash)).last();
-        match found {
+        let matching = |found: Option<&'a StaticToken>, known: &'a StaticToken| {
+            if known.hash.matches(&hash) { found.or(Some(known)) } else { found }
+        };
+        match self.tokens.iter().fold(None, matching) {
             Some(StaticToken { name, grant, .. }) => {
                 Ok(CredentialOwner { name: Arc::clone(name), grant: Arc::clone(grant), ends_ms: None })
             }

@@ -5,7 +5,7 @@ use crate::base::settings::{Settings, SubscribeAccess};
 
 /// The setting `subscribe` of all classes.
 #[derive(Clone, Debug)]
-pub(crate) struct ClassAccess {
+pub struct ClassAccess {
     /// The classes in their order.
     classes: Vec<NamedClass>,
     /// That of all other topics.
@@ -15,7 +15,7 @@ pub(crate) struct ClassAccess {
 
 impl ClassAccess {
     /// Takes the classes of some settings.
-    pub(crate) fn new(settings: &Settings) -> ClassAccess {
+    pub fn new(settings: &Settings) -> ClassAccess {
         let all = settings.classes.iter().map(|class| class.settings.subscribe);
         ClassAccess {
             asks_anywhere: all.chain([settings.subscribe]).any(|access| access == SubscribeAccess::Token),

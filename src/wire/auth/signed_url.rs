@@ -20,16 +20,16 @@ use crate::wire::subscription::is_last_event_id;
 const SIGNED_PARAMETERS_MAX: usize = 128;
 
 /// A key that signs URLs.
-pub(crate) struct SigningKey(hmac::Key);
+pub struct SigningKey(hmac::Key);
 
 impl SigningKey {
     /// Takes the bytes of a key.
-    pub(crate) fn new(secret: &[u8]) -> SigningKey {
+    pub fn new(secret: &[u8]) -> SigningKey {
         SigningKey(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
     /// Returns the signature of a path with these parameters, as a URL holds it.
-    pub(crate) fn sign(&self, path: &str, parameters: &[(&str, &str)]) -> String {
+    pub fn sign(&self, path: &str, parameters: &[(&str, &str)]) -> String {
         let lines = parameters.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
         let tag = hmac::sign(&self.0, &signed_text(path.as_bytes(), lines));
         BASE64_URL_SAFE_NO_PAD.encode(tag.as_ref())
@@ -49,6 +49,12 @@ fn signed_text(path: &[u8], mut lines: Vec<Vec<u8>>) -> Vec<u8> {
     lines.join(&b'\n')
 }
 
+/// A parameter without escapes.
+struct SignedParameter<'a> {
+    name: Cow<'a, [u8]>,
+    value: Cow<'a, [u8]>,
+}
+
 /// A signature as a query presents it.
 struct PresentedSignature<'a> {
     /// Its bytes.
@@ -56,7 +62,7 @@ struct PresentedSignature<'a> {
     /// Unix seconds from which on it opens nothing.
     expires_s: u64,
     /// All parameters but the signature.
-    parameters: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    parameters: Vec<SignedParameter<'a>>,
 }
 
 /// Whether a query has a signature, be it a good one or not.
@@ -69,7 +75,7 @@ pub(crate) fn is_signed(query: &[u8]) -> bool {
 /// # Errors
 /// [`RefusalReason::TokenUnknown`] unless one of the keys has made it, [`RefusalReason::TokenExpired`] when
 /// its time is over.
-pub(crate) fn check_signature(
+pub fn check_signature(
     path: &[u8],
     query: &[u8],
     keys: &[SigningKey],
@@ -78,7 +84,7 @@ pub(crate) fn check_signature(
     let presented = PresentedSignature::find(query).ok_or(RefusalReason::TokenUnknown)?;
     let whole = presented.text(path, |_| false);
     let mut good = keys.iter().any(|key| hmac::verify(&key.0, &whole, &presented.tag).is_ok());
-    if !good && presented.parameters.iter().any(|(name, _)| is_added_by_client(name)) {
+    if !good && presented.parameters.iter().any(|parameter| is_added_by_client(&parameter.name)) {
         let signed = presented.text(path, is_added_by_client);
         good = keys.iter().any(|key| hmac::verify(&key.0, &signed, &presented.tag).is_ok());
     }
@@ -110,7 +116,7 @@ impl<'a> PresentedSignature<'a> {
             if *pair.name == *b"expires" && expires_s.replace(parse_decimal(&value)?).is_some() {
                 return None;
             }
-            parameters.push((pair.name, value));
+            parameters.push(SignedParameter { name: pair.name, value });
         }
         if parameters.len() > SIGNED_PARAMETERS_MAX {
             return None;
@@ -119,8 +125,9 @@ impl<'a> PresentedSignature<'a> {
     }
 
     fn text(&self, path: &[u8], leaves_out: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-        let kept = self.parameters.iter().filter(|(name, _)| !leaves_out(name));
-        signed_text(path, kept.map(|(name, value)| [name, &b"="[..], value].concat()).collect())
+        let kept = self.parameters.iter().filter(|parameter| !leaves_out(&parameter.name));
+        let line = |SignedParameter { name, value }: &SignedParameter<'_>| [name, &b"="[..], value].concat();
+        signed_text(path, kept.map(line).collect())
     }
 }
 
