@@ -58,6 +58,8 @@ clients() {
     python3 -m pip --version >/dev/null 2>&1 || debian pip=python3-pip
     folder tests/clients/node/package-lock.json tests/clients/node/node_modules \
         npm --prefix tests/clients/node ci --no-audit --no-fund
+    folder examples/browser/package-lock.json examples/browser/node_modules \
+        npm --prefix examples/browser ci --no-audit --no-fund
     # A folder rather than a virtual environment: it needs no further package on any Debian.
     folder tests/clients/requirements.txt target/clients/python \
         python3 -m pip install --quiet --target target/clients/python -r tests/clients/requirements.txt

@@ -5,19 +5,15 @@ Each scenario opens tabs of its own page; publishing goes on at 50 events a seco
 
 import http.server
 import json
-import os
 import statistics
-import subprocess
 import threading
 import time
 
 import chromium
 import driver
-from adapters import HERE, Client, Failure
+from adapters import Client, Failure
 from scenarios import expect
 
-#: Pages that people copy.
-EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(HERE)), "examples", "browser")
 RATE = 50
 #: Follows a topic and keeps what came. Arguments: address, topic, options.
 FOLLOW = """const [url, topic, options] = arguments;
@@ -328,73 +324,7 @@ def time_is_that_of_the_server(world):
             raise Failure(f"the server's time is {one['off']} ms off, said {one['bound']}")
 
 
-def example(world, name):
-    """A page of `examples/browser` in a tab of its own."""
-    server, _ = serve(world)
-    tabs = Tabs(world, address(server.port), 1, {})
-    return server, tabs.browser, f"{world.client_class.page}examples/{name}?server=http://127.0.0.1:{server.port}"
-
-
-def example_counter_is_in_step(world):
-    """Two pages that were opened at different moments show the same number, and count."""
-    server, browser, page = example(world, "counter.html")
-    server.publish("counter", "")
-    shown = "const shown = document.querySelector('output').value; return /^[0-9]+$/.test(shown) && shown"
-    browser.open(page)
-    browser.wait("number", shown)
-    time.sleep(1.2)
-    browser.open(page)
-    number = int(browser.wait("number", shown))
-    if not 1 <= number <= 5:
-        raise Failure(f"{number} seconds since an event that came a second ago")
-    browser.wait("next number", "return Number(document.querySelector('output').value) > arguments[0]", number)
-
-
-def example_ticker_has_the_newest_price(world):
-    """Each share has one row with its newest price."""
-    server, browser, page = example(world, "ticker.html")
-    for share, price in (("ABC", 1), ("XYZ", 5), ("ABC", 2)):
-        server.publish("prices", json.dumps({"share": share, "price": price}))
-    rows = "return [...document.querySelectorAll('tr')].map((row) => row.innerText.split(/\\s+/).join(' ')).join()"
-    browser.open(page)
-    browser.wait("kept prices", f"return (() => {{ {rows} }})() === 'ABC 2.00,XYZ 5.00'")
-    server.publish("prices", json.dumps({"share": "XYZ", "price": 6.5}))
-    browser.wait("new price", f"return (() => {{ {rows} }})() === 'ABC 2.00,XYZ 6.50'")
-    # A frame of the page later.
-    browser.wait("one change", "return document.querySelectorAll('.changed').length === 1")
-
-
-def example_rendered_page_misses_nothing(world):
-    """What is published between the page's state and its stream arrives."""
-    server, browser, _ = example(world, "counter.html")
-    control = f"http://127.0.0.1:{server.control_port}"
-    command = ["node", os.path.join(EXAMPLES, "rendered.mjs"), "0", f"http://127.0.0.1:{server.port}", control]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    world.closers.append(process.kill)
-    page = process.stdout.readline().decode().strip()
-    browser.open(page)
-    for votes in range(1, 4):
-        browser.run("document.querySelector('button').click()")
-        browser.wait("vote", "return document.querySelector('output').value === arguments[0]", str(votes))
-
-
 NOW = "const { now, error } = client.serverNow(); return { off: now - Date.now(), bound: error }"
-
-
-class Pages(chromium.Page):
-    """The page of all clients, and the examples."""
-
-    def do_GET(self):
-        path = self.path.partition("?")[0]
-        if not path.startswith("/examples/"):
-            return super().do_GET()
-        with open(os.path.join(EXAMPLES, os.path.basename(path)), "rb") as file:
-            body = file.read()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
 
 class LibraryTabs(Client):
@@ -404,9 +334,7 @@ class LibraryTabs(Client):
     browser = None
     scenarios = [twenty_tabs_use_one_connection, leader_tab_is_closed, leader_tab_crashes, leader_tab_is_frozen,
                  worker_is_killed, network_is_cut, server_is_killed_and_restarted, hidden_page_is_paused,
-                 reloaded_page_goes_on, beacon_reaches_the_server, time_is_that_of_the_server,
-                 example_counter_is_in_step, example_ticker_has_the_newest_price,
-                 example_rendered_page_misses_nothing]
+                 reloaded_page_goes_on, beacon_reaches_the_server, time_is_that_of_the_server]
 
     @classmethod
     def missing(cls):
@@ -416,7 +344,7 @@ class LibraryTabs(Client):
     @classmethod
     def prepare(cls):
         """Starts browser and page server, once for all scenarios."""
-        cls.pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+        cls.pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), chromium.Page)
         threading.Thread(target=cls.pages.serve_forever, daemon=True).start()
         cls.page = f"http://127.0.0.1:{cls.pages.server_address[1]}/"
         cls.browser = driver.Driver()

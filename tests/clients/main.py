@@ -14,7 +14,9 @@ import adapters
 import browser_scenarios
 import chromium
 import dashboard
+import examples
 import library
+import publishers
 import scenarios
 
 CLIENTS_AT_ONCE = 4
@@ -90,7 +92,7 @@ def main():
     chromium.ChromiumLibrarySource.scenarios = [one for one in scenarios.ALL if one is not scenarios.quiet]
     pages = [chromium.Chromium, chromium.ChromiumByName, chromium.ChromiumFetch, chromium.ChromiumLibrary,
              chromium.ChromiumLibrarySource, chromium.ChromiumLibraryShared]
-    clients = [dashboard.Dashboard, library.LibraryTabs, *pages, *adapters.ALL]
+    clients = [dashboard.Dashboard, library.LibraryTabs, examples.Examples, publishers.Publishers, *pages, *adapters.ALL]
     with ThreadPoolExecutor(CLIENTS_AT_ONCE) as pool:
         list(pool.map(lambda client: run_client(client, wanted, results), clients))
     counts = results.counts
