@@ -253,16 +253,16 @@ pub(crate) fn read_refusal(response: Response<Body>) -> RefusedResponse {
     let mut bytes = Vec::new();
     // A body that cannot be read leaves the status, which says enough.
     let _ = response.into_body().into_reader().take(CLIENT_REFUSAL_BYTES_MAX).read_to_end(&mut bytes);
-    let told: Option<Value> = serde_json::from_slice(&bytes).ok();
-    let message = told.as_ref().and_then(|told| told.get("message")).and_then(Value::as_str);
-    let code = told.as_ref().and_then(|told| told.get("error")).and_then(Value::as_str);
-    let words = match (moved, message, code) {
-        (Some(moved), _, _) => moved,
-        (None, Some(message), _) => message.to_owned(),
-        (None, None, Some(code)) => code.to_owned(),
-        (None, None, None) => status.canonical_reason().unwrap_or("no reason given").to_owned(),
-    };
+    let status_words = || status.canonical_reason().unwrap_or("no reason given").to_owned();
+    let words = moved.or_else(|| refusal_words(&bytes)).unwrap_or_else(status_words);
     RefusedResponse { status: status.as_u16(), words, retry_after_s }
+}
+
+/// Returns the message in a body of this server's form, or else its code.
+pub(crate) fn refusal_words(body: &[u8]) -> Option<String> {
+    let told: Value = serde_json::from_slice(body).ok()?;
+    let text = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
+    text("message").or_else(|| text("error"))
 }
 
 #[cfg(test)]

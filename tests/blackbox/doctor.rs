@@ -163,6 +163,25 @@ fn a_refused_publish_says_what_was_asked_and_what_to_write_instead() {
 }
 
 #[test]
+fn a_refused_stream_is_told_in_the_servers_own_words() {
+    let server = Launch::workers(1).start();
+    let chunked =
+        "HTTP/1.1 502 Bad Gateway\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nno \r\n4\r\nhost\r\n0\r\n\r\n";
+    let json = "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
+        {\"error\":\"a\",\"message\":\"No such token.\"}";
+    let rows = [
+        (format!("http://{}/else", server.public), "status 404", "streams are at /events?topic=NAME"),
+        (format!("http://{}/", answering(chunked)), "status 502", ": no host"),
+        (format!("http://{}/", answering(json)), "status 403", ": No such token."),
+    ];
+    for (address, status, words) in rows {
+        let said = doctor(&format!("--json --idle-seconds 1 --url {address}"));
+        let found = of(&report(&said), "answer", "found").to_owned();
+        assert!(said.0 == Some(1) && found.contains(status) && found.contains(words), "{address}: {found}");
+    }
+}
+
+#[test]
 fn an_answer_of_somebody_else_cannot_command_the_terminal() {
     let address = answering("HTTP/1.1 200 OK\r\nContent-Type: a\u{9b}31mb\r\n\r\nhello");
     let (code, text, _) = doctor(&format!("--url http://{address}/"));

@@ -94,6 +94,8 @@ pub(crate) struct StreamObservations {
     pub(crate) connect_ms: u64,
     /// Status and fields of the stream's answer; none when no head came.
     pub(crate) head: Option<(u16, Vec<(String, String)>)>,
+    /// Words in the body of an answer that is no stream, as they came.
+    pub(crate) refusal: Option<String>,
     /// Time until the connection was closed without an answer; none when it was not.
     pub(crate) closed_ms: Option<u64>,
     /// Time from the request to the first byte of the body; none when none came.
@@ -225,7 +227,8 @@ fn report_proxies(proxies: &[ProxyKind]) -> Finding {
 fn report_no_stream(seen: &StreamObservations, status: u16, proxies: &[ProxyKind]) -> Finding {
     let kind = seen.fields("content-type").first().copied().unwrap_or("no type").to_owned();
     let to = seen.fields("location").first().map(|to| format!(", to {to}")).unwrap_or_default();
-    let found = format!("status {status}, {kind}{to}");
+    let words = seen.refusal.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+    let found = format!("status {status}, {kind}{to}{words}");
     let needed = "status 200, text/event-stream";
     let (why, fault) = match status {
         503 if kind == "application/json" => (

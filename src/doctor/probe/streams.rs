@@ -4,6 +4,7 @@
 pub(crate) mod connection;
 pub(crate) mod http2;
 pub(crate) mod publisher;
+mod refusal_body;
 pub(crate) mod tls;
 pub(crate) mod url;
 
@@ -94,7 +95,11 @@ pub(crate) fn probe_streams(options: &ProbeOptions<'_>) -> Result<StreamObservat
     }
     seen.connect_ms = stream.connect_ms;
     seen.closed_ms = stream.end().filter(|_| seen.head.is_none()).map(|(_, ms)| ms);
-    if seen.closed_ms.is_some() || seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
+    if seen.closed_ms.is_some() {
+        return Ok(seen);
+    }
+    if seen.head.as_ref().is_some_and(|(status, _)| *status != 200) {
+        seen.refusal = wait_for_refusal(&mut stream);
         return Ok(seen);
     }
     if let Some(trust) = &probe.trust {
@@ -121,6 +126,15 @@ pub(crate) fn probe_streams(options: &ProbeOptions<'_>) -> Result<StreamObservat
         seen.idle = summarize_idle(&quiet);
     }
     Ok(seen)
+}
+
+/// Waits for the words of an answer that is no stream.
+fn wait_for_refusal(stream: &mut ProbeConnection) -> Option<String> {
+    stream.wait_for(stream.started + DOCTOR_PATIENCE, |arrival| match &arrival.kind {
+        ArrivalKind::Refusal(words) => Some(words.clone()),
+        ArrivalKind::Ended(_) => Some(None),
+        _ => None,
+    })?
 }
 
 fn whole_ms(duration: Duration) -> u64 {

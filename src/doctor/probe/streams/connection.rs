@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
+use super::refusal_body::RefusalBody;
 use super::tls::{TlsSession, TlsTrust, handshake};
 use super::url::StreamUrl;
 use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, KIB};
@@ -44,6 +45,8 @@ pub(crate) enum ArrivalKind {
         /// The first 64 bytes of its data at most.
         data: String,
     },
+    /// Words in the body of an answer with another status than 200; none that are for people.
+    Refusal(Option<String>),
     /// The end of the stream.
     Ended(StreamEnd),
 }
@@ -195,6 +198,9 @@ fn read_until_end(mut line: ProbeSocket, to: &SyncSender<StreamArrival>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             _ => false,
         };
+        if !goes_on {
+            found.extend(reader.take_refusal());
+        }
         if !goes_on && !matches!(found.last(), Some(ArrivalKind::Ended(_))) {
             found.push(ArrivalKind::Ended(StreamEnd::Cut));
         }
@@ -212,12 +218,17 @@ struct AnswerReader {
     head_is_over: bool,
     /// None when the body is no plain event stream: then its bytes are only noticed.
     stream: Option<ResponseStream>,
+    /// The body of an answer with another status than 200.
+    refusal: Option<RefusalBody>,
     comments: u64,
 }
 
 impl AnswerReader {
     /// Takes bytes; returns false at the end.
     fn take_bytes(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
+        if let Some(refusal) = &mut self.refusal {
+            return refusal.take(bytes);
+        }
         if self.head_is_over {
             // The end alone is no byte of the body, so that the silence before it can be measured.
             if bytes != LAST_CHUNK {
@@ -246,14 +257,26 @@ impl AnswerReader {
             return rest.is_empty() || self.take_bytes(&rest, found);
         }
         self.head_is_over = true;
+        let whole = std::mem::take(&mut self.head);
+        if status != 200 && !compressed {
+            let mut refusal = RefusalBody::behind(&fields);
+            found.push(ArrivalKind::Head(status, fields));
+            let goes_on = refusal.take(&whole[length..]);
+            self.refusal = Some(refusal);
+            return goes_on;
+        }
         self.stream = (!compressed).then(ResponseStream::default);
         found.push(ArrivalKind::Head(status, fields));
-        let whole = std::mem::take(&mut self.head);
         if whole.len() > length {
             found.push(ArrivalKind::Bytes);
         }
         // The reader of the stream needs the head too: it has the framing of the body.
         self.take_body(&whole, found)
+    }
+
+    /// Returns the words of a refusal when no more of it comes.
+    fn take_refusal(&mut self) -> Option<ArrivalKind> {
+        self.refusal.take().map(|refusal| ArrivalKind::Refusal(refusal.words()))
     }
 
     fn take_body(&mut self, bytes: &[u8], found: &mut Vec<ArrivalKind>) -> bool {
@@ -294,6 +317,7 @@ mod tests {
                 break;
             }
         }
+        found.extend(reader.take_refusal());
         found.retain(|kind| *kind != ArrivalKind::Bytes);
         found
     }
@@ -351,7 +375,13 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n\x1f\x0b";
         assert!(matches!(&read(squeezed, 1_000)[..], [ArrivalKind::Head(200, _)]));
         let refused = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno";
-        assert!(matches!(&read(refused, 3)[..], [ArrivalKind::Head(502, _)]));
+        for piece in [3, 1_000] {
+            let found = read(refused, piece);
+            let [ArrivalKind::Head(502, _), ArrivalKind::Refusal(words)] = &found[..] else {
+                panic!("{found:?}")
+            };
+            assert_eq!(words.as_deref(), Some("no"));
+        }
         assert_eq!(read("SSH-2.0-OpenSSH\r\n", 1_000), []);
     }
 }
