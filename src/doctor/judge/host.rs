@@ -16,6 +16,9 @@ const BASE_BYTES: u64 = 128 * MIB as u64;
 const OTHER_THREADS: u64 = 16;
 /// The key of the range of ports from which connections start.
 const LOCAL_PORTS: &str = "net.ipv4.ip_local_port_range";
+const MIGRATION: &str = "net.ipv4.tcp_migrate_req";
+const HALF_OPEN: &str = "net.ipv4.tcp_max_syn_backlog";
+const COOKIES: &str = "net.ipv4.tcp_syncookies";
 /// Files that are advised, in per cent of the connections: a tenth is room for other files.
 const FILES_ADVISED_PERCENT: u64 = 110;
 
@@ -106,9 +109,14 @@ fn bad_unless(good: bool) -> Verdict {
     if good { Verdict::Ok } else { Verdict::Bad }
 }
 
+/// Files that each worker needs.
+fn files_needed(host: &HostFacts) -> u64 {
+    host.connections.div_ceil(host.workers.max(1)) + RESERVED_FILES
+}
+
 fn judge_files(host: &HostFacts) -> Finding {
     let workers = host.workers.max(1);
-    let needed = host.connections.div_ceil(workers) + RESERVED_FILES;
+    let needed = files_needed(host);
     let unit = format!("files of each of {workers} workers");
     let Some((found, whose)) = &host.files else {
         return new_finding("nofile", &unit, "unreadable".to_owned(), needed.to_string(), Verdict::Unknown);
@@ -216,20 +224,42 @@ fn judge_reading(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReadi
         .as_deref()
         .and_then(|found| row.need.is_met(found, host.connections, host.memory_pages));
     // Below its size nothing is judged; a trade-off of the whole host is only advised.
+    let mut harmless = None;
     let verdict = match (met, row.group) {
         (None, _) => Verdict::Unknown,
         (Some(true), _) => Verdict::Ok,
         (Some(false), _) if host.connections < row.from => Verdict::Ok,
-        (Some(false), "limits") if row.key == LOCAL_PORTS && !ports_bind(host) => Verdict::Note,
-        (Some(false), "limits") => Verdict::Bad,
+        (Some(false), "limits") => {
+            harmless = reason_for_no_harm(host, row, &found);
+            if harmless.is_some() { Verdict::Note } else { Verdict::Bad }
+        }
         (Some(false), _) => Verdict::Note,
     };
     let needed = if host.connections < row.from { String::new() } else { needed };
     let mut result = new_finding(&reading.label, &row.unit, found, needed, verdict);
-    result.why.clone_from(&row.why);
+    result.why = harmless.map_or_else(|| row.why.clone(), |reason| format!("{reason}; else: {}", row.why));
     result.price.clone_from(&row.price);
     result.fix = list_fixes(host, row, reading);
     result
+}
+
+/// Why a value of the row that is too low does no harm to so many connections on this host; none if it does.
+fn reason_for_no_harm(host: &HostFacts, row: &HostTableRow<'_>, found: &str) -> Option<&'static str> {
+    let reading = |key: &str| host.values.get(key)?.first()?.value.as_deref();
+    match row.key {
+        LOCAL_PORTS => (!ports_bind(host)).then_some("no connections that start here use them up"),
+        // Listeners close where a worker has no file left.
+        MIGRATION => {
+            let (files, _) = host.files.as_ref()?;
+            (*files >= files_needed(host)).then_some("no worker gets to its file limit")
+        }
+        // Only without cookies does the kernel look at it (`tcp_conn_request`): with them a listener's queue,
+        // so somaxconn, is the bound.
+        HALF_OPEN if matches!(reading(COOKIES), Some("1" | "2")) => {
+            Some("it binds only where tcp_syncookies is 0")
+        }
+        _ => row.need.holds(found, host.connections).then_some("enough for so many connections"),
+    }
 }
 
 fn list_fixes(host: &HostFacts, row: &HostTableRow<'_>, reading: &KernelReading) -> Vec<String> {

@@ -145,6 +145,18 @@ impl HostRequirement<'_> {
         }
     }
 
+    /// Returns whether a value holds so many connections although it is below the floor, which is room for
+    /// growth.
+    pub(crate) fn holds(self, found: &str, connections: u64) -> bool {
+        match self {
+            HostRequirement::AtLeast { percent, ceiling, .. } if percent > 0 => {
+                let share = connections.saturating_mul(percent) / 100;
+                found.parse::<u64>().is_ok_and(|found| found >= share.min(ceiling))
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether a value, words with one space between them, meets the requirement; none when it is
     /// malformed.
     pub(crate) fn is_met(self, found: &str, connections: u64, memory_pages: u64) -> Option<bool> {

@@ -67,7 +67,7 @@ fn each_key_that_is_set_wrong_is_named() {
         }
         let label = row.key.to_owned();
         host.values.insert(row.key.to_owned(), vec![KernelReading { label, value: Some(wrong) }]);
-        let is_bad = row.group == "limits" && row.key != LOCAL_PORTS;
+        let is_bad = row.group == "limits" && ![LOCAL_PORTS, MIGRATION].contains(&row.key);
         let expected = if is_bad { Verdict::Bad } else { Verdict::Note };
         assert_eq!(verdict(&host, row.key), expected, "{}", row.key);
         let all = judged(&host);
@@ -128,6 +128,59 @@ fn local_ports_are_bad_only_where_connections_start_here_and_use_them_up() {
         let usual = KernelReading { label: label.clone(), value: Some("32768 60999".to_owned()) };
         host.values.insert(label, vec![usual]);
         assert_eq!(verdict(&host, LOCAL_PORTS), expected, "{connections} {connects_here}");
+    }
+}
+
+/// A host with such a value.
+fn with(host: &HostFacts, key: &str, value: &str) -> HostFacts {
+    let mut host = host.clone();
+    let reading = KernelReading { label: key.to_owned(), value: Some(value.to_owned()) };
+    host.values.insert(key.to_owned(), vec![reading]);
+    host
+}
+
+#[test]
+fn ten_thousand_connections_need_no_more_than_a_distribution_gives() {
+    // Debian 12 on a virtual machine with 4 GiB and a firewall.
+    let defaults = [
+        ("fs.nr_open", "1048576"),
+        ("fs.epoll.max_user_watches", "838860"),
+        ("net.core.somaxconn", "4096"),
+        ("net.ipv4.tcp_max_syn_backlog", "512"),
+        ("net.ipv4.tcp_syncookies", "1"),
+        ("net.ipv4.tcp_migrate_req", "0"),
+        ("net.core.netdev_max_backlog", "1000"),
+        ("net.ipv4.tcp_max_orphans", "16384"),
+        ("net.ipv4.tcp_max_tw_buckets", "16384"),
+        ("net.ipv4.ip_local_port_range", "32768 60999"),
+        ("net.netfilter.nf_conntrack_max", "65536"),
+        ("/sys/module/nf_conntrack/parameters/hashsize", "16384"),
+        ("net.netfilter.nf_conntrack_tcp_timeout_established", "432000"),
+    ];
+    let host = defaults.iter().fold(good_host(10_000), |host, (key, value)| with(&host, key, value));
+    assert!(is_fine(&judged(&host)), "{}", text(&judged(&host)));
+    let all = judged(&host);
+    let note = all.iter().find(|finding| finding.key == "net.core.netdev_max_backlog").expect("judged");
+    assert!(note.verdict == Verdict::Note && note.why.starts_with("enough for so many"), "{note:?}");
+}
+
+#[test]
+fn a_low_value_is_bad_where_it_binds() {
+    let (small, large) = (good_host(10_000), good_host(100_000));
+    let short = HostFacts { files: Some((1_024, "this shell".to_owned())), ..small.clone() };
+    let guarded = with(&large, COOKIES, "1");
+    let rows = [
+        (with(&small, HALF_OPEN, "128"), HALF_OPEN, Verdict::Bad),
+        (with(&with(&small, COOKIES, "0"), HALF_OPEN, "512"), HALF_OPEN, Verdict::Bad),
+        (with(&guarded, HALF_OPEN, "128"), HALF_OPEN, Verdict::Note),
+        (with(&small, MIGRATION, "0"), MIGRATION, Verdict::Note),
+        (with(&short, MIGRATION, "0"), MIGRATION, Verdict::Bad),
+        (with(&small, "net.core.netdev_max_backlog", "999"), "net.core.netdev_max_backlog", Verdict::Bad),
+        (with(&large, "net.core.netdev_max_backlog", "1000"), "net.core.netdev_max_backlog", Verdict::Bad),
+        (with(&small, "net.core.somaxconn", "128"), "net.core.somaxconn", Verdict::Bad),
+    ];
+    for (host, key, expected) in rows {
+        assert_eq!(verdict(&host, key), expected, "{key}: {:?}", host.values.get(key));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The words in the body of an answer that is no stream: those of this server, or the beginning of another's.
 //!
-//! Owns the bytes of that body, as many as are kept. Knows no socket; what is written to a terminal is escaped
-//! there.
+//! Owns the bytes of that body, as many as are kept. Knows no socket, and escapes nothing: that is done where
+//! it is told.
 
 use crate::base::limits::KIB;
 use crate::client::http::refusal_words;
