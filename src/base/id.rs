@@ -49,6 +49,8 @@ impl IdTag {
 impl EventId {
     /// The position before every event.
     pub const ZERO: EventId = EventId(0);
+    /// After all others.
+    pub(crate) const MAX: EventId = EventId(u64::MAX);
 
     /// The moment at which a millisecond begins: `<ms>-0`, before all of its events, and of no run. Times
     /// beyond the representable range are clamped.

@@ -22,6 +22,7 @@ Goes on after a cut where it was, and ends when its output is closed.
   fanwheel subscribe news
   fanwheel subscribe --last 10 --json news orders | jq .data
   fanwheel subscribe --raw --count 1 news
+  fanwheel subscribe --snapshot prices       # the state, then changes
   fanwheel subscribe --wait-ms 25s news      # where the network holds streams back
   fanwheel subscribe --url https://push.example --token-file token news";
 
@@ -48,6 +49,7 @@ pub(crate) fn command() -> Command {
         .arg(ca_file())
         .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
         .arg(number("last", 1, "start with the newest N kept events"))
+        .arg(switch("snapshot", "start with the newest event of each topic, or of each key"))
         .arg(option("last-event-id", "ID", "start after this event"))
         .arg(number_within(
             "wait-ms",
@@ -80,6 +82,7 @@ fn options(matches: &ArgMatches) -> SubscribeOptions {
         topics: texts("topic"),
         events: texts("event"),
         last: number("last"),
+        snapshot: matches.get_flag("snapshot"),
         last_event_id: text("last-event-id").unwrap_or_default(),
         wait_ms: number("wait-ms"),
         count: number("count"),
@@ -98,7 +101,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_its_option() {
         let line = "subscribe a b --url http://c -H f:1 --token-file t \
-                    --ca-file g --event d --event e --last 2 \
+                    --ca-file g --event d --event e --last 2 --snapshot \
                     --last-event-id 1-0 --wait-ms 500 --count 3 --raw";
         let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
         let expected = SubscribeOptions {
@@ -109,6 +112,7 @@ mod tests {
             topics: texts(["a", "b"]),
             events: texts(["d", "e"]),
             last: Some(2),
+            snapshot: true,
             last_event_id: "1-0".to_owned(),
             wait_ms: Some(500),
             count: Some(3),

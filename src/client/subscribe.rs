@@ -42,9 +42,8 @@ const _: () =
 
 /// Reconnection time until the server names one.
 const RETRY_MS: u64 = 2_000;
-/// The event that reports missing events; `--count` does not count it. Events of the server's own topics
-/// count.
-const GAP: &[u8] = b"fanwheel.gap";
+/// Events about the stream itself, which `--count` does not count. Events of the server's own topics count.
+const UNCOUNTED: [&[u8]; 2] = [b"fanwheel.gap", b"fanwheel.snapshot-end"];
 
 /// One subscription and how to print it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +62,8 @@ pub(crate) struct SubscribeOptions {
     pub(crate) events: Vec<String>,
     /// How many kept events to start with.
     pub(crate) last: Option<u64>,
+    /// Whether to start with the state of the topics.
+    pub(crate) snapshot: bool,
     /// The event to start after; empty for none.
     pub(crate) last_event_id: String,
     /// Milliseconds that one answer at a time may wait for its events; none means a stream.
@@ -131,6 +132,7 @@ struct EventSubscriber {
     topics: Vec<String>,
     events: Vec<String>,
     last: Option<u64>,
+    snapshot: bool,
     last_event_id: String,
     wait_ms: Option<u64>,
     left: Option<u64>,
@@ -152,6 +154,7 @@ impl EventSubscriber {
             topics,
             events,
             last,
+            snapshot,
             last_event_id,
             wait_ms,
             count,
@@ -168,6 +171,7 @@ impl EventSubscriber {
             topics,
             events,
             last,
+            snapshot,
             last_event_id,
             wait_ms,
             left: count,
@@ -192,7 +196,8 @@ impl EventSubscriber {
         // A cut before the first event then loses nothing.
         let prime = [("prime", "1")];
         let wait_ms = self.wait_ms.map(|wait_ms| wait_ms.to_string());
-        let options = [("last", last.as_deref()), ("wait_ms", wait_ms.as_deref())];
+        let snapshot = self.snapshot.then_some("1");
+        let options = [("last", last.as_deref()), ("snapshot", snapshot), ("wait_ms", wait_ms.as_deref())];
         let options = options.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let query: Vec<(&str, &str)> = topics.chain(events).chain(prime).chain(options).collect();
         self.base.url_with_query("/events", &query)
@@ -257,7 +262,7 @@ impl EventSubscriber {
                     return;
                 }
                 append_event(&mut page, &event, form);
-                if let Some(left) = left.as_mut().filter(|_| event.name != GAP) {
+                if let Some(left) = left.as_mut().filter(|_| !UNCOUNTED.contains(&event.name)) {
                     *left -= 1;
                 }
             });

@@ -50,6 +50,7 @@ use super::exchange::HttpExchange;
 use super::long_poll::LongPoll;
 use super::pending_output::PendingOutput;
 use super::shared_frame::SharedFrame;
+use super::snapshot_read::SnapshotRead;
 pub use super::token::ConnToken;
 use super::user_agents::NO_USER_AGENT;
 use crate::base::counters::Counters;
@@ -172,6 +173,8 @@ pub(crate) struct StreamSelection {
     pub(crate) names: Box<[Box<str>]>,
     /// The client gets one answer instead of a stream.
     pub(crate) poll: Option<Box<LongPoll>>,
+    /// The snapshot that it is being sent.
+    pub(crate) snapshot: Option<SnapshotRead>,
 }
 
 const _: () = assert!(size_of::<Conn>() <= 64, "an idle subscriber on one topic");
@@ -432,9 +435,11 @@ impl Stream {
         self.mode.has(mode::ENDED_BY_OPERATOR)
     }
 
-    /// Notes that the operator ends it. Returns false for a stream on its way out, which keeps its reason.
+    /// Notes that the operator ends it. Returns false for a stream on its way out, which keeps its reason. A
+    /// poll has none: its connection would go on after its answer.
     pub(crate) fn end_by_operator(&mut self, now: Tick) -> bool {
-        let begins = !self.mode.has(mode::ENDING | mode::ENDED_BY_OPERATOR);
+        let leaves = self.is_ending() && self.poll().is_none();
+        let begins = !leaves && !self.is_ended_by_operator();
         if begins {
             self.mode.0 |= mode::ENDED_BY_OPERATOR;
             self.end_due = now;
@@ -497,6 +502,23 @@ impl Stream {
     /// The same, to be changed.
     pub(crate) fn poll_mut(&mut self) -> Option<&mut LongPoll> {
         self.selection.as_mut()?.poll.as_deref_mut()
+    }
+
+    /// The snapshot that it is being sent, if it is.
+    pub(crate) fn snapshot(&self) -> Option<&SnapshotRead> {
+        self.selection.as_ref()?.snapshot.as_ref()
+    }
+
+    /// Goes on without a snapshot, and without a selection if nothing else needs one.
+    pub(crate) fn leave_snapshot(&mut self) {
+        let Some(selection) = &mut self.selection else { return };
+        selection.snapshot = None;
+        if let [only] = selection.places[..]
+            && selection.names.is_empty()
+            && selection.poll.is_none()
+        {
+            (self.place, self.selection) = (only, None);
+        }
     }
 
     /// Whether it is a long poll without an answer: no byte of its own may be sent.

@@ -255,11 +255,14 @@ fn handle_input(
 fn is_costly(request: &Request) -> bool {
     match request {
         Request::Subscribe(subscribe) => match subscribe.start {
-            StreamStart::Newest(count) => {
+            StreamStart::Newest(count) | StreamStart::Snapshot { changes: count @ 1.. } => {
                 search_steps_max(subscribe.topics.len(), count) >= COSTLY_SUBSCRIBE_STEPS
             }
             // Their events are looked for when it is their turn to be sent.
-            StreamStart::Now | StreamStart::After(_) | StreamStart::Unknown(_) => false,
+            StreamStart::Now
+            | StreamStart::Snapshot { .. }
+            | StreamStart::After(_)
+            | StreamStart::Unknown(_) => false,
         },
         _ => false,
     }

@@ -56,7 +56,7 @@ use crate::base::limits::{
     EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, ORDER_BYTES_MAX, SEARCH_STEPS_PER_HOLD, SHED_PAUSE_MS,
     SWEEP_CALLS_PER_TURN,
 };
-use crate::base::settings::{Settings, SlowPolicy};
+use crate::base::settings::Settings;
 use crate::base::time::Now;
 use crate::wire::rules;
 use crate::wire::subscription::StreamStart;
@@ -364,7 +364,11 @@ impl Hub {
         }
         inner.subscriptions += topics.len();
         let (mut newest, mut steps) = (EventId::ZERO, topics.len());
-        if let StreamStart::Newest(count) = *start {
+        let count = match *start {
+            StreamStart::Newest(count) | StreamStart::Snapshot { changes: count } => count,
+            StreamStart::Now | StreamStart::After(_) | StreamStart::Unknown(_) => 0,
+        };
+        if count > 0 {
             let mut search = NewestSearch::new(count);
             newest = loop {
                 match search.run(&inner, &topics, SEARCH_STEPS_PER_HOLD) {
@@ -377,7 +381,8 @@ impl Hub {
             };
         }
         let placed = inner.place_subscriber(topics, start, newest, now.wall_ms);
-        Ok(SubscribeOutcome { steps, ..placed })
+        let snapshot_until = if count > 0 { newest } else { EventId::MAX };
+        Ok(SubscribeOutcome { steps, snapshot_until, ..placed })
     }
 
     /// A subscriber of `worker` leaves a topic.
@@ -487,12 +492,10 @@ impl HubState {
         let kept = SharedFrame::new(frame, &self.meter, at_us, several, sequence);
         kept.enter_logs(topics.len() as u32);
         for topic in &topics {
-            let HubTopic { log, class, mixed, .. } = &mut self.topics[topic.index];
-            let policy = self.classes.table().settings(*class).slow_policy;
-            let by_key = (policy == SlowPolicy::Latest).then_some(&self.key_hash);
+            let HubTopic { log, mixed, .. } = &mut self.topics[topic.index];
             let before = log.key_bytes();
             *mixed = log.newest_sequence().is_some_and(|newest| *mixed || !share_journal(newest, sequence));
-            log.append(&kept, by_key);
+            log.append(&kept, &self.key_hash);
             self.key_bytes += log.key_bytes() - before;
         }
         self.journals.push(Arc::clone(&kept));

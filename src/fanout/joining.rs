@@ -8,6 +8,7 @@ use super::long_poll::LongPoll;
 use super::pending_output::PendingOutput;
 use super::roster::Roster;
 use super::seam::Io;
+use super::snapshot_read::SnapshotRead;
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use crate::base::counters::{Count, RefusalReason};
@@ -47,11 +48,13 @@ pub(super) fn begin_stream(
     let places: Vec<SubscriberPlace> =
         joined.topics.iter().map(|&hub| topics.add_subscriber(hub, slot, joined.head)).collect();
     let poll_due = poll.as_ref().map_or(Tick::MAX, |poll| poll.due);
-    let plain = places.len() == 1 && subscribe.events.is_empty() && poll.is_none();
+    let snapshot = snapshot_of(&subscribe, &joined, poll.is_some());
+    let plain = places.len() == 1 && subscribe.events.is_empty() && poll.is_none() && snapshot.is_none();
     let selection = (!plain).then(|| {
         let names = subscribe.events.clone().into_boxed_slice();
         let reported_floors = joined.reported_floors.clone().into_boxed_slice();
-        Box::new(StreamSelection { places: places.clone().into_boxed_slice(), reported_floors, names, poll })
+        let places = places.clone().into_boxed_slice();
+        Box::new(StreamSelection { places, reported_floors, names, poll, snapshot })
     });
     let tick = turn.tick();
     // Not before: a client that comes back at once must find that the credential has ended.
@@ -89,6 +92,15 @@ pub(super) fn begin_stream(
     Ok(())
 }
 
+/// Returns the snapshot that a stream begins with. After an id the client gets all that it missed, unless
+/// some of that is gone. A poll that goes on after an id has had its snapshot.
+fn snapshot_of(subscribe: &SubscribeRequest, joined: &SubscribeOutcome, polls: bool) -> Option<SnapshotRead> {
+    let begins = matches!(subscribe.start, StreamStart::Snapshot { .. });
+    let newest_only = begins || !joined.gaps.is_empty();
+    let snapshot = SnapshotRead { until: joined.snapshot_until, newest_only };
+    (subscribe.snapshot && (begins || !polls)).then_some(snapshot)
+}
+
 fn write_greeting(
     turn: &TurnContext<'_, impl Io>,
     stream: &mut Stream,
@@ -109,7 +121,7 @@ fn write_greeting(
     let after = match &subscribe.start {
         StreamStart::After(id) => Some(id.to_string()),
         StreamStart::Unknown(text) => Some(text.clone()),
-        StreamStart::Now | StreamStart::Newest(_) => None,
+        StreamStart::Now | StreamStart::Newest(_) | StreamStart::Snapshot { .. } => None,
     };
     if let Some(after) = after {
         turn.counters().count(Count::Resumed);
@@ -155,5 +167,6 @@ pub(super) fn bench_subscription(form: FrameForm) -> SubscribeRequest {
         prime: false,
         wait_ms: None,
         access_ends_ms: None,
+        snapshot: false,
     }
 }

@@ -16,6 +16,7 @@ use crate::base::id::EventId;
 use crate::base::limits::{READ_BYTES_SHORT, READ_FRAMES_MAX, READ_FRAMES_SHORT};
 use crate::base::settings::SlowPolicy;
 use crate::wire::gap::{GapReason, TopicGap, append_gap_events};
+use crate::wire::reply;
 
 /// Point to which a stream gets when it has taken all that it is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +152,8 @@ impl LogReader<'_> {
         let steps_max = walk.steps() + self.steps_max.max(READ_STEPS_MIN);
         let (mut found, mut bytes) = (Vec::new(), 0);
         let mut upto = stream.position;
+        let snapshot = stream.snapshot();
+        let until = snapshot.map_or(EventId::MAX, |snapshot| snapshot.until);
         let more = loop {
             let full = found.len() == most.frames || bytes >= most.bytes;
             match walk.step(steps_max) {
@@ -159,7 +162,13 @@ impl LogReader<'_> {
                     upto = walk.seen();
                     break true;
                 }
+                WalkStep::Event(frame) if frame.id() > until => break false,
                 WalkStep::Event(_) if full => break true,
+                WalkStep::Event(frame)
+                    if snapshot.is_some_and(|s| s.leaves_out(hub, walk.topics(), frame)) =>
+                {
+                    upto = frame.id();
+                }
                 WalkStep::Event(frame) => {
                     bytes += frame.chunked().len();
                     upto = frame.id();
@@ -167,7 +176,7 @@ impl LogReader<'_> {
                 }
             }
         };
-        let upto = if more { upto } else { hub.head() };
+        let upto = if more { upto } else { hub.head().min(until) };
         // A client that was away is not slow: of the frames that it has missed none is left out.
         let slow = stream.is_passed_by() || more && !stream.replaying;
         let newest_only = slow && hub.stream_rules(indices.iter().copied()).slow_policy == SlowPolicy::Latest;
@@ -179,6 +188,39 @@ impl LogReader<'_> {
         self.steps += walk.steps();
         LogRead::Upto(StreamAdvance { upto, caught_up: !more })
     }
+}
+
+/// Takes a stream through its snapshot, after a read that has `found` frames or none. At its end the client
+/// is told so, and a primed one its position. Returns the advance that holds: a snapshot's end is not that of
+/// the log.
+pub(super) fn settle_snapshot(
+    stream: &mut Stream,
+    advance: StreamAdvance,
+    found: bool,
+    primed: bool,
+) -> StreamAdvance {
+    let topics = stream.places().len();
+    let Some(snapshot) = stream.selection.as_mut().and_then(|selection| selection.snapshot.as_mut()) else {
+        return advance;
+    };
+    if !advance.caught_up {
+        return advance;
+    }
+    if found {
+        // What comes while they are sent is newer than the snapshot.
+        snapshot.until = snapshot.until.min(advance.upto);
+    } else {
+        let half = stream.pending.as_ref().is_some_and(|pending| pending.frame.is_some());
+        let events = u64::from(stream.replayed) + u64::from(half);
+        let form = stream.form();
+        stream.position = stream.position.max(advance.upto);
+        reply::append_snapshot_end(stream.own_output_mut(), form, topics, events);
+        if primed {
+            stream.queue_position();
+        }
+        stream.leave_snapshot();
+    }
+    StreamAdvance { caught_up: false, ..advance }
 }
 
 /// Returns the hub's indices of a stream's topics.

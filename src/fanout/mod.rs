@@ -50,6 +50,7 @@ pub mod seam;
 mod serve;
 pub(crate) mod sharded_table;
 pub(crate) mod shared_frame;
+mod snapshot_read;
 #[cfg(test)]
 mod stage_tests;
 mod stream;

@@ -9,10 +9,14 @@ use std::sync::Arc;
 
 use super::batch::{PlannedSend, SendBatch};
 use super::closing::close;
-use super::conn::{Conn, ConnState};
+use super::conn::{Conn, ConnState, Stream};
 use super::hub::HubGuard;
 use super::lanes::WriteLane;
-use super::log_read::{BEGINNING, LogRead, LogReader, MissedRead, ORDINARY, StreamAdvance, read_fresh};
+use super::log_read::{
+    BEGINNING, LogRead, LogReader, MissedRead, ORDINARY, ReadLimit, StreamAdvance, read_fresh,
+    settle_snapshot,
+};
+use super::node::Node;
 use super::outcomes::{apply_outcomes, finish_or_advance};
 use super::poll_answer::{ANSWER, PolledFrames, answer_poll, is_due};
 use super::roster::Roster;
@@ -98,6 +102,55 @@ pub(super) fn write_own_output(
     log_read
 }
 
+/// The way to the hub's logs in one turn: its lock is taken with the first need, and kept.
+struct LogAccess<'a> {
+    node: &'a Node,
+    /// Index of the worker.
+    worker: usize,
+    lock: Option<HubGuard<'a>>,
+    /// Topics and frames that were looked at.
+    steps: usize,
+}
+
+impl LogAccess<'_> {
+    /// Reads the next frames for a stream that is behind, at most `most`, into `kept`.
+    fn read_next(
+        &mut self,
+        stream: &mut Stream,
+        topics: &LocalTopics,
+        primed: bool,
+        most: ReadLimit,
+        kept: &mut Vec<Arc<SharedFrame>>,
+    ) -> LogRead {
+        let from = kept.len();
+        // After a greeting or a heartbeat nothing is missing here, so the hub is not asked.
+        let on_time = !stream.replaying && !stream.is_lagging() && !stream.waits();
+        if on_time && let Some(fresh) = read_fresh(stream, topics, most, kept) {
+            return fresh;
+        }
+        let hub = self.lock.get_or_insert_with(|| self.node.hub.lock());
+        let mut log = LogReader { hub, steps_max: LOG_STEPS_PER_TURN - self.steps, steps: 0 };
+        let end = match log.read(stream, topics, most, kept) {
+            LogRead::Missed => {
+                // A filter or a merge looks at all of them.
+                let all = stream.selection.is_some();
+                log.steps += if all { topics.fresh_frames() } else { 0 };
+                let missed = MissedRead { node: self.node, worker: self.worker, primed };
+                missed.read_on(stream, topics, &mut log, most, kept)
+            }
+            end @ LogRead::Upto(_) => end,
+        };
+        self.steps += log.steps;
+        match end {
+            // The end of its snapshot stands in a poll's answer.
+            LogRead::Upto(advance) if !stream.waits() => {
+                LogRead::Upto(settle_snapshot(stream, advance, kept.len() > from, primed))
+            }
+            end => end,
+        }
+    }
+}
+
 /// Answers a poll that has frames, or must be answered without: its own output holds the frames then.
 fn answer_if_due(
     roster: &mut Roster,
@@ -106,10 +159,11 @@ fn answer_if_due(
     kept: &[Arc<SharedFrame>],
 ) {
     let Some(stream) = roster.stream_mut(item.slot).filter(|stream| stream.waits()) else { return };
-    if !item.frames.is_empty() || is_due(stream, turn.tick()) {
+    let end_snapshot = stream.snapshot().is_some() && item.advance.caught_up;
+    if !item.frames.is_empty() || end_snapshot || is_due(stream, turn.tick()) {
         let frames = kept[std::mem::take(&mut item.frames)].to_vec();
         let upto = std::mem::replace(&mut item.advance, StreamAdvance::NONE).upto;
-        answer_poll(roster, turn, item.slot, PolledFrames { frames, upto });
+        answer_poll(roster, turn, item.slot, PolledFrames { frames, upto, end_snapshot });
     }
 }
 
@@ -121,14 +175,13 @@ fn collect_output(
     kept: &mut Vec<Arc<SharedFrame>>,
 ) -> CollectedOutput {
     let (mut items, mut evicted) = (Vec::new(), Vec::new());
-    let node = turn.node;
-    let mut lock: Option<HubGuard<'_>> = None;
-    let (mut bytes, mut steps, mut replayed) = (0, 0, 0);
+    let mut access = LogAccess { node: turn.node, worker: turn.index, lock: None, steps: 0 };
+    let (mut bytes, mut replayed) = (0, 0);
     let rounds_wait = topics.has_rounds();
     let replay_max = if rounds_wait { REPLAY_BYTES_BESIDE_ROUNDS } else { BATCH_BYTES_MAX };
     while items.len() + evicted.len() < BATCH_SENDS_MAX
         && bytes < BATCH_BYTES_MAX
-        && steps < LOG_STEPS_PER_TURN
+        && access.steps < LOG_STEPS_PER_TURN
     {
         let half = bytes - replayed >= BATCH_BYTES_MAX / 2 || items.len() >= BATCH_SENDS_MAX / 2;
         let lanes: &[WriteLane] = match (replayed >= replay_max, half) {
@@ -139,36 +192,16 @@ fn collect_output(
         let Some((slot, lane)) = roster.next_write(lanes) else { break };
         let conn = roster.conn_mut(slot);
         let from = kept.len();
-        let left = LOG_STEPS_PER_TURN - steps;
         let primed = conn.is_primed();
         let end = match &mut conn.state {
             ConnState::Streaming(stream) if stream.reads_log() => {
                 let begins = lane == WriteLane::Short && stream.replaying;
-                let waits = stream.waits();
-                let most = match (waits, begins) {
+                let most = match (stream.waits(), begins) {
                     (true, _) => ANSWER,
                     (false, true) => BEGINNING,
                     (false, false) => ORDINARY,
                 };
-                // After a greeting or a heartbeat nothing is missing here, so the hub is not asked.
-                let on_time = !stream.replaying && !stream.is_lagging() && !waits;
-                let fresh = if on_time { read_fresh(stream, topics, most, kept) } else { None };
-                fresh.unwrap_or_else(|| {
-                    let hub = lock.get_or_insert_with(|| node.hub.lock());
-                    let mut log = LogReader { hub, steps_max: left, steps: 0 };
-                    let end = match log.read(stream, topics, most, kept) {
-                        LogRead::Missed => {
-                            // A filter or a merge looks at all of them.
-                            let all = stream.selection.is_some();
-                            log.steps += if all { topics.fresh_frames() } else { 0 };
-                            let missed = MissedRead { node, worker: turn.index, primed };
-                            missed.read_on(stream, topics, &mut log, most, kept)
-                        }
-                        end @ LogRead::Upto(_) => end,
-                    };
-                    steps += log.steps;
-                    end
-                })
+                access.read_next(stream, topics, primed, most, kept)
             }
             _ => LogRead::Upto(StreamAdvance::NONE),
         };
@@ -181,7 +214,7 @@ fn collect_output(
         replayed += if lane == WriteLane::Long { read } else { 0 };
         items.push(OutputItem { slot, frames: from..kept.len(), advance });
     }
-    CollectedOutput { items, evicted, log_read: steps > 0 }
+    CollectedOutput { items, evicted, log_read: access.steps > 0 }
 }
 
 /// Whether an advance leads a primed stream beyond the frames sent with it, of which the last has this id.

@@ -23,6 +23,8 @@ pub(crate) struct PendingOutput {
     pub(crate) frames: VecDeque<Arc<SharedFrame>>,
     /// Length of the part of the first of them that has been sent.
     pub(crate) frame_sent: usize,
+    /// Own bytes behind them.
+    pub(crate) tail: Vec<u8>,
 }
 
 impl PendingOutput {
@@ -31,7 +33,9 @@ impl PendingOutput {
         let rest = self.frame.as_ref().map(|(frame, sent)| &frame.form(form)[*sent..]);
         let cut = |nth| if nth == 0 { self.frame_sent } else { 0 };
         let frames = self.frames.iter().enumerate().map(move |(nth, frame)| &frame.form(form)[cut(nth)..]);
-        rest.into_iter().chain([&self.bytes[self.sent..]]).chain(frames).filter(|part| !part.is_empty())
+        let own = [&self.bytes[self.sent..]];
+        let tail = [&self.tail[..]];
+        rest.into_iter().chain(own).chain(frames).chain(tail).filter(|part| !part.is_empty())
     }
 
     /// Moves past `taken` bytes. Calls `completed` with the moment of the publish of each frame that they
@@ -61,7 +65,8 @@ impl PendingOutput {
             completed(frame.at_us());
             self.frames.pop_front();
         }
-        assert!(taken == 0, "the kernel cannot take more than was offered");
+        assert!(taken <= self.tail.len(), "the kernel cannot take more than was offered");
+        self.tail.drain(..taken);
     }
 
     /// The oldest frame that it holds.
@@ -72,6 +77,9 @@ impl PendingOutput {
 
     /// Whether everything has been sent.
     pub(crate) fn is_done(&self) -> bool {
-        self.frame.is_none() && self.sent == self.bytes.len() && self.frames.is_empty()
+        self.frame.is_none()
+            && self.sent == self.bytes.len()
+            && self.frames.is_empty()
+            && self.tail.is_empty()
     }
 }

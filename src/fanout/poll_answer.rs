@@ -30,15 +30,19 @@ use crate::wire::reply;
 /// Limit of the frames in one answer.
 pub(super) const ANSWER: ReadLimit = ReadLimit { frames: READ_FRAMES_MAX, bytes: POLL_BYTES };
 
-/// Frames that an answer brings, and the position that they lead to.
+/// Frames that an answer brings.
 pub(super) struct PolledFrames {
     pub(super) frames: Vec<Arc<SharedFrame>>,
+    /// The position that they lead to.
     pub(super) upto: EventId,
+    /// They are a whole snapshot.
+    pub(super) end_snapshot: bool,
 }
 
 impl PolledFrames {
     /// None, wherever the stream is.
-    pub(super) const NONE: PolledFrames = PolledFrames { frames: Vec::new(), upto: EventId::ZERO };
+    pub(super) const NONE: PolledFrames =
+        PolledFrames { frames: Vec::new(), upto: EventId::ZERO, end_snapshot: false };
 }
 
 /// Whether a stream is a poll that must be answered now even without frames.
@@ -78,7 +82,11 @@ pub(super) fn answer_poll(
     if stream.has_clock() {
         reply::append_clock_event(&mut body, form, turn.now.wall_ms);
     }
-    let PolledFrames { frames, upto } = polled;
+    let PolledFrames { frames, upto, end_snapshot } = polled;
+    let mut tail = Vec::new();
+    if end_snapshot {
+        reply::append_snapshot_end(&mut tail, form, stream.places().len(), frames.len() as u64);
+    }
     let position = if frames.is_empty() { stream.position.max(upto) } else { stream.position };
     let unread = stream.upstream > 0;
     let Some(poll) = stream.poll_mut() else { return };
@@ -87,12 +95,13 @@ pub(super) fn answer_poll(
         reply::append_position(&mut body, form, position);
     }
     poll.keep_alive &= !unread && !turn.carried.shutdown.is_draining();
-    let bytes = body.len() + frames.iter().map(|frame| frame.form(form).len()).sum::<usize>();
+    let frame_bytes = frames.iter().map(|frame| frame.form(form).len()).sum::<usize>();
+    let bytes = body.len() + frame_bytes + tail.len();
     let mut head = Vec::new();
     reply::append_poll_head(&mut head, &reply_to(turn, listener, poll.context()), bytes);
     let pending = stream.pending.get_or_insert_default();
     pending.bytes.to_mut().extend(head.into_iter().chain(body));
-    pending.frames = frames.into();
+    (pending.frames, pending.tail) = (frames.into(), tail);
     stream.mark_ending();
     if !full {
         stream.last_write = tick;

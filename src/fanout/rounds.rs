@@ -200,6 +200,7 @@ mod tests {
             reported_floors: [EventId::ZERO; 2].into(),
             names: [Box::from("b")].into(),
             poll: None,
+            snapshot: None,
         };
         let stream = Stream {
             position: EventId::at_ms(position),

@@ -150,6 +150,11 @@ impl Stage {
     /// Publishes an event to one topic and takes it from the mailbox.
     pub(super) fn publish(&mut self, topic: &str, data: &str) {
         let event = NewEvent { topics: vec![topic.into()], draft: Draft::new(None, None, data, None) };
+        self.publish_event(event);
+    }
+
+    /// The same with any event.
+    pub(super) fn publish_event(&mut self, event: NewEvent) {
         self.node.hub.publish_at_once(vec![event], None, self.now()).expect("room for a few");
         while let Ok(MailboxItem::Frame(frame)) = self.inbox.frames.try_recv() {
             self.topics.deliver(&frame);

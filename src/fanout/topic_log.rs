@@ -100,7 +100,7 @@ struct KeptFrames {
     sequences: SequenceRing,
     newest: EventId,
     bytes: usize,
-    /// The newest kept id of each key; only where somebody reads by it.
+    /// The newest kept id of each key; none while no event has one.
     newest_by_key: Option<HashMap<Box<str>, EventId, SeededHash>>,
     /// Memory of those keys.
     key_bytes: usize,
@@ -116,15 +116,15 @@ impl TopicLog {
         TopicLog { floor, kept: None }
     }
 
-    /// Adds the newest frame, which its journal must get, too. With `by_key` the log knows the newest frame
-    /// of each key.
-    pub(crate) fn append(&mut self, frame: &SharedFrame, by_key: Option<&SeededHash>) {
+    /// Adds the newest frame, which its journal must get, too. `key_hash` is for keys, which publishers
+    /// choose.
+    pub(crate) fn append(&mut self, frame: &SharedFrame, key_hash: &SeededHash) {
         assert!(frame.id() > self.floor, "ids rise");
         assert!(self.newest().is_none_or(|newest| newest < frame.id()), "ids rise");
         let kept = self.kept.get_or_insert_default();
         kept.bytes += frame.memory_bytes();
-        if let (Some(hash), Some(key)) = (by_key, frame.key()) {
-            let newest = kept.newest_by_key.get_or_insert_with(|| HashMap::with_hasher(hash.clone()));
+        if let Some(key) = frame.key() {
+            let newest = kept.newest_by_key.get_or_insert_with(|| HashMap::with_hasher(key_hash.clone()));
             if newest.insert(key.into(), frame.id()).is_none() {
                 kept.key_bytes += key.len() + KEY_OVERHEAD_BYTES;
             }
@@ -296,7 +296,7 @@ mod tests {
             let frame = Draft::new(None, None, "x", None).seal(id);
             let sequence = journals.next_sequence(ClassSlot::default());
             let frame = SharedFrame::new(frame, &meter, 0, Topics::none(), sequence);
-            log.append(&frame, None);
+            log.append(&frame, &SeededHash::new(1));
             journals.push(frame);
         }
         let view = LogView::new(&log, &journals);

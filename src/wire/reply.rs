@@ -433,6 +433,14 @@ pub(crate) fn append_clock_event(out: &mut Vec<u8>, form: FrameForm, now_ms: u64
     });
 }
 
+/// `event: fanwheel.snapshot-end` behind a snapshot of so many events of so many topics.
+pub(crate) fn append_snapshot_end(out: &mut Vec<u8>, form: FrameForm, topics: usize, events: u64) {
+    append_chunk(out, form, |out| {
+        let data = format_args!("{{\"topics\":{topics},\"events\":{events}}}");
+        push_fmt(out, format_args!("event: fanwheel.snapshot-end\ndata: {data}\n\n"));
+    });
+}
+
 /// Appends the bytes of `content` in a form.
 pub(super) fn append_chunk(out: &mut Vec<u8>, form: FrameForm, content: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();

@@ -34,6 +34,11 @@ pub(crate) enum StreamStart {
     Now,
     /// With the newest so many kept events; at least 1.
     Newest(usize),
+    /// With the newest kept event of each topic, or of each key; then the newest so many events as changes.
+    Snapshot {
+        /// Events that come as changes, behind the snapshot's end.
+        changes: usize,
+    },
     /// After the event of this id.
     After(EventId),
     /// After an id that is not ours, or several ids: told as a gap. The text, for the gap event, is cut to
@@ -61,6 +66,8 @@ pub struct SubscribeRequest {
     pub(crate) event_source: bool,
     /// The client is told its position, by blocks that hold an id alone.
     pub(crate) prime: bool,
+    /// `snapshot=1`: an event tells where the state ends that the stream begins with.
+    pub(crate) snapshot: bool,
     /// `wait_ms=N`: instead of a stream one answer, with the first events of at most so many milliseconds.
     pub(crate) wait_ms: Option<u64>,
     /// Unix milliseconds in which the credential ends that has let it in.
@@ -84,6 +91,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
     let mut buffered = None;
     let mut prime = None;
     let mut wait_ms = None;
+    let mut snapshot = None;
     let mut snake_id = ResumeIds::default();
     let mut camel_id = ResumeIds::default();
     let mut other_id = ResumeIds::default();
@@ -95,6 +103,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
             b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &pair.value()?)?)?,
             b"buffered" => set_once(&mut buffered, "buffered", parse_switch("buffered", &pair.value()?)?)?,
             b"prime" => set_once(&mut prime, "prime", parse_switch("prime", &pair.value()?)?)?,
+            b"snapshot" => set_once(&mut snapshot, "snapshot", parse_switch("snapshot", &pair.value()?)?)?,
             b"wait_ms" => set_once(&mut wait_ms, "wait_ms", parse_wait(&pair.value()?)?)?,
             b"last_event_id" => snake_id.add(pair.value()?),
             b"lastEventId" => camel_id.add(pair.value()?),
@@ -111,9 +120,11 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
     }
     // On a reconnection the URL still says `last=`; where the client stopped counts more.
     let resumed = resume_from_header(head).or(snake_id).or(camel_id).or(other_id).start();
-    let start = resumed.unwrap_or(match last {
-        None | Some(0) => StreamStart::Now,
-        Some(newest) => StreamStart::Newest(newest),
+    let snapshot = snapshot.unwrap_or(false);
+    let start = resumed.unwrap_or(match last.unwrap_or(0) {
+        changes if snapshot => StreamStart::Snapshot { changes },
+        0 => StreamStart::Now,
+        newest => StreamStart::Newest(newest),
     });
     // Fetch makes both of the cache mode of an EventSource on every scheme (WHATWG HTML §9.2.2); clients made
     // of `fetch` name the type alone, and understand a 503.
@@ -134,6 +145,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
         prime: prime.unwrap_or(browser && !own_topics),
         wait_ms,
         access_ends_ms: None,
+        snapshot,
     })
 }
 

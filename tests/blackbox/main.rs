@@ -56,6 +56,7 @@ mod rows;
 mod signals;
 mod signed_urls;
 mod slow;
+mod snapshots;
 mod startup;
 mod storms;
 mod streams;

@@ -102,6 +102,9 @@ branches! {
     PolledEvents
     PolledInVain
     PolledAgain
+    SnapshotEnded
+    SnapshotAfterId
+    SnapshotPolled
     HalfClosedPeer
     StreamBehindAnswers
     ControlMailboxFull

@@ -179,6 +179,7 @@ impl World {
             scene.cover.hit_if(superseded > 0, Branch::Superseded);
             session.judge_foreign();
             session.judge_newest(&scene.plan.classes);
+            session.judge_snapshot(&scene.ledger, &scene.plan);
             if known == published {
                 let needless = session.judge_gaps(&scene.ledger, &scene.plan);
                 scene.cover.hit_if(needless > 0, Branch::NeedlessGap);

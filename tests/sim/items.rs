@@ -22,6 +22,13 @@ pub enum Item {
     Clock(u64),
     /// An id alone.
     Position(EventId),
+    /// `fanwheel.snapshot-end`
+    SnapshotEnd {
+        /// Topics of the stream.
+        topics: u64,
+        /// Events of the snapshot.
+        events: u64,
+    },
 }
 
 /// A published event as received.
@@ -103,6 +110,10 @@ fn parse_own(own: &str) -> Item {
     let json: serde_json::Value = serde_json::from_str(json).expect("its data is JSON");
     match name {
         "gap" => Item::Gap(parse_gap(&json)),
+        "snapshot-end" => Item::SnapshotEnd {
+            topics: json["topics"].as_u64().expect("a number"),
+            events: json["events"].as_u64().expect("a number"),
+        },
         "clock" => Item::Clock(json["now_ms"].as_u64().expect("a time")),
         other => panic!("unknown control event {other:?}"),
     }

@@ -25,6 +25,7 @@ mod session;
 mod setup;
 mod shell;
 mod silence;
+mod snapshot;
 mod subscriber;
 mod world;
 

@@ -14,7 +14,7 @@ use crate::items::Item;
 use crate::net::Net;
 use crate::peer::Peer;
 use crate::scene::{Scene, TOPICS, encode};
-use crate::session::{Begin, Ending, Entry, Session, topic_of};
+use crate::session::{Begin, Ending, Entry, Session, SnapshotEnd, topic_of};
 use crate::setup::pick;
 use crate::subscriber::NAMES;
 
@@ -81,10 +81,12 @@ impl Poller {
         };
         let wait_ms = pick(&mut scene.prng, &[0, 50, 1_000, 60_000]);
         let clock = scene.one_in(5);
+        let snapshot = scene.plan.snapshots && scene.one_in(3);
         let mut query: Vec<String> =
             self.topics.iter().map(|&topic| format!("topic={}", encode(&topic_of(topic)))).collect();
         query.extend(self.filter.iter().map(|name| format!("event={}", encode(name))));
         query.extend(clock.then(|| "clock=1".to_owned()));
+        query.extend(snapshot.then(|| "snapshot=1".to_owned()));
         query.extend(self.primed.then(|| "prime=1".to_owned()));
         query.push(format!("wait_ms={wait_ms}"));
         query.extend(match &begin {
@@ -101,6 +103,8 @@ impl Poller {
             topics: self.topics.clone(),
             filter: self.filter.clone(),
             clock,
+            // After an id it has had it.
+            snapshot: snapshot && matches!(begin, Begin::Now | Begin::Newest(_)),
             primed: self.primed,
             http11: true,
             begin,
@@ -175,6 +179,10 @@ impl Poller {
                     session.gap(&gap, topic, head, now.mono_ms);
                 }
             }
+            Item::SnapshotEnd { topics, events } => {
+                session.end_snapshot(topics, events, SnapshotEnd { head, at_ms: now.mono_ms });
+                scene.hit(Branch::SnapshotPolled);
+            }
             Item::Greeting(_) | Item::Heartbeat => panic!("{item:?} is for streams"),
         }
     }
@@ -183,7 +191,7 @@ impl Poller {
     fn take_end(&mut self, net: &mut Net, scene: &mut Scene, closes: bool) {
         let Some(Poll { mut session, wait_ms, .. }) = self.poll.take() else { panic!("nobody asked for it") };
         assert!(session.is_open, "an answer without a reconnection time");
-        let brought = |entry: &Entry| matches!(entry, Entry::Event(_) | Entry::Gap(_));
+        let brought = |entry: &Entry| !matches!(entry, Entry::Position(_));
         let empty = !session.entries.iter().any(brought);
         let waited_ms = scene.now.mono_ms - session.asked_ms;
         let early = waited_ms + TICK_MS < wait_ms - wait_ms / 10;
@@ -251,6 +259,8 @@ impl Poller {
         assert!(peer.reader.is_between(), "conn {} got half an answer", peer.conn);
         let waited_ms = scene.now.mono_ms - *poll.seen_ms.get_or_insert(scene.now.mono_ms);
         assert!(waited_ms <= poll.wait_ms + SLACK_MS, "conn {} waits for {waited_ms} ms", peer.conn);
+        let state = poll.session.is_told_state();
+        assert!(!state, "conn {} was not told the state of its topics", peer.conn);
         let foreign = matches!(poll.session.begin, Begin::Foreign(_));
         assert!(!foreign, "conn {} was not told the gap after a foreign id", peer.conn);
         if matches!(poll.session.begin, Begin::After(_)) {

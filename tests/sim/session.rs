@@ -53,6 +53,17 @@ pub enum Entry {
     Gap(Told),
     /// An id alone: nothing up to it is missing that was not told.
     Position(EventId),
+    /// The end of the snapshot.
+    SnapshotEnd(SnapshotEnd),
+}
+
+/// The end of a snapshot, as it was received.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotEnd {
+    /// The node's newest id then.
+    pub head: EventId,
+    /// The time then.
+    pub at_ms: u64,
 }
 
 /// A gap that was told.
@@ -94,6 +105,8 @@ pub struct Session {
     pub filter: Vec<String>,
     /// `clock=1`
     pub clock: bool,
+    /// `snapshot=1`
+    pub snapshot: bool,
     /// It is told its position.
     pub primed: bool,
     /// HTTP/1.1.
@@ -130,7 +143,7 @@ pub struct Session {
 
 impl Session {
     /// Whether an event of this name is asked for.
-    fn wants(&self, name: Option<&str>) -> bool {
+    pub fn wants(&self, name: Option<&str>) -> bool {
         let name = name.filter(|name| !name.is_empty()).unwrap_or("message");
         self.filter.is_empty() || self.filter.iter().any(|wanted| wanted == name)
     }
@@ -152,6 +165,7 @@ impl Session {
         assert!(self.last.is_none_or(|last| last < id), "event {id} after {:?}", self.last);
         self.check_told(&format!("event {id}"));
         match self.begin {
+            Begin::Now if self.snapshot => {}
             Begin::Now => assert!(id > self.head_before, "event {id} is from before the request"),
             Begin::After(after) => assert!(id > after, "event {id} is not after {after}"),
             Begin::Newest(_) | Begin::Foreign(_) => {}
@@ -188,7 +202,7 @@ impl Session {
         let own = self.entries.iter().filter_map(|entry| match entry {
             Entry::Gap(told) if told.at_resume && foreign => Some(Told { after: None, ..told.clone() }),
             Entry::Gap(told) => Some(told.clone()),
-            Entry::Event(_) | Entry::Position(_) => None,
+            Entry::Event(_) | Entry::Position(_) | Entry::SnapshotEnd(_) => None,
         });
         let before = self.earlier.iter().flat_map(|earlier| earlier.told.iter().cloned());
         // The last may have been cut between a gap and its position.
@@ -206,7 +220,7 @@ impl Session {
             Begin::Foreign(text) => Some(text.clone()),
         };
         let earlier = |entry: &Entry| match entry {
-            Entry::Event(_) | Entry::Position(_) => true,
+            Entry::Event(_) | Entry::Position(_) | Entry::SnapshotEnd(_) => true,
             Entry::Gap(told) => told.topic == topic,
         };
         let at_resume = asked_after.as_ref() == Some(&gap.after) && !self.entries.iter().any(earlier);
@@ -250,11 +264,19 @@ impl Session {
 
     /// Everything newer than this was to be brought.
     fn lower_bound(&self) -> Option<EventId> {
-        let first = self.entries.iter().find_map(|entry| match entry {
+        let mut entries = self.entries.iter();
+        if self.is_told_state() {
+            // Of what came before, something newer may have taken the place.
+            entries.find(|entry| matches!(entry, Entry::SnapshotEnd(_)))?;
+        }
+        let first = entries.find_map(|entry| match entry {
             Entry::Event(id) | Entry::Position(id) => Some(*id),
-            Entry::Gap(_) => None,
+            Entry::Gap(_) | Entry::SnapshotEnd(_) => None,
         });
         match self.begin {
+            // Of the events that were kept, which come as changes, some may have gone before.
+            Begin::Newest(_) if self.snapshot => first.max(self.greeted),
+            _ if self.is_told_state() => first,
             Begin::After(after) => Some(after),
             Begin::Now if self.primed => first,
             Begin::Foreign(_) => Some(EventId::ZERO),
@@ -281,12 +303,12 @@ impl Session {
             let later = |entry: &Entry| match entry {
                 Entry::Event(other) => *other >= id && known.contains_key(other),
                 Entry::Position(other) => *other >= id,
-                Entry::Gap(_) => false,
+                Entry::Gap(_) | Entry::SnapshotEnd(_) => false,
             };
             while let Some(entry) = rest.next_if(|entry| !later(entry)) {
                 match entry {
                     Entry::Gap(gap) if gap.topic == topic => gaps.push(gap),
-                    Entry::Gap(_) | Entry::Event(_) | Entry::Position(_) => {}
+                    Entry::Gap(_) | Entry::Event(_) | Entry::Position(_) | Entry::SnapshotEnd(_) => {}
                 }
             }
             let received = matches!(rest.peek(), Some(Entry::Event(next)) if *next == id);
@@ -391,7 +413,7 @@ impl Session {
         let told: Vec<usize> = first
             .filter_map(|entry| match entry {
                 Entry::Gap(gap) => Some(gap.topic),
-                Entry::Event(_) | Entry::Position(_) => None,
+                Entry::Event(_) | Entry::Position(_) | Entry::SnapshotEnd(_) => None,
             })
             .collect();
         assert!(self.topics.iter().all(|topic| told.contains(topic)), "no gap for a foreign id in {self:#?}");
@@ -406,7 +428,7 @@ impl Session {
             Entry::Event(id) => {
                 self.topics.iter().find_map(|&topic| Some(ledger.topics[topic].get(id)?.since_ms))
             }
-            Entry::Gap(_) | Entry::Position(_) => None,
+            Entry::Gap(_) | Entry::Position(_) | Entry::SnapshotEnd(_) => None,
         };
         let last_ms = self.entries.iter().filter_map(published_ms).chain([self.asked_ms]).max();
         let silent_ms = read_ms - last_ms.expect("it was asked for");
@@ -417,6 +439,9 @@ impl Session {
     /// At most as many old events as were asked for, and as the topic's class keeps.
     pub fn judge_newest(&self, classes: &ClassPlan) {
         let Begin::Newest(count) = self.begin else { return };
+        if self.snapshot {
+            return;
+        }
         let old = |entry: &&Entry| matches!(entry, Entry::Event(id) if *id <= self.head_before);
         let old = self.entries.iter().filter(old).count();
         let most: usize = self.topics.iter().map(|&topic| classes.most_events(topic)).sum();
@@ -429,7 +454,7 @@ const STATUS_BYTES_MAX: usize = 2 * 400;
 
 /// Whether a topic's log certainly held everything after an id at the time of a gap: its newest event up to
 /// there was still kept, by every bound.
-fn covers(ledger: &Ledger, plan: &Plan, gap: &Told, after: EventId) -> bool {
+pub fn covers(ledger: &Ledger, plan: &Plan, gap: &Told, after: EventId) -> bool {
     let class = plan.classes.least(gap.topic);
     let known = &ledger.topics[gap.topic];
     let Some((&base, oldest)) = known.range(..=after).next_back() else { return false };

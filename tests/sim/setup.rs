@@ -44,6 +44,8 @@ pub struct Plan {
     pub probers: usize,
     /// Actors that ask about connections, and end some.
     pub inspectors: usize,
+    /// Subscribers and pollers ask for snapshots. By the seed's number.
+    pub snapshots: bool,
     /// Actors that poll. By the seed's number, so that all else is as without.
     pub pollers: usize,
     /// Topics in use.
@@ -88,6 +90,7 @@ impl Plan {
     /// The plan of a seed, with an orderer and classes by its number.
     pub fn of_seed(seed: u64, prng: &mut Prng) -> Plan {
         let mut plan = Plan { orders: seed % 3 == 2, ..Plan::draw(prng) };
+        plan.snapshots = seed % 7 == 5;
         if seed % 5 == 3 {
             plan.pollers = 1 + Prng::new(!seed).below(4) as usize;
         }
@@ -125,6 +128,7 @@ impl Plan {
             probers: prng.below(4) as usize,
             inspectors: pick(prng, &[0, 1, 2, 6]),
             pollers: 0,
+            snapshots: false,
             topics: if bursts { 2 } else { 1 + prng.below(if large { 2 } else { 6 }) as usize },
             heavy: if large { 16 } else { 4 },
             phases: 1 + prng.below(if bursts { 2 } else { 4 }) as usize,

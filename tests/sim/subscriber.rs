@@ -14,7 +14,7 @@ use crate::ledger::IDS_PER_MS;
 use crate::net::Net;
 use crate::peer::{Appetite, End, Peer};
 use crate::scene::{Scene, TOPICS, encode};
-use crate::session::{Begin, Earlier, Ending, Entry, Session, topic_of};
+use crate::session::{Begin, Earlier, Ending, Entry, Session, SnapshotEnd, topic_of};
 use crate::setup::pick;
 
 /// Event names that publishers use and subscribers may ask for.
@@ -83,8 +83,10 @@ impl Subscriber {
         let browser = scene.one_in(4);
         let (primed, prime) = draw_prime(scene, browser);
         let goes_on = self.last.is_some_and(|last| begin == Begin::After(last));
+        let snapshot = scene.plan.snapshots && scene.one_in(2);
         let request = self.request(scene, &begin, http11, clock, browser, listener);
-        let request = request.replacen(" HTTP/", &format!("{prime} HTTP/"), 1);
+        let asked = if snapshot { "&snapshot=1" } else { "" };
+        let request = request.replacen(" HTTP/", &format!("{prime}{asked} HTTP/"), 1);
         scene.trace(|| format!("conn {} asks {:?}", peer.conn, request.lines().next()));
         if scene.one_in(6) {
             scene.hit(Branch::StreamBehindAnswers);
@@ -99,6 +101,7 @@ impl Subscriber {
             topics: self.topics.clone(),
             filter: self.filter.clone(),
             clock,
+            snapshot,
             primed,
             http11,
             begin,
@@ -266,6 +269,10 @@ impl Subscriber {
         let session = link.index.map(|index| &scene.sessions[index]);
         let session = session.unwrap_or_else(|| panic!("conn {} got no answer", link.peer.conn));
         assert!(session.is_open && link.peer.reader.is_between(), "conn {} got half", link.peer.conn);
+        assert!(
+            !session.snapshot || session.snapshot_end().is_some(),
+            "no end of its snapshot: {session:#?}"
+        );
         session.judge_losses(&scene.ledger, &scene.plan.classes, Some(scene.head));
     }
 
@@ -378,6 +385,13 @@ impl Link {
                 session.position(id, head);
                 scene.cover.hit_if(heartbeats && !gap, Branch::PositionBeforeHeartbeat);
                 scene.cover.hit_if(gap, Branch::PositionAfterGap);
+            }
+            Item::SnapshotEnd { topics, events } => {
+                let end = SnapshotEnd { head: scene.head, at_ms: now.mono_ms };
+                let session = self.session_mut(scene);
+                session.end_snapshot(topics, events, end);
+                let state = session.is_told_state();
+                scene.hit(if state { Branch::SnapshotEnded } else { Branch::SnapshotAfterId });
             }
             Item::Clock(_) => {
                 assert!(session.is_open && session.clock, "a clock event that was not asked for");

@@ -49,6 +49,8 @@ pub struct SubscribeOutcome {
     pub(crate) gaps: Vec<(usize, Option<EventId>)>,
     /// Cause of them, if there are any.
     pub(crate) gap_reason: GapReason,
+    /// The position before the newest events that it has asked for; the last possible one if it has not.
+    pub(crate) snapshot_until: EventId,
     /// Topics and events that were looked at for it.
     pub(crate) steps: usize,
     /// The values that hold for it, by the classes of its topics.

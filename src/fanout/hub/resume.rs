@@ -37,6 +37,7 @@ impl HubState {
         let mut position = match (start, gap_reason) {
             (StreamStart::Now, _) => self.head,
             (StreamStart::Newest(_), _) => newest,
+            (StreamStart::Snapshot { .. }, _) => EventId::ZERO,
             (&StreamStart::After(moment), _) if moment.is_moment() => moment.min(self.head),
             (&StreamStart::After(id), GapReason::Evicted) => id,
             // Whatever is kept may be new to the client.
@@ -54,7 +55,17 @@ impl HubState {
         let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
         let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
         let (head, reported_floors) = (self.head, floors);
-        SubscribeOutcome { topics, position, head, reported_floors, gaps, gap_reason, steps: 0, rules }
+        SubscribeOutcome {
+            topics,
+            position,
+            head,
+            reported_floors,
+            gaps,
+            gap_reason,
+            snapshot_until: EventId::MAX,
+            steps: 0,
+            rules,
+        }
     }
 
     /// The latest position from which the same events of these topics follow: an id of this run, before which
@@ -78,7 +89,7 @@ impl HubState {
     fn gap_reason(&self, start: &StreamStart, wall_ms: u64) -> GapReason {
         let future = wall_ms.max(self.head.ms()).saturating_add(CLOCKS_APART_MS);
         match *start {
-            StreamStart::Now | StreamStart::Newest(_) => GapReason::Evicted,
+            StreamStart::Now | StreamStart::Newest(_) | StreamStart::Snapshot { .. } => GapReason::Evicted,
             StreamStart::Unknown(_) => GapReason::UnknownId,
             StreamStart::After(id) if id.is_moment() && id >= self.start => GapReason::Evicted,
             StreamStart::After(id) if id.is_moment() => GapReason::Restart,

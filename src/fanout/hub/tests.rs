@@ -424,10 +424,7 @@ fn a_publish_leaves_sleepers_to_those_who_write_the_wake() {
 
 #[test]
 fn keys_that_are_known_count_as_history() {
-    let (hub, _inboxes) = hub(|settings| {
-        settings.slow_policy = SlowPolicy::Latest;
-        settings.history_bytes_max = 100_000;
-    });
+    let (hub, _inboxes) = hub(|settings| settings.history_bytes_max = 100_000);
     let keyed = |nth: u64| {
         let key = format!("{nth} {}", "k".repeat(200));
         let draft = Draft::new(None, None, "x", Some(key.into()));

@@ -179,6 +179,7 @@ impl AccessRules {
             prime: _,
             wait_ms: _,
             access_ends_ms: _,
+            snapshot: _,
         } = subscribe;
         let mut asking =
             topics.iter().map(|topic| &**topic).filter(|topic| self.classes.asks_for(topic)).peekable();

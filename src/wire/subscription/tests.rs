@@ -80,6 +80,9 @@ fn filters_last_and_clock_are_read() {
         ("last=1", StreamStart::Newest(1)),
         ("last=050", StreamStart::Newest(50)),
         ("last=1000", StreamStart::Newest(1_000)),
+        ("snapshot=1", StreamStart::Snapshot { changes: 0 }),
+        ("last=5&snapshot=1", StreamStart::Snapshot { changes: 5 }),
+        ("last=5&snapshot=0", StreamStart::Newest(5)),
     ];
     for (query, expected) in starts {
         assert_eq!(subscribed(&format!("topic=a&{query}"), "").start, expected, "{query}");
@@ -91,6 +94,7 @@ fn filters_last_and_clock_are_read() {
     assert_eq!((polled.wait_ms, polled.form), (Some(60_000), FrameForm::Bare));
     assert_eq!((subscribed("topic=a&wait_ms=0", "").wait_ms, plain.wait_ms), (Some(0), None));
     let refused = [
+        ("snapshot=yes", "400 bad_parameter"),
         ("wait_ms=60001", "400 bad_parameter"),
         ("wait_ms=", "400 bad_parameter"),
         ("wait_ms=-1", "400 bad_parameter"),

@@ -222,7 +222,7 @@ impl Stream {
                 }
                 None => {
                     let name = event.name.as_deref();
-                    let own = ["fanwheel.gap", "fanwheel.clock", "fanwheel.status"];
+                    let own = ["fanwheel.gap", "fanwheel.clock", "fanwheel.status", "fanwheel.snapshot-end"];
                     assert!(name.is_some_and(|name| own.contains(&name)), "no id: {event:?}");
                 }
             }
