@@ -22,7 +22,7 @@ use crate::wire::head::Head;
 use crate::wire::problem::Problem;
 use crate::wire::reply;
 use crate::wire::request::Request;
-use crate::wire::subscription::SubscribeRequest;
+use crate::wire::subscription::{StreamStart, SubscribeRequest};
 
 /// A poll without events is answered up to this share of its time sooner.
 const POLL_JITTER_SHARE: u64 = 10;
@@ -224,7 +224,7 @@ fn open_stream(
                 ConnState::Requesting(exchange) => exchange.out[exchange.sent..].to_vec(),
                 ConnState::Idle | ConnState::Streaming(_) => Vec::new(),
             };
-            let poll = subscribe.wait_ms.map(|wait_ms| open_poll(turn, context, wait_ms, subscribe.prime));
+            let poll = subscribe.wait_ms.map(|wait_ms| open_poll(turn, context, wait_ms, &subscribe));
             match profile {
                 // Its head comes with its answer.
                 _ if poll.is_some() => {}
@@ -255,8 +255,11 @@ fn open_poll(
     turn: &mut TurnContext<'_, impl Io>,
     context: ReplyContext<'_>,
     wait_ms: u64,
-    primed: bool,
+    subscribe: &SubscribeRequest,
 ) -> Box<LongPoll> {
+    let primed = subscribe.prime;
+    // Told its position at once, the client loses nothing before its first event.
+    let wait_ms = if primed && subscribe.start == StreamStart::Now { 0 } else { wait_ms };
     let sooner = turn.carried.draw_below(wait_ms / POLL_JITTER_SHARE + 1);
     let due = match wait_ms - sooner {
         // At once, not in the next tick.
