@@ -4,9 +4,9 @@
 
 pub mod access;
 pub mod class_access;
-pub(crate) mod jwt;
-pub(crate) mod jwt_key;
+pub mod jwt;
+pub mod jwt_key;
 pub(crate) mod presented;
 pub mod signed_url;
 pub(crate) mod token_hash;
-pub(crate) mod topic_grant;
+pub mod topic_grant;

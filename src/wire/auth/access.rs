@@ -50,7 +50,7 @@ pub struct AccessRules {
 
 /// The owner of a credential that is taken.
 #[derive(Clone, Debug)]
-pub(crate) struct CredentialOwner {
+pub struct CredentialOwner {
     /// Name of the credential, for reports.
     pub(crate) name: Arc<str>,
     /// Topics that it opens.

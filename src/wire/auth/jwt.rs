@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Number;
 
@@ -29,13 +29,13 @@ const CLAIM_PATTERNS_MAX: usize = 64;
 
 /// The tokens that are taken.
 #[derive(Debug, Default)]
-pub(crate) struct JwtRules {
+pub struct JwtRules {
     /// Keys that verify them; none of them: no token is taken.
-    pub(crate) keys: Vec<JwtKey>,
+    pub keys: Vec<JwtKey>,
     /// Value that `aud` must have; without one a token must have none.
-    pub(crate) audience: Option<String>,
+    pub audience: Option<String>,
     /// Value that `iss` must have.
-    pub(crate) issuer: Option<String>,
+    pub issuer: Option<String>,
 }
 
 /// Fields of a token's header that matter here. Others may stand, and mean nothing.
@@ -104,9 +104,9 @@ impl JwtRules {
     /// # Errors
     /// [`RefusalReason::TokenUnknown`] unless one of the keys has signed it, [`RefusalReason::TokenExpired`],
     /// or [`RefusalReason::TokenUnfit`] for claims that do not fit this server.
-    pub(crate) fn find_owner(&self, token: &[u8], wall_ms: u64) -> Result<CredentialOwner, RefusalReason> {
+    pub fn find_owner(&self, token: &[u8], wall_ms: u64) -> Result<CredentialOwner, RefusalReason> {
         let claims = self.verified_claims(token).ok_or(RefusalReason::TokenUnknown)?;
-        let claims: JwtClaims = serde_json::from_slice(&claims).map_err(|_| RefusalReason::TokenUnfit)?;
+        let claims: JwtClaims = read_object(&claims).ok_or(RefusalReason::TokenUnfit)?;
         self.judge(&claims, wall_ms)
     }
 
@@ -119,7 +119,7 @@ impl JwtRules {
         if parts.next().is_some() {
             return None;
         }
-        let header: JoseHeader = serde_json::from_slice(&decoded(header)?).ok()?;
+        let header: JoseHeader = read_object(&decoded(header)?)?;
         let tag = decoded(tag)?;
         let fits = |key: &&JwtKey| {
             let same_id = header.kid.is_none() || key.id.is_none() || key.id == header.kid;
@@ -159,6 +159,12 @@ impl JwtRules {
 
 /// The name of owners of tokens that somebody else issues.
 pub(crate) const JWT_NAME: &str = "jwt";
+
+/// Reads a JSON object. A list of values in their order would be read as one, too.
+fn read_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    if is_object { serde_json::from_slice(json).ok() } else { None }
+}
 
 fn decoded(part: &[u8]) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(part).ok()

@@ -24,7 +24,7 @@ const _: () = assert!(JWT_KEYS_MAX == 16 && SECRET_BYTES_MIN == 32, "text below"
 
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JwtAlgorithm {
+pub enum JwtAlgorithm {
     /// HMAC with SHA-256.
     Hs256,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -37,7 +37,7 @@ pub(crate) enum JwtAlgorithm {
 
 impl JwtAlgorithm {
     /// All of them, in the order of their setting.
-    pub(crate) const ALL: [JwtAlgorithm; 4] =
+    pub const ALL: [JwtAlgorithm; 4] =
         [JwtAlgorithm::Hs256, JwtAlgorithm::Rs256, JwtAlgorithm::Es256, JwtAlgorithm::EdDsa];
 
     /// Its name in tokens.
@@ -77,7 +77,7 @@ enum KeyMaterial {
 }
 
 /// A key that verifies tokens.
-pub(crate) struct JwtKey {
+pub struct JwtKey {
     /// The algorithm that it is for.
     pub(crate) algorithm: JwtAlgorithm,
     /// Its id in a key set.
@@ -127,7 +127,7 @@ impl JwtKey {
 ///
 /// # Errors
 /// What the file must hold, in words that follow "it".
-pub(crate) fn read_key_file(bytes: &[u8], algorithm: JwtAlgorithm) -> Result<Vec<JwtKey>, String> {
+pub fn read_key_file(bytes: &[u8], algorithm: JwtAlgorithm) -> Result<Vec<JwtKey>, String> {
     if algorithm == JwtAlgorithm::Hs256 {
         let secret = bytes.trim_ascii_end();
         if secret.starts_with(b"-----BEGIN") {
@@ -202,7 +202,7 @@ struct JsonWebKeySet<'a> {
 ///
 /// # Errors
 /// When it is none, or has no key that is taken; in words that follow "it".
-pub(crate) fn read_key_set(bytes: &[u8]) -> Result<Vec<JwtKey>, String> {
+pub fn read_key_set(bytes: &[u8]) -> Result<Vec<JwtKey>, String> {
     let set: JsonWebKeySet<'_> = serde_json::from_slice(bytes)
         .map_err(|_| "is no JSON Web Key Set, such as {\"keys\":[…]}".to_owned())?;
     let read = |key: &RawValue| serde_json::from_str::<JsonWebKey>(key.get()).ok()?.key();

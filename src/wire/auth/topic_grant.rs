@@ -13,7 +13,7 @@ pub(crate) enum TopicUse {
 
 /// Patterns of the topics that a credential opens, by use. Without a pattern it opens none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TopicGrant {
+pub struct TopicGrant {
     /// Topics that its owner may subscribe to.
     pub(crate) subscribe: Vec<TopicPattern>,
     /// Topics that its owner may publish to.

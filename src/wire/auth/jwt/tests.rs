@@ -143,6 +143,7 @@ fn headers_choose_nothing() {
         (r#"{"alg":"HS256","crit":null}"#, unknown),
         ("", unknown),
         ("not json", unknown),
+        (r#"["HS256",null,null]"#, unknown),
         // Passed over without a step down for each level.
         (&deep, None),
     ];
@@ -207,6 +208,7 @@ fn claims_are_held_against_time_audience_issuer_and_their_types() {
     assert_eq!(raw(r#"{"exp":null,"aud":"fanwheel","iss":"https://id.example"}"#), Some(TokenUnfit));
     assert_eq!(raw(r#"{"exp":1790000060,"exp":9}"#), Some(TokenUnfit));
     assert_eq!(raw(&"[".repeat(20_000)), Some(TokenUnfit));
+    assert_eq!(raw(r#"[1790000060,0,"fanwheel","https://id.example",{}]"#), Some(TokenUnfit), "no object");
     let open = JwtRules { audience: None, issuer: None, ..shared() };
     let bare = claims(json!({ "aud": null, "iss": null }));
     assert_eq!(refused(&open, &signed(HEADER, &bare)), None);
