@@ -30,6 +30,8 @@ pub struct ClassSettings {
     pub max_idle_ms: u64,
     pub event_from_topic: bool,
     pub subscribe: SubscribeAccess,
+    pub batch_ms: u64,
+    pub batch_events: usize,
 }
 
 /// A class that an operator has named.
@@ -69,6 +71,8 @@ impl ClassSettings {
             max_idle_ms: settings.max_idle_ms,
             event_from_topic: settings.event_from_topic,
             subscribe: settings.subscribe,
+            batch_ms: settings.batch_ms,
+            batch_events: settings.batch_events,
         }
     }
 }

@@ -47,6 +47,12 @@ pub enum Count {
     Lagged,
     /// Events of the history among those delivered, to subscribers that had come back or asked for them.
     Replayed,
+    /// Windows of waiting events that ended.
+    Windows,
+    /// Windows that ended early because too much waited.
+    WindowsCut,
+    /// Events that left at the end of a window, once for each worker with subscribers.
+    WindowEvents,
     /// Turns of the worker.
     Turns,
     /// Times the worker slept until something came or was due.
@@ -252,7 +258,7 @@ pub(crate) enum TurnStep {
 /// The text names, in the order of the enum.
 pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub(crate) const COUNT_NAMES: [&str; 29] = [
+pub(crate) const COUNT_NAMES: [&str; 32] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -271,6 +277,9 @@ pub(crate) const COUNT_NAMES: [&str; 29] = [
     "skipped",
     "lagged",
     "replayed",
+    "windows",
+    "windows_cut",
+    "window_events",
     "turns",
     "wakeups",
     "listen_pauses",
@@ -357,6 +366,8 @@ pub struct Counters {
     pub(crate) subscribers_open: AtomicU64,
     /// Streams whose socket was full and that have not caught up since.
     pub(crate) lagging: AtomicU64,
+    /// Events that wait in windows.
+    pub(crate) waiting_events: AtomicU64,
     /// Sockets that the worker holds.
     pub(crate) files: AtomicU64,
     /// How late the worker is with its timers, milliseconds.
@@ -388,6 +399,7 @@ impl Default for Counters {
             subscribers_open: AtomicU64::new(0),
             lagging: AtomicU64::new(0),
             files: AtomicU64::new(0),
+            waiting_events: AtomicU64::new(0),
             wheel_lag_ms: AtomicU64::new(0),
             delivery_each: AtomicHistogram::new(HistogramScale::Spans),
             delivery_last: AtomicHistogram::new(HistogramScale::Spans),

@@ -46,6 +46,11 @@ pub const WORKERS_MAX: usize = 64;
 pub(crate) const MAILBOX_FRAMES_MAX: usize = 4_096;
 /// Frames that a worker has taken from its mailbox and not yet offered to every subscriber.
 pub(crate) const FRESH_FRAMES_MAX: usize = 4_096;
+/// Events that wait in windows on one worker; beyond, windows end early. Not among the frames above, so that
+/// windows never refuse a publisher.
+pub(crate) const WAITING_EVENTS_MAX: usize = 16_384;
+/// Bytes of memory of those events: an eighth of what may be in flight, as several workers may hold others.
+pub(crate) const WAITING_BYTES_MAX: usize = IN_FLIGHT_BYTES_MAX / 8;
 /// Control messages that wait for one worker: probes, drain, admin. Few, so a small number is generous.
 pub(crate) const CONTROL_MAILS_MAX: usize = 1_024;
 /// Files of a worker kept free for all that is not a connection: listeners, epoll, waker, refusals.

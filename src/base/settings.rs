@@ -4,7 +4,9 @@
 //! come from it. Where a value comes from is decided in `config`; this file knows no sources.
 
 use crate::base::class::NamedClass;
-use crate::base::limits::{ALERT_MS_MAX, HEADERS_MAX, HOUR_MS, KIB, MIB, PUBLISH_BYTES_MAX, WORKERS_MAX};
+use crate::base::limits::{
+    ALERT_MS_MAX, HEADERS_MAX, HOUR_MS, KIB, MIB, MINUTE_MS, PUBLISH_BYTES_MAX, SEND_FRAMES_MAX, WORKERS_MAX,
+};
 
 pub use crate::base::setting_spec::{SettingKind, SettingSpec, split_list};
 
@@ -240,6 +242,8 @@ pub const TABLE: &[SettingSpec] = &[
     )),
     live(row("jwt_issuer", SettingKind::Text, "", "iss that JSON Web Tokens must have; empty = any")),
     live(row("token_cookie", SettingKind::Text, "", "name of a cookie that may hold a token; empty = none")),
+    class(int("batch_ms", "0", 0, MINUTE_MS, "time that events wait to leave in one send; 0 = none")),
+    class(int("batch_events", "256", 1, SEND_FRAMES_MAX as u64, "events that end such a wait early")),
     int("drain_ms", "10000", 0, HOUR_MS, "time over which streams are ended at SIGTERM"),
     row(
         "landing",
@@ -380,6 +384,8 @@ pub struct Settings {
     pub jwks_file: String,
     pub jwt_audience: String,
     pub jwt_issuer: String,
+    pub batch_ms: u64,
+    pub batch_events: usize,
     pub drain_ms: u64,
     pub landing: bool,
     pub cors_origins: Vec<String>,
@@ -454,6 +460,8 @@ impl Settings {
             jwks_file: text("jwks_file").to_owned(),
             jwt_audience: text("jwt_audience").to_owned(),
             jwt_issuer: text("jwt_issuer").to_owned(),
+            batch_ms: int("batch_ms"),
+            batch_events: size("batch_events"),
             drain_ms: int("drain_ms"),
             landing: text("landing") == "on",
             cors_origins: split_list(text("cors_origins")),

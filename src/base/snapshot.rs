@@ -65,6 +65,8 @@ pub struct WorkerSnapshot {
     pub(crate) exhausted: u64,
     /// Frames that wait in its mailbox.
     pub(crate) mailbox: usize,
+    /// Events that wait in windows.
+    pub(crate) waiting: u64,
     /// Sockets that it holds.
     pub(crate) files: u64,
     /// How late it is with its timers, milliseconds.

@@ -246,6 +246,20 @@ mod tests {
                  publish_bytes_max = 100000 (f.toml:1): an event must fit its topic's history",
             ),
             (
+                format!("heartbeat_ms = 5000\n{class}batch_ms = 5000"),
+                "f.toml:5: class a: batch_ms = 5000 is not below heartbeat_ms = 5000 (f.toml:1): \
+                 an event would wait longer than a heartbeat",
+            ),
+            (
+                format!("batch_ms = 20000\n{class}history_events = 3"),
+                "batch_ms = 20000 (f.toml:1) is not below heartbeat_ms = 15000 (default): \
+                 an event would wait longer than a heartbeat",
+            ),
+            (
+                format!("{class}batch_events = 3"),
+                "f.toml:4: class a: batch_events = 3 has no effect without batch_ms: set batch_ms, too",
+            ),
+            (
                 format!("stall_ms = 9000\nuser_timeout_ms = 9000\n{class}slow_policy = 'latest'"),
                 "f.toml:6: class a: slow_policy = latest could never act, because \
                  stall_ms = 9000 (f.toml:1) is not below user_timeout_ms = 9000 (f.toml:2): \

@@ -282,6 +282,19 @@ pub(crate) fn check_classes(resolved: &ResolvedSettings) -> Result<(), SettingsR
                 ));
             }
         }
+        if let Some(batch) = own("batch_ms")
+            && class.batch_ms >= settings.heartbeat_ms
+        {
+            return refuse(format!(
+                "{batch} is not below {}: an event would wait longer than a heartbeat",
+                node("heartbeat_ms")
+            ));
+        }
+        if let Some(events) = own("batch_events")
+            && class.batch_ms == 0
+        {
+            return refuse(format!("{events} has no effect without batch_ms: set batch_ms, too"));
+        }
         if let Some(policy) = own("slow_policy")
             && class.slow_policy != SlowPolicy::Disconnect
             && settings.stall_ms >= settings.user_timeout_ms

@@ -51,6 +51,14 @@ fn check_and_adjust(
     check_programs(resolved)?;
     check_mail_addresses(resolved.entry("alert_email_to"))?;
     check_slow_policy(resolved)?;
+    let (batch, heartbeat) = (resolved.entry("batch_ms"), resolved.entry("heartbeat_ms"));
+    if number(batch) >= number(heartbeat) {
+        return refuse_contradiction(format!(
+            "{} is not below {}: an event would wait longer than a heartbeat",
+            describe_entry(batch),
+            describe_entry(heartbeat)
+        ));
+    }
     check_classes(resolved)?;
     check_credentials(resolved)
 }

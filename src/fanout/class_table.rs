@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::windows::WindowRules;
 use crate::base::class::{ClassSettings, DEFAULT_CLASS_NAME, NAMED_CLASSES_MAX, NamedClass};
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::topic::is_reserved_topic;
@@ -125,6 +126,12 @@ impl ClassTable {
     /// Slots of all classes: the default, then the others in their order.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = ClassSlot> + '_ {
         [ClassSlot::default()].into_iter().chain(self.order.iter().copied())
+    }
+
+    /// The window of a class's topics, if it has one.
+    pub(crate) fn window_rules(&self, slot: ClassSlot) -> Option<WindowRules> {
+        let class = self.settings(slot);
+        (class.batch_ms > 0).then_some(WindowRules { ms: class.batch_ms, events_max: class.batch_events })
     }
 
     /// Whether some class names events after topics.

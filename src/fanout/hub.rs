@@ -22,7 +22,7 @@ pub(super) mod ticket;
 mod topic_table;
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 
 use self::classes::HubClasses;
@@ -141,6 +141,8 @@ pub struct Hub {
     desk: OrderDesk,
     /// Whether some class names events after topics.
     names_events: AtomicBool,
+    /// Times that all topics were sorted into classes.
+    sortings: AtomicU32,
 }
 
 impl Hub {
@@ -173,7 +175,7 @@ impl Hub {
             bounds: HubBounds { topics_max: settings.topics_max, bytes: settings.history_bytes_max },
         };
         let (holds, desk) = (HoldMeter::new(), OrderDesk::new(ORDER_BYTES_MAX));
-        Hub { inner: Mutex::new(inner), mailboxes, meter, holds, desk, names_events }
+        Hub { inner: Mutex::new(inner), mailboxes, meter, holds, desk, names_events, sortings: 0.into() }
     }
 
     /// The lock, for several reads in one go.

@@ -50,6 +50,9 @@ pub(super) fn begin_stream(
     let poll_due = poll.as_ref().map_or(Tick::MAX, |poll| poll.due);
     let snapshot = snapshot_of(&subscribe, &joined, poll.is_some());
     let plain = places.len() == 1 && subscribe.events.is_empty() && poll.is_none() && snapshot.is_none();
+    for (place, window) in places.iter().zip(&joined.windows) {
+        topics.set_window(place.topic, *window);
+    }
     let selection = (!plain).then(|| {
         let names = subscribe.events.clone().into_boxed_slice();
         let reported_floors = joined.reported_floors.clone().into_boxed_slice();

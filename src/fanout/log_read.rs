@@ -115,7 +115,10 @@ pub(super) fn read_fresh(
     }
     let mut found = Vec::new();
     let nothing_new = StreamAdvance { upto: stream.position, caught_up: true };
-    let advance = gather_fresh(topics, stream, most.frames, &mut found).unwrap_or(nothing_new);
+    // Without a round, frames wait in windows, whose end brings them to a live stream.
+    let offered = stream.places().iter().any(|place| topics.get(place.topic).has_round());
+    let gathered = offered.then(|| gather_fresh(topics, stream, most.frames, &mut found)).flatten();
+    let advance = gathered.unwrap_or(nothing_new);
     kept.extend(found.into_iter().map(Arc::clone));
     Some(LogRead::Upto(advance))
 }

@@ -70,4 +70,5 @@ mod turn_context;
 mod upload;
 pub(crate) mod user_agents;
 pub mod wheel;
+pub(crate) mod windows;
 pub mod worker;

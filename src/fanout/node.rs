@@ -206,6 +206,7 @@ impl Node {
             turns_us: counters.turn.sum(),
             exhausted: counters.exhausted(),
             mailbox: self.hub.mailbox(worker).queued_frames(),
+            waiting: counters.waiting_events.load(Relaxed),
             files: counters.files.load(Relaxed),
             wheel_lag_ms: counters.wheel_lag_ms.load(Relaxed),
         }

@@ -25,8 +25,9 @@ use super::hub::WorkerInterest;
 use super::sharded_table::ShardedTable;
 use super::shared_frame::{SharedFrame, TopicRef};
 use super::subscriber_list::SubscriberList;
+use super::windows::{EndedWindows, EventSum, OpenWindows, TopicWindow, WindowRules};
 use crate::base::id::EventId;
-use crate::base::limits::{BATCH_SENDS_MAX, SEND_FRAMES_MAX};
+use crate::base::limits::{BATCH_SENDS_MAX, FRESH_FRAMES_MAX, SEND_FRAMES_MAX};
 use crate::base::time::{TICK_MS, Tick};
 
 /// Subscribers up to which a topic's round is short: half of a batch.
@@ -34,6 +35,9 @@ const SHORT_ROUND_SUBSCRIBERS: usize = BATCH_SENDS_MAX / 2;
 
 /// Shards of the indices. Each worker has them, and a turn of many thousand moved entries would be felt.
 const INDEX_SHARDS: usize = 256;
+
+/// Windows that a worker asks the hub for in one turn after a reload, in one hold of its lock.
+const STALE_WINDOWS_PER_TURN: usize = 256;
 
 /// The queue in which a topic's round stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,17 +66,31 @@ pub(crate) struct LocalTopic {
     /// Tick of its newest event since it came to this worker; 0 before.
     pub(crate) last_event: Tick,
     /// Frames at the front of `fresh` that the running round drops at its end.
-    round: usize,
+    round: u16,
     queued: Option<RoundLength>,
+    /// Its window, if it has one.
+    window: Option<Box<TopicWindow>>,
 }
+
+const _: () = assert!(SEND_FRAMES_MAX <= u16::MAX as usize, "counted in `round`");
 
 const _: () = assert!(size_of::<LocalTopic>() <= 96, "a topic with one subscriber on this worker");
 
 impl LocalTopic {
     /// Whether everything newer than `position` will be offered by rounds that have not begun.
     pub(crate) fn carries_on_from(&self, position: EventId) -> bool {
-        self.fresh.range(..self.round).next_back().is_none_or(|frame| frame.id() <= position)
+        self.fresh.range(..usize::from(self.round)).next_back().is_none_or(|frame| frame.id() <= position)
             && self.dropped_up_to <= position
+    }
+
+    /// Whether a round is running. Without one, the fresh frames wait in the topic's window.
+    pub(crate) fn has_round(&self) -> bool {
+        self.queued.is_some()
+    }
+
+    /// Makes a round of the fresh frames, up to so many.
+    fn size_round(&mut self) {
+        self.round = self.fresh.len().min(SEND_FRAMES_MAX) as u16;
     }
 }
 
@@ -99,6 +117,11 @@ pub(crate) struct LocalTopics {
     /// Topics whose long round is not finished; the first is next.
     long_rounds: VecDeque<u32>,
     fresh_frames: usize,
+    windows: OpenWindows,
+    /// The hub's number of sortings for which windows were asked for.
+    sortings: u32,
+    /// Index from which windows are still to be asked for anew.
+    stale_from: Option<usize>,
 }
 
 impl LocalTopics {
@@ -111,6 +134,9 @@ impl LocalTopics {
             short_rounds: VecDeque::new(),
             long_rounds: VecDeque::new(),
             fresh_frames: 0,
+            windows: OpenWindows::default(),
+            sortings: 0,
+            stale_from: None,
         }
     }
 
@@ -119,7 +145,7 @@ impl LocalTopics {
         &self.topics[topic as usize]
     }
 
-    /// Frames that wait in all topics.
+    /// Frames of all rounds that are running. Those that wait in windows do not count.
     pub(crate) fn fresh_frames(&self) -> usize {
         self.fresh_frames
     }
@@ -135,6 +161,92 @@ impl LocalTopics {
     /// Returns true while a round of any topic is running.
     pub(crate) fn has_rounds(&self) -> bool {
         !self.short_rounds.is_empty() || !self.long_rounds.is_empty()
+    }
+
+    /// Events that wait in windows.
+    pub(crate) fn waiting_events(&self) -> usize {
+        self.windows.events()
+    }
+
+    /// Moment in which the first window ends, monotonic milliseconds.
+    pub(crate) fn window_ends_ms(&self) -> Option<u64> {
+        self.windows.first_end_ms()
+    }
+
+    /// Gives a topic its window, or none. A window in which events wait ends.
+    pub(crate) fn set_window(&mut self, topic: u32, rules: Option<WindowRules>) {
+        let entry = &self.topics[topic as usize];
+        if entry.window.as_ref().map(|window| window.rules) == rules {
+            return;
+        }
+        self.end_window(topic);
+        let window = rules.map(|rules| Box::new(TopicWindow::new(rules)));
+        self.topics[topic as usize].window = window;
+    }
+
+    /// Returns topics whose windows are to be asked for, a few at a time, after topics were sorted anew:
+    /// `sortings` is the hub's number of times.
+    pub(crate) fn next_stale_windows(&mut self, sortings: u32) -> Vec<u32> {
+        if self.sortings != sortings {
+            (self.sortings, self.stale_from) = (sortings, Some(0));
+        }
+        let Some(from) = self.stale_from else { return Vec::new() };
+        let end = self.topics.capacity();
+        let upto = end.min(from + STALE_WINDOWS_PER_TURN);
+        self.stale_from = (upto < end).then_some(upto);
+        (from..upto).filter(|&topic| self.topics.contains(topic)).map(|topic| topic as u32).collect()
+    }
+
+    /// Whether windows are still to be asked for.
+    pub(crate) fn has_stale_windows(&self) -> bool {
+        self.stale_from.is_some()
+    }
+
+    /// Ends the windows whose moment has come, and more if too much waits, while rounds have room for their
+    /// events. Returns the windows that have ended since the last call.
+    pub(crate) fn end_windows(&mut self, now_ms: u64) -> EndedWindows {
+        while self.fresh_frames < FRESH_FRAMES_MAX
+            && let Some(topic) = self.windows.next_to_end(now_ms)
+        {
+            self.end_window(topic);
+        }
+        self.windows.take_ended()
+    }
+
+    /// Ends a topic's window, if events wait in it, with a round of them.
+    fn end_window(&mut self, topic: u32) {
+        let entry = &mut self.topics[topic as usize];
+        if entry.window.as_ref().is_some_and(|window| window.ends_ms.is_some()) {
+            self.begin_round(topic);
+        }
+    }
+
+    /// Begins a round of a topic's fresh frames, which ends its window.
+    fn begin_round(&mut self, topic: u32) {
+        let entry = &mut self.topics[topic as usize];
+        if let Some(window) = &mut entry.window {
+            self.windows.end(topic, window);
+            self.windows.count_end(entry.fresh.len());
+        }
+        self.fresh_frames += entry.fresh.len();
+        entry.size_round();
+        self.queue_round(topic);
+    }
+
+    /// Has a topic's fresh frames, which no round offers, wait in its window, or else begins their round. So
+    /// many of them, `new`, have not waited so far.
+    fn wait_or_offer(&mut self, topic: u32, new: usize) {
+        let entry = &mut self.topics[topic as usize];
+        let fresh = entry.fresh.len();
+        match &mut entry.window {
+            Some(window) if fresh < window.rules.events_max => {
+                let bytes = entry.fresh.range(fresh - new..).map(|frame| frame.memory_bytes()).sum();
+                let since_ms = entry.fresh[0].at_us() / 1_000;
+                let sum = EventSum { events: new, bytes };
+                self.windows.add(topic, window, since_ms + window.rules.ms, sum);
+            }
+            Some(_) | None => self.begin_round(topic),
+        }
     }
 
     fn queue_of(&mut self, length: RoundLength) -> &mut VecDeque<u32> {
@@ -179,6 +291,7 @@ impl LocalTopics {
             last_event: 0,
             round: 0,
             queued: None,
+            window: None,
         }) as u32;
         let LocalTopics { topics, by_hub, hash, .. } = self;
         let hash_of = |&topic: &u32| hash.hash_one(topics[topic as usize].hub);
@@ -220,8 +333,9 @@ impl LocalTopics {
         let LocalTopics { topics, by_hub, hash, .. } = self;
         let hash_of = |&topic: &u32| hash.hash_one(topics[topic as usize].hub);
         by_hub.remove(hash_of(&topic), |&other| other == topic, hash_of);
-        let entry = self.topics.remove(topic as usize);
-        self.fresh_frames -= entry.fresh.len();
+        let mut entry = self.topics.remove(topic as usize);
+        let waited = entry.window.as_mut().map_or(0, |window| self.windows.end(topic, window));
+        self.fresh_frames -= entry.fresh.len() - waited;
         for frame in entry.fresh {
             frame.finish_round();
         }
@@ -259,12 +373,12 @@ impl LocalTopics {
         let entry = &mut self.topics[topic as usize];
         entry.last_event = (event.at_us() / 1_000 / TICK_MS) as Tick;
         entry.fresh.push_back(event);
+        if !entry.has_round() {
+            return self.wait_or_offer(topic, 1);
+        }
         self.fresh_frames += 1;
-        if entry.queued.is_none() {
-            entry.round = 1;
-            self.queue_round(topic);
-        } else if entry.cursor == 0 {
-            entry.round = entry.fresh.len().min(SEND_FRAMES_MAX);
+        if entry.cursor == 0 {
+            entry.size_round();
         }
     }
 
@@ -288,13 +402,15 @@ impl LocalTopics {
         queue.pop_front();
         let entry = &mut self.topics[topic as usize];
         entry.queued = None;
-        entry.dropped_up_to = entry.dropped_up_to.max(entry.fresh[entry.round - 1].id());
-        self.fresh_frames -= entry.round;
-        entry.fresh.drain(..entry.round).filter(|frame| frame.finish_round()).for_each(|frame| last(&frame));
-        entry.cursor = 0;
-        entry.round = entry.fresh.len().min(SEND_FRAMES_MAX);
+        let round = usize::from(entry.round);
+        entry.dropped_up_to = entry.dropped_up_to.max(entry.fresh[round - 1].id());
+        // Those behind the round are new to the next one, or to the window.
+        self.fresh_frames -= entry.fresh.len();
+        entry.fresh.drain(..round).filter(|frame| frame.finish_round()).for_each(|frame| last(&frame));
+        (entry.cursor, entry.round) = (0, 0);
         if !entry.fresh.is_empty() {
-            self.queue_round(topic);
+            let left = entry.fresh.len();
+            self.wait_or_offer(topic, left);
         } else if entry.fresh.capacity() > 64 {
             entry.fresh.shrink_to_fit();
         }
@@ -304,6 +420,7 @@ impl LocalTopics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::WAITING_BYTES_MAX;
     use crate::base::prng::Prng;
     use crate::fanout::shared_frame::{FrameMeter, Topics};
     use crate::wire::frame::Draft;
@@ -350,6 +467,96 @@ mod tests {
             }
             assert!(unserved.is_empty(), "seed {seed}: {unserved:?} were skipped");
         }
+    }
+
+    /// Topics of a worker, all with this window, and the events delivered to them so far.
+    struct Windowed {
+        topics: LocalTopics,
+        meter: Arc<FrameMeter>,
+        ids: u64,
+    }
+
+    impl Windowed {
+        fn new(topics: u32, rules: WindowRules) -> Windowed {
+            let mut all = LocalTopics::new(SeededHash::new(1));
+            for index in 0..topics {
+                let place = all.add_subscriber(TopicRef { index, incarnation: 1 }, index, EventId::ZERO);
+                all.set_window(place.topic, Some(rules));
+            }
+            Windowed { topics: all, meter: Arc::new(FrameMeter::default()), ids: 0 }
+        }
+
+        fn deliver(&mut self, index: u32, at_ms: i64, data: &str) {
+            self.ids += 1;
+            let frame = Draft::new(None, None, data, None).seal(EventId::at_ms(self.ids));
+            let topics = Topics::One(TopicRef { index, incarnation: 1 });
+            let event = SharedFrame::new(frame, &self.meter, at_ms * 1_000, topics, 0);
+            event.expect_rounds(1);
+            self.topics.deliver(&event);
+        }
+
+        /// Lets the running round of the first topic end. Returns its frames.
+        fn finish_round(&mut self) -> usize {
+            let before = self.topics.get(0).fresh.len();
+            self.topics.advance_round(0, 1, |_| {});
+            before - self.topics.get(0).fresh.len()
+        }
+    }
+
+    #[test]
+    fn events_wait_from_the_first_of_them_until_the_window_ends_or_is_full() {
+        let mut all = Windowed::new(2, WindowRules { ms: 100, events_max: 3 });
+        all.deliver(0, 1_000, "x");
+        all.deliver(1, 1_020, "x");
+        all.deliver(0, 1_090, "x");
+        let EndedWindows { windows, .. } = all.topics.end_windows(1_099);
+        assert_eq!((windows, all.topics.has_rounds(), all.topics.waiting_events()), (0, false, 3));
+        assert_eq!((all.topics.fresh_frames(), all.topics.window_ends_ms()), (0, Some(1_100)));
+        let ended = all.topics.end_windows(1_100);
+        assert_eq!(ended, EndedWindows { windows: 1, cut: 0, events: 2 });
+        assert_eq!((all.topics.fresh_frames(), all.topics.window_ends_ms()), (2, Some(1_120)));
+        // One that comes during the round waits for the next window, from its own moment on.
+        all.topics.advance_round(0, 0, |_| {});
+        all.topics.topics[0].cursor = 1;
+        all.deliver(0, 1_130, "x");
+        assert_eq!(all.finish_round(), 2);
+        assert_eq!((all.topics.waiting_events(), all.topics.fresh_frames()), (2, 0));
+        assert_eq!(all.topics.end_windows(1_200).events, 1, "that of the other topic");
+        all.deliver(0, 1_201, "x");
+        all.deliver(0, 1_202, "x");
+        assert!(all.topics.get(0).has_round(), "as many as the window takes");
+        assert_eq!(all.topics.end_windows(0), EndedWindows { windows: 1, cut: 0, events: 3 });
+        assert_eq!((all.topics.fresh_frames(), all.topics.waiting_events()), (4, 0));
+    }
+
+    #[test]
+    fn windows_end_early_when_more_waits_than_may() {
+        let mut all = Windowed::new(2, WindowRules { ms: 60_000, events_max: SEND_FRAMES_MAX });
+        let large = "x".repeat(WAITING_BYTES_MAX / 4);
+        all.deliver(1, 500, "x");
+        for _ in 0..3 {
+            all.deliver(0, 1_000, &large);
+        }
+        assert_eq!(all.topics.end_windows(1_000), EndedWindows::default());
+        all.deliver(0, 1_000, &large);
+        assert_eq!(all.topics.end_windows(1_000), EndedWindows { windows: 2, cut: 2, events: 5 });
+        assert_eq!(all.topics.waiting_events(), 0);
+    }
+
+    #[test]
+    fn what_waits_is_offered_when_its_topic_loses_its_window_and_forgotten_with_the_topic() {
+        let mut all = Windowed::new(2, WindowRules { ms: 100, events_max: 9 });
+        all.deliver(0, 0, "x");
+        all.deliver(1, 0, "x");
+        let stale = all.topics.next_stale_windows(1);
+        assert_eq!((stale, all.topics.has_stale_windows()), (vec![0, 1], false));
+        assert!(all.topics.next_stale_windows(1).is_empty(), "once for each sorting");
+        all.topics.set_window(0, None);
+        assert!(all.topics.get(0).has_round());
+        all.topics.remove_subscriber(SubscriberPlace { topic: 1, index: 0 }, |_, _| {});
+        assert_eq!((all.topics.waiting_events(), all.topics.window_ends_ms()), (0, None));
+        all.deliver(0, 0, "x");
+        assert_eq!((all.finish_round(), all.topics.fresh_frames()), (2, 0));
     }
 
     #[test]

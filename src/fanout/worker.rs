@@ -1,8 +1,8 @@
 //! One worker: the order of work in a turn, and nothing else. The parts do the work.
 //!
 //! ```text
-//! turn: control → some reads → wakes of others → mail → one batch of own output → one batch of the rounds
-//!       → timers → a slice of a survey
+//! turn: control → some reads → wakes of others → mail → ends of windows → one batch of own output
+//!       → one batch of the rounds → timers → a slice of a survey
 //! ```
 //!
 //! Every step has a budget, and that of the reads is small while a round runs: a health check, a publish or a
@@ -46,6 +46,7 @@ use super::survey_request::answer_completed_survey;
 use super::survey_walk::SurveyWalks;
 use super::topics::LocalTopics;
 use super::turn_context::{CarriedState, TurnContext};
+use super::windows::EndedWindows;
 use crate::base::counters::{CloseReason, Count, Counters, TurnStep};
 use crate::base::limits::{
     FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN,
@@ -203,8 +204,10 @@ impl Worker {
         // Now and not at the end of the turn: they need not wait for this worker's own subscribers.
         turn.wake_mailed();
         turn.count_exhausted(TurnStep::Reads, roster.has_reads());
+        refresh_windows(topics, turn);
         take_mail(roster, topics, turn);
         turn.count_exhausted(TurnStep::Mail, !turn.inbox.frames.is_empty());
+        end_windows(topics, turn);
         turn.carried.log_was_read = write_own_output(roster, topics, turn);
         turn.count_exhausted(TurnStep::Output, roster.queued_writes() > 0);
         send_rounds(roster, topics, turn);
@@ -295,14 +298,16 @@ impl Worker {
         let inbox = &self.inbox;
         let mail = !inbox.frames.is_empty() || !inbox.control.is_empty() || !inbox.settlements.is_empty();
         let output = self.topics.has_rounds() || self.roster.queued_writes() > 0;
-        mail || output || self.roster.has_reads() || !self.surveys.is_empty()
+        let windows = self.topics.has_stale_windows();
+        mail || output || windows || self.roster.has_reads() || !self.surveys.is_empty()
     }
 
     fn due_in_ms(&self, now: Now) -> Option<u64> {
         let timer = self.roster.wheel().next_due().map(|tick| u64::from(tick) * TICK_MS);
+        let window = self.topics.window_ends_ms();
         let sweep = (self.index == 0).then_some(self.sweep_at_ms);
         let drain = self.carried.shutdown.window.map(|window| u64::from(window.deadline) * TICK_MS);
-        let due = [timer, sweep, drain].into_iter().flatten().min()?;
+        let due = [timer, window, sweep, drain].into_iter().flatten().min()?;
         Some(due.saturating_sub(now.mono_ms))
     }
 }
@@ -330,6 +335,33 @@ fn take_mail(roster: &mut Roster, topics: &mut LocalTopics, turn: &TurnContext<'
             Ok(MailboxItem::Loss(upto)) => pass_all_by(roster, topics, upto),
             Err(_) => return,
         }
+    }
+}
+
+/// Has the rounds of windows begin whose moment has come: all of them at the end of the server.
+fn end_windows(topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>) {
+    let shutdown = turn.carried.shutdown;
+    let ending = shutdown.is_draining() || shutdown.stopping;
+    let EndedWindows { windows, cut, events } =
+        topics.end_windows(if ending { u64::MAX } else { turn.now.mono_ms });
+    let counters = turn.counters();
+    counters.add(Count::Windows, windows);
+    counters.add(Count::WindowsCut, cut);
+    counters.add(Count::WindowEvents, events);
+    counters.waiting_events.store(topics.waiting_events() as u64, Ordering::Relaxed);
+}
+
+/// Gives topics the windows that a reload has brought.
+fn refresh_windows(topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>) {
+    let stale = topics.next_stale_windows(turn.node.hub.sortings());
+    if stale.is_empty() {
+        return;
+    }
+    let hub = turn.node.hub.lock();
+    let rules: Vec<_> = stale.iter().map(|&topic| hub.window_rules(topics.get(topic).hub)).collect();
+    drop(hub);
+    for (topic, rules) in stale.into_iter().zip(rules) {
+        topics.set_window(topic, rules);
     }
 }
 

@@ -29,6 +29,9 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Slow subscribers moved to the newest event.",
     "Times a subscriber's socket was full, so that it fell behind.",
     "Events of the history among those delivered, to subscribers that had come back or asked for them.",
+    "Windows of waiting events that ended; window_events by these is the mean batch.",
+    "Windows that ended early because too much waited.",
+    "Events that left at the end of a window, once for each worker with subscribers.",
     "Turns of the workers.",
     "Times a worker slept until something came or was due.",
     "Times a worker stopped listening because it had no files left.",
@@ -201,13 +204,14 @@ fn workers(page: &mut Exposition, snapshot: &Snapshot) {
     for (name, help, of) in counters {
         page.counters(&format!("fanwheel_worker_{name}"), help, "worker", numbered(of));
     }
-    let gauges: [WorkerMetric; 5] = [
+    let gauges: [WorkerMetric; 6] = [
         ("connections", "Connections of a worker, of any kind.", |worker| worker.connections.into()),
         ("subscribers", "Streams of a worker.", |worker| worker.subscribers.into()),
         ("files", "Sockets that a worker holds.", |worker| worker.files.into()),
         ("mailbox_events", "Events that wait in a worker's mailbox.", |worker| {
             (worker.mailbox as u64).into()
         }),
+        ("window_events", "Events that wait in windows of a worker.", |worker| worker.waiting.into()),
         ("wheel_lag_seconds", "How late a worker is with its timers.", |worker| {
             (worker.wheel_lag_ms as f64 / 1_000.0).into()
         }),

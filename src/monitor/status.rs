@@ -86,6 +86,7 @@ fn workers(snapshot: &Snapshot, watch: &Watch) -> Vec<Value> {
             "turn_ms_mean": rates.turn_us_mean.map(|us| rounded(us / 1_000.0)),
             "turn_ms_max": rounded(rates.turn_us_max as f64 / 1_000.0),
             "mailbox": worker.mailbox,
+            "window_events": worker.waiting,
             "files": worker.files,
             "files_max": watch.bounds().worker_files_max,
             "budget_exhausted": worker.exhausted,

@@ -228,3 +228,53 @@ fn events_without_a_name_get_their_topic_where_the_class_says_so() {
     server.publish("named.a", "6");
     assert_eq!(named(&mut stream, 1), [row(None, "6")]);
 }
+
+#[test]
+fn events_of_a_batched_class_come_together_each_with_its_id_and_resume_exactly() {
+    with_1_and_4_workers(|workers| {
+        let file = ConfigFile::new(
+            &format!("class-batch-{workers}"),
+            "[[class]]\nname = 'prices'\ntopics = ['prices.*']\nbatch_ms = 700\nbatch_events = 20\n",
+        );
+        let server = Launch::workers(workers).set("config", &file.0).start();
+        let mut live: Vec<Stream> = (0..8).map(|_| server.subscribe("topic=prices.a")).collect();
+        let mut other = server.subscribe("topic=plain");
+        let start = Instant::now();
+        let first = server.publish("prices.a", "0");
+        server.publish_all("prices.a", numbers(1..5));
+        server.publish("plain", "x");
+        assert_eq!(other.event().data, "x");
+        let soon = start.elapsed() < ms(500);
+        assert!(!soon || live[0].try_event(ms(50)).is_none(), "it waits");
+        // One that resumes has the rest at once, and nothing twice.
+        let mut back = server.subscribe(&format!("topic=prices.a&last_event_id={first}"));
+        assert_eq!(back.data(4), numbers(1..5));
+        for stream in &mut live {
+            let events: Vec<_> = (0..5).map(|_| stream.event()).collect();
+            assert_eq!(events.iter().map(|event| event.data.clone()).collect::<Vec<_>>(), numbers(0..5));
+            assert!(events.windows(2).all(|pair| pair[0].id != pair[1].id), "each has its own id");
+        }
+        let waited = start.elapsed();
+        assert!(waited >= ms(700) && waited < ms(5_000), "{waited:?}");
+        // As many as the window takes leave at once.
+        let start = Instant::now();
+        server.publish_all("prices.a", numbers(0..20));
+        for stream in live.iter_mut().chain([&mut back]) {
+            assert_eq!(stream.data(20), numbers(0..20));
+        }
+        let metrics = server.metrics();
+        assert!(metrics.get("windows") >= 2 && metrics.get("window_events") >= 25, "{:?}", start.elapsed());
+        // A drain waits for no window.
+        server.publish("prices.a", "last");
+        let asked = server
+            .connect_control()
+            .ask("POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(asked.status, 202);
+        for stream in &mut live {
+            let (items, finish) = stream.read_to_end(ms(5_000));
+            assert_eq!(finish, Finish::Clean);
+            let last = items.iter().any(|item| matches!(item, Item::Event(event) if event.data == "last"));
+            assert!(last, "{items:?}");
+        }
+    });
+}

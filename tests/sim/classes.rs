@@ -83,6 +83,11 @@ impl ClassPlan {
         self.all().all(|class| class.slow_policy == SlowPolicy::Disconnect)
     }
 
+    /// Longest window of a class: an event waits so long at most.
+    pub fn longest_window_ms(&self) -> u64 {
+        self.all().map(|class| class.batch_ms).max().unwrap_or(0)
+    }
+
     /// Whether some stream may end by its age or its silence.
     pub fn ends_by_age(&self) -> bool {
         self.all().any(|class| class.max_connection_ms > 0 || class.max_idle_ms > 0)
@@ -172,6 +177,10 @@ fn draw_table(default: ClassSettings, prng: &mut Prng) -> Vec<NamedClass> {
         }
         if prng.below(3) == 0 {
             settings.event_from_topic = !settings.event_from_topic;
+        }
+        if prng.below(2) == 0 {
+            settings.batch_ms = pick(prng, &[1, 20, 90]);
+            settings.batch_events = pick(prng, &[2, 20, 256]);
         }
         let patterns = (0..1 + prng.below(2)).map(|_| pick(prng, &PATTERNS));
         let parse = |text| TopicPattern::parse(text).expect("a pattern");

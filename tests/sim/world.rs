@@ -351,6 +351,14 @@ impl World {
     pub fn come_to_rest(&mut self) {
         self.set_calm(true);
         self.run_until_still();
+        // No event waits longer than the longest window, and what came before has been sent.
+        let window_ms = self.scene.plan.classes.longest_window_ms();
+        if window_ms > 0 {
+            self.advance(window_ms);
+            // What has expired meanwhile goes now, and not while pages are compared.
+            while self.node.hub.sweep(self.scene.now) {}
+            self.run_until_still();
+        }
         for subscriber in &self.subscribers {
             subscriber.check_at_rest(&self.net, &self.scene);
         }

@@ -15,6 +15,7 @@ use crate::base::time::Now;
 use crate::fanout::class_table::{ClassSlot, ClassTable, StreamRules};
 use crate::fanout::journal::Journal;
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
+use crate::fanout::windows::WindowRules;
 use crate::wire::rules;
 
 /// Topics that are sorted in one hold of the lock, each held against up to `CLASS_PATTERNS_MAX` patterns.
@@ -112,6 +113,12 @@ impl HubState {
     /// Returns the values that hold for a stream of these topics.
     pub(crate) fn stream_rules(&self, topics: impl Iterator<Item = u32>) -> StreamRules {
         self.classes.table.stream_rules(topics.map(|index| self.topics[index].class))
+    }
+
+    /// Returns the window of a topic. The server's own topics have none.
+    pub(crate) fn window_rules(&self, index: u32) -> Option<WindowRules> {
+        let topic = &self.topics[index];
+        if topic.reserved { None } else { self.classes.table.window_rules(topic.class) }
     }
 
     /// Counts an event of these topics, once for each of their classes. The server's own events do not count.
@@ -223,7 +230,16 @@ impl Hub {
     /// Sorts some topics into the classes in force, in one short hold of the lock. Returns whether more are
     /// left.
     pub fn sort_topics(&self, now: Now) -> bool {
-        self.lock().sort_some(now)
+        let more = self.lock().sort_some(now);
+        if !more {
+            self.sortings.fetch_add(1, Relaxed);
+        }
+        more
+    }
+
+    /// Number of times that topics were sorted to the end: with another number, windows may be others.
+    pub(crate) fn sortings(&self) -> u32 {
+        self.sortings.load(Relaxed)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::base::id::EventId;
 use crate::fanout::class_table::StreamRules;
 use crate::fanout::idempotency::PublishReceipt;
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
+use crate::fanout::windows::WindowRules;
 use crate::wire::frame::Draft;
 use crate::wire::gap::GapReason;
 
@@ -55,6 +56,8 @@ pub struct SubscribeOutcome {
     pub(crate) steps: usize,
     /// The values that hold for it, by the classes of its topics.
     pub(crate) rules: StreamRules,
+    /// Window of each topic, if it has one.
+    pub(crate) windows: Vec<Option<WindowRules>>,
 }
 
 /// What the hub holds at a moment.

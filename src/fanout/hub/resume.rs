@@ -52,6 +52,7 @@ impl HubState {
         }
         let position = self.latest_position(&topics, position);
         let rules = self.stream_rules(topics.iter().copied());
+        let windows = topics.iter().map(|&index| self.window_rules(index)).collect();
         let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
         let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
         let (head, reported_floors) = (self.head, floors);
@@ -65,6 +66,7 @@ impl HubState {
             snapshot_until: EventId::MAX,
             steps: 0,
             rules,
+            windows,
         }
     }
 
