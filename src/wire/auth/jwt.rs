@@ -160,10 +160,12 @@ impl JwtRules {
 /// The name of owners of tokens that somebody else issues.
 pub(crate) const JWT_NAME: &str = "jwt";
 
-/// Reads a JSON object. A list of values in their order would be read as one, too.
+/// Reads a JSON object in UTF-8. A list of values in their order would be read as one, too, and a field that
+/// nobody looks at may hold any bytes.
 fn read_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
-    let is_object = json.trim_ascii_start().starts_with(b"{");
-    if is_object { serde_json::from_slice(json).ok() } else { None }
+    let text = std::str::from_utf8(json).ok()?;
+    let is_object = text.trim_ascii_start().starts_with('{');
+    if is_object { serde_json::from_str(text).ok() } else { None }
 }
 
 fn decoded(part: &[u8]) -> Option<Vec<u8>> {

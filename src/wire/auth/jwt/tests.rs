@@ -31,8 +31,12 @@ fn shared() -> JwtRules {
 
 /// A token of these parts, signed with the shared secret.
 fn signed(header: &str, claims: &str) -> String {
+    signed_bytes(header.as_bytes(), claims.as_bytes())
+}
+
+fn signed_bytes(header: &[u8], claims: &[u8]) -> String {
     let encode = |part: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(part);
-    let message = format!("{}.{}", encode(header.as_bytes()), encode(claims.as_bytes()));
+    let message = format!("{}.{}", encode(header), encode(claims));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), message.as_bytes());
     format!("{message}.{}", encode(tag.as_ref()))
 }
@@ -209,6 +213,10 @@ fn claims_are_held_against_time_audience_issuer_and_their_types() {
     assert_eq!(raw(r#"{"exp":1790000060,"exp":9}"#), Some(TokenUnfit));
     assert_eq!(raw(&"[".repeat(20_000)), Some(TokenUnfit));
     assert_eq!(raw(r#"[1790000060,0,"fanwheel","https://id.example",{}]"#), Some(TokenUnfit), "no object");
+    let latin1 = claims(json!({ "note": "?" })).replace('?', "\u{fffd}").into_bytes();
+    let latin1: Vec<u8> = latin1.into_iter().filter(|byte| *byte != 0xbf).collect();
+    assert!(std::str::from_utf8(&latin1).is_err());
+    assert_eq!(refused(&shared(), &signed_bytes(HEADER.as_bytes(), &latin1)), Some(TokenUnfit), "not UTF-8");
     let open = JwtRules { audience: None, issuer: None, ..shared() };
     let bare = claims(json!({ "aud": null, "iss": null }));
     assert_eq!(refused(&open, &signed(HEADER, &bare)), None);
