@@ -75,6 +75,8 @@ pub enum Count {
     ReloadsRefused,
     /// Long polls answered: subscriptions with `wait_ms`, with events or without.
     Polls,
+    /// Headers of the PROXY protocol that were taken.
+    ProxyHeaders,
 }
 
 /// Why a newcomer or a publish was refused.
@@ -173,6 +175,12 @@ pub enum CloseReason {
     Operator,
     /// The credential of a stream ended.
     TokenExpired,
+    /// Each connection has to name its client, and its peer is not in `trusted_proxies`.
+    ProxyUntrusted,
+    /// A PROXY header was needed and did not come, or not whole in time.
+    ProxyMissing,
+    /// The PROXY header was wrong.
+    ProxyMalformed,
 }
 
 /// A figure of pages, added up from their beacons. Its name is the metric's, without `fanwheel_client_` and
@@ -258,7 +266,7 @@ pub(crate) enum TurnStep {
 /// The text names, in the order of the enum.
 pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub(crate) const COUNT_NAMES: [&str; 32] = [
+pub(crate) const COUNT_NAMES: [&str; 33] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -291,6 +299,7 @@ pub(crate) const COUNT_NAMES: [&str; 32] = [
     "alerts_failed",
     "reloads_refused",
     "polls",
+    "proxy_headers",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const REFUSED_NAMES: [&str; 25] = [
@@ -321,7 +330,7 @@ pub(crate) const REFUSED_NAMES: [&str; 25] = [
     "token_unfit",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const CLOSED_NAMES: [&str; 18] = [
+pub(crate) const CLOSED_NAMES: [&str; 21] = [
     "peer",
     "reset",
     "answered",
@@ -340,11 +349,14 @@ pub(crate) const CLOSED_NAMES: [&str; 18] = [
     "host",
     "operator",
     "token_expired",
+    "proxy_untrusted",
+    "proxy_missing",
+    "proxy_malformed",
 ];
 
-const _: () = assert!(COUNT_NAMES.len() == Count::Polls as usize + 1);
+const _: () = assert!(COUNT_NAMES.len() == Count::ProxyHeaders as usize + 1);
 const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenUnfit as usize + 1);
-const _: () = assert!(CLOSED_NAMES.len() == CloseReason::TokenExpired as usize + 1);
+const _: () = assert!(CLOSED_NAMES.len() == CloseReason::ProxyMalformed as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);
@@ -368,6 +380,8 @@ pub struct Counters {
     pub(crate) lagging: AtomicU64,
     /// Events that wait in windows.
     pub(crate) waiting_events: AtomicU64,
+    /// Connections whose proxy has still to name the client.
+    pub(crate) lobby: AtomicU64,
     /// Sockets that the worker holds.
     pub(crate) files: AtomicU64,
     /// How late the worker is with its timers, milliseconds.
@@ -398,6 +412,7 @@ impl Default for Counters {
             connections_open: AtomicU64::new(0),
             subscribers_open: AtomicU64::new(0),
             lagging: AtomicU64::new(0),
+            lobby: AtomicU64::new(0),
             files: AtomicU64::new(0),
             waiting_events: AtomicU64::new(0),
             wheel_lag_ms: AtomicU64::new(0),
@@ -500,6 +515,7 @@ impl Counters {
         sum.connections_open += self.connections_open.load(Relaxed);
         sum.subscribers_open += self.subscribers_open.load(Relaxed);
         sum.lagging += self.lagging.load(Relaxed);
+        sum.lobby += self.lobby.load(Relaxed);
     }
 
     /// Adds this worker's distributions to sums over workers.
@@ -534,6 +550,8 @@ pub struct CounterTotals {
     pub subscribers_open: u64,
     /// Streams that are behind.
     pub(crate) lagging: u64,
+    /// Connections whose proxy has still to name the client.
+    pub(crate) lobby: u64,
 }
 
 /// Sums of the distributions over workers. The fields are those of [`Counters`], and `hub_hold`: for how long

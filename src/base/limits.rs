@@ -62,6 +62,17 @@ const _: () = assert!(BATCH_POSTS_MAX <= MAILBOX_FRAMES_MAX);
 const _: () = assert!(WORKERS_MAX == u64::BITS as usize, "masks of workers are words");
 const _: () = assert!((REFUSALS_AT_ONCE_MAX as u64) < RESERVED_FILES);
 
+// The lobby: connections whose proxy has still to name the client.
+
+/// Connections in the lobby of one worker. A proxy sends its header with the connection, so a storm of
+/// newcomers passes in a turn or two each.
+pub(crate) const LOBBY_CONNECTIONS_MAX: usize = 4_096;
+/// Bytes of a PROXY header with its extensions. Most have 28 or 52; certificates and names add some hundreds.
+pub(crate) const PROXY_HEADER_BYTES_MAX: usize = 2 * KIB;
+
+const _: () =
+    assert!(LOBBY_CONNECTIONS_MAX * PROXY_HEADER_BYTES_MAX <= 8 * MIB, "memory of a worker's lobby");
+
 // One batch of sends.
 
 /// Sends in one batch: an io_uring submission that costs less than 1 ms, after which newcomers get a look in.

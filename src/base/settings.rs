@@ -112,6 +112,18 @@ pub const TABLE: &[SettingSpec] = &[
         COUNT_MAX,
         "open connections of one client address, or one /64 of IPv6; 0 = no cap",
     ),
+    row(
+        "trusted_proxies",
+        SettingKind::List,
+        "",
+        "peers whose headers name the client: ADDR, ADDR/BITS, or unix: for Unix listeners",
+    ),
+    row(
+        "proxy_protocol",
+        SettingKind::Choice(&["off", "accept", "require"]),
+        "off",
+        "PROXY protocol on public listeners: never, from trusted_proxies, or on each connection",
+    ),
     int("topics_per_connection_max", "64", 1, 1_024, "topics of one subscriber"),
     int(
         "topics_max",
@@ -313,6 +325,17 @@ pub enum SendBackend {
     IoUring,
 }
 
+/// Connections to the public listeners that begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// None.
+    Off,
+    /// Those of trusted peers that choose to.
+    Accept,
+    /// All, and all of trusted peers.
+    Require,
+}
+
 /// Treatment of a subscriber that cannot keep up, the most careful first: a resumed one loses nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SlowPolicy {
@@ -349,6 +372,8 @@ pub struct Settings {
     pub pin_workers: bool,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+    pub trusted_proxies: Vec<String>,
+    pub proxy_protocol: ProxyProtocol,
     pub topics_per_connection_max: usize,
     pub topics_max: usize,
     pub publish_bytes_max: usize,
@@ -425,6 +450,8 @@ impl Settings {
             pin_workers: text("pin_workers") == "on",
             connections_max: size("connections_max"),
             connections_per_address_max: size("connections_per_address_max"),
+            trusted_proxies: split_list(text("trusted_proxies")),
+            proxy_protocol: ProxyProtocol::from_text(text("proxy_protocol")),
             topics_per_connection_max: size("topics_per_connection_max"),
             topics_max: size("topics_max"),
             publish_bytes_max: size("publish_bytes_max"),
@@ -500,6 +527,16 @@ impl SendBackend {
 impl SubscribeAccess {
     fn from_text(text: &str) -> SubscribeAccess {
         if text == "token" { SubscribeAccess::Token } else { SubscribeAccess::Anyone }
+    }
+}
+
+impl ProxyProtocol {
+    fn from_text(text: &str) -> ProxyProtocol {
+        match text {
+            "accept" => ProxyProtocol::Accept,
+            "require" => ProxyProtocol::Require,
+            _ => ProxyProtocol::Off,
+        }
     }
 }
 

@@ -4,10 +4,11 @@
 //! much text a row.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::id::EventId;
 use super::listener::ListenerKind;
+use super::peers::ClientAddress;
 
 /// Order of the rows of `/connections`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,7 +177,7 @@ pub(crate) struct ConnectionRow {
     /// Name as used in paths and logs.
     pub(crate) id: ConnectionId,
     /// Its client; none for a Unix socket.
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: Option<ClientAddress>,
     /// `User-Agent` of its first request, cut.
     pub(crate) user_agent: Option<Box<str>>,
     /// Some of its topics.

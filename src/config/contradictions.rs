@@ -8,6 +8,7 @@ use crate::base::address::ListenAddress;
 use crate::base::limits::UNIX_PATH_BYTES_MAX;
 use crate::base::listener::ListenerKind;
 use crate::base::logfmt::shown;
+use crate::base::peers::TrustedPeers;
 use crate::base::settings::{SettingSpec, Settings, SlowPolicy, split_list};
 use crate::config::class_tables::check_classes;
 use crate::config::credentials::check_credentials;
@@ -48,6 +49,7 @@ fn check_and_adjust(
     check_listeners(resolved)?;
     check_origins(resolved.entry("cors_origins"))?;
     check_host_names(resolved.entry("control_names"))?;
+    check_trusted_proxies(resolved)?;
     check_programs(resolved)?;
     check_mail_addresses(resolved.entry("alert_email_to"))?;
     check_slow_policy(resolved)?;
@@ -200,6 +202,23 @@ fn check_host_names(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
         if !name.bytes().all(plain) && inside.parse::<Ipv6Addr>().is_err() {
             return refuse_value(entry, &name, "a host name, without scheme, port or path");
         }
+    }
+    Ok(())
+}
+
+/// Checks that trusted peers can be told from others, and that there are some if they are to be believed.
+fn check_trusted_proxies(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
+    let entry = resolved.entry("trusted_proxies");
+    let items = split_list(&entry.text);
+    if let Err(item) = TrustedPeers::parse(&items) {
+        return refuse_value(entry, item, "an address, a network such as 10.0.0.0/8, or unix:");
+    }
+    let protocol = resolved.entry("proxy_protocol");
+    if protocol.text != "off" && items.is_empty() {
+        return refuse_contradiction(format!(
+            "{} needs trusted_proxies, the addresses of the proxies: others are not believed",
+            describe_entry(protocol)
+        ));
     }
     Ok(())
 }

@@ -20,7 +20,10 @@
 //! IN_BATCH     join_batch: a round plans a send    leave_batch: the send's outcome   a live stream
 //! UNREAD       defer_read: an answer still waits   take_deferred_read: all answered  not `Idle`
 //! OVER_NODE    new: over the node's limit          never                             not OVER_ADDRESS
-//! OVER_ADDRESS new: over its address's limit       never                             not OVER_NODE
+//! OVER_ADDRESS new, mark_over_address: over its     never                             not OVER_NODE
+//!              address's limit
+//! IN_LOBBY     enter_lobby: a proxy has still to    leave_lobby: its header is whole  no stream; none of its
+//!              name its client                                                        bytes are a request's
 //! FULL         mark_full: a send was cut short     mark_writable: a readiness, only  no send; stream: BEHIND
 //! ENDED        mark_ended: the poll says so, once  clear_ended: a read found nothing any read is followed by
 //!                                                                                    another, however short
@@ -98,6 +101,7 @@ mod flag {
     pub(crate) const ENDED: u16 = 128;
     pub(crate) const PRIMED: u16 = 256;
     pub(crate) const ID_OWED: u16 = 512;
+    pub(crate) const IN_LOBBY: u16 = 1_024;
 }
 
 /// States of a connection, as drawn at the head of this file.
@@ -213,6 +217,28 @@ impl Conn {
             flag::OVER_NODE => Some(ConnLimit::Node),
             _ => Some(ConnLimit::Address),
         }
+    }
+
+    /// Notes that its client is over the limit of its address, which only a proxy could tell.
+    pub(crate) fn mark_over_address(&mut self) {
+        debug_assert!(self.over_limit().is_none(), "one reason is enough");
+        self.flags |= flag::OVER_ADDRESS;
+    }
+
+    /// Whether its first bytes are a proxy's, and have not all come.
+    pub(crate) fn is_in_lobby(&self) -> bool {
+        self.flags & flag::IN_LOBBY != 0
+    }
+
+    /// Notes that its first bytes are a proxy's.
+    pub(crate) fn enter_lobby(&mut self) {
+        debug_assert!(matches!(self.state, ConnState::Idle), "nothing has come");
+        self.flags |= flag::IN_LOBBY;
+    }
+
+    /// Notes that further bytes are the client's.
+    pub(crate) fn leave_lobby(&mut self) {
+        self.flags &= !flag::IN_LOBBY;
     }
 
     /// Whether the socket took less than it was offered, and has not been writable since.

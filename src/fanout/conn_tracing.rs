@@ -10,6 +10,23 @@ use super::turn_context::TurnContext;
 use crate::base::counters::CloseReason;
 use crate::wire::problem::Problem;
 
+/// Traces that a proxy has named the client of a connection, which is only then known.
+pub(super) fn trace_opened(roster: &Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) {
+    if turn.carried.traces.is_on() {
+        let client = turn.client_address(roster, slot).map(|client| client.ip);
+        turn.carried.traces.remember_client(slot, client);
+        push_trace(roster, turn, slot, TraceEvent::Opened(client));
+    }
+}
+
+/// Notes the client that a request has named, for traces to come.
+pub(super) fn note_traced_client(roster: &Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) {
+    if turn.carried.traces.is_on() {
+        let client = turn.client_address(roster, slot).map(|client| client.ip);
+        turn.carried.traces.remember_client(slot, client);
+    }
+}
+
 /// Traces that a request was answered with a stream.
 pub(super) fn trace_stream(
     roster: &Roster,
@@ -48,8 +65,9 @@ pub(super) fn trace_closed(
     if turn.carried.traces.is_on() {
         let conn = roster.conn(slot);
         let detail = conn_detail(roster, topics, turn, conn);
-        let (known, peer) = (turn.carried.traces.forget_client(slot), turn.io.peer_address(slot));
-        let (client, port) = (peer.map(|peer| peer.ip()).or(known), peer.map(|peer| peer.port()));
+        let address = turn.client_address(roster, slot);
+        let known = turn.carried.traces.forget_client(slot);
+        let (client, port) = (address.map(|address| address.ip).or(known), address.and_then(|a| a.port));
         let duration_ms = turn.ms_since(conn.opened);
         let bytes = turn.io.traffic(slot).map(|traffic| traffic.bytes_sent);
         let closed = TraceEvent::Closed { client, port, detail, duration_ms, bytes, reason };

@@ -33,14 +33,14 @@ impl ConnectionBudget {
         if !self.total.try_take(1) {
             return Err(ConnLimit::Node);
         }
-        if self.per_address_max == 0 {
-            return Ok(None);
-        }
-        match peer.map(address_of) {
-            Some(peer) if !self.take_address(peer) => {
-                self.total.release(1);
-                Err(ConnLimit::Address)
-            }
+        self.try_count(peer).inspect_err(|_| self.total.release(1))
+    }
+
+    /// Counts the address of a connection that has room. Returns the address that was counted, if there is a
+    /// cap for each.
+    pub(crate) fn try_count(&self, peer: Option<IpAddr>) -> Result<Option<IpAddr>, ConnLimit> {
+        match peer.map(address_of).filter(|_| self.per_address_max > 0) {
+            Some(peer) if !self.take_address(peer) => Err(ConnLimit::Address),
             counted => Ok(counted),
         }
     }
@@ -49,12 +49,17 @@ impl ConnectionBudget {
     pub(crate) fn release(&self, counted: Option<IpAddr>) {
         self.total.release(1);
         if let Some(peer) = counted {
-            let mut addresses = self.addresses();
-            if let Some(held) = addresses.get_mut(&peer) {
-                *held -= 1;
-                if *held == 0 {
-                    addresses.remove(&peer);
-                }
+            self.release_address(peer);
+        }
+    }
+
+    /// Gives back an address that was counted.
+    pub(crate) fn release_address(&self, counted: IpAddr) {
+        let mut addresses = self.addresses();
+        if let Some(held) = addresses.get_mut(&counted) {
+            *held -= 1;
+            if *held == 0 {
+                addresses.remove(&counted);
             }
         }
     }

@@ -11,6 +11,7 @@ use super::closing::{close, close_timed_out};
 use super::conn::ConnState;
 use super::exchange::{AfterAnswer, ExchangePhase};
 use super::hub::search_steps_max;
+use super::lobby::{LobbyRead, read_header};
 use super::publish_answer::finish_late_ticket;
 use super::reply_context::ReplyContext;
 use super::roster::Roster;
@@ -80,6 +81,15 @@ pub(super) fn read_connection(
     slot: u32,
 ) -> usize {
     let conn = roster.conn_mut(slot);
+    if conn.is_in_lobby() {
+        let LobbyRead { bytes, most, first_request } = read_header(roster, topics, turn, scratch, slot);
+        if let Some(input) = first_request {
+            handle_input(roster, topics, turn, slot, &input);
+        }
+        roster.queue_read_again(slot, bytes, most);
+        hurry_rest(roster, turn, slot);
+        return bytes;
+    }
     let head_bytes = match conn.listener {
         ListenerKind::Public | ListenerKind::Metrics => PUBLIC_READ_BYTES,
         ListenerKind::Control => HEAD_READ_BYTES,

@@ -16,6 +16,7 @@ use crate::base::counters::{Count, CounterTotals, Counters, DistributionTotals, 
 use crate::base::id::EventId;
 use crate::base::limits::{HEARTBEATS_TOGETHER_SHARE, LINGER_BUDGET_BYTES, REFUSAL_MS, SURVEYS_AT_ONCE_MAX};
 use crate::base::listener::ListenerKind;
+use crate::base::peers::TrustedPeers;
 use crate::base::settings::{Settings, UrlProfile};
 use crate::base::snapshot::{LatencyPeaks, Pages, ReadinessVerdict, Snapshot, WorkerSnapshot};
 use crate::base::survey::AddressCount;
@@ -53,6 +54,8 @@ pub struct Node {
     pub(crate) heads: Arc<SharedBudget>,
     /// Bytes thrown away for connections that linger.
     pub(crate) lingering: Arc<SharedBudget>,
+    /// Peers that are believed when they name a client.
+    pub(crate) trusted: TrustedPeers,
     /// The settings that are times.
     pub(crate) ticks: TickSettings,
     /// Limits of request heads.
@@ -101,6 +104,7 @@ impl Node {
             bodies: SharedBudget::new(settings.bodies_bytes_max),
             heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
             lingering: Arc::new(SharedBudget::new(LINGER_BUDGET_BYTES)),
+            trusted: TrustedPeers::parse(&settings.trusted_proxies).expect("checked with the settings"),
             ticks: TickSettings::new(&settings),
             head_limits: HeadLimits { bytes_max: settings.head_bytes_max, headers_max: settings.headers_max },
             publishing_policy: ListenerPolicy::from_settings(&settings, ListenerKind::Public)

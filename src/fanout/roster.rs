@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use slab::Slab;
 
+use super::client_addresses::ClientAddresses;
 use super::conn::{Conn, ConnState, Stream};
 use super::connection_budget::ConnectionBudget;
 use super::exchange::HttpExchange;
@@ -19,8 +20,9 @@ use super::lanes::{LaneQueues, ReadLane, WriteLane};
 use super::token::ConnToken;
 use super::user_agents::{NO_USER_AGENT, UserAgents};
 use super::wheel::TimerWheel;
-use crate::base::limits::REFUSALS_AT_ONCE_MAX;
+use crate::base::limits::{LOBBY_CONNECTIONS_MAX, REFUSALS_AT_ONCE_MAX};
 use crate::base::listener::ListenerKind;
+use crate::base::peers::ClientAddress;
 use crate::base::time::Tick;
 
 /// An accepted connection that asks for a slot.
@@ -28,8 +30,10 @@ use crate::base::time::Tick;
 pub(crate) struct Arrival {
     /// Listener that accepted it.
     pub(crate) listener: ListenerKind,
-    /// Address of its client, if that has one.
+    /// Address that counts as its client's, if it is known.
     pub(crate) peer: Option<IpAddr>,
+    /// A proxy has still to name its client.
+    pub(crate) in_lobby: bool,
     /// Tick in which it comes.
     pub(crate) tick: Tick,
     /// Ticks for its first request.
@@ -56,6 +60,9 @@ pub(crate) struct Roster {
     refusals: usize,
     /// Connections of the operator's listeners.
     control_connections: usize,
+    /// Connections whose proxy has still to name the client.
+    lobby: usize,
+    clients: ClientAddresses,
     agents: UserAgents,
     /// Ticks in which streams end because their credential does, by slot; only of those that have one.
     access_ends: BTreeMap<u32, Tick>,
@@ -73,6 +80,8 @@ impl Roster {
             addresses: Vec::new(),
             refusals: 0,
             control_connections: 0,
+            lobby: 0,
+            clients: ClientAddresses::default(),
             agents: UserAgents::new(hash),
             access_ends: BTreeMap::new(),
         }
@@ -81,7 +90,10 @@ impl Roster {
     /// Gives an arrival its slot, a deadline and a place in the read queue. One that is over a limit is here
     /// only to be refused. `None`: there is not even room for that. The operator's own are not limited.
     pub(crate) fn open(&mut self, budget: &ConnectionBudget, arrival: &Arrival) -> Option<ConnToken> {
-        let Arrival { listener, peer, tick, head_wait, refusal_wait } = *arrival;
+        let Arrival { listener, peer, in_lobby, tick, head_wait, refusal_wait } = *arrival;
+        if in_lobby && self.lobby >= LOBBY_CONNECTIONS_MAX {
+            return None;
+        }
         let taken = match listener {
             ListenerKind::Control | ListenerKind::Metrics => Ok(None),
             ListenerKind::Public => budget.try_take(peer),
@@ -94,17 +106,95 @@ impl Roster {
         self.refusals += usize::from(over.is_some());
         self.control_connections += usize::from(listener.is_operators());
         self.generation = self.generation.wrapping_add(1);
-        let slot = self.conns.insert(Conn::new(self.generation, tick, listener, over)) as u32;
+        let mut conn = Conn::new(self.generation, tick, listener, over);
+        if in_lobby {
+            conn.enter_lobby();
+            self.lobby += 1;
+        }
+        let slot = self.conns.insert(conn) as u32;
         let wait = if over.is_none() { head_wait } else { refusal_wait };
         self.wheel.arm(slot, tick.saturating_add(wait));
-        if counted.is_some() {
-            self.remember_address(slot, counted);
-        }
+        self.remember_address(slot, counted);
         self.queue_read(slot);
         Some(ConnToken::new(slot, self.generation))
     }
 
+    /// Takes a connection out of the lobby, with the client that its proxy has named and the address that
+    /// counts. One that is over its address's limit is here only to be refused, until `refusal_due`. Returns
+    /// false if there is not even room for that.
+    pub(crate) fn leave_lobby(
+        &mut self,
+        budget: &ConnectionBudget,
+        slot: u32,
+        client: Option<ClientAddress>,
+        counted: Option<IpAddr>,
+        refusal_due: Tick,
+    ) -> bool {
+        self.lobby -= 1;
+        let conn = &mut self.conns[slot as usize];
+        conn.leave_lobby();
+        if let Some(client) = client {
+            self.clients.note_header(slot, client);
+        }
+        if conn.over_limit().is_some() {
+            return true;
+        }
+        match budget.try_count(counted) {
+            Ok(counted) => self.remember_address(slot, counted),
+            Err(_) if self.refusals >= REFUSALS_AT_ONCE_MAX => return false,
+            Err(_) => {
+                budget.release(None);
+                conn.mark_over_address();
+                self.refusals += 1;
+                self.wheel.arm(slot, refusal_due);
+            }
+        }
+        true
+    }
+
+    /// Number of connections in the lobby.
+    pub(crate) fn lobby_connections(&self) -> usize {
+        self.lobby
+    }
+
+    /// Notes the client that a request names, if it does.
+    pub(crate) fn note_request_client(&mut self, slot: u32, client: Option<ClientAddress>) {
+        self.clients.note_request(slot, client);
+    }
+
+    /// Counts the address of the client that a request has named, for the stream that it becomes. Returns
+    /// false if the address is at its cap.
+    pub(crate) fn count_request_client(&mut self, budget: &ConnectionBudget, slot: u32) -> bool {
+        let client = self.clients.by_request(slot).map(|client| client.ip);
+        budget.try_count(client).is_ok_and(|counted| {
+            self.remember_address(slot, counted);
+            true
+        })
+    }
+
+    /// Gives back the address of a request that has not become a stream.
+    pub(crate) fn uncount_request_client(&mut self, budget: &ConnectionBudget, slot: u32) {
+        if self.clients.by_request(slot).is_some()
+            && let Some(counted) = self.addresses.get_mut(slot as usize).and_then(Option::take)
+        {
+            budget.release_address(counted);
+        }
+    }
+
+    /// The client that a PROXY header has named.
+    pub(crate) fn header_client(&self, slot: u32) -> Option<ClientAddress> {
+        self.clients.by_header(slot)
+    }
+
+    /// The client that a proxy has named, if one has.
+    pub(crate) fn named_client(&self, slot: u32) -> Option<ClientAddress> {
+        self.clients.named(slot)
+    }
+
     fn remember_address(&mut self, slot: u32, counted: Option<IpAddr>) {
+        if counted.is_none() {
+            return;
+        }
         if self.addresses.len() <= slot as usize {
             self.addresses.resize(slot as usize + 1, None);
         }
@@ -117,6 +207,8 @@ impl Roster {
         let conn = self.conns.remove(slot as usize);
         self.agents.release(conn.agent);
         self.set_access_end(slot, None);
+        self.clients.forget(slot);
+        self.lobby -= usize::from(conn.is_in_lobby());
         self.control_connections -= usize::from(conn.listener.is_operators());
         let counted = self.addresses.get_mut(slot as usize).and_then(Option::take);
         if conn.over_limit().is_some() {
@@ -330,7 +422,7 @@ mod tests {
 
     fn arrival(listener: ListenerKind, host: u8) -> Arrival {
         let peer = Some(IpAddr::from([10, 0, 0, host]));
-        Arrival { listener, peer, tick: 0, head_wait: HEAD_WAIT, refusal_wait: REFUSAL_WAIT }
+        Arrival { listener, peer, in_lobby: false, tick: 0, head_wait: HEAD_WAIT, refusal_wait: REFUSAL_WAIT }
     }
 
     const PUBLIC: ListenerKind = ListenerKind::Public;

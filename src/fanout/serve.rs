@@ -5,6 +5,7 @@
 
 use super::answers::{RequestFlow, answer, answer_json, answer_problem, refuse, reply_to};
 use super::conn::{ConnLimit, ConnState};
+use super::conn_tracing::note_traced_client;
 use super::joining::{StreamOpening, begin_stream, bench_subscription};
 use super::long_poll::LongPoll;
 use super::reply_context::ReplyContext;
@@ -15,8 +16,10 @@ use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use super::upload::begin_upload;
 use crate::base::counters::{Count, RefusalReason};
+use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
 use crate::base::snapshot::{Pages, TextPage};
+use crate::wire::forwarded::named_client;
 use crate::wire::frame::FrameForm;
 use crate::wire::head::Head;
 use crate::wire::problem::Problem;
@@ -57,6 +60,7 @@ pub(super) fn serve_head(
     turn.counters().count(Count::Requests);
     turn.carried.count_requests(1);
     roster.record_user_agent(slot, head.fields.user_agent);
+    note_forwarded_client(roster, turn, slot, head);
     let over = roster.conn(slot).over_limit().map(|limit| match limit {
         ConnLimit::Node => RefusalReason::Connections,
         ConnLimit::Address => RefusalReason::Address,
@@ -75,6 +79,25 @@ pub(super) fn serve_head(
             answer_problem(roster, turn, slot, context, &problem)
         }
     }
+}
+
+/// Notes the client that the fields of a head name, if a trusted proxy has sent it. A proxy sends requests of
+/// many clients on one connection.
+fn note_forwarded_client(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    head: &Head<'_>,
+) {
+    let trusted = &turn.node.trusted;
+    if trusted.is_empty() || roster.conn(slot).listener != ListenerKind::Public {
+        return;
+    }
+    let peer = roster.header_client(slot).map(|client| client.ip);
+    let peer = peer.or_else(|| turn.io.peer_address(slot).map(|peer| peer.ip()));
+    let client = named_client(&head.fields, trusted).filter(|_| trusted.contains(peer));
+    roster.note_request_client(slot, client);
+    note_traced_client(roster, turn, slot);
 }
 
 fn serve_request(
@@ -213,7 +236,10 @@ fn open_stream(
     profile: UrlProfile,
 ) -> RequestFlow {
     let Requester { slot, context, over } = requester;
-    let refused = over.or_else(|| turn.node.newcomer_refusal());
+    let budget = &turn.node.connections;
+    let refused = over
+        .or_else(|| turn.node.newcomer_refusal())
+        .or_else(|| (!roster.count_request_client(budget, slot)).then_some(RefusalReason::Address));
     let SubscribeRequest { form, buffered, event_source, .. } = subscribe;
     let retry_ms = turn.draw_retry_ms();
     let joined = match refused {
@@ -236,6 +262,7 @@ fn open_stream(
                 }
             }
             begin_stream(roster, topics, turn, slot, StreamOpening { bytes, subscribe, poll })
+                .inspect_err(|_| roster.uncount_request_client(&turn.node.connections, slot))
         }
     };
     match joined {

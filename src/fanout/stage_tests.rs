@@ -20,7 +20,7 @@ use crate::base::counters::{CloseReason, Count};
 use crate::base::id::{EventId, IdTag};
 use crate::base::limits::SCRATCH_BYTES;
 use crate::base::listener::ListenerKind;
-use crate::base::settings::Settings;
+use crate::base::settings::{ProxyProtocol, Settings};
 use crate::base::snapshot::Pages;
 use crate::base::survey::ConnectionTraffic;
 use crate::base::time::Now;
@@ -90,8 +90,13 @@ pub(super) struct Stage {
 impl Stage {
     /// A worker under these settings, without a connection.
     pub(super) fn new(settings: Settings) -> Stage {
+        Stage::with_connections(settings, 10)
+    }
+
+    /// The same with room for so many public connections.
+    pub(super) fn with_connections(settings: Settings, connections_max: usize) -> Stage {
         let start = EventId::start_of_run(1, IdTag::from_random(7));
-        let (node, mut inboxes) = Node::new(settings, 1, 10, Pages::default(), start, 7);
+        let (node, mut inboxes) = Node::new(settings, 1, connections_max, Pages::default(), start, 7);
         Stage {
             node,
             roster: Roster::new(SeededHash::new(1)),
@@ -119,12 +124,19 @@ impl Stage {
 
     /// Opens a connection on a listener.
     pub(super) fn open(&mut self, listener: ListenerKind) -> u32 {
+        self.try_open(listener).expect("room for a few")
+    }
+
+    /// Opens a connection on a listener, if there is room.
+    pub(super) fn try_open(&mut self, listener: ListenerKind) -> Option<u32> {
         let (tick, ticks) = (self.now().tick(), &self.node.ticks);
-        let arrival =
-            Arrival { listener, peer: None, tick, head_wait: ticks.head, refusal_wait: ticks.refusal };
-        let token = self.roster.open(&self.node.connections, &arrival).expect("room for a few");
+        let requires = self.node.settings.proxy_protocol == ProxyProtocol::Require;
+        let in_lobby = requires && listener == ListenerKind::Public;
+        let (head_wait, refusal_wait) = (ticks.head, ticks.refusal);
+        let arrival = Arrival { listener, peer: None, in_lobby, tick, head_wait, refusal_wait };
+        let token = self.roster.open(&self.node.connections, &arrival)?;
         self.node.counters(0).connections(1);
-        token.slot()
+        Some(token.slot())
     }
 
     /// Has a connection send bytes, and reads them.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::conn::{Conn, ConnState, Stream};
+use super::conn::{ConnState, Stream};
 use super::hub::HubState;
 use super::roster::Roster;
 use super::seam::Io;
@@ -34,16 +34,26 @@ pub(super) fn names_hold(
             return true;
         }
     }
-    turn.io.peer_address(slot).is_some_and(|peer| search.is_in(&peer.to_string()))
+    turn.client_address(roster, slot).is_some_and(|client| search.is_in(&client.to_string()))
 }
 
 /// Returns the key of a connection in an order; the larger comes first. Keys are moments, not ages:
 /// workers look at different times, and pages must fit together.
-pub(super) fn sort_key(io: &mut impl Io, slot: u32, conn: &Conn, sort: ConnectionSort) -> u128 {
+pub(super) fn sort_key(
+    roster: &Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    sort: ConnectionSort,
+) -> u128 {
+    let conn = roster.conn(slot);
     match (sort, &conn.state) {
         (ConnectionSort::Age, _) => u128::from(Tick::MAX - conn.opened),
-        (ConnectionSort::Bytes, _) => u128::from(io.traffic(slot).map_or(0, |traffic| traffic.bytes_sent)),
-        (ConnectionSort::Address, _) => io.peer_address(slot).map_or(0, |peer| !address_bits(peer.ip())),
+        (ConnectionSort::Bytes, _) => {
+            u128::from(turn.io.traffic(slot).map_or(0, |traffic| traffic.bytes_sent))
+        }
+        (ConnectionSort::Address, _) => {
+            turn.client_address(roster, slot).map_or(0, |client| !address_bits(client.ip))
+        }
         (ConnectionSort::Slow, ConnState::Streaming(stream)) if conn.is_full() => {
             u128::from(Tick::MAX - stream.last_write) + 1
         }
@@ -61,7 +71,7 @@ pub(super) fn connection_row(
     let conn = roster.conn(id.slot);
     let mut row = ConnectionRow {
         id,
-        address: turn.io.peer_address(id.slot),
+        address: turn.client_address(roster, id.slot),
         user_agent: roster.user_agent(conn).map(Box::from),
         topics: Vec::new(),
         topics_more: 0,

@@ -194,13 +194,13 @@ fn scan_connections(
             WalkFindings::Ranked(sort, top) => {
                 let asks = matches!(sort, ConnectionSort::Bytes | ConnectionSort::Address);
                 looks += if asks { KERNEL_LOOKS } else { 0 };
-                let key = Reverse(sort_key(turn.io, slot, conn, *sort));
+                let key = Reverse(sort_key(roster, turn, slot, *sort));
                 top.offer(RankedConnection { key, id: turn.connection_id(slot, conn) });
             }
             WalkFindings::Addresses(hitters) => {
                 looks += KERNEL_LOOKS;
-                if let Some(peer) = turn.io.peer_address(slot) {
-                    hitters.add(address_of(peer.ip()));
+                if let Some(client) = turn.client_address(roster, slot) {
+                    hitters.add(address_of(client.ip));
                 }
             }
             WalkFindings::Rows(_) | WalkFindings::Topics(..) | WalkFindings::Forgotten(_) => {

@@ -10,10 +10,12 @@ use super::drain_window::Shutdown;
 use super::hub::TopicForgetting;
 use super::mail::MailboxReceiver;
 use super::node::Node;
+use super::roster::Roster;
 use super::seam::Io;
 use super::token::{Asker, ConnToken};
 use crate::base::counters::{Counters, TurnStep};
 use crate::base::limits::{RETRY_AFTER_S, RETRY_JITTER_PERCENT};
+use crate::base::peers::ClientAddress;
 use crate::base::prng::Prng;
 use crate::base::survey::ConnectionId;
 use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
@@ -187,6 +189,13 @@ impl<'a, I: Io> TurnContext<'a, I> {
     /// The id that names a connection of this worker to the operator.
     pub(super) fn connection_id(&self, slot: u32, conn: &Conn) -> ConnectionId {
         ConnectionId { worker: self.index as u32, slot, generation: conn.generation }
+    }
+
+    /// The address of a connection's client: as a trusted proxy has named it, else the peer's.
+    pub(super) fn client_address(&mut self, roster: &Roster, slot: u32) -> Option<ClientAddress> {
+        let peer =
+            |io: &mut I| io.peer_address(slot).map(|peer| ClientAddress::new(peer.ip(), Some(peer.port())));
+        roster.named_client(slot).or_else(|| peer(self.io))
     }
 
     /// Names a connection of this worker to the workers that answer it later.

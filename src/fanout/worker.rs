@@ -14,7 +14,7 @@
 //! ```text
 //! roster (connections)   topics (their topics)   turn_context (node, moment, seam)
 //! closing   answers   log_read   survey_row
-//! outcomes   upload   publish_answer   survey_request   joining
+//! lobby   outcomes   upload   publish_answer   survey_request   joining
 //! output   rounds   serve
 //! leaving   http
 //! stream   survey_walk   idle_eviction
@@ -34,6 +34,7 @@ use super::hub::TopicForgetting;
 use super::idle_eviction::{EvictionRequest, IdleEviction, refuse_newcomer};
 use super::lanes::ReadLane;
 use super::leaving::{begin_drain, is_finished, shed_passed_by};
+use super::lobby::close_late;
 use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
 use super::node::Node;
 use super::output::write_own_output;
@@ -53,6 +54,7 @@ use crate::base::limits::{
     READS_BESIDE_ROUNDS, READS_PER_TURN, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
 };
 use crate::base::listener::ListenerKind;
+use crate::base::settings::ProxyProtocol;
 use crate::base::survey::ConnectionId;
 use crate::base::time::{Now, TICK_MS};
 
@@ -147,22 +149,35 @@ impl Worker {
     pub fn open(&mut self, now: Now, listener: ListenerKind, peer: Option<IpAddr>) -> Option<ConnToken> {
         let counters = self.node.counters(self.index);
         counters.count(Count::Accepted);
-        let ticks = &self.node.ticks;
-        let arrival =
-            Arrival { listener, peer, tick: now.tick(), head_wait: ticks.head, refusal_wait: ticks.refusal };
+        let arrival = self.arrival(now, listener, peer);
         let Some(token) = self.roster.open(&self.node.connections, &arrival) else {
             counters.close(CloseReason::Refused);
             return None;
         };
         counters.connections(1);
         let traces = &mut self.carried.traces;
-        if traces.is_on() {
+        // One in the lobby is traced when its client is known.
+        if traces.is_on() && !arrival.in_lobby {
             let (slot, generation) = (token.slot(), token.generation());
             traces.remember_client(slot, peer);
             let id = ConnectionId { worker: self.index as u32, slot, generation };
             traces.push(counters, ConnTrace { id, listener, event: TraceEvent::Opened(peer) });
         }
         Some(token)
+    }
+
+    /// Describes a newcomer to the roster. A trusted proxy is no client: it does not count as an address.
+    fn arrival(&self, now: Now, listener: ListenerKind, peer: Option<IpAddr>) -> Arrival {
+        let Node { ticks, trusted, settings, .. } = &*self.node;
+        let is_proxy = listener == ListenerKind::Public && trusted.contains(peer);
+        let in_lobby = match settings.proxy_protocol {
+            ProxyProtocol::Off => false,
+            ProxyProtocol::Accept => is_proxy,
+            ProxyProtocol::Require => listener == ListenerKind::Public,
+        };
+        let peer = peer.filter(|_| !is_proxy);
+        let (head_wait, refusal_wait) = (ticks.head, ticks.refusal);
+        Arrival { listener, peer, in_lobby, tick: now.tick(), head_wait, refusal_wait }
     }
 
     /// Gives the slot of a connection back that was opened since the last turn: the driver could not register
@@ -220,6 +235,7 @@ impl Worker {
             let more = turn.node.hub.sweep(now);
             self.sweep_at_ms = now.mono_ms + if more { 0 } else { SWEEP_MS };
         }
+        turn.counters().lobby.store(roster.lobby_connections() as u64, Ordering::Relaxed);
         let finished = is_finished(roster, topics, turn);
         let more = timers_left || self.has_work();
         TurnOutcome {
@@ -437,6 +453,9 @@ fn handle_timer(
     turn: &mut TurnContext<'_, impl Io>,
     slot: u32,
 ) {
+    if roster.conn(slot).is_in_lobby() {
+        return close_late(roster, topics, turn, slot);
+    }
     match &roster.conn(slot).state {
         ConnState::Streaming(_) => handle_stream_timer(roster, topics, turn, slot),
         ConnState::Idle => {

@@ -134,6 +134,7 @@ mod tests {
 
     use super::*;
     use crate::base::listener::ListenerKind;
+    use crate::base::peers::ClientAddress;
     use crate::base::survey::{
         ConnectionFilter, ConnectionId, ConnectionSort, ConnectionState, ConnectionTraffic, ConnectionsQuery,
         PageRange,
@@ -144,7 +145,7 @@ mod tests {
         let hostile = "\"}]</script>\u{2028}\n\u{0}";
         let row = ConnectionRow {
             id: ConnectionId { worker: 1, slot: 2, generation: 3 },
-            address: Some("[2001:db8::1]:5".parse().expect("an address")),
+            address: Some(ClientAddress::new("2001:db8::1".parse().expect("an address"), Some(5))),
             user_agent: Some(hostile.into()),
             topics: vec![hostile.into()],
             topics_more: 4,

@@ -43,6 +43,7 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Messages of alerts given up after the last try, or because too many waited.",
     "Reloads refused for a mistake in the configuration; the settings before stay in force.",
     "Long polls answered, with events or without.",
+    "Headers of the PROXY protocol that were believed.",
 ];
 /// The meaning of each figure of pages, in the order of [`CLIENT_COUNT_NAMES`].
 const CLIENT_COUNT_HELP: [&str; CLIENT_COUNT_NAMES.len()] = [
@@ -131,7 +132,7 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let (totals, last) = (&snapshot.totals, watch.last());
-    let rows: [(&str, &str, u64); 18] = [
+    let rows: [(&str, &str, u64); 19] = [
         ("connections", "Connections open now.", totals.connections_open),
         (
             "connections_max",
@@ -140,6 +141,7 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
         ),
         ("subscribers", "Streams open now.", totals.subscribers_open),
         ("lagging", "Streams whose socket was full and that have not caught up since.", totals.lagging),
+        ("lobby_connections", "Connections whose PROXY header has not come yet.", totals.lobby),
         ("topics", "Topics that exist.", snapshot.topics as u64),
         (
             "topics_unpublished",

@@ -22,7 +22,8 @@ pub(crate) enum BodyLength {
 /// Lines of a list field that are read, such as `If-None-Match`: clients send one, a proxy may split it.
 const LIST_LINES_MAX: usize = 4;
 
-/// The lines of a list field, which may be repeated (RFC 9110 §5.3); the first `LIST_LINES_MAX` of them.
+/// The lines of a list field, which may be repeated (RFC 9110 §5.3); the first `LIST_LINES_MAX` of them, or
+/// the last.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ListLines<'a> {
     lines: [&'a [u8]; LIST_LINES_MAX],
@@ -42,8 +43,22 @@ impl<'a> ListLines<'a> {
         self.lines.into_iter().take(self.count)
     }
 
+    /// Adds a line of a field whose last lines count.
+    pub(crate) fn push_last(&mut self, value: &'a [u8]) {
+        if self.count == LIST_LINES_MAX {
+            self.lines.rotate_left(1);
+            self.count -= 1;
+        }
+        self.push(value);
+    }
+
+    /// Whether the field is missing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// All members, trimmed, in order; empty ones are passed over.
-    pub(crate) fn members(&self) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn members(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let lines = self.lines;
         lines.into_iter().take(self.count).flat_map(members)
     }
@@ -97,6 +112,10 @@ pub struct FieldValues<'a> {
     pub(crate) fetch_site: Option<&'a [u8]>,
     /// Value of `Sec-Fetch-Mode`, as it came.
     pub(crate) fetch_mode: Option<&'a [u8]>,
+    /// The last lines of `X-Forwarded-For`.
+    pub(crate) forwarded_for: ListLines<'a>,
+    /// The last lines of `Forwarded`.
+    pub(crate) forwarded: ListLines<'a>,
 }
 
 /// The field lines seen so far.
@@ -189,7 +208,19 @@ impl<'a> HeadFields<'a> {
                 Ok(())
             }
             17 if is("transfer-encoding") => self.add_coding(value),
-            _ => Ok(()),
+            _ => {
+                self.add_forwarded(name, value);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in a line by which a proxy names the client, if it is one.
+    fn add_forwarded(&mut self, name: &str, value: &'a [u8]) {
+        if name.eq_ignore_ascii_case("x-forwarded-for") {
+            self.values.forwarded_for.push_last(value);
+        } else if name.eq_ignore_ascii_case("forwarded") {
+            self.values.forwarded.push_last(value);
         }
     }
 
@@ -247,7 +278,7 @@ impl<'a> HeadFields<'a> {
 }
 
 /// The members of one line of a list, trimmed; empty ones are passed over (RFC 9110 §5.6.1).
-fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn members(line: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     line.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 

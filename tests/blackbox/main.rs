@@ -13,6 +13,7 @@ mod batch;
 mod bench_profile;
 mod body_attacks;
 mod classes;
+mod client_addresses;
 mod client_library;
 mod clocks;
 mod collisions;

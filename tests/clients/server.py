@@ -63,8 +63,10 @@ class Server:
             time.sleep(0.02)
 
     def _healthy(self):
+        # A public listener that requires a PROXY header answers nobody without one.
+        guarded = self.settings.get("proxy_protocol") == "require"
         try:
-            return self.request("GET", "/healthz", port=self.port)[0] == 200
+            return self.request("GET", "/healthz", port=None if guarded else self.port)[0] == 200
         except OSError:
             return False
 

@@ -10,6 +10,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import checks
+import client_address
 import control_page
 import doctor
 import proxies
@@ -40,7 +41,8 @@ def run(name, check, kind):
 def main():
     """The program."""
     wanted, counts = sys.argv[1:], {"ok": 0, "FAILED": 0, "skipped": 0}
-    pairs = [(check, kind) for check in checks.ALL for kind in proxies.ALL] + control_page.ALL + doctor.ALL
+    pairs = [(check, kind) for check in checks.ALL for kind in proxies.ALL]
+    pairs += client_address.ALL + control_page.ALL + doctor.ALL
     named = [(f"{kind.name} {check.__name__}", check, kind) for check, kind in pairs]
     chosen = [one for one in named if not wanted or any(part in one[0] for part in wanted)]
     with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:
