@@ -372,7 +372,7 @@ impl StreamMode {
         StreamMode(mode::BEHIND | mode::NEWCOMER | chunked)
     }
 
-    /// The same with heartbeats that carry the time.
+    /// Adds heartbeats that carry the time.
     pub(crate) fn with_clock(self) -> StreamMode {
         StreamMode(self.0 | mode::CLOCK)
     }

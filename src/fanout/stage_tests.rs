@@ -93,7 +93,7 @@ impl Stage {
         Stage::with_connections(settings, 10)
     }
 
-    /// The same with room for so many public connections.
+    /// A worker with room for so many public connections.
     pub(super) fn with_connections(settings: Settings, connections_max: usize) -> Stage {
         let start = EventId::start_of_run(1, IdTag::from_random(7));
         let (node, mut inboxes) = Node::new(settings, 1, connections_max, Pages::default(), start, 7);
