@@ -530,7 +530,7 @@ impl Counters {
 }
 
 /// A sum over workers at one moment, for the metrics and status pages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterTotals {
     /// In the order of [`COUNT_NAMES`].
     pub counts: [u64; COUNT_NAMES.len()],
@@ -552,6 +552,24 @@ pub struct CounterTotals {
     pub(crate) lagging: u64,
     /// Connections whose proxy has still to name the client.
     pub(crate) lobby: u64,
+}
+
+impl Default for CounterTotals {
+    // Not derived: the standard library knows defaults of 32 elements at most.
+    fn default() -> CounterTotals {
+        CounterTotals {
+            counts: [0; COUNT_NAMES.len()],
+            refused: [0; REFUSED_NAMES.len()],
+            closed: [0; CLOSED_NAMES.len()],
+            exhausted: [0; STEP_NAMES.len()],
+            client_counts: [0; CLIENT_COUNT_NAMES.len()],
+            client_causes: [0; CLIENT_CAUSE_NAMES.len()],
+            connections_open: 0,
+            subscribers_open: 0,
+            lagging: 0,
+            lobby: 0,
+        }
+    }
 }
 
 /// Sums of the distributions over workers. The fields are those of [`Counters`], and `hub_hold`: for how long

@@ -48,7 +48,7 @@ pub(crate) struct WindowRates {
 }
 
 /// The part of a sample that is kept for five minutes: counts since the start, and figures of the moment.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct SecondPoint {
     /// Monotonic milliseconds since the start.
     pub(crate) mono_ms: u64,
@@ -80,6 +80,29 @@ pub(crate) struct SecondPoint {
     pub(crate) turn_max_us: u64,
     /// The longest hold of the hub's lock in the second before.
     pub(crate) hub_hold_max_us: u64,
+}
+
+impl Default for SecondPoint {
+    // Not derived: the standard library knows defaults of 32 elements at most.
+    fn default() -> SecondPoint {
+        SecondPoint {
+            mono_ms: 0,
+            counts: [0; COUNT_NAMES.len()],
+            refused: [0; REFUSED_NAMES.len()],
+            closed: [0; CLOSED_NAMES.len()],
+            errors: 0,
+            cpu_seconds: 0.0,
+            connections: 0,
+            lagging: 0,
+            resident_bytes: 0,
+            each_p99_us: None,
+            last_p99_us: None,
+            each_max_us: 0,
+            last_max_us: 0,
+            turn_max_us: 0,
+            hub_hold_max_us: 0,
+        }
+    }
 }
 
 impl SecondPoint {
