@@ -440,10 +440,7 @@ impl Settings {
             metrics_listen: split_list(text("metrics_listen")),
             control_names: split_list(text("control_names")),
             control_token_file: text("control_token_file").to_owned(),
-            profile: match text("profile") {
-                "broadcast-benchmark" => UrlProfile::BroadcastBenchmark,
-                _ => UrlProfile::Standard,
-            },
+            profile: UrlProfile::from_text(text("profile")),
             workers: size("workers"),
             fd_tables: FileTables::from_text(text("fd_tables")),
             send_backend: SendBackend::from_text(text("send_backend")),
@@ -500,6 +497,15 @@ impl Settings {
             log_file: text("log_file").to_owned(),
             log_level: text("log_level").to_owned(),
             classes: Vec::new(),
+        }
+    }
+}
+
+impl UrlProfile {
+    fn from_text(text: &str) -> UrlProfile {
+        match text {
+            "broadcast-benchmark" => UrlProfile::BroadcastBenchmark,
+            _ => UrlProfile::Standard,
         }
     }
 }
