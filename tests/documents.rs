@@ -23,8 +23,17 @@ use blocks::Block;
 use sandbox::Sandbox;
 
 /// Folders with documents, beside the root.
-const FOLDERS: [&str; 8] =
-    [".", "docs", "tuning", "monitoring", "packaging", "benches/peers", "clients/js", "examples/browser"];
+const FOLDERS: [&str; 9] = [
+    ".",
+    "docs",
+    "tuning",
+    "monitoring",
+    "packaging",
+    "benches/peers",
+    "clients/js",
+    "examples/browser",
+    "examples/publish",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -198,6 +207,33 @@ fn answers_look_as_the_page_of_the_api_shows_them() {
         };
         assert_eq!(shape(&output), shape(&shown.text), "line {}", shown.line);
     }
+}
+
+/// A newcomer trusts the list of missing things, so each of them stands there until it has a setting.
+#[test]
+fn the_readme_lists_what_is_missing_and_nothing_else() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("there is a README");
+    let settings = fs::read_to_string(root().join("docs/configuration.md")).expect("settings have a page");
+    let (_, missing) = readme.split_once("| missing | until then |").expect("the README has the list");
+    let missing = missing.split_once("\n\n").expect("the list ends").0;
+    let rows = [
+        ("TLS", "tls_"),
+        ("credentials", "token"),
+        ("several nodes with one order", "backplane"),
+        ("history on disk", "history_dir"),
+    ];
+    let is_listed = |thing: &str| missing.contains(&format!("\n| {thing} |"));
+    for (thing, setting) in rows {
+        let is_setting = |form: String| settings.contains(&form);
+        let built = is_setting(format!("\n| `{setting}")) || is_setting(format!("[[{setting}]]"));
+        assert_eq!(is_listed(thing), !built, "{thing}");
+    }
+    let listed = missing.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")).count();
+    assert_eq!(
+        listed,
+        rows.iter().filter(|(thing, _)| is_listed(thing)).count(),
+        "a row that is not checked"
+    );
 }
 
 #[test]
