@@ -313,7 +313,7 @@ fn questions_that_make_no_sense_are_refused_in_words() {
     };
     for (line, allow) in [
         ("DELETE /connections", "GET, HEAD"),
-        ("POST /topics", "GET, HEAD"),
+        ("POST /topics", "GET, HEAD, DELETE"),
         ("GET /connections/0-0-1", "DELETE"),
         ("POST /connections/0-0-1", "DELETE"),
     ] {
