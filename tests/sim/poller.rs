@@ -224,8 +224,11 @@ impl Poller {
                 self.forget(scene);
             }
             2 if self.poll.as_ref().is_some_and(|poll| poll.sent) => {
-                self.noisy = true;
-                peer.say(b"x");
+                // A request that never becomes whole: its refusal may be read together with the answer.
+                match std::mem::replace(&mut self.noisy, true) {
+                    false => peer.ask(b"x", AwaitedAnswer { tag: 0, head_only: false, http11: true }),
+                    true => peer.say(b"x"),
+                }
             }
             _ => {}
         }
