@@ -273,7 +273,8 @@ fn bad_rules_are_refused_in_one_line_with_code_2_and_good_ones_are_shown() {
             assert!(said.contains(expected) && !said.contains("ptarmigan"), "{said}");
         }
     }
-    let path = folder.write("f.toml", &format!("alert_webhook = 'https://h.example/ptarmigan'\n{}", crowd(7)));
+    let text = format!("alert_webhook = 'https://h.example/ptarmigan'\n{}", crowd(7));
+    let path = folder.write("f.toml", &text);
     let run = Command::new(program()).args(["config", "--config", &path]).output();
     let shown = String::from_utf8(run.expect("the program can be run").stdout).expect("text");
     assert!(shown.contains("name = \"crowd\"\nmetric = \"subscribers_open\"\nabove = 7\n"), "{shown}");
