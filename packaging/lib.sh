@@ -13,8 +13,9 @@ GLIBC_MAX=${GLIBC_MAX-2.35}
 # The documents that are installed and packed, a path a line: all that they lead their readers to is among
 # them, but for what people need who change the program.
 documents() {
-    printf '%s\n' README.md CHANGELOG.md SECURITY.md docs/*.md docs/*.png examples/browser/* \
-        clients/js/README.md clients/js/client.d.ts clients/js/fanwheel.min.js
+    # Folders are left out: npm may have put its own beside the pages.
+    find README.md CHANGELOG.md SECURITY.md docs/*.md docs/*.png examples/browser/* examples/publish/* \
+        clients/js/README.md clients/js/client.d.ts clients/js/fanwheel.min.js -prune -type f -print
 }
 
 version() { sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1; }
