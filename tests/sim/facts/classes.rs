@@ -180,7 +180,10 @@ fn a_heartbeat_takes_nothing_out_of_a_window() {
     for _ in 0..3 {
         bench.net.send(publisher, &batch(2));
         let mut text = String::new();
-        while !text.contains("id: ") {
+        for _ in 0..100 {
+            if text.contains("id: ") {
+                break;
+            }
             bench.turn(10);
             text = bench.read(stream);
             heartbeats += usize::from(text.contains(":\n") && !text.contains("id: "));
