@@ -98,30 +98,10 @@ impl Poller {
         let request = format!("GET /events?{} HTTP/1.1\r\nHost: example.org\r\n\r\n", query.join("&"));
         scene.trace(|| format!("conn {} polls {:?}", peer.conn, request.lines().next()));
         peer.ask(request.as_bytes(), AwaitedAnswer { tag: 0, head_only: false, http11: true });
-        let session = Session {
-            conn: peer.conn,
-            topics: self.topics.clone(),
-            filter: self.filter.clone(),
-            clock,
-            // After an id it has had it.
-            snapshot: snapshot && matches!(begin, Begin::Now | Begin::Newest(_)),
-            primed: self.primed,
-            http11: true,
-            begin,
-            head_before: scene.head,
-            greeted: None,
-            entries: Vec::new(),
-            last: None,
-            asked_ms: scene.now.mono_ms,
-            forgotten: scene.ledger.forgotten.clone(),
-            earlier: None,
-            owes_position: false,
-            is_open: false,
-            farewell: false,
-            ending: Ending::Open,
-            item_ms: 0,
-            heartbeats: 0,
-        };
+        // After an id it has had it.
+        let snapshot = snapshot && matches!(begin, Begin::Now | Begin::Newest(_));
+        let begun = Session::new(scene, peer.conn, &self.topics, &self.filter, begin);
+        let session = Session { clock, snapshot, primed: self.primed, ..begun };
         scene.polls.insert(peer.conn, self.topics.clone());
         self.poll = Some(Poll { session, wait_ms, sent: false, seen_ms: None });
     }

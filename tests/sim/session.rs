@@ -13,7 +13,7 @@ use fanwheel::base::time::TICK_MS;
 use crate::classes::{ClassPlan, StreamEnds};
 use crate::items::{Event, Gap};
 use crate::ledger::{IDS_PER_MS, Ledger};
-use crate::scene::START_MS;
+use crate::scene::{START_MS, Scene};
 use crate::setup::Plan;
 
 /// Where a stream was asked to begin.
@@ -142,6 +142,33 @@ pub struct Session {
 }
 
 impl Session {
+    /// A session that has just asked, over HTTP/1.1 and for nothing special; `begin` is where it begins.
+    pub fn new(scene: &Scene, conn: usize, topics: &[usize], filter: &[String], begin: Begin) -> Session {
+        Session {
+            conn,
+            topics: topics.to_vec(),
+            filter: filter.to_vec(),
+            clock: false,
+            snapshot: false,
+            primed: false,
+            http11: true,
+            begin,
+            head_before: scene.head,
+            greeted: None,
+            entries: Vec::new(),
+            last: None,
+            asked_ms: scene.now.mono_ms,
+            forgotten: scene.ledger.forgotten.clone(),
+            earlier: None,
+            owes_position: false,
+            is_open: false,
+            farewell: false,
+            ending: Ending::Open,
+            item_ms: 0,
+            heartbeats: 0,
+        }
+    }
+
     /// Whether an event of this name is asked for.
     pub fn wants(&self, name: Option<&str>) -> bool {
         let name = name.filter(|name| !name.is_empty()).unwrap_or("message");

@@ -96,29 +96,9 @@ impl Subscriber {
             }
         }
         peer.ask(request.as_bytes(), AwaitedAnswer { tag: 0, head_only: false, http11 });
-        let session = Session {
-            conn: peer.conn,
-            topics: self.topics.clone(),
-            filter: self.filter.clone(),
-            clock,
-            snapshot,
-            primed,
-            http11,
-            begin,
-            head_before: scene.head,
-            greeted: None,
-            entries: Vec::new(),
-            last: None,
-            asked_ms: scene.now.mono_ms,
-            forgotten: scene.ledger.forgotten.clone(),
-            earlier: self.earlier.take().filter(|_| goes_on),
-            owes_position: false,
-            is_open: false,
-            farewell: false,
-            ending: Ending::Open,
-            item_ms: 0,
-            heartbeats: 0,
-        };
+        let earlier = self.earlier.take().filter(|_| goes_on);
+        let begun = Session::new(scene, peer.conn, &self.topics, &self.filter, begin);
+        let session = Session { clock, snapshot, primed, http11, earlier, ..begun };
         self.link = Some(Link { peer, session, index: None, browser, noisy: false });
     }
 
