@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import adapters
 import driver
-from adapters import PATIENCE_SECONDS, Client, Failure
+from adapters import PATIENCE_SECONDS, Failure
 from scenarios import expect
 
 AXE = os.path.join(adapters.HERE, "node", "node_modules", "axe-core", "axe.min.js")
@@ -621,11 +621,10 @@ def console_is_heard(world):
         raise Failure("the console says nothing of a violation")
 
 
-class Dashboard(Client):
+class Dashboard(driver.BrowserClient):
     """The page in a browser."""
 
     name = "dashboard"
-    browser = None
     scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart,
                  restarts_are_marks_that_stay, alerts_and_drains_are_marks,
                  an_hour_and_a_day_are_shown, settings_are_shown_with_their_sources,
@@ -638,15 +637,4 @@ class Dashboard(Client):
     @classmethod
     def missing(cls):
         """Why this cannot run here, or nothing."""
-        return driver.missing() or (None if os.path.exists(AXE) else "axe-core not installed")
-
-    @classmethod
-    def prepare(cls):
-        """Starts the browser, once for all scenarios."""
-        cls.browser = driver.Driver()
-
-    @classmethod
-    def finish(cls):
-        """Ends it."""
-        if cls.browser:
-            cls.browser.close()
+        return super().missing() or (None if os.path.exists(AXE) else "axe-core not installed")

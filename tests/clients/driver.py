@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-from adapters import Failure
+from adapters import Client, Failure
 
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -196,3 +196,25 @@ class Driver:
         os.killpg(self.driver.pid, signal.SIGKILL)
         self.driver.wait()
         self.profile.cleanup()
+
+
+class BrowserClient(Client):
+    """Scenarios in one browser, which is started once for all of them."""
+
+    browser = None
+
+    @classmethod
+    def missing(cls):
+        """Why this cannot run here, or nothing."""
+        return missing()
+
+    @classmethod
+    def prepare(cls):
+        """Starts the browser."""
+        cls.browser = Driver()
+
+    @classmethod
+    def finish(cls):
+        """Ends it."""
+        if cls.browser:
+            cls.browser.close()

@@ -11,7 +11,7 @@ import time
 from urllib.parse import quote
 
 import driver
-from adapters import HERE, Client, Failure
+from adapters import HERE, Failure
 from scenarios import expect
 
 EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(HERE)), "examples", "browser")
@@ -262,11 +262,10 @@ def application_refuses_what_is_wrong(world):
     expect("a page afterwards", status("GET", "/chat.html"), 200)
 
 
-class Examples(Client):
+class Examples(driver.BrowserClient):
     """The examples' pages."""
 
     name = "examples"
-    browser = None
     scenarios = [counter_is_in_step, ticker_has_the_newest_price, rendered_page_misses_nothing, chat_is_one_talk,
                  notifications_reach_their_user, upload_shows_its_progress, answer_comes_word_by_word,
                  board_says_when_it_hears_nothing, htmx_swaps_fragments, hooks_show_the_newest_event,
@@ -277,15 +276,4 @@ class Examples(Client):
         """Why this cannot run here, or nothing."""
         if not os.path.isdir(os.path.join(EXAMPLES, "node_modules")):
             return "the npm packages of the examples are not installed"
-        return driver.missing()
-
-    @classmethod
-    def prepare(cls):
-        """Starts the browser, once for all scenarios."""
-        cls.browser = driver.Driver()
-
-    @classmethod
-    def finish(cls):
-        """Ends it."""
-        if cls.browser:
-            cls.browser.close()
+        return super().missing()

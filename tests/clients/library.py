@@ -11,7 +11,7 @@ import time
 
 import chromium
 import driver
-from adapters import Client, Failure
+from adapters import Failure
 from scenarios import expect
 
 RATE = 50
@@ -327,19 +327,13 @@ def time_is_that_of_the_server(world):
 NOW = "const { now, error } = client.serverNow(); return { off: now - Date.now(), bound: error }"
 
 
-class LibraryTabs(Client):
+class LibraryTabs(driver.BrowserClient):
     """The library in several tabs."""
 
     name = "library-tabs"
-    browser = None
     scenarios = [twenty_tabs_use_one_connection, leader_tab_is_closed, leader_tab_crashes, leader_tab_is_frozen,
                  worker_is_killed, network_is_cut, server_is_killed_and_restarted, hidden_page_is_paused,
                  reloaded_page_goes_on, beacon_reaches_the_server, time_is_that_of_the_server]
-
-    @classmethod
-    def missing(cls):
-        """Why this cannot run here, or nothing."""
-        return driver.missing()
 
     @classmethod
     def prepare(cls):
@@ -347,12 +341,11 @@ class LibraryTabs(Client):
         cls.pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), chromium.Page)
         threading.Thread(target=cls.pages.serve_forever, daemon=True).start()
         cls.page = f"http://127.0.0.1:{cls.pages.server_address[1]}/"
-        cls.browser = driver.Driver()
+        super().prepare()
         cls.first = cls.browser.handle()
 
     @classmethod
     def finish(cls):
         """Ends them."""
-        if cls.browser:
-            cls.browser.close()
+        super().finish()
         cls.pages.shutdown()
