@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod class;
+pub(crate) mod count_names;
 pub mod counters;
 pub(crate) mod failure;
 pub(crate) mod histogram;
@@ -14,6 +15,7 @@ pub(crate) mod peers;
 pub mod prng;
 pub(crate) mod quantity;
 pub(crate) mod setting_spec;
+pub(crate) mod setting_table;
 pub mod settings;
 pub mod snapshot;
 pub(crate) mod suggest;
