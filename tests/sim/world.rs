@@ -355,8 +355,6 @@ impl World {
         let window_ms = self.scene.plan.classes.longest_window_ms();
         if window_ms > 0 {
             self.advance(window_ms);
-            // What has expired meanwhile goes now, and not while pages are compared.
-            while self.node.hub.sweep(self.scene.now) {}
             self.run_until_still();
         }
         for subscriber in &self.subscribers {
@@ -378,6 +376,9 @@ impl World {
 
     /// Asserts, with everything at rest, that the node's figures are exact and that a probe passes at once.
     fn look(&mut self) {
+        // Whatever publishes or commits drops what has expired. It goes now, and not between a page and its
+        // judgement: the workers sweep once in a while only.
+        while self.node.hub.sweep(self.scene.now) {}
         self.shell.count_addresses();
         self.shell.check_readiness(self.scene.now);
         self.run_until_still();
