@@ -15,4 +15,5 @@ pub(crate) mod own_process;
 pub(crate) mod proc_text;
 pub mod processes;
 pub(crate) mod seed;
+pub(crate) mod tls_trust;
 pub(crate) mod token_file;

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use connection::{ArrivalKind, ProbeConnection, open_connection};
 use publisher::ProbePublisher;
-use tls::TlsTrust;
 use url::{StreamUrl, topic_pair};
 
 use crate::base::failure::CommandFailure;
@@ -25,6 +24,7 @@ use crate::doctor::judge::streams::{
     CompressionResult, DepartureResult, IdleStream, ResumptionResult, StreamObservations,
 };
 use crate::host::seed::random_seed;
+use crate::host::tls_trust::{TlsTrust, describe_tls_error};
 
 /// Longest wait for an event that it has published.
 const DOCTOR_EVENT_PATIENCE: Duration = Duration::from_secs(3);
@@ -179,7 +179,7 @@ impl StreamProbe {
 
     fn explain_unreachable(&self, error: &io::Error) -> CommandFailure {
         let (host, port) = (shown(&self.address.host), self.address.port);
-        let tls = tls::describe_tls_error(error, &host.to_string(), port);
+        let tls = describe_tls_error(error, &host.to_string(), port);
         let error = match error.kind() {
             // A socket with a time limit calls that "temporarily unavailable".
             io::ErrorKind::WouldBlock => {

@@ -9,10 +9,11 @@ use std::thread;
 use std::time::Instant;
 
 use super::refusal_body::RefusalBody;
-use super::tls::{TlsSession, TlsTrust, handshake};
+use super::tls::{TlsSession, handshake};
 use super::url::StreamUrl;
 use crate::base::limits::{DOCTOR_CONNECT_TIMEOUT, KIB};
 use crate::doctor::judge::streams::StreamEnd;
+use crate::host::tls_trust::TlsTrust;
 use crate::wire::response_stream::{ResponseStream, StreamItem};
 
 /// Bytes of an answer's head, to which proxies add fields.

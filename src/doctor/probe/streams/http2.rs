@@ -5,9 +5,10 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use super::connection::connect;
-use super::tls::{TlsTrust, handshake};
+use super::tls::handshake;
 use super::url::StreamUrl;
 use crate::doctor::judge::streams::Http2Result;
+use crate::host::tls_trust::TlsTrust;
 
 /// The preface of a client (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
