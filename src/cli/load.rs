@@ -12,7 +12,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::base::failure::CommandFailure;
-use crate::cli::grammar::{chosen_token_file, number, number_within, option, real, switch, token_file};
+use crate::cli::grammar::{
+    ca_file, chosen_token_file, number, number_within, option, real, switch, token_file,
+};
 use crate::host::output::print;
 use crate::host::token_file::read_token;
 use crate::load::plan::{LOAD_WINDOW_MAX, LoadFault, LoadPlan, PublishPace, UrlTemplate};
@@ -55,6 +57,7 @@ fn address_args() -> Vec<Arg> {
             "URL",
             "where to publish when --batch is above 1 [default: /publish/batch at the host of --publish-url]",
         ),
+        ca_file(),
         token_file().help("publishes with the token in this file [$FANWHEEL_TOKEN_FILE]"),
     ]
 }
@@ -114,8 +117,10 @@ fn percent(name: &'static str, help: &'static str) -> Arg {
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, CommandFailure> {
     let token_file = chosen_token_file(matches);
     let publish_token = token_file.map(|path| read_token(&path)).transpose()?;
-    let plan = LoadPlan { publish_token, ..load_plan(matches).map_err(CommandFailure::Usage)? };
+    let mut plan = LoadPlan { publish_token, ..load_plan(matches).map_err(CommandFailure::Usage)? };
     plan.validate().map_err(CommandFailure::Usage)?;
+    let named_file = matches.get_one::<String>("ca-file").map(String::as_str);
+    plan.read_certificates(named_file).map_err(CommandFailure::Run)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The second one ends the program at once.
@@ -167,12 +172,13 @@ fn load_plan(matches: &ArgMatches) -> Result<LoadPlan, String> {
     let publish = UrlTemplate::parse(text("publish-url"))?;
     let publish_batch = match matches.get_one::<String>("publish-batch-url") {
         Some(url) => UrlTemplate::parse(url)?,
-        None => UrlTemplate::parse(&format!("http://{}/publish/batch", publish.host))?,
+        None => publish.with_path("/publish/batch"),
     };
     Ok(LoadPlan {
         subscribe: UrlTemplate::parse(text("subscribe-url"))?,
         publish,
         publish_batch,
+        tls: None,
         publish_token: None,
         subscribers: size("subscribers")?,
         topics: size("topics")?,

@@ -29,4 +29,5 @@ pub(crate) mod run_state;
 pub(crate) mod sample;
 pub(crate) mod stamp;
 pub(crate) mod tally;
+pub(crate) mod tls;
 pub(crate) mod topic_spread;

@@ -2,11 +2,16 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use crate::base::limits::PUBLISH_BYTES_MAX;
+use crate::host::tls_trust::{TlsTrust, describe_tls_error};
+use crate::load::tls::LoadSession;
 use crate::load::topic_spread::{DrawnShare, SpreadShape};
 
 /// Events in one request's batch: a server takes fewer in one body.
@@ -27,13 +32,19 @@ const LOAD_SECONDS_MAX: u64 = 1_000_000_000;
 /// The placeholder for a topic in an address.
 const TOPIC: &str = "{topic}";
 
-/// An `http://` address whose path may hold `{topic}`.
+const HTTPS_PORT: u16 = 443;
+/// The schemes of addresses, with their end and the port they stand for.
+const SCHEMES: [(&str, u16); 2] = [("http://", 80), ("https://", HTTPS_PORT)];
+
+/// An `http://` or `https://` address whose path may hold `{topic}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UrlTemplate {
     /// The address to connect to.
     pub(crate) address: SocketAddr,
     /// The value of the `Host` header.
     pub(crate) host: String,
+    /// The name in the server's certificate; none over plain HTTP.
+    pub(crate) server_name: Option<ServerName<'static>>,
     before: String,
     behind: Option<String>,
 }
@@ -44,19 +55,17 @@ impl UrlTemplate {
     /// # Errors
     /// In words that name the address.
     pub(crate) fn parse(url: &str) -> Result<UrlTemplate, String> {
-        if url.starts_with("https://") {
-            return Err(format!(
-                "{url}: the load speaks no TLS; name the server behind it, as http://HOST:PORT"
-            ));
-        }
-        let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
+        let of_scheme = |&(scheme, port): &(&str, u16)| {
+            let begins = url.get(..scheme.len()).is_some_and(|given| given.eq_ignore_ascii_case(scheme));
+            begins.then(|| (&url[scheme.len()..], port))
+        };
+        let found = SCHEMES.iter().find_map(of_scheme);
+        let (rest, port) = found.ok_or_else(|| format!("{url} begins with neither http:// nor https://"))?;
         let slash = rest.find('/').unwrap_or(rest.len());
         let (host, path) = (&rest[..slash], if slash < rest.len() { &rest[slash..] } else { "/" });
-        let named = if host.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
-            host.to_owned()
-        } else {
-            format!("{host}:80")
-        };
+        let port_at = host.rfind(':').filter(|&at| !host[at..].contains(']'));
+        let name = host[..port_at.unwrap_or(host.len())].trim_matches(['[', ']']);
+        let named = if port_at.is_some() { host.to_owned() } else { format!("{host}:{port}") };
         let mut found =
             named.to_socket_addrs().map_err(|os| format!("cannot resolve {host} of {url}: {os}"))?;
         let address = found.next().ok_or_else(|| format!("{host} of {url} has no address"))?;
@@ -64,7 +73,14 @@ impl UrlTemplate {
             Some((before, behind)) => (before.to_owned(), Some(behind.to_owned())),
             None => (path.to_owned(), None),
         };
-        Ok(UrlTemplate { address, host: host.to_owned(), before, behind })
+        let server_name = (port == HTTPS_PORT).then(|| ServerName::try_from(name.to_owned())).transpose();
+        let server_name = server_name.map_err(|_| format!("no certificate can name {host} of {url}"))?;
+        Ok(UrlTemplate { address, host: host.to_owned(), server_name, before, behind })
+    }
+
+    /// Returns another address of the same server.
+    pub(crate) fn with_path(&self, path: &str) -> UrlTemplate {
+        UrlTemplate { before: path.to_owned(), behind: None, ..self.clone() }
     }
 
     /// Returns the request target for a topic.
@@ -73,6 +89,12 @@ impl UrlTemplate {
             Some(behind) => format!("{}{topic}{behind}", self.before),
             None => self.before.clone(),
         }
+    }
+
+    /// Describes a fault of TLS with this server; none for other errors.
+    pub(crate) fn describe_tls_error(&self, error: &io::Error) -> Option<String> {
+        let name = self.server_name.as_ref()?;
+        describe_tls_error(error, &name.to_str(), self.address.port())
     }
 
     /// Whether the path holds `{topic}`.
@@ -99,6 +121,8 @@ pub(crate) struct LoadPlan {
     pub(crate) publish: UrlTemplate,
     /// The address of batches, for a `batch` above 1.
     pub(crate) publish_batch: UrlTemplate,
+    /// The configuration of sessions over TLS; none where all addresses are plain HTTP.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     /// The token that publishes are sent with.
     pub(crate) publish_token: Option<Zeroizing<String>>,
     /// The number of subscribers.
@@ -151,6 +175,27 @@ impl LoadPlan {
     /// Returns the address of publishes, single or in batches.
     pub(crate) fn publishing(&self) -> &UrlTemplate {
         if self.batch > 1 { &self.publish_batch } else { &self.publish }
+    }
+
+    /// Reads the certificates to trust, of `ca_file` or the system's, if an address needs any.
+    ///
+    /// # Errors
+    /// In words, when there are none.
+    pub(crate) fn read_certificates(&mut self, ca_file: Option<&str>) -> Result<(), String> {
+        let over_tls = [&self.subscribe, &self.publish, &self.publish_batch];
+        if over_tls.iter().any(|url| url.server_name.is_some()) {
+            self.tls = Some(Arc::new(TlsTrust::new(ca_file)?.client_config(&["http/1.1"])));
+        }
+        Ok(())
+    }
+
+    /// Returns a new session over TLS for a connection to an address; none over plain HTTP.
+    ///
+    /// # Errors
+    /// When no session can be made.
+    pub(crate) fn new_session(&self, url: &UrlTemplate) -> io::Result<Option<LoadSession>> {
+        let parts = self.tls.as_ref().zip(url.server_name.as_ref());
+        parts.map(|(config, name)| LoadSession::new(config, name)).transpose()
     }
 
     /// Checks the settings for contradictions.
@@ -245,14 +290,26 @@ mod tests {
         let target =
             UrlTemplate::parse("http://127.0.0.1:8080/events?topic={topic}&last=1").expect("an address");
         assert_eq!(target.path("a"), "/events?topic=a&last=1");
-        assert!(target.takes_topics());
+        assert!(target.takes_topics() && target.server_name.is_none());
         assert_eq!((target.address.port(), target.host.as_str()), (8080, "127.0.0.1:8080"));
         let plain = UrlTemplate::parse("http://[::1]").expect("an address");
         assert_eq!(
             (plain.path("a"), plain.address.port(), plain.takes_topics()),
             ("/".to_owned(), 80, false)
         );
-        assert!(UrlTemplate::parse("https://127.0.0.1/").is_err());
-        assert!(UrlTemplate::parse("http://127.0.0.1:99999/").is_err());
+        let names = [
+            ("HTTPS://127.0.0.1/a", "127.0.0.1", 443),
+            ("https://[::1]", "::1", 443),
+            ("https://[::1]:8443/", "::1", 8443),
+            ("https://localhost:8443/", "localhost", 8443),
+        ];
+        for (url, name, port) in names {
+            let target = UrlTemplate::parse(url).expect("an address");
+            let named = target.server_name.map(|name| name.to_str().into_owned());
+            assert_eq!((named.as_deref(), target.address.port()), (Some(name), port), "{url}");
+        }
+        for url in ["http://127.0.0.1:99999/", "ftp://127.0.0.1/", "127.0.0.1:80"] {
+            assert!(UrlTemplate::parse(url).is_err(), "{url}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::load::receiver::{LastNumbers, WAKER};
 use crate::load::refusal::{is_final, words_of};
 use crate::load::run_state::RunState;
 use crate::load::stamp::EventStamp;
+use crate::load::tls::LoadSession;
 use crate::load::topic_spread::TopicSpread;
 
 /// The pause before a refused event is sent again.
@@ -72,6 +73,8 @@ pub(crate) struct PublishPhaseOutcome {
 #[derive(Default)]
 struct PublishConnection {
     socket: Option<TcpStream>,
+    /// The session of the socket; none over plain HTTP.
+    session: Option<LoadSession>,
     /// The request on its way; `written` bytes of it are sent.
     request: Vec<u8>,
     written: usize,
@@ -273,6 +276,7 @@ impl LoadPublisher {
             socket.set_nodelay(true)?;
             let both = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, Token(at), both)?;
+            connection.session = self.plan.new_session(self.plan.publishing())?;
             connection.socket = Some(socket);
         }
         let Some(socket) = &mut connection.socket else { return Ok(()) };
@@ -280,7 +284,12 @@ impl LoadPublisher {
             connection.begun_ns = now_ns;
         }
         while connection.written < connection.request.len() {
-            match socket.write(&connection.request[connection.written..]) {
+            let rest = &connection.request[connection.written..];
+            let sent = match &mut connection.session {
+                Some(session) => session.write(socket, rest),
+                None => socket.write(rest),
+            };
+            match sent {
                 Ok(bytes) => connection.written += bytes,
                 // Not connected yet, or full: readiness tells.
                 Err(os) if matches!(os.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
@@ -306,8 +315,10 @@ impl LoadPublisher {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
+        let over_tls = self.plan.publishing().server_name.is_some();
         for event in events.iter().filter(|event| event.token() != WAKER) {
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
+            // A session may have more to write, which `read` does.
+            if over_tls || event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.read(event.token().0);
             }
         }
@@ -320,7 +331,11 @@ impl LoadPublisher {
         let Some(socket) = &mut connection.socket else { return };
         let mut piece = [0; ANSWER_BYTES];
         loop {
-            match socket.read(&mut piece) {
+            let read = match &mut connection.session {
+                Some(session) => session.read(socket, &mut piece),
+                None => socket.read(&mut piece),
+            };
+            match read {
                 Ok(0) if free => {
                     connection.socket = None;
                     return;
@@ -369,12 +384,13 @@ impl LoadPublisher {
         }
     }
 
-    /// Drops a connection that the system gave up on. Where nothing listens and nothing was ever taken,
-    /// another try is vain.
+    /// Drops a connection that the system or TLS gave up on. Where nothing listens, or a server is not
+    /// trusted, and nothing was ever taken, another try is vain.
     fn break_connection(&mut self, at: usize, os: &io::Error) {
-        self.drop_connection(at, &os.to_string());
-        self.done.refused_for_good |=
-            os.kind() == io::ErrorKind::ConnectionRefused && self.done.accepted == 0;
+        let fault = self.plan.publishing().describe_tls_error(os);
+        let vain = os.kind() == io::ErrorKind::ConnectionRefused || fault.is_some();
+        self.drop_connection(at, &fault.unwrap_or_else(|| os.to_string()));
+        self.done.refused_for_good |= vain && self.done.accepted == 0;
     }
 
     /// Drops a connection; its request is sent again on the next one.

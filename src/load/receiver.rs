@@ -25,6 +25,7 @@ use crate::load::refusal::{is_final, refusal_words};
 use crate::load::run_state::RunState;
 use crate::load::stamp::EventStamp;
 use crate::load::tally::ReceiverTally;
+use crate::load::tls::LoadSession;
 use crate::load::topic_spread::{DrawnShare, TopicSpread};
 use crate::wire::response_stream::{ResponseStream, StreamFault, StreamItem};
 use crate::wire::sse;
@@ -121,6 +122,8 @@ pub(crate) struct LoadReceiver {
     poll: Poll,
     orders: Orders<ReceiverOrder>,
     subscribers: Vec<LoadSubscriber>,
+    /// Sessions over TLS by the subscribers' places; empty over plain HTTP.
+    sessions: Vec<Option<LoadSession>>,
     /// The last number of each publisher, for each subscriber.
     lasts: Vec<u32>,
     numbers: LastNumbers,
@@ -161,6 +164,7 @@ impl LoadReceiver {
         };
         let subscribers = (0..count as u64).map(subscriber).collect();
         let lasts = vec![0; count * plan.publishers];
+        let over_tls = if plan.subscribe.server_name.is_some() { count } else { 0 };
         LoadReceiver {
             plan,
             state,
@@ -169,6 +173,7 @@ impl LoadReceiver {
             poll,
             orders,
             subscribers,
+            sessions: (0..over_tls).map(|_| None).collect(),
             lasts,
             numbers: LastNumbers::default(),
             away: VecDeque::new(),
@@ -344,21 +349,25 @@ impl LoadReceiver {
             if subscriber.stalled || subscriber.phase == SubscriberPhase::Connecting {
                 return;
             }
-            match socket.read(&mut self.scratch) {
+            let read = match self.sessions.get_mut(place) {
+                Some(Some(session)) => session.read(socket, &mut self.scratch),
+                _ => socket.read(&mut self.scratch),
+            };
+            match read {
                 Ok(0) => return self.handle_end(place),
                 Ok(bytes) => {
                     if let Err(fault) = self.take(place, bytes) {
                         return self.count_refusal(place, fault, bytes);
                     }
                     // A short read has emptied the socket, and readiness will tell of more, unless it has
-                    // told of the end already.
-                    if bytes < self.scratch.len() && !closing {
+                    // told of the end already. Of a session it says nothing.
+                    if bytes < self.scratch.len() && !closing && self.sessions.is_empty() {
                         return;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.handle_end(place),
+                Err(error) => return self.handle_fault(place, &error),
             }
         }
     }
@@ -381,7 +390,15 @@ impl LoadReceiver {
         let head =
             format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n{resume}\r\n");
         subscriber.phase = SubscriberPhase::Asked;
-        if let Err(os) = socket.write_all(head.as_bytes()) {
+        let sent = match self.plan.new_session(&self.plan.subscribe) {
+            Ok(None) => socket.write_all(head.as_bytes()),
+            // A new session has room for a head.
+            Ok(Some(mut session)) => session.write(socket, head.as_bytes()).map(|_| {
+                self.sessions[place] = Some(session);
+            }),
+            Err(fault) => Err(fault),
+        };
+        if let Err(os) = sent {
             self.count_failure(place, &os.to_string());
         }
     }
@@ -492,6 +509,15 @@ impl LoadReceiver {
         }
     }
 
+    /// Handles a connection that broke. No other try helps against a server that is not trusted.
+    fn handle_fault(&mut self, place: usize, error: &io::Error) {
+        let Some(words) = self.plan.subscribe.describe_tls_error(error) else {
+            return self.handle_end(place);
+        };
+        let _ = self.state.opening_fault.set(words.clone());
+        self.count_failure(place, &words);
+    }
+
     /// Counts an answer that is no stream; `bytes` of it came in the last read.
     fn count_refusal(&mut self, place: usize, fault: StreamFault, bytes: usize) {
         match fault {
@@ -526,6 +552,9 @@ impl LoadReceiver {
         }
         subscriber.socket = None;
         subscriber.phase = SubscriberPhase::Away;
+        if let Some(session) = self.sessions.get_mut(place) {
+            *session = None;
+        }
     }
 }
 
