@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::conn::{ConnState, Stream};
 use super::hash::SeededHash;
 use super::http::read_connection;
-use super::hub::NewEvent;
+use super::hub::{NewEvent, OrderRequest, Orderer};
 use super::mail::{MailboxItem, MailboxReceiver};
 use super::node::Node;
 use super::output::write_own_output;
@@ -73,6 +73,23 @@ impl Io for FakeSockets {
     fn wake(&mut self, _: u64) {}
     fn close(&mut self, slot: u32, how: CloseMode) {
         self.closed.push((slot, how));
+    }
+}
+
+/// An orderer that keeps what it is given until a test takes it.
+#[derive(Debug, Default)]
+pub(super) struct OrderShelf(Mutex<Vec<OrderRequest>>);
+
+impl Orderer for OrderShelf {
+    fn submit(&self, request: OrderRequest) {
+        self.0.lock().expect("nobody panics").push(request);
+    }
+}
+
+impl OrderShelf {
+    /// Takes the request that came first.
+    pub(super) fn take(&self) -> OrderRequest {
+        self.0.lock().expect("nobody panics").remove(0)
     }
 }
 

@@ -1,29 +1,18 @@
 //! Facts about publishes that an orderer orders, and about history that is put back.
 
-use std::sync::Mutex as Queue;
-
 use super::tests::{at, hub, join, post, publish};
 use super::*;
 use crate::base::id::IdTag;
 use crate::base::limits::{COMMIT_EVENTS_PER_HOLD, MAILBOX_FRAMES_MAX};
 use crate::fanout::idempotency::IdempotencyKey;
 use crate::fanout::mail::MailboxReceiver;
+use crate::fanout::stage_tests::OrderShelf;
 use crate::fanout::token::{Asker, ConnToken};
 
-/// Keeps what it is given.
-#[derive(Debug, Default)]
-struct Shelf(Queue<Vec<OrderRequest>>);
-
-impl Orderer for Shelf {
-    fn submit(&self, request: OrderRequest) {
-        self.0.lock().expect("nobody panics").push(request);
-    }
-}
-
-fn ordered_hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>, Arc<Shelf>) {
+fn ordered_hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>, Arc<OrderShelf>) {
     let (hub, inboxes) = hub(edit);
-    let shelf = Arc::new(Shelf::default());
-    hub.install_orderer(Arc::<Shelf>::clone(&shelf));
+    let shelf = Arc::new(OrderShelf::default());
+    hub.install_orderer(Arc::<OrderShelf>::clone(&shelf));
     (hub, inboxes, shelf)
 }
 
@@ -48,10 +37,6 @@ fn submit_keyed(
         Acceptance::Now(outcome) => Some(outcome.receipt).filter(|_| outcome.repeated),
         Acceptance::Later(_) => None,
     })
-}
-
-fn take(shelf: &Shelf) -> OrderRequest {
-    shelf.0.lock().expect("nobody panics").remove(0)
 }
 
 pub(super) fn id(nth: u64) -> EventId {
@@ -84,7 +69,7 @@ fn a_publish_is_in_no_mailbox_and_not_answered_before_its_commit() {
     let Ok(Acceptance::Later(number)) = submit(&hub, &["a"], 10) else { panic!("it was ordered at once") };
     assert!(inboxes[0].frames.is_empty() && inboxes[1].settlements.is_empty());
     assert!(hub.order_bytes().taken() > 10 && hub.lock().head() < id(1));
-    let mut publishes = VecDeque::from([foreign(1, &["a"]), own(2, take(&shelf)), foreign(3, &["b"])]);
+    let mut publishes = VecDeque::from([foreign(1, &["a"]), own(2, shelf.take()), foreign(3, &["b"])]);
     let outcome = hub.commit(&mut publishes, at(2));
     assert_eq!((outcome.mailed, outcome.stop, publishes.len()), (0b11, None, 0));
     assert_eq!(frames(&inboxes[0]), [id(1), id(2)]);
@@ -103,8 +88,8 @@ fn a_refused_or_lost_ticket_publishes_nothing_and_gives_its_share_back() {
     let (hub, inboxes, shelf) = ordered_hub(|_| {});
     submit(&hub, &["a"], 10).expect("there is room");
     submit(&hub, &["a"], 10).expect("there is room");
-    assert_eq!(hub.refuse(take(&shelf).ticket, RefusalReason::OrderFailed), 0b10);
-    drop(take(&shelf));
+    assert_eq!(hub.refuse(shelf.take().ticket, RefusalReason::OrderFailed), 0b10);
+    drop(shelf.take());
     let settled: Vec<_> = inboxes[1].settlements.try_iter().map(|it| it.outcome.map(|_| ())).collect();
     assert_eq!(settled, [Err(RefusalReason::OrderFailed)]);
     assert_eq!((hub.order_bytes().taken(), hub.sizes().frames), (0, 0));
@@ -117,7 +102,7 @@ fn events_at_the_orderer_are_bounded() {
     let accepted = (0..9).take_while(|_| submit(&hub, &["a"], part).is_ok()).count();
     assert_eq!(accepted, 3, "each takes a little more than its payload");
     assert_eq!(submit(&hub, &["a"], part).map(|_| ()), Err(RefusalReason::OrderFull));
-    drop(take(&shelf));
+    drop(shelf.take());
     submit(&hub, &["a"], part).expect("there is room again");
     hub.refuse_publishes();
     assert_eq!(submit(&hub, &["a"], 1).map(|_| ()), Err(RefusalReason::Draining));
@@ -217,17 +202,17 @@ fn a_committed_key_is_answered_at_once_and_a_refused_or_lost_one_is_free_again()
         Err(RefusalReason::IdempotencyKeys),
         "two are at the orderer"
     );
-    let first = take(&shelf);
+    let first = shelf.take();
     let key = first.key.clone().expect("it has one");
     assert_eq!(hub.known_answer(&key), None);
     let outcome = hub.commit(&mut VecDeque::from([own(1, first)]), at(2));
     assert_eq!(submit_keyed(&hub, b"k", 7, 3), Ok(Some(outcome.receipts[0])));
     assert_eq!(submit_keyed(&hub, b"k", 8, 3), Err(RefusalReason::KeyReused));
     assert_eq!(hub.known_answer(&key), Some(Ok(outcome.receipts[0])));
-    hub.refuse(take(&shelf).ticket, RefusalReason::OrderFailed);
+    hub.refuse(shelf.take().ticket, RefusalReason::OrderFailed);
     for _ in 0..2 {
         assert_eq!(submit_keyed(&hub, b"other", 9, 4), Ok(None), "nothing was published with it");
-        drop(take(&shelf));
+        drop(shelf.take());
     }
     assert_eq!(hub.sizes().idempotency_keys, 1);
 }
@@ -239,7 +224,7 @@ fn an_event_of_the_server_goes_through_the_order_one_at_a_time() {
     let tell = || hub.publish_local(post(&["fanwheel.status"], "x"), at(1));
     assert_eq!((tell(), tell()), (Ok(0), Err(RefusalReason::OrderFull)));
     assert!(inboxes[0].frames.is_empty() && hub.lock().head() < id(1), "it has an id before its commit");
-    let request = take(&shelf);
+    let request = shelf.take();
     assert!(request.local);
     // Given before, committed before.
     let mut publishes = VecDeque::from([foreign(1, &["a"]), own(2, request)]);
