@@ -173,3 +173,129 @@ pub(super) fn bench_subscription(form: FrameForm) -> SubscribeRequest {
         snapshot: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::{Settings, SlowPolicy};
+    use crate::fanout::stage_tests::Stage;
+
+    /// Subscribes with `query`. Returns the connection and the bytes behind the head of its answer.
+    fn join(stage: &mut Stage, query: &str) -> (u32, String) {
+        let slot = stage.subscribe(query);
+        let sent = stage.take_sent(slot);
+        let (_, body) = sent.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {sent}"));
+        (slot, body.to_owned())
+    }
+
+    /// Joins by the request itself, as one whose credential ends at a moment.
+    fn join_until(stage: &mut Stage, access_ends_ms: u64) -> u32 {
+        let slot = stage.open(ListenerKind::Public);
+        let mut subscribe = bench_subscription(FrameForm::Bare);
+        subscribe.access_ends_ms = Some(access_ends_ms);
+        let opening = StreamOpening { bytes: Vec::new(), subscribe, poll: None };
+        let joined = stage.step(|roster, topics, turn| begin_stream(roster, topics, turn, slot, opening));
+        joined.expect("room for a few");
+        slot
+    }
+
+    #[test]
+    fn only_a_stream_that_wants_something_special_takes_memory_of_its_own() {
+        let mut stage = Stage::new(Settings::default());
+        for (query, special) in [
+            ("topic=a", false),
+            ("topic=a&clock=1&prime=1&last=3", false),
+            ("topic=a&topic=b", true),
+            ("topic=a&event=x", true),
+            ("topic=a&wait_ms=1000", true),
+        ] {
+            let slot = stage.subscribe(query);
+            assert_eq!(stage.stream(slot).selection.is_some(), special, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_refused_subscription_leaves_the_connection_as_it_was() {
+        let mut stage = Stage::new(Settings { topics_max: 1, ..Settings::default() });
+        let (kept, _) = join(&mut stage, "topic=a");
+        let (over, told) = join(&mut stage, "topic=b");
+        assert!(told.contains("topics_full"), "{told}");
+        assert!(matches!(stage.roster.conn(over).state, ConnState::Idle), "it may ask for another topic");
+        assert_eq!((stage.node.totals().subscribers_open, stage.count(Count::Subscribed)), (1, 1));
+        assert!(stage.stream(kept).is_live());
+    }
+
+    #[test]
+    fn greeting_tells_the_time_then_the_gap_then_the_position() {
+        let mut stage = Stage::new(Settings::default());
+        let (_, told) = join(&mut stage, "topic=a&clock=1&prime=1&last_event_id=1-1");
+        let places =
+            [":ok", "event: fanwheel.clock", "event: fanwheel.gap", "id: "].map(|part| told.find(part));
+        assert!(places.is_sorted() && places[0].is_some(), "{places:?} {told}");
+        assert_eq!((stage.count(Count::Resumed), stage.count(Count::Gaps)), (1, 1));
+        let (_, plain) = join(&mut stage, "topic=a");
+        assert!(plain.contains(":ok") && !plain.contains("event: ") && !plain.contains("id: "), "{plain}");
+    }
+
+    #[test]
+    fn a_poll_is_told_nothing_before_its_answer_and_is_due_with_it() {
+        let mut stage = Stage::new(Settings::default());
+        let slot = stage.subscribe("topic=a&wait_ms=1000&clock=1");
+        assert_eq!(stage.take_sent(slot), "", "its answer begins with a length");
+        let due = stage.stream(slot).poll().expect("a poll").due;
+        assert!(due <= stage.step(|_, _, turn| turn.tick_after_ms(1_000)));
+        assert_eq!(stage.roster.wheel().due(slot), due, "it has no heartbeat");
+    }
+
+    #[test]
+    fn first_heartbeats_are_spread_over_half_an_interval() {
+        let mut stage = Stage::with_connections(Settings::default(), 200);
+        let whole = stage.node.ticks.heartbeat;
+        let now = stage.step(|_, _, turn| turn.tick());
+        let mut waits: Vec<Tick> = Vec::new();
+        for _ in 0..200 {
+            let slot = stage.subscribe("topic=a");
+            waits.push(stage.roster.wheel().due(slot) - now);
+        }
+        assert!(waits.iter().all(|wait| (whole / 2..=whole).contains(wait)), "{waits:?}");
+        waits.sort_unstable();
+        waits.dedup();
+        assert!(waits.len() > 100, "they would beat together: {waits:?}");
+    }
+
+    #[test]
+    fn the_earliest_of_life_silence_and_credential_ends_a_stream() {
+        let mut stage = Stage::new(Settings::default());
+        let plain = stage.subscribe("topic=a");
+        let bounded = join_until(&mut stage, 61_000);
+        let due = |slot, life_ms, idle_ms| {
+            let rules = StreamRules { slow_policy: SlowPolicy::Disconnect, life_ms, idle_ms };
+            end_due(&stage.roster, slot, rules, [1_000, 2_000])
+        };
+        let near = |from: Tick, ms: u64| {
+            let tenth = ms * END_JITTER_PERCENT / 100;
+            from + ticks_of_ms(ms - tenth)..=from + ticks_of_ms(ms + tenth)
+        };
+        assert_eq!(due(plain, 0, 0), Tick::MAX);
+        assert!(near(1_000, 80_000).contains(&due(plain, 80_000, 0)));
+        assert!(near(2_000, 32_000).contains(&due(plain, 80_000, 32_000)));
+        assert!(near(1_000, 32_000).contains(&due(plain, 32_000, 80_000)));
+        assert_eq!(due(plain, 80_000, 0), due(plain, 80_000, 0), "a connection has one jitter");
+        let credential = stage.roster.access_end(bounded);
+        assert_eq!(due(bounded, 0, 0), credential);
+        assert_eq!(due(bounded, 80_000_000, 80_000_000), credential);
+    }
+
+    #[test]
+    fn a_stream_does_not_end_before_its_credential() {
+        let mut stage = Stage::new(Settings::default());
+        for ends_ms in [0, 1_000, 1_001, 5_000, 5_017, 5_031] {
+            let slot = join_until(&mut stage, ends_ms);
+            let ended_ms = u64::from(stage.stream(slot).end_due) * TICK_MS;
+            let not_before = ends_ms.max(stage.now_ms);
+            let late = not_before + 2 * TICK_MS;
+            assert!((not_before..=late).contains(&ended_ms), "{ends_ms}: {ended_ms}");
+        }
+    }
+}

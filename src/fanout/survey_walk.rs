@@ -287,3 +287,205 @@ fn rank_topic(sort: TopicSort, row: TopicRow) -> (Reverse<u64>, TopicByName) {
     };
     (Reverse(key), TopicByName(row))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::Settings;
+    use crate::fanout::mail::ControlMessage;
+    use crate::fanout::stage_tests::Stage;
+    use crate::fanout::survey_mail::send_survey;
+    use crate::fanout::token::Asker;
+
+    /// A worker with its walks, and a connection that asks.
+    struct Surveyor {
+        stage: Stage,
+        walks: SurveyWalks,
+        asker: Asker,
+    }
+
+    impl Surveyor {
+        /// Begins with the connection that asks, and room for `connections` more.
+        fn new(connections: usize) -> Surveyor {
+            let mut stage = Stage::with_connections(Settings::default(), connections);
+            let slot = stage.open(ListenerKind::Control);
+            let asker = Asker { worker: 0, token: stage.roster.token(slot) };
+            Surveyor { stage, walks: SurveyWalks::new(SeededHash::new(5)), asker }
+        }
+
+        fn begin(&mut self, question: SurveyQuestion) -> Arc<Survey> {
+            let survey = send_survey(&self.stage.node, question, Some(self.asker), 1);
+            let walks = &mut self.walks;
+            self.stage.step(|roster, topics, turn| {
+                let Ok(ControlMessage::Survey(survey)) = turn.inbox.control.try_recv() else {
+                    panic!("it was sent")
+                };
+                walks.begin_walk(roster, topics, turn, survey);
+            });
+            survey
+        }
+
+        fn walk(&mut self) {
+            let walks = &mut self.walks;
+            self.stage.step(|roster, topics, turn| walks.continue_walk(roster, topics, turn));
+        }
+
+        /// Walks until a survey is complete and its asker has word. Returns the turns and the findings.
+        fn finish(&mut self, survey: &Arc<Survey>) -> (usize, SurveyFindings) {
+            let mut turns = 0;
+            while survey.pending_workers() != 0 {
+                self.walk();
+                turns += 1;
+            }
+            let told = self.stage.step(|_, _, turn| turn.inbox.control.try_recv());
+            assert!(
+                matches!(&told, Ok(ControlMessage::Surveyed(_, told)) if Arc::ptr_eq(told, survey)),
+                "{told:?}"
+            );
+            (turns, survey.take_findings())
+        }
+
+        fn id(&self, slot: u32) -> ConnectionId {
+            ConnectionId { worker: 0, slot, generation: self.stage.roster.conn(slot).generation }
+        }
+    }
+
+    fn rank(search: Option<&str>, most: usize) -> SurveyQuestion {
+        let search = search.map(|text| SearchText::new(text).expect("short"));
+        let filter = ConnectionFilter { listener: Some(ListenerKind::Public), search };
+        SurveyQuestion::Rank { sort: ConnectionSort::Age, filter, most }
+    }
+
+    fn slots(found: &[RankedConnection]) -> Vec<u32> {
+        found.iter().map(|ranked| ranked.id.slot).collect()
+    }
+
+    #[test]
+    fn a_slice_looks_at_so_many_connections_and_the_next_one_goes_on() {
+        let mut surveyor = Surveyor::new(SURVEY_LOOKS_PER_TURN + 10);
+        for _ in 0..SURVEY_LOOKS_PER_TURN + 10 {
+            surveyor.stage.open(ListenerKind::Public);
+            surveyor.stage.now_ms += 40;
+        }
+        let survey = surveyor.begin(rank(None, 3));
+        let (turns, found) = surveyor.finish(&survey);
+        assert_eq!(turns, surveyor.stage.roster.slots() / SURVEY_LOOKS_PER_TURN + 1);
+        assert_eq!(found.total, SURVEY_LOOKS_PER_TURN as u64 + 10, "the asker is not public");
+        assert_eq!(slots(&found.ranked), [1, 2, 3], "the oldest come first");
+        assert!(surveyor.walks.is_empty());
+    }
+
+    #[test]
+    fn a_search_asks_the_kernel_and_has_shorter_slices() {
+        let mut surveyor = Surveyor::new(400);
+        for nth in 0..300 {
+            surveyor.stage.subscribe(if nth % 100 == 7 { "topic=Wanted" } else { "topic=other" });
+        }
+        let survey = surveyor.begin(rank(Some("wanted"), 10));
+        let (turns, found) = surveyor.finish(&survey);
+        assert_eq!(turns, (300 * (KERNEL_LOOKS + 1)).div_ceil(SURVEY_LOOKS_PER_TURN));
+        assert_eq!((found.total, slots(&found.ranked)), (3, vec![8, 108, 208]));
+    }
+
+    #[test]
+    fn surveys_take_turns_and_an_abandoned_one_ends() {
+        let mut surveyor = Surveyor::new(400);
+        for _ in 0..300 {
+            surveyor.stage.open(ListenerKind::Public);
+        }
+        let long = surveyor.begin(rank(Some("x"), 10));
+        let short = surveyor.begin(rank(None, 10));
+        let dropped = surveyor.begin(rank(Some("x"), 10));
+        surveyor.walk();
+        let (turns, found) = surveyor.finish(&short);
+        assert_eq!((turns, found.total, long.pending_workers()), (1, 300, 1), "it waits for one slice");
+        dropped.abandon();
+        surveyor.walk();
+        assert_eq!(surveyor.finish(&long).1.total, 0);
+        assert!(surveyor.walks.is_empty() && dropped.pending_workers() == 1, "nobody is told");
+        let survey = Arc::new(Survey::new(rank(None, 1), None, 1));
+        survey.abandon();
+        let Surveyor { stage, walks, .. } = &mut surveyor;
+        stage.step(|roster, topics, turn| walks.begin_walk(roster, topics, turn, survey));
+        assert!(walks.is_empty());
+    }
+
+    #[test]
+    fn rows_are_of_those_that_still_live() {
+        let mut surveyor = Surveyor::new(9);
+        let [gone, stream, idle] = ["topic=a", "topic=b", ""].map(|query| match query {
+            "" => surveyor.stage.open(ListenerKind::Public),
+            query => surveyor.stage.subscribe(query),
+        });
+        let ids = [gone, stream, idle].map(|slot| surveyor.id(slot));
+        surveyor.stage.step(|roster, topics, turn| {
+            close(roster, topics, turn, gone, CloseMode::Orderly, CloseReason::Peer);
+        });
+        surveyor.stage.subscribe("topic=c");
+        let elsewhere = ConnectionId { worker: 1, ..ids[1] };
+        let survey = surveyor.begin(SurveyQuestion::Describe([&ids[..], &[elsewhere]].concat()));
+        let (_, found) = surveyor.finish(&survey);
+        let rows: Vec<_> = found.rows.iter().map(|placed| (placed.place, placed.row.id)).collect();
+        assert_eq!(rows, [(1, ids[1]), (2, ids[2])]);
+        assert_eq!(*found.rows[0].row.topics, ["b".into()]);
+    }
+
+    #[test]
+    fn the_operator_ends_the_connection_that_was_meant_and_no_later_one() {
+        let mut surveyor = Surveyor::new(9);
+        let [stream, idle] = [surveyor.stage.subscribe("topic=a"), surveyor.stage.open(ListenerKind::Public)];
+        let ids = [stream, idle].map(|slot| surveyor.id(slot));
+        surveyor.stage.take_sent(stream);
+        for id in ids {
+            let survey = surveyor.begin(SurveyQuestion::End(id));
+            assert!(surveyor.finish(&survey).1.ended, "{id}");
+        }
+        surveyor.stage.write();
+        let told = surveyor.stage.take_sent(stream);
+        assert!(told.contains("retry: ") && told.ends_with("0\r\n\r\n"), "{told}");
+        assert_eq!(surveyor.stage.io.closed, [idle, stream].map(|slot| (slot, CloseMode::Orderly)));
+        let next = [(); 2].map(|()| surveyor.stage.open(ListenerKind::Public));
+        assert!(next.contains(&idle));
+        let survey = surveyor.begin(SurveyQuestion::End(ids[1]));
+        assert!(!surveyor.finish(&survey).1.ended, "that one is gone");
+        assert!(surveyor.stage.roster.find(idle).is_some());
+    }
+
+    #[test]
+    fn topics_come_in_their_order_a_hold_at_a_time() {
+        let mut surveyor = Surveyor::new(9);
+        for nth in 0..TOPICS_PER_HOLD {
+            surveyor.stage.publish(&format!("t{nth:04}"), "x");
+        }
+        surveyor.stage.subscribe("topic=t0700");
+        surveyor.stage.publish("t0_last", "x");
+        let ask = |search: Option<&str>| SurveyQuestion::Topics {
+            sort: TopicSort::Subscribers,
+            search: search.map(|text| SearchText::new(text).expect("short")),
+            most: 3,
+        };
+        let survey = surveyor.begin(ask(Some("T0")));
+        let (turns, found) = surveyor.finish(&survey);
+        let names: Vec<&str> = found.topics.iter().map(|row| &*row.topic).collect();
+        let topic_slots = surveyor.stage.node.hub.lock().topic_slots();
+        assert_eq!((turns, found.total), (topic_slots.div_ceil(TOPICS_PER_HOLD), 1_001));
+        assert!(turns > 1);
+        assert_eq!(names, ["t0700", "t0000", "t0001"], "those with as many subscribers by name");
+    }
+
+    #[test]
+    fn a_topic_that_forgets_is_counted_and_noted_for_the_log() {
+        let mut surveyor = Surveyor::new(9);
+        for _ in 0..5 {
+            surveyor.stage.publish("a", "x");
+        }
+        let survey = surveyor.begin(SurveyQuestion::Forget("a".into()));
+        assert_eq!(surveyor.finish(&survey).1.forgotten, Some(5));
+        let noted = surveyor.stage.step(|_, _, turn| turn.carried.take_forgotten());
+        let noted: Vec<_> = noted.iter().map(|topic| (topic.name(), topic.events())).collect();
+        assert_eq!((noted, surveyor.stage.count(Count::Forgotten)), (vec![("a", 5)], 5));
+        let survey = surveyor.begin(SurveyQuestion::Forget("b".into()));
+        assert_eq!(surveyor.finish(&survey).1.forgotten, None, "there is no such topic");
+    }
+}

@@ -312,3 +312,170 @@ impl PublishUpload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::Settings;
+    use crate::fanout::stage_tests::Stage;
+    use crate::wire::request::PublishRequest;
+
+    const BODY: &str = "0123456789";
+
+    /// The head of a publish with these fields.
+    fn head(fields: &str) -> String {
+        format!("POST /publish?topic=a HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n")
+    }
+
+    /// A worker of a node that takes so many bytes of bodies, and a publisher's connection.
+    fn publisher(bodies_bytes_max: usize) -> (Stage, u32) {
+        let mut stage = Stage::new(Settings { bodies_bytes_max, ..Settings::default() });
+        let slot = stage.open(ListenerKind::Control);
+        (stage, slot)
+    }
+
+    /// Sends the answers so far. Returns them.
+    fn answers(stage: &mut Stage, slot: u32) -> String {
+        stage.write();
+        stage.take_sent(slot)
+    }
+
+    #[test]
+    fn a_body_is_charged_while_it_comes_and_one_that_is_whole_never() {
+        let sized = head(&format!("Content-Length: {}", BODY.len()));
+        for cut in 0..=BODY.len() {
+            // A body that is here at once needs no budget.
+            let (mut stage, slot) = publisher(if cut == BODY.len() { 0 } else { BODY.len() });
+            let (first, rest) = BODY.split_at(cut);
+            stage.receive(slot, &format!("{sized}{first}"));
+            let charged = if rest.is_empty() { 0 } else { BODY.len() };
+            assert_eq!(stage.node.bodies.taken(), charged, "{cut}");
+            if !rest.is_empty() {
+                stage.receive(slot, rest);
+            }
+            assert!(answers(&mut stage, slot).starts_with("HTTP/1.1 202"), "{cut}");
+            assert_eq!((stage.node.bodies.taken(), stage.count(Count::Published)), (0, 1), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_request_behind_a_body_is_the_next_one() {
+        let (mut stage, slot) = publisher(CHARGE_STEP);
+        stage.receive(slot, &head("Transfer-Encoding: chunked"));
+        stage.receive(slot, "3\r\nabc\r\n");
+        let next = head("Content-Length: 1");
+        stage.receive(slot, &format!("0\r\n\r\n{next}x{next}y"));
+        let told = answers(&mut stage, slot);
+        assert_eq!(told.matches("HTTP/1.1 202").count(), 3, "{told}");
+    }
+
+    #[test]
+    fn a_body_beyond_the_budget_is_refused_and_all_of_it_given_back() {
+        let (mut stage, slot) = publisher(CHARGE_STEP);
+        stage.receive(slot, &head(&format!("Content-Length: {}", CHARGE_STEP + 1)));
+        let told = answers(&mut stage, slot);
+        assert!(told.starts_with("HTTP/1.1 503") && told.contains("bodies_full"), "{told}");
+
+        let slot = stage.open(ListenerKind::Control);
+        stage.receive(slot, &head("Transfer-Encoding: chunked"));
+        stage.receive(slot, "1\r\nx\r\n");
+        assert_eq!(stage.node.bodies.taken(), CHARGE_STEP, "a step, not a byte");
+        stage.receive(slot, &format!("{:x}\r\n{}\r\n", 3 * CHARGE_STEP, "x".repeat(3 * CHARGE_STEP)));
+        assert!(answers(&mut stage, slot).starts_with("HTTP/1.1 503"));
+        assert_eq!((stage.node.bodies.taken(), stage.count(Count::Published)), (0, 0));
+        assert_eq!(stage.node.totals().refused[RefusalReason::Bodies as usize], 2);
+    }
+
+    #[test]
+    fn a_drain_refuses_bodies_to_come_and_gives_their_bytes_back() {
+        let (mut stage, slot) = publisher(1_000);
+        stage.receive(slot, &head("Content-Length: 10"));
+        stage.step(|roster, _, turn| refuse_upload(roster, turn, slot));
+        let told = answers(&mut stage, slot);
+        assert!(told.starts_with("HTTP/1.1 503") && told.contains("draining"), "{told}");
+        assert_eq!(stage.node.bodies.taken(), 0);
+        let idle = stage.open(ListenerKind::Control);
+        stage.step(|roster, _, turn| refuse_upload(roster, turn, idle));
+        assert_eq!(answers(&mut stage, idle), "", "it sends no body");
+    }
+
+    #[test]
+    fn a_client_is_told_to_go_on_only_if_it_waits() {
+        let expects = head("Expect: 100-continue\r\nContent-Length: 10");
+        for (sent, told) in [("", true), ("0", false), (BODY, false)] {
+            let (mut stage, slot) = publisher(1_000);
+            stage.receive(slot, &format!("{expects}{sent}"));
+            assert_eq!(answers(&mut stage, slot).contains("100 Continue"), told, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn one_bad_line_publishes_nothing_of_a_batch() {
+        let (mut stage, slot) = publisher(1_000);
+        let body = "{\"topic\":\"a\",\"data\":1}\n{\"topic\":\"\",\"data\":2}\n";
+        let length = body.len();
+        let head = "POST /publish/batch HTTP/1.1\r\nHost: localhost\r\n";
+        stage.receive(slot, &format!("{head}Content-Length: {length}\r\n\r\n{body}"));
+        let told = answers(&mut stage, slot);
+        assert!(told.starts_with("HTTP/1.1 400") && told.contains("ine 2"), "{told}");
+        assert_eq!((stage.count(Count::Published), stage.count(Count::RequestsBad)), (0, 1));
+    }
+
+    #[test]
+    fn memory_of_a_body_never_exceeds_its_announced_length() {
+        for step in [1, 3, 7, 10, 12] {
+            let context = ReplyContext::UNKNOWN;
+            let framing = UploadFraming::Bytes(BODY.len());
+            let kind = UploadKind::Broadcast;
+            let mut upload = PublishUpload { kind, body: Vec::new(), framing, charged: 0, context };
+            let sent = format!("{BODY}GET");
+            let mut fed = 0;
+            let left = loop {
+                let piece = &sent.as_bytes()[fed..sent.len().min(fed + step)];
+                fed += piece.len();
+                let progress = upload.feed(piece, 1_000, |_| panic!("it was charged by its length"));
+                assert!(upload.body.capacity() <= BODY.len(), "{step}");
+                if let UploadProgress::Whole(left) = progress {
+                    break left;
+                }
+            };
+            assert_eq!((&*upload.body, fed - left), (BODY.as_bytes(), BODY.len()), "{step}");
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_publish_tells_a_repeat_from_another_request() {
+        let publish = || PublishRequest {
+            topics: vec!["a".into(), "b".into()],
+            event: Some("e".into()),
+            key: None,
+            retry_ms: None,
+            idempotency_key: Some(b"k".as_slice().into()),
+        };
+        let print = |edit: &dyn Fn(&mut PublishRequest), body: &[u8]| {
+            let mut publish = publish();
+            edit(&mut publish);
+            UploadKind::Publish(Box::new(publish)).idempotency_key(body).expect("it has one").fingerprint
+        };
+        let prints = [
+            print(&|_| {}, b"x"),
+            print(&|_| {}, b"y"),
+            print(&|publish| publish.topics.truncate(1), b"x"),
+            print(&|publish| publish.topics = vec!["ab".into()], b"x"),
+            print(&|publish| publish.event = None, b"x"),
+            print(&|publish| publish.key = Some("e".into()), b"x"),
+            print(&|publish| (publish.event, publish.key) = (None, Some("e".into())), b"x"),
+            print(&|publish| publish.retry_ms = Some(0), b"x"),
+        ];
+        for (nth, one) in prints.iter().enumerate() {
+            assert_eq!(prints.iter().position(|other| other == one), Some(nth), "like another");
+        }
+        assert_eq!(prints[0], print(&|_| {}, b"x"), "a repeat is one");
+        assert_eq!(
+            print(&|publish| publish.idempotency_key = Some(b"l".as_slice().into()), b"x"),
+            prints[0],
+            "the key's own text is no part of it"
+        );
+    }
+}
