@@ -87,8 +87,12 @@ for part in "$@"; do
             ;;
         clients) clients ;;
         library) library ;;
-        proxies) debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy \
-            apache2=apache2-bin openssl=openssl ;;
+        proxies)
+            debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy \
+                apache2=apache2-bin openssl=openssl
+            # A package of its own on Debian. It is loaded by its path, and tells nothing by a program.
+            [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || debian nginx-stream=libnginx-mod-stream
+            ;;
         monitoring) debian prometheus=prometheus promtool=prometheus python3=python3 ;;
         package)
             debian make=make objdump=binutils unshare=util-linux ip=iproute2 systemd-analyze=systemd
