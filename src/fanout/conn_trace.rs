@@ -24,10 +24,15 @@ pub(crate) struct ConnTrace {
 /// An event in the life of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TraceEvent {
-    /// It was accepted from this address.
-    Opened(Option<IpAddr>),
+    /// It was accepted, and if its proxy sends a header, has left the lobby.
+    Opened(TracedClient),
     /// Its request was answered with a stream.
-    Streams(ConnDetail),
+    Streams {
+        /// Its client, as the request or a header has named it.
+        client: TracedClient,
+        /// User agent and topics.
+        detail: ConnDetail,
+    },
     /// Its request was answered with an error.
     Refused {
         /// Address of the client.
@@ -52,6 +57,15 @@ pub(crate) enum TraceEvent {
         /// Reason of the end, as counted.
         reason: CloseReason,
     },
+}
+
+/// The client of a connection, and the proxy that has named it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TracedClient {
+    /// Address of the client, if it is known.
+    pub(crate) address: Option<IpAddr>,
+    /// Address of the proxy at the other end of the socket; none where that is the client itself.
+    pub(crate) proxy: Option<IpAddr>,
 }
 
 /// The user agent and the topics that a connection sent in its request.
@@ -129,7 +143,8 @@ mod tests {
     fn a_turn_has_room_for_so_many_traces_and_drops_are_counted() {
         let (mut traces, counters) = (ConnTraces::default(), Counters::default());
         let id = ConnectionId { worker: 0, slot: 3, generation: 1 };
-        let opened = ConnTrace { id, listener: ListenerKind::Public, event: TraceEvent::Opened(None) };
+        let event = TraceEvent::Opened(TracedClient::default());
+        let opened = ConnTrace { id, listener: ListenerKind::Public, event };
         for _ in 0..NOTES_PER_TURN_MAX + 2 {
             traces.push(&counters, opened.clone());
         }

@@ -1,7 +1,7 @@
 //! The steps in the life of a connection at which a trace is made, while tracing is on.
 
 use super::conn::{Conn, ConnState};
-use super::conn_trace::{ConnDetail, ConnTrace, TraceEvent};
+use super::conn_trace::{ConnDetail, ConnTrace, TraceEvent, TracedClient};
 use super::roster::Roster;
 use super::seam::Io;
 use super::survey_row::named_topics;
@@ -13,8 +13,8 @@ use crate::wire::problem::Problem;
 /// Traces that a proxy has named the client of a connection, which is only then known.
 pub(super) fn trace_opened(roster: &Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) {
     if turn.carried.traces.is_on() {
-        let client = turn.client_address(roster, slot).map(|client| client.ip);
-        turn.carried.traces.remember_client(slot, client);
+        let client = traced_client(roster, turn, slot);
+        turn.carried.traces.remember_client(slot, client.address);
         push_trace(roster, turn, slot, TraceEvent::Opened(client));
     }
 }
@@ -36,7 +36,8 @@ pub(super) fn trace_stream(
 ) {
     if turn.carried.traces.is_on() {
         let detail = conn_detail(roster, topics, turn, roster.conn(slot));
-        push_trace(roster, turn, slot, TraceEvent::Streams(detail));
+        let client = traced_client(roster, turn, slot);
+        push_trace(roster, turn, slot, TraceEvent::Streams { client, detail });
     }
 }
 
@@ -73,6 +74,12 @@ pub(super) fn trace_closed(
         let closed = TraceEvent::Closed { client, port, detail, duration_ms, bytes, reason };
         push_trace(roster, turn, slot, closed);
     }
+}
+
+fn traced_client(roster: &Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) -> TracedClient {
+    let address = turn.client_address(roster, slot).map(|client| client.ip);
+    let peer = turn.io.peer_address(slot).map(|peer| peer.ip().to_canonical());
+    TracedClient { address, proxy: peer.filter(|_| roster.named_client(slot).is_some()) }
 }
 
 fn conn_detail(

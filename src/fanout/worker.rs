@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 use super::closing::{close, count_closed};
 pub use super::conn::ConnToken;
 use super::conn::{Conn, ConnState};
-use super::conn_trace::{ConnTrace, TraceEvent};
+use super::conn_trace::{ConnTrace, TraceEvent, TracedClient};
 use super::hash::SeededHash;
 use super::http::{handle_request_timer, read_connection};
 use super::hub::TopicForgetting;
@@ -160,8 +160,9 @@ impl Worker {
         if traces.is_on() && !arrival.in_lobby {
             let (slot, generation) = (token.slot(), token.generation());
             traces.remember_client(slot, peer);
+            let client = TracedClient { address: peer, proxy: None };
             let id = ConnectionId { worker: self.index as u32, slot, generation };
-            traces.push(counters, ConnTrace { id, listener, event: TraceEvent::Opened(peer) });
+            traces.push(counters, ConnTrace { id, listener, event: TraceEvent::Opened(client) });
         }
         Some(token)
     }

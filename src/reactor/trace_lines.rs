@@ -3,7 +3,7 @@
 
 use crate::base::counters::CLOSED_NAMES;
 use crate::base::logfmt::LogValue;
-use crate::fanout::conn_trace::{ConnDetail, ConnTrace, TraceEvent};
+use crate::fanout::conn_trace::{ConnDetail, ConnTrace, TraceEvent, TracedClient};
 use crate::fanout::hub::TopicForgetting;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -21,10 +21,11 @@ pub(crate) fn format_trace(trace: &ConnTrace) -> String {
             )
         }
         TraceEvent::Opened(client) => {
-            let client = address_or_dash(*client);
-            format!("event=connection_opened id={id} listener={listener} client={client}")
+            format!("event=connection_opened id={id} listener={listener} {}", ClientFields(*client))
         }
-        TraceEvent::Streams(detail) => format!("event=stream_opened id={id} {}", DetailFields(detail)),
+        TraceEvent::Streams { client, detail } => {
+            format!("event=stream_opened id={id} {} {}", ClientFields(*client), DetailFields(detail))
+        }
         TraceEvent::Closed { client, port, detail, duration_ms, bytes, reason } => {
             let client = match (client, port) {
                 (Some(client), Some(port)) => SocketAddr::new(*client, *port).to_string(),
@@ -50,6 +51,15 @@ pub(crate) fn format_forgotten(forgotten: &TopicForgetting) -> String {
 
 fn address_or_dash(client: Option<IpAddr>) -> String {
     client.map_or("-".to_owned(), |client| client.to_string())
+}
+
+struct ClientFields(TracedClient);
+
+impl fmt::Display for ClientFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client={}", address_or_dash(self.0.address))?;
+        self.0.proxy.map_or(Ok(()), |proxy| write!(f, " peer={proxy}"))
+    }
 }
 
 struct DetailFields<'a>(&'a ConnDetail);

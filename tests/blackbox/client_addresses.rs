@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::harness::{Conn, Launch, SOON, Server, with_1_and_4_workers};
+use crate::harness::{Conn, Launch, SOON, Server, poll_until, with_1_and_4_workers};
 
 const HEADER: &str = "PROXY TCP4 192.0.2.1 198.51.100.2 5000 443\r\n";
 const SUBSCRIBE: &str = "GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n";
@@ -130,6 +130,38 @@ fn fields_of_a_trusted_proxy_name_the_client_of_each_request() {
     drop(shared);
     server.await_metric("the end", SOON, |m| m.get("subscribers") == 2);
     let _again = subscribe(&server, PROXY, b"", "X-Forwarded-For: 192.0.2.1\r\n", 200);
+}
+
+#[test]
+fn the_debug_log_tells_clients_from_the_proxy_that_named_them() {
+    let server = launch(1, "accept").set("log_level", "debug").start();
+    let line = |event: &str, id: &str| {
+        let wanted = |line: &&str| line.contains(&format!("event={event} ")) && line.contains(id);
+        let found = poll_until(SOON, || server.log().lines().find(wanted).map(str::to_owned));
+        found.unwrap_or_else(|| panic!("no {event} of {id}:\n{}", server.log()))
+    };
+    let id_of = |agent: &str| {
+        let opened = line("stream_opened", &format!("user_agent={agent}"));
+        opened.split_whitespace().find(|word| word.starts_with("id=")).expect("an id").to_owned()
+    };
+    let stranger = Ipv4Addr::new(127, 0, 0, 8);
+    let by_fields = "X-Forwarded-For: 192.0.2.7\r\nUser-Agent: by-fields\r\n";
+    let _streams = [
+        subscribe(&server, PROXY, HEADER.as_bytes(), "User-Agent: by-header\r\n", 200),
+        subscribe(&server, PROXY, b"", by_fields, 200),
+        subscribe(&server, stranger, b"", "User-Agent: itself\r\n", 200),
+    ];
+    for (agent, opened, streams) in [
+        ("by-header", "client=192.0.2.1 peer=127.0.0.9", "client=192.0.2.1 peer=127.0.0.9 topics"),
+        ("by-fields", "client=127.0.0.9", "client=192.0.2.7 peer=127.0.0.9 topics"),
+        ("itself", "client=127.0.0.8", "client=127.0.0.8 topics"),
+    ] {
+        let id = id_of(agent);
+        let first = line("connection_opened", &format!("{id} "));
+        assert!(first.ends_with(opened), "{first}");
+        let second = line("stream_opened", &format!("{id} "));
+        assert!(second.contains(streams), "{second}");
+    }
 }
 
 #[test]
