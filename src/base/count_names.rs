@@ -128,6 +128,14 @@ pub enum RefusalReason {
     TokenExpired,
     /// A signed token that is not for this server, or not yet, or whose claims are wrong.
     TokenUnfit,
+    /// New connections of one address in a second.
+    AddressConnects,
+    /// Requests of one address in a second.
+    AddressRequests,
+    /// Events that one address publishes in a second.
+    AddressPublishes,
+    /// Events that the owner of one credential publishes in a second.
+    TokenPublishes,
 }
 
 /// Why a connection ended.
@@ -297,7 +305,7 @@ pub(crate) const COUNT_NAMES: [&str; 33] = [
     "proxy_headers",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 25] = [
+pub(crate) const REFUSED_NAMES: [&str; 29] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -323,6 +331,10 @@ pub(crate) const REFUSED_NAMES: [&str; 25] = [
     "topic_not_granted",
     "token_expired",
     "token_unfit",
+    "address_connect_rate",
+    "address_request_rate",
+    "address_publish_rate",
+    "token_publish_rate",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const CLOSED_NAMES: [&str; 21] = [
@@ -350,7 +362,7 @@ pub(crate) const CLOSED_NAMES: [&str; 21] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::ProxyHeaders as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenUnfit as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenPublishes as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::ProxyMalformed as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);

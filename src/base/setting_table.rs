@@ -42,6 +42,7 @@ const fn class(spec: SettingSpec) -> SettingSpec {
 
 const DAY_MS: u64 = 24 * HOUR_MS;
 const COUNT_MAX: u64 = 1_000_000_000;
+const RATE_MAX: u64 = 1_000_000;
 const BYTES_MAX: u64 = 1 << 42;
 
 /// The table of all settings.
@@ -108,6 +109,34 @@ pub const TABLE: &[SettingSpec] = &[
         0,
         COUNT_MAX,
         "open connections of one client address, or one /64 of IPv6; 0 = no cap",
+    ),
+    int(
+        "address_connects_per_second",
+        "0",
+        0,
+        RATE_MAX,
+        "new public connections of one client address, or one /64 of IPv6; 0 = no cap",
+    ),
+    int(
+        "address_requests_per_second",
+        "0",
+        0,
+        RATE_MAX,
+        "requests of one client address on the public listener; 0 = no cap",
+    ),
+    int(
+        "address_publishes_per_second",
+        "0",
+        0,
+        RATE_MAX,
+        "events that one client address publishes on the public listener; 0 = no cap",
+    ),
+    int(
+        "token_publishes_per_second",
+        "0",
+        0,
+        RATE_MAX,
+        "events that the owner of one credential publishes on the public listener; 0 = no cap",
     ),
     row(
         "trusted_proxies",

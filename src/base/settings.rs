@@ -70,6 +70,58 @@ pub enum SubscribeAccess {
     Token,
 }
 
+/// Settings of credentials, each the field of its name.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct CredentialSettings {
+    pub control_token_file: String,
+    pub token_cookie: String,
+    pub signing_key_file: String,
+    pub jwt_key_file: String,
+    pub jwt_algorithm: String,
+    pub jwks_file: String,
+    pub jwt_audience: String,
+    pub jwt_issuer: String,
+}
+
+impl CredentialSettings {
+    fn from_texts<'a>(text: &impl Fn(&str) -> &'a str) -> CredentialSettings {
+        let owned = |name: &str| text(name).to_owned();
+        CredentialSettings {
+            control_token_file: owned("control_token_file"),
+            token_cookie: owned("token_cookie"),
+            signing_key_file: owned("signing_key_file"),
+            jwt_key_file: owned("jwt_key_file"),
+            jwt_algorithm: owned("jwt_algorithm"),
+            jwks_file: owned("jwks_file"),
+            jwt_audience: owned("jwt_audience"),
+            jwt_issuer: owned("jwt_issuer"),
+        }
+    }
+}
+
+/// Settings of the rates of clients, each the field of its name; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct RateSettings {
+    pub address_connects_per_second: u64,
+    pub address_requests_per_second: u64,
+    pub address_publishes_per_second: u64,
+    pub token_publishes_per_second: u64,
+}
+
+impl RateSettings {
+    fn from_texts<'a>(text: &impl Fn(&str) -> &'a str) -> RateSettings {
+        let number = |name: &str| text(name).parse().expect("checked against the table");
+        RateSettings {
+            address_connects_per_second: number("address_connects_per_second"),
+            address_requests_per_second: number("address_requests_per_second"),
+            address_publishes_per_second: number("address_publishes_per_second"),
+            token_publishes_per_second: number("token_publishes_per_second"),
+        }
+    }
+}
+
 /// The values the server runs on. Each field is the setting of that name; see [`TABLE`] for units.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -78,7 +130,6 @@ pub struct Settings {
     pub control: Vec<String>,
     pub metrics_listen: Vec<String>,
     pub control_names: Vec<String>,
-    pub control_token_file: String,
     pub profile: UrlProfile,
     pub workers: usize,
     pub fd_tables: FileTables,
@@ -86,6 +137,7 @@ pub struct Settings {
     pub pin_workers: bool,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+    pub rates: RateSettings,
     pub trusted_proxies: Vec<String>,
     pub proxy_protocol: ProxyProtocol,
     pub topics_per_connection_max: usize,
@@ -116,13 +168,7 @@ pub struct Settings {
     pub user_timeout_ms: u64,
     pub event_from_topic: bool,
     pub subscribe: SubscribeAccess,
-    pub token_cookie: String,
-    pub signing_key_file: String,
-    pub jwt_key_file: String,
-    pub jwt_algorithm: String,
-    pub jwks_file: String,
-    pub jwt_audience: String,
-    pub jwt_issuer: String,
+    pub credentials: CredentialSettings,
     pub batch_ms: u64,
     pub batch_events: usize,
     pub drain_ms: u64,
@@ -153,7 +199,6 @@ impl Settings {
             control: split_list(text("control")),
             metrics_listen: split_list(text("metrics_listen")),
             control_names: split_list(text("control_names")),
-            control_token_file: text("control_token_file").to_owned(),
             profile: UrlProfile::from_text(text("profile")),
             workers: size("workers"),
             fd_tables: FileTables::from_text(text("fd_tables")),
@@ -161,6 +206,7 @@ impl Settings {
             pin_workers: text("pin_workers") == "on",
             connections_max: size("connections_max"),
             connections_per_address_max: size("connections_per_address_max"),
+            rates: RateSettings::from_texts(&text),
             trusted_proxies: split_list(text("trusted_proxies")),
             proxy_protocol: ProxyProtocol::from_text(text("proxy_protocol")),
             topics_per_connection_max: size("topics_per_connection_max"),
@@ -191,13 +237,7 @@ impl Settings {
             user_timeout_ms: int("user_timeout_ms"),
             event_from_topic: text("event_from_topic") == "on",
             subscribe: SubscribeAccess::from_text(text("subscribe")),
-            token_cookie: text("token_cookie").to_owned(),
-            signing_key_file: text("signing_key_file").to_owned(),
-            jwt_key_file: text("jwt_key_file").to_owned(),
-            jwt_algorithm: text("jwt_algorithm").to_owned(),
-            jwks_file: text("jwks_file").to_owned(),
-            jwt_audience: text("jwt_audience").to_owned(),
-            jwt_issuer: text("jwt_issuer").to_owned(),
+            credentials: CredentialSettings::from_texts(&text),
             batch_ms: int("batch_ms"),
             batch_events: size("batch_events"),
             drain_ms: int("drain_ms"),

@@ -38,8 +38,9 @@ pub(crate) fn load_access(
     wait: PipeWait,
 ) -> Result<AccessRules, SettingsRefusal> {
     let settings = resolved.settings();
+    let named = &settings.credentials;
     let control = resolved.entry("control_token_file");
-    let control_tokens = match settings.control_token_file.as_str() {
+    let control_tokens = match named.control_token_file.as_str() {
         "" => Vec::new(),
         path => read_token_file(Path::new(path), wait).map_err(|why| refuse_file(control, &why))?,
     };
@@ -48,16 +49,16 @@ pub(crate) fn load_access(
         tokens.extend(read_static_tokens(entry, wait)?);
     }
     let signing = resolved.entry("signing_key_file");
-    let signing_keys = match settings.signing_key_file.as_str() {
+    let signing_keys = match named.signing_key_file.as_str() {
         "" => Vec::new(),
         path => read_signing_keys(Path::new(path), wait).map_err(|why| refuse_file(signing, &why))?,
     };
     let jwt = JwtRules {
         keys: read_jwt_keys(resolved, wait)?,
-        audience: some_text(&settings.jwt_audience),
-        issuer: some_text(&settings.jwt_issuer),
+        audience: some_text(&named.jwt_audience),
+        issuer: some_text(&named.jwt_issuer),
     };
-    let cookie = settings.token_cookie.as_bytes();
+    let cookie = named.token_cookie.as_bytes();
     Ok(AccessRules {
         control_tokens,
         tokens,

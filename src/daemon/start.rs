@@ -130,7 +130,7 @@ pub(crate) fn hint_line(settings: &Settings, bound: &[BoundAddress]) -> Option<S
     (settings.profile == UrlProfile::Standard).then(|| {
         let subscribe = format!("curl -N 'http://{public}/events?topic=news'");
         // The token stays out of the list of processes.
-        let publish = match settings.control_token_file.as_str() {
+        let publish = match settings.credentials.control_token_file.as_str() {
             "" => format!("curl -d hello 'http://{control}/publish?topic=news'"),
             file => format!("fanwheel publish --url http://{control} --token-file {file} news hello"),
         };
@@ -174,7 +174,7 @@ pub(crate) fn doubt_lines(
     }
     for bound in bound.iter().filter(|bound| bound.listener == ListenerKind::Control) {
         let ListenAddress::Tcp(address) = &bound.address else { continue };
-        if address.ip().is_loopback() || !settings.control_token_file.is_empty() {
+        if address.ip().is_loopback() || !settings.credentials.control_token_file.is_empty() {
             continue;
         }
         doubts.push(format!(
@@ -272,7 +272,8 @@ mod tests {
              publish=\"curl -d hello 'http://127.0.0.1:8081/publish?topic=news'\""
         );
         assert_eq!(hint_line(&Settings::default(), &both[..1]), None);
-        let guarded = Settings { control_token_file: "/run/token".to_owned(), ..Settings::default() };
+        let mut guarded = Settings::default();
+        guarded.credentials.control_token_file = "/run/token".to_owned();
         let hint = hint_line(&guarded, &both).unwrap();
         let publish =
             "publish=\"fanwheel publish --url http://127.0.0.1:8081 --token-file /run/token news hello\"";
@@ -295,7 +296,8 @@ mod tests {
         let [open, closed] =
             ["0.0.0.0:8081", "127.0.0.1:8081"].map(|address| [bound(ListenerKind::Control, address)]);
         assert_eq!(doubt_lines(&settings, &capacity(92), &open, 1_000_000).len(), 3);
-        let guarded = Settings { control_token_file: "/run/token".to_owned(), ..Settings::default() };
+        let mut guarded = Settings::default();
+        guarded.credentials.control_token_file = "/run/token".to_owned();
         assert_eq!(doubt_lines(&guarded, &capacity(92), &open, 1_000_000).len(), 2);
         let command = |path: &str| Settings { alert_command: path.to_owned(), ..Settings::default() };
         assert_eq!(doubt_lines(&command("/nonexistent/x"), &capacity(20_000), &closed, u64::MAX).len(), 1);

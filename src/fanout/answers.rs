@@ -46,7 +46,7 @@ impl RequestFlow {
     }
 }
 
-/// Answers 503 with the reason, and counts it.
+/// Answers with the reason of a refusal, and counts it.
 pub(super) fn refuse(
     roster: &mut Roster,
     turn: &mut TurnContext<'_, impl Io>,
@@ -68,7 +68,7 @@ pub(super) fn answer_problem(
 ) -> RequestFlow {
     trace_refused(roster, turn, slot, problem);
     let keep_alive = context.keep_alive && !problem.closes();
-    let retry_after_s = (problem.status() == 503).then(|| turn.carried.draw_retry_after_s());
+    let retry_after_s = matches!(problem.status(), 429 | 503).then(|| turn.carried.draw_retry_after_s());
     let flow = answer(roster, turn, slot, ReplyContext { keep_alive, ..context }, |out, reply| {
         reply::append_problem(out, problem, &Reply { retry_after_s, ..*reply });
     });

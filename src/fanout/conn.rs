@@ -19,9 +19,8 @@
 //! TO_READ      enter_read_queue: bytes may wait    leave_read_queue: its turn came   token in `read_queue`
 //! IN_BATCH     join_batch: a round plans a send    leave_batch: the send's outcome   a live stream
 //! UNREAD       defer_read: an answer still waits   take_deferred_read: all answered  not `Idle`
-//! OVER_NODE    new: over the node's limit          never                             not OVER_ADDRESS
-//! OVER_ADDRESS new, mark_over_address: over its     never                             not OVER_NODE
-//!              address's limit
+//! OVER_LIMIT   new, mark_over: a number of two      never                             here to be refused
+//!              bits, the limit that it is over
 //! IN_LOBBY     enter_lobby: a proxy has still to    leave_lobby: its header is whole  no stream; none of its
 //!              name its client                                                        bytes are a request's
 //! FULL         mark_full: a send was cut short     mark_writable: a readiness, only  no send; stream: BEHIND
@@ -87,6 +86,17 @@ pub(crate) enum ConnLimit {
     Node,
     /// Connections of one client address.
     Address,
+    /// New connections of one client address in a second.
+    ConnectRate,
+}
+
+impl ConnLimit {
+    const ALL: [ConnLimit; 3] = [ConnLimit::Node, ConnLimit::Address, ConnLimit::ConnectRate];
+
+    /// Its bits of `Conn::flags`.
+    fn bits(self) -> u16 {
+        (self as u16 + 1) << flag::OVER_LIMIT.trailing_zeros()
+    }
 }
 
 /// Bits of `Conn::flags`, as in the table at the head of this file.
@@ -95,8 +105,7 @@ mod flag {
     pub(crate) const TO_READ: u16 = 2;
     pub(crate) const IN_BATCH: u16 = 4;
     pub(crate) const UNREAD: u16 = 8;
-    pub(crate) const OVER_NODE: u16 = 16;
-    pub(crate) const OVER_ADDRESS: u16 = 32;
+    pub(crate) const OVER_LIMIT: u16 = 16 | 32;
     pub(crate) const FULL: u16 = 64;
     pub(crate) const ENDED: u16 = 128;
     pub(crate) const PRIMED: u16 = 256;
@@ -191,11 +200,7 @@ impl Conn {
         listener: ListenerKind,
         over: Option<ConnLimit>,
     ) -> Conn {
-        let flags = match over {
-            None => 0,
-            Some(ConnLimit::Node) => flag::OVER_NODE,
-            Some(ConnLimit::Address) => flag::OVER_ADDRESS,
-        };
+        let flags = over.map_or(0, ConnLimit::bits);
         Conn { generation, opened, agent: NO_USER_AGENT, listener, flags, state: ConnState::Idle }
     }
 
@@ -212,17 +217,14 @@ impl Conn {
 
     /// The limit that it was over when it was accepted.
     pub(crate) fn over_limit(&self) -> Option<ConnLimit> {
-        match self.flags & (flag::OVER_NODE | flag::OVER_ADDRESS) {
-            0 => None,
-            flag::OVER_NODE => Some(ConnLimit::Node),
-            _ => Some(ConnLimit::Address),
-        }
+        let bits = self.flags & flag::OVER_LIMIT;
+        ConnLimit::ALL.into_iter().find(|limit| limit.bits() == bits)
     }
 
-    /// Notes that its client is over the limit of its address, which only a proxy could tell.
-    pub(crate) fn mark_over_address(&mut self) {
+    /// Notes that its client is over a limit of its address, which only a proxy could tell.
+    pub(crate) fn mark_over(&mut self, limit: ConnLimit) {
         debug_assert!(self.over_limit().is_none(), "one reason is enough");
-        self.flags |= flag::OVER_ADDRESS;
+        self.flags |= limit.bits();
     }
 
     /// Whether its first bytes are a proxy's, and have not all come.

@@ -5,6 +5,7 @@
 //! the answers are sent, and the connection waits for its turn among all that are to be read. So one that
 //! pipelines waits for all others, and not they for it. Requests are served in `serve`.
 
+use super::admission::{RulesInForce, judge_request};
 use super::answers::{RequestFlow, answer_problem, answer_timeout, queue_answers, refuse};
 use super::awaited::Awaited;
 use super::closing::{close, close_timed_out};
@@ -27,7 +28,6 @@ use crate::base::limits::{
     ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, COSTLY_SUBSCRIBE_STEPS, HEAD_READ_BYTES, PUBLIC_READ_BYTES,
 };
 use crate::base::listener::ListenerKind;
-use crate::wire::auth::access::SignatureWork;
 use crate::wire::head::{self, Head, HeadLimits, ParsedHead};
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
@@ -209,6 +209,7 @@ fn handle_input(
 ) {
     let access = turn.node.access();
     let policy = turn.node.policy_under(roster.conn(slot).listener, access.as_deref());
+    let rules = RulesInForce { policy, access: access.as_deref() };
     let mut left = input;
     let mut kept = KeptInput::Incomplete;
     let mut answers = 0;
@@ -226,16 +227,8 @@ fn handle_input(
                 return wait_for_costly_turn(roster, turn, slot, left);
             }
             Demand::Request { head, asked, rest } => {
-                let asked = match &access {
-                    Some(access) => {
-                        let mut work = SignatureWork::default();
-                        let asked = access.admit(policy, &head, asked, turn.now.wall_ms, &mut work);
-                        turn.carried.count_requests(work.requests);
-                        asked
-                    }
-                    None => asked,
-                };
-                match serve_head(roster, topics, turn, slot, &head, asked, rest) {
+                let judged = judge_request(roster, turn, slot, rules, &head, asked);
+                match serve_head(roster, topics, turn, slot, &head, judged, rest) {
                     RequestFlow::Answered(taken) => {
                         left = &rest[taken..];
                         answers += 1;

@@ -3,6 +3,7 @@
 //! Never contains sockets, a clock, threads, libc or operating-system randomness. Bytes, time and seeds are
 //! arguments, and everything that leaves goes through [`seam::Io`].
 
+mod admission;
 mod answers;
 mod awaited;
 pub(crate) mod batch;
@@ -11,6 +12,7 @@ mod beacon_rate;
 pub(crate) mod budget;
 pub(crate) mod class_table;
 mod client_addresses;
+pub(crate) mod client_rates;
 mod closing;
 pub(crate) mod conn;
 pub(crate) mod conn_trace;
@@ -43,6 +45,7 @@ mod pending_output;
 mod pending_survey;
 mod poll_answer;
 mod publish_answer;
+pub(crate) mod rate_table;
 pub mod readiness;
 mod reply_context;
 mod request_input;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::budget::SharedBudget;
+use super::client_rates::ClientRates;
 use super::connection_budget::ConnectionBudget;
 use super::hash::SeededHash;
 use super::hub::Hub;
@@ -48,6 +49,8 @@ pub struct Node {
     pub hub: Hub,
     /// Connections on the public listener.
     pub connections: ConnectionBudget,
+    /// Rates of client addresses and of publishers.
+    pub(crate) rates: ClientRates,
     /// Bytes of publish bodies in flight.
     pub bodies: SharedBudget,
     /// Bytes of long request heads that are arriving.
@@ -101,6 +104,7 @@ impl Node {
                 settings.connections_per_address_max,
                 SeededHash::new(seed ^ 1),
             ),
+            rates: ClientRates::new(&settings, &SeededHash::new(seed ^ 2)),
             bodies: SharedBudget::new(settings.bodies_bytes_max),
             heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
             lingering: Arc::new(SharedBudget::new(LINGER_BUDGET_BYTES)),

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use slab::Slab;
 
 use super::client_addresses::ClientAddresses;
-use super::conn::{Conn, ConnState, Stream};
+use super::conn::{Conn, ConnLimit, ConnState, Stream};
 use super::connection_budget::ConnectionBudget;
 use super::exchange::HttpExchange;
 use super::hash::SeededHash;
@@ -32,6 +32,8 @@ pub(crate) struct Arrival {
     pub(crate) listener: ListenerKind,
     /// Address that counts as its client's, if it is known.
     pub(crate) peer: Option<IpAddr>,
+    /// A limit that its address is over already.
+    pub(crate) over: Option<ConnLimit>,
     /// A proxy has still to name its client.
     pub(crate) in_lobby: bool,
     /// Tick in which it comes.
@@ -90,13 +92,13 @@ impl Roster {
     /// Gives an arrival its slot, a deadline and a place in the read queue. One that is over a limit is here
     /// only to be refused. `None`: there is not even room for that. The operator's own are not limited.
     pub(crate) fn open(&mut self, budget: &ConnectionBudget, arrival: &Arrival) -> Option<ConnToken> {
-        let Arrival { listener, peer, in_lobby, tick, head_wait, refusal_wait } = *arrival;
+        let Arrival { listener, peer, over, in_lobby, tick, head_wait, refusal_wait } = *arrival;
         if in_lobby && self.lobby >= LOBBY_CONNECTIONS_MAX {
             return None;
         }
         let taken = match listener {
             ListenerKind::Control | ListenerKind::Metrics => Ok(None),
-            ListenerKind::Public => budget.try_take(peer),
+            ListenerKind::Public => over.map_or_else(|| budget.try_take(peer), Err),
         };
         let (over, counted) = match taken {
             Ok(counted) => (None, counted),
@@ -120,14 +122,14 @@ impl Roster {
     }
 
     /// Takes a connection out of the lobby, with the client that its proxy has named and the address that
-    /// counts. One that is over its address's limit is here only to be refused, until `refusal_due`. Returns
-    /// false if there is not even room for that.
+    /// counts, or the limit that this is over. One over a limit of its address is here only to be refused,
+    /// until `refusal_due`. Returns false if there is not even room for that.
     pub(crate) fn leave_lobby(
         &mut self,
         budget: &ConnectionBudget,
         slot: u32,
         client: Option<ClientAddress>,
-        counted: Option<IpAddr>,
+        counted: Result<Option<IpAddr>, ConnLimit>,
         refusal_due: Tick,
     ) -> bool {
         self.lobby -= 1;
@@ -139,12 +141,12 @@ impl Roster {
         if conn.over_limit().is_some() {
             return true;
         }
-        match budget.try_count(counted) {
+        match counted.and_then(|counted| budget.try_count(counted)) {
             Ok(counted) => self.remember_address(slot, counted),
             Err(_) if self.refusals >= REFUSALS_AT_ONCE_MAX => return false,
-            Err(_) => {
+            Err(limit) => {
                 budget.release(None);
-                conn.mark_over_address();
+                conn.mark_over(limit);
                 self.refusals += 1;
                 self.wheel.arm(slot, refusal_due);
             }
@@ -409,7 +411,6 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::conn::ConnLimit;
 
     const HEAD_WAIT: Tick = 100;
     const REFUSAL_WAIT: Tick = 10;
@@ -422,7 +423,15 @@ mod tests {
 
     fn arrival(listener: ListenerKind, host: u8) -> Arrival {
         let peer = Some(IpAddr::from([10, 0, 0, host]));
-        Arrival { listener, peer, in_lobby: false, tick: 0, head_wait: HEAD_WAIT, refusal_wait: REFUSAL_WAIT }
+        Arrival {
+            listener,
+            peer,
+            over: None,
+            in_lobby: false,
+            tick: 0,
+            head_wait: HEAD_WAIT,
+            refusal_wait: REFUSAL_WAIT,
+        }
     }
 
     const PUBLIC: ListenerKind = ListenerKind::Public;

@@ -3,9 +3,9 @@
 //! Bodies go on in `upload`, pages that ask other workers in `survey_request`, streams in `joining`. Reads no
 //! byte of a request but those behind its head.
 
+use super::admission::JudgedRequest;
 use super::answers::{RequestFlow, answer, answer_json, answer_problem, refuse, reply_to};
-use super::conn::{ConnLimit, ConnState};
-use super::conn_tracing::note_traced_client;
+use super::conn::ConnState;
 use super::joining::{StreamOpening, begin_stream, bench_subscription};
 use super::long_poll::LongPoll;
 use super::reply_context::ReplyContext;
@@ -16,10 +16,8 @@ use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use super::upload::begin_upload;
 use crate::base::counters::{Count, RefusalReason};
-use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
 use crate::base::snapshot::{Pages, TextPage};
-use crate::wire::forwarded::named_client;
 use crate::wire::frame::FrameForm;
 use crate::wire::head::Head;
 use crate::wire::problem::Problem;
@@ -35,7 +33,7 @@ const POLL_JITTER_SHARE: u64 = 10;
 struct Requester<'a> {
     slot: u32,
     context: ReplyContext<'a>,
-    /// A newcomer over this limit is refused streams and publishes.
+    /// A client over this limit is refused streams and publishes.
     over: Option<RefusalReason>,
 }
 
@@ -47,24 +45,20 @@ impl Requester<'_> {
     }
 }
 
-/// Acts on one head and the request that was made of it, if any; `rest` follows the head in the buffer.
+/// Acts on one head and the verdict on its request; `rest` follows the head in the buffer.
 pub(super) fn serve_head(
     roster: &mut Roster,
     topics: &mut LocalTopics,
     turn: &mut TurnContext<'_, impl Io>,
     slot: u32,
     head: &Head<'_>,
-    asked: Result<Request, Problem>,
+    judged: JudgedRequest,
     rest: &[u8],
 ) -> RequestFlow {
     turn.counters().count(Count::Requests);
     turn.carried.count_requests(1);
     roster.record_user_agent(slot, head.fields.user_agent);
-    note_forwarded_client(roster, turn, slot, head);
-    let over = roster.conn(slot).over_limit().map(|limit| match limit {
-        ConnLimit::Node => RefusalReason::Connections,
-        ConnLimit::Address => RefusalReason::Address,
-    });
+    let JudgedRequest { asked, over } = judged;
     let context = ReplyContext::of(head);
     match asked {
         Ok(request) => {
@@ -79,25 +73,6 @@ pub(super) fn serve_head(
             answer_problem(roster, turn, slot, context, &problem)
         }
     }
-}
-
-/// Notes the client that the fields of a head name, if a trusted proxy has sent it. A proxy sends requests of
-/// many clients on one connection.
-fn note_forwarded_client(
-    roster: &mut Roster,
-    turn: &mut TurnContext<'_, impl Io>,
-    slot: u32,
-    head: &Head<'_>,
-) {
-    let trusted = &turn.node.trusted;
-    if trusted.is_empty() || roster.conn(slot).listener != ListenerKind::Public {
-        return;
-    }
-    let peer = roster.header_client(slot).map(|client| client.ip);
-    let peer = peer.or_else(|| turn.io.peer_address(slot).map(|peer| peer.ip()));
-    let client = named_client(&head.fields, trusted).filter(|_| trusted.contains(peer));
-    roster.note_request_client(slot, client);
-    note_traced_client(roster, turn, slot);
 }
 
 fn serve_request(

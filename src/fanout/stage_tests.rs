@@ -150,7 +150,7 @@ impl Stage {
         let requires = self.node.settings.proxy_protocol == ProxyProtocol::Require;
         let in_lobby = requires && listener == ListenerKind::Public;
         let (head_wait, refusal_wait) = (ticks.head, ticks.refusal);
-        let arrival = Arrival { listener, peer: None, in_lobby, tick, head_wait, refusal_wait };
+        let arrival = Arrival { listener, peer: None, over: None, in_lobby, tick, head_wait, refusal_wait };
         let token = self.roster.open(&self.node.connections, &arrival)?;
         self.node.counters(0).connections(1);
         Some(token.slot())

@@ -3,6 +3,8 @@
 //!
 //! Owns no connection and no topic.
 
+use std::net::IpAddr;
+
 use super::beacon_rate::BeaconRate;
 use super::conn::Conn;
 use super::conn_trace::ConnTraces;
@@ -196,6 +198,13 @@ impl<'a, I: Io> TurnContext<'a, I> {
         let peer =
             |io: &mut I| io.peer_address(slot).map(|peer| ClientAddress::new(peer.ip(), Some(peer.port())));
         roster.named_client(slot).or_else(|| peer(self.io))
+    }
+
+    /// The address under which a connection's client has its rates; none where only its proxy's is known.
+    pub(super) fn counted_client(&mut self, roster: &Roster, slot: u32) -> Option<IpAddr> {
+        let client = self.client_address(roster, slot)?.ip;
+        let trusted = &self.node.trusted;
+        (trusted.is_empty() || !trusted.contains(Some(client))).then_some(client)
     }
 
     /// Names a connection of this worker to the workers that answer it later.

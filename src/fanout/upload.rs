@@ -3,8 +3,7 @@
 //! A body that came in one piece with its head is never copied. Any other is charged to the node's budget:
 //! by its announced length before it is read, or piece by piece when chunked.
 
-use std::sync::Arc;
-
+use super::admission::charge_publisher;
 use super::answers::{RequestFlow, answer_problem, refuse};
 use super::awaited::AnswerForm;
 use super::beacon::take_beacon;
@@ -20,7 +19,8 @@ use super::roster::Roster;
 use super::seam::Io;
 use super::turn_context::TurnContext;
 use crate::base::counters::{Count, RefusalReason};
-use crate::wire::auth::topic_grant::{TopicGrant, TopicUse};
+use crate::wire::auth::access::CredentialOwner;
+use crate::wire::auth::topic_grant::TopicUse;
 use crate::wire::batch;
 use crate::wire::body::ChunkedDecoder;
 use crate::wire::frame::Draft;
@@ -186,6 +186,7 @@ fn publish_body(
         UploadKind::Batch(_) => AnswerForm::Batch { warning },
         UploadKind::Broadcast | UploadKind::Beacon => AnswerForm::Broadcast,
     };
+    charge_batch(roster, turn, slot, kind, events.len());
     match turn.node.hub.publish(events, key, turn.asker(roster.token(slot)), turn.now) {
         Ok(Acceptance::Now(outcome)) => {
             turn.carried.note_mailed(outcome.mailed);
@@ -201,6 +202,21 @@ fn publish_body(
             }
             refuse(roster, turn, slot, context, why)
         }
+    }
+}
+
+/// Charges the rates of a publisher with the events of a batch; its request has counted as one.
+fn charge_batch(
+    roster: &Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    kind: &UploadKind,
+    events: usize,
+) {
+    if let UploadKind::Batch(batch) = kind
+        && let Some(publisher) = &batch.publisher
+    {
+        charge_publisher(roster, turn, slot, publisher, events.saturating_sub(1) as u64);
     }
 }
 
@@ -226,8 +242,8 @@ fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize, hub: &Hub) ->
         UploadKind::Batch(request) => {
             let mut posts = batch::parse(body, topics_max)?;
             let mut topics = posts.iter().flat_map(|post| &post.topics).map(|topic| &**topic);
-            let closed = |grant: &Arc<TopicGrant>| !grant.opens(TopicUse::Publish, &mut topics);
-            if request.grant.as_ref().is_some_and(closed) {
+            let closed = |owner: &CredentialOwner| !owner.grant.opens(TopicUse::Publish, &mut topics);
+            if request.publisher.as_ref().is_some_and(closed) {
                 return Err(Problem::Refused(RefusalReason::NotGranted));
             }
             if let Some(names) = hub.lock_for_names() {
@@ -452,6 +468,7 @@ mod tests {
             key: None,
             retry_ms: None,
             idempotency_key: Some(b"k".as_slice().into()),
+            publisher: None,
         };
         let print = |edit: &dyn Fn(&mut PublishRequest), body: &[u8]| {
             let mut publish = publish();

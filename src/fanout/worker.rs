@@ -14,7 +14,8 @@
 //! ```text
 //! roster (connections)   topics (their topics)   turn_context (node, moment, seam)
 //! closing   answers   log_read   survey_row
-//! lobby   outcomes   upload   publish_answer   survey_request   joining
+//! admission   lobby   outcomes   publish_answer   survey_request   joining
+//! upload
 //! output   rounds   serve
 //! leaving   http
 //! stream   survey_walk   idle_eviction
@@ -177,8 +178,10 @@ impl Worker {
             ProxyProtocol::Require => listener == ListenerKind::Public,
         };
         let peer = peer.filter(|_| !is_proxy);
+        let counted = peer.filter(|_| listener == ListenerKind::Public && !in_lobby);
+        let over = counted.and_then(|peer| self.node.rates.refuse_connect(peer, now));
         let (head_wait, refusal_wait) = (ticks.head, ticks.refusal);
-        Arrival { listener, peer, in_lobby, tick: now.tick(), head_wait, refusal_wait }
+        Arrival { listener, peer, over, in_lobby, tick: now.tick(), head_wait, refusal_wait }
     }
 
     /// Gives the slot of a connection back that was opened since the last turn: the driver could not register

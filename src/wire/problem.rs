@@ -133,7 +133,7 @@ pub enum Problem {
         /// Number of that worker.
         worker: usize,
     },
-    /// Over a limit (503), without a credential (401), or not allowed: 403 for
+    /// Over a limit (503), too fast (429), without a credential (401), or not allowed: 403 for
     /// [`RefusalReason::Credentials`], [`RefusalReason::Origin`] and [`RefusalReason::ReservedTopic`], 421
     /// for [`RefusalReason::Host`]. The code is the counter's name, but for a 401.
     Refused(RefusalReason),
@@ -196,6 +196,12 @@ impl Problem {
             Problem::ExpectationFailed => 417,
             Problem::Refused(RefusalReason::Host) => 421,
             Problem::Refused(RefusalReason::KeyReused) => 422,
+            Problem::Refused(
+                RefusalReason::AddressConnects
+                | RefusalReason::AddressRequests
+                | RefusalReason::AddressPublishes
+                | RefusalReason::TokenPublishes,
+            ) => 429,
             Problem::HeadTooLarge { .. } | Problem::TooManyHeaders { .. } => 431,
             Problem::CodingNotImplemented => 501,
             Problem::NotReady(_) | Problem::WorkerLate { .. } | Problem::Refused(_) => 503,
@@ -378,6 +384,8 @@ impl Problem {
                     | RefusalReason::Draining
                     | RefusalReason::Host
                     | RefusalReason::Heads
+                    | RefusalReason::AddressConnects
+                    | RefusalReason::AddressRequests
             ),
             Problem::BadQuery(_)
             | Problem::BadParameter { .. }
@@ -437,6 +445,10 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::Address => "Your address holds as many connections as it may; close some first.",
         RefusalReason::Memory => "The server is at its memory limit; try again later.",
         RefusalReason::Topics => "The server holds as many topics as it may; try again later.",
+        RefusalReason::AddressConnects => "Your address opens connections too fast; try again later.",
+        RefusalReason::AddressRequests => "Your address sends requests too fast; try again later.",
+        RefusalReason::AddressPublishes => "Your address publishes too fast; try again later.",
+        RefusalReason::TokenPublishes => "The owner of this credential publishes too fast; try again later.",
         RefusalReason::KeyReused => {
             "The Idempotency-Key came with another path, parameter or body before; nothing was published."
         }

@@ -3,15 +3,13 @@
 //! Owns the routes, and the parameters of all but subscriptions. Never sees a body, a topic's state or a
 //! connection.
 
-use std::sync::Arc;
-
 use crate::base::limits::{BEACON_BYTES_MAX, KEY_BYTES_MAX};
 use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
 use crate::base::snapshot::{MetricsFormat, StatusQuery};
 use crate::base::suggest::nearest;
 use crate::base::survey::{ConnectionId, ConnectionsQuery, TopicsQuery};
-use crate::wire::auth::topic_grant::TopicGrant;
+use crate::wire::auth::access::CredentialOwner;
 use crate::wire::frame::FrameForm;
 use crate::wire::guard::{self, ForeignLink};
 use crate::wire::head::{BodyLength, Head, Method};
@@ -93,7 +91,7 @@ pub enum Request {
 }
 
 /// A publish, but for its payload.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishRequest {
     /// At least one; order kept, duplicates dropped.
     pub topics: Vec<Box<str>>,
@@ -105,6 +103,8 @@ pub struct PublishRequest {
     pub(crate) retry_ms: Option<u64>,
     /// Value of `Idempotency-Key`; never empty.
     pub(crate) idempotency_key: Option<Box<[u8]>>,
+    /// Owner of the credential that opens the topics; none where all are open to it.
+    pub(crate) publisher: Option<CredentialOwner>,
 }
 
 /// A batch, but for its lines.
@@ -112,8 +112,8 @@ pub struct PublishRequest {
 pub struct BatchRequest {
     /// Value of `Idempotency-Key`; never empty.
     pub(crate) idempotency_key: Option<Box<[u8]>>,
-    /// Topics that its lines may name; none where all are open to it.
-    pub(crate) grant: Option<Arc<TopicGrant>>,
+    /// Owner of a credential that its lines are held against; none where all topics are open to it.
+    pub(crate) publisher: Option<CredentialOwner>,
 }
 
 const READ: &str = "GET, HEAD";
@@ -330,7 +330,7 @@ fn batch(head: &Head<'_>) -> Result<BatchRequest, Problem> {
     if let Some(pair) = pairs(head.query).next() {
         return Err(unknown_parameter(&pair.name, None, BATCH_TAKES));
     }
-    Ok(BatchRequest { idempotency_key: parse_idempotency_key(head)?, grant: None })
+    Ok(BatchRequest { idempotency_key: parse_idempotency_key(head)?, publisher: None })
 }
 
 pub(super) fn unknown_parameter(name: &[u8], near: Option<&'static str>, takes: &'static str) -> Problem {
@@ -371,7 +371,8 @@ fn parse_publish(head: &Head<'_>, policy: &ListenerPolicy) -> Result<PublishRequ
     }
     let some_text = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
     let idempotency_key = parse_idempotency_key(head)?;
-    Ok(PublishRequest { topics, event: some_text(event), key: some_text(key), retry_ms, idempotency_key })
+    let (event, key) = (some_text(event), some_text(key));
+    Ok(PublishRequest { topics, event, key, retry_ms, idempotency_key, publisher: None })
 }
 
 fn parse_idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> {

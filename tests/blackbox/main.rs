@@ -48,6 +48,7 @@ mod planning;
 mod polls;
 mod primed;
 mod publish;
+mod rates;
 mod readiness;
 mod received;
 mod refused_calls;

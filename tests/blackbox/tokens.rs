@@ -26,7 +26,7 @@ fn printed(arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-fn token_table(name: &str, token: &str, grants: &str) -> String {
+pub(crate) fn token_table(name: &str, token: &str, grants: &str) -> String {
     let hash = printed(&["token", "hash"], token);
     format!("[[token]]\nname = '{name}'\nhash = '{}'\n{grants}\n", hash.trim())
 }
@@ -40,11 +40,11 @@ fn configuration() -> String {
     format!("{class}{reader}{writer}")
 }
 
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-fn ask(server: &Server, line: &str, fields: &str, body: &str) -> Response {
+pub(crate) fn ask(server: &Server, line: &str, fields: &str, body: &str) -> Response {
     let length = format!("Content-Length: {}\r\n", body.len());
     let length = if line.starts_with("POST") { length.as_str() } else { "" };
     let mut conn = Conn::open(server.public);

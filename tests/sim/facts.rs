@@ -1,5 +1,6 @@
 //! Facts that chance meets too seldom: each a short run of one worker, laid out by hand.
 
+mod abuse;
 mod classes;
 mod credentials;
 mod forgetting;
@@ -49,7 +50,11 @@ impl Bench {
     }
 
     fn connect(&mut self, listener: ListenerKind, request: &[u8]) -> usize {
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        self.connect_from(Ipv4Addr::LOCALHOST, listener, request)
+    }
+
+    fn connect_from(&mut self, from: Ipv4Addr, listener: ListenerKind, request: &[u8]) -> usize {
+        let address = IpAddr::V4(from);
         let conn = self.net.connect(0, listener, address, Window::Large);
         let token = self.worker.open(self.now, listener, Some(address)).expect("there is room");
         self.net.opened(conn, token);

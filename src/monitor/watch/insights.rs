@@ -75,6 +75,10 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Clients ask for topics that their credentials do not open: `fanwheel config --explain` names the rule.",
     "Clients come with credentials whose time is over: let them fetch new ones earlier; compare the clocks.",
     "Clients come with signed tokens for another audience, issuer or time: compare them with the settings.",
+    "An address opens connections beyond address_connects_per_second: raise it if that is a network.",
+    "An address sends requests beyond address_requests_per_second: raise it if that is a network.",
+    "An address publishes beyond address_publishes_per_second: look who does, or raise it.",
+    "The owner of a credential publishes beyond token_publishes_per_second: look who does, or raise it.",
 ];
 
 type OptionalInsight = Option<Insight>;

@@ -1,6 +1,7 @@
 //! The credentials that a server takes, and which requests they let in. One value, made of settings and key
 //! files; a reload makes another.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::base::counters::RefusalReason;
@@ -48,11 +49,25 @@ pub struct AccessRules {
     pub classes: ClassAccess,
 }
 
+/// Kinds of credentials, with the facts by which a later reading knows them again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CredentialKind {
+    /// A token that the operator has named.
+    Named(TokenHash),
+    /// A token that somebody else has issued, for the subject that it names.
+    Issued {
+        /// Value of `sub`.
+        subject: Option<Arc<str>>,
+    },
+}
+
 /// The owner of a credential that is taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialOwner {
     /// Name of the credential, for reports.
     pub(crate) name: Arc<str>,
+    /// Kind of the credential.
+    pub(crate) kind: CredentialKind,
     /// Topics that it opens.
     pub(crate) grant: Arc<TopicGrant>,
     /// Unix milliseconds in which it ends, if it does.
@@ -70,6 +85,16 @@ pub(crate) struct SignatureWork {
 const OPEN_PATHS: [&[u8]; 2] = [b"/healthz", b"/readyz"];
 /// Paths that publish.
 const PUBLISH_PATHS: [&[u8]; 2] = [b"/publish", b"/publish/batch"];
+
+impl CredentialOwner {
+    /// Returns the key under which the owner's rates are counted.
+    pub(crate) fn rate_key(&self) -> impl Hash {
+        match &self.kind {
+            CredentialKind::Named(_) => ("token", &*self.name),
+            CredentialKind::Issued { subject } => ("subject", subject.as_deref().unwrap_or_default()),
+        }
+    }
+}
 
 impl AccessRules {
     /// Whether there is no credential at all, and nothing that asks for one.
@@ -134,7 +159,7 @@ impl AccessRules {
     ) -> Result<Request, Problem> {
         if policy.takes_publishers && head.method == Method::Post && PUBLISH_PATHS.contains(&head.path) {
             let owner = self.check_publisher(policy, head, wall_ms, work).map_err(Problem::Refused)?;
-            return asked.and_then(|request| grant_publish(request, owner.grant).map_err(Problem::Refused));
+            return asked.and_then(|request| grant_publish(request, owner).map_err(Problem::Refused));
         }
         if let Ok(Request::Subscribe(subscribe) | Request::SubscribeHead(subscribe)) = &mut asked {
             let ends_ms = self.check_subscriber(head, subscribe, wall_ms, work).map_err(Problem::Refused)?;
@@ -214,9 +239,12 @@ impl AccessRules {
             if known.hash.matches(&hash) { found.or(Some(known)) } else { found }
         };
         match self.tokens.iter().fold(None, matching) {
-            Some(StaticToken { name, grant, .. }) => {
-                Ok(CredentialOwner { name: Arc::clone(name), grant: Arc::clone(grant), ends_ms: None })
-            }
+            Some(StaticToken { name, hash, grant }) => Ok(CredentialOwner {
+                name: Arc::clone(name),
+                kind: CredentialKind::Named(*hash),
+                grant: Arc::clone(grant),
+                ends_ms: None,
+            }),
             None if is_jwt(token) => {
                 work.requests += self.jwt.weight();
                 self.jwt.find_owner(token, wall_ms)
@@ -237,15 +265,18 @@ fn is_own_page(head: &Head<'_>, cors: &Cors) -> bool {
 }
 
 /// Holds a publish against a grant. The topics of a batch are known when its body has come.
-fn grant_publish(request: Request, grant: Arc<TopicGrant>) -> Result<Request, RefusalReason> {
+fn grant_publish(request: Request, owner: CredentialOwner) -> Result<Request, RefusalReason> {
     match request {
-        Request::Publish(publish) => {
+        Request::Publish(mut publish) => {
             let topics = publish.topics.iter().map(|topic| &**topic);
-            let opens = grant.opens(TopicUse::Publish, topics);
-            if opens { Ok(Request::Publish(publish)) } else { Err(RefusalReason::NotGranted) }
+            if !owner.grant.opens(TopicUse::Publish, topics) {
+                return Err(RefusalReason::NotGranted);
+            }
+            publish.publisher = Some(owner);
+            Ok(Request::Publish(publish))
         }
         Request::Batch(mut batch) => {
-            batch.grant = Some(grant);
+            batch.publisher = Some(owner);
             Ok(Request::Batch(batch))
         }
         other => Ok(other),

@@ -14,7 +14,7 @@ use serde_json::Number;
 
 use crate::base::counters::RefusalReason;
 use crate::base::topic::TopicPattern;
-use crate::wire::auth::access::CredentialOwner;
+use crate::wire::auth::access::{CredentialKind, CredentialOwner};
 use crate::wire::auth::jwt_key::{JwtAlgorithm, JwtKey};
 use crate::wire::auth::topic_grant::TopicGrant;
 
@@ -57,6 +57,7 @@ struct JwtClaims {
     #[serde(default, deserialize_with = "present")]
     aud: Option<JwtAudience>,
     iss: Option<String>,
+    sub: Option<JwtSubject>,
     #[serde(default)]
     fanwheel: TopicClaim,
 }
@@ -67,6 +68,14 @@ struct JwtClaims {
 enum JwtAudience {
     One(String),
     Several(Vec<String>),
+}
+
+/// `sub` is a text (RFC 7519 §4.1.2). Some issuers write a number, which names nobody here.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JwtSubject {
+    Text(String),
+    Other(IgnoredAny),
 }
 
 /// The topics that a token opens.
@@ -153,7 +162,12 @@ impl JwtRules {
         };
         // A number beyond all milliseconds becomes the last of them.
         let ends_ms = exp.map(|exp| (exp * 1_000.0) as u64);
-        Ok(CredentialOwner { name: JWT_NAME.into(), grant: Arc::new(grant), ends_ms })
+        let subject = match &claims.sub {
+            Some(JwtSubject::Text(subject)) => Some(subject.as_str().into()),
+            Some(JwtSubject::Other(_)) | None => None,
+        };
+        let kind = CredentialKind::Issued { subject };
+        Ok(CredentialOwner { name: JWT_NAME.into(), kind, grant: Arc::new(grant), ends_ms })
     }
 }
 

@@ -203,7 +203,7 @@ fn a_publisher_on_the_public_listener_needs_a_token_before_anything_else() {
     }
     let batch = public.request("POST /publish/batch", &with(bearer(WRITER)));
     let Ok(Request::Batch(batch)) = batch else { panic!("{batch:?}") };
-    let grant = batch.grant.expect("its lines are held against it");
+    let grant = batch.publisher.expect("its lines are held against it").grant;
     assert!(grant.opens(TopicUse::Publish, ["news.x"]) && !grant.opens(TopicUse::Publish, ["b"]));
     Asked::of(&with_control_tokens(), ListenerKind::Public).check(
         "POST /publish?topic=a",

@@ -1,0 +1,137 @@
+//! Admission of a request: by the address of its client, then by its credential.
+//!
+//! | step | asks | refuses with |
+//! | --- | --- | --- |
+//! | 1 | the limits of its connection and the rate of its client's requests | 503, 429 |
+//! | 2 | its credential, in `wire::auth` | 401, 403 |
+//! | 3 | the rates of events that its client, and the owner of its credential, publish | 429 |
+//!
+//! The first step comes before any signature is verified. A client that is known only by its proxy's address
+//! has no rates. Serves no request.
+
+use super::conn::ConnLimit;
+use super::conn_tracing::note_traced_client;
+use super::roster::Roster;
+use super::seam::Io;
+use super::turn_context::TurnContext;
+use crate::base::counters::RefusalReason;
+use crate::base::listener::ListenerKind;
+use crate::wire::auth::access::{AccessRules, CredentialOwner, SignatureWork};
+use crate::wire::forwarded::named_client;
+use crate::wire::head::Head;
+use crate::wire::policy::ListenerPolicy;
+use crate::wire::problem::Problem;
+use crate::wire::request::Request;
+
+/// The rules under which the requests of one read are judged.
+#[derive(Clone, Copy)]
+pub(super) struct RulesInForce<'a> {
+    pub(super) policy: &'a ListenerPolicy,
+    /// Credentials, if there are any.
+    pub(super) access: Option<&'a AccessRules>,
+}
+
+/// The verdict on a request.
+pub(super) struct JudgedRequest {
+    /// The request, or the reason why it is not served.
+    pub(super) asked: Result<Request, Problem>,
+    /// A limit that its client is over: streams and publishes are refused.
+    pub(super) over: Option<RefusalReason>,
+}
+
+/// Judges a request. An EventSource that is over a limit is refused later, in the way that it understands.
+pub(super) fn judge_request(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    rules: RulesInForce<'_>,
+    head: &Head<'_>,
+    asked: Result<Request, Problem>,
+) -> JudgedRequest {
+    note_forwarded_client(roster, turn, slot, head);
+    let over = refuse_client(roster, turn, slot);
+    let asked = match (over, asked) {
+        (Some(_), Ok(asked @ (Request::Subscribe(_) | Request::Publish(_) | Request::Batch(_)))) => Ok(asked),
+        (Some(why @ RefusalReason::AddressRequests), _) => Err(Problem::Refused(why)),
+        (_, asked) => check_credential(turn, rules, head, asked),
+    };
+    let over = over.or_else(|| refuse_publisher(roster, turn, slot, asked.as_ref().ok()?));
+    JudgedRequest { asked, over }
+}
+
+fn check_credential(
+    turn: &mut TurnContext<'_, impl Io>,
+    rules: RulesInForce<'_>,
+    head: &Head<'_>,
+    asked: Result<Request, Problem>,
+) -> Result<Request, Problem> {
+    let Some(access) = rules.access else { return asked };
+    let mut work = SignatureWork::default();
+    let asked = access.admit(rules.policy, head, asked, turn.now.wall_ms, &mut work);
+    turn.carried.count_requests(work.requests);
+    asked
+}
+
+/// Returns the limit that a connection or its client is over.
+fn refuse_client(roster: &Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) -> Option<RefusalReason> {
+    let conn = roster.conn(slot);
+    let of_conn = conn.over_limit().map(|limit| match limit {
+        ConnLimit::Node => RefusalReason::Connections,
+        ConnLimit::Address => RefusalReason::Address,
+        ConnLimit::ConnectRate => RefusalReason::AddressConnects,
+    });
+    let counts = turn.node.rates.counts_requests() && conn.listener == ListenerKind::Public;
+    of_conn.or_else(|| {
+        let client = turn.counted_client(roster, slot).filter(|_| counts)?;
+        turn.node.rates.refuse_request(client, turn.now)
+    })
+}
+
+/// Returns the rate that a publisher is over.
+fn refuse_publisher(
+    roster: &Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    asked: &Request,
+) -> Option<RefusalReason> {
+    let publisher = match asked {
+        Request::Publish(publish) => publish.publisher.as_ref()?,
+        Request::Batch(batch) => batch.publisher.as_ref()?,
+        _ => return None,
+    };
+    let client = turn.node.rates.counts_publishes().then(|| turn.counted_client(roster, slot))?;
+    turn.node.rates.refuse_publish(client, publisher, turn.now)
+}
+
+/// Charges the rates of a publisher with events beyond the one that its request has counted for.
+pub(super) fn charge_publisher(
+    roster: &Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    publisher: &CredentialOwner,
+    events: u64,
+) {
+    if turn.node.rates.counts_publishes() {
+        let client = turn.counted_client(roster, slot);
+        turn.node.rates.charge_publish(client, publisher, events, turn.now);
+    }
+}
+
+/// Notes the client that the fields of a head name, if a trusted proxy has sent it. A proxy sends requests of
+/// many clients on one connection.
+fn note_forwarded_client(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    head: &Head<'_>,
+) {
+    let trusted = &turn.node.trusted;
+    if trusted.is_empty() || roster.conn(slot).listener != ListenerKind::Public {
+        return;
+    }
+    let peer = roster.header_client(slot).map(|client| client.ip);
+    let peer = peer.or_else(|| turn.io.peer_address(slot).map(|peer| peer.ip()));
+    let client = named_client(&head.fields, trusted).filter(|_| trusted.contains(peer));
+    roster.note_request_client(slot, client);
+    note_traced_client(roster, turn, slot);
+}

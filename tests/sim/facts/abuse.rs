@@ -1,0 +1,55 @@
+//! Facts about clients that ask for too much.
+
+use std::net::Ipv4Addr;
+
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::{RateSettings, Settings};
+
+use super::{Bench, batch};
+
+const GREEDY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const MODEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const SUBSCRIBE: &[u8] = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn with_rates(rates: RateSettings) -> Settings {
+    Settings { rates, ..Settings::default() }
+}
+
+/// The status of the answers that a connection has got, each of three digits.
+fn statuses(bench: &mut Bench, conn: usize) -> Vec<u16> {
+    (0..20).for_each(|_| bench.turn(0));
+    let text = bench.read(conn);
+    text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().expect("a status")).collect()
+}
+
+#[test]
+fn an_address_that_asks_too_fast_is_refused_and_keeps_its_streams() {
+    let mut bench =
+        Bench::new(with_rates(RateSettings { address_requests_per_second: 4, ..RateSettings::default() }));
+    let stream = bench.connect_from(GREEDY, ListenerKind::Public, SUBSCRIBE);
+    assert_eq!(statuses(&mut bench, stream), [200]);
+    let asks = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(5);
+    let greedy = bench.connect_from(GREEDY, ListenerKind::Public, asks.as_bytes());
+    // Its stream was a request, and the fifth is the one beyond; then the connection ends.
+    assert_eq!(statuses(&mut bench, greedy), [200, 200, 200, 200, 429]);
+    let modest = bench.connect_from(MODEST, ListenerKind::Public, asks.as_bytes());
+    assert_eq!(statuses(&mut bench, modest), [200; 5]);
+    let control = bench.connect_from(GREEDY, ListenerKind::Control, &batch(3));
+    assert_eq!(statuses(&mut bench, control), [202]);
+    bench.assert_brought(stream, 3);
+    bench.turn(2_000);
+    let later = bench.connect_from(GREEDY, ListenerKind::Public, asks.as_bytes());
+    assert_eq!(statuses(&mut bench, later), [200, 200, 200, 200, 200]);
+}
+
+#[test]
+fn an_address_that_connects_too_fast_is_refused_and_the_refused_cost_no_room() {
+    let mut bench =
+        Bench::new(with_rates(RateSettings { address_connects_per_second: 2, ..RateSettings::default() }));
+    let greedy = [(); 5].map(|()| bench.connect_from(GREEDY, ListenerKind::Public, SUBSCRIBE));
+    let told = greedy.map(|conn| statuses(&mut bench, conn));
+    assert_eq!(told, [200, 200, 200, 429, 429].map(|status| vec![status]));
+    assert_eq!(bench.node.connections.taken(), 3);
+    let modest = bench.connect_from(MODEST, ListenerKind::Public, SUBSCRIBE);
+    assert_eq!(statuses(&mut bench, modest), [200]);
+}
