@@ -1,0 +1,163 @@
+//! Facts about the topics of a worker: rounds, their order, and windows.
+
+use super::*;
+use crate::base::limits::WAITING_BYTES_MAX;
+use crate::base::prng::Prng;
+use crate::fanout::shared_frame::{FrameMeter, Topics};
+use crate::wire::frame::Draft;
+use std::collections::BTreeMap;
+
+#[test]
+fn removal_during_a_round_neither_skips_nor_repeats_anyone() {
+    for seed in 0..500 {
+        let mut prng = Prng::new(seed);
+        let mut topics = LocalTopics::new(SeededHash::new(seed));
+        let mut places: BTreeMap<u32, u32> = (0..1 + prng.below(20) as u32)
+            .map(|slot| {
+                (
+                    slot,
+                    topics.add_subscriber(TopicRef { index: 7, incarnation: 1 }, slot, EventId::ZERO).index,
+                )
+            })
+            .collect();
+        let mut unserved: Vec<u32> = places.keys().copied().collect();
+        let topic = 0;
+        while let Some(entry) = topics.topics.get_mut(topic as usize) {
+            if entry.cursor == entry.subscribers.len() {
+                break;
+            }
+            if prng.below(2) == 0 {
+                let slot = entry.subscribers[entry.cursor];
+                entry.cursor += 1;
+                let found = unserved.iter().position(|&s| s == slot).expect("served once");
+                unserved.remove(found);
+            } else {
+                let nth = prng.below(places.len() as u64) as usize;
+                let (&slot, &index) = places.iter().nth(nth).expect("not empty");
+                topics.remove_subscriber(SubscriberPlace { topic, index }, |slot, index| {
+                    places.insert(slot, index);
+                });
+                places.remove(&slot);
+                unserved.retain(|&s| s != slot);
+            }
+            for (slot, index) in &places {
+                assert_eq!(topics.get(topic).subscribers[*index as usize], *slot, "seed {seed}");
+            }
+        }
+        assert!(unserved.is_empty(), "seed {seed}: {unserved:?} were skipped");
+    }
+}
+
+/// Topics of a worker, all with this window, and the events delivered to them so far.
+struct Windowed {
+    topics: LocalTopics,
+    meter: Arc<FrameMeter>,
+    ids: u64,
+}
+
+impl Windowed {
+    fn new(topics: u32, rules: WindowRules) -> Windowed {
+        let mut all = LocalTopics::new(SeededHash::new(1));
+        for index in 0..topics {
+            let place = all.add_subscriber(TopicRef { index, incarnation: 1 }, index, EventId::ZERO);
+            all.set_window(place.topic, Some(rules));
+        }
+        Windowed { topics: all, meter: Arc::new(FrameMeter::default()), ids: 0 }
+    }
+
+    fn deliver(&mut self, index: u32, at_ms: i64, data: &str) {
+        self.ids += 1;
+        let frame = Draft::new(None, None, data, None).seal(EventId::at_ms(self.ids));
+        let topics = Topics::One(TopicRef { index, incarnation: 1 });
+        let event = SharedFrame::new(frame, &self.meter, at_ms * 1_000, topics, 0);
+        event.expect_rounds(1);
+        self.topics.deliver(&event);
+    }
+
+    /// Lets the running round of the first topic end. Returns its frames.
+    fn finish_round(&mut self) -> usize {
+        let before = self.topics.get(0).fresh.len();
+        self.topics.advance_round(0, 1, |_| {});
+        before - self.topics.get(0).fresh.len()
+    }
+}
+
+#[test]
+fn events_wait_from_the_first_of_them_until_the_window_ends_or_is_full() {
+    let mut all = Windowed::new(2, WindowRules { ms: 100, events_max: 3 });
+    all.deliver(0, 1_000, "x");
+    all.deliver(1, 1_020, "x");
+    all.deliver(0, 1_090, "x");
+    let EndedWindows { windows, .. } = all.topics.end_windows(1_099);
+    assert_eq!((windows, all.topics.has_rounds(), all.topics.waiting_events()), (0, false, 3));
+    assert_eq!((all.topics.fresh_frames(), all.topics.window_ends_ms()), (0, Some(1_100)));
+    let ended = all.topics.end_windows(1_100);
+    assert_eq!(ended, EndedWindows { windows: 1, cut: 0, events: 2 });
+    assert_eq!((all.topics.fresh_frames(), all.topics.window_ends_ms()), (2, Some(1_120)));
+    // One that comes during the round waits for the next window, from its own moment on.
+    all.topics.advance_round(0, 0, |_| {});
+    all.topics.topics[0].cursor = 1;
+    all.deliver(0, 1_130, "x");
+    assert_eq!(all.finish_round(), 2);
+    assert_eq!((all.topics.waiting_events(), all.topics.fresh_frames()), (2, 0));
+    assert_eq!(all.topics.end_windows(1_200).events, 1, "that of the other topic");
+    all.deliver(0, 1_201, "x");
+    all.deliver(0, 1_202, "x");
+    assert!(all.topics.get(0).has_round(), "as many as the window takes");
+    assert_eq!(all.topics.end_windows(0), EndedWindows { windows: 1, cut: 0, events: 3 });
+    assert_eq!((all.topics.fresh_frames(), all.topics.waiting_events()), (4, 0));
+}
+
+#[test]
+fn windows_end_early_when_more_waits_than_may() {
+    let mut all = Windowed::new(2, WindowRules { ms: 60_000, events_max: SEND_FRAMES_MAX });
+    let large = "x".repeat(WAITING_BYTES_MAX / 4);
+    all.deliver(1, 500, "x");
+    for _ in 0..3 {
+        all.deliver(0, 1_000, &large);
+    }
+    assert_eq!(all.topics.end_windows(1_000), EndedWindows::default());
+    all.deliver(0, 1_000, &large);
+    assert_eq!(all.topics.end_windows(1_000), EndedWindows { windows: 2, cut: 2, events: 5 });
+    assert_eq!(all.topics.waiting_events(), 0);
+}
+
+#[test]
+fn what_waits_is_offered_when_its_topic_loses_its_window_and_forgotten_with_the_topic() {
+    let mut all = Windowed::new(2, WindowRules { ms: 100, events_max: 9 });
+    all.deliver(0, 0, "x");
+    all.deliver(1, 0, "x");
+    let stale = all.topics.next_stale_windows(1);
+    assert_eq!((stale, all.topics.has_stale_windows()), (vec![0, 1], false));
+    assert!(all.topics.next_stale_windows(1).is_empty(), "once for each sorting");
+    all.topics.set_window(0, None);
+    assert!(all.topics.get(0).has_round());
+    all.topics.remove_subscriber(SubscriberPlace { topic: 1, index: 0 }, |_, _| {});
+    assert_eq!((all.topics.waiting_events(), all.topics.window_ends_ms()), (0, None));
+    all.deliver(0, 0, "x");
+    assert_eq!((all.finish_round(), all.topics.fresh_frames()), (2, 0));
+}
+
+#[test]
+fn short_rounds_wait_for_no_long_one_and_long_ones_take_turns() {
+    let mut topics = LocalTopics::new(SeededHash::new(1));
+    let meter = Arc::new(FrameMeter::default());
+    let refs = [0, 1, 2].map(|index| TopicRef { index, incarnation: 1 });
+    for (slot, topic) in (0..300).zip(refs.iter().cycle().take(200).chain([&refs[2]])) {
+        if topic.index < 2 || slot == 200 {
+            topics.add_subscriber(*topic, slot, EventId::ZERO);
+        }
+    }
+    for (nth, topic) in refs.iter().enumerate() {
+        let frame = Draft::new(None, None, "x", None).seal(EventId::at_ms(nth as u64 + 1));
+        topics.deliver(&SharedFrame::new(frame, &meter, 0, Topics::One(*topic), 0));
+    }
+    assert_eq!(*topics.rounds(RoundLength::Short), [2]);
+    assert_eq!(*topics.rounds(RoundLength::Long), [0, 1]);
+    topics.advance_round(0, 10, |_| {});
+    assert_eq!(*topics.rounds(RoundLength::Long), [1, 0], "the other one is next");
+    topics.advance_round(1, topics.get(1).subscribers.len(), |_| {});
+    topics.advance_round(2, 1, |_| {});
+    assert!(topics.rounds(RoundLength::Short).is_empty());
+    assert_eq!((topics.get(0).cursor, *topics.rounds(RoundLength::Long) == [0]), (10, true));
+}
