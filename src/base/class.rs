@@ -32,6 +32,7 @@ pub struct ClassSettings {
     pub subscribe: SubscribeAccess,
     pub batch_ms: u64,
     pub batch_events: usize,
+    pub throttle_ms: u64,
 }
 
 /// A class that an operator has named.
@@ -73,6 +74,7 @@ impl ClassSettings {
             subscribe: settings.subscribe,
             batch_ms: settings.batch_ms,
             batch_events: settings.batch_events,
+            throttle_ms: settings.throttle_ms,
         }
     }
 }

@@ -266,6 +266,17 @@ pub(crate) enum TurnStep {
     Timers,
 }
 
+/// Why an event was left out for a newer one of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SupersededReason {
+    /// A subscriber was slow under the policy `latest`.
+    Slow,
+    /// Its topic has `throttle_ms`.
+    Throttle,
+}
+
+/// The text names, in the order of the enum.
+pub(crate) const SUPERSEDED_NAMES: [&str; 2] = ["slow", "throttle"];
 /// The text names, in the order of the enum.
 pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
@@ -366,4 +377,5 @@ const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenPublishes as us
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::ProxyMalformed as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);
+const _: () = assert!(SUPERSEDED_NAMES.len() == SupersededReason::Throttle as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(crate) use super::count_names::{
     CLIENT_CAUSE_NAMES, CLIENT_COUNT_NAMES, CLOSED_NAMES, COUNT_NAMES, ClientCause, ClientCount,
-    REFUSED_NAMES, STEP_NAMES, TurnStep,
+    REFUSED_NAMES, STEP_NAMES, SUPERSEDED_NAMES, TurnStep,
 };
-pub use super::count_names::{CloseReason, Count, RefusalReason};
+pub use super::count_names::{CloseReason, Count, RefusalReason, SupersededReason};
 use super::histogram::{AtomicHistogram, Distribution, HistogramScale, bump};
 
 /// The cells of one worker. Written by that worker only, and aligned so that no other one writes to the same
@@ -21,6 +21,7 @@ pub struct Counters {
     refused: [AtomicU64; REFUSED_NAMES.len()],
     closed: [AtomicU64; CLOSED_NAMES.len()],
     exhausted: [AtomicU64; STEP_NAMES.len()],
+    superseded: [AtomicU64; SUPERSEDED_NAMES.len()],
     client_counts: [AtomicU64; CLIENT_COUNT_NAMES.len()],
     client_causes: [AtomicU64; CLIENT_CAUSE_NAMES.len()],
     /// Connections open now, of any kind.
@@ -58,6 +59,7 @@ impl Default for Counters {
             refused: [const { AtomicU64::new(0) }; REFUSED_NAMES.len()],
             closed: [const { AtomicU64::new(0) }; CLOSED_NAMES.len()],
             exhausted: [const { AtomicU64::new(0) }; STEP_NAMES.len()],
+            superseded: [const { AtomicU64::new(0) }; SUPERSEDED_NAMES.len()],
             client_counts: [const { AtomicU64::new(0) }; CLIENT_COUNT_NAMES.len()],
             client_causes: [const { AtomicU64::new(0) }; CLIENT_CAUSE_NAMES.len()],
             connections_open: AtomicU64::new(0),
@@ -101,6 +103,11 @@ impl Counters {
     /// A step's budget was used up while work for it was left.
     pub(crate) fn exhaust(&self, step: TurnStep) {
         bump(&self.exhausted[step as usize], 1);
+    }
+
+    /// Counts events left out for newer ones of their keys.
+    pub(crate) fn supersede(&self, why: SupersededReason, events: u64) {
+        bump(&self.superseded[why as usize], events);
     }
 
     /// Adds `by` to a figure of pages.
@@ -157,6 +164,9 @@ impl Counters {
         for (total, cell) in sum.exhausted.iter_mut().zip(&self.exhausted) {
             *total += cell.load(Relaxed);
         }
+        for (total, cell) in sum.superseded.iter_mut().zip(&self.superseded) {
+            *total += cell.load(Relaxed);
+        }
         for (total, cell) in sum.client_counts.iter_mut().zip(&self.client_counts) {
             *total += cell.load(Relaxed);
         }
@@ -191,6 +201,8 @@ pub struct CounterTotals {
     pub closed: [u64; CLOSED_NAMES.len()],
     /// In the order of [`STEP_NAMES`].
     pub(crate) exhausted: [u64; STEP_NAMES.len()],
+    /// In the order of [`SUPERSEDED_NAMES`].
+    pub superseded: [u64; SUPERSEDED_NAMES.len()],
     /// In the order of [`CLIENT_COUNT_NAMES`].
     pub(crate) client_counts: [u64; CLIENT_COUNT_NAMES.len()],
     /// In the order of [`CLIENT_CAUSE_NAMES`].
@@ -213,6 +225,7 @@ impl Default for CounterTotals {
             refused: [0; REFUSED_NAMES.len()],
             closed: [0; CLOSED_NAMES.len()],
             exhausted: [0; STEP_NAMES.len()],
+            superseded: [0; SUPERSEDED_NAMES.len()],
             client_counts: [0; CLIENT_COUNT_NAMES.len()],
             client_causes: [0; CLIENT_CAUSE_NAMES.len()],
             connections_open: 0,

@@ -282,6 +282,13 @@ pub const TABLE: &[SettingSpec] = &[
     live(row("token_cookie", SettingKind::Text, "", "name of a cookie that may hold a token; empty = none")),
     class(int("batch_ms", "0", 0, MINUTE_MS, "time that events wait to leave in one send; 0 = none")),
     class(int("batch_events", "256", 1, SEND_FRAMES_MAX as u64, "events that end such a wait early")),
+    class(int(
+        "throttle_ms",
+        "0",
+        0,
+        MINUTE_MS,
+        "time in which subscribers get at most the newest event of each key; 0 = all events",
+    )),
     int("drain_ms", "10000", 0, HOUR_MS, "time over which streams are ended at SIGTERM"),
     row(
         "landing",

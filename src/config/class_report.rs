@@ -256,6 +256,16 @@ mod tests {
                  an event would wait longer than a heartbeat",
             ),
             (
+                format!("batch_ms = 50\n{class}throttle_ms = 250"),
+                "f.toml:5: class a: throttle_ms = 250, and batch_ms = 50 (f.toml:1): an event waits in one \
+                 window; set one of them to 0",
+            ),
+            (
+                format!("{class}throttle_ms = 20000"),
+                "f.toml:4: class a: throttle_ms = 20000 is not below heartbeat_ms = 15000 (default): an \
+                 event would wait longer than a heartbeat",
+            ),
+            (
                 format!("{class}batch_events = 3"),
                 "f.toml:4: class a: batch_events = 3 has no effect without batch_ms: set batch_ms, too",
             ),

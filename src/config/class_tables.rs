@@ -17,7 +17,7 @@ use crate::base::suggest::nearest;
 use crate::base::topic::TopicPattern;
 use crate::config::alert_rules::ConfigText;
 use crate::config::file::value_text;
-use crate::config::refusal::SettingsRefusal;
+use crate::config::refusal::{SettingsRefusal, TWO_WINDOWS, WAITS_TOO_LONG};
 use crate::config::resolved::{ResolvedSettings, SettingSource};
 
 /// The key of the file under which classes stand.
@@ -254,20 +254,54 @@ impl ClassReader<'_> {
     }
 }
 
+/// Describes a value of the node.
+fn describe_node_value(resolved: &ResolvedSettings, name: &str) -> String {
+    let entry = resolved.entry(name);
+    format!("{name} = {} ({})", shown(&entry.text), entry.place())
+}
+
+impl ClassEntry {
+    /// Describes its own value of a setting, if it has one.
+    fn describe_value(&self, name: &str) -> Option<String> {
+        let value = self.value(name)?;
+        Some(format!("{}: class {}: {name} = {}", value.place, self.name, shown(&value.text)))
+    }
+}
+
+/// Refuses windows of a class that are too long, have no effect or exclude each other.
+fn check_class_windows(resolved: &ResolvedSettings, entry: &ClassEntry) -> Result<(), SettingsRefusal> {
+    let class = entry.named_class(resolved).settings;
+    let own = |name: &str| entry.describe_value(name);
+    let heartbeat_ms = resolved.settings().heartbeat_ms;
+    for (name, ms) in [("batch_ms", class.batch_ms), ("throttle_ms", class.throttle_ms)] {
+        if let Some(window) = own(name).filter(|_| ms >= heartbeat_ms) {
+            let heartbeat = describe_node_value(resolved, "heartbeat_ms");
+            return refuse(format!("{window} is not below {heartbeat}: {WAITS_TOO_LONG}"));
+        }
+    }
+    if class.batch_ms > 0
+        && class.throttle_ms > 0
+        && let Some(window) = own("throttle_ms").or_else(|| own("batch_ms"))
+    {
+        let other = if own("throttle_ms").is_some() { "batch_ms" } else { "throttle_ms" };
+        let other = own(other).unwrap_or_else(|| describe_node_value(resolved, other));
+        return refuse(format!("{window}, and {other}: {TWO_WINDOWS}"));
+    }
+    if let Some(events) = own("batch_events").filter(|_| class.batch_ms == 0) {
+        return refuse(format!("{events} has no effect without batch_ms: set batch_ms, too"));
+    }
+    Ok(())
+}
+
 /// Refuses the first value of a class that contradicts a setting of the node.
 pub(crate) fn check_classes(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
-    let node = |name: &str| {
-        let entry = resolved.entry(name);
-        format!("{name} = {} ({})", shown(&entry.text), entry.place())
-    };
+    let node = |name: &str| describe_node_value(resolved, name);
     let written = |name: &str| resolved.entry(name).source != SettingSource::Default;
     let settings = resolved.settings();
     for entry in resolved.classes() {
         let class = entry.named_class(resolved).settings;
-        let own = |name: &str| {
-            let value = entry.value(name)?;
-            Some(format!("{}: class {}: {name} = {}", value.place, entry.name, shown(&value.text)))
-        };
+        let own = |name: &str| entry.describe_value(name);
+        check_class_windows(resolved, entry)?;
         if let Some(bytes) = own("history_topic_bytes_max") {
             if class.history_topic_bytes_max > settings.history_bytes_max {
                 return refuse(format!(
@@ -281,19 +315,6 @@ pub(crate) fn check_classes(resolved: &ResolvedSettings) -> Result<(), SettingsR
                     node("publish_bytes_max")
                 ));
             }
-        }
-        if let Some(batch) = own("batch_ms")
-            && class.batch_ms >= settings.heartbeat_ms
-        {
-            return refuse(format!(
-                "{batch} is not below {}: an event would wait longer than a heartbeat",
-                node("heartbeat_ms")
-            ));
-        }
-        if let Some(events) = own("batch_events")
-            && class.batch_ms == 0
-        {
-            return refuse(format!("{events} has no effect without batch_ms: set batch_ms, too"));
         }
         if let Some(policy) = own("slow_policy")
             && class.slow_policy != SlowPolicy::Disconnect

@@ -12,7 +12,7 @@ use crate::base::peers::TrustedPeers;
 use crate::base::settings::{SettingSpec, Settings, SlowPolicy, split_list};
 use crate::config::class_tables::check_classes;
 use crate::config::credentials::check_credentials;
-use crate::config::refusal::SettingsRefusal;
+use crate::config::refusal::{SettingsRefusal, TWO_WINDOWS, WAITS_TOO_LONG};
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings, SettingSource};
 
 /// Addresses of one mail: with its text it fits the smallest pipe, so that writing it never waits.
@@ -53,16 +53,30 @@ fn check_and_adjust(
     check_programs(resolved)?;
     check_mail_addresses(resolved.entry("alert_email_to"))?;
     check_slow_policy(resolved)?;
-    let (batch, heartbeat) = (resolved.entry("batch_ms"), resolved.entry("heartbeat_ms"));
-    if number(batch) >= number(heartbeat) {
+    check_windows(resolved)?;
+    check_classes(resolved)?;
+    check_credentials(resolved)
+}
+
+/// Checks that events wait less than a heartbeat, and in one kind of window.
+fn check_windows(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
+    let heartbeat = resolved.entry("heartbeat_ms");
+    let [batch, throttle] = ["batch_ms", "throttle_ms"].map(|name| resolved.entry(name));
+    if let Some(window) = [batch, throttle].into_iter().find(|window| number(window) >= number(heartbeat)) {
         return refuse_contradiction(format!(
-            "{} is not below {}: an event would wait longer than a heartbeat",
-            describe_entry(batch),
+            "{} is not below {}: {WAITS_TOO_LONG}",
+            describe_entry(window),
             describe_entry(heartbeat)
         ));
     }
-    check_classes(resolved)?;
-    check_credentials(resolved)
+    if number(batch) > 0 && number(throttle) > 0 {
+        return refuse_contradiction(format!(
+            "{} and {}: {TWO_WINDOWS}",
+            describe_entry(batch),
+            describe_entry(throttle)
+        ));
+    }
+    Ok(())
 }
 
 fn describe_entry(entry: &ResolvedEntry) -> String {

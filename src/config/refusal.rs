@@ -10,6 +10,11 @@ use crate::base::logfmt::{EscapedText, shown};
 use crate::base::settings::TABLE;
 use crate::base::suggest::nearest;
 
+/// Why a window must be shorter than a heartbeat.
+pub(crate) const WAITS_TOO_LONG: &str = "an event would wait longer than a heartbeat";
+/// Why a topic cannot have both windows.
+pub(crate) const TWO_WINDOWS: &str = "an event waits in one window; set one of them to 0";
+
 /// The reason that settings can't be used. Its text is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SettingsRefusal {

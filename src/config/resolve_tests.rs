@@ -184,6 +184,27 @@ fn refusals_name_key_value_limit_and_place() {
 }
 
 #[test]
+fn windows_that_are_too_long_or_exclude_each_other_are_refused() {
+    let rows: &[(TextPairs<'_>, TextPairs<'_>, &str)] = &[
+        (
+            &[("throttle_ms", "15s")],
+            &[],
+            "throttle_ms = 15000 (--throttle-ms) is not below heartbeat_ms = 15000 (default): an event would \
+             wait longer than a heartbeat",
+        ),
+        (
+            &[("batch_ms", "100"), ("throttle_ms", "250")],
+            &[],
+            "batch_ms = 100 (--batch-ms) and throttle_ms = 250 (--throttle-ms): an event waits in one \
+             window; set one of them to 0",
+        ),
+    ];
+    for (flags, environment, expected) in rows {
+        assert_eq!(refusal(flags, environment), *expected);
+    }
+}
+
+#[test]
 fn refusals_lead_to_the_right_name_and_the_right_spelling() {
     let rows: &[(TextPairs<'_>, TextPairs<'_>, &str)] = &[
         (

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::windows::WindowRules;
+use super::windows::{WindowContent, WindowRules};
 use crate::base::class::{ClassSettings, DEFAULT_CLASS_NAME, NAMED_CLASSES_MAX, NamedClass};
 use crate::base::settings::{Settings, SlowPolicy};
 use crate::base::topic::is_reserved_topic;
@@ -131,7 +131,12 @@ impl ClassTable {
     /// The window of a class's topics, if it has one.
     pub(crate) fn window_rules(&self, slot: ClassSlot) -> Option<WindowRules> {
         let class = self.settings(slot);
-        (class.batch_ms > 0).then_some(WindowRules { ms: class.batch_ms, events_max: class.batch_events })
+        let (ms, events_max, content) = match class.throttle_ms {
+            0 => (class.batch_ms, class.batch_events, WindowContent::All),
+            // Ended early, it would let an event of each key go more often.
+            ms => (ms, usize::MAX, WindowContent::Newest),
+        };
+        (ms > 0).then_some(WindowRules { ms, events_max, content })
     }
 
     /// Whether some class names events after topics.

@@ -11,7 +11,7 @@ use super::hub::{FollowedTopics, HubState, WalkStep};
 use super::node::Node;
 use super::shared_frame::{SharedFrame, first_after};
 use super::topics::LocalTopics;
-use crate::base::counters::Count;
+use crate::base::counters::{Count, Counters, SupersededReason};
 use crate::base::id::EventId;
 use crate::base::limits::{READ_BYTES_SHORT, READ_FRAMES_MAX, READ_FRAMES_SHORT};
 use crate::base::settings::SlowPolicy;
@@ -130,6 +130,8 @@ pub(super) struct LogReader<'a> {
     pub(super) steps_max: usize,
     /// Topics and frames that were looked at, also for nothing.
     pub(super) steps: usize,
+    /// Counters of the worker.
+    pub(super) counters: &'a Counters,
 }
 
 impl LogReader<'_> {
@@ -183,10 +185,14 @@ impl LogReader<'_> {
         // A client that was away is not slow: of the frames that it has missed none is left out.
         let slow = stream.is_passed_by() || more && !stream.replaying;
         let newest_only = slow && hub.stream_rules(indices.iter().copied()).slow_policy == SlowPolicy::Latest;
-        let topics = walk.topics();
-        found.retain(|frame| {
-            stream.wants(frame) && !(newest_only && is_superseded(stream, hub, topics, frame))
-        });
+        found.retain(|frame| stream.wants(frame));
+        if newest_only || indices.iter().any(|&index| hub.is_throttled(index)) {
+            let all = found.len();
+            let gives_way = |index: u32| newest_only || hub.is_throttled(index);
+            found.retain(|frame| !is_superseded(stream, hub, walk.topics(), frame, gives_way));
+            let why = if newest_only { SupersededReason::Slow } else { SupersededReason::Throttle };
+            self.counters.supersede(why, (all - found.len()) as u64);
+        }
         kept.extend(found.into_iter().map(Arc::clone));
         self.steps += walk.steps();
         LogRead::Upto(StreamAdvance { upto, caught_up: !more })
@@ -246,10 +252,16 @@ fn reported_floor(stream: &Stream, nth: usize) -> EventId {
 }
 
 /// Whether a newer frame with the same key comes later in each of its topics: one that the stream's filter
-/// lets through.
-fn is_superseded(stream: &Stream, hub: &HubState, topics: &FollowedTopics, frame: &SharedFrame) -> bool {
-    let newer = |index| hub.log(index).superseder(frame);
-    topics.keeping(frame).all(|index| newer(index).is_some_and(|newer| stream.wants(newer)))
+/// lets through. `gives_way` tells in which topics it may give way.
+fn is_superseded(
+    stream: &Stream,
+    hub: &HubState,
+    topics: &FollowedTopics,
+    frame: &SharedFrame,
+    gives_way: impl Fn(u32) -> bool,
+) -> bool {
+    let newer = |index| hub.log(index).superseder(frame).is_some_and(|newer| stream.wants(newer));
+    topics.keeping(frame).all(|index| gives_way(index) && newer(index))
 }
 
 /// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
@@ -296,9 +308,13 @@ pub(super) fn gather_fresh<'a>(
     frames.clear();
     // Only a filter or a merge has to see all.
     let looks = if stream.selection.is_some() { usize::MAX } else { most + 1 };
+    let alone = stream.places().len() == 1;
     for place in stream.places() {
-        let fresh = &topics.get(place.topic).fresh;
-        frames.extend(fresh.range(first_after(fresh, stream.position)..).take(looks));
+        let topic = topics.get(place.topic);
+        // What waits goes with newer events of other topics, so that ids stay in order.
+        let end = if alone { topic.offered_frames() } else { topic.fresh.len() };
+        let first = first_after(&topic.fresh, stream.position).min(end);
+        frames.extend(topic.fresh.range(first..end).take(looks));
     }
     frames.sort_unstable_by_key(|frame| frame.id());
     frames.dedup_by_key(|frame| frame.id());

@@ -129,7 +129,8 @@ impl LogAccess<'_> {
             return fresh;
         }
         let hub = self.lock.get_or_insert_with(|| self.node.hub.lock());
-        let mut log = LogReader { hub, steps_max: LOG_STEPS_PER_TURN - self.steps, steps: 0 };
+        let (steps_max, counters) = (LOG_STEPS_PER_TURN - self.steps, self.node.counters(self.worker));
+        let mut log = LogReader { hub, steps_max, steps: 0, counters };
         let end = match log.read(stream, topics, most, kept) {
             LogRead::Missed => {
                 // A filter or a merge looks at all of them.

@@ -90,7 +90,8 @@ fn fill_batch<'a>(
     let mut shared = SharedSlices::default();
     let mut merged = Vec::new();
     let mut cursor = topic.cursor;
-    let newest = topic.fresh.back().map_or(EventId::ZERO, |frame| frame.id());
+    let newest =
+        topic.fresh.range(..topic.offered_frames()).next_back().map_or(EventId::ZERO, |frame| frame.id());
     let mut left = *looks;
     while cursor < topic.subscribers.len() && left > 0 && batch.has_room(parts) {
         let slot = topic.subscribers[cursor];
@@ -150,7 +151,9 @@ fn plan_shared<'a>(
         FrameForm::Bare => &mut shared.bare,
     };
     let all = slices
-        .get_or_insert_with(|| batch.add_frames(topic.fresh.iter().take(SEND_FRAMES_MAX), form))
+        .get_or_insert_with(|| {
+            batch.add_frames(topic.fresh.range(..topic.offered_frames().min(SEND_FRAMES_MAX)), form)
+        })
         .clone();
     let skip = first_after(&topic.fresh, stream.position);
     let parts = (all.start + skip).min(all.end)..all.end;

@@ -88,9 +88,16 @@ impl LocalTopic {
         self.queued.is_some()
     }
 
+    /// Number of fresh frames that a send may carry, from the first on. In a topic with a window, frames that
+    /// come during a round wait for the next window.
+    pub(crate) fn offered_frames(&self) -> usize {
+        if self.window.is_some() { usize::from(self.round) } else { self.fresh.len() }
+    }
+
     /// Makes a round of the fresh frames, up to so many.
     fn size_round(&mut self) {
-        self.round = self.fresh.len().min(SEND_FRAMES_MAX) as u16;
+        let most = self.window.as_ref().map_or(usize::MAX, |window| window.released);
+        self.round = self.fresh.len().min(most).min(SEND_FRAMES_MAX) as u16;
     }
 }
 
@@ -118,6 +125,8 @@ pub(crate) struct LocalTopics {
     long_rounds: VecDeque<u32>,
     fresh_frames: usize,
     windows: OpenWindows,
+    /// Moment of the turn, for the ends of windows.
+    now_ms: u64,
     /// The hub's number of sortings for which windows were asked for.
     sortings: u32,
     /// Index from which windows are still to be asked for anew.
@@ -135,6 +144,7 @@ impl LocalTopics {
             long_rounds: VecDeque::new(),
             fresh_frames: 0,
             windows: OpenWindows::default(),
+            now_ms: 0,
             sortings: 0,
             stale_from: None,
         }
@@ -205,6 +215,7 @@ impl LocalTopics {
     /// Ends the windows whose moment has come, and more if too much waits, while rounds have room for their
     /// events. Returns the windows that have ended since the last call.
     pub(crate) fn end_windows(&mut self, now_ms: u64) -> EndedWindows {
+        self.now_ms = now_ms;
         while self.fresh_frames < FRESH_FRAMES_MAX
             && let Some(topic) = self.windows.next_to_end(now_ms)
         {
@@ -225,9 +236,14 @@ impl LocalTopics {
     fn begin_round(&mut self, topic: u32) {
         let entry = &mut self.topics[topic as usize];
         if let Some(window) = &mut entry.window {
-            self.windows.end(topic, window);
-            self.windows.count_end(entry.fresh.len());
+            self.windows.release(topic, window, entry.fresh.len(), self.now_ms);
         }
+        self.start_round(topic);
+    }
+
+    /// Starts a round of the frames that may be offered.
+    fn start_round(&mut self, topic: u32) {
+        let entry = &mut self.topics[topic as usize];
         self.fresh_frames += entry.fresh.len();
         entry.size_round();
         self.queue_round(topic);
@@ -240,10 +256,9 @@ impl LocalTopics {
         let fresh = entry.fresh.len();
         match &mut entry.window {
             Some(window) if fresh < window.rules.events_max => {
-                let bytes = entry.fresh.range(fresh - new..).map(|frame| frame.memory_bytes()).sum();
                 let since_ms = entry.fresh[0].at_us() / 1_000;
-                let sum = EventSum { events: new, bytes };
-                self.windows.add(topic, window, since_ms + window.rules.ms, sum);
+                let sum = EventSum::of(entry.fresh.range(fresh - new..));
+                self.windows.add(topic, window, since_ms, sum);
             }
             Some(_) | None => self.begin_round(topic),
         }
@@ -372,12 +387,20 @@ impl LocalTopics {
     fn offer(&mut self, topic: u32, event: Arc<SharedFrame>) {
         let entry = &mut self.topics[topic as usize];
         entry.last_event = (event.at_us() / 1_000 / TICK_MS) as Tick;
+        if let Some(window) = &mut entry.window
+            && let Some(place) = window.superseded_by(&self.hash, &event, &entry.fresh)
+            && let Some(older) = entry.fresh.remove(place)
+        {
+            older.finish_round();
+            self.fresh_frames -= usize::from(entry.queued.is_some());
+            self.windows.supersede(window, EventSum::of([older].iter()));
+        }
         entry.fresh.push_back(event);
         if !entry.has_round() {
             return self.wait_or_offer(topic, 1);
         }
         self.fresh_frames += 1;
-        if entry.cursor == 0 {
+        if entry.cursor == 0 && entry.window.is_none() {
             entry.size_round();
         }
     }
@@ -408,8 +431,14 @@ impl LocalTopics {
         self.fresh_frames -= entry.fresh.len();
         entry.fresh.drain(..round).filter(|frame| frame.finish_round()).for_each(|frame| last(&frame));
         (entry.cursor, entry.round) = (0, 0);
-        if !entry.fresh.is_empty() {
-            let left = entry.fresh.len();
+        let left = entry.fresh.len();
+        let released = entry.window.as_mut().map_or(0, |window| {
+            window.released = window.released.saturating_sub(round);
+            window.released
+        });
+        if released > 0 {
+            self.start_round(topic);
+        } else if left > 0 {
             self.wait_or_offer(topic, left);
         } else if entry.fresh.capacity() > 64 {
             entry.fresh.shrink_to_fit();

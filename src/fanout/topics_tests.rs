@@ -4,6 +4,7 @@ use super::*;
 use crate::base::limits::WAITING_BYTES_MAX;
 use crate::base::prng::Prng;
 use crate::fanout::shared_frame::{FrameMeter, Topics};
+use crate::fanout::windows::WindowContent;
 use crate::wire::frame::Draft;
 use std::collections::BTreeMap;
 
@@ -48,6 +49,11 @@ fn removal_during_a_round_neither_skips_nor_repeats_anyone() {
     }
 }
 
+/// A window that all its events leave.
+fn batches(ms: u64, events_max: usize) -> WindowRules {
+    WindowRules { ms, events_max, content: WindowContent::All }
+}
+
 /// Topics of a worker, all with this window, and the events delivered to them so far.
 struct Windowed {
     topics: LocalTopics,
@@ -66,8 +72,12 @@ impl Windowed {
     }
 
     fn deliver(&mut self, index: u32, at_ms: i64, data: &str) {
+        self.deliver_keyed(index, at_ms, data, None);
+    }
+
+    fn deliver_keyed(&mut self, index: u32, at_ms: i64, data: &str, key: Option<&str>) {
         self.ids += 1;
-        let frame = Draft::new(None, None, data, None).seal(EventId::at_ms(self.ids));
+        let frame = Draft::new(None, None, data, key.map(Box::from)).seal(EventId::at_ms(self.ids));
         let topics = Topics::One(TopicRef { index, incarnation: 1 });
         let event = SharedFrame::new(frame, &self.meter, at_ms * 1_000, topics, 0);
         event.expect_rounds(1);
@@ -84,7 +94,7 @@ impl Windowed {
 
 #[test]
 fn events_wait_from_the_first_of_them_until_the_window_ends_or_is_full() {
-    let mut all = Windowed::new(2, WindowRules { ms: 100, events_max: 3 });
+    let mut all = Windowed::new(2, batches(100, 3));
     all.deliver(0, 1_000, "x");
     all.deliver(1, 1_020, "x");
     all.deliver(0, 1_090, "x");
@@ -92,7 +102,7 @@ fn events_wait_from_the_first_of_them_until_the_window_ends_or_is_full() {
     assert_eq!((windows, all.topics.has_rounds(), all.topics.waiting_events()), (0, false, 3));
     assert_eq!((all.topics.fresh_frames(), all.topics.window_ends_ms()), (0, Some(1_100)));
     let ended = all.topics.end_windows(1_100);
-    assert_eq!(ended, EndedWindows { windows: 1, cut: 0, events: 2 });
+    assert_eq!(ended, EndedWindows { windows: 1, cut: 0, events: 2, superseded: 0 });
     assert_eq!((all.topics.fresh_frames(), all.topics.window_ends_ms()), (2, Some(1_120)));
     // One that comes during the round waits for the next window, from its own moment on.
     all.topics.advance_round(0, 0, |_| {});
@@ -104,13 +114,13 @@ fn events_wait_from_the_first_of_them_until_the_window_ends_or_is_full() {
     all.deliver(0, 1_201, "x");
     all.deliver(0, 1_202, "x");
     assert!(all.topics.get(0).has_round(), "as many as the window takes");
-    assert_eq!(all.topics.end_windows(0), EndedWindows { windows: 1, cut: 0, events: 3 });
+    assert_eq!(all.topics.end_windows(0), EndedWindows { windows: 1, cut: 0, events: 3, superseded: 0 });
     assert_eq!((all.topics.fresh_frames(), all.topics.waiting_events()), (4, 0));
 }
 
 #[test]
 fn windows_end_early_when_more_waits_than_may() {
-    let mut all = Windowed::new(2, WindowRules { ms: 60_000, events_max: SEND_FRAMES_MAX });
+    let mut all = Windowed::new(2, batches(60_000, SEND_FRAMES_MAX));
     let large = "x".repeat(WAITING_BYTES_MAX / 4);
     all.deliver(1, 500, "x");
     for _ in 0..3 {
@@ -118,13 +128,13 @@ fn windows_end_early_when_more_waits_than_may() {
     }
     assert_eq!(all.topics.end_windows(1_000), EndedWindows::default());
     all.deliver(0, 1_000, &large);
-    assert_eq!(all.topics.end_windows(1_000), EndedWindows { windows: 2, cut: 2, events: 5 });
+    assert_eq!(all.topics.end_windows(1_000), EndedWindows { windows: 2, cut: 2, events: 5, superseded: 0 });
     assert_eq!(all.topics.waiting_events(), 0);
 }
 
 #[test]
 fn what_waits_is_offered_when_its_topic_loses_its_window_and_forgotten_with_the_topic() {
-    let mut all = Windowed::new(2, WindowRules { ms: 100, events_max: 9 });
+    let mut all = Windowed::new(2, batches(100, 9));
     all.deliver(0, 0, "x");
     all.deliver(1, 0, "x");
     let stale = all.topics.next_stale_windows(1);
@@ -136,6 +146,49 @@ fn what_waits_is_offered_when_its_topic_loses_its_window_and_forgotten_with_the_
     assert_eq!((all.topics.waiting_events(), all.topics.window_ends_ms()), (0, None));
     all.deliver(0, 0, "x");
     assert_eq!((all.finish_round(), all.topics.fresh_frames()), (2, 0));
+}
+
+/// A window that throttles to 100 ms.
+const THROTTLE: WindowRules = WindowRules { ms: 100, events_max: usize::MAX, content: WindowContent::Newest };
+
+#[test]
+fn a_throttled_topic_offers_the_newest_event_of_each_key_once_a_window() {
+    let mut all = Windowed::new(1, THROTTLE);
+    for (at_ms, key) in [(1_000, "a"), (1_010, "b"), (1_020, "a"), (1_030, "a")] {
+        all.deliver_keyed(0, at_ms, "x", Some(key));
+    }
+    all.deliver(0, 1_040, "without a key");
+    assert_eq!(all.topics.waiting_events(), 3);
+    assert_eq!(all.topics.end_windows(1_099), EndedWindows { superseded: 2, ..EndedWindows::default() });
+    // The worker is late, and so is the next end.
+    assert_eq!(all.topics.end_windows(1_150).events, 3);
+    let ids =
+        |all: &Windowed| all.topics.get(0).fresh.iter().map(|frame| frame.id().ms()).collect::<Vec<_>>();
+    assert_eq!(ids(&all), [2, 4, 5]);
+    for at_ms in [1_120, 1_140] {
+        all.deliver_keyed(0, at_ms, "x", Some("b"));
+    }
+    assert_eq!((ids(&all), all.topics.get(0).offered_frames()), (vec![2, 4, 5, 7], 3));
+    assert_eq!((all.finish_round(), all.topics.waiting_events(), all.topics.fresh_frames()), (3, 1, 0));
+    assert_eq!((all.topics.end_windows(1_249).events, all.topics.window_ends_ms()), (0, Some(1_250)));
+    assert_eq!((all.topics.end_windows(1_250).events, all.finish_round()), (1, 1));
+}
+
+#[test]
+fn more_keys_than_one_send_carries_leave_with_one_window() {
+    let mut all = Windowed::new(1, THROTTLE);
+    let keys = SEND_FRAMES_MAX + 44;
+    (0..keys).for_each(|key| all.deliver_keyed(0, 1_000, "x", Some(&key.to_string())));
+    assert_eq!(all.topics.end_windows(1_100).events, keys as u64);
+    // One of the second round, and again: it waits for the next window, and that event for none.
+    all.deliver_keyed(0, 1_101, "x", Some("299"));
+    assert_eq!((all.finish_round(), all.topics.has_rounds()), (SEND_FRAMES_MAX, true));
+    all.deliver_keyed(0, 1_102, "x", Some("299"));
+    assert_eq!((all.finish_round(), all.topics.has_rounds()), (44, false));
+    assert_eq!((all.topics.waiting_events(), all.topics.window_ends_ms()), (1, Some(1_202)));
+    assert_eq!(all.topics.end_windows(1_102).superseded, 1);
+    all.topics.remove_subscriber(SubscriberPlace { topic: 0, index: 0 }, |_, _| {});
+    assert_eq!((all.topics.waiting_events(), all.topics.fresh_frames(), all.meter.bytes()), (0, 0, 0));
 }
 
 #[test]

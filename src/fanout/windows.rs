@@ -9,10 +9,17 @@
 //!
 //! Events wait on the worker, in the list of fresh frames of their topic, so a window costs nothing for each
 //! subscriber. The hub has kept and ordered them before: who reads the log gets them earlier, and its
-//! position keeps it from getting them twice. Knows no subscriber and no frame.
+//! position keeps it from getting them twice.
+//!
+//! A round offers what an ended window has let go, and nothing that comes meanwhile. A window that throttles
+//! keeps the newest event of each key, and ends a whole length after the one before. Knows no subscriber.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
+use super::conflation::NewestByKey;
+use super::hash::SeededHash;
+use super::shared_frame::SharedFrame;
 use crate::base::limits::{WAITING_BYTES_MAX, WAITING_EVENTS_MAX};
 
 /// Window of the topics of a class.
@@ -22,6 +29,17 @@ pub(crate) struct WindowRules {
     pub(crate) ms: u64,
     /// Events that end it early.
     pub(crate) events_max: usize,
+    /// Which of the events leave at its end.
+    pub(crate) content: WindowContent,
+}
+
+/// Events that leave at the end of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WindowContent {
+    /// All.
+    All,
+    /// The newest of each key and name, and all without a key.
+    Newest,
 }
 
 /// Window of one topic.
@@ -33,12 +51,39 @@ pub(crate) struct TopicWindow {
     pub(crate) ends_ms: Option<u64>,
     /// Events that wait.
     pub(crate) waiting: EventSum,
+    /// Events that an ended window has let go and that no round has offered to all.
+    pub(crate) released: usize,
+    /// Moment of its last end.
+    ended_ms: u64,
+    newest: NewestByKey,
 }
 
 impl TopicWindow {
     /// A window in which nothing waits.
     pub(crate) fn new(rules: WindowRules) -> TopicWindow {
-        TopicWindow { rules, ends_ms: None, waiting: EventSum::default() }
+        let (waiting, newest) = (EventSum::default(), NewestByKey::default());
+        TopicWindow { rules, ends_ms: None, waiting, released: 0, ended_ms: 0, newest }
+    }
+
+    /// Returns the place in `fresh` of the event that gives way to a new one, if one does.
+    pub(crate) fn superseded_by(
+        &mut self,
+        hash: &SeededHash,
+        event: &SharedFrame,
+        fresh: &VecDeque<Arc<SharedFrame>>,
+    ) -> Option<usize> {
+        match self.rules.content {
+            WindowContent::All => None,
+            WindowContent::Newest => self.newest.note(hash, event, fresh),
+        }
+    }
+
+    /// Moment in which it ends, if its first event came at `since_ms`.
+    fn end_after(&self, since_ms: u64) -> u64 {
+        match self.rules.content {
+            WindowContent::All => since_ms + self.rules.ms,
+            WindowContent::Newest => since_ms.max(self.ended_ms).saturating_add(self.rules.ms),
+        }
     }
 }
 
@@ -49,6 +94,16 @@ pub(crate) struct EventSum {
     pub(crate) events: usize,
     /// Their bytes of memory.
     pub(crate) bytes: usize,
+}
+
+impl EventSum {
+    /// The sum of these events.
+    pub(crate) fn of<'a>(frames: impl Iterator<Item = &'a Arc<SharedFrame>>) -> EventSum {
+        frames.fold(EventSum::default(), |sum, frame| EventSum {
+            events: sum.events + 1,
+            bytes: sum.bytes + frame.memory_bytes(),
+        })
+    }
 }
 
 /// All windows of a worker in which events wait, by their ends, and what waits in them together.
@@ -68,12 +123,16 @@ pub(crate) struct EndedWindows {
     pub(crate) cut: u64,
     /// Events that they offered.
     pub(crate) events: u64,
+    /// Events that they left out for newer ones.
+    pub(crate) superseded: u64,
 }
 
 impl OpenWindows {
-    /// Adds events to those that wait in a topic's window; opens it, up to `ends_ms`, if none waited so far.
-    pub(crate) fn add(&mut self, topic: u32, window: &mut TopicWindow, ends_ms: u64, more: EventSum) {
+    /// Adds events to those that wait in a topic's window; opens it if none waited so far, of which the first
+    /// came at `since_ms`.
+    pub(crate) fn add(&mut self, topic: u32, window: &mut TopicWindow, since_ms: u64, more: EventSum) {
         if window.ends_ms.is_none() {
+            let ends_ms = window.end_after(since_ms);
             window.ends_ms = Some(ends_ms);
             self.ends.insert((ends_ms, topic));
         }
@@ -83,7 +142,27 @@ impl OpenWindows {
         }
     }
 
-    /// Ends a topic's window. Returns the number of events that waited in it.
+    /// Takes an event back that has given way to a newer one. It waits, or else stands behind a round.
+    pub(crate) fn supersede(&mut self, window: &mut TopicWindow, gone: EventSum) {
+        self.ended.superseded += gone.events as u64;
+        if window.ends_ms.is_some() {
+            for sum in [&mut window.waiting, &mut self.waiting] {
+                sum.events -= gone.events;
+                sum.bytes -= gone.bytes;
+            }
+        }
+    }
+
+    /// Notes the end of a topic's window now, with a round of so many events.
+    pub(crate) fn release(&mut self, topic: u32, window: &mut TopicWindow, events: usize, now_ms: u64) {
+        self.end(topic, window);
+        window.newest.clear();
+        (window.released, window.ended_ms) = (events, now_ms);
+        self.ended.windows += 1;
+        self.ended.events += events as u64;
+    }
+
+    /// Closes a topic's window. Returns the number of events that waited in it.
     pub(crate) fn end(&mut self, topic: u32, window: &mut TopicWindow) -> usize {
         let Some(ends_ms) = window.ends_ms.take() else { return 0 };
         let known = self.ends.remove(&(ends_ms, topic));
@@ -100,12 +179,6 @@ impl OpenWindows {
         let cut = ends_ms > now_ms && self.is_over_budget();
         self.ended.cut += u64::from(cut);
         (cut || ends_ms <= now_ms).then_some(topic)
-    }
-
-    /// Counts a window that has ended with a round of so many events.
-    pub(crate) fn count_end(&mut self, events: usize) {
-        self.ended.windows += 1;
-        self.ended.events += events as u64;
     }
 
     /// Returns the windows that have ended since the last call.

@@ -49,7 +49,7 @@ use super::survey_walk::SurveyWalks;
 use super::topics::LocalTopics;
 use super::turn_context::{CarriedState, TurnContext};
 use super::windows::EndedWindows;
-use crate::base::counters::{CloseReason, Count, Counters, TurnStep};
+use crate::base::counters::{CloseReason, Count, Counters, SupersededReason, TurnStep};
 use crate::base::limits::{
     FRESH_FRAMES_MAX, MAIL_FRAMES_BESIDE_READERS, MAIL_FRAMES_PER_TURN, READ_BYTES_PER_TURN,
     READS_BESIDE_ROUNDS, READS_PER_TURN, REQUESTS_PER_TURN, SCRATCH_BYTES, SWEEP_MS, TIMERS_PER_TURN,
@@ -362,12 +362,13 @@ fn take_mail(roster: &mut Roster, topics: &mut LocalTopics, turn: &TurnContext<'
 fn end_windows(topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>) {
     let shutdown = turn.carried.shutdown;
     let ending = shutdown.is_draining() || shutdown.stopping;
-    let EndedWindows { windows, cut, events } =
+    let EndedWindows { windows, cut, events, superseded } =
         topics.end_windows(if ending { u64::MAX } else { turn.now.mono_ms });
     let counters = turn.counters();
     counters.add(Count::Windows, windows);
     counters.add(Count::WindowsCut, cut);
     counters.add(Count::WindowEvents, events);
+    counters.supersede(SupersededReason::Throttle, superseded);
     counters.waiting_events.store(topics.waiting_events() as u64, Ordering::Relaxed);
 }
 

@@ -3,6 +3,7 @@
 
 use crate::base::counters::{
     CLIENT_CAUSE_NAMES, CLIENT_COUNT_NAMES, CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES,
+    SUPERSEDED_NAMES,
 };
 use crate::base::snapshot::{ClassSnapshot, MetricsFormat, Snapshot, WorkerSnapshot};
 use crate::monitor::error_classes;
@@ -97,6 +98,10 @@ fn counts(page: &mut Exposition, snapshot: &Snapshot) {
     let ended = CLIENT_CAUSE_NAMES.iter().zip(totals.client_causes);
     let help = "Ends of streams and failed attempts of pages, by their beacons.";
     page.counters("fanwheel_client_reconnects", help, "cause", ended);
+    let superseded = SUPERSEDED_NAMES.iter().zip(totals.superseded);
+    let help = "Events left out for a newer one of their key: once for each slow subscriber, or worker of a \
+                throttled topic.";
+    page.counters("fanwheel_superseded", help, "reason", superseded);
     let help = "Turns in which a step left work for the next turn, its budget used up.";
     page.counters("fanwheel_budget_exhausted", help, "step", STEP_NAMES.iter().zip(totals.exhausted));
 }

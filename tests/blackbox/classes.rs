@@ -278,3 +278,42 @@ fn events_of_a_batched_class_come_together_each_with_its_id_and_resume_exactly()
         }
     });
 }
+
+#[test]
+fn a_throttled_class_brings_the_newest_of_each_key_at_its_pace_and_tells_no_gap() {
+    with_1_and_4_workers(|workers| {
+        let file = ConfigFile::new(
+            &format!("class-throttle-{workers}"),
+            "[[class]]\nname = 'prices'\ntopics = ['prices.*']\nthrottle_ms = 400\n",
+        );
+        let server = Launch::workers(workers).set("config", &file.0).start();
+        let mut live: Vec<Stream> = (0..8).map(|_| server.subscribe("topic=prices.a")).collect();
+        let publish = |key: &str, data: &str| {
+            let bytes = server.publish_bytes(&format!("topic=prices.a&key={key}"), "", data.as_bytes());
+            assert_eq!(server.connect_control().ask(bytes).status, 202);
+        };
+        let start = Instant::now();
+        let mut round = 0;
+        while start.elapsed() < ms(2_000) {
+            ["x", "y"].iter().for_each(|key| publish(key, &format!("{key}{round}")));
+            round += 1;
+            std::thread::sleep(ms(5));
+        }
+        publish("x", "end");
+        for stream in &mut live {
+            let mut got: Vec<String> = Vec::new();
+            while got.last().is_none_or(|last| last != "end") {
+                let event = stream.event();
+                assert!(!event.is_gap(), "{event:?}");
+                got.push(event.data);
+            }
+            let windows = start.elapsed().as_millis() as usize / 400 + 1;
+            assert!(got.len() <= 2 * windows, "{} events in {windows} windows: {got:?}", got.len());
+            assert!(got.contains(&format!("y{}", round - 1)), "{got:?}");
+        }
+        // One that comes back gets the newest of each key, too.
+        let mut back = server.subscribe("topic=prices.a&last=500");
+        assert_eq!(back.data(2), [format!("y{}", round - 1), "end".to_owned()]);
+        assert!(server.metrics().labelled("superseded", "throttle") > 0);
+    });
+}

@@ -46,7 +46,9 @@ impl ClassPlan {
         settings.event_from_topic = prng.below(8) == 0;
         settings.max_idle_ms = pick(prng, &[0, 0, 0, 1_000]);
         let default = ClassSettings::of_node(settings);
-        let plan = ClassPlan { tables: (0..tables).map(|_| draw_table(default, prng)).collect(), default };
+        let mut plan =
+            ClassPlan { tables: (0..tables).map(|_| draw_table(default, prng)).collect(), default };
+        plan.tables.iter_mut().flatten().for_each(|class| draw_conflation(&mut class.settings, prng));
         settings.classes = plan.tables[0].clone();
         plan
     }
@@ -85,7 +87,18 @@ impl ClassPlan {
 
     /// Longest window of a class: an event waits so long at most.
     pub fn longest_window_ms(&self) -> u64 {
-        self.all().map(|class| class.batch_ms).max().unwrap_or(0)
+        self.all().map(|class| class.batch_ms.max(class.throttle_ms)).max().unwrap_or(0)
+    }
+
+    /// Whether events of a topic may give way to newer ones of their key for everyone.
+    pub fn throttles(&self, topic: usize) -> bool {
+        self.of_topic(topic).any(|class| class.throttle_ms > 0)
+    }
+
+    /// The window in which a topic brings one event of each key; none when it may have another.
+    pub fn throttle_of(&self, topic: usize) -> Option<u64> {
+        let throttle_ms = self.of_topic(topic).map(|class| class.throttle_ms).max();
+        throttle_ms.filter(|&ms| ms > 0 && !self.changes())
     }
 
     /// Whether some stream may end by its age or its silence.
@@ -187,6 +200,13 @@ fn draw_table(default: ClassSettings, prng: &mut Prng) -> Vec<NamedClass> {
         table.push(NamedClass { name: name.into(), patterns: patterns.map(parse).collect(), settings });
     }
     table
+}
+
+/// Values under which events give way to newer ones. Drawn last, so that all else is as without.
+fn draw_conflation(settings: &mut ClassSettings, prng: &mut Prng) {
+    if prng.below(3) == 0 {
+        (settings.batch_ms, settings.throttle_ms) = (0, pick(prng, &[1, 20, 90]));
+    }
 }
 
 impl World {

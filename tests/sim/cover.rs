@@ -32,6 +32,8 @@ branches! {
     GapOfSeveralTopics
     Skipped
     Superseded
+    Throttled
+    Paced
     StaleReadiness
     StaleReadinessOnReusedSlot
     SpuriousReadiness

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod classes;
+mod conflation;
 mod credentials;
 mod forgetting;
 mod order;

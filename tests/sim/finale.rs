@@ -1,6 +1,6 @@
 //! The end of a run and its checks: streams ended well, nothing is held, all losses were announced.
 
-use fanwheel::base::counters::{CloseReason, Count, CounterTotals, RefusalReason};
+use fanwheel::base::counters::{CloseReason, Count, CounterTotals, RefusalReason, SupersededReason};
 use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::time::TICK_MS;
@@ -174,6 +174,15 @@ impl World {
         let (known, uncertain) = (scene.ledger.known(), scene.ledger.uncertain(scene.now.mono_ms));
         assert!(known <= published, "{known} events are known, {published} were published");
         assert!(published <= known + uncertain, "{published} events, {known} known, {uncertain} uncertain");
+        // A drain ends windows early.
+        let drained_ms = scene.drained_ms.saturating_sub(scene.plan.settings.drain_ms);
+        let upto_ms = if scene.ending { drained_ms } else { u64::MAX };
+        for session in &scene.sessions {
+            if !self.net.socks[session.conn].was_full {
+                let held = session.judge_pace(&scene.ledger, &scene.plan.classes, upto_ms);
+                scene.cover.hit_if(held > 0, Branch::Paced);
+            }
+        }
         for session in scene.sessions.iter().chain(&scene.polled) {
             let superseded = session.judge_losses(&scene.ledger, &scene.plan.classes, None);
             scene.cover.hit_if(superseded > 0, Branch::Superseded);
@@ -202,6 +211,7 @@ fn counted(totals: &CounterTotals) -> Vec<(Branch, u64)> {
     let refused = |why: RefusalReason| totals.refused[why as usize];
     vec![
         (Branch::Skipped, count(Count::Skipped)),
+        (Branch::Throttled, totals.superseded[SupersededReason::Throttle as usize]),
         (Branch::RefusedConnections, refused(RefusalReason::Connections)),
         (Branch::RefusedAddress, refused(RefusalReason::Address)),
         (Branch::RefusedMemory, refused(RefusalReason::Memory)),

@@ -6,6 +6,7 @@
 
 mod answer;
 mod classes;
+mod conflation;
 mod conversation;
 mod cover;
 mod facts;

@@ -119,6 +119,8 @@ pub struct Session {
     pub greeted: Option<EventId>,
     /// The items that it brought.
     pub entries: Vec<Entry>,
+    /// When each was received.
+    pub entries_ms: Vec<u64>,
     /// The last event or position received.
     pub last: Option<EventId>,
     /// When it was asked for.
@@ -156,6 +158,7 @@ impl Session {
             head_before: scene.head,
             greeted: None,
             entries: Vec::new(),
+            entries_ms: Vec::new(),
             last: None,
             asked_ms: scene.now.mono_ms,
             forgotten: scene.ledger.forgotten.clone(),
@@ -167,6 +170,12 @@ impl Session {
             item_ms: 0,
             heartbeats: 0,
         }
+    }
+
+    /// Adds an item that has just been received.
+    pub fn add_entry(&mut self, entry: Entry) {
+        self.entries.push(entry);
+        self.entries_ms.push(self.item_ms);
     }
 
     /// Whether an event of this name is asked for.
@@ -201,7 +210,7 @@ impl Session {
         let mut own = topics.iter().filter(|topic| self.topics.contains(topic));
         assert!(own.any(|topic| !forgotten(topic)), "event {id} was forgotten before {self:#?}");
         self.last = Some(id);
-        self.entries.push(Entry::Event(id));
+        self.add_entry(Entry::Event(id));
     }
 
     /// Checks a position on arrival. `head` is the node's newest id.
@@ -215,7 +224,7 @@ impl Session {
             let Entry::Gap(told) = entry else { break };
             told.position = Some(id);
         }
-        self.entries.push(Entry::Position(id));
+        self.add_entry(Entry::Position(id));
     }
 
     /// A primed stream tells its position before anything but gaps, and after each gap.
@@ -259,7 +268,7 @@ impl Session {
         assert_eq!(gap.reason, self.gap_reason(at_resume, head), "{gap:?} in {self:#?}");
         let oldest = gap.oldest;
         self.owes_position = self.primed;
-        self.entries.push(Entry::Gap(Told { topic, after, oldest, head, position: None, at_ms, at_resume }));
+        self.add_entry(Entry::Gap(Told { topic, after, oldest, head, position: None, at_ms, at_resume }));
         at_resume
     }
 
@@ -281,10 +290,13 @@ impl Session {
     /// Returns how many events were left out for a newer one with the same key.
     pub fn judge_losses(&self, ledger: &Ledger, classes: &ClassPlan, upto: Option<EventId>) -> u64 {
         let latest = classes.may_have(&self.topics, SlowPolicy::Latest);
+        let may_leave_out = |topic: usize| latest || classes.throttles(topic);
         match (self.lower_bound(), upto.or(self.last)) {
-            (Some(begin), Some(upto)) if begin < upto => {
-                self.topics.iter().map(|&topic| self.judge_topic(ledger, latest, topic, begin, upto)).sum()
-            }
+            (Some(begin), Some(upto)) if begin < upto => self
+                .topics
+                .iter()
+                .map(|&topic| self.judge_topic(ledger, may_leave_out(topic), topic, begin, upto))
+                .sum(),
             _ => 0,
         }
     }
@@ -316,7 +328,14 @@ impl Session {
         }
     }
 
-    fn judge_topic(&self, ledger: &Ledger, latest: bool, topic: usize, begin: EventId, upto: EventId) -> u64 {
+    fn judge_topic(
+        &self,
+        ledger: &Ledger,
+        conflates: bool,
+        topic: usize,
+        begin: EventId,
+        upto: EventId,
+    ) -> u64 {
         let known = &ledger.topics[topic];
         let mut gaps: Vec<&Told> = Vec::new();
         let mut superseded_events = 0;
@@ -344,7 +363,7 @@ impl Session {
             }
             let after = known.range(id..).skip(1).map(|(_, other)| &ledger.submissions[other.submission]);
             let key = submission.key.as_ref();
-            let superseded = latest
+            let superseded = conflates
                 && key.is_some()
                 && after.chain(ledger.unseen(topic)).any(|other| {
                     // Left out for one that the filter keeps away, the key would never be heard of.

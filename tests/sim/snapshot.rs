@@ -22,7 +22,7 @@ impl Session {
         self.check_told("the end of a snapshot");
         let brought = self.entries.iter().filter(|entry| matches!(entry, Entry::Event(_))).count();
         assert_eq!((topics, events), (self.topics.len() as u64, brought as u64), "{self:#?}");
-        self.entries.push(Entry::SnapshotEnd(end));
+        self.add_entry(Entry::SnapshotEnd(end));
     }
 
     /// The end of its snapshot, with its place among the entries.

@@ -15,7 +15,7 @@ use crate::base::time::Now;
 use crate::fanout::class_table::{ClassSlot, ClassTable, StreamRules};
 use crate::fanout::journal::Journal;
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
-use crate::fanout::windows::WindowRules;
+use crate::fanout::windows::{WindowContent, WindowRules};
 use crate::wire::rules;
 
 /// Topics that are sorted in one hold of the lock, each held against up to `CLASS_PATTERNS_MAX` patterns.
@@ -119,6 +119,11 @@ impl HubState {
     pub(crate) fn window_rules(&self, index: u32) -> Option<WindowRules> {
         let topic = &self.topics[index];
         if topic.reserved { None } else { self.classes.table.window_rules(topic.class) }
+    }
+
+    /// Whether events of a topic give way to newer ones of their key for everyone.
+    pub(crate) fn is_throttled(&self, index: u32) -> bool {
+        self.window_rules(index).is_some_and(|rules| rules.content == WindowContent::Newest)
     }
 
     /// Counts an event of these topics, once for each of their classes. The server's own events do not count.

@@ -58,7 +58,7 @@ fn a_stream_ends_when_its_topics_are_silent_and_not_before() {
 }
 
 /// Classes of one topic each, with the values that `edit` gives them.
-fn class_of(topic: &str, edit: impl FnOnce(&mut ClassSettings)) -> NamedClass {
+pub(super) fn class_of(topic: &str, edit: impl FnOnce(&mut ClassSettings)) -> NamedClass {
     let mut settings = ClassSettings::of_node(&Settings::default());
     edit(&mut settings);
     NamedClass {

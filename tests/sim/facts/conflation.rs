@@ -1,0 +1,85 @@
+//! Facts about events that give way to newer ones of their key.
+
+use fanwheel::base::class::ClassSettings;
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::Settings;
+
+use super::classes::class_of;
+use super::{Bench, batch_of};
+use crate::net::Window;
+
+/// A bench whose topic `t` is of a class with these values, with streams of these queries, greeted.
+fn bench_of(edit: impl FnOnce(&mut ClassSettings), queries: &[&str]) -> (Bench, Vec<usize>) {
+    let mut bench = Bench::new(Settings { classes: vec![class_of("t", edit)], ..Settings::default() });
+    let streams: Vec<usize> = queries.iter().map(|query| subscribe(&mut bench, query)).collect();
+    (0..4).for_each(|_| bench.turn(1));
+    streams.iter().for_each(|conn| bench.assert_brought(*conn, 0));
+    (bench, streams)
+}
+
+fn subscribe(bench: &mut Bench, query: &str) -> usize {
+    bench.connect(ListenerKind::Public, format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+}
+
+/// Publishes events to topics, each written as `topic key data`.
+fn publish(bench: &mut Bench, events: &[&str]) {
+    let line = |event: &&str| {
+        let mut words = event.split(' ');
+        let mut word = || words.next().expect("three words");
+        let (topic, key, data) = (word(), word(), word());
+        format!("{{\"topic\":\"{topic}\",\"key\":\"{key}\",\"data\":\"{data}\"}}\n")
+    };
+    let lines: String = events.iter().map(line).collect();
+    bench.connect(ListenerKind::Control, &batch_of(&lines));
+}
+
+/// Payloads that a stream has brought since it was read.
+fn brought(bench: &mut Bench, conn: usize) -> Vec<String> {
+    let text = bench.read(conn);
+    assert!(!text.contains("fanwheel.gap"), "a gap was told: {text}");
+    text.lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_throttled_topic_brings_the_newest_event_of_each_key_once_a_window() {
+    let throttle = |class: &mut ClassSettings| class.throttle_ms = 100;
+    let (mut bench, streams) = bench_of(throttle, &["topic=t", "topic=t&event=message", "topic=t&topic=u"]);
+    publish(&mut bench, &["t a 1", "t b 2", "t a 3"]);
+    (0..3).for_each(|_| bench.turn(10));
+    publish(&mut bench, &["t b 4", "t c 5"]);
+    (0..5).for_each(|_| bench.turn(10));
+    streams.iter().for_each(|conn| bench.assert_brought(*conn, 0));
+    (0..4).for_each(|_| bench.turn(10));
+    for conn in &streams {
+        assert_eq!(brought(&mut bench, *conn), ["3", "4", "5"]);
+    }
+    publish(&mut bench, &["t a 6"]);
+    (0..3).for_each(|_| bench.turn(10));
+    // One that comes back has missed these, and one of several topics gets what waits with the other topic.
+    let back = subscribe(&mut bench, "topic=t&last=9");
+    publish(&mut bench, &["u a 7"]);
+    (0..3).for_each(|_| bench.turn(1));
+    assert_eq!(brought(&mut bench, back), ["4", "5", "6"]);
+    assert_eq!(brought(&mut bench, streams[2]), ["6", "7"]);
+    (0..12).for_each(|_| bench.turn(10));
+    for (conn, expected) in [(streams[0], &["6"][..]), (streams[1], &["6"]), (streams[2], &[]), (back, &[])] {
+        assert_eq!(brought(&mut bench, conn), expected);
+    }
+}
+
+#[test]
+fn a_slow_stream_of_a_throttled_topic_ends_with_the_newest_of_each_key_and_is_told_no_gap() {
+    let throttle = |class: &mut ClassSettings| class.throttle_ms = 50;
+    let (mut bench, streams) = bench_of(throttle, &["topic=t"]);
+    bench.net.set_window(streams[0], Window::Tiny);
+    for nth in 0..40 {
+        publish(&mut bench, &[&format!("t a {nth}"), &format!("t b {}", 100 + nth)]);
+        (0..6).for_each(|_| bench.turn(10));
+    }
+    let mut all = brought(&mut bench, streams[0]);
+    bench.net.set_window(streams[0], Window::Large);
+    (0..9).for_each(|_| bench.turn(10));
+    all.extend(brought(&mut bench, streams[0]));
+    assert!(all.len() < 80, "it was never full");
+    assert_eq!(all[all.len() - 2..], ["39", "139"]);
+}
