@@ -30,6 +30,11 @@ pub(super) struct StreamAdvance {
 impl StreamAdvance {
     /// The advance of a connection that is offered no frames.
     pub(super) const NONE: StreamAdvance = StreamAdvance { upto: EventId::ZERO, caught_up: false };
+
+    /// Whether nothing up to an id is left for it.
+    pub(super) fn is_beyond(self, id: EventId) -> bool {
+        self.caught_up || self.upto > id
+    }
 }
 
 /// Limit of one read: not more than so many frames, and none after so many bytes.
@@ -158,7 +163,8 @@ impl LogReader<'_> {
         let (mut found, mut bytes) = (Vec::new(), 0);
         let mut upto = stream.position;
         let snapshot = stream.snapshot();
-        let until = snapshot.map_or(EventId::MAX, |snapshot| snapshot.until);
+        // A poll gets state and changes in one answer.
+        let ends_at = snapshot.filter(|_| !stream.waits()).map_or(EventId::MAX, |snapshot| snapshot.until);
         let more = loop {
             let full = found.len() == most.frames || bytes >= most.bytes;
             match walk.step(steps_max) {
@@ -167,7 +173,7 @@ impl LogReader<'_> {
                     upto = walk.seen();
                     break true;
                 }
-                WalkStep::Event(frame) if frame.id() > until => break false,
+                WalkStep::Event(frame) if frame.id() > ends_at => break false,
                 WalkStep::Event(_) if full => break true,
                 WalkStep::Event(frame)
                     if snapshot.is_some_and(|s| s.leaves_out(hub, walk.topics(), frame)) =>
@@ -181,7 +187,7 @@ impl LogReader<'_> {
                 }
             }
         };
-        let upto = if more { upto } else { hub.head().min(until) };
+        let upto = if more { upto } else { hub.head().min(ends_at) };
         // A client that was away is not slow: of the frames that it has missed none is left out.
         let slow = stream.is_passed_by() || more && !stream.replaying;
         let newest_only = slow && hub.stream_rules(indices.iter().copied()).slow_policy == SlowPolicy::Latest;

@@ -160,11 +160,14 @@ fn answer_if_due(
     kept: &[Arc<SharedFrame>],
 ) {
     let Some(stream) = roster.stream_mut(item.slot).filter(|stream| stream.waits()) else { return };
-    let end_snapshot = stream.snapshot().is_some() && item.advance.caught_up;
-    if !item.frames.is_empty() || end_snapshot || is_due(stream, turn.tick()) {
-        let frames = kept[std::mem::take(&mut item.frames)].to_vec();
+    let frames = &kept[item.frames.clone()];
+    let snapshot = stream.snapshot().filter(|snapshot| item.advance.is_beyond(snapshot.until));
+    let snapshot = snapshot.map(|snapshot| frames.partition_point(|frame| frame.id() <= snapshot.until));
+    if !frames.is_empty() || snapshot.is_some() || is_due(stream, turn.tick()) {
+        let frames = frames.to_vec();
+        item.frames = 0..0;
         let upto = std::mem::replace(&mut item.advance, StreamAdvance::NONE).upto;
-        answer_poll(roster, turn, item.slot, PolledFrames { frames, upto, end_snapshot });
+        answer_poll(roster, turn, item.slot, PolledFrames { frames, upto, snapshot });
     }
 }
 

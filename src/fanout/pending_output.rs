@@ -23,8 +23,10 @@ pub(crate) struct PendingOutput {
     pub(crate) frames: VecDeque<Arc<SharedFrame>>,
     /// Length of the part of the first of them that has been sent.
     pub(crate) frame_sent: usize,
-    /// Own bytes behind them.
-    pub(crate) tail: Vec<u8>,
+    /// Own bytes among them.
+    pub(crate) mark: Vec<u8>,
+    /// Number of the frames that go ahead of `mark`.
+    pub(crate) ahead_of_mark: usize,
 }
 
 impl PendingOutput {
@@ -32,10 +34,12 @@ impl PendingOutput {
     pub(crate) fn parts(&self, form: FrameForm) -> impl Iterator<Item = &[u8]> {
         let rest = self.frame.as_ref().map(|(frame, sent)| &frame.form(form)[*sent..]);
         let cut = |nth| if nth == 0 { self.frame_sent } else { 0 };
-        let frames = self.frames.iter().enumerate().map(move |(nth, frame)| &frame.form(form)[cut(nth)..]);
-        let own = [&self.bytes[self.sent..]];
-        let tail = [&self.tail[..]];
-        rest.into_iter().chain(own).chain(frames).chain(tail).filter(|part| !part.is_empty())
+        let frame = move |nth: usize| &self.frames[nth].form(form)[cut(nth)..];
+        let ahead = (0..self.ahead_of_mark).map(frame);
+        let behind = (self.ahead_of_mark..self.frames.len()).map(frame);
+        let (own, mark) = ([&self.bytes[self.sent..]], [&self.mark[..]]);
+        let parts = rest.into_iter().chain(own).chain(ahead).chain(mark).chain(behind);
+        parts.filter(|part| !part.is_empty())
     }
 
     /// Moves past `taken` bytes. Calls `completed` with the moment of the publish of each frame that they
@@ -54,6 +58,7 @@ impl PendingOutput {
         let own = taken.min(self.bytes.len() - self.sent);
         self.sent += own;
         taken -= own;
+        taken -= self.pass_mark(taken);
         while let Some(frame) = self.frames.front().filter(|_| taken > 0) {
             let rest = frame.form(form).len() - self.frame_sent;
             if taken < rest {
@@ -64,9 +69,17 @@ impl PendingOutput {
             self.frame_sent = 0;
             completed(frame.at_us());
             self.frames.pop_front();
+            self.ahead_of_mark = self.ahead_of_mark.saturating_sub(1);
+            taken -= self.pass_mark(taken);
         }
-        assert!(taken <= self.tail.len(), "the kernel cannot take more than was offered");
-        self.tail.drain(..taken);
+        assert_eq!(taken, 0, "the kernel cannot take more than was offered");
+    }
+
+    /// Moves past bytes of the mark, if it is next. Returns how many.
+    fn pass_mark(&mut self, taken: usize) -> usize {
+        let here = if self.ahead_of_mark == 0 { taken.min(self.mark.len()) } else { 0 };
+        self.mark.drain(..here);
+        here
     }
 
     /// The oldest frame that it holds.
@@ -80,6 +93,6 @@ impl PendingOutput {
         self.frame.is_none()
             && self.sent == self.bytes.len()
             && self.frames.is_empty()
-            && self.tail.is_empty()
+            && self.mark.is_empty()
     }
 }

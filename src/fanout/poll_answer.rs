@@ -35,14 +35,14 @@ pub(super) struct PolledFrames {
     pub(super) frames: Vec<Arc<SharedFrame>>,
     /// The position that they lead to.
     pub(super) upto: EventId,
-    /// They are a whole snapshot.
-    pub(super) end_snapshot: bool,
+    /// Number of the first of them that are a whole snapshot, if they begin with one.
+    pub(super) snapshot: Option<usize>,
 }
 
 impl PolledFrames {
     /// None, wherever the stream is.
     pub(super) const NONE: PolledFrames =
-        PolledFrames { frames: Vec::new(), upto: EventId::ZERO, end_snapshot: false };
+        PolledFrames { frames: Vec::new(), upto: EventId::ZERO, snapshot: None };
 }
 
 /// Whether a stream is a poll that must be answered now even without frames.
@@ -82,10 +82,10 @@ pub(super) fn answer_poll(
     if stream.has_clock() {
         reply::append_clock_event(&mut body, form, turn.now.wall_ms);
     }
-    let PolledFrames { frames, upto, end_snapshot } = polled;
-    let mut tail = Vec::new();
-    if end_snapshot {
-        reply::append_snapshot_end(&mut tail, form, stream.places().len(), frames.len() as u64);
+    let PolledFrames { frames, upto, snapshot } = polled;
+    let mut mark = Vec::new();
+    if let Some(state) = snapshot {
+        reply::append_snapshot_end(&mut mark, form, stream.places().len(), state as u64);
     }
     let position = if frames.is_empty() { stream.position.max(upto) } else { stream.position };
     let unread = stream.upstream > 0;
@@ -96,12 +96,13 @@ pub(super) fn answer_poll(
     }
     poll.keep_alive &= !unread && !turn.carried.shutdown.is_draining();
     let frame_bytes = frames.iter().map(|frame| frame.form(form).len()).sum::<usize>();
-    let bytes = body.len() + frame_bytes + tail.len();
+    let bytes = body.len() + frame_bytes + mark.len();
     let mut head = Vec::new();
     reply::append_poll_head(&mut head, &reply_to(turn, listener, poll.context()), bytes);
     let pending = stream.pending.get_or_insert_default();
     pending.bytes.to_mut().extend(head.into_iter().chain(body));
-    (pending.frames, pending.tail) = (frames.into(), tail);
+    (pending.frames, pending.mark) = (frames.into(), mark);
+    pending.ahead_of_mark = snapshot.unwrap_or(0);
     stream.mark_ending();
     if !full {
         stream.last_write = tick;

@@ -34,7 +34,7 @@ impl SnapshotRead {
                 None => log.newest().is_some_and(|newest| newest > frame.id()),
             }
         };
-        self.newest_only && topics.keeping(frame).all(has_newer)
+        self.newest_only && frame.id() <= self.until && topics.keeping(frame).all(has_newer)
     }
 }
 
@@ -146,5 +146,15 @@ mod tests {
         let head = stage.node.hub.lock().head();
         let next = stage.subscribe(&format!("topic=a&snapshot=1&wait_ms=9000&last_event_id={head}"));
         assert_eq!(stage.take_sent(next), "", "it has had its snapshot");
+    }
+
+    #[test]
+    fn the_answer_to_a_poll_has_changes_behind_the_end_of_its_snapshot() {
+        for (last, expected) in [(2, "2 | 3 4"), (4, "| 1 2 3 4"), (9, "| 1 2 3 4")] {
+            let mut stage = Stage::new(Settings::default());
+            publish(&mut stage, &["x=1", "y=2", "x=3", "x=4"]);
+            let slot = stage.subscribe(&format!("topic=a&snapshot=1&last={last}&wait_ms=9000"));
+            assert_eq!(brought(&mut stage, slot, 1), expected, "{last}");
+        }
     }
 }
