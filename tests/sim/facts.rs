@@ -5,6 +5,7 @@ mod classes;
 mod conflation;
 mod credentials;
 mod forgetting;
+mod losses;
 mod order;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -69,7 +69,7 @@ pub(super) fn class_of(topic: &str, edit: impl FnOnce(&mut ClassSettings)) -> Na
 }
 
 /// A bench whose topic `t` has a window of 100 ms and so many events, with streams of these queries, greeted.
-fn windowed(batch_events: usize, queries: &[&str]) -> (Bench, Vec<usize>) {
+pub(super) fn windowed(batch_events: usize, queries: &[&str]) -> (Bench, Vec<usize>) {
     let window = |class: &mut ClassSettings| (class.batch_ms, class.batch_events) = (100, batch_events);
     let mut bench = Bench::new(Settings { classes: vec![class_of("t", window)], ..Settings::default() });
     let mut subscribe = |query: &&str| {

@@ -1,0 +1,69 @@
+//! Facts about history that an orderer loses while events wait in windows.
+
+use fanwheel::base::listener::ListenerKind;
+
+use super::Bench;
+use super::classes::windowed;
+use crate::net::Window;
+use crate::orderer::SeededOrderer;
+
+/// What a stream has brought since it was read: the events, and whether a gap came behind them.
+fn brought_before_gap(bench: &mut Bench, conn: usize) -> usize {
+    let text = bench.read(conn);
+    assert!(bench.is_open(conn) && text.matches("fanwheel.gap").count() == 1, "conn {conn}: {text}");
+    let (before, after) = text.split_once("fanwheel.gap").expect("it was counted");
+    assert!(!after.contains("data: x"), "conn {conn} got a lost event behind its gap: {text}");
+    before.matches("data: x").count()
+}
+
+/// Commits one more event to the topic of the window, and lets the window end.
+fn publish_after(bench: &mut Bench, orderer: &mut SeededOrderer) {
+    orderer.commit_foreign(&bench.node, bench.now, "t");
+    (0..20).for_each(|_| bench.turn(10));
+}
+
+#[test]
+fn events_that_wait_in_a_window_when_history_is_lost_become_one_gap() {
+    let queries = ["topic=t", "topic=t&topic=u", "topic=t&event=message", "topic=t&topic=v&event=message"];
+    // The loss comes while the window is open, or in the turn in which it ends.
+    for ms in [1, 200] {
+        let (mut bench, streams) = windowed(256, &queries);
+        let mut orderer = SeededOrderer::install(&bench.node);
+        let late = bench.connect(ListenerKind::Public, b"GET /events?topic=t HTTP/1.0\r\nHost: a\r\n\r\n");
+        let poll = b"GET /events?topic=t&wait_ms=9000 HTTP/1.1\r\nHost: a\r\n\r\n";
+        let poll = bench.connect(ListenerKind::Public, poll);
+        bench.turn(1);
+        bench.read(late);
+        (0..2).for_each(|_| drop(orderer.commit_foreign(&bench.node, bench.now, "t")));
+        bench.turn(5);
+        orderer.commit_foreign(&bench.node, bench.now, "t");
+        orderer.lose_all(&bench.node, bench.now);
+        bench.turn(ms);
+        bench.turn(1);
+        let all = [streams, vec![late, poll]].concat();
+        for &conn in &all {
+            assert_eq!(brought_before_gap(&mut bench, conn), 0, "after {ms} ms");
+        }
+        publish_after(&mut bench, &mut orderer);
+        all.iter().filter(|conn| **conn != poll).for_each(|conn| bench.assert_brought(*conn, 1));
+    }
+}
+
+#[test]
+fn a_round_of_a_window_that_a_loss_overtakes_neither_repeats_nor_hides_anything() {
+    let (mut bench, mut streams) = windowed(256, &["topic=t"; 400]);
+    let mut orderer = SeededOrderer::install(&bench.node);
+    bench.net.set_window(streams[0], Window::Tiny);
+    orderer.commit_foreign(&bench.node, bench.now, "t");
+    bench.turn(1);
+    bench.turn(101);
+    // Some have been offered the event. One of them takes a part of it.
+    orderer.lose_all(&bench.node, bench.now);
+    (0..10).for_each(|_| bench.turn(1));
+    bench.net.set_window(streams[0], Window::Large);
+    (0..3).for_each(|_| bench.turn(1));
+    let offered = streams.iter().filter(|conn| brought_before_gap(&mut bench, **conn) == 1).count();
+    assert!(0 < offered && offered < streams.len(), "{offered} of {}", streams.len());
+    publish_after(&mut bench, &mut orderer);
+    streams.drain(..).for_each(|conn| bench.assert_brought(conn, 1));
+}
