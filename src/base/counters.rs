@@ -214,7 +214,7 @@ pub struct CounterTotals {
     /// Streams that are behind.
     pub(crate) lagging: u64,
     /// Connections whose proxy has still to name the client.
-    pub(crate) lobby: u64,
+    pub lobby: u64,
 }
 
 impl Default for CounterTotals {

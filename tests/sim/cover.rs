@@ -39,6 +39,7 @@ branches! {
     SpuriousReadiness
     RefusedConnections
     RefusedAddress
+    ProxyHeaderRead
     RefusedMemory
     RefusedTopics
     RefusedBodies

@@ -5,6 +5,7 @@ mod classes;
 mod conflation;
 mod credentials;
 mod forgetting;
+mod lobby;
 mod losses;
 mod order;
 
@@ -35,16 +36,23 @@ struct Bench {
 
 const START: Now = Now { mono_ms: 1, mono_us: 1_000, wall_ms: 1_700_000_000_000 };
 
-fn node(settings: Settings, workers: usize) -> (Arc<Node>, Vec<MailboxReceiver>) {
+/// Public connections of a node.
+const ROOM: usize = 1_000;
+
+fn node(settings: Settings, workers: usize, room: usize) -> (Arc<Node>, Vec<MailboxReceiver>) {
     let start = EventId::start_of_run(START.wall_ms, IdTag::from_random(7));
     let connections = Box::new(|page: &ConnectionsPage| format!("{page:?}"));
-    Node::new(settings, workers, 1_000, Pages { connections, ..Pages::default() }, start, 7)
+    Node::new(settings, workers, room, Pages { connections, ..Pages::default() }, start, 7)
 }
 
 impl Bench {
     fn new(settings: Settings) -> Bench {
+        Bench::with_room(settings, ROOM)
+    }
+
+    fn with_room(settings: Settings, room: usize) -> Bench {
         let now = START;
-        let (node, mut inboxes) = node(settings, 1);
+        let (node, mut inboxes) = node(settings, 1, room);
         let worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
         let mut net = Net::new(1, 7);
         net.cuts = false;
@@ -56,12 +64,17 @@ impl Bench {
     }
 
     fn connect_from(&mut self, from: Ipv4Addr, listener: ListenerKind, request: &[u8]) -> usize {
+        self.try_connect(from, listener, request).expect("there is room")
+    }
+
+    /// A connection from an address, if there is room for it.
+    fn try_connect(&mut self, from: Ipv4Addr, listener: ListenerKind, request: &[u8]) -> Option<usize> {
         let address = IpAddr::V4(from);
         let conn = self.net.connect(0, listener, address, Window::Large);
-        let token = self.worker.open(self.now, listener, Some(address)).expect("there is room");
+        let token = self.worker.open(self.now, listener, Some(address))?;
         self.net.opened(conn, token);
         self.net.send(conn, request);
-        conn
+        Some(conn)
     }
 
     fn turn(&mut self, ms: u64) {
@@ -401,7 +414,7 @@ fn a_turn_looks_at_no_more_streams_when_many_topics_wait() {
 #[test]
 fn a_sleeping_worker_is_woken_before_the_publishing_one_serves_its_own_subscribers() {
     let mut bench = Bench::new(Settings::default());
-    let (node, mut inboxes) = node(Settings::default(), 2);
+    let (node, mut inboxes) = node(Settings::default(), 2, ROOM);
     bench.worker = Worker::new(Arc::clone(&node), 0, inboxes.remove(0), 7);
     let mut sleeper = Worker::new(node, 1, inboxes.remove(0), 7);
     bench.net = Net::new(2, 7);

@@ -214,6 +214,7 @@ fn counted(totals: &CounterTotals) -> Vec<(Branch, u64)> {
         (Branch::Throttled, totals.superseded[SupersededReason::Throttle as usize]),
         (Branch::RefusedConnections, refused(RefusalReason::Connections)),
         (Branch::RefusedAddress, refused(RefusalReason::Address)),
+        (Branch::ProxyHeaderRead, count(Count::ProxyHeaders)),
         (Branch::RefusedMemory, refused(RefusalReason::Memory)),
         (Branch::RefusedTopics, refused(RefusalReason::Topics)),
         (Branch::RefusedBodies, refused(RefusalReason::Bodies)),

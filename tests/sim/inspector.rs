@@ -18,6 +18,7 @@ use crate::conversation::Conversation;
 use crate::cover::Branch;
 use crate::ledger::Forgetting;
 use crate::net::Net;
+use crate::peer::is_proxy;
 use crate::scene::{Scene, encode};
 use crate::session::topic_of;
 use crate::setup::pick;
@@ -185,7 +186,11 @@ impl Inspector {
             assert!(seen.insert(conn), "conn {conn} is told twice");
             let sock = &net.socks[conn];
             let address = row["address"].as_str().expect("an address");
-            assert_eq!(address, sock.peer_name().to_string(), "conn {conn} has another client");
+            // The header that names it may be on its way.
+            let known =
+                [Some(sock.client_name()), Some(sock.peer_name()).filter(|_| row["state"] == "talking")];
+            let is_own = known.into_iter().flatten().any(|name| address == name.to_string());
+            assert!(is_own, "conn {conn} has another client: {address}");
             assert!(row["bytes"].as_u64().expect("a number") <= sock.bytes_taken, "conn {conn}: {row}");
             if row["state"] != "talking" {
                 self.known.insert(row["id"].as_str().expect("an id").to_owned(), conn);
@@ -286,7 +291,9 @@ fn judge_all_connections(net: &Net, scene: &Scene, page: &Value, sort: &str) {
     match sort {
         "lag" => assert!(number("lag_ms").is_sorted_by(|a, b| a >= b)),
         "age" => assert!(number("age_ms").is_sorted_by(|a, b| a >= b)),
-        "address" => assert!(rows.iter().map(|row| net.socks[conn_of(net, row)].address).is_sorted()),
+        "address" => {
+            assert!(rows.iter().map(|row| net.socks[conn_of(net, row)].client_name().ip()).is_sorted());
+        }
         "bytes" => {
             // The asker's own answer was not sent yet when it was described.
             assert!(number("bytes").is_sorted_by(|a, b| a >= b));
@@ -329,9 +336,24 @@ fn judge_all_topics(net: &Net, scene: &Scene, page: &Value, sort: &str, node: &N
 pub fn judge_addresses(net: &Net, node: &Node) {
     let mut counts = BTreeMap::new();
     for conn in open_conns(net) {
-        *counts.entry(net.socks[conn].address).or_insert(0) += 1;
+        *counts.entry(net.socks[conn].client_name().ip()).or_insert(0) += 1;
     }
     let told: BTreeMap<_, u64> =
         node.top_addresses().iter().map(|count| (count.address, count.connections)).collect();
     assert_eq!(told, counts);
+}
+
+/// Asserts that no client has more streams than an address may have. A proxy that names none has no cap.
+pub fn judge_caps(net: &Net, scene: &Scene) {
+    let most = scene.plan.settings.connections_per_address_max;
+    let mut counts = BTreeMap::new();
+    for session in scene.sessions.iter().filter(|session| session.is_open && !session.farewell) {
+        let sock = &net.socks[session.conn];
+        let client = sock.client_name().ip();
+        if !is_proxy(client) && sock.token.is_some() && sock.listener == ListenerKind::Public {
+            *counts.entry(client).or_insert(0) += 1;
+        }
+    }
+    let over = counts.iter().find(|(_, streams)| most > 0 && **streams > most);
+    assert_eq!(over, None, "a client has more streams than {most}");
 }

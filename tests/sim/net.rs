@@ -92,6 +92,8 @@ pub struct Sock {
     pub listener: ListenerKind,
     /// The peer's address.
     pub address: IpAddr,
+    /// The client that a proxy's header names.
+    pub named: Option<SocketAddr>,
     /// The core's token from when it took the connection in.
     pub born: Option<ConnToken>,
     /// Bytes that the core has handed over.
@@ -165,6 +167,11 @@ impl Sock {
         SocketAddr::new(self.address, 4_000)
     }
 
+    /// Returns the address of the client, as soon as a header that names it has come.
+    pub fn client_name(&self) -> SocketAddr {
+        self.named.unwrap_or(self.peer_name())
+    }
+
     /// The peer has gone without a word to the core.
     pub fn is_gone(&self) -> bool {
         self.gone
@@ -220,6 +227,7 @@ impl Net {
             worker,
             listener,
             address,
+            named: None,
             born: None,
             bytes_taken: 0,
             token: None,

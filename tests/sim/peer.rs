@@ -2,15 +2,25 @@
 //!
 //! Owns fragmentation and appetite. Knows no requests: actors do.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::prng::Prng;
+use fanwheel::base::settings::{ProxyProtocol, Settings};
 
 use crate::answer::{AwaitedAnswer, Got, Reader};
 use crate::net::{self, Net, Window};
 use crate::scene::Scene;
 use crate::setup::{one_in, pick};
+
+/// Addresses of proxies that are trusted.
+pub const PROXIES: &str = "10.7.0.0/16";
+const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 7, 0, 1));
+
+/// Whether an address is that of a trusted proxy.
+pub fn is_proxy(address: IpAddr) -> bool {
+    address == PROXY
+}
 
 /// How a peer sends.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +83,13 @@ impl Peer {
         let worker = prng.below(scene.plan.workers as u64) as usize;
         let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, prng.below(4) as u8));
         let pieces = pick(prng, &[Pieces::Whole, Pieces::Whole, Pieces::Bytes, Pieces::Random]);
-        let conn = net.connect(worker, listener, address, window);
+        let proxied = scene.plan.proxies && listener == ListenerKind::Public;
+        let way = if proxied { draw_way(&scene.plan.settings, prng, address) } else { Way::direct(address) };
+        let conn = net.connect(worker, listener, way.peer, window);
+        net.socks[conn].named = way.named;
         scene.trace(|| format!("conn {conn} to worker {worker}, {window:?}, {appetite:?}, {pieces:?}"));
         let reader = Reader::new();
-        Peer { conn, reader, end: None, appetite, hold_at: None, out: Vec::new(), sent: 0, pieces, window }
+        Peer { conn, reader, end: None, appetite, hold_at: None, out: way.header, sent: 0, pieces, window }
     }
 
     /// Queues a request.
@@ -166,4 +179,48 @@ impl Peer {
     pub fn set_calm(&self, net: &mut Net, calm: bool) {
         net.set_window(self.conn, if calm { Window::Large } else { self.window });
     }
+}
+
+/// The way of a connection: from a client, or from a proxy whose header comes first.
+struct Way {
+    peer: IpAddr,
+    named: Option<SocketAddr>,
+    header: Vec<u8>,
+}
+
+impl Way {
+    fn direct(client: IpAddr) -> Way {
+        Way { peer: client, named: None, header: Vec::new() }
+    }
+}
+
+/// Draws the way of a connection of a client. Where no header has to come, it may come all the same.
+fn draw_way(settings: &Settings, prng: &mut Prng, client: IpAddr) -> Way {
+    let may_be_plain = settings.proxy_protocol == ProxyProtocol::Accept;
+    let client = SocketAddr::new(client, 5_000);
+    let (named, header) = match prng.below(8) {
+        0 if may_be_plain => return Way::direct(client.ip()),
+        1 if may_be_plain => (None, Vec::new()),
+        2 => (None, proxy_header(None, 0)),
+        3 => (None, b"PROXY UNKNOWN and more\r\n".to_vec()),
+        4 | 5 => (Some(client), format!("PROXY TCP4 {} 10.1.1.1 5000 80\r\n", client.ip()).into_bytes()),
+        _ => (Some(client), proxy_header(Some(client), prng.below(300) as usize)),
+    };
+    Way { peer: PROXY, named, header }
+}
+
+/// A header of version 2 with so many bytes of extensions, for a client or for the proxy itself.
+pub fn proxy_header(client: Option<SocketAddr>, extension: usize) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([0x20 | u8::from(client.is_some()), 0x11]);
+    header.extend((12 + extension as u16).to_be_bytes());
+    match client.map(|client| (client.ip(), client.port())) {
+        Some((IpAddr::V4(ip), port)) => {
+            header.extend(ip.octets().into_iter().chain([10, 1, 1, 1]).chain(port.to_be_bytes()));
+            header.extend(80_u16.to_be_bytes());
+        }
+        _ => header.extend([0; 12]),
+    }
+    header.extend(vec![4; extension]);
+    header
 }

@@ -4,9 +4,10 @@
 //! them at a time and a sweep meets all.
 
 use fanwheel::base::prng::Prng;
-use fanwheel::base::settings::{Settings, SlowPolicy};
+use fanwheel::base::settings::{ProxyProtocol, Settings, SlowPolicy};
 
 use crate::classes::ClassPlan;
+use crate::peer::PROXIES;
 
 /// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub struct Plan {
     pub wall_steps: bool,
     /// Publishes are ordered outside of the hub. By the seed's number, so that all else is as without.
     pub orders: bool,
+    /// Public connections come through proxies that name their clients, or may do so. By the seed's number.
+    pub proxies: bool,
     /// Classes of topics. By the seed's number, too.
     pub classes: ClassPlan,
     /// How it ends.
@@ -94,10 +97,20 @@ impl Plan {
         if seed % 5 == 3 {
             plan.pollers = 1 + Prng::new(!seed).below(4) as usize;
         }
+        if seed % 11 == 3 {
+            plan.trust_proxies(&mut Prng::new(!seed));
+        }
         if seed % 4 == 1 {
             plan.classes = ClassPlan::draw(&mut plan.settings, &mut Prng::new(!seed));
         }
         plan
+    }
+
+    fn trust_proxies(&mut self, prng: &mut Prng) {
+        self.proxies = true;
+        self.settings.trusted_proxies = vec![PROXIES.to_owned()];
+        self.settings.proxy_protocol = pick(prng, &[ProxyProtocol::Accept, ProxyProtocol::Require]);
+        self.settings.connections_per_address_max = pick(prng, &[0, 0, 1, 3]);
     }
 
     /// The plan of a seed.
@@ -141,6 +154,7 @@ impl Plan {
             wall_steps: one_in(prng, 3),
             finale: pick(prng, &Finale::ALL),
             orders: false,
+            proxies: false,
             classes: ClassPlan::plain(&settings),
             settings,
         }

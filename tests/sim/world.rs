@@ -12,6 +12,7 @@ use fanwheel::base::id::{EventId, IdTag};
 use fanwheel::base::limits::ORDER_MS;
 use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::prng::Prng;
+use fanwheel::base::settings::ProxyProtocol;
 use fanwheel::base::snapshot::Pages;
 use fanwheel::base::time::{Now, TICK_MS};
 use fanwheel::fanout::hub::NewEvent;
@@ -21,7 +22,7 @@ use fanwheel::monitor::listing;
 use fanwheel::wire::frame::Draft;
 
 use crate::cover::{Branch, Cover};
-use crate::inspector::{Inspector, judge_addresses};
+use crate::inspector::{Inspector, judge_addresses, judge_caps};
 use crate::ledger::Ledger;
 use crate::net::{Net, Window};
 use crate::orderer::SeededOrderer;
@@ -383,6 +384,10 @@ impl World {
         self.shell.check_readiness(self.scene.now);
         self.run_until_still();
         judge_addresses(&self.net, &self.node);
+        judge_caps(&self.net, &self.scene);
+        let in_lobby = self.node.snapshot(self.scene.now.mono_ms).totals.lobby;
+        let required = self.scene.plan.settings.proxy_protocol == ProxyProtocol::Require;
+        assert!(!required || in_lobby == 0, "{in_lobby} headers have come and are not read");
         self.shell.check_readiness(self.scene.now);
         let readiness = self.node.readiness(self.scene.now.mono_ms);
         assert!(readiness.ok, "{readiness:?}");
