@@ -63,8 +63,12 @@ impl ResolvedSettings {
         path: &Path,
         in_file: FileContents,
     ) -> Result<ResolvedSettings, SettingsRefusal> {
-        let entry =
-            |spec| ResolvedEntry { spec, text: spec.default.to_owned(), source: SettingSource::Default };
+        let entry = |spec| ResolvedEntry {
+            spec,
+            text: spec.default.to_owned(),
+            source: SettingSource::Default,
+            passed: Vec::new(),
+        };
         let alerts = merge_with_defaults(in_file.alerts);
         let mut resolved =
             ResolvedSettings::new(TABLE.iter().map(entry).collect(), alerts, in_file.classes, in_file.tokens);

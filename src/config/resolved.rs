@@ -14,6 +14,9 @@ use crate::monitor::alerts::AlertRule;
 /// Prefix of the variables of all settings.
 pub(crate) const VARIABLE_PREFIX: &str = "FANWHEEL_";
 
+/// The source of an address whose socket was passed at the start.
+const PASSED_PLACE: &str = "socket passed at the start";
+
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SettingSource {
@@ -43,6 +46,9 @@ pub(crate) struct ResolvedEntry {
     pub(crate) text: String,
     /// The source of the text.
     pub(crate) source: SettingSource,
+    /// Addresses of sockets that were passed at the start. They go beside what was written, and in the place
+    /// of a default.
+    pub(crate) passed: Vec<String>,
 }
 
 /// All settings, in the order of the table, the alert rules, the classes of topics and the tokens.
@@ -67,6 +73,14 @@ pub(crate) fn flag_name(setting: &str) -> String {
 impl ResolvedEntry {
     /// Returns the source of the value for error lines and `fanwheel config`.
     pub(crate) fn place(&self) -> String {
+        match (self.passed.is_empty(), self.is_default()) {
+            (true, _) => self.written_place(),
+            (false, true) => PASSED_PLACE.to_owned(),
+            (false, false) => format!("{} and {PASSED_PLACE}", self.written_place()),
+        }
+    }
+
+    fn written_place(&self) -> String {
         match &self.source {
             SettingSource::Default => "default".to_owned(),
             SettingSource::Profile => "default of the profile".to_owned(),
@@ -76,14 +90,24 @@ impl ResolvedEntry {
         }
     }
 
-    /// Returns the text without secrets.
+    /// Whether nobody has written it.
+    pub(crate) fn is_default(&self) -> bool {
+        matches!(self.source, SettingSource::Default | SettingSource::Profile)
+    }
+
+    /// Returns the text without secrets, and the addresses of passed sockets.
     pub(crate) fn shown(&self) -> String {
-        self.spec.shown(&self.text)
+        let passed = self.passed.join(",");
+        match (self.passed.is_empty(), self.is_default() || self.text.is_empty()) {
+            (true, _) => self.spec.shown(&self.text),
+            (false, true) => passed,
+            (false, false) => format!("{},{passed}", self.spec.shown(&self.text)),
+        }
     }
 
     /// Takes a text from a stronger source if the table allows it.
     pub(crate) fn set_text(&mut self, text: String, source: SettingSource) -> Result<(), SettingsRefusal> {
-        let mut given = ResolvedEntry { spec: self.spec, text, source };
+        let mut given = ResolvedEntry { spec: self.spec, text, source, passed: Vec::new() };
         given.text = given.spec.normalize(&given.text).map_err(|allowed| SettingsRefusal::Value {
             place: given.place(),
             name: given.spec.name,

@@ -11,7 +11,7 @@ use crate::base::failure::CommandFailure;
 use crate::base::listener::ListenerKind;
 use crate::base::logfmt::shown;
 use crate::base::settings::Settings;
-use crate::config::resolved::{ResolvedSettings, SettingSource};
+use crate::config::resolved::ResolvedSettings;
 use crate::daemon::start;
 use crate::reactor::{InheritedSocket, StartError};
 use crate::sys::process;
@@ -76,13 +76,14 @@ fn passed_names(
 }
 
 /// Makes listeners of passed descriptors and returns the settings that go with them. A default address gives
-/// way to a socket of its kind; the operator's listeners answer to the addresses of their sockets.
+/// way to a socket of its kind; the operator's listeners answer to the addresses of their sockets. Notes the
+/// addresses in `resolved`, for the page of settings.
 ///
 /// # Errors
 /// When a descriptor is not a listening stream socket.
 pub(crate) fn join_listeners(
     passed: Vec<PassedSocket>,
-    resolved: &ResolvedSettings,
+    resolved: &mut ResolvedSettings,
 ) -> Result<(Settings, Vec<InheritedSocket>), CommandFailure> {
     let mut settings = resolved.settings();
     let mut sockets = Vec::with_capacity(passed.len());
@@ -92,19 +93,19 @@ pub(crate) fn join_listeners(
         socket.listener = listener_of(&socket, &settings);
         sockets.push(socket);
     }
-    let default =
-        |name| matches!(resolved.entry(name).source, SettingSource::Default | SettingSource::Profile);
     for listener in ListenerKind::ALL {
         let own = sockets.iter().filter(|socket| socket.listener == listener);
         let passed: Vec<String> = own.map(|socket| socket.address.to_string()).collect();
         let addresses = listener.addresses_mut(&mut settings);
-        if default(listener.setting()) && !passed.is_empty() {
+        let entry = resolved.entry_mut(listener.setting());
+        if entry.is_default() && !passed.is_empty() {
             addresses.clear();
         }
         // Named as well, so that their Hosts are answered; what a passed socket serves is not bound again.
         for address in passed {
             if !addresses.contains(&address) {
-                addresses.push(address);
+                addresses.push(address.clone());
+                entry.passed.push(address);
             }
         }
     }
@@ -171,30 +172,31 @@ mod tests {
     #[test]
     fn defaults_give_way_to_sockets_of_their_kind_and_settings_stay() {
         let (public, address) = passed("fanwheel.socket");
-        let (settings, sockets) = join_listeners(vec![public], &resolved(&[])).unwrap();
+        let (settings, sockets) = join_listeners(vec![public], &mut resolved(&[])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Public);
         assert_eq!(settings.listen, [address]);
         assert_eq!(settings.control, ["127.0.0.1:8081"]);
 
         let (named, address) = passed("control");
         let (settings, sockets) =
-            join_listeners(vec![named], &resolved(&[("listen", "127.0.0.1:9")])).unwrap();
+            join_listeners(vec![named], &mut resolved(&[("listen", "127.0.0.1:9")])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Control);
         assert_eq!(settings.listen, ["127.0.0.1:9"]);
         assert_eq!(settings.control, [address]);
 
         let (named, address) = passed("control");
-        let (settings, _) = join_listeners(vec![named], &resolved(&[("control", "127.0.0.1:9")])).unwrap();
+        let (settings, _) =
+            join_listeners(vec![named], &mut resolved(&[("control", "127.0.0.1:9")])).unwrap();
         assert_eq!(settings.control, ["127.0.0.1:9", &address]);
         assert_eq!(settings.listen, ["0.0.0.0:8080"]);
 
         let (named, address) = passed("metrics");
         let both = [("control", address.as_str()), ("metrics_listen", "127.0.0.1:9")];
-        let (settings, sockets) = join_listeners(vec![named], &resolved(&both[1..])).unwrap();
+        let (settings, sockets) = join_listeners(vec![named], &mut resolved(&both[1..])).unwrap();
         assert_eq!(sockets[0].listener, ListenerKind::Metrics);
         assert_eq!(settings.metrics_listen, ["127.0.0.1:9", &address]);
         let (named, _) = passed("metrics");
-        let (settings, _) = join_listeners(vec![named], &resolved(&both[..1])).unwrap();
+        let (settings, _) = join_listeners(vec![named], &mut resolved(&both[..1])).unwrap();
         assert_eq!(
             (settings.control, settings.metrics_listen.len()),
             (vec![address], 1),
@@ -203,7 +205,8 @@ mod tests {
 
         let (unnamed, address) = passed("unknown");
         let both = format!("127.0.0.1:9,{address}");
-        let (settings, sockets) = join_listeners(vec![unnamed], &resolved(&[("control", &both)])).unwrap();
+        let (settings, sockets) =
+            join_listeners(vec![unnamed], &mut resolved(&[("control", &both)])).unwrap();
         assert_eq!(settings.control, ["127.0.0.1:9", &address]);
         assert_eq!(sockets[0].listener, ListenerKind::Control);
         assert!(sockets[0].serves(ListenerKind::Control, &address));

@@ -62,9 +62,9 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     // Other open descriptors are not for the programs that alerts run; an old kernel cannot say which they
     // are.
     let _ = process::keep_files_from_children();
-    let resolved = ResolvedSettings::read(inputs)?;
+    let mut resolved = ResolvedSettings::read(inputs)?;
     let access = load_access(&resolved, PipeWait::Allowed)?;
-    let (settings, inherited) = activation::join_listeners(passed, &resolved)?;
+    let (settings, inherited) = activation::join_listeners(passed, &mut resolved)?;
     let pending = logging::install_logger(&settings.log_file, logging::parse_level(&settings.log_level))
         .map_err(|os| {
             let file = shown(&settings.log_file);

@@ -9,6 +9,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::{Value, json};
+
 /// Opens what its first argument lists (`NAME=WHAT,…`), puts it at descriptor 3 and above, and becomes the
 /// program that follows. The second argument is the process that it claims to pass to, or `self`.
 const PASSER: &str = r#"
@@ -68,6 +70,10 @@ fn assert_event_passes(server: &Server, through: SocketAddr) {
     streams.iter_mut().for_each(|stream| assert_eq!(stream.event().data, "x"));
 }
 
+fn settings_page(server: &Server) -> Value {
+    server.get("/settings").json()
+}
+
 fn started_line(server: &Server) -> String {
     let log = server.log();
     log.lines().find(|line| line.contains("event=started")).expect("it serves").to_owned()
@@ -87,6 +93,12 @@ fn passed_sockets_serve_instead_of_the_defaults() {
         server.assert_healthy("with passed sockets");
         let line = started_line(&server);
         assert!(line.contains(&format!(" listen={} control={} ", server.public, server.control)), "{line}");
+        let page = settings_page(&server);
+        for (name, address) in [("listen", server.public), ("control", server.control)] {
+            let expected = json!({ "value": [address.to_string()], "source": "socket passed at the start" });
+            assert_eq!(page[name], expected);
+        }
+        assert_eq!(page["metrics_listen"], json!({ "value": [], "source": "default" }));
     });
 }
 
@@ -116,6 +128,15 @@ fn control_socket_passed_in_addition_to_a_configured_one_answers_too() {
     for addr in [control, passed] {
         assert_eq!(Server::get_from(addr, "/metrics").status, 200, "{addr}");
     }
+    let page = settings_page(&server);
+    let value = json!([control.to_string(), passed.to_string()]);
+    let source = "--control and socket passed at the start";
+    assert_eq!(page["control"], json!({ "value": value, "source": source }));
+    // What was passed is no change of the configuration.
+    server.signal("HUP");
+    let reloaded = poll_until(SOON, || server.log().contains("event=reloaded changes=0").then_some(()));
+    assert!(reloaded.is_some(), "{}", server.log());
+    assert_eq!(settings_page(&server)["control"]["source"], source);
     assert_event_passes(&server, public);
 }
 
