@@ -95,7 +95,8 @@ for part in "$@"; do
             ;;
         monitoring) debian prometheus=prometheus promtool=prometheus python3=python3 ;;
         package)
-            debian make=make objdump=binutils unshare=util-linux ip=iproute2 systemd-analyze=systemd
+            debian make=make objdump=binutils unshare=util-linux ip=iproute2 systemd-analyze=systemd \
+                groff=groff-base
             /usr/bin/python3 -c 'import seccomp' 2>/dev/null || debian seccomp-for-python=python3-seccomp
             ;;
         # Brings 128 packages into a fresh system, for one of the package's checks: only for those who ask.

@@ -78,6 +78,9 @@ mod tests {
         grammar.build();
         for command in std::iter::once(&grammar).chain(grammar.get_subcommands()) {
             let page = String::from_utf8(manual_page(command).expect("memory takes it")).expect("text");
+            // A troff for a terminal without UTF-8 shows nothing in the place of another character.
+            let foreign: String = page.chars().filter(|character| !character.is_ascii()).collect();
+            assert_eq!(foreign, "", "{}", command.get_name());
             let sections =
                 ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "EXIT STATUS", "SEE ALSO"];
             let mut rest = page.as_str();

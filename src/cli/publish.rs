@@ -49,7 +49,7 @@ pub(crate) fn command() -> Command {
         .arg(option(
             "idempotency-key",
             "KEY",
-            "a repeat with the same key publishes nothing; lines of standard input get -1, -2, … behind it",
+            "a repeat with the same key publishes nothing; lines of standard input get -1, -2... behind it",
         ))
 }
 

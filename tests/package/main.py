@@ -132,6 +132,17 @@ def make_install_keeps_the_configuration_and_uninstall_the_rest_not():
         assert "first run `make build pages`" in missing, missing
 
 
+def manual_pages_are_formatted_without_a_warning():
+    """For terminals with and without UTF-8."""
+    needs("groff")
+    pages = glob.glob(os.path.join(PAGES, "man", "*.1"))
+    assert len(pages) >= 8, pages
+    for page in pages:
+        for terminal in ("ascii", "utf8"):
+            shown = said("sh", "-c", 'groff -man -ww -T"$1" "$2" 2>&1 >/dev/null', "sh", terminal, page)
+            assert shown == "", shown
+
+
 def installed_documents_lead_to_installed_files():
     """A document's link leads to a file beside it, unless it is for people who change the program."""
     with tempfile.TemporaryDirectory() as folder:
@@ -258,7 +269,8 @@ def server_serves_inside_the_units_walls():
 
 FACTS = [package_pleases_lintian, package_is_built_twice_alike, installs_serves_and_is_purged_without_a_trace,
          make_install_keeps_the_configuration_and_uninstall_the_rest_not,
-         installed_documents_lead_to_installed_files, tarball_is_packed_twice_alike_and_installs_what_it_has,
+         manual_pages_are_formatted_without_a_warning, installed_documents_lead_to_installed_files,
+         tarball_is_packed_twice_alike_and_installs_what_it_has,
          tarball_is_refused_where_it_would_not_start_on_older_hosts, default_configuration_says_the_defaults,
          completions_are_scripts_of_their_shells, unit_is_shut_tight, server_serves_inside_the_units_walls]
 
