@@ -4,6 +4,7 @@ mod abuse;
 mod classes;
 mod conflation;
 mod credentials;
+mod ending;
 mod forgetting;
 mod lobby;
 mod losses;

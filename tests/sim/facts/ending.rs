@@ -1,0 +1,88 @@
+//! Facts about the end of connections: how long one that was refused is read on, who counts as slow, and how
+//! long a drain takes.
+
+use fanwheel::base::counters::CloseReason;
+use fanwheel::base::limits::{LINGER_MS, LINGER_TOTAL_MS};
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::Settings;
+use fanwheel::base::time::TICK_MS;
+use fanwheel::fanout::mail::ControlMessage;
+
+use super::{Bench, batch};
+use crate::net::{Got, Window};
+
+const SUBSCRIBE: &[u8] = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Turns the wheel for some milliseconds, a tick at a time.
+fn pass(bench: &mut Bench, ms: u64) {
+    (0..ms / TICK_MS).for_each(|_| bench.turn(TICK_MS));
+}
+
+#[test]
+fn a_refused_body_is_read_on_while_it_comes_and_not_for_ever() {
+    let mut bench = Bench::new(Settings { publish_bytes_max: 1_000, ..Settings::default() });
+    let head = b"POST /publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n";
+    let [silent, sending] = [(); 2].map(|()| bench.connect(ListenerKind::Control, head));
+    pass(&mut bench, 2 * TICK_MS);
+    for conn in [silent, sending] {
+        assert!(bench.read(conn).starts_with("HTTP/1.1 413"), "no answer while the body comes");
+    }
+    let step = LINGER_MS / 4;
+    for passed in (step..=LINGER_TOTAL_MS + LINGER_MS).step_by(step as usize) {
+        if bench.is_open(sending) {
+            bench.net.send(sending, &[b'x'; 1_000]);
+        }
+        pass(&mut bench, step);
+        assert!(bench.is_open(sending) || passed > LINGER_TOTAL_MS - LINGER_MS, "cut after {passed} ms");
+        assert!(!bench.is_open(silent) || passed < 2 * LINGER_MS, "silent for {passed} ms");
+    }
+    assert!(!bench.is_open(sending), "read on beyond {LINGER_TOTAL_MS} ms");
+}
+
+#[test]
+fn a_stream_that_the_kernel_gives_up_on_was_slow_and_another_peer_was_not() {
+    let mut bench = Bench::new(Settings::default());
+    let stream = bench.connect(ListenerKind::Public, SUBSCRIBE);
+    let refused = bench.connect(ListenerKind::Control, b"POST /publish HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    [stream, refused].into_iter().for_each(|conn| bench.net.set_window(conn, Window::Tiny));
+    bench.connect(ListenerKind::Control, &batch(20));
+    pass(&mut bench, 10 * TICK_MS);
+    // Its answer is out now, so that it is read when the kernel gives up.
+    bench.net.set_window(refused, Window::Large);
+    (0..10).for_each(|_| {
+        bench.read(refused);
+        bench.turn(TICK_MS);
+    });
+    assert!(bench.is_open(stream) && bench.is_open(refused));
+    [stream, refused].into_iter().for_each(|conn| bench.net.reset(conn));
+    pass(&mut bench, 10 * TICK_MS);
+    let closed = |why| bench.worker.counters().get_closed(why);
+    assert_eq!((closed(CloseReason::SlowUnacknowledged), closed(CloseReason::Reset)), (1, 1));
+}
+
+#[test]
+fn a_drain_takes_as_long_as_its_streams_would_hurt() {
+    let settings = Settings { drain_ms: 10_000, ..Settings::default() };
+    // Those left after a tenth and after the whole of the time that so many take, 8 ms for 10 streams.
+    for (streams, ends_ms, left_early) in [(10, 8, 0..=10), (900, 720, 600..=899)] {
+        let mut bench = Bench::new(settings.clone());
+        let conns: Vec<usize> =
+            (0..streams).map(|_| bench.connect(ListenerKind::Public, SUBSCRIBE)).collect();
+        (0..40).for_each(|_| bench.turn(1));
+        bench.node.shut_down(&ControlMessage::Drain);
+        let left = |bench: &Bench| conns.iter().filter(|conn| bench.is_open(**conn)).count();
+        pass(&mut bench, ends_ms / 10 + TICK_MS);
+        assert!(left_early.contains(&left(&bench)), "{} of {streams} are left early", left(&bench));
+        // Each client takes its end and closes.
+        for _ in 0..ends_ms / TICK_MS + 4 {
+            bench.turn(TICK_MS);
+            for &conn in &conns {
+                while let Got::Bytes(_) = bench.net.read(conn, usize::MAX) {}
+                if bench.is_open(conn) && bench.net.read(conn, 1) == Got::End {
+                    bench.net.leave(conn);
+                }
+            }
+        }
+        assert_eq!(left(&bench), 0, "{streams} streams are open after {ends_ms} ms");
+    }
+}
