@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,14 +11,16 @@ use ureq::http::header::AUTHORIZATION;
 use ureq::http::uri::Authority;
 use ureq::http::{HeaderName, HeaderValue, Response, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Body, RequestBuilder};
 use zeroize::Zeroizing;
 
 use crate::base::address::ListenAddress;
 use crate::base::failure::CommandFailure;
 use crate::base::logfmt::shown;
+use crate::client::tls_connector::TlsConnector;
 use crate::client::unix_socket::UnixConnector;
-use crate::host::ca_bundle;
+use crate::host::tls_trust::{HTTPS_PORT, TlsTrust, describe_tls_error};
 use crate::host::token_file::read_token;
 
 /// Longest wait of `publish` and `subscribe` for a connection: a host that is there answers sooner, a
@@ -80,6 +83,13 @@ impl ServerUrl {
 
     fn is_tls(&self) -> bool {
         self.url.starts_with("https:")
+    }
+
+    /// Describes a fault of TLS with this server; none for other errors.
+    fn describe_tls_error(&self, error: &ureq::Error) -> Option<String> {
+        let (ureq::Error::Io(error), true) = (error, self.is_tls()) else { return None };
+        let uri: Uri = self.url.parse().ok()?;
+        describe_tls_error(error, uri.host()?, uri.port_u16().unwrap_or(HTTPS_PORT))
     }
 
     /// Returns the address of a path with a query.
@@ -192,7 +202,7 @@ pub(crate) fn http_agent(
     silence: Duration,
     ca_file: Option<&str>,
 ) -> Result<Agent, CommandFailure> {
-    let mut config = Agent::config_builder()
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         // A proxy of the environment is for the world outside; this talks to the operator's own server.
         .proxy(None)
@@ -202,26 +212,24 @@ pub(crate) fn http_agent(
         .timeout_recv_response(Some(CLIENT_ANSWER_TIMEOUT))
         .timeout_per_read(Some(silence))
         .user_agent(concat!("fanwheel/", env!("CARGO_PKG_VERSION")));
-    if base.is_tls() {
-        let trusted = ca_bundle::certificates(ca_file).map_err(|paths| {
-            let paths = shown(&paths);
-            CommandFailure::Run(format!(
-                "cannot read trusted certificates from {paths}; name a file with --ca-file or SSL_CERT_FILE"
-            ))
-        })?;
-        config = config.tls_config(ca_bundle::tls_config(trusted));
-    }
+    let config = config.build();
     Ok(match &base.socket {
-        Some(path) => {
-            Agent::with_parts(config.build(), UnixConnector(path.clone()), DefaultResolver::default())
+        Some(path) => Agent::with_parts(config, UnixConnector(path.clone()), DefaultResolver::default()),
+        None if base.is_tls() => {
+            let trust = TlsTrust::new(ca_file).map_err(CommandFailure::Run)?;
+            let tls = TlsConnector(Arc::new(trust.client_config(&["http/1.1"])));
+            Agent::with_parts(config, TcpConnector::default().chain(tls), DefaultResolver::default())
         }
-        None => Agent::new_with_config(config.build()),
+        None => Agent::new_with_config(config),
     })
 }
 
 /// Describes a server that gave no answer at all.
 pub(crate) fn unreachable_failure(base: &ServerUrl, error: &ureq::Error) -> CommandFailure {
     let server = base.server_name();
+    if let Some(words) = base.describe_tls_error(error) {
+        return CommandFailure::Run(words);
+    }
     let why = match error {
         // Without the library's prefix, which names a kind of error and not a cause.
         ureq::Error::Io(os) => os.to_string(),

@@ -6,4 +6,5 @@ pub(crate) mod event_text;
 pub(crate) mod http;
 pub(crate) mod publish;
 pub(crate) mod subscribe;
+pub(crate) mod tls_connector;
 pub(crate) mod unix_socket;

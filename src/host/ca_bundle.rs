@@ -34,9 +34,9 @@ pub(crate) fn file() -> Result<String, String> {
     }
 }
 
-/// Reads the certificates of a named file, else of the host's; otherwise the paths that cannot be read.
-pub(crate) fn certificates(named: Option<&str>) -> Result<Vec<Certificate<'static>>, String> {
-    let path = named.map_or_else(file, |named| Ok(named.to_owned()))?;
+/// Reads the certificates of the file; otherwise returns the paths that cannot be read.
+pub(crate) fn certificates() -> Result<Vec<Certificate<'static>>, String> {
+    let path = file()?;
     let pem = read_named_file(Path::new(&path), CA_BUNDLE_BYTES_MAX, PipeWait::Refused)
         .map_err(|_| path.clone())?;
     let certificate = |item| match item {

@@ -10,7 +10,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use crate::base::logfmt::shown;
 use crate::host::ca_bundle;
+
+/// The port of `https` addresses that name none.
+pub(crate) const HTTPS_PORT: u16 = 443;
 
 /// The certificates to trust.
 #[derive(Clone, Debug)]
@@ -35,8 +39,13 @@ impl TlsTrust {
         let bundle = file.map_or_else(ca_bundle::file, |file| Ok(file.to_owned())).map_err(|_| {
             "this host has no file of trusted certificates; name one with --ca-file".to_owned()
         })?;
-        let unreadable =
-            |error: &dyn std::fmt::Display| format!("cannot read certificates from {bundle}: {error}");
+        let unreadable = |error: &dyn std::fmt::Display| {
+            let bundle = shown(&bundle);
+            format!(
+                "cannot read trusted certificates from {bundle}: {error}; name a file with --ca-file or \
+                 SSL_CERT_FILE"
+            )
+        };
         let mut store = RootCertStore::empty();
         let mut named = Vec::new();
         for certificate in CertificateDer::pem_file_iter(&bundle).map_err(|error| unreadable(&error))? {
@@ -115,7 +124,8 @@ pub(crate) fn describe_tls_error(error: &io::Error, host: &str, port: u16) -> Op
     Some(match error {
         Error::InvalidCertificate(why) => {
             let why = match why {
-                CertificateError::UnknownIssuer => {
+                // The latter: an authority of the same name has another key.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     "no authority that is trusted here has signed it".to_owned()
                 }
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -128,8 +138,8 @@ pub(crate) fn describe_tls_error(error: &io::Error, host: &str, port: u16) -> Op
                 other => format!("{other:?}"),
             };
             format!(
-                "the certificate of {host}:{port} is not trusted: {why}; browsers refuse it too. To look all \
-                 the same name it, or its authority, with --ca-file FILE; `openssl s_client -connect \
+                "the certificate of {host}:{port} is not trusted: {why}; browsers refuse it too. To trust it \
+                 here name it, or its authority, with --ca-file FILE; `openssl s_client -connect \
                  {host}:{port} </dev/null | openssl x509 >FILE` writes it down"
             )
         }

@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use crate::base::limits::PUBLISH_BYTES_MAX;
-use crate::host::tls_trust::{TlsTrust, describe_tls_error};
+use crate::host::tls_trust::{HTTPS_PORT, TlsTrust, describe_tls_error};
 use crate::load::tls::LoadSession;
 use crate::load::topic_spread::{DrawnShare, SpreadShape};
 
@@ -32,7 +32,6 @@ const LOAD_SECONDS_MAX: u64 = 1_000_000_000;
 /// The placeholder for a topic in an address.
 const TOPIC: &str = "{topic}";
 
-const HTTPS_PORT: u16 = 443;
 /// The schemes of addresses, with their end and the port they stand for.
 const SCHEMES: [(&str, u16); 2] = [("http://", 80), ("https://", HTTPS_PORT)];
 

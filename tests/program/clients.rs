@@ -106,11 +106,35 @@ fn certificate(ca: &Scratch) -> Option<Arc<rustls::ServerConfig>> {
         };
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
-    let chain = CertificateDer::pem_file_iter(&leaf.0).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(&leaf_key.0).unwrap();
+    Some(tls_config(&leaf, &leaf_key))
+}
+
+fn tls_config(chain: &Scratch, key: &Scratch) -> Arc<rustls::ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(&chain.0).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(&key.0).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Some(Arc::new(config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap()))
+    Arc::new(config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap())
+}
+
+#[test]
+fn a_certificate_that_signs_itself_is_trusted_when_it_is_named() {
+    let (named, key) = (Scratch::new("self.pem"), Scratch::new("self.key"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    openssl.args(["-days", "2", "-subj", "/CN=server", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    let Ok(output) = openssl.args(["-keyout", key.arg(), "-out", named.arg()]).output() else {
+        println!("skipped: openssl is not installed");
+        return;
+    };
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (address, _heads) = answer_in_turn(&[ACCEPTED, STREAM], Some(tls_config(&named, &key)));
+    for words in [&["publish", "news", "one"][..], &["subscribe", "news", "--count", "1"]] {
+        let mut command = program();
+        command.args(words).args(["--url", &format!("https://{address}"), "--ca-file", named.arg()]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
 }
 
 #[test]
@@ -188,9 +212,16 @@ fn a_certificate_that_nobody_vouches_for_is_refused_in_one_line() {
     let mut command = program();
     command.args(["publish", "--url", &format!("https://{address}"), "news", "one"]);
     let line = refused(command.env("SSL_CERT_FILE", other.arg()), 1);
-    assert!(line.contains("no answer from 127.0.0.1") && line.contains("certificate"), "{line}");
+    assert!(line.contains("the certificate of 127.0.0.1") && line.contains("--ca-file FILE"), "{line}");
     let line = refused(command.env("SSL_CERT_FILE", "/nonexistent.pem"), 1);
-    assert!(line.contains("/nonexistent.pem; name a file with --ca-file or SSL_CERT_FILE"), "{line}");
+    assert!(line.contains(" /nonexistent.pem: "), "{line}");
+    assert!(line.contains("; name a file with --ca-file or SSL_CERT_FILE"), "{line}");
+    let server = Server::ready(&[]);
+    let over_tls = server.control.replace("http://", "https://");
+    let mut command = program();
+    command.args(["publish", "--url", &over_tls, "--ca-file", ca.arg(), "news", "one"]);
+    let line = refused(&mut command, 1);
+    assert!(line.contains("is no TLS: is it http:// rather than https://?"), "{line}");
 }
 
 #[test]

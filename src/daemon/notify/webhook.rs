@@ -58,7 +58,7 @@ fn webhook_agent(tls: bool) -> Agent {
 
 /// Reads the host's certificates; none when it has no bundle, and then no TLS connection is made.
 fn host_certificates() -> Vec<Certificate<'static>> {
-    ca_bundle::certificates(None).unwrap_or_else(|paths| {
+    ca_bundle::certificates().unwrap_or_else(|paths| {
         warn!(
             "event=certificates_missing error=\"none of {paths} can be read; install ca-certificates or set \
              {}\"",
