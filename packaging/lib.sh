@@ -14,7 +14,8 @@ GLIBC_MAX=${GLIBC_MAX-2.35}
 # them, but for what people need who change the program.
 documents() {
     # Folders are left out: npm may have put its own beside the pages.
-    find README.md CHANGELOG.md SECURITY.md docs/*.md docs/*.png examples/browser/* examples/publish/* \
+    find README.md CHANGELOG.md SECURITY.md docs/*.md docs/*.png \
+        examples/browser/* examples/publish/* examples/load/* \
         clients/js/README.md clients/js/client.d.ts clients/js/fanwheel.min.js -prune -type f -print
 }
 

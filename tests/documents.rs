@@ -23,7 +23,7 @@ use blocks::Block;
 use sandbox::Sandbox;
 
 /// Folders with documents, beside the root.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     ".",
     "docs",
     "tuning",
@@ -33,6 +33,7 @@ const FOLDERS: [&str; 9] = [
     "clients/js",
     "examples/browser",
     "examples/publish",
+    "examples/load",
 ];
 
 fn root() -> PathBuf {

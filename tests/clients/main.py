@@ -16,6 +16,7 @@ import chromium
 import dashboard
 import examples
 import library
+import load_scripts
 import publishers
 import scenarios
 
@@ -92,7 +93,8 @@ def main():
     chromium.ChromiumLibrarySource.scenarios = [one for one in scenarios.ALL if one is not scenarios.quiet]
     pages = [chromium.Chromium, chromium.ChromiumByName, chromium.ChromiumFetch, chromium.ChromiumLibrary,
              chromium.ChromiumLibrarySource, chromium.ChromiumLibraryShared]
-    clients = [dashboard.Dashboard, library.LibraryTabs, examples.Examples, publishers.Publishers, *pages, *adapters.ALL]
+    clients = [dashboard.Dashboard, library.LibraryTabs, examples.Examples, publishers.Publishers,
+               load_scripts.LoadScripts, *pages, *adapters.ALL]
     with ThreadPoolExecutor(CLIENTS_AT_ONCE) as pool:
         list(pool.map(lambda client: run_client(client, wanted, results), clients))
     counts = results.counts

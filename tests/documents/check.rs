@@ -89,6 +89,7 @@ pub fn judge(command: &Simple, root: &Path) -> Result<(), String> {
         "make" => judge_make(arguments, root),
         "cargo" => judge_cargo(arguments, root),
         "curl" => Ok(()),
+        "k6" | "npx" => judge_load_script(arguments, root),
         other if ELSEWHERE.contains(&other) => Ok(()),
         path if path.contains('/') => judge_script(path, arguments, root),
         other => Err(format!("nothing here knows how to try {other}: see tests/documents/check.rs")),
@@ -133,6 +134,18 @@ fn judge_cargo(arguments: &[String], root: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A script for a tool that measures: it exists, and reads every variable that it is given.
+fn judge_load_script(arguments: &[String], root: &Path) -> Result<(), String> {
+    let path = arguments.last().map_or("", String::as_str);
+    let text = fs::read_to_string(root.join(path)).map_err(|_| format!("there is no script {path}"))?;
+    let given = arguments.windows(2).filter(|pair| pair[0] == "-e");
+    let mut names = given.filter_map(|pair| pair[1].split('=').next());
+    match names.find(|name| !text.contains(&format!("__ENV.{name} "))) {
+        Some(name) => Err(format!("{path} reads no {name}")),
+        None => Ok(()),
+    }
 }
 
 /// A script of the tree: it exists, it may be run, and its text knows every flag.
