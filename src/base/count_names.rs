@@ -136,6 +136,10 @@ pub enum RefusalReason {
     AddressPublishes,
     /// Events that the owner of one credential publishes in a second.
     TokenPublishes,
+    /// A banned address.
+    Banned,
+    /// A credential whose owner is banned.
+    TokenBanned,
 }
 
 /// Why a connection ended.
@@ -176,7 +180,7 @@ pub enum CloseReason {
     Host,
     /// The operator ended it: `DELETE /connections/{id}`.
     Operator,
-    /// The credential of a stream ended.
+    /// The credential of a stream ended, or was taken back.
     TokenExpired,
     /// Each connection has to name its client, and its peer is not in `trusted_proxies`.
     ProxyUntrusted,
@@ -316,7 +320,7 @@ pub(crate) const COUNT_NAMES: [&str; 33] = [
     "proxy_headers",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 29] = [
+pub(crate) const REFUSED_NAMES: [&str; 31] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -346,6 +350,8 @@ pub(crate) const REFUSED_NAMES: [&str; 29] = [
     "address_request_rate",
     "address_publish_rate",
     "token_publish_rate",
+    "address_banned",
+    "token_banned",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const CLOSED_NAMES: [&str; 21] = [
@@ -373,7 +379,7 @@ pub(crate) const CLOSED_NAMES: [&str; 21] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::ProxyHeaders as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenPublishes as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenBanned as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::ProxyMalformed as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);

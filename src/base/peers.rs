@@ -79,7 +79,7 @@ impl TrustedPeers {
 }
 
 /// Reads an address, or a network as `ADDR/BITS`.
-fn parse_network(text: &str) -> Option<IpNet> {
+pub(crate) fn parse_network(text: &str) -> Option<IpNet> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
     // Peers are compared as what they mean, so a mapped network would never be met.
     (network.addr().to_canonical() == network.addr()).then_some(network)

@@ -279,6 +279,12 @@ pub const TABLE: &[SettingSpec] = &[
         "aud that JSON Web Tokens must have; empty = they must have none",
     )),
     live(row("jwt_issuer", SettingKind::Text, "", "iss that JSON Web Tokens must have; empty = any")),
+    live(row(
+        "ban_file",
+        SettingKind::Text,
+        "",
+        "file of addresses, networks and owners of credentials that are not served; empty = none",
+    )),
     live(row("token_cookie", SettingKind::Text, "", "name of a cookie that may hold a token; empty = none")),
     class(int("batch_ms", "0", 0, MINUTE_MS, "time that events wait to leave in one send; 0 = none")),
     class(int("batch_events", "256", 1, SEND_FRAMES_MAX as u64, "events that end such a wait early")),

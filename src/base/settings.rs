@@ -76,6 +76,7 @@ pub enum SubscribeAccess {
 pub struct CredentialSettings {
     pub control_token_file: String,
     pub token_cookie: String,
+    pub ban_file: String,
     pub signing_key_file: String,
     pub jwt_key_file: String,
     pub jwt_algorithm: String,
@@ -90,6 +91,7 @@ impl CredentialSettings {
         CredentialSettings {
             control_token_file: owned("control_token_file"),
             token_cookie: owned("token_cookie"),
+            ban_file: owned("ban_file"),
             signing_key_file: owned("signing_key_file"),
             jwt_key_file: owned("jwt_key_file"),
             jwt_algorithm: owned("jwt_algorithm"),

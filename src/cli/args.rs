@@ -100,9 +100,8 @@ fn setting(spec: &'static SettingSpec) -> Arg {
     let default = if spec.default.is_empty() { String::new() } else { format!(" [{}]", spec.default) };
     let many = matches!(spec.kind, SettingKind::List | SettingKind::Urls);
     let hint = match spec.name {
-        "log_file" | "control_token_file" | "signing_key_file" | "jwt_key_file" | "jwks_file" => {
-            ValueHint::FilePath
-        }
+        "log_file" | "control_token_file" | "signing_key_file" | "jwt_key_file" | "jwks_file"
+        | "ban_file" => ValueHint::FilePath,
         "alert_command" | "alert_sendmail" => ValueHint::ExecutablePath,
         _ => ValueHint::Other,
     };

@@ -5,11 +5,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::ban_list::BanList;
+use crate::base::limits::MIB;
 use crate::base::logfmt::shown;
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
 use crate::config::token_tables::{TokenEntry, TokenSource};
-use crate::host::named_file::{PipeWait, read_secret_file};
+use crate::host::named_file::{PipeWait, read_named_file, read_secret_file};
 use crate::wire::auth::access::{AccessRules, StaticToken};
 use crate::wire::auth::class_access::ClassAccess;
 use crate::wire::auth::jwt::JwtRules;
@@ -26,6 +28,8 @@ const SIGNING_KEY_BYTES_MIN: usize = 32;
 const JWT_FILE_BYTES_MAX: usize = 262_144;
 /// Settings of files with keys that let in on the public listener.
 const KEY_FILES: [&str; 3] = ["signing_key_file", "jwt_key_file", "jwks_file"];
+/// Bytes of a file of bans: some 200 000 addresses.
+const BAN_FILE_BYTES_MAX: usize = 4 * MIB;
 /// Bytes of a file of tokens.
 const TOKEN_FILE_BYTES_MAX: usize = 8_192;
 
@@ -58,6 +62,11 @@ pub(crate) fn load_access(
         audience: some_text(&named.jwt_audience),
         issuer: some_text(&named.jwt_issuer),
     };
+    let ban_entry = resolved.entry("ban_file");
+    let bans = match named.ban_file.as_str() {
+        "" => BanList::default(),
+        path => read_bans(Path::new(path), wait).map_err(|why| refuse_file(ban_entry, &why))?,
+    };
     let cookie = named.token_cookie.as_bytes();
     Ok(AccessRules {
         control_tokens,
@@ -66,6 +75,7 @@ pub(crate) fn load_access(
         signing_keys,
         cookie: (!cookie.is_empty()).then(|| cookie.into()),
         classes: ClassAccess::new(&settings),
+        bans,
     })
 }
 
@@ -145,6 +155,12 @@ fn read_token_file(path: &Path, wait: PipeWait) -> Result<Vec<TokenHash>, String
     read_tokens(&bytes.map_err(|error| format!("cannot read it: {error}"))?)
 }
 
+fn read_bans(path: &Path, wait: PipeWait) -> Result<BanList, String> {
+    let bytes = read_named_file(path, BAN_FILE_BYTES_MAX, wait);
+    let bytes = bytes.map_err(|error| format!("cannot read it: {error}"))?;
+    BanList::parse(std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8 text".to_owned())?)
+}
+
 fn some_text(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -169,7 +185,8 @@ fn read_jwt_keys(resolved: &ResolvedSettings, wait: PipeWait) -> Result<Vec<JwtK
 
 /// Returns the files from which credentials are read.
 pub(crate) fn credential_files(resolved: &ResolvedSettings) -> Vec<PathBuf> {
-    let named = KEY_FILES.iter().chain(&["control_token_file"]).map(|name| &resolved.entry(name).text);
+    let named =
+        KEY_FILES.iter().chain(&["control_token_file", "ban_file"]).map(|name| &resolved.entry(name).text);
     let named = named.filter(|text| !text.is_empty()).map(PathBuf::from);
     let of_tokens = resolved.tokens().iter().filter_map(|entry| match &entry.source {
         TokenSource::Hash(_) => None,

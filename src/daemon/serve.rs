@@ -264,7 +264,7 @@ impl MainThread {
     fn reload_settings(&mut self, inputs: &SettingInputs) {
         let Some(reload) = read_reload(inputs, &self.in_force.current()) else { return };
         let (before, after) = (self.in_force.replace(Arc::clone(&reload.next)), &reload.next);
-        self.node.replace_access(Arc::clone(&reload.access));
+        self.replace_access(Arc::clone(&reload.access));
         self.apply_alerts(&before, after);
         self.apply_classes(&before, after);
         // A change of the level is told at the more talkative one.
@@ -281,13 +281,23 @@ impl MainThread {
         }
         match load_access(in_force.resolved(), PipeWait::Refused) {
             Ok(access) => {
-                self.node.replace_access(Arc::new(access));
+                self.replace_access(Arc::new(access));
                 info!("event=credentials_reloaded");
             }
             Err(refusal) => {
                 error!("event=credentials_refused reason={}", LogValue(&refusal.to_string()));
             }
         }
+    }
+
+    /// Puts credentials in force, and ends the streams of those that were taken back.
+    fn replace_access(&self, access: Arc<AccessRules>) {
+        let bans = &access.bans;
+        if *bans != self.node.access_rules().bans {
+            info!("event=bans_reloaded ranges={} owners={}", bans.ranges(), bans.owners());
+        }
+        let sleepers = self.node.replace_access(access);
+        self.server.wakers().wake(sleepers);
     }
 
     /// Replaces alert rules, and destinations whose settings changed. Unchanged destinations keep their

@@ -2,7 +2,7 @@
 //!
 //! | step | asks | refuses with |
 //! | --- | --- | --- |
-//! | 1 | the limits of its connection and the rate of its client's requests | 503, 429 |
+//! | 1 | bans and limits of its connection, the rate of its client's requests | 403, 503, 429 |
 //! | 2 | its credential, in `wire::auth` | 401, 403 |
 //! | 3 | the rates of events that its client, and the owner of its credential, publish | 429 |
 //!
@@ -49,8 +49,9 @@ pub(super) fn judge_request(
     asked: Result<Request, Problem>,
 ) -> JudgedRequest {
     note_forwarded_client(roster, turn, slot, head);
-    let over = refuse_client(roster, turn, slot);
+    let over = refuse_client(roster, turn, slot, rules.access);
     let asked = match (over, asked) {
+        (Some(why @ RefusalReason::Banned), _) => Err(Problem::Refused(why)),
         (Some(_), Ok(asked @ (Request::Subscribe(_) | Request::Publish(_) | Request::Batch(_)))) => Ok(asked),
         (Some(why @ RefusalReason::AddressRequests), _) => Err(Problem::Refused(why)),
         (_, asked) => check_credential(turn, rules, head, asked),
@@ -73,13 +74,24 @@ fn check_credential(
 }
 
 /// Returns the limit that a connection or its client is over.
-fn refuse_client(roster: &Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) -> Option<RefusalReason> {
+fn refuse_client(
+    roster: &Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    access: Option<&AccessRules>,
+) -> Option<RefusalReason> {
     let conn = roster.conn(slot);
     let of_conn = conn.over_limit().map(|limit| match limit {
         ConnLimit::Node => RefusalReason::Connections,
         ConnLimit::Address => RefusalReason::Address,
         ConnLimit::ConnectRate => RefusalReason::AddressConnects,
+        ConnLimit::Banned => RefusalReason::Banned,
     });
+    // One that its connection does not name was not known when that was opened.
+    let named = roster.request_client(slot).map(|client| client.ip);
+    if access.is_some_and(|access| named.is_some_and(|ip| access.bans.bans_address(ip))) {
+        return Some(RefusalReason::Banned);
+    }
     let counts = turn.node.rates.counts_requests() && conn.listener == ListenerKind::Public;
     of_conn.or_else(|| {
         let client = turn.counted_client(roster, slot).filter(|_| counts)?;

@@ -19,7 +19,7 @@
 //! TO_READ      enter_read_queue: bytes may wait    leave_read_queue: its turn came   token in `read_queue`
 //! IN_BATCH     join_batch: a round plans a send    leave_batch: the send's outcome   a live stream
 //! UNREAD       defer_read: an answer still waits   take_deferred_read: all answered  not `Idle`
-//! OVER_LIMIT   new, mark_over: a number of two      never                             here to be refused
+//! OVER_LIMIT   new, mark_over: a number of three    never                             here to be refused
 //!              bits, the limit that it is over
 //! IN_LOBBY     enter_lobby: a proxy has still to    leave_lobby: its header is whole  no stream; none of its
 //!              name its client                                                        bytes are a request's
@@ -88,10 +88,13 @@ pub(crate) enum ConnLimit {
     Address,
     /// New connections of one client address in a second.
     ConnectRate,
+    /// None at all: its address is banned.
+    Banned,
 }
 
 impl ConnLimit {
-    const ALL: [ConnLimit; 3] = [ConnLimit::Node, ConnLimit::Address, ConnLimit::ConnectRate];
+    const ALL: [ConnLimit; 4] =
+        [ConnLimit::Node, ConnLimit::Address, ConnLimit::ConnectRate, ConnLimit::Banned];
 
     /// Its bits of `Conn::flags`.
     fn bits(self) -> u16 {
@@ -105,12 +108,12 @@ mod flag {
     pub(crate) const TO_READ: u16 = 2;
     pub(crate) const IN_BATCH: u16 = 4;
     pub(crate) const UNREAD: u16 = 8;
-    pub(crate) const OVER_LIMIT: u16 = 16 | 32;
-    pub(crate) const FULL: u16 = 64;
-    pub(crate) const ENDED: u16 = 128;
-    pub(crate) const PRIMED: u16 = 256;
-    pub(crate) const ID_OWED: u16 = 512;
-    pub(crate) const IN_LOBBY: u16 = 1_024;
+    pub(crate) const OVER_LIMIT: u16 = 16 | 32 | 64;
+    pub(crate) const FULL: u16 = 128;
+    pub(crate) const ENDED: u16 = 256;
+    pub(crate) const PRIMED: u16 = 512;
+    pub(crate) const ID_OWED: u16 = 1_024;
+    pub(crate) const IN_LOBBY: u16 = 2_048;
 }
 
 /// States of a connection, as drawn at the head of this file.

@@ -6,7 +6,7 @@ use super::conn_tracing::trace_stream;
 use super::hub::SubscribeOutcome;
 use super::long_poll::LongPoll;
 use super::pending_output::PendingOutput;
-use super::roster::Roster;
+use super::roster::{Roster, StreamAccess};
 use super::seam::Io;
 use super::snapshot_read::SnapshotRead;
 use super::topics::LocalTopics;
@@ -41,7 +41,7 @@ pub(super) fn begin_stream(
     slot: u32,
     opening: StreamOpening,
 ) -> Result<(), RefusalReason> {
-    let StreamOpening { bytes, subscribe, poll } = opening;
+    let StreamOpening { bytes, mut subscribe, poll } = opening;
     let node = turn.node;
     let joined = node.hub.subscribe(turn.index, &subscribe.topics, &subscribe.start, turn.now)?;
     turn.carried.count_requests(joined.steps / SUBSCRIBE_STEPS_PER_REQUEST);
@@ -62,7 +62,12 @@ pub(super) fn begin_stream(
     let tick = turn.tick();
     // Not before: a client that comes back at once must find that the credential has ended.
     let left_ms = |ends_ms: u64| ends_ms.saturating_sub(turn.now.wall_ms).saturating_add(TICK_MS);
-    roster.set_access_end(slot, subscribe.access_ends_ms.map(|ends_ms| turn.tick_after_ms(left_ms(ends_ms))));
+    let ends = |ends_ms: u64| turn.tick_after_ms(left_ms(ends_ms));
+    let access = subscribe
+        .access
+        .take()
+        .map(|owner| StreamAccess { ends: owner.ends_ms.map_or(Tick::MAX, ends), owner: Box::new(owner) });
+    roster.set_access(slot, access);
     let mode = StreamMode::joining(subscribe.form);
     let mut stream = Stream {
         position: joined.position,
@@ -169,7 +174,7 @@ pub(super) fn bench_subscription(form: FrameForm) -> SubscribeRequest {
         event_source: false,
         prime: false,
         wait_ms: None,
-        access_ends_ms: None,
+        access: None,
         snapshot: false,
     }
 }
@@ -180,6 +185,7 @@ mod tests {
     use crate::base::listener::ListenerKind;
     use crate::base::settings::{Settings, SlowPolicy};
     use crate::fanout::stage_tests::Stage;
+    use crate::wire::auth::access::CredentialOwner;
 
     /// Subscribes with `query`. Returns the connection and the bytes behind the head of its answer.
     fn join(stage: &mut Stage, query: &str) -> (u32, String) {
@@ -193,7 +199,7 @@ mod tests {
     fn join_until(stage: &mut Stage, access_ends_ms: u64) -> u32 {
         let slot = stage.open(ListenerKind::Public);
         let mut subscribe = bench_subscription(FrameForm::Bare);
-        subscribe.access_ends_ms = Some(access_ends_ms);
+        subscribe.access = Some(CredentialOwner::of_url(access_ends_ms));
         let opening = StreamOpening { bytes: Vec::new(), subscribe, poll: None };
         let joined = stage.step(|roster, topics, turn| begin_stream(roster, topics, turn, slot, opening));
         joined.expect("room for a few");

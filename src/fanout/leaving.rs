@@ -53,6 +53,23 @@ pub(super) fn end_stream(
     }
 }
 
+/// Ends a connection for the operator. A stream is first sent all output on its way, and a time to come back;
+/// any other connection ends at once.
+pub(super) fn end_by_operator(
+    roster: &mut Roster,
+    topics: &mut LocalTopics,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+) {
+    let ConnState::Streaming(stream) = &mut roster.conn_mut(slot).state else {
+        return close(roster, topics, turn, slot, CloseMode::Orderly, CloseReason::Operator);
+    };
+    // A stream that is ending keeps its reason.
+    if stream.end_by_operator(turn.tick()) {
+        end_stream(roster, topics, turn, slot);
+    }
+}
+
 /// Queues the end of a stream behind bytes that wait; it reads no further frames.
 fn queue_stream_end(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>, slot: u32) {
     let tick = turn.tick();

@@ -121,7 +121,7 @@ fn leave_lobby(
 ) -> bool {
     // A client that is itself a proxy has clients of its own.
     let counted = client.map(|client| client.ip).filter(|ip| !turn.node.trusted.contains(Some(*ip)));
-    let over = counted.and_then(|ip| turn.node.rates.refuse_connect(ip, turn.now));
+    let over = counted.and_then(|ip| turn.node.judge_newcomer(ip, turn.now));
     let counted = over.map_or(Ok(counted), Err);
     let refusal_due = turn.tick_after(turn.node.ticks.refusal);
     let admitted = roster.leave_lobby(&turn.node.connections, slot, client, counted, refusal_due);

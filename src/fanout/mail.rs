@@ -67,6 +67,8 @@ pub enum ControlMessage {
     Survey(Arc<Survey>),
     /// A connection's question has been answered by all workers that were asked.
     Surveyed(ConnToken, Arc<Survey>),
+    /// Credentials were taken back: end the streams that they have let in.
+    Revoke,
     /// Frames in flight leave no room: end the streams that hold one which history no longer keeps.
     Shed,
 }

@@ -50,6 +50,7 @@ pub(crate) mod rate_table;
 pub mod readiness;
 mod reply_context;
 mod request_input;
+mod revocation;
 pub(crate) mod roster;
 mod rounds;
 pub mod seam;

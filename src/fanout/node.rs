@@ -2,11 +2,16 @@
 //!
 //! Knows what a worker takes and counts, not what workers do with it.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::net::IpAddr;
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::budget::SharedBudget;
 use super::client_rates::ClientRates;
+use super::conn::ConnLimit;
 use super::connection_budget::ConnectionBudget;
 use super::hash::SeededHash;
 use super::hub::Hub;
@@ -70,6 +75,8 @@ pub struct Node {
     access: Mutex<Arc<AccessRules>>,
     /// There are credentials: a server without any never looks for them.
     has_access_rules: AtomicBool,
+    /// Times that credentials were taken back, so that streams may have to end.
+    revocations: AtomicU64,
     counters: Vec<Counters>,
     memory_full: AtomicBool,
     draining: AtomicBool,
@@ -116,6 +123,7 @@ impl Node {
             policies: ListenerKind::ALL.map(|listener| ListenerPolicy::from_settings(&settings, listener)),
             access: Mutex::default(),
             has_access_rules: AtomicBool::new(false),
+            revocations: AtomicU64::new(0),
             counters: (0..workers).map(|_| Counters::default()).collect(),
             memory_full: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -153,11 +161,40 @@ impl Node {
         any.then(|| Arc::clone(&self.access.lock().expect("a panic ends the process")))
     }
 
-    /// Puts credentials in force. Requests that are under way keep those that they have found.
-    pub fn replace_access(&self, rules: Arc<AccessRules>) {
+    /// Returns the credentials in force, be there some or none.
+    pub(crate) fn access_rules(&self) -> Arc<AccessRules> {
+        Arc::clone(&self.access.lock().expect("a panic ends the process"))
+    }
+
+    /// Puts credentials in force. Requests that are under way keep those that they have found; streams that
+    /// these would not let in end. Returns the workers to wake.
+    pub fn replace_access(&self, rules: Arc<AccessRules>) -> u64 {
         let any = !rules.is_empty();
-        *self.access.lock().expect("a panic ends the process") = rules;
+        let mut in_force = self.access.lock().expect("a panic ends the process");
+        let revokes = rules.revokes(&in_force);
+        *in_force = rules;
+        drop(in_force);
         self.has_access_rules.store(any, Relaxed);
+        if !revokes {
+            return 0;
+        }
+        self.revocations.fetch_add(1, Release);
+        for worker in 0..self.workers() {
+            // Only makes it look.
+            self.hub.mailbox(worker).send_control(ControlMessage::Revoke);
+        }
+        self.hub.claim_sleepers(u64::MAX)
+    }
+
+    /// Returns how often credentials were taken back.
+    pub(crate) fn revocations(&self) -> u64 {
+        self.revocations.load(Acquire)
+    }
+
+    /// Returns the limit that a newcomer of a client is over already: it is banned, or comes too fast.
+    pub(crate) fn judge_newcomer(&self, client: IpAddr, now: Now) -> Option<ConnLimit> {
+        let banned = self.access().is_some_and(|access| access.bans.bans_address(client));
+        if banned { Some(ConnLimit::Banned) } else { self.rates.refuse_connect(client, now) }
     }
 
     /// Returns the counters of a worker.

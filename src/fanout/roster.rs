@@ -24,6 +24,7 @@ use crate::base::limits::{LOBBY_CONNECTIONS_MAX, REFUSALS_AT_ONCE_MAX};
 use crate::base::listener::ListenerKind;
 use crate::base::peers::ClientAddress;
 use crate::base::time::Tick;
+use crate::wire::auth::access::CredentialOwner;
 
 /// An accepted connection that asks for a slot.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,15 @@ pub(crate) struct Arrival {
     pub(crate) head_wait: Tick,
     /// Ticks for its first request if it is only here to be refused.
     pub(crate) refusal_wait: Tick,
+}
+
+/// The credential that has let a stream in.
+#[derive(Debug)]
+pub(crate) struct StreamAccess {
+    /// Its owner.
+    pub(crate) owner: Box<CredentialOwner>,
+    /// Tick in which it ends; the last one where it does not.
+    pub(crate) ends: Tick,
 }
 
 /// All connections of one worker.
@@ -66,8 +76,8 @@ pub(crate) struct Roster {
     lobby: usize,
     clients: ClientAddresses,
     agents: UserAgents,
-    /// Ticks in which streams end because their credential does, by slot; only of those that have one.
-    access_ends: BTreeMap<u32, Tick>,
+    /// Credentials of streams, by slot; only of those that have one.
+    accesses: BTreeMap<u32, StreamAccess>,
 }
 
 impl Roster {
@@ -85,7 +95,7 @@ impl Roster {
             lobby: 0,
             clients: ClientAddresses::default(),
             agents: UserAgents::new(hash),
-            access_ends: BTreeMap::new(),
+            accesses: BTreeMap::new(),
         }
     }
 
@@ -188,6 +198,11 @@ impl Roster {
         self.clients.by_header(slot)
     }
 
+    /// The client that the last request has named.
+    pub(crate) fn request_client(&self, slot: u32) -> Option<ClientAddress> {
+        self.clients.by_request(slot)
+    }
+
     /// The client that a proxy has named, if one has.
     pub(crate) fn named_client(&self, slot: u32) -> Option<ClientAddress> {
         self.clients.named(slot)
@@ -208,7 +223,7 @@ impl Roster {
         self.wheel.disarm(slot);
         let conn = self.conns.remove(slot as usize);
         self.agents.release(conn.agent);
-        self.set_access_end(slot, None);
+        self.set_access(slot, None);
         self.clients.forget(slot);
         self.lobby -= usize::from(conn.is_in_lobby());
         self.control_connections -= usize::from(conn.listener.is_operators());
@@ -221,18 +236,30 @@ impl Roster {
         conn
     }
 
-    /// Notes when the credential of a stream ends, if it does.
-    pub(crate) fn set_access_end(&mut self, slot: u32, end: Option<Tick>) {
-        match end {
-            Some(end) => drop(self.access_ends.insert(slot, end)),
-            None if self.access_ends.is_empty() => {}
-            None => drop(self.access_ends.remove(&slot)),
+    /// Notes the credential of a stream, if it has one.
+    pub(crate) fn set_access(&mut self, slot: u32, access: Option<StreamAccess>) {
+        match access {
+            Some(access) => drop(self.accesses.insert(slot, access)),
+            None if self.accesses.is_empty() => {}
+            None => drop(self.accesses.remove(&slot)),
+        }
+    }
+
+    /// The credential of a stream, if it has one.
+    pub(crate) fn access(&self, slot: u32) -> Option<&StreamAccess> {
+        self.accesses.get(&slot)
+    }
+
+    /// Ends the credential of a stream.
+    pub(crate) fn end_access(&mut self, slot: u32, tick: Tick) {
+        if let Some(access) = self.accesses.get_mut(&slot) {
+            access.ends = access.ends.min(tick);
         }
     }
 
     /// The tick in which the credential of a stream ends; the last one where it does not.
     pub(crate) fn access_end(&self, slot: u32) -> Tick {
-        self.access_ends.get(&slot).copied().unwrap_or(Tick::MAX)
+        self.accesses.get(&slot).map_or(Tick::MAX, |access| access.ends)
     }
 
     /// Number of connections.

@@ -7,15 +7,14 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::closing::close;
 use super::conn::ConnState;
 use super::connection_budget::address_of;
 use super::hash::SeededHash;
 use super::heavy_hitters::HeavyHitters;
 use super::hub::HubGuard;
-use super::leaving::end_stream;
+use super::leaving::end_by_operator;
 use super::roster::Roster;
-use super::seam::{CloseMode, Io};
+use super::seam::Io;
 use super::survey::{PlacedRow, RankedConnection, Survey, SurveyFindings, SurveyQuestion};
 use super::survey_mail::submit_findings;
 use super::survey_progress::{SurveyWalk, TopicByName, WalkFindings, WalkPlace};
@@ -24,7 +23,7 @@ use super::token::ConnToken;
 use super::top_k::TopK;
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
-use crate::base::counters::{CloseReason, Count};
+use crate::base::counters::Count;
 use crate::base::survey::{ConnectionFilter, ConnectionId, ConnectionSort, SearchText, TopicRow, TopicSort};
 
 /// Connections or topics looked at for surveys in one turn, so that subscribers wait for a quarter of a
@@ -67,7 +66,10 @@ impl SurveyWalks {
         }
         let seen = match &survey.question {
             SurveyQuestion::End(id) => {
-                let ended = end_by_operator(roster, topics, turn, *id);
+                let ended = roster.owns(ConnToken::new(id.slot, id.generation));
+                if ended {
+                    end_by_operator(roster, topics, turn, id.slot);
+                }
                 let found = SurveyFindings { ended, ..SurveyFindings::default() };
                 let mailed = submit_findings(turn.node, &survey, turn.index, found);
                 return turn.carried.note_mailed(mailed);
@@ -255,28 +257,6 @@ fn scan_topics(
     end == hub.topic_slots()
 }
 
-/// Ends a connection. A stream is first sent all output on its way, and a time to come back; any other
-/// connection ends at once. Returns whether there was such a connection.
-fn end_by_operator(
-    roster: &mut Roster,
-    topics: &mut LocalTopics,
-    turn: &mut TurnContext<'_, impl Io>,
-    id: ConnectionId,
-) -> bool {
-    if !roster.owns(ConnToken::new(id.slot, id.generation)) {
-        return false;
-    }
-    let ConnState::Streaming(stream) = &mut roster.conn_mut(id.slot).state else {
-        close(roster, topics, turn, id.slot, CloseMode::Orderly, CloseReason::Operator);
-        return true;
-    };
-    // A stream that is ending keeps its reason.
-    if stream.end_by_operator(turn.tick()) {
-        end_stream(roster, topics, turn, id.slot);
-    }
-    true
-}
-
 fn rank_topic(sort: TopicSort, row: TopicRow) -> (Reverse<u64>, TopicByName) {
     let key = match sort {
         TopicSort::Subscribers => row.subscribers,
@@ -291,9 +271,12 @@ fn rank_topic(sort: TopicSort, row: TopicRow) -> (Reverse<u64>, TopicByName) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::counters::CloseReason;
     use crate::base::listener::ListenerKind;
     use crate::base::settings::Settings;
+    use crate::fanout::closing::close;
     use crate::fanout::mail::ControlMessage;
+    use crate::fanout::seam::CloseMode;
     use crate::fanout::stage_tests::Stage;
     use crate::fanout::survey_mail::send_survey;
     use crate::fanout::token::Asker;

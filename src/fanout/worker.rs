@@ -18,7 +18,7 @@
 //! upload
 //! output   rounds   serve
 //! leaving   http
-//! stream   survey_walk   idle_eviction
+//! stream   survey_walk   revocation   idle_eviction
 //! ```
 
 use std::net::IpAddr;
@@ -40,6 +40,7 @@ use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
 use super::node::Node;
 use super::output::write_own_output;
 use super::publish_answer::take_settlements;
+use super::revocation::RevocationWalk;
 use super::roster::{Arrival, Roster};
 use super::rounds::send_rounds;
 use super::seam::{CloseMode, Io};
@@ -116,6 +117,7 @@ pub struct Worker {
     topics: LocalTopics,
     carried: CarriedState,
     surveys: SurveyWalks,
+    revocation: RevocationWalk,
     eviction: IdleEviction,
     /// Bytes of the read that is being handled.
     scratch: Vec<u8>,
@@ -138,6 +140,7 @@ impl Worker {
             topics: LocalTopics::new(hash.clone()),
             carried: CarriedState::new(seed),
             surveys: SurveyWalks::new(hash),
+            revocation: RevocationWalk::default(),
             eviction: IdleEviction::new(),
             scratch: vec![0; SCRATCH_BYTES],
             due: Vec::new(),
@@ -179,7 +182,7 @@ impl Worker {
         };
         let peer = peer.filter(|_| !is_proxy);
         let counted = peer.filter(|_| listener == ListenerKind::Public && !in_lobby);
-        let over = counted.and_then(|peer| self.node.rates.refuse_connect(peer, now));
+        let over = counted.and_then(|peer| self.node.judge_newcomer(peer, now));
         let (head_wait, refusal_wait) = (ticks.head, ticks.refusal);
         Arrival { listener, peer, over, in_lobby, tick: now.tick(), head_wait, refusal_wait }
     }
@@ -215,7 +218,7 @@ impl Worker {
 
     /// Makes one pass through the steps at the head of this file.
     pub fn turn(&mut self, io: &mut impl Io, now: Now) -> TurnOutcome {
-        let Worker { node, index, inbox, roster, topics, carried, surveys, .. } = self;
+        let Worker { node, index, inbox, roster, topics, carried, surveys, revocation, .. } = self;
         let turn = &mut TurnContext { node, index: *index, inbox, now, io, carried };
         turn.counters().count(Count::Turns);
         take_control(roster, topics, surveys, turn);
@@ -234,6 +237,7 @@ impl Worker {
         let timers_left = expire_timers(roster, topics, turn, &mut self.due);
         turn.count_exhausted(TurnStep::Timers, timers_left);
         surveys.continue_walk(roster, topics, turn);
+        revocation.continue_walk(roster, topics, turn);
         turn.wake_mailed();
         if turn.index == 0 && now.mono_ms >= self.sweep_at_ms {
             let more = turn.node.hub.sweep(now);
@@ -319,7 +323,8 @@ impl Worker {
         let mail = !inbox.frames.is_empty() || !inbox.control.is_empty() || !inbox.settlements.is_empty();
         let output = self.topics.has_rounds() || self.roster.queued_writes() > 0;
         let windows = self.topics.has_stale_windows();
-        mail || output || windows || self.roster.has_reads() || !self.surveys.is_empty()
+        let walks = !self.surveys.is_empty() || self.revocation.is_walking();
+        mail || output || windows || self.roster.has_reads() || walks
     }
 
     fn due_in_ms(&self, now: Now) -> Option<u64> {
@@ -397,7 +402,7 @@ fn take_control(
             ControlMessage::Shed => shed_passed_by(roster, topics, turn),
             ControlMessage::Survey(survey) => surveys.begin_walk(roster, topics, turn, survey),
             ControlMessage::Surveyed(token, survey) => answer_completed_survey(roster, turn, token, &survey),
-            ControlMessage::Drain | ControlMessage::Stop => {}
+            ControlMessage::Revoke | ControlMessage::Drain | ControlMessage::Stop => {}
         }
     }
     take_settlements(roster, turn);

@@ -176,11 +176,13 @@ impl Problem {
                 | RefusalReason::TokenMissing
                 | RefusalReason::TokenUnknown
                 | RefusalReason::TokenExpired
-                | RefusalReason::TokenUnfit,
+                | RefusalReason::TokenUnfit
+                | RefusalReason::TokenBanned,
             ) => 401,
             Problem::PublishNotAllowed { .. } => 403,
             Problem::Refused(
                 RefusalReason::Credentials
+                | RefusalReason::Banned
                 | RefusalReason::NotGranted
                 | RefusalReason::Origin
                 | RefusalReason::ReservedTopic,
@@ -386,6 +388,7 @@ impl Problem {
                     | RefusalReason::Heads
                     | RefusalReason::AddressConnects
                     | RefusalReason::AddressRequests
+                    | RefusalReason::Banned
             ),
             Problem::BadQuery(_)
             | Problem::BadParameter { .. }
@@ -470,9 +473,11 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::TokenMissing
         | RefusalReason::TokenUnknown
         | RefusalReason::TokenExpired
-        | RefusalReason::TokenUnfit => {
+        | RefusalReason::TokenUnfit
+        | RefusalReason::TokenBanned => {
             "This needs a credential that is taken here: send Authorization: Bearer TOKEN."
         }
+        RefusalReason::Banned => "Your address is not served here.",
         RefusalReason::NotGranted => "The credential does not open this topic.",
         RefusalReason::Surveys => {
             "Too many questions like this one are being answered; try again in a second."

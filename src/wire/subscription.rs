@@ -9,6 +9,7 @@ use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::listener::ListenerKind;
 use crate::base::number_text::parse_decimal;
+use crate::wire::auth::access::CredentialOwner;
 use crate::wire::frame::FrameForm;
 use crate::wire::head::Head;
 use crate::wire::parameters::{parse_checked, push_topic, set_once};
@@ -70,8 +71,8 @@ pub struct SubscribeRequest {
     pub(crate) snapshot: bool,
     /// `wait_ms=N`: instead of a stream one answer, with the first events of at most so many milliseconds.
     pub(crate) wait_ms: Option<u64>,
-    /// Unix milliseconds in which the credential ends that has let it in.
-    pub(crate) access_ends_ms: Option<u64>,
+    /// Owner of the credential that has let it in.
+    pub(crate) access: Option<CredentialOwner>,
 }
 
 /// Returns the form in which the frames of a stream go out to the client with this head.
@@ -144,7 +145,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
         event_source: event_source && wait_ms.is_none(),
         prime: prime.unwrap_or(browser && !own_topics),
         wait_ms,
-        access_ends_ms: None,
+        access: None,
         snapshot,
     })
 }

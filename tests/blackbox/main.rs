@@ -9,6 +9,7 @@ mod activation;
 mod alerts;
 mod alerts_defaults;
 mod answers;
+mod bans;
 mod batch;
 mod bench_profile;
 mod body_attacks;

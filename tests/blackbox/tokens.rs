@@ -2,8 +2,8 @@
 //! subcommands that make and explain them.
 
 use crate::harness::{
-    ConfigFile, Conn, Launch, Response, Server, assert_problem, ms, poll_until, program, reload,
-    with_1_and_4_workers,
+    ConfigFile, Conn, Finish, Launch, Response, SOON, Server, assert_problem, ms, poll_until, program,
+    reload, with_1_and_4_workers,
 };
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -171,6 +171,32 @@ fn a_reload_changes_tokens_and_classes_and_keeps_open_streams() {
     reload(&server, "event=reloaded setting=token tokens=0");
     assert_eq!(publish().json()["error"], "publish_not_allowed");
     assert!(poll_until(ms(5_000), || server.log().contains("event=reload_refused").then_some(())).is_some());
+}
+
+#[test]
+fn a_token_that_is_taken_back_ends_its_streams_and_no_others() {
+    with_1_and_4_workers(|workers| {
+        let file = ConfigFile::new(&format!("revoked-{workers}"), &configuration());
+        let server = Launch::workers(workers).set("config", &file.0).start();
+        let mut revoked: Vec<_> =
+            (0..6).map(|_| server.subscribe_with("topic=secret.a", &bearer(READER))).collect();
+        let mut open = server.subscribe("topic=news");
+        // The same name with another token, and the same token with another grant.
+        file.write(&configuration().replace("subscribe = ['secret.a', ", "subscribe = ["));
+        reload(&server, "event=reloaded setting=token tokens=2");
+        for stream in &mut revoked {
+            assert_eq!(stream.read_to_end(SOON).1, Finish::Clean, "a clean end");
+        }
+        let again = ask(&server, "GET /events?topic=secret.a", &bearer(READER), "");
+        assert_eq!(again.json()["error"], "topic_not_granted");
+        let mut kept = server.subscribe_with("topic=secret.b.x", &bearer(READER));
+        file.write(&format!("{}\n", configuration().replace("subscribe = ['secret.a', ", "subscribe = [")));
+        server.signal("HUP");
+        server.publish("secret.b.x", "still");
+        server.publish("news", "too");
+        assert_eq!((kept.event().data, open.event().data), ("still".into(), "too".into()));
+        assert_eq!(server.metrics().labelled("closed", "token_expired"), 6);
+    });
 }
 
 #[test]

@@ -79,6 +79,8 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "An address sends requests beyond address_requests_per_second: raise it if that is a network.",
     "An address publishes beyond address_publishes_per_second: look who does, or raise it.",
     "The owner of a credential publishes beyond token_publishes_per_second: look who does, or raise it.",
+    "Addresses that ban_file names still ask: a firewall would keep them off the host.",
+    "Owners of credentials that ban_file names still ask.",
 ];
 
 type OptionalInsight = Option<Insight>;

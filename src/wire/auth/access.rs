@@ -4,6 +4,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::base::ban_list::BanList;
 use crate::base::counters::RefusalReason;
 use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
@@ -47,6 +48,8 @@ pub struct AccessRules {
     pub(crate) cookie: Option<Box<[u8]>>,
     /// Topics that need a credential.
     pub classes: ClassAccess,
+    /// Addresses and owners of credentials that are not served.
+    pub bans: BanList,
 }
 
 /// Kinds of credentials, with the facts by which a later reading knows them again.
@@ -59,6 +62,8 @@ pub(crate) enum CredentialKind {
         /// Value of `sub`.
         subject: Option<Arc<str>>,
     },
+    /// A signed URL.
+    Url,
 }
 
 /// The owner of a credential that is taken.
@@ -83,23 +88,70 @@ pub(crate) struct SignatureWork {
 
 /// Paths that tell whether the server is well, and nothing else: probes have no credentials.
 const OPEN_PATHS: [&[u8]; 2] = [b"/healthz", b"/readyz"];
+/// The name of owners of signed URLs.
+const URL_NAME: &str = "url";
 /// Paths that publish.
 const PUBLISH_PATHS: [&[u8]; 2] = [b"/publish", b"/publish/batch"];
 
 impl CredentialOwner {
+    /// The owner of a signed URL, which opens its own topics until it ends.
+    pub(crate) fn of_url(ends_ms: u64) -> CredentialOwner {
+        CredentialOwner {
+            name: URL_NAME.into(),
+            kind: CredentialKind::Url,
+            grant: Arc::default(),
+            ends_ms: Some(ends_ms),
+        }
+    }
+
     /// Returns the key under which the owner's rates are counted.
     pub(crate) fn rate_key(&self) -> impl Hash {
         match &self.kind {
             CredentialKind::Named(_) => ("token", &*self.name),
             CredentialKind::Issued { subject } => ("subject", subject.as_deref().unwrap_or_default()),
+            CredentialKind::Url => ("url", ""),
         }
     }
 }
 
 impl AccessRules {
-    /// Whether there is no credential at all, and nothing that asks for one.
+    /// Whether there is no credential at all, nothing that asks for one, and nobody is banned.
     pub(crate) fn is_empty(&self) -> bool {
-        self.control_tokens.is_empty() && !self.takes_publishers() && !self.classes.asks_anywhere()
+        let asks = !self.control_tokens.is_empty() || self.takes_publishers() || self.classes.asks_anywhere();
+        !asks && self.bans.is_empty()
+    }
+
+    /// Whether streams that were let in by earlier rules may have to end under these.
+    pub(crate) fn revokes(&self, earlier: &AccessRules) -> bool {
+        self.bans != earlier.bans || earlier.tokens.iter().any(|token| !self.has_token(token))
+    }
+
+    /// Whether the owner of a credential that was taken under earlier rules keeps its streams. A token does
+    /// while it stands, with its grant; one of somebody else's, and a signed URL, until it ends.
+    pub(crate) fn keeps(&self, owner: &CredentialOwner) -> bool {
+        let CredentialOwner { name, kind, grant, .. } = owner;
+        let stands = match kind {
+            CredentialKind::Named(hash) => {
+                self.has_token(&StaticToken { name: Arc::clone(name), hash: *hash, grant: Arc::clone(grant) })
+            }
+            CredentialKind::Issued { .. } | CredentialKind::Url => true,
+        };
+        stands && !self.bans_owner(owner)
+    }
+
+    fn has_token(&self, token: &StaticToken) -> bool {
+        let StaticToken { name, hash, grant } = token;
+        self.tokens.iter().any(|own| own.name == *name && own.hash == *hash && own.grant == *grant)
+    }
+
+    fn bans_owner(&self, owner: &CredentialOwner) -> bool {
+        match &owner.kind {
+            CredentialKind::Named(_) => self.bans.bans_token(&owner.name),
+            CredentialKind::Issued { subject } => {
+                subject.as_deref().is_some_and(|subject| self.bans.bans_subject(subject))
+            }
+            CredentialKind::Url => false,
+        }
     }
 
     /// Whether some credential can let a publisher in on the public listener.
@@ -162,8 +214,8 @@ impl AccessRules {
             return asked.and_then(|request| grant_publish(request, owner).map_err(Problem::Refused));
         }
         if let Ok(Request::Subscribe(subscribe) | Request::SubscribeHead(subscribe)) = &mut asked {
-            let ends_ms = self.check_subscriber(head, subscribe, wall_ms, work).map_err(Problem::Refused)?;
-            subscribe.access_ends_ms = ends_ms;
+            let owner = self.check_subscriber(head, subscribe, wall_ms, work).map_err(Problem::Refused)?;
+            subscribe.access = owner;
         }
         asked
     }
@@ -184,14 +236,14 @@ impl AccessRules {
         self.find_owner(presented.token, wall_ms, work)
     }
 
-    /// Returns the Unix milliseconds in which the subscriber's credential ends, if it has one that ends.
+    /// Returns the owner of the credential that the subscriber has needed, if it has needed one.
     fn check_subscriber(
         &self,
         head: &Head<'_>,
         subscribe: &SubscribeRequest,
         wall_ms: u64,
         work: &mut SignatureWork,
-    ) -> Result<Option<u64>, RefusalReason> {
+    ) -> Result<Option<CredentialOwner>, RefusalReason> {
         // All fields are named, so that a new way to choose topics does not pass unseen.
         let SubscribeRequest {
             topics,
@@ -203,7 +255,7 @@ impl AccessRules {
             event_source: _,
             prime: _,
             wait_ms: _,
-            access_ends_ms: _,
+            access: _,
             snapshot: _,
         } = subscribe;
         let mut asking =
@@ -214,20 +266,31 @@ impl AccessRules {
         let Some(presented) = presented_token(head, self.cookie.as_deref()) else {
             // A signature is for the whole URL, so for all of its topics.
             return match is_signed(head.query) && !self.signing_keys.is_empty() {
-                true => check_signature(head.path, head.query, &self.signing_keys, wall_ms).map(Some),
+                true => check_signature(head.path, head.query, &self.signing_keys, wall_ms)
+                    .map(|ends_ms| Some(CredentialOwner::of_url(ends_ms))),
                 false => Err(RefusalReason::TokenMissing),
             };
         };
         let owner = self.find_owner(presented.token, wall_ms, work)?;
         let opens = owner.grant.opens(TopicUse::Subscribe, asking);
-        if opens { Ok(owner.ends_ms) } else { Err(RefusalReason::NotGranted) }
+        if opens { Ok(Some(owner)) } else { Err(RefusalReason::NotGranted) }
     }
 
     /// Returns the owner of a token.
     ///
     /// # Errors
     /// Why it is not taken.
-    pub(crate) fn find_owner<'a>(
+    pub(crate) fn find_owner(
+        &self,
+        token: &[u8],
+        wall_ms: u64,
+        work: &mut SignatureWork,
+    ) -> Result<CredentialOwner, RefusalReason> {
+        let owner = self.identify_owner(token, wall_ms, work)?;
+        if self.bans_owner(&owner) { Err(RefusalReason::TokenBanned) } else { Ok(owner) }
+    }
+
+    fn identify_owner<'a>(
         &'a self,
         token: &[u8],
         wall_ms: u64,

@@ -258,7 +258,7 @@ fn a_signed_url_opens_its_topics_until_it_ends_and_publishes_nothing() {
     }
     let request = public.request(&format!("GET /events?{good}"), "");
     let Ok(Request::Subscribe(subscribe)) = request else { panic!("{request:?}") };
-    assert_eq!(subscribe.access_ends_ms, Some(1_790_000_000_000));
+    assert_eq!(subscribe.access.and_then(|owner| owner.ends_ms), Some(1_790_000_000_000));
     // A token that is presented counts alone.
     public.check(&format!("GET /events?{good}"), &bearer(WRITER), "403 topic_not_granted");
     Asked::of(&with_tokens(), ListenerKind::Public).check(
