@@ -193,13 +193,15 @@ fn a_lobby_that_is_full_refuses_newcomers_and_costs_others_nothing() {
 fn the_cap_of_an_address_is_that_of_the_client_that_a_header_names() {
     let mut bench = bench(ProxyProtocol::Accept, |settings| settings.connections_per_address_max = 1);
     let subscribe = |header: Vec<u8>| [&header, SUBSCRIBE].concat();
-    let mut open = |bench: &mut Bench, bytes: &[u8]| {
+    let open = |bench: &mut Bench, bytes: &[u8]| {
         let conn = bench.through_proxy(bytes);
         (0..2).for_each(|_| bench.turn(1));
         (conn, bench.status(conn).expect("an answer"))
     };
     // Two in the lobby count for nobody, and the proxy has no cap.
-    (0..2).for_each(|_| drop(bench.through_proxy(&text_header(1)[..40])));
+    for _ in 0..2 {
+        bench.through_proxy(&text_header(1)[..40]);
+    }
     let (first, status) = open(&mut bench, &subscribe(text_header(1)));
     assert_eq!(status, "200");
     assert_eq!(open(&mut bench, &subscribe(binary_header(2, 9))).1, "200", "another client");

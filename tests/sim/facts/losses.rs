@@ -34,7 +34,9 @@ fn events_that_wait_in_a_window_when_history_is_lost_become_one_gap() {
         let poll = bench.connect(ListenerKind::Public, poll);
         bench.turn(1);
         bench.read(late);
-        (0..2).for_each(|_| drop(orderer.commit_foreign(&bench.node, bench.now, "t")));
+        for _ in 0..2 {
+            orderer.commit_foreign(&bench.node, bench.now, "t");
+        }
         bench.turn(5);
         orderer.commit_foreign(&bench.node, bench.now, "t");
         orderer.lose_all(&bench.node, bench.now);
