@@ -12,7 +12,7 @@ pub mod limits;
 pub mod listener;
 pub(crate) mod logfmt;
 pub mod number_text;
-pub(crate) mod peers;
+pub mod peers;
 pub mod prng;
 pub(crate) mod quantity;
 pub(crate) mod setting_spec;

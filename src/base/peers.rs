@@ -12,11 +12,11 @@ const UNIX_PEERS: &str = "unix:";
 
 /// Address of a client. A proxy may tell it without a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ClientAddress {
+pub struct ClientAddress {
     /// Its address; one of IPv4 is never mapped into IPv6.
-    pub(crate) ip: IpAddr,
+    pub ip: IpAddr,
     /// Its port, if it is known.
-    pub(crate) port: Option<u16>,
+    pub port: Option<u16>,
 }
 
 impl ClientAddress {
@@ -37,7 +37,7 @@ impl fmt::Display for ClientAddress {
 
 /// Peers that are believed when they name a client: the setting `trusted_proxies`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TrustedPeers {
+pub struct TrustedPeers {
     networks: Box<[IpNet]>,
     unix: bool,
 }
@@ -47,7 +47,7 @@ impl TrustedPeers {
     ///
     /// # Errors
     /// The item that is none.
-    pub(crate) fn parse(items: &[String]) -> Result<TrustedPeers, &str> {
+    pub fn parse(items: &[String]) -> Result<TrustedPeers, &str> {
         let mut trusted = TrustedPeers::default();
         let mut networks = Vec::new();
         for item in items {
@@ -67,7 +67,7 @@ impl TrustedPeers {
     }
 
     /// Whether a peer is trusted; one of a Unix listener has no address.
-    pub(crate) fn contains(&self, peer: Option<IpAddr>) -> bool {
+    pub fn contains(&self, peer: Option<IpAddr>) -> bool {
         match peer {
             Some(peer) => {
                 let peer = peer.to_canonical();

@@ -11,7 +11,7 @@ use crate::wire::fields::{FieldValues, ListLines};
 
 /// Returns the client that a trusted peer names. `X-Forwarded-For` goes first: proxies that write it hand a
 /// client's own `Forwarded` on.
-pub(crate) fn named_client(fields: &FieldValues<'_>, trusted: &TrustedPeers) -> Option<ClientAddress> {
+pub fn named_client(fields: &FieldValues<'_>, trusted: &TrustedPeers) -> Option<ClientAddress> {
     if !fields.forwarded_for.is_empty() {
         walk_back(&fields.forwarded_for, trusted, parse_node)
     } else {

@@ -21,7 +21,7 @@ const _: () = assert!(TEXT_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
 
 /// Contents of the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProxyHeader {
+pub enum ProxyHeader {
     /// Perhaps a header; more bytes will tell. Never returned for [`PROXY_HEADER_BYTES_MAX`] bytes.
     More,
     /// No header: something else begins there.
@@ -38,7 +38,7 @@ pub(crate) enum ProxyHeader {
 }
 
 /// Reads the header at the start of `bytes`. Call again with more bytes after [`ProxyHeader::More`].
-pub(crate) fn parse(bytes: &[u8]) -> ProxyHeader {
+pub fn parse(bytes: &[u8]) -> ProxyHeader {
     if bytes.starts_with(TEXT_START) {
         parse_text(bytes)
     } else if bytes.starts_with(BINARY_START) {
