@@ -2,7 +2,8 @@
 //! have had.
 //!
 //! While a reload is under way, and of streams that outlive one, nobody knows which table held. So the judges
-//! get the loosest or the strictest value of all tables. A run without a reload is judged exactly.
+//! get the loosest or the strictest value of all tables. Where one table was in force from beginning to end,
+//! the name of an event and the end of a stream are judged by it alone.
 
 use fanwheel::base::class::{ClassSettings, NamedClass};
 use fanwheel::base::prng::Prng;
@@ -16,6 +17,44 @@ use crate::world::World;
 
 /// Patterns that match some of the topics of a run.
 const PATTERNS: [&str; 6] = ["t0", "t4", "quo\"te", "ü/*", "ü/**", "*"];
+
+/// The table in force at some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableInForce {
+    /// Its number.
+    table: usize,
+    /// Reloads so far, begun and finished: odd while topics are sorted.
+    changes: u64,
+}
+
+impl TableInForce {
+    /// Whether all topics are in its classes.
+    pub fn is_settled(self) -> bool {
+        self.changes.is_multiple_of(2)
+    }
+
+    /// A reload begins.
+    fn begin(&mut self, table: usize) {
+        *self = TableInForce { table, changes: (self.changes + 1) | 1 };
+    }
+
+    /// All topics have been sorted.
+    fn settle(&mut self) {
+        self.changes += 1;
+    }
+
+    /// A server begins with the settings of the start.
+    pub fn restart(&mut self) {
+        *self = TableInForce { table: 0, changes: (self.changes | 1) + 1 };
+    }
+}
+
+/// The name of an event that was submitted without one, if the table of that moment is still in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameInForce {
+    pub in_force: TableInForce,
+    pub name: Option<String>,
+}
 
 /// Times after which a stream ends, milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -65,12 +104,14 @@ impl ClassPlan {
 
     /// The values that a topic has in each table.
     fn of_topic(&self, topic: usize) -> impl Iterator<Item = ClassSettings> + use<> {
+        let tables = 0..self.tables.len();
+        tables.map(|table| self.in_table(table, topic)).collect::<Vec<_>>().into_iter()
+    }
+
+    fn in_table(&self, table: usize, topic: usize) -> ClassSettings {
         let name = topic_of(topic);
-        let of_table = |table: &Vec<NamedClass>| {
-            let matches = |class: &&NamedClass| class.patterns.iter().any(|pattern| pattern.matches(&name));
-            table.iter().find(matches).map_or(self.default, |class| class.settings)
-        };
-        self.tables.iter().map(of_table).collect::<Vec<_>>().into_iter()
+        let matches = |class: &&NamedClass| class.patterns.iter().any(|pattern| pattern.matches(&name));
+        self.tables[table].iter().find(matches).map_or(self.default, |class| class.settings)
     }
 
     /// Whether the slow policy of a stream of these topics may be this one at some time.
@@ -106,12 +147,13 @@ impl ClassPlan {
         self.all().any(|class| class.max_connection_ms > 0 || class.max_idle_ms > 0)
     }
 
-    /// The times that end a stream of these topics; none when a reload may have changed them.
-    pub fn ends_of(&self, topics: &[usize]) -> Option<StreamEnds> {
+    /// The times that end a stream of these topics which was asked for under `since`; none when a reload may
+    /// have changed them.
+    pub fn ends_of(&self, topics: &[usize], since: TableInForce, now: TableInForce) -> Option<StreamEnds> {
         let shortest = |of: fn(ClassSettings) -> u64| {
-            topics.iter().flat_map(|&topic| self.of_topic(topic)).map(of).filter(|&ms| ms > 0).min()
+            topics.iter().map(|&topic| of(self.in_table(now.table, topic))).filter(|&ms| ms > 0).min()
         };
-        (!self.changes()).then(|| StreamEnds {
+        (since == now && now.is_settled()).then(|| StreamEnds {
             life_ms: shortest(|class| class.max_connection_ms),
             idle_ms: shortest(|class| class.max_idle_ms),
         })
@@ -131,6 +173,14 @@ impl ClassPlan {
         }
         let named = |topic: &&usize| self.of_topic(**topic).all(|class| class.event_from_topic);
         vec![topics.iter().find(named).and_then(name)]
+    }
+
+    /// The name that an event of these topics gets now if it is published without one; none while topics are
+    /// sorted.
+    pub fn name_in_force(&self, topics: &[usize], in_force: TableInForce) -> Option<NameInForce> {
+        let names = |topic: &&usize| self.in_table(in_force.table, **topic).event_from_topic;
+        let name = topics.iter().find(names).map(|&topic| topic_of(topic));
+        in_force.is_settled().then_some(NameInForce { in_force, name })
     }
 
     /// Values that a topic's history has at least at any time. After a reload an event may still stand in the
@@ -213,18 +263,26 @@ impl World {
     /// Reads the settings again, which have other classes now.
     pub fn reload_classes(&mut self) {
         let tables = &self.scene.plan.classes.tables;
-        let classes = tables[self.scene.prng.below(tables.len() as u64) as usize].clone();
+        let table = self.scene.prng.below(tables.len() as u64) as usize;
+        let classes = tables[table].clone();
         self.scene.trace(|| format!("a reload: {classes:#?}"));
         self.node.hub.replace_classes(&Settings { classes, ..self.scene.plan.settings.clone() });
         self.scene.hit(Branch::Reloaded);
-        self.sorting = true;
+        self.scene.ledger.in_force.begin(table);
     }
 
     /// Sorts some topics into the classes of the last reload, or all of them.
     pub fn sort_topics(&mut self, all: bool) {
-        while self.sorting && (all || self.scene.one_in(8)) {
-            self.sorting = self.node.hub.sort_topics(self.scene.now);
+        while self.is_sorting() && (all || self.scene.one_in(8)) {
+            if !self.node.hub.sort_topics(self.scene.now) {
+                self.scene.ledger.in_force.settle();
+            }
         }
+    }
+
+    /// Whether topics are still to be sorted into the classes of a reload.
+    pub fn is_sorting(&self) -> bool {
+        !self.scene.ledger.in_force.is_settled()
     }
 
     /// Asserts that the figures of classes are those of the node, taken apart.

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use fanwheel::base::id::EventId;
 
+use crate::classes::{NameInForce, TableInForce};
 use crate::items::Event;
 
 /// Ids that fit into a millisecond, and as many tags of runs: the number behind the hyphen is count * 1 024 +
@@ -25,6 +26,8 @@ pub struct Submission {
     pub name: Option<String>,
     /// Names that its event may have; one of them, once it has been seen.
     pub names: Vec<Option<String>>,
+    /// The name that it has if the classes have not changed when it is published.
+    pub exact_name: Option<NameInForce>,
     /// Key for latest-per-key.
     pub key: Option<String>,
     /// Reconnection time.
@@ -63,6 +66,8 @@ pub struct Known {
     pub submission: usize,
     /// When it was published, or earlier.
     pub since_ms: u64,
+    /// When it was known to be published.
+    pub until_ms: u64,
     /// Bytes it may take in a log, at most.
     pub bytes_max: usize,
 }
@@ -98,6 +103,8 @@ pub struct Ledger {
     /// The newest id of the node before such a request that was answered, by topic: nothing up to there is
     /// kept. A server that begins anew may know it again.
     pub forgotten: BTreeMap<usize, EventId>,
+    /// The classes in force.
+    pub in_force: TableInForce,
     by_id: BTreeMap<EventId, usize>,
     idempotency_ms: u64,
 }
@@ -162,6 +169,9 @@ impl Ledger {
         // One lock, one clock reading: a batch has consecutive ids.
         let after = events.len() as u64 - 1;
         for (nth, submission) in events.enumerate() {
+            if !self.groups[group].keyed {
+                self.settle_name(submission);
+            }
             self.assign(submission, back(id, after - nth as u64), now_ms);
         }
     }
@@ -175,6 +185,9 @@ impl Ledger {
         let submission = &self.submissions[number];
         assert_eq!(event.data, submission.data, "payload of event {}", event.id);
         assert!(submission.names.contains(&event.name), "name of event {event:?}: {submission:?}");
+        let exact = submission.exact_name.as_ref().filter(|exact| exact.in_force == self.in_force);
+        let is_exact = exact.is_none_or(|exact| exact.name == event.name);
+        assert!(is_exact, "name of event {event:?} under one table: {submission:?}");
         assert_eq!(event.retry, submission.retry, "reconnection time of event {}", event.id);
         // Published again, it might get another name after a reload.
         if !self.groups[submission.group].keyed {
@@ -182,6 +195,14 @@ impl Ledger {
         }
         self.assign(number, event.id, now_ms);
         number
+    }
+
+    /// An event was published. If the classes are those of its submission, so is its name.
+    fn settle_name(&mut self, number: usize) {
+        let submission = &mut self.submissions[number];
+        if let Some(exact) = submission.exact_name.take_if(|exact| exact.in_force == self.in_force) {
+            submission.names = vec![exact.name];
+        }
     }
 
     fn assign(&mut self, number: usize, id: EventId, now_ms: u64) {
@@ -199,7 +220,8 @@ impl Ledger {
             + submission.names.iter().flatten().map(String::len).max().unwrap_or(0)
             + submission.key.as_ref().map_or(0, String::len)
             + FRAME_OVERHEAD;
-        let known = Known { submission: number, since_ms: group.sent_ms, bytes_max };
+        let (since_ms, until_ms) = (group.sent_ms, now_ms);
+        let known = Known { submission: number, since_ms, until_ms, bytes_max };
         for &topic in &submission.topics {
             self.topics[topic].insert(id, known);
         }
@@ -261,6 +283,11 @@ impl Ledger {
             other.ids.is_empty() && group.sent_whole && !group.forbidden && other.topics.contains(&topic)
         };
         self.submissions.iter().filter(may_be)
+    }
+
+    /// When all events of a topic that are known were published at the latest.
+    pub fn newest_known_ms(&self, topic: usize) -> Option<u64> {
+        self.topics[topic].values().map(|known| known.until_ms).max()
     }
 
     /// Events known to be published.

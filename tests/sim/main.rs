@@ -14,6 +14,7 @@ mod finale;
 mod inspector;
 mod items;
 mod ledger;
+mod lifetime;
 mod net;
 mod orderer;
 mod peer;

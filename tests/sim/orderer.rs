@@ -199,6 +199,7 @@ impl SeededOrderer {
             topics,
             name: None,
             names: vec![None],
+            exact_name: None,
             key: None,
             retry: None,
             data,

@@ -422,10 +422,12 @@ impl Draft {
             }
             raw = line.to_string();
         }
-        let from_topics = || scene.plan.classes.names_of(&topics);
-        let names = if name.is_some() { vec![name.clone()] } else { from_topics() };
+        let classes = &scene.plan.classes;
+        let names = if name.is_some() { vec![name.clone()] } else { classes.names_of(&topics) };
+        let unnamed = name.is_none().then_some(scene.ledger.in_force);
+        let exact_name = unnamed.and_then(|in_force| classes.name_in_force(&topics, in_force));
         scene.cover.hit_if(name.is_none() && names.iter().all(Option::is_some), Branch::NamedAfterTopic);
-        (Submission { topics, name, names, key, retry, data, ids: Vec::new(), group: 0 }, raw)
+        (Submission { topics, name, names, exact_name, key, retry, data, ids: Vec::new(), group: 0 }, raw)
     }
 }
 

@@ -29,7 +29,7 @@ impl World {
         self.scene.head = node.hub.lock().head();
         self.shell = Shell::new(Arc::clone(&node), workers, Prng::new(seed).next_u64());
         self.node = node;
-        self.sorting = false;
+        self.scene.ledger.in_force.restart();
     }
 }
 

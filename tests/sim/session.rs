@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use fanwheel::base::id::EventId;
 use fanwheel::base::limits::TOPIC_LINGER_MS;
 use fanwheel::base::settings::{Settings, SlowPolicy};
-use fanwheel::base::time::TICK_MS;
 
-use crate::classes::{ClassPlan, StreamEnds};
+use crate::classes::{ClassPlan, TableInForce};
 use crate::items::{Event, Gap};
 use crate::ledger::{IDS_PER_MS, Ledger};
 use crate::scene::{START_MS, Scene};
@@ -125,6 +124,10 @@ pub struct Session {
     pub last: Option<EventId>,
     /// When it was asked for.
     pub asked_ms: u64,
+    /// The classes in force then.
+    pub in_force: TableInForce,
+    /// When its first byte was read.
+    pub begun_ms: u64,
     /// Ids up to which topics had forgotten their events when it was asked for.
     pub forgotten: BTreeMap<usize, EventId>,
     /// The streams before it, if it goes on where the last of them stopped.
@@ -161,6 +164,8 @@ impl Session {
             entries_ms: Vec::new(),
             last: None,
             asked_ms: scene.now.mono_ms,
+            in_force: scene.ledger.in_force,
+            begun_ms: 0,
             forgotten: scene.ledger.forgotten.clone(),
             earlier: None,
             owes_position: false,
@@ -463,23 +468,6 @@ impl Session {
             })
             .collect();
         assert!(self.topics.iter().all(|topic| told.contains(topic)), "no gap for a foreign id in {self:#?}");
-    }
-
-    /// Looks at a clean end that nobody has asked for, read at a time: the stream has lived too long, or been
-    /// silent too long. Returns whether it was its silence.
-    pub fn judge_end(&self, ledger: &Ledger, classes: &ClassPlan, read_ms: u64) -> bool {
-        let Some(StreamEnds { life_ms: None, idle_ms }) = classes.ends_of(&self.topics) else { return false };
-        let least_ms = idle_ms.unwrap_or_else(|| panic!("ended for nothing: {self:#?}")) * 9 / 10;
-        let published_ms = |entry: &Entry| match entry {
-            Entry::Event(id) => {
-                self.topics.iter().find_map(|&topic| Some(ledger.topics[topic].get(id)?.since_ms))
-            }
-            Entry::Gap(_) | Entry::Position(_) | Entry::SnapshotEnd(_) => None,
-        };
-        let last_ms = self.entries.iter().filter_map(published_ms).chain([self.asked_ms]).max();
-        let silent_ms = read_ms - last_ms.expect("it was asked for");
-        assert!(silent_ms + TICK_MS >= least_ms, "ended after {silent_ms} ms of silence: {self:#?}");
-        true
     }
 
     /// At most as many old events as were asked for, and as the topic's class keeps.

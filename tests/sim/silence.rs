@@ -66,7 +66,7 @@ impl World {
     /// After so long without an event, no stream is open that silence ends earlier.
     fn judge_silence(&self, silent_ms: u64) {
         for session in self.scene.sessions.iter().filter(|session| self.is_open(session)) {
-            let ends = self.scene.plan.classes.ends_of(&session.topics);
+            let ends = session.ends(&self.scene.ledger, &self.scene.plan.classes);
             let Some(idle_ms) = ends.and_then(|ends| ends.idle_ms) else { continue };
             let late_ms = idle_ms * 11 / 10 + SLACK_MS;
             assert!(silent_ms < late_ms, "open after {silent_ms} ms of silence: {session:#?}");

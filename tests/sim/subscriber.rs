@@ -254,6 +254,9 @@ impl Subscriber {
             "no end of its snapshot: {session:#?}"
         );
         session.judge_losses(&scene.ledger, &scene.plan.classes, Some(scene.head));
+        if !session.farewell {
+            session.judge_overdue(&scene.ledger, &scene.plan.classes, scene.now.mono_ms);
+        }
     }
 
     /// Widens or narrows the window.
@@ -318,6 +321,7 @@ impl Link {
             Got::Stream => {
                 self.session.greeted = net.socks[conn].greeted;
                 self.session.item_ms = scene.now.mono_ms;
+                self.session.begun_ms = scene.now.mono_ms;
                 scene.sessions.push(self.session.clone());
                 self.index = Some(scene.sessions.len() - 1);
             }

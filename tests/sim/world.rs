@@ -64,8 +64,6 @@ pub struct World {
     /// Connections that say nothing.
     flood: Vec<usize>,
     steps: usize,
-    /// Topics are still to be sorted into the classes of a reload.
-    pub sorting: bool,
     /// The position before all events of the run.
     pub start: EventId,
 }
@@ -123,7 +121,6 @@ impl World {
             orderer: plan.orders.then(|| SeededOrderer::install(&node)),
             flood: Vec::new(),
             steps: 0,
-            sorting: false,
             start,
             scene,
             node,
@@ -311,7 +308,7 @@ impl World {
             self.judge_classes();
         }
         self.scene.head = self.node.hub.lock().head();
-        self.scene.cover.hit_if(self.sorting && self.scene.head > before, Branch::PublishedWhileSorting);
+        self.scene.cover.hit_if(self.is_sorting() && self.scene.head > before, Branch::PublishedWhileSorting);
         let plan = &self.scene.plan;
         let sizes = self.node.hub.sizes();
         let (topics_max, published) = (plan.settings.topics_max, sizes.topics - sizes.unpublished_topics);
