@@ -6,7 +6,7 @@ use super::roster::Roster;
 use super::seam::Io;
 use super::turn_context::TurnContext;
 use crate::base::counters::{ClientCause, ClientCount, Count, Counters};
-use crate::wire::beacon::{Beacon, DELAY_BOUNDS_MS};
+use crate::wire::beacon::{Beacon, DELAY_BOUNDS_MS, DELAY_LONGEST_MS};
 use crate::wire::reply;
 
 /// The causes of ends, in the order in which a beacon has them.
@@ -19,8 +19,6 @@ const CAUSES: [ClientCause; 7] = [
     ClientCause::Timeout,
     ClientCause::Held,
 ];
-/// Delay that counts for one beyond the last bound.
-const LONGEST_MS: u64 = 2 * DELAY_BOUNDS_MS[DELAY_BOUNDS_MS.len() - 1];
 
 /// Adds a beacon's figures and answers 204. Beyond the rate it is dropped and only counted: a page has no use
 /// for a refusal.
@@ -54,7 +52,7 @@ fn add_figures(counters: &Counters, beacon: &Beacon) {
         counters.end_client_streams(cause, times);
     }
     // A delay counts as the upper bound of its class.
-    for (bound_ms, times) in DELAY_BOUNDS_MS.into_iter().chain([LONGEST_MS]).zip(beacon.delays) {
+    for (bound_ms, times) in DELAY_BOUNDS_MS.into_iter().chain([DELAY_LONGEST_MS]).zip(beacon.delays) {
         if times > 0 {
             counters.client_delay.add(bound_ms * 1_000, times);
         }

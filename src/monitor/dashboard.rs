@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Name, type and bytes of each file.
-const FILES: [(&str, &str, &[u8]); 29] = [
+const FILES: [(&str, &str, &[u8]); 30] = [
     ("index.html", HTML, include_bytes!("dashboard/index.html")),
     ("style.css", STYLE, include_bytes!("dashboard/style.css")),
     ("icon.svg", PICTURE, include_bytes!("dashboard/icon.svg")),
@@ -28,6 +28,7 @@ const FILES: [(&str, &str, &[u8]); 29] = [
     ("log.js", SCRIPT, include_bytes!("dashboard/log.js")),
     ("marks.js", SCRIPT, include_bytes!("dashboard/marks.js")),
     ("operator_actions.js", SCRIPT, include_bytes!("dashboard/operator_actions.js")),
+    ("page_figures.js", SCRIPT, include_bytes!("dashboard/page_figures.js")),
     ("page_memory.js", SCRIPT, include_bytes!("dashboard/page_memory.js")),
     ("pages.js", SCRIPT, include_bytes!("dashboard/pages.js")),
     ("plots.js", SCRIPT, include_bytes!("dashboard/plots.js")),

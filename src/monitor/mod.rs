@@ -9,6 +9,7 @@ pub(crate) mod error_classes;
 pub(crate) mod exposition;
 pub mod listing;
 pub(crate) mod metrics;
+mod page_figures;
 pub(crate) mod refusal_lines;
 mod series;
 pub(crate) mod status;

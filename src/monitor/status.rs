@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::page_figures;
 use super::series;
 use super::watch::{LatencyQuantiles, RateWindow, Watch, WindowRates, WorkerRates};
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
@@ -63,6 +64,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "subscriptions": snapshot.subscriptions,
         "history": { "events": snapshot.history_events, "bytes": snapshot.history_bytes },
         "classes": snapshot.classes.iter().map(class).collect::<Vec<Value>>(),
+        "pages": page_figures::object(snapshot, watch),
         "bodies_bytes": snapshot.bodies_bytes,
         "idempotency_keys": snapshot.idempotency_keys,
         "memory_full": snapshot.memory_full,
@@ -208,7 +210,8 @@ pub(super) fn rounded(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 
-fn named(names: &[&str], values: &[u64]) -> Map<String, Value> {
+/// Returns values under their names.
+pub(super) fn named(names: &[&str], values: &[u64]) -> Map<String, Value> {
     names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
 }
 

@@ -235,6 +235,11 @@ impl Watch {
         self.ring.points().rev().take(MINUTE_POINTS).map(|point| point.hub_hold_max_us).max().unwrap_or(0)
     }
 
+    /// Returns the delays of events that pages told in the last minute, in microseconds.
+    pub(crate) fn client_delays(&self) -> Distribution {
+        self.minute.added_last_minute(|distributions| &distributions.client_delay)
+    }
+
     /// Returns the trend of resident memory over the last five minutes.
     pub(crate) fn trend(&self) -> MemoryTrend {
         let points: Vec<&SecondPoint> = self.points().collect();

@@ -10,6 +10,8 @@ use crate::wire::problem::Problem;
 
 /// Upper bounds of the classes of delays, milliseconds, as in the library; one more class holds the rest.
 pub(crate) const DELAY_BOUNDS_MS: [u64; 11] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
+/// Delay that counts for one beyond the last bound.
+pub(crate) const DELAY_LONGEST_MS: u64 = 2 * DELAY_BOUNDS_MS[DELAY_BOUNDS_MS.len() - 1];
 
 /// Figures of one page.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

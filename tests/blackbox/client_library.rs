@@ -1,6 +1,6 @@
 //! The client library of pages: the module that the server hands out, and the beacons that it sends back.
 
-use crate::harness::{Launch, Response, Server, assert_problem};
+use crate::harness::{Launch, Response, SOON, Server, assert_problem, poll_until};
 
 #[test]
 fn a_page_of_any_origin_loads_the_library_and_keeps_it_by_its_version() {
@@ -42,6 +42,8 @@ fn beacon(server: &Server, body: &str) -> Response {
 #[test]
 fn beacons_of_pages_add_up_and_a_lie_is_bounded() {
     let server = Launch::workers(1).start();
+    let told = || server.get("/status").json()["pages"].clone();
+    assert!(told().is_null(), "no page has said anything");
     let body = |events: u64| {
         format!(
             "{{\"connects\":1,\"connect_ms\":12,\"connected_ms\":900,\"total_ms\":1000,\"events\":{events},\
@@ -75,6 +77,17 @@ fn beacons_of_pages_add_up_and_a_lie_is_bounded() {
     ] {
         assert!(page.lines().any(|have| have == line), "{line} is missing");
     }
+    // The delays are those of the samples of the last minute, one a second.
+    let mut pages = poll_until(SOON, || Some(told()).filter(|pages| !pages["delay_ms"]["p99"].is_null()))
+        .unwrap_or_else(|| panic!("no delays in {}", told()));
+    let reconnects = pages["reconnects"].take();
+    assert_eq!((&reconnects["cut"], reconnects.as_object().map(|causes| causes.len())), (&6.into(), Some(7)));
+    let expected = serde_json::json!({
+        "trusted": false, "beacons": 3, "beacons_dropped": 0, "connects": 3, "connect_ms_mean": 12.0,
+        "connected_share": 0.9, "delay_ms": { "p50": 100, "p99": 20_000 }, "events": 15, "bytes": 963,
+        "gaps": 6, "duplicates": 9, "reconnects": null,
+    });
+    assert_eq!(pages, expected);
     for _ in 0..400 {
         assert_eq!(beacon(&server, &body(1)).status, 204);
     }

@@ -356,6 +356,44 @@ def classes_are_shown_when_some_are_set(world):
     quiet_console(browser)
 
 
+def send_beacon(server, delay_class=3, **changes):
+    """A page's figures, as the client library sends them."""
+    delays = [0] * 12
+    delays[delay_class] = 5
+    body = {"connects": 2, "connect_ms": 30, "connected_ms": 900, "total_ms": 1_000, "events": 5, "bytes": 321, "gaps": 1,
+            "duplicates": 0, "delays": delays, "reconnects": {"cut": 3, "silent": 1}, **changes}
+    status, _ = server.request("POST", "/client-metrics", json.dumps(body), port=server.port)
+    expect("answer to a beacon", status, 204)
+
+
+def page_figures_are_shown_when_pages_send_some(world):
+    """They are marked as unchecked, never warn, and a lie stays within bounds."""
+    shown = """return Object.fromEntries([...document.querySelectorAll("#pages-list .figure")].map((figure) =>
+      [figure.children[0].textContent, [figure.children[1].textContent, figure.children[2].textContent.trim()]]))"""
+    hidden = "return [...document.querySelectorAll('#pages, nav [href=\"#pages\"]')].map((one) => one.hidden)"
+    browser = opened(world)
+    expect("figures before the first beacon", browser.run(hidden), [True, True])
+    for _ in range(3):
+        send_beacon(world.server)
+    send_beacon(world.server, delay_class=7)
+    browser.wait("figures", "return document.querySelector('#pages-list .value').textContent === '4'")
+    browser.wait("delays", "return document.querySelector('#pages-list').textContent.includes('≤ 1.0 s')")
+    expect("figures after it", browser.run(hidden), [False, False])
+    expect("figures", browser.run(shown), {
+        "Beacons, 1 min": ["4", "4 in all"],
+        "Delay p99, 1 min": ["≤ 1.0 s", "half of them ≤ 50.0 ms"],
+        "Connected": ["90.0 %", "of the time of their pages"],
+        "Streams opened": ["8", "in 15.0 ms on average"],
+        "Streams ended, 1 min": ["16", "in all 12 cut, 4 silent"],
+        "Events heard": ["20", "1.3 KiB; 4 gaps, 0 repeats"]})
+    send_beacon(world.server, connected_ms=10**9, gaps=10**9)
+    browser.wait("a lie", "return document.querySelector('#pages-list').textContent.includes('100.0 %')")
+    expect("warnings", browser.run("return document.querySelectorAll('#pages-list .warns').length"), 0)
+    note = browser.run("return document.querySelector('#pages .note').textContent")
+    expect("the note", "Nobody has checked it" in note, True)
+    quiet_console(browser)
+
+
 def log_lines_are_shown_as_text(world):
     """The newest lines of the log are shown, newest first, and whatever strangers wrote into them is text."""
     server, _ = world.serve(log_level="debug")
@@ -572,6 +610,7 @@ def accessible_in_light_and_dark(world):
     """axe-core finds nothing, in both themes, wide and narrow, with rows, events and an open question."""
     check = axe_check()
     crowd(world, "a", 3)
+    send_beacon(world.server)
     for theme, width in (("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)):
         browser = opened(world, width=width, theme=theme)
         browser.run(SUBMIT, "watch", {"topic": "a", "last": "5"})
@@ -592,6 +631,7 @@ def accessible_in_light_and_dark(world):
 def fits_a_phone(world):
     """Nothing is wider than 360 pixels, whatever is shown."""
     crowd(world, "t" * 128, 2, "an agent of many words " * 5)
+    send_beacon(world.server, connect_ms=10**9, events=10**9, bytes=10**9, gaps=10**9, duplicates=10**9)
     browser = opened(world, 360, 740)
     for section in ("clients", "topics", "hand"):
         browser.run(TO, section)
@@ -628,7 +668,8 @@ class Dashboard(driver.BrowserClient):
     scenarios = [numbers_follow_a_load, hostile_texts_are_texts, survives_a_restart,
                  restarts_are_marks_that_stay, alerts_and_drains_are_marks,
                  an_hour_and_a_day_are_shown, settings_are_shown_with_their_sources,
-                 classes_are_shown_when_some_are_set, log_lines_are_shown_as_text, drain_is_shown,
+                 classes_are_shown_when_some_are_set,
+                 page_figures_are_shown_when_pages_send_some, log_lines_are_shown_as_text, drain_is_shown,
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
                  readers_that_stop_are_named_while_they_do, one_glance_tells_how_it_is,

@@ -9,6 +9,7 @@ import { Glance } from "./glance.js";
 import { LogLines } from "./log.js";
 import { Marks } from "./marks.js";
 import { startForms } from "./operator_actions.js";
+import { PageFigures } from "./page_figures.js";
 import { keepSeen, recallSeen } from "./page_memory.js";
 import { createClientsTable, createTopicsTable } from "./pages.js";
 import { Plots } from "./plots.js";
@@ -101,6 +102,7 @@ function start() {
   const refused = new ReasonTable(byId("refused"), "Nothing has been refused.");
   const addresses = createAddressesTable();
   const classes = new ClassesTable();
+  const pages = new PageFigures();
   setText(byId("place"), location.host);
   startThemeButton(() => plots.rebuild());
   const settings = new Settings();
@@ -131,6 +133,7 @@ function start() {
       refused.show(status.refused);
       addresses.fill(status.connections.by_address);
       classes.show(status.classes);
+      pages.show(status.pages);
       setText(byId("build"), `version ${status.version}, up ${duration(status.uptime_ms)}`);
     },
   }).start();

@@ -76,10 +76,10 @@ function growthText({ leak, bytes_per_connection, history_bytes }) {
   return known ? `${bytes(bytes_per_connection)} per connection` : `${bytes(history_bytes)} history`;
 }
 
-/** Shows all figures in one list of terms. */
+/** Shows figures in one list of terms. */
 export class Figures {
-  constructor(list) {
-    this.rows = FIGURES.map((figure) => {
+  constructor(list, figures = FIGURES) {
+    this.rows = figures.map((figure) => {
       const value = createElement("dd", "value", NONE);
       const bar = createElement("div", "bar");
       const note = createElement("dd", "note", "\u00a0");
