@@ -19,6 +19,7 @@ import library
 import load_scripts
 import publishers
 import scenarios
+import stampede
 
 CLIENTS_AT_ONCE = 4
 
@@ -94,7 +95,7 @@ def main():
     pages = [chromium.Chromium, chromium.ChromiumByName, chromium.ChromiumFetch, chromium.ChromiumLibrary,
              chromium.ChromiumLibrarySource, chromium.ChromiumLibraryShared]
     clients = [dashboard.Dashboard, library.LibraryTabs, examples.Examples, publishers.Publishers,
-               load_scripts.LoadScripts, *pages, *adapters.ALL]
+               load_scripts.LoadScripts, stampede.Stampede, *pages, *adapters.ALL]
     with ThreadPoolExecutor(CLIENTS_AT_ONCE) as pool:
         list(pool.map(lambda client: run_client(client, wanted, results), clients))
     counts = results.counts
