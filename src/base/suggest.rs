@@ -1,8 +1,8 @@
 //! The nearest known name to a mistyped one. Knows words only.
 
-/// The candidate that a slip of the finger most likely meant; none when nothing is near.
+/// The candidate that a slip of the finger most likely meant, whatever its case; none when nothing is near.
 pub(crate) fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let typed: Vec<char> = typed.chars().take(64).collect();
+    let typed: Vec<char> = typed.chars().take(64).map(|typed| typed.to_ascii_lowercase()).collect();
     let far = typed.len() / 3 + 1;
     candidates
         .map(|candidate| (distance(&typed, candidate), candidate))
@@ -18,7 +18,7 @@ fn distance(typed: &[char], candidate: &str) -> usize {
         let mut diagonal = row[0];
         row[0] = line + 1;
         for column in 1..row.len() {
-            let changed = diagonal + usize::from(typed[column - 1] != c);
+            let changed = diagonal + usize::from(typed[column - 1] != c.to_ascii_lowercase());
             diagonal = row[column];
             row[column] = changed.min(row[column] + 1).min(row[column - 1] + 1);
         }
@@ -39,6 +39,8 @@ mod tests {
             ("heartbeat-ms", Some("heartbeat_ms")),
             ("lisen", Some("listen")),
             ("headms", Some("head_ms")),
+            ("LISTEN", Some("listen")),
+            ("HeartbeatMs", Some("heartbeat_ms")),
             ("colour_of_the_moon", None),
             ("", None),
         ];

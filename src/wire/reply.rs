@@ -258,13 +258,7 @@ fn append_start(out: &mut Vec<u8>, reply: &Reply<'_>) {
 fn append_cached_start(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str) {
     append_status_line(out, reply.status, reply.wall_ms);
     append_field(out, "Cache-Control", cache_control);
-    match reply.idle_ms / 1_000 {
-        seconds @ 1.. if reply.keep_alive => {
-            // The field belongs to the connection, so `Connection` has to name it (RFC 9110 §7.6.1).
-            push_fmt(out, format_args!("Connection: keep-alive\r\nKeep-Alive: timeout={seconds}\r\n"));
-        }
-        _ => append_connection(out, reply.http11, reply.keep_alive),
-    }
+    append_persistence(out, reply);
     reply.cors.append(out, reply.origin);
     if let Some(seconds) = reply.retry_after_s {
         push_fmt(out, format_args!("Retry-After: {seconds}\r\n"));
@@ -282,6 +276,17 @@ fn append_cached_start(out: &mut Vec<u8>, reply: &Reply<'_>, cache_control: &str
 fn append_status_line(out: &mut Vec<u8>, status: u16, wall_ms: u64) {
     let now = HttpDate::from(UNIX_EPOCH + Duration::from_millis(wall_ms.min(DATE_MS_MAX)));
     push_fmt(out, format_args!("HTTP/1.1 {status} {}\r\nDate: {now}\r\n", reason_phrase(status)));
+}
+
+/// Says whether the connection is kept, and for how long.
+fn append_persistence(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    match reply.idle_ms / 1_000 {
+        seconds @ 1.. if reply.keep_alive => {
+            // The field belongs to the connection, so `Connection` has to name it (RFC 9110 §7.6.1).
+            push_fmt(out, format_args!("Connection: keep-alive\r\nKeep-Alive: timeout={seconds}\r\n"));
+        }
+        _ => append_connection(out, reply.http11, reply.keep_alive),
+    }
 }
 
 /// Says only that which is not the default: 1.1 keeps the connection, 1.0 has to be told (RFC 9112 §9.3).
@@ -357,7 +362,7 @@ pub(crate) fn append_stream_head(out: &mut Vec<u8>, reply: &Reply<'_>, greeting:
 /// The head of a long poll's answer, whose body has so many bytes.
 pub(crate) fn append_poll_head(out: &mut Vec<u8>, reply: &Reply<'_>, bytes: usize) {
     append_stream_start(out, reply, false);
-    append_connection(out, reply.http11, reply.keep_alive);
+    append_persistence(out, reply);
     push_fmt(out, format_args!("Content-Length: {bytes}\r\n\r\n"));
 }
 

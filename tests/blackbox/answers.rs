@@ -43,6 +43,10 @@ fn a_kept_connection_says_for_how_long() {
         assert_eq!((stream.head.closes(), stream.head.header("keep-alive")), (true, None));
         let publish = server.post("topic=a", "", "x");
         assert_eq!(publish.header("keep-alive"), Some("timeout=75"));
+        let poll = public(&server, "GET /events?topic=a&wait_ms=0", "");
+        assert_eq!(poll.header("keep-alive"), Some("timeout=75"), "{}", poll.text());
+        let last = public(&server, "GET /events?topic=a&wait_ms=0", "Connection: close\r\n");
+        assert_eq!((last.closes(), last.header("keep-alive")), (true, None));
     });
     let short = Launch::workers(1).set("idle_ms", 2_500).start();
     assert_eq!(public(&short, "GET /healthz", "").header("keep-alive"), Some("timeout=2"));
@@ -110,7 +114,8 @@ fn a_misspelt_parameter_of_a_publish_is_refused_and_named() {
     let mut stream = server.subscribe("topic=a");
     let rows = [
         ("POST /publish?topic=a&evnt=b", "evnt is not a parameter here, but event is."),
-        ("POST /publish?topic=a&KEY=b", "KEY is not a parameter here; "),
+        ("POST /publish?topic=a&KEY=b", "KEY is not a parameter here, but key is."),
+        ("POST /publish?topic=a&colour=b", "colour is not a parameter here; "),
         ("POST /publish?topic=a&%65v%65nts=b", "events is not a parameter here, but event is."),
         ("POST /publish/batch?topic=a", "topic is not a parameter here; a batch takes none"),
     ];
