@@ -9,6 +9,7 @@ mod forgetting;
 mod lobby;
 mod losses;
 mod order;
+mod polls;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
