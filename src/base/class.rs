@@ -33,6 +33,7 @@ pub struct ClassSettings {
     pub batch_ms: u64,
     pub batch_events: usize,
     pub throttle_ms: u64,
+    pub history_keys: usize,
 }
 
 /// A class that an operator has named.
@@ -75,6 +76,7 @@ impl ClassSettings {
             batch_ms: settings.batch_ms,
             batch_events: settings.batch_events,
             throttle_ms: settings.throttle_ms,
+            history_keys: settings.history_keys,
         }
     }
 }

@@ -33,6 +33,11 @@ pub(crate) const PUBLISH_BYTES_MAX: usize = 64 * MIB;
 /// places in the rings of its topic and of the node, which grow by doubling, and the allocator's rounding.
 /// For small events this is most of their memory, so history bounds count it.
 pub(crate) const KEPT_OVERHEAD_BYTES: usize = 192;
+/// The most that `history_keys` can be: an eviction finds its place among them, under the hub's lock.
+pub(crate) const HISTORY_KEYS_MAX: u64 = 1_000_000;
+/// Part of the memory for history, one in so many, up to which retained events of keys stay when it runs
+/// short. Beyond, the oldest of them go before the history does.
+pub(crate) const RETAINED_SHARE: usize = 2;
 /// Bytes of a Unix socket's path: `sun_path` holds 108 with its end mark.
 pub(crate) const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Fields of an answer's head that the load generator reads.

@@ -3,7 +3,8 @@
 //! The only list: flags, environment, file, `config` and the tables of docs/configuration.md come from it.
 
 use crate::base::limits::{
-    ALERT_MS_MAX, HEADERS_MAX, HOUR_MS, KIB, MIB, MINUTE_MS, PUBLISH_BYTES_MAX, SEND_FRAMES_MAX, WORKERS_MAX,
+    ALERT_MS_MAX, HEADERS_MAX, HISTORY_KEYS_MAX, HOUR_MS, KIB, MIB, MINUTE_MS, PUBLISH_BYTES_MAX,
+    SEND_FRAMES_MAX, WORKERS_MAX,
 };
 use crate::base::setting_spec::{SettingKind, SettingSpec};
 
@@ -188,6 +189,13 @@ pub const TABLE: &[SettingSpec] = &[
         4_096,
         BYTES_MAX,
         "bytes of memory for the events kept of each topic",
+    )),
+    class(int(
+        "history_keys",
+        "0",
+        0,
+        HISTORY_KEYS_MAX,
+        "keys of each topic whose newest event is kept when history has let it go; 0 = none",
     )),
     int(
         "history_bytes_max",

@@ -36,7 +36,9 @@ pub struct Snapshot {
     pub classes: Vec<ClassSnapshot>,
     /// Events kept for returning subscribers, each topic's copy counted.
     pub(crate) history_events: usize,
-    /// Bytes of those events.
+    /// Newest events of keys that history has let go.
+    pub(crate) history_keys: usize,
+    /// Bytes of all of these.
     pub(crate) history_bytes: usize,
     /// Bytes of publish bodies that are being received.
     pub(crate) bodies_bytes: usize,

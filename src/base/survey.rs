@@ -171,6 +171,25 @@ pub struct ConnectionTraffic {
     pub unsent_bytes: u32,
 }
 
+/// Events that a connection is sent at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SentEvents {
+    /// All that it asks for.
+    All,
+    /// The newest of each key: its topics are throttled, or it is slow under the policy `latest`.
+    Newest,
+}
+
+impl SentEvents {
+    /// The word for it on pages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            SentEvents::All => "all",
+            SentEvents::Newest => "newest",
+        }
+    }
+}
+
 /// One connection as a row of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionRow {
@@ -192,6 +211,8 @@ pub(crate) struct ConnectionRow {
     pub(crate) lag_events: u64,
     /// Its activity at the moment.
     pub(crate) state: ConnectionState,
+    /// Which events it is sent.
+    pub(crate) events: SentEvents,
     /// Milliseconds for which its socket has taken nothing; none while the socket takes bytes.
     pub(crate) stalled_ms: Option<u64>,
     /// The listener that accepted it.

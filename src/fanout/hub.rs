@@ -12,6 +12,7 @@ mod classes;
 mod event_walk;
 mod forgetting;
 mod hold;
+mod key_retention;
 mod messages;
 mod order;
 mod restore;
@@ -31,6 +32,7 @@ use self::event_walk::{NewestSearch, SearchProgress};
 pub(crate) use self::forgetting::TopicForgetting;
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
+use self::key_retention::RetainedKeys;
 pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome, WorkerInterest};
 use self::order::OrderDesk;
 pub use self::order::{
@@ -119,6 +121,7 @@ pub struct HubState {
     classes: HubClasses,
     /// Memory of the keys that topics know the newest event of.
     key_bytes: usize,
+    retained: RetainedKeys,
     /// Topics to look at again because they lost their last subscriber, one entry each: when to look, and
     /// which.
     lingering: VecDeque<(u64, TopicRef)>,
@@ -167,6 +170,7 @@ impl Hub {
             meter: Arc::clone(&meter),
             classes: HubClasses::new(table),
             key_bytes: 0,
+            retained: RetainedKeys::default(),
             lingering: VecDeque::new(),
             key_hash: hash.clone(),
             idempotency: IdempotencyTable::new(hash, keys_max, settings.idempotency_ms),
@@ -425,6 +429,7 @@ impl Hub {
             unpublished_topics: inner.topics.len() - inner.published_topics,
             subscriptions: inner.subscriptions,
             frames: inner.journals.events(),
+            retained: inner.retained.events(),
             bytes: inner.history_bytes(),
             list_bytes: self.meter.list_bytes(),
             alive_bytes: self.meter.bytes() + self.meter.list_bytes(),
@@ -497,8 +502,11 @@ impl HubState {
             let HubTopic { log, mixed, .. } = &mut self.topics[topic.index];
             let before = log.key_bytes();
             *mixed = log.newest_sequence().is_some_and(|newest| *mixed || !share_journal(newest, sequence));
-            log.append(&kept, &self.key_hash);
+            let replaced = log.append(&kept, &self.key_hash);
             self.key_bytes += log.key_bytes() - before;
+            if let Some(replaced) = replaced {
+                self.retained.remove(topic.index, &replaced);
+            }
         }
         self.journals.push(Arc::clone(&kept));
         kept
@@ -506,7 +514,7 @@ impl HubState {
 
     /// Bytes of memory of all that is kept.
     fn history_bytes(&self) -> usize {
-        self.journals.bytes() + self.key_bytes + self.meter.list_bytes()
+        self.journals.bytes() + self.key_bytes + self.retained.bytes() + self.meter.list_bytes()
     }
 
     fn topic(&self, index: u32) -> &HubTopic {

@@ -70,7 +70,10 @@ pub(super) fn begin_stream(
     roster.set_access(slot, access);
     let mode = StreamMode::joining(subscribe.form);
     let mut stream = Stream {
-        position: joined.position,
+        position: match &snapshot {
+            Some(snapshot) if snapshot.newest_only => joined.state_position,
+            Some(_) | None => joined.position,
+        },
         pending: None,
         selection,
         place: places[0],
@@ -122,6 +125,7 @@ fn write_greeting(
     }
     // What a poll is told stands in its answer.
     let polls = stream.waits();
+    let position = stream.position;
     let own = stream.own_output_mut();
     if subscribe.clock && !polls {
         reply::append_clock_event(own, form, turn.now.wall_ms);
@@ -139,7 +143,7 @@ fn write_greeting(
         append_gap_events(own, form, &after, joined.gap_reason, &mut gaps);
     }
     if subscribe.prime && !polls {
-        reply::append_position(own, form, joined.position);
+        reply::append_position(own, form, position);
     }
 }
 

@@ -150,15 +150,21 @@ impl LogReader<'_> {
     ) -> LogRead {
         let hub = self.hub;
         let mut indices = Vec::with_capacity(stream.places().len());
+        let all = reads_all_state(stream, topics, hub);
+        let reads_state = |index: u32| all || hub.is_throttled(index);
+        let mut moved_on = false;
         for (nth, place) in stream.places().iter().enumerate() {
             let index = topics.get(place.topic).hub;
-            if hub.log(index).floor() > stream.position.max(reported_floor(stream, nth)) {
+            let log = hub.log(index);
+            let told = stream.position.max(reported_floor(stream, nth));
+            moved_on |= log.floor() > told;
+            if log.floor() > told && (!reads_state(index) || log.state_floor() > told) {
                 return LogRead::Missed;
             }
             indices.push(index);
         }
         self.steps += indices.len();
-        let mut walk = hub.walk_after(&indices, stream.position);
+        let mut walk = hub.walk_after(&indices, stream.position, reads_state);
         let steps_max = walk.steps() + self.steps_max.max(READ_STEPS_MIN);
         let (mut found, mut bytes) = (Vec::new(), 0);
         let mut upto = stream.position;
@@ -189,7 +195,7 @@ impl LogReader<'_> {
         };
         let upto = if more { upto } else { hub.head().min(ends_at) };
         // A client that was away is not slow: of the frames that it has missed none is left out.
-        let slow = stream.is_passed_by() || more && !stream.replaying;
+        let slow = stream.is_passed_by() || (more || moved_on) && !stream.replaying;
         let newest_only = slow && hub.stream_rules(indices.iter().copied()).slow_policy == SlowPolicy::Latest;
         found.retain(|frame| stream.wants(frame));
         if newest_only || indices.iter().any(|&index| hub.is_throttled(index)) {
@@ -267,7 +273,15 @@ fn is_superseded(
     gives_way: impl Fn(u32) -> bool,
 ) -> bool {
     let newer = |index| hub.log(index).superseder(frame).is_some_and(|newer| stream.wants(newer));
-    topics.keeping(frame).all(|index| gives_way(index) && newer(index))
+    topics.keeping(hub, frame).all(|index| gives_way(index) && newer(index))
+}
+
+/// Whether a stream is sent the newest events of keys in all of its topics, retained ones included: it begins
+/// with a snapshot, or is slow under the policy `latest`. Others are so in throttled topics.
+pub(super) fn reads_all_state(stream: &Stream, topics: &LocalTopics, hub: &HubState) -> bool {
+    let latest = || hub.stream_rules(hub_topics(stream, topics)).slow_policy == SlowPolicy::Latest;
+    stream.snapshot().is_some_and(|snapshot| snapshot.newest_only)
+        || stream.is_lagging() && !stream.replaying && latest()
 }
 
 /// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
@@ -280,21 +294,29 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
         stream.position = after.max(hub.position_before_last(&places));
     }
     let mut gaps = Vec::new();
+    let all = reads_all_state(stream, topics, hub);
+    let reads_state = |index: u32| !to_newest && (all || hub.is_throttled(index));
     for (nth, &index) in places.iter().enumerate() {
         let log = hub.log(index);
-        let oldest = log.after(stream.position).next().map(|frame| frame.id());
+        let floor = if reads_state(index) { log.state_floor() } else { log.floor() };
+        let from = stream.position.max(floor);
+        let retained = log.retained_after(from).next().filter(|_| reads_state(index));
+        let oldest = retained.or(log.after(from).next()).map(|frame| frame.id());
         let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
-        if passed_over || log.floor() > after.max(reported_floor(stream, nth)) {
+        if passed_over || floor > after.max(reported_floor(stream, nth)) {
             gaps.push(TopicGap { topic: hub.name(index), oldest });
         }
         if let Some(selection) = &mut stream.selection {
-            selection.reported_floors[nth] = log.floor();
+            selection.reported_floors[nth] = floor;
+        }
+        if places.len() == 1 {
+            stream.position = stream.position.max(floor);
         }
     }
-    if let [only] = places[..] {
-        stream.position = stream.position.max(hub.log(only).floor());
-    }
-    stream.position = hub.latest_position(&places, stream.position);
+    stream.position = match places.iter().any(|&index| reads_state(index)) {
+        true => hub.latest_state_position(&places, stream.position),
+        false => hub.latest_position(&places, stream.position),
+    };
     let told = gaps.len() as u64;
     if told > 0 {
         let own = stream.own_output_mut();

@@ -233,6 +233,7 @@ impl Node {
             subscriptions: sizes.subscriptions,
             classes: self.hub.class_figures(),
             history_events: sizes.frames,
+            history_keys: sizes.retained,
             history_bytes: sizes.bytes,
             bodies_bytes: self.bodies.taken(),
             idempotency_keys: sizes.idempotency_keys,

@@ -34,7 +34,7 @@ impl SnapshotRead {
                 None => log.newest().is_some_and(|newest| newest > frame.id()),
             }
         };
-        self.newest_only && frame.id() <= self.until && topics.keeping(frame).all(has_newer)
+        self.newest_only && frame.id() <= self.until && topics.keeping(hub, frame).all(has_newer)
     }
 }
 

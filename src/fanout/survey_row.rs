@@ -5,11 +5,14 @@ use std::net::IpAddr;
 
 use super::conn::{ConnState, Stream};
 use super::hub::HubState;
+use super::log_read::reads_all_state;
 use super::roster::Roster;
 use super::seam::Io;
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
-use crate::base::survey::{ConnectionId, ConnectionRow, ConnectionSort, ConnectionState, SearchText};
+use crate::base::survey::{
+    ConnectionId, ConnectionRow, ConnectionSort, ConnectionState, SearchText, SentEvents,
+};
 use crate::base::time::{Now, Tick};
 
 /// Topics named in one row of `/connections`; the rest are only counted.
@@ -79,6 +82,7 @@ pub(super) fn connection_row(
         lag_ms: 0,
         lag_events: 0,
         state: ConnectionState::Talking,
+        events: SentEvents::All,
         stalled_ms: None,
         listener: conn.listener,
         traffic: turn.io.traffic(id.slot),
@@ -91,6 +95,11 @@ pub(super) fn connection_row(
             () if stream.is_live() => ConnectionState::Live,
             () => ConnectionState::Behind,
         };
+        if reads_all_state(stream, topics, &hub)
+            || stream.places().iter().all(|place| hub.is_throttled(topics.get(place.topic).hub))
+        {
+            row.events = SentEvents::Newest;
+        }
         row.stalled_ms = conn.is_full().then(|| turn.ms_since(stream.last_write));
         if !stream.is_live() {
             (row.lag_ms, row.lag_events) = measure_lag(stream, topics, &hub, turn.now);

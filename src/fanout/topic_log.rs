@@ -1,10 +1,18 @@
 //! A topic's log: the frames that are kept, oldest first, and the floor below which something may be missing.
 //! It has their sequence numbers; the journals hold the frames.
 //!
-//! Knows nothing of subscribers: they are positions that read from here.
+//! ```text
+//! retained   k1 · · k3 ·         newest events of their keys, kept although the log has let them go
+//! log                  │ k2 – k4 –
+//!                      ▲ floor: a client that resumes may miss something before it
+//! ```
+//!
+//! Who wants only the newest event of each key misses something up to the *state floor*: the newest id that
+//! left without a newer event of its key. Knows nothing of subscribers: they are positions that read from
+//! here.
 
-use std::collections::{HashMap, VecDeque};
-use std::ops::Deref;
+use std::collections::{BTreeMap, HashMap, VecDeque, btree_map};
+use std::ops::{Bound, Deref};
 use std::sync::Arc;
 
 use super::hash::SeededHash;
@@ -104,6 +112,72 @@ struct KeptFrames {
     newest_by_key: Option<HashMap<Box<str>, EventId, SeededHash>>,
     /// Memory of those keys.
     key_bytes: usize,
+    /// Newest events of their keys that the log has let go.
+    retained: BTreeMap<EventId, Arc<SharedFrame>>,
+    /// Memory of those events.
+    retained_bytes: usize,
+    /// The newest id that left without a newer event of its key.
+    state_floor: EventId,
+}
+
+impl KeptFrames {
+    fn new(state_floor: EventId) -> KeptFrames {
+        KeptFrames { state_floor, ..KeptFrames::default() }
+    }
+
+    fn is_newest_of_key(&self, frame: &SharedFrame) -> bool {
+        let newest = |key| self.newest_by_key.as_ref()?.get(key);
+        frame.key().and_then(newest) == Some(&frame.id())
+    }
+
+    /// Whether a newer event of its key is known.
+    fn is_superseded(&self, frame: &SharedFrame) -> bool {
+        frame.key().is_some() && !self.is_newest_of_key(frame)
+    }
+
+    /// Notes that an event is gone, and its key with it if none newer is known.
+    fn forget(&mut self, frame: &SharedFrame) {
+        if self.is_superseded(frame) {
+            return;
+        }
+        self.state_floor = self.state_floor.max(frame.id());
+        if let (Some(newest), Some(key)) = (&mut self.newest_by_key, frame.key()) {
+            newest.remove(key);
+            self.key_bytes -= key.len() + KEY_OVERHEAD_BYTES;
+        }
+    }
+
+    fn take_retained(&mut self, id: EventId) -> Option<Arc<SharedFrame>> {
+        let frame = self.retained.remove(&id)?;
+        self.retained_bytes -= retained_bytes(&frame);
+        Some(frame)
+    }
+}
+
+/// Fate of the newest event of a key that leaves a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyFate {
+    /// It is retained.
+    Retained,
+    /// It goes like any other.
+    Gone,
+}
+
+/// An event that has left a log.
+#[derive(Debug)]
+pub(crate) struct Evicted {
+    /// The event.
+    pub(crate) event: Arc<SharedFrame>,
+    /// Whether it is kept as the newest of its key.
+    pub(crate) fate: KeyFate,
+}
+
+/// Bytes of memory that a retained event takes beside those of any kept one: its places by topic and by age.
+const RETAINED_OVERHEAD_BYTES: usize = 96;
+
+/// Bytes of memory of a retained event.
+pub(crate) fn retained_bytes(event: &SharedFrame) -> usize {
+    event.memory_bytes() + RETAINED_OVERHEAD_BYTES
 }
 
 /// Bytes of memory that a key in `newest_by_key` takes beside its text: its entry, in a table that is half
@@ -117,38 +191,63 @@ impl TopicLog {
     }
 
     /// Adds the newest frame, which its journal must get, too. `key_hash` is for keys, which publishers
-    /// choose.
-    pub(crate) fn append(&mut self, frame: &SharedFrame, key_hash: &SeededHash) {
+    /// choose. Returns the retained event whose place it takes, if it does.
+    pub(crate) fn append(&mut self, frame: &SharedFrame, key_hash: &SeededHash) -> Option<Arc<SharedFrame>> {
         assert!(frame.id() > self.floor, "ids rise");
         assert!(self.newest().is_none_or(|newest| newest < frame.id()), "ids rise");
-        let kept = self.kept.get_or_insert_default();
+        let kept = self.kept.get_or_insert_with(|| Box::new(KeptFrames::new(self.floor)));
         kept.bytes += frame.memory_bytes();
+        let mut older = None;
         if let Some(key) = frame.key() {
             let newest = kept.newest_by_key.get_or_insert_with(|| HashMap::with_hasher(key_hash.clone()));
-            if newest.insert(key.into(), frame.id()).is_none() {
+            older = newest.insert(key.into(), frame.id());
+            if older.is_none() {
                 kept.key_bytes += key.len() + KEY_OVERHEAD_BYTES;
             }
         }
         kept.newest = frame.id();
         kept.sequences.push(frame.sequence());
+        kept.take_retained(older?)
     }
 
-    /// Drops the oldest frame, raises the floor to it, and returns it.
-    pub(crate) fn evict_oldest(&mut self, journals: &Journals) -> Option<Arc<SharedFrame>> {
+    /// Drops the oldest frame, raises the floor to it, and returns it. As the newest of its key it has this
+    /// fate.
+    pub(crate) fn evict_oldest(&mut self, journals: &Journals, fate: KeyFate) -> Option<Evicted> {
         let kept = self.kept.as_mut()?;
-        let frame = Arc::clone(frame_of(journals, kept.sequences.pop_front()?));
-        self.floor = frame.id();
-        kept.bytes -= frame.memory_bytes();
-        if let (Some(newest), Some(key)) = (&mut kept.newest_by_key, frame.key())
-            && newest.get(key) == Some(&frame.id())
-        {
-            newest.remove(key);
-            kept.key_bytes -= key.len() + KEY_OVERHEAD_BYTES;
+        let event = Arc::clone(frame_of(journals, kept.sequences.pop_front()?));
+        self.floor = event.id();
+        kept.bytes -= event.memory_bytes();
+        let fate = if kept.is_newest_of_key(&event) { fate } else { KeyFate::Gone };
+        match fate {
+            KeyFate::Retained => {
+                kept.retained_bytes += retained_bytes(&event);
+                kept.retained.insert(event.id(), Arc::clone(&event));
+            }
+            KeyFate::Gone => kept.forget(&event),
         }
-        if kept.sequences.len() == 0 {
+        self.drop_if_empty();
+        Some(Evicted { event, fate })
+    }
+
+    /// Drops the oldest retained event, and returns it.
+    pub(crate) fn evict_retained(&mut self) -> Option<Arc<SharedFrame>> {
+        let kept = self.kept.as_mut()?;
+        let oldest = *kept.retained.first_key_value()?.0;
+        let event = kept.take_retained(oldest)?;
+        kept.forget(&event);
+        self.drop_if_empty();
+        Some(event)
+    }
+
+    fn drop_if_empty(&mut self) {
+        if self.kept.as_ref().is_some_and(|kept| kept.sequences.len() == 0 && kept.retained.is_empty()) {
             self.kept = None;
         }
-        Some(frame)
+    }
+
+    /// Number of retained events.
+    pub(crate) fn retained(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.retained.len())
     }
 
     /// The id up to which something may be missing by this log alone; [`LogView::floor`] knows all.
@@ -161,14 +260,14 @@ impl TopicLog {
         self.kept.as_ref().map_or(0, |kept| kept.sequences.len())
     }
 
-    /// Whether nothing is kept.
+    /// Whether nothing is kept, retained events included.
     pub(crate) fn is_empty(&self) -> bool {
         self.kept.is_none()
     }
 
-    /// Bytes kept, the keys that it knows included.
+    /// Bytes kept, retained events and the keys that it knows included.
     pub(crate) fn bytes(&self) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.bytes + kept.key_bytes)
+        self.kept.as_ref().map_or(0, |kept| kept.bytes + kept.key_bytes + kept.retained_bytes)
     }
 
     /// Bytes of the keys that it knows.
@@ -212,6 +311,23 @@ impl<'a> LogView<'a> {
     /// The id up to which something may be missing: a position at or above it has missed nothing.
     pub(crate) fn floor(self) -> EventId {
         self.log.own_floor().max(self.journals.floor())
+    }
+
+    /// The id up to which the newest event of some key may be missing, or one without a key.
+    pub(crate) fn state_floor(self) -> EventId {
+        let own = self.log.kept.as_ref().map_or(self.log.own_floor(), |kept| kept.state_floor);
+        own.max(self.journals.floor())
+    }
+
+    /// The retained events newer than `position`, oldest first.
+    pub(crate) fn retained_after(self, position: EventId) -> RetainedEvents<'a> {
+        let after = (Bound::Excluded(position), Bound::Unbounded);
+        RetainedEvents(self.log.kept.as_ref().map(|kept| kept.retained.range(after)))
+    }
+
+    /// Whether the event with this id is retained.
+    pub(crate) fn retains(self, id: EventId) -> bool {
+        self.log.kept.as_ref().is_some_and(|kept| kept.retained.contains_key(&id))
     }
 
     /// A kept frame, counted from the oldest.
@@ -272,6 +388,17 @@ impl<'a> LogView<'a> {
     }
 }
 
+/// Retained events of one topic, oldest first.
+#[derive(Clone)]
+pub(crate) struct RetainedEvents<'a>(Option<btree_map::Range<'a, EventId, Arc<SharedFrame>>>);
+
+impl<'a> Iterator for RetainedEvents<'a> {
+    type Item = &'a Arc<SharedFrame>;
+    fn next(&mut self) -> Option<&'a Arc<SharedFrame>> {
+        self.0.as_mut()?.next().map(|(_, event)| event)
+    }
+}
+
 impl Deref for LogView<'_> {
     type Target = TopicLog;
     fn deref(&self) -> &TopicLog {
@@ -303,9 +430,9 @@ mod tests {
         assert_eq!(view.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
         assert_eq!((view.after(EventId::ZERO).count(), view.count_after(ids[3])), (4, 0));
         assert!(view.keeps(ids[2]) && !view.keeps(EventId::at_ms(10)) && !view.keeps(EventId::at_ms(15)));
-        log.evict_oldest(&journals);
+        log.evict_oldest(&journals, KeyFate::Gone);
         assert_eq!((log.own_floor(), LogView::new(&log, &journals).oldest()), (ids[0], Some(ids[1])));
-        while log.evict_oldest(&journals).is_some() {}
+        while log.evict_oldest(&journals, KeyFate::Gone).is_some() {}
         assert_eq!((log.bytes(), log.own_floor(), log.newest()), (0, ids[3], None));
         drop(journals);
         assert_eq!(meter.bytes(), 0);

@@ -92,6 +92,7 @@ struct ConnectionJson<'a> {
     lag_events: u64,
     bytes: Option<u64>,
     state: &'static str,
+    events: &'static str,
     stalled_ms: Option<u64>,
     listener: &'static str,
     #[serde(flatten)]
@@ -118,6 +119,7 @@ fn connection(row: &ConnectionRow, info: bool) -> ConnectionJson<'_> {
         lag_events: row.lag_events,
         bytes: row.traffic.map(|traffic| traffic.bytes_sent),
         state: row.state.name(),
+        events: row.events.name(),
         stalled_ms: row.stalled_ms,
         listener: row.listener.name(),
         info: row.traffic.filter(|_| info).map(|traffic| TcpInfoJson {
@@ -137,7 +139,7 @@ mod tests {
     use crate::base::peers::ClientAddress;
     use crate::base::survey::{
         ConnectionFilter, ConnectionId, ConnectionSort, ConnectionState, ConnectionTraffic, ConnectionsQuery,
-        PageRange,
+        PageRange, SentEvents,
     };
 
     #[test]
@@ -153,6 +155,7 @@ mod tests {
             lag_ms: 2,
             lag_events: 3,
             state: ConnectionState::Full,
+            events: SentEvents::Newest,
             stalled_ms: Some(5),
             listener: ListenerKind::Control,
             traffic: Some(ConnectionTraffic { bytes_sent: 9, rtt_us: 8, unacked: 7, unsent_bytes: 6 }),
@@ -169,6 +172,7 @@ mod tests {
         assert_eq!((&first["id"], &first["user_agent"]), (&json!("1-2-3"), &json!(hostile)));
         assert_eq!((&first["address"], &first["topics_more"]), (&json!("[2001:db8::1]:5"), &json!(4)));
         assert_eq!((&first["bytes"], &first["state"]), (&json!(9), &json!("full")));
+        assert_eq!(first["events"], "newest");
         assert_eq!((&first["stalled_ms"], &first["listener"]), (&json!(5), &json!("control")));
         assert_eq!(page["connections"][1].get("rtt_us"), None);
         assert_eq!(page["connections"][1]["address"], Value::Null);

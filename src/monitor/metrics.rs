@@ -137,7 +137,7 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let (totals, last) = (&snapshot.totals, watch.last());
-    let rows: [(&str, &str, u64); 19] = [
+    let rows: [(&str, &str, u64); 20] = [
         ("connections", "Connections open now.", totals.connections_open),
         (
             "connections_max",
@@ -159,6 +159,11 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
             snapshot.subscriptions as u64,
         ),
         ("history_events", "Events kept for returning subscribers.", snapshot.history_events as u64),
+        (
+            "history_keys",
+            "Newest events of keys that are kept although history has let them go.",
+            snapshot.history_keys as u64,
+        ),
         ("history_bytes", "Bytes of the kept events.", snapshot.history_bytes as u64),
         ("bodies_bytes", "Bytes of publish bodies that are being received.", snapshot.bodies_bytes as u64),
         ("idempotency_keys", "Idempotency keys remembered.", snapshot.idempotency_keys as u64),

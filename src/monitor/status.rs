@@ -62,7 +62,9 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "memory": memory(snapshot, watch),
         "topics": snapshot.topics,
         "subscriptions": snapshot.subscriptions,
-        "history": { "events": snapshot.history_events, "bytes": snapshot.history_bytes },
+        "history": {
+            "events": snapshot.history_events, "keys": snapshot.history_keys, "bytes": snapshot.history_bytes
+        },
         "classes": snapshot.classes.iter().map(class).collect::<Vec<Value>>(),
         "pages": page_figures::object(snapshot, watch),
         "bodies_bytes": snapshot.bodies_bytes,

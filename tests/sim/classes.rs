@@ -15,6 +15,9 @@ use crate::session::topic_of;
 use crate::setup::pick;
 use crate::world::World;
 
+/// Keys of events in a run.
+pub const KEYS: [&str; 3] = ["k1", "k2", "ключ"];
+
 /// Patterns that match some of the topics of a run.
 const PATTERNS: [&str; 6] = ["t0", "t4", "quo\"te", "ü/*", "ü/**", "*"];
 
@@ -88,6 +91,9 @@ impl ClassPlan {
         let mut plan =
             ClassPlan { tables: (0..tables).map(|_| draw_table(default, prng)).collect(), default };
         plan.tables.iter_mut().flatten().for_each(|class| draw_conflation(&mut class.settings, prng));
+        draw_conflation(&mut plan.default, prng);
+        settings.throttle_ms = plan.default.throttle_ms;
+        settings.history_keys = plan.default.history_keys;
         settings.classes = plan.tables[0].clone();
         plan
     }
@@ -183,6 +189,11 @@ impl ClassPlan {
         in_force.is_settled().then_some(NameInForce { in_force, name })
     }
 
+    /// Whether a topic keeps the newest event of each key at any time, as far as memory goes.
+    pub fn keeps_keys(&self, topic: usize) -> bool {
+        self.of_topic(topic).all(|class| class.history_keys >= KEYS.len())
+    }
+
     /// Values that a topic's history has at least at any time. After a reload an event may still stand in the
     /// journal of another class.
     pub fn least(&self, topic: usize) -> ClassSettings {
@@ -255,7 +266,10 @@ fn draw_table(default: ClassSettings, prng: &mut Prng) -> Vec<NamedClass> {
 /// Values under which events give way to newer ones. Drawn last, so that all else is as without.
 fn draw_conflation(settings: &mut ClassSettings, prng: &mut Prng) {
     if prng.below(3) == 0 {
-        (settings.batch_ms, settings.throttle_ms) = (0, pick(prng, &[1, 20, 90]));
+        (settings.batch_ms, settings.throttle_ms) = (0, pick(prng, &[1, 20, 90, 400]));
+    }
+    if prng.below(2) == 0 {
+        settings.history_keys = pick(prng, &[1, 2, 100, 100]);
     }
 }
 
@@ -269,6 +283,13 @@ impl World {
         self.node.hub.replace_classes(&Settings { classes, ..self.scene.plan.settings.clone() });
         self.scene.hit(Branch::Reloaded);
         self.scene.ledger.in_force.begin(table);
+    }
+
+    /// Has no class retain events any longer, so that everything goes in time.
+    pub fn retain_nothing(&mut self) {
+        let settings = Settings { history_keys: 0, classes: Vec::new(), ..self.scene.plan.settings.clone() };
+        self.node.hub.replace_classes(&settings);
+        while self.node.hub.sort_topics(self.scene.now) {}
     }
 
     /// Sorts some topics into the classes of the last reload, or all of them.

@@ -33,7 +33,6 @@ branches! {
     Skipped
     Superseded
     Throttled
-    Paced
     StaleReadiness
     StaleReadinessOnReusedSlot
     SpuriousReadiness

@@ -40,7 +40,7 @@ impl World {
                 self.come_to_rest_after_end();
             }
         }
-        self.sort_topics(true);
+        self.retain_nothing();
         self.judge_emptiness();
         self.judge_streams();
         self.note_counters();
@@ -178,10 +178,8 @@ impl World {
         let drained_ms = scene.drained_ms.saturating_sub(scene.plan.settings.drain_ms);
         let upto_ms = if scene.ending { drained_ms } else { u64::MAX };
         for session in &scene.sessions {
-            if !self.net.socks[session.conn].was_full {
-                let held = session.judge_pace(&scene.ledger, &scene.plan.classes, upto_ms);
-                scene.cover.hit_if(held > 0, Branch::Paced);
-            }
+            let fulls = self.net.socks[session.conn].fulls;
+            session.judge_pace(&scene.ledger, &scene.plan.classes, fulls, upto_ms);
         }
         for session in scene.sessions.iter().chain(&scene.polled) {
             let superseded = session.judge_losses(&scene.ledger, &scene.plan.classes, None);

@@ -106,6 +106,8 @@ pub struct Sock {
     pub known_full: bool,
     /// It has been full at some time.
     pub was_full: bool,
+    /// How often it was.
+    pub fulls: u64,
     /// The peer closed or half-closed before the core did.
     pub peer_finished: bool,
     /// The node's newest id when the turn had ended that first offered it the head of a stream.
@@ -234,6 +236,7 @@ impl Net {
             closed: None,
             known_full: false,
             was_full: false,
+            fulls: 0,
             peer_finished: false,
             greeted: None,
             fresh: false,
@@ -413,6 +416,7 @@ impl Port<'_> {
         if taken < offered {
             sock.known_full = true;
             sock.was_full = true;
+            sock.fulls += 1;
             sock.edge |= taken < room;
         }
         net.cover.hit_if(taken == 0, Branch::FullSend);

@@ -10,6 +10,7 @@ use fanwheel::base::limits::BATCH_POSTS_MAX;
 use fanwheel::base::listener::ListenerKind;
 
 use crate::answer::{Answer, AwaitedAnswer, Got};
+use crate::classes::KEYS;
 use crate::cover::Branch;
 use crate::ledger::Submission;
 use crate::net::Net;
@@ -379,7 +380,12 @@ struct Draft {
 fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, long: bool) -> Draft {
     let prng = &mut scene.prng;
     let name = one_in(prng, 2).then(|| pick(prng, &NAMES).to_owned());
-    let key = one_in(prng, 2).then(|| pick(prng, &["k1", "k2", "ключ"]).to_owned());
+    let key = one_in(prng, 2).then(|| pick(prng, &KEYS).to_owned());
+    // Where events give way to newer ones, most have something in common.
+    let (name, key) = match scene.plan.classes.throttles(topics[0]) && !one_in(prng, 3) {
+        true => (None, Some(KEYS[0].to_owned())),
+        false => (name, key),
+    };
     let retry = one_in(prng, 10).then(|| 1 + prng.below(9_000));
     let mut text = format!("e{number}.t{}.", topics[0]);
     const SCRAPS: [&str; 10] = ["x", "\n", "\r\n", "\r", "\n\ndata: y", "id: 5", "\u{2028}", ":", " ", "ü"];

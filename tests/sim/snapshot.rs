@@ -2,6 +2,7 @@
 //! one end, which tells how many there were.
 
 use fanwheel::base::id::EventId;
+use fanwheel::base::settings::Settings;
 
 use crate::ledger::{Ledger, Submission};
 use crate::session::{Begin, Entry, Session, SnapshotEnd, Told, covers, topic_of};
@@ -87,7 +88,8 @@ impl Session {
             }
             let came = self.entries.iter().any(|entry| matches!(entry, Entry::Event(other) if *other == id));
             let name = topic_of(topic);
-            let kept = self.surely_kept(ledger, plan, topic, id, end);
+            let kept = self.surely_kept(ledger, plan, topic, id, end)
+                || own.key.is_some() && surely_retained(ledger, plan, topic);
             assert!(came || !kept, "event {id} of {name:?} is state: {self:#?}");
         }
     }
@@ -105,6 +107,21 @@ impl Session {
         let kept = Told { topic, after: None, oldest: None, head, position: None, at_ms, at_resume: false };
         covers(ledger, plan, &kept, from) && !ledger.may_have_forgotten(topic, EventId::ZERO, at_ms)
     }
+}
+
+/// Whether a topic certainly retains the newest event of each key: memory is ample, and nothing is ever lost
+/// or forgotten.
+fn surely_retained(ledger: &Ledger, plan: &Plan, topic: usize) -> bool {
+    let (settings, ample) = (&plan.settings, Settings::default());
+    let known = &ledger.topics[topic];
+    let all = known.values().map(|event| event.bytes_max).sum::<usize>();
+    plan.classes.keeps_keys(topic)
+        && settings.history_bytes_max >= ample.history_bytes_max
+        && all <= plan.classes.least(topic).history_topic_bytes_max
+        && settings.topics_max >= ample.topics_max
+        && ledger.losses.is_empty()
+        && ledger.restarts_ms.is_empty()
+        && !ledger.may_have_forgotten(topic, EventId::ZERO, u64::MAX)
 }
 
 /// Whether an event takes the place of an earlier one of the same topic.

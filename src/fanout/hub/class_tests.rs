@@ -11,7 +11,11 @@ use crate::fanout::hub::{OrderedEvent, WorkerInterest};
 use crate::wire::subscription::StreamStart;
 
 /// A class of the topics that one pattern matches.
-fn class(name: &str, pattern: &str, edit: impl FnOnce(&mut ClassSettings)) -> NamedClass {
+pub(in crate::fanout::hub) fn class(
+    name: &str,
+    pattern: &str,
+    edit: impl FnOnce(&mut ClassSettings),
+) -> NamedClass {
     let mut settings = ClassSettings::of_node(&Settings::default());
     edit(&mut settings);
     NamedClass {
@@ -93,7 +97,7 @@ fn a_walk_over_logs_of_several_journals_misses_nothing() {
     let joined = join(&hub, &["a", "b"], StreamStart::Newest(3), at(9));
     let state = hub.lock();
     let indices: Vec<u32> = joined.topics.iter().map(|topic| topic.index).collect();
-    let mut walk = state.walk_after(&indices, joined.position);
+    let mut walk = state.walk_after(&indices, joined.position, |_| false);
     let mut walked = Vec::new();
     while let crate::fanout::hub::WalkStep::Event(event) = walk.step(usize::MAX) {
         walked.push(event.id());

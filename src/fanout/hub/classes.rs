@@ -93,6 +93,13 @@ impl HubTopic {
         let events_max = if self.reserved { RESERVED_TOPIC_EVENTS } else { class.history_events };
         self.log.len() > events_max || self.log.bytes() > class.history_topic_bytes_max
     }
+
+    /// Whether it retains events that its class does not allow, by their number or their bytes.
+    fn retains_too_much(&self, table: &ClassTable) -> bool {
+        let class = table.settings(self.class);
+        let retained = self.log.retained();
+        retained > class.history_keys || retained > 0 && self.log.bytes() > class.history_topic_bytes_max
+    }
 }
 
 /// Whether an event has reached an age.
@@ -156,8 +163,15 @@ impl HubState {
     /// drops.
     pub(super) fn trim_topic(&mut self, index: u32, most: usize) -> usize {
         let mut drops = 0;
-        while drops < most && self.topics[index].is_over_bounds(&self.classes.table) {
-            self.evict_from_topic(index);
+        while drops < most {
+            let (topic, table) = (&self.topics[index], &self.classes.table);
+            if topic.retains_too_much(table) {
+                self.evict_retained(index);
+            } else if topic.is_over_bounds(table) {
+                self.evict_from_topic(index, self.key_fate(index));
+            } else {
+                break;
+            }
             drops += 1;
         }
         drops
@@ -250,4 +264,4 @@ impl Hub {
 
 #[cfg(test)]
 #[path = "class_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -8,12 +8,13 @@
 //! Steps count what was looked at, not what was found, so that the holder of the lock can stop in time. Knows
 //! no stream: a position and the topics' indices are arguments.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use super::HubState;
 use crate::base::id::EventId;
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
-use crate::fanout::topic_log::LogView;
+use crate::fanout::topic_log::{LogView, RetainedEvents};
 
 /// Slots of the journal that are as cheap as one frame in a log.
 const SLOTS_PER_FRAME: u64 = 2;
@@ -32,17 +33,26 @@ impl FollowedTopics {
         FollowedTopics(topics)
     }
 
-    /// Returns those topics that keep an event.
-    pub(crate) fn keeping<'a>(&'a self, event: &'a SharedFrame) -> impl Iterator<Item = u32> + 'a {
-        event.topics().iter().filter_map(|topic| {
+    /// Returns those topics that keep an event, or retain it.
+    pub(crate) fn keeping<'a>(
+        &'a self,
+        hub: &'a HubState,
+        event: &'a SharedFrame,
+    ) -> impl Iterator<Item = u32> + 'a {
+        event.topics().iter().filter_map(move |topic| {
             let found = self.0.binary_search_by_key(&topic.index, |(followed, _)| followed.index).ok()?;
             let (followed, floor) = self.0[found];
-            (followed == *topic && event.id() > floor).then_some(topic.index)
+            let keeps = || event.id() > floor || hub.log(topic.index).retains(event.id());
+            (followed == *topic && keeps()).then_some(topic.index)
         })
     }
 
-    fn keep(&self, event: &SharedFrame) -> bool {
-        self.keeping(event).next().is_some()
+    /// Whether the log of some topic has an event.
+    fn log(&self, event: &SharedFrame) -> bool {
+        event.topics().iter().any(|topic| {
+            let found = self.0.binary_search_by_key(&topic.index, |(followed, _)| followed.index);
+            found.is_ok_and(|at| self.0[at].0 == *topic && event.id() > self.0[at].1)
+        })
     }
 }
 
@@ -74,9 +84,23 @@ enum Way<'a> {
 }
 
 struct LogRest<'a> {
+    /// Retained events, which come before those of the log.
+    retained: Peekable<RetainedEvents<'a>>,
     log: LogView<'a>,
     next: usize,
     id: EventId,
+}
+
+impl<'a> LogRest<'a> {
+    /// Takes the next event. Returns it with the id of the one after it.
+    fn take(&mut self) -> (Option<&'a Arc<SharedFrame>>, Option<EventId>) {
+        let taken = self.retained.next().or_else(|| {
+            self.next += 1;
+            self.log.frame(self.next - 1)
+        });
+        let following = self.retained.peek().map(|event| event.id());
+        (taken, following.or_else(|| self.log.id(self.next)))
+    }
 }
 
 impl<'a> EventWalk<'a> {
@@ -108,16 +132,15 @@ impl<'a> EventWalk<'a> {
                 let mut found = None;
                 let mut ended = false;
                 for rest in rests.iter_mut().filter(|rest| rest.id == id) {
-                    found = rest.log.frame(rest.next);
-                    rest.next += 1;
+                    let (taken, following) = rest.take();
+                    found = taken;
                     self.steps += 1;
-                    match rest.log.id(rest.next) {
-                        Some(id) => rest.id = id,
-                        None => ended = true,
-                    }
+                    // No event has the last possible id.
+                    rest.id = following.unwrap_or(EventId::MAX);
+                    ended |= following.is_none();
                 }
                 if ended {
-                    rests.retain(|rest| rest.next < rest.log.len());
+                    rests.retain(|rest| rest.id < EventId::MAX);
                 }
                 found.map_or(WalkStep::End, WalkStep::Event)
             }
@@ -132,7 +155,7 @@ impl<'a> EventWalk<'a> {
                     let Some(event) = event else { continue };
                     self.steps += event.topics().len() / LOOKS_PER_STEP;
                     self.seen = event.id();
-                    if self.topics.keep(event) {
+                    if self.topics.log(event) {
                         return WalkStep::Event(event);
                     }
                 }
@@ -143,23 +166,36 @@ impl<'a> EventWalk<'a> {
 }
 
 impl HubState {
-    /// Begins a walk over all that the topics keep after a position.
-    pub(crate) fn walk_after(&self, indices: &[u32], position: EventId) -> EventWalk<'_> {
+    /// Begins a walk over all that the topics keep after a position, and over what those topics retain of
+    /// which `with_retained` is true.
+    pub(crate) fn walk_after(
+        &self,
+        indices: &[u32],
+        position: EventId,
+        with_retained: impl Fn(u32) -> bool,
+    ) -> EventWalk<'_> {
         let (mut frames, mut rests) = (0, Vec::new());
-        let (mut first, mut end, mut mixed) = (u64::MAX, 0, false);
+        let (mut first, mut end, mut apart) = (u64::MAX, 0, false);
         for &index in indices {
             let topic = self.topic(index);
             let log = self.log(index);
             let next = log.first_after(position);
-            let (Some(frame), Some(newest)) = (log.frame(next), log.newest_sequence()) else { continue };
-            frames += (log.len() - next) as u64;
-            mixed |= topic.mixed;
-            first = first.min(frame.sequence());
-            end = end.max(newest + 1);
-            rests.push(LogRest { log, next, id: frame.id() });
+            // Nothing retained is as new as the last possible id.
+            let after = if with_retained(index) { position } else { EventId::MAX };
+            let mut retained = log.retained_after(after).peekable();
+            let oldest = retained.peek().map(|event| event.id());
+            if let (Some(frame), Some(newest)) = (log.frame(next), log.newest_sequence()) {
+                frames += (log.len() - next) as u64;
+                first = first.min(frame.sequence());
+                end = end.max(newest + 1);
+            }
+            apart |= topic.mixed || oldest.is_some();
+            if let Some(id) = oldest.or_else(|| log.id(next)) {
+                rests.push(LogRest { retained, log, next, id });
+            }
         }
         // Numbers of different journals are far apart.
-        let by_journal = rests.len() > 1 && !mixed && end - first <= SLOTS_PER_FRAME * frames;
+        let by_journal = rests.len() > 1 && !apart && end - first <= SLOTS_PER_FRAME * frames;
         let way = if by_journal { Way::Journal { next: first, end } } else { Way::Logs(rests) };
         let topics = FollowedTopics::new(self, indices);
         EventWalk { hub: self, topics, way, seen: position, steps: indices.len() }
@@ -263,7 +299,7 @@ impl NewestSearch {
             steps += 1;
             let Some(event) = hub.journals.get(sequence) else { continue };
             steps += event.topics().len() / LOOKS_PER_STEP;
-            if !topics.keep(event) {
+            if !topics.log(event) {
                 continue;
             }
             if self.left == 0 {

@@ -49,7 +49,7 @@ fn a_walk_finds_each_event_once_in_order_however_often_it_is_cut() {
         let expected: Vec<EventId> = twin.range(position..).filter(|id| **id > position).copied().collect();
         let mut got = Vec::new();
         'walks: loop {
-            let mut walk = hub.walk_after(indices, position);
+            let mut walk = hub.walk_after(indices, position, |_| false);
             let steps_max = walk.steps() + 1 + prng.below(40) as usize;
             loop {
                 match walk.step(steps_max) {

@@ -11,7 +11,7 @@ use crate::base::id::EventId;
 use crate::base::limits::{EVICTIONS_PER_CALL, SWEEP_CALLS_PER_TURN};
 use crate::base::time::Now;
 use crate::fanout::shared_frame::TopicRef;
-use crate::fanout::topic_log::LogView;
+use crate::fanout::topic_log::{KeyFate, LogView};
 
 /// The progress of one topic's forgetting.
 #[derive(Debug)]
@@ -62,11 +62,19 @@ impl HubState {
             let Some(topic) = self.topics.get(index).filter(|topic| topic.incarnation == incarnation) else {
                 return false;
             };
-            if LogView::new(&topic.log, &self.journals).oldest().is_none_or(|oldest| oldest > newest) {
+            let view = LogView::new(&topic.log, &self.journals);
+            // Retained events are older than all others, and an event that comes meanwhile may become one.
+            let retained =
+                view.retained_after(EventId::ZERO).next().is_some_and(|event| event.id() <= newest);
+            if !retained && view.oldest().is_none_or(|oldest| oldest > newest) {
                 self.retire_if_idle(index, now);
                 return false;
             }
-            self.evict_from_topic(index);
+            if retained {
+                self.evict_retained(index);
+            } else {
+                self.evict_from_topic(index, KeyFate::Gone);
+            }
             self.topics[index].forgot = true;
             forgetting.events += 1;
         }

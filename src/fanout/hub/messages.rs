@@ -42,6 +42,8 @@ pub struct SubscribeOutcome {
     pub(crate) topics: Vec<TopicRef>,
     /// Everything newer than this is still to be delivered.
     pub(crate) position: EventId,
+    /// That position for a subscriber that is sent the newest event of each key, retained ones included.
+    pub(crate) state_position: EventId,
     /// The node's newest id at that moment: what is newer comes by mail.
     pub(crate) head: EventId,
     /// For each topic the floor that the subscriber has been told of, or has no claim to.
@@ -71,7 +73,9 @@ pub struct HubSizes {
     pub(crate) subscriptions: usize,
     /// Frames kept in logs.
     pub frames: usize,
-    /// Their bytes.
+    /// Newest events of keys that logs have let go, once for each topic.
+    pub retained: usize,
+    /// Bytes of all of these, and of the keys that logs know.
     pub bytes: usize,
     /// Those of these bytes that hold lists of topics: no single topic counts them as its own.
     pub list_bytes: usize,

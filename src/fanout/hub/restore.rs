@@ -9,6 +9,7 @@
 use super::{Hub, OrderKey, OrderedEvent, PublishReceipt};
 use crate::base::id::EventId;
 use crate::base::time::Now;
+use crate::fanout::topic_log::KeyFate;
 
 /// An idempotency key of an earlier run with the answer that it stands for.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ impl Hub {
             if age_ms >= history_ms {
                 // Not left out at once: its topics may keep older events, in journals of longer ages, and
                 // would have a hole that nobody is told of.
-                inner.evict(&kept, now, usize::MAX);
+                inner.evict(&kept, now, usize::MAX, KeyFate::Retained);
             }
         }
     }

@@ -47,6 +47,7 @@ impl HubState {
             let missed = |&(_, floor): &(usize, &EventId)| *floor > position;
             gaps.extend(floors.iter().enumerate().filter(missed).map(|(i, _)| (i, self.oldest(topics[i]))));
         }
+        let state_position = self.latest_state_position(&topics, position);
         if let [floor] = floors[..] {
             position = position.max(floor);
         }
@@ -59,6 +60,7 @@ impl HubState {
         SubscribeOutcome {
             topics,
             position,
+            state_position,
             head,
             reported_floors,
             gaps,
@@ -75,6 +77,13 @@ impl HubState {
     pub(crate) fn latest_position(&self, topics: &[u32], position: EventId) -> EventId {
         let next = |&index: &u32| self.log(index).after(position).next().map(|frame| frame.id());
         topics.iter().filter_map(next).min().map_or(self.head, EventId::preceding)
+    }
+
+    /// Returns that position for a stream that reads retained events, too.
+    pub(crate) fn latest_state_position(&self, topics: &[u32], position: EventId) -> EventId {
+        let retained = |&index: &u32| self.log(index).retained_after(position).next().map(|event| event.id());
+        let later = self.latest_position(topics, position);
+        topics.iter().filter_map(retained).min().map_or(later, |oldest| later.min(oldest.preceding()))
     }
 
     /// The position after which exactly the newest event of these topics follows; zero if it is the only one.

@@ -6,6 +6,7 @@
 //! | an event | no topic keeps it, or the node is over its bound of bytes; the oldest of all first |
 //! | an event | it is too old for its class; the oldest of its journal first |
 //! | an event in a topic | the operator asks: `forgetting` |
+//! | the newest event of a key | not with any of these, where its class retains keys: `key_retention` |
 //! | a topic | nobody listens, nothing is kept, and its last subscriber left `TOPIC_LINGER_MS` ago |
 //! | one that lingers | earlier, if others need its place |
 //!
@@ -21,7 +22,7 @@ use super::{HubState, HubTopic};
 use crate::base::limits::{EVICTIONS_PER_CALL, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
 use crate::base::time::Now;
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
-use crate::fanout::topic_log::LogView;
+use crate::fanout::topic_log::{KeyFate, LogView};
 
 /// Bytes that an allocator adds to a block, rounding and header: 16 in the worst ordinary case.
 const BLOCK_BYTES: usize = 16;
@@ -68,43 +69,37 @@ impl HubState {
         while self.history_bytes() > bytes && self.evict_oldest(now) {}
     }
 
-    /// Drops the oldest event of a topic; from the journal, too, when no other topic keeps it.
-    pub(super) fn evict_from_topic(&mut self, index: u32) {
-        let topic = &mut self.topics[index];
-        topic.forgot = false;
-        let log = &mut topic.log;
-        let before = log.key_bytes();
-        let evicted = log.evict_oldest(&self.journals);
-        self.key_bytes -= before - log.key_bytes();
-        if let Some(event) = evicted
-            && event.leave_log()
-        {
-            self.journals.remove(event.sequence());
-        }
-    }
-
-    /// Drops the oldest event of the node from all topics that keep it. False when none was found.
+    /// Drops the oldest event of the node from all topics that keep it, or a retained one where these are too
+    /// many. False when none was found.
     fn evict_oldest(&mut self, now: Now) -> bool {
-        let Some(event) = self.journals.oldest().map(Arc::clone) else { return !self.journals.is_empty() };
-        self.evict(&event, now, EVICTIONS_PER_CALL);
+        if self.is_retaining_too_much() || self.journals.is_empty() {
+            return self.evict_oldest_retained(now);
+        }
+        if let Some(event) = self.journals.oldest().map(Arc::clone) {
+            self.evict(&event, now, EVICTIONS_PER_CALL, KeyFate::Retained);
+        }
         true
     }
 
     /// Drops at most `most` of the kept events, of all classes, oldest first. Returns whether more is kept.
     pub(super) fn drop_kept(&mut self, now: Now, most: usize) -> bool {
         let mut left = most;
+        while left > 0 && self.evict_oldest_retained(now) {
+            left -= 1;
+        }
         while left > 0
             && let Some(event) = self.journals.oldest().map(Arc::clone)
         {
-            left = left.saturating_sub(self.evict(&event, now, left));
+            left = left.saturating_sub(self.evict(&event, now, left, KeyFate::Gone));
         }
-        !self.journals.is_empty()
+        self.retained.events() > 0 || !self.journals.is_empty()
     }
 
     /// Drops an event that is the oldest of its journal from all topics that keep it, with the older ones of
     /// these topics: they stand in journals that keep them longer, for another topic. After `most` drops it
-    /// stays for a later call. Returns the drops, at least one.
-    pub(super) fn evict(&mut self, event: &SharedFrame, now: Now, most: usize) -> usize {
+    /// stays for a later call. Newest events of keys have this fate, if their topic retains any. Returns the
+    /// drops, at least one.
+    pub(super) fn evict(&mut self, event: &SharedFrame, now: Now, most: usize, fate: KeyFate) -> usize {
         let mut drops = 0;
         for &TopicRef { index, .. } in event.topics() {
             // A newer topic at the same index keeps nothing as old.
@@ -115,7 +110,8 @@ impl HubState {
                 if drops >= most.max(event.topics().len()) {
                     return drops;
                 }
-                self.evict_from_topic(index);
+                let fate = if fate == KeyFate::Retained { self.key_fate(index) } else { fate };
+                self.evict_from_topic(index, fate);
                 self.retire_if_idle(index, now);
                 drops += 1;
             }
@@ -182,10 +178,26 @@ impl HubState {
             let excess = (self.topics.len() + made).saturating_sub(self.bounds.topics_max);
             let go = excess.min(most);
             most -= go;
-            if go == 0 || !(0..go).all(|_| self.remove_lingering()) {
+            if go == 0 || !(0..go).all(|_| self.give_topic_way(maker)) {
                 return excess == 0 || self.may_exceed_topics(&names, maker);
             }
         }
+    }
+
+    /// Removes a topic that only lingers, or brings one nearer to its end that only retains events. Returns
+    /// false when none can give way to this maker.
+    fn give_topic_way(&mut self, maker: TopicMaker) -> bool {
+        if self.remove_lingering() {
+            return true;
+        }
+        let Some(index) = self.retained.oldest_topic().filter(|_| maker == TopicMaker::Publisher) else {
+            return false;
+        };
+        self.evict_retained(index);
+        if !self.topics[index].is_in_use() {
+            self.remove(index);
+        }
+        true
     }
 
     /// Whether a maker may have these topics although more than `topics_max` exist then: those that only
@@ -205,7 +217,7 @@ impl HubState {
             while left > 0
                 && let Some(event) = self.journals.oldest_of(slot).filter(is_old).map(Arc::clone)
             {
-                left = left.saturating_sub(self.evict(&event, now, left));
+                left = left.saturating_sub(self.evict(&event, now, left, KeyFate::Retained));
             }
         }
         while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {

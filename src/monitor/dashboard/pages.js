@@ -112,7 +112,8 @@ export function createClientsTable() {
       { title: "Address", header: true, text: (row) => row.address ?? "" },
       { title: "Client", long: true, minor: true, text: (row) => row.user_agent ?? "" },
       { title: "Topics", long: true, text: (row) => topicsText(row) },
-      { title: "State", text: (row) => STATES[row.state] ?? spaceWords(row.state),
+      { title: "State", text: (row) => (STATES[row.state] ?? spaceWords(row.state))
+        + (row.events === "newest" ? ", newest of each key" : ""),
         classOf: (row) => `state-${row.state}` },
       { title: "Behind", number: true, text: (row) => duration(row.lag_ms) },
       { title: "Open for", number: true, text: (row) => duration(row.age_ms) },

@@ -2,7 +2,7 @@
 
 use fanwheel::base::class::ClassSettings;
 use fanwheel::base::listener::ListenerKind;
-use fanwheel::base::settings::Settings;
+use fanwheel::base::settings::{Settings, SlowPolicy};
 
 use super::classes::class_of;
 use super::{Bench, batch_of};
@@ -82,4 +82,61 @@ fn a_slow_stream_of_a_throttled_topic_ends_with_the_newest_of_each_key_and_is_to
     all.extend(brought(&mut bench, streams[0]));
     assert!(all.len() < 80, "it was never full");
     assert_eq!(all[all.len() - 2..], ["39", "139"]);
+}
+
+#[test]
+fn a_late_snapshot_has_each_key_although_history_has_moved_on() {
+    let keys = |class: &mut ClassSettings| (class.history_events, class.history_keys) = (2, 9);
+    let (mut bench, _) = bench_of(keys, &[]);
+    publish(&mut bench, &["t a 1", "t b 2", "t a 3", "t c 4", "t d 5", "t d 6"]);
+    (0..3).for_each(|_| bench.turn(1));
+    let late = subscribe(&mut bench, "topic=t&snapshot=1");
+    let merged = subscribe(&mut bench, "topic=t&topic=u&snapshot=1&event=message");
+    let history = subscribe(&mut bench, "topic=t&last=9");
+    (0..3).for_each(|_| bench.turn(1));
+    for (conn, topics) in [(late, 1), (merged, 2)] {
+        let end = format!("{{\"topics\":{topics},\"events\":4}}");
+        assert_eq!(brought(&mut bench, conn), ["2", "3", "4", "6", &end]);
+    }
+    assert_eq!(brought(&mut bench, history), ["5", "6"]);
+    publish(&mut bench, &["t b 7"]);
+    (0..3).for_each(|_| bench.turn(1));
+    [late, merged, history].iter().for_each(|conn| assert_eq!(brought(&mut bench, *conn), ["7"]));
+}
+
+#[test]
+fn under_a_tenfold_overload_a_stream_ends_with_the_newest_of_each_key_and_memory_is_flat() {
+    let latest = |class: &mut ClassSettings| {
+        (class.slow_policy, class.history_events, class.history_keys) = (SlowPolicy::Latest, 50, 20);
+    };
+    let (mut bench, streams) = bench_of(latest, &["topic=t", "topic=t&event=message"]);
+    streams.iter().for_each(|conn| bench.net.set_window(*conn, Window::Small));
+    let mut all = [Vec::new(), Vec::new()];
+    let mut most = [0, 0];
+    for nth in 0..4_000 {
+        publish(&mut bench, &[&format!("t k{} {nth}", nth % 20)]);
+        bench.turn(1);
+        // Some 150 bytes for each 1 500 that are published.
+        if nth % 10 == 0 {
+            for (all, conn) in all.iter_mut().zip(&streams) {
+                all.push(bench.read(*conn));
+            }
+        }
+        let bytes = bench.node.hub.sizes().alive_bytes;
+        most[nth / 2_000] = most[nth / 2_000].max(bytes);
+    }
+    assert!(most[1] <= most[0] + most[0] / 10, "memory grows: {most:?}");
+    streams.iter().for_each(|conn| bench.net.set_window(*conn, Window::Large));
+    (0..9).for_each(|_| bench.turn(10));
+    for (all, conn) in all.iter_mut().zip(&streams) {
+        all.push(bench.read(*conn));
+        let text = all.concat();
+        assert!(bench.is_open(*conn) && !text.contains("fanwheel.gap"), "ended, or told a gap");
+        let data = |line: &str| line.strip_prefix("data: ").map(|data| data.parse().expect("a number"));
+        let numbers: Vec<usize> = text.lines().filter_map(data).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b) && numbers.len() < 2_000, "{} events", numbers.len());
+        let newest: Vec<usize> =
+            (0..20).map(|key| *numbers.iter().rfind(|n| **n % 20 == key).expect("one")).collect();
+        assert_eq!(newest, (3_980..4_000).collect::<Vec<_>>());
+    }
 }
