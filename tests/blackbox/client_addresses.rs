@@ -1,8 +1,9 @@
 //! The client's address behind a proxy: by PROXY header, by the fields of a request, and from nobody else.
 
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
-use crate::harness::{Conn, Launch, SOON, Server, poll_until, with_1_and_4_workers};
+use crate::harness::{Conn, Launch, SOON, Server, ms, poll_until, with_1_and_4_workers};
 
 const HEADER: &str = "PROXY TCP4 192.0.2.1 198.51.100.2 5000 443\r\n";
 const SUBSCRIBE: &str = "GET /events?topic=a HTTP/1.1\r\nHost: fan.test\r\n";
@@ -175,6 +176,35 @@ fn a_client_that_a_header_names_may_be_a_proxy_itself() {
     let _second = subscribe(&server, PROXY, HEADER.as_bytes(), "X-Forwarded-For: 203.0.113.2\r\n", 200);
     assert_eq!(addresses(&server), ["203.0.113.1", "203.0.113.2"]);
     drop(subscribe(&server, PROXY, HEADER.as_bytes(), "X-Forwarded-For: 203.0.113.2\r\n", 503));
+}
+
+#[test]
+fn nobody_waits_for_proxies_whose_headers_never_end() {
+    let server = launch(1, "require").set("head_ms", 3_000).start();
+    let mut victim = subscribe(&server, PROXY, HEADER.as_bytes(), "", 200);
+    let mut slow: Vec<Conn> = (0..400).map(|_| open(&server, PROXY)).collect();
+    for nth in 0..20 {
+        slow.iter_mut().for_each(|conn| conn.send(&HEADER.as_bytes()[nth..=nth]));
+        let id = server.publish("a", format!("event {nth}"));
+        let text = victim.take_through(format!("id: {id}\n").as_bytes(), Instant::now() + ms(1_000));
+        text.unwrap_or_else(|fail| panic!("event {nth} comes late: {fail:?}"));
+    }
+    assert_eq!(Server::get_from(server.control, "/healthz").status, 200);
+    let metrics = server.await_metric("the end of all", ms(6_000), |m| m.get("lobby_connections") == 0);
+    assert_eq!(metrics.labelled("closed", "proxy_missing"), 400);
+    assert!(slow.iter_mut().all(|conn| conn.rest(SOON).0.is_empty()), "a proxy is told nothing");
+    drop(subscribe(&server, PROXY, HEADER.as_bytes(), "", 200));
+}
+
+#[test]
+fn a_stranger_names_nobody_for_caps() {
+    let server = launch(1, "accept").set("connections_per_address_max", 1).start();
+    let stranger = Ipv4Addr::new(127, 0, 0, 8);
+    let _own = subscribe(&server, stranger, b"", "X-Forwarded-For: 192.0.2.1\r\n", 200);
+    for fields in ["X-Forwarded-For: 192.0.2.2\r\n", "Forwarded: for=192.0.2.3\r\n"] {
+        drop(subscribe(&server, stranger, b"", fields, 503));
+    }
+    let _named = subscribe(&server, PROXY, HEADER.as_bytes(), "", 200);
 }
 
 #[test]
