@@ -81,6 +81,7 @@ impl Session {
             let mut newer = known.range(id..=end.head.max(id)).skip(1);
             let unseen = ledger.unseen(topic).any(|other| replaces(own, other));
             if unseen
+                || self.may_come_as_change(id)
                 || newer.any(|(_, other)| replaces(own, &ledger.submissions[other.submission]))
                 || !self.wants(own.name.as_deref())
             {
@@ -92,6 +93,13 @@ impl Session {
                 || own.key.is_some() && surely_retained(ledger, plan, topic);
             assert!(came || !kept, "event {id} of {name:?} is state: {self:#?}");
         }
+    }
+
+    /// Whether an event may be a change that comes behind what was received. A poll that has got nothing gets
+    /// no more than that.
+    fn may_come_as_change(&self, id: EventId) -> bool {
+        let goes_on = self.greeted.is_some() || self.last.is_some();
+        matches!(self.begin, Begin::Newest(_)) && goes_on && self.last.is_none_or(|last| id > last)
     }
 
     /// Whether a topic certainly kept all from an event on when the snapshot ended.
