@@ -72,6 +72,10 @@ pub enum Count {
     Polls,
     /// Headers of the PROXY protocol that were taken.
     ProxyHeaders,
+    /// Questions to the application about requests.
+    AuthorizeAsked,
+    /// Requests decided by an answer of the application that was kept.
+    AuthorizeKept,
 }
 
 /// Why a newcomer or a publish was refused.
@@ -140,6 +144,14 @@ pub enum RefusalReason {
     Banned,
     /// A credential whose owner is banned.
     TokenBanned,
+    /// A request that the application refuses.
+    NotAuthorized,
+    /// Questions that wait for the application.
+    AuthorizeFull,
+    /// An answer of the application that did not come, or said nothing.
+    AuthorizeFailed,
+    /// An answer of the application that did not come in time.
+    AuthorizeLate,
 }
 
 /// Why a connection ended.
@@ -284,7 +296,7 @@ pub(crate) const SUPERSEDED_NAMES: [&str; 2] = ["slow", "throttle"];
 /// The text names, in the order of the enum.
 pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub(crate) const COUNT_NAMES: [&str; 33] = [
+pub(crate) const COUNT_NAMES: [&str; 35] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -318,9 +330,11 @@ pub(crate) const COUNT_NAMES: [&str; 33] = [
     "reloads_refused",
     "polls",
     "proxy_headers",
+    "authorize_asked",
+    "authorize_kept",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 31] = [
+pub(crate) const REFUSED_NAMES: [&str; 35] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -352,6 +366,10 @@ pub(crate) const REFUSED_NAMES: [&str; 31] = [
     "token_publish_rate",
     "address_banned",
     "token_banned",
+    "not_authorized",
+    "authorize_full",
+    "authorize_failed",
+    "authorize_late",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const CLOSED_NAMES: [&str; 21] = [
@@ -378,8 +396,8 @@ pub(crate) const CLOSED_NAMES: [&str; 21] = [
     "proxy_malformed",
 ];
 
-const _: () = assert!(COUNT_NAMES.len() == Count::ProxyHeaders as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::TokenBanned as usize + 1);
+const _: () = assert!(COUNT_NAMES.len() == Count::AuthorizeKept as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::AuthorizeLate as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::ProxyMalformed as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);

@@ -235,6 +235,8 @@ pub(crate) const ORDER_BYTES_MAX: usize = 128 * MIB;
 /// Milliseconds that a publisher waits for the order of its event before it is told that nobody knows. Longer
 /// than a slow disk's pause, shorter than the patience of most clients.
 pub const ORDER_MS: u64 = 5_000;
+/// Milliseconds that a request waits for the word of the application.
+pub const AUTHORIZE_MS: u64 = 5_000;
 /// Events committed in one hold of the hub's lock, after which others come first.
 pub(crate) const COMMIT_EVENTS_PER_HOLD: usize = 64;
 

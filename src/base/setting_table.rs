@@ -287,6 +287,12 @@ pub const TABLE: &[SettingSpec] = &[
         "aud that JSON Web Tokens must have; empty = they must have none",
     )),
     live(row("jwt_issuer", SettingKind::Text, "", "iss that JSON Web Tokens must have; empty = any")),
+    row(
+        "authorize_url",
+        SettingKind::Urls,
+        "",
+        "address of the application that is asked about requests without a known credential; empty = none",
+    ),
     live(row(
         "ban_file",
         SettingKind::Text,

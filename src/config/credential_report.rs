@@ -8,7 +8,7 @@ use crate::base::logfmt::{EscapedText, shown};
 use crate::base::topic::{check_topic, is_reserved_topic};
 use crate::config::class_report::class_value;
 use crate::config::resolved::ResolvedSettings;
-use crate::wire::auth::access::{AccessRules, CredentialOwner, SignatureWork};
+use crate::wire::auth::access::{AccessRules, AdmissionMoment, CredentialOwner};
 use crate::wire::auth::jwt::JWT_NAME;
 use crate::wire::auth::signed_url::{check_signature, is_signed};
 use crate::wire::auth::topic_grant::TopicUse;
@@ -45,8 +45,8 @@ enum Identified {
 fn identify(rules: &AccessRules, credential: &str, now_ms: u64) -> Result<Identified, RefusalReason> {
     let Some((place, query)) = credential.split_once('?').filter(|(_, query)| is_signed(query.as_bytes()))
     else {
-        let mut work = SignatureWork::default();
-        return rules.find_owner(credential.as_bytes(), now_ms, &mut work).map(Identified::Owner);
+        let mut moment = AdmissionMoment { wall_ms: now_ms, work: 0 };
+        return rules.find_owner(credential.as_bytes(), &mut moment).map(Identified::Owner);
     };
     let host_at = place.find("://").map_or(0, |at| at + 3);
     let path = place[host_at..].find('/').map_or("", |slash| &place[host_at + slash..]);

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::base::ban_list::BanList;
 use crate::base::limits::MIB;
 use crate::base::logfmt::shown;
+use crate::base::settings::split_list;
+use crate::base::webhook_url::{is_host_metadata, literal_address};
 use crate::config::refusal::SettingsRefusal;
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings};
 use crate::config::token_tables::{TokenEntry, TokenSource};
@@ -76,6 +78,7 @@ pub(crate) fn load_access(
         cookie: (!cookie.is_empty()).then(|| cookie.into()),
         classes: ClassAccess::new(&settings),
         bans,
+        asks_application: !named.authorize_url.is_empty(),
     })
 }
 
@@ -100,6 +103,7 @@ pub(crate) fn check_credentials(resolved: &ResolvedSettings) -> Result<(), Setti
             set.place()
         )));
     }
+    check_authorize_url(resolved.entry("authorize_url"))?;
     let Some(asking) = asking_place(resolved) else { return Ok(()) };
     let profile = resolved.entry("profile");
     if profile.text != "standard" {
@@ -108,14 +112,37 @@ pub(crate) fn check_credentials(resolved: &ResolvedSettings) -> Result<(), Setti
             "{asking}: profile = {value} ({place}) lets everybody subscribe"
         )));
     }
-    let named = KEY_FILES.iter().any(|name| !resolved.entry(name).text.is_empty());
-    if resolved.tokens().is_empty() && !named {
+    let mut deciding = KEY_FILES.iter().chain(&["authorize_url"]);
+    if resolved.tokens().is_empty() && deciding.all(|name| resolved.entry(name).text.is_empty()) {
         return Err(SettingsRefusal::Contradiction(format!(
-            "{asking} lets nobody in, because there is no credential; add a [[token]], or set one of {}",
+            "{asking} lets nobody in, because there is no credential; add a [[token]], or set one of {}, \
+             authorize_url",
             KEY_FILES.join(", ")
         )));
     }
     Ok(())
+}
+
+/// Checks that one application is asked, and none of those that hand out the keys of a cloud's host.
+fn check_authorize_url(entry: &ResolvedEntry) -> Result<(), SettingsRefusal> {
+    let refuse = |rule: &str| {
+        Err(SettingsRefusal::Value {
+            place: entry.place(),
+            name: entry.spec.name,
+            value: entry.spec.shown(&entry.text),
+            allowed: rule.to_owned(),
+        })
+    };
+    let urls = split_list(&entry.text);
+    if urls.len() > 1 {
+        return refuse("one address");
+    }
+    match urls.first().and_then(|url| literal_address(url)) {
+        Some(address) if is_host_metadata(address) => {
+            refuse("another address than that of a cloud's metadata")
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Describes the first setting that asks subscribers for a credential.

@@ -3,6 +3,7 @@
 //! Owns the main thread. Holds no connection: those belong to the workers.
 
 pub(crate) mod activation;
+mod authorizer;
 pub(crate) mod credential_watch;
 pub(crate) mod logging;
 pub(crate) mod notify;

@@ -27,6 +27,7 @@ use crate::base::snapshot::Pages;
 use crate::config::credentials::load_access;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
+use crate::daemon::authorizer::start_authorizer;
 use crate::daemon::credential_watch::CredentialWatch;
 use crate::daemon::logging;
 use crate::daemon::notify::{self, AlertNotifier};
@@ -102,6 +103,7 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     if let Some(hint) = start::hint_line(&settings, server.bound()) {
         info!("{hint}");
     }
+    start_authorizer(&settings.credentials.authorize_url, &node, server.clock(), &server.wakers());
     let service_manager = ServiceManager::from_environment(|name| std::env::var_os(name), std::process::id());
     service_manager.notify_ready();
     let mut sampler =

@@ -3,7 +3,7 @@
 //! | step | asks | refuses with |
 //! | --- | --- | --- |
 //! | 1 | bans and limits of its connection, the rate of its client's requests | 403, 503, 429 |
-//! | 2 | its credential, in `wire::auth` | 401, 403 |
+//! | 2 | its credential, in `wire::auth`; the application, where it is asked | 401, 403, 503 |
 //! | 3 | the rates of events that its client, and the owner of its credential, publish | 429 |
 //!
 //! The first step comes before any signature is verified. A client that is known only by its proxy's address
@@ -14,14 +14,15 @@ use super::conn_tracing::note_traced_client;
 use super::roster::Roster;
 use super::seam::Io;
 use super::turn_context::TurnContext;
-use crate::base::counters::RefusalReason;
+use crate::base::counters::{Count, RefusalReason};
 use crate::base::listener::ListenerKind;
-use crate::wire::auth::access::{AccessRules, CredentialOwner, SignatureWork};
+use crate::wire::auth::access::{AccessRules, Admission, AdmissionMoment, CredentialOwner};
+use crate::wire::auth::application::{ApplicationQuestion, ApplicationVerdict};
 use crate::wire::forwarded::named_client;
 use crate::wire::head::Head;
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
-use crate::wire::request::Request;
+use crate::wire::request::{Request, route};
 
 /// The rules under which the requests of one read are judged.
 #[derive(Clone, Copy)]
@@ -39,7 +40,16 @@ pub(super) struct JudgedRequest {
     pub(super) over: Option<RefusalReason>,
 }
 
-/// Judges a request. An EventSource that is over a limit is refused later, in the way that it understands.
+/// The outcome of a look at a request.
+pub(super) enum RequestVerdict {
+    /// It is decided.
+    Judged(JudgedRequest),
+    /// The application is to be asked.
+    Ask(ApplicationQuestion),
+}
+
+/// Judges a request; `verdict` is the word of the application, once it was asked. An EventSource that is over
+/// a limit is refused later, in the way that it understands.
 pub(super) fn judge_request(
     roster: &mut Roster,
     turn: &mut TurnContext<'_, impl Io>,
@@ -47,17 +57,35 @@ pub(super) fn judge_request(
     rules: RulesInForce<'_>,
     head: &Head<'_>,
     asked: Result<Request, Problem>,
-) -> JudgedRequest {
+    verdict: Option<&ApplicationVerdict>,
+) -> RequestVerdict {
     note_forwarded_client(roster, turn, slot, head);
-    let over = refuse_client(roster, turn, slot, rules.access);
+    let over = match verdict {
+        None => refuse_client(roster, turn, slot, rules.access),
+        // It was counted before the application was asked.
+        Some(verdict) => unanswered(verdict),
+    };
     let asked = match (over, asked) {
         (Some(why @ RefusalReason::Banned), _) => Err(Problem::Refused(why)),
         (Some(_), Ok(asked @ (Request::Subscribe(_) | Request::Publish(_) | Request::Batch(_)))) => Ok(asked),
         (Some(why @ RefusalReason::AddressRequests), _) => Err(Problem::Refused(why)),
-        (_, asked) => check_credential(turn, rules, head, asked),
+        (_, asked) => match check_credential(turn, rules, head, asked, verdict) {
+            Admission::Decided(asked) => asked,
+            Admission::Ask => return RequestVerdict::Ask(ApplicationQuestion::of(head)),
+        },
     };
     let over = over.or_else(|| refuse_publisher(roster, turn, slot, asked.as_ref().ok()?));
-    JudgedRequest { asked, over }
+    RequestVerdict::Judged(JudgedRequest { asked, over })
+}
+
+/// Returns the reason for which the application has given no answer. A browser may come again then.
+fn unanswered(verdict: &ApplicationVerdict) -> Option<RefusalReason> {
+    let why = *verdict.as_ref().err()?;
+    let unanswered = matches!(
+        why,
+        RefusalReason::AuthorizeFull | RefusalReason::AuthorizeFailed | RefusalReason::AuthorizeLate
+    );
+    unanswered.then_some(why)
 }
 
 fn check_credential(
@@ -65,12 +93,26 @@ fn check_credential(
     rules: RulesInForce<'_>,
     head: &Head<'_>,
     asked: Result<Request, Problem>,
-) -> Result<Request, Problem> {
-    let Some(access) = rules.access else { return asked };
-    let mut work = SignatureWork::default();
-    let asked = access.admit(rules.policy, head, asked, turn.now.wall_ms, &mut work);
-    turn.carried.count_requests(work.requests);
-    asked
+    verdict: Option<&ApplicationVerdict>,
+) -> Admission {
+    let Some(access) = rules.access else { return Admission::Decided(asked) };
+    let mut moment = AdmissionMoment { wall_ms: turn.now.wall_ms, work: 0 };
+    let kept = || {
+        let kept = turn.node.desk.find(&ApplicationQuestion::of(head), turn.now);
+        turn.counters().add(Count::AuthorizeKept, u64::from(kept.is_some()));
+        kept
+    };
+    let admission = match access.admit(rules.policy, head, asked, verdict, &mut moment) {
+        Admission::Ask => match kept() {
+            Some(kept) => {
+                access.admit(rules.policy, head, route(head, rules.policy), Some(&kept), &mut moment)
+            }
+            None => Admission::Ask,
+        },
+        decided => decided,
+    };
+    turn.carried.count_requests(moment.work);
+    admission
 }
 
 /// Returns the limit that a connection or its client is over.

@@ -10,6 +10,8 @@ pub(crate) enum Awaited {
     Survey(Box<PendingSurvey>),
     /// The order of a publish.
     Ticket(Box<PendingTicket>),
+    /// The word of the application about the request in the input; the number of the question.
+    Verdict(u64),
 }
 
 /// A publisher's wait for its ticket. Dropping it leaves the event to the orderer, and nobody is told.

@@ -6,7 +6,9 @@
 //!   │ body to come         ▲ whole
 //!   ├─────────► Body ──────┤
 //!   │ needs another thread │ settled, or too late
-//!   └─────────► Awaiting ──┘
+//!   ├─────────► Awaiting ──┤
+//!   │ the application is asked                    │ its turn came
+//!   └─────────► Awaiting ──► Decided ─────────────┘
 //! ```
 
 use super::awaited::Awaited;
@@ -14,6 +16,7 @@ use super::linger::Linger;
 use super::reply_context::ReplyContext;
 use super::request_input::RequestInput;
 use crate::base::counters::CloseReason;
+use crate::wire::auth::application::ApplicationVerdict;
 use crate::wire::body::ChunkedDecoder;
 use crate::wire::request::{BatchRequest, PublishRequest};
 
@@ -46,6 +49,8 @@ pub(crate) enum ExchangePhase {
     Answering,
     /// Waits for its turn to have further requests in `input` handled.
     Queued,
+    /// Waits for its turn to have the first request in `input` handled, with the word of the application.
+    Decided(Box<ApplicationVerdict>),
     /// Waits for the peer to close. It has been answered; bytes that come are thrown away.
     Lingering(Linger),
 }

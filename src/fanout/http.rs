@@ -5,8 +5,9 @@
 //! the answers are sent, and the connection waits for its turn among all that are to be read. So one that
 //! pipelines waits for all others, and not they for it. Requests are served in `serve`.
 
-use super::admission::{RulesInForce, judge_request};
+use super::admission::{RequestVerdict, RulesInForce, judge_request};
 use super::answers::{RequestFlow, answer_problem, answer_timeout, queue_answers, refuse};
+use super::application_answer::{await_verdict, go_on_late};
 use super::awaited::Awaited;
 use super::closing::{close, close_timed_out};
 use super::conn::ConnState;
@@ -25,9 +26,11 @@ use super::turn_context::TurnContext;
 use super::upload::take_body_bytes;
 use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::limits::{
-    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, COSTLY_SUBSCRIBE_STEPS, HEAD_READ_BYTES, PUBLIC_READ_BYTES,
+    ANSWER_BYTES_MAX, ANSWERS_AT_ONCE, AUTHORIZE_MS, COSTLY_SUBSCRIBE_STEPS, HEAD_READ_BYTES,
+    PUBLIC_READ_BYTES,
 };
 use crate::base::listener::ListenerKind;
+use crate::wire::auth::application::{ApplicationQuestion, ApplicationVerdict};
 use crate::wire::head::{self, Head, HeadLimits, ParsedHead};
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
@@ -104,7 +107,7 @@ pub(super) fn read_connection(
                 conn.defer_read();
                 return 0;
             }
-            ExchangePhase::Queued => {
+            ExchangePhase::Queued | ExchangePhase::Decided(_) => {
                 handle_kept_input(roster, topics, turn, slot);
                 hurry_rest(roster, turn, slot);
                 return 0;
@@ -165,7 +168,10 @@ fn receive_bytes(
                     close(roster, topics, turn, slot, CloseMode::Reset, why);
                 }
             }
-            ExchangePhase::Awaiting(_) | ExchangePhase::Answering | ExchangePhase::Queued => {
+            ExchangePhase::Awaiting(_)
+            | ExchangePhase::Answering
+            | ExchangePhase::Queued
+            | ExchangePhase::Decided(_) => {
                 unreachable!("not read in these phases")
             }
         },
@@ -207,6 +213,18 @@ fn handle_input(
     slot: u32,
     input: &[u8],
 ) {
+    handle_decided_input(roster, topics, turn, slot, input, None);
+}
+
+/// Does so; `verdict` is the word of the application about the first of them.
+fn handle_decided_input(
+    roster: &mut Roster,
+    topics: &mut LocalTopics,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    input: &[u8],
+    mut verdict: Option<ApplicationVerdict>,
+) {
     let access = turn.node.access();
     let policy = turn.node.policy_under(roster.conn(slot).listener, access.as_deref());
     let rules = RulesInForce { policy, access: access.as_deref() };
@@ -227,7 +245,18 @@ fn handle_input(
                 return wait_for_costly_turn(roster, turn, slot, left);
             }
             Demand::Request { head, asked, rest } => {
-                let judged = judge_request(roster, turn, slot, rules, &head, asked);
+                let word = verdict.take();
+                let judged = match judge_request(roster, turn, slot, rules, &head, asked, word.as_ref()) {
+                    RequestVerdict::Judged(judged) => judged,
+                    RequestVerdict::Ask(question) => {
+                        match wait_for_verdict(roster, turn, slot, left, question) {
+                            Ok(()) => return,
+                            // Judged again, it is refused in the way that its client understands.
+                            Err(why) => verdict = Some(Err(why)),
+                        }
+                        continue;
+                    }
+                };
                 match serve_head(roster, topics, turn, slot, &head, judged, rest) {
                     RequestFlow::Answered(taken) => {
                         left = &rest[taken..];
@@ -285,6 +314,31 @@ fn wait_for_costly_turn(roster: &mut Roster, turn: &mut TurnContext<'_, impl Io>
     }
 }
 
+/// Keeps `input`, which begins with a request that the application decides about, until it does so; first
+/// until answers to earlier requests are on their way.
+///
+/// # Errors
+/// When too many requests wait.
+fn wait_for_verdict(
+    roster: &mut Roster,
+    turn: &mut TurnContext<'_, impl Io>,
+    slot: u32,
+    input: &[u8],
+    question: ApplicationQuestion,
+) -> Result<(), RefusalReason> {
+    turn.carried.count_requests(1);
+    let waits = roster.exchange_mut(slot).out.is_empty();
+    if waits {
+        await_verdict(roster, turn, slot, question)?;
+    }
+    try_keep_input(roster, turn, slot, input, KeptInput::NotItsTurn);
+    if waits {
+        roster.arm(slot, turn.tick_after_ms(AUTHORIZE_MS));
+    }
+    queue_answers(roster, turn, slot);
+    Ok(())
+}
+
 /// Keeps bytes for later. False when there is no room for one more incomplete request.
 fn try_keep_input(
     roster: &mut Roster,
@@ -322,10 +376,13 @@ fn handle_kept_input(
     slot: u32,
 ) {
     let exchange = roster.exchange_mut(slot);
-    exchange.phase = ExchangePhase::Head;
+    let verdict = match std::mem::replace(&mut exchange.phase, ExchangePhase::Head) {
+        ExchangePhase::Decided(verdict) => Some(*verdict),
+        _ => None,
+    };
     let input = exchange.input.take();
     roster.arm(slot, turn.tick_after(turn.node.ticks.head));
-    handle_input(roster, topics, turn, slot, &input);
+    handle_decided_input(roster, topics, turn, slot, &input, verdict);
     // A readiness that came while it was queued has not been noted anywhere else.
     roster.queue_read(slot);
 }
@@ -357,7 +414,7 @@ pub(super) fn handle_request_timer(
 ) {
     let ConnState::Requesting(exchange) = &mut roster.conn_mut(slot).state else { return };
     match &exchange.phase {
-        ExchangePhase::Head | ExchangePhase::Queued => {
+        ExchangePhase::Head | ExchangePhase::Queued | ExchangePhase::Decided(_) => {
             exchange.phase = ExchangePhase::Head;
             answer_timeout(roster, turn, slot, CloseReason::HeadTimeout, &Problem::HeadTimeout);
         }
@@ -368,6 +425,7 @@ pub(super) fn handle_request_timer(
         }
         ExchangePhase::Awaiting(Awaited::Survey(_)) => finish_survey(roster, turn, slot),
         ExchangePhase::Awaiting(Awaited::Ticket(_)) => finish_late_ticket(roster, turn, slot),
+        ExchangePhase::Awaiting(Awaited::Verdict(_)) => go_on_late(roster, turn, slot),
         ExchangePhase::Answering => {
             close(roster, topics, turn, slot, CloseMode::Reset, CloseReason::AnswerTimeout);
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
+use super::application_desk::VerdictMail;
 use super::hub::ticket::OrderSettlement;
 use super::shared_frame::SharedFrame;
 use super::survey::Survey;
@@ -80,6 +81,8 @@ pub struct MailboxSender {
     control: Sender<ControlMessage>,
     /// Bounded by the tickets there are: each is settled once, and holds its share until then.
     settlements: Sender<OrderSettlement>,
+    /// Bounded by the questions there are.
+    verdicts: Sender<VerdictMail>,
     asleep: AtomicBool,
 }
 
@@ -92,6 +95,8 @@ pub struct MailboxReceiver {
     pub(crate) control: Receiver<ControlMessage>,
     /// Answers to publishes that wait for their order.
     pub(crate) settlements: Receiver<OrderSettlement>,
+    /// Words of the application about requests that wait.
+    pub(crate) verdicts: Receiver<VerdictMail>,
 }
 
 impl MailboxSender {
@@ -100,8 +105,16 @@ impl MailboxSender {
         let (frames, frames_in) = bounded(MAILBOX_FRAMES_MAX);
         let (control, control_in) = bounded(CONTROL_MAILS_MAX);
         let (settlements, settlements_in) = unbounded();
-        let mailbox = MailboxSender { frames, control, settlements, asleep: AtomicBool::new(false) };
-        (mailbox, MailboxReceiver { frames: frames_in, control: control_in, settlements: settlements_in })
+        let (verdicts, verdicts_in) = unbounded();
+        let asleep = AtomicBool::new(false);
+        let mailbox = MailboxSender { frames, control, settlements, verdicts, asleep };
+        let receiver = MailboxReceiver {
+            frames: frames_in,
+            control: control_in,
+            settlements: settlements_in,
+            verdicts: verdicts_in,
+        };
+        (mailbox, receiver)
     }
 
     /// Frames that fit now. Only the holder of the hub's lock may rely on it: others only take.
@@ -134,6 +147,11 @@ impl MailboxSender {
         let _ = self.settlements.send(settlement);
     }
 
+    /// Sends the word of the application. A worker that has ended lets nobody in.
+    pub(crate) fn send_verdict(&self, verdict: VerdictMail) {
+        let _ = self.verdicts.send(verdict);
+    }
+
     /// Whether the worker reads its control messages, as far as their number tells.
     pub(crate) fn can_take_survey(&self) -> bool {
         self.control.len() < SURVEY_MAILS_MAX
@@ -150,7 +168,8 @@ impl MailboxSender {
     pub(crate) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         std::sync::atomic::fence(Ordering::SeqCst);
-        self.frames.is_empty() && self.control.is_empty() && self.settlements.is_empty()
+        let answers = self.settlements.is_empty() && self.verdicts.is_empty();
+        self.frames.is_empty() && self.control.is_empty() && answers
     }
 
     /// The worker runs again.

@@ -5,6 +5,8 @@
 
 mod admission;
 mod answers;
+mod application_answer;
+pub mod application_desk;
 mod awaited;
 pub(crate) mod batch;
 mod beacon;

@@ -9,6 +9,9 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crossbeam_channel::Receiver;
+
+use super::application_desk::{ApplicationDesk, OpenQuestion};
 use super::budget::SharedBudget;
 use super::client_rates::ClientRates;
 use super::conn::ConnLimit;
@@ -28,6 +31,7 @@ use crate::base::snapshot::{LatencyPeaks, Pages, ReadinessVerdict, Snapshot, Wor
 use crate::base::survey::AddressCount;
 use crate::base::time::{Now, Tick, ticks_of_ms};
 use crate::wire::auth::access::AccessRules;
+use crate::wire::auth::application::ApplicationAnswer;
 use crate::wire::head::HeadLimits;
 use crate::wire::policy::ListenerPolicy;
 
@@ -56,6 +60,8 @@ pub struct Node {
     pub connections: ConnectionBudget,
     /// Rates of client addresses and of publishers.
     pub(crate) rates: ClientRates,
+    /// Questions to the application.
+    pub(crate) desk: ApplicationDesk,
     /// Bytes of publish bodies in flight.
     pub bodies: SharedBudget,
     /// Bytes of long request heads that are arriving.
@@ -112,6 +118,7 @@ impl Node {
                 SeededHash::new(seed ^ 1),
             ),
             rates: ClientRates::new(&settings, &SeededHash::new(seed ^ 2)),
+            desk: ApplicationDesk::new(SeededHash::new(seed ^ 3)),
             bodies: SharedBudget::new(settings.bodies_bytes_max),
             heads: Arc::new(SharedBudget::new(settings.heads_bytes_max)),
             lingering: Arc::new(SharedBudget::new(LINGER_BUDGET_BYTES)),
@@ -184,6 +191,18 @@ impl Node {
             self.hub.mailbox(worker).send_control(ControlMessage::Revoke);
         }
         self.hub.claim_sleepers(u64::MAX)
+    }
+
+    /// Returns the questions to the application that wait; each goes to one of those that take them.
+    pub fn questions(&self) -> Receiver<OpenQuestion> {
+        self.desk.waiting().clone()
+    }
+
+    /// Hands the answer of the application to the worker that has asked. Returns the workers to wake.
+    pub fn settle_question(&self, open: &OpenQuestion, answer: ApplicationAnswer, now: Now) -> u64 {
+        let (worker, mail) = self.desk.settle(open, answer, now);
+        self.hub.mailbox(worker).send_verdict(mail);
+        self.hub.claim_sleepers(1 << worker)
     }
 
     /// Returns how often credentials were taken back.

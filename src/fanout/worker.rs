@@ -13,7 +13,7 @@
 //!
 //! ```text
 //! roster (connections)   topics (their topics)   turn_context (node, moment, seam)
-//! closing   answers   log_read   survey_row
+//! closing   answers   log_read   survey_row   application_answer
 //! admission   lobby   outcomes   publish_answer   survey_request   joining
 //! upload
 //! output   rounds   serve
@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::application_answer::take_verdicts;
 use super::closing::{close, count_closed};
 pub use super::conn::ConnToken;
 use super::conn::{Conn, ConnState};
@@ -320,7 +321,8 @@ impl Worker {
 
     fn has_work(&self) -> bool {
         let inbox = &self.inbox;
-        let mail = !inbox.frames.is_empty() || !inbox.control.is_empty() || !inbox.settlements.is_empty();
+        let answers = !inbox.settlements.is_empty() || !inbox.verdicts.is_empty();
+        let mail = !inbox.frames.is_empty() || !inbox.control.is_empty() || answers;
         let output = self.topics.has_rounds() || self.roster.queued_writes() > 0;
         let windows = self.topics.has_stale_windows();
         let walks = !self.surveys.is_empty() || self.revocation.is_walking();
@@ -406,6 +408,7 @@ fn take_control(
         }
     }
     take_settlements(roster, turn);
+    take_verdicts(roster, turn);
     turn.carried.shutdown.stopping |= turn.node.is_stopping();
     if turn.node.is_draining() && !turn.carried.shutdown.stopping {
         begin_drain(roster, turn);

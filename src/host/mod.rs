@@ -10,6 +10,7 @@ pub(crate) mod cgroups;
 pub(crate) mod fake_root;
 pub(crate) mod memory;
 pub(crate) mod named_file;
+pub(crate) mod outbound;
 pub(crate) mod output;
 pub(crate) mod own_process;
 pub(crate) mod proc_text;

@@ -45,6 +45,8 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Reloads refused for a mistake in the configuration; the settings before stay in force.",
     "Long polls answered, with events or without.",
     "Headers of the PROXY protocol that were believed.",
+    "Questions to the application behind authorize_url.",
+    "Requests decided by an answer of the application that was kept.",
 ];
 /// The meaning of each figure of pages, in the order of [`CLIENT_COUNT_NAMES`].
 const CLIENT_COUNT_HELP: [&str; CLIENT_COUNT_NAMES.len()] = [

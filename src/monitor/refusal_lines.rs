@@ -9,10 +9,17 @@ use crate::base::counters::{Count, CounterTotals, REFUSED_NAMES};
 const BAD: &str = "requests_bad";
 
 /// Writes the lines, and remembers what they have told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RefusalLines {
     told: [u64; REFUSED_NAMES.len()],
     bad_told: u64,
+}
+
+impl Default for RefusalLines {
+    // Not derived: the standard library knows defaults of 32 elements at most.
+    fn default() -> RefusalLines {
+        RefusalLines { told: [0; REFUSED_NAMES.len()], bad_told: 0 }
+    }
 }
 
 impl RefusalLines {

@@ -3,6 +3,7 @@
 //! Pure: keys and the time are arguments. Reads no file, and knows neither topics nor connections.
 
 pub mod access;
+pub mod application;
 pub mod class_access;
 pub mod jwt;
 pub mod jwt_key;

@@ -20,6 +20,20 @@ pub(crate) enum Method {
     Other,
 }
 
+impl Method {
+    /// Its name as in HTTP; nothing for a token that names no method of ours.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Options => "OPTIONS",
+            Method::Delete => "DELETE",
+            Method::Other => "",
+        }
+    }
+}
+
 /// A whole request line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestLine<'a> {

@@ -183,6 +183,7 @@ impl Problem {
             Problem::Refused(
                 RefusalReason::Credentials
                 | RefusalReason::Banned
+                | RefusalReason::NotAuthorized
                 | RefusalReason::NotGranted
                 | RefusalReason::Origin
                 | RefusalReason::ReservedTopic,
@@ -476,6 +477,10 @@ fn refused_message(why: RefusalReason) -> &'static str {
         | RefusalReason::TokenUnfit
         | RefusalReason::TokenBanned => {
             "This needs a credential that is taken here: send Authorization: Bearer TOKEN."
+        }
+        RefusalReason::NotAuthorized => "The application of this server does not allow it.",
+        RefusalReason::AuthorizeFull | RefusalReason::AuthorizeFailed | RefusalReason::AuthorizeLate => {
+            "The application that decides about this request gives no answer; try again later."
         }
         RefusalReason::Banned => "Your address is not served here.",
         RefusalReason::NotGranted => "The credential does not open this topic.",

@@ -9,6 +9,7 @@ mod activation;
 mod alerts;
 mod alerts_defaults;
 mod answers;
+mod authorize;
 mod bans;
 mod batch;
 mod bench_profile;

@@ -1,6 +1,7 @@
 //! Facts that chance meets too seldom: each a short run of one worker, laid out by hand.
 
 mod abuse;
+mod authorize;
 mod classes;
 mod conflation;
 mod credentials;

@@ -81,6 +81,10 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "The owner of a credential publishes beyond token_publishes_per_second: look who does, or raise it.",
     "Addresses that ban_file names still ask: a firewall would keep them off the host.",
     "Owners of credentials that ban_file names still ask.",
+    "The application behind authorize_url refuses clients: its log says why.",
+    "More clients wait for the application behind authorize_url than may: let its answers be kept (max-age).",
+    "The application behind authorize_url fails: look at its log, and at the one of this server.",
+    "The application behind authorize_url answers too late: look at its load, or let its answers be kept.",
 ];
 
 type OptionalInsight = Option<Insight>;

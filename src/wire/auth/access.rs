@@ -8,6 +8,7 @@ use crate::base::ban_list::BanList;
 use crate::base::counters::RefusalReason;
 use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
+use crate::wire::auth::application::ApplicationVerdict;
 use crate::wire::auth::class_access::ClassAccess;
 use crate::wire::auth::jwt::{JwtRules, is_jwt};
 use crate::wire::auth::presented::{basic_password, bearer_token, presented_token};
@@ -50,6 +51,24 @@ pub struct AccessRules {
     pub classes: ClassAccess,
     /// Addresses and owners of credentials that are not served.
     pub bans: BanList,
+    /// The application is asked about requests without a credential that is known here.
+    pub asks_application: bool,
+}
+
+/// The fate of a request.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It is let in, or refused.
+    Decided(Result<Request, Problem>),
+    /// The application is to be asked.
+    Ask,
+}
+
+/// Why a request has no owner yet.
+enum OwnerFault {
+    Refused(RefusalReason),
+    /// The application may know one.
+    Unasked,
 }
 
 /// Kinds of credentials, with the facts by which a later reading knows them again.
@@ -79,11 +98,13 @@ pub struct CredentialOwner {
     pub(crate) ends_ms: Option<u64>,
 }
 
-/// Work that the signatures of a request have cost.
+/// The moment in which a request is judged, and the work that this costs.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SignatureWork {
-    /// In requests that cost as much.
-    pub(crate) requests: usize,
+pub(crate) struct AdmissionMoment {
+    /// Unix milliseconds.
+    pub(crate) wall_ms: u64,
+    /// Work of verified signatures, in requests that cost as much.
+    pub(crate) work: usize,
 }
 
 /// Paths that tell whether the server is well, and nothing else: probes have no credentials.
@@ -156,32 +177,37 @@ impl AccessRules {
 
     /// Whether some credential can let a publisher in on the public listener.
     pub(crate) fn takes_publishers(&self) -> bool {
-        !self.tokens.is_empty() || !self.jwt.keys.is_empty()
+        !self.tokens.is_empty() || !self.jwt.keys.is_empty() || self.asks_application
     }
 
-    /// Lets a request in that was understood as `asked`, or refuses it. One without a credential learns
-    /// nothing about what it has asked for.
+    /// Lets a request in that was understood as `asked`, or refuses it, unless the application has to say so.
+    /// `verdict` is its word, once it was asked. A request without a credential learns nothing about what it
+    /// has asked for.
     pub(crate) fn admit(
         &self,
         policy: &ListenerPolicy,
         head: &Head<'_>,
         asked: Result<Request, Problem>,
-        wall_ms: u64,
-        work: &mut SignatureWork,
-    ) -> Result<Request, Problem> {
+        verdict: Option<&ApplicationVerdict>,
+        moment: &mut AdmissionMoment,
+    ) -> Admission {
         // Pages of other sites are refused first, whatever a browser adds to their requests.
         if let Err(Problem::Refused(RefusalReason::Host | RefusalReason::Origin)) = &asked {
-            return asked;
+            return Admission::Decided(asked);
         }
         match policy.listener {
             ListenerKind::Control if !OPEN_PATHS.contains(&head.path) => {
-                self.check_control(head).map_err(Problem::Refused)?;
-                asked
+                let checked = self.check_control(head).map_err(Problem::Refused);
+                Admission::Decided(checked.and(asked))
             }
             ListenerKind::Public if policy.profile == UrlProfile::Standard => {
-                self.admit_public(policy, head, asked, wall_ms, work)
+                match self.admit_public(policy, head, asked, verdict, moment) {
+                    Ok(asked) => Admission::Decided(asked),
+                    Err(OwnerFault::Refused(why)) => Admission::Decided(Err(Problem::Refused(why))),
+                    Err(OwnerFault::Unasked) => Admission::Ask,
+                }
             }
-            ListenerKind::Control | ListenerKind::Public | ListenerKind::Metrics => asked,
+            ListenerKind::Control | ListenerKind::Public | ListenerKind::Metrics => Admission::Decided(asked),
         }
     }
 
@@ -206,34 +232,37 @@ impl AccessRules {
         policy: &ListenerPolicy,
         head: &Head<'_>,
         mut asked: Result<Request, Problem>,
-        wall_ms: u64,
-        work: &mut SignatureWork,
-    ) -> Result<Request, Problem> {
+        verdict: Option<&ApplicationVerdict>,
+        moment: &mut AdmissionMoment,
+    ) -> Result<Result<Request, Problem>, OwnerFault> {
         if policy.takes_publishers && head.method == Method::Post && PUBLISH_PATHS.contains(&head.path) {
-            let owner = self.check_publisher(policy, head, wall_ms, work).map_err(Problem::Refused)?;
-            return asked.and_then(|request| grant_publish(request, owner).map_err(Problem::Refused));
+            let owner = self.check_publisher(policy, head, verdict, moment)?;
+            return Ok(asked.and_then(|request| grant_publish(request, owner).map_err(Problem::Refused)));
         }
         if let Ok(Request::Subscribe(subscribe) | Request::SubscribeHead(subscribe)) = &mut asked {
-            let owner = self.check_subscriber(head, subscribe, wall_ms, work).map_err(Problem::Refused)?;
-            subscribe.access = owner;
+            subscribe.access = self.check_subscriber(head, subscribe, verdict, moment)?;
         }
-        asked
+        Ok(asked)
     }
 
     fn check_publisher(
         &self,
         policy: &ListenerPolicy,
         head: &Head<'_>,
-        wall_ms: u64,
-        work: &mut SignatureWork,
-    ) -> Result<CredentialOwner, RefusalReason> {
+        verdict: Option<&ApplicationVerdict>,
+        moment: &mut AdmissionMoment,
+    ) -> Result<CredentialOwner, OwnerFault> {
         let presented = presented_token(head, self.cookie.as_deref());
-        let presented = presented.ok_or(RefusalReason::TokenMissing)?;
+        // The application may go by any cookie.
+        let any_cookie = self.asks_application && head.fields.cookie.lines().next().is_some();
+        let by_cookie = presented.map_or(any_cookie, |presented| presented.is_cookie);
         // A browser adds a cookie to requests of any page, so the page must be one that may act here.
-        if presented.is_cookie && !is_own_page(head, &policy.cors) {
-            return Err(RefusalReason::Origin);
+        if by_cookie && !is_own_page(head, &policy.cors) {
+            return Err(OwnerFault::Refused(RefusalReason::Origin));
         }
-        self.find_owner(presented.token, wall_ms, work)
+        let presented = presented.ok_or(RefusalReason::TokenMissing);
+        let own = presented.and_then(|presented| self.find_owner(presented.token, moment));
+        self.own_or_asked(own, verdict)
     }
 
     /// Returns the owner of the credential that the subscriber has needed, if it has needed one.
@@ -241,9 +270,9 @@ impl AccessRules {
         &self,
         head: &Head<'_>,
         subscribe: &SubscribeRequest,
-        wall_ms: u64,
-        work: &mut SignatureWork,
-    ) -> Result<Option<CredentialOwner>, RefusalReason> {
+        verdict: Option<&ApplicationVerdict>,
+        moment: &mut AdmissionMoment,
+    ) -> Result<Option<CredentialOwner>, OwnerFault> {
         // All fields are named, so that a new way to choose topics does not pass unseen.
         let SubscribeRequest {
             topics,
@@ -263,17 +292,38 @@ impl AccessRules {
         if asking.peek().is_none() {
             return Ok(None);
         }
-        let Some(presented) = presented_token(head, self.cookie.as_deref()) else {
-            // A signature is for the whole URL, so for all of its topics.
-            return match is_signed(head.query) && !self.signing_keys.is_empty() {
-                true => check_signature(head.path, head.query, &self.signing_keys, wall_ms)
-                    .map(|ends_ms| Some(CredentialOwner::of_url(ends_ms))),
-                false => Err(RefusalReason::TokenMissing),
-            };
+        let own = match presented_token(head, self.cookie.as_deref()) {
+            Some(presented) => self.find_owner(presented.token, moment),
+            None if is_signed(head.query) && !self.signing_keys.is_empty() => {
+                let ends_ms = check_signature(head.path, head.query, &self.signing_keys, moment.wall_ms);
+                ends_ms.map(CredentialOwner::of_url)
+            }
+            None => Err(RefusalReason::TokenMissing),
         };
-        let owner = self.find_owner(presented.token, wall_ms, work)?;
-        let opens = owner.grant.opens(TopicUse::Subscribe, asking);
-        if opens { Ok(Some(owner)) } else { Err(RefusalReason::NotGranted) }
+        let owner = self.own_or_asked(own, verdict)?;
+        // A signature is for the whole URL, so for all of its topics.
+        let opens = owner.kind == CredentialKind::Url || owner.grant.opens(TopicUse::Subscribe, asking);
+        if opens { Ok(Some(owner)) } else { Err(OwnerFault::Refused(RefusalReason::NotGranted)) }
+    }
+
+    /// Returns the owner of a credential that is known here, else the one that the application names.
+    fn own_or_asked(
+        &self,
+        own: Result<CredentialOwner, RefusalReason>,
+        verdict: Option<&ApplicationVerdict>,
+    ) -> Result<CredentialOwner, OwnerFault> {
+        let asks = |why| {
+            self.asks_application && matches!(why, RefusalReason::TokenMissing | RefusalReason::TokenUnknown)
+        };
+        match (own, verdict) {
+            (Err(why), None) if asks(why) => Err(OwnerFault::Unasked),
+            (Err(why), Some(verdict)) if asks(why) => match verdict {
+                Ok(owner) if self.bans_owner(owner) => Err(OwnerFault::Refused(RefusalReason::TokenBanned)),
+                Ok(owner) => Ok(owner.clone()),
+                Err(why) => Err(OwnerFault::Refused(*why)),
+            },
+            (own, _) => own.map_err(OwnerFault::Refused),
+        }
     }
 
     /// Returns the owner of a token.
@@ -283,18 +333,16 @@ impl AccessRules {
     pub(crate) fn find_owner(
         &self,
         token: &[u8],
-        wall_ms: u64,
-        work: &mut SignatureWork,
+        moment: &mut AdmissionMoment,
     ) -> Result<CredentialOwner, RefusalReason> {
-        let owner = self.identify_owner(token, wall_ms, work)?;
+        let owner = self.identify_owner(token, moment)?;
         if self.bans_owner(&owner) { Err(RefusalReason::TokenBanned) } else { Ok(owner) }
     }
 
     fn identify_owner<'a>(
         &'a self,
         token: &[u8],
-        wall_ms: u64,
-        work: &mut SignatureWork,
+        moment: &mut AdmissionMoment,
     ) -> Result<CredentialOwner, RefusalReason> {
         let hash = TokenHash::of(token);
         // All are compared, so that the time tells no place in the list.
@@ -309,8 +357,8 @@ impl AccessRules {
                 ends_ms: None,
             }),
             None if is_jwt(token) => {
-                work.requests += self.jwt.weight();
-                self.jwt.find_owner(token, wall_ms)
+                moment.work += self.jwt.weight();
+                self.jwt.find_owner(token, moment.wall_ms)
             }
             None => Err(RefusalReason::TokenUnknown),
         }

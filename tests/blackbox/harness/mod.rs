@@ -4,6 +4,7 @@
 //! Owns waiting (always "until, with a deadline") and randomness (always seeded). Never uses the product's
 //! own code: the server is judged by its bytes.
 
+mod application;
 mod config_file;
 mod hook;
 mod http;
@@ -12,6 +13,7 @@ mod process;
 mod stream;
 mod witness;
 
+pub use application::{Application, Question};
 pub use config_file::{ConfigFile, reload};
 pub use hook::Hook;
 pub use http::{Conn, End, Fail, Response, assert_problem, percent};

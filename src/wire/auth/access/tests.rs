@@ -4,6 +4,7 @@ use super::*;
 use crate::base::class::{ClassSettings, NamedClass};
 use crate::base::settings::{Settings, SubscribeAccess};
 use crate::base::topic::TopicPattern;
+use crate::wire::auth::application::ApplicationAnswer;
 use crate::wire::head::{HeadLimits, ParsedHead, parse};
 use crate::wire::request::route;
 
@@ -17,13 +18,16 @@ const WRITER: &str = "token-of-the-writer";
 struct Asked<'a> {
     rules: &'a AccessRules,
     policy: ListenerPolicy,
+    /// The word of the application, if it was asked.
+    verdict: Option<ApplicationVerdict>,
 }
 
 impl Asked<'_> {
     fn of(rules: &AccessRules, listener: ListenerKind) -> Asked<'_> {
         let policy = ListenerPolicy::from_settings(&settings(), listener);
         let publishers = listener == ListenerKind::Public && rules.takes_publishers();
-        Asked { rules, policy: if publishers { policy.with_publishers() } else { policy } }
+        let policy = if publishers { policy.with_publishers() } else { policy };
+        Asked { rules, policy, verdict: None }
     }
 
     fn request(&self, line: &str, fields: &str) -> Result<Request, Problem> {
@@ -33,13 +37,12 @@ impl Asked<'_> {
         else {
             panic!("{text:?} is no head")
         };
-        self.rules.admit(
-            &self.policy,
-            &head,
-            route(&head, &self.policy),
-            NOW_MS,
-            &mut SignatureWork::default(),
-        )
+        let mut moment = AdmissionMoment { wall_ms: NOW_MS, work: 0 };
+        let asked = route(&head, &self.policy);
+        match self.rules.admit(&self.policy, &head, asked, self.verdict.as_ref(), &mut moment) {
+            Admission::Decided(decided) => decided,
+            Admission::Ask => Err(Problem::NotReady("ask".to_owned())),
+        }
     }
 
     fn check(&self, line: &str, fields: &str, expected: &str) {
@@ -266,4 +269,54 @@ fn a_signed_url_opens_its_topics_until_it_ends_and_publishes_nothing() {
         "",
         "401 token_missing",
     );
+}
+
+#[test]
+fn the_application_is_asked_about_what_is_not_known_here_and_its_word_counts() {
+    let rules = AccessRules { asks_application: true, ..with_tokens() };
+    let public = Asked::of(&rules, ListenerKind::Public);
+    let with = |fields: &str| format!("{fields}Content-Length: 0\r\n");
+    let ask = "503 not_ready";
+    let page = "Cookie: any=1\r\nOrigin: https://evil.test\r\n";
+    let rows = [
+        ("GET /events?topic=news", String::new(), "in"),
+        ("GET /events?topic=secret.a", String::new(), ask),
+        ("HEAD /events?topic=secret.a", String::new(), ask),
+        ("GET /events?topic=secret.a", "Cookie: any=1\r\n".to_owned(), ask),
+        ("GET /events?topic=secret.a", bearer("token-of-somebody-else"), ask),
+        ("GET /events?topic=secret.a", bearer(READER), "in"),
+        ("GET /events?topic=secret.c", bearer(READER), "403 topic_not_granted"),
+        ("POST /publish?topic=a", with(""), ask),
+        ("POST /publish?topic=a", with(page), "403 origin_not_allowed"),
+        ("POST /publish?topic=news.a", with(&bearer(WRITER)), "in"),
+        ("GET /status", String::new(), "404 not_found"),
+    ];
+    for (line, fields, expected) in rows {
+        public.check(line, &fields, expected);
+    }
+    let owner = |topics: &str| {
+        let body = format!("{{\"topics\":[\"{topics}\"],\"subject\":\"user-7\"}}");
+        ApplicationAnswer::read(200, "", body.as_bytes(), NOW_MS).verdict
+    };
+    let banned = AccessRules {
+        asks_application: true,
+        bans: BanList::parse("subject user-7").expect("a ban"),
+        ..with_tokens()
+    };
+    let rows = [
+        (&rules, owner("secret.*"), "GET /events?topic=secret.a", "in"),
+        (&rules, owner("secret.*"), "GET /events?topic=secret.a&topic=secret.b.c", "403 topic_not_granted"),
+        (&rules, owner("a"), "POST /publish?topic=a", "in"),
+        (&rules, owner("a"), "POST /publish?topic=b", "403 topic_not_granted"),
+        (&rules, Err(RefusalReason::NotAuthorized), "GET /events?topic=secret.a", "403 not_authorized"),
+        (&rules, Err(RefusalReason::TokenUnknown), "GET /events?topic=secret.a", "401 token_unknown"),
+        (&rules, Err(RefusalReason::AuthorizeFailed), "POST /publish?topic=a", "503 authorize_failed"),
+        (&banned, owner("secret.*"), "GET /events?topic=secret.a", "401 token_banned"),
+    ];
+    for (rules, verdict, line, expected) in rows {
+        let asked = Asked { verdict: Some(verdict), ..Asked::of(rules, ListenerKind::Public) };
+        asked.check(line, &with(""), expected);
+    }
+    // A request to the operator's listener is nobody else's matter.
+    Asked::of(&rules, ListenerKind::Control).check("POST /publish?topic=a", &with(""), "in");
 }
