@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
-# Usage: tests/install.sh blackbox|clients|library|proxies|monitoring|package|lintian|fuzz|deny|scale...
+# Usage: tests/install.sh PART..., of blackbox, clients, firefox, library, proxies, monitoring, package,
+# lintian, fuzz, deny, scale.
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -65,6 +66,11 @@ clients() {
         python3 -m pip install --quiet --target target/clients/python -r tests/clients/requirements.txt
 }
 
+# A second browser, of 80 MB: only for those who ask.
+firefox() {
+    have firefox || debian firefox-esr=firefox-esr
+}
+
 library() {
     debian node=nodejs npm=npm
     folder clients/js/package-lock.json clients/js/node_modules \
@@ -86,6 +92,7 @@ for part in "$@"; do
             debian curl=curl ps=procps strace=strace openssl=openssl shellcheck=shellcheck ss=iproute2
             ;;
         clients) clients ;;
+        firefox) firefox ;;
         library) library ;;
         proxies)
             debian python3=python3 nginx=nginx-light haproxy=haproxy varnishd=varnish caddy=caddy \

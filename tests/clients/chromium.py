@@ -12,7 +12,7 @@ import driver
 from adapters import HERE, Client, Failure
 
 PAGE = b"""<!doctype html><meta charset="utf-8"><title>fanwheel client test</title><script>
-const records = [], sources = [];
+window.records = [], window.sources = [];
 function record(stream, kind, rest) { records.push({ stream, kind, ...rest }); }
 function open(url, names) {
   const stream = sources.length, source = new EventSource(url);
@@ -96,8 +96,9 @@ class Page(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Browser(driver.Driver):
-    """One browser session with the page open; records of all its streams are fetched by one thread."""
+class Records:
+    """A browser session with the page open; records of all its streams are fetched by one thread. A driver stands
+    behind it."""
 
     def __init__(self, host="127.0.0.1"):
         self.pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
@@ -107,7 +108,7 @@ class Browser(driver.Driver):
         self.closed = False
         # A name that is not `localhost` makes an origin that is not trustworthy: no `Sec-Fetch-*` over plain
         # HTTP (Fetch Metadata §2).
-        super().__init__([] if host[0].isdigit() else [f"--host-resolver-rules=MAP {host} 127.0.0.1"])
+        super().__init__([] if host[0].isdigit() else [host])
         self.visit(host)
         threading.Thread(target=self._collect, daemon=True).start()
 
@@ -115,7 +116,7 @@ class Browser(driver.Driver):
         """Opens the page under a host name, which makes its origin."""
         with self.lock:
             self.clients.clear()
-            self._ask("/url", {"url": f"http://{host}:{self.page_port}/"})
+            self._open(f"http://{host}:{self.page_port}/")
 
     def follow(self, client, url, opener):
         """Opens a stream whose records go to `client`."""
@@ -147,6 +148,10 @@ class Browser(driver.Driver):
         self.pages.shutdown()
 
 
+class Browser(Records, driver.Driver):
+    """The same in Chromium."""
+
+
 class Chromium(Client):
     """An EventSource in the page."""
 
@@ -154,6 +159,7 @@ class Chromium(Client):
     is_browser = True
     host = "127.0.0.1"
     browser = None
+    make_browser = Browser
     #: The page's function that opens a stream.
     opener = "open"
 
@@ -165,7 +171,7 @@ class Chromium(Client):
     @classmethod
     def prepare(cls):
         """Starts the browser, once for all scenarios."""
-        cls.browser = Browser(cls.host)
+        cls.browser = cls.make_browser(cls.host)
 
     @classmethod
     def finish(cls):

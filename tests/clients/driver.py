@@ -35,11 +35,38 @@ def missing():
     return f"{' and '.join(absent)} not installed" if absent else None
 
 
-class Driver:
+class Session:
+    """What every driver of a browser has: `_open` and `_run` are the driver's."""
+
+    def open(self, url):
+        """Goes to an address and waits until its page is loaded."""
+        with self.lock:
+            self._open(url)
+
+    def run(self, script, *arguments):
+        """Runs a function body in the page; a promise it returns is awaited."""
+        with self.lock:
+            return self._run(script, arguments)
+
+    def wait(self, what, script, *arguments, seconds=PATIENCE_SECONDS):
+        """Runs a function body until it returns something true; fails with what it returned last."""
+        deadline = time.monotonic() + seconds
+        while True:
+            value = self.run(script, *arguments)
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                raise Failure(f"no {what} within {seconds} s: {value!r}")
+            time.sleep(0.1)
+
+
+class Driver(Session):
     """One browser session. Its calls are made by one thread at a time."""
 
-    def __init__(self, arguments=()):
-        self.arguments = [*ARGUMENTS, *arguments]
+    def __init__(self, hosts=()):
+        # Names of hosts that are this one.
+        rules = [f"--host-resolver-rules=MAP {host} 127.0.0.1" for host in hosts]
+        self.arguments = [*ARGUMENTS, *rules]
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.session = None
         self.lock = threading.Lock()
@@ -97,26 +124,8 @@ class Driver:
     def _run(self, script, arguments=()):
         return self._ask("/execute/sync", {"script": script, "args": list(arguments)})
 
-    def open(self, url):
-        """Goes to an address and waits until its page is loaded."""
-        with self.lock:
-            self._ask("/url", {"url": url})
-
-    def run(self, script, *arguments):
-        """Runs a function body in the page; a promise it returns is awaited."""
-        with self.lock:
-            return self._run(script, arguments)
-
-    def wait(self, what, script, *arguments, seconds=PATIENCE_SECONDS):
-        """Runs a function body until it returns something true; fails with what it returned last."""
-        deadline = time.monotonic() + seconds
-        while True:
-            value = self.run(script, *arguments)
-            if value:
-                return value
-            if time.monotonic() > deadline:
-                raise Failure(f"no {what} within {seconds} s: {value!r}")
-            time.sleep(0.1)
+    def _open(self, url):
+        self._ask("/url", {"url": url})
 
     def command(self, name, **parameters):
         """A command of the browser's own protocol (CDP)."""
@@ -202,6 +211,7 @@ class BrowserClient(Client):
     """Scenarios in one browser, which is started once for all of them."""
 
     browser = None
+    make_browser = Driver
 
     @classmethod
     def missing(cls):
@@ -211,7 +221,7 @@ class BrowserClient(Client):
     @classmethod
     def prepare(cls):
         """Starts the browser."""
-        cls.browser = Driver()
+        cls.browser = cls.make_browser()
 
     @classmethod
     def finish(cls):

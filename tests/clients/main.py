@@ -15,6 +15,7 @@ import browser_scenarios
 import chromium
 import dashboard
 import examples
+import firefox
 import library
 import load_scripts
 import publishers
@@ -90,12 +91,15 @@ def main():
     chromium.Chromium.scenarios = scenarios.ALL + browser_scenarios.ALL
     chromium.ChromiumByName.scenarios = chromium.ChromiumFetch.scenarios = scenarios.ALL
     chromium.ChromiumLibrary.scenarios = chromium.ChromiumLibraryShared.scenarios = scenarios.ALL
+    firefox.Firefox.scenarios = firefox.FirefoxLibrary.scenarios = scenarios.ALL
+    firefox.FirefoxLibraryShared.scenarios = scenarios.ALL
     # The clock takes the place of heartbeats.
     chromium.ChromiumLibrarySource.scenarios = [one for one in scenarios.ALL if one is not scenarios.quiet]
     pages = [chromium.Chromium, chromium.ChromiumByName, chromium.ChromiumFetch, chromium.ChromiumLibrary,
              chromium.ChromiumLibrarySource, chromium.ChromiumLibraryShared]
     clients = [dashboard.Dashboard, library.LibraryTabs, examples.Examples, publishers.Publishers,
-               load_scripts.LoadScripts, stampede.Stampede, *pages, *adapters.ALL]
+               load_scripts.LoadScripts, stampede.Stampede, *pages, *adapters.ALL,
+               firefox.Firefox, firefox.FirefoxLibrary, firefox.FirefoxLibraryShared, firefox.FirefoxTabs]
     with ThreadPoolExecutor(CLIENTS_AT_ONCE) as pool:
         list(pool.map(lambda client: run_client(client, wanted, results), clients))
     counts = results.counts
