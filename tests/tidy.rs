@@ -101,6 +101,17 @@ fn the_architecture_names_what_there_is() {
 }
 
 #[test]
+fn every_attack_of_the_security_page_names_a_test_that_exists() {
+    let files = tree::texts();
+    let (_, page) = files.iter().find(|(path, _)| path == "SECURITY.md").expect("it has a page");
+    let (_, attacks) = page.split_once("## Attacks").expect("a table of attacks");
+    let (attacks, _) = attacks.split_once("\n## ").expect("a section behind it");
+    let judged = documents::judge_attacks(attacks, &files);
+    assert!(judged.faults.is_empty(), "\n{}\n", judged.faults.join("\n"));
+    assert!(judged.rows >= 60, "{} attacks", judged.rows);
+}
+
+#[test]
 fn every_link_in_the_documents_leads_somewhere() {
     let read = |path: &str| std::fs::read_to_string(tree::root().join(path)).ok();
     let mut faults = Vec::new();

@@ -66,4 +66,5 @@ mod storms;
 mod streams;
 mod subscribe;
 mod survey;
+mod token_timing;
 mod tokens;

@@ -50,6 +50,60 @@ fn is_symbol(name: &str) -> bool {
     name.contains("::") && name.split("::").all(part)
 }
 
+/// Tests that the attacks of SECURITY.md name and that do not exist, and rows that name none; with the number
+/// of rows. `files` are paths and contents of all texts.
+pub fn judge_attacks(document: &str, files: &[(String, String)]) -> AttackRows {
+    let rows = document.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 2);
+    let rows = rows.filter(|line| !line.starts_with("| ---") && !line.starts_with("| attack |"));
+    let mut judged = AttackRows::default();
+    for row in rows {
+        let name = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default().trim_matches('`');
+        judged.rows += 1;
+        if !is_test(name, files) {
+            judged.faults.push(format!("no test {name}: {row}"));
+        }
+    }
+    judged
+}
+
+/// The attacks of a document.
+#[derive(Debug, Default)]
+pub struct AttackRows {
+    pub rows: usize,
+    pub faults: Vec<String>,
+}
+
+/// Whether a file of this name, or in a folder of it, has a test of that name: of Rust, or of a Python suite,
+/// whose tests are functions that its runner lists.
+fn is_test(name: &str, files: &[(String, String)]) -> bool {
+    let Some((file, test)) = name.split_once("::") else { return false };
+    files.iter().any(|(path, text)| {
+        let named = path.split(['/', '.']).any(|part| part == file);
+        let rust = path.ends_with(".rs") && text.contains(&format!("#[test]\nfn {test}("));
+        let unit = path.ends_with(".rs") && text.contains(&format!("#[test]\n    fn {test}("));
+        let python = path.ends_with(".py") && text.contains(&format!("\ndef {test}("));
+        named && (rust || unit || python)
+    })
+}
+
+#[test]
+fn attacks_without_a_test_are_found() {
+    let files = [
+        ("tests/blackbox/order.rs", "//! x\n#[test]\nfn a_fact() {}\nfn helper() {}\n"),
+        ("src/wire/x/tests.rs", "#[cfg(test)]\nmod tests {\n    #[test]\n    fn a_fact() {}\n}\n"),
+        ("tests/proxies/checks.py", "import os\ndef nothing_passes(world):\n"),
+    ];
+    let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let document = "| attack | what happens | test |\n| --- | --- | --- |\n| a | b | `order::a_fact` |\n\
+                    | a | b | `x::a_fact` |\n| a | b | `checks::nothing_passes` |\n| two | cells |\n";
+    let judged = judge_attacks(document, &files);
+    assert_eq!((judged.rows, judged.faults), (3, Vec::new()));
+    for name in ["order::helper", "order::a_fac", "wheel::a_fact", "a_fact", ""] {
+        let judged = judge_attacks(&format!("| a | b | `{name}` |\n"), &files);
+        assert_eq!((judged.rows, judged.faults.len()), (1, 1), "{name}");
+    }
+}
+
 #[test]
 fn stale_names_and_missing_files_are_found() {
     let files = [("src/fanout/hub.rs", "fn publish() {}"), ("src/fanout/log.rs", ""), ("src/sys/a/x.rs", "")];
