@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::base::settings::{Settings, SlowPolicy, SubscribeAccess};
+use crate::base::settings::{BatchForm, Settings, SlowPolicy, SubscribeAccess};
 use crate::base::topic::TopicPattern;
 
 /// Classes that an operator may name. Each is a value of labels in the metrics, and each has a journal of its
@@ -32,6 +32,7 @@ pub struct ClassSettings {
     pub subscribe: SubscribeAccess,
     pub batch_ms: u64,
     pub batch_events: usize,
+    pub batch_form: BatchForm,
     pub throttle_ms: u64,
     pub history_keys: usize,
 }
@@ -75,6 +76,7 @@ impl ClassSettings {
             subscribe: settings.subscribe,
             batch_ms: settings.batch_ms,
             batch_events: settings.batch_events,
+            batch_form: settings.batch_form,
             throttle_ms: settings.throttle_ms,
             history_keys: settings.history_keys,
         }

@@ -54,6 +54,9 @@ pub(crate) const FRESH_FRAMES_MAX: usize = 4_096;
 /// Events that wait in windows on one worker; beyond, windows end early. Not among the frames above, so that
 /// windows never refuse a publisher.
 pub(crate) const WAITING_EVENTS_MAX: usize = 16_384;
+/// Bytes of memory of the events that stand in one array: as many as a batch of sends takes, so that no
+/// subscriber waits longer for it than for another.
+pub(crate) const ARRAY_BYTES_MAX: usize = BATCH_BYTES_MAX;
 /// Bytes of memory of those events: an eighth of what may be in flight, as several workers may hold others.
 pub(crate) const WAITING_BYTES_MAX: usize = IN_FLIGHT_BYTES_MAX / 8;
 /// Control messages that wait for one worker: probes, drain, admin. Few, so a small number is generous.

@@ -302,6 +302,12 @@ pub const TABLE: &[SettingSpec] = &[
     live(row("token_cookie", SettingKind::Text, "", "name of a cookie that may hold a token; empty = none")),
     class(int("batch_ms", "0", 0, MINUTE_MS, "time that events wait to leave in one send; 0 = none")),
     class(int("batch_events", "256", 1, SEND_FRAMES_MAX as u64, "events that end such a wait early")),
+    class(row(
+        "batch_form",
+        SettingKind::Choice(&["events", "array"]),
+        "events",
+        "how the events of a window leave: one by one in one send, or as one event with a list",
+    )),
     class(int(
         "throttle_ms",
         "0",

@@ -61,6 +61,15 @@ pub enum SlowPolicy {
     Latest,
 }
 
+/// How live streams get the events of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchForm {
+    /// One by one, in one send.
+    Events,
+    /// As one event, whose data is a list of their payloads.
+    Array,
+}
+
 /// Whether a subscription on the public listener needs a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscribeAccess {
@@ -175,6 +184,7 @@ pub struct Settings {
     pub credentials: CredentialSettings,
     pub batch_ms: u64,
     pub batch_events: usize,
+    pub batch_form: BatchForm,
     pub throttle_ms: u64,
     pub history_keys: usize,
     pub drain_ms: u64,
@@ -246,6 +256,7 @@ impl Settings {
             credentials: CredentialSettings::from_texts(&text),
             batch_ms: int("batch_ms"),
             batch_events: size("batch_events"),
+            batch_form: BatchForm::from_text(text("batch_form")),
             throttle_ms: int("throttle_ms"),
             history_keys: size("history_keys"),
             drain_ms: int("drain_ms"),
@@ -289,6 +300,12 @@ impl SendBackend {
             "io_uring" => SendBackend::IoUring,
             _ => SendBackend::Auto,
         }
+    }
+}
+
+impl BatchForm {
+    fn from_text(text: &str) -> BatchForm {
+        if text == "array" { BatchForm::Array } else { BatchForm::Events }
     }
 }
 

@@ -261,6 +261,11 @@ mod tests {
                  window; set one of them to 0",
             ),
             (
+                format!("{class}batch_form = 'array'"),
+                "f.toml:4: class a: batch_form = array has no effect without a window: set batch_ms or \
+                 throttle_ms, too",
+            ),
+            (
                 format!("{class}throttle_ms = 20000"),
                 "f.toml:4: class a: throttle_ms = 20000 is not below heartbeat_ms = 15000 (default): an \
                  event would wait longer than a heartbeat",

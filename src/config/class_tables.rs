@@ -12,7 +12,7 @@ use crate::base::class::{
     NamedClass,
 };
 use crate::base::logfmt::shown;
-use crate::base::settings::{self, SettingSpec, Settings, SlowPolicy, TABLE};
+use crate::base::settings::{self, BatchForm, SettingSpec, Settings, SlowPolicy, TABLE};
 use crate::base::suggest::nearest;
 use crate::base::topic::TopicPattern;
 use crate::config::alert_rules::ConfigText;
@@ -286,6 +286,10 @@ fn check_class_windows(resolved: &ResolvedSettings, entry: &ClassEntry) -> Resul
         let other = if own("throttle_ms").is_some() { "batch_ms" } else { "throttle_ms" };
         let other = own(other).unwrap_or_else(|| describe_node_value(resolved, other));
         return refuse(format!("{window}, and {other}: {TWO_WINDOWS}"));
+    }
+    let windowless = class.batch_ms == 0 && class.throttle_ms == 0;
+    if let Some(form) = own("batch_form").filter(|_| windowless && class.batch_form == BatchForm::Array) {
+        return refuse(format!("{form} has no effect without a window: set batch_ms or throttle_ms, too"));
     }
     if let Some(events) = own("batch_events").filter(|_| class.batch_ms == 0) {
         return refuse(format!("{events} has no effect without batch_ms: set batch_ms, too"));

@@ -136,7 +136,7 @@ impl ClassTable {
             // Ended early, it would let an event of each key go more often.
             ms => (ms, usize::MAX, WindowContent::Newest),
         };
-        (ms > 0).then_some(WindowRules { ms, events_max, content })
+        (ms > 0).then_some(WindowRules { ms, events_max, content, form: class.batch_form })
     }
 
     /// Whether some class names events after topics.

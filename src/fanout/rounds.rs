@@ -30,6 +30,7 @@ const FRAMES_PER_LOOK: usize = 8;
 struct SharedSlices {
     chunked: Option<Range<usize>>,
     bare: Option<Range<usize>>,
+    array: [Option<Range<usize>>; 2],
 }
 
 /// A round's progress within one batch.
@@ -146,6 +147,24 @@ fn plan_shared<'a>(
     stream: &Stream,
 ) -> Option<PlannedSend> {
     let form = stream.form();
+    if let Some(array) = topic.array()
+        && first_after(&topic.fresh, stream.position) == 0
+    {
+        let slices = &mut shared.array[usize::from(form == FrameForm::Bare)];
+        let parts = slices.get_or_insert_with(|| batch.add_frames(std::iter::once(array), form)).clone();
+        let bytes = batch.bytes_of(parts.clone());
+        let upto = array.id();
+        return Some(PlannedSend {
+            slot,
+            parts,
+            bytes,
+            own: 0,
+            upto,
+            caught_up: true,
+            replaying: false,
+            beyond: false,
+        });
+    }
     let slices = match form {
         FrameForm::Chunk => &mut shared.chunked,
         FrameForm::Bare => &mut shared.bare,

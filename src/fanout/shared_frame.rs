@@ -147,6 +147,11 @@ impl SharedFrame {
         Arc::new(kept)
     }
 
+    /// Counts a frame that stands for this event and newer ones, and is as old.
+    pub(crate) fn stand_in(&self, frame: Frame) -> Arc<SharedFrame> {
+        SharedFrame::new(frame, &self.meter, self.at_us, Topics::One(self.topics()[0]), self.sequence)
+    }
+
     /// Bytes of memory that an event of these topics takes beyond its frame.
     pub(crate) fn topics_bytes(topics: usize) -> usize {
         topics.saturating_sub(1) * TOPIC_BYTES

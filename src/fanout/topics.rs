@@ -94,10 +94,17 @@ impl LocalTopic {
         if self.window.is_some() { usize::from(self.round) } else { self.fresh.len() }
     }
 
+    /// The frames of the running round as one, for streams that have got none of them.
+    pub(crate) fn array(&self) -> Option<&Arc<SharedFrame>> {
+        self.window.as_ref()?.array.as_ref()
+    }
+
     /// Makes a round of the fresh frames, up to so many.
     fn size_round(&mut self) {
-        let most = self.window.as_ref().map_or(usize::MAX, |window| window.released);
-        self.round = self.fresh.len().min(most).min(SEND_FRAMES_MAX) as u16;
+        self.round = match &mut self.window {
+            Some(window) => window.begin_round(&self.fresh) as u16,
+            None => self.fresh.len().min(SEND_FRAMES_MAX) as u16,
+        };
     }
 }
 
@@ -433,6 +440,7 @@ impl LocalTopics {
         (entry.cursor, entry.round) = (0, 0);
         let left = entry.fresh.len();
         let released = entry.window.as_mut().map_or(0, |window| {
+            window.array = None;
             window.released = window.released.saturating_sub(round);
             window.released
         });

@@ -1,8 +1,9 @@
 //! Facts about the topics of a worker: rounds, their order, and windows.
 
 use super::*;
-use crate::base::limits::WAITING_BYTES_MAX;
+use crate::base::limits::{ARRAY_BYTES_MAX, WAITING_BYTES_MAX};
 use crate::base::prng::Prng;
+use crate::base::settings::BatchForm;
 use crate::fanout::shared_frame::{FrameMeter, Topics};
 use crate::fanout::windows::WindowContent;
 use crate::wire::frame::Draft;
@@ -51,7 +52,7 @@ fn removal_during_a_round_neither_skips_nor_repeats_anyone() {
 
 /// A window that all its events leave.
 fn batches(ms: u64, events_max: usize) -> WindowRules {
-    WindowRules { ms, events_max, content: WindowContent::All }
+    WindowRules { ms, events_max, content: WindowContent::All, form: BatchForm::Events }
 }
 
 /// Topics of a worker, all with this window, and the events delivered to them so far.
@@ -149,7 +150,8 @@ fn what_waits_is_offered_when_its_topic_loses_its_window_and_forgotten_with_the_
 }
 
 /// A window that throttles to 100 ms.
-const THROTTLE: WindowRules = WindowRules { ms: 100, events_max: usize::MAX, content: WindowContent::Newest };
+const THROTTLE: WindowRules =
+    WindowRules { ms: 100, events_max: usize::MAX, content: WindowContent::Newest, form: BatchForm::Events };
 
 #[test]
 fn a_throttled_topic_offers_the_newest_event_of_each_key_once_a_window() {
@@ -172,6 +174,24 @@ fn a_throttled_topic_offers_the_newest_event_of_each_key_once_a_window() {
     assert_eq!((all.finish_round(), all.topics.waiting_events(), all.topics.fresh_frames()), (3, 1, 0));
     assert_eq!((all.topics.end_windows(1_249).events, all.topics.window_ends_ms()), (0, Some(1_250)));
     assert_eq!((all.topics.end_windows(1_250).events, all.finish_round()), (1, 1));
+}
+
+#[test]
+fn an_array_stands_for_the_events_of_a_round_and_is_of_bounded_size() {
+    let rules = WindowRules { form: BatchForm::Array, ..batches(100, 9) };
+    let mut all = Windowed::new(1, rules);
+    let large = "x".repeat(ARRAY_BYTES_MAX * 2 / 3);
+    ["1", &large, &large, "4"].iter().for_each(|data| all.deliver(0, 1_000, data));
+    assert_eq!(all.topics.end_windows(1_100).events, 4);
+    for (events, last) in [(2, 2), (2, 4)] {
+        let array = all.topics.get(0).array().expect("one for the round");
+        assert_eq!((array.id().ms(), array.at_us()), (last, 1_000_000), "the wait counts");
+        let payload = array.payload();
+        assert!(payload.starts_with("{\"batch\":[") && payload.ends_with("],\"count\":2}"));
+        assert_eq!(all.finish_round(), events);
+    }
+    assert!(all.topics.get(0).array().is_none() && !all.topics.has_rounds());
+    assert_eq!(all.meter.bytes(), 0);
 }
 
 #[test]

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use super::conflation::NewestByKey;
 use super::hash::SeededHash;
 use super::shared_frame::SharedFrame;
-use crate::base::limits::{WAITING_BYTES_MAX, WAITING_EVENTS_MAX};
+use crate::base::limits::{ARRAY_BYTES_MAX, SEND_FRAMES_MAX, WAITING_BYTES_MAX, WAITING_EVENTS_MAX};
+use crate::base::settings::BatchForm;
+use crate::wire::event_array::array_of;
 
 /// Window of the topics of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(crate) struct WindowRules {
     pub(crate) events_max: usize,
     /// Which of the events leave at its end.
     pub(crate) content: WindowContent,
+    /// How live streams of the topic alone get them.
+    pub(crate) form: BatchForm,
 }
 
 /// Events that leave at the end of a window.
@@ -56,13 +60,15 @@ pub(crate) struct TopicWindow {
     /// Moment of its last end.
     ended_ms: u64,
     newest: NewestByKey,
+    /// The events of the running round as one, where the class wants that.
+    pub(crate) array: Option<Arc<SharedFrame>>,
 }
 
 impl TopicWindow {
     /// A window in which nothing waits.
     pub(crate) fn new(rules: WindowRules) -> TopicWindow {
         let (waiting, newest) = (EventSum::default(), NewestByKey::default());
-        TopicWindow { rules, ends_ms: None, waiting, released: 0, ended_ms: 0, newest }
+        TopicWindow { rules, ends_ms: None, waiting, released: 0, ended_ms: 0, newest, array: None }
     }
 
     /// Returns the place in `fresh` of the event that gives way to a new one, if one does.
@@ -76,6 +82,21 @@ impl TopicWindow {
             WindowContent::All => None,
             WindowContent::Newest => self.newest.note(hash, event, fresh),
         }
+    }
+
+    /// Returns the number of events of the next round, of those released, and makes them one if need be.
+    pub(crate) fn begin_round(&mut self, fresh: &VecDeque<Arc<SharedFrame>>) -> usize {
+        let most = self.released.min(SEND_FRAMES_MAX);
+        let BatchForm::Array = self.rules.form else { return most };
+        let mut bytes = 0;
+        let fits = |frame: &&Arc<SharedFrame>| {
+            bytes += frame.memory_bytes();
+            bytes <= ARRAY_BYTES_MAX
+        };
+        let frames = fresh.iter().take(most).take_while(fits).count().max(1);
+        let events = || fresh.range(..frames).map(|frame| &***frame);
+        self.array = Some(fresh[0].stand_in(array_of(events())));
+        frames
     }
 
     /// Moment in which it ends, if its first event came at `since_ms`.

@@ -168,6 +168,19 @@ impl Frame {
         if name.is_empty() { UNNAMED_EVENT.as_bytes() } else { name }
     }
 
+    /// The name that its publisher has given it.
+    pub(crate) fn given_name(&self) -> Option<&str> {
+        let name = &self.bytes[self.name.start as usize..self.name.end as usize];
+        std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
+    }
+
+    /// The payload as its readers get it, lines ended by LF.
+    pub(crate) fn payload(&self) -> String {
+        let lines = self.bare().split(|byte| *byte == b'\n');
+        let data: Vec<&[u8]> = lines.filter_map(|line| line.strip_prefix(b"data: ")).collect();
+        String::from_utf8_lossy(&data.join(&b'\n')).into_owned()
+    }
+
     /// The key under which only the newest event matters, if any.
     pub(crate) fn key(&self) -> Option<&str> {
         self.key.as_deref()

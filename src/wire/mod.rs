@@ -9,6 +9,7 @@ pub mod batch;
 pub(crate) mod beacon;
 pub mod body;
 pub mod cors;
+pub(crate) mod event_array;
 pub(crate) mod fields;
 pub mod forwarded;
 pub mod frame;

@@ -317,3 +317,61 @@ fn a_throttled_class_brings_the_newest_of_each_key_at_its_pace_and_tells_no_gap(
         assert!(server.metrics().labelled("superseded", "throttle") > 0);
     });
 }
+
+#[test]
+fn an_array_is_one_event_and_a_client_that_comes_back_with_its_id_misses_nothing() {
+    with_1_and_4_workers(|workers| {
+        let file = ConfigFile::new(
+            &format!("class-array-{workers}"),
+            "[[class]]\nname = 'a'\ntopics = ['a.*']\nbatch_ms = 500\nbatch_form = 'array'\n",
+        );
+        let server = Launch::workers(workers).set("config", &file.0).start();
+        let mut live: Vec<Stream> = (0..8).map(|_| server.subscribe("topic=a.b")).collect();
+        let mut filtered = server.subscribe("topic=a.b&event=message");
+        for data in ["{\"x\":1}", "text"] {
+            server.publish("a.b", data);
+        }
+        let mut id = String::new();
+        for stream in &mut live {
+            let event = stream.event();
+            assert_eq!(event.data, "{\"batch\":[{\"x\":1},\"text\"],\"count\":2}");
+            id = event.id.expect("that of the last event");
+        }
+        assert_eq!(filtered.data(2), ["{\"x\":1}", "text"]);
+        // A poll within a window gets what waits at once.
+        server.publish("a.b", "3");
+        let request =
+            format!("GET /events?topic=a.b&wait_ms=5000&last_event_id={id} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = server.connect().ask(request);
+        assert!(answer.text().contains("data: 3\n") && !answer.text().contains("batch"), "{}", answer.text());
+        let mut back = server.subscribe(&format!("topic=a.b&last_event_id={id}"));
+        assert_eq!(back.data(1), ["3"]);
+    });
+}
+
+#[test]
+fn a_poll_that_waits_is_answered_when_its_window_ends() {
+    let file = ConfigFile::new(
+        "class-poll",
+        "[[class]]\nname = 'a'\ntopics = ['a.*']\nbatch_ms = 600\n\
+         [[class]]\nname = 'b'\ntopics = ['b.*']\nthrottle_ms = 600\n",
+    );
+    let server = serve(&file);
+    for (topic, expected) in [("a.b", &["1", "2", "3"][..]), ("b.b", &["2", "3"])] {
+        let request = format!("GET /events?topic={topic}&wait_ms=9000 HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut poll = server.connect();
+        poll.send(request);
+        std::thread::sleep(ms(200));
+        let start = Instant::now();
+        for (key, data) in [("x", "1"), ("x", "2"), ("y", "3")] {
+            let bytes = server.publish_bytes(&format!("topic={topic}&key={key}"), "", data.as_bytes());
+            assert_eq!(server.connect_control().ask(bytes).status, 202);
+        }
+        let answer = poll.answer(ms(8_000)).expect("an answer");
+        let waited = start.elapsed();
+        assert!(waited >= ms(500) && waited < ms(5_000), "{waited:?}");
+        let text = answer.text().to_owned();
+        let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        assert_eq!(data, expected, "{topic}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use fanwheel::base::class::ClassSettings;
 use fanwheel::base::listener::ListenerKind;
-use fanwheel::base::settings::{Settings, SlowPolicy};
+use fanwheel::base::settings::{BatchForm, Settings, SlowPolicy};
 
 use super::classes::class_of;
 use super::{Bench, batch_of};
@@ -139,4 +139,59 @@ fn under_a_tenfold_overload_a_stream_ends_with_the_newest_of_each_key_and_memory
             (0..20).map(|key| *numbers.iter().rfind(|n| **n % 20 == key).expect("one")).collect();
         assert_eq!(newest, (3_980..4_000).collect::<Vec<_>>());
     }
+}
+
+/// Values of a class whose events leave as arrays.
+fn arrays(class: &mut ClassSettings) {
+    (class.batch_ms, class.batch_form) = (100, BatchForm::Array);
+}
+
+#[test]
+fn an_array_goes_to_live_streams_of_its_topic_alone_and_all_others_get_the_events() {
+    let queries = ["topic=t", "topic=t&event=message", "topic=t&topic=u", "topic=t&wait_ms=5000"];
+    let (mut bench, streams) = bench_of(arrays, &queries);
+    publish(&mut bench, &["t a 1", "t b 2"]);
+    (0..3).for_each(|_| bench.turn(10));
+    // It has one of them, so it gets the rest.
+    let midway = subscribe(&mut bench, "topic=t&last=1");
+    (0..3).for_each(|_| bench.turn(1));
+    assert_eq!(brought(&mut bench, midway), ["2"]);
+    publish(&mut bench, &["t c 3"]);
+    (0..9).for_each(|_| bench.turn(10));
+    let text = bench.read(streams[0]);
+    assert!(text.contains("data: {\"batch\":[1,2,3],\"count\":3}\n"), "{text}");
+    let id = text.lines().find_map(|line| line.strip_prefix("id: ")).expect("that of the last").to_owned();
+    for conn in &streams[1..] {
+        let text = bench.read(*conn);
+        assert!(text.contains(&format!("id: {id}\ndata: 3\n")) && text.contains("data: 1\n"), "{text}");
+    }
+    assert_eq!(brought(&mut bench, midway), ["3"]);
+    publish(&mut bench, &["t a 4"]);
+    (0..12).for_each(|_| bench.turn(10));
+    // A client that comes back with the id of the array has missed what came later, and no more.
+    let back = subscribe(&mut bench, &format!("topic=t&last_event_id={id}"));
+    let state = subscribe(&mut bench, "topic=t&snapshot=1");
+    (0..3).for_each(|_| bench.turn(1));
+    assert_eq!(brought(&mut bench, streams[0]), ["{\"batch\":[4],\"count\":1}"]);
+    assert_eq!(brought(&mut bench, midway), ["{\"batch\":[4],\"count\":1}"]);
+    assert_eq!(brought(&mut bench, back), ["4"]);
+    assert_eq!(brought(&mut bench, state)[..3], ["2", "3", "4"]);
+}
+
+#[test]
+fn an_array_that_is_cut_short_is_finished_and_its_events_do_not_come_again() {
+    let (mut bench, streams) = bench_of(arrays, &["topic=t", "topic=t"]);
+    bench.net.set_window(streams[0], Window::Tiny);
+    publish(&mut bench, &["t a 1", "t b 2", "t c 3"]);
+    (0..12).for_each(|_| bench.turn(10));
+    publish(&mut bench, &["t a 4"]);
+    (0..12).for_each(|_| bench.turn(10));
+    let mut text = bench.read(streams[0]);
+    bench.net.set_window(streams[0], Window::Large);
+    (0..9).for_each(|_| bench.turn(1));
+    text += &bench.read(streams[0]);
+    let whole = text.matches("data: {\"batch\":[1,2,3],\"count\":3}\n").count();
+    let single = text.matches("data: 2\n").count();
+    assert_eq!((whole + single, text.matches("data: 4\n").count()), (1, 1), "{text}");
+    assert_eq!(brought(&mut bench, streams[1]).len(), 2);
 }
