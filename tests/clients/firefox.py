@@ -184,7 +184,7 @@ class FirefoxTabs(library.LibraryTabs):
     make_browser = Driver
     scenarios = [library.twenty_tabs_use_one_connection, library.leader_tab_is_closed, library.network_is_cut,
                  library.server_is_killed_and_restarted, library.reloaded_page_goes_on,
-                 library.beacon_reaches_the_server, time_is_within_its_bound]
+                 library.beacon_reaches_the_server, library.clock_of_the_page_jumps, time_is_within_its_bound]
 
     @classmethod
     def missing(cls):

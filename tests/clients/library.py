@@ -324,6 +324,26 @@ def time_is_that_of_the_server(world):
             raise Failure(f"the server's time is {one['off']} ms off, said {one['bound']}")
 
 
+def clock_of_the_page_jumps(world):
+    """An hour ahead and back: the stream goes on, and the server's time stays right."""
+    server, _ = serve(world)
+    tabs = Tabs(world, address(server.port), 1, {})
+    tabs.ask("""const { Date } = window;
+      window.trueNow = Date.now.bind(Date); window.jump = 0; Date.now = () => trueNow() + window.jump""")
+    publisher = Publisher(server, world.topic)
+    for jump_ms in (3_600_000, -3_600_000, 0):
+        time.sleep(0.5)
+        [told] = tabs.ask("""window.jump = arguments[0]; const { now, error } = client.serverNow();
+          return { off: now - trueNow(), bound: error, page: window.Date.now() - trueNow() }""", jump_ms)
+        # Both calls of the page's clock take a moment on a busy machine.
+        expect("jump of the page's clock", round(told["page"] / 1_000) * 1_000, jump_ms)
+        if abs(told["off"]) > told["bound"] + 2:
+            raise Failure(f"after a jump the server's time is {told['off']} ms off, said {told['bound']}")
+    tabs.await_seen(publisher.stop())
+    expect("states", [one["state"] for one in tabs.ask("return states")[0]], ["connecting", "open"])
+    expect("gaps", tabs.ask("return gaps"), [[]])
+
+
 NOW = "const { now, error } = client.serverNow(); return { off: now - Date.now(), bound: error }"
 
 
@@ -333,7 +353,8 @@ class LibraryTabs(driver.BrowserClient):
     name = "library-tabs"
     scenarios = [twenty_tabs_use_one_connection, leader_tab_is_closed, leader_tab_crashes, leader_tab_is_frozen,
                  worker_is_killed, network_is_cut, server_is_killed_and_restarted, hidden_page_is_paused,
-                 reloaded_page_goes_on, beacon_reaches_the_server, time_is_that_of_the_server]
+                 reloaded_page_goes_on, beacon_reaches_the_server, time_is_that_of_the_server,
+                 clock_of_the_page_jumps]
 
     @classmethod
     def prepare(cls):
