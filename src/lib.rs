@@ -5,6 +5,7 @@
 
 #![warn(unreachable_pub)]
 
+pub(crate) mod backplane;
 pub mod base;
 pub mod cli;
 pub(crate) mod client;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, gcc, Python with pip and Node with npm.
-# Usage: tests/install.sh PART..., of blackbox, clients, firefox, library, proxies, monitoring, package,
-# lintian, fuzz, deny, scale.
+# Usage: tests/install.sh PART..., of blackbox, backplane, clients, firefox, library, proxies, monitoring,
+# package, lintian, fuzz, deny, scale.
 # What cannot be installed is said in one line, and the tests that need it are skipped; never an error.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -91,6 +91,7 @@ for part in "$@"; do
         blackbox)
             debian curl=curl ps=procps strace=strace openssl=openssl shellcheck=shellcheck ss=iproute2
             ;;
+        backplane) debian redis-server=redis-server redis-cli=redis-tools openssl=openssl ;;
         clients) clients ;;
         firefox) firefox ;;
         library) library ;;

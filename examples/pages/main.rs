@@ -67,7 +67,7 @@ fn row(spec: &SettingSpec) -> String {
     let (bounds, value) = match spec.kind {
         SettingKind::Int { min, max } => (format!(" ({min} to {max})"), spec.default.to_owned()),
         SettingKind::Choice(words) => (format!(" ({})", words.join(", ")), quoted(spec.default)),
-        SettingKind::Text => (String::new(), quoted(spec.default)),
+        SettingKind::Text | SettingKind::Backplane => (String::new(), quoted(spec.default)),
         SettingKind::List | SettingKind::Urls => {
             let items: Vec<String> = split_list(spec.default).iter().map(|item| quoted(item)).collect();
             (String::new(), format!("[{}]", items.join(", ")))

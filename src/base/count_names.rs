@@ -118,6 +118,8 @@ pub enum RefusalReason {
     OrderLate,
     /// A publish that got no place in the publish order.
     OrderFailed,
+    /// A publish while the backplane was away, or refused it.
+    BackplaneAway,
     /// A request to the control listener without its token.
     ControlTokenMissing,
     /// A request to the control listener with another token than its own.
@@ -334,7 +336,7 @@ pub(crate) const COUNT_NAMES: [&str; 35] = [
     "authorize_kept",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 35] = [
+pub(crate) const REFUSED_NAMES: [&str; 36] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -353,6 +355,7 @@ pub(crate) const REFUSED_NAMES: [&str; 35] = [
     "order_full",
     "order_late",
     "order_failed",
+    "backplane_away",
     "control_token_missing",
     "control_token_unknown",
     "token_missing",

@@ -79,6 +79,11 @@ impl EventId {
         (tag != 0).then_some(IdTag(tag))
     }
 
+    /// The number of that tag; 0 for none.
+    pub(crate) fn tag_number(self) -> u64 {
+        self.0 & TAG_MAX
+    }
+
     /// Whether it is the beginning of a millisecond and not an event's id.
     pub(crate) fn is_moment(self) -> bool {
         self.n() == 0

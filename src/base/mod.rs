@@ -1,6 +1,7 @@
 //! Facts that every layer shares: bounds, ids, time, randomness, settings, counters. No I/O, no state.
 
 pub mod address;
+pub(crate) mod backplane_address;
 pub mod ban_list;
 pub mod class;
 pub(crate) mod count_names;

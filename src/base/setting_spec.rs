@@ -2,6 +2,7 @@
 //!
 //! Owns no setting. The table of all settings is in `settings`.
 
+use crate::base::backplane_address::{BackplaneAddress, mask_address};
 use crate::base::quantity::{QuantityUnit, parse_within};
 use crate::base::suggest::nearest;
 use crate::base::webhook_url::{check_urls, mask_url};
@@ -24,6 +25,8 @@ pub enum SettingKind {
     List,
     /// A list of `http://` and `https://` addresses whose paths may be secret: shown only masked.
     Urls,
+    /// The address of a backplane, which may hold a password: shown only masked.
+    Backplane,
 }
 
 /// One row of the table.
@@ -57,6 +60,10 @@ impl SettingSpec {
         match self.kind {
             SettingKind::Text | SettingKind::List => Ok(text.to_owned()),
             SettingKind::Urls => check_urls(&split_list(text)).map(|()| text.to_owned()),
+            SettingKind::Backplane => match text {
+                "" => Ok(String::new()),
+                text => BackplaneAddress::parse(text).map(|_| text.to_owned()).map_err(str::to_owned),
+            },
             SettingKind::Choice(words) => choose_word(words, text),
             SettingKind::Int { min, max } => {
                 let number = parse_within(text, QuantityUnit::of_name(self.name), min..=max);
@@ -71,6 +78,7 @@ impl SettingSpec {
             SettingKind::Urls => {
                 split_list(text).iter().map(|url| mask_url(url)).collect::<Vec<_>>().join(",")
             }
+            SettingKind::Backplane => mask_address(text),
             _ => text.to_owned(),
         }
     }

@@ -151,6 +151,24 @@ pub const TABLE: &[SettingSpec] = &[
         "off",
         "PROXY protocol on public listeners: never, from trusted_proxies, or on each connection",
     ),
+    row(
+        "backplane",
+        SettingKind::Backplane,
+        "",
+        "Redis behind several nodes: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]; rediss:// for TLS",
+    ),
+    row(
+        "backplane_name",
+        SettingKind::Text,
+        "fanwheel",
+        "name of the fleet, and the hash tag of its keys in Redis",
+    ),
+    row(
+        "backplane_password_file",
+        SettingKind::Text,
+        "",
+        "file whose first line is the password for Redis; empty = that of the address, or none",
+    ),
     int("topics_per_connection_max", "64", 1, 1_024, "topics of one subscriber"),
     int(
         "topics_max",

@@ -3,6 +3,7 @@
 //! Names, bounds and defaults stand in `setting_table`. Where a value comes from is decided in `config`; this
 //! file knows no sources.
 
+use crate::base::backplane_address::BackplaneAddress;
 use crate::base::class::NamedClass;
 
 pub use crate::base::setting_spec::{SettingKind, SettingSpec, split_list};
@@ -135,6 +136,29 @@ impl RateSettings {
     }
 }
 
+/// The settings whose names begin with `backplane`.
+#[derive(Clone, Debug)]
+pub struct BackplaneSettings {
+    /// Address of Redis; none where the node is alone.
+    pub(crate) address: Option<BackplaneAddress>,
+    /// Name of the fleet.
+    pub(crate) name: String,
+    /// File of the password; may be empty.
+    pub(crate) password_file: String,
+}
+
+impl BackplaneSettings {
+    fn from_texts<'a>(text: &impl Fn(&str) -> &'a str) -> BackplaneSettings {
+        let address = Some(text("backplane")).filter(|address| !address.is_empty());
+        let parse = |text| BackplaneAddress::parse(text).expect("checked against the table");
+        BackplaneSettings {
+            address: address.map(parse),
+            name: text("backplane_name").to_owned(),
+            password_file: text("backplane_password_file").to_owned(),
+        }
+    }
+}
+
 /// The values the server runs on. Each field is the setting of that name; see [`TABLE`] for units.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -153,6 +177,7 @@ pub struct Settings {
     pub rates: RateSettings,
     pub trusted_proxies: Vec<String>,
     pub proxy_protocol: ProxyProtocol,
+    pub backplane: BackplaneSettings,
     pub topics_per_connection_max: usize,
     pub topics_max: usize,
     pub publish_bytes_max: usize,
@@ -225,6 +250,7 @@ impl Settings {
             rates: RateSettings::from_texts(&text),
             trusted_proxies: split_list(text("trusted_proxies")),
             proxy_protocol: ProxyProtocol::from_text(text("proxy_protocol")),
+            backplane: BackplaneSettings::from_texts(&text),
             topics_per_connection_max: size("topics_per_connection_max"),
             topics_max: size("topics_max"),
             publish_bytes_max: size("publish_bytes_max"),

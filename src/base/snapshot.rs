@@ -46,6 +46,54 @@ pub struct Snapshot {
     pub(crate) idempotency_keys: usize,
     /// The addresses with most connections, when they were last counted; a few.
     pub(crate) top_addresses: Vec<AddressCount>,
+    /// The backplane, if there is one.
+    pub(crate) backplane: Option<BackplaneSnapshot>,
+}
+
+/// The backplane of a node at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BackplaneSnapshot {
+    /// Its address without the password.
+    pub(crate) address: String,
+    /// Both connections to it are up.
+    pub(crate) up: bool,
+    /// Why the node should get no newcomers, if there is a reason.
+    pub(crate) fault: Option<String>,
+    /// Publishes of this node that have not come back.
+    pub(crate) publishes_waiting: usize,
+    /// Time of the latest probe from this node through the stream and back, microseconds.
+    pub(crate) round_trip_us: u64,
+    /// Times that the publishing connection was made.
+    pub(crate) writer_connects: u64,
+    /// Times that the reading connection was made.
+    pub(crate) reader_connects: u64,
+    /// Entries of the stream that are none of this version's.
+    pub(crate) entries_skipped: u64,
+    /// Times that entries were gone before this node had read them.
+    pub(crate) losses: u64,
+    /// Nodes of the fleet that are alive.
+    pub(crate) nodes: Vec<FleetNode>,
+}
+
+/// A node of the fleet, as it was heard of last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FleetNode {
+    /// Number that it drew at its start.
+    pub(crate) id: u64,
+    /// Host and port, for people.
+    pub(crate) name: String,
+    /// It is the node that is asked.
+    pub(crate) is_self: bool,
+    /// Streams that it has.
+    pub(crate) subscribers: u64,
+    /// Time of its latest probe through the stream and back, milliseconds.
+    pub(crate) round_trip_ms: u64,
+    /// It ends its streams.
+    pub(crate) draining: bool,
+    /// Id of the entry that told of it.
+    pub(crate) position: String,
+    /// Milliseconds since then.
+    pub(crate) heard_ms: u64,
 }
 
 /// One worker at one moment.

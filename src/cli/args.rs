@@ -96,12 +96,18 @@ fn setting(spec: &'static SettingSpec) -> Arg {
         SettingKind::Text => ("TEXT", String::new()),
         SettingKind::List => ("TEXT", " (repeatable)".to_owned()),
         SettingKind::Urls => ("URL", " (repeatable)".to_owned()),
+        SettingKind::Backplane => ("URL", String::new()),
     };
     let default = if spec.default.is_empty() { String::new() } else { format!(" [{}]", spec.default) };
     let many = matches!(spec.kind, SettingKind::List | SettingKind::Urls);
     let hint = match spec.name {
-        "log_file" | "control_token_file" | "signing_key_file" | "jwt_key_file" | "jwks_file"
-        | "ban_file" => ValueHint::FilePath,
+        "log_file"
+        | "control_token_file"
+        | "signing_key_file"
+        | "jwt_key_file"
+        | "jwks_file"
+        | "ban_file"
+        | "backplane_password_file" => ValueHint::FilePath,
         "alert_command" | "alert_sendmail" => ValueHint::ExecutablePath,
         _ => ValueHint::Other,
     };

@@ -20,6 +20,9 @@ const ALERT_MAILS_MAX: usize = 10;
 /// Bytes of a mail address: a path has at most 256 octets, with its brackets (RFC 5321 §4.5.3.1).
 const MAIL_ADDRESS_BYTES_MAX: usize = 254;
 
+/// Bytes of the name of a fleet: it is a part of each key.
+const FLEET_NAME_BYTES_MAX: usize = 64;
+
 /// Pairs whose first must not exceed the second, and why.
 const ORDERED: &[(&str, &str, &str)] = &[
     ("history_topic_bytes_max", "history_bytes_max", "one topic cannot keep more than all topics together"),
@@ -50,6 +53,7 @@ fn check_and_adjust(
     check_origins(resolved.entry("cors_origins"))?;
     check_host_names(resolved.entry("control_names"))?;
     check_trusted_proxies(resolved)?;
+    check_backplane(resolved)?;
     check_programs(resolved)?;
     check_mail_addresses(resolved.entry("alert_email_to"))?;
     check_slow_policy(resolved)?;
@@ -235,6 +239,26 @@ fn check_trusted_proxies(resolved: &ResolvedSettings) -> Result<(), SettingsRefu
         ));
     }
     Ok(())
+}
+
+/// Checks the name of the fleet, and that nothing else is set without an address or against it.
+fn check_backplane(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
+    let (address, name) = (resolved.entry("backplane"), resolved.entry("backplane_name"));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"{}".contains(&byte);
+    if name.text.is_empty() || name.text.len() > FLEET_NAME_BYTES_MAX || !name.text.bytes().all(plain) {
+        let allowed = format!("1 to {FLEET_NAME_BYTES_MAX} visible ASCII characters without {{ and }}");
+        return refuse_value(name, &name.text, &allowed);
+    }
+    let (password, profile) = (resolved.entry("backplane_password_file"), resolved.entry("profile"));
+    match (address.text.is_empty(), password.text.is_empty(), &*profile.text) {
+        (true, false, _) => refuse_contradiction(format!("{} needs backplane", describe_entry(password))),
+        (false, _, "broadcast-benchmark") => refuse_contradiction(format!(
+            "backplane ({}) and {} exclude each other: the benchmark's events have no ids",
+            address.place(),
+            describe_entry(profile)
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Checks programs: they run without a shell, so without arguments, and without a search.

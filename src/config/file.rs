@@ -135,12 +135,16 @@ pub(crate) fn value_text(spec: &SettingSpec, value: &DeValue<'_>) -> Result<Stri
             Err(format!("a whole number, or in quotes one such as {spellings}"))
         }
         (
-            SettingKind::Choice(_) | SettingKind::Text | SettingKind::List | SettingKind::Urls,
+            SettingKind::Choice(_)
+            | SettingKind::Text
+            | SettingKind::List
+            | SettingKind::Urls
+            | SettingKind::Backplane,
             DeValue::String(text),
         ) => Ok(text.clone().into_owned()),
         (SettingKind::Choice(words), DeValue::Boolean(on)) if words.contains(&"on") => Ok(on.to_string()),
         (SettingKind::Choice(words), _) => Err(format!("one of {}, in quotes", words.join(", "))),
-        (SettingKind::Text, _) => Err("a text in quotes".to_owned()),
+        (SettingKind::Text | SettingKind::Backplane, _) => Err("a text in quotes".to_owned()),
         (SettingKind::List | SettingKind::Urls, DeValue::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             texts.map(|texts| texts.join(",")).ok_or("a list of texts in quotes".to_owned())

@@ -21,7 +21,9 @@ pub(crate) fn as_toml(resolved: &ResolvedSettings) -> String {
         let bounds = match spec.kind {
             SettingKind::Int { min, max } => format!(" ({min} to {max})"),
             SettingKind::Choice(words) => format!(" ({})", words.join(", ")),
-            SettingKind::Text | SettingKind::List | SettingKind::Urls => String::new(),
+            SettingKind::Text | SettingKind::List | SettingKind::Urls | SettingKind::Backplane => {
+                String::new()
+            }
         };
         let reload = if spec.reloadable { "; changed by SIGHUP" } else { "" };
         let place = comment(&entry.place());
@@ -90,7 +92,7 @@ pub(crate) fn as_json(resolved: &ResolvedSettings) -> String {
         let value = match entry.spec.kind {
             SettingKind::Int { .. } => json!(number(entry)),
             SettingKind::List | SettingKind::Urls => json!(split_list(&entry.shown())),
-            SettingKind::Choice(_) | SettingKind::Text => json!(entry.text),
+            SettingKind::Choice(_) | SettingKind::Text | SettingKind::Backplane => json!(entry.shown()),
         };
         (entry.spec.name.to_owned(), json!({ "value": value, "source": entry.place() }))
     });
@@ -124,7 +126,7 @@ fn number(entry: &ResolvedEntry) -> u64 {
 fn toml_value(entry: &ResolvedEntry) -> String {
     match entry.spec.kind {
         SettingKind::Int { .. } => number(entry).to_string(),
-        SettingKind::Choice(_) | SettingKind::Text => quoted(&entry.text),
+        SettingKind::Choice(_) | SettingKind::Text | SettingKind::Backplane => quoted(&entry.shown()),
         SettingKind::List | SettingKind::Urls => {
             let items: Vec<String> = split_list(&entry.shown()).iter().map(|item| quoted(item)).collect();
             format!("[{}]", items.join(", "))

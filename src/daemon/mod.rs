@@ -4,6 +4,7 @@
 
 pub(crate) mod activation;
 mod authorizer;
+mod backplane_start;
 pub(crate) mod credential_watch;
 pub(crate) mod logging;
 pub(crate) mod notify;

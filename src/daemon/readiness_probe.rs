@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use crate::backplane::BackplaneView;
 use crate::base::limits::PROBE_MS;
 use crate::base::logfmt::LogValue;
 use crate::daemon::logging;
 use crate::fanout::node::Node;
 use crate::fanout::readiness::HostConditions;
-use crate::reactor::{Clock, Wakers};
+use crate::reactor::{Clock, Server, Wakers};
 
 /// The interval between two checks of the log's disk.
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,6 +26,7 @@ pub(crate) struct ReadinessProbe {
     clock: Clock,
     wakers: Wakers,
     log_handle: logging::LogHandle,
+    backplane: Option<BackplaneView>,
     next_log_check: Instant,
     was_ready: bool,
 }
@@ -34,13 +36,20 @@ impl ReadinessProbe {
     /// reports its start is also ready.
     pub(crate) fn start(
         node: Arc<Node>,
-        clock: Clock,
-        wakers: Wakers,
+        server: &Server,
         log_handle: logging::LogHandle,
+        backplane: Option<BackplaneView>,
     ) -> ReadinessProbe {
         let begun = Instant::now();
-        let probe =
-            ReadinessProbe { node, clock, wakers, log_handle, next_log_check: begun, was_ready: true };
+        let probe = ReadinessProbe {
+            node,
+            clock: server.clock(),
+            wakers: server.wakers(),
+            log_handle,
+            backplane,
+            next_log_check: begun,
+            was_ready: true,
+        };
         while begun.elapsed() < Duration::from_millis(PROBE_MS) && !probe.send_probe() {
             std::thread::sleep(FIRST_PROBE_INTERVAL);
         }
@@ -66,7 +75,11 @@ impl ReadinessProbe {
 
     fn send_probe(&self) -> bool {
         let now = self.clock.now();
-        self.wakers.wake(self.node.check_readiness(now, HostConditions { log_fails: logging::is_failing() }));
+        let conditions = HostConditions {
+            log_fails: logging::is_failing(),
+            backplane_fault: self.backplane.as_ref().and_then(BackplaneView::fault),
+        };
+        self.wakers.wake(self.node.check_readiness(now, conditions));
         self.node.readiness(now.mono_ms).ok
     }
 }

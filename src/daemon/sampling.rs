@@ -5,11 +5,12 @@
 //! pushed or a page is written.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use crate::backplane::BackplaneView;
 use crate::base::counters::Count;
 use crate::base::snapshot::{Pages, Snapshot};
 use crate::daemon::logging::{self, tail::LogTail};
@@ -48,12 +49,35 @@ pub(crate) struct SharedWatch {
     /// Whether `/status` was read since addresses were last counted. Counting asks the kernel about each
     /// connection, so it waits for a reader.
     status_was_read: Arc<AtomicBool>,
+    /// Set once, when the node has joined its fleet.
+    backplane: Arc<OnceLock<BackplaneView>>,
 }
 
 impl SharedWatch {
     /// Makes a watch without samples.
     pub(crate) fn new(bounds: WatchBounds) -> SharedWatch {
-        SharedWatch { watch: Arc::new(Mutex::new(Watch::new(bounds))), status_was_read: Arc::default() }
+        SharedWatch {
+            watch: Arc::new(Mutex::new(Watch::new(bounds))),
+            status_was_read: Arc::default(),
+            backplane: Arc::default(),
+        }
+    }
+
+    /// Shows a backplane on all pages from now on.
+    pub(crate) fn show_backplane(&self, backplane: BackplaneView) {
+        self.backplane.get_or_init(|| backplane);
+    }
+
+    /// Adds the figures that belong to the process and not to a worker: those of the log, of alerts and of
+    /// the backplane.
+    fn complete(&self, mut snapshot: Snapshot) -> Snapshot {
+        let counts = &mut snapshot.totals.counts;
+        counts[Count::LogDropped as usize] += logging::lines_dropped();
+        counts[Count::AlertsSent as usize] += notify::messages_sent();
+        counts[Count::AlertsFailed as usize] += notify::messages_failed();
+        counts[Count::ReloadsRefused as usize] += reload::reloads_refused();
+        snapshot.backplane = self.backplane.get().map(BackplaneView::snapshot);
+        snapshot
     }
 
     /// Locks the watch; hold it briefly.
@@ -71,11 +95,11 @@ impl SharedWatch {
         let (metrics, status) = (self.clone(), self.clone());
         Pages {
             metrics: Box::new(move |snapshot, format| {
-                monitor::metrics::page(&with_process_counts(snapshot), &metrics.lock(), format)
+                monitor::metrics::page(&metrics.complete(snapshot.clone()), &metrics.lock(), format)
             }),
             status: Box::new(move |snapshot, query| {
                 status.note_status_reader();
-                monitor::status::page(&with_process_counts(snapshot), &status.lock(), query)
+                monitor::status::page(&status.complete(snapshot.clone()), &status.lock(), query)
             }),
             settings: Box::new(move || settings.current().page()),
             log: Box::new(move || log_tail.page()),
@@ -85,17 +109,6 @@ impl SharedWatch {
             client_library: monitor::dashboard::client_library,
         }
     }
-}
-
-/// Adds the counts of the log and of alerts, which belong to the process and not to a worker.
-fn with_process_counts(snapshot: &Snapshot) -> Snapshot {
-    let mut snapshot = snapshot.clone();
-    let counts = &mut snapshot.totals.counts;
-    counts[Count::LogDropped as usize] += logging::lines_dropped();
-    counts[Count::AlertsSent as usize] += notify::messages_sent();
-    counts[Count::AlertsFailed as usize] += notify::messages_failed();
-    counts[Count::ReloadsRefused as usize] += reload::reloads_refused();
-    snapshot
 }
 
 /// Takes the samples of the main thread.
@@ -162,7 +175,7 @@ impl HostSampler {
         self.next = next_sample_at(self.next, now);
         self.survey_addresses_if_read(now);
         let time = self.clock.now();
-        let snapshot = with_process_counts(&self.node.snapshot(time.mono_ms));
+        let snapshot = self.shared.complete(self.node.snapshot(time.mono_ms));
         let host = self.process_reader.read(snapshot.workers.iter().map(|worker| worker.files).sum());
         self.check_memory(host.resident_bytes);
         for line in self.refusal_lines.lines(&snapshot.totals) {

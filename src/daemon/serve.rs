@@ -19,11 +19,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::RecvTimeoutError;
 use log::{debug, error, info, warn};
 
+use crate::backplane::{BackplaneView, JoinedFleet};
 use crate::base::failure::CommandFailure;
 use crate::base::id::{EventId, IdTag};
 use crate::base::logfmt::{LogValue, shown};
 use crate::base::settings::Settings;
 use crate::base::snapshot::Pages;
+use crate::base::time::Now;
 use crate::config::credentials::load_access;
 use crate::config::resolve::SettingInputs;
 use crate::config::resolved::ResolvedSettings;
@@ -37,7 +39,7 @@ use crate::daemon::running_settings::{RunningSettings, SettingsInForce};
 use crate::daemon::sampling::{HostSampler, SharedWatch};
 use crate::daemon::signals::{SIGNAL_POLL_MS, SignalAction, SignalFlags};
 use crate::daemon::systemd::ServiceManager;
-use crate::daemon::{activation, start};
+use crate::daemon::{activation, backplane_start, start};
 use crate::fanout::mail::ControlMessage;
 use crate::fanout::node::Node;
 use crate::host::memory::{MemoryLimit, MemoryReader};
@@ -89,13 +91,14 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     });
     let in_force = SettingsInForce::new(RunningSettings::new(resolved));
     let pages = watch.pages(in_force.clone(), pending.tail());
-    let (node, server) = start_server(&settings, access, inherited, capacity, pages)?;
+    let StartedServer { node, server, backplane } =
+        start_server(&settings, access, inherited, capacity, pages)?;
+    backplane.iter().cloned().for_each(|backplane| watch.show_backplane(backplane));
     // Only now have the workers their own file tables, so only now may the log open its file.
     let log_handle =
         pending.start().map_err(|os| CommandFailure::Run(format!("cannot start the log's thread: {os}")))?;
     log_panics(log_handle.clone());
-    let readiness_probe =
-        ReadinessProbe::start(Arc::clone(&node), server.clock(), server.wakers(), log_handle.clone());
+    let readiness_probe = ReadinessProbe::start(Arc::clone(&node), &server, log_handle.clone(), backplane);
     info!("{}", start::started_line(&settings, &capacity, server.bound(), memory_limit_bytes));
     for doubt in start::doubt_lines(&settings, &capacity, server.bound(), memory_limit_bytes) {
         warn!("{doubt}");
@@ -127,22 +130,40 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     Ok(main_thread.run_until_ended(inputs))
 }
 
+/// A node whose workers run.
+struct StartedServer {
+    node: Arc<Node>,
+    server: Server,
+    backplane: Option<BackplaneView>,
+}
+
 fn start_server(
     settings: &Settings,
     access: AccessRules,
     inherited: Vec<InheritedSocket>,
     capacity: Capacity,
     pages: Pages,
-) -> Result<(Arc<Node>, Server), CommandFailure> {
-    let start = EventId::start_of_run(wall_ms(), IdTag::from_random(random_seed()));
+) -> Result<StartedServer, CommandFailure> {
+    let mut fleet = backplane_start::join_fleet(settings)?;
+    let own_start = || EventId::start_of_run(wall_ms(), IdTag::from_random(random_seed()));
+    let start = fleet.as_ref().map_or_else(own_start, |fleet| fleet.start());
     let (node, inboxes) =
         Node::new(settings.clone(), capacity.workers, capacity.connections_max, pages, start, random_seed());
     node.replace_access(Arc::new(access));
+    if let Some(fleet) = &mut fleet {
+        fleet.fill(&node, Now { mono_ms: 0, mono_us: 0, wall_ms: wall_ms() });
+    }
     let shared_node = Arc::clone(&node);
     let launch =
         ServerLaunch { settings, inherited, capacity, node: shared_node, inboxes, seed: random_seed() };
     let server = reactor::start(launch).map_err(|error| start::start_failure(&error))?;
-    Ok((node, server))
+    // Only now, so that no worker's file table has its connections.
+    let run = |fleet: JoinedFleet| fleet.run(Arc::clone(&node), server.clock(), server.wakers());
+    let backplane = fleet
+        .map(run)
+        .transpose()
+        .map_err(|os| CommandFailure::Run(format!("cannot start the threads of the backplane: {os}")))?;
+    Ok(StartedServer { node, server, backplane })
 }
 
 /// Returns the time of day in Unix milliseconds.

@@ -127,6 +127,8 @@ pub struct HubState {
     lingering: VecDeque<(u64, TopicRef)>,
     idempotency: IdempotencyTable,
     draining: bool,
+    /// Ids are given outside of the hub.
+    has_orderer: bool,
     /// When the workers were last told to shed, monotonic milliseconds.
     shed_ms: u64,
     bounds: HubBounds,
@@ -175,6 +177,7 @@ impl Hub {
             key_hash: hash.clone(),
             idempotency: IdempotencyTable::new(hash, keys_max, settings.idempotency_ms),
             draining: false,
+            has_orderer: false,
             shed_ms: 0,
             bounds: HubBounds { topics_max: settings.topics_max, bytes: settings.history_bytes_max },
         };
@@ -419,6 +422,13 @@ impl Hub {
     pub(crate) fn has_subscribers(&self, name: &str) -> bool {
         let inner = self.lock();
         inner.find_topic(name).is_some_and(|index| inner.topics[index].subscribers > 0)
+    }
+
+    /// Returns the subscribers of the events' topics, summed.
+    pub(crate) fn count_subscribers(&self, events: &[NewEvent]) -> u64 {
+        let inner = self.lock();
+        let of = |name| inner.find_topic(name).map_or(0, |index| u64::from(inner.topics[index].subscribers));
+        events.iter().flat_map(|event| &event.topics).map(|name| of(name)).sum()
     }
 
     /// The hub's sizes.

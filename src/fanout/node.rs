@@ -257,6 +257,7 @@ impl Node {
             bodies_bytes: self.bodies.taken(),
             idempotency_keys: sizes.idempotency_keys,
             top_addresses: self.top_addresses(),
+            backplane: None,
         }
     }
 

@@ -73,10 +73,12 @@ struct ProbeWait {
 const STARTING: &str = "starting: no probe has passed through every worker yet";
 
 /// Faults of the host that the probe cannot show.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct HostConditions {
     /// Whether lines of the log are being lost.
     pub(crate) log_fails: bool,
+    /// Why no events come or go through the backplane, in words; none where they do, or without one.
+    pub(crate) backplane_fault: Option<String>,
 }
 
 impl Default for MonitorState {
@@ -199,6 +201,7 @@ impl MonitorState {
         if conditions.log_fails {
             reasons.push("log_failing: the log's lines are lost, its disk may be full".to_owned());
         }
+        reasons.extend(conditions.backplane_fault);
         if workers.draining {
             // Workers that have ended take no turns either; the drain has a deadline of its own.
             self.stuck_workers = 0;
@@ -244,7 +247,7 @@ mod tests {
     use crate::wire::frame::Draft;
     use crate::wire::subscription::StreamStart;
 
-    const WELL: HostConditions = HostConditions { log_fails: false };
+    const WELL: HostConditions = HostConditions { log_fails: false, backplane_fault: None };
 
     fn at(mono_ms: u64) -> Now {
         Now { mono_ms, wall_ms: 1_000 + mono_ms, mono_us: mono_ms * 1_000 }
@@ -316,7 +319,7 @@ mod tests {
         verdict(&node, 0);
         (0..2).for_each(|worker| take_mail(&inboxes[worker], worker));
         assert_eq!(verdict(&node, 1), "");
-        node.check_readiness(at(2), HostConditions { log_fails: true });
+        node.check_readiness(at(2), HostConditions { log_fails: true, ..WELL });
         assert!(node.readiness(2).reason.is_some_and(|reason| reason.starts_with("log_failing")));
         assert_eq!(verdict(&node, 3), "");
         let old = node.readiness(3 + VERDICT_MS);

@@ -16,7 +16,7 @@ use super::rounds::send_rounds;
 use super::seam::{CloseMode, Io, ReadResult, SendOp, SendResult};
 use super::topics::LocalTopics;
 use super::turn_context::{CarriedState, TurnContext};
-use crate::base::counters::{CloseReason, Count};
+use crate::base::counters::{CloseReason, Count, RefusalReason};
 use crate::base::id::{EventId, IdTag};
 use crate::base::limits::SCRATCH_BYTES;
 use crate::base::listener::ListenerKind;
@@ -81,8 +81,9 @@ impl Io for FakeSockets {
 pub(super) struct OrderShelf(Mutex<Vec<OrderRequest>>);
 
 impl Orderer for OrderShelf {
-    fn submit(&self, request: OrderRequest) {
+    fn submit(&self, request: OrderRequest) -> Result<(), RefusalReason> {
         self.0.lock().expect("nobody panics").push(request);
+        Ok(())
     }
 }
 

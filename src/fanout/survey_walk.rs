@@ -411,7 +411,7 @@ mod tests {
         let (_, found) = surveyor.finish(&survey);
         let rows: Vec<_> = found.rows.iter().map(|placed| (placed.place, placed.row.id)).collect();
         assert_eq!(rows, [(1, ids[1]), (2, ids[2])]);
-        assert_eq!(*found.rows[0].row.topics, ["b".into()]);
+        assert_eq!(*found.rows[0].row.topics, [Box::<str>::from("b")]);
     }
 
     #[test]

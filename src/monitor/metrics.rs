@@ -5,7 +5,7 @@ use crate::base::counters::{
     CLIENT_CAUSE_NAMES, CLIENT_COUNT_NAMES, CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES, STEP_NAMES,
     SUPERSEDED_NAMES,
 };
-use crate::base::snapshot::{ClassSnapshot, MetricsFormat, Snapshot, WorkerSnapshot};
+use crate::base::snapshot::{BackplaneSnapshot, ClassSnapshot, MetricsFormat, Snapshot, WorkerSnapshot};
 use crate::monitor::error_classes;
 use crate::monitor::exposition::{Exposition, SampleValue};
 use crate::monitor::watch::{RateWindow, Watch};
@@ -74,6 +74,7 @@ pub(crate) fn page(snapshot: &Snapshot, watch: &Watch, format: MetricsFormat) ->
     gauges(&mut page, snapshot, watch);
     workers(&mut page, snapshot);
     classes(&mut page, snapshot);
+    snapshot.backplane.iter().for_each(|backplane| add_backplane(&mut page, backplane));
     process(&mut page, watch);
     page.finish()
 }
@@ -255,6 +256,24 @@ fn classes(page: &mut Exposition, snapshot: &Snapshot) {
     }
 }
 
+/// Writes the figures of the backplane, which only nodes with one have.
+fn add_backplane(page: &mut Exposition, backplane: &BackplaneSnapshot) {
+    let help = "1 while the backplane takes events and can be read.";
+    page.gauge("fanwheel_backplane_up", help, u64::from(backplane.up));
+    let help = "Time of the latest probe from this node through the stream and back.";
+    page.gauge("fanwheel_backplane_round_trip_seconds", help, backplane.round_trip_us as f64 / 1_000_000.0);
+    let help = "Publishes of this node that the backplane has and that have not come back.";
+    page.gauge("fanwheel_backplane_publishes_waiting", help, backplane.publishes_waiting as u64);
+    let connects = [("writer", backplane.writer_connects), ("reader", backplane.reader_connects)];
+    page.counters("fanwheel_backplane_connects", "Connections made to the backplane.", "link", connects);
+    let help = "Entries of the stream that are none of this version's.";
+    page.counter("fanwheel_backplane_entries_skipped", help, backplane.entries_skipped);
+    let help = "Times that events were gone before this node had read them, and all streams were told a gap.";
+    page.counter("fanwheel_backplane_losses", help, backplane.losses);
+    let help = "Nodes of the fleet that are alive.";
+    page.gauge("fanwheel_backplane_nodes", help, backplane.nodes.len() as u64);
+}
+
 /// Writes the process metrics under the names that every Prometheus client library uses.
 fn process(page: &mut Exposition, watch: &Watch) {
     let host = &watch.last().host;
@@ -291,6 +310,7 @@ mod tests {
         let name = |nth: usize| format!("{nth:n>CLASS_NAME_BYTES_MAX$}").into();
         let class = |nth| ClassSnapshot { name: name(nth), published: 70, ..ClassSnapshot::default() };
         snapshot.classes = (0..workers).map(class).collect();
+        snapshot.backplane = Some(BackplaneSnapshot { round_trip_us: 1_500, ..BackplaneSnapshot::default() });
         snapshot.totals.counts[Count::Delivered as usize] = u64::MAX;
         snapshot.totals.counts[Count::LogDropped as usize] = 3;
         snapshot.totals.refused[RefusalReason::Memory as usize] = 5;
@@ -321,6 +341,9 @@ mod tests {
             "fanwheel_workers 4",
             "fanwheel_draining 1",
             "fanwheel_memory_full 0",
+            "fanwheel_backplane_up 0",
+            "fanwheel_backplane_round_trip_seconds 0.0015",
+            "fanwheel_backplane_connects_total{link=\"reader\"} 0",
             "fanwheel_ready 1",
             "fanwheel_uptime_seconds 61.005",
             "fanwheel_worker_mailbox_events{worker=\"3\"} 12",

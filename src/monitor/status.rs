@@ -7,7 +7,9 @@ use super::page_figures;
 use super::series;
 use super::watch::{LatencyQuantiles, RateWindow, Watch, WindowRates, WorkerRates};
 use crate::base::counters::{CLOSED_NAMES, COUNT_NAMES, Count, REFUSED_NAMES};
-use crate::base::snapshot::{ClassSnapshot, Snapshot, StatusQuery, WorkerSnapshot};
+use crate::base::snapshot::{
+    BackplaneSnapshot, ClassSnapshot, FleetNode, Snapshot, StatusQuery, WorkerSnapshot,
+};
 
 /// Writes the page. Counts come from the snapshot; everything over time comes from the watch.
 pub(crate) fn page(snapshot: &Snapshot, watch: &Watch, query: StatusQuery) -> String {
@@ -70,6 +72,8 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "bodies_bytes": snapshot.bodies_bytes,
         "idempotency_keys": snapshot.idempotency_keys,
         "memory_full": snapshot.memory_full,
+        "backplane": snapshot.backplane.as_ref().map(backplane),
+        "nodes": snapshot.backplane.as_ref().map(nodes),
         "counts": named(&COUNT_NAMES, &totals.counts),
         "refused": named(&REFUSED_NAMES, &totals.refused),
         "closed": named(&CLOSED_NAMES, &totals.closed),
@@ -98,6 +102,36 @@ fn workers(snapshot: &Snapshot, watch: &Watch) -> Vec<Value> {
         })
     };
     snapshot.workers.iter().enumerate().map(row).collect()
+}
+
+fn backplane(backplane: &BackplaneSnapshot) -> Value {
+    json!({
+        "address": backplane.address,
+        "up": backplane.up,
+        "fault": backplane.fault,
+        "round_trip_ms": rounded(backplane.round_trip_us as f64 / 1_000.0),
+        "publishes_waiting": backplane.publishes_waiting,
+        "connects": { "writer": backplane.writer_connects, "reader": backplane.reader_connects },
+        "entries_skipped": backplane.entries_skipped,
+        "losses": backplane.losses,
+    })
+}
+
+fn nodes(backplane: &BackplaneSnapshot) -> Vec<Value> {
+    let row = |node: &FleetNode| {
+        json!({
+            // As text: scripts of pages know whole numbers of 53 bits.
+            "id": format!("{:x}", node.id),
+            "name": node.name,
+            "self": node.is_self,
+            "subscribers": node.subscribers,
+            "round_trip_ms": node.round_trip_ms,
+            "draining": node.draining,
+            "position": node.position,
+            "heard_ms": node.heard_ms,
+        })
+    };
+    backplane.nodes.iter().map(row).collect()
 }
 
 fn class(class: &ClassSnapshot) -> Value {

@@ -27,6 +27,19 @@ pub struct Draft {
     numbered: bool,
 }
 
+/// An event as its publisher gave it, but for the line ends of its data, which are all LF.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct DraftParts<'a> {
+    /// Name of the event, if it has one.
+    pub(crate) name: Option<&'a str>,
+    /// Reconnection time, if it tells one.
+    pub(crate) retry_ms: Option<u64>,
+    /// Payload.
+    pub(crate) data: String,
+    /// Key under which only the newest event matters, if it has one.
+    pub(crate) key: Option<&'a str>,
+}
+
 /// An encoded event, complete and immutable.
 #[derive(Debug)]
 pub struct Frame {
@@ -75,6 +88,30 @@ impl Draft {
         let mut draft = Draft::new(name, None, body, None);
         draft.numbered = false;
         draft
+    }
+
+    /// Takes the event apart again, for a place that keeps no frames.
+    pub(crate) fn parts(&self) -> DraftParts<'_> {
+        let body = &self.bytes[HEADROOM..self.bytes.len() - CHUNK_END.len()];
+        let text = std::str::from_utf8(body).expect("made of texts and line ends");
+        let name = &self.bytes[self.name.start as usize..self.name.end as usize];
+        let mut data = String::with_capacity(text.len());
+        let mut retry_ms = None;
+        for line in text.split('\n') {
+            if let Some(line) = line.strip_prefix("data: ") {
+                data.push_str(line);
+                data.push('\n');
+            } else if let Some(digits) = line.strip_prefix("retry: ") {
+                retry_ms = digits.parse().ok();
+            }
+        }
+        data.pop();
+        DraftParts {
+            name: (!name.is_empty()).then(|| std::str::from_utf8(name).expect("made of a text")),
+            retry_ms,
+            data,
+            key: self.key.as_deref(),
+        }
     }
 
     /// Bytes of memory that the sealed frame will take.
@@ -215,6 +252,20 @@ mod tests {
         check(None, None, "\u{feff}bom\u{2028}", "data: \u{feff}bom\u{2028}\n");
         check(Some("likes"), None, "1", "event: likes\ndata: 1\n");
         check(Some("likes"), Some(5), "1", "event: likes\nretry: 5\ndata: 1\n");
+    }
+
+    #[test]
+    fn an_event_is_taken_apart_as_it_was_put_together() {
+        let rows = [
+            (None, None, "", None),
+            (Some("likes"), Some(5), "a\n\nb", Some("k")),
+            (Some("x"), None, "data: y\nretry: 7\n", None),
+        ];
+        for (name, retry_ms, data, key) in rows {
+            let draft = Draft::new(name, retry_ms, data, key.map(Into::into));
+            assert_eq!(draft.parts(), DraftParts { name, retry_ms, data: data.to_owned(), key });
+        }
+        assert_eq!(Draft::new(None, None, "a\rb\r\nc", None).parts().data, "a\nb\nc");
     }
 
     #[test]

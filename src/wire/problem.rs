@@ -466,6 +466,9 @@ fn refused_message(why: RefusalReason) -> &'static str {
              Idempotency-Key."
         }
         RefusalReason::OrderFailed => "The event got no place in the order; nothing was published.",
+        RefusalReason::BackplaneAway => {
+            "The backplane takes no events now; nothing was published. Try again later."
+        }
         RefusalReason::Draining => "The server is shutting down; try another one or later.",
         RefusalReason::Credentials => "Publishing here needs credentials.",
         RefusalReason::ControlTokenMissing | RefusalReason::ControlTokenUnknown => {

@@ -25,8 +25,9 @@ use crate::session::topic_of;
 struct Inbox(Mutex<Vec<OrderRequest>>);
 
 impl Orderer for Inbox {
-    fn submit(&self, request: OrderRequest) {
+    fn submit(&self, request: OrderRequest) -> Result<(), RefusalReason> {
         self.0.lock().expect("nobody panics with it").push(request);
+        Ok(())
     }
 }
 

@@ -60,9 +60,12 @@ const LAYERS: &[Layer] = &[
     Layer { name: "client", imports: &["base", "wire", "host"], never: &["libc", "mio"], foreign: &[] },
     Layer { name: "doctor", imports: &["base", "wire", "sys", "host", "planner", "client"],
             never: &[], foreign: &[] },
-    Layer { name: "backplane", imports: &["base", "wire"], never: &[], foreign: &[] },
+    Layer { name: "backplane", imports: &["base", "wire", "fanout", "reactor"],
+            never: &[], foreign: &[] },
     Layer { name: "daemon", never: &[], foreign: &[],
-            imports: &["base", "wire", "fanout", "sys", "reactor", "host", "config", "monitor"] },
+            imports: &[
+                "base", "wire", "fanout", "sys", "reactor", "backplane", "host", "config", "monitor",
+            ] },
     Layer { name: "cli", never: &[], foreign: &[],
             imports: &["base", "host", "config", "planner", "load", "doctor", "client", "daemon"] },
 ];

@@ -43,7 +43,10 @@ use crate::fanout::token::Asker;
 /// A place outside of the hub where publishes get their order.
 pub trait Orderer: Debug + Send + Sync {
     /// Takes an admitted publish in. Must not wait: a worker calls it.
-    fn submit(&self, request: OrderRequest);
+    ///
+    /// # Errors
+    /// The reason for which it takes none now.
+    fn submit(&self, request: OrderRequest) -> Result<(), RefusalReason>;
 }
 
 /// A publish on its way to the orderer.
@@ -159,6 +162,7 @@ impl Hub {
     /// Has all publishes ordered by `orderer` from now on. To be called once, before the workers run.
     pub fn install_orderer(&self, orderer: Arc<dyn Orderer>) {
         self.desk.orderer.set(orderer).expect("a node has one orderer");
+        self.lock().has_orderer = true;
     }
 
     /// The budget of bytes that are at the orderer, or have an answer that no worker has taken.
@@ -198,7 +202,7 @@ impl Hub {
         drop(inner);
         let share = BudgetShare::try_take(&self.desk.own, 1).ok_or(RefusalReason::OrderFull)?;
         let ticket = self.new_ticket(None, share, None);
-        orderer.submit(OrderRequest { ticket, events, key: None, local: true });
+        orderer.submit(OrderRequest { ticket, events, key: None, local: true })?;
         Ok(0)
     }
 
@@ -224,7 +228,7 @@ impl Hub {
         let ticket = self.new_ticket(Some(asker), share, key_share);
         let number = ticket.number;
         let key = key.map(|key| OrderKey { text: key.text.into(), fingerprint: key.fingerprint });
-        orderer.submit(OrderRequest { ticket, events, key, local: false });
+        orderer.submit(OrderRequest { ticket, events, key, local: false })?;
         Ok(Acceptance::Later(number))
     }
 
@@ -351,10 +355,16 @@ impl Hub {
         self.send_answer(ticket, Err(why))
     }
 
+    /// Answers that the events are in the order, though they are not committed here yet: a node that is
+    /// behind owes its publishers no wait. Their commit comes without the ticket. Returns the worker that has
+    /// mail of it, as a mask.
+    pub fn accept(&self, ticket: Ticket, receipt: PublishReceipt) -> u64 {
+        self.send_answer(ticket, Ok(PublishOutcome { receipt, repeated: false, mailed: 0 }))
+    }
+
     /// Answers as an earlier publish with the same key was. Returns the worker that has mail of it, as a
     /// mask.
     pub fn repeat(&self, ticket: Ticket, receipt: PublishReceipt) -> u64 {
-        debug_assert!(receipt.id <= self.lock().head, "an answer is repeated when its event is committed");
         self.send_answer(ticket, Ok(PublishOutcome { receipt, repeated: true, mailed: 0 }))
     }
 

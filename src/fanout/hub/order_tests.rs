@@ -8,6 +8,7 @@ use crate::fanout::idempotency::IdempotencyKey;
 use crate::fanout::mail::MailboxReceiver;
 use crate::fanout::stage_tests::OrderShelf;
 use crate::fanout::token::{Asker, ConnToken};
+use crate::wire::gap::GapReason;
 
 fn ordered_hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>, Arc<OrderShelf>) {
     let (hub, inboxes) = hub(edit);
@@ -285,4 +286,17 @@ fn restored_history_is_resumed_exactly_and_nobody_gets_mail_of_it() {
     let lost = join(&hub, &["a"], StreamStart::After(id(40)), now);
     assert_eq!(lost.gaps, [(0, Some(ids[1]))]);
     assert!(publish(&hub, &["a"], at(1)) > id(800), "the clock was ahead in the earlier run");
+}
+
+#[test]
+fn a_client_that_has_come_further_on_another_node_waits_there_and_is_told_no_gap() {
+    let (hub, _inboxes, _) = ordered_hub(|_| {});
+    let commit = |nth| hub.commit(&mut VecDeque::from([foreign(nth, &["a"])]), at(1));
+    assert_eq!(commit(1).stop, None);
+    let ahead = join(&hub, &["a"], StreamStart::After(id(3)), at(1));
+    assert_eq!((ahead.position, ahead.gaps.len(), ahead.gap_reason), (id(3), 0, GapReason::Evicted));
+    assert_eq!(commit(2).stop, None);
+    assert_eq!(join(&hub, &["a"], StreamStart::After(id(3)), at(1)).position, id(3), "it has seen this one");
+    let late = EventId::start_of_run(9_000_000_000_000, IdTag::from_random(7));
+    assert_eq!(join(&hub, &["a"], StreamStart::After(late), at(1)).gap_reason, GapReason::UnknownId);
 }

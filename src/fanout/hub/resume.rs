@@ -6,6 +6,7 @@
 //! | a moment of this run, or one ahead | the moment, or now | has lost events after it | evicted |
 //! | a moment from before this run | the moment | it names | restart |
 //! | an id of another run, or from before this run | before everything kept | it names | restart |
+//! | an id of the fleet that this node has not come to | the id | none | |
 //! | an id from the future, or that no run gives; no id | before everything kept | it names | unknown id |
 //!
 //! An id of another run is older or newer than ours by chance alone: the clock may have been stepped back in
@@ -73,10 +74,10 @@ impl HubState {
     }
 
     /// The latest position from which the same events of these topics follow: an id of this run, before which
-    /// nothing is kept that a gap has not told.
+    /// nothing is kept that a gap has not told. A client may be ahead of this node, and stays there.
     pub(crate) fn latest_position(&self, topics: &[u32], position: EventId) -> EventId {
         let next = |&index: &u32| self.log(index).after(position).next().map(|frame| frame.id());
-        topics.iter().filter_map(next).min().map_or(self.head, EventId::preceding)
+        topics.iter().filter_map(next).min().map_or(self.head.max(position), EventId::preceding)
     }
 
     /// Returns that position for a stream that reads retained events, too.
@@ -106,7 +107,8 @@ impl HubState {
             StreamStart::After(id) if id.is_moment() => GapReason::Restart,
             StreamStart::After(id) if id.tag().is_none() || id.ms() > future => GapReason::UnknownId,
             StreamStart::After(id) if id.tag() != self.start.tag() || id < self.start => GapReason::Restart,
-            StreamStart::After(id) if id > self.head => GapReason::UnknownId,
+            // Another node has come to it before this one.
+            StreamStart::After(id) if id > self.head && !self.has_orderer => GapReason::UnknownId,
             StreamStart::After(_) => GapReason::Evicted,
         }
     }

@@ -68,6 +68,7 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "Events wait for their place in the order: see that the disk or backplane keeps up, or publish less.",
     "Whatever orders the events is late: look at the disk or backplane; retries need an Idempotency-Key.",
     "Whatever orders the events refuses them: look at the disk or backplane.",
+    "Redis cannot be reached, or refuses events: /readyz and the log have its words; publishers try again.",
     "Somebody asks the control listener without its token: give it the token, or find out who asks.",
     "Somebody asks the control listener with a wrong token: look for one that was changed, or who guesses.",
     "Clients come without the credential that a topic needs: docs/credentials.md says how they bring it.",
