@@ -1,5 +1,8 @@
 """What only a browser can show: origins, preflights, and pages that mean harm."""
 
+import hashlib
+import os
+import tempfile
 import time
 
 from adapters import Failure
@@ -40,6 +43,30 @@ document.body.append(frame, form);
 form.submit();
 return Promise.allSettled(tries).then((settled) => settled.length);
 """
+
+
+#: Opens a stream under a cookie of the page, and says what becomes of it.
+WITH_COOKIE = """
+const [url, cookie, withCredentials] = arguments;
+document.cookie = cookie;
+return new Promise((done) => {
+  const source = new EventSource(url, { withCredentials });
+  const end = (text) => { source.close(); done(text); };
+  source.onmessage = ({ data }) => end(data);
+  source.onerror = () => source.readyState === EventSource.CLOSED && end("refused");
+  setTimeout(() => end("quiet"), 30000);
+});
+"""
+
+#: Publishes as a page may without permission; the browser adds its cookies.
+PUBLISH_WITH_COOKIE = """
+const [url] = arguments;
+const options = { method: "POST", mode: "no-cors", credentials: "include", body: "harm" };
+return fetch(url, options).then((answer) => answer.type, String);
+"""
+
+#: The token that the cookie holds.
+TOKEN = "token-of-a-browser-session"
 
 
 def fetch_with_headers(world):
@@ -84,4 +111,46 @@ def hostile_page(world):
     expect("messages", client.texts(), ["from the operator"])
 
 
-ALL = [fetch_with_headers, hostile_page, origins]
+def serve_by_cookie(world, origin):
+    """A server whose streams and publishers need the token, which may come in a cookie."""
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
+        file.write(f"subscribe = 'token'\ntoken_cookie = 'session'\n[[token]]\nname = 'browser'\n"
+                   f"hash = 'sha256:{digest}'\nsubscribe = ['**']\npublish = ['**']\n")
+    world.closers.append(lambda: os.unlink(file.name))
+    return world.serve(config=file.name, cors_origins=origin)[0]
+
+
+def cookies(world):
+    """A listed origin reads with its cookie, and another one neither reads nor publishes with it."""
+    browser = world.client_class.browser
+    ours = f"http://localhost:{browser.page_port}"
+    server = serve_by_cookie(world, ours)
+    foreign = serve_by_cookie(world, "https://app.example")
+    # A cookie is for a host, whatever its port, so it comes along with requests to the server.
+    cookie = f"session={TOKEN}; SameSite=Lax"
+    for one in (server, foreign):
+        one.publish(world.topic, "kept")
+    events = f"/events?topic={world.topic}&last=1"
+    rows = [
+        (server, "localhost", True, "kept"),
+        (server, "localhost", False, "refused"),
+        (server, "127.0.0.1", True, "refused"),
+        (foreign, "localhost", True, "refused"),
+    ]
+    for one, host, with_credentials, expected in rows:
+        browser.visit(host)
+        url = f"http://localhost:{one.port}{events}"
+        got = browser.run(WITH_COOKIE, url, cookie, with_credentials)
+        expect(f"a stream for {host}, credentials {with_credentials}", got, expected)
+    browser.visit("localhost")
+    for one, expected in ((foreign, ["kept"]), (server, ["kept", "harm"])):
+        target = f"http://localhost:{one.port}/publish?topic={world.topic}"
+        expect("the page learns nothing", browser.run(PUBLISH_WITH_COOKIE, target), "opaque")
+        poll = f"/events?topic={world.topic}&last=9&wait_ms=1"
+        status, body = one.request("GET", poll, headers={"Authorization": f"Bearer {TOKEN}"}, port=one.port)
+        texts = [line[6:] for line in body.decode().splitlines() if line.startswith("data: ")]
+        expect("a poll and what it brings", (status, texts), (200, expected))
+
+
+ALL = [fetch_with_headers, hostile_page, origins, cookies]

@@ -649,6 +649,28 @@ def fits_a_phone(world):
     quiet_console(browser)
 
 
+def works_under_a_token(world):
+    """With a control token the browser asks people once, and then the whole page works."""
+    token = "token-of-the-operator"
+    with tempfile.NamedTemporaryFile("w", suffix=".token", delete=False) as file:
+        file.write(token)
+    world.closers.append(lambda: os.unlink(file.name))
+    server, _ = world.serve(control_token_file=file.name)
+    expect("a stranger", server.request("GET", "/")[0], 401)
+    browser, host = world.client_class.browser, f"127.0.0.1:{server.control_port}"
+    # As if somebody had typed it into the browser's own window.
+    browser.open(f"http://ops:{token}@{host}/")
+    opened(world, server=server)
+    crowd(world, "a", 2, server=server)
+    # The page itself is the third.
+    await_figure(browser, "Subscribers", "3")
+    browser.run(TO, "clients")
+    browser.wait("row", "return document.querySelector('#clients tbody button')")
+    expect("the token on the page", browser.run("return document.body.textContent.includes(arguments[0])", token),
+           False)
+    quiet_console(browser)
+
+
 def console_is_heard(world):
     """A violation of the policy would be noticed by the other scenarios, and does no harm."""
     browser = opened(world)
@@ -673,7 +695,7 @@ class Dashboard(driver.BrowserClient):
                  hidden_page_holds_no_connection, works_with_the_keyboard, ends_a_connection,
                  a_second_question_gets_its_own_answer, panels_ask_only_while_seen,
                  readers_that_stop_are_named_while_they_do, one_glance_tells_how_it_is,
-                 accessible_in_light_and_dark, fits_a_phone, console_is_heard]
+                 accessible_in_light_and_dark, fits_a_phone, works_under_a_token, console_is_heard]
 
     @classmethod
     def missing(cls):
