@@ -16,7 +16,7 @@ documents() {
     # Folders are left out: npm may have put its own beside the pages.
     find README.md CHANGELOG.md SECURITY.md docs/*.md docs/*.png \
         examples/browser/* examples/publish/* examples/load/* \
-        clients/js/README.md clients/js/client.d.ts clients/js/fanwheel.min.js -prune -type f -print
+        deploy/* clients/js/README.md clients/js/client.d.ts clients/js/fanwheel.min.js -prune -type f -print
 }
 
 version() { sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1; }

@@ -210,6 +210,16 @@ fn answers_look_as_the_page_of_the_api_shows_them() {
     }
 }
 
+#[test]
+fn the_page_of_proxies_shows_the_configurations_that_are_tested() {
+    let page = fs::read_to_string(root().join("docs/proxies.md")).expect("proxies have a page");
+    let shown = blocks::find(&page);
+    for name in ["nginx.conf", "haproxy.cfg", "Caddyfile"] {
+        let file = fs::read_to_string(root().join("deploy").join(name)).expect("it is deployed");
+        assert!(shown.iter().any(|block| block.text == file), "docs/proxies.md shows another {name}");
+    }
+}
+
 /// A newcomer trusts the list of missing things, so each of them stands there until it has a setting.
 #[test]
 fn the_readme_lists_what_is_missing_and_nothing_else() {

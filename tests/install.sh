@@ -106,6 +106,13 @@ for part in "$@"; do
             debian make=make objdump=binutils unshare=util-linux ip=iproute2 systemd-analyze=systemd \
                 groff=groff-base
             /usr/bin/python3 -c 'import seccomp' 2>/dev/null || debian seccomp-for-python=python3-seccomp
+            python3 -m pip --version >/dev/null 2>&1 || debian pip=python3-pip
+            folder tests/package/requirements.txt target/package-python \
+                python3 -m pip install --quiet --target target/package-python \
+                -r tests/package/requirements.txt
+            debian node=nodejs npm=npm
+            folder tests/package/package-lock.json tests/package/node_modules \
+                npm --prefix tests/package ci --no-audit --no-fund
             ;;
         # Brings 128 packages into a fresh system, for one of the package's checks: only for those who ask.
         lintian) debian lintian=lintian ;;

@@ -13,6 +13,8 @@ import sys
 import tempfile
 import traceback
 
+import containers
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 TARGET = os.path.abspath(os.path.join(ROOT, sys.argv[1]))
@@ -272,7 +274,7 @@ FACTS = [package_pleases_lintian, package_is_built_twice_alike, installs_serves_
          manual_pages_are_formatted_without_a_warning, installed_documents_lead_to_installed_files,
          tarball_is_packed_twice_alike_and_installs_what_it_has,
          tarball_is_refused_where_it_would_not_start_on_older_hosts, default_configuration_says_the_defaults,
-         completions_are_scripts_of_their_shells, unit_is_shut_tight, server_serves_inside_the_units_walls]
+         completions_are_scripts_of_their_shells, unit_is_shut_tight, server_serves_inside_the_units_walls, *containers.FACTS]
 
 
 def main():
@@ -284,7 +286,7 @@ def main():
         result, why = "ok", ""
         try:
             fact()
-        except Impossible as reason:
+        except (Impossible, containers.JudgeMissing) as reason:
             result, why = "skipped", f" ({reason})"
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]

@@ -34,16 +34,12 @@ class HaproxyField(Haproxy):
     """HAProxy that tells the client in a field of each request."""
 
     name, protocol = "haproxy forwardfor", "off"
-    template = Haproxy.template.replace("option abortonclose", "option abortonclose\n    option forwardfor")
 
 
 class NginxField(Nginx):
     """nginx that tells the client in a field of each request."""
 
     name, protocol = "nginx x-forwarded-for", "off"
-    template = Nginx.template.replace(
-        "proxy_buffering off;",
-        "proxy_buffering off;\n            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;")
 
 
 class NginxStream(Nginx):

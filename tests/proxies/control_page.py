@@ -37,7 +37,7 @@ class DashboardNginx(Nginx):
         block = block.replace("127.0.0.1:8081", "127.0.0.1:{control_port}")
         block = block.replace("/etc/nginx/fanwheel.htpasswd", "{folder}/passwords")
         block = block.replace("proxy_pass", self.more + "proxy_pass")
-        own = re.compile(r"(listen 127.0.0.1:\{port\};\n).*?(\n    \}\}\n    server)", re.DOTALL)
+        own = re.compile(r"(listen 127.0.0.1:\{port\};\n).*?(\n    \}\}\n+    upstream guarded)", re.DOTALL)
         self.template = own.sub(lambda found: found[1] + block + found[2], super().template)
         super().__init__(server, idle_ms)
 

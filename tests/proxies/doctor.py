@@ -60,7 +60,7 @@ NGINX_THAT_MEDDLES = variant(Nginx, "nginx-that-meddles", (
     "proxy_read_timeout", "proxy_set_header Last-Event-ID \"\"; add_header Access-Control-Allow-Origin *;\n"
     "            proxy_read_timeout"))
 NGINX_WITHOUT_SERVER = variant(Nginx, "nginx-without-server", (
-    "proxy_pass http://127.0.0.1:{server_port};", "proxy_pass http://127.0.0.1:1;"))
+    "proxy_pass http://fanwheel;", "proxy_pass http://127.0.0.1:1;"))
 HAPROXY_THAT_HOLDS_BACK = variant(Haproxy, "haproxy-that-holds-back", ("    option http-no-delay\n", ""))
 NGINX_THAT_FLUSHES = variant(Nginx, "nginx-that-flushes", (
     "proxy_buffering off;", "proxy_buffering off; gzip on; gzip_min_length 1; gzip_proxied any; "

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import checks
 import client_address
 import control_page
+import deploy
 import doctor
 import load
 import proxies
@@ -43,7 +44,7 @@ def main():
     """The program."""
     wanted, counts = sys.argv[1:], {"ok": 0, "FAILED": 0, "skipped": 0}
     pairs = [(check, kind) for check in checks.ALL for kind in proxies.ALL]
-    pairs += client_address.ALL + control_page.ALL + doctor.ALL + load.ALL
+    pairs += client_address.ALL + control_page.ALL + deploy.ALL + doctor.ALL + load.ALL
     named = [(f"{kind.name} {check.__name__}", check, kind) for check, kind in pairs]
     chosen = [one for one in named if not wanted or any(part in one[0] for part in wanted)]
     with ThreadPoolExecutor(CHECKS_AT_ONCE) as pool:

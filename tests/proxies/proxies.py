@@ -1,4 +1,4 @@
-"""The proxies under test: one process each, on free ports, with the configuration of docs/proxies.md.
+"""The proxies under test: one process each, on free ports, with the configuration of deploy/ or docs/proxies.md.
 
 Owns the processes and their folders; knows nothing of what is checked. Each proxy has two doors: `port` leads to
 the public listener, `guarded_port` to the control listener and lets through only `ALLOWED` and health checks, so
@@ -22,37 +22,50 @@ START_SECONDS = 60
 #: Time that streams have when a proxy is reloaded.
 SOFT_STOP_MS = 1_000
 
-NGINX = """
-daemon off;
-{user}
-pid {folder}/pid;
-worker_shutdown_timeout {soft_stop_ms}ms;
-error_log {folder}/log;
-events {{ worker_connections 512; }}
-http {{
-    access_log off;
+DEPLOY = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "deploy")
+
+
+def deployed(name):
+    """A file of deploy/ as a template: its text, in which braces stand for themselves."""
+    with open(os.path.join(DEPLOY, name), encoding="utf-8") as file:
+        return file.read().replace("{", "{{").replace("}", "}}")
+
+
+def changed(text, *changes):
+    """The text with all these changes; each must fit it."""
+    for old, new in changes:
+        assert old in text, f"{old!r} is not in it"
+        text = text.replace(old, new)
+    return text
+
+
+#: What a proxy of deploy/ cannot have here: its user, its certificate, its bounds and its ports.
+NGINX_HERE = (
+    ("user www-data;\n", "{user}\ndaemon off;\npid {folder}/pid;\nerror_log {folder}/log;\n"),
+    ("worker_rlimit_nofile 65536;\n", ""),
+    ("worker_processes auto;", "worker_processes 1;"),
+    ("worker_shutdown_timeout 30s;", "worker_shutdown_timeout {soft_stop_ms}ms;"),
+    ("worker_connections 32768;", "worker_connections 512;"),
+    ("access_log off;", """access_log off;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+    scgi_temp_path {folder}/scgi;"""),
+    ("server 10.0.0.11:8080 ", "server 127.0.0.1:{server_port} "),
+    ("listen 80;", "listen unix:{folder}/plain;"),
+    ("/etc/ssl/push.example.org.pem", "{folder}/leaf"),
+    ("/etc/ssl/push.example.org.key", "{folder}/key"),
+    ("proxy_read_timeout 60s;", "proxy_read_timeout {idle_ms}ms;"),
+)
+#: The deployed configuration in front of one server, without TLS, and health checks, which would be counted.
+NGINX = changed(
+    deployed("nginx.conf"), *NGINX_HERE,
+    ("        server 10.0.0.12:8080 max_fails=0;\n", ""),
+    ("listen 443 ssl http2;", "listen 127.0.0.1:{port};"),
+    ("        ssl_certificate {folder}/leaf;\n        ssl_certificate_key {folder}/key;\n", ""),
+).rstrip().removesuffix("}}") + """
     upstream guarded {{ server 127.0.0.1:{control_port}; keepalive 4; }}
-    upstream kept {{ server 127.0.0.1:{server_port}; keepalive 4; }}
-    server {{
-        listen 127.0.0.1:{port};
-        location /events {{
-            proxy_pass http://127.0.0.1:{server_port};
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_buffering off;
-            proxy_read_timeout {idle_ms}ms;
-        }}
-        location / {{
-            proxy_pass http://kept;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-        }}
-    }}
     server {{
         listen 127.0.0.1:{guarded_port};
         proxy_http_version 1.1;
@@ -68,26 +81,21 @@ http {{
 }}
 """
 
-HAPROXY = """
-global
-    hard-stop-after {soft_stop_ms}ms
-
-defaults
-    mode http
-    option http-no-delay
-    option abortonclose
-    timeout connect 5s
-    timeout client {idle_ms}ms
-    timeout server {idle_ms}ms
-    http-reuse always
-
-frontend public
-    bind 127.0.0.1:{port}
-    default_backend fanwheel
-
-backend fanwheel
-    server one 127.0.0.1:{server_port}
-
+HAPROXY_HERE = (
+    ("hard-stop-after 30s", "hard-stop-after {soft_stop_ms}ms"),
+    ("timeout client 60s", "timeout client {idle_ms}ms"),
+    ("timeout server 60s", "timeout server {idle_ms}ms"),
+    ("    bind :80\n", ""),
+    ("server one 10.0.0.11:8080", "server one 127.0.0.1:{server_port}"),
+    ("crt /etc/haproxy/push.example.org.pem", "crt {folder}/both"),
+)
+HAPROXY = changed(
+    deployed("haproxy.cfg"), *HAPROXY_HERE,
+    ("    server two 10.0.0.12:8080\n", ""),
+    ("    option httpchk GET /readyz\n    default-server check inter 1s fall 1 rise 1\n", ""),
+    ("bind :443 ssl crt {folder}/both alpn h2,http/1.1", "bind 127.0.0.1:{port}"),
+    ("    http-request redirect scheme https unless {{ ssl_fc }}\n", ""),
+) + """
 frontend guarded
     bind 127.0.0.1:{guarded_port}
     http-request deny unless {{ path /healthz }} or {{ url -m str {allowed} }}
@@ -114,20 +122,20 @@ sub vcl_pipe {{ set bereq.http.Connection = "close"; }}
 """
 
 
-CADDY = """
-{{
-    admin off
-    auto_https off
-    grace_period {soft_stop_ms}ms
-}}
-http://:{port} {{
-    bind 127.0.0.1
-    reverse_proxy 127.0.0.1:{server_port} {{
+CADDY_HERE = (
+    ("\t", "    "),
+    ("grace_period 30s", "admin off\n    grace_period {soft_stop_ms}ms"),
+)
+CADDY = changed(
+    deployed("Caddyfile"), *CADDY_HERE,
+    ("    admin off\n", "    admin off\n    auto_https off\n"),
+    ("push.example.org {{", "http://:{port} {{\n    bind 127.0.0.1"),
+    ("reverse_proxy 10.0.0.11:8080 10.0.0.12:8080 {{", """reverse_proxy 127.0.0.1:{server_port} {{
         transport http {{
             read_timeout {idle_ms}ms
-        }}
-    }}
-}}
+        }}"""),
+    ("        health_uri /readyz\n        health_interval 1s\n", ""),
+) + """
 http://:{guarded_port} {{
     bind 127.0.0.1
     @open expression `{{http.request.uri}} in ["/healthz", "{allowed}"]`
