@@ -151,7 +151,7 @@ impl LogReader<'_> {
         let hub = self.hub;
         let mut indices = Vec::with_capacity(stream.places().len());
         let all = reads_all_state(stream, topics, hub);
-        let reads_state = |index: u32| all || hub.is_throttled(index);
+        let reads_state = |index: u32| reads_state(stream, hub, all, index);
         let mut moved_on = false;
         for (nth, place) in stream.places().iter().enumerate() {
             let index = topics.get(place.topic).hub;
@@ -284,6 +284,14 @@ pub(super) fn reads_all_state(stream: &Stream, topics: &LocalTopics, hub: &HubSt
         || stream.is_lagging() && !stream.replaying && latest()
 }
 
+/// Whether a stream is sent the newest events of keys in a topic, or in `all`. A filter may keep the newest
+/// event of a key away, so beside a snapshot all of them must have one name.
+fn reads_state(stream: &Stream, hub: &HubState, all: bool, index: u32) -> bool {
+    let begins = stream.snapshot().is_some_and(|snapshot| snapshot.newest_only);
+    let filtered = stream.selection.as_ref().is_some_and(|selection| !selection.names.is_empty());
+    (all || hub.is_throttled(index)) && (begins || !filtered || hub.log(index).has_one_key_name())
+}
+
 /// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
 /// to the newest, which it still gets. `oldest` of the gap is the next frame's id. Returns the gaps told.
 fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_newest: bool) -> u64 {
@@ -295,12 +303,13 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
     }
     let mut gaps = Vec::new();
     let all = reads_all_state(stream, topics, hub);
-    let reads_state = |index: u32| !to_newest && (all || hub.is_throttled(index));
+    let reads = |&index: &u32| !to_newest && reads_state(stream, hub, all, index);
+    let reads_state: Vec<bool> = places.iter().map(reads).collect();
     for (nth, &index) in places.iter().enumerate() {
         let log = hub.log(index);
-        let floor = if reads_state(index) { log.state_floor() } else { log.floor() };
+        let floor = if reads_state[nth] { log.state_floor() } else { log.floor() };
         let from = stream.position.max(floor);
-        let retained = log.retained_after(from).next().filter(|_| reads_state(index));
+        let retained = log.retained_after(from).next().filter(|_| reads_state[nth]);
         let oldest = retained.or(log.after(from).next()).map(|frame| frame.id());
         let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
         if passed_over || floor > after.max(reported_floor(stream, nth)) {
@@ -313,7 +322,7 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
             stream.position = stream.position.max(floor);
         }
     }
-    stream.position = match places.iter().any(|&index| reads_state(index)) {
+    stream.position = match reads_state.contains(&true) {
         true => hub.latest_state_position(&places, stream.position),
         false => hub.latest_position(&places, stream.position),
     };

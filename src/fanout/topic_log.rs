@@ -118,6 +118,29 @@ struct KeptFrames {
     retained_bytes: usize,
     /// The newest id that left without a newer event of its key.
     state_floor: EventId,
+    key_names: KeyNames,
+}
+
+/// Names of the events that have a key.
+#[derive(Debug, Default)]
+enum KeyNames {
+    /// There was no such event.
+    #[default]
+    Unknown,
+    /// All have this one.
+    One(Box<[u8]>),
+    /// They differ.
+    Several,
+}
+
+impl KeyNames {
+    fn note(&mut self, name: &[u8]) {
+        match self {
+            KeyNames::Unknown => *self = KeyNames::One(name.into()),
+            KeyNames::One(one) if **one != *name => *self = KeyNames::Several,
+            KeyNames::One(_) | KeyNames::Several => {}
+        }
+    }
 }
 
 impl KeptFrames {
@@ -201,6 +224,7 @@ impl TopicLog {
         if let Some(key) = frame.key() {
             let newest = kept.newest_by_key.get_or_insert_with(|| HashMap::with_hasher(key_hash.clone()));
             older = newest.insert(key.into(), frame.id());
+            kept.key_names.note(frame.name());
             if older.is_none() {
                 kept.key_bytes += key.len() + KEY_OVERHEAD_BYTES;
             }
@@ -317,6 +341,11 @@ impl<'a> LogView<'a> {
     pub(crate) fn state_floor(self) -> EventId {
         let own = self.log.kept.as_ref().map_or(self.log.own_floor(), |kept| kept.state_floor);
         own.max(self.journals.floor())
+    }
+
+    /// Whether all events with a key have one name: whoever wants an event wants the newer ones of its key.
+    pub(crate) fn has_one_key_name(self) -> bool {
+        self.log.kept.as_ref().is_none_or(|kept| !matches!(kept.key_names, KeyNames::Several))
     }
 
     /// The retained events newer than `position`, oldest first.

@@ -1,9 +1,11 @@
-//! Facts about history that an orderer loses while events wait in windows.
+//! Facts about events that a stream misses, and the gap that tells so: history that an orderer loses while
+//! events wait in windows, and keys whose newest event a filter keeps away.
 
 use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::{Settings, SlowPolicy};
 
-use super::Bench;
 use super::classes::windowed;
+use super::{Bench, batch_of};
 use crate::net::Window;
 use crate::orderer::SeededOrderer;
 
@@ -68,4 +70,28 @@ fn a_round_of_a_window_that_a_loss_overtakes_neither_repeats_nor_hides_anything(
     assert!(0 < offered && offered < streams.len(), "{offered} of {}", streams.len());
     publish_after(&mut bench, &mut orderer);
     streams.drain(..).for_each(|conn| bench.assert_brought(conn, 1));
+}
+
+#[test]
+fn an_event_whose_successor_a_filter_keeps_away_is_told_as_missing() {
+    let mut bench =
+        Bench::new(Settings { history_events: 2, slow_policy: SlowPolicy::Latest, ..Settings::default() });
+    let stream =
+        bench.connect(ListenerKind::Public, b"GET /events?topic=t&event=e HTTP/1.1\r\nHost: a\r\n\r\n");
+    let publisher = bench.connect(ListenerKind::Control, b"");
+    (0..3).for_each(|_| bench.turn(1));
+    bench.assert_brought(stream, 0);
+    bench.net.set_window(stream, Window::Tiny);
+    let line = |event: &str, key: &str| {
+        format!("{{\"topic\":\"t\",\"event\":\"{event}\",\"key\":\"{key}\",\"data\":\"x\"}}\n")
+    };
+    for (event, key) in [("e", "a"), ("e", "k"), ("other", "k"), ("other", "k"), ("other", "k")] {
+        bench.net.send(publisher, &batch_of(&line(event, key)));
+        (0..3).for_each(|_| bench.turn(1));
+    }
+    bench.net.set_window(stream, Window::Large);
+    (0..5).for_each(|_| bench.turn(1));
+    let text = bench.read(stream);
+    let (events, gaps) = (text.matches("data: x").count(), text.matches("fanwheel.gap").count());
+    assert!(bench.is_open(stream) && (events, gaps) == (1, 1), "{events} events of 2, {gaps} gaps: {text}");
 }
