@@ -84,6 +84,12 @@ pub const TABLE: &[SettingSpec] = &[
         "standard",
         "set of URLs to serve",
     ),
+    row(
+        "user",
+        SettingKind::Text,
+        "",
+        "user that a server started as root becomes before it serves; empty = it stays as it is",
+    ),
     int("workers", "0", 0, WORKERS_MAX as u64, "threads that serve connections; 0 = one a processor"),
     row(
         "fd_tables",

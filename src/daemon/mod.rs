@@ -8,6 +8,7 @@ mod backplane_start;
 pub(crate) mod credential_watch;
 pub(crate) mod logging;
 pub(crate) mod notify;
+mod privileges;
 pub(crate) mod readiness_probe;
 pub(crate) mod reload;
 mod running_settings;

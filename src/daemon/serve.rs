@@ -33,6 +33,7 @@ use crate::daemon::authorizer::start_authorizer;
 use crate::daemon::credential_watch::CredentialWatch;
 use crate::daemon::logging;
 use crate::daemon::notify::{self, AlertNotifier};
+use crate::daemon::privileges::drop_privileges;
 use crate::daemon::readiness_probe::ReadinessProbe;
 use crate::daemon::reload::read_reload;
 use crate::daemon::running_settings::{RunningSettings, SettingsInForce};
@@ -68,13 +69,8 @@ pub(crate) fn run_server(inputs: &SettingInputs) -> Result<ExitCode, CommandFail
     let mut resolved = ResolvedSettings::read(inputs)?;
     let access = load_access(&resolved, PipeWait::Allowed)?;
     let (settings, inherited) = activation::join_listeners(passed, &mut resolved)?;
-    let pending = logging::install_logger(&settings.log_file, logging::parse_level(&settings.log_level))
-        .map_err(|os| {
-            let file = shown(&settings.log_file);
-            CommandFailure::Run(format!(
-                "cannot write log_file = {file}: {os}; choose another or mend its folder"
-            ))
-        })?;
+    drop_privileges(&settings.user)?;
+    let pending = prepare_log(&settings)?;
     let signals =
         SignalFlags::take().map_err(|os| CommandFailure::Run(format!("cannot take signals over: {os}")))?;
     let capacity =
@@ -135,6 +131,16 @@ struct StartedServer {
     node: Arc<Node>,
     server: Server,
     backplane: Option<BackplaneView>,
+}
+
+/// Installs the log of these settings; its file is opened later.
+fn prepare_log(settings: &Settings) -> Result<logging::PendingLog, CommandFailure> {
+    logging::install_logger(&settings.log_file, logging::parse_level(&settings.log_level)).map_err(|os| {
+        let file = shown(&settings.log_file);
+        CommandFailure::Run(format!(
+            "cannot write log_file = {file}: {os}; choose another or mend its folder"
+        ))
+    })
 }
 
 fn start_server(

@@ -8,6 +8,7 @@
 pub(crate) mod disk;
 pub(crate) mod epoll;
 pub(crate) mod file;
+pub(crate) mod privileges;
 pub mod process;
 pub(crate) mod ring;
 pub(crate) mod socket;

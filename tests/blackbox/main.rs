@@ -49,6 +49,7 @@ mod placement;
 mod planning;
 mod polls;
 mod primed;
+mod privileges;
 mod publish;
 mod rates;
 mod readiness;
