@@ -159,12 +159,15 @@ fn read_entry(item: Value) -> Option<ReadEntry> {
 fn payload_of(fields: &Value) -> Option<(&[u8], &[u8])> {
     let Value::Array(fields) = fields else { return None };
     let [v, version, p, previous, e, payload] = fields.as_slice() else { return None };
-    let text = |value| match value {
-        &Value::BulkString(ref text) => Some(text.as_slice()),
-        _ => None,
-    };
     let names = [text(v)?, text(p)?, text(e)?];
     (names == [b"v", b"p", b"e"] && text(version)? == VERSION).then_some((text(previous)?, text(payload)?))
+}
+
+fn text(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(text) => Some(text),
+        _ => None,
+    }
 }
 
 fn decode(id: EventId, previous: EventId, payload: &[u8]) -> Option<Entry> {
