@@ -71,6 +71,24 @@ fn an_event_of_another_node_whose_topic_finds_no_room_is_told_as_lost() {
 }
 
 #[test]
+fn a_client_of_a_node_that_is_ahead_gets_nothing_twice_and_no_gap() {
+    let mut bench = Bench::new(Settings::default());
+    let mut orderer = SeededOrderer::install(&bench.node);
+    orderer.commit_foreign(&bench.node, bench.now, "t");
+    let waiting = orderer.order_foreign_event(bench.now, "t");
+    let seen = waiting.events[0].id;
+    let request = format!("GET /events?topic=t&last_event_id={seen} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let subscriber = bench.connect(ListenerKind::Public, request.as_bytes());
+    (0..3).for_each(|_| bench.turn(1));
+    assert_eq!(bench.node.hub.commit(&mut VecDeque::from([waiting]), bench.now).stop, None);
+    let next = orderer.commit_foreign(&bench.node, bench.now, "t");
+    (0..3).for_each(|_| bench.turn(1));
+    let text = bench.read(subscriber);
+    assert!(!text.contains("fanwheel.gap") && text.contains(&format!("id: {next}\n")), "{text}");
+    assert_eq!(text.matches("id: ").count(), 1, "{text}");
+}
+
+#[test]
 fn every_stream_is_told_once_that_history_is_lost() {
     let mut bench = Bench::new(Settings::default());
     let mut orderer = SeededOrderer::install(&bench.node);
