@@ -72,7 +72,7 @@ class Driver(driver.Session):
                 raise Failure(f"Firefox did not start; exit code {self.process.poll()}")
             time.sleep(0.1)
         port = int(open(told, encoding="utf-8").read())
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=driver.PATIENCE_SECONDS)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=2 * driver.PATIENCE_SECONDS)
         self.stream = self.socket.makefile("rb")
         self._read()
 

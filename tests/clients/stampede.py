@@ -38,9 +38,9 @@ class Crowd:
         if opened != "open\n":
             raise Failure(f"{CLIENTS} clients did not open")
 
-    def finish(self):
-        """Ends them; returns what each has seen."""
-        return json.loads(self.process.communicate(timeout=PATIENCE_SECONDS)[0])
+    def finish(self, last):
+        """Ends them once they have seen this event; returns what each has seen."""
+        return json.loads(self.process.communicate(last, timeout=2 * PATIENCE_SECONDS)[0])
 
     def close(self):
         """Ends them without a word."""
@@ -88,15 +88,14 @@ def server_is_killed_and_restarted(world):
     before = [server.publish(world.topic, str(number)) and str(number) for number in range(20)]
     time.sleep(1)
     server.kill()
-    # Half of them try in vain and wait for twice as long.
-    time.sleep(RETRY_MS / 2_000)
+    # Most of them try in vain and wait for twice as long.
+    time.sleep(RETRY_MS / 1_500)
     server.start()
     publisher = library.Publisher(server, world.topic)
     library.await_streams(server, CLIENTS, seconds=PATIENCE_SECONDS)
     time.sleep(1)
     after = publisher.stop()
-    time.sleep(1)
-    seen = crowd.finish()
+    seen = crowd.finish(after[-1])
     for number, client in enumerate(seen):
         expect(f"events of client {number}", client["events"], before + after)
         expect(f"gaps of client {number}", client["gaps"], ["restart"])

@@ -1,5 +1,6 @@
 // Many clients of the project's library in one process: node stampede.mjs ADDRESS TOPIC NUMBER.
-// Prints `open` when all are open. When its input ends, prints what each has seen, as one line of JSON.
+// Prints `open` when all are open. Its input is the data of the last event. When all have it, or a minute has
+// passed, prints what each has seen, as one line of JSON.
 
 import { connect } from "../../../clients/js/fanwheel.min.js";
 
@@ -19,7 +20,10 @@ const areOpen = setInterval(() => {
   clearInterval(areOpen);
   console.log("open");
 }, 10);
-process.stdin.resume().on("end", () => {
-  // An exit does not wait for a pipe.
-  process.stdout.write(JSON.stringify(clients.map(({ seen }) => seen)) + "\n", () => process.exit());
-});
+let last = "";
+for await (const chunk of process.stdin) last += chunk;
+for (let waited = 0; waited < 600 && !clients.every(({ seen }) => seen.events.at(-1) === last); waited++) {
+  await new Promise((resolve) => setTimeout(resolve, 100));
+}
+// An exit does not wait for a pipe.
+process.stdout.write(JSON.stringify(clients.map(({ seen }) => seen)) + "\n", () => process.exit());
