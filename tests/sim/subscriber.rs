@@ -254,7 +254,8 @@ impl Subscriber {
             "no end of its snapshot: {session:#?}"
         );
         session.judge_losses(&scene.ledger, &scene.plan.classes, Some(scene.head));
-        if !session.farewell {
+        // The operator's end is another one, with a time of its own.
+        if !session.farewell && !scene.operated.contains(&session.conn) {
             session.judge_overdue(&scene.ledger, &scene.plan.classes, scene.now.mono_ms);
         }
     }
