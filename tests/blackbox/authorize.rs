@@ -11,9 +11,7 @@ use crate::harness::{
 const EVENT_SOURCE: &str = "Accept: text/event-stream\r\nCache-Control: no-cache\r\n";
 
 fn launch(workers: usize, application: &Application) -> Launch {
-    Launch::workers(workers)
-        .set("subscribe", "token")
-        .set("authorize_url", &application.url("/allow?by=push"))
+    Launch::workers(workers).set("subscribe", "token").set("authorize_url", application.url("/allow?by=push"))
 }
 
 /// Lets in owners of a session, as people write it in a few lines.
