@@ -94,6 +94,7 @@ fn policy(listener: ListenerKind, profile: UrlProfile) -> ListenerPolicy {
         profile,
         control_names: vec!["hub.internal".to_owned()],
         topics_per_connection_max: 4,
+        patterns_per_connection_max: 2,
         publish_bytes_max: 1_000,
         ..Settings::default()
     };

@@ -53,6 +53,11 @@ impl NamedClass {
     pub(crate) fn matches(&self, topic: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(topic))
     }
+
+    /// Whether every topic that a pattern can match belongs to it, if no class before it takes the topic.
+    pub(crate) fn covers(&self, pattern: &TopicPattern) -> bool {
+        self.patterns.iter().any(|own| own.covers(pattern))
+    }
 }
 
 impl Settings {

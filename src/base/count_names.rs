@@ -154,6 +154,10 @@ pub enum RefusalReason {
     AuthorizeFailed,
     /// An answer of the application that did not come in time.
     AuthorizeLate,
+    /// Different patterns of all subscribers.
+    Patterns,
+    /// Topics that one pattern matches.
+    PatternTopics,
 }
 
 /// Why a connection ended.
@@ -336,7 +340,7 @@ pub(crate) const COUNT_NAMES: [&str; 35] = [
     "authorize_kept",
 ];
 /// The text names, in the order of the enum.
-pub(crate) const REFUSED_NAMES: [&str; 36] = [
+pub(crate) const REFUSED_NAMES: [&str; 38] = [
     "connections_full",
     "address_full",
     "memory_full",
@@ -373,6 +377,8 @@ pub(crate) const REFUSED_NAMES: [&str; 36] = [
     "authorize_full",
     "authorize_failed",
     "authorize_late",
+    "patterns_full",
+    "pattern_too_wide",
 ];
 /// The text names, in the order of the enum.
 pub(crate) const CLOSED_NAMES: [&str; 21] = [
@@ -400,7 +406,7 @@ pub(crate) const CLOSED_NAMES: [&str; 21] = [
 ];
 
 const _: () = assert!(COUNT_NAMES.len() == Count::AuthorizeKept as usize + 1);
-const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::AuthorizeLate as usize + 1);
+const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::PatternTopics as usize + 1);
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::ProxyMalformed as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);

@@ -183,6 +183,15 @@ pub const TABLE: &[SettingSpec] = &[
         COUNT_MAX,
         "topics that have events; for a subscriber's new topic, topics of any kind",
     ),
+    row(
+        "patterns",
+        SettingKind::Choice(&["on", "off"]),
+        "on",
+        "whether subscribers may name topics by patterns",
+    ),
+    int("patterns_per_connection_max", "8", 1, 64, "patterns of one subscriber"),
+    int("patterns_max", "1000", 1, 100_000, "different patterns of all subscribers"),
+    int("pattern_topics_max", "4096", 1, 65_536, "topics that a subscriber's pattern may match"),
     int("publish_bytes_max", "262144", 1, PUBLISH_BYTES_MAX as u64, "bytes of one publish body"),
     int("head_bytes_max", "32768", 512, 64 * KIB as u64, "bytes of one request head"),
     int(

@@ -181,6 +181,10 @@ pub struct Settings {
     pub backplane: BackplaneSettings,
     pub topics_per_connection_max: usize,
     pub topics_max: usize,
+    pub patterns: bool,
+    pub patterns_per_connection_max: usize,
+    pub patterns_max: usize,
+    pub pattern_topics_max: usize,
     pub publish_bytes_max: usize,
     pub head_bytes_max: usize,
     pub heads_bytes_max: usize,
@@ -227,6 +231,13 @@ pub struct Settings {
     pub classes: Vec<NamedClass>,
 }
 
+/// Returns readers of whole numbers and of sizes, by the name of the setting.
+fn number_readers<'a>(text: &impl Fn(&str) -> &'a str) -> (impl Fn(&str) -> u64, impl Fn(&str) -> usize) {
+    let int = |name: &str| text(name).parse::<u64>().expect("checked against the table");
+    let size = move |name: &str| usize::try_from(int(name)).expect("bounded by the table, 64-bit hosts only");
+    (int, size)
+}
+
 impl Settings {
     /// Typed values from texts in the form of [`SettingSpec::normalize`]. `text` returns the text of a
     /// setting by name.
@@ -234,8 +245,7 @@ impl Settings {
     /// # Panics
     /// When `text` yields a text that the table does not allow: a bug of the caller, never input.
     pub(crate) fn from_texts<'a>(text: impl Fn(&str) -> &'a str) -> Settings {
-        let int = |name: &str| text(name).parse::<u64>().expect("checked against the table");
-        let size = |name: &str| usize::try_from(int(name)).expect("bounded by the table, 64-bit hosts only");
+        let (int, size) = number_readers(&text);
         Settings {
             listen: split_list(text("listen")),
             control: split_list(text("control")),
@@ -255,6 +265,10 @@ impl Settings {
             backplane: BackplaneSettings::from_texts(&text),
             topics_per_connection_max: size("topics_per_connection_max"),
             topics_max: size("topics_max"),
+            patterns: text("patterns") == "on",
+            patterns_per_connection_max: size("patterns_per_connection_max"),
+            patterns_max: size("patterns_max"),
+            pattern_topics_max: size("pattern_topics_max"),
             publish_bytes_max: size("publish_bytes_max"),
             head_bytes_max: size("head_bytes_max"),
             heads_bytes_max: size("heads_bytes_max"),

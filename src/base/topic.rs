@@ -104,6 +104,27 @@ impl TopicPattern {
         follows(self.text.as_bytes(), other.text.as_bytes()) && (self.is_open() || !other.is_open())
     }
 
+    /// Whether some name matches both.
+    pub fn overlaps(&self, other: &TopicPattern) -> bool {
+        let (mut one, mut two) = (self.text.as_bytes(), other.text.as_bytes());
+        loop {
+            let ((segment, rest), (other_segment, other_rest)) = (split_segment(one), split_segment(two));
+            if segment == b"**" || other_segment == b"**" {
+                return true;
+            }
+            if segment != other_segment && segment != b"*" && other_segment != b"*" {
+                return false;
+            }
+            match (rest, other_rest) {
+                ([], []) => return true,
+                ([end, next @ ..], [other_end, other_next @ ..]) if end == other_end => {
+                    (one, two) = (next, other_next);
+                }
+                _ => return false,
+            }
+        }
+    }
+
     /// Whether names of any length match it.
     fn is_open(&self) -> bool {
         self.text.ends_with("**")
@@ -201,6 +222,26 @@ mod tests {
     }
 
     #[test]
+    fn patterns_overlap_when_some_name_matches_both() {
+        let rows = [
+            ("a.*", "*.b", true),
+            ("a.*", "b.*", false),
+            ("a.*", "a.b.c", false),
+            ("a.**", "a.b.c", true),
+            ("a.**", "*.*", true),
+            ("a.**", "a", false),
+            ("**", "x", true),
+            ("a.*.c", "a.b.*", true),
+            ("a.*.c", "a.b.d", false),
+            ("*/b", "*.b", false),
+        ];
+        for (one, two, expected) in rows {
+            let [parsed, other] = [one, two].map(|text| TopicPattern::parse(text).expect("a pattern"));
+            assert_eq!(parsed.overlaps(&other), expected, "{one} and {two}");
+        }
+    }
+
+    #[test]
     fn patterns_that_no_topic_can_match_are_refused() {
         let long = "x".repeat(129);
         let of_many_segments = "*.".repeat(128) + "x";
@@ -260,6 +301,10 @@ mod tests {
                 let name = |tail| narrow.text().replace("**", tail).replace('*', "x");
                 let expected = tails.iter().all(|tail| wide.matches(&name(tail)));
                 assert_eq!(wide.covers(narrow), expected, "{} and {}", wide.text(), narrow.text());
+                let overlap = wide.overlaps(narrow);
+                assert_eq!(overlap, narrow.overlaps(wide), "{} and {}", wide.text(), narrow.text());
+                let shared = names.iter().any(|name| wide.matches(name) && narrow.matches(name));
+                assert!(overlap || !(expected || shared), "{} and {}", wide.text(), narrow.text());
             }
         }
     }

@@ -22,6 +22,7 @@ Goes on after a cut where it was, and ends when its output is closed.
   fanwheel subscribe news
   fanwheel subscribe --last 10 --json news orders | jq .data
   fanwheel subscribe --raw --count 1 news
+  fanwheel subscribe --pattern 'orders.*'
   fanwheel subscribe --snapshot prices       # the state, then changes
   fanwheel subscribe --wait-ms 25s news      # where the network holds streams back
   fanwheel subscribe --url https://push.example --token-file token news";
@@ -34,7 +35,7 @@ pub(crate) fn command() -> Command {
         .arg(
             Arg::new("topic")
                 .value_name("TOPIC")
-                .required(true)
+                .required_unless_present("pattern")
                 .action(ArgAction::Append)
                 .num_args(1..)
                 .value_hint(ValueHint::Other)
@@ -47,6 +48,10 @@ pub(crate) fn command() -> Command {
         .arg(header())
         .arg(token_file())
         .arg(ca_file())
+        .arg(
+            option("pattern", "PATTERN", "all topics whose names match, as in prices.* (repeatable)")
+                .action(ArgAction::Append),
+        )
         .arg(option("event", "NAME", "only events of this name (repeatable)").action(ArgAction::Append))
         .arg(number("last", 1, "start with the newest N kept events"))
         .arg(switch("snapshot", "start with the newest event of each topic, or of each key"))
@@ -80,6 +85,7 @@ fn options(matches: &ArgMatches) -> SubscribeOptions {
         token_file: chosen_token_file(matches),
         ca_file: text("ca-file"),
         topics: texts("topic"),
+        patterns: texts("pattern"),
         events: texts("event"),
         last: number("last"),
         snapshot: matches.get_flag("snapshot"),
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_its_option() {
         let line = "subscribe a b --url http://c -H f:1 --token-file t \
-                    --ca-file g --event d --event e --last 2 --snapshot \
+                    --ca-file g --pattern x.* --pattern y --event d --event e --last 2 --snapshot \
                     --last-event-id 1-0 --wait-ms 500 --count 3 --raw";
         let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
         let expected = SubscribeOptions {
@@ -110,6 +116,7 @@ mod tests {
             token_file: Some("t".to_owned()),
             ca_file: Some("g".to_owned()),
             topics: texts(["a", "b"]),
+            patterns: texts(["x.*", "y"]),
             events: texts(["d", "e"]),
             last: Some(2),
             snapshot: true,
@@ -119,6 +126,8 @@ mod tests {
             form: EventFormat::Raw,
         };
         assert_eq!(options(&command().get_matches_from(line.split(' '))), expected);
+        assert!(command().try_get_matches_from(["subscribe"]).is_err(), "a topic or a pattern");
+        assert!(command().try_get_matches_from(["subscribe", "--pattern", "a.*"]).is_ok());
         let form =
             |flags: &[&str]| options(&command().get_matches_from([&["subscribe", "a"], flags].concat())).form;
         assert_eq!((form(&[]), form(&["--json"])), (EventFormat::Plain, EventFormat::Json));

@@ -56,8 +56,10 @@ pub(crate) struct SubscribeOptions {
     pub(crate) token_file: Option<String>,
     /// A file of certificates to trust in place of the system's.
     pub(crate) ca_file: Option<String>,
-    /// The topics to subscribe to, at least one.
+    /// The topics to subscribe to. At least one, or a pattern.
     pub(crate) topics: Vec<String>,
+    /// Patterns of further topics.
+    pub(crate) patterns: Vec<String>,
     /// The names of events to receive; none means all.
     pub(crate) events: Vec<String>,
     /// How many kept events to start with.
@@ -130,6 +132,7 @@ struct EventSubscriber {
     base: ServerUrl,
     fields: RequestFields,
     topics: Vec<String>,
+    patterns: Vec<String>,
     events: Vec<String>,
     last: Option<u64>,
     snapshot: bool,
@@ -152,6 +155,7 @@ impl EventSubscriber {
             token_file,
             ca_file,
             topics,
+            patterns,
             events,
             last,
             snapshot,
@@ -169,6 +173,7 @@ impl EventSubscriber {
             base,
             fields: RequestFields::new(&headers, token_file.as_deref())?,
             topics,
+            patterns,
             events,
             last,
             snapshot,
@@ -192,6 +197,7 @@ impl EventSubscriber {
     fn address(&self) -> String {
         let last = self.last.filter(|_| !self.has_own_id).map(|last| last.to_string());
         let topics = self.topics.iter().map(|topic| ("topic", topic.as_str()));
+        let patterns = self.patterns.iter().map(|pattern| ("pattern", pattern.as_str()));
         let events = self.events.iter().map(|event| ("event", event.as_str()));
         // A cut before the first event then loses nothing.
         let prime = [("prime", "1")];
@@ -199,7 +205,8 @@ impl EventSubscriber {
         let snapshot = self.snapshot.then_some("1");
         let options = [("last", last.as_deref()), ("snapshot", snapshot), ("wait_ms", wait_ms.as_deref())];
         let options = options.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let query: Vec<(&str, &str)> = topics.chain(events).chain(prime).chain(options).collect();
+        let query: Vec<(&str, &str)> =
+            topics.chain(patterns).chain(events).chain(prime).chain(options).collect();
         self.base.url_with_query("/events", &query)
     }
 

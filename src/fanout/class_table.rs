@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::windows::{WindowContent, WindowRules};
 use crate::base::class::{ClassSettings, DEFAULT_CLASS_NAME, NAMED_CLASSES_MAX, NamedClass};
 use crate::base::settings::{Settings, SlowPolicy};
-use crate::base::topic::is_reserved_topic;
+use crate::base::topic::{TopicPattern, is_reserved_topic};
 
 /// Slots: those of two tables that have no name in common, and the default's.
 const SLOTS_MAX: usize = 2 * NAMED_CLASSES_MAX + 1;
@@ -103,6 +103,13 @@ impl ClassTable {
         self.order.iter().find(matches).copied().unwrap_or_default()
     }
 
+    /// The class of a pattern: the first that has every topic which the pattern can match.
+    pub(crate) fn class_of_pattern(&self, pattern: &TopicPattern) -> ClassSlot {
+        let covers =
+            |slot: &&ClassSlot| self.slots[slot.index()].as_ref().is_some_and(|class| class.covers(pattern));
+        self.order.iter().find(covers).copied().unwrap_or_default()
+    }
+
     /// Whether a slot is that of a class, and not that of a gone one.
     pub(crate) fn has(&self, slot: ClassSlot) -> bool {
         self.slots.get(slot.index()).is_some_and(Option::is_some)
@@ -175,7 +182,6 @@ fn shorter(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::topic::TopicPattern;
 
     fn class(name: &str, pattern: &str, edit: impl FnOnce(&mut ClassSettings)) -> NamedClass {
         let mut settings = ClassSettings::of_node(&Settings::default());

@@ -49,10 +49,13 @@
 use std::borrow::Cow;
 
 use super::exchange::HttpExchange;
+use super::hub::LossMark;
 use super::long_poll::LongPoll;
 use super::pending_output::PendingOutput;
 use super::shared_frame::SharedFrame;
 use super::snapshot_read::SnapshotRead;
+use super::stream_selection::StreamSelection;
+use super::subscriber_list::SubscriberPlace;
 pub use super::token::ConnToken;
 use super::user_agents::NO_USER_AGENT;
 use crate::base::counters::Counters;
@@ -167,30 +170,6 @@ mod mode {
     pub(crate) const LAGGING: u8 = 32;
     pub(crate) const ENDED_BY_OPERATOR: u8 = 64;
     pub(crate) const PASSED_BY: u8 = 128;
-}
-
-/// A subscriber's entry in a topic's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SubscriberPlace {
-    /// The worker's index of the topic.
-    pub(crate) topic: u32,
-    /// Index in its list of subscribers.
-    pub(crate) index: u32,
-}
-
-/// The part of a stream that only several topics or a filter need.
-#[derive(Debug)]
-pub(crate) struct StreamSelection {
-    /// One entry for each topic.
-    pub(crate) places: Box<[SubscriberPlace]>,
-    /// Floor of each topic up to which losses have been told.
-    pub(crate) reported_floors: Box<[EventId]>,
-    /// Only events of these names; empty for all.
-    pub(crate) names: Box<[Box<str>]>,
-    /// The client gets one answer instead of a stream.
-    pub(crate) poll: Option<Box<LongPoll>>,
-    /// The snapshot that it is being sent.
-    pub(crate) snapshot: Option<SnapshotRead>,
 }
 
 const _: () = assert!(size_of::<Conn>() <= 64, "an idle subscriber on one topic");
@@ -404,6 +383,7 @@ impl Stream {
     pub(crate) fn catch_up(&mut self) {
         debug_assert!(self.pending.is_none(), "own bytes go first");
         self.mode.0 &= !mode::BEHIND;
+        self.drop_needless_selection();
     }
 
     /// Whether its socket was full and it has not caught up since.
@@ -540,15 +520,36 @@ impl Stream {
         self.selection.as_ref()?.snapshot.as_ref()
     }
 
-    /// Goes on without a snapshot, and without a selection if nothing else needs one.
+    /// Goes on without a snapshot.
     pub(crate) fn leave_snapshot(&mut self) {
-        let Some(selection) = &mut self.selection else { return };
-        selection.snapshot = None;
+        if let Some(selection) = &mut self.selection {
+            selection.snapshot = None;
+        }
+    }
+
+    /// Goes on without a selection, if it has one of which nothing is needed: what it has been told counts
+    /// until it has read on.
+    fn drop_needless_selection(&mut self) {
+        let Some(selection) = &self.selection else { return };
         if let [only] = selection.places[..]
             && selection.names.is_empty()
             && selection.poll.is_none()
+            && selection.snapshot.is_none()
         {
             (self.place, self.selection) = (only, None);
+        }
+    }
+
+    /// Notes losses of its only topic that it has been told.
+    pub(crate) fn note_told(&mut self, told: LossMark) {
+        if self.selection.is_none() {
+            self.selection = Some(Box::new(StreamSelection {
+                places: [self.place].into(),
+                told_losses: [told].into(),
+                names: [].into(),
+                poll: None,
+                snapshot: None,
+            }));
         }
     }
 
@@ -582,12 +583,5 @@ impl Stream {
             }
         }
         self.fall_behind();
-    }
-}
-
-impl StreamSelection {
-    /// Whether the subscriber's filter lets a frame through.
-    pub(crate) fn wants(&self, frame: &SharedFrame) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| name.as_bytes() == frame.name())
     }
 }

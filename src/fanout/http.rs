@@ -288,7 +288,8 @@ fn is_costly(request: &Request) -> bool {
     match request {
         Request::Subscribe(subscribe) => match subscribe.start {
             StreamStart::Newest(count) | StreamStart::Snapshot { changes: count @ 1.. } => {
-                search_steps_max(subscribe.topics.len(), count) >= COSTLY_SUBSCRIBE_STEPS
+                !subscribe.patterns.is_empty()
+                    || search_steps_max(subscribe.topics.len(), count) >= COSTLY_SUBSCRIBE_STEPS
             }
             // Their events are looked for when it is their turn to be sent.
             StreamStart::Now

@@ -15,10 +15,14 @@ mod hold;
 mod key_retention;
 mod messages;
 mod order;
+mod pattern_losses;
+mod pattern_sets;
+mod patterns;
 mod restore;
 mod resume;
 mod retention;
 mod rows;
+mod subscribers;
 pub(super) mod ticket;
 mod topic_table;
 
@@ -28,16 +32,20 @@ use std::sync::{Arc, Mutex};
 
 use self::classes::HubClasses;
 pub(crate) use self::event_walk::{FollowedTopics, WalkStep, search_steps_max};
-use self::event_walk::{NewestSearch, SearchProgress};
 pub(crate) use self::forgetting::TopicForgetting;
 use self::hold::HoldMeter;
 pub use self::hold::{HoldClock, HubGuard};
 use self::key_retention::RetainedKeys;
-pub use self::messages::{HubSizes, NewEvent, PublishOutcome, SubscribeOutcome, WorkerInterest};
+pub use self::messages::{
+    HubSizes, NewEvent, PublishOutcome, SubscribeOutcome, WantedTopics, WorkerInterest,
+};
 use self::order::OrderDesk;
 pub use self::order::{
     Acceptance, CommitOutcome, CommitStop, OrderKey, OrderRequest, OrderedEvent, OrderedPublish, Orderer,
 };
+pub(crate) use self::pattern_losses::LossMark;
+use self::pattern_sets::PatternSet;
+use self::patterns::PatternTable;
 pub use self::restore::RestoredKey;
 use self::retention::TopicMaker;
 pub use self::ticket::Ticket;
@@ -48,20 +56,18 @@ pub use super::idempotency::PublishReceipt;
 use super::idempotency::{IdempotencyKey, IdempotencyTable};
 use super::journals::{Journals, share_journal};
 use super::mail::{self, ControlMessage, MailboxItem, MailboxProbe, MailboxSender};
-use super::shared_frame::{FrameMeter, SharedFrame, TopicRef, Topics};
+use super::shared_frame::{FrameMeter, SharedFrame, TopicRef, Topics, is_pattern};
 use super::topic_lists::TopicLists;
 use super::topic_log::{LogView, TopicLog};
 use crate::base::counters::RefusalReason;
 use crate::base::histogram::Distribution;
 use crate::base::id::EventId;
 use crate::base::limits::{
-    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, ORDER_BYTES_MAX, SEARCH_STEPS_PER_HOLD, SHED_PAUSE_MS,
-    SWEEP_CALLS_PER_TURN,
+    EVICTIONS_PER_CALL, IN_FLIGHT_BYTES_MAX, ORDER_BYTES_MAX, SHED_PAUSE_MS, SWEEP_CALLS_PER_TURN,
 };
 use crate::base::settings::Settings;
-use crate::base::time::Now;
+use crate::base::time::{Now, Tick};
 use crate::wire::rules;
-use crate::wire::subscription::StreamStart;
 
 #[derive(Debug)]
 struct HubTopic {
@@ -72,8 +78,10 @@ struct HubTopic {
     subscribers: u32,
     /// Tells this topic from a later one in the same slot.
     incarnation: u32,
-    /// When the last subscriber left, monotonic milliseconds; 0 when none ever came.
-    abandoned_ms: u64,
+    /// Tick in which the last subscriber left, plus 1; 0 when none ever came.
+    abandoned: Tick,
+    /// Patterns that match it.
+    patterns: PatternSet,
     /// It has an entry in `lingering`.
     lingers: bool,
     /// An event was published to it. Else only subscribers have named it, and it counts for them alone.
@@ -117,6 +125,7 @@ pub struct HubState {
     /// Every event that some topic keeps, once.
     journals: Journals,
     topic_lists: TopicLists,
+    patterns: PatternTable,
     meter: Arc<FrameMeter>,
     classes: HubClasses,
     /// Memory of the keys that topics know the newest event of.
@@ -169,6 +178,7 @@ impl Hub {
             incarnation: 0,
             journals: Journals::new(table.slots()),
             topic_lists: TopicLists::new(hash.clone()),
+            patterns: PatternTable::new(settings, hash.clone()),
             meter: Arc::clone(&meter),
             classes: HubClasses::new(table),
             key_bytes: 0,
@@ -228,7 +238,7 @@ impl Hub {
         let mut interested = 0;
         for post in posts {
             receipt.id = inner.head.next_after(now.wall_ms);
-            let (workers, subscribers) = self.commit_event(&mut inner, receipt.id, post, now);
+            let (workers, subscribers) = self.commit_event(&mut inner, receipt.id, post, &[], now);
             receipt.subscribers += subscribers;
             interested |= workers;
         }
@@ -240,17 +250,25 @@ impl Hub {
     }
 
     /// Keeps an event under the next id of the publish order and mails it to each interested worker once.
-    /// Returns those workers, a bit each, and the subscribers of its topics, summed.
-    fn commit_event(&self, inner: &mut HubState, id: EventId, event: NewEvent, now: Now) -> (u64, u64) {
+    /// `patterns` get it besides those that match its topics. Returns the workers, a bit each, and the
+    /// subscribers of its topics and patterns, summed.
+    fn commit_event(
+        &self,
+        inner: &mut HubState,
+        id: EventId,
+        event: NewEvent,
+        patterns: &[TopicRef],
+        now: Now,
+    ) -> (u64, u64) {
         assert!(id > inner.head, "ids rise");
         inner.head = id;
-        let kept = inner.keep(event, id, now.mono_us as i64);
+        let kept = inner.keep(event, id, now.mono_us as i64, patterns);
         inner.count_published(kept.topics());
         let (mut interested, mut subscribers) = (0, 0);
-        for topic in kept.topics() {
-            let topic = &inner.topics[topic.index];
-            interested |= topic.interest;
-            subscribers += u64::from(topic.subscribers);
+        for channel in kept.channels() {
+            let reach = inner.reach_of(channel.index);
+            interested |= reach.interest;
+            subscribers += u64::from(reach.subscribers);
         }
         kept.expect_rounds(interested.count_ones());
         for worker in set_bits(interested) {
@@ -278,7 +296,7 @@ impl Hub {
             let mut interested = 0;
             for name in &post.topics {
                 let topic = inner.find_topic(name).map(|index| &inner.topics[index]);
-                interested |= topic.map_or(0, |topic| topic.interest);
+                interested |= inner.interest_in(name);
                 new_topics += usize::from(topic.is_none_or(|topic| !topic.published));
             }
             set_bits(interested).for_each(|worker| wanted[worker] += 1);
@@ -346,75 +364,11 @@ impl Hub {
         (0..self.mailboxes.len()).filter(asleep).fold(0, |wake, worker| wake | 1 << worker)
     }
 
-    /// Joins a subscriber of `worker` to the named topics (distinct) and finds its position.
-    pub(crate) fn subscribe(
-        &self,
-        worker: usize,
-        names: &[Box<str>],
-        start: &StreamStart,
-        now: Now,
-    ) -> Result<SubscribeOutcome, RefusalReason> {
-        let mut inner = self.lock();
-        inner.expire(now, EVICTIONS_PER_CALL);
-        let new_topics = names.iter().filter(|name| inner.find_topic(name).is_none()).count();
-        if new_topics > 0
-            && inner.topics.len() + new_topics > inner.bounds.topics_max
-            && !inner.make_topic_room(names.iter().map(|name| &**name).collect(), TopicMaker::Subscriber)
-        {
-            return Err(RefusalReason::Topics);
-        }
-        let topics: Vec<u32> = names.iter().map(|name| inner.find_or_create(name)).collect();
-        for &index in &topics {
-            let topic = &mut inner.topics[index];
-            topic.interest |= 1 << worker;
-            topic.subscribers += 1;
-            let class = topic.class;
-            inner.classes.add_subscription(class);
-        }
-        inner.subscriptions += topics.len();
-        let (mut newest, mut steps) = (EventId::ZERO, topics.len());
-        let count = match *start {
-            StreamStart::Newest(count) | StreamStart::Snapshot { changes: count } => count,
-            StreamStart::Now | StreamStart::After(_) | StreamStart::Unknown(_) => 0,
-        };
-        if count > 0 {
-            let mut search = NewestSearch::new(count);
-            newest = loop {
-                match search.run(&inner, &topics, SEARCH_STEPS_PER_HOLD) {
-                    SearchProgress::Found(position) => break position,
-                    SearchProgress::More(more) => steps += more,
-                }
-                // It has joined already, so it misses nothing while others have the lock.
-                drop(inner);
-                inner = self.lock();
-            };
-        }
-        let placed = inner.place_subscriber(topics, start, newest, now.wall_ms);
-        let snapshot_until = if count > 0 { newest } else { EventId::MAX };
-        Ok(SubscribeOutcome { steps, snapshot_until, ..placed })
-    }
-
-    /// A subscriber of `worker` leaves a topic.
-    pub(crate) fn unsubscribe(&self, worker: usize, index: u32, interest: WorkerInterest, now: Now) {
-        let mut inner = self.lock();
-        let inner = &mut *inner;
-        inner.subscriptions -= 1;
-        let topic = &mut inner.topics[index];
-        topic.subscribers -= 1;
-        inner.classes.remove_subscription(topic.class);
-        if interest == WorkerInterest::Ends {
-            topic.interest &= !(1 << worker);
-        }
-        assert!(topic.subscribers > 0 || topic.interest == 0, "interest without subscribers");
-        if topic.subscribers == 0 {
-            topic.abandoned_ms = now.mono_ms.max(1);
-            inner.retire_if_idle(index, now);
-        }
-    }
-
     /// Drops some of what has expired, with a pause for others between one hold of the lock and the next.
     /// Returns whether more is left.
     pub fn sweep(&self, now: Now) -> bool {
+        // Dropped when the lock is free: they may know many topics.
+        let _retired = self.lock().patterns.retire(now);
         (0..SWEEP_CALLS_PER_TURN).all(|_| self.lock().expire(now, EVICTIONS_PER_CALL))
     }
 
@@ -437,6 +391,7 @@ impl Hub {
         HubSizes {
             topics: inner.topics.len(),
             unpublished_topics: inner.topics.len() - inner.published_topics,
+            patterns: inner.patterns.len(),
             subscriptions: inner.subscriptions,
             frames: inner.journals.events(),
             retained: inner.retained.events(),
@@ -469,20 +424,26 @@ impl HubState {
         self.incarnation = self.incarnation.wrapping_add(1);
         let class = self.classes.table().class_of(name);
         self.classes.add_topic(class, 0);
-        self.topics.insert(HubTopic {
+        let reserved = rules::is_reserved_topic(name);
+        let index = self.topics.insert(HubTopic {
             name: Arc::from(name),
             log: TopicLog::new(self.removed_floor),
             interest: 0,
             subscribers: 0,
             incarnation: self.incarnation,
-            abandoned_ms: 0,
+            abandoned: 0,
+            patterns: PatternSet::default(),
             lingers: false,
             published: false,
-            reserved: rules::is_reserved_topic(name),
+            reserved,
             mixed: false,
             forgot: false,
             class,
-        })
+        });
+        if !reserved && self.patterns.len() > 0 {
+            self.topics[index].patterns = self.patterns.add_topic(index, name);
+        }
+        index
     }
 
     /// Counts a topic among those with events.
@@ -493,7 +454,7 @@ impl HubState {
 
     /// Seals an event that was published at `at_us`, and puts it into the journal and the logs of its topics;
     /// `trim` must follow.
-    fn keep(&mut self, event: NewEvent, id: EventId, at_us: i64) -> Arc<SharedFrame> {
+    fn keep(&mut self, event: NewEvent, id: EventId, at_us: i64, patterns: &[TopicRef]) -> Arc<SharedFrame> {
         let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
             self.mark_published(index);
@@ -502,13 +463,16 @@ impl HubState {
         let topics: Vec<TopicRef> = event.topics.iter().map(|name| topic_ref(name)).collect();
         let frame = event.draft.seal(id);
         let sequence = self.journals.next_sequence(self.journal_class(&topics));
-        let several = match topics[..] {
+        let named = topics.len();
+        let channels = self.with_patterns(topics, patterns);
+        let topics = &channels[..named];
+        let several = match channels[..] {
             [only] => Topics::One(only),
-            _ => Topics::Many(self.topic_lists.share(&topics, &self.meter)),
+            _ => Topics::Many(self.topic_lists.share(&channels, &self.meter)),
         };
         let kept = SharedFrame::new(frame, &self.meter, at_us, several, sequence);
         kept.enter_logs(topics.len() as u32);
-        for topic in &topics {
+        for topic in topics {
             let HubTopic { log, mixed, .. } = &mut self.topics[topic.index];
             let before = log.key_bytes();
             *mixed = log.newest_sequence().is_some_and(|newest| *mixed || !share_journal(newest, sequence));
@@ -518,7 +482,9 @@ impl HubState {
                 self.retained.remove(topic.index, &replaced);
             }
         }
-        self.journals.push(Arc::clone(&kept));
+        if named > 0 {
+            self.journals.push(Arc::clone(&kept));
+        }
         kept
     }
 
@@ -536,14 +502,9 @@ impl HubState {
         self.head
     }
 
-    /// The oldest kept id of a topic.
-    pub(crate) fn oldest(&self, index: u32) -> Option<EventId> {
-        self.log(index).oldest()
-    }
-
-    /// The name of a topic.
-    pub(crate) fn name(&self, index: u32) -> &str {
-        &self.topic(index).name
+    /// The name of a topic, or the text of a pattern.
+    pub(crate) fn name(&self, channel: u32) -> &str {
+        if is_pattern(channel) { self.patterns.get(channel).text() } else { &self.topic(channel).name }
     }
 
     /// The log of a topic.

@@ -1,14 +1,16 @@
 //! A subscription becomes a stream: it joins its topics, and its first bytes are made.
 
 use super::class_table::StreamRules;
-use super::conn::{ConnState, Stream, StreamMode, StreamSelection, SubscriberPlace};
+use super::conn::{ConnState, Stream, StreamMode};
 use super::conn_tracing::trace_stream;
-use super::hub::SubscribeOutcome;
+use super::hub::{SubscribeOutcome, WantedTopics};
 use super::long_poll::LongPoll;
 use super::pending_output::PendingOutput;
 use super::roster::{Roster, StreamAccess};
 use super::seam::Io;
 use super::snapshot_read::SnapshotRead;
+use super::stream_selection::StreamSelection;
+use super::subscriber_list::SubscriberPlace;
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use crate::base::counters::{Count, RefusalReason};
@@ -43,22 +45,17 @@ pub(super) fn begin_stream(
 ) -> Result<(), RefusalReason> {
     let StreamOpening { bytes, mut subscribe, poll } = opening;
     let node = turn.node;
-    let joined = node.hub.subscribe(turn.index, &subscribe.topics, &subscribe.start, turn.now)?;
+    let wanted = WantedTopics { names: &subscribe.topics, patterns: &subscribe.patterns };
+    let joined = node.hub.subscribe(turn.index, wanted, &subscribe.start, turn.now)?;
     turn.carried.count_requests(joined.steps / SUBSCRIBE_STEPS_PER_REQUEST);
     let places: Vec<SubscriberPlace> =
         joined.topics.iter().map(|&hub| topics.add_subscriber(hub, slot, joined.head)).collect();
     let poll_due = poll.as_ref().map_or(Tick::MAX, |poll| poll.due);
     let snapshot = snapshot_of(&subscribe, &joined, poll.is_some());
-    let plain = places.len() == 1 && subscribe.events.is_empty() && poll.is_none() && snapshot.is_none();
     for (place, window) in places.iter().zip(&joined.windows) {
         topics.set_window(place.topic, *window);
     }
-    let selection = (!plain).then(|| {
-        let names = subscribe.events.clone().into_boxed_slice();
-        let reported_floors = joined.reported_floors.clone().into_boxed_slice();
-        let places = places.clone().into_boxed_slice();
-        Box::new(StreamSelection { places, reported_floors, names, poll, snapshot })
-    });
+    let selection = selection_of(&subscribe, &joined, &places, poll, snapshot);
     let tick = turn.tick();
     // Not before: a client that comes back at once must find that the credential has ended.
     let left_ms = |ends_ms: u64| ends_ms.saturating_sub(turn.now.wall_ms).saturating_add(TICK_MS);
@@ -103,6 +100,26 @@ pub(super) fn begin_stream(
     Ok(())
 }
 
+/// Returns the part of a stream that a plain one has not.
+fn selection_of(
+    subscribe: &SubscribeRequest,
+    joined: &SubscribeOutcome,
+    places: &[SubscriberPlace],
+    poll: Option<Box<LongPoll>>,
+    snapshot: Option<SnapshotRead>,
+) -> Option<Box<StreamSelection>> {
+    let plain = places.len() == 1
+        && !joined.losses_ahead
+        && subscribe.events.is_empty()
+        && poll.is_none()
+        && snapshot.is_none();
+    (!plain).then(|| {
+        let names = subscribe.events.clone().into_boxed_slice();
+        let told_losses = joined.told_losses.clone().into_boxed_slice();
+        Box::new(StreamSelection { places: places.into(), told_losses, names, poll, snapshot })
+    })
+}
+
 /// Returns the snapshot that a stream begins with. After an id the client gets all that it missed, unless
 /// some of that is gone. A poll that goes on after an id has had its snapshot.
 fn snapshot_of(subscribe: &SubscribeRequest, joined: &SubscribeOutcome, polls: bool) -> Option<SnapshotRead> {
@@ -138,7 +155,7 @@ fn write_greeting(
     if let Some(after) = after {
         turn.counters().count(Count::Resumed);
         turn.counters().add(Count::Gaps, joined.gaps.len() as u64);
-        let gap = |&(nth, oldest): &(usize, _)| TopicGap { topic: &subscribe.topics[nth], oldest };
+        let gap = |&(nth, oldest): &(usize, _)| TopicGap { topic: subscribe.channel(nth), oldest };
         let mut gaps: Vec<TopicGap<'_>> = joined.gaps.iter().map(gap).collect();
         append_gap_events(own, form, &after, joined.gap_reason, &mut gaps);
     }
@@ -170,6 +187,7 @@ pub(super) const BENCH_TOPIC: &str = "\u{1}broadcast";
 pub(super) fn bench_subscription(form: FrameForm) -> SubscribeRequest {
     SubscribeRequest {
         topics: vec![BENCH_TOPIC.into()],
+        patterns: Vec::new(),
         events: Vec::new(),
         start: StreamStart::Now,
         clock: false,

@@ -188,7 +188,7 @@ pub(super) fn shed_passed_by(
     let hub = turn.node.hub.lock();
     let passed_by = |slot: &u32| {
         half_sent(roster.conn(*slot)).is_some_and(|(stream, id)| {
-            !stream.places().iter().any(|at| hub.log(topics.get(at.topic).hub).keeps(id))
+            !stream.places().iter().any(|at| hub.keeps(topics.get(at.topic).hub, id))
         })
     };
     let slots: Vec<u32> = holders.into_iter().filter(passed_by).collect();

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use super::conn::{Stream, SubscriberPlace};
-use super::hub::{FollowedTopics, HubState, WalkStep};
+use super::conn::Stream;
+use super::hub::{FollowedTopics, HubState, LossMark, WalkStep};
 use super::node::Node;
-use super::shared_frame::{SharedFrame, first_after};
+use super::shared_frame::{SharedFrame, first_after, is_pattern};
+use super::subscriber_list::SubscriberPlace;
 use super::topics::LocalTopics;
 use crate::base::counters::{Count, Counters, SupersededReason};
 use crate::base::id::EventId;
@@ -155,10 +156,10 @@ impl LogReader<'_> {
         let mut moved_on = false;
         for (nth, place) in stream.places().iter().enumerate() {
             let index = topics.get(place.topic).hub;
-            let log = hub.log(index);
-            let told = stream.position.max(reported_floor(stream, nth));
-            moved_on |= log.floor() > told;
-            if log.floor() > told && (!reads_state(index) || log.state_floor() > told) {
+            let told = told_losses(stream, nth);
+            let lost = hub.has_lost(index, stream.position, told);
+            moved_on |= lost;
+            if lost && (!reads_state(index) || hub.has_lost_state(index, stream.position, told)) {
                 return LogRead::Missed;
             }
             indices.push(index);
@@ -219,8 +220,8 @@ pub(super) fn settle_snapshot(
     advance: StreamAdvance,
     found: bool,
     primed: bool,
+    topics: impl FnOnce(&Stream) -> usize,
 ) -> StreamAdvance {
-    let topics = stream.places().len();
     let Some(snapshot) = stream.selection.as_mut().and_then(|selection| selection.snapshot.as_mut()) else {
         return advance;
     };
@@ -231,6 +232,7 @@ pub(super) fn settle_snapshot(
         // What comes while they are sent is newer than the snapshot.
         snapshot.until = snapshot.until.min(advance.upto);
     } else {
+        let topics = topics(stream);
         let half = stream.pending.as_ref().is_some_and(|pending| pending.frame.is_some());
         let events = u64::from(stream.replayed) + u64::from(half);
         let form = stream.form();
@@ -251,16 +253,13 @@ pub(super) fn hub_topics<'a>(stream: &'a Stream, topics: &'a LocalTopics) -> imp
 
 /// Whether a stream misses events of some topic that it could not have read in time, however fast it is.
 fn has_been_forgotten(stream: &Stream, topics: &LocalTopics, hub: &HubState) -> bool {
-    let forgotten = |(nth, index)| {
-        hub.forgotten_up_to(index)
-            .is_some_and(|floor| floor > stream.position.max(reported_floor(stream, nth)))
-    };
+    let forgotten = |(nth, index)| hub.has_forgotten(index, stream.position, told_losses(stream, nth));
     hub_topics(stream, topics).enumerate().any(forgotten)
 }
 
-/// Returns the floor up to which a stream has been told of losses in its nth topic.
-fn reported_floor(stream: &Stream, nth: usize) -> EventId {
-    stream.selection.as_ref().map_or(EventId::ZERO, |selection| selection.reported_floors[nth])
+/// Returns the losses that a stream has been told of in its nth topic.
+fn told_losses(stream: &Stream, nth: usize) -> Option<LossMark> {
+    stream.selection.as_ref().map(|selection| selection.told_losses[nth])
 }
 
 /// Whether a newer frame with the same key comes later in each of its topics: one that the stream's filter
@@ -289,7 +288,9 @@ pub(super) fn reads_all_state(stream: &Stream, topics: &LocalTopics, hub: &HubSt
 fn reads_state(stream: &Stream, hub: &HubState, all: bool, index: u32) -> bool {
     let begins = stream.snapshot().is_some_and(|snapshot| snapshot.newest_only);
     let filtered = stream.selection.as_ref().is_some_and(|selection| !selection.names.is_empty());
-    (all || hub.is_throttled(index)) && (begins || !filtered || hub.log(index).has_one_key_name())
+    // Names of keys are known of topics alone.
+    let one_name = || !is_pattern(index) && hub.log(index).has_one_key_name();
+    (all || hub.is_throttled(index)) && (begins || !filtered || one_name())
 }
 
 /// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or
@@ -306,19 +307,26 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
     let reads = |&index: &u32| !to_newest && reads_state(stream, hub, all, index);
     let reads_state: Vec<bool> = places.iter().map(reads).collect();
     for (nth, &index) in places.iter().enumerate() {
-        let log = hub.log(index);
-        let floor = if reads_state[nth] { log.state_floor() } else { log.floor() };
-        let from = stream.position.max(floor);
-        let retained = log.retained_after(from).next().filter(|_| reads_state[nth]);
-        let oldest = retained.or(log.after(from).next()).map(|frame| frame.id());
-        let passed_over = log.after(after).next().is_some_and(|frame| frame.id() <= stream.position);
-        if passed_over || floor > after.max(reported_floor(stream, nth)) {
+        let state = reads_state[nth];
+        let floor = if state { hub.state_floor(index) } else { hub.floor(index) };
+        // Of a pattern, other topics may keep older events.
+        let from = if is_pattern(index) { stream.position } else { stream.position.max(floor) };
+        let retained = hub.next_retained_after(index, from).filter(|_| state);
+        let oldest = retained.or(hub.next_after(index, from));
+        let passed_over = hub.next_after(index, after).is_some_and(|id| id <= stream.position);
+        let told = told_losses(stream, nth);
+        let lost = match state {
+            true => hub.has_lost_state(index, after, told),
+            false => hub.has_lost(index, after, told),
+        };
+        if passed_over || lost {
             gaps.push(TopicGap { topic: hub.name(index), oldest });
         }
+        let mark = if is_pattern(index) { hub.loss_mark(index) } else { LossMark::Floor(floor) };
         if let Some(selection) = &mut stream.selection {
-            selection.reported_floors[nth] = floor;
+            selection.told_losses[nth] = mark;
         }
-        if places.len() == 1 {
+        if places.len() == 1 && !is_pattern(index) {
             stream.position = stream.position.max(floor);
         }
     }
@@ -326,6 +334,11 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
         true => hub.latest_state_position(&places, stream.position),
         false => hub.latest_position(&places, stream.position),
     };
+    if let [only] = places[..]
+        && hub.floor(only) > stream.position
+    {
+        stream.note_told(hub.loss_mark(only));
+    }
     let told = gaps.len() as u64;
     if told > 0 {
         let own = stream.own_output_mut();

@@ -63,6 +63,7 @@ mod snapshot_read;
 #[cfg(test)]
 mod stage_tests;
 mod stream;
+mod stream_selection;
 pub(crate) mod subscriber_list;
 pub(crate) mod survey;
 pub mod survey_mail;

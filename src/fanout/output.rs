@@ -10,15 +10,15 @@ use std::sync::Arc;
 use super::batch::{PlannedSend, SendBatch};
 use super::closing::close;
 use super::conn::{Conn, ConnState, Stream};
-use super::hub::HubGuard;
+use super::hub::{HubGuard, HubState};
 use super::lanes::WriteLane;
 use super::log_read::{
-    BEGINNING, LogRead, LogReader, MissedRead, ORDINARY, ReadLimit, StreamAdvance, read_fresh,
+    BEGINNING, LogRead, LogReader, MissedRead, ORDINARY, ReadLimit, StreamAdvance, hub_topics, read_fresh,
     settle_snapshot,
 };
 use super::node::Node;
 use super::outcomes::{apply_outcomes, finish_or_advance};
-use super::poll_answer::{ANSWER, PolledFrames, answer_poll, is_due};
+use super::poll_answer::{ANSWER, PolledFrames, PolledSnapshot, answer_poll, is_due};
 use super::roster::Roster;
 use super::seam::{CloseMode, Io};
 use super::shared_frame::SharedFrame;
@@ -60,7 +60,7 @@ pub(super) fn write_own_output(
     for slot in evicted {
         close(roster, topics, turn, slot, CloseMode::Reset, CloseReason::SlowEvicted);
     }
-    items.iter_mut().for_each(|item| answer_if_due(roster, turn, item, &kept));
+    items.iter_mut().for_each(|item| answer_if_due(roster, topics, turn, item, &kept));
     let mut batch = SendBatch::default();
     let mut idle = Vec::new();
     for item in &items {
@@ -145,16 +145,23 @@ impl LogAccess<'_> {
         match end {
             // The end of its snapshot stands in a poll's answer.
             LogRead::Upto(advance) if !stream.waits() => {
-                LogRead::Upto(settle_snapshot(stream, advance, kept.len() > from, primed))
+                let count = |stream: &Stream| count_topics(hub, stream, topics);
+                LogRead::Upto(settle_snapshot(stream, advance, kept.len() > from, primed, count))
             }
             end => end,
         }
     }
 }
 
+/// Number of a stream's topics, those that its patterns match included.
+fn count_topics(hub: &HubState, stream: &Stream, topics: &LocalTopics) -> usize {
+    hub.count_topics(&hub_topics(stream, topics).collect::<Vec<u32>>())
+}
+
 /// Answers a poll that has frames, or must be answered without: its own output holds the frames then.
 fn answer_if_due(
     roster: &mut Roster,
+    topics: &LocalTopics,
     turn: &mut TurnContext<'_, impl Io>,
     item: &mut OutputItem,
     kept: &[Arc<SharedFrame>],
@@ -162,7 +169,10 @@ fn answer_if_due(
     let Some(stream) = roster.stream_mut(item.slot).filter(|stream| stream.waits()) else { return };
     let frames = &kept[item.frames.clone()];
     let snapshot = stream.snapshot().filter(|snapshot| item.advance.is_beyond(snapshot.until));
-    let snapshot = snapshot.map(|snapshot| frames.partition_point(|frame| frame.id() <= snapshot.until));
+    let snapshot = snapshot.map(|snapshot| PolledSnapshot {
+        events: frames.partition_point(|frame| frame.id() <= snapshot.until),
+        topics: count_topics(&turn.node.hub.lock(), stream, topics),
+    });
     if !frames.is_empty() || snapshot.is_some() || is_due(stream, turn.tick()) {
         let frames = frames.to_vec();
         item.frames = 0..0;

@@ -30,13 +30,22 @@ use crate::wire::reply;
 /// Limit of the frames in one answer.
 pub(super) const ANSWER: ReadLimit = ReadLimit { frames: READ_FRAMES_MAX, bytes: POLL_BYTES };
 
+/// The snapshot in an answer.
+#[derive(Clone, Copy)]
+pub(super) struct PolledSnapshot {
+    /// Number of its frames.
+    pub(super) events: usize,
+    /// Number of its topics.
+    pub(super) topics: usize,
+}
+
 /// Frames that an answer brings.
 pub(super) struct PolledFrames {
     pub(super) frames: Vec<Arc<SharedFrame>>,
     /// The position that they lead to.
     pub(super) upto: EventId,
-    /// Number of the first of them that are a whole snapshot, if they begin with one.
-    pub(super) snapshot: Option<usize>,
+    /// The snapshot that they begin with, if they do.
+    pub(super) snapshot: Option<PolledSnapshot>,
 }
 
 impl PolledFrames {
@@ -84,8 +93,8 @@ pub(super) fn answer_poll(
     }
     let PolledFrames { frames, upto, snapshot } = polled;
     let mut mark = Vec::new();
-    if let Some(state) = snapshot {
-        reply::append_snapshot_end(&mut mark, form, stream.places().len(), state as u64);
+    if let Some(PolledSnapshot { events, topics }) = snapshot {
+        reply::append_snapshot_end(&mut mark, form, topics, events as u64);
     }
     let position = if frames.is_empty() { stream.position.max(upto) } else { stream.position };
     let unread = stream.upstream > 0;
@@ -102,7 +111,7 @@ pub(super) fn answer_poll(
     let pending = stream.pending.get_or_insert_default();
     pending.bytes.to_mut().extend(head.into_iter().chain(body));
     (pending.frames, pending.mark) = (frames.into(), mark);
-    pending.ahead_of_mark = snapshot.unwrap_or(0);
+    pending.ahead_of_mark = snapshot.map_or(0, |snapshot| snapshot.events);
     stream.mark_ending();
     if !full {
         stream.last_write = tick;

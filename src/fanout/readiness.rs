@@ -241,7 +241,7 @@ mod tests {
     use crate::base::limits::MAILBOX_FRAMES_MAX;
     use crate::base::settings::Settings;
     use crate::base::snapshot::Pages;
-    use crate::fanout::hub::NewEvent;
+    use crate::fanout::hub::{NewEvent, WantedTopics};
     use crate::fanout::mail::{MailboxItem, MailboxReceiver};
     use crate::fanout::node::Node;
     use crate::wire::frame::Draft;
@@ -299,7 +299,9 @@ mod tests {
     #[test]
     fn a_probe_that_finds_no_room_names_whose_mailbox_is_full() {
         let (node, inboxes) = node();
-        node.hub.subscribe(1, &["a".into()], &StreamStart::Now, at(0)).expect("there is room");
+        node.hub
+            .subscribe(1, WantedTopics { names: &["a".into()], patterns: &[] }, &StreamStart::Now, at(0))
+            .expect("there is room");
         let post = || NewEvent { topics: vec!["a".into()], draft: Draft::new(None, None, "x", None) };
         let posts = (0..MAILBOX_FRAMES_MAX).map(|_| post()).collect();
         node.hub.publish_at_once(posts, None, at(0)).expect("there is room");

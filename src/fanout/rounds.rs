@@ -9,13 +9,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::batch::{PlannedSend, SendBatch};
-use super::conn::{ConnState, Stream, SubscriberPlace};
+use super::conn::{ConnState, Stream};
 use super::delivery_age::DeliveryAges;
 use super::log_read::{StreamAdvance, gather_fresh};
 use super::outcomes::apply_outcomes;
 use super::roster::Roster;
 use super::seam::Io;
 use super::shared_frame::{SharedFrame, first_after};
+use super::subscriber_list::SubscriberPlace;
 use super::topics::{LocalTopic, LocalTopics, RoundLength};
 use super::turn_context::TurnContext;
 use crate::base::id::EventId;
@@ -200,9 +201,11 @@ fn plan_selected<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::conn::{StreamMode, StreamSelection};
+    use crate::fanout::conn::StreamMode;
     use crate::fanout::hash::SeededHash;
+    use crate::fanout::hub::LossMark;
     use crate::fanout::shared_frame::{FrameMeter, TopicRef, Topics};
+    use crate::fanout::stream_selection::StreamSelection;
     use crate::wire::frame::Draft;
 
     /// Offers fresh frames with these names, ids from 1, to a stream at `position` that wants `b`; the last
@@ -219,7 +222,7 @@ mod tests {
         }
         let selection = StreamSelection {
             places: places.into(),
-            reported_floors: [EventId::ZERO; 2].into(),
+            told_losses: [LossMark::Floor(EventId::ZERO); 2].into(),
             names: [Box::from("b")].into(),
             poll: None,
             snapshot: None,

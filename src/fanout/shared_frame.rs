@@ -39,18 +39,30 @@ pub(crate) struct TopicRef {
     pub(crate) incarnation: u32,
 }
 
-/// A list of topics that events share, as publishers name the same ones again and again. Its memory is
+/// Bit of an index that tells a pattern from a topic.
+pub(crate) const PATTERN_BIT: u32 = 1 << 31;
+
+/// Whether an index is that of a pattern, and not of a topic.
+pub(crate) fn is_pattern(index: u32) -> bool {
+    index & PATTERN_BIT != 0
+}
+
+/// A list of topics, and of patterns behind them, that events share, as publishers name the same ones again
+/// and again. Its memory is
 /// counted as long as an event has it.
 #[derive(Debug)]
 pub(crate) struct TopicList {
     refs: Box<[TopicRef]>,
+    /// Those of them that are topics: the first.
+    topics: usize,
     meter: Arc<FrameMeter>,
 }
 
 impl TopicList {
     /// Counts a list in `meter`.
     pub(crate) fn new(refs: &[TopicRef], meter: &Arc<FrameMeter>) -> TopicList {
-        let list = TopicList { refs: refs.into(), meter: Arc::clone(meter) };
+        let topics = refs.iter().take_while(|channel| !is_pattern(channel.index)).count();
+        let list = TopicList { refs: refs.into(), topics, meter: Arc::clone(meter) };
         meter.list_bytes.fetch_add(list.memory_bytes(), Relaxed);
         list
     }
@@ -95,6 +107,16 @@ impl Topics {
 
     /// Returns them in the order in which the publisher named them.
     pub(crate) fn as_slice(&self) -> &[TopicRef] {
+        match self {
+            Topics::One(only) => std::slice::from_ref(only),
+            Topics::Many(several) => &several.refs()[..several.topics],
+            #[cfg(test)]
+            Topics::None => &[],
+        }
+    }
+
+    /// Returns the topics, and behind them the patterns that match some of them.
+    pub(crate) fn with_patterns(&self) -> &[TopicRef] {
         match self {
             Topics::One(only) => std::slice::from_ref(only),
             Topics::Many(several) => several.refs(),
@@ -160,6 +182,12 @@ impl SharedFrame {
     /// Bytes of memory that it takes, once for all of its topics.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.frame.memory_bytes() + SharedFrame::topics_bytes(self.topics().len())
+    }
+
+    /// Its topics, and the patterns that streams listened to and that matched one of them when it was
+    /// published.
+    pub(crate) fn channels(&self) -> &[TopicRef] {
+        self.topics.with_patterns()
     }
 
     /// Its topics, distinct.

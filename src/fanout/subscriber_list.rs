@@ -2,6 +2,15 @@
 
 use std::ops::{Deref, DerefMut};
 
+/// A subscriber's entry in a topic's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriberPlace {
+    /// The worker's index of the topic.
+    pub(crate) topic: u32,
+    /// Index in its list of subscribers.
+    pub(crate) index: u32,
+}
+
 /// Slots, in the order of rounds.
 #[derive(Debug)]
 pub(crate) enum SubscriberList {

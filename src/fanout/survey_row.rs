@@ -119,9 +119,9 @@ fn address_bits(address: IpAddr) -> u128 {
 /// Returns the age of the oldest event that a stream has not been sent, and the number of such events, before
 /// any filter.
 pub(super) fn measure_lag(stream: &Stream, topics: &LocalTopics, hub: &HubState, now: Now) -> (u64, u64) {
-    let logs = stream.places().iter().map(|place| hub.log(topics.get(place.topic).hub));
+    let channels: Vec<u32> = stream.places().iter().map(|place| topics.get(place.topic).hub).collect();
     let (mut age_ms, mut events) = (0, 0);
-    for log in logs {
+    for log in hub.topics_of(&channels).into_iter().map(|topic| hub.log(topic)) {
         // Not by the id: its time is that of a clock that may be set, and a burst runs ahead of it.
         let next = log.after(stream.position).next().map_or(0, |frame| frame.age_ms(now.mono_ms));
         age_ms = age_ms.max(next);

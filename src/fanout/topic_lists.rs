@@ -9,8 +9,9 @@ use std::sync::{Arc, Weak};
 use super::hash::SeededHash;
 use super::shared_frame::{FrameMeter, TopicList, TopicRef};
 
-/// Lists that are looked for. A publisher with more of them shares none.
-const LISTS_MAX: usize = 256;
+/// Lists that are looked for: those of publishers, and of topics that match patterns. With more of them, few
+/// are shared.
+const LISTS_MAX: usize = 4_096;
 
 /// The lists that events may share.
 #[derive(Debug)]

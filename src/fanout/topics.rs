@@ -19,12 +19,11 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::conn::SubscriberPlace;
 use super::hash::SeededHash;
 use super::hub::WorkerInterest;
 use super::sharded_table::ShardedTable;
 use super::shared_frame::{SharedFrame, TopicRef};
-use super::subscriber_list::SubscriberList;
+use super::subscriber_list::{SubscriberList, SubscriberPlace};
 use super::windows::{EndedWindows, EventSum, OpenWindows, TopicWindow, WindowRules};
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_SENDS_MAX, FRESH_FRAMES_MAX, SEND_FRAMES_MAX};
@@ -48,7 +47,7 @@ pub(crate) enum RoundLength {
     Long,
 }
 
-/// One topic with subscribers on this worker.
+/// One topic with subscribers on this worker, or one pattern.
 #[derive(Debug)]
 pub(crate) struct LocalTopic {
     /// The hub's index.
@@ -366,10 +365,10 @@ impl LocalTopics {
         }
     }
 
-    /// Takes in an event from the mailbox, for each of its topics that has subscribers here.
+    /// Takes in an event from the mailbox, for each of its topics and patterns that has subscribers here.
     pub(crate) fn deliver(&mut self, event: &Arc<SharedFrame>) {
         let mut rounds = 0;
-        for topic in event.topics() {
+        for topic in event.channels() {
             let Some(local) = self.find(topic.index) else { continue };
             if self.topics[local as usize].incarnation == topic.incarnation {
                 rounds += 1;

@@ -23,6 +23,8 @@ pub struct ListenerPolicy {
     pub(crate) landing: bool,
     /// Topics of one subscriber or publish.
     pub(crate) topics_per_connection_max: usize,
+    /// Patterns of one subscriber; 0 where patterns are switched off.
+    pub(crate) patterns_per_connection_max: usize,
     /// Bytes of a publish body.
     pub(crate) publish_bytes_max: usize,
     /// Origins that may read answers.
@@ -49,6 +51,10 @@ impl ListenerPolicy {
             has_control: !settings.control.is_empty(),
             landing: settings.landing && listener == ListenerKind::Public,
             topics_per_connection_max: settings.topics_per_connection_max,
+            patterns_per_connection_max: match settings.patterns {
+                true => settings.patterns_per_connection_max,
+                false => 0,
+            },
             publish_bytes_max: settings.publish_bytes_max,
             cors: match listener {
                 ListenerKind::Public => Cors::from_setting(&settings.cors_origins),

@@ -45,6 +45,16 @@ pub enum Problem {
         /// Topics that one request may name.
         topics_max: usize,
     },
+    /// 400: a pattern that no topic can match, or that has a wildcard in the wrong place.
+    BadPattern {
+        /// The rule it breaks, in words that follow "must be".
+        rule: &'static str,
+    },
+    /// 400: more patterns than one connection may have.
+    TooManyPatterns {
+        /// Patterns that one request may name.
+        patterns_max: usize,
+    },
     /// 400: the payload is not UTF-8.
     NotUtf8,
     /// 400: a line of a batch; the text continues "line N: …".
@@ -164,12 +174,15 @@ impl Problem {
             | Problem::UnknownParameter { .. }
             | Problem::NoTopic
             | Problem::TooManyTopics { .. }
+            | Problem::BadPattern { .. }
+            | Problem::TooManyPatterns { .. }
             | Problem::NotUtf8
             | Problem::BadBatchLine { .. }
             | Problem::BadBeacon
             | Problem::EmptyBatch
             | Problem::ReservedEvent { .. }
-            | Problem::ReservedTopic { .. } => 400,
+            | Problem::ReservedTopic { .. }
+            | Problem::Refused(RefusalReason::PatternTopics) => 400,
             Problem::Refused(
                 RefusalReason::ControlTokenMissing
                 | RefusalReason::ControlTokenUnknown
@@ -228,6 +241,7 @@ impl Problem {
                 "event" => "bad_event",
                 "key" => "bad_key",
                 "retry" => "bad_retry",
+                "pattern" => "patterns_off",
                 "last" => "bad_last",
                 "clock" => "bad_clock",
                 "buffered" => "bad_buffered",
@@ -237,6 +251,8 @@ impl Problem {
             Problem::UnknownParameter { .. } => "unknown_parameter",
             Problem::NoTopic => "no_topic",
             Problem::TooManyTopics { .. } => "too_many_topics",
+            Problem::BadPattern { .. } => "bad_pattern",
+            Problem::TooManyPatterns { .. } => "too_many_patterns",
             Problem::NotUtf8 => "not_utf8",
             Problem::BadBatchLine { .. } => "bad_batch_line",
             Problem::BadBeacon => "bad_beacon",
@@ -287,6 +303,10 @@ impl Problem {
             Problem::TooManyTopics { topics_max } => {
                 format!("At most {topics_max} topics may be named in one request.")
             }
+            Problem::BadPattern { rule } => format!("pattern must be {rule}."),
+            Problem::TooManyPatterns { patterns_max } => {
+                format!("At most {patterns_max} patterns may be named in one request.")
+            }
             Problem::BadBatchLine { line, reason } => format!("Line {line}: {reason}."),
             Problem::ReservedEvent { line: Some(line) } => format!("Line {line}: {RESERVED_EVENT}"),
             Problem::ReservedTopic { line: Some(line) } => format!("Line {line}: {RESERVED_TOPIC}"),
@@ -321,7 +341,7 @@ impl Problem {
             | Problem::BadChunk(text)
             | Problem::BadQuery(text)
             | Problem::NotFound(text) => text,
-            Problem::NoTopic => "Name at least one topic: ?topic=NAME.",
+            Problem::NoTopic => "Name at least one topic, ?topic=NAME, or ?pattern=PATTERN.",
             Problem::NotUtf8 => "The payload is not valid UTF-8.",
             Problem::EmptyBatch => "The batch has no line; send one JSON object a line.",
             Problem::ReservedEvent { .. } => RESERVED_EVENT,
@@ -345,6 +365,8 @@ impl Problem {
             Problem::BadParameter { .. }
             | Problem::UnknownParameter { .. }
             | Problem::TooManyTopics { .. }
+            | Problem::BadPattern { .. }
+            | Problem::TooManyPatterns { .. }
             | Problem::BadBatchLine { .. }
             | Problem::MethodNotAllowed(_)
             | Problem::BodyTooLarge { .. }
@@ -396,6 +418,8 @@ impl Problem {
             | Problem::UnknownParameter { .. }
             | Problem::NoTopic
             | Problem::TooManyTopics { .. }
+            | Problem::BadPattern { .. }
+            | Problem::TooManyPatterns { .. }
             | Problem::NotUtf8
             | Problem::BadBatchLine { .. }
             | Problem::EmptyBatch
@@ -453,6 +477,10 @@ fn refused_message(why: RefusalReason) -> &'static str {
         RefusalReason::AddressRequests => "Your address sends requests too fast; try again later.",
         RefusalReason::AddressPublishes => "Your address publishes too fast; try again later.",
         RefusalReason::TokenPublishes => "The owner of this credential publishes too fast; try again later.",
+        RefusalReason::Patterns => "Subscribers use as many patterns as they may; try again later.",
+        RefusalReason::PatternTopics => {
+            "The pattern matches more topics than one may (pattern_topics_max); name a narrower one."
+        }
         RefusalReason::KeyReused => {
             "The Idempotency-Key came with another path, parameter or body before; nothing was published."
         }

@@ -9,13 +9,14 @@ use crate::base::counters::RefusalReason;
 use crate::base::id::EventId;
 use crate::base::listener::ListenerKind;
 use crate::base::number_text::parse_decimal;
+use crate::base::topic::TopicPattern;
 use crate::wire::auth::access::CredentialOwner;
 use crate::wire::frame::FrameForm;
 use crate::wire::head::Head;
 use crate::wire::parameters::{parse_checked, push_topic, set_once};
 use crate::wire::policy::ListenerPolicy;
 use crate::wire::problem::Problem;
-use crate::wire::query::pairs;
+use crate::wire::query::{pairs, utf8_text};
 use crate::wire::rules;
 
 /// Event names that one subscriber may filter by: each is compared with each event.
@@ -50,8 +51,10 @@ pub(crate) enum StreamStart {
 /// A subscription, as `GET /events` asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribeRequest {
-    /// At least one; order kept, duplicates dropped.
+    /// Topics by name; order kept, duplicates dropped. At least one, or a pattern.
     pub topics: Vec<Box<str>>,
+    /// Patterns of further topics; order kept, duplicates dropped.
+    pub patterns: Vec<TopicPattern>,
     /// Only events of these names; empty for all. An event without a name counts as `message`.
     pub(crate) events: Vec<Box<str>>,
     /// Position where the stream begins.
@@ -75,6 +78,16 @@ pub struct SubscribeRequest {
     pub(crate) access: Option<CredentialOwner>,
 }
 
+impl SubscribeRequest {
+    /// Returns its nth topic, or of its patterns the text of the one behind that many topics.
+    pub(crate) fn channel(&self, nth: usize) -> &str {
+        match self.topics.get(nth) {
+            Some(topic) => topic,
+            None => self.patterns[nth - self.topics.len()].text(),
+        }
+    }
+}
+
 /// Returns the form in which the frames of a stream go out to the client with this head.
 pub(crate) fn stream_form(head: &Head<'_>) -> FrameForm {
     if head.http11 { FrameForm::Chunk } else { FrameForm::Bare }
@@ -85,8 +98,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
     if !head.fields.accept.takes_event_stream() {
         return Err(Problem::NotAcceptable);
     }
-    let mut topics = Vec::new();
-    let mut events = Vec::new();
+    let (mut topics, mut patterns, mut events) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = None;
     let mut clock = None;
     let mut buffered = None;
@@ -99,6 +111,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
     for pair in pairs(head.query) {
         match &*pair.name {
             b"topic" => push_topic(&mut topics, &pair.value()?, policy.topics_per_connection_max)?,
+            b"pattern" => push_pattern(&mut patterns, &pair.value()?, policy.patterns_per_connection_max)?,
             b"event" => push_filter(&mut events, &pair.value()?)?,
             b"last" => set_once(&mut last, "last", parse_last(&pair.value()?)?)?,
             b"clock" => set_once(&mut clock, "clock", parse_switch("clock", &pair.value()?)?)?,
@@ -113,7 +126,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
             _ => {}
         }
     }
-    if topics.is_empty() {
+    if topics.is_empty() && patterns.is_empty() {
         return Err(Problem::NoTopic);
     }
     if policy.listener == ListenerKind::Public && topics.iter().any(|topic| rules::is_reserved_topic(topic)) {
@@ -136,6 +149,7 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
     let own_topics = topics.iter().any(|topic| rules::is_reserved_topic(topic));
     Ok(SubscribeRequest {
         topics,
+        patterns,
         events,
         start,
         clock: clock.unwrap_or(false),
@@ -148,6 +162,19 @@ pub(crate) fn parse_subscribe(head: &Head<'_>, policy: &ListenerPolicy) -> Resul
         access: None,
         snapshot,
     })
+}
+
+/// Adds a pattern that is not there yet to a list of at most `patterns_max`; 0: none is taken.
+fn push_pattern(patterns: &mut Vec<TopicPattern>, value: &[u8], patterns_max: usize) -> Result<(), Problem> {
+    let name = "pattern";
+    if patterns_max == 0 {
+        return Err(Problem::BadParameter { name, rule: "is switched off here; name topics" });
+    }
+    let pattern = TopicPattern::parse(utf8_text(value)?).map_err(|rule| Problem::BadPattern { rule })?;
+    if !patterns.contains(&pattern) {
+        patterns.push(pattern);
+    }
+    if patterns.len() > patterns_max { Err(Problem::TooManyPatterns { patterns_max }) } else { Ok(()) }
 }
 
 fn push_filter(events: &mut Vec<Box<str>>, value: &[u8]) -> Result<(), Problem> {

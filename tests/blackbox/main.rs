@@ -43,6 +43,7 @@ mod monitoring;
 mod mutation;
 mod order;
 mod overload;
+mod patterns;
 mod payloads;
 mod pipelines;
 mod placement;

@@ -30,6 +30,8 @@ branches! {
     GapWhileRunning
     NeedlessGap
     GapOfSeveralTopics
+    GapOfPattern
+    MatchedLater
     Skipped
     Superseded
     Throttled

@@ -10,6 +10,7 @@ mod forgetting;
 mod lobby;
 mod losses;
 mod order;
+mod patterns;
 mod polls;
 
 use std::net::{IpAddr, Ipv4Addr};

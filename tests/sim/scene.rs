@@ -104,6 +104,11 @@ impl Scene {
         self.now.mono_ms + TICK_MS >= self.drained_ms
     }
 
+    /// Whether all of these topics have one event, where subscribers may have patterns.
+    pub fn has_appeared(&self, topics: &[usize]) -> bool {
+        self.plan.patterns && topics.iter().all(|&topic| self.ledger.topics[topic].len() == 1)
+    }
+
     /// Some distinct topics, mostly of the plan's own.
     pub fn draw_topics(&mut self, most: u64) -> Vec<usize> {
         let count = 1 + self.prng.below(most);

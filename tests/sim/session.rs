@@ -82,6 +82,8 @@ pub struct Told {
     pub at_ms: u64,
     /// It answers the position the stream was asked to begin after.
     pub at_resume: bool,
+    /// It was told of a pattern, so of this topic or another one.
+    pub of_pattern: bool,
 }
 
 /// Primed streams of the same topics, each of which went on where the one before stopped.
@@ -273,8 +275,16 @@ impl Session {
         assert_eq!(gap.reason, self.gap_reason(at_resume, head), "{gap:?} in {self:#?}");
         let oldest = gap.oldest;
         self.owes_position = self.primed;
-        self.add_entry(Entry::Gap(Told { topic, after, oldest, head, position: None, at_ms, at_resume }));
+        let told = Told { topic, after, oldest, head, position: None, at_ms, at_resume, of_pattern: false };
+        self.add_entry(Entry::Gap(told));
         at_resume
+    }
+
+    /// The last gap was told of a pattern.
+    pub fn mark_pattern_gap(&mut self) {
+        if let Some(Entry::Gap(told)) = self.entries.last_mut() {
+            told.of_pattern = true;
+        }
     }
 
     /// The reason that a gap must give.
@@ -386,7 +396,11 @@ impl Session {
         let foreign = gap.at_resume && matches!(self.begin, Begin::Foreign(_));
         let after = foreign || gap.after.is_some_and(|after| id > after);
         // The event that was announced as the oldest comes.
-        let kept = gap.oldest.is_some_and(|oldest| id >= oldest);
+        let kept = match gap.of_pattern {
+            // Older than what others have lost it may be, and kept.
+            true => gap.oldest == Some(id),
+            false => gap.oldest.is_some_and(|oldest| id >= oldest),
+        };
         after && id <= gap.head && !kept
     }
 
@@ -399,6 +413,10 @@ impl Session {
             let Entry::Gap(gap) = entry else { continue };
             let Some(after) = gap.after else { continue };
             if gap.at_resume && matches!(self.begin, Begin::Foreign(_)) {
+                continue;
+            }
+            if gap.of_pattern {
+                self.judge_pattern_gap(ledger, plan, gap, after);
                 continue;
             }
             let known = &ledger.topics[gap.topic];
@@ -421,6 +439,18 @@ impl Session {
             assert!(oldest, "{name:?} never had the event that is said to come next: {gap:?}");
         }
         needless
+    }
+
+    /// Looks at a gap that was told of a pattern: some topic of it has lost something.
+    fn judge_pattern_gap(&self, ledger: &Ledger, plan: &Plan, gap: &Told, after: EventId) {
+        let jumps = plan.classes.may_have(&self.topics, SlowPolicy::Skip);
+        let had_it_all = |&topic: &usize| covers(ledger, plan, &Told { topic, ..gap.clone() }, after);
+        let had_none = |topic: &usize| ledger.missable(*topic, after, gap.head).is_empty() && !gap.at_resume;
+        let reason = self.topics.iter().any(|topic| !had_it_all(topic) && !had_none(topic));
+        assert!(jumps || reason, "a pattern's topics had it all: {gap:?} in {self:#?}");
+        let known = |oldest| self.topics.iter().any(|&topic| ledger.topics[topic].contains_key(&oldest));
+        let oldest = gap.oldest.is_none_or(|oldest| oldest > after && known(oldest));
+        assert!(oldest, "no topic ever had the event that is said to come next: {gap:?}");
     }
 
     /// Looks at a gap that was told to a primed client that came back with its last id: something was lost,

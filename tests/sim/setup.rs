@@ -73,6 +73,8 @@ pub struct Plan {
     pub orders: bool,
     /// Public connections come through proxies that name their clients, or may do so. By the seed's number.
     pub proxies: bool,
+    /// Some subscribers name topics by a pattern. By the seed's number.
+    pub patterns: bool,
     /// Classes of topics. By the seed's number, too.
     pub classes: ClassPlan,
     /// How it ends.
@@ -99,6 +101,11 @@ impl Plan {
         }
         if seed % 11 == 3 {
             plan.trust_proxies(&mut Prng::new(!seed));
+        }
+        // Classes, states and pages are judged by topics that a subscriber names.
+        if matches!(seed % 12, 2 | 7) && !plan.snapshots {
+            (plan.patterns, plan.inspectors) = (true, 0);
+            plan.settings.topics_max = Settings::default().topics_max;
         }
         if seed % 4 == 1 {
             plan.classes = ClassPlan::draw(&mut plan.settings, &mut Prng::new(!seed));
@@ -155,6 +162,7 @@ impl Plan {
             finale: pick(prng, &Finale::ALL),
             orders: false,
             proxies: false,
+            patterns: false,
             classes: ClassPlan::plain(&settings),
             settings,
         }

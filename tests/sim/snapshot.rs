@@ -112,7 +112,9 @@ impl Session {
         end: SnapshotEnd,
     ) -> bool {
         let (head, at_ms) = (end.head.max(from), end.at_ms);
-        let kept = Told { topic, after: None, oldest: None, head, position: None, at_ms, at_resume: false };
+        let (after, oldest, position) = (None, None, None);
+        let (at_resume, of_pattern) = (false, false);
+        let kept = Told { topic, after, oldest, head, position, at_ms, at_resume, of_pattern };
         covers(ledger, plan, &kept, from) && !ledger.may_have_forgotten(topic, EventId::ZERO, at_ms)
     }
 }

@@ -6,6 +6,7 @@
 use fanwheel::base::id::EventId;
 use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::settings::SlowPolicy;
+use fanwheel::base::topic::TopicPattern;
 
 use crate::answer::{Answer, AwaitedAnswer, Got};
 use crate::cover::Branch;
@@ -20,12 +21,24 @@ use crate::setup::pick;
 /// Event names that publishers use and subscribers may ask for.
 pub const NAMES: [&str; 4] = ["likes", "message", "é ü", "x"];
 
+/// Patterns by which subscribers name topics: of all topics, and of most.
+const PATTERNS: [&str; 2] = ["**", "*"];
+
+/// Numbers of the topics that a pattern matches.
+fn matched_topics(pattern: &str) -> impl Iterator<Item = usize> + use<> {
+    let pattern = TopicPattern::parse(pattern).expect("a pattern");
+    (0..TOPICS).filter(move |&number| pattern.matches(&topic_of(number)))
+}
+
 /// The number of a request that goes before that for the stream, in the same connection.
 const BEFORE: usize = 1;
 
 /// An actor that subscribes and resumes.
 pub struct Subscriber {
+    /// Topics that it names.
     topics: Vec<usize>,
+    /// A pattern of further ones.
+    pattern: Option<&'static str>,
     filter: Vec<String>,
     last: Option<EventId>,
     /// The streams so far, if the last was primed.
@@ -42,6 +55,8 @@ struct Link {
     browser: bool,
     /// It sent more upstream than is borne.
     noisy: bool,
+    /// Topics that it names, whatever its pattern matches.
+    named: Vec<usize>,
 }
 
 impl Subscriber {
@@ -57,7 +72,28 @@ impl Subscriber {
         if names > 0 && scene.plan.classes.names_events() {
             filter.push(topic_of(topics[0]));
         }
-        Subscriber { topics, filter, last: None, earlier: None, link: None }
+        let mut one = Subscriber { topics, pattern: None, filter, last: None, earlier: None, link: None };
+        one.draw_pattern(scene);
+        one
+    }
+
+    /// Names topics by a pattern, in place of names or beside them, where the plan has patterns.
+    fn draw_pattern(&mut self, scene: &mut Scene) {
+        self.pattern = None;
+        if scene.plan.patterns && !scene.one_in(3) {
+            self.pattern = Some(pick(&mut scene.prng, &PATTERNS));
+            if scene.one_in(2) {
+                self.topics.clear();
+            }
+        }
+    }
+
+    /// All topics that it follows, by name or by its pattern.
+    fn followed(&self) -> Vec<usize> {
+        let matched = self.pattern.into_iter().flat_map(matched_topics);
+        let mut all = self.topics.clone();
+        all.extend(matched.filter(|topic| !self.topics.contains(topic)));
+        all
     }
 
     /// Does a little.
@@ -72,6 +108,7 @@ impl Subscriber {
     fn connect(&mut self, net: &mut Net, scene: &mut Scene) {
         if scene.one_in(8) {
             self.topics = scene.draw_topics(4);
+            self.draw_pattern(scene);
             self.last = None;
             self.earlier = None;
         }
@@ -97,9 +134,10 @@ impl Subscriber {
         }
         peer.ask(request.as_bytes(), AwaitedAnswer { tag: 0, head_only: false, http11 });
         let earlier = self.earlier.take().filter(|_| goes_on);
-        let begun = Session::new(scene, peer.conn, &self.topics, &self.filter, begin);
+        let begun = Session::new(scene, peer.conn, &self.followed(), &self.filter, begin);
         let session = Session { clock, snapshot, primed, http11, earlier, ..begun };
-        self.link = Some(Link { peer, session, index: None, browser, noisy: false });
+        self.link =
+            Some(Link { peer, session, index: None, browser, noisy: false, named: self.topics.clone() });
     }
 
     fn draw_begin(&self, scene: &mut Scene) -> Begin {
@@ -144,6 +182,7 @@ impl Subscriber {
     ) -> String {
         let mut query: Vec<String> =
             self.topics.iter().map(|&topic| format!("topic={}", encode(&topic_of(topic)))).collect();
+        query.extend(self.pattern.map(|pattern| format!("pattern={pattern}")));
         query.extend(self.filter.iter().map(|name| format!("event={}", encode(name))));
         if clock {
             query.push("clock=1".into());
@@ -394,12 +433,12 @@ impl Link {
             Item::Event(event) => {
                 let number = scene.ledger.sight(&event, now.mono_ms);
                 let topics = scene.ledger.submissions[number].topics.clone();
-                let head = scene.head;
+                assert!(event.id <= scene.head, "an id from the future");
                 let session = self.session_mut(scene);
-                assert!(event.id <= head, "an id from the future");
                 let caught_up = session.last.is_some_and(|last| session.greeted.is_some_and(|at| last <= at));
                 let live = session.greeted.is_some_and(|at| event.id > at);
                 session.event(&event, &topics);
+                scene.cover.hit_if(live && scene.has_appeared(&topics), Branch::MatchedLater);
                 scene.cover.hit_if(caught_up && live, Branch::CaughtUpThenLive);
             }
             Item::Gap(gap) => {
@@ -411,10 +450,23 @@ impl Link {
 
     /// A gap was told, among others of this topic.
     fn take_gap(&mut self, scene: &mut Scene, gap: &Gap, topic: &str) {
-        let number = (0..TOPICS).find(|&number| topic_of(number) == topic);
-        let number = number.unwrap_or_else(|| panic!("a gap in a topic nobody knows: {gap:?}"));
         let (head, at_ms) = (scene.head, scene.now.mono_ms);
-        let at_resume = self.session_mut(scene).gap(gap, number, head, at_ms);
+        let of_pattern = PATTERNS.contains(&topic);
+        let numbers: Vec<usize> = match of_pattern {
+            // Gaps of those that it names as well are told by their names.
+            true => matched_topics(topic).filter(|number| !self.named.contains(number)).collect(),
+            false => (0..TOPICS).filter(|&number| topic_of(number) == topic).collect(),
+        };
+        assert!(!numbers.is_empty(), "a gap in a topic nobody knows: {gap:?}");
+        scene.cover.hit_if(of_pattern, Branch::GapOfPattern);
+        let session = self.session_mut(scene);
+        let mut at_resume = false;
+        for number in numbers {
+            at_resume |= session.gap(gap, number, head, at_ms);
+            if of_pattern {
+                session.mark_pattern_gap();
+            }
+        }
         scene.hit(if at_resume { Branch::GapAtResume } else { Branch::GapWhileRunning });
         let ends = scene.plan.classes.ends_all_slow();
         scene.cover.hit_if(ends && !at_resume, Branch::PassedByWithoutBeingSlow);

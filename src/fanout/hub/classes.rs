@@ -14,7 +14,7 @@ use crate::base::snapshot::ClassSnapshot;
 use crate::base::time::Now;
 use crate::fanout::class_table::{ClassSlot, ClassTable, StreamRules};
 use crate::fanout::journal::Journal;
-use crate::fanout::shared_frame::{SharedFrame, TopicRef};
+use crate::fanout::shared_frame::{SharedFrame, TopicRef, is_pattern};
 use crate::fanout::windows::{WindowContent, WindowRules};
 use crate::wire::rules;
 
@@ -37,13 +37,15 @@ pub(super) struct HubClasses {
     counts: Vec<ClassCounts>,
     /// Index from which topics are still to be sorted, while a reload is under way.
     unsorted_from: Option<u32>,
+    /// Slot from which patterns are still to be sorted.
+    unsorted_patterns_from: Option<usize>,
 }
 
 impl HubClasses {
     /// Puts a first table in force.
     pub(super) fn new(table: ClassTable) -> HubClasses {
         let counts = vec![ClassCounts::default(); table.slots()];
-        HubClasses { table, counts, unsorted_from: None }
+        HubClasses { table, counts, unsorted_from: None, unsorted_patterns_from: None }
     }
 
     /// Returns the table in force.
@@ -82,7 +84,7 @@ impl HubClasses {
         for slot in table.in_order().filter(|slot| self.table.name(*slot) != table.name(*slot)) {
             self.counts[slot.index()].published = 0;
         }
-        (self.table, self.unsorted_from) = (table, Some(0));
+        (self.table, self.unsorted_from, self.unsorted_patterns_from) = (table, Some(0), Some(0));
     }
 }
 
@@ -119,13 +121,13 @@ impl HubState {
 
     /// Returns the values that hold for a stream of these topics.
     pub(crate) fn stream_rules(&self, topics: impl Iterator<Item = u32>) -> StreamRules {
-        self.classes.table.stream_rules(topics.map(|index| self.topics[index].class))
+        self.classes.table.stream_rules(topics.map(|index| self.channel_class(index)))
     }
 
     /// Returns the window of a topic. The server's own topics have none.
     pub(crate) fn window_rules(&self, index: u32) -> Option<WindowRules> {
-        let topic = &self.topics[index];
-        if topic.reserved { None } else { self.classes.table.window_rules(topic.class) }
+        let reserved = !is_pattern(index) && self.topics[index].reserved;
+        if reserved { None } else { self.classes.table.window_rules(self.channel_class(index)) }
     }
 
     /// Whether events of a topic give way to newer ones of their key for everyone.
@@ -183,9 +185,30 @@ impl HubState {
         if self.classes.unsorted_from.is_some() { EVICTIONS_PER_CALL } else { usize::MAX }
     }
 
+    /// Gives some patterns the class that the table in force has for them. Returns false if none was left.
+    fn sort_patterns(&mut self) -> bool {
+        let HubState { patterns, classes, .. } = self;
+        let from = classes.unsorted_patterns_from.filter(|_| patterns.len() > 0);
+        let Some(from) = from else { return false };
+        let end = patterns.slots_end();
+        let upto = end.min(from + SORTS_PER_HOLD as usize);
+        for slot in from..upto {
+            let Some(entry) = patterns.at_slot(slot) else { continue };
+            let class = classes.table.class_of_pattern(&entry.pattern);
+            let before = std::mem::replace(&mut entry.class, class);
+            classes.counts[before.index()].subscriptions -= entry.subscribers as usize;
+            classes.counts[class.index()].subscriptions += entry.subscribers as usize;
+        }
+        classes.unsorted_patterns_from = (upto < end).then_some(upto);
+        true
+    }
+
     /// Gives some topics the class that the table in force has for them, and drops events that this class
     /// does not keep. Returns whether more are left.
     fn sort_some(&mut self, now: Now) -> bool {
+        if self.sort_patterns() {
+            return true;
+        }
         let Some(from) = self.classes.unsorted_from else { return false };
         let end = self.topics.index_end() as u32;
         let upto = end.min(from.saturating_add(SORTS_PER_HOLD));

@@ -174,6 +174,7 @@ impl HubState {
         position: EventId,
         with_retained: impl Fn(u32) -> bool,
     ) -> EventWalk<'_> {
+        let indices = &self.topics_of(indices)[..];
         let (mut frames, mut rests) = (0, Vec::new());
         let (mut first, mut end, mut apart) = (u64::MAX, 0, false);
         for &index in indices {

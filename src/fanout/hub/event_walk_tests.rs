@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::base::prng::Prng;
-use crate::fanout::hub::tests::{at, hub};
+use crate::fanout::hub::tests::{at, hub, named};
 use crate::fanout::hub::{Hub, NewEvent};
 use crate::wire::frame::Draft;
 use crate::wire::subscription::StreamStart;
@@ -16,7 +16,7 @@ fn filled_hub(prng: &mut Prng) -> (Hub, Vec<u32>) {
     let history_events = 1 + prng.below(60) as usize;
     let (hub, _inboxes) = hub(|settings| settings.history_events = history_events);
     let names: Vec<Box<str>> = (0..TOPICS).map(|nth| nth.to_string().into()).collect();
-    let joined = hub.subscribe(0, &names, &StreamStart::Now, at(1)).expect("there is room");
+    let joined = hub.subscribe(0, named(&names), &StreamStart::Now, at(1)).expect("there is room");
     let share = prng.below(101);
     for ms in 0..200 {
         let mut topics: Vec<Box<str>> = names.iter().filter(|_| prng.below(100) < share).cloned().collect();

@@ -75,7 +75,9 @@ impl HubState {
             } else {
                 self.evict_from_topic(index, KeyFate::Gone);
             }
-            self.topics[index].forgot = true;
+            let topic = &mut self.topics[index];
+            topic.forgot = true;
+            self.patterns.mark_forgotten(topic.patterns, topic.log.own_floor());
             forgetting.events += 1;
         }
         true
@@ -83,7 +85,7 @@ impl HubState {
 
     /// Returns the id up to which a topic has forgotten its events because the operator asked, or has lost
     /// them with all others; none once its log has let newer events go for another reason.
-    pub(crate) fn forgotten_up_to(&self, index: u32) -> Option<EventId> {
+    pub(super) fn forgotten_up_to(&self, index: u32) -> Option<EventId> {
         let topic = self.topic(index);
         let (own, lost) = (topic.log.own_floor(), self.journals.floor());
         if own <= lost { Some(lost) } else { topic.forgot.then_some(own) }

@@ -62,6 +62,7 @@ impl HubState {
         let evicted = log.evict_oldest(&self.journals, fate);
         self.key_bytes -= before - log.key_bytes();
         let Some(evicted) = evicted else { return };
+        self.patterns.lose(topic.patterns, evicted.event.id());
         if evicted.event.leave_log() {
             self.journals.remove(evicted.event.sequence());
         }
@@ -84,11 +85,14 @@ impl HubState {
 
     /// Drops the oldest retained event of a topic. Returns false if it has none.
     pub(super) fn evict_retained(&mut self, index: u32) -> bool {
-        let log = &mut self.topics[index].log;
-        let before = log.key_bytes();
-        let evicted = log.evict_retained();
-        self.key_bytes -= before - log.key_bytes();
-        evicted.inspect(|event| self.retained.remove(index, event)).is_some()
+        let topic = &mut self.topics[index];
+        let before = topic.log.key_bytes();
+        let evicted = topic.log.evict_retained();
+        self.key_bytes -= before - topic.log.key_bytes();
+        let Some(event) = evicted else { return false };
+        self.patterns.lose(topic.patterns, event.id());
+        self.retained.remove(index, &event);
+        true
     }
 
     /// Drops the oldest retained event of the node. Returns false if there is none.

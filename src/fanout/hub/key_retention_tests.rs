@@ -4,7 +4,7 @@ use super::*;
 use crate::base::limits::TOPIC_LINGER_MS;
 use crate::base::settings::Settings;
 use crate::fanout::hub::classes::tests::class;
-use crate::fanout::hub::tests::{at, hub, join, post};
+use crate::fanout::hub::tests::{at, hub, join, named, post};
 use crate::fanout::hub::{Hub, NewEvent, WalkStep, WorkerInterest};
 use crate::wire::frame::Draft;
 use crate::wire::subscription::StreamStart;
@@ -111,6 +111,6 @@ fn a_topic_that_only_retains_events_gives_way_to_a_publisher() {
     assert_eq!((hub.sizes().topics, hub.sizes().frames), (2, 0));
     hub.publish_at_once(vec![post(&["c"], "x")], None, at(51)).expect("there is room");
     assert_eq!((state(&hub, "a"), state(&hub, "b")), ("no topic".to_owned(), "k".to_owned()));
-    let refused = hub.subscribe(0, &["d".into()], &StreamStart::Now, at(52));
+    let refused = hub.subscribe(0, named(&["d".into()]), &StreamStart::Now, at(52));
     assert!(refused.is_err(), "a subscriber has to wait");
 }

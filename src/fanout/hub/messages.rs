@@ -1,6 +1,8 @@
 //! What goes into the hub and what comes out of it. Plain data.
 
+use super::pattern_losses::LossMark;
 use crate::base::id::EventId;
+use crate::base::topic::TopicPattern;
 use crate::fanout::class_table::StreamRules;
 use crate::fanout::idempotency::PublishReceipt;
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
@@ -24,6 +26,15 @@ impl NewEvent {
     }
 }
 
+/// Topics and patterns that a subscriber asks for, each distinct.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WantedTopics<'a> {
+    /// Names of topics.
+    pub(crate) names: &'a [Box<str>],
+    /// Patterns of further topics.
+    pub(crate) patterns: &'a [TopicPattern],
+}
+
 /// What a publish came to.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishOutcome {
@@ -38,7 +49,7 @@ pub struct PublishOutcome {
 /// A subscriber that has joined its topics.
 #[derive(Debug)]
 pub struct SubscribeOutcome {
-    /// The hub's topics, in the order of the names.
+    /// The hub's topics in the order of the names, then its patterns in theirs.
     pub(crate) topics: Vec<TopicRef>,
     /// Everything newer than this is still to be delivered.
     pub(crate) position: EventId,
@@ -46,9 +57,12 @@ pub struct SubscribeOutcome {
     pub(crate) state_position: EventId,
     /// The node's newest id at that moment: what is newer comes by mail.
     pub(crate) head: EventId,
-    /// For each topic the floor that the subscriber has been told of, or has no claim to.
-    pub(crate) reported_floors: Vec<EventId>,
-    /// Topics in which something may be missing, by index into `topics`, with the oldest kept id.
+    /// For each topic and pattern the losses that the subscriber has been told of, or has no claim to.
+    pub(crate) told_losses: Vec<LossMark>,
+    /// They include some after its position: older events of other topics still come.
+    pub(crate) losses_ahead: bool,
+    /// Topics and patterns in which something may be missing, by index into `topics`, with the oldest id that
+    /// still comes.
     pub(crate) gaps: Vec<(usize, Option<EventId>)>,
     /// Cause of them, if there are any.
     pub(crate) gap_reason: GapReason,
@@ -69,7 +83,9 @@ pub struct HubSizes {
     pub topics: usize,
     /// Those of them that no event was published to: only subscribers have named them.
     pub unpublished_topics: usize,
-    /// Topics that streams listen to, each stream's counted.
+    /// Patterns that streams listen to, or did a moment ago.
+    pub(crate) patterns: usize,
+    /// Topics and patterns that streams listen to, each stream's counted.
     pub(crate) subscriptions: usize,
     /// Frames kept in logs.
     pub frames: usize,

@@ -38,6 +38,7 @@ use crate::base::time::Now;
 use crate::fanout::budget::{BudgetShare, SharedBudget};
 use crate::fanout::idempotency::IdempotencyKey;
 use crate::fanout::mail::{self, MailboxItem};
+use crate::fanout::shared_frame::TopicRef;
 use crate::fanout::token::Asker;
 
 /// A place outside of the hub where publishes get their order.
@@ -328,8 +329,7 @@ impl Hub {
         }
         let mut wanted = vec![0usize; self.mailboxes.len()];
         for OrderedEvent { event, .. } in events {
-            let interest = |name| inner.find_topic(name).map_or(0, |index| inner.topics[index].interest);
-            let interested = event.topics.iter().fold(0, |mask, name| mask | interest(name));
+            let interested = event.topics.iter().fold(0, |mask, name| mask | inner.interest_in(name));
             set_bits(interested).for_each(|worker| wanted[worker] += 1);
         }
         (!self.has_mail_room(&wanted)).then_some(CommitStop::NoRoom)
@@ -339,14 +339,17 @@ impl Hub {
     /// here: the event counts as one that this topic has had and lost.
     fn commit_ordered(&self, inner: &mut HubState, id: EventId, mut event: NewEvent, now: Now) -> (u64, u64) {
         let lost = inner.leave_topics_with_room(&mut event);
-        let reached = match event.topics.is_empty() {
+        if lost.is_empty() {
+            return self.commit_event(inner, id, event, &[], now);
+        }
+        // Streams of a pattern that matches a lost topic get the event once; nobody can read it again.
+        let patterns = inner.lose_for_patterns(&lost, id);
+        let reached = match event.topics.is_empty() && patterns.is_empty() {
             true => (0, 0),
-            false => self.commit_event(inner, id, event, now),
+            false => self.commit_event(inner, id, event, &patterns, now),
         };
         inner.head = id;
-        if lost {
-            inner.removed_floor = inner.removed_floor.max(id);
-        }
+        inner.removed_floor = inner.removed_floor.max(id);
         reached
     }
 
@@ -377,12 +380,23 @@ impl Hub {
 }
 
 impl HubState {
-    /// Leaves an event those of its topics for which there is room, and makes them. Returns whether it has
-    /// lost any.
-    pub(super) fn leave_topics_with_room(&mut self, event: &mut NewEvent) -> bool {
-        let all = event.topics.len();
-        event.topics.retain(|name| self.make_topic(name));
-        event.topics.len() < all
+    /// Leaves an event those of its topics for which there is room, and makes them. Returns those that it has
+    /// lost.
+    pub(super) fn leave_topics_with_room(&mut self, event: &mut NewEvent) -> Vec<Box<str>> {
+        let (kept, lost) =
+            std::mem::take(&mut event.topics).into_iter().partition(|name| self.make_topic(name));
+        event.topics = kept;
+        lost
+    }
+
+    /// An event of these topics is kept nowhere. Returns the patterns that match them.
+    fn lose_for_patterns(&mut self, names: &[Box<str>], id: EventId) -> Vec<TopicRef> {
+        let mut patterns: Vec<TopicRef> =
+            names.iter().flat_map(|name| self.patterns.matching(name)).collect();
+        patterns.sort_unstable_by_key(|pattern| pattern.index);
+        patterns.dedup();
+        patterns.iter().for_each(|pattern| self.patterns.get_mut(pattern.index).lose(id));
+        patterns
     }
 
     /// Makes a topic for an event, if it does not exist and there is room. Returns whether it exists now.

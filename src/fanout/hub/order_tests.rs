@@ -9,6 +9,7 @@ use crate::fanout::mail::MailboxReceiver;
 use crate::fanout::stage_tests::OrderShelf;
 use crate::fanout::token::{Asker, ConnToken};
 use crate::wire::gap::GapReason;
+use crate::wire::subscription::StreamStart;
 
 fn ordered_hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>, Arc<OrderShelf>) {
     let (hub, inboxes) = hub(edit);

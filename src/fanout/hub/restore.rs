@@ -33,7 +33,7 @@ impl Hub {
             assert!(id > inner.head, "ids rise");
             inner.head = id;
             let age_ms = now.wall_ms.saturating_sub(id.ms());
-            if inner.leave_topics_with_room(&mut event) {
+            if !inner.leave_topics_with_room(&mut event).is_empty() {
                 inner.removed_floor = id;
             }
             if event.topics.is_empty() {
@@ -41,7 +41,7 @@ impl Hub {
             }
             // Before the start of the process, as a rule.
             let at_us = now.mono_us as i64 - age_ms.saturating_mul(1_000) as i64;
-            let kept = inner.keep(event, id, at_us);
+            let kept = inner.keep(event, id, at_us, &[]);
             let class = inner.journal_class(kept.topics());
             let history_ms = inner.classes.table().settings(class).history_ms;
             inner.trim(&kept, now);

@@ -14,7 +14,7 @@
 
 use super::{HubState, SubscribeOutcome};
 use crate::base::id::EventId;
-use crate::fanout::shared_frame::TopicRef;
+use crate::fanout::shared_frame::{TopicRef, is_pattern};
 use crate::wire::gap::GapReason;
 use crate::wire::subscription::StreamStart;
 
@@ -32,7 +32,7 @@ impl HubState {
         newest: EventId,
         wall_ms: u64,
     ) -> SubscribeOutcome {
-        let floors: Vec<EventId> = topics.iter().map(|&index| self.log(index).floor()).collect();
+        let floors: Vec<EventId> = topics.iter().map(|&index| self.floor(index)).collect();
         let gap_reason = self.gap_reason(start, wall_ms);
         let mut gaps = Vec::new();
         let mut position = match (start, gap_reason) {
@@ -46,24 +46,34 @@ impl HubState {
         };
         if matches!(start, StreamStart::After(_) | StreamStart::Unknown(_)) {
             let missed = |&(_, floor): &(usize, &EventId)| *floor > position;
-            gaps.extend(floors.iter().enumerate().filter(missed).map(|(i, _)| (i, self.oldest(topics[i]))));
+            gaps.extend(
+                floors
+                    .iter()
+                    .enumerate()
+                    .filter(missed)
+                    .map(|(i, _)| (i, self.next_after(topics[i], position))),
+            );
         }
         let state_position = self.latest_state_position(&topics, position);
-        if let [floor] = floors[..] {
-            position = position.max(floor);
+        // Of a pattern, other topics may keep older events.
+        if let ([only], [floor]) = (&topics[..], &floors[..])
+            && !is_pattern(*only)
+        {
+            position = position.max(*floor);
         }
         let position = self.latest_position(&topics, position);
         let rules = self.stream_rules(topics.iter().copied());
         let windows = topics.iter().map(|&index| self.window_rules(index)).collect();
-        let topic_ref = |&index: &u32| self.topic(index).as_ref(index);
-        let topics: Vec<TopicRef> = topics.iter().map(topic_ref).collect();
-        let (head, reported_floors) = (self.head, floors);
+        let told_losses = topics.iter().map(|&index| self.loss_mark(index)).collect();
+        let topics: Vec<TopicRef> = topics.iter().map(|&index| self.channel_ref(index)).collect();
+        let losses_ahead = floors.iter().any(|floor| *floor > position);
         SubscribeOutcome {
             topics,
             position,
             state_position,
-            head,
-            reported_floors,
+            head: self.head,
+            told_losses,
+            losses_ahead,
             gaps,
             gap_reason,
             snapshot_until: EventId::MAX,
@@ -77,6 +87,7 @@ impl HubState {
     /// nothing is kept that a gap has not told. A client may be ahead of this node, and stays there.
     pub(crate) fn latest_position(&self, topics: &[u32], position: EventId) -> EventId {
         let next = |&index: &u32| self.log(index).after(position).next().map(|frame| frame.id());
+        let topics = self.topics_of(topics);
         topics.iter().filter_map(next).min().map_or(self.head.max(position), EventId::preceding)
     }
 
@@ -84,6 +95,7 @@ impl HubState {
     pub(crate) fn latest_state_position(&self, topics: &[u32], position: EventId) -> EventId {
         let retained = |&index: &u32| self.log(index).retained_after(position).next().map(|event| event.id());
         let later = self.latest_position(topics, position);
+        let topics = self.topics_of(topics);
         topics.iter().filter_map(retained).min().map_or(later, |oldest| later.min(oldest.preceding()))
     }
 
@@ -91,7 +103,7 @@ impl HubState {
     pub(crate) fn position_before_last(&self, topics: &[u32]) -> EventId {
         let newest =
             |&index: &u32| self.log(index).after(EventId::ZERO).rev().take(2).map(|frame| frame.id());
-        let mut ids: Vec<EventId> = topics.iter().flat_map(newest).collect();
+        let mut ids: Vec<EventId> = self.topics_of(topics).iter().flat_map(newest).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.iter().rev().nth(1).copied().unwrap_or(EventId::ZERO)

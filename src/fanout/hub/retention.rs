@@ -20,7 +20,7 @@ use std::sync::Arc;
 use super::classes::is_older;
 use super::{HubState, HubTopic};
 use crate::base::limits::{EVICTIONS_PER_CALL, KEPT_OVERHEAD_BYTES, LINGERING_TOPICS_MAX, TOPIC_LINGER_MS};
-use crate::base::time::Now;
+use crate::base::time::{Now, TICK_MS};
 use crate::fanout::shared_frame::{SharedFrame, TopicRef};
 use crate::fanout::topic_log::{KeyFate, LogView};
 
@@ -126,8 +126,8 @@ impl HubState {
         let Some(topic) = self.topics.get_mut(index).filter(|topic| !topic.is_in_use()) else {
             return;
         };
-        let due_ms = topic.abandoned_ms + TOPIC_LINGER_MS;
-        if topic.abandoned_ms == 0 || due_ms <= now.mono_ms {
+        let due_ms = u64::from(topic.abandoned.saturating_sub(1)) * TICK_MS + TOPIC_LINGER_MS;
+        if topic.abandoned == 0 || due_ms <= now.mono_ms {
             self.remove(index);
         } else if !topic.lingers {
             topic.lingers = true;
@@ -142,6 +142,7 @@ impl HubState {
         let topic = self.topics.remove(index);
         self.published_topics -= usize::from(topic.published);
         self.classes.remove_topic(topic.class, topic.subscribers);
+        self.patterns.remove_topic(index, topic.patterns);
         self.removed_floor = self.removed_floor.max(topic.log.own_floor());
     }
 

@@ -8,6 +8,7 @@ use crate::base::limits::{LINGERING_TOPICS_MAX, MAILBOX_FRAMES_MAX, RESERVED_TOP
 use crate::fanout::mail::MailboxReceiver;
 use crate::wire::frame::Draft;
 use crate::wire::gap::GapReason;
+use crate::wire::subscription::StreamStart;
 
 pub(super) fn hub(edit: impl FnOnce(&mut Settings)) -> (Hub, Vec<MailboxReceiver>) {
     let mut settings = Settings::default();
@@ -36,7 +37,12 @@ pub(super) fn publish(hub: &Hub, topics: &[&str], now: Now) -> EventId {
 
 pub(super) fn join(hub: &Hub, topics: &[&str], start: StreamStart, now: Now) -> SubscribeOutcome {
     let names: Vec<Box<str>> = topics.iter().map(|&topic| topic.into()).collect();
-    hub.subscribe(0, &names, &start, now).expect("there is room")
+    hub.subscribe(0, named(&names), &start, now).expect("there is room")
+}
+
+/// Topics by name alone.
+pub(super) fn named(names: &[Box<str>]) -> WantedTopics<'_> {
+    WantedTopics { names, patterns: &[] }
 }
 
 /// The kept events that a subscriber still gets.
@@ -259,7 +265,7 @@ fn history_bytes_of_the_node_are_never_exceeded_and_the_oldest_go_first() {
     assert!(kept > 100);
     let inner = hub.lock();
     let oldest =
-        (0..7).filter_map(|nth| inner.oldest(inner.find_topic(&nth.to_string()).expect("kept"))).min();
+        (0..7).filter_map(|nth| inner.log(inner.find_topic(&nth.to_string()).expect("kept")).oldest()).min();
     assert_eq!(oldest, Some(ids[ids.len() - kept]));
 }
 
@@ -288,7 +294,7 @@ fn topics_beyond_the_limit_are_refused_whole() {
     assert_eq!(refused, Err(RefusalReason::Topics));
     assert_eq!((hub.sizes().topics, hub.sizes().frames), (1, 1));
     let names: Vec<Box<str>> = vec!["b".into(), "c".into()];
-    assert!(hub.subscribe(0, &names, &StreamStart::Now, at(2)).is_err());
+    assert!(hub.subscribe(0, named(&names), &StreamStart::Now, at(2)).is_err());
     assert_eq!(hub.sizes().topics, 1);
 }
 
@@ -339,7 +345,7 @@ fn topics_that_only_linger_give_way_to_new_ones() {
 #[test]
 fn topics_that_only_subscribers_have_named_refuse_no_publisher() {
     let (hub, _inboxes) = hub(|settings| settings.topics_max = 4);
-    let name = |name: &str| hub.subscribe(0, &[name.into()], &StreamStart::Now, at(1)).map(|_| ());
+    let name = |name: &str| hub.subscribe(0, named(&[name.into()]), &StreamStart::Now, at(1)).map(|_| ());
     let post = |names: &[&str]| hub.publish_at_once(vec![post(names, "x")], None, at(2)).map(|_| ());
     join(&hub, &["s1", "s2", "s3", "s4"], StreamStart::Now, at(1));
     assert_eq!(name("s5"), Err(RefusalReason::Topics), "subscribers refuse each other");
@@ -388,7 +394,7 @@ fn of_topics_that_are_idle_together_one_may_push_the_other_out() {
     let b = join(&hub, &["b"], StreamStart::Now, at(1));
     (1..LINGERING_TOPICS_MAX).for_each(|nth| visit(&format!("topic {nth}")));
     hub.lock().topics[b.topics[0].index].subscribers = 0;
-    hub.lock().topics[b.topics[0].index].abandoned_ms = 1;
+    hub.lock().topics[b.topics[0].index].abandoned = 1;
     publish(&hub, &["b", "a"], at(2));
     assert_eq!(hub.sizes().topics, LINGERING_TOPICS_MAX);
 }

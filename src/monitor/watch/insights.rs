@@ -86,6 +86,8 @@ const REFUSED_ADVICE: [&str; REFUSED_NAMES.len()] = [
     "More clients wait for the application behind authorize_url than may: let its answers be kept (max-age).",
     "The application behind authorize_url fails: look at its log, and at the one of this server.",
     "The application behind authorize_url answers too late: look at its load, or let its answers be kept.",
+    "Subscribers use more different patterns than patterns_max: see whether each has one of its own.",
+    "Subscribers ask for patterns that match too many topics: narrow them, or raise pattern_topics_max.",
 ];
 
 type OptionalInsight = Option<Insight>;

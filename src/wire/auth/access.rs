@@ -276,6 +276,7 @@ impl AccessRules {
         // All fields are named, so that a new way to choose topics does not pass unseen.
         let SubscribeRequest {
             topics,
+            patterns,
             events: _,
             start: _,
             clock: _,
@@ -289,7 +290,9 @@ impl AccessRules {
         } = subscribe;
         let mut asking =
             topics.iter().map(|topic| &**topic).filter(|topic| self.classes.asks_for(topic)).peekable();
-        if asking.peek().is_none() {
+        let mut asking_patterns =
+            patterns.iter().filter(|pattern| self.classes.asks_for_some(pattern)).peekable();
+        if asking.peek().is_none() && asking_patterns.peek().is_none() {
             return Ok(None);
         }
         let own = match presented_token(head, self.cookie.as_deref()) {
@@ -302,7 +305,9 @@ impl AccessRules {
         };
         let owner = self.own_or_asked(own, verdict)?;
         // A signature is for the whole URL, so for all of its topics.
-        let opens = owner.kind == CredentialKind::Url || owner.grant.opens(TopicUse::Subscribe, asking);
+        let opens = owner.kind == CredentialKind::Url
+            || owner.grant.opens(TopicUse::Subscribe, asking)
+                && owner.grant.opens_all(TopicUse::Subscribe, asking_patterns);
         if opens { Ok(Some(owner)) } else { Err(OwnerFault::Refused(RefusalReason::NotGranted)) }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::base::class::NamedClass;
 use crate::base::settings::{Settings, SubscribeAccess};
+use crate::base::topic::TopicPattern;
 
 /// The setting `subscribe` of all classes.
 #[derive(Clone, Debug)]
@@ -34,6 +35,24 @@ impl ClassAccess {
         let class = || self.classes.iter().find(|class| class.matches(topic));
         let access = || class().map_or(self.default, |class| class.settings.subscribe);
         self.asks_anywhere && access() == SubscribeAccess::Token
+    }
+
+    /// Whether a subscription to some topic that a pattern can match may need a credential. What one class
+    /// covers no class behind it decides.
+    pub(crate) fn asks_for_some(&self, pattern: &TopicPattern) -> bool {
+        if !self.asks_anywhere {
+            return false;
+        }
+        for class in &self.classes {
+            let asks = class.settings.subscribe == SubscribeAccess::Token;
+            if asks && class.patterns.iter().any(|own| own.overlaps(pattern)) {
+                return true;
+            }
+            if class.covers(pattern) {
+                return asks;
+            }
+        }
+        self.default == SubscribeAccess::Token
     }
 }
 

@@ -34,6 +34,16 @@ impl TopicGrant {
         self.patterns(of).iter().find(|pattern| pattern.matches(topic))
     }
 
+    /// Whether it opens every topic that these patterns can match: each of them lies within one of its own.
+    pub(crate) fn opens_all<'a>(
+        &self,
+        of: TopicUse,
+        patterns: impl IntoIterator<Item = &'a TopicPattern>,
+    ) -> bool {
+        let covered = |pattern| self.patterns(of).iter().any(|own| own.covers(pattern));
+        patterns.into_iter().all(covered)
+    }
+
     /// Whether it opens all of these topics.
     pub(crate) fn opens<'a>(&self, of: TopicUse, topics: impl IntoIterator<Item = &'a str>) -> bool {
         topics.into_iter().all(|topic| self.find(of, topic).is_some())
@@ -57,5 +67,11 @@ mod tests {
             grant.opens(TopicUse::Publish, ["a", "news.eu"]) && !grant.opens(TopicUse::Publish, ["news.us"])
         );
         assert!(!TopicGrant::default().opens(TopicUse::Subscribe, ["a"]));
+        let all = |texts: &[&str]| {
+            let patterns: Vec<_> = texts.iter().map(|text| pattern(text)).collect();
+            grant.opens_all(TopicUse::Subscribe, &patterns)
+        };
+        assert!(all(&["news.*", "news.**", "news.*.de"]));
+        assert!(!all(&["news.*", "*.eu"]) && !all(&["**"]) && !all(&["*"]));
     }
 }

@@ -165,3 +165,28 @@ fn resume_prefers_the_header_then_the_query_and_never_fails() {
     }
     assert_eq!(cut_text(&[0xff; 4_000]).len(), 126, "whole replacement characters only");
 }
+
+#[test]
+fn patterns_stand_beside_topics_or_in_place_of_them() {
+    let both = subscribed("topic=a&pattern=b.*&pattern=**&pattern=b.*", "");
+    assert_eq!([0, 1, 2].map(|nth| both.channel(nth).to_owned()), ["a", "b.*", "**"]);
+    assert_eq!(subscribed("pattern=%C3%A4.*", "").patterns.len(), 1);
+    let rows = [
+        ("", "400 no_topic"),
+        ("pattern=", "400 bad_pattern"),
+        ("pattern=a*", "400 bad_pattern"),
+        ("pattern=**.a", "400 bad_pattern"),
+        ("pattern=fanwheel.status", "400 bad_pattern"),
+        ("pattern=%ff", "400 bad_query"),
+        (
+            "pattern=a&pattern=b&pattern=c&pattern=d&pattern=e&pattern=f&pattern=g&pattern=h&pattern=i",
+            "400 too_many_patterns",
+        ),
+    ];
+    for (query, expected) in rows {
+        assert_eq!(refusal(query), expected, "{query}");
+    }
+    let settings = Settings { patterns: false, ..Settings::default() };
+    let policy = ListenerPolicy::from_settings(&settings, ListenerKind::Public);
+    assert_eq!(policy.patterns_per_connection_max, 0);
+}

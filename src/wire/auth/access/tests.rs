@@ -320,3 +320,48 @@ fn the_application_is_asked_about_what_is_not_known_here_and_its_word_counts() {
     // A request to the operator's listener is nobody else's matter.
     Asked::of(&rules, ListenerKind::Control).check("POST /publish?topic=a", &with(""), "in");
 }
+
+#[test]
+fn a_pattern_is_opened_by_a_grant_that_covers_all_that_it_can_match() {
+    let rules = with_tokens();
+    let public = Asked::of(&rules, ListenerKind::Public);
+    let (reader, missing) = (bearer(READER), "401 token_missing");
+    let rows = [
+        // No topic that it can match needs a credential.
+        ("news.*", "", "in"),
+        ("secret", "", "in"),
+        ("secret.b.*", &reader, "in"),
+        ("secret.b.c", &reader, "in"),
+        ("secret.b.*", "", missing),
+        ("secret.*", &reader, "403 topic_not_granted"),
+        ("secret.b.**", &reader, "403 topic_not_granted"),
+        ("*.a", "", missing),
+        ("*.a", &reader, "403 topic_not_granted"),
+        ("**", "", missing),
+        ("**", &reader, "403 topic_not_granted"),
+        ("news.*&pattern=secret.b.*", &reader, "in"),
+        ("news.*&topic=secret.c", &reader, "403 topic_not_granted"),
+    ];
+    for (patterns, fields, expected) in rows {
+        public.check(&format!("GET /events?pattern={patterns}"), fields, expected);
+        public.check(&format!("HEAD /events?pattern={patterns}"), fields, expected);
+    }
+}
+
+#[test]
+fn a_pattern_needs_a_credential_where_the_class_of_one_of_its_topics_does() {
+    let node = ClassSettings::of_node(&Settings::default());
+    let class = |text: &str, subscribe| NamedClass {
+        name: text.into(),
+        patterns: vec![pattern(text)],
+        settings: ClassSettings { subscribe, ..node },
+    };
+    let (open, closed) = (SubscribeAccess::Anyone, SubscribeAccess::Token);
+    let classes = vec![class("a.b", closed), class("a.*", open), class("c.**", open)];
+    let settings = Settings { classes, subscribe: closed, ..Settings::default() };
+    let access = ClassAccess::new(&settings);
+    let rows = [("c.*", false), ("c.d", false), ("a.c", false), ("a.*", true), ("*.b", true), ("x", true)];
+    for (text, expected) in rows {
+        assert_eq!(access.asks_for_some(&pattern(text)), expected, "{text}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Facts about streams that name topics by a pattern.
+
+use fanwheel::base::listener::ListenerKind;
+use fanwheel::base::settings::Settings;
+
+use super::Bench;
+use crate::net::Window;
+
+/// Opens a stream with this query.
+fn subscribe(bench: &mut Bench, query: &str) -> usize {
+    let request = format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let stream = bench.connect(ListenerKind::Public, request.as_bytes());
+    bench.turn(1);
+    bench.read(stream);
+    stream
+}
+
+/// Publishes events, each `topics=data` with topics between commas, one in each turn.
+fn publish(bench: &mut Bench, events: &[&str]) {
+    for event in events {
+        let (topics, data) = event.split_once('=').expect("topics and data");
+        let query: String = topics.split(',').map(|topic| format!("&topic={topic}")).collect();
+        let request = format!(
+            "POST /publish?{} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{data}",
+            &query[1..],
+            data.len()
+        );
+        bench.connect(ListenerKind::Control, request.as_bytes());
+        (0..3).for_each(|_| bench.turn(1));
+    }
+}
+
+/// The payloads and the ids that a stream has brought since it was last read.
+fn brought(bench: &mut Bench, stream: usize) -> (Vec<String>, Vec<String>) {
+    let text = bench.read(stream);
+    let lines = |name| text.lines().filter_map(move |line| line.strip_prefix(name).map(str::to_owned));
+    (lines("data: ").collect(), lines("id: ").collect())
+}
+
+#[test]
+fn a_topic_that_appears_later_joins_with_its_first_event_and_is_resumed_exactly() {
+    let mut bench = Bench::new(Settings::default());
+    publish(&mut bench, &["a.1=old"]);
+    let stream = subscribe(&mut bench, "pattern=a.*");
+    publish(&mut bench, &["a.2=1", "b.1=x", "a.1=2", "a.3=3", "a.3.x=x"]);
+    let (data, ids) = brought(&mut bench, stream);
+    assert_eq!(data, ["1", "2", "3"]);
+    publish(&mut bench, &["a.4=4"]);
+    for (id, rest) in ids.iter().zip([&["2", "3", "4"][..], &["3", "4"], &["4"]]) {
+        let again = subscribe_unread(&mut bench, &format!("pattern=a.*&last_event_id={id}"));
+        assert_eq!(brought(&mut bench, again).0, rest);
+    }
+}
+
+/// Opens a stream whose greeting is read with its first events.
+fn subscribe_unread(bench: &mut Bench, query: &str) -> usize {
+    let request = format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let stream = bench.connect(ListenerKind::Public, request.as_bytes());
+    (0..3).for_each(|_| bench.turn(1));
+    stream
+}
+
+#[test]
+fn an_event_comes_once_however_many_topics_and_patterns_bring_it() {
+    let mut bench = Bench::new(Settings::default());
+    let many = subscribe(&mut bench, "topic=a.1&topic=b&pattern=a.*&pattern=**");
+    let one = subscribe(&mut bench, "pattern=a.*");
+    publish(&mut bench, &["a.1,a.2,b=1", "b=2", "a.2,a.3=3"]);
+    assert_eq!(brought(&mut bench, many).0, ["1", "2", "3"]);
+    assert_eq!(brought(&mut bench, one).0, ["1", "3"]);
+}
+
+#[test]
+fn a_slow_reader_of_a_pattern_goes_on_where_it_was_with_topics_that_it_did_not_know() {
+    let mut bench = Bench::new(Settings::default());
+    let stream = subscribe(&mut bench, "pattern=a.*");
+    bench.net.set_window(stream, Window::Tiny);
+    let events: Vec<String> = (0..40).map(|nth| format!("a.{}={nth}{}", nth % 7, "x".repeat(90))).collect();
+    publish(&mut bench, &events.iter().map(String::as_str).collect::<Vec<_>>());
+    bench.net.set_window(stream, Window::Large);
+    (0..9).for_each(|_| bench.turn(1));
+    let (data, _) = brought(&mut bench, stream);
+    let expected: Vec<&str> = events.iter().map(|event| event.split_once('=').expect("data").1).collect();
+    assert_eq!(data, expected);
+}
+
+#[test]
+fn a_loss_in_one_topic_of_a_pattern_is_told_once_and_the_rest_comes() {
+    let mut bench = Bench::new(Settings { history_events: 1, ..Settings::default() });
+    publish(&mut bench, &["a.1=0"]);
+    let stream = subscribe(&mut bench, "pattern=a.*");
+    publish(&mut bench, &["a.1=1", "a.2=2"]);
+    let (_, ids) = brought(&mut bench, stream);
+    publish(&mut bench, &["a.1=3", "a.1=4", "a.3=5"]);
+    let again = subscribe_unread(&mut bench, &format!("pattern=a.*&last_event_id={}", ids[0]));
+    let (data, _) = brought(&mut bench, again);
+    assert!(data[0].starts_with("{\"topic\":\"a.*\",\"after\":"), "{data:?}");
+    assert_eq!(data[1..], ["2", "4", "5"]);
+}
