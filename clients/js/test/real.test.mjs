@@ -52,3 +52,56 @@ test("a client that polls misses nothing between two answers", { skip }, async (
   await until(() => told.at(-1) == "59", () => `${told}`);
   assert.deepEqual(told, expected);
 });
+
+for (const transport of ["fetch", "poll"]) {
+  test(`a pattern brings topics that appear later over ${transport}`, { skip }, async (test) => {
+    const server = await startServer(test);
+    const { client, told, warnings } = follow(test, server, { patterns: ["orders.*"], transport });
+    await until(() => client.state == "open", () => client.state);
+    const expected = [];
+    for (const topic of ["orders.a", "prices", "orders.b", "other", "orders.a.deep", "orders.a"]) {
+      const body = `${topic} ${expected.length}`;
+      await server.publish(topic, "", body);
+      if (!/other|deep/.test(topic)) expected.push(body);
+    }
+    await server.publish("prices", "", "last");
+    await until(() => told.includes("last"), () => `${told}`);
+    assert.deepEqual(told, [...expected, "last"]);
+    assert.deepEqual(warnings.filter((code) => code != "held_back"), []);
+  });
+}
+
+test("a snapshot of a pattern has the newest of each topic, then changes", { skip }, async (test) => {
+  const server = await startServer(test);
+  for (const [topic, body] of [["orders.a", "a1"], ["orders.b", "b1"], ["orders.a", "a2"]]) {
+    await server.publish(topic, "", body);
+  }
+  const { told, warnings } = follow(test, server, { topics: [], patterns: ["orders.*"], snapshot: true });
+  await until(() => told.includes("end"), () => `no end of the snapshot in ${told}`);
+  await server.publish("orders.new", "", "n1");
+  await until(() => told.includes("n1"), () => `no change in ${told}`);
+  assert.deepEqual([told.filter((data) => data != "end"), told.indexOf("end")], [["b1", "a2", "n1"], 2]);
+  assert.deepEqual(warnings, []);
+});
+
+test("a pattern goes on after a cut where it was", { skip }, async (test) => {
+  const server = await startServer(test);
+  const { client, told } = follow(test, server, { topics: [], patterns: ["orders.**"] });
+  const gaps = [];
+  client.on("fanwheel.gap", ({ gap }) => gaps.push(gap));
+  await until(() => client.state == "open", () => client.state);
+  await server.publish("orders.a", "", "before");
+  await until(() => told.length == 1, () => `${told}`);
+  client.pause();
+  for (const topic of ["orders.a", "orders.new.deep"]) await server.publish(topic, "", topic);
+  client.resume();
+  await until(() => told.length == 3, () => `${told}`);
+  assert.deepEqual([told, gaps], [["before", "orders.a", "orders.new.deep"], []]);
+});
+
+test("a server without patterns is named, and closes the stream", { skip }, async (test) => {
+  const server = await startServer(test, "--patterns", "off");
+  const { client, warnings } = follow(test, server, { topics: [], patterns: ["orders.*"] });
+  await until(() => client.state == "closed" && warnings.length, () => `${client.state} ${warnings}`);
+  assert.deepEqual([warnings, client.metrics().status], [["no_patterns"], 400]);
+});
