@@ -243,7 +243,7 @@ fn open_stream(
     match joined {
         Ok(()) => RequestFlow::Done,
         // Where another try is no better, the page is to learn that its request is wrong.
-        Err(why) if event_source && Problem::Refused(why).status() == 503 => {
+        Err(why) if event_source && matches!(Problem::Refused(why).status(), 429 | 503) => {
             turn.counters().refuse(why);
             answer(roster, turn, slot, ReplyContext { keep_alive: false, ..context }, |out, reply| {
                 reply::append_overload_stream(out, reply, form, retry_ms);

@@ -220,21 +220,17 @@ fn latest_policy_ends_with_the_newest_event_of_each_key() {
             assert_eq!(conn.ask(server.publish_bytes(&query, "", body(n).as_bytes())).status, 202);
         }
         server.publish("a", "end");
-        let mut since_gap = Vec::new();
-        let mut gaps = 0;
+        let mut numbers = Vec::new();
         loop {
             let event = stream.any_event(SOON);
             if event.data == "end" {
                 break;
             }
-            if event.is_gap() {
-                gaps += 1;
-                since_gap.clear();
-            } else {
-                since_gap.push(number(&event.data));
-            }
+            assert!(!event.is_gap(), "the newest of each key was kept: no loss");
+            numbers.push(number(&event.data));
         }
-        assert_eq!((gaps, since_gap), (1, vec![195, 196, 197, 198, 199]));
+        assert!(numbers.is_sorted_by(|a, b| a < b) && numbers.len() < 100, "{numbers:?}");
+        assert!(numbers.ends_with(&[195, 196, 197, 198, 199]), "{numbers:?}");
     });
 }
 
