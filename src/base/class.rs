@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::base::settings::{BatchForm, Settings, SlowPolicy, SubscribeAccess};
+use crate::base::settings::{Settings, SlowPolicy, StreamRateSettings, SubscribeAccess, WindowSettings};
 use crate::base::topic::TopicPattern;
 
 /// Classes that an operator may name. Each is a value of labels in the metrics, and each has a journal of its
@@ -30,10 +30,8 @@ pub struct ClassSettings {
     pub max_idle_ms: u64,
     pub event_from_topic: bool,
     pub subscribe: SubscribeAccess,
-    pub batch_ms: u64,
-    pub batch_events: usize,
-    pub batch_form: BatchForm,
-    pub throttle_ms: u64,
+    pub windows: WindowSettings,
+    pub stream_rate: StreamRateSettings,
     pub history_keys: usize,
 }
 
@@ -79,10 +77,8 @@ impl ClassSettings {
             max_idle_ms: settings.max_idle_ms,
             event_from_topic: settings.event_from_topic,
             subscribe: settings.subscribe,
-            batch_ms: settings.batch_ms,
-            batch_events: settings.batch_events,
-            batch_form: settings.batch_form,
-            throttle_ms: settings.throttle_ms,
+            windows: settings.windows,
+            stream_rate: settings.stream_rate,
             history_keys: settings.history_keys,
         }
     }

@@ -48,6 +48,8 @@ pub enum Count {
     WindowsCut,
     /// Events that left at the end of a window, once for each worker with subscribers.
     WindowEvents,
+    /// Times a subscriber had to wait for its rate.
+    RateHolds,
     /// Turns of the worker.
     Turns,
     /// Times the worker slept until something came or was due.
@@ -295,14 +297,16 @@ pub enum SupersededReason {
     Slow,
     /// Its topic has `throttle_ms`.
     Throttle,
+    /// A subscriber was beyond its rate under the policy `latest`.
+    Rate,
 }
 
 /// The text names, in the order of the enum.
-pub(crate) const SUPERSEDED_NAMES: [&str; 2] = ["slow", "throttle"];
+pub(crate) const SUPERSEDED_NAMES: [&str; 3] = ["slow", "throttle", "rate"];
 /// The text names, in the order of the enum.
 pub(crate) const STEP_NAMES: [&str; 5] = ["reads", "mail", "output", "rounds", "timers"];
 /// The text names, in the order of the enum.
-pub(crate) const COUNT_NAMES: [&str; 35] = [
+pub(crate) const COUNT_NAMES: [&str; 36] = [
     "accepted",
     "subscribed",
     "resumed",
@@ -324,6 +328,7 @@ pub(crate) const COUNT_NAMES: [&str; 35] = [
     "windows",
     "windows_cut",
     "window_events",
+    "rate_holds",
     "turns",
     "wakeups",
     "listen_pauses",
@@ -410,5 +415,5 @@ const _: () = assert!(REFUSED_NAMES.len() == RefusalReason::PatternTopics as usi
 const _: () = assert!(CLOSED_NAMES.len() == CloseReason::ProxyMalformed as usize + 1);
 const _: () = assert!(CLIENT_COUNT_NAMES.len() == ClientCount::Duplicates as usize + 1);
 const _: () = assert!(CLIENT_CAUSE_NAMES.len() == ClientCause::Held as usize + 1);
-const _: () = assert!(SUPERSEDED_NAMES.len() == SupersededReason::Throttle as usize + 1);
+const _: () = assert!(SUPERSEDED_NAMES.len() == SupersededReason::Rate as usize + 1);
 const _: () = assert!(STEP_NAMES.len() == TurnStep::Timers as usize + 1);

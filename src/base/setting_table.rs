@@ -348,6 +348,33 @@ pub const TABLE: &[SettingSpec] = &[
         MINUTE_MS,
         "time in which subscribers get at most the newest event of each key; 0 = all events",
     )),
+    class(int(
+        "rate_events_per_second",
+        "0",
+        0,
+        1_000_000,
+        "events a second to one subscriber; 0 = any number",
+    )),
+    class(int(
+        "rate_bytes_per_second",
+        "0",
+        0,
+        BYTES_MAX,
+        "bytes a second to one subscriber; 0 = any number",
+    )),
+    class(int(
+        "rate_burst",
+        "0",
+        0,
+        1_000_000,
+        "events that may come at once under rate_events_per_second; 0 = as many as in a second",
+    )),
+    class(row(
+        "rate_policy",
+        SettingKind::Choice(&["none", "delay", "latest", "drop"]),
+        "none",
+        "what happens to events beyond a subscriber's rate",
+    )),
     int("drain_ms", "10000", 0, HOUR_MS, "time over which streams are ended at SIGTERM"),
     row(
         "landing",

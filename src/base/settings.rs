@@ -62,6 +62,68 @@ pub enum SlowPolicy {
     Latest,
 }
 
+/// Treatment of events beyond the rate of a stream, the most careful first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RatePolicy {
+    /// They wait in history.
+    Delay,
+    /// Of those that wait, the newest of each key is sent.
+    Latest,
+    /// The newest is sent, and a gap told.
+    Drop,
+    /// There is no rate.
+    None,
+}
+
+/// The rate of each stream, by the settings whose names begin with `rate_`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct StreamRateSettings {
+    pub events_per_second: u64,
+    pub bytes_per_second: u64,
+    pub burst: u64,
+    pub policy: RatePolicy,
+}
+
+impl StreamRateSettings {
+    fn from_texts<'a>(text: &impl Fn(&str) -> &'a str) -> StreamRateSettings {
+        let (int, _) = number_readers(text);
+        StreamRateSettings {
+            events_per_second: int("rate_events_per_second"),
+            bytes_per_second: int("rate_bytes_per_second"),
+            burst: int("rate_burst"),
+            policy: RatePolicy::from_text(text("rate_policy")),
+        }
+    }
+
+    /// Whether it limits anything.
+    pub fn limits(&self) -> bool {
+        self.events_per_second > 0 || self.bytes_per_second > 0
+    }
+}
+
+/// The windows of topics, by the settings of these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct WindowSettings {
+    pub batch_ms: u64,
+    pub batch_events: usize,
+    pub batch_form: BatchForm,
+    pub throttle_ms: u64,
+}
+
+impl WindowSettings {
+    fn from_texts<'a>(text: &impl Fn(&str) -> &'a str) -> WindowSettings {
+        let (int, size) = number_readers(text);
+        WindowSettings {
+            batch_ms: int("batch_ms"),
+            batch_events: size("batch_events"),
+            batch_form: BatchForm::from_text(text("batch_form")),
+            throttle_ms: int("throttle_ms"),
+        }
+    }
+}
+
 /// How live streams get the events of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchForm {
@@ -212,10 +274,8 @@ pub struct Settings {
     pub event_from_topic: bool,
     pub subscribe: SubscribeAccess,
     pub credentials: CredentialSettings,
-    pub batch_ms: u64,
-    pub batch_events: usize,
-    pub batch_form: BatchForm,
-    pub throttle_ms: u64,
+    pub windows: WindowSettings,
+    pub stream_rate: StreamRateSettings,
     pub history_keys: usize,
     pub drain_ms: u64,
     pub landing: bool,
@@ -296,10 +356,8 @@ impl Settings {
             event_from_topic: text("event_from_topic") == "on",
             subscribe: SubscribeAccess::from_text(text("subscribe")),
             credentials: CredentialSettings::from_texts(&text),
-            batch_ms: int("batch_ms"),
-            batch_events: size("batch_events"),
-            batch_form: BatchForm::from_text(text("batch_form")),
-            throttle_ms: int("throttle_ms"),
+            windows: WindowSettings::from_texts(&text),
+            stream_rate: StreamRateSettings::from_texts(&text),
             history_keys: size("history_keys"),
             drain_ms: int("drain_ms"),
             landing: text("landing") == "on",
@@ -341,6 +399,17 @@ impl SendBackend {
             "writev" => SendBackend::Writev,
             "io_uring" => SendBackend::IoUring,
             _ => SendBackend::Auto,
+        }
+    }
+}
+
+impl RatePolicy {
+    fn from_text(text: &str) -> RatePolicy {
+        match text {
+            "delay" => RatePolicy::Delay,
+            "latest" => RatePolicy::Latest,
+            "drop" => RatePolicy::Drop,
+            _ => RatePolicy::None,
         }
     }
 }

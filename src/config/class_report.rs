@@ -266,6 +266,19 @@ mod tests {
                  throttle_ms, too",
             ),
             (
+                format!("{class}rate_events_per_second = 20"),
+                "f.toml:4: class a: rate_events_per_second = 20 needs rate_policy: delay, latest or drop",
+            ),
+            (
+                format!("{class}rate_policy = 'drop'"),
+                "f.toml:4: class a: rate_policy = drop has no effect without a rate: set \
+                 rate_events_per_second or rate_bytes_per_second, too",
+            ),
+            (
+                format!("{class}rate_burst = 9"),
+                "f.toml:4: class a: rate_burst = 9 has no effect without rate_events_per_second: set it, too",
+            ),
+            (
                 format!("{class}throttle_ms = 20000"),
                 "f.toml:4: class a: throttle_ms = 20000 is not below heartbeat_ms = 15000 (default): an \
                  event would wait longer than a heartbeat",

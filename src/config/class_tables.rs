@@ -12,12 +12,14 @@ use crate::base::class::{
     NamedClass,
 };
 use crate::base::logfmt::shown;
-use crate::base::settings::{self, BatchForm, SettingSpec, Settings, SlowPolicy, TABLE};
+use crate::base::settings::{self, BatchForm, RatePolicy, SettingSpec, Settings, SlowPolicy, TABLE};
 use crate::base::suggest::nearest;
 use crate::base::topic::TopicPattern;
 use crate::config::alert_rules::ConfigText;
 use crate::config::file::value_text;
-use crate::config::refusal::{SettingsRefusal, TWO_WINDOWS, WAITS_TOO_LONG};
+use crate::config::refusal::{
+    POLICY_NEEDS_RATE, RATE_NEEDS_POLICY, SettingsRefusal, TWO_WINDOWS, WAITS_TOO_LONG,
+};
 use crate::config::resolved::{ResolvedSettings, SettingSource};
 
 /// The key of the file under which classes stand.
@@ -273,26 +275,46 @@ fn check_class_windows(resolved: &ResolvedSettings, entry: &ClassEntry) -> Resul
     let class = entry.named_class(resolved).settings;
     let own = |name: &str| entry.describe_value(name);
     let heartbeat_ms = resolved.settings().heartbeat_ms;
-    for (name, ms) in [("batch_ms", class.batch_ms), ("throttle_ms", class.throttle_ms)] {
+    for (name, ms) in [("batch_ms", class.windows.batch_ms), ("throttle_ms", class.windows.throttle_ms)] {
         if let Some(window) = own(name).filter(|_| ms >= heartbeat_ms) {
             let heartbeat = describe_node_value(resolved, "heartbeat_ms");
             return refuse(format!("{window} is not below {heartbeat}: {WAITS_TOO_LONG}"));
         }
     }
-    if class.batch_ms > 0
-        && class.throttle_ms > 0
+    if class.windows.batch_ms > 0
+        && class.windows.throttle_ms > 0
         && let Some(window) = own("throttle_ms").or_else(|| own("batch_ms"))
     {
         let other = if own("throttle_ms").is_some() { "batch_ms" } else { "throttle_ms" };
         let other = own(other).unwrap_or_else(|| describe_node_value(resolved, other));
         return refuse(format!("{window}, and {other}: {TWO_WINDOWS}"));
     }
-    let windowless = class.batch_ms == 0 && class.throttle_ms == 0;
-    if let Some(form) = own("batch_form").filter(|_| windowless && class.batch_form == BatchForm::Array) {
+    let windowless = class.windows.batch_ms == 0 && class.windows.throttle_ms == 0;
+    if let Some(form) =
+        own("batch_form").filter(|_| windowless && class.windows.batch_form == BatchForm::Array)
+    {
         return refuse(format!("{form} has no effect without a window: set batch_ms or throttle_ms, too"));
     }
-    if let Some(events) = own("batch_events").filter(|_| class.batch_ms == 0) {
+    if let Some(events) = own("batch_events").filter(|_| class.windows.batch_ms == 0) {
         return refuse(format!("{events} has no effect without batch_ms: set batch_ms, too"));
+    }
+    Ok(())
+}
+
+/// Refuses a rate of a class that has no policy, and parts of one that have no effect.
+fn check_class_rate(resolved: &ResolvedSettings, entry: &ClassEntry) -> Result<(), SettingsRefusal> {
+    let class = entry.named_class(resolved).settings;
+    let own = |name: &str| entry.describe_value(name);
+    let (rate_settings, limits) = (class.stream_rate, class.stream_rate.limits());
+    let rate = own("rate_events_per_second").or_else(|| own("rate_bytes_per_second"));
+    if let Some(rate) = rate.filter(|_| limits && rate_settings.policy == RatePolicy::None) {
+        return refuse(format!("{rate} {RATE_NEEDS_POLICY}"));
+    }
+    if let Some(policy) = own("rate_policy").filter(|_| !limits && rate_settings.policy != RatePolicy::None) {
+        return refuse(format!("{policy} {POLICY_NEEDS_RATE}"));
+    }
+    if let Some(burst) = own("rate_burst").filter(|_| rate_settings.events_per_second == 0) {
+        return refuse(format!("{burst} has no effect without rate_events_per_second: set it, too"));
     }
     Ok(())
 }
@@ -306,6 +328,7 @@ pub(crate) fn check_classes(resolved: &ResolvedSettings) -> Result<(), SettingsR
         let class = entry.named_class(resolved).settings;
         let own = |name: &str| entry.describe_value(name);
         check_class_windows(resolved, entry)?;
+        check_class_rate(resolved, entry)?;
         if let Some(bytes) = own("history_topic_bytes_max") {
             if class.history_topic_bytes_max > settings.history_bytes_max {
                 return refuse(format!(

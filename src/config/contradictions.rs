@@ -12,7 +12,9 @@ use crate::base::peers::TrustedPeers;
 use crate::base::settings::{SettingSpec, Settings, SlowPolicy, split_list};
 use crate::config::class_tables::check_classes;
 use crate::config::credentials::check_credentials;
-use crate::config::refusal::{SettingsRefusal, TWO_WINDOWS, WAITS_TOO_LONG};
+use crate::config::refusal::{
+    POLICY_NEEDS_RATE, RATE_NEEDS_POLICY, SettingsRefusal, TWO_WINDOWS, WAITS_TOO_LONG,
+};
 use crate::config::resolved::{ResolvedEntry, ResolvedSettings, SettingSource};
 
 /// Addresses of one mail: with its text it fits the smallest pipe, so that writing it never waits.
@@ -58,8 +60,23 @@ fn check_and_adjust(
     check_mail_addresses(resolved.entry("alert_email_to"))?;
     check_slow_policy(resolved)?;
     check_windows(resolved)?;
+    check_rate(resolved)?;
     check_classes(resolved)?;
     check_credentials(resolved)
+}
+
+/// Checks that a rate has a policy, and a policy a rate.
+fn check_rate(resolved: &ResolvedSettings) -> Result<(), SettingsRefusal> {
+    let rates = ["rate_events_per_second", "rate_bytes_per_second"].map(|name| resolved.entry(name));
+    let rate = rates.into_iter().find(|rate| number(rate) > 0);
+    let policy = resolved.entry("rate_policy");
+    match (rate, policy.text.as_str()) {
+        (Some(rate), "none") => refuse_contradiction(format!("{} {RATE_NEEDS_POLICY}", describe_entry(rate))),
+        (None, policy_text) if policy_text != "none" => {
+            refuse_contradiction(format!("{} {POLICY_NEEDS_RATE}", describe_entry(policy)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that events wait less than a heartbeat, and in one kind of window.

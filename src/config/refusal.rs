@@ -12,6 +12,11 @@ use crate::base::suggest::nearest;
 
 /// Why a window must be shorter than a heartbeat.
 pub(crate) const WAITS_TOO_LONG: &str = "an event would wait longer than a heartbeat";
+/// Words for a rate without a policy.
+pub(crate) const RATE_NEEDS_POLICY: &str = "needs rate_policy: delay, latest or drop";
+/// Words for a policy without a rate.
+pub(crate) const POLICY_NEEDS_RATE: &str =
+    "has no effect without a rate: set rate_events_per_second or rate_bytes_per_second, too";
 /// Why a topic cannot have both windows.
 pub(crate) const TWO_WINDOWS: &str = "an event waits in one window; set one of them to 0";
 

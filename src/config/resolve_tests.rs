@@ -193,6 +193,11 @@ fn windows_that_are_too_long_or_exclude_each_other_are_refused() {
              wait longer than a heartbeat",
         ),
         (
+            &[("rate_bytes_per_second", "5000")],
+            &[],
+            "rate_bytes_per_second = 5000 (--rate-bytes-per-second) needs rate_policy: delay, latest or drop",
+        ),
+        (
             &[("batch_ms", "100"), ("throttle_ms", "250")],
             &[],
             "batch_ms = 100 (--batch-ms) and throttle_ms = 250 (--throttle-ms): an event waits in one \

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::windows::{WindowContent, WindowRules};
 use crate::base::class::{ClassSettings, DEFAULT_CLASS_NAME, NAMED_CLASSES_MAX, NamedClass};
-use crate::base::settings::{Settings, SlowPolicy};
+use crate::base::settings::{RatePolicy, Settings, SlowPolicy, StreamRateSettings};
 use crate::base::topic::{TopicPattern, is_reserved_topic};
 
 /// Slots: those of two tables that have no name in common, and the default's.
@@ -41,6 +41,8 @@ pub(crate) struct StreamRules {
     pub(crate) life_ms: u64,
     /// Milliseconds without an event of its topics after which it ends; 0 for no end.
     pub(crate) idle_ms: u64,
+    /// Its rate, if it has one.
+    pub(crate) rate: Option<StreamRateSettings>,
 }
 
 /// All classes, immutable. A reload makes another table.
@@ -138,12 +140,12 @@ impl ClassTable {
     /// The window of a class's topics, if it has one.
     pub(crate) fn window_rules(&self, slot: ClassSlot) -> Option<WindowRules> {
         let class = self.settings(slot);
-        let (ms, events_max, content) = match class.throttle_ms {
-            0 => (class.batch_ms, class.batch_events, WindowContent::All),
+        let (ms, events_max, content) = match class.windows.throttle_ms {
+            0 => (class.windows.batch_ms, class.windows.batch_events, WindowContent::All),
             // Ended early, it would let an event of each key go more often.
             ms => (ms, usize::MAX, WindowContent::Newest),
         };
-        (ms > 0).then_some(WindowRules { ms, events_max, content, form: class.batch_form })
+        (ms > 0).then_some(WindowRules { ms, events_max, content, form: class.windows.batch_form })
     }
 
     /// Whether some class names events after topics.
@@ -159,19 +161,38 @@ impl ClassTable {
                 slow_policy: class.slow_policy,
                 life_ms: class.max_connection_ms,
                 idle_ms: class.max_idle_ms,
+                rate: rate_rules(class),
             }
         };
         let strictest = |a: StreamRules, b: StreamRules| StreamRules {
             slow_policy: a.slow_policy.min(b.slow_policy),
             life_ms: shorter(a.life_ms, b.life_ms),
             idle_ms: shorter(a.idle_ms, b.idle_ms),
+            rate: lower_rate(a.rate, b.rate),
         };
         let rules = classes.into_iter().map(of_class).reduce(strictest);
         rules.unwrap_or_else(|| of_class(ClassSlot::default()))
     }
 }
 
-/// The shorter of two times, of which 0 is none.
+/// Returns the rate of a class, if it has one.
+fn rate_rules(class: &ClassSettings) -> Option<StreamRateSettings> {
+    let rules = class.stream_rate;
+    (rules.limits() && rules.policy != RatePolicy::None).then_some(rules)
+}
+
+/// Returns the lower of two rates, with the policy that loses least.
+fn lower_rate(a: Option<StreamRateSettings>, b: Option<StreamRateSettings>) -> Option<StreamRateSettings> {
+    let (Some(first), Some(second)) = (a, b) else { return a.or(b) };
+    Some(StreamRateSettings {
+        events_per_second: shorter(first.events_per_second, second.events_per_second),
+        bytes_per_second: shorter(first.bytes_per_second, second.bytes_per_second),
+        burst: shorter(first.burst, second.burst),
+        policy: first.policy.min(second.policy),
+    })
+}
+
+/// The smaller of two values, of which 0 is none.
 fn shorter(a: u64, b: u64) -> u64 {
     match (a, b) {
         (0, other) | (other, 0) => other,

@@ -535,6 +535,7 @@ impl Stream {
             && selection.names.is_empty()
             && selection.poll.is_none()
             && selection.snapshot.is_none()
+            && selection.rate.is_none()
         {
             (self.place, self.selection) = (only, None);
         }
@@ -549,6 +550,7 @@ impl Stream {
                 names: [].into(),
                 poll: None,
                 snapshot: None,
+                rate: None,
             }));
         }
     }

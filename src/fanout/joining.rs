@@ -9,6 +9,7 @@ use super::pending_output::PendingOutput;
 use super::roster::{Roster, StreamAccess};
 use super::seam::Io;
 use super::snapshot_read::SnapshotRead;
+use super::stream_rate::StreamRate;
 use super::stream_selection::StreamSelection;
 use super::subscriber_list::SubscriberPlace;
 use super::topics::LocalTopics;
@@ -52,10 +53,11 @@ pub(super) fn begin_stream(
         joined.topics.iter().map(|&hub| topics.add_subscriber(hub, slot, joined.head)).collect();
     let poll_due = poll.as_ref().map_or(Tick::MAX, |poll| poll.due);
     let snapshot = snapshot_of(&subscribe, &joined, poll.is_some());
+    let rate = rate_of(&joined, poll.is_some(), turn.now.mono_ms);
     for (place, window) in places.iter().zip(&joined.windows) {
         topics.set_window(place.topic, *window);
     }
-    let selection = selection_of(&subscribe, &joined, &places, poll, snapshot);
+    let selection = selection_of(&subscribe, &joined, &places, poll, snapshot, rate);
     let tick = turn.tick();
     // Not before: a client that comes back at once must find that the credential has ended.
     let left_ms = |ends_ms: u64| ends_ms.saturating_sub(turn.now.wall_ms).saturating_add(TICK_MS);
@@ -107,17 +109,25 @@ fn selection_of(
     places: &[SubscriberPlace],
     poll: Option<Box<LongPoll>>,
     snapshot: Option<SnapshotRead>,
+    rate: Option<Box<StreamRate>>,
 ) -> Option<Box<StreamSelection>> {
     let plain = places.len() == 1
         && !joined.losses_ahead
         && subscribe.events.is_empty()
         && poll.is_none()
-        && snapshot.is_none();
+        && snapshot.is_none()
+        && rate.is_none();
     (!plain).then(|| {
         let names = subscribe.events.clone().into_boxed_slice();
         let told_losses = joined.told_losses.clone().into_boxed_slice();
-        Box::new(StreamSelection { places: places.into(), told_losses, names, poll, snapshot })
+        Box::new(StreamSelection { places: places.into(), told_losses, names, poll, snapshot, rate })
     })
+}
+
+/// Returns the rate of a stream, if its classes have one. The answer to a poll has no pace.
+fn rate_of(joined: &SubscribeOutcome, polls: bool, now_ms: u64) -> Option<Box<StreamRate>> {
+    let rules = joined.rules.rate.filter(|_| !polls)?;
+    Some(Box::new(StreamRate::new(rules, now_ms)))
 }
 
 /// Returns the snapshot that a stream begins with. After an id the client gets all that it missed, unless
@@ -298,7 +308,7 @@ mod tests {
         let plain = stage.subscribe("topic=a");
         let bounded = join_until(&mut stage, 61_000);
         let due = |slot, life_ms, idle_ms| {
-            let rules = StreamRules { slow_policy: SlowPolicy::Disconnect, life_ms, idle_ms };
+            let rules = StreamRules { slow_policy: SlowPolicy::Disconnect, life_ms, idle_ms, rate: None };
             end_due(&stage.roster, slot, rules, [1_000, 2_000])
         };
         let near = |from: Tick, ms: u64| {

@@ -10,12 +10,13 @@ use super::conn::Stream;
 use super::hub::{FollowedTopics, HubState, LossMark, WalkStep};
 use super::node::Node;
 use super::shared_frame::{SharedFrame, first_after, is_pattern};
+use super::stream_rate::StreamRate;
 use super::subscriber_list::SubscriberPlace;
 use super::topics::LocalTopics;
 use crate::base::counters::{Count, Counters, SupersededReason};
 use crate::base::id::EventId;
 use crate::base::limits::{READ_BYTES_SHORT, READ_FRAMES_MAX, READ_FRAMES_SHORT};
-use crate::base::settings::SlowPolicy;
+use crate::base::settings::{RatePolicy, SlowPolicy};
 use crate::wire::gap::{GapReason, TopicGap, append_gap_events};
 use crate::wire::reply;
 
@@ -197,18 +198,28 @@ impl LogReader<'_> {
         let upto = if more { upto } else { hub.head().min(ends_at) };
         // A client that was away is not slow: of the frames that it has missed none is left out.
         let slow = stream.is_passed_by() || (more || moved_on) && !stream.replaying;
-        let newest_only = slow && hub.stream_rules(indices.iter().copied()).slow_policy == SlowPolicy::Latest;
+        let slow_latest = slow && hub.stream_rules(indices.iter().copied()).slow_policy == SlowPolicy::Latest;
+        let newest_only = slow_latest || is_held_for_newest(stream);
         found.retain(|frame| stream.wants(frame));
         if newest_only || indices.iter().any(|&index| hub.is_throttled(index)) {
             let all = found.len();
             let gives_way = |index: u32| newest_only || hub.is_throttled(index);
             found.retain(|frame| !is_superseded(stream, hub, walk.topics(), frame, gives_way));
-            let why = if newest_only { SupersededReason::Slow } else { SupersededReason::Throttle };
+            let why = superseded_reason(slow_latest, newest_only);
             self.counters.supersede(why, (all - found.len()) as u64);
         }
         kept.extend(found.into_iter().map(Arc::clone));
         self.steps += walk.steps();
         LogRead::Upto(StreamAdvance { upto, caught_up: !more })
+    }
+}
+
+/// Returns why a stream leaves events out: it is slow, or gets the newest only for its rate or its topics.
+fn superseded_reason(slow: bool, newest_only: bool) -> SupersededReason {
+    match (slow, newest_only) {
+        (true, _) => SupersededReason::Slow,
+        (false, true) => SupersededReason::Rate,
+        (false, false) => SupersededReason::Throttle,
     }
 }
 
@@ -276,10 +287,12 @@ fn is_superseded(
 }
 
 /// Whether a stream is sent the newest events of keys in all of its topics, retained ones included: it begins
-/// with a snapshot, or is slow under the policy `latest`. Others are so in throttled topics.
+/// with a snapshot, or is slow or beyond its rate under the policy `latest`. Others are so in throttled
+/// topics.
 pub(super) fn reads_all_state(stream: &Stream, topics: &LocalTopics, hub: &HubState) -> bool {
     let latest = || hub.stream_rules(hub_topics(stream, topics)).slow_policy == SlowPolicy::Latest;
     stream.snapshot().is_some_and(|snapshot| snapshot.newest_only)
+        || is_held_for_newest(stream)
         || stream.is_lagging() && !stream.replaying && latest()
 }
 
@@ -291,6 +304,41 @@ fn reads_state(stream: &Stream, hub: &HubState, all: bool, index: u32) -> bool {
     // Names of keys are known of topics alone.
     let one_name = || !is_pattern(index) && hub.log(index).has_one_key_name();
     (all || hub.is_throttled(index)) && (begins || !filtered || one_name())
+}
+
+impl Stream {
+    /// Its rate, if its class has one.
+    pub(crate) fn rate(&self) -> Option<&StreamRate> {
+        self.selection.as_ref()?.rate.as_deref()
+    }
+
+    /// Its rate, to be changed.
+    pub(crate) fn rate_mut(&mut self) -> Option<&mut StreamRate> {
+        self.selection.as_mut()?.rate.as_deref_mut()
+    }
+
+    /// The treatment of events for which it has to wait, beyond its rate, until it has read everything.
+    pub(crate) fn held_policy(&self) -> Option<RatePolicy> {
+        self.rate()?.held_policy()
+    }
+}
+
+/// Whether a stream has had to wait for its rate, and gets the newest event of each key for it.
+fn is_held_for_newest(stream: &Stream) -> bool {
+    stream.held_policy() == Some(RatePolicy::Latest) && stream.snapshot().is_none()
+}
+
+/// Moves a stream that has had to wait for its rate to the newest event, if its policy says so, and tells it
+/// the gap. Returns the gaps told.
+pub(super) fn skip_held(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, primed: bool) -> u64 {
+    if stream.held_policy() != Some(RatePolicy::Drop) || stream.snapshot().is_some() {
+        return 0;
+    }
+    let gaps = skip_missed(stream, topics, hub, true);
+    if primed && gaps > 0 {
+        stream.queue_position();
+    }
+    gaps
 }
 
 /// Tells a stream that the log has passed it by and moves it on: to the oldest kept event of its topics, or

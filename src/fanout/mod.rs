@@ -63,6 +63,7 @@ mod snapshot_read;
 #[cfg(test)]
 mod stage_tests;
 mod stream;
+pub(crate) mod stream_rate;
 mod stream_selection;
 pub(crate) mod subscriber_list;
 pub(crate) mod survey;

@@ -14,7 +14,7 @@ use super::hub::{HubGuard, HubState};
 use super::lanes::WriteLane;
 use super::log_read::{
     BEGINNING, LogRead, LogReader, MissedRead, ORDINARY, ReadLimit, StreamAdvance, hub_topics, read_fresh,
-    settle_snapshot,
+    settle_snapshot, skip_held,
 };
 use super::node::Node;
 use super::outcomes::{apply_outcomes, finish_or_advance};
@@ -24,9 +24,10 @@ use super::seam::{CloseMode, Io};
 use super::shared_frame::SharedFrame;
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
-use crate::base::counters::CloseReason;
+use crate::base::counters::{CloseReason, Count};
 use crate::base::id::EventId;
 use crate::base::limits::{BATCH_BYTES_MAX, BATCH_SENDS_MAX, LOG_STEPS_PER_TURN, REPLAY_BYTES_BESIDE_ROUNDS};
+use crate::base::time::Tick;
 use crate::wire::frame::FrameForm;
 
 /// Offer to one connection: its own bytes, then frames from the log.
@@ -124,12 +125,14 @@ impl LogAccess<'_> {
     ) -> LogRead {
         let from = kept.len();
         // After a greeting or a heartbeat nothing is missing here, so the hub is not asked.
-        let on_time = !stream.replaying && !stream.is_lagging() && !stream.waits();
+        let paced = stream.rate().is_some_and(|rate| rate.counts_bytes() || rate.held_policy().is_some());
+        let on_time = !stream.replaying && !stream.is_lagging() && !stream.waits() && !paced;
         if on_time && let Some(fresh) = read_fresh(stream, topics, most, kept) {
             return fresh;
         }
         let hub = self.lock.get_or_insert_with(|| self.node.hub.lock());
         let (steps_max, counters) = (LOG_STEPS_PER_TURN - self.steps, self.node.counters(self.worker));
+        counters.add(Count::Gaps, skip_held(stream, topics, hub, primed));
         let mut log = LogReader { hub, steps_max, steps: 0, counters };
         let end = match log.read(stream, topics, most, kept) {
             LogRead::Missed => {
@@ -215,7 +218,17 @@ fn collect_output(
                     (false, true) => BEGINNING,
                     (false, false) => ORDINARY,
                 };
-                access.read_next(stream, topics, primed, most, kept)
+                match limit_to_rate(stream, turn, most) {
+                    PacedRead::Now(most) => access.read_next(stream, topics, primed, most, kept),
+                    PacedRead::At(due) => {
+                        let has_own = stream.pending.is_some();
+                        roster.arm(slot, due);
+                        if !has_own {
+                            continue;
+                        }
+                        LogRead::Upto(StreamAdvance::NONE)
+                    }
+                }
             }
             _ => LogRead::Upto(StreamAdvance::NONE),
         };
@@ -224,11 +237,47 @@ fn collect_output(
             continue;
         };
         let read = kept[from..].iter().map(|frame| frame.chunked().len()).sum::<usize>();
+        charge_rate(roster, slot, kept.len() - from, read, advance);
         bytes += read;
         replayed += if lane == WriteLane::Long { read } else { 0 };
         items.push(OutputItem { slot, frames: from..kept.len(), advance });
     }
     CollectedOutput { items, evicted, log_read: access.steps > 0 }
+}
+
+/// A read of the log under a stream's rate.
+enum PacedRead {
+    /// It may read so much.
+    Now(ReadLimit),
+    /// It has to wait, and looks again in this tick.
+    At(Tick),
+}
+
+/// Limits a read to the credit of a stream's rate, if it has one. A drain waits for no rate.
+fn limit_to_rate(stream: &mut Stream, turn: &TurnContext<'_, impl Io>, most: ReadLimit) -> PacedRead {
+    let latest_due = stream.end_due.min(turn.tick_after(turn.node.ticks.heartbeat));
+    let rate = stream.rate_mut().filter(|_| !turn.carried.shutdown.is_draining());
+    let Some(rate) = rate else { return PacedRead::Now(most) };
+    match rate.events_now(turn.now.mono_ms) {
+        0 => {
+            rate.hold();
+            turn.counters().count(Count::RateHolds);
+            PacedRead::At(turn.tick_after_ms(rate.wait_ms()).min(latest_due).max(turn.tick() + 1))
+        }
+        frames => {
+            let bytes = most.bytes.min(rate.bytes_left().max(1));
+            PacedRead::Now(ReadLimit { frames: most.frames.min(frames), bytes })
+        }
+    }
+}
+
+/// Charges a stream's rate, if it has one, for frames that it is sent.
+fn charge_rate(roster: &mut Roster, slot: u32, frames: usize, bytes: usize, advance: StreamAdvance) {
+    let Some(rate) = roster.stream_mut(slot).and_then(Stream::rate_mut) else { return };
+    rate.spend(frames, bytes);
+    if advance.caught_up {
+        rate.release();
+    }
 }
 
 /// Whether an advance leads a primed stream beyond the frames sent with it, of which the last has this id.

@@ -59,7 +59,7 @@ pub(super) fn send_rounds(
         looks -= kept_looks;
         for &topic in topics.rounds(length) {
             let local = topics.get(topic);
-            let cursor = fill_batch(&mut batch, parts, topics, local, roster, &mut looks);
+            let cursor = fill_batch(&mut batch, parts, topics, local, roster, &mut looks, turn.now.mono_ms);
             progress.push(RoundProgress { topic, cursor });
             if cursor < local.subscribers.len() || !batch.has_room(parts) {
                 break;
@@ -88,6 +88,7 @@ fn fill_batch<'a>(
     topic: &'a LocalTopic,
     roster: &mut Roster,
     looks: &mut usize,
+    now_ms: u64,
 ) -> usize {
     let mut shared = SharedSlices::default();
     let mut merged = Vec::new();
@@ -128,6 +129,11 @@ fn fill_batch<'a>(
                 stream.fall_behind();
                 roster.queue_write(slot);
             }
+            // It waits for its rate, and reads on from the log.
+            Some(planned_send) if !admits(stream, &planned_send, now_ms) => {
+                stream.fall_behind();
+                roster.queue_write(slot);
+            }
             Some(planned_send) => {
                 conn.join_batch();
                 batch.add(planned_send);
@@ -137,6 +143,12 @@ fn fill_batch<'a>(
     }
     *looks = left;
     cursor
+}
+
+/// Whether a stream's rate, if it has one, lets it have a send now.
+fn admits(stream: &mut Stream, planned_send: &PlannedSend, now_ms: u64) -> bool {
+    let PlannedSend { parts, bytes, .. } = planned_send;
+    stream.rate_mut().is_none_or(|rate| rate.admit(parts.len(), *bytes, now_ms))
 }
 
 /// Plans a send to a plain subscriber: the shared slices from its position on.
@@ -226,6 +238,7 @@ mod tests {
             names: [Box::from("b")].into(),
             poll: None,
             snapshot: None,
+            rate: None,
         };
         let stream = Stream {
             position: EventId::at_ms(position),

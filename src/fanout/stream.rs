@@ -86,6 +86,12 @@ pub(super) fn handle_stream_timer(
         let why = if by_operator { CloseReason::Operator } else { CloseReason::SlowStalled };
         return close(roster, topics, turn, slot, CloseMode::Reset, why);
     }
+    let held = stream.held_policy().is_some();
+    if held {
+        // It looks whether its credit is back, or whether a drain waits for no rate.
+        roster.queue_write(slot);
+    }
+    let stream = roster.stream_mut(slot).expect("it was one above");
     if tick >= stream.end_due && !ending {
         match postponed_end(roster, topics, turn, slot) {
             None => return end_stream(roster, topics, turn, slot),
@@ -96,7 +102,7 @@ pub(super) fn handle_stream_timer(
     let ConnState::Streaming(stream) = &mut conn.state else { return };
     let newcomer = stream.take_newcomer();
     let silence = if newcomer { ticks.heartbeat / 2 } else { ticks.heartbeat - (ticks.together - 1) };
-    if !full && stream.is_live() && tick >= stream.last_write.saturating_add(silence) {
+    if !full && (stream.is_live() || held) && tick >= stream.last_write.saturating_add(silence) {
         queue_heartbeat(conn, turn.now.wall_ms, tick);
         turn.counters().count(Count::Heartbeats);
         roster.queue_write(slot);

@@ -5,6 +5,7 @@ use super::hub::LossMark;
 use super::long_poll::LongPoll;
 use super::shared_frame::SharedFrame;
 use super::snapshot_read::SnapshotRead;
+use super::stream_rate::StreamRate;
 use super::subscriber_list::SubscriberPlace;
 
 /// The part of a stream that only several topics or a filter need.
@@ -20,6 +21,8 @@ pub(crate) struct StreamSelection {
     pub(crate) poll: Option<Box<LongPoll>>,
     /// The snapshot that it is being sent.
     pub(crate) snapshot: Option<SnapshotRead>,
+    /// The rate at which it is sent events, where its class has one.
+    pub(crate) rate: Option<Box<StreamRate>>,
 }
 
 impl StreamSelection {

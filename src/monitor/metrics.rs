@@ -33,6 +33,7 @@ const COUNT_HELP: [&str; COUNT_NAMES.len()] = [
     "Windows of waiting events that ended; window_events by these is the mean batch.",
     "Windows that ended early because too much waited.",
     "Events that left at the end of a window, once for each worker with subscribers.",
+    "Times a subscriber had to wait for its rate.",
     "Turns of the workers.",
     "Times a worker slept until something came or was due.",
     "Times a worker stopped listening because it had no files left.",

@@ -375,3 +375,50 @@ fn a_poll_that_waits_is_answered_when_its_window_ends() {
         assert_eq!(data, expected, "{topic}");
     }
 }
+
+#[test]
+fn subscribers_of_a_class_with_a_rate_get_no_more_than_that_and_others_do() {
+    with_1_and_4_workers(|workers| {
+        let class = |name: &str| {
+            format!(
+                "[[class]]\nname = '{name}'\ntopics = ['{name}.*']\nrate_events_per_second = 20\n\
+                 rate_burst = 10\nrate_policy = '{name}'\n"
+            )
+        };
+        let text = ["delay", "latest", "drop"].map(class).concat();
+        let file = ConfigFile::new(&format!("class-rate-{workers}"), &text);
+        let server = Launch::workers(workers).set("config", &file.0).start();
+        let topics = ["delay.a", "latest.a", "drop.a", "free"];
+        let mut streams = topics.map(|topic| server.subscribe(&format!("topic={topic}")));
+        let start = Instant::now();
+        for topic in topics {
+            for n in 0..30 {
+                let bytes = server.publish_bytes(
+                    &format!("topic={topic}&key={}", n % 3),
+                    "",
+                    n.to_string().as_bytes(),
+                );
+                assert_eq!(server.connect_control().ask(bytes).status, 202);
+            }
+        }
+        assert_eq!(streams[3].data(30), numbers(0..30));
+        let mut gaps = Vec::new();
+        for stream in &mut streams[..3] {
+            let mut got = Vec::new();
+            let mut told = 0;
+            while got.last().is_none_or(|last: &String| last != "29") {
+                let event = stream.try_event(ms(5_000)).expect("an event, or a gap");
+                if event.is_gap() {
+                    told += 1;
+                } else {
+                    got.push(event.data);
+                }
+            }
+            let most = 11 + start.elapsed().as_millis() as usize * 20 / 1_000;
+            assert!(got.len() >= 10 && got.len() <= most, "{} of {most}: {got:?}", got.len());
+            gaps.push((told, got.len() == 30));
+        }
+        assert_eq!((gaps[0], gaps[1].0), ((0, true), 0));
+        assert!(server.metrics().get("rate_holds") > 0, "{gaps:?}");
+    });
+}

@@ -92,7 +92,7 @@ impl ClassPlan {
             ClassPlan { tables: (0..tables).map(|_| draw_table(default, prng)).collect(), default };
         plan.tables.iter_mut().flatten().for_each(|class| draw_conflation(&mut class.settings, prng));
         draw_conflation(&mut plan.default, prng);
-        settings.throttle_ms = plan.default.throttle_ms;
+        settings.windows.throttle_ms = plan.default.windows.throttle_ms;
         settings.history_keys = plan.default.history_keys;
         settings.classes = plan.tables[0].clone();
         plan
@@ -134,17 +134,17 @@ impl ClassPlan {
 
     /// Longest window of a class: an event waits so long at most.
     pub fn longest_window_ms(&self) -> u64 {
-        self.all().map(|class| class.batch_ms.max(class.throttle_ms)).max().unwrap_or(0)
+        self.all().map(|class| class.windows.batch_ms.max(class.windows.throttle_ms)).max().unwrap_or(0)
     }
 
     /// Whether events of a topic may give way to newer ones of their key for everyone.
     pub fn throttles(&self, topic: usize) -> bool {
-        self.of_topic(topic).any(|class| class.throttle_ms > 0)
+        self.of_topic(topic).any(|class| class.windows.throttle_ms > 0)
     }
 
     /// The window in which a topic brings one event of each key; none when it may have another.
     pub fn throttle_of(&self, topic: usize) -> Option<u64> {
-        let throttle_ms = self.of_topic(topic).map(|class| class.throttle_ms).max();
+        let throttle_ms = self.of_topic(topic).map(|class| class.windows.throttle_ms).max();
         throttle_ms.filter(|&ms| ms > 0 && !self.changes())
     }
 
@@ -253,8 +253,8 @@ fn draw_table(default: ClassSettings, prng: &mut Prng) -> Vec<NamedClass> {
             settings.event_from_topic = !settings.event_from_topic;
         }
         if prng.below(2) == 0 {
-            settings.batch_ms = pick(prng, &[1, 20, 90]);
-            settings.batch_events = pick(prng, &[2, 20, 256]);
+            settings.windows.batch_ms = pick(prng, &[1, 20, 90]);
+            settings.windows.batch_events = pick(prng, &[2, 20, 256]);
         }
         let patterns = (0..1 + prng.below(2)).map(|_| pick(prng, &PATTERNS));
         let parse = |text| TopicPattern::parse(text).expect("a pattern");
@@ -266,7 +266,7 @@ fn draw_table(default: ClassSettings, prng: &mut Prng) -> Vec<NamedClass> {
 /// Values under which events give way to newer ones. Drawn last, so that all else is as without.
 fn draw_conflation(settings: &mut ClassSettings, prng: &mut Prng) {
     if prng.below(3) == 0 {
-        (settings.batch_ms, settings.throttle_ms) = (0, pick(prng, &[1, 20, 90, 400]));
+        (settings.windows.batch_ms, settings.windows.throttle_ms) = (0, pick(prng, &[1, 20, 90, 400]));
     }
     if prng.below(2) == 0 {
         settings.history_keys = pick(prng, &[1, 2, 100, 100]);

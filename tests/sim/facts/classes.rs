@@ -70,7 +70,9 @@ pub(super) fn class_of(topic: &str, edit: impl FnOnce(&mut ClassSettings)) -> Na
 
 /// A bench whose topic `t` has a window of 100 ms and so many events, with streams of these queries, greeted.
 pub(super) fn windowed(batch_events: usize, queries: &[&str]) -> (Bench, Vec<usize>) {
-    let window = |class: &mut ClassSettings| (class.batch_ms, class.batch_events) = (100, batch_events);
+    let window = |class: &mut ClassSettings| {
+        (class.windows.batch_ms, class.windows.batch_events) = (100, batch_events)
+    };
     let mut bench = Bench::new(Settings { classes: vec![class_of("t", window)], ..Settings::default() });
     let mut subscribe = |query: &&str| {
         let request = format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -157,7 +159,7 @@ fn windows_that_are_full_of_large_events_refuse_no_publisher() {
 fn a_reload_gives_windows_to_live_streams_and_takes_them() {
     let (mut bench, streams) = windowed(256, &["topic=t"]);
     let publisher = bench.connect(ListenerKind::Control, b"");
-    for (classes, at_once) in [(Vec::new(), 2), (vec![class_of("t", |t| t.batch_ms = 100)], 0)] {
+    for (classes, at_once) in [(Vec::new(), 2), (vec![class_of("t", |t| t.windows.batch_ms = 100)], 0)] {
         bench.node.hub.replace_classes(&Settings { classes, ..Settings::default() });
         while bench.node.hub.sort_topics(bench.now) {}
         bench.turn(1);
@@ -169,7 +171,7 @@ fn a_reload_gives_windows_to_live_streams_and_takes_them() {
 
 #[test]
 fn a_heartbeat_takes_nothing_out_of_a_window() {
-    let window = |class: &mut ClassSettings| class.batch_ms = 400;
+    let window = |class: &mut ClassSettings| class.windows.batch_ms = 400;
     let classes = vec![class_of("t", window)];
     let mut bench = Bench::new(Settings { heartbeat_ms: 500, classes, ..Settings::default() });
     let stream = bench.connect(ListenerKind::Public, b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -1,8 +1,10 @@
 //! Facts about events that give way to newer ones of their key.
 
 use fanwheel::base::class::ClassSettings;
+use fanwheel::base::counters::Count;
 use fanwheel::base::listener::ListenerKind;
-use fanwheel::base::settings::{BatchForm, Settings, SlowPolicy};
+use fanwheel::base::settings::{BatchForm, RatePolicy, Settings, SlowPolicy};
+use fanwheel::fanout::mail::ControlMessage;
 
 use super::classes::class_of;
 use super::{Bench, batch_of};
@@ -42,7 +44,7 @@ fn brought(bench: &mut Bench, conn: usize) -> Vec<String> {
 
 #[test]
 fn a_throttled_topic_brings_the_newest_event_of_each_key_once_a_window() {
-    let throttle = |class: &mut ClassSettings| class.throttle_ms = 100;
+    let throttle = |class: &mut ClassSettings| class.windows.throttle_ms = 100;
     let (mut bench, streams) = bench_of(throttle, &["topic=t", "topic=t&event=message", "topic=t&topic=u"]);
     publish(&mut bench, &["t a 1", "t b 2", "t a 3"]);
     (0..3).for_each(|_| bench.turn(10));
@@ -69,7 +71,7 @@ fn a_throttled_topic_brings_the_newest_event_of_each_key_once_a_window() {
 
 #[test]
 fn a_slow_stream_of_a_throttled_topic_ends_with_the_newest_of_each_key_and_is_told_no_gap() {
-    let throttle = |class: &mut ClassSettings| class.throttle_ms = 50;
+    let throttle = |class: &mut ClassSettings| class.windows.throttle_ms = 50;
     let (mut bench, streams) = bench_of(throttle, &["topic=t"]);
     bench.net.set_window(streams[0], Window::Tiny);
     for nth in 0..40 {
@@ -143,7 +145,7 @@ fn under_a_tenfold_overload_a_stream_ends_with_the_newest_of_each_key_and_memory
 
 /// Values of a class whose events leave as arrays.
 fn arrays(class: &mut ClassSettings) {
-    (class.batch_ms, class.batch_form) = (100, BatchForm::Array);
+    (class.windows.batch_ms, class.windows.batch_form) = (100, BatchForm::Array);
 }
 
 #[test]
@@ -194,4 +196,105 @@ fn an_array_that_is_cut_short_is_finished_and_its_events_do_not_come_again() {
     let single = text.matches("data: 2\n").count();
     assert_eq!((whole + single, text.matches("data: 4\n").count()), (1, 1), "{text}");
     assert_eq!(brought(&mut bench, streams[1]).len(), 2);
+}
+
+/// Values of a class whose streams get ten events a second, five at once.
+fn rated(policy: RatePolicy) -> impl FnOnce(&mut ClassSettings) {
+    move |class| {
+        let rate = &mut class.stream_rate;
+        (rate.events_per_second, rate.burst, rate.policy) = (10, 5, policy);
+    }
+}
+
+/// Publishes 40 events of 4 keys in a second, and reads what a stream of each query brings meanwhile and in
+/// the 9 s after it.
+fn brought_at_a_rate(policy: RatePolicy, query: &str) -> [String; 2] {
+    let (mut bench, streams) = bench_of(rated(policy), &[query]);
+    let mut parts = [String::new(), String::new()];
+    for nth in 0..400 {
+        if nth < 40 {
+            publish(&mut bench, &[&format!("t k{} {nth}", nth % 4)]);
+        }
+        bench.turn(25);
+        parts[usize::from(nth >= 40)].push_str(&bench.read(streams[0]));
+    }
+    assert!(bench.is_open(streams[0]));
+    publish(&mut bench, &["t k0 100"]);
+    (0..3).for_each(|_| bench.turn(1));
+    assert_eq!(brought(&mut bench, streams[0]), ["100"], "it is live again");
+    parts
+}
+
+/// The numbers that a stream was sent.
+fn numbers(text: &str) -> Vec<usize> {
+    text.lines().filter_map(|line| line.strip_prefix("data: ")?.parse().ok()).collect()
+}
+
+#[test]
+fn events_beyond_a_rate_are_delayed_conflated_or_dropped_with_a_gap() {
+    for query in ["topic=t", "topic=t&topic=u", "topic=t&event=message"] {
+        let class = if query.contains('u') { &[RatePolicy::Delay][..] } else { &[] };
+        let all = [RatePolicy::Delay, RatePolicy::Latest, RatePolicy::Drop];
+        for &policy in if class.is_empty() { &all[..] } else { class } {
+            let [during, after] = brought_at_a_rate(policy, query);
+            let (first, rest) = (numbers(&during), numbers(&after));
+            let got = [first.clone(), rest.clone()].concat();
+            assert!(got.is_sorted_by(|a, b| a < b) && got[..5] == [0, 1, 2, 3, 4], "{policy:?}: {got:?}");
+            assert!((10..=17).contains(&first.len()), "{policy:?}: {} in a second", first.len());
+            let gaps = during.matches("fanwheel.gap").count() + after.matches("fanwheel.gap").count();
+            match policy {
+                RatePolicy::Delay => assert_eq!((got.len(), gaps), (40, 0), "{query}"),
+                RatePolicy::Latest => {
+                    assert_eq!((&got[got.len() - 4..], gaps), (&[36, 37, 38, 39][..], 0), "{got:?}");
+                    assert!(got.len() < 25, "{got:?}");
+                }
+                _ => assert!(got.ends_with(&[39]) && got.len() < 20 && gaps > 0, "{gaps} gaps, {got:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn streams_without_a_rate_do_not_wait_for_those_with_one_and_a_drain_waits_for_none() {
+    let mut bench = Bench::new(Settings {
+        classes: vec![class_of("t", rated(RatePolicy::Delay))],
+        ..Settings::default()
+    });
+    let [held, free] = ["topic=t", "topic=u"].map(|query| subscribe(&mut bench, query));
+    let poll = subscribe(&mut bench, "topic=t&wait_ms=9000&last=1");
+    (0..4).for_each(|_| bench.turn(1));
+    for nth in 0..30 {
+        publish(&mut bench, &[&format!("t a {nth}"), &format!("u a {nth}")]);
+        bench.turn(1);
+    }
+    (0..3).for_each(|_| bench.turn(1));
+    assert_eq!((brought(&mut bench, held).len(), brought(&mut bench, free).len()), (5, 30));
+    assert!(bench.read(poll).contains("data: 0\n"), "an answer has no pace");
+    assert!(bench.worker.counters().get(Count::RateHolds) > 0);
+    bench.node.shut_down(&ControlMessage::Drain);
+    (0..60).for_each(|_| bench.turn(40));
+    assert_eq!(numbers(&bench.read(held)).len(), 25);
+}
+
+#[test]
+fn a_stream_that_waits_for_the_bytes_of_a_large_event_gets_heartbeats() {
+    let rate = |class: &mut ClassSettings| {
+        let rate = &mut class.stream_rate;
+        (rate.bytes_per_second, rate.policy) = (1_000, RatePolicy::Delay);
+    };
+    let classes = vec![class_of("t", rate)];
+    let mut bench = Bench::new(Settings { heartbeat_ms: 500, classes, ..Settings::default() });
+    let stream = subscribe(&mut bench, "topic=t");
+    (0..3).for_each(|_| bench.turn(1));
+    let large = format!("t a {}", "x".repeat(4_000));
+    publish(&mut bench, &[&large, &large]);
+    let (mut text, mut came) = (String::new(), Vec::new());
+    for nth in 0..200 {
+        bench.turn(25);
+        let more = bench.read(stream);
+        came.extend(more.matches("id: ").map(|_| nth * 25));
+        text += &more;
+    }
+    assert!(came.len() == 2 && came[1] - came[0] >= 2_900, "{came:?}");
+    assert!(text.matches("\r\n:\n").count() >= 4, "silent while it waits");
 }
