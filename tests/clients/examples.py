@@ -163,7 +163,9 @@ def upload_shows_its_progress(world):
     app = Application(world)
     app.open("upload.html", job="7")
     app.browser.run("""window.notes = []; const note = document.querySelector("#note");
-      new MutationObserver(() => notes.push(note.textContent)).observe(note, { childList: true })""")
+      new MutationObserver((changes) => {
+        for (const { addedNodes } of changes) notes.push(...[...addedNodes].map((text) => text.textContent));
+      }).observe(note, { childList: true })""")
     app.submit(size=300_000)
     app.shows("#note", "300000 bytes are processed.")
     steps = app.browser.run("return notes.filter((text) => text.startsWith('processed: ')).length")
