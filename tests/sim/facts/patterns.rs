@@ -3,7 +3,7 @@
 use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::settings::Settings;
 
-use super::Bench;
+use super::{Bench, batch_of};
 use crate::net::Window;
 
 /// Opens a stream with this query.
@@ -96,4 +96,43 @@ fn a_loss_in_one_topic_of_a_pattern_is_told_once_and_the_rest_comes() {
     let (data, _) = brought(&mut bench, again);
     assert!(data[0].starts_with("{\"topic\":\"a.*\",\"after\":"), "{data:?}");
     assert_eq!(data[1..], ["2", "4", "5"]);
+}
+
+/// Publishes so many events to a topic at once.
+fn publish_batch(bench: &mut Bench, topic: &str, events: usize) {
+    let lines = format!("{{\"topic\":\"{topic}\",\"data\":\"x\"}}\n").repeat(events);
+    bench.connect(ListenerKind::Control, &batch_of(&lines));
+    (0..5).for_each(|_| bench.turn(1));
+}
+
+/// Has a topic forget its events.
+fn forget(bench: &mut Bench, topic: &str) {
+    let request = format!("DELETE /topics?topic={topic} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    bench.connect(ListenerKind::Control, request.as_bytes());
+    (0..9).for_each(|_| bench.turn(1));
+}
+
+#[test]
+fn each_loss_of_a_pattern_is_told_once_also_that_of_older_events_than_the_last() {
+    let mut bench = Bench::new(Settings::default());
+    let stream = subscribe(&mut bench, "pattern=*");
+    bench.net.set_window(stream, Window::Tiny);
+    for (topic, events) in [("u", 1_500), ("t", 300), ("t", 300)] {
+        publish_batch(&mut bench, topic, events);
+    }
+    forget(&mut bench, "t");
+    bench.net.set_window(stream, Window::Small);
+    bench.turn(1);
+    let mut text = bench.read(stream);
+    bench.turn(1);
+    text += &bench.read(stream);
+    assert_eq!(text.matches("fanwheel.gap").count(), 1, "{text}");
+    forget(&mut bench, "u");
+    bench.net.set_window(stream, Window::Large);
+    for _ in 0..9 {
+        bench.turn(1);
+        text += &bench.read(stream);
+    }
+    assert!(bench.is_open(stream), "ended as slow");
+    assert_eq!(text.matches("fanwheel.gap").count(), 2, "{text}");
 }
