@@ -96,33 +96,18 @@ impl TopicPattern {
         if !name.starts_with(&pattern[..self.literal]) {
             return false;
         }
-        follows(&pattern[self.literal..], &name[self.literal..])
+        agree(&pattern[self.literal..], &name[self.literal..], Wildcards::OfFirst)
     }
 
     /// Whether it matches every name that `other` matches.
     pub fn covers(&self, other: &TopicPattern) -> bool {
-        follows(self.text.as_bytes(), other.text.as_bytes()) && (self.is_open() || !other.is_open())
+        agree(self.text.as_bytes(), other.text.as_bytes(), Wildcards::OfFirst)
+            && (self.is_open() || !other.is_open())
     }
 
     /// Whether some name matches both.
     pub fn overlaps(&self, other: &TopicPattern) -> bool {
-        let (mut one, mut two) = (self.text.as_bytes(), other.text.as_bytes());
-        loop {
-            let ((segment, rest), (other_segment, other_rest)) = (split_segment(one), split_segment(two));
-            if segment == b"**" || other_segment == b"**" {
-                return true;
-            }
-            if segment != other_segment && segment != b"*" && other_segment != b"*" {
-                return false;
-            }
-            match (rest, other_rest) {
-                ([], []) => return true,
-                ([end, next @ ..], [other_end, other_next @ ..]) if end == other_end => {
-                    (one, two) = (next, other_next);
-                }
-                _ => return false,
-            }
-        }
+        agree(self.text.as_bytes(), other.text.as_bytes(), Wildcards::OfBoth)
     }
 
     /// Whether names of any length match it.
@@ -131,21 +116,29 @@ impl TopicPattern {
     }
 }
 
-/// Whether a text follows a pattern segment by segment. Wildcards of the text stand for themselves.
-fn follows(mut pattern: &[u8], mut text: &[u8]) -> bool {
+/// Whose wildcards stand for other segments, where two texts are compared. Others stand for themselves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wildcards {
+    OfFirst,
+    OfBoth,
+}
+
+/// Whether two texts agree segment by segment.
+fn agree(mut one: &[u8], mut two: &[u8], wildcards: Wildcards) -> bool {
     loop {
-        let (wanted, pattern_rest) = split_segment(pattern);
-        if wanted == b"**" {
+        let ((segment, rest), (other, other_rest)) = (split_segment(one), split_segment(two));
+        let holds =
+            |wildcard: &[u8]| segment == wildcard || wildcards == Wildcards::OfBoth && other == wildcard;
+        if holds(b"**") {
             return true;
         }
-        let (segment, text_rest) = split_segment(text);
-        if wanted != b"*" && wanted != segment {
+        if segment != other && !holds(b"*") {
             return false;
         }
-        match (pattern_rest, text_rest) {
+        match (rest, other_rest) {
             ([], []) => return true,
-            ([end, pattern_next @ ..], [other, text_next @ ..]) if end == other => {
-                (pattern, text) = (pattern_next, text_next);
+            ([end, next @ ..], [other_end, other_next @ ..]) if end == other_end => {
+                (one, two) = (next, other_next);
             }
             _ => return false,
         }
