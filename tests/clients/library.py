@@ -28,8 +28,8 @@ FOLLOW = """const [url, topic, options] = arguments;
   client.on("fanwheel.state", (state) => states.push(state));"""
 OPEN = "return client.state === 'open'"
 SEEN = "return seen"
-#: How late an event may be when another tab takes over, while other browsers keep all cores busy.
-LATE_MS_MAX = 1_500
+#: How late an event may be when another tab takes over.
+LATE_MS_MAX = 1_000
 #: The tab leads: no worker is to be had.
 BY_LOCKS = {"share": True, "worker": ""}
 
