@@ -20,7 +20,7 @@ use crate::base::limits::{RETRY_AFTER_S, RETRY_JITTER_PERCENT};
 use crate::base::peers::ClientAddress;
 use crate::base::prng::Prng;
 use crate::base::survey::ConnectionId;
-use crate::base::time::{Now, TICK_MS, Tick, ticks_of_ms};
+use crate::base::time::{Now, TICK_MS, Tick};
 
 /// The turn that is running on one worker.
 #[derive(Debug)]
@@ -173,9 +173,9 @@ impl<'a, I: Io> TurnContext<'a, I> {
         self.tick().saturating_add(ticks)
     }
 
-    /// The tick that comes so many milliseconds later.
+    /// The first tick at least so many milliseconds later.
     pub(super) fn tick_after_ms(&self, ms: u64) -> Tick {
-        self.tick_after(ticks_of_ms(ms))
+        self.now.tick_after_ms(ms)
     }
 
     /// Milliseconds since a tick.

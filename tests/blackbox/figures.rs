@@ -33,19 +33,30 @@ fn figures_of_a_load_are_what_its_subscribers_saw() {
             let (code, report, words) = load(server.public, server.control, flags);
             assert_eq!(code, Some(0), "{flags}: {report} {words}");
             // A worker counts deliveries last, just after the last subscriber may have had its bytes.
-            let counted = |after: &Metrics| grown(&before, after, "delivered") >= deliveries;
+            let counted = |after: &Metrics| {
+                let all = [("delivered", deliveries), ("replayed", replayed)];
+                all.iter().all(|(name, least)| grown(&before, after, name) >= *least)
+            };
             let after = server.await_metric("deliveries", SOON, counted);
             let grown = |name: &str| grown(&before, &after, name);
-            assert_eq!((grown("published"), grown("delivered")), (events, deliveries), "{flags}");
+            // A stream that its client has just cut may still be sent what comes next.
+            let missed = if returned > 0 { 10 } else { 0 };
+            let cut = 0..=missed * returned;
+            assert_eq!(grown("published"), events, "{flags}");
+            assert!(cut.contains(&(grown("delivered") - deliveries)), "{flags}: {}", grown("delivered"));
             assert_eq!(grown("replayed"), replayed, "{flags}");
-            assert_eq!(grown("delivery_seconds_count"), deliveries - replayed, "{flags}");
+            assert_eq!(grown("delivery_seconds_count"), grown("delivered") - replayed, "{flags}");
             assert_eq!((grown("replay_events_count"), grown("replay_events_sum")), (returned, replayed));
             let measured = number(&report, "/delivered/deliveries");
             assert!(measured + replayed <= deliveries && measured > 0, "{flags}: {report}");
-            // What is published while nobody is there, for those who come back, has no last subscriber.
-            let missed = if returned > 0 { 10 } else { 0 };
-            assert_eq!(grown("delivery_last_seconds_count"), events - missed, "{flags}");
-            assert!(grown("event_sends") <= deliveries && grown("batches") <= grown("sends"), "{flags}");
+            // What is published while nobody is there, for those that come back, has no last subscriber.
+            let reached = if grown("delivered") == deliveries { 0 } else { missed };
+            let last = grown("delivery_last_seconds_count");
+            assert!((events - missed..=events - missed + reached).contains(&last), "{flags}: {last}");
+            assert!(
+                grown("event_sends") <= grown("delivered") && grown("batches") <= grown("sends"),
+                "{flags}"
+            );
         }
     });
 }
