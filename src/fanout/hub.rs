@@ -378,11 +378,10 @@ impl Hub {
         inner.find_topic(name).is_some_and(|index| inner.topics[index].subscribers > 0)
     }
 
-    /// Returns the subscribers of the events' topics, summed.
+    /// Returns the subscribers of each event's topics and patterns, summed.
     pub(crate) fn count_subscribers(&self, events: &[NewEvent]) -> u64 {
         let inner = self.lock();
-        let of = |name| inner.find_topic(name).map_or(0, |index| u64::from(inner.topics[index].subscribers));
-        events.iter().flat_map(|event| &event.topics).map(|name| of(name)).sum()
+        events.iter().map(|event| inner.count_event_subscribers(&event.topics)).sum()
     }
 
     /// The hub's sizes.

@@ -81,6 +81,9 @@ fn one_event_that_several_patterns_match_is_mailed_and_read_once() {
     assert_eq!(following(&hub, &joined), ids);
     let receipt = hub.publish_at_once(vec![post(&["a.1"], "x")], None, at(4)).expect("room").receipt;
     assert_eq!(receipt.subscribers, 4, "summed over topics and patterns");
+    let later = [post(&["a.1", "a.2"], "x"), post(&["a.9", "none.1"], "x"), post(&["none"], "x")];
+    let counted = later.map(|event| hub.count_subscribers(&[event]));
+    assert_eq!(counted, [4, 3, 1], "an event that is still with the orderer");
 }
 
 #[test]

@@ -164,6 +164,24 @@ impl HubState {
         }
     }
 
+    /// Returns the subscribers that an event of topics with these names reaches, each topic's and pattern's
+    /// counted.
+    pub(super) fn count_event_subscribers(&self, names: &[Box<str>]) -> u64 {
+        let mut channels: Vec<u32> = Vec::new();
+        for name in names {
+            let index = self.find_topic(name);
+            let known = index.map(|index| self.patterns.members(self.topics[index].patterns));
+            channels.extend(index);
+            match known {
+                Some(patterns) => channels.extend(patterns.map(|pattern| pattern.index)),
+                None => channels.extend(self.patterns.matching(name).iter().map(|pattern| pattern.index)),
+            }
+        }
+        channels.sort_unstable();
+        channels.dedup();
+        channels.iter().map(|&channel| u64::from(self.reach_of(channel).subscribers)).sum()
+    }
+
     /// Returns the class of a topic or a pattern.
     pub(super) fn channel_class(&self, channel: u32) -> ClassSlot {
         match is_pattern(channel) {
