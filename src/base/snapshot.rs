@@ -30,7 +30,9 @@ pub struct Snapshot {
     pub(crate) topics: usize,
     /// Those of them that no event was published to.
     pub(crate) unpublished_topics: usize,
-    /// Topics that streams listen to, each stream's counted.
+    /// Patterns that streams listen to, or did a moment ago.
+    pub(crate) patterns: usize,
+    /// Topics and patterns that streams listen to, each stream's counted.
     pub(crate) subscriptions: usize,
     /// The classes of topics, the default class first.
     pub classes: Vec<ClassSnapshot>,

@@ -29,7 +29,7 @@ pub(crate) enum ConnectionSort {
 /// Order of the rows of `/topics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum TopicSort {
-    /// The topic with most subscribers comes first.
+    /// The topic with most subscribers, by name and by pattern, comes first.
     #[default]
     Subscribers,
     /// Most kept events first.
@@ -241,8 +241,10 @@ pub(crate) struct TopicRow {
     pub(crate) topic: std::sync::Arc<str>,
     /// Name of its class.
     pub(crate) class: std::sync::Arc<str>,
-    /// Subscribers on all workers.
+    /// Subscribers that name it, on all workers.
     pub(crate) subscribers: u64,
+    /// Subscribers of each pattern that matches it.
+    pub(crate) pattern_subscribers: u64,
     /// Events that are kept of it.
     pub(crate) events: u64,
     /// Bytes of memory that they take.

@@ -249,6 +249,7 @@ impl Node {
             memory_full: self.memory_full.load(Relaxed),
             topics: sizes.topics,
             unpublished_topics: sizes.unpublished_topics,
+            patterns: sizes.patterns,
             subscriptions: sizes.subscriptions,
             classes: self.hub.class_figures(),
             history_events: sizes.frames,

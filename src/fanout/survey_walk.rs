@@ -259,7 +259,7 @@ fn scan_topics(
 
 fn rank_topic(sort: TopicSort, row: TopicRow) -> (Reverse<u64>, TopicByName) {
     let key = match sort {
-        TopicSort::Subscribers => row.subscribers,
+        TopicSort::Subscribers => row.subscribers + row.pattern_subscribers,
         TopicSort::Events => row.events,
         TopicSort::Bytes => row.bytes,
         TopicSort::Rate => row.recent.per_thousand_seconds(),

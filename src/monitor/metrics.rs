@@ -141,7 +141,7 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let (totals, last) = (&snapshot.totals, watch.last());
-    let rows: [(&str, &str, u64); 20] = [
+    let rows: [(&str, &str, u64); 21] = [
         ("connections", "Connections open now.", totals.connections_open),
         (
             "connections_max",
@@ -158,8 +158,13 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
             snapshot.unpublished_topics as u64,
         ),
         (
+            "patterns",
+            "Patterns that streams listen to, or did in the last half minute.",
+            snapshot.patterns as u64,
+        ),
+        (
             "subscriptions",
-            "Topics that streams listen to, each stream's counted.",
+            "Topics and patterns that streams listen to, each stream's counted.",
             snapshot.subscriptions as u64,
         ),
         ("history_events", "Events kept for returning subscribers.", snapshot.history_events as u64),

@@ -63,6 +63,7 @@ fn object(snapshot: &Snapshot, watch: &Watch) -> Value {
         "cpu_percent": rounded(watch.rates(RateWindow::Second).cpu_percent),
         "memory": memory(snapshot, watch),
         "topics": snapshot.topics,
+        "patterns": snapshot.patterns,
         "subscriptions": snapshot.subscriptions,
         "history": {
             "events": snapshot.history_events, "keys": snapshot.history_keys, "bytes": snapshot.history_bytes

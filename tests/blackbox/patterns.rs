@@ -1,5 +1,7 @@
 //! Patterns: a stream follows all topics whose names match, those that appear later included.
 
+use serde_json::json;
+
 use crate::harness::{Conn, Item, Launch, SOON, Server, Stream, with_1_and_4_workers};
 
 fn publish(server: &Server, query: &str, data: &str) {
@@ -77,4 +79,29 @@ fn patterns_that_are_wrong_or_too_many_or_too_wide_are_refused_in_words() {
     let off = Launch::workers(1).set("patterns", "off").start();
     let answer = Server::get_from(off.public, "/events?pattern=a.*");
     assert!(answer.status == 400 && answer.text().contains("patterns_off"), "{}", answer.text());
+}
+
+#[test]
+fn pages_and_metrics_count_patterns_and_those_that_listen_by_them() {
+    let server = Launch::workers(2).start();
+    let _streams = [
+        server.subscribe("pattern=a.*"),
+        server.subscribe("pattern=a.*&topic=a.1"),
+        server.subscribe("pattern=**"),
+        server.subscribe("topic=b"),
+    ];
+    publish(&server, "topic=a.1", "x");
+    publish(&server, "topic=a.2", "x");
+    let page = Server::get_from(server.control, "/topics").json();
+    let rows: Vec<[String; 3]> = page["topics"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| ["topic", "subscribers", "pattern_subscribers"].map(|name| row[name].to_string()))
+        .collect();
+    let expected = [["\"a.1\"", "1", "3"], ["\"a.2\"", "0", "3"], ["\"b\"", "1", "1"]];
+    assert_eq!(rows, expected, "those with most subscribers of both kinds first");
+    let status = Server::get_from(server.control, "/status").json();
+    assert_eq!((&status["patterns"], &status["subscriptions"]), (&json!(2), &json!(5)));
+    assert_eq!(server.metrics().get("patterns"), 2);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::HubState;
 use crate::base::id::EventId;
 use crate::base::survey::{RecentEvents, TopicRow};
+use crate::fanout::shared_frame::TopicRef;
 use crate::fanout::topic_log::LogView;
 
 /// Span over which a topic's rate is taken, as far as its log reaches back.
@@ -22,10 +23,13 @@ impl HubState {
     pub(crate) fn topic_row(&self, index: u32, wall_ms: u64) -> Option<TopicRow> {
         let topic = self.topics.get(index)?;
         let log = LogView::new(&topic.log, &self.journals);
+        let patterns = self.patterns.members(topic.patterns);
+        let by_pattern = |pattern: TopicRef| u64::from(self.reach_of(pattern.index).subscribers);
         Some(TopicRow {
             topic: Arc::clone(&topic.name),
             class: Arc::clone(self.classes.table().name(topic.class)),
             subscribers: u64::from(topic.subscribers),
+            pattern_subscribers: patterns.map(by_pattern).sum(),
             events: log.len() as u64,
             bytes: log.bytes() as u64,
             oldest: log.oldest(),

@@ -86,7 +86,7 @@ export function createTopicsTable() {
     emptyText: "No topic yet: one begins with its first subscriber or event. Try it by hand, below.",
     columns: [
       { title: "Topic", header: true, long: true, text: (row) => row.topic },
-      { title: "Subscribers", number: true, text: (row) => count(row.subscribers) },
+      { title: "Subscribers", number: true, text: (row) => count(row.subscribers + row.pattern_subscribers) },
       { title: "Rate", number: true, text: (row) => perSecond(row.events_per_second) },
       { title: "Events kept", number: true, text: (row) => count(row.events) },
       { title: "Bytes kept", number: true, text: (row) => bytes(row.bytes) },
