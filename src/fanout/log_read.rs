@@ -371,7 +371,9 @@ fn skip_missed(stream: &mut Stream, topics: &LocalTopics, hub: &HubState, to_new
             gaps.push(TopicGap { topic: hub.name(index), oldest });
         }
         let mark = if is_pattern(index) { hub.loss_mark(index) } else { LossMark::Floor(floor) };
-        if let Some(selection) = &mut stream.selection {
+        // A reader of states that has missed none has been told of no other loss of a pattern.
+        let is_told = !is_pattern(index) || passed_over || lost;
+        if let Some(selection) = stream.selection.as_mut().filter(|_| is_told) {
             selection.told_losses[nth] = mark;
         }
         if places.len() == 1 && !is_pattern(index) {

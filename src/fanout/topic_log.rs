@@ -279,6 +279,11 @@ impl TopicLog {
         self.floor
     }
 
+    /// The id up to which the newest event of some key may be missing by this log alone.
+    pub(crate) fn own_state_floor(&self) -> EventId {
+        self.kept.as_ref().map_or(self.floor, |kept| kept.state_floor)
+    }
+
     /// Frames kept.
     pub(crate) fn len(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| kept.sequences.len())
@@ -339,8 +344,7 @@ impl<'a> LogView<'a> {
 
     /// The id up to which the newest event of some key may be missing, or one without a key.
     pub(crate) fn state_floor(self) -> EventId {
-        let own = self.log.kept.as_ref().map_or(self.log.own_floor(), |kept| kept.state_floor);
-        own.max(self.journals.floor())
+        self.log.own_state_floor().max(self.journals.floor())
     }
 
     /// Whether all events with a key have one name: whoever wants an event wants the newer ones of its key.

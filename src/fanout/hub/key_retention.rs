@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::HubState;
+use super::patterns::Loss;
 use crate::base::id::EventId;
 use crate::base::limits::RETAINED_SHARE;
 use crate::base::time::Now;
@@ -62,7 +63,8 @@ impl HubState {
         let evicted = log.evict_oldest(&self.journals, fate);
         self.key_bytes -= before - log.key_bytes();
         let Some(evicted) = evicted else { return };
-        self.patterns.lose(topic.patterns, evicted.event.id());
+        let loss = if log.own_state_floor() >= evicted.event.id() { Loss::State } else { Loss::Event };
+        self.patterns.lose(topic.patterns, evicted.event.id(), loss);
         if evicted.event.leave_log() {
             self.journals.remove(evicted.event.sequence());
         }
@@ -90,7 +92,7 @@ impl HubState {
         let evicted = topic.log.evict_retained();
         self.key_bytes -= before - topic.log.key_bytes();
         let Some(event) = evicted else { return false };
-        self.patterns.lose(topic.patterns, event.id());
+        self.patterns.lose(topic.patterns, event.id(), Loss::State);
         self.retained.remove(index, &event);
         true
     }

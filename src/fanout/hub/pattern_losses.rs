@@ -19,8 +19,8 @@ const LOSSES_MAX: usize = 64;
 pub(crate) enum LossMark {
     /// All in a topic with ids up to this floor.
     Floor(EventId),
-    /// The first so many of a pattern.
-    Losses(u64),
+    /// The first so many of a pattern: of all its events, and of states.
+    Losses { all: u64, states: u64 },
 }
 
 /// Losses in the order in which they came, as far as they are told apart.
@@ -59,9 +59,9 @@ impl PatternLosses {
         self.greatest.front().map_or(EventId::ZERO, |(_, id)| *id)
     }
 
-    /// Returns a mark behind all losses.
-    pub(super) fn mark(&self) -> LossMark {
-        LossMark::Losses(self.count)
+    /// Number of losses so far.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     /// The greatest id that was lost after the first so many losses.

@@ -37,6 +37,15 @@ pub(super) struct ChannelReach {
     pub(super) subscribers: u32,
 }
 
+/// The part of a topic that an event takes with it when it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// That event alone: a newer one of its key is known.
+    Event,
+    /// The newest event of its key, or one without a key.
+    State,
+}
+
 /// A pattern that somebody listens to, or did a moment ago.
 #[derive(Debug)]
 pub(super) struct HubPattern {
@@ -44,6 +53,8 @@ pub(super) struct HubPattern {
     /// Indices of the topics that it matches.
     topics: BTreeSet<u32>,
     losses: PatternLosses,
+    /// Those of them that took the newest event of some key, or one without a key.
+    state_losses: PatternLosses,
     /// One bit for each worker that has subscribers.
     pub(super) interest: u64,
     pub(super) subscribers: u32,
@@ -66,9 +77,16 @@ impl HubPattern {
         ChannelReach { interest: self.interest, subscribers: self.subscribers }
     }
 
-    /// Notes that events up to an id are missing.
+    /// Notes that events up to an id are missing, and states with them.
     pub(super) fn lose(&mut self, upto: EventId) {
+        self.lose_event(upto, Loss::State);
+    }
+
+    fn lose_event(&mut self, upto: EventId, loss: Loss) {
         self.losses.add(upto);
+        if loss == Loss::State {
+            self.state_losses.add(upto);
+        }
     }
 
     /// Notes that its last subscriber has left.
@@ -172,12 +190,12 @@ impl PatternTable {
     }
 
     /// A topic with these patterns has let its events go up to an id.
-    pub(super) fn lose(&mut self, set: PatternSet, upto: EventId) {
+    pub(super) fn lose(&mut self, set: PatternSet, upto: EventId, loss: Loss) {
         let PatternTable { patterns, sets, .. } = self;
         for member in sets.members(set) {
             let entry = patterns.get_mut((member.index & !PATTERN_BIT) as usize);
             if let Some(entry) = entry.filter(|entry| entry.incarnation == member.incarnation) {
-                entry.lose(upto);
+                entry.lose_event(upto, loss);
             }
         }
     }
@@ -201,6 +219,7 @@ impl PatternTable {
             pattern: pattern.clone(),
             topics: BTreeSet::new(),
             losses: PatternLosses::up_to(floor),
+            state_losses: PatternLosses::up_to(floor),
             interest: 0,
             subscribers: 0,
             incarnation: self.incarnation,
@@ -293,7 +312,8 @@ impl HubState {
         let entry = self.patterns.get_mut(pattern.index);
         // One that was made meanwhile has been held against it.
         if entry.pattern.matches(&topic.name) && !entry.topics.contains(&index) {
-            entry.lose(topic.log.own_floor());
+            entry.lose_event(topic.log.own_floor(), Loss::Event);
+            entry.state_losses.add(topic.log.own_state_floor());
             topic.patterns = self.patterns.link(pattern, index, topic.patterns);
         }
     }
@@ -349,13 +369,19 @@ impl HubState {
 
     /// The id up to which the newest event of some key may be missing, too.
     pub(crate) fn state_floor(&self, channel: u32) -> EventId {
-        if is_pattern(channel) { self.floor(channel) } else { self.log(channel).state_floor() }
+        match is_pattern(channel) {
+            true => self.patterns.get(channel).state_losses.floor().max(self.journals.floor()),
+            false => self.log(channel).state_floor(),
+        }
     }
 
     /// Returns a mark for a stream that is told of all losses so far.
     pub(crate) fn loss_mark(&self, channel: u32) -> LossMark {
         match is_pattern(channel) {
-            true => self.patterns.get(channel).losses.mark(),
+            true => {
+                let pattern = self.patterns.get(channel);
+                LossMark::Losses { all: pattern.losses.count(), states: pattern.state_losses.count() }
+            }
             false => LossMark::Floor(self.floor(channel)),
         }
     }
@@ -365,20 +391,22 @@ impl HubState {
         match told {
             None => self.floor(channel) > position,
             Some(LossMark::Floor(told)) => self.floor(channel) > position.max(told),
-            Some(LossMark::Losses(told)) => {
+            Some(LossMark::Losses { all, .. }) => {
                 let losses = &self.patterns.get(channel).losses;
-                losses.since(told).max(self.journals.floor()) > position
+                losses.since(all).max(self.journals.floor()) > position
             }
         }
     }
 
-    /// Whether that is so for a reader of states, who needs the newest event of each key alone. Of a pattern
-    /// each loss counts.
+    /// Whether that is so for a reader of states, which needs the newest event of each key alone.
     pub(crate) fn has_lost_state(&self, channel: u32, position: EventId, told: Option<LossMark>) -> bool {
         match told {
-            _ if is_pattern(channel) => self.has_lost(channel, position, told),
+            None => self.state_floor(channel) > position,
             Some(LossMark::Floor(told)) => self.state_floor(channel) > position.max(told),
-            Some(LossMark::Losses(_)) | None => self.state_floor(channel) > position,
+            Some(LossMark::Losses { states, .. }) => {
+                let losses = &self.patterns.get(channel).state_losses;
+                losses.since(states).max(self.journals.floor()) > position
+            }
         }
     }
 
@@ -387,7 +415,7 @@ impl HubState {
         if !is_pattern(channel) {
             let told = match told {
                 Some(LossMark::Floor(told)) => position.max(told),
-                Some(LossMark::Losses(_)) | None => position,
+                Some(LossMark::Losses { .. }) | None => position,
             };
             return self.forgotten_up_to(channel).is_some_and(|floor| floor > told);
         }

@@ -1,8 +1,11 @@
 //! Facts about streams that name topics by a pattern.
 
+use fanwheel::base::class::ClassSettings;
+use fanwheel::base::counters::Count;
 use fanwheel::base::listener::ListenerKind;
-use fanwheel::base::settings::Settings;
+use fanwheel::base::settings::{Settings, SlowPolicy};
 
+use super::classes::class_of;
 use super::{Bench, batch_of};
 use crate::net::Window;
 
@@ -135,4 +138,107 @@ fn each_loss_of_a_pattern_is_told_once_also_that_of_older_events_than_the_last()
     }
     assert!(bench.is_open(stream), "ended as slow");
     assert_eq!(text.matches("fanwheel.gap").count(), 2, "{text}");
+}
+
+/// A bench whose topics `a.*` are of a class with these values.
+fn bench_of(edit: impl FnOnce(&mut ClassSettings)) -> Bench {
+    Bench::new(Settings { classes: vec![class_of("a.*", edit)], ..Settings::default() })
+}
+
+/// Publishes events with keys at once, each written as `topic key data`.
+fn publish_keyed(bench: &mut Bench, events: &[String]) {
+    let line = |event: &String| {
+        let words: Vec<&str> = event.split(' ').collect();
+        let [topic, key, data] = words[..] else { panic!("three words") };
+        format!("{{\"topic\":\"{topic}\",\"key\":\"{key}\",\"data\":\"{data}\"}}\n")
+    };
+    let lines: String = events.iter().map(line).collect();
+    bench.connect(ListenerKind::Control, &batch_of(&lines));
+    (0..3).for_each(|_| bench.turn(1));
+}
+
+#[test]
+fn a_slow_snapshot_of_a_pattern_misses_the_newest_of_a_key_and_no_older_event() {
+    for (events, keys, is_complete) in [(20, 1_000, true), (20, 50, false), (450, 0, false)] {
+        let mut bench = bench_of(|class| (class.history_events, class.history_keys) = (events, keys));
+        let long = "x".repeat(90);
+        let states: Vec<String> = (0..400).map(|nth| format!("a.1 k{nth} {nth}{long}")).collect();
+        publish_keyed(&mut bench, &states);
+        let busy: Vec<String> = (0..30).map(|nth| format!("a.1 busy {nth}")).collect();
+        publish_keyed(&mut bench, &busy);
+        let stream = subscribe_slow(&mut bench, "pattern=a.*&snapshot=1");
+        // Older events of a key that is published all the time leave the log while the snapshot is sent.
+        let more: Vec<String> = (0..400).map(|nth| format!("a.{} busy {nth}", 1 + nth % 2)).collect();
+        let rest: Vec<String> = (0..40).map(|nth| format!("a.1 l{nth} {nth}")).collect();
+        publish_keyed(&mut bench, &[more, rest].concat());
+        bench.net.set_window(stream, Window::Large);
+        (0..20).for_each(|_| bench.turn(1));
+        let text = bench.read(stream);
+        assert!(!text.contains("fanwheel.gap"), "{events} events and {keys} keys are kept");
+        assert_eq!(bench.is_open(stream), is_complete, "a slow one that misses something is ended");
+        assert_eq!(text.contains("fanwheel.snapshot-end"), is_complete);
+    }
+}
+
+/// Opens a stream with a socket that takes little at a time.
+fn subscribe_slow(bench: &mut Bench, query: &str) -> usize {
+    let request = format!("GET /events?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let stream = bench.connect(ListenerKind::Public, request.as_bytes());
+    bench.net.set_window(stream, Window::Tiny);
+    (0..3).for_each(|_| bench.turn(1));
+    stream
+}
+
+#[test]
+fn a_slow_reader_of_a_pattern_ends_with_the_newest_of_each_key_and_is_told_no_gap() {
+    let mut bench = bench_of(|class| {
+        (class.slow_policy, class.history_events, class.history_keys) = (SlowPolicy::Latest, 10, 20);
+    });
+    let stream = subscribe(&mut bench, "pattern=a.*");
+    bench.net.set_window(stream, Window::Tiny);
+    for round in 0..60 {
+        let events: Vec<String> =
+            (0..20).map(|nth| format!("a.{} k{nth} {}", nth % 3, round * 20 + nth)).collect();
+        publish_keyed(&mut bench, &events);
+    }
+    bench.net.set_window(stream, Window::Large);
+    (0..9).for_each(|_| bench.turn(10));
+    let (data, _) = brought(&mut bench, stream);
+    let numbers: Vec<u32> = data.iter().map(|data| data.parse().expect("no gap is told")).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b) && numbers.len() < 600, "{} events", numbers.len());
+    let newest: Vec<u32> = numbers.iter().rev().take(20).rev().copied().collect();
+    assert_eq!(newest, (1_180..1_200).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_poll_by_a_pattern_is_answered_by_a_topic_that_it_did_not_know_and_goes_on_after_its_id() {
+    let mut bench = Bench::new(Settings::default());
+    let poll = subscribe(&mut bench, "pattern=a.*&wait_ms=9000");
+    publish(&mut bench, &["b=x", "a.1=1"]);
+    let answer = bench.read(poll);
+    assert!(answer.contains("Content-Length: ") && answer.contains("data: 1\n"), "{answer}");
+    let id = answer.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
+    publish(&mut bench, &["a.2=2", "a.1,a.3=3"]);
+    let next = subscribe_unread(&mut bench, &format!("pattern=a.*&wait_ms=9000&last_event_id={id}"));
+    assert_eq!(brought(&mut bench, next).0, ["2", "3"]);
+    let state = subscribe_unread(&mut bench, "pattern=a.*&wait_ms=9000&snapshot=1");
+    let (data, _) = brought(&mut bench, state);
+    assert_eq!(data, ["2", "3", "{\"topics\":3,\"events\":2}"], "`a.1` and `a.3` share their newest event");
+}
+
+#[test]
+fn events_of_a_pattern_leave_in_one_send_when_the_window_of_its_class_ends() {
+    let mut bench = bench_of(|class| (class.windows.batch_ms, class.windows.batch_events) = (100, 256));
+    let streams =
+        ["pattern=a.*", "pattern=**", "topic=a.1&pattern=a.*"].map(|query| subscribe(&mut bench, query));
+    let sends = bench.worker.counters().get(Count::EventSends);
+    publish(&mut bench, &["a.1=1", "a.2=2", "b=3", "a.3=4"]);
+    assert_eq!(brought(&mut bench, streams[1]).0, ["1", "2", "3", "4"], "the default class has no window");
+    assert_eq!(brought(&mut bench, streams[0]).0.len(), 0);
+    (0..12).for_each(|_| bench.turn(10));
+    for stream in [streams[0], streams[2]] {
+        assert_eq!(brought(&mut bench, stream).0, ["1", "2", "4"]);
+    }
+    // Four sends of the stream without a window.
+    assert_eq!(bench.worker.counters().get(Count::EventSends) - sends, 4 + 2);
 }
