@@ -73,6 +73,7 @@ pub(crate) fn page(snapshot: &Snapshot, watch: &Watch, format: MetricsFormat) ->
     counts(&mut page, snapshot);
     distributions(&mut page, snapshot);
     gauges(&mut page, snapshot, watch);
+    hub_gauges(&mut page, snapshot);
     workers(&mut page, snapshot);
     classes(&mut page, snapshot);
     snapshot.backplane.iter().for_each(|backplane| add_backplane(&mut page, backplane));
@@ -141,7 +142,7 @@ fn distributions(page: &mut Exposition, snapshot: &Snapshot) {
 
 fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
     let (totals, last) = (&snapshot.totals, watch.last());
-    let rows: [(&str, &str, u64); 21] = [
+    let rows: [(&str, &str, u64); 14] = [
         ("connections", "Connections open now.", totals.connections_open),
         (
             "connections_max",
@@ -151,29 +152,6 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
         ("subscribers", "Streams open now.", totals.subscribers_open),
         ("lagging", "Streams whose socket was full and that have not caught up since.", totals.lagging),
         ("lobby_connections", "Connections whose PROXY header has not come yet.", totals.lobby),
-        ("topics", "Topics that exist.", snapshot.topics as u64),
-        (
-            "topics_unpublished",
-            "Topics that only subscribers have named.",
-            snapshot.unpublished_topics as u64,
-        ),
-        (
-            "patterns",
-            "Patterns that streams listen to, or did in the last half minute.",
-            snapshot.patterns as u64,
-        ),
-        (
-            "subscriptions",
-            "Topics and patterns that streams listen to, each stream's counted.",
-            snapshot.subscriptions as u64,
-        ),
-        ("history_events", "Events kept for returning subscribers.", snapshot.history_events as u64),
-        (
-            "history_keys",
-            "Newest events of keys that are kept although history has let them go.",
-            snapshot.history_keys as u64,
-        ),
-        ("history_bytes", "Bytes of the kept events.", snapshot.history_bytes as u64),
         ("bodies_bytes", "Bytes of publish bodies that are being received.", snapshot.bodies_bytes as u64),
         ("idempotency_keys", "Idempotency keys remembered.", snapshot.idempotency_keys as u64),
         ("workers", "Threads that serve connections.", snapshot.workers.len() as u64),
@@ -210,6 +188,30 @@ fn gauges(page: &mut Exposition, snapshot: &Snapshot, watch: &Watch) {
         "version",
         env!("CARGO_PKG_VERSION"),
     );
+}
+
+/// Topics, those that listen to them, and what is kept.
+fn hub_gauges(page: &mut Exposition, snapshot: &Snapshot) {
+    let rows: [(&str, &str, usize); 7] = [
+        ("topics", "Topics that exist.", snapshot.topics),
+        ("topics_unpublished", "Topics that only subscribers have named.", snapshot.unpublished_topics),
+        ("patterns", "Patterns that streams listen to, or did in the last half minute.", snapshot.patterns),
+        (
+            "subscriptions",
+            "Topics and patterns that streams listen to, each stream's counted.",
+            snapshot.subscriptions,
+        ),
+        ("history_events", "Events kept for returning subscribers.", snapshot.history_events),
+        (
+            "history_keys",
+            "Newest events of keys that are kept although history has let them go.",
+            snapshot.history_keys,
+        ),
+        ("history_bytes", "Bytes of the kept events.", snapshot.history_bytes),
+    ];
+    for (name, help, value) in rows {
+        page.gauge(&format!("fanwheel_{name}"), help, value as u64);
+    }
 }
 
 fn workers(page: &mut Exposition, snapshot: &Snapshot) {
