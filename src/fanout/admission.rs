@@ -136,7 +136,8 @@ fn refuse_client(
     }
     let counts = turn.node.rates.counts_requests() && conn.listener == ListenerKind::Public;
     of_conn.or_else(|| {
-        let client = turn.counted_client(roster, slot).filter(|_| counts)?;
+        // Only now: the address costs a system call.
+        let client = counts.then(|| turn.counted_client(roster, slot))??;
         turn.node.rates.refuse_request(client, turn.now)
     })
 }
@@ -188,4 +189,28 @@ fn note_forwarded_client(
     let client = named_client(&head.fields, trusted).filter(|_| trusted.contains(peer));
     roster.note_request_client(slot, client);
     note_traced_client(roster, turn, slot);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::listener::ListenerKind;
+    use crate::base::settings::{RateSettings, Settings};
+    use crate::fanout::stage_tests::Stage;
+
+    /// How often a publish, a subscriber and a poll made the server ask for the address of a peer.
+    fn peers_asked(settings: Settings) -> u32 {
+        let mut stage = Stage::new(settings);
+        let publisher = stage.open(ListenerKind::Control);
+        stage.receive(publisher, "POST /publish?topic=a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+        stage.subscribe("topic=a");
+        stage.subscribe("topic=a&wait_ms=1000");
+        stage.io.peers_asked
+    }
+
+    #[test]
+    fn addresses_are_asked_for_only_where_a_rate_counts_them() {
+        assert_eq!(peers_asked(Settings::default()), 0, "each is a system call");
+        let rates = RateSettings { address_requests_per_second: 9, ..RateSettings::default() };
+        assert_eq!(peers_asked(Settings { rates, ..Settings::default() }), 2);
+    }
 }

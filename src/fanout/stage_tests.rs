@@ -39,6 +39,8 @@ pub(super) struct FakeSockets {
     pub(super) closed: Vec<(u32, CloseMode)>,
     /// Sockets whose writing half was closed.
     pub(super) shut: Vec<u32>,
+    /// How often the address of a peer was asked for.
+    pub(super) peers_asked: u32,
 }
 
 impl Io for FakeSockets {
@@ -65,6 +67,7 @@ impl Io for FakeSockets {
         self.shut.push(slot);
     }
     fn peer_address(&mut self, _: u32) -> Option<SocketAddr> {
+        self.peers_asked += 1;
         None
     }
     fn traffic(&mut self, _: u32) -> Option<ConnectionTraffic> {
