@@ -99,6 +99,10 @@ fn event_args() -> Vec<Arg> {
         count("batch", 1, "1", "events in one request (NDJSON, as this server takes it)"),
         count("bytes", 1, "64", "bytes of an event's data"),
         count("bytes-max", 0, "0", "each event draws its size between --bytes and this; 0: no draw"),
+        switch(
+            "conflated",
+            "each publisher's events have a key and may give way to newer ones; the newest must arrive",
+        ),
     ]
 }
 
@@ -196,6 +200,7 @@ fn load_plan(matches: &ArgMatches) -> Result<LoadPlan, String> {
         batch: size("batch")?,
         bytes: size("bytes")?,
         bytes_max: size("bytes-max")?.max(size("bytes")?),
+        conflated: matches.get_flag("conflated"),
         stall_percent: real("stall-percent"),
         reconnect_percent: real("reconnect-percent"),
         missed: count("missed"),

@@ -94,6 +94,7 @@ impl LoadRun<'_> {
             failed: published.wrong,
             unsent: published.unsent,
             deliveries,
+            superseded: tally.superseded,
             expected: self.due - due,
             seconds: span.seconds,
             events_per_second: published.accepted as f64 / span.seconds,

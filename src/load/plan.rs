@@ -156,6 +156,8 @@ pub(crate) struct LoadPlan {
     pub(crate) bytes: usize,
     /// The most bytes; each event draws a size between the two.
     pub(crate) bytes_max: usize,
+    /// Whether events have keys, so that they may give way to newer ones: on a topic, each publisher has one.
+    pub(crate) conflated: bool,
     /// Share of the subscribers that stop reading before anything is published.
     pub(crate) stall_percent: f64,
     /// Share of the subscribers that is cut after the measured phase and comes back at once.
@@ -229,6 +231,9 @@ impl LoadPlan {
             && !(rate > 0.0 && rate <= LOAD_RATE_MAX as f64)
         {
             return Err(format!("--rate {rate}: above 0, at most {LOAD_RATE_MAX}"));
+        }
+        if self.conflated && matches!(self.pace, PublishPace::Window(_)) {
+            return Err("--conflated needs --rate: an event that gives way never arrives".to_owned());
         }
         for (flag, percent) in [("stall", self.stall_percent), ("reconnect", self.reconnect_percent)] {
             if !(0.0..=100.0).contains(&percent) {

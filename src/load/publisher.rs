@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::base::limits::LOAD_HEADERS_MAX;
 use crate::base::prng::Prng;
 use crate::load::histogram::LatencyHistogram;
-use crate::load::plan::{LoadPlan, PublishPace, UrlTemplate};
+use crate::load::plan::{LoadPlan, PublishPace};
 use crate::load::receiver::{LastNumbers, WAKER};
 use crate::load::refusal::{is_final, words_of};
 use crate::load::run_state::RunState;
@@ -236,7 +236,8 @@ impl LoadPublisher {
             let bytes = self.plan.bytes + self.sizes.below(spare + 1) as usize;
             if self.plan.batch > 1 {
                 let name = self.plan.topic_name(topic);
-                body.extend_from_slice(format!("{{\"topic\":\"{name}\",\"data\":\"").as_bytes());
+                let key = if self.plan.conflated { format!("\"key\":\"p{at}\",") } else { String::new() };
+                body.extend_from_slice(format!("{{\"topic\":\"{name}\",{key}\"data\":\"").as_bytes());
                 stamp.write(bytes, &mut body);
                 body.extend_from_slice(b"\"}\n");
             } else {
@@ -247,7 +248,12 @@ impl LoadPublisher {
         let name = self.plan.topic_name(topic);
         let connection = &mut self.connections[at];
         let token = self.plan.publish_token.as_ref().map(|token| token.as_str());
-        connection.request = request_bytes(self.plan.publishing(), &name, token, kind, &body);
+        let mut path = self.plan.publishing().path(&name);
+        if self.plan.conflated && self.plan.batch == 1 {
+            path.push_str(if path.contains('?') { "&" } else { "?" });
+            path.push_str(&format!("key=p{at}"));
+        }
+        connection.request = request_bytes(&self.plan.publishing().host, &path, token, kind, &body);
         (connection.written, connection.events, connection.not_before_ns) = (0, events, 0);
     }
 
@@ -432,8 +438,8 @@ impl LoadPublisher {
     }
 }
 
-fn request_bytes(target: &UrlTemplate, topic: &str, token: Option<&str>, kind: &str, body: &[u8]) -> Vec<u8> {
-    let (path, host, length) = (target.path(topic), &target.host, body.len());
+fn request_bytes(host: &str, path: &str, token: Option<&str>, kind: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\n{token}Content-Type: {kind}\r\n\

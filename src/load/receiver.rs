@@ -132,7 +132,7 @@ pub(crate) struct LoadReceiver {
     connecting: usize,
     opened_from: Option<Instant>,
     tally: ReceiverTally,
-    /// Events received in the whole run.
+    /// Events received in the whole run, those left out for newer ones included.
     delivered: u64,
     /// Arrivals that are not yet told to the flight.
     arrivals: EventArrivals,
@@ -449,7 +449,14 @@ impl LoadReceiver {
             return;
         }
         let missing = u64::from(stamp.number - *last - 1);
-        *(if subscriber.gap { &mut self.tally.losses.told } else { &mut self.tally.losses.lost }) += missing;
+        *(match subscriber.gap {
+            true => &mut self.tally.losses.told,
+            false if self.plan.conflated => {
+                self.delivered += missing;
+                &mut self.tally.superseded
+            }
+            false => &mut self.tally.losses.lost,
+        }) += missing;
         *last = stamp.number;
         subscriber.gap = subscriber.gap && publishers > 1;
         self.tally.deliveries += 1;

@@ -97,6 +97,8 @@ pub(crate) struct DeliveryFigures {
     pub(crate) unsent: u64,
     /// Events that subscribers received.
     pub(crate) deliveries: u64,
+    /// Deliveries left out for a newer event of the same key.
+    pub(crate) superseded: u64,
     /// Deliveries that were due.
     pub(crate) expected: u64,
     /// From the first event to the last delivery.
@@ -236,6 +238,9 @@ impl DeliveryFigures {
             row("  publishes", format!("{refused} refused, {failed} failed, {unsent} events not sent"));
         }
         row("deliveries", format!("{deliveries} of {expected} ({:.0} a second)", self.deliveries_per_second));
+        if self.superseded > 0 {
+            row("  gave way to newer ones", self.superseded.to_string());
+        }
         optional_row(row, "  events in one read", Some(self.events_per_read).filter(|_| *deliveries > 0), "");
         latency_row(row, "  latency", &self.latency);
         latency_row(row, "  to the last subscriber", &self.to_last);

@@ -14,7 +14,7 @@ use crate::load::in_flight::EventsInFlight;
 pub(crate) struct ReceiverCounts {
     /// Streams that are open now.
     pub(crate) open: AtomicU64,
-    /// Events received so far.
+    /// Events received so far, those left out for newer ones included.
     pub(crate) deliveries: AtomicU64,
     /// Returned subscribers that have all they missed.
     pub(crate) caught_up: AtomicU64,

@@ -11,6 +11,8 @@ use crate::load::histogram::LatencyHistogram;
 pub(crate) struct ReceiverTally {
     /// Events received, repeats left out.
     pub(crate) deliveries: u64,
+    /// Events left out for a newer one of their key.
+    pub(crate) superseded: u64,
     /// Reads that brought something.
     pub(crate) reads: u64,
     /// Comment lines, the heartbeats among them.
@@ -31,6 +33,7 @@ impl ReceiverTally {
     /// Adds another thread's counts.
     pub(crate) fn add(&mut self, other: &ReceiverTally) {
         self.deliveries += other.deliveries;
+        self.superseded += other.superseded;
         self.reads += other.reads;
         self.comments += other.comments;
         self.losses.add(&other.losses);

@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::harness::{Launch, Metrics, SOON, free_port, program};
+use crate::harness::{ConfigFile, Launch, Metrics, SOON, free_port, program};
 
 /// Runs a load against one address for both directions; the exit code, the report, standard error.
 pub fn load(subscribe: SocketAddr, publish: SocketAddr, flags: &str) -> (Option<i32>, Value, String) {
@@ -98,6 +98,34 @@ fn stalled_subscribers_are_not_waited_for() {
 }
 
 #[test]
+fn events_that_give_way_are_no_loss_and_the_newest_of_each_key_is_waited_for() {
+    let throttled = "[[class]]\nname = 'prices'\ntopics = ['prices.*']\nthrottle_ms = 300\n";
+    let file = ConfigFile::new("load-conflated", throttled);
+    let server = Launch::workers(2).set("config", &file.0).start();
+    for (batch, prefix) in [(1, "prices."), (5, "prices."), (1, "plain.")] {
+        let flags = format!(
+            "--conflated --rate 500 --events 600 --batch {batch} --publishers 4 --subscribers 50 --topics 5 \
+             --topic-prefix {prefix}{batch}-"
+        );
+        let (code, report, words) = load(server.public, server.control, &flags);
+        assert_eq!(code, Some(0), "{flags}: {report} {words}");
+        let left_out = number(&report, "/delivered/superseded");
+        let (got, due) = (number(&report, "/delivered/deliveries"), number(&report, "/delivered/expected"));
+        assert_eq!(got + left_out, due, "{flags}: {report}");
+        assert_eq!(left_out > 0, prefix == "prices.", "{flags}: {report}");
+    }
+    // Without the flag they are lost.
+    let mut command = Command::new(program());
+    command
+        .args("load --json --patience-seconds 1 --rate 500 --events 300 --topic-prefix prices.x".split(' '));
+    command.arg(format!("--subscribe-url=http://{}/events?topic={{topic}}", server.public));
+    command.arg(format!("--publish-url=http://{}/publish?topic={{topic}}&key=k", server.control));
+    let (code, report, words) = read(&command.output().expect("it runs"));
+    assert_eq!(code, Some(1), "{report} {words}");
+    assert!(number(&report, "/losses/lost") > 0, "{report}");
+}
+
+#[test]
 fn processes_named_are_measured() {
     let server = Launch::workers(1).start();
     let flags = format!("--subscribers 300 --events 20 --pid {}", server.pid());
@@ -178,6 +206,7 @@ fn what_cannot_be_asked_for_is_refused_in_one_line() {
     let nobody = free_port();
     let rows = [
         ("--rate 0", 2, "--rate"),
+        ("--conflated --window 4", 2, "--rate"),
         ("--publishers 18446744073709551615", 2, "--publishers"),
         ("--topics 18446744073709551615", 2, "--topics"),
         ("--bytes 18446744073709551615", 2, "--bytes"),
