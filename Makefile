@@ -129,6 +129,7 @@ compare: ## Measure against every peer that can be built here, then over sizes a
 	$(COMPARE) peers $(if $(PEERS),--peers $(PEERS)) --rounds $(ROUNDS)
 	$(COMPARE) sizes
 	$(COMPARE) growth
+	$(COMPARE) shaping
 	$(COMPARE) rates --peers bare,fanwheel,uws-cpp,node-blog,go
 
 peers: ## Build every peer of `make compare` and check that it serves

@@ -13,6 +13,7 @@ mod peer;
 mod picture;
 mod results;
 mod scenario;
+mod shaping;
 mod sizes;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,8 @@ use measure::{Pins, progress};
 use peer::Peer;
 use picture::Curve;
 use results::Results;
-use scenario::{Needs, SCENARIOS, Scenario};
+use scenario::{SCENARIOS, Scenario};
+use shaping::OverloadReport;
 
 const SIZES: [u64; 4] = [1_000, 10_000, 50_000, 100_000];
 const RATES: [u64; 7] = [10, 25, 50, 100, 200, 400, 800];
@@ -76,6 +78,7 @@ fn grammar() -> Command {
                 .about("What a delivery costs beside idle connections, history and topics")
                 .arg(&unpinned),
         )
+        .subcommand(shaping_grammar(&unpinned))
         .subcommand(
             Command::new("constants").about("What `fanwheel plan` reckons with").args([
                 unpinned,
@@ -98,6 +101,22 @@ fn grammar() -> Command {
         )
 }
 
+fn shaping_grammar(unpinned: &Arg) -> Command {
+    Command::new("shaping").about("What windows, patterns, rates and filters cost or save").args([
+        unpinned.clone(),
+        Arg::new("cases")
+            .long("cases")
+            .value_name("NAMES")
+            .help("only these of window, patterns, rates, filters and overload, separated by commas"),
+        Arg::new("pairs")
+            .long("pairs")
+            .value_name("N")
+            .help("pairs of runs of each case; the median ratio counts")
+            .default_value("5")
+            .value_parser(value_parser!(usize)),
+    ])
+}
+
 /// Where things are.
 struct Places {
     root: PathBuf,
@@ -117,6 +136,7 @@ fn main() -> ExitCode {
         Some(("sizes", matches)) => over_sizes(&places, matches),
         Some(("rates", matches)) => over_rates(&places, matches),
         Some(("growth", matches)) => over_growth(&places, matches),
+        Some(("shaping", matches)) => shaping_of(&places, matches),
         Some(("constants", matches)) => constants_of(&places, matches),
         Some(("hold", matches)) => hold(&places, *matches.get_one("connections").expect("it is required")),
         _ => Err("a subcommand is required".to_owned()),
@@ -220,7 +240,7 @@ fn peers(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     for scenario in &scenarios {
         let rounds = rounds.min(scenario.rounds_max);
         for round in 1..=rounds {
-            for peer in peers.iter().filter(|peer| scenario.needs == Needs::Nothing || peer.batch) {
+            for peer in peers.iter().filter(|peer| scenario.needs.are_met_by(peer)) {
                 progress(&format!("{} {round}/{rounds}: {}", scenario.name, peer.title));
                 match measure::scenario(&places.program, peer, scenario, pins) {
                     Ok(report) => {
@@ -336,6 +356,23 @@ fn over_growth(places: &Places, matches: &ArgMatches) -> Result<(), String> {
     let rows = growth::all(&places.program, &peer, pins(matches))?;
     let (circumstances, folder) = circumstances(places, &[peer])?;
     record(&folder, "growth", &circumstances, &growth::table(&rows), &rows)
+}
+
+fn shaping_of(places: &Places, matches: &ArgMatches) -> Result<(), String> {
+    let (peer, pins) = (ours(places)?, pins(matches));
+    let pairs: usize = *matches.get_one("pairs").expect("it has a default");
+    let named = matches.get_one::<String>("cases").map(String::as_str).unwrap_or_default();
+    let wanted: Vec<String> = named.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let before = shaping::load_average();
+    let rows = shaping::all(&places.program, &peer, pins, &wanted, pairs)?;
+    let overload = wanted.is_empty() || wanted.iter().any(|name| name == "overload");
+    let overload = overload.then(|| OverloadReport::measure(&places.program, &peer, pins)).transpose()?;
+    let (table, within) = shaping::table(&rows, overload.as_ref());
+    let after = shaping::load_average();
+    let text = format!("{pairs} pairs of each; load average {before} before, {after} after\n\n{table}");
+    let (circumstances, folder) = circumstances(places, &[peer])?;
+    record(&folder, "shaping", &circumstances, &text, &(&rows, &overload))?;
+    if within { Ok(()) } else { Err("a limit was missed: see above".to_owned()) }
 }
 
 fn constants_of(places: &Places, matches: &ArgMatches) -> Result<(), String> {

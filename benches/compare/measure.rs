@@ -29,7 +29,8 @@ pub fn progress(what: &str) {
 
 /// Runs a scenario against a peer that is started for it alone.
 pub fn scenario(program: &Path, peer: &Peer, scenario: &Scenario, pins: Pins) -> Result<Value, String> {
-    let running = peer.start(pins.server, scenario.heartbeat_ms).map_err(|os| os.to_string())?;
+    let started = peer.start_set(1, pins.server, scenario.heartbeat_ms, scenario.settings);
+    let running = started.map_err(|os| os.to_string())?.named(scenario.naming);
     let mut flags: Vec<&str> = scenario.flags.split_whitespace().collect();
     if peer.resume && !scenario.resume_flags.is_empty() {
         let further = scenario.resume_flags.split_whitespace();
@@ -40,7 +41,8 @@ pub fn scenario(program: &Path, peer: &Peer, scenario: &Scenario, pins: Pins) ->
     load(program, &running, &flags, pins)
 }
 
-/// Flags, all of which take a value, without some of them.
+/// Flags, all of which take a value, without some of them. Scenarios with further flags for peers that resume
+/// have no others.
 fn without<'a>(flags: &[&'a str], names: &[&str]) -> Vec<&'a str> {
     flags.chunks(2).filter(|pair| !names.contains(&pair[0])).flatten().copied().collect()
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -22,7 +23,20 @@ struct Words {
     publish: String,
     batch: Option<String>,
     resume: bool,
+    #[serde(default)]
+    shaping: bool,
     notes: String,
+}
+
+/// How subscribers name what they want.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// By a topic.
+    Topic,
+    /// By a topic, and by the name that events without one have.
+    Filter,
+    /// By a pattern that matches one topic.
+    Pattern,
 }
 
 /// One peer, ready to start.
@@ -40,6 +54,8 @@ pub struct Peer {
     pub resume: bool,
     /// Whether it takes batches.
     pub batch: bool,
+    /// Whether it has patterns, windows and events that give way, set as this server's.
+    pub shaping: bool,
     words: Words,
     folder: PathBuf,
 }
@@ -83,6 +99,7 @@ impl Peer {
             notes: words.notes.clone(),
             resume: words.resume,
             batch: words.batch.is_some(),
+            shaping: words.shaping,
             words,
             folder,
         })
@@ -100,22 +117,33 @@ impl Peer {
         processor: Option<usize>,
         heartbeat_ms: u64,
     ) -> io::Result<Running> {
+        self.start_set(workers, processor, heartbeat_ms, &[])
+    }
+
+    /// Starts it so with further variables in its environment.
+    pub fn start_set(
+        &self,
+        workers: u64,
+        processor: Option<usize>,
+        heartbeat_ms: u64,
+        variables: &[(&str, &str)],
+    ) -> io::Result<Running> {
         let port = free_ports()?;
         let mut command = pinned(self.folder.join("run"), processor);
         command.arg(port.to_string()).env("HEARTBEAT_MS", heartbeat_ms.to_string());
-        command.env("FANWHEEL_WORKERS", workers.to_string());
+        command.env("FANWHEEL_WORKERS", workers.to_string()).envs(variables.iter().copied());
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let url = |template: &str| {
             template.replace("{port}", &port.to_string()).replace("{control}", &(port + 1).to_string())
         };
-        let mut running = Running {
-            process,
+        let mut process = PeerProcess(process);
+        process.wait_for(port)?;
+        Ok(Running {
+            process: Arc::new(process),
             subscribe: url(&self.words.subscribe),
             publish: url(&self.words.publish),
             batch: self.words.batch.as_deref().map(url),
-        };
-        running.wait_for(port)?;
-        Ok(running)
+        })
     }
 }
 
@@ -142,9 +170,10 @@ fn free_ports() -> io::Result<u16> {
     }
 }
 
-/// A started peer; stopped when dropped.
+/// A started peer, stopped with its last copy.
+#[derive(Clone)]
 pub struct Running {
-    process: Child,
+    process: Arc<PeerProcess>,
     /// Where to subscribe.
     pub subscribe: String,
     /// Where to publish.
@@ -156,7 +185,21 @@ pub struct Running {
 impl Running {
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.0.id()
+    }
+
+    /// The same, for subscribers that name what they want in this way.
+    pub fn named(&self, naming: Naming) -> Running {
+        let mut named = self.clone();
+        match naming {
+            Naming::Topic => {}
+            Naming::Filter => named.subscribe.push_str("&event=message"),
+            Naming::Pattern => {
+                named.subscribe = named.subscribe.replace("topic={topic}", "pattern={topic}.*");
+                named.publish = named.publish.replace("{topic}", "{topic}.x");
+            }
+        }
+        named
     }
 
     /// Streams open now, if it is this server, which tells them.
@@ -166,11 +209,16 @@ impl Running {
         let status: serde_json::Value = serde_json::from_str(&text).ok()?;
         status.pointer("/subscribers/open")?.as_u64()
     }
+}
 
+/// The process of a peer, stopped when dropped.
+struct PeerProcess(Child);
+
+impl PeerProcess {
     fn wait_for(&mut self, port: u16) -> io::Result<()> {
         let start = Instant::now();
         while TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_err() {
-            if let Some(status) = self.process.try_wait()? {
+            if let Some(status) = self.0.try_wait()? {
                 return Err(io::Error::other(format!("it ended before it listened: {status}")));
             }
             if start.elapsed() > START {
@@ -184,17 +232,17 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for PeerProcess {
     fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let start = Instant::now();
         while start.elapsed() < STOP {
-            if matches!(self.process.try_wait(), Ok(Some(_))) {
+            if matches!(self.0.try_wait(), Ok(Some(_))) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

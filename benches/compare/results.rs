@@ -96,6 +96,11 @@ impl Results {
                 );
             }
         }
+        let absent = peers.iter().filter(|(name, _)| !all.contains_key(name));
+        let absent: Vec<&str> = absent.map(|(_, title)| title.as_str()).collect();
+        if !absent.is_empty() {
+            let _ = writeln!(text, "  cannot do this: {}", absent.join(", "));
+        }
         if let Some(other) = scenario.against {
             self.against(scenario, other, peers, &mut text);
         }

@@ -1,5 +1,7 @@
 //! The scenarios: the load of each, and the figures that it is run for.
 
+use crate::peer::{Naming, Peer};
+
 /// The better direction of a figure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Best {
@@ -28,6 +30,19 @@ pub enum Needs {
     Nothing,
     /// Taking many events in one request.
     Batch,
+    /// Patterns, windows, and events that give way to newer ones of their key.
+    Shaping,
+}
+
+impl Needs {
+    /// Whether a peer has them.
+    pub fn are_met_by(self, peer: &Peer) -> bool {
+        match self {
+            Needs::Nothing => true,
+            Needs::Batch => peer.batch,
+            Needs::Shaping => peer.shaping,
+        }
+    }
 }
 
 /// A scenario.
@@ -40,6 +55,10 @@ pub struct Scenario {
     pub flags: &'static str,
     /// Further flags for peers that replay history.
     pub resume_flags: &'static str,
+    /// Variables of the server that shape its deliveries.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// How subscribers name what they want.
+    pub naming: Naming,
     /// Time between heartbeats.
     pub heartbeat_ms: u64,
     /// The figures it is run for; pictures show the first.
@@ -84,6 +103,8 @@ const PLAIN: Scenario = Scenario {
     about: "",
     flags: "",
     resume_flags: "",
+    settings: &[],
+    naming: Naming::Topic,
     heartbeat_ms: 15_000,
     figures: &[],
     needs: Needs::Nothing,
@@ -181,7 +202,56 @@ pub const SCENARIOS: &[Scenario] = &[
         figures: &[CPU, LAST],
         ..PLAIN
     },
+    Scenario {
+        name: "paced",
+        about: "10 000 subscribers, 10 events of 64 B a second: for `batched` and `conflated`",
+        flags: PACED,
+        figures: &[CPU_EVENT],
+        ..PLAIN
+    },
+    Scenario {
+        name: "batched",
+        about: "the same, and events wait until 50 leave in one send",
+        flags: PACED,
+        settings: &[("FANWHEEL_BATCH_MS", "10000"), ("FANWHEEL_BATCH_EVENTS", "50")],
+        figures: &[CPU_EVENT],
+        needs: Needs::Shaping,
+        against: Some("paced"),
+        ..PLAIN
+    },
+    Scenario {
+        name: "conflated",
+        about: "the same, ten times the events, and once a second the newest of each key",
+        flags: "--subscribers 10000 --warm-up 400 --events 1000 --rate 100 --bytes 64 --publishers 4 \
+                --conflated",
+        settings: &[("FANWHEEL_THROTTLE_MS", "1000")],
+        figures: &[CPU_EVENT],
+        needs: Needs::Shaping,
+        against: Some("paced"),
+        ..PLAIN
+    },
+    Scenario {
+        name: "names",
+        about: "1 000 topics with 10 subscribers each, 64 publishes in flight: for `patterns`",
+        flags: MANY_TOPICS,
+        figures: &[CPU_EVENT, P99],
+        ..PLAIN
+    },
+    Scenario {
+        name: "patterns",
+        about: "the same, subscribed by 1 000 patterns",
+        flags: MANY_TOPICS,
+        naming: Naming::Pattern,
+        figures: &[CPU_EVENT, P99],
+        needs: Needs::Shaping,
+        against: Some("names"),
+        ..PLAIN
+    },
 ];
+
+const PACED: &str = "--subscribers 10000 --warm-up 50 --events 150 --rate 10 --bytes 64";
+const MANY_TOPICS: &str = "--subscribers 10000 --topics 1000 --warm-up 1000 --events 20000 --bytes 64 \
+                           --window 64 --publishers 16";
 
 /// A scenario by its name.
 pub fn named(name: &str) -> Option<&'static Scenario> {
