@@ -238,7 +238,7 @@ pub struct OverloadReport {
 
 /// Growth of memory between the halves that still counts as flat.
 const GROWTH_MAX: f64 = 1.05;
-const OVERLOAD: &str = "--subscribers 10000 --conflated --publishers 16 --rate 200 --seconds 20 --bytes 64 \
+const OVERLOAD: &str = "--subscribers 10000 --conflated --publishers 16 --rate 5000 --seconds 20 --bytes 64 \
                         --patience-seconds 30";
 const LATEST: &str = "slow_policy = \"latest\"\nhistory_events = 500\nhistory_keys = 100\n";
 

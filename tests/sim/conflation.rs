@@ -9,12 +9,12 @@ use crate::session::{Begin, Entry, Session};
 impl Session {
     /// Looks at the pace of a stream of one topic, up to a time: of each key and name comes at most one event
     /// in each window, and one more for each time that its socket was full, because it reads the history
-    /// then.
-    pub fn judge_pace(&self, ledger: &Ledger, classes: &ClassPlan, fulls: u64, upto_ms: u64) {
-        let &[topic] = &self.topics[..] else { return };
+    /// then. Returns how many pairs of events were held against a window.
+    pub fn judge_pace(&self, ledger: &Ledger, classes: &ClassPlan, fulls: u64, upto_ms: u64) -> u64 {
+        let &[topic] = &self.topics[..] else { return 0 };
         let throttle_ms = classes.throttle_of(topic);
         let live = self.begin == Begin::Now && !self.snapshot && ledger.losses.is_empty();
-        let Some(throttle_ms) = throttle_ms.filter(|_| live) else { return };
+        let Some(throttle_ms) = throttle_ms.filter(|_| live) else { return 0 };
         let event = |(entry, &at_ms): (&Entry, &u64)| match entry {
             Entry::Event(id) if at_ms < upto_ms => Some((*id, at_ms)),
             Entry::Event(_) | Entry::Gap(_) | Entry::Position(_) | Entry::SnapshotEnd(_) => None,
@@ -26,6 +26,7 @@ impl Session {
             let submission = &ledger.submissions[known.submission];
             Some((submission.key.clone()?, submission.names.clone()))
         };
+        let mut judged = 0;
         for (nth, &(id, at_ms)) in events.iter().enumerate() {
             let Some(own) = key(id) else { continue };
             let before: Vec<EventId> = events[..nth]
@@ -36,6 +37,7 @@ impl Session {
             for (distance, earlier) in before.iter().rev().enumerate() {
                 let since_ms = ledger.topics[topic][earlier].since_ms;
                 let windows = (distance as u64 + 1).saturating_sub(fulls);
+                judged += u64::from(windows > 0);
                 let least_ms = windows * throttle_ms;
                 assert!(
                     at_ms - since_ms >= least_ms,
@@ -43,5 +45,6 @@ impl Session {
                 );
             }
         }
+        judged
     }
 }

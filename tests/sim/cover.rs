@@ -35,6 +35,7 @@ branches! {
     Skipped
     Superseded
     Throttled
+    PaceJudged
     StaleReadiness
     StaleReadinessOnReusedSlot
     SpuriousReadiness

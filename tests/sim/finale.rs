@@ -179,7 +179,8 @@ impl World {
         let upto_ms = if scene.ending { drained_ms } else { u64::MAX };
         for session in &scene.sessions {
             let fulls = self.net.socks[session.conn].fulls;
-            session.judge_pace(&scene.ledger, &scene.plan.classes, fulls, upto_ms);
+            let judged = session.judge_pace(&scene.ledger, &scene.plan.classes, fulls, upto_ms);
+            scene.cover.hit_if(judged > 0, Branch::PaceJudged);
         }
         for session in scene.sessions.iter().chain(&scene.polled) {
             let superseded = session.judge_losses(&scene.ledger, &scene.plan.classes, None);

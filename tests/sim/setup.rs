@@ -110,7 +110,18 @@ impl Plan {
         if seed % 4 == 1 {
             plan.classes = ClassPlan::draw(&mut plan.settings, &mut Prng::new(!seed));
         }
+        if seed % 16 == 9 {
+            plan.throttle_all(&mut Prng::new(!seed));
+        }
         plan
+    }
+
+    /// One topic for all, of which everyone gets the newest event of each key in each window.
+    fn throttle_all(&mut self, prng: &mut Prng) {
+        (self.topics, self.patterns, self.snapshots, self.orders) = (1, false, false, false);
+        self.settings.windows.throttle_ms = pick(prng, &[20, 90, 200]);
+        self.settings.classes.clear();
+        self.classes = ClassPlan::plain(&self.settings);
     }
 
     fn trust_proxies(&mut self, prng: &mut Prng) {
