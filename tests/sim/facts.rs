@@ -12,6 +12,7 @@ mod losses;
 mod order;
 mod patterns;
 mod polls;
+mod shaping;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
