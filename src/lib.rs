@@ -9,7 +9,7 @@ pub(crate) mod backplane;
 pub mod base;
 pub mod cli;
 pub(crate) mod client;
-pub(crate) mod config;
+pub mod config;
 pub(crate) mod daemon;
 pub mod doctor;
 pub mod fanout;

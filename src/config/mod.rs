@@ -15,7 +15,7 @@ pub(crate) mod file;
 pub(crate) mod missing_quotes;
 pub(crate) mod refusal;
 pub(crate) mod render;
-pub(crate) mod resolve;
+pub mod resolve;
 pub(crate) mod resolved;
 pub(crate) mod service_links;
 pub(crate) mod token_maker;

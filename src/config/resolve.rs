@@ -13,6 +13,7 @@ use crate::config::contradictions;
 use crate::config::familiar_names::{self, FamiliarName};
 use crate::config::file::{self, FileContents, FileEntry};
 use crate::config::refusal::{SettingsRefusal, nearest_setting};
+use crate::config::render::as_toml;
 use crate::config::resolved::{
     ResolvedEntry, ResolvedSettings, SettingSource, VARIABLE_PREFIX, variable_name,
 };
@@ -95,6 +96,22 @@ impl ResolvedSettings {
         }
         Ok(resolved)
     }
+}
+
+/// Reads the text of a configuration file as a start would, with no other source of settings, and returns the
+/// effective settings as such a text.
+///
+/// # Errors
+/// The refusal in words.
+pub fn effective_text(text: &str) -> Result<String, String> {
+    let path = Path::new("fanwheel.toml");
+    let effective = || {
+        let in_file = file::parse(path, text)?;
+        let mut resolved = ResolvedSettings::merge_sources(&SettingInputs::default(), path, in_file)?;
+        contradictions::check(&mut resolved)?;
+        Ok(as_toml(&resolved))
+    };
+    effective().map_err(|refusal: SettingsRefusal| refusal.to_string())
 }
 
 /// The setting a variable names; none when it is not ours, comes from Kubernetes, only names the file,
