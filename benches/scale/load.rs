@@ -1,6 +1,6 @@
 //! One process that asks more of the server than it should, or takes its processor time: pipelined requests,
-//! connections that come and go, history again and again, busy loops. It counts what it did, and ends with
-//! its standard input.
+//! connections that come and go, history again and again, busy loops, and all that `strangers` do. It counts
+//! what it did, and ends with its standard input.
 //!
 //! In a process of its own so that it gives way to what is measured, unless that is the point, and so that
 //! its files are its own.
@@ -14,6 +14,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::child::bind;
+use crate::strangers;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Requests that a pipeliner offers at once.
@@ -78,10 +79,27 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
         "pipeline" => pipeline(to, count, further == "read")?,
         "storm" => storm(to)?,
         "busy" => busy(count),
+        "ask" => {
+            let (rate, request) = further.split_once(' ').ok_or_else(|| io::Error::other("bad arguments"))?;
+            strangers::ask(to, count, rate.parse().map_err(io::Error::other)?, request)?;
+        }
+        "malform" => strangers::malform(to)?,
+        "name" => strangers::name(to)?,
+        "drip" => strangers::drip(to, count)?,
         _ => replay(to, count, further)?,
     }
     println!("{}", DONE.load(Relaxed));
     Ok(())
+}
+
+/// Whether this process is to end its work.
+pub fn is_stopped() -> bool {
+    STOPPED.load(Relaxed)
+}
+
+/// Counts one thing done.
+pub fn count_one() {
+    DONE.fetch_add(1, Relaxed);
 }
 
 /// Connections that always have further requests under way; counts the bytes of the answers read.
@@ -144,7 +162,7 @@ fn busy(count: usize) {
 }
 
 /// A connection that is reset when it is dropped, from an address and port that take turns.
-fn connect(to: SocketAddr, turn: u64) -> io::Result<TcpStream> {
+pub fn connect(to: SocketAddr, turn: u64) -> io::Result<TcpStream> {
     let source = Ipv4Addr::new(127, 3, (turn % 200) as u8, 1);
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     bind(&socket, source, &mut (10_000 + (turn / 200 % 50_000) as u16))?;

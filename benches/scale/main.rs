@@ -9,9 +9,11 @@ mod ahead;
 mod child;
 mod churn;
 mod crowds;
+mod floods;
 mod greedy;
 mod hold;
 mod holds;
+mod keys;
 mod load;
 mod overrun;
 mod probe;
@@ -22,9 +24,11 @@ mod server;
 mod slow;
 mod squeeze;
 mod starve;
+mod strangers;
 mod stream;
 mod swarm;
 mod tally;
+mod token_cost;
 mod vanish;
 mod victims;
 mod watch;
@@ -87,6 +91,29 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     ("holds", holds::run, "how long the hub's lock is held at its worst: events, replays, keys, topics"),
     ("cgroup", squeeze::cgroup, "readers that never read, in 256 MiB: subscribers, seconds"),
     ("starved", squeeze::starved, "busy loops take the processors: loops, seconds"),
+    ("signatures", floods::signatures, "20 000 forged tokens a second: rate, connections, seconds"),
+    (
+        "uninvited",
+        floods::uninvited,
+        "publishes without a credential on the public listener: rate, connections, seconds",
+    ),
+    (
+        "malformed",
+        floods::malformed,
+        "malformed heads and requests, as fast as can be: rate, connections, seconds",
+    ),
+    (
+        "names",
+        floods::names,
+        "a million topics, and new ones by new user agents: topics, growth_mib, seconds",
+    ),
+    (
+        "slowly",
+        floods::slowly,
+        "15 000 slow heads, bodies and readers beside 5 000 subscribers: connections, subscribers, rate, \
+         growth_mib, seconds",
+    ),
+    ("tokens", token_cost::run, "what a token adds to a subscribe: pairs, subscribes"),
     ("vanish", vanish::run, "peers that vanish without a word: subscribers"),
 ];
 

@@ -13,6 +13,8 @@ use crate::swarm::Swarm;
 const OPEN: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(20);
+/// Several processes share the reading, or the readers would be what is measured.
+const PER_PROCESS: usize = 2_500;
 /// Below this a quiet p99 is so short that twice as much is the machine's noise.
 const LIMIT_MS_MIN: f64 = 4.0;
 /// The same for a p50.
@@ -30,8 +32,14 @@ pub struct Victims {
 impl Victims {
     /// Starts them and measures them while nothing else happens.
     pub fn start(server: &Server) -> io::Result<Victims> {
-        let mut swarm = Swarm::open(&Plan::readers(server, "victims", 200), ahead::wrap(), OPEN)?;
-        let pace = Pace { bytes: 100, rate: 50, ..Pace::to(server, "victims") };
+        Victims::start_many(server, 200, 50)
+    }
+
+    /// Does the same with another number of them, and of events a second.
+    pub fn start_many(server: &Server, count: usize, rate: u32) -> io::Result<Victims> {
+        let plan = Plan { per_process: PER_PROCESS, ..Plan::readers(server, "victims", count) };
+        let mut swarm = Swarm::open(&plan, ahead::wrap(), OPEN)?;
+        let pace = Pace { bytes: 100, rate, ..Pace::to(server, "victims") };
         let quiet = publish_for(&pace, QUIET)?;
         swarm.await_event(0, quiet.accepted, SETTLE)?;
         let tally = swarm.report()?;
