@@ -17,19 +17,22 @@ use crate::wire::query::pairs;
 /// Both uses of a topic, with their words.
 const USES: [(TopicUse, &str); 2] = [(TopicUse::Subscribe, "subscribe"), (TopicUse::Publish, "publish")];
 
-/// The verdict on one use of a topic.
-struct UseVerdict {
-    is_open: bool,
-    reason: String,
+/// The verdict on one use of a topic, with its reason.
+enum UseVerdict {
+    Open(String),
+    Closed(String),
+    /// The application is asked, whose answer nobody knows here.
+    Asked(String),
 }
 
 impl UseVerdict {
-    fn open(reason: String) -> UseVerdict {
-        UseVerdict { is_open: true, reason }
-    }
-
-    fn closed(reason: String) -> UseVerdict {
-        UseVerdict { is_open: false, reason }
+    fn line(&self, of: &str) -> String {
+        let (word, reason) = match self {
+            UseVerdict::Open(reason) => ("yes", reason),
+            UseVerdict::Closed(reason) => ("no", reason),
+            UseVerdict::Asked(reason) => ("asked", reason),
+        };
+        format!("{of}: {word}, {reason}")
     }
 }
 
@@ -101,7 +104,7 @@ pub(crate) fn owner_as_text(
     now_ms: u64,
 ) -> String {
     let identified = identify(rules, credential, now_ms);
-    let mut out = credential_line(&identified, resolved);
+    let mut out = credential_line(&identified, rules, resolved);
     for (of, name) in USES.into_iter().filter(|_| identified.is_ok()) {
         let opened = identified.as_ref().map_or(Vec::new(), |identified| identified.opened(of));
         writeln!(out, "{name}: {}", listed(&opened)).expect("writing to a String cannot fail");
@@ -122,34 +125,49 @@ pub(crate) fn topic_as_text(
 ) -> Result<String, String> {
     check_topic(topic).map_err(|rule| format!("--topic: {} {rule}", shown(topic)))?;
     let identified = identify(rules, credential, now_ms);
-    let mut out = credential_line(&identified, resolved);
+    let mut out = credential_line(&identified, rules, resolved);
     writeln!(out, "topic: {}", shown(topic)).expect("writing to a String cannot fail");
     for (of, name) in USES {
         let free = of == TopicUse::Subscribe && !rules.classes.asks_for(topic);
         let verdict = match &identified {
             _ if is_reserved_topic(topic) => {
-                UseVerdict::closed("it is a topic of the server's own, for the control listener".to_owned())
+                UseVerdict::Closed("it is a topic of the server's own, for the control listener".to_owned())
             }
             _ if free => {
                 let (access, place) = class_value(resolved, topic, "subscribe");
-                UseVerdict::open(format!("subscribe = {access} ({place}) asks for no credential"))
+                UseVerdict::Open(format!("subscribe = {access} ({place}) asks for no credential"))
             }
             Ok(identified) => judge_use(identified, resolved, topic, of),
+            Err(why) if rules.leaves_to_application(*why) => {
+                UseVerdict::Asked(format!("{} decides", application(resolved)))
+            }
             Err(why) => {
                 let why = REFUSED_NAMES[*why as usize];
-                UseVerdict::closed(format!("the credential is not taken ({why})"))
+                UseVerdict::Closed(format!("the credential is not taken ({why})"))
             }
         };
-        let word = if verdict.is_open { "yes" } else { "no" };
-        let line = format!("{name}: {word}, {}", verdict.reason);
-        writeln!(out, "{}", EscapedText(&line)).expect("writing to a String cannot fail");
+        writeln!(out, "{}", EscapedText(&verdict.line(name))).expect("writing to a String cannot fail");
     }
     Ok(out)
 }
 
-fn credential_line(identified: &Result<Identified, RefusalReason>, resolved: &ResolvedSettings) -> String {
+/// Names the application with the host of its address and the place of its setting.
+fn application(resolved: &ResolvedSettings) -> String {
+    let entry = resolved.entry("authorize_url");
+    format!("authorize_url = {} ({})", entry.shown(), entry.place())
+}
+
+fn credential_line(
+    identified: &Result<Identified, RefusalReason>,
+    rules: &AccessRules,
+    resolved: &ResolvedSettings,
+) -> String {
     match identified {
         Ok(identified) => format!("credential: {}\n", EscapedText(&identified.described(resolved))),
+        Err(why) if rules.leaves_to_application(*why) => {
+            let line = format!("credential: not known here; {} is asked", application(resolved));
+            format!("{}\n", EscapedText(&line))
+        }
         Err(why) => format!("credential: not taken ({})\n", REFUSED_NAMES[*why as usize]),
     }
 }
@@ -164,10 +182,10 @@ fn listed(opened: &[String]) -> String {
 fn judge_use(identified: &Identified, resolved: &ResolvedSettings, topic: &str, of: TopicUse) -> UseVerdict {
     let described = identified.described(resolved);
     match identified.find(of, topic) {
-        Some(opened) => UseVerdict::open(format!("{described} opens {}", shown(&opened))),
+        Some(opened) => UseVerdict::Open(format!("{described} opens {}", shown(&opened))),
         None => match &identified.opened(of)[..] {
-            [] => UseVerdict::closed(format!("{described} opens nothing")),
-            opened => UseVerdict::closed(format!("{described} opens only {}", listed(opened))),
+            [] => UseVerdict::Closed(format!("{described} opens nothing")),
+            opened => UseVerdict::Closed(format!("{described} opens only {}", listed(opened))),
         },
     }
 }
@@ -210,6 +228,41 @@ mod tests {
         assert!(
             report(&url.replace("=a&", "=b&"), "b", NOW_MS).starts_with("credential: not taken (token_unk")
         );
+    }
+
+    #[test]
+    fn what_only_the_application_knows_is_left_to_it() {
+        let file = std::env::temp_dir().join(format!("fanwheel-{}-asked.toml", std::process::id()));
+        let token = "0123456789abcdef";
+        let text = format!(
+            "subscribe = 'token'\nauthorize_url = 'http://127.0.0.1:3000/may?key=hidden'\n[[token]]\n\
+             name = 'app'\nhash = '{}'\nsubscribe = ['a']\n",
+            hash_text(token)
+        );
+        std::fs::write(&file, text).expect("a writable temporary directory");
+        let inputs = SettingInputs { config: Some(file.clone()), ..SettingInputs::default() };
+        let resolved = ResolvedSettings::read(&inputs).expect("good");
+        let rules = load_access(&resolved, PipeWait::Refused).expect("no files");
+        let _ = std::fs::remove_file(&file);
+        let place = file.display().to_string();
+        let report = |token: &str, topic: &str| {
+            let text = topic_as_text(&rules, &resolved, token, topic, NOW_MS).expect("a topic");
+            assert!(!text.contains("hidden") && !text.contains("session"), "{text}");
+            text.replace(&place, "F")
+        };
+        let asked = "authorize_url = http://127.0.0.1:3000/*** (F:2)";
+        assert_eq!(
+            report("session-of-somebody", "b"),
+            format!(
+                "credential: not known here; {asked} is asked\ntopic: b\nsubscribe: asked, {asked} decides\n\
+                 publish: asked, {asked} decides\n"
+            )
+        );
+        // The application is not asked about what is known here, nor about topics of the server's own.
+        assert!(report(token, "b").contains("subscribe: no, token app (F:3) opens only a\n"));
+        assert!(report("session-of-somebody", "fanwheel.status").contains("subscribe: no, it is a topic"));
+        let owner = owner_as_text(&rules, &resolved, "session-of-somebody", NOW_MS);
+        assert_eq!(owner.replace(&place, "F"), format!("credential: not known here; {asked} is asked\n"));
     }
 
     #[test]

@@ -83,7 +83,9 @@ impl ApplicationCaller {
             ("Authorization", authorization.as_ref()),
         ] {
             let Some(value) = value else { continue };
-            let value = HeaderValue::from_bytes(value).map_err(|_| format!("{name} cannot be sent"))?;
+            let mut value = HeaderValue::from_bytes(value).map_err(|_| format!("{name} cannot be sent"))?;
+            // Nor may the client that sends it show it anywhere.
+            value.set_sensitive(true);
             request = request.header(name, value);
         }
         let mut answer = request.call().map_err(|error| error.to_string())?;

@@ -189,7 +189,8 @@ mod tests {
         assert!(settle(&desk, "/b", answer("", ""), at(0)).verdict.is_ok());
         let found = |target, now_ms| desk.find(&question(target), at(now_ms)).is_some();
         assert!(found("/a", 9_999) && !found("/a", 10_000) && !found("/b", 1) && !found("/c", 1));
-        let other = ApplicationQuestion { cookie: Some(b"x=1"[..].into()), ..question("/a") };
+        let mut other = question("/a");
+        other.cookie = Some(b"x=1"[..].into());
         assert_eq!(desk.find(&other, at(1)), None, "another client");
         settle(&desk, "/d", answer("max-age=10", r#"{"expires":1002}"#), at(0));
         assert!(found("/d", 1_999) && !found("/d", 2_000), "its owner has ended");

@@ -317,18 +317,20 @@ impl AccessRules {
         own: Result<CredentialOwner, RefusalReason>,
         verdict: Option<&ApplicationVerdict>,
     ) -> Result<CredentialOwner, OwnerFault> {
-        let asks = |why| {
-            self.asks_application && matches!(why, RefusalReason::TokenMissing | RefusalReason::TokenUnknown)
-        };
         match (own, verdict) {
-            (Err(why), None) if asks(why) => Err(OwnerFault::Unasked),
-            (Err(why), Some(verdict)) if asks(why) => match verdict {
+            (Err(why), None) if self.leaves_to_application(why) => Err(OwnerFault::Unasked),
+            (Err(why), Some(verdict)) if self.leaves_to_application(why) => match verdict {
                 Ok(owner) if self.bans_owner(owner) => Err(OwnerFault::Refused(RefusalReason::TokenBanned)),
                 Ok(owner) => Ok(owner.clone()),
                 Err(why) => Err(OwnerFault::Refused(*why)),
             },
             (own, _) => own.map_err(OwnerFault::Refused),
         }
+    }
+
+    /// Whether the application decides about a credential that is not taken here for this reason.
+    pub(crate) fn leaves_to_application(&self, why: RefusalReason) -> bool {
+        self.asks_application && matches!(why, RefusalReason::TokenMissing | RefusalReason::TokenUnknown)
     }
 
     /// Returns the owner of a token.

@@ -11,9 +11,11 @@
 //!
 //! Sends nothing.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use zeroize::Zeroize;
 
 use crate::base::counters::RefusalReason;
 use crate::base::limits::HOUR_MS;
@@ -29,8 +31,9 @@ const KEPT_MS_MAX: u64 = HOUR_MS;
 /// The name of owners that the application has let in.
 const APPLICATION_NAME: &str = "application";
 
-/// The parts of a request that the application decides by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// The parts of a request that the application decides by. All but the method may let somebody in, so they
+/// are wiped when nobody needs them any more, and never shown.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ApplicationQuestion {
     /// Method of the request.
     pub(crate) method: &'static str,
@@ -77,6 +80,28 @@ impl ApplicationQuestion {
             cookie: (!cookies.is_empty()).then(|| cookies.join(&b"; "[..]).into()),
             authorization: head.fields.authorization.map(Into::into),
         }
+    }
+}
+
+impl Zeroize for ApplicationQuestion {
+    fn zeroize(&mut self) {
+        let ApplicationQuestion { method: _, target, cookie, authorization } = self;
+        target.zeroize();
+        for field in [cookie, authorization].into_iter().flatten() {
+            field.zeroize();
+        }
+    }
+}
+
+impl Drop for ApplicationQuestion {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl fmt::Debug for ApplicationQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApplicationQuestion").field("method", &self.method).finish_non_exhaustive()
     }
 }
 
@@ -225,5 +250,21 @@ mod tests {
         let shown = (question.method, &*question.target, question.cookie.as_deref());
         assert_eq!(shown, ("HEAD", &b"/events?topic=a"[..], Some(&b"x=1; y=2"[..])));
         assert_eq!(question.authorization.as_deref(), Some(&b"Basic eDp5"[..]));
+        assert_eq!(format!("{question:?}"), "ApplicationQuestion { method: \"HEAD\", .. }");
+    }
+
+    #[test]
+    fn a_question_that_is_wiped_holds_no_byte_of_its_request() {
+        let mut question = ApplicationQuestion {
+            method: "GET",
+            target: (*b"/events?signature=x").into(),
+            cookie: Some((*b"session=1").into()),
+            authorization: Some((*b"Bearer x").into()),
+        };
+        question.zeroize();
+        let ApplicationQuestion { target, cookie, authorization, .. } = &question;
+        for field in [Some(target), cookie.as_ref(), authorization.as_ref()].into_iter().flatten() {
+            assert!(!field.is_empty() && field.iter().all(|&byte| byte == 0), "{field:?}");
+        }
     }
 }
