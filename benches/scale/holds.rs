@@ -7,7 +7,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -16,6 +16,10 @@ use crate::report::Report;
 use crate::server::{ControlConnection, Server, request};
 use fanwheel::host::processes;
 
+/// Topics that a pattern may match: the default of `pattern_topics_max`.
+const TOPICS_OF_PATTERN_MAX: u64 = 4_096;
+/// The longest turn there should be.
+const TURN_MS_MAX: f64 = 5.0;
 /// Topics of one stream: the default of `topics_per_connection_max`.
 const TOPICS_EACH: u64 = 64;
 /// Events of one batch: the most there may be.
@@ -60,6 +64,49 @@ pub fn run(options: &Options) -> io::Result<Report> {
     holds.end(&mut report, "1 000 000 topics, left")?;
     holds.server.check(&mut report);
     Ok(report)
+}
+
+/// How long streams of a pattern that matches many topics hold the lock, and a worker's turn.
+pub fn wide(options: &Options) -> io::Result<Report> {
+    let mut report = Report::new("wide");
+    let topics = options.get("topics", 4_096).min(TOPICS_OF_PATTERN_MAX);
+    let streams = options.get("streams", 200);
+    let server = Server::start_apart_with("wide", &[])?;
+    let mut holds = Holds { server, before: (0.0, 0.0) };
+    holds.begin()?;
+    holds.publish_wide(topics, options.get("events", 20))?;
+    holds.end(&mut report, "events of many topics")?;
+    for (query, phase) in [
+        ("last=1000", "replays of a pattern at once"),
+        ("last_event_id=1-0", "returns to a pattern after all that is kept"),
+        ("snapshot=1", "snapshots of a pattern at once"),
+    ] {
+        let mut readers = holds.open(streams, |_| format!("/events?pattern=wide.*&{query}"))?;
+        read_for(&mut readers, Duration::from_secs(options.get("seconds", 3)))?;
+        holds.end(&mut report, phase)?;
+        let status = request(holds.server.control, "GET", "/status", "")?.body;
+        let status: Value = serde_json::from_str(&status).map_err(io::Error::other)?;
+        let p99 = status["turn_ms"]["p99"].as_f64().unwrap_or(0.0);
+        report.at_most(format!("{phase}: turns, p99 of the last minute"), p99, "ms", TURN_MS_MAX);
+        drop(readers);
+        holds.await_no_streams()?;
+    }
+    holds.server.check(&mut report);
+    Ok(report)
+}
+
+/// Reads all that comes for a while.
+fn read_for(streams: &mut [TcpStream], time: Duration) -> io::Result<()> {
+    let begun = Instant::now();
+    let mut scratch = vec![0; 65_536];
+    streams.iter_mut().try_for_each(|stream| stream.set_nonblocking(true))?;
+    while begun.elapsed() < time {
+        for stream in streams.iter_mut() {
+            while matches!(stream.read(&mut scratch), Ok(bytes) if bytes > 0) {}
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 /// A server, and the counts of its histogram when the phase began.
@@ -107,6 +154,23 @@ impl Holds {
         let mut line = ControlConnection::open(self.server.control)?;
         for batch in 0..events / BATCH {
             let event = |nth: u64| format!("{{\"topic\":\"tiny{}\",\"data\":\"{nth}\"}}\n", nth % topics);
+            let body: String = (batch * BATCH..(batch + 1) * BATCH).map(event).collect();
+            line.ask("POST", "/publish/batch", &body, 202)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes so many events to each of many topics, in turns.
+    fn publish_wide(&self, topics: u64, events: u64) -> io::Result<()> {
+        let mut line = ControlConnection::open(self.server.control)?;
+        for batch in 0..topics * events / BATCH {
+            let event = |nth: u64| {
+                format!(
+                    "{{\"topic\":\"wide.{}\",\"data\":\"{nth}\",\"key\":\"{}\"}}\n",
+                    nth % topics,
+                    nth % 3
+                )
+            };
             let body: String = (batch * BATCH..(batch + 1) * BATCH).map(event).collect();
             line.ask("POST", "/publish/batch", &body, 202)?;
         }

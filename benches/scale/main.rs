@@ -89,6 +89,7 @@ const SCENARIOS: &[(&str, Scenario, &str)] = &[
     ),
     ("greedy", greedy::run, "streams on 64 topics with much history, again and again: rate, events, seconds"),
     ("holds", holds::run, "how long the hub's lock is held at its worst: events, replays, keys, topics"),
+    ("wide", holds::wide, "streams of a pattern with 4 096 topics: topics, events, streams, seconds"),
     ("cgroup", squeeze::cgroup, "readers that never read, in 256 MiB: subscribers, seconds"),
     ("starved", squeeze::starved, "busy loops take the processors: loops, seconds"),
     ("signatures", floods::signatures, "20 000 forged tokens a second: rate, connections, seconds"),
