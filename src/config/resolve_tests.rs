@@ -198,6 +198,12 @@ fn windows_that_are_too_long_or_exclude_each_other_are_refused() {
             "rate_bytes_per_second = 5000 (--rate-bytes-per-second) needs rate_policy: delay, latest or drop",
         ),
         (
+            &[("rate_policy", "drop")],
+            &[],
+            "rate_policy = drop (--rate-policy) has no effect without a rate: set rate_events_per_second or \
+             rate_bytes_per_second, too",
+        ),
+        (
             &[("batch_ms", "100"), ("throttle_ms", "250")],
             &[],
             "batch_ms = 100 (--batch-ms) and throttle_ms = 250 (--throttle-ms): an event waits in one \

@@ -298,3 +298,31 @@ fn a_stream_that_waits_for_the_bytes_of_a_large_event_gets_heartbeats() {
     assert!(came.len() == 2 && came[1] - came[0] >= 2_900, "{came:?}");
     assert!(text.matches("\r\n:\n").count() >= 4, "silent while it waits");
 }
+
+#[test]
+fn a_rate_counts_what_a_throttled_topic_lets_through_and_what_waits_gives_way() {
+    for policy in [RatePolicy::Delay, RatePolicy::Latest, RatePolicy::Drop] {
+        let throttled = |class: &mut ClassSettings| {
+            rated(policy)(class);
+            class.windows.throttle_ms = 100;
+        };
+        let (mut bench, streams) = bench_of(throttled, &["topic=t"]);
+        for nth in 0..100 {
+            publish(&mut bench, &[&format!("t k{} {nth}", nth % 4)]);
+            bench.turn(25);
+        }
+        // Forty a second come, and ten may be sent; four keys in each window are as many.
+        let during = bench.read(streams[0]);
+        let count = numbers(&during).len();
+        assert!((20..=5 + 25 + 1).contains(&count), "{policy:?}: {count} in 2.5 s");
+        (0..200).for_each(|_| bench.turn(25));
+        let text = during + &bench.read(streams[0]);
+        let got = numbers(&text);
+        assert!(got.is_sorted_by(|a, b| a < b) && got.len() < 60, "{policy:?}: {got:?}");
+        let gaps = text.matches("fanwheel.gap").count();
+        match policy {
+            RatePolicy::Drop => assert!(got.ends_with(&[99]) && gaps > 0, "{gaps} gaps, {got:?}"),
+            _ => assert_eq!((&got[got.len() - 4..], gaps), (&[96, 97, 98, 99][..], 0), "{policy:?}"),
+        }
+    }
+}
