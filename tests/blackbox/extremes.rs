@@ -109,7 +109,7 @@ fn stop_for_longer_than_every_time_limit_cuts_nobody_who_reads() {
     with_1_and_4_workers(|workers| {
         let server = Launch::workers(workers)
             .set("heartbeat_ms", 300)
-            .set("stall_ms", 1_000)
+            .set("stall_ms", 2_000)
             .set("unsent_bytes_max", 4_096)
             .start();
         let body = |n: usize| format!("{n} {}", "x".repeat(60_000));
@@ -128,7 +128,7 @@ fn stop_for_longer_than_every_time_limit_cuts_nobody_who_reads() {
             };
             let readers: Vec<_> =
                 streams.iter_mut().map(|stream| scope.spawn(move || read(stream))).collect();
-            std::thread::sleep(ms(2_500));
+            std::thread::sleep(ms(4_500));
             server.signal("CONT");
             server.publish("a", body(10));
             readers.into_iter().for_each(|reader| reader.join().expect("whole"));
