@@ -30,7 +30,8 @@ could not be done; the table says why.
   fanwheel load --subscribers 10000 --window 1 --events 100 --pid $(pidof fanwheel)
   fanwheel load --subscribers 10000 --rate 50 --bytes 1024 --stall-percent 1 --seconds 20
   fanwheel load --subscribers 10000 --topics 10000 --window 256 --batch 64 --seconds 10
-  fanwheel load --subscribers 10000 --reconnect-percent 100 --missed 10";
+  fanwheel load --subscribers 10000 --reconnect-percent 100 --missed 10
+  fanwheel load --subscribers 3000 --rate 200 --seconds 60 --through-restarts";
 
 /// Returns the subcommand's grammar.
 pub(crate) fn command() -> Command {
@@ -79,6 +80,10 @@ fn subscriber_args() -> Vec<Arg> {
             "subscribers that are cut in the end and come back at once with their last id",
         ),
         count("missed", 0, "10", "events that they miss meanwhile"),
+        switch(
+            "through-restarts",
+            "servers may restart meanwhile: publishes get an Idempotency-Key; ended streams are no fault",
+        ),
     ]
 }
 
@@ -204,6 +209,7 @@ fn load_plan(matches: &ArgMatches) -> Result<LoadPlan, String> {
         stall_percent: real("stall-percent"),
         reconnect_percent: real("reconnect-percent"),
         missed: count("missed"),
+        through_restarts: matches.get_flag("through-restarts"),
         patience: Duration::from_secs(count("patience-seconds")),
         pids: matches.get_many::<u32>("pid").map(|pids| pids.copied().collect()).unwrap_or_default(),
         seed: count("seed"),

@@ -164,6 +164,9 @@ pub(crate) struct LoadPlan {
     pub(crate) reconnect_percent: f64,
     /// Events that cut subscribers miss.
     pub(crate) missed: u64,
+    /// Whether servers may restart meanwhile: publishes carry idempotency keys, and a stream that ends or an
+    /// answer that is missing is no fault.
+    pub(crate) through_restarts: bool,
     /// The time without progress after which the target counts as stopped.
     pub(crate) patience: Duration,
     /// Processes to measure, with all that descend from them.
@@ -262,11 +265,11 @@ impl LoadPlan {
         format!("{}{topic}", self.topic_prefix)
     }
 
-    /// Returns the request target of a topic's subscribers. Those that are to come back ask for their
-    /// position: they may be cut before their first event.
+    /// Returns the request target of a topic's subscribers. Those that may come back ask for their position:
+    /// they may be cut before their first event.
     pub(crate) fn subscribe_path(&self, topic: usize) -> String {
         let path = self.subscribe.path(&self.topic_name(topic));
-        let asks = self.reconnect_percent > 0.0 && path.starts_with("/events?");
+        let asks = (self.reconnect_percent > 0.0 || self.through_restarts) && path.starts_with("/events?");
         if asks { path + "&prime=1" } else { path }
     }
 

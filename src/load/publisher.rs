@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver as Orders, Sender};
 use mio::net::TcpStream;
@@ -103,6 +103,8 @@ pub(crate) struct LoadPublisher {
     /// The next event's index.
     index: u64,
     sizes: Prng,
+    /// Tells the keys of this run from those of others.
+    run: u64,
     done: PublishPhaseOutcome,
 }
 
@@ -121,6 +123,7 @@ impl LoadPublisher {
             numbers: vec![0; connections * topics],
             index: 0,
             sizes: Prng::new(plan.seed),
+            run: run_number(),
             done: PublishPhaseOutcome::default(),
             plan,
             state,
@@ -246,14 +249,20 @@ impl LoadPublisher {
         }
         let kind = if self.plan.batch > 1 { "application/x-ndjson" } else { "text/plain" };
         let name = self.plan.topic_name(topic);
+        let mut headers = format!("Content-Type: {kind}\r\n");
+        if let Some(token) = &self.plan.publish_token {
+            headers.push_str(&format!("Authorization: Bearer {}\r\n", token.as_str()));
+        }
+        if self.plan.through_restarts {
+            headers.push_str(&format!("Idempotency-Key: load-{:x}-{}\r\n", self.run, self.index));
+        }
         let connection = &mut self.connections[at];
-        let token = self.plan.publish_token.as_ref().map(|token| token.as_str());
         let mut path = self.plan.publishing().path(&name);
         if self.plan.conflated && self.plan.batch == 1 {
             path.push_str(if path.contains('?') { "&" } else { "?" });
             path.push_str(&format!("key=p{at}"));
         }
-        connection.request = request_bytes(&self.plan.publishing().host, &path, token, kind, &body);
+        connection.request = request_bytes(&self.plan.publishing().host, &path, &headers, &body);
         (connection.written, connection.events, connection.not_before_ns) = (0, events, 0);
     }
 
@@ -438,14 +447,16 @@ impl LoadPublisher {
     }
 }
 
-fn request_bytes(host: &str, path: &str, token: Option<&str>, kind: &str, body: &[u8]) -> Vec<u8> {
+fn request_bytes(host: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\n{token}Content-Type: {kind}\r\n\
-         Content-Length: {length}\r\n\r\n"
-    );
+    let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
+}
+
+/// Returns a number that no other run has.
+fn run_number() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() as u64) ^ (u64::from(std::process::id()) << 40)
 }
 
 struct PublishAnswer {

@@ -72,6 +72,12 @@ enum SubscriberPhase {
     Open,
 }
 
+/// Whether a stream's own framing has ended it.
+enum StreamOutcome {
+    GoesOn,
+    Ended,
+}
+
 struct LoadSubscriber {
     socket: Option<TcpStream>,
     topic: u32,
@@ -82,6 +88,8 @@ struct LoadSubscriber {
     /// Whether the server announced a gap, so that the next missing events are accounted for.
     gap: bool,
     since_ns: u64,
+    /// The moment at which the server ended its last stream; 0 once the next is open.
+    ended_ns: u64,
     stream: ResponseStream,
     /// The id with which it resumes.
     last_id: Vec<u8>,
@@ -159,6 +167,7 @@ impl LoadReceiver {
             returning: false,
             gap: false,
             since_ns: 0,
+            ended_ns: 0,
             stream: ResponseStream::default(),
             last_id: Vec::new(),
         };
@@ -356,8 +365,11 @@ impl LoadReceiver {
             match read {
                 Ok(0) => return self.handle_end(place),
                 Ok(bytes) => {
-                    if let Err(fault) = self.take(place, bytes) {
-                        return self.count_refusal(place, fault, bytes);
+                    match self.take(place, bytes) {
+                        Ok(StreamOutcome::GoesOn) => {}
+                        // A proxy may keep the connection, which this load does not need.
+                        Ok(StreamOutcome::Ended) => return self.handle_end(place),
+                        Err(fault) => return self.count_refusal(place, fault, bytes),
                     }
                     // A short read has emptied the socket, and readiness will tell of more, unless it has
                     // told of the end already. Of a session it says nothing.
@@ -404,21 +416,22 @@ impl LoadReceiver {
     }
 
     /// Parses the bytes of a read and judges their events.
-    fn take(&mut self, place: usize, bytes: usize) -> Result<(), StreamFault> {
+    fn take(&mut self, place: usize, bytes: usize) -> Result<StreamOutcome, StreamFault> {
         let now_ns = self.state.now_ns();
         let mut stream = std::mem::take(&mut self.subscribers[place].stream);
         let scratch = std::mem::take(&mut self.scratch);
         self.tally.reads += 1;
         let comments = stream.comments();
+        let mut outcome = StreamOutcome::GoesOn;
         let fed = stream.feed(&scratch[..bytes], &mut |item| match item {
             StreamItem::Opened => self.mark_open(place, now_ns),
             StreamItem::Event(event) => self.judge_event(place, &event, now_ns),
-            StreamItem::End => {}
+            StreamItem::End => outcome = StreamOutcome::Ended,
         });
         self.tally.comments += stream.comments() - comments;
         self.scratch = scratch;
         self.subscribers[place].stream = stream;
-        fed
+        fed.map(|()| outcome)
     }
 
     fn mark_open(&mut self, place: usize, now_ns: u64) {
@@ -426,6 +439,10 @@ impl LoadReceiver {
         subscriber.phase = SubscriberPhase::Open;
         self.connecting -= 1;
         self.tally.opening.add(now_ns.saturating_sub(subscriber.since_ns) / 1_000);
+        if subscriber.ended_ns > 0 {
+            self.tally.away.add(now_ns.saturating_sub(subscriber.ended_ns) / 1_000);
+            subscriber.ended_ns = 0;
+        }
         self.state.receiver_counts[self.index].open.fetch_add(1, Relaxed);
         self.finish_return(place, now_ns);
     }
@@ -509,6 +526,7 @@ impl LoadReceiver {
     fn handle_end(&mut self, place: usize) {
         if self.subscribers[place].phase == SubscriberPhase::Open {
             self.tally.losses.ended += 1;
+            self.subscribers[place].ended_ns = self.state.now_ns();
             self.drop_socket(place);
             self.away.push_back(DueConnect { due: Instant::now() + AWAY, place: place as u32 });
         } else {

@@ -163,6 +163,10 @@ pub struct LoadReport {
     pub(crate) delivered: Option<DeliveryFigures>,
     /// Figures of the return, if asked for.
     pub(crate) returned: Option<ReturnFigures>,
+    /// Whether servers were allowed to restart meanwhile.
+    pub(crate) through_restarts: bool,
+    /// Time from the end of a stream to the response head of the next.
+    pub(crate) away: LatencyFigures,
     /// Lost, repeated and foreign events, and failed subscriptions.
     pub(crate) losses: LossCounts,
     /// Limits to the meaning of these numbers, in words.
@@ -177,7 +181,8 @@ impl LoadReport {
     /// Whether everything arrived, once, in order, and nothing failed.
     pub fn is_clean(&self) -> bool {
         let LossCounts { lost, told, repeated, foreign, ended, .. } = self.losses;
-        !self.interrupted && self.faults.is_empty() && [lost, told, repeated, foreign, ended] == [0; 5]
+        let cut = if self.through_restarts { 0 } else { ended };
+        !self.interrupted && self.faults.is_empty() && [lost, told, repeated, foreign, cut] == [0; 5]
     }
 
     /// Writes the table for people.
@@ -195,6 +200,7 @@ impl LoadReport {
             part.rows(&mut row);
         }
         self.losses.rows(&mut row);
+        latency_row(&mut row, "  from cut to open again", &self.away);
         let mut text: String = rows.iter().map(|(what, value)| format!("{what:<30}  {value}\n")).collect();
         self.notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
         self.faults.iter().for_each(|fault| text.push_str(&format!("fault: {fault}\n")));

@@ -13,10 +13,11 @@ use mio::{Poll, Waker};
 
 use crate::host::processes;
 use crate::load::check;
+use crate::load::histogram::LatencyHistogram;
 use crate::load::plan::{LoadFault, LoadPlan, PublishPace};
 use crate::load::publisher::{LoadPublisher, PublishPhase, PublishPhaseOutcome};
 use crate::load::receiver::{LastNumbers, LoadReceiver, ReceiverOrder, ReceiverShare, WAKER};
-use crate::load::report::LoadReport;
+use crate::load::report::{LatencyFigures, LoadReport};
 use crate::load::run_state::RunState;
 use crate::load::sample::UsageSample;
 use crate::load::tally::ReceiverTally;
@@ -77,6 +78,8 @@ pub(super) struct LoadRun<'a> {
     pub(super) cut: bool,
     /// Whether the server refused to publish for good, so that nothing more is due.
     pub(super) refused: bool,
+    /// Time from the end of each stream to the next, over all phases.
+    away: LatencyHistogram,
     pub(super) report: LoadReport,
 }
 
@@ -118,6 +121,7 @@ pub(crate) fn run_load(
         due: 0,
         cut: false,
         refused: false,
+        away: LatencyHistogram::default(),
         report: LoadReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: processes::kernel_release(),
@@ -250,7 +254,8 @@ impl LoadRun<'_> {
                         self.due += deliveries_due(&published.numbers, &self.numbers, &audience);
                         self.numbers = published.numbers.clone();
                     }
-                    if let Some(words) = &published.wrong_words {
+                    let excused = self.plan.through_restarts && !published.refused_for_good;
+                    if let Some(words) = published.wrong_words.as_ref().filter(|_| !excused) {
                         let to = self.plan.publishing().address;
                         self.report.faults.push(format!("publishing to {to}: {words}"));
                     }
@@ -305,6 +310,7 @@ impl LoadRun<'_> {
             }
         }
         self.report.losses.add(&sum.losses);
+        self.away.merge(&sum.away);
         sum
     }
 
@@ -315,6 +321,8 @@ impl LoadRun<'_> {
         self.send_order(|| ReceiverOrder::Judge(numbers.clone(), to.clone()));
         self.collect(to, &tallies);
         self.report.interrupted = self.state.is_stopped();
+        self.report.away = LatencyFigures::of(&self.away);
+        self.report.through_restarts = self.plan.through_restarts;
         let LoadRun { receivers, parts, publishing, mut report, .. } = self;
         drop(parts);
         let mut threads = vec![publishing];

@@ -27,6 +27,8 @@ pub(crate) struct ReceiverTally {
     pub(crate) opening: LatencyHistogram,
     /// Latency from connecting again to the last missed event.
     pub(crate) resuming: LatencyHistogram,
+    /// Time from the end of a stream to the response head of the next.
+    pub(crate) away: LatencyHistogram,
 }
 
 impl ReceiverTally {
@@ -41,6 +43,7 @@ impl ReceiverTally {
         self.to_last.merge(&other.to_last);
         self.opening.merge(&other.opening);
         self.resuming.merge(&other.resuming);
+        self.away.merge(&other.away);
     }
 }
 

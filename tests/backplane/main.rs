@@ -1,9 +1,12 @@
-//! Several real servers and a real Redis: one order, and the faults of both that a fleet must survive.
+//! Several real servers, a real Redis, and HAProxy in front: one order, and the faults of all that a fleet
+//! must survive.
 //!
 //! Each test starts a Redis of its own on a port of its own. Where there is no `redis-server`, they say so
 //! and pass. Nothing here uses the product's own code.
 #![allow(clippy::unwrap_used)]
 
+mod balancer;
+mod checked;
 mod entries;
 mod faults;
 mod fleet;

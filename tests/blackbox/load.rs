@@ -336,3 +336,98 @@ fn a_server_that_lies_is_found_out() {
         assert_eq!(code, Some(i32::from(name != "honest")), "{name}: {report}");
     }
 }
+
+/// A server that has kept events by their keys, and forgets to answer a publish when it "restarts".
+#[derive(Default)]
+struct Forgetful {
+    events: Vec<String>,
+    keys: Vec<String>,
+    streams: Vec<TcpStream>,
+}
+
+impl Forgetful {
+    /// Takes an event whose key is new. The fifth ends all streams by their framing; connections stay open.
+    fn take(&mut self, key: &str, body: &str) -> bool {
+        if self.keys.iter().any(|known| known == key) {
+            return true;
+        }
+        if !key.is_empty() {
+            self.keys.push(key.to_owned());
+        }
+        self.events.push(body.to_owned());
+        let restarts = self.events.len() == 5;
+        let (frame, end) = (chunk(self.events.len(), body), if restarts { "0\r\n\r\n" } else { "" });
+        self.streams
+            .iter_mut()
+            .for_each(|stream| stream.write_all((frame.clone() + end).as_bytes()).unwrap());
+        if restarts {
+            std::mem::forget(std::mem::take(&mut self.streams));
+        }
+        !restarts
+    }
+
+    fn open(&mut self, mut stream: TcpStream, after: usize) {
+        let kept = self.events.iter().enumerate().skip(after);
+        let kept: String = kept.map(|(at, body)| chunk(at + 1, body)).collect();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all((head.to_owned() + &kept).as_bytes()).unwrap();
+        self.streams.push(stream);
+    }
+}
+
+fn chunk(id: usize, body: &str) -> String {
+    let frame = format!("id: {id}\ndata: {body}\n\n");
+    format!("{:x}\r\n{frame}\r\n", frame.len())
+}
+
+fn serve_forgetful(connection: TcpStream, state: &Mutex<Forgetful>) {
+    let mut reader = BufReader::new(connection.try_clone().unwrap());
+    loop {
+        let (mut head, mut line) = (String::new(), String::new());
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            head.push_str(&line);
+        }
+        let value = |name: &str| {
+            let found = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+            found.unwrap_or_default().to_owned()
+        };
+        if head.starts_with("GET") {
+            let after = value("Last-Event-ID").parse().unwrap_or(0);
+            return state.lock().unwrap().open(connection, after);
+        }
+        let mut body = vec![0; value("Content-Length").parse().unwrap()];
+        reader.read_exact(&mut body).unwrap();
+        if !state.lock().unwrap().take(&value("Idempotency-Key"), std::str::from_utf8(&body).unwrap()) {
+            return;
+        }
+        (&connection).write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").unwrap();
+    }
+}
+
+#[test]
+fn a_restart_is_a_fault_unless_the_load_is_to_go_through_it() {
+    for (more, code, repeated) in [("--through-restarts", 0, 0), ("", 1, 3)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, state) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Forgetful::default())));
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let state = state.clone();
+                thread::spawn(move || serve_forgetful(connection, &state));
+            }
+        });
+        let flags = format!("--subscribers 3 --events 20 --rate 100 {more}");
+        let (exit, report, words) = load(address, address, &flags);
+        assert_eq!(exit, Some(code), "{flags}: {report} {words}");
+        let count = |pointer| number(&report, pointer);
+        assert_eq!([count("/losses/lost"), count("/losses/told")], [0, 0], "{flags}: {report}");
+        assert_eq!(count("/losses/repeated"), repeated, "{flags}: {report}");
+        // Streams that their framing ends have ended, although nobody has closed their connections.
+        assert_eq!([count("/losses/ended"), count("/away/count")], [3, 3], "{flags}: {report}");
+        assert_eq!(count("/delivered/failed"), 1, "{flags}: {report}");
+        assert_eq!(count("/delivered/deliveries"), 60, "{flags}: {report}");
+    }
+}
