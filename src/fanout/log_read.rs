@@ -116,8 +116,8 @@ pub(super) fn read_fresh(
     most: ReadLimit,
     kept: &mut Vec<Arc<SharedFrame>>,
 ) -> Option<LogRead> {
-    let was_dropped = |place: &SubscriberPlace| topics.get(place.topic).dropped_up_to > stream.position;
-    if stream.is_passed_by() || stream.places().iter().any(was_dropped) {
+    let has_all = |place: &SubscriberPlace| topics.has_all_after(place.topic, stream.position);
+    if stream.is_passed_by() || !stream.places().iter().all(has_all) {
         return None;
     }
     let mut found = Vec::new();
@@ -424,6 +424,6 @@ pub(super) fn gather_fresh<'a>(
     let all = frames.len() <= most;
     frames.truncate(most);
     let upto = frames.last().filter(|_| !all).map_or(newest, |frame| frame.id());
-    let carried = |place: &SubscriberPlace| topics.get(place.topic).carries_on_from(upto);
+    let carried = |place: &SubscriberPlace| topics.carries_on_from(place.topic, upto);
     Some(StreamAdvance { upto, caught_up: all || stream.places().iter().all(carried) })
 }

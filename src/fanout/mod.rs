@@ -40,6 +40,7 @@ mod linger;
 mod lobby;
 mod log_read;
 pub(crate) mod long_poll;
+mod loss_walk;
 pub mod mail;
 pub mod node;
 mod outcomes;

@@ -12,7 +12,6 @@ use super::seam::{CloseMode, Io, ReadResult};
 use super::topics::LocalTopics;
 use super::turn_context::TurnContext;
 use crate::base::counters::{CloseReason, Count};
-use crate::base::id::EventId;
 use crate::base::limits::KIB;
 use crate::base::settings::SlowPolicy;
 use crate::base::time::Tick;
@@ -50,17 +49,6 @@ pub(super) fn read_upstream(
         ReadResult::TimedOut => close_timed_out(roster, topics, turn, slot),
     }
     0
-}
-
-/// Has every stream read the log, because everything up to an id is lost: there it finds its gap.
-pub(super) fn pass_all_by(roster: &mut Roster, topics: &mut LocalTopics, upto: EventId) {
-    topics.note_loss(upto);
-    for slot in roster.used_slots() {
-        if let Some(stream) = roster.stream_mut(slot) {
-            stream.fall_behind();
-            roster.queue_write(slot);
-        }
-    }
 }
 
 /// Acts on a stream's timer: its end, its slowness or its heartbeat, if due. Then arms the next one.

@@ -18,7 +18,7 @@ impl ConnToken {
     }
 
     /// Number that tells the slot's owners apart.
-    pub(crate) fn generation(self) -> u32 {
+    pub fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }

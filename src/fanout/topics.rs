@@ -60,8 +60,8 @@ pub(crate) struct LocalTopic {
     pub(crate) cursor: usize,
     /// Frames that not everyone has been offered, in id order.
     pub(crate) fresh: VecDeque<Arc<SharedFrame>>,
-    /// Whatever is newer than this waits in `fresh` or in the mailbox.
-    pub(crate) dropped_up_to: EventId,
+    /// Whatever is newer than this, and not lost, waits in `fresh` or in the mailbox.
+    dropped_up_to: EventId,
     /// Tick of its newest event since it came to this worker; 0 before.
     pub(crate) last_event: Tick,
     /// Frames at the front of `fresh` that the running round drops at its end.
@@ -76,12 +76,6 @@ const _: () = assert!(SEND_FRAMES_MAX <= u16::MAX as usize, "counted in `round`"
 const _: () = assert!(size_of::<LocalTopic>() <= 96, "a topic with one subscriber on this worker");
 
 impl LocalTopic {
-    /// Whether everything newer than `position` will be offered by rounds that have not begun.
-    pub(crate) fn carries_on_from(&self, position: EventId) -> bool {
-        self.fresh.range(..usize::from(self.round)).next_back().is_none_or(|frame| frame.id() <= position)
-            && self.dropped_up_to <= position
-    }
-
     /// Whether a round is running. Without one, the fresh frames wait in the topic's window.
     pub(crate) fn has_round(&self) -> bool {
         self.queued.is_some()
@@ -130,6 +124,8 @@ pub(crate) struct LocalTopics {
     /// Topics whose long round is not finished; the first is next.
     long_rounds: VecDeque<u32>,
     fresh_frames: usize,
+    /// Events up to this id are lost where they wait nowhere here.
+    lost_up_to: EventId,
     windows: OpenWindows,
     /// Moment of the turn, for the ends of windows.
     now_ms: u64,
@@ -149,6 +145,7 @@ impl LocalTopics {
             short_rounds: VecDeque::new(),
             long_rounds: VecDeque::new(),
             fresh_frames: 0,
+            lost_up_to: EventId::ZERO,
             windows: OpenWindows::default(),
             now_ms: 0,
             sortings: 0,
@@ -385,9 +382,20 @@ impl LocalTopics {
     /// Notes that everything up to an id which waits nowhere here is lost. Fresh frames before it are not
     /// offered to those that read on from here.
     pub(crate) fn note_loss(&mut self, upto: EventId) {
-        for (_, topic) in &mut self.topics {
-            topic.dropped_up_to = topic.dropped_up_to.max(upto);
-        }
+        self.lost_up_to = self.lost_up_to.max(upto);
+    }
+
+    /// Whether everything of a topic that is newer than `position` waits here or in the mailbox.
+    pub(crate) fn has_all_after(&self, topic: u32, position: EventId) -> bool {
+        self.get(topic).dropped_up_to.max(self.lost_up_to) <= position
+    }
+
+    /// Whether everything of a topic that is newer than `position` will be offered by rounds that have not
+    /// begun.
+    pub(crate) fn carries_on_from(&self, topic: u32, position: EventId) -> bool {
+        let entry = self.get(topic);
+        let running = entry.fresh.range(..usize::from(entry.round)).next_back();
+        running.is_none_or(|frame| frame.id() <= position) && self.has_all_after(topic, position)
     }
 
     fn offer(&mut self, topic: u32, event: Arc<SharedFrame>) {

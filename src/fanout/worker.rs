@@ -1,8 +1,8 @@
 //! One worker: the order of work in a turn, and nothing else. The parts do the work.
 //!
 //! ```text
-//! turn: control → some reads → wakes of others → mail → ends of windows → one batch of own output
-//!       → one batch of the rounds → timers → a slice of a survey
+//! turn: control → some reads → wakes of others → mail → a slice of a loss → ends of windows
+//!       → one batch of own output → one batch of the rounds → timers → a slice of a survey
 //! ```
 //!
 //! Every step has a budget, and that of the reads is small while a round runs: a health check, a publish or a
@@ -18,7 +18,7 @@
 //! upload
 //! output   rounds   serve
 //! leaving   http
-//! stream   survey_walk   revocation   idle_eviction
+//! stream   survey_walk   loss_walk   revocation   idle_eviction
 //! ```
 
 use std::net::IpAddr;
@@ -37,6 +37,7 @@ use super::idle_eviction::{EvictionRequest, IdleEviction, refuse_newcomer};
 use super::lanes::ReadLane;
 use super::leaving::{begin_drain, is_finished, shed_passed_by};
 use super::lobby::close_late;
+use super::loss_walk::LossWalk;
 use super::mail::{ControlMessage, MailboxItem, MailboxReceiver};
 use super::node::Node;
 use super::output::write_own_output;
@@ -45,7 +46,7 @@ use super::revocation::RevocationWalk;
 use super::roster::{Arrival, Roster};
 use super::rounds::send_rounds;
 use super::seam::{CloseMode, Io};
-use super::stream::{handle_stream_timer, pass_all_by};
+use super::stream::handle_stream_timer;
 use super::survey_request::answer_completed_survey;
 use super::survey_walk::SurveyWalks;
 use super::topics::LocalTopics;
@@ -118,6 +119,7 @@ pub struct Worker {
     topics: LocalTopics,
     carried: CarriedState,
     surveys: SurveyWalks,
+    losses: LossWalk,
     revocation: RevocationWalk,
     eviction: IdleEviction,
     /// Bytes of the read that is being handled.
@@ -141,6 +143,7 @@ impl Worker {
             topics: LocalTopics::new(hash.clone()),
             carried: CarriedState::new(seed),
             surveys: SurveyWalks::new(hash),
+            losses: LossWalk::default(),
             revocation: RevocationWalk::default(),
             eviction: IdleEviction::new(),
             scratch: vec![0; SCRATCH_BYTES],
@@ -219,7 +222,7 @@ impl Worker {
 
     /// Makes one pass through the steps at the head of this file.
     pub fn turn(&mut self, io: &mut impl Io, now: Now) -> TurnOutcome {
-        let Worker { node, index, inbox, roster, topics, carried, surveys, revocation, .. } = self;
+        let Worker { node, index, inbox, roster, topics, carried, surveys, losses, revocation, .. } = self;
         let turn = &mut TurnContext { node, index: *index, inbox, now, io, carried };
         turn.counters().count(Count::Turns);
         take_control(roster, topics, surveys, turn);
@@ -228,7 +231,8 @@ impl Worker {
         turn.wake_mailed();
         turn.count_exhausted(TurnStep::Reads, roster.has_reads());
         refresh_windows(topics, turn);
-        take_mail(roster, topics, turn);
+        take_mail(topics, losses, turn);
+        losses.continue_walk(roster);
         turn.count_exhausted(TurnStep::Mail, !turn.inbox.frames.is_empty());
         end_windows(topics, turn);
         turn.carried.log_was_read = write_own_output(roster, topics, turn);
@@ -325,7 +329,7 @@ impl Worker {
         let mail = !inbox.frames.is_empty() || !inbox.control.is_empty() || answers;
         let output = self.topics.has_rounds() || self.roster.queued_writes() > 0;
         let windows = self.topics.has_stale_windows();
-        let walks = !self.surveys.is_empty() || self.revocation.is_walking();
+        let walks = !self.surveys.is_empty() || self.losses.is_walking() || self.revocation.is_walking();
         mail || output || windows || self.roster.has_reads() || walks
     }
 
@@ -341,7 +345,7 @@ impl Worker {
 
 /// Takes frames into their topics and marks probes; stops when too much waits to be offered, so that a
 /// publisher that outruns this worker fills the mailbox and is refused.
-fn take_mail(roster: &mut Roster, topics: &mut LocalTopics, turn: &TurnContext<'_, impl Io>) {
+fn take_mail(topics: &mut LocalTopics, losses: &mut LossWalk, turn: &TurnContext<'_, impl Io>) {
     let shutdown = turn.carried.shutdown;
     let most = if shutdown.is_draining() || shutdown.stopping {
         // At the end nothing more is published, and the time for all that was is short.
@@ -353,13 +357,13 @@ fn take_mail(roster: &mut Roster, topics: &mut LocalTopics, turn: &TurnContext<'
         MAIL_FRAMES_PER_TURN
     };
     for _ in 0..most {
-        if topics.fresh_frames() >= FRESH_FRAMES_MAX {
+        if topics.fresh_frames() >= FRESH_FRAMES_MAX || losses.is_walking() {
             return;
         }
         match turn.inbox.frames.try_recv() {
             Ok(MailboxItem::Frame(frame)) => topics.deliver(&frame),
             Ok(MailboxItem::Probe(probe)) => probe.mark_seen(turn.index),
-            Ok(MailboxItem::Loss(upto)) => pass_all_by(roster, topics, upto),
+            Ok(MailboxItem::Loss(upto)) => losses.begin_walk(topics, upto),
             Err(_) => return,
         }
     }

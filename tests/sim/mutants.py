@@ -123,10 +123,11 @@ def cargo(seeds, *arguments):
 
 
 def sweep(name):
-    """Builds, tries a few seeds, the facts, then all seeds; whether one of them failed, and which."""
+    """Builds, tries a few seeds, the facts, then all; whether one failed (none without a build), and which."""
     code, output = cargo(SEEDS, "--no-run")
     if code != 0:
-        sys.exit(f"{name} does not build:\n{output}")
+        print(f"{name} does not build:\n{output}")
+        return None, ""
     for seeds, tests in ((SEEDS_FIRST, "every_seed"), (SEEDS, "facts::"), (SEEDS, "every_seed")):
         code, output = cargo(seeds, "--", tests)
         if code is None:
@@ -150,7 +151,7 @@ def main():
         return 0
     copy_tree()
     failed, word = sweep("the tree without a mutant")
-    if failed:
+    if failed is not False:
         sys.exit(f"the tree without a mutant fails: {word}")
     survivors = 0
     for name, file, text in planted:

@@ -70,6 +70,21 @@ fn a_throttled_topic_brings_the_newest_event_of_each_key_once_a_window() {
 }
 
 #[test]
+fn an_event_of_a_throttled_topic_gives_way_to_none_of_another_name() {
+    let throttle = |class: &mut ClassSettings| class.windows.throttle_ms = 100;
+    let (mut bench, streams) = bench_of(throttle, &["topic=t&event=x", "topic=t&event=y", "topic=t"]);
+    let named = |name: &str, data: u32| {
+        format!("{{\"topic\":\"t\",\"event\":\"{name}\",\"key\":\"a\",\"data\":\"{data}\"}}\n")
+    };
+    let lines = [named("x", 1), named("y", 2), named("x", 3), named("y", 4), named("z", 5)].concat();
+    bench.connect(ListenerKind::Control, &batch_of(&lines));
+    (0..12).for_each(|_| bench.turn(10));
+    for (conn, expected) in streams.into_iter().zip([&["3"][..], &["4"], &["3", "4", "5"]]) {
+        assert_eq!(brought(&mut bench, conn), expected);
+    }
+}
+
+#[test]
 fn a_slow_stream_of_a_throttled_topic_ends_with_the_newest_of_each_key_and_is_told_no_gap() {
     let throttle = |class: &mut ClassSettings| class.windows.throttle_ms = 50;
     let (mut bench, streams) = bench_of(throttle, &["topic=t"]);

@@ -90,3 +90,30 @@ fn has_ended(bench: &mut Bench, conn: usize) -> bool {
         }
     }
 }
+
+#[test]
+fn an_id_of_the_page_of_connections_ends_no_later_connection_in_that_place() {
+    let mut bench = Bench::new(Settings::default());
+    let stream = |bench: &mut Bench| {
+        let conn = bench.connect(ListenerKind::Public, SUBSCRIBE);
+        bench.turn(1);
+        (conn, bench.net.socks[conn].token.expect("it is open"))
+    };
+    let end = |bench: &mut Bench, generation: u32, slot: u32| {
+        let request =
+            format!("DELETE /connections/0-{slot}-{generation} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let operator = bench.connect(ListenerKind::Control, request.as_bytes());
+        pass(bench, 2 * TICK_MS);
+        bench.read(operator)
+    };
+    let (first, before) = stream(&mut bench);
+    bench.net.leave(first);
+    pass(&mut bench, TICK_MS);
+    let (second, after) = stream(&mut bench);
+    assert!(before.slot() == after.slot() && before != after, "another place");
+    let [before, after] = [before, after].map(|token| (token.generation(), token.slot()));
+    assert!(end(&mut bench, before.0, before.1).starts_with("HTTP/1.1 404"));
+    assert!(!has_ended(&mut bench, second), "ended by the id of another");
+    assert!(end(&mut bench, after.0, after.1).starts_with("HTTP/1.1 204"));
+    assert!(has_ended(&mut bench, second));
+}

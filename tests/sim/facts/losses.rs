@@ -95,3 +95,30 @@ fn an_event_whose_successor_a_filter_keeps_away_is_told_as_missing() {
     let (events, gaps) = (text.matches("data: x").count(), text.matches("fanwheel.gap").count());
     assert!(bench.is_open(stream) && (events, gaps) == (1, 1), "{events} events of 2, {gaps} gaps: {text}");
 }
+
+#[test]
+fn a_loss_comes_to_each_of_many_streams_before_any_later_event() {
+    let mut bench = Bench::with_room(Settings::default(), 6_000);
+    let mut orderer = SeededOrderer::install(&bench.node);
+    // They fill what one turn looks at, and the streams come behind them.
+    for _ in 0..4_096 {
+        bench.connect(ListenerKind::Public, b"");
+    }
+    let request = b"GET /events?topic=t HTTP/1.1\r\nHost: a\r\n\r\n";
+    let streams: Vec<usize> = (0..200).map(|_| bench.connect(ListenerKind::Public, request)).collect();
+    (0..600).for_each(|_| bench.turn(0));
+    streams.iter().for_each(|conn| bench.assert_brought(*conn, 0));
+    orderer.lose_all(&bench.node, bench.now);
+    let event = orderer.commit_foreign(&bench.node, bench.now, "t");
+    (0..10).for_each(|_| bench.turn(0));
+    for conn in &streams {
+        let text = bench.read(*conn);
+        let gap = text.find("fanwheel.gap").unwrap_or_else(|| panic!("no gap was told: {text}"));
+        assert!(text[gap..].contains(&format!("id: {event}\n")), "{text}");
+    }
+    orderer.lose_all(&bench.node, bench.now);
+    let outcome = bench.worker.turn(&mut bench.net.port(0), bench.now);
+    assert!(outcome.more, "it falls asleep with streams that have not been told");
+    (0..10).for_each(|_| bench.turn(0));
+    streams.iter().for_each(|conn| assert!(bench.read(*conn).contains("fanwheel.gap"), "one was not told"));
+}
