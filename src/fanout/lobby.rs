@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `LOBBY_CONNECTIONS_MAX` | connections of one worker; a newcomer beyond is refused |
 //! | `PROXY_HEADER_BYTES_MAX` | bytes of one header |
-//! | the setting `head_ms` | time of the header, from the opening on; the first request begins within it |
+//! | the setting `head_ms` | time until the first byte of a request, whose head has as long again |
 //!
 //! Knows no request. Where `proxy_protocol` is off, nobody is here.
 

@@ -1,8 +1,8 @@
 //! A loss of history, told to the streams of a worker: some slots in each turn.
 //!
 //! Each stream is sent to the log, where it finds its gap. A live stream that the walk has not reached would
-//! take a later event and never learn of the loss, so the mail waits until the walk is over. Streams that come
-//! meanwhile begin behind the loss.
+//! take a later event and never learn of the loss, so the mail waits until the walk is over. Streams that
+//! come meanwhile begin behind the loss.
 
 use super::roster::Roster;
 use super::topics::LocalTopics;

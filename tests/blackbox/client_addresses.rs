@@ -103,6 +103,28 @@ fn a_connection_without_a_good_header_is_closed_and_counted() {
 }
 
 #[test]
+fn a_request_behind_a_header_has_its_whole_time_from_its_first_byte() {
+    let server = launch(1, "require").set("head_ms", 5_000).start();
+    // The header comes at once, or with the first bytes of the request.
+    let mut conns = [HEADER, ""].map(|first| {
+        let mut conn = open(&server, PROXY);
+        conn.send(first);
+        (conn, if first.is_empty() { HEADER } else { "" })
+    });
+    std::thread::sleep(ms(3_000));
+    let begun = Instant::now();
+    for (conn, header) in &mut conns {
+        conn.send(format!("{header}GET /ev"));
+    }
+    for (conn, header) in &mut conns {
+        assert_eq!(conn.answer(ms(30_000)).expect("an answer").status, 408, "{header:?}");
+        assert!(begun.elapsed() >= ms(4_900), "{header:?}: cut after {:?}", begun.elapsed());
+    }
+    drop(conns);
+    server.await_metric("their ends", SOON, |metrics| metrics.labelled("closed", "head_timeout") == 2);
+}
+
+#[test]
 fn who_may_send_a_header_need_not_and_others_cannot() {
     let server = launch(1, "accept").start();
     let _plain = subscribe(&server, PROXY, b"", "", 200);
