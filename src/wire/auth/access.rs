@@ -363,10 +363,7 @@ impl AccessRules {
                 grant: Arc::clone(grant),
                 ends_ms: None,
             }),
-            None if is_jwt(token) => {
-                moment.work += self.jwt.weight();
-                self.jwt.find_owner(token, moment.wall_ms)
-            }
+            None if is_jwt(token) => self.jwt.find_owner(token, moment.wall_ms, &mut moment.work),
             None => Err(RefusalReason::TokenUnknown),
         }
     }

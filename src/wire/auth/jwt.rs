@@ -96,31 +96,36 @@ pub(crate) fn is_jwt(token: &[u8]) -> bool {
     token.iter().filter(|&&byte| byte == b'.').count() == 2
 }
 
-impl JwtRules {
-    /// Weight of a look at a token, in requests: what its signature costs beside an ordinary one.
-    pub(crate) fn weight(&self) -> usize {
-        let weight = |key: &JwtKey| match key.algorithm {
-            JwtAlgorithm::Hs256 => 1,
-            JwtAlgorithm::Rs256 => RS256_WEIGHT,
-            JwtAlgorithm::Es256 => ES256_WEIGHT,
-            JwtAlgorithm::EdDsa => EDDSA_WEIGHT,
-        };
-        self.keys.iter().map(weight).max().unwrap_or(0)
+/// Returns the weight of one look with a key.
+fn weight(key: &JwtKey) -> usize {
+    match key.algorithm {
+        JwtAlgorithm::Hs256 => 1,
+        JwtAlgorithm::Rs256 => RS256_WEIGHT,
+        JwtAlgorithm::Es256 => ES256_WEIGHT,
+        JwtAlgorithm::EdDsa => EDDSA_WEIGHT,
     }
+}
 
-    /// Verifies a token and reads its grant.
+impl JwtRules {
+    /// Verifies a token and reads its grant. Adds the weights of all keys that were tried to `work`, in
+    /// requests.
     ///
     /// # Errors
     /// [`RefusalReason::TokenUnknown`] unless one of the keys has signed it, [`RefusalReason::TokenExpired`],
     /// or [`RefusalReason::TokenUnfit`] for claims that do not fit this server.
-    pub fn find_owner(&self, token: &[u8], wall_ms: u64) -> Result<CredentialOwner, RefusalReason> {
-        let claims = self.verified_claims(token).ok_or(RefusalReason::TokenUnknown)?;
+    pub fn find_owner(
+        &self,
+        token: &[u8],
+        wall_ms: u64,
+        work: &mut usize,
+    ) -> Result<CredentialOwner, RefusalReason> {
+        let claims = self.verified_claims(token, work).ok_or(RefusalReason::TokenUnknown)?;
         let claims: JwtClaims = read_object(&claims).ok_or(RefusalReason::TokenUnfit)?;
         self.judge(&claims, wall_ms)
     }
 
     /// Returns the claims of a token that one of the keys has signed.
-    fn verified_claims(&self, token: &[u8]) -> Option<Vec<u8>> {
+    fn verified_claims(&self, token: &[u8], work: &mut usize) -> Option<Vec<u8>> {
         let signed_bytes = token.iter().rposition(|&byte| byte == b'.')?;
         let (signed, tag) = (&token[..signed_bytes], &token[signed_bytes + 1..]);
         let mut parts = signed.split(|&byte| byte == b'.');
@@ -134,8 +139,11 @@ impl JwtRules {
             let same_id = header.kid.is_none() || key.id.is_none() || key.id == header.kid;
             key.algorithm.name() == header.alg && same_id
         };
-        let good =
-            header.crit.is_none() && self.keys.iter().filter(fits).any(|key| key.verifies(signed, &tag));
+        let mut verifies = |key: &JwtKey| {
+            *work += weight(key);
+            key.verifies(signed, &tag)
+        };
+        let good = header.crit.is_none() && self.keys.iter().filter(fits).any(|key| verifies(key));
         if good { decoded(claims) } else { None }
     }
 

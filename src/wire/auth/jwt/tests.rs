@@ -59,7 +59,7 @@ fn claims(changes: Value) -> String {
 }
 
 fn refused(rules: &JwtRules, token: &str) -> Option<RefusalReason> {
-    rules.find_owner(token.as_bytes(), NOW_MS).err()
+    rules.find_owner(token.as_bytes(), NOW_MS, &mut 0).err()
 }
 
 #[test]
@@ -80,8 +80,9 @@ fn tokens_of_other_libraries_are_taken_with_key_files_and_key_sets() {
         for keys in [keys, set] {
             let rules = rules(keys);
             let token = text(vector, "token");
-            let owner =
-                rules.find_owner(token.as_bytes(), NOW_MS).unwrap_or_else(|why| panic!("{name}: {why:?}"));
+            let owner = rules
+                .find_owner(token.as_bytes(), NOW_MS, &mut 0)
+                .unwrap_or_else(|why| panic!("{name}: {why:?}"));
             let patterns = |patterns: &[TopicPattern]| {
                 patterns.iter().map(|one| one.text().to_owned()).collect::<Vec<_>>()
             };
@@ -92,7 +93,7 @@ fn tokens_of_other_libraries_are_taken_with_key_files_and_key_sets() {
             for at in [0, 5, token.len() / 2, token.len() - 2] {
                 let mut other = token.to_owned().into_bytes();
                 other[at] = if other[at] == b'A' { b'B' } else { b'A' };
-                let why = rules.find_owner(&other, NOW_MS).err();
+                let why = rules.find_owner(&other, NOW_MS, &mut 0).err();
                 assert_eq!(why, Some(RefusalReason::TokenUnknown), "{name}: byte {at}");
             }
         }
@@ -225,7 +226,8 @@ fn claims_are_held_against_time_audience_issuer_and_their_types() {
         Some(TokenUnfit),
         "it is for somebody else"
     );
-    let endless = shared().find_owner(signed(HEADER, &claims(json!({ "exp": null }))).as_bytes(), NOW_MS);
+    let endless =
+        shared().find_owner(signed(HEADER, &claims(json!({ "exp": null }))).as_bytes(), NOW_MS, &mut 0);
     assert_eq!(endless.expect("no end").ends_ms, None);
 }
 
@@ -281,4 +283,31 @@ fn key_files_and_key_sets_say_what_is_wrong_with_them() {
     }
     assert_eq!(set(json!([])), none);
     assert!(read_key_set(b"[]").is_err() && read_key_set(b"").is_err());
+}
+
+#[test]
+fn a_token_weighs_what_the_keys_cost_that_are_tried_with_it() {
+    let vector = |name: &str| {
+        let found = vectors().into_iter().find(|vector| text(vector, "algorithm") == name);
+        found.expect("a vector of each algorithm")
+    };
+    let entries = |names: &[&str]| names.iter().map(|name| vector(name)["jwk"].clone()).collect::<Vec<_>>();
+    let weight = |names: &[&str], token: &str| {
+        let set = json!({ "keys": entries(names) }).to_string();
+        let mut work = 0;
+        let _ = rules(read_key_set(set.as_bytes()).expect("a set")).find_owner(
+            token.as_bytes(),
+            NOW_MS,
+            &mut work,
+        );
+        work
+    };
+    let [cheap, dear] = ["HS256", "ES256"].map(|name| text(&vector(name), "token").to_owned());
+    let both = ["ES256", "HS256"];
+    assert_eq!(weight(&both, &cheap), 1, "the dearer key is not tried");
+    assert_eq!(weight(&both, &dear), ES256_WEIGHT);
+    assert_eq!(weight(&["HS256"], &dear), 0, "no key is tried");
+    let (start, _) = dear.rsplit_once('.').expect("a token has three parts");
+    let forged = format!("{start}.{}", "A".repeat(86));
+    assert_eq!(weight(&["ES256"; 3], &forged), 3 * ES256_WEIGHT, "each of them is tried");
 }
