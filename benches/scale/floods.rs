@@ -70,9 +70,8 @@ impl Flood<'_> {
 pub fn signatures(options: &Options) -> io::Result<Report> {
     let mut report = Report::new("signatures");
     let rate = options.get("rate", 20_000);
-    let keys = make_keys()?;
-    let config = write_config("signatures", &keys)?;
-    for key in &keys {
+    for key in make_keys()? {
+        let config = write_config("signatures", std::slice::from_ref(&key))?;
         let server = Server::start_apart_with("signatures", &["--config", &config.to_string_lossy()])?;
         let victims = Victims::start(&server)?;
         let token = key.forged();
@@ -180,7 +179,7 @@ pub fn slowly(options: &Options) -> io::Result<Report> {
         further: "",
         counted: "slow connections",
         seconds: options.get("seconds", 30),
-        growth_mib: options.get("growth_mib", 64) as f64,
+        growth_mib: options.get("growth_mib", 128) as f64,
     };
     flood.run(&server, victims, &mut report, || Ok(()))?;
     Ok(report)

@@ -97,7 +97,9 @@ fn rs256() -> io::Result<TokenKey> {
     let made = Command::new("openssl")
         .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", RSA_BITS, "-outform", "DER"])
         .output()?;
-    let pair = RsaKeyPair::from_pkcs8(&made.stdout).map_err(broken)?;
+    // Which of the two forms it writes depends on its version.
+    let pair = RsaKeyPair::from_pkcs8(&made.stdout).or_else(|_| RsaKeyPair::from_der(&made.stdout));
+    let pair = pair.map_err(broken)?;
     let parts: RsaPublicKeyComponents<Vec<u8>> = rsa::PublicKeyComponents::from(pair.public());
     let entry = json!({ "kty": "RSA", "n": encode(&parts.n), "e": encode(&parts.e) });
     key("RS256", entry, |signed| {

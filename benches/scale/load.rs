@@ -34,8 +34,9 @@ pub struct Load {
 impl Load {
     /// Starts it: which kind, at whom, how many connections, and what else the kind needs.
     pub fn start(kind: &str, to: SocketAddr, count: usize, further: &str) -> io::Result<Load> {
-        // What it does to the server is measured, not what it takes from those who measure.
-        let policy = if kind == "busy" { "--other" } else { "--idle" };
+        // What it does to the server is measured, not what it takes from those who measure. Strangers keep to
+        // a rate, which they would miss beside any other work of the machine.
+        let policy = if ["pipeline", "storm", "replay"].contains(&kind) { "--idle" } else { "--other" };
         let mut command = Command::new("chrt");
         command.args([policy, "0"]).arg(std::env::current_exe()?).args([
             "load",
