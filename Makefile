@@ -38,7 +38,7 @@ COMPARE = cargo build --release --locked --quiet --bin fanwheel --example compar
 	$(TARGET_DIR)/release/examples/compare
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build check test words clients client-test proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
+.PHONY: help run demo demo-cluster build check test words clients client-test proxies monitoring sim-check fuzz bench bench-100k bench-1m compare peers scale deny \
 	pages install uninstall deb dist package-test
 
 help: ## List these targets
@@ -50,6 +50,10 @@ run: ## Build and start the server with its defaults (ARGS="--flag value" to cha
 demo: ## Serve the example pages, with a server behind them (needs Node and npm)
 	cargo build --release --locked
 	PROGRAM=$(TARGET_DIR)/release/fanwheel examples/browser/run
+
+demo-cluster: ## Serve from three nodes with a Redis and HAProxy (needs redis-server, haproxy and curl)
+	cargo build --release --locked
+	PROGRAM=$(TARGET_DIR)/release/fanwheel examples/cluster/run
 
 build: ## Build the release program
 	cargo build --release --locked

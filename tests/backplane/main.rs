@@ -7,6 +7,7 @@
 
 mod balancer;
 mod checked;
+mod demo;
 mod entries;
 mod faults;
 mod fleet;
