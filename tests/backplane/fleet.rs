@@ -1,6 +1,8 @@
 //! A healthy fleet: one order, one history, one set of keys.
 
-use crate::harness::{Id, SOON, ms, poll_until};
+use std::path::PathBuf;
+
+use crate::harness::{Id, SOON, ms, poll_until, preload};
 use crate::redis::{Redis, await_publish};
 
 #[test]
@@ -105,4 +107,30 @@ fn each_node_shows_all_nodes() {
     assert_eq!(nodes[0].metrics().get("backplane_up"), 1);
     nodes[1].kill();
     await_publish(&nodes[0], "a", "goes on");
+}
+
+#[test]
+fn nodes_whose_clocks_are_an_hour_off_keep_the_order_and_take_each_other_s_clients() {
+    let (Some(redis), Some(library)) = (Redis::start(&[]), preload("odd_clock.c")) else { return };
+    let nodes = [-3_600_i64, 0, 3_600].map(|wall_off_s| {
+        let file =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("odd-clock-{}-{wall_off_s}", redis.port));
+        std::fs::write(&file, [wall_off_s.to_ne_bytes(), [0; 8]].concat()).unwrap();
+        let launch = redis.launch(1).env("ODD_CLOCK", &file.display().to_string());
+        launch.env("LD_PRELOAD", &library.display().to_string()).start()
+    });
+    let mut streams = nodes.each_ref().map(|node| node.subscribe("topic=a"));
+    let ids: Vec<String> = (0..12).map(|nth| nodes[nth % 3].publish("a", format!("e{nth}"))).collect();
+    let order: Vec<Id> = ids.iter().map(|id| Id::parse(id)).collect();
+    assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+    for (stream, node) in streams.iter_mut().zip(&nodes) {
+        for (nth, id) in ids.iter().enumerate() {
+            let event = stream.any_event(SOON);
+            assert_eq!((event.id.as_ref(), event.data), (Some(id), format!("e{nth}")));
+        }
+        let mut resumed = node.resume("topic=a", &ids[4]);
+        for id in &ids[5..] {
+            assert_eq!(resumed.any_event(SOON).id.as_ref(), Some(id), "nothing is too old or unknown");
+        }
+    }
 }
