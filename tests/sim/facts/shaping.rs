@@ -1,4 +1,5 @@
-//! Seeded runs of rates and arrays: what one stream may and must have been sent, beside what was published.
+//! Seeded runs of rates, throttles and arrays: what one stream may and must have been sent, beside what was
+//! published.
 
 use std::collections::HashMap;
 
@@ -318,4 +319,58 @@ fn arrays_bring_the_events_of_others_each_once_and_in_order_also_after_a_cut() {
         }
     }
     assert!(arrays > 300 && cuts > 40, "{arrays} arrays, {cuts} cuts: too little was judged");
+}
+
+/// The longest turn of a throttled run: a window ends so late at most.
+const LATE_MS: u64 = 40;
+
+#[test]
+fn a_throttled_topic_brings_each_key_once_a_window_and_its_newest_in_time() {
+    let (mut judged, mut left_out) = (0, 0);
+    for seed in 0..RUNS {
+        let mut prng = Prng::new(seed);
+        let throttle_ms = pick(&mut prng, &[100, 250, 1_000]);
+        let mut bench = bench_of(|class| class.windows.throttle_ms = throttle_ms);
+        let stream = subscribe(&mut bench, pick(&mut prng, &["topic=t", "topic=t&event=message"]));
+        (0..3).for_each(|_| bench.turn(1));
+        bench.read(stream);
+        let (mut published, mut sent): (Vec<(Option<u64>, u64)>, Vec<(usize, u64)>) =
+            (Vec::new(), Vec::new());
+        let mut text = String::new();
+        for step in 0..320 {
+            if step < 250 && one_in(&mut prng, 3) {
+                let key = (!one_in(&mut prng, 6)).then(|| prng.below(3));
+                let key_field = key.map_or(String::new(), |key| format!("\"key\":\"k{key}\","));
+                let line = format!("{{\"topic\":\"t\",{key_field}\"data\":\"{}\"}}\n", published.len());
+                bench.connect(ListenerKind::Control, &batch_of(&line));
+                published.push((key, bench.now.mono_ms));
+            }
+            // In the end, for longer than a window.
+            bench.turn(if step < 260 { pick(&mut prng, &[1, 10, LATE_MS]) } else { LATE_MS });
+            text += &bench.read(stream);
+            for block in take_blocks(&mut text) {
+                sent.push((block.data.parse().expect("no gap is told"), bench.now.mono_ms));
+            }
+        }
+        assert!(sent.is_sorted_by(|a, b| a.0 < b.0), "seed {seed}: {sent:?}");
+        let mut last_of: HashMap<u64, u64> = HashMap::new();
+        for &(number, at_ms) in &sent {
+            let (key, published_ms) = published[number];
+            let late_ms = at_ms - published_ms;
+            assert!(late_ms <= throttle_ms + 2 * LATE_MS, "seed {seed}: {number} came {late_ms} ms late");
+            if let Some(before_ms) = key.and_then(|key| last_of.insert(key, at_ms)) {
+                judged += 1;
+                let apart_ms = at_ms - before_ms;
+                assert!(apart_ms + LATE_MS >= throttle_ms, "seed {seed}: {apart_ms} ms apart");
+            }
+        }
+        let is_sent = |number: usize| sent.binary_search_by_key(&number, |(sent, _)| *sent).is_ok();
+        for number in (0..published.len()).filter(|number| !is_sent(*number)) {
+            let key = published[number].0;
+            let gives_way = key.is_some() && published[number + 1..].iter().any(|(other, _)| *other == key);
+            assert!(gives_way, "seed {seed}: {number} was lost");
+            left_out += 1;
+        }
+    }
+    assert!(judged > 300 && left_out > 300, "{judged} were judged, {left_out} left out: too few");
 }
