@@ -2,6 +2,7 @@
 
 use fanwheel::base::class::ClassSettings;
 use fanwheel::base::counters::Count;
+use fanwheel::base::limits::MAIL_FRAMES_PER_TURN;
 use fanwheel::base::listener::ListenerKind;
 use fanwheel::base::settings::{BatchForm, RatePolicy, Settings, SlowPolicy};
 use fanwheel::fanout::mail::ControlMessage;
@@ -82,6 +83,38 @@ fn an_event_of_a_throttled_topic_gives_way_to_none_of_another_name() {
     for (conn, expected) in streams.into_iter().zip([&["3"][..], &["4"], &["3", "4", "5"]]) {
         assert_eq!(brought(&mut bench, conn), expected);
     }
+}
+
+#[test]
+fn an_event_that_comes_during_a_round_of_a_throttled_topic_waits_for_the_next_window() {
+    let throttle = |class: &mut ClassSettings| class.windows.throttle_ms = 100;
+    let (mut bench, streams) = bench_of(throttle, &["topic=t"; 300]);
+    publish(&mut bench, &["t a 1"]);
+    bench.turn(1);
+    // The round takes three turns.
+    bench.turn(101);
+    publish(&mut bench, &["t a 2"]);
+    (0..6).for_each(|_| bench.turn(1));
+    streams.iter().for_each(|conn| assert_eq!(brought(&mut bench, *conn), ["1"]));
+    (0..12).for_each(|_| bench.turn(10));
+    streams.iter().for_each(|conn| assert_eq!(brought(&mut bench, *conn), ["2"]));
+}
+
+#[test]
+fn a_window_of_a_throttled_topic_that_ends_late_is_followed_by_a_whole_one() {
+    let throttle = |class: &mut ClassSettings| class.windows.throttle_ms = 100;
+    let (mut bench, streams) = bench_of(throttle, &["topic=t"]);
+    publish(&mut bench, &["t first 0"]);
+    bench.turn(1);
+    // More than two turns take from the mailbox, so that the rest is old when it comes.
+    let many: Vec<String> = (0..300).map(|nth| format!("t k{nth} {nth}")).collect();
+    publish(&mut bench, &many.iter().map(String::as_str).collect::<Vec<_>>());
+    bench.turn(50);
+    bench.turn(200);
+    (0..50).for_each(|_| bench.turn(1));
+    assert_eq!(brought(&mut bench, streams[0]).len(), 1 + 2 * MAIL_FRAMES_PER_TURN);
+    (0..60).for_each(|_| bench.turn(1));
+    assert_eq!(brought(&mut bench, streams[0]).len(), 300 - 2 * MAIL_FRAMES_PER_TURN);
 }
 
 #[test]
