@@ -59,6 +59,7 @@ mod refused_calls;
 mod reloads;
 mod resume;
 mod rows;
+mod secrets;
 mod signals;
 mod signed_urls;
 mod slow;
