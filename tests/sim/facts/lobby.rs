@@ -112,6 +112,27 @@ fn a_header_that_does_not_come_ends_with_its_time_however_slowly_it_comes() {
 }
 
 #[test]
+fn a_request_has_its_whole_time_behind_a_header_that_came_late() {
+    for (header, cut) in [(text_header(7), 0), (text_header(7), 20), (binary_header(7, 300), 20)] {
+        let mut bench = bench(ProxyProtocol::Require, |_| {});
+        let conns = [(); 2].map(|()| bench.through_proxy(&header[..cut]));
+        bench.turn(1);
+        bench.turn(HEAD_MS - 200);
+        let (begun, rest) = SUBSCRIBE.split_at(10);
+        conns.iter().for_each(|conn| bench.net.send(*conn, &[&header[cut..], begun].concat()));
+        bench.turn(1);
+        bench.turn(HEAD_MS - 200);
+        let [whole, half] = conns;
+        bench.net.send(whole, rest);
+        bench.turn(1);
+        assert_eq!(bench.status(whole).as_deref(), Some("200"), "torn at {cut}");
+        assert!(bench.is_open(half), "cut before its time");
+        (0..3).for_each(|_| bench.turn(200));
+        assert_eq!(bench.status(half).as_deref(), Some("408"), "torn at {cut}");
+    }
+}
+
+#[test]
 fn bytes_that_can_become_no_header_end_their_connection_at_once() {
     let endless = [&b"PROXY "[..], &[b'x'; 101]].concat();
     let huge = binary_header(7, 3_000)[..16].to_vec();
