@@ -139,11 +139,11 @@ impl JwtRules {
             let same_id = header.kid.is_none() || key.id.is_none() || key.id == header.kid;
             key.algorithm.name() == header.alg && same_id
         };
-        let mut verifies = |key: &JwtKey| {
+        let verifies = |key: &JwtKey| {
             *work += weight(key);
             key.verifies(signed, &tag)
         };
-        let good = header.crit.is_none() && self.keys.iter().filter(fits).any(|key| verifies(key));
+        let good = header.crit.is_none() && self.keys.iter().filter(fits).any(verifies);
         if good { decoded(claims) } else { None }
     }
 
