@@ -184,7 +184,9 @@ fn a_node_that_was_frozen_reads_what_it_missed_or_tells_a_gap() {
     redis.ask(&["XTRIM", "{fanwheel}:stream", "MAXLEN", "0"]);
     node.publish("a", "after the hole");
     frozen.signal("CONT");
-    assert_eq!(read_to(&mut stream, "after the hole"), ["gap"]);
+    // Redis may have answered a question of before the stop, and that with the first event alone.
+    let seen = read_to(&mut stream, "after the hole");
+    assert_eq!(seen.strip_prefix(&["f0".to_owned()]).unwrap_or(&seen), ["gap"]);
     await_ready(&frozen);
 }
 
