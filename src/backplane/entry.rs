@@ -88,6 +88,8 @@ struct EventText<'a> {
     key: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
     data: Cow<'a, str>,
 }
 
@@ -100,6 +102,7 @@ pub(super) fn encode_events(node: u64, number: u64, events: &[NewEvent]) -> Vec<
             event: parts.name.map(Cow::Borrowed),
             key: parts.key.map(Cow::Borrowed),
             retry: parts.retry_ms,
+            ttl_ms: parts.ttl_ms.map(|ttl_ms| ttl_ms.get().into()),
             data: Cow::Owned(parts.data),
         }
     });
@@ -190,7 +193,7 @@ fn decode(id: EventId, previous: EventId, payload: &[u8]) -> Option<Entry> {
 
 /// Makes an event of its text, if it keeps all rules of a publish.
 fn check_event(text: EventText<'_>) -> Option<NewEvent> {
-    let EventText { topics, event, key, retry, data } = text;
+    let EventText { topics, event, key, retry, ttl_ms, data } = text;
     if topics.is_empty() || topics.len() > TOPICS_MAX || data.len() > PUBLISH_BYTES_MAX {
         return None;
     }
@@ -208,12 +211,15 @@ fn check_event(text: EventText<'_>) -> Option<NewEvent> {
     {
         return None;
     }
+    let ttl_ms = ttl_ms.map(rules::check_ttl_ms).transpose().ok()?;
     let draft = Draft::new(event.as_deref(), retry, &data, key.map(|key| key.into_owned().into_boxed_str()));
-    Some(NewEvent { topics: names, draft })
+    Some(NewEvent { topics: names, draft: draft.with_ttl_ms(ttl_ms) })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     fn id(text: &str) -> EventId {
@@ -243,7 +249,7 @@ mod tests {
         let events = [
             event(&["a", "b.ü"], draft(Some("likes"), Some(5), "x\ny\"\\ \u{1}", Some("k"))),
             event(&["a"], draft(None, None, "", None)),
-            event(&["a"], draft(None, None, "data: y\n\nid: 4\n", None)),
+            event(&["a"], draft(None, None, "data: y\n\nid: 4\n", None).with_ttl_ms(NonZeroU32::new(7))),
         ];
         let entry = read(&encode_events(9, 3, &events)).expect("an entry of ours");
         assert_eq!((entry.id, entry.previous, entry.node, entry.number), (id("5-7"), id("4-7"), 9, 3));
@@ -252,6 +258,7 @@ mod tests {
             let [read_frame, frame] = [read, written].map(|event| event.draft.clone().seal(id("5-7")));
             assert_eq!(read.topics, written.topics);
             assert_eq!((read_frame.bare(), read_frame.key()), (frame.bare(), frame.key()));
+            assert_eq!(read_frame.life_ms(), frame.life_ms());
         }
     }
 
@@ -278,6 +285,7 @@ mod tests {
             "\"topics\":[\"a\"],\"data\":\"x\",\"event\":\"retry: 1\"",
             "\"topics\":[\"a\"],\"data\":\"x\",\"key\":\"\\u0000\"",
             "\"topics\":[\"a\"],\"data\":\"x\",\"retry\":0",
+            "\"topics\":[\"a\"],\"data\":\"x\",\"ttl_ms\":0",
             "\"topics\":[\"a\"],\"data\":7",
         ] {
             assert!(read(&event(rest)).is_none(), "{rest}");

@@ -46,6 +46,7 @@ pub(crate) fn command() -> Command {
         .arg(option("event", "NAME", "name of the event"))
         .arg(option("key", "KEY", "key for subscribers that want only the latest event of each key"))
         .arg(number("retry-ms", 1, "reconnection time to send with the event"))
+        .arg(number("ttl-ms", 1, "age from which nobody gets the event any more"))
         .arg(option(
             "idempotency-key",
             "KEY",
@@ -73,6 +74,7 @@ fn options(matches: &ArgMatches) -> PublishOptions {
         event: text("event"),
         key: text("key"),
         retry_ms: matches.get_one::<u64>("retry-ms").copied(),
+        ttl_ms: matches.get_one::<u64>("ttl-ms").copied(),
         idempotency_key: text("idempotency-key"),
     }
 }
@@ -84,7 +86,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_its_option() {
         let line = "publish news -7 --url http://a --header f:1 --token-file t \
-                    --ca-file g --event b --key c --retry-ms 5 \
+                    --ca-file g --event b --key c --retry-ms 5 --ttl-ms 9 \
                     --idempotency-key d";
         let text = |text: &str| Some(text.to_owned());
         let expected = PublishOptions {
@@ -97,6 +99,7 @@ mod tests {
             event: text("b"),
             key: text("c"),
             retry_ms: Some(5),
+            ttl_ms: Some(9),
             idempotency_key: text("d"),
         };
         assert_eq!(options(&command().get_matches_from(line.split(' '))), expected);

@@ -36,6 +36,8 @@ pub(crate) struct PublishOptions {
     pub(crate) key: Option<String>,
     /// The reconnection time to send with the event.
     pub(crate) retry_ms: Option<u64>,
+    /// The age from which nobody gets the event any more.
+    pub(crate) ttl_ms: Option<u64>,
     /// The `Idempotency-Key`; lines of standard input append their number to it.
     pub(crate) idempotency_key: Option<String>,
 }
@@ -54,12 +56,13 @@ struct EventPublisher<'a> {
 /// When the server cannot be reached or refuses; the line has the server's message.
 pub(crate) fn publish_events(options: &PublishOptions) -> Result<(), CommandFailure> {
     let base = ServerUrl::new(&options.url)?;
-    let retry_ms = options.retry_ms.map(|ms| ms.to_string());
+    let [retry_ms, ttl_ms] = [options.retry_ms, options.ttl_ms].map(|ms| ms.map(|ms| ms.to_string()));
     let query = [
         ("topic", Some(options.topic.as_str())),
         ("event", options.event.as_deref()),
         ("key", options.key.as_deref()),
         ("retry", retry_ms.as_deref()),
+        ("ttl_ms", ttl_ms.as_deref()),
     ];
     let query: Vec<(&str, &str)> =
         query.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();

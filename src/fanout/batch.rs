@@ -118,6 +118,17 @@ impl<'a> SendBatch<'a> {
         self.slices[parts].iter().map(|slice| slice.len()).sum()
     }
 
+    /// Those of a range of frames' slices that are newer than a position.
+    pub(crate) fn parts_after(&self, parts: Range<usize>, position: EventId) -> Range<usize> {
+        let frames = &self.frames[parts.clone()];
+        let is_old = |frame: &Option<&Arc<SharedFrame>>| frame.is_some_and(|frame| frame.id() <= position);
+        match (frames.first(), frames.last()) {
+            (Some(oldest), _) if !is_old(oldest) => parts,
+            (_, Some(newest)) if is_old(newest) => parts.end..parts.end,
+            _ => parts.start + frames.partition_point(is_old)..parts.end,
+        }
+    }
+
     /// Id of the frame in a slice; none for own bytes.
     pub(crate) fn frame_id(&self, part: usize) -> Option<EventId> {
         self.frames[part].map(|frame| frame.id())

@@ -127,6 +127,8 @@ pub struct HubState {
     topic_lists: TopicLists,
     patterns: PatternTable,
     meter: Arc<FrameMeter>,
+    /// Moment of the newest call that told it, monotonic milliseconds: for the lives of events that leave.
+    now_ms: u64,
     classes: HubClasses,
     /// Memory of the keys that topics know the newest event of.
     key_bytes: usize,
@@ -180,6 +182,7 @@ impl Hub {
             topic_lists: TopicLists::new(hash.clone()),
             patterns: PatternTable::new(settings, hash.clone()),
             meter: Arc::clone(&meter),
+            now_ms: 0,
             classes: HubClasses::new(table),
             key_bytes: 0,
             retained: RetainedKeys::default(),
@@ -262,7 +265,9 @@ impl Hub {
     ) -> (u64, u64) {
         assert!(id > inner.head, "ids rise");
         inner.head = id;
-        let kept = inner.keep(event, id, now.mono_us as i64, patterns);
+        // The order may be older than its commit. Else the id is not behind the clock.
+        let lived_ms = now.wall_ms.saturating_sub(id.ms());
+        let kept = inner.keep(event, id, now.mono_us as i64, lived_ms, patterns);
         inner.count_published(kept.topics());
         let (mut interested, mut subscribers) = (0, 0);
         for channel in kept.channels() {
@@ -451,16 +456,24 @@ impl HubState {
         self.published_topics += usize::from(!std::mem::replace(published, true));
     }
 
-    /// Seals an event that was published at `at_us`, and puts it into the journal and the logs of its topics;
-    /// `trim` must follow.
-    fn keep(&mut self, event: NewEvent, id: EventId, at_us: i64, patterns: &[TopicRef]) -> Arc<SharedFrame> {
+    /// Seals an event that was published at `at_us`, when so much of its life was over, and puts it into the
+    /// journal and the logs of its topics; `trim` must follow.
+    fn keep(
+        &mut self,
+        event: NewEvent,
+        id: EventId,
+        at_us: i64,
+        lived_ms: u64,
+        patterns: &[TopicRef],
+    ) -> Arc<SharedFrame> {
         let mut topic_ref = |name: &str| {
             let index = self.find_or_create(name);
             self.mark_published(index);
             self.topics[index].as_ref(index)
         };
         let topics: Vec<TopicRef> = event.topics.iter().map(|name| topic_ref(name)).collect();
-        let frame = event.draft.seal(id);
+        let mut frame = event.draft.seal(id);
+        frame.spend_life(lived_ms);
         let sequence = self.journals.next_sequence(self.journal_class(&topics));
         let named = topics.len();
         let channels = self.with_patterns(topics, patterns);

@@ -133,6 +133,8 @@ pub(super) fn read_fresh(
 /// Reads the hub's logs for those that are behind, under its lock.
 pub(super) struct LogReader<'a> {
     pub(super) hub: &'a HubState,
+    /// Moment of the read, monotonic milliseconds.
+    pub(super) now_ms: u64,
     /// Steps after which a read is cut short.
     pub(super) steps_max: usize,
     /// Topics and frames that were looked at, also for nothing.
@@ -182,6 +184,7 @@ impl LogReader<'_> {
                     break true;
                 }
                 WalkStep::Event(frame) if frame.id() > ends_at => break false,
+                WalkStep::Event(frame) if frame.is_past(self.now_ms) => upto = frame.id(),
                 WalkStep::Event(_) if full => break true,
                 WalkStep::Event(frame)
                     if snapshot.is_some_and(|s| s.leaves_out(hub, walk.topics(), frame)) =>
@@ -408,19 +411,25 @@ pub(super) fn gather_fresh<'a>(
     frames.clear();
     // Only a filter or a merge has to see all.
     let looks = if stream.selection.is_some() { usize::MAX } else { most + 1 };
+    let lives = |frame: &Arc<SharedFrame>| !frame.is_past(topics.clock_ms());
     let alone = stream.places().len() == 1;
     for place in stream.places() {
         let topic = topics.get(place.topic);
         // What waits goes with newer events of other topics, so that ids stay in order.
         let end = if alone { topic.offered_frames() } else { topic.fresh.len() };
         let first = first_after(&topic.fresh, stream.position).min(end);
-        frames.extend(topic.fresh.range(first..end).take(looks));
+        let mut left = looks;
+        frames.extend(topic.fresh.range(first..end).take_while(|frame| {
+            let looked = left > 0;
+            left -= usize::from(looked && lives(frame));
+            looked
+        }));
     }
     frames.sort_unstable_by_key(|frame| frame.id());
     frames.dedup_by_key(|frame| frame.id());
     let newest = frames.last()?.id();
     // Filter before the cut: a pick without parts is not offered again, so it must have seen all.
-    frames.retain(|frame| stream.wants(frame));
+    frames.retain(|frame| lives(frame) && stream.wants(frame));
     let all = frames.len() <= most;
     frames.truncate(most);
     let upto = frames.last().filter(|_| !all).map_or(newest, |frame| frame.id());

@@ -108,6 +108,8 @@ struct LogAccess<'a> {
     node: &'a Node,
     /// Index of the worker.
     worker: usize,
+    /// Moment of the turn, monotonic milliseconds.
+    now_ms: u64,
     lock: Option<HubGuard<'a>>,
     /// Topics and frames that were looked at.
     steps: usize,
@@ -133,7 +135,7 @@ impl LogAccess<'_> {
         let hub = self.lock.get_or_insert_with(|| self.node.hub.lock());
         let (steps_max, counters) = (LOG_STEPS_PER_TURN - self.steps, self.node.counters(self.worker));
         counters.add(Count::Gaps, skip_held(stream, topics, hub, primed));
-        let mut log = LogReader { hub, steps_max, steps: 0, counters };
+        let mut log = LogReader { hub, now_ms: self.now_ms, steps_max, steps: 0, counters };
         let end = match log.read(stream, topics, most, kept) {
             LogRead::Missed => {
                 // A filter or a merge looks at all of them.
@@ -192,7 +194,8 @@ fn collect_output(
     kept: &mut Vec<Arc<SharedFrame>>,
 ) -> CollectedOutput {
     let (mut items, mut evicted) = (Vec::new(), Vec::new());
-    let mut access = LogAccess { node: turn.node, worker: turn.index, lock: None, steps: 0 };
+    let (node, worker, now_ms) = (turn.node, turn.index, turn.now.mono_ms);
+    let mut access = LogAccess { node, worker, now_ms, lock: None, steps: 0 };
     let (mut bytes, mut replayed) = (0, 0);
     let rounds_wait = topics.has_rounds();
     let replay_max = if rounds_wait { REPLAY_BYTES_BESIDE_ROUNDS } else { BATCH_BYTES_MAX };

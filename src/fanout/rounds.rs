@@ -26,9 +26,13 @@ use crate::wire::frame::FrameForm;
 /// Fresh frames that a filter sees for the price of one look at a subscriber, whose data has left the caches.
 const FRAMES_PER_LOOK: usize = 8;
 
-/// The slices of one topic's fresh frames within a batch, in each form, made on first use.
+/// The slices of one topic's fresh frames that still live within a batch, in each form, made on first use.
 #[derive(Default)]
 struct SharedSlices {
+    /// Number of these frames, those whose life is over included.
+    offered: usize,
+    /// The newest of them.
+    newest: EventId,
     chunked: Option<Range<usize>>,
     bare: Option<Range<usize>>,
     array: [Option<Range<usize>>; 2],
@@ -90,11 +94,12 @@ fn fill_batch<'a>(
     looks: &mut usize,
     now_ms: u64,
 ) -> usize {
-    let mut shared = SharedSlices::default();
+    let newest_of = |frames: usize| topic.fresh.range(..frames).next_back().map_or(EventId::ZERO, |f| f.id());
+    let offered = topic.offered_frames().min(SEND_FRAMES_MAX);
+    let mut shared = SharedSlices { offered, newest: newest_of(offered), ..SharedSlices::default() };
     let mut merged = Vec::new();
     let mut cursor = topic.cursor;
-    let newest =
-        topic.fresh.range(..topic.offered_frames()).next_back().map_or(EventId::ZERO, |frame| frame.id());
+    let newest = newest_of(topic.offered_frames());
     let mut left = *looks;
     while cursor < topic.subscribers.len() && left > 0 && batch.has_room(parts) {
         let slot = topic.subscribers[cursor];
@@ -109,7 +114,7 @@ fn fill_batch<'a>(
             continue;
         }
         let planned_send = match &stream.selection {
-            None => plan_shared(batch, &mut shared, topic, slot, stream),
+            None => plan_shared(batch, &mut shared, topic, slot, stream, now_ms),
             // It has had all of them with those of another topic.
             Some(_) if stream.position >= newest => None,
             Some(selection) => {
@@ -158,25 +163,21 @@ fn plan_shared<'a>(
     topic: &'a LocalTopic,
     slot: u32,
     stream: &Stream,
+    now_ms: u64,
 ) -> Option<PlannedSend> {
     let form = stream.form();
-    if let Some(array) = topic.array()
+    let upto = shared.newest;
+    if stream.position >= upto {
+        return None;
+    }
+    if let Some(array) = topic.array().filter(|array| !array.is_past(now_ms))
         && first_after(&topic.fresh, stream.position) == 0
     {
         let slices = &mut shared.array[usize::from(form == FrameForm::Bare)];
         let parts = slices.get_or_insert_with(|| batch.add_frames(std::iter::once(array), form)).clone();
         let bytes = batch.bytes_of(parts.clone());
-        let upto = array.id();
-        return Some(PlannedSend {
-            slot,
-            parts,
-            bytes,
-            own: 0,
-            upto,
-            caught_up: true,
-            replaying: false,
-            beyond: false,
-        });
+        let (caught_up, replaying, beyond) = (true, false, array.id() < upto);
+        return Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up, replaying, beyond });
     }
     let slices = match form {
         FrameForm::Chunk => &mut shared.chunked,
@@ -184,14 +185,14 @@ fn plan_shared<'a>(
     };
     let all = slices
         .get_or_insert_with(|| {
-            batch.add_frames(topic.fresh.range(..topic.offered_frames().min(SEND_FRAMES_MAX)), form)
+            let living = topic.fresh.range(..shared.offered).filter(|frame| !frame.is_past(now_ms));
+            batch.add_frames(living, form)
         })
         .clone();
-    let skip = first_after(&topic.fresh, stream.position);
-    let parts = (all.start + skip).min(all.end)..all.end;
-    let upto = parts.clone().last().and_then(|last| batch.frame_id(last))?;
+    let parts = batch.parts_after(all, stream.position);
     let bytes = batch.bytes_of(parts.clone());
-    Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up: true, replaying: false, beyond: false })
+    let beyond = parts.clone().last().and_then(|last| batch.frame_id(last)) < Some(upto);
+    Some(PlannedSend { slot, parts, bytes, own: 0, upto, caught_up: true, replaying: false, beyond })
 }
 
 /// Plans a send to a subscriber with several topics or a filter. One without parts only moves its position.

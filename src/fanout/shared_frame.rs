@@ -169,8 +169,11 @@ impl SharedFrame {
         Arc::new(kept)
     }
 
-    /// Counts a frame that stands for this event and newer ones, and is as old.
-    pub(crate) fn stand_in(&self, frame: Frame) -> Arc<SharedFrame> {
+    /// Counts a frame that stands for this event and newer ones. It is as old, and its life ends at
+    /// `ends_ms`, monotonic milliseconds.
+    pub(crate) fn stand_in(&self, frame: Frame, ends_ms: Option<u64>) -> Arc<SharedFrame> {
+        let life_ms = |ends_ms: u64| ends_ms.saturating_sub(self.at_us() / 1_000) as u32;
+        let frame = frame.with_life_ms(ends_ms.map(life_ms));
         SharedFrame::new(frame, &self.meter, self.at_us, Topics::One(self.topics()[0]), self.sequence)
     }
 
@@ -208,6 +211,17 @@ impl SharedFrame {
     /// Milliseconds since it was published.
     pub(crate) fn age_ms(&self, mono_ms: u64) -> u64 {
         mono_ms.saturating_add_signed(-self.at_us.div_euclid(1_000))
+    }
+
+    /// Moment at which its life ends, monotonic milliseconds; none if it has no end.
+    pub(crate) fn ends_ms(&self) -> Option<u64> {
+        let life_ms = self.frame.life_ms()?;
+        Some(self.at_us.div_euclid(1_000).saturating_add(life_ms.into()).max(0) as u64)
+    }
+
+    /// Whether its life is over: nobody gets it any more.
+    pub(crate) fn is_past(&self, mono_ms: u64) -> bool {
+        self.ends_ms().is_some_and(|ends_ms| ends_ms <= mono_ms)
     }
 
     /// Notes that so many logs hold it. To be said under the hub's lock.

@@ -140,6 +140,7 @@ impl Stage {
     ) -> R {
         let now = self.now();
         let Stage { node, roster, topics, io, inbox, carried, .. } = self;
+        topics.note_time(now.mono_ms);
         step(roster, topics, &mut TurnContext { node, index: 0, inbox, now, io, carried })
     }
 

@@ -119,6 +119,8 @@ struct KeptFrames {
     /// The newest id that left without a newer event of its key.
     state_floor: EventId,
     key_names: KeyNames,
+    /// Kept frames whose life has an end.
+    mortal: u32,
 }
 
 /// Names of the events that have a key.
@@ -158,12 +160,15 @@ impl KeptFrames {
         frame.key().is_some() && !self.is_newest_of_key(frame)
     }
 
-    /// Notes that an event is gone, and its key with it if none newer is known.
-    fn forget(&mut self, frame: &SharedFrame) {
+    /// Notes that an event is gone, and its key with it if none newer is known. Nobody misses one whose life
+    /// is over.
+    fn forget(&mut self, frame: &SharedFrame, now_ms: u64) {
         if self.is_superseded(frame) {
             return;
         }
-        self.state_floor = self.state_floor.max(frame.id());
+        if !frame.is_past(now_ms) {
+            self.state_floor = self.state_floor.max(frame.id());
+        }
         if let (Some(newest), Some(key)) = (&mut self.newest_by_key, frame.key()) {
             newest.remove(key);
             self.key_bytes -= key.len() + KEY_OVERHEAD_BYTES;
@@ -184,6 +189,8 @@ pub(crate) enum KeyFate {
     Retained,
     /// It goes like any other.
     Gone,
+    /// Its life was over before it went, as that of any event may be: nobody misses it.
+    Past,
 }
 
 /// An event that has left a log.
@@ -191,7 +198,7 @@ pub(crate) enum KeyFate {
 pub(crate) struct Evicted {
     /// The event.
     pub(crate) event: Arc<SharedFrame>,
-    /// Whether it is kept as the newest of its key.
+    /// Whether it is kept as the newest of its key, or missed.
     pub(crate) fate: KeyFate,
 }
 
@@ -230,35 +237,49 @@ impl TopicLog {
             }
         }
         kept.newest = frame.id();
+        kept.mortal += u32::from(frame.life_ms().is_some());
         kept.sequences.push(frame.sequence());
         kept.take_retained(older?)
     }
 
-    /// Drops the oldest frame, raises the floor to it, and returns it. As the newest of its key it has this
-    /// fate.
-    pub(crate) fn evict_oldest(&mut self, journals: &Journals, fate: KeyFate) -> Option<Evicted> {
+    /// Drops the oldest frame, raises the floor to it unless its life is over, and returns it. As the newest
+    /// of its key it has this fate.
+    pub(crate) fn evict_oldest(
+        &mut self,
+        journals: &Journals,
+        fate: KeyFate,
+        now_ms: u64,
+    ) -> Option<Evicted> {
         let kept = self.kept.as_mut()?;
         let event = Arc::clone(frame_of(journals, kept.sequences.pop_front()?));
-        self.floor = event.id();
+        let past = event.is_past(now_ms);
+        if !past {
+            self.floor = event.id();
+        }
         kept.bytes -= event.memory_bytes();
-        let fate = if kept.is_newest_of_key(&event) { fate } else { KeyFate::Gone };
+        kept.mortal -= u32::from(event.life_ms().is_some());
+        let fate = match (past, kept.is_newest_of_key(&event)) {
+            (true, _) => KeyFate::Past,
+            (false, true) => fate,
+            (false, false) => KeyFate::Gone,
+        };
         match fate {
             KeyFate::Retained => {
                 kept.retained_bytes += retained_bytes(&event);
                 kept.retained.insert(event.id(), Arc::clone(&event));
             }
-            KeyFate::Gone => kept.forget(&event),
+            KeyFate::Gone | KeyFate::Past => kept.forget(&event, now_ms),
         }
         self.drop_if_empty();
         Some(Evicted { event, fate })
     }
 
     /// Drops the oldest retained event, and returns it.
-    pub(crate) fn evict_retained(&mut self) -> Option<Arc<SharedFrame>> {
+    pub(crate) fn evict_retained(&mut self, now_ms: u64) -> Option<Arc<SharedFrame>> {
         let kept = self.kept.as_mut()?;
         let oldest = *kept.retained.first_key_value()?.0;
         let event = kept.take_retained(oldest)?;
-        kept.forget(&event);
+        kept.forget(&event, now_ms);
         self.drop_if_empty();
         Some(event)
     }
@@ -307,6 +328,11 @@ impl TopicLog {
     /// The newest kept id.
     pub(crate) fn newest(&self) -> Option<EventId> {
         self.kept.as_ref().map(|kept| kept.newest)
+    }
+
+    /// Whether the life of some kept frame has an end.
+    pub(crate) fn has_mortal(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.mortal > 0)
     }
 
     /// The sequence number of a kept frame, counted from the oldest.
@@ -463,9 +489,9 @@ mod tests {
         assert_eq!(view.after(ids[1]).map(|frame| frame.id()).collect::<Vec<_>>(), ids[2..]);
         assert_eq!((view.after(EventId::ZERO).count(), view.count_after(ids[3])), (4, 0));
         assert!(view.keeps(ids[2]) && !view.keeps(EventId::at_ms(10)) && !view.keeps(EventId::at_ms(15)));
-        log.evict_oldest(&journals, KeyFate::Gone);
+        log.evict_oldest(&journals, KeyFate::Gone, 0);
         assert_eq!((log.own_floor(), LogView::new(&log, &journals).oldest()), (ids[0], Some(ids[1])));
-        while log.evict_oldest(&journals, KeyFate::Gone).is_some() {}
+        while log.evict_oldest(&journals, KeyFate::Gone, 0).is_some() {}
         assert_eq!((log.bytes(), log.own_floor(), log.newest()), (0, ids[3], None));
         drop(journals);
         assert_eq!(meter.bytes(), 0);

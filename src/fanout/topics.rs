@@ -93,9 +93,9 @@ impl LocalTopic {
     }
 
     /// Makes a round of the fresh frames, up to so many.
-    fn size_round(&mut self) {
+    fn size_round(&mut self, clock_ms: u64) {
         self.round = match &mut self.window {
-            Some(window) => window.begin_round(&self.fresh) as u16,
+            Some(window) => window.begin_round(&self.fresh, clock_ms) as u16,
             None => self.fresh.len().min(SEND_FRAMES_MAX) as u16,
         };
     }
@@ -127,8 +127,10 @@ pub(crate) struct LocalTopics {
     /// Events up to this id are lost where they wait nowhere here.
     lost_up_to: EventId,
     windows: OpenWindows,
-    /// Moment of the turn, for the ends of windows.
+    /// Moment up to which windows have ended.
     now_ms: u64,
+    /// Moment of the turn, for the lives of events.
+    clock_ms: u64,
     /// The hub's number of sortings for which windows were asked for.
     sortings: u32,
     /// Index from which windows are still to be asked for anew.
@@ -148,6 +150,7 @@ impl LocalTopics {
             lost_up_to: EventId::ZERO,
             windows: OpenWindows::default(),
             now_ms: 0,
+            clock_ms: 0,
             sortings: 0,
             stale_from: None,
         }
@@ -156,6 +159,16 @@ impl LocalTopics {
     /// The topic with this worker's index.
     pub(crate) fn get(&self, topic: u32) -> &LocalTopic {
         &self.topics[topic as usize]
+    }
+
+    /// Notes the moment of a turn, monotonic milliseconds.
+    pub(crate) fn note_time(&mut self, now_ms: u64) {
+        self.clock_ms = now_ms;
+    }
+
+    /// Moment of the turn, monotonic milliseconds.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.clock_ms
     }
 
     /// Frames of all rounds that are running. Those that wait in windows do not count.
@@ -248,7 +261,7 @@ impl LocalTopics {
     fn start_round(&mut self, topic: u32) {
         let entry = &mut self.topics[topic as usize];
         self.fresh_frames += entry.fresh.len();
-        entry.size_round();
+        entry.size_round(self.clock_ms);
         self.queue_round(topic);
     }
 
@@ -415,7 +428,7 @@ impl LocalTopics {
         }
         self.fresh_frames += 1;
         if entry.cursor == 0 && entry.window.is_none() {
-            entry.size_round();
+            entry.size_round(self.clock_ms);
         }
     }
 

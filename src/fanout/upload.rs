@@ -230,6 +230,7 @@ fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize, hub: &Hub) ->
             let from_topics = || hub.lock_for_names()?.name_from_topics(&publish.topics);
             let name = own.or_else(from_topics);
             let draft = Draft::new(name, publish.retry_ms, text()?, publish.key.clone());
+            let draft = draft.with_ttl_ms(publish.ttl_ms);
             let warning = name.and_then(rules::warn_of_event).map(str::to_owned);
             Ok(ParsedBody { events: vec![NewEvent { topics: publish.topics.clone(), draft }], warning })
         }
@@ -253,7 +254,8 @@ fn parse_events(kind: &UploadKind, body: &[u8], topics_max: usize, hub: &Hub) ->
             }
             let warning = batch::warn_of_events(&posts);
             let new_event = |post: batch::BatchEvent| NewEvent {
-                draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key),
+                draft: Draft::new(post.event.as_deref(), post.retry_ms, &post.data, post.key)
+                    .with_ttl_ms(post.ttl_ms),
                 topics: post.topics,
             };
             Ok(ParsedBody { events: posts.into_iter().map(new_event).collect(), warning })
@@ -277,6 +279,8 @@ impl UploadKind {
             fingerprint.add_optional(publish.key.as_deref().map(str::as_bytes));
             fingerprint
                 .add_optional(publish.retry_ms.map(u64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice));
+            // Only where there is one: keys of earlier versions, which knew none, stay good.
+            publish.ttl_ms.iter().for_each(|ttl_ms| fingerprint.add_number(u64::from(ttl_ms.get())));
         }
         fingerprint.add(body);
         Some(IdempotencyKey { text, fingerprint: fingerprint.finish() })
@@ -331,6 +335,8 @@ impl PublishUpload {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::base::listener::ListenerKind;
     use crate::base::settings::Settings;
@@ -467,6 +473,7 @@ mod tests {
             event: Some("e".into()),
             key: None,
             retry_ms: None,
+            ttl_ms: None,
             idempotency_key: Some(b"k".as_slice().into()),
             publisher: None,
         };
@@ -484,6 +491,8 @@ mod tests {
             print(&|publish| publish.key = Some("e".into()), b"x"),
             print(&|publish| (publish.event, publish.key) = (None, Some("e".into())), b"x"),
             print(&|publish| publish.retry_ms = Some(0), b"x"),
+            print(&|publish| publish.ttl_ms = NonZeroU32::new(7), b"x"),
+            print(&|publish| publish.ttl_ms = NonZeroU32::new(8), b"x"),
         ];
         for (nth, one) in prints.iter().enumerate() {
             assert_eq!(prints.iter().position(|other| other == one), Some(nth), "like another");

@@ -84,8 +84,9 @@ impl TopicWindow {
         }
     }
 
-    /// Returns the number of events of the next round, of those released, and makes them one if need be.
-    pub(crate) fn begin_round(&mut self, fresh: &VecDeque<Arc<SharedFrame>>) -> usize {
+    /// Returns the number of events of the next round, of those released, and makes those of them that live
+    /// at `now_ms` one if need be.
+    pub(crate) fn begin_round(&mut self, fresh: &VecDeque<Arc<SharedFrame>>, now_ms: u64) -> usize {
         let most = self.released.min(SEND_FRAMES_MAX);
         let BatchForm::Array = self.rules.form else { return most };
         let mut bytes = 0;
@@ -94,8 +95,10 @@ impl TopicWindow {
             bytes <= ARRAY_BYTES_MAX
         };
         let frames = fresh.iter().take(most).take_while(fits).count().max(1);
-        let events = || fresh.range(..frames).map(|frame| &***frame);
-        self.array = Some(fresh[0].stand_in(array_of(events())));
+        let living = || fresh.range(..frames).filter(move |frame| !frame.is_past(now_ms));
+        let ends_ms = living().filter_map(|frame| frame.ends_ms()).min();
+        let array = || fresh[0].stand_in(array_of(living().map(|frame| &***frame)), ends_ms);
+        self.array = living().next().map(|_| array());
         frames
     }
 

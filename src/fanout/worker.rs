@@ -225,6 +225,7 @@ impl Worker {
         let Worker { node, index, inbox, roster, topics, carried, surveys, losses, revocation, .. } = self;
         let turn = &mut TurnContext { node, index: *index, inbox, now, io, carried };
         turn.counters().count(Count::Turns);
+        topics.note_time(now.mono_ms);
         take_control(roster, topics, surveys, turn);
         read_ready(roster, topics, turn, &mut self.scratch);
         // Now and not at the end of the turn: they need not wait for this worker's own subscribers.

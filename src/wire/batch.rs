@@ -3,6 +3,8 @@
 //! All or nothing: one bad line spoils the batch. A value other than a string is kept as it was written, but
 //! for white space: numbers keep their digits, objects the order of their keys.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -26,6 +28,8 @@ pub struct BatchEvent {
     pub key: Option<Box<str>>,
     /// Reconnection time to tell subscribers with the event.
     pub(crate) retry_ms: Option<u64>,
+    /// Age from which nobody gets the event any more.
+    pub(crate) ttl_ms: Option<NonZeroU32>,
     /// Payload of the event.
     pub data: String,
 }
@@ -42,6 +46,8 @@ struct BatchLine<'a> {
     key: Option<String>,
     #[serde(default)]
     retry: Option<u64>,
+    #[serde(default)]
+    ttl_ms: Option<u64>,
     /// `null` is a payload, so it must not read as absent.
     #[serde(default, borrow, deserialize_with = "present")]
     data: Option<&'a RawValue>,
@@ -118,6 +124,7 @@ fn parse_line(line: &[u8], topics_max: usize) -> Result<BatchEvent, String> {
             .map(rules::check_retry_ms)
             .transpose()
             .map_err(|rule| format!("retry {rule}"))?,
+        ttl_ms: line.ttl_ms.map(rules::check_ttl_ms).transpose().map_err(|rule| format!("ttl_ms {rule}"))?,
         data: payload_text(data)?,
     })
 }

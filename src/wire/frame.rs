@@ -5,6 +5,7 @@
 //! §9.2, RFC 9112 §7.1); knows nothing of topics or subscribers.
 
 use std::io::Write as _;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use crate::base::id::{EVENT_ID_TEXT_BYTES_MAX, EventId};
@@ -24,6 +25,7 @@ pub struct Draft {
     bytes: Vec<u8>,
     name: Range<u32>,
     key: Option<Box<str>>,
+    ttl_ms: Option<NonZeroU32>,
     numbered: bool,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct DraftParts<'a> {
     pub(crate) data: String,
     /// Key under which only the newest event matters, if it has one.
     pub(crate) key: Option<&'a str>,
+    /// Age from which nobody gets it any more, if it has one.
+    pub(crate) ttl_ms: Option<NonZeroU32>,
 }
 
 /// An encoded event, complete and immutable.
@@ -49,7 +53,11 @@ pub struct Frame {
     bare_start: u8,
     name: Range<u32>,
     key: Option<Box<str>>,
+    life_ms: u32,
 }
+
+/// Life of an event without an end.
+const ENDLESS: u32 = u32::MAX;
 
 impl Draft {
     /// Encodes an event. `name` and `key` hold no control characters (their parser saw to it); `data` is any
@@ -79,7 +87,12 @@ impl Draft {
         bytes.extend_from_slice(CHUNK_END);
         // Here, and not when it is sealed under the hub's lock.
         bytes.shrink_to_fit();
-        Draft { bytes, name: name_range, key, numbered: true }
+        Draft { bytes, name: name_range, key, ttl_ms: None, numbered: true }
+    }
+
+    /// Gives the event an age from which nobody gets it any more, or none.
+    pub fn with_ttl_ms(self, ttl_ms: Option<NonZeroU32>) -> Draft {
+        Draft { ttl_ms, ..self }
     }
 
     /// Encodes an event that is sent without its id: the broadcast-benchmark form, `data: <body>` and a blank
@@ -111,6 +124,7 @@ impl Draft {
             retry_ms,
             data,
             key: self.key.as_deref(),
+            ttl_ms: self.ttl_ms,
         }
     }
 
@@ -145,6 +159,7 @@ impl Draft {
             bare_start: bare_start as u8,
             name: self.name,
             key: self.key,
+            life_ms: self.ttl_ms.map_or(ENDLESS, NonZeroU32::get),
         }
     }
 }
@@ -223,6 +238,23 @@ impl Frame {
         self.key.as_deref()
     }
 
+    /// Milliseconds of its life that are left, counted from its commit; none if it has no end.
+    pub(crate) fn life_ms(&self) -> Option<u32> {
+        Some(self.life_ms).filter(|life_ms| *life_ms != ENDLESS)
+    }
+
+    /// Shortens its life, if it has an end, by what was over before its commit.
+    pub(crate) fn spend_life(&mut self, lived_ms: u64) {
+        if self.life_ms != ENDLESS {
+            self.life_ms = self.life_ms.saturating_sub(lived_ms.min(ENDLESS.into()) as u32);
+        }
+    }
+
+    /// Gives it a life with an end, or without one.
+    pub(crate) fn with_life_ms(self, life_ms: Option<u32>) -> Frame {
+        Frame { life_ms: life_ms.unwrap_or(ENDLESS), ..self }
+    }
+
     /// Bytes of memory it takes where it is kept; history bounds count these.
     pub(crate) fn memory_bytes(&self) -> usize {
         memory_bytes(&self.bytes, self.key.as_deref())
@@ -257,13 +289,13 @@ mod tests {
     #[test]
     fn an_event_is_taken_apart_as_it_was_put_together() {
         let rows = [
-            (None, None, "", None),
-            (Some("likes"), Some(5), "a\n\nb", Some("k")),
-            (Some("x"), None, "data: y\nretry: 7\n", None),
+            (None, None, "", None, None),
+            (Some("likes"), Some(5), "a\n\nb", Some("k"), NonZeroU32::new(9)),
+            (Some("x"), None, "data: y\nretry: 7\n", None, NonZeroU32::new(u32::MAX)),
         ];
-        for (name, retry_ms, data, key) in rows {
-            let draft = Draft::new(name, retry_ms, data, key.map(Into::into));
-            assert_eq!(draft.parts(), DraftParts { name, retry_ms, data: data.to_owned(), key });
+        for (name, retry_ms, data, key, ttl_ms) in rows {
+            let draft = Draft::new(name, retry_ms, data, key.map(Into::into)).with_ttl_ms(ttl_ms);
+            assert_eq!(draft.parts(), DraftParts { name, retry_ms, data: data.to_owned(), key, ttl_ms });
         }
         assert_eq!(Draft::new(None, None, "a\rb\r\nc", None).parts().data, "a\nb\nc");
     }

@@ -3,6 +3,8 @@
 //! Owns the routes, and the parameters of all but subscriptions. Never sees a body, a topic's state or a
 //! connection.
 
+use std::num::NonZeroU32;
+
 use crate::base::limits::{BEACON_BYTES_MAX, KEY_BYTES_MAX};
 use crate::base::listener::ListenerKind;
 use crate::base::settings::UrlProfile;
@@ -101,6 +103,8 @@ pub struct PublishRequest {
     pub(crate) key: Option<Box<str>>,
     /// Reconnection time to tell subscribers with the event.
     pub(crate) retry_ms: Option<u64>,
+    /// Age from which nobody gets the event any more.
+    pub(crate) ttl_ms: Option<NonZeroU32>,
     /// Value of `Idempotency-Key`; never empty.
     pub(crate) idempotency_key: Option<Box<[u8]>>,
     /// Owner of the credential that opens the topics; none where all are open to it.
@@ -126,8 +130,8 @@ const PARAMETER_NAME_CHARS_MAX: usize = 64;
 const OF_CONTROL: [&[u8]; 8] =
     [b"/", b"/metrics", b"/status", b"/settings", b"/log", b"/topics", b"/connections", b"/drain"];
 /// Names of a publish's parameters.
-const PUBLISH_PARAMETERS: [&str; 4] = ["topic", "event", "key", "retry"];
-const PUBLISH_TAKES: &str = "a publish takes topic, event, key and retry";
+const PUBLISH_PARAMETERS: [&str; 5] = ["topic", "event", "key", "retry", "ttl_ms"];
+const PUBLISH_TAKES: &str = "a publish takes topic, event, key, retry and ttl_ms";
 const BATCH_TAKES: &str = "a batch takes none, for each of its lines names its own topic";
 /// Sentence for a path that nothing serves.
 const NOWHERE: &str = "There is nothing at this path; streams are at /events?topic=NAME.";
@@ -343,7 +347,7 @@ fn parse_publish(head: &Head<'_>, policy: &ListenerPolicy) -> Result<PublishRequ
     let mut topics = Vec::new();
     let mut event = None;
     let mut key = None;
-    let mut retry_ms = None;
+    let (mut retry_ms, mut ttl_ms) = (None, None);
     for pair in pairs(head.query) {
         let value = || pair.value();
         match &*pair.name {
@@ -353,6 +357,7 @@ fn parse_publish(head: &Head<'_>, policy: &ListenerPolicy) -> Result<PublishRequ
             }
             b"key" => set_once(&mut key, "key", parse_checked("key", &value()?, rules::check_key)?)?,
             b"retry" => set_once(&mut retry_ms, "retry", parse_retry(&value()?)?)?,
+            b"ttl_ms" => set_once(&mut ttl_ms, "ttl_ms", parse_ttl(&value()?)?)?,
             // A misspelt name would be lost without a word, and the event with it for all that filter by it.
             other => {
                 let near = nearest(&String::from_utf8_lossy(other), PUBLISH_PARAMETERS.into_iter());
@@ -372,7 +377,7 @@ fn parse_publish(head: &Head<'_>, policy: &ListenerPolicy) -> Result<PublishRequ
     let some_text = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
     let idempotency_key = parse_idempotency_key(head)?;
     let (event, key) = (some_text(event), some_text(key));
-    Ok(PublishRequest { topics, event, key, retry_ms, idempotency_key, publisher: None })
+    Ok(PublishRequest { topics, event, key, retry_ms, ttl_ms, idempotency_key, publisher: None })
 }
 
 fn parse_idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> {
@@ -387,6 +392,10 @@ fn parse_idempotency_key(head: &Head<'_>) -> Result<Option<Box<[u8]>>, Problem> 
 
 fn parse_retry(value: &[u8]) -> Result<u64, Problem> {
     rules::parse_retry_ms(value).map_err(|rule| Problem::BadParameter { name: "retry", rule })
+}
+
+fn parse_ttl(value: &[u8]) -> Result<NonZeroU32, Problem> {
+    rules::parse_ttl_ms(value).map_err(|rule| Problem::BadParameter { name: "ttl_ms", rule })
 }
 
 #[cfg(test)]

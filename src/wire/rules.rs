@@ -4,6 +4,8 @@
 //! Owns these rules once for queries, headers and batches. Each returns the rule that is broken, as words
 //! that continue a sentence which begins with the parameter's name. Knows nothing of requests.
 
+use std::num::NonZeroU32;
+
 use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::number_text::parse_decimal;
 use crate::base::topic::{RESERVED_PREFIX, check_controls};
@@ -14,6 +16,8 @@ const EVENT_NAME_BYTES_MAX: usize = 128;
 /// Milliseconds of a reconnection time: an hour. Node's clients take a time beyond 31 bits for 1 ms, and
 /// connect hundreds of times a second.
 const RETRY_MS_MAX: u64 = 3_600_000;
+/// Milliseconds of an event's life: 30 days, counted in 32 bits where it is kept.
+const TTL_MS_MAX: u32 = 30 * 24 * 3_600_000;
 
 /// The type of an event that was published without a name (WHATWG HTML §9.2.6).
 pub(crate) const UNNAMED_EVENT: &str = "message";
@@ -74,6 +78,18 @@ pub(crate) fn check_retry_ms(retry_ms: u64) -> Result<u64, &'static str> {
     const _: () = assert!(RETRY_MS_MAX == 3_600_000, "text below");
     let within = (1..=RETRY_MS_MAX).contains(&retry_ms);
     within.then_some(retry_ms).ok_or("must be a whole number of milliseconds from 1 to 3600000")
+}
+
+/// A life in decimal digits and nothing else.
+pub(crate) fn parse_ttl_ms(digits: &[u8]) -> Result<NonZeroU32, &'static str> {
+    check_ttl_ms(parse_decimal(digits).unwrap_or(0))
+}
+
+/// The life of an event.
+pub(crate) fn check_ttl_ms(ttl_ms: u64) -> Result<NonZeroU32, &'static str> {
+    const _: () = assert!(TTL_MS_MAX == 2_592_000_000, "text below");
+    let within = u32::try_from(ttl_ms).ok().filter(|ttl_ms| *ttl_ms <= TTL_MS_MAX);
+    within.and_then(NonZeroU32::new).ok_or("must be a whole number of milliseconds from 1 to 2592000000")
 }
 
 /// Adds a text unless it is there.

@@ -38,6 +38,7 @@ mod jwt;
 mod large_bodies;
 mod leak;
 mod lifetime;
+mod lives;
 mod load;
 mod monitoring;
 mod mutation;

@@ -7,6 +7,7 @@ mod conflation;
 mod credentials;
 mod ending;
 mod forgetting;
+mod lives;
 mod lobby;
 mod losses;
 mod order;

@@ -16,6 +16,8 @@ use crate::items::Event;
 pub const IDS_PER_MS: u64 = 1_024;
 /// Bytes of a frame beyond its payload and name, at most: framing, id, and the server's own record of it.
 const FRAME_OVERHEAD: usize = 400;
+/// Milliseconds by which ids may run ahead of the clock: a batch of many events takes several.
+const IDS_AHEAD_MS: u64 = 50;
 
 /// One event as submitted.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Submission {
     pub key: Option<String>,
     /// Reconnection time.
     pub retry: Option<u64>,
+    /// Age from which nobody gets it any more, milliseconds.
+    pub ttl_ms: Option<u64>,
     /// Payload, line ends made LF.
     pub data: String,
     /// Ids it was given; several only when an idempotency key was forgotten in between.
@@ -195,6 +199,24 @@ impl Ledger {
         }
         self.assign(number, event.id, now_ms);
         number
+    }
+
+    /// A stream has shown an event in bytes that were sent not before a moment: its life was not over then.
+    /// Checks it as [`Ledger::sight`] does.
+    pub fn sight_alive(&mut self, event: &Event, now_ms: u64, sent_since_ms: u64) -> usize {
+        let (number, id) = (self.sight(event, now_ms), event.id);
+        let submission = &self.submissions[number];
+        let known = &self.topics[submission.topics[0]][&id];
+        let ends_ms = submission.ttl_ms.map(|ttl_ms| known.until_ms + ttl_ms + IDS_AHEAD_MS);
+        let over = ends_ms.is_some_and(|ends_ms| ends_ms <= sent_since_ms);
+        assert!(!over, "event {id} came after {sent_since_ms} ms, past its life: {submission:?} {known:?}");
+        number
+    }
+
+    /// Whether the life of a known event may have been over at a moment.
+    pub fn may_be_past(&self, known: &Known, at_ms: u64) -> bool {
+        let ttl_ms = self.submissions[known.submission].ttl_ms;
+        ttl_ms.is_some_and(|ttl_ms| known.since_ms + ttl_ms <= at_ms)
     }
 
     /// An event was published. If the classes are those of its submission, so is its name.

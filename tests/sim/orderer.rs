@@ -203,6 +203,7 @@ impl SeededOrderer {
             exact_name: None,
             key: None,
             retry: None,
+            ttl_ms: None,
             data,
             ids: Vec::new(),
             group: 0,

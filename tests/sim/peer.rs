@@ -60,12 +60,16 @@ pub struct Peer {
     pub end: Option<End>,
     /// How it reads.
     pub appetite: Appetite,
+    /// What the last pump has read whole was sent since then: everything before had been read.
+    pub sent_since_ms: u64,
     /// Nothing beyond is sent for now.
     pub hold_at: Option<usize>,
     out: Vec<u8>,
     sent: usize,
     pieces: Pieces,
     window: Window,
+    /// When everything had been read, the last time.
+    read_all_ms: u64,
 }
 
 impl Peer {
@@ -89,7 +93,9 @@ impl Peer {
         net.socks[conn].named = way.named;
         scene.trace(|| format!("conn {conn} to worker {worker}, {window:?}, {appetite:?}, {pieces:?}"));
         let reader = Reader::new();
-        Peer { conn, reader, end: None, appetite, hold_at: None, out: way.header, sent: 0, pieces, window }
+        let (sent_since_ms, read_all_ms) = (scene.now.mono_ms, scene.now.mono_ms);
+        let (end, hold_at, out, sent) = (None, None, way.header, 0);
+        Peer { conn, reader, end, appetite, sent_since_ms, hold_at, out, sent, pieces, window, read_all_ms }
     }
 
     /// Queues a request.
@@ -122,6 +128,7 @@ impl Peer {
     /// that were completed.
     pub fn pump(&mut self, net: &mut Net, scene: &mut Scene) -> Vec<Got> {
         self.send_some(net, &mut scene.prng, scene.calm);
+        self.sent_since_ms = self.read_all_ms;
         let mut got = Vec::new();
         let most = match self.appetite {
             _ if scene.calm => usize::MAX,
@@ -136,7 +143,12 @@ impl Peer {
                     scene.trace(|| format!("conn {} reads {:?}", self.conn, text()));
                     self.reader.feed(&bytes, &mut got);
                 }
-                net::Got::Nothing => break,
+                net::Got::Nothing => {
+                    if self.reader.is_between() {
+                        self.read_all_ms = scene.now.mono_ms;
+                    }
+                    break;
+                }
                 net::Got::End => self.end = Some(End::Orderly),
                 net::Got::Reset => self.end = Some(End::Reset),
             }

@@ -133,8 +133,10 @@ impl Poller {
 
     fn take_item(&mut self, scene: &mut Scene, item: Item) {
         let (now, head) = (scene.now, scene.head);
+        let sent_since_ms = self.peer.as_ref().map_or(0, |peer| peer.sent_since_ms);
         let Some(Poll { session, .. }) = &mut self.poll else { panic!("{item:?} that nobody asked for") };
         scene.trace(|| format!("conn {} got {:.160}", session.conn, format!("{item:?}")));
+        session.item_ms = now.mono_ms;
         let clock_first = session.is_open && session.clock && session.heartbeats == 0;
         assert!(!clock_first || matches!(item, Item::Clock(_)), "{item:?} before the clock event");
         match item {
@@ -150,7 +152,7 @@ impl Poller {
             }
             Item::Position(id) => session.position(id, head),
             Item::Event(event) => {
-                let number = scene.ledger.sight(&event, now.mono_ms);
+                let number = scene.ledger.sight_alive(&event, now.mono_ms, sent_since_ms);
                 session.event(&event, &scene.ledger.submissions[number].topics);
             }
             Item::Gap(gap) => {

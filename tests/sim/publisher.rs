@@ -305,6 +305,7 @@ fn single(scene: &mut Scene, event: &Submission, raw: &str, faults: &mut Vec<u16
     query.extend(event.name.iter().map(|name| format!("event={}", encode(name))));
     query.extend(event.key.iter().map(|key| format!("key={}", encode(key))));
     query.extend(event.retry.iter().map(|retry| format!("retry={retry}")));
+    query.extend(event.ttl_ms.iter().map(|ttl_ms| format!("ttl_ms={ttl_ms}")));
     let mut body = raw.as_bytes().to_vec();
     match scene.prng.below(60) {
         0 => {
@@ -374,6 +375,7 @@ struct Draft {
     name: Option<String>,
     key: Option<String>,
     retry: Option<u64>,
+    ttl_ms: Option<u64>,
     text: String,
 }
 
@@ -398,13 +400,15 @@ fn draw_event(scene: &mut Scene, number: usize, topics: Vec<usize>, long: bool) 
     if scene.plan.large && scene.one_in(3) && scene.take_heavy() {
         text.push_str(&"L".repeat(100_000 + scene.prng.below(200_000) as usize));
     }
-    Draft { number, topics, name, key, retry, text }
+    let lives = scene.plan.lives && scene.one_in(2);
+    let ttl_ms = lives.then(|| pick(&mut scene.prng, &[1, 20, 200, 2_000, 30_000]));
+    Draft { number, topics, name, key, retry, ttl_ms, text }
 }
 
 impl Draft {
     /// The event, and its payload or its batch line as sent.
     fn finish(self, scene: &mut Scene, batch: bool) -> (Submission, String) {
-        let Draft { number, topics, name, key, retry, text } = self;
+        let Draft { number, topics, name, key, retry, ttl_ms, text } = self;
         let mut data = text.replace("\r\n", "\n").replace('\r', "\n");
         let names: Vec<String> = topics.iter().map(|&topic| topic_of(topic)).collect();
         let mut raw = text.clone();
@@ -423,8 +427,10 @@ impl Draft {
                     line[field] = value.as_str().into();
                 }
             }
-            if let Some(retry) = retry {
-                line["retry"] = retry.into();
+            for (field, value) in [("retry", retry), ("ttl_ms", ttl_ms)] {
+                if let Some(value) = value {
+                    line[field] = value.into();
+                }
             }
             raw = line.to_string();
         }
@@ -433,7 +439,8 @@ impl Draft {
         let unnamed = name.is_none().then_some(scene.ledger.in_force);
         let exact_name = unnamed.and_then(|in_force| classes.name_in_force(&topics, in_force));
         scene.cover.hit_if(name.is_none() && names.iter().all(Option::is_some), Branch::NamedAfterTopic);
-        (Submission { topics, name, names, exact_name, key, retry, data, ids: Vec::new(), group: 0 }, raw)
+        let (ids, group) = (Vec::new(), 0);
+        (Submission { topics, name, names, exact_name, key, retry, ttl_ms, data, ids, group }, raw)
     }
 }
 

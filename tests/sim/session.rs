@@ -376,6 +376,10 @@ impl Session {
             if received || gaps.iter().any(|gap| self.tells_of(gap, id)) {
                 continue;
             }
+            let passed_ms = self.passed_ms(id);
+            if ledger.may_be_past(event, passed_ms) {
+                continue;
+            }
             let after = known.range(id..).skip(1).map(|(_, other)| &ledger.submissions[other.submission]);
             let key = submission.key.as_ref();
             let superseded = conflates
@@ -389,6 +393,15 @@ impl Session {
             assert!(superseded, "event {id} of topic {name:?} was lost silently in {self:#?}");
         }
         superseded_events
+    }
+
+    /// When the first item that goes beyond an event was received; the last moment if none was.
+    fn passed_ms(&self, id: EventId) -> u64 {
+        let beyond = |(entry, at_ms): (&Entry, &u64)| match entry {
+            Entry::Event(other) | Entry::Position(other) if *other >= id => Some(*at_ms),
+            Entry::Event(_) | Entry::Position(_) | Entry::Gap(_) | Entry::SnapshotEnd(_) => None,
+        };
+        self.entries.iter().zip(&self.entries_ms).find_map(beyond).unwrap_or(u64::MAX)
     }
 
     /// Whether a gap says that this event of its topic is missing.

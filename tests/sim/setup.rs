@@ -73,6 +73,8 @@ pub struct Plan {
     pub orders: bool,
     /// Public connections come through proxies that name their clients, or may do so. By the seed's number.
     pub proxies: bool,
+    /// Some events have a life. By the seed's number.
+    pub lives: bool,
     /// Some subscribers name topics by a pattern. By the seed's number.
     pub patterns: bool,
     /// Classes of topics. By the seed's number, too.
@@ -106,6 +108,11 @@ impl Plan {
         if matches!(seed % 12, 2 | 7) && !plan.snapshots {
             (plan.patterns, plan.inspectors) = (true, 0);
             plan.settings.topics_max = Settings::default().topics_max;
+        }
+        if matches!(seed % 8, 1 | 6) {
+            plan.lives = true;
+            // An orderer's ids tell how much of a life is over.
+            plan.wall_steps &= !plan.orders;
         }
         if seed % 4 == 1 {
             plan.classes = ClassPlan::draw(&mut plan.settings, &mut Prng::new(!seed));
@@ -173,6 +180,7 @@ impl Plan {
             finale: pick(prng, &Finale::ALL),
             orders: false,
             proxies: false,
+            lives: false,
             patterns: false,
             classes: ClassPlan::plain(&settings),
             settings,

@@ -81,6 +81,7 @@ impl Session {
             let mut newer = known.range(id..=end.head.max(id)).skip(1);
             let unseen = ledger.unseen(topic).any(|other| replaces(own, other));
             if unseen
+                || ledger.may_be_past(event, end.at_ms)
                 || self.may_come_as_change(id)
                 || newer.any(|(_, other)| replaces(own, &ledger.submissions[other.submission]))
                 || !self.wants(own.name.as_deref())

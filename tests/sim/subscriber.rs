@@ -431,7 +431,7 @@ impl Link {
                 scene.cover.hit_if(told, Branch::PositionBeforeEnd);
             }
             Item::Event(event) => {
-                let number = scene.ledger.sight(&event, now.mono_ms);
+                let number = scene.ledger.sight_alive(&event, now.mono_ms, self.peer.sent_since_ms);
                 let topics = scene.ledger.submissions[number].topics.clone();
                 assert!(event.id <= scene.head, "an id from the future");
                 let session = self.session_mut(scene);

@@ -248,7 +248,9 @@ impl NewestSearch {
         if self.left >= frames {
             return SearchProgress::Found(EventId::ZERO);
         }
-        if let [(log, end)] = logs[..] {
+        if let [(log, end)] = logs[..]
+            && !log.has_mortal()
+        {
             return SearchProgress::Found(log.id(end - 1 - self.left).unwrap_or_default());
         }
         let first = logs.iter().filter_map(|(log, _)| log.sequence(0)).min().unwrap_or(0);
@@ -259,15 +261,19 @@ impl NewestSearch {
         }
         let mut steps = 0;
         let newest_of = |(log, end): &(LogView<'_>, usize)| log.id(end - 1).unwrap_or_default();
+        let is_past = |(log, end): &(LogView<'_>, usize)| {
+            log.frame(end - 1).is_some_and(|frame| frame.is_past(hub.now_ms))
+        };
         let mut ids: Vec<EventId> = logs.iter().map(newest_of).collect();
         while let Some(id) = ids.iter().copied().max() {
-            if self.left == 0 {
+            let past = ids.iter().position(|other| *other == id).is_some_and(|nth| is_past(&logs[nth]));
+            if self.left == 0 && !past {
                 return SearchProgress::Found(id);
             }
             if steps >= steps_max {
                 return SearchProgress::More(steps);
             }
-            (self.left, self.below) = (self.left - 1, Some(id));
+            (self.left, self.below) = (self.left - usize::from(!past), Some(id));
             steps += 1 + ids.len() / LOOKS_PER_STEP;
             let mut nth = 0;
             while nth < ids.len() {
@@ -303,10 +309,11 @@ impl NewestSearch {
             if !topics.log(event) {
                 continue;
             }
-            if self.left == 0 {
+            let past = event.is_past(hub.now_ms);
+            if self.left == 0 && !past {
                 return SearchProgress::Found(event.id());
             }
-            (self.left, self.below) = (self.left - 1, Some(event.id()));
+            (self.left, self.below) = (self.left - usize::from(!past), Some(event.id()));
             if steps >= steps_max {
                 return SearchProgress::More(steps);
             }

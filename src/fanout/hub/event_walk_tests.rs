@@ -1,6 +1,7 @@
 //! Walks and searches against a slow twin: all frames of all logs, sorted.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use super::*;
 use crate::base::prng::Prng;
@@ -18,12 +19,14 @@ fn filled_hub(prng: &mut Prng) -> (Hub, Vec<u32>) {
     let names: Vec<Box<str>> = (0..TOPICS).map(|nth| nth.to_string().into()).collect();
     let joined = hub.subscribe(0, named(&names), &StreamStart::Now, at(1)).expect("there is room");
     let share = prng.below(101);
+    let mortal = [0, 0, 10, 90][prng.below(4) as usize];
     for ms in 0..200 {
         let mut topics: Vec<Box<str>> = names.iter().filter(|_| prng.below(100) < share).cloned().collect();
         if topics.is_empty() {
             topics.push(names[prng.below(TOPICS) as usize].clone());
         }
-        let event = NewEvent { topics, draft: Draft::new(None, None, "x", None) };
+        let life_ms = NonZeroU32::new(1 + prng.below(250) as u32).filter(|_| prng.below(100) < mortal);
+        let event = NewEvent { topics, draft: Draft::new(None, None, "x", None).with_ttl_ms(life_ms) };
         hub.publish_at_once(vec![event], None, at(ms)).expect("there is room");
     }
     let indices = joined.topics.iter().map(|topic| topic.index).collect();
@@ -73,7 +76,9 @@ fn a_search_finds_the_position_before_the_newest_in_slices_of_any_length() {
         let (hub, all) = filled_hub(&mut prng);
         let indices = &all[..1 + prng.below(TOPICS) as usize];
         let hub = hub.lock();
-        let twin = kept_ids(&hub, indices);
+        let lives = |event: &&Arc<SharedFrame>| !event.is_past(hub.now_ms);
+        let ids = |index: &u32| hub.log(*index).after(EventId::ZERO).filter(lives).map(|event| event.id());
+        let twin: BTreeSet<EventId> = indices.iter().flat_map(ids).collect();
         for count in [0, 1, 2, prng.below(100) as usize, twin.len(), twin.len() + 1] {
             let expected = twin.iter().rev().nth(count).copied().unwrap_or(EventId::ZERO);
             let mut search = NewestSearch::new(count);

@@ -57,6 +57,7 @@ impl HubState {
     fn forget(&mut self, forgetting: &mut TopicForgetting, most: usize, now: Now) -> bool {
         let TopicRef { index, incarnation } = forgetting.topic;
         let Some(newest) = forgetting.newest else { return false };
+        self.now_ms = now.mono_ms;
         for _ in 0..most {
             // It may have given way to another topic meanwhile.
             let Some(topic) = self.topics.get(index).filter(|topic| topic.incarnation == incarnation) else {

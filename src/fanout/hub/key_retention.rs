@@ -60,11 +60,13 @@ impl HubState {
         topic.forgot = false;
         let log = &mut topic.log;
         let before = log.key_bytes();
-        let evicted = log.evict_oldest(&self.journals, fate);
+        let evicted = log.evict_oldest(&self.journals, fate, self.now_ms);
         self.key_bytes -= before - log.key_bytes();
         let Some(evicted) = evicted else { return };
         let loss = if log.own_state_floor() >= evicted.event.id() { Loss::State } else { Loss::Event };
-        self.patterns.lose(topic.patterns, evicted.event.id(), loss);
+        if evicted.fate != KeyFate::Past {
+            self.patterns.lose(topic.patterns, evicted.event.id(), loss);
+        }
         if evicted.event.leave_log() {
             self.journals.remove(evicted.event.sequence());
         }
@@ -89,10 +91,12 @@ impl HubState {
     pub(super) fn evict_retained(&mut self, index: u32) -> bool {
         let topic = &mut self.topics[index];
         let before = topic.log.key_bytes();
-        let evicted = topic.log.evict_retained();
+        let evicted = topic.log.evict_retained(self.now_ms);
         self.key_bytes -= before - topic.log.key_bytes();
         let Some(event) = evicted else { return false };
-        self.patterns.lose(topic.patterns, event.id(), Loss::State);
+        if !event.is_past(self.now_ms) {
+            self.patterns.lose(topic.patterns, event.id(), Loss::State);
+        }
         self.retained.remove(index, &event);
         true
     }

@@ -41,7 +41,8 @@ impl Hub {
             }
             // Before the start of the process, as a rule.
             let at_us = now.mono_us as i64 - age_ms.saturating_mul(1_000) as i64;
-            let kept = inner.keep(event, id, at_us, &[]);
+            inner.now_ms = now.mono_ms;
+            let kept = inner.keep(event, id, at_us, 0, &[]);
             let class = inner.journal_class(kept.topics());
             let history_ms = inner.classes.table().settings(class).history_ms;
             inner.trim(&kept, now);

@@ -5,6 +5,7 @@
 //! | an event in a topic | the topic is over a bound of events or bytes; the oldest first |
 //! | an event | no topic keeps it, or the node is over its bound of bytes; the oldest of all first |
 //! | an event | it is too old for its class; the oldest of its journal first |
+//! | an event of one topic | its life is over, and it is the oldest of its journal and its topic |
 //! | an event in a topic | the operator asks: `forgetting` |
 //! | the newest event of a key | not with any of these, where its class retains keys: `key_retention` |
 //! | a topic | nobody listens, nothing is kept, and its last subscriber left `TOPIC_LINGER_MS` ago |
@@ -211,12 +212,15 @@ impl HubState {
 
     /// Drops at most `most` of everything that is too old. Returns whether more is.
     pub(super) fn expire(&mut self, now: Now, most: usize) -> bool {
+        self.now_ms = now.mono_ms;
         let mut left = most;
         for slot in self.journals.slots() {
             let age_ms = self.classes.table().settings(slot).history_ms;
-            let is_old = |event: &&Arc<SharedFrame>| is_older(event, age_ms, now);
+            let is_due =
+                |event: &&Arc<SharedFrame>| is_older(event, age_ms, now) || event.is_past(now.mono_ms);
             while left > 0
-                && let Some(event) = self.journals.oldest_of(slot).filter(is_old).map(Arc::clone)
+                && let Some(event) = self.journals.oldest_of(slot).filter(is_due).map(Arc::clone)
+                && (is_older(&event, age_ms, now) || self.leaves_with_its_life(&event))
             {
                 left = left.saturating_sub(self.evict(&event, now, left, KeyFate::Retained));
             }
@@ -232,6 +236,11 @@ impl HubState {
             self.shrink_tables();
         }
         more
+    }
+
+    /// Whether an event whose life is over can go before its age: nothing older of its topic goes with it.
+    fn leaves_with_its_life(&self, event: &SharedFrame) -> bool {
+        matches!(event.topics(), [only] if self.log(only.index).oldest() == Some(event.id()))
     }
 
     /// Returns memory that a burst of short-lived topics took, when most of it is unused.

@@ -286,11 +286,11 @@ fn foreign_parameters_of_a_publish_are_refused_with_what_they_resemble() {
         ("/publish?topic=a&%72etri=5", "retri is not a parameter here, but retry is."),
         (
             "/publish?topic=a&utm_source=x",
-            "utm_source is not a parameter here; a publish takes topic, event, key and retry.",
+            "utm_source is not a parameter here; a publish takes topic, event, key, retry and ttl_ms.",
         ),
         (
             "/publish?topic=a&%zz=1",
-            "%zz is not a parameter here; a publish takes topic, event, key and retry.",
+            "%zz is not a parameter here; a publish takes topic, event, key, retry and ttl_ms.",
         ),
         (
             "/publish/batch?topic=a",
@@ -396,6 +396,12 @@ fn publish_parameters_are_checked_before_anything_is_published() {
         ("retry=3600000", "Publish"),
         ("retry=3600001", "400 bad_retry"),
         ("retry=2147483648", "400 bad_retry"),
+        ("ttl_ms=1", "Publish"),
+        ("ttl_ms=2592000000", "Publish"),
+        ("ttl_ms=2592000001", "400 bad_parameter"),
+        ("ttl_ms=0", "400 bad_parameter"),
+        ("ttl_ms=", "400 bad_parameter"),
+        ("ttl_ms=1&ttl_ms=1", "400 bad_parameter"),
         ("event=%ff", "400 bad_query"),
         ("key=%ff", "400 bad_query"),
     ];
