@@ -36,6 +36,21 @@ fn events(history_events: usize, history_keys: usize) -> impl FnOnce(&mut Settin
 }
 
 #[test]
+fn events_that_become_retained_by_their_age_leave_memory_within_its_bound() {
+    let bound = 6_000;
+    let (hub, _inboxes) = hub(|settings| {
+        (settings.history_keys, settings.history_bytes_max, settings.history_ms) = (100, bound, 1_000);
+    });
+    let keys: Vec<String> = (0..100).map(|nth| format!("{nth}=x")).collect();
+    publish_keyed(&hub, "t", &keys.iter().map(String::as_str).collect::<Vec<_>>(), at(1));
+    for ms in [1_000, 2_000, 3_000] {
+        while hub.sweep(at(ms)) {}
+        let bytes = hub.sizes().bytes;
+        assert!((bound / 4..=bound).contains(&bytes), "{bytes} bytes at {ms} ms");
+    }
+}
+
+#[test]
 fn the_newest_event_of_each_key_outlives_the_history_until_a_newer_one_comes() {
     let (hub, _inboxes) = hub(events(2, 3));
     publish_keyed(&hub, "t", &["a=1", "b=2", "a=3", "4", "c=5"], at(1));

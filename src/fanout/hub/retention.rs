@@ -225,6 +225,10 @@ impl HubState {
                 left = left.saturating_sub(self.evict(&event, now, left, KeyFate::Retained));
             }
         }
+        // A retained event takes more memory than it did in the history.
+        while left > 0 && self.history_bytes() > self.bounds.bytes && self.evict_oldest(now) {
+            left -= 1;
+        }
         while left > 0 && self.lingering.front().is_some_and(|&(due_ms, ..)| due_ms <= now.mono_ms) {
             if let Some(index) = self.take_lingering() {
                 self.retire_if_idle(index, now);
