@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Publishes an event of the topic `a` with this life.
 fn publish(server: &Server, data: &str, ttl_ms: u64) {
-    let answer = server.post(&format!("topic=a&ttl_ms={ttl_ms}"), "", data.to_owned());
+    let answer = server.post(&format!("topic=a&ttl_ms={ttl_ms}"), "", data);
     assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
