@@ -200,6 +200,17 @@ mod tests {
 
     const NOW_MS: u64 = 1_789_999_999_000;
 
+    /// The settings and rules of a file with this text, and the place of that file.
+    fn load_text(test: &str, text: &str) -> (ResolvedSettings, AccessRules, String) {
+        let file = std::env::temp_dir().join(format!("fanwheel-{}-{test}.toml", std::process::id()));
+        std::fs::write(&file, text).expect("a writable temporary directory");
+        let inputs = SettingInputs { config: Some(file.clone()), ..SettingInputs::default() };
+        let resolved = ResolvedSettings::read(&inputs).expect("good");
+        let rules = load_access(&resolved, PipeWait::Refused).expect("no files");
+        let _ = std::fs::remove_file(&file);
+        (resolved, rules, file.display().to_string())
+    }
+
     #[test]
     fn a_signed_url_is_explained_with_its_topics_and_its_end() {
         let file = std::env::temp_dir().join(format!("fanwheel-{}-explain.key", std::process::id()));
@@ -232,19 +243,13 @@ mod tests {
 
     #[test]
     fn what_only_the_application_knows_is_left_to_it() {
-        let file = std::env::temp_dir().join(format!("fanwheel-{}-asked.toml", std::process::id()));
         let token = "0123456789abcdef";
         let text = format!(
             "subscribe = 'token'\nauthorize_url = 'http://127.0.0.1:3000/may?key=hidden'\n[[token]]\n\
              name = 'app'\nhash = '{}'\nsubscribe = ['a']\n",
             hash_text(token)
         );
-        std::fs::write(&file, text).expect("a writable temporary directory");
-        let inputs = SettingInputs { config: Some(file.clone()), ..SettingInputs::default() };
-        let resolved = ResolvedSettings::read(&inputs).expect("good");
-        let rules = load_access(&resolved, PipeWait::Refused).expect("no files");
-        let _ = std::fs::remove_file(&file);
-        let place = file.display().to_string();
+        let (resolved, rules, place) = load_text("asked", &text);
         let report = |token: &str, topic: &str| {
             let text = topic_as_text(&rules, &resolved, token, topic, NOW_MS).expect("a topic");
             assert!(!text.contains("hidden") && !text.contains("session"), "{text}");
@@ -267,19 +272,13 @@ mod tests {
 
     #[test]
     fn the_deciding_rule_is_named_and_the_token_is_not() {
-        let file = std::env::temp_dir().join(format!("fanwheel-{}-explain.toml", std::process::id()));
         let token = "0123456789abcdef";
         let text = format!(
             "[[class]]\nname = 'secret'\ntopics = ['secret.**']\nsubscribe = 'token'\n[[token]]\n\
              name = 'app'\nhash = '{}'\nsubscribe = ['secret.a']\n",
             hash_text(token)
         );
-        std::fs::write(&file, text).expect("a writable temporary directory");
-        let inputs = SettingInputs { config: Some(file.clone()), ..SettingInputs::default() };
-        let resolved = ResolvedSettings::read(&inputs).expect("good");
-        let rules = load_access(&resolved, PipeWait::Refused).expect("no files");
-        let _ = std::fs::remove_file(&file);
-        let place = file.display().to_string();
+        let (resolved, rules, place) = load_text("explain", &text);
         let report = |token: &str, topic: &str| {
             let text = topic_as_text(&rules, &resolved, token, topic, NOW_MS).expect("a topic");
             assert!(!text.contains("0123456789abcdef"), "{text}");
