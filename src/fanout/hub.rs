@@ -300,9 +300,9 @@ impl Hub {
         for post in posts {
             let mut interested = 0;
             for name in &post.topics {
-                let topic = inner.find_topic(name).map(|index| &inner.topics[index]);
-                interested |= inner.interest_in(name);
-                new_topics += usize::from(topic.is_none_or(|topic| !topic.published));
+                let found = inner.find_topic(name);
+                interested |= inner.interest_in(name, found);
+                new_topics += usize::from(found.is_none_or(|index| !inner.topics[index].published));
             }
             set_bits(interested).for_each(|worker| wanted[worker] += 1);
         }

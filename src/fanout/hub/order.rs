@@ -329,7 +329,8 @@ impl Hub {
         }
         let mut wanted = vec![0usize; self.mailboxes.len()];
         for OrderedEvent { event, .. } in events {
-            let interested = event.topics.iter().fold(0, |mask, name| mask | inner.interest_in(name));
+            let interest = |name: &str| inner.interest_in(name, inner.find_topic(name));
+            let interested = event.topics.iter().fold(0, |mask, name| mask | interest(name));
             set_bits(interested).for_each(|worker| wanted[worker] += 1);
         }
         (!self.has_mail_room(&wanted)).then_some(CommitStop::NoRoom)

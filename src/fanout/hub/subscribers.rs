@@ -150,12 +150,13 @@ impl HubState {
         }
     }
 
-    /// Returns the workers that an event of a topic of this name reaches, a bit each.
-    pub(super) fn interest_in(&self, name: &str) -> u64 {
+    /// Returns the workers that an event of a topic of this name reaches, a bit each. `found` is the topic's
+    /// index, if there is one.
+    pub(super) fn interest_in(&self, name: &str, found: Option<u32>) -> u64 {
         let of = |patterns: &mut dyn Iterator<Item = TopicRef>| {
             patterns.fold(0, |mask, pattern| mask | self.reach_of(pattern.index).interest)
         };
-        match self.find_topic(name) {
+        match found {
             Some(index) => {
                 let topic = &self.topics[index];
                 topic.interest | of(&mut self.patterns.members(topic.patterns))
